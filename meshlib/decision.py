@@ -1,0 +1,66 @@
+"""What routing answers, as values. Somebody else carries them out.
+
+Decisions are made when the table is compiled, so a look-up returns an object that exists already.
+A `match` over one of the two unions ends in `assert_never`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from meshlib.model import RedirectRule, Route, Upstream
+
+__all__ = ["Decision", "Forward", "Passthrough", "Redirect", "Reject", "Respond", "TLSDecision"]
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send the request on to an endpoint of `upstream` (which has at least one that is ready)."""
+
+    route: Route
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Answer with `rule.status` and a Location made by `meshlib.redirects.location`."""
+
+    route: Route
+    rule: RedirectRule
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer with an error of our own.
+
+    `reason` is a stable token: "no_route", "no_endpoint", "bad_authority", "ambiguous_path".
+    `retry_after` is in seconds (None: no such field). `route` is the one that matched, if any.
+    """
+
+    status: int
+    reason: str
+    retry_after: int | None = None
+    route: Route | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passthrough:
+    """Relay the TLS connection, undecrypted, to an endpoint of `upstream`."""
+
+    route: Route
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse the TLS connection with the alert `alert` (RFC 8446 6.2: 112 is unrecognized_name,
+    80 internal_error). `reason` is "no_route", "no_endpoint" or "bad_server_name"."""
+
+    alert: int
+    reason: str
+    route: Route | None = None
+
+
+Decision: TypeAlias = Forward | Redirect | Respond
+TLSDecision: TypeAlias = Passthrough | Reject

@@ -1,0 +1,120 @@
+"""Every exception that meshlib raises on purpose.
+
+    MeshError                       everything we raise on purpose
+    ├── ConfigurationError          a human wrote something wrong; has .where and .hint
+    ├── ProtocolError               a peer sent something wrong; has .status_hint
+    │   ├── AuthorityError          not a host name, address or port
+    │   ├── ClientHelloError        not a TLS ClientHello that OpenSSL would take
+    │   ├── RequestHeadError        not a request head that we would forward
+    │   ├── ResponseHeadError       not an answer that we would pass on
+    │   └── LimitExceeded           well formed so far, but more than we keep; has .what, .limit
+    └── UpstreamError               raised by adapters only; has .endpoint, .retryable
+        ├── NoEndpointAvailable
+        └── ConnectFailed
+
+Not exceptions: "need more data", "no route", a redirect, an unhealthy endpoint, and a
+wrong label on somebody's service (a `Diagnostic`, a value kept beside the snapshot).
+A parser raises only `ProtocolError`; any other exception out of one is a bug.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AuthorityError",
+    "ClientHelloError",
+    "ConfigurationError",
+    "ConnectFailed",
+    "LimitExceeded",
+    "MeshError",
+    "NoEndpointAvailable",
+    "ProtocolError",
+    "RequestHeadError",
+    "ResponseHeadError",
+    "UpstreamError",
+]
+
+
+class MeshError(Exception):
+    """Base of everything that meshlib raises on purpose."""
+
+
+class ConfigurationError(MeshError):
+    """A human wrote something wrong in a file, a setting or an argument.
+
+    `where` names the place ("gateway.toml: http.listen"), `hint` the cure; both may be empty.
+    """
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class ProtocolError(MeshError):
+    """A peer sent something wrong. `status_hint` is the HTTP status that fits as an answer.
+
+    `reason` is a stable, short, lower-case token for logs and metrics; the message is for people
+    and never holds the peer's bytes unescaped.
+    """
+
+    def __init__(self, message: str, *, reason: str, status_hint: int = 400) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.status_hint = status_hint
+
+
+class AuthorityError(ProtocolError):
+    """Text that is not `host [ ":" port ]`. `position` is the index of the offending character."""
+
+    def __init__(self, message: str, *, reason: str, position: int = 0) -> None:
+        super().__init__(message, reason=reason, status_hint=400)
+        self.position = position
+
+
+class ClientHelloError(ProtocolError):
+    """Bytes that are not a TLS ClientHello."""
+
+
+class RequestHeadError(ProtocolError):
+    """A request head that must not be forwarded (RFC 9112)."""
+
+
+class ResponseHeadError(ProtocolError):
+    """An answer from an upstream that must not be passed on; the client gets 502."""
+
+    def __init__(self, message: str, *, reason: str, status_hint: int = 502) -> None:
+        super().__init__(message, reason=reason, status_hint=status_hint)
+
+
+class LimitExceeded(ProtocolError):
+    """More than we keep: `what` was limited to `limit` (bytes or a count)."""
+
+    def __init__(self, what: str, limit: int, *, reason: str, status_hint: int = 431) -> None:
+        super().__init__(f"{what} is over its limit of {limit}", reason=reason, status_hint=status_hint)
+        self.what = what
+        self.limit = limit
+
+
+class UpstreamError(MeshError):
+    """The upstream side of a request failed. `endpoint` is the address tried last, or "".
+
+    `retryable` says that nothing of the request reached that endpoint.
+    """
+
+    def __init__(self, message: str, *, endpoint: str = "", retryable: bool = False) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+        self.retryable = retryable
+
+
+class NoEndpointAvailable(UpstreamError):
+    """The upstream has no endpoint that may be tried (now)."""
+
+
+class ConnectFailed(UpstreamError):
+    """No connection to the endpoint could be made; nothing was sent."""

@@ -1,0 +1,232 @@
+"""What is known about the world: routes, upstreams, endpoints, and what was wrong with labels.
+
+Everything here is immutable and compared by value: equal snapshots mean "nothing to do".
+Objects that did not change are reused by the resolver, so that comparing two snapshots of ten
+thousand services is ten thousand identity checks and not a walk through all of them.
+
+This module knows nothing of labels, Docker, HTTP or I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = [
+    "Contribution",
+    "Diagnostic",
+    "Endpoint",
+    "EndpointState",
+    "NameKind",
+    "NameRecord",
+    "RedirectRule",
+    "Route",
+    "Scheme",
+    "Severity",
+    "Snapshot",
+    "Upstream",
+]
+
+
+class Scheme(enum.StrEnum):
+    """What a route is matched against: the head of an HTTP request, or the server name of a TLS hello."""
+
+    HTTP = "http"
+    SNI = "sni"
+
+
+class EndpointState(enum.StrEnum):
+    """What discovery says of an endpoint. Only READY ones get new requests.
+
+    What the data path finds out itself (refused connections, failures) is kept apart, in
+    `meshlib.balancing.health`, because it changes far more often than this.
+    """
+
+    READY = "ready"
+    STARTING = "starting"
+    UNHEALTHY = "unhealthy"
+    DRAINING = "draining"
+
+
+class Severity(enum.StrEnum):
+    """ERROR: a route is missing or degraded. WARNING: it serves, perhaps not as meant. INFO: good to know."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address that serves.
+
+    `id` is the stable identity used for stickiness: service + slot (service + node for global
+    services, the container's name for plain containers), so that it survives the replacement of a
+    task. `host` is an IP address or a host name without brackets, `port` 1-65535, `weight` >= 0
+    (0: only when nothing else is left).
+    """
+
+    id: str
+    host: str
+    port: int
+    weight: int = 1
+    state: EndpointState = EndpointState.READY
+
+    @property
+    def address(self) -> str:
+        """`host:port`, an IPv6 host in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A named set of endpoints with a strategy.
+
+    `name` is unique in a snapshot and stable over updates ("shop:8080"): run-time state (idle
+    connections, health, cursors) is kept under it. `endpoints` are in order of `id`, then address.
+    `strategy` is a name that `meshlib.balancing.create_strategy` knows.
+    """
+
+    name: str
+    endpoints: tuple[Endpoint, ...] = ()
+    strategy: str = "round_robin"
+
+    @property
+    def ready(self) -> tuple[Endpoint, ...]:
+        """The endpoints that may get new requests."""
+        return tuple(e for e in self.endpoints if e.state is EndpointState.READY)
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectRule:
+    """Where to send the client: `target` is an absolute URL ("https://new.example.com"), already
+    rendered and validated. With `keep_path` the request's path and query are appended as they came.
+    `status` is one of 301, 302, 307, 308.
+    """
+
+    target: str
+    status: int = 301
+    keep_path: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What to match, and what to do.
+
+    Match: `scheme`; `host` in normal form ("shop.example.com", "*.example.com", "" for any host);
+    `path`, a prefix on segment boundaries, "/" for every path ("/" always, for SNI).
+    Do: forward to `upstream`, or answer with `redirect`; exactly one of the two is set.
+
+    `service` and `label` say who asked for it and where (for people), `schema` which label schema
+    ("hrm"). `internal_port` is the port inside the container (None for a redirect).
+    `sticky_cookie` names the application's cookie that pins a session to an endpoint.
+    `forwarded_for` is the label's own wish for X-Forwarded-For (HRM's include_forwarded_for).
+    `degraded`: the label that asked for this route is now wrong, and this is its last good version.
+    """
+
+    scheme: Scheme
+    host: str
+    path: str
+    service: str
+    label: str
+    schema: str
+    internal_port: int | None = None
+    upstream: Upstream | None = None
+    redirect: RedirectRule | None = None
+    sticky_cookie: str | None = None
+    forwarded_for: bool = False
+    degraded: bool = False
+
+    @property
+    def name(self) -> str:
+        """A short name for logs and metrics: "http://shop.example.com/api"."""
+        path = self.path if self.path != "/" else ""
+        return f"{self.scheme}://{self.host}{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """What was wrong with somebody's labels, as data.
+
+    `code` is stable and documented ("HRM003"); `service` and `label` say where, `column` the
+    1-based character in the label's value (0: the whole label). `message` says what is wrong,
+    `hint` what to write instead.
+    """
+
+    code: str
+    severity: Severity
+    service: str
+    label: str
+    message: str
+    hint: str = ""
+    column: int = 0
+
+
+class NameKind(enum.StrEnum):
+    """Whose name it is, as in Docker's embedded DNS."""
+
+    SERVICE = "service"
+    TASKS = "tasks"
+    CONTAINER = "container"
+
+
+@dataclass(frozen=True, slots=True)
+class NameRecord:
+    """One name as Docker's embedded DNS would answer it inside one network.
+
+    `name` is in lower case and without "tasks."; `network` is the network's name, `addresses` IP
+    addresses in a stable order (the VIP alone for a SERVICE in VIP mode).
+    """
+
+    network: str
+    name: str
+    kind: NameKind
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one Docker service, container or file entry adds to the snapshot.
+
+    `key` is unique and stable ("swarm/x8a7...": provider and the object's id), `created_at` its age
+    in nanoseconds since the epoch (the older one wins a conflict; 0 when unknown).
+    """
+
+    key: str
+    service: str
+    created_at: int = 0
+    routes: tuple[Route, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    names: tuple[NameRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is known, immutable; contributions are sorted by `key`, which makes equality exact."""
+
+    contributions: tuple[Contribution, ...] = ()
+
+    @staticmethod
+    def of(contributions: Iterable[Contribution]) -> Snapshot:
+        """A snapshot of contributions in any order; keys must differ (ValueError)."""
+        ordered = tuple(sorted(contributions, key=lambda c: c.key))
+        for left, right in zip(ordered, ordered[1:], strict=False):
+            if left.key == right.key:
+                raise ValueError(f"two contributions have the key {left.key!r}")
+        return Snapshot(ordered)
+
+    @staticmethod
+    def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
+        """One snapshot of what several providers know."""
+        return Snapshot.of(c for s in snapshots for c in s.contributions)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Every route that somebody asked for, before conflicts are settled."""
+        return tuple(r for c in self.contributions for r in c.routes)
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Every diagnostic of the labels (the table adds those of conflicts)."""
+        return tuple(d for c in self.contributions for d in c.diagnostics)
