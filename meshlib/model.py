@@ -10,6 +10,7 @@ This module knows nothing of labels, Docker, HTTP or I/O.
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -211,7 +212,7 @@ class Snapshot:
     def of(contributions: Iterable[Contribution]) -> Snapshot:
         """A snapshot of contributions in any order; keys must differ (ValueError)."""
         ordered = tuple(sorted(contributions, key=lambda c: c.key))
-        for left, right in zip(ordered, ordered[1:], strict=False):
+        for left, right in itertools.pairwise(ordered):
             if left.key == right.key:
                 raise ValueError(f"two contributions have the key {left.key!r}")
         return Snapshot(ordered)
