@@ -1,1 +1,27 @@
-"""(filled in by its own commit)"""
+"""HTTP/1 heads and framing: bytes in, values out. Nothing here knows a socket, a route or an upstream."""
+
+from meshlib.http1.chunked import LAST_CHUNK, ChunkedReader, chunk_head
+from meshlib.http1.fields import EMPTY_SECTION, parse_fields, parse_trailers, section_of
+from meshlib.http1.request import NEED_DATA, HeadBuffer, NeedData, finish_head, parse_request_head, request_line
+from meshlib.http1.response import BodyKind, body_kind, finish_response, parse_response_head, status_line
+
+__all__ = [
+    "EMPTY_SECTION",
+    "LAST_CHUNK",
+    "NEED_DATA",
+    "BodyKind",
+    "ChunkedReader",
+    "HeadBuffer",
+    "NeedData",
+    "body_kind",
+    "chunk_head",
+    "finish_head",
+    "finish_response",
+    "parse_fields",
+    "parse_request_head",
+    "parse_response_head",
+    "parse_trailers",
+    "request_line",
+    "section_of",
+    "status_line",
+]

@@ -1,0 +1,195 @@
+"""The chunked transfer coding (RFC 9112 7.1): bytes in, payload or clean chunks out, each byte looked at once."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
+from meshlib.http1.fields import parse_trailers
+
+__all__ = ["LAST_CHUNK", "ChunkedReader", "chunk_head"]
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
+# A size line longer than this is an attack, not an extension: nobody uses them (Go allows 4 KiB, CVE-2023-39326 was unlimited).
+MAX_LINE: Final = 1024
+# All extensions of one body together: a client could otherwise send a kilobyte for each byte of payload for ever.
+MAX_EXTENSIONS: Final = 16 * 1024
+MAX_TRAILERS: Final = 8 * 1024  # bytes; as one of nginx's buffers for large fields
+
+# At most 15 hex digits: below 2**60, so that no reader behind us overflows.
+_PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
+_BEGUN_LINE = re.compile(rb"[0-9A-Fa-f]{0,15}(?:[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?)?\r?")
+
+
+class _Part(enum.Enum):
+    SIZE = 0
+    DATA = 1
+    DATA_END = 2
+    TRAILERS = 3
+    DONE = 4
+
+
+class ChunkedReader:
+    """Finds the end of a chunked body.
+
+    `receive_data` returns pieces: the payload; or, with `relay`, the same chunks as they are to be sent on (extensions
+    and trailers that must not be forwarded removed), which is nearly always `data` itself. When the last chunk and the
+    trailers are in, `done` is true, `rest` has the bytes behind the body and `trailers` the trailer lines that may be forwarded.
+    Raises `RequestHeadError` (`ResponseHeadError` with `response`) or `LimitExceeded` for anything that is not chunked
+    coding, after which the reader is of no more use.
+    """
+
+    __slots__ = ("_extensions", "_kept", "_left", "_out", "_part", "_relay", "_response", "_start", "done", "rest", "trailers")
+
+    def __init__(self, *, response: bool = False, relay: bool = False) -> None:
+        self._part = _Part.SIZE
+        self._left = 0  # bytes of the current chunk still to come
+        self._kept = b""  # an incomplete size line, CRLF or trailer section, bounded by the limits above
+        self._extensions = 0
+        self._response = response
+        self._relay = relay
+        self._out: list[bytes] = []
+        self._start = 0  # relay: where in the current data the bytes begin that are still to be sent on
+        self.done = False
+        self.rest = b""
+        self.trailers = b""
+
+    def receive_data(self, data: bytes) -> list[bytes]:
+        """Pieces of `data`, in order; see the class."""
+        self._out = out = []
+        self._start = position = 0
+        size = len(data)
+        if self._kept and self._part is not _Part.TRAILERS:
+            position = self._resume(data)
+        while position < size:
+            part = self._part
+            if part is _Part.DATA:
+                position = self._data(data, position)
+            elif part is _Part.SIZE:
+                match = _PLAIN_LINE.match(data, position)
+                if match is None:
+                    position = self._size_line(data, position)
+                else:
+                    self._begin_chunk(match[1])
+                    position = match.end()
+            elif part is _Part.DATA_END:
+                position = self._data_end(data, position)
+            elif part is _Part.TRAILERS:
+                position = self._trailer_section(data, position)
+            else:
+                break
+        if self._relay:
+            self._flush(data, position, position)
+        self.rest = data[position:] if self.done else b""
+        return out
+
+    def _data(self, data: bytes, position: int) -> int:
+        end = position + self._left
+        if end > len(data):
+            self._left = end - len(data)
+            end = len(data)
+        else:
+            self._part = _Part.DATA_END
+        if not self._relay:
+            self._out.append(data[position:end])
+        return end
+
+    def _flush(self, data: bytes, end: int, start: int) -> None:
+        # Relay: what stands in `data` up to `end` goes on as it came; continue at `start`.
+        if end > self._start:
+            self._out.append(data[self._start : end])
+        self._start = start
+
+    def _emit(self, data: bytes, begin: int, end: int, clean: bytes) -> None:
+        # Relay: `clean` goes on instead of data[begin:end].
+        if self._relay:
+            self._flush(data, begin, end)
+            if clean:
+                self._out.append(clean)
+
+    def _begin_chunk(self, digits: bytes) -> None:
+        self._left = int(digits, 16)
+        self._part = _Part.DATA if self._left else _Part.TRAILERS
+
+    def _resume(self, data: bytes) -> int:
+        # A size line, or the CRLF behind a chunk, was cut by the end of a read: complete it first.
+        end = data.find(b"\n", 0, MAX_LINE) + 1 or len(data)
+        line, self._kept = self._kept + data[:end], b""
+        reader = self._size_line if self._part is _Part.SIZE else self._data_end
+        self._start = end
+        out, self._out = self._out, []
+        reader(line, 0)
+        self._out = out
+        if self._relay and not self._kept:
+            # Its first part was held back, so the whole line goes out now, in its plain form.
+            out.append(b"\r\n" if reader == self._data_end else b"%x\r\n" % self._left)
+        self._start = end
+        return end
+
+    def _size_line(self, data: bytes, position: int) -> int:
+        match = _PLAIN_LINE.match(data, position) or _SIZE_LINE.match(data, position)
+        if match is None:
+            kept = data[position : position + MAX_LINE + 1]
+            if not _BEGUN_LINE.fullmatch(kept):
+                raise self._error("this is not a chunk size", "bad_chunk_size")
+            if len(kept) > MAX_LINE:
+                raise self._limit("chunk size line", MAX_LINE)
+            return self._keep(data, position)
+        self._begin_chunk(match[1])
+        if match.re is _SIZE_LINE:
+            self._extensions += len(match[2])
+            if len(match[0]) > MAX_LINE or self._extensions > MAX_EXTENSIONS:
+                raise self._limit("chunk extensions", MAX_EXTENSIONS)
+            self._emit(data, position, match.end(), chunk_head(self._left))
+        return match.end()
+
+    def _data_end(self, data: bytes, position: int) -> int:
+        if data.startswith(b"\r\n", position):
+            self._part = _Part.SIZE
+            return position + 2
+        if data[position:] == b"\r":
+            return self._keep(data, position)
+        raise self._error("a chunk does not end where its size says", "bad_chunk_end")
+
+    def _keep(self, data: bytes, position: int) -> int:
+        self._kept = data[position:]
+        self._emit(data, position, len(data), b"")
+        return len(data)
+
+    def _trailer_section(self, data: bytes, position: int) -> int:
+        kept = self._kept
+        if not kept and data.startswith(b"\r\n", position):  # no trailers: nearly always
+            self._part = _Part.DONE
+            self.done = True
+            return position + 2
+        # A line end is put in front, so that an empty section ends like any other: with two of them.
+        section = (kept or b"\r\n") + data[position : position + MAX_TRAILERS + 4]
+        end = section.find(b"\r\n\r\n", max(len(kept) - 3, 0))
+        if end < 0:
+            if len(section) > MAX_TRAILERS:
+                raise self._limit("trailer section", MAX_TRAILERS)
+            self._kept = section
+            self._emit(data, position, len(data), b"")
+            return len(data)
+        self.trailers = parse_trailers(section[2 : end + 2], response=self._response)
+        after = position + end + 4 - (len(kept) or 2)
+        self._emit(data, position, after, self.trailers + b"\r\n")
+        self._kept = b""
+        self._part = _Part.DONE
+        self.done = True
+        return after
+
+    def _error(self, message: str, reason: str) -> ProtocolError:
+        return ResponseHeadError(message, reason=reason) if self._response else RequestHeadError(message, reason=reason)
+
+    def _limit(self, what: str, limit: int) -> LimitExceeded:
+        return LimitExceeded(what, limit, reason="chunk_overhead", status_hint=502 if self._response else 400)
+
+
+def chunk_head(size: int) -> bytes:
+    """The size line of a chunk of `size` bytes; the data is followed by CRLF."""
+    return b"%x\r\n" % size

@@ -1,0 +1,176 @@
+"""Field lines of an HTTP/1 message: bytes in, a `FieldSection` out, or an error (RFC 9112 5, 6).
+
+All that decides where a message ends or whom it is for is settled here, strictly, for requests and
+answers alike; what is ambiguous is refused and never repaired. This module knows nothing of start
+lines, routing or sockets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
+from meshlib.messages import FieldSection
+
+__all__ = ["EMPTY_SECTION", "parse_fields", "parse_trailers", "section_of"]
+
+# One line: a token, a colon with no space before it, and a value without control bytes but the tab (RFC 9110 5.5, 5.6.2).
+# Possessive quantifiers keep it linear. `^` with MULTILINE anchors every match at the start of a line, so the number
+# of matches equals the number of LFs exactly when every line is well formed: folds, bare CR and bare LF make it differ.
+_LINE = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n")
+# 18 digits stay below 2**63, where other implementations begin to overflow (nginx and HAProxy refuse from there on).
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+# The names that this module looks into. Most heads have two of them, so one set operation decides what to read.
+_SPECIAL: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"})
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+_KEEP_ALIVE: Final = frozenset({b"keep-alive"})
+_CLOSE: Final = frozenset({b"close"})
+
+# What a trailer must never carry (RFC 9110 6.5.1): framing, routing, authentication, and anything that a head decides.
+_NOT_IN_TRAILERS: Final = frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"keep-alive",
+        b"max-forwards",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"range",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"via",
+        b"www-authenticate",
+        b"x-real-ip",
+    }
+)
+
+EMPTY_SECTION: Final = FieldSection(b"", (), None, None, False, _NO_OPTIONS, None, False)
+
+
+def parse_fields(block: bytes, *, response: bool = False, max_fields: int = 100) -> FieldSection:
+    """Parse field lines, each ended by CRLF, without the empty line that ends the section.
+
+    Raises `RequestHeadError` (or `ResponseHeadError` with `response`) for lines that are no field lines, for
+    several or malformed Content-Length, for Transfer-Encoding other than `chunked` alone, for both together, and for several
+    Host fields; `LimitExceeded` for more than `max_fields` lines. Cost: linear in `block`.
+    """
+    lines = _LINE.findall(block)
+    if len(lines) != block.count(b"\n") or (not lines and block):
+        raise _error(response, _what_is_wrong(block), "bad_field")
+    if len(lines) > max_fields:
+        raise LimitExceeded("number of fields", max_fields, reason="too_many_fields", status_hint=502 if response else 431)
+    names = tuple([name.lower() for name, _ in lines])
+    if _SPECIAL.isdisjoint(names):
+        return FieldSection(block, names, None, None, False, _NO_OPTIONS, None, False)
+    host: bytes | None = None
+    content_length: int | None = None
+    chunked = False
+    connection = _NO_OPTIONS
+    upgrade: bytes | None = None
+    expect = False
+    for name, (_, raw) in zip(names, lines, strict=True):
+        if name not in _SPECIAL:
+            continue
+        value: bytes = raw.rstrip(b" \t")
+        if name == b"host":
+            if host is not None:
+                raise _error(response, "more than one Host field", "repeated_host")
+            host = value
+        elif name == b"connection":
+            connection = _options(value, connection, response)
+        elif name == b"content-length":
+            if content_length is not None:
+                raise _error(response, "more than one Content-Length", "repeated_content_length")
+            if not _LENGTH.fullmatch(value):
+                raise _error(response, "Content-Length is not a decimal number", "bad_content_length")
+            content_length = int(value)
+        elif name == b"transfer-encoding":
+            if chunked:
+                raise _error(response, "more than one Transfer-Encoding", "repeated_transfer_encoding")
+            if value.lower() != b"chunked":
+                raise _error(response, "a Transfer-Encoding other than chunked", "bad_transfer_encoding", status=501)
+            chunked = True
+        elif name == b"upgrade":
+            upgrade = value if upgrade is None else upgrade + b", " + value
+        else:
+            if value.lower() != b"100-continue" and not response:
+                raise _error(response, "an expectation other than 100-continue", "bad_expect", status=417)
+            expect = True
+    if chunked and content_length is not None:
+        raise _error(response, "both Content-Length and Transfer-Encoding", "length_and_chunked")
+    if upgrade is not None and b"upgrade" not in connection:
+        upgrade = None
+    return FieldSection(block, names, host, content_length, chunked, connection, upgrade, expect)
+
+
+def section_of(pairs: Iterable[tuple[bytes, bytes]], *, response: bool = False, max_fields: int = 100) -> FieldSection:
+    """A section of pairs that somebody else took apart (an ASGI or WSGI server, HTTP/2).
+
+    They are written out and parsed again, because servers differ in what they let through; raises as `parse_fields`.
+    """
+    return parse_fields(b"".join([b"%s: %s\r\n" % pair for pair in pairs]), response=response, max_fields=max_fields)
+
+
+def parse_trailers(block: bytes, *, response: bool = False, max_fields: int = 100) -> bytes:
+    """The trailer lines of `block` that may be forwarded; others are dropped (RFC 9110 6.5.1). Raises as `parse_fields`."""
+    lines = _LINE.findall(block)
+    if len(lines) != block.count(b"\n") or (not lines and block):
+        raise _error(response, _what_is_wrong(block), "bad_trailer")
+    if len(lines) > max_fields:
+        raise LimitExceeded("number of trailers", max_fields, reason="too_many_fields", status_hint=502 if response else 431)
+    kept = []
+    for name, value in lines:
+        lower = name.lower()
+        if lower not in _NOT_IN_TRAILERS and not lower.startswith(b"x-forwarded-") and b"_" not in lower:
+            kept.append(b"%s: %s\r\n" % (name, value))
+    return b"".join(kept)
+
+
+def _options(value: bytes, known: frozenset[bytes], response: bool) -> frozenset[bytes]:
+    lower = value.lower()
+    if not known:  # the two values of nearly every head
+        if lower == b"keep-alive":
+            return _KEEP_ALIVE
+        if lower == b"close":
+            return _CLOSE
+    options = [option.strip(b" \t") for option in lower.split(b",")]
+    for option in options:
+        if option and not _TOKEN.fullmatch(option):
+            raise _error(response, "Connection is not a list of tokens", "bad_connection")
+    return known.union([option for option in options if option])
+
+
+def _what_is_wrong(block: bytes) -> str:
+    # Only for the message; called for refused heads alone.
+    if re.search(rb"\r(?!\n)|(?<!\r)\n", block):
+        return "a bare CR or LF among the fields"
+    if re.search(rb"(?m)^[ \t]", block):
+        return "a folded field line"
+    if re.search(rb"(?m)^[^:\r\n]*[ \t]:", block):
+        return "a space before the colon of a field"
+    if re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", block):
+        return "a control byte among the fields"
+    return "a line that is not a field"
+
+
+def _error(response: bool, message: str, reason: str, *, status: int = 400) -> ProtocolError:
+    if response:
+        return ResponseHeadError(message, reason=reason)
+    return RequestHeadError(message, reason=reason, status_hint=status)

@@ -1,0 +1,162 @@
+"""Request heads (RFC 9112 3): bytes in; a `RequestHead`, `NEED_DATA` or an error out.
+
+Knows nothing of routing or sockets. What it returns can be forwarded as it stands: one method, one target in
+origin-form, one authority, one way to tell where the body ends.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+from meshlib.errors import LimitExceeded, RequestHeadError
+from meshlib.http1.fields import parse_fields
+from meshlib.messages import FieldSection, RequestHead
+
+__all__ = ["NEED_DATA", "HeadBuffer", "NeedData", "finish_head", "parse_request_head", "request_line"]
+
+
+class NeedData(enum.Enum):
+    """The type of `NEED_DATA`: not an error and not an answer yet."""
+
+    NEED_DATA = "need data"
+
+
+NEED_DATA: Final = NeedData.NEED_DATA
+
+# Visible ASCII only in the target (RFC 3986): spaces, control and eight-bit bytes are where parsers begin to disagree.
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n")
+_OTHER_VERSION = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
+
+
+class HeadBuffer:
+    """Collects bytes until a head is complete, looking at each byte once.
+
+    `receive_data` returns the head (through its empty line) once it is there, or `NEED_DATA`; what came after it is then in
+    `rest`. One leading empty line is skipped (RFC 9112 2.2). `limit` is the largest head, start line and empty line
+    included: a longer one raises `LimitExceeded` and is not kept. After an error the buffer is of no more use.
+    """
+
+    __slots__ = ("_buffer", "_limit", "_response", "_scanned", "_skipped", "rest")
+
+    def __init__(self, limit: int, *, response: bool = False) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._skipped = response  # an answer has no leading empty line
+        self._limit = limit
+        self._response = response
+        self.rest = b""
+
+    def __len__(self) -> int:
+        """Bytes kept."""
+        return len(self._buffer)
+
+    def receive_data(self, data: bytes) -> bytes | NeedData:
+        """See the class. After a head was returned the buffer is empty and takes the next one."""
+        buffer = self._buffer
+        if not self._skipped:
+            if buffer == b"\r":
+                data = b"\r" + data
+                buffer.clear()
+            if not buffer:
+                if data == b"\r":
+                    buffer += data
+                    return NEED_DATA
+                if data.startswith(b"\r\n"):
+                    data = data[2:]
+                    self._skipped = True
+        if not buffer:
+            end = data.find(b"\r\n\r\n")
+            if end >= 0:
+                if end + 4 > self._limit:
+                    raise self._too_large(data)
+                self._skipped = self._response
+                self.rest = data[end + 4 :]
+                return data[: end + 4]
+            if len(data) > self._limit:
+                raise self._too_large(data)
+            buffer += data
+            self._scanned = len(data)
+            return NEED_DATA
+        start = max(self._scanned - 3, 0)  # the empty line may straddle two reads
+        buffer += data
+        end = buffer.find(b"\r\n\r\n", start)
+        if end + 4 > self._limit or (end < 0 and len(buffer) > self._limit):
+            raise self._too_large(buffer)
+        if end < 0:
+            self._scanned = len(buffer)
+            return NEED_DATA
+        head = bytes(buffer[: end + 4])
+        self.rest = bytes(buffer[end + 4 :])
+        buffer.clear()
+        self._scanned = 0
+        self._skipped = self._response
+        return head
+
+    def _too_large(self, seen: bytes | bytearray) -> LimitExceeded:
+        line = seen.find(b"\r\n", 0, self._limit) < 0
+        if self._response:
+            return LimitExceeded("size of the answer's head", self._limit, reason="head_too_large", status_hint=502)
+        if line:
+            return LimitExceeded("size of the request line", self._limit, reason="start_line_too_long", status_hint=414)
+        return LimitExceeded("size of the head", self._limit, reason="head_too_large", status_hint=431)
+
+
+def parse_request_head(data: bytes, *, max_fields: int = 100) -> RequestHead:
+    """Parse a complete head, its empty line included.
+
+    Raises `RequestHeadError` (its `status_hint` is 400, 405, 417, 501 or 505) or `LimitExceeded`.
+    """
+    method, target, version, at = request_line(data)
+    fields = parse_fields(data[at:-2], max_fields=max_fields)
+    return finish_head(method, target, version, fields)
+
+
+def request_line(data: bytes) -> tuple[bytes, bytes, int, int]:
+    """Method, target as sent, minor version, and the index at which the field lines begin."""
+    match = _REQUEST_LINE.match(data)
+    if match is None:
+        if _OTHER_VERSION.match(data) and not data.startswith(b"PRI "):
+            raise RequestHeadError("an HTTP version that we do not speak", reason="bad_version", status_hint=505)
+        raise RequestHeadError("this is not a request line", reason="bad_request_line")
+    method, target, version = match.groups()
+    return method, target, 1 if version == b"1" else 0, match.end()
+
+
+def finish_head(method: bytes, target: bytes, minor_version: int, fields: FieldSection) -> RequestHead:
+    """Put a request line and its parsed fields together, checking what concerns both (RFC 9112 3.2, 6.1)."""
+    authority = fields.host
+    if authority is None:
+        if minor_version:
+            raise RequestHeadError("no Host field", reason="missing_host")
+        authority = b""
+    elif not authority and minor_version:
+        raise RequestHeadError("an empty Host field", reason="empty_host")
+    if not minor_version and fields.chunked:
+        raise RequestHeadError("Transfer-Encoding in HTTP/1.0", reason="chunked_in_1_0")
+    if target[0] != 47 or method in _UNUSUAL:  # "/"
+        target, authority = _unusual(method, target, authority)
+    elif b"#" in target:
+        raise RequestHeadError("a fragment in the target", reason="bad_target")
+    return RequestHead(method, target, authority, minor_version, fields)
+
+
+# CONNECT would make the gateway a tunnel to anywhere; TRACE echoes credentials that other hops added (RFC 9110 9.3.8).
+_UNUSUAL: Final = frozenset({b"CONNECT", b"TRACE"})
+
+
+def _unusual(method: bytes, target: bytes, authority: bytes) -> tuple[bytes, bytes]:
+    if method in _UNUSUAL:
+        raise RequestHeadError(f"{method.decode()} is not served here", reason="method_refused", status_hint=405)
+    if target == b"*":
+        if method == b"OPTIONS":
+            return target, authority
+        raise RequestHeadError("the target * belongs to OPTIONS", reason="bad_target")
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise RequestHeadError("the target is neither a path nor an http URL", reason="bad_target")
+    # RFC 9112 3.2.2: the authority of the target wins over Host; userinfo in it is refused with the host itself.
+    host, rest = match.groups()
+    return rest if rest.startswith(b"/") else b"/" + rest, host

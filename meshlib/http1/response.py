@@ -1,0 +1,64 @@
+"""Heads of answers and where their bodies end (RFC 9112 4, 6.3): as strict towards upstreams as towards clients."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+from meshlib.errors import ResponseHeadError
+from meshlib.http1.fields import parse_fields
+from meshlib.messages import FieldSection, ResponseHead
+
+__all__ = ["BodyKind", "body_kind", "finish_response", "parse_response_head", "status_line"]
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xff]*))?\r\n")
+
+
+class BodyKind(enum.Enum):
+    """How the end of an answer's body is found."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    UNTIL_CLOSE = "until close"
+    TUNNEL = "tunnel"
+
+
+def parse_response_head(data: bytes, *, max_fields: int = 100) -> ResponseHead:
+    """Parse a complete head, its empty line included; raises `ResponseHeadError` or `LimitExceeded`."""
+    status, reason, version, at = status_line(data)
+    fields = parse_fields(data[at:-2], response=True, max_fields=max_fields)
+    return finish_response(status, reason, version, fields)
+
+
+def status_line(data: bytes) -> tuple[int, bytes, int, int]:
+    """Status, reason, minor version, and the index at which the field lines begin."""
+    match = _STATUS_LINE.match(data)
+    if match is None:
+        raise ResponseHeadError("this is not a status line of HTTP/1", reason="bad_status_line")
+    version, status, reason = match.groups()
+    return int(status), reason or b"", 1 if version == b"1" else 0, match.end()
+
+
+def finish_response(status: int, reason: bytes, minor_version: int, fields: FieldSection) -> ResponseHead:
+    """Put a status line and its parsed fields together."""
+    if fields.chunked and not minor_version:
+        raise ResponseHeadError("Transfer-Encoding in HTTP/1.0", reason="chunked_in_1_0")
+    if status == 101 and fields.upgrade is None:
+        raise ResponseHeadError("101 without Upgrade", reason="bad_upgrade")
+    return ResponseHead(status, reason, minor_version, fields)
+
+
+def body_kind(head: ResponseHead, method: bytes) -> BodyKind:
+    """Where the body of the answer to a `method` request ends (RFC 9112 6.3). An interim answer has none."""
+    status = head.status
+    if status == 101:
+        return BodyKind.TUNNEL
+    if method == b"HEAD" or status < 200 or status == 204 or status == 304:
+        return BodyKind.NONE
+    fields = head.fields
+    if fields.chunked:
+        return BodyKind.CHUNKED
+    if fields.content_length is not None:
+        return BodyKind.LENGTH if fields.content_length else BodyKind.NONE
+    return BodyKind.UNTIL_CLOSE
