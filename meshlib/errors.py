@@ -4,6 +4,7 @@
     ├── ConfigurationError          a human wrote something wrong; has .where and .hint
     ├── ProtocolError               a peer sent something wrong; has .status_hint
     │   ├── AuthorityError          not a host name, address or port
+    │   ├── PathError               not a path prefix that a route can have
     │   ├── ClientHelloError        not a TLS ClientHello that OpenSSL would take
     │   ├── RequestHeadError        not a request head that we would forward
     │   ├── ResponseHeadError       not an answer that we would pass on
@@ -27,6 +28,7 @@ __all__ = [
     "LimitExceeded",
     "MeshError",
     "NoEndpointAvailable",
+    "PathError",
     "ProtocolError",
     "RequestHeadError",
     "ResponseHeadError",
@@ -70,6 +72,14 @@ class ProtocolError(MeshError):
 
 class AuthorityError(ProtocolError):
     """Text that is not `host [ ":" port ]`. `position` is the index of the offending character."""
+
+    def __init__(self, message: str, *, reason: str, position: int = 0) -> None:
+        super().__init__(message, reason=reason, status_hint=400)
+        self.position = position
+
+
+class PathError(ProtocolError):
+    """Text that is not a path prefix. `position` is the index of the offending character."""
 
     def __init__(self, message: str, *, reason: str, position: int = 0) -> None:
         super().__init__(message, reason=reason, status_hint=400)

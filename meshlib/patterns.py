@@ -1,0 +1,107 @@
+"""Host patterns and path prefixes: what a route is matched against, in one normal form.
+
+Labels write them, rules match them, the table sorts by them; all three must agree on the form,
+so it is made here, once. This module knows nothing of labels, requests or precedence.
+"""
+
+from __future__ import annotations
+
+import re
+
+from meshlib.authority import is_ip_address, normalize_host, parse_authority
+from meshlib.errors import AuthorityError, PathError
+
+__all__ = ["parse_host_pattern", "parse_path_prefix"]
+
+# A character of a path (RFC 3986 3.3, pchar) or the slash between two segments.
+_NOT_PATH = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def parse_host_pattern(text: str) -> str:
+    """The normal form of a host pattern: "a.example.com", "*.example.com", "" (any host).
+
+    `*.` stands for one or more whole labels and can only be the first. An IPv6 address may be in
+    brackets; the normal form has none. Raises `AuthorityError`, its `position` counts in `text`.
+    """
+    if not text:
+        return ""
+    if text.startswith("["):
+        if not text.endswith("]"):
+            raise AuthorityError("a host pattern has no port", reason="bad_host", position=text.find("]") + 1)
+        return parse_authority(text).host
+    if not text.startswith("*."):
+        _refuse_star(text, 0)
+        return normalize_host(text)
+    _refuse_star(text, 2)
+    try:
+        host = normalize_host(text[2:])
+    except AuthorityError as error:
+        raise AuthorityError(str(error), reason=error.reason, position=error.position + 2) from None
+    if is_ip_address(host):
+        raise AuthorityError("an address has no subdomains", reason="bad_wildcard", position=2)
+    return f"*.{host}"
+
+
+def _refuse_star(text: str, start: int) -> None:
+    star = text.find("*", start)
+    if star >= 0:
+        raise AuthorityError("a wildcard is the whole first label: *.example.com", reason="bad_wildcard", position=star)
+
+
+def parse_path_prefix(text: str) -> str:
+    """The normal form of a path prefix: "/" or "/a/b", without a slash at the end.
+
+    Needless percent-encodings are undone, the others get upper-case digits; letters outside
+    ASCII are encoded (UTF-8). "" means "/". Raises `PathError` for a query or fragment, dot segments, empty
+    segments, spaces, control bytes, and for encoded slashes, backslashes and control bytes, which no two servers read alike.
+    """
+    if not text:
+        return "/"
+    if not text.startswith("/"):
+        raise PathError("a path begins with a slash", reason="bad_path")
+    parts: list[str] = []
+    position = 1
+    segments = text[1:].split("/")
+    if not segments[-1]:
+        segments.pop()
+    for segment in segments:
+        parts.append(_segment(segment, position))
+        position += len(segment) + 1
+    return "/" + "/".join(parts)
+
+
+def _segment(text: str, position: int) -> str:
+    if not text:
+        raise PathError("two slashes in a row", reason="bad_path", position=position)
+    pieces: list[str] = []
+    at = 0
+    while at < len(text):
+        character = text[at]
+        if character == "%":
+            pieces.append(_escape(text, at, position))
+            at += 3
+            continue
+        if not _NOT_PATH.match(character):
+            pieces.append(character)
+        elif ord(character) < 0x80 or 0xD800 <= ord(character) <= 0xDFFF:
+            raise PathError("this character cannot be in a path", reason="bad_path", position=position + at)
+        else:
+            pieces.append("".join(f"%{byte:02X}" for byte in character.encode()))
+        at += 1
+    result = "".join(pieces)
+    if result in (".", ".."):
+        raise PathError("a dot segment never reaches a server", reason="bad_path", position=position)
+    return result
+
+
+def _escape(text: str, at: int, position: int) -> str:
+    escape = _ESCAPE.match(text, at)
+    digits = escape.group(1) if escape else None
+    if digits is None:
+        raise PathError("a percent sign is followed by two hexadecimal digits", reason="bad_path", position=position + at)
+    value = int(digits, 16)
+    if value < 0x20 or value == 0x7F or chr(value) in "/\\":
+        raise PathError("this encoded character is read differently by different servers", reason="bad_path", position=position + at)
+    return chr(value) if chr(value) in _UNRESERVED else f"%{value:02X}"
