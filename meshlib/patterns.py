@@ -103,5 +103,6 @@ def _escape(text: str, at: int, position: int) -> str:
         raise PathError("a percent sign is followed by two hexadecimal digits", reason="bad_path", position=position + at)
     value = int(digits, 16)
     if value < 0x20 or value == 0x7F or chr(value) in "/\\":
-        raise PathError("this encoded character is read differently by different servers", reason="bad_path", position=position + at)
+        message = "this encoded character is read differently by different servers"
+        raise PathError(message, reason="bad_path", position=position + at)
     return chr(value) if chr(value) in _UNRESERVED else f"%{value:02X}"

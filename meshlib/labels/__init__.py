@@ -1,1 +1,9 @@
-"""(filled in by its own commit)"""
+"""Label schemas: what services say about themselves, read into route fragments and diagnostics.
+
+One module a schema, each with a pure `parse_labels`. A schema knows label text and published ports;
+it knows nothing of Docker's objects, endpoints, or what other services ask for.
+"""
+
+from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
+
+__all__ = ["LabelResult", "PublishedPort", "RouteFragment"]

@@ -1,0 +1,74 @@
+"""How a schema reports what is wrong: a catalogue of findings, and the collector of one service.
+
+This module knows no schema; each has its own catalogue.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from meshlib.model import Diagnostic, Severity
+
+__all__ = ["Finding", "Findings", "LabelFindings", "show"]
+
+# Enough for ten routes in the hint that rewrites a label; a screen cannot show more.
+MAX_HINT = 1500
+# A label of commas and slips would make far more diagnostics than it has characters worth reading; who has
+# mended twenty sees the next ones.
+MAX_PER_LABEL = 20
+
+
+class Finding(NamedTuple):
+    """A kind of diagnostic: its stable code, how bad it is, and what it means (the line in the docs)."""
+
+    code: str
+    severity: Severity
+    meaning: str
+
+
+class Findings:
+    """Collects the diagnostics of one service, and which of its labels failed."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.diagnostics: list[Diagnostic] = []
+        self.failed: set[str] = set()
+
+    def label(self, key: str) -> LabelFindings:
+        """A collector for the label `key`."""
+        return LabelFindings(self, key)
+
+
+class LabelFindings:
+    """Collects what is wrong with one label; an ERROR marks the label as failed."""
+
+    def __init__(self, findings: Findings, key: str) -> None:
+        self._findings = findings
+        self._count = 0
+        self.key = key
+        self.failed = False
+
+    def add(self, finding: Finding, message: str, hint: str = "", *, column: int = 0) -> None:
+        """Report `finding` at `column` (1-based; 0: the whole label). After 20 a label is only marked."""
+        if finding.severity is Severity.ERROR:
+            self.failed = True
+            self._findings.failed.add(self.key)
+        self._count += 1
+        if self._count <= MAX_PER_LABEL:
+            self._findings.diagnostics.append(
+                Diagnostic(finding.code, finding.severity, self._findings.service, self.key, message, _printable(hint), column)
+            )
+
+
+def _printable(text: str) -> str:
+    # Hints repeat the label's text so that it can be copied; a line end or an escape sequence in it must not reach a log.
+    if len(text) > MAX_HINT:
+        text = text[:MAX_HINT] + "..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def show(text: str, limit: int = 60) -> str:
+    """`text` quoted, printable and short, for a message; it is somebody else's text."""
+    return ascii(text if len(text) <= limit else text[:limit] + "...")

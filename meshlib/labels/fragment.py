@@ -1,0 +1,55 @@
+"""What a label schema yields: the part of a route that labels can know.
+
+The resolver adds the rest (upstream and endpoints). This module knows no schema.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshlib.model import Diagnostic, RedirectRule, Scheme
+
+__all__ = ["LabelResult", "PublishedPort", "RouteFragment"]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFragment:
+    """One route as a label asks for it.
+
+    `scheme`, `host` and `path` as in `meshlib.model.Route`, in normal form. `label` is the label's key,
+    `schema` the schema that read it ("hrm"). `internal_port` is the port inside the container: always set
+    unless `redirect` is.
+    """
+
+    scheme: Scheme
+    host: str
+    path: str
+    label: str
+    schema: str
+    internal_port: int | None = None
+    redirect: RedirectRule | None = None
+    sticky_cookie: str | None = None
+    forwarded_for: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A port that a service publishes: `target` inside the container, `published` outside (None: not known (yet))."""
+
+    target: int
+    published: int | None = None
+    protocol: str = "tcp"
+    mode: str = "ingress"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelResult:
+    """What the labels of one service say.
+
+    `fragments` in order of label key, never two with the same scheme, host and path. `diagnostics` in order
+    of label key, then as found. `failed`: keys of labels with an error; the resolver keeps their last good routes.
+    """
+
+    fragments: tuple[RouteFragment, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    failed: frozenset[str] = frozenset()

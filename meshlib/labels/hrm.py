@@ -1,0 +1,329 @@
+"""Labels of the HTTP Routing Mesh: `com.docker.ucp.mesh.http[.SUFFIX]=external_route=...,internal_port=...`
+
+The grammar of UCP 2.1 and 2.2, that of UCP 2.0 (several routes in one label), and what meshlib adds:
+wildcard hosts, path prefixes, `redirect_status`. `docs/labels.md` describes it to users. One wrong label
+costs its own routes only. This module knows nothing of endpoints, networks or other services.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from meshlib.labels import hrm_codes as codes
+from meshlib.labels.findings import Findings, LabelFindings, show
+from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
+from meshlib.labels.grammar import Part, split_elements, split_pair
+from meshlib.labels.hrm_values import (
+    ExternalRoute,
+    parse_cookie_name,
+    parse_external_route,
+    parse_flag,
+    parse_internal_port,
+    parse_redirect,
+    parse_redirect_status,
+)
+from meshlib.labels.suggest import distance, nearest
+from meshlib.model import RedirectRule, Scheme
+
+__all__ = ["LABEL", "MAX_ELEMENTS", "MAX_LABELS", "MAX_VALUE", "SCHEMA", "is_hrm_label", "parse_labels"]
+
+LABEL = "com.docker.ucp.mesh.http"
+SCHEMA = "hrm"
+
+# A host (253) and a redirect URL as long as browsers are sure to take (2,000), with room; Docker itself has no limit.
+MAX_VALUE = 4096
+# UCP 2.0 put all routes of a service into one label; its successor has six keys.
+MAX_ELEMENTS = 100
+# A service with a thousand host names (one a customer) is real; each costs an entry in the table of every gateway.
+MAX_LABELS = 1000
+
+_KEYS = ("external_route", "internal_port", "redirect", "redirect_status", "sticky_sessions", "include_forwarded_for")
+_LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
+_PROSE_SLIP = "com.docker.mesh.http"  # the documentation of UCP had it so in one sentence
+_SHOWN = 10  # candidates named in a message
+
+
+class _Pair(NamedTuple):
+    name: Part
+    value: Part
+
+
+class _Ports(NamedTuple):
+    """The TCP ports of a service: targets in order, and published port -> target where they differ."""
+
+    targets: tuple[int, ...]
+    published: Mapping[int, int]
+
+
+def is_hrm_label(key: str) -> bool:
+    """Whether `key` is a routing label: `com.docker.ucp.mesh.http`, or that and a dot and anything."""
+    return key.startswith(LABEL) and key[len(LABEL) : len(LABEL) + 1] in ("", ".")
+
+
+def parse_labels(labels: Mapping[str, str], *, service: str, ports: Sequence[PublishedPort] = ()) -> LabelResult:
+    """Read the routing labels among `labels`, in order of key; all others are left alone.
+
+    `service` is the name put into diagnostics, `ports` what the service publishes. Never raises for any
+    text; does not depend on the order of the mapping. Cost is linear in the length of the labels.
+    """
+    findings = Findings(service)
+    facts = _port_facts(ports)
+    routes: dict[tuple[Scheme, str, str], RouteFragment] = {}
+    read = slips = 0
+    for key in sorted(labels):
+        found = findings.label(key)
+        if not is_hrm_label(key):
+            if slips < MAX_LABELS and _report_key_slip(key, found):
+                slips += 1
+            continue
+        read += 1
+        if read > MAX_LABELS:
+            if read == MAX_LABELS + 1:
+                message = f"the service has more than {MAX_LABELS} routing labels; this one and those after it are not read"
+                found.add(codes.TOO_MANY_LABELS, message, "spread the routes over several services, or use a wildcard host")
+            findings.failed.add(key)
+            continue
+        for column, fragment in _read_label(labels[key], found, facts):
+            first = routes.setdefault((fragment.scheme, fragment.host, fragment.path), fragment)
+            if first is not fragment:
+                message = f"the route is asked for by {show(first.label, 100)} already, which counts"
+                found.add(codes.DUPLICATE_ROUTE, message, "keep one of the two labels", column=column)
+    return LabelResult(tuple(routes.values()), tuple(findings.diagnostics), frozenset(findings.failed))
+
+
+def _port_facts(ports: Sequence[PublishedPort]) -> _Ports:
+    tcp = [port for port in ports if port.protocol.lower() == "tcp"]
+    targets = sorted({port.target for port in tcp})
+    pairs = sorted(((port.published, port.target) for port in tcp if port.published is not None), reverse=True)
+    return _Ports(tuple(targets), {published: target for published, target in pairs if published not in targets})
+
+
+def _report_key_slip(key: str, found: LabelFindings) -> bool:
+    meant = _meant_key(key)
+    if meant is None:
+        return False
+    message = "the label is not read: its key is not quite that of a routing label"
+    found.add(codes.LABEL_KEY_SLIP, message, f"did you mean {meant[:100]}?")
+    return True
+
+
+def _meant_key(key: str) -> str | None:
+    head, rest = key[: len(LABEL)], key[len(LABEL) :]
+    if head.lower() == LABEL and not rest[:1].isalpha():
+        return LABEL if not rest else f"{LABEL}.{rest.lstrip('.-_:/ ')}"
+    if key.lower() == _PROSE_SLIP or key.lower().startswith(f"{_PROSE_SLIP}."):
+        return LABEL + key[len(_PROSE_SLIP) :]
+    for end in range(len(LABEL) - 2, min(len(LABEL) + 2, len(key)) + 1):
+        if key[end : end + 1] in ("", ".") and distance(key[:end].lower(), LABEL) <= 2:
+            return LABEL + key[end:]
+    return LABEL if head.lower() == LABEL else None
+
+
+def _read_label(value: str, found: LabelFindings, ports: _Ports) -> list[tuple[int, RouteFragment]]:
+    """The routes of one label, each with its column; of the newer form there is one or none."""
+    if len(value) > MAX_VALUE:
+        message = f"the value has {len(value)} characters, more than {MAX_VALUE}"
+        found.add(codes.TOO_LONG, message, "spread the routes over several labels", column=MAX_VALUE + 1)
+        return []
+    elements = split_elements(value)
+    if len(elements) > MAX_ELEMENTS:
+        message = f"the label has {len(elements)} elements, more than {MAX_ELEMENTS}"
+        hint = f"spread the routes over several labels: {LABEL}.1, {LABEL}.2"
+        found.add(codes.TOO_MANY_ELEMENTS, message, hint, column=elements[MAX_ELEMENTS].column)
+        return []
+    full = [element for element in elements if element.text]
+    if not full:
+        found.add(codes.NO_EXTERNAL_ROUTE, "the label is empty", "write external_route=http://HOST,internal_port=PORT")
+        return []
+    if len(full) < len(elements):
+        column = next(element.column for element in elements if not element.text)
+        found.add(codes.EMPTY_ELEMENT, "nothing stands beside this comma", "leave out the comma", column=min(column, len(value)))
+    for element in full:
+        if _report_quotes(element, found):
+            return []
+    if _is_legacy(full):
+        return _read_legacy(full, found, ports)
+    route = _read_pairs(full, found, ports)
+    return [] if route is None else [route]
+
+
+def _report_quotes(part: Part, found: LabelFindings) -> bool:
+    if part.text[:1] not in ('"', "'"):
+        return False
+    message = "the quotation mark is part of the value; nothing takes it away"
+    hint = "leave the quotation marks out; in a YAML list put them around the whole line: - \"key=value\""
+    found.add(codes.QUOTED, message, hint, column=part.column)
+    return True
+
+
+# --- UCP 2.0: [PORT=]http://HOST, several in one label
+
+
+def _is_legacy(elements: list[Part]) -> bool:
+    if not _LEGACY.match(elements[0].text):
+        return False
+    return not any(pair and pair[0].text in _KEYS for pair in map(split_pair, elements))
+
+
+def _read_legacy(elements: list[Part], found: LabelFindings, ports: _Ports) -> list[tuple[int, RouteFragment]]:
+    routes: list[tuple[int, RouteFragment]] = []
+    newer: list[str] = []
+    for element in elements:
+        pair = split_pair(element)
+        number, target = pair if pair and "://" not in pair[0].text else (None, element)
+        route = parse_external_route(target, found)
+        port = _choose_port(number, found, ports)
+        if route is None or port is None:
+            continue
+        routes.append((element.column, RouteFragment(route.scheme, route.host, route.path, found.key, SCHEMA, port)))
+        newer.append(f"{LABEL}.{len(routes)}=external_route={route}" + (f",internal_port={port}" if number else ""))
+    shown = "; ".join(newer[:_SHOWN]) + ("; ..." if len(newer) > _SHOWN else "")
+    hint = f"write {shown}" if newer else f"write {LABEL}.1=external_route=http://HOST,internal_port=PORT"
+    message = "this is the form of UCP 2.0; later ones have one route a label"
+    found.add(codes.LEGACY_FORM, message, hint, column=elements[0].column)
+    return routes
+
+
+# --- UCP 2.1 and 2.2: key=value pairs, one route a label
+
+
+def _read_pairs(elements: list[Part], found: LabelFindings, ports: _Ports) -> tuple[int, RouteFragment] | None:
+    pairs = _collect_pairs(elements, found)
+    asked = pairs.get("external_route")
+    if asked is None:
+        if not found.failed:
+            found.add(codes.NO_EXTERNAL_ROUTE, "external_route is missing", "write external_route=http://HOST or external_route=sni://HOST")
+        return None
+    malformed = found.failed
+    route = parse_external_route(asked.value, found)
+    if malformed:  # what a pair lacks would be reported a second time as a missing port, and so on
+        return None
+    # With a wrong external_route the rest is read as for http, so that all mistakes are seen at once.
+    sni = route is not None and route.scheme is Scheme.SNI
+    redirect = _read_redirect(pairs, route, found)
+    sticky: str | None = None
+    forwarded_for: bool | None = False
+    port: int | None = None
+    if "redirect" in pairs:
+        for key in ("internal_port", "sticky_sessions", "include_forwarded_for"):
+            if key in pairs:
+                message = f"{key} is not used: a redirect is answered by the gateway itself"
+                found.add(codes.UNUSED_BESIDE_REDIRECT, message, f"leave out {key}", column=pairs[key].name.column)
+    else:
+        number = pairs.get("internal_port")
+        port = _choose_port(number.value if number else None, found, ports)
+        sticky = _read_sticky(pairs.get("sticky_sessions"), sni, found)
+        forwarded_for = _read_forwarded_for(pairs.get("include_forwarded_for"), sni, found)
+    if found.failed or route is None:
+        return None
+    fragment = RouteFragment(
+        route.scheme, route.host, route.path, found.key, SCHEMA, port, redirect, sticky, forwarded_for is True
+    )
+    return asked.value.column, fragment
+
+
+def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, _Pair]:
+    pairs: dict[str, _Pair] = {}
+    for element in elements:
+        split = split_pair(element)
+        if split is None or not split[0].text or "://" in split[0].text:
+            found.add(codes.NOT_A_PAIR, f"{show(element.text)} is not key=value", _pair_hint(element.text), column=element.column)
+            continue
+        pair = _Pair(*split)
+        key = pair.name.text
+        if key not in _KEYS:
+            meant = nearest(key, _KEYS, 3)
+            hint = f"did you mean {meant}?" if meant else f"the keys are {', '.join(_KEYS)}"
+            found.add(codes.UNKNOWN_KEY, f"the key {show(key)} is not known and is ignored", hint, column=pair.name.column)
+            continue
+        if key in pairs:
+            found.add(codes.REPEATED_KEY, f"{key} occurs twice; this one counts", "leave out one", column=pair.name.column)
+        pairs[key] = pair
+    return {key: pair for key, pair in pairs.items() if _has_value(pair, found)}
+
+
+def _pair_hint(text: str) -> str:
+    if text.lower() in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+        return "this value belongs on a network's label; a service's is external_route=http://HOST,internal_port=PORT"
+    if "://" in text:
+        return f"write external_route={text.lstrip('=')}"
+    if text in _KEYS:
+        return f"write {text}=VALUE"
+    return "write key=value; a comma always separates (in a URL it is %2C)"
+
+
+def _has_value(pair: _Pair, found: LabelFindings) -> bool:
+    if _report_quotes(pair.value, found):
+        return False
+    if pair.value.text:
+        return True
+    key = pair.name.text
+    hint = "write external_route=http:// for every host" if key == "external_route" else f"write a value, or leave out {key}"
+    found.add(codes.EMPTY_VALUE, f"{key} has no value", hint, column=pair.value.column)
+    return False
+
+
+def _read_redirect(pairs: Mapping[str, _Pair], route: ExternalRoute | None, found: LabelFindings) -> RedirectRule | None:
+    asked, status_pair = pairs.get("redirect"), pairs.get("redirect_status")
+    if asked is None:
+        if status_pair is not None:
+            message = "redirect_status is ignored: the label has no redirect"
+            found.add(codes.STATUS_WITHOUT_REDIRECT, message, "add redirect=URL, or leave it out", column=status_pair.name.column)
+        return None
+    target = parse_redirect(asked.value, found)
+    status = parse_redirect_status(status_pair.value, found) if status_pair else 301
+    if target is None or status is None or route is None:
+        return None
+    if route.scheme is Scheme.SNI:
+        message = "a TLS connection that is passed through cannot be answered with a redirect"
+        hint = f"redirect from external_route=http://{route.host}, or leave out redirect"
+        found.add(codes.REDIRECT_ON_SNI, message, hint, column=asked.name.column)
+        return None
+    if target.leads_to(route):
+        message = "the redirect leads to its own route: clients would go round in circles"
+        found.add(codes.REDIRECT_LOOP, message, "redirect to another host, path or scheme", column=asked.value.column)
+        return None
+    return RedirectRule(target.url, status, keep_path=target.path is None)
+
+
+def _read_sticky(pair: _Pair | None, sni: bool, found: LabelFindings) -> str | None:
+    if pair is None:
+        return None
+    if sni:
+        message = "sticky_sessions is ignored: the cookie is inside the TLS connection, which is not opened"
+        found.add(codes.STICKY_ON_SNI, message, "leave it out; a TLS session stays on one task anyway", column=pair.name.column)
+        return None
+    return parse_cookie_name(pair.value, found)
+
+
+def _read_forwarded_for(pair: _Pair | None, sni: bool, found: LabelFindings) -> bool | None:
+    if pair is None:
+        return False
+    if sni:
+        message = "include_forwarded_for is ignored: nothing can be added to a TLS connection that is passed through"
+        found.add(codes.FORWARDED_FOR_ON_SNI, message, "leave it out", column=pair.name.column)
+        return False
+    return parse_flag(pair.value, found)
+
+
+def _choose_port(written: Part | None, found: LabelFindings, ports: _Ports) -> int | None:
+    """The port in the container: as written, else the only one that is published."""
+    if written is not None:
+        port = parse_internal_port(written, found)
+        if port is not None and port in ports.published:
+            target = ports.published[port]
+            message = f"{port} is the published port; inside the container it is {target}"
+            found.add(codes.PUBLISHED_PORT, message, f"write internal_port={target}", column=written.column)
+        return port
+    if len(ports.targets) == 1:
+        return ports.targets[0]
+    if not ports.targets:
+        message = "internal_port is missing, and the service publishes no TCP port to take instead"
+        found.add(codes.NO_PORT, message, "add internal_port=PORT, the port that the container listens on")
+        return None
+    names = [str(target) for target in ports.targets[:_SHOWN]] + (["..."] if len(ports.targets) > _SHOWN else [])
+    message = f"internal_port is missing, and the service publishes several: {', '.join(names)}"
+    found.add(codes.SEVERAL_PORTS, message, "add " + " or ".join(f"internal_port={name}" for name in names[:3]))
+    return None

@@ -1,0 +1,124 @@
+"""Every diagnostic that HRM labels can cause. `docs/labels.md` has the same table; a test compares them.
+
+HRM0xx: an error, the label gives no route. HRM1xx: a warning, something was ignored. HRM2xx: good to know.
+A code is never given a new meaning.
+"""
+
+from __future__ import annotations
+
+from meshlib.labels.findings import Finding
+from meshlib.model import Severity
+
+__all__ = [
+    "BAD_COOKIE_NAME",
+    "BAD_FLAG",
+    "BAD_HOST",
+    "BAD_INTERNAL_PORT",
+    "BAD_PATH",
+    "BAD_REDIRECT_STATUS",
+    "BAD_REDIRECT_URL",
+    "BAD_SCHEME",
+    "BAD_WILDCARD",
+    "CATALOGUE",
+    "DUPLICATE_ROUTE",
+    "EMPTY_ELEMENT",
+    "EMPTY_VALUE",
+    "FORWARDED_FOR_ON_SNI",
+    "LABEL_KEY_SLIP",
+    "LEGACY_FORM",
+    "NOT_A_PAIR",
+    "NO_EXTERNAL_ROUTE",
+    "NO_PORT",
+    "PORT_IGNORED",
+    "PUBLISHED_PORT",
+    "QUOTED",
+    "REDIRECT_LOOP",
+    "REDIRECT_ON_SNI",
+    "REPEATED_KEY",
+    "SEVERAL_PORTS",
+    "SNI_ADDRESS",
+    "SNI_PATH",
+    "STATUS_WITHOUT_REDIRECT",
+    "STICKY_ON_SNI",
+    "TOO_LONG",
+    "TOO_MANY_ELEMENTS",
+    "TOO_MANY_LABELS",
+    "UNKNOWN_KEY",
+    "UNUSED_BESIDE_REDIRECT",
+]
+
+_ERROR, _WARNING, _INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
+
+NO_EXTERNAL_ROUTE = Finding("HRM001", _ERROR, "the label has no `external_route`")
+NOT_A_PAIR = Finding("HRM002", _ERROR, "something between two commas is not `key=value`")
+EMPTY_VALUE = Finding("HRM003", _ERROR, "a key has no value")
+BAD_SCHEME = Finding("HRM004", _ERROR, "`external_route` begins neither with `http://` nor with `sni://`")
+BAD_HOST = Finding("HRM005", _ERROR, "the host in `external_route`, or its port, cannot be one")
+BAD_WILDCARD = Finding("HRM006", _ERROR, "a `*` stands where no wildcard can be")
+BAD_PATH = Finding("HRM007", _ERROR, "the path in `external_route` cannot be a path prefix (query, `..`, `//`, spaces)")
+SNI_PATH = Finding("HRM008", _ERROR, "an `sni://` route has a path")
+SNI_ADDRESS = Finding("HRM009", _ERROR, "an `sni://` route names an IP address")
+BAD_INTERNAL_PORT = Finding("HRM010", _ERROR, "`internal_port` is not a number from 1 to 65535")
+NO_PORT = Finding("HRM011", _ERROR, "`internal_port` is missing and the service publishes no TCP port")
+SEVERAL_PORTS = Finding("HRM012", _ERROR, "`internal_port` is missing and the service publishes several TCP ports")
+BAD_REDIRECT_URL = Finding("HRM013", _ERROR, "`redirect` is not an absolute `http://`, `https://` or `sni://` URL")
+REDIRECT_ON_SNI = Finding("HRM014", _ERROR, "an `sni://` route has a `redirect`")
+REDIRECT_LOOP = Finding("HRM015", _ERROR, "a `redirect` leads back to its own route")
+BAD_REDIRECT_STATUS = Finding("HRM016", _ERROR, "`redirect_status` is not 301, 302, 307 or 308")
+BAD_COOKIE_NAME = Finding("HRM017", _ERROR, "`sticky_sessions` is not a cookie name (RFC 6265 token)")
+BAD_FLAG = Finding("HRM018", _ERROR, "`include_forwarded_for` is neither `true` nor `false`")
+QUOTED = Finding("HRM019", _ERROR, "quotation marks are part of the value")
+TOO_LONG = Finding("HRM020", _ERROR, "the value is longer than 4096 characters")
+TOO_MANY_ELEMENTS = Finding("HRM021", _ERROR, "more than 100 pairs or routes in one label")
+TOO_MANY_LABELS = Finding("HRM022", _ERROR, "more than 1000 routing labels on one service; the rest is not read")
+
+LABEL_KEY_SLIP = Finding("HRM101", _WARNING, "the label's key is nearly, but not quite, a routing label's; it is not read")
+UNKNOWN_KEY = Finding("HRM102", _WARNING, "a key is not known; ignored")
+REPEATED_KEY = Finding("HRM103", _WARNING, "a key occurs twice; the last one counts")
+EMPTY_ELEMENT = Finding("HRM104", _WARNING, "nothing stands between two commas; ignored")
+PORT_IGNORED = Finding("HRM105", _WARNING, "`external_route` has a port; only the host is matched")
+PUBLISHED_PORT = Finding("HRM106", _WARNING, "`internal_port` is the published port and not the container's")
+STICKY_ON_SNI = Finding("HRM107", _WARNING, "`sticky_sessions` on an `sni://` route; ignored")
+FORWARDED_FOR_ON_SNI = Finding("HRM108", _WARNING, "`include_forwarded_for` on an `sni://` route; ignored")
+DUPLICATE_ROUTE = Finding("HRM109", _WARNING, "two labels of a service ask for one route; the first in order of key counts")
+STATUS_WITHOUT_REDIRECT = Finding("HRM110", _WARNING, "`redirect_status` without `redirect`; ignored")
+
+LEGACY_FORM = Finding("HRM201", _INFO, "the label is in the form of UCP 2.0; it is routed")
+UNUSED_BESIDE_REDIRECT = Finding("HRM202", _INFO, "a key that a redirect has no use for; ignored")
+
+CATALOGUE: tuple[Finding, ...] = (
+    NO_EXTERNAL_ROUTE,
+    NOT_A_PAIR,
+    EMPTY_VALUE,
+    BAD_SCHEME,
+    BAD_HOST,
+    BAD_WILDCARD,
+    BAD_PATH,
+    SNI_PATH,
+    SNI_ADDRESS,
+    BAD_INTERNAL_PORT,
+    NO_PORT,
+    SEVERAL_PORTS,
+    BAD_REDIRECT_URL,
+    REDIRECT_ON_SNI,
+    REDIRECT_LOOP,
+    BAD_REDIRECT_STATUS,
+    BAD_COOKIE_NAME,
+    BAD_FLAG,
+    QUOTED,
+    TOO_LONG,
+    TOO_MANY_ELEMENTS,
+    TOO_MANY_LABELS,
+    LABEL_KEY_SLIP,
+    UNKNOWN_KEY,
+    REPEATED_KEY,
+    EMPTY_ELEMENT,
+    PORT_IGNORED,
+    PUBLISHED_PORT,
+    STICKY_ON_SNI,
+    FORWARDED_FOR_ON_SNI,
+    DUPLICATE_ROUTE,
+    STATUS_WITHOUT_REDIRECT,
+    LEGACY_FORM,
+    UNUSED_BESIDE_REDIRECT,
+)

@@ -1,0 +1,254 @@
+"""The values of HRM's keys: each function takes one value and gives what it means, or reports and gives None.
+
+This module knows the keys one by one; how they go together is `meshlib.labels.hrm`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from meshlib.authority import Authority, is_ip_address, parse_authority, parse_port
+from meshlib.errors import AuthorityError, PathError
+from meshlib.labels import hrm_codes as codes
+from meshlib.labels.findings import LabelFindings, show
+from meshlib.labels.grammar import Part
+from meshlib.labels.suggest import nearest
+from meshlib.model import Scheme
+from meshlib.patterns import parse_host_pattern, parse_path_prefix
+
+__all__ = [
+    "ExternalRoute",
+    "RedirectTarget",
+    "parse_cookie_name",
+    "parse_external_route",
+    "parse_flag",
+    "parse_internal_port",
+    "parse_redirect",
+    "parse_redirect_status",
+]
+
+_NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")  # RFC 9110 5.6.2, which RFC 6265 4.1.1 uses for cookie names
+# What may follow the host of a URL (RFC 3986 3.3 to 3.5); it goes into a Location field as it is.
+_NOT_URL = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?#%-]|%(?![0-9A-Fa-f]{2})")
+_AUTHORITY_END = re.compile(r"[/?#]")
+_STATUSES = ("301", "302", "307", "308")
+
+
+class ExternalRoute(NamedTuple):
+    """What `external_route` matches, in normal form."""
+
+    scheme: Scheme
+    host: str
+    path: str
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}{self.path if self.path != '/' else ''}"
+
+
+class RedirectTarget(NamedTuple):
+    """Where `redirect` leads: `url` is rendered; `path` is its path in normal form, None when it has none of its own."""
+
+    url: str
+    scheme: str
+    authority: Authority
+    path: str | None
+
+    def leads_to(self, route: ExternalRoute) -> bool:
+        """Whether a client that follows it surely comes back to `route`."""
+        if (self.scheme, self.authority.host) != (route.scheme, route.host) or self.authority.port not in (None, 80):
+            return False
+        return self.path is None or self.path == route.path
+
+
+def parse_external_route(value: Part, found: LabelFindings) -> ExternalRoute | None:
+    """`http://HOST[/PATH]` or `sni://HOST`; the host may be blank or begin with "*."."""
+    name, mark, rest = value.text.partition("://")
+    if not mark or name.lower() not in ("http", "sni"):
+        found.add(
+            codes.BAD_SCHEME,
+            f"external_route is {show(value.text)}; it begins with http:// or sni://",
+            _scheme_hint("external_route", value.text, ("http", "sni")),
+            column=value.column,
+        )
+        return None
+    scheme = Scheme(name.lower())
+    authority, tail = _split_authority(rest)
+    column = value.column + len(name) + 3
+    host = _parse_route_host(scheme, Part(authority, column), found)
+    path = _parse_route_path(scheme, authority, Part(tail, column + len(authority)), found)
+    return None if host is None or path is None else ExternalRoute(scheme, host, path)
+
+
+def _split_authority(rest: str) -> tuple[str, str]:
+    end = _AUTHORITY_END.search(rest)
+    return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
+
+
+def _parse_route_host(scheme: Scheme, part: Part, found: LabelFindings) -> str | None:
+    if not part.text:
+        return ""
+    try:
+        host, port_at = _host_and_port(part.text)
+    except AuthorityError as error:
+        finding = codes.BAD_WILDCARD if error.reason == "bad_wildcard" else codes.BAD_HOST
+        hint = _host_hint(scheme, part.text, error)
+        found.add(finding, f"the host is {show(part.text)}: {error}", hint, column=part.column + error.position)
+        return None
+    if scheme is Scheme.SNI and is_ip_address(host):
+        found.add(
+            codes.SNI_ADDRESS,
+            f"a TLS server name is never an IP address ({host})",
+            "write the name that clients connect to, or sni:// for every TLS connection without another route",
+            column=part.column,
+        )
+        return None
+    if port_at:
+        found.add(
+            codes.PORT_IGNORED,
+            "the port is not part of the match: clients reach the gateway on its own ports",
+            f"write {scheme}://{part.text[: port_at - 1]}; the container's port goes into internal_port",
+            column=part.column + port_at,
+        )
+    return host
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    """Host pattern, and where the port begins (0: there is none)."""
+    if "*" in text:
+        name, colon, port = text.partition(":")
+        pattern = parse_host_pattern(name)
+        if port:
+            parse_port(port, position=len(name) + 1)
+        return pattern, len(name) + 1 if colon else 0
+    host, number = parse_authority(text)
+    return host, text.rindex(":") + 1 if number is not None else 0
+
+
+def _host_hint(scheme: Scheme, text: str, error: AuthorityError) -> str:
+    character = text[error.position : error.position + 1]
+    if error.reason == "bad_wildcard":
+        return f"write {scheme}://*.example.com for every name below example.com, {scheme}:// for every host"
+    if error.reason == "bad_port":
+        return f"write {scheme}://{text.rpartition(':')[0]}; the container's port goes into internal_port"
+    if character and character in "; \t\r\n":
+        return "separate the pairs with commas: external_route=...,internal_port=..."
+    if character and character in "${}%":
+        return "a variable was not replaced; put its value here"
+    return f"write {scheme}://shop.example.com"
+
+
+def _parse_route_path(scheme: Scheme, authority: str, part: Part, found: LabelFindings) -> str | None:
+    if part.text in ("", "/"):
+        return "/"
+    if scheme is Scheme.SNI:
+        hint = f"write sni://{authority}, or route http:// by path"
+        found.add(codes.SNI_PATH, "the path is inside the TLS connection, which is not opened", hint, column=part.column)
+        return None
+    try:
+        return parse_path_prefix(part.text)
+    except PathError as error:
+        character = part.text[error.position]
+        hint = "write a path such as /api; it matches /api and everything below"
+        if character in "?#":
+            hint = f"leave out what begins with {character}: routes match host and path only"
+        elif character in "; \t\r\n":
+            hint = "separate the pairs with commas: external_route=...,internal_port=..."
+        message = f"the path is {show(part.text)}: {error}"
+        found.add(codes.BAD_PATH, message, hint, column=part.column + error.position)
+        return None
+
+
+def parse_redirect(value: Part, found: LabelFindings) -> RedirectTarget | None:
+    """`http://`, `https://` or `sni://` URL (the last is rendered as https); "/" alone counts as no path of its own."""
+    name, mark, rest = value.text.partition("://")
+    scheme = name.lower()
+    if not mark or scheme not in ("http", "https", "sni"):
+        hint = _scheme_hint("redirect", value.text, ("https", "http", "sni"))
+        message = f"redirect is {show(value.text)}; it is a whole URL"
+        found.add(codes.BAD_REDIRECT_URL, message, hint, column=value.column)
+        return None
+    host_text, tail = _split_authority(rest)
+    column = value.column + len(name) + 3
+    try:
+        authority = parse_authority(host_text)
+    except AuthorityError as error:
+        hint = "write the host to go to: redirect=https://shop.example.com"
+        found.add(codes.BAD_REDIRECT_URL, f"redirect to {show(value.text)}: {error}", hint, column=column + error.position)
+        return None
+    bad = _NOT_URL.search(tail)
+    if bad:
+        message = f"the character {show(bad.group())} cannot be in a URL"
+        hint = "percent-encode it (a space is %20)"
+        found.add(codes.BAD_REDIRECT_URL, message, hint, column=column + len(host_text) + bad.start())
+        return None
+    scheme = "https" if scheme == "sni" else scheme
+    if tail in ("", "/"):
+        return RedirectTarget(f"{scheme}://{authority}", scheme, authority, None)
+    tail = tail if tail.startswith("/") else f"/{tail}"
+    return RedirectTarget(f"{scheme}://{authority}{tail}", scheme, authority, _comparable_path(tail))
+
+
+def _comparable_path(tail: str) -> str:
+    path = tail.partition("#")[0].partition("?")[0]
+    try:
+        return parse_path_prefix(path)
+    except PathError:
+        return path  # equal to no route's path, whose form is normal
+
+
+def _scheme_hint(key: str, text: str, schemes: tuple[str, ...]) -> str:
+    name, mark, rest = text.partition("://")
+    if mark:
+        if name.lower() == "https":
+            return f"write {key}=sni://{rest} to pass TLS through to the service, or {key}=http://{rest}"
+        meant = nearest(name, schemes)
+        return f"did you mean {key}={meant}://{rest}?" if meant else f"write {key}={schemes[0]}://{rest}"
+    for scheme in ("https", "http", "sni"):
+        if text.lower().startswith((f"{scheme}:", f"{scheme}/")):
+            return f"did you mean {key}={scheme}://{text[len(scheme) :].lstrip(':/')}?"
+    return f"write {key}={schemes[0]}://{text}"
+
+
+def parse_internal_port(value: Part, found: LabelFindings) -> int | None:
+    """A port inside the container, 1-65535."""
+    try:
+        return parse_port(value.text)
+    except AuthorityError as error:
+        number = value.text.partition("/")[0].rpartition(":")[2]
+        hint = "write the port that the container listens on, for example internal_port=8080"
+        if number != value.text and number.isascii() and number.isdigit():
+            hint = f"write the container's port only: internal_port={number[:5]}"
+        found.add(codes.BAD_INTERNAL_PORT, f"internal_port is {show(value.text)}: {error}", hint, column=value.column)
+        return None
+
+
+def parse_cookie_name(value: Part, found: LabelFindings) -> str | None:
+    """The name of a cookie that the application sets (RFC 6265 token)."""
+    bad = _NOT_TOKEN.search(value.text)
+    if not bad:
+        return value.text
+    message = f"the character {show(bad.group())} cannot be in the name of a cookie"
+    hint = "write the name of the cookie that the application sets, for example sticky_sessions=SESSION"
+    found.add(codes.BAD_COOKIE_NAME, message, hint, column=value.column + bad.start())
+    return None
+
+
+def parse_flag(value: Part, found: LabelFindings) -> bool | None:
+    """`true` or `false`, in any case."""
+    text = value.text.lower()
+    if text in ("true", "false"):
+        return text == "true"
+    hint = "write include_forwarded_for=true, or leave it out"
+    found.add(codes.BAD_FLAG, f"include_forwarded_for is {show(value.text)}", hint, column=value.column)
+    return None
+
+
+def parse_redirect_status(value: Part, found: LabelFindings) -> int | None:
+    """301, 302, 307 or 308."""
+    if value.text in _STATUSES:
+        return int(value.text)
+    hint = "write 301 or 302, or 308 or 307 to keep the method of the request"
+    found.add(codes.BAD_REDIRECT_STATUS, f"redirect_status is {show(value.text)}", hint, column=value.column)
+    return None
