@@ -87,7 +87,11 @@ class PathError(ProtocolError):
 
 
 class ClientHelloError(ProtocolError):
-    """Bytes that are not a TLS ClientHello."""
+    """Bytes that are not a TLS ClientHello. `alert` is the TLS alert that fits as an answer (RFC 8446 6.2)."""
+
+    def __init__(self, message: str, *, reason: str, alert: int = 50) -> None:
+        super().__init__(message, reason=reason, status_hint=400)
+        self.alert = alert
 
 
 class RequestHeadError(ProtocolError):

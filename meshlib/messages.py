@@ -77,11 +77,46 @@ class ResponseHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What a TLS client said first (RFC 8446 4.1.2), as far as routing needs it.
+    """What a TLS client said first (RFC 8446 4.1.2). Numbers are those of the IANA registries, in the order of the hello.
 
-    `server_name` is the name of the server_name extension in normal form (lower case, no trailing
-    dot), or None when the client sent none. `alpn_protocols` as offered, in order.
+    `server_name` is the name of the server_name extension in normal form (lower case, no trailing dot), or None when the
+    client sent none. A name that cannot be routed (an address, no host name at all) has `server_name_valid` false; it is
+    then ASCII with everything odd escaped, fit for a log and for nothing else. `alpn_protocols` as offered, in order.
+
+    `versions` is the content of supported_versions, or else `legacy_version` alone. `extensions` are the types. `key_shares`
+    are the groups with a share. `session_id` is the legacy field. `ticket` is a session ticket of TLS 1.2 (b"" when the
+    client merely takes tickets, None when it does not); `psk_identities` are the tickets of TLS 1.3. `early_data`: data
+    follows the hello before the server answers. `ech`: an encrypted hello is inside; the fields are the outer one's.
     """
 
     server_name: str | None = None
     alpn_protocols: tuple[bytes, ...] = ()
+    server_name_valid: bool = True
+    legacy_version: int = 0x0303
+    versions: tuple[int, ...] = (0x0303,)
+    session_id: bytes = b""
+    cipher_suites: tuple[int, ...] = ()
+    extensions: tuple[int, ...] = ()
+    groups: tuple[int, ...] = ()
+    point_formats: tuple[int, ...] = ()
+    signature_algorithms: tuple[int, ...] = ()
+    key_shares: tuple[int, ...] = ()
+    ticket: bytes | None = None
+    psk_identities: tuple[bytes, ...] = ()
+    early_data: bool = False
+    ech: bool = False
+
+    @property
+    def grease(self) -> bool:
+        """Whether the client sent values that mean nothing, to keep servers tolerant (RFC 8701)."""
+        numbers = (*self.cipher_suites, *self.extensions, *self.groups, *self.versions)
+        return any(number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF for number in numbers)
+
+    @property
+    def post_quantum(self) -> bool:
+        """Whether the client offers a group with ML-KEM or Kyber, alone or beside a classical one."""
+        return not _POST_QUANTUM.isdisjoint(self.groups)
+
+
+# ML-KEM-512/768/1024; the hybrids with P-256, X25519 and P-384; the drafts with Kyber768 (X25519, P-256).
+_POST_QUANTUM = frozenset((0x0200, 0x0201, 0x0202, 0x11EB, 0x11EC, 0x11ED, 0x6399, 0x639A))

@@ -1,1 +1,26 @@
-"""(filled in by its own commit)"""
+"""What a TLS client says before anything is encrypted: read it, never take part in it.
+
+Bytes in, values out: `ClientHelloSniffer` finds the hello in the first bytes of a connection, `ja3` and `ja4` name its
+sender, `alert_record` makes the answer to a hello that is refused. Nothing here knows a socket, a key or a route.
+"""
+
+from meshlib.tls.alerts import alert_record
+from meshlib.tls.fingerprint import ja3, ja3_text, ja4
+from meshlib.tls.hello import parse_client_hello
+from meshlib.tls.prelude import NEED_DATA, ForeignProtocol, NeedData, NotTLS
+from meshlib.tls.sniffer import MAX_HELLO, MAX_WIRE, ClientHelloSniffer
+
+__all__ = [
+    "MAX_HELLO",
+    "MAX_WIRE",
+    "NEED_DATA",
+    "ClientHelloSniffer",
+    "ForeignProtocol",
+    "NeedData",
+    "NotTLS",
+    "alert_record",
+    "ja3",
+    "ja3_text",
+    "ja4",
+    "parse_client_hello",
+]
