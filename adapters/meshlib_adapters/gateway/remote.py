@@ -1,0 +1,59 @@
+"""Asking a running gateway: a small client for its admin listener."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.values import Address
+
+__all__ = ["admin_url", "ask_admin"]
+
+TIMEOUT = 5.0  # seconds; the admin side answers from memory
+MAX_ANSWER = 256 * 1024 * 1024  # 10,000 services with 100 tasks each are some 100 MB of JSON
+
+
+def admin_url(addresses: Sequence[Address]) -> str:
+    """The URL of a gateway's admin listener seen from its own machine; `ConfigurationError` when it has none."""
+    if not addresses:
+        raise ConfigurationError("the admin listener is off", where="admin", hint="name one: --admin http://HOST:PORT")
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(addresses[0].host, addresses[0].host)  # noqa: S104
+    return f"http://{Address(host, addresses[0].port)}"
+
+
+def ask_admin(url: str, path: str, query: Sequence[tuple[str, str]] = ()) -> tuple[int, Mapping[str, Any]]:
+    """Status and JSON object of GET `url` + `path`; `ConfigurationError` when nobody sensible answers.
+
+    `url` may lack "http://". Proxies of the environment are not used: an admin listener is never behind one.
+    """
+    base = url if "://" in url else f"http://{url}"
+    parts = urllib.parse.urlsplit(base)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ConfigurationError(f"{url!r} is not a URL", where="--admin", hint="write http://127.0.0.1:8081")
+    target = base.rstrip("/") + path + ("?" + urllib.parse.urlencode(query) if query else "")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(target, timeout=TIMEOUT) as answer:
+            return answer.status, _object(answer.read(MAX_ANSWER))
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, _object(error.read(MAX_ANSWER))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ConfigurationError(
+            f"no admin listener answers: {reason}",
+            where=f"--admin {url}",
+            hint="does the gateway run, and with --admin on this address?",
+        ) from None
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    data = json.loads(body)
+    if not isinstance(data, dict):
+        raise ValueError("the answer is no JSON object")
+    return data

@@ -1,0 +1,286 @@
+"""The gateway's settings: defaults < TOML file < `MESHLIB_*` < command line.
+
+One declaration for each setting, below, with its default, its reader and its meaning; names follow from
+it: `limits.head_size` is `[limits] head_size = ...` in TOML and `MESHLIB_LIMITS_HEAD_SIZE` in the
+environment, `http` is `http = ...`, `MESHLIB_HTTP` and `--http`. Every mistake is a `ConfigurationError`
+that says which file, variable or option holds it.
+
+This module reads no environment and no command line itself; both are handed over.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.values import (
+    Address,
+    Network,
+    mask_url,
+    read_addresses,
+    read_bool,
+    read_choice,
+    read_duration,
+    read_engine,
+    read_integer,
+    read_names,
+    read_networks,
+    read_share,
+    read_size,
+    read_text,
+)
+from meshlib_adapters.http.settings import HTTPSettings
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "ForwardingSettings",
+    "Layer",
+    "LimitSettings",
+    "LogSettings",
+    "RoutingSettings",
+    "Settings",
+    "TimeoutSettings",
+    "as_data",
+    "environment_layer",
+    "http_settings",
+    "resolve_settings",
+    "toml_layer",
+    "toml_text",
+]
+
+ENVIRONMENT_PREFIX = "MESHLIB_"
+
+T = TypeVar("T")
+
+
+def _setting(default: T, read: Callable[[object], T], about: str) -> T:
+    # The declared type is the value's, as `dataclasses.field` itself does it.
+    result: T = field(default=default, metadata={"read": read, "about": about})
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    unmatched_status: int = _setting(404, read_integer(400, 599), "status for a host that nobody asked for (HRM: 503)")
+    retry_after: int = _setting(1, read_integer(0, 86400), "seconds in Retry-After when no task can serve; 0: no such field")
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingSettings:
+    mode: str = _setting(
+        "set",
+        read_choice("set", "label", "off"),
+        "X-Forwarded-*: 'set' always, 'label' only where a label asks (HRM), 'off' never",
+    )
+    trusted_proxies: tuple[Network, ...] = _setting((), read_networks, "peers whose X-Forwarded-* are believed")
+    via: bool = _setting(True, read_bool, "add Via (RFC 9110 7.6.3)")
+    server_name: str = _setting("meshlib", read_text, "our name in Via")
+
+
+_HTTP = HTTPSettings()  # the data path's own defaults, and its reasons for them
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    head_size: int = _setting(_HTTP.head_size, read_size, "bytes of a request's or an answer's head")
+    field_count: int = _setting(_HTTP.field_count, read_integer(1, 10000), "fields of a head")
+    max_body: int = _setting(_HTTP.max_body, read_size, "bytes of a request's body; 0: unlimited")
+    buffer_size: int = _setting(_HTTP.buffer_size, read_size, "bytes kept for each direction of a connection")
+    replay_size: int = _setting(_HTTP.replay_size, read_size, "bytes of a request's body kept for another try")
+    max_connections: int = _setting(_HTTP.max_connections, read_integer(1, 10**7), "client connections at a time")
+    max_connections_per_client: int = _setting(
+        _HTTP.max_connections_per_client, read_integer(0, 10**7), "the same for one address; 0: unlimited"
+    )
+    max_interim: int = _setting(_HTTP.max_interim, read_integer(1, 1000), "interim (1xx) answers to one request")
+    pool_size: int = _setting(_HTTP.pool_size, read_integer(0, 10**5), "idle connections kept to one endpoint")
+    max_tries: int = _setting(_HTTP.max_tries, read_integer(1, 100), "endpoints tried for one request")
+    retry_budget: float = _setting(_HTTP.retry_budget, read_share, "share of requests that may be tried again, 0 to 1")
+    sticky_sessions: int = _setting(_HTTP.sticky_sessions, read_integer(1, 10**7), "sessions remembered for one sticky route")
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutSettings:
+    idle: float = _setting(_HTTP.idle, read_duration, "a kept connection waits so long for its next request")
+    head_read: float = _setting(_HTTP.head_read, read_duration, "a request's head arrives within this (else 408)")
+    connect: float = _setting(_HTTP.connect, read_duration, "connecting to one endpoint")
+    response_head: float = _setting(_HTTP.response_head, read_duration, "from the request's end to the answer's head (else 504)")
+    between_bytes: float = _setting(_HTTP.between_bytes, read_duration, "silence within a body, either way")
+    tunnel_idle: float = _setting(_HTTP.tunnel_idle, read_duration, "silence in an upgraded or TLS connection")
+    lingering_close: float = _setting(_HTTP.lingering_close, read_duration, "reading on after an early answer")
+    pool_idle: float = _setting(_HTTP.pool_idle, read_duration, "an idle connection to an endpoint is kept so long")
+    sticky_ttl: float = _setting(_HTTP.sticky_ttl, read_duration, "a session is remembered so long after its last use")
+    drain: float = _setting(10.0, read_duration, "SIGTERM: so long may requests under way take")
+    first_snapshot: float = _setting(10.0, read_duration, "at start, wait so long for a provider when another has delivered")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    level: str = _setting("info", read_choice("debug", "info", "warning", "error"), "least severe records that are written")
+    format: str = _setting("text", read_choice("text", "json"), "one line for each record, either way")
+    access: bool = _setting(True, read_bool, "write a record for each request")
+    access_format: str = _setting("combined", read_choice("combined", "json"), "how it looks")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, validated. `docker` and `swarm`: None is off, "" is DOCKER_HOST or the current context, else a URL."""
+
+    http: tuple[Address, ...] = _setting((Address("0.0.0.0", 80),), read_addresses, "listeners for HTTP; 'off' for none")  # noqa: S104
+    https: tuple[Address, ...] = _setting((Address("0.0.0.0", 8443),), read_addresses, "listeners for TLS, routed by server name")  # noqa: S104
+    admin: tuple[Address, ...] = _setting((Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ...")
+    services: tuple[str, ...] = _setting((), read_names, "YAML files of services, watched")
+    docker: str | None = _setting(None, read_engine, "containers of one engine: true, or its URL")
+    swarm: str | None = _setting(None, read_engine, "services of a Swarm, by one of its managers: true, or its URL")
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
+    forwarding: ForwardingSettings = field(default_factory=ForwardingSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Raw values by dotted key, and the place of each for messages ("gateway.toml: limits.idle", "--http")."""
+
+    values: Mapping[str, object]
+    places: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    name: str
+    field: Field[Any]
+
+
+def _keys() -> Iterator[_Key]:
+    hints = get_type_hints(Settings)
+    for top in fields(Settings):
+        if is_dataclass(hints[top.name]):
+            yield from (_Key(f"{top.name}.{item.name}", item) for item in fields(hints[top.name]))
+        else:
+            yield _Key(top.name, top)
+
+
+KEYS: Mapping[str, Field[Any]] = {key.name: key.field for key in _keys()}
+_SECTIONS = tuple(dict.fromkeys(name.partition(".")[0] for name in KEYS if "." in name))
+
+
+def toml_layer(path: str) -> Layer:
+    """The settings in a TOML file; unknown keys, bad TOML and unreadable files are `ConfigurationError`."""
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", where=path, hint="see --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"is not TOML: {error}", where=path) from None
+    values: dict[str, object] = {}
+    for name, value in document.items():
+        if name in _SECTIONS:
+            if not isinstance(value, dict):
+                raise ConfigurationError(f"{name} is a table", where=f"{path}: {name}", hint=f"write [{name}] and its keys below")
+            values.update({f"{name}.{key}": inner for key, inner in value.items()})
+        else:
+            values[name] = value
+    places = {name: f"{path}: {name}" for name in values}
+    for name in values:
+        if name not in KEYS:
+            raise ConfigurationError("there is no such setting", where=places[name], hint=_suggest(name, tuple(KEYS) + _SECTIONS))
+    return Layer(values, places)
+
+
+def environment_layer(environment: Mapping[str, str]) -> tuple[Layer, tuple[str, ...]]:
+    """The settings in `MESHLIB_*`, and warnings for variables of that prefix that are none.
+
+    An empty variable counts as absent. Unknown ones are no errors: an orchestrator adds `MESHLIB_PORT_80_TCP` and the like by itself when a service has our name.
+    """
+    known = {variable_name(name): name for name in KEYS}
+    values = {known[name]: text for name, text in environment.items() if name in known and text}
+    unknown = [n for n in sorted(environment) if n.startswith(ENVIRONMENT_PREFIX) and n not in known and n != "MESHLIB_CONFIG"]
+    warnings = tuple(f"{name}: there is no such setting; {_suggest(name, tuple(known))}" for name in unknown)
+    return Layer(values, {name: variable_name(name) for name in values}), warnings
+
+
+def variable_name(key: str) -> str:
+    """The environment variable of a setting: `limits.head_size` -> MESHLIB_LIMITS_HEAD_SIZE."""
+    return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
+
+
+def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]:
+    """Settings from `layers`, later ones over earlier ones, and where each value came from ("default").
+
+    Raises `ConfigurationError` with the place of the first value that is wrong, even if a later layer covers it.
+    """
+    read: dict[str, object] = {}
+    origins = dict.fromkeys(KEYS, "default")
+    for layer in layers:
+        for name, value in layer.values.items():
+            try:
+                read[name] = KEYS[name].metadata["read"](value)
+            except ValueError as error:
+                raise ConfigurationError(str(error), where=layer.places[name]) from None
+            origins[name] = layer.places[name]
+    top: dict[str, Any] = {name: value for name, value in read.items() if "." not in name}
+    hints = get_type_hints(Settings)
+    for section in _SECTIONS:
+        own: dict[str, Any] = {}
+    for part in (settings.limits, settings.timeouts):
+        own.update({item.name: getattr(part, item.name) for item in fields(part) if item.name in wanted})
+    return HTTPSettings(**own)
+
+
+def as_data(settings: Settings) -> dict[str, Any]:
+    """Settings as plain data for JSON and TOML; passwords in URLs are masked."""
+    result: dict[str, Any] = {}
+    for name in KEYS:
+        section, dot, key = name.rpartition(".")
+        holder: Any = getattr(settings, section) if dot else settings
+        (result.setdefault(section, {}) if dot else result)[key] = _plain(name, getattr(holder, key))
+    return result
+
+
+def toml_text(settings: Settings, origins: Mapping[str, str]) -> str:
+    """Settings as TOML that `--config` takes, each with its meaning and, where not the default, its origin."""
+    data = as_data(settings)
+    lines: list[str] = []
+    section = ""
+    for name, declared in KEYS.items():
+        here, _, key = name.rpartition(".")
+        if here != section:
+            section = here
+            lines += ["", f"[{section}]"]
+        value = (data[section] if section else data)[key]
+        origin = origins.get(name, "default")
+        about = declared.metadata["about"] + ("" if origin == "default" else f" (from {origin})")
+        lines.append(f"{key} = {_toml_value(value)}  # {about}")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(name: str, value: object) -> object:
+    if name in ("docker", "swarm"):
+        return False if value is None else True if value == "" else mask_url(str(value))
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    return value
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, str):  # a JSON string is a TOML basic string, but for DEL
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value)
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not close:  # the right key in the wrong place: idle = 5 for [timeouts] idle = 5
+        close = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
+    return f"did you mean {close[0]}?" if close else "meshlib config shows all there are"

@@ -1,0 +1,63 @@
+"""Listening addresses, taken early: what is wrong with one is said at once, naming the setting and the cure.
+
+A socket that is bound but does not listen yet keeps the port for us while connections to it are still
+refused; that is how the gateway holds its ports while it waits for the first snapshot.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.values import Address
+
+__all__ = ["bind_address", "bound_port"]
+
+
+def bind_address(address: Address, *, setting: str) -> socket.socket:
+    """A TCP socket bound to `address`, not listening; `ConfigurationError` names `setting` ("http")."""
+    place = f"{setting} {address}"
+    if not address.host and socket.has_dualstack_ipv6():
+        family, target = socket.AF_INET6, ("::", address.port)
+    else:
+        try:
+            found = socket.getaddrinfo(address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)  # noqa: S104
+        except socket.gaierror as error:
+            raise ConfigurationError(f"the name has no address: {error.strerror}", where=place) from None
+        family, target = found[0][0], found[0][4]  # type: ignore[assignment]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not address.host else 1)
+        sock.bind(target)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise ConfigurationError(_what(error), where=place, hint=_cure(error, setting, address.port)) from None
+    return sock
+
+
+def bound_port(sock: socket.socket) -> int:
+    """The port a socket got."""
+    return int(sock.getsockname()[1])
+
+
+def _what(error: OSError) -> str:
+    return {
+        errno.EADDRINUSE: "the port is in use by another program",
+        errno.EACCES: "no permission to open this port",
+        errno.EADDRNOTAVAIL: "this machine does not have that address",
+    }.get(error.errno or 0, f"cannot listen: {error.strerror}")
+
+
+def _cure(error: OSError, setting: str, port: int) -> str:
+    if error.errno == errno.EACCES:
+        return (
+            f"ports below 1024 need root, CAP_NET_BIND_SERVICE or sysctl net.ipv4.ip_unprivileged_port_start={port};"
+            f" or choose another: --{setting} :{port + 8000}"
+        )
+    if error.errno == errno.EADDRINUSE:
+        return f"stop it (ss -ltnp 'sport = :{port}' shows which), choose another with --{setting} HOST:PORT, or --{setting} off"
+    return f"change --{setting}, MESHLIB_{setting.upper()} or {setting} in the TOML file"

@@ -1,0 +1,202 @@
+"""Readers of single settings: what a file, a variable or an option holds -> a typed value.
+
+Each reader takes a TOML value or the text of a variable or an option and raises `ValueError`, whose
+message says what is expected. It does not know where the value came from; `settings` adds the place.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+from meshlib.authority import normalize_host
+from meshlib.errors import AuthorityError
+
+__all__ = [
+    "Address",
+    "Network",
+    "mask_url",
+    "read_addresses",
+    "read_bool",
+    "read_choice",
+    "read_duration",
+    "read_engine",
+    "read_integer",
+    "read_names",
+    "read_networks",
+    "read_share",
+    "read_size",
+    "read_text",
+]
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"([0-9]+)\s*(?:(k|m|g)?(?:i?b)?)?", re.IGNORECASE)
+_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_ENGINE_SCHEMES = ("unix", "tcp", "ssh", "http", "https", "npipe")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. `host` is an IP address or a name, "" for every address; `port` 0 means a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def read_addresses(value: object) -> tuple[Address, ...]:
+    """ "HOST:PORT", several of them (a list, or with commas), or "off"."""
+    names = () if value is False else read_names(value)
+    return () if [name.lower() for name in names] == ["off"] else tuple(_address(name) for name in names)
+
+
+def _address(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = "", text
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT (write 127.0.0.1:8080, [::1]:8080 or :8080)")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r}: put the IPv6 address in brackets, [::1]:8080")
+    if host in ("", "*"):
+        return Address("", int(port))
+    try:
+        return Address(normalize_host(host), int(port))
+    except AuthorityError as error:
+        raise ValueError(f"{text!r}: {error}") from None
+
+
+def read_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError(f"expected true or false, not {value!r}")
+
+
+def read_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, not {value!r}")
+    if not value.isprintable():
+        raise ValueError("control characters do not belong here")
+    return value.strip()
+
+
+def read_names(value: object) -> tuple[str, ...]:
+    """A list of texts, or one text with commas."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError(f"expected text or a list of texts, not {value!r}")
+    return tuple(text for text in (read_text(item) for item in items) if text)
+
+
+def read_choice(*choices: str) -> Callable[[object], str]:
+    """A reader of one of `choices`, in lower case."""
+
+    def read(value: object) -> str:
+        text = value.strip().lower() if isinstance(value, str) else value
+        if text not in choices:
+            raise ValueError(f"expected {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
+        return str(text)
+
+    return read
+
+
+def read_integer(low: int, high: int) -> Callable[[object], int]:
+    """A reader of a whole number from `low` to `high`."""
+
+    def read(value: object) -> int:
+        number: object = value
+        if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,18}\s*", value, re.ASCII):
+            number = int(value)
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+            raise ValueError(f"expected a number from {low} to {high}, not {value!r}")
+        return number
+
+    return read
+
+
+def read_duration(value: object) -> float:
+    """Seconds: a number, or a number with ms, s, m, h or d; 0 to 30 days."""
+    seconds = -1.0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        seconds = float(match[1]) * _SECONDS[match[2] or "s"]
+    if not 0 <= seconds <= 30 * 86400:
+        raise ValueError(f"expected a duration such as 10, 0.5, '500ms', '75s' or '1h', not {value!r}")
+    return seconds
+
+
+def read_share(value: object) -> float:
+    """A number from 0 to 1."""
+    try:
+        share = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected a number from 0 to 1, not {value!r}")
+    return share
+
+
+def read_size(value: object) -> int:
+    """Bytes: a whole number, or one with k, m or g (powers of 1024)."""
+    size = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        size = int(match[1]) * _BYTES[(match[2] or "").lower()]
+    if not 0 <= size <= 2**50:
+        raise ValueError(f"expected a size such as 32768, '32k' or '10MiB', not {value!r}")
+    return size
+
+
+def read_engine(value: object) -> str | None:
+    """A Docker Engine: None is off; "" is what DOCKER_HOST and the current context say; else its URL."""
+    if isinstance(value, bool):
+        return "" if value else None
+    text = read_text(value)
+    if text.lower() in _FALSE:
+        return None
+    if text.lower() in _TRUE or not text:
+        return ""
+    scheme, found, rest = text.partition("://")
+    if not found or scheme not in _ENGINE_SCHEMES or not rest:
+        raise ValueError(f"{mask_url(text)!r} is not an engine's URL (unix:///var/run/docker.sock, tcp://HOST:2376, ssh://HOST)")
+    return text
+
+
+def read_networks(value: object) -> tuple[Network, ...]:
+    """A list of addresses or networks in CIDR form."""
+    networks = []
+    for text in read_names(value):
+        try:
+            networks.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not an address or a network: {error}") from None
+    return tuple(networks)
+
+
+def mask_url(url: str) -> str:
+    """`url` without the password in it, to be shown."""
+    parts = urlsplit(url) if "@" in url else None
+    if parts is None or parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))

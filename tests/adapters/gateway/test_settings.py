@@ -1,0 +1,126 @@
+"""Settings: what wins over what, and where a mistake is said to be."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.settings import (
+    Layer,
+    Settings,
+    as_data,
+    environment_layer,
+    http_settings,
+    resolve_settings,
+    toml_layer,
+    toml_text,
+)
+from meshlib_adapters.http.settings import HTTPSettings
+
+
+def option(name: str, value: object) -> Layer:
+    return Layer({name: value}, {name: f"--{name}"})
+
+
+def file(directory: Path, text: str) -> Layer:
+    path = directory / "gateway.toml"
+    path.write_text(text, encoding="utf-8")
+    return toml_layer(str(path))
+
+
+def test_defaults_are_those_of_hrm() -> None:
+    settings, origins = resolve_settings([])
+    assert settings == Settings()
+    assert [str(a) for a in settings.http + settings.https + settings.admin] == ["0.0.0.0:80", "0.0.0.0:8443", "127.0.0.1:8081"]
+    assert set(origins.values()) == {"default"}
+    assert http_settings(settings) == HTTPSettings()
+
+
+def test_every_limit_of_the_data_path_is_a_setting() -> None:
+    names = {"max_connections": 7, "pool_size": 3, "connect": 1.5, "sticky_ttl": 60.0}
+    text = {"limits.max_connections": 7, "limits.pool_size": "3", "timeouts.connect": "1500ms", "timeouts.sticky_ttl": "1m"}
+    settings, _ = resolve_settings([Layer(text, dict.fromkeys(text, ""))])
+    made = http_settings(settings)
+    assert {name: getattr(made, name) for name in names} == names
+    known = {key for part in (settings.limits, settings.timeouts) for key in type(part).__dataclass_fields__}
+    assert set(HTTPSettings.__dataclass_fields__) <= known
+
+
+def test_command_line_over_environment_over_file(tmp_path: Path) -> None:
+    toml = file(tmp_path, 'http = ":1"\nhttps = ":1"\nadmin = ":1"\n[timeouts]\nidle = 5\n')
+    environment, warnings = environment_layer({"MESHLIB_HTTPS": ":2", "MESHLIB_ADMIN": ":2", "MESHLIB_HTTP": "", "PATH": "/bin"})
+    settings, origins = resolve_settings([toml, environment, option("admin", [":3"])])
+    assert [a.port for a in settings.http + settings.https + settings.admin] == [1, 2, 3]
+    assert settings.timeouts.idle == 5.0
+    assert origins["http"] == f"{tmp_path}/gateway.toml: http"
+    assert (origins["https"], origins["admin"], origins["docker"]) == ("MESHLIB_HTTPS", "--admin", "default")
+    assert warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[timeouts]\nidel = 5", "gateway.toml: timeouts.idel: there is no such setting (did you mean timeouts.idle?)"),
+        ("idle = 5", "gateway.toml: idle: there is no such setting (did you mean timeouts.idle?)"),
+        ("[timeout]\nidle = 5", "gateway.toml: timeout: there is no such setting (did you mean timeouts?)"),
+        ("zzz = 5", "gateway.toml: zzz: there is no such setting (meshlib config shows all there are)"),
+        ("log = 'debug'", "gateway.toml: log: log is a table (write [log] and its keys below)"),
+        ("[timeouts]\nidle = 'x'", "gateway.toml: timeouts.idle: expected a duration"),
+        ("[timeouts]\nidle = 0", "gateway.toml: timeouts.idle: 0.0 is too small"),
+        ("http = 'x'", "gateway.toml: http: 'x' is not HOST:PORT"),
+        ("http = ", "gateway.toml: is not TOML: "),
+    ],
+)
+def test_a_mistake_in_the_file_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_settings([file(tmp_path, text)])
+    assert said in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+        toml_layer(str(tmp_path / "none.toml"))
+    (tmp_path / "latin.toml").write_bytes(b"http = '\xff'")
+    with pytest.raises(ConfigurationError, match="is not TOML"):
+        toml_layer(str(tmp_path / "latin.toml"))
+
+
+def test_mistakes_in_variables_and_options() -> None:
+    with pytest.raises(ConfigurationError, match=r"^MESHLIB_LIMITS_HEAD_SIZE: expected a size"):
+        resolve_settings([environment_layer({"MESHLIB_LIMITS_HEAD_SIZE": "big"})[0]])
+    with pytest.raises(ConfigurationError, match=r"^--http: 'x'"):
+        resolve_settings([option("http", ["x"])])
+
+
+def test_unknown_variables_are_warned_about() -> None:
+    layer, warnings = environment_layer({"MESHLIB_LIMITS_HEAD_SIZ": "1", "MESHLIB_PORT_80_TCP": "tcp://x", "MESHLIB_CONFIG": "x"})
+    assert not layer.values
+    assert warnings[0] == "MESHLIB_LIMITS_HEAD_SIZ: there is no such setting; did you mean MESHLIB_LIMITS_HEAD_SIZE?"
+    assert warnings[1].startswith("MESHLIB_PORT_80_TCP: ")
+    assert len(warnings) == 2
+
+
+def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:
+    layers = [
+        option("http", [":8080", "[::1]:8081"]),
+        option("https", "off"),
+        option("services", ['we"ird\\name.yml', "ü.yml"]),
+        option("swarm", True),
+        option("forwarding.trusted_proxies", "10.0.0.0/8"),
+    ]
+    settings, origins = resolve_settings(layers)
+    text = toml_text(settings, origins)
+    assert tomllib.loads(text) == as_data(settings)
+    again, _ = resolve_settings([file(tmp_path, text)])
+    assert again == settings
+    assert 'http = [":8080", "[::1]:8081"]  # listeners for HTTP; \'off\' for none (from --http)' in text
+
+
+def test_passwords_are_masked() -> None:
+    settings, origins = resolve_settings([option("docker", "tcp://me:secret@host:1")])
+    assert settings.docker == "tcp://me:secret@host:1"
+    assert "secret" not in toml_text(settings, origins)
+    assert as_data(settings)["docker"] == "tcp://me:***@host:1"
