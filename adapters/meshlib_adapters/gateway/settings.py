@@ -228,7 +228,21 @@ def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]
     top: dict[str, Any] = {name: value for name, value in read.items() if "." not in name}
     hints = get_type_hints(Settings)
     for section in _SECTIONS:
-        own: dict[str, Any] = {}
+        own = {name.partition(".")[2]: value for name, value in read.items() if name.startswith(f"{section}.")}
+        top[section] = hints[section](**own)
+    settings = Settings(**top)
+    try:
+        http_settings(settings)
+    except ConfigurationError as error:  # it knows its field, we know who set it
+        key = next(name for name in KEYS if name.partition(".")[2] == error.where)
+        raise ConfigurationError(error.message, where=origins[key], hint=error.hint) from None
+    return settings, origins
+
+
+def http_settings(settings: Settings) -> HTTPSettings:
+    """What the HTTP data path needs of `settings`: its fields have the names of those in `limits` and `timeouts`."""
+    wanted = {item.name for item in fields(HTTPSettings)}
+    own: dict[str, Any] = {}
     for part in (settings.limits, settings.timeouts):
         own.update({item.name: getattr(part, item.name) for item in fields(part) if item.name in wanted})
     return HTTPSettings(**own)
