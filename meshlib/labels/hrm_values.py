@@ -117,11 +117,12 @@ def _parse_route_host(scheme: Scheme, part: Part, found: LabelFindings) -> str |
 def _host_and_port(text: str) -> tuple[str, int]:
     """Host pattern, and where the port begins (0: there is none)."""
     if "*" in text:
-        name, colon, port = text.partition(":")
+        name, _, port = text.partition(":")
         pattern = parse_host_pattern(name)
-        if port:
-            parse_port(port, position=len(name) + 1)
-        return pattern, len(name) + 1 if colon else 0
+        if not port:
+            return pattern, 0
+        parse_port(port, position=len(name) + 1)
+        return pattern, len(name) + 1
     host, number = parse_authority(text)
     return host, text.rindex(":") + 1 if number is not None else 0
 

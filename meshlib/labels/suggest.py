@@ -29,7 +29,7 @@ def distance(left: str, right: str) -> int:
 
 
 def nearest(word: str, known: Sequence[str], limit: int = 2) -> str | None:
-    """The known word within `limit` edits of `word` (case ignored), the first of the nearest; else the first that contains it; else None."""
+    """The known word nearest to `word` within `limit` edits (case ignored); else the first that contains it; else None."""
     lower = word.lower()
     if len(lower) > _LONGEST:
         return None

@@ -1,0 +1,234 @@
+"""The vectors are data in tests/vectors/labels; here are the rules that hold for every label."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.labels.findings import MAX_HINT, MAX_PER_LABEL
+from meshlib.labels.fragment import LabelResult, PublishedPort
+from meshlib.labels.hrm import LABEL, MAX_ELEMENTS, MAX_LABELS, MAX_VALUE, is_hrm_label, parse_labels
+from meshlib.labels.hrm_codes import CATALOGUE
+from meshlib.model import Scheme, Severity
+from meshlib.patterns import parse_host_pattern, parse_path_prefix
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "labels"
+
+
+def load(name: str) -> list[Any]:
+    vectors: list[Any] = json.loads((VECTORS / f"{name}.json").read_text("utf-8"))
+    return vectors
+
+
+REFERENCE, ROUTES, WRONG = load("hrm_reference"), load("hrm_routes"), load("hrm_wrong")
+
+
+def read(vector: dict[str, Any]) -> LabelResult:
+    return parse_labels(vector["labels"], service="shop", ports=[PublishedPort(**port) for port in vector["ports"]])
+
+
+def diagnostics(result: LabelResult) -> list[list[object]]:
+    return [[d.code, d.label, d.column] for d in result.diagnostics]
+
+
+def fragments(result: LabelResult) -> list[dict[str, object]]:
+    return [
+        {
+            "scheme": f.scheme.value,
+            "host": f.host,
+            "path": f.path,
+            "label": f.label,
+            "internal_port": f.internal_port,
+            "redirect": f.redirect
+            and {"target": f.redirect.target, "status": f.redirect.status, "keep_path": f.redirect.keep_path},
+            "sticky_cookie": f.sticky_cookie,
+            "forwarded_for": f.forwarded_for,
+        }
+        for f in result.fragments
+    ]
+
+
+@pytest.mark.parametrize("vector", REFERENCE + ROUTES, ids=lambda v: v["words"])
+def test_labels_that_route(vector: dict[str, Any]) -> None:
+    result = read(vector)
+    assert fragments(result) == vector["fragments"]
+    assert diagnostics(result) == vector["diagnostics"]
+    assert all(f.schema == "hrm" for f in result.fragments)
+
+
+@pytest.mark.parametrize("vector", WRONG, ids=lambda v: v["words"])
+def test_labels_that_are_wrong(vector: dict[str, Any]) -> None:
+    result = read(vector)
+    assert diagnostics(result) == vector["diagnostics"]
+    assert len(result.fragments) == vector["routes"]
+    assert result.failed == {d.label for d in result.diagnostics if d.severity is Severity.ERROR}
+    assert all(d.service == "shop" and d.message and d.hint for d in result.diagnostics)
+
+
+def test_the_reference_vectors_are_all_there() -> None:
+    numbers = {int(str(vector["number"]).rstrip("ab")) for vector in REFERENCE}
+    assert numbers == set(range(1, 22))
+
+
+def test_every_code_is_produced_by_a_vector() -> None:
+    produced = {code for vector in REFERENCE + ROUTES + WRONG for code, _, _ in vector["diagnostics"]}
+    by_tests = {"HRM022"}  # needs a thousand labels, see below
+    assert produced | by_tests == {finding.code for finding in CATALOGUE}
+
+
+@pytest.mark.parametrize(
+    ("key", "routing"),
+    [
+        (LABEL, True),
+        (f"{LABEL}.", True),
+        (f"{LABEL}.80-1", True),
+        (f"{LABEL}x", False),
+        (f"x{LABEL}", False),
+        ("com.docker.ucp.mesh", False),
+        ("", False),
+    ],
+)
+def test_which_keys_are_routing_labels(key: str, routing: bool) -> None:
+    assert is_hrm_label(key) is routing
+
+
+@pytest.mark.parametrize(
+    ("labels", "hint"),
+    [
+        ({LABEL: "external_route=https://a,internal_port=443"}, "external_route=sni://a"),
+        ({LABEL: "external_route=htp://a,internal_port=80"}, "external_route=http://a"),
+        ({LABEL: "external_route=http:/a,internal_port=80"}, "external_route=http://a"),
+        ({LABEL: "external_route=a.b,internal_port=80"}, "external_route=http://a.b"),
+        ({LABEL: "external_route=gopher://a,internal_port=80"}, "external_route=http://a"),
+        ({LABEL: "external_rout=http://a"}, "did you mean external_route?"),
+        ({LABEL: "port=80,external_route=http://a"}, "did you mean internal_port?"),
+        ({LABEL: "colour=red,external_route=http://a"}, "sticky_sessions"),
+        ({LABEL: "http://a,internal_port=80"}, "external_route=http://a"),
+        ({LABEL: "external_route"}, "external_route=VALUE"),
+        ({LABEL: "external_route=http://a,internal_port=8080:80"}, "internal_port=80"),
+        ({LABEL: "external_route=http://a,internal_port=80/tcp"}, "internal_port=80"),
+        ({LABEL: "external_route=http://a;internal_port=80"}, "commas"),
+        ({LABEL: "external_route=http://a/x internal_port=80"}, "commas"),
+        ({LABEL: "external_route=http://${HOST},internal_port=80"}, "variable"),
+        ({LABEL: "external_route=http://a.*,internal_port=80"}, "http://*.example.com"),
+        ({LABEL: "external_route=http://a:99999,internal_port=80"}, "http://a;"),
+        ({LABEL: "8080=http://foo,http://bar/x"}, f"{LABEL}.1=external_route=http://foo,internal_port=8080"),
+        ({LABEL: "8080=http://[::1]/x"}, "external_route=http://[::1]/x,internal_port=8080"),
+        ({LABEL: "true"}, "network"),
+        ({"com.docker.ucp.mesh.htpp.80": "x"}, "com.docker.ucp.mesh.http.80?"),
+        ({"com.docker.ucp.mesh.http80": "x"}, "com.docker.ucp.mesh.http.80?"),
+        ({"com.docker.mesh.http.1": "x"}, "com.docker.ucp.mesh.http.1?"),
+    ],
+)
+def test_hints_say_what_to_write(labels: dict[str, str], hint: str) -> None:
+    assert any(hint in d.hint for d in parse_labels(labels, service="shop").diagnostics)
+
+
+def test_a_missing_port_names_the_candidates() -> None:
+    ports = [PublishedPort(n) for n in range(1, 13)]
+    (diagnostic,) = parse_labels({LABEL: "external_route=http://a"}, service="shop", ports=ports).diagnostics
+    assert "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ..." in diagnostic.message
+    assert diagnostic.hint == "add internal_port=1 or internal_port=2 or internal_port=3"
+
+
+def test_the_older_form_is_rewritten_for_ten_routes() -> None:
+    value = ",".join(f"80=http://a{n}" for n in range(12))
+    (diagnostic,) = parse_labels({LABEL: value}, service="shop").diagnostics
+    assert diagnostic.severity is Severity.INFO
+    assert diagnostic.hint.count("external_route") == 10
+    assert diagnostic.hint.endswith("; ...")
+
+
+def test_the_longest_value_and_the_most_elements_still_route() -> None:
+    value = "external_route=http://a,internal_port=80"
+    assert parse_labels({LABEL: value.ljust(MAX_VALUE)}, service="shop").fragments
+    assert len(parse_labels({LABEL: ",".join(f"80=http://a{n}" for n in range(MAX_ELEMENTS))}, service="shop").fragments) == 100
+
+
+def test_more_labels_than_we_read() -> None:
+    labels = {f"{LABEL}.{n:04}": f"external_route=http://a{n},internal_port=80" for n in range(MAX_LABELS + 2)}
+    result = parse_labels(labels, service="shop")
+    assert len(result.fragments) == MAX_LABELS
+    assert [(d.code, d.label) for d in result.diagnostics] == [("HRM022", f"{LABEL}.1000")]
+    assert result.failed == {f"{LABEL}.1000", f"{LABEL}.1001"}
+
+
+def test_slips_of_keys_are_reported_for_as_many_labels_as_are_read() -> None:
+    labels = {f"com.docker.ucp.mesh.htpp.{n}": "" for n in range(MAX_LABELS + 5)}
+    assert len(parse_labels(labels, service="shop").diagnostics) == MAX_LABELS
+
+
+def test_one_label_makes_a_bounded_number_of_diagnostics_and_still_fails() -> None:
+    value = "external_route=http://a," + ",".join(f"k{n}=1" for n in range(50)) + ",oops"
+    result = parse_labels({LABEL: value}, service="shop")
+    assert len(result.diagnostics) == MAX_PER_LABEL
+    assert result.failed == {LABEL}
+
+
+key = st.sampled_from([LABEL, f"{LABEL}.1", f"{LABEL}.80-1", f"{LABEL}x", "com.docker.ucp.mesh.htpp"]) | st.text()
+TOKENS = """
+    external_route internal_port redirect redirect_status sticky_sessions include_forwarded_for http:// https:// sni://
+    80 8080 65536 a.example.com *.a . / // ? # : [::1] true 301 S = == , ,, ; @ % %2F $ { " ' * -
+"""
+token = st.sampled_from(TOKENS.split())
+nearly = st.lists(
+    token | st.sampled_from([" ", "\n", "\0", "\ud800", "\u00e9", "\u0130"]) | st.text(max_size=3), max_size=24
+).map("".join)
+route = st.builds(
+    lambda scheme, host, tail: f"external_route={scheme}://{host}{tail}",
+    st.sampled_from(["http", "sni", "HTTP", "https"]),
+    st.sampled_from(["a", "A.b", "*.a", "", "[::1]", "1.2.3.4", "a:80"]),
+    st.sampled_from(["", "/", "/x", "/x/", ",internal_port=80", ",redirect=http://a", "/%78", "/\u00e9"]),
+)
+values = st.text() | nearly | route | st.tuples(route, nearly).map("".join)
+a_port = st.builds(PublishedPort, st.integers(1, 9), st.none() | st.integers(1, 9), st.sampled_from(["tcp", "TCP", "udp"]))
+
+
+@given(st.dictionaries(key, values, max_size=6), st.lists(a_port, max_size=3))
+def test_never_raises_and_keeps_its_promises(labels: dict[str, str], ports: list[PublishedPort]) -> None:
+    result = parse_labels(labels, service="shop", ports=ports)
+    assert result.failed == {d.label for d in result.diagnostics if d.severity is Severity.ERROR}
+    for d in result.diagnostics:
+        assert d.label in labels
+        assert 0 <= d.column <= len(labels[d.label]) + 1
+        assert d.message.isprintable()
+        assert d.hint.isprintable()
+        assert len(d.hint) <= 10 * (MAX_HINT + 3)
+    for f in result.fragments:
+        assert is_hrm_label(f.label)
+        assert parse_host_pattern(f.host) == f.host
+        assert parse_path_prefix(f.path) == f.path
+        assert (f.internal_port is None) == (f.redirect is not None)
+        if f.scheme is Scheme.SNI:
+            assert (f.path, f.redirect, f.sticky_cookie, f.forwarded_for) == ("/", None, None, False)
+    assert len({(f.scheme, f.host, f.path) for f in result.fragments}) == len(result.fragments)
+    reordered = dict(reversed(labels.items()))
+    assert parse_labels(reordered, service="shop", ports=list(reversed(ports))) == result
+
+
+@given(st.dictionaries(st.sampled_from([LABEL, f"{LABEL}.1", f"{LABEL}.80-1"]), values, min_size=1), values)
+def test_one_wrong_label_spoils_only_itself(labels: dict[str, str], value: str) -> None:
+    last = f"{LABEL}.zzz"
+    alone = parse_labels(labels, service="shop")
+    beside = parse_labels({**labels, last: value}, service="shop")
+    assert [f for f in beside.fragments if f.label != last] == list(alone.fragments)
+    assert [d for d in beside.diagnostics if d.label != last] == list(alone.diagnostics)
+
+
+@pytest.mark.parametrize("piece", [",", "a=b,", "http://a,", "80=http://a,", "=", "*", ".", "/", "%", "\u00e9", '"'])
+def test_cost_is_bounded_for_any_repetition(piece: str) -> None:
+    # A count, no time: what comes out is bounded however long the label is.
+    result = parse_labels({LABEL: "external_route=http://" + piece * 100_000}, service="shop")
+    assert [d.code for d in result.diagnostics] == ["HRM020"]
+
+
+def test_a_hint_is_printable_and_short() -> None:
+    (diagnostic, _) = parse_labels({LABEL: "external_route=x\x1b[2J\ud800" + "y" * 3000}, service="shop").diagnostics
+    assert diagnostic.hint.isprintable()
+    assert "\\x1b" in diagnostic.hint
+    assert len(diagnostic.hint) < 2 * MAX_HINT

@@ -1,0 +1,29 @@
+"""The catalogue is complete, and the table in docs/labels.md says the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from meshlib.labels import hrm_codes
+from meshlib.labels.findings import Finding
+from meshlib.model import Severity
+
+DOCS = Path(__file__).parents[3] / "docs" / "labels.md"
+ROW = re.compile(r"^\| (HRM\d{3}) \| (\w+) \| (.+?) \|$", re.MULTILINE)
+
+
+def test_every_finding_is_in_the_catalogue_once() -> None:
+    findings = [value for value in vars(hrm_codes).values() if isinstance(value, Finding)]
+    assert sorted(findings) == sorted(hrm_codes.CATALOGUE)
+    assert len({finding.code for finding in findings}) == len(findings)
+
+
+def test_the_first_digit_says_how_bad_it_is() -> None:
+    by_digit = {"0": Severity.ERROR, "1": Severity.WARNING, "2": Severity.INFO}
+    assert all(by_digit[finding.code[3]] is finding.severity for finding in hrm_codes.CATALOGUE)
+
+
+def test_the_table_in_the_documentation_is_the_catalogue() -> None:
+    rows = ROW.findall(DOCS.read_text("utf-8"))
+    assert rows == [(f.code, f.severity.value, f.meaning) for f in hrm_codes.CATALOGUE]

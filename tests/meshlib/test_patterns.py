@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.errors import AuthorityError, PathError
+from meshlib.patterns import parse_host_pattern, parse_path_prefix
+
+pieces = st.lists(
+    st.sampled_from(["a", "B", "*", ".", "*.", "[", "]", ":", "1", "::1", "\u00e9", "\u3002", " "]) | st.text(max_size=2),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("", ""),
+        ("Shop.Example.com.", "shop.example.com"),
+        ("*.Example.com.", "*.example.com"),
+        ("*.com", "*.com"),
+        ("*.b\u00fccher.example", "*.xn--bcher-kva.example"),
+        ("[::1]", "::1"),
+        ("::1", "::1"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_host_pattern(text: str, pattern: str) -> None:
+    assert parse_host_pattern(text) == pattern
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "position"),
+    [
+        ("*", "bad_wildcard", 0),
+        ("*a.b", "bad_wildcard", 0),
+        ("a.*", "bad_wildcard", 2),
+        ("*.*.a", "bad_wildcard", 2),
+        ("*.10.0.0.1", "bad_wildcard", 2),
+        ("*.::1", "bad_wildcard", 2),
+        ("*.", "empty_host", 2),
+        ("*.a b", "bad_host", 3),
+        ("a:80", "bad_ipv6", 0),
+        ("[::1]:80", "bad_host", 5),
+        ("[::1", "bad_host", 0),
+    ],
+)
+def test_host_pattern_that_is_wrong(text: str, reason: str, position: int) -> None:
+    with pytest.raises(AuthorityError) as raised:
+        parse_host_pattern(text)
+    assert (raised.value.reason, raised.value.position) == (reason, position)
+
+
+def host_pattern(text: str) -> str | AuthorityError:
+    try:
+        return parse_host_pattern(text)
+    except AuthorityError as error:
+        return error
+
+
+@given(pieces.map("".join))
+def test_host_pattern_normal_form_is_stable(text: str) -> None:
+    result = host_pattern(text)
+    if isinstance(result, str):
+        assert parse_host_pattern(result) == result
+        assert result.isascii()
+    else:
+        assert 0 <= result.position <= len(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [
+        ("", "/"),
+        ("/", "/"),
+        ("/a", "/a"),
+        ("/a/b/", "/a/b"),
+        ("/%41%2d/%c3%a9", "/A-/%C3%A9"),
+        ("/\u00e9", "/%C3%A9"),
+        ("/a;v=1,2:3@x!$&'()*+", "/a;v=1,2:3@x!$&'()*+"),
+        ("/...", "/..."),
+    ],
+)
+def test_path_prefix(text: str, prefix: str) -> None:
+    assert parse_path_prefix(text) == prefix
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("a", 0),
+        ("//", 1),
+        ("/a//b", 3),
+        ("/a/.", 3),
+        ("/a/%2e.", 3),
+        ("/a?b", 2),
+        ("/a#b", 2),
+        ("/a b", 2),
+        ("/a\x00", 2),
+        ("/a\ud800", 2),
+        ("/%", 1),
+        ("/a%1", 2),
+        ("/%2F", 1),
+        ("/%5c", 1),
+        ("/%0a", 1),
+        ("/%7f", 1),
+    ],
+)
+def test_path_prefix_that_is_wrong(text: str, position: int) -> None:
+    with pytest.raises(PathError) as raised:
+        parse_path_prefix(text)
+    assert raised.value.position == position
+
+
+def path_prefix(text: str) -> str | PathError:
+    try:
+        return parse_path_prefix(text)
+    except PathError as error:
+        return error
+
+
+@given(st.text().map("/".__add__) | st.lists(st.sampled_from(["/", "a", ".", "%", "2", "F", "e", "\u00e9", "?"])).map("".join))
+def test_path_prefix_normal_form_is_stable(text: str) -> None:
+    result = path_prefix(text)
+    if isinstance(result, str):
+        assert parse_path_prefix(result) == result
+        assert result == "/" or not result.endswith("/")
+    else:
+        assert 0 <= result.position < len(text)
