@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from meshlib.errors import ConfigurationError
+from meshlib.forwarding import ForwardingPolicy
 from meshlib_adapters.gateway.values import (
     Address,
     Network,
@@ -31,9 +32,9 @@ from meshlib_adapters.gateway.values import (
     read_integer,
     read_names,
     read_networks,
+    read_pseudonym,
     read_share,
     read_size,
-    read_text,
 )
 from meshlib_adapters.http.settings import HTTPSettings
 
@@ -48,6 +49,7 @@ __all__ = [
     "TimeoutSettings",
     "as_data",
     "environment_layer",
+    "forwarding_policy",
     "http_settings",
     "resolve_settings",
     "toml_layer",
@@ -79,8 +81,10 @@ class ForwardingSettings:
         "X-Forwarded-*: 'set' always, 'label' only where a label asks (HRM), 'off' never",
     )
     trusted_proxies: tuple[Network, ...] = _setting((), read_networks, "peers whose X-Forwarded-* are believed")
-    via: bool = _setting(True, read_bool, "add Via (RFC 9110 7.6.3)")
-    server_name: str = _setting("meshlib", read_text, "our name in Via")
+    rfc7239: bool = _setting(False, read_bool, "set Forwarded (RFC 7239) as well")
+    via: str = _setting("meshlib", read_pseudonym, "our name in Via (RFC 9110 7.6.3); 'off': no Via from us")
+    request_id: bool = _setting(True, read_bool, "give each request an X-Request-ID, unless a trusted peer did")
+    underscores: bool = _setting(False, read_bool, "let field names with an underscore through")
 
 
 _HTTP = HTTPSettings()  # the data path's own defaults, and its reasons for them
@@ -197,7 +201,8 @@ def toml_layer(path: str) -> Layer:
 def environment_layer(environment: Mapping[str, str]) -> tuple[Layer, tuple[str, ...]]:
     """The settings in `MESHLIB_*`, and warnings for variables of that prefix that are none.
 
-    An empty variable counts as absent. Unknown ones are no errors: an orchestrator adds `MESHLIB_PORT_80_TCP` and the like by itself when a service has our name.
+    An empty variable counts as absent. Unknown ones are no errors: an orchestrator adds `MESHLIB_PORT_80_TCP` and the like by
+    itself when a service has our name.
     """
     known = {variable_name(name): name for name in KEYS}
     values = {known[name]: text for name, text in environment.items() if name in known and text}
@@ -246,6 +251,12 @@ def http_settings(settings: Settings) -> HTTPSettings:
     for part in (settings.limits, settings.timeouts):
         own.update({item.name: getattr(part, item.name) for item in fields(part) if item.name in wanted})
     return HTTPSettings(**own)
+
+
+def forwarding_policy(settings: Settings) -> ForwardingPolicy:
+    """What upstreams are told about clients."""
+    own = settings.forwarding
+    return ForwardingPolicy(**{item.name: getattr(own, item.name) for item in fields(own)})
 
 
 def as_data(settings: Settings) -> dict[str, Any]:

@@ -28,6 +28,7 @@ __all__ = [
     "read_integer",
     "read_names",
     "read_networks",
+    "read_pseudonym",
     "read_share",
     "read_size",
     "read_text",
@@ -41,6 +42,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"([0-9]+)\s*(?:(k|m|g)?(?:i?b)?)?", re.IGNORECASE)
 _BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ENGINE_SCHEMES = ("unix", "tcp", "ssh", "http", "https", "npipe")
 
 
@@ -191,6 +193,16 @@ def read_networks(value: object) -> tuple[Network, ...]:
         except ValueError as error:
             raise ValueError(f"{text!r} is not an address or a network: {error}") from None
     return tuple(networks)
+
+
+def read_pseudonym(value: object) -> str:
+    """A token (RFC 9110 5.6.2), or "off": ""."""
+    if value is False or (isinstance(value, str) and value.strip().lower() in ("off", "")):
+        return ""
+    text = read_text(value)
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"expected a name of letters, digits, '-', '.' and '_', or off, not {value!r}")
+    return text
 
 
 def mask_url(url: str) -> str:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from meshlib.errors import ConfigurationError
+from meshlib.forwarding import ForwardingPolicy
 from meshlib_adapters.gateway.settings import (
     Layer,
     Settings,
     as_data,
     environment_layer,
+    forwarding_policy,
     http_settings,
     resolve_settings,
     toml_layer,
@@ -47,6 +49,12 @@ def test_every_limit_of_the_data_path_is_a_setting() -> None:
     assert {name: getattr(made, name) for name in names} == names
     known = {key for part in (settings.limits, settings.timeouts) for key in type(part).__dataclass_fields__}
     assert set(HTTPSettings.__dataclass_fields__) <= known
+
+
+def test_the_forwarding_policy_has_the_same_defaults() -> None:
+    assert forwarding_policy(Settings()) == ForwardingPolicy()
+    settings, _ = resolve_settings([option("forwarding.via", "off"), option("forwarding.mode", "label")])
+    assert forwarding_policy(settings) == ForwardingPolicy(via="", mode="label")
 
 
 def test_command_line_over_environment_over_file(tmp_path: Path) -> None:

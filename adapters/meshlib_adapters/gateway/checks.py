@@ -1,0 +1,134 @@
+"""The requests of `meshlib demo --check`: what was asked, what is expected, what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+
+from meshlib_adapters.gateway.values import Address
+from meshlib_adapters.publish import CurrentSnapshot
+
+__all__ = ["Answer", "Check", "fetch", "run_checks"]
+
+_PATIENCE = 10.0  # seconds for one answer; a slow machine is no difference
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    what: str
+    expected: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`fields` by lower-case name (the last of several), `body` decoded."""
+
+    status: int
+    fields: dict[str, str]
+    body: str
+
+    @property
+    def name(self) -> str:
+        """The name of the backend that answered, or "status NNN"."""
+        try:
+            return str(json.loads(self.body)["name"])
+        except (ValueError, KeyError, TypeError):
+            return f"status {self.status}"
+
+
+async def fetch(address: Address, host: str, target: str = "/", *, cookie: str = "") -> Answer:
+    """One request on a connection of its own. OSError when the connection fails, TimeoutError after a while."""
+    with anyio.fail_after(_PATIENCE):
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        try:
+            field = f"Cookie: {cookie}\r\n" if cookie else ""
+            writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}:{address.port}\r\n{field}Connection: close\r\n\r\n".encode())
+            head, _, body = (await reader.read()).decode("utf-8", "replace").partition("\r\n\r\n")
+        finally:
+            writer.close()
+    status_line, *lines = head.split("\r\n")
+    parts = status_line.split(" ")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Answer(int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0, fields, body)
+
+
+async def run_checks(http: Address, add_service: Callable[[], None], current: CurrentSnapshot) -> list[Check]:
+    """All checks, one after another; what fails to answer at all is "seen" as its error."""
+    checks: list[Check] = []
+
+    async def check(what: str, expected: str, look: Callable[[], Awaitable[str]]) -> None:
+        try:
+            seen = await look()
+        except (OSError, ValueError) as error:
+            seen = f"{type(error).__name__}: {error}"
+        checks.append(Check(what, expected, seen))
+
+    def name_of(host: str, target: str = "/") -> Callable[[], Awaitable[str]]:
+        async def look() -> str:
+            return (await fetch(http, host, target)).name
+
+        return look
+
+    async def replicas() -> str:
+        names = [(await fetch(http, "shop.localhost")).name for _ in range(6)]
+        counts = {name: names.count(name) for name in sorted(set(names))}
+        return ", ".join(f"{name} x{count}" for name, count in counts.items())
+
+    async def path_kept() -> str:
+        return str(json.loads((await fetch(http, "shop.localhost", "/a%2Fb//c?d=e&f")).body)["target"])
+
+    async def redirect() -> str:
+        answer = await fetch(http, "store.localhost", "/a/b?c=d")
+        return f"{answer.status} {answer.fields.get('location')}"
+
+    async def session() -> str:
+        first = await fetch(http, "login.localhost")
+        cookie = first.fields.get("set-cookie", "").partition(";")[0]
+        names = {first.name} | {(await fetch(http, "login.localhost", cookie=cookie)).name for _ in range(5)}
+        return "one backend" if len(names) == 1 and cookie else f"{len(names)} backends, cookie {cookie!r}"
+
+    async def forwarded() -> str:
+        told = json.loads((await fetch(http, "shop.localhost")).body)
+        return f"{told['x-forwarded-for']} {told['x-forwarded-proto']}"
+
+    async def diagnosed() -> str:
+        codes = [item for item in current.table.diagnostics if item.service == "broken"]
+        return "diagnosed" if codes else "not diagnosed"
+
+    async def added() -> str:
+        before = (await fetch(http, "news.localhost")).status
+        add_service()
+        with anyio.move_on_after(_PATIENCE):
+            while True:
+                answer = await fetch(http, "news.localhost")
+                if answer.status != before:
+                    return f"{before}, then {answer.name}"
+                await anyio.sleep(0.05)
+        return f"{before} only"
+
+    await check("three replicas in turn", "shop-1 x2, shop-2 x2, shop-3 x2", replicas)
+    await check("path and query byte for byte", "/a%2Fb//c?d=e&f", path_kept)
+    await check("X-Forwarded-For, -Proto", "127.0.0.1 http", forwarded)
+    await check("a path of its own", "api-1", name_of("shop.localhost", "/api/items"))
+    await check("paths on segment boundaries", "shop", lambda: _stem(name_of("shop.localhost", "/apiary")))
+    await check("first port of a service", "portal-web", name_of("portal.localhost"))
+    await check("second port of the service", "portal-admin", name_of("admin.portal.localhost"))
+    await check("case and trailing dot of the host", "portal-web", name_of("PORTAL.localhost."))
+    await check("redirect, path kept", "301 http://shop.localhost/a/b?c=d", redirect)
+    await check("sticky session", "one backend", session)
+    await check("wildcard host", "tenants-1", name_of("acme.tenants.localhost"))
+    await check("unknown host", "status 404", name_of("nobody.localhost"))
+    await check("host without a running task", "status 503", name_of("sold-out.localhost"))
+    await check("wrong label", "diagnosed", diagnosed)
+    await check("... and not routed", "status 404", name_of("broken.localhost"))
+    await check("service added while running", "404, then news-1", added)
+    return checks
+
+
+async def _stem(look: Callable[[], Awaitable[str]]) -> str:
+    return (await look()).rpartition("-")[0]

@@ -1,0 +1,234 @@
+"""The command `meshlib`.
+
+Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not be served, not ready);
+2 a wrong setting, file or option, or nobody to ask. Errors are one line on stderr with place and cure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import anyio
+import click
+from rich.console import Console, RenderableType
+
+import meshlib
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.explaining import explanation_data, parse_question, render_explanation
+from meshlib_adapters.gateway.listing import render_routes, routes_data
+from meshlib_adapters.gateway.logs import escape_control, set_up_logging
+from meshlib_adapters.gateway.remote import admin_url, ask_admin
+from meshlib_adapters.gateway.settings import (
+    Layer,
+    Settings,
+    as_data,
+    environment_layer,
+    resolve_settings,
+    toml_layer,
+    toml_text,
+)
+from meshlib_adapters.gateway.sources import take_look
+
+__all__ = ["cli", "main"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What a command sends to the admin listener of a gateway it was told no URL of.
+_DEFAULT_ADMIN = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave the process with its exit status."""
+    try:
+        status = cli.main(args=list(arguments) if arguments is not None else None, prog_name="meshlib", standalone_mode=False)
+    except ConfigurationError as error:
+        status = _complain(str(error))
+    except click.ClickException as error:
+        where = f" (see: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+        status = _complain(error.format_message() + where)
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    except BrokenPipeError:  # meshlib routes | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def _complain(message: str) -> int:
+    click.echo(f"meshlib: {escape_control(message)}", err=True)
+    return 2
+
+
+def _options(*options: Callable[[Callable[P, R]], Callable[P, R]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def decorate(command: Callable[P, R]) -> Callable[P, R]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_CONFIG = click.option("--config", metavar="FILE.toml", help="Settings file; also MESHLIB_CONFIG.")
+_SERVICES = click.option("--services", metavar="FILE", multiple=True, help="YAML or compose file of services; may be repeated.")
+_ENGINE = "[URL]"
+_DOCKER = click.option("--docker", metavar=_ENGINE, is_flag=False, flag_value="true", help="Containers of a Docker Engine.")
+_SWARM = click.option(
+    "--swarm", metavar=_ENGINE, is_flag=False, flag_value="true", help="Services of a Swarm (URL of a manager)."
+)
+_LISTENERS = [
+    click.option("--http", metavar="HOST:PORT", multiple=True, help="Listen for HTTP; 'off' for none.  [0.0.0.0:80]"),
+    click.option("--https", metavar="HOST:PORT", multiple=True, help="Listen for TLS, routed by server name.  [0.0.0.0:8443]"),
+    click.option("--admin", metavar="HOST:PORT", multiple=True, help="Listen for /-/ready and so on.  [127.0.0.1:8081]"),
+]
+_LOG = [
+    click.option("--log-level", metavar="L", help="debug, info, warning or error.  [info]"),
+    click.option("--log-format", metavar="text|json", help="How log records look.  [text]"),
+]
+_ASK = click.option(
+    "--admin", metavar="[URL]", is_flag=False, flag_value=_DEFAULT_ADMIN, help="Ask the running gateway with this admin listener."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_EVERYTHING = _options(_SERVICES, _DOCKER, _SWARM, *_LISTENERS, _CONFIG, *_LOG)
+_SOURCES = _options(_SERVICES, _DOCKER, _SWARM, _ASK, _CONFIG)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(meshlib.__version__, "--version", message="meshlib %(version)s")
+def cli() -> None:
+    """meshlib: routes HTTP by Host and TLS by server name to the services that ask for it by their labels."""
+
+
+@cli.command()
+@_EVERYTHING
+def serve(**options: Any) -> int:
+    """Run the gateway until SIGTERM or Ctrl-C."""
+    from meshlib_adapters.gateway.wiring import Gateway
+
+    settings, _ = load_settings(**options)
+    set_up_logging(settings.log.level, settings.log.format)
+    for warning in environment_layer(os.environ)[1]:
+        click.echo(f"meshlib: warning: {escape_control(warning)}", err=True)
+    return run_async(Gateway(settings).run)
+
+
+@cli.command()
+@_EVERYTHING
+@_JSON
+def config(as_json: bool, **options: Any) -> int:
+    """Print the settings in effect, as TOML for --config (or JSON); passwords are masked."""
+    settings, origins = load_settings(**options)
+    click.echo(json.dumps(as_data(settings), indent=2) if as_json else toml_text(settings, origins), nl=as_json)
+    for warning in environment_layer(os.environ)[1]:
+        click.echo(f"meshlib: warning: {escape_control(warning)}", err=True)
+    return 0
+
+
+@cli.command()
+@_SOURCES
+@_JSON
+@click.option("--strict", is_flag=True, help="Exit with 1 when a diagnostic is an error.")
+def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> int:
+    """Show the routes, and what is wrong with labels."""
+    settings, _ = load_settings(**options)
+    if admin is not None:
+        status, data = ask_admin(admin or admin_url(settings.admin), "/-/routes")
+        _expect(status, data, admin)
+    else:
+        data = routes_data(run_async(take_look, settings).table)
+    _show(data, render_routes, as_json)
+    return int(strict and any(item["severity"] == "error" for item in data["diagnostics"]))
+
+
+@cli.command()
+@click.argument("url", required=False)
+@_SOURCES
+@click.option("--method", metavar="M", default="GET", help="Method of the request.  [GET]")
+@click.option("--header", metavar="K:V", multiple=True, help="Field of the request; may be repeated.")
+@_JSON
+def explain(url: str | None, admin: str | None, as_json: bool, method: str, header: tuple[str, ...], **options: Any) -> int:
+    """Tell what happens to a request for URL (http://..., https://..., sni://name) and why; 1 when it would not be served."""
+    if url is None:
+        raise ConfigurationError("explain what?", hint="put the URL first: meshlib explain http://shop.example.com/ --docker")
+    question = parse_question(url, method=method, headers=header)
+    settings, _ = load_settings(**options)
+    if admin is not None:
+        query = [("url", url), ("method", method), *(("header", item) for item in header)]
+        status, data = ask_admin(admin or admin_url(settings.admin), "/-/explain", query)
+        _expect(status, data, admin)
+    else:
+        data = explanation_data(run_async(take_look, settings).table, question)
+    _show(data, render_explanation, as_json)
+    return 0 if data["decision"] in ("forward", "redirect", "passthrough", "terminate") else 1
+
+
+@cli.command()
+@click.option("--check", is_flag=True, help="Perform the requests, compare, and exit with 1 on a difference.")
+@click.option("--http", metavar="HOST:PORT", default="127.0.0.1:0", help="Where the demo listens.  [a free port]")
+def demo(check: bool, http: str) -> int:
+    """Show the gateway at work on this machine, without Docker."""
+    from meshlib_adapters.gateway.demo import run_demo
+
+    return run_async(run_demo, check, http)
+
+
+@cli.command()
+@_ASK
+@_CONFIG
+@click.option("--live", is_flag=True, help="Ask whether it lives, not whether it is ready.")
+def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
+    """Ask the gateway on this machine whether it is ready (for HEALTHCHECK); 1 when not."""
+    settings, _ = load_settings(**options)
+    try:
+        status, data = ask_admin(admin or admin_url(settings.admin), "/-/live" if live else "/-/ready")
+    except ConfigurationError as error:
+        click.echo(escape_control(str(error)), err=True)
+        return 1
+    click.echo(escape_control(data.get("reason") or "") or ("live" if live else "ready"))
+    return 0 if status == 200 else 1
+
+
+@cli.command()
+def version() -> int:
+    """Print the version."""
+    click.echo(f"meshlib {meshlib.__version__}")
+    return 0
+
+
+def load_settings(config: str | None = None, **options: Any) -> tuple[Settings, dict[str, str]]:
+    """The settings in effect and their origins: file, environment, then `options` (None and () are "not given")."""
+    config = config or os.environ.get("MESHLIB_CONFIG") or None
+    given = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value not in (None, ())
+    }
+    values = {name.replace("log_", "log."): value for name, value in given.items()}
+    line = Layer(values, {name: "--" + name.replace(".", "-") for name in values})
+    return resolve_settings([*([toml_layer(config)] if config else []), environment_layer(os.environ)[0], line])
+
+
+def run_async(call: Callable[..., Any], *arguments: object) -> Any:
+    """Run `call` in a new event loop: uvloop's when installed, else the standard one."""
+    try:
+        import uvloop
+    except ImportError:
+        uvloop = None
+    return anyio.run(call, *arguments, backend_options={"use_uvloop": uvloop is not None})
+
+
+def _show(data: Any, render: Callable[[Any], RenderableType], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(data, indent=2))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # in a pipe nothing wraps at 80
+    console.print(render(data))
+
+
+def _expect(status: int, data: Any, admin: str) -> None:
+    if status != 200:
+        raise ConfigurationError(str(data.get("error", f"the gateway answers {status}")), where=f"--admin {admin}".strip())

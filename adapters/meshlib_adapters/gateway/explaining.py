@@ -1,0 +1,128 @@
+"""What `meshlib explain` and `/-/explain` ask and show: a URL -> a head or hello -> the table's explanation as data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+from urllib.parse import quote, urlsplit
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from meshlib.authority import normalize_host, parse_authority
+from meshlib.decision import Forward, Passthrough, Redirect, Reject, Respond
+from meshlib.errors import AuthorityError, ConfigurationError, ProtocolError
+from meshlib.explain import explain
+from meshlib.http1 import parse_request_head
+from meshlib.messages import ClientHello, RequestHead
+from meshlib.model import Route
+from meshlib.redirects import location
+from meshlib.table import RoutingTable
+from meshlib_adapters.gateway.listing import endpoint_data
+from meshlib_adapters.gateway.logs import escape_control
+
+__all__ = ["explanation_data", "parse_question", "render_explanation"]
+
+# As a URL may hold them already (RFC 3986); "%" too, so that what is encoded stays as it is.
+_SAFE = "/%:@!$&'()*+,;=~-._?"
+_SHAPE = "write http://host/path, https://host or sni://host"
+
+
+def parse_question(url: str, *, method: str = "GET", headers: Sequence[str] = ()) -> RequestHead | ClientHello:
+    """The request head that a client would send for `url` (http), or its TLS hello (https, sni).
+
+    `headers` are "Name: value", or "Name:value"; a Host there is what the request says instead of the URL's host.
+    `ConfigurationError` says what is wrong with any of the three.
+    """
+    scheme, found, rest = url.partition("://")
+    scheme = scheme.lower()
+    if not found or scheme not in ("http", "https", "sni"):
+        raise ConfigurationError(f"{url!r} is not a URL that can be explained", hint=_SHAPE)
+    if scheme == "http":
+        return _request(url, method, headers)
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if not authority:
+        return ClientHello(server_name=None)
+    try:
+        return ClientHello(server_name=parse_authority(authority).host)
+    except AuthorityError as error:
+        raise ConfigurationError(str(error), where=url, hint=_SHAPE) from None
+
+
+def _request(url: str, method: str, headers: Sequence[str]) -> RequestHead:
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port is not None else ""
+        authority = parts.netloc
+        if not authority.isascii():
+            authority = normalize_host(parts.hostname or "") + port
+    except (ValueError, AuthorityError) as error:
+        raise ConfigurationError(str(error), where=url, hint=_SHAPE) from None
+    target = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
+    lines = []
+    for item in headers:
+        name, colon, value = item.partition(":")
+        if not colon or not name.strip():
+            raise ConfigurationError(f"{item!r} is not NAME:VALUE", where="--header")
+        lines.append(f"{name.strip()}: {value.strip()}")
+    if not any(line.lower().startswith("host:") for line in lines):
+        lines.insert(0, f"Host: {authority}")
+    text = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""])
+    try:
+        return parse_request_head(text.encode("utf-8"))
+    except ProtocolError as error:
+        raise ConfigurationError(f"no such request would be taken: {error}", where=url) from None
+
+
+def explanation_data(table: RoutingTable, question: RequestHead | ClientHello) -> dict[str, Any]:
+    """The object documented for `meshlib explain --json`."""
+    explanation = explain(table, question)
+    decision = explanation.decision
+    data: dict[str, Any] = {
+        "decision": "",
+        "route": decision.route.name if decision.route else None,
+        "service": decision.route.service if decision.route else None,
+        "endpoints": [],
+        "status": None,
+        "location": None,
+        "reasons": list(explanation.reasons),
+    }
+    match decision:
+        case Forward(upstream=upstream):
+            data.update(decision="forward", endpoints=endpoint_data(upstream.endpoints))
+        case Redirect(rule=rule):
+            assert isinstance(question, RequestHead)  # a hello is never redirected
+            target = location(rule, question.target).decode("latin-1")
+            data.update(decision="redirect", status=rule.status, location=target)
+        case Respond(status=status):
+            data.update(decision="respond", status=status, endpoints=_endpoints(decision.route))
+        case Passthrough(upstream=upstream):
+            data.update(decision="passthrough", endpoints=endpoint_data(upstream.endpoints))
+        case Reject():
+            data.update(decision="reject", endpoints=_endpoints(decision.route))
+        case _:
+            assert_never(decision)
+    return data
+
+
+def _endpoints(route: Route | None) -> list[dict[str, str]]:
+    # Of a route that matched but cannot serve: the endpoints that are not ready are the answer to "why".
+    return endpoint_data(route.upstream.endpoints) if route and route.upstream else []
+
+
+def render_explanation(data: Mapping[str, Any]) -> RenderableType:
+    """`explanation_data` for people: the decision, what it means, and why."""
+    style = "green" if data["decision"] in ("forward", "redirect", "passthrough", "terminate") else "red"
+    lines = [Text.assemble((str(data["decision"]), f"bold {style}"))]
+    if data["status"]:
+        lines.append(Text(f"status    {data['status']}"))
+    for name in ("location", "route", "service"):
+        if data[name]:
+            lines.append(Text(f"{name:<9} {escape_control(str(data[name]))}"))
+    for number, endpoint in enumerate(data["endpoints"]):
+        state = "" if endpoint["state"] == "ready" else f" ({endpoint['state']})"
+        lines.append(Text(f"{'' if number else 'endpoints':<9} {escape_control(endpoint['address'])}{state}"))
+    lines.append(Text("why", style="bold"))
+    lines += [Text(f"  {escape_control(reason)}") for reason in data["reasons"]]
+    return Group(*lines)

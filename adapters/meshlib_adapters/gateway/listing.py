@@ -1,0 +1,109 @@
+"""What `meshlib routes` and `/-/routes` show: the routing table as plain data, and that data as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from meshlib.table import RoutingTable
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from meshlib.model import Diagnostic, Endpoint, Route
+from meshlib_adapters.gateway.logs import escape_control
+
+__all__ = ["endpoint_data", "render_routes", "routes_data"]
+
+_STYLES = {
+    "ready": "green",
+    "starting": "yellow",
+    "unhealthy": "red",
+    "draining": "yellow",
+    "error": "red",
+    "warning": "yellow",
+    "info": "cyan",
+}
+_SHOWN_ENDPOINTS = 8
+
+
+def routes_data(table: RoutingTable) -> dict[str, Any]:
+    """`{"routes": [...], "diagnostics": [...]}` as documented for `meshlib routes --json`."""
+    return {
+        "routes": [_route_data(route) for route in table.routes],
+        "diagnostics": [_diagnostic_data(item) for item in table.diagnostics],
+    }
+
+
+def endpoint_data(endpoints: Iterable[Endpoint]) -> list[dict[str, str]]:
+    """Endpoints as they stand in the output of `routes` and `explain`."""
+    return [{"address": e.address, "id": e.id, "state": str(e.state)} for e in endpoints]
+
+
+def _route_data(route: Route) -> dict[str, Any]:
+    return {
+        "scheme": str(route.scheme),
+        "host": route.host,
+        "path": route.path,
+        "service": route.service,
+        "internal_port": route.internal_port,
+        "redirect": route.redirect.target if route.redirect else None,
+        "sticky_cookie": route.sticky_cookie,
+        "endpoints": endpoint_data(route.upstream.endpoints if route.upstream else ()),
+    }
+
+
+def _diagnostic_data(item: Diagnostic) -> dict[str, str]:
+    return {
+        "code": item.code,
+        "severity": str(item.severity),
+        "service": item.service,
+        "label": item.label,
+        "message": item.message,
+        "hint": item.hint,
+    }
+
+
+def render_routes(data: Mapping[str, Any]) -> RenderableType:
+    """`routes_data` as a table of routes and, when there are any, one of diagnostics."""
+    routes = Table("Route", "Service", "Goes to", title="Routes", title_justify="left")
+    for route in data["routes"]:
+        host = route["host"] or "(any host)"
+        path = route["path"] if route["path"] != "/" else ""
+        routes.add_row(_text(f"{route['scheme']}://{host}{path}"), _text(route["service"]), _goes_to(route))
+    parts: list[RenderableType] = [routes if data["routes"] else Text("No routes.")]
+    if data["diagnostics"]:
+        found = Table("Code", "Service", "Label", "What is wrong, and what to do", title="Diagnostics", title_justify="left")
+        for item in data["diagnostics"]:
+            message = _text(item["message"])
+            if item["hint"]:
+                message.append("\n" + escape_control(item["hint"]), style="dim")
+            found.add_row(
+                _text(item["code"], _STYLES.get(item["severity"], "")), _text(item["service"]), _text(item["label"]), message
+            )
+        parts.append(found)
+    return Group(*parts)
+
+
+def _goes_to(route: Mapping[str, Any]) -> Text:
+    if route["redirect"]:
+        return _text(f"redirect to {route['redirect']}", "blue")
+    result = Text()
+    for endpoint in route["endpoints"][:_SHOWN_ENDPOINTS]:
+        state = endpoint["state"]
+        result.append(f"{endpoint['address']}" + (f" ({state})" if state != "ready" else ""), style=_STYLES.get(state, ""))
+        result.append("\n")
+    left = len(route["endpoints"]) - _SHOWN_ENDPOINTS
+    if left > 0:
+        result.append(f"and {left} more\n")
+    if not route["endpoints"]:
+        result.append("no endpoint: 503\n", style="red")
+    if route["sticky_cookie"]:
+        result.append(f"sticky by cookie {escape_control(route['sticky_cookie'])}\n", style="dim")
+    result.rstrip()
+    return result
+
+
+def _text(value: str, style: str = "") -> Text:
+    # Not a str: rich would read "[red]" in somebody's label as markup.
+    return Text(escape_control(value), style=style)

@@ -1,0 +1,80 @@
+"""Settings -> providers, and one look through them for commands that only ask."""
+
+from __future__ import annotations
+
+import anyio
+
+from meshlib.errors import ConfigurationError
+from meshlib.model import Snapshot
+from meshlib_adapters.gateway.settings import Settings
+from meshlib_adapters.provider import Provider
+from meshlib_adapters.publish import CurrentSnapshot
+
+__all__ = ["build_providers", "create_current", "take_look"]
+
+_NOTHING_TO_ASK = "name at least one: --services FILE, --docker [URL], --swarm [URL]"
+
+
+def build_providers(settings: Settings) -> list[Provider]:
+    """The providers that `settings` name, at least one; `ConfigurationError` for none, or for one that is not installed."""
+    providers: list[Provider] = []
+    if settings.services:
+        from meshlib_adapters.static import StaticProvider
+
+        providers += [StaticProvider(path) for path in dict.fromkeys(settings.services)]
+    if settings.docker is not None or settings.swarm is not None:
+        try:
+            from meshlib_adapters.docker import ContainerProvider, SwarmProvider
+        except ImportError as error:
+            hint = "pip install 'meshlib-gateway[docker]'"
+            raise ConfigurationError(f"the Docker SDK is not installed: {error}", where="--docker, --swarm", hint=hint) from None
+        if settings.swarm is not None:
+            providers.append(SwarmProvider(settings.swarm or None))
+        if settings.docker is not None:
+            providers.append(ContainerProvider(settings.docker or None))
+    if not providers:
+        raise ConfigurationError("there is no provider of routes", hint=_NOTHING_TO_ASK)
+    return providers
+
+
+def create_current(settings: Settings) -> CurrentSnapshot:
+    """An empty `CurrentSnapshot` whose tables answer as `settings` say."""
+    return CurrentSnapshot(unmatched_status=settings.routing.unmatched_status, retry_after=settings.routing.retry_after)
+
+
+async def take_look(settings: Settings, *, wait: float = 10.0) -> CurrentSnapshot:
+    """What all providers know now, each asked once.
+
+    `ConfigurationError` when one reports trouble instead, or says nothing for `wait` seconds.
+    """
+    current = create_current(settings)
+
+    for provider in build_providers(settings):
+        snapshot = await _first_snapshot(provider, wait)
+        if snapshot is None:
+            raise ConfigurationError(provider.status.reason or f"no answer within {wait:g} s", where=provider.name)
+        current.publish(provider.name, snapshot)
+    return current
+
+
+async def _first_snapshot(provider: Provider, wait: float) -> Snapshot | None:
+    result: Snapshot | None = None
+    with anyio.move_on_after(wait):
+        async with anyio.create_task_group() as group:
+
+            async def ask() -> None:
+                nonlocal result
+                async for snapshot in provider.snapshots():
+                    result = snapshot
+                    break
+                group.cancel_scope.cancel()
+
+            async def watch() -> None:
+                while True:
+                    if provider.status.state == "degraded":
+                        group.cancel_scope.cancel()
+                    await anyio.sleep(0.02)
+
+            group.start_soon(ask)
+            group.start_soon(watch)
+    return result

@@ -1,0 +1,191 @@
+"""The composition root: settings -> providers -> published snapshot -> listeners.
+
+Life of a gateway: take the ports (bound, refusing) -> ask the providers -> first snapshots -> listen, ready
+-> serve -> SIGTERM or SIGINT: not ready, stop accepting, finish what is under way within `timeouts.drain`,
+close. A second signal ends at once. SIGHUP reads the files of services again, at once; settings need a restart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import time
+from collections.abc import Sequence
+
+import anyio
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.admin import AdminServer, create_admin
+from meshlib_adapters.gateway.listeners import HTTPListeners, TLSListeners
+from meshlib_adapters.gateway.logs import SnapshotLog
+from meshlib_adapters.gateway.settings import Settings
+from meshlib_adapters.gateway.sockets import bind_address
+from meshlib_adapters.gateway.sources import build_providers, create_current
+from meshlib_adapters.gateway.values import Address
+from meshlib_adapters.provider import Provider
+
+__all__ = ["Gateway"]
+
+logger = logging.getLogger("meshlib_adapters.gateway")
+
+_STATUS_SWEEP = 0.5  # seconds between looks at the providers' status, for the log
+
+
+class Gateway:
+    """A gateway as `meshlib serve` runs it.
+
+    Made from settings (and `providers` instead of those that the settings name); raises `ConfigurationError`
+    there and in `run`. `addresses` tells where it listens, once `started` is set.
+    """
+
+    def __init__(self, settings: Settings, *, providers: Sequence[Provider] | None = None) -> None:
+        self.settings = settings
+        self.providers: Sequence[Provider] = tuple(providers) if providers is not None else tuple(build_providers(settings))
+        self.current = create_current(settings)
+        self.started_at = time.monotonic()
+        self.started = anyio.Event()
+        self.addresses: dict[str, tuple[Address, ...]] = {}
+        self._delivered: set[str] = set()
+        self._arrived = anyio.Event()
+        self._stop = anyio.Event()
+        self._signal = 0
+
+    @property
+    def not_ready(self) -> str:
+        """ "" when requests are served as all providers that answered want it, else why not."""
+        if self._stop.is_set():
+            return "stopping"
+        if not self.started.is_set():
+            waiting = [p.name + (f" ({p.status.reason})" if p.status.reason else "") for p in self._missing()]
+            return f"waiting for the first snapshot of {', '.join(waiting)}" if waiting else "starting"
+        return ""
+
+    def stop(self) -> None:
+        """Begin the graceful end; `run` returns when it is done."""
+        self._stop.set()
+
+    async def run(self, *, signals: bool = True) -> int:
+        """Serve until `stop` or, with `signals`, until SIGTERM or SIGINT.
+
+        Returns the exit status: 0, or 128 + the number of a second signal.
+        """
+        self.current.subscribe(SnapshotLog(logger))
+        failure: ConfigurationError | None = None
+        with contextlib.ExitStack() as held:
+            bound = {name: self._bind(name, getattr(self.settings, name), held) for name in ("http", "https", "admin")}
+            async with anyio.create_task_group() as group:
+                if signals:
+                    group.start_soon(self._watch_signals, group.cancel_scope)
+                for provider in self.providers:
+                    group.start_soon(self._follow, provider)
+                group.start_soon(self._watch_status)
+                admin = self._admin(bound["admin"])
+                for server, sockets in admin:
+                    group.start_soon(server.serve, sockets)
+                try:
+                    await self._serve(bound)
+                except ConfigurationError as error:
+                    failure = error
+                for server, _ in admin:
+                    server.close()
+                group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        logger.info("stopped")
+        return 128 + self._signal if self._signal else 0
+
+    def _bind(self, name: str, addresses: Sequence[Address], held: contextlib.ExitStack) -> list[socket.socket]:
+        sockets = [bind_address(address, setting=name) for address in addresses]
+        for sock in sockets:
+            held.enter_context(sock)
+        self.addresses[name] = tuple(Address(*sock.getsockname()[:2]) for sock in sockets)
+        return sockets
+
+    def _admin(self, sockets: list[socket.socket]) -> list[tuple[AdminServer, list[socket.socket]]]:
+        # One for each socket: whether it is on loopback decides what it takes.
+        return [
+            (AdminServer(create_admin(self, loopback=ipaddress.ip_address(sock.getsockname()[0]).is_loopback)), [sock])
+            for sock in sockets
+        ]
+
+    async def _serve(self, bound: dict[str, list[socket.socket]]) -> None:
+        await self._first_snapshots()
+        if self._stop.is_set():
+            return
+        listeners = (HTTPListeners(self.current, self.settings), TLSListeners(self.current, self.settings))
+        try:
+            await listeners[0].listen(bound["http"])
+            await listeners[1].listen(bound["https"])
+            self.started.set()
+            logger.info("ready: %s", self._where(), extra={"fields": {"addresses": self._where()}})
+            await self._stop.wait()
+            logger.info("stopping: not ready, no new connections, up to %g s for what is under way", self.settings.timeouts.drain)
+            async with anyio.create_task_group() as group:
+                for listener in listeners:
+                    group.start_soon(listener.drain, self.settings.timeouts.drain)
+        finally:
+            for listener in listeners:
+                listener.close()
+
+    async def _first_snapshots(self) -> None:
+        # Unknown is not empty: with no snapshot at all, every answer would be a wrong 404. Refused connections
+        # let a load balancer try another gateway. One silent provider holds up the others only for a while.
+        deadline = anyio.current_time() + self.settings.timeouts.first_snapshot
+        while self._missing() and not self._stop.is_set():
+            if self._delivered and anyio.current_time() >= deadline:
+                break
+            with anyio.move_on_after(0.25):
+                await self._arrived.wait()
+        for provider in self._missing():
+            if not self._stop.is_set():
+                logger.warning("starting without the routes of %s: %s", provider.name, provider.status.reason or "no answer yet")
+
+    def _missing(self) -> list[Provider]:
+        return [provider for provider in self.providers if provider.name not in self._delivered]
+
+    def _where(self) -> str:
+        return ", ".join(f"{name} {address}" for name, addresses in self.addresses.items() for address in addresses)
+
+    async def _follow(self, provider: Provider) -> None:
+        async for snapshot in provider.snapshots():
+            self.current.publish(provider.name, snapshot)
+            self._delivered.add(provider.name)
+            self._arrived.set()
+            self._arrived = anyio.Event()
+
+    async def _watch_status(self) -> None:
+        told: dict[str, str] = {}
+        while True:
+            for provider in self.providers:
+                reason = provider.status.reason if provider.status.state == "degraded" else ""
+                if reason and not told.get(provider.name):
+                    logger.warning("%s: degraded, the last snapshot stands: %s", provider.name, reason)
+                elif told.get(provider.name) and not reason:
+                    logger.info("%s: well again", provider.name)
+                elif reason != told.get(provider.name, ""):
+                    logger.warning("%s: still degraded: %s", provider.name, reason)
+                told[provider.name] = reason
+            await anyio.sleep(_STATUS_SWEEP)
+
+    async def _watch_signals(self, scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+            async for number in received:
+                if number == signal.SIGHUP:
+                    self._refresh()
+                elif self._stop.is_set():
+                    logger.warning("%s again: ending at once", number.name)
+                    self._signal = int(number)
+                    scope.cancel()
+                else:
+                    logger.info("%s", number.name)
+                    self.stop()
+
+    def _refresh(self) -> None:
+        for provider in self.providers:
+            refresh = getattr(provider, "refresh", None)
+            if callable(refresh):
+                refresh()
+        logger.info("SIGHUP: providers look again; a change of settings needs a restart")
