@@ -1,0 +1,50 @@
+# Each target does its own set-up. What is done already is not done again until pyproject.toml changes.
+#   make demo [ARGS=--check]   a gateway with sample backends on loopback; no Docker needed
+#   make test [ARGS=...]       linters, types, layers, the whole suite (ARGS go to pytest)
+#   make bench [ARGS=...]      the benchmark beside nginx, HAProxy, Envoy, Caddy and Traefik
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench parts clean
+
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# Tools leave their caches in the checkout, never in the package.
+export PYTHONDONTWRITEBYTECODE := 1
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(VENV)/.gateway: pyproject.toml scripts/make-venv
+	@scripts/make-venv $(VENV) gateway
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml scripts/make-venv
+	@scripts/make-venv $(VENV) dev
+	@touch $@ $(VENV)/.gateway
+
+$(VENV)/.bench: $(VENV)/.dev tests/benchmarks/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/requirements.txt
+	@touch $@
+
+demo: $(VENV)/.gateway
+	@$(BIN)/meshlib demo $(ARGS)
+
+parts:
+	@scripts/install-parts
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	PYTHONPATH=.:adapters $(BIN)/lint-imports
+
+test: parts lint
+	$(BIN)/python tests/architecture/module_coverage.py
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: parts $(VENV)/.bench
+	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
