@@ -10,8 +10,6 @@ SHELL := /bin/bash
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-# Tools leave their caches in the checkout, never in the package.
-export PYTHONDONTWRITEBYTECODE := 1
 
 help:
 	@sed -n 's/^#   //p' Makefile

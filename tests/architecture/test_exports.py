@@ -1,0 +1,71 @@
+"""What a module offers is its `__all__`: present, true, sorted; packages re-export only what their modules offer."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.tree import ADAPTERS, CORE, module_name, modules_under
+
+_MODULES = {
+    module_name(path, package): path
+    for package in (CORE, ADAPTERS)
+    for path in modules_under(package)
+    if path.name != "__main__.py"  # runs, offers nothing
+}
+
+_PACKAGES = {name: path for name, path in _MODULES.items() if path.name == "__init__.py"}
+
+
+def _exports(path: Path) -> list[str] | None:
+    for node in ast.parse(path.read_text()).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
+            assert node.value is not None
+            value: list[str] = ast.literal_eval(node.value)
+            return value
+    return None
+
+
+def _is_only_a_docstring(path: Path) -> bool:
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in ast.parse(path.read_text()).body)
+
+
+def _order(name: str) -> tuple[int, str]:
+    # Constants, then classes, then functions, each in order of text: ruff's RUF022 keeps it so.
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
+
+
+@pytest.mark.parametrize(("name", "path"), _MODULES.items(), ids=list(_MODULES))
+def test_all_is_present_true_and_sorted(name: str, path: Path) -> None:
+    exports = _exports(path)
+    if exports is None:
+        assert path.name == "__init__.py", "a module has __all__"
+        assert _is_only_a_docstring(path), "an __init__ that does something has __all__"
+        return
+    assert exports == sorted(exports, key=_order)
+    assert len(exports) == len(set(exports))
+    module = importlib.import_module(name)
+    assert [export for export in exports if not hasattr(module, export)] == []
+
+
+@pytest.mark.parametrize(("name", "path"), _MODULES.items(), ids=list(_MODULES))
+def test_module_says_what_it_knows(name: str, path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{name} has a docstring"
+
+
+@pytest.mark.parametrize(("name", "path"), _PACKAGES.items(), ids=list(_PACKAGES))
+def test_package_re_exports_what_its_modules_offer(name: str, path: Path) -> None:
+    offered: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(("meshlib", "meshlib_adapters")):
+            continue
+        source = _MODULES[node.module or ""]
+        names = {alias.asname or alias.name for alias in node.names}
+        assert names <= set(_exports(source) or ()), f"{name} takes from {node.module} what that does not offer"
+        offered |= names
+    assert offered <= set(_exports(path) or ()), f"{name} imports what it does not re-export"
