@@ -27,6 +27,8 @@ class ExtensionType:
     SUPPORTED_GROUPS: Final = 10
     EC_POINT_FORMATS: Final = 11
     SIGNATURE_ALGORITHMS: Final = 13
+    SRP: Final = 12
+    USE_SRTP: Final = 14
     ALPN: Final = 16
     EXTENDED_MASTER_SECRET: Final = 23
     SESSION_TICKET: Final = 35
@@ -163,15 +165,37 @@ def _status_request(data: bytes, facts: ExtensionFacts) -> None:
         _refuse("bad_status_request")
     if data[0] != 1:
         return
-    position, size = 3, len(data)
-    end = position + int.from_bytes(data[1:3], "big")
-    while position < end:
-        length = int.from_bytes(data[position : position + 2], "big")
-        position += 2 + length
-        if not length or position > end:
+    end = 3 + int.from_bytes(data[1:3], "big")
+    for responder in _list_16(data[3:end], "bad_status_request"):
+        if not any(_is_der(responder, outer, inner) for outer, inner in ((0xA1, 0x30), (0xA2, 0x04))):
             _refuse("bad_status_request")
-    if size < end + 2 or int.from_bytes(data[end : end + 2], "big") != size - end - 2:
+    extensions = data[end + 2 :]
+    if len(data) < end + 2 or int.from_bytes(data[end : end + 2], "big") != len(extensions):
         _refuse("bad_status_request")
+    if extensions and not _is_der(extensions, 0x30):
+        _refuse("bad_status_request")
+
+
+def _list_16(content: bytes, reason: str) -> list[bytes]:
+    # Items with two bytes of length, none of them empty.
+    items = []
+    position, size = 0, len(content)
+    while position < size:
+        start = position + 2
+        position = start + int.from_bytes(content[position:start], "big")
+        if position == start or position > size:
+            _refuse(reason)
+        items.append(content[start:position])
+    return items
+
+
+def _is_der(data: bytes, tag: int, inner: int | None = None) -> bool:
+    # Whether `data` is one DER element with this tag and a length that fits; `inner` is the tag of the one inside.
+    if len(data) < 2 or data[0] != tag:
+        return False
+    head = 2 + (data[1] & 0x7F if data[1] & 0x80 else 0)
+    length = int.from_bytes(data[2:head], "big") if data[1] & 0x80 else data[1]
+    return length == len(data) - head and (inner is None or _is_der(data[head:], inner))
 
 
 def _ticket(data: bytes, facts: ExtensionFacts) -> None:
@@ -193,12 +217,8 @@ def _psk_modes(data: bytes, facts: ExtensionFacts) -> None:
 
 
 def _certificate_authorities(data: bytes, facts: ExtensionFacts) -> None:
-    content = vector_16(data, "bad_certificate_authorities")
-    position, size = 0, len(content)
-    while position < size:
-        length = int.from_bytes(content[position : position + 2], "big")
-        position += 2 + length
-        if not length or position > size:
+    for name in _list_16(vector_16(data, "bad_certificate_authorities"), "bad_certificate_authorities"):
+        if not _is_der(name, 0x30):
             _refuse("bad_certificate_authorities")
 
 
@@ -261,6 +281,17 @@ def _pre_shared_key(data: bytes, facts: ExtensionFacts) -> None:
     facts.psk_identities = tuple(identities)
 
 
+def _srp(data: bytes, facts: ExtensionFacts) -> None:
+    # RFC 5054 2.8.1: a user name.
+    if not data or data[0] != len(data) - 1 or 0 in data[1:]:
+        _refuse("bad_srp")
+
+
+def _out_of_place(data: bytes, facts: ExtensionFacts) -> None:
+    # use_srtp belongs to DTLS (RFC 5764).
+    _refuse("extension_out_of_place", ILLEGAL_PARAMETER)
+
+
 def _ech(data: bytes, facts: ExtensionFacts) -> None:
     facts.ech = True
 
@@ -272,6 +303,8 @@ PARSERS: Final[dict[int, ExtensionParser]] = {
     ExtensionType.SUPPORTED_GROUPS: _groups,
     ExtensionType.EC_POINT_FORMATS: _point_formats,
     ExtensionType.SIGNATURE_ALGORITHMS: _signature_algorithms,
+    ExtensionType.SRP: _srp,
+    ExtensionType.USE_SRTP: _out_of_place,
     ExtensionType.ALPN: _alpn,
     ExtensionType.EXTENDED_MASTER_SECRET: _empty,
     ExtensionType.SESSION_TICKET: _ticket,

@@ -28,7 +28,7 @@ def parse_client_hello(body: bytes) -> ClientHello:
     if size < _FIXED:
         raise _malformed("truncated")
     legacy_version = (body[0] << 8) + body[1]
-    if legacy_version >> 8 != 3:
+    if legacy_version < 0x0300:  # a higher one than we know is allowed (RFC 5246 E.1)
         raise ClientHelloError("no version of TLS", reason="bad_version", alert=PROTOCOL_VERSION)
     position = _FIXED + body[34]
     if body[34] > 32:
@@ -105,13 +105,13 @@ def _check_versions(facts: ExtensionFacts, legacy_version: int, compression: byt
     types = facts.types
     if facts.versions and legacy_version <= 0x0300:
         raise ClientHelloError("SSL 3.0 and supported_versions in one hello", reason="bad_version", alert=PROTOCOL_VERSION)
+    if ExtensionType.PRE_SHARED_KEY in types and types[-1] != ExtensionType.PRE_SHARED_KEY:
+        raise ClientHelloError("pre_shared_key is not the last extension", reason="psk_not_last", alert=ILLEGAL_PARAMETER)
     if _TLS13 not in facts.versions:
         return
     if compression != b"\x00":
         raise ClientHelloError("compression with TLS 1.3", reason="bad_compression", alert=ILLEGAL_PARAMETER)
     if ExtensionType.PRE_SHARED_KEY in types:
-        if types[-1] != ExtensionType.PRE_SHARED_KEY:
-            raise ClientHelloError("pre_shared_key is not the last extension", reason="psk_not_last", alert=ILLEGAL_PARAMETER)
         needed = [ExtensionType.PSK_KEY_EXCHANGE_MODES]
     else:
         needed = [ExtensionType.SIGNATURE_ALGORITHMS, ExtensionType.SUPPORTED_GROUPS]

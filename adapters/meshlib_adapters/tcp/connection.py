@@ -1,0 +1,326 @@
+"""One client of a TLS listener, from its first byte to the end of its tunnel.
+
+    HELLO ──► CONNECT ──► RELAY ──► (closed)
+      │  └──► HEAD ─┐  │
+      └─────────────┴──┴──► LINGER ──► (closed)
+
+HEAD: plain HTTP that is to be redirected; LINGER: the client was refused and gets the time to read why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, assert_never
+
+from meshlib.decision import Passthrough, Reject
+from meshlib.errors import ClientHelloError, LimitExceeded
+from meshlib.http1 import HeadBuffer
+from meshlib.http1 import NeedData as NeedHead
+from meshlib.messages import ClientHello
+from meshlib.model import Endpoint
+from meshlib.tls import NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, alert_record
+from meshlib.tls.alerts import INTERNAL_ERROR
+from meshlib_adapters.tcp.dialer import Dialer
+from meshlib_adapters.tcp.plain import MAX_HEAD, REFUSAL, redirect_answer
+from meshlib_adapters.tcp.relay import Relay, reset_on_close
+
+if TYPE_CHECKING:
+    from meshlib_adapters.tcp.tls_listener import TLSListener
+
+__all__ = ["TLSConnection", "TunnelRecord"]
+
+_log = logging.getLogger("meshlib.tcp")
+
+_READ = 16 * 1024
+# Read and thrown away from a refused client, so that its unread bytes do not turn our alert into an RST (bytes).
+_MAX_DISCARD = 256 * 1024
+
+
+class TunnelRecord(NamedTuple):
+    """What became of one client. `outcome` is "closed", "reset", "idle_timeout", "lifetime", "drained", or why it was refused.
+
+    `server_name` is fit for a log (escaped when it was no host name), `endpoint` the address of the one connected to.
+    `received` and `sent` count bytes delivered from and to the client; `seconds` from its first moment to its end.
+    """
+
+    client: str
+    server_name: str
+    route: str
+    endpoint: str
+    outcome: str
+    received: int
+    sent: int
+    seconds: float
+
+
+class _Phase(enum.Enum):
+    HELLO = "hello"
+    HEAD = "head"
+    CONNECT = "connect"
+    RELAY = "relay"
+    LINGER = "linger"
+    CLOSED = "closed"
+
+
+class TLSConnection:
+    """Made by the listener for an accepted socket; tells it when it is over."""
+
+    __slots__ = (
+        "_chunks",
+        "_dialer",
+        "_discarded",
+        "_endpoint",
+        "_fd",
+        "_head",
+        "_held",
+        "_listener",
+        "_name",
+        "_outcome",
+        "_phase",
+        "_relay",
+        "_route",
+        "_sniffer",
+        "_sock",
+        "_started",
+        "client",
+    )
+
+    def __init__(self, listener: TLSListener, sock: socket.socket, client: str) -> None:
+        self._listener = listener
+        self._sock = sock
+        self._fd = sock.fileno()
+        self.client = client
+        self._phase = _Phase.HELLO
+        self._sniffer: ClientHelloSniffer | None = ClientHelloSniffer(
+            max_hello=listener.settings.max_hello, max_wire=listener.settings.max_wire
+        )
+        self._chunks: list[bytes] = []  # what was read and is not with an endpoint yet
+        self._held = 0
+        self._discarded = 0
+        self._head: HeadBuffer | None = None
+        self._dialer: Dialer | None = None
+        self._relay: Relay | None = None
+        self._name = ""
+        self._route = ""
+        self._endpoint = ""
+        self._outcome = "closed"
+        self._started = listener.loop.time()
+        listener.wheel.set(self, self._started + listener.settings.hello_timeout)
+        listener.loop.add_reader(self._fd, self._on_readable)
+
+    def __repr__(self) -> str:
+        return f"<TLSConnection {self._phase.value} {self.client} {self._name or '-'} {self._endpoint or '-'}>"
+
+    def on_deadline(self, now: float) -> None:
+        """The deadline that this connection gave the listener's wheel has passed."""
+        match self._phase:
+            case _Phase.HELLO | _Phase.HEAD:
+                self._note("hello_timeout")
+                self._close()
+            case _Phase.CONNECT:
+                assert self._dialer is not None
+                self._dialer.give_up_attempt()
+            case _Phase.RELAY:
+                self._check_relay(now)
+            case _Phase.LINGER | _Phase.CLOSED:
+                self._close()
+
+    def abort(self, outcome: str) -> None:
+        """End now, whatever is under way, with RST."""
+        self._outcome = outcome
+        reset_on_close(self._sock)
+        self._close()
+
+    # ---- the client's bytes, before there is a tunnel
+
+    def _on_readable(self) -> None:
+        if self._phase is _Phase.CONNECT:  # early data; it waits in the kernel until there is somebody to take it
+            self._listener.loop.remove_reader(self._fd)
+            return
+        try:
+            data = self._sock.recv(_READ)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if self._phase is _Phase.LINGER:
+            self._discarded += len(data)
+            if not data or self._discarded > _MAX_DISCARD:
+                self._close()
+            return
+        if not data:
+            self._note("no_hello" if not self._held else "hello_cut_off")
+            self._close()
+            return
+        self._chunks.append(data)
+        self._held += len(data)
+        self._listener.held_bytes += len(data)
+        if self._listener.held_bytes > self._listener.settings.max_held_bytes:
+            self._refuse(alert_record(INTERNAL_ERROR), "overload")
+        elif self._phase is _Phase.HEAD:
+            self._read_head(data)
+        else:
+            self._sniff(data)
+
+    def _sniff(self, data: bytes) -> None:
+        assert self._sniffer is not None
+        try:
+            result = self._sniffer.receive_data(data)
+        except ClientHelloError as error:
+            self._refuse(alert_record(error.alert), error.reason)
+            return
+        if result is NEED_DATA:
+            return
+        self._sniffer = None
+        if isinstance(result, NotTLS):
+            self._not_tls(result.kind)
+        else:
+            self._route_hello(result)
+
+    def _not_tls(self, kind: ForeignProtocol) -> None:
+        if kind is not ForeignProtocol.HTTP:
+            self._refuse(b"", f"not_tls_{kind}")
+        elif self._listener.settings.plain_http == "redirect":
+            self._phase = _Phase.HEAD
+            self._head = HeadBuffer(MAX_HEAD)
+            self._read_head(b"".join(self._chunks))
+        else:
+            self._refuse(REFUSAL, "not_tls_http")
+
+    def _read_head(self, data: bytes) -> None:
+        assert self._head is not None
+        answer = REFUSAL
+        try:
+            head = self._head.receive_data(data)
+        except LimitExceeded:
+            pass
+        else:
+            if isinstance(head, NeedHead):
+                return
+            settings = self._listener.settings
+            answer = redirect_answer(head, status=settings.redirect_status, https_port=settings.https_port)
+        self._refuse(answer, "not_tls_http")
+
+    # ---- routing and connecting
+
+    def _route_hello(self, hello: ClientHello) -> None:
+        self._name = hello.server_name or ""
+        decision = self._listener.current.table.route_tls(hello)
+        match decision:
+            case Passthrough():
+                self._route = decision.route.name
+                self._phase = _Phase.CONNECT
+                self._connect(self._listener.candidates(decision.upstream))
+            case Reject():
+                self._route = decision.route.name if decision.route is not None else ""
+                self._refuse(alert_record(decision.alert), decision.reason)
+            case _:
+                assert_never(decision)
+
+    def _connect(self, candidates: Iterable[Endpoint]) -> None:
+        self._dialer = Dialer(
+            self._listener.loop,
+            candidates,
+            on_attempt=self._on_attempt,
+            on_connected=self._on_connected,
+            on_failed=self._on_failed,
+        )
+        self._dialer.start()
+
+    def _on_attempt(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint.address
+        listener = self._listener
+        listener.counters["attempts"] += 1
+        listener.wheel.set(self, listener.loop.time() + listener.settings.connect_timeout)
+
+    def _on_failed(self) -> None:
+        # Which is the client's only hint that the name is right and the service is not.
+        self._refuse(alert_record(INTERNAL_ERROR), "no_endpoint" if not self._endpoint else "connect_failed")
+
+    def _on_connected(self, sock: socket.socket, endpoint: Endpoint) -> None:
+        listener = self._listener
+        self._dialer = None
+        self._phase = _Phase.RELAY
+        first = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._release_held()
+        listener.counters["tunnels"] += 1
+        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=first)
+        self._check_relay(listener.loop.time())
+
+    # ---- the tunnel, and the end
+
+    def _check_relay(self, now: float) -> None:
+        assert self._relay is not None
+        settings = self._listener.settings
+        deadline = self._relay.last_active + settings.idle_timeout
+        if deadline <= now:
+            self.abort("idle_timeout")
+            return
+        if settings.max_lifetime is not None:
+            last = self._started + settings.max_lifetime
+            if last <= now:
+                self.abort("lifetime")
+                return
+            deadline = min(deadline, last)
+        self._listener.wheel.set(self, deadline)
+
+    def _on_relay_end(self, reset: bool) -> None:
+        self._outcome = "reset" if reset else "closed"
+        self._close()
+
+    def _refuse(self, answer: bytes, reason: str) -> None:
+        self._note(reason)
+        listener = self._listener
+        self._phase = _Phase.LINGER
+        self._release_held()
+        listener.wheel.set(self, listener.loop.time() + listener.settings.linger_timeout)
+        try:
+            if answer:
+                self._sock.send(answer)  # a few hundred bytes at most: the first ones that this socket sends always fit
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close()
+            return
+        listener.loop.add_reader(self._fd, self._on_readable)
+
+    def _note(self, reason: str) -> None:
+        self._outcome = reason
+        self._listener.counters["refused"] += 1
+        self._listener.refusals[reason] = self._listener.refusals.get(reason, 0) + 1
+        if reason != "no_hello":  # port scans and health checks that connect and leave
+            _log.info(
+                "refused %s: %s, server name %s, endpoint %s", self.client, reason, self._name or "-", self._endpoint or "-"
+            )
+
+    def _release_held(self) -> None:
+        self._listener.held_bytes -= self._held
+        self._held = 0
+        self._chunks = []
+
+    def _close(self) -> None:
+        if self._phase is _Phase.CLOSED:
+            return
+        self._phase = _Phase.CLOSED
+        listener = self._listener
+        listener.wheel.cancel(self)
+        self._release_held()
+        if self._dialer is not None:
+            self._dialer.close()
+            self._dialer = None
+        received = sent = 0
+        if self._relay is not None:
+            received, sent = self._relay.bytes_right, self._relay.bytes_left
+            self._relay.abort()
+            self._relay = None
+        else:
+            listener.loop.remove_reader(self._fd)
+            with contextlib.suppress(OSError):
+                self._sock.close()
+        seconds = listener.loop.time() - self._started
+        listener.connection_ended(
+            self, TunnelRecord(self.client, self._name, self._route, self._endpoint, self._outcome, received, sent, seconds)
+        )

@@ -1,0 +1,85 @@
+"""What the TLS listener can be told, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from meshlib.errors import ConfigurationError
+from meshlib.tls import MAX_HELLO, MAX_WIRE
+
+__all__ = ["RelaySettings", "TLSSettings"]
+
+
+def _at_least(settings: object, least: int, *names: str) -> None:
+    for name in names:
+        if getattr(settings, name) < least:
+            raise ConfigurationError(f"{name} must be at least {least}", where=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """How bytes are relayed. Sizes in bytes.
+
+    `buffer_size`: the one buffer that all tunnels of a relay share for small messages; a read that fills it makes the
+    direction use a pipe. `pipe_size`: what a pipe is asked to hold (the kernel may allow less); `max_pipes` of them are
+    open at most (two file descriptors each), `spare_pipes` are kept for the next burst. `splice` false never uses one.
+    """
+
+    buffer_size: int = 64 * 1024
+    pipe_size: int = 1024 * 1024
+    max_pipes: int = 256
+    spare_pipes: int = 8
+    splice: bool = True
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "buffer_size", "pipe_size")
+        _at_least(self, 0, "max_pipes", "spare_pipes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSSettings:
+    """Limits and time-outs of a TLS listener; seconds and bytes. Raises `ConfigurationError` for what cannot be.
+
+    `hello_timeout` runs from the first moment until the hello is whole, whatever arrives meanwhile. `connect_timeout` is for
+    each endpoint tried. `idle_timeout` ends a tunnel in which nothing moved either way, `max_lifetime` (None: never) any tunnel.
+    `linger_timeout`: how long a refused client has to take its alert. `sweep_interval` is the grain of all of them.
+
+    `max_connections` in all: more wait in the kernel's backlog. `max_connections_per_client` (None: no limit): more from one
+    address are closed at once. `max_hello` and `max_wire` are those of `ClientHelloSniffer`; `max_held_bytes` limits the bytes
+    held for all clients whose hello is not with an endpoint yet.
+
+    `plain_http`: "refuse" answers 400 to HTTP without TLS; "redirect" sends it to https with `redirect_status`, at the port
+    `https_port` as clients see it.
+    """
+
+    hello_timeout: float = 10.0
+    connect_timeout: float = 3.0
+    idle_timeout: float = 3600.0
+    max_lifetime: float | None = None
+    linger_timeout: float = 2.0
+    sweep_interval: float = 0.5
+    max_connections: int = 10_000
+    max_connections_per_client: int | None = None
+    max_hello: int = MAX_HELLO
+    max_wire: int = MAX_WIRE
+    max_held_bytes: int = 64 * 1024 * 1024
+    backlog: int = 4096
+    plain_http: Literal["refuse", "redirect"] = "refuse"
+    redirect_status: int = 308
+    https_port: int = 443
+    relay: RelaySettings = RelaySettings()
+
+    def __post_init__(self) -> None:
+        for name in ("hello_timeout", "connect_timeout", "idle_timeout", "linger_timeout", "sweep_interval"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be more than 0", where=name)
+        if self.max_lifetime is not None and not self.max_lifetime > 0:
+            raise ConfigurationError("max_lifetime must be more than 0", where="max_lifetime", hint="leave it out for no limit")
+        _at_least(self, 1, "max_connections", "max_hello", "max_wire", "max_held_bytes", "backlog", "https_port")
+        if self.max_connections_per_client is not None:
+            _at_least(self, 1, "max_connections_per_client")
+        if self.plain_http not in ("refuse", "redirect"):
+            raise ConfigurationError("plain_http is refuse or redirect", where="plain_http")
+        if self.redirect_status not in (301, 302, 307, 308):
+            raise ConfigurationError("redirect_status is 301, 302, 307 or 308", where="redirect_status")

@@ -1,0 +1,161 @@
+"""The TLS listener: accepts, reads the hello, asks the table, and relays; TLS is never terminated and no key is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from meshlib.balancing import create_strategy
+from meshlib.decision import TLSDecision
+from meshlib.messages import ClientHello
+from meshlib.model import Endpoint, Upstream
+from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket
+from meshlib_adapters.tcp.connection import TLSConnection, TunnelRecord
+from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
+from meshlib_adapters.tcp.settings import TLSSettings
+from meshlib_adapters.tcp.timers import DeadlineWheel
+
+__all__ = ["CurrentTable", "EndpointOrder", "TLSListener", "TLSRouter"]
+
+
+class TLSRouter(Protocol):
+    """What answers for a hello: a `RoutingTable`, or anything with this method."""
+
+    def route_tls(self, hello: ClientHello) -> TLSDecision: ...
+
+
+class CurrentTable(Protocol):
+    """Where the newest table is: a `CurrentSnapshot`, or anything with this attribute. Read once for each client."""
+
+    @property
+    def table(self) -> TLSRouter: ...
+
+
+class EndpointOrder(Protocol):
+    """What orders endpoints: a strategy of `meshlib.balancing`."""
+
+    def candidates(self, endpoints: Sequence[Endpoint]) -> Iterator[Endpoint]: ...
+
+
+class TLSListener:
+    """Routes TLS connections by server name to endpoints, undecrypted.
+
+    Make it inside a running event loop. `on_end` gets a `TunnelRecord` for each client when it is gone; it must not raise.
+    `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by reason) only grow; `held_bytes` are those of
+    clients that are not with an endpoint yet. One listener serves several addresses.
+    """
+
+    def __init__(
+        self,
+        current: CurrentTable,
+        settings: TLSSettings | None = None,
+        *,
+        strategy: Callable[[str], EndpointOrder] = create_strategy,
+        on_end: Callable[[TunnelRecord], None] | None = None,
+    ) -> None:
+        self.current = current
+        self.settings = settings = settings or TLSSettings()
+        self.loop = asyncio.get_running_loop()
+        self.resources = RelayResources(settings.relay)
+        self.wheel: DeadlineWheel[TLSConnection] = DeadlineWheel(settings.sweep_interval, self.loop.time())
+        self.counters = {"accepted": 0, "attempts": 0, "tunnels": 0, "refused": 0}
+        self.refusals: dict[str, int] = {}
+        self.held_bytes = 0
+        self._strategy = strategy
+        self._strategies: dict[tuple[str, str], EndpointOrder] = {}
+        self._on_end = on_end
+        self._acceptor = Acceptor(self.loop, self._on_accept)
+        self._connections: dict[TLSConnection, None] = {}
+        self._per_client: dict[str, int] = {}
+        self._sweep_handle: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Future[None] | None = None
+        self._draining = False
+
+    def __repr__(self) -> str:
+        return f"<TLSListener {len(self._connections)} connections, {self.held_bytes} bytes held, {self.resources.pipes!r}>"
+
+    def __len__(self) -> int:
+        """Clients that are here."""
+        return len(self._connections)
+
+    async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[str, int]:
+        """Accept on this address too (port 0: any free one); returns address and port. Raises OSError."""
+        sock = listening_socket(host, port, backlog=self.settings.backlog, reuse_port=reuse_port)
+        self._acceptor.add(sock)
+        name = sock.getsockname()
+        return str(name[0]), int(name[1])
+
+    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109 - it ends what is left, it does not cancel
+        """Stop listening, wait at most `timeout` seconds for the clients to finish, end those that did not; returns how many."""
+        self._draining = True
+        self._acceptor.close()
+        if self._connections:
+            self._empty = self.loop.create_future()
+            await asyncio.wait((self._empty,), timeout=timeout)
+        left = len(self._connections)
+        self.close()
+        return left
+
+    def close(self) -> None:
+        """Stop listening and end everything now, with RST. May be called twice."""
+        self._draining = True
+        self._acceptor.close()
+        for connection in list(self._connections):
+            connection.abort("drained")
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+            self._sweep_handle = None
+        self.resources.close()
+
+    def candidates(self, upstream: Upstream) -> Iterator[Endpoint]:
+        """The endpoints of `upstream` that may get a connection, best first."""
+        key = (upstream.name, upstream.strategy)
+        strategy = self._strategies.get(key)
+        if strategy is None:
+            # Names come and go with services; a strategy is only a cursor, so losing them all now and then costs nothing.
+            if len(self._strategies) >= 10_000:
+                self._strategies.clear()
+            strategy = self._strategies[key] = self._strategy(upstream.strategy)
+        return strategy.candidates(upstream.ready)
+
+    def connection_ended(self, connection: TLSConnection, record: TunnelRecord) -> None:
+        """Called by a connection, once, when it is closed."""
+        del self._connections[connection]
+        count = self._per_client[connection.client] - 1
+        if count:
+            self._per_client[connection.client] = count
+        else:
+            del self._per_client[connection.client]
+        if len(self._connections) == self.settings.max_connections - 1 and not self._draining:
+            self._acceptor.resume()
+        if not self._connections and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
+        if self._on_end is not None:
+            self._on_end(record)
+
+    def _on_accept(self, sock: socket.socket, client: str) -> None:
+        count = self._per_client.get(client, 0)
+        limit = self.settings.max_connections_per_client
+        if limit is not None and count >= limit:
+            self.counters["refused"] += 1
+            self.refusals["client_limit"] = self.refusals.get("client_limit", 0) + 1
+            reset_on_close(sock)
+            sock.close()
+            return
+        self.counters["accepted"] += 1
+        self._per_client[client] = count + 1
+        self._connections[TLSConnection(self, sock, client)] = None
+        if len(self._connections) >= self.settings.max_connections:
+            self._acceptor.pause()
+        if self._sweep_handle is None:
+            self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for connection in self.wheel.expired(now):
+            connection.on_deadline(now)
+        # No clients, no timer: an idle listener does nothing at all.
+        again = bool(self._connections)
+        self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep) if again else None
