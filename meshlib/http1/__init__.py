@@ -1,5 +1,6 @@
 """HTTP/1 heads and framing: bytes in, values out. Nothing here knows a socket, a route or an upstream."""
 
+from meshlib.http1.body import RequestBody
 from meshlib.http1.chunked import LAST_CHUNK, ChunkedReader, chunk_head
 from meshlib.http1.fields import EMPTY_SECTION, parse_fields, parse_trailers, section_of
 from meshlib.http1.request import NEED_DATA, HeadBuffer, NeedData, finish_head, parse_request_head, request_line
@@ -13,6 +14,7 @@ __all__ = [
     "ChunkedReader",
     "HeadBuffer",
     "NeedData",
+    "RequestBody",
     "body_kind",
     "chunk_head",
     "finish_head",

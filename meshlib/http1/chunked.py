@@ -60,7 +60,8 @@ class ChunkedReader:
 
     def receive_data(self, data: bytes) -> list[bytes]:
         """Pieces of `data`, in order; see the class."""
-        self._out = out = []
+        out: list[bytes] = []
+        self._out = out
         self._start = position = 0
         size = len(data)
         if self._kept and self._part is not _Part.TRAILERS:

@@ -125,7 +125,11 @@ def section_of(pairs: Iterable[tuple[bytes, bytes]], *, response: bool = False, 
 
     They are written out and parsed again, because servers differ in what they let through; raises as `parse_fields`.
     """
-    return parse_fields(b"".join([b"%s: %s\r\n" % pair for pair in pairs]), response=response, max_fields=max_fields)
+    known = list(pairs)
+    section = parse_fields(b"".join([b"%s: %s\r\n" % pair for pair in known]), response=response, max_fields=max_fields)
+    if section.names != tuple([name.lower() for name, _ in known]):
+        raise _error(response, "a field with a line end or a colon in it", "bad_field")  # it would read as another field
+    return section
 
 
 def parse_trailers(block: bytes, *, response: bool = False, max_fields: int = 100) -> bytes:

@@ -1,0 +1,249 @@
+"""The field lines we send on: those that came in, less what belongs to one hop, plus what tells the next hop who asked.
+
+RFC 9110 7.6 (Connection, Via), RFC 7239 (Forwarded), and the X-Forwarded-* names everybody uses. Field lines that stay are
+copied as the bytes they came in. Pure: who the peer is, and whether it is trusted, are arguments. This module does not
+know where the message goes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from meshlib.errors import ConfigurationError
+from meshlib.messages import FieldSection, RequestHead
+
+__all__ = [
+    "ForwardingPolicy",
+    "Network",
+    "Peer",
+    "client_address",
+    "is_loop",
+    "is_trusted",
+    "parse_networks",
+    "request_fields",
+    "response_fields",
+]
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Never forwarded (RFC 9110 7.6.1), whether Connection lists them or not. `Proxy` is no field at all but becomes the
+# variable HTTP_PROXY in CGI-like servers (CVE-2016-5385).
+_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_HOP_IN_ANSWER: Final = _HOP - {b"proxy", b"proxy-authorization"}
+
+# What only a trusted proxy in front of us may say about the client.
+_CLAIMS: Final = frozenset(
+    {
+        b"forwarded",
+        b"x-forwarded",
+        b"x-forwarded-by",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-forwarded-proto",
+        b"x-forwarded-scheme",
+        b"x-forwarded-server",
+        b"x-forwarded-ssl",
+        b"x-real-ip",
+        b"x-request-id",
+    }
+)
+
+# A client must not be able to name these away through Connection (CVE-2024-45410, CVE-2025-48865).
+_PROTECTED: Final = _CLAIMS | {b"host", b"content-length", b"via", b"date", b"set-cookie", b"content-type", b"content-encoding"}
+
+# Our own name in Via this many times means that we talk to ourselves; chains of a few gateways are normal.
+MAX_HOPS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingPolicy:
+    """What we tell upstreams about the client.
+
+    `mode`: "set" adds X-Forwarded-For, -Proto, -Host and -Port to every request; "label" adds X-Forwarded-For only where the route's
+    label asks for it (HRM's include_forwarded_for); "off" adds none. `rfc7239` adds Forwarded as well. `via` is our pseudonym
+    in Via ("" for none). `request_id` adds X-Request-ID where no trusted peer sent one. Incoming claims of peers outside
+    `trusted_proxies` are dropped. Field names with an underscore are dropped unless `underscores` is set: WSGI and
+    CGI cannot tell them from the hyphen, so X_Forwarded_For would pass for X-Forwarded-For (CVE-2025-64484).
+    """
+
+    mode: Literal["set", "label", "off"] = "set"
+    rfc7239: bool = False
+    via: str = "meshlib"
+    request_id: bool = True
+    underscores: bool = False
+    trusted_proxies: tuple[Network, ...] = field(default=())
+
+
+class Peer(NamedTuple):
+    """The other end of a client connection: its IP address, the scheme it used ("http", "https"), and our port.
+
+    `trusted`: it is one of `ForwardingPolicy.trusted_proxies`, so what it says about the client counts.
+    """
+
+    address: str
+    scheme: str
+    port: int
+    trusted: bool = False
+
+
+def parse_networks(texts: Iterable[str], *, where: str = "trusted_proxies") -> tuple[Network, ...]:
+    """Networks of "10.0.0.0/8", "2001:db8::/32" or single addresses. Raises `ConfigurationError` naming `where` and the text."""
+    networks = []
+    for index, text in enumerate(texts):
+        try:
+            networks.append(ipaddress.ip_network(text.strip(), strict=False))
+        except ValueError:
+            raise ConfigurationError(
+                f"{text!r} is not an IP network", where=f"{where}[{index}]", hint='write "10.0.0.0/8" or one address'
+            ) from None
+    return tuple(networks)
+
+
+def is_trusted(address: str, networks: Sequence[Network]) -> bool:
+    """Whether the IP address is in one of the networks; an IPv4 address mapped into IPv6 counts as IPv4."""
+    if not networks:
+        return False
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    parsed = mapped or parsed
+    return any(parsed.version == network.version and parsed in network for network in networks)
+
+
+def client_address(fields: FieldSection, peer: Peer, networks: Sequence[Network]) -> str:
+    """The client's address: the peer's, or with a trusted peer the last address in X-Forwarded-For that is not itself trusted."""
+    if not peer.trusted or b"x-forwarded-for" not in fields.names:
+        return peer.address
+    claimed = b",".join(fields.get_all(b"x-forwarded-for")).decode("latin-1").split(",")
+    answer = peer.address
+    for text in reversed(claimed[-32:]):
+        address = text.strip().strip("[]")
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            break
+        answer = address
+        if not is_trusted(address, networks):
+            break
+    return answer
+
+
+def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:
+    """Whether the request has been through gateways of our name `MAX_HOPS` times already."""
+    if not policy.via or b"via" not in fields.names:
+        return False
+    entries = b",".join(fields.get_all(b"via")).split(b",")
+    ours = policy.via.encode()
+    return sum(entry.split()[1:2] == [ours] for entry in entries) >= MAX_HOPS
+
+
+def request_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False) -> bytes:
+    """Every field line of the request we send on, each ended by CRLF; X-Request-ID excepted, which differs each time.
+
+    Host is the first line, whatever its place was, and is `head.authority` ("" leaves it out: an HTTP/1.0 client
+    without Host). The result depends on the arguments alone, so it may be kept for equal heads.
+    """
+    fields = head.fields
+    dropped = _HOP if peer.trusted else _HOP | _CLAIMS
+    if fields.connection:
+        dropped = dropped | (fields.connection - _PROTECTED)
+    lines = [b"Host: " + head.authority] if head.authority else []
+    for name, line in zip(fields.names, fields.block.split(b"\r\n"), strict=False):
+        if name in dropped or name == b"host" or (b"_" in name and not policy.underscores):
+            continue
+        if name in _CLAIMS and name != b"x-request-id" and name in _rewritten(policy, wanted_by_label):
+            continue
+        lines.append(line)
+    _add_claims(lines, head, policy, peer, wanted_by_label)
+    if policy.via:
+        lines.append(b"Via: 1.%d %s" % (head.minor_version, policy.via.encode()))
+    if fields.chunked:
+        lines.append(b"Transfer-Encoding: chunked")
+    if fields.upgrade is not None:
+        # h2c would turn the connection into one whose requests nobody routes (CVE-2023-24326 and kin).
+        protocols = [p.strip() for p in fields.upgrade.split(b",") if p.strip().lower() != b"h2c"]
+        if protocols:
+            lines += [b"Connection: Upgrade", b"Upgrade: " + b", ".join(protocols)]
+    elif b"te" in fields.names and any(b"trailers" in v.lower() for v in fields.get_all(b"te")):
+        lines += [b"Connection: TE", b"TE: trailers"]
+    lines.append(b"")
+    return b"\r\n".join(lines)
+
+
+def response_fields(fields: FieldSection, *, upgraded: bool = False) -> bytes:
+    """Every field line of the answer we pass on, each ended by CRLF; Transfer-Encoding and Connection are the caller's.
+
+    With `upgraded` (a 101) the Connection and Upgrade lines are written as that answer needs them.
+    """
+    names = fields.names
+    dropped = _HOP_IN_ANSWER
+    if not fields.connection and dropped.isdisjoint(names):
+        return fields.block
+    dropped = dropped | (fields.connection - _PROTECTED)
+    lines = [line for name, line in zip(names, fields.block.split(b"\r\n"), strict=False) if name not in dropped]
+    if upgraded and fields.upgrade is not None:
+        lines += [b"Connection: Upgrade", b"Upgrade: " + fields.upgrade]
+    lines.append(b"")
+    return b"\r\n".join(lines)
+
+
+_X_FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"})
+
+
+def _rewritten(policy: ForwardingPolicy, wanted_by_label: bool) -> frozenset[bytes]:
+    # The claims of a trusted peer that we write anew (with its value as a part); the others of it pass as they are.
+    names: set[bytes] = set()
+    if policy.mode == "set":
+        names |= _X_FORWARDED
+    elif policy.mode == "label" and wanted_by_label:
+        names.add(b"x-forwarded-for")
+    if policy.rfc7239:
+        names.add(b"forwarded")
+    return frozenset(names)
+
+
+def _add_claims(lines: list[bytes], head: RequestHead, policy: ForwardingPolicy, peer: Peer, wanted_by_label: bool) -> None:
+    fields = head.fields
+    address = peer.address.encode()
+
+    def said(name: bytes) -> list[bytes]:
+        return fields.get_all(name) if peer.trusted else []
+
+    if policy.mode == "set" or (policy.mode == "label" and wanted_by_label):
+        lines.append(b"X-Forwarded-For: " + b", ".join([*said(b"x-forwarded-for"), address]))
+    if policy.mode == "set":
+        ours = (
+            (b"X-Forwarded-Proto", peer.scheme.encode()),
+            (b"X-Forwarded-Host", head.authority),
+            (b"X-Forwarded-Port", b"%d" % peer.port),
+        )
+        for name, value in ours:
+            claimed = said(name.lower())
+            value = claimed[-1] if claimed else value
+            if value:
+                lines.append(b"%s: %s" % (name, value))
+    if policy.rfc7239:
+        node = b'"[%s]"' % address if b":" in address else address
+        host = head.authority.replace(b"\\", b"").replace(b'"', b"")
+        element = b'for=%s;host="%s";proto=%s' % (node, host, peer.scheme.encode())
+        lines.append(b"Forwarded: " + b", ".join([*said(b"forwarded"), element]))

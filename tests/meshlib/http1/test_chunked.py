@@ -1,0 +1,174 @@
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
+from meshlib.http1 import LAST_CHUNK, ChunkedReader, chunk_head
+
+# (wire, payload, the same as sent on, bytes behind)
+GOOD = [
+    (b"0\r\n\r\n", b"", b"0\r\n\r\n", b""),
+    (b"5\r\nhello\r\n0\r\n\r\nGET", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"GET"),
+    (b"5\r\nhello\r\n00\r\n\r\n", b"hello", b"5\r\nhello\r\n00\r\n\r\n", b""),
+    (b"A\r\n0123456789\r\n0\r\n\r\n\r\n", b"0123456789", b"A\r\n0123456789\r\n0\r\n\r\n", b"\r\n"),
+    (b"1;a=b\r\nx\r\n1 \t;c=\"d e\"\r\ny\r\n0;z\r\n\r\n", b"xy", b"1\r\nx\r\n1\r\ny\r\n0\r\n\r\n", b""),
+    (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n", b"2\r\n\r\n\r\n0\r\n\r\n", b""),
+    (b"1\r\nx\r\n0\r\nX-Sum: 1\r\nHost: evil\r\n\r\nrest", b"x", b"1\r\nx\r\n0\r\nX-Sum: 1\r\n\r\n", b"rest"),
+    (b"000000000000001\r\nx\r\n0\r\n\r\n", b"x", b"000000000000001\r\nx\r\n0\r\n\r\n", b""),
+]
+
+
+@pytest.mark.parametrize(("wire", "payload", "clean", "rest"), GOOD)
+def test_whole(wire: bytes, payload: bytes, clean: bytes, rest: bytes) -> None:
+    reader = ChunkedReader()
+    assert b"".join(reader.receive_data(wire)) == payload
+    assert reader.done
+    assert reader.rest == rest
+    relay = ChunkedReader(relay=True)
+    assert b"".join(relay.receive_data(wire)) == clean
+    assert relay.rest == rest
+
+
+@pytest.mark.parametrize(("wire", "payload", "clean", "rest"), GOOD)
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_cut(wire: bytes, payload: bytes, clean: bytes, rest: bytes, step: int) -> None:
+    for relay, wanted in ((False, payload), (True, clean)):
+        reader = ChunkedReader(relay=relay)
+        out = b""
+        position = 0
+        while not reader.done:
+            out += b"".join(reader.receive_data(wire[position : position + step]))
+            position += step
+        assert reader.rest + wire[position:] == rest
+        if step == 1 or wanted is payload:
+            assert _plain(out) == _plain(wanted) if relay else out == wanted
+
+
+def _plain(wire: bytes) -> bytes:
+    # Size lines that were cut by a read are sent on without leading zeros; the chunks are the same.
+    reader = ChunkedReader(relay=False)
+    return b"|".join([*reader.receive_data(wire), reader.trailers, b"done" if reader.done else b"cut"])
+
+
+def test_plain_chunks_are_sent_on_as_the_very_bytes() -> None:
+    data = b"5\r\nhello\r\n5\r\nworld\r\n3\r\nabc"
+    reader = ChunkedReader(relay=True)
+    (piece,) = reader.receive_data(data)
+    assert piece == data
+    assert not reader.done
+
+
+BAD = [
+    (b"\r\n", "bad_chunk_size"),
+    (b"x\r\n", "bad_chunk_size"),
+    (b"+5\r\nhello", "bad_chunk_size"),
+    (b"-5\r\nhello", "bad_chunk_size"),
+    (b"0x5\r\nhello", "bad_chunk_size"),
+    (b"5_0\r\nhello", "bad_chunk_size"),
+    (b" 5\r\nhello", "bad_chunk_size"),
+    (b"5 \r\nhello", "bad_chunk_size"),
+    (b"5\nhello", "bad_chunk_size"),
+    (b"5\rhello", "bad_chunk_size"),
+    (b"5;a\nb\r\nhello", "bad_chunk_size"),
+    (b"5;a\x00\r\nhello", "bad_chunk_size"),
+    (b"ffffffffffffffff\r\n", "bad_chunk_size"),
+    (b"5\r\nhelloX\r\n0\r\n\r\n", "bad_chunk_end"),
+    (b"5\r\nhello\n0\r\n\r\n", "bad_chunk_end"),
+    (b"5\r\nhello\r0\r\n\r\n", "bad_chunk_end"),
+    (b"5\r\nhell\r\n0\r\n\r\n", "bad_chunk_end"),
+    (b"0\r\nbad trailer\r\n\r\n", "bad_trailer"),
+    (b"0\r\nX: a\nb: c\r\n\r\n", "bad_trailer"),
+    (b"0\r\n\rX\r\n\r\n", "bad_trailer"),
+]
+
+
+@pytest.mark.parametrize(("wire", "reason"), BAD)
+@pytest.mark.parametrize("step", [100, 1, 2, 3])
+@pytest.mark.parametrize("relay", [False, True])
+def test_refused(wire: bytes, reason: str, step: int, relay: bool) -> None:
+    reader = ChunkedReader(relay=relay)
+    with pytest.raises(RequestHeadError) as caught:
+        for position in range(0, len(wire), step):
+            reader.receive_data(wire[position : position + step])
+    assert caught.value.reason == reason
+    reader = ChunkedReader(relay=relay, response=True)
+    with pytest.raises(ResponseHeadError):
+        reader.receive_data(wire)
+
+
+@pytest.mark.parametrize(
+    ("wire", "what"),
+    [
+        (b"5;" + b"a" * 2000, "chunk size line"),
+        (b"5;" + b"a" * 2000 + b"\r\n", "chunk extensions"),
+        ((b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 20, "chunk extensions"),
+        (b"0\r\n" + b"X: " + b"a" * 10000, "trailer section"),
+    ],
+)
+@pytest.mark.parametrize("step", [100_000, 1, 13])
+@pytest.mark.parametrize("response", [False, True])
+def test_limits(wire: bytes, what: str, step: int, response: bool) -> None:
+    reader = ChunkedReader(response=response)
+    with pytest.raises(LimitExceeded) as caught:
+        for position in range(0, len(wire), step):
+            reader.receive_data(wire[position : position + step])
+    assert caught.value.what == what or step != 100_000
+    assert caught.value.status_hint == (502 if response else 400)
+
+
+def test_the_parts_we_write() -> None:
+    wire = chunk_head(5) + b"hello\r\n" + LAST_CHUNK
+    assert ChunkedReader().receive_data(wire) == [b"hello"]
+
+
+def test_after_the_end_everything_is_rest() -> None:
+    reader = ChunkedReader()
+    reader.receive_data(b"0\r\n\r\n")
+    assert reader.receive_data(b"more") == []
+    assert reader.rest == b"more"
+
+
+_WIRE = st.lists(
+    st.sampled_from([b"5\r\nhello\r\n", b"1;x\r\na\r\n", b"0\r\n", b"\r\n", b"X: y\r\n", b"5", b"\r", b"\n", b";", b"hello", b"0", b"g"]),
+    max_size=10,
+).map(b"".join)
+
+
+@given(_WIRE, st.lists(st.integers(1, 7), min_size=1, max_size=8))
+def test_splits_do_not_matter(wire: bytes, steps: list[int]) -> None:
+    whole, wanted = _run(wire, [len(wire) or 1])
+    parts, seen = _run(wire, steps)
+    assert (whole is None) == (parts is None) or not wanted[1]
+    if whole is not None and parts is not None:
+        assert wanted == seen
+
+
+def _run(wire: bytes, steps: list[int]) -> tuple[bytes | None, tuple[bytes, bool, bytes]]:
+    reader = ChunkedReader()
+    out, position, index = b"", 0, 0
+    try:
+        while position < len(wire) and not reader.done:
+            step = steps[index % len(steps)]
+            out += b"".join(reader.receive_data(wire[position : position + step]))
+            position += step
+            index += 1
+    except ProtocolError:
+        return None, (out, False, b"")
+    return out, (out, reader.done, reader.rest + wire[position:] if reader.done else b"")
+
+
+@given(_WIRE)
+def test_what_we_accept_h11_reads_the_same(wire: bytes) -> None:
+    out, (payload, done, rest) = _run(wire, [len(wire) or 1])
+    if out is None or not done:
+        return
+    theirs = h11.Connection(h11.SERVER)
+    theirs.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + wire)
+    theirs.next_event()
+    data = b""
+    while isinstance(event := theirs.next_event(), h11.Data):
+        data += bytes(event.data)
+    assert isinstance(event, h11.EndOfMessage)
+    assert data == payload
+    assert theirs.trailing_data[0] == rest

@@ -1,0 +1,81 @@
+import pytest
+
+from meshlib.errors import LimitExceeded, RequestHeadError, ResponseHeadError
+from meshlib.http1 import EMPTY_SECTION, parse_fields, parse_trailers, section_of
+
+
+def test_nothing() -> None:
+    assert parse_fields(b"") == EMPTY_SECTION
+
+
+def test_ordinary_fields_only() -> None:
+    section = parse_fields(b"A: 1\r\nb:2 \r\n")
+    assert section == EMPTY_SECTION._replace(block=b"A: 1\r\nb:2 \r\n", names=(b"a", b"b"))
+
+
+def test_pairs_and_look_up() -> None:
+    section = parse_fields(b"Set-Cookie: a=1\r\nX: y\r\nset-cookie:  b=2 \r\n")
+    assert section.pairs() == [(b"Set-Cookie", b"a=1"), (b"X", b"y"), (b"set-cookie", b"b=2")]
+    assert section.get_all(b"set-cookie") == [b"a=1", b"b=2"]
+    assert section.get_all(b"missing") == []
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (b"a: b\nc: d\r\n", "bare CR or LF"),
+        (b" a: b\r\n", "folded"),
+        (b"a : b\r\n", "space before the colon"),
+        (b"a: \x01\r\n", "control byte"),
+        (b"nonsense\r\n", "not a field"),
+        (b"a: b", "not a field"),
+    ],
+)
+def test_the_message_says_what_is_wrong(block: bytes, message: str) -> None:
+    with pytest.raises(RequestHeadError, match=message):
+        parse_fields(block)
+    with pytest.raises(ResponseHeadError, match=message) as caught:
+        parse_fields(block, response=True)
+    assert caught.value.status_hint == 502
+    with pytest.raises(RequestHeadError, match=message):
+        parse_trailers(block)
+
+
+def test_number_of_fields() -> None:
+    block = b"a: b\r\n" * 100
+    assert len(parse_fields(block).names) == 100
+    for response, status in ((False, 431), (True, 502)):
+        with pytest.raises(LimitExceeded) as caught:
+            parse_fields(block + b"a: b\r\n", response=response)
+        assert caught.value.status_hint == status
+        with pytest.raises(LimitExceeded) as caught:
+            parse_trailers(block + b"a: b\r\n", response=response)
+        assert caught.value.status_hint == status
+
+
+def test_an_answer_may_expect_anything() -> None:
+    assert parse_fields(b"Expect: nonsense\r\n", response=True).expect_continue
+
+
+def test_sections_of_pairs() -> None:
+    section = section_of([(b"host", b"a"), (b"content-length", b"3")])
+    assert (section.host, section.content_length) == (b"a", 3)
+    with pytest.raises(RequestHeadError):
+        section_of([(b"x", b"a\r\nhost: evil")] + [(b"y", b"\n")])
+    with pytest.raises(RequestHeadError):
+        section_of([(b"x y", b"")])
+
+
+def test_a_pair_cannot_smuggle_a_line() -> None:
+    # A value with CRLF and a field behind it would be a well-formed block, so pairs are checked one by one.
+    for pair in ((b"x", b"a\r\nhost: evil"), (b"x: y\r\nhost", b"evil"), (b"host: evil", b"b")):
+        with pytest.raises(RequestHeadError):
+            section_of([pair])
+        with pytest.raises(ResponseHeadError):
+            section_of([pair], response=True)
+
+
+def test_trailers_that_must_not_be_merged_are_dropped() -> None:
+    block = b"X-Checksum: 1\r\nContent-Length: 5\r\nHost: evil\r\nX-Forwarded-For: 1\r\nX_A: b\r\nSet-Cookie: c\r\n"
+    assert parse_trailers(block) == b"X-Checksum: 1\r\n"
+    assert parse_trailers(b"") == b""

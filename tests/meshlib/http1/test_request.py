@@ -1,0 +1,181 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
+from meshlib.http1 import NEED_DATA, HeadBuffer, parse_request_head
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "http1"
+REFUSED = json.loads((VECTORS / "refused-requests.json").read_text("utf-8"))
+ACCEPTED = json.loads((VECTORS / "accepted-requests.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(("name", "text", "status", "reason"), REFUSED, ids=[v[0] for v in REFUSED])
+def test_refused(name: str, text: str, status: int, reason: str) -> None:
+    with pytest.raises(RequestHeadError) as caught:
+        parse_request_head(text.encode("latin-1"))
+    assert (caught.value.status_hint, caught.value.reason) == (status, reason)
+    assert str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "text", "facts"), ACCEPTED, ids=[v[0] for v in ACCEPTED])
+def test_accepted(name: str, text: str, facts: dict[str, Any]) -> None:
+    head = parse_request_head(text.encode("latin-1"))
+    for key, value in facts.items():
+        seen: Any = getattr(head, key, None) if hasattr(head, key) else getattr(head.fields, key)
+        if isinstance(seen, bytes):
+            seen = seen.decode("latin-1")
+        if isinstance(seen, frozenset):
+            seen = sorted(option.decode() for option in seen)
+        assert seen == value, key
+    assert head.fields.block == text.encode("latin-1").partition(b"\r\n")[2][:-2]
+
+
+@pytest.mark.parametrize(("name", "text", "facts"), ACCEPTED, ids=[v[0] for v in ACCEPTED])
+def test_h11_reads_the_same(name: str, text: str, facts: dict[str, Any]) -> None:
+    ours = parse_request_head(text.encode("latin-1"))
+    theirs = h11.Connection(h11.SERVER)
+    theirs.receive_data(text.encode("latin-1"))
+    event = theirs.next_event()
+    assert isinstance(event, h11.Request)
+    assert event.method == ours.method
+    # h11 writes the coding's name in lower case.
+    assert [(k.lower(), v.lower()) for k, v in ours.fields.pairs()] == [(k, v.lower()) for k, v in event.headers]
+    if not event.target.lower().startswith(b"http"):
+        assert event.target == ours.target
+
+
+@pytest.mark.parametrize(("name", "text", "facts"), ACCEPTED, ids=[v[0] for v in ACCEPTED])
+@pytest.mark.parametrize("before", [b"", b"\r\n"])
+@pytest.mark.parametrize("rest", [b"", b"GET / HTTP/1.1\r\n", b"\r\n\r\n"])
+def test_every_split(name: str, text: str, facts: dict[str, Any], before: bytes, rest: bytes) -> None:
+    head = text.encode("latin-1")
+    data = before + head + rest
+    whole = HeadBuffer(4096)
+    assert whole.receive_data(data) == head
+    assert whole.rest == rest
+    single = HeadBuffer(4096)
+    for index in range(len(data)):
+        answer = single.receive_data(data[index : index + 1])
+        if answer is not NEED_DATA:
+            assert answer == head
+            assert index == len(before) + len(head) - 1
+            break
+    for cut in range(1, len(data)):
+        buffer = HeadBuffer(4096)
+        first = buffer.receive_data(data[:cut])
+        if first is NEED_DATA:
+            assert len(buffer) <= cut
+            assert buffer.receive_data(data[cut:]) == head
+            assert buffer.rest == rest
+        else:
+            assert first == head
+            assert buffer.rest == rest[: cut - len(head) - len(before)]
+
+
+def test_a_buffer_is_used_again() -> None:
+    buffer = HeadBuffer(100)
+    for _ in range(3):
+        assert buffer.receive_data(b"\r") is NEED_DATA
+        assert buffer.receive_data(b"\nGET / HTT") is NEED_DATA
+        assert len(buffer) == 9
+        assert buffer.receive_data(b"P/1.1\r\n\r\nx") == b"GET / HTTP/1.1\r\n\r\n"
+        assert buffer.rest == b"x"
+
+
+def test_a_cr_that_begins_no_empty_line_is_kept() -> None:
+    buffer = HeadBuffer(100)
+    assert buffer.receive_data(b"\r") is NEED_DATA
+    with pytest.raises(RequestHeadError):
+        parse_request_head(bytes(buffer.receive_data(b"G\r\n\r\n")))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "status"),
+    [
+        (b"GET /" + b"a" * 200, "start_line_too_long", 414),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 200, "head_too_large", 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 200 + b"\r\n\r\n", "head_too_large", 431),
+        (b"GET /" + b"a" * 200 + b" HTTP/1.1\r\n\r\n", "start_line_too_long", 414),
+    ],
+)
+def test_the_limit_is_on_the_head(data: bytes, reason: str, status: int) -> None:
+    for step in (len(data), 1, 7):
+        buffer = HeadBuffer(128)
+        with pytest.raises(LimitExceeded) as caught:
+            for index in range(0, len(data), step):
+                buffer.receive_data(data[index : index + step])
+        assert (caught.value.reason, caught.value.status_hint) == (reason, status)
+    answer = HeadBuffer(128, response=True)
+    with pytest.raises(LimitExceeded) as caught:
+        answer.receive_data(data)
+    assert caught.value.status_hint == 502
+
+
+def test_the_limit_itself_fits() -> None:
+    head = b"GET / HTTP/1.1\r\nX: " + b"a" * 105 + b"\r\n\r\n"
+    assert HeadBuffer(len(head)).receive_data(head) == head
+    buffer = HeadBuffer(len(head))
+    assert [buffer.receive_data(head[i : i + 1]) for i in range(len(head))][-1] == head
+
+
+def test_an_answer_has_no_leading_empty_line() -> None:
+    buffer = HeadBuffer(100, response=True)
+    assert buffer.receive_data(b"\r\nHTTP/1.1 200 OK\r\n\r\n") == b"\r\nHTTP/1.1 200 OK\r\n\r\n"
+
+
+def test_each_byte_is_scanned_once() -> None:
+    # Not a time: bytes handed to the search. A buffer that starts over at each read would scan n**2 / 2 of them.
+    class Counting(bytearray):
+        scanned = 0
+
+        def find(self, sub: Any, start: Any = 0, end: Any = None) -> int:
+            Counting.scanned += len(self) - (start or 0)
+            return super().find(sub, start)
+
+    for size in (1000, 10_000):
+        Counting.scanned = 0
+        buffer = HeadBuffer(1 << 20)
+        buffer._buffer = Counting()
+        for _ in range(size):
+            buffer.receive_data(b"a")
+        assert Counting.scanned <= 5 * size
+
+
+@given(st.binary(max_size=300))
+def test_no_other_exception(data: bytes) -> None:
+    try:
+        parse_request_head(data + b"\r\n\r\n")
+    except ProtocolError:
+        pass
+
+
+_PIECES = st.sampled_from(
+    [b"GET", b" ", b"/", b" HTTP/1.1", b"\r\n", b"\n", b"\r", b"Host: a", b"Content-Length: ", b"5", b"Transfer-Encoding: chunked"]
+    + [b"\x00", b":", b"\t", b"X: y", b" ", b"Connection: ", b"close", b",", b"http://h", b"*", b"OPTIONS", b"#", b"\xff"]
+)
+
+
+@given(st.lists(_PIECES, max_size=14))
+def test_what_we_accept_h11_reads_the_same(pieces: list[bytes]) -> None:
+    data = b"".join(pieces) + b"\r\n\r\n"
+    buffer = HeadBuffer(4096)
+    try:
+        raw = buffer.receive_data(data)
+        if raw is NEED_DATA:
+            return
+        ours = parse_request_head(raw)
+    except ProtocolError:
+        return
+    theirs = h11.Connection(h11.SERVER)
+    theirs.receive_data(raw)
+    event = theirs.next_event()
+    assert isinstance(event, h11.Request)
+    assert (event.method, [v for k, v in event.headers if k == b"host"]) == (ours.method, ours.fields.get_all(b"host"))
+    lengths = [int(v) for k, v in event.headers if k == b"content-length"]
+    assert lengths == ([] if ours.fields.content_length is None else [ours.fields.content_length])

@@ -1,0 +1,83 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.errors import ProtocolError, ResponseHeadError
+from meshlib.http1 import BodyKind, body_kind, parse_response_head
+
+
+def head(text: str) -> bytes:
+    return text.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        ("HTTP/1.1 200 OK", 200, b"OK"),
+        ("HTTP/1.1 200 ", 200, b""),
+        ("HTTP/1.1 200", 200, b""),
+        ("HTTP/1.0 404 Not  Found é", 404, b"Not  Found \xe9"),
+        ("HTTP/1.1 599 x\ty", 599, b"x\ty"),
+    ],
+)
+def test_status_lines(text: str, status: int, reason: bytes) -> None:
+    parsed = parse_response_head(head(text))
+    assert (parsed.status, parsed.reason) == (status, reason)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "HTTP/1.1 2000 OK",
+        "HTTP/1.1 99 OK",
+        "HTTP/1.1 099 OK",
+        "HTTP/1.1  200 OK",
+        "HTTP/2 200",
+        "HTTP/1.2 200 OK",
+        "http/1.1 200 OK",
+        "HTTP/1.1 200 a\x00b",
+        "HTTP/1.1 2x0 OK",
+        "hello",
+        "\nHTTP/1.1 200 OK",
+        "HTTP/1.1 200 OK\nContent-Length: 5\nContent-Length: 5",
+        "HTTP/1.1 200 OK\nContent-Length: 5\nTransfer-Encoding: chunked",
+        "HTTP/1.1 200 OK\nContent-Length: 5, 5",
+        "HTTP/1.1 200 OK\nTransfer-Encoding: gzip, chunked",
+        "HTTP/1.0 200 OK\nTransfer-Encoding: chunked",
+        "HTTP/1.1 200 OK\n folded",
+        "HTTP/1.1 101 Switching Protocols",
+    ],
+)
+def test_broken_answers(text: str) -> None:
+    with pytest.raises(ResponseHeadError) as caught:
+        parse_response_head(head(text))
+    assert caught.value.status_hint == 502
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "kind"),
+    [
+        ("HTTP/1.1 200 OK\nContent-Length: 5", b"GET", BodyKind.LENGTH),
+        ("HTTP/1.1 200 OK\nContent-Length: 5", b"HEAD", BodyKind.NONE),
+        ("HTTP/1.1 200 OK\nTransfer-Encoding: chunked", b"HEAD", BodyKind.NONE),
+        ("HTTP/1.1 200 OK\nContent-Length: 0", b"GET", BodyKind.NONE),
+        ("HTTP/1.1 204 No Content\nContent-Length: 5", b"GET", BodyKind.NONE),
+        ("HTTP/1.1 304 Not Modified\nContent-Length: 5", b"GET", BodyKind.NONE),
+        ("HTTP/1.1 103 Early Hints", b"GET", BodyKind.NONE),
+        ("HTTP/1.1 200 OK\nTransfer-Encoding: chunked", b"GET", BodyKind.CHUNKED),
+        ("HTTP/1.1 200 OK", b"GET", BodyKind.UNTIL_CLOSE),
+        ("HTTP/1.0 200 OK", b"POST", BodyKind.UNTIL_CLOSE),
+        ("HTTP/1.1 101 x\nConnection: upgrade\nUpgrade: websocket", b"GET", BodyKind.TUNNEL),
+    ],
+)
+def test_where_the_body_ends(text: str, method: bytes, kind: BodyKind) -> None:
+    assert body_kind(parse_response_head(head(text)), method) is kind
+
+
+@given(st.binary(max_size=200))
+def test_no_other_exception(data: bytes) -> None:
+    for prefix in (b"", b"HTTP/1.1 200 OK\r\n"):
+        try:
+            parse_response_head(prefix + data + b"\r\n\r\n")
+        except ProtocolError:
+            pass
