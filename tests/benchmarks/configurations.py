@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
+    "POOL",
     "SMALL_HOST",
     "STREAM_HOST",
     "Site",
@@ -25,7 +26,7 @@ __all__ = [
 
 SMALL_HOST = "shop.bench.test"
 STREAM_HOST = "stream.bench.test"
-_POOL = 256  # idle connections kept to one endpoint
+POOL = 1024  # idle connections kept to one endpoint: as many as any scenario has clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def nginx(site: Site, *, buffering: bool) -> str:
             proxy_set_header Via "1.1 nginx";
         }}
     }}"""
-    kept = f"keepalive {_POOL}; keepalive_requests 1000000000; keepalive_timeout 600s;"
+    kept = f"keepalive {POOL}; keepalive_requests 1000000000; keepalive_timeout 600s;"
     hosts = "\n            ".join((SMALL_HOST, *site.route_hosts()))
     return f"""\
 user root;
@@ -149,9 +150,9 @@ frontend in
     http-request deny deny_status 404 unless {{ req.hdr(host),lower,map_str({site.work}/hosts.map) -m found }}
     use_backend %[req.hdr(host),lower,map_str({site.work}/hosts.map)]
 backend fixed
-    server s 127.0.0.1:{site.fixed} pool-max-conn {_POOL}
+    server s 127.0.0.1:{site.fixed} pool-max-conn {POOL}
 backend stream
-    server s 127.0.0.1:{site.stream} pool-max-conn {_POOL}
+    server s 127.0.0.1:{site.stream} pool-max-conn {POOL}
 """
 
 
@@ -225,7 +226,7 @@ def traefik_options(site: Site, routes: str) -> list[str]:
         f"--entryPoints.web.address=127.0.0.1:{site.port}",
         "--entryPoints.web.transport.respondingTimeouts.idleTimeout=600s",
         "--entryPoints.web.transport.respondingTimeouts.readTimeout=0s",
-        f"--serversTransport.maxIdleConnsPerHost={_POOL}",
+        f"--serversTransport.maxIdleConnsPerHost={POOL}",
         f"--providers.file.filename={routes}",
         "--providers.file.watch=false",
         "--global.checkNewVersion=false",
@@ -256,7 +257,7 @@ def caddy(site: Site) -> str:
         handler = {
             "handler": "reverse_proxy",
             "upstreams": [{"dial": f"127.0.0.1:{port}"}],
-            "transport": {"protocol": "http", "keep_alive": {"max_idle_conns_per_host": _POOL}},
+            "transport": {"protocol": "http", "keep_alive": {"max_idle_conns_per_host": POOL}},
             "headers": {
                 "request": {
                     "set": {"X-Forwarded-Port": ["{http.request.local.port}"], "X-Request-Id": ["{http.request.uuid}"]},

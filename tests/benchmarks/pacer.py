@@ -12,6 +12,7 @@ epoll's own time-out knows milliseconds only.
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import gc
 import json
@@ -27,6 +28,7 @@ __all__ = ["PacedResult", "main", "percentile", "run"]
 
 _CLOCK_MONOTONIC = 1
 _SHORTEST_TICK = 50_000  # nanoseconds; below that the ticks themselves would be the load
+_PATIENCE = 5.0  # seconds for the last answers
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 
 
@@ -65,8 +67,8 @@ def _ticker(nanoseconds: int) -> int:
     return handle
 
 
-def _connect(host: str, port: int, request: bytes) -> tuple[socket.socket, int]:
-    """A warmed connection, and the length of one whole answer."""
+def _connect(host: str, port: int, request: bytes) -> socket.socket:
+    """A connection over which one whole answer has come."""
     connection = socket.create_connection((host, port), 10)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(request)
@@ -84,85 +86,122 @@ def _connect(host: str, port: int, request: bytes) -> tuple[socket.socket, int]:
     while missing > 0:
         missing -= len(connection.recv(65536)) or missing
     connection.setblocking(False)
-    return connection, len(head) + 4 + int(length[1])
+    return connection
+
+
+class _Load:
+    """Connections, what is under way on each, and what was seen."""
+
+    def __init__(self, host: str, port: int, request: bytes, connections: int) -> None:
+        self._address = (host, port)
+        self._request = request
+        self._poll = select.epoll()
+        self._by_handle: dict[int, socket.socket] = {}
+        self._pending: dict[int, float] = {}  # handle -> intended time of the request under way
+        self._missing: dict[int, int] = {}  # handle -> bytes of its answer still to come; 0 before its head
+        self._idle: collections.deque[int] = collections.deque()
+        self._waiting: collections.deque[float] = collections.deque()  # intended times of requests without a connection
+        self.latencies: list[float] = []
+        self.late: list[float] = []
+        self.errors = 0
+        for _ in range(connections):
+            self._open()
+
+    def close(self) -> None:
+        for connection in self._by_handle.values():
+            connection.close()
+        self._poll.close()
+
+    def run(self, rate: float, seconds: float) -> None:
+        timer = _ticker(max(_SHORTEST_TICK, int(1e9 / rate)))
+        self._poll.register(timer, select.EPOLLIN)
+        clock = time.perf_counter
+        step = 1.0 / rate
+        due = clock() + step
+        end = due + seconds
+        while due < end or self._waiting or self._pending:
+            for handle, _ in self._poll.poll():
+                if handle == timer:
+                    os.read(timer, 8)
+                else:
+                    self._receive(handle)
+            now = clock()
+            while due <= now and due < end:
+                if self._idle:
+                    self.late.append(now - due)
+                    self._send(self._idle.popleft(), due)
+                else:
+                    self._waiting.append(due)
+                due += step
+            if now > end + _PATIENCE:
+                self.errors += len(self._waiting) + len(self._pending)
+                break
+        os.close(timer)
+
+    def _open(self) -> None:
+        connection = _connect(*self._address, self._request)
+        handle = connection.fileno()
+        self._by_handle[handle] = connection
+        self._poll.register(handle, select.EPOLLIN)
+        self._next(handle)
+
+    def _send(self, handle: int, intended: float) -> None:
+        self._pending[handle] = intended
+        self._missing[handle] = 0
+        with contextlib.suppress(OSError):  # a closed connection shows when it is read
+            self._by_handle[handle].send(self._request)
+
+    def _next(self, handle: int) -> None:
+        if self._waiting:
+            self._send(handle, self._waiting.popleft())
+        else:
+            self._idle.append(handle)
+
+    def _receive(self, handle: int) -> None:
+        try:
+            data = self._by_handle[handle].recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        missing = self._missing.get(handle, 0)
+        if not missing and data:
+            length = _LENGTH.search(data)
+            end = data.find(b"\r\n\r\n")
+            if length is None or end < 0 or not data.startswith(b"HTTP/1.1 200"):
+                data = b""
+            else:
+                missing = end + 4 + int(length[1])
+        if not data or handle not in self._pending:
+            self._replace(handle)
+            return
+        self._missing[handle] = missing = missing - len(data)
+        if not missing:
+            self.latencies.append(time.perf_counter() - self._pending.pop(handle))
+            self._next(handle)
+
+    def _replace(self, handle: int) -> None:
+        """An error: the proxy closed, or sent what was not asked for."""
+        self.errors += 1
+        self._poll.unregister(handle)
+        self._by_handle.pop(handle).close()
+        if self._pending.pop(handle, None) is None:
+            self._idle.remove(handle)
+        self._open()
 
 
 def run(host: str, port: int, request: bytes, rate: float, seconds: float, connections: int) -> PacedResult:
     """Send `rate` requests per second for `seconds`; an answer counts by its head's status and its Content-Length."""
-    warmed = [_connect(host, port, request) for _ in range(connections)]
-    by_handle = {connection.fileno(): connection for connection, _ in warmed}
-    idle = collections.deque(by_handle)
-    pending: dict[int, float] = {}  # handle -> intended time of the request under way
-    missing: dict[int, int] = {}  # handle -> bytes of its answer still to come
-    waiting: collections.deque[float] = collections.deque()
-    latencies: list[float] = []
-    late: list[float] = []
-    errors = 0
-    poll = select.epoll()
-    for handle in by_handle:
-        poll.register(handle, select.EPOLLIN)
-    timer = _ticker(max(_SHORTEST_TICK, int(1e9 / rate)))
-    poll.register(timer, select.EPOLLIN)
-    clock = time.perf_counter
-    step = 1.0 / rate
-    start = clock()
-    due, end = start + step, start + seconds
-
-    def send(handle: int, intended: float) -> None:
-        pending[handle] = intended
-        missing[handle] = 0
-        by_handle[handle].send(request)
-
-    while due < end or waiting or pending:
-        for handle, _ in poll.poll():
-            if handle == timer:
-                os.read(timer, 8)
-                continue
-            try:
-                data = by_handle[handle].recv(65536)
-            except BlockingIOError:
-                continue
-            if not missing[handle] and data:
-                length = _LENGTH.search(data)
-                head_end = data.find(b"\r\n\r\n")
-                if length is None or head_end < 0 or not data.startswith(b"HTTP/1.1 200"):
-                    data = b""
-                else:
-                    missing[handle] = head_end + 4 + int(length[1])
-            missing[handle] -= len(data)
-            if data and missing[handle]:
-                continue
-            intended = pending.pop(handle)
-            if not data:
-                errors += 1
-                poll.unregister(handle)
-                by_handle[handle].close()
-                by_handle[handle] = replacement = _connect(host, port, request)[0]
-                by_handle[replacement.fileno()] = replacement
-                handle = replacement.fileno()
-                poll.register(handle, select.EPOLLIN)
-            else:
-                latencies.append(clock() - intended)
-            if waiting:
-                send(handle, waiting.popleft())
-            else:
-                idle.append(handle)
-        now = clock()
-        while due <= now and due < end:
-            if idle:
-                late.append(now - due)
-                send(idle.popleft(), due)
-            else:
-                waiting.append(due)
-            due += step
-        if now > end + 5.0:  # what is unanswered now never will be
-            errors += len(waiting) + len(pending)
-            break
-    took = clock() - start
-    latencies.sort()
-    late.sort()
+    load = _Load(host, port, request, connections)
+    start = time.perf_counter()
+    try:
+        load.run(rate, seconds)
+    finally:
+        load.close()
+    took = time.perf_counter() - start
+    latencies, late = sorted(load.latencies), sorted(load.late)
     p50, p99, p999 = (percentile(latencies, share) * 1e6 for share in (0.5, 0.99, 0.999))
-    return PacedResult(len(latencies), errors, len(latencies) / took, p50, p99, p999, percentile(late, 0.99) * 1e6)
+    return PacedResult(len(latencies), load.errors, len(latencies) / took, p50, p99, p999, percentile(late, 0.99) * 1e6)
 
 
 def main() -> None:

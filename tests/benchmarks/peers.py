@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.benchmarks import configurations
 from tests.benchmarks.backend import answers
-from tests.benchmarks.configurations import SMALL_HOST, STREAM_HOST, Site
+from tests.benchmarks.configurations import POOL, SMALL_HOST, STREAM_HOST, Site
 from tests.benchmarks.processes import BenchmarkError, Process, free_port
 
 __all__ = ["DEFAULT_PEERS", "PEERS", "Peer", "running"]
@@ -125,6 +125,7 @@ def _mesh(loop: str) -> Callable[[str, Site], Launch]:
             "PYTHONPATH": os.pathsep.join(paths),
             "MESHLIB_LOG_ACCESS": "true" if site.access_log else "false",
             "MESHLIB_LIMITS_MAX_CONNECTIONS": "18000",
+            "MESHLIB_LIMITS_POOL_SIZE": str(POOL),
             **{name: value for name, value in os.environ.items() if name.startswith("MESHLIB_")},
         }
         environment.pop("MESHLIB_BENCH_COMMAND", None)
