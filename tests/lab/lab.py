@@ -105,7 +105,7 @@ class Lab:
         command: Sequence[str] = (),
         wait: bool = True,
     ) -> str:
-        """The id of a new service; with `wait` only when all its tasks run. `ports`: where the web image listens ("8000 8001")."""
+        """The id of a new service; with `wait` only when all its tasks run. The web image listens on `ports` ("8000 8001")."""
         flags = [f"--label={key}={value}" for key, value in (labels or {}).items()]
         flags += [f"--network={network}" for network in networks] + [f"--publish={port}" for port in publish]
         service = self.docker(

@@ -1,0 +1,1 @@
+"""Routes from a Docker engine or a Swarm."""

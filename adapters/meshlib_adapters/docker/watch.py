@@ -1,0 +1,187 @@
+"""Following an engine: events for speed, a look from time to time for truth, and patience with everything that goes wrong.
+
+What a look reads and what it means is the caller's; here is only when, and what happens when it fails. Subscribing comes before
+looking, so that no change falls between. The end of the event stream, its silence and its refusal come to the same: looks
+go on, and it is subscribed to again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+
+from meshlib.model import Snapshot
+from meshlib_adapters.docker.address import EngineAddress
+from meshlib_adapters.docker.engine import Engine, EngineError
+from meshlib_adapters.docker.schedule import Schedule, Timing
+from meshlib_adapters.docker.threads import EventStream, run_blocking
+from meshlib_adapters.provider import MAX_PAUSE, Backoff, ProviderStatus
+
+__all__ = ["EngineWatch", "Look"]
+
+_SUBSCRIBE = 1.0  # seconds that a look waits for the subscription before it; later, a second look follows
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found; not `settled` when things are still on their way to what was asked for."""
+
+    snapshot: Snapshot
+    settled: bool
+
+
+class EngineWatch:
+    """Snapshots of one engine.
+
+    `look` reads the engine (blocking, in a thread; `EngineError` when it cannot) with the snapshot before; `matters` says
+    which events are a reason to look; `filters` which to subscribe to. `status` is the provider's.
+    """
+
+    def __init__(
+        self,
+        address: EngineAddress,
+        look: Callable[[Engine, Snapshot | None], Look],
+        *,
+        filters: Mapping[str, list[str]],
+        matters: Callable[[Mapping[str, object]], bool],
+        timing: Timing,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.status = ProviderStatus("starting", None, "")
+        self._address = address
+        self._look = look
+        self._filters = filters
+        self._matters = matters
+        self._timing = timing
+        self._clock = clock
+
+    async def snapshots(self) -> AsyncIterator[Snapshot]:
+        """As `Provider.snapshots`."""
+        subscription = _Subscription(self._address, self._filters, self._matters, self._timing, self._clock)
+        schedule, backoff = Schedule(self._timing), Backoff()
+        engine: Engine | None = None
+        last: Snapshot | None = None
+        try:
+            await subscription.begin()
+            while True:
+                engine = engine or Engine(self._address, timeout=self._timing.timeout)
+                started = self._clock()
+                try:
+                    look = await self._take_look(engine, last)
+                except EngineError as error:
+                    engine.abort()
+                    engine = None
+                    self.status = ProviderStatus("degraded", self.status.last_success, str(error))
+                    schedule.failed(self._clock(), backoff.fail())
+                else:
+                    backoff.reset()
+                    now = self._clock()
+                    changed = look.snapshot != last
+                    schedule.looked(started, now, changed=changed, settled=look.settled)
+                    self.status = self._status_after_success(now, subscription.trouble)
+                    if changed:
+                        last = look.snapshot
+                        yield last
+                await subscription.wait(schedule, failing=engine is None)
+        finally:
+            subscription.close()
+            if engine is not None:
+                engine.abort()
+
+    async def _take_look(self, engine: Engine, last: Snapshot | None) -> Look:
+        call = functools.partial(self._look, engine, last)
+        return await run_blocking(call, abort=engine.abort, seconds=self._timing.deadline, what=f"reading {engine.where}")
+
+    def _status_after_success(self, now: float, trouble: str) -> ProviderStatus:
+        if trouble:
+            reason = f"no events, so changes are only seen every {self._timing.resync:g} s: {trouble}"
+            return ProviderStatus("degraded", now, reason)
+        return ProviderStatus("ok", now, "")
+
+
+class _Subscription:
+    """Keeps an event stream open, and turns its life into looks wanted."""
+
+    def __init__(
+        self,
+        address: EngineAddress,
+        filters: Mapping[str, list[str]],
+        matters: Callable[[Mapping[str, object]], bool],
+        timing: Timing,
+        clock: Callable[[], float],
+    ) -> None:
+        self.trouble = ""
+        self._address = address
+        self._filters = filters
+        self._matters = matters
+        self._timing = timing
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._backoff = Backoff(longest=MAX_PAUSE)
+        self._stream: EventStream | None = None
+        self._stood = False
+        self._next_try = float("-inf")
+
+    async def begin(self) -> None:
+        """Subscribe, and wait a moment for it to stand."""
+        self._open()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SUBSCRIBE):
+                await self._wake.wait()
+        self._note(None)
+
+    async def wait(self, schedule: Schedule, *, failing: bool) -> None:
+        """Return when a look is due."""
+        while True:
+            self._wake.clear()
+            self._note(None if failing and not self._recovered() else schedule)
+            now = self._clock()
+            if now >= schedule.due:
+                return
+            if self._stream is None and now >= self._next_try:
+                self._open()
+            until = min(schedule.due, self._next_try) if self._stream is None else schedule.due
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(until - now, 0)):
+                    await self._wake.wait()
+
+    def close(self) -> None:
+        """Let go of the stream and its thread."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _open(self) -> None:
+        self._stood = False
+        engine = Engine(self._address, timeout=self._timing.timeout)
+        self._stream = EventStream(engine, self._filters, silence=self._timing.silence, wake=self._wake.set)
+
+    def _recovered(self) -> bool:
+        # A subscription that stands again is the first sign that an engine is back: no need to sit out the pause.
+        return self._stream is not None and self._stream.stands and not self._stood
+
+    def _note(self, schedule: Schedule | None) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        now = self._clock()
+        events, lost = stream.take()
+        wanted = lost > 0 or any(self._matters(event) for event in events)
+        if stream.stands and not self._stood:
+            self._stood = wanted = True
+            self.trouble = ""
+        if events:
+            self._backoff.reset()
+        if stream.ended:
+            # Twice in a row without an event between is trouble; once is an engine that restarts, or a long silence.
+            if self._backoff.failures:
+                self.trouble = stream.reason
+            self._next_try = now + self._backoff.fail()
+            self.close()
+            wanted = True
+        if wanted and schedule is not None:
+            schedule.event(now)

@@ -1,0 +1,136 @@
+"""The connections of the scripted engine: HTTP over a unix socket, with every fault a real engine has been seen with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import socket
+import socketserver
+import threading
+import urllib.parse
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Protocol
+
+__all__ = ["EngineServer", "Fault", "Script"]
+
+
+@dataclass(slots=True)
+class Fault:
+    """What is wrong with the answers of one path.
+
+    `status`: instead of 200, with `body` as its message. `body`: instead of the JSON. `cut`: only this many bytes are sent, then
+    the connection is closed although more was announced. `delay`: seconds before the answer. `hang`: none at all, until the
+    fault is lifted. `trickle`: one byte in each `delay`. `times`: so often (None: until lifted).
+    """
+
+    status: int = 200
+    body: bytes | None = None
+    cut: int | None = None
+    delay: float = 0.0
+    hang: bool = False
+    trickle: bool = False
+    times: int | None = None
+    lifted: threading.Event = field(default_factory=threading.Event)
+
+
+class Script(Protocol):
+    """What the connections ask about each call."""
+
+    def begin(self, method: str, path: str) -> Fault | None: ...
+
+    def answer(self, path: str) -> object: ...
+
+    def subscription(self) -> contextlib.AbstractContextManager[queue.SimpleQueue[bytes | None]]: ...
+
+
+class EngineServer(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, path: str, engine: Script) -> None:
+        self.engine = engine
+        self._open: set[socket.socket] = set()
+        super().__init__(path, _Connection)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is nothing to report."""
+
+
+class _Connection(BaseHTTPRequestHandler):
+    server: EngineServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = urllib.parse.urlsplit(self.path).path
+        if path.startswith("/v1."):
+            path = "/" + path.split("/", 2)[2]
+        fault = self.server.engine.begin(self.command, path)
+        if fault is not None and fault.hang:
+            fault.lifted.wait()
+        if fault is not None and not fault.trickle:
+            fault.lifted.wait(fault.delay)
+        if path == "/events" and (fault is None or fault.status == 200):
+            self._stream()
+        else:
+            self._send(self.server.engine.answer(path), fault or Fault())
+
+    do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_GET
+
+    def _send(self, answer: object, fault: Fault) -> None:
+        if fault.status != 200:
+            body = json.dumps({"message": (fault.body or b"").decode()}).encode()
+        else:
+            body = fault.body if fault.body is not None else json.dumps(answer).encode()
+        self.send_response(fault.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if fault.trickle:
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                if fault.lifted.wait(fault.delay):
+                    break
+            self.close_connection = True
+        elif fault.cut is not None:
+            self.wfile.write(body[: fault.cut])
+            self.close_connection = True
+        else:
+            self.wfile.write(body)
+
+    def _stream(self) -> None:
+        with self.server.engine.subscription() as events:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            while not self._client_left():
+                with contextlib.suppress(queue.Empty):
+                    if (data := events.get(timeout=0.05)) is None:
+                        self.wfile.write(b"0\r\n\r\n")
+                        break
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self.close_connection = True
+
+    def _client_left(self) -> bool:
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Tests count calls; nobody reads a log."""
