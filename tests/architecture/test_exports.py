@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,10 @@ def _is_only_a_docstring(path: Path) -> bool:
     return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in ast.parse(path.read_text()).body)
 
 
-def _order(name: str) -> tuple[int, str]:
-    # Constants, then classes, then functions, each in order of text: ruff's RUF022 keeps it so.
-    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
+def _order(name: str) -> tuple[int, list[tuple[int, str]]]:
+    # Constants, classes, functions; within each as people sort, 8 before 16. The same order as ruff's RUF022.
+    pieces = [(int(piece), "") if piece.isdigit() else (0, piece) for piece in re.split(r"(\d+)", name)]
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, pieces)
 
 
 @pytest.mark.parametrize(("name", "path"), _MODULES.items(), ids=list(_MODULES))

@@ -1,0 +1,59 @@
+"""README.md and the pages of docs/ do what they say: code blocks run, links lead somewhere, commands exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.tree import ROOT, source_environment
+
+_PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+
+
+def _blocks() -> list[tuple[str, str]]:
+    return [
+        (f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}", match.group(1))
+        for page in _PAGES
+        for text in [page.read_text()]
+        for match in _BLOCK.finditer(text)
+    ]
+
+
+def _run(directory: Path, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", program, *arguments]
+    environment = source_environment()
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(("place", "block"), _blocks(), ids=[place for place, _ in _blocks()])
+def test_python_block_runs(place: str, block: str, tmp_path: Path) -> None:
+    program = tmp_path / "block.py"
+    program.write_text(block)
+    result = _run(tmp_path, program)
+    assert result.returncode == 0, f"{place}\n{result.stdout}{result.stderr}"
+    # A comment after a print says what it prints.
+    promised = re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE)
+    if promised:
+        assert result.stdout.splitlines() == promised
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    assert [link for link in _LINK.findall(page.read_text()) if not (page.parent / link).exists()] == []
+
+
+def _examples() -> list[Path]:
+    return sorted(path for path in (ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", _examples(), ids=lambda path: path.name)
+def test_example_checks_itself(example: Path, tmp_path: Path) -> None:
+    """Each example takes `--check`: it does on a small scale what it shows, and exits 0 if that worked."""
+    result = _run(tmp_path, example, "--check")
+    assert result.returncode == 0, result.stdout + result.stderr
