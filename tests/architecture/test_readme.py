@@ -26,7 +26,7 @@ def _blocks() -> list[tuple[str, str]]:
 
 
 def _run(directory: Path, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", program, *arguments]
+    command: list[str | Path] = [sys.executable, "-W", "error", program, *arguments]
     environment = source_environment()
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
