@@ -180,7 +180,8 @@ class Engine:
         if path not in PATHS:
             raise ValueError(f"{path} is not one of the paths that are read")
         url = f"{client.base_url}/v{self._version}{path}" if self._version else f"{client.base_url}{path}"
-        return client.get(url, params=params, stream=True, timeout=timeout, allow_redirects=False)
+        # `verify` is said again because requests would prefer REQUESTS_CA_BUNDLE to the authority named for this engine.
+        return client.get(url, params=params, stream=True, timeout=timeout, allow_redirects=False, verify=client.verify)
 
     def _read_json(self, client: docker.APIClient, path: str, params: Mapping[str, str] | None) -> object:
         response = self._ask(client, path, params, self._timeout)

@@ -23,7 +23,7 @@ class Timing:
 
     resync: float = 10.0
     gap: float = 0.05
-    follow: float = 0.1
+    follow: float = 0.05
     linger: float = 2.0
     tire: float = 15.0
     timeout: float = 5.0
