@@ -7,6 +7,7 @@ Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not b
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -112,7 +113,7 @@ def serve(**options: Any) -> int:
     settings, _ = load_settings(**options)
     set_up_logging(settings.log.level, settings.log.format)
     for warning in environment_layer(os.environ)[1]:
-        click.echo(f"meshlib: warning: {escape_control(warning)}", err=True)
+        logging.getLogger("meshlib_adapters.gateway").warning("%s", warning)
     return run_async(Gateway(settings).run)
 
 
@@ -216,7 +217,18 @@ def run_async(call: Callable[..., Any], *arguments: object) -> Any:
         import uvloop
     except ImportError:
         uvloop = None
-    return anyio.run(call, *arguments, backend_options={"use_uvloop": uvloop is not None})
+    try:
+        return anyio.run(call, *arguments, backend_options={"use_uvloop": uvloop is not None})
+    except BaseExceptionGroup as group:  # a task group wraps even a single exception
+        mistakes = group.subgroup(ConfigurationError)
+        if mistakes is None:
+            raise
+        raise _first(mistakes) from None
+
+
+def _first(group: BaseExceptionGroup[ConfigurationError]) -> ConfigurationError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _show(data: Any, render: Callable[[Any], RenderableType], as_json: bool) -> None:

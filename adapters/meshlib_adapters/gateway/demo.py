@@ -6,6 +6,7 @@ What it shows is described in a file of services, as anyone would write it; the 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import tempfile
@@ -14,11 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
+from anyio.abc import TaskStatus
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.checks import Check, run_checks
 from meshlib_adapters.gateway.listing import render_routes, routes_data
 from meshlib_adapters.gateway.logs import set_up_logging
@@ -149,12 +152,11 @@ async def start_demo(http: Address) -> AsyncIterator[Demo]:
 
 async def run_demo(check: bool, http: str) -> int:
     """The command: 1 when `check` saw a difference."""
-    set_up_logging("error" if check else "warning", "text")
+    set_up_logging("error", "text")
+    logging.getLogger("meshlib_adapters.gateway.routes").setLevel(logging.CRITICAL)  # the table shows what it would say
     try:
-        address = read_addresses(http)[0]
-    except (ValueError, IndexError):
-        from meshlib.errors import ConfigurationError
-
+        (address,) = read_addresses(http)
+    except ValueError:
         raise ConfigurationError(f"{http!r} is not HOST:PORT", where="--http") from None
     console = Console()
     async with start_demo(address) as demo:
@@ -167,33 +169,35 @@ async def run_demo(check: bool, http: str) -> int:
 
 
 async def _show(demo: Demo, console: Console) -> None:
-    commands = Table("To see", "Type", title="Try (in another terminal)", title_justify="left")
-    for what, command in demo.tries():
-        commands.add_row(Text(what), Text(command))
-    console.print(commands)
-    if not console.is_terminal:
-        console.print(render_routes(routes_data(demo.gateway.current.table)))
     stopped = anyio.Event()
 
-    async def wait_for_signal() -> None:
+    async def wait_for_signal(*, task_status: TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            task_status.started()
             async for _ in received:
                 stopped.set()
                 return
 
     async with anyio.create_task_group() as group:
-        group.start_soon(wait_for_signal)
-        with (
-            Live(console=console, auto_refresh=False, transient=False)
-            if console.is_terminal
-            else contextlib.nullcontext() as live
-        ):
+        await group.start(wait_for_signal)
+        console.print(_commands(demo))
+        if not console.is_terminal:
+            console.print(render_routes(routes_data(demo.gateway.current.table)))
+            await stopped.wait()
+            return
+        with Live(console=console, auto_refresh=False) as live:
             while not stopped.is_set():
-                if live is not None:
-                    table = render_routes(routes_data(demo.gateway.current.table))
-                    live.update(Group(table, Text("Ctrl-C ends the demo.", style="dim")), refresh=True)
+                table = render_routes(routes_data(demo.gateway.current.table))
+                live.update(Group(table, Text("Ctrl-C ends the demo.", style="dim")), refresh=True)
                 with anyio.move_on_after(0.5):
                     await stopped.wait()
+
+
+def _commands(demo: Demo) -> Table:
+    commands = Table("To see", "Type", title="Try (in another terminal)", title_justify="left")
+    for what, command in demo.tries():
+        commands.add_row(Text(what), Text(command, overflow="fold"))
+    return commands
 
 
 def _report(results: Sequence[Check]) -> Table:

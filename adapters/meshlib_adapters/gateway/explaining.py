@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 from urllib.parse import quote, urlsplit
 
+from meshlib.explain import explain
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from meshlib.authority import normalize_host, parse_authority
 from meshlib.decision import Forward, Passthrough, Redirect, Reject, Respond
 from meshlib.errors import AuthorityError, ConfigurationError, ProtocolError
-from meshlib.explain import explain
 from meshlib.http1 import parse_request_head
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Route

@@ -12,19 +12,18 @@ import socket
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.values import Address
 
-__all__ = ["bind_address", "bound_port"]
+__all__ = ["bind_address", "bound_port", "explain_bind_error"]
 
 
 def bind_address(address: Address, *, setting: str) -> socket.socket:
     """A TCP socket bound to `address`, not listening; `ConfigurationError` names `setting` ("http")."""
-    place = f"{setting} {address}"
     if not address.host and socket.has_dualstack_ipv6():
         family, target = socket.AF_INET6, ("::", address.port)
     else:
         try:
             found = socket.getaddrinfo(address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)  # noqa: S104
         except socket.gaierror as error:
-            raise ConfigurationError(f"the name has no address: {error.strerror}", where=place) from None
+            raise ConfigurationError(f"the name has no address: {error.strerror}", where=f"{setting} {address}") from None
         family, target = found[0][0], found[0][4]  # type: ignore[assignment]
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -35,8 +34,13 @@ def bind_address(address: Address, *, setting: str) -> socket.socket:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise ConfigurationError(_what(error), where=place, hint=_cure(error, setting, address.port)) from None
+        raise explain_bind_error(error, address, setting=setting) from None
     return sock
+
+
+def explain_bind_error(error: OSError, address: Address, *, setting: str) -> ConfigurationError:
+    """What kept us from listening, with the setting and the cure."""
+    return ConfigurationError(_what(error), where=f"{setting} {address}", hint=_cure(error, setting, address.port))
 
 
 def bound_port(sock: socket.socket) -> int:

@@ -19,7 +19,7 @@ import anyio
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.admin import AdminServer, create_admin
-from meshlib_adapters.gateway.listeners import HTTPListeners, TLSListeners
+from meshlib_adapters.gateway.listeners import Listeners
 from meshlib_adapters.gateway.logs import SnapshotLog
 from meshlib_adapters.gateway.settings import Settings
 from meshlib_adapters.gateway.sockets import bind_address
@@ -72,7 +72,7 @@ class Gateway:
 
         Returns the exit status: 0, or 128 + the number of a second signal.
         """
-        self.current.subscribe(SnapshotLog(logger))
+        self.current.subscribe(SnapshotLog(logger.getChild("routes")))
         failure: ConfigurationError | None = None
         with contextlib.ExitStack() as held:
             bound = {name: self._bind(name, getattr(self.settings, name), held) for name in ("http", "https", "admin")}
@@ -115,20 +115,18 @@ class Gateway:
         await self._first_snapshots()
         if self._stop.is_set():
             return
-        listeners = (HTTPListeners(self.current, self.settings), TLSListeners(self.current, self.settings))
+        listeners = Listeners(self.current, self.settings)
         try:
-            await listeners[0].listen(bound["http"])
-            await listeners[1].listen(bound["https"])
+            await listeners.listen(bound["http"], bound["https"])
             self.started.set()
             logger.info("ready: %s", self._where(), extra={"fields": {"addresses": self._where()}})
             await self._stop.wait()
             logger.info("stopping: not ready, no new connections, up to %g s for what is under way", self.settings.timeouts.drain)
-            async with anyio.create_task_group() as group:
-                for listener in listeners:
-                    group.start_soon(listener.drain, self.settings.timeouts.drain)
+            cut = await listeners.drain(self.settings.timeouts.drain)
+            if cut:
+                logger.warning("%d connections were still busy and were cut", cut)
         finally:
-            for listener in listeners:
-                listener.close()
+            listeners.close()
 
     async def _first_snapshots(self) -> None:
         # Unknown is not empty: with no snapshot at all, every answer would be a wrong 404. Refused connections

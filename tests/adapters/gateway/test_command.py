@@ -39,7 +39,12 @@ services:
 
 def environment(**variables: str) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("MESHLIB_", "DOCKER_"))}
-    return {**kept, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}", "COLUMNS": "200", **variables}
+    return {
+        **kept,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}",
+        "COLUMNS": "200",
+        **variables,
+    }
 
 
 def meshlib_command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -139,7 +144,7 @@ def test_version_and_help() -> None:
         (["serve"], "there is no provider of routes (name at least one: --services FILE, --docker [URL], --swarm [URL])"),
         (["routes"], "there is no provider of routes"),
         (["serv"], "No such command 'serv'"),
-        (["serve", "--htp", ":80"], "Did you mean --http?"),
+        (["serve", "--htp", ":80"], "No such option '--htp'"),
         (["serve", "--http", "eighty"], "--http: 'eighty' is not HOST:PORT"),
         (["serve", "--log-level", "loud"], "--log-level: expected debug, info, warning or error, not 'loud'"),
         (["serve", "--docker", "docker.sock"], "--docker: 'docker.sock' is not an engine's URL"),

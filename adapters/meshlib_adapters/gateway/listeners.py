@@ -1,0 +1,90 @@
+"""The two data paths on sockets that the gateway has taken, told what its settings say."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+import anyio
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http_settings
+from meshlib_adapters.gateway.sockets import explain_bind_error
+from meshlib_adapters.gateway.values import Address
+from meshlib_adapters.http import HTTPGateway
+from meshlib_adapters.http.access_log import AccessLog
+from meshlib_adapters.publish import CurrentSnapshot
+from meshlib_adapters.tcp import TLSListener, TLSSettings
+
+__all__ = ["Listeners", "tls_settings"]
+
+
+class Listeners:
+    """HTTP and TLS, as one: listen, drain together, close. To be made inside the event loop."""
+
+    def __init__(self, current: CurrentSnapshot, settings: Settings) -> None:
+        form: Literal["json", "combined"] = "json" if settings.log.access_format == "json" else "combined"
+        log = AccessLog(_write_record, form=form) if settings.log.access else None
+        self._http = HTTPGateway(current, http_settings(settings), policy=forwarding_policy(settings), access_log=log)
+        self._tls = TLSListener(current, tls_settings(settings))
+
+    async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
+        """Begin to accept. `ConfigurationError` when another program has begun to on one of the addresses."""
+        for sock in http:
+            try:
+                await self._http.listen(sock=sock)
+            except OSError as error:
+                raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="http") from None
+        for sock in https:
+            host, port = sock.getsockname()[:2]
+            try:
+                await self._tls.listen(host, port)
+            except OSError as error:
+                raise explain_bind_error(error, Address(host, port), setting="https") from None
+            sock.close()  # it held the port only while nothing listened there
+
+    async def drain(self, seconds: float) -> int:
+        """Stop accepting, let requests and tunnels end for so long, then cut the rest; returns how many were cut."""
+        cut = 0
+
+        async def drain_http() -> None:
+            nonlocal cut
+            cut += await self._http.drain(seconds)
+
+        async def drain_tls() -> None:
+            nonlocal cut
+            cut += await self._tls.drain(seconds)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(drain_http)
+            group.start_soon(drain_tls)
+        return cut
+
+    def close(self) -> None:
+        """End everything at once; access records are written."""
+        self._http.close()
+        self._tls.close()
+
+
+def tls_settings(settings: Settings) -> TLSSettings:
+    """What the TLS listener needs of `settings`."""
+    limits, timeouts = settings.limits, settings.timeouts
+    try:
+        return TLSSettings(
+            hello_timeout=timeouts.head_read,
+            connect_timeout=timeouts.connect,
+            idle_timeout=timeouts.tunnel_idle,
+            linger_timeout=timeouts.lingering_close,
+            max_connections=limits.max_connections,
+            max_connections_per_client=limits.max_connections_per_client or None,
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(error.message, where="timeouts and limits of the TLS listener", hint=error.hint) from None
+
+
+def _write_record(lines: str) -> None:
+    # Access records go to stdout, all else to stderr, so that a log driver can tell them apart.
+    sys.stdout.write(lines)
+    sys.stdout.flush()
