@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import typing
+from typing import assert_never
+
+from meshlib import decision
+from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond, TLSDecision
+from meshlib.model import RedirectRule, Route, Scheme, Upstream
+
+ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
+UPSTREAM = Upstream("shop:80")
+
+
+def carry_out(what: Decision) -> str:
+    match what:
+        case Forward(upstream=upstream):
+            return upstream.name
+        case Redirect(rule=rule):
+            return rule.target
+        case Respond(status=status):
+            return str(status)
+        case _:
+            assert_never(what)
+
+
+def carry_out_tls(what: TLSDecision) -> str:
+    match what:
+        case Passthrough(upstream=upstream):
+            return upstream.name
+        case Reject(alert=alert):
+            return str(alert)
+        case _:
+            assert_never(what)
+
+
+def test_a_match_over_the_unions_is_complete() -> None:
+    decisions: list[Decision] = [Forward(ROUTE, UPSTREAM), Redirect(ROUTE, RedirectRule("https://b")), Respond(404, "no_route")]
+    assert [carry_out(what) for what in decisions] == ["shop:80", "https://b", "404"]
+    tls: list[TLSDecision] = [Passthrough(ROUTE, UPSTREAM), Reject(112, "no_route")]
+    assert [carry_out_tls(what) for what in tls] == ["shop:80", "112"]
+
+
+def test_defaults_and_equality() -> None:
+    assert Respond(503, "no_endpoint") == Respond(503, "no_endpoint", None, None)
+    assert Respond(503, "no_endpoint", 1) != Respond(503, "no_endpoint")
+    assert Reject(112, "no_route").route is None
+    assert hash(Forward(ROUTE, UPSTREAM)) == hash(Forward(ROUTE, UPSTREAM))
+
+
+def test_the_unions_and_exports_name_every_decision() -> None:
+    classes = {*typing.get_args(Decision), *typing.get_args(TLSDecision)}
+    assert {cls.__name__ for cls in classes} | {"Decision", "TLSDecision"} == set(decision.__all__)

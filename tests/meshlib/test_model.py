@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib import model
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    EndpointState,
+    NameKind,
+    NameRecord,
+    RedirectRule,
+    Route,
+    Scheme,
+    Severity,
+    Snapshot,
+    Upstream,
+)
+
+ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
+DIAGNOSTIC = Diagnostic("HRM001", Severity.ERROR, "shop", "key", "message")
+
+
+def test_everything_public_is_exported_and_frozen() -> None:
+    values = [getattr(model, name) for name in model.__all__]
+    classes = [value for value in values if dataclasses.is_dataclass(value)]
+    assert len(classes) == 8
+    for cls in classes:
+        assert hasattr(cls, "__slots__")
+        assert vars(cls)["__dataclass_params__"].frozen
+
+
+def test_words_are_their_own_text() -> None:
+    assert [str(word) for word in (Scheme.SNI, EndpointState.READY, Severity.INFO, NameKind.TASKS)] == [
+        "sni",
+        "ready",
+        "info",
+        "tasks",
+    ]
+
+
+@pytest.mark.parametrize(("host", "address"), [("10.0.0.1", "10.0.0.1:80"), ("::1", "[::1]:80"), ("shop", "shop:80")])
+def test_address_of_an_endpoint(host: str, address: str) -> None:
+    assert Endpoint("shop.1", host, 80).address == address
+
+
+def test_only_ready_endpoints_are_ready() -> None:
+    endpoints = tuple(Endpoint(f"shop.{n}", "10.0.0.1", 80, state=state) for n, state in enumerate(EndpointState))
+    assert Upstream("shop:80", endpoints).ready == (endpoints[0],)
+    assert Upstream("shop:80").ready == ()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "path", "name"),
+    [
+        (Scheme.HTTP, "shop.example.com", "/", "http://shop.example.com"),
+        (Scheme.HTTP, "shop.example.com", "/api", "http://shop.example.com/api"),
+        (Scheme.SNI, "", "/", "sni://"),
+    ],
+)
+def test_name_of_a_route(scheme: Scheme, host: str, path: str, name: str) -> None:
+    assert dataclasses.replace(ROUTE, scheme=scheme, host=host, path=path).name == name
+
+
+def test_equal_parts_make_equal_values() -> None:
+    def make() -> Snapshot:
+        upstream = Upstream("shop:80", (Endpoint("shop.1", "10.0.0.1", 80),))
+        route = dataclasses.replace(ROUTE, upstream=upstream, redirect=RedirectRule("https://b"))
+        name = NameRecord("net", "shop", NameKind.SERVICE, ("10.0.0.2",))
+        return Snapshot.of([Contribution("swarm/1", "shop", 1, (route,), (DIAGNOSTIC,), (name,))])
+
+    assert make() == make()
+    assert hash(make()) == hash(make())
+
+
+def test_a_snapshot_sees_all_routes_and_diagnostics_in_order_of_key() -> None:
+    other = dataclasses.replace(ROUTE, host="b")
+    snapshot = Snapshot.of([Contribution("2", "b", routes=(other,)), Contribution("1", "a", 0, (ROUTE,), (DIAGNOSTIC,))])
+    assert [c.key for c in snapshot.contributions] == ["1", "2"]
+    assert snapshot.routes == (ROUTE, other)
+    assert snapshot.diagnostics == (DIAGNOSTIC,)
+
+
+def test_two_contributions_with_one_key_are_a_bug_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="'1'"):
+        Snapshot.of([Contribution("1", "a"), Contribution("2", "b"), Contribution("1", "c")])
+
+
+def test_merge() -> None:
+    one, two = Snapshot.of([Contribution("swarm/1", "a")]), Snapshot.of([Contribution("file/1", "b")])
+    assert Snapshot.merge([one, two]) == Snapshot.merge([two, one])
+    assert [c.key for c in Snapshot.merge([one, two]).contributions] == ["file/1", "swarm/1"]
+    assert Snapshot.merge([]) == Snapshot()
+    with pytest.raises(ValueError, match="swarm/1"):
+        Snapshot.merge([one, one])
+
+
+@given(st.sets(st.text()).flatmap(lambda keys: st.permutations(sorted(keys))))
+def test_order_of_contributions_does_not_matter(keys: list[str]) -> None:
+    snapshot = Snapshot.of(Contribution(key, key) for key in keys)
+    assert snapshot == Snapshot.of(Contribution(key, key) for key in sorted(keys))
