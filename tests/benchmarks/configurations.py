@@ -188,9 +188,7 @@ def envoy(site: Site) -> str:
         "use_remote_address": True,
         "via": "envoy",
         "server_header_transformation": "PASS_THROUGH",
-        "http_filters": [
-            {"name": "envoy.filters.http.router", "typed_config": {"@type": kind.format("filters.http.router.v3.Router")}}
-        ],
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": kind.format("filters.http.router.v3.Router")}}],
         "route_config": {
             "request_headers_to_add": [
                 added("x-forwarded-host", "%REQ(:AUTHORITY)%"),

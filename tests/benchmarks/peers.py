@@ -166,9 +166,7 @@ def running(peer: Peer, site: Site, cpus: set[int]) -> Iterator[Process]:
     if program is None:
         raise BenchmarkError(f"{peer.name} is not installed ({peer.install})")
     launch = peer.configure(program, site)
-    with Process(
-        peer.name, launch.command, cpus=cpus, output=site.output, environment=launch.environment, cwd=site.work
-    ) as process:
+    with Process(peer.name, launch.command, cpus=cpus, output=site.output, environment=launch.environment, cwd=site.work) as process:
         patience = 20 + site.routes / 400  # 100,000 routes: some need minutes to read them
         last = site.route_hosts()[-1] if site.route_hosts() else SMALL_HOST
         targets = ((SMALL_HOST, "/"), (STREAM_HOST, "/echo"), (last, "/"))

@@ -58,9 +58,7 @@ def test_wrk_output() -> None:
 
 
 def test_wrk_errors_are_counted() -> None:
-    result = parse_wrk(
-        WRK.format(extra="  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 17\n")
-    )
+    result = parse_wrk(WRK.format(extra="  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 17\n"))
     assert (result.socket_errors, result.bad_answers) == (10, 17)
 
 
