@@ -1,0 +1,609 @@
+"""One client connection: requests in, answers out, in order (RFC 9112 9).
+
+The states are few: between requests (`head` is None), in a request (its body may still be coming while the answer
+already goes out), tunnel, and lingering (our last answer is out, what still comes is thrown away). `phase` says which time-out is running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import TYPE_CHECKING, Final, cast
+
+from meshlib.decision import Forward, Redirect, Respond
+from meshlib.errors import LimitExceeded, ProtocolError
+from meshlib.forwarding import Peer, is_loop, request_fields
+from meshlib.http1 import (
+    LAST_CHUNK,
+    BodyKind,
+    HeadBuffer,
+    NeedData,
+    RequestBody,
+    chunk_head,
+    finish_head,
+    parse_fields,
+    request_line,
+)
+from meshlib.messages import FieldSection, RequestHead, ResponseHead
+from meshlib_adapters.http.answers import error_answer, redirect_answer
+from meshlib_adapters.http.dispatch import Dispatch
+
+if TYPE_CHECKING:
+    from meshlib_adapters.http.listener import HTTPGateway
+
+__all__ = ["ClientConnection", "Phase"]
+
+
+class Phase(enum.IntEnum):
+    """Which time-out is running; the order is that of `HTTPGateway.phase_limits`."""
+
+    IDLE = 0
+    HEAD = 1
+    BODY = 2
+    RESPONSE = 3
+    STREAM = 4
+    TUNNEL = 5
+    LINGER = 6
+    CLOSED = 7
+
+
+# How the answer's body is written to the client.
+_AS_IS: Final = 0
+_ENCODE: Final = 1  # our own chunks around an answer that ends with its connection
+_UNTIL_CLOSE: Final = 2  # HTTP/1.0 clients know no chunks
+
+
+class ClientConnection(asyncio.Protocol):
+    """See the module. Everything is called from the event loop; nothing blocks."""
+
+    __slots__ = (
+        "_block",
+        "_body",
+        "_buffer",
+        "_bytes_out",
+        "_decision",
+        "_dispatch",
+        "_eof",
+        "_fields",
+        "_first_byte_at",
+        "_framing",
+        "_keep_alive",
+        "_known",
+        "_paused",
+        "_pipelined",
+        "_processing",
+        "_reason",
+        "_responding",
+        "_started",
+        "_status",
+        "_tunnel",
+        "_tunnel_over",
+        "gateway",
+        "head",
+        "peer",
+        "phase",
+        "since",
+        "transport",
+    )
+
+    def __init__(self, gateway: HTTPGateway) -> None:
+        self.gateway = gateway
+        self.phase = Phase.IDLE
+        self.since = 0.0
+        self.peer = Peer("", "http", 0)
+        self.head: RequestHead | None = None
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._buffer = HeadBuffer(gateway.settings.head_size)
+        self._dispatch = Dispatch(self, gateway.upstreams)
+        self._block = b""  # the field lines of the last request: clients repeat them, and then nothing is parsed again
+        self._fields: FieldSection | None = None
+        self._known: tuple[bytes, int, bool, bytes] | None = None  # authority, version, label's wish -> lines to send on
+        self._body: RequestBody | None = None  # None: the request is complete
+        self._decision: Forward | None = None
+        self._keep_alive = True
+        self._responding = False
+        self._framing = _AS_IS
+        self._pipelined = b""
+        self._processing = False
+        self._paused = False
+        self._tunnel = False
+        self._tunnel_over = False  # the upstream has sent its last byte through the tunnel
+        self._eof = False
+        self._started = 0.0
+        self._first_byte_at = 0.0
+        self._status = 0
+        self._bytes_out = 0
+        self._reason = ""
+
+    def __repr__(self) -> str:
+        return f"<ClientConnection {self.peer.address} {self.phase.name.lower()}>"
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there; it may be one too many."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=self.gateway.settings.buffer_size)
+        self.since = self.gateway.loop.time()
+        peer = self.gateway.admit(self)
+        if peer is None:
+            self._keep_alive = False
+            self._answer_error(503, "too_many_connections", retry_after=1)
+        else:
+            self.peer = peer
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self.head is None:
+            if self.phase is not Phase.LINGER:
+                self._process(data)
+        elif self._tunnel:
+            self.since = self.gateway.loop.time()
+            connection = self._dispatch.connection
+            if connection is not None:
+                connection.send_tunnel(data)
+        elif self._body is not None:
+            self._receive_body(data)
+        else:
+            self._hold(data)
+
+    def eof_received(self) -> bool:
+        """The client sends no more. A complete request still gets its answer (a half-closed connection)."""
+        self._eof = True
+        if self._tunnel:
+            connection = self._dispatch.connection
+            if connection is not None:
+                connection.send_eof()
+            if self._tunnel_over:
+                self._close()
+            return not self._tunnel_over
+        if self.head is None or self._body is not None:
+            if self.head is not None:
+                self._dispatch.cancel()
+                self._reason = "client_closed"
+                self._log()
+            self._close()
+            return False
+        self._keep_alive = False
+        self.gateway.watch_half_closed(self)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone; whoever works for it is told."""
+        self.phase = Phase.CLOSED
+        self.gateway.leave(self)
+        if self.head is not None:
+            connection = self._dispatch.connection
+            if self._tunnel and exc is None and connection is not None:
+                connection.close_tunnel()
+            else:
+                self._dispatch.cancel()
+            if not self._tunnel:
+                self._reason = "client_closed"
+            self._log()
+            self.head = None
+
+    def pause_writing(self) -> None:
+        """The client is slower than the upstream."""
+        connection = self._dispatch.connection
+        if connection is not None:
+            connection.pause()
+
+    def resume_writing(self) -> None:
+        """The client takes more."""
+        self.since = self.gateway.loop.time()
+        connection = self._dispatch.connection
+        if connection is not None:
+            connection.resume()
+
+    # Requests.
+
+    def _process(self, data: bytes) -> None:
+        # Heads that are complete, one after the other, until one of them has to wait for its answer. A loop and no recursion:
+        # a client may send thousands of pipelined requests that we answer at once.
+        buffer = self._buffer
+        self._processing = True
+        try:
+            while True:
+                raw = buffer.receive_data(data)
+                if isinstance(raw, NeedData):
+                    if self.phase is Phase.IDLE and len(buffer):
+                        self.phase = Phase.HEAD
+                        self.since = self.gateway.loop.time()
+                    break
+                self._request(raw, buffer.rest)
+                if self.head is not None or self.phase is not Phase.IDLE or not self._pipelined:
+                    break
+                data, self._pipelined = self._pipelined, b""
+        except ProtocolError as error:
+            self._refuse(error)
+        finally:
+            self._processing = False
+
+    def _request(self, raw: bytes, rest: bytes) -> None:
+        gateway = self.gateway
+        self.since = self._started = gateway.loop.time()
+        method, target, version, at = request_line(raw)
+        block = raw[at:-2]
+        fields = self._fields
+        if fields is None or block != self._block:
+            fields = parse_fields(block, max_fields=gateway.settings.field_count)
+            self._block = block
+            self._fields = fields
+            self._known = None
+        self.head = head = finish_head(method, target, version, fields)
+        if version:
+            self._keep_alive = b"close" not in fields.connection and not gateway.draining
+        else:
+            self._keep_alive = b"keep-alive" in fields.connection and not gateway.draining
+        self._responding = False
+        decision = gateway.current.table.route(head)
+        if fields.content_length or fields.chunked:
+            self._begin_body(fields)
+        else:
+            self._pipelined = rest
+            rest = b""
+        if type(decision) is Forward:
+            self._forward(decision, head, rest)
+        else:
+            self._answer(cast("Redirect | Respond", decision), rest)
+
+    def _begin_body(self, fields: FieldSection) -> None:
+        limit = self.gateway.settings.max_body
+        if limit and (fields.content_length or 0) > limit:
+            raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
+        self._body = RequestBody(fields)
+
+    def _forward(self, decision: Forward, head: RequestHead, rest: bytes) -> None:
+        gateway = self.gateway
+        self._decision = decision
+        wish = decision.route.forwarded_for
+        known = self._known
+        if known is None or known[0] != head.authority or known[1] != head.minor_version or known[2] != wish:
+            if is_loop(head.fields, gateway.policy):
+                self._keep_alive = False
+                self._answer_error(508, "loop")
+                return
+            lines = request_fields(head, gateway.policy, self.peer, wanted_by_label=wish)
+            self._known = known = (head.authority, head.minor_version, wish, lines)
+        lines = known[3]
+        if not head.authority:
+            lines = b"Host: %s\r\n%s" % (decision.upstream.name.encode(), lines)
+        identifier = gateway.request_id(head.fields, self.peer)
+        data = b"%s %s HTTP/1.1\r\n%s%s\r\n" % (head.method, head.target, lines, identifier)
+        done = True
+        self.phase = Phase.RESPONSE
+        if self._body is not None:
+            data += self._take_body(rest)
+            done = self._body is None
+            self.phase = Phase.RESPONSE if done else Phase.BODY
+        preferred = None
+        if decision.route.sticky_cookie is not None:
+            preferred = gateway.upstreams.sticky_choice(decision, head.fields)
+        self._dispatch.start(decision, head, data, done=done, preferred=preferred, relay_chunks=head.minor_version == 1)
+
+    def _take_body(self, data: bytes) -> bytes:
+        body = self._body
+        if body is None:
+            return b""
+        wire = body.receive_data(data) if data else b""
+        limit = self.gateway.settings.max_body
+        if limit and body.size > limit:
+            raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
+        if body.done:
+            self._pipelined = body.rest
+            self._body = None
+        return wire
+
+    def _receive_body(self, data: bytes) -> None:
+        self.since = self.gateway.loop.time()
+        try:
+            wire = self._take_body(data)
+        except ProtocolError as error:
+            self._dispatch.cancel()
+            self._refuse(error)
+            return
+        done = self._body is None
+        if done and self.phase is Phase.BODY:
+            self.phase = Phase.STREAM if self._responding else Phase.RESPONSE
+        self._dispatch.send(wire, done=done)
+
+    def _hold(self, data: bytes) -> None:
+        # Pipelined requests wait their turn; their buffer is bounded by telling the client's kernel to wait.
+        self._pipelined += data
+        if len(self._pipelined) >= self.gateway.settings.head_size and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    # Answers of an upstream.
+
+    def on_interim(self, wire: bytes, head: ResponseHead) -> None:
+        """100 and 103 go to HTTP/1.1 clients; HTTP/1.0 knows no interim answers (RFC 9110 15.2)."""
+        self.since = self.gateway.loop.time()
+        if self.head is not None and self.head.minor_version and not self._responding:
+            self.transport.write(wire)
+
+    def on_response(self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool) -> None:
+        """The head and what came with it go out in one write."""
+        request = cast("RequestHead", self.head)
+        self.since = self._first_byte_at = self.gateway.loop.time()
+        self._responding = True
+        self._status = head.status
+        if self._body is None:
+            self.phase = Phase.STREAM
+        elif done:
+            self._keep_alive = False  # the rest of the request will not be read
+        if self._decision is not None and self._decision.route.sticky_cookie is not None and self._dispatch.pool is not None:
+            self.gateway.upstreams.sticky_learn(self._decision, request.fields, head.fields, self._dispatch.pool)
+        extra = b""
+        self._framing = _AS_IS
+        if kind is BodyKind.CHUNKED or kind is BodyKind.UNTIL_CLOSE:
+            if request.minor_version:
+                extra = b"Transfer-Encoding: chunked\r\n"
+                if kind is BodyKind.UNTIL_CLOSE:
+                    self._framing = _ENCODE
+                    pieces = _encode(pieces)
+            else:
+                self._keep_alive = False
+                self._framing = _UNTIL_CLOSE
+        if self.gateway.draining:
+            self._keep_alive = False
+        if not self._keep_alive:
+            extra += b"Connection: close\r\n"
+        elif not request.minor_version:
+            extra += b"Connection: keep-alive\r\n"
+        data = b"".join((wire, extra, b"\r\n", *pieces))
+        self._bytes_out = len(data)
+        self.transport.write(data)
+        if done:
+            self._dispatch.finish()
+            self._answered()
+
+    def on_data(self, pieces: list[bytes], done: bool) -> None:
+        """More of the body."""
+        self.since = self.gateway.loop.time()
+        if self._framing == _ENCODE:
+            pieces = _encode(pieces)
+            if done:
+                pieces.append(LAST_CHUNK)
+        write = self.transport.write
+        for piece in pieces:
+            self._bytes_out += len(piece)
+            write(piece)
+        if done:
+            self._dispatch.finish()
+            self._answered()
+
+    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+        """From here on both directions are bytes, without limit of size."""
+        self.since = self._first_byte_at = self.gateway.loop.time()
+        self.phase = Phase.TUNNEL
+        self._tunnel = True
+        self._responding = True
+        self._status = head.status
+        self._keep_alive = False
+        self.transport.write(wire + data)
+        early, self._pipelined = self._pipelined, b""
+        connection = self._dispatch.connection
+        if early and connection is not None:
+            connection.send_tunnel(early)
+        self._unpause()
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        """Bytes of the upstream."""
+        self.since = self.gateway.loop.time()
+        self._bytes_out += len(data)
+        self.transport.write(data)
+
+    def on_tunnel_eof(self) -> None:
+        """The upstream has said all; the client may go on."""
+        self._tunnel_over = True
+        if self._eof or not self.transport.can_write_eof():
+            self._close()
+        else:
+            self.transport.write_eof()
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The upstream is slower than the client."""
+        if paused and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+        elif not paused:
+            self.since = self.gateway.loop.time()
+            self._unpause()
+
+    def on_unanswered(self, status: int, reason: str, message: str) -> None:
+        """No answer, or only its beginning."""
+        if self.head is None:
+            return
+        if not self._responding:
+            self._answer_error(status, reason, retry_after=1 if status == 503 else None)
+            return
+        # A cut answer must look cut: the last chunk or the missing bytes tell the client; where the end of the connection is the
+        # end of the body only a reset does.
+        self._reason = reason
+        self._log()
+        self.head = None
+        if self._tunnel or self._framing == _UNTIL_CLOSE:
+            self._reset()
+        else:
+            self._close()
+
+    # Answers of our own.
+
+    def _answer(self, decision: Redirect | Respond, rest: bytes) -> None:
+        if self._body is not None and rest:
+            self._take_body(rest)
+        if self._body is not None:
+            self._keep_alive = False
+        if isinstance(decision, Redirect):
+            head = cast("RequestHead", self.head)
+            self._status = decision.rule.status
+            data = redirect_answer(decision, head.target, close=not self._keep_alive, date=self.gateway.date())
+            self._bytes_out = len(data)
+            self._reason = "redirect"
+            self.transport.write(data)
+            self._answered()
+        else:
+            if decision.reason in ("bad_authority", "ambiguous_path"):
+                self._keep_alive = False
+            self._answer_error(decision.status, decision.reason, retry_after=decision.retry_after)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        # What this client sends cannot be trusted any further: one answer, then the connection ends (RFC 9112 2.2).
+        self._keep_alive = False
+        if self._responding:
+            self._reason = error.reason
+            self._log()
+            self.head = None
+            self._close()
+        else:
+            self._answer_error(error.status_hint, error.reason)
+
+    def _answer_error(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
+        head = self.head
+        if self._body is not None:
+            self._keep_alive = False
+        data = error_answer(
+            status,
+            close=not self._keep_alive,
+            head_only=head is not None and head.method == b"HEAD",
+            retry_after=retry_after,
+            allow="GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" if status == 405 else "",
+            date=self.gateway.date(),
+        )
+        self._status = status
+        self._reason = reason
+        self._bytes_out = len(data)
+        self._responding = True
+        self.transport.write(data)
+        self._answered()
+
+    # The end of a request, and of the connection.
+
+    def _answered(self) -> None:
+        self._log()
+        self.head = None
+        self._decision = None
+        self._responding = False
+        if not self._keep_alive:
+            if self._body is not None or self._pipelined or self._buffer or self._status in _REFUSED:
+                self._linger()
+            else:
+                self._close()
+            return
+        self.phase = Phase.IDLE
+        if self._paused:
+            self._unpause()
+        if self._pipelined and not self._processing:
+            data, self._pipelined = self._pipelined, b""
+            self._process(data)
+
+    def _linger(self) -> None:
+        # Closing now, with bytes of the client unread, would reset the connection and take our answer away with it.
+        self.phase = Phase.LINGER
+        self.since = self.gateway.loop.time()
+        self._pipelined = b""
+        if self._eof or not self.transport.can_write_eof():
+            self._close()
+            return
+        self._unpause()
+        self.transport.write_eof()
+
+    def _close(self) -> None:
+        self.phase = Phase.CLOSED
+        self.transport.close()
+
+    def _reset(self) -> None:
+        self.phase = Phase.CLOSED
+        self.gateway.reset(self.transport)
+
+    def _unpause(self) -> None:
+        if self._paused:
+            self._paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _log(self) -> None:
+        gateway = self.gateway
+        gateway.requests += 1
+        if gateway.access_log is not None:
+            now = gateway.loop.time()
+            pool = self._dispatch.pool if self._decision is not None else None
+            gateway.access_log.add(
+                self.peer.address,
+                self.head,
+                self._status,
+                self._bytes_out,
+                self._decision.route if self._decision is not None else None,
+                pool.endpoint if pool is not None else None,
+                self._dispatch.tries if pool is not None else 0,
+                now - self._started,
+                self._first_byte_at - self._started if self._decision is not None and self._first_byte_at >= self._started else -1.0,
+                self._reason,
+            )
+        self._reason = ""
+        self._status = 0
+        self._bytes_out = 0
+
+    def shut(self) -> None:
+        """Draining: an idle connection closes now, any other after its answer."""
+        if self.head is None and self.phase is Phase.IDLE and not len(self._buffer):
+            self._close()
+        else:
+            self._keep_alive = False
+
+    def abort(self) -> None:
+        """The end of a drain: no more waiting."""
+        self.transport.abort()
+
+    def timed_out(self) -> None:
+        """The time-out of the current phase has passed."""
+        phase = self.phase
+        if phase is Phase.HEAD:
+            self._keep_alive = False
+            self._answer_error(408, "head_timeout")
+        elif phase is Phase.BODY and not self._paused and not self._responding:
+            self._dispatch.cancel()
+            self._keep_alive = False
+            self._answer_error(408, "body_timeout")
+        elif phase is Phase.RESPONSE or (phase is Phase.BODY and self._paused and not self._responding):
+            self._keep_alive = self._keep_alive and self._body is None
+            self._dispatch.time_out()
+        elif phase in (Phase.IDLE, Phase.LINGER):
+            self._close()
+        else:  # STREAM, TUNNEL, or BODY behind an answer that has begun: cut, visibly
+            self._dispatch.cancel()
+            self._reason = "tunnel_idle" if phase is Phase.TUNNEL else "between_bytes_timeout"
+            self._log()
+            self.head = None
+            self._reset()
+
+    def probe(self, now: float) -> bool:
+        """For a half-closed client, once a second: is anybody there? False when there is nothing left to ask.
+
+        A closed socket answers our bytes with a reset, one that was only shut down for writing does not. An interim answer is
+        the one thing that may be sent before the final head (RFC 9110 15.2). An answer that has begun tells by itself while it moves;
+        one that says nothing for a second is given up.
+        """
+        if self.head is None or self.phase is Phase.CLOSED or self._tunnel:
+            return False
+        if not self._responding:
+            if self.head.minor_version:
+                self.transport.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+        elif now - self.since >= 1.0 and not self.transport.get_write_buffer_size():
+            self._dispatch.cancel()
+            self._reason = "client_closed"
+            self._log()
+            self.head = None
+            self._close()
+            return False
+        return True
+
+
+# Refused heads: nothing is known of what else the client has sent.
+_REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
+
+
+def _encode(pieces: list[bytes]) -> list[bytes]:
+    return [b"%s%s\r\n" % (chunk_head(len(piece)), piece) for piece in pieces if piece]

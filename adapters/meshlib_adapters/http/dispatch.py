@@ -1,0 +1,260 @@
+"""Getting one request to an endpoint: choose, connect, send, and try the next when that is safe.
+
+What may be tried again (RFC 9110 9.2.2, reliability over speed): a request of which no endpoint has seen a byte, always; one
+that was sent, only when its method is idempotent, its body is still at hand and no byte of an answer has come. A
+budget keeps retries a small share of all requests, because a failing upstream must not be hit harder for failing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from meshlib.balancing.health import Observation
+from meshlib.decision import Forward
+from meshlib.http1 import BodyKind
+from meshlib.messages import RequestHead, ResponseHead
+from meshlib_adapters.http.exchange import Failure
+from meshlib_adapters.http.upstream import UpstreamConnection
+from meshlib_adapters.http.upstreams import Connecting, EndpointPool, Upstreams, UpstreamState
+
+__all__ = ["Asker", "Dispatch"]
+
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+
+_STATUS: Final = {Failure.TIMED_OUT: 504}
+
+
+class Asker(Protocol):
+    """Who wants the answer; see `exchange.Exchange` for the calls that come straight from the connection."""
+
+    def on_interim(self, wire: bytes, head: ResponseHead) -> None:
+        """A 1xx answer."""
+
+    def on_response(self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool) -> None:
+        """The final answer begins."""
+
+    def on_data(self, pieces: list[bytes], done: bool) -> None:
+        """More of its body."""
+
+    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+        """The connection is a tunnel now."""
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        """Bytes out of the tunnel."""
+
+    def on_tunnel_eof(self) -> None:
+        """No more of them."""
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """Wait with the request's body, or go on."""
+
+    def on_unanswered(self, status: int, reason: str, message: str) -> None:
+        """There will be no (further) answer: answer with `status` yourself, or cut the one that has begun.
+
+        `reason` is a token for logs, `message` is for people.
+        """
+
+
+class Dispatch:
+    """One exchange at a time; made once per client connection (or per request, by ASGI) and used again.
+
+    It is an `exchange.Exchange`: the calls on the way of every answer are the asker's own methods, so that they cost nothing extra.
+    `pool` is the endpoint asked last, `tries` how many were asked.
+    """
+
+    __slots__ = (
+        "_asker",
+        "_connecting",
+        "_done",
+        "_idempotent",
+        "_method",
+        "_paused",
+        "_pending",
+        "_relay_chunks",
+        "_replay",
+        "_state",
+        "_tried",
+        "_upgrade",
+        "_upstreams",
+        "connection",
+        "on_data",
+        "on_interim",
+        "on_response",
+        "on_tunnel_data",
+        "on_tunnel_eof",
+        "on_upgrade",
+        "on_upstream_paused",
+        "pool",
+        "tries",
+    )
+
+    def __init__(self, asker: Asker, upstreams: Upstreams) -> None:
+        self._asker = asker
+        self._upstreams = upstreams
+        self.on_interim = asker.on_interim
+        self.on_response = asker.on_response
+        self.on_data = asker.on_data
+        self.on_upgrade = asker.on_upgrade
+        self.on_tunnel_data = asker.on_tunnel_data
+        self.on_tunnel_eof = asker.on_tunnel_eof
+        self.on_upstream_paused = asker.on_upstream_paused
+        self.connection: UpstreamConnection | None = None
+        self.pool: EndpointPool | None = None
+        self.tries = 0
+        self._connecting: Connecting | None = None
+        self._state: UpstreamState | None = None
+        self._tried: list[EndpointPool] = []
+        self._method = b""
+        self._idempotent = False
+        self._relay_chunks = True
+        self._upgrade = False
+        self._replay: bytes | None = None  # all that was sent so far, while it may be sent again
+        self._pending = b""  # what waits for a connection
+        self._paused = False
+        self._done = False
+
+    def start(
+        self, decision: Forward, head: RequestHead, data: bytes, *, done: bool, preferred: EndpointPool | None, relay_chunks: bool
+    ) -> None:
+        """Send `data` (head and what there is of the body; `done`: all of it) to an endpoint of the decision's upstream.
+
+        `preferred` is asked first (a sticky session's endpoint). The answer comes by the asker's methods, possibly before this returns
+        when nothing can be asked.
+        """
+        self._state = state = self._upstreams.state(decision.upstream)
+        self._method = method = head.method
+        self._idempotent = method in _IDEMPOTENT
+        self._relay_chunks = relay_chunks
+        self._upgrade = head.fields.upgrade is not None
+        self._done = done
+        self._replay = data if len(data) <= self._upstreams.settings.replay_size + 4096 else None
+        self.tries = 0
+        state.earn_retries()
+        pool = preferred or state.first()
+        if pool is None:
+            self._asker.on_unanswered(503, "no_endpoint", "no endpoint may be asked now")
+            return
+        self._ask(pool, data)
+
+    def send(self, data: bytes, *, done: bool) -> None:
+        """More of the body."""
+        self._done = done
+        if self._replay is not None:
+            kept = len(self._replay) + len(data) <= self._upstreams.settings.replay_size
+            self._replay = self._replay + data if kept else None
+        connection = self.connection
+        if connection is not None:
+            connection.send(data, done=done)
+        elif self._connecting is not None:
+            self._pending += data
+            if len(self._pending) > self._upstreams.settings.buffer_size and not self._paused:
+                self._paused = True
+                self.on_upstream_paused(True)
+
+    def finish(self) -> None:
+        """The answer is complete (the asker says so when it has it all)."""
+        pool = self.pool
+        self.connection = None
+        self._replay = None
+        if pool is not None and pool.health.failures:
+            pool.observe(Observation.OK)
+        if self._tried:
+            self._tried = []
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more: the upstream's connection is closed, so that it can stop working."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.abandon()
+        self._pending = b""
+        self._replay = None
+        self._tried = []
+
+    def time_out(self) -> None:
+        """The upstream did not answer in time."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.abandon()
+        self._end(Failure.TIMED_OUT, "the upstream did not answer in time", began=False)
+
+    # Exchange: what a connection or its pool tells us.
+
+    def on_connection(self, connection: UpstreamConnection) -> None:
+        """A connection that was being made is there."""
+        self._connecting = None
+        data, self._pending = self._pending, b""
+        self._begin(connection, data)
+        if self._paused:
+            self._paused = False
+            self.on_upstream_paused(False)
+
+    def on_connect_failed(self, pool: EndpointPool, reason: str) -> None:
+        """No endpoint has seen a byte yet: the next one may always be asked."""
+        self._connecting = None
+        self._tried.append(pool)
+        following = self._following()
+        if following is None:
+            status = 504 if reason == "connect_timeout" else 502
+            self._give_up()
+            self._asker.on_unanswered(status, reason, f"no connection to {pool.endpoint.address}")
+            return
+        data, self._pending = self._pending, b""
+        self._ask(following, data)
+
+    def on_failure(self, failure: Failure, message: str, began: bool) -> None:
+        """The connection ended before the answer did."""
+        connection, self.connection = self.connection, None
+        pool = self.pool
+        replay = self._replay
+        state = self._state
+        if began or replay is None or not self._idempotent or not self._done or self._upgrade or pool is None or state is None:
+            self._end(failure, message, began=began)
+            return
+        if connection is not None and connection.uses > 1:
+            pool.drop_idle()  # what killed one idle connection killed them all (a restart)
+        else:
+            pool.observe(Observation.BAD_RESPONSE)
+            self._tried.append(pool)
+        following = self._following() if state.spend_retry() else None
+        if following is None:
+            self._end(failure, message, began=began, observed=True)
+        else:
+            self._ask(following, replay)
+
+    def _ask(self, pool: EndpointPool, data: bytes) -> None:
+        self.pool = pool
+        self.tries += 1
+        connection = pool.take()
+        if connection is None:
+            self._pending = data
+            self._connecting = pool.connect(self)
+        else:
+            self._begin(connection, data)
+
+    def _begin(self, connection: UpstreamConnection, data: bytes) -> None:
+        self.connection = connection
+        connection.begin(self, self._method, data, done=self._done, relay_chunks=self._relay_chunks, upgrade=self._upgrade)
+
+    def _following(self) -> EndpointPool | None:
+        state = self._state
+        if state is None or self.tries >= self._upstreams.settings.max_tries:
+            return None
+        return state.following(self._tried)
+
+    def _end(self, failure: Failure, message: str, *, began: bool, observed: bool = False) -> None:
+        pool = self.pool
+        if pool is not None and not observed and not (began and failure is not Failure.BAD_RESPONSE):
+            pool.observe(Observation.TIMED_OUT if failure is Failure.TIMED_OUT else Observation.BAD_RESPONSE)
+        self._give_up()
+        self._asker.on_unanswered(_STATUS.get(failure, 502), failure.value, message)
+
+    def _give_up(self) -> None:
+        self._pending = b""
+        self._replay = None
+        self._tried = []
+        if self._paused:
+            self._paused = False
+            self.on_upstream_paused(False)

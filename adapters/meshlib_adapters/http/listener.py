@@ -1,0 +1,221 @@
+"""`HTTPGateway`: sockets to accept on, everybody who is connected, and the one sweep that runs all time-outs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import secrets
+import socket
+import struct
+from collections.abc import Iterable
+from typing import cast
+
+from meshlib.forwarding import ForwardingPolicy, Peer, is_trusted
+from meshlib.messages import FieldSection
+from meshlib_adapters.http.access_log import AccessLog
+from meshlib_adapters.http.connection import ClientConnection, Phase
+from meshlib_adapters.http.settings import HTTPSettings
+from meshlib_adapters.http.upstreams import Upstreams
+from meshlib_adapters.publish import CurrentSnapshot
+
+__all__ = ["HTTPGateway"]
+
+
+class HTTPGateway:
+    """The HTTP side of a gateway: `listen` as often as you like, later `drain`, then `close`.
+
+    To be made and used inside one running event loop (asyncio's or uvloop's). `current` is read once per request, so a
+    new snapshot never touches a request under way. `access_log` may be None for none.
+    """
+
+    def __init__(
+        self,
+        current: CurrentSnapshot,
+        settings: HTTPSettings | None = None,
+        *,
+        policy: ForwardingPolicy | None = None,
+        access_log: AccessLog | None = None,
+        upstreams: Upstreams | None = None,
+    ) -> None:
+        self.current = current
+        self.settings = settings or HTTPSettings()
+        self.policy = policy or ForwardingPolicy()
+        self.access_log = access_log
+        self.loop = asyncio.get_running_loop()
+        self.upstreams = upstreams or Upstreams(current, self.settings, self.loop)
+        self.draining = False
+        self.requests = 0
+        limits = self.settings
+        self.phase_limits = (
+            limits.idle,
+            limits.head_read,
+            limits.between_bytes,
+            limits.response_head,
+            limits.between_bytes,
+            limits.tunnel_idle,
+            limits.lingering_close,
+            limits.lingering_close,
+        )
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[ClientConnection] = set()
+        self._per_client: dict[str, int] = {}
+        self._half_closed: set[ClientConnection] = set()
+        self._date = ("", 0.0)
+        self._id_prefix = secrets.token_hex(8).encode()  # random: an id must not repeat over processes and restarts
+        self._id_counter = 0
+        # Every connection is looked at once in the shortest time-out, at its own moment; an idle one costs nothing in between.
+        self._tick = min(1.0, max(0.02, min(self.phase_limits) / 10))
+        self._due: dict[int, list[ClientConnection]] = {}
+        self._swept = int(self.loop.time() / self._tick)
+        self._timer = self.loop.call_later(self._tick, self._sweep)
+        self._gone = asyncio.Event()
+
+    # Life.
+
+    async def listen(
+        self, host: str | None = None, port: int = 0, *, sock: socket.socket | None = None, reuse_port: bool = False
+    ) -> list[tuple[str, int]]:
+        """Accept connections there; returns the addresses bound (port 0 picks a free one). Raises OSError as `bind` does."""
+        backlog = 4096  # the kernel caps it (net.core.somaxconn); asyncio's 100 drops connections in a burst
+        if sock is not None:
+            server = await self.loop.create_server(self._accepted, sock=sock, backlog=backlog)
+        else:
+            server = await self.loop.create_server(self._accepted, host, port, backlog=backlog, reuse_port=reuse_port or None)
+        self._servers.append(server)
+        return [cast("tuple[str, int]", s.getsockname()[:2]) for s in server.sockets]
+
+    def _accepted(self) -> ClientConnection:
+        return ClientConnection(self)
+
+    async def drain(self, grace: float) -> int:
+        """Stop accepting, let what is under way finish for `grace` seconds, then cut the rest. Returns how many were cut."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.shut()
+        if self._connections:
+            self._gone.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._gone.wait()
+        cut = len(self._connections)
+        for connection in list(self._connections):
+            connection.abort()
+        return cut
+
+    def close(self) -> None:
+        """End at once: listeners, connections, pools, the timer."""
+        self.draining = True
+        self._timer.cancel()
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.abort()
+        self.upstreams.close()
+        if self.access_log is not None:
+            self.access_log.flush()
+
+    @property
+    def connections(self) -> int:
+        """Client connections open now."""
+        return len(self._connections)
+
+    # What connections ask for.
+
+    def admit(self, connection: ClientConnection) -> Peer | None:
+        """Count a new connection; None when it is one too many."""
+        transport = connection.transport
+        peername = transport.get_extra_info("peername")
+        sockname = transport.get_extra_info("sockname")
+        address = peername[0] if isinstance(peername, tuple) else ""
+        port = sockname[1] if isinstance(sockname, tuple) else 0
+        if address.startswith("::ffff:"):
+            address = address[7:]
+        self._connections.add(connection)
+        self._per_client[address] = count = self._per_client.get(address, 0) + 1
+        self._schedule(connection, self.loop.time())
+        limit = self.settings.max_connections_per_client
+        peer = Peer(address, "http", port, is_trusted(address, self.policy.trusted_proxies))
+        connection.peer = peer
+        if len(self._connections) > self.settings.max_connections or (limit and count > limit):
+            return None
+        return peer
+
+    def leave(self, connection: ClientConnection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        self._half_closed.discard(connection)
+        address = connection.peer.address
+        left = self._per_client.get(address, 1) - 1
+        if left > 0:
+            self._per_client[address] = left
+        else:
+            self._per_client.pop(address, None)
+        if not self._connections:
+            self._gone.set()
+
+    def watch_half_closed(self, connection: ClientConnection) -> None:
+        """Look after a client that has shut down its sending side (see `ClientConnection.probe`)."""
+        self._half_closed.add(connection)
+        if len(self._half_closed) == 1:
+            self.loop.call_later(0.5, self._probe)
+
+    def _probe(self) -> None:
+        now = self.loop.time()
+        for connection in list(self._half_closed):
+            if not connection.probe(now):
+                self._half_closed.discard(connection)
+        if self._half_closed:
+            self.loop.call_later(0.5, self._probe)
+
+    def request_id(self, fields: FieldSection, peer: Peer) -> bytes:
+        """The X-Request-ID line to send on, or nothing: switched off, or a trusted peer has sent one."""
+        if not self.policy.request_id or (peer.trusted and b"x-request-id" in fields.names):
+            return b""
+        self._id_counter = count = self._id_counter + 1
+        return b"X-Request-ID: %s%012x\r\n" % (self._id_prefix, count)
+
+    def date(self) -> str:
+        """The Date of answers of our own, to the second."""
+        text, at = self._date
+        now = self.loop.time()
+        if now - at >= 1.0 or not text:
+            text = email.utils.formatdate(usegmt=True)
+            self._date = (text, now)
+        return text
+
+    def reset(self, transport: asyncio.Transport) -> None:
+        """Close with RST, so that a cut answer cannot be taken for a complete one."""
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):  # the peer was quicker
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    # Time-outs.
+
+    def _schedule(self, connection: ClientConnection, now: float) -> None:
+        # Its own deadline, but never later than the shortest time-out from now: the next phase may have that one.
+        deadline = min(connection.since + self.phase_limits[connection.phase], now + min(self.phase_limits))
+        self._due.setdefault(max(int(deadline / self._tick), self._swept) + 1, []).append(connection)
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        current = int(now / self._tick)
+        for slot in range(self._swept + 1, current + 1):
+            self._swept = slot
+            for connection in self._due.pop(slot, ()):
+                if connection.phase is not Phase.CLOSED and now - connection.since >= self.phase_limits[connection.phase]:
+                    connection.timed_out()
+                if connection in self._connections:
+                    self._schedule(connection, now)
+        self._swept = current
+        self.upstreams.sweep(now)
+        self._timer = self.loop.call_later(self._tick, self._sweep)
+
+
+def address_list(addresses: Iterable[tuple[str, int]]) -> str:
+    """Addresses for a log line."""
+    return ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)

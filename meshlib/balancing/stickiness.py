@@ -1,0 +1,86 @@
+"""One session, one endpoint: learn from the cookie that the application sets, and find it again.
+
+HRM's way: the gateway sets, changes and removes no cookie. The table is bounded and forgets what is not used; what it
+keeps is the endpoint's stable identity, so a session survives the replacement of its task.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = ["LearnedTable", "cookie_value", "set_cookie_value"]
+
+# A longer value is not learned: session identifiers are 16 to 128 bytes, and the table must not become a store for anybody's data.
+MAX_VALUE: Final = 512
+
+
+class LearnedTable:
+    """Cookie value -> endpoint id: at most `limit` entries, each forgotten `ttl` seconds after its last use."""
+
+    __slots__ = ("_entries", "_limit", "_ttl")
+
+    def __init__(self, *, limit: int = 100_000, ttl: float = 1800.0) -> None:
+        self._entries: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+        self._limit = limit
+        self._ttl = ttl
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, value: bytes, now: float) -> str | None:
+        """The endpoint id of a session, whose time begins anew; None when it is unknown or forgotten."""
+        entry = self._entries.get(value)
+        if entry is None:
+            return None
+        if now - entry[1] > self._ttl:
+            del self._entries[value]
+            return None
+        self._entries[value] = (entry[0], now)
+        self._entries.move_to_end(value)
+        return entry[0]
+
+    def learn(self, value: bytes, endpoint_id: str, now: float) -> None:
+        """Bind a session. The longest unused one makes room; an empty or overlong value is not learned."""
+        if not value or len(value) > MAX_VALUE:
+            return
+        self._entries[value] = (endpoint_id, now)
+        self._entries.move_to_end(value)
+        if len(self._entries) > self._limit:
+            self._entries.popitem(last=False)
+
+    def forget_expired(self, now: float, *, most: int = 1000) -> None:
+        """Drop up to `most` entries whose time is over (they stand first)."""
+        for _ in range(most):
+            first = next(iter(self._entries.items()), None)
+            if first is None or now - first[1][1] <= self._ttl:
+                return
+            del self._entries[first[0]]
+
+
+def cookie_value(fields: Iterable[bytes], name: bytes) -> bytes | None:
+    """The value of the cookie `name` in Cookie field values (RFC 6265 4.2), the first one; None when absent."""
+    for value in fields:
+        for pair in value.split(b";"):
+            key, equals, content = pair.partition(b"=")
+            if equals and key.strip(b" \t") == name:
+                return _unquoted(content.strip(b" \t"))
+    return None
+
+
+def set_cookie_value(fields: Iterable[bytes], name: bytes) -> bytes | None:
+    """The value that Set-Cookie field values give the cookie `name` (RFC 6265 4.1), the last one; None when they do not.
+
+    A cookie that is being removed (an empty value) is b"".
+    """
+    found = None
+    for value in fields:
+        key, equals, content = value.partition(b";")[0].partition(b"=")
+        if equals and key.strip(b" \t") == name:
+            found = _unquoted(content.strip(b" \t"))
+    return found
+
+
+def _unquoted(value: bytes) -> bytes:
+    return value[1:-1] if len(value) >= 2 and value[:1] == value[-1:] == b'"' else value
