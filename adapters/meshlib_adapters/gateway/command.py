@@ -6,21 +6,22 @@ Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not b
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import anyio
 import click
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 import meshlib
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question, render_explanation
-from meshlib_adapters.gateway.listing import render_routes, routes_data
+from meshlib_adapters.gateway.listing import create_console, render_routes, routes_data
 from meshlib_adapters.gateway.logs import escape_control, set_up_logging
 from meshlib_adapters.gateway.remote import admin_url, ask_admin
 from meshlib_adapters.gateway.settings import (
@@ -78,9 +79,7 @@ _CONFIG = click.option("--config", metavar="FILE.toml", help="Settings file; als
 _SERVICES = click.option("--services", metavar="FILE", multiple=True, help="YAML or compose file of services; may be repeated.")
 _ENGINE = "[URL]"
 _DOCKER = click.option("--docker", metavar=_ENGINE, is_flag=False, flag_value="true", help="Containers of a Docker Engine.")
-_SWARM = click.option(
-    "--swarm", metavar=_ENGINE, is_flag=False, flag_value="true", help="Services of a Swarm (URL of a manager)."
-)
+_SWARM = click.option("--swarm", metavar=_ENGINE, is_flag=False, flag_value="true", help="Services of a Swarm (URL of a manager).")
 _LISTENERS = [
     click.option("--http", metavar="HOST:PORT", multiple=True, help="Listen for HTTP; 'off' for none.  [0.0.0.0:80]"),
     click.option("--https", metavar="HOST:PORT", multiple=True, help="Listen for TLS, routed by server name.  [0.0.0.0:8443]"),
@@ -203,22 +202,17 @@ def version() -> int:
 def load_settings(config: str | None = None, **options: Any) -> tuple[Settings, dict[str, str]]:
     """The settings in effect and their origins: file, environment, then `options` (None and () are "not given")."""
     config = config or os.environ.get("MESHLIB_CONFIG") or None
-    given = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value not in (None, ())
-    }
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value not in (None, ())}
     values = {name.replace("log_", "log."): value for name, value in given.items()}
     line = Layer(values, {name: "--" + name.replace(".", "-") for name in values})
     return resolve_settings([*([toml_layer(config)] if config else []), environment_layer(os.environ)[0], line])
 
 
-def run_async(call: Callable[..., Any], *arguments: object) -> Any:
+def run_async(call: Callable[..., Awaitable[R]], *arguments: object) -> R:
     """Run `call` in a new event loop: uvloop's when installed, else the standard one."""
+    fast = importlib.util.find_spec("uvloop") is not None
     try:
-        import uvloop
-    except ImportError:
-        uvloop = None
-    try:
-        return anyio.run(call, *arguments, backend_options={"use_uvloop": uvloop is not None})
+        return anyio.run(call, *arguments, backend_options={"use_uvloop": fast})
     except BaseExceptionGroup as group:  # a task group wraps even a single exception
         mistakes = group.subgroup(ConfigurationError)
         if mistakes is None:
@@ -235,10 +229,7 @@ def _show(data: Any, render: Callable[[Any], RenderableType], as_json: bool) -> 
     if as_json:
         click.echo(json.dumps(data, indent=2))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # in a pipe nothing wraps at 80
-    console.print(render(data))
+    create_console().print(render(data))
 
 
 def _expect(status: int, data: Any, admin: str) -> None:

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.checks import Check, run_checks
-from meshlib_adapters.gateway.listing import render_routes, routes_data
+from meshlib_adapters.gateway.listing import create_console, render_routes, routes_data
 from meshlib_adapters.gateway.logs import set_up_logging
 from meshlib_adapters.gateway.sample import SampleBackend
 from meshlib_adapters.gateway.settings import LogSettings, Settings
@@ -70,6 +70,9 @@ services:
   tenants:         # every name below one
     labels: {{{label}.80: "external_route=http://*.tenants.localhost,internal_port=8080"}}
     endpoints: ["127.0.0.1:{tenants-1}"]
+  vault:           # TLS, passed on by server name, never decrypted
+    labels: {{{label}.443: "external_route=sni://vault.localhost,internal_port=8443"}}
+    endpoints: ["127.0.0.1:{vault-1}"]
   sold-out:        # a name whose service has no running task
     labels: {{{label}.80: "external_route=http://sold-out.localhost,internal_port=8080"}}
     endpoints: []
@@ -102,6 +105,10 @@ class Demo:
     def http(self) -> Address:
         return self.gateway.addresses["http"][0]
 
+    @property
+    def https(self) -> Address:
+        return self.gateway.addresses["https"][0]
+
     def add_service(self) -> None:
         """Write the file anew with one service more, as an editor would."""
         draft = self.file.with_suffix(".new")
@@ -128,7 +135,9 @@ class Demo:
 @contextlib.asynccontextmanager
 async def start_demo(http: Address) -> AsyncIterator[Demo]:
     """Backends and a gateway, ready; gone again at the end."""
-    backends = {name: SampleBackend(name, cookie="SESSION" if name.startswith("login") else "") for name in NAMES}
+    backends = {
+        name: SampleBackend(name, cookie="SESSION" if name.startswith("login") else "", echo=name.startswith("vault")) for name in NAMES
+    }
     async with contextlib.AsyncExitStack() as stack:
         for backend in backends.values():
             await backend.start()
@@ -158,12 +167,12 @@ async def run_demo(check: bool, http: str) -> int:
         (address,) = read_addresses(http)
     except ValueError:
         raise ConfigurationError(f"{http!r} is not HOST:PORT", where="--http") from None
-    console = Console()
+    console = create_console()
     async with start_demo(address) as demo:
         if not check:
             await _show(demo, console)
             return 0
-        results = await run_checks(demo.http, demo.add_service, demo.gateway.current)
+        results = await run_checks(demo.http, demo.https, demo.add_service, demo.gateway.current)
         console.print(_report(results))
         return int(any(item.seen != item.expected for item in results))
 
@@ -205,5 +214,5 @@ def _report(results: Sequence[Check]) -> Table:
     for item in results:
         same = item.seen == item.expected
         mark = Text("ok", "green") if same else Text("DIFFERS", "bold red")
-        table.add_row(mark, Text(item.what), Text(item.expected), Text(item.seen, "" if same else "red"))
+        table.add_row(mark, *(Text(text, overflow="fold") for text in (item.what, item.expected, item.seen)))
     return table

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, assert_never
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-from meshlib.explain import explain
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from meshlib.authority import normalize_host, parse_authority
-from meshlib.decision import Forward, Passthrough, Redirect, Reject, Respond
 from meshlib.errors import AuthorityError, ConfigurationError, ProtocolError
 from meshlib.http1 import parse_request_head
 from meshlib.messages import ClientHello, RequestHead
-from meshlib.model import Route
-from meshlib.redirects import location
-from meshlib.table import RoutingTable
+from meshlib.table import Reason, RoutingTable, explain
 from meshlib_adapters.gateway.listing import endpoint_data
 from meshlib_adapters.gateway.logs import escape_control
 
@@ -77,38 +73,20 @@ def _request(url: str, method: str, headers: Sequence[str]) -> RequestHead:
 
 def explanation_data(table: RoutingTable, question: RequestHead | ClientHello) -> dict[str, Any]:
     """The object documented for `meshlib explain --json`."""
-    explanation = explain(table, question)
-    decision = explanation.decision
-    data: dict[str, Any] = {
-        "decision": "",
-        "route": decision.route.name if decision.route else None,
-        "service": decision.route.service if decision.route else None,
-        "endpoints": [],
-        "status": None,
-        "location": None,
-        "reasons": list(explanation.reasons),
+    found = explain(table, question)
+    return {
+        "decision": found.kind,
+        "route": found.route.name if found.route else None,
+        "service": found.route.service if found.route else None,
+        "endpoints": endpoint_data(found.endpoints),
+        "status": found.status,
+        "location": found.location,
+        "reasons": [*found.notes, *(f"{reason.route.name}: {_verdict(reason)}{reason.text}" for reason in found.reasons)],
     }
-    match decision:
-        case Forward(upstream=upstream):
-            data.update(decision="forward", endpoints=endpoint_data(upstream.endpoints))
-        case Redirect(rule=rule):
-            assert isinstance(question, RequestHead)  # a hello is never redirected
-            target = location(rule, question.target).decode("latin-1")
-            data.update(decision="redirect", status=rule.status, location=target)
-        case Respond(status=status):
-            data.update(decision="respond", status=status, endpoints=_endpoints(decision.route))
-        case Passthrough(upstream=upstream):
-            data.update(decision="passthrough", endpoints=endpoint_data(upstream.endpoints))
-        case Reject():
-            data.update(decision="reject", endpoints=_endpoints(decision.route))
-        case _:
-            assert_never(decision)
-    return data
 
 
-def _endpoints(route: Route | None) -> list[dict[str, str]]:
-    # Of a route that matched but cannot serve: the endpoints that are not ready are the answer to "why".
-    return endpoint_data(route.upstream.endpoints) if route and route.upstream else []
+def _verdict(reason: Reason) -> str:
+    return "taken: " if reason.won else "not taken: "
 
 
 def render_explanation(data: Mapping[str, Any]) -> RenderableType:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from meshlib.table import RoutingTable
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from meshlib.model import Diagnostic, Endpoint, Route
+from meshlib.table import RoutingTable
 from meshlib_adapters.gateway.logs import escape_control
 
-__all__ = ["endpoint_data", "render_routes", "routes_data"]
+__all__ = ["create_console", "endpoint_data", "render_routes", "routes_data"]
 
 _STYLES = {
     "ready": "green",
@@ -25,6 +25,12 @@ _STYLES = {
     "info": "cyan",
 }
 _SHOWN_ENDPOINTS = 8
+
+
+def create_console() -> Console:
+    """A console on stdout; in a pipe or a file nothing wraps at 80 columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def routes_data(table: RoutingTable) -> dict[str, Any]:
@@ -78,9 +84,7 @@ def render_routes(data: Mapping[str, Any]) -> RenderableType:
             message = _text(item["message"])
             if item["hint"]:
                 message.append("\n" + escape_control(item["hint"]), style="dim")
-            found.add_row(
-                _text(item["code"], _STYLES.get(item["severity"], "")), _text(item["service"]), _text(item["label"]), message
-            )
+            found.add_row(_text(item["code"], _STYLES.get(item["severity"], "")), _text(item["service"]), _text(item["label"]), message)
         parts.append(found)
     return Group(*parts)
 

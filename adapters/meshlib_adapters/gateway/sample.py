@@ -17,12 +17,14 @@ class SampleBackend:
 
     It answers every request with a JSON object: its `name`, the request line's parts and some fields as they
     arrived. With `cookie`, the first answer to a client sets that cookie. `Upgrade: echo` opens a connection that echoes.
+    With `echo` it speaks no HTTP at all and echoes from the first byte.
     """
 
-    def __init__(self, name: str, *, cookie: str = "") -> None:
+    def __init__(self, name: str, *, cookie: str = "", echo: bool = False) -> None:
         self.name = name
         self.port = 0
         self._cookie = cookie
+        self._echo = echo
         self._sessions = itertools.count(1)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -42,6 +44,9 @@ class SampleBackend:
         self._writers.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+                if self._echo:
+                    await _echo(reader, writer)
+                    return
                 while await self._exchange(reader, writer):
                     pass
         finally:
@@ -55,9 +60,7 @@ class SampleBackend:
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         if fields.get("upgrade") == "echo":
             writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
+            await _echo(reader, writer)
             return False
         if length := int(fields.get("content-length", "0")):
             await reader.readexactly(length)
@@ -70,3 +73,9 @@ class SampleBackend:
         writer.write(answer.encode() + (body if method != "HEAD" else b""))
         await writer.drain()
         return fields.get("connection", "").lower() != "close"
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()

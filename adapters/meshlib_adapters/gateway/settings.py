@@ -70,7 +70,7 @@ def _setting(default: T, read: Callable[[object], T], about: str) -> T:
 @dataclass(frozen=True, slots=True)
 class RoutingSettings:
     unmatched_status: int = _setting(404, read_integer(400, 599), "status for a host that nobody asked for (HRM: 503)")
-    retry_after: int = _setting(1, read_integer(0, 86400), "seconds in Retry-After when no task can serve; 0: no such field")
+    retry_after: int = _setting(1, read_integer(1, 86400), "seconds in Retry-After when no task can serve")
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,8 +107,7 @@ class Gateway:
     def _admin(self, sockets: list[socket.socket]) -> list[tuple[AdminServer, list[socket.socket]]]:
         # One for each socket: whether it is on loopback decides what it takes.
         return [
-            (AdminServer(create_admin(self, loopback=ipaddress.ip_address(sock.getsockname()[0]).is_loopback)), [sock])
-            for sock in sockets
+            (AdminServer(create_admin(self, loopback=ipaddress.ip_address(sock.getsockname()[0]).is_loopback)), [sock]) for sock in sockets
         ]
 
     async def _serve(self, bound: dict[str, list[socket.socket]]) -> None:

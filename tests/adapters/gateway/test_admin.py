@@ -9,12 +9,12 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from meshlib_adapters.provider import Provider, ProviderStatus
-from meshlib_adapters.publish import CurrentSnapshot
 
 import meshlib
 from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Severity, Snapshot, Upstream
 from meshlib_adapters.gateway.admin import create_admin
+from meshlib_adapters.provider import Provider, ProviderStatus
+from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.static import StaticProvider
 
 

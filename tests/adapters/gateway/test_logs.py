@@ -8,10 +8,10 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from meshlib_adapters.publish import CurrentSnapshot
 
 from meshlib.model import Contribution, Diagnostic, RedirectRule, Route, Scheme, Severity, Snapshot
 from meshlib_adapters.gateway.logs import SnapshotLog, escape_control, set_up_logging
+from meshlib_adapters.publish import CurrentSnapshot
 
 logger = logging.getLogger("meshlib_adapters.gateway.test")
 
