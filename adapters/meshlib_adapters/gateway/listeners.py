@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,11 @@ from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.http import HTTPGateway
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.publish import CurrentSnapshot
-from meshlib_adapters.tcp import TLSListener, TLSSettings
+from meshlib_adapters.tcp import TLSListener, TLSSettings, TunnelRecord
 
 __all__ = ["Listeners", "tls_settings"]
+
+logger = logging.getLogger("meshlib_adapters.gateway.tls")
 
 
 class Listeners:
@@ -28,7 +31,7 @@ class Listeners:
         form: Literal["json", "combined"] = "json" if settings.log.access_format == "json" else "combined"
         log = AccessLog(_write_record, form=form) if settings.log.access else None
         self._http = HTTPGateway(current, http_settings(settings), policy=forwarding_policy(settings), access_log=log)
-        self._tls = TLSListener(current, tls_settings(settings))
+        self._tls = TLSListener(current, tls_settings(settings), on_end=_log_tunnel if settings.log.access else None)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
         """Begin to accept. `ConfigurationError` when another program has begun to on one of the addresses."""
@@ -82,6 +85,13 @@ def tls_settings(settings: Settings) -> TLSSettings:
         )
     except ConfigurationError as error:
         raise ConfigurationError(error.message, where="timeouts and limits of the TLS listener", hint=error.hint) from None
+
+
+def _log_tunnel(record: TunnelRecord) -> None:
+    message = "TLS from %s for %s to %s: %s, %d bytes in, %d out, %.3f s"
+    values = (record.client, record.server_name or "(no name)", record.endpoint or "nowhere", record.outcome)
+    amounts = (record.received, record.sent, record.seconds)
+    logger.info(message, *values, *amounts, extra={"fields": record._asdict()})
 
 
 def _write_record(lines: str) -> None:

@@ -281,6 +281,49 @@ def test_serve_is_not_ready_before_the_first_snapshot(serve: Callable[..., Runni
     assert running.process.wait(PATIENCE) == 0
 
 
+def slow_service(path: Path, backend: socket.socket) -> Path:
+    port = backend.getsockname()[1]
+    label = "external_route=http://slow.example.com,internal_port=80"
+    path.write_text(f'services: {{slow: {{labels: {{com.docker.ucp.mesh.http: "{label}"}}, endpoints: ["127.0.0.1:{port}"]}}}}')
+    return path
+
+
+def test_sigterm_lets_a_request_end_and_takes_no_other(serve: Callable[..., Running], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        backend.settimeout(PATIENCE)
+        running = serve("--services", str(slow_service(tmp_path / "slow.yml", backend)))
+        with socket.create_connection(running.addresses["http"], timeout=PATIENCE) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: slow.example.com\r\n\r\n")
+            upstream, _ = backend.accept()
+            with upstream:
+                assert upstream.recv(65536).startswith(b"GET / HTTP/1.1\r\n")
+                running.process.send_signal(signal.SIGTERM)
+                until(lambda: running.logged("stopping: "), running)
+                assert running.ask("/-/ready") == (503, {"ready": False, "reason": "stopping"})
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(running.addresses["http"], timeout=PATIENCE)
+                upstream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+                answer = b""
+                while data := client.recv(65536):
+                    answer += data
+        assert answer.endswith(b"done")
+        assert running.process.wait(PATIENCE) == 0
+
+
+def test_a_second_signal_ends_at_once(serve: Callable[..., Running], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        backend.settimeout(PATIENCE)
+        running = serve("--services", str(slow_service(tmp_path / "slow.yml", backend)))
+        with socket.create_connection(running.addresses["http"], timeout=PATIENCE) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: slow.example.com\r\n\r\n")
+            upstream, _ = backend.accept()
+            with upstream:
+                running.process.send_signal(signal.SIGTERM)
+                until(lambda: running.logged("stopping: "), running)
+                running.process.send_signal(signal.SIGINT)
+                assert running.process.wait(PATIENCE) == 128 + signal.SIGINT
+
+
 def test_a_port_in_use_is_one_line(services: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         done = meshlib_command("serve", "--services", str(services), "--http", f"127.0.0.1:{other.getsockname()[1]}", "--https", "off")
