@@ -84,7 +84,8 @@ class StaticProvider:
             self._degrade(f"{self.path} cannot be read: {error.strerror}")
             return None, None
         except ConfigurationError as error:
-            self._degrade(str(error))
+            said = str(error)
+            self._degrade(said if said.startswith(str(self.path)) else f"{self.path}: {said}")
             return None, mark
         self.status = ProviderStatus("ok", time.monotonic(), "")
         return snapshot, mark
