@@ -1,1 +1,1 @@
-"""(filled in by its own commit)"""
+"""What orchestrators and files say -> `Snapshot`. Pure: engine JSON comes in decoded, time comes in as a number."""

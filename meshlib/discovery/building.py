@@ -1,0 +1,138 @@
+"""What both resolvers share: fragments of labels and endpoints become routes, and last good routes are kept.
+
+Knows nothing of tasks and containers; `swarm_resolver` and `container_resolver` do.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.records import Malformed, NetworkRecord
+from meshlib.labels.fragment import LabelResult
+from meshlib.model import Contribution, Diagnostic, Endpoint, NameKind, NameRecord, Route, Severity, Upstream
+
+__all__ = [
+    "ADDRESS_REFUSED",
+    "LABELS_ON_CONTAINER",
+    "MALFORMED",
+    "OFF_NETWORK",
+    "build_routes",
+    "choose_network",
+    "is_refused",
+    "malformed_contribution",
+    "name_record",
+    "off_network",
+    "ordered",
+    "refused_address",
+]
+
+OFF_NETWORK = "NET001"
+ADDRESS_REFUSED = "NET002"
+LABELS_ON_CONTAINER = "NET003"
+MALFORMED = "NET004"
+
+
+def build_routes(
+    service: str, result: LabelResult, upstream_for: Callable[[int], Upstream], previous: Contribution | None, *, networked: bool
+) -> tuple[Route, ...]:
+    """Routes of one service. Without a network (`networked` false) only redirects are left: they ask no endpoint.
+
+    A label that has failed keeps the routes it had in `previous`, marked degraded and with today's endpoints, unless
+    another label has taken their place by now.
+    """
+    routes = [
+        Route(
+            scheme=fragment.scheme,
+            host=fragment.host,
+            path=fragment.path,
+            service=service,
+            label=fragment.label,
+            schema=fragment.schema,
+            internal_port=fragment.internal_port,
+            upstream=None if fragment.internal_port is None or fragment.redirect else upstream_for(fragment.internal_port),
+            redirect=fragment.redirect,
+            sticky_cookie=fragment.sticky_cookie,
+            forwarded_for=fragment.forwarded_for,
+        )
+        for fragment in result.fragments
+        if fragment.redirect is not None or networked
+    ]
+    taken = {(route.scheme, route.host, route.path) for route in routes}
+    for old in previous.routes if previous is not None else ():
+        if old.label not in result.failed or (old.scheme, old.host, old.path) in taken:
+            continue
+        if old.redirect is not None:
+            routes.append(replace(old, degraded=True))
+        elif old.internal_port is not None and networked:
+            routes.append(replace(old, degraded=True, upstream=upstream_for(old.internal_port)))
+    return tuple(sorted(routes, key=lambda route: (route.label, route.scheme, route.host, route.path)))
+
+
+def choose_network(networks: Iterable[NetworkRecord], options: ResolveOptions) -> NetworkRecord | None:
+    """The network to reach a service by, of those it is on: one with the label, reachable before others, then by name."""
+    candidates = [
+        network
+        for network in networks
+        if not network.ingress
+        and (not options.network_label or options.network_label in network.labels or network.name in options.networks)
+    ]
+    reachable = options.reachable
+    if reachable is not None:
+        candidates.sort(key=lambda network: (network.name not in reachable, network.name, network.id))
+    else:
+        candidates.sort(key=lambda network: (network.name, network.id))
+    return candidates[0] if candidates else None
+
+
+def off_network(service: str, label: str, attached: Iterable[NetworkRecord], options: ResolveOptions) -> Diagnostic:
+    """The diagnostic for a labelled service that is on no network it may be routed by."""
+    names = sorted(network.name for network in attached if not network.ingress)
+    where = f"it is on {', '.join(names)}" if names else "it is on no network of its own"
+    return Diagnostic(
+        code=OFF_NETWORK,
+        severity=Severity.ERROR,
+        service=service,
+        label=label,
+        message=f"not routed: on no network with the label {options.network_label} ({where})",
+        hint=f"attach it to such a network: docker network create -d overlay --label {options.network_label}=true NAME",
+    )
+
+
+def is_refused(address: str) -> bool:
+    """Whether the gateway must not connect there on somebody's word: itself, its link, or nobody (SSRF)."""
+    parsed = ipaddress.ip_address(address)
+    return parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast
+
+
+def refused_address(service: str, address: str, whose: str) -> Diagnostic:
+    """The diagnostic for an address that is refused."""
+    return Diagnostic(
+        code=ADDRESS_REFUSED,
+        severity=Severity.WARNING,
+        service=service,
+        label="",
+        message=f"{address} of {whose} is no address to send requests to",
+        hint="loopback, link-local and multicast addresses are never used",
+    )
+
+
+def malformed_contribution(provider: str, malformed: Iterable[Malformed]) -> list[Contribution]:
+    """What could not be read, as a contribution without routes (none when all could)."""
+    diagnostics = tuple(
+        Diagnostic(MALFORMED, Severity.WARNING, wrong.what, "", f"left out: {wrong.why}", "the engine's answer was not as its API says")
+        for wrong in malformed
+    )
+    return [Contribution(key=f"{provider}/", service="", diagnostics=diagnostics)] if diagnostics else []
+
+
+def name_record(network: str, name: str, kind: NameKind, addresses: Iterable[str]) -> NameRecord:
+    """A record with its addresses in a stable order."""
+    return NameRecord(network, name.lower(), kind, tuple(sorted(set(addresses), key=lambda a: (":" in a, ipaddress.ip_address(a).packed))))
+
+
+def ordered(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """In the order that `Upstream` promises."""
+    return tuple(sorted(endpoints, key=lambda endpoint: (endpoint.id, endpoint.host, endpoint.port)))

@@ -1,0 +1,153 @@
+"""Records of plain containers -> snapshot. Pure and deterministic: the order of the records does not matter.
+
+The same labels as on services. Containers of one Compose service with equal labels serve together; any other container stands for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from meshlib.discovery.building import (
+    build_routes,
+    choose_network,
+    is_refused,
+    malformed_contribution,
+    name_record,
+    off_network,
+    ordered,
+    refused_address,
+)
+from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, NetworkRecord
+from meshlib.labels.hrm import is_hrm_label, parse_labels
+from meshlib.model import Contribution, Endpoint, EndpointState, NameKind, NameRecord, Snapshot, Upstream
+
+__all__ = ["ContainerResolver"]
+
+_PROJECT: Final = "com.docker.compose.project"
+_SERVICE: Final = "com.docker.compose.service"
+
+_Group = tuple[ContainerRecord, ...]
+
+
+class ContainerResolver:
+    """As `SwarmResolver`, for containers. `created_at` of a group is that of its oldest container."""
+
+    def __init__(self, provider: str = "docker", options: ResolveOptions | None = None) -> None:
+        self.parsed = 0
+        self._provider = provider
+        self._options = options or ResolveOptions()
+        self._known: dict[str, tuple[_Group, tuple[NetworkRecord, ...], Contribution]] = {}
+
+    def resolve(self, records: ContainerRecords, previous: Snapshot | None = None) -> Snapshot:
+        """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
+        networks = {network.name: network for network in reversed(records.networks)}
+        before = {c.key: c for c in previous.contributions} if previous is not None else {}
+        known = {}
+        contributions = malformed_contribution(self._provider, records.malformed)
+        for key, group in _groups(records.containers).items():
+            on = {a.network for container in group for a in container.addresses}
+            attached = tuple(networks.get(name) or NetworkRecord("", name) for name in sorted(on))
+            memo = self._known.get(key)
+            if memo is not None and memo[0] == group and memo[1] == attached:
+                contribution = memo[2]
+            else:
+                last = memo[2] if memo is not None else before.get(f"{self._provider}/{key}")
+                contribution = self._contribution(key, group, attached, last)
+            known[key] = (group, attached, contribution)
+            contributions.append(contribution)
+        self._known = known
+        return Snapshot.of(contributions)
+
+    def _contribution(self, key: str, group: _Group, attached: tuple[NetworkRecord, ...], last: Contribution | None) -> Contribution:
+        self.parsed += 1
+        first = group[0]
+        service = _service_name(first)
+        result = parse_labels(first.labels, service=service, ports=first.ports)
+        diagnostics = list(result.diagnostics)
+        network = choose_network(attached, self._options)
+        forwarding = [fragment.label for fragment in result.fragments if fragment.redirect is None] or sorted(result.failed)
+        if forwarding and network is None:
+            diagnostics.append(off_network(service, min(forwarding), attached, self._options))
+        endpoints = _endpoints(group, network)
+        if forwarding:
+            diagnostics += [refused_address(service, e.host, f"container {e.id}") for e in endpoints if is_refused(e.host)]
+        good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host)]
+        return Contribution(
+            key=f"{self._provider}/{key}",
+            service=service,
+            created_at=min(container.created_at for container in group),
+            routes=build_routes(service, result, _upstreams(service, good), last, networked=network is not None),
+            diagnostics=tuple(diagnostics),
+            names=_names(group),
+        )
+
+
+def _service_name(container: ContainerRecord) -> str:
+    project, service = container.labels.get(_PROJECT), container.labels.get(_SERVICE)
+    return f"{project}_{service}" if project and service else container.name
+
+
+def _groups(containers: Sequence[ContainerRecord]) -> dict[str, _Group]:
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[ContainerRecord]] = {}
+    for container in sorted(containers, key=lambda c: (c.name, c.id)):
+        routing = tuple(sorted((k, v) for k, v in container.labels.items() if is_hrm_label(k)))
+        composed = container.labels.get(_PROJECT) and container.labels.get(_SERVICE)
+        name = _service_name(container) if composed else container.name
+        found.setdefault((name, routing), []).append(container)
+    groups: dict[str, _Group] = {}
+    for (name, _), group in sorted(found.items()):
+        # Containers of one Compose service whose labels differ (while it is being replaced) are kept apart by the name of the first.
+        key = name if name not in groups else f"{name}/{group[0].name}"
+        groups[key if key not in groups else f"{key}/{group[0].id}"] = tuple(group)
+    return groups
+
+
+def _state(container: ContainerRecord) -> EndpointState | None:
+    if container.state != "running":
+        return None  # paused, restarting, exited: nobody would answer
+    if container.health == "unhealthy":
+        return EndpointState.UNHEALTHY
+    return EndpointState.STARTING if container.health == "starting" else EndpointState.READY
+
+
+def _endpoints(group: _Group, network: NetworkRecord | None) -> list[Endpoint]:
+    found = []
+    for container in group:
+        state = _state(container)
+        address = _address_on(container, network)
+        if state is not None and address is not None:
+            found.append(Endpoint(container.name, address.address, 1, state=state))
+    return found
+
+
+def _address_on(container: ContainerRecord, network: NetworkRecord | None) -> ContainerAddress | None:
+    if network is None:
+        return None
+    return next((a for a in container.addresses if a.network == network.name and a.address), None)
+
+
+def _upstreams(service: str, endpoints: Sequence[Endpoint]) -> Callable[[int], Upstream]:
+    made: dict[int, Upstream] = {}
+
+    def upstream_for(port: int) -> Upstream:
+        upstream = made.get(port)
+        if upstream is None:
+            placed = ordered(Endpoint(e.id, e.host, port, state=e.state) for e in endpoints)
+            made[port] = upstream = Upstream(f"{service}:{port}", placed)
+        return upstream
+
+    return upstream_for
+
+
+def _names(group: _Group) -> tuple[NameRecord, ...]:
+    records = []
+    for container in group:
+        if container.state != "running":
+            continue
+        for place in container.addresses:
+            # The default network of an engine has no names (Docker's embedded DNS serves user-defined networks only).
+            if place.address and place.network not in ("bridge", "host", "none"):
+                records += [name_record(place.network, name, NameKind.CONTAINER, [place.address]) for name in place.names]
+    return tuple(sorted(records, key=lambda r: (r.network, r.name, r.addresses)))

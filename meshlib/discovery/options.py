@@ -1,0 +1,23 @@
+"""What the operator decides about resolving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshlib.labels.hrm import LABEL
+
+__all__ = ["ResolveOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveOptions:
+    """`network_label`: a service is only routed when it is on a network that carries this label (whatever its value), as HRM had
+    it; "" routes on any network. `networks`: names of networks that count as labelled. `reachable`: names of the
+    networks that the gateway itself is on, preferred where a service offers several (None: not known).
+    `use_vip`: ask the service's virtual address instead of its tasks (no stickiness, no health of our own).
+    """
+
+    network_label: str = LABEL
+    networks: frozenset[str] = frozenset()
+    reachable: frozenset[str] | None = None
+    use_vip: bool = False

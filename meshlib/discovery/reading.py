@@ -1,0 +1,109 @@
+"""Taking decoded JSON apart without trusting it: a wrong type costs the object it is in, never the look.
+
+The engine's answers are input like any other. Everything here raises `Wrong` for the caller to turn into a `Malformed`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from meshlib.discovery.records import Malformed
+from meshlib.labels.fragment import PublishedPort
+
+__all__ = ["Wrong", "address", "entries", "integer", "items", "mapping", "ports", "read_each", "string", "strings"]
+
+T = TypeVar("T")
+
+
+class Wrong(Exception):
+    """A value of the wrong kind; the message names the field."""
+
+
+def mapping(value: object, where: str) -> Mapping[str, object]:
+    """A JSON object; absent or null is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Wrong(f"{where} is no object")
+    return value
+
+
+def entries(value: object, where: str) -> list[object]:
+    """A JSON array; absent or null is an empty one."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Wrong(f"{where} is no array")
+    return value
+
+
+def items(value: object, where: str) -> list[Mapping[str, object]]:
+    """A JSON array of objects."""
+    return [mapping(item, where) for item in entries(value, where)]
+
+
+def string(value: object, where: str, *, needed: bool = False) -> str:
+    """A JSON string; absent or null is "" unless it is `needed`."""
+    if value is None and not needed:
+        return ""
+    if not isinstance(value, str) or (needed and not value):
+        raise Wrong(f"{where} is no text")
+    return value
+
+
+def integer(value: object, where: str) -> int:
+    """A JSON number without a fraction; absent or null is 0."""
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Wrong(f"{where} is no whole number")
+    return value
+
+
+def strings(value: object, where: str) -> dict[str, str]:
+    """A JSON object with texts for values (labels)."""
+    return {string(key, where): string(item, f"{where}[{key!r}]") for key, item in mapping(value, where).items()}
+
+
+def address(value: object, where: str) -> str:
+    """An IP address, with or without "/prefix", in normal form; "" for absent or empty."""
+    text = string(value, where).partition("/")[0]
+    if not text:
+        return ""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise Wrong(f"{where} is no IP address") from None
+
+
+def ports(value: object, where: str, *, target: str, published: str, mode: str = "") -> tuple[PublishedPort, ...]:
+    """Published ports; `target`, `published` and `mode` are the names of the fields, which differ between services and containers."""
+    found = []
+    for item in items(value, where):
+        number = integer(item.get(target), f"{where}.{target}")
+        outside = integer(item.get(published), f"{where}.{published}")
+        if 1 <= number <= 65535 and 0 <= outside <= 65535:
+            kind = string(item.get(mode), f"{where}.{mode}") if mode else "host"
+            protocol = string(item.get("Protocol" if mode else "Type"), where) or "tcp"
+            found.append(PublishedPort(number, outside or None, protocol, kind or "ingress"))
+    return tuple(sorted(set(found), key=lambda port: (port.target, port.published or 0, port.protocol, port.mode)))
+
+
+def read_each(
+    value: object, what: str, read: Callable[[Mapping[str, object]], T | None], malformed: list[Malformed]
+) -> Iterable[T]:
+    """`read` each object of an array; one that cannot be read is noted in `malformed`, None is left out."""
+    if not isinstance(value, list):
+        malformed.append(Malformed(what, "the engine sent no array"))
+        return
+    for item in value:
+        try:
+            record = read(mapping(item, what))
+        except Wrong as error:
+            name = item.get("ID") or item.get("Id") if isinstance(item, dict) else None
+            malformed.append(Malformed(f"{what} {name if isinstance(name, str) else '?'}", str(error)))
+            continue
+        if record is not None:
+            yield record

@@ -1,0 +1,218 @@
+"""Records of a Swarm -> snapshot. Pure and deterministic: the order of the records does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from meshlib.discovery.building import (
+    LABELS_ON_CONTAINER,
+    build_routes,
+    choose_network,
+    is_refused,
+    malformed_contribution,
+    name_record,
+    off_network,
+    ordered,
+    refused_address,
+)
+from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.records import NetworkRecord, ServiceRecord, SwarmRecords, TaskRecord
+from meshlib.labels.fragment import LabelResult
+from meshlib.labels.hrm import is_hrm_label, parse_labels
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    EndpointState,
+    NameKind,
+    NameRecord,
+    Severity,
+    Snapshot,
+    Upstream,
+)
+
+__all__ = ["SwarmResolver"]
+
+# On their way up. Earlier states ("new", "pending", ...) have no address yet and are told from these by that.
+_GONE: Final = frozenset({"complete", "shutdown", "failed", "rejected", "remove", "orphaned"})
+
+
+class SwarmResolver:
+    """Resolves look after look; a service that is as it was gives the very same contribution, for the price of a comparison.
+
+    `provider` begins the keys of all contributions. The last snapshot is remembered for the last good routes of labels that have
+    gone wrong. `parsed` counts the services whose labels were read.
+    """
+
+    def __init__(self, provider: str = "swarm", options: ResolveOptions | None = None) -> None:
+        self.parsed = 0
+        self._provider = provider
+        self._options = options or ResolveOptions()
+        self._known: dict[str, tuple[ServiceRecord, tuple[TaskRecord, ...], tuple[NetworkRecord, ...], Contribution]] = {}
+
+    def resolve(self, records: SwarmRecords, previous: Snapshot | None = None) -> Snapshot:
+        """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
+        by_id = {network.id: network for network in records.networks}
+        by_name = {network.name: network for network in reversed(records.networks)}
+        tasks: dict[str, list[TaskRecord]] = {}
+        for task in sorted(records.tasks, key=lambda task: (task.slot, task.node_id, task.id)):
+            tasks.setdefault(task.service_id, []).append(task)
+        before = {c.key: c for c in previous.contributions} if previous is not None else {}
+        known = {}
+        contributions = malformed_contribution(self._provider, records.malformed)
+        for service in {service.id: service for service in records.services}.values():
+            attached = _attached(service, by_id, by_name)
+            own = tuple(tasks.get(service.id, ()))
+            memo = self._known.get(service.id)
+            if memo is not None and memo[0] == service and memo[1] == own and memo[2] == attached:
+                contribution = memo[3]
+            else:
+                last = memo[3] if memo is not None else before.get(f"{self._provider}/{service.id}")
+                contribution = self._contribution(service, own, attached, last)
+            known[service.id] = (service, own, attached, contribution)
+            contributions.append(contribution)
+        self._known = known
+        return Snapshot.of(contributions)
+
+    def _contribution(
+        self, service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tuple[NetworkRecord, ...], last: Contribution | None
+    ) -> Contribution:
+        self.parsed += 1
+        result = parse_labels(service.labels, service=service.name, ports=service.ports)
+        diagnostics = list(result.diagnostics)
+        diagnostics += _labels_on_container(service)
+        network = choose_network(attached, self._options)
+        wanted = bool(result.fragments) or bool(result.failed)
+        if wanted and network is None and _needs_network(result):
+            diagnostics.append(off_network(service.name, _first_label(result), attached, self._options))
+        if wanted and network is not None:
+            diagnostics += _refusals(service, tasks, network)
+        upstream_for = _upstreams(service, tasks, network, self._options)
+        return Contribution(
+            key=f"{self._provider}/{service.id}",
+            service=service.name,
+            created_at=service.created_at,
+            routes=build_routes(service.name, result, upstream_for, last, networked=network is not None),
+            diagnostics=tuple(diagnostics),
+            names=_names(service, tasks, attached),
+        )
+
+
+def _attached(
+    service: ServiceRecord, by_id: dict[str, NetworkRecord], by_name: dict[str, NetworkRecord]
+) -> tuple[NetworkRecord, ...]:
+    found: dict[str, NetworkRecord] = {}
+    targets = [attachment.target for attachment in service.attachments]
+    targets += [virtual.network_id for virtual in service.virtual_addresses]
+    for target in targets:
+        network = by_id.get(target) or by_name.get(target)
+        if network is not None:
+            found[network.id] = network
+    return tuple(sorted(found.values(), key=lambda network: (network.name, network.id)))
+
+
+def _needs_network(result: LabelResult) -> bool:
+    return bool(result.failed) or any(fragment.redirect is None for fragment in result.fragments)
+
+
+def _first_label(result: LabelResult) -> str:
+    forwarding = [fragment.label for fragment in result.fragments if fragment.redirect is None]
+    return min(forwarding or result.failed)
+
+
+def _labels_on_container(service: ServiceRecord) -> list[Diagnostic]:
+    # Written under `labels:` of a stack file instead of `deploy: labels:`, they stay on the containers, where Swarm never looks.
+    keys = sorted(key for key in service.container_labels if is_hrm_label(key) and key not in service.labels)
+    return [
+        Diagnostic(
+            code=LABELS_ON_CONTAINER,
+            severity=Severity.WARNING,
+            service=service.name,
+            label=key,
+            message="this label is on the containers of the service and not on the service, so it routes nothing",
+            hint="in a stack file write it under deploy: labels:, on the command line use --label instead of --container-label",
+        )
+        for key in keys
+    ]
+
+
+def _state(task: TaskRecord) -> EndpointState | None:
+    if task.state in _GONE:
+        return None
+    if task.desired_state != "running":
+        return EndpointState.DRAINING if task.state == "running" else None
+    return EndpointState.READY if task.state == "running" else EndpointState.STARTING
+
+
+def _usable(tasks: tuple[TaskRecord, ...], network: NetworkRecord) -> list[tuple[TaskRecord, EndpointState, str]]:
+    found = []
+    for task in tasks:
+        state = _state(task)
+        address = next((address for network_id, address in task.addresses if network_id == network.id), None)
+        if state is not None and address is not None:
+            found.append((task, state, address))
+    return found
+
+
+def _refusals(service: ServiceRecord, tasks: tuple[TaskRecord, ...], network: NetworkRecord) -> list[Diagnostic]:
+    return [
+        refused_address(service.name, address, f"task {task.id}") for task, _, address in _usable(tasks, network) if is_refused(address)
+    ]
+
+
+def _upstreams(
+    service: ServiceRecord, tasks: tuple[TaskRecord, ...], network: NetworkRecord | None, options: ResolveOptions
+) -> Callable[[int], Upstream]:
+    # Several routes of a service may share a port: they share the upstream, its connections and its health.
+    made: dict[int, Upstream] = {}
+    placed = [] if network is None else [item for item in _usable(tasks, network) if not is_refused(item[2])]
+    # Two tasks may hold one slot while an update starts the new one first: the ready one keeps the plain name, and sessions with it.
+    placed.sort(key=lambda item: (item[1] is not EndpointState.READY, item[0].slot, item[0].node_id, item[0].id))
+    names: list[tuple[str, EndpointState, str]] = []
+    taken: set[str] = set()
+    for task, state, address in placed:
+        name = f"{service.name}.{task.slot or task.node_id or task.id}"
+        if name in taken:
+            name = f"{name}.{task.id}"
+        taken.add(name)
+        names.append((name, state, address))
+    virtual = None
+    if options.use_vip and network is not None and not service.dnsrr:
+        virtual = next((v.address for v in service.virtual_addresses if v.network_id == network.id), None)
+
+    def upstream_for(port: int) -> Upstream:
+        upstream = made.get(port)
+        if upstream is None:
+            if virtual is not None:
+                ready = any(state is EndpointState.READY for _, state, _ in names)
+                state = EndpointState.READY if ready else EndpointState.STARTING
+                endpoints: tuple[Endpoint, ...] = (Endpoint(f"{service.name}.vip", virtual, port, state=state),)
+            else:
+                endpoints = ordered(Endpoint(name, address, port, state=state) for name, state, address in names)
+            made[port] = upstream = Upstream(f"{service.name}:{port}", endpoints)
+        return upstream
+
+    return upstream_for
+
+
+def _names(service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tuple[NetworkRecord, ...]) -> tuple[NameRecord, ...]:
+    records: list[NameRecord] = []
+    for network in attached:
+        if network.ingress:
+            continue
+        active = [(task, address) for task, state, address in _usable(tasks, network) if state is EndpointState.READY]
+        addresses = [address for _, address in active]
+        virtual = [v.address for v in service.virtual_addresses if v.network_id == network.id]
+        answer = addresses if service.dnsrr or not virtual else virtual
+        names = {service.name}
+        for attachment in service.attachments:
+            if attachment.target in (network.id, network.name):
+                names.update(attachment.aliases)
+        for name in sorted(names):
+            records.append(name_record(network.name, name, NameKind.SERVICE, answer))
+            records.append(name_record(network.name, name, NameKind.TASKS, addresses))
+        for task, address in active:
+            container = f"{service.name}.{task.slot or task.node_id}.{task.id}"
+            records.append(name_record(network.name, container, NameKind.CONTAINER, [address]))
+    return tuple(records)
