@@ -1,28 +1,36 @@
 """Why a request goes where it goes: every route that came into question, and what made it win or lose.
 
-Asks the same entries in the same order as `RoutingTable.route`, so it cannot tell another story.
+The decision is the table's own, and the routes are those of the sites the table asks, in its order; this module only finds words.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from meshlib.decision import Forward, Passthrough, Redirect, Reject, Respond
+from meshlib.authority import normalize_host
+from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond, TLSDecision
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Endpoint, Route, Scheme
 from meshlib.redirects import location
-from meshlib.table.entry import AnyDecision, HostEntry
-from meshlib.table.paths import careless_path, equivalent_path, is_plain, path_of
-from meshlib.table.routing import RoutingTable
+from meshlib.rules import path_matches
+from meshlib.table.compile import Site, Slot
+from meshlib.table.paths import equivalent_path, has_other_readings, readings
+from meshlib.table.routing import RoutingTable, host_of
 
 __all__ = ["Explanation", "Reason", "explain"]
+
+_Sites: TypeAlias = Sequence[Site[Decision]] | Sequence[Site[TLSDecision]]
+# Readings of an odd path that are worth a line; more of them say nothing new.
+_SHOWN_READINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One route that came into question. `won` is true for at most one."""
+    """One route that came into question. `won` is true for the decision's route alone."""
 
     route: Route
     won: bool
@@ -31,12 +39,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`kind` is "forward", "redirect", "respond", "passthrough" or "reject"; `status` and `location` are set where there are some.
+    """`decision` is what the table answers, `kind` its name: "forward", "redirect", "respond", "passthrough", "reject".
 
-    `notes` say what was read from the request; `reasons` name the candidates, the most specific first.
+    `route` is the one that matched, `endpoints` all of its upstream's, ready or not. `status` is set for answers of our own,
+    `location` for redirects. `notes` say what was read from the request, and what became of it where no route can tell;
+    `reasons` name every candidate of the host: exact, wildcard, catch-all; within each the longest path first.
     """
 
-    decision: AnyDecision
+    decision: Decision | TLSDecision
     kind: str
     route: Route | None
     status: int | None
@@ -47,88 +57,100 @@ class Explanation:
 
 
 def explain(table: RoutingTable, asked: RequestHead | ClientHello) -> Explanation:
-    """Explain `table.route(asked)` or `table.route_tls(asked)`; `decision` is what those return."""
+    """Explain `table.route(asked)` or `table.route_tls(asked)`; never raises."""
     if isinstance(asked, ClientHello):
-        decision: AnyDecision = table.route_tls(asked)
-        name = asked.server_name
-        notes = ["no server name was sent: only a catch-all (sni://) can match"] if name is None else [f"server name {name!r}"]
-        if isinstance(decision, Reject) and decision.reason == "bad_server_name":
-            return _explanation(decision, [*notes, "that is no host name (RFC 6066 3)"], [], b"/")
-        chain = table.chain(Scheme.SNI, (name or "").lower().rstrip("."))
-        return _explanation(decision, notes, _reasons(chain, b"/", decision), b"/")
+        return _explain_hello(table, asked)
     decision = table.route(asked)
     try:
-        chain = table.chain_of(asked.authority)
+        host = host_of(asked.authority)
     except AuthorityError as error:
-        return _explanation(decision, [f"the host {asked.authority!r} cannot be used: {error}"], [], asked.target)
-    path = path_of(asked.target)
-    notes = [f"host {asked.authority.decode('latin-1')!r}, path {path.decode('latin-1')!r}"]
-    if not is_plain(path):
-        notes.append(f"servers may read the path as {careless_path(path).decode('latin-1')!r}")
-    if isinstance(decision, Respond) and decision.reason == "ambiguous_path":
-        notes.append("the two readings belong to different routes, so the request is refused")
-    return _explanation(decision, notes, _reasons(chain, equivalent_path(path), decision), asked.target)
+        return _explanation(decision, [f"the host {_text(asked.authority)} cannot be used: {error}"], ())
+    path = asked.target.partition(b"?")[0]
+    notes = [f"host {host}, path {_text(path)}" if host else f"no host (only a catch-all can match), path {_text(path)}"]
+    others = readings(path)[1:] if has_other_readings(path) else []
+    if others:
+        shown = ", ".join(map(_text, others[:_SHOWN_READINGS]))
+        notes.append(f"servers may also read the path as {shown}")
+    if decision == Respond(400, "ambiguous_path"):
+        notes.append("these readings belong to different routes, so the request is refused")
+    sites = table.matching(Scheme.HTTP, host)
+    if not sites:
+        notes.append("no route has this host, a wildcard above it, or any host")
+    return _explanation(decision, notes, _reasons(sites, equivalent_path(path), decision), asked.target)
 
 
-def _reasons(chain: tuple[HostEntry, ...], path: bytes, decision: AnyDecision) -> list[Reason]:
+def _explain_hello(table: RoutingTable, hello: ClientHello) -> Explanation:
+    decision = table.route_tls(hello)
+    name = hello.server_name
+    if decision == Reject(112, "bad_server_name"):
+        return _explanation(decision, [f"server name {name}: this is no host name (RFC 6066 3)"], ())
+    host = normalize_host(name) if name is not None else ""
+    notes = [f"server name {host}" if host else "no server name was sent (only a catch-all, sni://, can match)"]
+    sites = table.matching(Scheme.SNI, host)
+    if not sites:
+        notes.append("no route has this server name, a wildcard above it, or any name")
+    return _explanation(decision, notes, _reasons(sites, b"/", decision))
+
+
+def _explanation(
+    decision: Decision | TLSDecision, notes: list[str], reasons: tuple[Reason, ...], target: bytes = b"/"
+) -> Explanation:
+    route, status, where = decision.route, None, None
+    if isinstance(decision, Redirect):
+        status, where = decision.rule.status, location(decision.rule, target).decode("ascii")
+    elif isinstance(decision, Respond):
+        status = decision.status
+        notes = [*notes, f"answered {status} ({decision.reason})"]
+    elif isinstance(decision, Reject):
+        notes = [*notes, f"refused with TLS alert {decision.alert} ({decision.reason})"]
+    upstream = decision.upstream if isinstance(decision, Forward | Passthrough) else route.upstream if route else None
+    endpoints = upstream.endpoints if upstream is not None else ()
+    kind = type(decision).__name__.lower()
+    return Explanation(decision, kind, route, status, where, endpoints, tuple(notes), reasons)
+
+
+def _reasons(sites: _Sites, path: bytes, decision: Decision | TLSDecision) -> tuple[Reason, ...]:
+    text = path.decode("latin-1")
     reasons: list[Reason] = []
     winner: Route | None = None
-    for entry in chain:
-        found = entry.find(path)
-        for route in sorted(entry.routes, key=lambda r: (-r.path.count("/") if r.path != "/" else 1, r.path)):
-            won = found is not None and winner is None and found[0] == route.path.encode() and found[1] is decision
-            reasons.append(Reason(route, won, _why(route, path, found[0] if found else None, winner, won)))
+    for site in sites:
+        for slot in site.slots:
+            route = slot.route
+            won = route is decision.route
+            reasons.append(Reason(route, won, _won(slot) if won else _why_not(route, text, winner)))
             if won:
                 winner = route
-        reasons += [
-            Reason(lost.route, False, f"lost {lost.route.name} to the older service {lost.owner.service!r}") for lost in entry.lost
-        ]
-    return reasons
+            reasons += [Reason(lost.claim.route, False, f"lost: {lost.diagnostic.message}") for lost in slot.lost]
+    return tuple(reasons)
 
 
-def _why(route: Route, path: bytes, matched: bytes | None, winner: Route | None, won: bool) -> str:
-    host = f"host {route.host}" if route.host else "the catch-all"
-    if won:
-        text = f"{host} and path {route.path} are the most specific that match"
-        return text if _has_ready(route) else f"{text}, but {_not_ready(route)}"
-    if matched is not None and matched == route.path.encode() and winner is not None:
-        return f"{host} is less specific than {winner.host or 'the catch-all'}"
-    shown = path.decode("latin-1")
-    prefix = route.path.encode()
-    if route.path == "/" or path == prefix or path.startswith(prefix + b"/"):
-        return f"path {route.path} matches, but a longer prefix does too" if winner is None or winner.host == route.host else (
-            f"{host} is less specific than {winner.host}"
-        )
-    if path.startswith(prefix):
-        return f"path {route.path} does not contain {shown}: a prefix ends at a segment"
-    return f"path {route.path} does not contain {shown}"
+def _won(slot: Slot[Decision] | Slot[TLSDecision]) -> str:
+    route = slot.route
+    text = f"{_host(route)} and path {route.path} are the most specific that match"
+    shared = len(slot.claims) - len(slot.lost)
+    if shared > 1:
+        text += f"; {shared} services share it"
+    if route.redirect is not None or (slot.upstream is not None and slot.upstream.ready):
+        return text
+    states = Counter(str(endpoint.state) for endpoint in slot.upstream.endpoints) if slot.upstream is not None else Counter[str]()
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    return f"{text}; no endpoint is ready: {counts or 'there is none'}"
 
 
-def _has_ready(route: Route) -> bool:
-    return route.redirect is not None or (route.upstream is not None and bool(route.upstream.ready))
+def _why_not(route: Route, path: str, winner: Route | None) -> str:
+    if winner is not None and winner.host != route.host:
+        return f"{_host(route)} is less specific than {_host(winner)}"
+    if path_matches(route.path, path):
+        if winner is None:
+            return f"path {route.path} contains {_text(path.encode('latin-1'))}, but not as every server reads it"
+        return f"path {route.path} is shorter than {winner.path}"
+    text = f"path {route.path} does not contain {_text(path.encode('latin-1'))}"
+    return f"{text}: prefixes end at a segment" if path.startswith(route.path) else text
 
 
-def _not_ready(route: Route) -> str:
-    endpoints = route.upstream.endpoints if route.upstream else ()
-    states = Counter(endpoint.state.value for endpoint in endpoints)
-    return "no endpoint is ready: " + (", ".join(f"{n} {state}" for state, n in sorted(states.items())) or "there are none")
+def _host(route: Route) -> str:
+    return f"host {route.host}" if route.host else "the catch-all"
 
 
-def _explanation(decision: AnyDecision, notes: list[str], reasons: list[Reason], target: bytes) -> Explanation:
-    route = decision.route
-    status: int | None = None
-    where: str | None = None
-    if isinstance(decision, Redirect):
-        kind, status, where = "redirect", decision.rule.status, location(decision.rule, target).decode("ascii")
-    elif isinstance(decision, Respond):
-        kind, status = "respond", decision.status
-        notes = [*notes, f"answer {decision.status}: {decision.reason}"]
-    elif isinstance(decision, Forward):
-        kind = "forward"
-    elif isinstance(decision, Passthrough):
-        kind = "passthrough"
-    else:
-        kind = "reject"
-        notes = [*notes, f"TLS alert {decision.alert}: {decision.reason}"]
-    endpoints = route.upstream.endpoints if route is not None and route.upstream is not None else ()
-    return Explanation(decision, kind, route, status, where, endpoints, tuple(notes), tuple(reasons))
+def _text(raw: bytes) -> str:
+    return raw.decode("latin-1").encode("unicode_escape").decode("ascii")

@@ -1,0 +1,241 @@
+"""Claims on a host become slots with a decision: who wins, who is merged, who loses and is told so.
+
+A *claim* is one route of one contribution; a *slot* is one (scheme, host, path), for which one decision is prebuilt; a
+*site* is all slots of one host. This module compiles one site at a time and knows no other, which is what makes a
+change of one service cheap. It does not look up anything.
+
+Who wins a slot that several claim: the oldest contribution (`created_at`, 0 counting as youngest, then `key`). A claim of
+the same schema with the same options is merged into it: one upstream with the endpoints of all. Every other claim
+loses, whatever it agrees with: never two owners, never a result that depends on the order of discovery.
+
+    TBL001  error  the slot belongs to an older service with another schema or other options
+    TBL002  error  the same service claims the slot twice
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Generic, NamedTuple, TypeVar
+
+from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond, TLSDecision
+from meshlib.model import Contribution, Diagnostic, Endpoint, Route, Severity, Upstream
+from meshlib.rules import path_specificity
+
+__all__ = [
+    "Claim",
+    "Lost",
+    "Site",
+    "Slot",
+    "claims_of",
+    "compile_site",
+    "decide_http",
+    "decide_tls",
+]
+
+D = TypeVar("D")
+
+
+class Claim(NamedTuple):
+    """One route of one contribution. `rank` orders claims, oldest first: unknown age, age, contribution, label, position."""
+
+    rank: tuple[bool, int, str, str, int]
+    service: str
+    route: Route
+
+    @property
+    def contribution(self) -> str:
+        """The key of the contribution."""
+        return self.rank[2]
+
+
+class Lost(NamedTuple):
+    """A claim that did not get its slot, and what its service is told."""
+
+    claim: Claim
+    diagnostic: Diagnostic
+
+
+@dataclass(frozen=True, slots=True)
+class Slot(Generic[D]):
+    """One (scheme, host, path): every claim on it (oldest first), the winning route, and the decision.
+
+    `upstream` is that of the route, with the endpoints of all merged claims; equal upstreams of one table are one object.
+    """
+
+    path: str
+    claims: tuple[Claim, ...]
+    route: Route
+    upstream: Upstream | None
+    decision: D
+    lost: tuple[Lost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Site(Generic[D]):
+    """One host pattern of one scheme. `slots` by path, most specific first.
+
+    `only` is the decision when "/" is the one path; `root` that of "/", None without such a slot; `paths` those of the
+    others by path, and `depth` the number of segments in the longest of these.
+    """
+
+    host: str
+    slots: tuple[Slot[D], ...]
+    only: D | None
+    root: D | None
+    paths: dict[bytes, D]
+    depth: int
+
+    def match(self, path: bytes) -> D | None:
+        """The decision of the most specific slot whose path contains `path`; "/" also contains "*". None: no slot does."""
+        paths = self.paths
+        if paths:
+            parts = path.split(b"/", self.depth + 1)
+            for count in range(min(len(parts), self.depth + 1), 1, -1):
+                decision = paths.get(b"/".join(parts[:count]))
+                if decision is not None:
+                    return decision
+        return self.root
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """What the services that lost a slot are told."""
+        return tuple(lost.diagnostic for slot in self.slots for lost in slot.lost)
+
+
+def claims_of(contribution: Contribution) -> list[Claim]:
+    """The claims of a contribution, in the order of its routes."""
+    age, key, service = contribution.created_at, contribution.key, contribution.service
+    return [Claim((age == 0, age, key, r.label, i), service, r) for i, r in enumerate(contribution.routes)]
+
+
+def compile_site(
+    host: str,
+    claims: Sequence[Claim],
+    decide: Callable[[Route, Upstream | None], D],
+    intern: Callable[[Upstream], Upstream],
+    previous: Site[D] | None = None,
+) -> Site[D]:
+    """The site of at least one claim on `host`, in any order.
+
+    `intern` returns the one object to use for an upstream of this value. Slots of `previous` with the same claims are reused,
+    and `previous` itself when all are.
+    """
+    reusable = {slot.path: slot for slot in previous.slots} if previous else {}
+    slots: list[Slot[D]] = []
+    for path, group in groupby(sorted(claims, key=_slot_order), key=lambda claim: claim.route.path):
+        members = tuple(group)
+        slot = reusable.get(path)
+        if slot is None or slot.claims != members:
+            slot = _compile_slot(path, members, decide, intern)
+        slots.append(slot)
+    if previous is not None and len(slots) == len(previous.slots) and all(map(_is, slots, previous.slots)):
+        return previous
+    root = slots[-1].decision if slots[-1].path == "/" else None
+    paths = {slot.path.encode(): slot.decision for slot in slots if slot.path != "/"}
+    return Site(host, tuple(slots), None if paths else root, root, paths, path_specificity(slots[0].path))
+
+
+def _slot_order(claim: Claim) -> tuple[int, str, tuple[bool, int, str, str, int]]:
+    return -path_specificity(claim.route.path), claim.route.path, claim.rank
+
+
+def _is(left: object, right: object) -> bool:
+    return left is right
+
+
+def _compile_slot(
+    path: str,
+    claims: tuple[Claim, ...],
+    decide: Callable[[Route, Upstream | None], D],
+    intern: Callable[[Upstream], Upstream],
+) -> Slot[D]:
+    owner = claims[0]
+    route = owner.route
+    lost: list[Lost] = []
+    if len(claims) > 1:
+        merged = [owner]
+        taken = {owner.contribution}
+        for claim in claims[1:]:
+            if claim.contribution in taken:
+                lost.append(Lost(claim, _claimed_twice(claim, owner)))
+            elif _terms(claim.route) == _terms(route):
+                merged.append(claim)
+                taken.add(claim.contribution)
+            else:
+                lost.append(Lost(claim, _conflict(claim, owner)))
+        if len(merged) > 1:
+            route = _merge([claim.route for claim in merged])
+    upstream = intern(route.upstream) if route.upstream is not None else None
+    return Slot(path, claims, route, upstream, decide(route, upstream), tuple(lost))
+
+
+def _terms(route: Route) -> tuple[object, ...]:
+    # What two services must agree on to share a slot; where the requests go is what they share.
+    strategy = route.upstream.strategy if route.upstream is not None else None
+    return route.schema, route.redirect, route.sticky_cookie, route.forwarded_for, strategy
+
+
+def _merge(routes: Sequence[Route]) -> Route:
+    # The names in order and not the ages: the name of an upstream must not change when one of its services is re-created.
+    owner = routes[0]
+    degraded = any(route.degraded for route in routes)
+    upstreams = sorted((r.upstream for r in routes if r.upstream is not None), key=lambda u: (u.name, u.endpoints != (), repr(u)))
+    if not upstreams:
+        return replace(owner, degraded=degraded)
+    distinct = list(dict.fromkeys(upstreams))
+    if len(distinct) == 1:
+        return replace(owner, upstream=distinct[0], degraded=degraded)
+    endpoints = dict.fromkeys(endpoint for upstream in distinct for endpoint in upstream.endpoints)
+    upstream = Upstream(
+        "+".join(upstream.name for upstream in distinct),
+        tuple(sorted(endpoints, key=_endpoint_order)),
+        distinct[0].strategy,
+    )
+    return replace(owner, upstream=upstream, degraded=degraded)
+
+
+def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:
+    return endpoint.id, endpoint.host, endpoint.port, endpoint.weight, endpoint.state
+
+
+def _conflict(claim: Claim, owner: Claim) -> Diagnostic:
+    route, other = claim.route, owner.route
+    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "strategy")
+    differing = [name for name, a, b in zip(names, _terms(route), _terms(other), strict=True) if a != b]
+    return Diagnostic(
+        "TBL001",
+        Severity.ERROR,
+        claim.service,
+        route.label,
+        f"{route.name} belongs to the older service {owner.service!r} (label {other.label}); they differ in {', '.join(differing)}",
+        "choose another host or path, or give both services the same options to share the traffic",
+    )
+
+
+def _claimed_twice(claim: Claim, owner: Claim) -> Diagnostic:
+    return Diagnostic(
+        "TBL002",
+        Severity.ERROR,
+        claim.service,
+        claim.route.label,
+        f"this service asks for {claim.route.name} twice; {owner.service!r} already serves it (label {owner.route.label})",
+        "remove one of the two labels",
+    )
+
+
+def decide_http(route: Route, upstream: Upstream | None, retry_after: int) -> Decision:
+    """What every request that this route wins is answered with."""
+    if route.redirect is not None:
+        return Redirect(route, route.redirect)
+    if upstream is not None and upstream.ready:
+        return Forward(route, upstream)
+    return Respond(503, "no_endpoint", retry_after, route)
+
+
+def decide_tls(route: Route, upstream: Upstream | None) -> TLSDecision:
+    """What every hello that this route wins is answered with. 80 is internal_error, the alert for "not now"."""
+    if upstream is not None and upstream.ready:
+        return Passthrough(route, upstream)
+    return Reject(80, "no_endpoint", route)

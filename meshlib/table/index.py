@@ -1,0 +1,106 @@
+"""All sites of one scheme, found by host: exact, then wildcards from longer to shorter, then the catch-all.
+
+A look-up walks the labels of the host, never the sites: it costs the same however many there are. An index is never
+changed; `updated` makes the next one. This module knows no requests and no paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from meshlib.model import Diagnostic, Route, Upstream
+from meshlib.table.compile import Claim, Site, compile_site
+
+__all__ = ["Chain", "HostIndex"]
+
+D = TypeVar("D")
+
+
+class Chain(Generic[D]):
+    """The sites that may answer for one host, most specific first, up to the first that takes every path.
+
+    `only` is the decision when the path cannot change it, else None.
+    """
+
+    __slots__ = ("only", "sites")
+
+    def __init__(self, sites: Iterable[Site[D]], unmatched: D) -> None:
+        kept: list[Site[D]] = []
+        for site in sites:
+            kept.append(site)
+            if site.root is not None:
+                break
+        self.sites = tuple(kept)
+        self.only: D | None = kept[0].only if kept else unmatched
+
+    def match(self, path: bytes) -> D | None:
+        """The first site's decision for `path` that is there; None: nothing matches."""
+        for site in self.sites:
+            decision = site.match(path)
+            if decision is not None:
+                return decision
+        return None
+
+
+class HostIndex(Generic[D]):
+    """Sites by host pattern. `conflicts` has the diagnostics of those sites that have any."""
+
+    __slots__ = ("conflicts", "sites")
+
+    def __init__(self, sites: dict[str, Site[D]], conflicts: dict[str, tuple[Diagnostic, ...]]) -> None:
+        self.sites = sites
+        self.conflicts = conflicts
+
+    def matching(self, host: str) -> list[Site[D]]:
+        """Every site whose pattern matches `host` (normal form, "" for none), most specific first."""
+        sites = self.sites
+        found = [sites.get(host)] if host else []
+        dot = host.find(".")
+        while dot >= 0:
+            found.append(sites.get(f"*{host[dot:]}"))
+            dot = host.find(".", dot + 1)
+        found.append(sites.get(""))
+        return [site for site in found if site is not None]
+
+    def updated(
+        self,
+        touched: Mapping[str, Sequence[Claim]],
+        changed: frozenset[str],
+        decide: Callable[[Route, Upstream | None], D],
+        intern: Callable[[Upstream], Upstream],
+    ) -> HostIndex[D]:
+        """The index after a change: `touched` has the new claims of each host that is concerned, `changed` the keys of the
+        contributions whose old claims no longer count. Sites of other hosts are the same objects."""
+        sites = dict(self.sites)
+        conflicts = dict(self.conflicts)
+        for host, new in touched.items():
+            previous = sites.get(host)
+            claims = [*new]
+            if previous is not None:
+                claims += [c for slot in previous.slots for c in slot.claims if c.contribution not in changed]
+            conflicts.pop(host, None)
+            if not claims:
+                sites.pop(host, None)
+                continue
+            site = sites[host] = compile_site(host, claims, decide, intern, previous)
+            diagnostics = site.diagnostics
+            if diagnostics:
+                conflicts[host] = diagnostics
+        return HostIndex(sites, conflicts)
+
+    def upstreams(self, host: str) -> list[Upstream]:
+        """The upstreams of the slots of the site `host`; none when there is no such site."""
+        site = self.sites.get(host)
+        return [slot.upstream for slot in site.slots if slot.upstream is not None] if site is not None else []
+
+    def routes(self) -> Iterator[Route]:
+        """The winning routes, by host, then the most specific path first."""
+        for host in sorted(self.sites):
+            for slot in self.sites[host].slots:
+                yield slot.route
+
+    def diagnostics(self) -> Iterator[Diagnostic]:
+        """Those of conflicts, in the order of `routes`."""
+        for host in sorted(self.conflicts):
+            yield from self.conflicts[host]

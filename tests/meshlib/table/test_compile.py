@@ -1,0 +1,231 @@
+"""Who wins a slot: against a slow reference, in every order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond
+from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
+from meshlib.table.compile import Claim, Site, claims_of, compile_site, decide_http, decide_tls
+
+
+def same(upstream: Upstream) -> Upstream:
+    return upstream
+
+
+def decide(route: Route, upstream: Upstream | None) -> Decision:
+    return decide_http(route, upstream, 1)
+
+
+def upstream_of(service: str, count: int = 1, strategy: str = "round_robin") -> Upstream:
+    endpoints = tuple(Endpoint(f"{service}.{i}", f"10.0.{len(service)}.{i}", 80) for i in range(1, count + 1))
+    return Upstream(f"{service}:80", endpoints, strategy)
+
+
+def route_of(service: str, path: str = "/", label: str = "http", **options: Any) -> Route:
+    return replace(Route(Scheme.HTTP, "a", path, service, label, "hrm", 80, upstream_of(service)), **options)
+
+
+def contribution(service: str, age: int, *routes: Route) -> Contribution:
+    return Contribution(f"p/{service}", service, age, routes or (route_of(service),))
+
+
+def claims(*contributions: Contribution) -> list[Claim]:
+    return [claim for item in contributions for claim in claims_of(item)]
+
+
+def site_of(*contributions: Contribution) -> Site[Decision]:
+    return compile_site("a", claims(*contributions), decide, same)
+
+
+def test_one_claim() -> None:
+    shop = contribution("shop", 1)
+    site = site_of(shop)
+    (slot,) = site.slots
+    assert slot.decision == site.only == site.root == Forward(shop.routes[0], upstream_of("shop"))
+    assert slot.route is shop.routes[0]
+    assert site.match(b"/x") is site.root
+    assert (site.paths, site.depth, site.diagnostics) == ({}, 0, ())
+    assert slot.claims[0].contribution == "p/shop"
+
+
+def test_the_oldest_keeps_what_differs() -> None:
+    site = site_of(contribution("b", 2), contribution("a", 1, route_of("a", sticky_cookie="SID", label="x")))
+    assert site.slots[0].route.service == "a"
+    (diagnostic,) = site.diagnostics
+    assert (diagnostic.code, diagnostic.service, diagnostic.label) == ("TBL001", "b", "http")
+    assert diagnostic.message == "http://a belongs to the older service 'a' (label x); they differ in sticky cookie"
+    assert "same options" in diagnostic.hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schema": "interlock2"},
+        {"redirect": RedirectRule("https://b"), "upstream": None},
+        {"sticky_cookie": "S"},
+        {"forwarded_for": True},
+        {"upstream": upstream_of("b", strategy="weighted_round_robin")},
+    ],
+)
+def test_what_two_services_must_agree_on(options: dict[str, Any]) -> None:
+    site = site_of(contribution("a", 1), contribution("b", 2, route_of("b", **options)))
+    assert [d.service for d in site.diagnostics] == ["b"]
+
+
+def test_an_unknown_age_is_the_youngest_and_the_key_settles_ties() -> None:
+    assert site_of(contribution("a", 0), contribution("b", 9, route_of("b", sticky_cookie="S"))).slots[0].route.service == "b"
+    assert site_of(contribution("b", 5), contribution("a", 5, route_of("a", sticky_cookie="S"))).slots[0].route.service == "a"
+
+
+def test_equal_terms_are_merged() -> None:
+    old, new = contribution("b", 1, route_of("b", upstream=upstream_of("b", 2))), contribution("a", 2)
+    site = site_of(new, old)
+    (slot,) = site.slots
+    assert slot.upstream is not None
+    assert slot.upstream.name == "a:80+b:80"
+    assert [e.id for e in slot.upstream.endpoints] == ["a.1", "b.1", "b.2"]
+    assert slot.route == replace(old.routes[0], upstream=slot.upstream)
+    assert slot.decision == Forward(slot.route, slot.upstream)
+    assert not site.diagnostics
+
+
+def test_merging_keeps_what_is_one() -> None:
+    shared = upstream_of("shop")
+    old, new = contribution("a", 1, route_of("a", upstream=shared)), contribution("b", 2, route_of("b", upstream=shared))
+    assert site_of(old, new).slots[0].upstream == shared
+    rule = RedirectRule("https://b")
+    old, new = (replace(c, routes=(replace(c.routes[0], redirect=rule, upstream=None),)) for c in (old, new))
+    site = site_of(old, new)
+    assert site.only == Redirect(old.routes[0], rule)
+    assert not site.diagnostics
+
+
+def test_a_merged_route_is_degraded_with_any_of_its_parts() -> None:
+    site = site_of(contribution("a", 1), contribution("b", 2, route_of("b", degraded=True)))
+    assert site.slots[0].route.degraded
+
+
+def test_a_service_claims_a_slot_once() -> None:
+    site = site_of(contribution("a", 1, route_of("a", label="1"), route_of("a", label="2")))
+    (diagnostic,) = site.diagnostics
+    assert (diagnostic.code, diagnostic.label) == ("TBL002", "2")
+    assert site.slots[0].route.label == "1"
+
+
+def test_three_of_which_two_agree() -> None:
+    first, second, third = contribution("a", 1), contribution("b", 2, route_of("b", forwarded_for=True)), contribution("c", 3)
+    site = site_of(third, second, first)
+    assert [lost.claim.service for lost in site.slots[0].lost] == ["b"]
+    assert site.slots[0].upstream is not None
+    assert site.slots[0].upstream.name == "a:80+c:80"
+
+
+# The reference: what the module's docstring says, as slowly as one likes.
+
+_ROUTES = st.builds(
+    lambda service, path, cookie, label: route_of(service, path, label, sticky_cookie=cookie),
+    st.sampled_from("abcd"),
+    st.sampled_from(["/", "/x", "/x/y"]),
+    st.sampled_from([None, "S"]),
+    st.sampled_from("12"),
+)
+
+
+@st.composite
+def _contributions(draw: st.DrawFn) -> list[Contribution]:
+    services = draw(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=5, unique=True))
+    return [
+        Contribution(f"p/{service}", service, draw(st.integers(0, 2)), tuple(draw(st.lists(_ROUTES, min_size=1, max_size=3))))
+        for service in services
+    ]
+
+
+def _reference(contributions: list[Contribution]) -> dict[str, tuple[str, set[str], list[tuple[str, str]]]]:
+    """path -> (owning contribution, contributions that share it, (contribution, label) that lost)."""
+    result: dict[str, tuple[str, set[str], list[tuple[str, str]]]] = {}
+    ages = {c.key: c.created_at or 1_000_000 for c in contributions}
+    keys = sorted(ages, key=lambda key: (ages[key], key))
+    by_key = {c.key: c for c in contributions}
+    for path in {r.path for c in contributions for r in c.routes}:
+        owner: Route | None = None
+        owning, sharing, lost = "", set(), []
+        for key in keys:
+            for route in sorted((r for r in by_key[key].routes if r.path == path), key=lambda r: r.label):
+                if owner is None:
+                    owner, owning = route, key
+                    sharing.add(key)
+                elif key not in sharing and route.sticky_cookie == owner.sticky_cookie:
+                    sharing.add(key)
+                else:
+                    lost.append((key, route.label))
+        result[path] = (owning, sharing, lost)
+    return result
+
+
+@given(_contributions(), st.randoms(use_true_random=False))
+def test_every_order_gives_what_the_reference_gives(contributions: list[Contribution], random: Random) -> None:
+    expected = _reference(contributions)
+    shuffled = claims(*contributions)
+    random.shuffle(shuffled)
+    site = compile_site("a", shuffled, decide, same)
+    assert site == site_of(*contributions)
+    found = {}
+    for slot in site.slots:
+        lost = [(item.claim.contribution, item.claim.route.label) for item in slot.lost]
+        sharing = {claim.contribution for claim in slot.claims} - {key for key, _ in lost}
+        owner = slot.claims[0].contribution
+        found[slot.path] = (owner, sharing | {key for key, _ in lost if key in expected[slot.path][1]}, lost)
+    assert found == expected
+
+
+def test_paths_are_found_from_the_longest() -> None:
+    paths = ["/", "/a", "/a/b", "/c/d/e"]
+    site = site_of(contribution("s", 1, *(route_of("s", path) for path in paths)))
+    assert site.only is None
+    assert site.depth == 3
+    assert [slot.path for slot in site.slots] == ["/c/d/e", "/a/b", "/a", "/"]
+
+    def matched(path: bytes) -> str:
+        decision = site.match(path)
+        assert isinstance(decision, Forward)
+        return decision.route.path
+
+    table = {b"/": "/", b"*": "/", b"/a": "/a", b"/a/": "/a", b"/ab": "/", b"/a/b/c/d": "/a/b", b"/a/bc": "/a", b"/c/d": "/"}
+    assert {path: matched(path) for path in table} == table
+    assert matched(b"/c/d/e/f") == "/c/d/e"
+
+
+def test_no_path_matches() -> None:
+    site = site_of(contribution("s", 1, route_of("s", "/a")))
+    assert (site.only, site.root, site.match(b"/b"), site.match(b"*")) == (None, None, None, None)
+
+
+def test_what_is_unchanged_is_reused() -> None:
+    old, other = contribution("a", 1, route_of("a"), route_of("a", "/x")), contribution("b", 2, route_of("b", "/y"))
+    before = site_of(old, other)
+    assert compile_site("a", claims(other, old), decide, same, before) is before
+    after = compile_site("a", claims(old), decide, same, before)
+    assert after is not before
+    assert [slot.path for slot in after.slots] == ["/x", "/"]
+    assert after.slots[0] is before.slots[0]
+    grown = compile_site("a", claims(old, other, contribution("c", 3, route_of("c", "/y"))), decide, same, before)
+    kept = [slot.path for slot in grown.slots if any(slot is known for known in before.slots)]
+    assert kept == ["/x", "/"]
+
+
+def test_decisions() -> None:
+    starting = Upstream("s:80", (Endpoint("s.1", "10.0.0.1", 80, state=EndpointState.STARTING),))
+    route = route_of("s")
+    assert decide_http(route, starting, 7) == Respond(503, "no_endpoint", 7, route)
+    assert decide_http(route, None, 7) == Respond(503, "no_endpoint", 7, route)
+    sni = replace(route, scheme=Scheme.SNI)
+    ready = upstream_of("s")
+    assert decide_tls(sni, ready) == Passthrough(sni, ready)
+    assert decide_tls(sni, starting) == decide_tls(sni, None) == Reject(80, "no_endpoint", sni)

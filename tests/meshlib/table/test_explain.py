@@ -1,0 +1,175 @@
+"""Why a request goes where it goes: the table's decision, and a word for every candidate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.messages import ClientHello, FieldSection, RequestHead
+from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.rules import host_matches
+from meshlib.table import Explanation, RoutingTable, explain
+
+
+def head(authority: str, target: str = "/") -> RequestHead:
+    fields = FieldSection(b"", (), None, None, False, frozenset(), None, False)
+    return RequestHead(b"GET", target.encode("latin-1"), authority.encode("latin-1"), 1, fields)
+
+
+def route(host: str, path: str = "/", service: str = "s", *states: EndpointState, scheme: Scheme = Scheme.HTTP) -> Route:
+    endpoints = tuple(Endpoint(f"{service}.{i}", "10.0.0.1", i + 1, state=state) for i, state in enumerate(states))
+    upstream = Upstream(f"{service}:80", endpoints or (Endpoint(f"{service}.1", "10.0.0.1", 80),))
+    return Route(scheme, host, path, service, "l", "hrm", 80, upstream)
+
+
+def table_of(*routes: Route) -> RoutingTable:
+    services = dict.fromkeys(r.service for r in routes)
+    mine = {service: tuple(r for r in routes if r.service == service) for service in services}
+    return RoutingTable.build(Snapshot.of(Contribution(f"p/{s}", s, age, mine[s]) for age, s in enumerate(services, 1)))
+
+
+def told(explanation: Explanation) -> dict[str, tuple[bool, str]]:
+    return {f"{r.route.name} {r.route.service}": (r.won, r.text) for r in explanation.reasons}
+
+
+def test_every_candidate_has_its_reason() -> None:
+    table = table_of(
+        route("shop.example.com", "/api"),
+        route("shop.example.com", "/api/v2"),
+        route("shop.example.com"),
+        route("*.example.com"),
+        route(""),
+        route("other.example.com"),
+        replace(route("shop.example.com", "/api", "late"), sticky_cookie="SID"),
+    )
+    found = explain(table, head("Shop.example.com:8080", "/api/v20?x"))
+    assert found.decision is table.route(head("shop.example.com", "/api"))
+    assert (found.kind, found.status, found.location) == ("forward", None, None)
+    assert found.route is not None
+    assert found.route.name == "http://shop.example.com/api"
+    assert [e.id for e in found.endpoints] == ["s.1"]
+    assert found.notes == ("host shop.example.com, path /api/v20",)
+    assert told(found) == {
+        "http://shop.example.com/api/v2 s": (False, "path /api/v2 does not contain /api/v20: prefixes end at a segment"),
+        "http://shop.example.com/api s": (True, "host shop.example.com and path /api are the most specific that match"),
+        "http://shop.example.com/api late": (
+            False,
+            "lost: http://shop.example.com/api belongs to the older service 's' (label l); they differ in sticky cookie",
+        ),
+        "http://shop.example.com s": (False, "path / is shorter than /api"),
+        "http://*.example.com s": (False, "host *.example.com is less specific than host shop.example.com"),
+        "http:// s": (False, "the catch-all is less specific than host shop.example.com"),
+    }
+
+
+def test_a_path_that_is_not_there() -> None:
+    found = explain(table_of(route("a", "/x")), head("a", "/y"))
+    assert (found.kind, found.status, found.route, found.endpoints) == ("respond", 404, None, ())
+    assert found.notes == ("host a, path /y", "answered 404 (no_route)")
+    assert told(found) == {"http://a/x s": (False, "path /x does not contain /y")}
+
+
+def test_no_candidate() -> None:
+    found = explain(table_of(route("a")), head("b"))
+    assert found.notes[1] == "no route has this host, a wildcard above it, or any host"
+    assert found.reasons == ()
+    assert explain(table_of(), head("")).notes[0] == "no host (only a catch-all can match), path /"
+
+
+def test_no_endpoint_is_ready() -> None:
+    starting, draining = EndpointState.STARTING, EndpointState.DRAINING
+    found = explain(table_of(route("a", "/", "s", starting, draining, starting)), head("a"))
+    assert (found.kind, found.status, len(found.endpoints)) == ("respond", 503, 3)
+    assert found.reasons[0].won
+    assert found.reasons[0].text.endswith("; no endpoint is ready: 1 draining, 2 starting")
+    empty = replace(route("a"), upstream=Upstream("s:80"))
+    assert explain(table_of(empty), head("a")).reasons[0].text.endswith("; no endpoint is ready: there is none")
+    neither = replace(route("a"), upstream=None)
+    assert explain(table_of(neither), head("a")).reasons[0].text.endswith("; no endpoint is ready: there is none")
+
+
+def test_a_shared_route() -> None:
+    found = explain(table_of(route("a", "/", "s"), route("a", "/", "t")), head("a"))
+    assert found.reasons[0].text.endswith("; 2 services share it")
+    assert [e.id for e in found.endpoints] == ["s.1", "t.1"]
+
+
+def test_a_redirect() -> None:
+    rule = RedirectRule("https://b", 308)
+    found = explain(table_of(replace(route("a"), redirect=rule, upstream=None)), head("a", "/x?y"))
+    assert (found.kind, found.status, found.location, found.endpoints) == ("redirect", 308, "https://b/x?y", ())
+    assert found.reasons[0].text == "host a and path / are the most specific that match"
+
+
+def test_an_authority_that_is_none() -> None:
+    found = explain(table_of(route("")), head("a\x1bb\xe9"))
+    assert (found.kind, found.status, found.reasons) == ("respond", 400, ())
+    assert found.notes[0].startswith("the host a\\x1bb\\xe9 cannot be used: ")
+    assert found.notes[1] == "answered 400 (bad_authority)"
+
+
+def test_an_ambiguous_path() -> None:
+    found = explain(table_of(route("a"), route("a", "/admin")), head("a", "/x//..\\../admin"))
+    assert (found.kind, found.status, found.route) == ("respond", 400, None)
+    assert found.notes[1].startswith("servers may also read the path as ")
+    assert found.notes[2] == "these readings belong to different routes, so the request is refused"
+    assert told(found)["http://a s"][1] == "path / contains /x//..\\\\../admin, but not as every server reads it"
+    harmless = explain(table_of(route("a")), head("a", "/x//y"))
+    assert harmless.kind == "forward"
+    assert len(harmless.notes) == 2
+
+
+def test_a_hello() -> None:
+    table = table_of(*(route(host, scheme=Scheme.SNI) for host in ("a.b", "*.b", "")))
+    found = explain(table, ClientHello("A.b"))
+    assert (found.kind, found.notes, found.status) == ("passthrough", ("server name a.b",), None)
+    assert [reason.won for reason in found.reasons] == [True, False, False]
+    assert explain(table, ClientHello()).notes == ("no server name was sent (only a catch-all, sni://, can match)",)
+
+
+def test_a_refused_hello() -> None:
+    found = explain(table_of(), ClientHello("a"))
+    assert found.kind == "reject"
+    assert found.notes[1:] == (
+        "no route has this server name, a wildcard above it, or any name",
+        "refused with TLS alert 112 (no_route)",
+    )
+    bad = explain(table_of(), ClientHello("10.0.0.1", server_name_valid=False))
+    assert bad.notes[0] == "server name 10.0.0.1: this is no host name (RFC 6066 3)"
+    starting = explain(table_of(route("a", "/", "s", EndpointState.STARTING, scheme=Scheme.SNI)), ClientHello("a"))
+    assert len(starting.endpoints) == 1
+    assert starting.reasons[0].won
+
+
+_NAMES = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=3).map(".".join)
+_ROUTES = st.builds(
+    lambda host, path, service, scheme, state, cookie: replace(
+        route(host, path if scheme is Scheme.HTTP else "/", service, state, scheme=scheme), sticky_cookie=cookie
+    ),
+    st.one_of(st.just(""), _NAMES, _NAMES.map("*.".__add__)),
+    st.sampled_from(["/", "/x", "/x/y", "/y"]),
+    st.sampled_from("st"),
+    st.sampled_from(Scheme),
+    st.sampled_from([EndpointState.READY, EndpointState.STARTING]),
+    st.sampled_from([None, "S"]),
+)
+_TARGETS = st.text("/.%2efxyz\\?", max_size=12).map(lambda text: f"/{text}")
+
+
+@given(st.lists(_ROUTES, max_size=10), st.one_of(st.just(""), _NAMES, st.just("a b")), _TARGETS)
+def test_it_agrees_with_the_table(routes: list[Route], host: str, target: str) -> None:
+    table = table_of(*routes)
+    asked = head(host, target)
+    hello = ClientHello(host or None)
+    for scheme, decision, found in (
+        (Scheme.HTTP, table.route(asked), explain(table, asked)),
+        (Scheme.SNI, table.route_tls(hello), explain(table, hello)),
+    ):
+        assert found.decision is decision
+        assert found.route is decision.route
+        assert [r.route for r in found.reasons if r.won] == ([decision.route] if decision.route else [])
+        if " " not in host:
+            expected = [r for r in routes if r.scheme is scheme and host_matches(r.host, host)]
+            assert {(r.route.host, r.route.path) for r in found.reasons} == {(r.host, r.path) for r in expected}

@@ -1,0 +1,99 @@
+"""Sites by host: the walk over labels, against `meshlib.rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.model import Contribution, Diagnostic, Endpoint, Route, Scheme, Upstream
+from meshlib.rules import host_matches, host_specificity
+from meshlib.table.compile import Claim, claims_of
+from meshlib.table.index import Chain, HostIndex
+
+_NAMES = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map(".".join)
+_PATTERNS = st.one_of(st.just(""), _NAMES, _NAMES.map("*.".__add__))
+
+
+def decide(route: Route, upstream: Upstream | None) -> str:
+    return route.name
+
+
+def same(upstream: Upstream) -> Upstream:
+    return upstream
+
+
+def claim(host: str, path: str = "/", service: str = "s", cookie: str | None = None, *, redirect: bool = False) -> Claim:
+    upstream = None if redirect else Upstream(f"{service}:80", (Endpoint("1", "10.0.0.1", 80),))
+    route = Route(Scheme.HTTP, host, path, service, "l", "hrm", 80, upstream, sticky_cookie=cookie)
+    return claims_of(Contribution(f"p/{service}", service, 1, (route,)))[0]
+
+
+def index_of(claims: Sequence[Claim], before: HostIndex[str] | None = None, changed: Sequence[str] = ()) -> HostIndex[str]:
+    touched: dict[str, list[Claim]] = {}
+    for item in claims:
+        touched.setdefault(item.route.host, []).append(item)
+    return (before or HostIndex({}, {})).updated(touched, frozenset(changed), decide, same)
+
+
+@given(st.lists(_PATTERNS, unique=True, max_size=12), st.one_of(st.just(""), _NAMES))
+def test_the_walk_finds_what_the_rules_say(patterns: list[str], host: str) -> None:
+    index = index_of([claim(pattern) for pattern in patterns])
+    expected = sorted((p for p in patterns if host_matches(p, host)), key=host_specificity, reverse=True)
+    assert [site.host for site in index.matching(host)] == expected
+
+
+class _Counting(dict[str, object]):
+    looked_up = 0
+
+    def get(self, key: str, default: object = None) -> object:
+        self.looked_up += 1
+        return super().get(key, default)
+
+
+def test_a_look_up_costs_the_same_among_many_hosts() -> None:
+    counts = []
+    for size in (10, 10_000):
+        index = index_of([claim(f"h{n}.example.com") for n in range(size)])
+        counting = _Counting(index.sites)
+        HostIndex(counting, {}).matching("h3.example.com")  # type: ignore[arg-type]
+        counts.append(counting.looked_up)
+    assert counts == [4, 4]
+
+
+def test_a_chain_ends_where_every_path_is_taken() -> None:
+    index = index_of([claim("a.b", "/x"), claim("*.b"), claim("")])
+    chain = Chain(index.matching("a.b"), "none")
+    assert [site.host for site in chain.sites] == ["a.b", "*.b"]
+    assert chain.only is None
+    assert chain.match(b"/x/y") == "http://a.b/x"
+    assert chain.match(b"/y") == "http://*.b"
+    assert Chain(index.matching("c.b"), "none").only == "http://*.b"
+    assert Chain((), "none").only == "none"
+    assert Chain(index_of([claim("a", "/x")]).matching("a"), "none").match(b"/y") is None
+
+
+def _diagnostics(index: HostIndex[str]) -> list[tuple[str, str]]:
+    found: Iterator[Diagnostic] = index.diagnostics()
+    return [(d.code, d.service) for d in found]
+
+
+def test_an_update_compiles_what_is_touched_and_shares_the_rest() -> None:
+    before = index_of([claim("a"), claim("b"), claim("b", service="t", cookie="S")])
+    assert _diagnostics(before) == [("TBL001", "t")]
+    after = before.updated({"b": []}, frozenset({"p/t"}), decide, same)
+    assert after.sites["a"] is before.sites["a"]
+    assert len(after.sites["b"].slots[0].claims) == 1
+    assert _diagnostics(after) == []
+    assert _diagnostics(before) == [("TBL001", "t")]
+    gone = after.updated({"b": [], "never": []}, frozenset({"p/s"}), decide, same)
+    assert list(gone.sites) == ["a"]
+
+
+def test_what_an_index_lists() -> None:
+    index = index_of([claim("b"), claim("a", "/x"), claim("a"), claim("c", redirect=True)])
+    assert [route.name for route in index.routes()] == ["http://a/x", "http://a", "http://b", "http://c"]
+    assert [upstream.name for upstream in index.upstreams("a")] == ["s:80", "s:80"]
+    assert index.upstreams("c") == []
+    assert index.upstreams("never") == []

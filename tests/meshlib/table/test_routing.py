@@ -1,0 +1,341 @@
+"""Heads and hellos in, decisions out; and what a change of the snapshot costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond
+from meshlib.errors import AuthorityError
+from meshlib.messages import ClientHello, FieldSection, RequestHead
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    EndpointState,
+    RedirectRule,
+    Route,
+    Scheme,
+    Severity,
+    Snapshot,
+    Upstream,
+)
+from meshlib.rules import host_matches, host_specificity, path_matches, path_specificity
+from meshlib.table import RoutingTable
+from meshlib.table.routing import host_of
+
+FIELDS = FieldSection(b"", (), None, None, False, frozenset(), None, False)
+
+
+def head(authority: bytes | str, target: bytes | str = b"/") -> RequestHead:
+    raw, path = (v.encode() if isinstance(v, str) else v for v in (authority, target))
+    return RequestHead(b"GET", path, raw, 1, FIELDS)
+
+
+def service(name: str, *places: str, age: int = 1, state: EndpointState = EndpointState.READY, **options: Any) -> Contribution:
+    """A service with a route for each place: "host/path", or "sni://host"."""
+    upstream = Upstream(f"{name}:80", (Endpoint(f"{name}.1", "10.0.0.1", 80, state=state),))
+    routes = []
+    for place in places:
+        scheme, mark, rest = place.rpartition("://")
+        host, _, path = rest.partition("/")
+        route = Route(Scheme(scheme) if mark else Scheme.HTTP, host, f"/{path}", name, "l", "hrm", 80, upstream)
+        routes.append(replace(route, **options))
+    return Contribution(f"p/{name}", name, age, tuple(routes))
+
+
+def table_of(*services: Contribution) -> RoutingTable:
+    return RoutingTable.build(Snapshot.of(services))
+
+
+def place_of(decision: Decision | Passthrough | Reject) -> str:
+    if isinstance(decision, Forward | Passthrough):
+        return decision.route.host + decision.route.path
+    assert isinstance(decision, Respond | Reject)
+    return decision.reason
+
+
+@pytest.mark.parametrize(
+    "authority",
+    [
+        "shop.example.com",
+        "SHOP.example.com",
+        "shop.example.com.",
+        "shop.example.com:80",
+        "shop.example.com:8080",
+        "shop.example.com:",
+        "Shop.Example.COM.:443",
+    ],
+)
+def test_every_spelling_of_a_host_is_that_host(authority: str) -> None:
+    table = table_of(service("s", "shop.example.com/"), service("c", "/"))
+    for _ in range(2):  # the second answer comes out of the memo
+        assert place_of(table.route(head(authority))) == "shop.example.com/"
+
+
+@pytest.mark.parametrize("authority", ["[2001:db8::1]", "[2001:DB8:0::1]:8080", "[2001:db8::1]:80"])
+def test_addresses_are_hosts_too(authority: str) -> None:
+    table = table_of(service("s", "2001:db8::1/"), service("t", "192.0.2.1/"))
+    assert place_of(table.route(head(authority))) == "2001:db8::1/"
+    assert place_of(table.route(head("192.0.2.1:81"))) == "192.0.2.1/"
+
+
+@pytest.mark.parametrize(
+    "authority",
+    b"a b|a@b|a:0|a:65536|a:000080|a:x|a:+1|:80|[::1|::1|2001:db8::1|\xff.com|a..b|.".split(b"|"),
+)
+def test_what_is_no_authority_is_refused(authority: bytes) -> None:
+    table = table_of(service("s", "a/"), service("six", "2001:db8::1/"), service("c", "/"))
+    for _ in range(2):
+        assert table.route(head(authority)) == Respond(400, "bad_authority")
+
+
+def test_no_authority_is_for_the_catch_all() -> None:
+    assert place_of(table_of(service("s", "a/"), service("c", "/")).route(head(""))) == "/"
+    assert table_of(service("s", "a/", "*.a/")).route(head("")) == Respond(404, "no_route")
+    assert host_of(b"") == ""
+    with pytest.raises(AuthorityError) as caught:
+        host_of(b"a\xe9")
+    assert caught.value.position == 1
+
+
+def test_precedence_of_hosts() -> None:
+    table = table_of(service("s", "a.b.example.com/", "*.b.example.com/", "*.example.com/", "/"))
+    found = {host: place_of(table.route(head(host))) for host in ("a.b.example.com", "x.a.b.example.com", "b.example.com", "example.com")}
+    assert found == {
+        "a.b.example.com": "a.b.example.com/",
+        "x.a.b.example.com": "*.b.example.com/",
+        "b.example.com": "*.example.com/",
+        "example.com": "/",
+    }
+
+
+def test_a_host_whose_paths_do_not_match_is_no_dead_end() -> None:
+    table = table_of(service("s", "shop.example.com/api", "*.example.com/static", "/"))
+    targets = {"/api/x?y": "shop.example.com/api", "/apix": "/", "/static": "*.example.com/static", "/x": "/", "*": "/"}
+    assert {t: place_of(table.route(head("shop.example.com", t))) for t in targets} == targets
+    without = table_of(service("s", "shop.example.com/api"))
+    assert without.route(head("shop.example.com", "/x")) == Respond(404, "no_route")
+
+
+def test_the_query_is_no_path() -> None:
+    table = table_of(service("s", "a/", "a/b"))
+    assert place_of(table.route(head("a", "/?/b"))) == "a/"
+    assert place_of(table.route(head("a", "/b?/../..//%2e"))) == "a/b"
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/public/../admin", "ambiguous_path"),
+        ("/admin/../public", "ambiguous_path"),
+        ("/public%2f..%2fadmin", "ambiguous_path"),
+        ("//admin", "ambiguous_path"),
+        ("/z/../admin//..", "ambiguous_path"),
+        ("/%61dmin", "a/admin"),
+        ("/caf%c3%a9", "a/caf%C3%A9"),
+        ("/admin/a//b", "a/admin"),
+        ("/admin/x%2Fy", "a/admin"),
+        ("/other//x/../y", "a/"),
+        ("*", "a/"),
+    ],
+)
+def test_nothing_ambiguous_is_forwarded(target: str, expected: str) -> None:
+    table = table_of(service("s", "a/", "a/admin", "a/caf%C3%A9"))
+    assert place_of(table.route(head("a", target))) == expected
+
+
+def test_ambiguous_between_a_route_and_none() -> None:
+    table = table_of(service("s", "a/admin"))
+    assert place_of(table.route(head("a", "/admin/../x"))) == "ambiguous_path"
+    assert place_of(table.route(head("a", "/x//y"))) == "no_route"
+
+
+def test_a_host_without_paths_refuses_none() -> None:
+    assert place_of(table_of(service("s", "a/")).route(head("a", "/x/../%2f\\//y"))) == "a/"
+
+
+def test_answers_of_our_own() -> None:
+    rule = RedirectRule("https://b")
+    shop = service("s", "a/", state=EndpointState.STARTING)
+    table = RoutingTable.build(
+        Snapshot.of([shop, service("r", "r/", redirect=rule, upstream=None)]), unmatched_status=503, retry_after=7
+    )
+    assert table.route(head("a")) == Respond(503, "no_endpoint", 7, shop.routes[0])
+    assert table.route(head("x")) == Respond(503, "no_route", 7)
+    assert isinstance(table.route(head("r")), Redirect)
+
+
+def test_a_route_without_endpoint_never_falls_through() -> None:
+    table = table_of(service("s", "a.b/", state=EndpointState.UNHEALTHY), service("w", "*.b/"), service("c", "/"))
+    assert place_of(table.route(head("a.b"))) == "no_endpoint"
+
+
+def test_decisions_exist_before_they_are_asked_for() -> None:
+    table = table_of(service("s", "a/", "b/", "b/x"))
+    assert table.route(head("a")) is table.route(head("A:80"))
+    assert table.route(head("b", "/x")) is table.route(head("b", "/x/y"))
+
+
+# Against the rules, one by one.
+
+_NAMES = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=3).map(".".join)
+_PATTERNS = st.one_of(st.just(""), _NAMES, _NAMES.map("*.".__add__))
+_PATHS = st.lists(st.sampled_from(["x", "y", "xy"]), max_size=3).map(lambda parts: "/" + "/".join(parts))
+
+
+@given(st.lists(st.tuples(_PATTERNS, _PATHS), unique=True, max_size=12), st.one_of(st.just(""), _NAMES), _PATHS)
+def test_the_table_does_what_the_rules_say(places: list[tuple[str, str]], host: str, path: str) -> None:
+    table = table_of(service("s", *(host + path for host, path in places)))
+    matching = [(h, p) for h, p in places if host_matches(h, host) and path_matches(p, path)]
+    best = max(matching, key=lambda place: (host_specificity(place[0]), path_specificity(place[1])), default=None)
+    assert place_of(table.route(head(host, path))) == ("".join(best) if best else "no_route")
+
+
+@given(st.binary(max_size=30), st.binary(max_size=30))
+def test_route_never_raises(authority: bytes, target: bytes) -> None:
+    assert table_of(service("s", "a/", "a/x", "/", "/y")).route(head(authority, b"/" + target)) is not None
+
+
+# TLS.
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.b", "a.b/"),
+        ("A.B.", "a.b/"),
+        ("c.b", "*.b/"),
+        ("x", "/"),
+        (None, "/"),
+        ("192.0.2.1", "bad_server_name"),
+        ("::1", "bad_server_name"),
+        ("a..b", "bad_server_name"),
+        ("", "bad_server_name"),
+    ],
+)
+def test_server_names(name: str | None, expected: str) -> None:
+    table = table_of(service("s", "sni://a.b", "sni://*.b", "sni://", "a.b/", "/"))
+    assert place_of(table.route_tls(ClientHello(server_name=name))) == expected
+
+
+def test_refused_hellos() -> None:
+    shop = service("s", "sni://a", state=EndpointState.STARTING)
+    table = table_of(shop)
+    assert table.route_tls(ClientHello(server_name="a")) == Reject(80, "no_endpoint", shop.routes[0])
+    assert table.route_tls(ClientHello(server_name="b")) == Reject(112, "no_route")
+    assert table.route_tls(ClientHello()) == Reject(112, "no_route")
+    assert table.route_tls(ClientHello("a", server_name_valid=False)) == Reject(112, "bad_server_name")
+    odd = table_of(service("s", "sni://a/never", "sni://"))  # the path of an SNI route is "/"
+    assert place_of(odd.route_tls(ClientHello("a"))) == "/"
+
+
+# What a table tells.
+
+
+def test_what_a_table_lists() -> None:
+    found = Diagnostic("HRM001", Severity.ERROR, "s", "l", "wrong")
+    shop = replace(service("s", "b/", "a/", "a/x", "sni://a"), diagnostics=(found,))
+    table = table_of(shop, service("t", "b/", age=2), service("u", "a/", age=3, sticky_cookie="S"))
+    assert [route.name for route in table.routes] == ["http://a/x", "http://a", "http://b", "sni://a"]
+    assert table.routes is table.routes
+    assert {name: len(upstream.endpoints) for name, upstream in table.upstreams.items()} == {"s:80": 1, "s:80+t:80": 2}
+    assert [(d.code, d.service) for d in table.diagnostics] == [("HRM001", "s"), ("TBL001", "u")]
+    assert table.diagnostics is table.diagnostics
+    assert repr(table) == "<RoutingTable 2 http hosts, 1 sni hosts>"
+    assert [site.host for site in table.matching(Scheme.HTTP, "a")] == ["a"]
+    assert [site.host for site in table.matching(Scheme.SNI, "a")] == ["a"]
+
+
+def test_equal_upstreams_are_one_object() -> None:
+    # Run-time state is kept by name and brought up to date when the object is another one.
+    table = table_of(service("s", "a/", "b/"), service("t", "a/", "b/", age=2))
+    first, second = (table.route(head(host)) for host in "ab")
+    assert isinstance(first, Forward)
+    assert isinstance(second, Forward)
+    assert first.upstream is second.upstream is table.upstreams["s:80+t:80"]
+    after = RoutingTable.build(Snapshot.of([service("s", "a/"), service("t", "a/", age=2), service("x", "b/")]), table)
+    third = after.route(head("a"))
+    assert isinstance(third, Forward)
+    assert third.upstream is first.upstream
+
+
+# Changes.
+
+
+def shape(table: RoutingTable) -> object:
+    return table.routes, table.diagnostics, dict(table.upstreams)
+
+
+_SERVICES = st.builds(
+    lambda name, places, age, cookie: service(name, *places, age=age, sticky_cookie=cookie),
+    st.sampled_from("stuv"),
+    st.lists(st.sampled_from(["a/", "a/x", "b/", "*.b/", "/", "sni://a", "2001:db8::1/"]), unique=True, max_size=4),
+    st.integers(0, 2),
+    st.sampled_from([None, "S"]),
+)
+_SNAPSHOTS = st.lists(_SERVICES, max_size=4, unique_by=lambda c: c.key).map(Snapshot.of)
+
+
+@given(st.lists(_SNAPSHOTS, min_size=1, max_size=5))
+def test_a_table_does_not_remember_how_it_was_reached(snapshots: list[Snapshot]) -> None:
+    table: RoutingTable | None = None
+    for snapshot in snapshots:
+        table = RoutingTable.build(snapshot, table)
+        fresh = RoutingTable.build(snapshot)
+        assert shape(table) == shape(fresh)
+        for host in ("a", "b", "c.b", "x", "", "[2001:db8::1]"):
+            for path in ("/", "/x"):
+                assert table.route(head(host, path)) == fresh.route(head(host, path))
+        assert table.route_tls(ClientHello("a")) == fresh.route_tls(ClientHello("a"))
+        for name, upstream in table.upstreams.items():
+            assert upstream.name == name
+
+
+def many(count: int) -> list[Contribution]:
+    return [service(f"s{n}", f"h{n}.example.com/") for n in range(count)]
+
+
+def test_one_changed_service_does_not_rebuild_the_world() -> None:
+    for count in (10, 2_000):
+        before = RoutingTable.build(Snapshot.of(services := many(count)))
+        assert before.compiled_hosts == count
+        services[3] = service("s3", "h3.example.com/", "new.example.com/")
+        after = RoutingTable.build(Snapshot.of(services), before)
+        assert after.compiled_hosts == 2
+        assert after.route(head("h4.example.com")) is before.route(head("h4.example.com"))
+        assert place_of(before.route(head("new.example.com"))) == "no_route"
+
+
+def test_equal_is_unchanged() -> None:
+    before = RoutingTable.build(Snapshot.of(many(5)))
+    assert RoutingTable.build(Snapshot.of(many(5)), before).compiled_hosts == 0
+    named = [replace(c, diagnostics=(Diagnostic("X", Severity.INFO, "s", "l", "m"),)) for c in many(5)]
+    after = RoutingTable.build(Snapshot.of(named), before)
+    assert after.compiled_hosts == 0
+    assert len(after.diagnostics) == 5
+
+
+def test_other_settings_compile_all() -> None:
+    before = RoutingTable.build(Snapshot.of(many(5)))
+    after = RoutingTable.build(Snapshot.of(many(5)), before, retry_after=9)
+    assert (after.compiled_hosts, after.retry_after, after.unmatched_status) == (5, 9, 404)
+
+
+def test_the_memo_is_bounded() -> None:
+    table = table_of(service("s", "*.a/"))
+
+    def ask(authorities: Iterable[bytes]) -> None:
+        for authority in authorities:
+            table.route(head(authority))
+
+    ask(b"h%d.a" % n for n in range(10_000))
+    assert len(table._memo) <= 4096
+    before = len(table._memo)
+    ask([b"x" * 300, b"y" * 65_000])
+    assert len(table._memo) == before
