@@ -91,19 +91,19 @@ def off_network(service: str, label: str, attached: Iterable[NetworkRecord], opt
     """The diagnostic for a labelled service that is on no network it may be routed by."""
     names = sorted(network.name for network in attached if not network.ingress)
     where = f"it is on {', '.join(names)}" if names else "it is on no network of its own"
-    return Diagnostic(
-        code=OFF_NETWORK,
-        severity=Severity.ERROR,
-        service=service,
-        label=label,
-        message=f"not routed: on no network with the label {options.network_label} ({where})",
-        hint=f"attach it to such a network: docker network create -d overlay --label {options.network_label}=true NAME",
-    )
+    if options.network_label:
+        message = f"not routed: on no network with the label {options.network_label} ({where})"
+        hint = f"attach it to such a network: docker network create -d overlay --label {options.network_label}=true NAME"
+    else:
+        message, hint = f"not routed: {where}", "attach it to a network that the gateway is on, too"
+    return Diagnostic(OFF_NETWORK, Severity.ERROR, service, label, message, hint)
 
 
 def is_refused(address: str) -> bool:
     """Whether the gateway must not connect there on somebody's word: itself, its link, or nobody (SSRF)."""
     parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped  # ::ffff:127.0.0.1 connects to 127.0.0.1
     return parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast
 
 

@@ -20,6 +20,7 @@ from meshlib.discovery.building import (
 )
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, NetworkRecord
+from meshlib.labels.fragment import LabelResult
 from meshlib.labels.hrm import is_hrm_label, parse_labels
 from meshlib.model import Contribution, Endpoint, EndpointState, NameKind, NameRecord, Snapshot, Upstream
 
@@ -27,6 +28,7 @@ __all__ = ["ContainerResolver"]
 
 _PROJECT: Final = "com.docker.compose.project"
 _SERVICE: Final = "com.docker.compose.service"
+_ONE_OFF: Final = "com.docker.compose.oneoff"
 
 _Group = tuple[ContainerRecord, ...]
 
@@ -42,12 +44,14 @@ class ContainerResolver:
 
     def resolve(self, records: ContainerRecords, previous: Snapshot | None = None) -> Snapshot:
         """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
-        networks = {network.name: network for network in reversed(records.networks)}
+        networks = {network.name: network for network in sorted(records.networks, key=lambda n: (n.name, n.id), reverse=True)}
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
         known = {}
         contributions = malformed_contribution(self._provider, records.malformed)
         for key, group in _groups(records.containers).items():
-            on = {a.network for container in group for a in container.addresses}
+            places = [place for container in group for place in container.addresses]
+            # A network without an address ("host", "none") is no way to a container that has one elsewhere.
+            on = {place.network for place in places if place.address} or {place.network for place in places}
             attached = tuple(networks.get(name) or NetworkRecord("", name) for name in sorted(on))
             memo = self._known.get(key)
             if memo is not None and memo[0] == group and memo[1] == attached:
@@ -55,6 +59,8 @@ class ContainerResolver:
             else:
                 last = memo[2] if memo is not None else before.get(f"{self._provider}/{key}")
                 contribution = self._contribution(key, group, attached, last)
+                if contribution == last:
+                    contribution = last
             known[key] = (group, attached, contribution)
             contributions.append(contribution)
         self._known = known
@@ -64,7 +70,9 @@ class ContainerResolver:
         self.parsed += 1
         first = group[0]
         service = _service_name(first)
-        result = parse_labels(first.labels, service=service, ports=first.ports)
+        # What an image exposes is in the list beside what is published; that one says more about what is meant.
+        ports = [port for port in first.ports if port.published is not None] or first.ports
+        result = LabelResult() if _is_one_off(first) else parse_labels(first.labels, service=service, ports=ports)
         diagnostics = list(result.diagnostics)
         network = choose_network(attached, self._options)
         forwarding = [fragment.label for fragment in result.fragments if fragment.redirect is None] or sorted(result.failed)
@@ -78,7 +86,7 @@ class ContainerResolver:
             key=f"{self._provider}/{key}",
             service=service,
             created_at=min(container.created_at for container in group),
-            routes=build_routes(service, result, _upstreams(service, good), last, networked=network is not None),
+            routes=build_routes(service, result, _upstreams(key, good), last, networked=network is not None),
             diagnostics=tuple(diagnostics),
             names=_names(group),
         )
@@ -89,12 +97,16 @@ def _service_name(container: ContainerRecord) -> str:
     return f"{project}_{service}" if project and service else container.name
 
 
+def _is_one_off(container: ContainerRecord) -> bool:
+    # `docker compose run` gives a shell or a job all labels of its service, but nobody means requests to go there.
+    return container.labels.get(_ONE_OFF, "").lower() == "true"
+
+
 def _groups(containers: Sequence[ContainerRecord]) -> dict[str, _Group]:
     found: dict[tuple[str, tuple[tuple[str, str], ...]], list[ContainerRecord]] = {}
     for container in sorted(containers, key=lambda c: (c.name, c.id)):
         routing = tuple(sorted((k, v) for k, v in container.labels.items() if is_hrm_label(k)))
-        composed = container.labels.get(_PROJECT) and container.labels.get(_SERVICE)
-        name = _service_name(container) if composed else container.name
+        name = container.name if _is_one_off(container) else _service_name(container)
         found.setdefault((name, routing), []).append(container)
     groups: dict[str, _Group] = {}
     for (name, _), group in sorted(found.items()):

@@ -61,7 +61,10 @@ class VirtualAddress:
 
 @dataclass(frozen=True, slots=True)
 class ServiceRecord:
-    """A Swarm service. `replicas` is None for a global one; `created_at` in nanoseconds since the epoch."""
+    """A Swarm service. `replicas` is None for a global one; `created_at` in nanoseconds since the epoch.
+
+    `hostname` is what every task calls itself, "" when nothing was set (then it is the container's id) or it is a template.
+    """
 
     id: str
     name: str
@@ -74,13 +77,14 @@ class ServiceRecord:
     virtual_addresses: tuple[VirtualAddress, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     updating: bool = False
+    hostname: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
     """A task of a service. `slot` is 0 for a global service, whose tasks are told apart by `node_id`.
 
-    `addresses` are (network id, IP address) pairs, one for each network it is attached to.
+    `addresses` are (network id, IP address) pairs, one for each network it is attached to. `container_id` is "" until there is one.
     """
 
     id: str
@@ -90,6 +94,7 @@ class TaskRecord:
     state: str = ""
     desired_state: str = ""
     addresses: tuple[tuple[str, str], ...] = ()
+    container_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

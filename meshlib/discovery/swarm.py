@@ -76,6 +76,7 @@ def _service(item: Mapping[str, object]) -> ServiceRecord:
     # Before API 1.25 the networks stood in the service's own specification.
     attached = template.get("Networks") or spec.get("Networks")
     update = mapping(item.get("UpdateStatus"), "UpdateStatus")
+    hostname = string(container.get("Hostname"), "ContainerSpec.Hostname")
     replicas = None if replicated is None else integer(mapping(replicated, "Spec.Mode.Replicated").get("Replicas"), "Replicas")
     return ServiceRecord(
         id=string(item.get("ID"), "ID", needed=True),
@@ -105,6 +106,7 @@ def _service(item: Mapping[str, object]) -> ServiceRecord:
             mode="PublishMode",
         ),
         updating=string(update.get("State"), "UpdateStatus.State") in _UPDATING,
+        hostname="" if "{{" in hostname else hostname,
     )
 
 
@@ -128,4 +130,5 @@ def _task(item: Mapping[str, object]) -> TaskRecord | None:
         state=string(status.get("State"), "Status.State"),
         desired_state=string(item.get("DesiredState"), "DesiredState"),
         addresses=tuple(addresses),
+        container_id=string(mapping(status.get("ContainerStatus"), "ContainerStatus").get("ContainerID"), "ContainerID"),
     )

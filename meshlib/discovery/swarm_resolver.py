@@ -34,7 +34,7 @@ from meshlib.model import (
 
 __all__ = ["SwarmResolver"]
 
-# On their way up. Earlier states ("new", "pending", ...) have no address yet and are told from these by that.
+# States from which a task does not come back. Those before "running" may have an address already or not.
 _GONE: Final = frozenset({"complete", "shutdown", "failed", "rejected", "remove", "orphaned"})
 
 
@@ -53,8 +53,9 @@ class SwarmResolver:
 
     def resolve(self, records: SwarmRecords, previous: Snapshot | None = None) -> Snapshot:
         """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
-        by_id = {network.id: network for network in records.networks}
-        by_name = {network.name: network for network in reversed(records.networks)}
+        networks = sorted(records.networks, key=lambda network: (network.name, network.id), reverse=True)
+        by_id = {network.id: network for network in networks}
+        by_name = {network.name: network for network in networks}
         tasks: dict[str, list[TaskRecord]] = {}
         for task in sorted(records.tasks, key=lambda task: (task.slot, task.node_id, task.id)):
             tasks.setdefault(task.service_id, []).append(task)
@@ -70,6 +71,8 @@ class SwarmResolver:
             else:
                 last = memo[3] if memo is not None else before.get(f"{self._provider}/{service.id}")
                 contribution = self._contribution(service, own, attached, last)
+                if contribution == last:
+                    contribution = last
             known[service.id] = (service, own, attached, contribution)
             contributions.append(contribution)
         self._known = known
@@ -179,7 +182,8 @@ def _upstreams(
         names.append((name, state, address))
     virtual = None
     if options.use_vip and network is not None and not service.dnsrr:
-        virtual = next((v.address for v in service.virtual_addresses if v.network_id == network.id), None)
+        own = (v.address for v in service.virtual_addresses if v.network_id == network.id and not is_refused(v.address))
+        virtual = next(own, None)
 
     def upstream_for(port: int) -> Upstream:
         upstream = made.get(port)
@@ -213,6 +217,8 @@ def _names(service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tupl
             records.append(name_record(network.name, name, NameKind.SERVICE, answer))
             records.append(name_record(network.name, name, NameKind.TASKS, addresses))
         for task, address in active:
-            container = f"{service.name}.{task.slot or task.node_id}.{task.id}"
-            records.append(name_record(network.name, container, NameKind.CONTAINER, [address]))
+            own = {f"{service.name}.{task.slot or task.node_id}.{task.id}", task.container_id[:12]} - {""}
+            records += [name_record(network.name, name, NameKind.CONTAINER, [address]) for name in sorted(own)]
+        if service.hostname:
+            records.append(name_record(network.name, service.hostname, NameKind.CONTAINER, addresses))
     return tuple(records)
