@@ -661,9 +661,7 @@ def test_drain_waits_and_then_ends(run: Run, lab: MakeLab) -> None:
 
 
 async def communicate(*command: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = await process.communicate(stdin)
     return process.returncode or 0, out, err
 
