@@ -1,0 +1,78 @@
+"""What can be wrong with a file of services, and the collector of one service's mistakes.
+
+SVC0xx: an error, something of the service is missing. SVC1xx: a warning. SVC2xx: good to know. A code is never given a new meaning.
+"""
+
+from __future__ import annotations
+
+from meshlib.labels.findings import Finding, show
+from meshlib.labels.suggest import nearest
+from meshlib.model import Diagnostic, Severity
+
+__all__ = [
+    "BAD_ENDPOINT",
+    "BAD_ENDPOINTS",
+    "BAD_LABEL",
+    "BAD_LABELS",
+    "BAD_SERVICE",
+    "BAD_VARIABLE",
+    "CATALOGUE",
+    "LABELS_DIFFER",
+    "MAX_MISTAKES",
+    "NO_ENDPOINTS",
+    "PORT_NOT_READ",
+    "REPEATED_LABEL",
+    "UNKNOWN_KEY",
+    "Mistakes",
+]
+
+BAD_SERVICE = Finding("SVC001", Severity.ERROR, "the service's entry cannot be read")
+BAD_LABELS = Finding("SVC002", Severity.ERROR, "`labels` is neither a mapping nor a list")
+BAD_LABEL = Finding("SVC003", Severity.ERROR, "a label is no text, or no `key=value`")
+BAD_ENDPOINTS = Finding("SVC004", Severity.ERROR, "`endpoints` is no list")
+BAD_ENDPOINT = Finding("SVC005", Severity.ERROR, "an endpoint cannot be read; the others serve")
+BAD_VARIABLE = Finding("SVC006", Severity.ERROR, "a label of a Compose file has a variable without a value")
+UNKNOWN_KEY = Finding("SVC101", Severity.WARNING, "a key is not known and ignored")
+NO_ENDPOINTS = Finding("SVC102", Severity.WARNING, "a service with routes has no `endpoints`")
+PORT_NOT_READ = Finding("SVC103", Severity.WARNING, "an entry of a Compose service's `ports` cannot be read")
+REPEATED_LABEL = Finding("SVC104", Severity.WARNING, "a label stands twice in a list; the last one counts")
+LABELS_DIFFER = Finding("SVC201", Severity.INFO, "`labels` and `deploy.labels` differ in a routing label; `deploy.labels` counts")
+
+CATALOGUE = (
+    BAD_SERVICE,
+    BAD_LABELS,
+    BAD_LABEL,
+    BAD_ENDPOINTS,
+    BAD_ENDPOINT,
+    BAD_VARIABLE,
+    UNKNOWN_KEY,
+    NO_ENDPOINTS,
+    PORT_NOT_READ,
+    REPEATED_LABEL,
+    LABELS_DIFFER,
+)
+
+# A generated file that is wrong in one way is wrong so ten thousand times; who has mended twenty sees the next ones.
+MAX_MISTAKES = 20
+
+
+class Mistakes:
+    """Collects what is wrong with one service of a file, 20 mistakes at most; each says its place ("services.shop.endpoints[1]")."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.diagnostics: list[Diagnostic] = []
+
+    def add(self, finding: Finding, place: str, message: str, hint: str) -> None:
+        """Report `finding` at `place`; `hint` says what to write instead."""
+        if len(self.diagnostics) < MAX_MISTAKES:
+            self.diagnostics.append(Diagnostic(finding.code, finding.severity, self.service, place, message, hint))
+
+    def unknown_keys(self, found: object, known: tuple[str, ...], place: str) -> None:
+        """Report the keys of the mapping `found` that are not `known`; those that begin with "x-" are anyone's own."""
+        for key in found if isinstance(found, dict) else ():
+            if key in known or (isinstance(key, str) and key.startswith("x-")):
+                continue
+            meant = nearest(key, known) if isinstance(key, str) else None
+            hint = f"did you mean {meant}?" if meant else f"known are {', '.join(known)}"
+            self.add(UNKNOWN_KEY, place, f"the key {show(str(key))} is not known", hint)
