@@ -8,27 +8,26 @@ from meshlib.model import RedirectRule
 
 __all__ = ["location"]
 
-_SCHEME_AND_HOST = re.compile(rb"[a-z]+://[^/?#]*", re.IGNORECASE)
-# What must not stand in a Location, or what browsers read differently from everybody else: controls, space, `"<>\^`{|}` and
-# eight-bit bytes. A backslash is a slash to browsers, so "/\evil" would be a host to them.
-_UNSAFE = re.compile(rb"[\x00-\x20\"<>\\^`{|}\x7f-\xff]")
+_OWN_PATH = re.compile(rb"[/?#]")
+# What cannot be in a field or a URI (controls, space, `"<>\^`{|}`, eight-bit bytes), and what a browser reads differently: a
+# backslash is a slash to it. Percent signs stay: what is encoded already stays as it is.
+_UNSAFE = re.compile(rb"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
 
 
 def location(rule: RedirectRule, target: bytes) -> bytes:
     """The Location for a request with this target (origin-form, or "*").
 
-    With `keep_path`, path and query of the request follow the rule's host as they came, when the rule has no path of its own; otherwise
-    the rule's target stands alone. The host is always the rule's, whatever the request's path looks like, and no byte that
-    could end the field gets in.
+    With `keep_path`, path and query of the request follow the rule's host as they came, when the rule has no path of its own ("/"
+    alone is none); otherwise the rule's target stands alone. The authority is always the rule's, whatever the request's
+    path looks like, and no byte that could end the field gets in. A target that is no path counts as "/".
     """
-    base = rule.target.encode("ascii", "ignore")
-    match = _SCHEME_AND_HOST.match(base)
-    own_path = base[match.end() :] if match else b""
-    if not rule.keep_path or own_path not in (b"", b"/"):
-        return _UNSAFE.sub(_escape, base)
-    if not target.startswith(b"/"):
-        target = b"/"
-    return _UNSAFE.sub(_escape, base[: len(base) - len(own_path)] + target)
+    base = rule.target.encode()
+    if rule.keep_path:
+        own = _OWN_PATH.search(base, base.find(b"://") + 3)
+        if own is None or base[own.start() :] == b"/":
+            path = target.replace(b"#", b"%23") if target.startswith(b"/") else b"/"
+            base = (base if own is None else base[:-1]) + path
+    return _UNSAFE.sub(_escape, base)
 
 
 def _escape(match: re.Match[bytes]) -> bytes:

@@ -1,0 +1,124 @@
+"""Several providers publish, one table follows, and nobody hears of what did not change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from meshlib.decision import Respond
+from meshlib.messages import FieldSection, RequestHead
+from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib_adapters.publish import CurrentSnapshot
+
+HEAD = RequestHead(b"GET", b"/", b"nobody", 1, FieldSection(b"", (), None, None, False, frozenset(), None, False))
+
+
+def snapshot(*hosts: str, provider: str = "p") -> Snapshot:
+    def contribution(host: str) -> Contribution:
+        upstream = Upstream(f"{host}:80", (Endpoint("1", "10.0.0.1", 80),))
+        return Contribution(f"{provider}/{host}", host, 1, (Route(Scheme.HTTP, host, "/", host, "l", "hrm", 80, upstream),))
+
+    return Snapshot.of(map(contribution, hosts))
+
+
+def hosts(current: CurrentSnapshot) -> list[str]:
+    return [route.host for route in current.table.routes]
+
+
+def test_what_providers_know_is_merged() -> None:
+    current = CurrentSnapshot()
+    assert (current.version, hosts(current)) == (0, [])
+    assert repr(current) == "<CurrentSnapshot version 0 of nobody: <RoutingTable 0 http hosts, 0 sni hosts>>"
+    assert current.publish("p", snapshot("a", "b"))
+    assert current.publish("q", snapshot("c", provider="q"))
+    assert (current.version, hosts(current)) == (2, ["a", "b", "c"])
+    assert current.snapshot == Snapshot.merge([snapshot("a", "b"), snapshot("c", provider="q")])
+    assert current.publish("p", snapshot("b"))
+    assert hosts(current) == ["b", "c"]
+    assert repr(current).startswith("<CurrentSnapshot version 3 of p, q: ")
+
+
+def test_equal_is_no_change() -> None:
+    current = CurrentSnapshot()
+    assert not current.publish("p", Snapshot())
+    assert not current.publish("p", Snapshot())
+    assert current.publish("p", snapshot("a"))
+    table = current.table
+    assert not current.publish("p", snapshot("a"))
+    assert not current.publish("q", Snapshot())
+    assert current.table is table
+    assert current.version == 1
+
+
+def test_a_change_compiles_only_what_changed() -> None:
+    current = CurrentSnapshot(snapshot("a", "b", "c"))
+    assert hosts(current) == ["a", "b", "c"]
+    before = current.table
+    current.publish("", snapshot("a", "b", "c", "d"))
+    assert current.table.compiled_hosts == 1
+    assert before is not current.table
+
+
+def test_settings_stay() -> None:
+    current = CurrentSnapshot(unmatched_status=503, retry_after=9)
+    current.publish("p", snapshot("a"))
+    assert current.table.route(HEAD) == Respond(503, "no_route", 9)
+
+
+def test_a_key_that_two_providers_use() -> None:
+    current = CurrentSnapshot()
+    current.publish("p", snapshot("a"))
+    with pytest.raises(ValueError, match="p/a"):
+        current.publish("q", snapshot("a"))
+    assert (current.version, hosts(current)) == (1, ["a"])
+    assert current.publish("p", snapshot("b"))
+    assert hosts(current) == ["b"]
+
+
+def test_subscribers() -> None:
+    current = CurrentSnapshot()
+    seen: list[tuple[str, int, list[str]]] = []
+
+    def first(now: CurrentSnapshot) -> None:
+        seen.append(("first", now.version, hosts(now)))
+
+    end = current.subscribe(first)
+    current.subscribe(first)
+    current.publish("p", snapshot("a"))
+    end()
+    end()
+    current.publish("p", snapshot("a"))
+    current.publish("p", snapshot("b"))
+    assert seen == [("first", 1, ["a"]), ("first", 1, ["a"]), ("first", 2, ["b"])]
+
+
+def test_a_subscriber_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    current = CurrentSnapshot()
+    seen = []
+
+    def failing(now: CurrentSnapshot) -> None:
+        raise RuntimeError("broken")
+
+    current.subscribe(failing)
+    current.subscribe(lambda now: seen.append(now.version))
+    with caplog.at_level(logging.ERROR):
+        assert current.publish("p", snapshot("a"))
+    assert seen == [1]
+    assert "a subscriber failed on version 1" in caplog.text
+
+
+def test_who_leaves_while_being_called() -> None:
+    current = CurrentSnapshot()
+    seen = []
+    ends: list[Callable[[], None]] = []
+
+    def once(now: CurrentSnapshot) -> None:
+        seen.append(now.version)
+        ends[0]()
+
+    ends.append(current.subscribe(once))
+    current.publish("p", snapshot("a"))
+    current.publish("p", snapshot("b"))
+    assert seen == [1]

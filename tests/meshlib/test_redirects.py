@@ -1,0 +1,60 @@
+"""The Location of a redirect: where it leads is the label's choice alone."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from meshlib.model import RedirectRule
+from meshlib.redirects import location
+
+
+@pytest.mark.parametrize(
+    ("target", "asked", "expected"),
+    [
+        ("https://b", b"/", b"https://b/"),
+        ("https://b", b"/x%2Fy?z=1&z=2", b"https://b/x%2Fy?z=1&z=2"),
+        ("https://b/", b"/x", b"https://b/x"),
+        ("https://b:8443", b"/x?", b"https://b:8443/x?"),
+        ("http://[2001:db8::1]:80", b"/x", b"http://[2001:db8::1]:80/x"),
+        ("https://b/own", b"/x?y", b"https://b/own"),
+        ("https://b?own", b"/x", b"https://b?own"),
+        ("https://b#own", b"/x", b"https://b#own"),
+        ("https://b/#own", b"/x", b"https://b/#own"),
+        ("https://b", b"*", b"https://b/"),
+        ("https://b", b"evil:443", b"https://b/"),
+        ("https://b", b"", b"https://b/"),
+        ("https://b", b"//evil/x", b"https://b//evil/x"),
+        ("https://b", b"/\\evil", b"https://b/%5Cevil"),
+        ("https://b", b"/a\r\nSet-Cookie: x=y", b"https://b/a%0D%0ASet-Cookie:%20x=y"),
+        ("https://b", b"/caf\xc3\xa9\x00\x7f", b"https://b/caf%C3%A9%00%7F"),
+        ("https://b", b'/"<>^`{|}#', b"https://b/%22%3C%3E%5E%60%7B%7C%7D%23"),
+    ],
+)
+def test_location(target: str, asked: bytes, expected: bytes) -> None:
+    assert location(RedirectRule(target), asked) == expected
+
+
+def test_the_path_can_be_left_behind() -> None:
+    assert location(RedirectRule("https://b", keep_path=False), b"/x?y") == b"https://b"
+    assert location(RedirectRule("https://b/", keep_path=False), b"/x?y") == b"https://b/"
+
+
+@given(
+    st.sampled_from(["https://b", "https://b/", "http://b:81", "https://b/own", "https://[2001:db8::1]"]),
+    st.binary(max_size=40),
+    st.booleans(),
+)
+@example("https://b", b"/@evil/", True)
+@example("https://b", b"\\/evil", True)
+@example("https://b", b".evil.example", True)
+def test_the_authority_is_always_that_of_the_rule(target: str, asked: bytes, slash: bool) -> None:
+    found = location(RedirectRule(target), b"/" + asked if slash else asked)
+    parts = urlsplit(found.decode("ascii"))
+    rule = urlsplit(target)
+    assert (parts.scheme, parts.netloc) == (rule.scheme, rule.netloc)
+    assert all(0x21 <= byte <= 0x7E for byte in found)
+    assert b"\\" not in found
