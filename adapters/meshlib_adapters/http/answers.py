@@ -10,7 +10,7 @@ from http import HTTPStatus
 from meshlib.decision import Redirect
 from meshlib.redirects import location
 
-__all__ = ["error_answer", "redirect_answer"]
+__all__ = ["error_answer", "error_text", "phrase", "redirect_answer"]
 
 _TEXTS = {
     404: "No site of this name is served here.",
@@ -31,11 +31,16 @@ def phrase(status: int) -> str:
         return "Error"
 
 
+def error_text(status: int) -> bytes:
+    """The body of an error of ours: its status and a line for people."""
+    return f"{status} {phrase(status)}\n{_TEXTS.get(status, '')}".strip().encode() + b"\n"
+
+
 def error_answer(
     status: int, *, close: bool, head_only: bool = False, retry_after: int | None = None, allow: str = "", date: str
 ) -> bytes:
     """A complete answer with a line of text. `retry_after` is in seconds; `head_only` leaves the body out (HEAD)."""
-    body = f"{status} {phrase(status)}\n{_TEXTS.get(status, '')}".strip().encode() + b"\n"
+    body = error_text(status)
     lines = [
         f"HTTP/1.1 {status} {phrase(status)}",
         f"Date: {date}",

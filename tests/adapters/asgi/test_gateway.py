@@ -1,0 +1,289 @@
+"""The ASGI gateway under real uvicorn, with raw backends behind it and raw clients in front."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import uvicorn
+import websockets.asyncio.client
+import websockets.asyncio.server
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route as Page
+
+from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.publish import CurrentSnapshot
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def route(host: str, port: int, *, sticky: str | None = None, redirect: RedirectRule | None = None) -> Contribution:
+    upstream = None if redirect else Upstream(f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),) if port else ())
+    found = Route(Scheme.HTTP, host, "/", host, "label", "hrm", 80, upstream, redirect, sticky)
+    return Contribution(host, host, 1, (found,))
+
+
+@contextlib.asynccontextmanager
+async def backend(handler: Handler) -> AsyncIterator[int]:
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def safe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await handler(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(safe, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def served(*contributions: Contribution, with_app: bool = False) -> AsyncIterator[int]:
+    current = CurrentSnapshot(Snapshot.of(contributions))
+
+    async def own(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("own")
+
+    app: object = Gateway(current=current)
+    if with_app:
+        app = Starlette(routes=[Page("/", own)], middleware=[Middleware(Gateway, current=current)])
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", proxy_headers=False, ws="websockets-sansio"))  # type: ignore[arg-type]
+    task = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.005)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def talk(port: int, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def answering(answer: bytes, seen: list[bytes] | None = None) -> Handler:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = b""
+            for line in head.split(b"\r\n"):
+                if line.lower().startswith(b"content-length:"):
+                    body = await reader.readexactly(int(line.partition(b":")[2]))
+                if line.lower() == b"transfer-encoding: chunked":
+                    body = await reader.readuntil(b"0\r\n\r\n")
+            if seen is not None:
+                seen.append(head + body)
+            writer.write(answer)
+            await writer.drain()
+
+    return handler
+
+
+GET = b"GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
+
+
+async def test_forwards_with_raw_path_and_fields() -> None:
+    seen: list[bytes] = []
+    answer = b"HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: x-hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n\r\nhi"
+    async with backend(answering(answer, seen)) as port, served(route("a.test", port)) as gateway:
+        request = b"GET /a%2Fb//c?x=%20 HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 6.6.6.6\r\nX: 1\r\nX: 2\r\nConnection: close\r\n\r\n"
+        got = await talk(gateway, request)
+    assert got.startswith(b"HTTP/1.1 200")
+    assert got.endswith(b"\r\n\r\nhi")
+    assert b"set-cookie: a=1\r\nset-cookie: b=2\r\n" in got.lower()
+    assert b"x-hop" not in got.lower()
+    (sent,) = seen
+    assert sent.startswith(b"GET /a%2Fb//c?x=%20 HTTP/1.1\r\nHost: a.test\r\n")
+    assert b"x: 1\r\nx: 2\r\n" in sent.lower()
+    assert b"6.6.6.6" not in sent
+    assert b"X-Forwarded-For: 127.0.0.1\r\n" in sent
+    assert b"X-Forwarded-Proto: http\r\n" in sent
+    assert b"Via: 1.1 meshlib\r\n" in sent
+    assert b"X-Request-ID: " in sent
+
+
+async def test_middleware_falls_through_only_where_no_route_is() -> None:
+    async with served(route("dead.test", 0), with_app=True) as gateway:
+        assert (await talk(gateway, GET % (b"", b"other.test"))).endswith(b"own")
+        dead = await talk(gateway, GET % (b"", b"dead.test"))
+        assert dead.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1" in dead.lower()
+
+
+async def test_alone_it_answers_404() -> None:
+    async with served() as gateway:
+        assert (await talk(gateway, GET % (b"", b"other.test"))).startswith(b"HTTP/1.1 404")
+
+
+async def test_redirect() -> None:
+    rule = RedirectRule("https://new.test", 301)
+    async with served(route("old.test", 0, redirect=rule)) as gateway:
+        got = await talk(gateway, GET % (b"x?y=1", b"old.test"))
+    assert got.startswith(b"HTTP/1.1 301")
+    assert b"location: https://new.test/x?y=1\r\n" in got.lower()
+
+
+@pytest.mark.parametrize("fields", [b"", b"Host: \r\n", b"Host: a b\r\n"])
+async def test_bad_hosts_never_reach_a_backend(fields: bytes) -> None:
+    seen: list[bytes] = []
+    async with backend(answering(b"", seen)) as port, served(route("", port)) as gateway:
+        got = await talk(gateway, b"GET / HTTP/1.1\r\n%sConnection: close\r\n\r\n" % fields)
+    assert got.startswith(b"HTTP/1.1 400")
+    assert not seen
+
+
+async def test_uploads_with_length_and_in_chunks() -> None:
+    seen: list[bytes] = []
+    answer = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+    async with backend(answering(answer, seen)) as port, served(route("a.test", port)) as gateway:
+        body = b"x" * 100_000
+        got = await talk(gateway, b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n" + body)
+        assert got.startswith(b"HTTP/1.1 201")
+        assert seen[0].endswith(b"\r\n\r\n" + body)
+        chunks = b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
+        got = await talk(gateway, b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunks)
+        assert got.startswith(b"HTTP/1.1 201")
+        payload = seen[1].partition(b"\r\n\r\n")[2]
+        assert b"hello" in payload
+        assert payload.endswith(b"0\r\n\r\n")
+
+
+async def test_streams_at_once_in_both_directions() -> None:
+    release = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        first = await reader.readuntil(b"one\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n")
+        writer.write(first[-5:] + b"\r\n")
+        await release.wait()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    async with backend(handler) as port, served(route("a.test", port)) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway)
+        writer.write(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\none\r\n\r\n")
+        got = await asyncio.wait_for(reader.readuntil(b"one\r\n"), 5)  # while both bodies are still open
+        assert got.startswith(b"HTTP/1.1 200")
+        release.set()
+        writer.write(b"0\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_client_that_goes_away_cancels_the_upstream() -> None:
+    gone = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        await reader.read()
+        gone.set()
+
+    async with backend(handler) as port, served(route("a.test", port)) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway)
+        writer.write(GET % (b"", b"a.test"))
+        await asyncio.wait_for(reader.readuntil(b"a\r\n"), 5)
+        writer.transport.abort()
+        await asyncio.wait_for(gone.wait(), 5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"", 502),
+        (b"nonsense\r\n\r\n", 502),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 502),
+    ],
+)
+async def test_broken_upstreams(answer: bytes, status: int) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+
+    async with backend(handler) as port, served(route("a.test", port)) as gateway:
+        assert (await talk(gateway, GET % (b"", b"a.test"))).startswith(b"HTTP/1.1 %d" % status)
+
+
+async def test_a_cut_answer_does_not_look_complete() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n")
+
+    async with backend(handler) as port, served(route("a.test", port)) as gateway:
+        got = await talk(gateway, GET % (b"", b"a.test"))
+    assert b"part" in got
+    assert not got.endswith(b"0\r\n\r\n")
+
+
+async def test_head_has_no_body() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    async with backend(answering(answer)) as port, served(route("a.test", port)) as gateway:
+        got = await talk(gateway, b"HEAD / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+    assert b"content-length: 5" in got.lower()
+    assert got.endswith(b"\r\n\r\n")
+
+
+async def test_websocket_both_ways() -> None:
+    async def echo(socket: websockets.asyncio.server.ServerConnection) -> None:
+        async for message in socket:
+            await socket.send(message)
+            if message == "bye":
+                await socket.close(4001, "as you wish")
+
+    async with websockets.asyncio.server.serve(echo, "127.0.0.1", 0, subprotocols=["chat"]) as server:  # type: ignore[list-item]
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with served(route("127.0.0.1", port)) as gateway:
+            url = f"ws://127.0.0.1:{gateway}/x"
+            async with websockets.asyncio.client.connect(url, subprotocols=["chat"]) as client:  # type: ignore[list-item]
+                assert client.subprotocol == "chat"
+                for message in ("hello", b"\x00\xff" * 40_000):
+                    await client.send(message)
+                    assert await asyncio.wait_for(client.recv(), 5) == message
+                await client.send("bye")
+                assert await client.recv() == "bye"
+                with pytest.raises(websockets.ConnectionClosed) as closed:
+                    await client.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 4001
+
+
+async def test_websocket_without_route_or_upstream() -> None:
+    async with served(route("127.0.0.1", 0)) as gateway:
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            async with websockets.asyncio.client.connect(f"ws://127.0.0.1:{gateway}/"):
+                pass
+        assert refused.value.response.status_code in (403, 503)
