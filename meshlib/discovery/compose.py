@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from meshlib.discovery.file_findings import BAD_LABEL, BAD_LABELS, BAD_VARIABLE, LABELS_DIFFER, PORT_NOT_READ, REPEATED_LABEL, Mistakes
+from meshlib.discovery.file_findings import (
+    BAD_LABEL,
+    BAD_LABELS,
+    BAD_VARIABLE,
+    LABELS_DIFFER,
+    PORT_NOT_READ,
+    REPEATED_LABEL,
+    Mistakes,
+    show_value,
+)
 from meshlib.discovery.interpolation import interpolate
 from meshlib.errors import ConfigurationError
 from meshlib.labels.findings import show
@@ -42,7 +51,7 @@ def read_labels(value: object, place: str, mistakes: Mistakes, variables: Mappin
     if value is None:
         return ReadLabels({})
     if not isinstance(value, dict | list):
-        mistakes.add(BAD_LABELS, place, f"{show(str(value))} is neither a mapping nor a list", _LABELS_HINT)
+        mistakes.add(BAD_LABELS, place, f"{show_value(value)} is neither a mapping nor a list", _LABELS_HINT)
         return ReadLabels({}, readable=False)
     labels: dict[str, str] = {}
     failed: set[str] = set()
@@ -77,7 +86,7 @@ def read_ports(value: object, place: str, mistakes: Mistakes, variables: Mapping
     if value is None:
         return ()
     if not isinstance(value, list):
-        mistakes.add(PORT_NOT_READ, place, f"{show(str(value))} is no list", _PORT_HINT)
+        mistakes.add(PORT_NOT_READ, place, f"{show_value(value)} is no list", _PORT_HINT)
         return ()
     found: list[PublishedPort] = []
     for index, entry in enumerate(value):
@@ -100,7 +109,7 @@ def _pairs_of_mapping(value: Mapping[object, object], place: str, mistakes: Mist
         if isinstance(key, str):
             yield key, text, f"{place}.{key}"
         else:
-            mistakes.add(BAD_LABEL, place, f"the key {show(str(key))} is no text", "put it in quotation marks")
+            mistakes.add(BAD_LABEL, place, f"the key {show_value(key)} is no text", "put it in quotation marks")
 
 
 def _pairs_of_list(value: list[object], place: str, mistakes: Mistakes, failed: set[str]) -> Iterator[_Pair]:
@@ -112,7 +121,7 @@ def _pairs_of_list(value: list[object], place: str, mistakes: Mistakes, failed: 
         else:
             # "- KEY: VALUE" is a mapping of one key; whose label it was meant to be is plain, and its last good route is kept.
             failed |= {key for key in entry if isinstance(key, str) and is_hrm_label(key)} if isinstance(entry, dict) else set()
-            mistakes.add(BAD_LABEL, where, f"{show(str(entry))} is no KEY=VALUE", _ENTRY_HINT)
+            mistakes.add(BAD_LABEL, where, f"{show_value(entry)} is no KEY=VALUE", _ENTRY_HINT)
 
 
 def _interpolated(value: object, variables: Mapping[str, str]) -> object:
@@ -126,9 +135,9 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
+    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 64):
         return str(value)
-    raise ConfigurationError(f"{show(str(value))} is no text", hint="put the label's value in quotation marks")
+    raise ConfigurationError(f"{show_value(value)} is no text", hint="put the label's value in quotation marks")
 
 
 def _short(entry: object, variables: Mapping[str, str]) -> list[PublishedPort]:
@@ -150,9 +159,9 @@ def _long(entry: Mapping[str, object], variables: Mapping[str, str]) -> list[Pub
 def _port_text(value: object, variables: Mapping[str, str]) -> str:
     if isinstance(value, str):
         return interpolate(value, variables)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
         return str(value)
-    raise ConfigurationError(f"{show(str(value))} is no port", hint=_PORT_HINT)
+    raise ConfigurationError(f"{show_value(value)} is no port", hint=_PORT_HINT)
 
 
 def _ports(target: str, published: str, protocol: str, mode: str) -> list[PublishedPort]:

@@ -24,6 +24,7 @@ __all__ = [
     "REPEATED_LABEL",
     "UNKNOWN_KEY",
     "Mistakes",
+    "show_value",
 ]
 
 BAD_SERVICE = Finding("SVC001", Severity.ERROR, "the service's entry cannot be read")
@@ -75,4 +76,19 @@ class Mistakes:
                 continue
             meant = nearest(key, known) if isinstance(key, str) else None
             hint = f"did you mean {meant}?" if meant else f"known are {', '.join(known)}"
-            self.add(UNKNOWN_KEY, place, f"the key {show(str(key))} is not known", hint)
+            self.add(UNKNOWN_KEY, place, f"the key {show_value(key)} is not known", hint)
+
+
+def show_value(value: object) -> str:
+    """What stands in a document, short, for a message. Lists and mappings are only named: anchors make small files huge as text."""
+    if isinstance(value, str):
+        return show(value)
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a huge number"  # Python refuses to write out integers beyond 4300 digits
+    return show(str(value))

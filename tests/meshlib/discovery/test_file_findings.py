@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+
+import pytest
+
 from meshlib.discovery import file_findings
-from meshlib.discovery.file_findings import BAD_ENDPOINT, CATALOGUE, MAX_MISTAKES, Mistakes
+from meshlib.discovery.file_findings import BAD_ENDPOINT, CATALOGUE, MAX_MISTAKES, Mistakes, show_value
 from meshlib.labels.findings import Finding
 from meshlib.model import Diagnostic, Severity
 
@@ -42,3 +46,22 @@ def test_unknown_keys_with_what_was_meant() -> None:
     ]
     assert len(mistakes.diagnostics) == 4
     assert "\n" not in mistakes.diagnostics[3].message
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a\nb", "'a\\nb'"),
+        (None, "nothing"),
+        (True, "true"),
+        (False, "false"),
+        ({1: 2}, "a mapping"),
+        ([1], "a list"),
+        (80, "'80'"),
+        pytest.param(16**5000, "a huge number", id="huge"),
+        (1.5, "'1.5'"),
+        (datetime.date(2026, 1, 2), "'2026-01-02'"),
+    ],
+)
+def test_values_are_shown_short(value: object, shown: str) -> None:
+    assert show_value(value) == shown
