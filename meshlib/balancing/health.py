@@ -2,11 +2,11 @@
 
     state      | OK        | failure                                   | time
     HEALTHY    | stays     | EJECTED after `CONSECUTIVE` in a row      |
-    EJECTED    | HEALTHY   | stays                                     | PROBATION when the ejection is over
+    EJECTED    | HEALTHY   | stays (it was under way before)           | PROBATION when the ejection is over
     PROBATION  | HEALTHY   | EJECTED at once, for longer               |
 
-How long grows with each ejection and shrinks back with good conduct. Whether an ejection is honoured depends on the other
-endpoints of the upstream; that rule is `usable`.
+How long doubles with each ejection, and one step is forgiven for each `FORGIVE_SECONDS` of good conduct. Whether an ejection
+is honoured depends on the other endpoints of the upstream; that rule is `usable`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ CONSECUTIVE: Final = 3
 # Envoy's base is 30 s, nginx's fail_timeout 10 s. Tasks are replaced within seconds, so we begin low and double up to five minutes.
 BASE_SECONDS: Final = 5.0
 MAX_SECONDS: Final = 300.0
+# Envoy forgives one step at each of its 10 s intervals; a task that fails every half minute must not begin anew each time.
+FORGIVE_SECONDS: Final = 60.0
 # Envoy ejects at most 10 % (but at least one), which with three replicas means one. Half keeps small services working too.
 MAX_SHARE: Final = 0.5
 
@@ -44,35 +46,51 @@ class Observation(enum.Enum):
     BAD_RESPONSE = "bad_response"
 
 
-class EndpointHealth:
-    """The health of one endpoint. `failures` counts those in a row; `since` is when the present ejection began."""
+# (state, whether it failed, whether that was once too often) -> state
+_TRANSITIONS: Final = {
+    (HealthState.HEALTHY, False, False): HealthState.HEALTHY,
+    (HealthState.HEALTHY, True, False): HealthState.HEALTHY,
+    (HealthState.HEALTHY, True, True): HealthState.EJECTED,
+    (HealthState.EJECTED, False, False): HealthState.HEALTHY,
+    (HealthState.EJECTED, True, False): HealthState.EJECTED,
+    (HealthState.EJECTED, True, True): HealthState.EJECTED,
+    (HealthState.PROBATION, False, False): HealthState.HEALTHY,
+    (HealthState.PROBATION, True, False): HealthState.EJECTED,
+    (HealthState.PROBATION, True, True): HealthState.EJECTED,
+}
 
-    __slots__ = ("_ejections", "_until", "failures", "state")
+
+class EndpointHealth:
+    """The health of one endpoint. `state` as of the last call; `failures` counts those in a row, and is not 0 unless it is HEALTHY."""
+
+    __slots__ = ("_ejections", "_until", "_well_since", "failures", "state")
 
     def __init__(self) -> None:
         self.state = HealthState.HEALTHY
         self.failures = 0
         self._ejections = 0
         self._until = 0.0
+        self._well_since = 0.0
 
     def __repr__(self) -> str:
         return f"<EndpointHealth {self.state.value} failures={self.failures}>"
 
     def observe(self, observation: Observation, now: float) -> None:
         """Take note of an observation at `now` (seconds of any steady clock)."""
-        if observation is Observation.OK:
-            if self.state is not HealthState.HEALTHY or not self.failures:
-                self._ejections = max(self._ejections - 1, 0)
-            self.state = HealthState.HEALTHY
-            self.failures = 0
+        self.available(now)
+        failed = observation is not Observation.OK
+        before = self.state
+        self.failures = self.failures + 1 if failed else 0
+        self.state = _TRANSITIONS[before, failed, self.failures >= CONSECUTIVE]
+        if self.state is before:
             return
-        self.failures += 1
-        if self.state is HealthState.EJECTED and now < self._until:
-            return
-        if self.state is not HealthState.HEALTHY or self.failures >= CONSECUTIVE:
-            self.state = HealthState.EJECTED
+        if self.state is HealthState.EJECTED:
+            if before is HealthState.HEALTHY:
+                self._ejections = max(self._ejections - int((now - self._well_since) / FORGIVE_SECONDS), 0)
             self._until = now + min(BASE_SECONDS * 2.0 ** min(self._ejections, 16), MAX_SECONDS)
             self._ejections += 1
+        else:
+            self._well_since = now
 
     def available(self, now: float) -> bool:
         """Whether it may be asked at `now`. The end of an ejection makes it PROBATION."""

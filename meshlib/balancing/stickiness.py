@@ -6,18 +6,25 @@ keeps is the endpoint's stable identity, so a session survives the replacement o
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
 __all__ = ["LearnedTable", "cookie_value", "set_cookie_value"]
 
-# A longer value is not learned: session identifiers are 16 to 128 bytes, and the table must not become a store for anybody's data.
-MAX_VALUE: Final = 512
+# A longer value is not learned. RFC 6265 6.1 has clients keep 4096 bytes a cookie; some frameworks put a signed session into it.
+MAX_VALUE: Final = 4096
+# What is longer is kept as its digest: the table must not become a store for anybody's data.
+_KEPT_AS_IT_IS: Final = 64
 
 
 class LearnedTable:
-    """Cookie value -> endpoint id: at most `limit` entries, each forgotten `ttl` seconds after its last use."""
+    """Cookie value -> endpoint id: at most `limit` entries, each forgotten `ttl` seconds after its last use.
+
+    One table for each upstream and cookie name: a session of one service says nothing to another. When the endpoint that `get`
+    names is gone, choose another and `learn` that.
+    """
 
     __slots__ = ("_entries", "_limit", "_ttl")
 
@@ -31,6 +38,7 @@ class LearnedTable:
 
     def get(self, value: bytes, now: float) -> str | None:
         """The endpoint id of a session, whose time begins anew; None when it is unknown or forgotten."""
+        value = _key(value)
         entry = self._entries.get(value)
         if entry is None:
             return None
@@ -45,6 +53,7 @@ class LearnedTable:
         """Bind a session. The longest unused one makes room; an empty or overlong value is not learned."""
         if not value or len(value) > MAX_VALUE:
             return
+        value = _key(value)
         self._entries[value] = (endpoint_id, now)
         self._entries.move_to_end(value)
         if len(self._entries) > self._limit:
@@ -57,6 +66,11 @@ class LearnedTable:
             if first is None or now - first[1][1] <= self._ttl:
                 return
             del self._entries[first[0]]
+
+
+def _key(value: bytes) -> bytes:
+    # No cookie value has a NUL, so no value is another one's digest.
+    return value if len(value) <= _KEPT_AS_IT_IS else b"\0" + hashlib.blake2b(value, digest_size=32).digest()
 
 
 def cookie_value(fields: Iterable[bytes], name: bytes) -> bytes | None:

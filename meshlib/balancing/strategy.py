@@ -1,18 +1,29 @@
 """Whom to prefer: strategies order candidates and do nothing else.
 
 They do not connect, keep health, set cookies or know HTTP. A strategy has a little state (a cursor) and is used by
-one event loop; its order depends on its arguments and that state alone. What is ordered needs only a `weight`.
+one event loop; its order depends on its arguments and that state alone. What is ordered needs only a `weight`
+and must be hashable. `first` costs the same however many there are, as long as it is asked with the same tuple.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from itertools import chain, islice
+from typing import Final, Protocol, TypeVar
 
 from meshlib.errors import ConfigurationError
 
 __all__ = ["STRATEGIES", "RoundRobin", "Strategy", "Weighted", "WeightedRoundRobin", "create_strategy"]
+
+
+# Endpoints that are gone are remembered (their turn waits for them) until there are this many more than twice those that are there.
+_REMEMBERED: Final = 64
+# Sets of weights whose place in the cycle is remembered: as many as a rolling update or a flapping endpoint makes.
+_CYCLES: Final = 8
+# Picks after which a cycle repeats at the latest. Weights with a larger sum are rounded to shares of it, at least one.
+_LONGEST_CYCLE: Final = 4096
 
 
 class Weighted(Protocol):
@@ -37,88 +48,144 @@ class Strategy(Protocol):
 
 
 class RoundRobin:
-    """One after the other. Weights are ignored, but those of weight 0 come last."""
+    """Whoever was picked longest ago. Weights are ignored, but those of weight 0 come last.
 
-    __slots__ = ("_cursor",)
+    With the same endpoints that is one after the other; when they change, who stays keeps the place and who is new comes first,
+    so that no pattern of changes leaves anybody out.
+    """
+
+    __slots__ = ("_before", "_last", "_picks", "_rotation", "_seen", "_spare")
 
     def __init__(self) -> None:
-        self._cursor = 0
+        self._seen: tuple[Weighted, ...] = ()
+        self._rotation: list[int] = []  # indexes, the one to be picked next at `_picks` modulo the length
+        self._spare: list[int] = []
+        self._picks = 0  # since the endpoints changed
+        self._before = 0  # until then
+        self._last: dict[Weighted, int] = {}  # the number of the last pick, as of then
 
     def first(self, endpoints: Sequence[T]) -> T | None:
         """See `Strategy`."""
-        count = len(endpoints)
-        if not count:
+        if endpoints is not self._seen and tuple(endpoints) != self._seen:
+            self._adopt(endpoints)
+        rotation = self._rotation
+        if not rotation:
             return None
-        cursor = self._cursor
-        self._cursor = cursor + 1
-        chosen = endpoints[cursor % count]
-        if chosen.weight:
-            return chosen
-        return next(_weightless_last(endpoints, cursor % count))
+        picks = self._picks
+        self._picks = picks + 1
+        return endpoints[rotation[picks % len(rotation)]]
 
     def candidates(self, endpoints: Sequence[T]) -> Iterator[T]:
         """See `Strategy`."""
-        if not endpoints:
+        if self.first(endpoints) is None:
             return iter(())
-        cursor = self._cursor
-        self._cursor = cursor + 1
-        return _weightless_last(endpoints, cursor % len(endpoints))
+        rotation = self._rotation
+        start = (self._picks - 1) % len(rotation)
+        order = chain(islice(rotation, start, None), islice(rotation, start), self._spare)
+        return map(endpoints.__getitem__, order)
 
-
-def _weightless_last(endpoints: Sequence[T], start: int) -> Iterator[T]:
-    last = []
-    for index in range(start, start + len(endpoints)):
-        endpoint = endpoints[index % len(endpoints)]
-        if endpoint.weight:
-            yield endpoint
-        else:
-            last.append(endpoint)
-    yield from last
+    def _adopt(self, endpoints: Sequence[T]) -> None:
+        last, count = self._last, len(self._rotation)
+        for back in range(min(count, self._picks)):
+            number = self._picks - 1 - back
+            last[self._seen[self._rotation[number % count]]] = self._before + number + 1
+        self._before += self._picks
+        self._picks = 0
+        if len(last) > 2 * len(endpoints) + _REMEMBERED:
+            last = self._last = {endpoint: last[endpoint] for endpoint in endpoints if endpoint in last}
+        indexes = range(len(endpoints))
+        weighty = [index for index in indexes if endpoints[index].weight] or list(indexes)
+        self._rotation = sorted(weighty, key=lambda index: last.get(endpoints[index], 0))
+        self._spare = [index for index in indexes if not endpoints[index].weight] if len(weighty) < len(endpoints) else []
+        self._seen = tuple(endpoints)
 
 
 class WeightedRoundRobin:
     """In proportion to the weights, as evenly interleaved as nginx's smooth weighted round robin.
 
-    Each pick raises every credit by its weight, takes the highest, and lowers that by the sum of the weights. Credits are kept
-    by position and begin anew when the set of weights changes.
+    Each pick raises every credit by its weight, takes the highest, and lowers that by the sum of the weights. The picks repeat
+    after as many as that sum; they are worked out once, as they are needed. A set of weights that was seen lately goes
+    on where it stood.
     """
 
-    __slots__ = ("_credit", "_weights")
+    __slots__ = ("_cycle", "_cycles", "_seen")
 
     def __init__(self) -> None:
-        self._weights: tuple[int, ...] = ()
-        self._credit: list[int] = []
+        self._seen: tuple[Weighted, ...] = ()
+        self._cycle = _Cycle(())
+        self._cycles: dict[tuple[int, ...], _Cycle] = {}
 
     def first(self, endpoints: Sequence[T]) -> T | None:
         """See `Strategy`."""
-        if not endpoints:
-            return None
-        return endpoints[self._pick(endpoints)]
+        if endpoints is not self._seen and tuple(endpoints) != self._seen:
+            self._adopt(endpoints)
+        return endpoints[self._cycle.pick()] if endpoints else None
 
     def candidates(self, endpoints: Sequence[T]) -> Iterator[T]:
-        """See `Strategy`; behind the pick the others follow in the order of their credit."""
-        if not endpoints:
+        """See `Strategy`; behind the pick the others follow as the next picks would be, as far as these are known."""
+        if self.first(endpoints) is None:
             return iter(())
-        picked = self._pick(endpoints)
-        rest = [index for index in range(len(endpoints)) if index != picked]
-        rest.sort(key=lambda index: (not endpoints[index].weight, -self._credit[index], index))
-        return iter([endpoints[index] for index in (picked, *rest)])
+        return map(endpoints.__getitem__, self._cycle.order_from(self._cycle.position - 1))
 
-    def _pick(self, endpoints: Sequence[T]) -> int:
+    def _adopt(self, endpoints: Sequence[T]) -> None:
         weights = tuple([endpoint.weight for endpoint in endpoints])
-        if weights != self._weights:
-            self._weights = weights
-            self._credit = [0] * len(weights)
+        cycle = self._cycles.pop(weights, None) or _Cycle(weights)
+        self._cycles[weights] = cycle
+        if len(self._cycles) > _CYCLES:
+            del self._cycles[next(iter(self._cycles))]
+        self._cycle = cycle
+        self._seen = tuple(endpoints)
+
+
+class _Cycle:
+    # The picks of one tuple of weights, as indexes.
+
+    __slots__ = ("_credit", "_given", "_period", "_picks", "_weights", "position")
+
+    def __init__(self, weights: tuple[int, ...]) -> None:
+        self._given = weights
         if not any(weights):
             weights = (1,) * len(weights)
+        divisor = math.gcd(*weights) or 1
+        total = sum(weights)
+        if total > divisor * _LONGEST_CYCLE:
+            self._weights = [max(weight * _LONGEST_CYCLE // total, 1) if weight else 0 for weight in weights]
+        else:
+            self._weights = [weight // divisor for weight in weights]
+        self._period = sum(self._weights)
+        self._credit = [0] * len(weights)
+        self._picks: list[int] = []
+        self.position = 0
+
+    def pick(self) -> int:
+        position = self.position
+        if position == self._period:
+            position = 0
+        self.position = position + 1
+        if position == len(self._picks):
+            self._picks.append(self._next())
+        return self._picks[position]
+
+    def _next(self) -> int:
         credit = self._credit
         best = -1
-        for index, weight in enumerate(weights):
+        for index, weight in enumerate(self._weights):
             credit[index] += weight
             if weight and (best < 0 or credit[index] > credit[best]):
                 best = index
-        credit[best] -= sum(weights)
+        credit[best] -= self._period
         return best
+
+    def order_from(self, position: int) -> Iterator[int]:
+        picks = self._picks
+        seen: set[int] = set()
+        known = set(picks)
+        heaviest_first = sorted(range(len(self._given)), key=lambda index: (-self._given[index], index))
+        never_picked = [index for index in heaviest_first if self._weights[index] and index not in known]
+        for index in chain(islice(picks, position, None), never_picked, islice(picks, position), heaviest_first):
+            if index not in seen:
+                seen.add(index)
+                yield index
 
 
 STRATEGIES: dict[str, Callable[[], Strategy]] = {"round_robin": RoundRobin, "weighted_round_robin": WeightedRoundRobin}

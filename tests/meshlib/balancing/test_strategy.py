@@ -1,0 +1,215 @@
+"""Whom to prefer: shares, smoothness, and what happens when the endpoints change."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.balancing import RoundRobin, Strategy, WeightedRoundRobin, create_strategy
+from meshlib.balancing.strategy import STRATEGIES
+from meshlib.errors import ConfigurationError
+from meshlib.model import Endpoint
+
+
+def endpoints(*weights: int) -> tuple[Endpoint, ...]:
+    return tuple(Endpoint("abcdefghij"[n % 10] * (n // 10 + 1), "10.0.0.1", n + 1, weight) for n, weight in enumerate(weights))
+
+
+def picks(strategy: Strategy, among: Sequence[Endpoint], count: int) -> str:
+    return "".join(e.id for e in (strategy.first(among) for _ in range(count)) if e is not None)
+
+
+def ordered(strategy: Strategy, among: Sequence[Endpoint]) -> str:
+    return "".join(endpoint.id for endpoint in strategy.candidates(among))
+
+
+STRATEGY = pytest.mark.parametrize("name", sorted(STRATEGIES))
+
+
+@STRATEGY
+def test_a_name_makes_a_strategy(name: str) -> None:
+    assert picks(create_strategy(name), endpoints(1, 1, 1), 6) == "abcabc"
+    assert create_strategy(name) is not create_strategy(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("roundrobin", "did you mean round_robin?"), ("weighted", "weighted_round_robin"), ("zzz", "known are round_robin, weighted")],
+)
+def test_an_unknown_name(name: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=name) as caught:
+        create_strategy(name)
+    assert hint in caught.value.hint
+
+
+@STRATEGY
+def test_nobody_and_one(name: str) -> None:
+    strategy = create_strategy(name)
+    assert strategy.first(()) is None
+    assert list(strategy.candidates(())) == []
+    assert picks(strategy, endpoints(1), 3) == "aaa"
+    assert picks(strategy, [], 1) == ""
+    assert ordered(strategy, list(endpoints(1))) == "a"
+
+
+@STRATEGY
+def test_weight_0_comes_last(name: str) -> None:
+    strategy = create_strategy(name)
+    among = endpoints(0, 1, 0, 1)
+    assert set(picks(strategy, among, 20)) == {"b", "d"}
+    assert set(ordered(strategy, among)[:2]) == {"b", "d"}
+    assert sorted(ordered(strategy, among)[2:]) == ["a", "c"]
+    assert Counter(picks(strategy, endpoints(0, 0), 10)) == {"a": 5, "b": 5}
+
+
+@given(st.sampled_from(sorted(STRATEGIES)), st.lists(st.integers(0, 5), max_size=7), st.integers(0, 20))
+def test_candidates_are_everybody_once_and_count_as_a_pick(name: str, weights: list[int], before: int) -> None:
+    among = endpoints(*weights)
+    one, other = create_strategy(name), create_strategy(name)
+    picks(one, among, before)
+    picks(other, among, before)
+    candidates = list(one.candidates(among))
+    assert sorted(e.id for e in candidates) == [e.id for e in among]
+    assert candidates[:1] == [e for e in (other.first(among),) if e is not None]
+    assert one.first(among) == other.first(among)
+    positive = [e for e in candidates if e.weight]
+    assert candidates[: len(positive)] == positive
+
+
+@STRATEGY
+def test_a_pick_is_taken_when_candidates_are_asked_for(name: str) -> None:
+    strategy = create_strategy(name)
+    among = endpoints(1, 1, 1)
+    first, second = strategy.candidates(among), strategy.candidates(among)
+    assert ("".join(e.id for e in second), "".join(e.id for e in first)) == ("bca", "abc")
+
+
+@STRATEGY
+def test_what_comes_out_is_what_went_in(name: str) -> None:
+    # Equal endpoints of a new snapshot are other objects.
+    strategy = create_strategy(name)
+    for _ in range(4):
+        among = endpoints(1, 2)
+        picked = strategy.first(among)
+        assert any(picked is endpoint for endpoint in among)
+        assert all(any(found is endpoint for endpoint in among) for found in strategy.candidates(among))
+
+
+# Round robin.
+
+
+@given(st.integers(1, 9), st.integers(0, 50), st.integers(0, 60))
+def test_round_robin_is_even(count: int, before: int, more: int) -> None:
+    strategy = RoundRobin()
+    among = endpoints(*[1] * count)
+    picks(strategy, among, before)
+    shares = Counter(picks(strategy, among, more))
+    assert max(shares[e.id] for e in among) - min(shares[e.id] for e in among) <= 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**6 - 1), st.integers(1, 12)), max_size=12))
+def test_round_robin_is_even_in_each_phase_whatever_changes(phases: list[tuple[int, int]]) -> None:
+    strategy = RoundRobin()
+    everybody = endpoints(*[1] * 6)
+    for mask, count in phases:
+        among = tuple(e for n, e in enumerate(everybody) if mask >> n & 1)
+        shares = Counter(picks(strategy, among, count))
+        assert max(shares[e.id] for e in among) - min(shares[e.id] for e in among) <= 1
+
+
+@given(st.lists(st.integers(1, 2**5 - 1), min_size=1, max_size=6))
+def test_nobody_starves_when_the_set_changes_with_each_pick(masks: list[int]) -> None:
+    strategy = RoundRobin()
+    everybody = endpoints(*[1] * 5)
+    sets = [tuple(e for n, e in enumerate(everybody) if mask >> n & 1) for mask in masks]
+    rounds = 30
+    shares = Counter(picks(strategy, among, 1) for _ in range(rounds) for among in sets)
+    assert set(shares) == {e.id for among in sets for e in among}
+
+
+def test_who_stays_keeps_the_place_and_who_is_new_comes_first() -> None:
+    strategy = RoundRobin()
+    a, b, c, d = endpoints(1, 1, 1, 1)
+    assert picks(strategy, (a, b, c), 4) == "abca"
+    assert picks(strategy, (a, b, c, d), 4) == "dbca"
+    assert picks(strategy, (a, b), 2) == "ba"
+    assert picks(strategy, (a, b, c, d), 4) == "dcba"
+
+
+def test_who_is_gone_is_forgotten() -> None:
+    strategy = RoundRobin()
+    for port in range(1, 1000):
+        among = (Endpoint("a", "10.0.0.1", port), Endpoint("b", "10.0.0.2", port))
+        assert picks(strategy, among, 2) == "ab"
+    assert len(strategy._last) < 100
+
+
+# Weighted round robin.
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ((5, 1, 1), "aabacaa"),  # nginx's own example
+        ((4, 3, 2), "abcabacba"),
+        ((1, 1), "ab"),
+        ((300, 100), "aaba"),
+        ((2, 0, 1), "aca"),
+        ((7,), "a"),
+    ],
+)
+def test_weighted_is_as_smooth_as_nginx(weights: tuple[int, ...], expected: str) -> None:
+    strategy = WeightedRoundRobin()
+    assert picks(strategy, endpoints(*weights), 2 * len(expected)) == expected * 2
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any))
+def test_shares_are_those_of_the_weights(weights: list[int]) -> None:
+    among = endpoints(*weights)
+    shares = Counter(picks(WeightedRoundRobin(), among, 2 * sum(weights)))
+    assert [shares[e.id] for e in among] == [2 * weight for weight in weights]
+
+
+def test_large_weights_are_shares_of_a_bounded_cycle() -> None:
+    strategy = WeightedRoundRobin()
+    shares = Counter(picks(strategy, endpoints(1_000_000, 1_000_003, 1), 8_200))
+    assert shares["c"] in (2, 3)
+    assert abs(shares["a"] - shares["b"]) <= 2
+
+
+def test_sets_that_alternate_go_on_where_they_stood() -> None:
+    strategy = WeightedRoundRobin()
+    large, small = endpoints(1, 1, 1), endpoints(2, 1)
+    found = [picks(strategy, among, 1) for _ in range(3) for among in (large, small)]
+    assert found == ["a", "a", "b", "b", "c", "a"]
+
+
+def test_few_sets_are_remembered() -> None:
+    strategy = WeightedRoundRobin()
+    for weight in range(1, 100):
+        picks(strategy, endpoints(weight, 1), 2)
+    assert len(strategy._cycles) <= 8
+
+
+class _Counting(Endpoint):
+    looked_at = 0
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "weight":
+            _Counting.looked_at += 1
+        return super().__getattribute__(name)
+
+
+@STRATEGY
+def test_a_pick_costs_the_same_among_many(name: str) -> None:
+    strategy = create_strategy(name)
+    among = tuple(_Counting(str(n), "10.0.0.1", n) for n in range(1000))
+    strategy.first(among)
+    before = _Counting.looked_at
+    for _ in range(1000):
+        strategy.first(among)
+    assert _Counting.looked_at == before
