@@ -143,9 +143,7 @@ class FakeEngine:
         self.emit("network", "create", identity, name=name, type=driver)
         return identity
 
-    def add_service(
-        self, name: str, labels: Mapping[str, str], networks: Sequence[str], *, replicas: int = 1, running: bool = True
-    ) -> str:
+    def add_service(self, name: str, labels: Mapping[str, str], networks: Sequence[str], *, replicas: int = 1, running: bool = True) -> str:
         """The id of a new service on networks given by id; its tasks run at once, or never (`run_tasks` later)."""
         identity = f"svc{next(self._numbers)}"
         attachments = [{"Target": network} for network in networks]
@@ -237,9 +235,7 @@ class FakeEngine:
 
     # Containers
 
-    def add_container(
-        self, name: str, labels: Mapping[str, str], networks: Mapping[str, str], *, ports: Sequence[int] = ()
-    ) -> str:
+    def add_container(self, name: str, labels: Mapping[str, str], networks: Mapping[str, str], *, ports: Sequence[int] = ()) -> str:
         """The id of a new running container; `networks` are names and its address in each."""
         number = next(self._numbers)
         identity = f"{number:064x}"

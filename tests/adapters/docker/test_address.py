@@ -175,9 +175,7 @@ def test_an_engine_with_a_foreign_certificate_is_not_believed(
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
     directory = certificates[1]
-    tls = docker.tls.TLSConfig(
-        client_cert=(str(directory / "cert.pem"), str(directory / "key.pem")), ca_cert=str(other), verify=True
-    )
+    tls = docker.tls.TLSConfig(client_cert=(str(directory / "cert.pem"), str(directory / "key.pem")), ca_cert=str(other), verify=True)
     address = EngineAddress(remote[1].replace("tcp://", "https://"), tls)
     engine = Engine(address, timeout=5)
     with pytest.raises(EngineError, match=r"(?i)certificate"):

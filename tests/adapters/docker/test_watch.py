@@ -20,6 +20,7 @@ from meshlib_adapters.testing import FakeEngine, Fault
 
 # The resync is out of reach, unless a test is about it: what is seen is seen by events.
 EVENTS_ONLY = Timing(resync=60, timeout=1, deadline=3, linger=0.2)
+_ACTIONS = {"service": frozenset({"create", "update", "remove"}), "container": frozenset({"start", "health_status"})}
 QUICK = Timing(resync=0.1, timeout=0.3, deadline=1, linger=0)
 
 
@@ -74,8 +75,8 @@ class Following:
 
 
 @contextlib.asynccontextmanager
-async def _following(fake: FakeEngine, timing: Timing) -> AsyncIterator[Following]:
-    watch = EngineWatch(EngineAddress(fake.url), _look, filters={}, matters=lambda event: True, timing=timing)
+async def _following(fake: FakeEngine, timing: Timing, look: Callable[[Engine, Snapshot | None], Look] = _look) -> AsyncIterator[Following]:
+    watch = EngineWatch("fake", EngineAddress(fake.url), look, actions=_ACTIONS, timing=timing)
     following = Following(watch)
     task = asyncio.create_task(following.read())
     try:
@@ -260,6 +261,42 @@ def test_a_slow_list_with_an_event_during_it_is_read_again(fake: FakeEngine) -> 
     _run(fake, EVENTS_ONLY, scenario)
 
 
+def test_events_of_no_interest_are_no_reason_to_look(fake: FakeEngine) -> None:
+    async def scenario(following: Following) -> None:
+        await following.is_ok()
+        await asyncio.sleep(0.5)
+        before = fake.count("/services")
+        for kind, action in (("container", "exec_create: /bin/true"), ("container", "update"), ("secret", "create")):
+            fake.emit(kind, action)
+        fake.emit_raw(b'{"Type": 1, "Action": []}\n{}\n')
+        await asyncio.sleep(0.2)
+        assert fake.count("/services") == before
+        fake.emit("container", "health_status: healthy")
+        await following.until(lambda: fake.count("/services") > before, "a look")
+
+    _run(fake, EVENTS_ONLY, scenario)
+
+
+def test_a_defect_of_ours_costs_a_look_and_no_route(fake: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+    def look(engine: Engine, last: Snapshot | None) -> Look:
+        if fake.services[0]["Spec"]["Labels"]:
+            raise KeyError("Spec")
+        return _look(engine, last)
+
+    async def run() -> None:
+        fake.add_service("shop", {}, [])
+        async with _following(fake, QUICK, look) as following:
+            await following.sees("shop:1")
+            fake.update_labels("shop", {"odd": "label"})
+            await following.is_degraded("could not be understood", "KeyError")
+            assert following.seen[-1] == ["shop:1"]
+            fake.update_labels("shop", {})
+            await following.is_ok()
+
+    asyncio.run(run())
+    assert "could not be understood" in caplog.text
+
+
 def test_ten_megabytes_are_read(fake: FakeEngine) -> None:
     async def scenario(following: Following) -> None:
         with fake.lock:
@@ -306,7 +343,7 @@ def test_cancelling_ends_everything_at_once_whatever_hangs(path: str, fake: Fake
 
 def test_closing_the_iterator_ends_its_threads(fake: FakeEngine) -> None:
     async def run() -> None:
-        watch = EngineWatch(EngineAddress(fake.url), _look, filters={}, matters=lambda event: True, timing=EVENTS_ONLY)
+        watch = EngineWatch("fake", EngineAddress(fake.url), _look, actions=_ACTIONS, timing=EVENTS_ONLY)
         iterator = watch.snapshots()
         await anext(iterator)
         assert fake.subscribers == 1

@@ -1,0 +1,48 @@
+"""Routes from the services of a Swarm."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+from meshlib.discovery.swarm import is_settled, parse_swarm
+from meshlib.discovery.swarm_resolver import SwarmResolver
+from meshlib.model import Snapshot
+from meshlib_adapters.docker.address import find_engine
+from meshlib_adapters.docker.engine import Engine
+from meshlib_adapters.docker.schedule import Timing
+from meshlib_adapters.docker.watch import EngineWatch, Look
+
+__all__ = ["SwarmProvider"]
+
+# Events of containers come only from the node that is asked, but there they tell at once what tasks would tell later.
+_ACTIONS = {
+    "service": frozenset({"create", "update", "remove"}),
+    "network": frozenset({"create", "update", "remove", "destroy"}),
+    "node": frozenset({"create", "update", "remove"}),
+    "container": frozenset({"start", "die", "health_status"}),
+}
+# Tasks that are meant to run. The others (history, and those being stopped) never get requests and are most of the list.
+_MEANT_TO_RUN = {"filters": json.dumps({"desired-state": ["running"]})}
+
+
+class SwarmProvider(EngineWatch):
+    """Yields what the labels of a Swarm's services ask for, by way of one of its managers.
+
+    `url`: unix://, tcp://, ssh:// or context://; without it DOCKER_HOST or the current docker context. `ConfigurationError`
+    when it can be none of them; anything wrong with the engine itself is the status's matter. A look is three calls
+    (services, tasks, networks), however many there are of each.
+    """
+
+    def __init__(self, url: str | None = None, *, timing: Timing | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        address = find_engine(url)
+        self._resolver = SwarmResolver(f"swarm:{address}")
+        super().__init__(f"swarm:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock)
+
+    def _read(self, engine: Engine, last: Snapshot | None) -> Look:
+        services = engine.get_list("/services")
+        tasks = engine.get_list("/tasks", _MEANT_TO_RUN)
+        networks = engine.get_list("/networks")
+        records = parse_swarm(services, tasks, networks)
+        return Look(self._resolver.resolve(records, last), is_settled(records))
