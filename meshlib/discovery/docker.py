@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from meshlib.discovery.reading import Wrong, address, entries, integer, mapping, ports, read_each, string, strings
+from meshlib.discovery.reading import address, entries, integer, mapping, ports, read_each, string, strings
 from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, Malformed
 from meshlib.discovery.swarm import parse_network
 
@@ -64,8 +64,6 @@ def _address(network: str, value: Mapping[str, object], name: str, identity: str
     for key in ("Aliases", "DNSNames"):
         names.update(string(alias, key) for alias in entries(value.get(key), key))
     found = address(value.get("IPAddress"), "IPAddress") or address(value.get("GlobalIPv6Address"), "GlobalIPv6Address")
-    if not isinstance(network, str):
-        raise Wrong("Networks has a name that is no text")
     return ContainerAddress(
         network_id=string(value.get("NetworkID"), "NetworkID"),
         network=network,
