@@ -178,7 +178,8 @@ class _Cycle:
 
     def order_from(self, position: int) -> Iterator[int]:
         picks = self._picks
-        seen: set[int] = set()
+        yield picks[position]
+        seen = {picks[position]}
         known = set(picks)
         heaviest_first = sorted(range(len(self._given)), key=lambda index: (-self._given[index], index))
         never_picked = [index for index in heaviest_first if self._weights[index] and index not in known]
