@@ -26,6 +26,14 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 # The names that this module looks into. Most heads have two of them, so one set operation decides what to read.
 _SPECIAL: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"})
+# Connection before Upgrade, which counts only when Connection lists it.
+_SPECIAL_ORDER: Final = (b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade", b"expect")
+# Of these a second line is an error, of the others their values are one list (RFC 9110 5.3).
+_ONCE: Final = {
+    b"host": ("more than one Host field", "repeated_host"),
+    b"content-length": ("more than one Content-Length", "repeated_content_length"),
+    b"transfer-encoding": ("more than one Transfer-Encoding", "repeated_transfer_encoding"),
+}
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 _KEEP_ALIVE: Final = frozenset({b"keep-alive"})
 _CLOSE: Final = frozenset({b"close"})
@@ -77,7 +85,8 @@ def parse_fields(block: bytes, *, response: bool = False, max_fields: int = 100)
     if len(lines) > max_fields:
         raise LimitExceeded("number of fields", max_fields, reason="too_many_fields", status_hint=502 if response else 431)
     names = tuple([name.lower() for name, _ in lines])
-    if _SPECIAL.isdisjoint(names):
+    special = _SPECIAL.intersection(names)
+    if not special:
         return FieldSection(block, names, None, None, False, _NO_OPTIONS, None, False)
     host: bytes | None = None
     content_length: int | None = None
@@ -85,38 +94,33 @@ def parse_fields(block: bytes, *, response: bool = False, max_fields: int = 100)
     connection = _NO_OPTIONS
     upgrade: bytes | None = None
     expect = False
-    for name, (_, raw) in zip(names, lines, strict=True):
-        if name not in _SPECIAL:
+    for name in _SPECIAL_ORDER:
+        if name not in special:
             continue
-        value: bytes = raw.rstrip(b" \t")
+        value: bytes = lines[names.index(name)][1].rstrip(b" \t")
+        if names.count(name) > 1:
+            value = _joined(name, names, lines, response)
         if name == b"host":
-            if host is not None:
-                raise _error(response, "more than one Host field", "repeated_host")
             host = value
         elif name == b"connection":
-            connection = _options(value, connection, response)
+            connection = _options(value, response)
         elif name == b"content-length":
-            if content_length is not None:
-                raise _error(response, "more than one Content-Length", "repeated_content_length")
             if not _LENGTH.fullmatch(value):
                 raise _error(response, "Content-Length is not a decimal number", "bad_content_length")
             content_length = int(value)
         elif name == b"transfer-encoding":
-            if chunked:
-                raise _error(response, "more than one Transfer-Encoding", "repeated_transfer_encoding")
             if value.lower() != b"chunked":
                 raise _error(response, "a Transfer-Encoding other than chunked", "bad_transfer_encoding", status=501)
             chunked = True
         elif name == b"upgrade":
-            upgrade = value if upgrade is None else upgrade + b", " + value
+            if b"upgrade" in connection:
+                upgrade = value
         else:
             if value.lower() != b"100-continue" and not response:
                 raise _error(response, "an expectation other than 100-continue", "bad_expect", status=417)
             expect = True
     if chunked and content_length is not None:
         raise _error(response, "both Content-Length and Transfer-Encoding", "length_and_chunked")
-    if upgrade is not None and b"upgrade" not in connection:
-        upgrade = None
     return FieldSection(block, names, host, content_length, chunked, connection, upgrade, expect)
 
 
@@ -147,18 +151,24 @@ def parse_trailers(block: bytes, *, response: bool = False, max_fields: int = 10
     return b"".join(kept)
 
 
-def _options(value: bytes, known: frozenset[bytes], response: bool) -> frozenset[bytes]:
+def _joined(name: bytes, names: tuple[bytes, ...], lines: list[tuple[bytes, bytes]], response: bool) -> bytes:
+    wrong = _ONCE.get(name)
+    if wrong is not None:
+        raise _error(response, *wrong)
+    return b", ".join([value.strip(b" \t") for key, (_, value) in zip(names, lines, strict=True) if key == name])
+
+
+def _options(value: bytes, response: bool) -> frozenset[bytes]:
     lower = value.lower()
-    if not known:  # the two values of nearly every head
-        if lower == b"keep-alive":
-            return _KEEP_ALIVE
-        if lower == b"close":
-            return _CLOSE
-    options = [option.strip(b" \t") for option in lower.split(b",")]
+    if lower == b"keep-alive":  # this and "close" are what nearly every head says
+        return _KEEP_ALIVE
+    if lower == b"close":
+        return _CLOSE
+    options = [stripped for option in lower.split(b",") if (stripped := option.strip(b" \t"))]
     for option in options:
-        if option and not _TOKEN.fullmatch(option):
+        if not _TOKEN.fullmatch(option):
             raise _error(response, "Connection is not a list of tokens", "bad_connection")
-    return known.union([option for option in options if option])
+    return frozenset(options)
 
 
 def _what_is_wrong(block: bytes) -> str:

@@ -56,6 +56,12 @@ class HeadBuffer:
     def receive_data(self, data: bytes) -> bytes | NeedData:
         """See the class. After a head was returned the buffer is empty and takes the next one."""
         buffer = self._buffer
+        if not buffer and not data.startswith(b"\r"):  # nearly always: a whole head and nothing kept from before
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end <= self._limit:
+                self._skipped = self._response
+                self.rest = data[end:]
+                return data[:end]
         if not self._skipped:
             if buffer == b"\r":
                 data = b"\r" + data
