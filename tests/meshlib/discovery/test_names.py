@@ -1,0 +1,131 @@
+"""Names as Docker's embedded DNS answers them: kinds, scopes, and the same answer for a name however it is written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.discovery.names import NameIndex, resolve
+from meshlib.errors import ConfigurationError
+from meshlib.model import Contribution, NameKind, NameRecord, Snapshot
+
+SNAPSHOT = Snapshot.of(
+    [
+        Contribution(
+            "swarm/a",
+            "shop",
+            names=(
+                NameRecord("front", "shop", NameKind.SERVICE, ("10.0.1.2",)),
+                NameRecord("front", "shop", NameKind.TASKS, ("10.0.1.3", "10.0.1.4")),
+                NameRecord("front", "store", NameKind.SERVICE, ("10.0.1.2",)),
+                NameRecord("front", "store", NameKind.TASKS, ("10.0.1.3", "10.0.1.4")),
+                NameRecord("back", "shop", NameKind.SERVICE, ("10.0.2.2",)),
+                NameRecord("Net.Prod", "only.here", NameKind.SERVICE, ("10.0.3.2",)),
+                NameRecord("front", "shop.1.x8a7", NameKind.CONTAINER, ("10.0.1.3",)),
+            ),
+        ),
+        Contribution(
+            "swarm/b",
+            "other",
+            names=(
+                NameRecord("front", "store", NameKind.SERVICE, ("10.0.1.9", "10.0.1.2")),
+                NameRecord("front", "same", NameKind.CONTAINER, ("10.0.9.9",)),
+                NameRecord("back", "same", NameKind.CONTAINER, ("10.0.9.9",)),
+                NameRecord("back", "shop.front", NameKind.CONTAINER, ("10.0.2.7",)),
+                NameRecord("back", "asleep", NameKind.SERVICE, ()),
+                NameRecord("net", "x.b", NameKind.SERVICE, ("10.0.4.1",)),
+                NameRecord("b.net", "x", NameKind.SERVICE, ("10.0.4.1",)),
+                NameRecord("c.net", "y", NameKind.SERVICE, ("10.0.4.2",)),
+                NameRecord("net", "y.c", NameKind.SERVICE, ("10.0.4.3",)),
+            ),
+        ),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "addresses"),
+    [
+        ("shop", "front", ("10.0.1.2",)),
+        ("shop", "back", ("10.0.2.2",)),
+        ("shop", "nowhere", ()),
+        ("tasks.shop", "front", ("10.0.1.3", "10.0.1.4")),
+        ("tasks.shop", None, ("10.0.1.3", "10.0.1.4")),
+        ("tasks.shop", "back", ()),
+        ("TASKS.Store.", None, ("10.0.1.3", "10.0.1.4")),
+        ("store", None, ("10.0.1.2", "10.0.1.9")),
+        ("Only.Here", None, ("10.0.3.2",)),
+        ("only.here.net.prod.", None, ("10.0.3.2",)),
+        ("only.here.net.prod", "Net.Prod", ("10.0.3.2",)),
+        ("only.here", "net.prod", ()),
+        ("shop.1.x8a7", None, ("10.0.1.3",)),
+        ("tasks.shop.front", "front", ("10.0.1.3", "10.0.1.4")),
+        ("shop.back", None, ("10.0.2.2",)),
+        ("shop.back", "front", ()),
+        ("shop.front", None, ("10.0.2.7",)),
+        ("shop.front", "front", ("10.0.1.2",)),
+        ("same", None, ("10.0.9.9",)),
+        ("x.b.net", None, ("10.0.4.1",)),
+        ("asleep", None, ()),
+        ("nobody", None, ()),
+        ("nobody", "front", ()),
+        ("no.body.here", None, ()),
+        ("", None, ()),
+        (".", None, ()),
+        ("shop..", None, ()),
+        ("." * 5_000_000, None, ()),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_resolve(name: str, network: str | None, addresses: tuple[str, ...]) -> None:
+    assert NameIndex(SNAPSHOT).resolve(name, network) == addresses
+    assert resolve(SNAPSHOT, name, network) == addresses
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "hint"),
+    [
+        ("Shop.", "'Shop.' is in several networks, with another answer in each: back, front", "say which, as in network='back'"),
+        ("y.c.net", "'y.c.net' is in several networks, with another answer in each: c.net, net", "say which, as in network='c.net'"),
+    ],
+)
+def test_which_network_must_be_said_where_answers_differ(name: str, said: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(SNAPSHOT, name)
+    assert caught.value.message == said
+    assert caught.value.hint == hint
+
+
+def test_an_empty_snapshot_knows_nobody() -> None:
+    assert resolve(Snapshot(), "shop") == ()
+
+
+NAMES = st.sampled_from(["a", "b", "a.b", "tasks.a"])
+NETWORKS = st.sampled_from(["a", "n", "n.b"])
+RECORDS = st.builds(
+    NameRecord, NETWORKS, NAMES, st.sampled_from(list(NameKind)), st.lists(st.sampled_from(["1.1.1.1", "1.1.1.2"])).map(tuple)
+)
+
+
+@given(st.lists(RECORDS), NAMES, NETWORKS)
+def test_one_answer_however_the_name_is_written(records: list[NameRecord], name: str, network: str) -> None:
+    snapshot = Snapshot.of(Contribution(str(n), "x", names=(record,)) for n, record in enumerate(records))
+    index = NameIndex(snapshot)
+    found = index.resolve(name, network)
+    assert found == index.resolve(name.upper() + ".", network)
+    assert len(set(found)) == len(found)
+    held = {
+        address
+        for record in records
+        if record.network == network and name == ("tasks." if record.kind is NameKind.TASKS else "") + record.name
+        for address in record.addresses
+    }
+    if held:
+        assert set(found) == held
+    try:
+        anywhere = index.resolve(name)
+    except ConfigurationError:
+        assert len({record.network for record in records}) > 1
+    else:
+        assert not held or set(anywhere) == held
