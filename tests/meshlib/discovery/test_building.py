@@ -1,0 +1,146 @@
+"""What both resolvers share: routes and last good routes, the choice of a network, refused addresses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.discovery.building import (
+    ADDRESS_REFUSED,
+    MALFORMED,
+    OFF_NETWORK,
+    build_routes,
+    choose_network,
+    is_refused,
+    malformed_contribution,
+    name_record,
+    off_network,
+    ordered,
+    refused_address,
+)
+from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.records import Malformed, NetworkRecord
+from meshlib.labels.fragment import LabelResult, RouteFragment
+from meshlib.labels.hrm import LABEL
+from meshlib.model import Contribution, Endpoint, NameKind, NameRecord, RedirectRule, Route, Scheme, Severity, Upstream
+
+
+def fragment(host: str, port: int | None = 80, label: str = LABEL, redirect: RedirectRule | None = None) -> RouteFragment:
+    return RouteFragment(Scheme.HTTP, host, "/", label, "hrm", port, redirect)
+
+
+def upstream(port: int) -> Upstream:
+    return Upstream(f"shop:{port}", (Endpoint("shop.1", "10.0.0.1", port),))
+
+
+def build(result: LabelResult, previous: tuple[Route, ...] = (), *, networked: bool = True) -> tuple[Route, ...]:
+    last = Contribution("k", "shop", routes=previous) if previous else None
+    return build_routes("shop", result, upstream, last, networked=networked)
+
+
+MOVED = RedirectRule("http://new.example.com")
+
+
+def test_a_fragment_becomes_a_route() -> None:
+    wish = RouteFragment(Scheme.HTTP, "a", "/x", LABEL, "hrm", 80, None, "SESSION", forwarded_for=True)
+    assert build(LabelResult((wish,))) == (
+        Route(Scheme.HTTP, "a", "/x", "shop", LABEL, "hrm", 80, upstream(80), None, "SESSION", forwarded_for=True),
+    )
+
+
+def test_a_redirect_needs_no_network() -> None:
+    result = LabelResult((fragment("a"), fragment("b", None, redirect=MOVED)))
+    assert [(r.host, r.upstream, r.redirect) for r in build(result, networked=False)] == [("b", None, MOVED)]
+    assert [r.host for r in build(result)] == ["a", "b"]
+
+
+def test_a_failed_label_keeps_its_last_good_routes_with_todays_endpoints() -> None:
+    old = Route(Scheme.HTTP, "a", "/", "shop", "l1", "hrm", 80, Upstream("shop:80", (Endpoint("shop.1", "10.0.0.99", 80),)))
+    moved = Route(Scheme.HTTP, "m", "/", "shop", "l1", "hrm", redirect=MOVED)
+    removed = Route(Scheme.HTTP, "r", "/", "shop", "l2", "hrm", 80, upstream(80))
+    kept = build(LabelResult(failed=frozenset({"l1"})), (old, moved, removed))
+    assert [(r.host, r.degraded, r.upstream) for r in kept] == [("a", True, upstream(80)), ("m", True, None)]
+    assert build(LabelResult(failed=frozenset({"l1"})), kept) == kept
+    # Off any network the redirect is left, and the forwarding route is gone like that of a label without a mistake.
+    assert [r.host for r in build(LabelResult(failed=frozenset({"l1"})), (old, moved), networked=False)] == ["m"]
+
+
+def test_a_last_good_route_gives_way_to_another_label_that_has_taken_its_place() -> None:
+    old = Route(Scheme.HTTP, "a", "/", "shop", "l1", "hrm", 80, upstream(80))
+    result = LabelResult((fragment("a", 81, "l2"),), failed=frozenset({"l1"}))
+    assert [(r.label, r.internal_port, r.degraded) for r in build(result, (old,))] == [("l2", 81, False)]
+
+
+def network(name: str, label: bool = True, *, ingress: bool = False) -> NetworkRecord:
+    return NetworkRecord(f"id-{name}", name, {LABEL: ""} if label else {}, ingress)
+
+
+@pytest.mark.parametrize(
+    ("networks", "options", "chosen"),
+    [
+        ([], ResolveOptions(), None),
+        ([network("b"), network("a")], ResolveOptions(), "a"),
+        ([network("a", False), network("b")], ResolveOptions(), "b"),
+        ([network("a", False)], ResolveOptions(), None),
+        ([network("a", False)], ResolveOptions(networks=frozenset({"a"})), "a"),
+        ([network("a", False)], ResolveOptions(network_label=""), "a"),
+        ([network("ingress", ingress=True)], ResolveOptions(network_label=""), None),
+        ([network("a"), network("b")], ResolveOptions(reachable=frozenset({"b"})), "b"),
+        ([network("a"), network("b")], ResolveOptions(reachable=frozenset()), "a"),
+        ([network("a"), network("b", False)], ResolveOptions(reachable=frozenset({"b"})), "a"),
+    ],
+)
+def test_the_choice_of_a_network(networks: list[NetworkRecord], options: ResolveOptions, chosen: str | None) -> None:
+    for order in (networks, networks[::-1]):
+        found = choose_network(order, options)
+        assert (found.name if found else None) == chosen
+
+
+def test_off_network_names_where_it_is_and_the_cure() -> None:
+    said = off_network("shop", LABEL, [network("b", False), network("a", False), network("i", ingress=True)], ResolveOptions())
+    assert (said.code, said.severity, said.service, said.label) == (OFF_NETWORK, Severity.ERROR, "shop", LABEL)
+    assert said.message == f"not routed: on no network with the label {LABEL} (it is on a, b)"
+    assert f"--label {LABEL}=true" in said.hint
+    said = off_network("shop", LABEL, [], ResolveOptions(network_label=""))
+    assert said.message == "not routed: it is on no network of its own"
+    assert "docker network create" not in said.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        ("10.0.0.1", False), ("192.0.2.1", False), ("2001:db8::1", False), ("fd00::1", False), ("100.64.0.1", False),
+        ("127.0.0.1", True), ("127.9.9.9", True), ("169.254.169.254", True), ("0.0.0.0", True), ("224.0.0.1", True),
+        ("::1", True), ("::", True), ("fe80::1", True), ("fe80::1%eth0", True), ("ff02::1", True),
+        ("::ffff:127.0.0.1", True), ("::ffff:169.254.169.254", True), ("::ffff:10.0.0.1", False),
+    ],
+)  # fmt: skip
+def test_refused_addresses(address: str, refused: bool) -> None:
+    assert is_refused(address) is refused
+
+
+def test_what_is_said_of_a_refused_address() -> None:
+    said = refused_address("shop", "127.0.0.1", "task t1")
+    assert (said.code, said.severity, said.service) == (ADDRESS_REFUSED, Severity.WARNING, "shop")
+    assert said.message == "127.0.0.1 of task t1 is no address to send requests to"
+
+
+def test_malformed_objects_are_a_contribution_without_routes() -> None:
+    assert malformed_contribution("swarm", []) == []
+    (contribution,) = malformed_contribution("swarm", [Malformed("task t1", "ID is no text")])
+    assert (contribution.key, contribution.routes) == ("swarm/", ())
+    assert [(d.code, d.service, d.message) for d in contribution.diagnostics] == [(MALFORMED, "task t1", "left out: ID is no text")]
+
+
+def test_names_are_in_lower_case_and_addresses_in_numerical_order() -> None:
+    record = name_record("front", "Shop", NameKind.TASKS, ["2001:db8::1", "10.0.0.10", "10.0.0.9", "10.0.0.9"])
+    assert record == NameRecord("front", "shop", NameKind.TASKS, ("10.0.0.9", "10.0.0.10", "2001:db8::1"))
+
+
+ENDPOINTS = (Endpoint("a", "10.0.0.1", 80), Endpoint("a", "10.0.0.2", 80), Endpoint("a", "10.0.0.2", 81), Endpoint("b", "x", 1))
+
+
+@given(st.permutations(ENDPOINTS))
+def test_endpoints_have_one_order(endpoints: list[Endpoint]) -> None:
+    assert ordered(endpoints) == ENDPOINTS

@@ -1,0 +1,267 @@
+"""Records of a Swarm -> snapshot: who is routed and where to, what is kept, and how little is done again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshlib.discovery.building import ADDRESS_REFUSED, LABELS_ON_CONTAINER, MALFORMED, OFF_NETWORK
+from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.records import (
+    Attachment,
+    Malformed,
+    NetworkRecord,
+    ServiceRecord,
+    SwarmRecords,
+    TaskRecord,
+    VirtualAddress,
+)
+from meshlib.discovery.swarm import parse_swarm
+from meshlib.discovery.swarm_resolver import SwarmResolver
+from meshlib.labels.hrm import LABEL
+from meshlib.model import NameKind, NameRecord, Snapshot
+from tests.vectors.engine.scenes import scenes
+
+HRM = NetworkRecord("n1", "ucp-hrm", {LABEL: ""})
+BACK = NetworkRecord("n2", "back-end")
+INGRESS = NetworkRecord("n0", "ingress", ingress=True)
+NETWORKS = (HRM, BACK, INGRESS)
+GOOD = {f"{LABEL}.80": "external_route=http://shop.example.com,internal_port=80"}
+BAD = {f"{LABEL}.80": "external_route=http://shop.example.com,internal_port=eighty"}
+
+SHOP = ServiceRecord(
+    "s1",
+    "shop",
+    5,
+    GOOD,
+    replicas=2,
+    attachments=(Attachment("n1", ("Till",)), Attachment("back-end")),
+    virtual_addresses=(VirtualAddress("n0", "10.0.0.2"), VirtualAddress("n1", "10.0.1.2"), VirtualAddress("n2", "10.0.2.2")),
+)
+
+
+def task(slot: int, state: str = "running", desired: str = "running", *, host: int = 0, name: str = "", node: str = "") -> TaskRecord:
+    number = host or slot + 10
+    addresses = (("n0", f"10.0.0.{number}"), ("n1", f"10.0.1.{number}"), ("n2", f"10.0.2.{number}"))
+    return TaskRecord(name or f"t{slot}", "s1", slot, node, state, desired, addresses)
+
+
+def resolve(service: ServiceRecord, *tasks: TaskRecord, options: ResolveOptions | None = None) -> Snapshot:
+    return SwarmResolver(options=options).resolve(SwarmRecords((service,), tasks, NETWORKS))
+
+
+def endpoints(snapshot: Snapshot) -> list[tuple[str, str, str]]:
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    return [(e.id, e.address, str(e.state)) for e in route.upstream.endpoints]
+
+
+def codes(snapshot: Snapshot) -> list[str]:
+    return [diagnostic.code for diagnostic in snapshot.diagnostics]
+
+
+def test_a_service_with_its_tasks() -> None:
+    snapshot = resolve(SHOP, task(1), task(2, "starting"))
+    (contribution,) = snapshot.contributions
+    assert (contribution.key, contribution.service, contribution.created_at) == ("swarm/s1", "shop", 5)
+    assert endpoints(snapshot) == [("shop.1", "10.0.1.11:80", "ready"), ("shop.2", "10.0.1.12:80", "starting")]
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.name == "shop:80"
+    assert snapshot.diagnostics == ()
+
+
+def test_routes_to_one_port_share_their_upstream() -> None:
+    labels = {**GOOD, f"{LABEL}.81": "external_route=http://other.example.com,internal_port=80"}
+    one, other = resolve(replace(SHOP, labels=labels), task(1)).routes
+    assert one.upstream is other.upstream
+
+
+def test_an_identity_survives_the_replacement_of_its_task() -> None:
+    before = endpoints(resolve(SHOP, task(1)))
+    during = endpoints(resolve(SHOP, task(1, name="z"), task(1, "starting", host=99, name="a")))
+    after = endpoints(resolve(SHOP, task(1, desired="shutdown", name="z"), task(1, host=99, name="a")))
+    assert [e for e in before if e[0] == "shop.1"] == [("shop.1", "10.0.1.11:80", "ready")]
+    assert during == [("shop.1", "10.0.1.11:80", "ready"), ("shop.1.a", "10.0.1.99:80", "starting")]
+    assert after == [("shop.1", "10.0.1.99:80", "ready"), ("shop.1.z", "10.0.1.11:80", "draining")]
+
+
+def test_tasks_of_a_global_service_are_told_apart_by_node() -> None:
+    service = replace(SHOP, replicas=None)
+    found = resolve(service, task(0, node="b", name="t1"), task(0, node="a", host=20, name="t2"), task(0, host=30, name="t3"))
+    assert [e[0] for e in endpoints(found)] == ["shop.a", "shop.b", "shop.t3"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ([task(1)], [("shop.vip", "10.0.1.2:80", "ready")]),
+        ([task(1, "starting")], [("shop.vip", "10.0.1.2:80", "starting")]),
+        ([], [("shop.vip", "10.0.1.2:80", "starting")]),
+    ],
+)
+def test_the_virtual_address_on_request(tasks: list[TaskRecord], expected: list[tuple[str, str, str]]) -> None:
+    assert endpoints(resolve(SHOP, *tasks, options=ResolveOptions(use_vip=True))) == expected
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        replace(SHOP, dnsrr=True),
+        replace(SHOP, virtual_addresses=(VirtualAddress("n0", "10.0.0.2"),)),
+        replace(SHOP, virtual_addresses=(VirtualAddress("n1", "127.0.0.1"),)),
+    ],
+)
+def test_without_a_usable_virtual_address_its_tasks_are_asked(service: ServiceRecord) -> None:
+    assert endpoints(resolve(service, task(1), options=ResolveOptions(use_vip=True))) == [("shop.1", "10.0.1.11:80", "ready")]
+
+
+def test_off_any_labelled_network_there_is_no_route_but_a_word_about_it() -> None:
+    off = replace(SHOP, attachments=(Attachment("n2"),), virtual_addresses=(VirtualAddress("n2", "10.0.2.2"),))
+    snapshot = resolve(off, task(1))
+    assert snapshot.routes == ()
+    (said,) = snapshot.diagnostics
+    assert (said.code, said.label) == (OFF_NETWORK, f"{LABEL}.80")
+    assert endpoints(resolve(off, task(1), options=ResolveOptions(network_label=""))) == [("shop.1", "10.0.2.11:80", "ready")]
+    assert codes(resolve(replace(off, labels=BAD))) == ["HRM010", OFF_NETWORK]
+    assert codes(resolve(replace(off, labels={"other": "label"}))) == []
+    moved = replace(off, labels={LABEL: "external_route=http://old,redirect=http://new"})
+    assert codes(resolve(moved)) == []
+    assert [route.redirect is not None for route in resolve(moved).routes] == [True]
+
+
+def test_a_network_that_is_not_in_the_list_is_no_network() -> None:
+    assert codes(resolve(replace(SHOP, attachments=(Attachment("gone"),), virtual_addresses=()))) == [OFF_NETWORK]
+
+
+def test_addresses_that_lead_to_the_gateway_itself_are_refused() -> None:
+    evil = replace(task(2), addresses=(("n1", "169.254.169.254"),))
+    snapshot = resolve(SHOP, task(1), evil)
+    assert [e[0] for e in endpoints(snapshot)] == ["shop.1"]
+    assert codes(snapshot) == [ADDRESS_REFUSED]
+
+
+def test_labels_on_the_containers_route_nothing_and_are_reported() -> None:
+    assert codes(resolve(replace(SHOP, labels={}, container_labels=GOOD))) == [LABELS_ON_CONTAINER]
+    assert codes(resolve(replace(SHOP, container_labels=GOOD))) == []
+    assert resolve(replace(SHOP, labels={}, container_labels=GOOD)).routes == ()
+
+
+def test_what_was_malformed_is_reported() -> None:
+    snapshot = SwarmResolver("here").resolve(SwarmRecords(malformed=(Malformed("task ?", "why"),)))
+    assert [c.key for c in snapshot.contributions] == ["here/"]
+    assert codes(snapshot) == [MALFORMED]
+
+
+def names(snapshot: Snapshot) -> dict[tuple[str, str, NameKind], tuple[str, ...]]:
+    records: list[NameRecord] = [record for c in snapshot.contributions for record in c.names]
+    return {(r.network, r.name, r.kind): r.addresses for r in records}
+
+
+def test_names_as_the_embedded_dns_has_them() -> None:
+    running = replace(task(1), container_id="0123456789abcdef")
+    found = names(resolve(replace(SHOP, labels={}, hostname="Counter"), running, task(2, "starting")))
+    front = {(name, kind): addresses for (network, name, kind), addresses in found.items() if network == "ucp-hrm"}
+    assert front == {
+        ("shop", NameKind.SERVICE): ("10.0.1.2",),
+        ("shop", NameKind.TASKS): ("10.0.1.11",),
+        ("till", NameKind.SERVICE): ("10.0.1.2",),
+        ("till", NameKind.TASKS): ("10.0.1.11",),
+        ("shop.1.t1", NameKind.CONTAINER): ("10.0.1.11",),
+        ("0123456789ab", NameKind.CONTAINER): ("10.0.1.11",),
+        ("counter", NameKind.CONTAINER): ("10.0.1.11",),
+    }
+    assert ("back-end", "till", NameKind.SERVICE) not in found
+    assert found["back-end", "shop", NameKind.SERVICE] == ("10.0.2.2",)
+    assert not any(network == "ingress" for network, _, _ in found)
+    dnsrr = names(resolve(replace(SHOP, dnsrr=True), running))
+    assert dnsrr["ucp-hrm", "shop", NameKind.SERVICE] == ("10.0.1.11",)
+
+
+# What is kept from look to look
+
+
+def records(*services: ServiceRecord, tasks: tuple[TaskRecord, ...] = (task(1),)) -> SwarmRecords:
+    return SwarmRecords(services, tasks, NETWORKS)
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_label_that_goes_wrong_keeps_its_last_good_route(remembered: bool) -> None:
+    resolver = SwarmResolver()
+    snapshot = resolver.resolve(records(SHOP))
+
+    def look(service: ServiceRecord, number: int) -> Snapshot:
+        # A resolver that was made anew (another process) has the last snapshot only.
+        return (resolver if remembered else SwarmResolver()).resolve(records(service, tasks=(task(1, host=number),)), snapshot)
+
+    snapshot = look(replace(SHOP, labels=BAD), 50)
+    assert [route.degraded for route in snapshot.routes] == [True]
+    assert endpoints(snapshot) == [("shop.1", "10.0.1.50:80", "ready")]
+    assert codes(snapshot) == ["HRM010"]
+    snapshot = look(replace(SHOP, labels=BAD), 51)
+    assert endpoints(snapshot) == [("shop.1", "10.0.1.51:80", "ready")]
+    mended = look(SHOP, 51)
+    assert [route.degraded for route in mended.routes] == [False]
+    snapshot = look(replace(SHOP, labels={}), 51)
+    assert snapshot.routes == ()
+
+
+def test_one_change_among_many_services_is_one_reading() -> None:
+    services = [replace(SHOP, id=f"s{n}", name=f"shop{n}") for n in range(500)]
+    tasks = [replace(task(1), id=f"t{n}", service_id=f"s{n}") for n in range(500)]
+    resolver = SwarmResolver()
+    first = resolver.resolve(SwarmRecords(tuple(services), tuple(tasks), NETWORKS))
+    assert resolver.parsed == 500
+    again = resolver.resolve(SwarmRecords(tuple(services[::-1]), tuple(tasks[::-1]), NETWORKS[::-1]))
+    assert resolver.parsed == 500
+    assert again == first
+    tasks[7] = replace(tasks[7], state="failed")
+    changed = resolver.resolve(SwarmRecords(tuple(services), tuple(tasks), NETWORKS))
+    assert resolver.parsed == 501
+    same = [one is other for one, other in zip(first.contributions, changed.contributions, strict=True)]
+    assert same.count(False) == 1
+    assert changed.contributions[same.index(False)].service == "shop7"
+
+
+@pytest.mark.parametrize("size", [20, 200])
+def test_a_changed_network_is_a_reading_of_its_services_only(size: int) -> None:
+    off = [replace(SHOP, id=f"b{n}", name=f"b{n}", attachments=(Attachment("n2"),), virtual_addresses=()) for n in range(size)]
+    resolver = SwarmResolver()
+    resolver.resolve(SwarmRecords((SHOP, *off), (), NETWORKS))
+    parsed = resolver.parsed
+    snapshot = resolver.resolve(SwarmRecords((SHOP, *off), (), (replace(HRM, labels={}), BACK, INGRESS)))
+    assert resolver.parsed - parsed == 1
+    assert OFF_NETWORK in codes(snapshot)
+
+
+def test_an_equal_result_is_the_object_it_was() -> None:
+    resolver = SwarmResolver()
+    first = resolver.resolve(records(SHOP))
+    again = resolver.resolve(records(replace(SHOP, updating=True)))
+    assert resolver.parsed == 2
+    assert again.contributions[0] is first.contributions[0]
+
+
+def test_two_networks_of_one_name_are_told_apart_by_id() -> None:
+    networks = (NetworkRecord("n5", "twin", {LABEL: ""}), NetworkRecord("n4", "twin", {LABEL: ""}))
+    service = replace(SHOP, attachments=(Attachment("n5"),), virtual_addresses=())
+    one = replace(task(1), addresses=(("n4", "10.0.4.1"), ("n5", "10.0.5.1")))
+    for order in (networks, networks[::-1]):
+        assert endpoints(SwarmResolver().resolve(SwarmRecords((service,), (one,), order))) == [("shop.1", "10.0.5.1:80", "ready")]
+
+
+PARSED = [parse_swarm(*(scene.lists[name] for name in ("services", "tasks", "networks"))) for scene in scenes("swarm")]
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(PARSED), st.randoms())
+def test_the_order_of_records_does_not_matter(scene: SwarmRecords, random: Random) -> None:
+    services, tasks, networks = list(scene.services), list(scene.tasks), list(scene.networks)
+    for records_of_a_kind in (services, tasks, networks):
+        random.shuffle(records_of_a_kind)
+    mixed = SwarmRecords(tuple(services), tuple(tasks), tuple(networks), scene.malformed)
+    assert SwarmResolver().resolve(mixed) == SwarmResolver().resolve(scene)
