@@ -1,0 +1,217 @@
+"""Records of plain containers -> snapshot: who serves together, who is routed, and what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshlib.discovery.building import ADDRESS_REFUSED, MALFORMED, OFF_NETWORK
+from meshlib.discovery.container_resolver import ContainerResolver
+from meshlib.discovery.docker import parse_containers
+from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, Malformed, NetworkRecord
+from meshlib.labels.fragment import PublishedPort
+from meshlib.labels.hrm import LABEL
+from meshlib.model import NameKind, Snapshot
+from tests.vectors.engine.scenes import scenes
+
+FRONT = NetworkRecord("n1", "front", {LABEL: ""})
+BACK = NetworkRecord("n2", "back")
+NETWORKS = (FRONT, BACK, NetworkRecord("n0", "bridge"))
+GOOD = {LABEL: "external_route=http://web.example.com,internal_port=80"}
+BAD = {LABEL: "external_route=http://web.example.com,internal_port=eighty"}
+
+
+def container(number: int, labels: dict[str, str] | None = None, *, compose: str = "", network: str = "front") -> ContainerRecord:
+    composed = {"com.docker.compose.project": "demo", "com.docker.compose.service": compose} if compose else {}
+    return ContainerRecord(
+        id=f"{number:064}",
+        name=f"c{number}",
+        created_at=number,
+        labels={**(GOOD if labels is None else labels), **composed},
+        state="running",
+        addresses=(ContainerAddress("", network, f"172.18.0.{number}", (f"c{number}", "alias")),),
+    )
+
+
+def resolve(*containers: ContainerRecord, options: ResolveOptions | None = None) -> Snapshot:
+    return ContainerResolver(options=options).resolve(ContainerRecords(containers, NETWORKS))
+
+
+def endpoints(snapshot: Snapshot) -> list[list[tuple[str, str, str]]]:
+    return [[(e.id, e.address, str(e.state)) for e in r.upstream.endpoints] for r in snapshot.routes if r.upstream]
+
+
+def codes(snapshot: Snapshot) -> list[str]:
+    return [diagnostic.code for diagnostic in snapshot.diagnostics]
+
+
+def test_a_single_container() -> None:
+    snapshot = resolve(container(1))
+    (contribution,) = snapshot.contributions
+    assert (contribution.key, contribution.service, contribution.created_at) == ("docker/c1", "c1", 1)
+    assert endpoints(snapshot) == [[("c1", "172.18.0.1:80", "ready")]]
+
+
+def test_containers_of_one_compose_service_serve_together() -> None:
+    snapshot = resolve(container(2, compose="web"), container(1, compose="web"), container(3))
+    assert [c.key for c in snapshot.contributions] == ["docker/c3", "docker/demo_web"]
+    assert endpoints(snapshot)[1] == [("c1", "172.18.0.1:80", "ready"), ("c2", "172.18.0.2:80", "ready")]
+    assert snapshot.contributions[1].created_at == 1
+
+
+def test_containers_of_one_compose_service_with_other_labels_are_kept_apart() -> None:
+    other = {LABEL: "external_route=http://web.example.com,internal_port=81"}
+    snapshot = resolve(container(1, compose="web"), container(2, other, compose="web"), replace(container(3), name="demo_web"))
+    assert {c.service for c in snapshot.contributions} == {"demo_web"}
+    names = [route.upstream.name for route in snapshot.routes if route.upstream]
+    assert len(snapshot.contributions) == len(names) == 2  # c3 has the name and the labels of the group, so it belongs to it
+    assert len(set(names)) == 2
+    assert sorted(len(group) for group in endpoints(snapshot)) == [1, 2]
+
+
+def test_groups_of_one_name_and_one_first_name_are_told_apart_by_id() -> None:
+    labels = [{LABEL: f"external_route=http://web.example.com,internal_port={port}"} for port in (80, 81, 82)]
+    snapshot = resolve(*(replace(container(n, label, compose="web"), name="same") for n, label in enumerate(labels, 1)))
+    assert len(snapshot.contributions) == 3
+
+
+def test_a_one_off_container_is_not_routed() -> None:
+    shell = container(2, compose="web")
+    shell = replace(shell, labels={**shell.labels, "com.docker.compose.oneoff": "True"})
+    snapshot = resolve(container(1, compose="web"), shell)
+    assert endpoints(snapshot) == [[("c1", "172.18.0.1:80", "ready")]]
+    assert [c.key for c in snapshot.contributions] == ["docker/c2", "docker/demo_web"]
+    assert snapshot.diagnostics == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "health", "expected"),
+    [
+        ("running", "", "ready"),
+        ("running", "healthy", "ready"),
+        ("running", "starting", "starting"),
+        ("running", "unhealthy", "unhealthy"),
+        ("paused", "", None),
+        ("restarting", "", None),
+        ("exited", "", None),
+    ],
+)
+def test_states(state: str, health: str, expected: str | None) -> None:
+    snapshot = resolve(replace(container(1), state=state, health=health))
+    assert [[e[2] for e in group] for group in endpoints(snapshot)] == [[expected] if expected else []]
+
+
+def test_the_port_that_is_published_counts_before_those_that_are_only_exposed() -> None:
+    label = {LABEL: "external_route=http://web.example.com"}
+    published, exposed = PublishedPort(8080, 80, mode="host"), PublishedPort(8443, None, mode="host")
+    for ports, expected in (((published, exposed), [8080]), ((exposed,), [8443]), ((), [])):
+        snapshot = resolve(replace(container(1, label), ports=ports))
+        assert [route.internal_port for route in snapshot.routes] == expected
+
+
+def test_off_any_labelled_network_there_is_no_route_but_a_word_about_it() -> None:
+    outside = container(1, network="bridge")
+    assert codes(resolve(outside)) == [OFF_NETWORK]
+    assert resolve(outside).routes == ()
+    assert endpoints(resolve(outside, options=ResolveOptions(network_label=""))) == [[("c1", "172.18.0.1:80", "ready")]]
+    assert codes(resolve(container(1, BAD, network="bridge"))) == ["HRM010", OFF_NETWORK]
+    assert codes(resolve(container(1, {}, network="bridge"))) == []
+    assert codes(resolve(container(1, {LABEL: "external_route=http://a,redirect=http://b"}, network="bridge"))) == []
+
+
+def test_a_network_that_is_not_in_the_list_has_no_labels() -> None:
+    assert codes(resolve(container(1, network="made-just-now"))) == [OFF_NETWORK]
+
+
+def test_a_network_without_an_address_is_no_way_to_a_container() -> None:
+    any_network = ResolveOptions(network_label="")
+    one = replace(container(1), addresses=(ContainerAddress("", "a", ""), ContainerAddress("", "back", "172.19.0.1")))
+    assert endpoints(resolve(one, options=any_network)) == [[("c1", "172.19.0.1:80", "ready")]]
+    nowhere = replace(container(1), addresses=(ContainerAddress("", "front", ""),))
+    assert endpoints(resolve(nowhere)) == [[]]
+    assert codes(resolve(nowhere)) == []
+
+
+def test_addresses_that_lead_to_the_gateway_itself_are_refused() -> None:
+    evil = replace(container(1), addresses=(ContainerAddress("", "front", "127.0.0.1"),))
+    assert codes(resolve(evil)) == [ADDRESS_REFUSED]
+    assert endpoints(resolve(evil)) == [[]]
+    assert codes(resolve(replace(evil, labels={}))) == []
+
+
+def test_routes_to_one_port_share_their_upstream() -> None:
+    labels = {**GOOD, f"{LABEL}.2": "external_route=http://other.example.com,internal_port=80"}
+    one, other = resolve(container(1, labels)).routes
+    assert one.upstream is other.upstream
+
+
+def test_names() -> None:
+    stopped = replace(container(2, {}), state="exited")
+    snapshot = resolve(container(1, {}), stopped, container(3, {}, network="bridge"), container(4, {}, network="back"))
+    found = [(r.network, r.name, r.kind, r.addresses) for c in snapshot.contributions for r in c.names]
+    assert found == [
+        ("front", "alias", NameKind.CONTAINER, ("172.18.0.1",)),
+        ("front", "c1", NameKind.CONTAINER, ("172.18.0.1",)),
+        ("back", "alias", NameKind.CONTAINER, ("172.18.0.4",)),
+        ("back", "c4", NameKind.CONTAINER, ("172.18.0.4",)),
+    ]
+
+
+def test_what_was_malformed_is_reported() -> None:
+    assert codes(ContainerResolver().resolve(ContainerRecords(malformed=(Malformed("container ?", "why"),)))) == [MALFORMED]
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_label_that_goes_wrong_keeps_its_last_good_route(remembered: bool) -> None:
+    resolver = ContainerResolver()
+    snapshot = resolver.resolve(ContainerRecords((container(1, compose="web"),), NETWORKS))
+
+    def look(labels: dict[str, str]) -> Snapshot:
+        # Labels of a container never change: it was made anew, under its old name and with another address.
+        made_anew = replace(container(9, labels, compose="web"), name="c1")
+        return (resolver if remembered else ContainerResolver()).resolve(ContainerRecords((made_anew,), NETWORKS), snapshot)
+
+    snapshot = look(BAD)
+    assert [route.degraded for route in snapshot.routes] == [True]
+    assert endpoints(snapshot) == [[("c1", "172.18.0.9:80", "ready")]]
+    assert codes(snapshot) == ["HRM010"]
+    assert [route.degraded for route in look(GOOD).routes] == [False]
+    assert look({}).routes == ()
+
+
+def test_one_change_among_many_containers_is_one_reading() -> None:
+    containers = [replace(container(n % 250 + 1), name=f"c{n}", id=f"{n}") for n in range(500)]
+    resolver = ContainerResolver()
+    first = resolver.resolve(ContainerRecords(tuple(containers), NETWORKS))
+    assert resolver.resolve(ContainerRecords(tuple(containers[::-1]), NETWORKS[::-1])) == first
+    assert resolver.parsed == 500
+    containers[7] = replace(containers[7], health="unhealthy")
+    changed = resolver.resolve(ContainerRecords(tuple(containers), NETWORKS))
+    assert resolver.parsed == 501
+    assert [one is other for one, other in zip(first.contributions, changed.contributions, strict=True)].count(False) == 1
+
+
+def test_an_equal_result_is_the_object_it_was() -> None:
+    resolver = ContainerResolver()
+    first = resolver.resolve(ContainerRecords((container(1),), NETWORKS))
+    again = resolver.resolve(ContainerRecords((replace(container(1), health="healthy"),), NETWORKS))
+    assert resolver.parsed == 2
+    assert again.contributions[0] is first.contributions[0]
+
+
+PARSED = [parse_containers(scene.lists["containers"], scene.lists["networks"]) for scene in scenes("containers")]
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(PARSED), st.randoms())
+def test_the_order_of_records_does_not_matter(scene: ContainerRecords, random: Random) -> None:
+    containers, networks = list(scene.containers), list(scene.networks)
+    random.shuffle(containers)
+    random.shuffle(networks)
+    mixed = ContainerRecords(tuple(containers), tuple(networks), scene.malformed)
+    assert ContainerResolver().resolve(mixed) == ContainerResolver().resolve(scene)
