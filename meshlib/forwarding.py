@@ -19,9 +19,11 @@ __all__ = [
     "ForwardingPolicy",
     "Network",
     "Peer",
+    "added_fields",
     "client_address",
     "is_loop",
     "is_trusted",
+    "kept_fields",
     "parse_networks",
     "request_fields",
     "response_fields",
@@ -65,6 +67,9 @@ _CLAIMS: Final = frozenset(
         b"x-request-id",
     }
 )
+
+_HOP_AND_CLAIMS: Final = _HOP | _CLAIMS
+_HOST: Final = frozenset({b"host"})
 
 # A client must not be able to name these away through Connection (CVE-2024-45410, CVE-2025-48865).
 _PROTECTED: Final = _CLAIMS | {b"host", b"content-length", b"via", b"date", b"set-cookie", b"content-type", b"content-encoding"}
@@ -160,34 +165,65 @@ def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:
 def request_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False) -> bytes:
     """Every field line of the request we send on, each ended by CRLF; X-Request-ID excepted, which differs each time.
 
-    Host is the first line, whatever its place was, and is `head.authority` ("" leaves it out: an HTTP/1.0 client
-    without Host). The result depends on the arguments alone, so it may be kept for equal heads.
+    Host is `head.authority`, in front when it is not the Host field as it came (and left out when it is "": an HTTP/1.0 client
+    without Host). The result depends on the arguments alone, so it may be kept for equal ones.
     """
     fields = head.fields
-    dropped = _HOP if peer.trusted else _HOP | _CLAIMS
-    if fields.connection:
-        dropped = dropped | (fields.connection - _PROTECTED)
-    lines = [b"Host: " + head.authority] if head.authority else []
-    for name, line in zip(fields.names, fields.block.split(b"\r\n"), strict=False):
-        if name in dropped or name == b"host" or (b"_" in name and not policy.underscores):
-            continue
-        if name in _CLAIMS and name != b"x-request-id" and name in _rewritten(policy, wanted_by_label):
-            continue
-        lines.append(line)
+    kept = _kept(fields, head.authority, policy, peer, wanted_by_label)
+    added = added_fields(head, policy, peer, wanted_by_label=wanted_by_label)
+    return kept + added if not (fields.chunked or fields.upgrade or b"te" in fields.names) else kept + added + _framing(fields)
+
+
+def added_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False) -> bytes:
+    """The lines of `request_fields` that say who asked: X-Forwarded-*, Forwarded, Via.
+
+    With a peer that is not trusted they depend on `head.authority` and `head.minor_version` alone, whatever the fields are.
+    """
+    lines: list[bytes] = []
     _add_claims(lines, head, policy, peer, wanted_by_label)
     if policy.via:
         lines.append(b"Via: 1.%d %s" % (head.minor_version, policy.via.encode()))
-    if fields.chunked:
-        lines.append(b"Transfer-Encoding: chunked")
+    lines.append(b"")
+    return b"\r\n".join(lines)
+
+
+def kept_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False) -> bytes:
+    """The lines of `request_fields` without those of `added_fields`."""
+    fields = head.fields
+    kept = _kept(fields, head.authority, policy, peer, wanted_by_label)
+    return kept if not (fields.chunked or fields.upgrade or b"te" in fields.names) else kept + _framing(fields)
+
+
+def _kept(fields: FieldSection, authority: bytes, policy: ForwardingPolicy, peer: Peer, wanted_by_label: bool) -> bytes:
+    names = fields.names
+    dropped = _HOP if peer.trusted else _HOP_AND_CLAIMS
+    if fields.connection:
+        dropped = dropped | (fields.connection - _PROTECTED)
+    if peer.trusted:
+        dropped = dropped | _rewritten(policy, wanted_by_label)
+    same_host = fields.host == authority
+    if not same_host:
+        dropped = dropped | _HOST
+    if not policy.underscores and b"_" in b"".join(names):
+        dropped = dropped | {name for name in names if b"_" in name}
+    if dropped.isdisjoint(names):
+        kept = fields.block
+    else:
+        kept = b"\r\n".join([line for name, line in zip(names, fields.block.split(b"\r\n"), strict=False) if name not in dropped])
+        kept = kept + b"\r\n" if kept else b""
+    return kept if same_host or not authority else b"Host: %s\r\n%s" % (authority, kept)
+
+
+def _framing(fields: FieldSection) -> bytes:
+    lines = b"Transfer-Encoding: chunked\r\n" if fields.chunked else b""
     if fields.upgrade is not None:
         # h2c would turn the connection into one whose requests nobody routes (CVE-2023-24326 and kin).
         protocols = [p.strip() for p in fields.upgrade.split(b",") if p.strip().lower() != b"h2c"]
         if protocols:
-            lines += [b"Connection: Upgrade", b"Upgrade: " + b", ".join(protocols)]
-    elif b"te" in fields.names and any(b"trailers" in v.lower() for v in fields.get_all(b"te")):
-        lines += [b"Connection: TE", b"TE: trailers"]
-    lines.append(b"")
-    return b"\r\n".join(lines)
+            lines += b"Connection: Upgrade\r\nUpgrade: %s\r\n" % b", ".join(protocols)
+    elif any(b"trailers" in value.lower() for value in fields.get_all(b"te")):
+        lines += b"Connection: TE\r\nTE: trailers\r\n"
+    return lines
 
 
 def response_fields(fields: FieldSection, *, upgraded: bool = False) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,17 @@ class StaticProvider:
 
     Watching is by polling modification time, size and inode, following symbolic links: it works on every file
     system and for every way to write a file (in place, by rename, by a swapped link as orchestrators do it).
+    `variables` are for `${NAME}` in Compose and stack files, as `docker stack deploy` has them: the environment by default.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, poll: float = POLL) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, poll: float = POLL, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.path = Path(path)
         self.name = f"static:{self.path}"
         self.status = ProviderStatus("starting", None, "")
         self._poll = poll
+        self._variables = dict(os.environ if variables is None else variables)
         self._look_now = anyio.Event()
 
     def __repr__(self) -> str:
@@ -62,14 +66,14 @@ class StaticProvider:
             again = self._look_now.is_set()
             if again:
                 self._look_now = anyio.Event()
-            snapshot, seen = await anyio.to_thread.run_sync(self._look, None if again else seen)
+            snapshot, seen = await anyio.to_thread.run_sync(self._look, None if again else seen, last)
             if snapshot is not None and snapshot != last:
                 last = snapshot
                 yield snapshot
             with anyio.move_on_after(self._poll):
                 await self._look_now.wait()
 
-    def _look(self, seen: _Mark | None) -> tuple[Snapshot | None, _Mark | None]:
+    def _look(self, seen: _Mark | None, last: Snapshot | None) -> tuple[Snapshot | None, _Mark | None]:
         mark: _Mark | None
         # In a worker thread: a file may be on a network file system, and a large one takes long to parse.
         try:
@@ -79,7 +83,8 @@ class StaticProvider:
                     self.status = ProviderStatus("ok", time.monotonic(), "")
                 return None, seen
             text, mark = self._read_settled(mark)
-            snapshot = resolve_document(load_document(text, where=str(self.path)), provider=self.name)
+            document = load_document(text, where=str(self.path))
+            snapshot = resolve_document(document, provider=self.name, variables=self._variables, previous=last)
         except OSError as error:
             self._degrade(f"{self.path} cannot be read: {error.strerror}")
             return None, None

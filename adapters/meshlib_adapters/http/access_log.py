@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from meshlib.messages import RequestHead
 from meshlib.model import Endpoint, Route
 
-__all__ = ["AccessLog"]
+__all__ = ["AccessLog", "CombinedFormatter", "JSONFormatter", "Record"]
+
+# wall clock, client, head, status, bytes sent, route, endpoint, tries, seconds in all, seconds to the first byte (-1: none), reason
+Record: TypeAlias = tuple[float, str, RequestHead | None, int, int, Route | None, Endpoint | None, int, float, float, str]
 
 
 class AccessLog:
@@ -32,11 +36,11 @@ class AccessLog:
     ) -> None:
         self.dropped = 0
         self._sink = sink
-        self._format = _json_line if form == "json" else _combined_line
-        self._records: list[tuple[object, ...]] = []
+        self._format: Callable[[Record], str] = JSONFormatter() if form == "json" else CombinedFormatter()
+        self._records: list[Record] = []
         self._limit = limit
         self._interval = interval
-        self._batches: queue.SimpleQueue[list[tuple[object, ...]] | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[list[Record] | None] = queue.SimpleQueue()
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
         # Records hold the loop's clock; the wall clock is read once per batch.
@@ -91,59 +95,94 @@ class AccessLog:
             self._waiting -= len(batch)
 
 
-def _text(value: bytes) -> str:
-    return value.decode("latin-1")
+class _Formatter:
+    """Formats records. What repeats (the second, a route with its endpoint) is written once and kept, within bounds."""
+
+    MAX_KEPT = 1000
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._stamp = ""
+        self._places: dict[tuple[int, int], tuple[object, object, str]] = {}
+
+    def stamp(self, when: float, pattern: str) -> str:
+        second = int(when)
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime(pattern, time.gmtime(second))
+        return self._stamp
+
+    def place(self, route: Route | None, endpoint: Endpoint | None, write: Callable[[Route | None, Endpoint | None], str]) -> str:
+        # Keyed by identity, and the objects are kept so that an identity is not given out again.
+        key = (id(route), id(endpoint))
+        known = self._places.get(key)
+        if known is None:
+            if len(self._places) >= self.MAX_KEPT:
+                self._places.clear()
+            self._places[key] = known = (route, endpoint, write(route, endpoint))
+        return known[2]
 
 
-def _json_line(record: tuple[object, ...]) -> str:
-    when, client, head, status, size, route, endpoint, tries, seconds, first_byte, reason = record
-    item: dict[str, object] = {"time": _time(when), "client": client, "status": status, "bytes": size}
-    if isinstance(head, RequestHead):
-        item["method"] = _text(head.method)
-        item["host"] = _text(head.authority)
-        item["target"] = _text(head.target)
-        item["protocol"] = f"HTTP/1.{head.minor_version}"
-    if isinstance(route, Route):
-        item["route"] = route.name
-        item["service"] = route.service
-    if isinstance(endpoint, Endpoint):
-        item["endpoint"] = endpoint.address
-        item["endpoint_id"] = endpoint.id
-        item["tries"] = tries
-    item["seconds"] = round(seconds, 6) if isinstance(seconds, float) else seconds
-    if isinstance(first_byte, float) and first_byte >= 0:
-        item["first_byte_seconds"] = round(first_byte, 6)
-    if reason:
-        item["reason"] = reason
-    return json.dumps(item, ensure_ascii=True) + "\n"
+class JSONFormatter(_Formatter):
+    """One JSON object per line."""
+
+    def __call__(self, record: Record) -> str:
+        """The line of a record."""
+        when, client, head, status, size, route, endpoint, tries, seconds, first_byte, reason = record
+        stamp = self.stamp(when, "%Y-%m-%dT%H:%M:%S")
+        line = f'{{"time":"{stamp}.{int(when * 1000) % 1000:03d}Z","client":"{client}","status":{status},"bytes":{size}'
+        if head is not None:
+            method, target, authority, version, _ = head
+            line += f',"method":"{method.decode()}","host":{_json(authority)},"target":{_json(target)},"protocol":"HTTP/1.{version}"'
+        if route is not None or endpoint is not None:
+            line += self.place(route, endpoint, _json_place)
+        if endpoint is not None:
+            line += f',"tries":{tries}'
+        line += f',"seconds":{seconds:.6f}'
+        if first_byte >= 0:
+            line += f',"first_byte_seconds":{first_byte:.6f}'
+        return f'{line},"reason":"{reason}"}}\n' if reason else line + "}\n"
 
 
-def _combined_line(record: tuple[object, ...]) -> str:
-    when, client, head, status, size, route, endpoint, tries, seconds, _, reason = record
-    request = "-"
-    agent = referer = "-"
-    if isinstance(head, RequestHead):
-        request = f"{_quoted(head.method)} {_quoted(head.target)} HTTP/1.{head.minor_version}"
-        agent = _first(head, b"user-agent")
-        referer = _first(head, b"referer")
-    name = route.name if isinstance(route, Route) else "-"
-    address = endpoint.address if isinstance(endpoint, Endpoint) else "-"
-    stamp = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(when if isinstance(when, float) else 0))
-    return (
-        f'{client} - - [{stamp}] "{request}" {status} {size} "{referer}" "{agent}" '
-        f"{name} {address} {tries} {seconds:.6f} {reason or '-'}\n"
-    )
+class CombinedFormatter(_Formatter):
+    """Apache's combined format; behind it route, endpoint, tries, seconds and reason."""
+
+    def __call__(self, record: Record) -> str:
+        """The line of a record."""
+        when, client, head, status, size, route, endpoint, tries, seconds, _, reason = record
+        request = agent = referer = "-"
+        if head is not None:
+            request = f"{head.method.decode()} {_json(head.target)[1:-1]} HTTP/1.{head.minor_version}"
+            agent = _first(head, b"user-agent")
+            referer = _first(head, b"referer")
+        stamp = self.stamp(when, "%d/%b/%Y:%H:%M:%S +0000")
+        place = self.place(route, endpoint, _combined_place)
+        return (
+            f'{client or "-"} - - [{stamp}] "{request}" {status} {size} "{referer}" "{agent}" '
+            f"{place} {tries} {seconds:.6f} {reason or '-'}\n"
+        )
+
+
+# Nothing that JSON or a quoted field would have to escape.
+_PLAIN = re.compile(rb"[ !#-\[\]-~]*+")
+
+
+def _json(value: bytes) -> str:
+    text = value.decode("latin-1")
+    return f'"{text}"' if _PLAIN.fullmatch(value) else json.dumps(text)
+
+
+def _json_place(route: Route | None, endpoint: Endpoint | None) -> str:
+    text = f',"route":{json.dumps(route.name)},"service":{json.dumps(route.service)}' if route is not None else ""
+    if endpoint is not None:
+        text += f',"endpoint":{json.dumps(endpoint.address)},"endpoint_id":{json.dumps(endpoint.id)}'
+    return text
+
+
+def _combined_place(route: Route | None, endpoint: Endpoint | None) -> str:
+    return f"{route.name if route is not None else '-'} {endpoint.address if endpoint is not None else '-'}"
 
 
 def _first(head: RequestHead, name: bytes) -> str:
     values = head.fields.get_all(name)
-    return _quoted(values[0]) if values else "-"
-
-
-def _quoted(value: bytes) -> str:
-    return json.dumps(_text(value), ensure_ascii=True)[1:-1]
-
-
-def _time(when: object) -> str:
-    seconds = when if isinstance(when, float) else 0.0
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
+    return _json(values[0])[1:-1] if values else "-"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.decision import Forward, Redirect, Respond
 from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.forwarding import Peer, is_loop, request_fields
+from meshlib.forwarding import Peer, added_fields, is_loop, kept_fields
 from meshlib.http1 import (
     LAST_CHUNK,
     BodyKind,
@@ -47,6 +47,16 @@ class Phase(enum.IntEnum):
     CLOSED = 7
 
 
+# Bound once: looking a member up in its class costs as much as a small function call (Python 3.11).
+_IDLE: Final = Phase.IDLE
+_HEAD: Final = Phase.HEAD
+_BODY: Final = Phase.BODY
+_RESPONSE: Final = Phase.RESPONSE
+_STREAM: Final = Phase.STREAM
+_LINGER: Final = Phase.LINGER
+_CHUNKED: Final = BodyKind.CHUNKED
+_CLOSE_DELIMITED: Final = BodyKind.UNTIL_CLOSE
+
 # How the answer's body is written to the client.
 _AS_IS: Final = 0
 _ENCODE: Final = 1  # our own chunks around an answer that ends with its connection
@@ -57,6 +67,7 @@ class ClientConnection(asyncio.Protocol):
     """See the module. Everything is called from the event loop; nothing blocks."""
 
     __slots__ = (
+        "_added",
         "_block",
         "_body",
         "_buffer",
@@ -88,7 +99,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, gateway: HTTPGateway) -> None:
         self.gateway = gateway
-        self.phase = Phase.IDLE
+        self.phase = _IDLE
         self.since = 0.0
         self.peer = Peer("", "http", 0)
         self.head: RequestHead | None = None
@@ -98,6 +109,7 @@ class ClientConnection(asyncio.Protocol):
         self._block = b""  # the field lines of the last request: clients repeat them, and then nothing is parsed again
         self._fields: FieldSection | None = None
         self._known: tuple[bytes, int, bool, bytes] | None = None  # authority, version, label's wish -> lines to send on
+        self._added: tuple[bytes, int, bool, bytes] | None = None  # the same for the lines that say who asked
         self._body: RequestBody | None = None  # None: the request is complete
         self._decision: Forward | None = None
         self._keep_alive = True
@@ -135,7 +147,7 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         if self.head is None:
-            if self.phase is not Phase.LINGER:
+            if self.phase is not _LINGER:
                 self._process(data)
         elif self._tunnel:
             self.since = self.gateway.loop.time()
@@ -207,12 +219,12 @@ class ClientConnection(asyncio.Protocol):
             while True:
                 raw = buffer.receive_data(data)
                 if isinstance(raw, NeedData):
-                    if self.phase is Phase.IDLE and len(buffer):
-                        self.phase = Phase.HEAD
+                    if self.phase is _IDLE and len(buffer):
+                        self.phase = _HEAD
                         self.since = self.gateway.loop.time()
                     break
                 self._request(raw, buffer.rest)
-                if self.head is not None or self.phase is not Phase.IDLE or not self._pipelined:
+                if self.head is not None or self.phase is not _IDLE or not self._pipelined:
                     break
                 data, self._pipelined = self._pipelined, b""
         except ProtocolError as error:
@@ -259,28 +271,41 @@ class ClientConnection(asyncio.Protocol):
         self._decision = decision
         wish = decision.route.forwarded_for
         known = self._known
-        if known is None or known[0] != head.authority or known[1] != head.minor_version or known[2] != wish:
-            if is_loop(head.fields, gateway.policy):
+        authority = head.authority
+        if known is None or known[0] != authority or known[1] != head.minor_version or known[2] != wish:
+            known = self._learn(head, wish)
+            if known is None:
                 self._keep_alive = False
                 self._answer_error(508, "loop")
                 return
-            lines = request_fields(head, gateway.policy, self.peer, wanted_by_label=wish)
-            self._known = known = (head.authority, head.minor_version, wish, lines)
         lines = known[3]
         if not head.authority:
             lines = b"Host: %s\r\n%s" % (decision.upstream.name.encode(), lines)
         identifier = gateway.request_id(head.fields, self.peer)
         data = b"%s %s HTTP/1.1\r\n%s%s\r\n" % (head.method, head.target, lines, identifier)
         done = True
-        self.phase = Phase.RESPONSE
+        self.phase = _RESPONSE
         if self._body is not None:
             data += self._take_body(rest)
             done = self._body is None
-            self.phase = Phase.RESPONSE if done else Phase.BODY
+            self.phase = _RESPONSE if done else _BODY
         preferred = None
         if decision.route.sticky_cookie is not None:
             preferred = gateway.upstreams.sticky_choice(decision, head.fields)
         self._dispatch.start(decision, head, data, done=done, preferred=preferred, relay_chunks=head.minor_version == 1)
+
+    def _learn(self, head: RequestHead, wish: bool) -> tuple[bytes, int, bool, bytes] | None:
+        # The lines to send on for these fields, and who asked for them; None for a request that runs in a circle.
+        policy, peer = self.gateway.policy, self.peer
+        if is_loop(head.fields, policy):
+            return None
+        added = self._added
+        if peer.trusted or added is None or added[0] != head.authority or added[1] != head.minor_version or added[2] != wish:
+            lines = added_fields(head, policy, peer, wanted_by_label=wish)
+            self._added = added = (head.authority, head.minor_version, wish, lines)
+        lines = kept_fields(head, policy, peer, wanted_by_label=wish) + added[3]
+        self._known = known = (head.authority, head.minor_version, wish, lines)
+        return known
 
     def _take_body(self, data: bytes) -> bytes:
         body = self._body
@@ -304,8 +329,8 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
             return
         done = self._body is None
-        if done and self.phase is Phase.BODY:
-            self.phase = Phase.STREAM if self._responding else Phase.RESPONSE
+        if done and self.phase is _BODY:
+            self.phase = _STREAM if self._responding else _RESPONSE
         self._dispatch.send(wire, done=done)
 
     def _hold(self, data: bytes) -> None:
@@ -330,29 +355,31 @@ class ClientConnection(asyncio.Protocol):
         self._responding = True
         self._status = head.status
         if self._body is None:
-            self.phase = Phase.STREAM
+            self.phase = _STREAM
         elif done:
             self._keep_alive = False  # the rest of the request will not be read
-        if self._decision is not None and self._decision.route.sticky_cookie is not None and self._dispatch.pool is not None:
-            self.gateway.upstreams.sticky_learn(self._decision, request.fields, head.fields, self._dispatch.pool)
-        extra = b""
+        gateway = self.gateway
+        decision = self._decision
+        if decision is not None and decision.route.sticky_cookie is not None and self._dispatch.pool is not None:
+            gateway.upstreams.sticky_learn(decision, request.fields, head.fields, self._dispatch.pool)
+        extra = b"\r\n"
         self._framing = _AS_IS
-        if kind is BodyKind.CHUNKED or kind is BodyKind.UNTIL_CLOSE:
+        if gateway.draining:
+            self._keep_alive = False
+        if kind is _CHUNKED or kind is _CLOSE_DELIMITED:
             if request.minor_version:
-                extra = b"Transfer-Encoding: chunked\r\n"
-                if kind is BodyKind.UNTIL_CLOSE:
+                extra = b"Transfer-Encoding: chunked\r\n\r\n"
+                if kind is _CLOSE_DELIMITED:
                     self._framing = _ENCODE
                     pieces = _encode(pieces)
             else:
                 self._keep_alive = False
                 self._framing = _UNTIL_CLOSE
-        if self.gateway.draining:
-            self._keep_alive = False
         if not self._keep_alive:
-            extra += b"Connection: close\r\n"
+            extra = b"Connection: close\r\n" + extra
         elif not request.minor_version:
-            extra += b"Connection: keep-alive\r\n"
-        data = b"".join((wire, extra, b"\r\n", *pieces))
+            extra = b"Connection: keep-alive\r\n" + extra
+        data = b"".join((wire, extra, *pieces))
         self._bytes_out = len(data)
         self.transport.write(data)
         if done:
@@ -492,7 +519,7 @@ class ClientConnection(asyncio.Protocol):
             else:
                 self._close()
             return
-        self.phase = Phase.IDLE
+        self.phase = _IDLE
         if self._paused:
             self._unpause()
         if self._pipelined and not self._processing:
@@ -501,7 +528,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         # Closing now, with bytes of the client unread, would reset the connection and take our answer away with it.
-        self.phase = Phase.LINGER
+        self.phase = _LINGER
         self.since = self.gateway.loop.time()
         self._pipelined = b""
         if self._eof or not self.transport.can_write_eof():
@@ -548,7 +575,7 @@ class ClientConnection(asyncio.Protocol):
 
     def shut(self) -> None:
         """Draining: an idle connection closes now, any other after its answer."""
-        if self.head is None and self.phase is Phase.IDLE and not len(self._buffer):
+        if self.head is None and self.phase is _IDLE and not len(self._buffer):
             self._close()
         else:
             self._keep_alive = False
@@ -560,17 +587,17 @@ class ClientConnection(asyncio.Protocol):
     def timed_out(self) -> None:
         """The time-out of the current phase has passed."""
         phase = self.phase
-        if phase is Phase.HEAD:
+        if phase is _HEAD:
             self._keep_alive = False
             self._answer_error(408, "head_timeout")
-        elif phase is Phase.BODY and not self._paused and not self._responding:
+        elif phase is _BODY and not self._paused and not self._responding:
             self._dispatch.cancel()
             self._keep_alive = False
             self._answer_error(408, "body_timeout")
-        elif phase is Phase.RESPONSE or (phase is Phase.BODY and self._paused and not self._responding):
+        elif phase is _RESPONSE or (phase is _BODY and self._paused and not self._responding):
             self._keep_alive = self._keep_alive and self._body is None
             self._dispatch.time_out()
-        elif phase in (Phase.IDLE, Phase.LINGER):
+        elif phase in (_IDLE, _LINGER):
             self._close()
         else:  # STREAM, TUNNEL, or BODY behind an answer that has begun: cut, visibly
             self._dispatch.cancel()

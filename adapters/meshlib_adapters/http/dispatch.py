@@ -128,13 +128,21 @@ class Dispatch:
         self._upgrade = head.fields.upgrade is not None
         self._done = done
         self._replay = data if len(data) <= self._upstreams.settings.replay_size + 4096 else None
-        self.tries = 0
         state.earn_retries()
         pool = preferred or state.first()
         if pool is None:
+            self.pool = None
+            self.tries = 0
             self._asker.on_unanswered(503, "no_endpoint", "no endpoint may be asked now")
             return
-        self._ask(pool, data)
+        self.pool = pool
+        self.tries = 1
+        self.connection = connection = pool.take()
+        if connection is not None:
+            connection.begin(self, method, data, done=done, relay_chunks=relay_chunks, upgrade=self._upgrade)
+        else:
+            self._pending = data
+            self._connecting = pool.connect(self)
 
     def send(self, data: bytes, *, done: bool) -> None:
         """More of the body."""

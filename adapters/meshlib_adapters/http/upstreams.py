@@ -120,7 +120,7 @@ class EndpointPool:
         if self.closed or len(self.idle) >= self.settings.pool_size:
             connection.abandon()
         else:
-            connection.idle_since = self.loop.time()
+            connection.idle_since = 0.0  # the next sweep writes the time down: reading a clock per request is not free
             self.idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
@@ -136,12 +136,15 @@ class EndpointPool:
         self.health.observe(observation, self.loop.time())
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle too long. The oldest stand first."""
+        """Close what has been idle too long, counted from the first sweep that sees it idle. The oldest stand first."""
         limit = now - self.settings.pool_idle
         idle = self.idle
         old = 0
-        while old < len(idle) and idle[old].idle_since < limit:
-            old += 1
+        for connection in idle:
+            if not connection.idle_since:
+                connection.idle_since = now
+            elif connection.idle_since < limit:
+                old += 1
         expired, self.idle = idle[:old], idle[old:]
         for connection in expired:
             connection.abandon()
