@@ -119,11 +119,13 @@ def test_strategy_follows_from_weights(weights: tuple[int, ...], strategy: str) 
     create_strategy(upstream.strategy)
 
 
-VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.dictionaries(st.integers(0, 70000), st.integers(0, 70000))
+PORTS = st.dictionaries(st.integers(0, 70000), st.integers(0, 70000), max_size=3)
+VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | PORTS
+# Few keys, few entries: of more than 20 mistakes in one service not every one is reported.
 ENTRIES = VALUES | st.dictionaries(st.sampled_from(["host", "ports", "weight", "id", "x"]), VALUES)
 
 
-@given(st.lists(ENTRIES, max_size=5))
+@given(st.lists(ENTRIES, max_size=4))
 def test_every_entry_serves_or_is_reported(entries: list[object]) -> None:
     found, said = read(*entries)
     assert len(found) + len([code for code, _, _ in said if code == "SVC005"]) == len(entries)
