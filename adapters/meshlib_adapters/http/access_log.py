@@ -1,4 +1,4 @@
-"""Access records: kept as tuples on the hot path, written in batches off it.
+"""Access records: kept as tuples while a request is answered, formatted in batches, written by a thread.
 
 The sink runs in a thread of its own and may be as slow as it likes: requests never wait for it. What does not fit the
 bounded queue is dropped and counted, and the count is logged; on shutdown everything that was taken is written.
@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from meshlib.messages import RequestHead
 from meshlib.model import Endpoint, Route
@@ -28,8 +28,12 @@ class AccessLog:
     """Collects one record per request and gives formatted batches of lines to `sink` in its own thread.
 
     `form` is "json" (one object per line) or "combined" (Apache's, with route, endpoint, tries and seconds behind it).
-    `limit` records may wait to be formatted.
+    About `limit` records may wait for the sink.
     """
+
+    # Records are formatted on the event loop's thread, this many at a time (0.2 ms): formatting in the writer's thread would
+    # fight the loop for the interpreter lock, which costs more than the formatting.
+    BATCH: Final = 64
 
     def __init__(
         self, sink: Callable[[str], None], *, form: Literal["json", "combined"] = "json", limit: int = 100_000, interval: float = 0.25
@@ -40,10 +44,11 @@ class AccessLog:
         self._records: list[Record] = []
         self._limit = limit
         self._interval = interval
-        self._batches: queue.SimpleQueue[list[Record] | None] = queue.SimpleQueue()
+        self._lines: list[str] = []
+        self._formatted = 0  # records in `_lines`
+        self._batches: queue.SimpleQueue[tuple[list[str], int] | None] = queue.SimpleQueue()
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
-        # Records hold the loop's clock; the wall clock is read once per batch.
         self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._thread.start()
 
@@ -62,10 +67,12 @@ class AccessLog:
     ) -> None:
         """One request is over. Cheap; to be called from the event loop's thread."""
         records = self._records
-        if len(records) + self._waiting >= self._limit:
+        if self._formatted + self._waiting >= self._limit:
             self.dropped += 1
             return
         records.append((time.time(), client, head, status, size, route, endpoint, tries, seconds, first_byte, reason))
+        if len(records) >= self.BATCH:
+            self._format_records()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._hand_over)
 
@@ -77,22 +84,28 @@ class AccessLog:
         self._batches.put(None)
         self._thread.join(timeout=10)
 
+    def _format_records(self) -> None:
+        records, self._records = self._records, []
+        self._lines.append("".join(map(self._format, records)))
+        self._formatted += len(records)
+
     def _hand_over(self) -> None:
         self._timer = None
         if self._records:
-            self._waiting += len(self._records)
-            self._batches.put(self._records)
-            self._records = []
+            self._format_records()
+        if self._formatted:
+            self._waiting += self._formatted
+            self._batches.put((self._lines, self._formatted))
+            self._lines, self._formatted = [], 0
 
     def _write(self) -> None:
         while (batch := self._batches.get()) is not None:
-            form = self._format
-            lines = "".join([form(record) for record in batch])
+            lines, count = batch
             try:
-                self._sink(lines)
+                self._sink("".join(lines))
             except (OSError, ValueError):  # a full disk or a closed pipe must not end the gateway
-                self.dropped += len(batch)
-            self._waiting -= len(batch)
+                self.dropped += count
+            self._waiting -= count
 
 
 class _Formatter:
