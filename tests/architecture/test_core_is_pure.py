@@ -66,7 +66,9 @@ def _allowed(module: str) -> bool:
 
 @pytest.mark.parametrize(("name", "path"), core_modules().items(), ids=list(core_modules()))
 def test_module_is_pure(name: str, path: Path) -> None:
-    assert findings(path.read_text(), name) == []
+    # The package itself loads its parts on first use (PEP 562), so that `import meshlib` takes no time.
+    lazy = {"importlib", ".import_module()"} if name == "meshlib" else set()
+    assert [found for found in findings(path.read_text(), name) if found.split()[-1] not in lazy] == []
 
 
 @pytest.mark.parametrize(

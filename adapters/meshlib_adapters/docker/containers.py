@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from meshlib.discovery.container_resolver import ContainerResolver
 from meshlib.discovery.docker import parse_containers
+from meshlib.discovery.options import ResolveOptions
 from meshlib.model import Snapshot
 from meshlib_adapters.docker.address import find_engine
 from meshlib_adapters.docker.engine import Engine
@@ -28,9 +29,16 @@ class ContainerProvider(EngineWatch):
     `url` as for `SwarmProvider`. A look is two calls (containers, networks), however many there are of each.
     """
 
-    def __init__(self, url: str | None = None, *, timing: Timing | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        options: ResolveOptions | None = None,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         address = find_engine(url)
-        self._resolver = ContainerResolver(f"docker:{address}")
+        self._resolver = ContainerResolver(f"docker:{address}", options)
         super().__init__(f"docker:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock)
 
     def _read(self, engine: Engine, last: Snapshot | None) -> Look:

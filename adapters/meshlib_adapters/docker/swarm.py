@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 
+from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.swarm import is_settled, parse_swarm
 from meshlib.discovery.swarm_resolver import SwarmResolver
 from meshlib.model import Snapshot
@@ -35,9 +36,16 @@ class SwarmProvider(EngineWatch):
     (services, tasks, networks), however many there are of each.
     """
 
-    def __init__(self, url: str | None = None, *, timing: Timing | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        options: ResolveOptions | None = None,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         address = find_engine(url)
-        self._resolver = SwarmResolver(f"swarm:{address}")
+        self._resolver = SwarmResolver(f"swarm:{address}", options)
         super().__init__(f"swarm:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock)
 
     def _read(self, engine: Engine, last: Snapshot | None) -> Look:

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from meshlib.errors import ConfigurationError
+from meshlib.discovery.options import ResolveOptions
 from meshlib.forwarding import ForwardingPolicy
+from meshlib.labels.hrm import LABEL
 from meshlib_adapters.gateway.values import (
     Address,
     Network,
@@ -35,6 +37,7 @@ from meshlib_adapters.gateway.values import (
     read_pseudonym,
     read_share,
     read_size,
+    read_text,
 )
 from meshlib_adapters.http.settings import HTTPSettings
 
@@ -51,6 +54,7 @@ __all__ = [
     "environment_layer",
     "forwarding_policy",
     "http_settings",
+    "resolve_options",
     "resolve_settings",
     "toml_layer",
     "toml_text",
@@ -71,6 +75,13 @@ def _setting(default: T, read: Callable[[object], T], about: str) -> T:
 class RoutingSettings:
     unmatched_status: int = _setting(404, read_integer(400, 599), "status for a host that nobody asked for (HRM: 503)")
     retry_after: int = _setting(1, read_integer(1, 86400), "seconds in Retry-After when no task can serve")
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverySettings:
+    network_label: str = _setting(LABEL, read_text, "label of the networks whose services are routed; 'any' for every network")
+    networks: tuple[str, ...] = _setting((), read_names, "names of further networks whose services are routed")
+    use_vip: bool = _setting(False, read_bool, "ask a Swarm service's virtual address instead of its tasks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +152,7 @@ class Settings:
     services: tuple[str, ...] = _setting((), read_names, "YAML files of services, watched")
     docker: str | None = _setting(None, read_engine, "containers of one engine: true, or its URL")
     swarm: str | None = _setting(None, read_engine, "services of a Swarm, by one of its managers: true, or its URL")
+    discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     forwarding: ForwardingSettings = field(default_factory=ForwardingSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -251,6 +263,13 @@ def http_settings(settings: Settings) -> HTTPSettings:
     for part in (settings.limits, settings.timeouts):
         own.update({item.name: getattr(part, item.name) for item in fields(part) if item.name in wanted})
     return HTTPSettings(**own)
+
+
+def resolve_options(settings: Settings) -> ResolveOptions:
+    """How records become routes."""
+    wanted = settings.discovery
+    label = "" if wanted.network_label == "any" else wanted.network_label
+    return ResolveOptions(network_label=label, networks=frozenset(wanted.networks), use_vip=wanted.use_vip)
 
 
 def forwarding_policy(settings: Settings) -> ForwardingPolicy:

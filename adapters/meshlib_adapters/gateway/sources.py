@@ -6,7 +6,7 @@ import anyio
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
-from meshlib_adapters.gateway.settings import Settings
+from meshlib_adapters.gateway.settings import Settings, resolve_options
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.publish import CurrentSnapshot
 
@@ -29,9 +29,9 @@ def build_providers(settings: Settings) -> list[Provider]:
             hint = "pip install 'meshlib-gateway[docker]'"
             raise ConfigurationError(f"the Docker SDK is not installed: {error}", where="--docker, --swarm", hint=hint) from None
         if settings.swarm is not None:
-            providers.append(SwarmProvider(settings.swarm or None))
+            providers.append(SwarmProvider(settings.swarm or None, options=resolve_options(settings)))
         if settings.docker is not None:
-            providers.append(ContainerProvider(settings.docker or None))
+            providers.append(ContainerProvider(settings.docker or None, options=resolve_options(settings)))
     if not providers:
         raise ConfigurationError("there is no provider of routes", hint=_NOTHING_TO_ASK)
     return providers
