@@ -100,7 +100,8 @@ def test_editable_install_is_the_checkout(fresh: Path, tmp_path: Path) -> None:
     site = _run([sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], empty).strip()
     (linked,) = (tmp_path / "venv/lib").glob("python*/site-packages")
     (linked / "backend.pth").write_text(f"{site}\n")
-    install: list[str | Path] = [fresh, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--ignore-installed"]
+    install: list[str | Path] = [fresh, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    install += ["--no-build-isolation", "--ignore-installed"]
     _run([*install, "--editable", ROOT], empty)
     (linked / "backend.pth").unlink()
     core, adapters, _version = _run([fresh, "-c", _TELL], empty).split()

@@ -18,8 +18,8 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from meshlib.errors import ConfigurationError
 from meshlib.discovery.options import ResolveOptions
+from meshlib.errors import ConfigurationError
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.labels.hrm import LABEL
 from meshlib_adapters.gateway.values import (
