@@ -201,7 +201,7 @@ def _kept(fields: FieldSection, authority: bytes, policy: ForwardingPolicy, peer
         dropped = dropped | (fields.connection - _PROTECTED)
     if peer.trusted:
         dropped = dropped | _rewritten(policy, wanted_by_label)
-    same_host = fields.host == authority
+    same_host = fields.host == authority and bool(authority)  # an empty one is left out: the caller writes another
     if not same_host:
         dropped = dropped | _HOST
     if not policy.underscores and b"_" in b"".join(names):

@@ -140,8 +140,11 @@ def finish_head(method: bytes, target: bytes, minor_version: int, fields: FieldS
         authority = b""
     elif not authority and minor_version:
         raise RequestHeadError("an empty Host field", reason="empty_host")
-    if not minor_version and fields.chunked:
-        raise RequestHeadError("Transfer-Encoding in HTTP/1.0", reason="chunked_in_1_0")
+    if not minor_version:
+        if fields.chunked:
+            raise RequestHeadError("Transfer-Encoding in HTTP/1.0", reason="chunked_in_1_0")
+        if fields.upgrade is not None:  # RFC 9110 7.8: to be ignored in HTTP/1.0
+            fields = fields._replace(upgrade=None)
     if target[0] != 47 or method in _UNUSUAL:  # "/"
         target, authority = _unusual(method, target, authority)
     elif b"#" in target:
