@@ -46,9 +46,19 @@ class FieldSection(NamedTuple):
 
     def get_all(self, name: bytes) -> list[bytes]:
         """The values of the field `name` (lower case), in order; an empty list when absent."""
-        if name not in self.names:
+        names = self.names
+        if name not in names:
             return []
-        return [value for key, value in self.pairs() if key.lower() == name]
+        lines = self.block.split(b"\r\n")
+        return [line.partition(b":")[2].strip(b" \t") for key, line in zip(names, lines, strict=False) if key == name]
+
+    def first(self, name: bytes) -> bytes | None:
+        """The first value of the field `name` (lower case); None when absent."""
+        names = self.names
+        if name not in names:
+            return None
+        index = names.index(name)
+        return self.block.split(b"\r\n", index + 1)[index].partition(b":")[2].strip(b" \t")
 
 
 class RequestHead(NamedTuple):

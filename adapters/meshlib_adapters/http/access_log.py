@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
-from meshlib.messages import RequestHead
+from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import Endpoint, Route
 
 __all__ = ["AccessLog", "CombinedFormatter", "JSONFormatter", "Record"]
@@ -160,14 +160,27 @@ class JSONFormatter(_Formatter):
 class CombinedFormatter(_Formatter):
     """Apache's combined format; behind it route, endpoint, tries, seconds and reason."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._clients: dict[int, tuple[FieldSection, str, str]] = {}
+
+    def _client(self, fields: FieldSection) -> tuple[str, str]:
+        # A connection whose requests repeat their fields has one `FieldSection` for all of them; kept here, its identity is its own.
+        known = self._clients.get(id(fields))
+        if known is None:
+            if len(self._clients) >= self.MAX_KEPT:
+                self._clients.clear()
+            known = (fields, _quoted(fields.first(b"user-agent")), _quoted(fields.first(b"referer")))
+            self._clients[id(fields)] = known
+        return known[1], known[2]
+
     def __call__(self, record: Record) -> str:
         """The line of a record."""
         when, client, head, status, size, route, endpoint, tries, seconds, _, reason = record
         request = agent = referer = "-"
         if head is not None:
             request = f"{head.method.decode()} {_json(head.target)[1:-1]} HTTP/1.{head.minor_version}"
-            agent = _first(head, b"user-agent")
-            referer = _first(head, b"referer")
+            agent, referer = self._client(head.fields)
         stamp = self.stamp(when, "%d/%b/%Y:%H:%M:%S +0000")
         place = self.place(route, endpoint, _combined_place)
         return (
@@ -196,6 +209,5 @@ def _combined_place(route: Route | None, endpoint: Endpoint | None) -> str:
     return f"{route.name if route is not None else '-'} {endpoint.address if endpoint is not None else '-'}"
 
 
-def _first(head: RequestHead, name: bytes) -> str:
-    values = head.fields.get_all(name)
-    return _json(values[0])[1:-1] if values else "-"
+def _quoted(value: bytes | None) -> str:
+    return "-" if value is None else _json(value)[1:-1]
