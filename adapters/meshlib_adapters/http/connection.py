@@ -513,7 +513,7 @@ class ClientConnection(asyncio.Protocol):
         self.head = None
         self._decision = None
         self._responding = False
-        if not self._keep_alive:
+        if not self._keep_alive or self._body is not None:  # what is left of the request's body must not be read as a request
             if self._body is not None or self._pipelined or self._buffer or self._status in _REFUSED:
                 self._linger()
             else:

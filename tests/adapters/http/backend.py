@@ -175,8 +175,15 @@ class Backend:
         """Wait until something about the backend is true."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, f"never came true; received {[bytes(p.raw[:200]) for p in self.peers]}"
+            seen = [(len(p.raw), p.ended, bytes(p.raw[-200:])) for p in self.peers]
+            assert time.monotonic() < deadline, f"never came true; received {seen}"
             time.sleep(0.002)
+
+    def ended(self, number: int = 0) -> str:
+        """How the gateway ended the connection of that number ("fin" or "reset"), waited for."""
+        peer = self.peer(number)
+        self.wait(lambda: bool(peer.ended))
+        return peer.ended
 
     def refuse(self) -> None:
         """Die: connections are reset, new ones refused (the port stays ours as long as the process lives)."""

@@ -158,8 +158,10 @@ class Client:
         return self.read_answer(method)
 
     def at_end(self) -> bool:
-        """Wait for the end of the stream; false when bytes come instead."""
-        return not self.more()
+        """Wait for the end of the stream; AssertionError when bytes come instead."""
+        data = self.more()
+        assert not data, data
+        return True
 
     def is_open(self) -> bool:
         """Whether the gateway has neither closed nor said anything, now."""
