@@ -16,8 +16,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import yaml
-from meshlib.discovery.static import resolve_document
 
+from meshlib.discovery.static import resolve_document
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
 from meshlib_adapters.provider import ProviderStatus
