@@ -64,3 +64,10 @@ def test_grease(hello: ClientHello, grease: bool) -> None:
 )
 def test_post_quantum(groups: tuple[int, ...], post_quantum: bool) -> None:
     assert ClientHello(groups=groups).post_quantum is post_quantum
+
+
+@pytest.mark.parametrize(("name", "values"), [(b"host", [b"a"]), (b"x", [b"1", b"2"]), (b"missing", [])])
+def test_first(name: bytes, values: list[bytes]) -> None:
+    section = FieldSection(b"X: 1\r\nHost:a\r\nx:  2\t\r\n", (b"x", b"host", b"x"), b"a", None, False, frozenset(), None, False)
+    assert section.get_all(name) == values
+    assert section.first(name) == (values[0] if values else None)

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from meshlib.errors import LimitExceeded, RequestHeadError, ResponseHeadError
@@ -79,3 +82,28 @@ def test_trailers_that_must_not_be_merged_are_dropped() -> None:
     block = b"X-Checksum: 1\r\nContent-Length: 5\r\nHost: evil\r\nX-Forwarded-For: 1\r\nX_A: b\r\nSet-Cookie: c\r\n"
     assert parse_trailers(block) == b"X-Checksum: 1\r\n"
     assert parse_trailers(b"") == b""
+
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "http1"
+REFUSED = [
+    (text.encode("latin-1").partition(b"\r\n")[2][:-2], reason)
+    for _, text, _, reason in json.loads((VECTORS / "refused-requests.json").read_text("utf-8"))
+    if reason.startswith(("bad_field", "bad_co", "bad_tr", "bad_ex", "repeated", "length_and"))
+]
+
+
+@pytest.mark.parametrize(("block", "reason"), REFUSED)
+def test_the_field_blocks_of_the_vectors(block: bytes, reason: str) -> None:
+    with pytest.raises(RequestHeadError) as caught:
+        parse_fields(block)
+    assert caught.value.reason == reason
+    if reason != "bad_expect":  # an answer may hold such a field
+        with pytest.raises(ResponseHeadError):
+            parse_fields(block, response=True)
+
+
+def test_the_field_blocks_of_the_accepted_vectors() -> None:
+    for _, text, facts in json.loads((VECTORS / "accepted-requests.json").read_text("utf-8")):
+        section = parse_fields(text.encode("latin-1").partition(b"\r\n")[2][:-2])
+        assert section.content_length == facts.get("content_length", section.content_length)
+        assert section.chunked == facts.get("chunked", False)

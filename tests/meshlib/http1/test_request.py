@@ -155,10 +155,9 @@ def test_no_other_exception(data: bytes) -> None:
         pass
 
 
-_PIECES = st.sampled_from(
-    [b"GET", b" ", b"/", b" HTTP/1.1", b"\r\n", b"\n", b"\r", b"Host: a", b"Content-Length: ", b"5"]
-    + b"Transfer-Encoding: chunked|\x00|:|\t|X: y| |Connection: |close|,|http://h|*|OPTIONS|#|\xff".split(b"|")
-)
+_WORDS = [b"GET", b" ", b"/", b" HTTP/1.1", b"\r\n", b"\n", b"\r", b"Host: a", b"Content-Length: ", b"5", b"\x00", b":", b"\t"]
+_WORDS += [b"Transfer-Encoding: chunked", b"X: y", b"Connection: ", b"close", b",", b"http://h", b"*", b"OPTIONS", b"#", b"\xff"]
+_PIECES = st.sampled_from(_WORDS)
 
 
 @given(st.lists(_PIECES, max_size=14))
