@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import fcntl
+import sys
+import termios
 from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.decision import Forward, Redirect, Respond
@@ -69,6 +72,7 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_added",
         "_block",
+        "_blocked",
         "_body",
         "_buffer",
         "_bytes_out",
@@ -89,6 +93,7 @@ class ClientConnection(asyncio.Protocol):
         "_status",
         "_tunnel",
         "_tunnel_over",
+        "_unsent",
         "gateway",
         "head",
         "peer",
@@ -117,7 +122,9 @@ class ClientConnection(asyncio.Protocol):
         self._framing = _AS_IS
         self._pipelined = b""
         self._processing = False
-        self._paused = False
+        self._paused = False  # we do not read
+        self._blocked = False  # the client does not read
+        self._unsent = 0  # bytes it had still to take when `look` last saw it
         self._tunnel = False
         self._tunnel_over = False  # the upstream has sent its last byte through the tunnel
         self._eof = False
@@ -147,7 +154,9 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         if self.head is None:
-            if self.phase is not _LINGER:
+            if self._blocked:
+                self._hold(data)
+            elif self.phase is not _LINGER:
                 self._process(data)
         elif self._tunnel:
             self.since = self.gateway.loop.time()
@@ -169,14 +178,13 @@ class ClientConnection(asyncio.Protocol):
             if self._tunnel_over:
                 self._close()
             return not self._tunnel_over
-        if self.head is None or self._body is not None:
+        if self._body is not None or (self.head is None and not self._pipelined):
             if self.head is not None:
-                self._dispatch.cancel()
-                self._reason = "client_closed"
-                self._log()
+                self._drop_request("client_closed")
             self._close()
             return False
-        self._keep_alive = False
+        if not self._pipelined:
+            self._keep_alive = False
         self.gateway.watch_half_closed(self)
         return True
 
@@ -197,16 +205,23 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client is slower than the upstream."""
+        self._blocked = True
         connection = self._dispatch.connection
         if connection is not None:
             connection.pause()
 
     def resume_writing(self) -> None:
         """The client takes more."""
+        self._blocked = False
         self.since = self.gateway.loop.time()
         connection = self._dispatch.connection
         if connection is not None:
             connection.resume()
+        if self.head is None and self.phase < _BODY:
+            self._unpause()
+            data, self._pipelined = self._pipelined, b""
+            if data:
+                self._process(data)
 
     # Requests.
 
@@ -219,12 +234,17 @@ class ClientConnection(asyncio.Protocol):
             while True:
                 raw = buffer.receive_data(data)
                 if isinstance(raw, NeedData):
-                    if self.phase is _IDLE and len(buffer):
+                    if self._eof:
+                        self._close()
+                    elif self.phase is _IDLE and len(buffer):
                         self.phase = _HEAD
                         self.since = self.gateway.loop.time()
                     break
                 self._request(raw, buffer.rest)
-                if self.head is not None or self.phase is not _IDLE or not self._pipelined:
+                if self._eof and self._body is not None:  # its rest will never come
+                    self._drop_request("client_closed")
+                    self._close()
+                if self.head is not None or self.phase is not _IDLE or not self._pipelined or self._blocked:
                     break
                 data, self._pipelined = self._pipelined, b""
         except ProtocolError as error:
@@ -414,6 +434,8 @@ class ClientConnection(asyncio.Protocol):
         connection = self._dispatch.connection
         if early and connection is not None:
             connection.send_tunnel(early)
+        if self._eof and connection is not None:
+            connection.send_eof()
         self._unpause()
 
     def on_tunnel_data(self, data: bytes) -> None:
@@ -448,9 +470,7 @@ class ClientConnection(asyncio.Protocol):
             return
         # A cut answer must look cut: the last chunk or the missing bytes tell the client; where the end of the connection is the
         # end of the body only a reset does.
-        self._reason = reason
-        self._log()
-        self.head = None
+        self._end(reason)
         if self._tunnel or self._framing == _UNTIL_CLOSE:
             self._reset()
         else:
@@ -480,15 +500,15 @@ class ClientConnection(asyncio.Protocol):
         # What this client sends cannot be trusted any further: one answer, then the connection ends (RFC 9112 2.2).
         self._keep_alive = False
         if self._responding:
-            self._reason = error.reason
-            self._log()
-            self.head = None
+            self._end(error.reason)
             self._close()
         else:
             self._answer_error(error.status_hint, error.reason)
 
     def _answer_error(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
         head = self.head
+        if head is None:
+            self._started = self.since if self.phase is _HEAD else self.gateway.loop.time()
         if self._body is not None:
             self._keep_alive = False
         data = error_answer(
@@ -513,7 +533,8 @@ class ClientConnection(asyncio.Protocol):
         self.head = None
         self._decision = None
         self._responding = False
-        if not self._keep_alive or self._body is not None:  # what is left of the request's body must not be read as a request
+        # What is left of a request's body must not be read as a request; behind its FIN a client says nothing more.
+        if not self._keep_alive or self._body is not None or (self._eof and not self._pipelined):
             if self._body is not None or self._pipelined or self._buffer or self._status in _REFUSED:
                 self._linger()
             else:
@@ -522,7 +543,7 @@ class ClientConnection(asyncio.Protocol):
         self.phase = _IDLE
         if self._paused:
             self._unpause()
-        if self._pipelined and not self._processing:
+        if self._pipelined and not self._processing and not self._blocked:
             data, self._pipelined = self._pipelined, b""
             self._process(data)
 
@@ -537,8 +558,19 @@ class ClientConnection(asyncio.Protocol):
         self._unpause()
         self.transport.write_eof()
 
+    def _drop_request(self, reason: str) -> None:
+        # Nobody will have its answer, or the rest of it.
+        self._dispatch.cancel()
+        self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        self._reason = reason
+        self._log()
+        self.head = None
+
     def _close(self) -> None:
         self.phase = Phase.CLOSED
+        self.since = self.gateway.loop.time()
         self.transport.close()
 
     def _reset(self) -> None:
@@ -581,8 +613,21 @@ class ClientConnection(asyncio.Protocol):
             self._keep_alive = False
 
     def abort(self) -> None:
-        """The end of a drain: no more waiting."""
-        self.transport.abort()
+        """The end of a drain: no more waiting. What is cut looks cut."""
+        if self.head is not None:
+            self._drop_request("shutdown")
+            self._reset()
+        else:
+            self.transport.abort()
+
+    def look(self, now: float) -> None:
+        """From time to time: bytes that leave our buffers and the kernel's are a sign of life of a client that takes them slowly."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent:
+            unsent += _unsent_in_kernel(self.transport)
+            if unsent < self._unsent:
+                self.since = now
+        self._unsent = unsent
 
     def timed_out(self) -> None:
         """The time-out of the current phase has passed."""
@@ -599,11 +644,9 @@ class ClientConnection(asyncio.Protocol):
             self._dispatch.time_out()
         elif phase in (_IDLE, _LINGER):
             self._close()
-        else:  # STREAM, TUNNEL, or BODY behind an answer that has begun: cut, visibly
-            self._dispatch.cancel()
-            self._reason = "tunnel_idle" if phase is Phase.TUNNEL else "between_bytes_timeout"
-            self._log()
-            self.head = None
+        else:  # STREAM, TUNNEL, BODY behind an answer that has begun, or CLOSED with an end nobody takes: cut, visibly
+            if self.head is not None:
+                self._drop_request("tunnel_idle" if phase is Phase.TUNNEL else "between_bytes_timeout")
             self._reset()
 
     def probe(self, now: float) -> bool:
@@ -619,10 +662,7 @@ class ClientConnection(asyncio.Protocol):
             if self.head.minor_version:
                 self.transport.write(b"HTTP/1.1 102 Processing\r\n\r\n")
         elif now - self.since >= 1.0 and not self.transport.get_write_buffer_size():
-            self._dispatch.cancel()
-            self._reason = "client_closed"
-            self._log()
-            self.head = None
+            self._drop_request("client_closed")
             self._close()
             return False
         return True
@@ -630,6 +670,16 @@ class ClientConnection(asyncio.Protocol):
 
 # Refused heads: nothing is known of what else the client has sent.
 _REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
+
+
+def _unsent_in_kernel(transport: asyncio.Transport) -> int:
+    sock = transport.get_extra_info("socket")
+    answer = bytearray(4)
+    try:
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, answer)
+    except (OSError, ValueError):  # closed meanwhile
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _encode(pieces: list[bytes]) -> list[bytes]:

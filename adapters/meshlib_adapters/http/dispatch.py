@@ -183,6 +183,9 @@ class Dispatch:
 
     def time_out(self) -> None:
         """The upstream did not answer in time."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abandon()

@@ -22,6 +22,10 @@ from meshlib_adapters.publish import CurrentSnapshot
 __all__ = ["HTTPGateway"]
 
 
+# Where a client that takes our bytes slowly has to be told from one that takes none.
+_SENDING = frozenset({Phase.STREAM, Phase.TUNNEL, Phase.CLOSED})
+
+
 class HTTPGateway:
     """The HTTP side of a gateway: `listen` as often as you like, later `drain`, then `close`.
 
@@ -55,7 +59,7 @@ class HTTPGateway:
             limits.between_bytes,
             limits.tunnel_idle,
             limits.lingering_close,
-            limits.lingering_close,
+            limits.between_bytes,  # closing, with bytes that the client has still to take
         )
         self._servers: list[asyncio.Server] = []
         self._connections: set[ClientConnection] = set()
@@ -207,7 +211,9 @@ class HTTPGateway:
         for slot in range(self._swept + 1, current + 1):
             self._swept = slot
             for connection in self._due.pop(slot, ()):
-                if connection.phase is not Phase.CLOSED and now - connection.since >= self.phase_limits[connection.phase]:
+                if connection.phase in _SENDING:
+                    connection.look(now)
+                if now - connection.since >= self.phase_limits[connection.phase] and connection in self._connections:
                     connection.timed_out()
                 if connection in self._connections:
                     self._schedule(connection, now)

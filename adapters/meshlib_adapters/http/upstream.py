@@ -34,6 +34,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_reading_body",
         "_relay_chunks",
         "_request_done",
+        "_streamed",
         "_upgrade_asked",
         "closed",
         "exchange",
@@ -57,6 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head = HeadBuffer(pool.settings.head_size, response=True)
         self._method = b""
         self._request_done = True
+        self._streamed = False  # so much was once sent that a part of it may still wait here
         self._relay_chunks = True
         self._upgrade_asked = False
         self._interims = 0
@@ -98,6 +100,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, data: bytes, *, done: bool) -> None:
         """More of the request's body, in its wire form."""
         self._request_done = done
+        self._streamed = True
         if data and not self.closed:
             self.transport.write(data)
 
@@ -174,6 +177,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The upstream is slower than the client."""
+        self._streamed = True
         if self.exchange is not None:
             self.exchange.on_upstream_paused(True)
 
@@ -306,7 +310,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = None
         self._reading_body = False
         self._chunks = None
-        if reusable and self._request_done and not self.closed:
+        unsent = self._streamed and self.transport.get_write_buffer_size() > 0  # the upstream has not read the whole request
+        if reusable and self._request_done and not self.closed and not unsent:
             self.resume()
             self.pool.release(self)
         else:

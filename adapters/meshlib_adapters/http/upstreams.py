@@ -52,8 +52,10 @@ class Connecting:
                 _, connection = await pool.loop.create_connection(lambda: UpstreamConnection(pool), endpoint.host, endpoint.port)
         except TimeoutError:
             reason = "connect_timeout"
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot even be looked up
             reason = "connect_refused" if isinstance(error, ConnectionRefusedError) else "connect_failed"
+        if connection is not None and connection.closed:  # accepted and dropped, before anything was sent
+            connection, reason = None, "connect_failed"
         exchange = self._exchange
         if connection is None:
             pool.observe(Observation.CONNECT_FAILED)
