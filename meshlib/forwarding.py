@@ -8,6 +8,7 @@ know where the message goes.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -49,10 +50,14 @@ _HOP: Final = frozenset(
 )
 _HOP_IN_ANSWER: Final = _HOP - {b"proxy", b"proxy-authorization"}
 
-# What only a trusted proxy in front of us may say about the client.
+# What only a trusted proxy in front of us may say: who the client is, and (to servers that believe it) which path or host
+# it asked for, which we have just decided on. Every other name that begins with X-Forwarded- is one too (`_claims_among`).
 _CLAIMS: Final = frozenset(
     {
         b"forwarded",
+        b"true-client-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
         b"x-forwarded",
         b"x-forwarded-by",
         b"x-forwarded-for",
@@ -63,16 +68,26 @@ _CLAIMS: Final = frozenset(
         b"x-forwarded-scheme",
         b"x-forwarded-server",
         b"x-forwarded-ssl",
+        b"x-original-host",
+        b"x-original-url",
         b"x-real-ip",
         b"x-request-id",
+        b"x-rewrite-url",
     }
 )
 
 _HOP_AND_CLAIMS: Final = _HOP | _CLAIMS
 _HOST: Final = frozenset({b"host"})
+# What CGI and its descendants write as an underscore, some for the hyphen alone, some for everything that is no letter or digit.
+_ODD: Final = re.compile(rb"[^a-z0-9\-]")
+
+_IMITATED: Final = _HOP_AND_CLAIMS | {b"host", b"content-length", b"content-type", b"via"}
 
 # A client must not be able to name these away through Connection (CVE-2024-45410, CVE-2025-48865).
 _PROTECTED: Final = _CLAIMS | {b"host", b"content-length", b"via", b"date", b"set-cookie", b"content-type", b"content-encoding"}
+
+# received-by of Via (RFC 9110 7.6.3): a token, or a host with a port.
+_PSEUDONYM: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z:\[\]]+")
 
 # Our own name in Via this many times means that we talk to ourselves; chains of a few gateways are normal.
 MAX_HOPS: Final = 8
@@ -86,7 +101,10 @@ class ForwardingPolicy:
     label asks for it (HRM's include_forwarded_for); "off" adds none. `rfc7239` adds Forwarded as well. `via` is our pseudonym
     in Via ("" for none). `request_id` adds X-Request-ID where no trusted peer sent one. Incoming claims of peers outside
     `trusted_proxies` are dropped. Field names with an underscore are dropped unless `underscores` is set: WSGI and
-    CGI cannot tell them from the hyphen, so X_Forwarded_For would pass for X-Forwarded-For (CVE-2025-64484).
+    CGI cannot tell them from the hyphen, so X_Forwarded_For would pass for X-Forwarded-For (CVE-2025-64484). Names that
+    could pass for one that we drop or write ourselves are dropped in any case ("X.Forwarded.For" too).
+
+    Raises `ConfigurationError` for a `via` that cannot stand in the field.
     """
 
     mode: Literal["set", "label", "off"] = "set"
@@ -95,6 +113,10 @@ class ForwardingPolicy:
     request_id: bool = True
     underscores: bool = False
     trusted_proxies: tuple[Network, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.via and not _PSEUDONYM.fullmatch(self.via):
+            raise ConfigurationError(f"{self.via!r} is no pseudonym", where="forwarding.via", hint="write one word, like a host name")
 
 
 class Peer(NamedTuple):
@@ -142,15 +164,24 @@ def client_address(fields: FieldSection, peer: Peer, networks: Sequence[Network]
     claimed = b",".join(fields.get_all(b"x-forwarded-for")).decode("latin-1").split(",")
     answer = peer.address
     for text in reversed(claimed[-32:]):
-        address = text.strip().strip("[]")
+        address = _without_port(text.strip())
         try:
             ipaddress.ip_address(address)
         except ValueError:
+            break
+        if "%" in address:  # a zone may be any text, and means nothing here
             break
         answer = address
         if not is_trusted(address, networks):
             break
     return answer
+
+
+def _without_port(text: str) -> str:
+    # Some proxies write the client's port as well (Azure's Application Gateway does).
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:
@@ -198,14 +229,17 @@ def _kept(fields: FieldSection, authority: bytes, policy: ForwardingPolicy, peer
     names = fields.names
     dropped = _HOP if peer.trusted else _HOP_AND_CLAIMS
     if fields.connection:
-        dropped = dropped | (fields.connection - _PROTECTED)
+        dropped = dropped | {option for option in fields.connection if option not in _PROTECTED and not option.startswith(b"x-forwarded-")}
     if peer.trusted:
         dropped = dropped | _rewritten(policy, wanted_by_label)
     same_host = fields.host == authority and bool(authority)  # an empty one is left out: the caller writes another
     if not same_host:
         dropped = dropped | _HOST
-    if not policy.underscores and b"_" in b"".join(names):
-        dropped = dropped | {name for name in names if b"_" in name}
+    joined = b"".join(names)
+    if not peer.trusted and b"x-forwarded-" in joined:
+        dropped = dropped | {name for name in names if name.startswith(b"x-forwarded-")}
+    if _ODD.search(joined):
+        dropped = dropped | {name for name in names if _is_dangerous(name, policy)}
     if dropped.isdisjoint(names):
         kept = fields.block
     else:
@@ -214,16 +248,28 @@ def _kept(fields: FieldSection, authority: bytes, policy: ForwardingPolicy, peer
     return kept if same_host or not authority else b"Host: %s\r\n%s" % (authority, kept)
 
 
+def _is_dangerous(name: bytes, policy: ForwardingPolicy) -> bool:
+    if b"_" in name and not policy.underscores:
+        return True
+    if not _ODD.search(name):
+        return False
+    read_as = _ODD.sub(b"-", name)
+    return read_as in _IMITATED or read_as.startswith(b"x-forwarded-")
+
+
 def _framing(fields: FieldSection) -> bytes:
     lines = b"Transfer-Encoding: chunked\r\n" if fields.chunked else b""
-    if fields.upgrade is not None:
-        # h2c would turn the connection into one whose requests nobody routes (CVE-2023-24326 and kin).
-        protocols = [p.strip() for p in fields.upgrade.split(b",") if p.strip().lower() != b"h2c"]
-        if protocols:
-            lines += b"Connection: Upgrade\r\nUpgrade: %s\r\n" % b", ".join(protocols)
-    elif any(b"trailers" in value.lower() for value in fields.get_all(b"te")):
+    # h2c would turn the connection into one whose requests nobody routes (CVE-2023-24326 and kin).
+    protocols = [p for p in _listed(fields.upgrade or b"") if p.lower().partition(b"/")[0] != b"h2c"]
+    if protocols:
+        lines += b"Connection: Upgrade\r\nUpgrade: %s\r\n" % b", ".join(protocols)
+    elif b"trailers" in [coding.lower() for value in fields.get_all(b"te") for coding in _listed(value)]:
         lines += b"Connection: TE\r\nTE: trailers\r\n"
     return lines
+
+
+def _listed(value: bytes) -> list[bytes]:
+    return [item for part in value.split(b",") if (item := part.strip(b" \t"))]
 
 
 def response_fields(fields: FieldSection, *, upgraded: bool = False) -> bytes:
@@ -260,13 +306,14 @@ def _rewritten(policy: ForwardingPolicy, wanted_by_label: bool) -> frozenset[byt
 
 def _add_claims(lines: list[bytes], head: RequestHead, policy: ForwardingPolicy, peer: Peer, wanted_by_label: bool) -> None:
     fields = head.fields
-    address = peer.address.encode()
+    # A zone ("fe80::1%eth0") is a name of this machine's and nobody else's.
+    address = peer.address.partition("%")[0].encode()
 
     def said(name: bytes) -> list[bytes]:
-        return fields.get_all(name) if peer.trusted else []
+        return [value for value in fields.get_all(name) if value] if peer.trusted else []
 
     if policy.mode == "set" or (policy.mode == "label" and wanted_by_label):
-        lines.append(b"X-Forwarded-For: " + b", ".join([*said(b"x-forwarded-for"), address]))
+        lines.append(b"X-Forwarded-For: " + b", ".join([*said(b"x-forwarded-for"), address or b"unknown"]))
     if policy.mode == "set":
         ours = (
             (b"X-Forwarded-Proto", peer.scheme.encode()),
@@ -279,7 +326,8 @@ def _add_claims(lines: list[bytes], head: RequestHead, policy: ForwardingPolicy,
             if value:
                 lines.append(b"%s: %s" % (name, value))
     if policy.rfc7239:
-        node = b'"[%s]"' % address if b":" in address else address
-        host = head.authority.replace(b"\\", b"").replace(b'"', b"")
-        element = b'for=%s;host="%s";proto=%s' % (node, host, peer.scheme.encode())
-        lines.append(b"Forwarded: " + b", ".join([*said(b"forwarded"), element]))
+        pairs = [b'for="[%s]"' % address if b":" in address else b"for=" + (address or b"unknown")]
+        if head.authority:
+            pairs.append(b'host="%s"' % head.authority.replace(b"\\", b"").replace(b'"', b""))
+        pairs.append(b"proto=" + peer.scheme.encode())
+        lines.append(b"Forwarded: " + b", ".join([*said(b"forwarded"), b";".join(pairs)]))

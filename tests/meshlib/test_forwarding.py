@@ -1,0 +1,435 @@
+"""Which lines go on, which stay, and what the next hop is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.errors import ConfigurationError, ProtocolError
+from meshlib.forwarding import (
+    MAX_HOPS,
+    ForwardingPolicy,
+    Peer,
+    added_fields,
+    client_address,
+    is_loop,
+    is_trusted,
+    kept_fields,
+    parse_networks,
+    request_fields,
+    response_fields,
+)
+from meshlib.http1 import parse_fields, parse_request_head
+from meshlib.messages import RequestHead
+
+BARE = ForwardingPolicy(mode="off", via="")
+CLIENT = Peer("192.0.2.7", "http", 8080)
+PROXY = Peer("10.0.0.9", "http", 8080, trusted=True)
+
+
+def head(*lines: str, target: str = "/", version: int = 1, host: str | None = "a") -> RequestHead:
+    fields = ([f"Host: {host}"] if host is not None else []) + list(lines)
+    return parse_request_head(
+        f"GET {target} HTTP/1.{version}\r\n".encode() + "".join(f"{x}\r\n" for x in fields).encode("latin-1") + b"\r\n"
+    )
+
+
+def sent(asked: RequestHead, policy: ForwardingPolicy = BARE, peer: Peer = CLIENT, **options: Any) -> list[str]:
+    wire = request_fields(asked, policy, peer, **options)
+    parts = kept_fields(asked, policy, peer, **options) + added_fields(asked, policy, peer, **options)
+    assert sorted(parts.split(b"\r\n")) == sorted(wire.split(b"\r\n"))  # only the order of the lines differs
+    assert not wire or wire.endswith(b"\r\n")
+    return wire.decode("latin-1").split("\r\n")[:-1]
+
+
+def named(lines: list[str], prefix: str) -> list[str]:
+    return [line for line in lines if line.lower().startswith(prefix.lower())]
+
+
+# What stays as it came.
+
+
+def test_order_case_repetition_and_spaces_are_kept() -> None:
+    lines = ["ACCEPT:*/*", "x-B:  2 ", "Cookie: a=1", "X-b: 1", "cookie: b=2", "X-Empty:", "X-Odd: caf\xe9"]
+    assert sent(head(*lines)) == ["Host: a", *lines]
+    assert request_fields(head(*lines), BARE, CLIENT) is not None
+    asked = head(*lines)
+    assert kept_fields(asked, BARE, CLIENT) is asked.fields.block  # not even copied
+
+
+def test_nothing_at_all() -> None:
+    assert request_fields(head(version=0, host=None), BARE, CLIENT) == b""
+
+
+# What belongs to one hop.
+
+HOP = [
+    "Connection: keep-alive",
+    "Keep-Alive: timeout=5",
+    "Proxy-Connection: keep-alive",
+    "Proxy-Authorization: Basic eDp5",
+    "Proxy-Authenticate: Basic",
+    "HTTP2-Settings: AAMAAABkAAQAAP__",
+    "Upgrade: websocket",
+    "TE: gzip",
+    "Proxy: http://evil",
+]
+
+
+@pytest.mark.parametrize("line", HOP)
+@pytest.mark.parametrize("peer", [CLIENT, PROXY])
+def test_what_belongs_to_one_hop_goes_no_further(line: str, peer: Peer) -> None:
+    assert sent(head("A: 1", line, "B: 2"), peer=peer) == ["Host: a", "A: 1", "B: 2"]
+
+
+def test_what_connection_lists_goes_no_further() -> None:
+    asked = head("Connection: close, X-Mine", "x-mine: 1", "Connection: Other", "X-Yours: 2", "OTHER: 3")
+    assert sent(asked) == ["Host: a", "X-Yours: 2"]
+
+
+def test_what_connection_cannot_take_away() -> None:
+    lines = ["Content-Length: 3", "Content-Type: a/b", "Content-Encoding: gzip", "Via: 1.1 x", "Date: now", "X-Forwarded-User: u"]
+    names = [line.partition(":")[0] for line in lines]
+    asked = head("Connection: host, " + ", ".join(names), *lines)
+    assert sent(asked, peer=PROXY) == ["Host: a", *lines]
+    told = sent(head("Connection: x-forwarded-for, via, x-real-ip", "X-Real-IP: 6.6.6.6"), ForwardingPolicy())
+    assert named(told, "x-forwarded-for") == ["X-Forwarded-For: 192.0.2.7"]
+    assert named(told, "via") == ["Via: 1.1 meshlib"]
+    assert not named(told, "x-real-ip")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["TE: trailers"], ["Connection: TE", "TE: trailers"]),
+        (["TE: gzip", "TE: deflate, Trailers"], ["Connection: TE", "TE: trailers"]),
+        (["TE: nottrailers"], []),
+        (["Transfer-Encoding: chunked"], ["Transfer-Encoding: chunked"]),
+        (
+            ["Transfer-Encoding: CHUNKED", "TE: trailers"],
+            ["Transfer-Encoding: chunked", "Connection: TE", "TE: trailers"],
+        ),
+        (["Connection: Upgrade", "Upgrade: websocket"], ["Connection: Upgrade", "Upgrade: websocket"]),
+        (["Connection: Upgrade", "Upgrade: H2C, websocket ,, x/1"], ["Connection: Upgrade", "Upgrade: websocket, x/1"]),
+        (["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"], []),
+        (["Connection: Upgrade", "Upgrade: h2c/1, ,"], []),
+        (["Connection: Upgrade, TE", "Upgrade: h2c", "TE: trailers"], ["Connection: TE", "TE: trailers"]),
+        (["Connection: keep-alive", "Upgrade: websocket"], []),
+    ],
+)
+def test_what_is_written_for_the_next_hop(lines: list[str], expected: list[str]) -> None:
+    assert sent(head(*lines)) == ["Host: a", *expected]
+
+
+# Host.
+
+
+def test_the_authority_of_the_target_replaces_host() -> None:
+    assert sent(head("A: 1", target="http://b:81/x")) == ["Host: b:81", "A: 1"]
+    assert sent(head("A: 1", target="http://a/x")) == ["Host: a", "A: 1"]
+    assert sent(head(target="http://b/", version=0, host=None)) == ["Host: b"]
+
+
+def test_an_old_client_without_host() -> None:
+    assert sent(head("A: 1", version=0, host=None)) == ["A: 1"]
+    assert sent(head("A: 1", version=0, host="")) == ["A: 1"]
+    told = sent(head(version=0, host=None), ForwardingPolicy(rfc7239=True))
+    assert told == [
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Port: 8080",
+        "Forwarded: for=192.0.2.7;proto=http",
+        "Via: 1.0 meshlib",
+    ]
+
+
+# Names that pass for others.
+
+
+@pytest.mark.parametrize("line", ["X_Forwarded_For: 6.6.6.6", "X-Forwarded_For: 6.6.6.6", "Content_Length: 5", "a_b: 1", "_: 1"])
+@pytest.mark.parametrize("peer", [CLIENT, PROXY])
+def test_underscores(line: str, peer: Peer) -> None:
+    assert sent(head(line, "X-Kept: a_b"), peer=peer) == ["Host: a", "X-Kept: a_b"]
+
+
+def test_underscores_are_let_through_when_wished_but_never_imitations() -> None:
+    policy = replace(BARE, underscores=True)
+    harmless = ["a_b: 1", "x.y: 2", "api_key: 3", "X-Kept: 4"]
+    imitations = [
+        "X_Forwarded_For: 6.6.6.6",
+        "X.Forwarded.User: root",
+        "x_real-ip: 6",
+        "Host_: b",
+        "Transfer_Encoding: chunked",
+        "Content_Length: 5",
+    ]
+    assert sent(head(*harmless, *imitations), policy) == ["Host: a", *harmless, "Host_: b"]
+    assert sent(head("X.Forwarded.For: 1", "X.Mine: 2")) == ["Host: a", "X.Mine: 2"]
+
+
+# Who asked.
+
+CLAIMS = [
+    "Forwarded: for=6.6.6.6",
+    "X-Forwarded-For: 6.6.6.6",
+    "X-Forwarded-For: 7.7.7.7",
+    "X-Forwarded-Proto: https",
+    "X-Forwarded-Host: evil",
+    "X-Forwarded-Port: 1",
+    "X-Forwarded-Anything-New: evil",
+    "X-Forwarded-User: root",
+    "X-Real-IP: 6.6.6.6",
+    "X-Original-URL: /admin",
+    "X-Rewrite-URL: /admin",
+    "True-Client-IP: 6.6.6.6",
+    "X-Request-ID: 1",
+]
+
+
+def test_what_nobody_may_claim() -> None:
+    told = sent(head(*CLAIMS, "X-Kept: 1"), ForwardingPolicy(rfc7239=True))
+    assert told == [
+        "Host: a",
+        "X-Kept: 1",
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: a",
+        "X-Forwarded-Port: 8080",
+        'Forwarded: for=192.0.2.7;host="a";proto=http',
+        "Via: 1.1 meshlib",
+    ]
+    assert sent(head(*CLAIMS)) == ["Host: a"]
+
+
+def test_what_a_trusted_peer_claims_is_carried_on() -> None:
+    told = sent(head(*CLAIMS, "Via: 1.0 edge"), ForwardingPolicy(rfc7239=True), PROXY)
+    rewritten = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port")
+    passed = [line for line in CLAIMS if line.partition(":")[0].lower() not in rewritten]
+    assert told == [
+        "Host: a",
+        *passed,
+        "Via: 1.0 edge",
+        "X-Forwarded-For: 6.6.6.6, 7.7.7.7, 10.0.0.9",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil",
+        "X-Forwarded-Port: 1",
+        'Forwarded: for=6.6.6.6, for=10.0.0.9;host="a";proto=http',
+        "Via: 1.1 meshlib",
+    ]
+
+
+def test_a_trusted_peer_that_claims_nothing() -> None:
+    told = sent(head("X-Forwarded-For:", "X-Forwarded-Proto: "), ForwardingPolicy(via=""), PROXY)
+    assert told[1:] == ["X-Forwarded-For: 10.0.0.9", "X-Forwarded-Proto: http", "X-Forwarded-Host: a", "X-Forwarded-Port: 8080"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "wanted", "trusted", "expected"),
+    [
+        ("set", False, False, ["For: 192.0.2.7", "Proto: http", "Host: a", "Port: 8080"]),
+        ("set", True, False, ["For: 192.0.2.7", "Proto: http", "Host: a", "Port: 8080"]),
+        ("label", False, False, []),
+        ("label", True, False, ["For: 192.0.2.7"]),
+        ("label", False, True, ["For: 6.6.6.6", "Proto: https"]),
+        ("label", True, True, ["Proto: https", "For: 6.6.6.6, 192.0.2.7"]),
+        ("off", False, False, []),
+        ("off", True, False, []),
+        ("off", True, True, ["For: 6.6.6.6", "Proto: https"]),
+    ],
+)
+def test_modes(mode: Any, wanted: bool, trusted: bool, expected: list[str]) -> None:
+    policy = ForwardingPolicy(mode=mode, via="")
+    asked = head("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https")
+    told = sent(asked, policy, CLIENT._replace(trusted=trusted), wanted_by_label=wanted)
+    assert told[1:] == [f"X-Forwarded-{line}" for line in expected]
+
+
+@pytest.mark.parametrize(
+    ("address", "plain", "node"),
+    [
+        ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7", '"[2001:db8::7]"'),
+        ("fe80::1%eth0", "fe80::1", '"[fe80::1]"'),
+        ("", "unknown", "unknown"),
+    ],
+)
+def test_addresses(address: str, plain: str, node: str) -> None:
+    told = sent(head(), ForwardingPolicy(rfc7239=True, via=""), Peer(address, "https", 443))
+    assert told[1] == f"X-Forwarded-For: {plain}"
+    assert told[5] == f'Forwarded: for={node};host="a";proto=https'
+
+
+def test_what_is_added_does_not_depend_on_the_fields() -> None:
+    policy = ForwardingPolicy(rfc7239=True)
+    assert added_fields(head(*CLAIMS, *HOP), policy, CLIENT) == added_fields(head(), policy, CLIENT)
+
+
+# No field but those meant.
+
+_NAMES = ["Host", "X-Forwarded-For", "Connection", "Forwarded", "TE", "Upgrade", "Via", "Cookie", "x_y", "X.Real.IP", "X-Other", "Proxy"]
+_VALUES = st.text('ab,;: \t\r\n\x00"\\[]=/hH2cтé', max_size=12) | st.sampled_from(["close", "host, via, te", "trailers", "h2c", "upgrade"])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(_NAMES), _VALUES), max_size=6),
+    st.sampled_from([CLIENT, PROXY]),
+    st.booleans(),
+    st.sampled_from(["set", "label", "off"]),
+)
+def test_whatever_came_what_goes_on_is_fields(pairs: list[tuple[str, str]], peer: Peer, flag: bool, mode: Any) -> None:
+    policy = ForwardingPolicy(mode=mode, rfc7239=flag, underscores=flag)
+    block = "".join(f"{name}: {value}\r\n" for name, value in pairs).encode("utf-8", "replace")
+    try:
+        asked = parse_request_head(b"GET / HTTP/1.1\r\n" + (b"" if "Host" in dict(pairs) else b"Host: a\r\n") + block + b"\r\n")
+    except ProtocolError:
+        return
+    wire = request_fields(asked, policy, peer, wanted_by_label=flag)
+    again = parse_fields(wire)  # raises for a bare CR or LF, and for everything else that is no field
+    assert again.host == asked.authority
+    assert b"proxy" not in again.names
+    assert b"x.real.ip" not in again.names
+    assert (again.chunked, again.content_length) == (asked.fields.chunked, asked.fields.content_length)
+    assert again.names.count(b"connection") <= 1
+    assert not again.upgrade or b"h2c" not in again.upgrade.lower().split(b", ")
+    # Every line is one that came, or one of ours.
+    ours = (b"Host: ", b"X-Forwarded-", b"Forwarded: ", b"Via: 1.1 meshlib", b"Connection: ", b"Upgrade: ", b"TE: ", b"Transfer-Encoding: ")
+    came = asked.fields.block.split(b"\r\n")
+    assert all(line in came or line.startswith(ours) for line in wire.split(b"\r\n"))
+    assert wire.replace(kept_fields(asked, policy, peer, wanted_by_label=flag), b"").count(b"\r\n") <= 9
+
+
+# Loops.
+
+
+def test_a_loop_is_seen() -> None:
+    policy = ForwardingPolicy(via="gate")
+    entry = "1.1 gate"
+    assert is_loop(parse_fields(f"Via: {', '.join([entry] * MAX_HOPS)}\r\n".encode()), policy)
+    assert is_loop(parse_fields(b"VIA: 1.1 gate (x)\r\n" * MAX_HOPS), policy)
+    assert not is_loop(parse_fields(f"Via: {', '.join([entry] * (MAX_HOPS - 1))}, 1.1 gates, gate, , 1.1 other\r\n".encode()), policy)
+    assert not is_loop(parse_fields(b"A: 1\r\n"), policy)
+    assert not is_loop(parse_fields(b"Via: 1.1 gate\r\n" * 20), ForwardingPolicy(via=""))
+
+
+def test_we_recognize_ourselves_after_as_many_hops() -> None:
+    asked, hops = head(), 0
+    policy = ForwardingPolicy()
+    while not is_loop(asked.fields, policy):
+        asked = asked._replace(fields=parse_fields(request_fields(asked, policy, CLIENT)))
+        hops += 1
+    assert hops == MAX_HOPS
+
+
+@pytest.mark.parametrize("via", ["a b", "a\r\nX: y", "\xe9", "a,b", "(x)"])
+def test_a_pseudonym_is_one_word(via: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ForwardingPolicy(via=via)
+    assert caught.value.where == "forwarding.via"
+
+
+@pytest.mark.parametrize("via", ["", "edge-1", "gate.example.com:8080", "[2001:db8::1]:80"])
+def test_pseudonyms(via: str) -> None:
+    assert ForwardingPolicy(via=via).via == via
+
+
+# Trust.
+
+
+def test_networks() -> None:
+    assert [str(n) for n in parse_networks([" 10.0.0.1/8", "2001:db8::/32", "192.0.2.1"])] == [
+        "10.0.0.0/8",
+        "2001:db8::/32",
+        "192.0.2.1/32",
+    ]
+    with pytest.raises(ConfigurationError) as caught:
+        parse_networks(["10.0.0.0/8", "nonsense"], where="trusted")
+    assert caught.value.where == "trusted[1]"
+    assert "nonsense" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("::ffff:11.1.2.3", False),
+        ("2001:db8::1", True),
+        ("fe80::1%eth0", True),
+        ("11.0.0.1", False),
+        ("2001:db9::1", False),
+        ("unknown", False),
+        ("", False),
+    ],
+)
+def test_who_is_trusted(address: str, expected: bool) -> None:
+    networks = parse_networks(["10.0.0.0/8", "2001:db8::/32", "fe80::/10"])
+    assert is_trusted(address, networks) is expected
+    assert not is_trusted(address, ())
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], "10.0.0.9"),
+        (["6.6.6.6"], "6.6.6.6"),
+        (["6.6.6.6, 7.7.7.7"], "7.7.7.7"),
+        (["6.6.6.6, 7.7.7.7, 10.0.0.5"], "7.7.7.7"),
+        (["6.6.6.6", "7.7.7.7,10.0.0.5", "10.0.0.6"], "7.7.7.7"),
+        (["10.0.0.1, 10.0.0.2"], "10.0.0.1"),
+        (["6.6.6.6, evil, 10.0.0.5"], "10.0.0.5"),
+        (["6.6.6.6, evil"], "10.0.0.9"),
+        (["6.6.6.6,"], "10.0.0.9"),
+        (["2001:db8::7"], "2001:db8::7"),
+        (["[2001:db8::7]"], "2001:db8::7"),
+        (["[2001:db8::7]:4711"], "2001:db8::7"),
+        (["7.7.7.7:4711"], "7.7.7.7"),
+        (["fe80::1%<b>"], "10.0.0.9"),
+        (["7.7.7.7, " + ", ".join(["10.0.0.1"] * 40)], "10.0.0.1"),
+    ],
+)
+def test_the_address_of_the_client(values: list[str], expected: str) -> None:
+    fields = head(*(f"X-Forwarded-For: {value}" for value in values)).fields
+    networks = parse_networks(["10.0.0.0/8"])
+    assert client_address(fields, PROXY, networks) == expected
+    assert client_address(fields, CLIENT, networks) == CLIENT.address
+
+
+# Answers.
+
+
+def answered(*lines: str, upgraded: bool = False) -> list[str]:
+    block = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+    wire = response_fields(parse_fields(block, response=True), upgraded=upgraded)
+    return wire.decode("latin-1").split("\r\n")[:-1]
+
+
+def test_an_answer_goes_on_as_it_came() -> None:
+    lines = ["Set-Cookie: a=1", "X-b:2", "set-cookie: b=2", "X_Y: kept", "Proxy: 1", "X-Forwarded-For: 1", "Content-Length: 0", "Server: s"]
+    assert answered(*lines) == lines
+    assert answered() == []
+    fields = parse_fields(b"A: 1\r\n", response=True)
+    assert response_fields(fields) is fields.block
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in HOP if not line.startswith(("Proxy:", "Proxy-Authorization"))] + ["Transfer-Encoding: chunked"]
+)
+def test_what_belongs_to_one_hop_of_an_answer(line: str) -> None:
+    assert answered("A: 1", line, "A: 2") == ["A: 1", "A: 2"]
+
+
+def test_what_connection_lists_in_an_answer() -> None:
+    kept = ["Set-Cookie: a=1", "Content-Length: 3", "Content-Type: a/b", "Date: now", "Via: 1.1 x"]
+    listed = "Connection: X-Mine, set-cookie, content-length, content-type, date, via"
+    assert answered(listed, "X-Mine: 1", *kept) == kept
+
+
+def test_switching_protocols() -> None:
+    lines = ["Connection: Upgrade, X", "Upgrade: websocket", "X: 1", "Sec-WebSocket-Accept: y"]
+    assert answered(*lines, upgraded=True) == ["Sec-WebSocket-Accept: y", "Connection: Upgrade", "Upgrade: websocket"]
+    assert answered(*lines) == ["Sec-WebSocket-Accept: y"]
+    assert answered("Connection: close", "Upgrade: websocket", upgraded=True) == []
