@@ -27,10 +27,11 @@ _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """An object of the engine that is not what the API promises: `what` and `why`; it was left out."""
+    """An object of the engine that is not what the API promises: `what` and `why`; it was left out. `id` is "" when it has none."""
 
     what: str
     why: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class ContainerRecords:
 def parse_time(text: str) -> int:
     """Nanoseconds since the epoch of an RFC 3339 time with up to nine fraction digits; 0 for anything else.
 
+    Times before the epoch are 0, too: the engine writes a time that nobody set as that of the year 1, and 0 is "not known".
     Not `datetime`: it stops at microseconds, and the order of two services may be in the nanoseconds.
     """
     match = _TIME.fullmatch(text)
@@ -160,4 +162,4 @@ def parse_time(text: str) -> int:
     if zone not in "Zz":
         offset = (int(zone[1:3]) * 60 + int(zone[4:6])) * 60
         seconds += -offset if zone[0] == "+" else offset
-    return seconds * 1_000_000_000 + int((match[7] or "").ljust(9, "0") or 0)
+    return max(0, seconds * 1_000_000_000 + int((match[7] or "").ljust(9, "0")))
