@@ -6,7 +6,7 @@ The engine's answers are input like any other. Everything here raises `Wrong` fo
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from meshlib.discovery.records import Malformed
@@ -73,6 +73,8 @@ def address(value: object, where: str) -> str:
     if not text:
         return ""
     try:
+        if "%" in text:  # a zone is a name of somebody else's interface, and any text at all
+            raise ValueError
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise Wrong(f"{where} is no IP address") from None
@@ -93,17 +95,24 @@ def ports(value: object, where: str, *, target: str, published: str, mode: str =
 
 def read_each(
     value: object, what: str, read: Callable[[Mapping[str, object]], T | None], malformed: list[Malformed]
-) -> Iterable[T]:
-    """`read` each object of an array; one that cannot be read is noted in `malformed`, None is left out."""
+) -> list[T]:
+    """`read` each object of an array; one that cannot be read is noted in `malformed`, None is left out.
+
+    What is noted does not depend on the order of the array, nor does the order of the notes.
+    """
     if not isinstance(value, list):
         malformed.append(Malformed(what, "the engine sent no array"))
-        return
+        return []
+    records, wrong = [], []
     for item in value:
         try:
             record = read(mapping(item, what))
         except Wrong as error:
             name = item.get("ID") or item.get("Id") if isinstance(item, dict) else None
-            malformed.append(Malformed(f"{what} {name if isinstance(name, str) else '?'}", str(error)))
+            identity = name if isinstance(name, str) else ""
+            wrong.append(Malformed(f"{what} {identity or '?'}", str(error), identity))
             continue
         if record is not None:
-            yield record
+            records.append(record)
+    malformed += sorted(wrong, key=lambda one: (one.what, one.why))
+    return records

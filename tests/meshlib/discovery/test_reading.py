@@ -49,6 +49,8 @@ def test_what_is_right_is_returned() -> None:
         (address, "10.0.0", "f is no IP address"),
         (address, "10.0.0.256/24", "f is no IP address"),
         (address, "host", "f is no IP address"),
+        (address, "fe80::1%eth0", "f is no IP address"),
+        (address, "fd00::1%a\r\nb", "f is no IP address"),
     ],
 )
 def test_what_is_wrong_is_said(read: Callable[[object, str], object], value: object, said: str) -> None:
@@ -96,14 +98,17 @@ def _name(item: Mapping[str, object]) -> str | None:
 def test_one_wrong_object_spoils_only_itself() -> None:
     malformed: list[Malformed] = []
     value = [{"Name": "a"}, {"Name": 1, "ID": "x"}, {"Name": 1, "Id": "y"}, {"Name": 1, "ID": 2}, {}, None, 5, {"Name": "b"}]
-    assert list(read_each(value, "thing", _name, malformed)) == ["a", "b"]
-    assert [wrong.what for wrong in malformed] == ["thing x", "thing y", "thing ?", "thing ?"]
-    assert malformed[-1].why == "thing is no object"
+    assert read_each(value, "thing", _name, malformed) == ["a", "b"]
+    assert [(wrong.what, wrong.id) for wrong in malformed] == [("thing ?", ""), ("thing ?", ""), ("thing x", "x"), ("thing y", "y")]
+    assert [wrong.why for wrong in malformed[:2]] == ["Name is no text", "thing is no object"]
+    again: list[Malformed] = []
+    read_each(value[::-1], "thing", _name, again)
+    assert again == malformed
 
 
 def test_no_array_is_no_objects() -> None:
     malformed: list[Malformed] = []
-    assert list(read_each({"message": "oops"}, "thing", _name, malformed)) == []
+    assert read_each({"message": "oops"}, "thing", _name, malformed) == []
     assert malformed == [Malformed("thing", "the engine sent no array")]
 
 
@@ -113,4 +118,4 @@ def test_any_json_gives_a_value_or_wrong(value: object) -> None:
     for read in readers:
         with contextlib.suppress(Wrong):
             read(value, "f")
-    list(read_each(value, "thing", _name, []))
+    read_each(value, "thing", _name, [])
