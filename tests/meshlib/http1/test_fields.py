@@ -2,8 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from meshlib.errors import LimitExceeded, RequestHeadError, ResponseHeadError
+from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
 from meshlib.http1 import EMPTY_SECTION, parse_fields, parse_trailers, section_of
 
 
@@ -107,3 +109,34 @@ def test_the_field_blocks_of_the_accepted_vectors() -> None:
         section = parse_fields(text.encode("latin-1").partition(b"\r\n")[2][:-2])
         assert section.content_length == facts.get("content_length", section.content_length)
         assert section.chunked == facts.get("chunked", False)
+
+
+@pytest.mark.parametrize(
+    ("block", "options", "upgrade"),
+    [
+        (b"Connection: keep-alive\r\nUpgrade: x\r\n", [b"keep-alive"], None),
+        (b"Upgrade: a \r\nconnection: ,keep-alive ,\tUPGRADE,\r\nUpgrade: b/2\r\n", [b"keep-alive", b"upgrade"], b"a, b/2"),
+        (b"Connection: a\r\nConnection:\r\nConnection: b\r\n", [b"a", b"b"], None),
+        (b"Connection:\r\n", [], None),
+    ],
+)
+def test_lists_over_several_lines(block: bytes, options: list[bytes], upgrade: bytes | None) -> None:
+    section = parse_fields(block)
+    assert (sorted(section.connection), section.upgrade) == (options, upgrade)
+
+
+_PIECES = [b"Host", b"A", b":", b" ", b"\t", b"\r\n", b"\r", b"\n", b"x: y\r\n", b"\x00", b"\xe9", b"Content-Length: 1"]
+
+
+@given(st.lists(st.sampled_from(_PIECES)))
+def test_a_block_is_lines_or_an_error(pieces: list[bytes]) -> None:
+    block = b"".join(pieces)
+    try:
+        section = parse_fields(block)
+    except ProtocolError:
+        return
+    lines = block.split(b"\r\n")
+    assert lines.pop() == b""
+    assert section.names == tuple(line.partition(b":")[0].lower() for line in lines)
+    assert not any(set(line) & set(b"\r\n\x00") for line in lines)
+    assert len(section.pairs()) == len(lines)
