@@ -205,8 +205,8 @@ class UpstreamState:
     def first(self) -> EndpointPool | None:
         """The best endpoint for a new request, counted as a pick."""
         chosen = self.strategy.first(self.ready)
-        if chosen is None or chosen.health.state is HealthState.HEALTHY:
-            return chosen
+        if chosen is None or chosen.health.state is HealthState.HEALTHY or chosen.health.available(self._loop.time()):
+            return chosen  # one whose ejection is over gets its turn: nothing else could bring it back
         return next(iter(self._candidates()), None)
 
     def following(self, tried: list[EndpointPool]) -> EndpointPool | None:

@@ -186,7 +186,9 @@ class Backend:
         return peer.ended
 
     def refuse(self) -> None:
-        """Die: connections are reset, new ones refused (the port stays ours as long as the process lives)."""
+        """Die: connections are reset, new ones refused."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread
         self._listener.close()
         self._acceptor.join(PATIENCE)
         for peer in self.peers:
