@@ -34,6 +34,7 @@ def test_pairs_and_look_up() -> None:
         (b"a: \x01\r\n", "control byte"),
         (b"nonsense\r\n", "not a field"),
         (b"a: b", "not a field"),
+        (b"a: b\r\nc: d", "not a field"),
     ],
 )
 def test_the_message_says_what_is_wrong(block: bytes, message: str) -> None:
