@@ -45,7 +45,7 @@ def is_settled(records: SwarmRecords) -> bool:
             if task.state not in _OVER:
                 desired[task.service_id] += 1
                 running[task.service_id] += task.state == "running"
-        elif task.state not in _OVER:
+        elif task.state not in _OVER and task.desired_state != "complete":  # a job may run for days, and goes nowhere meanwhile
             return False
     for service in records.services:
         if service.updating or running[service.id] != desired[service.id]:
@@ -89,7 +89,7 @@ def _service(item: Mapping[str, object]) -> ServiceRecord:
         attachments=tuple(
             Attachment(
                 string(entry.get("Target"), "Networks.Target", needed=True),
-                tuple(string(alias, "Networks.Aliases") for alias in entries(entry.get("Aliases"), "Networks.Aliases")),
+                tuple(name for alias in entries(entry.get("Aliases"), "Networks.Aliases") if (name := string(alias, "Networks.Aliases"))),
             )
             for entry in items(attached, "Networks")
         ),

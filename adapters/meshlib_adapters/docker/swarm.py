@@ -24,8 +24,9 @@ _ACTIONS = {
     "node": frozenset({"create", "update", "remove"}),
     "container": frozenset({"start", "die", "health_status"}),
 }
-# Tasks that are meant to run. The others (history, and those being stopped) never get requests and are most of the list.
-_MEANT_TO_RUN = {"filters": json.dumps({"desired-state": ["running"]})}
+# Tasks that are meant to run, or to be ready to: so a task is that waits to replace one that failed. The others (history, and those
+# being stopped) never get requests and are most of the list.
+_MEANT_TO_RUN = {"filters": json.dumps({"desired-state": ["running", "ready"]})}
 
 
 class SwarmProvider(EngineWatch):

@@ -31,7 +31,7 @@ SERVICE: dict[str, Any] = {
         "Labels": {"a": "b"},
         "TaskTemplate": {
             "ContainerSpec": {"Labels": {"c": "d"}, "Hostname": "till"},
-            "Networks": [{"Target": "n1", "Aliases": ["x", "y"]}, {"Target": "n2"}],
+            "Networks": [{"Target": "n1", "Aliases": ["x", "", "y"]}, {"Target": "n2"}],
         },
         "Mode": {"Replicated": {"Replicas": 3}},
     },
@@ -166,6 +166,8 @@ def task(state: str, desired: str = "running", name: str = "t2") -> TaskRecord:
         (ServiceRecord("s1", "a"), [RUNNING], True),
         (ServiceRecord("s1", "a"), [RUNNING, task("preparing")], False),
         (ServiceRecord("s1", "a"), [], True),
+        (ServiceRecord("s1", "a"), [task("running", "complete")], True),
+        (ServiceRecord("s1", "a"), [RUNNING, task("pending", "ready")], False),
     ],
 )
 def test_settled(service_record: ServiceRecord, tasks: list[TaskRecord], settled: bool) -> None:
@@ -213,4 +215,4 @@ def test_a_wrong_value_anywhere_spoils_at_most_its_own_object(data: st.DataObjec
 def test_the_order_of_the_lists_does_not_matter(scene: Any) -> None:
     lists = [scene.lists[name] for name in ("services", "tasks", "networks")]
     one, other = parse_swarm(*lists), parse_swarm(*(list(reversed(items)) for items in lists))
-    assert (one.services, one.tasks, one.networks) == (other.services, other.tasks, other.networks)
+    assert one == other
