@@ -80,7 +80,7 @@ def parse_fields(block: bytes, *, response: bool = False, max_fields: int = 100)
     Host fields; `LimitExceeded` for more than `max_fields` lines. Cost: linear in `block`.
     """
     lines = _LINE.findall(block)
-    if len(lines) != block.count(b"\n") or (not lines and block):
+    if len(lines) != block.count(b"\n") or (block and block[-1] != 10):  # LF
         raise _error(response, _what_is_wrong(block), "bad_field")
     if len(lines) > max_fields:
         raise LimitExceeded("number of fields", max_fields, reason="too_many_fields", status_hint=502 if response else 431)
@@ -139,7 +139,7 @@ def section_of(pairs: Iterable[tuple[bytes, bytes]], *, response: bool = False, 
 def parse_trailers(block: bytes, *, response: bool = False, max_fields: int = 100) -> bytes:
     """The trailer lines of `block` that may be forwarded; others are dropped (RFC 9110 6.5.1). Raises as `parse_fields`."""
     lines = _LINE.findall(block)
-    if len(lines) != block.count(b"\n") or (not lines and block):
+    if len(lines) != block.count(b"\n") or (block and block[-1] != 10):  # LF
         raise _error(response, _what_is_wrong(block), "bad_trailer")
     if len(lines) > max_fields:
         raise LimitExceeded("number of trailers", max_fields, reason="too_many_fields", status_hint=502 if response else 431)
