@@ -6,11 +6,12 @@ Knows nothing of tasks and containers; `swarm_resolver` and `container_resolver`
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from meshlib.discovery.options import ResolveOptions
-from meshlib.discovery.records import Malformed, NetworkRecord
+from meshlib.discovery.records import ContainerRecord, Malformed, NetworkRecord, ServiceRecord, TaskRecord
 from meshlib.labels.fragment import LabelResult
 from meshlib.model import Contribution, Diagnostic, Endpoint, NameKind, NameRecord, Route, Severity, Upstream
 
@@ -20,6 +21,7 @@ __all__ = [
     "MALFORMED",
     "OFF_NETWORK",
     "build_routes",
+    "by_id",
     "choose_network",
     "is_refused",
     "malformed_contribution",
@@ -27,12 +29,15 @@ __all__ = [
     "off_network",
     "ordered",
     "refused_address",
+    "with_malformed",
 ]
 
 OFF_NETWORK = "NET001"
 ADDRESS_REFUSED = "NET002"
 LABELS_ON_CONTAINER = "NET003"
 MALFORMED = "NET004"
+
+R = TypeVar("R", ContainerRecord, NetworkRecord, ServiceRecord, TaskRecord)
 
 
 def build_routes(
@@ -128,9 +133,30 @@ def malformed_contribution(provider: str, malformed: Iterable[Malformed]) -> lis
     return [Contribution(key=f"{provider}/", service="", diagnostics=diagnostics)] if diagnostics else []
 
 
+def by_id(records: Iterable[R]) -> dict[str, R]:
+    """Records by id. Of two with one id, which no sound engine has, always the same one stays, in whatever order they came."""
+    found: dict[str, R] = {}
+    for record in records:
+        other = found.get(record.id)
+        if other is None or repr(record) < repr(other):
+            found[record.id] = record
+    return found
+
+
+def with_malformed(records: Iterable[R], malformed: Iterable[Malformed], before: Mapping[str, R]) -> dict[str, R]:
+    """Records by id, and of those that are there but could not be read what they were `before`: unknown is not gone."""
+    found = by_id(records)
+    for wrong in malformed:
+        last = before.get(wrong.id)
+        if last is not None:
+            found.setdefault(wrong.id, last)
+    return found
+
+
 def name_record(network: str, name: str, kind: NameKind, addresses: Iterable[str]) -> NameRecord:
-    """A record with its addresses in a stable order."""
-    return NameRecord(network, name.lower(), kind, tuple(sorted(set(addresses), key=lambda a: (":" in a, ipaddress.ip_address(a).packed))))
+    """A record with its addresses in a stable order, without those that are refused: who asks for a name means to connect."""
+    usable = {address for address in addresses if not is_refused(address)}
+    return NameRecord(network, name.lower(), kind, tuple(sorted(usable, key=lambda a: (":" in a, ipaddress.ip_address(a).packed))))
 
 
 def ordered(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:

@@ -8,6 +8,7 @@ from typing import Final
 from meshlib.discovery.building import (
     LABELS_ON_CONTAINER,
     build_routes,
+    by_id,
     choose_network,
     is_refused,
     malformed_contribution,
@@ -15,6 +16,7 @@ from meshlib.discovery.building import (
     off_network,
     ordered,
     refused_address,
+    with_malformed,
 )
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import NetworkRecord, ServiceRecord, SwarmRecords, TaskRecord
@@ -41,41 +43,45 @@ _GONE: Final = frozenset({"complete", "shutdown", "failed", "rejected", "remove"
 class SwarmResolver:
     """Resolves look after look; a service that is as it was gives the very same contribution, for the price of a comparison.
 
-    `provider` begins the keys of all contributions. The last snapshot is remembered for the last good routes of labels that have
-    gone wrong. `parsed` counts the services whose labels were read.
+    `provider` begins the keys of all contributions. The last look is remembered for the last good routes of labels that have gone
+    wrong, and for services and networks that the engine describes wrongly. `parsed` counts the services whose labels were read.
     """
 
     def __init__(self, provider: str = "swarm", options: ResolveOptions | None = None) -> None:
         self.parsed = 0
         self._provider = provider
         self._options = options or ResolveOptions()
-        self._known: dict[str, tuple[ServiceRecord, tuple[TaskRecord, ...], tuple[NetworkRecord, ...], Contribution]] = {}
+        self._services: dict[str, ServiceRecord] = {}
+        self._networks: dict[str, NetworkRecord] = {}
+        # By the id of a service: its tasks, its networks, and what came of them.
+        self._known: dict[str, tuple[tuple[TaskRecord, ...], tuple[NetworkRecord, ...], Contribution]] = {}
 
     def resolve(self, records: SwarmRecords, previous: Snapshot | None = None) -> Snapshot:
         """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
-        networks = sorted(records.networks, key=lambda network: (network.name, network.id), reverse=True)
-        by_id = {network.id: network for network in networks}
-        by_name = {network.name: network for network in networks}
+        services = with_malformed(records.services, records.malformed, self._services)
+        networks = with_malformed(records.networks, records.malformed, self._networks)
+        # Of networks with one name that of the lowest id answers to it.
+        by_name = {network.name: network for network in sorted(networks.values(), key=lambda network: network.id, reverse=True)}
         tasks: dict[str, list[TaskRecord]] = {}
-        for task in sorted(records.tasks, key=lambda task: (task.slot, task.node_id, task.id)):
+        for task in sorted(by_id(records.tasks).values(), key=lambda task: (task.slot, task.node_id, task.id)):
             tasks.setdefault(task.service_id, []).append(task)
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
         known = {}
         contributions = malformed_contribution(self._provider, records.malformed)
-        for service in {service.id: service for service in records.services}.values():
-            attached = _attached(service, by_id, by_name)
+        for service in services.values():
+            attached = _attached(service, networks, by_name)
             own = tuple(tasks.get(service.id, ()))
             memo = self._known.get(service.id)
-            if memo is not None and memo[0] == service and memo[1] == own and memo[2] == attached:
-                contribution = memo[3]
+            if memo is not None and self._services[service.id] == service and memo[:2] == (own, attached):
+                contribution = memo[2]
             else:
-                last = memo[3] if memo is not None else before.get(f"{self._provider}/{service.id}")
+                last = memo[2] if memo is not None else before.get(f"{self._provider}/{service.id}")
                 contribution = self._contribution(service, own, attached, last)
                 if contribution == last:
                     contribution = last
-            known[service.id] = (service, own, attached, contribution)
+            known[service.id] = (own, attached, contribution)
             contributions.append(contribution)
-        self._known = known
+        self._services, self._networks, self._known = services, networks, known
         return Snapshot.of(contributions)
 
     def _contribution(
@@ -103,13 +109,13 @@ class SwarmResolver:
 
 
 def _attached(
-    service: ServiceRecord, by_id: dict[str, NetworkRecord], by_name: dict[str, NetworkRecord]
+    service: ServiceRecord, networks: dict[str, NetworkRecord], by_name: dict[str, NetworkRecord]
 ) -> tuple[NetworkRecord, ...]:
     found: dict[str, NetworkRecord] = {}
     targets = [attachment.target for attachment in service.attachments]
     targets += [virtual.network_id for virtual in service.virtual_addresses]
     for target in targets:
-        network = by_id.get(target) or by_name.get(target)
+        network = networks.get(target) or by_name.get(target)
         if network is not None:
             found[network.id] = network
     return tuple(sorted(found.values(), key=lambda network: (network.name, network.id)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from meshlib.discovery.building import (
     MALFORMED,
     OFF_NETWORK,
     build_routes,
+    by_id,
     choose_network,
     is_refused,
     malformed_contribution,
@@ -18,6 +21,7 @@ from meshlib.discovery.building import (
     off_network,
     ordered,
     refused_address,
+    with_malformed,
 )
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import Malformed, NetworkRecord
@@ -136,6 +140,27 @@ def test_malformed_objects_are_a_contribution_without_routes() -> None:
 def test_names_are_in_lower_case_and_addresses_in_numerical_order() -> None:
     record = name_record("front", "Shop", NameKind.TASKS, ["2001:db8::1", "10.0.0.10", "10.0.0.9", "10.0.0.9"])
     assert record == NameRecord("front", "shop", NameKind.TASKS, ("10.0.0.9", "10.0.0.10", "2001:db8::1"))
+
+
+def test_names_never_lead_to_the_gateway_itself() -> None:
+    record = name_record("front", "shop", NameKind.TASKS, ["127.0.0.1", "10.0.0.9", "169.254.169.254", "::ffff:127.0.0.1"])
+    assert record.addresses == ("10.0.0.9",)
+
+
+TWINS = (NetworkRecord("n1", "a"), NetworkRecord("n1", "b"), NetworkRecord("n1", "a", {LABEL: ""}), NetworkRecord("n2", "a"))
+
+
+@given(st.permutations(TWINS))
+def test_of_two_records_with_one_id_always_the_same_one_stays(records: list[NetworkRecord]) -> None:
+    assert by_id(records) == by_id(TWINS)
+    assert set(by_id(records)) == {"n1", "n2"}
+
+
+def test_what_could_not_be_read_is_what_it_was_before() -> None:
+    before = {name: network(name) for name in ("a", "b", "c")}
+    now = replace(before["a"], id="a", labels={})
+    malformed = [Malformed("network", "why", name) for name in ("a", "b", "", "never seen")]
+    assert with_malformed([now], malformed, before) == {"a": now, "b": before["b"]}
 
 
 ENDPOINTS = (Endpoint("a", "10.0.0.1", 80), Endpoint("a", "10.0.0.2", 80), Endpoint("a", "10.0.0.2", 81), Endpoint("b", "x", 1))

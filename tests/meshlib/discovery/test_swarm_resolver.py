@@ -210,18 +210,29 @@ def test_a_label_that_goes_wrong_keeps_its_last_good_route(remembered: bool) -> 
     assert snapshot.routes == ()
 
 
+def test_a_service_that_the_engine_describes_wrongly_is_what_it_was() -> None:
+    resolver = SwarmResolver()
+    resolver.resolve(records(SHOP))
+    wrong = (Malformed("service s1", "why", "s1"), Malformed("network n1", "why", "n1"))
+    for number in (50, 51):
+        snapshot = resolver.resolve(SwarmRecords(tasks=(task(1, host=number),), networks=(BACK, INGRESS), malformed=wrong))
+        assert endpoints(snapshot) == [("shop.1", f"10.0.1.{number}:80", "ready")]
+        assert codes(snapshot) == [MALFORMED, MALFORMED]
+    assert resolver.resolve(SwarmRecords(tasks=(task(1),), networks=NETWORKS)).contributions == ()
+
+
 def test_one_change_among_many_services_is_one_reading() -> None:
-    services = [replace(SHOP, id=f"s{n}", name=f"shop{n}") for n in range(500)]
-    tasks = [replace(task(1), id=f"t{n}", service_id=f"s{n}") for n in range(500)]
+    services = [replace(SHOP, id=f"s{n}", name=f"shop{n}") for n in range(10_000)]
+    tasks = [replace(task(1), id=f"t{n}", service_id=f"s{n}") for n in range(10_000)]
     resolver = SwarmResolver()
     first = resolver.resolve(SwarmRecords(tuple(services), tuple(tasks), NETWORKS))
-    assert resolver.parsed == 500
+    assert resolver.parsed == 10_000
     again = resolver.resolve(SwarmRecords(tuple(services[::-1]), tuple(tasks[::-1]), NETWORKS[::-1]))
-    assert resolver.parsed == 500
+    assert resolver.parsed == 10_000
     assert again == first
     tasks[7] = replace(tasks[7], state="failed")
     changed = resolver.resolve(SwarmRecords(tuple(services), tuple(tasks), NETWORKS))
-    assert resolver.parsed == 501
+    assert resolver.parsed == 10_001
     same = [one is other for one, other in zip(first.contributions, changed.contributions, strict=True)]
     assert same.count(False) == 1
     assert changed.contributions[same.index(False)].service == "shop7"
@@ -265,3 +276,14 @@ def test_the_order_of_records_does_not_matter(scene: SwarmRecords, random: Rando
         random.shuffle(records_of_a_kind)
     mixed = SwarmRecords(tuple(services), tuple(tasks), tuple(networks), scene.malformed)
     assert SwarmResolver().resolve(mixed) == SwarmResolver().resolve(scene)
+
+
+SERVICES = (SHOP, replace(SHOP, name="twin"), replace(SHOP, labels={}), replace(SHOP, id="s2", name="other"))
+TASKS = (task(1), task(1, host=99), task(1, "starting"), replace(task(1), service_id="s2"), task(2))
+TWIN_NETWORKS = (*NETWORKS, replace(HRM, labels={}), replace(HRM, name="ingress"), replace(BACK, id="n9"))
+
+
+@given(st.permutations(SERVICES), st.permutations(TASKS), st.permutations(TWIN_NETWORKS))
+def test_nor_does_it_where_two_have_one_id(services: list[ServiceRecord], tasks: list[TaskRecord], networks: list[NetworkRecord]) -> None:
+    mixed = SwarmResolver().resolve(SwarmRecords(tuple(services), tuple(tasks), tuple(networks)))
+    assert mixed == SwarmResolver().resolve(SwarmRecords(SERVICES, TASKS, TWIN_NETWORKS))
