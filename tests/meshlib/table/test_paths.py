@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.errors import PathError
+from meshlib.patterns import parse_path_prefix
 from meshlib.table.paths import equivalent_path, has_other_readings, readings
 
 
@@ -66,3 +68,19 @@ def test_readings_differ_and_are_paths(path: bytes) -> None:
 @given(st.binary(max_size=40))
 def test_any_bytes_can_be_read(path: bytes) -> None:
     assert readings(path)[0] == equivalent_path(path)
+
+
+_SEGMENTS = st.lists(
+    st.sampled_from(["a", "b%41", "%7e", "%2e", "caf%c3%a9", "%20", "%21!", "x;y=z", "%25", "%", "%zz", "."]), min_size=1
+).map("".join)
+
+
+@given(st.lists(_SEGMENTS, max_size=4).map(lambda segments: "/" + "/".join(segments)))
+def test_paths_and_prefixes_have_one_normal_form(path: str) -> None:
+    try:
+        prefix = parse_path_prefix(path)
+    except PathError:
+        return
+    assert equivalent_path(path.encode()).decode() == prefix
+    assert equivalent_path(prefix.encode()).decode() == prefix
+    assert parse_path_prefix(prefix) == prefix
