@@ -5,11 +5,12 @@ The same labels as on services. Containers of one Compose service with equal lab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from meshlib.discovery.building import (
     build_routes,
+    by_id,
     choose_network,
     is_refused,
     malformed_contribution,
@@ -17,6 +18,7 @@ from meshlib.discovery.building import (
     off_network,
     ordered,
     refused_address,
+    with_malformed,
 )
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, NetworkRecord
@@ -31,6 +33,7 @@ _SERVICE: Final = "com.docker.compose.service"
 _ONE_OFF: Final = "com.docker.compose.oneoff"
 
 _Group = tuple[ContainerRecord, ...]
+_Locate = Callable[[ContainerAddress], NetworkRecord]
 
 
 class ContainerResolver:
@@ -40,25 +43,24 @@ class ContainerResolver:
         self.parsed = 0
         self._provider = provider
         self._options = options or ResolveOptions()
+        self._networks: dict[str, NetworkRecord] = {}
         self._known: dict[str, tuple[_Group, tuple[NetworkRecord, ...], Contribution]] = {}
 
     def resolve(self, records: ContainerRecords, previous: Snapshot | None = None) -> Snapshot:
         """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
-        networks = {network.name: network for network in sorted(records.networks, key=lambda n: (n.name, n.id), reverse=True)}
+        self._networks = networks = with_malformed(records.networks, records.malformed, self._networks)
+        locate = _locate_by(networks)
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
         known = {}
         contributions = malformed_contribution(self._provider, records.malformed)
-        for key, group in _groups(records.containers).items():
-            places = [place for container in group for place in container.addresses]
-            # A network without an address ("host", "none") is no way to a container that has one elsewhere.
-            on = {place.network for place in places if place.address} or {place.network for place in places}
-            attached = tuple(networks.get(name) or NetworkRecord("", name) for name in sorted(on))
+        for key, group in _groups(by_id(records.containers).values()).items():
+            attached = _attached(group, locate)
             memo = self._known.get(key)
             if memo is not None and memo[0] == group and memo[1] == attached:
                 contribution = memo[2]
             else:
                 last = memo[2] if memo is not None else before.get(f"{self._provider}/{key}")
-                contribution = self._contribution(key, group, attached, last)
+                contribution = self._contribution(key, group, attached, locate, last)
                 if contribution == last:
                     contribution = last
             known[key] = (group, attached, contribution)
@@ -66,7 +68,9 @@ class ContainerResolver:
         self._known = known
         return Snapshot.of(contributions)
 
-    def _contribution(self, key: str, group: _Group, attached: tuple[NetworkRecord, ...], last: Contribution | None) -> Contribution:
+    def _contribution(
+        self, key: str, group: _Group, attached: tuple[NetworkRecord, ...], locate: _Locate, last: Contribution | None
+    ) -> Contribution:
         self.parsed += 1
         first = group[0]
         service = _service_name(first)
@@ -78,7 +82,7 @@ class ContainerResolver:
         forwarding = [fragment.label for fragment in result.fragments if fragment.redirect is None] or sorted(result.failed)
         if forwarding and network is None:
             diagnostics.append(off_network(service, min(forwarding), attached, self._options))
-        endpoints = _endpoints(group, network)
+        endpoints = _endpoints(group, network, locate)
         if forwarding:
             diagnostics += [refused_address(service, e.host, f"container {e.id}") for e in endpoints if is_refused(e.host)]
         good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host)]
@@ -92,6 +96,23 @@ class ContainerResolver:
         )
 
 
+def _locate_by(networks: Mapping[str, NetworkRecord]) -> _Locate:
+    # By id, because two networks may have one name; by name for engines that write something else as the id, as Podman does.
+    by_name = {network.name: network for network in sorted(networks.values(), key=lambda network: network.id, reverse=True)}
+
+    def locate(place: ContainerAddress) -> NetworkRecord:
+        return networks.get(place.network_id) or by_name.get(place.network) or NetworkRecord(place.network_id, place.network)
+
+    return locate
+
+
+def _attached(group: _Group, locate: _Locate) -> tuple[NetworkRecord, ...]:
+    places = [place for container in group for place in container.addresses]
+    # A network without an address ("host", "none") is no way to a container that has one elsewhere.
+    found = [locate(place) for place in [place for place in places if place.address] or places]
+    return tuple({(network.name, network.id): network for network in sorted(found, key=lambda n: (n.name, n.id))}.values())
+
+
 def _service_name(container: ContainerRecord) -> str:
     project, service = container.labels.get(_PROJECT), container.labels.get(_SERVICE)
     return f"{project}_{service}" if project and service else container.name
@@ -102,14 +123,15 @@ def _is_one_off(container: ContainerRecord) -> bool:
     return container.labels.get(_ONE_OFF, "").lower() == "true"
 
 
-def _groups(containers: Sequence[ContainerRecord]) -> dict[str, _Group]:
-    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[ContainerRecord]] = {}
+def _groups(containers: Iterable[ContainerRecord]) -> dict[str, _Group]:
+    found: dict[tuple[str, bool, tuple[tuple[str, str], ...]], list[ContainerRecord]] = {}
     for container in sorted(containers, key=lambda c: (c.name, c.id)):
         routing = tuple(sorted((k, v) for k, v in container.labels.items() if is_hrm_label(k)))
-        name = container.name if _is_one_off(container) else _service_name(container)
-        found.setdefault((name, routing), []).append(container)
+        one_off = _is_one_off(container)
+        name = container.name if one_off else _service_name(container)
+        found.setdefault((name, one_off, routing), []).append(container)
     groups: dict[str, _Group] = {}
-    for (name, _), group in sorted(found.items()):
+    for (name, _, _), group in sorted(found.items(), key=lambda item: item[0]):
         # Containers of one Compose service whose labels differ (while it is being replaced) are kept apart by the name of the first.
         key = name if name not in groups else f"{name}/{group[0].name}"
         groups[key if key not in groups else f"{key}/{group[0].id}"] = tuple(group)
@@ -124,20 +146,14 @@ def _state(container: ContainerRecord) -> EndpointState | None:
     return EndpointState.STARTING if container.health == "starting" else EndpointState.READY
 
 
-def _endpoints(group: _Group, network: NetworkRecord | None) -> list[Endpoint]:
+def _endpoints(group: _Group, network: NetworkRecord | None, locate: _Locate) -> list[Endpoint]:
     found = []
     for container in group:
         state = _state(container)
-        address = _address_on(container, network)
+        address = next((place.address for place in container.addresses if place.address and locate(place) == network), None)
         if state is not None and address is not None:
-            found.append(Endpoint(container.name, address.address, 1, state=state))
+            found.append(Endpoint(container.name, address, 1, state=state))
     return found
-
-
-def _address_on(container: ContainerRecord, network: NetworkRecord | None) -> ContainerAddress | None:
-    if network is None:
-        return None
-    return next((a for a in container.addresses if a.network == network.name and a.address), None)
 
 
 def _upstreams(service: str, endpoints: Sequence[Endpoint]) -> Callable[[int], Upstream]:

@@ -89,6 +89,13 @@ def test_a_one_off_container_is_not_routed() -> None:
     assert snapshot.diagnostics == ()
 
 
+def test_a_one_off_container_with_the_name_of_a_service_takes_nothing_from_it() -> None:
+    shell = replace(container(2, compose="web"), name="demo_web")
+    shell = replace(shell, labels={**shell.labels, "com.docker.compose.oneoff": "True"})
+    snapshot = resolve(container(1, compose="web"), shell)
+    assert [(c.key, len(c.routes)) for c in snapshot.contributions] == [("docker/demo_web", 1), ("docker/demo_web/demo_web", 0)]
+
+
 @pytest.mark.parametrize(
     ("state", "health", "expected"),
     [
@@ -126,6 +133,27 @@ def test_off_any_labelled_network_there_is_no_route_but_a_word_about_it() -> Non
 
 def test_a_network_that_is_not_in_the_list_has_no_labels() -> None:
     assert codes(resolve(container(1, network="made-just-now"))) == [OFF_NETWORK]
+
+
+def test_networks_of_one_name_are_told_apart_by_id() -> None:
+    twins = (NetworkRecord("n4", "twin"), NetworkRecord("n5", "twin", {LABEL: ""}))
+    for networks in (twins, twins[::-1]):
+        for network_id, routed in (("n4", []), ("n5", [[("c1", "172.18.0.1:80", "ready")]])):
+            one = replace(container(1), addresses=(ContainerAddress(network_id, "twin", "172.18.0.1"),))
+            assert endpoints(ContainerResolver().resolve(ContainerRecords((one,), networks))) == routed
+
+
+def test_an_id_that_is_in_no_list_is_looked_for_by_name() -> None:
+    one = replace(container(1), addresses=(ContainerAddress("front", "front", "172.18.0.1"),))  # as Podman writes it
+    assert endpoints(resolve(one)) == [[("c1", "172.18.0.1:80", "ready")]]
+
+
+def test_a_network_that_the_engine_describes_wrongly_is_what_it_was() -> None:
+    resolver = ContainerResolver()
+    first = resolver.resolve(ContainerRecords((container(1),), NETWORKS))
+    again = resolver.resolve(ContainerRecords((container(1),), (), (Malformed("network n1", "why", "n1"),)))
+    assert endpoints(again) == endpoints(first) == [[("c1", "172.18.0.1:80", "ready")]]
+    assert codes(again) == [MALFORMED]
 
 
 def test_a_network_without_an_address_is_no_way_to_a_container() -> None:
@@ -215,3 +243,13 @@ def test_the_order_of_records_does_not_matter(scene: ContainerRecords, random: R
     random.shuffle(networks)
     mixed = ContainerRecords(tuple(containers), tuple(networks), scene.malformed)
     assert ContainerResolver().resolve(mixed) == ContainerResolver().resolve(scene)
+
+
+CONTAINERS = (container(1), replace(container(1), name="twin"), replace(container(2), name="c1"), container(3, BAD, compose="web"))
+TWIN_NETWORKS = (*NETWORKS, NetworkRecord("n1", "front"), NetworkRecord("n9", "front"))
+
+
+@given(st.permutations(CONTAINERS), st.permutations(TWIN_NETWORKS))
+def test_nor_does_it_where_two_have_one_id_or_name(containers: list[ContainerRecord], networks: list[NetworkRecord]) -> None:
+    mixed = ContainerResolver().resolve(ContainerRecords(tuple(containers), tuple(networks)))
+    assert mixed == ContainerResolver().resolve(ContainerRecords(CONTAINERS, TWIN_NETWORKS))
