@@ -6,19 +6,22 @@ Knows nothing of tasks and containers; `swarm_resolver` and `container_resolver`
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import ContainerRecord, Malformed, NetworkRecord, ServiceRecord, TaskRecord
+from meshlib.labels.findings import Finding
 from meshlib.labels.fragment import LabelResult
 from meshlib.model import Contribution, Diagnostic, Endpoint, NameKind, NameRecord, Route, Severity, Upstream
 
 __all__ = [
     "ADDRESS_REFUSED",
+    "CATALOGUE",
     "LABELS_ON_CONTAINER",
     "MALFORMED",
+    "MAX_MALFORMED",
     "OFF_NETWORK",
     "build_routes",
     "by_id",
@@ -32,10 +35,15 @@ __all__ = [
     "with_malformed",
 ]
 
-OFF_NETWORK = "NET001"
-ADDRESS_REFUSED = "NET002"
-LABELS_ON_CONTAINER = "NET003"
-MALFORMED = "NET004"
+OFF_NETWORK = Finding("NET001", Severity.ERROR, "the service is on no network that it may be reached by; only its redirects are served")
+ADDRESS_REFUSED = Finding("NET002", Severity.WARNING, "a task or container has a loopback, link-local or multicast address; it is not used")
+LABELS_ON_CONTAINER = Finding("NET003", Severity.WARNING, "a routing label is on the containers of a Swarm service; it is not read")
+MALFORMED = Finding("NET004", Severity.WARNING, "the engine describes something in a way that cannot be read")
+
+CATALOGUE = (OFF_NETWORK, ADDRESS_REFUSED, LABELS_ON_CONTAINER, MALFORMED)
+
+# An engine that writes one thing in a new way writes it so ten thousand times.
+MAX_MALFORMED = 20
 
 R = TypeVar("R", ContainerRecord, NetworkRecord, ServiceRecord, TaskRecord)
 
@@ -101,7 +109,7 @@ def off_network(service: str, label: str, attached: Iterable[NetworkRecord], opt
         hint = f"attach it to such a network: docker network create -d overlay --label {options.network_label}=true NAME"
     else:
         message, hint = f"not routed: {where}", "attach it to a network that the gateway is on, too"
-    return Diagnostic(OFF_NETWORK, Severity.ERROR, service, label, message, hint)
+    return Diagnostic(OFF_NETWORK.code, OFF_NETWORK.severity, service, label, message, hint)
 
 
 def is_refused(address: str) -> bool:
@@ -115,8 +123,8 @@ def is_refused(address: str) -> bool:
 def refused_address(service: str, address: str, whose: str) -> Diagnostic:
     """The diagnostic for an address that is refused."""
     return Diagnostic(
-        code=ADDRESS_REFUSED,
-        severity=Severity.WARNING,
+        code=ADDRESS_REFUSED.code,
+        severity=ADDRESS_REFUSED.severity,
         service=service,
         label="",
         message=f"{address} of {whose} is no address to send requests to",
@@ -124,12 +132,13 @@ def refused_address(service: str, address: str, whose: str) -> Diagnostic:
     )
 
 
-def malformed_contribution(provider: str, malformed: Iterable[Malformed]) -> list[Contribution]:
-    """What could not be read, as a contribution without routes (none when all could)."""
-    diagnostics = tuple(
-        Diagnostic(MALFORMED, Severity.WARNING, wrong.what, "", f"left out: {wrong.why}", "the engine's answer was not as its API says")
-        for wrong in malformed
-    )
+def malformed_contribution(provider: str, malformed: Sequence[Malformed]) -> list[Contribution]:
+    """What could not be read, as a contribution without routes (none when all could). The first 20 are told one by one."""
+    said = [(wrong.what, wrong.why) for wrong in malformed[:MAX_MALFORMED]]
+    if len(malformed) > MAX_MALFORMED:
+        said.append(("", f"{len(malformed) - MAX_MALFORMED} more"))
+    hint = "the engine's answer was not as its API says; is this version of it supported?"
+    diagnostics = tuple(Diagnostic(MALFORMED.code, MALFORMED.severity, what, "", f"cannot be read: {why}", hint) for what, why in said)
     return [Contribution(key=f"{provider}/", service="", diagnostics=diagnostics)] if diagnostics else []
 
 

@@ -29,7 +29,6 @@ from meshlib.model import (
     EndpointState,
     NameKind,
     NameRecord,
-    Severity,
     Snapshot,
     Upstream,
 )
@@ -135,8 +134,8 @@ def _labels_on_container(service: ServiceRecord) -> list[Diagnostic]:
     keys = sorted(key for key in service.container_labels if is_hrm_label(key) and key not in service.labels)
     return [
         Diagnostic(
-            code=LABELS_ON_CONTAINER,
-            severity=Severity.WARNING,
+            code=LABELS_ON_CONTAINER.code,
+            severity=LABELS_ON_CONTAINER.severity,
             service=service.name,
             label=key,
             message="this label is on the containers of the service and not on the service, so it routes nothing",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 
 from meshlib.discovery.building import (
     ADDRESS_REFUSED,
+    CATALOGUE,
     MALFORMED,
+    MAX_MALFORMED,
     OFF_NETWORK,
     build_routes,
     by_id,
@@ -28,6 +32,8 @@ from meshlib.discovery.records import Malformed, NetworkRecord
 from meshlib.labels.fragment import LabelResult, RouteFragment
 from meshlib.labels.hrm import LABEL
 from meshlib.model import Contribution, Endpoint, NameKind, NameRecord, RedirectRule, Route, Scheme, Severity, Upstream
+
+DOCS = Path(__file__).parents[3] / "docs" / "labels.md"
 
 
 def fragment(host: str, port: int | None = 80, label: str = LABEL, redirect: RedirectRule | None = None) -> RouteFragment:
@@ -103,7 +109,7 @@ def test_the_choice_of_a_network(networks: list[NetworkRecord], options: Resolve
 
 def test_off_network_names_where_it_is_and_the_cure() -> None:
     said = off_network("shop", LABEL, [network("b", False), network("a", False), network("i", ingress=True)], ResolveOptions())
-    assert (said.code, said.severity, said.service, said.label) == (OFF_NETWORK, Severity.ERROR, "shop", LABEL)
+    assert (said.code, said.severity, said.service, said.label) == (OFF_NETWORK.code, Severity.ERROR, "shop", LABEL)
     assert said.message == f"not routed: on no network with the label {LABEL} (it is on a, b)"
     assert f"--label {LABEL}=true" in said.hint
     said = off_network("shop", LABEL, [], ResolveOptions(network_label=""))
@@ -126,7 +132,7 @@ def test_refused_addresses(address: str, refused: bool) -> None:
 
 def test_what_is_said_of_a_refused_address() -> None:
     said = refused_address("shop", "127.0.0.1", "task t1")
-    assert (said.code, said.severity, said.service) == (ADDRESS_REFUSED, Severity.WARNING, "shop")
+    assert (said.code, said.severity, said.service) == (ADDRESS_REFUSED.code, Severity.WARNING, "shop")
     assert said.message == "127.0.0.1 of task t1 is no address to send requests to"
 
 
@@ -134,7 +140,20 @@ def test_malformed_objects_are_a_contribution_without_routes() -> None:
     assert malformed_contribution("swarm", []) == []
     (contribution,) = malformed_contribution("swarm", [Malformed("task t1", "ID is no text")])
     assert (contribution.key, contribution.routes) == ("swarm/", ())
-    assert [(d.code, d.service, d.message) for d in contribution.diagnostics] == [(MALFORMED, "task t1", "left out: ID is no text")]
+    (said,) = contribution.diagnostics
+    assert (said.code, said.service, said.message) == (MALFORMED.code, "task t1", "cannot be read: ID is no text")
+
+
+def test_many_malformed_objects_are_told_at_a_bounded_length() -> None:
+    (contribution,) = malformed_contribution("swarm", [Malformed(f"task t{n}", "why") for n in range(10_000)])
+    assert len(contribution.diagnostics) == MAX_MALFORMED + 1
+    assert contribution.diagnostics[-1].message == "cannot be read: 9980 more"
+
+
+def test_the_table_in_the_documentation_is_the_catalogue() -> None:
+    rows = re.findall(r"^\| (NET\d{3}) \| (\w+) \| (.+?) \|$", DOCS.read_text("utf-8"), re.MULTILINE)
+    assert rows == [(f.code, f.severity.value, f.meaning) for f in CATALOGUE]
+    assert len({f.code for f in CATALOGUE}) == len(CATALOGUE)
 
 
 def test_names_are_in_lower_case_and_addresses_in_numerical_order() -> None:

@@ -123,16 +123,16 @@ def test_the_port_that_is_published_counts_before_those_that_are_only_exposed() 
 
 def test_off_any_labelled_network_there_is_no_route_but_a_word_about_it() -> None:
     outside = container(1, network="bridge")
-    assert codes(resolve(outside)) == [OFF_NETWORK]
+    assert codes(resolve(outside)) == [OFF_NETWORK.code]
     assert resolve(outside).routes == ()
     assert endpoints(resolve(outside, options=ResolveOptions(network_label=""))) == [[("c1", "172.18.0.1:80", "ready")]]
-    assert codes(resolve(container(1, BAD, network="bridge"))) == ["HRM010", OFF_NETWORK]
+    assert codes(resolve(container(1, BAD, network="bridge"))) == ["HRM010", OFF_NETWORK.code]
     assert codes(resolve(container(1, {}, network="bridge"))) == []
     assert codes(resolve(container(1, {LABEL: "external_route=http://a,redirect=http://b"}, network="bridge"))) == []
 
 
 def test_a_network_that_is_not_in_the_list_has_no_labels() -> None:
-    assert codes(resolve(container(1, network="made-just-now"))) == [OFF_NETWORK]
+    assert codes(resolve(container(1, network="made-just-now"))) == [OFF_NETWORK.code]
 
 
 def test_networks_of_one_name_are_told_apart_by_id() -> None:
@@ -153,7 +153,7 @@ def test_a_network_that_the_engine_describes_wrongly_is_what_it_was() -> None:
     first = resolver.resolve(ContainerRecords((container(1),), NETWORKS))
     again = resolver.resolve(ContainerRecords((container(1),), (), (Malformed("network n1", "why", "n1"),)))
     assert endpoints(again) == endpoints(first) == [[("c1", "172.18.0.1:80", "ready")]]
-    assert codes(again) == [MALFORMED]
+    assert codes(again) == [MALFORMED.code]
 
 
 def test_a_network_without_an_address_is_no_way_to_a_container() -> None:
@@ -167,7 +167,7 @@ def test_a_network_without_an_address_is_no_way_to_a_container() -> None:
 
 def test_addresses_that_lead_to_the_gateway_itself_are_refused() -> None:
     evil = replace(container(1), addresses=(ContainerAddress("", "front", "127.0.0.1"),))
-    assert codes(resolve(evil)) == [ADDRESS_REFUSED]
+    assert codes(resolve(evil)) == [ADDRESS_REFUSED.code]
     assert endpoints(resolve(evil)) == [[]]
     assert codes(resolve(replace(evil, labels={}))) == []
 
@@ -191,7 +191,7 @@ def test_names() -> None:
 
 
 def test_what_was_malformed_is_reported() -> None:
-    assert codes(ContainerResolver().resolve(ContainerRecords(malformed=(Malformed("container ?", "why"),)))) == [MALFORMED]
+    assert codes(ContainerResolver().resolve(ContainerRecords(malformed=(Malformed("container ?", "why"),)))) == [MALFORMED.code]
 
 
 @pytest.mark.parametrize("remembered", [True, False])

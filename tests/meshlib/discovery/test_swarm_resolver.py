@@ -125,9 +125,9 @@ def test_off_any_labelled_network_there_is_no_route_but_a_word_about_it() -> Non
     snapshot = resolve(off, task(1))
     assert snapshot.routes == ()
     (said,) = snapshot.diagnostics
-    assert (said.code, said.label) == (OFF_NETWORK, f"{LABEL}.80")
+    assert (said.code, said.label) == (OFF_NETWORK.code, f"{LABEL}.80")
     assert endpoints(resolve(off, task(1), options=ResolveOptions(network_label=""))) == [("shop.1", "10.0.2.11:80", "ready")]
-    assert codes(resolve(replace(off, labels=BAD))) == ["HRM010", OFF_NETWORK]
+    assert codes(resolve(replace(off, labels=BAD))) == ["HRM010", OFF_NETWORK.code]
     assert codes(resolve(replace(off, labels={"other": "label"}))) == []
     moved = replace(off, labels={LABEL: "external_route=http://old,redirect=http://new"})
     assert codes(resolve(moved)) == []
@@ -135,18 +135,18 @@ def test_off_any_labelled_network_there_is_no_route_but_a_word_about_it() -> Non
 
 
 def test_a_network_that_is_not_in_the_list_is_no_network() -> None:
-    assert codes(resolve(replace(SHOP, attachments=(Attachment("gone"),), virtual_addresses=()))) == [OFF_NETWORK]
+    assert codes(resolve(replace(SHOP, attachments=(Attachment("gone"),), virtual_addresses=()))) == [OFF_NETWORK.code]
 
 
 def test_addresses_that_lead_to_the_gateway_itself_are_refused() -> None:
     evil = replace(task(2), addresses=(("n1", "169.254.169.254"),))
     snapshot = resolve(SHOP, task(1), evil)
     assert [e[0] for e in endpoints(snapshot)] == ["shop.1"]
-    assert codes(snapshot) == [ADDRESS_REFUSED]
+    assert codes(snapshot) == [ADDRESS_REFUSED.code]
 
 
 def test_labels_on_the_containers_route_nothing_and_are_reported() -> None:
-    assert codes(resolve(replace(SHOP, labels={}, container_labels=GOOD))) == [LABELS_ON_CONTAINER]
+    assert codes(resolve(replace(SHOP, labels={}, container_labels=GOOD))) == [LABELS_ON_CONTAINER.code]
     assert codes(resolve(replace(SHOP, container_labels=GOOD))) == []
     assert resolve(replace(SHOP, labels={}, container_labels=GOOD)).routes == ()
 
@@ -154,7 +154,7 @@ def test_labels_on_the_containers_route_nothing_and_are_reported() -> None:
 def test_what_was_malformed_is_reported() -> None:
     snapshot = SwarmResolver("here").resolve(SwarmRecords(malformed=(Malformed("task ?", "why"),)))
     assert [c.key for c in snapshot.contributions] == ["here/"]
-    assert codes(snapshot) == [MALFORMED]
+    assert codes(snapshot) == [MALFORMED.code]
 
 
 def names(snapshot: Snapshot) -> dict[tuple[str, str, NameKind], tuple[str, ...]]:
@@ -217,7 +217,7 @@ def test_a_service_that_the_engine_describes_wrongly_is_what_it_was() -> None:
     for number in (50, 51):
         snapshot = resolver.resolve(SwarmRecords(tasks=(task(1, host=number),), networks=(BACK, INGRESS), malformed=wrong))
         assert endpoints(snapshot) == [("shop.1", f"10.0.1.{number}:80", "ready")]
-        assert codes(snapshot) == [MALFORMED, MALFORMED]
+        assert codes(snapshot) == [MALFORMED.code, MALFORMED.code]
     assert resolver.resolve(SwarmRecords(tasks=(task(1),), networks=NETWORKS)).contributions == ()
 
 
@@ -246,7 +246,7 @@ def test_a_changed_network_is_a_reading_of_its_services_only(size: int) -> None:
     parsed = resolver.parsed
     snapshot = resolver.resolve(SwarmRecords((SHOP, *off), (), (replace(HRM, labels={}), BACK, INGRESS)))
     assert resolver.parsed - parsed == 1
-    assert OFF_NETWORK in codes(snapshot)
+    assert OFF_NETWORK.code in codes(snapshot)
 
 
 def test_an_equal_result_is_the_object_it_was() -> None:
