@@ -6,7 +6,6 @@ bounded queue is dropped and counted, and the count is logged; on shutdown every
 
 from __future__ import annotations
 
-import asyncio
 import json
 import queue
 import re
@@ -35,64 +34,49 @@ class AccessLog:
     # fight the loop for the interpreter lock, which costs more than the formatting.
     BATCH: Final = 64
 
-    def __init__(
-        self, sink: Callable[[str], None], *, form: Literal["json", "combined"] = "json", limit: int = 100_000, interval: float = 0.25
-    ) -> None:
+    def __init__(self, sink: Callable[[str], None], *, form: Literal["json", "combined"] = "json", limit: int = 100_000) -> None:
         self.dropped = 0
+        self.offset = time.time() - time.monotonic()  # wall clock less the clock that durations are taken from
         self._sink = sink
         self._format: Callable[[Record], str] = JSONFormatter() if form == "json" else CombinedFormatter()
-        self._records: list[Record] = []
+        self.records: list[Record] = []
         self._limit = limit
-        self._interval = interval
         self._lines: list[str] = []
         self._formatted = 0  # records in `_lines`
         self._batches: queue.SimpleQueue[tuple[list[str], int] | None] = queue.SimpleQueue()
         self._waiting = 0
-        self._timer: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._thread.start()
 
-    def add(
-        self,
-        client: str,
-        head: RequestHead | None,
-        status: int,
-        size: int,
-        route: Route | None,
-        endpoint: Endpoint | None,
-        tries: int,
-        seconds: float,
-        first_byte: float,
-        reason: str,
-    ) -> None:
-        """One request is over. Cheap; to be called from the event loop's thread."""
-        records = self._records
-        if self._formatted + self._waiting >= self._limit:
-            self.dropped += 1
-            return
-        records.append((time.time(), client, head, status, size, route, endpoint, tries, seconds, first_byte, reason))
-        if len(records) >= self.BATCH:
-            self._format_records()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._interval, self._hand_over)
+    def add(self, record: Record) -> None:
+        """One request is over; to be called from the event loop's thread. The owner calls `hand_over` from time to time.
+
+        (The HTTP data path appends to `records` itself: even this call is too much for it.)
+        """
+        self.records.append(record)
+        if len(self.records) >= self.BATCH:
+            self.format_records()
 
     def flush(self) -> None:
-        """Write everything that was taken, and end the thread. Blocks until the sink has it."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._hand_over()
+        """Write everything that was taken, and end the thread. Blocks until the sink has it, or for ten seconds."""
+        self.hand_over()
         self._batches.put(None)
         self._thread.join(timeout=10)
 
-    def _format_records(self) -> None:
-        records, self._records = self._records, []
+    def format_records(self) -> None:
+        """Format what stands in `records`; drops it, counted, when the sink is too far behind."""
+        records, self.records = self.records, []
+        if self._formatted + self._waiting >= self._limit:
+            self.dropped += len(records)
+            return
         self._lines.append("".join(map(self._format, records)))
         self._formatted += len(records)
 
-    def _hand_over(self) -> None:
-        self._timer = None
-        if self._records:
-            self._format_records()
+    def hand_over(self) -> None:
+        """Give what was taken to the writer."""
+        self.offset = time.time() - time.monotonic()
+        if self.records:
+            self.format_records()
         if self._formatted:
             self._waiting += self._formatted
             self._batches.put((self._lines, self._formatted))

@@ -219,6 +219,8 @@ class HTTPGateway:
                     self._schedule(connection, now)
         self._swept = current
         self.upstreams.sweep(now)
+        if self.access_log is not None:
+            self.access_log.hand_over()
         self._timer = self.loop.call_later(self._tick, self._sweep)
 
 

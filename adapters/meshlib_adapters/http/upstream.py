@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.errors import ProtocolError
 from meshlib.forwarding import response_fields
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["UpstreamConnection"]
 
+_LENGTH: Final = BodyKind.LENGTH
+
 
 class UpstreamConnection(asyncio.Protocol):
     """States: idle in the pool (`exchange` is None), waiting for a head, reading a body, tunnel, closed.
@@ -25,6 +27,7 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_begun",
         "_chunks",
         "_head",
         "_interims",
@@ -62,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._relay_chunks = True
         self._upgrade_asked = False
         self._interims = 0
+        self._begun = False  # a part of a head is in `_head`
         self._reading_body = False
         self._kind = BodyKind.NONE
         self._left = 0
@@ -122,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading: whoever gets the answer is slower than the upstream."""
-        if not self.paused and not self.closed:
+        if not self.paused and not self.closed and self.exchange is not None:  # not one that has just gone back to the pool
             self.paused = True
             self.transport.pause_reading()
 
@@ -149,10 +153,21 @@ class UpstreamConnection(asyncio.Protocol):
         """Bytes of an answer."""
         if self._reading_body:
             self._body(data)
-        elif self.exchange is None:
+            return
+        exchange = self.exchange
+        if exchange is None:
             self._drop()  # an answer that nobody asked for; the next client must never see it
-        else:
-            self._receive_head(data)
+            return
+        # Answers of one endpoint repeat each other's heads more often than not (until the second of their Date is over). Then a
+        # whole answer in one read is that head and as many bytes as it says.
+        memo = self.pool.last_head
+        if memo is not None and not self._begun and data.startswith(memo[0]) and self._method != b"HEAD":
+            body = data[len(memo[0]) :]
+            if len(body) == memo[3]:
+                self._release(True)
+                exchange.on_response(memo[1], memo[2], _LENGTH, [body], True)
+                return
+        self._receive_head(data)
 
     def eof_received(self) -> bool:
         """The upstream sends no more: the end of an until-close body or tunnel direction, else a failure."""
@@ -197,7 +212,9 @@ class UpstreamConnection(asyncio.Protocol):
             try:
                 raw = buffer.receive_data(data)
                 if isinstance(raw, NeedData):
+                    self._begun = True
                     return
+                self._begun = False
                 wire, head = self._parse(raw)
                 if head.status < 200:
                     data = self._interim(exchange, wire, head)
@@ -212,13 +229,15 @@ class UpstreamConnection(asyncio.Protocol):
             return
 
     def _parse(self, raw: bytes) -> tuple[bytes, ResponseHead]:
-        # Answers of one endpoint repeat each other byte for byte more often than not; then nothing is parsed again.
         memo = self.pool.last_head
         if memo is not None and memo[0] == raw:
             return memo[1], memo[2]
         head = parse_response_head(raw, max_fields=self.pool.settings.field_count)
         wire = b"HTTP/1.1 %d %s\r\n%s" % (head.status, head.reason, response_fields(head.fields, upgraded=head.status == 101))
-        self.pool.last_head = (raw, wire, head)
+        length = -1
+        if head.minor_version and b"close" not in head.fields.connection and body_kind(head, b"GET") is _LENGTH:
+            length = head.fields.content_length or -1
+        self.pool.last_head = (raw, wire, head, length)
         return wire, head
 
     def _interim(self, exchange: Exchange, wire: bytes, head: ResponseHead) -> bytes:

@@ -85,7 +85,8 @@ class EndpointPool:
         self.active = 0
         self.closed = False
         self.health = EndpointHealth()
-        self.last_head: tuple[bytes, bytes, ResponseHead] | None = None  # raw, what is passed on, parsed
+        # The last head of an answer: raw, what is passed on, parsed, and its length where the body has one that may be reused (else -1).
+        self.last_head: tuple[bytes, bytes, ResponseHead, int] | None = None
 
     def __repr__(self) -> str:
         return f"<EndpointPool {self.endpoint.address} active={self.active} idle={len(self.idle)} {self.health!r}>"
