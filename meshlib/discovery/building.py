@@ -100,13 +100,16 @@ def choose_network(networks: Iterable[NetworkRecord], options: ResolveOptions) -
     return candidates[0] if candidates else None
 
 
-def off_network(service: str, label: str, attached: Iterable[NetworkRecord], options: ResolveOptions) -> Diagnostic:
-    """The diagnostic for a labelled service that is on no network it may be routed by."""
+def off_network(
+    service: str, label: str, attached: Iterable[NetworkRecord], options: ResolveOptions, *, overlay: bool = False
+) -> Diagnostic:
+    """The diagnostic for a labelled service that is on no network it may be routed by. `overlay`: it needs one of a Swarm."""
     names = sorted(network.name for network in attached if not network.ingress)
     where = f"it is on {', '.join(names)}" if names else "it is on no network of its own"
     if options.network_label:
         message = f"not routed: on no network with the label {options.network_label} ({where})"
-        hint = f"attach it to such a network: docker network create -d overlay --label {options.network_label}=true NAME"
+        driver = "-d overlay " if overlay else ""
+        hint = f"attach it to such a network: docker network create {driver}--label {options.network_label}=true NAME"
     else:
         message, hint = f"not routed: {where}", "attach it to a network that the gateway is on, too"
     return Diagnostic(OFF_NETWORK.code, OFF_NETWORK.severity, service, label, message, hint)

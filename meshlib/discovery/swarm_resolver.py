@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from meshlib.discovery.building import (
     LABELS_ON_CONTAINER,
@@ -39,6 +39,18 @@ __all__ = ["SwarmResolver"]
 _GONE: Final = frozenset({"complete", "shutdown", "failed", "rejected", "remove", "orphaned"})
 
 
+class _Known(NamedTuple):
+    tasks: tuple[TaskRecord, ...]
+    attached: tuple[NetworkRecord, ...]
+    contribution: Contribution
+
+
+class _Look(NamedTuple):
+    services: dict[str, ServiceRecord]
+    networks: dict[str, NetworkRecord]
+    known: dict[str, _Known]
+
+
 class SwarmResolver:
     """Resolves look after look; a service that is as it was gives the very same contribution, for the price of a comparison.
 
@@ -50,37 +62,36 @@ class SwarmResolver:
         self.parsed = 0
         self._provider = provider
         self._options = options or ResolveOptions()
-        self._services: dict[str, ServiceRecord] = {}
-        self._networks: dict[str, NetworkRecord] = {}
-        # By the id of a service: its tasks, its networks, and what came of them.
-        self._known: dict[str, tuple[tuple[TaskRecord, ...], tuple[NetworkRecord, ...], Contribution]] = {}
+        self._last = _Look({}, {}, {})
 
     def resolve(self, records: SwarmRecords, previous: Snapshot | None = None) -> Snapshot:
         """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
-        services = with_malformed(records.services, records.malformed, self._services)
-        networks = with_malformed(records.networks, records.malformed, self._networks)
+        # Read once and replaced in one assignment: a look that was given up may still be under way in another thread.
+        last_look = self._last
+        services = with_malformed(records.services, records.malformed, last_look.services)
+        networks = with_malformed(records.networks, records.malformed, last_look.networks)
         # Of networks with one name that of the lowest id answers to it.
         by_name = {network.name: network for network in sorted(networks.values(), key=lambda network: network.id, reverse=True)}
         tasks: dict[str, list[TaskRecord]] = {}
         for task in sorted(by_id(records.tasks).values(), key=lambda task: (task.slot, task.node_id, task.id)):
             tasks.setdefault(task.service_id, []).append(task)
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
-        known = {}
+        known: dict[str, _Known] = {}
         contributions = malformed_contribution(self._provider, records.malformed)
         for service in services.values():
             attached = _attached(service, networks, by_name)
             own = tuple(tasks.get(service.id, ()))
-            memo = self._known.get(service.id)
-            if memo is not None and self._services[service.id] == service and memo[:2] == (own, attached):
-                contribution = memo[2]
+            memo = last_look.known.get(service.id)
+            if memo is not None and memo.tasks == own and memo.attached == attached and last_look.services[service.id] == service:
+                contribution = memo.contribution
             else:
-                last = memo[2] if memo is not None else before.get(f"{self._provider}/{service.id}")
+                last = memo.contribution if memo is not None else before.get(f"{self._provider}/{service.id}")
                 contribution = self._contribution(service, own, attached, last)
                 if contribution == last:
                     contribution = last
-            known[service.id] = (own, attached, contribution)
+            known[service.id] = _Known(own, attached, contribution)
             contributions.append(contribution)
-        self._services, self._networks, self._known = services, networks, known
+        self._last = _Look(services, networks, known)
         return Snapshot.of(contributions)
 
     def _contribution(
@@ -93,7 +104,7 @@ class SwarmResolver:
         network = choose_network(attached, self._options)
         wanted = bool(result.fragments) or bool(result.failed)
         if wanted and network is None and _needs_network(result):
-            diagnostics.append(off_network(service.name, _first_label(result), attached, self._options))
+            diagnostics.append(off_network(service.name, _first_label(result), attached, self._options, overlay=True))
         if wanted and network is not None:
             diagnostics += _refusals(service, tasks, network)
         upstream_for = _upstreams(service, tasks, network, self._options)

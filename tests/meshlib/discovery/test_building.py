@@ -111,7 +111,9 @@ def test_off_network_names_where_it_is_and_the_cure() -> None:
     said = off_network("shop", LABEL, [network("b", False), network("a", False), network("i", ingress=True)], ResolveOptions())
     assert (said.code, said.severity, said.service, said.label) == (OFF_NETWORK.code, Severity.ERROR, "shop", LABEL)
     assert said.message == f"not routed: on no network with the label {LABEL} (it is on a, b)"
-    assert f"--label {LABEL}=true" in said.hint
+    assert said.hint == f"attach it to such a network: docker network create --label {LABEL}=true NAME"
+    swarm = off_network("shop", LABEL, [], ResolveOptions(), overlay=True)
+    assert "docker network create -d overlay --label" in swarm.hint
     said = off_network("shop", LABEL, [], ResolveOptions(network_label=""))
     assert said.message == "not routed: it is on no network of its own"
     assert "docker network create" not in said.hint
