@@ -14,7 +14,7 @@ from meshlib.errors import LimitExceeded, RequestHeadError
 from meshlib.http1.fields import parse_fields
 from meshlib.messages import FieldSection, RequestHead
 
-__all__ = ["NEED_DATA", "HeadBuffer", "NeedData", "finish_head", "parse_request_head", "request_line"]
+__all__ = ["NEED_DATA", "REQUEST_LINE", "HeadBuffer", "NeedData", "finish_head", "parse_request_head", "request_line"]
 
 
 class NeedData(enum.Enum):
@@ -25,8 +25,9 @@ class NeedData(enum.Enum):
 
 NEED_DATA: Final = NeedData.NEED_DATA
 
-# Visible ASCII only in the target (RFC 3986): spaces, control and eight-bit bytes are where parsers begin to disagree.
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n")
+# Method, target, minor version, and the CRLF. Visible ASCII only in the target (RFC 3986): spaces, control and eight-bit bytes are
+# where parsers begin to disagree.
+REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n")
 _OTHER_VERSION = re.compile(rb"[A-Z]{1,32} [!-~]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
 
@@ -122,7 +123,7 @@ def parse_request_head(data: bytes, *, max_fields: int = 100) -> RequestHead:
 
 def request_line(data: bytes) -> tuple[bytes, bytes, int, int]:
     """Method, target as sent, minor version, and the index at which the field lines begin."""
-    match = _REQUEST_LINE.match(data)
+    match = REQUEST_LINE.match(data)
     if match is None:
         if _OTHER_VERSION.match(data) and not data.startswith(b"PRI "):
             raise RequestHeadError("an HTTP version that we do not speak", reason="bad_version", status_hint=505)

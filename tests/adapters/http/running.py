@@ -87,7 +87,7 @@ class RunningGateway:
 
         async def start() -> tuple[CurrentSnapshot, AccessLog, HTTPGateway, tuple[str, int]]:
             current = CurrentSnapshot(snapshot)
-            log = AccessLog(log_to, form=form, interval=0.01)
+            log = AccessLog(log_to, form=form)
             gateway = HTTPGateway(current, settings or quick(), policy=policy, access_log=log)
             return current, log, gateway, (await gateway.listen("127.0.0.1", 0))[0]
 
