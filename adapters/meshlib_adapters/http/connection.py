@@ -322,6 +322,7 @@ class ClientConnection(asyncio.Protocol):
             known = self._learn(head, wish)
             if known is None:
                 self._keep_alive = False
+                self._dispatch.pool = None
                 self._answer_error(508, "loop")
                 return
         lines = known[3]
@@ -332,6 +333,7 @@ class ClientConnection(asyncio.Protocol):
         done = True
         self.phase = _RESPONSE
         if self._body is not None:
+            self._dispatch.pool = None  # if the body is refused nobody was asked, whoever answered the request before
             data += self._take_body(rest)
             done = self._body is None
             self.phase = _RESPONSE if done else _BODY

@@ -1,0 +1,161 @@
+"""Access records: one line each whatever clients send, and no request waits for them."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable
+
+from meshlib_adapters.http.access_log import AccessLog
+from tests.adapters.http.backend import Backend, Peer, answering
+from tests.adapters.http.client import get
+from tests.adapters.http.conftest import Start
+from tests.adapters.http.running import snapshot_of
+
+Make = Callable[..., Backend]
+
+# host ident user [time] "request" status size "referer" "agent" route endpoint tries seconds reason
+COMBINED = re.compile(
+    r'(\S+) - - \[([^\]]+)\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d+) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)" (\S+) (\S+) (\d+) (\d+\.\d{6}) (\S+)'
+)
+
+HOSTILE = (
+    get('/"quote\\back?x="}', "a", 'User-Agent: "}\\', 'Referer: \t"\xff\xe9\x80\x9b[31m'),
+    get("/" + "".join(chr(c) for c in range(33, 127) if chr(c) not in "#"), "a", "User-Agent: %0a%0d<script>"),
+    get("/", '"', "User-Agent: x"),
+    get("/", "a\xe9\x9b", "Referer: {\"time\":1}"),
+    b'!#$%&\'*+-.^_`|~ / HTTP/1.1\r\nHost: a\r\n\r\n',
+    b"GET http://b\"c/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\x1b[2J\r\n HTTP/1.1\r\n\r\n",
+    b"\x00\xff\n\r\n\r\n",
+)
+
+
+def test_json_lines(start: Start, backend: Make) -> None:
+    """Hostile bytes stay inside their string; what it says is what came."""
+    site = start(backend())
+    for wire in HOSTILE:
+        site.client().ask(wire)
+    records = site.log(len(HOSTILE))
+    assert len(records) == len(site.lines) == len(HOSTILE)
+    assert all(line.isascii() and line.isprintable() for line in site.lines)
+    for record, wire in zip(records, HOSTILE, strict=True):
+        if "target" in record and b"http://" not in wire:
+            assert record["target"].encode("latin-1") == wire.split(b" ")[1]
+    first = records[0]
+    assert first["status"] == 200
+    assert first["client"] == "127.0.0.1"
+    assert first["host"] == "a"
+    assert first["protocol"] == "HTTP/1.1"
+    assert first["route"] == "http://"
+    assert first["tries"] == 1
+    assert first["bytes"] > 0
+    assert 0 <= first["first_byte_seconds"] <= first["seconds"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
+
+
+def test_combined_lines(start: Start, backend: Make) -> None:
+    site = start(backend(), form="combined")
+    for wire in HOSTILE:
+        site.client().ask(wire)
+    site.wait(lambda: len(site.lines) == len(HOSTILE))
+    for line in site.lines:
+        assert COMBINED.fullmatch(line), line
+        assert line.isascii()
+        assert line.isprintable()
+
+
+def test_every_end_has_a_record(start: Start, backend: Make) -> None:
+    """Answers, refusals, redirects to nowhere, cut answers: one record each, with the reason."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")
+
+    site = start(snapshot_of({"a": [backend()], "cut": [backend(script)], "empty": []}))
+    client = site.client()
+    client.ask(get())
+    client.ask(get("/", "nowhere"))
+    client.ask(get("/", "empty"))
+    client.send(get("/", "cut"))
+    client.read_rest()
+    site.client().ask(b"nonsense\r\n\r\n")
+    assert site.reasons(5) == [None, "no_route", "no_endpoint", "upstream_closed", "bad_request_line"]
+    assert [record["status"] for record in site.log(5)] == [200, 404, 503, 200, 400]
+    assert "endpoint" not in site.log(5)[1]
+    assert "endpoint" not in site.log(5)[2]
+    assert "endpoint" not in site.log(5)[4]
+
+
+def test_nothing_of_the_request_before(start: Start, backend: Make) -> None:
+    """A refused request behind a good one on the same connection has neither its endpoint nor its times."""
+    site = start(backend())
+    client = site.client()
+    client.ask(get())
+    client.ask(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    good, bad = site.log(2)
+    assert good["endpoint"]
+    assert (bad["reason"], bad["status"]) == ("bad_chunk_size", 400)
+    assert "endpoint" not in bad
+    assert "first_byte_seconds" not in bad
+
+
+def test_blocked_sink(start: Start, backend: Make) -> None:
+    """A sink that takes nothing stops no request; what was taken is written when it goes on."""
+    gate = threading.Event()
+    lines: list[str] = []
+
+    def sink(text: str) -> None:
+        gate.wait(30)
+        lines.extend(text.splitlines())
+
+    site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")), sink=sink)
+    client = site.client()
+    for _ in range(500):
+        assert client.ask(get()).status == 200
+    assert lines == []
+    gate.set()
+    site.wait(lambda: len(lines) == 500)
+
+
+def test_sink_that_fails(start: Start, backend: Make) -> None:
+    """A full disk: requests go on, what was lost is counted, and later lines are written again."""
+    broken = threading.Event()
+    broken.set()
+    lines: list[str] = []
+
+    def sink(text: str) -> None:
+        if broken.is_set():
+            raise OSError(28, "No space left on device")
+        lines.extend(text.splitlines())
+
+    site = start(backend(), sink=sink)
+    client = site.client()
+    for _ in range(10):
+        assert client.ask(get()).status == 200
+    site.wait(lambda: site.access_log.dropped == 10)
+    broken.clear()
+    assert client.ask(get("/after")).status == 200
+    site.wait(lambda: len(lines) == 1)
+    assert json.loads(lines[0])["target"] == "/after"
+
+
+def test_too_far_behind() -> None:
+    """Beyond its limit the queue drops and counts; `flush` writes all that was taken."""
+    gate = threading.Event()
+    lines: list[str] = []
+
+    def sink(text: str) -> None:
+        gate.wait(30)
+        lines.extend(text.splitlines())
+
+    log = AccessLog(sink, limit=128)
+    for number in range(1000):
+        log.add((0.0, "", None, 200, number, None, None, 0, 0.0, -1.0, ""))
+    log.hand_over()
+    assert log.dropped > 0
+    gate.set()
+    log.flush()
+    assert len(lines) + log.dropped == 1000
+    assert [json.loads(line)["bytes"] for line in lines] == list(range(len(lines)))
