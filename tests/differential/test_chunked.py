@@ -1,0 +1,94 @@
+"""Chunked bodies, made and mutated: what we hand on, as payload or to be relayed, is what the others read."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from meshlib.errors import ProtocolError
+from meshlib.http1 import ChunkedReader
+from tests.differential.compare import STREAMS, TIMEOUT, Census
+from tests.differential.grammar import body, chunked_body, mutated, split
+from tests.differential.readers import Fields, Reading, by_h11, by_h11_answer, by_httptools, by_httptools_answer
+
+pytestmark = TIMEOUT
+
+_REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+_ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+# What may not come as a trailer, among the names that the grammar makes.
+_DROPPED = {b"content-length", b"transfer-encoding", b"host", b"x-forwarded-for"}
+_def read(pieces: list[bytes], *, response: bool, relay: bool) -> tuple[bytes, ChunkedReader | None, str]:
+    """What comes out, the reader unless it refused, and why it did."""
+    reader = ChunkedReader(response=response, relay=relay)
+    out: list[bytes] = []
+    rest: list[bytes] = []
+    for piece in pieces:
+        if reader.done:
+            rest.append(piece)
+            continue
+        try:
+            out += reader.receive_data(piece)
+        except ProtocolError as error:
+            return b"".join(out), None, error.reason
+    reader.rest += b"".join(rest)
+    return b"".join(out), reader, ""
+
+
+@pytest.mark.parametrize("response", [False, True], ids=["request", "answer"])
+def test_bodies(response: bool) -> None:
+    census = Census()
+    for seed in range(STREAMS // 8):
+        random = Random(f"chunked {response} {seed}")
+        data = chunked_body(random, body(random)) + random.choice((b"", b"", b"GET /next HTTP/1.1\r\n"))
+        for _ in range(random.choice((0, 0, 1, 2))):
+            data = mutated(random, data)
+        _compare(random, data, response, census)
+    assert census["accepted"] > STREAMS // 32 < census["refused"] * 2, census
+    assert len([key for key in census if key.startswith("refused: ")]) > 3, census
+
+
+def _compare(random: Random, data: bytes, response: bool, census: Census) -> None:
+    payload, reader, refused = read([data], response=response, relay=False)
+    pieces = split(random, data)
+    cut_payload, cut_reader, cut_refused = read(pieces, response=response, relay=False)
+    relayed, relaying, relay_refused = read(pieces, response=response, relay=True)
+    assert refused == cut_refused == relay_refused, data
+    us = Reading(refused=refused)
+    others = _others(data, response, -1)
+    if reader is None or not reader.done:
+        census.refused(us, others)
+        return
+    assert cut_reader is not None
+    assert relaying is not None
+    assert (cut_payload, cut_reader.rest, cut_reader.trailers) == (payload, reader.rest, reader.trailers), data
+    assert (relaying.done, relaying.rest, relaying.trailers) == (True, reader.rest, reader.trailers), data
+    end = len(data) - len(reader.rest)
+    head = _ANSWER if response else _REQUEST
+    us = Reading(_others(_LAST, response, len(_LAST))["h11"].heads, payload, len(head) + end)
+    others = _others(data, response, end)
+    census.accepted(us, others, head + data[:end])
+    _relayed_is_plain(relayed, response, us)
+    if not others["h11"].refused:
+        kept = [line for line in others["h11"].trailers if line[0].lower() not in _DROPPED and b"_" not in line[0]]
+        assert _lines(reader.trailers) == tuple(kept), data
+
+
+def _relayed_is_plain(relayed: bytes, response: bool, us: Reading) -> None:
+    """What goes on is read by both without a single known difference: no extension, no odd trailer, nothing behind."""
+    head = _ANSWER if response else _REQUEST
+    for name, them in _others(relayed, response, len(relayed)).items():
+        assert (them.refused, them.body, them.end) == ("", us.body, len(head) + len(relayed)), (name, relayed, them)
+    assert b";" not in relayed or b";" in us.body, relayed
+
+
+def _others(data: bytes, response: bool, end: int) -> dict[str, Reading]:
+    head = _ANSWER if response else _REQUEST
+    whole = len(head) + end if end >= 0 else -1
+    if response:
+        return {"h11": by_h11_answer([head + data], b"GET"), "httptools": by_httptools_answer(head + data, whole)}
+    return {"h11": by_h11([head + data]), "httptools": by_httptools(head + data, whole)}
+
+
+def _lines(block: bytes) -> Fields:
+    return tuple([(line.partition(b":")[0], line.partition(b":")[2].strip(b" \t")) for line in block.split(b"\r\n")[:-1]])
