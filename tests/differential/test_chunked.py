@@ -18,7 +18,10 @@ _REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 _ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 # What may not come as a trailer, among the names that the grammar makes.
 _DROPPED = {b"content-length", b"transfer-encoding", b"host", b"x-forwarded-for"}
-_def read(pieces: list[bytes], *, response: bool, relay: bool) -> tuple[bytes, ChunkedReader | None, str]:
+_LAST = b"0\r\n\r\n"
+
+
+def read(pieces: list[bytes], *, response: bool, relay: bool) -> tuple[bytes, ChunkedReader | None, str]:
     """What comes out, the reader unless it refused, and why it did."""
     reader = ChunkedReader(response=response, relay=relay)
     out: list[bytes] = []
