@@ -698,18 +698,18 @@ class ClientConnection(asyncio.Protocol):
             self._reset()
 
     def probe(self, now: float) -> bool:
-        """For a half-closed client, once a second: is anybody there? False when there is nothing left to ask.
+        """For a half-closed client, twice a second: is anybody there? False when there is nothing left to ask.
 
         A closed socket answers our bytes with a reset, one that was only shut down for writing does not. An interim answer is
         the one thing that may be sent before the final head (RFC 9110 15.2). An answer that has begun tells by itself while it moves;
-        one that says nothing for a second is given up.
+        one that says nothing for most of a second is given up.
         """
         if self.head is None or self.phase is Phase.CLOSED or self._tunnel:
             return False
         if not self._responding:
             if self.head.minor_version:
                 self.transport.write(b"HTTP/1.1 102 Processing\r\n\r\n")
-        elif now - self.since >= 1.0 and not self.transport.get_write_buffer_size():
+        elif now - self.since >= 0.75 and not self.transport.get_write_buffer_size():
             self._drop_request("client_closed")
             self._close()
             return False

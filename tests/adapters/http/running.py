@@ -130,7 +130,7 @@ class RunningGateway:
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, "never came true"
-            time.sleep(0.005)
+            time.sleep(0.002)
 
     def log(self, count: int) -> list[dict[str, Any]]:
         """The first `count` access records, waited for."""
@@ -162,7 +162,8 @@ class RunningGateway:
             self.settle()
         finally:
             self.call(self.gateway.close)
-            self.run(asyncio.sleep(0.02))
+            for _ in range(5):  # what was aborted hears of it in the loop's next rounds
+                self.run(asyncio.sleep(0))
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(PATIENCE)
         assert all(not pool.idle and not pool.active for pool in pools), pools
