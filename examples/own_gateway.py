@@ -1,0 +1,86 @@
+"""A gateway of one's own, out of parts: a provider, the published snapshot, a listener.
+
+    python examples/own_gateway.py services.yaml     # HTTP on 127.0.0.1:8080 until Ctrl-C
+    python examples/own_gateway.py --check           # with a file and a backend of its own, asks itself once
+
+`SwarmProvider()` of `meshlib_adapters.docker` takes the place of `StaticProvider` on a Swarm. Needs the extra `gateway`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from meshlib_adapters.http import HTTPGateway, HTTPSettings
+from meshlib_adapters.provider import Provider
+from meshlib_adapters.publish import CurrentSnapshot
+from meshlib_adapters.static import StaticProvider
+
+
+async def follow(provider: Provider, current: CurrentSnapshot) -> None:
+    """Publish whatever the provider knows, for ever. Requests under way keep the table they began with."""
+    async for snapshot in provider.snapshots():
+        if current.publish(provider.name, snapshot):
+            for route in current.table.routes:
+                print(route.name, "->", [endpoint.address for endpoint in route.upstream.endpoints] if route.upstream else route.redirect)
+            for diagnostic in current.table.diagnostics:
+                print(diagnostic.code, diagnostic.service, diagnostic.message, "->", diagnostic.hint)
+
+
+async def serve(path: Path, port: int) -> tuple[HTTPGateway, asyncio.Task[None], int]:
+    """The whole gateway."""
+    current = CurrentSnapshot()
+    following = asyncio.create_task(follow(StaticProvider(path), current))
+    gateway = HTTPGateway(current, HTTPSettings(response_head=30, max_body=10 * 1024 * 1024))
+    ((_, bound),) = await gateway.listen("127.0.0.1", port)
+    return gateway, following, bound
+
+
+async def check() -> None:
+    async def backend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nhi\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(backend, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "services.yaml"
+        path.write_text(
+            "services:\n"
+            "  shop:\n"
+            f'    labels: {{com.docker.ucp.mesh.http.80: "external_route=http://shop.example.com,internal_port={port}"}}\n'
+            '    endpoints: ["127.0.0.1"]\n'
+        )
+        gateway, following, bound = await serve(path, 0)
+        answer = b""
+        while b"hi" not in answer:  # until the file has been read
+            reader, writer = await asyncio.open_connection("127.0.0.1", bound)
+            writer.write(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        following.cancel()
+        await gateway.drain(1.0)
+        gateway.close()
+        server.close()
+    print("ok")
+
+
+async def main() -> None:
+    if sys.argv[1:] == ["--check"]:
+        await check()
+    elif len(sys.argv) == 2:
+        _, following, bound = await serve(Path(sys.argv[1]), 8080)
+        print(f"listening on http://127.0.0.1:{bound}")
+        await following
+    else:
+        print(__doc__)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
