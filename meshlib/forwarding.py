@@ -272,13 +272,14 @@ def _listed(value: bytes) -> list[bytes]:
     return [item for part in value.split(b",") if (item := part.strip(b" \t"))]
 
 
-def response_fields(fields: FieldSection, *, upgraded: bool = False) -> bytes:
+def response_fields(fields: FieldSection, *, upgraded: bool = False, bodiless: bool = False) -> bytes:
     """Every field line of the answer we pass on, each ended by CRLF; Transfer-Encoding and Connection are the caller's.
 
-    With `upgraded` (a 101) the Connection and Upgrade lines are written as that answer needs them.
+    With `upgraded` (a 101) the Connection and Upgrade lines are written as that answer needs them. `bodiless` (1xx, 204) drops
+    Content-Length, which such answers must not have (RFC 9110 8.6).
     """
     names = fields.names
-    dropped = _HOP_IN_ANSWER
+    dropped = _HOP_IN_ANSWER | _LENGTH if bodiless else _HOP_IN_ANSWER
     if not fields.connection and dropped.isdisjoint(names):
         return fields.block
     dropped = dropped | (fields.connection - _PROTECTED)
@@ -289,6 +290,7 @@ def response_fields(fields: FieldSection, *, upgraded: bool = False) -> bytes:
     return b"\r\n".join(lines)
 
 
+_LENGTH: Final = frozenset({b"content-length"})
 _X_FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"})
 
 

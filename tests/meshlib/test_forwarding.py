@@ -433,3 +433,9 @@ def test_switching_protocols() -> None:
     assert answered(*lines, upgraded=True) == ["Sec-WebSocket-Accept: y", "Connection: Upgrade", "Upgrade: websocket"]
     assert answered(*lines) == ["Sec-WebSocket-Accept: y"]
     assert answered("Connection: close", "Upgrade: websocket", upgraded=True) == []
+
+
+def test_an_answer_without_a_body_has_no_length() -> None:
+    section = parse_fields(b"Content-Length: 5\r\nX: y\r\n", response=True)
+    assert response_fields(section, bodiless=True) == b"X: y\r\n"
+    assert response_fields(section) == b"Content-Length: 5\r\nX: y\r\n"
