@@ -18,7 +18,19 @@ from meshlib.errors import ProtocolError
 from meshlib.http1 import BodyKind, ChunkedReader, HeadBuffer, NeedData, RequestBody, body_kind, parse_request_head, parse_response_head
 from meshlib.messages import RequestHead, ResponseHead
 
-__all__ = ["Head", "Reading", "by_h11", "by_h11_answer", "by_httptools", "by_httptools_answer", "origin_form", "ours", "ours_answer"]
+__all__ = [
+    "Head",
+    "Reading",
+    "by_h11",
+    "by_h11_answer",
+    "by_httptools",
+    "by_httptools_answer",
+    "origin_form",
+    "ours",
+    "ours_answer",
+    "plain",
+    "request_start",
+]
 
 # Larger than anything the grammar makes: limits are tested elsewhere.
 LIMIT: Final = 64 * 1024
@@ -95,7 +107,7 @@ def ours_answer(pieces: Pieces, method: bytes) -> Reading:
                     break
                 head = parse_response_head(raw)
                 start = (b"%d" % head.status, head.reason, b"%d" % head.minor_version)
-                reading.heads.append(Head(start, _plain(head.fields.pairs())))
+                reading.heads.append(Head(start, plain(head.fields.pairs())))
                 data = buffer.rest
                 if head.status >= 200 or head.status == 101:
                     body = _AnswerBody(head, method)
@@ -177,10 +189,11 @@ class _AnswerBody:
 
 
 def _our_head(head: RequestHead) -> Head:
-    return Head((head.method, head.target, b"%d" % head.minor_version, head.authority), _plain(head.fields.pairs()))
+    return Head((head.method, head.target, b"%d" % head.minor_version, head.authority), plain(head.fields.pairs()))
 
 
-def _plain(pairs: Iterable[tuple[bytes, bytes]]) -> Fields:
+def plain(pairs: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """Fields as they are compared: see the module."""
     result = []
     for name, value in pairs:
         value = value.strip(b" \t")
@@ -189,10 +202,11 @@ def _plain(pairs: Iterable[tuple[bytes, bytes]]) -> Fields:
 
 
 def _lines(block: bytes) -> Fields:
-    return _plain([(line.partition(b":")[0], line.partition(b":")[2]) for line in block.split(b"\r\n")[:-1]])
+    return plain([(line.partition(b":")[0], line.partition(b":")[2]) for line in block.split(b"\r\n")[:-1]])
 
 
-def _request_start(method: bytes, target: bytes, version: bytes, fields: Fields) -> tuple[bytes, ...]:
+def request_start(method: bytes, target: bytes, version: bytes, fields: Fields) -> tuple[bytes, ...]:
+    """The start of a request's head, as an origin server has to understand it."""
     target, authority = origin_form(target, fields)
     return method, target, version[-1:], authority
 
@@ -211,17 +225,17 @@ def _h11_reads(connection: h11.Connection, pieces: Pieces) -> Reading:
                 if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
                     break
                 if isinstance(event, h11.Request):
-                    fields = _plain(event.headers.raw_items())
-                    reading.heads.append(Head(_request_start(event.method, event.target, event.http_version, fields), fields))
+                    fields = plain(event.headers.raw_items())
+                    reading.heads.append(Head(request_start(event.method, event.target, event.http_version, fields), fields))
                 elif isinstance(event, (h11.Response, h11.InformationalResponse)):
-                    fields = _plain(event.headers.raw_items())
+                    fields = plain(event.headers.raw_items())
                     reading.heads.append(Head((b"%d" % event.status_code, event.reason, event.http_version[-1:]), fields))
                     if event.status_code == 101:
                         reading.end = taken - len(connection.trailing_data[0])
                 elif isinstance(event, h11.Data):
                     reading.body += event.data
                 elif isinstance(event, h11.EndOfMessage):
-                    reading.trailers = _plain(event.headers.raw_items())
+                    reading.trailers = plain(event.headers.raw_items())
                     reading.end = taken - len(connection.trailing_data[0])
         except h11.RemoteProtocolError as error:
             reading.refused = str(error)
@@ -271,10 +285,10 @@ def _httptools_reads(parser: Parser, seen: _Callbacks, data: bytes, end: int) ->
     reading = Reading()
 
     def headed() -> None:
-        fields = _plain(seen.fields)
+        fields = plain(seen.fields)
         version = parser.get_http_version().encode()[-1:]
         if isinstance(parser, httptools.HttpRequestParser):
-            reading.heads.append(Head(_request_start(parser.get_method(), seen.start, version, fields), fields))
+            reading.heads.append(Head(request_start(parser.get_method(), seen.start, version, fields), fields))
         else:
             reading.heads.append(Head((b"%d" % parser.get_status_code(), seen.start, version), fields))
             if parser.get_status_code() < 200 and parser.get_status_code() != 101:
@@ -298,5 +312,5 @@ def _httptools_reads(parser: Parser, seen: _Callbacks, data: bytes, end: int) ->
     if reading.end < 0 and seen.complete > 0:
         reading.end = last
     reading.body = b"".join(seen.body)
-    reading.trailers = _plain(seen.trailers)
+    reading.trailers = plain(seen.trailers)
     return reading
