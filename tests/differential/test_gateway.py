@@ -139,8 +139,7 @@ def to_be_forwarded(fields: Fields) -> Fields:
         as_cgi = re.sub(rb"[^a-z0-9]", b"-", lower)
         if as_cgi != lower and (as_cgi in _HOP | _CLAIMS | _IMITATED or as_cgi.startswith(b"x-forwarded-")):
             continue
-        if lower not in named or lower in _IMITATED: Final = {b"host", b"via", b"content-length", b"content-type"}
-_NEVER_NAMED_AWAY:
+        if lower not in named or lower in _NEVER_NAMED_AWAY:
             kept.append((name, value))
     return tuple(kept)
 
