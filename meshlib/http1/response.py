@@ -44,8 +44,12 @@ def finish_response(status: int, reason: bytes, minor_version: int, fields: Fiel
     """Put a status line and its parsed fields together."""
     if fields.chunked and not minor_version:
         raise ResponseHeadError("Transfer-Encoding in HTTP/1.0", reason="chunked_in_1_0")
-    if status == 101 and fields.upgrade is None:
-        raise ResponseHeadError("101 without Upgrade", reason="bad_upgrade")
+    if status == 101:
+        if fields.upgrade is None:
+            raise ResponseHeadError("101 without Upgrade", reason="bad_upgrade")
+    elif status < 200 and (fields.chunked or fields.content_length):
+        # RFC 9110 8.6, RFC 9112 6.1: never in an interim answer. Some clients (llhttp from 104 on) would wait for that body.
+        raise ResponseHeadError("an interim answer that announces a body", reason="interim_with_body")
     return ResponseHead(status, reason, minor_version, fields)
 
 

@@ -17,6 +17,7 @@ import httptools
 from meshlib.errors import ProtocolError
 from meshlib.http1 import BodyKind, ChunkedReader, HeadBuffer, NeedData, RequestBody, body_kind, parse_request_head, parse_response_head
 from meshlib.messages import RequestHead, ResponseHead
+from meshlib.table.routing import host_of
 
 __all__ = [
     "Head",
@@ -79,6 +80,7 @@ def ours(pieces: Pieces) -> Reading:
                 if isinstance(raw, NeedData):
                     continue
                 head = parse_request_head(raw)
+                host_of(head.authority)  # routing refuses what is no host
                 reading.heads.append(_our_head(head))
                 body = RequestBody(head.fields, payload=True)
                 data = buffer.rest

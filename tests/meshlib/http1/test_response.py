@@ -46,6 +46,8 @@ def test_status_lines(text: str, status: int, reason: bytes) -> None:
         "HTTP/1.0 200 OK\nTransfer-Encoding: chunked",
         "HTTP/1.1 200 OK\n folded",
         "HTTP/1.1 101 Switching Protocols",
+        "HTTP/1.1 199 x\nContent-Length: 5",
+        "HTTP/1.1 103 Early Hints\nTransfer-Encoding: chunked",
     ],
 )
 def test_broken_answers(text: str) -> None:
@@ -64,6 +66,7 @@ def test_broken_answers(text: str) -> None:
         ("HTTP/1.1 204 No Content\nContent-Length: 5", b"GET", BodyKind.NONE),
         ("HTTP/1.1 304 Not Modified\nContent-Length: 5", b"GET", BodyKind.NONE),
         ("HTTP/1.1 103 Early Hints", b"GET", BodyKind.NONE),
+        ("HTTP/1.1 100 Continue\nContent-Length: 0", b"GET", BodyKind.NONE),
         ("HTTP/1.1 200 OK\nTransfer-Encoding: chunked", b"GET", BodyKind.CHUNKED),
         ("HTTP/1.1 200 OK", b"GET", BodyKind.UNTIL_CLOSE),
         ("HTTP/1.0 200 OK", b"POST", BodyKind.UNTIL_CLOSE),

@@ -1,0 +1,145 @@
+"""What is fuzzed: one function of bytes for each parser that reads what strangers write.
+
+Each raises whatever should never be raised: anything but a typed error, or a broken promise about the result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+from typing import Final
+
+from meshlib.authority import normalize_host, parse_authority
+from meshlib.balancing.stickiness import cookie_value, set_cookie_value
+from meshlib.discovery.static import resolve_document
+from meshlib.errors import AuthorityError, ConfigurationError, PathError, ProtocolError
+from meshlib.http1 import ChunkedReader
+from meshlib.labels.hrm import LABEL, parse_labels
+from meshlib.patterns import parse_host_pattern, parse_path_prefix
+from meshlib.tls import ClientHelloSniffer
+from tests.differential import grammar
+from tests.differential.compare import Census, compared_answer, compared_requests
+from tests.vectors.tls.hellos import CASES
+
+__all__ = ["TARGETS", "seeds"]
+
+
+def requests(data: bytes) -> None:
+    """As in the differential test: we, h11 and httptools."""
+    if data:
+        compared_requests(Random(len(data)), data, Census())
+
+
+def answers(data: bytes) -> None:
+    """The first byte chooses what was asked."""
+    if len(data) > 1:
+        compared_answer(Random(len(data)), data[1:], (b"GET", b"HEAD")[data[0] & 1], Census())
+
+
+def chunked(data: bytes) -> None:
+    """Whole, and in pieces of a size that the first byte gives."""
+    results = []
+    size = data[0] + 1 if data else 1
+    for step in (len(data) or 1, size):
+        reader = ChunkedReader()
+        payload = b""
+        try:
+            for at in range(1, len(data), step):
+                payload += b"".join(reader.receive_data(data[at : at + step]))
+                if reader.done:
+                    break
+            results.append((reader.done, payload if reader.done else None, reader.trailers))
+        except ProtocolError as error:
+            results.append((False, None, error.reason.encode()))
+    assert results[0] == results[1], results
+
+
+def hello(data: bytes) -> None:
+    """Whole, and byte by byte."""
+    results: list[object] = []
+    for step in (len(data) or 1, 1):
+        sniffer = ClientHelloSniffer()
+        result: object = None
+        try:
+            for at in range(0, len(data), step):
+                result = sniffer.receive_data(data[at : at + step])
+                if getattr(result, "name", "") != "NEED_DATA":
+                    break
+        except ProtocolError as error:
+            result = error.reason
+        results.append(result)
+    assert results[0] == results[1], results
+
+
+def hosts(data: bytes) -> None:
+    """A normal form is its own normal form."""
+    text = data.decode("utf-8", "surrogateescape")
+    with suppress(AuthorityError):
+        host = normalize_host(text)
+        assert normalize_host(host) == host, host
+    with suppress(AuthorityError):
+        authority = parse_authority(text)
+        assert parse_authority(str(authority)) == authority, authority
+    with suppress(AuthorityError):
+        pattern = parse_host_pattern(text)
+        assert parse_host_pattern(pattern) == pattern, pattern
+    with suppress(PathError):
+        prefix = parse_path_prefix(text)
+        assert parse_path_prefix(prefix) == prefix, prefix
+
+
+def labels(data: bytes) -> None:
+    """Never raises, whatever stands in a label."""
+    key, _, value = data.decode("utf-8", "replace").partition("\n")
+    parse_labels({LABEL + key: value, LABEL: value}, service="s")
+
+
+def cookies(data: bytes) -> None:
+    """Both directions."""
+    cookie_value([data], b"a")
+    set_cookie_value([data], b"a")
+
+
+def documents(data: bytes) -> None:
+    """What a file may hold once it is taken apart."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    with suppress(ConfigurationError):
+        resolve_document(document)
+    with suppress(ConfigurationError):
+        resolve_document({"services": {"s": document}})
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    function.__name__: function for function in (requests, answers, chunked, hello, hosts, labels, cookies, documents)
+}
+
+
+def seeds(name: str) -> list[bytes]:
+    """Where the fuzzing of a target begins."""
+    random = Random(name)
+    if name == "requests":
+        return [*grammar.SEEDS, *[grammar.request(random) for _ in range(300)]]
+    if name == "answers":
+        return [b"G" + grammar.answer(random) for _ in range(300)]
+    if name == "chunked":
+        return [b"\x07" + grammar.chunked_body(random, grammar.body(random)) for _ in range(300)]
+    if name == "hello":
+        return [case.data for case in CASES if len(case.data) < 2000]
+    if name == "labels":
+        return [
+            b".1\nexternal_route=http://a.example/b,internal_port=80,sticky_sessions=c,redirect=http://b.example,include_forwarded_for=yes",
+            b"\nexternal_route=sni://a.example:443,internal_port=443",
+            b"\n8080=http://a.example,8443=sni://b.example",
+        ]
+    if name == "documents":
+        labels = {LABEL: "external_route=http://a.example,internal_port=80"}
+        ours: dict[str, object] = {"labels": labels, "endpoints": ["a:1", "[::1]:2"]}
+        composed = {"deploy": {"labels": ["a=b"]}, "image": "x"}
+        return [json.dumps({"services": {"s": ours, "t": composed}}).encode(), json.dumps(ours).encode()]
+    hosts = [b"a.example.com:80", b"*.example.com", b"[2001:db8::1]:443", "b\xfccher.example".encode()]
+    return [*hosts, b"/a/b", b'a=b; c="d"; a=', b"a=b; Path=/"]
