@@ -93,6 +93,7 @@ def build_python_root(root: Path) -> None:
     library = Path(sysconfig.get_path("stdlib"))
     modules = library / "lib-dynload"
     _add_linked(root, [python, *modules.glob("*.so")])
+    _add_system_libraries(root)
     ignored = shutil.ignore_patterns(
         "test", "tests", "idlelib", "tkinter", "lib2to3", "__pycache__", "site-packages", "dist-packages", "config-*"
     )
@@ -134,6 +135,15 @@ def _add_linked(root: Path, programs: Iterable[Path]) -> None:
         listing = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
         for library in set(re.findall(r"(/\S+) \(0x", listing)):
             _add_file(root, Path(library))
+
+
+def _add_system_libraries(root: Path) -> None:
+    # What wheels with compiled parts may rely on (PEP 600, the manylinux policies) and every real base image has.
+    listing = subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True, check=False).stdout
+    for folder in {Path(found).parent for found in re.findall(r"(/\S*libc\.so\.6) \(0x", listing)}:
+        for name in ("librt.so.1", "libpthread.so.0", "libdl.so.2", "libutil.so.1", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6"):
+            if (folder / name).exists():
+                _add_file(root, folder / name)
 
 
 def _add_file(root: Path, source: Path) -> None:

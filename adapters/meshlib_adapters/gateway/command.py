@@ -6,7 +6,7 @@ Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not b
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import logging
 import os
@@ -209,8 +209,11 @@ def load_settings(config: str | None = None, **options: Any) -> tuple[Settings, 
 
 
 def run_async(call: Callable[..., Awaitable[R]], *arguments: object) -> R:
-    """Run `call` in a new event loop: uvloop's when installed, else the standard one."""
-    fast = importlib.util.find_spec("uvloop") is not None
+    """Run `call` in a new event loop: uvloop's when installed (and loadable on this system), else the standard one."""
+    try:
+        fast = bool(importlib.import_module("uvloop"))
+    except ImportError:
+        fast = False
     try:
         return anyio.run(call, *arguments, backend_options={"use_uvloop": fast})
     except BaseExceptionGroup as group:  # a task group wraps even a single exception

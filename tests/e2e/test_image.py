@@ -1,0 +1,100 @@
+"""The image of examples/gateway: built from its Dockerfile, deployed by its stack and compose files, on a real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import WEB_IMAGE, Lab
+from tests.lab.node import wait_until
+
+_ROOT = Path(__file__).parents[2]
+_EXAMPLE = _ROOT / "examples" / "gateway"
+_IMAGE = "meshlib-gateway:e2e"
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What `docker build` gets: the Dockerfile, and wheels of the checkout and of what it needs."""
+    folder = tmp_path_factory.mktemp("image")
+    shutil.copy(_EXAMPLE / "Dockerfile", folder)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", f"{_ROOT}[gateway,uvloop]", "--wheel-dir", str(folder / "wheels")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    yield folder
+    shutil.rmtree(folder)
+
+
+def build(lab: Lab, context: Path) -> None:
+    lab.python_image("python:3.11-slim")
+    lab.docker("build", "--tag", _IMAGE, context, env={"DOCKER_BUILDKIT": "0"}, timeout=300)
+
+
+def environment(lab: Lab) -> dict[str, str]:
+    socket = lab.url.removeprefix("unix://")
+    return {
+        "GATEWAY_IMAGE": _IMAGE,
+        "DOCKER_SOCKET": socket,
+        "DOCKER_GROUP": str(os.stat(socket).st_gid),
+        "HTTP_PORT": "8088",
+        "HTTPS_PORT": "8448",
+    }
+
+
+def fetch(lab: Lab, host: str, *options: str) -> str:
+    return lab.host.fetch("http://127.0.0.1:8088/", "-H", f"Host: {host}", *options)
+
+
+def gateway_containers(lab: Lab) -> list[str]:
+    return lab.docker("ps", "-q", "--filter", f"ancestor={_IMAGE}").split()
+
+
+def health(lab: Lab, container: str) -> str:
+    return lab.docker("inspect", "--format", "{{.State.Health.Status}}", container)
+
+
+@pytest.mark.timeout(300)
+def test_the_stack_routes_a_stack_by_its_labels_alone(lab: Lab, context: Path) -> None:
+    build(lab, context)
+    lab.network_create("ucp-hrm")
+    lab.docker(
+        "stack", "deploy", "--detach=true", "--resolve-image", "never", "-c", _EXAMPLE / "stack.yml", "gateway", env=environment(lab)
+    )
+    lab.stack_deploy("http.yml", "hrm-http-example", {"DOMAIN": "demo.example.com"})
+    wait_until(lambda: fetch(lab, "demo.example.com").endswith(" 8080\n"), timeout=60, what="the stack is routed", every=0.3)
+    wait_until(lambda: len({fetch(lab, "demo.example.com") for _ in range(15)}) == 5, timeout=30, what="all five replicas are seen")
+    (container,) = gateway_containers(lab)
+    wait_until(lambda: health(lab, container) == "healthy", timeout=60, what="the container is healthy", every=0.3)
+    state = json.loads(lab.docker("inspect", container))[0]
+    assert state["Config"]["User"].startswith("65534:")
+    assert state["Config"]["StopSignal"] == "SIGTERM"
+    assert fetch(lab, "demo.example.com", "-o", "/dev/null", "-w", "%{http_code}") == "200"
+    # A graceful stop: exit code 0, well within the grace period.
+    lab.docker("service", "rm", "gateway_gateway")
+    wait_until(lambda: not gateway_containers(lab), timeout=30, what="the gateway has stopped")
+
+
+@pytest.mark.timeout(300)
+def test_one_host_without_a_swarm(lab: Lab, context: Path) -> None:
+    build(lab, context)
+    lab.docker("network", "create", "--label", "com.docker.ucp.mesh.http=true", "routed")
+    # What compose.yml says, by hand: the machine's docker has no compose plugin.
+    values = environment(lab)
+    lab.docker(
+        "run", "--detach", "--name", "gateway", "--network", "routed", "--user", f"65534:{values['DOCKER_GROUP']}", "--read-only",
+        "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--publish", "8088:80",
+        "--volume", f"{values['DOCKER_SOCKET']}:/var/run/docker.sock", _IMAGE, "serve", "--docker", "unix:///var/run/docker.sock",
+    )  # fmt: skip
+    label = "com.docker.ucp.mesh.http.1=external_route=http://hello.example.com,internal_port=8080"
+    lab.container_run("--name", "hello", "--network", "routed", "--label", label, image=WEB_IMAGE)
+    wait_until(lambda: fetch(lab, "hello.example.com").endswith(" 8080\n"), timeout=30, what="the container is routed", every=0.3)
+    wait_until(lambda: health(lab, "gateway") == "healthy", timeout=60, what="the container is healthy", every=0.3)
+    lab.docker("stop", "gateway")
+    assert lab.docker("inspect", "--format", "{{.State.ExitCode}}", "gateway") == "0"
