@@ -62,12 +62,21 @@ _NOT_IN_TRAILERS: Final = frozenset(
         b"te",
         b"trailer",
         b"transfer-encoding",
+        b"true-client-ip",
         b"upgrade",
         b"via",
         b"www-authenticate",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-original-host",
+        b"x-original-url",
         b"x-real-ip",
+        b"x-request-id",
+        b"x-rewrite-url",
     }
 )
+# Names with other characters may be read as one of those (an underscore or dot for the hyphen).
+_PLAIN_NAME = re.compile(rb"[a-z0-9-]+")
 
 EMPTY_SECTION: Final = FieldSection(b"", (), None, None, False, _NO_OPTIONS, None, False)
 
@@ -146,7 +155,7 @@ def parse_trailers(block: bytes, *, response: bool = False, max_fields: int = 10
     kept = []
     for name, value in lines:
         lower = name.lower()
-        if lower not in _NOT_IN_TRAILERS and not lower.startswith(b"x-forwarded-") and b"_" not in lower:
+        if lower not in _NOT_IN_TRAILERS and not lower.startswith(b"x-forwarded") and _PLAIN_NAME.fullmatch(lower):
             kept.append(b"%s: %s\r\n" % (name, value))
     return b"".join(kept)
 

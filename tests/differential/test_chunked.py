@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -93,7 +94,7 @@ def _others(data: bytes, response: bool, end: int) -> dict[str, Reading]:
 
 
 def _is_dropped(name: bytes) -> bool:
-    return name in _DROPPED or name.startswith(b"x-forwarded-") or b"_" in name
+    return name in _DROPPED or name.startswith(b"x-forwarded") or re.fullmatch(rb"[a-z0-9-]+", name) is None
 
 
 def _lines(block: bytes) -> Fields:

@@ -557,13 +557,14 @@ class ClientConnection(asyncio.Protocol):
     # The end of a request, and of the connection.
 
     def _answered(self) -> None:
+        refused = self._status in _REFUSED
         self._log()
         self.head = None
         self._decision = None
         self._responding = False
         # What is left of a request's body must not be read as a request; behind its FIN a client says nothing more.
         if not self._keep_alive or self._body is not None or (self._eof and not self._pipelined):
-            if self._body is not None or self._pipelined or self._buffer or self._status in _REFUSED:
+            if self._body is not None or self._pipelined or self._buffer or refused:
                 self._linger()
             else:
                 self._close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import logging
 import secrets
 import socket
 import struct
@@ -20,6 +21,8 @@ from meshlib_adapters.http.upstreams import Upstreams
 from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["HTTPGateway"]
+
+logger = logging.getLogger(__name__)
 
 
 # Where a client that takes our bytes slowly has to be told from one that takes none.
@@ -55,6 +58,7 @@ class HTTPGateway:
         self.upstreams = upstreams or Upstreams(current, self.settings, self.loop)
         self.draining = False
         self.requests = 0
+        self._dropped = 0
         limits = self.settings
         self.phase_limits = (
             limits.idle,
@@ -210,6 +214,12 @@ class HTTPGateway:
         deadline = min(connection.since + self.phase_limits[connection.phase], now + min(self.phase_limits))
         self._due.setdefault(max(int(deadline / self._tick), self._swept) + 1, []).append(connection)
 
+    def _tend_log(self, log: AccessLog) -> None:
+        log.hand_over()
+        if log.dropped != self._dropped:
+            self._dropped = log.dropped
+            logger.warning("access log: %d records lost so far, because what takes them is too slow or fails", log.dropped)
+
     def _sweep(self) -> None:
         now = self.loop.time()
         current = int(now / self._tick)
@@ -225,7 +235,7 @@ class HTTPGateway:
         self._swept = current
         self.upstreams.sweep(now)
         if self.access_log is not None:
-            self.access_log.hand_over()
+            self._tend_log(self.access_log)
         self._timer = self.loop.call_later(self._tick, self._sweep)
 
 
