@@ -6,6 +6,7 @@
     │   ├── AuthorityError          not a host name, address or port
     │   ├── PathError               not a path prefix that a route can have
     │   ├── ClientHelloError        not a TLS ClientHello that OpenSSL would take
+    │   ├── ProxyProtocolError      not a preamble of the PROXY protocol
     │   ├── RequestHeadError        not a request head that we would forward
     │   ├── ResponseHeadError       not an answer that we would pass on
     │   └── LimitExceeded           well formed so far, but more than we keep; has .what, .limit
@@ -30,6 +31,7 @@ __all__ = [
     "NoEndpointAvailable",
     "PathError",
     "ProtocolError",
+    "ProxyProtocolError",
     "RequestHeadError",
     "ResponseHeadError",
     "UpstreamError",
@@ -92,6 +94,10 @@ class ClientHelloError(ProtocolError):
     def __init__(self, message: str, *, reason: str, alert: int = 50) -> None:
         super().__init__(message, reason=reason, status_hint=400)
         self.alert = alert
+
+
+class ProxyProtocolError(ProtocolError):
+    """Bytes that begin like a preamble of the PROXY protocol and are none; the connection is to be closed."""
 
 
 class RequestHeadError(ProtocolError):
