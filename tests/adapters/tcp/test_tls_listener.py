@@ -483,7 +483,7 @@ def test_a_slow_hello_is_ended_though_bytes_keep_coming(run: Run, lab: MakeLab) 
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             sent = 0
             with contextlib.suppress(ConnectionError):
-                while not reader.at_eof() and sent < len(data) - 1:
+                while not reader.at_eof() and reader.exception() is None and sent < len(data) - 1:
                     writer.write(data[sent : sent + 1])
                     sent += 1
                     await asyncio.sleep(0.01)
