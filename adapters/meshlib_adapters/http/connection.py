@@ -31,6 +31,7 @@ from meshlib.http1 import (
     request_line,
 )
 from meshlib.messages import FieldSection, RequestHead, ResponseHead
+from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
 from meshlib_adapters.http.answers import error_answer, redirect_answer
 from meshlib_adapters.http.dispatch import Dispatch
 
@@ -97,6 +98,7 @@ class ClientConnection(asyncio.Protocol):
         "_tunnel",
         "_tunnel_over",
         "_unsent",
+        "claimed",
         "gateway",
         "head",
         "peer",
@@ -110,6 +112,7 @@ class ClientConnection(asyncio.Protocol):
         self.phase = _IDLE
         self.since = 0.0
         self.peer = Peer("", "http", 0)
+        self.claimed: ProxyPreamble | None = None  # what a trusted proxy says who the client is
         self.head: RequestHead | None = None
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._buffer = HeadBuffer(gateway.settings.head_size)
@@ -139,6 +142,15 @@ class ClientConnection(asyncio.Protocol):
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer.address} {self.phase.name.lower()}>"
+
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is between."""
+        claimed = self.claimed
+        if claimed is not None:
+            return claimed.source, claimed.destination
+        names = (self.transport.get_extra_info("peername"), self.transport.get_extra_info("sockname"))
+        source, destination = (ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None for name in names)
+        return source, destination
 
     # What the event loop calls.
 
@@ -532,6 +544,11 @@ class ClientConnection(asyncio.Protocol):
             self._close()
         else:
             self._answer_error(error.status_hint, error.reason)
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Somebody else has read what this client sent first, and it was wrong."""
+        if self.phase is _IDLE:
+            self._refuse(error)
 
     def _answer_error(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
         head = self.head

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import functools
 import logging
 import secrets
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from meshlib.forwarding import ForwardingPolicy, Peer, is_trusted
 from meshlib.messages import FieldSection
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.http.connection import ClientConnection, Phase
+from meshlib_adapters.http.preamble import PreamblePolicy, PreambleReader
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstreams import Upstreams
 from meshlib_adapters.publish import CurrentSnapshot
@@ -72,6 +74,7 @@ class HTTPGateway:
         )
         self._servers: list[asyncio.Server] = []
         self._connections: set[ClientConnection] = set()
+        self.beginning: set[PreambleReader] = set()  # connections whose preamble is not complete
         self._per_client: dict[str, int] = {}
         self._half_closed: set[ClientConnection] = set()
         self._date = ("", 0.0)
@@ -87,14 +90,23 @@ class HTTPGateway:
     # Life.
 
     async def listen(
-        self, host: str | None = None, port: int = 0, *, sock: socket.socket | None = None, reuse_port: bool = False
+        self,
+        host: str | None = None,
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+        proxy_protocol: PreamblePolicy | None = None,
     ) -> list[tuple[str, int]]:
         """Accept connections there; returns the addresses bound (port 0 picks a free one). Raises OSError as `bind` does."""
+        accepted: Callable[[], asyncio.Protocol] = self._accepted
+        if proxy_protocol is not None and proxy_protocol.mode != "off":
+            accepted = functools.partial(PreambleReader, self, proxy_protocol)
         backlog = 4096  # the kernel caps it (net.core.somaxconn); asyncio's 100 drops connections in a burst
         if sock is not None:
-            server = await self.loop.create_server(self._accepted, sock=sock, backlog=backlog)
+            server = await self.loop.create_server(accepted, sock=sock, backlog=backlog)
         else:
-            server = await self.loop.create_server(self._accepted, host, port, backlog=backlog, reuse_port=reuse_port or None)
+            server = await self.loop.create_server(accepted, host, port, backlog=backlog, reuse_port=reuse_port or None)
         self._servers.append(server)
         return [cast("tuple[str, int]", s.getsockname()[:2]) for s in server.sockets]
 
@@ -106,6 +118,8 @@ class HTTPGateway:
         self.draining = True
         for server in self._servers:
             server.close()
+        for reader in list(self.beginning):
+            reader.abort()
         for connection in list(self._connections):
             connection.shut()
         if self._connections:
@@ -124,6 +138,8 @@ class HTTPGateway:
         self._timer.cancel()
         for server in self._servers:
             server.close()
+        for reader in list(self.beginning):
+            reader.abort()
         for connection in list(self._connections):
             connection.abort()
         self.upstreams.close()
@@ -139,13 +155,9 @@ class HTTPGateway:
 
     def admit(self, connection: ClientConnection) -> Peer | None:
         """Count a new connection; None when it is one too many."""
-        transport = connection.transport
-        peername = transport.get_extra_info("peername")
-        sockname = transport.get_extra_info("sockname")
-        address = peername[0] if isinstance(peername, tuple) else ""
-        port = sockname[1] if isinstance(sockname, tuple) else 0
-        if address.startswith("::ffff:"):
-            address = address[7:]
+        source, destination = connection.addresses()
+        address = source.host if source is not None else ""
+        port = destination.port if destination is not None else 0
         self._connections.add(connection)
         self._per_client[address] = count = self._per_client.get(address, 0) + 1
         self._schedule(connection, self.loop.time())
