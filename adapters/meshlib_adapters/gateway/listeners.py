@@ -11,7 +11,7 @@ from typing import Literal
 import anyio
 
 from meshlib.errors import ConfigurationError
-from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http_settings
+from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http_settings, preamble_policy
 from meshlib_adapters.gateway.sockets import explain_bind_error
 from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.http import HTTPGateway
@@ -31,13 +31,14 @@ class Listeners:
         form: Literal["json", "combined"] = "json" if settings.log.access_format == "json" else "combined"
         log = AccessLog(_write_record, form=form) if settings.log.access else None
         self._http = HTTPGateway(current, http_settings(settings), policy=forwarding_policy(settings), access_log=log)
+        self._preambles = preamble_policy(settings)
         self._tls = TLSListener(current, tls_settings(settings), on_end=_log_tunnel if settings.log.access else None)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
         """Begin to accept. `ConfigurationError` when another program has begun to on one of the addresses."""
         for sock in http:
             try:
-                await self._http.listen(sock=sock)
+                await self._http.listen(sock=sock, proxy_protocol=self._preambles)
             except OSError as error:
                 raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="http") from None
         for sock in https:

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_type_hints
 
 from meshlib.discovery.options import ResolveOptions
 from meshlib.errors import ConfigurationError
@@ -39,6 +39,7 @@ from meshlib_adapters.gateway.values import (
     read_size,
     read_text,
 )
+from meshlib_adapters.http.preamble import PreamblePolicy
 from meshlib_adapters.http.settings import HTTPSettings
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "environment_layer",
     "forwarding_policy",
     "http_settings",
+    "preamble_policy",
     "resolve_options",
     "resolve_settings",
     "toml_layer",
@@ -149,6 +151,10 @@ class Settings:
     http: tuple[Address, ...] = _setting((Address("0.0.0.0", 80),), read_addresses, "listeners for HTTP; 'off' for none")  # noqa: S104
     https: tuple[Address, ...] = _setting((Address("0.0.0.0", 8443),), read_addresses, "listeners for TLS, routed by server name")  # noqa: S104
     admin: tuple[Address, ...] = _setting((Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ...")
+    proxy_protocol: str = _setting(
+        "off", read_choice("off", "accept", "require"), "PROXY protocol (v1, v2) on the HTTP listeners: 'accept' or 'require' a preamble"
+    )
+    proxy_protocol_from: tuple[Network, ...] = _setting((), read_networks, "the proxies in front that may send one")
     services: tuple[str, ...] = _setting((), read_names, "YAML files of services, watched")
     docker: str | None = _setting(None, read_engine, "containers of one engine: true, or its URL")
     swarm: str | None = _setting(None, read_engine, "services of a Swarm, by one of its managers: true, or its URL")
@@ -250,8 +256,9 @@ def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]
     settings = Settings(**top)
     try:
         http_settings(settings)
+        preamble_policy(settings)
     except ConfigurationError as error:  # it knows its field, we know who set it
-        key = next(name for name in KEYS if name.partition(".")[2] == error.where)
+        key = next(name for name in KEYS if name.rpartition(".")[2] == error.where)
         raise ConfigurationError(error.message, where=origins[key], hint=error.hint) from None
     return settings, origins
 
@@ -276,6 +283,12 @@ def forwarding_policy(settings: Settings) -> ForwardingPolicy:
     """What upstreams are told about clients."""
     own = settings.forwarding
     return ForwardingPolicy(**{item.name: getattr(own, item.name) for item in fields(own)})
+
+
+def preamble_policy(settings: Settings) -> PreamblePolicy:
+    """From whom the HTTP listeners take preambles of the PROXY protocol."""
+    mode = cast("Literal['off', 'accept', 'require']", settings.proxy_protocol)
+    return PreamblePolicy(mode, settings.proxy_protocol_from)
 
 
 def as_data(settings: Settings) -> dict[str, Any]:

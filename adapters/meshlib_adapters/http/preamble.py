@@ -35,8 +35,8 @@ class PreamblePolicy:
 
     def __post_init__(self) -> None:
         if self.mode != "off" and not self.sources:
-            hint = "name the proxies in front: 10.0.0.0/8, or 0.0.0.0/0 and ::/0 where nobody else can connect"
-            raise ConfigurationError("nobody may send a preamble", where="proxy_protocol_from", hint=hint)
+            hint = "name the proxies in front in proxy_protocol_from: 10.0.0.0/8, or 0.0.0.0/0 and ::/0 where nobody else can connect"
+            raise ConfigurationError("nobody may send a preamble", where="proxy_protocol", hint=hint)
 
 
 class PreambleReader(asyncio.Protocol):

@@ -16,6 +16,7 @@ from meshlib_adapters.gateway.settings import (
     environment_layer,
     forwarding_policy,
     http_settings,
+    preamble_policy,
     resolve_settings,
     toml_layer,
     toml_text,
@@ -57,6 +58,13 @@ def test_the_forwarding_policy_has_the_same_defaults() -> None:
     assert forwarding_policy(settings) == ForwardingPolicy(via="", mode="label")
 
 
+def test_who_may_send_a_preamble() -> None:
+    assert preamble_policy(Settings()).mode == "off"
+    settings, _ = resolve_settings([option("proxy_protocol", "require"), option("proxy_protocol_from", "10.0.0.0/8, ::1")])
+    policy = preamble_policy(settings)
+    assert (policy.mode, [str(network) for network in policy.sources]) == ("require", ["10.0.0.0/8", "::1/128"])
+
+
 def test_command_line_over_environment_over_file(tmp_path: Path) -> None:
     toml = file(tmp_path, 'http = ":1"\nhttps = ":1"\nadmin = ":1"\n[timeouts]\nidle = 5\n')
     environment, warnings = environment_layer({"MESHLIB_HTTPS": ":2", "MESHLIB_ADMIN": ":2", "MESHLIB_HTTP": "", "PATH": "/bin"})
@@ -78,6 +86,7 @@ def test_command_line_over_environment_over_file(tmp_path: Path) -> None:
         ("log = 'debug'", "gateway.toml: log: log is a table (write [log] and its keys below)"),
         ("[timeouts]\nidle = 'x'", "gateway.toml: timeouts.idle: expected a duration"),
         ("[timeouts]\nidle = 0", "gateway.toml: timeouts.idle: 0.0 is too small"),
+        ("proxy_protocol = 'accept'", "gateway.toml: proxy_protocol: nobody may send a preamble"),
         ("http = 'x'", "gateway.toml: http: 'x' is not HOST:PORT"),
         ("http = ", "gateway.toml: is not TOML: "),
     ],

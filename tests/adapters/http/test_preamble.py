@@ -160,6 +160,6 @@ def test_a_client_that_says_nothing_and_goes(start: Start, backend: Make) -> Non
 
 
 def test_somebody_must_be_trusted() -> None:
-    with pytest.raises(ConfigurationError, match="proxy_protocol_from"):
+    with pytest.raises(ConfigurationError, match="proxy_protocol_from: 10"):
         PreamblePolicy("accept")
     assert PreamblePolicy().mode == "off"
