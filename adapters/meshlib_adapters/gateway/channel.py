@@ -1,0 +1,155 @@
+"""What the supervisor and a worker speak over: a stream socket that carries frames, each with a kind and its length.
+
+Sending never blocks. What the other side is too slow to take waits; of frames with the same slot only the newest does, so
+that a worker which falls behind gets the newest table and not all that there were. This module knows no meaning of a frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["MAX_WAITING", "Channel", "make_frame", "receive_frame"]
+
+_HEAD: Final = struct.Struct("!Ic")  # bytes of the body, kind
+_CHUNK: Final = 1 << 18
+
+# Frames without a slot are news of one session each; a side that is this far behind has lost more than those.
+MAX_WAITING: Final = 1000
+
+
+def make_frame(kind: bytes, body: bytes) -> bytes:
+    """A frame to `Channel.send`, any number of times. `kind` is one byte, `body` has at most 4 GiB."""
+    return _HEAD.pack(len(body), kind) + body
+
+
+def receive_frame(sock: socket.socket) -> tuple[bytes, bytes]:
+    """Kind and body of the next frame from a blocking socket; EOFError when the other side is gone."""
+    size, kind = _HEAD.unpack(_receive(sock, _HEAD.size))
+    return kind, _receive(sock, size)
+
+
+def _receive(sock: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        more = sock.recv(min(size - len(data), _CHUNK))
+        if not more:
+            raise EOFError
+        data += more
+    return bytes(data)
+
+
+class Channel:
+    """One end, for a running event loop; it owns `sock`.
+
+    `on_frame(kind, body)` is called for each frame that arrives; `on_end()` once, when the other side is gone or sends a frame
+    longer than `limit` bytes. Neither is called after `close`.
+    """
+
+    def __init__(
+        self, sock: socket.socket, *, on_frame: Callable[[bytes, bytes], None], on_end: Callable[[], None], limit: int = (1 << 32) - 1
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._on_frame = on_frame
+        self._on_end = on_end
+        self._limit = limit
+        self._received = bytearray()
+        self._sending = memoryview(b"")
+        self._waiting: dict[str | int, bytes] = {}
+        self._numbers = itertools.count()
+        self._writing = False
+        self._closed = False
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    def __len__(self) -> int:
+        """Frames that wait, without the one that is on its way."""
+        return len(self._waiting)
+
+    def send(self, frame: bytes, *, slot: str = "") -> bool:
+        """Send a frame as soon as the other side takes it.
+
+        With a `slot` it replaces one of that slot that still waits. False: it is dropped, because the channel is closed, or because it has
+        no slot and `MAX_WAITING` frames wait already.
+        """
+        if self._closed or (not slot and len(self._waiting) >= MAX_WAITING):
+            return False
+        self._waiting[slot or next(self._numbers)] = frame
+        if not self._writing:
+            self._write()
+        return True
+
+    def flush(self, seconds: float) -> None:
+        """Block until all is sent, the other side is gone, or for so long at each step; the last thing before the end."""
+        if not self._closed:
+            self._sock.settimeout(seconds)
+            with contextlib.suppress(OSError):
+                while self._sending or self._waiting:
+                    self._take_next()
+                    self._sock.sendall(self._sending)
+                    self._sending = memoryview(b"")
+
+    def close(self) -> None:
+        """Let go; what waits is lost. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_writer(self._sock.fileno())
+            self._sock.close()
+            self._waiting.clear()
+            self._sending = memoryview(b"")
+
+    def _take_next(self) -> None:
+        if not self._sending and self._waiting:
+            self._sending = memoryview(self._waiting.pop(next(iter(self._waiting))))
+
+    def _write(self) -> None:
+        try:
+            while self._sending or self._waiting:
+                self._take_next()
+                self._sending = self._sending[self._sock.send(self._sending) :]
+        except BlockingIOError:
+            if not self._writing:
+                self._writing = True
+                self._loop.add_writer(self._sock.fileno(), self._write)
+            return
+        except OSError:  # the other side is gone; `_read` sees that too and says so
+            self._waiting.clear()
+            self._sending = memoryview(b"")
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end()
+            return
+        received = self._received
+        received += data
+        while len(received) >= _HEAD.size and not self._closed:
+            size, kind = _HEAD.unpack_from(received)
+            if size > self._limit:
+                self._end()
+                return
+            end = _HEAD.size + size
+            if len(received) < end:
+                return
+            body = bytes(memoryview(received)[_HEAD.size : end])
+            del received[:end]
+            self._on_frame(kind, body)
+
+    def _end(self) -> None:
+        self.close()
+        self._on_end()
