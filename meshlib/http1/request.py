@@ -14,7 +14,7 @@ from meshlib.errors import LimitExceeded, RequestHeadError
 from meshlib.http1.fields import parse_fields
 from meshlib.messages import FieldSection, RequestHead
 
-__all__ = ["NEED_DATA", "REQUEST_LINE", "HeadBuffer", "NeedData", "finish_head", "parse_request_head", "request_line"]
+__all__ = ["NEED_DATA", "REQUEST_LINE", "HeadBuffer", "NeedData", "finish_head", "head_of", "parse_request_head", "request_line"]
 
 
 class NeedData(enum.Enum):
@@ -130,6 +130,17 @@ def request_line(data: bytes) -> tuple[bytes, bytes, int, int]:
         raise RequestHeadError("this is not a request line", reason="bad_request_line")
     method, target, version = match.groups()
     return method, target, 1 if version == b"1" else 0, match.end()
+
+
+def head_of(method: bytes, target: bytes, minor_version: int, fields: FieldSection) -> RequestHead:
+    """A head of parts that somebody else took apart (an ASGI or WSGI server, HTTP/2); `fields` are of `section_of`.
+
+    The line is written out and matched again, because servers differ in what they let through: no space, line end, control
+    or eight-bit byte gets into the line we send. Raises as `parse_request_head`.
+    """
+    if REQUEST_LINE.fullmatch(b"%s %s HTTP/1.%d\r\n" % (method, target, minor_version)) is None:
+        raise RequestHeadError("a method or target that cannot stand in a request line", reason="bad_request_line")
+    return finish_head(method, target, minor_version, fields)
 
 
 def finish_head(method: bytes, target: bytes, minor_version: int, fields: FieldSection) -> RequestHead:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
-from meshlib.http1 import NEED_DATA, HeadBuffer, parse_request_head
+from meshlib.http1 import NEED_DATA, HeadBuffer, head_of, parse_request_head, section_of
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "http1"
 REFUSED = json.loads((VECTORS / "refused-requests.json").read_text("utf-8"))
@@ -178,3 +178,43 @@ def test_what_we_accept_h11_reads_the_same(pieces: list[bytes]) -> None:
     assert (event.method, [v for k, v in event.headers if k == b"host"]) == (ours.method, ours.fields.get_all(b"host"))
     lengths = [int(v) for k, v in event.headers if k == b"content-length"]
     assert lengths == ([] if ours.fields.content_length is None else [ours.fields.content_length])
+
+
+def test_head_of_parts() -> None:
+    fields = section_of([(b"Host", b"a")])
+    assert head_of(b"GET", b"/x?y", 1, fields) == parse_request_head(b"GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert head_of(b"OPTIONS", b"*", 0, fields).target == b"*"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        (b"GET", b"", 400),
+        (b"GET", b"a", 400),
+        (b"GET", b"*", 400),
+        (b"GET", b"/#", 400),
+        (b"GET", b"/ x", 400),
+        (b"GET", b"/\xc3\xa4", 400),
+        (b"GET", b"/ HTTP/1.1\r\nX: y", 400),
+        (b"GET", b"/\r\n", 400),
+        (b"", b"/", 400),
+        (b"GET /", b"/", 400),
+        (b"GET / HTTP/1.1\r\nX:", b"/", 400),
+        (b"G\xff", b"/", 400),
+        (b"CONNECT", b"a:80", 405),
+        (b"TRACE", b"/", 405),
+    ],
+)
+def test_head_of_refuses_what_the_wire_does(method: bytes, target: bytes, status: int) -> None:
+    with pytest.raises(RequestHeadError) as caught:
+        head_of(method, target, 1, section_of([(b"host", b"a")]))
+    assert caught.value.status_hint == status
+
+
+@given(st.binary(max_size=6), st.binary(max_size=12), st.sampled_from([0, 1, 2]))
+def test_head_of_never_makes_another_line(method: bytes, target: bytes, version: int) -> None:
+    try:
+        head = head_of(method, b"/" + target, version, section_of([(b"host", b"a")]))
+    except ProtocolError:
+        return
+    assert parse_request_head(b"%s %s HTTP/1.%d\r\nhost: a\r\n\r\n" % (method, b"/" + target, version)) == head
