@@ -13,6 +13,7 @@ import enum
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = [
     "Contribution",
@@ -86,12 +87,14 @@ class Upstream:
 
     `name` is unique in a snapshot and stable over updates ("shop:8080"): run-time state (idle
     connections, health, cursors) is kept under it. `endpoints` are in order of `id`, then address.
-    `strategy` is a name that `meshlib.balancing.create_strategy` knows.
+    `strategy` is a name that `meshlib.balancing.create_strategy` knows. With `proxy_protocol` ("v1" or "v2") each connection
+    to an endpoint begins with a preamble that names the client (`meshlib.proxy_protocol`), and serves that client alone.
     """
 
     name: str
     endpoints: tuple[Endpoint, ...] = ()
     strategy: str = "round_robin"
+    proxy_protocol: Literal["", "v1", "v2"] = ""
 
     @property
     def ready(self) -> tuple[Endpoint, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from meshlib.authority import Authority, normalize_host, parse_authority, parse_port
 from meshlib.discovery.file_findings import BAD_ENDPOINT, BAD_ENDPOINTS, Mistakes, show_value
@@ -62,7 +63,9 @@ def read_endpoints(value: object, service: str, place: str, mistakes: Mistakes) 
     return tuple(found.values())
 
 
-def build_upstreams(service: str, endpoints: Sequence[FileEndpoint]) -> Callable[[int], Upstream]:
+def build_upstreams(
+    service: str, endpoints: Sequence[FileEndpoint], proxy_protocol: Literal["", "v1", "v2"] = ""
+) -> Callable[[int], Upstream]:
     """A function from internal port to upstream, that makes each upstream once. Weighted only where weights differ."""
     made: dict[int, Upstream] = {}
     strategy = "weighted_round_robin" if len({e.weight for e in endpoints if e.weight}) > 1 else "round_robin"
@@ -70,7 +73,7 @@ def build_upstreams(service: str, endpoints: Sequence[FileEndpoint]) -> Callable
     def upstream_for(internal_port: int) -> Upstream:
         if internal_port not in made:
             placed = sorted((e.at(internal_port) for e in endpoints), key=lambda e: e.id)
-            made[internal_port] = Upstream(f"{service}:{internal_port}", tuple(placed), strategy)
+            made[internal_port] = Upstream(f"{service}:{internal_port}", tuple(placed), strategy, proxy_protocol)
         return made[internal_port]
 
     return upstream_for

@@ -7,20 +7,21 @@
 
 A service with `image`, `build` or `deploy` is one of Compose: its `labels` and `deploy.labels` are read, with variables, its
 `ports` tell the port that a label does not name, and unless it has `endpoints` too it is found under its own name, as
-Compose's networks have it. Reading the file, and YAML itself, is an adapter's matter.
+Compose's networks have it. In a service of our own form, `proxy_protocol: v1` (or v2) has every connection to its endpoints begin
+with a preamble. Reading the file, and YAML itself, is an adapter's matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from meshlib.authority import normalize_host
 from meshlib.discovery.building import build_routes
 from meshlib.discovery.compose import ReadLabels, merge_labels, read_labels, read_ports
 from meshlib.discovery.file_endpoints import FileEndpoint, build_upstreams, read_endpoints
-from meshlib.discovery.file_findings import BAD_ENDPOINT, BAD_LABELS, BAD_SERVICE, NO_ENDPOINTS, Mistakes, show_value
+from meshlib.discovery.file_findings import BAD_ENDPOINT, BAD_LABELS, BAD_PREAMBLE, BAD_SERVICE, NO_ENDPOINTS, Mistakes, show_value
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.findings import show
 from meshlib.labels.fragment import PublishedPort
@@ -30,7 +31,7 @@ from meshlib.model import Contribution, Snapshot
 __all__ = ["resolve_document"]
 
 _FILE_KEYS: Final = ("services", "version", "name", "include", "networks", "volumes", "secrets", "configs", "models")
-_SERVICE_KEYS: Final = ("labels", "endpoints")
+_SERVICE_KEYS: Final = ("labels", "endpoints", "proxy_protocol")
 _COMPOSE_ONLY: Final = ("image", "build", "deploy")
 # Docker's own limit for a name; it goes into keys, logs and metrics.
 _MAX_NAME = 253
@@ -103,7 +104,8 @@ def _contribution(name: str, entry: object, variables: Mapping[str, str], last: 
     if not labels.readable and last is not None:
         failed |= {route.label for route in last.routes}
     forwards = any(fragment.redirect is None for fragment in result.fragments)
-    upstream_for = build_upstreams(name, _endpoints(name, entry, place, mistakes, composed=composed, forwards=forwards))
+    endpoints = _endpoints(name, entry, place, mistakes, composed=composed, forwards=forwards)
+    upstream_for = build_upstreams(name, endpoints, "" if composed else _preamble(entry, place, mistakes))
     if not composed:
         mistakes.unknown_keys(entry, _SERVICE_KEYS, place)
     return Contribution(
@@ -112,6 +114,18 @@ def _contribution(name: str, entry: object, variables: Mapping[str, str], last: 
         routes=build_routes(name, replace(result, failed=failed), upstream_for, last, networked=True),
         diagnostics=(*result.diagnostics, *mistakes.diagnostics),
     )
+
+
+def _preamble(entry: Mapping[str, object], place: str, mistakes: Mistakes) -> Literal["", "v1", "v2"]:
+    value = entry.get("proxy_protocol")
+    if value == "v1":
+        return "v1"
+    if value == "v2":
+        return "v2"
+    if value is not None:
+        message = f"{show_value(value)} is no version of the PROXY protocol"
+        mistakes.add(BAD_PREAMBLE, f"{place}.proxy_protocol", message, "write v1 or v2, or leave it out")
+    return ""
 
 
 def _composed_labels(entry: Mapping[str, object], place: str, variables: Mapping[str, str], mistakes: Mistakes) -> ReadLabels:

@@ -173,8 +173,9 @@ def _compile_slot(
 
 def _terms(route: Route) -> tuple[object, ...]:
     # What two services must agree on to share a slot; where the requests go is what they share.
-    strategy = route.upstream.strategy if route.upstream is not None else None
-    return route.schema, route.redirect, route.sticky_cookie, route.forwarded_for, strategy
+    upstream = route.upstream
+    terms = (upstream.strategy, upstream.proxy_protocol) if upstream is not None else (None, None)
+    return route.schema, route.redirect, route.sticky_cookie, route.forwarded_for, *terms
 
 
 def _merge(routes: Sequence[Route]) -> Route:
@@ -192,6 +193,7 @@ def _merge(routes: Sequence[Route]) -> Route:
         "+".join(upstream.name for upstream in distinct),
         tuple(sorted(endpoints, key=_endpoint_order)),
         distinct[0].strategy,
+        distinct[0].proxy_protocol,
     )
     return replace(owner, upstream=upstream, degraded=degraded)
 
@@ -202,7 +204,7 @@ def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:
 
 def _conflict(claim: Claim, owner: Claim) -> Diagnostic:
     route, other = claim.route, owner.route
-    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "strategy")
+    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "strategy", "PROXY protocol")
     differing = [name for name, a, b in zip(names, _terms(route), _terms(other), strict=True) if a != b]
     return Diagnostic(
         "TBL001",

@@ -177,3 +177,23 @@ def test_any_document_is_read_or_refused(first: object, second: object) -> None:
             assert Snapshot.of(previous.contributions) == previous
             again = resolve_document({"services": services}, previous=previous)
             assert again.diagnostics == previous.diagnostics
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", ""])
+def test_a_preamble_on_request(version: str) -> None:
+    asked = {"proxy_protocol": version} if version else {}
+    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}})
+    assert snapshot.diagnostics == ()
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.proxy_protocol == version
+
+
+@pytest.mark.parametrize("wrong", ["v3", "V1", 1, True, ["v1"]])
+def test_a_preamble_of_no_version(wrong: object) -> None:
+    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", proxy_protocol=wrong)}})
+    (diagnostic,) = snapshot.diagnostics
+    assert (diagnostic.code, diagnostic.label) == ("SVC007", "services.shop.proxy_protocol")
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.proxy_protocol == ""
