@@ -155,6 +155,9 @@ class Settings:
         "off", read_choice("off", "accept", "require"), "PROXY protocol (v1, v2) on the HTTP listeners: 'accept' or 'require' a preamble"
     )
     proxy_protocol_from: tuple[Network, ...] = _setting((), read_networks, "the proxies in front that may send one")
+    workers: int = _setting(1, read_integer(0, 1024), "processes that serve; 0: one for each core")
+    user: str = _setting("", read_text, "the workers become this user (name or number); only as root")
+    group: str = _setting("", read_text, "... with this group alone, instead of the user's own")
     services: tuple[str, ...] = _setting((), read_names, "YAML files of services, watched")
     docker: str | None = _setting(None, read_engine, "containers of one engine: true, or its URL")
     swarm: str | None = _setting(None, read_engine, "services of a Swarm, by one of its managers: true, or its URL")

@@ -12,11 +12,33 @@ import socket
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.values import Address
 
-__all__ = ["bind_address", "bound_port", "explain_bind_error"]
+__all__ = ["bind_address", "bind_shared", "bound_port", "explain_bind_error"]
 
 
-def bind_address(address: Address, *, setting: str) -> socket.socket:
-    """A TCP socket bound to `address`, not listening; `ConfigurationError` names `setting` ("http")."""
+def bind_shared(address: Address, count: int, *, setting: str) -> list[socket.socket]:
+    """`count` sockets on one address (SO_REUSEPORT), as `bind_address` makes them; the kernel spreads connections over those that listen.
+
+    Such sockets would share the port with another gateway of the same user without a word; so it is taken for ourselves alone first,
+    for a moment, and that says who else is there.
+    """
+    with bind_address(address, setting=setting) as probe:
+        port = bound_port(probe)
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sockets.append(bind_address(Address(address.host, port), setting=setting, shared=True))
+    except ConfigurationError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def bind_address(address: Address, *, setting: str, shared: bool = False) -> socket.socket:
+    """A TCP socket bound to `address`, not listening; `ConfigurationError` names `setting` ("http").
+
+    `shared`: other sockets of ours may have the same address (see `bind_shared`).
+    """
     if not address.host and socket.has_dualstack_ipv6():
         family, target = socket.AF_INET6, ("::", address.port)
     else:
@@ -28,6 +50,8 @@ def bind_address(address: Address, *, setting: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not address.host else 1)
         sock.bind(target)

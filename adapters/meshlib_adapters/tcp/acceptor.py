@@ -12,7 +12,7 @@ import logging
 import socket
 from collections.abc import Callable
 
-__all__ = ["Acceptor", "listening_socket"]
+__all__ = ["Acceptor", "listening_socket", "start_listening"]
 
 _log = logging.getLogger("meshlib.tcp")
 
@@ -24,25 +24,30 @@ _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 def listening_socket(host: str, port: int, *, backlog: int, reuse_port: bool = False) -> socket.socket:
-    """A listening TCP socket that does not block; `host` is an IP address ("" for all of IPv4). Raises OSError.
-
-    Accepted sockets inherit TCP_NODELAY (a relay must not wait for more) and SO_KEEPALIVE (a peer that vanished is noticed).
-    """
+    """A listening TCP socket that does not block; `host` is an IP address ("" for all of IPv4). Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.bind((host, port))
-        sock.listen(backlog)
+        start_listening(sock, backlog)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def start_listening(sock: socket.socket, backlog: int) -> None:
+    """Make a bound socket one to accept on, without blocking. Raises OSError.
+
+    Accepted sockets inherit TCP_NODELAY (a relay must not wait for more) and SO_KEEPALIVE (a peer that vanished is noticed).
+    """
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.listen(backlog)
 
 
 class Acceptor:

@@ -11,7 +11,7 @@ from meshlib.balancing import create_strategy
 from meshlib.decision import TLSDecision
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Upstream
-from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket
+from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.tcp.connection import TLSConnection, TunnelRecord
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.settings import TLSSettings
@@ -80,9 +80,17 @@ class TLSListener:
         """Clients that are here."""
         return len(self._connections)
 
-    async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[str, int]:
-        """Accept on this address too (port 0: any free one); returns address and port. Raises OSError."""
-        sock = listening_socket(host, port, backlog=self.settings.backlog, reuse_port=reuse_port)
+    async def listen(
+        self, host: str = "", port: int = 0, *, sock: socket.socket | None = None, reuse_port: bool = False
+    ) -> tuple[str, int]:
+        """Accept on this address too (port 0: any free one), or on `sock`, which is bound and becomes ours.
+
+        Returns address and port. Raises OSError.
+        """
+        if sock is None:
+            sock = listening_socket(host, port, backlog=self.settings.backlog, reuse_port=reuse_port)
+        else:
+            start_listening(sock, self.settings.backlog)
         self._acceptor.add(sock)
         name = sock.getsockname()
         return str(name[0]), int(name[1])
