@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
-from meshlib.model import Snapshot
+from meshlib.model import Contribution, Route, Snapshot, Upstream
 from meshlib.table import RoutingTable
 
 __all__ = ["CurrentSnapshot"]
@@ -18,6 +19,10 @@ class CurrentSnapshot:
 
     To be used from the event loop's thread alone: a provider that works in another thread hands its snapshot over first. Who
     took `table` before a change keeps a consistent one; nothing under way is touched.
+
+    Upstreams of different providers are different things, even when both call theirs "shop:8080". Of those the provider whose name sorts
+    first keeps the name; the others' become "shop:8080@PROVIDER", their endpoints likewise. So `snapshot` and `table` have each
+    name once, and are the same in whatever order the providers came.
     """
 
     def __init__(self, snapshot: Snapshot | None = None, *, unmatched_status: int = 404, retry_after: int = 1) -> None:
@@ -26,6 +31,7 @@ class CurrentSnapshot:
         self._unmatched_status = unmatched_status
         self._retry_after = retry_after
         self._parts: dict[str, Snapshot] = {"": self.snapshot} if snapshot else {}
+        self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}  # of upstreams, by provider
         self._subscribers: dict[object, Callable[[CurrentSnapshot], None]] = {}
         self.table = self._build(self.snapshot, None)
 
@@ -41,7 +47,7 @@ class CurrentSnapshot:
         if self._parts.get(provider_name) == snapshot:
             return False
         parts = {**self._parts, provider_name: snapshot}
-        merged = snapshot if len(parts) == 1 else Snapshot.merge(parts.values())
+        merged = snapshot if len(parts) == 1 else Snapshot.merge(self._distinct(parts))
         if merged == self.snapshot:
             self._parts = parts
             return False
@@ -69,7 +75,44 @@ class CurrentSnapshot:
 
         return unsubscribe
 
+    def _distinct(self, parts: Mapping[str, Snapshot]) -> Iterator[Snapshot]:
+        taken: set[str] = set()
+        for provider in sorted(parts):
+            snapshot = parts[provider]
+            known = self._names.get(provider)
+            if known is None or known[0] is not snapshot:
+                routes = (route for contribution in snapshot.contributions for route in contribution.routes)
+                names = frozenset(route.upstream.name for route in routes if route.upstream is not None)
+                self._names[provider] = known = (snapshot, names)
+            names = known[1]
+            clashing = taken & names
+            taken |= names
+            yield _renamed(snapshot, clashing, provider) if clashing else snapshot
+
     def _build(self, snapshot: Snapshot, previous: RoutingTable | None) -> RoutingTable:
         return RoutingTable.build(
             snapshot, previous, unmatched_status=self._unmatched_status, retry_after=self._retry_after
         )
+
+
+def _renamed(snapshot: Snapshot, names: set[str], provider: str) -> Snapshot:
+    # Contributions without one of these names stay the same objects: that is what makes the next table cheap.
+    made: dict[Upstream, Upstream] = {}
+
+    def upstream(old: Upstream) -> Upstream:
+        new = made.get(old)
+        if new is None:
+            # Sessions stick to an endpoint's id, and a merged route may have endpoints of both providers.
+            endpoints = sorted((replace(e, id=f"{e.id}@{provider}") for e in old.endpoints), key=lambda e: (e.id, e.host, e.port))
+            made[old] = new = replace(old, name=f"{old.name}@{provider}", endpoints=tuple(endpoints))
+        return new
+
+    def route(old: Route) -> Route:
+        return replace(old, upstream=upstream(old.upstream)) if old.upstream is not None and old.upstream.name in names else old
+
+    def contribution(old: Contribution) -> Contribution:
+        if any(r.upstream is not None and r.upstream.name in names for r in old.routes):
+            return replace(old, routes=tuple(map(route, old.routes)))
+        return old
+
+    return Snapshot(tuple(map(contribution, snapshot.contributions)))

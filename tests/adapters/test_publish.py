@@ -9,7 +9,7 @@ import pytest
 
 from meshlib.decision import Respond
 from meshlib.messages import FieldSection, RequestHead
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.publish import CurrentSnapshot
 
 HEAD = RequestHead(b"GET", b"/", b"nobody", 1, FieldSection(b"", (), None, None, False, frozenset(), None, False))
@@ -122,3 +122,78 @@ def test_who_leaves_while_being_called() -> None:
     current.publish("p", snapshot("a"))
     current.publish("p", snapshot("b"))
     assert seen == [1]
+
+
+def shop(provider: str, host: str, address: str, *services: str) -> Snapshot:
+    def contribution(service: str) -> Contribution:
+        upstream = Upstream(f"{service}:8080", (Endpoint(f"{service}.1", address, 8080), Endpoint(f"{service}.1.x", address, 8081)))
+        routes = (
+            Route(Scheme.HTTP, host, "/" if service == "shop" else f"/{service}", service, "l", "hrm", 8080, upstream),
+            Route(Scheme.HTTP, f"old.{provider}", "/", service, "l", "hrm", redirect=RedirectRule("https://new.test")),
+        )
+        return Contribution(f"{provider}/{service}", service, 1, routes)
+
+    return Snapshot.of(map(contribution, services or ("shop",)))
+
+
+@pytest.mark.parametrize("order", [("file", "swarm"), ("swarm", "file")])
+def test_two_providers_with_an_upstream_of_one_name(order: tuple[str, str]) -> None:
+    parts = {"file": shop("file", "a.test", "10.0.0.1"), "swarm": shop("swarm", "b.test", "10.0.0.2", "blog", "shop")}
+    current = CurrentSnapshot()
+    for provider in order:
+        assert current.publish(provider, parts[provider])
+    upstreams = current.table.upstreams
+    assert {name: upstream.endpoints[0].host for name, upstream in upstreams.items()} == {
+        "shop:8080": "10.0.0.1",
+        "shop:8080@swarm": "10.0.0.2",
+        "blog:8080": "10.0.0.2",
+    }
+    assert {(r.host, r.path): r.upstream.name for r in current.table.routes if r.upstream is not None} == {
+        ("a.test", "/"): "shop:8080",
+        ("b.test", "/blog"): "blog:8080",
+        ("b.test", "/"): "shop:8080@swarm",
+    }
+    assert all(upstream.name == name for name, upstream in upstreams.items())
+    # Routes without a clash are the very objects that the provider made.
+    assert current.snapshot.contributions[1] is parts["swarm"].contributions[0]
+    # When the other is gone the name is free again.
+    assert current.publish("file", Snapshot())
+    assert set(current.table.upstreams) == {"blog:8080", "shop:8080"}
+
+
+@pytest.mark.parametrize("order", [("file", "swarm"), ("swarm", "file")])
+def test_one_host_of_two_providers_with_an_upstream_of_one_name(order: tuple[str, str]) -> None:
+    parts = {"file": shop("file", "a.test", "10.0.0.1"), "swarm": shop("swarm", "a.test", "10.0.0.2")}
+    current = CurrentSnapshot()
+    for provider in order:
+        current.publish(provider, parts[provider])
+    (merged,) = (route.upstream for route in current.table.routes if route.upstream is not None)
+    assert merged is not None
+    assert merged.name == "shop:8080+shop:8080@swarm"
+    assert dict(current.table.upstreams) == {merged.name: merged}
+    found = [(endpoint.id, endpoint.address) for endpoint in merged.endpoints]
+    assert found == [
+        ("shop.1", "10.0.0.1:8080"),
+        ("shop.1.x", "10.0.0.1:8081"),
+        ("shop.1.x@swarm", "10.0.0.2:8081"),
+        ("shop.1@swarm", "10.0.0.2:8080"),
+    ]
+
+
+def test_clashes_of_names_leave_a_change_small() -> None:
+    current = CurrentSnapshot()
+    current.publish("file", shop("file", "a.test", "10.0.0.1"))
+    current.publish("swarm", shop("swarm", "b.test", "10.0.0.2"))
+    before = current.table.upstreams["shop:8080@swarm"]
+    # A change elsewhere compiles its own host; the renamed upstream stays one object, and with it pools need no look.
+    current.publish("docker", snapshot("c", provider="docker"))
+    assert current.table.compiled_hosts == 1
+    current.publish("docker", snapshot("c", "d", provider="docker"))
+    assert current.table.compiled_hosts == 1
+    assert current.table.upstreams["shop:8080@swarm"] is before
+    # Equal again is no change.
+    assert not current.publish("swarm", shop("swarm", "b.test", "10.0.0.2"))
+    # Three of one name.
+    current.publish("docker", shop("docker", "d.test", "10.0.0.3"))
+    assert set(current.table.upstreams) == {"shop:8080", "shop:8080@file", "shop:8080@swarm"}
+    assert current.table.upstreams["shop:8080@swarm"] is before
