@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import anyio
@@ -14,23 +14,30 @@ from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http_settings, preamble_policy
 from meshlib_adapters.gateway.sockets import explain_bind_error
 from meshlib_adapters.gateway.values import Address
-from meshlib_adapters.http import HTTPGateway
+from meshlib_adapters.http import HTTPGateway, Upstreams
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import TLSListener, TLSSettings, TunnelRecord
 
-__all__ = ["Listeners", "tls_settings"]
+__all__ = ["Listeners", "access_format", "tls_settings"]
 
 logger = logging.getLogger("meshlib_adapters.gateway.tls")
 
 
 class Listeners:
-    """HTTP and TLS, as one: listen, drain together, close. To be made inside the event loop."""
+    """HTTP and TLS, as one: listen, drain together, close. To be made inside the event loop.
 
-    def __init__(self, current: CurrentSnapshot, settings: Settings) -> None:
-        form: Literal["json", "combined"] = "json" if settings.log.access_format == "json" else "combined"
-        log = AccessLog(_write_record, form=form) if settings.log.access else None
-        self._http = HTTPGateway(current, http_settings(settings), policy=forwarding_policy(settings), access_log=log)
+    `log` and `upstreams` take the place of those that settings alone make.
+    """
+
+    def __init__(
+        self, current: CurrentSnapshot, settings: Settings, *, log: AccessLog | None = None, upstreams: Upstreams | None = None
+    ) -> None:
+        if log is None and settings.log.access:
+            log = AccessLog(_write_record, form=access_format(settings))
+        self._http = HTTPGateway(
+            current, http_settings(settings), policy=forwarding_policy(settings), access_log=log, upstreams=upstreams
+        )
         self._preambles = preamble_policy(settings)
         self._tls = TLSListener(current, tls_settings(settings), on_end=_log_tunnel if settings.log.access else None)
 
@@ -42,12 +49,30 @@ class Listeners:
             except OSError as error:
                 raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="http") from None
         for sock in https:
-            host, port = sock.getsockname()[:2]
             try:
-                await self._tls.listen(host, port)
+                await self._tls.listen(sock=sock)
             except OSError as error:
-                raise explain_bind_error(error, Address(host, port), setting="https") from None
-            sock.close()  # it held the port only while nothing listened there
+                raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="https") from None
+
+    @property
+    def requests(self) -> int:
+        """Requests that were answered."""
+        return self._http.requests
+
+    @property
+    def connections(self) -> int:
+        """Connections of HTTP clients open now."""
+        return self._http.connections
+
+    @property
+    def tunnels(self) -> int:
+        """TLS connections open now."""
+        return len(self._tls)
+
+    @property
+    def tls_counters(self) -> Mapping[str, int]:
+        """What has happened to TLS connections (`TLSListener.counters`)."""
+        return self._tls.counters
 
     async def drain(self, seconds: float) -> int:
         """Stop accepting, let requests and tunnels end for so long, then cut the rest; returns how many were cut."""
@@ -70,6 +95,11 @@ class Listeners:
         """End everything at once; access records are written."""
         self._http.close()
         self._tls.close()
+
+
+def access_format(settings: Settings) -> Literal["json", "combined"]:
+    """How access records look."""
+    return "json" if settings.log.access_format == "json" else "combined"
 
 
 def tls_settings(settings: Settings) -> TLSSettings:
