@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["LearnedTable", "cookie_value", "set_cookie_value"]
+__all__ = ["LearnedTable", "cookie_value", "session_key", "set_cookie_value"]
 
 # A longer value is not learned. RFC 6265 6.1 has clients keep 4096 bytes a cookie; some frameworks put a signed session into it.
 MAX_VALUE: Final = 4096
@@ -38,7 +38,7 @@ class LearnedTable:
 
     def get(self, value: bytes, now: float) -> str | None:
         """The endpoint id of a session, whose time begins anew; None when it is unknown or forgotten."""
-        value = _key(value)
+        value = session_key(value)
         entry = self._entries.get(value)
         if entry is None:
             return None
@@ -53,7 +53,7 @@ class LearnedTable:
         """Bind a session. The longest unused one makes room; an empty or overlong value is not learned."""
         if not value or len(value) > MAX_VALUE:
             return
-        value = _key(value)
+        value = session_key(value)
         self._entries[value] = (endpoint_id, now)
         self._entries.move_to_end(value)
         if len(self._entries) > self._limit:
@@ -68,7 +68,8 @@ class LearnedTable:
             del self._entries[first[0]]
 
 
-def _key(value: bytes) -> bytes:
+def session_key(value: bytes) -> bytes:
+    """What a table keeps of a cookie's value: a short one itself, else a digest. A key is its own key and may be learned in its place."""
     # No cookie value has a NUL, so no value is another one's digest.
     return value if len(value) <= _KEPT_AS_IT_IS else b"\0" + hashlib.blake2b(value, digest_size=32).digest()
 
