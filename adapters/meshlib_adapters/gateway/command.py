@@ -6,15 +6,13 @@ Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not b
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-import anyio
 import click
 from rich.console import RenderableType
 
@@ -23,6 +21,7 @@ from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question, render_explanation
 from meshlib_adapters.gateway.listing import create_console, render_routes, routes_data
 from meshlib_adapters.gateway.logs import escape_control, set_up_logging
+from meshlib_adapters.gateway.loops import run_async
 from meshlib_adapters.gateway.remote import admin_url, ask_admin
 from meshlib_adapters.gateway.settings import (
     Layer,
@@ -206,26 +205,6 @@ def load_settings(config: str | None = None, **options: Any) -> tuple[Settings, 
     values = {name.replace("log_", "log."): value for name, value in given.items()}
     line = Layer(values, {name: "--" + name.replace(".", "-") for name in values})
     return resolve_settings([*([toml_layer(config)] if config else []), environment_layer(os.environ)[0], line])
-
-
-def run_async(call: Callable[..., Awaitable[R]], *arguments: object) -> R:
-    """Run `call` in a new event loop: uvloop's when installed (and loadable on this system), else the standard one."""
-    try:
-        fast = bool(importlib.import_module("uvloop"))
-    except ImportError:
-        fast = False
-    try:
-        return anyio.run(call, *arguments, backend_options={"use_uvloop": fast})
-    except BaseExceptionGroup as group:  # a task group wraps even a single exception
-        mistakes = group.subgroup(ConfigurationError)
-        if mistakes is None:
-            raise
-        raise _first(mistakes) from None
-
-
-def _first(group: BaseExceptionGroup[ConfigurationError]) -> ConfigurationError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _show(data: Any, render: Callable[[Any], RenderableType], as_json: bool) -> None:

@@ -1,0 +1,39 @@
+"""Running the gateway's coroutines: on uvloop when it is installed, and with a setting's mistake as what is raised."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from meshlib.errors import ConfigurationError
+
+__all__ = ["fast_loop", "run_async"]
+
+R = TypeVar("R")
+
+
+def run_async(call: Callable[..., Awaitable[R]], *arguments: object) -> R:
+    """Run `call` in a new event loop: uvloop's when installed (and loadable on this system), else the standard one."""
+    try:
+        return anyio.run(call, *arguments, backend_options={"use_uvloop": fast_loop()})
+    except BaseExceptionGroup as group:  # a task group wraps even a single exception
+        mistakes = group.subgroup(ConfigurationError)
+        if mistakes is None:
+            raise
+        raise _first(mistakes) from None
+
+
+def fast_loop() -> bool:
+    """Load uvloop; whether it is there."""
+    try:
+        return bool(importlib.import_module("uvloop"))
+    except ImportError:
+        return False
+
+
+def _first(group: BaseExceptionGroup[ConfigurationError]) -> ConfigurationError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,205 @@
+"""A worker process: `python -m meshlib_adapters.gateway.worker FD`, started by the supervisor and by nobody else.
+
+A fresh interpreter that is given its listening sockets, one end of a channel, and nothing else: no engine, no settings of its own.
+It serves what the supervisor's newest table says, reports once a second, and ends when it is told to, on SIGTERM, or when the
+supervisor is gone: each time it stops accepting, finishes what is under way within `timeouts.drain`, and leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures.thread  # noqa: F401 - here, not when first needed: after `become` files may be unreadable
+import contextlib
+import encodings.idna  # noqa: F401 - likewise
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+import anyio
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.channel import Channel, make_frame, receive_frame
+from meshlib_adapters.gateway.listeners import Listeners
+from meshlib_adapters.gateway.logs import set_up_logging
+from meshlib_adapters.gateway.loops import fast_loop, run_async
+from meshlib_adapters.gateway.orders import DRAIN, ERROR, REPORT, SESSIONS, SETUP, TABLE, Setup, read_setup, read_table
+from meshlib_adapters.gateway.privileges import become
+from meshlib_adapters.gateway.reports import Counters, Report, Session, parse_sessions, write_report, write_sessions
+from meshlib_adapters.gateway.sessions import SharingUpstreams
+from meshlib_adapters.gateway.settings import http_settings
+from meshlib_adapters.gateway.sources import create_current
+from meshlib_adapters.gateway.tally import TallyLog
+
+__all__ = ["Worker", "main"]
+
+logger = logging.getLogger("meshlib_adapters.gateway.worker")
+
+_REPORT_EVERY = 1.0
+_LAST_WORDS = 1.0  # seconds for the last report; a supervisor that does not take it by then is gone or stuck
+
+
+class Worker:
+    """The data path, told what to do by `sock`, the worker's end of the channel."""
+
+    def __init__(self, sock: socket.socket, setup: Setup) -> None:
+        self._setup = setup
+        self._settings = setup.settings
+        self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned)
+        self._current = create_current(self._settings)
+        self._log = TallyLog(self._settings, setup.log_lock)
+        loop = asyncio.get_running_loop()
+        self._upstreams = SharingUpstreams(self._current, http_settings(self._settings), loop, self._share)
+        self._listeners = Listeners(self._current, self._settings, log=self._log, upstreams=self._upstreams)
+        self._table = b""  # the newest that came and is not read yet
+        self._table_came = anyio.Event()
+        self._first_table = anyio.Event()
+        self._version = -1
+        self._ready = False
+        self._cut = 0
+        self._stop = anyio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to end, and end."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._terminated)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._follow_tables)
+                group.start_soon(self._serve)
+                await self._stop.wait()
+                if self._ready:
+                    self._ready = False
+                    self._report()
+                    self._cut = await self._listeners.drain(self._settings.timeouts.drain)
+                group.cancel_scope.cancel()
+        finally:
+            self._listeners.close()
+            self._report()
+            self._channel.flush(_LAST_WORDS)
+            self._channel.close()
+
+    async def _serve(self) -> None:
+        await self._first_table.wait()
+        http, https = (_sockets(descriptors) for descriptors in (self._setup.http, self._setup.https))
+        try:
+            await self._listeners.listen(http, https)
+        except ConfigurationError as error:
+            self._channel.send(make_frame(ERROR, str(error).encode()))
+            self._stop.set()
+            return
+        self._ready = True
+        while True:
+            self._report()
+            await anyio.sleep(_REPORT_EVERY)
+
+    async def _follow_tables(self) -> None:
+        while True:
+            await self._table_came.wait()
+            self._table_came = anyio.Event()
+            body, self._table = self._table, b""
+            # In a thread: while a large snapshot is read, requests go on.
+            version, snapshot = await anyio.to_thread.run_sync(read_table, body, self._current.snapshot)
+            self._current.publish("supervisor", snapshot)
+            self._version = version
+            self._first_table.set()
+            if self._ready:
+                self._report()
+
+    def _obey(self, kind: bytes, body: bytes) -> None:
+        if kind == TABLE:
+            self._table = body
+            self._table_came.set()
+        elif kind == SESSIONS:
+            self._upstreams.adopt(parse_sessions(body))
+        elif kind == DRAIN:
+            self._stop.set()
+
+    def _orphaned(self) -> None:
+        logger.warning("the supervisor is gone: ending")
+        self._stop.set()
+
+    def _terminated(self) -> None:
+        if self._stop.is_set():
+            os._exit(128 + signal.SIGTERM)
+        self._stop.set()
+
+    def _share(self, sessions: list[Session]) -> None:
+        self._channel.send(make_frame(SESSIONS, write_sessions(sessions)))
+
+    def _report(self) -> None:
+        listeners = self._listeners
+        report = Report(self._ready, self._version, listeners.connections, listeners.tunnels, self._cut, self._counters())
+        self._channel.send(make_frame(REPORT, write_report(report)), slot="report")
+
+    def _counters(self) -> Counters:
+        log, tls = self._log, self._listeners.tls_counters
+        log.format_records()
+        classes = [0] * 6
+        for status, count in log.statuses.items():
+            classes[status // 100 if 100 <= status < 600 else 0] += count
+        return Counters(
+            requests=sum(classes),
+            status_1xx=classes[1],
+            status_2xx=classes[2],
+            status_3xx=classes[3],
+            status_4xx=classes[4],
+            status_5xx=classes[5],
+            status_none=classes[0],
+            tls_accepted=tls["accepted"],
+            tls_refused=tls["refused"],
+            tls_tunnels=tls["tunnels"],
+            access_records_lost=log.dropped,
+        )
+
+
+def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:
+    return [socket.socket(fileno=descriptor) for descriptor in descriptors]
+
+
+class _Numbered(logging.Filter):
+    """Says in each record which worker it comes from."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        fields = getattr(record, "fields", None)
+        record.fields = {**(fields if isinstance(fields, dict) else {}), "worker": self._number}
+        record.msg = f"worker {self._number}: {record.msg}"
+        return True
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Be a worker until the end."""
+    (descriptor,) = arguments if arguments is not None else sys.argv[1:]
+    sock = socket.socket(fileno=int(descriptor))
+    with contextlib.suppress(EOFError):  # the supervisor is gone again
+        kind, body = receive_frame(sock)
+        assert kind == SETUP
+        setup = read_setup(body)
+        for inherited in (sock.fileno(), *setup.http, *setup.https, setup.log_lock):
+            os.set_inheritable(inherited, False)
+        fast_loop()  # loaded before `become`, for the same reason as the imports above
+        if setup.identity is not None:
+            try:
+                become(setup.identity)
+            except OSError as error:
+                message = f"user: the system does not let workers become {setup.identity.uid}: {error.strerror}"
+                sock.sendall(make_frame(ERROR, message.encode()))
+                sys.exit(2)
+        set_up_logging(setup.settings.log.level, setup.settings.log.format)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_Numbered(setup.number))
+        run_async(_run, sock, setup)
+
+
+async def _run(sock: socket.socket, setup: Setup) -> None:
+    await Worker(sock, setup).run()
+
+
+if __name__ == "__main__":
+    main()
