@@ -8,6 +8,7 @@ from collections import deque
 from meshlib.decision import Forward
 from meshlib.http1 import BodyKind
 from meshlib.messages import FieldSection, RequestHead, ResponseHead
+from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.http.dispatch import Dispatch
 from meshlib_adapters.http.upstreams import Upstreams
 
@@ -29,7 +30,8 @@ class Exchange:
     `head` and `read` raise `Unanswered` when the upstream fails. `sendable` is set while the upstream takes more of the request.
     """
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    def __init__(self, upstreams: Upstreams, source: ProxyAddress | None = None, destination: ProxyAddress | None = None) -> None:
+        self._addresses = (source, destination)
         self._upstreams = upstreams
         self._dispatch = Dispatch(self, upstreams)
         self._pieces: deque[bytes] = deque()
@@ -99,6 +101,13 @@ class Exchange:
 
     # `dispatch.Asker`
 
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        """As the server told them."""
+        return self._addresses
+
+    def on_connected(self, seconds: float) -> None:
+        """Nobody asks for it here."""
+
     def on_interim(self, wire: bytes, head: ResponseHead) -> None:
         """ASGI has no message for them; the server answers `Expect` itself."""
 
@@ -150,6 +159,7 @@ class Exchange:
         if done:
             self._done = True
             self._dispatch.finish()
+            self._dispatch.leave()
             self.sendable.set()
         elif self._kept > self._upstreams.settings.buffer_size:
             connection = self._dispatch.connection

@@ -117,6 +117,10 @@ class LimitSettings:
     max_interim: int = _setting(_HTTP.max_interim, read_integer(1, 1000), "interim (1xx) answers to one request")
     pool_size: int = _setting(_HTTP.pool_size, read_integer(0, 10**5), "idle connections kept to one endpoint")
     max_tries: int = _setting(_HTTP.max_tries, read_integer(1, 100), "endpoints tried for one request")
+    max_requests_per_endpoint: int = _setting(
+        _HTTP.max_requests_per_endpoint, read_integer(0, 10**6), "requests at one endpoint at a time; 0: unlimited"
+    )
+    queue_size: int = _setting(_HTTP.queue_size, read_integer(0, 10**6), "requests of one upstream that may wait for their turn")
     retry_budget: float = _setting(_HTTP.retry_budget, read_share, "share of requests that may be tried again, 0 to 1")
     sticky_sessions: int = _setting(_HTTP.sticky_sessions, read_integer(1, 10**7), "sessions remembered for one sticky route")
 
@@ -126,6 +130,7 @@ class TimeoutSettings:
     idle: float = _setting(_HTTP.idle, read_duration, "a kept connection waits so long for its next request")
     head_read: float = _setting(_HTTP.head_read, read_duration, "a request's head arrives within this (else 408)")
     connect: float = _setting(_HTTP.connect, read_duration, "connecting to one endpoint")
+    queue: float = _setting(_HTTP.queue, read_duration, "waiting for a turn at an endpoint (else 503)")
     response_head: float = _setting(_HTTP.response_head, read_duration, "from the request's end to the answer's head (else 504)")
     between_bytes: float = _setting(_HTTP.between_bytes, read_duration, "silence within a body, either way")
     tunnel_idle: float = _setting(_HTTP.tunnel_idle, read_duration, "silence in an upgraded or TLS connection")

@@ -6,11 +6,15 @@ They name no version, no address and no reason that a client could not know (no 
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 
 from meshlib.decision import Redirect
 from meshlib.redirects import location
 
-__all__ = ["error_answer", "error_text", "phrase", "redirect_answer"]
+__all__ = ["ALLOWED", "error_answer", "error_text", "phrase", "redirect_answer"]
+
+# Goes with 405 (RFC 9110 15.5.6): CONNECT and TRACE are what is refused.
+ALLOWED: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 _TEXTS = {
     404: "No site of this name is served here.",

@@ -32,8 +32,8 @@ from meshlib.http1 import (
 )
 from meshlib.messages import FieldSection, RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
-from meshlib_adapters.http.answers import error_answer, redirect_answer
-from meshlib_adapters.http.dispatch import Dispatch
+from meshlib_adapters.http.answers import ALLOWED, error_answer, redirect_answer
+from meshlib_adapters.http.dispatch import Dispatch, default_host
 
 if TYPE_CHECKING:
     from meshlib_adapters.http.listener import HTTPGateway
@@ -148,9 +148,8 @@ class ClientConnection(asyncio.Protocol):
         claimed = self.claimed
         if claimed is not None:
             return claimed.source, claimed.destination
-        names = (self.transport.get_extra_info("peername"), self.transport.get_extra_info("sockname"))
-        source, destination = (ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None for name in names)
-        return source, destination
+        get = self.transport.get_extra_info
+        return _address(get("peername")), _address(get("sockname"))
 
     # What the event loop calls.
 
@@ -216,6 +215,7 @@ class ClientConnection(asyncio.Protocol):
         """The client is gone; whoever works for it is told."""
         self.phase = Phase.CLOSED
         self.gateway.leave(self)
+        self._dispatch.leave()
         if self.head is not None:
             connection = self._dispatch.connection
             if self._tunnel and exc is None and connection is not None:
@@ -339,7 +339,7 @@ class ClientConnection(asyncio.Protocol):
                 return
         lines = known[3]
         if not head.authority:
-            lines = b"Host: %s\r\n%s" % (decision.upstream.name.encode(), lines)
+            lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
         identifier = gateway.request_id(head.fields, self.peer)
         data = b"%s %s HTTP/1.1\r\n%s%s\r\n" % (head.method, head.target, lines, identifier)
         done = True
@@ -401,6 +401,9 @@ class ClientConnection(asyncio.Protocol):
             self.transport.pause_reading()
 
     # Answers of an upstream.
+
+    def on_connected(self, seconds: float) -> None:
+        """A connection was made for the request under way."""
 
     def on_interim(self, wire: bytes, head: ResponseHead) -> None:
         """100 and 103 go to HTTP/1.1 clients; HTTP/1.0 knows no interim answers (RFC 9110 15.2)."""
@@ -561,7 +564,7 @@ class ClientConnection(asyncio.Protocol):
             close=not self._keep_alive,
             head_only=head is not None and head.method == b"HEAD",
             retry_after=retry_after,
-            allow="GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" if status == 405 else "",
+            allow=ALLOWED if status == 405 else "",
             date=self.gateway.date(),
         )
         self._status = status
@@ -736,6 +739,11 @@ class ClientConnection(asyncio.Protocol):
 
 # Refused heads: nothing is known of what else the client has sent.
 _REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
+
+
+def _address(name: object) -> ProxyAddress | None:
+    # A socket for both families has IPv4 as IPv6; one with a path has no address.
+    return ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None
 
 
 def _unsent_in_kernel(transport: asyncio.Transport) -> int:

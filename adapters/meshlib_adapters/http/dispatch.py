@@ -8,24 +8,39 @@ budget keeps retries a small share of all requests, because a failing upstream m
 from __future__ import annotations
 
 from typing import Final, Protocol
+from urllib.parse import quote
 
 from meshlib.balancing.health import Observation
 from meshlib.decision import Forward
 from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead, ResponseHead
+from meshlib.model import Upstream
+from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.http.exchange import Failure
 from meshlib_adapters.http.upstream import UpstreamConnection
 from meshlib_adapters.http.upstreams import Connecting, EndpointPool, Upstreams, UpstreamState
+from meshlib_adapters.http.waiting import WaitingQueue
 
-__all__ = ["Asker", "Dispatch"]
+__all__ = ["Asker", "Dispatch", "default_host"]
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
 _STATUS: Final = {Failure.TIMED_OUT: 504}
 
 
+def default_host(upstream: Upstream) -> bytes:
+    """The Host of a request whose client (of HTTP/1.0) named none: "shop:8080", also where the upstream is "shop:8080@swarm" or merged."""
+    return quote(upstream.name.partition("@")[0].partition("+")[0], safe=":").encode()
+
+
 class Asker(Protocol):
     """Who wants the answer; see `exchange.Exchange` for the calls that come straight from the connection."""
+
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        """Who the client is, and where it asked."""
+
+    def on_connected(self, seconds: float) -> None:
+        """A connection was made for this request, in so many seconds."""
 
     def on_interim(self, wire: bytes, head: ResponseHead) -> None:
         """A 1xx answer."""
@@ -76,6 +91,7 @@ class Dispatch:
         "_tried",
         "_upgrade",
         "_upstreams",
+        "_waiting",
         "connection",
         "on_data",
         "on_interim",
@@ -102,6 +118,7 @@ class Dispatch:
         self.pool: EndpointPool | None = None
         self.tries = 0
         self._connecting: Connecting | None = None
+        self._waiting: WaitingQueue | None = None
         self._state: UpstreamState | None = None
         self._tried: list[EndpointPool] = []
         self._method = b""
@@ -129,15 +146,13 @@ class Dispatch:
         self._done = done
         self._replay = data if len(data) <= self._upstreams.settings.replay_size + 4096 else None
         state.earn_retries()
-        pool = preferred or state.first()
+        pool = state.first() if preferred is None else state.preferred(preferred)
         if pool is None:
-            self.pool = None
-            self.tries = 0
-            self._asker.on_unanswered(503, "no_endpoint", "no endpoint may be asked now")
+            self._wait(state, preferred, data)
             return
         self.pool = pool
         self.tries = 1
-        self.connection = connection = pool.take()
+        self.connection = connection = pool.take(self)
         if connection is not None:
             connection.begin(self, method, data, done=done, relay_chunks=relay_chunks, upgrade=self._upgrade)
         else:
@@ -153,7 +168,7 @@ class Dispatch:
         connection = self.connection
         if connection is not None:
             connection.send(data, done=done)
-        elif self._connecting is not None:
+        elif self._connecting is not None or self._waiting is not None:
             self._pending += data
             if len(self._pending) > self._upstreams.settings.buffer_size and not self._paused:
                 self._paused = True
@@ -171,6 +186,7 @@ class Dispatch:
 
     def cancel(self) -> None:
         """Nobody wants the answer any more: the upstream's connection is closed, so that it can stop working."""
+        self._leave_queue()
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -183,6 +199,7 @@ class Dispatch:
 
     def time_out(self) -> None:
         """The upstream did not answer in time."""
+        self._leave_queue()
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -191,16 +208,62 @@ class Dispatch:
             connection.abandon()
         self._end(Failure.TIMED_OUT, "the upstream did not answer in time", began=False)
 
+    def leave(self) -> None:
+        """The client is gone: no connection is kept for it."""
+        if self.pool is not None:
+            self.pool.let_go(self)
+
+    @property
+    def stage(self) -> str:
+        """What a request that has no answer yet waits for, as in termination codes: Q, its turn; C, a connection; H, the answer."""
+        return "Q" if self._waiting is not None else "C" if self._connecting is not None else "H"
+
+    # `waiting.Waiting`
+
+    def _wait(self, state: UpstreamState, preferred: EndpointPool | None, data: bytes) -> None:
+        self.pool = None
+        self.tries = 0
+        queue = state.queue
+        if queue is None or not state.ready:
+            self._asker.on_unanswered(503, "no_endpoint", "no endpoint may be asked now")
+        elif queue.add(self, preferred):
+            self._waiting = queue
+            self._pending = data
+        else:
+            self._asker.on_unanswered(503, "queue_full", "too many requests wait for this upstream")
+
+    def on_turn(self, pool: EndpointPool) -> None:
+        """An endpoint has room."""
+        self._waiting = None
+        data, self._pending = self._pending, b""
+        self._ask(pool, data)
+        if self.connection is not None:
+            self._unpause()
+
+    def on_turned_away(self, reason: str) -> None:
+        """No endpoint had room in time."""
+        self._waiting = None
+        self._give_up()
+        self._asker.on_unanswered(503, reason, "no endpoint had room for this request")
+
+    def _leave_queue(self) -> None:
+        queue, self._waiting = self._waiting, None
+        if queue is not None:
+            queue.remove(self)
+
     # Exchange: what a connection or its pool tells us.
 
-    def on_connection(self, connection: UpstreamConnection) -> None:
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        """The asker's."""
+        return self._asker.addresses()
+
+    def on_connection(self, connection: UpstreamConnection, seconds: float) -> None:
         """A connection that was being made is there."""
         self._connecting = None
+        self._asker.on_connected(seconds)
         data, self._pending = self._pending, b""
         self._begin(connection, data)
-        if self._paused:
-            self._paused = False
-            self.on_upstream_paused(False)
+        self._unpause()
 
     def on_connect_failed(self, pool: EndpointPool, reason: str) -> None:
         """No endpoint has seen a byte yet: the next one may always be asked."""
@@ -238,7 +301,7 @@ class Dispatch:
     def _ask(self, pool: EndpointPool, data: bytes) -> None:
         self.pool = pool
         self.tries += 1
-        connection = pool.take()
+        connection = pool.take(self)
         if connection is None:
             self._pending = data
             self._connecting = pool.connect(self)
@@ -266,6 +329,9 @@ class Dispatch:
         self._pending = b""
         self._replay = None
         self._tried = []
+        self._unpause()
+
+    def _unpause(self) -> None:
         if self._paused:
             self._paused = False
             self.on_upstream_paused(False)

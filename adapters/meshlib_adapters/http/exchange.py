@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from meshlib.http1 import BodyKind
 from meshlib.messages import ResponseHead
+from meshlib.proxy_protocol import ProxyAddress
 
 if TYPE_CHECKING:
+    from meshlib_adapters.http.pools import EndpointPool
     from meshlib_adapters.http.upstream import UpstreamConnection
-    from meshlib_adapters.http.upstreams import EndpointPool
 
 __all__ = ["Exchange", "Failure"]
 
@@ -33,8 +34,11 @@ class Failure(enum.Enum):
 class Exchange(Protocol):
     """The asking side. Every method is called from the event loop and must not block or raise."""
 
-    def on_connection(self, connection: UpstreamConnection) -> None:
-        """A connection that was being made is there, and ours."""
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        """Who the client is, and where it asked; for upstreams that want a PROXY preamble."""
+
+    def on_connection(self, connection: UpstreamConnection, seconds: float) -> None:
+        """A connection that was being made is there, and ours; it took so many seconds."""
 
     def on_connect_failed(self, pool: EndpointPool, reason: str) -> None:
         """No connection to that endpoint could be made; nothing was sent."""

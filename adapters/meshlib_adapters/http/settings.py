@@ -9,6 +9,11 @@ from meshlib.errors import ConfigurationError
 __all__ = ["HTTPSettings"]
 
 
+_MAY_BE_ZERO = frozenset(
+    {"max_body", "max_connections_per_client", "max_requests_per_endpoint", "pool_size", "queue_size", "replay_size", "retry_budget"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class HTTPSettings:
     """Times are seconds, sizes bytes. 0 means "no limit" only where it is said.
@@ -50,6 +55,11 @@ class HTTPSettings:
     # Endpoints tried for one request, and the share of requests that may be tried again (Envoy's retry budget: 20 %).
     max_tries: int = 3
     retry_budget: float = 0.2
+    # Requests at one endpoint at a time (0: no limit); how many more of an upstream may wait for their turn, and how long
+    # (HAProxy: maxconn, no limit, timeout connect). Less than a client's patience, or it is gone when its turn comes.
+    max_requests_per_endpoint: int = 0
+    queue_size: int = 1000
+    queue: float = 5.0
     # Interim (1xx) answers passed on for one request; more are a flood.
     max_interim: int = 16
     # Sessions remembered per sticky route and process, and for how long after their last use.
@@ -59,7 +69,7 @@ class HTTPSettings:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            may_be_zero = item.name in ("max_body", "max_connections_per_client", "retry_budget", "pool_size", "replay_size")
+            may_be_zero = item.name in _MAY_BE_ZERO
             if value < 0 or (value == 0 and not may_be_zero):
                 raise ConfigurationError(f"{value!r} is too small", where=item.name, hint="write a positive number")
         if self.head_size < 1024:

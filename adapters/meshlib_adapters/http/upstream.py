@@ -12,7 +12,7 @@ from meshlib.messages import ResponseHead
 from meshlib_adapters.http.exchange import Exchange, Failure
 
 if TYPE_CHECKING:
-    from meshlib_adapters.http.upstreams import EndpointPool
+    from meshlib_adapters.http.pools import EndpointPool
 
 __all__ = ["UpstreamConnection"]
 
@@ -43,6 +43,7 @@ class UpstreamConnection(asyncio.Protocol):
         "exchange",
         "idle_since",
         "leased",
+        "owner",
         "paused",
         "pool",
         "transport",
@@ -55,6 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.closed = False
         self.paused = False
+        self.owner: Exchange | None = None  # of a connection that nobody else may use
         self.leased = False  # counted in `pool.active`
         self.uses = 0  # exchanges begun; more than 1 means that this connection was reused
         self.idle_since = 0.0

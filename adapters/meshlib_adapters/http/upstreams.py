@@ -1,7 +1,6 @@
-"""Who can be asked: for each upstream its strategy, for each endpoint its idle connections and its health.
+"""Who can be asked: for each upstream its strategy and its endpoints' pools, sticky sessions, the budget of retries.
 
-Run-time state lives here and nowhere else, under the upstream's name, and survives a new snapshot. Connections are kept
-per endpoint, last in first out, so that as few of them as possible stay warm.
+Run-time state lives here and in the pools and nowhere else, under the upstream's name, and survives a new snapshot.
 """
 
 from __future__ import annotations
@@ -9,175 +8,34 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from meshlib.balancing import (
-    EndpointHealth,
-    HealthState,
-    LearnedTable,
-    Observation,
-    cookie_value,
-    create_strategy,
-    set_cookie_value,
-    usable,
-)
+from meshlib.balancing import HealthState, LearnedTable, cookie_value, create_strategy, set_cookie_value, usable
 from meshlib.decision import Forward
-from meshlib.messages import FieldSection, ResponseHead
+from meshlib.messages import FieldSection
 from meshlib.model import Endpoint, EndpointState, Upstream
-from meshlib_adapters.http.exchange import Exchange
+from meshlib_adapters.http.pools import Connecting, EndpointPool, LimitedPool, LimitedPrivatePool, PrivatePool, UpstreamCounts
 from meshlib_adapters.http.settings import HTTPSettings
-from meshlib_adapters.http.upstream import UpstreamConnection
+from meshlib_adapters.http.waiting import WaitingQueue
 from meshlib_adapters.publish import CurrentSnapshot
 
-__all__ = ["Connecting", "EndpointPool", "UpstreamState", "Upstreams"]
-
-
-class Connecting:
-    """A connection that is being made for an exchange. `cancel` keeps the connection but forgets the exchange."""
-
-    __slots__ = ("_exchange", "_task")
-
-    def __init__(self, pool: EndpointPool, exchange: Exchange) -> None:
-        self._exchange: Exchange | None = exchange
-        self._task = pool.loop.create_task(self._connect(pool))
-
-    def cancel(self) -> None:
-        """The asking side is gone. A connection that still comes up goes to the pool."""
-        self._exchange = None
-
-    async def _connect(self, pool: EndpointPool) -> None:
-        endpoint = pool.endpoint
-        reason = ""
-        connection: UpstreamConnection | None = None
-        try:
-            async with asyncio.timeout(pool.settings.connect):
-                _, connection = await pool.loop.create_connection(lambda: UpstreamConnection(pool), endpoint.host, endpoint.port)
-        except TimeoutError:
-            reason = "connect_timeout"
-        except (OSError, ValueError) as error:  # ValueError: a host name that cannot even be looked up
-            reason = "connect_refused" if isinstance(error, ConnectionRefusedError) else "connect_failed"
-        if connection is not None and connection.closed:  # accepted and dropped, before anything was sent
-            connection, reason = None, "connect_failed"
-        exchange = self._exchange
-        if connection is None:
-            pool.observe(Observation.CONNECT_FAILED)
-            if exchange is not None:
-                exchange.on_connect_failed(pool, reason)
-        elif exchange is not None:
-            pool.lease(connection)
-            exchange.on_connection(connection)
-        else:
-            pool.lease(connection)
-            pool.release(connection)
-
-
-class EndpointPool:
-    """The connections to one endpoint of one upstream, and what the data path knows of its health.
-
-    `active` counts exchanges under way. `closed`: the endpoint is gone; nothing is kept any more.
-    """
-
-    __slots__ = ("active", "closed", "endpoint", "health", "idle", "last_head", "loop", "settings")
-
-    def __init__(self, endpoint: Endpoint, settings: HTTPSettings, loop: asyncio.AbstractEventLoop) -> None:
-        self.endpoint = endpoint
-        self.settings = settings
-        self.loop = loop
-        self.idle: list[UpstreamConnection] = []
-        self.active = 0
-        self.closed = False
-        self.health = EndpointHealth()
-        # The last head of an answer: raw, what is passed on, parsed, and its length where the body has one that may be reused (else -1).
-        self.last_head: tuple[bytes, bytes, ResponseHead, int] | None = None
-
-    def __repr__(self) -> str:
-        return f"<EndpointPool {self.endpoint.address} active={self.active} idle={len(self.idle)} {self.health!r}>"
-
-    @property
-    def weight(self) -> int:
-        """What strategies ask for."""
-        return self.endpoint.weight
-
-    def take(self) -> UpstreamConnection | None:
-        """An idle connection that is still open, or None. It is the caller's until it ends its exchange."""
-        idle = self.idle
-        while idle:
-            connection = idle.pop()
-            if not connection.closed and not connection.transport.is_closing():
-                self.active += 1
-                connection.leased = True
-                return connection
-        return None
-
-    def lease(self, connection: UpstreamConnection) -> None:
-        """A new connection begins its first exchange."""
-        self.active += 1
-        connection.leased = True
-
-    def connect(self, exchange: Exchange) -> Connecting:
-        """Begin to connect; the exchange hears of it by `on_connection` or `on_connect_failed`."""
-        return Connecting(self, exchange)
-
-    def release(self, connection: UpstreamConnection) -> None:
-        """The connection's exchange is over and it can serve another."""
-        self.active -= 1
-        connection.leased = False
-        if self.closed or len(self.idle) >= self.settings.pool_size:
-            connection.abandon()
-        else:
-            connection.idle_since = 0.0  # the next sweep writes the time down: reading a clock per request is not free
-            self.idle.append(connection)
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        """The connection is closed."""
-        if connection.leased:
-            connection.leased = False
-            self.active -= 1
-        elif connection in self.idle:
-            self.idle.remove(connection)
-
-    def observe(self, observation: Observation) -> None:
-        """Tell the health what became of an exchange or a connection attempt."""
-        self.health.observe(observation, self.loop.time())
-
-    def sweep(self, now: float) -> None:
-        """Close what has been idle too long, counted from the first sweep that sees it idle. The oldest stand first."""
-        limit = now - self.settings.pool_idle
-        idle = self.idle
-        old = 0
-        for connection in idle:
-            if not connection.idle_since:
-                connection.idle_since = now
-            elif connection.idle_since < limit:
-                old += 1
-        expired, self.idle = idle[:old], idle[old:]
-        for connection in expired:
-            connection.abandon()
-
-    def close(self) -> None:
-        """The endpoint is gone: no new exchange; what is under way ends by itself."""
-        self.closed = True
-        idle, self.idle = self.idle, []
-        for connection in idle:
-            connection.abandon()
-
-    def drop_idle(self) -> None:
-        """Close what is idle: the endpoint has just shown that it forgets idle connections."""
-        idle, self.idle = self.idle, []
-        for connection in idle:
-            connection.abandon()
+__all__ = ["Connecting", "EndpointPool", "LimitedState", "UpstreamState", "Upstreams"]
 
 
 class UpstreamState:
     """One upstream at run time: its pools, its strategy, its sticky sessions, its retry budget."""
 
-    __slots__ = ("_loop", "_pools", "_retries", "_settings", "ready", "sticky", "strategy", "upstream")
+    __slots__ = ("_loop", "_pools", "_retries", "_settings", "counts", "queue", "ready", "sticky", "strategy", "upstream")
 
     # Retries saved up while all is well, so that the death of one endpoint is no visible failure even at a low rate of requests.
     MAX_SAVED: Final = 50.0
 
-    def __init__(self, upstream: Upstream, settings: HTTPSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, upstream: Upstream, settings: HTTPSettings, loop: asyncio.AbstractEventLoop, counts: UpstreamCounts | None = None
+    ) -> None:
         self._settings = settings
         self._loop = loop
-        self._pools: dict[tuple[str, str, int], EndpointPool] = {}
+        self._pools: dict[tuple[str, str, int, str], EndpointPool] = {}
+        self.counts = counts or UpstreamCounts()
+        self.queue: WaitingQueue | None = None  # where requests wait for an endpoint with room, if there is a limit
         self._retries = 10.0
         self.strategy = create_strategy(upstream.strategy)
         self.sticky: dict[str, LearnedTable] = {}
@@ -195,13 +53,23 @@ class UpstreamState:
         self.upstream = upstream
         before, self._pools = self._pools, {}
         for endpoint in upstream.endpoints:
-            key = (endpoint.id, endpoint.host, endpoint.port)
-            pool = before.pop(key, None) or EndpointPool(endpoint, self._settings, self._loop)
+            key = (endpoint.id, endpoint.host, endpoint.port, upstream.proxy_protocol)
+            pool = before.pop(key, None) or self._make_pool(endpoint)
             pool.endpoint = endpoint
             self._pools[key] = pool
         for pool in before.values():
             pool.close()
         self.ready = tuple(pool for pool in self._pools.values() if pool.endpoint.state is EndpointState.READY)
+
+    def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
+        kind = PrivatePool if self.upstream.proxy_protocol else EndpointPool
+        pool = kind(endpoint, self._settings, self._loop, self.counts)
+        pool.preamble = self.upstream.proxy_protocol
+        return pool
+
+    def preferred(self, pool: EndpointPool) -> EndpointPool | None:
+        """The endpoint of a sticky session for one more request; None when that has to wait."""
+        return pool
 
     def first(self) -> EndpointPool | None:
         """The best endpoint for a new request, counted as a pick."""
@@ -229,6 +97,7 @@ class UpstreamState:
         if self._retries < 1.0:
             return False
         self._retries -= 1.0
+        self.counts.retries += 1
         return True
 
     def pools(self) -> list[EndpointPool]:
@@ -248,6 +117,57 @@ class UpstreamState:
         return usable(ordered, [pool.health.available(now) for pool in ordered])
 
 
+class LimitedState(UpstreamState):
+    """An upstream whose endpoints take only so many requests at a time; those that find no room wait in `queue`."""
+
+    __slots__ = ()
+
+    def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
+        kind = LimitedPrivatePool if self.upstream.proxy_protocol else LimitedPool
+        pool = kind(endpoint, self._settings, self._loop, self.counts)
+        pool.preamble = self.upstream.proxy_protocol
+        pool.on_free = self._on_free
+        return pool
+
+    def update(self, upstream: Upstream) -> None:
+        """New endpoints have room."""
+        if self.queue is None:
+            self.queue = WaitingQueue(self._choose, self._settings, self._loop, self.counts)
+        super().update(upstream)
+        self.queue.wake()
+
+    def first(self) -> EndpointPool | None:
+        """The best endpoint with room; none while others wait already."""
+        return None if self.queue else self._choose(None)
+
+    def preferred(self, pool: EndpointPool) -> EndpointPool | None:
+        """See `UpstreamState`."""
+        return self._choose(pool)
+
+    def following(self, tried: list[EndpointPool]) -> EndpointPool | None:
+        """The best endpoint with room that was not tried yet."""
+        return next((pool for pool in self._candidates() if pool not in tried and _has_room(pool)), None)
+
+    def close(self) -> None:
+        """Nobody will have a turn any more."""
+        super().close()
+        if self.queue is not None:
+            self.queue.close()
+
+    def _on_free(self) -> None:
+        if self.queue is not None:
+            self.queue.wake()
+
+    def _choose(self, preferred: EndpointPool | None) -> EndpointPool | None:
+        if preferred is not None and preferred in self.ready:
+            return preferred if _has_room(preferred) else None
+        return next((pool for pool in self._candidates() if _has_room(pool)), None)
+
+
+def _has_room(pool: EndpointPool) -> bool:
+    return isinstance(pool, LimitedPool) and not pool.full
+
+
 class Upstreams:
     """The state of every upstream that was asked so far, and the sticky sessions of every sticky route.
 
@@ -257,6 +177,7 @@ class Upstreams:
     def __init__(self, current: CurrentSnapshot, settings: HTTPSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.loop = loop
+        self.counts: dict[str, UpstreamCounts] = {}  # by name; kept by whoever shows them, also of upstreams that are gone
         self._states: dict[str, UpstreamState] = {}
         self._swept = 0.0
         self._unsubscribe = current.subscribe(self._follow)
@@ -265,7 +186,9 @@ class Upstreams:
         """The state kept for an upstream, brought up to the one given."""
         state = self._states.get(upstream.name)
         if state is None:
-            self._states[upstream.name] = state = UpstreamState(upstream, self.settings, self.loop)
+            counts = self.counts.setdefault(upstream.name, UpstreamCounts())
+            kind = LimitedState if self.settings.max_requests_per_endpoint else UpstreamState
+            self._states[upstream.name] = state = kind(upstream, self.settings, self.loop, counts)
         elif state.upstream is not upstream:
             state.update(upstream)
         return state
