@@ -21,16 +21,19 @@ _ADMIN = "127.0.0.1:8081"
 _ROOT = Path(__file__).parents[2]
 
 
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{_ROOT}{os.pathsep}{_ROOT / 'adapters'}"}
+
+
 class Gateway:
     """`meshlib serve --swarm` on the networks; ready when made."""
 
     def __init__(self, lab: Lab, networks: Sequence[str], *options: str) -> None:
         self.lab = lab
         self.inside: Inside = lab.inside(networks)
-        environment = {**os.environ, "PYTHONPATH": f"{_ROOT}{os.pathsep}{_ROOT / 'adapters'}"}
         command = [sys.executable, "-m", "meshlib_adapters.gateway", "serve", "--swarm", lab.url, "--http", "127.0.0.1:8080"]
         command += ["--https", "127.0.0.1:8443", "--admin", _ADMIN, *options]
-        self.process: Popen = lab.start(self.inside, command, env=environment, stdout=subprocess.DEVNULL)
+        self.process: Popen = lab.start(self.inside, command, env=_environment(), stdout=subprocess.DEVNULL)
         wait_until(lambda: "ready" in self.fetch(f"http://{_ADMIN}/-/ready") or None, timeout=30, what="the gateway is ready")
 
     def fetch(self, url: str, *options: str) -> str:
@@ -48,6 +51,11 @@ class Gateway:
         """What `/-/routes` says."""
         answer: dict[str, Any] = json.loads(self.fetch(f"http://{_ADMIN}/-/routes"))
         return answer
+
+    def command(self, *arguments: str) -> str:
+        """What `meshlib ARGUMENTS --admin` prints in the gateway's namespace."""
+        command = self.inside.command([sys.executable, "-m", "meshlib_adapters.gateway", *arguments, "--admin", f"http://{_ADMIN}"])
+        return subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False, timeout=30).stdout
 
     def wait_for(self, host: str, *, endpoints: int, timeout: float = 15) -> None:
         """Wait until the route of `host` has exactly so many ready endpoints."""

@@ -65,6 +65,13 @@ def test_renamed_site_answers_301(lab: Lab) -> None:
     assert len(gateway.replicas("foo.example.com", 9)) == 3
 
 
+def test_renamed_site_needs_no_network(lab: Lab) -> None:
+    lab.network_create("ucp-hrm")
+    gateway = Gateway(lab, ["ucp-hrm"])
+    lab.service_create("renamed", labels={f"{_LABEL}.1": "external_route=http://oldsite.example.com,redirect=http://foo.example.com"})
+    wait_until(lambda: gateway.status("oldsite.example.com", "/a") == "301 http://foo.example.com/a", timeout=10, what="it is redirected")
+
+
 def test_two_routed_networks_are_isolated_from_each_other(lab: Lab) -> None:
     for name in ("ucp-hrm", "new-hrm-network"):
         lab.network_create(name)
@@ -99,4 +106,6 @@ def test_off_any_routed_network_and_wrong_labels_cost_only_themselves(lab: Lab) 
     assert found["off"]["code"] == "NET001"
     assert "--label" in found["off"]["hint"]
     assert found["good"]["label"] == f"{_LABEL}.2"
-    assert json.dumps(found)
+    told = json.loads(gateway.command("routes", "--json"))["diagnostics"]
+    assert ("off", "NET001") in {(item["service"], item["code"]) for item in told}
+    assert "NET001" in gateway.command("routes")
