@@ -73,8 +73,11 @@ def status_data(view: GatewayView, now: float) -> dict[str, Any]:
     }
 
 
-def create_admin(view: GatewayView, *, loopback: bool) -> ASGIApp:
-    """The admin side as an ASGI application. `loopback`: it listens on a loopback address only."""
+def create_admin(view: GatewayView, *, loopback: bool, details: Callable[[], dict[str, Any]] = dict) -> ASGIApp:
+    """The admin side as an ASGI application. `loopback`: it listens on a loopback address only.
+
+    `details` is called for what `/-/status` tells besides `status_data`.
+    """
 
     async def live(request: Request) -> Response:
         return _json({"live": True})
@@ -87,7 +90,7 @@ def create_admin(view: GatewayView, *, loopback: bool) -> ASGIApp:
         return _json(routes_data(view.current.table))
 
     async def status(request: Request) -> Response:
-        return _json(status_data(view, time.monotonic()))
+        return _json({**status_data(view, time.monotonic()), **details()})
 
     async def explain(request: Request) -> Response:
         query = request.query_params

@@ -92,7 +92,8 @@ _ASK = click.option(
     "--admin", metavar="[URL]", is_flag=False, flag_value=_DEFAULT_ADMIN, help="Ask the running gateway with this admin listener."
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_EVERYTHING = _options(_SERVICES, _DOCKER, _SWARM, *_LISTENERS, _CONFIG, *_LOG)
+_WORKERS = click.option("--workers", metavar="N", help="Processes that serve; 0: one for each core.  [1]")
+_EVERYTHING = _options(_SERVICES, _DOCKER, _SWARM, *_LISTENERS, _WORKERS, _CONFIG, *_LOG)
 _SOURCES = _options(_SERVICES, _DOCKER, _SWARM, _ASK, _CONFIG)
 
 
@@ -106,13 +107,13 @@ def cli() -> None:
 @_EVERYTHING
 def serve(**options: Any) -> int:
     """Run the gateway until SIGTERM or Ctrl-C."""
-    from meshlib_adapters.gateway.wiring import Gateway
+    from meshlib_adapters.gateway.supervisor import create_gateway
 
     settings, _ = load_settings(**options)
     set_up_logging(settings.log.level, settings.log.format)
     for warning in environment_layer(os.environ)[1]:
         logging.getLogger("meshlib_adapters.gateway").warning("%s", warning)
-    return run_async(Gateway(settings).run)
+    return run_async(create_gateway(settings).run)
 
 
 @cli.command()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from meshlib.balancing.stickiness import MAX_VALUE, LearnedTable, session_key
@@ -142,9 +142,7 @@ class SessionStore:
         while len(self._sessions) > self._limit:
             self._sessions.popitem(last=False)
 
-    def batches(self) -> Iterator[list[Session]]:
-        """All that is not forgotten, oldest first, at most `BATCH` at a time."""
+    def all(self) -> list[Session]:
+        """What is not forgotten, oldest first."""
         oldest = time.monotonic() - self._ttl
-        kept = [(*key, endpoint_id) for key, (endpoint_id, told) in self._sessions.items() if told >= oldest]
-        for start in range(0, len(kept), BATCH):
-            yield kept[start : start + BATCH]
+        return [(*key, endpoint_id) for key, (endpoint_id, told) in self._sessions.items() if told >= oldest]

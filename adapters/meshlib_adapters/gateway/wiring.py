@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import anyio
 
@@ -27,11 +28,19 @@ from meshlib_adapters.gateway.sources import build_providers, create_current
 from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.provider import Provider
 
-__all__ = ["Gateway"]
+__all__ = ["DataPath", "Gateway"]
 
 logger = logging.getLogger("meshlib_adapters.gateway")
 
 _STATUS_SWEEP = 0.5  # seconds between looks at the providers' status, for the log
+
+
+class DataPath(Protocol):
+    """What serves requests: `Listeners` in this process, or a pool of workers."""
+
+    async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None: ...
+    async def drain(self, seconds: float) -> int: ...
+    def close(self) -> None: ...
 
 
 class Gateway:
@@ -98,27 +107,37 @@ class Gateway:
         return 128 + self._signal if self._signal else 0
 
     def _bind(self, name: str, addresses: Sequence[Address], held: contextlib.ExitStack) -> list[socket.socket]:
-        sockets = [bind_address(address, setting=name) for address in addresses]
-        for sock in sockets:
-            held.enter_context(sock)
-        self.addresses[name] = tuple(Address(*sock.getsockname()[:2]) for sock in sockets)
+        sockets = []
+        for address in addresses:
+            for sock in self._open(name, address):
+                sockets.append(held.enter_context(sock))
+        # Those of one address follow each other and are named once.
+        self.addresses[name] = tuple(dict.fromkeys(Address(*sock.getsockname()[:2]) for sock in sockets))
         return sockets
+
+    def _open(self, name: str, address: Address) -> list[socket.socket]:
+        return [bind_address(address, setting=name)]
 
     def _admin(self, sockets: list[socket.socket]) -> list[tuple[AdminServer, list[socket.socket]]]:
         # One for each socket: whether it is on loopback decides what it takes.
         return [
-            (AdminServer(create_admin(self, loopback=ipaddress.ip_address(sock.getsockname()[0]).is_loopback)), [sock]) for sock in sockets
+            (AdminServer(create_admin(self, loopback=_is_loopback(sock), details=self._details)), [sock]) for sock in sockets
         ]
+
+    def _details(self) -> dict[str, Any]:
+        """What `/-/status` tells besides what is true of every gateway."""
+        return {}
 
     async def _serve(self, bound: dict[str, list[socket.socket]]) -> None:
         await self._first_snapshots()
         if self._stop.is_set():
             return
-        listeners = Listeners(self.current, self.settings)
+        listeners = self._create_data_path()
         try:
             await listeners.listen(bound["http"], bound["https"])
-            self.started.set()
-            logger.info("ready: %s", self._where(), extra={"fields": {"addresses": self._where()}})
+            if not self._stop.is_set():
+                self.started.set()
+                logger.info("ready: %s", self._where(), extra={"fields": {"addresses": self._where()}})
             await self._stop.wait()
             logger.info("stopping: not ready, no new connections, up to %g s for what is under way", self.settings.timeouts.drain)
             cut = await listeners.drain(self.settings.timeouts.drain)
@@ -126,6 +145,9 @@ class Gateway:
                 logger.warning("%d connections were still busy and were cut", cut)
         finally:
             listeners.close()
+
+    def _create_data_path(self) -> DataPath:
+        return Listeners(self.current, self.settings)
 
     async def _first_snapshots(self) -> None:
         # Unknown is not empty: with no snapshot at all, every answer would be a wrong 404. Refused connections
@@ -186,3 +208,7 @@ class Gateway:
             if callable(refresh):
                 refresh()
         logger.info("SIGHUP: providers look again; a change of settings needs a restart")
+
+
+def _is_loopback(sock: socket.socket) -> bool:
+    return ipaddress.ip_address(sock.getsockname()[0]).is_loopback

@@ -57,6 +57,7 @@ class Worker:
         self._table_came = anyio.Event()
         self._first_table = anyio.Event()
         self._version = -1
+        self._early: list[Session] = []
         self._ready = False
         self._cut = 0
         self._stop = anyio.Event()
@@ -104,6 +105,8 @@ class Worker:
             version, snapshot = await anyio.to_thread.run_sync(read_table, body, self._current.snapshot)
             self._current.publish("supervisor", snapshot)
             self._version = version
+            early, self._early = self._early, []
+            self._upstreams.adopt(early)
             self._first_table.set()
             if self._ready:
                 self._report()
@@ -113,9 +116,15 @@ class Worker:
             self._table = body
             self._table_came.set()
         elif kind == SESSIONS:
-            self._upstreams.adopt(parse_sessions(body))
+            self._adopt(parse_sessions(body))
         elif kind == DRAIN:
             self._stop.set()
+
+    def _adopt(self, sessions: list[Session]) -> None:
+        if self._version < 0:
+            self._early += sessions  # those of a predecessor come before the table that they belong to
+        else:
+            self._upstreams.adopt(sessions)
 
     def _orphaned(self) -> None:
         logger.warning("the supervisor is gone: ending")
