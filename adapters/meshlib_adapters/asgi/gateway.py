@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import itertools
+import logging
 import secrets
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Self
 
 from meshlib.decision import Decision, Forward, Redirect, Respond
 from meshlib.errors import ProtocolError
-from meshlib.forwarding import ForwardingPolicy, Peer, is_loop, is_trusted, request_fields
-from meshlib.http1 import LAST_CHUNK, chunk_head, section_of
+from meshlib.forwarding import ForwardingPolicy, is_loop, request_fields
+from meshlib.http1 import LAST_CHUNK, chunk_head
 from meshlib.messages import RequestHead
 from meshlib.redirects import location
+from meshlib_adapters.asgi.answers import fields_of, send_answer, send_error
 from meshlib_adapters.asgi.exchange import Exchange, Unanswered
+from meshlib_adapters.asgi.lifespan import serve_lifespan
+from meshlib_adapters.asgi.scope import addresses_of, is_multiplexed, peer_of, request_head_of
 from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
 from meshlib_adapters.asgi.websocket import relay_websocket
-from meshlib_adapters.http.answers import error_text
+from meshlib_adapters.http.dispatch import default_host
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstreams import Upstreams
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["Gateway"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -38,7 +42,8 @@ class Gateway:
     followed from the server's lifespan start to its end; where the server gives none (a mounted application), use
     `async with gateway:`. The client's address is what the server says in `scope["client"]`; trust proxies in one place only: switch the
     server's own reading of X-Forwarded-For off (uvicorn trusts 127.0.0.1 unless told `proxy_headers=False`) and use
-    `policy.trusted_proxies`.
+    `policy.trusted_proxies`. Servers also add a Date and a Server of their own to those of the upstream (uvicorn unless told
+    `date_header=False, server_header=False`).
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Gateway:
         providers: Sequence[Provider] = (),
         settings: HTTPSettings | None = None,
         policy: ForwardingPolicy | None = None,
+        startup_wait: float = 10.0,
     ) -> None:
         self._app = app
         self._current = current
@@ -58,24 +64,42 @@ class Gateway:
         self._upstreams: Upstreams | None = None
         self._followers: list[asyncio.Task[None]] = []
         self._sweeper: asyncio.Task[None] | None = None
+        self._startup_wait = startup_wait
+        self._informed = False
+        self._exchanges: set[Exchange] = set()
         self._users = 0
         self._id_prefix = secrets.token_hex(8)
         self._ids = itertools.count(1)
 
     async def __aenter__(self) -> Self:
-        """Follow the providers; returns when each has delivered once, so that the first request finds its routes."""
+        """Follow the providers; returns when each has delivered once, so that the first request finds its routes.
+
+        One that stays silent holds up the server's start for `startup_wait` seconds; then what is known is served, and 503 answers
+        what no route matches while nothing is known at all.
+        """
         self._users += 1
         if self._users == 1:
             delivered = [asyncio.Event() for _ in self._providers]
             self._followers = [
                 asyncio.create_task(self._follow(provider, event)) for provider, event in zip(self._providers, delivered, strict=True)
             ]
-            for event in delivered:
-                await event.wait()
+            try:
+                async with asyncio.timeout(self._startup_wait):
+                    for event in delivered:
+                        await event.wait()
+            except TimeoutError:
+                silent = [provider.name for provider, event in zip(self._providers, delivered, strict=True) if not event.is_set()]
+                _logger.warning("starting without the routes of %s", ", ".join(silent))
+            except BaseException:
+                await self._stop()
+                raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop following, and close idle connections."""
+        await self._stop()
+
+    async def _stop(self) -> None:
         self._users -= 1
         if self._users:
             return
@@ -83,6 +107,7 @@ class Gateway:
         if self._sweeper is not None:
             tasks.append(self._sweeper)
             self._sweeper = None
+        tasks = [task for task in tasks if not task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -102,112 +127,144 @@ class Gateway:
             await self._app(scope, receive, send)
 
     async def _follow(self, provider: Provider, delivered: asyncio.Event) -> None:
-        async for snapshot in provider.snapshots():
-            self._current.publish(provider.name, snapshot)
+        try:
+            async for snapshot in provider.snapshots():
+                self._current.publish(provider.name, snapshot)
+                self._informed = True
+                delivered.set()
+        except Exception:
+            _logger.exception("provider %s has failed; its last snapshot stands", provider.name)
+        finally:
             delivered.set()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self:
-            if self._app is not None:
-                await self._app(scope, receive, send)
-                return
-            while True:
-                message = await receive()
-                if message["type"] == "lifespan.startup":
-                    await send({"type": "lifespan.startup.complete"})
-                elif message["type"] == "lifespan.shutdown":
-                    await send({"type": "lifespan.shutdown.complete"})
-                    return
+            await serve_lifespan(self._app, scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            head = _head_of(scope, self._settings)
+            head = request_head_of(scope, self._settings)
         except ProtocolError as error:
-            await _refuse(scope, receive, send, error.status_hint)
+            await _deny(scope, receive, send, error.status_hint)
             return
         decision: Decision = self._current.table.route(head)
         if isinstance(decision, Respond):
-            if decision.reason == "no_route" and self._app is not None:
+            if decision.reason != "no_route":
+                await _deny(scope, receive, send, decision.status, retry_after=decision.retry_after)
+            elif self._app is not None:
                 await self._app(scope, receive, send)
+            elif self._providers and not self._informed:
+                await _deny(scope, receive, send, 503, retry_after=1)  # unknown is not empty
             else:
-                await _refuse(scope, receive, send, decision.status, retry_after=decision.retry_after)
+                await _deny(scope, receive, send, decision.status, retry_after=decision.retry_after)
         elif isinstance(decision, Redirect):
+            if scope["type"] == "websocket":
+                await receive()
             where = location(decision.rule, head.target)
-            await _answer(scope, receive, send, decision.rule.status, [(b"location", where)], b"")
+            await send_answer(scope, send, decision.rule.status, [(b"location", where)], b"")
         else:
             await self._forward(decision, head, scope, receive, send)
 
     def _pools(self) -> Upstreams:
-        if self._upstreams is None:
-            self._upstreams = Upstreams(self._current, self._settings, asyncio.get_running_loop())
-            self._sweeper = asyncio.create_task(_sweep(self._upstreams))
+        loop = asyncio.get_running_loop()
+        if self._upstreams is None or self._upstreams.loop is not loop:
+            if self._upstreams is not None:  # test clients give each request a loop of its own
+                with contextlib.suppress(RuntimeError):  # what was left of the other loop's connections cannot be closed any more
+                    self._upstreams.close()
+            self._upstreams = Upstreams(self._current, self._settings, loop)
+            self._sweeper = asyncio.create_task(_sweep(self._upstreams, self._exchanges))
         return self._upstreams
 
     async def _forward(self, decision: Forward, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
-        peer = _peer_of(scope, self._policy)
+        peer = peer_of(scope, self._policy)
         if is_loop(head.fields, self._policy):
-            await _refuse(scope, receive, send, 508)
+            await _deny(scope, receive, send, 508)
             return
         lines = request_fields(head, self._policy, peer, wanted_by_label=decision.route.forwarded_for)
+        if not head.authority:
+            lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
         if self._policy.request_id and not (peer.trusted and b"x-request-id" in head.fields.names):
             lines += b"X-Request-ID: %s%012x\r\n" % (self._id_prefix.encode(), next(self._ids))
-        exchange = Exchange(self._pools())
-        if scope["type"] == "websocket":
-            subprotocols = [name.encode("latin-1") for name in scope.get("subprotocols", ())]
-            await relay_websocket(exchange, decision, head, lines, subprotocols, receive, send)
-            return
+        exchange = Exchange(self._pools(), *addresses_of(scope))
+        self._exchanges.add(exchange)
+        try:
+            with contextlib.suppress(OSError):  # raised by `send` where the client has gone (ASGI 2.4)
+                if scope["type"] == "websocket":
+                    await relay_websocket(exchange, decision, head, lines, scope, receive, send)
+                else:
+                    await self._exchange(exchange, decision, head, lines, scope, receive, send)
+        finally:
+            self._exchanges.discard(exchange)
+            exchange.close()
+
+    async def _exchange(
+        self, exchange: Exchange, decision: Forward, head: RequestHead, lines: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         first: Message | None = None
-        if not head.fields.content_length and not head.fields.chunked and _may_have_unannounced_body(scope):
+        fields = head.fields
+        if fields.content_length is None and not fields.chunked and is_multiplexed(scope):
             # HTTP/2 and 3 need no length: only the first message tells whether there is a body.
             first = await receive()
+            if first["type"] == "http.disconnect":
+                return
             if first.get("body") or first.get("more_body"):
-                head = head._replace(fields=head.fields._replace(chunked=True))
+                head = head._replace(fields=fields._replace(chunked=True))
                 lines += b"Transfer-Encoding: chunked\r\n"
         data = b"%s %s HTTP/1.1\r\n%s\r\n" % (head.method, head.target, lines)
-        has_body = bool(head.fields.content_length) or head.fields.chunked
+        has_body = bool(fields.content_length) or head.fields.chunked
         exchange.start(decision, head, data, done=not has_body)
-        sender = asyncio.create_task(_send_body(exchange, head, receive, first, has_body=has_body))
+        max_body = self._settings.max_body
+        sender = asyncio.create_task(_send_body(exchange, head, receive, first, has_body=has_body, max_body=max_body))
+        sender.add_done_callback(exchange.watch)
         try:
-            await _pass_on(exchange, sender, scope, receive, send)
+            await _pass_on(exchange, scope, send)
         finally:
-            exchange.cancel()
             sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sender
+            await asyncio.wait({sender})
+            if not sender.cancelled():
+                sender.result()  # what `receive` raised is the server's to see
 
 
-def _may_have_unannounced_body(scope: Scope) -> bool:
-    return not str(scope.get("http_version", "1.1")).startswith("1")
-
-
-async def _send_body(exchange: Exchange, head: RequestHead, receive: Receive, first: Message | None, *, has_body: bool) -> None:
+async def _send_body(
+    exchange: Exchange, head: RequestHead, receive: Receive, first: Message | None, *, has_body: bool, max_body: int
+) -> None:
     # Reads on behind the end of the body, because that is how a server says that the client has gone.
     done = not has_body
     chunked = head.fields.chunked
+    left = max_body if chunked else head.fields.content_length or 0
+    limited = bool(max_body) or not chunked
     while True:
         message = first or await receive()
         first = None
         if message["type"] == "http.disconnect":
-            exchange.cancel()
-            exchange.on_unanswered(499, "client_closed", "the client has gone")
+            exchange.leave()
             return
         if done:
             continue
         data: bytes = message.get("body", b"")
         done = not message.get("more_body", False)
+        if limited:
+            left -= len(data)
+            if left < 0 and chunked:
+                exchange.refuse(413, "body_too_large", f"the body is over the limit of {max_body}")
+                return
+            if left < 0 or (done and left and not chunked):
+                # More would be read as the next request on the upstream's connection, less would have it wait.
+                exchange.refuse(400, "bad_body_length", "the body is not as long as Content-Length says")
+                return
         if chunked:
             data = (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (LAST_CHUNK if done else b"")
         await exchange.send(data, done=done)
 
 
-async def _pass_on(exchange: Exchange, sender: asyncio.Task[None], scope: Scope, receive: Receive, send: Send) -> None:
+async def _pass_on(exchange: Exchange, scope: Scope, send: Send) -> None:
     try:
         wire, head = await exchange.head()
     except Unanswered as failure:
         if failure.reason != "client_closed":
-            await _refuse(scope, receive, send, failure.status, retry_after=1 if failure.status == 503 else None)
+            await send_error(scope, send, failure.status, retry_after=1 if failure.status == 503 else None)
         return
-    await send({"type": "http.response.start", "status": head.status, "headers": _fields_of(wire)})
+    await send({"type": "http.response.start", "status": head.status, "headers": fields_of(wire, head.status)})
     try:
         while data := await exchange.read():
             await send({"type": "http.response.body", "body": data, "more_body": True})
@@ -219,68 +276,16 @@ async def _pass_on(exchange: Exchange, sender: asyncio.Task[None], scope: Scope,
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _fields_of(wire: bytes) -> list[tuple[bytes, bytes]]:
-    fields = []
-    for line in wire.split(b"\r\n")[1:-1]:
-        name, _, value = line.partition(b":")
-        fields.append((name.lower(), value.strip(b" \t")))
-    return fields
-
-
-def _head_of(scope: Scope, settings: HTTPSettings) -> RequestHead:
-    websocket = scope["type"] == "websocket"
-    pairs = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
-    if websocket:
-        # The handshake is the server's; ours to the upstream is made anew.
-        pairs = [(name, value) for name, value in pairs if not name.lower().startswith(b"sec-websocket-")]
-    fields = section_of(pairs, max_fields=settings.field_count)
-    raw: Any = scope.get("raw_path")
-    path = bytes(raw).partition(b"?")[0] if raw else quote(scope["path"], safe="/:@!$&'()*+,;=~-._").encode()
-    query: bytes = scope.get("query_string", b"")
-    target = path + (b"?" + query if query else b"")
-    method = b"GET" if websocket else scope["method"].encode("ascii", "replace")
-    version = 0 if scope.get("http_version") == "1.0" else 1
-    if not fields.host and version:
-        raise ProtocolError("no Host field", reason="missing_host")
-    return RequestHead(method, target, fields.host or b"", version, fields)
-
-
-def _peer_of(scope: Scope, policy: ForwardingPolicy) -> Peer:
-    client, server = scope.get("client"), scope.get("server")
-    address: str = client[0] if client else ""
-    scheme: str = scope.get("scheme", "http").replace("ws", "http")
-    return Peer(address or "unknown", scheme, (server[1] if server else None) or 0, is_trusted(address, policy.trusted_proxies))
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, *, retry_after: int | None = None) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
-    if retry_after is not None:
-        headers.append((b"retry-after", b"%d" % retry_after))
-    await _answer(scope, receive, send, status, headers, error_text(status))
-
-
-async def _answer(
-    scope: Scope, receive: Receive, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes
-) -> None:
-    headers = [
-        (b"date", email.utils.formatdate(usegmt=True).encode()),
-        *headers,
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-length", b"%d" % len(body)),
-    ]
+async def _deny(scope: Scope, receive: Receive, send: Send, status: int, *, retry_after: int | None = None) -> None:
     if scope["type"] == "websocket":
         await receive()  # websocket.connect
-        if "websocket.http.response" in scope.get("extensions", {}):
-            await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-            await send({"type": "websocket.http.response.body", "body": body})
-        else:
-            await send({"type": "websocket.close"})  # the server answers 403
-        return
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    await send_error(scope, send, status, retry_after=retry_after)
 
 
-async def _sweep(upstreams: Upstreams) -> None:
+async def _sweep(upstreams: Upstreams, exchanges: set[Exchange]) -> None:
     while True:
         await asyncio.sleep(1.0)
-        upstreams.sweep(upstreams.loop.time())
+        now = upstreams.loop.time()
+        upstreams.sweep(now)
+        for exchange in list(exchanges):
+            exchange.look(now)

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import io
 import secrets
 from typing import Final
 
@@ -18,84 +19,111 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from meshlib.decision import Forward
-from meshlib.messages import RequestHead
+from meshlib.messages import RequestHead, ResponseHead
+from meshlib_adapters.asgi.answers import can_deny, fields_of, send_error
 from meshlib_adapters.asgi.exchange import Exchange, Unanswered
-from meshlib_adapters.asgi.types import Message, Receive, Send
+from meshlib_adapters.asgi.types import Message, Receive, Scope, Send
 
 __all__ = ["relay_websocket"]
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # A message is passed on whole, because ASGI has no parts of one; larger ones end the connection with 1009. Uvicorn's default is the same.
 MAX_MESSAGE: Final = 16 * 1024 * 1024
+# Codes that stand for the absence of one (RFC 6455 7.4.1); a server could not send them.
+_NEVER_SENT: Final = (None, 1005, 1006, 1015)
 
 
 async def relay_websocket(
-    exchange: Exchange, decision: Forward, head: RequestHead, lines: bytes, subprotocols: list[bytes], receive: Receive, send: Send
+    exchange: Exchange, decision: Forward, head: RequestHead, lines: bytes, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Shake hands with the upstream on behalf of the client, then carry messages until either side closes.
 
-    `lines` are the field lines to send on, `subprotocols` what the client offered.
+    `lines` are the field lines to send on. A refusal of the upstream is passed on where the server can (else it answers 403).
     """
     connect = await receive()
     if connect["type"] != "websocket.connect":
         return
     key = base64.b64encode(secrets.token_bytes(16))
-    lines = _without_upgrade(lines)
-    protocols = b", ".join(subprotocols)
     handshake = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n" % key
-    if protocols:
-        handshake += b"Sec-WebSocket-Protocol: %s\r\n" % protocols
     data = b"GET %s HTTP/1.1\r\n%s%s\r\n" % (head.target, lines, handshake)
-    asked = head._replace(fields=head.fields._replace(upgrade=b"websocket"))
-    exchange.start(decision, asked, data, done=True)
+    exchange.start(decision, head._replace(fields=head.fields._replace(upgrade=b"websocket")), data, done=True)
+    frames = Connection(ConnectionType.CLIENT)
+    # Reads from the beginning: a client that goes away while the upstream makes up its mind must be noticed.
+    client = asyncio.create_task(_from_client(exchange, frames, receive))
+    client.add_done_callback(exchange.watch)
     try:
         try:
-            _, answer = await exchange.head()
-        except Unanswered:
-            await send({"type": "websocket.close", "code": 1014})
+            wire, answer = await exchange.head()
+        except Unanswered as failure:
+            if failure.reason != "client_closed":
+                await send_error(scope, send, failure.status, retry_after=1 if failure.status == 503 else None)
+            return
+        if not exchange.upgraded:
+            await _deny(exchange, wire, answer, scope, send)
             return
         accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-        if not exchange.upgraded or answer.fields.get_all(b"sec-websocket-accept") != [accepted]:
-            await send({"type": "websocket.close", "code": 1014})
-            return
         chosen = answer.fields.get_all(b"sec-websocket-protocol")
+        offered = [name.strip() for name in b",".join(head.fields.get_all(b"sec-websocket-protocol")).split(b",")]
+        if answer.fields.get_all(b"sec-websocket-accept") != [accepted] or len(chosen) > 1 or not set(chosen) <= set(offered):
+            await send_error(scope, send, 502)
+            return
         cookies = [(b"set-cookie", value) for value in answer.fields.get_all(b"set-cookie")]
         await send({"type": "websocket.accept", "subprotocol": chosen[0].decode() if chosen else None, "headers": cookies})
-        await _relay(exchange, receive, send)
+        await _relay(exchange, frames, client, send)
     finally:
-        exchange.cancel()
+        client.cancel()
+        await asyncio.wait({client})
 
 
-async def _relay(exchange: Exchange, receive: Receive, send: Send) -> None:
-    frames = Connection(ConnectionType.CLIENT)
+async def _deny(exchange: Exchange, wire: bytes, answer: ResponseHead, scope: Scope, send: Send) -> None:
+    if not can_deny(scope):
+        await send({"type": "websocket.close"})
+        return
+    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": fields_of(wire, answer.status)})
+    with contextlib.suppress(Unanswered):  # cut, then; the message that would end the answer is not sent
+        while data := await exchange.read():
+            await send({"type": "websocket.http.response.body", "body": data, "more_body": True})
+        await send({"type": "websocket.http.response.body", "body": b"", "more_body": False})
+
+
+async def _relay(exchange: Exchange, frames: Connection, client: asyncio.Task[bool], send: Send) -> None:
     upstream = asyncio.create_task(_from_upstream(exchange, frames, send))
-    client = asyncio.create_task(_from_client(exchange, frames, receive))
     try:
         await asyncio.wait({upstream, client}, return_when=asyncio.FIRST_COMPLETED)
+        if client.done() and not client.result():
+            await upstream  # which has read the upstream's last words, and tells them to the client
     finally:
-        for task in (upstream, client):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(upstream, client)
+        upstream.cancel()
+        await asyncio.wait({upstream})
+    if not upstream.cancelled():
+        upstream.result()
 
 
-async def _from_client(exchange: Exchange, frames: Connection, receive: Receive) -> None:
+async def _from_client(exchange: Exchange, frames: Connection, receive: Receive) -> bool:
+    # True when the client has gone, False when the upstream takes no more.
     while True:
         message = await receive()
-        if message["type"] == "websocket.disconnect":
-            with contextlib.suppress(LocalProtocolError):
+        try:
+            if message["type"] == "websocket.disconnect":
                 code = message.get("code") or 1000
-                exchange.send_tunnel(frames.send(CloseConnection(code=1001 if code in (1005, 1006) else code)))
-            await asyncio.sleep(0)
-            return
-        text = message.get("text")
-        data = message.get("bytes")
-        await exchange.sendable.wait()
-        exchange.send_tunnel(frames.send(TextMessage(data=text) if text is not None else BytesMessage(data=data or b"")))
+                # 1005 and 1006 are never sent: they tell of a close without a code, and of none at all (RFC 6455 7.4.1).
+                code = {1005: 1000, 1006: 1001}.get(code, code)
+                if exchange.upgraded:
+                    exchange.send_tunnel(frames.send(CloseConnection(code=code, reason=message.get("reason") or None)))
+                else:
+                    exchange.leave()
+                return True
+            text = message.get("text")
+            data = message.get("bytes")
+            await exchange.sendable.wait()
+            exchange.send_tunnel(frames.send(TextMessage(data=text) if text is not None else BytesMessage(data=data or b"")))
+        except LocalProtocolError:
+            return bool(message["type"] == "websocket.disconnect")
 
 
 async def _from_upstream(exchange: Exchange, frames: Connection, send: Send) -> None:
-    parts: list[str] | list[bytes] = []
+    text = io.StringIO()
+    binary = io.BytesIO()
     size = 0
     try:
         while data := await exchange.read():
@@ -106,29 +134,22 @@ async def _from_upstream(exchange: Exchange, frames: Connection, send: Send) -> 
                 elif isinstance(event, CloseConnection):
                     with contextlib.suppress(LocalProtocolError):
                         exchange.send_tunnel(frames.send(event.response()))
-                    await send({"type": "websocket.close", "code": event.code or 1000, "reason": event.reason or ""})
+                    code = 1000 if event.code in _NEVER_SENT else event.code
+                    await send({"type": "websocket.close", "code": int(code), "reason": event.reason or ""})
                     return
                 elif isinstance(event, TextMessage | BytesMessage):
                     size += len(event.data)
                     if size > MAX_MESSAGE:
                         await send({"type": "websocket.close", "code": 1009})
                         return
-                    parts.append(event.data)  # type: ignore[arg-type]  # one message is all of one kind
+                    if isinstance(event, TextMessage):
+                        text.write(event.data)
+                    else:
+                        binary.write(event.data)
                     if event.message_finished:
-                        await send(_message(isinstance(event, TextMessage), parts))
-                        parts, size = [], 0
-    except (Unanswered, RemoteProtocolError):
+                        whole: Message = {"text": text.getvalue()} if isinstance(event, TextMessage) else {"bytes": binary.getvalue()}
+                        await send({"type": "websocket.send", **whole})
+                        text, binary, size = io.StringIO(), io.BytesIO(), 0
+    except (Unanswered, RemoteProtocolError, LocalProtocolError):
         pass  # told below: the upstream has gone, or speaks no WebSocket
     await send({"type": "websocket.close", "code": 1014})
-
-
-def _message(text: bool, parts: list[str] | list[bytes]) -> Message:
-    if text:
-        return {"type": "websocket.send", "text": "".join(str(part) for part in parts)}
-    return {"type": "websocket.send", "bytes": b"".join(bytes(part) for part in parts if isinstance(part, bytes | bytearray))}
-
-
-def _without_upgrade(lines: bytes) -> bytes:
-    kept = [line for line in lines.split(b"\r\n") if not line.lower().startswith((b"connection:", b"upgrade:"))]
-    return b"\r\n".join(kept)
-

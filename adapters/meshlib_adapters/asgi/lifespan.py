@@ -1,0 +1,42 @@
+"""The lifespan protocol, also for an inner application that knows none."""
+
+from __future__ import annotations
+
+import logging
+
+from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
+
+__all__ = ["serve_lifespan"]
+
+_logger = logging.getLogger(__name__)
+
+
+async def serve_lifespan(app: ASGIApplication | None, scope: Scope, receive: Receive, send: Send) -> None:
+    """Returns at the server's shutdown. `app` is given the lifespan; where it raises or returns without an answer, it has none."""
+    begun = answered = False
+
+    async def receiving() -> Message:
+        nonlocal begun
+        message = await receive()
+        begun = True
+        return message
+
+    async def sending(message: Message) -> None:
+        nonlocal answered
+        answered = True
+        await send(message)
+
+    if app is not None:
+        try:
+            await app(scope, receiving, sending)
+        except Exception as error:
+            if answered:
+                raise
+            _logger.debug("the application has no lifespan: %r", error)
+        if answered:
+            return
+    if not begun:
+        await receive()  # lifespan.startup
+    await send({"type": "lifespan.startup.complete"})
+    await receive()  # lifespan.shutdown
+    await send({"type": "lifespan.shutdown.complete"})

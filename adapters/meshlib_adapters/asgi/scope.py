@@ -1,0 +1,102 @@
+"""What an ASGI scope says, as the values of the core: the request's head and who is at the other end.
+
+Servers differ in what they let through, and HTTP/2 and 3 have no lines that a line end could break. So nothing of a scope is taken as
+it is: the request line and the field lines are written out and parsed as if they had come off the wire.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Final
+from urllib.parse import quote
+
+from meshlib.errors import LimitExceeded, RequestHeadError
+from meshlib.forwarding import ForwardingPolicy, Peer, is_trusted
+from meshlib.http1 import head_of, section_of
+from meshlib.messages import RequestHead
+from meshlib.proxy_protocol import ProxyAddress
+from meshlib_adapters.asgi.types import Scope
+from meshlib_adapters.http.settings import HTTPSettings
+
+__all__ = ["addresses_of", "is_multiplexed", "peer_of", "request_head_of"]
+
+# What belongs to the handshake that the server has made with the client; ours with the upstream is made anew.
+_OF_HANDSHAKE: Final = (b"sec-websocket-", b"te")
+
+
+def request_head_of(scope: Scope, settings: HTTPSettings) -> RequestHead:
+    """The head of an `http` or `websocket` scope, without the wish for an upgrade, which ASGI cannot carry out.
+
+    That of a WebSocket is a GET whose Sec-WebSocket-Protocol lists the scope's subprotocols. Raises `ProtocolError` as a listener would.
+    """
+    websocket = scope["type"] == "websocket"
+    pairs = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
+    if websocket:
+        pairs = [pair for pair in pairs if not pair[0].lower().startswith(_OF_HANDSHAKE[0]) and pair[0].lower() != _OF_HANDSHAKE[1]]
+        offered = scope.get("subprotocols")
+        if offered:
+            pairs.append((b"Sec-WebSocket-Protocol", _ascii(", ".join(offered))))
+    fields = section_of(pairs, max_fields=settings.field_count)
+    method = b"GET" if websocket else _ascii(scope["method"])
+    target = _target(scope)
+    if is_multiplexed(scope) and not target.startswith(b"/") and target != b"*":
+        raise RequestHeadError("a :path that is no path", reason="bad_target")  # RFC 9113 8.3.1
+    head = head_of(method, target, 0 if scope.get("http_version") == "1.0" else 1, fields)
+    if websocket and (fields.content_length or fields.chunked):
+        raise RequestHeadError("a WebSocket handshake with a body", reason="body_refused")
+    if settings.max_body and (fields.content_length or 0) > settings.max_body:
+        raise LimitExceeded("size of the body", settings.max_body, reason="body_too_large", status_hint=413)
+    return head._replace(fields=fields._replace(upgrade=None))
+
+
+def is_multiplexed(scope: Scope) -> bool:
+    """HTTP/2 or 3, where a body needs neither a length nor a coding."""
+    return not str(scope.get("http_version", "1.1")).startswith("1")
+
+
+def peer_of(scope: Scope, policy: ForwardingPolicy) -> Peer:
+    """The other end, as far as the server says something sensible of it ("unknown" else: a Unix socket, a test)."""
+    client, server = scope.get("client"), scope.get("server")
+    address = str(client[0]) if client else ""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        address = "unknown"
+    scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
+    port = server[1] if server else None
+    return Peer(address, scheme, port if isinstance(port, int) else 0, is_trusted(address, policy.trusted_proxies))
+
+
+def addresses_of(scope: Scope) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+    """The client's address and the server's, where they are IP addresses with ports; for upstreams that want a PROXY preamble."""
+    return _address(scope.get("client")), _address(scope.get("server"))
+
+
+def _address(pair: Any) -> ProxyAddress | None:
+    if not pair or not isinstance(pair[1], int) or not 0 <= pair[1] <= 65535:
+        return None
+    try:
+        address = ipaddress.ip_address(pair[0])
+    except ValueError:
+        return None
+    return ProxyAddress(str(getattr(address, "ipv4_mapped", None) or address), pair[1])
+
+
+def _target(scope: Scope) -> bytes:
+    raw: Any = scope.get("raw_path")
+    if raw:
+        path = bytes(raw).partition(b"?")[0]
+    else:
+        try:
+            path = quote(scope["path"] or "/", safe="/:@!$&'()*+,;=~-._").encode()
+        except UnicodeEncodeError:
+            raise RequestHeadError("a path that no bytes can be", reason="bad_target") from None
+    query: bytes = scope.get("query_string") or b""
+    return path + b"?" + query if query else path
+
+
+def _ascii(text: str) -> bytes:
+    try:
+        return text.encode("ascii")
+    except UnicodeEncodeError:
+        raise RequestHeadError("a method or subprotocol that is not ASCII", reason="bad_request_line") from None
