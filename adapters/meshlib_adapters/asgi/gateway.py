@@ -138,8 +138,9 @@ class Gateway:
             delivered.set()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self:
-            await serve_lifespan(self._app, scope, receive, send)
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self)
+            await serve_lifespan(self._app, scope, receive, send, stack.aclose)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
 
@@ -11,8 +12,13 @@ __all__ = ["serve_lifespan"]
 _logger = logging.getLogger(__name__)
 
 
-async def serve_lifespan(app: ASGIApplication | None, scope: Scope, receive: Receive, send: Send) -> None:
-    """Returns at the server's shutdown. `app` is given the lifespan; where it raises or returns without an answer, it has none."""
+async def serve_lifespan(
+    app: ASGIApplication | None, scope: Scope, receive: Receive, send: Send, end: Callable[[], Awaitable[None]]
+) -> None:
+    """Returns at the server's shutdown. `app` is given the lifespan; where it raises or returns without an answer, it has none.
+
+    `end` is awaited before the server is told that the shutdown is complete: after that it may cancel us (hypercorn does).
+    """
     begun = answered = False
 
     async def receiving() -> Message:
@@ -24,6 +30,8 @@ async def serve_lifespan(app: ASGIApplication | None, scope: Scope, receive: Rec
     async def sending(message: Message) -> None:
         nonlocal answered
         answered = True
+        if message["type"].startswith("lifespan.shutdown."):
+            await end()
         await send(message)
 
     if app is not None:
@@ -39,4 +47,5 @@ async def serve_lifespan(app: ASGIApplication | None, scope: Scope, receive: Rec
         await receive()  # lifespan.startup
     await send({"type": "lifespan.startup.complete"})
     await receive()  # lifespan.shutdown
+    await end()
     await send({"type": "lifespan.shutdown.complete"})
