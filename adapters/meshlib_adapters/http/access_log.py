@@ -16,11 +16,12 @@ from typing import Final, Literal, TypeAlias
 
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import Endpoint, Route
+from meshlib_adapters.http.termination import NORMAL, Ending
 
 __all__ = ["AccessLog", "CombinedFormatter", "JSONFormatter", "Record"]
 
-# wall clock, client, head, status, bytes sent, route, endpoint, tries, seconds in all, seconds to the first byte (-1: none), reason
-Record: TypeAlias = tuple[float, str, RequestHead | None, int, int, Route | None, Endpoint | None, int, float, float, str]
+# wall clock, client, head, status, bytes sent, route, endpoint, tries, seconds in all, seconds to the first byte (-1: none), how it ended
+Record: TypeAlias = tuple[float, str, RequestHead | None, int, int, Route | None, Endpoint | None, int, float, float, Ending]
 
 
 class AccessLog:
@@ -125,7 +126,7 @@ class JSONFormatter(_Formatter):
 
     def __call__(self, record: Record) -> str:
         """The line of a record."""
-        when, client, head, status, size, route, endpoint, tries, seconds, first_byte, reason = record
+        when, client, head, status, size, route, endpoint, tries, seconds, first_byte, ending = record
         stamp = self.stamp(when, "%Y-%m-%dT%H:%M:%S")
         line = f'{{"time":"{stamp}.{int(when * 1000) % 1000:03d}Z","client":"{client}","status":{status},"bytes":{size}'
         if head is not None:
@@ -138,11 +139,18 @@ class JSONFormatter(_Formatter):
         line += f',"seconds":{seconds:.6f}'
         if first_byte >= 0:
             line += f',"first_byte_seconds":{first_byte:.6f}'
-        return f'{line},"reason":"{reason}"}}\n' if reason else line + "}\n"
+        if ending is NORMAL:
+            return line + ',"termination":"--"}\n'
+        reason, termination, connecting = ending
+        if connecting >= 0:
+            line += f',"connect_seconds":{connecting:.6f}'
+        if reason:
+            line += f',"reason":"{reason}"'
+        return f'{line},"termination":"{termination}"}}\n'
 
 
 class CombinedFormatter(_Formatter):
-    """Apache's combined format; behind it route, endpoint, tries, seconds and reason."""
+    """Apache's combined format; behind it route, endpoint, tries, seconds, reason and termination code."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +168,7 @@ class CombinedFormatter(_Formatter):
 
     def __call__(self, record: Record) -> str:
         """The line of a record."""
-        when, client, head, status, size, route, endpoint, tries, seconds, _, reason = record
+        when, client, head, status, size, route, endpoint, tries, seconds, _, ending = record
         request = agent = referer = "-"
         if head is not None:
             request = f"{head.method.decode()} {_json(head.target)[1:-1]} HTTP/1.{head.minor_version}"
@@ -169,7 +177,7 @@ class CombinedFormatter(_Formatter):
         place = self.place(route, endpoint, _combined_place)
         return (
             f'{client or "-"} - - [{stamp}] "{request}" {status} {size} "{referer}" "{agent}" '
-            f"{place} {tries} {seconds:.6f} {reason or '-'}\n"
+            f"{place} {tries} {seconds:.6f} {ending.reason or '-'} {ending.termination}\n"
         )
 
 

@@ -34,6 +34,7 @@ from meshlib.messages import FieldSection, RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
 from meshlib_adapters.http.answers import ALLOWED, error_answer, redirect_answer
 from meshlib_adapters.http.dispatch import Dispatch, default_host
+from meshlib_adapters.http.termination import NORMAL, end_of
 
 if TYPE_CHECKING:
     from meshlib_adapters.http.listener import HTTPGateway
@@ -82,6 +83,7 @@ class ClientConnection(asyncio.Protocol):
         "_bytes_out",
         "_decision",
         "_dispatch",
+        "_ending",
         "_eof",
         "_fields",
         "_first_byte_at",
@@ -91,7 +93,6 @@ class ClientConnection(asyncio.Protocol):
         "_paused",
         "_pipelined",
         "_processing",
-        "_reason",
         "_responding",
         "_started",
         "_status",
@@ -138,7 +139,7 @@ class ClientConnection(asyncio.Protocol):
         self._first_byte_at = 0.0
         self._status = 0
         self._bytes_out = 0
-        self._reason = ""
+        self._ending = NORMAL
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer.address} {self.phase.name.lower()}>"
@@ -218,12 +219,12 @@ class ClientConnection(asyncio.Protocol):
         self._dispatch.leave()
         if self.head is not None:
             connection = self._dispatch.connection
+            if not self._tunnel:
+                self._conclude("client_closed")
             if self._tunnel and exc is None and connection is not None:
                 connection.close_tunnel()
             else:
                 self._dispatch.cancel()
-            if not self._tunnel:
-                self._reason = "client_closed"
             self._log()
             self.head = None
 
@@ -404,6 +405,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_connected(self, seconds: float) -> None:
         """A connection was made for the request under way."""
+        self._ending = self._ending._replace(connect_seconds=seconds)
 
     def on_interim(self, wire: bytes, head: ResponseHead) -> None:
         """100 and 103 go to HTTP/1.1 clients; HTTP/1.0 knows no interim answers (RFC 9110 15.2)."""
@@ -531,7 +533,7 @@ class ClientConnection(asyncio.Protocol):
             self._status = decision.rule.status
             data = redirect_answer(decision, head.target, close=not self._keep_alive, date=self.gateway.date())
             self._bytes_out = len(data)
-            self._reason = "redirect"
+            self._conclude("redirect")
             self.transport.write(data)
             self._answered()
         else:
@@ -567,8 +569,8 @@ class ClientConnection(asyncio.Protocol):
             allow=ALLOWED if status == 405 else "",
             date=self.gateway.date(),
         )
+        self._conclude(reason)
         self._status = status
-        self._reason = reason
         self._bytes_out = len(data)
         self._responding = True
         self.transport.write(data)
@@ -607,15 +609,31 @@ class ClientConnection(asyncio.Protocol):
         self._unpause()
         self.transport.write_eof()
 
-    def _drop_request(self, reason: str) -> None:
+    def _drop_request(self, reason: str, who: str = "") -> None:
         # Nobody will have its answer, or the rest of it.
+        self._conclude(reason, who)
         self._dispatch.cancel()
-        self._end(reason)
-
-    def _end(self, reason: str) -> None:
-        self._reason = reason
         self._log()
         self.head = None
+
+    def _end(self, reason: str) -> None:
+        self._conclude(reason)
+        self._log()
+        self.head = None
+
+    def _conclude(self, reason: str, who: str = "") -> None:
+        # Before anything is undone: the phase is part of what the record says.
+        if self.head is None:
+            phase = "R"
+        elif self._tunnel:
+            phase = "T"
+        elif self._responding:
+            phase = "D"
+        else:
+            phase = self._dispatch.stage
+            if phase == "H" and self._body is not None:
+                phase = "B"
+        self._ending = end_of(reason, phase, who=who, connect_seconds=self._ending.connect_seconds)
 
     def _close(self) -> None:
         self.phase = Phase.CLOSED
@@ -665,12 +683,12 @@ class ClientConnection(asyncio.Protocol):
                     tries,
                     now - started,
                     first_byte,
-                    self._reason,
+                    self._ending,
                 )
             )
             if len(records) >= log.BATCH:
                 log.format_records()
-        self._reason = ""
+        self._ending = NORMAL
         self._status = 0
         self._bytes_out = 0
 
@@ -715,7 +733,11 @@ class ClientConnection(asyncio.Protocol):
             self._close()
         else:  # STREAM, TUNNEL, BODY behind an answer that has begun, or CLOSED with an end nobody takes: cut, visibly
             if self.head is not None:
-                self._drop_request("tunnel_idle" if phase is Phase.TUNNEL else "between_bytes_timeout")
+                if phase is Phase.TUNNEL:
+                    self._drop_request("tunnel_idle")
+                else:  # whoever owes the next bytes: the client its request or the taking of our answer, else the upstream
+                    client = self._blocked or (phase is _BODY and not self._paused)
+                    self._drop_request("between_bytes_timeout", "C" if client else "S")
             self._reset()
 
     def probe(self, now: float) -> bool:

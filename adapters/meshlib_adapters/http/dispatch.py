@@ -199,7 +199,10 @@ class Dispatch:
 
     def time_out(self) -> None:
         """The upstream did not answer in time."""
-        self._leave_queue()
+        if self._waiting is not None:
+            self._leave_queue()
+            self.on_turned_away("queue_timeout")
+            return
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from meshlib_adapters.http.access_log import AccessLog
+from meshlib_adapters.http.termination import NORMAL
 from tests.adapters.http.backend import Backend, Peer, answering
 from tests.adapters.http.client import get
 from tests.adapters.http.conftest import Start
@@ -15,9 +16,10 @@ from tests.adapters.http.running import snapshot_of
 
 Make = Callable[..., Backend]
 
-# host ident user [time] "request" status size "referer" "agent" route endpoint tries seconds reason
+# host ident user [time] "request" status size "referer" "agent" route endpoint tries seconds reason termination
 COMBINED = re.compile(
-    r'(\S+) - - \[([^\]]+)\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d+) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)" (\S+) (\S+) (\d+) (\d+\.\d{6}) (\S+)'
+    r'(\S+) - - \[([^\]]+)\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d+) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"'
+    r' (\S+) (\S+) (\d+) (\d+\.\d{6}) (\S+) ([-CSP][-RBQCHDT])'
 )
 
 HOSTILE = (
@@ -152,7 +154,7 @@ def test_too_far_behind() -> None:
 
     log = AccessLog(sink, limit=128)
     for number in range(1000):
-        log.add((0.0, "", None, 200, number, None, None, 0, 0.0, -1.0, ""))
+        log.add((0.0, "", None, 200, number, None, None, 0, 0.0, -1.0, NORMAL))
     log.hand_over()
     assert log.dropped > 0
     gate.set()

@@ -38,7 +38,7 @@ def test_one_at_a_time_and_in_order(start: Start, backend: Make) -> None:
     for index, client in enumerate(clients):
         client.send(get(f"/{index}"))
         site.wait(lambda index=index: waiting(site) == index)  # type: ignore[misc]
-    assert len(upstream.peers) == 1
+    upstream.wait(lambda: len(upstream.peers) == 1)
     gate.set()
     assert [client.read_answer().status for client in clients] == [200] * 5
     assert len(upstream.peers) == 1  # nobody needed a second connection
@@ -53,7 +53,8 @@ def test_the_limit_is_that_of_each_endpoint(start: Start, backend: Make) -> None
     for client in clients:
         client.send(get())
     site.wait(lambda: waiting(site) == 1)
-    assert [len(b.peers) for b in backends] == [2, 2]
+    for upstream in backends:
+        upstream.wait(lambda upstream=upstream: len(upstream.peers) == 2)  # type: ignore[misc]
     gate.set()
     assert [client.read_answer().status for client in clients] == [200] * 5
 
