@@ -220,9 +220,9 @@ class Backend:
                 return
             peer = Peer(sock, len(self.peers))
             thread = threading.Thread(target=self._serve, args=(peer,), daemon=True)
-            self._threads.append(thread)
             self.peers.append(peer)
             thread.start()
+            self._threads.append(thread)  # started: one that is not cannot be joined
 
     def _serve(self, peer: Peer) -> None:
         script = self._scripts[min(peer.number, len(self._scripts) - 1)]
