@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from meshlib.authority import Authority, normalize_host, parse_authority
     from meshlib.balancing import LearnedTable, RoundRobin, Strategy, WeightedRoundRobin, create_strategy
-    from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond, TLSDecision
+    from meshlib.decision import Carry, Decision, Forward, Passthrough, PortDecision, Redirect, Refuse, Reject, Respond, TLSDecision
     from meshlib.discovery.names import NameIndex
     from meshlib.discovery.options import ResolveOptions
     from meshlib.discovery.resolve import resolve_containers, resolve_swarm
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from meshlib.http1 import parse_request_head, parse_response_head, section_of
     from meshlib.labels.hrm import parse_labels
     from meshlib.messages import ClientHello, FieldSection, RequestHead, ResponseHead
-    from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+    from meshlib.model import Contribution, Diagnostic, Endpoint, ListeningPort, RedirectRule, Route, Scheme, Snapshot, Upstream
     from meshlib.redirects import location
     from meshlib.table import Explanation, RoutingTable, explain
     from meshlib.tls import ClientHelloSniffer
@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "Authority": "meshlib.authority",
+    "Carry": "meshlib.decision",
     "ClientHello": "meshlib.messages",
     "ClientHelloSniffer": "meshlib.tls",
     "ConfigurationError": "meshlib.errors",
@@ -43,13 +44,16 @@ _PLACES = {
     "Forward": "meshlib.decision",
     "ForwardingPolicy": "meshlib.forwarding",
     "LearnedTable": "meshlib.balancing",
+    "ListeningPort": "meshlib.model",
     "MeshError": "meshlib.errors",
     "NameIndex": "meshlib.discovery.names",
     "Passthrough": "meshlib.decision",
     "Peer": "meshlib.forwarding",
+    "PortDecision": "meshlib.decision",
     "ProtocolError": "meshlib.errors",
     "Redirect": "meshlib.decision",
     "RedirectRule": "meshlib.model",
+    "Refuse": "meshlib.decision",
     "Reject": "meshlib.decision",
     "RequestHead": "meshlib.messages",
     "ResolveOptions": "meshlib.discovery.options",
@@ -83,6 +87,7 @@ _PLACES = {
 
 __all__ = [
     "Authority",
+    "Carry",
     "ClientHello",
     "ClientHelloSniffer",
     "ConfigurationError",
@@ -95,13 +100,16 @@ __all__ = [
     "Forward",
     "ForwardingPolicy",
     "LearnedTable",
+    "ListeningPort",
     "MeshError",
     "NameIndex",
     "Passthrough",
     "Peer",
+    "PortDecision",
     "ProtocolError",
     "Redirect",
     "RedirectRule",
+    "Refuse",
     "Reject",
     "RequestHead",
     "ResolveOptions",

@@ -1,7 +1,7 @@
 """What routing answers, as values. Somebody else carries them out.
 
 Decisions are made when the table is compiled, so a look-up returns an object that exists already.
-A `match` over one of the two unions ends in `assert_never`.
+A `match` over one of the three unions ends in `assert_never`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from meshlib.model import RedirectRule, Route, Upstream
 
-__all__ = ["Decision", "Forward", "Passthrough", "Redirect", "Reject", "Respond", "TLSDecision"]
+__all__ = ["Carry", "Decision", "Forward", "Passthrough", "PortDecision", "Redirect", "Refuse", "Reject", "Respond", "TLSDecision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +62,22 @@ class Reject:
     route: Route | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Carry what comes to the port, unread, to an endpoint of `upstream` (which has at least one that is ready)."""
+
+    route: Route
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Take nothing on the port. `reason` is "no_route" or "no_endpoint"."""
+
+    reason: str
+    route: Route | None = None
+
+
 Decision: TypeAlias = Forward | Redirect | Respond
 TLSDecision: TypeAlias = Passthrough | Reject
+PortDecision: TypeAlias = Carry | Refuse

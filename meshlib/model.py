@@ -13,13 +13,14 @@ import enum
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = [
     "Contribution",
     "Diagnostic",
     "Endpoint",
     "EndpointState",
+    "ListeningPort",
     "NameKind",
     "NameRecord",
     "RedirectRule",
@@ -32,10 +33,22 @@ __all__ = [
 
 
 class Scheme(enum.StrEnum):
-    """What a route is matched against: the head of an HTTP request, or the server name of a TLS hello."""
+    """What a route is matched against: the head of an HTTP request, the server name of a TLS hello, or a port alone."""
 
     HTTP = "http"
     SNI = "sni"
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class ListeningPort(NamedTuple):
+    """A port of the gateway that is wholly one route's: `scheme` is TCP or UDP, `port` 1-65535."""
+
+    scheme: Scheme
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://:{self.port}"
 
 
 class EndpointState(enum.StrEnum):
@@ -119,7 +132,8 @@ class Route:
     """What to match, and what to do.
 
     Match: `scheme`; `host` in normal form ("shop.example.com", "*.example.com", "" for any host);
-    `path`, a prefix on segment boundaries, "/" for every path ("/" always, for SNI).
+    `path`, a prefix on segment boundaries, "/" for every path ("/" always, for SNI). A TCP or UDP route matches all that comes to
+    `port` of the gateway, and has neither host ("") nor path ("/"); other routes have no port (None). ValueError for a mixture.
     Do: forward to `upstream`, or answer with `redirect`; exactly one of the two is set.
 
     `service` and `label` say who asked for it and where (for people), `schema` which label schema
@@ -141,10 +155,22 @@ class Route:
     sticky_cookie: str | None = None
     forwarded_for: bool = False
     degraded: bool = False
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.port is None) is (self.scheme in (Scheme.TCP, Scheme.UDP)):
+            raise ValueError(f"a {self.scheme} route {'needs a' if self.port is None else 'has no'} port of the gateway")
+
+    @property
+    def listening_port(self) -> ListeningPort | None:
+        """The port that is this route's alone; None for a route that is matched by what clients say."""
+        return ListeningPort(self.scheme, self.port) if self.port is not None else None
 
     @property
     def name(self) -> str:
-        """A short name for logs and metrics: "http://shop.example.com/api"."""
+        """A short name for logs and metrics: "http://shop.example.com/api", "tcp://:5432"."""
+        if self.port is not None:
+            return f"{self.scheme}://:{self.port}"
         path = self.path if self.path != "/" else ""
         return f"{self.scheme}://{self.host}{path}"
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from meshlib.authority import normalize_host
-from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond, TLSDecision
+from meshlib.decision import Carry, Decision, Forward, Passthrough, PortDecision, Redirect, Refuse, Reject, Respond, TLSDecision
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
-from meshlib.model import Endpoint, Route, Scheme
+from meshlib.model import Endpoint, ListeningPort, Route, Scheme
 from meshlib.redirects import location
 from meshlib.rules import path_matches
 from meshlib.table.compile import Site, Slot
@@ -39,14 +39,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`decision` is what the table answers, `kind` its name: "forward", "redirect", "respond", "passthrough", "reject".
+    """`decision` is what the table answers, `kind` its name: "forward", "redirect", "respond", "passthrough", "reject", "carry", "refuse".
 
     `route` is the one that matched, `endpoints` all of its upstream's, ready or not. `status` is set for answers of our own,
     `location` for redirects. `notes` say what was read from the request, and what became of it where no route can tell;
     `reasons` name every candidate of the host: exact, wildcard, catch-all; within each the longest path first.
     """
 
-    decision: Decision | TLSDecision
+    decision: Decision | TLSDecision | PortDecision
     kind: str
     route: Route | None
     status: int | None
@@ -56,10 +56,12 @@ class Explanation:
     reasons: tuple[Reason, ...]
 
 
-def explain(table: RoutingTable, asked: RequestHead | ClientHello) -> Explanation:
-    """Explain `table.route(asked)` or `table.route_tls(asked)`; never raises."""
+def explain(table: RoutingTable, asked: RequestHead | ClientHello | ListeningPort) -> Explanation:
+    """Explain `table.route(asked)`, `table.route_tls(asked)` or `table.route_port(asked)`; never raises."""
     if isinstance(asked, ClientHello):
         return _explain_hello(table, asked)
+    if isinstance(asked, ListeningPort):
+        return _explain_port(table, asked)
     decision = table.route(asked)
     try:
         host = host_of(asked.authority)
@@ -92,8 +94,19 @@ def _explain_hello(table: RoutingTable, hello: ClientHello) -> Explanation:
     return _explanation(decision, notes, _reasons(sites, b"/", decision))
 
 
+def _explain_port(table: RoutingTable, port: ListeningPort) -> Explanation:
+    decision = table.route_port(port)
+    slot = table.ports.get(port)
+    if slot is None:
+        return _explanation(decision, [f"no route asks for {port}"], ())
+    text = f"it has {port} to itself{_unready(slot)}"
+    reasons = [Reason(slot.route, True, text)]
+    reasons += [Reason(lost.claim.route, False, f"lost: {lost.diagnostic.message}") for lost in slot.lost]
+    return _explanation(decision, [], tuple(reasons))
+
+
 def _explanation(
-    decision: Decision | TLSDecision, notes: list[str], reasons: tuple[Reason, ...], target: bytes = b"/"
+    decision: Decision | TLSDecision | PortDecision, notes: list[str], reasons: tuple[Reason, ...], target: bytes = b"/"
 ) -> Explanation:
     route, status, where = decision.route, None, None
     if isinstance(decision, Redirect):
@@ -103,7 +116,9 @@ def _explanation(
         notes = [*notes, f"answered {status} ({decision.reason})"]
     elif isinstance(decision, Reject):
         notes = [*notes, f"refused with TLS alert {decision.alert} ({decision.reason})"]
-    upstream = decision.upstream if isinstance(decision, Forward | Passthrough) else route.upstream if route else None
+    elif isinstance(decision, Refuse):
+        notes = [*notes, f"nothing is taken on the port ({decision.reason})"]
+    upstream = decision.upstream if isinstance(decision, Forward | Passthrough | Carry) else route.upstream if route else None
     endpoints = upstream.endpoints if upstream is not None else ()
     kind = type(decision).__name__.lower()
     return Explanation(decision, kind, route, status, where, endpoints, tuple(notes), reasons)
@@ -130,11 +145,15 @@ def _won(slot: Slot[Decision] | Slot[TLSDecision]) -> str:
     shared = len(slot.claims) - len(slot.lost)
     if shared > 1:
         text += f"; {shared} services share it"
-    if route.redirect is not None or (slot.upstream is not None and slot.upstream.ready):
-        return text
+    return text if route.redirect is not None else text + _unready(slot)
+
+
+def _unready(slot: Slot[Decision] | Slot[TLSDecision] | Slot[PortDecision]) -> str:
+    if slot.upstream is not None and slot.upstream.ready:
+        return ""
     states = Counter(str(endpoint.state) for endpoint in slot.upstream.endpoints) if slot.upstream is not None else Counter[str]()
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return f"{text}; no endpoint is ready: {counts or 'there is none'}"
+    return f"; no endpoint is ready: {counts or 'there is none'}"
 
 
 def _why_not(route: Route, path: str, winner: Route | None) -> str:

@@ -1,4 +1,4 @@
-"""`RoutingTable`: what to do with a request head or a TLS hello, compiled from a snapshot.
+"""`RoutingTable`: what to do with a request head, a TLS hello, or what comes to a port, compiled from a snapshot.
 
 Which route wins: an exact host before a wildcard (longer before shorter) before the catch-all; then the longest
 path prefix, on the boundaries of segments. A host whose routes do not match the path is no dead end: the next less
@@ -13,18 +13,19 @@ A table never changes after it is built (a bounded memo of raw authorities apart
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
 from meshlib.authority import is_ip_address, normalize_host, parse_authority
-from meshlib.decision import Decision, Reject, Respond, TLSDecision
+from meshlib.decision import Decision, PortDecision, Refuse, Reject, Respond, TLSDecision
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
-from meshlib.model import Contribution, Diagnostic, Route, Scheme, Snapshot, Upstream
-from meshlib.table.compile import Claim, Site, claims_of, decide_http, decide_tls
+from meshlib.model import Contribution, Diagnostic, ListeningPort, Route, Scheme, Snapshot, Upstream
+from meshlib.table.compile import Claim, Site, Slot, claims_of, decide_http, decide_tls
 from meshlib.table.index import Chain, HostIndex
 from meshlib.table.paths import has_other_readings, readings
+from meshlib.table.ports import PortIndex
 
 __all__ = ["RoutingTable", "host_of"]
 
@@ -38,6 +39,7 @@ _BAD_AUTHORITY = Respond(400, "bad_authority")
 _AMBIGUOUS_PATH = Respond(400, "ambiguous_path")
 _NO_NAME = Reject(112, "no_route")
 _BAD_NAME = Reject(112, "bad_server_name")
+_NOBODYS_PORT = Refuse("no_route")
 
 
 class RoutingTable:
@@ -51,6 +53,7 @@ class RoutingTable:
         "_exact",
         "_http",
         "_memo",
+        "_ports",
         "_routes",
         "_sni",
         "_unmatched",
@@ -71,6 +74,7 @@ class RoutingTable:
         self._unmatched = Respond(unmatched_status, "no_route", retry_after if unmatched_status == 503 else None)
         self._http: HostIndex[Decision] = HostIndex({}, {})
         self._sni: HostIndex[TLSDecision] = HostIndex({}, {})
+        self._ports = PortIndex({})
         self._exact: dict[bytes, Site[Decision]] = {}
         self._memo: dict[bytes, Chain[Decision]] = {}
         self._upstreams: dict[str, Upstream] = {}
@@ -79,7 +83,8 @@ class RoutingTable:
         self._diagnostics: tuple[Diagnostic, ...] | None = None
 
     def __repr__(self) -> str:
-        return f"<RoutingTable {len(self._http.sites)} http hosts, {len(self._sni.sites)} sni hosts>"
+        ports = f", {len(self._ports.slots)} ports" if self._ports.slots else ""
+        return f"<RoutingTable {len(self._http.sites)} http hosts, {len(self._sni.sites)} sni hosts{ports}>"
 
     @staticmethod
     def build(
@@ -99,16 +104,31 @@ class RoutingTable:
         table.snapshot = snapshot
         changed = frozenset(contribution.key for contribution in gone)
         touched: dict[Scheme, dict[str, list[Claim]]] = {Scheme.HTTP: {}, Scheme.SNI: {}}
+        ports: dict[ListeningPort, list[Claim]] = {}
         for contribution in gone:
             for route in contribution.routes:
-                touched[route.scheme].setdefault(route.host, [])
+                port = route.listening_port
+                if port is None:
+                    touched[route.scheme].setdefault(route.host, [])
+                else:
+                    ports.setdefault(port, [])
         for contribution in come:
             for claim in claims_of(contribution):
-                touched[claim.route.scheme].setdefault(claim.route.host, []).append(claim)
-        table._compile(base, touched, changed)
+                port = claim.route.listening_port
+                if port is None:
+                    touched[claim.route.scheme].setdefault(claim.route.host, []).append(claim)
+                else:
+                    ports.setdefault(port, []).append(claim)
+        table._compile(base, touched, ports, changed)
         return table
 
-    def _compile(self, base: RoutingTable, touched: Mapping[Scheme, Mapping[str, list[Claim]]], changed: frozenset[str]) -> None:
+    def _compile(
+        self,
+        base: RoutingTable,
+        touched: Mapping[Scheme, Mapping[str, list[Claim]]],
+        ports: Mapping[ListeningPort, list[Claim]],
+        changed: frozenset[str],
+    ) -> None:
         fresh: dict[str, Upstream] = {}
 
         def intern(upstream: Upstream) -> Upstream:
@@ -121,6 +141,7 @@ class RoutingTable:
         self.compiled_hosts = len(http) + len(sni)
         self._http = base._http.updated(http, changed, partial(decide_http, retry_after=self.retry_after), intern)
         self._sni = base._sni.updated(sni, changed, decide_tls, intern)
+        self._ports = base._ports.updated(ports, changed, intern)
         self._exact = dict(base._exact)
         for host in http:
             if not host.startswith("*"):
@@ -130,11 +151,11 @@ class RoutingTable:
                     self._exact.pop(raw, None)
                 else:
                     self._exact[raw] = site
-        self._count_upstreams(
-            base,
-            [u for host in http for u in base._http.upstreams(host)] + [u for host in sni for u in base._sni.upstreams(host)],
-            [u for host in http for u in self._http.upstreams(host)] + [u for host in sni for u in self._sni.upstreams(host)],
-        )
+        self._count_upstreams(base, base._upstreams_of(http, sni, ports), self._upstreams_of(http, sni, ports))
+
+    def _upstreams_of(self, http: Iterable[str], sni: Iterable[str], ports: Iterable[ListeningPort]) -> list[Upstream]:
+        hosts = [u for host in http for u in self._http.upstreams(host)] + [u for host in sni for u in self._sni.upstreams(host)]
+        return hosts + self._ports.upstreams(tuple(ports))
 
     def _count_upstreams(self, base: RoutingTable, gone: list[Upstream], come: list[Upstream]) -> None:
         upstreams, uses = dict(base._upstreams), dict(base._uses)
@@ -216,6 +237,16 @@ class RoutingTable:
                 return site.root
         return _NO_NAME
 
+    def route_port(self, port: ListeningPort) -> PortDecision:
+        """The decision for what comes to `port`; never raises."""
+        slot = self._ports.slots.get(port)
+        return slot.decision if slot is not None else _NOBODYS_PORT
+
+    @property
+    def ports(self) -> Mapping[ListeningPort, Slot[PortDecision]]:
+        """Every port that some route wants for itself, with all claims on it."""
+        return MappingProxyType(self._ports.slots)
+
     def matching(self, scheme: Scheme, host: str) -> Sequence[Site[Decision]] | Sequence[Site[TLSDecision]]:
         """Every site whose pattern matches `host` (normal form, "" for none), most specific first. For explanations."""
         return self._http.matching(host) if scheme is Scheme.HTTP else self._sni.matching(host)
@@ -227,16 +258,21 @@ class RoutingTable:
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """The winning routes, with merged upstreams: http before sni, by host, then the most specific path first."""
+        """The winning routes, with merged upstreams: http before sni, by host, then the most specific path first; ports last."""
         if self._routes is None:
-            self._routes = (*self._http.routes(), *self._sni.routes())
+            self._routes = (*self._http.routes(), *self._sni.routes(), *self._ports.routes())
         return self._routes
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """What was wrong: first what the labels' schemas found, in order of contributions, then the conflicts, as `routes`."""
         if self._diagnostics is None:
-            self._diagnostics = (*self.snapshot.diagnostics, *self._http.diagnostics(), *self._sni.diagnostics())
+            self._diagnostics = (
+                *self.snapshot.diagnostics,
+                *self._http.diagnostics(),
+                *self._sni.diagnostics(),
+                *self._ports.diagnostics(),
+            )
         return self._diagnostics
 
 

@@ -4,7 +4,7 @@ import typing
 from typing import assert_never
 
 from meshlib import decision
-from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond, TLSDecision
+from meshlib.decision import Carry, Decision, Forward, Passthrough, PortDecision, Redirect, Refuse, Reject, Respond, TLSDecision
 from meshlib.model import RedirectRule, Route, Scheme, Upstream
 
 ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
@@ -33,11 +33,23 @@ def carry_out_tls(what: TLSDecision) -> str:
             assert_never(what)
 
 
+def carry_out_port(what: PortDecision) -> str:
+    match what:
+        case Carry(upstream=upstream):
+            return upstream.name
+        case Refuse(reason=reason):
+            return reason
+        case _:
+            assert_never(what)
+
+
 def test_a_match_over_the_unions_is_complete() -> None:
     decisions: list[Decision] = [Forward(ROUTE, UPSTREAM), Redirect(ROUTE, RedirectRule("https://b")), Respond(404, "no_route")]
     assert [carry_out(what) for what in decisions] == ["shop:80", "https://b", "404"]
     tls: list[TLSDecision] = [Passthrough(ROUTE, UPSTREAM), Reject(112, "no_route")]
     assert [carry_out_tls(what) for what in tls] == ["shop:80", "112"]
+    ports: list[PortDecision] = [Carry(ROUTE, UPSTREAM), Refuse("no_route")]
+    assert [carry_out_port(what) for what in ports] == ["shop:80", "no_route"]
 
 
 def test_defaults_and_equality() -> None:
@@ -48,5 +60,5 @@ def test_defaults_and_equality() -> None:
 
 
 def test_the_unions_and_exports_name_every_decision() -> None:
-    classes = {*typing.get_args(Decision), *typing.get_args(TLSDecision)}
-    assert {cls.__name__ for cls in classes} | {"Decision", "TLSDecision"} == set(decision.__all__)
+    classes = {*typing.get_args(Decision), *typing.get_args(TLSDecision), *typing.get_args(PortDecision)}
+    assert {cls.__name__ for cls in classes} | {"Decision", "PortDecision", "TLSDecision"} == set(decision.__all__)

@@ -12,6 +12,7 @@ from meshlib.model import (
     Diagnostic,
     Endpoint,
     EndpointState,
+    ListeningPort,
     NameKind,
     NameRecord,
     RedirectRule,
@@ -65,6 +66,17 @@ def test_only_ready_endpoints_are_ready() -> None:
 )
 def test_name_of_a_route(scheme: Scheme, host: str, path: str, name: str) -> None:
     assert dataclasses.replace(ROUTE, scheme=scheme, host=host, path=path).name == name
+
+
+def test_a_port_is_for_routes_that_have_nothing_else_to_match() -> None:
+    assert ROUTE.listening_port is None
+    route = dataclasses.replace(ROUTE, scheme=Scheme.UDP, host="", port=53)
+    assert route.name == str(route.listening_port) == "udp://:53"
+    assert route.listening_port == ListeningPort(Scheme.UDP, 53)
+    with pytest.raises(ValueError, match="a tcp route needs a port"):
+        dataclasses.replace(ROUTE, scheme=Scheme.TCP)
+    with pytest.raises(ValueError, match="a http route has no port"):
+        dataclasses.replace(ROUTE, port=80)
 
 
 def test_equal_parts_make_equal_values() -> None:

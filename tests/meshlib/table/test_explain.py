@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.messages import ClientHello, FieldSection, RequestHead
-from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import Contribution, Endpoint, EndpointState, ListeningPort, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib.rules import host_matches
 from meshlib.table import Explanation, RoutingTable, explain
 
@@ -151,7 +151,7 @@ _ROUTES = st.builds(
     st.one_of(st.just(""), _NAMES, _NAMES.map("*.".__add__)),
     st.sampled_from(["/", "/x", "/x/y", "/y"]),
     st.sampled_from("st"),
-    st.sampled_from(Scheme),
+    st.sampled_from([Scheme.HTTP, Scheme.SNI]),
     st.sampled_from([EndpointState.READY, EndpointState.STARTING]),
     st.sampled_from([None, "S"]),
 )
@@ -173,3 +173,23 @@ def test_it_agrees_with_the_table(routes: list[Route], host: str, target: str) -
         if " " not in host:
             expected = [r for r in routes if r.scheme is scheme and host_matches(r.host, host)]
             assert {(r.route.host, r.route.path) for r in found.reasons} == {(r.host, r.path) for r in expected}
+
+
+def test_a_port() -> None:
+    def on(number: int, service: str, *states: EndpointState) -> Route:
+        return replace(route("", "/", service, *states), scheme=Scheme.TCP, port=number)
+
+    table = table_of(on(1, "a"), on(1, "b"), on(2, "c", EndpointState.STARTING))
+    found = explain(table, ListeningPort(Scheme.TCP, 1))
+    assert (found.kind, found.route, [e.id for e in found.endpoints]) == ("carry", on(1, "a"), ["a.1"])
+    assert (found.status, found.location, found.notes) == (None, None, ())
+    assert [(r.won, r.text) for r in found.reasons] == [
+        (True, "it has tcp://:1 to itself"),
+        (False, "lost: tcp://:1 belongs to the older service 'a' (label l); a port is one service's alone"),
+    ]
+    found = explain(table, ListeningPort(Scheme.TCP, 2))
+    assert (found.kind, found.notes) == ("refuse", ("nothing is taken on the port (no_endpoint)",))
+    assert found.reasons[0].text == "it has tcp://:2 to itself; no endpoint is ready: 1 starting"
+    found = explain(table, ListeningPort(Scheme.UDP, 2))
+    assert found.notes == ("no route asks for udp://:2", "nothing is taken on the port (no_route)")
+    assert (found.route, found.reasons, found.endpoints) == (None, (), ())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond
+from meshlib.decision import Carry, Decision, Forward, Passthrough, Redirect, Refuse, Reject, Respond
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, FieldSection, RequestHead
 from meshlib.model import (
@@ -18,6 +18,7 @@ from meshlib.model import (
     Diagnostic,
     Endpoint,
     EndpointState,
+    ListeningPort,
     RedirectRule,
     Route,
     Scheme,
@@ -344,3 +345,20 @@ def test_the_memo_is_bounded() -> None:
     before = len(table._memo)
     ask([b"x" * 300, b"y" * 65_000])
     assert len(table._memo) == before
+
+
+def test_ports_stand_beside_the_hosts() -> None:
+    port = ListeningPort(Scheme.TCP, 5432)
+    web, sql = service("web", "a", "sni://a"), service("sql", "")
+    sql = replace(sql, routes=tuple(replace(r, scheme=Scheme.TCP, port=5432) for r in sql.routes))
+    table = table_of(web, sql)
+    decision = table.route_port(port)
+    assert isinstance(decision, Carry)
+    assert decision.upstream is table.upstreams["sql:80"]
+    assert list(table.ports) == [port]
+    assert [r.name for r in table.routes] == ["http://a", "sni://a", "tcp://:5432"]
+    assert repr(table) == "<RoutingTable 1 http hosts, 1 sni hosts, 1 ports>"
+    after = RoutingTable.build(Snapshot.of([web]), table)
+    assert after.route_port(port) == Refuse("no_route")
+    assert after.compiled_hosts == 0
+    assert set(after.upstreams) == {"web:80"}

@@ -1,0 +1,88 @@
+"""The ports that are one route's alone (TCP and UDP): who has which, and who asked for it too late.
+
+A port is nobody's to share: unlike a host, it is never merged from several services, however alike they are, because what
+comes to it (a database's client, say) means one of them. The oldest claim keeps it.
+
+    TBL002  error  the same service claims the port twice
+    TBL003  error  the port belongs to an older service
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from meshlib.decision import Carry, PortDecision, Refuse
+from meshlib.model import Diagnostic, ListeningPort, Route, Severity, Upstream
+from meshlib.table.compile import Claim, Lost, Slot
+
+__all__ = ["PortIndex", "decide_port"]
+
+
+class PortIndex:
+    """Slots by port. An index is never changed; `updated` makes the next one."""
+
+    __slots__ = ("slots",)
+
+    def __init__(self, slots: dict[ListeningPort, Slot[PortDecision]]) -> None:
+        self.slots = slots
+
+    def updated(
+        self, touched: Mapping[ListeningPort, Sequence[Claim]], changed: frozenset[str], intern: Callable[[Upstream], Upstream]
+    ) -> PortIndex:
+        """The index after a change, as `HostIndex.updated`; this one where nothing is touched."""
+        if not touched:
+            return self
+        slots = dict(self.slots)
+        for port, new in touched.items():
+            previous = slots.pop(port, None)
+            claims = [*new]
+            if previous is not None:
+                claims += [claim for claim in previous.claims if claim.contribution not in changed]
+            if claims:
+                members = tuple(sorted(claims, key=lambda claim: claim.rank))
+                same = previous is not None and previous.claims == members
+                slots[port] = previous if previous is not None and same else _compile_slot(members, intern)
+        return PortIndex(slots)
+
+    def upstreams(self, ports: Sequence[ListeningPort]) -> list[Upstream]:
+        """The upstreams of those of `ports` that somebody has."""
+        found = (self.slots[port].upstream for port in ports if port in self.slots)
+        return [upstream for upstream in found if upstream is not None]
+
+    def routes(self) -> Iterator[Route]:
+        """The routes that have their port: TCP before UDP, by number."""
+        for port in sorted(self.slots):
+            yield self.slots[port].route
+
+    def diagnostics(self) -> Iterator[Diagnostic]:
+        """What the services that lost a port are told, in the order of `routes`."""
+        for port in sorted(self.slots):
+            for lost in self.slots[port].lost:
+                yield lost.diagnostic
+
+
+def decide_port(route: Route, upstream: Upstream | None) -> PortDecision:
+    """What becomes of everything that comes to the port of this route."""
+    if upstream is not None and upstream.ready:
+        return Carry(route, upstream)
+    return Refuse("no_endpoint", route)
+
+
+def _compile_slot(claims: tuple[Claim, ...], intern: Callable[[Upstream], Upstream]) -> Slot[PortDecision]:
+    owner = claims[0]
+    route = owner.route
+    upstream = intern(route.upstream) if route.upstream is not None else None
+    lost = tuple(Lost(claim, _taken(claim, owner)) for claim in claims[1:])
+    return Slot(route.path, claims, route, upstream, decide_port(route, upstream), lost)
+
+
+def _taken(claim: Claim, owner: Claim) -> Diagnostic:
+    route, other = claim.route, owner.route
+    whose = f"label {other.label}" if other.label else "a published port"
+    if claim.contribution == owner.contribution:
+        code, message, hint = "TBL002", f"this service asks for {route.name} twice ({whose} is the first)", "ask for it once"
+    else:
+        code = "TBL003"
+        message = f"{route.name} belongs to the older service {owner.service!r} ({whose}); a port is one service's alone"
+        hint = "choose another port"
+    return Diagnostic(code, Severity.ERROR, claim.service, route.label, message, hint)
