@@ -99,6 +99,7 @@ class ClientConnection(asyncio.Protocol):
         "_tunnel",
         "_tunnel_over",
         "_unsent",
+        "bucket",
         "claimed",
         "gateway",
         "head",
@@ -112,6 +113,7 @@ class ClientConnection(asyncio.Protocol):
         self.gateway = gateway
         self.phase = _IDLE
         self.since = 0.0
+        self.bucket: set[ClientConnection] = set()  # of the gateway's wheel
         self.peer = Peer("", "http", 0)
         self.claimed: ProxyPreamble | None = None  # what a trusted proxy says who the client is
         self.head: RequestHead | None = None
@@ -264,6 +266,7 @@ class ClientConnection(asyncio.Protocol):
                     elif self.phase is _IDLE and len(buffer):
                         self.phase = _HEAD
                         self.since = monotonic()
+                        self.gateway.hurry(self)
                     break
                 self._request(raw, buffer.rest)
                 if self._eof and self._body is not None:  # its rest will never come
@@ -602,6 +605,7 @@ class ClientConnection(asyncio.Protocol):
         # Closing now, with bytes of the client unread, would reset the connection and take our answer away with it.
         self.phase = _LINGER
         self.since = monotonic()
+        self.gateway.hurry(self)
         self._pipelined = b""
         if self._eof or not self.transport.can_write_eof():
             self._close()

@@ -27,6 +27,9 @@ __all__ = ["HTTPGateway"]
 logger = logging.getLogger(__name__)
 
 
+# Phases that a connection enters by `HTTPGateway.hurry`.
+_TOLD = frozenset({Phase.HEAD, Phase.LINGER})
+
 # Where a client that takes our bytes slowly has to be told from one that takes none.
 _SENDING = frozenset({Phase.STREAM, Phase.TUNNEL, Phase.CLOSED})
 
@@ -73,17 +76,21 @@ class HTTPGateway:
             limits.between_bytes,  # closing, with bytes that the client has still to take
         )
         self._servers: list[asyncio.Server] = []
-        self._connections: set[ClientConnection] = set()
+        self._open = 0
         self.beginning: set[PreambleReader] = set()  # connections whose preamble is not complete
         self._per_client: dict[str, int] = {}
         self._half_closed: set[ClientConnection] = set()
         self._date = ("", 0.0)
         self._id_prefix = secrets.token_hex(8).encode()  # random: an id must not repeat over processes and restarts
         self._id_counter = 0
-        # Every connection is looked at once in the shortest time-out, at its own moment; an idle one costs nothing in between.
+        # A wheel: each connection is in one bucket, which is looked at in one tick. It is looked at at the latest when a quarter of
+        # the shortest time-out of the phases that come and go with requests has passed (twice at least while a client takes our bytes
+        # slowly, see `ClientConnection.look`); the other phases say when they begin (`hurry`). In between it costs nothing.
+        self._longest_wait = min(self.phase_limits[phase] for phase in Phase if phase not in _TOLD) / 4
         self._tick = min(1.0, max(0.02, min(self.phase_limits) / 10))
-        self._due: dict[int, list[ClientConnection]] = {}
+        self._wheel: dict[int, set[ClientConnection]] = {}
         self._swept = int(self.loop.time() / self._tick)
+        self._arrivals = self._bucket(self.loop.time() + self._longest_wait)  # where those that come now are
         self._timer = self.loop.call_later(self._tick, self._sweep)
         self._gone = asyncio.Event()
 
@@ -120,15 +127,15 @@ class HTTPGateway:
             server.close()
         for reader in list(self.beginning):
             reader.abort()
-        for connection in list(self._connections):
+        for connection in self.clients():
             connection.shut()
-        if self._connections:
+        if self._open:
             self._gone.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     await self._gone.wait()
-        cut = len(self._connections)
-        for connection in list(self._connections):
+        cut = self._open
+        for connection in self.clients():
             connection.abort()
         return cut
 
@@ -140,7 +147,7 @@ class HTTPGateway:
             server.close()
         for reader in list(self.beginning):
             reader.abort()
-        for connection in list(self._connections):
+        for connection in self.clients():
             connection.abort()
         self.upstreams.close()
         if self.access_log is not None:
@@ -149,7 +156,11 @@ class HTTPGateway:
     @property
     def connections(self) -> int:
         """Client connections open now."""
-        return len(self._connections)
+        return self._open
+
+    def clients(self) -> list[ClientConnection]:
+        """The connections open now."""
+        return [connection for bucket in self._wheel.values() for connection in bucket]
 
     # What connections ask for.
 
@@ -158,19 +169,21 @@ class HTTPGateway:
         source, destination = connection.addresses()
         address = source.host if source is not None else ""
         port = destination.port if destination is not None else 0
-        self._connections.add(connection)
+        self._open += 1
+        connection.bucket = self._arrivals
+        self._arrivals.add(connection)
         self._per_client[address] = count = self._per_client.get(address, 0) + 1
-        self._schedule(connection, self.loop.time())
         limit = self.settings.max_connections_per_client
         peer = Peer(address, "http", port, is_trusted(address, self.policy.trusted_proxies))
         connection.peer = peer
-        if len(self._connections) > self.settings.max_connections or (limit and count > limit):
+        if self._open > self.settings.max_connections or (limit and count > limit):
             return None
         return peer
 
     def leave(self, connection: ClientConnection) -> None:
         """A connection is gone."""
-        self._connections.discard(connection)
+        self._open -= 1
+        connection.bucket.discard(connection)
         self._half_closed.discard(connection)
         address = connection.peer.address
         left = self._per_client.get(address, 1) - 1
@@ -178,7 +191,7 @@ class HTTPGateway:
             self._per_client[address] = left
         else:
             self._per_client.pop(address, None)
-        if not self._connections:
+        if not self._open:
             self._gone.set()
 
     def watch_half_closed(self, connection: ClientConnection) -> None:
@@ -221,10 +234,21 @@ class HTTPGateway:
 
     # Time-outs.
 
+    def hurry(self, connection: ClientConnection) -> None:
+        """The connection has entered a phase that is short and rare."""
+        if connection in connection.bucket:
+            connection.bucket.discard(connection)
+            self._schedule(connection, self.loop.time())
+
+    def _bucket(self, deadline: float) -> set[ClientConnection]:
+        slot = max(int(deadline / self._tick), self._swept) + 1
+        return self._wheel.setdefault(slot, set())
+
     def _schedule(self, connection: ClientConnection, now: float) -> None:
-        # Its own deadline, but never later than the shortest time-out from now: the next phase may have that one.
-        deadline = min(connection.since + self.phase_limits[connection.phase], now + min(self.phase_limits))
-        self._due.setdefault(max(int(deadline / self._tick), self._swept) + 1, []).append(connection)
+        # Its own deadline, but not so late that the next phase could outlive its own.
+        deadline = min(connection.since + self.phase_limits[connection.phase], now + self._longest_wait)
+        connection.bucket = bucket = self._bucket(deadline)
+        bucket.add(connection)
 
     def _tend_log(self, log: AccessLog) -> None:
         log.hand_over()
@@ -235,16 +259,18 @@ class HTTPGateway:
     def _sweep(self) -> None:
         now = self.loop.time()
         current = int(now / self._tick)
-        for slot in range(self._swept + 1, current + 1):
+        for slot in sorted(slot for slot in self._wheel if slot <= current):
             self._swept = slot
-            for connection in self._due.pop(slot, ()):
+            bucket = self._wheel.pop(slot)
+            for connection in list(bucket):
                 if connection.phase in _SENDING:
                     connection.look(now)
-                if now - connection.since >= self.phase_limits[connection.phase] and connection in self._connections:
+                if now - connection.since >= self.phase_limits[connection.phase]:
                     connection.timed_out()
-                if connection in self._connections:
+                if connection in bucket:  # else it has left meanwhile
                     self._schedule(connection, now)
         self._swept = current
+        self._arrivals = self._bucket(now + self._longest_wait)
         self.upstreams.sweep(now)
         if self.access_log is not None:
             self._tend_log(self.access_log)
