@@ -16,7 +16,16 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["PYTHON_COMMAND", "SLEEP_COMMAND", "WEB_COMMAND", "build_python_root", "build_web_root", "pack"]
+__all__ = [
+    "PYTHON_COMMAND",
+    "SLEEP_COMMAND",
+    "TLS_COMMAND",
+    "WEB_COMMAND",
+    "build_python_root",
+    "build_tls_root",
+    "build_web_root",
+    "pack",
+]
 
 # One httpd for each of PORTS. Process 1 must take SIGTERM itself: the kernel gives it no default action.
 _START = """#!/bin/sh
@@ -51,6 +60,15 @@ env
 WEB_COMMAND = '["/start"]'
 SLEEP_COMMAND = '["/bin/sh", "-c", "trap \\"exit 0\\" TERM; while :; do sleep 1000 & wait; done"]'
 PYTHON_COMMAND = '["python3"]'
+TLS_COMMAND = '["/start"]'
+
+# As the application of 2017 did: a keystore and its passwords come as secrets. Python reads PEM only.
+_START_TLS = """#!/bin/sh
+set -e
+cd /run/secrets
+openssl pkcs12 -in keystore.jks -passin file:keystore-password.txt -passout file:key-password.txt -out /tmp/keystore.pem
+exec python3 /tls_server.py 8443 /tmp/keystore.pem key-password.txt
+"""
 
 _APPLETS = (
     "cat",
@@ -103,6 +121,17 @@ def build_python_root(root: Path) -> None:
         (root / "bin" / name).symlink_to(python)
     _write(root / "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n", mode=0o644)
     _write(root / "etc/group", "root:x:0:\nnogroup:x:65534:\n", mode=0o644)
+
+
+def build_tls_root(root: Path) -> None:
+    """`tls_server.py` on port 8443, with the certificate and key of the PKCS#12 file /run/secrets/keystore.jks."""
+    build_python_root(root)
+    openssl = shutil.which("openssl")
+    assert openssl is not None, "openssl is not installed"
+    _add_linked(root, [Path(openssl)])
+    shutil.copy(openssl, root / "bin/openssl")
+    shutil.copy(Path(__file__).with_name("tls_server.py"), root)
+    _write(root / "start", _START_TLS)
 
 
 def pack(root: Path) -> bytes:

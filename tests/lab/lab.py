@@ -11,7 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.lab.images import PYTHON_COMMAND, SLEEP_COMMAND, WEB_COMMAND, build_python_root, build_web_root, pack
+from tests.lab.images import (
+    PYTHON_COMMAND,
+    SLEEP_COMMAND,
+    TLS_COMMAND,
+    WEB_COMMAND,
+    build_python_root,
+    build_tls_root,
+    build_web_root,
+    pack,
+)
 from tests.lab.node import Namespace, Node, Popen, wait_until
 
 if TYPE_CHECKING:
@@ -207,6 +216,12 @@ class Lab:
         with tempfile.TemporaryDirectory(dir=self.node.directory) as root:
             build_python_root(Path(root))
             self.import_image(Path(root), names, PYTHON_COMMAND, "ENV PATH=/usr/local/bin:/usr/bin:/bin")
+
+    def tls_image(self, *names: str) -> None:
+        """An image of an application that terminates TLS itself, under `names`; see `build_tls_root`."""
+        with tempfile.TemporaryDirectory(dir=self.node.directory) as root:
+            build_tls_root(Path(root))
+            self.import_image(Path(root), names, TLS_COMMAND, "ENV PATH=/usr/local/bin:/usr/bin:/bin")
 
     def _make_images(self) -> None:
         with tempfile.TemporaryDirectory(dir=self.node.directory) as root:
