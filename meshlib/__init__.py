@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from meshlib.authority import Authority, normalize_host, parse_authority
     from meshlib.balancing import LearnedTable, RoundRobin, Strategy, WeightedRoundRobin, create_strategy
-    from meshlib.decision import Carry, Decision, Forward, Passthrough, PortDecision, Redirect, Refuse, Reject, Respond, TLSDecision
+    from meshlib.decision import (
+        Carry,
+        Decision,
+        Forward,
+        Passthrough,
+        PortDecision,
+        Redirect,
+        Refuse,
+        Reject,
+        Respond,
+        Terminate,
+        TLSDecision,
+    )
     from meshlib.discovery.names import NameIndex
     from meshlib.discovery.options import ResolveOptions
     from meshlib.discovery.resolve import resolve_containers, resolve_swarm
@@ -66,6 +78,7 @@ _PLACES = {
     "Snapshot": "meshlib.model",
     "Strategy": "meshlib.balancing",
     "TLSDecision": "meshlib.decision",
+    "Terminate": "meshlib.decision",
     "Upstream": "meshlib.model",
     "UpstreamError": "meshlib.errors",
     "WeightedRoundRobin": "meshlib.balancing",
@@ -122,6 +135,7 @@ __all__ = [
     "Snapshot",
     "Strategy",
     "TLSDecision",
+    "Terminate",
     "Upstream",
     "UpstreamError",
     "WeightedRoundRobin",

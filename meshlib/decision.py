@@ -11,7 +11,19 @@ from typing import TypeAlias
 
 from meshlib.model import RedirectRule, Route, Upstream
 
-__all__ = ["Carry", "Decision", "Forward", "Passthrough", "PortDecision", "Redirect", "Refuse", "Reject", "Respond", "TLSDecision"]
+__all__ = [
+    "Carry",
+    "Decision",
+    "Forward",
+    "Passthrough",
+    "PortDecision",
+    "Redirect",
+    "Refuse",
+    "Reject",
+    "Respond",
+    "TLSDecision",
+    "Terminate",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,7 @@ class Passthrough:
 @dataclass(frozen=True, slots=True)
 class Reject:
     """Refuse the TLS connection with the alert `alert` (RFC 8446 6.2: 112 is unrecognized_name,
-    80 internal_error). `reason` is "no_route", "no_endpoint" or "bad_server_name"."""
+    80 internal_error). `reason` is "no_route", "no_endpoint", "bad_server_name" or "no_certificate"."""
 
     alert: int
     reason: str
@@ -78,6 +90,15 @@ class Refuse:
     route: Route | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """End the TLS connection here, with the certificate for `server_name` ("": the client named none); each request in it is then
+    routed by its own host. `route` is one of those that the name was chosen for."""
+
+    server_name: str
+    route: Route | None = None
+
+
 Decision: TypeAlias = Forward | Redirect | Respond
-TLSDecision: TypeAlias = Passthrough | Reject
+TLSDecision: TypeAlias = Passthrough | Reject | Terminate
 PortDecision: TypeAlias = Carry | Refuse

@@ -6,12 +6,24 @@ The decision is the table's own, and the routes are those of the sites the table
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from meshlib.authority import normalize_host
-from meshlib.decision import Carry, Decision, Forward, Passthrough, PortDecision, Redirect, Refuse, Reject, Respond, TLSDecision
+from meshlib.decision import (
+    Carry,
+    Decision,
+    Forward,
+    Passthrough,
+    PortDecision,
+    Redirect,
+    Refuse,
+    Reject,
+    Respond,
+    Terminate,
+    TLSDecision,
+)
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Endpoint, ListeningPort, Route, Scheme
@@ -39,7 +51,8 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`decision` is what the table answers, `kind` its name: "forward", "redirect", "respond", "passthrough", "reject", "carry", "refuse".
+    """`decision` is what the table answers, `kind` its name: "forward", "redirect", "respond", "passthrough", "terminate", "reject",
+    "carry", "refuse".
 
     `route` is the one that matched, `endpoints` all of its upstream's, ready or not. `status` is set for answers of our own,
     `location` for redirects. `notes` say what was read from the request, and what became of it where no route can tell;
@@ -56,10 +69,12 @@ class Explanation:
     reasons: tuple[Reason, ...]
 
 
-def explain(table: RoutingTable, asked: RequestHead | ClientHello | ListeningPort) -> Explanation:
-    """Explain `table.route(asked)`, `table.route_tls(asked)` or `table.route_port(asked)`; never raises."""
+def explain(
+    table: RoutingTable, asked: RequestHead | ClientHello | ListeningPort, terminates: Callable[[str], bool] | None = None
+) -> Explanation:
+    """Explain `table.route(asked)`, `table.route_tls(asked, terminates)` or `table.route_port(asked)`; never raises."""
     if isinstance(asked, ClientHello):
-        return _explain_hello(table, asked)
+        return _explain_hello(table, asked, terminates)
     if isinstance(asked, ListeningPort):
         return _explain_port(table, asked)
     decision = table.route(asked)
@@ -81,17 +96,26 @@ def explain(table: RoutingTable, asked: RequestHead | ClientHello | ListeningPor
     return _explanation(decision, notes, _reasons(sites, equivalent_path(path), decision), asked.target)
 
 
-def _explain_hello(table: RoutingTable, hello: ClientHello) -> Explanation:
-    decision = table.route_tls(hello)
+def _explain_hello(table: RoutingTable, hello: ClientHello, terminates: Callable[[str], bool] | None) -> Explanation:
+    decision = table.route_tls(hello, terminates)
     name = hello.server_name
     if decision == Reject(112, "bad_server_name"):
         return _explanation(decision, [f"server name {name}: this is no host name (RFC 6066 3)"], ())
     host = normalize_host(name) if name is not None else ""
     notes = [f"server name {host}" if host else "no server name was sent (only a catch-all, sni://, can match)"]
     sites = table.matching(Scheme.SNI, host)
-    if not sites:
+    if isinstance(decision, Terminate):
+        notes.append("TLS is ended here; each request is then routed by its own host, as http://")
+    elif decision.route is not None and decision.route.scheme is Scheme.HTTP:
+        notes.append(f"{decision.route.name} wants this host, but there is no certificate to end TLS with")
+    elif not sites:
         notes.append("no route has this server name, a wildcard above it, or any name")
-    return _explanation(decision, notes, _reasons(sites, b"/", decision))
+    winner = decision.route
+    if winner is None or winner.scheme is Scheme.SNI:
+        return _explanation(decision, notes, _reasons(sites, b"/", decision))
+    reasons = [Reason(winner, True, f"{_host(winner)} is the most specific that matches")]
+    reasons += [Reason(s.route, False, f"{_host(s.route)} is less specific than {_host(winner)}") for site in sites for s in site.slots]
+    return _explanation(decision, notes, tuple(reasons))
 
 
 def _explain_port(table: RoutingTable, port: ListeningPort) -> Explanation:

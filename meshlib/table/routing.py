@@ -13,15 +13,16 @@ A table never changes after it is built (a bounded memo of raw authorities apart
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
 from meshlib.authority import is_ip_address, normalize_host, parse_authority
-from meshlib.decision import Decision, PortDecision, Refuse, Reject, Respond, TLSDecision
+from meshlib.decision import Decision, PortDecision, Refuse, Reject, Respond, Terminate, TLSDecision
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Contribution, Diagnostic, ListeningPort, Route, Scheme, Snapshot, Upstream
+from meshlib.rules import host_specificity
 from meshlib.table.compile import Claim, Site, Slot, claims_of, decide_http, decide_tls
 from meshlib.table.index import Chain, HostIndex
 from meshlib.table.paths import has_other_readings, readings
@@ -216,11 +217,14 @@ class RoutingTable:
         (decision,) = decisions.values()
         return decision or self._unmatched
 
-    def route_tls(self, hello: ClientHello) -> TLSDecision:
+    def route_tls(self, hello: ClientHello, terminates: Callable[[str], bool] | None = None) -> TLSDecision:
         """The decision for a TLS connection; never raises.
 
         A hello without a name can only match the catch-all. A name that is none (RFC 6066 3: an address is not permitted)
         is rejected and not taken for "no name": what follows would be meant for a host that we do not know.
+
+        `terminates` says whether there is a certificate for a name (normal form; "" for none); None: TLS is never ended here.
+        Then the hosts of HTTP routes count too: the most specific pattern wins, and of two alike the one that passes TLS through.
         """
         name = hello.server_name
         if not hello.server_name_valid:
@@ -232,10 +236,28 @@ class RoutingTable:
                 return _BAD_NAME
             if is_ip_address(name):
                 return _BAD_NAME
+        passed: Site[TLSDecision] | None = None
         for site in self._sni.matching(name or ""):
             if site.root is not None:
-                return site.root
-        return _NO_NAME
+                passed = site
+                break
+        if terminates is not None and (passed is None or passed.host != name):
+            ended = self._terminated(name or "", passed, terminates)
+            if ended is not None:
+                return ended
+        return passed.root if passed is not None and passed.root is not None else _NO_NAME
+
+    def _terminated(self, name: str, passed: Site[TLSDecision] | None, terminates: Callable[[str], bool]) -> TLSDecision | None:
+        if not name:
+            # Which host is meant shows in the requests; a catch-all for TLS as it is takes precedence, as with any pattern.
+            return Terminate("") if passed is None and self._http.sites and terminates("") else None
+        sites = self._http.matching(name)
+        if not sites or (passed is not None and host_specificity(sites[0].host) <= host_specificity(passed.host)):
+            return None
+        route = sites[0].slots[-1].route
+        if terminates(name):
+            return Terminate(name, route)
+        return Reject(112, "no_certificate", route) if passed is None else None
 
     def route_port(self, port: ListeningPort) -> PortDecision:
         """The decision for what comes to `port`; never raises."""

@@ -4,7 +4,7 @@ import typing
 from typing import assert_never
 
 from meshlib import decision
-from meshlib.decision import Carry, Decision, Forward, Passthrough, PortDecision, Redirect, Refuse, Reject, Respond, TLSDecision
+from meshlib.decision import Carry, Decision, Forward, Passthrough, PortDecision, Redirect, Refuse, Reject, Respond, Terminate, TLSDecision
 from meshlib.model import RedirectRule, Route, Scheme, Upstream
 
 ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
@@ -29,6 +29,8 @@ def carry_out_tls(what: TLSDecision) -> str:
             return upstream.name
         case Reject(alert=alert):
             return str(alert)
+        case Terminate(server_name=name):
+            return name
         case _:
             assert_never(what)
 
@@ -46,8 +48,8 @@ def carry_out_port(what: PortDecision) -> str:
 def test_a_match_over_the_unions_is_complete() -> None:
     decisions: list[Decision] = [Forward(ROUTE, UPSTREAM), Redirect(ROUTE, RedirectRule("https://b")), Respond(404, "no_route")]
     assert [carry_out(what) for what in decisions] == ["shop:80", "https://b", "404"]
-    tls: list[TLSDecision] = [Passthrough(ROUTE, UPSTREAM), Reject(112, "no_route")]
-    assert [carry_out_tls(what) for what in tls] == ["shop:80", "112"]
+    tls: list[TLSDecision] = [Passthrough(ROUTE, UPSTREAM), Reject(112, "no_route"), Terminate("a")]
+    assert [carry_out_tls(what) for what in tls] == ["shop:80", "112", "a"]
     ports: list[PortDecision] = [Carry(ROUTE, UPSTREAM), Refuse("no_route")]
     assert [carry_out_port(what) for what in ports] == ["shop:80", "no_route"]
 

@@ -143,6 +143,23 @@ def test_a_refused_hello() -> None:
     assert starting.reasons[0].won
 
 
+def test_a_hello_whose_tls_is_ended_here() -> None:
+    table = table_of(route("a.b"), route("*.b", scheme=Scheme.SNI))
+    found = explain(table, ClientHello("a.b"), lambda _: True)
+    assert (found.kind, found.route) == ("terminate", table.routes[0])
+    assert found.notes[1:] == ("TLS is ended here; each request is then routed by its own host, as http://",)
+    assert [(reason.won, reason.text) for reason in found.reasons] == [
+        (True, "host a.b is the most specific that matches"),
+        (False, "host *.b is less specific than host a.b"),
+    ]
+    assert explain(table, ClientHello(), lambda _: True).kind == "terminate"
+    bare = explain(table_of(route("a.b")), ClientHello("a.b"), lambda _: False)
+    assert bare.notes[1:] == (
+        "http://a.b wants this host, but there is no certificate to end TLS with",
+        "refused with TLS alert 112 (no_certificate)",
+    )
+
+
 _NAMES = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=3).map(".".join)
 _ROUTES = st.builds(
     lambda host, path, service, scheme, state, cookie: replace(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.decision import Carry, Decision, Forward, Passthrough, Redirect, Refuse, Reject, Respond
+from meshlib.decision import Carry, Decision, Forward, Passthrough, Redirect, Refuse, Reject, Respond, Terminate, TLSDecision
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, FieldSection, RequestHead
 from meshlib.model import (
@@ -54,7 +54,7 @@ def table_of(*services: Contribution) -> RoutingTable:
     return RoutingTable.build(Snapshot.of(services))
 
 
-def place_of(decision: Decision | Passthrough | Reject) -> str:
+def place_of(decision: Decision | TLSDecision) -> str:
     if isinstance(decision, Forward | Passthrough):
         return decision.route.host + decision.route.path
     assert isinstance(decision, Respond | Reject)
@@ -239,6 +239,38 @@ def test_refused_hellos() -> None:
     assert table.route_tls(ClientHello("a", server_name_valid=False)) == Reject(112, "bad_server_name")
     odd = table_of(service("s", "sni://a/never", "sni://"))  # the path of an SNI route is "/"
     assert place_of(odd.route_tls(ClientHello("a"))) == "/"
+
+
+@pytest.mark.parametrize(
+    ("name", "ended", "expected"),
+    [
+        ("a.b", True, "a.b/"),  # as specific as its http:// route: TLS is passed through
+        ("c.b", True, Terminate("c.b")),
+        ("c.b", False, "*.b/"),  # no certificate, but there is somebody to pass it to
+        ("d.b", True, "*.b/"),
+        ("C.d.", True, Terminate("c.d")),
+        ("c.d", False, Reject(112, "no_certificate")),
+        ("x", True, "no_route"),
+        (None, True, Terminate("")),
+        (None, False, "no_route"),
+        ("10.0.0.1", True, "bad_server_name"),
+    ],
+)
+def test_where_tls_is_ended(name: str | None, ended: bool, expected: str | Terminate | Reject) -> None:
+    table = table_of(service("s", "sni://a.b", "a.b/", "sni://*.b", "c.b/x", "c.b/", "*.d/"))
+    found = table.route_tls(ClientHello(name), lambda _: ended)
+    if isinstance(expected, str):
+        assert place_of(found) == expected
+    else:
+        assert type(found) is type(expected)
+        assert found.route is None or found.route.host == ("c.b" if name == "c.b" else "*.d")
+        assert replace(found, route=None) == expected
+
+
+def test_a_catch_all_for_tls_takes_hellos_without_a_name() -> None:
+    table = table_of(service("s", "sni://", "/"))
+    assert place_of(table.route_tls(ClientHello(), lambda _: True)) == "/"
+    assert table_of(service("s", "sni://a")).route_tls(ClientHello(), lambda _: True) == Reject(112, "no_route")
 
 
 # What a table tells.
