@@ -1,4 +1,4 @@
-"""The admin side: `/-/live`, `/-/ready`, `/-/routes`, `/-/status`, `/-/explain`.
+"""The admin side: `/-/live`, `/-/ready`, `/-/routes`, `/-/status`, `/-/explain`, `/metrics`.
 
 Read-only (GET and HEAD), answers from memory, off the public listeners. On a loopback address only
 requests for an address or `localhost` are taken, so that no web page can reach it by DNS rebinding.
@@ -11,14 +11,14 @@ import ipaddress
 import json
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,6 +27,7 @@ from meshlib.authority import parse_authority
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question
 from meshlib_adapters.gateway.listing import routes_data
+from meshlib_adapters.metrics.exposition import CONTENT_TYPE
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.publish import CurrentSnapshot
 
@@ -73,10 +74,16 @@ def status_data(view: GatewayView, now: float) -> dict[str, Any]:
     }
 
 
-def create_admin(view: GatewayView, *, loopback: bool, details: Callable[[], dict[str, Any]] = dict) -> ASGIApp:
+def create_admin(
+    view: GatewayView,
+    *,
+    loopback: bool,
+    details: Callable[[], dict[str, Any]] = dict,
+    metrics: Callable[[], AsyncIterator[bytes]] | None = None,
+) -> ASGIApp:
     """The admin side as an ASGI application. `loopback`: it listens on a loopback address only.
 
-    `details` is called for what `/-/status` tells besides `status_data`.
+    `details` is called for what `/-/status` tells besides `status_data`, `metrics` for the page `/metrics` (None: there is none).
     """
 
     async def live(request: Request) -> Response:
@@ -103,7 +110,12 @@ def create_admin(view: GatewayView, *, loopback: bool, details: Callable[[], dic
         return _json(explanation_data(view.current.table, question))
 
     async def index(request: Request) -> Response:
-        return _json({"paths": [f"/-/{name}" for name in _PATHS]})
+        return _json({"paths": [*(f"/-/{name}" for name in _PATHS), *(["/metrics"] if metrics is not None else [])]})
+
+    async def numbers(request: Request) -> Response:
+        assert metrics is not None  # there is no such path without
+        fields = {"Content-Type": CONTENT_TYPE, **_FIELDS}
+        return Response(headers=fields) if request.method == "HEAD" else StreamingResponse(metrics(), headers=fields)
 
     async def failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # registered for nothing else
@@ -118,13 +130,18 @@ def create_admin(view: GatewayView, *, loopback: bool, details: Callable[[], dic
     }
     assert tuple(handlers) == _PATHS
     app = Starlette(
-        routes=[Route("/", index), *(Route(f"/-/{name}", call, methods=["GET"]) for name, call in handlers.items())],
+        routes=[
+            Route("/", index),
+            *(Route(f"/-/{name}", call, methods=["GET"]) for name, call in handlers.items()),
+            *([Route("/metrics", numbers, methods=["GET"])] if metrics is not None else []),
+        ],
         exception_handlers={HTTPException: failed},
     )
     return _LoopbackOnly(app) if loopback else app
 
 
 _PATHS = ("live", "ready", "routes", "status", "explain")
+_FIELDS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
 class _LoopbackOnly:
@@ -155,8 +172,7 @@ def _is_local(host: bytes) -> bool:
 
 
 def _json(data: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    fields = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", **(headers or {})}
-    return Response(json.dumps(data, indent=1) + "\n", status, fields, "application/json")
+    return Response(json.dumps(data, indent=1) + "\n", status, {**_FIELDS, **(headers or {})}, "application/json")
 
 
 class AdminServer:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import anyio
 
@@ -19,7 +17,7 @@ from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import TLSListener, TLSSettings, TunnelRecord
 
-__all__ = ["Listeners", "access_format", "tls_settings"]
+__all__ = ["Listeners", "tls_settings"]
 
 logger = logging.getLogger("meshlib_adapters.gateway.tls")
 
@@ -27,14 +25,12 @@ logger = logging.getLogger("meshlib_adapters.gateway.tls")
 class Listeners:
     """HTTP and TLS, as one: listen, drain together, close. To be made inside the event loop.
 
-    `log` and `upstreams` take the place of those that settings alone make.
+    `log` takes the records of HTTP requests (None: nobody does); `upstreams` takes the place of those that settings alone make.
     """
 
     def __init__(
         self, current: CurrentSnapshot, settings: Settings, *, log: AccessLog | None = None, upstreams: Upstreams | None = None
     ) -> None:
-        if log is None and settings.log.access:
-            log = AccessLog(_write_record, form=access_format(settings))
         self._http = HTTPGateway(
             current, http_settings(settings), policy=forwarding_policy(settings), access_log=log, upstreams=upstreams
         )
@@ -70,6 +66,16 @@ class Listeners:
         return len(self._tls)
 
     @property
+    def upstreams(self) -> Upstreams:
+        """Who can be asked by HTTP."""
+        return self._http.upstreams
+
+    @property
+    def tls_refusals(self) -> Mapping[str, int]:
+        """TLS connections that were refused, by reason."""
+        return self._tls.refusals
+
+    @property
     def tls_counters(self) -> Mapping[str, int]:
         """What has happened to TLS connections (`TLSListener.counters`)."""
         return self._tls.counters
@@ -97,11 +103,6 @@ class Listeners:
         self._tls.close()
 
 
-def access_format(settings: Settings) -> Literal["json", "combined"]:
-    """How access records look."""
-    return "json" if settings.log.access_format == "json" else "combined"
-
-
 def tls_settings(settings: Settings) -> TLSSettings:
     """What the TLS listener needs of `settings`."""
     limits, timeouts = settings.limits, settings.timeouts
@@ -123,9 +124,3 @@ def _log_tunnel(record: TunnelRecord) -> None:
     values = (record.client, record.server_name or "(no name)", record.endpoint or "nowhere", record.outcome)
     amounts = (record.received, record.sent, record.seconds)
     logger.info(message, *values, *amounts, extra={"fields": record._asdict()})
-
-
-def _write_record(lines: str) -> None:
-    # Access records go to stdout, all else to stderr, so that a log driver can tell them apart.
-    sys.stdout.write(lines)
-    sys.stdout.flush()

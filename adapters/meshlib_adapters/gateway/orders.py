@@ -16,14 +16,29 @@ from meshlib_adapters.gateway.channel import make_frame
 from meshlib_adapters.gateway.privileges import Identity
 from meshlib_adapters.gateway.settings import Settings
 
-__all__ = ["DRAIN", "ERROR", "REPORT", "SESSIONS", "SETUP", "TABLE", "Setup", "make_setup", "make_table", "read_setup", "read_table"]
+__all__ = [
+    "DRAIN",
+    "ERROR",
+    "METRICS",
+    "REPORT",
+    "SESSIONS",
+    "SETUP",
+    "TABLE",
+    "Setup",
+    "make_setup",
+    "make_table",
+    "read_setup",
+    "read_table",
+]
 
-# Kinds of frames: to a worker SETUP (the first one), TABLE, DRAIN; from a worker REPORT, ERROR (why it cannot begin); both ways SESSIONS.
+# Kinds of frames: to a worker SETUP (the first one), TABLE, DRAIN; from a worker REPORT, METRICS, ERROR (why it cannot
+# begin); both ways SESSIONS.
 SETUP: Final = b"u"
 TABLE: Final = b"t"
 DRAIN: Final = b"d"
 REPORT: Final = b"r"
 ERROR: Final = b"e"
+METRICS: Final = b"m"
 SESSIONS: Final = b"s"
 
 _VERSION: Final = struct.Struct("!Q")

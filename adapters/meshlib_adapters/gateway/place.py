@@ -14,13 +14,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
 from meshlib_adapters.gateway.channel import Channel
-from meshlib_adapters.gateway.orders import ERROR, REPORT, SESSIONS
+from meshlib_adapters.gateway.orders import ERROR, METRICS, REPORT, SESSIONS
 from meshlib_adapters.gateway.reports import MAX_REPORT, Counters, Report, Session, parse_report, parse_sessions
+from meshlib_adapters.metrics.changes import Change, parse_changes
 from meshlib_adapters.provider import Backoff
 
-__all__ = ["Owner", "Place", "Process"]
+__all__ = ["STATES", "Owner", "Place", "Process"]
 
 logger = logging.getLogger("meshlib_adapters.gateway.workers")
+
+# What a place can be: "gone" until the next worker begins.
+STATES: Final = ("starting", "ready", "draining", "gone")
 
 # A worker that served so long was well; the next one begins at once. Others wait, but never long: their clients do too.
 _WELL: Final = 5.0
@@ -42,6 +46,10 @@ class Owner(Protocol):
     def on_mistake(self, message: str) -> None: ...
 
     def on_sessions(self, sessions: list[Session]) -> None: ...
+
+    def on_metrics(self, number: int, changes: list[Change]) -> None: ...
+
+    def on_gone(self, number: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,11 @@ class Place:
         return self._process is not None
 
     @property
+    def state(self) -> str:
+        """One of `STATES`."""
+        return "gone" if not self.running else "draining" if self._draining else "ready" if self.report.ready else "starting"
+
+    @property
     def counters(self) -> Counters:
         """What all processes of this place have counted, as far as they could say."""
         return self._past + self.report.counters
@@ -93,7 +106,7 @@ class Place:
         return {
             "worker": self.number,
             "pid": process.popen.pid if process is not None else None,
-            "state": "gone" if process is None else "draining" if self._draining else "ready" if self.report.ready else "starting",
+            "state": self.state,
             "restarts": self.restarts,
             "uptime": round(now - process.since, 3) if process is not None else None,
             "report_age": round(now - self._reported, 3) if self._reported else None,
@@ -158,6 +171,8 @@ class Place:
                     self._owner.on_change()
             elif kind == SESSIONS:
                 self._owner.on_sessions(parse_sessions(body))
+            elif kind == METRICS:
+                self._owner.on_metrics(self.number, parse_changes(body))
             elif kind == ERROR:
                 message = body[:1000].decode("utf-8", "replace")
                 logger.error("worker %d cannot begin: %s", self.number, message)
@@ -183,6 +198,7 @@ class Place:
             self._timer = self._loop.call_later(_REAP_EVERY, self._reap, deadline)
             return
         self._process = None
+        self._owner.on_gone(self.number)
         self._past = self.counters
         cut = self.report.cut
         self.report = Report(cut=cut)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
@@ -21,11 +22,13 @@ import anyio
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.channel import make_frame
 from meshlib_adapters.gateway.orders import DRAIN, SESSIONS, Setup, make_setup, make_table
-from meshlib_adapters.gateway.place import Place, Process
+from meshlib_adapters.gateway.place import STATES, Place, Process
 from meshlib_adapters.gateway.privileges import Identity
 from meshlib_adapters.gateway.reports import Counters, Session, write_sessions
 from meshlib_adapters.gateway.sessions import SessionStore
 from meshlib_adapters.gateway.settings import ENVIRONMENT_PREFIX, Settings
+from meshlib_adapters.metrics.changes import Change
+from meshlib_adapters.metrics.totals import Totals
 from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["WorkerPool"]
@@ -39,14 +42,24 @@ _KEPT_BACK: Final = (ENVIRONMENT_PREFIX, "DOCKER_")
 class WorkerPool:
     """The workers as one data path: `listen`, `drain`, `close`. To be made inside the event loop.
 
-    `stop` is set when the gateway is to end: then `listen` waits no longer, and nobody is started again.
+    `stop` is set when the gateway is to end: then `listen` waits no longer, and nobody is started again. `totals` get what a worker,
+    named by its number, has changed in the metrics.
     """
 
-    def __init__(self, current: CurrentSnapshot, settings: Settings, count: int, identity: Identity | None, stop: anyio.Event) -> None:
+    def __init__(
+        self,
+        current: CurrentSnapshot,
+        settings: Settings,
+        count: int,
+        identity: Identity | None,
+        stop: anyio.Event,
+        totals: Totals,
+    ) -> None:
         self._current = current
         self._settings = replace(settings, docker=None, swarm=None, services=())
         self._identity = identity
         self._stop = stop
+        self._totals = totals
         self._log_lock = os.memfd_create("meshlib-log-lock")
         self._sessions = SessionStore(settings.limits.sticky_sessions, settings.timeouts.sticky_ttl)
         self._places = [Place(number, self._start, self) for number in range(1, count + 1)]
@@ -75,6 +88,14 @@ class WorkerPool:
                 "counters": asdict(total),
             },
         }
+
+    def states(self) -> dict[str, int]:
+        """How many workers are in which state; see `Place.state`."""
+        return {**dict.fromkeys(STATES, 0), **Counter(place.state for place in self._places)}
+
+    def restarts(self) -> dict[str, int]:
+        """How often each worker was started again, by its number."""
+        return {str(place.number): place.restarts for place in self._places}
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
         """Start the workers on their sockets (a worker has each n-th) and wait until all serve.
@@ -131,6 +152,14 @@ class WorkerPool:
         frame = make_frame(SESSIONS, write_sessions(sessions))
         for place in self._places:
             place.send(frame)
+
+    def on_metrics(self, number: int, changes: list[Change]) -> None:
+        """A worker's numbers have changed."""
+        self._totals.add(changes, str(number))
+
+    def on_gone(self, number: int) -> None:
+        """A worker is no more."""
+        self._totals.forget_process(str(number))
 
     @property
     def stopping(self) -> bool:

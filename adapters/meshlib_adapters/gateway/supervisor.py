@@ -8,20 +8,27 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import anyio
+from anyio.abc import TaskGroup
+
+from meshlib_adapters.gateway.metrics_page import WorkersView
 from meshlib_adapters.gateway.pool import WorkerPool
 from meshlib_adapters.gateway.privileges import resolve_identity
 from meshlib_adapters.gateway.settings import Settings
 from meshlib_adapters.gateway.sockets import bind_address, bind_shared
 from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.gateway.wiring import DataPath, Gateway
+from meshlib_adapters.metrics.process import ProcessWatch
 from meshlib_adapters.provider import Provider
 
 __all__ = ["Supervisor", "create_gateway", "worker_count"]
 
 logger = logging.getLogger("meshlib_adapters.gateway")
+
+_MEASURE_EVERY = 1.0
 
 
 def create_gateway(settings: Settings) -> Gateway:
@@ -56,9 +63,33 @@ class Supervisor(Gateway):
             return [bind_address(address, setting=name)]
         return bind_shared(address, worker_count(self.settings), setting=name)
 
-    def _create_data_path(self) -> DataPath:
-        self._pool = WorkerPool(self.current, self.settings, worker_count(self.settings), self._identity, self._stop)
+    def _create_data_path(self, group: TaskGroup) -> DataPath:
+        count = worker_count(self.settings)
+        self._pool = WorkerPool(self.current, self.settings, count, self._identity, self._stop, self.totals)
+        if self.settings.admin:
+            group.start_soon(self._measure)
         return self._pool
+
+    def _workers(self) -> WorkersView:
+        return self
+
+    def states(self) -> Mapping[str, int]:
+        """Workers by state."""
+        return self._pool.states() if self._pool is not None else {}
+
+    def restarts(self) -> Mapping[str, int]:
+        """How often each was started again."""
+        return self._pool.restarts() if self._pool is not None else {}
+
+    async def _measure(self) -> None:
+        watch = ProcessWatch()
+        watch.start()
+        try:
+            while True:
+                self.totals.add(watch.take(), "supervisor")
+                await anyio.sleep(_MEASURE_EVERY)
+        finally:
+            watch.stop()
 
     def _details(self) -> dict[str, Any]:
         return self._pool.status() if self._pool is not None else {}

@@ -8,6 +8,7 @@ close. A second signal ends at once. SIGHUP reads the files of services again, a
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import logging
 import signal
@@ -17,15 +18,20 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import anyio
+from anyio.abc import TaskGroup
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.admin import AdminServer, create_admin
 from meshlib_adapters.gateway.listeners import Listeners
 from meshlib_adapters.gateway.logs import SnapshotLog
+from meshlib_adapters.gateway.measuring import DataPathMeter
+from meshlib_adapters.gateway.metrics_page import MetricsPage, WorkersView
 from meshlib_adapters.gateway.settings import Settings
 from meshlib_adapters.gateway.sockets import bind_address
 from meshlib_adapters.gateway.sources import build_providers, create_current
+from meshlib_adapters.gateway.tally import TallyLog, write_record
 from meshlib_adapters.gateway.values import Address
+from meshlib_adapters.metrics.totals import Totals
 from meshlib_adapters.provider import Provider
 
 __all__ = ["DataPath", "Gateway"]
@@ -57,6 +63,8 @@ class Gateway:
         self.started_at = time.monotonic()
         self.started = anyio.Event()
         self.addresses: dict[str, tuple[Address, ...]] = {}
+        self.totals = Totals()
+        self._page = MetricsPage(self, self.totals, self._workers())
         self._delivered: set[str] = set()
         self._arrived = anyio.Event()
         self._stop = anyio.Event()
@@ -91,11 +99,12 @@ class Gateway:
                 for provider in self.providers:
                     group.start_soon(self._follow, provider)
                 group.start_soon(self._watch_status)
+                group.start_soon(self._page.tend)
                 admin = self._admin(bound["admin"])
                 for server, sockets in admin:
                     group.start_soon(server.serve, sockets)
                 try:
-                    await self._serve(bound)
+                    await self._serve(bound, group)
                 except ConfigurationError as error:
                     failure = error
                 for server, _ in admin:
@@ -121,18 +130,19 @@ class Gateway:
     def _admin(self, sockets: list[socket.socket]) -> list[tuple[AdminServer, list[socket.socket]]]:
         # One for each socket: whether it is on loopback decides what it takes.
         return [
-            (AdminServer(create_admin(self, loopback=_is_loopback(sock), details=self._details)), [sock]) for sock in sockets
+            (AdminServer(create_admin(self, loopback=_is_loopback(sock), details=self._details, metrics=self._page.render)), [sock])
+            for sock in sockets
         ]
 
     def _details(self) -> dict[str, Any]:
         """What `/-/status` tells besides what is true of every gateway."""
         return {}
 
-    async def _serve(self, bound: dict[str, list[socket.socket]]) -> None:
+    async def _serve(self, bound: dict[str, list[socket.socket]], group: TaskGroup) -> None:
         await self._first_snapshots()
         if self._stop.is_set():
             return
-        listeners = self._create_data_path()
+        listeners = self._create_data_path(group)
         try:
             await listeners.listen(bound["http"], bound["https"])
             if not self._stop.is_set():
@@ -146,8 +156,19 @@ class Gateway:
         finally:
             listeners.close()
 
-    def _create_data_path(self) -> DataPath:
-        return Listeners(self.current, self.settings)
+    def _workers(self) -> WorkersView | None:
+        """What the metrics tell of workers; none when this process serves."""
+        return None
+
+    def _create_data_path(self, group: TaskGroup) -> DataPath:
+        """What serves; in `group` runs what measures it."""
+        # Records that nobody sees, as lines or as numbers, are not made.
+        log = TallyLog(self.settings, write_record) if self.settings.log.access or self.settings.admin else None
+        listeners = Listeners(self.current, self.settings, log=log)
+        if log is not None and self.settings.admin:
+            tell = functools.partial(self.totals.add, process="main")
+            group.start_soon(DataPathMeter(listeners, log, tell, version=lambda: self.current.version).run)
+        return listeners
 
     async def _first_snapshots(self) -> None:
         # Unknown is not empty: with no snapshot at all, every answer would be a wrong 404. Refused connections
@@ -207,6 +228,7 @@ class Gateway:
             refresh = getattr(provider, "refresh", None)
             if callable(refresh):
                 refresh()
+        self._page.reloads += 1
         logger.info("SIGHUP: providers look again; a change of settings needs a restart")
 
 

@@ -25,19 +25,22 @@ from meshlib_adapters.gateway.channel import Channel, make_frame, receive_frame
 from meshlib_adapters.gateway.listeners import Listeners
 from meshlib_adapters.gateway.logs import set_up_logging
 from meshlib_adapters.gateway.loops import fast_loop, run_async
-from meshlib_adapters.gateway.orders import DRAIN, ERROR, REPORT, SESSIONS, SETUP, TABLE, Setup, read_setup, read_table
+from meshlib_adapters.gateway.measuring import DataPathMeter
+from meshlib_adapters.gateway.orders import DRAIN, ERROR, METRICS, REPORT, SESSIONS, SETUP, TABLE, Setup, read_setup, read_table
 from meshlib_adapters.gateway.privileges import become
 from meshlib_adapters.gateway.reports import Counters, Report, Session, parse_sessions, write_report, write_sessions
 from meshlib_adapters.gateway.sessions import SharingUpstreams
 from meshlib_adapters.gateway.settings import http_settings
 from meshlib_adapters.gateway.sources import create_current
-from meshlib_adapters.gateway.tally import TallyLog
+from meshlib_adapters.gateway.tally import TallyLog, write_locked
+from meshlib_adapters.metrics import Change, write_changes
 
 __all__ = ["Worker", "main"]
 
 logger = logging.getLogger("meshlib_adapters.gateway.worker")
 
 _REPORT_EVERY = 1.0
+_BEHIND = 20  # frames that wait: while the supervisor is so far behind, changes of metrics gather here and none is lost
 _LAST_WORDS = 1.0  # seconds for the last report; a supervisor that does not take it by then is gone or stuck
 
 
@@ -49,10 +52,17 @@ class Worker:
         self._settings = setup.settings
         self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned)
         self._current = create_current(self._settings)
-        self._log = TallyLog(self._settings, setup.log_lock)
+        self._log = TallyLog(self._settings, lambda lines: write_locked(lines, setup.log_lock))
         loop = asyncio.get_running_loop()
         self._upstreams = SharingUpstreams(self._current, http_settings(self._settings), loop, self._share)
         self._listeners = Listeners(self._current, self._settings, log=self._log, upstreams=self._upstreams)
+        self._meter = DataPathMeter(
+            self._listeners,
+            self._log,
+            self._tell,
+            version=lambda: self._version,
+            may_tell=lambda: len(self._channel) < _BEHIND,
+        )
         self._table = b""  # the newest that came and is not read yet
         self._table_came = anyio.Event()
         self._first_table = anyio.Event()
@@ -70,6 +80,7 @@ class Worker:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._follow_tables)
                 group.start_soon(self._serve)
+                group.start_soon(self._meter.run)
                 await self._stop.wait()
                 if self._ready:
                     self._ready = False
@@ -78,6 +89,7 @@ class Worker:
                 group.cancel_scope.cancel()
         finally:
             self._listeners.close()
+            self._meter.finish()
             self._report()
             self._channel.flush(_LAST_WORDS)
             self._channel.close()
@@ -137,6 +149,10 @@ class Worker:
 
     def _share(self, sessions: list[Session]) -> None:
         self._channel.send(make_frame(SESSIONS, write_sessions(sessions)))
+
+    def _tell(self, changes: list[Change]) -> None:
+        for piece in write_changes(changes):
+            self._channel.send(make_frame(METRICS, piece))
 
     def _report(self) -> None:
         listeners = self._listeners

@@ -1,0 +1,75 @@
+"""What one process costs: processor time, memory, descriptors, and the pauses of its garbage collector."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import time
+from typing import Final
+
+from meshlib_adapters.metrics.catalogue import FAMILIES
+from meshlib_adapters.metrics.changes import Change
+from meshlib_adapters.metrics.requests import histogram_of
+
+__all__ = ["ProcessWatch"]
+
+_PAGE: Final = resource.getpagesize()
+
+_PAUSES: Final = FAMILIES["meshlib_process_gc_pause_seconds"]
+
+# Pauses kept until they are taken. A thousand a second would be a process that does nothing else.
+_MAX_KEPT: Final = 100_000
+
+
+class ProcessWatch:
+    """Watches the collector from `start` to `stop`; `take` tells what this process has used since it was asked last."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._pauses: list[float] = []
+        self._cpu = 0.0
+
+    def start(self) -> None:
+        """Begin to time the collector's pauses."""
+        gc.callbacks.append(self._collecting)
+
+    def stop(self) -> None:
+        """End it."""
+        gc.callbacks.remove(self._collecting)
+
+    def take(self) -> list[Change]:
+        """Changes without a process's name: who receives them knows whose they are."""
+        cpu = time.process_time()
+        changes = [
+            Change("meshlib_process_cpu_seconds_total", (), cpu - self._cpu),
+        ]
+        self._cpu = cpu
+        with contextlib.suppress(FileNotFoundError):  # systems without /proc do not tell
+            changes.append(Change("meshlib_process_resident_memory_bytes", (), _resident_bytes()))
+            changes.append(Change("meshlib_process_open_fds", (), _open_descriptors()))
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if limit != resource.RLIM_INFINITY:
+            changes.append(Change("meshlib_process_max_fds", (), limit))
+        pauses, self._pauses = self._pauses, []
+        if pauses:
+            changes.append(Change(_PAUSES.name, (), histogram_of(pauses, _PAUSES.buckets)))
+        return changes
+
+    def _collecting(self, phase: str, info: dict[str, int]) -> None:
+        # Called by the collector itself, in whichever thread had the last allocation: nothing here may take long.
+        if phase == "start":
+            self._began = time.perf_counter()
+        elif len(self._pauses) < _MAX_KEPT:
+            self._pauses.append(time.perf_counter() - self._began)
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * _PAGE
+
+
+def _open_descriptors() -> int:
+    # Linux 6.2 and later tell the number; before, they have to be listed (and listing takes one).
+    return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd")) - 1
