@@ -89,11 +89,15 @@ class PathError(ProtocolError):
 
 
 class ClientHelloError(ProtocolError):
-    """Bytes that are not a TLS ClientHello. `alert` is the TLS alert that fits as an answer (RFC 8446 6.2)."""
+    """Bytes that are not a TLS ClientHello. `alert` is the TLS alert that fits as an answer (RFC 8446 6.2).
 
-    def __init__(self, message: str, *, reason: str, alert: int = 50) -> None:
+    `position` is the index, in the body of the message, of what is wrong; None when it is not one place of the message.
+    """
+
+    def __init__(self, message: str, *, reason: str, alert: int = 50, position: int | None = None) -> None:
         super().__init__(message, reason=reason, status_hint=400)
         self.alert = alert
+        self.position = position
 
 
 class ProxyProtocolError(ProtocolError):

@@ -26,29 +26,31 @@ def parse_client_hello(body: bytes) -> ClientHello:
     """
     size = len(body)
     if size < _FIXED:
-        raise _malformed("truncated")
+        raise _malformed("truncated", size)
     legacy_version = (body[0] << 8) + body[1]
     if legacy_version < 0x0300:  # a higher one than we know is allowed (RFC 5246 E.1)
-        raise ClientHelloError("no version of TLS", reason="bad_version", alert=PROTOCOL_VERSION)
+        raise ClientHelloError("no version of TLS", reason="bad_version", alert=PROTOCOL_VERSION, position=0)
     position = _FIXED + body[34]
     if body[34] > 32:
-        raise _malformed("bad_session_id")
+        raise _malformed("bad_session_id", _FIXED - 1)
     session_id = body[_FIXED:position]
     start = position + 2
     position = start + int.from_bytes(body[position:start], "big")
     suites = body[start:position]
     if position >= size:
-        raise _malformed("truncated")
+        raise _malformed("truncated", size)
     if not suites:
-        raise ClientHelloError("no cipher suites", reason="bad_cipher_suites", alert=ILLEGAL_PARAMETER)
+        raise ClientHelloError("no cipher suites", reason="bad_cipher_suites", alert=ILLEGAL_PARAMETER, position=start)
+    if len(suites) & 1:
+        raise _malformed("bad_cipher_suites", start)
     cipher_suites = numbers_16(suites, "bad_cipher_suites")
     start = position + 1
     position = start + body[position]
     if position > size:
-        raise _malformed("truncated")
+        raise _malformed("truncated", size)
     compression = body[start:position]
     if 0 not in compression:
-        raise _malformed("bad_compression")
+        raise _malformed("bad_compression", start)
     facts = _parse_extensions(body, position) if position < size else ExtensionFacts()
     _check_versions(facts, legacy_version, compression)
     return ClientHello(
@@ -71,14 +73,15 @@ def parse_client_hello(body: bytes) -> ClientHello:
     )
 
 
-def _malformed(reason: str) -> ClientHelloError:
-    return ClientHelloError(f"the hello is malformed: {reason.replace('_', ' ')}", reason=reason, alert=DECODE_ERROR)
+def _malformed(reason: str, position: int) -> ClientHelloError:
+    text = f"the hello is malformed: {reason.replace('_', ' ')}"
+    return ClientHelloError(text, reason=reason, alert=DECODE_ERROR, position=position)
 
 
 def _parse_extensions(body: bytes, position: int) -> ExtensionFacts:
     size = len(body)
     if position + 2 > size or (body[position] << 8) + body[position + 1] != size - position - 2:
-        raise _malformed("bad_extensions_length")
+        raise _malformed("bad_extensions_length", position)
     position += 2
     facts = ExtensionFacts()
     types = facts.types
@@ -86,18 +89,23 @@ def _parse_extensions(body: bytes, position: int) -> ExtensionFacts:
     while position < size:
         start = position + 4
         if start > size:
-            raise _malformed("bad_extension_length")
+            raise _malformed("bad_extension_length", position)
         kind = (body[position] << 8) + body[position + 1]
         position = start + (body[start - 2] << 8) + body[start - 1]
         if position > size:
-            raise _malformed("bad_extension_length")
+            raise _malformed("bad_extension_length", start - 4)
         if kind in seen:
-            raise ClientHelloError("an extension is there twice", reason="duplicate_extension", alert=ILLEGAL_PARAMETER)
+            text = f"extension {kind} is there twice"
+            raise ClientHelloError(text, reason="duplicate_extension", alert=ILLEGAL_PARAMETER, position=start - 4)
         seen.add(kind)
         types.append(kind)
         parse = PARSERS.get(kind)
         if parse is not None:
-            parse(body[start:position], facts)
+            try:
+                parse(body[start:position], facts)
+            except ClientHelloError as error:
+                error.position = start
+                raise
     return facts
 
 

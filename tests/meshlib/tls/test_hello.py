@@ -18,6 +18,9 @@ VECTORS = Path(__file__).parents[2] / "vectors" / "tls"
 EXPECTED = json.loads((VECTORS / "expected.json").read_text())
 
 
+BODY = hello(sni("a.example"), *BASE)[4:]
+
+
 def read(data: bytes) -> ClientHello:
     result = ClientHelloSniffer().receive_data(data)
     assert isinstance(result, ClientHello)
@@ -134,3 +137,34 @@ def test_the_first_record_alone(case: Case) -> None:
         assert alert in (10, 22, 40, 47, 50, 70, 109)
     else:
         assert found.server_name in (case.name, "a.example") or case.verdict == "bad_name"
+
+
+@pytest.mark.parametrize(
+    ("position", "body"),
+    [
+        (20, BODY[:20]),
+        (0, b"\x02" + BODY[1:]),
+        (34, BODY[:34] + b"\x21" + BODY[35:]),
+        (60, BODY[:60]),
+        (69, BODY[:67] + b"\x00\x00" + BODY[69:]),
+        (69, BODY[:67] + b"\x00\x07" + BODY[69:]),
+        (len(BODY), BODY[:77] + b"\xff" + BODY[78:]),
+        (78, BODY[:78] + b"\x01" + BODY[79:]),
+        (79, BODY[:80] + b"\xff" + BODY[81:]),
+        (81, BODY[:79] + b"\x00\x02\x00\x00"),
+        (81, BODY[:84] + b"\xff" + BODY[85:]),
+        (85, BODY[:88] + b"\xff" + BODY[89:]),
+        (None, hello(sni("a.example"), PSK, *BASE)[4:]),
+    ],
+)
+def test_an_error_says_where(position: int | None, body: bytes) -> None:
+    # A session id of 32 bytes ends at 67, four suites at 77, compression at 79; the first extension is the name, its content at 85.
+    with pytest.raises(ClientHelloError) as caught:
+        parse_client_hello(body)
+    assert caught.value.position == position
+
+
+def test_the_second_of_two_like_extensions_is_where_it_is_wrong() -> None:
+    with pytest.raises(ClientHelloError, match="extension 16 is there twice") as caught:
+        parse_client_hello(hello(ALPN, *BASE, ALPN)[4:])
+    assert caught.value.position == 81 + len(ALPN) + sum(map(len, BASE))
