@@ -6,6 +6,7 @@ The resolver adds the rest (upstream and endpoints). This module knows no schema
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from meshlib.model import Diagnostic, RedirectRule, Scheme
 
@@ -18,7 +19,8 @@ class RouteFragment:
 
     `scheme`, `host` and `path` as in `meshlib.model.Route`, in normal form. `label` is the label's key,
     `schema` the schema that read it ("hrm"). `internal_port` is the port inside the container: always set
-    unless `redirect` is.
+    unless `redirect` is. `port` is the gateway's port that a TCP or UDP route has for itself, None for others.
+    `proxy_protocol` is the version of the preamble that endpoints get ("": none).
     """
 
     scheme: Scheme
@@ -30,6 +32,8 @@ class RouteFragment:
     redirect: RedirectRule | None = None
     sticky_cookie: str | None = None
     forwarded_for: bool = False
+    port: int | None = None
+    proxy_protocol: Literal["", "v1", "v2"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class PublishedPort:
 class LabelResult:
     """What the labels of one service say.
 
-    `fragments` in order of label key, never two with the same scheme, host and path. `diagnostics` in order
+    `fragments` in order of label key, never two with the same scheme, host, path and port. `diagnostics` in order
     of label key, then as found. `failed`: keys of labels with an error; the resolver keeps their last good routes.
     """
 

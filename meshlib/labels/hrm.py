@@ -1,15 +1,15 @@
 """Labels of the HTTP Routing Mesh: `com.docker.ucp.mesh.http[.SUFFIX]=external_route=...,internal_port=...`
 
 The grammar of UCP 2.1 and 2.2, that of UCP 2.0 (several routes in one label), and what meshlib adds:
-wildcard hosts, path prefixes, `redirect_status`. `docs/labels.md` describes it to users. One wrong label
-costs its own routes only. This module knows nothing of endpoints, networks or other services.
+wildcard hosts, path prefixes, `redirect_status`, TCP and UDP ports, `proxy_protocol`. `docs/labels.md` describes it to
+users. One wrong label costs its own routes only. This module knows nothing of endpoints, networks or other services.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from meshlib.labels import hrm_codes as codes
 from meshlib.labels.findings import Findings, LabelFindings, show
@@ -21,6 +21,7 @@ from meshlib.labels.hrm_values import (
     parse_external_route,
     parse_flag,
     parse_internal_port,
+    parse_proxy_protocol,
     parse_redirect,
     parse_redirect_status,
 )
@@ -39,7 +40,7 @@ MAX_ELEMENTS = 100
 # A service with a thousand host names (one a customer) is real; each costs an entry in the table of every gateway.
 MAX_LABELS = 1000
 
-_KEYS = ("external_route", "internal_port", "redirect", "redirect_status", "sticky_sessions", "include_forwarded_for")
+_KEYS = ("external_route", "internal_port", "redirect", "redirect_status", "sticky_sessions", "include_forwarded_for", "proxy_protocol")
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
 _PROSE_SLIP = "com.docker.mesh.http"  # the documentation of UCP had it so in one sentence
 _SHOWN = 10  # candidates named in a message
@@ -51,7 +52,7 @@ class _Pair(NamedTuple):
 
 
 class _Ports(NamedTuple):
-    """The TCP ports of a service: targets in order, and published port -> target where they differ."""
+    """The ports of a service, of one protocol: targets in order, and published port -> target where they differ."""
 
     targets: tuple[int, ...]
     published: Mapping[int, int]
@@ -69,8 +70,8 @@ def parse_labels(labels: Mapping[str, str], *, service: str, ports: Sequence[Pub
     text; does not depend on the order of the mapping. Cost is linear in the length of the labels.
     """
     findings = Findings(service)
-    facts = _port_facts(ports)
-    routes: dict[tuple[Scheme, str, str], RouteFragment] = {}
+    facts = {protocol: _port_facts(ports, protocol) for protocol in ("tcp", "udp")}
+    routes: dict[tuple[Scheme, str, str, int | None], RouteFragment] = {}
     read = slips = 0
     for key in sorted(labels):
         found = findings.label(key)
@@ -86,17 +87,17 @@ def parse_labels(labels: Mapping[str, str], *, service: str, ports: Sequence[Pub
             findings.failed.add(key)
             continue
         for column, fragment in _read_label(labels[key], found, facts):
-            first = routes.setdefault((fragment.scheme, fragment.host, fragment.path), fragment)
+            first = routes.setdefault((fragment.scheme, fragment.host, fragment.path, fragment.port), fragment)
             if first is not fragment:
                 message = f"the route is asked for by {show(first.label, 100)} already, which counts"
                 found.add(codes.DUPLICATE_ROUTE, message, "keep one of the two labels", column=column)
     return LabelResult(tuple(routes.values()), tuple(findings.diagnostics), frozenset(findings.failed))
 
 
-def _port_facts(ports: Sequence[PublishedPort]) -> _Ports:
-    tcp = [port for port in ports if port.protocol.lower() == "tcp"]
-    targets = sorted({port.target for port in tcp})
-    pairs = sorted(((port.published, port.target) for port in tcp if port.published is not None), reverse=True)
+def _port_facts(ports: Sequence[PublishedPort], protocol: str) -> _Ports:
+    own = [port for port in ports if port.protocol.lower() == protocol]
+    targets = sorted({port.target for port in own})
+    pairs = sorted(((port.published, port.target) for port in own if port.published is not None), reverse=True)
     return _Ports(tuple(targets), {published: target for published, target in pairs if published not in targets})
 
 
@@ -121,7 +122,7 @@ def _meant_key(key: str) -> str | None:
     return LABEL if head.lower() == LABEL else None
 
 
-def _read_label(value: str, found: LabelFindings, ports: _Ports) -> list[tuple[int, RouteFragment]]:
+def _read_label(value: str, found: LabelFindings, ports: Mapping[str, _Ports]) -> list[tuple[int, RouteFragment]]:
     """The routes of one label, each with its column; of the newer form there is one or none."""
     if len(value) > MAX_VALUE:
         message = f"the value has {len(value)} characters, more than {MAX_VALUE}"
@@ -167,17 +168,18 @@ def _is_legacy(elements: list[Part]) -> bool:
     return not any(pair and pair[0].text in _KEYS for pair in map(split_pair, elements))
 
 
-def _read_legacy(elements: list[Part], found: LabelFindings, ports: _Ports) -> list[tuple[int, RouteFragment]]:
+def _read_legacy(elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]) -> list[tuple[int, RouteFragment]]:
     routes: list[tuple[int, RouteFragment]] = []
     newer: list[str] = []
     for element in elements:
         pair = split_pair(element)
         number, target = pair if pair and "://" not in pair[0].text else (None, element)
         route = parse_external_route(target, found)
-        port = _choose_port(number, found, ports)
+        port = _choose_port(number, route, found, ports)
         if route is None or port is None:
             continue
-        routes.append((element.column, RouteFragment(route.scheme, route.host, route.path, found.key, SCHEMA, port)))
+        fragment = RouteFragment(route.scheme, route.host, route.path, found.key, SCHEMA, port, port=route.port)
+        routes.append((element.column, fragment))
         newer.append(f"{LABEL}.{len(routes)}=external_route={route}" + (f",internal_port={port}" if number else ""))
     shown = "; ".join(newer[:_SHOWN]) + ("; ..." if len(newer) > _SHOWN else "")
     hint = f"write {shown}" if newer else f"write {LABEL}.1=external_route=http://HOST,internal_port=PORT"
@@ -189,7 +191,7 @@ def _read_legacy(elements: list[Part], found: LabelFindings, ports: _Ports) -> l
 # --- UCP 2.1 and 2.2: key=value pairs, one route a label
 
 
-def _read_pairs(elements: list[Part], found: LabelFindings, ports: _Ports) -> tuple[int, RouteFragment] | None:
+def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]) -> tuple[int, RouteFragment] | None:
     pairs = _collect_pairs(elements, found)
     asked = pairs.get("external_route")
     if asked is None:
@@ -201,27 +203,27 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: _Ports) -> tu
     if malformed:  # what a pair lacks would be reported a second time as a missing port, and so on
         return None
     # With a wrong external_route the rest is read as for http, so that all mistakes are seen at once.
-    sni = route is not None and route.scheme is Scheme.SNI
+    scheme = route.scheme if route is not None else Scheme.HTTP
     redirect = _read_redirect(pairs, route, found)
     sticky: str | None = None
     forwarded_for: bool | None = False
     port: int | None = None
+    preamble: Literal["", "v1", "v2"] = ""
     if "redirect" in pairs:
-        for key in ("internal_port", "sticky_sessions", "include_forwarded_for"):
+        for key in ("internal_port", "sticky_sessions", "include_forwarded_for", "proxy_protocol"):
             if key in pairs:
                 message = f"{key} is not used: a redirect is answered by the gateway itself"
                 found.add(codes.UNUSED_BESIDE_REDIRECT, message, f"leave out {key}", column=pairs[key].name.column)
     else:
         number = pairs.get("internal_port")
-        port = _choose_port(number.value if number else None, found, ports)
-        sticky = _read_sticky(pairs.get("sticky_sessions"), sni, found)
-        forwarded_for = _read_forwarded_for(pairs.get("include_forwarded_for"), sni, found)
+        port = _choose_port(number.value if number else None, route, found, ports)
+        sticky = _read_sticky(pairs.get("sticky_sessions"), scheme, found)
+        forwarded_for = _read_forwarded_for(pairs.get("include_forwarded_for"), scheme, found)
+        preamble = _read_preamble(pairs.get("proxy_protocol"), scheme, found)
     if found.failed or route is None:
         return None
-    fragment = RouteFragment(
-        route.scheme, route.host, route.path, found.key, SCHEMA, port, redirect, sticky, forwarded_for is True
-    )
-    return asked.value.column, fragment
+    match = (route.scheme, route.host, route.path, found.key, SCHEMA)
+    return asked.value.column, RouteFragment(*match, port, redirect, sticky, forwarded_for is True, route.port, preamble)
 
 
 def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, _Pair]:
@@ -281,6 +283,11 @@ def _read_redirect(pairs: Mapping[str, _Pair], route: ExternalRoute | None, foun
         hint = f"redirect from external_route=http://{route.host}, or leave out redirect"
         found.add(codes.REDIRECT_ON_SNI, message, hint, column=asked.name.column)
         return None
+    if route.port is not None:
+        message = f"what comes to a {route.scheme.upper()} port cannot be answered with a redirect"
+        hint = "leave out redirect, or redirect from external_route=http://HOST"
+        found.add(codes.REDIRECT_ON_PORT, message, hint, column=asked.name.column)
+        return None
     if target.leads_to(route):
         message = "the redirect leads to its own route: clients would go round in circles"
         found.add(codes.REDIRECT_LOOP, message, "redirect to another host, path or scheme", column=asked.value.column)
@@ -288,28 +295,48 @@ def _read_redirect(pairs: Mapping[str, _Pair], route: ExternalRoute | None, foun
     return RedirectRule(target.url, status, keep_path=target.path is None)
 
 
-def _read_sticky(pair: _Pair | None, sni: bool, found: LabelFindings) -> str | None:
-    if pair is None:
+def _read_sticky(pair: _Pair | None, scheme: Scheme, found: LabelFindings) -> str | None:
+    if pair is None or _is_of_no_use(pair, scheme, found):
         return None
-    if sni:
+    if scheme is Scheme.SNI:
         message = "sticky_sessions is ignored: the cookie is inside the TLS connection, which is not opened"
         found.add(codes.STICKY_ON_SNI, message, "leave it out; a TLS session stays on one task anyway", column=pair.name.column)
         return None
     return parse_cookie_name(pair.value, found)
 
 
-def _read_forwarded_for(pair: _Pair | None, sni: bool, found: LabelFindings) -> bool | None:
-    if pair is None:
+def _read_forwarded_for(pair: _Pair | None, scheme: Scheme, found: LabelFindings) -> bool | None:
+    if pair is None or _is_of_no_use(pair, scheme, found):
         return False
-    if sni:
+    if scheme is Scheme.SNI:
         message = "include_forwarded_for is ignored: nothing can be added to a TLS connection that is passed through"
         found.add(codes.FORWARDED_FOR_ON_SNI, message, "leave it out", column=pair.name.column)
         return False
     return parse_flag(pair.value, found)
 
 
-def _choose_port(written: Part | None, found: LabelFindings, ports: _Ports) -> int | None:
-    """The port in the container: as written, else the only one that is published."""
+def _is_of_no_use(pair: _Pair, scheme: Scheme, found: LabelFindings) -> bool:
+    if scheme not in (Scheme.TCP, Scheme.UDP):
+        return False
+    message = f"{pair.name.text} is ignored: nothing is read of what comes to a {scheme.upper()} port"
+    found.add(codes.HTTP_KEY_ON_PORT, message, "leave it out", column=pair.name.column)
+    return True
+
+
+def _read_preamble(pair: _Pair | None, scheme: Scheme, found: LabelFindings) -> Literal["", "v1", "v2"]:
+    if pair is None:
+        return ""
+    if scheme is Scheme.UDP:
+        message = "proxy_protocol is ignored: the preamble begins a connection, and UDP has none"
+        found.add(codes.PROXY_PROTOCOL_ON_UDP, message, "leave it out", column=pair.name.column)
+        return ""
+    return parse_proxy_protocol(pair.value, found)
+
+
+def _choose_port(written: Part | None, route: ExternalRoute | None, found: LabelFindings, known: Mapping[str, _Ports]) -> int | None:
+    """The port in the container: as written, else the only one that is published, of the route's protocol."""
+    protocol = "udp" if route is not None and route.scheme is Scheme.UDP else "tcp"
+    ports = known[protocol]
     if written is not None:
         port = parse_internal_port(written, found)
         if port is not None and port in ports.published:
@@ -320,7 +347,7 @@ def _choose_port(written: Part | None, found: LabelFindings, ports: _Ports) -> i
     if len(ports.targets) == 1:
         return ports.targets[0]
     if not ports.targets:
-        message = "internal_port is missing, and the service publishes no TCP port to take instead"
+        message = f"internal_port is missing, and the service publishes no {protocol.upper()} port to take instead"
         found.add(codes.NO_PORT, message, "add internal_port=PORT, the port that the container listens on")
         return None
     names = [str(target) for target in ports.targets[:_SHOWN]] + (["..."] if len(ports.targets) > _SHOWN else [])

@@ -14,7 +14,9 @@ __all__ = [
     "BAD_FLAG",
     "BAD_HOST",
     "BAD_INTERNAL_PORT",
+    "BAD_LISTENING_PORT",
     "BAD_PATH",
+    "BAD_PROXY_PROTOCOL",
     "BAD_REDIRECT_STATUS",
     "BAD_REDIRECT_URL",
     "BAD_SCHEME",
@@ -24,15 +26,18 @@ __all__ = [
     "EMPTY_ELEMENT",
     "EMPTY_VALUE",
     "FORWARDED_FOR_ON_SNI",
+    "HTTP_KEY_ON_PORT",
     "LABEL_KEY_SLIP",
     "LEGACY_FORM",
     "NOT_A_PAIR",
     "NO_EXTERNAL_ROUTE",
     "NO_PORT",
     "PORT_IGNORED",
+    "PROXY_PROTOCOL_ON_UDP",
     "PUBLISHED_PORT",
     "QUOTED",
     "REDIRECT_LOOP",
+    "REDIRECT_ON_PORT",
     "REDIRECT_ON_SNI",
     "REPEATED_KEY",
     "SEVERAL_PORTS",
@@ -52,15 +57,15 @@ _ERROR, _WARNING, _INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 NO_EXTERNAL_ROUTE = Finding("HRM001", _ERROR, "the label has no `external_route`")
 NOT_A_PAIR = Finding("HRM002", _ERROR, "something between two commas is not `key=value`")
 EMPTY_VALUE = Finding("HRM003", _ERROR, "a key has no value")
-BAD_SCHEME = Finding("HRM004", _ERROR, "`external_route` begins neither with `http://` nor with `sni://`")
+BAD_SCHEME = Finding("HRM004", _ERROR, "`external_route` begins with none of `http://`, `sni://`, `tcp://`, `udp://`")
 BAD_HOST = Finding("HRM005", _ERROR, "the host in `external_route`, or its port, cannot be one")
 BAD_WILDCARD = Finding("HRM006", _ERROR, "a `*` stands where no wildcard can be")
 BAD_PATH = Finding("HRM007", _ERROR, "the path in `external_route` cannot be a path prefix (query, `..`, `//`, spaces)")
 SNI_PATH = Finding("HRM008", _ERROR, "an `sni://` route has a path")
 SNI_ADDRESS = Finding("HRM009", _ERROR, "an `sni://` route names an IP address")
 BAD_INTERNAL_PORT = Finding("HRM010", _ERROR, "`internal_port` is not a number from 1 to 65535")
-NO_PORT = Finding("HRM011", _ERROR, "`internal_port` is missing and the service publishes no TCP port")
-SEVERAL_PORTS = Finding("HRM012", _ERROR, "`internal_port` is missing and the service publishes several TCP ports")
+NO_PORT = Finding("HRM011", _ERROR, "`internal_port` is missing and the service publishes no TCP port (`udp://`: UDP port)")
+SEVERAL_PORTS = Finding("HRM012", _ERROR, "`internal_port` is missing and the service publishes several TCP ports (`udp://`: UDP ports)")
 BAD_REDIRECT_URL = Finding("HRM013", _ERROR, "`redirect` is not an absolute `http://`, `https://` or `sni://` URL")
 REDIRECT_ON_SNI = Finding("HRM014", _ERROR, "an `sni://` route has a `redirect`")
 REDIRECT_LOOP = Finding("HRM015", _ERROR, "a `redirect` leads back to its own route")
@@ -71,6 +76,9 @@ QUOTED = Finding("HRM019", _ERROR, "quotation marks are part of the value")
 TOO_LONG = Finding("HRM020", _ERROR, "the value is longer than 4096 characters")
 TOO_MANY_ELEMENTS = Finding("HRM021", _ERROR, "more than 100 pairs or routes in one label")
 TOO_MANY_LABELS = Finding("HRM022", _ERROR, "more than 1000 routing labels on one service; the rest is not read")
+BAD_LISTENING_PORT = Finding("HRM023", _ERROR, "a `tcp://` or `udp://` route is not `:PORT`, a number from 1 to 65535")
+BAD_PROXY_PROTOCOL = Finding("HRM024", _ERROR, "`proxy_protocol` is neither `v1` nor `v2`")
+REDIRECT_ON_PORT = Finding("HRM025", _ERROR, "a `tcp://` or `udp://` route has a `redirect`")
 
 LABEL_KEY_SLIP = Finding("HRM101", _WARNING, "the label's key is nearly, but not quite, a routing label's; it is not read")
 UNKNOWN_KEY = Finding("HRM102", _WARNING, "a key is not known; ignored")
@@ -82,6 +90,8 @@ STICKY_ON_SNI = Finding("HRM107", _WARNING, "`sticky_sessions` on an `sni://` ro
 FORWARDED_FOR_ON_SNI = Finding("HRM108", _WARNING, "`include_forwarded_for` on an `sni://` route; ignored")
 DUPLICATE_ROUTE = Finding("HRM109", _WARNING, "two labels of a service ask for one route; the first in order of key counts")
 STATUS_WITHOUT_REDIRECT = Finding("HRM110", _WARNING, "`redirect_status` without `redirect`; ignored")
+HTTP_KEY_ON_PORT = Finding("HRM111", _WARNING, "a key that only HTTP has a use for, on a `tcp://` or `udp://` route; ignored")
+PROXY_PROTOCOL_ON_UDP = Finding("HRM112", _WARNING, "`proxy_protocol` on a `udp://` route; ignored")
 
 LEGACY_FORM = Finding("HRM201", _INFO, "the label is in the form of UCP 2.0; it is routed")
 UNUSED_BESIDE_REDIRECT = Finding("HRM202", _INFO, "a key that a redirect has no use for; ignored")
@@ -109,6 +119,9 @@ CATALOGUE: tuple[Finding, ...] = (
     TOO_LONG,
     TOO_MANY_ELEMENTS,
     TOO_MANY_LABELS,
+    BAD_LISTENING_PORT,
+    BAD_PROXY_PROTOCOL,
+    REDIRECT_ON_PORT,
     LABEL_KEY_SLIP,
     UNKNOWN_KEY,
     REPEATED_KEY,
@@ -119,6 +132,8 @@ CATALOGUE: tuple[Finding, ...] = (
     FORWARDED_FOR_ON_SNI,
     DUPLICATE_ROUTE,
     STATUS_WITHOUT_REDIRECT,
+    HTTP_KEY_ON_PORT,
+    PROXY_PROTOCOL_ON_UDP,
     LEGACY_FORM,
     UNUSED_BESIDE_REDIRECT,
 )

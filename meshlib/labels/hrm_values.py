@@ -6,7 +6,7 @@ This module knows the keys one by one; how they go together is `meshlib.labels.h
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from meshlib.authority import Authority, is_ip_address, parse_authority, parse_port
 from meshlib.errors import AuthorityError, PathError
@@ -24,6 +24,7 @@ __all__ = [
     "parse_external_route",
     "parse_flag",
     "parse_internal_port",
+    "parse_proxy_protocol",
     "parse_redirect",
     "parse_redirect_status",
 ]
@@ -32,6 +33,7 @@ _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")  # RFC 9110 5.6.2, which
 # What may follow the host of a URL (RFC 3986 3.3 to 3.5); it goes into a Location field as it is.
 _NOT_URL = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?#%-]|%(?![0-9A-Fa-f]{2})")
 _AUTHORITY_END = re.compile(r"[/?#]")
+_ROUTES = ("http", "sni", "tcp", "udp")
 _STATUSES = ("301", "302", "307", "308")
 
 
@@ -41,8 +43,11 @@ class ExternalRoute(NamedTuple):
     scheme: Scheme
     host: str
     path: str
+    port: int | None = None
 
     def __str__(self) -> str:
+        if self.port is not None:
+            return f"{self.scheme}://:{self.port}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}{self.path if self.path != '/' else ''}"
 
@@ -63,22 +68,41 @@ class RedirectTarget(NamedTuple):
 
 
 def parse_external_route(value: Part, found: LabelFindings) -> ExternalRoute | None:
-    """`http://HOST[/PATH]` or `sni://HOST`; the host may be blank or begin with "*."."""
+    """`http://HOST[/PATH]`, `sni://HOST`, `tcp://:PORT` or `udp://:PORT`; a host may be blank or begin with "*."."""
     name, mark, rest = value.text.partition("://")
-    if not mark or name.lower() not in ("http", "sni"):
+    if not mark or name.lower() not in _ROUTES:
         found.add(
             codes.BAD_SCHEME,
-            f"external_route is {show(value.text)}; it begins with http:// or sni://",
-            _scheme_hint("external_route", value.text, ("http", "sni")),
+            f"external_route is {show(value.text)}; it begins with http://, sni://, tcp:// or udp://",
+            _scheme_hint("external_route", value.text, _ROUTES),
             column=value.column,
         )
         return None
     scheme = Scheme(name.lower())
+    if scheme in (Scheme.TCP, Scheme.UDP):
+        return _parse_port_route(scheme, Part(rest, value.column + len(name) + 3), found)
     authority, tail = _split_authority(rest)
     column = value.column + len(name) + 3
     host = _parse_route_host(scheme, Part(authority, column), found)
     path = _parse_route_path(scheme, authority, Part(tail, column + len(authority)), found)
     return None if host is None or path is None else ExternalRoute(scheme, host, path)
+
+
+def _parse_port_route(scheme: Scheme, part: Part, found: LabelFindings) -> ExternalRoute | None:
+    host, colon, number = part.text.removesuffix("/").rpartition(":")
+    digits = number if number.isascii() and number.isdigit() else ""
+    if host or not colon:
+        # A host here would look like a restriction, and nothing could keep to it.
+        message = f"{scheme}:// is followed by {show(part.text)}: there is no name in what comes to a {scheme.upper()} port, only the port"
+        hint = f"write {scheme}://:{digits[:5] or 'PORT'}, the port that clients connect to"
+        found.add(codes.BAD_LISTENING_PORT, message, hint, column=part.column)
+        return None
+    try:
+        return ExternalRoute(scheme, "", "/", parse_port(number))
+    except AuthorityError as error:
+        message = f"the port in {scheme}://{show(part.text)}: {error}"
+        found.add(codes.BAD_LISTENING_PORT, message, f"write {scheme}://:PORT, 1 to 65535", column=part.column + 1)
+        return None
 
 
 def _split_authority(rest: str) -> tuple[str, str]:
@@ -206,6 +230,9 @@ def _scheme_hint(key: str, text: str, schemes: tuple[str, ...]) -> str:
             return f"write {key}=sni://{rest} to pass TLS through to the service, or {key}=http://{rest}"
         meant = nearest(name, schemes)
         return f"did you mean {key}={meant}://{rest}?" if meant else f"write {key}={schemes[0]}://{rest}"
+    for scheme in ("tcp", "udp"):
+        if scheme in schemes and text.lower().startswith(f"{scheme}:"):
+            return f"did you mean {key}={scheme}://:{text[len(scheme) :].lstrip(':/')}?"
     for scheme in ("https", "http", "sni"):
         if text.lower().startswith((f"{scheme}:", f"{scheme}/")):
             return f"did you mean {key}={scheme}://{text[len(scheme) :].lstrip(':/')}?"
@@ -234,6 +261,19 @@ def parse_cookie_name(value: Part, found: LabelFindings) -> str | None:
     hint = "write the name of the cookie that the application sets, for example sticky_sessions=SESSION"
     found.add(codes.BAD_COOKIE_NAME, message, hint, column=value.column + bad.start())
     return None
+
+
+def parse_proxy_protocol(value: Part, found: LabelFindings) -> Literal["", "v1", "v2"]:
+    """`v1` or `v2`; "" when it is neither."""
+    text = value.text.lower()
+    if text == "v1":
+        return "v1"
+    if text == "v2":
+        return "v2"
+    found.add(
+        codes.BAD_PROXY_PROTOCOL, f"proxy_protocol is {show(value.text)}", "write v1 or v2, or leave it out", column=value.column
+    )
+    return ""
 
 
 def parse_flag(value: Part, found: LabelFindings) -> bool | None:

@@ -48,6 +48,8 @@ def fragments(result: LabelResult) -> list[dict[str, object]]:
             and {"target": f.redirect.target, "status": f.redirect.status, "keep_path": f.redirect.keep_path},
             "sticky_cookie": f.sticky_cookie,
             "forwarded_for": f.forwarded_for,
+            **({"port": f.port} if f.port is not None else {}),
+            **({"proxy_protocol": f.proxy_protocol} if f.proxy_protocol else {}),
         }
         for f in result.fragments
     ]
@@ -105,6 +107,10 @@ def test_which_keys_are_routing_labels(key: str, routing: bool) -> None:
         ({LABEL: "external_route=http:/a,internal_port=80"}, "external_route=http://a"),
         ({LABEL: "external_route=a.b,internal_port=80"}, "external_route=http://a.b"),
         ({LABEL: "external_route=gopher://a,internal_port=80"}, "external_route=http://a"),
+        ({LABEL: "external_route=tcp:5432,internal_port=80"}, "external_route=tcp://:5432"),
+        ({LABEL: "external_route=tcp://db:5432,internal_port=80"}, "write tcp://:5432"),
+        ({LABEL: "external_route=udp://53,internal_port=80"}, "write udp://:53"),
+        ({LABEL: "redirect=tcp:1,external_route=http://a"}, "redirect=https://tcp:1"),
         ({LABEL: "external_rout=http://a"}, "did you mean external_route?"),
         ({LABEL: "port=80,external_route=http://a"}, "did you mean internal_port?"),
         ({LABEL: "colour=red,external_route=http://a"}, "sticky_sessions"),
@@ -173,6 +179,7 @@ def test_one_label_makes_a_bounded_number_of_diagnostics_and_still_fails() -> No
 key = st.sampled_from([LABEL, f"{LABEL}.1", f"{LABEL}.80-1", f"{LABEL}x", "com.docker.ucp.mesh.htpp"]) | st.text()
 TOKENS = """
     external_route internal_port redirect redirect_status sticky_sessions include_forwarded_for http:// https:// sni://
+    proxy_protocol v1 tcp://: udp://:
     80 8080 65536 a.example.com *.a . / // ? # : [::1] true 301 S = == , ,, ; @ % %2F $ { " ' * -
 """
 token = st.sampled_from(TOKENS.split())
@@ -181,8 +188,8 @@ nearly = st.lists(
 ).map("".join)
 route = st.builds(
     lambda scheme, host, tail: f"external_route={scheme}://{host}{tail}",
-    st.sampled_from(["http", "sni", "HTTP", "https"]),
-    st.sampled_from(["a", "A.b", "*.a", "", "[::1]", "1.2.3.4", "a:80"]),
+    st.sampled_from(["http", "sni", "HTTP", "https", "tcp", "udp"]),
+    st.sampled_from(["a", "A.b", "*.a", "", "[::1]", "1.2.3.4", "a:80", ":80", ":0"]),
     st.sampled_from(["", "/", "/x", "/x/", ",internal_port=80", ",redirect=http://a", "/%78", "/\u00e9"]),
 )
 values = st.text() | nearly | route | st.tuples(route, nearly).map("".join)
@@ -206,7 +213,11 @@ def test_never_raises_and_keeps_its_promises(labels: dict[str, str], ports: list
         assert (f.internal_port is None) == (f.redirect is not None)
         if f.scheme is Scheme.SNI:
             assert (f.path, f.redirect, f.sticky_cookie, f.forwarded_for) == ("/", None, None, False)
-    assert len({(f.scheme, f.host, f.path) for f in result.fragments}) == len(result.fragments)
+        if f.port is not None:
+            assert f.scheme in (Scheme.TCP, Scheme.UDP)
+            assert (f.host, f.path, f.redirect, f.sticky_cookie, f.forwarded_for) == ("", "/", None, None, False)
+        assert (f.port is None) == (f.scheme in (Scheme.HTTP, Scheme.SNI))
+    assert len({(f.scheme, f.host, f.path, f.port) for f in result.fragments}) == len(result.fragments)
     reordered = dict(reversed(labels.items()))
     assert parse_labels(reordered, service="shop", ports=list(reversed(ports))) == result
 

@@ -34,7 +34,7 @@ def test_external_route(text: str, host: str, path: str) -> None:
     assert read(hrm_values.parse_external_route, text) == (ExternalRoute(Scheme.HTTP, host, path), [])
 
 
-@pytest.mark.parametrize("text", ["http://a", "http://[::1]/x", "sni://*.a"])
+@pytest.mark.parametrize("text", ["http://a", "http://[::1]/x", "sni://*.a", "tcp://:5432", "udp://:53"])
 def test_a_route_is_written_as_it_is_read(text: str) -> None:
     assert str(read(hrm_values.parse_external_route, text)[0]) == text
 
@@ -57,6 +57,10 @@ def test_a_route_is_written_as_it_is_read(text: str) -> None:
         ("http://a/..", "HRM007", 25, "/api"),
         ("sni://a/b", "HRM008", 23, "sni://a"),
         ("sni://1.2.3.4", "HRM009", 22, "sni://"),
+        ("tcp:80", "HRM004", 16, "did you mean external_route=tcp://:80?"),
+        ("tcp://a:80", "HRM023", 22, "write tcp://:80,"),
+        ("udp://", "HRM023", 22, "write udp://:PORT,"),
+        ("udp://:0", "HRM023", 23, "1 to 65535"),
     ],
 )
 def test_external_route_that_is_wrong(text: str, code: str, column: int, hint: str) -> None:
@@ -153,3 +157,10 @@ def test_simple_values_that_are_wrong(parse: Callable[..., object], text: str, c
     assert value is None
     assert (diagnostic.code, diagnostic.column) == (code, column)
     assert hint in diagnostic.hint
+
+
+def test_proxy_protocol() -> None:
+    assert read(hrm_values.parse_proxy_protocol, "v1") == ("v1", [])
+    assert read(hrm_values.parse_proxy_protocol, "V2") == ("v2", [])
+    version, (diagnostic,) = read(hrm_values.parse_proxy_protocol, "2")
+    assert (version, diagnostic.code, diagnostic.column) == ("", "HRM024", 16)
