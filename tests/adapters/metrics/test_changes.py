@@ -1,0 +1,91 @@
+"""What a supervisor takes from a worker as changes, and what not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib_adapters.metrics import FAMILIES, Change, parse_changes, write_changes
+from meshlib_adapters.metrics.changes import Histogram
+
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=500)
+numbers = st.one_of(st.integers(0, 2**53 - 1), st.floats(0, 2.0**53, exclude_max=True, allow_nan=False))
+counts = st.tuples(*[st.integers(0, 2**53 - 1)] * 15)
+changes = st.one_of(
+    st.builds(Change, st.just("meshlib_http_requests_total"), st.tuples(names, names, names), numbers),
+    st.builds(Change, st.just("meshlib_upstream_connections"), st.tuples(names, names), st.one_of(st.none(), numbers)),
+    st.builds(Change, st.just("meshlib_http_first_byte_seconds"), st.tuples(names), st.builds(Histogram, numbers, counts)),
+    st.builds(Change, st.just("meshlib_process_cpu_seconds_total"), st.just(()), numbers),
+)
+
+
+@given(st.lists(changes))
+def test_changes_are_read_as_they_were_written(told: list[Change]) -> None:
+    assert [change for piece in write_changes(told) for change in parse_changes(piece)] == told
+
+
+def test_many_changes_come_in_small_pieces() -> None:
+    told = [Change("meshlib_http_requests_total", ("\u00e9" * 500, str(number), "GET"), 1) for number in range(2000)]
+    pieces = list(write_changes(told))
+    assert max(map(len, pieces)) < 100_000
+    assert [change for piece in pieces for change in parse_changes(piece)] == told
+
+
+@given(st.binary())
+def test_whatever_comes_is_changes_or_a_value_error(data: bytes) -> None:
+    try:
+        parse_changes(data)
+    except ValueError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {},
+        [1],
+        [["meshlib_ready", []]],
+        [["meshlib_unknown", [], 1]],
+        [[["meshlib_ready"], [], 1]],
+        [["meshlib_ready", ["one too many"], 1]],
+        [["meshlib_ready", {}, 1]],
+        [["meshlib_process_cpu_seconds_total", ["whose"], 1]],
+        [["meshlib_http_connections", [], "1"]],
+        [["meshlib_http_connections", [], True]],
+        [["meshlib_http_connections", [], -1]],
+        [["meshlib_http_connections", [], 2**53]],
+        [["meshlib_tls_accepted_total", [], None]],
+        [["meshlib_tls_refused_total", [1], 1]],
+        [["meshlib_tls_refused_total", ["x" * 501], 1]],
+        [["meshlib_tls_refused_total", ["\ud800"], 1]],
+        [["meshlib_process_gc_pause_seconds", [], 1]],
+        [["meshlib_process_gc_pause_seconds", [], [1.0, 5]]],
+        [["meshlib_process_gc_pause_seconds", [], [1.0, [1]]]],
+        [["meshlib_process_gc_pause_seconds", [], [1.0, [1.5] * 11]]],
+        [["meshlib_process_gc_pause_seconds", [], [1.0, [-1] * 11]]],
+        [["meshlib_process_gc_pause_seconds", [], [-1.0, [1] * 11]]],
+    ],
+)
+def test_what_is_no_change_is_refused(found: object) -> None:
+    with pytest.raises(ValueError):
+        parse_changes(json.dumps(found).encode())
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"[" * 100_000, b'[["meshlib_http_connections", [], NaN]]', b'[["meshlib_http_connections", [], 1e999]]']
+)
+def test_what_is_no_number_or_no_json_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_changes(data)
+
+
+def test_names_follow_the_conventions() -> None:
+    for family in FAMILIES.values():
+        assert family.name.startswith("meshlib_")
+        assert family.name.endswith("_total") == (family.kind == "counter")
+        assert bool(family.buckets) == (family.kind == "histogram")
+        assert list(family.buckets) == sorted(set(family.buckets))
+        assert not family.about.endswith(".")
