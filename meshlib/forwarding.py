@@ -26,6 +26,7 @@ __all__ = [
     "is_trusted",
     "kept_fields",
     "parse_networks",
+    "pass_whole",
     "request_fields",
     "response_fields",
 ]
@@ -82,6 +83,9 @@ _HOST: Final = frozenset({b"host"})
 _ODD: Final = re.compile(rb"[^a-z0-9\-]")
 
 _IMITATED: Final = _HOP_AND_CLAIMS | {b"host", b"content-length", b"content-type", b"via"}
+
+# What is dropped, or whose value decides something.
+_LOOKED_INTO: Final = _HOP_AND_CLAIMS | {b"via"}
 
 # A client must not be able to name these away through Connection (CVE-2024-45410, CVE-2025-48865).
 _PROTECTED: Final = _CLAIMS | {b"host", b"content-length", b"via", b"date", b"set-cookie", b"content-type", b"content-encoding"}
@@ -223,6 +227,18 @@ def kept_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, want
     fields = head.fields
     kept = _kept(fields, head.authority, policy, peer, wanted_by_label)
     return kept if not (fields.chunked or fields.upgrade or b"te" in fields.names) else kept + _framing(fields)
+
+
+def pass_whole(names: tuple[bytes, ...], policy: ForwardingPolicy) -> bool:
+    """Whether fields of these names (`FieldSection.names`) go on as they came, whatever their values are.
+
+    Then `kept_fields` is `fields.block` for every peer, as long as the request's authority is its Host field's value, and `is_loop` is
+    false. That depends on names alone, and the same names in the same order come again and again.
+    """
+    joined = b"".join(names)
+    if b"x-forwarded-" in joined or not _LOOKED_INTO.isdisjoint(names):
+        return False
+    return not _ODD.search(joined) or not any(_is_dangerous(name, policy) for name in names)
 
 
 def _kept(fields: FieldSection, authority: bytes, policy: ForwardingPolicy, peer: Peer, wanted_by_label: bool) -> bytes:

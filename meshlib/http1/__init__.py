@@ -2,7 +2,7 @@
 
 from meshlib.http1.body import RequestBody
 from meshlib.http1.chunked import LAST_CHUNK, ChunkedReader, chunk_head
-from meshlib.http1.fields import EMPTY_SECTION, parse_fields, parse_trailers, section_of
+from meshlib.http1.fields import EMPTY_SECTION, KnownLines, parse_fields, parse_trailers, section_of
 from meshlib.http1.request import NEED_DATA, REQUEST_LINE, HeadBuffer, NeedData, finish_head, head_of, parse_request_head, request_line
 from meshlib.http1.response import BodyKind, body_kind, finish_response, parse_response_head, status_line
 
@@ -14,6 +14,7 @@ __all__ = [
     "BodyKind",
     "ChunkedReader",
     "HeadBuffer",
+    "KnownLines",
     "NeedData",
     "RequestBody",
     "body_kind",

@@ -6,7 +6,7 @@ import enum
 import re
 
 from meshlib.errors import ResponseHeadError
-from meshlib.http1.fields import parse_fields
+from meshlib.http1.fields import KnownLines, parse_fields
 from meshlib.messages import FieldSection, ResponseHead
 
 __all__ = ["BodyKind", "body_kind", "finish_response", "parse_response_head", "status_line"]
@@ -24,10 +24,10 @@ class BodyKind(enum.Enum):
     TUNNEL = "tunnel"
 
 
-def parse_response_head(data: bytes, *, max_fields: int = 100) -> ResponseHead:
-    """Parse a complete head, its empty line included; raises `ResponseHeadError` or `LimitExceeded`."""
+def parse_response_head(data: bytes, *, max_fields: int = 100, known: KnownLines | None = None) -> ResponseHead:
+    """Parse a complete head, its empty line included; raises `ResponseHeadError` or `LimitExceeded`. `known`: see `parse_fields`."""
     status, reason, version, at = status_line(data)
-    fields = parse_fields(data[at:-2], response=True, max_fields=max_fields)
+    fields = parse_fields(data[at:-2], response=True, max_fields=max_fields, known=known)
     return finish_response(status, reason, version, fields)
 
 

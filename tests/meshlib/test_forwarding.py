@@ -20,6 +20,7 @@ from meshlib.forwarding import (
     is_trusted,
     kept_fields,
     parse_networks,
+    pass_whole,
     request_fields,
     response_fields,
 )
@@ -301,6 +302,18 @@ def test_whatever_came_what_goes_on_is_fields(pairs: list[tuple[str, str]], peer
     assert all(line in came or line.startswith(ours) for line in wire.split(b"\r\n"))
     kept = kept_fields(asked, policy, peer, wanted_by_label=flag)
     assert wire.count(b"\r\n") - kept.count(b"\r\n") <= 9
+    if pass_whole(asked.fields.names, policy) and asked.authority == asked.fields.host:
+        assert kept == asked.fields.block
+        assert not is_loop(asked.fields, policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [("Accept", True), ("Cookie", True), ("A.B", True), ("Via", False), ("TE", False), ("X-Forwarded-Anything", False), ("X-Real-IP", False)]
+    + [(name, False) for name in ("Connection", "Transfer-Encoding", "Upgrade", "Proxy", "a_b", "X.Real.IP", "Forwarded")],
+)
+def test_names_that_pass_whole(name: str, whole: bool) -> None:
+    assert pass_whole((b"host", name.lower().encode()), BARE) is whole
 
 
 # Loops.

@@ -152,19 +152,37 @@ class JSONFormatter(_Formatter):
 class CombinedFormatter(_Formatter):
     """Apache's combined format; behind it route, endpoint, tries, seconds, reason and termination code."""
 
+    SLOTS: Final = 256
+    LONGEST: Final = 512
+
     def __init__(self) -> None:
         super().__init__()
-        self._clients: dict[int, tuple[FieldSection, str, str]] = {}
+        # What the last clients are called, found by the identity of their fields: a connection whose requests repeat their fields has one
+        # `FieldSection` for all of them. Held here, its identity is its own. Few and overwritten: most others never come again.
+        self._clients: list[tuple[FieldSection | None, str, str]] = [(None, "-", "-")] * self.SLOTS
+        self._texts: dict[bytes, str] = {}
 
     def _client(self, fields: FieldSection) -> tuple[str, str]:
-        # A connection whose requests repeat their fields has one `FieldSection` for all of them; kept here, its identity is its own.
-        known = self._clients.get(id(fields))
-        if known is None:
-            if len(self._clients) >= self.MAX_KEPT:
-                self._clients.clear()
-            known = (fields, _quoted(fields.first(b"user-agent")), _quoted(fields.first(b"referer")))
-            self._clients[id(fields)] = known
+        slot = (id(fields) >> 4) % self.SLOTS
+        known = self._clients[slot]
+        if known[0] is not fields:
+            self._clients[slot] = known = (fields, self._text(fields, b"user-agent"), self._text(fields, b"referer"))
         return known[1], known[2]
+
+    def _text(self, fields: FieldSection, name: bytes) -> str:
+        names = fields.names
+        if name not in names:
+            return "-"
+        index = names.index(name)
+        line = fields.block.split(b"\r\n", index + 1)[index]
+        text = self._texts.get(line)
+        if text is None:
+            text = _quoted(line.partition(b":")[2].strip(b" \t"))
+            if len(line) <= self.LONGEST:
+                if len(self._texts) >= self.MAX_KEPT:
+                    self._texts.clear()
+                self._texts[line] = text
+        return text
 
     def __call__(self, record: Record) -> str:
         """The line of a record."""
@@ -201,5 +219,5 @@ def _combined_place(route: Route | None, endpoint: Endpoint | None) -> str:
     return f"{route.name if route is not None else '-'} {endpoint.address if endpoint is not None else '-'}"
 
 
-def _quoted(value: bytes | None) -> str:
-    return "-" if value is None else _json(value)[1:-1]
+def _quoted(value: bytes) -> str:
+    return _json(value)[1:-1]

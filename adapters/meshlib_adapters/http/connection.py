@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.decision import Forward, Redirect, Respond
 from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.forwarding import Peer, added_fields, is_loop, kept_fields
+from meshlib.forwarding import Peer
 from meshlib.http1 import (
     LAST_CHUNK,
     REQUEST_LINE,
@@ -27,7 +27,6 @@ from meshlib.http1 import (
     RequestBody,
     chunk_head,
     finish_head,
-    parse_fields,
     request_line,
 )
 from meshlib.messages import FieldSection, RequestHead, ResponseHead
@@ -75,7 +74,6 @@ class ClientConnection(asyncio.Protocol):
     """See the module. Everything is called from the event loop; nothing blocks."""
 
     __slots__ = (
-        "_added",
         "_block",
         "_blocked",
         "_body",
@@ -123,7 +121,6 @@ class ClientConnection(asyncio.Protocol):
         self._block = b""  # the field lines of the last request: clients repeat them, and then nothing is parsed again
         self._fields: FieldSection | None = None
         self._known: tuple[bytes, int, bool, bytes] | None = None  # authority, version, label's wish -> lines to send on
-        self._added: tuple[bytes, int, bool, bytes] | None = None  # the same for the lines that say who asked
         self._body: RequestBody | None = None  # None: the request is complete
         self._decision: Forward | None = None
         self._keep_alive = True
@@ -286,7 +283,8 @@ class ClientConnection(asyncio.Protocol):
         block = raw[at:-2]
         fields = self._fields
         if fields is None or block != self._block:
-            fields = parse_fields(block, max_fields=self.gateway.settings.field_count)
+            memo = self.gateway.memo
+            fields = memo.first_fields(block) if fields is None else memo.fields(block)
             self._block = block
             self._fields = fields
             self._known = None
@@ -335,13 +333,15 @@ class ClientConnection(asyncio.Protocol):
         known = self._known
         authority = head.authority
         if known is None or known[0] != authority or known[1] != head.minor_version or known[2] != wish:
-            known = self._learn(head, wish)
-            if known is None:
+            lines = gateway.memo.lines_to_send(head, self.peer, wanted_by_label=wish)
+            if lines is None:
                 self._keep_alive = False
                 self._dispatch.pool = None
                 self._answer_error(508, "loop")
                 return
-        lines = known[3]
+            self._known = (authority, head.minor_version, wish, lines)
+        else:
+            lines = known[3]
         if not head.authority:
             lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
         identifier = gateway.request_id(head.fields, self.peer)
@@ -357,19 +357,6 @@ class ClientConnection(asyncio.Protocol):
         if decision.route.sticky_cookie is not None:
             preferred = gateway.upstreams.sticky_choice(decision, head.fields)
         self._dispatch.start(decision, head, data, done=done, preferred=preferred, relay_chunks=head.minor_version == 1)
-
-    def _learn(self, head: RequestHead, wish: bool) -> tuple[bytes, int, bool, bytes] | None:
-        # The lines to send on for these fields, and who asked for them; None for a request that runs in a circle.
-        policy, peer = self.gateway.policy, self.peer
-        if is_loop(head.fields, policy):
-            return None
-        added = self._added
-        if peer.trusted or added is None or added[0] != head.authority or added[1] != head.minor_version or added[2] != wish:
-            lines = added_fields(head, policy, peer, wanted_by_label=wish)
-            self._added = added = (head.authority, head.minor_version, wish, lines)
-        lines = kept_fields(head, policy, peer, wanted_by_label=wish) + added[3]
-        self._known = known = (head.authority, head.minor_version, wish, lines)
-        return known
 
     def _take_body(self, data: bytes) -> bytes:
         body = self._body

@@ -17,6 +17,7 @@ from meshlib.forwarding import ForwardingPolicy, Peer, is_trusted
 from meshlib.messages import FieldSection
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.http.connection import ClientConnection, Phase
+from meshlib_adapters.http.memo import RequestMemo
 from meshlib_adapters.http.preamble import PreamblePolicy, PreambleReader
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstreams import Upstreams
@@ -61,6 +62,7 @@ class HTTPGateway:
         self.access_log = access_log
         self.loop = asyncio.get_running_loop()
         self.upstreams = upstreams or Upstreams(current, self.settings, self.loop)
+        self.memo = RequestMemo(self.policy, self.settings.field_count, self.upstreams.known_lines)
         self.draining = False
         self.requests = 0
         self._dropped = 0

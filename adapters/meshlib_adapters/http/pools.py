@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Literal
 
 from meshlib.balancing import EndpointHealth, HealthState, Observation
+from meshlib.http1 import KnownLines
 from meshlib.messages import ResponseHead
 from meshlib.model import Endpoint
 from meshlib.proxy_protocol import build_v1, build_v2
@@ -95,6 +96,7 @@ class EndpointPool:
         "endpoint",
         "health",
         "idle",
+        "known_lines",
         "last_head",
         "loop",
         "on_free",
@@ -103,9 +105,15 @@ class EndpointPool:
     )
 
     def __init__(
-        self, endpoint: Endpoint, settings: HTTPSettings, loop: asyncio.AbstractEventLoop, counts: UpstreamCounts | None = None
+        self,
+        endpoint: Endpoint,
+        settings: HTTPSettings,
+        loop: asyncio.AbstractEventLoop,
+        counts: UpstreamCounts | None = None,
+        known_lines: KnownLines | None = None,
     ) -> None:
         self.counts = counts or UpstreamCounts()
+        self.known_lines = known_lines
         self.connecting = 0
         self.preamble: Literal["", "v1", "v2"] = ""
         self.on_free: Callable[[], None] | None = None  # of limited pools: somebody may be waiting

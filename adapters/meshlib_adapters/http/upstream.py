@@ -234,14 +234,15 @@ class UpstreamConnection(asyncio.Protocol):
         memo = self.pool.last_head
         if memo is not None and memo[0] == raw:
             return memo[1], memo[2]
-        head = parse_response_head(raw, max_fields=self.pool.settings.field_count)
+        pool = self.pool
+        head = parse_response_head(raw, max_fields=pool.settings.field_count, known=pool.known_lines)
         status = head.status
         lines = response_fields(head.fields, upgraded=status == 101, bodiless=status < 200 or status == 204)
         wire = b"HTTP/1.1 %d %s\r\n%s" % (status, head.reason, lines)
         length = -1
         if head.minor_version and b"close" not in head.fields.connection and body_kind(head, b"GET") is _LENGTH:
             length = head.fields.content_length or -1
-        self.pool.last_head = (raw, wire, head, length)
+        pool.last_head = (raw, wire, head, length)
         return wire, head
 
     def _interim(self, exchange: Exchange, wire: bytes, head: ResponseHead) -> bytes:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
-from meshlib.http1 import EMPTY_SECTION, parse_fields, parse_trailers, section_of
+from meshlib.http1 import EMPTY_SECTION, KnownLines, parse_fields, parse_trailers, section_of
 
 
 def test_nothing() -> None:
@@ -142,3 +142,31 @@ def test_a_block_is_lines_or_an_error(pieces: list[bytes]) -> None:
     assert section.names == tuple(line.partition(b":")[0].lower() for line in lines)
     assert not any(set(line) & set(b"\r\n\x00") for line in lines)
     assert len(section.pairs()) == len(lines)
+
+
+_KNOWN = KnownLines(limit=8, longest=12)
+
+
+@given(st.lists(st.sampled_from(_PIECES)), st.booleans())
+def test_known_lines_change_nothing(pieces: list[bytes], response: bool) -> None:
+    block = b"".join(pieces)
+
+    def outcome(known: KnownLines | None) -> object:
+        try:
+            return parse_fields(block, response=response, known=known)
+        except ProtocolError as error:
+            return type(error), str(error), error.reason
+
+    assert outcome(_KNOWN) == outcome(None)
+    assert len(_KNOWN) <= 8
+    assert all(len(line) <= 12 for line in _KNOWN)
+
+
+def test_a_known_line_is_not_checked_again() -> None:
+    known = KnownLines()
+    first = parse_fields(b"Accept: */*\r\n", known=known)
+    again = parse_fields(b"X: y\r\nAccept: */*\r\n", known=known)
+    assert again.names[1] is first.names[0]
+    with pytest.raises(ValueError):
+        known[b"Accept : */*"]
+    assert set(known) == {b"Accept: */*", b"X: y"}

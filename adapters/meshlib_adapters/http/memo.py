@@ -1,0 +1,82 @@
+"""What clients say again and again, over all connections of a gateway, with what came of it the last time.
+
+Requests of one browser differ in a line or two, those of many differ little more, and a new connection should not cost as much as
+if nobody had ever connected before. Everything here is a pure function's result, so forgetting is always right; each table
+is bounded and begins anew when it is full.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshlib.forwarding import ForwardingPolicy, Peer, added_fields, is_loop, kept_fields, pass_whole
+from meshlib.http1 import KnownLines, parse_fields
+from meshlib.messages import FieldSection, RequestHead
+
+__all__ = ["RequestMemo"]
+
+# Some hundred kinds of clients, at most a few kilobytes each.
+_ENTRIES: Final = 512
+_LONGEST: Final = 2048
+
+
+class RequestMemo:
+    """One for each gateway; `lines` are known field lines, of requests and answers alike."""
+
+    __slots__ = ("_added", "_max_fields", "_policy", "_sections", "_whole", "lines")
+
+    def __init__(self, policy: ForwardingPolicy, max_fields: int, lines: KnownLines) -> None:
+        self.lines = lines
+        self._policy = policy
+        self._max_fields = max_fields
+        self._sections: dict[bytes, FieldSection] = {}
+        self._whole: dict[tuple[bytes, ...], bool] = {}
+        self._added: dict[tuple[Peer, bytes, int, bool], bytes] = {}
+
+    def first_fields(self, block: bytes) -> FieldSection:
+        """The fields of a connection's first request; raises as `parse_fields`."""
+        section = self._sections.get(block)
+        if section is None:
+            section = parse_fields(block, max_fields=self._max_fields, known=self.lines)
+            if len(block) <= _LONGEST:
+                if len(self._sections) >= _ENTRIES:
+                    self._sections.clear()
+                self._sections[block] = section
+        return section
+
+    def fields(self, block: bytes) -> FieldSection:
+        """The fields of a later request, which nobody is likely to send again; raises as `parse_fields`."""
+        return parse_fields(block, max_fields=self._max_fields, known=self.lines)
+
+    def lines_to_send(self, head: RequestHead, peer: Peer, *, wanted_by_label: bool) -> bytes | None:
+        """All lines of `forwarding.request_fields`; None for a request that runs in a circle."""
+        fields = head.fields
+        names = fields.names
+        whole = self._whole.get(names)
+        if whole is None:
+            whole = self._learn_names(fields)
+        if whole and fields.host == head.authority and head.authority:
+            kept = fields.block
+        elif is_loop(fields, self._policy):
+            return None
+        else:
+            kept = kept_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
+        if peer.trusted:  # whose claims are a part of ours
+            return kept + added_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
+        key = (peer, head.authority, head.minor_version, wanted_by_label)
+        added = self._added.get(key)
+        if added is None:
+            added = added_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
+            if len(head.authority) <= _LONGEST:
+                if len(self._added) >= _ENTRIES:
+                    self._added.clear()
+                self._added[key] = added
+        return kept + added
+
+    def _learn_names(self, fields: FieldSection) -> bool:
+        whole = pass_whole(fields.names, self._policy)
+        if len(fields.block) <= _LONGEST:
+            if len(self._whole) >= _ENTRIES:
+                self._whole.clear()
+            self._whole[fields.names] = whole
+        return whole
