@@ -4,7 +4,7 @@ Each does what our gateway does by default: keep-alive on both sides with a pool
 Host field kept, X-Forwarded-For/-Proto/-Host/-Port set (spoofed ones dropped), Via where the peer can, one line
 to an access log file for each request, one worker. The texts of the configurations are in `configurations`.
 
-meshlib is one peer as the others, started as a user would; MESHLIB_BENCH_COMMAND names another command (see `_mesh`).
+meshlib is one peer as the others, started as a user would; MESHLIB_BENCH_COMMAND names another command (see `mesh`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.benchmarks.backend import answers
 from tests.benchmarks.configurations import POOL, SMALL_HOST, STREAM_HOST, Site
 from tests.benchmarks.processes import BenchmarkError, Process, free_port
 
-__all__ = ["DEFAULT_PEERS", "PEERS", "Peer", "running"]
+__all__ = ["DEFAULT_PEERS", "PEERS", "Launch", "Peer", "mesh", "running"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _MESH = "{python} -m meshlib_adapters.gateway serve --services {services} --http 127.0.0.1:{port} --https off"
@@ -99,18 +99,20 @@ def _caddy(program: str, site: Site) -> Launch:
     return Launch((program, "run", "--config", config), {"GOMAXPROCS": "1", **home})
 
 
-def _mesh(loop: str) -> Callable[[str, Site], Launch]:
-    """The gateway on one kind of event loop.
+def mesh(
+    loop: str, command: str = _MESH, services: Callable[[Site], str] = configurations.meshlib_services
+) -> Callable[[str, Site], Launch]:
+    """The gateway on one kind of event loop, with what `services` writes.
 
     MESHLIB_BENCH_COMMAND may hold another command line with {python}, {services}, {port}, {admin} and
     {access_log} ("on" or "off"). MESHLIB_* in the environment reach the gateway as for any user.
     """
 
     def configure(program: str, site: Site) -> Launch:
-        template = os.environ.get("MESHLIB_BENCH_COMMAND") or _MESH
+        template = os.environ.get("MESHLIB_BENCH_COMMAND") or command
         values = {
             "python": program,
-            "services": site.write("services.json", configurations.meshlib_services(site)),
+            "services": site.write("services.json", services(site)),
             "port": str(site.port),
             "admin": str(free_port()),
             "access_log": "on" if site.access_log else "off",
@@ -152,23 +154,27 @@ PEERS: dict[str, Peer] = {
         Peer("envoy", _envoy, _envoy_launch, _PYPI),
         Peer("traefik", _program("traefik"), _traefik, _PYPI, most_routes=1000),
         Peer("caddy", _program("caddy"), _caddy, _PYPI),
-        Peer("meshlib", _python("uvloop"), _mesh("uvloop"), _PYPI),
-        Peer("meshlib-asyncio", _python(), _mesh("asyncio"), "nothing to install"),
+        Peer("meshlib", _python("uvloop"), mesh("uvloop"), _PYPI),
+        Peer("meshlib-asyncio", _python(), mesh("asyncio"), "nothing to install"),
     )
 }
 DEFAULT_PEERS = ("nginx", "haproxy", "envoy", "traefik", "caddy", "meshlib", "meshlib-asyncio")
 
 
 @contextlib.contextmanager
-def running(peer: Peer, site: Site, cpus: set[int]) -> Iterator[Process]:
-    """The peer, started on `cpus`, answering for the first and the last route, or a `BenchmarkError`."""
+def running(peer: Peer, site: Site, cpus: set[int], ready: Callable[[Site], bool] | None = None) -> Iterator[Process]:
+    """The peer, started on `cpus`, or a `BenchmarkError`; `ready` looks whether it serves, by default the first and the last route."""
     program = peer.find()
     if program is None:
         raise BenchmarkError(f"{peer.name} is not installed ({peer.install})")
     launch = peer.configure(program, site)
     with Process(peer.name, launch.command, cpus=cpus, output=site.output, environment=launch.environment, cwd=site.work) as process:
         patience = 20 + site.routes / 400  # 100,000 routes: some need minutes to read them
-        last = site.route_hosts()[-1] if site.route_hosts() else SMALL_HOST
-        targets = ((SMALL_HOST, "/"), (STREAM_HOST, "/echo"), (last, "/"))
-        process.wait_until(lambda: all(answers(site.port, target, host) for host, target in targets), patience)
+        process.wait_until(lambda: (ready or _serves)(site), patience)
         yield process
+
+
+def _serves(site: Site) -> bool:
+    last = site.route_hosts()[-1] if site.route_hosts() else SMALL_HOST
+    targets = ((SMALL_HOST, "/"), (STREAM_HOST, "/echo"), (last, "/"))
+    return all(answers(site.port, target, host) for host, target in targets)

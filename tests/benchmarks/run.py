@@ -33,8 +33,12 @@ from tests.benchmarks.peers import DEFAULT_PEERS, PEERS, Peer, running
 from tests.benchmarks.processes import BenchmarkError, Process, free_port, raise_file_limit
 from tests.benchmarks.report import Results, as_data, goals_table, judge, scenario_table
 from tests.benchmarks.scenarios import SCENARIOS, Measure, Scenario
+from tests.benchmarks.tls_peers import TLS_PEERS, tls_answers, tls_serving
+from tests.benchmarks.tls_scenarios import register_tls
 
 __all__ = ["main"]
+
+register_tls()
 
 _DUTIES = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "via", "x-request-id")
 
@@ -43,7 +47,7 @@ class Bench:
     """One run: which peers, how long, on which CPUs; and the results so far."""
 
     def __init__(self, options: argparse.Namespace, work: Path) -> None:
-        self.peers = [PEERS[name] for name in options.peers]
+        self.peers: list[str] = options.peers
         self.rounds: int = options.rounds
         self.seconds: float = options.seconds
         self.access_log: bool = options.access_log == "on"
@@ -60,19 +64,29 @@ class Bench:
 
     def run(self, scenarios: Sequence[Scenario]) -> None:
         """All scenarios, one after the other."""
-        for peer in list(self.peers):
-            if peer.find() is None:
-                self.results.missing[peer.name] = f"not installed: {peer.install}"
-                self.say(f"{peer.name}: not installed ({peer.install})")
-                self.peers.remove(peer)
-        with serving(self._work, self.load_cpus) as backend:
+        with serving(self._work, self.load_cpus) as backend, tls_serving(self._work, self.load_cpus) as tls_port:
             for scenario in scenarios:
                 self.say(f"{scenario.name}: {scenario.about}")
-                self._scenario(scenario, backend)
+                self._scenario(scenario, Backend(tls_port, tls_port) if scenario.tls else backend)
+
+    def _present(self, scenario: Scenario) -> list[Peer]:
+        """Those that can be measured, and a word about the others, once."""
+        known = TLS_PEERS if scenario.tls else PEERS
+        found = []
+        for name in self.peers:
+            if name not in known:
+                self.results.fail(scenario.name, name, "cannot do this")
+            elif known[name].find() is None:
+                if name not in self.results.missing:
+                    self.say(f"{name}: not installed ({known[name].install})")
+                self.results.missing[name] = f"not installed: {known[name].install}"
+            else:
+                found.append(known[name])
+        return found
 
     def _scenario(self, scenario: Scenario, backend: Backend) -> None:
         peers = []
-        for peer in self.peers:
+        for peer in self._present(scenario):
             if scenario.routes > peer.most_routes:
                 self.results.fail(scenario.name, peer.name, f"not measured: looks through all of {scenario.routes:,} routes")
             else:
@@ -87,7 +101,7 @@ class Bench:
             for peer in peers:
                 try:
                     site = self._site(stack, scenario, backend)
-                    process = stack.enter_context(running(peer, site, {self.proxy_cpu}))
+                    process = stack.enter_context(self._running(scenario, peer, site))
                     self._warm(scenario, peer, site, process)
                     started.append((peer, site, process))
                 except BenchmarkError as error:
@@ -100,11 +114,14 @@ class Bench:
         with contextlib.ExitStack() as stack:
             try:
                 site = self._site(stack, scenario, backend)
-                process = stack.enter_context(running(peer, site, {self.proxy_cpu}))
+                process = stack.enter_context(self._running(scenario, peer, site))
             except BenchmarkError as error:
                 self._failed(scenario, peer, error)
             else:
                 self._measure(scenario, peer, site, process)
+
+    def _running(self, scenario: Scenario, peer: Peer, site: Site) -> contextlib.AbstractContextManager[Process]:
+        return running(peer, site, {self.proxy_cpu}, (lambda site: tls_answers(site.port)) if scenario.tls else None)
 
     def _site(self, stack: contextlib.ExitStack, scenario: Scenario, backend: Backend) -> Site:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._work, ignore_cleanup_errors=True)))
@@ -115,7 +132,7 @@ class Bench:
 
     def _warm(self, scenario: Scenario, peer: Peer, site: Site, process: Process) -> None:
         """One short measurement that is thrown away; and once for each peer, what its backend gets to see."""
-        if peer.name not in self.results.duties:
+        if peer.name not in self.results.duties and not scenario.tls:
             self.results.duties[peer.name] = sent = _duties(site.port)
             self.say(f"  {peer.name} sends {', '.join(sent)}")
         if scenario.name != "latency":

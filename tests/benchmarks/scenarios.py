@@ -1,7 +1,7 @@
 """What is measured: a registry of named scenarios, each a function from a running peer to figures.
 
-A new scenario is one function and one `register` line here or in another module that `run` imports; TLS
-passthrough will be such a module.
+A new scenario is one function and one `register` line here or in another module that `run` imports, as
+`tls_scenarios` is one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`run` measures one peer once. `metrics`: those shown, the main one first. `fresh`: start the peer anew each round."""
+    """`run` measures one peer once. `metrics`: those shown, the main one first. `fresh`: start the peer anew each round.
+
+    `tls`: the peers pass TLS through (`tls_peers`).
+    """
 
     name: str
     about: str
@@ -84,6 +87,7 @@ class Scenario:
     goals: tuple[Goal, ...] = ()
     routes: int = 10
     fresh: bool = False
+    tls: bool = False
 
 
 SCENARIOS: dict[str, Scenario] = {}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import configurations, pacer, run
+from tests.benchmarks import configurations, pacer, run, tcp_load
 from tests.benchmarks.backend import answers, serving
 from tests.benchmarks.configurations import Site
 from tests.benchmarks.load import parse_wrk, request_head
@@ -24,6 +24,8 @@ from tests.benchmarks.processes import BenchmarkError, Process, free_port
 from tests.benchmarks.report import Results, goals_table, judge, scenario_table
 from tests.benchmarks.scenarios import SCENARIOS, numbered
 from tests.benchmarks.stream_server import StreamProtocol
+from tests.benchmarks.tls_configurations import TLS_NAME
+from tests.benchmarks.tls_peers import TLS_PEERS, tls_serving
 
 WRK = """\
 Running 4s test @ http://127.0.0.1:20123/
@@ -244,3 +246,27 @@ def test_a_missing_peer_is_a_failure_when_all_are_required(
 
 def test_free_ports_are_outside_the_ephemeral_range() -> None:
     assert 20000 <= free_port() <= 30000
+
+
+def test_one_second_of_tls_through_every_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _need("nginx", "haproxy")
+    missing = [peer.name for peer in TLS_PEERS.values() if peer.find() is None]
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"missing: {', '.join(missing)}")
+    saved = tmp_path / "raw.json"
+    present = [name for name in TLS_PEERS if name not in missing]
+    options = ["--rounds", "1", "--seconds", "1", "--quiet", "--json", str(saved), "--scenario", "tls-connections"]
+    assert run.main(["--peers", ",".join(["caddy", *present]), *options]) == 0
+    raw = json.loads(saved.read_text(encoding="utf-8"))
+    assert set(raw["figures"]["tls-connections"]) == set(present)
+    assert all(figures["rate"][0] > 0 for figures in raw["figures"]["tls-connections"].values())
+    assert raw["failures"]["tls-connections"] == {"caddy": "cannot do this"}
+
+
+@pytest.mark.parametrize("mode", ["bulk", "messages"])
+def test_load_without_a_proxy(tmp_path: Path, mode: str) -> None:
+    with tls_serving(tmp_path, {0}) as port:
+        order = {"port": port, "name": TLS_NAME, "mode": mode, "seconds": 0.3, "connections": 2}
+        command = [sys.executable, str(Path(tcp_load.__file__))]
+        done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["count"] >= 1
