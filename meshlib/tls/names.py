@@ -77,6 +77,7 @@ _EXTENSIONS: Final = {
     0x3374: "next_protocol_negotiation",
     0x4469: "application_settings_old",
     0x44CD: "application_settings",
+    0xCA34: "trust_anchors",
     0xFE0D: "encrypted_client_hello",
     0xFF01: "renegotiation_info",
 }

@@ -166,6 +166,21 @@ def explain(url: str | None, admin: str | None, as_json: bool, method: str, head
     return 0 if data["decision"] in ("forward", "redirect", "passthrough", "terminate") else 1
 
 
+@cli.command("inspect-hello")
+@click.argument("file", required=False, metavar="[FILE]")
+@click.option("--hex", "digits", metavar="DIGITS", help="The bytes themselves, as hex digits.")
+@click.option("--listen", metavar="HOST:PORT", help="Take one connection there and show its hello.")
+@_JSON
+def inspect_hello(file: str | None, digits: str | None, listen: str | None, as_json: bool) -> int:
+    """Show what a TLS client says first: from FILE (bytes or hex digits, - for stdin), --hex or --listen; 1 when it is no good hello."""
+    from meshlib_adapters.gateway.hello_sources import take_bytes
+    from meshlib_adapters.gateway.inspecting import inspection_data, render_inspection
+
+    data = inspection_data(take_bytes(file, digits, listen, lambda text: click.echo(text, err=True)))
+    _show(data, render_inspection, as_json)
+    return 0 if data["kind"] == "client_hello" else 1
+
+
 @cli.command()
 @click.option("--check", is_flag=True, help="Perform the requests, compare, and exit with 1 on a difference.")
 @click.option("--http", metavar="HOST:PORT", default="127.0.0.1:0", help="Where the demo listens.  [a free port]")
