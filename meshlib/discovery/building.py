@@ -8,13 +8,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import ContainerRecord, Malformed, NetworkRecord, ServiceRecord, TaskRecord
 from meshlib.labels.findings import Finding
-from meshlib.labels.fragment import LabelResult
-from meshlib.model import Contribution, Diagnostic, Endpoint, NameKind, NameRecord, Route, Severity, Upstream
+from meshlib.labels.fragment import LabelResult, PublishedPort
+from meshlib.model import Contribution, Diagnostic, Endpoint, NameKind, NameRecord, Route, Scheme, Severity, Upstream
 
 __all__ = [
     "ADDRESS_REFUSED",
@@ -23,6 +23,7 @@ __all__ = [
     "MALFORMED",
     "MAX_MALFORMED",
     "OFF_NETWORK",
+    "PUBLISHED",
     "build_routes",
     "by_id",
     "choose_network",
@@ -45,16 +46,25 @@ CATALOGUE = (OFF_NETWORK, ADDRESS_REFUSED, LABELS_ON_CONTAINER, MALFORMED)
 # An engine that writes one thing in a new way writes it so ten thousand times.
 MAX_MALFORMED = 20
 
+# The schema of routes that no label asks for: the service publishes the port.
+PUBLISHED = "published"
+
 R = TypeVar("R", ContainerRecord, NetworkRecord, ServiceRecord, TaskRecord)
 
 
 def build_routes(
-    service: str, result: LabelResult, upstream_for: Callable[[int], Upstream], previous: Contribution | None, *, networked: bool
+    service: str,
+    result: LabelResult,
+    upstream_for: Callable[[int], Upstream],
+    previous: Contribution | None,
+    *,
+    networked: bool,
+    published: Iterable[PublishedPort] = (),
 ) -> tuple[Route, ...]:
     """Routes of one service. Without a network (`networked` false) only redirects are left: they ask no endpoint.
 
     A label that has failed keeps the routes it had in `previous`, marked degraded and with today's endpoints, unless
-    another label has taken their place by now.
+    another label has taken their place by now. Each of the `published` ports (TCP and UDP) is a route, unless a label asks for it.
     """
     routes = [
         Route(
@@ -65,23 +75,50 @@ def build_routes(
             label=fragment.label,
             schema=fragment.schema,
             internal_port=fragment.internal_port,
-            upstream=None if fragment.internal_port is None or fragment.redirect else upstream_for(fragment.internal_port),
+            upstream=None
+            if fragment.internal_port is None or fragment.redirect
+            else _with_preamble(upstream_for(fragment.internal_port), fragment.proxy_protocol),
             redirect=fragment.redirect,
             sticky_cookie=fragment.sticky_cookie,
             forwarded_for=fragment.forwarded_for,
+            port=fragment.port,
         )
         for fragment in result.fragments
         if fragment.redirect is not None or networked
     ]
-    taken = {(route.scheme, route.host, route.path) for route in routes}
+    taken = {(route.scheme, route.host, route.path, route.port) for route in routes}
     for old in previous.routes if previous is not None else ():
-        if old.label not in result.failed or (old.scheme, old.host, old.path) in taken:
+        if old.label not in result.failed or (old.scheme, old.host, old.path, old.port) in taken:
             continue
         if old.redirect is not None:
             routes.append(replace(old, degraded=True))
         elif old.internal_port is not None and networked:
-            routes.append(replace(old, degraded=True, upstream=upstream_for(old.internal_port)))
-    return tuple(sorted(routes, key=lambda route: (route.label, route.scheme, route.host, route.path)))
+            preamble = old.upstream.proxy_protocol if old.upstream is not None else ""
+            routes.append(replace(old, degraded=True, upstream=_with_preamble(upstream_for(old.internal_port), preamble)))
+    if networked:
+        labelled = {route.listening_port for route in routes}
+        routes += [route for route in _published(service, published, upstream_for) if route.listening_port not in labelled]
+    return tuple(sorted(routes, key=lambda route: (route.label, route.scheme, route.host, route.path, route.port or 0)))
+
+
+def _published(service: str, ports: Iterable[PublishedPort], upstream_for: Callable[[int], Upstream]) -> list[Route]:
+    wanted: dict[tuple[str, int], int] = {}
+    for port in ports:
+        protocol = port.protocol.lower()
+        # SCTP is nothing that we carry; a port that the engine chooses is not known before it has.
+        if port.published is not None and protocol in (Scheme.TCP, Scheme.UDP):
+            wanted.setdefault((protocol, port.published), port.target)
+    return [
+        Route(Scheme(protocol), "", "/", service, "", PUBLISHED, target, upstream_for(target), port=number)
+        for (protocol, number), target in wanted.items()
+    ]
+
+
+def _with_preamble(upstream: Upstream, version: Literal["", "v1", "v2"]) -> Upstream:
+    # Under a name of its own: connections that begin with a preamble are not those of the service's other routes.
+    if not version or upstream.proxy_protocol == version:
+        return upstream
+    return replace(upstream, name=f"{upstream.name}/proxy-{version}", proxy_protocol=version)
 
 
 def choose_network(networks: Iterable[NetworkRecord], options: ResolveOptions) -> NetworkRecord | None:

@@ -22,7 +22,7 @@ from meshlib.discovery.building import (
 )
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, NetworkRecord
-from meshlib.labels.fragment import LabelResult
+from meshlib.labels.fragment import LabelResult, PublishedPort
 from meshlib.labels.hrm import is_hrm_label, parse_labels
 from meshlib.model import Contribution, Endpoint, EndpointState, NameKind, NameRecord, Snapshot, Upstream
 
@@ -83,17 +83,23 @@ class ContainerResolver:
         if forwarding and network is None:
             diagnostics.append(off_network(service, min(forwarding), attached, self._options))
         endpoints = _endpoints(group, network, locate)
-        if forwarding:
+        published = self._published(group)
+        if forwarding or published:
             diagnostics += [refused_address(service, e.host, f"container {e.id}") for e in endpoints if is_refused(e.host)]
         good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host)]
         return Contribution(
             key=f"{self._provider}/{key}",
             service=service,
             created_at=min(container.created_at for container in group),
-            routes=build_routes(service, result, _upstreams(key, good), last, networked=network is not None),
+            routes=build_routes(service, result, _upstreams(key, good), last, networked=network is not None, published=published),
             diagnostics=tuple(diagnostics),
             names=_names(group),
         )
+
+    def _published(self, group: _Group) -> list[PublishedPort]:
+        if not self._options.published_ports or _is_one_off(group[0]):
+            return []
+        return [port for container in group for port in container.ports if port.published is not None]
 
 
 def _locate_by(networks: Mapping[str, NetworkRecord]) -> _Locate:

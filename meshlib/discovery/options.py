@@ -15,9 +15,11 @@ class ResolveOptions:
     it; "" routes on any network. `networks`: names of networks that count as labelled. `reachable`: names of the
     networks that the gateway itself is on, preferred where a service offers several (None: not known).
     `use_vip`: ask the service's virtual address instead of its tasks (no stickiness, no health of our own).
+    `published_ports`: the ports that services publish are TCP and UDP routes, without a label.
     """
 
     network_label: str = LABEL
     networks: frozenset[str] = frozenset()
     reachable: frozenset[str] | None = None
     use_vip: bool = False
+    published_ports: bool = False

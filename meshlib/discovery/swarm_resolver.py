@@ -102,8 +102,10 @@ class SwarmResolver:
         diagnostics = list(result.diagnostics)
         diagnostics += _labels_on_container(service)
         network = choose_network(attached, self._options)
-        wanted = bool(result.fragments) or bool(result.failed)
-        if wanted and network is None and _needs_network(result):
+        published = service.ports if self._options.published_ports else ()
+        wanted = bool(result.fragments) or bool(result.failed) or bool(published)
+        # To publish a port is no word to us: off our networks such a service is nobody's mistake.
+        if network is None and _needs_network(result):
             diagnostics.append(off_network(service.name, _first_label(result), attached, self._options, overlay=True))
         if wanted and network is not None:
             diagnostics += _refusals(service, tasks, network)
@@ -112,7 +114,7 @@ class SwarmResolver:
             key=f"{self._provider}/{service.id}",
             service=service.name,
             created_at=service.created_at,
-            routes=build_routes(service.name, result, upstream_for, last, networked=network is not None),
+            routes=build_routes(service.name, result, upstream_for, last, networked=network is not None, published=published),
             diagnostics=tuple(diagnostics),
             names=_names(service, tasks, attached),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from meshlib.discovery.building import (
     MALFORMED,
     MAX_MALFORMED,
     OFF_NETWORK,
+    PUBLISHED,
     build_routes,
     by_id,
     choose_network,
@@ -29,7 +31,7 @@ from meshlib.discovery.building import (
 )
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import Malformed, NetworkRecord
-from meshlib.labels.fragment import LabelResult, RouteFragment
+from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
 from meshlib.labels.hrm import LABEL
 from meshlib.model import Contribution, Endpoint, NameKind, NameRecord, RedirectRule, Route, Scheme, Severity, Upstream
 
@@ -57,6 +59,50 @@ def test_a_fragment_becomes_a_route() -> None:
     assert build(LabelResult((wish,))) == (
         Route(Scheme.HTTP, "a", "/x", "shop", LABEL, "hrm", 80, upstream(80), None, "SESSION", forwarded_for=True),
     )
+
+
+def on_port(number: int, label: str = "l1", version: Literal["", "v1", "v2"] = "") -> RouteFragment:
+    return RouteFragment(Scheme.TCP, "", "/", label, "hrm", 80, port=number, proxy_protocol=version)
+
+
+def test_a_preamble_makes_an_upstream_of_its_own() -> None:
+    plain, first, second = build(LabelResult((on_port(1), on_port(2, version="v1"), on_port(3, version="v2"))))
+    assert [route.name for route in (plain, first, second)] == ["tcp://:1", "tcp://:2", "tcp://:3"]
+    assert plain.upstream == upstream(80)
+    assert first.upstream == replace(upstream(80), name="shop:80/proxy-v1", proxy_protocol="v1")
+    assert second.upstream == replace(upstream(80), name="shop:80/proxy-v2", proxy_protocol="v2")
+    # A service whose endpoints all want it (a file can say so) has it anyway.
+    wanted = replace(upstream(80), proxy_protocol="v1")
+    (route,) = build_routes("shop", LabelResult((on_port(1, version="v1"),)), lambda port: wanted, None, networked=True)
+    assert route.upstream is wanted
+
+
+def test_a_failed_label_keeps_its_port_and_its_preamble() -> None:
+    before = build(LabelResult((on_port(1, version="v1"), on_port(2, "l2"))))
+    kept = build(LabelResult((on_port(3, "l2"),), failed=frozenset({"l1"})), before)
+    assert kept == (replace(before[0], degraded=True), *build(LabelResult((on_port(3, "l2"),))))
+    assert [r.port for r in build(LabelResult((on_port(1, "l2"),), failed=frozenset({"l1"})), before)] == [1]
+    bare = replace(before[0], upstream=None)
+    assert build(LabelResult(failed=frozenset({"l1"})), (bare,))[0].upstream == upstream(80)
+
+
+def test_published_ports_are_routes_where_no_label_asks_for_them() -> None:
+    ports = [
+        PublishedPort(53, 5300, "udp"),
+        PublishedPort(53, 5300, "TCP"),
+        PublishedPort(54, 5300, "tcp"),  # the first of two for one port counts
+        PublishedPort(80, 1),
+        PublishedPort(90),
+        PublishedPort(91, 9100, "sctp"),
+    ]
+    result = LabelResult((on_port(1),))
+    routes = build_routes("shop", result, upstream, None, networked=True, published=ports)
+    assert [(r.name, r.schema, r.label, r.internal_port, r.upstream) for r in routes] == [
+        ("tcp://:5300", PUBLISHED, "", 53, upstream(53)),
+        ("udp://:5300", PUBLISHED, "", 53, upstream(53)),
+        ("tcp://:1", "hrm", "l1", 80, upstream(80)),
+    ]
+    assert build_routes("shop", result, upstream, None, networked=False, published=ports) == ()
 
 
 def test_a_redirect_needs_no_network() -> None:

@@ -253,3 +253,22 @@ TWIN_NETWORKS = (*NETWORKS, NetworkRecord("n1", "front"), NetworkRecord("n9", "f
 def test_nor_does_it_where_two_have_one_id_or_name(containers: list[ContainerRecord], networks: list[NetworkRecord]) -> None:
     mixed = ContainerResolver().resolve(ContainerRecords(tuple(containers), tuple(networks)))
     assert mixed == ContainerResolver().resolve(ContainerRecords(CONTAINERS, TWIN_NETWORKS))
+
+
+def test_published_ports_are_carried_on_request() -> None:
+    def published(number: int, *ports: PublishedPort, **labels: str) -> ContainerRecord:
+        return replace(container(number, labels, compose="web"), ports=ports)
+
+    on = ResolveOptions(published_ports=True)
+    one = published(1, PublishedPort(80, 8001), PublishedPort(443))
+    other = published(2, PublishedPort(80, 8002))
+    assert resolve(one, other).routes == ()
+    snapshot = resolve(one, other, options=on)
+    assert [r.name for r in snapshot.routes] == ["tcp://:8001", "tcp://:8002"]
+    both = [("c1", "172.18.0.1:80", "ready"), ("c2", "172.18.0.2:80", "ready")]
+    assert endpoints(snapshot) == [both, both]
+    once = published(3, PublishedPort(80, 8003), **{"com.docker.compose.oneoff": "True"})
+    assert resolve(once, options=on).routes == ()
+    refused = replace(one, addresses=(ContainerAddress("", "front", "127.0.0.1", ()),))
+    assert codes(resolve(refused, options=on)) == [ADDRESS_REFUSED.code]
+    assert codes(resolve(refused)) == []

@@ -22,6 +22,7 @@ from meshlib.discovery.records import (
 )
 from meshlib.discovery.swarm import parse_swarm
 from meshlib.discovery.swarm_resolver import SwarmResolver
+from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
 from meshlib.model import NameKind, NameRecord, Snapshot
 from tests.vectors.engine.scenes import scenes
@@ -287,3 +288,18 @@ TWIN_NETWORKS = (*NETWORKS, replace(HRM, labels={}), replace(HRM, name="ingress"
 def test_nor_does_it_where_two_have_one_id(services: list[ServiceRecord], tasks: list[TaskRecord], networks: list[NetworkRecord]) -> None:
     mixed = SwarmResolver().resolve(SwarmRecords(tuple(services), tuple(tasks), tuple(networks)))
     assert mixed == SwarmResolver().resolve(SwarmRecords(SERVICES, TASKS, TWIN_NETWORKS))
+
+
+def test_published_ports_are_carried_on_request() -> None:
+    ports = (PublishedPort(53, 5300, "udp"), PublishedPort(80, 8080))
+    service = replace(SHOP, labels={}, ports=ports)
+    on = ResolveOptions(published_ports=True)
+    assert resolve(service, task(1)).routes == ()
+    snapshot = resolve(service, task(1), task(2, "starting"), options=on)
+    assert [r.name for r in snapshot.routes] == ["tcp://:8080", "udp://:5300"]
+    assert [e.address for r in snapshot.routes if r.upstream for e in r.upstream.ready] == ["10.0.1.11:80", "10.0.1.11:53"]
+    # Off our networks a port that is published is nobody's mistake; on them an address that is refused is told.
+    assert resolve(replace(service, attachments=(), virtual_addresses=()), task(1), options=on).diagnostics == ()
+    refused = replace(task(1), addresses=(("n1", "127.0.0.1"),))
+    assert codes(resolve(service, refused, options=on)) == [ADDRESS_REFUSED.code]
+    assert codes(resolve(service, refused)) == []
