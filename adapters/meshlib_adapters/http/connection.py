@@ -64,6 +64,9 @@ _LINGER: Final = Phase.LINGER
 _CHUNKED: Final = BodyKind.CHUNKED
 _CLOSE_DELIMITED: Final = BodyKind.UNTIL_CLOSE
 
+# What transports keep unless they are told otherwise (asyncio, uvloop); telling them costs as much as a small write.
+_BUFFERED: Final = 64 * 1024
+
 # How the answer's body is written to the client.
 _AS_IS: Final = 0
 _ENCODE: Final = 1  # our own chunks around an answer that ends with its connection
@@ -103,12 +106,16 @@ class ClientConnection(asyncio.Protocol):
         "head",
         "peer",
         "phase",
+        "port",
+        "scheme",
         "since",
         "transport",
     )
 
-    def __init__(self, gateway: HTTPGateway) -> None:
+    def __init__(self, gateway: HTTPGateway, scheme: str = "http", port: int = 0) -> None:
         self.gateway = gateway
+        self.scheme = scheme
+        self.port = port  # 0: ask the socket
         self.phase = _IDLE
         self.since = 0.0
         self.bucket: set[ClientConnection] = set()  # of the gateway's wheel
@@ -151,12 +158,22 @@ class ClientConnection(asyncio.Protocol):
         get = self.transport.get_extra_info
         return _address(get("peername")), _address(get("sockname"))
 
+    def client(self) -> tuple[str, int]:
+        """The address of `addresses`' first, and the port that it connected to."""
+        if self.claimed is None and self.port:
+            name = self.transport.get_extra_info("peername")
+            return (name[0].removeprefix("::ffff:"), self.port) if isinstance(name, tuple) else ("", self.port)
+        source, destination = self.addresses()
+        return source.host if source is not None else "", destination.port if destination is not None else 0
+
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there; it may be one too many."""
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=self.gateway.settings.buffer_size)
+        if self.gateway.settings.buffer_size != _BUFFERED:
+            self.transport.set_write_buffer_limits(high=self.gateway.settings.buffer_size)
+        self.phase = _IDLE
         self.since = monotonic()
         peer = self.gateway.admit(self)
         if peer is None:
@@ -226,6 +243,28 @@ class ClientConnection(asyncio.Protocol):
                 self._dispatch.cancel()
             self._log()
             self.head = None
+        elif self._dispatch.at_rest and not self._tunnel:
+            self._renew()
+            self.gateway.keep(self)
+
+    def _renew(self) -> None:
+        # For the next client, as if new. What the last one's fields were stays: it depends on them and on nothing else.
+        self._buffer.clear()
+        self.claimed = None
+        self.transport = cast("asyncio.Transport", None)
+        self._known = None  # who asked is in it
+        self._body = None
+        self._decision = None
+        self._keep_alive = True
+        self._responding = False
+        self._pipelined = b""
+        self._paused = False
+        self._blocked = False
+        self._unsent = 0
+        self._tunnel_over = False
+        self._eof = False
+        self._first_byte_at = 0.0
+        self._dispatch.pool = None
 
     def pause_writing(self) -> None:
         """The client is slower than the upstream."""

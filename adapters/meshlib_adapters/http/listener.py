@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 # Phases that a connection enters by `HTTPGateway.hurry`.
 _TOLD = frozenset({Phase.HEAD, Phase.LINGER})
 
+# Making what serves a connection costs more than renewing it, and each is a heap of cycles for the collector.
+_SPARE = 256
+
 # Where a client that takes our bytes slowly has to be told from one that takes none.
 _SENDING = frozenset({Phase.STREAM, Phase.TUNNEL, Phase.CLOSED})
 
@@ -79,6 +82,7 @@ class HTTPGateway:
         )
         self._servers: list[asyncio.Server] = []
         self._open = 0
+        self._spare: list[ClientConnection] = []
         self.beginning: set[PreambleReader] = set()  # connections whose preamble is not complete
         self._per_client: dict[str, int] = {}
         self._half_closed: set[ClientConnection] = set()
@@ -108,7 +112,8 @@ class HTTPGateway:
         proxy_protocol: PreamblePolicy | None = None,
     ) -> list[tuple[str, int]]:
         """Accept connections there; returns the addresses bound (port 0 picks a free one). Raises OSError as `bind` does."""
-        accepted: Callable[[], asyncio.Protocol] = self._accepted
+        port_of: list[int] = [0]  # known when the sockets are there, and before the first connection is
+        accepted: Callable[[], asyncio.Protocol] = lambda: self.create_connection("http", port_of[0])  # noqa: E731
         if proxy_protocol is not None and proxy_protocol.mode != "off":
             accepted = functools.partial(PreambleReader, self, proxy_protocol)
         backlog = 4096  # the kernel caps it (net.core.somaxconn); asyncio's 100 drops connections in a burst
@@ -117,10 +122,24 @@ class HTTPGateway:
         else:
             server = await self.loop.create_server(accepted, host, port, backlog=backlog, reuse_port=reuse_port or None)
         self._servers.append(server)
-        return [cast("tuple[str, int]", s.getsockname()[:2]) for s in server.sockets]
+        addresses = [cast("tuple[str, int]", s.getsockname()[:2]) for s in server.sockets]
+        ports = {number for _, number in addresses}
+        port_of[0] = ports.pop() if len(ports) == 1 else 0
+        return addresses
 
-    def _accepted(self) -> ClientConnection:
-        return ClientConnection(self)
+    def create_connection(self, scheme: str, port: int) -> ClientConnection:
+        """The protocol of a connection that clients make to `port` (0: it asks its socket); one that served others before, if there is one."""
+        if not self._spare:
+            return ClientConnection(self, scheme, port)
+        connection = self._spare.pop()
+        connection.scheme = scheme
+        connection.port = port
+        return connection
+
+    def keep(self, connection: ClientConnection) -> None:
+        """A connection is gone, and what served it is as good as new."""
+        if len(self._spare) < _SPARE:
+            self._spare.append(connection)
 
     async def drain(self, grace: float) -> int:
         """Stop accepting, let what is under way finish for `grace` seconds, then cut the rest. Returns how many were cut."""
@@ -168,16 +187,13 @@ class HTTPGateway:
 
     def admit(self, connection: ClientConnection) -> Peer | None:
         """Count a new connection; None when it is one too many."""
-        source, destination = connection.addresses()
-        address = source.host if source is not None else ""
-        port = destination.port if destination is not None else 0
+        address, port = connection.client()
         self._open += 1
         connection.bucket = self._arrivals
         self._arrivals.add(connection)
         self._per_client[address] = count = self._per_client.get(address, 0) + 1
         limit = self.settings.max_connections_per_client
-        peer = Peer(address, "http", port, is_trusted(address, self.policy.trusted_proxies))
-        connection.peer = peer
+        peer = connection.peer = Peer(address, connection.scheme, port, is_trusted(address, self.policy.trusted_proxies))
         if self._open > self.settings.max_connections or (limit and count > limit):
             return None
         return peer

@@ -1,0 +1,69 @@
+"""A certificate -> an `ssl.SSLContext`: TLS 1.2 and 1.3, nothing that is known to be weak, and no key on any disk.
+
+One context for one certificate: it holds the keys of its session tickets, so a client resumes its session in the process
+that gave it the ticket, and (as long as the certificate stays) over a reload. Python's `ssl` cannot share ticket keys
+between processes.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from meshlib_adapters.tls.certificates import Certificate, CertificateError
+
+__all__ = ["TerminationSettings", "check_certificate", "server_context"]
+
+_VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+@dataclass(frozen=True, slots=True)
+class TerminationSettings:
+    """How TLS is ended. `alpn` in order of preference; `client_auth` is what is asked of clients: nothing, a certificate if
+    they have one, or one in any case."""
+
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    alpn: tuple[str, ...] = ("http/1.1",)
+    client_auth: Literal["off", "request", "require"] = "off"
+
+
+def server_context(certificate: Certificate, settings: TerminationSettings, client_ca: bytes = b"") -> ssl.SSLContext:
+    """A context that serves `certificate`. `client_ca`: PEM of the authorities of clients, needed unless `client_auth` is "off".
+
+    Raises `CertificateError` for a certificate that OpenSSL does not take.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[settings.min_version]
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(list(settings.alpn))
+    if settings.client_auth != "off":
+        context.verify_mode = ssl.CERT_REQUIRED if settings.client_auth == "require" else ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
+    _load(context, certificate)
+    return context
+
+
+def check_certificate(certificate: Certificate) -> None:
+    """Raise `CertificateError` when OpenSSL does not take the certificate, as one with too short a key."""
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate)
+
+
+def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
+    # `ssl` reads keys from files alone; this one is in memory, and gone when it is closed.
+    with os.fdopen(os.memfd_create("meshlib-certificate"), "wb", buffering=0) as file:
+        _write(file.fileno(), (certificate.key, certificate.chain))
+        try:
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+        except ssl.SSLError as error:
+            reason = str(error.reason or error).replace("_", " ").lower()
+            raise CertificateError(f"OpenSSL does not take it: {reason}", "have it issued with a larger key or a newer algorithm") from None
+
+
+def _write(descriptor: int, parts: Sequence[bytes]) -> None:
+    for part in parts:
+        left = memoryview(part)
+        while left:
+            left = left[os.write(descriptor, left) :]

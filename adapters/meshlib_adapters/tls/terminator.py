@@ -1,0 +1,102 @@
+"""`Terminator`: ends TLS for a listener. Certificates in, connections in, HTTP connections out."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from meshlib_adapters.http import HTTPGateway
+from meshlib_adapters.tls.clients import client_fields
+from meshlib_adapters.tls.connection import EarlyConnection, SecuredClient, TLSClientConnection
+from meshlib_adapters.tls.contexts import TerminationSettings
+from meshlib_adapters.tls.files import CertificateSet
+from meshlib_adapters.tls.index import CertificateIndex
+from meshlib_adapters.tls.transport import TLSTransport
+
+__all__ = ["Session", "Terminator"]
+
+
+class Session(Protocol):
+    """A connection that was handed over. `failure` says why a handshake failed, for people."""
+
+    failure: str
+
+    def abort(self) -> None: ...
+
+
+class Terminator:
+    """Serves `gateway`'s routes over TLS. To be made inside the event loop; give it to a `TLSListener`.
+
+    Without certificates (before `use`) it covers no name. `counters` ("handshakes", "resumed", "failed", "client_certificates") only grow.
+    """
+
+    def __init__(self, gateway: HTTPGateway, settings: TerminationSettings | None = None) -> None:
+        self._gateway = gateway
+        self._settings = settings or TerminationSettings()
+        self._index = CertificateIndex(CertificateSet(), self._settings)
+        self.counters: Counter[str] = Counter(handshakes=0, resumed=0, failed=0, client_certificates=0)
+
+    def __repr__(self) -> str:
+        return f"<Terminator {len(self._index)} certificates, {self.counters['handshakes']} handshakes>"
+
+    def use(self, found: CertificateSet) -> None:
+        """Serve new connections with these certificates; those that are there keep theirs."""
+        self._index = CertificateIndex(found, self._settings, self._index)
+
+    def covers(self, name: str) -> bool:
+        """Whether there is a certificate for a server name (normal form; "" for a client that sent none)."""
+        return self._index.choose(name) is not None
+
+    def begin(self, sock: socket.socket, received: bytes, server_name: str, timeout: float, on_end: Callable[[str], None]) -> Session:
+        """Take over a client whose hello, in `received`, asks for a name that is covered; the handshake has `timeout` seconds.
+
+        `on_end(outcome)` is called when the socket is closed, which may be before this returns (see `TLSTransport`).
+        """
+        served = self._index.choose(server_name)
+        assert served is not None
+
+        def established(transport: TLSTransport) -> asyncio.Protocol:
+            tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
+            self.counters["handshakes"] += 1
+            self.counters["resumed"] += bool(tls.session_reused)
+            asks = self._settings.client_auth != "off"
+            fields = client_fields(tls.getpeercert(binary_form=True)) if asks else b""
+            self.counters["client_certificates"] += bool(fields)
+            secured = SecuredClient(server_name, served, self.covers, fields, asks_clients=asks)
+            return TLSClientConnection(self._gateway, secured)
+
+        def ended(outcome: str) -> None:
+            if outcome.startswith("handshake_"):
+                self.counters["failed"] += 1
+            on_end(outcome)
+
+        transport = TLSTransport(self._gateway.loop, sock, served.context, on_handshake=established, on_end=ended)
+        transport.start(received, timeout)
+        return transport
+
+    def begin_plain(self, sock: socket.socket, received: bytes, on_end: Callable[[str], None]) -> Session:
+        """Take over a client that speaks HTTP without TLS and has sent `received`."""
+        return _PlainSession(self._gateway, sock, received, on_end)
+
+
+class _PlainSession:
+    """Hands a socket to the loop, which takes a moment."""
+
+    __slots__ = ("_sock", "_task", "failure")
+
+    def __init__(self, gateway: HTTPGateway, sock: socket.socket, received: bytes, on_end: Callable[[str], None]) -> None:
+        self.failure = ""
+        self._sock = sock
+        loop = gateway.loop
+        self._task = loop.create_task(loop.connect_accepted_socket(lambda: EarlyConnection(gateway, received, on_end), sock))
+
+    def abort(self) -> None:
+        if self._task.done() and not self._task.cancelled() and self._task.exception() is None:
+            self._task.result()[0].abort()
+        else:
+            self._task.cancel()
+            self._sock.close()
