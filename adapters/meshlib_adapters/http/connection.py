@@ -76,6 +76,8 @@ _UNTIL_CLOSE: Final = 2  # HTTP/1.0 clients know no chunks
 class ClientConnection(asyncio.Protocol):
     """See the module. Everything is called from the event loop; nothing blocks."""
 
+    scheme = "http"  # what the client speaks
+
     __slots__ = (
         "_block",
         "_blocked",
@@ -243,7 +245,7 @@ class ClientConnection(asyncio.Protocol):
                 self._dispatch.cancel()
             self._log()
             self.head = None
-        elif self._dispatch.at_rest and not self._tunnel:
+        elif self._dispatch.at_rest and not self._tunnel and type(self) is ClientConnection:
             self._renew()
             self.gateway.keep(self)
 
@@ -372,7 +374,7 @@ class ClientConnection(asyncio.Protocol):
         known = self._known
         authority = head.authority
         if known is None or known[0] != authority or known[1] != head.minor_version or known[2] != wish:
-            lines = gateway.memo.lines_to_send(head, self.peer, wanted_by_label=wish)
+            lines = self._lines_to_send(head, wish)
             if lines is None:
                 self._keep_alive = False
                 self._dispatch.pool = None
@@ -396,6 +398,10 @@ class ClientConnection(asyncio.Protocol):
         if decision.route.sticky_cookie is not None:
             preferred = gateway.upstreams.sticky_choice(decision, head.fields)
         self._dispatch.start(decision, head, data, done=done, preferred=preferred, relay_chunks=head.minor_version == 1)
+
+    def _lines_to_send(self, head: RequestHead, wish: bool) -> bytes | None:
+        # None for a request that runs in a circle. Kept while a connection's requests repeat their fields.
+        return self.gateway.memo.lines_to_send(head, self.peer, wanted_by_label=wish)
 
     def _take_body(self, data: bytes) -> bytes:
         body = self._body

@@ -70,10 +70,8 @@ class TLSClientConnection(ClientConnection):
 
     __slots__ = ("_secured",)
 
-    scheme = "https"
-
     def __init__(self, gateway: HTTPGateway, secured: SecuredClient) -> None:
-        super().__init__(gateway)
+        super().__init__(gateway, "https")
         self._secured = secured
 
     def _forward(self, decision: Forward, head: RequestHead, rest: bytes) -> None:
@@ -88,14 +86,12 @@ class TLSClientConnection(ClientConnection):
             decision = _MISDIRECTED
         super()._answer(decision, rest)
 
-    def _learn(self, head: RequestHead, wish: bool) -> tuple[bytes, int, bool, bytes] | None:
-        known = super()._learn(head, wish)
+    def _lines_to_send(self, head: RequestHead, wish: bool) -> bytes | None:
+        lines = super()._lines_to_send(head, wish)
         secured = self._secured
-        if known is None or not secured.asks_clients:
-            return known
-        lines = without_client_fields(known[3]) + secured.fields
-        self._known = known = (*known[:3], lines)
-        return known
+        if lines is None or not secured.asks_clients:
+            return lines
+        return without_client_fields(lines) + secured.fields
 
 
 class EarlyConnection(ClientConnection):
