@@ -11,8 +11,8 @@ import pytest
 
 from meshlib.errors import ClientHelloError
 from meshlib.messages import ClientHello
-from meshlib.tls import ClientHelloSniffer, ja4, parse_client_hello
-from tests.vectors.tls.hellos import ALPN, BASE, CASES, PSK, Case, ext, hello, numbers, sni, u8, u16
+from meshlib.tls import NEED_DATA, ClientHelloSniffer, ja4, parse_client_hello
+from tests.vectors.tls.hellos import ALPN, BASE, CASES, PSK, Case, ext, hello, numbers, records, sni, u8, u16
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "tls"
 EXPECTED = json.loads((VECTORS / "expected.json").read_text())
@@ -35,13 +35,35 @@ def test_real_client(stem: str) -> None:
         "alpn": [p.decode() for p in found.alpn_protocols],
         "versions": [hex(v) for v in found.versions],
         "key_shares": [hex(v) for v in found.key_shares],
+        "session_id": len(found.session_id),
         "ticket": None if found.ticket is None else len(found.ticket),
         "psk_identities": len(found.psk_identities),
+        "post_quantum": found.post_quantum,
+        "grease": found.grease,
+        "ech": found.ech,
         "ja4": ja4(found),
     } == EXPECTED[stem]
     assert found.server_name_valid
     assert set(found.key_shares) <= set(found.groups)
-    assert not found.ech
+
+
+@pytest.mark.parametrize("stem", sorted(EXPECTED))
+def test_a_real_client_cut_anywhere_and_with_more_behind(stem: str) -> None:
+    wire = (VECTORS / f"{stem}.bin").read_bytes()
+    whole = read(wire)
+    for cut in range(1, len(wire)):
+        sniffer = ClientHelloSniffer()
+        assert sniffer.receive_data(wire[:cut]) is NEED_DATA, cut
+        assert sniffer.receive_data(wire[cut:]) == whole, cut
+        assert sniffer.bytes_consumed == len(wire)
+    sniffer = ClientHelloSniffer()
+    assert [sniffer.receive_data(wire[at : at + 1]) for at in range(len(wire))] == [NEED_DATA] * (len(wire) - 1) + [whole]
+    sniffer = ClientHelloSniffer()
+    assert sniffer.receive_data(wire + b"early data, or anything") == whole
+    assert sniffer.bytes_consumed == len(wire)
+    message = wire[5:]
+    again = b"".join(records(message[at : at + 100]) for at in range(0, len(message), 100))
+    assert read(again) == whole
 
 
 def test_every_vector_is_expected() -> None:

@@ -1,6 +1,6 @@
-"""Writes the ClientHellos of real clients beside this file: `python tests/vectors/tls/generate.py`.
+"""Writes the ClientHellos of real clients beside this file: `python tests/vectors/tls/generate.py [NAME ...]`, all of them or some.
 
-Each client that is installed here is started against a listener on loopback that keeps what comes first and hangs up. The name of
+Each client (README.md says which) is started against a listener on loopback that keeps what comes first and hangs up. The name of
 each file says which client with which options; what `meshlib.tls` must see in it stands in `expected.json`, checked by hand
 against the options.
 """
@@ -8,11 +8,16 @@ against the options.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import trustme
@@ -50,31 +55,64 @@ public class Hello {
 }
 """
 
+GO = """
+package main
+
+import (
+	"crypto/tls"
+	"os"
+)
+
+func main() {
+	names := []string{"h2", "http/1.1"}
+	tls.Dial("tcp", "127.0.0.1:"+os.Args[1], &tls.Config{ServerName: "shop.example.com", NextProtos: names})
+}
+"""
+
 
 def capture(command: list[str], port_text: str) -> bytes:
     """What the command sends first; `port_text` in its arguments becomes the port to connect to."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(10)
+        server.settimeout(60)
         port = str(server.getsockname()[1])
         process = subprocess.Popen(
             [argument.replace(port_text, port) for argument in command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         client, _ = server.accept()
+        client.settimeout(10)
         data = client.recv(1 << 16)
+        while len(data) < 5 + int.from_bytes(data[3:5], "big"):
+            data += client.recv(1 << 16)
         client.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2)
+        with contextlib.suppress(ProcessLookupError):  # a browser tries again for ever
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
     return data
 
 
-def resumption() -> bytes:
-    """The hello with which Python's client takes up a session of TLS 1.3, after a first handshake with a ticket."""
+def python_default() -> bytes:
+    """The hello of Python's client."""
+    outgoing = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="shop.example.com")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+def resumption(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, options: int = 0) -> bytes:
+    """The hello with which Python's client takes up a session of `version` after a first handshake; a ticket unless `options` forbids."""
     authority = trustme.CA()
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("shop.example.com").configure_cert(server_context)
     client_context = ssl.create_default_context()
+    client_context.maximum_version = version
+    client_context.options |= options
     authority.configure_trust(client_context)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -97,18 +135,34 @@ def resumption() -> bytes:
     return outgoing.read()
 
 
-def main() -> None:
+def vectors(directory: Path) -> dict[str, Callable[[], bytes]]:
+    """How each file is made; `directory` is for sources and profiles."""
+    made: dict[str, Callable[[], bytes]] = {}
     for name, options in OPENSSL.items():
-        command = ["openssl", "s_client", "-connect", "127.0.0.1:PORT", *options]
-        (HERE / f"{name}.bin").write_bytes(capture(command, "PORT"))
+        made[name] = partial(capture, ["openssl", "s_client", "-connect", "127.0.0.1:PORT", *options], "PORT")
     for name, options in CURL.items():
         command = ["curl", "-sk", *options, "--resolve", "shop.example.com:PORT:127.0.0.1", "https://shop.example.com:PORT/"]
-        (HERE / f"{name}.bin").write_bytes(capture(command, "PORT"))
-    with tempfile.TemporaryDirectory() as directory:
-        source = Path(directory, "Hello.java")
-        source.write_text(JAVA)
-        (HERE / "java-default.bin").write_bytes(capture(["java", str(source), "PORT"], "PORT"))
-    (HERE / "python-resumption.bin").write_bytes(resumption())
+        made[name] = partial(capture, command, "PORT")
+    java, go = directory / "Hello.java", directory / "hello.go"
+    java.write_text(JAVA)
+    go.write_text(GO)
+    made["java-default"] = partial(capture, ["java", str(java), "PORT"], "PORT")
+    made["go-default"] = partial(capture, ["go", "run", str(go), "PORT"], "PORT")
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory / 'profile'}"]
+    browser += ["--host-resolver-rules=MAP shop.example.com 127.0.0.1", "https://shop.example.com:PORT/"]
+    made["chromium-default"] = partial(capture, browser, "PORT")
+    made["python-default"] = python_default
+    made["python-resumption"] = resumption
+    made["python-tls12-ticket"] = partial(resumption, ssl.TLSVersion.TLSv1_2)
+    made["python-tls12-session-id"] = partial(resumption, ssl.TLSVersion.TLSv1_2, ssl.OP_NO_TICKET)
+    return made
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        for name, make in vectors(Path(directory)).items():
+            if len(sys.argv) < 2 or name in sys.argv[1:]:
+                (HERE / f"{name}.bin").write_bytes(make())
 
 
 if __name__ == "__main__":
