@@ -54,6 +54,13 @@ class HeadBuffer:
         """Bytes kept."""
         return len(self._buffer)
 
+    def clear(self) -> None:
+        """Forget everything: the next bytes are another connection's first."""
+        self._buffer.clear()
+        self._scanned = 0
+        self._skipped = self._response
+        self.rest = b""
+
     def receive_data(self, data: bytes) -> bytes | NeedData:
         """See the class. After a head was returned the buffer is empty and takes the next one."""
         buffer = self._buffer

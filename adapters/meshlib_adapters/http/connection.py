@@ -76,7 +76,6 @@ _UNTIL_CLOSE: Final = 2  # HTTP/1.0 clients know no chunks
 class ClientConnection(asyncio.Protocol):
     """See the module. Everything is called from the event loop; nothing blocks."""
 
-    scheme = "http"  # what the client speaks
 
     __slots__ = (
         "_block",

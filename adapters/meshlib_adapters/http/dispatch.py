@@ -217,6 +217,11 @@ class Dispatch:
             self.pool.let_go(self)
 
     @property
+    def at_rest(self) -> bool:
+        """Whether nobody holds on to this: no exchange under way, none waiting, no connection kept for it."""
+        return self.connection is None and self._connecting is None and self._waiting is None
+
+    @property
     def stage(self) -> str:
         """What a request that has no answer yet waits for, as in termination codes: Q, its turn; C, a connection; H, the answer."""
         return "Q" if self._waiting is not None else "C" if self._connecting is not None else "H"

@@ -107,7 +107,7 @@ class PreambleReader(asyncio.Protocol):
 
     def _hand_over(self, claimed: ProxyPreamble | None, data: bytes) -> ClientConnection:
         self._end()
-        connection = ClientConnection(self._gateway)
+        connection = self._gateway.create_connection("http", 0)
         connection.claimed = claimed
         self._transport.set_protocol(connection)
         connection.connection_made(self._transport)
