@@ -55,8 +55,14 @@ _HOP_IN_ANSWER: Final = _HOP - {b"proxy", b"proxy-authorization"}
 # it asked for, which we have just decided on. Every other name that begins with X-Forwarded- is one too (`_claims_among`).
 _CLAIMS: Final = frozenset(
     {
+        b"client-cert",
+        b"client-cert-chain",
         b"forwarded",
         b"true-client-ip",
+        b"x-client-cert-fingerprint",
+        b"x-client-cert-issuer",
+        b"x-client-cert-serial",
+        b"x-client-cert-subject",
         b"x-client-ip",
         b"x-cluster-client-ip",
         b"x-forwarded",

@@ -26,6 +26,7 @@ NORMAL: Final = Ending("", "--")
 _WHOLE: Final = {
     "redirect": "--",
     "no_route": "PQ",
+    "misdirected": "PQ",
     "no_endpoint": "PQ",
     "queue_full": "PQ",
     "queue_timeout": "PQ",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 from collections import Counter
@@ -93,6 +94,7 @@ class _PlainSession:
         self._sock = sock
         loop = gateway.loop
         self._task = loop.create_task(loop.connect_accepted_socket(lambda: EarlyConnection(gateway, received, on_end), sock))
+        self._task.add_done_callback(functools.partial(_taken, on_end))
 
     def abort(self) -> None:
         if self._task.done() and not self._task.cancelled() and self._task.exception() is None:
@@ -100,3 +102,8 @@ class _PlainSession:
         else:
             self._task.cancel()
             self._sock.close()
+
+
+def _taken(on_end: Callable[[str], None], task: asyncio.Task[object]) -> None:
+    if task.cancelled() or task.exception() is not None:  # the client was quicker
+        on_end("reset")
