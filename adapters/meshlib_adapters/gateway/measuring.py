@@ -82,6 +82,7 @@ class DataPathMeter:
         for reason, count in listeners.tls_refusals.items():
             readings.count("meshlib_tls_refused_total", count, reason)
         readings.count("meshlib_access_records_lost_total", log.dropped)
+        readings.count("meshlib_spans_lost_total", log.spans_lost)
         version = self._version()
         if version >= 0:
             readings.measure("meshlib_process_snapshot_version", version)

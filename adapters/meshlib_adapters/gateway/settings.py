@@ -147,6 +147,7 @@ class LogSettings:
     format: str = _setting("text", read_choice("text", "json"), "one line for each record, either way")
     access: bool = _setting(True, read_bool, "write a record for each request")
     access_format: str = _setting("combined", read_choice("combined", "json"), "how it looks")
+    spans: bool = _setting(False, read_bool, "OpenTelemetry spans, for requests with a sampled traceparent; OTEL_* says where to")
 
 
 @dataclass(frozen=True, slots=True)

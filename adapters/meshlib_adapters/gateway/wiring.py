@@ -29,7 +29,7 @@ from meshlib_adapters.gateway.metrics_page import MetricsPage, WorkersView
 from meshlib_adapters.gateway.settings import Settings
 from meshlib_adapters.gateway.sockets import bind_address
 from meshlib_adapters.gateway.sources import build_providers, create_current
-from meshlib_adapters.gateway.tally import TallyLog, write_record
+from meshlib_adapters.gateway.tally import TallyLog, create_spans, write_record
 from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.metrics.totals import Totals
 from meshlib_adapters.provider import Provider
@@ -163,7 +163,8 @@ class Gateway:
     def _create_data_path(self, group: TaskGroup) -> DataPath:
         """What serves; in `group` runs what measures it."""
         # Records that nobody sees, as lines or as numbers, are not made.
-        log = TallyLog(self.settings, write_record) if self.settings.log.access or self.settings.admin else None
+        wanted = self.settings.log.access or self.settings.log.spans or self.settings.admin
+        log = TallyLog(self.settings, write_record, spans=create_spans(self.settings)) if wanted else None
         listeners = Listeners(self.current, self.settings, log=log)
         if log is not None and self.settings.admin:
             tell = functools.partial(self.totals.add, process="main")

@@ -11,12 +11,14 @@ import asyncio
 import concurrent.futures.thread  # noqa: F401 - here, not when first needed: after `become` files may be unreadable
 import contextlib
 import encodings.idna  # noqa: F401 - likewise
+import importlib
 import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -32,8 +34,11 @@ from meshlib_adapters.gateway.reports import Counters, Report, Session, parse_se
 from meshlib_adapters.gateway.sessions import SharingUpstreams
 from meshlib_adapters.gateway.settings import http_settings
 from meshlib_adapters.gateway.sources import create_current
-from meshlib_adapters.gateway.tally import TallyLog, write_locked
+from meshlib_adapters.gateway.tally import TallyLog, create_spans, write_locked
 from meshlib_adapters.metrics import Change, write_changes
+
+if TYPE_CHECKING:
+    from meshlib_adapters.otel import SpanWriter
 
 __all__ = ["Worker", "main"]
 
@@ -47,12 +52,12 @@ _LAST_WORDS = 1.0  # seconds for the last report; a supervisor that does not tak
 class Worker:
     """The data path, told what to do by `sock`, the worker's end of the channel."""
 
-    def __init__(self, sock: socket.socket, setup: Setup) -> None:
+    def __init__(self, sock: socket.socket, setup: Setup, spans: SpanWriter | None = None) -> None:
         self._setup = setup
         self._settings = setup.settings
         self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned)
         self._current = create_current(self._settings)
-        self._log = TallyLog(self._settings, lambda lines: write_locked(lines, setup.log_lock))
+        self._log = TallyLog(self._settings, lambda lines: write_locked(lines, setup.log_lock), spans=spans)
         loop = asyncio.get_running_loop()
         self._upstreams = SharingUpstreams(self._current, http_settings(self._settings), loop, self._share)
         self._listeners = Listeners(self._current, self._settings, log=self._log, upstreams=self._upstreams)
@@ -208,6 +213,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         setup = read_setup(body)
         for inherited in (sock.fileno(), *setup.http, *setup.https, setup.log_lock):
             os.set_inheritable(inherited, False)
+        if setup.settings.log.spans:
+            with contextlib.suppress(ImportError):  # `create_spans` says so
+                importlib.import_module("meshlib_adapters.otel")  # now, likewise
         fast_loop()  # loaded before `become`, for the same reason as the imports above
         if setup.identity is not None:
             try:
@@ -219,11 +227,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         set_up_logging(setup.settings.log.level, setup.settings.log.format)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_Numbered(setup.number))
-        run_async(_run, sock, setup)
+        try:
+            spans = create_spans(setup.settings)
+        except ConfigurationError as error:
+            sock.sendall(make_frame(ERROR, str(error).encode()))
+            sys.exit(2)
+        run_async(_run, sock, setup, spans)
 
 
-async def _run(sock: socket.socket, setup: Setup) -> None:
-    await Worker(sock, setup).run()
+async def _run(sock: socket.socket, setup: Setup, spans: SpanWriter | None) -> None:
+    await Worker(sock, setup, spans).run()
 
 
 if __name__ == "__main__":
