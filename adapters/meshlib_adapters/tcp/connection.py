@@ -1,10 +1,12 @@
 """One client of a TLS listener, from its first byte to the end of its tunnel.
 
     HELLO ──► CONNECT ──► RELAY ──► (closed)
-      │  └──► HEAD ─┐  │
-      └─────────────┴──┴──► LINGER ──► (closed)
+      │ │└──► HEAD ─┐  │
+      │ └───────────┴──┴──► LINGER ──► (closed)
+      └──► HANDED_OVER ──► (closed)
 
-HEAD: plain HTTP that is to be redirected; LINGER: the client was refused and gets the time to read why.
+HEAD: plain HTTP that is to be redirected; LINGER: the client was refused and gets the time to read why; HANDED_OVER: the
+terminator has it, and tells when it is over.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from meshlib.decision import Passthrough, Reject
+from meshlib.decision import Passthrough, Reject, Terminate
 from meshlib.errors import ClientHelloError, LimitExceeded
 from meshlib.http1 import HeadBuffer
 from meshlib.http1 import NeedData as NeedHead
@@ -27,6 +29,7 @@ from meshlib.tls.alerts import INTERNAL_ERROR
 from meshlib_adapters.tcp.dialer import Dialer
 from meshlib_adapters.tcp.plain import MAX_HEAD, REFUSAL, redirect_answer
 from meshlib_adapters.tcp.relay import Relay, reset_on_close
+from meshlib_adapters.tcp.sessions import Session
 
 if TYPE_CHECKING:
     from meshlib_adapters.tcp.tls_listener import TLSListener
@@ -41,7 +44,8 @@ _MAX_DISCARD = 256 * 1024
 
 
 class TunnelRecord(NamedTuple):
-    """What became of one client. `outcome` is "closed", "reset", "idle_timeout", "lifetime", "drained", or why it was refused.
+    """What became of one client. `outcome` is "closed", "reset", "idle_timeout", "lifetime", "drained", "terminated" (TLS was ended here,
+    and requests are logged by themselves), or why it was refused.
 
     `server_name` is fit for a log (escaped when it was no host name), `endpoint` the address of the one connected to.
     `received` and `sent` count bytes delivered from and to the client; `seconds` from its first moment to its end.
@@ -63,6 +67,7 @@ class _Phase(enum.Enum):
     CONNECT = "connect"
     RELAY = "relay"
     LINGER = "linger"
+    HANDED_OVER = "handed_over"
     CLOSED = "closed"
 
 
@@ -83,6 +88,7 @@ class TLSConnection:
         "_phase",
         "_relay",
         "_route",
+        "_session",
         "_sniffer",
         "_sock",
         "_started",
@@ -104,13 +110,14 @@ class TLSConnection:
         self._head: HeadBuffer | None = None
         self._dialer: Dialer | None = None
         self._relay: Relay | None = None
+        self._session: Session | None = None
         self._name = ""
         self._route = ""
         self._endpoint = ""
         self._outcome = "closed"
         self._started = listener.loop.time()
         listener.wheel.set(self, self._started + listener.settings.hello_timeout)
-        listener.loop.add_reader(self._fd, self._on_readable)
+        listener.watch.add_reader(self._fd, self._on_readable)
 
     def __repr__(self) -> str:
         return f"<TLSConnection {self._phase.value} {self.client} {self._name or '-'} {self._endpoint or '-'}>"
@@ -128,18 +135,22 @@ class TLSConnection:
                 self._check_relay(now)
             case _Phase.LINGER | _Phase.CLOSED:
                 self._close()
+            case _Phase.HANDED_OVER:  # has its own time-outs
+                pass
 
     def abort(self, outcome: str) -> None:
         """End now, whatever is under way, with RST."""
         self._outcome = outcome
         reset_on_close(self._sock)
+        if self._session is not None:
+            self._session.abort()
         self._close()
 
     # ---- the client's bytes, before there is a tunnel
 
     def _on_readable(self) -> None:
         if self._phase is _Phase.CONNECT:  # early data; it waits in the kernel until there is somebody to take it
-            self._listener.loop.remove_reader(self._fd)
+            self._listener.watch.remove_reader(self._fd)
             return
         try:
             data = self._sock.recv(_READ)
@@ -184,6 +195,8 @@ class TLSConnection:
     def _not_tls(self, kind: ForeignProtocol) -> None:
         if kind is not ForeignProtocol.HTTP:
             self._refuse(b"", f"not_tls_{kind}")
+        elif self._listener.settings.plain_http == "serve" and self._listener.terminator is not None:
+            self._session = self._listener.terminator.begin_plain(self._sock, self._hand_over(), self._on_session_end)
         elif self._listener.settings.plain_http == "redirect":
             self._phase = _Phase.HEAD
             self._head = HeadBuffer(MAX_HEAD)
@@ -209,17 +222,39 @@ class TLSConnection:
 
     def _route_hello(self, hello: ClientHello) -> None:
         self._name = hello.server_name or ""
-        decision = self._listener.current.table.route_tls(hello)
+        listener = self._listener
+        terminator = listener.terminator
+        decision = listener.current.table.route_tls(hello, terminator.covers if terminator is not None else None)
         match decision:
             case Passthrough():
                 self._route = decision.route.name
                 self._phase = _Phase.CONNECT
-                self._connect(self._listener.candidates(decision.upstream))
+                self._connect(listener.candidates(decision.upstream))
             case Reject():
                 self._route = decision.route.name if decision.route is not None else ""
                 self._refuse(alert_record(decision.alert), decision.reason)
+            case Terminate():
+                assert terminator is not None
+                timeout = max(0.0, self._started + listener.settings.hello_timeout - listener.loop.time())
+                session = terminator.begin(self._sock, self._hand_over(), decision.server_name, timeout, self._on_session_end)
+                self._session = session if self._phase is _Phase.HANDED_OVER else None
             case _:
                 assert_never(decision)
+
+    def _hand_over(self) -> bytes:
+        # From here on the socket is somebody else's.
+        received = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._release_held()
+        self._phase = _Phase.HANDED_OVER
+        self._outcome = "terminated"
+        self._listener.wheel.cancel(self)
+        self._listener.loop.remove_reader(self._fd)
+        return received
+
+    def _on_session_end(self, outcome: str) -> None:
+        if outcome.startswith("handshake_"):
+            self._note(outcome, self._session.failure if self._session is not None else "")
+        self._close()
 
     def _connect(self, candidates: Iterable[Endpoint]) -> None:
         self._dialer = Dialer(
@@ -228,6 +263,7 @@ class TLSConnection:
             on_attempt=self._on_attempt,
             on_connected=self._on_connected,
             on_failed=self._on_failed,
+            watch=self._listener.watch,
         )
         self._dialer.start()
 
@@ -285,15 +321,19 @@ class TLSConnection:
         except OSError:
             self._close()
             return
-        listener.loop.add_reader(self._fd, self._on_readable)
+        listener.watch.add_reader(self._fd, self._on_readable)
 
-    def _note(self, reason: str) -> None:
+    def _note(self, reason: str, detail: str = "") -> None:
         self._outcome = reason
         self._listener.counters["refused"] += 1
         self._listener.refusals[reason] = self._listener.refusals.get(reason, 0) + 1
         if reason != "no_hello":  # port scans and health checks that connect and leave
             _log.info(
-                "refused %s: %s, server name %s, endpoint %s", self.client, reason, self._name or "-", self._endpoint or "-"
+                "refused %s: %s, server name %s, endpoint %s",
+                self.client,
+                f"{reason} ({detail})" if detail else reason,
+                self._name or "-",
+                self._endpoint or "-",
             )
 
     def _release_held(self) -> None:
@@ -304,6 +344,7 @@ class TLSConnection:
     def _close(self) -> None:
         if self._phase is _Phase.CLOSED:
             return
+        handed_over = self._phase is _Phase.HANDED_OVER
         self._phase = _Phase.CLOSED
         listener = self._listener
         listener.wheel.cancel(self)
@@ -312,12 +353,14 @@ class TLSConnection:
             self._dialer.close()
             self._dialer = None
         received = sent = 0
-        if self._relay is not None:
+        if handed_over:
+            self._session = None  # which has closed the socket
+        elif self._relay is not None:
             received, sent = self._relay.bytes_right, self._relay.bytes_left
             self._relay.abort()
             self._relay = None
         else:
-            listener.loop.remove_reader(self._fd)
+            listener.watch.forget(self._fd)
             with contextlib.suppress(OSError):
                 self._sock.close()
         seconds = listener.loop.time() - self._started

@@ -1,4 +1,4 @@
-"""What the TLS listener can be told, checked when it is made."""
+"""What the listeners can be told, checked when it is made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from meshlib.errors import ConfigurationError
 from meshlib.tls import MAX_HELLO, MAX_WIRE
 
-__all__ = ["RelaySettings", "TLSSettings"]
+__all__ = ["RelaySettings", "TCPSettings", "TLSSettings"]
 
 
 def _at_least(settings: object, least: int, *names: str) -> None:
@@ -50,7 +50,7 @@ class TLSSettings:
     held for all clients whose hello is not with an endpoint yet.
 
     `plain_http`: "refuse" answers 400 to HTTP without TLS; "redirect" sends it to https with `redirect_status`, at the port
-    `https_port` as clients see it.
+    `https_port` as clients see it; "serve" has the listener's terminator serve it as it is.
     """
 
     hello_timeout: float = 10.0
@@ -65,7 +65,7 @@ class TLSSettings:
     max_wire: int = MAX_WIRE
     max_held_bytes: int = 64 * 1024 * 1024
     backlog: int = 4096
-    plain_http: Literal["refuse", "redirect"] = "refuse"
+    plain_http: Literal["refuse", "redirect", "serve"] = "refuse"
     redirect_status: int = 308
     https_port: int = 443
     relay: RelaySettings = RelaySettings()
@@ -79,7 +79,34 @@ class TLSSettings:
         _at_least(self, 1, "max_connections", "max_hello", "max_wire", "max_held_bytes", "backlog", "https_port")
         if self.max_connections_per_client is not None:
             _at_least(self, 1, "max_connections_per_client")
-        if self.plain_http not in ("refuse", "redirect"):
-            raise ConfigurationError("plain_http is refuse or redirect", where="plain_http")
+        if self.plain_http not in ("refuse", "redirect", "serve"):
+            raise ConfigurationError("plain_http is refuse, redirect or serve", where="plain_http")
         if self.redirect_status not in (301, 302, 307, 308):
             raise ConfigurationError("redirect_status is 301, 302, 307 or 308", where="redirect_status")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TCPSettings:
+    """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections` are closed at once.
+
+    Raises `ConfigurationError` for what cannot be.
+    """
+
+    connect_timeout: float = 3.0
+    idle_timeout: float = 3600.0
+    max_lifetime: float | None = None
+    sweep_interval: float = 0.5
+    max_connections: int = 10_000
+    max_connections_per_client: int | None = None
+    backlog: int = 4096
+    relay: RelaySettings = RelaySettings()
+
+    def __post_init__(self) -> None:
+        for name in ("connect_timeout", "idle_timeout", "sweep_interval"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be more than 0", where=name)
+        if self.max_lifetime is not None and not self.max_lifetime > 0:
+            raise ConfigurationError("max_lifetime must be more than 0", where="max_lifetime", hint="leave it out for no limit")
+        _at_least(self, 1, "max_connections", "backlog")
+        if self.max_connections_per_client is not None:
+            _at_least(self, 1, "max_connections_per_client")

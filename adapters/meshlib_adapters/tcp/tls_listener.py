@@ -1,4 +1,4 @@
-"""The TLS listener: accepts, reads the hello, asks the table, and relays; TLS is never terminated and no key is needed."""
+"""The TLS listener: accepts, reads the hello, asks the table, and relays, or hands over to who ends TLS here."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Protocol
 
 from meshlib.balancing import create_strategy
 from meshlib.decision import TLSDecision
+from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Upstream
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.tcp.connection import TLSConnection, TunnelRecord
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
+from meshlib_adapters.tcp.sessions import Terminator
 from meshlib_adapters.tcp.settings import TLSSettings
 from meshlib_adapters.tcp.timers import DeadlineWheel
 
@@ -23,7 +25,7 @@ __all__ = ["CurrentTable", "EndpointOrder", "TLSListener", "TLSRouter"]
 class TLSRouter(Protocol):
     """What answers for a hello: a `RoutingTable`, or anything with this method."""
 
-    def route_tls(self, hello: ClientHello) -> TLSDecision: ...
+    def route_tls(self, hello: ClientHello, terminates: Callable[[str], bool] | None = None) -> TLSDecision: ...
 
 
 class CurrentTable(Protocol):
@@ -40,7 +42,7 @@ class EndpointOrder(Protocol):
 
 
 class TLSListener:
-    """Routes TLS connections by server name to endpoints, undecrypted.
+    """Routes TLS connections by server name to endpoints, undecrypted; those that the table wants ended here go to `terminator`.
 
     Make it inside a running event loop. `on_end` gets a `TunnelRecord` for each client when it is gone; it must not raise.
     `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by reason) only grow; `held_bytes` are those of
@@ -54,11 +56,17 @@ class TLSListener:
         *,
         strategy: Callable[[str], EndpointOrder] = create_strategy,
         on_end: Callable[[TunnelRecord], None] | None = None,
+        terminator: Terminator | None = None,
     ) -> None:
         self.current = current
         self.settings = settings = settings or TLSSettings()
+        if settings.plain_http == "serve" and terminator is None:
+            hint = "give the listener a terminator, or refuse or redirect"
+            raise ConfigurationError("there is nobody to serve plain HTTP", where="plain_http", hint=hint)
+        self.terminator = terminator
         self.loop = asyncio.get_running_loop()
         self.resources = RelayResources(settings.relay)
+        self.watch = self.resources.readiness(self.loop)
         self.wheel: DeadlineWheel[TLSConnection] = DeadlineWheel(settings.sweep_interval, self.loop.time())
         self.counters = {"accepted": 0, "attempts": 0, "tunnels": 0, "refused": 0}
         self.refusals: dict[str, int] = {}

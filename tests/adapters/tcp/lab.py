@@ -30,7 +30,7 @@ class Table:
     def table(self) -> Table:
         return self
 
-    def route_tls(self, hello: ClientHello) -> TLSDecision:
+    def route_tls(self, hello: ClientHello, terminates: Callable[[str], bool] | None = None) -> TLSDecision:
         name = hello.server_name or ""
         if not hello.server_name_valid:
             return Reject(112, "bad_server_name")
