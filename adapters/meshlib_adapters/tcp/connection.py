@@ -248,7 +248,7 @@ class TLSConnection:
         self._phase = _Phase.HANDED_OVER
         self._outcome = "terminated"
         self._listener.wheel.cancel(self)
-        self._listener.loop.remove_reader(self._fd)
+        self._listener.watch.forget(self._fd)
         return received
 
     def _on_session_end(self, outcome: str) -> None:
