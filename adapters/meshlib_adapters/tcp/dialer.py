@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from meshlib.authority import is_ip_address
 from meshlib.model import Endpoint
+from meshlib_adapters.tcp.readiness import LoopReadiness, Readiness
 
 __all__ = ["Dialer"]
 
+# Where the system knows it, a socket is made so that it does not block, and need not be told.
+_STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 _IN_PROGRESS = frozenset((errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR))
 
 
@@ -19,7 +22,8 @@ class Dialer:
     """Tries `candidates` one after the other; calls `on_connected(sock, endpoint)` or, when none is left, `on_failed()`.
 
     The owner keeps the time: `give_up_attempt` goes on to the next candidate. `on_attempt(endpoint)` is called before each
-    attempt. Nothing is called from within the constructor; `start` may call any of the three.
+    attempt. Nothing is called from within the constructor; `start` may call any of the three. `watch` watches the socket
+    while it connects: that of `RelayResources` when a relay gets the socket, which is cheaper; by default the loop.
     """
 
     __slots__ = (
@@ -32,6 +36,7 @@ class Dialer:
         "_on_failed",
         "_resolving",
         "_sock",
+        "_watch",
     )
 
     def __init__(
@@ -42,8 +47,10 @@ class Dialer:
         on_attempt: Callable[[Endpoint], None],
         on_connected: Callable[[socket.socket, Endpoint], None],
         on_failed: Callable[[], None],
+        watch: Readiness | None = None,
     ) -> None:
         self._loop = loop
+        self._watch = watch or LoopReadiness(loop)
         self._candidates: Iterator[Endpoint] = iter(candidates)
         self._addresses: list[str] = []  # of the current endpoint, still to be tried
         self._endpoint: Endpoint | None = None
@@ -80,7 +87,7 @@ class Dialer:
             self._resolving.cancel()
             self._resolving = None
         if self._sock is not None:
-            self._loop.remove_writer(self._sock.fileno())
+            self._watch.forget(self._sock.fileno())
             self._sock.close()
             self._sock = None
 
@@ -90,10 +97,11 @@ class Dialer:
         assert endpoint is not None
         self._on_attempt(endpoint)
         try:
-            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, _STREAM)
         except OSError:
             return False
-        sock.setblocking(False)
+        if sock.gettimeout() != 0:
+            sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             code = sock.connect_ex((address, endpoint.port))
@@ -103,7 +111,7 @@ class Dialer:
             self._on_connected(sock, endpoint)
         elif code in _IN_PROGRESS:
             self._sock = sock
-            self._loop.add_writer(sock.fileno(), self._on_writable)
+            self._watch.add_writer(sock.fileno(), self._on_writable)
         else:
             sock.close()
             return False
@@ -113,12 +121,13 @@ class Dialer:
         sock, endpoint = self._sock, self._endpoint
         assert sock is not None
         assert endpoint is not None
-        self._loop.remove_writer(sock.fileno())
         self._sock = None
         if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._watch.forget(sock.fileno())
             sock.close()
             self.start()
         else:
+            self._watch.remove_writer(sock.fileno())
             self._on_connected(sock, endpoint)
 
     async def _resolve(self, endpoint: Endpoint) -> None:

@@ -2,7 +2,7 @@
 
 Small messages go through one buffer that all tunnels share; as soon as a read fills it, the direction is moved by the kernel
 (`os.splice` through a pipe of the pool) until a read is small again. A tunnel in which nothing moves holds no buffer and no pipe.
-Works with sockets and readiness of any asyncio loop, uvloop included; knows nothing of TLS or routes.
+Works with any asyncio loop, uvloop included; knows nothing of TLS or routes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 
 from meshlib_adapters.tcp.pipes import Pipe, PipePool, can_splice
+from meshlib_adapters.tcp.readiness import Readiness, create_readiness
 from meshlib_adapters.tcp.settings import RelaySettings
 
 __all__ = ["Relay", "RelayResources", "reset_on_close"]
@@ -34,23 +35,35 @@ def reset_on_close(sock: socket.socket) -> None:
 
 
 class RelayResources:
-    """What all relays of one loop share: the buffer, and the pool of pipes. `close` it after the last relay."""
+    """What all relays of one loop share: the buffer, the pool of pipes, and who watches their sockets. `close` it after the last relay."""
 
-    __slots__ = ("buffer", "pipes")
+    __slots__ = ("_readiness", "buffer", "pipes")
 
     def __init__(self, settings: RelaySettings | None = None) -> None:
         settings = settings or RelaySettings()
         self.buffer = memoryview(bytearray(settings.buffer_size))
         limit = settings.max_pipes if settings.splice and can_splice() else 0
         self.pipes = PipePool(settings.pipe_size, limit=limit, spares=settings.spare_pipes)
+        self._readiness: Readiness | None = None
+
+    def readiness(self, loop: asyncio.AbstractEventLoop) -> Readiness:
+        """Who watches sockets; made for the loop that asks first. Raises OSError when the system gives no more descriptors."""
+        if self._readiness is None:
+            self._readiness = create_readiness(loop)
+        return self._readiness
 
     def close(self) -> None:
-        """Give the spare pipes back to the system."""
+        """Give everything back to the system."""
         self.pipes.close()
+        if self._readiness is not None:
+            self._readiness.close()
+            self._readiness = None
 
 
 class Relay:
     """A tunnel between `left` and `right`, two connected sockets that do not block; it owns and closes them.
+
+    Nobody else may watch them: a callback that `resources.readiness` has for one of them is replaced.
 
     `first` are bytes already read from `left`, sent before anything else. A FIN from one side is passed on and leaves the other
     direction open; an RST, or any other error, becomes an RST to the other side, after what that side had sent is delivered.
@@ -58,7 +71,7 @@ class Relay:
     `last_active` is the loop's time of the last progress; `bytes_right` and `bytes_left` count what was delivered.
     """
 
-    __slots__ = ("_closed", "_leftward", "_on_end", "_rightward", "clock", "last_active", "loop", "resources")
+    __slots__ = ("_closed", "_leftward", "_on_end", "_rightward", "clock", "last_active", "resources", "watch")
 
     def __init__(
         self,
@@ -70,9 +83,9 @@ class Relay:
         *,
         first: bytes = b"",
     ) -> None:
-        self.loop = loop
         self.clock = loop.time
         self.resources = resources
+        self.watch = resources.readiness(loop)
         self._on_end = on_end
         self._closed = False
         self.last_active = loop.time()
@@ -95,10 +108,12 @@ class Relay:
         """End at once, with RST to both sides."""
         self._close(reset=True)
 
-    def direction_ended(self) -> None:
-        """One direction is through; called by it."""
-        if self._rightward.ended and self._leftward.ended:
+    def direction_ended(self) -> bool:
+        """One direction is through; called by it. True when the other was through before, and both sockets are closed."""
+        over = self._rightward.ended and self._leftward.ended
+        if over:
             self.finish(reset=self._rightward.failed or self._leftward.failed)
+        return over
 
     def finish(self, *, reset: bool) -> None:
         """Close both sockets and tell the owner; called by a direction."""
@@ -112,6 +127,7 @@ class Relay:
         for direction in (self._rightward, self._leftward):
             direction.stop()
         for direction in (self._rightward, self._leftward):
+            self.watch.forget(direction.source_fd)
             if reset:
                 reset_on_close(direction.source)
             direction.source.close()
@@ -126,20 +142,20 @@ class _Direction:
         "_pending",
         "_pipe",
         "_sink_fd",
-        "_source_fd",
         "ended",
         "failed",
         "moved",
         "relay",
         "sink",
         "source",
+        "source_fd",
     )
 
     def __init__(self, relay: Relay, source: socket.socket, sink: socket.socket) -> None:
         self.relay = relay
         self.source = source
         self.sink = sink
-        self._source_fd = source.fileno()
+        self.source_fd = source.fileno()
         self._sink_fd = sink.fileno()
         self._pending: bytes | memoryview = b""  # read, not sent: at most one buffer, while the sink takes no more
         self._pipe: Pipe | None = None  # held only while there is something in it
@@ -150,15 +166,15 @@ class _Direction:
         self.moved = 0
 
     def start(self, first: bytes = b"") -> None:
-        """Deliver `first`, then read. A reader of the source that somebody else registered is replaced."""
+        """Deliver `first`, then read."""
         if first and not self._send(first):
             return
-        self.relay.loop.add_reader(self._source_fd, self._on_readable)
+        self.relay.watch.add_reader(self.source_fd, self._on_readable)
 
     def stop(self) -> None:
         """Forget everything; the sockets are closed by the relay."""
-        self.relay.loop.remove_reader(self._source_fd)
-        self.relay.loop.remove_writer(self._sink_fd)
+        self.relay.watch.remove_reader(self.source_fd)
+        self.relay.watch.remove_writer(self._sink_fd)
         self._pending = b""
         if self._pipe is not None:
             self.relay.resources.pipes.discard(self._pipe)
@@ -205,7 +221,7 @@ class _Direction:
         if pipe is None:
             return False
         try:
-            count = os.splice(self._source_fd, pipe.writer, pipe.size, flags=_SPLICE_FLAGS)
+            count = os.splice(self.source_fd, pipe.writer, pipe.size, flags=_SPLICE_FLAGS)
         except OSError:  # whatever it is, recv says it better
             count = 0
         if not count:
@@ -242,9 +258,9 @@ class _Direction:
         return True
 
     def _pause(self) -> None:
-        loop = self.relay.loop
-        loop.remove_reader(self._source_fd)
-        loop.add_writer(self._sink_fd, self._on_writable)
+        watch = self.relay.watch
+        watch.remove_reader(self.source_fd)
+        watch.add_writer(self._sink_fd, self._on_writable)
 
     def _on_writable(self) -> None:
         if self._pipe is not None:
@@ -265,17 +281,17 @@ class _Direction:
                 return
             self._pending = b""
         self.relay.last_active = self.relay.clock()
-        loop = self.relay.loop
-        loop.remove_writer(self._sink_fd)
-        loop.add_reader(self._source_fd, self._on_readable)
+        watch = self.relay.watch
+        watch.remove_writer(self._sink_fd)
+        watch.add_reader(self.source_fd, self._on_readable)
 
     def _end(self) -> None:
         # FIN: everything before it is delivered, for nothing is read while something is pending.
         self.ended = True
-        self.relay.loop.remove_reader(self._source_fd)
-        with contextlib.suppress(OSError):  # the sink may be gone already; its own direction will find out
-            self.sink.shutdown(socket.SHUT_WR)
-        self.relay.direction_ended()
+        self.relay.watch.remove_reader(self.source_fd)
+        if not self.relay.direction_ended():
+            with contextlib.suppress(OSError):  # the sink may be gone already; its own direction will find out
+                self.sink.shutdown(socket.SHUT_WR)
 
     def _sink_failed(self) -> None:
         # The sink takes nothing more, but what it had sent before may still be unread: the other direction goes on to its end.

@@ -1,0 +1,206 @@
+"""Which sockets can be read or written: one epoll of our own, of which the event loop watches a single descriptor.
+
+A connection's sockets come, change what they wait for, and go several times in a millisecond. To an event loop that is an object and
+two to four system calls each time; here it is one entry in a dictionary, and closing a socket costs no call at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["EpollReadiness", "LoopReadiness", "Readiness", "create_readiness"]
+
+_Callback = Callable[[], None]
+
+# Events taken in one go before the loop's other work gets its turn; the rest is there the next time.
+_BATCH = 256
+
+
+class Readiness(Protocol):
+    """Calls back while a descriptor is ready. A callback may change or forget any descriptor, its own and others."""
+
+    def add_reader(self, fd: int, callback: _Callback) -> None:
+        """Call `callback` as long as `fd` can be read, instead of the one before. Raises OSError."""
+
+    def add_writer(self, fd: int, callback: _Callback) -> None:
+        """Call `callback` as long as `fd` can be written, instead of the one before. Raises OSError."""
+
+    def remove_reader(self, fd: int) -> None:
+        """No more calls for reading."""
+
+    def remove_writer(self, fd: int) -> None:
+        """No more calls for writing."""
+
+    def forget(self, fd: int) -> None:
+        """No more calls. To be called before `fd` is closed or given to somebody else."""
+
+    def close(self) -> None:
+        """No more calls for anybody."""
+
+
+def create_readiness(loop: asyncio.AbstractEventLoop) -> Readiness:
+    """The best that this system has."""
+    return EpollReadiness(loop) if sys.platform == "linux" else LoopReadiness(loop)
+
+
+class LoopReadiness:
+    """`Readiness` by the event loop itself, for systems without epoll."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def add_reader(self, fd: int, callback: _Callback) -> None:
+        """See `Readiness`."""
+        self._loop.add_reader(fd, callback)
+
+    def add_writer(self, fd: int, callback: _Callback) -> None:
+        """See `Readiness`."""
+        self._loop.add_writer(fd, callback)
+
+    def remove_reader(self, fd: int) -> None:
+        """See `Readiness`."""
+        self._loop.remove_reader(fd)
+
+    def remove_writer(self, fd: int) -> None:
+        """See `Readiness`."""
+        self._loop.remove_writer(fd)
+
+    def forget(self, fd: int) -> None:
+        """See `Readiness`."""
+        self._loop.remove_reader(fd)
+        self._loop.remove_writer(fd)
+
+    def close(self) -> None:
+        """See `Readiness`: everybody forgets what he added."""
+
+
+class _Entry:
+    """One descriptor: whom to call, and what the kernel was told to watch."""
+
+    __slots__ = ("born", "mask", "read", "write")
+
+    def __init__(self, born: int) -> None:
+        self.read: _Callback | None = None
+        self.write: _Callback | None = None
+        self.mask = 0
+        self.born = born
+
+
+if sys.platform == "linux":
+    _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+    # Errors and hang-ups are reported unasked; who waits for anything shall find out by reading or writing.
+    _READ = _IN | select.EPOLLHUP | select.EPOLLERR
+    _WRITE = _OUT | select.EPOLLHUP | select.EPOLLERR
+
+    class EpollReadiness:
+        """`Readiness` by an epoll inside the event loop's."""
+
+        __slots__ = ("_entries", "_epoll", "_loop", "_turn")
+
+        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+            self._loop = loop
+            self._epoll = select.epoll()
+            self._entries: dict[int, _Entry] = {}
+            self._turn = 0
+            loop.add_reader(self._epoll.fileno(), self._on_ready)
+
+        def __repr__(self) -> str:
+            return f"<EpollReadiness {len(self._entries)} descriptors>"
+
+        def add_reader(self, fd: int, callback: _Callback) -> None:
+            """See `Readiness`."""
+            entry = self._entries.get(fd)
+            if entry is None:
+                entry = self._enter(fd, _IN)
+            elif not entry.mask & _IN:
+                # What nobody waits for any more is not taken out until the mask changes anyway.
+                entry.mask = _IN | (_OUT if entry.write is not None else 0)
+                self._epoll.modify(fd, entry.mask)
+            entry.read = callback
+
+        def add_writer(self, fd: int, callback: _Callback) -> None:
+            """See `Readiness`."""
+            entry = self._entries.get(fd)
+            if entry is None:
+                entry = self._enter(fd, _OUT)
+            elif not entry.mask & _OUT:
+                entry.mask = _OUT | (_IN if entry.read is not None else 0)
+                self._epoll.modify(fd, entry.mask)
+            entry.write = callback
+
+        def remove_reader(self, fd: int) -> None:
+            """See `Readiness`. The kernel is told when `fd` becomes readable once more."""
+            entry = self._entries.get(fd)
+            if entry is not None:
+                entry.read = None
+
+        def remove_writer(self, fd: int) -> None:
+            """See `Readiness`. The kernel is told when `fd` becomes writable once more."""
+            entry = self._entries.get(fd)
+            if entry is not None:
+                entry.write = None
+
+        def forget(self, fd: int) -> None:
+            """See `Readiness`. The kernel finds out when `fd` is closed."""
+            self._entries.pop(fd, None)
+
+        def close(self) -> None:
+            """See `Readiness`."""
+            if not self._epoll.closed:
+                self._loop.remove_reader(self._epoll.fileno())
+                self._epoll.close()
+                self._entries.clear()
+
+        def _enter(self, fd: int, mask: int) -> _Entry:
+            try:
+                self._epoll.register(fd, mask)
+            except FileExistsError:  # forgotten, but not closed
+                self._epoll.modify(fd, mask)
+            entry = self._entries[fd] = _Entry(self._turn)
+            entry.mask = mask
+            return entry
+
+        def _on_ready(self) -> None:
+            entries = self._entries
+            self._turn = turn = self._turn + 1
+            for fd, events in self._epoll.poll(0, _BATCH):
+                entry = entries.get(fd)
+                # The event of a descriptor that was closed in this turn is not that of the next one with its number.
+                if entry is None or entry.born == turn:
+                    if entry is None:
+                        self._unwatch(fd)
+                    continue
+                called = False
+                try:
+                    if events & _READ and entry.read is not None:
+                        called = True
+                        entry.read()
+                    if events & _WRITE and entry.write is not None:
+                        called = True
+                        entry.write()
+                except Exception as error:  # noqa: BLE001 - as an event loop does with its callbacks
+                    self._loop.call_exception_handler({"message": f"a callback for descriptor {fd} failed", "exception": error})
+                if not called and entries.get(fd) is entry:
+                    self._narrow(fd, entry)
+
+        def _narrow(self, fd: int, entry: _Entry) -> None:
+            # Ready for what nobody waits for.
+            mask = (_IN if entry.read is not None else 0) | (_OUT if entry.write is not None else 0)
+            if mask:
+                entry.mask = mask
+                self._epoll.modify(fd, mask)
+            else:
+                # Errors and hang-ups would be reported on and on; whoever waits again enters it anew.
+                del self._entries[fd]
+                self._unwatch(fd)
+
+        def _unwatch(self, fd: int) -> None:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                self._epoll.unregister(fd)
