@@ -1,0 +1,155 @@
+"""One client of a TCP port, from its first moment to the end of its relay: nothing that it says is read here.
+
+    CONNECT ──► RELAY ──► (closed)
+
+Until an endpoint has taken the connection, the client's bytes wait in the kernel. A client that no endpoint takes gets an RST, as
+from a port on which nobody listens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from meshlib.model import Endpoint, Upstream
+from meshlib.proxy_protocol import ProxyAddress, build_v1, build_v2
+from meshlib_adapters.tcp.dialer import Dialer
+from meshlib_adapters.tcp.records import PortRecord
+from meshlib_adapters.tcp.relay import Relay, reset_on_close
+
+if TYPE_CHECKING:
+    from meshlib_adapters.tcp.tcp_listener import TCPListener
+
+__all__ = ["PortConnection"]
+
+_log = logging.getLogger("meshlib.tcp")
+
+
+class PortConnection:
+    """Made by the listener for an accepted socket; `start` begins, and the listener is told when it is over."""
+
+    __slots__ = ("_closed", "_dialer", "_endpoint", "_listener", "_outcome", "_preamble", "_relay", "_sock", "_started", "client")
+
+    def __init__(self, listener: TCPListener, sock: socket.socket, client: str) -> None:
+        self._listener = listener
+        self._sock = sock
+        self.client = client
+        self._dialer: Dialer | None = None
+        self._relay: Relay | None = None
+        self._preamble = b""
+        self._endpoint = ""
+        self._outcome = "closed"
+        self._closed = False
+        self._started = listener.loop.time()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "relay" if self._relay is not None else "connect"
+        return f"<PortConnection {state} {self.client} {self._endpoint or '-'}>"
+
+    def start(self, upstream: Upstream | None) -> None:
+        """Connect to the best endpoint of `upstream` that takes it."""
+        if upstream is None:
+            self._refuse()
+            return
+        if upstream.proxy_protocol:
+            self._preamble = _preamble(self._sock, upstream.proxy_protocol)
+        self._dialer = Dialer(
+            self._listener.loop,
+            self._listener.candidates(upstream),
+            on_attempt=self._on_attempt,
+            on_connected=self._on_connected,
+            on_failed=self._refuse,
+        )
+        self._dialer.start()
+
+    def on_deadline(self, now: float) -> None:
+        """The deadline that this connection gave the listener's wheel has passed."""
+        if self._relay is not None:
+            self._check_relay(now)
+        elif self._dialer is not None:
+            self._dialer.give_up_attempt()
+
+    def abort(self, outcome: str) -> None:
+        """End now, whatever is under way, with RST."""
+        self._outcome = outcome
+        reset_on_close(self._sock)
+        self._close()
+
+    def _on_attempt(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint.address
+        listener = self._listener
+        listener.counters["attempts"] += 1
+        listener.wheel.set(self, listener.loop.time() + listener.settings.connect_timeout)
+
+    def _refuse(self) -> None:
+        reason = "connect_failed" if self._endpoint else "no_endpoint"
+        self._listener.count_refusal(reason)
+        _log.info("refused %s at %s: %s, endpoint %s", self.client, self._listener.name, reason, self._endpoint or "-")
+        self.abort(reason)
+
+    def _on_connected(self, sock: socket.socket, endpoint: Endpoint) -> None:
+        listener = self._listener
+        self._dialer = None
+        listener.counters["tunnels"] += 1
+        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=self._preamble)
+        self._check_relay(listener.loop.time())
+
+    def _check_relay(self, now: float) -> None:
+        assert self._relay is not None
+        settings = self._listener.settings
+        deadline = self._relay.last_active + settings.idle_timeout
+        if deadline <= now:
+            self.abort("idle_timeout")
+            return
+        if settings.max_lifetime is not None:
+            last = self._started + settings.max_lifetime
+            if last <= now:
+                self.abort("lifetime")
+                return
+            deadline = min(deadline, last)
+        self._listener.wheel.set(self, deadline)
+
+    def _on_relay_end(self, reset: bool) -> None:
+        self._outcome = "reset" if reset else "closed"
+        self._close()
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        listener = self._listener
+        listener.wheel.cancel(self)
+        if self._dialer is not None:
+            self._dialer.close()
+            self._dialer = None
+        received = sent = 0
+        if self._relay is not None:
+            received, sent = max(0, self._relay.bytes_right - len(self._preamble)), self._relay.bytes_left
+            self._relay.abort()
+            self._relay = None
+        else:
+            with contextlib.suppress(OSError):
+                self._sock.close()
+        seconds = listener.loop.time() - self._started
+        record = PortRecord(self.client, listener.name, self._endpoint, self._outcome, received, sent, seconds)
+        listener.connection_ended(self, record)
+
+
+def _preamble(sock: socket.socket, version: str) -> bytes:
+    source: ProxyAddress | None
+    destination: ProxyAddress | None
+    try:
+        source, destination = _address(sock.getpeername()), _address(sock.getsockname())
+    except OSError:  # the client is gone again, and with it its address; the relay will notice
+        source = destination = None
+    return build_v1(source, destination) if version == "v1" else build_v2(source, destination)
+
+
+def _address(name: tuple[str, int]) -> ProxyAddress:
+    address = ipaddress.ip_address(name[0].partition("%")[0])
+    # A listener for both families has IPv4 clients under an IPv6 name.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return ProxyAddress(str(mapped or address), name[1])

@@ -1,0 +1,155 @@
+"""The TCP listener: what comes to an address is relayed, unread, to the endpoints of one upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+
+from meshlib.balancing import Strategy, create_strategy
+from meshlib.model import Endpoint, Upstream
+from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
+from meshlib_adapters.tcp.limits import ClientLimits
+from meshlib_adapters.tcp.port_connection import PortConnection
+from meshlib_adapters.tcp.records import PortRecord
+from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
+from meshlib_adapters.tcp.settings import TCPSettings
+from meshlib_adapters.tcp.timers import DeadlineWheel
+
+__all__ = ["TCPListener"]
+
+
+class TCPListener:
+    """Relays TCP connections to the endpoints of the upstream that `upstream()` returns, which is asked for each of them.
+
+    Make it inside a running event loop. `upstream` returns None when nobody is to be connected to. Only ready endpoints get
+    connections, in the order of the upstream's strategy, the next one when one does not take it. `name` stands in records and
+    logs. `on_end` gets a `PortRecord` for each client when it is gone; it must not raise. `limits` and `resources` may be those
+    of other listeners too. `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by reason) only grow.
+    """
+
+    def __init__(
+        self,
+        upstream: Callable[[], Upstream | None],
+        settings: TCPSettings | None = None,
+        *,
+        name: str = "tcp",
+        on_end: Callable[[PortRecord], None] | None = None,
+        limits: ClientLimits | None = None,
+        resources: RelayResources | None = None,
+    ) -> None:
+        self.settings = settings = settings or TCPSettings()
+        self.name = name
+        self.loop = asyncio.get_running_loop()
+        self.resources = resources or RelayResources(settings.relay)
+        self.wheel: DeadlineWheel[PortConnection] = DeadlineWheel(settings.sweep_interval, self.loop.time())
+        self.counters = {"accepted": 0, "attempts": 0, "tunnels": 0, "refused": 0}
+        self.refusals: dict[str, int] = {}
+        if limits is None:
+            limits = ClientLimits(settings.max_connections, settings.max_connections_per_client)
+        self.limits = limits
+        self._owns_resources = resources is None
+        self._upstream = upstream
+        self._strategy: tuple[tuple[str, str], Strategy] | None = None
+        self._on_end = on_end
+        self._acceptor = Acceptor(self.loop, self._on_accept)
+        self._connections: dict[PortConnection, None] = {}
+        self._sweep_handle: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<TCPListener {self.name} {len(self._connections)} connections>"
+
+    def __len__(self) -> int:
+        """Clients that are here."""
+        return len(self._connections)
+
+    async def listen(
+        self, host: str = "", port: int = 0, *, sock: socket.socket | None = None, reuse_port: bool = False
+    ) -> tuple[str, int]:
+        """Accept on this address too (port 0: any free one), or on `sock`, which is bound and becomes ours.
+
+        Returns address and port. Raises OSError.
+        """
+        return self.open(host, port, sock=sock, reuse_port=reuse_port)
+
+    def open(
+        self, host: str = "", port: int = 0, *, sock: socket.socket | None = None, reuse_port: bool = False
+    ) -> tuple[str, int]:
+        """As `listen`, which waits for nothing either."""
+        if sock is None:
+            sock = listening_socket(host, port, backlog=self.settings.backlog, reuse_port=reuse_port)
+        else:
+            start_listening(sock, self.settings.backlog)
+        self._acceptor.add(sock)
+        name = sock.getsockname()
+        return str(name[0]), int(name[1])
+
+    def stop_accepting(self) -> None:
+        """Listen no longer; who is here stays. `open` begins anew."""
+        self._acceptor.close()
+        self._acceptor = Acceptor(self.loop, self._on_accept)
+
+    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109 - it ends what is left, it does not cancel
+        """Stop listening, wait at most `timeout` seconds for the clients to finish, end those that did not; returns how many."""
+        self.stop_accepting()
+        if self._connections:
+            self._empty = self.loop.create_future()
+            await asyncio.wait((self._empty,), timeout=timeout)
+        left = len(self._connections)
+        self.close()
+        return left
+
+    def close(self) -> None:
+        """Stop listening and end everything now, with RST. May be called twice."""
+        self._acceptor.close()
+        for connection in list(self._connections):
+            connection.abort("drained")
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+            self._sweep_handle = None
+        if self._owns_resources:
+            self.resources.close()
+
+    def candidates(self, upstream: Upstream) -> Iterator[Endpoint]:
+        """The endpoints of `upstream` that may get a connection, best first."""
+        key = (upstream.name, upstream.strategy)
+        if self._strategy is None or self._strategy[0] != key:
+            self._strategy = (key, create_strategy(upstream.strategy))
+        return self._strategy[1].candidates(upstream.ready)
+
+    def count_refusal(self, reason: str) -> None:
+        """A client was refused for this reason."""
+        self.counters["refused"] += 1
+        self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
+    def connection_ended(self, connection: PortConnection, record: PortRecord) -> None:
+        """Called by a connection, once, when it is closed."""
+        del self._connections[connection]
+        self.limits.release(connection.client)
+        if not self._connections and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
+        if self._on_end is not None:
+            self._on_end(record)
+
+    def _on_accept(self, sock: socket.socket, client: str) -> None:
+        full = self.limits.take(client)
+        if full:
+            self.count_refusal(full)
+            reset_on_close(sock)
+            sock.close()
+            return
+        self.counters["accepted"] += 1
+        connection = PortConnection(self, sock, client)
+        self._connections[connection] = None
+        if self._sweep_handle is None:
+            self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep)
+        connection.start(self._upstream())
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for connection in self.wheel.expired(now):
+            connection.on_deadline(now)
+        # No clients, no timer: an idle listener does nothing at all.
+        again = bool(self._connections)
+        self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep) if again else None
