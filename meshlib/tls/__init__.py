@@ -8,6 +8,7 @@ from meshlib.tls.alerts import alert_record
 from meshlib.tls.fingerprint import ja3, ja3_text, ja4
 from meshlib.tls.hello import parse_client_hello
 from meshlib.tls.prelude import NEED_DATA, ForeignProtocol, NeedData, NotTLS
+from meshlib.tls.session import SessionReader, session_keys
 from meshlib.tls.sniffer import MAX_HELLO, MAX_WIRE, ClientHelloSniffer
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "ForeignProtocol",
     "NeedData",
     "NotTLS",
+    "SessionReader",
     "alert_record",
     "ja3",
     "ja3_text",
     "ja4",
     "parse_client_hello",
+    "session_keys",
 ]
