@@ -223,7 +223,8 @@ def added_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wan
     lines: list[bytes] = []
     _add_claims(lines, head, policy, peer, wanted_by_label)
     if policy.via:
-        lines.append(b"Via: 1.%d %s" % (head.minor_version, policy.via.encode()))
+        version = b"2" if head.minor_version == 2 else b"1.%d" % head.minor_version
+        lines.append(b"Via: %s %s" % (version, policy.via.encode()))
     lines.append(b"")
     return b"\r\n".join(lines)
 

@@ -66,7 +66,7 @@ class RequestHead(NamedTuple):
 
     `target` is what is forwarded: origin-form ("/a?b") byte for byte, or "*" with OPTIONS.
     `authority` is the host the client asked for: that of an absolute-form target, else the Host
-    value, else b"" (HTTP/1.0 only). `minor_version` is 0 or 1.
+    value, else b"" (HTTP/1.0 only). `minor_version` is 0 or 1; 2 of a request that came over HTTP/2.
     """
 
     method: bytes

@@ -92,6 +92,12 @@ def test_what_connection_lists_goes_no_further() -> None:
     assert sent(asked) == ["Host: a", "X-Yours: 2"]
 
 
+def test_via_names_the_version() -> None:
+    for version, named_so in ((0, "1.0"), (1, "1.1"), (2, "2")):
+        told = sent(head()._replace(minor_version=version), ForwardingPolicy())
+        assert named(told, "via") == [f"Via: {named_so} meshlib"]
+
+
 def test_what_connection_cannot_take_away() -> None:
     lines = ["Content-Length: 3", "Content-Type: a/b", "Content-Encoding: gzip", "Via: 1.1 x", "Date: now", "X-Forwarded-User: u"]
     names = [line.partition(":")[0] for line in lines]

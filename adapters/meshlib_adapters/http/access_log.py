@@ -20,6 +20,9 @@ from meshlib_adapters.http.termination import NORMAL, Ending
 
 __all__ = ["AccessLog", "CombinedFormatter", "JSONFormatter", "Record"]
 
+# By a head's `minor_version`.
+_PROTOCOLS: Final = ("HTTP/1.0", "HTTP/1.1", "HTTP/2")
+
 # wall clock, client, head, status, bytes sent, route, endpoint, tries, seconds in all, seconds to the first byte (-1: none), how it ended
 Record: TypeAlias = tuple[float, str, RequestHead | None, int, int, Route | None, Endpoint | None, int, float, float, Ending]
 
@@ -131,7 +134,7 @@ class JSONFormatter(_Formatter):
         line = f'{{"time":"{stamp}.{int(when * 1000) % 1000:03d}Z","client":"{client}","status":{status},"bytes":{size}'
         if head is not None:
             method, target, authority, version, _ = head
-            line += f',"method":"{method.decode()}","host":{_json(authority)},"target":{_json(target)},"protocol":"HTTP/1.{version}"'
+            line += f',"method":"{method.decode()}","host":{_json(authority)},"target":{_json(target)},"protocol":"{_PROTOCOLS[version]}"'
         if route is not None or endpoint is not None:
             line += self.place(route, endpoint, _json_place)
         if endpoint is not None:
@@ -189,7 +192,7 @@ class CombinedFormatter(_Formatter):
         when, client, head, status, size, route, endpoint, tries, seconds, _, ending = record
         request = agent = referer = "-"
         if head is not None:
-            request = f"{head.method.decode()} {_json(head.target)[1:-1]} HTTP/1.{head.minor_version}"
+            request = f"{head.method.decode()} {_json(head.target)[1:-1]} {_PROTOCOLS[head.minor_version]}"
             agent, referer = self._client(head.fields)
         stamp = self.stamp(when, "%d/%b/%Y:%H:%M:%S +0000")
         place = self.place(route, endpoint, _combined_place)

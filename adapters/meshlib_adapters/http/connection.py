@@ -36,6 +36,7 @@ from meshlib_adapters.http.dispatch import Dispatch, default_host
 from meshlib_adapters.http.termination import NORMAL, end_of
 
 if TYPE_CHECKING:
+    from meshlib_adapters.http.client import Client
     from meshlib_adapters.http.listener import HTTPGateway
 
 __all__ = ["ClientConnection", "Phase"]
@@ -75,7 +76,6 @@ _UNTIL_CLOSE: Final = 2  # HTTP/1.0 clients know no chunks
 
 class ClientConnection(asyncio.Protocol):
     """See the module. Everything is called from the event loop; nothing blocks."""
-
 
     __slots__ = (
         "_block",
@@ -119,7 +119,7 @@ class ClientConnection(asyncio.Protocol):
         self.port = port  # 0: ask the socket
         self.phase = _IDLE
         self.since = 0.0
-        self.bucket: set[ClientConnection] = set()  # of the gateway's wheel
+        self.bucket: set[Client] = set()  # of the gateway's wheel
         self.peer = Peer("", "http", 0)
         self.claimed: ProxyPreamble | None = None  # what a trusted proxy says who the client is
         self.head: RequestHead | None = None

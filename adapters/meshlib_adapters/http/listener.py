@@ -16,6 +16,7 @@ from typing import cast
 from meshlib.forwarding import ForwardingPolicy, Peer, is_trusted
 from meshlib.messages import FieldSection
 from meshlib_adapters.http.access_log import AccessLog
+from meshlib_adapters.http.client import Client
 from meshlib_adapters.http.connection import ClientConnection, Phase
 from meshlib_adapters.http.memo import RequestMemo
 from meshlib_adapters.http.preamble import PreamblePolicy, PreambleReader
@@ -94,7 +95,7 @@ class HTTPGateway:
         # slowly, see `ClientConnection.look`); the other phases say when they begin (`hurry`). In between it costs nothing.
         self._longest_wait = min(self.phase_limits[phase] for phase in Phase if phase not in _TOLD) / 4
         self._tick = min(1.0, max(0.02, min(self.phase_limits) / 10))
-        self._wheel: dict[int, set[ClientConnection]] = {}
+        self._wheel: dict[int, set[Client]] = {}
         self._swept = int(self.loop.time() / self._tick)
         self._arrivals = self._bucket(self.loop.time() + self._longest_wait)  # where those that come now are
         self._timer = self.loop.call_later(self._tick, self._sweep)
@@ -179,13 +180,13 @@ class HTTPGateway:
         """Client connections open now."""
         return self._open
 
-    def clients(self) -> list[ClientConnection]:
+    def clients(self) -> list[Client]:
         """The connections open now."""
         return [connection for bucket in self._wheel.values() for connection in bucket]
 
     # What connections ask for.
 
-    def admit(self, connection: ClientConnection) -> Peer | None:
+    def admit(self, connection: Client) -> Peer | None:
         """Count a new connection; None when it is one too many."""
         address, port = connection.client()
         self._open += 1
@@ -198,7 +199,7 @@ class HTTPGateway:
             return None
         return peer
 
-    def leave(self, connection: ClientConnection) -> None:
+    def leave(self, connection: Client) -> None:
         """A connection is gone."""
         self._open -= 1
         connection.bucket.discard(connection)
@@ -252,17 +253,17 @@ class HTTPGateway:
 
     # Time-outs.
 
-    def hurry(self, connection: ClientConnection) -> None:
+    def hurry(self, connection: Client) -> None:
         """The connection has entered a phase that is short and rare."""
         if connection in connection.bucket:
             connection.bucket.discard(connection)
             self._schedule(connection, self.loop.time())
 
-    def _bucket(self, deadline: float) -> set[ClientConnection]:
+    def _bucket(self, deadline: float) -> set[Client]:
         slot = max(int(deadline / self._tick), self._swept) + 1
         return self._wheel.setdefault(slot, set())
 
-    def _schedule(self, connection: ClientConnection, now: float) -> None:
+    def _schedule(self, connection: Client, now: float) -> None:
         # Its own deadline, but not so late that the next phase could outlive its own.
         deadline = min(connection.since + self.phase_limits[connection.phase], now + self._longest_wait)
         connection.bucket = bucket = self._bucket(deadline)

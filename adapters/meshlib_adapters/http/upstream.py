@@ -46,6 +46,7 @@ class UpstreamConnection(asyncio.Protocol):
         "owner",
         "paused",
         "pool",
+        "trailers",
         "transport",
         "uses",
     )
@@ -56,6 +57,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.closed = False
         self.paused = False
+        self.trailers = b""  # the lines behind the last chunked answer, where it was asked for without its chunks
         self.owner: Exchange | None = None  # of a connection that nobody else may use
         self.leased = False  # counted in `pool.active`
         self.uses = 0  # exchanges begun; more than 1 means that this connection was reused
@@ -285,6 +287,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(Failure.BAD_RESPONSE, str(error))
                 return
             if reader.done:
+                self.trailers = reader.trailers
                 self._release(reusable and not reader.rest)
                 exchange.on_response(wire, head, kind, pieces, True)
                 return
@@ -315,6 +318,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(Failure.BAD_RESPONSE, str(error))
                 return
             if reader.done:
+                self.trailers = reader.trailers
                 self._finish(pieces, reusable=not reader.rest)
             elif pieces:
                 exchange.on_data(pieces, False)

@@ -1,0 +1,40 @@
+"""What a gateway knows of a client connection, whichever version of HTTP it speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from meshlib.forwarding import Peer
+
+if TYPE_CHECKING:
+    from meshlib_adapters.http.connection import Phase
+
+__all__ = ["Client"]
+
+
+class Client(Protocol):
+    """Counted, looked after by the gateway's sweep, and told when it has to end.
+
+    `phase` says which time-out is running since `since` (of `time.monotonic`); `bucket` is the gateway's.
+    """
+
+    bucket: set[Client]
+    peer: Peer
+    phase: Phase
+    scheme: str
+    since: float
+
+    def client(self) -> tuple[str, int]:
+        """Whose connection this is, and the port that it was made to."""
+
+    def look(self, now: float) -> None:
+        """Called from time to time while bytes go to the client."""
+
+    def timed_out(self) -> None:
+        """The time-out of the current phase has passed."""
+
+    def shut(self) -> None:
+        """End when what is under way is done."""
+
+    def abort(self) -> None:
+        """End now."""
