@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Final
 
 from meshlib.model import Route
@@ -17,7 +18,10 @@ from meshlib_adapters.metrics.totals import NONE
 __all__ = ["RequestTally", "histogram_of"]
 
 # Clients may make methods up; these are told apart.
-_METHODS: Final = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_METHODS: Final = {b"": "none"} | {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+
+# Columns of a record.
+_HEAD, _STATUS, _SIZE, _SECONDS, _FIRST = map(itemgetter, (2, 3, 4, 8, 9))
 
 _DURATION: Final = FAMILIES["meshlib_http_request_duration_seconds"]
 _FIRST_BYTE: Final = FAMILIES["meshlib_http_first_byte_seconds"]
@@ -27,25 +31,47 @@ _MAX_KEPT: Final = 10_000
 
 
 class _RouteTally:
-    __slots__ = ("counts", "duration", "first_byte", "firsts", "name", "route", "seconds", "sent")
+    """What records say of one route: columns, until they are many or somebody asks. Numbers only: no record is kept alive."""
+
+    __slots__ = ("counts", "duration", "first_byte", "firsts", "methods", "name", "route", "seconds", "sent", "sizes", "statuses")
 
     def __init__(self, route: Route | None) -> None:
         self.route = route  # kept, so that its identity is not given out again
         self.name = route.name if route is not None else NONE
-        self.counts: dict[tuple[int, str], int] = {}
+        self.counts: Counter[tuple[int, str]] = Counter()
         self.sent = 0
-        self.seconds: list[float] = []
-        self.firsts: list[float] = []
         self.duration: list[Histogram] = []
         self.first_byte: list[Histogram] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        self.methods: list[bytes] = []
+        self.statuses: list[int] = []
+        self.sizes: list[int] = []
+        self.seconds: list[float] = []
+        self.firsts: list[float] = []
 
     def fold(self) -> None:
-        if self.seconds:
-            self.duration.append(histogram_of(self.seconds, _DURATION.buckets))
-            self.seconds = []
-        if self.firsts:
-            self.first_byte.append(histogram_of(self.firsts, _FIRST_BYTE.buckets))
-            self.firsts = []
+        if not self.statuses:
+            return
+        methods = self.methods
+        if len(set(methods)) == 1:
+            method = _METHODS.get(methods[0], "other")
+            for status, count in Counter(self.statuses).items():
+                self.counts[status, method] += count
+        else:
+            for (status, asked), count in Counter(zip(self.statuses, methods, strict=True)).items():
+                self.counts[status, _METHODS.get(asked, "other")] += count
+        self.sent += sum(self.sizes)
+        seconds = self.seconds
+        if 101 in self.statuses:  # how long a tunnel was open says nothing of how fast anybody is
+            seconds = [value for value, status in zip(seconds, self.statuses, strict=True) if status != 101]
+        if seconds:
+            self.duration.append(histogram_of(seconds, _DURATION.buckets))
+        firsts = [value for value in self.firsts if value >= 0.0]
+        if firsts:
+            self.first_byte.append(histogram_of(firsts, _FIRST_BYTE.buckets))
+        self._clear()
 
     def take(self) -> Iterator[Change]:
         self.fold()
@@ -72,26 +98,39 @@ class RequestTally:
 
     def add(self, records: Sequence[Record]) -> None:
         """Fold a batch."""
-        routes, methods = self._routes, _METHODS
-        for _, _, head, status, size, route, _, _, seconds, first_byte, ending in records:
-            tally = routes.get(id(route))
-            if tally is None:
-                routes[id(route)] = tally = _RouteTally(route)
-            key = (status, methods.get(head[0], "other") if head is not None else "none")
-            counts = tally.counts
-            counts[key] = counts.get(key, 0) + 1
-            tally.sent += size
-            if status != 101:  # how long a tunnel was open says nothing of how fast anybody is
-                tally.seconds.append(seconds)
-            if first_byte >= 0.0:
-                tally.firsts.append(first_byte)
+        if not records:
+            return
+        for record in records:
+            ending = record[10]
             if ending is not NORMAL and ending.reason:
                 self._endings[ending.reason, ending.termination] += 1
+        if _is_plain(records):
+            # The usual case of a busy route: whole columns at once, for less than half the price.
+            tally = self._tally(records[0][5])
+            tally.methods.extend([head[0] for head in map(_HEAD, records)])
+            tally.statuses.extend(map(_STATUS, records))
+            tally.sizes.extend(map(_SIZE, records))
+            tally.seconds.extend(map(_SECONDS, records))
+            tally.firsts.extend(map(_FIRST, records))
+        else:
+            for _, _, head, status, size, route, _, _, seconds, first, _ in records:
+                tally = self._tally(route)
+                tally.statuses.append(status)
+                tally.methods.append(head[0] if head is not None else b"")
+                tally.sizes.append(size)
+                tally.seconds.append(seconds)
+                tally.firsts.append(first)
         self._kept += len(records)
         if self._kept >= _MAX_KEPT:
             self._kept = 0
-            for tally in routes.values():
+            for tally in self._routes.values():
                 tally.fold()
+
+    def _tally(self, route: Route | None) -> _RouteTally:
+        tally = self._routes.get(id(route))
+        if tally is None:
+            self._routes[id(route)] = tally = _RouteTally(route)
+        return tally
 
     def take(self) -> list[Change]:
         """What has come since the last call."""
@@ -102,6 +141,15 @@ class RequestTally:
         for tally in routes.values():
             changes.extend(tally.take())
         return changes
+
+
+def _is_plain(records: Sequence[Record]) -> bool:
+    """Whether all of them are of one route, with a head."""
+    route = records[0][5]
+    for record in records:  # noqa: SIM110 - a generator costs three times as much
+        if record[5] is not route or record[2] is None:
+            return False
+    return True
 
 
 def histogram_of(observations: Iterable[float], buckets: Sequence[float]) -> Histogram:
