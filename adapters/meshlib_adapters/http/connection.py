@@ -529,7 +529,7 @@ class ClientConnection(asyncio.Protocol):
         if self._eof or not self.transport.can_write_eof():
             self._close()
         else:
-            self.transport.write_eof()
+            self._write_eof()
 
     def on_upstream_paused(self, paused: bool) -> None:
         """The upstream is slower than the client."""
@@ -642,7 +642,13 @@ class ClientConnection(asyncio.Protocol):
             self._close()
             return
         self._unpause()
-        self.transport.write_eof()
+        self._write_eof()
+
+    def _write_eof(self) -> None:
+        try:
+            self.transport.write_eof()
+        except OSError:  # the client was quicker, and its RST has not been read yet
+            self._close()
 
     def _drop_request(self, reason: str, who: str = "") -> None:
         # Nobody will have its answer, or the rest of it.

@@ -276,6 +276,8 @@ class HTTPGateway:
             logger.warning("access log: %d records lost so far, because what takes them is too slow or fails", log.dropped)
 
     def _sweep(self) -> None:
+        # First of all: whatever may go wrong below, time-outs go on.
+        self._timer = self.loop.call_later(self._tick, self._sweep)
         now = self.loop.time()
         current = int(now / self._tick)
         for slot in sorted(slot for slot in self._wheel if slot <= current):
@@ -293,7 +295,6 @@ class HTTPGateway:
         self.upstreams.sweep(now)
         if self.access_log is not None:
             self._tend_log(self.access_log)
-        self._timer = self.loop.call_later(self._tick, self._sweep)
 
 
 def address_list(addresses: Iterable[tuple[str, int]]) -> str:

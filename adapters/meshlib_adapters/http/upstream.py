@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.errors import ProtocolError
@@ -120,7 +121,8 @@ class UpstreamConnection(asyncio.Protocol):
     def send_eof(self) -> None:
         """No more bytes from the client through the tunnel."""
         if not self.closed and not self.transport.is_closing() and self.transport.can_write_eof():
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # reset already: `connection_lost` follows
+                self.transport.write_eof()
 
     def close_tunnel(self) -> None:
         """The tunnel's client is gone in good order: what it sent is still delivered."""
