@@ -73,7 +73,8 @@ class TLSTransport(asyncio.Transport):
         self._writing = False  # the loop tells us when the socket takes more
         self._reading = False  # the loop tells us when there is something to read
         self._paused = False  # the protocol wants nothing to read
-        self._eof = False  # the client sends no more
+        self._fin = False  # the client has shut its side down
+        self._eof = False  # and the protocol knows that it will send no more
         self._blocked = False  # the protocol was told to wait
         self._high, self._low = _HIGH, _HIGH // 4
         self._timer: asyncio.TimerHandle | None = None
@@ -118,7 +119,7 @@ class TLSTransport(asyncio.Transport):
         """Take it again."""
         if self._paused and self._state is _State.OPEN:
             self._paused = False
-            if not self._eof:
+            if not self._eof and not self._fin:
                 self._read_on()
             # What was decrypted or only received before waits here, and no event of the socket will tell of it.
             self._loop.call_soon(self._deliver)
@@ -225,7 +226,9 @@ class TLSTransport(asyncio.Transport):
             if data:
                 self._incoming.write(data)
             else:
-                self._incoming.write_eof()
+                # OpenSSL is not told: it would take a missing close_notify for an attack and send nothing any more.
+                self._fin = True
+                self._read_off()
             self._deliver()
             return
         self._taken += len(data)
@@ -247,8 +250,10 @@ class TLSTransport(asyncio.Transport):
             try:
                 data = read(_RECORD)
             except ssl.SSLWantReadError:
-                break
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                if not self._fin:
+                    break
+                data = b""
+            except ssl.SSLZeroReturnError:
                 data = b""
             except (ssl.SSLError, OSError) as error:
                 self._cut(error)
