@@ -129,7 +129,7 @@ class HTTPGateway:
         return addresses
 
     def create_connection(self, scheme: str, port: int) -> ClientConnection:
-        """The protocol of a connection that clients make to `port` (0: it asks its socket); one that served others before, if there is one."""
+        """The protocol of a connection to `port` (0: it asks its socket); one that served others before, if there is one."""
         if not self._spare:
             return ClientConnection(self, scheme, port)
         connection = self._spare.pop()
