@@ -40,6 +40,9 @@ class TextFormatter(logging.Formatter):
         return escape_control(text)
 
 
+_encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make an encoder for each line
+
+
 class JSONFormatter(logging.Formatter):
     """One object a line: time, level, logger, message; what the record holds in `fields`; the traceback as `exception`."""
 
@@ -55,7 +58,7 @@ class JSONFormatter(logging.Formatter):
             data.update({key: value for key, value in extra.items() if key not in data})
         if record.exc_info:
             data["exception"] = self.formatException(record.exc_info)
-        return json.dumps(data, default=str)
+        return _encode(data)
 
 
 def set_up_logging(level: str, form: str, stream: TextIO | None = None) -> None:
@@ -67,6 +70,8 @@ def set_up_logging(level: str, form: str, stream: TextIO | None = None) -> None:
         root.removeHandler(old)
     root.addHandler(output)
     root.setLevel(level.upper())
+    # Not in any of our lines, but looked up for each (the documentation of `logging`, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # What these say below a warning is about their own machinery.
     for name in ("asyncio", "docker", "urllib3", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
