@@ -15,19 +15,21 @@ import contextlib
 import enum
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
+from meshlib.balancing import Observation
 from meshlib.decision import Passthrough, Reject, Terminate
 from meshlib.errors import ClientHelloError, LimitExceeded
 from meshlib.http1 import HeadBuffer
 from meshlib.http1 import NeedData as NeedHead
 from meshlib.messages import ClientHello
-from meshlib.model import Endpoint
-from meshlib.tls import NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, alert_record
+from meshlib.model import Endpoint, Upstream
+from meshlib.tls import NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, SessionReader, alert_record
 from meshlib.tls.alerts import INTERNAL_ERROR
 from meshlib_adapters.tcp.dialer import Dialer
 from meshlib_adapters.tcp.plain import MAX_HEAD, REFUSAL, redirect_answer
+from meshlib_adapters.tcp.preambles import preamble_for
 from meshlib_adapters.tcp.relay import Relay, reset_on_close
 from meshlib_adapters.tcp.sessions import Session
 
@@ -75,6 +77,7 @@ class TLSConnection:
     """Made by the listener for an accepted socket; tells it when it is over."""
 
     __slots__ = (
+        "_added",
         "_chunks",
         "_dialer",
         "_discarded",
@@ -92,6 +95,8 @@ class TLSConnection:
         "_sniffer",
         "_sock",
         "_started",
+        "_target",
+        "_upstream",
         "client",
     )
 
@@ -110,6 +115,9 @@ class TLSConnection:
         self._head: HeadBuffer | None = None
         self._dialer: Dialer | None = None
         self._relay: Relay | None = None
+        self._added = 0  # bytes that the endpoint gets and the client has not sent
+        self._upstream: Upstream | None = None
+        self._target: Endpoint | None = None
         self._session: Session | None = None
         self._name = ""
         self._route = ""
@@ -229,7 +237,7 @@ class TLSConnection:
             case Passthrough():
                 self._route = decision.route.name
                 self._phase = _Phase.CONNECT
-                self._connect(listener.candidates(decision.upstream))
+                self._connect(decision.upstream, hello)
             case Reject():
                 self._route = decision.route.name if decision.route is not None else ""
                 self._refuse(alert_record(decision.alert), decision.reason)
@@ -256,10 +264,11 @@ class TLSConnection:
             self._note(outcome, self._session.failure if self._session is not None else "")
         self._close()
 
-    def _connect(self, candidates: Iterable[Endpoint]) -> None:
+    def _connect(self, upstream: Upstream, hello: ClientHello) -> None:
+        self._upstream = upstream
         self._dialer = Dialer(
             self._listener.loop,
-            candidates,
+            self._listener.targets.candidates(upstream, self.client, hello),
             on_attempt=self._on_attempt,
             on_connected=self._on_connected,
             on_failed=self._on_failed,
@@ -268,12 +277,29 @@ class TLSConnection:
         self._dialer.start()
 
     def _on_attempt(self, endpoint: Endpoint) -> None:
+        if endpoint is not self._target:  # a name may have several addresses
+            self._leave(Observation.CONNECT_FAILED)
+            assert self._upstream is not None
+            self._target = endpoint
+            self._listener.targets.enter(self._upstream, endpoint)
         self._endpoint = endpoint.address
         listener = self._listener
         listener.counters["attempts"] += 1
         listener.wheel.set(self, listener.loop.time() + listener.settings.connect_timeout)
 
+    def _leave(self, observation: Observation | None = None) -> None:
+        # The endpoint that was tried, or used, is no longer ours.
+        target, upstream = self._target, self._upstream
+        if target is None or upstream is None:
+            return
+        self._target = None
+        targets = self._listener.targets
+        targets.leave(upstream, target)
+        if observation is not None:
+            targets.observe(upstream, target, observation)
+
     def _on_failed(self) -> None:
+        self._leave(Observation.CONNECT_FAILED)
         # Which is the client's only hint that the name is right and the service is not.
         self._refuse(alert_record(INTERNAL_ERROR), "no_endpoint" if not self._endpoint else "connect_failed")
 
@@ -284,8 +310,26 @@ class TLSConnection:
         first = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._release_held()
         listener.counters["tunnels"] += 1
-        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=first)
+        upstream, targets = self._upstream, listener.targets
+        assert upstream is not None
+        targets.observe(upstream, endpoint, Observation.OK)
+        if upstream.proxy_protocol:
+            preamble = preamble_for(self._sock, upstream.proxy_protocol)
+            self._added = len(preamble)
+            first = preamble + first
+        tap = self._learn_from(upstream, endpoint) if targets.learns and len(upstream.endpoints) > 1 else None
+        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=first, tap=tap)
         self._check_relay(listener.loop.time())
+
+    def _learn_from(self, upstream: Upstream, endpoint: Endpoint) -> Callable[[memoryview], bool]:
+        targets, reader = self._listener.targets, SessionReader()
+
+        def look(data: memoryview) -> bool:
+            for key in reader.receive_data(bytes(data)):
+                targets.learn(upstream, endpoint, key)
+            return not reader.done
+
+        return look
 
     # ---- the tunnel, and the end
 
@@ -356,13 +400,14 @@ class TLSConnection:
         if handed_over:
             self._session = None  # which has closed the socket
         elif self._relay is not None:
-            received, sent = self._relay.bytes_right, self._relay.bytes_left
+            received, sent = max(0, self._relay.bytes_right - self._added), self._relay.bytes_left
             self._relay.abort()
             self._relay = None
         else:
             listener.watch.forget(self._fd)
             with contextlib.suppress(OSError):
                 self._sock.close()
+        self._leave()
         seconds = listener.loop.time() - self._started
         listener.connection_ended(
             self, TunnelRecord(self.client, self._name, self._route, self._endpoint, self._outcome, received, sent, seconds)

@@ -68,6 +68,7 @@ class Relay:
     `first` are bytes already read from `left`, sent before anything else. A FIN from one side is passed on and leaves the other
     direction open; an RST, or any other error, becomes an RST to the other side, after what that side had sent is delivered.
     `on_end(reset)` is called once, after both sockets were closed by the relay itself; `abort` does not call it.
+    `tap` is shown what comes from `right`, before it goes on, until it returns False; until then the kernel moves nothing by itself.
     `last_active` is the loop's time of the last progress; `bytes_right` and `bytes_left` count what was delivered.
     """
 
@@ -82,6 +83,7 @@ class Relay:
         on_end: Callable[[bool], None],
         *,
         first: bytes = b"",
+        tap: Callable[[memoryview], bool] | None = None,
     ) -> None:
         self.clock = loop.time
         self.resources = resources
@@ -91,6 +93,7 @@ class Relay:
         self.last_active = loop.time()
         self._rightward = _Direction(self, left, right)
         self._leftward = _Direction(self, right, left)
+        self._leftward.tap = tap
         self._leftward.start()
         self._rightward.start(first)
 
@@ -149,6 +152,7 @@ class _Direction:
         "sink",
         "source",
         "source_fd",
+        "tap",
     )
 
     def __init__(self, relay: Relay, source: socket.socket, sink: socket.socket) -> None:
@@ -161,6 +165,7 @@ class _Direction:
         self._pipe: Pipe | None = None  # held only while there is something in it
         self._in_pipe = 0
         self._bulk = False
+        self.tap: Callable[[memoryview], bool] | None = None
         self.ended = False
         self.failed = False
         self.moved = 0
@@ -176,6 +181,7 @@ class _Direction:
         self.relay.watch.remove_reader(self.source_fd)
         self.relay.watch.remove_writer(self._sink_fd)
         self._pending = b""
+        self.tap = None
         if self._pipe is not None:
             self.relay.resources.pipes.discard(self._pipe)
             self._pipe = None
@@ -196,6 +202,11 @@ class _Direction:
             return
         self.relay.last_active = self.relay.clock()
         self._bulk = count == len(buffer)
+        if self.tap is not None:
+            if self.tap(buffer[:count]):
+                self._bulk = False
+            else:
+                self.tap = None
         self._send(buffer[:count])
 
     def _send(self, data: bytes | memoryview) -> bool:

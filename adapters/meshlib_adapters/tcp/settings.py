@@ -49,6 +49,9 @@ class TLSSettings:
     address are closed at once. `max_hello` and `max_wire` are those of `ClientHelloSniffer`; `max_held_bytes` limits the bytes
     held for all clients whose hello is not with an endpoint yet.
 
+    `stickiness`: "session" keeps a TLS session on one endpoint as far as that can be known, "none" leaves all to the upstream's
+    strategy; `max_sessions` that servers gave out are remembered, each for `session_ttl` after its last use.
+
     `plain_http`: "refuse" answers 400 to HTTP without TLS; "redirect" sends it to https with `redirect_status`, at the port
     `https_port` as clients see it; "serve" has the listener's terminator serve it as it is.
     """
@@ -68,15 +71,20 @@ class TLSSettings:
     plain_http: Literal["refuse", "redirect", "serve"] = "refuse"
     redirect_status: int = 308
     https_port: int = 443
+    stickiness: Literal["session", "none"] = "session"
+    max_sessions: int = 100_000
+    session_ttl: float = 7200.0
     relay: RelaySettings = RelaySettings()
 
     def __post_init__(self) -> None:
-        for name in ("hello_timeout", "connect_timeout", "idle_timeout", "linger_timeout", "sweep_interval"):
+        for name in ("hello_timeout", "connect_timeout", "idle_timeout", "linger_timeout", "sweep_interval", "session_ttl"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0", where=name)
         if self.max_lifetime is not None and not self.max_lifetime > 0:
             raise ConfigurationError("max_lifetime must be more than 0", where="max_lifetime", hint="leave it out for no limit")
-        _at_least(self, 1, "max_connections", "max_hello", "max_wire", "max_held_bytes", "backlog", "https_port")
+        _at_least(self, 1, "max_connections", "max_hello", "max_wire", "max_held_bytes", "backlog", "https_port", "max_sessions")
+        if self.stickiness not in ("session", "none"):
+            raise ConfigurationError("stickiness is session or none", where="stickiness")
         if self.max_connections_per_client is not None:
             _at_least(self, 1, "max_connections_per_client")
         if self.plain_http not in ("refuse", "redirect", "serve"):

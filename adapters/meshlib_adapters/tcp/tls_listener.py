@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from meshlib.balancing import create_strategy
 from meshlib.decision import TLSDecision
 from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
-from meshlib.model import Endpoint, Upstream
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.tcp.connection import TLSConnection, TunnelRecord
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.sessions import Terminator
 from meshlib_adapters.tcp.settings import TLSSettings
+from meshlib_adapters.tcp.targets import EndpointOrder, Targets
 from meshlib_adapters.tcp.timers import DeadlineWheel
 
 __all__ = ["CurrentTable", "EndpointOrder", "TLSListener", "TLSRouter"]
@@ -35,18 +35,12 @@ class CurrentTable(Protocol):
     def table(self) -> TLSRouter: ...
 
 
-class EndpointOrder(Protocol):
-    """What orders endpoints: a strategy of `meshlib.balancing`."""
-
-    def candidates(self, endpoints: Sequence[Endpoint]) -> Iterator[Endpoint]: ...
-
-
 class TLSListener:
     """Routes TLS connections by server name to endpoints, undecrypted; those that the table wants ended here go to `terminator`.
 
     Make it inside a running event loop. `on_end` gets a `TunnelRecord` for each client when it is gone; it must not raise.
     `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by reason) only grow; `held_bytes` are those of
-    clients that are not with an endpoint yet. One listener serves several addresses.
+    clients that are not with an endpoint yet; `targets` chooses endpoints. One listener serves several addresses.
     """
 
     def __init__(
@@ -71,8 +65,13 @@ class TLSListener:
         self.counters = {"accepted": 0, "attempts": 0, "tunnels": 0, "refused": 0}
         self.refusals: dict[str, int] = {}
         self.held_bytes = 0
-        self._strategy = strategy
-        self._strategies: dict[tuple[str, str], EndpointOrder] = {}
+        self.targets = Targets(
+            self.loop.time,
+            stickiness=settings.stickiness,
+            strategy=strategy,
+            max_sessions=settings.max_sessions,
+            session_ttl=settings.session_ttl,
+        )
         self._on_end = on_end
         self._acceptor = Acceptor(self.loop, self._on_accept)
         self._connections: dict[TLSConnection, None] = {}
@@ -124,17 +123,6 @@ class TLSListener:
             self._sweep_handle.cancel()
             self._sweep_handle = None
         self.resources.close()
-
-    def candidates(self, upstream: Upstream) -> Iterator[Endpoint]:
-        """The endpoints of `upstream` that may get a connection, best first."""
-        key = (upstream.name, upstream.strategy)
-        strategy = self._strategies.get(key)
-        if strategy is None:
-            # Names come and go with services; a strategy is only a cursor, so losing them all now and then costs nothing.
-            if len(self._strategies) >= 10_000:
-                self._strategies.clear()
-            strategy = self._strategies[key] = self._strategy(upstream.strategy)
-        return strategy.candidates(upstream.ready)
 
     def connection_ended(self, connection: TLSConnection, record: TunnelRecord) -> None:
         """Called by a connection, once, when it is closed."""

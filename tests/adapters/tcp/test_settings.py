@@ -19,6 +19,9 @@ from meshlib_adapters.tcp import RelaySettings, TLSSettings
         ("plain_http", "proxy"),
         ("redirect_status", 200),
         ("https_port", 0),
+        ("stickiness", "cookie"),
+        ("max_sessions", 0),
+        ("session_ttl", 0),
     ],
 )
 def test_wrong(name: str, value: object) -> None:

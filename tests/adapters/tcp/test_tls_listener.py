@@ -308,7 +308,7 @@ def test_an_endpoint_that_refuses_is_passed_over(run: Run, lab: MakeLab) -> None
         async with lab() as env:
             env.table.ports["a.example"] = [(LOOPBACK, closed_port()), (LOOPBACK, closed_port())]
             await env.backend(None, plain_echo, into="a.example")
-            listener, port = await env.listener()
+            listener, port = await env.listener(quick(stickiness="none"))
             for _ in range(6):
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)
                 writer.write(hello_for("a.example") + b"ping")
@@ -351,7 +351,7 @@ def test_an_endpoint_that_does_not_answer_is_given_up(run: Run, lab: MakeLab) ->
             await asyncio.sleep(0.05)
             env.table.ports["a.example"] = [(LOOPBACK, full.getsockname()[1])]
             await env.backend(None, plain_echo, into="a.example")
-            listener, port = await env.listener(quick(connect_timeout=0.2))
+            listener, port = await env.listener(quick(connect_timeout=0.2, stickiness="none"))
             for _ in range(2):
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)
                 writer.write(hello_for("a.example") + b"ping")
