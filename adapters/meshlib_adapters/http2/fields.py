@@ -1,0 +1,138 @@
+"""Field lists of HTTP/2 to heads of HTTP/1 and back (RFC 9113 8).
+
+What HTTP/2 has in frames becomes lines here, and a line break or colon at the wrong place would be another line. So nothing is
+taken as it is: names and values are checked by HTTP/2's rules, written out, and parsed as if they had come off an HTTP/1 wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
+from meshlib.http1 import head_of, parse_trailers
+from meshlib.messages import FieldSection, RequestHead
+
+__all__ = ["Malformed", "answer_fields", "request_fields", "request_head", "trailer_fields", "trailer_lines"]
+
+Pair = tuple[bytes, bytes]
+
+_PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
+# RFC 9113 8.2.2: these say something about a connection of HTTP/1, and here they would only be smuggled.
+_OF_CONNECTION: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+_WITHOUT_LENGTH: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+# What a field costs beyond its characters (RFC 9113 6.5.2).
+_OVERHEAD: Final = 32
+
+
+class Malformed(RequestHeadError):
+    """A request that RFC 9113 calls malformed: a stream error, and no answer."""
+
+
+def request_fields(pairs: Iterable[Pair], *, ended: bool, limit: int) -> tuple[bytes, bytes, bytes, tuple[bytes, ...]]:
+    """Method, path, the field lines with Host in front, and their names; see `request_head`.
+
+    Raises `Malformed`, or `LimitExceeded` for a list larger than `limit`. `ended`: the request has no body.
+    """
+    pseudo: dict[bytes, bytes] = {}
+    regular: list[Pair] = []
+    cookies: list[bytes] = []
+    hosts: list[bytes] = []
+    size = 0
+    for name, value in pairs:
+        size += len(name) + len(value) + _OVERHEAD
+        if value[:1] in _BLANK or value[-1:] in _BLANK:
+            raise Malformed("white space around the value of a field", reason="bad_field")
+        if name[:1] == b":":
+            if name not in _PSEUDO or name in pseudo or regular or cookies or hosts:
+                raise Malformed("a pseudo-field that is unknown, repeated, or behind others", reason="bad_pseudo_field")
+            pseudo[name] = value
+        elif name == b"cookie":
+            cookies.append(value)  # clients send each cookie as a field of its own, because that compresses better (8.2.3)
+            if len(cookies) == 1:
+                regular.append((name, value))
+        elif name == b"host":
+            hosts.append(value)
+        elif name in _OF_CONNECTION or (name == b"te" and value.lower() != b"trailers"):
+            raise Malformed("a field of HTTP/1 connections", reason="connection_field")
+        elif name != name.lower():
+            raise Malformed("a field name in upper case", reason="bad_field")
+        else:
+            regular.append((name, value))
+    if size > limit:
+        raise LimitExceeded("size of the head", limit, reason="head_too_large", status_hint=431)
+    method, path, authority = _request_line(pseudo, hosts)
+    if len(cookies) > 1:
+        regular = [(name, b"; ".join(cookies)) if name == b"cookie" else (name, value) for name, value in regular]
+    if ended and method in _WITHOUT_LENGTH and all(name != b"content-length" for name, _ in regular):
+        regular.append((b"content-length", b"0"))  # HTTP/1 servers want to be told
+    regular.insert(0, (b"host", authority))
+    return method, path, b"".join([b"%s: %s\r\n" % pair for pair in regular]), tuple([name for name, _ in regular])
+
+
+def _request_line(pseudo: dict[bytes, bytes], hosts: list[bytes]) -> tuple[bytes, bytes, bytes]:
+    method = pseudo.get(b":method")
+    if method == b"CONNECT":  # also in its extended form (RFC 8441), which nobody was offered
+        raise RequestHeadError("CONNECT is not served here", reason="method_refused", status_hint=405)
+    path = pseudo.get(b":path")
+    scheme = pseudo.get(b":scheme")
+    if not method or not path or not scheme:
+        raise Malformed("a pseudo-field is missing", reason="bad_pseudo_field")
+    if scheme not in (b"http", b"https"):
+        raise RequestHeadError("a scheme other than http and https", reason="bad_scheme")
+    if not path.startswith(b"/") and path != b"*":
+        raise Malformed("a :path that is no path", reason="bad_target")
+    authority = pseudo.get(b":authority")
+    if len(hosts) > 1 or (hosts and authority is not None and hosts[0].lower() != authority.lower()):
+        raise Malformed(":authority and host do not agree", reason="bad_authority")
+    if authority is None:
+        authority = hosts[0] if hosts else b""
+    if not authority or b"@" in authority:  # RFC 9113 8.3.1: no user name in it
+        raise Malformed("no authority, or one with a user name", reason="bad_authority")
+    return method, path, authority
+
+
+def request_head(method: bytes, path: bytes, names: tuple[bytes, ...], fields: FieldSection, *, ended: bool) -> RequestHead:
+    """The head of what `request_fields` has found, its lines parsed as `fields`.
+
+    Raises as `http1.head_of`, and `Malformed` where HTTP/2 demands it. `minor_version` is 2.
+    """
+    if fields.names != names:  # something in a value or a name reads as another line
+        raise Malformed("a field with a line end or a colon in it", reason="bad_field")
+    if ended and fields.content_length:
+        raise Malformed("a Content-Length, but no body", reason="bad_body_length")
+    return head_of(method, path, 1, fields)._replace(minor_version=2)
+
+
+def trailer_lines(pairs: Iterable[Pair], max_fields: int) -> bytes:
+    """The trailers of a request as lines that may be sent on. Raises `Malformed`."""
+    lines = []
+    for name, value in pairs:
+        if name[:1] == b":" or name != name.lower() or name in _OF_CONNECTION or b"\r" in value or b"\n" in value:
+            raise Malformed("trailers with what must not be in them", reason="bad_trailer")
+        lines.append(b"%s: %s\r\n" % (name, value))
+    try:
+        return parse_trailers(b"".join(lines), max_fields=max_fields)
+    except ProtocolError as error:
+        raise Malformed(str(error), reason=error.reason) from None
+
+
+def answer_fields(wire: bytes, status: int) -> list[Pair]:
+    """The field list of an answer whose head is `wire`: status line, lines, perhaps an empty one; cleaned by `response_fields`."""
+    start = wire.find(b"\r\n") + 2
+    fields = [(b":status", b"%d" % status)]
+    fields += trailer_fields(wire[start:])
+    return fields
+
+
+def trailer_fields(lines: bytes) -> list[Pair]:
+    """Field lines as a list."""
+    fields = []
+    for line in lines.split(b"\r\n"):
+        if line:
+            name, _, value = line.partition(b":")
+            fields.append((name.lower(), value.strip(b" \t")))
+    return fields
+
+
+_BLANK: Final = frozenset({b" ", b"\t"})
