@@ -7,6 +7,7 @@ import contextlib
 import email.utils
 import functools
 import logging
+import os
 import secrets
 import socket
 import struct
@@ -28,6 +29,12 @@ __all__ = ["HTTPGateway"]
 
 logger = logging.getLogger(__name__)
 
+
+# Clients that may wait to be accepted: the kernel caps it (net.core.somaxconn); asyncio's 100 drops connections in a burst.
+_BACKLOG = 4096
+# To asyncio the backlog is also how often it tries to accept in one go; without descriptors left each try fails, is logged and
+# sets a timer of its own.
+_ACCEPTED_AT_ONCE = 16
 
 # Phases that a connection enters by `HTTPGateway.hurry`.
 _TOLD = frozenset({Phase.HEAD, Phase.LINGER})
@@ -117,12 +124,14 @@ class HTTPGateway:
         accepted: Callable[[], asyncio.Protocol] = lambda: self.create_connection("http", port_of[0])  # noqa: E731
         if proxy_protocol is not None and proxy_protocol.mode != "off":
             accepted = functools.partial(PreambleReader, self, proxy_protocol)
-        backlog = 4096  # the kernel caps it (net.core.somaxconn); asyncio's 100 drops connections in a burst
         if sock is not None:
-            server = await self.loop.create_server(accepted, sock=sock, backlog=backlog)
+            server = await self.loop.create_server(accepted, sock=sock, backlog=_ACCEPTED_AT_ONCE)
         else:
-            server = await self.loop.create_server(accepted, host, port, backlog=backlog, reuse_port=reuse_port or None)
+            server = await self.loop.create_server(accepted, host, port, backlog=_ACCEPTED_AT_ONCE, reuse_port=reuse_port or None)
         self._servers.append(server)
+        for listening in server.sockets:
+            with socket.socket(fileno=os.dup(listening.fileno())) as same:
+                same.listen(_BACKLOG)
         addresses = [cast("tuple[str, int]", s.getsockname()[:2]) for s in server.sockets]
         ports = {number for _, number in addresses}
         port_of[0] = ports.pop() if len(ports) == 1 else 0

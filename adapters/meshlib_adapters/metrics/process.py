@@ -46,7 +46,7 @@ class ProcessWatch:
             Change("meshlib_process_cpu_seconds_total", (), cpu - self._cpu),
         ]
         self._cpu = cpu
-        with contextlib.suppress(FileNotFoundError):  # systems without /proc do not tell
+        with contextlib.suppress(OSError):  # systems without /proc do not tell, and no descriptor may be left to ask with
             changes.append(Change("meshlib_process_resident_memory_bytes", (), _resident_bytes()))
             changes.append(Change("meshlib_process_open_fds", (), _open_descriptors()))
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

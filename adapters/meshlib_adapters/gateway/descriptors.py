@@ -1,0 +1,36 @@
+"""How many connections the file descriptors of this process are enough for."""
+
+from __future__ import annotations
+
+import logging
+import resource
+
+__all__ = ["connections_that_fit", "raise_limit"]
+
+logger = logging.getLogger(__name__)
+
+# Kept for what must go on when clients take all they can: the admin listener, discovery, files; and connections to endpoints.
+_RESERVE = 64
+_RESERVED_SHARE = 8
+
+
+def raise_limit() -> int:
+    """As many open files as the system allows this process; returns the number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def connections_that_fit(wanted: int, descriptors: int, *, each: int, what: str) -> int:
+    """`wanted` connections of `each` descriptors, or as many as there is room for, at least one; said in the log when they are fewer.
+
+    A listener that takes more could neither connect to an endpoint nor answer its operator.
+    """
+    if descriptors == resource.RLIM_INFINITY:
+        return wanted
+    room = max(1, (descriptors - max(_RESERVE, descriptors // _RESERVED_SHARE)) // each)
+    if wanted > room:
+        message = "%d open files are enough for %d %s connections, not for the %d of limits.max_connections: raise nofile"
+        logger.warning(message, descriptors, room, what, wanted)
+    return min(wanted, room)
