@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -18,12 +19,14 @@ from meshlib.errors import AuthorityError, ConfigurationError, PathError, Protoc
 from meshlib.http1 import ChunkedReader
 from meshlib.labels.hrm import LABEL, parse_labels
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
-from meshlib.tls import ClientHelloSniffer
+from meshlib.tls import ClientHelloSniffer, SessionReader
 from tests.differential import grammar
 from tests.differential.compare import Census, compared_answer, compared_requests
-from tests.vectors.tls.hellos import CASES
+from tests.vectors.tls.hellos import CASES, records
 
 __all__ = ["TARGETS", "seeds"]
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "tls"
 
 
 def requests(data: bytes) -> None:
@@ -73,6 +76,15 @@ def hello(data: bytes) -> None:
     assert results[0] == results[1], results
 
 
+def sessions(data: bytes) -> None:
+    """Whole, and byte by byte; never raises."""
+    results = []
+    for step in (len(data) or 1, 1):
+        reader = SessionReader()
+        results.append([key for at in range(0, len(data), step) for key in reader.receive_data(data[at : at + step])])
+    assert results[0] == results[1], results
+
+
 def hosts(data: bytes) -> None:
     """A normal form is its own normal form."""
     text = data.decode("utf-8", "surrogateescape")
@@ -115,7 +127,7 @@ def documents(data: bytes) -> None:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    function.__name__: function for function in (requests, answers, chunked, hello, hosts, labels, cookies, documents)
+    function.__name__: function for function in (requests, answers, chunked, hello, sessions, hosts, labels, cookies, documents)
 }
 
 
@@ -129,7 +141,12 @@ def seeds(name: str) -> list[bytes]:
     if name == "chunked":
         return [b"\x07" + grammar.chunked_body(random, grammar.body(random)) for _ in range(300)]
     if name == "hello":
-        return [case.data for case in CASES if len(case.data) < 2000]
+        real = [path.read_bytes() for path in sorted(VECTORS.glob("*.bin"))]
+        return [*(case.data for case in CASES if len(case.data) < 2000), *real]
+    if name == "sessions":
+        given = b"\x02\x00\x00\x46\x03\x03" + bytes(32) + b"\x20" + bytes(range(32)) + b"\xc0\x2f\x00"
+        ticket = b"\x04\x00\x00\x0c" + bytes(4) + b"\x00\x06ticket"
+        return [records(given + ticket), records(given) + records(ticket), b"\x14\x03\x03\x00\x01\x01"]
     if name == "labels":
         return [
             b".1\nexternal_route=http://a.example/b,internal_port=80,sticky_sessions=c,redirect=http://b.example,include_forwarded_for=yes",
