@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 # Semantic conventions: other methods are _OTHER, because a client may make them up.
 _METHODS: Final = frozenset({b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE"})
 
+# By a head's `minor_version`.
+_VERSIONS: Final = ("1.0", "1.1", "2")
+
 # Records that may wait for the thread, which takes about 100 µs for each: a second's work.
 _MAX_WAITING: Final = 10_000
 
@@ -90,10 +93,9 @@ class SpanWriter:
         method = head.method.decode("latin-1") if head.method in _METHODS else "_OTHER"
         attributes: dict[str, AttributeValue] = {
             "http.request.method": method,
-            "url.scheme": "http",
             "url.path": head.target.partition(b"?")[0].decode("latin-1"),  # no query: it may hold secrets
             "network.protocol.name": "http",
-            "network.protocol.version": f"1.{head.minor_version}",
+            "network.protocol.version": _VERSIONS[head.minor_version],
             "client.address": client,
             **_server(head),
         }

@@ -33,9 +33,10 @@ def record(
     ending: Ending = NORMAL,
     route: Route | None = SHOP,
     endpoint: Endpoint | None = ENDPOINT,
+    version: int = 1,
 ) -> Record:
     block = "".join(f"{line}\r\n" for line in ("Host: shop.example.com:8000", *lines)).encode("latin-1")
-    head = finish_head(method, b"/api/x?token=secret", 1, parse_fields(block))
+    head = finish_head(method, b"/api/x?token=secret", version, parse_fields(block))
     return (END, "192.0.2.1", head, status, 1234, route, endpoint, 2, 0.25, 0.1, ending)
 
 
@@ -64,7 +65,6 @@ def test_a_sampled_request_has_a_server_span_below_the_clients() -> None:
         "http.request.method": "GET",
         "http.response.status_code": 200,
         "http.route": "/api",
-        "url.scheme": "http",
         "url.path": "/api/x",
         "server.address": "shop.example.com",
         "server.port": 8000,
@@ -126,6 +126,12 @@ def test_a_made_up_method_is_no_name() -> None:
     attributes = span.attributes or {}
     assert span.name == "HTTP /api"
     assert (attributes["http.request.method"], attributes["http.request.method_original"]) == ("_OTHER", "BREW")
+
+
+@pytest.mark.parametrize(("version", "told"), [(0, "1.0"), (1, "1.1"), (2, "2")])
+def test_the_version_is_that_of_the_client(version: int, told: str) -> None:
+    (span,) = spans_of(record(SAMPLED, version=version))
+    assert (span.attributes or {})["network.protocol.version"] == told
 
 
 class Stuck(SpanExporter):
