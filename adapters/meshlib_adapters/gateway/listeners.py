@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, cast
 
 import anyio
 
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.descriptors import connections_that_fit, raise_limit
 from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http_settings, preamble_policy
 from meshlib_adapters.gateway.sockets import explain_bind_error
 from meshlib_adapters.gateway.values import Address
@@ -16,6 +19,9 @@ from meshlib_adapters.http import HTTPGateway, Upstreams
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import TLSListener, TLSSettings, TunnelRecord
+
+if TYPE_CHECKING:
+    from meshlib_adapters.tls import CertificateSet, Terminator
 
 __all__ = ["Listeners", "tls_settings"]
 
@@ -31,11 +37,23 @@ class Listeners:
     def __init__(
         self, current: CurrentSnapshot, settings: Settings, *, log: AccessLog | None = None, upstreams: Upstreams | None = None
     ) -> None:
+        descriptors = raise_limit()
+        http, tls = http_settings(settings), tls_settings(settings)
+        http = replace(http, max_connections=connections_that_fit(http.max_connections, descriptors, each=1, what="HTTP"))
+        if settings.https:
+            tls = replace(tls, max_connections=connections_that_fit(tls.max_connections, descriptors, each=2, what="TLS"))
         self._http = HTTPGateway(
-            current, http_settings(settings), policy=forwarding_policy(settings), access_log=log, upstreams=upstreams
+            current, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams
         )
         self._preambles = preamble_policy(settings)
-        self._tls = TLSListener(current, tls_settings(settings), on_end=_log_tunnel if settings.log.access else None)
+        self._terminator = _terminator(self._http, settings)
+        on_end = _log_tunnel if settings.log.access else None
+        self._tls = TLSListener(current, tls, on_end=on_end, terminator=self._terminator)
+
+    def use_certificates(self, found: CertificateSet) -> None:
+        """Serve new connections with these."""
+        if self._terminator is not None:
+            self._terminator.use(found)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
         """Begin to accept. `ConfigurationError` when another program has begun to on one of the addresses."""
@@ -69,6 +87,11 @@ class Listeners:
     def upstreams(self) -> Upstreams:
         """Who can be asked by HTTP."""
         return self._http.upstreams
+
+    @property
+    def handshakes(self) -> Mapping[str, int]:
+        """What has happened to TLS connections that are ended here (`Terminator.counters`)."""
+        return self._terminator.counters if self._terminator is not None else {}
 
     @property
     def tls_refusals(self) -> Mapping[str, int]:
@@ -114,12 +137,30 @@ def tls_settings(settings: Settings) -> TLSSettings:
             linger_timeout=timeouts.lingering_close,
             max_connections=limits.max_connections,
             max_connections_per_client=limits.max_connections_per_client or None,
+            plain_http=cast("Literal['refuse', 'redirect', 'serve']", settings.tls.plain_http),
+            https_port=settings.tls.public_port,
         )
     except ConfigurationError as error:
         raise ConfigurationError(error.message, where="timeouts and limits of the TLS listener", hint=error.hint) from None
 
 
+def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
+    tls = settings.tls
+    if not tls.certificates and tls.plain_http != "serve":
+        return None
+    try:
+        from meshlib_adapters.tls import TerminationSettings, Terminator
+    except ImportError as error:
+        hint = "pip install 'meshlib-gateway[tls]'"
+        raise ConfigurationError(f"what reads certificates is not installed: {error}", where="tls.certificates", hint=hint) from None
+    version = cast("Literal['1.2', '1.3']", tls.min_version)
+    asked = cast("Literal['off', 'request', 'require']", tls.client_auth)
+    return Terminator(http, TerminationSettings(min_version=version, client_auth=asked))
+
+
 def _log_tunnel(record: TunnelRecord) -> None:
+    if record.outcome == "terminated":
+        return  # its requests have records of their own
     message = "TLS from %s for %s to %s: %s, %d bytes in, %d out, %.3f s"
     values = (record.client, record.server_name or "(no name)", record.endpoint or "nowhere", record.outcome)
     amounts = (record.received, record.sent, record.seconds)

@@ -135,6 +135,9 @@ class MetricsPage:
             "reloads_total": _single(self.reloads),
             "metrics_series": _single(len(self._totals)),
         }
+        certificates = getattr(view, "certificates", None)
+        if certificates is not None:
+            own["certificate_not_after_seconds"] = [Series((name,), end) for name, end in certificates.not_after.items()]
         if self._workers is not None:
             own["workers"] = [Series((state,), count) for state, count in self._workers.states().items()]
             own["worker_restarts_total"] = [Series((name,), count) for name, count in self._workers.restarts().items()]

@@ -9,14 +9,18 @@ from __future__ import annotations
 import pickle
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshlib.model import Snapshot
 from meshlib_adapters.gateway.channel import make_frame
 from meshlib_adapters.gateway.privileges import Identity
 from meshlib_adapters.gateway.settings import Settings
 
+if TYPE_CHECKING:
+    from meshlib_adapters.tls import CertificateSet
+
 __all__ = [
+    "CERTIFICATES",
     "DRAIN",
     "ERROR",
     "METRICS",
@@ -25,17 +29,20 @@ __all__ = [
     "SETUP",
     "TABLE",
     "Setup",
+    "make_certificates",
     "make_setup",
     "make_table",
+    "read_certificates",
     "read_setup",
     "read_table",
 ]
 
-# Kinds of frames: to a worker SETUP (the first one), TABLE, DRAIN; from a worker REPORT, METRICS, ERROR (why it cannot
-# begin); both ways SESSIONS.
+# Kinds of frames: to a worker SETUP (the first one), CERTIFICATES (with keys, in files that a worker may be unable to read), TABLE,
+# DRAIN; from a worker REPORT, METRICS, ERROR (why it cannot begin); both ways SESSIONS.
 SETUP: Final = b"u"
 TABLE: Final = b"t"
 DRAIN: Final = b"d"
+CERTIFICATES: Final = b"c"
 REPORT: Final = b"r"
 ERROR: Final = b"e"
 METRICS: Final = b"m"
@@ -87,3 +94,14 @@ def read_table(body: bytes, previous: Snapshot) -> tuple[int, Snapshot]:
     assert isinstance(snapshot, Snapshot)
     known = {item.key: item for item in previous.contributions}
     return version, Snapshot(tuple(old if (old := known.get(item.key)) == item else item for item in snapshot.contributions))
+
+
+def make_certificates(found: CertificateSet) -> bytes:
+    """The frame with all certificates and their keys."""
+    return make_frame(CERTIFICATES, pickle.dumps(found, protocol=5))
+
+
+def read_certificates(body: bytes) -> CertificateSet:
+    """What `make_certificates` was given."""
+    found: CertificateSet = pickle.loads(body)  # noqa: S301 - from the supervisor alone
+    return found

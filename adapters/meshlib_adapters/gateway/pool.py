@@ -15,13 +15,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.channel import make_frame
-from meshlib_adapters.gateway.orders import DRAIN, SESSIONS, Setup, make_setup, make_table
+from meshlib_adapters.gateway.orders import DRAIN, SESSIONS, Setup, make_certificates, make_setup, make_table
 from meshlib_adapters.gateway.place import STATES, Place, Process
 from meshlib_adapters.gateway.privileges import Identity
 from meshlib_adapters.gateway.reports import Counters, Session, write_sessions
@@ -30,6 +30,9 @@ from meshlib_adapters.gateway.settings import ENVIRONMENT_PREFIX, Settings
 from meshlib_adapters.metrics.changes import Change
 from meshlib_adapters.metrics.totals import Totals
 from meshlib_adapters.publish import CurrentSnapshot
+
+if TYPE_CHECKING:
+    from meshlib_adapters.tls import CertificateSet
 
 __all__ = ["WorkerPool"]
 
@@ -68,6 +71,7 @@ class WorkerPool:
         self._https: list[socket.socket] = []
         self._changed = anyio.Event()
         self._mistake = ""
+        self._certificates: bytes | None = None  # the frame, for those that are started later
         self._version = 0
 
     @property
@@ -112,6 +116,12 @@ class WorkerPool:
             with anyio.move_on_after(0.1):
                 await self._changed.wait()
             self._changed = anyio.Event()
+
+    def use_certificates(self, found: CertificateSet) -> None:
+        """Have all workers serve new connections with these."""
+        self._certificates = frame = make_certificates(found)
+        for place in self._places:
+            place.send(frame, slot="certificates")
 
     async def drain(self, seconds: float) -> int:
         """Have all workers end; returns how many connections were cut. Who has not left in time is killed."""
@@ -191,6 +201,7 @@ class WorkerPool:
             raise
         frames = {
             "setup": make_setup(setup),
+            **({"certificates": self._certificates} if self._certificates is not None else {}),
             "table": make_table(self._current.version, self._current.snapshot),
             "sessions": make_frame(SESSIONS, write_sessions(self._sessions.all())),
         }

@@ -50,6 +50,7 @@ __all__ = [
     "LogSettings",
     "RoutingSettings",
     "Settings",
+    "TLSTerminationSettings",
     "TimeoutSettings",
     "as_data",
     "environment_layer",
@@ -151,6 +152,17 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TLSTerminationSettings:
+    certificates: tuple[str, ...] = _setting((), read_names, "directories and files of certificates; TLS of their hosts is ended here")
+    min_version: str = _setting("1.2", read_choice("1.2", "1.3"), "oldest version of TLS that is taken")
+    client_auth: str = _setting("off", read_choice("off", "request", "require"), "whether clients show a certificate")
+    client_ca: str = _setting("", read_text, "file of the authorities whose clients are believed")
+    plain_http: str = _setting("refuse", read_choice("refuse", "redirect", "serve"), "HTTP without TLS on a TLS port")
+    public_port: int = _setting(443, read_integer(1, 65535), "the port of https:// as clients see it, for redirects")
+    check: float = _setting(5.0, read_duration, "seconds between looks at the files of certificates")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings, validated. `docker` and `swarm`: None is off, "" is DOCKER_HOST or the current context, else a URL."""
 
@@ -172,6 +184,7 @@ class Settings:
     forwarding: ForwardingSettings = field(default_factory=ForwardingSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
+    tls: TLSTerminationSettings = field(default_factory=TLSTerminationSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 
@@ -266,10 +279,22 @@ def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]
     try:
         http_settings(settings)
         preamble_policy(settings)
+        _check_tls(settings.tls)
     except ConfigurationError as error:  # it knows its field, we know who set it
         key = next(name for name in KEYS if name.rpartition(".")[2] == error.where)
         raise ConfigurationError(error.message, where=origins[key], hint=error.hint) from None
     return settings, origins
+
+
+def _check_tls(tls: TLSTerminationSettings) -> None:
+    if tls.client_auth != "off" and not tls.client_ca:
+        hint = "name a PEM file of the authorities that issue them in tls.client_ca"
+        raise ConfigurationError("nobody could say which certificates of clients are good", where="client_auth", hint=hint)
+    if tls.client_auth != "off" and not tls.certificates:
+        hint = "name certificates of our own in tls.certificates"
+        raise ConfigurationError("clients show certificates only where TLS is ended", where="client_auth", hint=hint)
+    if not tls.check:
+        raise ConfigurationError("looking at files without a pause helps nobody", where="check", hint="write 1s or more")
 
 
 def http_settings(settings: Settings) -> HTTPSettings:

@@ -2,7 +2,7 @@
 
 Life of a gateway: take the ports (bound, refusing) -> ask the providers -> first snapshots -> listen, ready
 -> serve -> SIGTERM or SIGINT: not ready, stop accepting, finish what is under way within `timeouts.drain`,
-close. A second signal ends at once. SIGHUP reads the files of services again, at once; settings need a restart.
+close. A second signal ends at once. SIGHUP reads the files of services and certificates again, at once; settings need a restart.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -34,6 +34,10 @@ from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.metrics.totals import Totals
 from meshlib_adapters.provider import Provider
 
+if TYPE_CHECKING:
+    from meshlib_adapters.gateway.certificates import CertificateWatch
+    from meshlib_adapters.tls import CertificateSet
+
 __all__ = ["DataPath", "Gateway"]
 
 logger = logging.getLogger("meshlib_adapters.gateway")
@@ -46,6 +50,7 @@ class DataPath(Protocol):
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None: ...
     async def drain(self, seconds: float) -> int: ...
+    def use_certificates(self, found: CertificateSet) -> None: ...
     def close(self) -> None: ...
 
 
@@ -64,6 +69,7 @@ class Gateway:
         self.started = anyio.Event()
         self.addresses: dict[str, tuple[Address, ...]] = {}
         self.totals = Totals()
+        self.certificates = _watch_certificates(settings)
         self._page = MetricsPage(self, self.totals, self._workers())
         self._delivered: set[str] = set()
         self._arrived = anyio.Event()
@@ -144,6 +150,10 @@ class Gateway:
             return
         listeners = self._create_data_path(group)
         try:
+            if self.certificates is not None:
+                self.certificates.tell = listeners.use_certificates
+                await self.certificates.begin()
+                group.start_soon(self.certificates.run)
             await listeners.listen(bound["http"], bound["https"])
             if not self._stop.is_set():
                 self.started.set()
@@ -229,8 +239,21 @@ class Gateway:
             refresh = getattr(provider, "refresh", None)
             if callable(refresh):
                 refresh()
+        if self.certificates is not None:
+            self.certificates.look_soon()
         self._page.reloads += 1
-        logger.info("SIGHUP: providers look again; a change of settings needs a restart")
+        logger.info("SIGHUP: providers and certificates are read again; a change of settings needs a restart")
+
+
+def _watch_certificates(settings: Settings) -> CertificateWatch | None:
+    if not settings.tls.certificates:
+        return None
+    try:
+        from meshlib_adapters.gateway.certificates import CertificateWatch
+    except ImportError as error:
+        hint = "pip install 'meshlib-gateway[tls]'"
+        raise ConfigurationError(f"what reads certificates is not installed: {error}", where="tls.certificates", hint=hint) from None
+    return CertificateWatch(settings)
 
 
 def _is_loopback(sock: socket.socket) -> bool:

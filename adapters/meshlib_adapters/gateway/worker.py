@@ -28,7 +28,20 @@ from meshlib_adapters.gateway.listeners import Listeners
 from meshlib_adapters.gateway.logs import set_up_logging
 from meshlib_adapters.gateway.loops import fast_loop, run_async
 from meshlib_adapters.gateway.measuring import DataPathMeter
-from meshlib_adapters.gateway.orders import DRAIN, ERROR, METRICS, REPORT, SESSIONS, SETUP, TABLE, Setup, read_setup, read_table
+from meshlib_adapters.gateway.orders import (
+    CERTIFICATES,
+    DRAIN,
+    ERROR,
+    METRICS,
+    REPORT,
+    SESSIONS,
+    SETUP,
+    TABLE,
+    Setup,
+    read_certificates,
+    read_setup,
+    read_table,
+)
 from meshlib_adapters.gateway.privileges import become
 from meshlib_adapters.gateway.reports import Counters, Report, Session, parse_sessions, write_report, write_sessions
 from meshlib_adapters.gateway.sessions import SharingUpstreams
@@ -132,6 +145,8 @@ class Worker:
         if kind == TABLE:
             self._table = body
             self._table_came.set()
+        elif kind == CERTIFICATES:
+            self._listeners.use_certificates(read_certificates(body))
         elif kind == SESSIONS:
             self._adopt(parse_sessions(body))
         elif kind == DRAIN:
@@ -216,6 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if setup.settings.log.spans:
             with contextlib.suppress(ImportError):  # `create_spans` says so
                 importlib.import_module("meshlib_adapters.otel")  # now, likewise
+        if setup.settings.tls.certificates:
+            importlib.import_module("meshlib_adapters.tls")  # likewise
         fast_loop()  # loaded before `become`, for the same reason as the imports above
         if setup.identity is not None:
             try:

@@ -40,6 +40,8 @@ def server_context(certificate: Certificate, settings: TerminationSettings, clie
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(list(settings.alpn))
     if settings.client_auth != "off":
+        if not client_ca:  # never "everybody", because a file was missing
+            raise CertificateError("there are no authorities to judge clients by", "name a file of them as client_ca")
         context.verify_mode = ssl.CERT_REQUIRED if settings.client_auth == "require" else ssl.CERT_OPTIONAL
         context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
     _load(context, certificate)

@@ -10,12 +10,12 @@ from meshlib_adapters.tls.certificates import Certificate, CertificateError, cov
 from meshlib_adapters.tls.contexts import TerminationSettings, server_context
 from meshlib_adapters.tls.files import CertificateSet
 
-__all__ = ["CertificateIndex", "Served"]
+__all__ = ["DEFAULT", "CertificateIndex", "Served"]
 
 _log = logging.getLogger("meshlib.tls")
 
 # The certificate of this name serves every server name that no other has.
-_DEFAULT = "default"
+DEFAULT = "default"
 
 
 class Served(NamedTuple):
@@ -49,7 +49,7 @@ class CertificateIndex:
             self._served[certificate] = served
             for name in certificate.names:
                 self._names.setdefault(name, served)
-            if certificate.name == _DEFAULT and self._default is None:
+            if certificate.name == DEFAULT and self._default is None:
                 self._default = served
         in_order = sorted(self._served.values(), key=lambda s: s.certificate.name)
         self._nameless = self._default or (in_order[0] if in_order else None)

@@ -1,0 +1,112 @@
+"""Certificates of a running gateway: from files, over workers that may not read them, and changed while clients are there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.adapters.gateway.test_command import PATIENCE, Running, meshlib_command
+from tests.adapters.gateway.worker_lab import Lab, backend, lab, labels, wait_for
+
+APP = "external_route=http://app.example.com,internal_port=80"
+OTHER = "external_route=http://other.example.com,internal_port=80"
+
+
+@pytest.fixture
+def gateways(tmp_path: Path) -> Iterator[Lab]:
+    with lab(tmp_path) as made:
+        yield made
+
+
+def issue(authority: trustme.CA, folder: Path, name: str) -> None:
+    """Write a certificate as NAME.crt and NAME.key, which only its owner may read; both at once, as tools of renewal do."""
+    folder.mkdir(exist_ok=True)
+    issued = authority.issue_cert(name)
+    for suffix, data in ((".crt", issued.cert_chain_pems[0].bytes()), (".key", issued.private_key_pem.bytes())):
+        new = folder / f"{name}{suffix}.new"
+        new.write_bytes(data)
+        new.chmod(0o600)
+        new.rename(folder / f"{name}{suffix}")
+
+
+def serial(running: Running, authority: trustme.CA, name: str = "app.example.com") -> str:
+    """Ask for / over TLS; the serial number of the certificate that answered."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with (
+        socket.create_connection(running.addresses["https"], PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname=name) as sock,
+    ):
+        sock.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        assert answer.endswith(b"one")
+        shown = sock.getpeercert()
+        assert shown is not None
+        return str(shown["serialNumber"])
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, workers: str) -> None:
+    authority = trustme.CA()
+    folder = tmp_path / "certificates"
+    issue(authority, folder, "app.example.com")
+    issue(authority, folder, "other.example.com")
+    # Workers that are somebody else cannot read the keys; the supervisor does it for them.
+    user = {"MESHLIB_USER": "nobody", "MESHLIB_GROUP": "65534"} if workers == "2" and os.geteuid() == 0 else {}
+    with backend() as one:
+        services = labels(APP, OTHER, endpoints=[one.address])
+        running = gateways.serve("--workers", workers, services=services, MESHLIB_TLS_CERTIFICATES=str(folder), **user)
+        before = serial(running, authority)
+        other = serial(running, authority, "other.example.com")
+        issue(authority, folder, "app.example.com")
+        running.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: serial(running, authority) != before, running)
+        after = serial(running, authority)
+        # A bad file: one line with the file and the cure, and what it held before stays.
+        (folder / "app.example.com.key").write_bytes(authority.issue_cert("x.example").private_key_pem.bytes())
+        running.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: running.logged("do not belong together"), running)
+        assert {serial(running, authority) for _ in range(8)} == {after}
+        assert serial(running, authority, "other.example.com") == other
+        # The other one is taken away: nobody serves it any more, and its clients are told by the alert.
+        for file in folder.glob("other.*"):
+            file.unlink()
+        running.process.send_signal(signal.SIGHUP)
+
+        def refused() -> bool:
+            try:
+                serial(running, authority, "other.example.com")
+            except ssl.SSLError:
+                return True
+            return False
+
+        wait_for(refused, running)
+        host, port = running.addresses["admin"]
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
+            page = answer.read().decode()
+        assert 'meshlib_certificate_not_after_seconds{name="app.example.com"} ' in page
+        assert "PRIVATE KEY" not in running.log_file.read_text()
+
+
+def test_clients_that_must_show_a_certificate_need_an_authority(tmp_path: Path) -> None:
+    (tmp_path / "s.yml").write_text(labels(APP, endpoints=["127.0.0.1:9"]))
+    services = ("--services", str(tmp_path / "s.yml"), "--http", "off", "--https", "127.0.0.1:0", "--admin", "off")
+    done = meshlib_command("serve", *services, MESHLIB_TLS_CLIENT_AUTH="require", MESHLIB_TLS_CERTIFICATES=str(tmp_path))
+    assert done.returncode == 2
+    assert "nobody could say which certificates of clients are good" in done.stderr
+    missing = str(tmp_path / "missing.pem")
+    variables = {"MESHLIB_TLS_CLIENT_AUTH": "require", "MESHLIB_TLS_CERTIFICATES": str(tmp_path), "MESHLIB_TLS_CLIENT_CA": missing}
+    done = meshlib_command("serve", *services, **variables)
+    assert done.returncode == 2
+    assert "missing.pem: cannot be read" in done.stderr
