@@ -18,7 +18,8 @@ import pytest
 
 from tests.adapters.gateway.test_command import PATIENCE, Running
 from tests.adapters.gateway.test_metrics import Page
-from tests.adapters.gateway.worker_lab import Lab, ask, backend, exchange, lab, labels, wait_for
+from tests.adapters.gateway.test_workers import alive
+from tests.adapters.gateway.worker_lab import Lab, ask, backend, exchange, lab, labels, status_of, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"
 FAKETIME = [Path(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1") for machine in ("x86_64", "aarch64")]
@@ -111,6 +112,19 @@ def test_sigterm_under_load_costs_no_request_under_way(gateways: Lab, workers: s
         assert len(upstream.reached) > 100
         # Whatever has reached the application was answered: nothing was done of which nobody heard.
         assert [path for path in upstream.reached if path not in askers.answered] == []
+
+
+def test_who_connects_while_no_worker_lives_waits_for_the_next(gateways: Lab) -> None:
+    with backend() as one, contextlib.ExitStack() as held:
+        running = gateways.serve(services=labels(APP, endpoints=[one.address]))
+        pids = [worker["pid"] for worker in status_of(running)["workers"]]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not any(alive(pid) for pid in pids), running)
+        waiting = [held.enter_context(socket.create_connection(running.addresses["http"], timeout=PATIENCE)) for _ in range(40)]
+        assert [exchange(sock).startswith(b"HTTP/1.1 200 ") for sock in waiting] == [True] * 40
+        wait_for(lambda: Page(running).get("meshlib_worker_restarts_total") == 2, running)
+        wait_for(lambda: Page(running).get("meshlib_http_requests_total", code="2xx") == 40, running)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
