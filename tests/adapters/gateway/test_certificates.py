@@ -63,10 +63,11 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
     issue(authority, folder, "app.example.com")
     issue(authority, folder, "other.example.com")
     # Workers that are somebody else cannot read the keys; the supervisor does it for them.
-    user = {"MESHLIB_USER": "nobody", "MESHLIB_GROUP": "65534"} if workers == "2" and os.geteuid() == 0 else {}
+    user, group = ("nobody", "65534") if workers == "2" and os.geteuid() == 0 else ("", "")
     with backend() as one:
         services = labels(APP, OTHER, endpoints=[one.address])
-        running = gateways.serve("--workers", workers, services=services, MESHLIB_TLS_CERTIFICATES=str(folder), **user)
+        variables = {"MESHLIB_USER": user, "MESHLIB_GROUP": group, "MESHLIB_TLS_CERTIFICATES": str(folder)}
+        running = gateways.serve("--workers", workers, services=services, **variables)  # type: ignore[arg-type]  # no option is meant
         before = serial(running, authority)
         other = serial(running, authority, "other.example.com")
         issue(authority, folder, "app.example.com")

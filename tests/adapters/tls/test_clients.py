@@ -1,0 +1,107 @@
+"""Clients that show certificates: who is let in, what upstreams are told, and what nobody may claim."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from ipaddress import ip_network
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from meshlib.forwarding import ForwardingPolicy
+from meshlib_adapters.tls import TerminationSettings
+from meshlib_adapters.tls.clients import client_fields, without_client_fields
+from tests.adapters.http.backend import Backend
+from tests.adapters.tls.lab import TLSGateway
+
+CLAIMS = ("X-Client-Cert-Subject: CN=admin", "Client-Cert: :AAAA:", "x-client-cert-FINGERPRINT: 00", "X_Client_Cert_Subject: CN=admin")
+
+
+@pytest.fixture(scope="module")
+def people() -> trustme.CA:
+    """The authority of the clients, another than the servers'."""
+    return trustme.CA()
+
+
+def showing(running: TLSGateway, people: trustme.CA, name: str) -> ssl.SSLContext:
+    context = running.trusting()
+    people.issue_cert(name, common_name="Ren\xe9e 100%").configure_cert(context)
+    return context
+
+
+def lines(request: bytes) -> dict[str, str]:
+    head = request.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+    return {name.lower(): value for name, _, value in (line.partition(": ") for line in head)}
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_what_was_verified_is_told_and_nothing_else(
+    backend: Callable[..., Backend], start: Callable[..., TLSGateway], people: trustme.CA, trusted: bool
+) -> None:
+    web = backend()
+    policy = ForwardingPolicy(underscores=True, trusted_proxies=(ip_network("127.0.0.0/8"),) if trusted else ())
+    asked = TerminationSettings(client_auth="request")
+    running = start(web, "a.example", termination=asked, client_ca=people.cert_pem.bytes(), policy=policy)
+    known = running.tls("a.example", context=showing(running, people, "me@example.org"))
+    for _ in range(2):
+        assert known.get("a.example", "/", *CLAIMS).endswith(b"ok")
+    stranger = running.tls("a.example")
+    assert stranger.get("a.example", "/", *CLAIMS).endswith(b"ok")
+    first, second, third = map(lines, web.requests)
+    assert first["x-client-cert-subject"] == second["x-client-cert-subject"]
+    assert "CN=Ren%C3%A9e 100%25" in first["x-client-cert-subject"]
+    assert len(first["x-client-cert-fingerprint"]) == 64
+    assert first["client-cert"].startswith(":MII")
+    assert first["x-client-cert-issuer"].startswith("OU=") or "O=" in first["x-client-cert-issuer"]
+    assert int(first["x-client-cert-serial"], 16)
+    assert not [name for name in third if "client" in name and "cert" in name]
+    with running.connect() as plain:  # no TLS here, and nobody to claim anything to
+        assert plain.getpeername()
+    assert running.call(lambda: running.terminator.counters["client_certificates"]) == 1
+
+
+def test_a_claim_over_plain_http_is_dropped(backend: Callable[..., Backend], start: Callable[..., TLSGateway]) -> None:
+    web = backend()
+    running = start(web, "a.example")
+    client = running.client()
+    client.send(("GET / HTTP/1.1\r\nHost: a.example\r\n" + "".join(f"{claim}\r\n" for claim in CLAIMS) + "\r\n").encode())
+    web.wait(lambda: bool(web.requests))
+    assert not [name for name in lines(web.requests[0]) if "client" in name and "cert" in name]
+
+
+def test_without_a_good_certificate_nobody_comes_in(
+    backend: Callable[..., Backend], start: Callable[..., TLSGateway], people: trustme.CA
+) -> None:
+    web = backend()
+    asked = TerminationSettings(client_auth="require")
+    running = start(web, "a.example", termination=asked, client_ca=people.cert_pem.bytes())
+    assert running.tls("a.example", context=showing(running, people, "me@example.org")).get("a.example").endswith(b"ok")
+    for context in (running.trusting(), showing(running, trustme.CA(), "me@example.org")):
+        with pytest.raises(OSError):  # in TLS 1.3 the client learns it when it reads
+            running.tls("a.example", context=context).get("a.example")
+    assert len(web.requests) == 1
+    running.wait(lambda: len(running.records) >= 2)
+    assert [record.outcome for record in running.records] == ["handshake_failed"] * 2
+
+
+def test_no_authority_is_nobody_and_not_everybody(
+    backend: Callable[..., Backend], start: Callable[..., TLSGateway], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = start(backend(), "a.example", termination=TerminationSettings(client_auth="require"))
+    with pytest.raises(ssl.SSLError):
+        running.tls("a.example")
+    assert "no authorities to judge clients by" in caplog.text
+
+
+def test_nothing_in_a_name_can_end_a_field() -> None:
+    issued = trustme.CA().issue_cert("a.example", common_name="x\r\nX-Admin: yes")
+    der = x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes())
+    fields = client_fields(der.public_bytes(Encoding.DER))
+    assert b"\r\nX-Admin" not in fields
+    assert b"%0D%0AX-Admin: yes" in fields
+    assert client_fields(None) == b""
+    assert client_fields(b"no certificate").count(b"\r\n") == 2
+    assert without_client_fields(b"A: 1\r\nClient-Cert-Chain: x\r\nX-Client-Certain: 2\r\nB: 2\r\n") == b"A: 1\r\nB: 2\r\n"

@@ -1,0 +1,120 @@
+"""Clients that mean harm, or know no better: each gets its answer or its end, and costs nobody else anything."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from meshlib_adapters.tcp import TLSSettings
+from tests.adapters.http.backend import Backend, Peer
+from tests.adapters.tls.lab import TLSGateway
+
+Make = Callable[..., Backend]
+Start = Callable[..., TLSGateway]
+
+
+def hello_of(name: str) -> bytes:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+def until_end(sock: socket.socket) -> bytes:
+    data = b""
+    try:
+        while more := sock.recv(65536):
+            data += more
+    except ConnectionResetError:
+        pass
+    return data
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x17\x03\x03\x00\x10" + b"x" * 16,
+        b"\x16\x03\x03\xff\xff" + b"\x01" * 100,
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x15\x03\x03\x00\x02\x02\x28",
+    ],
+)
+def test_garbage_behind_the_hello(backend: Make, start: Start, caplog: pytest.LogCaptureFixture, garbage: bytes) -> None:
+    caplog.set_level(logging.INFO, "meshlib.tcp")
+    running = start(backend(), "a.example")
+    good = running.tls("a.example")
+    with running.connect() as sock:
+        sock.sendall(hello_of("a.example") + garbage)
+        until_end(sock)
+    running.wait(lambda: bool(running.records))
+    assert running.records[0].outcome == "handshake_failed"
+    assert "handshake_failed (" in caplog.text
+    assert good.get("a.example").endswith(b"ok")
+
+
+def test_half_a_handshake_ends_in_time(backend: Make, start: Start) -> None:
+    running = start(backend(), "a.example", tls=TLSSettings(hello_timeout=0.4, linger_timeout=0.2))
+    silent, slow = running.connect(), running.connect()
+    with silent, slow:
+        silent.sendall(hello_of("a.example"))
+        slow.sendall(hello_of("a.example")[:50])
+        until_end(silent)
+        until_end(slow)
+    running.wait(lambda: len(running.records) == 2)
+    assert sorted(record.outcome for record in running.records) == ["handshake_timeout", "hello_timeout"]
+
+
+def test_a_client_that_leaves_in_the_handshake(backend: Make, start: Start) -> None:
+    running = start(backend(), "a.example")
+    with running.connect() as sock:
+        sock.sendall(hello_of("a.example"))
+        sock.recv(1)
+    with running.connect() as sock:
+        sock.sendall(hello_of("a.example"))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    running.wait(lambda: len(running.records) == 2)
+    assert {record.outcome for record in running.records} == {"handshake_failed"}
+
+
+def test_a_broken_record_ends_that_connection_alone(backend: Make, start: Start) -> None:
+    running = start(backend(), "a.example")
+    good, bad = running.tls("a.example"), running.tls("a.example")
+    raw = socket.socket(fileno=os.dup(bad.sock.fileno()))
+    with raw:
+        raw.settimeout(15)
+        raw.sendall(b"\x17\x03\x03\x00\x40" + os.urandom(64))
+        until_end(raw)
+    assert good.get("a.example").endswith(b"ok")
+
+
+def test_a_client_that_vanishes_ends_its_request(backend: Make, start: Start) -> None:
+    def never(peer: Peer) -> None:
+        peer.read_request()
+        peer.read_rest()
+
+    web = backend(never)
+    running = start(web, "a.example")
+    client = running.tls("a.example")
+    client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    web.wait(lambda: bool(web.requests))
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    assert running.reasons(1) == ["client_closed"]
+
+
+def test_many_half_clients_leave_nothing(backend: Make, start: Start) -> None:
+    running = start(backend(), "a.example")
+    hello = hello_of("a.example")
+    for number in range(60):
+        with running.connect() as sock:
+            sock.sendall(hello[: 20 + number * len(hello) // 60])
+    running.wait(lambda: len(running.records) == 60)
+    assert running.call(lambda: (len(running.listener), running.listener.held_bytes)) == (0, 0)
+    assert running.tls("a.example").get("a.example").endswith(b"ok")
