@@ -17,7 +17,8 @@ Make = Callable[..., Backend]
 
 
 def test_a_request(start: StartSite, backend: Make) -> None:
-    server = backend(answering(b"HTTP/1.1 200 Fine\r\nServer: x\r\nKeep-Alive: 5\r\nX-Y: 1\r\nConnection: X-Y\r\nContent-Length: 2\r\n\r\nok"))
+    fields = b"Server: x\r\nKeep-Alive: 5\r\nX-Y: 1\r\nConnection: X-Y\r\nContent-Length: 2"
+    server = backend(answering(b"HTTP/1.1 200 Fine\r\n" + fields + b"\r\n\r\nok"))
     site = start(server)
     answer = site.client().get("/p?q", "shop.example", ("accept", "*/*"), ("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"))
     assert answer.heads == [{":status": "200", "server": "x", "content-length": "2"}]
