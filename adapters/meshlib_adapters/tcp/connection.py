@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from meshlib.balancing import Observation
 from meshlib.decision import Passthrough, Reject, Terminate
-from meshlib.errors import ClientHelloError, LimitExceeded
+from meshlib.errors import ClientHelloError, LimitExceeded, ProtocolError, ProxyProtocolError
 from meshlib.http1 import HeadBuffer
 from meshlib.http1 import NeedData as NeedHead
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Upstream
+from meshlib.proxy_protocol import ProxyPreamble
 from meshlib.tls import NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, SessionReader, alert_record
 from meshlib.tls.alerts import INTERNAL_ERROR
 from meshlib_adapters.tcp.dialer import Dialer
 from meshlib_adapters.tcp.plain import MAX_HEAD, REFUSAL, redirect_answer
-from meshlib_adapters.tcp.preambles import preamble_for
+from meshlib_adapters.tcp.preambles import ClientPreamble, PreambleRule, preamble_for
 from meshlib_adapters.tcp.relay import Relay, reset_on_close
 from meshlib_adapters.tcp.sessions import Session
 
@@ -79,6 +80,7 @@ class TLSConnection:
     __slots__ = (
         "_added",
         "_chunks",
+        "_claimed",
         "_dialer",
         "_discarded",
         "_endpoint",
@@ -89,6 +91,7 @@ class TLSConnection:
         "_name",
         "_outcome",
         "_phase",
+        "_preamble",
         "_relay",
         "_route",
         "_session",
@@ -97,6 +100,7 @@ class TLSConnection:
         "_started",
         "_target",
         "_upstream",
+        "address",
         "client",
     )
 
@@ -104,7 +108,10 @@ class TLSConnection:
         self._listener = listener
         self._sock = sock
         self._fd = sock.fileno()
+        self.address = client  # of the connection; `client` is what a trusted proxy says
         self.client = client
+        self._preamble: ClientPreamble | None = None
+        self._claimed: ProxyPreamble | None = None
         self._phase = _Phase.HELLO
         self._sniffer: ClientHelloSniffer | None = ClientHelloSniffer(
             max_hello=listener.settings.max_hello, max_wire=listener.settings.max_wire
@@ -129,6 +136,13 @@ class TLSConnection:
 
     def __repr__(self) -> str:
         return f"<TLSConnection {self._phase.value} {self.client} {self._name or '-'} {self._endpoint or '-'}>"
+
+    def expect_preamble(self, rule: PreambleRule) -> None:
+        """Begin with a preamble, where `rule` says so; called before anything was read."""
+        try:
+            self._preamble = ClientPreamble.of(rule, self.address)
+        except ProxyProtocolError as error:
+            self._refuse(b"", error.reason)
 
     def on_deadline(self, now: float) -> None:
         """The deadline that this connection gave the listener's wheel has passed."""
@@ -175,6 +189,10 @@ class TLSConnection:
             self._note("no_hello" if not self._held else "hello_cut_off")
             self._close()
             return
+        if self._preamble is not None:
+            data = self._read_preamble(self._preamble, data)
+            if not data:
+                return
         self._chunks.append(data)
         self._held += len(data)
         self._listener.held_bytes += len(data)
@@ -184,6 +202,21 @@ class TLSConnection:
             self._read_head(data)
         else:
             self._sniff(data)
+
+    def _read_preamble(self, preamble: ClientPreamble, data: bytes) -> bytes:
+        # What is left for the sniffer, if anything yet. What the reader keeps of an unfinished preamble is a few hundred bytes at most.
+        try:
+            rest = preamble.receive_data(data)
+        except ProtocolError as error:
+            self._refuse(b"", error.reason)
+            return b""
+        if rest is None:
+            return b""
+        self._preamble = None
+        self._claimed = preamble.claimed
+        if preamble.claimed is not None and preamble.claimed.source is not None:
+            self.client = preamble.claimed.source.host
+        return rest
 
     def _sniff(self, data: bytes) -> None:
         assert self._sniffer is not None
@@ -204,7 +237,7 @@ class TLSConnection:
         if kind is not ForeignProtocol.HTTP:
             self._refuse(b"", f"not_tls_{kind}")
         elif self._listener.settings.plain_http == "serve" and self._listener.terminator is not None:
-            self._session = self._listener.terminator.begin_plain(self._sock, self._hand_over(), self._on_session_end)
+            self._session = self._listener.terminator.begin_plain(self._sock, self._hand_over(), self._on_session_end, self._claimed)
         elif self._listener.settings.plain_http == "redirect":
             self._phase = _Phase.HEAD
             self._head = HeadBuffer(MAX_HEAD)
@@ -244,7 +277,9 @@ class TLSConnection:
             case Terminate():
                 assert terminator is not None
                 timeout = max(0.0, self._started + listener.settings.hello_timeout - listener.loop.time())
-                session = terminator.begin(self._sock, self._hand_over(), decision.server_name, timeout, self._on_session_end)
+                session = terminator.begin(
+                    self._sock, self._hand_over(), decision.server_name, timeout, self._on_session_end, self._claimed
+                )
                 self._session = session if self._phase is _Phase.HANDED_OVER else None
             case _:
                 assert_never(decision)
@@ -314,7 +349,7 @@ class TLSConnection:
         assert upstream is not None
         targets.observe(upstream, endpoint, Observation.OK)
         if upstream.proxy_protocol:
-            preamble = preamble_for(self._sock, upstream.proxy_protocol)
+            preamble = preamble_for(self._sock, upstream.proxy_protocol, self._claimed)
             self._added = len(preamble)
             first = preamble + first
         tap = self._learn_from(upstream, endpoint) if targets.learns and len(upstream.endpoints) > 1 else None

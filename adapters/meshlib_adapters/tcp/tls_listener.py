@@ -13,6 +13,7 @@ from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.tcp.connection import TLSConnection, TunnelRecord
+from meshlib_adapters.tcp.preambles import PreambleRule
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.sessions import Terminator
 from meshlib_adapters.tcp.settings import TLSSettings
@@ -38,7 +39,9 @@ class CurrentTable(Protocol):
 class TLSListener:
     """Routes TLS connections by server name to endpoints, undecrypted; those that the table wants ended here go to `terminator`.
 
-    Make it inside a running event loop. `on_end` gets a `TunnelRecord` for each client when it is gone; it must not raise.
+    `proxy_protocol` says which connections may begin with a preamble; the client that it names is the one that is logged, kept on an
+    endpoint, and announced to endpoints. Make the listener inside a running event loop.
+    `on_end` gets a `TunnelRecord` for each client when it is gone; it must not raise.
     `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by reason) only grow; `held_bytes` are those of
     clients that are not with an endpoint yet; `targets` chooses endpoints. One listener serves several addresses.
     """
@@ -51,6 +54,7 @@ class TLSListener:
         strategy: Callable[[str], EndpointOrder] = create_strategy,
         on_end: Callable[[TunnelRecord], None] | None = None,
         terminator: Terminator | None = None,
+        proxy_protocol: PreambleRule | None = None,
     ) -> None:
         self.current = current
         self.settings = settings = settings or TLSSettings()
@@ -58,6 +62,7 @@ class TLSListener:
             hint = "give the listener a terminator, or refuse or redirect"
             raise ConfigurationError("there is nobody to serve plain HTTP", where="plain_http", hint=hint)
         self.terminator = terminator
+        self.proxy_protocol = proxy_protocol
         self.loop = asyncio.get_running_loop()
         self.resources = RelayResources(settings.relay)
         self.watch = self.resources.readiness(self.loop)
@@ -127,11 +132,11 @@ class TLSListener:
     def connection_ended(self, connection: TLSConnection, record: TunnelRecord) -> None:
         """Called by a connection, once, when it is closed."""
         del self._connections[connection]
-        count = self._per_client[connection.client] - 1
+        count = self._per_client[connection.address] - 1
         if count:
-            self._per_client[connection.client] = count
+            self._per_client[connection.address] = count
         else:
-            del self._per_client[connection.client]
+            del self._per_client[connection.address]
         if len(self._connections) == self.settings.max_connections - 1 and not self._draining:
             self._acceptor.resume()
         if not self._connections and self._empty is not None and not self._empty.done():
@@ -150,7 +155,10 @@ class TLSListener:
             return
         self.counters["accepted"] += 1
         self._per_client[client] = count + 1
-        self._connections[TLSConnection(self, sock, client)] = None
+        connection = TLSConnection(self, sock, client)
+        self._connections[connection] = None
+        if self.proxy_protocol is not None:
+            connection.expect_preamble(self.proxy_protocol)
         if len(self._connections) >= self.settings.max_connections:
             self._acceptor.pause()
         if self._sweep_handle is None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from meshlib.proxy_protocol import ProxyPreamble
 from meshlib_adapters.http import HTTPGateway
 from meshlib_adapters.tls.clients import client_fields
 from meshlib_adapters.tls.connection import EarlyConnection, SecuredClient, TLSClientConnection
@@ -52,7 +53,15 @@ class Terminator:
         """Whether there is a certificate for a server name (normal form; "" for a client that sent none)."""
         return self._index.choose(name) is not None
 
-    def begin(self, sock: socket.socket, received: bytes, server_name: str, timeout: float, on_end: Callable[[str], None]) -> Session:
+    def begin(
+        self,
+        sock: socket.socket,
+        received: bytes,
+        server_name: str,
+        timeout: float,
+        on_end: Callable[[str], None],
+        claimed: ProxyPreamble | None = None,
+    ) -> Session:
         """Take over a client whose hello, in `received`, asks for a name that is covered; the handshake has `timeout` seconds.
 
         `on_end(outcome)` is called when the socket is closed, which may be before this returns (see `TLSTransport`).
@@ -68,7 +77,9 @@ class Terminator:
             fields = client_fields(tls.getpeercert(binary_form=True)) if asks else b""
             self.counters["client_certificates"] += bool(fields)
             secured = SecuredClient(server_name, served, self.covers, fields, asks_clients=asks)
-            return TLSClientConnection(self._gateway, secured)
+            connection = TLSClientConnection(self._gateway, secured)
+            connection.claimed = claimed
+            return connection
 
         def ended(outcome: str) -> None:
             if outcome.startswith("handshake_"):
@@ -79,9 +90,11 @@ class Terminator:
         transport.start(received, timeout)
         return transport
 
-    def begin_plain(self, sock: socket.socket, received: bytes, on_end: Callable[[str], None]) -> Session:
+    def begin_plain(
+        self, sock: socket.socket, received: bytes, on_end: Callable[[str], None], claimed: ProxyPreamble | None = None
+    ) -> Session:
         """Take over a client that speaks HTTP without TLS and has sent `received`."""
-        return _PlainSession(self._gateway, sock, received, on_end)
+        return _PlainSession(self._gateway, sock, received, on_end, claimed)
 
 
 class _PlainSession:
@@ -89,11 +102,24 @@ class _PlainSession:
 
     __slots__ = ("_sock", "_task", "failure")
 
-    def __init__(self, gateway: HTTPGateway, sock: socket.socket, received: bytes, on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        gateway: HTTPGateway,
+        sock: socket.socket,
+        received: bytes,
+        on_end: Callable[[str], None],
+        claimed: ProxyPreamble | None,
+    ) -> None:
         self.failure = ""
         self._sock = sock
         loop = gateway.loop
-        self._task = loop.create_task(loop.connect_accepted_socket(lambda: EarlyConnection(gateway, received, on_end), sock))
+
+        def begun() -> EarlyConnection:
+            connection = EarlyConnection(gateway, received, on_end)
+            connection.claimed = claimed
+            return connection
+
+        self._task = loop.create_task(loop.connect_accepted_socket(begun, sock))
         self._task.add_done_callback(functools.partial(_taken, on_end))
 
     def abort(self) -> None:
