@@ -32,7 +32,7 @@ from hyperframe.frame import Frame, GoAwayFrame
 from meshlib.forwarding import Peer
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import Endpoint, Route
-from meshlib.proxy_protocol import ProxyAddress
+from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
 from meshlib_adapters.http.connection import Phase
 from meshlib_adapters.http.termination import Ending, end_of
 from meshlib_adapters.http2.fields import Pair, answer_fields
@@ -90,6 +90,7 @@ class HTTP2Connection(asyncio.Protocol):
         "_unparsed",
         "_unsent",
         "bucket",
+        "claimed",
         "client_lines",
         "gateway",
         "kept",
@@ -120,6 +121,7 @@ class HTTP2Connection(asyncio.Protocol):
         self.client_lines = client_lines
         self.phase = Phase.HEAD
         self.since = now = monotonic()
+        self.claimed: ProxyPreamble | None = None  # what a trusted proxy says who the client is
         self.bucket: set[Client] = set()  # of the gateway's wheel
         self.peer = Peer("", scheme, port)
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -148,14 +150,19 @@ class HTTP2Connection(asyncio.Protocol):
         return f"<HTTP2Connection {self.peer.address}{name} {self.phase.name.lower()} streams={len(self._streams)}>"
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """Whose connection this is, and where it was made to."""
+        """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is between."""
+        claimed = self.claimed
+        if claimed is not None:
+            return claimed.source, claimed.destination
         get = self.transport.get_extra_info
         return _address(get("peername")), _address(get("sockname"))
 
     def client(self) -> tuple[str, int]:
         """See `Client`."""
         source, destination = self.addresses()
-        return source.host if source is not None else "", self.port or (destination.port if destination is not None else 0)
+        if self.port and self.claimed is None:
+            return source.host if source is not None else "", self.port
+        return source.host if source is not None else "", destination.port if destination is not None else 0
 
     # What the event loop calls.
 
