@@ -42,6 +42,8 @@ __all__ = ["TLSConnection", "TunnelRecord"]
 _log = logging.getLogger("meshlib.tcp")
 
 _READ = 16 * 1024
+# What a certificate authority offers, and nobody else (RFC 8737 3): it asks who holds the name, and wants no application.
+_ACME = (b"acme-tls/1",)
 # Read and thrown away from a refused client, so that its unread bytes do not turn our alert into an RST (bytes).
 _MAX_DISCARD = 256 * 1024
 
@@ -264,6 +266,11 @@ class TLSConnection:
     def _route_hello(self, hello: ClientHello) -> None:
         self._name = hello.server_name or ""
         listener = self._listener
+        if listener.acme is not None and hello.alpn_protocols == _ACME:
+            self._route = listener.acme.name
+            self._phase = _Phase.CONNECT
+            self._connect(listener.acme, hello)
+            return
         terminator = listener.terminator
         decision = listener.current.table.route_tls(hello, terminator.covers if terminator is not None else None)
         match decision:

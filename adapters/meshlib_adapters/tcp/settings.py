@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from meshlib.errors import ConfigurationError
+from meshlib.model import Endpoint
 from meshlib.tls import MAX_HELLO, MAX_WIRE
 
 __all__ = ["RelaySettings", "TCPSettings", "TLSSettings"]
@@ -52,6 +53,9 @@ class TLSSettings:
     `stickiness`: "session" keeps a TLS session on one endpoint as far as that can be known, "none" leaves all to the upstream's
     strategy; `max_sessions` that servers gave out are remembered, each for `session_ttl` after its last use.
 
+    `acme`: the endpoints that get connections which offer "acme-tls/1" and nothing else (RFC 8737), whatever the routes say; without
+    them such a connection is one like any other.
+
     `plain_http`: "refuse" answers 400 to HTTP without TLS; "redirect" sends it to https with `redirect_status`, at the port
     `https_port` as clients see it; "serve" has the listener's terminator serve it as it is.
     """
@@ -74,6 +78,7 @@ class TLSSettings:
     stickiness: Literal["session", "none"] = "session"
     max_sessions: int = 100_000
     session_ttl: float = 7200.0
+    acme: tuple[Endpoint, ...] = ()
     relay: RelaySettings = RelaySettings()
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from meshlib.balancing import create_strategy
 from meshlib.decision import TLSDecision
 from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
+from meshlib.model import Upstream
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.tcp.connection import TLSConnection, TunnelRecord
 from meshlib_adapters.tcp.preambles import PreambleRule
@@ -63,6 +64,7 @@ class TLSListener:
             raise ConfigurationError("there is nobody to serve plain HTTP", where="plain_http", hint=hint)
         self.terminator = terminator
         self.proxy_protocol = proxy_protocol
+        self.acme = Upstream("acme-tls/1", settings.acme) if settings.acme else None
         self.loop = asyncio.get_running_loop()
         self.resources = RelayResources(settings.relay)
         self.watch = self.resources.readiness(self.loop)
