@@ -21,7 +21,7 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):  # started as a script: make `tests.benchmarks` importable
@@ -33,12 +33,20 @@ from tests.benchmarks.peers import DEFAULT_PEERS, PEERS, Peer, running
 from tests.benchmarks.processes import BenchmarkError, Process, free_port, raise_file_limit
 from tests.benchmarks.report import Results, as_data, goals_table, judge, scenario_table
 from tests.benchmarks.scenarios import SCENARIOS, Measure, Scenario
+from tests.benchmarks.termination import ENDING_PEERS, register_termination, tls_ready
 from tests.benchmarks.tls_peers import TLS_PEERS, tls_answers, tls_serving
 from tests.benchmarks.tls_scenarios import register_tls
 
 __all__ = ["main"]
 
 register_tls()
+register_termination()
+
+_PEERS = {"http": PEERS, "passthrough": TLS_PEERS, "termination": ENDING_PEERS}
+_READY: dict[str, Callable[[Site], bool]] = {
+    "passthrough": lambda site: tls_answers(site.port),
+    "termination": lambda site: tls_ready(site.port),
+}
 
 _DUTIES = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "via", "x-request-id")
 
@@ -67,11 +75,11 @@ class Bench:
         with serving(self._work, self.load_cpus) as backend, tls_serving(self._work, self.load_cpus) as tls_port:
             for scenario in scenarios:
                 self.say(f"{scenario.name}: {scenario.about}")
-                self._scenario(scenario, Backend(tls_port, tls_port) if scenario.tls else backend)
+                self._scenario(scenario, Backend(tls_port, tls_port) if scenario.kind == "passthrough" else backend)
 
     def _present(self, scenario: Scenario) -> list[Peer]:
         """Those that can be measured, and a word about the others, once."""
-        known = TLS_PEERS if scenario.tls else PEERS
+        known = _PEERS[scenario.kind]
         found = []
         for name in self.peers:
             if name not in known:
@@ -121,7 +129,7 @@ class Bench:
                 self._measure(scenario, peer, site, process)
 
     def _running(self, scenario: Scenario, peer: Peer, site: Site) -> contextlib.AbstractContextManager[Process]:
-        return running(peer, site, {self.proxy_cpu}, (lambda site: tls_answers(site.port)) if scenario.tls else None)
+        return running(peer, site, {self.proxy_cpu}, _READY.get(scenario.kind))
 
     def _site(self, stack: contextlib.ExitStack, scenario: Scenario, backend: Backend) -> Site:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._work, ignore_cleanup_errors=True)))
@@ -132,7 +140,7 @@ class Bench:
 
     def _warm(self, scenario: Scenario, peer: Peer, site: Site, process: Process) -> None:
         """One short measurement that is thrown away; and once for each peer, what its backend gets to see."""
-        if peer.name not in self.results.duties and not scenario.tls:
+        if peer.name not in self.results.duties and scenario.kind == "http":
             self.results.duties[peer.name] = sent = _duties(site.port)
             self.say(f"  {peer.name} sends {', '.join(sent)}")
         if scenario.name != "latency":

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests.benchmarks.backend import LARGE_SIZE
 from tests.benchmarks.configurations import SMALL_HOST, STREAM_HOST
@@ -77,7 +78,7 @@ class Goal:
 class Scenario:
     """`run` measures one peer once. `metrics`: those shown, the main one first. `fresh`: start the peer anew each round.
 
-    `tls`: the peers pass TLS through (`tls_peers`).
+    `kind`: what the peers do: HTTP, passing TLS through (`tls_peers`), ending it (`termination`).
     """
 
     name: str
@@ -87,7 +88,7 @@ class Scenario:
     goals: tuple[Goal, ...] = ()
     routes: int = 10
     fresh: bool = False
-    tls: bool = False
+    kind: Literal["http", "passthrough", "termination"] = "http"
 
 
 SCENARIOS: dict[str, Scenario] = {}

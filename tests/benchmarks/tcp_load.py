@@ -6,7 +6,9 @@ Input: `port`, `name`, `mode`, `seconds`, `connections`. Output: `count` and `se
 - `messages`: 100 bytes there and back over established connections; `count` round trips
 - `connections`: connect, hello, the server's flight, 80 bytes there (as much as a client's Finished), their echo, FIN; `count` connections
 
-Only the hello is real TLS: what follows has the sizes of a handshake and no more cost for this side than bytes.
+- `handshakes`: a full handshake, one request, the end; with a proxy that ends TLS; `count` connections
+
+In all but the last only the hello is real TLS: what follows has the sizes of a handshake and no more cost for this side than bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import select
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +164,39 @@ def connections(port: int, hello: bytes, seconds: float, connections: int) -> fl
     return count
 
 
+def handshakes(port: int, name: str, seconds: float, connections: int) -> float:
+    """See the module."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    request = f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+    counts: list[int] = []
+    failures: list[Exception] = []
+    end = time.perf_counter() + seconds
+
+    def ask_on() -> None:
+        count = 0
+        try:
+            while not count or time.perf_counter() < end:
+                with socket.create_connection(("127.0.0.1", port), 10) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
+                    tls.sendall(request)
+                    if not tls.recv(4096).startswith(b"HTTP/1.1 200"):
+                        raise OSError("not answered with 200")
+                    count += 1
+        except OSError as error:
+            failures.append(error)
+        counts.append(count)
+
+    threads = [threading.Thread(target=ask_on) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return sum(counts)
+
+
 _MODES = {"bulk": bulk, "messages": messages, "connections": connections}
 
 
@@ -168,9 +204,11 @@ def main() -> None:
     """One run, described on standard input."""
     order = json.load(sys.stdin)
     gc.disable()
-    hello = client_hello(order["name"])
     start = time.perf_counter()
-    count = _MODES[order["mode"]](order["port"], hello, order["seconds"], order["connections"])
+    if order["mode"] == "handshakes":
+        count = handshakes(order["port"], order["name"], order["seconds"], order["connections"])
+    else:
+        count = _MODES[order["mode"]](order["port"], client_hello(order["name"]), order["seconds"], order["connections"])
     print(json.dumps({"count": count, "seconds": time.perf_counter() - start}))
 
 

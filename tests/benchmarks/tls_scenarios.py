@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-from tests.benchmarks import tcp_load
 from tests.benchmarks.measure import measured, pinned, rss_bytes
 from tests.benchmarks.processes import BenchmarkError
 from tests.benchmarks.scenarios import SCENARIOS, Figures, Goal, Measure, Scenario, register
 from tests.benchmarks.tcp_load import client_hello, opened
 from tests.benchmarks.tls_configurations import TLS_NAME
+from tests.benchmarks.tls_load import run_load
 
 __all__ = ["IDLE_TUNNELS", "register_tls"]
 
@@ -25,18 +21,11 @@ _AT_ONCE = 32
 
 
 def _load(measure: Measure, mode: str, connections: int) -> Figures:
-    order = {"port": measure.port, "name": TLS_NAME, "mode": mode, "seconds": measure.seconds, "connections": connections}
-    command = [sys.executable, str(Path(tcp_load.__file__))]
     with measured(measure.pid, measure.proxy_cpu) as spent, pinned(measure.load_cpus):
-        done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BenchmarkError(f"the load failed: {done.stderr.strip()[-500:]}")
-    result = json.loads(done.stdout)
-    if not result["count"]:
-        raise BenchmarkError("nothing was done")
+        result = run_load(measure.port, TLS_NAME, mode, measure.seconds, connections)
     return {
-        "cpu_us": spent.cpu / result["count"] * 1e6,
-        "rate": result["count"] / result["seconds"],
+        "cpu_us": spent.cpu / result.count * 1e6,
+        "rate": result.count / result.seconds,
         "noise": spent.others / spent.elapsed,
     }
 
@@ -93,7 +82,7 @@ def register_tls() -> None:
             bulk,
             ("cpu_ms", "rate"),
             (Goal("cpu_ms", 0.6, "nginx"), Goal("cpu_ms", 1.0, "haproxy")),
-            tls=True,
+            kind="passthrough",
         ),
         Scenario(
             "tls-messages",
@@ -101,7 +90,7 @@ def register_tls() -> None:
             messages,
             ("cpu_us", "rate"),
             (Goal("cpu_us", 1.4, "nginx"),),
-            tls=True,
+            kind="passthrough",
         ),
         Scenario(
             "tls-connections",
@@ -109,7 +98,7 @@ def register_tls() -> None:
             connections,
             ("cpu_us", "rate"),
             (Goal("cpu_us", 2.0, "nginx"),),
-            tls=True,
+            kind="passthrough",
         ),
         Scenario(
             "tls-tunnels",
@@ -118,7 +107,7 @@ def register_tls() -> None:
             ("bytes_per_tunnel", "rss_mb", "idle_cpu_ms_per_s"),
             (Goal("idle_cpu_ms_per_s", 10.0),),
             fresh=True,
-            tls=True,
+            kind="passthrough",
         ),
     ):
         register(scenario)
