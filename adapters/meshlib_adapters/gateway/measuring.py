@@ -20,6 +20,12 @@ __all__ = ["DataPathMeter"]
 
 _EVERY: Final = 1.0
 
+_HANDSHAKES: Final = (
+    ("meshlib_tls_handshakes_total", "handshakes"),
+    ("meshlib_tls_handshakes_resumed_total", "resumed"),
+    ("meshlib_tls_handshakes_failed_total", "failed"),
+)
+
 # A round pauses for so many times what it took, so that measuring thousands of upstreams never costs more than 2 % of a core.
 _PAUSE_FACTOR: Final = 50
 
@@ -81,6 +87,8 @@ class DataPathMeter:
         readings.count("meshlib_tls_tunnels_total", tls["tunnels"])
         for reason, count in listeners.tls_refusals.items():
             readings.count("meshlib_tls_refused_total", count, reason)
+        for name, counter in _HANDSHAKES:
+            readings.count(name, listeners.handshakes.get(counter, 0))
         readings.count("meshlib_access_records_lost_total", log.dropped)
         readings.count("meshlib_spans_lost_total", log.spans_lost)
         version = self._version()

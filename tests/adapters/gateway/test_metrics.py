@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
 from meshlib_adapters.metrics import CONTENT_TYPE
+from tests.adapters.gateway.test_certificates import issue, serial
 from tests.adapters.gateway.test_command import PATIENCE, Running
 from tests.adapters.gateway.worker_lab import Clients, Lab, ask, backend, lab, labels, status_of, wait_for
 
@@ -34,7 +38,7 @@ class Page:
             assert answer.headers["Content-Type"] == CONTENT_TYPE
             self.families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
 
-    def get(self, name: str, **wanted: str) -> float:
+    def get(self, name: str, /, **wanted: str) -> float:
         """The sum of the samples of that name that have these labels."""
         return sum(
             sample.value
@@ -112,6 +116,24 @@ def test_a_workers_death_takes_no_count_back(gateways: Lab) -> None:
         )
         assert seen <= answered + len(clients.failures)
         assert Page(running).get("meshlib_upstream_connections", state="active") == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_handshakes_are_counted_and_the_end_of_a_certificate_is_told(gateways: Lab, tmp_path: Path, workers: str) -> None:
+    authority = trustme.CA()
+    folder = tmp_path / "certificates"
+    issue(authority, folder, "app.example.com")
+    with backend() as one:
+        running = gateways.serve("--workers", workers, services=labels(APP, endpoints=[one.address]), MESHLIB_TLS_CERTIFICATES=str(folder))
+        for _ in range(3):
+            serial(running, authority)
+        with pytest.raises(ssl.SSLError):
+            serial(running, trustme.CA())  # a client that does not believe in the certificate
+        wait_for(lambda: Page(running).get("meshlib_http_requests_total", route=ROUTE) == 3, running)
+        wait_for(lambda: Page(running).get("meshlib_tls_handshakes_failed_total") == 1, running)
+        page = Page(running)
+        assert (page.get("meshlib_tls_handshakes_total"), page.get("meshlib_tls_accepted_total")) == (3, 4)
+        assert page.get("meshlib_certificate_not_after_seconds", name="app.example.com") > time.time()
 
 
 def test_what_upstreams_do_is_counted(gateways: Lab) -> None:
