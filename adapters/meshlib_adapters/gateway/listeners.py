@@ -1,4 +1,4 @@
-"""The two data paths on sockets that the gateway has taken, told what its settings say."""
+"""The data paths on sockets that the gateway has taken, told what its settings say."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Literal, cast
 import anyio
 
 from meshlib.errors import ConfigurationError
+from meshlib.model import Endpoint
 from meshlib_adapters.gateway.descriptors import connections_that_fit, raise_limit
+from meshlib_adapters.gateway.ports import create_ports
 from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http_settings, preamble_policy
 from meshlib_adapters.gateway.sockets import explain_bind_error
 from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.http import HTTPGateway, Upstreams
 from meshlib_adapters.http.access_log import AccessLog
+from meshlib_adapters.ports import PortListeners
 from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import TLSListener, TLSSettings, TunnelRecord
 
@@ -29,7 +32,7 @@ logger = logging.getLogger("meshlib_adapters.gateway.tls")
 
 
 class Listeners:
-    """HTTP and TLS, as one: listen, drain together, close. To be made inside the event loop.
+    """HTTP, TLS and the ports of services, as one: listen, drain together, close. To be made inside the event loop.
 
     `log` takes the records of HTTP requests (None: nobody does); `upstreams` takes the place of those that settings alone make.
     """
@@ -48,7 +51,10 @@ class Listeners:
         self._preambles = preamble_policy(settings)
         self._terminator = _terminator(self._http, settings)
         on_end = _log_tunnel if settings.log.access else None
-        self._tls = TLSListener(current, tls, on_end=on_end, terminator=self._terminator)
+        self._tls = TLSListener(current, tls, on_end=on_end, terminator=self._terminator, proxy_protocol=self._preambles)
+        self._current = current
+        self._settings = settings
+        self.ports: PortListeners | None = None  # of services; made by `listen`, when it is known which ports are ours
 
     def use_certificates(self, found: CertificateSet) -> None:
         """Serve new connections with these."""
@@ -67,6 +73,9 @@ class Listeners:
                 await self._tls.listen(sock=sock)
             except OSError as error:
                 raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="https") from None
+        self.ports = create_ports(self._current, self._settings, [int(sock.getsockname()[1]) for sock in (*http, *https)])
+        if self.ports is not None:
+            self.ports.start()
 
     @property
     def requests(self) -> int:
@@ -115,15 +124,23 @@ class Listeners:
             nonlocal cut
             cut += await self._tls.drain(seconds)
 
+        async def drain_ports() -> None:
+            nonlocal cut
+            if self.ports is not None:
+                cut += await self.ports.drain(seconds)
+
         async with anyio.create_task_group() as group:
             group.start_soon(drain_http)
             group.start_soon(drain_tls)
+            group.start_soon(drain_ports)
         return cut
 
     def close(self) -> None:
         """End everything at once; access records are written."""
         self._http.close()
         self._tls.close()
+        if self.ports is not None:
+            self.ports.close()
 
 
 def tls_settings(settings: Settings) -> TLSSettings:
@@ -139,6 +156,8 @@ def tls_settings(settings: Settings) -> TLSSettings:
             max_connections_per_client=limits.max_connections_per_client or None,
             plain_http=cast("Literal['refuse', 'redirect', 'serve']", settings.tls.plain_http),
             https_port=settings.tls.public_port,
+            stickiness=cast("Literal['session', 'none']", settings.tls.stickiness),
+            acme=tuple(Endpoint(f"acme.{number}", to.host, to.port) for number, to in enumerate(settings.tls.acme, 1)),
         )
     except ConfigurationError as error:
         raise ConfigurationError(error.message, where="timeouts and limits of the TLS listener", hint=error.hint) from None
@@ -149,13 +168,14 @@ def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
     if not tls.certificates and tls.plain_http != "serve":
         return None
     try:
-        from meshlib_adapters.tls import TerminationSettings, Terminator
+        from meshlib_adapters.tls import TerminationSettings, Terminator, available_protocols
     except ImportError as error:
         hint = "pip install 'meshlib-gateway[tls]'"
         raise ConfigurationError(f"what reads certificates is not installed: {error}", where="tls.certificates", hint=hint) from None
     version = cast("Literal['1.2', '1.3']", tls.min_version)
     asked = cast("Literal['off', 'request', 'require']", tls.client_auth)
-    return Terminator(http, TerminationSettings(min_version=version, client_auth=asked))
+    protocols = available_protocols() if tls.http2 else ("http/1.1",)
+    return Terminator(http, TerminationSettings(min_version=version, client_auth=asked, alpn=protocols))
 
 
 def _log_tunnel(record: TunnelRecord) -> None:

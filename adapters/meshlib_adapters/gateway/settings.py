@@ -25,6 +25,7 @@ from meshlib.labels.hrm import LABEL
 from meshlib_adapters.gateway.values import (
     Address,
     Network,
+    PortRange,
     mask_url,
     read_addresses,
     read_bool,
@@ -32,8 +33,10 @@ from meshlib_adapters.gateway.values import (
     read_duration,
     read_engine,
     read_integer,
+    read_ip,
     read_names,
     read_networks,
+    read_ports,
     read_pseudonym,
     read_share,
     read_size,
@@ -48,6 +51,7 @@ __all__ = [
     "Layer",
     "LimitSettings",
     "LogSettings",
+    "PortsSettings",
     "RoutingSettings",
     "Settings",
     "TLSTerminationSettings",
@@ -157,9 +161,27 @@ class TLSTerminationSettings:
     min_version: str = _setting("1.2", read_choice("1.2", "1.3"), "oldest version of TLS that is taken")
     client_auth: str = _setting("off", read_choice("off", "request", "require"), "whether clients show a certificate")
     client_ca: str = _setting("", read_text, "file of the authorities whose clients are believed")
+    http2: bool = _setting(True, read_bool, "offer HTTP/2, where the extra http2 is installed")
     plain_http: str = _setting("refuse", read_choice("refuse", "redirect", "serve"), "HTTP without TLS on a TLS port")
+    stickiness: str = _setting("session", read_choice("session", "none"), "'session' keeps a session that is passed through on one endpoint")
+    acme: tuple[Address, ...] = _setting((), read_addresses, "endpoints that get TLS-ALPN-01 challenges (acme-tls/1); 'off' for none")
     public_port: int = _setting(443, read_integer(1, 65535), "the port of https:// as clients see it, for redirects")
     check: float = _setting(5.0, read_duration, "seconds between looks at the files of certificates")
+
+
+@dataclass(frozen=True, slots=True)
+class PortsSettings:
+    open: str = _setting(
+        "off",
+        read_choice("off", "labels", "published"),
+        "TCP and UDP ports of services: 'labels' opens those that labels ask for, 'published' those that are published, too",
+    )
+    host: str = _setting("0.0.0.0", read_ip, "the address that they are opened on")  # noqa: S104
+    allowed: tuple[PortRange, ...] = _setting((PortRange(1024, 65535),), read_ports, "the ports that a service may have")
+    max_ports: int = _setting(1000, read_integer(1, 65535), "ports open at a time")
+    flow_timeout: float = _setting(60.0, read_duration, "a UDP client that is silent for so long is forgotten")
+    max_flows: int = _setting(10_000, read_integer(1, 10**6), "UDP clients at a time; each has a socket")
+    max_flows_per_client: int = _setting(1000, read_integer(0, 10**6), "the same for one address; 0: unlimited")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +192,7 @@ class Settings:
     https: tuple[Address, ...] = _setting((Address("0.0.0.0", 8443),), read_addresses, "listeners for TLS, routed by server name")  # noqa: S104
     admin: tuple[Address, ...] = _setting((Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ...")
     proxy_protocol: str = _setting(
-        "off", read_choice("off", "accept", "require"), "PROXY protocol (v1, v2) on the HTTP listeners: 'accept' or 'require' a preamble"
+        "off", read_choice("off", "accept", "require"), "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' or 'require' a preamble"
     )
     proxy_protocol_from: tuple[Network, ...] = _setting((), read_networks, "the proxies in front that may send one")
     workers: int = _setting(1, read_integer(0, 1024), "processes that serve; 0: one for each core")
@@ -185,6 +207,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
     tls: TLSTerminationSettings = field(default_factory=TLSTerminationSettings)
+    ports: PortsSettings = field(default_factory=PortsSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 
@@ -310,7 +333,9 @@ def resolve_options(settings: Settings) -> ResolveOptions:
     """How records become routes."""
     wanted = settings.discovery
     label = "" if wanted.network_label == "any" else wanted.network_label
-    return ResolveOptions(network_label=label, networks=frozenset(wanted.networks), use_vip=wanted.use_vip)
+    published = settings.ports.open == "published"
+    networks = frozenset(wanted.networks)
+    return ResolveOptions(network_label=label, networks=networks, use_vip=wanted.use_vip, published_ports=published)
 
 
 def forwarding_policy(settings: Settings) -> ForwardingPolicy:
@@ -320,7 +345,7 @@ def forwarding_policy(settings: Settings) -> ForwardingPolicy:
 
 
 def preamble_policy(settings: Settings) -> PreamblePolicy:
-    """From whom the HTTP listeners take preambles of the PROXY protocol."""
+    """From whom the HTTP and TLS listeners take preambles of the PROXY protocol."""
     mode = cast("Literal['off', 'accept', 'require']", settings.proxy_protocol)
     return PreamblePolicy(mode, settings.proxy_protocol_from)
 

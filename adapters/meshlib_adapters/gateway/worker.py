@@ -17,7 +17,9 @@ import os
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -177,6 +179,9 @@ class Worker:
     def _report(self) -> None:
         listeners = self._listeners
         report = Report(self._ready, self._version, listeners.connections, listeners.tunnels, self._cut, self._counters())
+        ports = listeners.ports
+        if ports is not None:
+            report = replace(report, ports=len(ports.open_ports), port_connections=ports.connections, flows=ports.flows)
         self._channel.send(make_frame(REPORT, write_report(report)), slot="report")
 
     def _counters(self) -> Counters:
@@ -185,6 +190,9 @@ class Worker:
         classes = [0] * 6
         for status, count in log.statuses.items():
             classes[status // 100 if 100 <= status < 600 else 0] += count
+        ports = self._listeners.ports
+        carried = ports.counters() if ports is not None else {}
+        tcp, udp = (Counter(carried.get(scheme, {})) for scheme in ("tcp", "udp"))
         return Counters(
             requests=sum(classes),
             status_1xx=classes[1],
@@ -197,6 +205,13 @@ class Worker:
             tls_refused=tls["refused"],
             tls_tunnels=tls["tunnels"],
             access_records_lost=log.dropped,
+            tcp_accepted=tcp["accepted"],
+            tcp_refused=tcp["refused"],
+            tcp_tunnels=tcp["tunnels"],
+            udp_flows=udp["flows"],
+            udp_received=udp["received"],
+            udp_sent=udp["sent"],
+            udp_dropped=udp["dropped"],
         )
 
 
@@ -233,6 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 importlib.import_module("meshlib_adapters.otel")  # now, likewise
         if setup.settings.tls.certificates:
             importlib.import_module("meshlib_adapters.tls")  # likewise
+            with contextlib.suppress(ImportError):  # HTTP/2 is not offered then
+                importlib.import_module("meshlib_adapters.http2")
         fast_loop()  # loaded before `become`, for the same reason as the imports above
         if setup.identity is not None:
             try:

@@ -6,7 +6,7 @@
 from meshlib_adapters.tls.certificates import Certificate, CertificateError
 from meshlib_adapters.tls.contexts import TerminationSettings
 from meshlib_adapters.tls.files import CertificateFiles, CertificateSet, Problem
-from meshlib_adapters.tls.terminator import Terminator
+from meshlib_adapters.tls.terminator import Terminator, available_protocols
 from meshlib_adapters.tls.transport import TLSTransport
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "TLSTransport",
     "TerminationSettings",
     "Terminator",
+    "available_protocols",
 ]

@@ -45,6 +45,10 @@ class SecuredClient:
         self._authority = b""  # the one that was allowed last, by this table: clients repeat theirs
         self._table: RoutingTable | None = None
 
+    def proven_lines(self, lines: bytes) -> bytes:
+        """The field lines of a request with what the client has proved, and nothing of the kind that it merely says."""
+        return without_client_fields(lines) + self.fields
+
     def allows(self, authority: bytes, table: RoutingTable) -> bool:
         """Whether a request for `authority` belongs into this connection (RFC 9110 7.4; else 421).
 
@@ -91,7 +95,7 @@ class TLSClientConnection(ClientConnection):
         secured = self._secured
         if lines is None or not secured.asks_clients:
             return lines
-        return without_client_fields(lines) + secured.fields
+        return secured.proven_lines(lines)
 
 
 class EarlyConnection(ClientConnection):

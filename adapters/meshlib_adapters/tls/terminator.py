@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Protocol
 
 from meshlib.proxy_protocol import ProxyPreamble
@@ -19,7 +20,12 @@ from meshlib_adapters.tls.files import CertificateSet
 from meshlib_adapters.tls.index import CertificateIndex
 from meshlib_adapters.tls.transport import TLSTransport
 
-__all__ = ["Session", "Terminator"]
+__all__ = ["Session", "Terminator", "available_protocols"]
+
+
+def available_protocols() -> tuple[str, ...]:
+    """What can be offered to clients, the better first: HTTP/2 where the extra `http2` is installed."""
+    return ("h2", "http/1.1") if find_spec("h2") is not None else ("http/1.1",)
 
 
 class Session(Protocol):
@@ -77,6 +83,8 @@ class Terminator:
             fields = client_fields(tls.getpeercert(binary_form=True)) if asks else b""
             self.counters["client_certificates"] += bool(fields)
             secured = SecuredClient(server_name, served, self.covers, fields, asks_clients=asks)
+            if tls.selected_alpn_protocol() == "h2":
+                return _http2(self._gateway, secured, claimed)
             connection = TLSClientConnection(self._gateway, secured)
             connection.claimed = claimed
             return connection
@@ -95,6 +103,18 @@ class Terminator:
     ) -> Session:
         """Take over a client that speaks HTTP without TLS and has sent `received`."""
         return _PlainSession(self._gateway, sock, received, on_end, claimed)
+
+
+def _http2(gateway: HTTPGateway, secured: SecuredClient, claimed: ProxyPreamble | None) -> asyncio.Protocol:
+    from meshlib_adapters.http2 import HTTP2Connection
+
+    def allowed(authority: bytes) -> bool:
+        return secured.allows(authority, gateway.current.table)
+
+    lines = secured.proven_lines if secured.asks_clients else None
+    connection = HTTP2Connection(gateway, server_name=secured.server_name, allowed=allowed, client_lines=lines)
+    connection.claimed = claimed
+    return connection
 
 
 class _PlainSession:

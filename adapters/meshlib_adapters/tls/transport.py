@@ -195,8 +195,12 @@ class TLSTransport(asyncio.Transport):
         self._send()
         if self._state is not _State.OPEN:
             return
-        self._protocol = self._on_handshake(self)
-        self._protocol.connection_made(self)
+        try:
+            self._protocol = self._on_handshake(self)
+            self._protocol.connection_made(self)
+        except Exception as error:  # noqa: BLE001 - as asyncio does: a protocol's mistake ends its connection
+            self._blame(error)
+            return
         self._deliver()
 
     def _fail(self, reason: str) -> None:
@@ -261,7 +265,11 @@ class TLSTransport(asyncio.Transport):
             if not data:
                 self._received_eof()
                 return
-            self._protocol.data_received(data)
+            try:
+                self._protocol.data_received(data)
+            except Exception as error:  # noqa: BLE001 - likewise
+                self._blame(error)
+                return
         if self._outgoing.pending and self._state is _State.OPEN:  # answers of TLS itself, as to a change of keys
             self._send()
 
@@ -360,6 +368,11 @@ class TLSTransport(asyncio.Transport):
         self._end("handshake_failed" if self.failure else "reset")
         if state in (_State.OPEN, _State.CLOSING) and self._protocol is not None:
             self._tell_lost(error)
+
+    def _blame(self, error: Exception) -> None:
+        context = {"message": f"{self!r}: its protocol failed", "exception": error, "transport": self, "protocol": self._protocol}
+        self._loop.call_exception_handler(context)
+        self._cut(error)
 
     def _tell_lost(self, error: Exception | None) -> None:
         self._loop.call_soon(self._protocol.connection_lost, error)

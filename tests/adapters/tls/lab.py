@@ -59,7 +59,7 @@ class TLSGateway(RunningGateway):
         super().__init__(routes_of(places), settings, **options)
         self.authority = authority
         self.records: list[TunnelRecord] = []
-        served = certificates if certificates is not None else [certificate(authority, host) for host in hosts]
+        self.served = served = certificates if certificates is not None else [certificate(authority, host) for host in hosts]
         self.client_ca = client_ca
 
         async def begin() -> tuple[Terminator, TLSListener, tuple[str, int]]:
@@ -74,6 +74,16 @@ class TLSGateway(RunningGateway):
     def use(self, *certificates: Certificate) -> None:
         """Other certificates."""
         self.call(lambda: self.terminator.use(CertificateSet(tuple(certificates), self.client_ca)))
+
+    def offer(self, *alpn: str) -> None:
+        """Serve new connections as another terminator would, which offers these protocols."""
+
+        def change() -> None:
+            self.terminator = Terminator(self.gateway, TerminationSettings(alpn=alpn))
+            self.terminator.use(CertificateSet(tuple(self.served), self.client_ca))
+            self.listener.terminator = self.terminator
+
+        self.call(change)
 
     def connect(self) -> socket.socket:
         """A bare connection to the TLS port."""

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
-from meshlib_adapters.tls import CertificateFiles
+from meshlib_adapters.tls import CertificateFiles, TerminationSettings
 from meshlib_adapters.tls.certificates import covers
-from meshlib_adapters.tls.index import CertificateIndex, TerminationSettings
+from meshlib_adapters.tls.index import CertificateIndex
 
 DAY = 86400.0
 
@@ -36,6 +36,10 @@ def pkcs12(chain: bytes, key: bytes, authority: trustme.CA, password: bytes) -> 
     assert isinstance(private, ec.EllipticCurvePrivateKey)
     issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
     return serialize_key_and_certificates(b"x", private, x509.load_pem_x509_certificate(chain), [issuer], BestAvailableEncryption(password))
+
+
+def first_problem(files: CertificateFiles) -> str:
+    return files.problems[0].message
 
 
 def test_every_form(tmp_path: Path, authority: trustme.CA) -> None:
@@ -141,7 +145,7 @@ def test_what_was_good_stays_while_the_file_is_bad(tmp_path: Path, authority: tr
     first = files.read()
     pem.write_bytes(b"half writt")
     assert files.read() == first
-    assert files.problems[0].message.endswith("(the certificate that it held before stays in use)")
+    assert first_problem(files).endswith("(the certificate that it held before stays in use)")
     chain, key = parts(authority, "a.example")
     pem.write_bytes(chain + key)
     second = files.read()
@@ -162,11 +166,11 @@ def test_ends_are_known_and_warned_of(tmp_path: Path, authority: trustme.CA) -> 
     (found,) = files.read().certificates
     assert files.problems == ()
     files.read(found.not_after - 13 * DAY)
-    assert "the certificate expires on " in files.problems[0].message
+    assert "the certificate expires on " in first_problem(files)
     files.read(found.not_after + 1)
-    assert "has expired on " in files.problems[0].message
+    assert "has expired on " in first_problem(files)
     files.read(found.not_before - DAY)
-    assert "not valid before " in files.problems[0].message
+    assert "not valid before " in first_problem(files)
     assert len(files.current.certificates) == 1  # it is served all the same: clients say so more clearly than a refusal would
 
 
@@ -185,13 +189,13 @@ def test_client_authorities(tmp_path: Path, authority: trustme.CA) -> None:
     path = tmp_path / "ca.pem"
     files = CertificateFiles([], str(path))
     assert files.read().client_ca == b""
-    assert "cannot be read" in files.problems[0].message
+    assert "cannot be read" in first_problem(files)
     path.write_bytes(authority.cert_pem.bytes())
     assert files.read().client_ca == authority.cert_pem.bytes()
     os.utime(path, (1, 1))
     path.write_text("rubbish")
     assert files.read().client_ca == authority.cert_pem.bytes()
-    assert "authorities as PEM" in files.problems[0].message
+    assert "authorities as PEM" in first_problem(files)
 
 
 def test_a_directory_of_everything_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,4 +204,4 @@ def test_a_directory_of_everything_is_refused(tmp_path: Path, monkeypatch: pytes
         (tmp_path / f"{number}").touch()
     files = CertificateFiles([str(tmp_path)])
     files.read()
-    assert files.problems[0].message == "there are more than 5 files in it; name a directory of certificates alone"
+    assert first_problem(files) == "there are more than 5 files in it; name a directory of certificates alone"

@@ -41,6 +41,12 @@ def test_they_are_served(tool: str, backend: Callable[..., Backend], start: Star
         for version in ("1.2", "1.3"):
             said = run("curl", *where, f"--tlsv{version}", "--tls-max", version, f"https://a.example:{port}/x")
             assert said.startswith("HTTP/1.1 200 OK"), said
+        running.offer("h2", "http/1.1")
+        said = run("curl", *where, "--http2", f"https://a.example:{port}/x", f"https://a.example:{port}/y")
+        assert said.count("HTTP/2 200") == 2, said
+        assert said.count("\nok") + said.count("\r\nok") >= 1
+        said = run("curl", *where, "--http2", "-H", "Host: b.example", f"https://a.example:{port}/x")
+        assert said.startswith("HTTP/2 421"), said
         assert "Location: https://a.example/x" in run("curl", *where, f"http://a.example:{port}/x")
         return
     ask = ("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "a.example", "-CAfile", str(authority))
