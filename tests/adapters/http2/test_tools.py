@@ -1,0 +1,68 @@
+"""What people have at hand: curl, nghttp and h2load, with prior knowledge and over TLS."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.http.backend import Backend, Peer, answering
+from tests.adapters.http2.conftest import StartSite
+
+Make = Callable[..., Backend]
+
+
+def run(*command: str, timeout: float = 90) -> str:
+    """What it said. A missing tool is a failure where CI says so."""
+    if shutil.which(command[0]) is None:
+        assert not os.environ.get("CI"), f"{command[0]} is not installed"
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
+    return (done.stdout + done.stderr).decode("latin-1")
+
+
+def test_curl(start: StartSite, backend: Make, tmp_path: Path) -> None:
+    """A page, an upload, what it expects before it, and the trailers of an answer."""
+
+    def script(peer: Peer) -> None:
+        for _ in range(3):
+            request = peer.read_request()
+            size = len(request.partition(b"\r\n\r\n")[2])
+            peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n%07d\r\n0\r\nX-Sum: 9\r\n\r\n" % size)
+
+    site = start(backend(script))
+    body = tmp_path / "body"
+    body.write_bytes(os.urandom(300_000))
+    curl = ("curl", "-sSv", "--http2-prior-knowledge")
+    said = run(*curl, site.url)
+    assert "< HTTP/2 200" in said
+    assert "0000000" in said
+    assert "< x-sum: 9" in said
+    assert "0300000" in run(*curl, "-T", str(body), site.url + "/x", "-H", "Expect:")
+    assert site.log(2)[0]["protocol"] == "HTTP/2"
+
+
+def test_nghttp(start: StartSite, backend: Make) -> None:
+    """It speaks PRIORITY and padding, and says GOAWAY at the end."""
+    site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nfoo")))
+    said = run("nghttp", "-v", "--padding=50", site.url + "/1", site.url + "/2", site.url + "/3")
+    assert len(re.findall(r":status: 200", said)) == 3
+    assert "error_code=NO_ERROR" in said
+    assert re.search(r"SETTINGS_MAX_CONCURRENT_STREAMS\(0x03\):100", said)
+    assert len(site.log(3)) == 3
+
+
+def test_h2load(start: StartSite, backend: Make, tmp_path: Path) -> None:
+    """Many connections and streams at once, downloads and uploads: every request is answered."""
+    site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20000)))
+    assert "2000 succeeded, 0 failed" in run("h2load", "-n", "2000", "-c", "5", "-m", "50", site.url)
+    body = tmp_path / "body"
+    body.write_bytes(b"u" * 100_000)
+    said = run("h2load", "-n", "200", "-c", "2", "-m", "20", "-d", str(body), site.url)
+    assert "200 succeeded, 0 failed" in said
+    assert all(record["status"] == 200 and record["termination"] == "--" for record in site.log(2200))
