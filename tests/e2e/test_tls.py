@@ -86,6 +86,13 @@ def test_tls_stack(lab: Lab, tmp_path: Path) -> None:
     assert len({answer["replica"] for answer in answers}) == 5
     assert not any(answer["resumed"] for answer in answers)
 
+    # one session stays on one replica, whose ticket keys nobody else has
+    for version in ("TLSv1_2", "TLSv1_3"):
+        for client in ask(gateway, "sessions", trusted, version):
+            assert {answer["version"] for answer in client} == {version.replace("_", ".")}
+            assert len({answer["replica"] for answer in client}) == 1
+            assert [answer["resumed"] for answer in client] == [False] + [True] * 8
+
     # a name that nobody has gets the alert, and so does none at all
     for option in (["-servername", "other.example.com"], ["-noservername"]):
         command = gateway.inside.command(["openssl", "s_client", "-connect", f"127.0.0.1:{_PORT}", *option])

@@ -1,12 +1,13 @@
 """A TLS client inside a namespace: `python tls_client.py {once|sessions|load} PORT NAME CA_FILE [VERSION]`. Prints one JSON object.
 
-`once`: ten connections without a session. `sessions`: six clients, each of which comes back eight times with the session it was given last.
-`load`: four clients, a new connection for each request, until SIGTERM; says "started" first.
+`once`: sixty clients ask once. `sessions`: six clients, each of which comes back eight times with the session it was given last.
+`load`: four at a time, each a new client, until SIGTERM; says "started" first. Each client has an address of its own.
 """
 
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import signal
 import socket
@@ -14,6 +15,8 @@ import ssl
 import sys
 import threading
 from typing import Any
+
+_numbers = itertools.count()
 
 
 class Client:
@@ -26,10 +29,12 @@ class Client:
         self.port = port
         self.name = name
         self.session: ssl.SSLSession | None = None
+        number = next(_numbers)
+        self.address = f"127.1.{number // 250 % 250}.{number % 250 + 1}"
 
     def ask(self, *, resume: bool = False) -> dict[str, Any]:
         """What the application answers over a new connection. Raises OSError."""
-        with socket.create_connection(("127.0.0.1", self.port), 15) as plain:
+        with socket.create_connection(("127.0.0.1", self.port), 15, (self.address, 0)) as plain:
             session = self.session if resume else None
             with self.context.wrap_socket(plain, server_hostname=self.name, session=session) as tls:
                 tls.sendall(f"GET / HTTP/1.1\r\nHost: {self.name}\r\n\r\n".encode())
@@ -52,10 +57,9 @@ def load(arguments: tuple[int, str, str, str]) -> dict[str, Any]:
     failed: list[str] = []
 
     def ask_on() -> None:
-        client = Client(*arguments)
         while not stopped.is_set():
             try:
-                seen[client.ask()["replica"]] += 1
+                seen[Client(*arguments).ask()["replica"]] += 1
             except OSError as error:
                 failed.append(repr(error))
 
@@ -76,9 +80,8 @@ def main() -> None:
     if mode == "load":
         result: object = load(arguments)
     elif mode == "once":
-        client = Client(*arguments)
         try:
-            result = [client.ask() for _ in range(10)]
+            result = [Client(*arguments).ask() for _ in range(60)]
         except OSError as error:
             sys.exit(repr(error))
     else:
