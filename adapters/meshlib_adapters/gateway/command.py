@@ -151,7 +151,7 @@ def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> in
 @click.option("--header", metavar="K:V", multiple=True, help="Field of the request; may be repeated.")
 @_JSON
 def explain(url: str | None, admin: str | None, as_json: bool, method: str, header: tuple[str, ...], **options: Any) -> int:
-    """Tell what happens to a request for URL (http://..., https://..., sni://name) and why; 1 when it would not be served."""
+    """Tell what happens to a request for URL (http://..., https://..., sni://name, tcp://:port) and why; 1 when it would not be served."""
     if url is None:
         raise ConfigurationError("explain what?", hint="put the URL first: meshlib explain http://shop.example.com/ --docker")
     question = parse_question(url, method=method, headers=header)
@@ -163,7 +163,7 @@ def explain(url: str | None, admin: str | None, as_json: bool, method: str, head
     else:
         data = explanation_data(run_async(take_look, settings).table, question)
     _show(data, render_explanation, as_json)
-    return 0 if data["decision"] in ("forward", "redirect", "passthrough", "terminate") else 1
+    return 0 if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry") else 1
 
 
 @cli.command("inspect-hello")

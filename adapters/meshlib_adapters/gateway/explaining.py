@@ -10,10 +10,11 @@ from urllib.parse import quote, urlsplit
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from meshlib.authority import normalize_host, parse_authority
+from meshlib.authority import normalize_host, parse_authority, parse_port
 from meshlib.errors import AuthorityError, ConfigurationError, ProtocolError
 from meshlib.http1 import parse_request_head
 from meshlib.messages import ClientHello, RequestHead
+from meshlib.model import ListeningPort, Scheme
 from meshlib.table import Reason, RoutingTable, explain
 from meshlib_adapters.gateway.listing import endpoint_data
 from meshlib_adapters.gateway.logs import escape_control
@@ -22,21 +23,27 @@ __all__ = ["explanation_data", "parse_question", "render_explanation"]
 
 # As a URL may hold them already (RFC 3986); "%" too, so that what is encoded stays as it is.
 _SAFE = "/%:@!$&'()*+,;=~-._?"
-_SHAPE = "write http://host/path, https://host or sni://host"
+_SHAPE = "write http://host/path, https://host, sni://host, tcp://:port or udp://:port"
 
 
-def parse_question(url: str, *, method: str = "GET", headers: Sequence[str] = ()) -> RequestHead | ClientHello:
-    """The request head that a client would send for `url` (http), or its TLS hello (https, sni).
+def parse_question(url: str, *, method: str = "GET", headers: Sequence[str] = ()) -> RequestHead | ClientHello | ListeningPort:
+    """The request head that a client would send for `url` (http), its TLS hello (https, sni), or the port it comes to (tcp, udp).
 
     `headers` are "Name: value", or "Name:value"; a Host there is what the request says instead of the URL's host.
     `ConfigurationError` says what is wrong with any of the three.
     """
     scheme, found, rest = url.partition("://")
     scheme = scheme.lower()
-    if not found or scheme not in ("http", "https", "sni"):
+    if not found or scheme not in ("http", "https", "sni", "tcp", "udp"):
         raise ConfigurationError(f"{url!r} is not a URL that can be explained", hint=_SHAPE)
     if scheme == "http":
         return _request(url, method, headers)
+    if scheme in ("tcp", "udp"):
+        try:
+            # A host before the port would be the gateway's own; it makes no difference.
+            return ListeningPort(Scheme(scheme), parse_port(rest.rstrip("/").rpartition(":")[2]))
+        except AuthorityError as error:
+            raise ConfigurationError(str(error), where=url, hint=f"write {scheme}://:PORT") from None
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if not authority:
         return ClientHello(server_name=None)
@@ -71,7 +78,7 @@ def _request(url: str, method: str, headers: Sequence[str]) -> RequestHead:
         raise ConfigurationError(f"no such request would be taken: {error}", where=url) from None
 
 
-def explanation_data(table: RoutingTable, question: RequestHead | ClientHello) -> dict[str, Any]:
+def explanation_data(table: RoutingTable, question: RequestHead | ClientHello | ListeningPort) -> dict[str, Any]:
     """The object documented for `meshlib explain --json`."""
     found = explain(table, question)
     return {
@@ -91,7 +98,7 @@ def _verdict(reason: Reason) -> str:
 
 def render_explanation(data: Mapping[str, Any]) -> RenderableType:
     """`explanation_data` for people: the decision, what it means, and why."""
-    style = "green" if data["decision"] in ("forward", "redirect", "passthrough", "terminate") else "red"
+    style = "green" if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry") else "red"
     lines = [Text.assemble((str(data["decision"]), f"bold {style}"))]
     if data["status"]:
         lines.append(Text(f"status    {data['status']}"))

@@ -51,6 +51,7 @@ def _route_data(route: Route) -> dict[str, Any]:
         "scheme": str(route.scheme),
         "host": route.host,
         "path": route.path,
+        "port": route.port,
         "service": route.service,
         "internal_port": route.internal_port,
         "redirect": route.redirect.target if route.redirect else None,
@@ -74,7 +75,7 @@ def render_routes(data: Mapping[str, Any]) -> RenderableType:
     """`routes_data` as a table of routes and, when there are any, one of diagnostics."""
     routes = Table("Route", "Service", "Goes to", title="Routes", title_justify="left")
     for route in data["routes"]:
-        host = route["host"] or "(any host)"
+        host = route["host"] or ("(any host)" if route["port"] is None else f":{route['port']}")
         path = route["path"] if route["path"] != "/" else ""
         routes.add_row(_text(f"{route['scheme']}://{host}{path}"), _text(route["service"]), _goes_to(route))
     parts: list[RenderableType] = [routes if data["routes"] else Text("No routes.")]
@@ -101,7 +102,7 @@ def _goes_to(route: Mapping[str, Any]) -> Text:
     if left > 0:
         result.append(f"and {left} more\n")
     if not route["endpoints"]:
-        result.append("no endpoint: 503\n", style="red")
+        result.append("no endpoint: 503\n" if route["scheme"] == "http" else "no endpoint\n", style="red")
     if route["sticky_cookie"]:
         result.append(f"sticky by cookie {escape_control(route['sticky_cookie'])}\n", style="dim")
     result.rstrip()

@@ -113,6 +113,9 @@ class Place:
             "snapshot_version": self.report.version if self.report.version >= 0 else None,
             "connections": self.report.connections,
             "tunnels": self.report.tunnels,
+            "ports": self.report.ports,
+            "port_connections": self.report.port_connections,
+            "flows": self.report.flows,
             "counters": asdict(self.counters),
         }
 

@@ -89,6 +89,8 @@ class WorkerPool:
             "total": {
                 "connections": sum(report.connections for report in reports),
                 "tunnels": sum(report.tunnels for report in reports),
+                "port_connections": sum(report.port_connections for report in reports),
+                "flows": sum(report.flows for report in reports),
                 "counters": asdict(total),
             },
         }

@@ -27,7 +27,8 @@ class Counters:
     """What has happened since a worker's start; each number only grows.
 
     `requests` that were answered, and of those how many with which class of status (`status_none`: the client left before); TLS
-    connections accepted, refused, and brought to an endpoint; access records that were lost.
+    connections accepted, refused, and brought to an endpoint; access records that were lost; on the ports of services TCP connections
+    likewise, UDP flows, and datagrams that came, that were sent to clients, and that were dropped.
     """
 
     requests: int = 0
@@ -41,6 +42,13 @@ class Counters:
     tls_refused: int = 0
     tls_tunnels: int = 0
     access_records_lost: int = 0
+    tcp_accepted: int = 0
+    tcp_refused: int = 0
+    tcp_tunnels: int = 0
+    udp_flows: int = 0
+    udp_received: int = 0
+    udp_sent: int = 0
+    udp_dropped: int = 0
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
@@ -50,7 +58,8 @@ class Counters:
 class Report:
     """How a worker fares. `version` is that of the table it serves (-1: none yet), `ready` whether it accepts connections.
 
-    `connections` and `tunnels` (TLS) are those open now; `cut` is how many a drain has ended by force.
+    `connections` and `tunnels` (TLS) are those open now, `ports`, `port_connections` (TCP) and `flows` (UDP) those
+    of services; `cut` is how many a drain has ended by force.
     """
 
     ready: bool = False
@@ -59,6 +68,9 @@ class Report:
     tunnels: int = 0
     cut: int = 0
     counters: Counters = Counters()
+    ports: int = 0
+    port_connections: int = 0
+    flows: int = 0
 
 
 def write_report(report: Report) -> bytes:

@@ -19,6 +19,7 @@ from meshlib.errors import AuthorityError
 __all__ = [
     "Address",
     "Network",
+    "PortRange",
     "mask_url",
     "read_addresses",
     "read_bool",
@@ -26,8 +27,10 @@ __all__ = [
     "read_duration",
     "read_engine",
     "read_integer",
+    "read_ip",
     "read_names",
     "read_networks",
+    "read_ports",
     "read_pseudonym",
     "read_share",
     "read_size",
@@ -55,6 +58,45 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """The ports from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+def read_ports(value: object) -> tuple[PortRange, ...]:
+    """Ports and ranges of them: a number, "53, 6000-6999", or a list of such; "off" or an empty list for none."""
+    items = [value] if isinstance(value, int | str) and not isinstance(value, bool) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError(f"expected ports such as 5432 or '6000-6999', not {value!r}")
+    names = [name.strip() for item in items for name in str(item).split(",") if name.strip()]
+    return () if [name.lower() for name in names] == ["off"] else tuple(_port_range(name) for name in names)
+
+
+def _port_range(text: str) -> PortRange:
+    match = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", text, re.ASCII)
+    if match is not None:
+        first = int(match[1])
+        last = int(match[2] or first)
+        if 1 <= first <= last <= 65535:
+            return PortRange(first, last)
+    raise ValueError(f"{text!r} is not a port or a range of ports (write 5432 or 6000-6999, 1 to 65535)")
+
+
+def read_ip(value: object) -> str:
+    """An IP address."""
+    text = read_text(value)
+    try:
+        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
 
 
 def read_addresses(value: object) -> tuple[Address, ...]:

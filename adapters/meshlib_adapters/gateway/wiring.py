@@ -26,6 +26,7 @@ from meshlib_adapters.gateway.listeners import Listeners
 from meshlib_adapters.gateway.logs import SnapshotLog
 from meshlib_adapters.gateway.measuring import DataPathMeter
 from meshlib_adapters.gateway.metrics_page import MetricsPage, WorkersView
+from meshlib_adapters.gateway.ports import ports_data
 from meshlib_adapters.gateway.settings import Settings
 from meshlib_adapters.gateway.sockets import bind_address
 from meshlib_adapters.gateway.sources import build_providers, create_current
@@ -68,6 +69,7 @@ class Gateway:
         self.started_at = time.monotonic()
         self.started = anyio.Event()
         self.addresses: dict[str, tuple[Address, ...]] = {}
+        self._listeners: Listeners | None = None
         self.totals = Totals()
         self.certificates = _watch_certificates(settings)
         self._page = MetricsPage(self, self.totals, self._workers())
@@ -142,7 +144,8 @@ class Gateway:
 
     def _details(self) -> dict[str, Any]:
         """What `/-/status` tells besides what is true of every gateway."""
-        return {}
+        ports = self._listeners.ports if self._listeners is not None else None
+        return {"ports": ports_data(ports)} if ports is not None else {}
 
     async def _serve(self, bound: dict[str, list[socket.socket]], group: TaskGroup) -> None:
         await self._first_snapshots()
@@ -175,7 +178,7 @@ class Gateway:
         # Records that nobody sees, as lines or as numbers, are not made.
         wanted = self.settings.log.access or self.settings.log.spans or self.settings.admin
         log = TallyLog(self.settings, write_record, spans=create_spans(self.settings)) if wanted else None
-        listeners = Listeners(self.current, self.settings, log=log)
+        listeners = self._listeners = Listeners(self.current, self.settings, log=log)
         if log is not None and self.settings.admin:
             tell = functools.partial(self.totals.add, process="main")
             group.start_soon(DataPathMeter(listeners, log, tell, version=lambda: self.current.version).run)

@@ -66,6 +66,7 @@ def test_routes_have_the_documented_shape() -> None:
         "scheme": "http",
         "host": "shop.example.com",
         "path": "/",
+        "port": None,
         "service": "shop",
         "internal_port": 80,
         "redirect": None,

@@ -185,6 +185,7 @@ def test_routes_as_json_has_the_documented_shape(services: Path) -> None:
         "scheme": "http",
         "host": "shop.example.com",
         "path": "/",
+        "port": None,
         "service": "shop",
         "internal_port": 8080,
         "redirect": None,

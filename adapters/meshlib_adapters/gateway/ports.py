@@ -1,0 +1,88 @@
+"""The ports of TCP and UDP routes, told what the gateway's settings say; nothing of the kind is open unless they do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.settings import Settings
+from meshlib_adapters.ports import PortListeners, PortSettings
+from meshlib_adapters.publish import CurrentSnapshot
+from meshlib_adapters.tcp import PortRecord, TCPSettings
+from meshlib_adapters.udp import UDPSettings
+
+__all__ = ["create_ports", "port_settings", "ports_data"]
+
+logger = logging.getLogger("meshlib_adapters.gateway.ports")
+
+
+def create_ports(current: CurrentSnapshot, settings: Settings, reserved: Collection[int]) -> PortListeners | None:
+    """The listeners, not started; None when the settings want none: then a table that asks for ports is told so in the log, once.
+
+    `reserved` are the ports that the gateway itself listens on; those that its settings name are as well.
+    """
+    if settings.ports.open == "off":
+        _SayOff(current)
+        return None
+    own = {address.port for address in (*settings.http, *settings.https, *settings.admin)}
+    on_end = _log_record if settings.log.access else None
+    return PortListeners(current, port_settings(settings), reserved=own.union(reserved), on_end=on_end)
+
+
+def port_settings(settings: Settings) -> PortSettings:
+    """What the listeners need of `settings`; `ConfigurationError` for what cannot be."""
+    ports, limits, timeouts = settings.ports, settings.limits, settings.timeouts
+    try:
+        tcp = TCPSettings(
+            connect_timeout=timeouts.connect,
+            idle_timeout=timeouts.tunnel_idle,
+            max_connections=limits.max_connections,
+            max_connections_per_client=limits.max_connections_per_client or None,
+        )
+        udp = UDPSettings(
+            flow_timeout=ports.flow_timeout, max_flows=ports.max_flows, max_flows_per_client=ports.max_flows_per_client or None
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(error.message, where="timeouts and limits of [ports]", hint=error.hint) from None
+    return PortSettings(
+        host=ports.host,
+        allowed=tuple(range(item.first, item.last + 1) for item in ports.allowed),
+        max_ports=ports.max_ports,
+        reuse_port=settings.workers != 1,  # each worker has a socket of its own, and the kernel spreads the clients
+        tcp=tcp,
+        udp=udp,
+    )
+
+
+def ports_data(ports: PortListeners) -> dict[str, Any]:
+    """What `/-/status` tells of them."""
+    return {
+        "open": [str(port) for port in ports.open_ports],
+        "closed": {str(port): reason for port, reason in sorted(ports.closed_ports.items())},
+        "connections": ports.connections,
+        "flows": ports.flows,
+        "counters": ports.counters(),
+    }
+
+
+class _SayOff:
+    """Says once that routes ask for ports in vain."""
+
+    def __init__(self, current: CurrentSnapshot) -> None:
+        self._unsubscribe = current.subscribe(self._look)
+        self._look(current)
+
+    def _look(self, current: CurrentSnapshot) -> None:
+        if current.table.ports:
+            port, slot = min(current.table.ports.items())
+            message = "%s asks for %s, and no such port is opened here: set ports.open to 'labels' to have them (see docs/ports.md)"
+            logger.warning(message, slot.route.service, port)
+            self._unsubscribe()
+
+
+def _log_record(record: PortRecord) -> None:
+    message = "%s from %s to %s: %s, %d bytes in, %d out, %.3f s"
+    values = (record.route, record.client, record.endpoint or "nowhere", record.outcome)
+    logger.info(message, *values, record.received, record.sent, record.seconds, extra={"fields": record._asdict()})
