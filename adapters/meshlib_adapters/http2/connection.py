@@ -48,6 +48,8 @@ __all__ = ["HTTP2Connection"]
 
 # The largest frame of a body that we send: that and its head fit a TLS record but for a few bytes; clients may allow 16 MiB.
 _FRAME: Final = 16 * 1024
+# HPACK's table of what we have sent (the default of RFC 9113, and nghttp2's limit).
+_TABLE: Final = 4096
 # When the client does not read and this much waits for it, nothing is read from it either: what it says asks for answers too.
 _MAX_UNREAD: Final = 256 * 1024
 
@@ -296,6 +298,9 @@ class HTTP2Connection(asyncio.Protocol):
             if stream is not None and stream.has_something:
                 self._ready[stream.number] = stream
         elif isinstance(event, RemoteSettingsChanged):
+            encoder = self._frames.encoder
+            if encoder.header_table_size > _TABLE:  # a client may allow gigabytes; it is we who would fill them
+                encoder.header_table_size = _TABLE
             for stream in self._streams.values():  # their windows may have grown
                 if stream.has_something:
                     self._ready[stream.number] = stream

@@ -64,8 +64,10 @@ class Client2:
     """A connection. Frames that come are kept in `frames` and, by stream, in `answers`. PINGs and SETTINGS are not answered by itself;
     windows are opened as data comes when `open_windows` is true."""
 
-    def __init__(self, address: tuple[str, int], *, window: int = 65535, open_windows: bool = True, hello: bool = True) -> None:
-        self.sock = socket.create_connection(address, PATIENCE)
+    def __init__(
+        self, address: tuple[str, int] | socket.socket, *, window: int = 65535, open_windows: bool = True, hello: bool = True
+    ) -> None:
+        self.sock = address if isinstance(address, socket.socket) else socket.create_connection(address, PATIENCE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.encoder = Encoder()
         self.decoder = Decoder()

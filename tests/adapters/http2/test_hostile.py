@@ -268,6 +268,24 @@ def test_hpack_bomb(start: StartSite, backend: Make) -> None:
     assert len(server.requests) == 1
 
 
+def test_a_table_of_gigabytes(start: StartSite, backend: Make) -> None:
+    """What the client allows us to remember of our answers is not what we remember."""
+
+    def script(peer: Peer) -> None:
+        for index in range(10_000):
+            peer.read_request()
+            peer.send(b"HTTP/1.1 200 OK\r\nX-Long: %d%s\r\nContent-Length: 0\r\n\r\n" % (index, b"x" * 3000))
+
+    site = start(backend(script))
+    client = site.client()
+    client.send(SettingsFrame(0, settings={SettingsFrame.HEADER_TABLE_SIZE: 2**32 - 1}))
+    client.decoder.max_allowed_table_size = 2**32 - 1
+    client.ping()
+    for index in range(20):
+        assert client.get().fields["x-long"].startswith(f"{index}xx")
+    assert client.decoder.header_table_size == 4096
+
+
 def test_too_many_streams(start: StartSite, backend: Make) -> None:
     """Who ignores the limit has ended the connection; who keeps it may use all of it."""
     site = start(backend(lambda peer: peer.read_rest() and None), limits=HTTP2Settings(max_streams=5))
