@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,19 +15,18 @@ from meshlib_adapters.gateway.descriptors import connections_that_fit, raise_lim
 from meshlib_adapters.gateway.ports import create_ports
 from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http_settings, preamble_policy
 from meshlib_adapters.gateway.sockets import explain_bind_error
+from meshlib_adapters.gateway.tunnel_log import TunnelLog
 from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.http import HTTPGateway, Upstreams
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.ports import PortListeners
 from meshlib_adapters.publish import CurrentSnapshot
-from meshlib_adapters.tcp import TLSListener, TLSSettings, TunnelRecord
+from meshlib_adapters.tcp import TLSListener, TLSSettings
 
 if TYPE_CHECKING:
     from meshlib_adapters.tls import CertificateSet, Terminator
 
 __all__ = ["Listeners", "tls_settings"]
-
-logger = logging.getLogger("meshlib_adapters.gateway.tls")
 
 
 class Listeners:
@@ -45,12 +43,11 @@ class Listeners:
         http = replace(http, max_connections=connections_that_fit(http.max_connections, descriptors, each=1, what="HTTP"))
         if settings.https:
             tls = replace(tls, max_connections=connections_that_fit(tls.max_connections, descriptors, each=2, what="TLS"))
-        self._http = HTTPGateway(
-            current, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams
-        )
+        self._http = HTTPGateway(current, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams)
         self._preambles = preamble_policy(settings)
         self._terminator = _terminator(self._http, settings)
-        on_end = _log_tunnel if settings.log.access else None
+        form: Literal["json", "combined"] = "json" if settings.log.access_format == "json" else "combined"
+        on_end = TunnelLog(log, form=form) if settings.log.access and log is not None else None
         self._tls = TLSListener(current, tls, on_end=on_end, terminator=self._terminator, proxy_protocol=self._preambles)
         self._current = current
         self._settings = settings
@@ -137,10 +134,10 @@ class Listeners:
 
     def close(self) -> None:
         """End everything at once; access records are written."""
-        self._http.close()
         self._tls.close()
         if self.ports is not None:
             self.ports.close()
+        self._http.close()  # with the log, which takes what the others have to say
 
 
 def tls_settings(settings: Settings) -> TLSSettings:
@@ -176,12 +173,3 @@ def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
     asked = cast("Literal['off', 'request', 'require']", tls.client_auth)
     protocols = available_protocols() if tls.http2 else ("http/1.1",)
     return Terminator(http, TerminationSettings(min_version=version, client_auth=asked, alpn=protocols))
-
-
-def _log_tunnel(record: TunnelRecord) -> None:
-    if record.outcome == "terminated":
-        return  # its requests have records of their own
-    message = "TLS from %s for %s to %s: %s, %d bytes in, %d out, %.3f s"
-    values = (record.client, record.server_name or "(no name)", record.endpoint or "nowhere", record.outcome)
-    amounts = (record.received, record.sent, record.seconds)
-    logger.info(message, *values, *amounts, extra={"fields": record._asdict()})

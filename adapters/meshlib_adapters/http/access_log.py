@@ -61,6 +61,14 @@ class AccessLog:
         if len(self.records) >= self.BATCH:
             self.format_records()
 
+    def add_line(self, line: str) -> None:
+        """A line of something else than an HTTP request, written as it is; dropped and counted as records are."""
+        if self._formatted + self._waiting >= self._limit:
+            self.dropped += 1
+            return
+        self._lines.append(line)
+        self._formatted += 1
+
     def flush(self) -> None:
         """Write everything that was taken, and end the thread. Blocks until the sink has it, or for ten seconds."""
         self.hand_over()

@@ -1,0 +1,67 @@
+"""A record of each TLS connection, in the form of the others, whatever a client called itself."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from meshlib_adapters.gateway.tunnel_log import TunnelLog
+from meshlib_adapters.http.access_log import AccessLog
+from meshlib_adapters.tcp import TunnelRecord
+from tests.adapters.http.test_access_log import COMBINED
+
+RECORDS = [
+    TunnelRecord("192.0.2.1", "shop.example.com", "sni://shop.example.com", "10.0.0.5:8443", "closed", 517, 4000, 1.25),
+    TunnelRecord("2001:db8::1", '"}\\x1b\x1b\n', "", "", "bad_server_name", 0, 7, 0.0),
+    TunnelRecord("192.0.2.1", "shop.example.com", "", "", "terminated", 0, 0, 9.0),
+]
+
+
+def lines(form: str) -> list[str]:
+    taken: list[str] = []
+    log = AccessLog(taken.append)
+    tunnels = TunnelLog(log, form="json" if form == "json" else "combined")
+    for record in RECORDS:
+        tunnels(record)
+    log.flush()
+    return "".join(taken).splitlines()
+
+
+def test_json() -> None:
+    first, second = (json.loads(line) for line in lines("json"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first.pop("time"))
+    assert first == {
+        "client": "192.0.2.1",
+        "protocol": "TLS",
+        "server_name": "shop.example.com",
+        "route": "sni://shop.example.com",
+        "endpoint": "10.0.0.5:8443",
+        "received": 517,
+        "bytes": 4000,
+        "seconds": 1.25,
+        "outcome": "closed",
+    }
+    assert second["server_name"] == RECORDS[1].server_name
+    assert second["outcome"] == "bad_server_name"
+
+
+def test_combined() -> None:
+    first, second = lines("combined")
+    assert '"TLS shop.example.com" - 4000 "-" "-" sni://shop.example.com 10.0.0.5:8443 1 1.250000 closed --' in first
+    assert "\x1b" not in second
+    # But for the status it has the shape of a request's record.
+    assert COMBINED.fullmatch(first.replace('" - 4000', '" 200 4000')) is not None
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_what_does_not_fit_is_dropped_and_counted(limit: int) -> None:
+    taken: list[str] = []
+    log = AccessLog(taken.append, limit=limit)
+    tunnels = TunnelLog(log, form="json")
+    for _ in range(5):
+        tunnels(RECORDS[0])
+    log.flush()
+    assert len("".join(taken).splitlines()) == limit
+    assert log.dropped == 5 - limit
