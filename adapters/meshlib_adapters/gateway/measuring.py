@@ -15,6 +15,7 @@ from meshlib_adapters.metrics.changes import Change
 from meshlib_adapters.metrics.process import ProcessWatch
 from meshlib_adapters.metrics.readings import Readings
 from meshlib_adapters.metrics.upstreams import UpstreamReader
+from meshlib_adapters.ports import PortListeners
 
 __all__ = ["DataPathMeter"]
 
@@ -91,7 +92,21 @@ class DataPathMeter:
             readings.count(name, listeners.handshakes.get(counter, 0))
         readings.count("meshlib_access_records_lost_total", log.dropped)
         readings.count("meshlib_spans_lost_total", log.spans_lost)
+        if listeners.ports is not None:
+            _read_ports(readings, listeners.ports)
         version = self._version()
         if version >= 0:
             readings.measure("meshlib_process_snapshot_version", version)
         return [*log.take(), *readings.take(), *self._process.take()]
+
+
+def _read_ports(readings: Readings, ports: PortListeners) -> None:
+    counters = ports.counters()
+    tcp, udp = counters["tcp"], counters["udp"]
+    readings.measure("meshlib_tcp_connections", ports.connections)
+    readings.measure("meshlib_udp_flows", ports.flows)
+    for name in ("accepted", "refused", "tunnels"):
+        readings.count(f"meshlib_tcp_{name}_total", tcp[name])
+    readings.count("meshlib_udp_flows_begun_total", udp["flows"])
+    for what in ("received", "sent", "dropped"):
+        readings.count("meshlib_udp_datagrams_total", udp[what], what)
