@@ -337,7 +337,7 @@ class TLSConnection:
         self._target = None
         targets = self._listener.targets
         targets.leave(upstream, target)
-        if observation is not None:
+        if observation is not None and not (self._dialer is not None and self._dialer.starved):
             targets.observe(upstream, target, observation)
 
     def _on_failed(self) -> None:

@@ -22,8 +22,9 @@ class Dialer:
     """Tries `candidates` one after the other; calls `on_connected(sock, endpoint)` or, when none is left, `on_failed()`.
 
     The owner keeps the time: `give_up_attempt` goes on to the next candidate. `on_attempt(endpoint)` is called before each
-    attempt. Nothing is called from within the constructor; `start` may call any of the three. `watch` watches the socket
-    while it connects: that of `RelayResources` when a relay gets the socket, which is cheaper; by default the loop.
+    attempt; `starved` says that the last one failed for want of a socket, which is not the endpoint's fault. Nothing is called from
+    within the constructor; `start` may call any of the three. `watch` watches the socket while it connects: that of
+    `RelayResources` when a relay gets the socket, which is cheaper; by default the loop.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Dialer:
         "_resolving",
         "_sock",
         "_watch",
+        "starved",
     )
 
     def __init__(
@@ -56,6 +58,7 @@ class Dialer:
         self._endpoint: Endpoint | None = None
         self._sock: socket.socket | None = None
         self._resolving: asyncio.Task[None] | None = None
+        self.starved = False
         self._on_attempt = on_attempt
         self._on_connected = on_connected
         self._on_failed = on_failed
@@ -96,9 +99,11 @@ class Dialer:
         endpoint = self._endpoint
         assert endpoint is not None
         self._on_attempt(endpoint)
+        self.starved = False
         try:
             sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, _STREAM)
-        except OSError:
+        except OSError:  # our own process lacks descriptors or memory
+            self.starved = True
             return False
         if sock.gettimeout() != 0:
             sock.setblocking(False)
