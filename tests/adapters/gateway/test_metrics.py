@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import ssl
 import time
 import urllib.request
@@ -16,7 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from meshlib_adapters.metrics import CONTENT_TYPE
 from tests.adapters.gateway.test_certificates import issue, serial
-from tests.adapters.gateway.test_command import PATIENCE, Running
+from tests.adapters.gateway.test_command import PATIENCE, Running, free_port
+from tests.adapters.gateway.test_service_ports import ask as send
+from tests.adapters.gateway.test_service_ports import echoing, serve, services
 from tests.adapters.gateway.worker_lab import Clients, Lab, ask, backend, lab, labels, status_of, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"
@@ -145,3 +148,17 @@ def test_what_upstreams_do_is_counted(gateways: Lab) -> None:
     assert page.get("meshlib_upstream_ejections_total") == 1
     assert page.labels("meshlib_endpoint_ejected", "endpoint") == {"127.0.0.1:1"}
     assert page.get("meshlib_http_endings_total", reason="connect_refused", termination="SC") == 4
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ports_of_services_are_counted(gateways: Lab, workers: str) -> None:
+    port = free_port()
+    with echoing() as echo:
+        running = serve(gateways, "--workers", workers, services=services(port, backend=echo))
+        for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            assert send(kind, port) == b"hello"
+        wait_for(lambda: Page(running).get("meshlib_udp_datagrams_total", what="sent") == 1, running)
+        wait_for(lambda: Page(running).get("meshlib_tcp_tunnels_total") == 2, running)
+        page = Page(running)
+        assert (page.get("meshlib_tcp_accepted_total"), page.get("meshlib_tcp_refused_total")) == (2, 0)
+        assert (page.get("meshlib_udp_flows"), page.get("meshlib_udp_flows_begun_total")) == (1, 1)
