@@ -62,6 +62,7 @@ class PortConnection:
             on_attempt=self._on_attempt,
             on_connected=self._on_connected,
             on_failed=self._refuse,
+            watch=self._listener.resources.readiness(self._listener.loop),
         )
         self._dialer.start()
 
