@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from meshlib.forwarding import Peer
 
 if TYPE_CHECKING:
-    from meshlib_adapters.http.connection import Phase
+    from meshlib_adapters.http.wire import Phase
 
 __all__ = ["Client"]
 

@@ -18,11 +18,12 @@ from meshlib.forwarding import ForwardingPolicy, Peer, is_trusted
 from meshlib.messages import FieldSection
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.http.client import Client
-from meshlib_adapters.http.connection import ClientConnection, Phase
+from meshlib_adapters.http.connection import ClientConnection
 from meshlib_adapters.http.memo import RequestMemo
 from meshlib_adapters.http.preamble import PreamblePolicy, PreambleReader
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstreams import Upstreams
+from meshlib_adapters.http.wire import Phase
 from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["HTTPGateway"]

@@ -33,8 +33,8 @@ from meshlib.forwarding import Peer
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import Endpoint, Route
 from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
-from meshlib_adapters.http.connection import Phase
 from meshlib_adapters.http.termination import Ending, end_of
+from meshlib_adapters.http.wire import Phase
 from meshlib_adapters.http2.fields import Pair, answer_fields
 from meshlib_adapters.http2.floods import Allowance
 from meshlib_adapters.http2.settings import HTTP2Settings

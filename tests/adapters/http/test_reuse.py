@@ -96,6 +96,7 @@ def test_few_are_kept(start: Start, backend: Make) -> None:
     """A burst of clients leaves no heap behind."""
     site = start(backend())
     clients = [site.client() for _ in range(300)]
+    site.wait(lambda: site.call(lambda: site.gateway.connections) == 300)
     for client in clients:
         client.send(get())
     for client in clients:

@@ -1,0 +1,271 @@
+"""Answers out: what an upstream says to a client's request, or what we say ourselves, and what comes after it on the connection."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final, cast
+
+from meshlib.decision import Redirect, Respond
+from meshlib.errors import LimitExceeded, ProtocolError
+from meshlib.http1 import LAST_CHUNK, BodyKind, HeadBuffer, chunk_head
+from meshlib.messages import RequestHead, ResponseHead
+from meshlib_adapters.http.answers import ALLOWED, error_answer, redirect_answer
+from meshlib_adapters.http.dispatch import Dispatch
+from meshlib_adapters.http.recording import RecordedClient
+from meshlib_adapters.http.wire import Phase
+
+if TYPE_CHECKING:
+    from meshlib_adapters.http.listener import HTTPGateway
+
+__all__ = ["AnsweringClient"]
+
+# Bound once: looking a member up in its class costs as much as a small function call (Python 3.11).
+_IDLE: Final = Phase.IDLE
+_HEAD: Final = Phase.HEAD
+_STREAM: Final = Phase.STREAM
+_CHUNKED: Final = BodyKind.CHUNKED
+_CLOSE_DELIMITED: Final = BodyKind.UNTIL_CLOSE
+
+# How the answer's body is written to the client.
+_AS_IS: Final = 0
+_ENCODE: Final = 1  # our own chunks around an answer that ends with its connection
+_UNTIL_CLOSE: Final = 2  # HTTP/1.0 clients know no chunks
+
+# Refused heads: nothing is known of what else the client has sent.
+_REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
+
+
+class AnsweringClient(RecordedClient):
+    """Gives the client of an HTTP/1 connection its answers, in order. It is the `dispatch.Asker` of its requests.
+
+    What comes behind the request under way waits in `_pipelined`; the subclass reads it (`_process`) when the answer is out.
+    """
+
+    __slots__ = ("_buffer", "_framing", "_keep_alive", "_pipelined", "_processing", "_tunnel_over")
+
+    def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
+        super().__init__(gateway, scheme, port)
+        self._buffer = HeadBuffer(gateway.settings.head_size)
+        self._dispatch = Dispatch(self, gateway.upstreams)
+        self._keep_alive = True
+        self._framing = _AS_IS
+        self._pipelined = b""
+        self._processing = False  # the subclass is reading: it goes on by itself
+        self._tunnel_over = False  # the upstream has sent its last byte through the tunnel
+
+    def _process(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    # Answers of an upstream.
+
+    def on_connected(self, seconds: float) -> None:
+        """A connection was made for the request under way."""
+        self._ending = self._ending._replace(connect_seconds=seconds)
+
+    def on_interim(self, wire: bytes, head: ResponseHead) -> None:
+        """100 and 103 go to HTTP/1.1 clients; HTTP/1.0 knows no interim answers (RFC 9110 15.2)."""
+        self.since = monotonic()
+        if self.head is not None and self.head.minor_version and not self._responding:
+            self.transport.write(wire)
+
+    def on_response(self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool) -> None:
+        """The head and what came with it go out in one write."""
+        request = cast("RequestHead", self.head)
+        self.since = self._first_byte_at = monotonic()
+        self._responding = True
+        self._status = head.status
+        if self._body is None:
+            self.phase = _STREAM
+        elif done:
+            self._keep_alive = False  # the rest of the request will not be read
+        gateway = self.gateway
+        decision = self._decision
+        if decision is not None and decision.route.sticky_cookie is not None and self._dispatch.pool is not None:
+            gateway.upstreams.sticky_learn(decision, request.fields, head.fields, self._dispatch.pool)
+        extra = b"\r\n"
+        self._framing = _AS_IS
+        if gateway.draining:
+            self._keep_alive = False
+        if kind is _CHUNKED or kind is _CLOSE_DELIMITED:
+            if request.minor_version:
+                extra = b"Transfer-Encoding: chunked\r\n\r\n"
+                if kind is _CLOSE_DELIMITED:
+                    self._framing = _ENCODE
+                    pieces = _encode(pieces)
+            else:
+                self._keep_alive = False
+                self._framing = _UNTIL_CLOSE
+        if not self._keep_alive:
+            extra = b"Connection: close\r\n" + extra
+        elif not request.minor_version:
+            extra = b"Connection: keep-alive\r\n" + extra
+        data = b"".join((wire, extra, *pieces))
+        self._bytes_out = len(data)
+        self.transport.write(data)
+        if done:
+            self._dispatch.finish()
+            self._answered()
+
+    def on_data(self, pieces: list[bytes], done: bool) -> None:
+        """More of the body."""
+        self.since = monotonic()
+        if self._framing == _ENCODE:
+            pieces = _encode(pieces)
+            if done:
+                pieces.append(LAST_CHUNK)
+        write = self.transport.write
+        for piece in pieces:
+            self._bytes_out += len(piece)
+            write(piece)
+        if done:
+            self._dispatch.finish()
+            self._answered()
+
+    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+        """From here on both directions are bytes, without limit of size."""
+        self.since = self._first_byte_at = monotonic()
+        self.phase = Phase.TUNNEL
+        self._tunnel = True
+        self._responding = True
+        self._status = head.status
+        self._keep_alive = False
+        self.transport.write(wire + data)
+        early, self._pipelined = self._pipelined, b""
+        connection = self._dispatch.connection
+        if early and connection is not None:
+            connection.send_tunnel(early)
+        if self._eof and connection is not None:
+            connection.send_eof()
+        self._unpause()
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        """Bytes of the upstream."""
+        self.since = monotonic()
+        self._bytes_out += len(data)
+        self.transport.write(data)
+
+    def on_tunnel_eof(self) -> None:
+        """The upstream has said all; the client may go on."""
+        self._tunnel_over = True
+        if self._eof or not self.transport.can_write_eof():
+            self._close()
+        else:
+            self._write_eof()
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The upstream is slower than the client."""
+        if paused:
+            self._pause()
+        else:
+            self.since = monotonic()
+            self._unpause()
+
+    def on_unanswered(self, status: int, reason: str, message: str) -> None:
+        """No answer, or only its beginning."""
+        if self.head is None:
+            return
+        if not self._responding:
+            self._answer_error(status, reason, retry_after=1 if status == 503 else None)
+            return
+        # A cut answer must look cut: the last chunk or the missing bytes tell the client; where the end of the connection is the
+        # end of the body only a reset does.
+        self._end(reason)
+        if self._tunnel or self._framing == _UNTIL_CLOSE:
+            self._reset()
+        else:
+            self._close()
+
+    # Answers of our own.
+
+    def _answer(self, decision: Redirect | Respond, rest: bytes) -> None:
+        if self._body is not None and rest:
+            self._take_body(rest)
+        if self._body is not None:
+            self._keep_alive = False
+        if isinstance(decision, Redirect):
+            head = cast("RequestHead", self.head)
+            self._status = decision.rule.status
+            data = redirect_answer(decision, head.target, close=not self._keep_alive, date=self.gateway.date())
+            self._bytes_out = len(data)
+            self._conclude("redirect")
+            self.transport.write(data)
+            self._answered()
+        else:
+            if decision.reason in ("bad_authority", "ambiguous_path"):
+                self._keep_alive = False
+            self._answer_error(decision.status, decision.reason, retry_after=decision.retry_after)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        # What this client sends cannot be trusted any further: one answer, then the connection ends (RFC 9112 2.2).
+        self._keep_alive = False
+        if self._responding:
+            self._end(error.reason)
+            self._close()
+        else:
+            self._answer_error(error.status_hint, error.reason)
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Somebody else has read what this client sent first, and it was wrong."""
+        if self.phase is _IDLE:
+            self._refuse(error)
+
+    def _answer_error(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
+        head = self.head
+        if head is None:
+            self._started = self.since if self.phase is _HEAD else monotonic()
+        if self._body is not None:
+            self._keep_alive = False
+        data = error_answer(
+            status,
+            close=not self._keep_alive,
+            head_only=head is not None and head.method == b"HEAD",
+            retry_after=retry_after,
+            allow=ALLOWED if status == 405 else "",
+            date=self.gateway.date(),
+        )
+        self._conclude(reason)
+        self._status = status
+        self._bytes_out = len(data)
+        self._responding = True
+        self.transport.write(data)
+        self._answered()
+
+    # The end of a request, and of the connection.
+
+    def _answered(self) -> None:
+        refused = self._status in _REFUSED
+        self._log()
+        self.head = None
+        self._decision = None
+        self._responding = False
+        # What is left of a request's body must not be read as a request; behind its FIN a client says nothing more.
+        if not self._keep_alive or self._body is not None or (self._eof and not self._pipelined):
+            if self._body is not None or self._pipelined or self._buffer or refused:
+                self._pipelined = b""
+                self._linger()
+            else:
+                self._close()
+            return
+        self.phase = _IDLE
+        if self._paused:
+            self._unpause()
+        if self._pipelined and not self._processing and not self._blocked:
+            data, self._pipelined = self._pipelined, b""
+            self._process(data)
+
+    def _take_body(self, data: bytes) -> bytes:
+        body = self._body
+        if body is None:
+            return b""
+        wire = body.receive_data(data) if data else b""
+        limit = self.gateway.settings.max_body
+        if limit and body.size > limit:
+            raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
+        if body.done:
+            self._pipelined = body.rest
+            self._body = None
+        return wire
+
+
+def _encode(pieces: list[bytes]) -> list[bytes]:
+    return [b"%s%s\r\n" % (chunk_head(len(piece)), piece) for piece in pieces if piece]
