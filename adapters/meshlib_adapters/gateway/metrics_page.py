@@ -82,12 +82,12 @@ class MetricsPage:
         self._facts = _TableFacts()
         self._changed = time.monotonic()
 
-    async def tend(self) -> None:
-        """Forget, from time to time, what has left the table; until cancelled."""
+    async def tend(self, every: float = _TEND_EVERY) -> None:
+        """Forget, `every` so many seconds, what has left the table for long; until cancelled."""
         unsubscribe = self._view.current.subscribe(self._note_change)
         try:
             while True:
-                await anyio.sleep(_TEND_EVERY)
+                await anyio.sleep(every)
                 facts = await self._table_facts()
                 for label, names in facts.names.items():
                     self._totals.retain(label, names, time.monotonic())
