@@ -125,3 +125,36 @@ def test_the_limit_is_as_high_as_it_may_be() -> None:
         assert raise_limit() == before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("sink", ["/dev/full", "closed pipe"])
+def test_logs_that_cannot_be_written_cost_no_request(tmp_path: Path, sink: str) -> None:
+    services = tmp_path / "services.yml"
+    http, admin = free_port(), free_port()
+    with backend() as server, contextlib.ExitStack() as stack:
+        services.write_text(
+            labels(f"external_route=http://a.example.com,internal_port={server.server_address[1]}", endpoints=[server.address])
+        )
+        if sink == "closed pipe":
+            reading, writing = os.pipe()
+            os.close(reading)
+            output = stack.enter_context(os.fdopen(writing, "wb"))
+        else:
+            output = stack.enter_context(open(sink, "wb"))
+        command = [sys.executable, "-m", "meshlib_adapters.gateway", "serve", "--services", str(services), "--https=off"]
+        addresses = [f"--http=127.0.0.1:{http}", f"--admin=127.0.0.1:{admin}", "--log-level=debug"]
+        process = subprocess.Popen([*command, *addresses], env=environment(), stdout=output, stderr=output)
+        try:
+            wait_for(lambda: ready(admin))
+            before = cpu_seconds(process.pid)
+            for _ in range(50):
+                assert served(http)
+            time.sleep(1)  # the log is handed to its writer, fails, and that is told to a log that fails as well
+            assert served(http)
+            assert ready(admin)
+            assert cpu_seconds(process.pid) - before < 0.5
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            process.wait(PATIENCE)
