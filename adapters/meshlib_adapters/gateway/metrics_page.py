@@ -83,7 +83,7 @@ class MetricsPage:
         self._changed = time.monotonic()
 
     async def tend(self, every: float = _TEND_EVERY) -> None:
-        """Forget, `every` so many seconds, what has left the table for long; until cancelled."""
+        """Forget, each `every` seconds, what has left the table for long; until cancelled."""
         unsubscribe = self._view.current.subscribe(self._note_change)
         try:
             while True:
