@@ -102,12 +102,14 @@ class Upstream:
     connections, health, cursors) is kept under it. `endpoints` are in order of `id`, then address.
     `strategy` is a name that `meshlib.balancing.create_strategy` knows. With `proxy_protocol` ("v1" or "v2") each connection
     to an endpoint begins with a preamble that names the client (`meshlib.proxy_protocol`), and serves that client alone.
+    With a `server_name` connections are TLS, and the endpoint's certificate has to be one for that name ("": plain).
     """
 
     name: str
     endpoints: tuple[Endpoint, ...] = ()
     strategy: str = "round_robin"
     proxy_protocol: Literal["", "v1", "v2"] = ""
+    server_name: str = ""
 
     @property
     def ready(self) -> tuple[Endpoint, ...]:

@@ -77,7 +77,7 @@ def build_routes(
             internal_port=fragment.internal_port,
             upstream=None
             if fragment.internal_port is None or fragment.redirect
-            else _with_preamble(upstream_for(fragment.internal_port), fragment.proxy_protocol),
+            else _spoken_to(upstream_for(fragment.internal_port), fragment.proxy_protocol, fragment.server_name),
             redirect=fragment.redirect,
             sticky_cookie=fragment.sticky_cookie,
             forwarded_for=fragment.forwarded_for,
@@ -93,8 +93,8 @@ def build_routes(
         if old.redirect is not None:
             routes.append(replace(old, degraded=True))
         elif old.internal_port is not None and networked:
-            preamble = old.upstream.proxy_protocol if old.upstream is not None else ""
-            routes.append(replace(old, degraded=True, upstream=_with_preamble(upstream_for(old.internal_port), preamble)))
+            preamble, name = (old.upstream.proxy_protocol, old.upstream.server_name) if old.upstream is not None else ("", "")
+            routes.append(replace(old, degraded=True, upstream=_spoken_to(upstream_for(old.internal_port), preamble, name)))
     if networked:
         labelled = {route.listening_port for route in routes}
         routes += [route for route in _published(service, published, upstream_for) if route.listening_port not in labelled]
@@ -114,8 +114,10 @@ def _published(service: str, ports: Iterable[PublishedPort], upstream_for: Calla
     ]
 
 
-def _with_preamble(upstream: Upstream, version: Literal["", "v1", "v2"]) -> Upstream:
-    # Under a name of its own: connections that begin with a preamble are not those of the service's other routes.
+def _spoken_to(upstream: Upstream, version: Literal["", "v1", "v2"], server_name: str) -> Upstream:
+    # Under a name of its own: connections that begin with a preamble, or with TLS, are not those of the service's other routes.
+    if server_name:
+        return replace(upstream, name=f"{upstream.name}/tls-{server_name}", server_name=server_name)
     if not version or upstream.proxy_protocol == version:
         return upstream
     return replace(upstream, name=f"{upstream.name}/proxy-{version}", proxy_protocol=version)

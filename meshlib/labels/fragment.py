@@ -20,7 +20,8 @@ class RouteFragment:
     `scheme`, `host` and `path` as in `meshlib.model.Route`, in normal form. `label` is the label's key,
     `schema` the schema that read it ("hrm"). `internal_port` is the port inside the container: always set
     unless `redirect` is. `port` is the gateway's port that a TCP or UDP route has for itself, None for others.
-    `proxy_protocol` is the version of the preamble that endpoints get ("": none).
+    `proxy_protocol` is the version of the preamble that endpoints get ("": none). With a `server_name` endpoints are
+    spoken to over TLS, and have to be of that name.
     """
 
     scheme: Scheme
@@ -34,6 +35,7 @@ class RouteFragment:
     forwarded_for: bool = False
     port: int | None = None
     proxy_protocol: Literal["", "v1", "v2"] = ""
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from meshlib.labels.hrm_values import (
     parse_proxy_protocol,
     parse_redirect,
     parse_redirect_status,
+    parse_server_name,
 )
 from meshlib.labels.suggest import distance, nearest
 from meshlib.model import RedirectRule, Scheme
@@ -40,7 +41,16 @@ MAX_ELEMENTS = 100
 # A service with a thousand host names (one a customer) is real; each costs an entry in the table of every gateway.
 MAX_LABELS = 1000
 
-_KEYS = ("external_route", "internal_port", "redirect", "redirect_status", "sticky_sessions", "include_forwarded_for", "proxy_protocol")
+_KEYS = (
+    "external_route",
+    "internal_port",
+    "redirect",
+    "redirect_status",
+    "sticky_sessions",
+    "include_forwarded_for",
+    "proxy_protocol",
+    "upstream_tls",
+)
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
 _PROSE_SLIP = "com.docker.mesh.http"  # the documentation of UCP had it so in one sentence
 _SHOWN = 10  # candidates named in a message
@@ -209,8 +219,9 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
     forwarded_for: bool | None = False
     port: int | None = None
     preamble: Literal["", "v1", "v2"] = ""
+    server_name = ""
     if "redirect" in pairs:
-        for key in ("internal_port", "sticky_sessions", "include_forwarded_for", "proxy_protocol"):
+        for key in ("internal_port", "sticky_sessions", "include_forwarded_for", "proxy_protocol", "upstream_tls"):
             if key in pairs:
                 message = f"{key} is not used: a redirect is answered by the gateway itself"
                 found.add(codes.UNUSED_BESIDE_REDIRECT, message, f"leave out {key}", column=pairs[key].name.column)
@@ -220,10 +231,11 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
         sticky = _read_sticky(pairs.get("sticky_sessions"), scheme, found)
         forwarded_for = _read_forwarded_for(pairs.get("include_forwarded_for"), scheme, found)
         preamble = _read_preamble(pairs.get("proxy_protocol"), scheme, found)
+        server_name = _read_server_name(pairs.get("upstream_tls"), scheme, preamble, found)
     if found.failed or route is None:
         return None
     match = (route.scheme, route.host, route.path, found.key, SCHEMA)
-    return asked.value.column, RouteFragment(*match, port, redirect, sticky, forwarded_for is True, route.port, preamble)
+    return asked.value.column, RouteFragment(*match, port, redirect, sticky, forwarded_for is True, route.port, preamble, server_name)
 
 
 def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, _Pair]:
@@ -331,6 +343,20 @@ def _read_preamble(pair: _Pair | None, scheme: Scheme, found: LabelFindings) -> 
         found.add(codes.PROXY_PROTOCOL_ON_UDP, message, "leave it out", column=pair.name.column)
         return ""
     return parse_proxy_protocol(pair.value, found)
+
+
+def _read_server_name(pair: _Pair | None, scheme: Scheme, preamble: str, found: LabelFindings) -> str:
+    if pair is None or _is_of_no_use(pair, scheme, found):
+        return ""
+    if scheme is Scheme.SNI:
+        message = "upstream_tls is ignored: the client's own TLS goes through to the service"
+        found.add(codes.UPSTREAM_TLS_ON_SNI, message, "leave it out", column=pair.name.column)
+        return ""
+    if preamble:
+        message = "upstream_tls and proxy_protocol together are not supported"
+        found.add(codes.BAD_SERVER_NAME, message, "leave out one of them", column=pair.name.column)
+        return ""
+    return parse_server_name(pair.value, found)
 
 
 def _choose_port(written: Part | None, route: ExternalRoute | None, found: LabelFindings, known: Mapping[str, _Ports]) -> int | None:

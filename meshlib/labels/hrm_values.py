@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from meshlib.authority import Authority, is_ip_address, parse_authority, parse_port
+from meshlib.authority import Authority, is_ip_address, normalize_host, parse_authority, parse_port
 from meshlib.errors import AuthorityError, PathError
 from meshlib.labels import hrm_codes as codes
 from meshlib.labels.findings import LabelFindings, show
@@ -27,6 +27,7 @@ __all__ = [
     "parse_proxy_protocol",
     "parse_redirect",
     "parse_redirect_status",
+    "parse_server_name",
 ]
 
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")  # RFC 9110 5.6.2, which RFC 6265 4.1.1 uses for cookie names
@@ -273,6 +274,20 @@ def parse_proxy_protocol(value: Part, found: LabelFindings) -> Literal["", "v1",
     found.add(
         codes.BAD_PROXY_PROTOCOL, f"proxy_protocol is {show(value.text)}", "write v1 or v2, or leave it out", column=value.column
     )
+    return ""
+
+
+def parse_server_name(value: Part, found: LabelFindings) -> str:
+    """The name in an endpoint's certificate, in normal form; "" when it is none."""
+    try:
+        name = normalize_host(value.text)
+        if not is_ip_address(name):
+            return name
+        wrong = "an address"
+    except AuthorityError as error:
+        wrong = str(error)
+    message = f"upstream_tls is {show(value.text)}: {wrong}"
+    found.add(codes.BAD_SERVER_NAME, message, "write the host name in the service's certificate", column=value.column)
     return ""
 
 

@@ -174,7 +174,7 @@ def _compile_slot(
 def _terms(route: Route) -> tuple[object, ...]:
     # What two services must agree on to share a slot; where the requests go is what they share.
     upstream = route.upstream
-    terms = (upstream.strategy, upstream.proxy_protocol) if upstream is not None else (None, None)
+    terms = (upstream.strategy, upstream.proxy_protocol, upstream.server_name) if upstream is not None else (None, None, None)
     return route.schema, route.redirect, route.sticky_cookie, route.forwarded_for, *terms
 
 
@@ -194,6 +194,7 @@ def _merge(routes: Sequence[Route]) -> Route:
         tuple(sorted(endpoints, key=_endpoint_order)),
         distinct[0].strategy,
         distinct[0].proxy_protocol,
+        distinct[0].server_name,
     )
     return replace(owner, upstream=upstream, degraded=degraded)
 
@@ -204,7 +205,7 @@ def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:
 
 def _conflict(claim: Claim, owner: Claim) -> Diagnostic:
     route, other = claim.route, owner.route
-    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "strategy", "PROXY protocol")
+    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "strategy", "PROXY protocol", "TLS to endpoints")
     differing = [name for name, a, b in zip(names, _terms(route), _terms(other), strict=True) if a != b]
     return Diagnostic(
         "TBL001",

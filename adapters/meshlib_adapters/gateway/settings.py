@@ -166,6 +166,7 @@ class TLSTerminationSettings:
     stickiness: str = _setting("session", read_choice("session", "none"), "'session' keeps a session that is passed through on one endpoint")
     acme: tuple[Address, ...] = _setting((), read_addresses, "endpoints that get TLS-ALPN-01 challenges (acme-tls/1); 'off' for none")
     public_port: int = _setting(443, read_integer(1, 65535), "the port of https:// as clients see it, for redirects")
+    upstream_ca: str = _setting("", read_text, "file of the authorities of services asked over TLS; else the system's")
     check: float = _setting(5.0, read_duration, "seconds between looks at the files of certificates")
 
 
@@ -326,7 +327,7 @@ def http_settings(settings: Settings) -> HTTPSettings:
     own: dict[str, Any] = {}
     for part in (settings.limits, settings.timeouts):
         own.update({item.name: getattr(part, item.name) for item in fields(part) if item.name in wanted})
-    return HTTPSettings(**own)
+    return HTTPSettings(**own, upstream_ca=settings.tls.upstream_ca)
 
 
 def resolve_options(settings: Settings) -> ResolveOptions:

@@ -32,6 +32,7 @@ from meshlib_adapters.gateway.sockets import bind_address
 from meshlib_adapters.gateway.sources import build_providers, create_current
 from meshlib_adapters.gateway.tally import TallyLog, create_spans, write_record
 from meshlib_adapters.gateway.values import Address
+from meshlib_adapters.http.verifying import verifying_context
 from meshlib_adapters.metrics.totals import Totals
 from meshlib_adapters.provider import Provider
 
@@ -72,6 +73,7 @@ class Gateway:
         self._listeners: Listeners | None = None
         self.totals = Totals()
         self.certificates = _watch_certificates(settings)
+        _check_authorities(settings.tls.upstream_ca)
         self._page = MetricsPage(self, self.totals, self._workers())
         self._delivered: set[str] = set()
         self._arrived = anyio.Event()
@@ -257,6 +259,15 @@ def _watch_certificates(settings: Settings) -> CertificateWatch | None:
         hint = "pip install 'meshlib-gateway[tls]'"
         raise ConfigurationError(f"what reads certificates is not installed: {error}", where="tls.certificates", hint=hint) from None
     return CertificateWatch(settings)
+
+
+def _check_authorities(path: str) -> None:
+    if path:
+        try:
+            verifying_context(path)
+        except OSError as error:
+            hint = "name a PEM file with the certificates of authorities"
+            raise ConfigurationError(f"{path} cannot be used: {error.strerror or error}", where="tls.upstream_ca", hint=hint) from None
 
 
 def _is_loopback(sock: socket.socket) -> bool:

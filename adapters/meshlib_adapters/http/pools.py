@@ -7,9 +7,11 @@ each; one that lets only so many requests at a time through. What the last two n
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+from ssl import SSLError
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 from meshlib.balancing import EndpointHealth, HealthState, Observation
 from meshlib.http1 import KnownLines
@@ -19,8 +21,12 @@ from meshlib.proxy_protocol import build_v1, build_v2
 from meshlib_adapters.http.exchange import Exchange
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstream import UpstreamConnection
+from meshlib_adapters.http.verifying import verifying_context
 
 __all__ = ["Connecting", "EndpointPool", "LimitedPool", "LimitedPrivatePool", "PrivatePool", "UpstreamCounts"]
+
+
+_log = logging.getLogger("meshlib.http")
 
 
 class UpstreamCounts:
@@ -59,11 +65,18 @@ class Connecting:
         connection: UpstreamConnection | None = None
         try:
             async with asyncio.timeout(pool.settings.connect):
-                _, connection = await pool.loop.create_connection(lambda: UpstreamConnection(pool), endpoint.host, endpoint.port)
+                name = pool.server_name
+                tls: dict[str, Any] = {"ssl": verifying_context(pool.settings.upstream_ca), "server_hostname": name} if name else {}
+                _, connection = await pool.loop.create_connection(lambda: UpstreamConnection(pool), endpoint.host, endpoint.port, **tls)
         except TimeoutError:
             reason = "connect_timeout"
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot even be looked up
             reason = "connect_refused" if isinstance(error, ConnectionRefusedError) else "connect_failed"
+            if isinstance(error, SSLError):
+                reason = "tls_failed"
+                if not pool.told:
+                    pool.told = True
+                    _log.warning("%s: no TLS with the endpoint as %s: %s", endpoint.address, pool.server_name, error)
         if connection is not None and connection.closed:  # accepted and dropped, before anything was sent
             connection, reason = None, "connect_failed"
         exchange = self._exchange
@@ -101,7 +114,9 @@ class EndpointPool:
         "loop",
         "on_free",
         "preamble",
+        "server_name",
         "settings",
+        "told",
     )
 
     def __init__(
@@ -116,6 +131,8 @@ class EndpointPool:
         self.known_lines = known_lines
         self.connecting = 0
         self.preamble: Literal["", "v1", "v2"] = ""
+        self.server_name = ""  # in the endpoint's certificate; "": no TLS
+        self.told = False  # about a TLS handshake that failed; once is enough
         self.on_free: Callable[[], None] | None = None  # of limited pools: somebody may be waiting
         self.endpoint = endpoint
         self.settings = settings

@@ -66,9 +66,14 @@ class HTTPSettings:
     sticky_sessions: int = 100_000
     sticky_ttl: float = 1800.0
 
+    # PEM file of the authorities that vouch for endpoints asked over TLS; "": those of the system.
+    upstream_ca: str = ""
+
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
+            if isinstance(value, str):
+                continue
             may_be_zero = item.name in _MAY_BE_ZERO
             if value < 0 or (value == 0 and not may_be_zero):
                 raise ConfigurationError(f"{value!r} is too small", where=item.name, hint="write a positive number")

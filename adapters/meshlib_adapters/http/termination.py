@@ -33,6 +33,7 @@ _WHOLE: Final = {
     "connect_failed": "SC",
     "connect_refused": "SC",
     "connect_timeout": "SC",
+    "tls_failed": "SC",
     "head_timeout": "CR",
     "body_timeout": "CB",
     "body_too_large": "PB",

@@ -39,7 +39,7 @@ class UpstreamState:
     ) -> None:
         self._settings = settings
         self._loop = loop
-        self._pools: dict[tuple[str, str, int, str], EndpointPool] = {}
+        self._pools: dict[tuple[str, str, int, str, str], EndpointPool] = {}
         self.counts = counts or UpstreamCounts()
         self._known_lines = known_lines
         self.queue: WaitingQueue | None = None  # where requests wait for an endpoint with room, if there is a limit
@@ -60,7 +60,7 @@ class UpstreamState:
         self.upstream = upstream
         before, self._pools = self._pools, {}
         for endpoint in upstream.endpoints:
-            key = (endpoint.id, endpoint.host, endpoint.port, upstream.proxy_protocol)
+            key = (endpoint.id, endpoint.host, endpoint.port, upstream.proxy_protocol, upstream.server_name)
             pool = before.pop(key, None) or self._make_pool(endpoint)
             pool.endpoint = endpoint
             self._pools[key] = pool
@@ -72,6 +72,7 @@ class UpstreamState:
         kind = PrivatePool if self.upstream.proxy_protocol else EndpointPool
         pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines)
         pool.preamble = self.upstream.proxy_protocol
+        pool.server_name = self.upstream.server_name
         return pool
 
     def preferred(self, pool: EndpointPool) -> EndpointPool | None:
@@ -133,6 +134,7 @@ class LimitedState(UpstreamState):
         kind = LimitedPrivatePool if self.upstream.proxy_protocol else LimitedPool
         pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines)
         pool.preamble = self.upstream.proxy_protocol
+        pool.server_name = self.upstream.server_name
         pool.on_free = self._on_free
         return pool
 

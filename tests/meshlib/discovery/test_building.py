@@ -77,6 +77,13 @@ def test_a_preamble_makes_an_upstream_of_its_own() -> None:
     assert route.upstream is wanted
 
 
+def test_tls_to_endpoints_makes_an_upstream_of_its_own() -> None:
+    fragment = RouteFragment(Scheme.HTTP, "a", "/", "l1", "hrm", 443, server_name="shop.internal")
+    (before,) = build(LabelResult((fragment,)))
+    assert before.upstream == replace(upstream(443), name="shop:443/tls-shop.internal", server_name="shop.internal")
+    assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (replace(before, degraded=True),)
+
+
 def test_a_failed_label_keeps_its_port_and_its_preamble() -> None:
     before = build(LabelResult((on_port(1, version="v1"), on_port(2, "l2"))))
     kept = build(LabelResult((on_port(3, "l2"),), failed=frozenset({"l1"})), before)

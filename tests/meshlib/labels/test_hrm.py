@@ -50,6 +50,7 @@ def fragments(result: LabelResult) -> list[dict[str, object]]:
             "forwarded_for": f.forwarded_for,
             **({"port": f.port} if f.port is not None else {}),
             **({"proxy_protocol": f.proxy_protocol} if f.proxy_protocol else {}),
+            **({"server_name": f.server_name} if f.server_name else {}),
         }
         for f in result.fragments
     ]

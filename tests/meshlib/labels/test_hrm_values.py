@@ -159,6 +159,14 @@ def test_simple_values_that_are_wrong(parse: Callable[..., object], text: str, c
     assert hint in diagnostic.hint
 
 
+def test_server_name() -> None:
+    assert read(hrm_values.parse_server_name, "Shop.Internal.") == ("shop.internal", [])
+    for text, reason in (("10.0.0.1", "an address"), ("a b", "")):
+        name, (diagnostic,) = read(hrm_values.parse_server_name, text)
+        assert (name, diagnostic.code, diagnostic.column) == ("", "HRM026", 16)
+        assert reason in diagnostic.message
+
+
 def test_proxy_protocol() -> None:
     assert read(hrm_values.parse_proxy_protocol, "v1") == ("v1", [])
     assert read(hrm_values.parse_proxy_protocol, "V2") == ("v2", [])

@@ -1,0 +1,20 @@
+"""TLS towards endpoints: the context that checks who they are. One for each file of authorities, made when it is first needed."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+
+__all__ = ["verifying_context"]
+
+
+@functools.lru_cache(maxsize=8)
+def verifying_context(authorities: str) -> ssl.SSLContext:
+    """A client's context that trusts the authorities in a PEM file, or those of the system (""); TLS 1.2 and later, HTTP/1.1.
+
+    Raises OSError (`ssl.SSLError` is one) for a file that cannot be used.
+    """
+    context = ssl.create_default_context(cafile=authorities or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context

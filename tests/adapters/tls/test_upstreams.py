@@ -1,0 +1,91 @@
+"""Services that are asked over TLS: who they are is checked, and who is somebody else is not asked."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+
+from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib_adapters.http import HTTPSettings
+from tests.adapters.http.backend import OK, Backend, Peer, answering
+from tests.adapters.http.conftest import LoopFactory
+from tests.adapters.http.running import SETTINGS, RunningGateway
+
+
+def secure(authority: trustme.CA, *names: str) -> Callable[[Peer], None]:
+    """A script: TLS with a certificate for `names`, then answers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+
+    def script(peer: Peer) -> None:
+        with contextlib.suppress(OSError):
+            peer.sock = context.wrap_socket(peer.sock, server_side=True)
+            answering(OK)(peer)
+
+    return script
+
+
+def asked_as(name: str, backend: Backend) -> Snapshot:
+    upstream = Upstream("shop:443", (Endpoint("shop.1", "127.0.0.1", backend.port),), server_name=name)
+    route = Route(Scheme.HTTP, "", "/", "shop", "l", "hrm", 443, upstream)
+    return Snapshot.of([Contribution("p/shop", "shop", 1, (route,))])
+
+
+@pytest.fixture
+def asking(
+    stack: contextlib.ExitStack, authority: trustme.CA, loop_factory: LoopFactory, tmp_path: Path
+) -> Callable[[str, Backend], RunningGateway]:
+    """Starts a gateway that believes the authority, and asks a backend under a name."""
+    authorities = tmp_path / "authorities.pem"
+    authority.cert_pem.write_to_path(str(authorities))
+
+    def start(name: str, backend: Backend) -> RunningGateway:
+        settings = HTTPSettings(**SETTINGS, upstream_ca=str(authorities))  # type: ignore[arg-type]  # sizes are int, times float
+        running = RunningGateway(asked_as(name, backend), settings, loop_factory=loop_factory)
+        stack.callback(running.stop)
+        return running
+
+    return start
+
+
+def test_a_service_of_that_name_is_asked_over_tls(
+    backend: Callable[..., Backend], asking: Callable[..., RunningGateway], authority: trustme.CA
+) -> None:
+    shop = backend(secure(authority, "shop.internal"))
+    running = asking("shop.internal", shop)
+    client = running.client()
+    for _ in range(3):
+        client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+        assert client.read_answer().body == b"ok"
+    assert b"Host: shop.example\r\n" in shop.requests[0]
+    assert len(shop.peers) == 1  # connections are kept, and so is what their handshake cost
+
+
+@pytest.mark.parametrize("wrong", ["name", "authority", "plain"])
+def test_anybody_else_is_not_asked(
+    backend: Callable[..., Backend],
+    asking: Callable[..., RunningGateway],
+    authority: trustme.CA,
+    caplog: pytest.LogCaptureFixture,
+    wrong: str,
+) -> None:
+    scripts = {
+        "name": secure(authority, "other.internal"),
+        "authority": secure(trustme.CA(), "shop.internal"),
+        "plain": lambda peer: peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    }
+    shop = backend(scripts[wrong])
+    running = asking("shop.internal", shop)
+    client = running.client()
+    for _ in range(2):
+        client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+        assert client.read_answer().status in (502, 503)
+    assert not shop.requests
+    assert "tls_failed" in running.reasons(1)
+    warnings = [record.getMessage() for record in caplog.records if "no TLS with the endpoint as shop.internal" in record.getMessage()]
+    assert len(warnings) == 1
