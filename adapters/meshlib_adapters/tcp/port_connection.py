@@ -9,14 +9,14 @@ from a port on which nobody listens.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import socket
 from typing import TYPE_CHECKING
 
+from meshlib.balancing import Observation
 from meshlib.model import Endpoint, Upstream
-from meshlib.proxy_protocol import ProxyAddress, build_v1, build_v2
 from meshlib_adapters.tcp.dialer import Dialer
+from meshlib_adapters.tcp.preambles import preamble_for
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.tcp.relay import Relay, reset_on_close
 
@@ -31,7 +31,20 @@ _log = logging.getLogger("meshlib.tcp")
 class PortConnection:
     """Made by the listener for an accepted socket; `start` begins, and the listener is told when it is over."""
 
-    __slots__ = ("_closed", "_dialer", "_endpoint", "_listener", "_outcome", "_preamble", "_relay", "_sock", "_started", "client")
+    __slots__ = (
+        "_closed",
+        "_dialer",
+        "_endpoint",
+        "_listener",
+        "_outcome",
+        "_preamble",
+        "_relay",
+        "_sock",
+        "_started",
+        "_target",
+        "_upstream",
+        "client",
+    )
 
     def __init__(self, listener: TCPListener, sock: socket.socket, client: str) -> None:
         self._listener = listener
@@ -40,6 +53,8 @@ class PortConnection:
         self._dialer: Dialer | None = None
         self._relay: Relay | None = None
         self._preamble = b""
+        self._upstream: Upstream | None = None
+        self._target: Endpoint | None = None  # being tried, or connected to
         self._endpoint = ""
         self._outcome = "closed"
         self._closed = False
@@ -54,14 +69,15 @@ class PortConnection:
         if upstream is None:
             self._refuse()
             return
+        self._upstream = upstream
         if upstream.proxy_protocol:
-            self._preamble = _preamble(self._sock, upstream.proxy_protocol)
+            self._preamble = preamble_for(self._sock, upstream.proxy_protocol)
         self._dialer = Dialer(
             self._listener.loop,
-            self._listener.candidates(upstream),
+            self._listener.targets.candidates(upstream),
             on_attempt=self._on_attempt,
             on_connected=self._on_connected,
-            on_failed=self._refuse,
+            on_failed=self._on_failed,
             watch=self._listener.resources.readiness(self._listener.loop),
         )
         self._dialer.start()
@@ -80,10 +96,23 @@ class PortConnection:
         self._close()
 
     def _on_attempt(self, endpoint: Endpoint) -> None:
+        if endpoint is not self._target:  # a name may have several addresses
+            self._blame()
+            self._target = endpoint
         self._endpoint = endpoint.address
         listener = self._listener
         listener.counters["attempts"] += 1
         listener.wheel.set(self, listener.loop.time() + listener.settings.connect_timeout)
+
+    def _blame(self) -> None:
+        # The endpoint that was tried did not take the connection; want of descriptors is no fault of its own.
+        target, upstream, dialer = self._target, self._upstream, self._dialer
+        if target is not None and upstream is not None and dialer is not None and not dialer.starved:
+            self._listener.targets.observe(upstream, target, Observation.CONNECT_FAILED)
+
+    def _on_failed(self) -> None:
+        self._blame()
+        self._refuse()
 
     def _refuse(self) -> None:
         reason = "connect_failed" if self._endpoint else "no_endpoint"
@@ -95,6 +124,8 @@ class PortConnection:
         listener = self._listener
         self._dialer = None
         listener.counters["tunnels"] += 1
+        assert self._upstream is not None
+        listener.targets.observe(self._upstream, endpoint, Observation.OK)
         self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=self._preamble)
         self._check_relay(listener.loop.time())
 
@@ -137,20 +168,3 @@ class PortConnection:
         seconds = listener.loop.time() - self._started
         record = PortRecord(self.client, listener.name, self._endpoint, self._outcome, received, sent, seconds)
         listener.connection_ended(self, record)
-
-
-def _preamble(sock: socket.socket, version: str) -> bytes:
-    source: ProxyAddress | None
-    destination: ProxyAddress | None
-    try:
-        source, destination = _address(sock.getpeername()), _address(sock.getsockname())
-    except OSError:  # the client is gone again, and with it its address; the relay will notice
-        source = destination = None
-    return build_v1(source, destination) if version == "v1" else build_v2(source, destination)
-
-
-def _address(name: tuple[str, int]) -> ProxyAddress:
-    address = ipaddress.ip_address(name[0].partition("%")[0])
-    # A listener for both families has IPv4 clients under an IPv6 name.
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return ProxyAddress(str(mapped or address), name[1])

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from meshlib.balancing import Strategy, create_strategy
-from meshlib.model import Endpoint, Upstream
+from meshlib.model import Upstream
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.tcp.limits import ClientLimits
 from meshlib_adapters.tcp.port_connection import PortConnection
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.settings import TCPSettings
+from meshlib_adapters.tcp.targets import Targets
 from meshlib_adapters.tcp.timers import DeadlineWheel
 
 __all__ = ["TCPListener"]
@@ -23,9 +23,10 @@ class TCPListener:
     """Relays TCP connections to the endpoints of the upstream that `upstream()` returns, which is asked for each of them.
 
     Make it inside a running event loop. `upstream` returns None when nobody is to be connected to. Only ready endpoints get
-    connections, in the order of the upstream's strategy, the next one when one does not take it. `name` stands in records and
-    logs. `on_end` gets a `PortRecord` for each client when it is gone; it must not raise. `limits` and `resources` may be those
-    of other listeners too. `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by reason) only grow.
+    connections, in the order of the upstream's strategy, the next one when one does not take it; who failed lately is left out for
+    a while. `name` stands in records and logs. `on_end` gets a `PortRecord` for each client when it is gone; it must not raise.
+    `limits` and `resources` may be those of other listeners too. `counters` ("accepted", "attempts", "tunnels", "refused") and
+    `refusals` (by reason) only grow.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class TCPListener:
         self.limits = limits
         self._owns_resources = resources is None
         self._upstream = upstream
-        self._strategy: tuple[tuple[str, str], Strategy] | None = None
+        self.targets = Targets(self.loop.time, stickiness="none")
         self._on_end = on_end
         self._acceptor = Acceptor(self.loop, self._on_accept)
         self._connections: dict[PortConnection, None] = {}
@@ -110,13 +111,6 @@ class TCPListener:
             self._sweep_handle = None
         if self._owns_resources:
             self.resources.close()
-
-    def candidates(self, upstream: Upstream) -> Iterator[Endpoint]:
-        """The endpoints of `upstream` that may get a connection, best first."""
-        key = (upstream.name, upstream.strategy)
-        if self._strategy is None or self._strategy[0] != key:
-            self._strategy = (key, create_strategy(upstream.strategy))
-        return self._strategy[1].candidates(upstream.ready)
 
     def count_refusal(self, reason: str) -> None:
         """A client was refused for this reason."""

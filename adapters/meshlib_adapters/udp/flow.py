@@ -11,6 +11,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from meshlib.authority import is_ip_address
+from meshlib.balancing import Observation
 from meshlib.model import Endpoint, Upstream
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.udp.sockets import MAX_DATAGRAM, Origin, connected_datagrams
@@ -107,7 +108,7 @@ class Flow:
         assert self._upstream is not None
         while True:
             if not self._addresses:
-                candidates = self._listener.candidates(self._upstream)
+                candidates = self._listener.targets.candidates(self._upstream)
                 endpoint = next((item for item in candidates if item.id not in self._tried), None)
                 if endpoint is None:
                     self.end("refused" if self._tried else "no_endpoint")
@@ -174,6 +175,7 @@ class Flow:
             if not self.answered:
                 self.answered = True
                 listener.flow_answered(self)
+                self._observe(Observation.OK)
             if listener.answer(self.origin, buffer[:size]):
                 self.sent += size
 
@@ -181,8 +183,14 @@ class Flow:
         self._listener.counters["refused"] += 1
         assert self._endpoint is not None
         self._tried.add(self._endpoint.id)
+        self._observe(Observation.CONNECT_FAILED)
         self._addresses.clear()
         self._deliver(data)
+
+    def _observe(self, observation: Observation) -> None:
+        assert self._upstream is not None
+        assert self._endpoint is not None
+        self._listener.targets.observe(self._upstream, self._endpoint, observation)
 
     def _hang_up(self) -> None:
         if self._resolving is not None:

@@ -7,13 +7,13 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
-from meshlib.balancing import Strategy, create_strategy
-from meshlib.model import Endpoint, Upstream
+from meshlib.model import Upstream
 from meshlib_adapters.tcp.limits import ClientLimits
 from meshlib_adapters.tcp.records import PortRecord
+from meshlib_adapters.tcp.targets import Targets
 from meshlib_adapters.tcp.timers import DeadlineWheel
 from meshlib_adapters.udp.flow import Flow
 from meshlib_adapters.udp.settings import UDPSettings
@@ -31,9 +31,10 @@ _ANCILLARY: Final = socket.CMSG_SPACE(64)
 class UDPListener:
     """Carries datagrams to the endpoints of the upstream that `upstream()` returns, which is asked for each of them.
 
-    Make it inside a running event loop. A client is an address and a port, and what it sends goes to one endpoint while its flow lasts;
-    only ready endpoints get new flows, in the order of the upstream's strategy. `name`, `on_end` and `limits` as in `TCPListener`.
-    `counters` ("flows", "received" and "sent" datagrams, "moved", "refused", "evicted", "dropped") and `drops` (by reason) only grow.
+    Make it inside a running event loop. A client is an address and a port, and what it sends goes to one endpoint while its flow
+    lasts; only ready endpoints get new flows, in the order of the upstream's strategy, without those that refused lately. `name`,
+    `on_end` and `limits` as in `TCPListener`. `counters` ("flows", "received" and "sent" datagrams, "moved", "refused", "evicted",
+    "dropped") and `drops` (by reason) only grow.
     """
 
     no_room: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -55,7 +56,7 @@ class UDPListener:
         self.drops: dict[str, int] = {}
         self.limits = limits if limits is not None else ClientLimits(settings.max_flows, settings.max_flows_per_client)
         self._upstream = upstream
-        self._strategy: tuple[tuple[str, str], Strategy] | None = None
+        self.targets = Targets(self.loop.time, stickiness="none")
         self._on_end = on_end
         self._sock: socket.socket | None = None
         self._tells = False
@@ -121,13 +122,6 @@ class UDPListener:
             self._sweep_handle = None
 
     # What flows ask and tell.
-
-    def candidates(self, upstream: Upstream) -> Iterator[Endpoint]:
-        """The endpoints of `upstream` that may get a flow, best first."""
-        key = (upstream.name, upstream.strategy)
-        if self._strategy is None or self._strategy[0] != key:
-            self._strategy = (key, create_strategy(upstream.strategy))
-        return self._strategy[1].candidates(upstream.ready)
 
     def answer(self, origin: Origin, data: memoryview) -> bool:
         """Send to a client; false when that cannot be done now, and then the datagram is lost."""

@@ -240,6 +240,16 @@ def test_the_next_endpoint_takes_what_one_refuses(run: Run) -> None:
     run(main())
 
 
+def test_an_endpoint_that_keeps_refusing_is_left_out_for_a_while(run: Run) -> None:
+    async def main() -> None:
+        async with serving(echo) as backend, listening(None, closed_port(), backend) as (port, listener):
+            for _ in range(40):
+                assert await port.say(b"x") == b"x"
+            assert 40 < listener.counters["attempts"] < 55  # 60, if every second one began there
+
+    run(main())
+
+
 def test_an_endpoint_that_never_answers_costs_its_timeout_only(run: Run) -> None:
     async def main() -> None:
         # A full backlog: the kernel drops further SYNs, as a host that is gone would.

@@ -206,6 +206,16 @@ def test_a_refused_question_goes_to_the_next_endpoint(run: Run) -> None:
     run(main())
 
 
+def test_an_endpoint_that_keeps_refusing_is_left_out_for_a_while(run: Run) -> None:
+    async def main() -> None:
+        async with serving(b"b") as b, listening(None, closed_port(), b.port) as (port, listener):
+            for _ in range(40):
+                assert await port.client().ask(b"?") == b"b?"
+            assert 0 < listener.counters["refused"] < 15  # 20, if every second one began there
+
+    run(main())
+
+
 def test_an_endpoint_that_goes_away_in_the_middle_of_a_flow(run: Run) -> None:
     async def main() -> None:
         async with serving(b"b") as b, contextlib.AsyncExitStack() as stack:
