@@ -320,6 +320,29 @@ def test_an_endpoint_that_refuses_is_passed_over(run: Run, lab: MakeLab) -> None
     run(main())
 
 
+def test_an_endpoint_that_refuses_is_soon_left_alone(run: Run, lab: MakeLab) -> None:
+    async def main() -> None:
+        async with lab() as env:
+            env.table.ports["a.example"] = [(LOOPBACK, closed_port())]
+            for _ in range(3):
+                await env.backend(None, plain_echo, into="a.example")
+            listener, port = await env.listener(quick(stickiness="none"))
+
+            async def wasted(connections: int) -> int:
+                before = listener.counters["attempts"]
+                for _ in range(connections):
+                    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+                    writer.write(hello_for("a.example") + b"ping")
+                    assert await reader.readexactly(4) == b"ping"
+                    writer.close()
+                return listener.counters["attempts"] - before - connections
+
+            assert await wasted(12) == 3
+            assert await wasted(12) == 0
+
+    run(main())
+
+
 def test_names_of_endpoints_are_resolved(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
