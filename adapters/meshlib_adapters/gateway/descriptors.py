@@ -10,7 +10,8 @@ __all__ = ["connections_that_fit", "raise_limit"]
 logger = logging.getLogger(__name__)
 
 # Kept for what must go on when clients take all they can: the admin listener, discovery, files; and connections to endpoints.
-_RESERVE = 64
+_LEAST_RESERVE = 64
+_MOST_RESERVE = 1024
 _RESERVED_SHARE = 8
 
 
@@ -29,7 +30,8 @@ def connections_that_fit(wanted: int, descriptors: int, *, each: int, what: str)
     """
     if descriptors == resource.RLIM_INFINITY:
         return wanted
-    room = max(1, (descriptors - max(_RESERVE, descriptors // _RESERVED_SHARE)) // each)
+    reserve = min(max(_LEAST_RESERVE, descriptors // _RESERVED_SHARE), _MOST_RESERVE)
+    room = max(1, (descriptors - reserve) // each)
     if wanted > room:
         message = "%d open files are enough for %d %s connections, not for the %d of limits.max_connections: raise nofile"
         logger.warning(message, descriptors, room, what, wanted)

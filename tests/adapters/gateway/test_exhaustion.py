@@ -111,7 +111,7 @@ def test_there_is_room_for_what_is_wanted(caplog: pytest.LogCaptureFixture) -> N
         assert connections_that_fit(10_000, 20_000, each=1, what="HTTP") == 10_000
         assert connections_that_fit(10_000, resource.RLIM_INFINITY, each=2, what="TLS") == 10_000
         assert not caplog.records
-        assert connections_that_fit(10_000, 20_000, each=2, what="TLS") == 8_750
+        assert connections_that_fit(10_000, 20_000, each=2, what="TLS") == 9_488
         assert connections_that_fit(5, 30, each=2, what="TLS") == 1
         assert len(caplog.records) == 2
 
