@@ -48,7 +48,7 @@ def test_every_limit_of_the_data_path_is_a_setting() -> None:
     settings, _ = resolve_settings([Layer(text, dict.fromkeys(text, ""))])
     made = http_settings(settings)
     assert {name: getattr(made, name) for name in names} == names
-    known = {key for part in (settings.limits, settings.timeouts) for key in type(part).__dataclass_fields__}
+    known = {key for part in (settings.limits, settings.timeouts, settings.tls) for key in type(part).__dataclass_fields__}
     assert set(HTTPSettings.__dataclass_fields__) <= known
 
 
