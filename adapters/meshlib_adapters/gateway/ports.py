@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.descriptors import connections_that_fit, raise_limit
 from meshlib_adapters.gateway.settings import Settings
 from meshlib_adapters.ports import PortListeners, PortSettings
 from meshlib_adapters.publish import CurrentSnapshot
@@ -28,7 +30,13 @@ def create_ports(current: CurrentSnapshot, settings: Settings, reserved: Collect
         return None
     own = {address.port for address in (*settings.http, *settings.https, *settings.admin)}
     on_end = _log_record if settings.log.access else None
-    return PortListeners(current, port_settings(settings), reserved=own.union(reserved), on_end=on_end)
+    wanted, descriptors = port_settings(settings), raise_limit()
+    connections = connections_that_fit(wanted.tcp.max_connections, descriptors, each=2, what="TCP")
+    flows = connections_that_fit(wanted.udp.max_flows, descriptors, each=1, what="UDP", setting="ports.max_flows")
+    wanted = replace(
+        wanted, tcp=replace(wanted.tcp, max_connections=connections), udp=replace(wanted.udp, max_flows=flows)
+    )
+    return PortListeners(current, wanted, reserved=own.union(reserved), on_end=on_end)
 
 
 def port_settings(settings: Settings) -> PortSettings:
