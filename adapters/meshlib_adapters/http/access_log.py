@@ -49,8 +49,8 @@ class AccessLog:
         self._formatted = 0  # records in `_lines`
         self._batches: queue.SimpleQueue[tuple[list[str], int] | None] = queue.SimpleQueue()
         self._waiting = 0
-        self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._write, name="access-log", daemon=True)
+        self._writer.start()
 
     def add(self, record: Record) -> None:
         """One request is over; to be called from the event loop's thread. The owner calls `hand_over` from time to time.
@@ -73,7 +73,7 @@ class AccessLog:
         """Write everything that was taken, and end the thread. Blocks until the sink has it, or for ten seconds."""
         self.hand_over()
         self._batches.put(None)
-        self._thread.join(timeout=10)
+        self._writer.join(timeout=10)
 
     def format_records(self) -> None:
         """Format what stands in `records`; drops it, counted, when the sink is too far behind."""
