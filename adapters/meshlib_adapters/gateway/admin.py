@@ -80,10 +80,12 @@ def create_admin(
     loopback: bool,
     details: Callable[[], dict[str, Any]] = dict,
     metrics: Callable[[], AsyncIterator[bytes]] | None = None,
+    terminates: Callable[[str], bool] | None = None,
 ) -> ASGIApp:
     """The admin side as an ASGI application. `loopback`: it listens on a loopback address only.
 
     `details` is called for what `/-/status` tells besides `status_data`, `metrics` for the page `/metrics` (None: there is none).
+    `terminates` as in `RoutingTable.route_tls`.
     """
 
     async def live(request: Request) -> Response:
@@ -107,7 +109,7 @@ def create_admin(
             question = parse_question(query["url"], method=query.get("method", "GET"), headers=query.getlist("header"))
         except ConfigurationError as error:
             return _json({"error": str(error)}, 400)
-        return _json(explanation_data(view.current.table, question))
+        return _json(explanation_data(view.current.table, question, terminates))
 
     async def index(request: Request) -> Response:
         return _json({"paths": [*(f"/-/{name}" for name in _PATHS), *(["/metrics"] if metrics is not None else [])]})

@@ -18,6 +18,7 @@ from rich.console import RenderableType
 
 import meshlib
 from meshlib.errors import ConfigurationError
+from meshlib.messages import ClientHello
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question, render_explanation
 from meshlib_adapters.gateway.listing import create_console, render_routes, routes_data
 from meshlib_adapters.gateway.logs import escape_control, set_up_logging
@@ -161,9 +162,21 @@ def explain(url: str | None, admin: str | None, as_json: bool, method: str, head
         status, data = ask_admin(admin or admin_url(settings.admin), "/-/explain", query)
         _expect(status, data, admin)
     else:
-        data = explanation_data(run_async(take_look, settings).table, question)
+        table = run_async(take_look, settings).table
+        data = explanation_data(table, question, _terminates(settings) if isinstance(question, ClientHello) else None)
     _show(data, render_explanation, as_json)
     return 0 if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry") else 1
+
+
+def _terminates(settings: Settings) -> Callable[[str], bool] | None:
+    # As the user who asks can read the files; the gateway itself may see more.
+    from meshlib_adapters.gateway.wiring import watch_certificates
+
+    watch = watch_certificates(settings)
+    if watch is None:
+        return None
+    run_async(watch.look)
+    return watch.covers
 
 
 @cli.command("inspect-hello")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -78,9 +78,11 @@ def _request(url: str, method: str, headers: Sequence[str]) -> RequestHead:
         raise ConfigurationError(f"no such request would be taken: {error}", where=url) from None
 
 
-def explanation_data(table: RoutingTable, question: RequestHead | ClientHello | ListeningPort) -> dict[str, Any]:
-    """The object documented for `meshlib explain --json`."""
-    found = explain(table, question)
+def explanation_data(
+    table: RoutingTable, question: RequestHead | ClientHello | ListeningPort, terminates: Callable[[str], bool] | None = None
+) -> dict[str, Any]:
+    """The object documented for `meshlib explain --json`. `terminates` as in `RoutingTable.route_tls`."""
+    found = explain(table, question, terminates)
     return {
         "decision": found.kind,
         "route": found.route.name if found.route else None,

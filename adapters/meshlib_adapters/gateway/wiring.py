@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.gateway.certificates import CertificateWatch
     from meshlib_adapters.tls import CertificateSet
 
-__all__ = ["DataPath", "Gateway"]
+__all__ = ["DataPath", "Gateway", "watch_certificates"]
 
 logger = logging.getLogger("meshlib_adapters.gateway")
 
@@ -72,7 +72,7 @@ class Gateway:
         self.addresses: dict[str, tuple[Address, ...]] = {}
         self._listeners: Listeners | None = None
         self.totals = Totals()
-        self.certificates = _watch_certificates(settings)
+        self.certificates = watch_certificates(settings)
         _check_authorities(settings.tls.upstream_ca)
         self._page = MetricsPage(self, self.totals, self._workers())
         self._delivered: set[str] = set()
@@ -139,8 +139,10 @@ class Gateway:
 
     def _admin(self, sockets: list[socket.socket]) -> list[tuple[AdminServer, list[socket.socket]]]:
         # One for each socket: whether it is on loopback decides what it takes.
+        terminates = self.certificates.covers if self.certificates is not None else None
+        create = functools.partial(create_admin, self, details=self._details, metrics=self._page.render, terminates=terminates)
         return [
-            (AdminServer(create_admin(self, loopback=_is_loopback(sock), details=self._details, metrics=self._page.render)), [sock])
+            (AdminServer(create(loopback=_is_loopback(sock))), [sock])
             for sock in sockets
         ]
 
@@ -250,7 +252,8 @@ class Gateway:
         logger.info("SIGHUP: providers and certificates are read again; a change of settings needs a restart")
 
 
-def _watch_certificates(settings: Settings) -> CertificateWatch | None:
+def watch_certificates(settings: Settings) -> CertificateWatch | None:
+    """What knows the certificates that `settings` name; None when they name none. Raises `ConfigurationError`."""
     if not settings.tls.certificates:
         return None
     try:

@@ -97,6 +97,12 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
         with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
             page = answer.read().decode()
         assert 'meshlib_certificate_not_after_seconds{name="app.example.com"} ' in page
+        code, explained = running.ask("/-/explain?url=https://app.example.com")
+        assert (code, explained["decision"]) == (200, "terminate")
+        asked = ("--services", str(tmp_path / "services.yml"), "--json")
+        told = meshlib_command("explain", "https://app.example.com", *asked, MESHLIB_TLS_CERTIFICATES=str(folder))
+        assert told.returncode == 1  # from the files as they are: the key is wrong, and nothing was good before
+        assert "there is no certificate to end TLS with" in told.stdout
         assert "PRIVATE KEY" not in running.log_file.read_text()
 
 
