@@ -15,20 +15,18 @@ import contextlib
 import enum
 import logging
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from meshlib.balancing import Observation
 from meshlib.decision import Passthrough, Reject, Terminate
 from meshlib.errors import ClientHelloError, LimitExceeded, ProtocolError, ProxyProtocolError
 from meshlib.http1 import HeadBuffer
 from meshlib.http1 import NeedData as NeedHead
 from meshlib.messages import ClientHello
-from meshlib.model import Endpoint, Upstream
+from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyPreamble
-from meshlib.tls import NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, SessionReader, alert_record
+from meshlib.tls import NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, alert_record
 from meshlib.tls.alerts import INTERNAL_ERROR
-from meshlib_adapters.tcp.dialer import Dialer
+from meshlib_adapters.tcp.passage import Passage
 from meshlib_adapters.tcp.plain import MAX_HEAD, REFUSAL, redirect_answer
 from meshlib_adapters.tcp.preambles import ClientPreamble, PreambleRule, preamble_for
 from meshlib_adapters.tcp.relay import Relay, reset_on_close
@@ -83,15 +81,14 @@ class TLSConnection:
         "_added",
         "_chunks",
         "_claimed",
-        "_dialer",
         "_discarded",
-        "_endpoint",
         "_fd",
         "_head",
         "_held",
         "_listener",
         "_name",
         "_outcome",
+        "_passage",
         "_phase",
         "_preamble",
         "_relay",
@@ -100,8 +97,6 @@ class TLSConnection:
         "_sniffer",
         "_sock",
         "_started",
-        "_target",
-        "_upstream",
         "address",
         "client",
     )
@@ -122,15 +117,12 @@ class TLSConnection:
         self._held = 0
         self._discarded = 0
         self._head: HeadBuffer | None = None
-        self._dialer: Dialer | None = None
+        self._passage: Passage | None = None
         self._relay: Relay | None = None
         self._added = 0  # bytes that the endpoint gets and the client has not sent
-        self._upstream: Upstream | None = None
-        self._target: Endpoint | None = None
         self._session: Session | None = None
         self._name = ""
         self._route = ""
-        self._endpoint = ""
         self._outcome = "closed"
         self._started = listener.loop.time()
         listener.wheel.set(self, self._started + listener.settings.hello_timeout)
@@ -153,8 +145,8 @@ class TLSConnection:
                 self._note("hello_timeout")
                 self._close()
             case _Phase.CONNECT:
-                assert self._dialer is not None
-                self._dialer.give_up_attempt()
+                assert self._passage is not None
+                self._passage.give_up_attempt()
             case _Phase.RELAY:
                 self._check_relay(now)
             case _Phase.LINGER | _Phase.CLOSED:
@@ -268,7 +260,6 @@ class TLSConnection:
         listener = self._listener
         if listener.acme is not None and hello.alpn_protocols == _ACME:
             self._route = listener.acme.name
-            self._phase = _Phase.CONNECT
             self._connect(listener.acme, hello)
             return
         terminator = listener.terminator
@@ -276,7 +267,6 @@ class TLSConnection:
         match decision:
             case Passthrough():
                 self._route = decision.route.name
-                self._phase = _Phase.CONNECT
                 self._connect(decision.upstream, hello)
             case Reject():
                 self._route = decision.route.name if decision.route is not None else ""
@@ -307,71 +297,47 @@ class TLSConnection:
         self._close()
 
     def _connect(self, upstream: Upstream, hello: ClientHello) -> None:
-        self._upstream = upstream
-        self._dialer = Dialer(
-            self._listener.loop,
-            self._listener.targets.candidates(upstream, self.client, hello),
+        listener = self._listener
+        self._phase = _Phase.CONNECT
+        self._passage = Passage(
+            listener.loop,
+            listener.targets,
+            listener.watch,
+            upstream,
+            self.client,
+            hello,
             on_attempt=self._on_attempt,
             on_connected=self._on_connected,
             on_failed=self._on_failed,
-            watch=self._listener.watch,
         )
-        self._dialer.start()
+        self._passage.start()
 
-    def _on_attempt(self, endpoint: Endpoint) -> None:
-        if endpoint is not self._target:  # a name may have several addresses
-            self._leave(Observation.CONNECT_FAILED)
-            assert self._upstream is not None
-            self._target = endpoint
-            self._listener.targets.enter(self._upstream, endpoint)
-        self._endpoint = endpoint.address
+    def _on_attempt(self) -> None:
         listener = self._listener
         listener.counters["attempts"] += 1
         listener.wheel.set(self, listener.loop.time() + listener.settings.connect_timeout)
 
-    def _leave(self, observation: Observation | None = None) -> None:
-        # The endpoint that was tried, or used, is no longer ours.
-        target, upstream = self._target, self._upstream
-        if target is None or upstream is None:
-            return
-        self._target = None
-        targets = self._listener.targets
-        targets.leave(upstream, target)
-        if observation is not None and not (self._dialer is not None and self._dialer.starved):
-            targets.observe(upstream, target, observation)
-
     def _on_failed(self) -> None:
-        self._leave(Observation.CONNECT_FAILED)
         # Which is the client's only hint that the name is right and the service is not.
-        self._refuse(alert_record(INTERNAL_ERROR), "no_endpoint" if not self._endpoint else "connect_failed")
+        self._refuse(alert_record(INTERNAL_ERROR), "connect_failed" if self._endpoint else "no_endpoint")
 
-    def _on_connected(self, sock: socket.socket, endpoint: Endpoint) -> None:
-        listener = self._listener
-        self._dialer = None
+    def _on_connected(self, sock: socket.socket) -> None:
+        listener, passage = self._listener, self._passage
+        assert passage is not None
         self._phase = _Phase.RELAY
         first = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._release_held()
         listener.counters["tunnels"] += 1
-        upstream, targets = self._upstream, listener.targets
-        assert upstream is not None
-        targets.observe(upstream, endpoint, Observation.OK)
-        if upstream.proxy_protocol:
-            preamble = preamble_for(self._sock, upstream.proxy_protocol, self._claimed)
+        if passage.upstream.proxy_protocol:
+            preamble = preamble_for(self._sock, passage.upstream.proxy_protocol, self._claimed)
             self._added = len(preamble)
             first = preamble + first
-        tap = self._learn_from(upstream, endpoint) if targets.learns and len(upstream.endpoints) > 1 else None
-        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=first, tap=tap)
+        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=first, tap=passage.tap())
         self._check_relay(listener.loop.time())
 
-    def _learn_from(self, upstream: Upstream, endpoint: Endpoint) -> Callable[[memoryview], bool]:
-        targets, reader = self._listener.targets, SessionReader()
-
-        def look(data: memoryview) -> bool:
-            for key in reader.receive_data(bytes(data)):
-                targets.learn(upstream, endpoint, key)
-            return not reader.done
-
-        return look
+    @property
+    def _endpoint(self) -> str:
+        return self._passage.address if self._passage is not None else ""
 
     # ---- the tunnel, and the end
 
@@ -435,9 +401,8 @@ class TLSConnection:
         listener = self._listener
         listener.wheel.cancel(self)
         self._release_held()
-        if self._dialer is not None:
-            self._dialer.close()
-            self._dialer = None
+        if self._passage is not None:
+            self._passage.close()
         received = sent = 0
         if handed_over:
             self._session = None  # which has closed the socket
@@ -449,7 +414,6 @@ class TLSConnection:
             listener.watch.forget(self._fd)
             with contextlib.suppress(OSError):
                 self._sock.close()
-        self._leave()
         seconds = listener.loop.time() - self._started
         listener.connection_ended(
             self, TunnelRecord(self.client, self._name, self._route, self._endpoint, self._outcome, received, sent, seconds)
