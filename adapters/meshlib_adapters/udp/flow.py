@@ -58,7 +58,7 @@ class Flow:
         self._tried: set[str] = set()  # ids of endpoints that have refused since the last answer
         self._sock: socket.socket | None = None
         self._resolving: asyncio.Task[None] | None = None
-        self._kept = b""
+        self._kept: bytes | None = None  # the last datagram that has no answer yet
         self._started = self.last_active = now
         self.answered = False
         self.closed = False
@@ -75,7 +75,7 @@ class Flow:
     def send(self, data: bytes | memoryview, upstream: Upstream | None, now: float) -> None:
         """To the endpoint, or to the next one where that is not ready in `upstream` any more. None, or nobody ready: as before."""
         self.last_active = now
-        self._kept = bytes(data) if len(data) <= _MAX_KEPT else b""
+        self._kept = bytes(data) if len(data) <= _MAX_KEPT else None
         if upstream is not None and upstream is not self._upstream and upstream.ready:
             here = self._endpoint.address if self._endpoint is not None else ""
             moved = bool(here) and all(endpoint.address != here for endpoint in upstream.ready)
@@ -102,8 +102,8 @@ class Flow:
         seconds = listener.loop.time() - self._started
         listener.flow_ended(self, PortRecord(self.client, listener.name, endpoint, outcome, self.received, self.sent, seconds))
 
-    def _deliver(self, data: bytes | memoryview) -> None:
-        # To the next endpoint that takes it; each is tried once.
+    def _deliver(self, data: bytes | memoryview | None) -> None:
+        # To the next endpoint that takes it; each is tried once. None: the next datagram will go there.
         self._hang_up()
         assert self._upstream is not None
         while True:
@@ -129,7 +129,8 @@ class Flow:
                     return
                 continue
             self._listener.loop.add_reader(self._sock.fileno(), self._on_readable)
-            self._transmit(data)
+            if data is not None:
+                self._transmit(data)
             return
 
     async def _resolve(self, endpoint: Endpoint) -> None:
@@ -170,7 +171,7 @@ class Flow:
             except OSError:  # a host or network that cannot be reached for the moment; the flow's time-out is the end of that
                 return
             self.last_active = listener.loop.time()
-            self._kept = b""
+            self._kept = None
             self._tried.clear()
             if not self.answered:
                 self.answered = True
@@ -179,7 +180,7 @@ class Flow:
             if listener.answer(self.origin, buffer[:size]):
                 self.sent += size
 
-    def _on_refused(self, data: bytes | memoryview) -> None:
+    def _on_refused(self, data: bytes | memoryview | None) -> None:
         self._listener.counters["refused"] += 1
         assert self._endpoint is not None
         self._tried.add(self._endpoint.id)

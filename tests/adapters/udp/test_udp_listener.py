@@ -206,6 +206,19 @@ def test_a_refused_question_goes_to_the_next_endpoint(run: Run) -> None:
     run(main())
 
 
+def test_a_large_question_that_is_refused_is_lost_and_nothing_else_is_sent(run: Run) -> None:
+    async def main() -> None:
+        async with serving(b"b") as b, listening(None, closed_port(), b.port) as (port, listener):
+            client = port.client()
+            client.send(bytes(3000))
+            await until(lambda: listener.counters["refused"] == 1)
+            assert await client.ask(b"?") == b"b?"
+            assert b.heard == [b"?"]
+            assert listener.counters["flows"] == 1
+
+    run(main())
+
+
 def test_an_endpoint_that_keeps_refusing_is_left_out_for_a_while(run: Run) -> None:
     async def main() -> None:
         async with serving(b"b") as b, listening(None, closed_port(), b.port) as (port, listener):
@@ -322,9 +335,16 @@ def test_an_answer_comes_from_the_address_that_was_asked(run: Run, host: str) ->
 
 def test_an_endpoint_by_name(run: Run) -> None:
     async def main() -> None:
-        async with serving() as server, listening() as (port, _):
+        async with serving() as server, listening() as (port, listener):
             port.upstream = upstream_of(server.port, host="localhost")
             assert await port.client().ask(b"x") == b"x"
+            client = port.client()
+            client.send(bytes(3000))  # more than is kept while the name is looked up
+            await until(lambda: len(listener) == 2)
+            while b"y" not in server.heard:
+                client.send(b"y")
+                await asyncio.sleep(0.01)
+            assert set(server.heard) <= {b"x", b"y", bytes(3000)}
             port.upstream = upstream_of(server.port, host="no-such-host.invalid")
             port.client().send(b"x")
             await until(lambda: port.records)
