@@ -103,6 +103,7 @@ class Upstream:
     `strategy` is a name that `meshlib.balancing.create_strategy` knows. With `proxy_protocol` ("v1" or "v2") each connection
     to an endpoint begins with a preamble that names the client (`meshlib.proxy_protocol`), and serves that client alone.
     With a `server_name` connections are TLS, and the endpoint's certificate has to be one for that name ("": plain).
+    `protocol` is what HTTP routes speak to it: HTTP/1.1, or "h2c", HTTP/2 without TLS.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Upstream:
     strategy: str = "round_robin"
     proxy_protocol: Literal["", "v1", "v2"] = ""
     server_name: str = ""
+    protocol: Literal["", "h2c"] = ""
 
     @property
     def ready(self) -> tuple[Endpoint, ...]:
@@ -143,6 +145,7 @@ class Route:
     `sticky_cookie` names the application's cookie that pins a session to an endpoint.
     `forwarded_for` is the label's own wish for X-Forwarded-For (HRM's include_forwarded_for).
     `degraded`: the label that asked for this route is now wrong, and this is its last good version.
+    `https_only`: requests that did not come over TLS are sent there instead (exact hosts of HTTP routes only).
     """
 
     scheme: Scheme
@@ -158,6 +161,7 @@ class Route:
     forwarded_for: bool = False
     degraded: bool = False
     port: int | None = None
+    https_only: bool = False
 
     def __post_init__(self) -> None:
         if (self.port is None) is (self.scheme in (Scheme.TCP, Scheme.UDP)):

@@ -64,7 +64,10 @@ def read_endpoints(value: object, service: str, place: str, mistakes: Mistakes) 
 
 
 def build_upstreams(
-    service: str, endpoints: Sequence[FileEndpoint], proxy_protocol: Literal["", "v1", "v2"] = ""
+    service: str,
+    endpoints: Sequence[FileEndpoint],
+    proxy_protocol: Literal["", "v1", "v2"] = "",
+    protocol: Literal["", "h2c"] = "",
 ) -> Callable[[int], Upstream]:
     """A function from internal port to upstream, that makes each upstream once. Weighted only where weights differ."""
     made: dict[int, Upstream] = {}
@@ -73,7 +76,7 @@ def build_upstreams(
     def upstream_for(internal_port: int) -> Upstream:
         if internal_port not in made:
             placed = sorted((e.at(internal_port) for e in endpoints), key=lambda e: e.id)
-            made[internal_port] = Upstream(f"{service}:{internal_port}", tuple(placed), strategy, proxy_protocol)
+            made[internal_port] = Upstream(f"{service}:{internal_port}", tuple(placed), strategy, proxy_protocol, protocol=protocol)
         return made[internal_port]
 
     return upstream_for

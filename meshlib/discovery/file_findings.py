@@ -15,6 +15,7 @@ __all__ = [
     "BAD_LABEL",
     "BAD_LABELS",
     "BAD_PREAMBLE",
+    "BAD_PROTOCOL",
     "BAD_SERVICE",
     "BAD_VARIABLE",
     "CATALOGUE",
@@ -35,6 +36,7 @@ BAD_ENDPOINTS = Finding("SVC004", Severity.ERROR, "`endpoints` is no list")
 BAD_ENDPOINT = Finding("SVC005", Severity.ERROR, "an endpoint cannot be read; the others serve")
 BAD_VARIABLE = Finding("SVC006", Severity.ERROR, "a label of a Compose file has a variable without a value")
 BAD_PREAMBLE = Finding("SVC007", Severity.ERROR, "`proxy_protocol` is neither v1 nor v2; no preamble is sent")
+BAD_PROTOCOL = Finding("SVC008", Severity.ERROR, "`protocol` is not h2c; HTTP/1.1 is spoken")
 UNKNOWN_KEY = Finding("SVC101", Severity.WARNING, "a key is not known and ignored")
 NO_ENDPOINTS = Finding("SVC102", Severity.WARNING, "a service with routes has no `endpoints`")
 PORT_NOT_READ = Finding("SVC103", Severity.WARNING, "an entry of a Compose service's `ports` cannot be read")
@@ -49,6 +51,7 @@ CATALOGUE = (
     BAD_ENDPOINT,
     BAD_VARIABLE,
     BAD_PREAMBLE,
+    BAD_PROTOCOL,
     UNKNOWN_KEY,
     NO_ENDPOINTS,
     PORT_NOT_READ,

@@ -8,7 +8,7 @@
 A service with `image`, `build` or `deploy` is one of Compose: its `labels` and `deploy.labels` are read, with variables, its
 `ports` tell the port that a label does not name, and unless it has `endpoints` too it is found under its own name, as
 Compose's networks have it. In a service of our own form, `proxy_protocol: v1` (or v2) has every connection to its endpoints begin
-with a preamble. Reading the file, and YAML itself, is an adapter's matter.
+with a preamble, and `protocol: h2c` has HTTP/2 without TLS spoken to them. Reading the file, and YAML itself, is an adapter's matter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from meshlib.authority import normalize_host
 from meshlib.discovery.building import build_routes
 from meshlib.discovery.compose import ReadLabels, merge_labels, read_labels, read_ports
 from meshlib.discovery.file_endpoints import FileEndpoint, build_upstreams, read_endpoints
-from meshlib.discovery.file_findings import BAD_ENDPOINT, BAD_LABELS, BAD_PREAMBLE, BAD_SERVICE, NO_ENDPOINTS, Mistakes, show_value
+from meshlib.discovery.file_findings import (
+    BAD_ENDPOINT,
+    BAD_LABELS,
+    BAD_PREAMBLE,
+    BAD_PROTOCOL,
+    BAD_SERVICE,
+    NO_ENDPOINTS,
+    Mistakes,
+    show_value,
+)
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.findings import show
 from meshlib.labels.fragment import PublishedPort
@@ -31,7 +40,7 @@ from meshlib.model import Contribution, Snapshot
 __all__ = ["resolve_document"]
 
 _FILE_KEYS: Final = ("services", "version", "name", "include", "networks", "volumes", "secrets", "configs", "models")
-_SERVICE_KEYS: Final = ("labels", "endpoints", "proxy_protocol")
+_SERVICE_KEYS: Final = ("labels", "endpoints", "proxy_protocol", "protocol")
 _COMPOSE_ONLY: Final = ("image", "build", "deploy")
 # Docker's own limit for a name; it goes into keys, logs and metrics.
 _MAX_NAME = 253
@@ -105,8 +114,10 @@ def _contribution(name: str, entry: object, variables: Mapping[str, str], last: 
         failed |= {route.label for route in last.routes}
     forwards = any(fragment.redirect is None for fragment in result.fragments)
     endpoints = _endpoints(name, entry, place, mistakes, composed=composed, forwards=forwards)
-    upstream_for = build_upstreams(name, endpoints, "" if composed else _preamble(entry, place, mistakes))
-    if not composed:
+    if composed:
+        upstream_for = build_upstreams(name, endpoints)
+    else:
+        upstream_for = build_upstreams(name, endpoints, _preamble(entry, place, mistakes), _protocol(entry, place, mistakes))
         mistakes.unknown_keys(entry, _SERVICE_KEYS, place)
     return Contribution(
         key="",
@@ -125,6 +136,15 @@ def _preamble(entry: Mapping[str, object], place: str, mistakes: Mistakes) -> Li
     if value is not None:
         message = f"{show_value(value)} is no version of the PROXY protocol"
         mistakes.add(BAD_PREAMBLE, f"{place}.proxy_protocol", message, "write v1 or v2, or leave it out")
+    return ""
+
+
+def _protocol(entry: Mapping[str, object], place: str, mistakes: Mistakes) -> Literal["", "h2c"]:
+    value = entry.get("protocol")
+    if value == "h2c":
+        return "h2c"
+    if value is not None:
+        mistakes.add(BAD_PROTOCOL, f"{place}.protocol", f"{show_value(value)} is not h2c", "write h2c, or leave it out for HTTP/1.1")
     return ""
 
 

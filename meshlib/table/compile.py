@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Generic, NamedTuple, TypeVar
 
-from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond, TLSDecision
-from meshlib.model import Contribution, Diagnostic, Endpoint, Route, Severity, Upstream
+from meshlib.decision import Decision, Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TLSDecision
+from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Severity, Upstream
 from meshlib.rules import path_specificity
 
 __all__ = [
@@ -174,8 +174,8 @@ def _compile_slot(
 def _terms(route: Route) -> tuple[object, ...]:
     # What two services must agree on to share a slot; where the requests go is what they share.
     upstream = route.upstream
-    terms = (upstream.strategy, upstream.proxy_protocol, upstream.server_name) if upstream is not None else (None, None, None)
-    return route.schema, route.redirect, route.sticky_cookie, route.forwarded_for, *terms
+    terms = (upstream.strategy, upstream.proxy_protocol, upstream.server_name, upstream.protocol) if upstream else (None,) * 4
+    return route.schema, route.redirect, route.sticky_cookie, route.forwarded_for, route.https_only, *terms
 
 
 def _merge(routes: Sequence[Route]) -> Route:
@@ -195,6 +195,7 @@ def _merge(routes: Sequence[Route]) -> Route:
         distinct[0].strategy,
         distinct[0].proxy_protocol,
         distinct[0].server_name,
+        distinct[0].protocol,
     )
     return replace(owner, upstream=upstream, degraded=degraded)
 
@@ -205,7 +206,7 @@ def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:
 
 def _conflict(claim: Claim, owner: Claim) -> Diagnostic:
     route, other = claim.route, owner.route
-    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "strategy", "PROXY protocol", "TLS to endpoints")
+    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "https", "strategy", "PROXY protocol", "TLS to endpoints", "protocol")
     differing = [name for name, a, b in zip(names, _terms(route), _terms(other), strict=True) if a != b]
     return Diagnostic(
         "TBL001",
@@ -232,9 +233,13 @@ def decide_http(route: Route, upstream: Upstream | None, retry_after: int) -> De
     """What every request that this route wins is answered with."""
     if route.redirect is not None:
         return Redirect(route, route.redirect)
-    if upstream is not None and upstream.ready:
-        return Forward(route, upstream)
-    return Respond(503, "no_endpoint", retry_after, route)
+    ready = upstream is not None and upstream.ready
+    decision = Forward(route, upstream) if upstream is not None and ready else Respond(503, "no_endpoint", retry_after, route)
+    if not route.https_only:
+        return decision
+    # 308 keeps the method. Whether there is an endpoint does not matter yet.
+    host = f"[{route.host}]" if ":" in route.host else route.host
+    return RedirectToTLS(route, RedirectRule(f"https://{host}", 308), decision)
 
 
 def decide_tls(route: Route, upstream: Upstream | None) -> TLSDecision:

@@ -23,7 +23,7 @@ from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstream import UpstreamConnection
 from meshlib_adapters.http.verifying import verifying_context
 
-__all__ = ["Connecting", "EndpointPool", "LimitedPool", "LimitedPrivatePool", "PrivatePool", "UpstreamCounts"]
+__all__ = ["Connecting", "EndpointPool", "LimitedPool", "LimitedPrivatePool", "PrivatePool", "UpstreamCounts", "http2_connections"]
 
 
 _log = logging.getLogger("meshlib.http")
@@ -67,7 +67,7 @@ class Connecting:
             async with asyncio.timeout(pool.settings.connect):
                 name = pool.server_name
                 tls: dict[str, Any] = {"ssl": verifying_context(pool.settings.upstream_ca), "server_hostname": name} if name else {}
-                _, connection = await pool.loop.create_connection(lambda: UpstreamConnection(pool), endpoint.host, endpoint.port, **tls)
+                _, connection = await pool.loop.create_connection(lambda: pool.create(pool), endpoint.host, endpoint.port, **tls)
         except TimeoutError:
             reason = "connect_timeout"
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot even be looked up
@@ -106,6 +106,7 @@ class EndpointPool:
         "closed",
         "connecting",
         "counts",
+        "create",
         "endpoint",
         "health",
         "idle",
@@ -131,6 +132,7 @@ class EndpointPool:
         self.known_lines = known_lines
         self.connecting = 0
         self.preamble: Literal["", "v1", "v2"] = ""
+        self.create: Callable[[EndpointPool], UpstreamConnection] = UpstreamConnection  # what is spoken to the endpoint
         self.server_name = ""  # in the endpoint's certificate; "": no TLS
         self.told = False  # about a TLS handshake that failed; once is enough
         self.on_free: Callable[[], None] | None = None  # of limited pools: somebody may be waiting
@@ -309,3 +311,17 @@ class LimitedPrivatePool(LimitedPool, PrivatePool):
     """Both."""
 
     __slots__ = ()
+
+
+def http2_connections() -> Callable[[EndpointPool], UpstreamConnection]:
+    """What makes connections of HTTP/2 without TLS; where the extra `http2` is missing, connecting fails and a log line says why."""
+    try:
+        from meshlib_adapters.http2.upstream import HTTP2UpstreamConnection
+    except ImportError:
+        return _without_http2
+    return HTTP2UpstreamConnection
+
+
+def _without_http2(pool: EndpointPool) -> UpstreamConnection:
+    _log.error("%s is to be spoken to in HTTP/2, but the extra http2 is not installed", pool.endpoint.address)
+    raise OSError("HTTP/2 is not installed")

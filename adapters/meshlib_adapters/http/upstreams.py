@@ -13,7 +13,15 @@ from meshlib.decision import Forward
 from meshlib.http1 import KnownLines
 from meshlib.messages import FieldSection
 from meshlib.model import Endpoint, EndpointState, Upstream
-from meshlib_adapters.http.pools import Connecting, EndpointPool, LimitedPool, LimitedPrivatePool, PrivatePool, UpstreamCounts
+from meshlib_adapters.http.pools import (
+    Connecting,
+    EndpointPool,
+    LimitedPool,
+    LimitedPrivatePool,
+    PrivatePool,
+    UpstreamCounts,
+    http2_connections,
+)
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.waiting import WaitingQueue
 from meshlib_adapters.publish import CurrentSnapshot
@@ -39,7 +47,7 @@ class UpstreamState:
     ) -> None:
         self._settings = settings
         self._loop = loop
-        self._pools: dict[tuple[str, str, int, str, str], EndpointPool] = {}
+        self._pools: dict[tuple[str, str, int, str, str, str], EndpointPool] = {}
         self.counts = counts or UpstreamCounts()
         self._known_lines = known_lines
         self.queue: WaitingQueue | None = None  # where requests wait for an endpoint with room, if there is a limit
@@ -60,7 +68,7 @@ class UpstreamState:
         self.upstream = upstream
         before, self._pools = self._pools, {}
         for endpoint in upstream.endpoints:
-            key = (endpoint.id, endpoint.host, endpoint.port, upstream.proxy_protocol, upstream.server_name)
+            key = (endpoint.id, endpoint.host, endpoint.port, upstream.proxy_protocol, upstream.server_name, upstream.protocol)
             pool = before.pop(key, None) or self._make_pool(endpoint)
             pool.endpoint = endpoint
             self._pools[key] = pool
@@ -72,6 +80,8 @@ class UpstreamState:
         kind = PrivatePool if self.upstream.proxy_protocol else EndpointPool
         pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines)
         pool.preamble = self.upstream.proxy_protocol
+        if self.upstream.protocol:
+            pool.create = http2_connections()
         pool.server_name = self.upstream.server_name
         return pool
 
@@ -134,6 +144,8 @@ class LimitedState(UpstreamState):
         kind = LimitedPrivatePool if self.upstream.proxy_protocol else LimitedPool
         pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines)
         pool.preamble = self.upstream.proxy_protocol
+        if self.upstream.protocol:
+            pool.create = http2_connections()
         pool.server_name = self.upstream.server_name
         pool.on_free = self._on_free
         return pool

@@ -1,4 +1,4 @@
-"""HTTP/2 to clients, over any transport (of TLS with ALPN "h2", as a rule); upstreams are spoken to in HTTP/1.1.
+"""HTTP/2 to clients, over any transport (of TLS with ALPN "h2", as a rule), and to endpoints that want it (`upstream`).
 
 Needs the extra `http2`. One `HTTP2Connection` for each client, one `Stream` for each request; what a request goes through is the same
 as over HTTP/1: table, upstreams, stickiness, retries, access records.

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
 
-from meshlib.decision import Forward, Redirect
+from meshlib.decision import Forward, Redirect, RedirectToTLS
 from meshlib.errors import LimitExceeded, ProtocolError
+from meshlib.forwarding import is_secure
 from meshlib.http1 import LAST_CHUNK, BodyKind, chunk_head
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
@@ -118,6 +119,8 @@ class Stream:
             self._answer_error(421, "misdirected")
             return
         decision = gateway.current.table.route(head)
+        if isinstance(decision, RedirectToTLS) and is_secure(head.fields, connection.peer):
+            decision = decision.secured
         if isinstance(decision, Forward):
             self._forward(decision, head)
         elif isinstance(decision, Redirect):

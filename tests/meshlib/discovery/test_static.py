@@ -189,6 +189,26 @@ def test_a_preamble_on_request(version: str) -> None:
     assert route.upstream.proxy_protocol == version
 
 
+@pytest.mark.parametrize("protocol", ["h2c", ""])
+def test_another_protocol(protocol: str) -> None:
+    asked = {"protocol": protocol} if protocol else {}
+    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}})
+    assert snapshot.diagnostics == ()
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.protocol == protocol
+
+
+@pytest.mark.parametrize("wrong", ["h2", "H2C", "grpc", 2, ["h2c"]])
+def test_a_protocol_that_is_not_spoken(wrong: object) -> None:
+    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", protocol=wrong)}})
+    (diagnostic,) = snapshot.diagnostics
+    assert (diagnostic.code, diagnostic.label) == ("SVC008", "services.shop.protocol")
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.protocol == ""
+
+
 @pytest.mark.parametrize("wrong", ["v3", "V1", 1, True, ["v1"]])
 def test_a_preamble_of_no_version(wrong: object) -> None:
     snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", proxy_protocol=wrong)}})

@@ -73,6 +73,7 @@ def test_the_oldest_keeps_what_differs() -> None:
         {"forwarded_for": True},
         {"upstream": upstream_of("b", strategy="weighted_round_robin")},
         {"upstream": replace(upstream_of("b"), proxy_protocol="v1")},
+        {"upstream": replace(upstream_of("b"), protocol="h2c")},
     ],
 )
 def test_what_two_services_must_agree_on(options: dict[str, Any]) -> None:

@@ -1,0 +1,271 @@
+"""A connection to an endpoint that speaks HTTP/2 without TLS, with prior knowledge (RFC 9113 3.3), as gRPC servers do.
+
+To those who ask it looks like any other: HTTP/1.1 in its wire form goes in, and comes out. One exchange at a time, as on every upstream
+connection here: then pools, balancing, retries and time-outs are the same, and whoever waits holds up nobody else's stream.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    InformationalResponseReceived,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+from h2.exceptions import ProtocolError as FrameError
+from hyperframe.frame import Frame, GoAwayFrame
+
+from meshlib.errors import ProtocolError
+from meshlib.forwarding import response_fields
+from meshlib.http1 import BodyKind, ChunkedReader, body_kind, chunk_head, finish_response, parse_trailers, request_line, section_of
+from meshlib.messages import ResponseHead
+from meshlib_adapters.http.answers import phrase
+from meshlib_adapters.http.exchange import Exchange, Failure
+from meshlib_adapters.http.upstream import UpstreamConnection
+from meshlib_adapters.http2.fields import Pair, trailer_fields
+
+if TYPE_CHECKING:
+    from meshlib_adapters.http.pools import EndpointPool
+
+__all__ = ["HTTP2UpstreamConnection"]
+
+_FRAME: Final = 16 * 1024
+# What an endpoint may send of an answer before we have read it: it costs nothing until then, because reading is what is paused.
+_WINDOW: Final = 1024 * 1024
+_NOT_SENT: Final = frozenset({b"host", b"connection", b"transfer-encoding", b"upgrade", b"keep-alive"})
+
+
+class _Frames(H2Connection):
+    MAX_CLOSED_STREAMS = 64
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        # The exchange under way may still be answered; h2 would send nothing any more, not even what opens its windows.
+        return [], [ConnectionTerminated()]
+
+
+class HTTP2UpstreamConnection(UpstreamConnection):
+    """See the module; the methods are those of `UpstreamConnection`. Needs the extra `http2`."""
+
+    __slots__ = ("_early", "_ended", "_frames", "_going", "_out", "_out_size", "_request_chunks", "_sending_paused", "_stream", "_unparsed")
+
+    def __init__(self, pool: EndpointPool) -> None:
+        super().__init__(pool)
+        self._frames: _Frames | None = None  # made with the first request: a preamble may have to go before the preface
+        self._early = b""  # what the endpoint has said before that
+        self._unparsed = 0  # bytes since the last whole frame
+        self._stream = 0
+        self._ended = False  # the end of the request is out
+        self._request_chunks: ChunkedReader | None = None
+        self._out: deque[bytes] = deque()  # of the request's body, for which the endpoint's windows were too small
+        self._out_size = 0
+        self._sending_paused = False
+        self._going = False  # the endpoint takes no more requests here
+
+    def begin(
+        self, exchange: Exchange, method: bytes, data: bytes, *, done: bool, relay_chunks: bool = True, upgrade: bool = False
+    ) -> None:
+        """See `UpstreamConnection.begin`. A wish for an upgrade is not passed on: HTTP/2 has none."""
+        self.exchange = exchange
+        self.uses += 1
+        self.trailers = b""
+        self._method = method
+        self._request_done = done
+        self._relay_chunks = relay_chunks
+        self._interims = 0
+        self._out.clear()
+        self._out_size = 0
+        self._sending_paused = False
+        frames = self._frames
+        if frames is None:
+            self._frames = frames = _Frames(H2Configuration(client_side=True, header_encoding=None))
+            frames.initiate_connection()
+            frames.increment_flow_control_window(_WINDOW - 65535)
+            early, self._early = self._early, b""
+            self.data_received(early)
+            if self.closed:
+                return
+        end = data.index(b"\r\n\r\n") + 4
+        pairs, chunked = _request_pairs(data[:end])
+        self._request_chunks = ChunkedReader() if chunked else None
+        try:
+            self._stream = frames.get_next_available_stream_id()
+            self._ended = done and len(data) == end
+            frames.send_headers(self._stream, pairs, end_stream=self._ended)
+        except FrameError as error:
+            self._fail(Failure.BAD_RESPONSE, f"the endpoint takes no request: {error}")
+            return
+        if len(data) > end:
+            self._send_body(data[end:])
+        self._flush()
+
+    def send(self, data: bytes, *, done: bool) -> None:
+        """See `UpstreamConnection.send`."""
+        self._request_done = done
+        if data and not self.closed and self.exchange is not None:
+            self._send_body(data)
+            self._flush()
+
+    def _send_body(self, wire: bytes) -> None:
+        # Its wire form, as `begin` and `send` are given it.
+        chunks = self._request_chunks
+        for piece in [wire] if chunks is None else chunks.receive_data(wire):
+            self._out.append(piece)
+            self._out_size += len(piece)
+
+    def _fill(self, frames: _Frames) -> None:
+        # Frames of the request's body, as far as the endpoint's windows let them out.
+        out, stream = self._out, self._stream
+        chunks = self._request_chunks
+        trailers = trailer_fields(chunks.trailers) if chunks is not None and chunks.done else []
+        while out:
+            room = min(frames.local_flow_control_window(stream), frames.max_outbound_frame_size, _FRAME)
+            if room <= 0:
+                return
+            piece = out.popleft()
+            if len(piece) > room:
+                out.appendleft(piece[room:])
+                piece = piece[:room]
+            self._out_size -= len(piece)
+            self._ended = self._request_done and not out and not trailers
+            frames.send_data(stream, piece, end_stream=self._ended)
+        if self._request_done and not self._ended:
+            self._ended = True
+            if trailers:
+                frames.send_headers(stream, trailers, end_stream=True)
+            else:
+                frames.end_stream(stream)
+
+    def _flush(self) -> None:
+        frames = self._frames
+        if frames is None or self.closed:
+            return
+        if self.exchange is not None and self._stream in frames.streams and not frames.streams[self._stream].closed:
+            self._fill(frames)
+        data = frames.data_to_send()
+        if data:
+            self._streamed = True
+            self.transport.write(data)
+        exchange = self.exchange
+        waiting = self._out_size > self.pool.settings.buffer_size
+        if exchange is not None and waiting is not self._sending_paused:
+            self._sending_paused = waiting
+            exchange.on_upstream_paused(waiting)
+
+    # What the event loop calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Frames."""
+        frames = self._frames
+        if frames is None:
+            self._early += data
+            if len(self._early) > _FRAME:
+                self._drop()
+            return
+        self._unparsed += len(data)
+        try:
+            events = frames.receive_data(data)
+            if events:
+                self._unparsed = 0
+            elif self._unparsed > 4 * _FRAME + self.pool.settings.head_size or data.startswith(b"HTTP/1."):
+                self._fail(Failure.BAD_RESPONSE, "the upstream does not speak HTTP/2")
+                return
+            for event in events:
+                if not self.closed:
+                    self._receive(frames, event)
+        except (FrameError, ProtocolError) as error:
+            self._fail(Failure.BAD_RESPONSE, str(error))
+            return
+        if self._going and self.exchange is None:
+            self._drop()
+        self._flush()
+
+    def eof_received(self) -> bool:
+        """The endpoint sends no more."""
+        if self.exchange is None:
+            self._drop()
+        else:
+            self._fail(Failure.CLOSED, "the upstream closed the connection before its answer was complete")
+        return False
+
+    def _receive(self, frames: _Frames, event: Event) -> None:
+        exchange = self.exchange
+        if isinstance(event, ConnectionTerminated):
+            self._going = True
+        elif exchange is None or getattr(event, "stream_id", None) != self._stream:
+            return
+        elif isinstance(event, InformationalResponseReceived):
+            wire, head = self._head_of(event.headers or [], bodiless=False)
+            self._interims += 1
+            if self._interims > self.pool.settings.max_interim:
+                self._fail(Failure.BAD_RESPONSE, "too many interim answers")
+            else:
+                exchange.on_interim(wire + b"\r\n", head)
+        elif isinstance(event, ResponseReceived):
+            self._respond(exchange, event)
+        elif isinstance(event, DataReceived):
+            frames.acknowledge_received_data(event.flow_controlled_length or 0, self._stream)
+            if event.data:
+                exchange.on_data(self._encoded([event.data], end=False), False)
+        elif isinstance(event, TrailersReceived):
+            lines = b"".join([b"%s: %s\r\n" % pair for pair in event.headers or []])
+            self.trailers = parse_trailers(lines, response=True, max_fields=self.pool.settings.field_count)
+        elif isinstance(event, StreamEnded) and self._reading_body:
+            self._finish(self._encoded([], end=True), reusable=not self._going)
+        elif isinstance(event, StreamReset):
+            self._fail(Failure.RESET, "the upstream has reset the stream")
+
+    def _respond(self, exchange: Exchange, event: ResponseReceived) -> None:
+        ended = event.stream_ended is not None
+        wire, head = self._head_of(event.headers or [], bodiless=ended)
+        kind = body_kind(head, self._method)
+        if ended:
+            self._release(not self._going)
+            exchange.on_response(wire, head, BodyKind.NONE, [], True)
+            return
+        self._kind = BodyKind.CHUNKED if kind is BodyKind.UNTIL_CLOSE else kind
+        self._reading_body = True
+        exchange.on_response(wire, head, self._kind, [], False)
+
+    def _head_of(self, pairs: Iterable[Pair], *, bodiless: bool) -> tuple[bytes, ResponseHead]:
+        # The head as HTTP/1.1 has it, parsed with its rules. A body that is none has to say so there.
+        known = list(pairs)
+        status = int(known[0][1])
+        fields = section_of(known[1:], response=True, max_fields=self.pool.settings.field_count)
+        reason = phrase(status).encode()
+        head = finish_response(status, reason, 1, fields)
+        lines = response_fields(fields, bodiless=status < 200 or status == 204)
+        if bodiless and body_kind(head, self._method) is BodyKind.UNTIL_CLOSE:
+            lines += b"Content-Length: 0\r\n"
+        return b"HTTP/1.1 %d %s\r\n%s" % (status, reason, lines), head
+
+    def _encoded(self, pieces: list[bytes], *, end: bool) -> list[bytes]:
+        if self._kind is not BodyKind.CHUNKED or not self._relay_chunks:
+            return pieces
+        encoded = [b"%s%s\r\n" % (chunk_head(len(piece)), piece) for piece in pieces]
+        return [*encoded, b"0\r\n%s\r\n" % self.trailers] if end else encoded
+
+
+def _request_pairs(head: bytes) -> tuple[list[Pair], bool]:
+    # What our own side has written: nothing here has to be checked again.
+    method, target, _, at = request_line(head)
+    authority = b""
+    chunked = False
+    pairs: list[Pair] = []
+    for name, value in trailer_fields(head[at:]):
+        if name == b"host":
+            authority = value
+        elif name == b"transfer-encoding":
+            chunked = True
+        elif name not in _NOT_SENT:
+            pairs.append((name, value))
+    return [(b":method", method), (b":scheme", b"http"), (b":authority", authority), (b":path", target), *pairs], chunked

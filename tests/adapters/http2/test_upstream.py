@@ -1,0 +1,280 @@
+"""Endpoints that speak HTTP/2 without TLS, as gRPC servers do: to clients of HTTP/2 and of HTTP/1.1, which see no difference."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived, WindowUpdated
+
+from meshlib.model import Snapshot
+from tests.adapters.http.backend import Backend, Peer, Script
+from tests.adapters.http.client import get
+from tests.adapters.http.running import quick, snapshot_of
+from tests.adapters.http2.client import request
+from tests.adapters.http2.conftest import StartSite
+
+Make = Callable[..., Backend]
+MIB = 1024 * 1024
+
+
+class Server:
+    """One connection of an h2c endpoint. `answer(server, stream)` is called when a request is complete."""
+
+    def __init__(self, peer: Peer, answer: Callable[[Server, int], None]) -> None:
+        self.peer = peer
+        self.heads: dict[int, list[tuple[str, str]]] = {}
+        self.bodies: dict[int, bytes] = {}
+        self.trailers: dict[int, list[tuple[str, str]]] = {}
+        self.reset: list[int] = []
+        self.frames = H2Connection(H2Configuration(client_side=False, header_encoding="latin-1"))
+        self._answer = answer
+        self.frames.initiate_connection()
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what h2 has to say."""
+        self.peer.send(self.frames.data_to_send())
+
+    def pump(self) -> bool:
+        """Read once; False at the end."""
+        data = self.peer.more()
+        if not data:
+            return False
+        for event in self.frames.receive_data(data):
+            assert not isinstance(event, ConnectionTerminated)
+            if isinstance(event, RequestReceived):
+                number = event.stream_id
+                self.heads[number] = [(str(name), str(value)) for name, value in event.headers]
+                self.bodies[number] = b""
+            elif isinstance(event, DataReceived):
+                self.bodies[event.stream_id] += event.data
+                self.frames.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, TrailersReceived):
+                self.trailers[event.stream_id] = [(str(name), str(value)) for name, value in event.headers]
+            elif isinstance(event, StreamReset):
+                self.reset.append(event.stream_id)
+            elif isinstance(event, StreamEnded):
+                self._answer(self, event.stream_id)
+            elif isinstance(event, WindowUpdated):
+                continue
+        self.flush()
+        return True
+
+    def send(self, number: int, data: bytes, *, end: bool = False) -> None:
+        """DATA, as the windows allow."""
+        while data:
+            room = min(self.frames.local_flow_control_window(number), 16384, len(data))
+            if room <= 0:
+                self.flush()
+                assert self.pump()
+                continue
+            self.frames.send_data(number, data[:room], end_stream=end and room == len(data))
+            data = data[room:]
+        self.flush()
+
+
+def serving(answer: Callable[[Server, int], None], keep: list[Server] | None = None) -> Script:
+    def script(peer: Peer) -> None:
+        server = Server(peer, answer)
+        if keep is not None:
+            keep.append(server)
+        while server.pump():
+            pass
+
+    return script
+
+
+def over(*backends: Backend) -> Snapshot:
+    """A route to endpoints of HTTP/2."""
+    plain = snapshot_of({"": list(backends)})
+    contributions = []
+    for contribution in plain.contributions:
+        routes = tuple(replace(r, upstream=replace(r.upstream, protocol="h2c")) if r.upstream else r for r in contribution.routes)
+        contributions.append(replace(contribution, routes=routes))
+    return Snapshot.of(contributions)
+
+
+def message(text: bytes) -> bytes:
+    """A message of gRPC."""
+    return struct.pack(">BI", 0, len(text)) + text
+
+
+def grpc(server: Server, number: int) -> None:
+    """Answers every message with itself; a method that is unknown with trailers alone."""
+    head = dict(server.heads[number])
+    if head[":path"] != "/echo.Echo/Say":
+        unknown = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "12")]
+        server.frames.send_headers(number, unknown, end_stream=True)
+        return
+    server.frames.send_headers(number, [(":status", "200"), ("content-type", "application/grpc"), ("te-was", head.get("te", ""))])
+    server.send(number, server.bodies[number])
+    server.frames.send_headers(number, [("grpc-status", "0"), ("grpc-message", "fine")], end_stream=True)
+
+
+def test_a_call_of_grpc(start: StartSite, backend: Make) -> None:
+    """What a gRPC client and a gRPC server say to each other, message by message and to the trailers."""
+    seen: list[Server] = []
+    server = backend(serving(grpc, keep=seen))
+    client = start(over(server)).client()
+    for text in (b"hello", b"again"):
+        more = (("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "1S"))
+        number = client.ask(request("/echo.Echo/Say", "a", *more, method="POST"), end=False)
+        client.data(number, message(text)[:3])
+        client.data(number, message(text)[3:], end=True)
+        answer = client.answer(number)
+        assert answer.fields["te-was"] == "trailers"
+        assert bytes(answer.data) == message(text)
+        assert answer.trailers == {"grpc-status": "0", "grpc-message": "fine"}
+    unknown = client.answer(client.ask(request("/echo.Echo/Nothing", "a", ("te", "trailers"), method="POST")))
+    assert unknown.fields["grpc-status"] == "12"
+    assert not unknown.data
+    assert len(server.peers) == 1
+    head = dict(seen[0].heads[1])
+    assert (head[":method"], head[":scheme"], head[":authority"], head["grpc-timeout"]) == ("POST", "http", "a", "1S")
+    assert head["via"] == "2 meshlib"
+    assert "transfer-encoding" not in head
+
+
+def test_both_directions_at_once(start: StartSite, backend: Make) -> None:
+    """A stream of messages each way: an answer goes out while the request goes on."""
+
+    def script(peer: Peer) -> None:
+        server = Server(peer, lambda server, number: server.frames.send_headers(number, [("grpc-status", "0")], end_stream=True))
+        answered = 0
+        while server.pump():
+            for number, body in list(server.bodies.items()):
+                if body and not answered:
+                    server.frames.send_headers(number, [(":status", "200")])
+                if len(body) > answered and number not in server.trailers and server.frames.streams[number].open:
+                    server.send(number, body[answered:])
+                    answered = len(body)
+
+    client = start(over(backend(script))).client()
+    number = client.ask(request(method="POST"), end=False)
+    for index in range(5):
+        client.data(number, b"%d" % index)
+        while len(client.answers[number].data) <= index:
+            assert client.pump()
+    client.data(number, b"", end=True)
+    answer = client.answer(number)
+    assert bytes(answer.data) == b"01234"
+    assert answer.trailers == {"grpc-status": "0"}
+
+
+def test_clients_of_http_1(start: StartSite, backend: Make) -> None:
+    def answer(server: Server, number: int) -> None:
+        path = dict(server.heads[number])[":path"]
+        if path == "/none":
+            server.frames.send_headers(number, [(":status", "404")], end_stream=True)
+        elif path == "/length":
+            server.frames.send_headers(number, [(":status", "200"), ("content-length", "5")])
+            server.send(number, b"12345", end=True)
+        else:
+            server.frames.send_headers(number, [(":status", "103"), ("link", "</x>")])
+            server.frames.send_headers(number, [(":status", "200"), ("server", "x")])
+            server.send(number, server.bodies[number] or b"body")
+            server.frames.send_headers(number, [("x-sum", "1")], end_stream=True)
+
+    site = start(over(backend(serving(answer))))
+    client = site.running.client()
+    first = client.ask(get("/"))
+    assert (first.status, first.body, first.trailers.lower()) == (200, b"body", b"x-sum: 1\r\n")
+    assert len(first.interim) == 1
+    assert first.one("server") == "x"
+    assert client.ask(get("/none")).one("content-length") == "0"
+    assert client.ask(get("/length")).body == b"12345"
+    sent = client.ask(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nx-t: 1\r\n\r\n")
+    assert sent.body == b"abcde"
+    assert client.ask(b"HEAD /length HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD").one("content-length") is not None
+    assert client.ask(get("/length")).body == b"12345"
+
+
+def test_megabytes(start: StartSite, backend: Make) -> None:
+    """Up and down through windows that are smaller."""
+
+    def answer(server: Server, number: int) -> None:
+        server.frames.send_headers(number, [(":status", "200"), ("x-size", str(len(server.bodies[number])))])
+        server.send(number, b"z" * (8 * MIB), end=True)
+
+    site = start(over(backend(serving(answer))))
+    client = site.client(window=MIB)
+    number = client.ask(request("/", "a", ("content-length", "200000"), method="PUT"), end=False)
+    for index in range(10):
+        for part in range(2):
+            client.data(number, b"u" * 10_000, end=index == 9 and part == 1)
+    answer_ = client.answer(number)
+    assert answer_.fields["x-size"] == "200000"
+    assert len(answer_.data) == 8 * MIB
+
+
+def test_what_goes_wrong(start: StartSite, backend: Make) -> None:
+    """A reset before the answer is a 502, in it a reset; a server of HTTP/1 is no answer; a client that leaves is heard of."""
+
+    def answer(server: Server, number: int) -> None:
+        path = dict(server.heads[number])[":path"]
+        if path == "/reset":
+            server.frames.reset_stream(number, 2)
+        elif path == "/cut":
+            server.frames.send_headers(number, [(":status", "200")])
+            server.send(number, b"abc")
+            server.frames.reset_stream(number, 2)
+        elif path != "/silent":
+            server.frames.send_headers(number, [(":status", "204")], end_stream=True)
+
+    server = backend(serving(answer))
+    client = start(over(server)).client()
+    assert client.answer(client.ask(request("/reset", method="POST"))).status == 502
+    cut = client.get("/cut")
+    assert cut.reset == 2
+    assert client.get("/fine").status == 204
+    number = client.ask(request("/silent"))
+    server.wait(lambda: len(server.peers) >= 3)
+    client.ping()
+    client.cancel(number)
+    server.wait(lambda: all(peer.ended for peer in server.peers))
+    assert client.get("/fine").status == 204
+
+
+def test_a_server_of_http_1(start: StartSite, backend: Make) -> None:
+    def script(peer: Peer) -> None:
+        peer.more()
+        peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        peer.read_rest()
+
+    assert start(over(backend(script))).client().get().status == 502
+
+
+def test_goaway(start: StartSite, backend: Make) -> None:
+    """Who says that it takes no more requests gets none; what it still answers is passed on."""
+
+    def answer(server: Server, number: int) -> None:
+        server.peer.send(b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + number.to_bytes(4, "big") + bytes(4))
+        server.frames.send_headers(number, [(":status", "204")], end_stream=True)
+
+    server = backend(serving(answer))
+    client = start(over(server)).client()
+    assert [client.get().status for _ in range(3)] == [204, 204, 204]
+    assert len(server.peers) == 3
+
+
+@pytest.mark.parametrize("value", ["x\r\ny: z", "x\ny", "\0"])
+def test_answers_that_could_be_misread(start: StartSite, backend: Make, value: str) -> None:
+    def answer(server: Server, number: int) -> None:
+        server.frames.send_headers(number, [(":status", "200"), ("x", value)], end_stream=True)
+
+    def script(peer: Peer) -> None:
+        server = Server(peer, answer)
+        server.frames.config.validate_outbound_headers = False
+        while server.pump():
+            pass
+
+    assert start(over(backend(script))).client().get().status == 502
+
+
+def test_time_out(start: StartSite, backend: Make) -> None:
+    assert start(over(backend(serving(lambda server, number: None))), quick(response_head=0.3)).client().get().status == 504
