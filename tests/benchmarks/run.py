@@ -83,7 +83,7 @@ class Bench:
         found = []
         for name in self.peers:
             if name not in known:
-                self.results.fail(scenario.name, name, "cannot do this")
+                self.results.fail(scenario.name, name, "not part of this comparison")
             elif known[name].find() is None:
                 if name not in self.results.missing:
                     self.say(f"{name}: not installed ({known[name].install})")
