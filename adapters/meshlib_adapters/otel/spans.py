@@ -42,29 +42,37 @@ _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 class SpanWriter:
-    """Takes batches of records; `lost` counts those that found no room, because spans are made more slowly than requests end.
+    """Takes batches of records. Those that find no room, because spans are made more slowly than requests end, are lost and counted.
 
     The provider is ours: `close` shuts it down.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
-        self.lost = 0
         self._provider = provider
         self._tracer = provider.get_tracer("meshlib", meshlib.__version__)
         self._records: queue.SimpleQueue[list[Record] | None] = queue.SimpleQueue()
-        self._waiting = 0
+        # Each number is written by one thread alone: `+=` is no single step.
+        self._taken = 0
+        self._refused = 0
+        self._done = 0
+        self._failed = 0
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """Spans that were not made."""
+        return self._refused + self._failed
 
     def add(self, records: Iterable[Record]) -> None:
         """Take those that a client has marked. From one thread alone; costs 50 ns for each that is not."""
         marked = [record for record in records if record[2] is not None and b"traceparent" in record[2].fields.names]
         if not marked:
             return
-        if self._waiting + len(marked) > _MAX_WAITING:
-            self.lost += len(marked)
+        if self._taken - self._done + len(marked) > _MAX_WAITING:
+            self._refused += len(marked)
             return
-        self._waiting += len(marked)
+        self._taken += len(marked)
         self._records.put(marked)
 
     def close(self, seconds: float = 2.0) -> None:
@@ -78,12 +86,12 @@ class SpanWriter:
                 try:
                     self._write(record)
                 except Exception:  # of an SDK's part that somebody has put in: it must not end all spans
-                    if not self.lost:
+                    if not self._failed:
                         logger.exception("a span could not be made; further ones that fail are only counted")
-                    self.lost += 1
+                    self._failed += 1
                 # Let go of the interpreter's lock: the data path waits for nothing longer than for one span.
                 time.sleep(0)
-            self._waiting -= len(records)
+            self._done += len(records)
         self._provider.shutdown()
 
     def _write(self, record: Record) -> None:
