@@ -282,13 +282,10 @@ def test_a_flood_is_bounded_and_evicts_itself(run: Run) -> None:
             friend = port.client()
             assert await friend.ask(b"x") == b"x"
             port.upstream = upstream_of(hole.port, server.port)
-            strategy_turns = 0
             while listener.counters["evicted"] < 50:
                 port.client().send(b"flood")
-                strategy_turns += 1
                 await asyncio.sleep(0)
                 assert len(listener) <= 20
-                port.clients.pop().close() if strategy_turns % 2 else None
             assert await friend.ask(b"y") == b"y"
             assert listener.counters["flows"] > 60
 
