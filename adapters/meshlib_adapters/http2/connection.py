@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from h2.config import H2Configuration
+from h2.config import DummyLogger, H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
@@ -52,6 +52,16 @@ _FRAME: Final = 16 * 1024
 _TABLE: Final = 4096
 # When the client does not read and this much waits for it, nothing is read from it either: what it says asks for answers too.
 _MAX_UNREAD: Final = 256 * 1024
+
+
+class _Silent(DummyLogger):
+    """h2 asks its logger 23 times for each request whether it wants to hear something."""
+
+    def debug(self, *_: object, **__: object) -> None:
+        """No."""
+
+    def trace(self, *_: object, **__: object) -> None:
+        """No."""
 
 
 class _Frames(H2Connection):
@@ -535,6 +545,7 @@ def _frames(head_size: int, limits: HTTP2Settings) -> _Frames:
             normalize_inbound_headers=False,
             validate_outbound_headers=False,
             normalize_outbound_headers=False,
+            logger=_Silent("h2"),
         )
     )
     frames.local_settings = Settings(
