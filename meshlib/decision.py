@@ -18,6 +18,7 @@ __all__ = [
     "Passthrough",
     "PortDecision",
     "Redirect",
+    "RedirectToTLS",
     "Refuse",
     "Reject",
     "Respond",
@@ -40,6 +41,13 @@ class Redirect:
 
     route: Route
     rule: RedirectRule
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectToTLS(Redirect):
+    """The same for requests that did not come over TLS; for those that did, `secured` is the decision."""
+
+    secured: Forward | Respond
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,6 @@ class Terminate:
     route: Route | None = None
 
 
-Decision: TypeAlias = Forward | Redirect | Respond
+Decision: TypeAlias = Forward | Redirect | RedirectToTLS | Respond
 TLSDecision: TypeAlias = Passthrough | Reject | Terminate
 PortDecision: TypeAlias = Carry | Refuse

@@ -23,6 +23,7 @@ __all__ = [
     "added_fields",
     "client_address",
     "is_loop",
+    "is_secure",
     "is_trusted",
     "kept_fields",
     "parse_networks",
@@ -185,6 +186,13 @@ def client_address(fields: FieldSection, peer: Peer, networks: Sequence[Network]
         if not is_trusted(address, networks):
             break
     return answer
+
+
+def is_secure(fields: FieldSection, peer: Peer) -> bool:
+    """Whether the client's request came over TLS: to us, or, as a trusted peer says it (X-Forwarded-Proto), to whoever is in front."""
+    if not peer.trusted or b"x-forwarded-proto" not in fields.names:
+        return peer.scheme == "https"
+    return fields.get_all(b"x-forwarded-proto")[-1].rpartition(b",")[2].strip().lower() in (b"https", b"wss")
 
 
 def _without_port(text: str) -> str:

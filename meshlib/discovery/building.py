@@ -82,6 +82,7 @@ def build_routes(
             sticky_cookie=fragment.sticky_cookie,
             forwarded_for=fragment.forwarded_for,
             port=fragment.port,
+            https_only=fragment.https_only,
         )
         for fragment in result.fragments
         if fragment.redirect is not None or networked

@@ -50,6 +50,7 @@ _KEYS = (
     "include_forwarded_for",
     "proxy_protocol",
     "upstream_tls",
+    "https",
 )
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
 _PROSE_SLIP = "com.docker.mesh.http"  # the documentation of UCP had it so in one sentence
@@ -220,8 +221,9 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
     port: int | None = None
     preamble: Literal["", "v1", "v2"] = ""
     server_name = ""
+    https_only = False
     if "redirect" in pairs:
-        for key in ("internal_port", "sticky_sessions", "include_forwarded_for", "proxy_protocol", "upstream_tls"):
+        for key in ("internal_port", "sticky_sessions", "include_forwarded_for", "proxy_protocol", "upstream_tls", "https"):
             if key in pairs:
                 message = f"{key} is not used: a redirect is answered by the gateway itself"
                 found.add(codes.UNUSED_BESIDE_REDIRECT, message, f"leave out {key}", column=pairs[key].name.column)
@@ -232,10 +234,12 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
         forwarded_for = _read_forwarded_for(pairs.get("include_forwarded_for"), scheme, found)
         preamble = _read_preamble(pairs.get("proxy_protocol"), scheme, found)
         server_name = _read_server_name(pairs.get("upstream_tls"), scheme, preamble, found)
+        https_only = _read_https(pairs.get("https"), route, found)
     if found.failed or route is None:
         return None
     match = (route.scheme, route.host, route.path, found.key, SCHEMA)
-    return asked.value.column, RouteFragment(*match, port, redirect, sticky, forwarded_for is True, route.port, preamble, server_name)
+    fragment = RouteFragment(*match, port, redirect, sticky, forwarded_for is True, route.port, preamble, server_name, https_only)
+    return asked.value.column, fragment
 
 
 def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, _Pair]:
@@ -357,6 +361,24 @@ def _read_server_name(pair: _Pair | None, scheme: Scheme, preamble: str, found: 
         found.add(codes.BAD_SERVER_NAME, message, "leave out one of them", column=pair.name.column)
         return ""
     return parse_server_name(pair.value, found)
+
+
+def _read_https(pair: _Pair | None, route: ExternalRoute | None, found: LabelFindings) -> bool:
+    if pair is None or route is None or _is_of_no_use(pair, route.scheme, found):
+        return False
+    if route.scheme is Scheme.SNI:
+        message = "https is ignored: what comes to an sni:// route is TLS already"
+        found.add(codes.HTTPS_ON_SNI, message, "leave it out", column=pair.name.column)
+        return False
+    if pair.value.text.lower() != "require":
+        hint = "write https=require, or leave it out"
+        found.add(codes.BAD_HTTPS, f"https is {show(pair.value.text)}", hint, column=pair.value.column)
+        return False
+    if not route.host or route.host.startswith("*"):
+        message = "a route for many hosts has no one place of its own to send clients to"
+        found.add(codes.BAD_HTTPS, message, "ask for each host by itself, or leave out https", column=pair.name.column)
+        return False
+    return True
 
 
 def _choose_port(written: Part | None, route: ExternalRoute | None, found: LabelFindings, known: Mapping[str, _Ports]) -> int | None:

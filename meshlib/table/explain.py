@@ -18,6 +18,7 @@ from meshlib.decision import (
     Passthrough,
     PortDecision,
     Redirect,
+    RedirectToTLS,
     Refuse,
     Reject,
     Respond,
@@ -144,7 +145,9 @@ def _explanation(
         notes = [*notes, f"nothing is taken on the port ({decision.reason})"]
     upstream = decision.upstream if isinstance(decision, Forward | Passthrough | Carry) else route.upstream if route else None
     endpoints = upstream.endpoints if upstream is not None else ()
-    kind = type(decision).__name__.lower()
+    if isinstance(decision, RedirectToTLS):
+        notes = [*notes, "over TLS the request is served"]
+    kind = "redirect" if isinstance(decision, Redirect) else type(decision).__name__.lower()
     return Explanation(decision, kind, route, status, where, endpoints, tuple(notes), reasons)
 
 

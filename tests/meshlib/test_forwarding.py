@@ -17,6 +17,7 @@ from meshlib.forwarding import (
     added_fields,
     client_address,
     is_loop,
+    is_secure,
     is_trusted,
     kept_fields,
     parse_networks,
@@ -459,3 +460,20 @@ def test_an_answer_without_a_body_has_no_length() -> None:
     section = parse_fields(b"Content-Length: 5\r\nX: y\r\n", response=True)
     assert response_fields(section, bodiless=True) == b"X: y\r\n"
     assert response_fields(section) == b"Content-Length: 5\r\nX: y\r\n"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "trusted", "claim", "secure"),
+    [
+        ("https", False, b"", True),
+        ("http", False, b"X-Forwarded-Proto: https\r\n", False),
+        ("http", True, b"X-Forwarded-Proto: https\r\n", True),
+        ("http", True, b"X-Forwarded-Proto: https, http\r\n", False),
+        ("https", True, b"X-Forwarded-Proto: http\r\n", False),
+        ("https", True, b"", True),
+        ("http", True, b"x-forwarded-proto: http\r\nx-forwarded-proto: WSS\r\n", True),
+    ],
+)
+def test_whether_a_request_came_over_tls(scheme: str, trusted: bool, claim: bytes, secure: bool) -> None:
+    fields = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + claim + b"\r\n").fields
+    assert is_secure(fields, Peer("192.0.2.1", scheme, 80, trusted)) is secure

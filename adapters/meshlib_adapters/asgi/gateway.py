@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from meshlib.decision import Decision, Forward, Redirect, Respond
+from meshlib.decision import Decision, Forward, Redirect, RedirectToTLS, Respond
 from meshlib.errors import ProtocolError
-from meshlib.forwarding import ForwardingPolicy, is_loop, request_fields
+from meshlib.forwarding import ForwardingPolicy, is_loop, is_secure, request_fields
 from meshlib.http1 import LAST_CHUNK, chunk_head
 from meshlib.messages import RequestHead
 from meshlib.redirects import location
@@ -149,6 +149,8 @@ class Gateway:
             await _deny(scope, receive, send, error.status_hint)
             return
         decision: Decision = self._current.table.route(head)
+        if isinstance(decision, RedirectToTLS) and is_secure(head.fields, peer_of(scope, self._policy)):
+            decision = decision.secured
         if isinstance(decision, Respond):
             if decision.reason != "no_route":
                 await _deny(scope, receive, send, decision.status, retry_after=decision.retry_after)

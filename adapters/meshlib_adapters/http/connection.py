@@ -11,8 +11,9 @@ import re
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from meshlib.decision import Forward, Redirect, Respond
+from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
 from meshlib.errors import LimitExceeded, ProtocolError
+from meshlib.forwarding import is_secure
 from meshlib.http1 import REQUEST_LINE, NeedData, RequestBody, finish_head, request_line
 from meshlib.messages import FieldSection, RequestHead
 from meshlib_adapters.http.answering import AnsweringClient
@@ -223,7 +224,12 @@ class ClientConnection(AnsweringClient):
         if type(decision) is Forward:
             self._forward(decision, head, rest)
         else:
-            self._answer(cast("Redirect | Respond", decision), rest)
+            if type(decision) is RedirectToTLS and is_secure(fields, self.peer):
+                decision = decision.secured
+            if type(decision) is Forward:
+                self._forward(decision, head, rest)
+            else:
+                self._answer(cast("Redirect | Respond", decision), rest)
 
     def _begin_body(self, fields: FieldSection) -> None:
         limit = self.gateway.settings.max_body

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 import uvicorn
@@ -16,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route as Page
 
+from meshlib.forwarding import ForwardingPolicy
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.publish import CurrentSnapshot
@@ -64,13 +67,15 @@ async def backend(handler: Handler) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def served(*contributions: Contribution, with_app: bool = False) -> AsyncIterator[int]:
+async def served(
+    *contributions: Contribution, with_app: bool = False, policy: ForwardingPolicy | None = None
+) -> AsyncIterator[int]:
     current = CurrentSnapshot(Snapshot.of(contributions))
 
     async def own(request: Request) -> PlainTextResponse:
         return PlainTextResponse("own")
 
-    app: object = Gateway(current=current)
+    app: object = Gateway(current=current, policy=policy)
     if with_app:
         app = Starlette(routes=[Page("/", own)], middleware=[Middleware(Gateway, current=current)])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", proxy_headers=False, ws="websockets-sansio"))  # type: ignore[arg-type]
@@ -154,6 +159,18 @@ async def test_redirect() -> None:
         got = await talk(gateway, GET % (b"x?y=1", b"old.test"))
     assert got.startswith(b"HTTP/1.1 301")
     assert b"location: https://new.test/x?y=1\r\n" in got.lower()
+
+
+async def test_what_requires_tls_is_redirected_without_it() -> None:
+    async with backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as port:
+        plain = route("shop.test", port)
+        behind = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
+        async with served(replace(plain, routes=(replace(plain.routes[0], https_only=True),)), policy=behind) as gateway:
+            answer = await talk(gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 308")
+            assert b"location: https://shop.test/x" in answer.lower()
+            secure = b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
+            assert (await talk(gateway, secure)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("fields", [b"", b"Host: \r\n", b"Host: a b\r\n"])

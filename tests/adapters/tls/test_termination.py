@@ -7,10 +7,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import pytest
 import trustme
 
+from meshlib.forwarding import ForwardingPolicy
 from meshlib_adapters.tcp import TLSSettings
 from meshlib_adapters.tls import TerminationSettings
 from tests.adapters.http.backend import OK, Backend, Peer
@@ -214,3 +216,18 @@ def test_draining_lets_requests_end(backend: Make, start: Start) -> None:
     assert b"Connection: close" in busy.answer()
     thread.join()
     assert result == [0]
+
+
+def test_requests_without_tls_are_sent_to_https(backend: Make, start: Start) -> None:
+    policy = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
+    for trusting in (False, True):
+        running = start(backend(), "a.example", https_only=True, tls=TLSSettings(plain_http="serve"), policy=policy if trusting else None)
+        with running.connect() as plain:
+            for _ in range(2):
+                plain.sendall(b"POST /x?y HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n")
+                answer = plain.recv(1000)
+                assert answer.startswith(b"HTTP/1.1 308 ")
+                assert b"Location: https://a.example/x?y\r\n" in answer
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: https\r\n\r\n")
+            assert plain.recv(1000).startswith(b"HTTP/1.1 200 " if trusting else b"HTTP/1.1 308 ")
+        assert running.tls("a.example").get("a.example").startswith(b"HTTP/1.1 200 ")

@@ -32,7 +32,7 @@ def run(*command: str, given: str = "") -> str:
 
 
 def test_they_are_served(tool: str, backend: Callable[..., Backend], start: Start, tmp_path: Path) -> None:
-    running = start(backend(), "a.example", tls=TLSSettings(plain_http="redirect"))
+    running = start(backend(), "a.example", tls=TLSSettings(plain_http="redirect"), https_only=True)
     authority = tmp_path / "ca.pem"
     running.authority.cert_pem.write_to_path(str(authority))
     port = running.tls_address[1]

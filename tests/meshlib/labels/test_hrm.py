@@ -51,6 +51,7 @@ def fragments(result: LabelResult) -> list[dict[str, object]]:
             **({"port": f.port} if f.port is not None else {}),
             **({"proxy_protocol": f.proxy_protocol} if f.proxy_protocol else {}),
             **({"server_name": f.server_name} if f.server_name else {}),
+            **({"https_only": True} if f.https_only else {}),
         }
         for f in result.fragments
     ]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.decision import Decision, Forward, Passthrough, Redirect, Reject, Respond
+from meshlib.decision import Decision, Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond
 from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
 from meshlib.table.compile import Claim, Site, claims_of, compile_site, decide_http, decide_tls
 
@@ -231,3 +231,13 @@ def test_decisions() -> None:
     ready = upstream_of("s")
     assert decide_tls(sni, ready) == Passthrough(sni, ready)
     assert decide_tls(sni, starting) == decide_tls(sni, None) == Reject(80, "no_endpoint", sni)
+
+
+def test_https_only_redirects_and_keeps_what_is_done_over_tls() -> None:
+    for host, target in (("shop.example", "https://shop.example"), ("2001:db8::1", "https://[2001:db8::1]")):
+        route = replace(route_of("a"), host=host, https_only=True)
+        upstream = route.upstream
+        assert upstream is not None
+        rule = RedirectRule(target, 308)
+        assert decide_http(route, upstream, 1) == RedirectToTLS(route, rule, Forward(route, upstream))
+        assert decide_http(route, None, 1) == RedirectToTLS(route, rule, Respond(503, "no_endpoint", 1, route))

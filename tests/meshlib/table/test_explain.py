@@ -143,6 +143,12 @@ def test_a_refused_hello() -> None:
     assert starting.reasons[0].won
 
 
+def test_a_route_that_requires_tls() -> None:
+    found = explain(table_of(replace(route("a"), https_only=True)), head("a", "/x"))
+    assert (found.kind, found.status, found.location) == ("redirect", 308, "https://a/x")
+    assert found.notes[1:] == ("over TLS the request is served",)
+
+
 def test_a_hello_whose_tls_is_ended_here() -> None:
     table = table_of(route("a.b"), route("*.b", scheme=Scheme.SNI))
     found = explain(table, ClientHello("a.b"), lambda _: True)
