@@ -2,6 +2,7 @@
 
 from meshlib.balancing.health import EndpointHealth, HealthState, Observation, usable
 from meshlib.balancing.rendezvous import rendezvous_order, within_load
+from meshlib.balancing.slow_start import SlowStart
 from meshlib.balancing.stickiness import LearnedTable, cookie_value, set_cookie_value
 from meshlib.balancing.strategy import STRATEGIES, RoundRobin, Strategy, Weighted, WeightedRoundRobin, create_strategy
 
@@ -12,6 +13,7 @@ __all__ = [
     "LearnedTable",
     "Observation",
     "RoundRobin",
+    "SlowStart",
     "Strategy",
     "Weighted",
     "WeightedRoundRobin",

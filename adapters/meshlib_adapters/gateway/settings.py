@@ -141,6 +141,9 @@ class TimeoutSettings:
     tunnel_idle: float = _setting(_HTTP.tunnel_idle, read_duration, "silence in an upgraded or TLS connection")
     lingering_close: float = _setting(_HTTP.lingering_close, read_duration, "reading on after an early answer")
     pool_idle: float = _setting(_HTTP.pool_idle, read_duration, "an idle connection to an endpoint is kept so long")
+    slow_start: float = _setting(
+        _HTTP.slow_start, read_duration, "a new or recovered endpoint gets a growing share of requests for so long; 0: all at once"
+    )
     sticky_ttl: float = _setting(_HTTP.sticky_ttl, read_duration, "a session is remembered so long after its last use")
     drain: float = _setting(10.0, read_duration, "SIGTERM: so long may requests under way take")
     first_snapshot: float = _setting(10.0, read_duration, "at start, wait so long for a provider when another has delivered")

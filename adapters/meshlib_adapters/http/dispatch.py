@@ -300,8 +300,8 @@ class Dispatch:
         else:
             pool.observe(Observation.BAD_RESPONSE)
             self._tried.append(pool)
-        following = self._following() if state.spend_retry() else None
-        if following is None:
+        following = self._following()
+        if following is None or not state.spend_retry():  # asked last: what nobody can take up costs nothing
             self._end(failure, message, began=began, observed=True)
         else:
             self._ask(following, replay)

@@ -13,7 +13,7 @@ from ssl import SSLError
 from time import monotonic
 from typing import Any, Literal
 
-from meshlib.balancing import EndpointHealth, HealthState, Observation
+from meshlib.balancing import EndpointHealth, HealthState, Observation, SlowStart
 from meshlib.http1 import KnownLines
 from meshlib.messages import ResponseHead
 from meshlib.model import Endpoint
@@ -118,6 +118,7 @@ class EndpointPool:
         "server_name",
         "settings",
         "told",
+        "warming",
     )
 
     def __init__(
@@ -141,6 +142,7 @@ class EndpointPool:
         self.loop = loop
         self.idle: list[UpstreamConnection] = []
         self.active = 0
+        self.warming: SlowStart | None = None
         self.closed = False
         self.health = EndpointHealth()
         # The last head of an answer: raw, what is passed on, parsed, and its length where the body has one that may be reused (else -1).
@@ -210,8 +212,28 @@ class EndpointPool:
         health.observe(observation, self.loop.time())
         if observation is Observation.BAD_RESPONSE or observation is Observation.TIMED_OUT:
             self.counts.failures += 1
+        if health.state is HealthState.HEALTHY and before is not HealthState.HEALTHY:
+            self.warm_up()
         if health.state is HealthState.EJECTED and before is not HealthState.EJECTED:
             self.counts.ejections += 1
+
+    def warm_up(self) -> None:
+        """New requests come slowly at first, if the settings want it so."""
+        if self.settings.slow_start:
+            self.warming = SlowStart(self.loop.time(), self.settings.slow_start)
+
+    def may_take(self, now: float) -> bool:
+        """Whether a new request may come here: health allows it, one on probation has none yet, one that begins takes its share."""
+        health = self.health
+        if not health.available(now) or (health.state is HealthState.PROBATION and self.active + self.connecting):
+            return False
+        warming = self.warming
+        if warming is None:
+            return True
+        if warming.over(now):
+            self.warming = None
+            return True
+        return warming.takes(now)
 
     def sweep(self, now: float) -> None:
         """Close what has been idle too long, counted from the first sweep that sees it idle. The oldest stand first."""

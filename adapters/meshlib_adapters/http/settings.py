@@ -10,7 +10,16 @@ __all__ = ["HTTPSettings"]
 
 
 _MAY_BE_ZERO = frozenset(
-    {"max_body", "max_connections_per_client", "max_requests_per_endpoint", "pool_size", "queue_size", "replay_size", "retry_budget"}
+    {
+        "max_body",
+        "max_connections_per_client",
+        "max_requests_per_endpoint",
+        "pool_size",
+        "queue_size",
+        "replay_size",
+        "retry_budget",
+        "slow_start",
+    }
 )
 
 
@@ -55,6 +64,9 @@ class HTTPSettings:
     # Endpoints tried for one request, and the share of requests that may be tried again (Envoy's retry budget: 20 %).
     max_tries: int = 3
     retry_budget: float = 0.2
+    # An endpoint that has joined others, or was ejected, gets a growing share of new requests for so long; 0: its whole share at
+    # once (HAProxy's and Envoy's default too).
+    slow_start: float = 0.0
     # Requests at one endpoint at a time (0: no limit); how many more of an upstream may wait for their turn, and how long
     # (HAProxy: maxconn, no limit, timeout connect). Less than a client's patience, or it is gone when its turn comes.
     max_requests_per_endpoint: int = 0

@@ -69,7 +69,11 @@ class UpstreamState:
         before, self._pools = self._pools, {}
         for endpoint in upstream.endpoints:
             key = (endpoint.id, endpoint.host, endpoint.port, upstream.proxy_protocol, upstream.server_name, upstream.protocol)
-            pool = before.pop(key, None) or self._make_pool(endpoint)
+            pool = before.pop(key, None)
+            if pool is None:
+                pool = self._make_pool(endpoint)
+                if self.ready:  # it joins others
+                    pool.warm_up()
             pool.endpoint = endpoint
             self._pools[key] = pool
         for pool in before.values():
@@ -92,9 +96,20 @@ class UpstreamState:
     def first(self) -> EndpointPool | None:
         """The best endpoint for a new request, counted as a pick."""
         chosen = self.strategy.first(self.ready)
-        if chosen is None or chosen.health.state is HealthState.HEALTHY or chosen.health.available(self._loop.time()):
-            return chosen  # one whose ejection is over gets its turn: nothing else could bring it back
-        return next(iter(self._candidates()), None)
+        if chosen is None or (chosen.health.state is HealthState.HEALTHY and chosen.warming is None):
+            return chosen
+        return self._careful(chosen)
+
+    def _careful(self, chosen: EndpointPool) -> EndpointPool:
+        # One whose ejection is over gets its turn, or nothing could bring it back; but one request at a time, until that is answered.
+        now = self._loop.time()
+        if chosen.may_take(now):
+            return chosen
+        after = self.ready.index(chosen) + 1
+        ordered = [chosen, *self.ready[after:], *self.ready[: after - 1]]  # no other pick: the strategy has counted this one
+        good = usable(ordered, [pool.health.available(now) for pool in ordered])
+        calm = (pool for pool in good if pool.health.state is HealthState.HEALTHY and pool.warming is None)
+        return next(calm, good[0])
 
     def following(self, tried: list[EndpointPool]) -> EndpointPool | None:
         """The best endpoint that was not tried yet for this request."""
