@@ -12,6 +12,7 @@ import anyio
 from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint
 from meshlib_adapters.gateway.descriptors import connections_that_fit, raise_limit
+from meshlib_adapters.gateway.loops import settle_heap
 from meshlib_adapters.gateway.ports import create_ports
 from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http_settings, preamble_policy
 from meshlib_adapters.gateway.sockets import explain_bind_error
@@ -73,6 +74,7 @@ class Listeners:
         self.ports = create_ports(self._current, self._settings, [int(sock.getsockname()[1]) for sock in (*http, *https)])
         if self.ports is not None:
             self.ports.start()
+        settle_heap()
 
     @property
     def requests(self) -> int:

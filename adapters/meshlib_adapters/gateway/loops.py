@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -10,7 +11,7 @@ import anyio
 
 from meshlib.errors import ConfigurationError
 
-__all__ = ["fast_loop", "run_async"]
+__all__ = ["fast_loop", "run_async", "settle_heap"]
 
 R = TypeVar("R")
 
@@ -32,6 +33,15 @@ def fast_loop() -> bool:
         return bool(importlib.import_module("uvloop"))
     except ImportError:
         return False
+
+
+def settle_heap() -> None:
+    """Take what is there out of the collector's sight: what a start has made lives as long as the process.
+
+    A full collection then costs a tenth of a millisecond instead of 30, in which no request would be served.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _first(group: BaseExceptionGroup[ConfigurationError]) -> ConfigurationError:
