@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import meshlib
 from meshlib.authority import parse_authority
 from meshlib.errors import AuthorityError, ConfigurationError
+from meshlib_adapters.gateway.built import COMPILED
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question
 from meshlib_adapters.gateway.listing import routes_data
 from meshlib_adapters.metrics.exposition import CONTENT_TYPE
@@ -54,6 +55,7 @@ def status_data(view: GatewayView, now: float) -> dict[str, Any]:
     """Providers with their state and age, and versions; `now` and ages are monotonic seconds."""
     return {
         "version": meshlib.__version__,
+        "compiled": COMPILED,
         "uptime": round(now - view.started_at, 3),
         "ready": not view.not_ready,
         "reason": view.not_ready,

@@ -16,9 +16,9 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import click
 from rich.console import RenderableType
 
-import meshlib
 from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
+from meshlib_adapters.gateway.built import VERSION
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question, render_explanation
 from meshlib_adapters.gateway.listing import create_console, render_routes, routes_data
 from meshlib_adapters.gateway.logs import escape_control, set_up_logging
@@ -99,7 +99,7 @@ _SOURCES = _options(_SERVICES, _DOCKER, _SWARM, _ASK, _CONFIG)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(meshlib.__version__, "--version", message="meshlib %(version)s")
+@click.version_option(VERSION, "--version", message="meshlib %(version)s")
 def cli() -> None:
     """meshlib: routes HTTP by Host and TLS by server name to the services that ask for it by their labels."""
 
@@ -222,8 +222,8 @@ def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
 
 @cli.command()
 def version() -> int:
-    """Print the version."""
-    click.echo(f"meshlib {meshlib.__version__}")
+    """Print the version, and whether it is compiled."""
+    click.echo(f"meshlib {VERSION}")
     return 0
 
 

@@ -80,7 +80,7 @@ def test_routes_have_the_documented_shape() -> None:
 def test_status_tells_age_and_reason_of_each_provider() -> None:
     view = View()
     data = body(ask(view, "/-/status"))
-    assert (data["version"], data["ready"]) == (meshlib.__version__, True)
+    assert (data["version"], data["compiled"], data["ready"]) == (meshlib.__version__, False, True)
     assert data["snapshot"] == {"version": view.current.version, "routes": 2, "diagnostics": 1}
     assert data["providers"] == [{"name": "static:services.yml", "state": "starting", "reason": "", "age": None}]
     view.provider.status = ProviderStatus("degraded", time.monotonic() - 100, "gone")
