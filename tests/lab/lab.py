@@ -250,7 +250,9 @@ class Lab:
         ):
             found = self.docker(*listing, "-q").split()
             if found:
-                self.docker(*removal, *found)
+                # The Swarm removes its containers at the same time; who is left of them is seen below.
+                with contextlib.suppress(AssertionError) if listing[0] == "ps" else contextlib.nullcontext():
+                    self.docker(*removal, *found)
         wait_until(self._quiet, timeout=60, what="the containers of the test are gone", every=0.1)
         wait_until(self._networks_removed, timeout=30, what="the networks of the test are removed", every=0.2)
 
