@@ -9,7 +9,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from meshlib.proxy_protocol import ProxyPreamble
 from meshlib_adapters.http import HTTPGateway
@@ -19,6 +19,9 @@ from meshlib_adapters.tls.contexts import TerminationSettings
 from meshlib_adapters.tls.files import CertificateSet
 from meshlib_adapters.tls.index import CertificateIndex
 from meshlib_adapters.tls.transport import TLSTransport
+
+if TYPE_CHECKING:
+    from meshlib_adapters.http2 import HTTP2Connection
 
 __all__ = ["Session", "Terminator", "available_protocols"]
 
@@ -83,10 +86,14 @@ class Terminator:
             fields = client_fields(tls.getpeercert(binary_form=True)) if asks else b""
             self.counters["client_certificates"] += bool(fields)
             secured = SecuredClient(server_name, served, self.covers, fields, asks_clients=asks)
+            connection: TLSClientConnection | HTTP2Connection
             if tls.selected_alpn_protocol() == "h2":
-                return _http2(self._gateway, secured, claimed)
-            connection = TLSClientConnection(self._gateway, secured)
+                connection = _http2(self._gateway, secured)
+            else:
+                connection = TLSClientConnection(self._gateway, secured)
             connection.claimed = claimed
+            if self._gateway.draining:  # who comes so late may ask what it has asked already, and nothing more
+                self._gateway.loop.call_soon(connection.shut)
             return connection
 
         def ended(outcome: str) -> None:
@@ -105,16 +112,14 @@ class Terminator:
         return _PlainSession(self._gateway, sock, received, on_end, claimed)
 
 
-def _http2(gateway: HTTPGateway, secured: SecuredClient, claimed: ProxyPreamble | None) -> asyncio.Protocol:
+def _http2(gateway: HTTPGateway, secured: SecuredClient) -> HTTP2Connection:
     from meshlib_adapters.http2 import HTTP2Connection
 
     def allowed(authority: bytes) -> bool:
         return secured.allows(authority, gateway.current.table)
 
     lines = secured.proven_lines if secured.asks_clients else None
-    connection = HTTP2Connection(gateway, server_name=secured.server_name, allowed=allowed, client_lines=lines)
-    connection.claimed = claimed
-    return connection
+    return HTTP2Connection(gateway, server_name=secured.server_name, allowed=allowed, client_lines=lines)
 
 
 class _PlainSession:

@@ -212,6 +212,7 @@ def test_draining_lets_requests_end(backend: Make, start: Start) -> None:
     thread = threading.Thread(target=lambda: result.append(running.run(drain())))
     thread.start()
     assert idle.rest() == b""
+    assert running.tls("a.example").rest() == b""  # too late to ask
     let_go.set()
     assert b"Connection: close" in busy.answer()
     thread.join()
