@@ -15,12 +15,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks import configurations
 from tests.benchmarks.backend import answers
+from tests.benchmarks.compiled import compiled_copy, compiler
 from tests.benchmarks.configurations import POOL, SMALL_HOST, STREAM_HOST, Site
 from tests.benchmarks.processes import BenchmarkError, Process, free_port
 
@@ -100,9 +101,13 @@ def _caddy(program: str, site: Site) -> Launch:
 
 
 def mesh(
-    loop: str, command: str = _MESH, services: Callable[[Site], str] = configurations.meshlib_services
+    loop: str,
+    command: str = _MESH,
+    services: Callable[[Site], str] = configurations.meshlib_services,
+    *,
+    packages: Callable[[], Sequence[Path]] = lambda: (_ROOT, _ROOT / "adapters"),
 ) -> Callable[[str, Site], Launch]:
-    """The gateway on one kind of event loop, with what `services` writes.
+    """The gateway on one kind of event loop, with what `services` writes; `packages` are the folders it is imported from.
 
     MESHLIB_BENCH_COMMAND may hold another command line with {python}, {services}, {port}, {admin} and
     {access_log} ("on" or "off"). MESHLIB_* in the environment reach the gateway as for any user.
@@ -117,7 +122,7 @@ def mesh(
             "admin": str(free_port()),
             "access_log": "on" if site.access_log else "off",
         }
-        paths = [str(_ROOT), str(_ROOT / "adapters"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [*map(str, packages()), *filter(None, [os.environ.get("PYTHONPATH")])]
         if loop == "asyncio":
             blocked = site.work / "without"
             blocked.mkdir(exist_ok=True)
@@ -143,6 +148,10 @@ def _python(*modules: str) -> Callable[[], str | None]:
     return find
 
 
+def _python_compiled() -> str | None:
+    return sys.executable if compiler() else None
+
+
 _PYPI = "pip install -r tests/benchmarks/requirements.txt"
 
 PEERS: dict[str, Peer] = {
@@ -156,6 +165,7 @@ PEERS: dict[str, Peer] = {
         Peer("caddy", _program("caddy"), _caddy, _PYPI),
         Peer("meshlib", _python("uvloop"), mesh("uvloop"), _PYPI),
         Peer("meshlib-asyncio", _python(), mesh("asyncio"), "nothing to install"),
+        Peer("meshlib-compiled", _python_compiled, mesh("uvloop", packages=lambda: (compiled_copy(),)), "the extra dev and gcc"),
     )
 }
 DEFAULT_PEERS = ("nginx", "haproxy", "envoy", "traefik", "caddy", "meshlib", "meshlib-asyncio")

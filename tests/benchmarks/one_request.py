@@ -1,0 +1,183 @@
+"""What a request costs in the gateway's own code: a client's and an endpoint's connection in one process, without sockets.
+
+    python -m tests.benchmarks.one_request [--rounds 5] [--requests 10000]
+
+Microseconds of CPU time a request, medians of the rounds. With `--compiled` the same is measured in the compiled build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib_adapters.gateway.built import VERSION
+from meshlib_adapters.http import HTTPGateway, HTTPSettings
+from meshlib_adapters.http.access_log import AccessLog
+from meshlib_adapters.http.upstream import UpstreamConnection
+from meshlib_adapters.publish import CurrentSnapshot
+from tests.benchmarks.compiled import compiled_copy
+
+__all__ = ["CASES", "main", "measured"]
+
+_ROOT = Path(__file__).resolve().parents[2]
+_REQUEST: Final = (
+    b"GET / HTTP/1.1\r\nHost: shop.example.com\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36\r\n"
+    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\n"
+    b"Accept-Encoding: gzip, deflate, br\r\nReferer: http://shop.example.com/\r\nCookie: a=b; SESSION=abcdef0123456789\r\n"
+    b"Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n"
+    b"Cache-Control: max-age=0\r\n\r\n"
+)
+_ANSWER: Final = (
+    b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 01:44:10 GMT\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 100\r\nConnection: keep-alive\r\n\r\n" + b"0" * 100
+)
+_LAST: Final = _REQUEST[:-2] + b"Connection: close\r\n\r\n"
+_VARIANTS: Final = 1000
+
+
+class _Nowhere(asyncio.Transport):
+    """Takes everything at once, and counts the writes."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1234), "sockname": ("127.0.0.1", 80)})
+        self.writes = 0
+        self._closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes += 1
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is kept."""
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        self._closing = True
+
+    abort = close
+
+    def pause_reading(self) -> None:
+        """Nothing is read."""
+
+    resume_reading = pause_reading
+
+
+def _gateway(access_log: AccessLog | None) -> tuple[HTTPGateway, Upstream]:
+    upstream = Upstream("shop:80", (Endpoint("s.1", "127.0.0.1", 7001),))
+    route = Route(Scheme.HTTP, "shop.example.com", "/", "shop", "label", "hrm", internal_port=80, upstream=upstream)
+    current = CurrentSnapshot(Snapshot.of([Contribution("bench/shop", "shop", routes=(route,))]))
+    return HTTPGateway(current, HTTPSettings(), access_log=access_log), upstream
+
+
+def _client(gateway: HTTPGateway) -> asyncio.Protocol:
+    connection = cast("asyncio.Protocol", gateway.create_connection("http", 80))
+    connection.connection_made(_Nowhere())
+    return connection
+
+
+def _endpoint(gateway: HTTPGateway, upstream: Upstream) -> tuple[UpstreamConnection, _Nowhere]:
+    """A connection to the endpoint, idle in its pool."""
+    pool = gateway.upstreams.state(upstream).ready[0]
+    connection, transport = UpstreamConnection(pool), _Nowhere()
+    connection.connection_made(transport)
+    pool.lease(connection)
+    pool.release(connection)
+    return connection, transport
+
+
+Load = Callable[[HTTPGateway, UpstreamConnection, int], None]
+
+
+def _same(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
+    client = _client(gateway)
+    for _ in range(requests):
+        client.data_received(_REQUEST)
+        endpoint.data_received(_ANSWER)
+    client.connection_lost(None)
+
+
+def _different(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
+    client = _client(gateway)
+    asked = [_REQUEST.replace(b"max-age=0", b"max-age=%d" % number) for number in range(_VARIANTS)]
+    answers = [_ANSWER.replace(b"text/plain", b"text/p%04d" % number) for number in range(_VARIANTS)]
+    for number in range(requests):
+        client.data_received(asked[number % _VARIANTS])
+        endpoint.data_received(answers[number % _VARIANTS])
+    client.connection_lost(None)
+
+
+def _closing(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
+    for _ in range(requests):
+        client = _client(gateway)
+        client.data_received(_LAST)
+        endpoint.data_received(_ANSWER)
+        client.connection_lost(None)
+
+
+# Name -> what is asked, and whether there is an access log.
+CASES: Final[dict[str, tuple[Load, bool]]] = {
+    "keep-alive": (_same, False),
+    "keep-alive, with a record of each": (_same, True),
+    "fields differ each time": (_different, False),
+    "a new connection each time": (_closing, False),
+    "a new connection each time, with a record": (_closing, True),
+}
+
+
+async def measured(case: str, rounds: int, requests: int) -> float:
+    """The median of the rounds, in microseconds of CPU time a request."""
+    load, recorded = CASES[case]
+    with open(os.devnull, "a", encoding="utf-8") as nowhere:  # noqa: ASYNC230  # no disk is waited for
+        log = AccessLog(lambda lines: cast("None", nowhere.write(lines)), form="combined") if recorded else None
+        gateway, upstream = _gateway(log)
+        endpoint, transport = _endpoint(gateway, upstream)
+        load(gateway, endpoint, _VARIANTS)
+        seen = []
+        for _ in range(rounds):
+            before, began = transport.writes, time.process_time()
+            load(gateway, endpoint, requests)
+            if log is not None:
+                log.hand_over()
+            seen.append((time.process_time() - began) / requests * 1e6)
+            if transport.writes - before != requests:
+                raise RuntimeError(f"{case}: {transport.writes - before} requests of {requests} reached the endpoint")
+        if log is not None:
+            log.flush()
+            if log.dropped:
+                raise RuntimeError(f"{case}: {log.dropped} records were dropped")
+    return statistics.median(seen)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line for each case."""
+    parser = argparse.ArgumentParser(prog="one_request", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--compiled", action="store_true", help="build a compiled copy of the checkout first and measure that")
+    options = parser.parse_args(arguments)
+    if options.compiled:
+        return _compiled(["--rounds", str(options.rounds), "--requests", str(options.requests)])
+    print(f"meshlib {VERSION}")
+    for case in CASES:
+        print(f"{case:44s} {asyncio.run(measured(case, options.rounds, options.requests)):6.1f} us")
+    return 0
+
+
+def _compiled(arguments: list[str]) -> int:
+    environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join([str(compiled_copy()), str(_ROOT)]), "PYTHONSAFEPATH": "1"}
+    return subprocess.run([sys.executable, "-m", "tests.benchmarks.one_request", *arguments], env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
