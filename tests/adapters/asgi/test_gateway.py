@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -22,6 +22,7 @@ from meshlib.forwarding import ForwardingPolicy
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.publish import CurrentSnapshot
+from tests.adapters.asgi.raw import answering, backend, talk
 
 pytestmark = pytest.mark.anyio
 
@@ -31,39 +32,10 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
 def route(host: str, port: int, *, sticky: str | None = None, redirect: RedirectRule | None = None) -> Contribution:
     upstream = None if redirect else Upstream(f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),) if port else ())
     found = Route(Scheme.HTTP, host, "/", host, "label", "hrm", 80, upstream, redirect, sticky)
     return Contribution(host, host, 1, (found,))
-
-
-@contextlib.asynccontextmanager
-async def backend(handler: Handler) -> AsyncIterator[int]:
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def safe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await handler(reader, writer)
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
-
-    server = await asyncio.start_server(safe, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -87,33 +59,6 @@ async def served(
     finally:
         server.should_exit = True
         await task
-
-
-async def talk(port: int, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request)
-    answer = await asyncio.wait_for(reader.read(), 10)
-    writer.close()
-    await writer.wait_closed()
-    return answer
-
-
-def answering(answer: bytes, seen: list[bytes] | None = None) -> Handler:
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            body = b""
-            for line in head.split(b"\r\n"):
-                if line.lower().startswith(b"content-length:"):
-                    body = await reader.readexactly(int(line.partition(b":")[2]))
-                if line.lower() == b"transfer-encoding: chunked":
-                    body = await reader.readuntil(b"0\r\n\r\n")
-            if seen is not None:
-                seen.append(head + body)
-            writer.write(answer)
-            await writer.drain()
-
-    return handler
 
 
 GET = b"GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"

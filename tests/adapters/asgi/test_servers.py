@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import hypercorn.asyncio
@@ -17,9 +17,9 @@ import websockets.asyncio.server
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.publish import CurrentSnapshot
+from tests.adapters.asgi.raw import answering, backend, talk
 
 pytestmark = pytest.mark.anyio
-Backend = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @pytest.fixture
@@ -30,30 +30,6 @@ def anyio_backend() -> str:
 @pytest.fixture(params=["uvicorn-h11", "uvicorn-httptools", "hypercorn"])
 def server(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@contextlib.asynccontextmanager
-async def backend(handler: Backend) -> AsyncIterator[int]:
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def safe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await handler(reader, writer)
-        finally:
-            writer.close()
-
-    listening = await asyncio.start_server(safe, "127.0.0.1", 0)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        listening.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Bound(hypercorn.config.Config):
@@ -109,23 +85,7 @@ async def wait_for_port(port: int) -> None:
                 return
 
 
-async def talk(port: int, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request)
-    answer = await asyncio.wait_for(reader.read(), 10)
-    writer.close()
-    return answer
-
-
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
-
-
-def answering(answer: bytes) -> Backend:
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-
-    return handler
 
 
 async def test_get(server: str) -> None:
@@ -215,7 +175,7 @@ async def test_a_client_that_leaves_cancels_the_upstream(server: str, begun: boo
 
 async def test_a_cut_answer_does_not_look_complete(server: str) -> None:
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"
-    async with backend(answering(answer)) as port, served(server, port) as gateway:
+    async with backend(answering(answer, once=True)) as port, served(server, port) as gateway:
         got = await talk(gateway, GET)
     assert b"part" in got
     assert not got.endswith(b"0\r\n\r\n")
