@@ -5,6 +5,7 @@ What runs against it are copies of the tests, beside what the wheel holds, in a 
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from typing import Final
 
 import pytest
 
-from tests.architecture.tree import ROOT
+from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -34,6 +35,11 @@ _TESTS: Final = [
     "tests/adapters/http/test_memo.py",
     "tests/adapters/http/test_requests.py",
     "tests/adapters/http/test_reuse.py",
+    "tests/adapters/http/test_termination.py",
+    "tests/adapters/http2/test_requests.py",
+    "tests/adapters/http2/test_upstream.py",
+    "tests/adapters/tls/test_upstreams.py",
+    "tests/adapters/gateway/test_command.py",
     "tests/differential",
 ]
 # It counts look-ups by a subclass of dict, whose methods compiled code does not call.
@@ -78,6 +84,18 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
     return tree
+
+
+def test_who_inherits_from_a_compiled_class_is_compiled_too() -> None:
+    """Compiled code refuses other subclasses, and only when one is made."""
+    trees = {path: ast.parse(path.read_text("utf-8")) for package in (CORE, ADAPTERS) for path in modules_under(package)}
+    named = {path for path in trees if path.relative_to(CORE.parent if CORE in path.parents else ADAPTERS.parent).as_posix() in _named()}
+    assert len(named) == len(_named())
+    classes = [(path, node) for path, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    compiled = {node.name for path, node in classes if path in named}
+    heirs = [(path, node.name) for path, node in classes for base in node.bases if ast.unparse(base).split(".")[-1] in compiled]
+    assert heirs
+    assert [(path, name) for path, name in heirs if path not in named] == []
 
 
 def test_every_named_module_is_compiled_and_no_other(compiled: Path) -> None:

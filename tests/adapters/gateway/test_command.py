@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import meshlib
+from meshlib_adapters.gateway.built import VERSION
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 30.0
@@ -130,7 +131,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 def test_version_and_help() -> None:
     for arguments in (["version"], ["--version"]):
         done = meshlib_command(*arguments)
-        assert (done.returncode, done.stdout) == (0, f"meshlib {meshlib.__version__}\n")
+        assert (done.returncode, done.stdout) == (0, f"meshlib {VERSION}\n")
+        assert VERSION.startswith(meshlib.__version__)
     done = meshlib_command("--help")
     assert done.returncode == 0
     for name in ("serve", "routes", "explain", "demo", "config", "healthcheck", "version"):
