@@ -316,8 +316,9 @@ def test_whatever_came_what_goes_on_is_fields(pairs: list[tuple[str, str]], peer
 
 @pytest.mark.parametrize(
     ("name", "whole"),
-    [("Accept", True), ("Cookie", True), ("A.B", True), ("Via", False), ("TE", False), ("X-Forwarded-Anything", False), ("X-Real-IP", False)]
-    + [(name, False) for name in ("Connection", "Transfer-Encoding", "Upgrade", "Proxy", "a_b", "X.Real.IP", "Forwarded")],
+    [(name, True) for name in ("Accept", "Cookie", "A.B")]
+    + [(name, False) for name in ("Via", "TE", "X-Forwarded-Anything", "X-Real-IP", "Forwarded", "X.Real.IP", "a_b")]
+    + [(name, False) for name in ("Connection", "Transfer-Encoding", "Upgrade", "Proxy")],
 )
 def test_names_that_pass_whole(name: str, whole: bool) -> None:
     assert pass_whole((b"host", name.lower().encode()), BARE) is whole

@@ -166,7 +166,7 @@ class TLSTerminationSettings:
     client_ca: str = _setting("", read_text, "file of the authorities whose clients are believed")
     http2: bool = _setting(True, read_bool, "offer HTTP/2, where the extra http2 is installed")
     plain_http: str = _setting("refuse", read_choice("refuse", "redirect", "serve"), "HTTP without TLS on a TLS port")
-    stickiness: str = _setting("session", read_choice("session", "none"), "'session' keeps a session that is passed through on one endpoint")
+    stickiness: str = _setting("session", read_choice("session", "none"), "'session': one that is passed through stays on one endpoint")
     acme: tuple[Address, ...] = _setting((), read_addresses, "endpoints that get TLS-ALPN-01 challenges (acme-tls/1); 'off' for none")
     public_port: int = _setting(443, read_integer(1, 65535), "the port of https:// as clients see it, for redirects")
     upstream_ca: str = _setting("", read_text, "file of the authorities of services asked over TLS; else the system's")
@@ -196,7 +196,7 @@ class Settings:
     https: tuple[Address, ...] = _setting((Address("0.0.0.0", 8443),), read_addresses, "listeners for TLS, routed by server name")  # noqa: S104
     admin: tuple[Address, ...] = _setting((Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ...")
     proxy_protocol: str = _setting(
-        "off", read_choice("off", "accept", "require"), "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' or 'require' a preamble"
+        "off", read_choice("off", "accept", "require"), "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' it or 'require' it"
     )
     proxy_protocol_from: tuple[Network, ...] = _setting((), read_networks, "the proxies in front that may send one")
     workers: int = _setting(1, read_integer(0, 1024), "processes that serve; 0: one for each core")

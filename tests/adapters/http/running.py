@@ -14,6 +14,7 @@ from meshlib.forwarding import ForwardingPolicy
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.http import HTTPGateway, HTTPSettings
 from meshlib_adapters.http.access_log import AccessLog
+from meshlib_adapters.http.connection import ClientConnection
 from meshlib_adapters.http.upstreams import EndpointPool
 from meshlib_adapters.publish import CurrentSnapshot
 from tests.adapters.http.backend import PATIENCE, Backend
@@ -116,6 +117,10 @@ class RunningGateway:
         client = Client(self.address, receive_buffer=receive_buffer)
         self.clients.append(client)
         return client
+
+    def connections(self) -> list[ClientConnection]:
+        """Those of clients; to be asked for on the gateway's loop."""
+        return [client for client in self.gateway.clients() if isinstance(client, ClientConnection)]
 
     def pools(self) -> list[EndpointPool]:
         """Every pool of every upstream asked so far."""

@@ -209,7 +209,7 @@ def test_drain_of_a_request_that_comes_during_it(start: Start, backend: Make) ->
     client = site.client()
     wire = get()
     client.send(wire[:10])
-    site.wait(lambda: site.call(lambda: any(len(c._buffer) for c in site.gateway.clients())))
+    site.wait(lambda: site.call(lambda: any(len(c._buffer) for c in site.connections())))
     done = drain(site, 10)
     answer = client.ask(wire[10:])
     assert (answer.body, answer.one("connection")) == (b"ok", "close")

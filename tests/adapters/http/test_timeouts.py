@@ -28,7 +28,7 @@ def silent(peer: Peer) -> None:
 def test_settings_that_make_no_sense() -> None:
     for name, value in (("idle", 0), ("head_read", -1), ("max_tries", 0), ("head_size", 100), ("buffer_size", 0)):
         with pytest.raises(ConfigurationError, match=name):
-            HTTPSettings(**{name: value})
+            quick(**{name: value})
     assert HTTPSettings(max_body=0, retry_budget=0, pool_size=0, replay_size=0, max_connections_per_client=0)
 
 
