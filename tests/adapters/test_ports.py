@@ -214,7 +214,7 @@ def test_ports_that_no_label_can_have(caplog: pytest.LogCaptureFixture) -> None:
         async with echoing() as backend:
             with Gateway(reserved={8443}, allowed=allowed, max_ports=1) as gateway:
                 gateway.publish(service("sql", backend, ours, low, fine, last))
-                assert list(gateway.ports.open_ports) == (fine,)
+                assert list(gateway.ports.open_ports) == [fine]
                 assert gateway.ports.closed_ports == {
                     ours: "it is the gateway's own",
                     low: "it is not one of the allowed ports",
@@ -222,7 +222,7 @@ def test_ports_that_no_label_can_have(caplog: pytest.LogCaptureFixture) -> None:
                 }
                 # One that was refused and is asked for no more is forgotten; a place that is free is taken.
                 gateway.publish(service("sql", backend, low, last))
-                assert list(gateway.ports.open_ports) == (last,)
+                assert list(gateway.ports.open_ports) == [last]
                 assert list(gateway.ports.closed_ports) == [low]
 
     run(main())

@@ -90,7 +90,10 @@ def test_off_any_routed_network_and_wrong_labels_cost_only_themselves(lab: Lab) 
     lab.network_create("ucp-hrm")
     lab.network_create("private", mesh=False)
     gateway = Gateway(lab, ["ucp-hrm"])
-    good = {f"{_LABEL}.1": "external_route=http://good.example.com,internal_port=8080", f"{_LABEL}.2": "external_rout=http://x,internal_port=1"}
+    good = {
+        f"{_LABEL}.1": "external_route=http://good.example.com,internal_port=8080",
+        f"{_LABEL}.2": "external_rout=http://x,internal_port=1",
+    }
     lab.service_create("good", labels=good, networks=["ucp-hrm"])
     off = {f"{_LABEL}.1": "external_route=http://off.example.com,internal_port=8080"}
     lab.service_create("off", labels=off, networks=["private"])
