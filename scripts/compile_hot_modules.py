@@ -46,8 +46,9 @@ class HotModules(BuildHookInterface):  # type: ignore[type-arg]  # hatchling's p
 
 
 def _compile(tree: Path, modules: list[str]) -> None:
-    # Not strict, and third parties unknown: whether the types are right is for `make lint`, where everything is installed.
-    options = ["--ignore-missing-imports", "--config-file="]
+    # Not strict, silent about other modules, and third parties unknown: whether the types are right is for `make lint`, where
+    # everything is installed.
+    options = ["--ignore-missing-imports", "--follow-imports=silent", "--config-file="]
     command = [sys.executable, "-m", "mypyc", *options, *modules]
     # `python -m mypyc` takes the modules of the working directory first, so it is the copy that is compiled.
     result = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)  # noqa: S603  # our own modules
