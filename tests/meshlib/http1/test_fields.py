@@ -170,3 +170,12 @@ def test_a_known_line_is_not_checked_again() -> None:
     with pytest.raises(ValueError):
         known[b"Accept : */*"]
     assert set(known) == {b"Accept: */*", b"X: y"}
+
+
+def test_long_lines_are_not_kept_and_full_tables_begin_anew() -> None:
+    known = KnownLines(limit=2, longest=8)
+    assert known[b"A: long enough"] == b"a"
+    assert not known
+    for line in (b"A: 1", b"A: 2", b"A: 3"):
+        assert known[line] == b"a"
+    assert list(known) == [b"A: 3"]

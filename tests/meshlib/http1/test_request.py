@@ -218,3 +218,16 @@ def test_head_of_never_makes_another_line(method: bytes, target: bytes, version:
     except ProtocolError:
         return
     assert parse_request_head(b"%s %s HTTP/1.%d\r\nhost: a\r\n\r\n" % (method, b"/" + target, version)) == head
+
+
+@pytest.mark.parametrize("response", [False, True])
+def test_a_cleared_buffer_is_as_new(response: bool) -> None:
+    buffer = HeadBuffer(64, response=response)
+    raw = b"GET / HTTP/1.1\r\n\r\n"
+    for before in (b"\r", b"\r\n", raw[:7], raw[:-1], raw + raw):
+        buffer.receive_data(before)
+        buffer.clear()
+        assert (len(buffer), buffer.rest) == (0, b"")
+        if not response:
+            assert buffer.receive_data(b"\r\n") is NEED_DATA  # one empty line is skipped again
+        assert buffer.receive_data(raw) == raw
