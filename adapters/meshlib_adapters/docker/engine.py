@@ -27,9 +27,7 @@ from meshlib_adapters.docker.address import EngineAddress
 __all__ = ["PATHS", "Engine", "EngineError"]
 
 # Everything that is ever asked. A proxy in front of the socket needs to allow these and no more.
-PATHS = frozenset(
-    {"/_ping", "/version", "/info", "/events", "/containers/json", "/services", "/tasks", "/nodes", "/networks"},
-)
+PATHS = frozenset({"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"})
 
 # 10,000 services with 50,000 tasks are about 60 MB of JSON; far more than that is not a swarm but an accident or an attack.
 MAX_ANSWER = 64 * 1024 * 1024

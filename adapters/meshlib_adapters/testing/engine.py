@@ -17,9 +17,7 @@ from meshlib_adapters.testing.server import EngineServer, Fault
 
 __all__ = ["FakeEngine"]
 
-_ALLOWED = frozenset(
-    {"/_ping", "/version", "/info", "/events", "/containers/json", "/services", "/tasks", "/nodes", "/networks"},
-)
+_ALLOWED = frozenset({"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"})
 _CREATED = "2017-03-01T10:00:00.000000000Z"
 
 
