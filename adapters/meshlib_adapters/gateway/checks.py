@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import ssl
 from collections.abc import Awaitable, Callable
@@ -76,43 +77,11 @@ async def run_checks(http: Address, https: Address, add_service: Callable[[], No
 
         return look
 
-    async def replicas() -> str:
-        names = [(await fetch(http, "shop.localhost")).name for _ in range(6)]
-        counts = {name: names.count(name) for name in sorted(set(names))}
-        return ", ".join(f"{name} x{count}" for name, count in counts.items())
-
-    async def path_kept() -> str:
-        return str(json.loads((await fetch(http, "shop.localhost", "/a%2Fb//c?d=e&f")).body)["target"])
-
-    async def redirect() -> str:
-        answer = await fetch(http, "store.localhost", "/a/b?c=d")
-        return f"{answer.status} {answer.fields.get('location')}"
-
-    async def session() -> str:
-        first = await fetch(http, "login.localhost")
-        cookie = first.fields.get("set-cookie", "").partition(";")[0]
-        names = {first.name} | {(await fetch(http, "login.localhost", cookie=cookie)).name for _ in range(5)}
-        return "one backend" if len(names) == 1 and cookie else f"{len(names)} backends, cookie {cookie!r}"
-
-    async def upgraded() -> str:
-        with anyio.fail_after(_PATIENCE):
-            reader, writer = await asyncio.open_connection(http.host, http.port)
-            writer.write(b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-            status = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
-            writer.write(b"ping")
-            said = await reader.readexactly(4)
-            writer.close()
-        return f"{status}, {said.decode()}"
-
     async def passed_through() -> str:
         return await _send_hello(https, "vault.localhost")
 
     async def unknown_name() -> str:
         return await _send_hello(https, "nobody.localhost")
-
-    async def forwarded() -> str:
-        told = json.loads((await fetch(http, "shop.localhost")).body)
-        return f"{told['x-forwarded-for']} {told['x-forwarded-proto']}"
 
     async def diagnosed() -> str:
         codes = [item for item in current.table.diagnostics if item.service == "broken"]
@@ -129,26 +98,64 @@ async def run_checks(http: Address, https: Address, add_service: Callable[[], No
                 await anyio.sleep(0.05)
         return f"{before} only"
 
-    await check("three replicas in turn", "shop-1 x2, shop-2 x2, shop-3 x2", replicas)
-    await check("path and query byte for byte", "/a%2Fb//c?d=e&f", path_kept)
-    await check("X-Forwarded-For, -Proto", "127.0.0.1 http", forwarded)
+    await check("three replicas in turn", "shop-1 x2, shop-2 x2, shop-3 x2", functools.partial(_replicas, http))
+    await check("path and query byte for byte", "/a%2Fb//c?d=e&f", functools.partial(_path_kept, http))
+    await check("X-Forwarded-For, -Proto", "127.0.0.1 http", functools.partial(_forwarded, http))
     await check("a path of its own", "api-1", name_of("shop.localhost", "/api/items"))
     await check("paths on segment boundaries", "shop", lambda: _stem(name_of("shop.localhost", "/apiary")))
     await check("first port of a service", "portal-web", name_of("portal.localhost"))
     await check("second port of the service", "portal-admin", name_of("admin.portal.localhost"))
     await check("case and trailing dot of the host", "portal-web", name_of("PORTAL.localhost."))
-    await check("redirect, path kept", "301 http://shop.localhost/a/b?c=d", redirect)
-    await check("sticky session", "one backend", session)
+    await check("redirect, path kept", "301 http://shop.localhost/a/b?c=d", functools.partial(_redirect, http))
+    await check("sticky session", "one backend", functools.partial(_session, http))
     await check("wildcard host", "tenants-1", name_of("acme.tenants.localhost"))
     await check("unknown host", "status 404", name_of("nobody.localhost"))
     await check("host without a running task", "status 503", name_of("sold-out.localhost"))
-    await check("upgraded connection", "101, ping", upgraded)
+    await check("upgraded connection", "101, ping", functools.partial(_upgraded, http))
     await check("TLS by server name", "the hello arrives unchanged", passed_through)
     await check("TLS for an unknown name", "alert 112", unknown_name)
     await check("wrong label", "diagnosed", diagnosed)
     await check("... and not routed", "status 404", name_of("broken.localhost"))
     await check("service added while running", "404, then news-1", added)
     return checks
+
+
+async def _replicas(http: Address) -> str:
+    names = [(await fetch(http, "shop.localhost")).name for _ in range(6)]
+    counts = {name: names.count(name) for name in sorted(set(names))}
+    return ", ".join(f"{name} x{count}" for name, count in counts.items())
+
+
+async def _path_kept(http: Address) -> str:
+    return str(json.loads((await fetch(http, "shop.localhost", "/a%2Fb//c?d=e&f")).body)["target"])
+
+
+async def _redirect(http: Address) -> str:
+    answer = await fetch(http, "store.localhost", "/a/b?c=d")
+    return f"{answer.status} {answer.fields.get('location')}"
+
+
+async def _session(http: Address) -> str:
+    first = await fetch(http, "login.localhost")
+    cookie = first.fields.get("set-cookie", "").partition(";")[0]
+    names = {first.name} | {(await fetch(http, "login.localhost", cookie=cookie)).name for _ in range(5)}
+    return "one backend" if len(names) == 1 and cookie else f"{len(names)} backends, cookie {cookie!r}"
+
+
+async def _upgraded(http: Address) -> str:
+    with anyio.fail_after(_PATIENCE):
+        reader, writer = await asyncio.open_connection(http.host, http.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        status = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+        writer.write(b"ping")
+        said = await reader.readexactly(4)
+        writer.close()
+    return f"{status}, {said.decode()}"
+
+
+async def _forwarded(http: Address) -> str:
+    told = json.loads((await fetch(http, "shop.localhost")).body)
+    return f"{told['x-forwarded-for']} {told['x-forwarded-proto']}"
 
 
 async def _stem(look: Callable[[], Awaitable[str]]) -> str:
