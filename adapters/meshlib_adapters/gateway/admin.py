@@ -90,9 +90,6 @@ def create_admin(
     `terminates` as in `RoutingTable.route_tls`.
     """
 
-    async def live(request: Request) -> Response:
-        return _json({"live": True})
-
     async def ready(request: Request) -> Response:
         reason = view.not_ready
         return _json({"ready": not reason, "reason": reason}, 503 if reason else 200)
@@ -121,12 +118,8 @@ def create_admin(
         fields = {"Content-Type": CONTENT_TYPE, **_FIELDS}
         return Response(headers=fields) if request.method == "HEAD" else StreamingResponse(metrics(), headers=fields)
 
-    async def failed(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # registered for nothing else
-        return _json({"error": error.detail}, error.status_code, dict(error.headers or {}))
-
     handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
-        "live": live,
+        "live": _live,
         "ready": ready,
         "routes": routes,
         "status": status,
@@ -139,9 +132,18 @@ def create_admin(
             *(Route(f"/-/{name}", call, methods=["GET"]) for name, call in handlers.items()),
             *([Route("/metrics", numbers, methods=["GET"])] if metrics is not None else []),
         ],
-        exception_handlers={HTTPException: failed},
+        exception_handlers={HTTPException: _failed},
     )
     return _LoopbackOnly(app) if loopback else app
+
+
+async def _live(request: Request) -> Response:
+    return _json({"live": True})
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # registered for nothing else
+    return _json({"error": error.detail}, error.status_code, dict(error.headers or {}))
 
 
 _PATHS = ("live", "ready", "routes", "status", "explain")
