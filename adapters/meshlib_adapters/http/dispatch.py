@@ -81,6 +81,7 @@ class Dispatch:
         "_asker",
         "_connecting",
         "_done",
+        "_greeted",
         "_idempotent",
         "_method",
         "_paused",
@@ -121,6 +122,7 @@ class Dispatch:
         self._waiting: WaitingQueue | None = None
         self._state: UpstreamState | None = None
         self._tried: list[EndpointPool] = []
+        self._greeted: set[EndpointPool] = set()  # where connections were made that tell who our client is
         self._method = b""
         self._idempotent = False
         self._relay_chunks = True
@@ -213,8 +215,10 @@ class Dispatch:
 
     def leave(self) -> None:
         """The client is gone: no connection is kept for it."""
-        if self.pool is not None:
-            self.pool.let_go(self)
+        if self._greeted:  # all of them, not the last one's pool alone: whoever is served next is somebody else
+            for pool in self._greeted:
+                pool.let_go(self)
+            self._greeted = set()
 
     @property
     def at_rest(self) -> bool:
@@ -268,6 +272,8 @@ class Dispatch:
     def on_connection(self, connection: UpstreamConnection, seconds: float) -> None:
         """A connection that was being made is there."""
         self._connecting = None
+        if connection.owner is not None:
+            self._greeted = {pool for pool in self._greeted if not pool.closed} | {connection.pool}
         self._asker.on_connected(seconds)
         data, self._pending = self._pending, b""
         self._begin(connection, data)

@@ -40,13 +40,15 @@ def _forget() -> None:
     SEEN.clear()
 
 
-def private(backend: Backend, version: Version) -> Snapshot:
-    snapshot = snapshot_of({"": [backend]})
-    contribution = snapshot.contributions[0]
-    (route,) = contribution.routes
-    assert route.upstream is not None
-    route = replace(route, upstream=replace(route.upstream, proxy_protocol=version))
-    return Snapshot((replace(contribution, routes=(route,)),))
+def private(backend: Backend, version: Version, **others: Backend) -> Snapshot:
+    """`others`: by their host."""
+    contributions = []
+    for contribution in snapshot_of({"": [backend], **{host: [other] for host, other in others.items()}}).contributions:
+        (route,) = contribution.routes
+        assert route.upstream is not None
+        route = replace(route, upstream=replace(route.upstream, proxy_protocol=version))
+        contributions.append(replace(contribution, routes=(route,)))
+    return Snapshot(tuple(contributions))
 
 
 def own_address(client: Client) -> ProxyAddress:
@@ -77,6 +79,21 @@ def test_a_client_that_goes_takes_its_connection_along(start: Start, backend: Ma
     site.wait(lambda: site.idle() == 0)
     assert site.client().ask(get()).status == 200
     assert len(upstream.peers) == 2
+
+
+def test_a_client_that_asked_several_services_takes_all_its_connections_along(start: Start, backend: Make) -> None:
+    """What served it serves the next client, who must not be taken for it anywhere."""
+    one, two = backend(reading), backend(reading)
+    site = start(private(one, "v2", b=two))
+    for _ in range(2):
+        client = site.client()
+        here = own_address(client)
+        assert client.ask(get()).status == 200
+        assert client.ask(get("/", "b")).status == 200
+        assert [preamble.source for preamble in SEEN[-2:]] == [here, here]
+        client.close()
+        site.wait(lambda: site.idle() == 0 and site.call(lambda: site.gateway.connections) == 0)
+    assert (len(one.peers), len(two.peers)) == (2, 2)
 
 
 def test_whom_a_proxy_in_front_names_is_named_on(start: Start, backend: Make) -> None:
