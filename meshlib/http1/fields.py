@@ -77,6 +77,8 @@ _NOT_IN_TRAILERS: Final = frozenset(
         b"x-rewrite-url",
     }
 )
+# Names that begin so say who the client is; so do those of its certificate.
+_CLAIMS: Final = (b"x-forwarded", b"client-cert", b"x-client-cert")
 # Names with other characters may be read as one of those (an underscore or dot for the hyphen).
 _PLAIN_NAME = re.compile(rb"[a-z0-9-]+")
 
@@ -185,7 +187,7 @@ def parse_trailers(block: bytes, *, response: bool = False, max_fields: int = 10
     kept = []
     for name, value in lines:
         lower = name.lower()
-        if lower not in _NOT_IN_TRAILERS and not lower.startswith(b"x-forwarded") and _PLAIN_NAME.fullmatch(lower):
+        if lower not in _NOT_IN_TRAILERS and not lower.startswith(_CLAIMS) and _PLAIN_NAME.fullmatch(lower):
             kept.append(b"%s: %s\r\n" % (name, value))
     return b"".join(kept)
 

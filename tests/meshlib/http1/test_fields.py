@@ -84,6 +84,7 @@ def test_a_pair_cannot_smuggle_a_line() -> None:
 def test_trailers_that_must_not_be_merged_are_dropped() -> None:
     block = b"X.Forwarded.For: 1\r\nX-Request-ID: 2\r\n"
     block += b"X-Checksum: 1\r\nContent-Length: 5\r\nHost: evil\r\nX-Forwarded-For: 1\r\nX_A: b\r\nSet-Cookie: c\r\n"
+    block += b"Client-Cert: :AA==:\r\nclient-cert-chain: :AA==:\r\nX-Client-Cert-Subject: CN=admin\r\nX-CLIENT-CERT-Fingerprint: 00\r\n"
     assert parse_trailers(block) == b"X-Checksum: 1\r\n"
     assert parse_trailers(b"") == b""
 
