@@ -95,6 +95,7 @@ class HTTPGateway:
         self.beginning: set[PreambleReader] = set()  # connections whose preamble is not complete
         self._per_client: dict[str, int] = {}
         self._half_closed: set[ClientConnection] = set()
+        self._prober: asyncio.TimerHandle | None = None
         self._date = ("", 0.0)
         self._id_prefix = secrets.token_hex(8).encode()  # random: an id must not repeat over processes and restarts
         self._id_counter = 0
@@ -175,6 +176,8 @@ class HTTPGateway:
         """End at once: listeners, connections, pools, the timer."""
         self.draining = True
         self._timer.cancel()
+        if self._prober is not None:
+            self._prober.cancel()
         for server in self._servers:
             server.close()
         for reader in list(self.beginning):
@@ -226,16 +229,16 @@ class HTTPGateway:
     def watch_half_closed(self, connection: ClientConnection) -> None:
         """Look after a client that has shut down its sending side (see `ClientConnection.probe`)."""
         self._half_closed.add(connection)
-        if len(self._half_closed) == 1:
-            self.loop.call_later(_PROBE_EVERY, self._probe)
+        if self._prober is None:
+            self._prober = self.loop.call_later(_PROBE_EVERY, self._probe)
 
     def _probe(self) -> None:
+        # One timer, however many come and go in between: each more would ask all of them once more.
+        self._prober = self.loop.call_later(_PROBE_EVERY, self._probe) if self._half_closed else None
         now = self.loop.time()
         for connection in list(self._half_closed):
             if not connection.probe(now):
                 self._half_closed.discard(connection)
-        if self._half_closed:
-            self.loop.call_later(_PROBE_EVERY, self._probe)
 
     def request_id(self, fields: FieldSection, peer: Peer) -> bytes:
         """The X-Request-ID line to send on, or nothing: switched off, or a trusted peer has sent one."""

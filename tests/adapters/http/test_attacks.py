@@ -133,3 +133,29 @@ def test_errors_tell_nothing_of_what_is_behind(start: Start, backend: Make) -> N
         for word in (b"127.0.0.1", str(broken.port).encode(), b"secret", b"boom", b"Traceback", b"meshlib", b"Python", b"Server:"):
             assert word not in said
         assert answer.one("x-content-type-options") == "nosniff"
+
+
+def test_half_closed_clients_that_come_and_go_are_not_asked_more_often(start: Start, backend: Make) -> None:
+    """One look at all of them at a time, however many have begun to wait: each look writes to each of them."""
+    done = threading.Event()
+
+    def slow(peer: Peer) -> None:
+        if b"/last" in peer.read_head():
+            done.wait(1.5)
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        peer.read_rest()
+
+    site = start(backend(*[slow] * 31))
+    for _ in range(30):
+        client = site.client()
+        client.send(get("/gone"))
+        client.shut()
+        site.wait(lambda: site.call(lambda: len(site.gateway._half_closed)) == 1)
+        client.reset()
+        site.wait(lambda: site.call(lambda: len(site.gateway._half_closed)) == 0)
+    client = site.client()
+    client.send(get("/last"))
+    client.shut()
+    answer = client.read_answer()
+    assert answer.status == 200
+    assert 0 < len(answer.interim) <= 10
