@@ -214,7 +214,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             self._respond(exchange, event)
         elif isinstance(event, DataReceived):
             frames.acknowledge_received_data(event.flow_controlled_length or 0, self._stream)
-            if event.data:
+            if event.data and self._kind is not BodyKind.NONE:  # else the client would read it as its next answer
                 exchange.on_data(self._encoded([event.data], end=False), False)
         elif isinstance(event, TrailersReceived):
             lines = b"".join([b"%s: %s\r\n" % pair for pair in event.headers or []])

@@ -278,3 +278,19 @@ def test_answers_that_could_be_misread(start: StartSite, backend: Make, value: s
 
 def test_time_out(start: StartSite, backend: Make) -> None:
     assert start(over(backend(serving(lambda server, number: None))), quick(response_head=0.3)).client().get().status == 504
+
+
+@pytest.mark.parametrize(("status", "sent"), [("204", 204), ("304", 304), ("101", 502)])
+def test_what_would_be_read_as_another_answer_is_not_passed_on(start: StartSite, backend: Make, status: str, sent: int) -> None:
+    """DATA behind the head of an answer that has no body, and 101, which HTTP/2 does not know."""
+
+    def wrong(server: Server, number: int) -> None:
+        server.frames.send_headers(number, [(":status", status), ("x", "y")])
+        if status == "101":
+            server.frames.send_headers(number, [(":status", "200"), ("x", "z")])
+        server.send(number, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged", end=True)
+
+    client = start(over(backend(*[serving(wrong)] * 2))).running.client()
+    for _ in range(2):
+        answer = client.ask(get("/up", "a", "Connection: Upgrade", "Upgrade: x"))
+        assert (answer.status, answer.interim) == (sent, [])
