@@ -197,7 +197,7 @@ class ClientConnection(AnsweringClient):
         self._serve(method, target, version, fields, rest)
 
     def _repeat(self, match: re.Match[bytes], data: bytes) -> None:
-        if not data.endswith(b"\r\n"):
+        if not data.endswith(b"\r\n") or len(data) > self.gateway.settings.head_size:
             self._process(data)
             return
         self.since = self._started = monotonic()

@@ -159,3 +159,10 @@ def test_half_closed_clients_that_come_and_go_are_not_asked_more_often(start: St
     answer = client.read_answer()
     assert answer.status == 200
     assert 0 < len(answer.interim) <= 10
+
+
+def test_the_limit_of_heads_holds_for_those_that_repeat_their_fields(start: Start, backend: Make) -> None:
+    upstream = backend()
+    client = start(upstream, quick(head_size=2048)).client()
+    assert [client.ask(get(target)).status for target in ("/", "/" + "x" * 1900, "/" + "x" * 3000)] == [200, 200, 414]
+    assert len(upstream.requests) == 2
