@@ -138,7 +138,7 @@ class Dialer:
     async def _resolve(self, endpoint: Endpoint) -> None:
         try:
             found = await self._loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that cannot even be looked up
             found = []
         self._resolving = None
         self._addresses = [str(info[4][0]) for info in found]

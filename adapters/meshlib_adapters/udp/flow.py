@@ -136,7 +136,7 @@ class Flow:
     async def _resolve(self, endpoint: Endpoint) -> None:
         try:
             found = await self._listener.loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that cannot even be looked up
             found = []
         self._resolving = None
         self._addresses = [str(info[4][0]) for info in found]

@@ -346,6 +346,10 @@ def test_an_endpoint_by_name(run: Run) -> None:
             port.client().send(b"x")
             await until(lambda: port.records)
             assert port.records[0].outcome == "refused"
+            port.upstream = upstream_of(server.port, host="x" * 64 + ".invalid")  # no name at all: looking it up raises something else
+            port.client().send(b"x")
+            await until(lambda: len(port.records) == 2)
+            assert port.records[1].outcome == "refused"
 
     run(main())
 
