@@ -38,6 +38,7 @@ def server_context(certificate: Certificate, settings: TerminationSettings, clie
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.min_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.num_tickets = 1  # the next one comes with its use; OpenSSL would make two
     context.set_alpn_protocols(list(settings.alpn))
     if settings.client_auth != "off":
         if not client_ca:  # never "everybody", because a file was missing

@@ -171,9 +171,10 @@ class TLSTransport(asyncio.Transport):
         if self._state is not _State.OPEN:
             return
         self._state = _State.CLOSING
-        self._read_off()
-        if not self._unsent:
-            self._loop.call_soon(self._close_notify)
+        if self._unsent:
+            self._read_off()
+        else:
+            self._close_notify()  # which goes on reading: nothing to tell the loop
 
     def abort(self) -> None:
         """End now."""
@@ -192,7 +193,10 @@ class TLSTransport(asyncio.Transport):
             return
         self._stop_timer()
         self._state = _State.OPEN
-        self._send()
+        # Where the client's request came with the end of its handshake, session tickets can go out with the answer. In TLS 1.2 the client
+        # waits for what is there.
+        if not self._incoming.pending or self._tls.version() != "TLSv1.3":
+            self._send()
         if self._state is not _State.OPEN:
             return
         try:
@@ -249,10 +253,15 @@ class TLSTransport(asyncio.Transport):
             self._handshake()
 
     def _deliver(self) -> None:
-        read = self._tls.read
+        tls, incoming = self._tls, self._incoming
         while not self._paused and not self._eof and self._state is _State.OPEN:
+            # OpenSSL takes from the buffer what it can use and no more, so where both are empty a read could only fail, which costs
+            # as much as one that succeeds. What is decrypted is never longer than what was received.
+            size = tls.pending() or incoming.pending
+            if not size and not self._fin:
+                break
             try:
-                data = read(_RECORD)
+                data = tls.read(min(size, _RECORD) or 1)
             except ssl.SSLWantReadError:
                 if not self._fin:
                     break
