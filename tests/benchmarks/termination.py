@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -52,6 +53,45 @@ def _haproxy(program: str, site: Site) -> Launch:
     return Launch((program, "-db", "-f", site.write("haproxy.cfg", text)), {})
 
 
+def _envoy(program: str, site: Site) -> Launch:
+    file = f"{_certificate(site)}/shop.pem"
+    config = json.loads(configurations.envoy(site))
+    config["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"] = {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                # Envoy's own highest version for clients' connections is 1.2; the others' is 1.3.
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+                "tls_certificates": [{"certificate_chain": {"filename": file}, "private_key": {"filename": file}}],
+                "alpn_protocols": ["http/1.1"],
+            },
+        },
+    }
+    command = (program, "-c", site.write("envoy.json", json.dumps(config)), "--concurrency", "1", "--disable-hot-restart")
+    return Launch((*command, "--log-level", "error"), {})
+
+
+def _traefik(program: str, site: Site) -> Launch:
+    file = f"{_certificate(site)}/shop.pem"
+    config = json.loads(configurations.traefik_routes(site))
+    for router in config["http"]["routers"].values():
+        router["tls"] = {}
+    config["tls"] = {"certificates": [{"certFile": file, "keyFile": file}]}
+    routes = site.write("routes.json", json.dumps(config))
+    return Launch((program, *configurations.traefik_options(site, routes)), {"GOMAXPROCS": "1"})
+
+
+def _caddy(program: str, site: Site) -> Launch:
+    file = f"{_certificate(site)}/shop.pem"
+    config = json.loads(configurations.caddy(site))
+    config["apps"]["tls"] = {"certificates": {"load_files": [{"certificate": file, "key": file}]}}
+    for server in config["apps"]["http"]["servers"].values():
+        server["tls_connection_policies"] = [{}]
+    home = {"HOME": str(site.work), "XDG_DATA_HOME": str(site.work), "XDG_CONFIG_HOME": str(site.work)}
+    return Launch((program, "run", "--config", site.write("caddy.json", json.dumps(config))), {"GOMAXPROCS": "1", **home})
+
+
 def _mesh(loop: str, program: str, site: Site) -> Launch:
     folder = _certificate(site)
     launch = mesh(loop, _MESH)(program, site)
@@ -63,6 +103,9 @@ ENDING_PEERS: dict[str, Peer] = {
     for peer in (
         Peer("nginx", PEERS["nginx"].find, _nginx, PEERS["nginx"].install),
         Peer("haproxy", PEERS["haproxy"].find, _haproxy, PEERS["haproxy"].install),
+        Peer("envoy", PEERS["envoy"].find, _envoy, PEERS["envoy"].install),
+        Peer("traefik", PEERS["traefik"].find, _traefik, PEERS["traefik"].install),
+        Peer("caddy", PEERS["caddy"].find, _caddy, PEERS["caddy"].install),
         Peer("meshlib", PEERS["meshlib"].find, lambda program, site: _mesh("uvloop", program, site), PEERS["meshlib"].install),
         Peer("meshlib-asyncio", PEERS["meshlib-asyncio"].find, lambda program, site: _mesh("asyncio", program, site), ""),
     )
