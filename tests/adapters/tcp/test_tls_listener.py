@@ -347,7 +347,7 @@ def test_names_of_endpoints_are_resolved(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
             port = await env.backend(None, plain_echo)
-            env.table.ports["a.example"] = [("nowhere.invalid", port), ("localhost", port)]
+            env.table.ports["a.example"] = [("nowhere.invalid", port), ("x" * 64 + ".invalid", port), ("localhost", port)]
             _, entry = await env.listener()
             for _ in range(2):
                 reader, writer = await asyncio.open_connection(LOOPBACK, entry)
