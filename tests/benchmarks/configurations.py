@@ -6,6 +6,7 @@ Limits that would cost one peer and not another (requests per kept connection, p
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -280,12 +281,14 @@ def caddy(site: Site) -> str:
 
 
 def meshlib_services(site: Site) -> str:
-    """A services file (JSON is YAML), one service with its label for each route."""
+    """A services file (JSON is YAML). The others have one backend for all hosts; here a service has as many as it may have labels."""
 
-    def service(host: str, port: int) -> dict[str, object]:
-        label = f"external_route=http://{host},internal_port={port}"
-        return {"labels": {"com.docker.ucp.mesh.http.1": label}, "endpoints": [f"127.0.0.1:{port}"]}
+    def service(hosts: Sequence[str], port: int) -> dict[str, object]:
+        routes = {f"com.docker.ucp.mesh.http.{n}": f"external_route=http://{host},internal_port={port}" for n, host in enumerate(hosts)}
+        return {"labels": routes, "endpoints": [f"127.0.0.1:{port}"]}
 
-    services = {host.partition(".")[0]: service(host, site.fixed) for host in (SMALL_HOST, *site.route_hosts())}
-    services["stream"] = service(STREAM_HOST, site.stream)
+    hosts = [SMALL_HOST, *site.route_hosts()]
+    most = 1000
+    services = {f"fixed{at}": service(hosts[at : at + most], site.fixed) for at in range(0, len(hosts), most)}
+    services["stream"] = service([STREAM_HOST], site.stream)
     return json.dumps({"services": services})

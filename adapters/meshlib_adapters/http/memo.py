@@ -19,6 +19,9 @@ __all__ = ["RequestMemo"]
 _ENTRIES: Final = 512
 _LONGEST: Final = 2048
 
+# Stands for the authority, and in no field: what is added differs in that alone from one host to the next.
+_ANY: Final = b"\0"
+
 
 class RequestMemo:
     """One for each gateway; `lines` are known field lines, of requests and answers alike."""
@@ -31,7 +34,7 @@ class RequestMemo:
         self._max_fields = max_fields
         self._sections: dict[bytes, FieldSection] = {}
         self._whole: dict[tuple[bytes, ...], bool] = {}
-        self._added: dict[tuple[Peer, bytes, int, bool], bytes] = {}
+        self._added: dict[tuple[Peer, int, bool], tuple[bytes, bytes, bytes]] = {}
 
     def first_fields(self, block: bytes) -> FieldSection:
         """The fields of a connection's first request; raises as `parse_fields`."""
@@ -61,17 +64,19 @@ class RequestMemo:
             return None
         else:
             kept = kept_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
-        if peer.trusted:  # whose claims are a part of ours
+        authority = head.authority
+        # The claims of a trusted peer are a part of ours; Forwarded writes a host in a way of its own, and none is another matter too.
+        if peer.trusted or self._policy.rfc7239 or not authority:
             return kept + added_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
-        key = (peer, head.authority, head.minor_version, wanted_by_label)
+        key = (peer, head.minor_version, wanted_by_label)
         added = self._added.get(key)
         if added is None:
-            added = added_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
-            if len(head.authority) <= _LONGEST:
-                if len(self._added) >= _ENTRIES:
-                    self._added.clear()
-                self._added[key] = added
-        return kept + added
+            lines = added_fields(head._replace(authority=_ANY), self._policy, peer, wanted_by_label=wanted_by_label)
+            if len(self._added) >= _ENTRIES:
+                self._added.clear()
+            self._added[key] = added = lines.partition(_ANY)
+        before, found, behind = added
+        return b"%s%s%s%s" % (kept, before, authority, behind) if found else kept + before
 
     def _learn_names(self, fields: FieldSection) -> bool:
         whole = pass_whole(fields.names, self._policy)

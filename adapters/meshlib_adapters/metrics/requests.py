@@ -13,7 +13,7 @@ from meshlib_adapters.http.access_log import Record
 from meshlib_adapters.http.termination import NORMAL
 from meshlib_adapters.metrics.catalogue import FAMILIES
 from meshlib_adapters.metrics.changes import Change, Histogram
-from meshlib_adapters.metrics.totals import NONE
+from meshlib_adapters.metrics.totals import NONE, OTHER
 
 __all__ = ["RequestTally", "histogram_of"]
 
@@ -29,20 +29,28 @@ _FIRST_BYTE: Final = FAMILIES["meshlib_http_first_byte_seconds"]
 # Observations kept as they are before they are sorted into buckets. All at once is several times cheaper than each by itself.
 _MAX_KEPT: Final = 10_000
 
+# Routes that are told apart, as many as a page has names for; and for how many takes one is kept that nobody asks for.
+_MAX_ROUTES: Final = 1000
+_IDLE_TAKES: Final = 60
+
 
 class _RouteTally:
     """What records say of one route: columns, until they are many or somebody asks. Numbers only: no record is kept alive."""
 
-    __slots__ = ("counts", "duration", "first_byte", "firsts", "methods", "name", "route", "seconds", "sent", "sizes", "statuses")
+    __slots__ = ("counts", "duration", "first_byte", "firsts", "idle", "methods", "name", "route", "seconds", "sent", "sizes", "statuses")
 
-    def __init__(self, route: Route | None) -> None:
+    def __init__(self, name: str, route: Route | None = None) -> None:
         self.route = route  # kept, so that its identity is not given out again
-        self.name = route.name if route is not None else NONE
+        self.name = name
+        self.idle = 0  # takes since anybody asked for it
+        self._clear()
+        self._forget()
+
+    def _forget(self) -> None:
         self.counts: Counter[tuple[int, str]] = Counter()
         self.sent = 0
         self.duration: list[Histogram] = []
         self.first_byte: list[Histogram] = []
-        self._clear()
 
     def _clear(self) -> None:
         self.methods: list[bytes] = []
@@ -75,6 +83,10 @@ class _RouteTally:
 
     def take(self) -> Iterator[Change]:
         self.fold()
+        if not self.counts:
+            self.idle += 1
+            return
+        self.idle = 0
         labels = (self.name,)
         classes: Counter[tuple[str, str]] = Counter()
         for (status, method), count in self.counts.items():
@@ -86,13 +98,15 @@ class _RouteTally:
             yield Change(_DURATION.name, labels, histogram)
         for histogram in self.first_byte:
             yield Change(_FIRST_BYTE.name, labels, histogram)
+        self._forget()
 
 
 class RequestTally:
-    """What records say, since it was last taken. It holds no more than one tally for each route that was asked meanwhile."""
+    """What records say, since it was last taken. It tells so many routes apart as a page has names for; others are one."""
 
     def __init__(self) -> None:
         self._routes: dict[int, _RouteTally] = {}
+        self._other = _RouteTally(OTHER)
         self._endings: Counter[tuple[str, str]] = Counter()
         self._kept = 0
 
@@ -123,23 +137,26 @@ class RequestTally:
         self._kept += len(records)
         if self._kept >= _MAX_KEPT:
             self._kept = 0
-            for tally in self._routes.values():
+            for tally in (*self._routes.values(), self._other):
                 tally.fold()
 
     def _tally(self, route: Route | None) -> _RouteTally:
         tally = self._routes.get(id(route))
         if tally is None:
-            self._routes[id(route)] = tally = _RouteTally(route)
+            if len(self._routes) >= _MAX_ROUTES:
+                return self._other
+            self._routes[id(route)] = tally = _RouteTally(route.name if route is not None else NONE, route)
         return tally
 
     def take(self) -> list[Change]:
         """What has come since the last call."""
-        routes, self._routes = self._routes, {}
         endings, self._endings = self._endings, Counter()
         self._kept = 0
         changes = [Change("meshlib_http_endings_total", key, count) for key, count in endings.items()]
-        for tally in routes.values():
+        for tally in (*self._routes.values(), self._other):
             changes.extend(tally.take())
+        for key in [key for key, tally in self._routes.items() if tally.idle >= _IDLE_TAKES]:
+            del self._routes[key]
         return changes
 
 

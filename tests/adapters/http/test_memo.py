@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from meshlib.forwarding import ForwardingPolicy, Peer, request_fields
 from meshlib.http1 import KnownLines, parse_fields, parse_request_head
 from meshlib.messages import RequestHead
 from meshlib_adapters.http.memo import RequestMemo
 
-POLICY = ForwardingPolicy(rfc7239=True)
+POLICIES = [ForwardingPolicy(), ForwardingPolicy(rfc7239=True), ForwardingPolicy(mode="label"), ForwardingPolicy(mode="off", via="")]
+POLICY = POLICIES[0]
 CLIENT = Peer("192.0.2.7", "http", 8080)
 PROXY = Peer("10.0.0.9", "https", 8443, trusted=True)
 
@@ -25,8 +28,8 @@ HEADS = [
 ]
 
 
-def memo() -> RequestMemo:
-    return RequestMemo(POLICY, 100, KnownLines())
+def memo(policy: ForwardingPolicy = POLICY) -> RequestMemo:
+    return RequestMemo(policy, 100, KnownLines())
 
 
 def lines(wire: bytes | None) -> list[bytes]:
@@ -34,14 +37,15 @@ def lines(wire: bytes | None) -> list[bytes]:
     return sorted(wire.split(b"\r\n"))
 
 
-def test_lines_are_those_of_the_function_whatever_came_before() -> None:
-    kept = memo()
+@pytest.mark.parametrize("policy", POLICIES)
+def test_lines_are_those_of_the_function_whatever_came_before(policy: ForwardingPolicy) -> None:
+    kept = memo(policy)
     for _ in range(2):
         for raw in HEADS:
             head = parse_request_head(raw)
             for peer in (CLIENT, PROXY, CLIENT._replace(address="192.0.2.8"), CLIENT._replace(scheme="https")):
                 for wanted in (False, True):
-                    expected = request_fields(head, POLICY, peer, wanted_by_label=wanted)
+                    expected = request_fields(head, policy, peer, wanted_by_label=wanted)
                     assert lines(kept.lines_to_send(head, peer, wanted_by_label=wanted)) == lines(expected)
 
 
@@ -70,5 +74,5 @@ def test_nothing_grows_without_limit() -> None:
     before = len(kept._sections), len(kept._whole), len(kept._added)
     long = b"x" * 3000
     fields = kept.first_fields(b"Host: %s\r\nX-%s: y\r\n" % (long, long))
-    assert kept.lines_to_send(RequestHead(b"GET", b"/", long, 1, fields), CLIENT, wanted_by_label=False)
+    assert kept.lines_to_send(RequestHead(b"GET", b"/", long, 1, fields), CLIENT._replace(address="192.0.2.2999"), wanted_by_label=False)
     assert (len(kept._sections), len(kept._whole), len(kept._added)) == before

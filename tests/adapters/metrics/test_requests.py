@@ -125,3 +125,24 @@ def test_a_round_that_was_broken_off_counts_nothing_twice() -> None:
     readings.begin()
     readings.count("c", 3)
     assert readings.take() == [Change("c", (), 3)]
+
+
+def test_routes_beyond_the_limit_are_one_and_those_nobody_asks_for_make_room() -> None:
+    tally = RequestTally()
+    routes = [Route(Scheme.HTTP, f"h{number}.example.com", "/", "s", "l", "hrm", 80) for number in range(1500)]
+
+    def requests() -> dict[str, object]:
+        family = "meshlib_http_requests_total"
+        return {change.labels[0]: change.value for change in tally.take() if change.family == family}
+
+    tally.add([record(route=route) for route in routes])
+    told = requests()
+    assert len(told) == 1001
+    assert told["(other)"] == 500
+    assert requests() == {}
+    tally.add([record(route=routes[0])])
+    assert requests() == {"http://h0.example.com": 1}
+    for _ in range(60):
+        assert requests() == {}
+    tally.add([record(route=routes[-1])])
+    assert requests() == {"http://h1499.example.com": 1}
