@@ -11,7 +11,7 @@ import ipaddress
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import uvicorn
@@ -32,10 +32,17 @@ from meshlib_adapters.metrics.exposition import CONTENT_TYPE
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.publish import CurrentSnapshot
 
-__all__ = ["AdminServer", "GatewayView", "create_admin", "status_data"]
+__all__ = ["AdminServer", "CertificateEnds", "GatewayView", "create_admin", "status_data"]
 
 # Nobody needs more at a time, and each may hold a large routing table as text.
 MAX_CONNECTIONS = 64
+
+
+class CertificateEnds(Protocol):
+    """When each certificate in use ends (seconds since 1970), by name."""
+
+    @property
+    def not_after(self) -> Mapping[str, float]: ...
 
 
 class GatewayView(Protocol):
@@ -49,6 +56,8 @@ class GatewayView(Protocol):
     def not_ready(self) -> str: ...
     @property
     def started_at(self) -> float: ...
+    @property
+    def certificates(self) -> CertificateEnds | None: ...
 
 
 def status_data(view: GatewayView, now: float) -> dict[str, Any]:

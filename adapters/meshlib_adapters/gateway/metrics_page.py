@@ -135,7 +135,7 @@ class MetricsPage:
             "reloads_total": _single(self.reloads),
             "metrics_series": _single(len(self._totals)),
         }
-        certificates = getattr(view, "certificates", None)
+        certificates = view.certificates
         if certificates is not None:
             own["certificate_not_after_seconds"] = [Series((name,), end) for name, end in certificates.not_after.items()]
         if self._workers is not None:

@@ -27,6 +27,8 @@ _MAX_HANDSHAKE: Final = 256 * 1024
 # Thrown away of what a client still sends behind our last byte, so that it does not turn that into a reset.
 _MAX_DISCARD: Final = 256 * 1024
 _HIGH: Final = 64 * 1024
+# Of answers to changes of keys, which nobody makes more than a few of, while the client takes nothing: 27 bytes each.
+_MAX_ANSWERS: Final = 16 * 1024
 
 
 class _State(enum.Enum):
@@ -69,6 +71,7 @@ class TLSTransport(asyncio.Transport):
         self._protocol = cast("asyncio.Protocol", None)
         self._state = _State.HANDSHAKE
         self._taken = 0  # bytes received in this state, where they are counted
+        self._answered = 0  # bytes of answers of TLS itself since there has been something unsent
         self._unsent = bytearray()
         self._writing = False  # the loop tells us when the socket takes more
         self._reading = False  # the loop tells us when there is something to read
@@ -280,6 +283,14 @@ class TLSTransport(asyncio.Transport):
                 self._blame(error)
                 return
         if self._outgoing.pending and self._state is _State.OPEN:  # answers of TLS itself, as to a change of keys
+            self._answer()
+
+    def _answer(self) -> None:
+        # They are no answers of the protocol, which would be told to wait: a client that asks and asks, and takes nothing, is cut.
+        self._answered = self._answered + self._outgoing.pending if self._unsent else 0
+        if self._answered > _MAX_ANSWERS:
+            self._cut(None)
+        else:
             self._send()
 
     def _received_eof(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import meshlib
 from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Severity, Snapshot, Upstream
-from meshlib_adapters.gateway.admin import create_admin
+from meshlib_adapters.gateway.admin import CertificateEnds, create_admin
 from meshlib_adapters.provider import Provider, ProviderStatus
 from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.static import StaticProvider
@@ -33,6 +33,7 @@ class View:
         self.provider = StaticProvider("services.yml")
         self.providers: Sequence[Provider] = [self.provider]
         self.not_ready = ""
+        self.certificates: CertificateEnds | None = None
         self.started_at = time.monotonic()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import importlib
 import logging
 import os
 import socket
@@ -91,6 +94,35 @@ def test_a_broken_record_ends_that_connection_alone(backend: Make, start: Start)
         raw.settimeout(15)
         raw.sendall(b"\x17\x03\x03\x00\x40" + os.urandom(64))
         until_end(raw)
+    assert good.get("a.example").endswith(b"ok")
+
+
+def test_a_client_that_asks_for_new_keys_and_reads_nothing_is_cut(backend: Make, start: Start) -> None:
+    running = start(backend(), "a.example")
+    good = running.tls("a.example")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = running.trusting().wrap_bio(incoming, outgoing, server_hostname="a.example")
+    with running.connect() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(65536))
+        # Python cannot ask for new keys; the OpenSSL below it can. Its connection comes behind the object's head and one field.
+        openssl = ctypes.CDLL(importlib.import_module("_ssl").__file__)
+        connection = ctypes.c_void_p.from_address(id(tls._sslobj) + 3 * ctypes.sizeof(ctypes.c_void_p))  # type: ignore[attr-defined]
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while not running.records and sent < 64 << 20:
+                for _ in range(1000):
+                    assert openssl.SSL_key_update(connection, 1) == 1
+                    assert openssl.SSL_do_handshake(connection) == 1
+                sock.sendall(outgoing.read())
+                sent += 27_000
+        running.wait(lambda: bool(running.records))  # while the client is still there
     assert good.get("a.example").endswith(b"ok")
 
 
