@@ -293,17 +293,17 @@ class HTTPGateway:
         self._timer = self.loop.call_later(self._tick, self._sweep)
         now = self.loop.time()
         current = int(now / self._tick)
+        self._swept = current
         for slot in sorted(slot for slot in self._wheel if slot <= current):
-            self._swept = slot
-            bucket = self._wheel.pop(slot)
-            for connection in list(bucket):
+            bucket = self._wheel[slot]
+            while bucket:
+                connection = bucket.pop()
+                self._schedule(connection, now)  # before anything can go wrong with it; the others are still in their bucket
                 if connection.phase in _SENDING:
                     connection.look(now)
                 if now - connection.since >= self.phase_limits[connection.phase]:
                     connection.timed_out()
-                if connection in bucket:  # else it has left meanwhile
-                    self._schedule(connection, now)
-        self._swept = current
+            del self._wheel[slot]
         self._arrivals = self._bucket(now + self._longest_wait)
         self.upstreams.sweep(now)
         if self.access_log is not None:

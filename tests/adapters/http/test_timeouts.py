@@ -8,8 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
+from meshlib import forwarding
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.http.client import Client
 from meshlib_adapters.http.settings import HTTPSettings
+from meshlib_adapters.http.wire import Phase
 from tests.adapters.http.backend import OK, Backend, Peer, answering
 from tests.adapters.http.client import get
 from tests.adapters.http.conftest import Start
@@ -250,3 +253,47 @@ def test_good_clients_beside_slow_ones(start: Start, backend: Make) -> None:
         assert good.ask(get()).status == 200
     for client in slow:
         assert client.read_answer().status == 408
+
+
+class Broken:
+    """A client connection that fails when it should end."""
+
+    def __init__(self) -> None:
+        self.bucket: set[Client] = set()
+        self.peer = forwarding.Peer("", "http", 0)
+        self.phase = Phase.IDLE
+        self.scheme = "http"
+        self.since = 0.0
+        self.asked = 0
+
+    def client(self) -> tuple[str, int]:
+        return "192.0.2.1", 80
+
+    def look(self, now: float) -> None:
+        raise AssertionError
+
+    def timed_out(self) -> None:
+        self.asked += 1
+        raise LookupError("broken")
+
+    def shut(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+def test_one_that_fails_stops_no_other_time_out(start: Start, backend: Make) -> None:
+    """An error with one connection is told, and costs no other its time-out."""
+    site = start(backend(), quick(idle=0.2))
+    broken = [Broken() for _ in range(3)]
+    for each in broken:
+        site.call(lambda each=each: site.gateway.admit(each))  # type: ignore[misc]
+    clients = [site.client() for _ in range(5)]
+    for client in clients:
+        assert client.more() == b""
+    site.wait(lambda: all(each.asked > 1 for each in broken))
+    for each in broken:
+        site.call(lambda each=each: site.gateway.leave(each))  # type: ignore[misc]
+    assert {type(problem["exception"]) for problem in site.problems} == {LookupError}
+    site.problems.clear()
