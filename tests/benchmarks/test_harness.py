@@ -134,7 +134,7 @@ def test_open_loop_counts_from_the_intended_time() -> None:
         thread.join()
         listener.close()
     assert result.errors == 0
-    assert 25 <= result.requests <= 30
+    assert 25 <= result.requests <= 31  # the last may be due at the very end
     assert 0 < result.p50 <= result.p99 <= result.p999
 
 
