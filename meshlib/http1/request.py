@@ -28,6 +28,7 @@ NEED_DATA: Final = NeedData.NEED_DATA
 # Method, target, minor version, and the CRLF. Visible ASCII only in the target (RFC 3986): spaces, control and eight-bit bytes are
 # where parsers begin to disagree.
 REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _OTHER_VERSION = re.compile(rb"[A-Z]{1,32} [!-~]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
 
@@ -37,10 +38,11 @@ class HeadBuffer:
 
     `receive_data` returns the head (through its empty line) once it is there, or `NEED_DATA`; what came after it is then in
     `rest`. One leading empty line is skipped (RFC 9112 2.2). `limit` is the largest head, start line and empty line
-    included: a longer one raises `LimitExceeded` and is not kept. After an error the buffer is of no more use.
+    included: a longer one raises `LimitExceeded` and is not kept. A start that can become no request (TLS, a line of HTTP/0.9) raises
+    `RequestHeadError` at once and is not waited for. After an error the buffer is of no more use.
     """
 
-    __slots__ = ("_buffer", "_limit", "_response", "_scanned", "_skipped", "rest")
+    __slots__ = ("_begun", "_buffer", "_limit", "_response", "_scanned", "_skipped", "rest")
 
     def __init__(self, limit: int, *, response: bool = False) -> None:
         self._buffer = bytearray()
@@ -48,6 +50,7 @@ class HeadBuffer:
         self._skipped = response  # an answer has no leading empty line
         self._limit = limit
         self._response = response
+        self._begun = response  # the first line is complete, and fit for a request
         self.rest = b""
 
     def __len__(self) -> int:
@@ -58,7 +61,7 @@ class HeadBuffer:
         """Forget everything: the next bytes are another connection's first."""
         self._buffer.clear()
         self._scanned = 0
-        self._skipped = self._response
+        self._skipped = self._begun = self._response
         self.rest = b""
 
     def receive_data(self, data: bytes) -> bytes | NeedData:
@@ -93,6 +96,8 @@ class HeadBuffer:
                 raise self._too_large(data)
             buffer += data
             self._scanned = len(data)
+            if buffer and not self._begun:
+                self._check_line(0)
             return NEED_DATA
         start = max(self._scanned - 3, 0)  # the empty line may straddle two reads
         buffer += data
@@ -100,14 +105,26 @@ class HeadBuffer:
         if end + 4 > self._limit or (end < 0 and len(buffer) > self._limit):
             raise self._too_large(buffer)
         if end < 0:
+            if not self._begun:
+                self._check_line(self._scanned)
             self._scanned = len(buffer)
             return NEED_DATA
         head = bytes(buffer[: end + 4])
         self.rest = bytes(buffer[end + 4 :])
         buffer.clear()
         self._scanned = 0
-        self._skipped = self._response
+        self._skipped = self._begun = self._response
         return head
+
+    def _check_line(self, start: int) -> None:
+        # The bytes from `start` on are new.
+        buffer = self._buffer
+        end = buffer.find(b"\n", start)
+        if end >= 0:
+            request_line(bytes(buffer[: end + 1]))
+            self._begun = True
+        elif not _TOKEN.match(buffer):
+            raise RequestHeadError("this is not a request line", reason="bad_request_line")
 
     def _too_large(self, seen: bytes | bytearray) -> LimitExceeded:
         line = seen.find(b"\r\n", 0, self._limit) < 0

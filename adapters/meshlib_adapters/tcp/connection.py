@@ -18,7 +18,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from meshlib.decision import Passthrough, Reject, Terminate
-from meshlib.errors import ClientHelloError, LimitExceeded, ProtocolError, ProxyProtocolError
+from meshlib.errors import ClientHelloError, ProtocolError, ProxyProtocolError
 from meshlib.http1 import HeadBuffer
 from meshlib.http1 import NeedData as NeedHead
 from meshlib.messages import ClientHello
@@ -244,7 +244,7 @@ class TLSConnection:
         answer = REFUSAL
         try:
             head = self._head.receive_data(data)
-        except LimitExceeded:
+        except ProtocolError:
             pass
         else:
             if isinstance(head, NeedHead):

@@ -289,3 +289,16 @@ def test_asterisk(start: Start, backend: Make) -> None:
     assert site.client().ask(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
     assert upstream.requests == [b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"]
     assert OK.endswith(b"ok")
+
+
+@pytest.mark.parametrize("start_of", [b"\x16\x03\x01\x02\x00\x01", b"GET /\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"HELO there\r\n"])
+def test_other_protocols_are_told_at_once(start: Start, backend: Make, start_of: bytes) -> None:
+    """Who speaks something else, or HTTP/0.9, is answered before any time-out."""
+    upstream = backend()
+    site = start(upstream)
+    client = site.client()
+    client.send(start_of)
+    assert client.read_answer().status == 400
+    assert client.at_end()
+    assert site.reasons(1) == ["bad_request_line"]
+    assert upstream.peers == []

@@ -231,3 +231,29 @@ def test_a_cleared_buffer_is_as_new(response: bool) -> None:
         if not response:
             assert buffer.receive_data(b"\r\n") is NEED_DATA  # one empty line is skipped again
         assert buffer.receive_data(raw) == raw
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"\x16\x03\x01", b"GET /\r\n", b"GET /\n", b" GET", b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\n", b"\r\nGET\r\n", b"\rG"],
+)
+def test_what_can_become_no_request_is_not_waited_for(start: bytes) -> None:
+    for step in (1, 2, len(start)):
+        buffer = HeadBuffer(64)
+        with pytest.raises(RequestHeadError) as caught:
+            for at in range(0, len(start), step):
+                buffer.receive_data(start[at : at + step])
+        assert caught.value.reason == "bad_request_line"
+
+
+def test_what_can_is_waited_for() -> None:
+    for start in (b"G", b"!", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nno field\r\n", b"\r\nOPTIONS * HTTP/1.0\r\n"):
+        buffer = HeadBuffer(64)
+        for at in range(len(start)):
+            assert buffer.receive_data(start[at : at + 1]) is NEED_DATA
+
+
+def test_an_answer_has_another_first_line() -> None:
+    buffer = HeadBuffer(64, response=True)
+    assert buffer.receive_data(b"HTTP/1.1 200 OK\r\n") is NEED_DATA
+    assert buffer.receive_data(b"X") is NEED_DATA
