@@ -30,6 +30,7 @@ __all__ = [
     "pass_whole",
     "request_fields",
     "response_fields",
+    "with_hsts",
 ]
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -319,6 +320,11 @@ def response_fields(fields: FieldSection, *, upgraded: bool = False, bodiless: b
         lines += [b"Connection: Upgrade", b"Upgrade: " + fields.upgrade]
     lines.append(b"")
     return b"\r\n".join(lines)
+
+
+def with_hsts(wire: bytes, fields: FieldSection, policy: str) -> bytes:
+    """The lines of an answer over TLS with Strict-Transport-Security, unless the application has said its own (RFC 6797 7.1)."""
+    return wire if b"strict-transport-security" in fields.names else b"%sStrict-Transport-Security: %s\r\n" % (wire, policy.encode())
 
 
 _LENGTH: Final = frozenset({b"content-length"})

@@ -146,6 +146,7 @@ class Route:
     `forwarded_for` is the label's own wish for X-Forwarded-For (HRM's include_forwarded_for).
     `degraded`: the label that asked for this route is now wrong, and this is its last good version.
     `https_only`: requests that did not come over TLS are sent there instead (exact hosts of HTTP routes only).
+    `hsts`: the value of Strict-Transport-Security for answers over TLS that do not have one ("": none).
     """
 
     scheme: Scheme
@@ -162,6 +163,7 @@ class Route:
     degraded: bool = False
     port: int | None = None
     https_only: bool = False
+    hsts: str = ""
 
     def __post_init__(self) -> None:
         if (self.port is None) is (self.scheme in (Scheme.TCP, Scheme.UDP)):

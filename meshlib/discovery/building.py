@@ -83,6 +83,7 @@ def build_routes(
             forwarded_for=fragment.forwarded_for,
             port=fragment.port,
             https_only=fragment.https_only,
+            hsts=fragment.hsts,
         )
         for fragment in result.fragments
         if fragment.redirect is not None or networked

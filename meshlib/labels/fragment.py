@@ -21,7 +21,7 @@ class RouteFragment:
     `schema` the schema that read it ("hrm"). `internal_port` is the port inside the container: always set
     unless `redirect` is. `port` is the gateway's port that a TCP or UDP route has for itself, None for others.
     `proxy_protocol` is the version of the preamble that endpoints get ("": none). With a `server_name` endpoints are
-    spoken to over TLS, and have to be of that name. `https_only`: requests without TLS are sent to https.
+    spoken to over TLS, and have to be of that name. `https_only`: requests without TLS are sent to https. `hsts`: as in `Route`.
     """
 
     scheme: Scheme
@@ -37,6 +37,7 @@ class RouteFragment:
     proxy_protocol: Literal["", "v1", "v2"] = ""
     server_name: str = ""
     https_only: bool = False
+    hsts: str = ""
 
 
 @dataclass(frozen=True, slots=True)

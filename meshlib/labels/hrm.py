@@ -20,6 +20,7 @@ from meshlib.labels.hrm_values import (
     parse_cookie_name,
     parse_external_route,
     parse_flag,
+    parse_hsts,
     parse_internal_port,
     parse_proxy_protocol,
     parse_redirect,
@@ -51,6 +52,7 @@ _KEYS = (
     "proxy_protocol",
     "upstream_tls",
     "https",
+    "hsts",
 )
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
 _PROSE_SLIP = "com.docker.mesh.http"  # the documentation of UCP had it so in one sentence
@@ -222,8 +224,9 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
     preamble: Literal["", "v1", "v2"] = ""
     server_name = ""
     https_only = False
+    hsts = ""
     if "redirect" in pairs:
-        for key in ("internal_port", "sticky_sessions", "include_forwarded_for", "proxy_protocol", "upstream_tls", "https"):
+        for key in ("internal_port", "sticky_sessions", "include_forwarded_for", "proxy_protocol", "upstream_tls", "https", "hsts"):
             if key in pairs:
                 message = f"{key} is not used: a redirect is answered by the gateway itself"
                 found.add(codes.UNUSED_BESIDE_REDIRECT, message, f"leave out {key}", column=pairs[key].name.column)
@@ -235,10 +238,11 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
         preamble = _read_preamble(pairs.get("proxy_protocol"), scheme, found)
         server_name = _read_server_name(pairs.get("upstream_tls"), scheme, preamble, found)
         https_only = _read_https(pairs.get("https"), route, found)
+        hsts = _read_hsts(pairs.get("hsts"), scheme, found)
     if found.failed or route is None:
         return None
     match = (route.scheme, route.host, route.path, found.key, SCHEMA)
-    fragment = RouteFragment(*match, port, redirect, sticky, forwarded_for is True, route.port, preamble, server_name, https_only)
+    fragment = RouteFragment(*match, port, redirect, sticky, forwarded_for is True, route.port, preamble, server_name, https_only, hsts)
     return asked.value.column, fragment
 
 
@@ -379,6 +383,16 @@ def _read_https(pair: _Pair | None, route: ExternalRoute | None, found: LabelFin
         found.add(codes.BAD_HTTPS, message, "ask for each host by itself, or leave out https", column=pair.name.column)
         return False
     return True
+
+
+def _read_hsts(pair: _Pair | None, scheme: Scheme, found: LabelFindings) -> str:
+    if pair is None or _is_of_no_use(pair, scheme, found):
+        return ""
+    if scheme is Scheme.SNI:
+        message = "hsts is ignored: answers to what is passed through are the service's own"
+        found.add(codes.HSTS_ON_SNI, message, "leave it out", column=pair.name.column)
+        return ""
+    return parse_hsts(pair.value, found)
 
 
 def _choose_port(written: Part | None, route: ExternalRoute | None, found: LabelFindings, known: Mapping[str, _Ports]) -> int | None:

@@ -81,6 +81,7 @@ BAD_PROXY_PROTOCOL = Finding("HRM024", _ERROR, "`proxy_protocol` is neither `v1`
 REDIRECT_ON_PORT = Finding("HRM025", _ERROR, "a `tcp://` or `udp://` route has a `redirect`")
 BAD_SERVER_NAME = Finding("HRM026", _ERROR, "`upstream_tls` is no host name, or stands beside `proxy_protocol`")
 BAD_HTTPS = Finding("HRM027", _ERROR, "`https` is not `require`, or the route has no host of its own to send clients to")
+BAD_HSTS = Finding("HRM028", _ERROR, "`hsts` is not a number of seconds, perhaps with `;includeSubDomains` and `;preload`")
 
 LABEL_KEY_SLIP = Finding("HRM101", _WARNING, "the label's key is nearly, but not quite, a routing label's; it is not read")
 UNKNOWN_KEY = Finding("HRM102", _WARNING, "a key is not known; ignored")
@@ -96,6 +97,7 @@ HTTP_KEY_ON_PORT = Finding("HRM111", _WARNING, "a key that only HTTP has a use f
 PROXY_PROTOCOL_ON_UDP = Finding("HRM112", _WARNING, "`proxy_protocol` on a `udp://` route; ignored")
 UPSTREAM_TLS_ON_SNI = Finding("HRM113", _WARNING, "`upstream_tls` on an `sni://` route; ignored")
 HTTPS_ON_SNI = Finding("HRM114", _WARNING, "`https` on an `sni://` route; ignored")
+HSTS_ON_SNI = Finding("HRM115", _WARNING, "`hsts` on an `sni://` route; ignored")
 
 LEGACY_FORM = Finding("HRM201", _INFO, "the label is in the form of UCP 2.0; it is routed")
 UNUSED_BESIDE_REDIRECT = Finding("HRM202", _INFO, "a key that a redirect has no use for; ignored")
@@ -128,6 +130,7 @@ CATALOGUE: tuple[Finding, ...] = (
     REDIRECT_ON_PORT,
     BAD_SERVER_NAME,
     BAD_HTTPS,
+    BAD_HSTS,
     LABEL_KEY_SLIP,
     UNKNOWN_KEY,
     REPEATED_KEY,
@@ -142,6 +145,7 @@ CATALOGUE: tuple[Finding, ...] = (
     PROXY_PROTOCOL_ON_UDP,
     UPSTREAM_TLS_ON_SNI,
     HTTPS_ON_SNI,
+    HSTS_ON_SNI,
     LEGACY_FORM,
     UNUSED_BESIDE_REDIRECT,
 )

@@ -23,6 +23,7 @@ __all__ = [
     "parse_cookie_name",
     "parse_external_route",
     "parse_flag",
+    "parse_hsts",
     "parse_internal_port",
     "parse_proxy_protocol",
     "parse_redirect",
@@ -30,6 +31,9 @@ __all__ = [
     "parse_server_name",
 ]
 
+# Up to 31 years; browsers cap it at one or two.
+_HSTS_SECONDS = re.compile(r"[0-9]{1,9}")
+_HSTS_DIRECTIVES = {"includesubdomains": "includeSubDomains", "preload": "preload"}
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")  # RFC 9110 5.6.2, which RFC 6265 4.1.1 uses for cookie names
 # What may follow the host of a URL (RFC 3986 3.3 to 3.5); it goes into a Location field as it is.
 _NOT_URL = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?#%-]|%(?![0-9A-Fa-f]{2})")
@@ -288,6 +292,17 @@ def parse_server_name(value: Part, found: LabelFindings) -> str:
         wrong = str(error)
     message = f"upstream_tls is {show(value.text)}: {wrong}"
     found.add(codes.BAD_SERVER_NAME, message, "write the host name in the service's certificate", column=value.column)
+    return ""
+
+
+def parse_hsts(value: Part, found: LabelFindings) -> str:
+    """The value of Strict-Transport-Security (RFC 6797 6.1): seconds, then directives behind semicolons; "" when it is none."""
+    seconds, *asked = [word.strip() for word in value.text.split(";")]
+    wanted = {word.lower() for word in asked}
+    if _HSTS_SECONDS.fullmatch(seconds) and wanted <= _HSTS_DIRECTIVES.keys() and len(wanted) == len(asked):
+        return "; ".join([f"max-age={int(seconds)}", *(text for word, text in _HSTS_DIRECTIVES.items() if word in wanted)])
+    hint = "write the seconds that browsers shall remember it, hsts=31536000, or hsts=31536000;includeSubDomains"
+    found.add(codes.BAD_HSTS, f"hsts is {show(value.text)}", hint, column=value.column)
     return ""
 
 

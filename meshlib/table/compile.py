@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from meshlib.decision import Decision, Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TLSDecision
 from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Severity, Upstream
@@ -175,7 +175,10 @@ def _terms(route: Route) -> tuple[object, ...]:
     # What two services must agree on to share a slot; where the requests go is what they share.
     upstream = route.upstream
     terms = (upstream.strategy, upstream.proxy_protocol, upstream.server_name, upstream.protocol) if upstream else (None,) * 4
-    return route.schema, route.redirect, route.sticky_cookie, route.forwarded_for, route.https_only, *terms
+    return route.schema, route.redirect, route.sticky_cookie, route.forwarded_for, route.https_only, route.hsts, *terms
+
+
+_UPSTREAM_TERMS: Final = ("strategy", "PROXY protocol", "TLS to endpoints", "protocol")
 
 
 def _merge(routes: Sequence[Route]) -> Route:
@@ -206,7 +209,7 @@ def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:
 
 def _conflict(claim: Claim, owner: Claim) -> Diagnostic:
     route, other = claim.route, owner.route
-    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "https", "strategy", "PROXY protocol", "TLS to endpoints", "protocol")
+    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "https", "hsts", *_UPSTREAM_TERMS)
     differing = [name for name, a, b in zip(names, _terms(route), _terms(other), strict=True) if a != b]
     return Diagnostic(
         "TBL001",

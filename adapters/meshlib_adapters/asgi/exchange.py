@@ -7,6 +7,7 @@ from collections import deque
 from typing import Any
 
 from meshlib.decision import Forward
+from meshlib.forwarding import with_hsts
 from meshlib.http1 import BodyKind
 from meshlib.messages import FieldSection, RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
@@ -47,6 +48,7 @@ class Exchange:
         self._sent = False
         self._since = upstreams.loop.time()
         self.upgraded = False
+        self.hsts = ""  # the policy that this answer, which goes over TLS, gives browsers
         self.sendable = asyncio.Event()
         self.sendable.set()
 
@@ -159,7 +161,7 @@ class Exchange:
 
     def on_response(self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool) -> None:
         """The final head."""
-        self._head = (wire, head)
+        self._head = (with_hsts(wire, head.fields, self.hsts) if self.hsts else wire, head)
         decision, asked, pool = self._decision, self._asked, self._dispatch.pool
         if decision is not None and asked is not None and pool is not None and decision.route.sticky_cookie is not None:
             self._upstreams.sticky_learn(decision, asked, head.fields, pool)

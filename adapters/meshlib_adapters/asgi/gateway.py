@@ -189,6 +189,8 @@ class Gateway:
         if self._policy.request_id and not (peer.trusted and b"x-request-id" in head.fields.names):
             lines += b"X-Request-ID: %s%012x\r\n" % (self._id_prefix.encode(), next(self._ids))
         exchange = Exchange(self._pools(), *addresses_of(scope))
+        if decision.route.hsts and is_secure(head.fields, peer):
+            exchange.hsts = decision.route.hsts
         self._exchanges.add(exchange)
         try:
             with contextlib.suppress(OSError):  # raised by `send` where the client has gone (ASGI 2.4)

@@ -38,6 +38,10 @@ class AccessLog:
     # fight the loop for the interpreter lock, which costs more than the formatting.
     BATCH: Final = 64
 
+    # Handed over at once when they are so many. While the writer makes bytes of a piece nobody else runs; a piece of this size takes a
+    # tenth of a millisecond, what comes in a fifth of a second took several.
+    PIECE: Final = 512
+
     def __init__(self, sink: Callable[[str], None], *, form: Literal["json", "combined"] = "json", limit: int = 100_000) -> None:
         self.dropped = 0
         self.offset = time.time() - time.monotonic()  # wall clock less the clock that durations are taken from
@@ -83,6 +87,8 @@ class AccessLog:
             return
         self._lines.append("".join(map(self._format, records)))
         self._formatted += len(records)
+        if self._formatted >= self.PIECE:
+            self._give()
 
     def hand_over(self) -> None:
         """Give what was taken to the writer."""
@@ -90,9 +96,12 @@ class AccessLog:
         if self.records:
             self.format_records()
         if self._formatted:
-            self._waiting += self._formatted
-            self._batches.put((self._lines, self._formatted))
-            self._lines, self._formatted = [], 0
+            self._give()
+
+    def _give(self) -> None:
+        self._waiting += self._formatted
+        self._batches.put((self._lines, self._formatted))
+        self._lines, self._formatted = [], 0
 
     def _write(self) -> None:
         while (batch := self._batches.get()) is not None:

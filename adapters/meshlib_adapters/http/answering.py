@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.decision import Redirect, Respond
 from meshlib.errors import LimitExceeded, ProtocolError
+from meshlib.forwarding import is_secure, with_hsts
 from meshlib.http1 import LAST_CHUNK, BodyKind, HeadBuffer, chunk_head
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib_adapters.http.answers import ALLOWED, error_answer, redirect_answer
@@ -80,8 +81,12 @@ class AnsweringClient(RecordedClient):
             self._keep_alive = False  # the rest of the request will not be read
         gateway = self.gateway
         decision = self._decision
-        if decision is not None and decision.route.sticky_cookie is not None and self._dispatch.pool is not None:
-            gateway.upstreams.sticky_learn(decision, request.fields, head.fields, self._dispatch.pool)
+        if decision is not None:
+            route = decision.route
+            if route.sticky_cookie is not None and self._dispatch.pool is not None:
+                gateway.upstreams.sticky_learn(decision, request.fields, head.fields, self._dispatch.pool)
+            if route.hsts and is_secure(request.fields, self.peer):
+                wire = with_hsts(wire, head.fields, route.hsts)
         extra = b"\r\n"
         self._framing = _AS_IS
         if gateway.draining:

@@ -15,7 +15,7 @@ from h2.errors import ErrorCodes
 
 from meshlib.decision import Forward, Redirect, RedirectToTLS
 from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.forwarding import is_secure
+from meshlib.forwarding import is_secure, with_hsts
 from meshlib.http1 import LAST_CHUNK, BodyKind, chunk_head
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
@@ -255,6 +255,8 @@ class Stream:
         decision, asked, pool = self._decision, self.head, self._dispatch.pool
         if decision is not None and decision.route.sticky_cookie is not None and asked is not None and pool is not None:
             self._connection.gateway.upstreams.sticky_learn(decision, asked.fields, head.fields, pool)
+        if decision is not None and decision.route.hsts and asked is not None and is_secure(asked.fields, self._connection.peer):
+            wire = with_hsts(wire, head.fields, decision.route.hsts)
         self._chunked_answer = kind is BodyKind.CHUNKED
         if done:
             self._complete()

@@ -118,6 +118,16 @@ async def test_what_requires_tls_is_redirected_without_it() -> None:
             assert (await talk(gateway, secure)).startswith(b"HTTP/1.1 200")
 
 
+async def test_hsts_goes_with_answers_over_tls_only() -> None:
+    async with backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as port:
+        plain = route("shop.test", port)
+        behind = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
+        async with served(replace(plain, routes=(replace(plain.routes[0], hsts="max-age=300"),)), policy=behind) as gateway:
+            ask = b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: %s\r\nConnection: close\r\n\r\n"
+            assert b"\r\nstrict-transport-security: max-age=300\r\n" in (await talk(gateway, ask % b"https")).lower()
+            assert b"strict-transport-security" not in (await talk(gateway, ask % b"http")).lower()
+
+
 @pytest.mark.parametrize("fields", [b"", b"Host: \r\n", b"Host: a b\r\n"])
 async def test_bad_hosts_never_reach_a_backend(fields: bytes) -> None:
     seen: list[bytes] = []

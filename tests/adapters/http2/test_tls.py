@@ -26,7 +26,9 @@ def serve(stack: contextlib.ExitStack, backend: Backend, *names: str, loop_facto
     """A gateway with one certificate for all of these names."""
     authority = trustme.CA()
     one = certificate(authority, "one", *names)
-    site = TLSGateway(authority, backend, *names, "other.example", certificates=[one], termination=BOTH, loop_factory=loop_factory)
+    site = TLSGateway(
+        authority, backend, *names, "other.example", certificates=[one], termination=BOTH, hsts="max-age=300", loop_factory=loop_factory
+    )
     stack.callback(site.stop)
     return site
 
@@ -50,6 +52,7 @@ def test_curl(stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFact
     said = run(*curl, "--http2", "--data-binary", f"@{body}", "-H", "Expect:")
     assert said.startswith("HTTP/2 200")
     assert "\r\nx-scheme: https\r\n" in said
+    assert "\r\nstrict-transport-security: max-age=300\r\n" in said
     assert said.endswith(body.read_bytes()[-1000:].decode("latin-1"))
     assert said.encode("latin-1").partition(b"\r\n\r\n")[2] == body.read_bytes()
     assert run(*curl, "--http1.1").startswith("HTTP/1.1 200 OK")

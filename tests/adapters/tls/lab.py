@@ -28,14 +28,14 @@ def certificate(authority: trustme.CA, name: str, *identities: str) -> Certifica
     return parse_pem(name, f"{name}.pem", chain, issued.private_key_pem.bytes())
 
 
-def routes_of(places: Mapping[str, int], *, https_only: bool = False) -> Snapshot:
+def routes_of(places: Mapping[str, int], *, https_only: bool = False, hsts: str = "") -> Snapshot:
     """A service for each place, "host" or "sni://host", on a loopback port."""
     contributions = []
     for place, port in places.items():
         scheme, mark, host = place.rpartition("://")
         upstream = Upstream(f"{place}:80", (Endpoint(f"{place}.1", "127.0.0.1", port),))
         kind = Scheme(scheme) if mark else Scheme.HTTP
-        route = Route(kind, host, "/", place, "l", "test", 80, upstream, https_only=https_only and not mark)
+        route = Route(kind, host, "/", place, "l", "test", 80, upstream, https_only=https_only and not mark, hsts="" if mark else hsts)
         contributions.append(Contribution(f"test/{place}", place, 1, (route,)))
     return Snapshot.of(contributions)
 
@@ -52,13 +52,14 @@ class TLSGateway(RunningGateway):
         certificates: Sequence[Certificate] | None = None,
         client_ca: bytes = b"",
         https_only: bool = False,
+        hsts: str = "",
         settings: HTTPSettings | None = None,
         tls: TLSSettings | None = None,
         termination: TerminationSettings | None = None,
         **options: Any,
     ) -> None:
         places = dict.fromkeys(hosts, backend.port) | {f"sni://{host}": port for host, port in (passed or {}).items()}
-        super().__init__(routes_of(places, https_only=https_only), settings, **options)
+        super().__init__(routes_of(places, https_only=https_only, hsts=hsts), settings, **options)
         self.authority = authority
         self.records: list[TunnelRecord] = []
         self.served = served = certificates if certificates is not None else [certificate(authority, host) for host in hosts]

@@ -232,3 +232,15 @@ def test_requests_without_tls_are_sent_to_https(backend: Make, start: Start) -> 
             plain.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: https\r\n\r\n")
             assert plain.recv(1000).startswith(b"HTTP/1.1 200 " if trusting else b"HTTP/1.1 308 ")
         assert running.tls("a.example").get("a.example").startswith(b"HTTP/1.1 200 ")
+
+
+def test_hsts_goes_with_answers_over_tls_only(backend: Make, start: Start) -> None:
+    """RFC 6797 7.2: never without TLS, which anybody could have written it into."""
+    running = start(backend(), "a.example", hsts="max-age=300; preload", tls=TLSSettings(plain_http="serve"))
+    line = b"\r\nStrict-Transport-Security: max-age=300; preload\r\n"
+    assert line in running.tls("a.example").get("a.example")
+    with running.connect() as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        answer = plain.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"Strict-Transport-Security" not in answer

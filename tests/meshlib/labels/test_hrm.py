@@ -52,6 +52,7 @@ def fragments(result: LabelResult) -> list[dict[str, object]]:
             **({"proxy_protocol": f.proxy_protocol} if f.proxy_protocol else {}),
             **({"server_name": f.server_name} if f.server_name else {}),
             **({"https_only": True} if f.https_only else {}),
+            **({"hsts": f.hsts} if f.hsts else {}),
         }
         for f in result.fragments
     ]

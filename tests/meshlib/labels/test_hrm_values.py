@@ -172,3 +172,11 @@ def test_proxy_protocol() -> None:
     assert read(hrm_values.parse_proxy_protocol, "V2") == ("v2", [])
     version, (diagnostic,) = read(hrm_values.parse_proxy_protocol, "2")
     assert (version, diagnostic.code, diagnostic.column) == ("", "HRM024", 16)
+
+
+def test_hsts() -> None:
+    assert read(hrm_values.parse_hsts, "31536000") == ("max-age=31536000", [])
+    assert read(hrm_values.parse_hsts, "0;includeSubDomains") == ("max-age=0; includeSubDomains", [])
+    for text in ("", "-1", "1.5", "1e3", "\u0663", "1;x", "1;;preload", "preload"):
+        value, (diagnostic,) = read(hrm_values.parse_hsts, text)
+        assert (value, diagnostic.code) == ("", "HRM028")
