@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import pytest
@@ -15,9 +13,12 @@ from meshlib.forwarding import ForwardingPolicy
 from meshlib.model import Snapshot
 from meshlib_adapters.http import HTTPSettings
 from meshlib_adapters.http2 import HTTP2Connection, HTTP2Settings
-from tests.adapters.http.backend import Backend, Script
+from tests.adapters.http.backend import Backend
+from tests.adapters.http.conftest import LoopFactory, backend, loop_factory, stack
 from tests.adapters.http.running import RunningGateway, snapshot_of
 from tests.adapters.http2.client import Client2
+
+__all__ = ["LoopFactory", "backend", "loop_factory", "stack"]
 
 
 class Site:
@@ -70,36 +71,8 @@ class StartSite(Protocol):
     ) -> Site: ...
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    if request.param == "uvloop":
-        factory: Callable[[], asyncio.AbstractEventLoop] = (
-            importlib.import_module if os.environ.get("CI") else pytest.importorskip
-        )("uvloop").new_event_loop
-        return factory
-    return asyncio.new_event_loop
-
-
 @pytest.fixture
-def stack() -> Iterator[contextlib.ExitStack]:
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def backend(stack: contextlib.ExitStack) -> Callable[..., Backend]:
-    """Makes backends of scripts."""
-
-    def make(*scripts: Script) -> Backend:
-        made = Backend(*scripts)
-        stack.callback(made.stop)
-        return made
-
-    return make
-
-
-@pytest.fixture
-def start(stack: contextlib.ExitStack, backend: object, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> StartSite:
+def start(stack: contextlib.ExitStack, backend: object, loop_factory: LoopFactory) -> StartSite:
     """Starts gateways. To be called after the backends were made."""
 
     def make(

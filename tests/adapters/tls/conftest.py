@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import trustme
 
-from tests.adapters.http.backend import Backend, Script
-from tests.adapters.http.conftest import LoopFactory, loop_factory
+from tests.adapters.http.conftest import LoopFactory, backend, loop_factory, stack
 from tests.adapters.tls.lab import TLSGateway
 
-__all__ = ["LoopFactory", "loop_factory"]
+__all__ = ["LoopFactory", "backend", "loop_factory", "stack"]
 
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-@pytest.fixture
-def stack() -> Iterator[contextlib.ExitStack]:
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def backend(stack: contextlib.ExitStack) -> Callable[..., Backend]:
-    """Makes backends of scripts."""
-
-    def make(*scripts: Script) -> Backend:
-        made = Backend(*scripts)
-        stack.callback(made.stop)
-        return made
-
-    return make
 
 
 @pytest.fixture
