@@ -14,9 +14,12 @@ from typing import Final
 
 from meshlib.authority import normalize_host, parse_authority
 from meshlib.balancing.stickiness import cookie_value, set_cookie_value
+from meshlib.discovery.docker import parse_containers
+from meshlib.discovery.resolve import resolve_containers, resolve_swarm
 from meshlib.discovery.static import resolve_document
+from meshlib.discovery.swarm import is_settled, parse_swarm
 from meshlib.errors import AuthorityError, ConfigurationError, PathError, ProtocolError
-from meshlib.http1 import ChunkedReader
+from meshlib.http1 import ChunkedReader, HeadBuffer, NeedData, RequestBody, body_kind, parse_request_head, parse_response_head
 from meshlib.labels.hrm import LABEL, parse_labels
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 from meshlib.tls import ClientHelloSniffer, SessionReader
@@ -26,6 +29,7 @@ from tests.vectors.tls.hellos import CASES, records
 
 __all__ = ["TARGETS", "seeds"]
 
+_LARGEST = 64 * 1024
 VECTORS = Path(__file__).parents[1] / "vectors" / "tls"
 
 
@@ -39,6 +43,30 @@ def answers(data: bytes) -> None:
     """The first byte chooses what was asked."""
     if len(data) > 1:
         compared_answer(Random(len(data)), data[1:], (b"GET", b"HEAD")[data[0] & 1], Census())
+
+
+def heads(data: bytes) -> None:
+    """Of requests and of answers, without anybody to compare with: whole, and in two pieces, cut where the first byte says."""
+    for response in (False, True):
+        results = []
+        for cut in (len(data), data[0] if data else 0):
+            buffer = HeadBuffer(_LARGEST, response=response)
+            try:
+                raw = buffer.receive_data(data[1:cut])
+                if isinstance(raw, NeedData):
+                    raw = buffer.receive_data(data[max(cut, 1) :])
+                results.append(None if isinstance(raw, NeedData) else _framed(raw, response=response))
+            except ProtocolError as error:
+                results.append(error.reason)
+        assert results[0] == results[1], results
+
+
+def _framed(raw: bytes, *, response: bool) -> object:
+    if response:
+        answer = parse_response_head(raw)
+        return answer.status, answer.fields.pairs(), body_kind(answer, b"GET"), body_kind(answer, b"HEAD")
+    head = parse_request_head(raw)
+    return head.method, head.target, head.authority, head.fields.pairs(), RequestBody(head.fields, payload=False).done
 
 
 def chunked(data: bytes) -> None:
@@ -60,9 +88,9 @@ def chunked(data: bytes) -> None:
 
 
 def hello(data: bytes) -> None:
-    """Whole, and byte by byte."""
+    """Whole, and in pieces: of one byte when it is short, for else their number is all that takes time."""
     results: list[object] = []
-    for step in (len(data) or 1, 1):
+    for step in (len(data) or 1, 1 + len(data) // 64):
         sniffer = ClientHelloSniffer()
         result: object = None
         try:
@@ -126,8 +154,25 @@ def documents(data: bytes) -> None:
         resolve_document({"services": {"s": document}})
 
 
+def engine(data: bytes) -> None:
+    """What an engine may answer: all of it, and an object alone among whole ones. Never raises."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    lists = (
+        [document.get(name) for name in ("services", "tasks", "networks", "containers")] if isinstance(document, dict) else [document] * 4
+    )
+    for services, tasks, networks, containers in (lists, [[item] for item in lists]):
+        records = parse_swarm(services, tasks, networks)
+        is_settled(records)
+        resolve_swarm(records)
+        resolve_containers(parse_containers(containers, networks))
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    function.__name__: function for function in (requests, answers, chunked, hello, sessions, hosts, labels, cookies, documents)
+    function.__name__: function
+    for function in (requests, answers, heads, chunked, hello, sessions, hosts, labels, cookies, documents, engine)
 }
 
 
@@ -138,6 +183,8 @@ def seeds(name: str) -> list[bytes]:
         return [*grammar.SEEDS, *[grammar.request(random) for _ in range(300)]]
     if name == "answers":
         return [b"G" + grammar.answer(random) for _ in range(300)]
+    if name == "heads":
+        return [b"\x20" + seed for seed in (*seeds("requests")[:200], *(answer[1:] for answer in seeds("answers")[:200]))]
     if name == "chunked":
         return [b"\x07" + grammar.chunked_body(random, grammar.body(random)) for _ in range(300)]
     if name == "hello":
@@ -158,5 +205,49 @@ def seeds(name: str) -> list[bytes]:
         ours: dict[str, object] = {"labels": labels, "endpoints": ["a:1", "[::1]:2"]}
         composed = {"deploy": {"labels": ["a=b"]}, "image": "x"}
         return [json.dumps({"services": {"s": ours, "t": composed}}).encode(), json.dumps(ours).encode()]
+    if name == "engine":
+        return [json.dumps(_engine_says()).encode(), b"[]", b"[null]"]
     hosts = [b"a.example.com:80", b"*.example.com", b"[2001:db8::1]:443", "b\xfccher.example".encode()]
     return [*hosts, b"/a/b", b'a=b; c="d"; a=', b"a=b; Path=/"]
+
+
+def _engine_says() -> dict[str, object]:
+    labels = {LABEL + ".80": "external_route=http://a.example,internal_port=80"}
+    network = {"Id": "n1", "Name": "mesh", "Driver": "overlay", "Scope": "swarm", "Labels": {"com.docker.ucp.mesh.http": "true"}}
+    service = {
+        "ID": "s1",
+        "CreatedAt": "2017-03-01T10:00:00.000000000Z",
+        "Spec": {
+            "Name": "shop",
+            "Labels": labels,
+            "TaskTemplate": {"ContainerSpec": {"Image": "i", "Hostname": "h"}, "Networks": [{"Target": "n1", "Aliases": ["a"]}]},
+            "Mode": {"Replicated": {"Replicas": 1}},
+        },
+        "Endpoint": {
+            "Spec": {"Mode": "vip"},
+            "Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "ingress"}],
+            "VirtualIPs": [{"NetworkID": "n1", "Addr": "10.9.0.2/24"}],
+        },
+        "UpdateStatus": {"State": "updating"},
+    }
+    task = {
+        "ID": "t1",
+        "ServiceID": "s1",
+        "Slot": 1,
+        "NodeID": "o1",
+        "CreatedAt": "2017-03-01T10:00:00.000000000Z",
+        "DesiredState": "running",
+        "Status": {"State": "running", "ContainerStatus": {"ContainerID": "c1"}},
+        "NetworksAttachments": [{"Network": {"ID": "n1", "Spec": {"Name": "mesh"}}, "Addresses": ["10.0.0.3/24"]}],
+    }
+    container = {
+        "Id": "c1",
+        "Names": ["/shop"],
+        "Labels": labels,
+        "State": "running",
+        "Status": "Up 2 seconds (healthy)",
+        "Created": 1488362400,
+        "Ports": [{"PrivatePort": 80, "PublicPort": 8080, "Type": "tcp", "IP": "0.0.0.0"}],
+        "NetworkSettings": {"Networks": {"mesh": {"NetworkID": "n1", "IPAddress": "10.0.0.3"}}},
+    }
+    return {"services": [service], "tasks": [task], "networks": [network], "containers": [container]}
