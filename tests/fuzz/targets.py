@@ -70,9 +70,9 @@ def _framed(raw: bytes, *, response: bool) -> object:
 
 
 def chunked(data: bytes) -> None:
-    """Whole, and in pieces of a size that the first byte gives."""
+    """Whole, and in pieces of a size that the first byte gives; not more than so many, for else their number is all that takes time."""
     results = []
-    size = data[0] + 1 if data else 1
+    size = max(data[0] + 1, len(data) // 64) if data else 1
     for step in (len(data) or 1, size):
         reader = ChunkedReader()
         payload = b""
