@@ -42,15 +42,22 @@ class Apart:
             _run("iptables", "-D", *rule)
 
     @staticmethod
+    def dropped() -> int:
+        """How many packets have vanished so far."""
+        listed = _run("iptables", "-nvxL", "INPUT").splitlines()
+        return sum(int(line.split()[0]) for line in listed if " DROP " in line and not line.startswith("Chain"))
+
+    @staticmethod
     def _rules(port: int, *, only_new: bool) -> list[list[str]]:
         if only_new:
             return [["INPUT", "-p", "tcp", "--dport", str(port), "--syn", "-j", "DROP"]]
         return [["INPUT", "-p", "tcp", way, str(port), "-j", "DROP"] for way in ("--dport", "--sport")]
 
 
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": _PATH})
     assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
 
 
 @contextlib.contextmanager
