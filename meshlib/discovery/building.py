@@ -77,7 +77,9 @@ def build_routes(
             internal_port=fragment.internal_port,
             upstream=None
             if fragment.internal_port is None or fragment.redirect
-            else _spoken_to(upstream_for(fragment.internal_port), fragment.proxy_protocol, fragment.server_name),
+            else _spoken_to(
+                upstream_for(fragment.internal_port), fragment.proxy_protocol, fragment.server_name, fragment.upstream_protocol
+            ),
             redirect=fragment.redirect,
             sticky_cookie=fragment.sticky_cookie,
             forwarded_for=fragment.forwarded_for,
@@ -95,8 +97,8 @@ def build_routes(
         if old.redirect is not None:
             routes.append(replace(old, degraded=True))
         elif old.internal_port is not None and networked:
-            preamble, name = (old.upstream.proxy_protocol, old.upstream.server_name) if old.upstream is not None else ("", "")
-            routes.append(replace(old, degraded=True, upstream=_spoken_to(upstream_for(old.internal_port), preamble, name)))
+            asked = (before.proxy_protocol, before.server_name, before.protocol) if (before := old.upstream) is not None else ()
+            routes.append(replace(old, degraded=True, upstream=_spoken_to(upstream_for(old.internal_port), *asked)))
     if networked:
         labelled = {route.listening_port for route in routes}
         routes += [route for route in _published(service, published, upstream_for) if route.listening_port not in labelled]
@@ -116,10 +118,14 @@ def _published(service: str, ports: Iterable[PublishedPort], upstream_for: Calla
     ]
 
 
-def _spoken_to(upstream: Upstream, version: Literal["", "v1", "v2"], server_name: str) -> Upstream:
-    # Under a name of its own: connections that begin with a preamble, or with TLS, are not those of the service's other routes.
+def _spoken_to(
+    upstream: Upstream, version: Literal["", "v1", "v2"] = "", server_name: str = "", protocol: Literal["", "h2c"] = ""
+) -> Upstream:
+    # Under a name of its own: connections that begin with a preamble, with TLS or with HTTP/2 are not those of the service's other routes.
     if server_name:
         return replace(upstream, name=f"{upstream.name}/tls-{server_name}", server_name=server_name)
+    if protocol and upstream.protocol != protocol:
+        upstream = replace(upstream, name=f"{upstream.name}/{protocol}", protocol=protocol)
     if not version or upstream.proxy_protocol == version:
         return upstream
     return replace(upstream, name=f"{upstream.name}/proxy-{version}", proxy_protocol=version)

@@ -22,6 +22,7 @@ class RouteFragment:
     unless `redirect` is. `port` is the gateway's port that a TCP or UDP route has for itself, None for others.
     `proxy_protocol` is the version of the preamble that endpoints get ("": none). With a `server_name` endpoints are
     spoken to over TLS, and have to be of that name. `https_only`: requests without TLS are sent to https. `hsts`: as in `Route`.
+    `upstream_protocol`: as `Upstream.protocol`.
     """
 
     scheme: Scheme
@@ -38,6 +39,7 @@ class RouteFragment:
     server_name: str = ""
     https_only: bool = False
     hsts: str = ""
+    upstream_protocol: Literal["", "h2c"] = ""
 
 
 @dataclass(frozen=True, slots=True)

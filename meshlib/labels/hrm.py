@@ -1,7 +1,7 @@
 """Labels of the HTTP Routing Mesh: `com.docker.ucp.mesh.http[.SUFFIX]=external_route=...,internal_port=...`
 
 The grammar of UCP 2.1 and 2.2, that of UCP 2.0 (several routes in one label), and what meshlib adds:
-wildcard hosts, path prefixes, `redirect_status`, TCP and UDP ports, `proxy_protocol`. `docs/labels.md` describes it to
+wildcard hosts, path prefixes, `redirect_status`, TCP and UDP ports, how endpoints are spoken to. `docs/labels.md` describes it to
 users. One wrong label costs its own routes only. This module knows nothing of endpoints, networks or other services.
 """
 
@@ -15,20 +15,20 @@ from meshlib.labels import hrm_codes as codes
 from meshlib.labels.findings import Findings, LabelFindings, show
 from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
 from meshlib.labels.grammar import Part, split_elements, split_pair
-from meshlib.labels.hrm_values import (
-    ExternalRoute,
-    parse_cookie_name,
-    parse_external_route,
-    parse_flag,
-    parse_hsts,
-    parse_internal_port,
-    parse_proxy_protocol,
-    parse_redirect,
-    parse_redirect_status,
-    parse_server_name,
+from meshlib.labels.hrm_options import (
+    Pair,
+    read_forwarded_for,
+    read_hsts,
+    read_https,
+    read_preamble,
+    read_protocol,
+    read_redirect,
+    read_server_name,
+    read_sticky,
 )
+from meshlib.labels.hrm_values import ExternalRoute, parse_external_route, parse_internal_port
 from meshlib.labels.suggest import distance, nearest
-from meshlib.model import RedirectRule, Scheme
+from meshlib.model import Scheme
 
 __all__ = ["LABEL", "MAX_ELEMENTS", "MAX_LABELS", "MAX_VALUE", "SCHEMA", "is_hrm_label", "parse_labels"]
 
@@ -51,17 +51,15 @@ _KEYS = (
     "include_forwarded_for",
     "proxy_protocol",
     "upstream_tls",
+    "upstream_protocol",
     "https",
     "hsts",
 )
+# What says how the endpoints are asked: a redirect has none.
+_BESIDE_REDIRECT = tuple(key for key in _KEYS if key not in ("external_route", "redirect", "redirect_status"))
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
 _PROSE_SLIP = "com.docker.mesh.http"  # the documentation of UCP had it so in one sentence
 _SHOWN = 10  # candidates named in a message
-
-
-class _Pair(NamedTuple):
-    name: Part
-    value: Part
 
 
 class _Ports(NamedTuple):
@@ -217,7 +215,7 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
         return None
     # With a wrong external_route the rest is read as for http, so that all mistakes are seen at once.
     scheme = route.scheme if route is not None else Scheme.HTTP
-    redirect = _read_redirect(pairs, route, found)
+    redirect = read_redirect(pairs, route, found)
     sticky: str | None = None
     forwarded_for: bool | None = False
     port: int | None = None
@@ -225,35 +223,38 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
     server_name = ""
     https_only = False
     hsts = ""
+    protocol: Literal["", "h2c"] = ""
     if "redirect" in pairs:
-        for key in ("internal_port", "sticky_sessions", "include_forwarded_for", "proxy_protocol", "upstream_tls", "https", "hsts"):
+        for key in _BESIDE_REDIRECT:
             if key in pairs:
                 message = f"{key} is not used: a redirect is answered by the gateway itself"
                 found.add(codes.UNUSED_BESIDE_REDIRECT, message, f"leave out {key}", column=pairs[key].name.column)
     else:
         number = pairs.get("internal_port")
         port = _choose_port(number.value if number else None, route, found, ports)
-        sticky = _read_sticky(pairs.get("sticky_sessions"), scheme, found)
-        forwarded_for = _read_forwarded_for(pairs.get("include_forwarded_for"), scheme, found)
-        preamble = _read_preamble(pairs.get("proxy_protocol"), scheme, found)
-        server_name = _read_server_name(pairs.get("upstream_tls"), scheme, preamble, found)
-        https_only = _read_https(pairs.get("https"), route, found)
-        hsts = _read_hsts(pairs.get("hsts"), scheme, found)
+        sticky = read_sticky(pairs.get("sticky_sessions"), scheme, found)
+        forwarded_for = read_forwarded_for(pairs.get("include_forwarded_for"), scheme, found)
+        preamble = read_preamble(pairs.get("proxy_protocol"), scheme, found)
+        server_name = read_server_name(pairs.get("upstream_tls"), scheme, preamble, found)
+        protocol = read_protocol(pairs.get("upstream_protocol"), scheme, server_name, found)
+        https_only = read_https(pairs.get("https"), route, found)
+        hsts = read_hsts(pairs.get("hsts"), scheme, found)
     if found.failed or route is None:
         return None
     match = (route.scheme, route.host, route.path, found.key, SCHEMA)
-    fragment = RouteFragment(*match, port, redirect, sticky, forwarded_for is True, route.port, preamble, server_name, https_only, hsts)
+    asked_of_endpoints = (route.port, preamble, server_name)
+    fragment = RouteFragment(*match, port, redirect, sticky, forwarded_for is True, *asked_of_endpoints, https_only, hsts, protocol)
     return asked.value.column, fragment
 
 
-def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, _Pair]:
-    pairs: dict[str, _Pair] = {}
+def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, Pair]:
+    pairs: dict[str, Pair] = {}
     for element in elements:
         split = split_pair(element)
         if split is None or not split[0].text or "://" in split[0].text:
             found.add(codes.NOT_A_PAIR, f"{show(element.text)} is not key=value", _pair_hint(element.text), column=element.column)
             continue
-        pair = _Pair(*split)
+        pair = Pair(*split)
         key = pair.name.text
         if key not in _KEYS:
             meant = nearest(key, _KEYS, 3)
@@ -276,7 +277,7 @@ def _pair_hint(text: str) -> str:
     return "write key=value; a comma always separates (in a URL it is %2C)"
 
 
-def _has_value(pair: _Pair, found: LabelFindings) -> bool:
+def _has_value(pair: Pair, found: LabelFindings) -> bool:
     if _report_quotes(pair.value, found):
         return False
     if pair.value.text:
@@ -285,114 +286,6 @@ def _has_value(pair: _Pair, found: LabelFindings) -> bool:
     hint = "write external_route=http:// for every host" if key == "external_route" else f"write a value, or leave out {key}"
     found.add(codes.EMPTY_VALUE, f"{key} has no value", hint, column=pair.value.column)
     return False
-
-
-def _read_redirect(pairs: Mapping[str, _Pair], route: ExternalRoute | None, found: LabelFindings) -> RedirectRule | None:
-    asked, status_pair = pairs.get("redirect"), pairs.get("redirect_status")
-    if asked is None:
-        if status_pair is not None:
-            message = "redirect_status is ignored: the label has no redirect"
-            found.add(codes.STATUS_WITHOUT_REDIRECT, message, "add redirect=URL, or leave it out", column=status_pair.name.column)
-        return None
-    target = parse_redirect(asked.value, found)
-    status = parse_redirect_status(status_pair.value, found) if status_pair else 301
-    if target is None or status is None or route is None:
-        return None
-    if route.scheme is Scheme.SNI:
-        message = "a TLS connection that is passed through cannot be answered with a redirect"
-        hint = f"redirect from external_route=http://{route.host}, or leave out redirect"
-        found.add(codes.REDIRECT_ON_SNI, message, hint, column=asked.name.column)
-        return None
-    if route.port is not None:
-        message = f"what comes to a {route.scheme.upper()} port cannot be answered with a redirect"
-        hint = "leave out redirect, or redirect from external_route=http://HOST"
-        found.add(codes.REDIRECT_ON_PORT, message, hint, column=asked.name.column)
-        return None
-    if target.leads_to(route):
-        message = "the redirect leads to its own route: clients would go round in circles"
-        found.add(codes.REDIRECT_LOOP, message, "redirect to another host, path or scheme", column=asked.value.column)
-        return None
-    return RedirectRule(target.url, status, keep_path=target.path is None)
-
-
-def _read_sticky(pair: _Pair | None, scheme: Scheme, found: LabelFindings) -> str | None:
-    if pair is None or _is_of_no_use(pair, scheme, found):
-        return None
-    if scheme is Scheme.SNI:
-        message = "sticky_sessions is ignored: the cookie is inside the TLS connection, which is not opened"
-        found.add(codes.STICKY_ON_SNI, message, "leave it out; a TLS session stays on one task anyway", column=pair.name.column)
-        return None
-    return parse_cookie_name(pair.value, found)
-
-
-def _read_forwarded_for(pair: _Pair | None, scheme: Scheme, found: LabelFindings) -> bool | None:
-    if pair is None or _is_of_no_use(pair, scheme, found):
-        return False
-    if scheme is Scheme.SNI:
-        message = "include_forwarded_for is ignored: nothing can be added to a TLS connection that is passed through"
-        found.add(codes.FORWARDED_FOR_ON_SNI, message, "leave it out", column=pair.name.column)
-        return False
-    return parse_flag(pair.value, found)
-
-
-def _is_of_no_use(pair: _Pair, scheme: Scheme, found: LabelFindings) -> bool:
-    if scheme not in (Scheme.TCP, Scheme.UDP):
-        return False
-    message = f"{pair.name.text} is ignored: nothing is read of what comes to a {scheme.upper()} port"
-    found.add(codes.HTTP_KEY_ON_PORT, message, "leave it out", column=pair.name.column)
-    return True
-
-
-def _read_preamble(pair: _Pair | None, scheme: Scheme, found: LabelFindings) -> Literal["", "v1", "v2"]:
-    if pair is None:
-        return ""
-    if scheme is Scheme.UDP:
-        message = "proxy_protocol is ignored: the preamble begins a connection, and UDP has none"
-        found.add(codes.PROXY_PROTOCOL_ON_UDP, message, "leave it out", column=pair.name.column)
-        return ""
-    return parse_proxy_protocol(pair.value, found)
-
-
-def _read_server_name(pair: _Pair | None, scheme: Scheme, preamble: str, found: LabelFindings) -> str:
-    if pair is None or _is_of_no_use(pair, scheme, found):
-        return ""
-    if scheme is Scheme.SNI:
-        message = "upstream_tls is ignored: the client's own TLS goes through to the service"
-        found.add(codes.UPSTREAM_TLS_ON_SNI, message, "leave it out", column=pair.name.column)
-        return ""
-    if preamble:
-        message = "upstream_tls and proxy_protocol together are not supported"
-        found.add(codes.BAD_SERVER_NAME, message, "leave out one of them", column=pair.name.column)
-        return ""
-    return parse_server_name(pair.value, found)
-
-
-def _read_https(pair: _Pair | None, route: ExternalRoute | None, found: LabelFindings) -> bool:
-    if pair is None or route is None or _is_of_no_use(pair, route.scheme, found):
-        return False
-    if route.scheme is Scheme.SNI:
-        message = "https is ignored: what comes to an sni:// route is TLS already"
-        found.add(codes.HTTPS_ON_SNI, message, "leave it out", column=pair.name.column)
-        return False
-    if pair.value.text.lower() != "require":
-        hint = "write https=require, or leave it out"
-        found.add(codes.BAD_HTTPS, f"https is {show(pair.value.text)}", hint, column=pair.value.column)
-        return False
-    if not route.host or route.host.startswith("*"):
-        message = "a route for many hosts has no one place of its own to send clients to"
-        found.add(codes.BAD_HTTPS, message, "ask for each host by itself, or leave out https", column=pair.name.column)
-        return False
-    return True
-
-
-def _read_hsts(pair: _Pair | None, scheme: Scheme, found: LabelFindings) -> str:
-    if pair is None or _is_of_no_use(pair, scheme, found):
-        return ""
-    if scheme is Scheme.SNI:
-        message = "hsts is ignored: answers to what is passed through are the service's own"
-        found.add(codes.HSTS_ON_SNI, message, "leave it out", column=pair.name.column)
-        return ""
-    return parse_hsts(pair.value, found)
 
 
 def _choose_port(written: Part | None, route: ExternalRoute | None, found: LabelFindings, known: Mapping[str, _Ports]) -> int | None:

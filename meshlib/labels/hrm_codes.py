@@ -13,6 +13,8 @@ __all__ = [
     "BAD_COOKIE_NAME",
     "BAD_FLAG",
     "BAD_HOST",
+    "BAD_HSTS",
+    "BAD_HTTPS",
     "BAD_INTERNAL_PORT",
     "BAD_LISTENING_PORT",
     "BAD_PATH",
@@ -20,12 +22,16 @@ __all__ = [
     "BAD_REDIRECT_STATUS",
     "BAD_REDIRECT_URL",
     "BAD_SCHEME",
+    "BAD_SERVER_NAME",
+    "BAD_UPSTREAM_PROTOCOL",
     "BAD_WILDCARD",
     "CATALOGUE",
     "DUPLICATE_ROUTE",
     "EMPTY_ELEMENT",
     "EMPTY_VALUE",
     "FORWARDED_FOR_ON_SNI",
+    "HSTS_ON_SNI",
+    "HTTPS_ON_SNI",
     "HTTP_KEY_ON_PORT",
     "LABEL_KEY_SLIP",
     "LEGACY_FORM",
@@ -50,6 +56,8 @@ __all__ = [
     "TOO_MANY_LABELS",
     "UNKNOWN_KEY",
     "UNUSED_BESIDE_REDIRECT",
+    "UPSTREAM_PROTOCOL_ON_SNI",
+    "UPSTREAM_TLS_ON_SNI",
 ]
 
 _ERROR, _WARNING, _INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
@@ -82,6 +90,7 @@ REDIRECT_ON_PORT = Finding("HRM025", _ERROR, "a `tcp://` or `udp://` route has a
 BAD_SERVER_NAME = Finding("HRM026", _ERROR, "`upstream_tls` is no host name, or stands beside `proxy_protocol`")
 BAD_HTTPS = Finding("HRM027", _ERROR, "`https` is not `require`, or the route has no host of its own to send clients to")
 BAD_HSTS = Finding("HRM028", _ERROR, "`hsts` is not a number of seconds, perhaps with `;includeSubDomains` and `;preload`")
+BAD_UPSTREAM_PROTOCOL = Finding("HRM029", _ERROR, "`upstream_protocol` is not `h2c`, or stands beside `upstream_tls`")
 
 LABEL_KEY_SLIP = Finding("HRM101", _WARNING, "the label's key is nearly, but not quite, a routing label's; it is not read")
 UNKNOWN_KEY = Finding("HRM102", _WARNING, "a key is not known; ignored")
@@ -98,6 +107,7 @@ PROXY_PROTOCOL_ON_UDP = Finding("HRM112", _WARNING, "`proxy_protocol` on a `udp:
 UPSTREAM_TLS_ON_SNI = Finding("HRM113", _WARNING, "`upstream_tls` on an `sni://` route; ignored")
 HTTPS_ON_SNI = Finding("HRM114", _WARNING, "`https` on an `sni://` route; ignored")
 HSTS_ON_SNI = Finding("HRM115", _WARNING, "`hsts` on an `sni://` route; ignored")
+UPSTREAM_PROTOCOL_ON_SNI = Finding("HRM116", _WARNING, "`upstream_protocol` on an `sni://` route; ignored")
 
 LEGACY_FORM = Finding("HRM201", _INFO, "the label is in the form of UCP 2.0; it is routed")
 UNUSED_BESIDE_REDIRECT = Finding("HRM202", _INFO, "a key that a redirect has no use for; ignored")
@@ -131,6 +141,7 @@ CATALOGUE: tuple[Finding, ...] = (
     BAD_SERVER_NAME,
     BAD_HTTPS,
     BAD_HSTS,
+    BAD_UPSTREAM_PROTOCOL,
     LABEL_KEY_SLIP,
     UNKNOWN_KEY,
     REPEATED_KEY,
@@ -146,6 +157,7 @@ CATALOGUE: tuple[Finding, ...] = (
     UPSTREAM_TLS_ON_SNI,
     HTTPS_ON_SNI,
     HSTS_ON_SNI,
+    UPSTREAM_PROTOCOL_ON_SNI,
     LEGACY_FORM,
     UNUSED_BESIDE_REDIRECT,
 )

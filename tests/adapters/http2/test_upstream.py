@@ -11,6 +11,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived, WindowUpdated
 
+from meshlib.discovery.static import resolve_document
+from meshlib.labels.hrm import LABEL
 from meshlib.model import Snapshot
 from tests.adapters.http.backend import Backend, Peer, Script
 from tests.adapters.http.client import get
@@ -138,6 +140,22 @@ def test_a_call_of_grpc(start: StartSite, backend: Make) -> None:
     assert (head[":method"], head[":scheme"], head[":authority"], head["grpc-timeout"]) == ("POST", "http", "a", "1S")
     assert head["via"] == "2 meshlib"
     assert "transfer-encoding" not in head
+
+
+def test_a_label_says_that_endpoints_speak_http2(start: StartSite, backend: Make) -> None:
+    """A call of gRPC over a route that a label has made."""
+    server = backend(serving(grpc))
+    label = f"external_route=http://rpc.example,internal_port={server.port},upstream_protocol=h2c"
+    service = {"labels": {LABEL: label}, "endpoints": ["127.0.0.1"]}
+    snapshot = resolve_document({"services": {"echo": service}})
+    assert not snapshot.diagnostics
+    client = start(snapshot).client()
+    more = (("content-type", "application/grpc"), ("te", "trailers"))
+    number = client.ask(request("/echo.Echo/Say", "rpc.example", *more, method="POST"), end=False)
+    client.data(number, message(b"hello"), end=True)
+    answer = client.answer(number)
+    assert bytes(answer.data) == message(b"hello")
+    assert answer.trailers["grpc-status"] == "0"
 
 
 def test_both_directions_at_once(start: StartSite, backend: Make) -> None:

@@ -84,6 +84,19 @@ def test_tls_to_endpoints_makes_an_upstream_of_its_own() -> None:
     assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (replace(before, degraded=True),)
 
 
+def test_http2_to_endpoints_makes_an_upstream_of_its_own() -> None:
+    fragment = RouteFragment(Scheme.HTTP, "a", "/", "l1", "hrm", 80, upstream_protocol="h2c")
+    (before,) = build(LabelResult((fragment,)))
+    assert before.upstream == replace(upstream(80), name="shop:80/h2c", protocol="h2c")
+    assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (replace(before, degraded=True),)
+    (both,) = build(LabelResult((replace(fragment, proxy_protocol="v2"),)))
+    assert both.upstream == replace(upstream(80), name="shop:80/h2c/proxy-v2", proxy_protocol="v2", protocol="h2c")
+    # A file can say it of the whole service.
+    wanted = replace(upstream(80), protocol="h2c")
+    (route,) = build_routes("shop", LabelResult((fragment,)), lambda port: wanted, None, networked=True)
+    assert route.upstream is wanted
+
+
 def test_a_failed_label_keeps_its_port_and_its_preamble() -> None:
     before = build(LabelResult((on_port(1, version="v1"), on_port(2, "l2"))))
     kept = build(LabelResult((on_port(3, "l2"),), failed=frozenset({"l1"})), before)

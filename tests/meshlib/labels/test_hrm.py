@@ -53,6 +53,7 @@ def fragments(result: LabelResult) -> list[dict[str, object]]:
             **({"server_name": f.server_name} if f.server_name else {}),
             **({"https_only": True} if f.https_only else {}),
             **({"hsts": f.hsts} if f.hsts else {}),
+            **({"upstream_protocol": f.upstream_protocol} if f.upstream_protocol else {}),
         }
         for f in result.fragments
     ]
@@ -182,7 +183,7 @@ def test_one_label_makes_a_bounded_number_of_diagnostics_and_still_fails() -> No
 key = st.sampled_from([LABEL, f"{LABEL}.1", f"{LABEL}.80-1", f"{LABEL}x", "com.docker.ucp.mesh.htpp"]) | st.text()
 TOKENS = """
     external_route internal_port redirect redirect_status sticky_sessions include_forwarded_for http:// https:// sni://
-    proxy_protocol v1 tcp://: udp://:
+    proxy_protocol v1 tcp://: udp://: upstream_protocol h2c upstream_tls https require hsts
     80 8080 65536 a.example.com *.a . / // ? # : [::1] true 301 S = == , ,, ; @ % %2F $ { " ' * -
 """
 token = st.sampled_from(TOKENS.split())
