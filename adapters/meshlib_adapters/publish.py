@@ -22,14 +22,17 @@ class CurrentSnapshot:
 
     Upstreams of different providers are different things, even when both call theirs "shop:8080". Of those the provider whose name sorts
     first keeps the name; the others' become "shop:8080@PROVIDER", their endpoints likewise. So `snapshot` and `table` have each
-    name once, and are the same in whatever order the providers came.
+    name once, and are the same in whatever order the providers came. The numbers are those of `RoutingTable.build`.
     """
 
-    def __init__(self, snapshot: Snapshot | None = None, *, unmatched_status: int = 404, retry_after: int = 1) -> None:
+    def __init__(
+        self, snapshot: Snapshot | None = None, *, unmatched_status: int = 404, retry_after: int = 1, https_port: int = 443
+    ) -> None:
         self.snapshot = snapshot or Snapshot()
         self.version = 0
         self._unmatched_status = unmatched_status
         self._retry_after = retry_after
+        self._https_port = https_port
         self._parts: dict[str, Snapshot] = {"": self.snapshot} if snapshot else {}
         self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}  # of upstreams, by provider
         self._subscribers: dict[object, Callable[[CurrentSnapshot], None]] = {}
@@ -91,7 +94,11 @@ class CurrentSnapshot:
 
     def _build(self, snapshot: Snapshot, previous: RoutingTable | None) -> RoutingTable:
         return RoutingTable.build(
-            snapshot, previous, unmatched_status=self._unmatched_status, retry_after=self._retry_after
+            snapshot,
+            previous,
+            unmatched_status=self._unmatched_status,
+            retry_after=self._retry_after,
+            https_port=self._https_port,
         )
 
 

@@ -232,8 +232,8 @@ def _claimed_twice(claim: Claim, owner: Claim) -> Diagnostic:
     )
 
 
-def decide_http(route: Route, upstream: Upstream | None, retry_after: int) -> Decision:
-    """What every request that this route wins is answered with."""
+def decide_http(route: Route, upstream: Upstream | None, retry_after: int, https_port: int = 443) -> Decision:
+    """What every request that this route wins is answered with. `https_port` is that of https as clients see it."""
     if route.redirect is not None:
         return Redirect(route, route.redirect)
     ready = upstream is not None and upstream.ready
@@ -242,7 +242,8 @@ def decide_http(route: Route, upstream: Upstream | None, retry_after: int) -> De
         return decision
     # 308 keeps the method. Whether there is an endpoint does not matter yet.
     host = f"[{route.host}]" if ":" in route.host else route.host
-    return RedirectToTLS(route, RedirectRule(f"https://{host}", 308), decision)
+    port = "" if https_port == 443 else f":{https_port}"
+    return RedirectToTLS(route, RedirectRule(f"https://{host}{port}", 308), decision)
 
 
 def decide_tls(route: Route, upstream: Upstream | None) -> TLSDecision:

@@ -61,15 +61,17 @@ class RoutingTable:
         "_upstreams",
         "_uses",
         "compiled_hosts",
+        "https_port",
         "retry_after",
         "snapshot",
         "unmatched_status",
     )
 
-    def __init__(self, *, unmatched_status: int = 404, retry_after: int = 1) -> None:
+    def __init__(self, *, unmatched_status: int = 404, retry_after: int = 1, https_port: int = 443) -> None:
         self.snapshot = Snapshot()
         self.unmatched_status = unmatched_status
         self.retry_after = retry_after
+        self.https_port = https_port
         self.compiled_hosts = 0
         # A 503 asks to come back, whatever its cause.
         self._unmatched = Respond(unmatched_status, "no_route", retry_after if unmatched_status == 503 else None)
@@ -89,15 +91,22 @@ class RoutingTable:
 
     @staticmethod
     def build(
-        snapshot: Snapshot, previous: RoutingTable | None = None, *, unmatched_status: int = 404, retry_after: int = 1
+        snapshot: Snapshot,
+        previous: RoutingTable | None = None,
+        *,
+        unmatched_status: int = 404,
+        retry_after: int = 1,
+        https_port: int = 443,
     ) -> RoutingTable:
         """The table of `snapshot`; the same, however it was reached. `previous` stays as it is and in use.
 
-        With a `previous` of the same two settings only hosts of contributions that changed are compiled; everything
+        With a `previous` of the same three settings only hosts of contributions that changed are compiled; everything
         else is shared with it. `unmatched_status` answers what no route matches, `retry_after` (seconds) goes with 503.
+        `https_port`, as clients see it, is where routes that require TLS send them.
         """
-        table = RoutingTable(unmatched_status=unmatched_status, retry_after=retry_after)
-        if previous is not None and (previous.unmatched_status, previous.retry_after) == (unmatched_status, retry_after):
+        table = RoutingTable(unmatched_status=unmatched_status, retry_after=retry_after, https_port=https_port)
+        terms = (unmatched_status, retry_after, https_port)
+        if previous is not None and (previous.unmatched_status, previous.retry_after, previous.https_port) == terms:
             base = previous
         else:
             base = RoutingTable()
@@ -140,7 +149,8 @@ class RoutingTable:
 
         http, sni = touched[Scheme.HTTP], touched[Scheme.SNI]
         self.compiled_hosts = len(http) + len(sni)
-        self._http = base._http.updated(http, changed, partial(decide_http, retry_after=self.retry_after), intern)
+        decide = partial(decide_http, retry_after=self.retry_after, https_port=self.https_port)
+        self._http = base._http.updated(http, changed, decide, intern)
         self._sni = base._sni.updated(sni, changed, decide_tls, intern)
         self._ports = base._ports.updated(ports, changed, intern)
         self._exact = dict(base._exact)

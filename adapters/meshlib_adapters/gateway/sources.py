@@ -39,7 +39,10 @@ def build_providers(settings: Settings) -> list[Provider]:
 
 def create_current(settings: Settings) -> CurrentSnapshot:
     """An empty `CurrentSnapshot` whose tables answer as `settings` say."""
-    return CurrentSnapshot(unmatched_status=settings.routing.unmatched_status, retry_after=settings.routing.retry_after)
+    routing = settings.routing
+    return CurrentSnapshot(
+        unmatched_status=routing.unmatched_status, retry_after=routing.retry_after, https_port=settings.tls.public_port
+    )
 
 
 async def take_look(settings: Settings, *, wait: float = 10.0) -> CurrentSnapshot:

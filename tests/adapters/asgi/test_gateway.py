@@ -40,9 +40,9 @@ def route(host: str, port: int, *, sticky: str | None = None, redirect: Redirect
 
 @contextlib.asynccontextmanager
 async def served(
-    *contributions: Contribution, with_app: bool = False, policy: ForwardingPolicy | None = None
+    *contributions: Contribution, with_app: bool = False, policy: ForwardingPolicy | None = None, https_port: int = 443
 ) -> AsyncIterator[int]:
-    current = CurrentSnapshot(Snapshot.of(contributions))
+    current = CurrentSnapshot(Snapshot.of(contributions), https_port=https_port)
 
     async def own(request: Request) -> PlainTextResponse:
         return PlainTextResponse("own")
@@ -116,6 +116,9 @@ async def test_what_requires_tls_is_redirected_without_it() -> None:
             assert b"location: https://shop.test/x" in answer.lower()
             secure = b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
             assert (await talk(gateway, secure)).startswith(b"HTTP/1.1 200")
+        async with served(replace(plain, routes=(replace(plain.routes[0], https_only=True),)), https_port=8443) as gateway:
+            answer = await talk(gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n")
+            assert b"location: https://shop.test:8443/x\r\n" in answer.lower()
 
 
 async def test_hsts_goes_with_answers_over_tls_only() -> None:

@@ -75,6 +75,7 @@ class RunningGateway:
         form: Literal["json", "combined"] = "json",
         sink: Callable[[str], None] | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+        https_port: int = 443,
     ) -> None:
         self.lines: list[str] = []
         self.problems: list[dict[str, Any]] = []
@@ -87,7 +88,7 @@ class RunningGateway:
         log_to = sink or (lambda text: self.lines.extend(text.splitlines()))
 
         async def start() -> tuple[CurrentSnapshot, AccessLog, HTTPGateway, tuple[str, int]]:
-            current = CurrentSnapshot(snapshot)
+            current = CurrentSnapshot(snapshot, https_port=https_port)
             log = AccessLog(log_to, form=form)
             gateway = HTTPGateway(current, settings or quick(), policy=policy, access_log=log)
             return current, log, gateway, (await gateway.listen("127.0.0.1", 0))[0]

@@ -68,6 +68,7 @@ class StartSite(Protocol):
         limits: HTTP2Settings | None = None,
         allowed: Callable[[bytes], bool] | None = None,
         client_lines: Callable[[bytes], bytes] | None = None,
+        https_port: int = 443,
     ) -> Site: ...
 
 
@@ -83,9 +84,10 @@ def start(stack: contextlib.ExitStack, backend: object, loop_factory: LoopFactor
         limits: HTTP2Settings | None = None,
         allowed: Callable[[bytes], bool] | None = None,
         client_lines: Callable[[bytes], bytes] | None = None,
+        https_port: int = 443,
     ) -> Site:
         snapshot = snapshot_of({"": [over]}) if isinstance(over, Backend) else over
-        running = RunningGateway(snapshot, settings, policy=policy, loop_factory=loop_factory)
+        running = RunningGateway(snapshot, settings, policy=policy, loop_factory=loop_factory, https_port=https_port)
 
         def connection() -> HTTP2Connection:
             return HTTP2Connection(

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from meshlib.discovery.static import resolve_document
 from meshlib.forwarding import ForwardingPolicy, parse_networks
+from meshlib.labels.hrm import LABEL
 from meshlib.model import RedirectRule
 from tests.adapters.http.backend import OK, Backend, Peer, answering
 from tests.adapters.http.running import quick, snapshot_of
@@ -46,6 +48,14 @@ def test_a_request(start: StartSite, backend: Make) -> None:
     assert (record["status"], record["host"], record["target"], record["tries"]) == (200, "shop.example", "/p?q", 1)
     assert record["bytes"] > 2
     assert record["termination"] == "--"
+
+
+@pytest.mark.parametrize(("port", "where"), [(443, "https://a.example/x?y"), (8443, "https://a.example:8443/x?y")])
+def test_what_requires_tls_is_redirected_without_it(start: StartSite, backend: Make, port: int, where: str) -> None:
+    label = f"external_route=http://a.example,internal_port={backend().port},https=require"
+    site = start(resolve_document({"services": {"a": {"labels": {LABEL: label}, "endpoints": ["127.0.0.1"]}}}), https_port=port)
+    answer = site.client().get("/x?y", "a.example")
+    assert (answer.fields[":status"], answer.fields["location"]) == ("308", where)
 
 
 def test_many_after_another(start: StartSite, backend: Make) -> None:

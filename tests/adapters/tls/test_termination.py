@@ -234,6 +234,13 @@ def test_requests_without_tls_are_sent_to_https(backend: Make, start: Start) -> 
         assert running.tls("a.example").get("a.example").startswith(b"HTTP/1.1 200 ")
 
 
+def test_they_are_sent_to_the_port_that_clients_see(backend: Make, start: Start) -> None:
+    running = start(backend(), "a.example", https_only=True, tls=TLSSettings(plain_http="serve"), https_port=8443)
+    with running.connect() as plain:
+        plain.sendall(b"GET /x?y HTTP/1.1\r\nHost: a.example:8080\r\n\r\n")
+        assert b"\r\nLocation: https://a.example:8443/x?y\r\n" in plain.recv(1000)
+
+
 def test_hsts_goes_with_answers_over_tls_only(backend: Make, start: Start) -> None:
     """RFC 6797 7.2: never without TLS, which anybody could have written it into."""
     running = start(backend(), "a.example", hsts="max-age=300; preload", tls=TLSSettings(plain_http="serve"))

@@ -241,3 +241,6 @@ def test_https_only_redirects_and_keeps_what_is_done_over_tls() -> None:
         rule = RedirectRule(target, 308)
         assert decide_http(route, upstream, 1) == RedirectToTLS(route, rule, Forward(route, upstream))
         assert decide_http(route, None, 1) == RedirectToTLS(route, rule, Respond(503, "no_endpoint", 1, route))
+        assert decide_http(route, upstream, 1, 443) == decide_http(route, upstream, 1)
+        elsewhere = RedirectRule(f"{target}:8443", 308)
+        assert decide_http(route, upstream, 1, 8443) == RedirectToTLS(route, elsewhere, Forward(route, upstream))

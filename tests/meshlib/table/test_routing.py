@@ -362,7 +362,9 @@ def test_equal_is_unchanged() -> None:
 def test_other_settings_compile_all() -> None:
     before = RoutingTable.build(Snapshot.of(many(5)))
     after = RoutingTable.build(Snapshot.of(many(5)), before, retry_after=9)
-    assert (after.compiled_hosts, after.retry_after, after.unmatched_status) == (5, 9, 404)
+    assert (after.compiled_hosts, after.retry_after, after.unmatched_status, after.https_port) == (5, 9, 404, 443)
+    elsewhere = RoutingTable.build(after.snapshot, after, retry_after=9, https_port=8443)
+    assert (elsewhere.compiled_hosts, elsewhere.https_port) == (5, 8443)
 
 
 def test_the_memo_is_bounded() -> None:
