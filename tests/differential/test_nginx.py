@@ -113,7 +113,7 @@ def seen(reading: Reading) -> _Seen:
     method, target, _, authority = reading.heads[0].start
     host = authority.lower()
     name, mark, port = host.rpartition(b":")
-    return method, target, name if mark and port.isdigit() else host, reading.body
+    return method, target, name if mark and (port.isdigit() or not port) else host, reading.body
 
 
 def case(number: int) -> bytes:
@@ -129,14 +129,15 @@ def case(number: int) -> bytes:
 
 def test_nginx_and_we_never_tell_a_server_different_things(tmp_path: Path) -> None:
     census: Counter[str] = Counter()
+    apart: list[str] = []
     with recording() as (site, ours), nginx(tmp_path) as (address, theirs):
         for number in range(len(SEEDS) + STREAMS // 30):
             data = case(number)
             by_us, by_nginx = answered(site.address, ours, data), answered(address, theirs, data)
             census["both" if by_us and by_nginx else "we alone" if by_us else "nginx alone" if by_nginx else "nobody"] += 1
-            for us, them in zip(by_us, by_nginx, strict=False):
-                assert us == them, (number, data)
+            apart += [f"{number}: {us} {them} {data!r}" for us, them in zip(by_us, by_nginx, strict=False) if us != them]
     print(dict(census))  # for long runs
+    assert not apart, f"{len(apart)} differ, the first of them: {apart[:10]}"
     assert census["both"] * 5 > census.total(), census
     assert census["nobody"], census
     assert census["nginx alone"], census
