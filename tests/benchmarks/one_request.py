@@ -100,28 +100,35 @@ Load = Callable[[HTTPGateway, UpstreamConnection, int], None]
 
 
 def _same(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
-    client = _client(gateway)
+    client, flush = _client(gateway), gateway.outbox.flush  # the loop would call it at the end of its round
     for _ in range(requests):
         client.data_received(_REQUEST)
+        flush()
         endpoint.data_received(_ANSWER)
+        flush()
     client.connection_lost(None)
 
 
 def _different(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
-    client = _client(gateway)
+    client, flush = _client(gateway), gateway.outbox.flush
     asked = [_REQUEST.replace(b"max-age=0", b"max-age=%d" % number) for number in range(_VARIANTS)]
     answers = [_ANSWER.replace(b"text/plain", b"text/p%04d" % number) for number in range(_VARIANTS)]
     for number in range(requests):
         client.data_received(asked[number % _VARIANTS])
+        flush()
         endpoint.data_received(answers[number % _VARIANTS])
+        flush()
     client.connection_lost(None)
 
 
 def _closing(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
+    flush = gateway.outbox.flush
     for _ in range(requests):
         client = _client(gateway)
         client.data_received(_LAST)
+        flush()
         endpoint.data_received(_ANSWER)
+        flush()
         client.connection_lost(None)
 
 

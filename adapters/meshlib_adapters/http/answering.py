@@ -24,6 +24,7 @@ __all__ = ["AnsweringClient"]
 _IDLE: Final = Phase.IDLE
 _HEAD: Final = Phase.HEAD
 _STREAM: Final = Phase.STREAM
+_CLOSED: Final = Phase.CLOSED
 _CHUNKED: Final = BodyKind.CHUNKED
 _CLOSE_DELIMITED: Final = BodyKind.UNTIL_CLOSE
 
@@ -42,7 +43,7 @@ class AnsweringClient(RecordedClient):
     What comes behind the request under way waits in `_pipelined`; the subclass reads it (`_process`) when the answer is out.
     """
 
-    __slots__ = ("_buffer", "_framing", "_keep_alive", "_pipelined", "_processing", "_tunnel_over")
+    __slots__ = ("_buffer", "_framing", "_held", "_keep_alive", "_pipelined", "_processing", "_tunnel_over")
 
     def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
         super().__init__(gateway, scheme, port)
@@ -50,6 +51,7 @@ class AnsweringClient(RecordedClient):
         self._dispatch = Dispatch(self, gateway.upstreams)
         self._keep_alive = True
         self._framing = _AS_IS
+        self._held = b""  # a whole answer that goes out at the end of this round of the event loop
         self._pipelined = b""
         self._processing = False  # the subclass is reading: it goes on by itself
         self._tunnel_over = False  # the upstream has sent its last byte through the tunnel
@@ -67,7 +69,7 @@ class AnsweringClient(RecordedClient):
         """100 and 103 go to HTTP/1.1 clients; HTTP/1.0 knows no interim answers (RFC 9110 15.2)."""
         self.since = monotonic()
         if self.head is not None and self.head.minor_version and not self._responding:
-            self.transport.write(wire)
+            self._write(wire)
 
     def on_response(self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool) -> None:
         """The head and what came with it go out in one write."""
@@ -106,10 +108,12 @@ class AnsweringClient(RecordedClient):
             extra = b"Connection: keep-alive\r\n" + extra
         data = b"".join((wire, extra, *pieces))
         self._bytes_out = len(data)
-        self.transport.write(data)
         if done:
+            self._hold_answer(data)
             self._dispatch.finish()
             self._answered()
+        else:
+            self._write(data)
 
     def on_data(self, pieces: list[bytes], done: bool) -> None:
         """More of the body."""
@@ -134,7 +138,7 @@ class AnsweringClient(RecordedClient):
         self._responding = True
         self._status = head.status
         self._keep_alive = False
-        self.transport.write(wire + data)
+        self._write(wire + data)
         early, self._pipelined = self._pipelined, b""
         connection = self._dispatch.connection
         if early and connection is not None:
@@ -193,7 +197,7 @@ class AnsweringClient(RecordedClient):
             data = redirect_answer(decision, head.target, close=not self._keep_alive, date=self.gateway.date())
             self._bytes_out = len(data)
             self._conclude("redirect")
-            self.transport.write(data)
+            self._write(data)
             self._answered()
         else:
             if decision.reason in ("bad_authority", "ambiguous_path"):
@@ -232,8 +236,43 @@ class AnsweringClient(RecordedClient):
         self._status = status
         self._bytes_out = len(data)
         self._responding = True
-        self.transport.write(data)
+        self._write(data)
         self._answered()
+
+    # Writing.
+
+    def _write(self, data: bytes) -> None:
+        if self._held:
+            self.push()
+        self.transport.write(data)
+
+    def _hold_answer(self, data: bytes) -> None:
+        if self._held:  # of an answer before this one, to a pipelined request
+            self.push()
+        self._held = data
+        self.gateway.outbox.add(self)
+
+    def push(self) -> None:
+        """Write what the round's end was waited for with, and close if that was the last of it."""
+        data = self._held
+        if data:
+            self._held = b""
+            transport = self.transport
+            if not transport.is_closing():
+                transport.write(data)
+                if self.phase is _CLOSED:
+                    transport.close()
+
+    def _close(self) -> None:
+        if not self._held:
+            super()._close()
+        else:  # `push` does it
+            self.phase = _CLOSED
+            self.since = monotonic()
+
+    def _linger(self) -> None:
+        self.push()
+        super()._linger()
 
     # The end of a request, and of the connection.
 

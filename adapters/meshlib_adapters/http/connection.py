@@ -83,6 +83,7 @@ class ClientConnection(AnsweringClient):
     def eof_received(self) -> bool:
         """The client sends no more. A complete request still gets its answer (a half-closed connection)."""
         self._eof = True
+        self.push()  # before the loop may close
         if self._tunnel:
             connection = self._dispatch.connection
             if connection is not None:
@@ -122,6 +123,7 @@ class ClientConnection(AnsweringClient):
     def _renew(self) -> None:
         # What the last client's fields were stays: it depends on them and on nothing else.
         self._leave_wire()
+        self._held = b""  # this client's, and nobody else's
         self._buffer.clear()
         self._known = None  # who asked is in it
         self._body = None
@@ -305,6 +307,7 @@ class ClientConnection(AnsweringClient):
             self._drop_request("shutdown")
             self._reset()
         else:
+            self.push()
             self.transport.abort()
 
     def timed_out(self) -> None:
@@ -342,7 +345,7 @@ class ClientConnection(AnsweringClient):
             return False
         if not self._responding:
             if self.head.minor_version:
-                self.transport.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+                self._write(b"HTTP/1.1 102 Processing\r\n\r\n")
         elif now - self.since >= 0.75 and not self.transport.get_write_buffer_size():
             self._drop_request("client_closed")
             self._close()

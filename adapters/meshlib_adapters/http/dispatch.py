@@ -298,7 +298,8 @@ class Dispatch:
         pool = self.pool
         replay = self._replay
         state = self._state
-        if began or replay is None or not self._idempotent or not self._done or self._upgrade or pool is None or state is None:
+        repeatable = self._idempotent or (connection is not None and connection.unsent)
+        if began or replay is None or not repeatable or not self._done or self._upgrade or pool is None or state is None:
             self._end(failure, message, began=began)
             return
         if connection is not None and connection.uses > 1:

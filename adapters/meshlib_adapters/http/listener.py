@@ -74,6 +74,7 @@ class HTTPGateway:
         self.access_log = access_log
         self.loop = asyncio.get_running_loop()
         self.upstreams = upstreams or Upstreams(current, self.settings, self.loop)
+        self.outbox = self.upstreams.outbox
         self.memo = RequestMemo(self.policy, self.settings.field_count, self.upstreams.known_lines)
         self.draining = False
         self.requests = 0

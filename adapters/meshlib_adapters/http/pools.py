@@ -19,6 +19,7 @@ from meshlib.messages import ResponseHead
 from meshlib.model import Endpoint
 from meshlib.proxy_protocol import build_v1, build_v2
 from meshlib_adapters.http.exchange import Exchange
+from meshlib_adapters.http.outbox import Outbox
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstream import UpstreamConnection
 from meshlib_adapters.http.verifying import verifying_context
@@ -114,6 +115,7 @@ class EndpointPool:
         "last_head",
         "loop",
         "on_free",
+        "outbox",
         "preamble",
         "server_name",
         "settings",
@@ -128,9 +130,11 @@ class EndpointPool:
         loop: asyncio.AbstractEventLoop,
         counts: UpstreamCounts | None = None,
         known_lines: KnownLines | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self.counts = counts or UpstreamCounts()
         self.known_lines = known_lines
+        self.outbox = outbox or Outbox(loop)
         self.connecting = 0
         self.preamble: Literal["", "v1", "v2"] = ""
         self.create: Callable[[EndpointPool], UpstreamConnection] = UpstreamConnection  # what is spoken to the endpoint

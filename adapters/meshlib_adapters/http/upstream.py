@@ -31,6 +31,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_begun",
         "_chunks",
         "_head",
+        "_held",
         "_interims",
         "_kind",
         "_left",
@@ -64,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.uses = 0  # exchanges begun; more than 1 means that this connection was reused
         self.idle_since = 0.0
         self._head = HeadBuffer(pool.settings.head_size, response=True)
+        self._held = b""  # a whole request that goes out at the end of this round of the event loop
         self._method = b""
         self._request_done = True
         self._streamed = False  # so much was once sent that a part of it may still wait here
@@ -104,7 +106,24 @@ class UpstreamConnection(asyncio.Protocol):
         self._relay_chunks = relay_chunks
         self._upgrade_asked = upgrade
         self._interims = 0
-        self.transport.write(data)
+        if done:
+            self._held = data
+            self.pool.outbox.add(self)
+        else:
+            self.transport.write(data)
+
+    def push(self) -> None:
+        """Send the request that `begin` was given."""
+        data = self._held
+        if data:
+            self._held = b""
+            if not self.transport.is_closing():  # else `connection_lost` follows
+                self.transport.write(data)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether nothing of the request that was begun has gone out."""
+        return bool(self._held)
 
     def send(self, data: bytes, *, done: bool) -> None:
         """More of the request's body, in its wire form."""
@@ -161,8 +180,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._body(data)
             return
         exchange = self.exchange
-        if exchange is None:
-            self._drop()  # an answer that nobody asked for; the next client must never see it
+        if exchange is None or self._held:
+            self._fail(Failure.CLOSED, "the upstream answered before it was asked")  # the next client must never see it
             return
         # Answers of one endpoint repeat each other's heads more often than not (until the second of their Date is over). Then a
         # whole answer in one read is that head and as many bytes as it says.

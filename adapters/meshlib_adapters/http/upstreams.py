@@ -13,6 +13,7 @@ from meshlib.decision import Forward
 from meshlib.http1 import KnownLines
 from meshlib.messages import FieldSection
 from meshlib.model import Endpoint, EndpointState, Upstream
+from meshlib_adapters.http.outbox import Outbox
 from meshlib_adapters.http.pools import (
     Connecting,
     EndpointPool,
@@ -32,7 +33,20 @@ __all__ = ["Connecting", "EndpointPool", "LimitedState", "UpstreamState", "Upstr
 class UpstreamState:
     """One upstream at run time: its pools, its strategy, its sticky sessions, its retry budget."""
 
-    __slots__ = ("_known_lines", "_loop", "_pools", "_retries", "_settings", "counts", "queue", "ready", "sticky", "strategy", "upstream")
+    __slots__ = (
+        "_known_lines",
+        "_loop",
+        "_outbox",
+        "_pools",
+        "_retries",
+        "_settings",
+        "counts",
+        "queue",
+        "ready",
+        "sticky",
+        "strategy",
+        "upstream",
+    )
 
     # Retries saved up while all is well, so that the death of one endpoint is no visible failure even at a low rate of requests.
     MAX_SAVED: Final = 50.0
@@ -44,12 +58,14 @@ class UpstreamState:
         loop: asyncio.AbstractEventLoop,
         counts: UpstreamCounts | None = None,
         known_lines: KnownLines | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self._settings = settings
         self._loop = loop
         self._pools: dict[tuple[str, str, int, str, str, str], EndpointPool] = {}
         self.counts = counts or UpstreamCounts()
         self._known_lines = known_lines
+        self._outbox = outbox
         self.queue: WaitingQueue | None = None  # where requests wait for an endpoint with room, if there is a limit
         self._retries = 10.0
         self.strategy = create_strategy(upstream.strategy)
@@ -82,7 +98,7 @@ class UpstreamState:
 
     def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
         kind = PrivatePool if self.upstream.proxy_protocol else EndpointPool
-        pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines)
+        pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox)
         pool.preamble = self.upstream.proxy_protocol
         if self.upstream.protocol:
             pool.create = http2_connections()
@@ -157,7 +173,7 @@ class LimitedState(UpstreamState):
 
     def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
         kind = LimitedPrivatePool if self.upstream.proxy_protocol else LimitedPool
-        pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines)
+        pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox)
         pool.preamble = self.upstream.proxy_protocol
         if self.upstream.protocol:
             pool.create = http2_connections()
@@ -214,6 +230,7 @@ class Upstreams:
         self.settings = settings
         self.loop = loop
         self.known_lines = KnownLines()  # of answers, and of a gateway's requests
+        self.outbox = Outbox(loop)  # of requests to endpoints, and of a gateway's answers
         self.counts: dict[str, UpstreamCounts] = {}  # by name; kept by whoever shows them, also of upstreams that are gone
         self._states: dict[str, UpstreamState] = {}
         self._swept = 0.0
@@ -225,7 +242,7 @@ class Upstreams:
         if state is None:
             counts = self.counts.setdefault(upstream.name, UpstreamCounts())
             kind = LimitedState if self.settings.max_requests_per_endpoint else UpstreamState
-            self._states[upstream.name] = state = kind(upstream, self.settings, self.loop, counts, self.known_lines)
+            self._states[upstream.name] = state = kind(upstream, self.settings, self.loop, counts, self.known_lines, self.outbox)
         elif state.upstream is not upstream:
             state.update(upstream)
         return state
