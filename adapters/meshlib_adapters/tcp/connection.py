@@ -125,7 +125,7 @@ class TLSConnection:
         self._route = ""
         self._outcome = "closed"
         self._started = listener.loop.time()
-        listener.wheel.set(self, self._started + listener.settings.hello_timeout)
+        listener.deadlines.set(self, self._started + listener.settings.hello_timeout)
         listener.watch.add_reader(self._fd, self._on_readable)
 
     def __repr__(self) -> str:
@@ -139,7 +139,7 @@ class TLSConnection:
             self._refuse(b"", error.reason)
 
     def on_deadline(self, now: float) -> None:
-        """The deadline that this connection gave the listener's wheel has passed."""
+        """The deadline that this connection gave the listener has passed."""
         match self._phase:
             case _Phase.HELLO | _Phase.HEAD:
                 self._note("hello_timeout")
@@ -287,7 +287,7 @@ class TLSConnection:
         self._release_held()
         self._phase = _Phase.HANDED_OVER
         self._outcome = "terminated"
-        self._listener.wheel.cancel(self)
+        self._listener.deadlines.cancel(self)
         self._listener.watch.forget(self._fd)
         return received
 
@@ -315,7 +315,7 @@ class TLSConnection:
     def _on_attempt(self) -> None:
         listener = self._listener
         listener.counters["attempts"] += 1
-        listener.wheel.set(self, listener.loop.time() + listener.settings.connect_timeout)
+        listener.deadlines.set(self, listener.loop.time() + listener.settings.connect_timeout)
 
     def _on_failed(self) -> None:
         # Which is the client's only hint that the name is right and the service is not.
@@ -354,7 +354,7 @@ class TLSConnection:
                 self.abort("lifetime")
                 return
             deadline = min(deadline, last)
-        self._listener.wheel.set(self, deadline)
+        self._listener.deadlines.set(self, deadline)
 
     def _on_relay_end(self, reset: bool) -> None:
         self._outcome = "reset" if reset else "closed"
@@ -365,7 +365,7 @@ class TLSConnection:
         listener = self._listener
         self._phase = _Phase.LINGER
         self._release_held()
-        listener.wheel.set(self, listener.loop.time() + listener.settings.linger_timeout)
+        listener.deadlines.set(self, listener.loop.time() + listener.settings.linger_timeout)
         try:
             if answer:
                 self._sock.send(answer)  # a few hundred bytes at most: the first ones that this socket sends always fit
@@ -399,7 +399,7 @@ class TLSConnection:
         handed_over = self._phase is _Phase.HANDED_OVER
         self._phase = _Phase.CLOSED
         listener = self._listener
-        listener.wheel.cancel(self)
+        listener.deadlines.cancel(self)
         self._release_held()
         if self._passage is not None:
             self._passage.close()

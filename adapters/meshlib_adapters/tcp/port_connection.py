@@ -83,7 +83,7 @@ class PortConnection:
         self._dialer.start()
 
     def on_deadline(self, now: float) -> None:
-        """The deadline that this connection gave the listener's wheel has passed."""
+        """The deadline that this connection gave the listener has passed."""
         if self._relay is not None:
             self._check_relay(now)
         elif self._dialer is not None:
@@ -102,7 +102,7 @@ class PortConnection:
         self._endpoint = endpoint.address
         listener = self._listener
         listener.counters["attempts"] += 1
-        listener.wheel.set(self, listener.loop.time() + listener.settings.connect_timeout)
+        listener.deadlines.set(self, listener.loop.time() + listener.settings.connect_timeout)
 
     def _blame(self) -> None:
         # The endpoint that was tried did not take the connection; want of descriptors is no fault of its own.
@@ -142,7 +142,7 @@ class PortConnection:
                 self.abort("lifetime")
                 return
             deadline = min(deadline, last)
-        self._listener.wheel.set(self, deadline)
+        self._listener.deadlines.set(self, deadline)
 
     def _on_relay_end(self, reset: bool) -> None:
         self._outcome = "reset" if reset else "closed"
@@ -153,7 +153,7 @@ class PortConnection:
             return
         self._closed = True
         listener = self._listener
-        listener.wheel.cancel(self)
+        listener.deadlines.cancel(self)
         if self._dialer is not None:
             self._dialer.close()
             self._dialer = None

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from meshlib.model import Upstream
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
+from meshlib_adapters.tcp.deadlines import Deadlines
 from meshlib_adapters.tcp.limits import ClientLimits
 from meshlib_adapters.tcp.port_connection import PortConnection
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.settings import TCPSettings
 from meshlib_adapters.tcp.targets import Targets
-from meshlib_adapters.tcp.timers import DeadlineWheel
 
 __all__ = ["TCPListener"]
 
@@ -43,7 +43,7 @@ class TCPListener:
         self.name = name
         self.loop = asyncio.get_running_loop()
         self.resources = resources or RelayResources(settings.relay)
-        self.wheel: DeadlineWheel[PortConnection] = DeadlineWheel(settings.sweep_interval, self.loop.time())
+        self.deadlines: Deadlines[PortConnection] = Deadlines(self.loop, settings.sweep_interval, PortConnection.on_deadline)
         self.counters = {"accepted": 0, "attempts": 0, "tunnels": 0, "refused": 0}
         self.refusals: dict[str, int] = {}
         if limits is None:
@@ -55,7 +55,6 @@ class TCPListener:
         self._on_end = on_end
         self._acceptor = Acceptor(self.loop, self._on_accept)
         self._connections: dict[PortConnection, None] = {}
-        self._sweep_handle: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -106,9 +105,7 @@ class TCPListener:
         self._acceptor.close()
         for connection in list(self._connections):
             connection.abort("drained")
-        if self._sweep_handle is not None:
-            self._sweep_handle.cancel()
-            self._sweep_handle = None
+        self.deadlines.close()
         if self._owns_resources:
             self.resources.close()
 
@@ -136,14 +133,4 @@ class TCPListener:
         self.counters["accepted"] += 1
         connection = PortConnection(self, sock, client)
         self._connections[connection] = None
-        if self._sweep_handle is None:
-            self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep)
         connection.start(self._upstream())
-
-    def _sweep(self) -> None:
-        now = self.loop.time()
-        for connection in self.wheel.expired(now):
-            connection.on_deadline(now)
-        # No clients, no timer: an idle listener does nothing at all.
-        again = bool(self._connections)
-        self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep) if again else None

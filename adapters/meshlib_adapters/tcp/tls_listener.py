@@ -14,12 +14,12 @@ from meshlib.messages import ClientHello
 from meshlib.model import Upstream
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.tcp.connection import TLSConnection, TunnelRecord
+from meshlib_adapters.tcp.deadlines import Deadlines
 from meshlib_adapters.tcp.preambles import PreambleRule
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.sessions import Terminator
 from meshlib_adapters.tcp.settings import TLSSettings
 from meshlib_adapters.tcp.targets import EndpointOrder, Targets
-from meshlib_adapters.tcp.timers import DeadlineWheel
 
 __all__ = ["CurrentTable", "EndpointOrder", "TLSListener", "TLSRouter"]
 
@@ -68,7 +68,7 @@ class TLSListener:
         self.loop = asyncio.get_running_loop()
         self.resources = RelayResources(settings.relay)
         self.watch = self.resources.readiness(self.loop)
-        self.wheel: DeadlineWheel[TLSConnection] = DeadlineWheel(settings.sweep_interval, self.loop.time())
+        self.deadlines: Deadlines[TLSConnection] = Deadlines(self.loop, settings.sweep_interval, TLSConnection.on_deadline)
         self.counters = {"accepted": 0, "attempts": 0, "tunnels": 0, "refused": 0}
         self.refusals: dict[str, int] = {}
         self.held_bytes = 0
@@ -83,7 +83,6 @@ class TLSListener:
         self._acceptor = Acceptor(self.loop, self._on_accept)
         self._connections: dict[TLSConnection, None] = {}
         self._per_client: dict[str, int] = {}
-        self._sweep_handle: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
         self._draining = False
 
@@ -126,9 +125,7 @@ class TLSListener:
         self._acceptor.close()
         for connection in list(self._connections):
             connection.abort("drained")
-        if self._sweep_handle is not None:
-            self._sweep_handle.cancel()
-            self._sweep_handle = None
+        self.deadlines.close()
         self.resources.close()
 
     def connection_ended(self, connection: TLSConnection, record: TunnelRecord) -> None:
@@ -163,13 +160,3 @@ class TLSListener:
             connection.expect_preamble(self.proxy_protocol)
         if len(self._connections) >= self.settings.max_connections:
             self._acceptor.pause()
-        if self._sweep_handle is None:
-            self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep)
-
-    def _sweep(self) -> None:
-        now = self.loop.time()
-        for connection in self.wheel.expired(now):
-            connection.on_deadline(now)
-        # No clients, no timer: an idle listener does nothing at all.
-        again = bool(self._connections)
-        self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep) if again else None

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from meshlib.model import Upstream
+from meshlib_adapters.tcp.deadlines import Deadlines
 from meshlib_adapters.tcp.limits import ClientLimits
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.tcp.targets import Targets
-from meshlib_adapters.tcp.timers import DeadlineWheel
 from meshlib_adapters.udp.flow import Flow
 from meshlib_adapters.udp.settings import UDPSettings
 from meshlib_adapters.udp.sockets import MAX_DATAGRAM, Origin, bind_datagrams, reply_from
@@ -62,8 +62,7 @@ class UDPListener:
         self._tells = False
         self._flows: dict[Origin, Flow] = {}
         self._unanswered: dict[Flow, None] = {}  # oldest first
-        self._wheel: DeadlineWheel[Flow] = DeadlineWheel(settings.sweep_interval, self.loop.time())
-        self._sweep_handle: asyncio.TimerHandle | None = None
+        self._deadlines: Deadlines[Flow] = Deadlines(self.loop, settings.sweep_interval, self._on_deadline)
         self._empty: asyncio.Future[None] | None = None
         self._accepting = False
         self._draining = False
@@ -103,7 +102,7 @@ class UDPListener:
         self._draining = True
         self.stop_accepting()
         for flow in self._flows.values():
-            self._wheel.set(flow, flow.last_active + self.settings.drain_silence)
+            self._deadlines.set(flow, flow.last_active + self.settings.drain_silence)
         if self._flows:
             self._empty = self.loop.create_future()
             await asyncio.wait((self._empty,), timeout=timeout)
@@ -117,9 +116,7 @@ class UDPListener:
         for flow in list(self._flows.values()):
             flow.end("drained")
         self._close_socket()
-        if self._sweep_handle is not None:
-            self._sweep_handle.cancel()
-            self._sweep_handle = None
+        self._deadlines.close()
 
     # What flows ask and tell.
 
@@ -150,7 +147,7 @@ class UDPListener:
         """Called by a flow, once, when it is closed."""
         del self._flows[flow.origin]
         self._unanswered.pop(flow, None)
-        self._wheel.cancel(flow)
+        self._deadlines.cancel(flow)
         self.limits.release(flow.client)
         if not self._flows:
             if not self._accepting:
@@ -210,23 +207,16 @@ class UDPListener:
         flow = Flow(self, origin, now)
         self._flows[origin] = flow
         self._unanswered[flow] = None
-        self._wheel.set(flow, now + self.settings.flow_timeout)
-        if self._sweep_handle is None:
-            self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep)
+        self._deadlines.set(flow, now + self.settings.flow_timeout)
         return flow
 
-    def _sweep(self) -> None:
-        now = self.loop.time()
+    def _on_deadline(self, flow: Flow, now: float) -> None:
         silence = self.settings.drain_silence if self._draining else self.settings.flow_timeout
-        for flow in self._wheel.expired(now):
-            deadline = flow.last_active + silence
-            if deadline <= now:
-                flow.end("drained" if self._draining else "idle_timeout")
-            else:
-                self._wheel.set(flow, deadline)
-        # No flows, no timer: an idle listener does nothing at all.
-        again = bool(self._flows)
-        self._sweep_handle = self.loop.call_later(self.settings.sweep_interval, self._sweep) if again else None
+        deadline = flow.last_active + silence
+        if deadline <= now:
+            flow.end("drained" if self._draining else "idle_timeout")
+        else:
+            self._deadlines.set(flow, deadline)
 
     def _close_socket(self) -> None:
         if self._sock is not None:
