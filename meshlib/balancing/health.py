@@ -92,6 +92,12 @@ class EndpointHealth:
         else:
             self._well_since = now
 
+    def spotless(self, now: float) -> bool:
+        """Whether nothing is left to remember at `now`: it is well, and every ejection is forgiven. A new `EndpointHealth` says the same."""
+        if self.state is not HealthState.HEALTHY or self.failures:
+            return False
+        return self._ejections <= int((now - self._well_since) / FORGIVE_SECONDS)
+
     def available(self, now: float) -> bool:
         """Whether it may be asked at `now`. The end of an ejection makes it PROBATION."""
         if self.state is HealthState.EJECTED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from meshlib.balancing import EndpointHealth, LearnedTable, Observation, create_strategy, rendezvous_order, usable, within_load
 from meshlib.messages import ClientHello
@@ -18,8 +18,11 @@ from meshlib.tls import session_keys
 
 __all__ = ["EndpointOrder", "Targets", "client_key"]
 
-# Names come and go with services. What is kept under them is a cursor or a few failures: losing all of them now and then costs nothing.
+# Names come and go with services. What is kept under them is a cursor or a few failures: to lose the oldest costs little.
 _MAX_NAMES = 10_000
+
+
+T = TypeVar("T")
 
 
 class EndpointOrder(Protocol):
@@ -91,15 +94,20 @@ class Targets:
 
     def observe(self, upstream: Upstream, endpoint: Endpoint, observation: Observation) -> None:
         """What became of an attempt to connect."""
+        well = observation is Observation.OK
+        if well and not self._health:
+            return
         key = (upstream.name, endpoint.address)
-        health = self._health.get(key)
+        health = self._health.pop(key, None)
         if health is None:
-            if observation is Observation.OK:
+            if well:
                 return
-            if len(self._health) >= _MAX_NAMES:
-                self._health.clear()
-            health = self._health[key] = EndpointHealth()
-        health.observe(observation, self._clock())
+            health = EndpointHealth()
+            _make_room(self._health)
+        now = self._clock()
+        health.observe(observation, now)
+        if not health.spotless(now):  # who is well again is forgotten
+            self._health[key] = health
 
     def learn(self, upstream: Upstream, endpoint: Endpoint, key: bytes) -> None:
         """`endpoint` has given out the session with this key (`meshlib.tls.SessionReader`)."""
@@ -119,14 +127,18 @@ class Targets:
         key = (upstream.name, upstream.strategy)
         strategy = self._strategies.get(key)
         if strategy is None:
-            if len(self._strategies) >= _MAX_NAMES:
-                self._strategies.clear()
+            _make_room(self._strategies)
             strategy = self._strategies[key] = self._strategy(upstream.strategy)
         return strategy
 
     def _available(self, name: str, endpoint: Endpoint) -> bool:
         health = self._health.get((name, endpoint.address))
         return health is None or health.available(self._clock())
+
+
+def _make_room(names: dict[tuple[str, str], T]) -> None:
+    if len(names) >= _MAX_NAMES:
+        del names[next(iter(names))]  # the oldest
 
 
 def _name_of(upstream: str, key: bytes) -> bytes:

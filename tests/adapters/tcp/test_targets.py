@@ -165,8 +165,26 @@ def test_state_of_names_that_come_and_go_is_bounded(monkeypatch: pytest.MonkeyPa
         shop = upstream(2, f"shop-{number}:443")
         next(targets.candidates(shop, "10.0.0.2", FRESH))
         targets.observe(shop, shop.endpoints[0], Observation.CONNECT_FAILED)
-    assert len(targets._strategies) <= 20
-    assert len(targets._health) <= 20
+    assert list(targets._strategies) == [(f"shop-{number}:443", "round_robin") for number in range(80, 100)]
+    assert list(targets._health) == [(f"shop-{number}:443", "10.0.0.1:8000") for number in range(80, 100)]
+
+
+def test_who_is_well_again_is_forgotten_and_not_before_its_ejections_are() -> None:
+    targets, clock = make("none")
+    shop = upstream(2)
+    other, failed = shop.endpoints
+    targets.observe(shop, failed, Observation.CONNECT_FAILED)
+    targets.observe(shop, failed, Observation.OK)
+    assert not targets._health
+    for _ in range(3):
+        targets.observe(shop, failed, Observation.CONNECT_FAILED)
+    clock.now += 10.0
+    targets.observe(shop, failed, Observation.OK)
+    assert len(targets._health) == 1  # the next ejection is a longer one
+    clock.now += 61.0
+    targets.observe(shop, other, Observation.OK)
+    targets.observe(shop, failed, Observation.OK)
+    assert not targets._health
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,21 @@ def test_every_ejection_ends(history: list[tuple[Observation, float]]) -> None:
     assert health.available(now + 300.0)
 
 
+def test_spotless_is_who_has_nothing_left_to_be_forgiven() -> None:
+    health = EndpointHealth()
+    assert health.spotless(0.0)
+    health.observe(Observation.CONNECT_FAILED, 1.0)
+    assert not health.spotless(1.0)
+    health.observe(Observation.OK, 2.0)
+    assert health.spotless(2.0)
+    for _ in range(3):
+        health.observe(Observation.CONNECT_FAILED, 3.0)
+    assert not health.spotless(1e6)  # ejected, until somebody asks
+    health.observe(Observation.OK, 10.0)
+    assert not health.spotless(69.0)
+    assert health.spotless(70.0)
+
+
 @pytest.mark.parametrize(
     ("available", "expected"),
     [
