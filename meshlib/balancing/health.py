@@ -93,7 +93,7 @@ class EndpointHealth:
             self._well_since = now
 
     def spotless(self, now: float) -> bool:
-        """Whether nothing is left to remember at `now`: it is well, and every ejection is forgiven. A new `EndpointHealth` says the same."""
+        """Whether nothing is left to remember at `now`: it is well, and every ejection is forgiven, as with a new `EndpointHealth`."""
         if self.state is not HealthState.HEALTHY or self.failures:
             return False
         return self._ejections <= int((now - self._well_since) / FORGIVE_SECONDS)
