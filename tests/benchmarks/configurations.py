@@ -27,12 +27,13 @@ __all__ = [
 
 SMALL_HOST = "shop.bench.test"
 STREAM_HOST = "stream.bench.test"
+SERVICE_HOSTS = 1000  # hosts of one service: as many routing labels as ours may have
 POOL = 1024  # idle connections kept to one endpoint: as many as any scenario has clients
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a peer shall serve: `port` on 127.0.0.1; two named hosts and `routes - 2` more, all with the same two backends."""
+    """What a peer shall serve: `port` on 127.0.0.1; two named hosts and `routes - 2` more, in services, with the same two backends."""
 
     work: Path
     port: int
@@ -51,9 +52,14 @@ class Site:
         """The access log, for peers that write it themselves."""
         return self.work / "access.log"
 
-    def route_hosts(self) -> list[str]:
-        """The hosts beside the two named ones."""
-        return [f"h{number}.bench.test" for number in range(self.routes - 2)]
+    def services(self) -> dict[str, list[str]]:
+        """The hosts of the fixed backend, by service. Every peer keeps connections for each service, as if its endpoints were others."""
+        hosts = [SMALL_HOST, *(f"h{number}.bench.test" for number in range(self.routes - 2))]
+        return {f"fixed{at // SERVICE_HOSTS}": hosts[at : at + SERVICE_HOSTS] for at in range(0, len(hosts), SERVICE_HOSTS)}
+
+    def targets(self) -> dict[str, int]:
+        """The port of the backend of each service, the stream's included."""
+        return {**dict.fromkeys(self.services(), self.fixed), "stream": self.stream}
 
     def write(self, name: str, text: str) -> str:
         """Write a file into the work folder; its path."""
@@ -63,7 +69,7 @@ class Site:
 
 
 def nginx(site: Site, *, buffering: bool) -> str:
-    """One server block for all hosts of the fixed backend: names are one hash look-up, however they are spread over blocks."""
+    """One server block for each service: names are one hash look-up, however they are spread over blocks."""
     log = f"access_log {site.log} bench" if site.access_log else "access_log off"
     server = """
     server {{
@@ -82,7 +88,12 @@ def nginx(site: Site, *, buffering: bool) -> str:
         }}
     }}"""
     kept = f"keepalive {POOL}; keepalive_requests 1000000000; keepalive_timeout 600s;"
-    hosts = "\n            ".join((SMALL_HOST, *site.route_hosts()))
+    upstreams = "\n    ".join(f"upstream {name} {{ server 127.0.0.1:{port}; {kept} }}" for name, port in site.targets().items())
+    named = {**site.services(), "stream": [STREAM_HOST]}
+    servers = "".join(
+        server.format(port=site.port, options="" if number else " backlog=4096", names="\n            ".join(hosts), upstream=name)
+        for number, (name, hosts) in enumerate(named.items())
+    )
     return f"""\
 user root;
 worker_processes 1;
@@ -106,10 +117,8 @@ http {{
     server_names_hash_bucket_size 128;
     proxy_http_version 1.1;
     {"" if buffering else "proxy_buffering off; proxy_request_buffering off;"}
-    upstream fixed {{ server 127.0.0.1:{site.fixed}; {kept} }}
-    upstream stream {{ server 127.0.0.1:{site.stream}; {kept} }}
-    {server.format(port=site.port, options=" backlog=4096", names=hosts, upstream="fixed")}
-    {server.format(port=site.port, options="", names=STREAM_HOST, upstream="stream")}
+    {upstreams}
+    {servers}
     server {{ listen 127.0.0.1:{site.port} default_server; return 404; }}
 }}
 """
@@ -117,12 +126,13 @@ http {{
 
 def haproxy_map(site: Site) -> str:
     """Host to backend."""
-    return "".join(f"{host} fixed\n" for host in (SMALL_HOST, *site.route_hosts())) + f"{STREAM_HOST} stream\n"
+    return "".join(f"{host} {name}\n" for name, hosts in site.services().items() for host in hosts) + f"{STREAM_HOST} stream\n"
 
 
 def haproxy(site: Site) -> str:
     """The access log goes to standard output, which is a file: HAProxy opens no log files itself."""
     log = ("log stdout format raw local0", "log global\n    option httplog") if site.access_log else ("", "")
+    backends = "\n".join(f"backend {name}\n    server s 127.0.0.1:{port} pool-max-conn {POOL}" for name, port in site.targets().items())
     return f"""\
 global
     nbthread 1
@@ -150,10 +160,7 @@ frontend in
     http-request add-header Via "1.1 haproxy"
     http-request deny deny_status 404 unless {{ req.hdr(host),lower,map_str({site.work}/hosts.map) -m found }}
     use_backend %[req.hdr(host),lower,map_str({site.work}/hosts.map)]
-backend fixed
-    server s 127.0.0.1:{site.fixed} pool-max-conn {POOL}
-backend stream
-    server s 127.0.0.1:{site.stream} pool-max-conn {POOL}
+{backends}
 """
 
 
@@ -195,7 +202,10 @@ def envoy(site: Site) -> str:
                 added("x-forwarded-host", "%REQ(:AUTHORITY)%"),
                 added("x-forwarded-port", str(site.port)),
             ],
-            "virtual_hosts": [host(STREAM_HOST, "stream"), *(host(name, "fixed") for name in (SMALL_HOST, *site.route_hosts()))],
+            "virtual_hosts": [
+                host(STREAM_HOST, "stream"),
+                *(host(name, service) for service, hosts in site.services().items() for name in hosts),
+            ],
         },
     }
     if site.access_log:
@@ -212,7 +222,7 @@ def envoy(site: Site) -> str:
         {
             "static_resources": {
                 "listeners": [listener],
-                "clusters": [cluster("fixed", site.fixed), cluster("stream", site.stream)],
+                "clusters": [cluster(name, port) for name, port in site.targets().items()],
             }
         }
     )
@@ -238,19 +248,17 @@ def traefik_options(site: Site, routes: str) -> list[str]:
 def traefik_routes(site: Site) -> str:
     """The dynamic part (JSON is YAML)."""
     routers = {
-        host.replace(".", "-"): {"rule": f"Host(`{host}`)", "service": "fixed", "entryPoints": ["web"]}
-        for host in (SMALL_HOST, *site.route_hosts())
+        host.replace(".", "-"): {"rule": f"Host(`{host}`)", "service": name, "entryPoints": ["web"]}
+        for name, hosts in site.services().items()
+        for host in hosts
     }
     routers["stream"] = {"rule": f"Host(`{STREAM_HOST}`)", "service": "stream", "entryPoints": ["web"]}
-    services = {
-        name: {"loadBalancer": {"servers": [{"url": f"http://127.0.0.1:{port}"}]}}
-        for name, port in (("fixed", site.fixed), ("stream", site.stream))
-    }
+    services = {name: {"loadBalancer": {"servers": [{"url": f"http://127.0.0.1:{port}"}]}} for name, port in site.targets().items()}
     return json.dumps({"http": {"routers": routers, "services": services}})
 
 
 def caddy(site: Site) -> str:
-    """One matcher for all hosts of the fixed backend: Caddy searches a long list of hosts by halving it."""
+    """One matcher for all hosts of a service: Caddy searches a long list of hosts by halving it."""
 
     def route(hosts: list[str], port: int) -> dict[str, object]:
         handler = {
@@ -270,7 +278,7 @@ def caddy(site: Site) -> str:
         "protocols": ["h1"],
         "idle_timeout": "600s",
         "automatic_https": {"disable": True},
-        "routes": [route([SMALL_HOST, *site.route_hosts()], site.fixed), route([STREAM_HOST], site.stream)],
+        "routes": [*(route(hosts, site.fixed) for hosts in site.services().values()), route([STREAM_HOST], site.stream)],
     }
     logs: dict[str, object] = {"default": {"level": "ERROR", "exclude": ["http.log.access"]}}
     if site.access_log:
@@ -281,14 +289,12 @@ def caddy(site: Site) -> str:
 
 
 def meshlib_services(site: Site) -> str:
-    """A services file (JSON is YAML). The others have one backend for all hosts; here a service has as many as it may have labels."""
+    """A services file (JSON is YAML)."""
 
     def service(hosts: Sequence[str], port: int) -> dict[str, object]:
         routes = {f"com.docker.ucp.mesh.http.{n}": f"external_route=http://{host},internal_port={port}" for n, host in enumerate(hosts)}
         return {"labels": routes, "endpoints": [f"127.0.0.1:{port}"]}
 
-    hosts = [SMALL_HOST, *site.route_hosts()]
-    most = 1000
-    services = {f"fixed{at}": service(hosts[at : at + most], site.fixed) for at in range(0, len(hosts), most)}
+    services = {name: service(hosts, site.fixed) for name, hosts in site.services().items()}
     services["stream"] = service([STREAM_HOST], site.stream)
     return json.dumps({"services": services})

@@ -185,6 +185,6 @@ def running(peer: Peer, site: Site, cpus: set[int], ready: Callable[[Site], bool
 
 
 def _serves(site: Site) -> bool:
-    last = site.route_hosts()[-1] if site.route_hosts() else SMALL_HOST
+    last = list(site.services().values())[-1][-1]
     targets = ((SMALL_HOST, "/"), (STREAM_HOST, "/echo"), (last, "/"))
     return all(answers(site.port, target, host) for host, target in targets)
