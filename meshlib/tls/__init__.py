@@ -7,6 +7,7 @@ sender, `alert_record` makes the answer to a hello that is refused. Nothing here
 from meshlib.tls.alerts import alert_record
 from meshlib.tls.fingerprint import ja3, ja3_text, ja4
 from meshlib.tls.hello import parse_client_hello
+from meshlib.tls.memo import HelloMemo
 from meshlib.tls.prelude import NEED_DATA, ForeignProtocol, NeedData, NotTLS
 from meshlib.tls.session import SessionReader, session_keys
 from meshlib.tls.sniffer import MAX_HELLO, MAX_WIRE, ClientHelloSniffer
@@ -17,6 +18,7 @@ __all__ = [
     "NEED_DATA",
     "ClientHelloSniffer",
     "ForeignProtocol",
+    "HelloMemo",
     "NeedData",
     "NotTLS",
     "SessionReader",

@@ -111,7 +111,7 @@ class TLSConnection:
         self._claimed: ProxyPreamble | None = None
         self._phase = _Phase.HELLO
         self._sniffer: ClientHelloSniffer | None = ClientHelloSniffer(
-            max_hello=listener.settings.max_hello, max_wire=listener.settings.max_wire
+            max_hello=listener.settings.max_hello, max_wire=listener.settings.max_wire, parse=listener.hellos.parse
         )
         self._chunks: list[bytes] = []  # what was read and is not with an endpoint yet
         self._held = 0

@@ -12,6 +12,7 @@ from meshlib.decision import TLSDecision
 from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
 from meshlib.model import Upstream
+from meshlib.tls import HelloMemo
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.tcp.connection import TLSConnection, TunnelRecord
 from meshlib_adapters.tcp.deadlines import Deadlines
@@ -72,6 +73,7 @@ class TLSListener:
         self.counters = {"accepted": 0, "attempts": 0, "tunnels": 0, "refused": 0}
         self.refusals: dict[str, int] = {}
         self.held_bytes = 0
+        self.hellos = HelloMemo()
         self.targets = Targets(
             self.loop.time,
             stickiness=settings.stickiness,

@@ -107,6 +107,17 @@ async def listening(settings: TCPSettings | None = None, *ports: int) -> AsyncIt
         listener.close()
 
 
+def test_a_connection_that_takes_a_moment_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over a network; on one machine a connection is there at once, where the system can tell."""
+    monkeypatch.setattr("meshlib_adapters.tcp.dialer._TCP_INFO", None)
+
+    async def scenario() -> None:
+        async with serving(echo) as number, listening(None, number) as (port, _):
+            assert await port.say(b"late") == b"late"
+
+    run(scenario())
+
+
 def closed_port() -> int:
     with socket.socket() as sock:
         sock.bind((LOOPBACK, 0))

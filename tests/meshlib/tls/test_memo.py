@@ -1,0 +1,95 @@
+"""The memo answers as the parser does, whatever came before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.errors import ClientHelloError
+from meshlib.messages import ClientHello
+from meshlib.tls import HelloMemo, parse_client_hello
+from tests.vectors.tls.hellos import BASE, CASES, PSK, ext, hello, sni
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "tls"
+BODIES = [path.read_bytes()[9:] for path in sorted(VECTORS.glob("*.bin"))]
+BODY = hello(sni("a.example"), *BASE)[4:]
+LARGE = hello(sni("a.example"), *BASE, ext(21, bytes(3000)))[4:]
+
+
+def outcome(parse: object, body: bytes) -> ClientHello | tuple[str, int, int | None]:
+    try:
+        return parse(body)  # type: ignore[operator, no-any-return]
+    except ClientHelloError as error:
+        return error.reason, error.alert, error.position
+
+
+def test_a_hello_like_one_before_is_known() -> None:
+    memo = HelloMemo()
+    assert memo.parse(BODY) == memo.parse(BODY) == parse_client_hello(BODY)
+    assert len(memo) == 1
+    other = BODY[:2] + bytes(range(32)) + BODY[34:]
+    assert memo.parse(other) is memo.parse(BODY)
+    assert repr(memo) == "<HelloMemo 1 of 256>"
+
+
+def test_the_session_id_is_that_of_this_hello() -> None:
+    memo = HelloMemo()
+    for filler in (b"\0", b"\7", b"\0"):
+        body = hello(sni("a.example"), *BASE, session_id=filler * 32)[4:]
+        assert memo.parse(body) == parse_client_hello(body)
+        assert memo.parse(body).session_id == filler * 32
+    assert len(memo) == 1
+
+
+def test_real_clients_one_after_the_other() -> None:
+    memo = HelloMemo()
+    for _ in range(3):
+        for body in BODIES:
+            assert memo.parse(body) == parse_client_hello(body)
+    assert 0 < len(memo) < len(BODIES)
+
+
+def test_the_broken_ones_after_a_good_one() -> None:
+    memo = HelloMemo()
+    memo.parse(BODY)
+    for case in CASES:
+        body = case.data[9:]
+        assert outcome(memo.parse, body) == outcome(parse_client_hello, body)
+
+
+@pytest.mark.parametrize("body", [hello(sni("a.example"), *BASE, PSK)[4:], hello(sni("a.example"), ext(35, b"t"), *BASE)[4:], LARGE])
+def test_what_is_another_each_time_is_not_kept(body: bytes) -> None:
+    memo = HelloMemo()
+    assert memo.parse(body) == parse_client_hello(body)
+    assert len(memo) == 0
+
+
+def test_what_is_kept_is_bounded() -> None:
+    memo = HelloMemo(limit=10)
+    for number in range(100):
+        memo.parse(hello(sni(f"a{number:03}.example"), *BASE)[4:])
+        assert len(memo) <= 10
+
+
+def test_another_shape_of_the_same_size_is_parsed() -> None:
+    memo = HelloMemo()
+    whole = hello(sni("a" * 8 + ".example"), *BASE, session_id=bytes(32))[4:]
+    other = hello(sni("a" * 9 + ".example"), *BASE, session_id=bytes(31))[4:]
+    assert len(whole) == len(other)
+    for body in (whole, other, other, whole):
+        assert memo.parse(body) == parse_client_hello(body)
+    assert len(memo) == 1
+
+
+@given(st.sampled_from([BODY, *BODIES]), st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), max_size=4), st.integers(0, 40))
+def test_as_the_parser_whatever_is_changed(body: bytes, changes: list[tuple[int, int]], cut: int) -> None:
+    memo = HelloMemo()
+    memo.parse(body)
+    changed = bytearray(body)
+    for position, value in changes:
+        changed[position % len(changed)] = value
+    for each in (bytes(changed), bytes(changed[:-cut]), body):
+        assert outcome(memo.parse, each) == outcome(parse_client_hello, each)
