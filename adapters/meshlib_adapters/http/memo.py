@@ -26,13 +26,14 @@ _ANY: Final = b"\0"
 class RequestMemo:
     """One for each gateway; `lines` are known field lines, of requests and answers alike."""
 
-    __slots__ = ("_added", "_max_fields", "_policy", "_sections", "_whole", "lines")
+    __slots__ = ("_added", "_kept", "_max_fields", "_policy", "_sections", "_whole", "lines")
 
     def __init__(self, policy: ForwardingPolicy, max_fields: int, lines: KnownLines) -> None:
         self.lines = lines
         self._policy = policy
         self._max_fields = max_fields
         self._sections: dict[bytes, FieldSection] = {}
+        self._kept: dict[bytes, bytes] = {}  # of sections in `_sections` that do not go on as they came: what goes on of them
         self._whole: dict[tuple[bytes, ...], bool] = {}
         self._added: dict[tuple[Peer, int, bool], tuple[bytes, bytes, bytes]] = {}
 
@@ -44,6 +45,7 @@ class RequestMemo:
             if len(block) <= _LONGEST:
                 if len(self._sections) >= _ENTRIES:
                     self._sections.clear()
+                    self._kept.clear()
                 self._sections[block] = section
         return section
 
@@ -60,10 +62,11 @@ class RequestMemo:
             whole = self._learn_names(fields)
         if whole and fields.host == head.authority and head.authority:
             kept = fields.block
-        elif is_loop(fields, self._policy):
-            return None
         else:
-            kept = kept_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
+            lines = self._lines_kept(head, peer, wanted_by_label)
+            if lines is None:
+                return None
+            kept = lines
         authority = head.authority
         # The claims of a trusted peer are a part of ours; Forwarded writes a host in a way of its own, and none is another matter too.
         if peer.trusted or self._policy.rfc7239 or not authority:
@@ -71,12 +74,25 @@ class RequestMemo:
         key = (peer, head.minor_version, wanted_by_label)
         added = self._added.get(key)
         if added is None:
-            lines = added_fields(head._replace(authority=_ANY), self._policy, peer, wanted_by_label=wanted_by_label)
+            template = added_fields(head._replace(authority=_ANY), self._policy, peer, wanted_by_label=wanted_by_label)
             if len(self._added) >= _ENTRIES:
                 self._added.clear()
-            self._added[key] = added = lines.partition(_ANY)
+            self._added[key] = added = template.partition(_ANY)
         before, found, behind = added
         return b"%s%s%s%s" % (kept, before, authority, behind) if found else kept + before
+
+    def _lines_kept(self, head: RequestHead, peer: Peer, wanted_by_label: bool) -> bytes | None:
+        fields = head.fields
+        # They depend on the fields alone, unless the peer may say who asked, or the request's host is another than the field's.
+        alone = not peer.trusted and fields.host == head.authority
+        kept = self._kept.get(fields.block) if alone else None
+        if kept is None:
+            if is_loop(fields, self._policy):
+                return None
+            kept = kept_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
+            if alone and fields.block in self._sections:
+                self._kept[fields.block] = kept
+        return kept
 
     def _learn_names(self, fields: FieldSection) -> bool:
         whole = pass_whole(fields.names, self._policy)
