@@ -415,6 +415,6 @@ class TLSConnection:
             with contextlib.suppress(OSError):
                 self._sock.close()
         seconds = listener.loop.time() - self._started
-        listener.connection_ended(
-            self, TunnelRecord(self.client, self._name, self._route, self._endpoint, self._outcome, received, sent, seconds)
-        )
+        record = TunnelRecord(self.client, self._name, self._route, self._endpoint, self._outcome, received, sent, seconds)
+        self._passage = None
+        listener.connection_ended(self, record)

@@ -46,7 +46,7 @@ class Passage:
         self._on_attempt = on_attempt
         self._on_connected = on_connected
         self._on_failed = on_failed
-        self._dialer = Dialer(
+        self._dialer: Dialer | None = Dialer(
             loop,
             targets.candidates(upstream, client, hello),
             on_attempt=self._attempt,
@@ -57,15 +57,19 @@ class Passage:
 
     def start(self) -> None:
         """Begin; any of the three may be called before this returns."""
+        assert self._dialer is not None
         self._dialer.start()
 
     def give_up_attempt(self) -> None:
         """The current attempt takes too long: go on to the next."""
-        self._dialer.give_up_attempt()
+        if self._dialer is not None:
+            self._dialer.give_up_attempt()
 
     def close(self) -> None:
         """The endpoint is not used, or tried, any more. May be called twice."""
-        self._dialer.close()
+        if self._dialer is not None:
+            self._dialer.close()
+            self._dialer = None  # which knows us: who knows each other is left to the garbage collector
         self._leave()
 
     def tap(self) -> Callable[[memoryview], bool] | None:
@@ -99,7 +103,7 @@ class Passage:
         self._on_failed()
 
     def _blame(self) -> None:
-        if self._target is not None and not self._dialer.starved:
+        if self._target is not None and self._dialer is not None and not self._dialer.starved:
             self._targets.observe(self.upstream, self._target, Observation.CONNECT_FAILED)
         self._leave()
 

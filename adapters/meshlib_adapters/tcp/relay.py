@@ -134,6 +134,7 @@ class Relay:
             if reset:
                 reset_on_close(direction.source)
             direction.source.close()
+            del direction.relay  # who knows each other is left to the garbage collector
 
 
 class _Direction:
@@ -274,9 +275,10 @@ class _Direction:
         watch.add_writer(self._sink_fd, self._on_writable)
 
     def _on_writable(self) -> None:
+        relay = self.relay
         if self._pipe is not None:
             if not self._empty_pipe():
-                self.relay.last_active = self.relay.clock()
+                relay.last_active = relay.clock()
                 return
         else:
             try:
@@ -291,8 +293,8 @@ class _Direction:
                 self._pending = memoryview(self._pending)[sent:]
                 return
             self._pending = b""
-        self.relay.last_active = self.relay.clock()
-        watch = self.relay.watch
+        relay.last_active = relay.clock()
+        watch = relay.watch
         watch.remove_writer(self._sink_fd)
         watch.add_reader(self.source_fd, self._on_readable)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import os
 import shutil
@@ -20,6 +21,9 @@ from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.proxy_protocol import ProxyPreamble, ProxyProtocolReader
 from meshlib_adapters.tcp import ClientLimits, PortRecord, RelayResources, RelaySettings, TCPListener, TCPSettings
+from meshlib_adapters.tcp.dialer import Dialer
+from meshlib_adapters.tcp.port_connection import PortConnection
+from meshlib_adapters.tcp.relay import Relay
 from tests.adapters.tcp.lab import LOOPBACK, Run
 
 BLOCK = os.urandom(1 << 16)
@@ -114,6 +118,23 @@ def test_a_connection_that_takes_a_moment_is_waited_for(run: Run, monkeypatch: p
     async def scenario() -> None:
         async with serving(echo) as number, listening(None, number) as (port, _):
             assert await port.say(b"late") == b"late"
+
+    run(scenario())
+
+
+def test_what_served_a_client_is_not_left_to_the_garbage_collector(run: Run) -> None:
+    async def scenario() -> None:
+        async with serving(echo) as number, listening(None, number) as (port, listener):
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(20):
+                    assert await port.say(b"x") == b"x"
+                await until(lambda: not len(listener))
+                left = [item for item in gc.get_objects() if isinstance(item, PortConnection | Relay | Dialer)]
+                assert len(left) <= 1  # the last one may still be in a frame or a traceback
+            finally:
+                gc.enable()
 
     run(scenario())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import logging
 import os
@@ -19,6 +20,9 @@ import pytest
 import trustme
 
 from meshlib_adapters.tcp import RelaySettings, TLSSettings
+from meshlib_adapters.tcp.connection import TLSConnection
+from meshlib_adapters.tcp.passage import Passage
+from meshlib_adapters.tcp.relay import Relay
 from tests.adapters.tcp.lab import LOOPBACK, MakeLab, Respond, Run
 from tests.vectors.tls.hellos import BASE, hello, records, sni
 
@@ -95,6 +99,29 @@ def test_two_names_two_backends(run: Run, lab: MakeLab, client_context: ssl.SSLC
             assert listener.held_bytes == 0
             assert {r.outcome for r in env.records} <= {"closed", "reset"}
             assert all(r.received > 500 and r.sent > 500 and r.endpoint for r in env.records)
+
+    run(main())
+
+
+def test_what_served_a_client_is_not_left_to_the_garbage_collector(run: Run, lab: MakeLab) -> None:
+    async def main() -> None:
+        async with lab() as env:
+            await env.backend(None, plain_echo, into="a.example")
+            listener, port = await env.listener()
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(20):
+                    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+                    writer.write(hello_for("a.example") + b"x")
+                    writer.write_eof()
+                    assert await reader.read() == b"x"
+                    writer.close()
+                await until(lambda: not len(listener))
+                left = [item for item in gc.get_objects() if isinstance(item, TLSConnection | Passage | Relay)]
+                assert len(left) <= 2  # the last ones may still be in a frame
+            finally:
+                gc.enable()
 
     run(main())
 
