@@ -5,10 +5,9 @@ their parts, for gateways of your own.
 """
 
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket
-from meshlib_adapters.tcp.connection import TunnelRecord
 from meshlib_adapters.tcp.dialer import Dialer
 from meshlib_adapters.tcp.limits import ClientLimits
-from meshlib_adapters.tcp.records import PortRecord
+from meshlib_adapters.tcp.records import PortRecord, TunnelRecord
 from meshlib_adapters.tcp.relay import Relay, RelayResources
 from meshlib_adapters.tcp.settings import RelaySettings, TCPSettings, TLSSettings
 from meshlib_adapters.tcp.tcp_listener import TCPListener

@@ -15,7 +15,7 @@ import contextlib
 import enum
 import logging
 import socket
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from meshlib.decision import Passthrough, Reject, Terminate
 from meshlib.errors import ClientHelloError, ProtocolError, ProxyProtocolError
@@ -26,16 +26,18 @@ from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyPreamble
 from meshlib.tls import NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, alert_record
 from meshlib.tls.alerts import INTERNAL_ERROR
+from meshlib_adapters.tcp.lifetimes import look_again
 from meshlib_adapters.tcp.passage import Passage
 from meshlib_adapters.tcp.plain import MAX_HEAD, REFUSAL, redirect_answer
 from meshlib_adapters.tcp.preambles import ClientPreamble, PreambleRule, preamble_for
+from meshlib_adapters.tcp.records import TunnelRecord
 from meshlib_adapters.tcp.relay import Relay, reset_on_close
 from meshlib_adapters.tcp.sessions import Session
 
 if TYPE_CHECKING:
     from meshlib_adapters.tcp.tls_listener import TLSListener
 
-__all__ = ["TLSConnection", "TunnelRecord"]
+__all__ = ["TLSConnection"]
 
 _log = logging.getLogger("meshlib.tcp")
 
@@ -44,24 +46,6 @@ _READ = 16 * 1024
 _ACME = (b"acme-tls/1",)
 # Read and thrown away from a refused client, so that its unread bytes do not turn our alert into an RST (bytes).
 _MAX_DISCARD = 256 * 1024
-
-
-class TunnelRecord(NamedTuple):
-    """What became of one client. `outcome` is "closed", "reset", "idle_timeout", "lifetime", "drained", "terminated" (TLS was ended here,
-    and requests are logged by themselves), or why it was refused.
-
-    `server_name` is fit for a log (escaped when it was no host name), `endpoint` the address of the one connected to.
-    `received` and `sent` count bytes delivered from and to the client; `seconds` from its first moment to its end.
-    """
-
-    client: str
-    server_name: str
-    route: str
-    endpoint: str
-    outcome: str
-    received: int
-    sent: int
-    seconds: float
 
 
 class _Phase(enum.Enum):
@@ -343,18 +327,11 @@ class TLSConnection:
 
     def _check_relay(self, now: float) -> None:
         assert self._relay is not None
-        settings = self._listener.settings
-        deadline = self._relay.last_active + settings.idle_timeout
-        if deadline <= now:
-            self.abort("idle_timeout")
-            return
-        if settings.max_lifetime is not None:
-            last = self._started + settings.max_lifetime
-            if last <= now:
-                self.abort("lifetime")
-                return
-            deadline = min(deadline, last)
-        self._listener.deadlines.set(self, deadline)
+        over, deadline = look_again(self._relay, self._started, self._listener.settings, now)
+        if over:
+            self.abort(over)
+        else:
+            self._listener.deadlines.set(self, deadline)
 
     def _on_relay_end(self, reset: bool) -> None:
         self._outcome = "reset" if reset else "closed"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from meshlib.balancing import Observation
 from meshlib.model import Endpoint, Upstream
 from meshlib_adapters.tcp.dialer import Dialer
+from meshlib_adapters.tcp.lifetimes import look_again
 from meshlib_adapters.tcp.preambles import preamble_for
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.tcp.relay import Relay, reset_on_close
@@ -131,18 +132,11 @@ class PortConnection:
 
     def _check_relay(self, now: float) -> None:
         assert self._relay is not None
-        settings = self._listener.settings
-        deadline = self._relay.last_active + settings.idle_timeout
-        if deadline <= now:
-            self.abort("idle_timeout")
-            return
-        if settings.max_lifetime is not None:
-            last = self._started + settings.max_lifetime
-            if last <= now:
-                self.abort("lifetime")
-                return
-            deadline = min(deadline, last)
-        self._listener.deadlines.set(self, deadline)
+        over, deadline = look_again(self._relay, self._started, self._listener.settings, now)
+        if over:
+            self.abort(over)
+        else:
+            self._listener.deadlines.set(self, deadline)
 
     def _on_relay_end(self, reset: bool) -> None:
         self._outcome = "reset" if reset else "closed"

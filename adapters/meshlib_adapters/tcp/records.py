@@ -1,10 +1,10 @@
-"""What the listeners of ports tell about a client that is gone."""
+"""What the listeners tell about a client that is gone."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["PortRecord"]
+__all__ = ["PortRecord", "TunnelRecord"]
 
 
 class PortRecord(NamedTuple):
@@ -16,6 +16,24 @@ class PortRecord(NamedTuple):
     """
 
     client: str
+    route: str
+    endpoint: str
+    outcome: str
+    received: int
+    sent: int
+    seconds: float
+
+
+class TunnelRecord(NamedTuple):
+    """What became of one client. `outcome` is "closed", "reset", "idle_timeout", "lifetime", "drained", "terminated" (TLS was ended here,
+    and requests are logged by themselves), or why it was refused.
+
+    `server_name` is fit for a log (escaped when it was no host name), `endpoint` the address of the one connected to.
+    `received` and `sent` count bytes delivered from and to the client; `seconds` from its first moment to its end.
+    """
+
+    client: str
+    server_name: str
     route: str
     endpoint: str
     outcome: str

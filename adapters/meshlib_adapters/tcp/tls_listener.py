@@ -14,9 +14,10 @@ from meshlib.messages import ClientHello
 from meshlib.model import Upstream
 from meshlib.tls import HelloMemo
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
-from meshlib_adapters.tcp.connection import TLSConnection, TunnelRecord
+from meshlib_adapters.tcp.connection import TLSConnection
 from meshlib_adapters.tcp.deadlines import Deadlines
 from meshlib_adapters.tcp.preambles import PreambleRule
+from meshlib_adapters.tcp.records import TunnelRecord
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.sessions import Terminator
 from meshlib_adapters.tcp.settings import TLSSettings
