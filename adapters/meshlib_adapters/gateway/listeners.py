@@ -48,8 +48,8 @@ class Listeners:
         self._preambles = preamble_policy(settings)
         self._terminator = _terminator(self._http, settings)
         form: Literal["json", "combined"] = "json" if settings.log.access_format == "json" else "combined"
-        on_end = TunnelLog(log, form=form) if settings.log.access and log is not None else None
-        self._tls = TLSListener(current, tls, on_end=on_end, terminator=self._terminator, proxy_protocol=self._preambles)
+        self._tunnels = TunnelLog(log, form=form) if settings.log.access and log is not None else None
+        self._tls = TLSListener(current, tls, on_end=self._tunnels, terminator=self._terminator, proxy_protocol=self._preambles)
         self._current = current
         self._settings = settings
         self.ports: PortListeners | None = None  # of services; made by `listen`, when it is known which ports are ours
@@ -71,7 +71,9 @@ class Listeners:
                 await self._tls.listen(sock=sock)
             except OSError as error:
                 raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="https") from None
-        self.ports = create_ports(self._current, self._settings, [int(sock.getsockname()[1]) for sock in (*http, *https)])
+        reserved = [int(sock.getsockname()[1]) for sock in (*http, *https)]
+        on_end = self._tunnels.add_port if self._tunnels is not None else None
+        self.ports = create_ports(self._current, self._settings, reserved, on_end)
         if self.ports is not None:
             self.ports.start()
         settle_heap()

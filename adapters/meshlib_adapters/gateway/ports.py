@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -20,16 +20,18 @@ __all__ = ["create_ports", "port_settings", "ports_data"]
 logger = logging.getLogger("meshlib_adapters.gateway.ports")
 
 
-def create_ports(current: CurrentSnapshot, settings: Settings, reserved: Collection[int]) -> PortListeners | None:
+def create_ports(
+    current: CurrentSnapshot, settings: Settings, reserved: Collection[int], on_end: Callable[[PortRecord], None] | None = None
+) -> PortListeners | None:
     """The listeners, not started; None when the settings want none: then a table that asks for ports is told so in the log, once.
 
-    `reserved` are the ports that the gateway itself listens on; those that its settings name are as well.
+    `reserved` are the ports that the gateway itself listens on; those that its settings name are as well. `on_end` as in
+    `PortListeners`.
     """
     if settings.ports.open == "off":
         _SayOff(current)
         return None
     own = {address.port for address in (*settings.http, *settings.https, *settings.admin)}
-    on_end = _log_record if settings.log.access else None
     wanted, descriptors = port_settings(settings), raise_limit()
     connections = connections_that_fit(wanted.tcp.max_connections, descriptors, each=2, what="TCP")
     flows = connections_that_fit(wanted.udp.max_flows, descriptors, each=1, what="UDP", setting="ports.max_flows")
@@ -88,9 +90,3 @@ class _SayOff:
             message = "%s asks for %s, and no such port is opened here: set ports.open to 'labels' to have them (see docs/ports.md)"
             logger.warning(message, slot.route.service, port)
             self._unsubscribe()
-
-
-def _log_record(record: PortRecord) -> None:
-    message = "%s from %s to %s: %s, %d bytes in, %d out, %.3f s"
-    values = (record.route, record.client, record.endpoint or "nowhere", record.outcome)
-    logger.info(message, *values, record.received, record.sent, record.seconds, extra={"fields": record._asdict()})

@@ -96,7 +96,9 @@ def test_one_process(gateways: Lab) -> None:
         assert found["open"] == [f"tcp://:{port}", f"udp://:{port}"]
         assert (found["closed"], found["flows"]) == ({}, 1)
         assert (found["counters"]["tcp"]["tunnels"], found["counters"]["udp"]["sent"]) == (1, 1)
-        assert running.logged(f"tcp://:{port} from 127.0.0.1 to 127.0.0.1:{backend}: closed, 5 bytes in, 5 out")
+        access = gateways.path / "access.log"
+        wait_for(lambda: f' "TCP -" - 5 "-" "-" tcp://:{port} 127.0.0.1:{backend} 1 ' in access.read_text(), running)
+        assert " closed --\n" in access.read_text()
         # A change of the file closes one, and the other stays as it is.
         (gateways.path / "services.yml").write_text(
             labels(f"external_route=udp://:{port},internal_port=1", endpoints=[f"127.0.0.1:{backend}"])

@@ -9,7 +9,7 @@ import pytest
 
 from meshlib_adapters.gateway.tunnel_log import TunnelLog
 from meshlib_adapters.http.access_log import AccessLog
-from meshlib_adapters.tcp import TunnelRecord
+from meshlib_adapters.tcp import PortRecord, TunnelRecord
 from tests.adapters.http.test_access_log import COMBINED
 
 RECORDS = [
@@ -53,6 +53,44 @@ def test_combined() -> None:
     assert "\x1b" not in second
     # But for the status it has the shape of a request's record.
     assert COMBINED.fullmatch(first.replace('" - 4000', '" 200 4000')) is not None
+
+
+PORT_RECORDS = [
+    PortRecord("192.0.2.1", "tcp://:5432", "10.0.0.5:5432", "closed", 5, 7, 1.25),
+    PortRecord("2001:db8::1", "udp://:53", "", "no_endpoint", 0, 0, 0.0),
+]
+
+
+def port_lines(form: str) -> list[str]:
+    taken: list[str] = []
+    log = AccessLog(taken.append)
+    tunnels = TunnelLog(log, form="json" if form == "json" else "combined")
+    for record in PORT_RECORDS:
+        tunnels.add_port(record)
+    log.flush()
+    return "".join(taken).splitlines()
+
+
+def test_ports_as_json() -> None:
+    first, second = (json.loads(line) for line in port_lines("json"))
+    assert first.pop("time").endswith("Z")
+    assert first == {
+        "client": "192.0.2.1",
+        "protocol": "TCP",
+        "route": "tcp://:5432",
+        "endpoint": "10.0.0.5:5432",
+        "received": 5,
+        "bytes": 7,
+        "seconds": 1.25,
+        "outcome": "closed",
+    }
+    assert (second["protocol"], second["outcome"], second["endpoint"]) == ("UDP", "no_endpoint", "")
+
+
+def test_ports_combined() -> None:
+    first, second = port_lines("combined")
+    assert '"TCP -" - 7 "-" "-" tcp://:5432 10.0.0.5:5432 1 1.250000 closed --' in first
+    assert '"UDP -" - 0 "-" "-" udp://:53 - 1 0.000000 no_endpoint --' in second
 
 
 @pytest.mark.parametrize("limit", [1, 3])
