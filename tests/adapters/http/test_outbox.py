@@ -149,3 +149,19 @@ def test_what_we_say_ourselves_comes_behind(start: Start, backend: Make) -> None
         client.send(get("/", "a") + get("/", "b") + get("/", "nobody") + get("/", "a"))
         assert [client.read_answer().status for _ in range(4)] == [200, rule.status, 404, 200]
         client.close()
+
+
+def test_those_who_come_together_are_taken_together(start: Start, backend: Make) -> None:
+    """Few rounds of the loop for many new connections: what a round writes goes out at once only if a round has much to write."""
+    site = start(backend())
+    clients: list[Client] = []
+
+    async def rounds() -> int:
+        clients.extend(site.client() for _ in range(32))
+        count = 0
+        while site.gateway.connections < 32:
+            await asyncio.sleep(0)
+            count += 1
+        return count
+
+    assert site.run(rounds()) <= 16
