@@ -466,7 +466,11 @@ class HTTP2Connection(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.phase = Phase.LINGER
             self.gateway.hurry(self)
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError:  # the client was quicker, and its RST has not been read yet
+                self.phase = Phase.CLOSED
+                self.transport.close()
         else:
             self.phase = Phase.CLOSED
             self.transport.close()

@@ -6,6 +6,7 @@ connection here: then pools, balancing, retries and time-outs are the same, and 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,7 @@ from h2.events import (
 from h2.exceptions import ProtocolError as FrameError
 from hyperframe.frame import Frame, GoAwayFrame
 
-from meshlib.errors import ProtocolError
+from meshlib.errors import ProtocolError, ResponseHeadError
 from meshlib.forwarding import response_fields
 from meshlib.http1 import BodyKind, ChunkedReader, body_kind, chunk_head, finish_response, parse_trailers, request_line, section_of
 from meshlib.messages import ResponseHead
@@ -42,6 +43,7 @@ __all__ = ["HTTP2UpstreamConnection"]
 _FRAME: Final = 16 * 1024
 # What an endpoint may send of an answer before we have read it: it costs nothing until then, because reading is what is paused.
 _WINDOW: Final = 1024 * 1024
+_STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
 _NOT_SENT: Final = frozenset({b"host", b"connection", b"transfer-encoding", b"upgrade", b"keep-alive"})
 
 
@@ -239,6 +241,8 @@ class HTTP2UpstreamConnection(UpstreamConnection):
     def _head_of(self, pairs: Iterable[Pair], *, bodiless: bool) -> tuple[bytes, ResponseHead]:
         # The head as HTTP/1.1 has it, parsed with its rules. A body that is none has to say so there.
         known = list(pairs)
+        if known[0][0] != b":status" or not _STATUS.fullmatch(known[0][1]):
+            raise ResponseHeadError("no status of three digits", reason="bad_status_line")
         status = int(known[0][1])
         fields = section_of(known[1:], response=True, max_fields=self.pool.settings.field_count)
         reason = phrase(status).encode()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import resource
+import socket
+import struct
 from collections.abc import Callable
 
 import pytest
-from hyperframe.frame import ContinuationFrame, Frame, HeadersFrame, PingFrame, PriorityFrame, SettingsFrame
+from hyperframe.frame import ContinuationFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, PriorityFrame, SettingsFrame
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.http2 import HTTP2Settings
@@ -341,3 +343,19 @@ def test_a_client_too_many(start: StartSite, backend: Make) -> None:
 def test_settings_that_make_no_sense(changes: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=r"stream_window|connection_window|max_streams"):
         HTTP2Settings(**changes)
+
+
+def test_a_client_that_is_gone_before_its_last_frame_was_looked_at(start: StartSite, backend: Make) -> None:
+    """A GOAWAY has been read, and behind it the client has reset the connection: there is nothing left that could be half closed."""
+    site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")))
+    client = site.client()
+    assert client.get().status == 200
+
+    def leave() -> None:
+        (connection,) = site._connections()
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sock.close()  # on loopback the reset has arrived when this returns
+        connection.data_received(GoAwayFrame(0, last_stream_id=0).serialize())
+
+    site.running.call(leave)
+    site.running.wait(lambda: site.running.call(lambda: not site._connections()))

@@ -294,6 +294,24 @@ def test_answers_that_could_be_misread(start: StartSite, backend: Make, value: s
     assert start(over(backend(script))).client().get().status == 502
 
 
+@pytest.mark.parametrize("status", ["abc", "", "20", "2000", "+20", "2_0", "099", "-20", "1x0"])
+def test_a_status_that_is_none(start: StartSite, backend: Make, status: str) -> None:
+    """502, as for an endpoint of HTTP/1 with such a status line; and the next request is served."""
+
+    def answer(server: Server, number: int) -> None:
+        wrong = dict(server.heads[number])[":path"] == "/wrong"
+        server.frames.send_headers(number, [(":status", status if wrong else "204"), ("x", "y")], end_stream=status != "1x0" or not wrong)
+
+    def script(peer: Peer) -> None:
+        server = Server(peer, answer)
+        server.frames.config.validate_outbound_headers = False
+        while server.pump():
+            pass
+
+    client = start(over(backend(script))).client()
+    assert [client.get(path).status for path in ("/wrong", "/right")] == [502, 204]
+
+
 def test_time_out(start: StartSite, backend: Make) -> None:
     assert start(over(backend(serving(lambda server, number: None))), quick(response_head=0.3)).client().get().status == 504
 
