@@ -42,6 +42,7 @@ http {{
     upstream behind {{ server 127.0.0.1:{behind}; keepalive 8; keepalive_requests 1000000; }}
     server {{
         listen 127.0.0.1:{port};
+        server_name any;
         location / {{
             proxy_pass http://behind;
             proxy_http_version 1.1;
@@ -111,9 +112,10 @@ def answered(address: tuple[str, int], recorder: Recorder, data: bytes) -> list[
 
 def seen(reading: Reading) -> _Seen:
     method, target, _, authority = reading.heads[0].start
+    # nginx leaves out the port, also an empty one, and the dot at the end of a name.
     host = authority.lower()
     name, mark, port = host.rpartition(b":")
-    return method, target, name if mark and (port.isdigit() or not port) else host, reading.body
+    return method, target, (name if mark and (port.isdigit() or not port) else host).removesuffix(b"."), reading.body
 
 
 def case(number: int) -> bytes:
