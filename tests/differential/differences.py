@@ -116,7 +116,7 @@ DIFFERENCES: Final = (
     Difference(
         "httptools",
         ("refused",),
-        re.compile(rb"(?is)\AHTTP/1\.(?:0 1|1 1.*\nconnection:[^\r\n]*close)"),
+        re.compile(rb"(?is)\AHTTP/1\.(?:0 1|1 1.*\n(?:connection:[^\r\n]*close|HTTP/1\.0 1))"),
         "After an interim answer comes the final one, whatever the former says of the connection. httptools counts each as a message.",
         "RFC 9110 15.2",
         b"HTTP/1.0 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",

@@ -18,3 +18,17 @@ def test_target(name: str) -> None:
         for _ in range(5):
             TARGETS[name](data)
             data = mutated(random, data)
+
+
+# What fuzzing has found; each by its target.
+FOUND = [
+    (
+        "answers",
+        b"FHTTP/1.1 103 a\r\nX: y\r\n\r\nHTTP/1.0 103 a\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\rchunked\xb8",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_found(name: str, data: bytes) -> None:
+    TARGETS[name](data)
