@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,11 @@ class TallyLog(AccessLog):
         super().flush()
         if self._spans is not None:
             self._spans.close()
+
+    def prepare(self) -> Iterator[None]:
+        """Do in small steps the most of what `take` would have to do at once."""
+        while self._tally.fold_some():
+            yield
 
     def take(self) -> list[Change]:
         """What the records since the last call have changed."""

@@ -84,11 +84,34 @@ def test_what_was_taken_is_gone() -> None:
 
 def test_many_records_are_folded_on_the_way() -> None:
     tally = RequestTally()
+    most = 0
     for _ in range(500):
         tally.add([record()] * 64)
-    histograms = [change.value for change in tally.take() if change.family == "meshlib_http_request_duration_seconds"]
-    assert 1 < len(histograms) < 6  # folded at each 10,000 records, so that none piles up
-    assert sum(sum(histogram.counts) for histogram in histograms if isinstance(histogram, Histogram)) == 32_000
+        most = max(most, tally._kept)
+    assert 900 < most < 1100  # so that none piles up, and none takes long
+    (histogram,) = [change.value for change in tally.take() if change.family == "meshlib_http_request_duration_seconds"]
+    assert isinstance(histogram, Histogram)
+    assert sum(histogram.counts) == 32_000
+    assert round(histogram.sum) == 96
+
+
+def test_records_of_many_routes_are_folded_on_the_way() -> None:
+    tally = RequestTally()
+    routes = [Route(Scheme.HTTP, f"h{number}.example", "/", "shop", "l", "hrm", 80) for number in range(900)]
+    most = 0
+    for number in range(40_000):
+        tally.add([record(route=routes[number % 900])])
+        most = max(most, tally._kept)
+    assert 19_000 < most < 21_000
+    steps = 0
+    while tally.fold_some():
+        steps += 1
+    assert 20 < steps < 40
+    assert tally._kept == 0
+    assert not tally.fold_some()
+    changes = tally.take()
+    assert sum(value for family, _, value in changes if family == "meshlib_http_requests_total" and isinstance(value, int)) == 40_000
+    assert tally.take() == []
 
 
 @given(st.lists(st.floats(0, 100)), st.lists(st.floats(0.001, 50), unique=True).map(sorted))
