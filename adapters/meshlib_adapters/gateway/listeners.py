@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 import anyio
@@ -176,4 +176,9 @@ def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
     version = cast("Literal['1.2', '1.3']", tls.min_version)
     asked = cast("Literal['off', 'request', 'require']", tls.client_auth)
     protocols = available_protocols() if tls.http2 else ("http/1.1",)
-    return Terminator(http, TerminationSettings(min_version=version, client_auth=asked, alpn=protocols))
+    http2 = None
+    if "h2" in protocols:
+        from meshlib_adapters.http2 import HTTP2Settings
+
+        http2 = HTTP2Settings(**asdict(settings.http2))
+    return Terminator(http, TerminationSettings(min_version=version, client_auth=asked, alpn=protocols), http2=http2)

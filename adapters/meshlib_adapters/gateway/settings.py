@@ -1,6 +1,6 @@
 """The gateway's settings: defaults < TOML file < `MESHLIB_*` < command line.
 
-One declaration for each setting, below, with its default, its reader and its meaning; names follow from
+One declaration for each setting, below and in `sections`, with its default, its reader and its meaning; names follow from
 it: `limits.head_size` is `[limits] head_size = ...` in TOML and `MESHLIB_LIMITS_HEAD_SIZE` in the
 environment, `http` is `http = ...`, `MESHLIB_HTTP` and `--http`. Every mistake is a `ConfigurationError`
 that says which file, variable or option holds it.
@@ -13,33 +13,36 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 from meshlib.discovery.options import ResolveOptions
 from meshlib.errors import ConfigurationError
 from meshlib.forwarding import ForwardingPolicy
-from meshlib.labels.hrm import LABEL
+from meshlib_adapters.gateway.sections import (
+    DiscoverySettings,
+    ForwardingSettings,
+    HTTP2LimitSettings,
+    LimitSettings,
+    LogSettings,
+    PortsSettings,
+    RoutingSettings,
+    TimeoutSettings,
+    TLSTerminationSettings,
+    setting,
+)
 from meshlib_adapters.gateway.values import (
     Address,
     Network,
-    PortRange,
     mask_url,
     read_addresses,
-    read_bool,
     read_choice,
-    read_duration,
     read_engine,
     read_integer,
-    read_ip,
     read_names,
     read_networks,
-    read_ports,
-    read_pseudonym,
-    read_share,
-    read_size,
     read_text,
 )
 from meshlib_adapters.http.preamble import PreamblePolicy
@@ -69,148 +72,31 @@ __all__ = [
 
 ENVIRONMENT_PREFIX = "MESHLIB_"
 
-T = TypeVar("T")
-
-
-def _setting(default: T, read: Callable[[object], T], about: str) -> T:
-    # The declared type is the value's, as `dataclasses.field` itself does it.
-    result: T = field(default=default, metadata={"read": read, "about": about})
-    return result
-
-
-@dataclass(frozen=True, slots=True)
-class RoutingSettings:
-    unmatched_status: int = _setting(404, read_integer(400, 599), "status for a host that nobody asked for (HRM: 503)")
-    retry_after: int = _setting(1, read_integer(1, 86400), "seconds in Retry-After when no task can serve")
-
-
-@dataclass(frozen=True, slots=True)
-class DiscoverySettings:
-    network_label: str = _setting(LABEL, read_text, "label of the networks whose services are routed; 'any' for every network")
-    networks: tuple[str, ...] = _setting((), read_names, "names of further networks whose services are routed")
-    use_vip: bool = _setting(False, read_bool, "ask a Swarm service's virtual address instead of its tasks")
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardingSettings:
-    mode: str = _setting(
-        "set",
-        read_choice("set", "label", "off"),
-        "X-Forwarded-*: 'set' always, 'label' only where a label asks (HRM), 'off' never",
-    )
-    trusted_proxies: tuple[Network, ...] = _setting((), read_networks, "peers whose X-Forwarded-* are believed")
-    rfc7239: bool = _setting(False, read_bool, "set Forwarded (RFC 7239) as well")
-    via: str = _setting("meshlib", read_pseudonym, "our name in Via (RFC 9110 7.6.3); 'off': no Via from us")
-    request_id: bool = _setting(True, read_bool, "give each request an X-Request-ID, unless a trusted peer did")
-    underscores: bool = _setting(False, read_bool, "let field names with an underscore through")
-
-
-_HTTP = HTTPSettings()  # the data path's own defaults, and its reasons for them
-
-
-@dataclass(frozen=True, slots=True)
-class LimitSettings:
-    head_size: int = _setting(_HTTP.head_size, read_size, "bytes of a request's or an answer's head")
-    field_count: int = _setting(_HTTP.field_count, read_integer(1, 10000), "fields of a head")
-    max_body: int = _setting(_HTTP.max_body, read_size, "bytes of a request's body; 0: unlimited")
-    buffer_size: int = _setting(_HTTP.buffer_size, read_size, "bytes kept for each direction of a connection")
-    replay_size: int = _setting(_HTTP.replay_size, read_size, "bytes of a request's body kept for another try")
-    max_connections: int = _setting(_HTTP.max_connections, read_integer(1, 10**7), "client connections at a time")
-    max_connections_per_client: int = _setting(
-        _HTTP.max_connections_per_client, read_integer(0, 10**7), "the same for one address; 0: unlimited"
-    )
-    max_interim: int = _setting(_HTTP.max_interim, read_integer(1, 1000), "interim (1xx) answers to one request")
-    pool_size: int = _setting(_HTTP.pool_size, read_integer(0, 10**5), "idle connections kept to one endpoint")
-    max_tries: int = _setting(_HTTP.max_tries, read_integer(1, 100), "endpoints tried for one request")
-    max_requests_per_endpoint: int = _setting(
-        _HTTP.max_requests_per_endpoint, read_integer(0, 10**6), "requests at one endpoint at a time; 0: unlimited"
-    )
-    queue_size: int = _setting(_HTTP.queue_size, read_integer(0, 10**6), "requests of one upstream that may wait for their turn")
-    retry_budget: float = _setting(_HTTP.retry_budget, read_share, "share of requests that may be tried again, 0 to 1")
-    sticky_sessions: int = _setting(_HTTP.sticky_sessions, read_integer(1, 10**7), "sessions remembered for one sticky route")
-
-
-@dataclass(frozen=True, slots=True)
-class TimeoutSettings:
-    idle: float = _setting(_HTTP.idle, read_duration, "a kept connection waits so long for its next request")
-    head_read: float = _setting(_HTTP.head_read, read_duration, "a request's head arrives within this (else 408)")
-    connect: float = _setting(_HTTP.connect, read_duration, "connecting to one endpoint")
-    queue: float = _setting(_HTTP.queue, read_duration, "waiting for a turn at an endpoint (else 503)")
-    response_head: float = _setting(_HTTP.response_head, read_duration, "from the request's end to the answer's head (else 504)")
-    between_bytes: float = _setting(_HTTP.between_bytes, read_duration, "silence within a body, either way")
-    tunnel_idle: float = _setting(_HTTP.tunnel_idle, read_duration, "silence in an upgraded or TLS connection")
-    lingering_close: float = _setting(_HTTP.lingering_close, read_duration, "reading on after an early answer")
-    pool_idle: float = _setting(_HTTP.pool_idle, read_duration, "an idle connection to an endpoint is kept so long")
-    slow_start: float = _setting(
-        _HTTP.slow_start, read_duration, "a new or recovered endpoint gets a growing share of requests for so long; 0: all at once"
-    )
-    sticky_ttl: float = _setting(_HTTP.sticky_ttl, read_duration, "a session is remembered so long after its last use")
-    drain: float = _setting(10.0, read_duration, "SIGTERM: so long may requests under way take")
-    first_snapshot: float = _setting(10.0, read_duration, "at start, wait so long for a provider when another has delivered")
-
-
-@dataclass(frozen=True, slots=True)
-class LogSettings:
-    level: str = _setting("info", read_choice("debug", "info", "warning", "error"), "least severe records that are written")
-    format: str = _setting("text", read_choice("text", "json"), "one line for each record, either way")
-    access: bool = _setting(True, read_bool, "write a record for each request")
-    access_format: str = _setting("combined", read_choice("combined", "json"), "how it looks")
-    spans: bool = _setting(False, read_bool, "OpenTelemetry spans, for requests with a sampled traceparent; OTEL_* says where to")
-
-
-@dataclass(frozen=True, slots=True)
-class TLSTerminationSettings:
-    certificates: tuple[str, ...] = _setting((), read_names, "directories and files of certificates; TLS of their hosts is ended here")
-    min_version: str = _setting("1.2", read_choice("1.2", "1.3"), "oldest version of TLS that is taken")
-    client_auth: str = _setting("off", read_choice("off", "request", "require"), "whether clients show a certificate")
-    client_ca: str = _setting("", read_text, "file of the authorities whose clients are believed")
-    http2: bool = _setting(True, read_bool, "offer HTTP/2, where the extra http2 is installed")
-    plain_http: str = _setting("refuse", read_choice("refuse", "redirect", "serve"), "HTTP without TLS on a TLS port")
-    stickiness: str = _setting("session", read_choice("session", "none"), "'session': one that is passed through stays on one endpoint")
-    acme: tuple[Address, ...] = _setting((), read_addresses, "endpoints that get TLS-ALPN-01 challenges (acme-tls/1); 'off' for none")
-    public_port: int = _setting(443, read_integer(1, 65535), "the port of https:// as clients see it, for redirects")
-    upstream_ca: str = _setting("", read_text, "file of the authorities of services asked over TLS; else the system's")
-    check: float = _setting(5.0, read_duration, "seconds between looks at the files of certificates")
-
-
-@dataclass(frozen=True, slots=True)
-class PortsSettings:
-    open: str = _setting(
-        "off",
-        read_choice("off", "labels", "published"),
-        "TCP and UDP ports of services: 'labels' opens those that labels ask for, 'published' those that are published, too",
-    )
-    host: str = _setting("0.0.0.0", read_ip, "the address that they are opened on")  # noqa: S104
-    allowed: tuple[PortRange, ...] = _setting((PortRange(1024, 65535),), read_ports, "the ports that a service may have")
-    max_ports: int = _setting(1000, read_integer(1, 65535), "ports open at a time")
-    flow_timeout: float = _setting(60.0, read_duration, "a UDP client that is silent for so long is forgotten")
-    max_flows: int = _setting(10_000, read_integer(1, 10**6), "UDP clients at a time; each has a socket")
-    max_flows_per_client: int = _setting(1000, read_integer(0, 10**6), "the same for one address; 0: unlimited")
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All settings, validated. `docker` and `swarm`: None is off, "" is DOCKER_HOST or the current context, else a URL."""
 
-    http: tuple[Address, ...] = _setting((Address("0.0.0.0", 80),), read_addresses, "listeners for HTTP; 'off' for none")  # noqa: S104
-    https: tuple[Address, ...] = _setting((Address("0.0.0.0", 8443),), read_addresses, "listeners for TLS, routed by server name")  # noqa: S104
-    admin: tuple[Address, ...] = _setting((Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ...")
-    proxy_protocol: str = _setting(
+    http: tuple[Address, ...] = setting((Address("0.0.0.0", 80),), read_addresses, "listeners for HTTP; 'off' for none")  # noqa: S104
+    https: tuple[Address, ...] = setting((Address("0.0.0.0", 8443),), read_addresses, "listeners for TLS, routed by server name")  # noqa: S104
+    admin: tuple[Address, ...] = setting((Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ...")
+    proxy_protocol: str = setting(
         "off", read_choice("off", "accept", "require"), "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' it or 'require' it"
     )
-    proxy_protocol_from: tuple[Network, ...] = _setting((), read_networks, "the proxies in front that may send one")
-    workers: int = _setting(1, read_integer(0, 1024), "processes that serve; 0: one for each core")
-    user: str = _setting("", read_text, "the workers become this user (name or number); only as root")
-    group: str = _setting("", read_text, "... with this group alone, instead of the user's own")
-    services: tuple[str, ...] = _setting((), read_names, "YAML files of services, watched")
-    docker: str | None = _setting(None, read_engine, "containers of one engine: true, or its URL")
-    swarm: str | None = _setting(None, read_engine, "services of a Swarm, by one of its managers: true, or its URL")
+    proxy_protocol_from: tuple[Network, ...] = setting((), read_networks, "the proxies in front that may send one")
+    workers: int = setting(1, read_integer(0, 1024), "processes that serve; 0: one for each core")
+    user: str = setting("", read_text, "the workers become this user (name or number); only as root")
+    group: str = setting("", read_text, "... with this group alone, instead of the user's own")
+    services: tuple[str, ...] = setting((), read_names, "YAML files of services, watched")
+    docker: str | None = setting(None, read_engine, "containers of one engine: true, or its URL")
+    swarm: str | None = setting(None, read_engine, "services of a Swarm, by one of its managers: true, or its URL")
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     forwarding: ForwardingSettings = field(default_factory=ForwardingSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
     tls: TLSTerminationSettings = field(default_factory=TLSTerminationSettings)
+    http2: HTTP2LimitSettings = field(default_factory=HTTP2LimitSettings)
     ports: PortsSettings = field(default_factory=PortsSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
@@ -307,9 +193,11 @@ def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]
         http_settings(settings)
         preamble_policy(settings)
         _check_tls(settings.tls)
+        _check_http2(settings.http2)
     except ConfigurationError as error:  # it knows its field, we know who set it
         key = next(name for name in KEYS if name.rpartition(".")[2] == error.where)
-        raise ConfigurationError(error.message, where=origins[key], hint=error.hint) from None
+        where = origins[key] if origins[key] != "default" else key  # what was set is fine by itself, but not with this
+        raise ConfigurationError(error.message, where=where, hint=error.hint) from None
     return settings, origins
 
 
@@ -322,6 +210,11 @@ def _check_tls(tls: TLSTerminationSettings) -> None:
         raise ConfigurationError("clients show certificates only where TLS is ended", where="client_auth", hint=hint)
     if not tls.check:
         raise ConfigurationError("looking at files without a pause helps nobody", where="check", hint="write 1s or more")
+
+
+def _check_http2(http2: HTTP2LimitSettings) -> None:
+    if http2.stream_window > http2.connection_window:
+        raise ConfigurationError("it is smaller than stream_window", where="connection_window", hint="write a larger number")
 
 
 def http_settings(settings: Settings) -> HTTPSettings:

@@ -21,7 +21,7 @@ from meshlib_adapters.tls.index import CertificateIndex
 from meshlib_adapters.tls.transport import TLSTransport
 
 if TYPE_CHECKING:
-    from meshlib_adapters.http2 import HTTP2Connection
+    from meshlib_adapters.http2 import HTTP2Connection, HTTP2Settings
 
 __all__ = ["Session", "Terminator", "available_protocols"]
 
@@ -42,11 +42,13 @@ class Session(Protocol):
 class Terminator:
     """Serves `gateway`'s routes over TLS. To be made inside the event loop; give it to a `TLSListener`.
 
-    Without certificates (before `use`) it covers no name. `counters` ("handshakes", "resumed", "failed", "client_certificates") only grow.
+    Without certificates (before `use`) it covers no name. `http2`: limits of clients that speak it.
+    `counters` ("handshakes", "resumed", "failed", "client_certificates") only grow.
     """
 
-    def __init__(self, gateway: HTTPGateway, settings: TerminationSettings | None = None) -> None:
+    def __init__(self, gateway: HTTPGateway, settings: TerminationSettings | None = None, *, http2: HTTP2Settings | None = None) -> None:
         self._gateway = gateway
+        self._http2 = http2
         self._settings = settings or TerminationSettings()
         self._index = CertificateIndex(CertificateSet(), self._settings)
         self.counters: Counter[str] = Counter(handshakes=0, resumed=0, failed=0, client_certificates=0)
@@ -88,7 +90,7 @@ class Terminator:
             secured = SecuredClient(server_name, served, self.covers, fields, asks_clients=asks)
             connection: TLSClientConnection | HTTP2Connection
             if tls.selected_alpn_protocol() == "h2":
-                connection = _http2(self._gateway, secured)
+                connection = _http2(self._gateway, secured, self._http2)
             else:
                 connection = TLSClientConnection(self._gateway, secured)
             connection.claimed = claimed
@@ -112,14 +114,14 @@ class Terminator:
         return _PlainSession(self._gateway, sock, received, on_end, claimed)
 
 
-def _http2(gateway: HTTPGateway, secured: SecuredClient) -> HTTP2Connection:
+def _http2(gateway: HTTPGateway, secured: SecuredClient, settings: HTTP2Settings | None) -> HTTP2Connection:
     from meshlib_adapters.http2 import HTTP2Connection
 
     def allowed(authority: bytes) -> bool:
         return secured.allows(authority, gateway.current.table)
 
     lines = secured.proven_lines if secured.asks_clients else None
-    return HTTP2Connection(gateway, server_name=secured.server_name, allowed=allowed, client_lines=lines)
+    return HTTP2Connection(gateway, settings=settings, server_name=secured.server_name, allowed=allowed, client_lines=lines)
 
 
 class _PlainSession:

@@ -106,6 +106,30 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
         assert "PRIVATE KEY" not in running.log_file.read_text()
 
 
+def test_limits_of_http2_are_those_of_the_settings(gateways: Lab, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issue(authority, tmp_path / "certificates", "app.example.com")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.set_alpn_protocols(["h2"])
+    with backend() as one:
+        variables = {"MESHLIB_TLS_CERTIFICATES": str(tmp_path / "certificates"), "MESHLIB_HTTP2_MAX_STREAMS": "7"}
+        running = gateways.serve(services=labels(APP, endpoints=[one.address]), **variables)  # type: ignore[arg-type]  # no option is meant
+        with (
+            socket.create_connection(running.addresses["https"], PATIENCE) as plain,
+            context.wrap_socket(plain, server_hostname="app.example.com") as sock,
+        ):
+            sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+            read = sock.makefile("rb")
+            head = read.read(9)
+            settings = read.read(int.from_bytes(head[:3], "big"))
+    assert head[3] == 4  # SETTINGS (RFC 9113 6.5)
+    told = {
+        int.from_bytes(settings[at : at + 2], "big"): int.from_bytes(settings[at + 2 : at + 6], "big") for at in range(0, len(settings), 6)
+    }
+    assert told[3] == 7  # SETTINGS_MAX_CONCURRENT_STREAMS
+
+
 def test_clients_that_must_show_a_certificate_need_an_authority(tmp_path: Path) -> None:
     (tmp_path / "s.yml").write_text(labels(APP, endpoints=["127.0.0.1:9"]))
     services = ("--services", str(tmp_path / "s.yml"), "--http", "off", "--https", "127.0.0.1:0", "--admin", "off")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from meshlib_adapters.gateway.settings import (
     toml_text,
 )
 from meshlib_adapters.http.settings import HTTPSettings
+from meshlib_adapters.http2 import HTTP2Settings
 
 
 def option(name: str, value: object) -> Layer:
@@ -56,6 +58,15 @@ def test_the_forwarding_policy_has_the_same_defaults() -> None:
     assert forwarding_policy(Settings()) == ForwardingPolicy()
     settings, _ = resolve_settings([option("forwarding.via", "off"), option("forwarding.mode", "label")])
     assert forwarding_policy(settings) == ForwardingPolicy(via="", mode="label")
+
+
+def test_limits_of_http2_have_the_same_defaults() -> None:
+    assert asdict(Settings().http2) == asdict(HTTP2Settings())
+    with pytest.raises(ConfigurationError, match=r"smaller than stream_window") as caught:
+        resolve_settings([option("http2.stream_window", 2097152)])
+    assert "http2.connection_window" in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"--http2\.resets"):
+        resolve_settings([option("http2.resets", "0")])
 
 
 def test_who_may_send_a_preamble() -> None:
