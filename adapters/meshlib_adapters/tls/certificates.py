@@ -78,6 +78,8 @@ def parse_pem(name: str, place: str, chain: bytes, key: bytes | None, password: 
     """The certificate in `chain` (the server's first, then the intermediates) with `key`, or with the key that stands in `chain`."""
     block = _KEY_BLOCK.search(key if key is not None else chain)
     if block is None:
+        if key is None and b"-----BEGIN CERTIFICATE-----" not in chain:
+            raise CertificateError("there is no certificate in it, and no private key", "write PEM: -----BEGIN CERTIFICATE-----")
         where = "its .key file" if key is not None else "it"
         raise CertificateError(f"there is no private key in {where}", "put it into a file of the same name that ends in .key")
     certificates = _parse_chain(chain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import pickle
+import ssl
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,9 @@ def test_every_form(tmp_path: Path, authority: trustme.CA) -> None:
         ("idle_password", "there is a password, but the private key is not encrypted; remove the .pass file"),
         ("damaged_key", "the private key is damaged or of an unknown kind; export it again as PEM"),
         ("no_certificate", "there is no certificate in it that can be read; write PEM: -----BEGIN CERTIFICATE-----"),
+        ("nonsense", "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----"),
+        ("empty", "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----"),
+        ("binary", "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----"),
         ("huge", "the file is larger than 1 MiB; this is no certificate"),
         ("bad_p12", "this is no PKCS#12 file, or its password is another; put its password into a file of the same name"),
     ],
@@ -117,6 +121,9 @@ def test_every_mistake_has_its_cure_and_costs_no_other(tmp_path: Path, authority
             None,
         ),
         "no_certificate": (b"nothing", key, None),
+        "nonsense": (b"nothing", None, None),
+        "empty": (b"", None, None),
+        "binary": (ssl.PEM_cert_to_DER_cert(chain.decode()), None, None),
         "huge": (chain + b"x" * (1 << 20), key, None),
         "bad_p12": (b"no such thing", None, None),
     }[name]
