@@ -14,6 +14,8 @@ from typing import Final, TypeAlias
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -52,7 +54,8 @@ class Certificate:
 
     `name` is that of its files, `place` the file for messages. `names` are the hosts in it ("shop.example.com", "*.example.com"),
     `addresses` the IP addresses, in normal form. `not_before` and `not_after` are seconds since 1970, `fingerprint` is the
-    SHA-256 of the certificate in hexadecimal. `chain` and `key` are PEM; the key is not encrypted and never shown.
+    SHA-256 of the certificate in hexadecimal. `algorithm` is that of the key ("RSA", "EC", ...). `chain` and `key` are PEM; the key
+    is not encrypted and never shown.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Certificate:
     not_before: float
     not_after: float
     fingerprint: str
+    algorithm: str
     chain: bytes = field(repr=False)
     key: bytes = field(repr=False)
 
@@ -149,6 +153,7 @@ def _checked(name: str, place: str, chain: _Chain, key: PrivateKeyTypes) -> Cert
         leaf.not_valid_before_utc.timestamp(),
         leaf.not_valid_after_utc.timestamp(),
         leaf.fingerprint(hashes.SHA256()).hex(),
+        "EC" if isinstance(key, EllipticCurvePrivateKey) else "RSA" if isinstance(key, RSAPrivateKey) else type(key).__name__,
         b"".join(item.public_bytes(Encoding.PEM) for item in chain),
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     )

@@ -1,6 +1,7 @@
 """A certificate -> an `ssl.SSLContext`: TLS 1.2 and 1.3, nothing that is known to be weak, and no key on any disk.
 
-One context for one certificate: it holds the keys of its session tickets, so a client resumes its session in the process
+One context for one certificate (or for several of the same names with keys of different algorithms, among which OpenSSL chooses what the
+client can check): it holds the keys of its session tickets, so a client resumes its session in the process
 that gave it the ticket, and (as long as the certificate stays) over a reload. Python's `ssl` cannot share ticket keys
 between processes.
 """
@@ -30,9 +31,10 @@ class TerminationSettings:
     client_auth: Literal["off", "request", "require"] = "off"
 
 
-def server_context(certificate: Certificate, settings: TerminationSettings, client_ca: bytes = b"") -> ssl.SSLContext:
-    """A context that serves `certificate`. `client_ca`: PEM of the authorities of clients, needed unless `client_auth` is "off".
+def server_context(certificates: Sequence[Certificate], settings: TerminationSettings, client_ca: bytes = b"") -> ssl.SSLContext:
+    """A context that serves `certificates`, whose keys are of different algorithms.
 
+    `client_ca`: PEM of the authorities of clients, needed unless `client_auth` is "off".
     Raises `CertificateError` for a certificate that OpenSSL does not take.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -45,7 +47,8 @@ def server_context(certificate: Certificate, settings: TerminationSettings, clie
             raise CertificateError("there are no authorities to judge clients by", "name a file of them as client_ca")
         context.verify_mode = ssl.CERT_REQUIRED if settings.client_auth == "require" else ssl.CERT_OPTIONAL
         context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
-    _load(context, certificate)
+    for certificate in certificates:
+        _load(context, certificate)
     return context
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from meshlib_adapters.tls.certificates import Certificate, CertificateError, covers
@@ -19,7 +20,7 @@ DEFAULT = "default"
 
 
 class Served(NamedTuple):
-    """A certificate in use."""
+    """A certificate in use, or several of the same names with keys of different algorithms; `certificate` is the one that ends last."""
 
     certificate: Certificate
     context: ssl.SSLContext
@@ -28,34 +29,36 @@ class Served(NamedTuple):
 class CertificateIndex:
     """Made of a `CertificateSet`; never changes. What is as it was in `previous` keeps its context, and with it its clients' sessions.
 
-    Where several certificates have a name, the one that ends last serves it.
+    Where several certificates have a name, the one that ends last serves it; those that have the very same names, and keys of other
+    algorithms, serve it with that one, each the clients that can check it (RSA for old ones beside ECDSA).
     """
 
     def __init__(self, found: CertificateSet, settings: TerminationSettings, previous: CertificateIndex | None = None) -> None:
         self._client_ca = found.client_ca
         self._settings = settings
-        self._served: dict[Certificate, Served] = {}
+        self._served: dict[tuple[Certificate, ...], Served] = {}
         self._names: dict[str, Served] = {}
         self._default: Served | None = None
         known = previous._served if previous is not None and previous._alike(self) else {}
-        for certificate in sorted(found.certificates, key=lambda c: (-c.not_after, c.name)):
-            served = known.get(certificate)
+        for together in _together(found.certificates):
+            first = together[0]
+            served = known.get(together)
             if served is None:
                 try:
-                    served = Served(certificate, server_context(certificate, settings, found.client_ca))
+                    served = Served(first, server_context(together, settings, found.client_ca))
                 except (CertificateError, ssl.SSLError) as error:
-                    _log.error("%s: the certificate is not used: %s", certificate.place, error)
+                    _log.error("%s: the certificate is not used: %s", ", ".join(c.place for c in together), error)
                     continue
-            self._served[certificate] = served
-            for name in certificate.names:
+            self._served[together] = served
+            for name in first.names:
                 self._names.setdefault(name, served)
-            if certificate.name == DEFAULT and self._default is None:
+            if self._default is None and any(c.name == DEFAULT for c in together):
                 self._default = served
         in_order = sorted(self._served.values(), key=lambda s: s.certificate.name)
         self._nameless = self._default or (in_order[0] if in_order else None)
 
     def __len__(self) -> int:
-        return len(self._served)
+        return sum(map(len, self._served))
 
     def choose(self, name: str) -> Served | None:
         """The certificate for a server name in normal form; "" (the client named none): the default, else the first by name."""
@@ -73,3 +76,18 @@ class CertificateIndex:
 
     def _alike(self, other: CertificateIndex) -> bool:
         return (self._client_ca, self._settings) == (other._client_ca, other._settings)
+
+
+def _together(certificates: Iterable[Certificate]) -> list[tuple[Certificate, ...]]:
+    # Of the same names, and with keys of different algorithms; the one that ends last in front, of each and among them.
+    groups: list[dict[str, Certificate]] = []
+    of_names: dict[tuple[frozenset[str], ...], dict[str, Certificate]] = {}
+    for certificate in sorted(certificates, key=lambda c: (-c.not_after, c.name)):
+        names = frozenset(certificate.names), frozenset(certificate.addresses)
+        group = of_names.get(names)
+        if group is None or certificate.algorithm in group:
+            group = {}
+            groups.append(group)
+            of_names.setdefault(names, group)
+        group[certificate.algorithm] = certificate
+    return [tuple(group.values()) for group in groups]

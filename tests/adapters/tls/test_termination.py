@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import socket
 import ssl
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 
 import pytest
@@ -15,6 +17,7 @@ import trustme
 from meshlib.forwarding import ForwardingPolicy
 from meshlib_adapters.tcp import TLSSettings
 from meshlib_adapters.tls import TerminationSettings
+from meshlib_adapters.tls.certificates import parse_pem
 from tests.adapters.http.backend import OK, Backend, Peer
 from tests.adapters.http.running import quick
 from tests.adapters.tls.lab import TLSGateway, certificate
@@ -89,6 +92,29 @@ def test_names_choose_certificates(backend: Make, start: Start, authority: trust
     assert names("a.shop.example") == ["a.shop.example"]
     assert names("B.shop.example") == ["*.shop.example"]
     assert names("stranger.example") == names(None) == ["other.example", "127.0.0.1"]
+
+
+def test_two_algorithms_for_one_name(backend: Make, start: Start, authority: trustme.CA) -> None:
+    """Each client gets the certificate that it can check; of two with the same algorithm the one that ends last."""
+    found = []
+    for name, kind, days in (("old", trustme.KeyType.RSA, 30), ("rsa", trustme.KeyType.RSA, 60), ("ec", trustme.KeyType.ECDSA, 50)):
+        until = datetime.now(UTC) + timedelta(days=days)
+        issued = authority.issue_cert("shop.example", key_type=kind, not_after=until)
+        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        found.append(parse_pem(name, f"{name}.pem", chain, issued.private_key_pem.bytes()))
+    assert [one.algorithm for one in found] == ["RSA", "RSA", "EC"]
+    site = start(backend(), "shop.example", certificates=found)
+    for ciphers, expected in (("ECDHE-RSA-AES128-GCM-SHA256", found[1]), ("ECDHE-ECDSA-AES128-GCM-SHA256", found[2])):
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the ciphers name the algorithm
+        context.set_ciphers(ciphers)
+        with site.connect() as plain, context.wrap_socket(plain, server_hostname="shop.example") as sock:
+            shown = sock.getpeercert(binary_form=True)
+            assert shown is not None
+            assert hashlib.sha256(shown).hexdigest() == expected.fingerprint
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_a_host_that_is_not_the_connections_is_misdirected(backend: Make, start: Start, authority: trustme.CA) -> None:
