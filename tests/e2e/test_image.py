@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.lab.lab import WEB_IMAGE, Lab
 from tests.lab.node import wait_until
@@ -79,6 +81,49 @@ def test_the_stack_routes_a_stack_by_its_labels_alone(lab: Lab, context: Path) -
     # A graceful stop: exit code 0, well within the grace period.
     lab.docker("service", "rm", "gateway_gateway")
     wait_until(lambda: not gateway_containers(lab), timeout=30, what="the gateway has stopped")
+
+
+@pytest.mark.timeout(300)
+def test_tls_ends_with_a_certificate_from_secrets(lab: Lab, context: Path, tmp_path: Path) -> None:
+    """Redirected, served, kept on a replica by the application's cookie, and routed by path: what HRM could do for http alone."""
+    build(lab, context)
+    lab.network_create("ucp-hrm")
+    authority = trustme.CA()
+    issued = authority.issue_cert("shop.example.com")
+    trusted = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    lab.docker("secret", "create", "gateway.crt", "-", stdin=b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    lab.docker("secret", "create", "gateway.key", "-", stdin=issued.private_key_pem.bytes())
+    files = ["-c", str(_EXAMPLE / "stack.yml"), "-c", str(_EXAMPLE / "tls.yml")]
+    lab.docker("stack", "deploy", "--detach=true", "--resolve-image", "never", *files, "gateway", env=environment(lab))
+    route = "internal_port=8080,sticky_sessions=SESSION,https=require,hsts=300"
+    label = {"com.docker.ucp.mesh.http.8080": f"external_route=http://shop.example.com,{route}"}
+    lab.service_create("shop", labels=label, networks=["ucp-hrm"], replicas=3)
+    label = {"com.docker.ucp.mesh.http.8080": "external_route=http://shop.example.com/cgi-bin/env,internal_port=8080,https=require"}
+    lab.service_create("environment", labels=label, networks=["ucp-hrm"])
+
+    def get(path: str, *options: str) -> str:
+        resolved = ["--cacert", str(trusted), "--resolve", "shop.example.com:8448:127.0.0.1"]
+        return lab.host.fetch(f"https://shop.example.com:8448{path}", *resolved, *options)
+
+    wait_until(lambda: len({get("/") for _ in range(12)}) == 3, timeout=60, what="all replicas answer over TLS", every=0.3)
+    assert "strict-transport-security: max-age=300" in get("/", "-D", "-", "--http2").lower()
+    assert get("/", "-o", "/dev/null", "-w", "%{http_version}", "--http2") == "2"
+    cookie = next(
+        line.split()[1] for line in get("/cgi-bin/login", "-D", "-").splitlines() if line.lower().startswith("set-cookie: session=")
+    )
+    assert len({get("/", "-H", f"Cookie: {cookie}") for _ in range(8)}) == 1
+    replicas = {get("/").split()[0] for _ in range(12)}
+
+    def another() -> bool:
+        host = re.search(r"(?m)^HOSTNAME=(.+)$", get("/cgi-bin/env"))
+        return host is not None and host[1] not in replicas
+
+    wait_until(another, timeout=30, what="the path is routed to the other service", every=0.3)
+    told = fetch(lab, "shop.example.com", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}")
+    assert told == "308 https://shop.example.com:8448/"
+    (container,) = gateway_containers(lab)
+    assert "PRIVATE KEY" not in lab.docker("logs", container)
 
 
 @pytest.mark.timeout(300)
