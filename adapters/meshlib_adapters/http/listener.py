@@ -131,6 +131,7 @@ class HTTPGateway:
         if proxy_protocol is not None and proxy_protocol.mode != "off":
             accepted = functools.partial(PreambleReader, self, proxy_protocol)
         if sock is not None:
+            sock.listen(_BACKLOG)  # uvloop would return a server without a socket where this fails (another has begun to listen there)
             server = await self.loop.create_server(accepted, sock=sock, backlog=_ACCEPTED_AT_ONCE)
         else:
             server = await self.loop.create_server(accepted, host, port, backlog=_ACCEPTED_AT_ONCE, reuse_port=reuse_port or None)

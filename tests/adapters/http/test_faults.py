@@ -328,3 +328,16 @@ def test_soak(start: Start, backend: Make) -> None:
     # Idle connections to endpoints are kept: both ends of each are in this process.
     assert len(os.listdir("/proc/self/fd")) <= files + 2 * max(0, site.idle() - idle) + 6
     assert active == 0
+
+
+def test_another_has_begun_to_listen_there(start: Start, backend: Make) -> None:
+    """Two may have bound an address while neither listened; who is late is told so."""
+    site = start(backend())
+    with socket.socket() as ours, socket.socket() as other:
+        for sock in (ours, other):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ours.bind(("127.0.0.1", 0))
+        other.bind(ours.getsockname())
+        other.listen()
+        with pytest.raises(OSError, match="in use"):
+            site.run(site.gateway.listen(sock=ours))
