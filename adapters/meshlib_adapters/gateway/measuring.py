@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import Final
 
 import anyio
@@ -57,7 +58,7 @@ class DataPathMeter:
         self._readings = Readings()
         self._upstreams = UpstreamReader(listeners.upstreams)
         self._process = ProcessWatch()
-        self._untold: list[Change] = []  # taken, and still to be told
+        self._untold: Iterator[Change] = iter(())  # being taken, to be told
 
     async def run(self) -> None:
         """Measure until cancelled."""
@@ -69,8 +70,7 @@ class DataPathMeter:
                     for _ in self._steps():
                         await anyio.lowlevel.checkpoint()
                     self._untold = self._take()
-                    while self._untold:
-                        some, self._untold = self._untold[:_TOLD_AT_ONCE], self._untold[_TOLD_AT_ONCE:]
+                    while some := list(islice(self._untold, _TOLD_AT_ONCE)):
                         self._tell(some)
                         await anyio.lowlevel.checkpoint()
                 await anyio.sleep(max(_EVERY, _PAUSE_FACTOR * (time.monotonic() - began)))
@@ -81,15 +81,13 @@ class DataPathMeter:
         """Tell what there is once more, at once: the last words of a process."""
         for _ in self._steps():
             pass
-        untold, self._untold = self._untold, []
-        self._tell([*untold, *self._take()])
+        self._tell([*self._untold, *self._take()])
 
     def _steps(self) -> Iterator[None]:
         self._readings.begin()
         yield from self._upstreams.read(self._readings)
-        yield from self._log.prepare()
 
-    def _take(self) -> list[Change]:
+    def _take(self) -> Iterator[Change]:
         readings, listeners, log = self._readings, self._listeners, self._log
         tls = listeners.tls_counters
         readings.measure("meshlib_http_connections", listeners.connections)
@@ -107,7 +105,7 @@ class DataPathMeter:
         version = self._version()
         if version >= 0:
             readings.measure("meshlib_process_snapshot_version", version)
-        return [*log.take(), *readings.take(), *self._process.take()]
+        return chain(readings.take(), self._process.take(), log.take())
 
 
 def _read_ports(readings: Readings, ports: PortListeners) -> None:

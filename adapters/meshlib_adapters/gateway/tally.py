@@ -60,13 +60,8 @@ class TallyLog(AccessLog):
         if self._spans is not None:
             self._spans.close()
 
-    def prepare(self) -> Iterator[None]:
-        """Do in small steps the most of what `take` would have to do at once."""
-        while self._tally.fold_some():
-            yield
-
-    def take(self) -> list[Change]:
-        """What the records since the last call have changed."""
+    def take(self) -> Iterator[Change]:
+        """What the records since the last call have changed; made while it is read, and may be read in pieces."""
         if self.records:
             self.format_records()
         return self._tally.take()

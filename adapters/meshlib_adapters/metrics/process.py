@@ -7,11 +7,11 @@ import gc
 import os
 import resource
 import time
+from bisect import bisect_left
 from typing import Final
 
 from meshlib_adapters.metrics.catalogue import FAMILIES
-from meshlib_adapters.metrics.changes import Change
-from meshlib_adapters.metrics.requests import histogram_of
+from meshlib_adapters.metrics.changes import Change, Histogram
 
 __all__ = ["ProcessWatch"]
 
@@ -19,16 +19,14 @@ _PAGE: Final = resource.getpagesize()
 
 _PAUSES: Final = FAMILIES["meshlib_process_gc_pause_seconds"]
 
-# Pauses kept until they are taken. A thousand a second would be a process that does nothing else.
-_MAX_KEPT: Final = 100_000
-
 
 class ProcessWatch:
     """Watches the collector from `start` to `stop`; `take` tells what this process has used since it was asked last."""
 
     def __init__(self) -> None:
         self._began = 0.0
-        self._pauses: list[float] = []
+        self._seconds = 0.0  # of all pauses since they were told
+        self._pauses = [0] * (len(_PAUSES.buckets) + 1)
         self._cpu = 0.0
 
     def start(self) -> None:
@@ -52,17 +50,20 @@ class ProcessWatch:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if limit != resource.RLIM_INFINITY:
             changes.append(Change("meshlib_process_max_fds", (), limit))
-        pauses, self._pauses = self._pauses, []
-        if pauses:
-            changes.append(Change(_PAUSES.name, (), histogram_of(pauses, _PAUSES.buckets)))
+        seconds, self._seconds = self._seconds, 0.0
+        pauses, self._pauses = self._pauses, [0] * (len(_PAUSES.buckets) + 1)
+        if any(pauses):
+            changes.append(Change(_PAUSES.name, (), Histogram(seconds, tuple(pauses))))
         return changes
 
     def _collecting(self, phase: str, info: dict[str, int]) -> None:
         # Called by the collector itself, in whichever thread had the last allocation: nothing here may take long.
         if phase == "start":
             self._began = time.perf_counter()
-        elif len(self._pauses) < _MAX_KEPT:
-            self._pauses.append(time.perf_counter() - self._began)
+        else:
+            pause = time.perf_counter() - self._began
+            self._seconds += pause
+            self._pauses[bisect_left(_PAUSES.buckets, pause)] += 1
 
 
 def _resident_bytes() -> int:

@@ -1,12 +1,10 @@
-"""Access records to numbers: folded in batches where records are formatted, so that a request itself pays nothing for it."""
+"""Access records to numbers: counted in batches where records are formatted, so that a request itself pays nothing for it."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from operator import add, itemgetter
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from meshlib.model import Route
@@ -16,23 +14,13 @@ from meshlib_adapters.metrics.catalogue import FAMILIES
 from meshlib_adapters.metrics.changes import Change, Histogram
 from meshlib_adapters.metrics.totals import NONE, OTHER
 
-__all__ = ["RequestTally", "histogram_of"]
+__all__ = ["RequestTally"]
 
 # Clients may make methods up; these are told apart.
 _METHODS: Final = {b"": "none"} | {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
-# Columns of a record.
-_HEAD, _STATUS, _SIZE, _SECONDS, _FIRST = map(itemgetter, (2, 3, 4, 8, 9))
-
 _DURATION: Final = FAMILIES["meshlib_http_request_duration_seconds"]
 _FIRST_BYTE: Final = FAMILIES["meshlib_http_first_byte_seconds"]
-
-# Observations kept as they are before they are sorted into buckets: of one route, and of all. Many at once are several times cheaper than
-# each by itself, but nobody is served meanwhile: a thousand of one route take a third of a millisecond.
-_FOLD_AT: Final = 1000
-_MAX_KEPT: Final = 20_000
-
-_FOLDED_AT_ONCE: Final = 25
 
 # Routes that are told apart, as many as a page has names for; and for how many takes one is kept that nobody asks for.
 _MAX_ROUTES: Final = 1000
@@ -40,70 +28,57 @@ _IDLE_TAKES: Final = 60
 
 
 class _RouteTally:
-    """What records say of one route: columns, until they are many or somebody asks. Numbers only: no record is kept alive."""
+    """What records say of one route. Numbers only: no record is kept alive, and few bytes are touched for each.
 
-    __slots__ = ("counts", "duration", "first_byte", "firsts", "idle", "methods", "name", "route", "seconds", "sent", "sizes", "statuses")
+    Records of a route mostly have one status and method, so these are counted in `run` until another comes.
+    """
+
+    __slots__ = ("counts", "durations", "first_seconds", "firsts", "idle", "method", "name", "route", "run", "seconds", "sent", "status")
 
     def __init__(self, name: str, route: Route | None = None) -> None:
         self.route = route  # kept, so that its identity is not given out again
         self.name = name
         self.idle = 0  # takes since anybody asked for it
-        self._clear()
         self._forget()
 
     def _forget(self) -> None:
-        self.counts: Counter[tuple[int, str]] = Counter()
+        self.counts: dict[tuple[int, str], int] = {}  # by status and method, but for the `run` of the last ones
+        self.status = 0
+        self.method = b""
+        self.run = 0
         self.sent = 0
-        self.duration: Histogram | None = None
-        self.first_byte: Histogram | None = None
+        self.seconds = 0.0
+        self.durations = [0] * (len(_DURATION.buckets) + 1)
+        self.first_seconds = 0.0
+        self.firsts = [0] * (len(_FIRST_BYTE.buckets) + 1)
 
-    def _clear(self) -> None:
-        self.methods: list[bytes] = []
-        self.statuses: list[int] = []
-        self.sizes: list[int] = []
-        self.seconds: list[float] = []
-        self.firsts: list[float] = []
+    def end_run(self, status: int, method: bytes, run: int = 1) -> None:
+        """Others than those of the run begin: so many of them."""
+        if self.run:
+            key = (self.status, _METHODS.get(self.method, "other"))
+            self.counts[key] = self.counts.get(key, 0) + self.run
+        self.status = status
+        self.method = method
+        self.run = run
 
-    def fold(self) -> None:
-        if not self.statuses:
-            return
-        methods = self.methods
-        if len(set(methods)) == 1:
-            method = _METHODS.get(methods[0], "other")
-            for status, count in Counter(self.statuses).items():
-                self.counts[status, method] += count
-        else:
-            for (status, asked), count in Counter(zip(self.statuses, methods, strict=True)).items():
-                self.counts[status, _METHODS.get(asked, "other")] += count
-        self.sent += sum(self.sizes)
-        seconds = self.seconds
-        if 101 in self.statuses:  # how long a tunnel was open says nothing of how fast anybody is
-            seconds = [value for value, status in zip(seconds, self.statuses, strict=True) if status != 101]
-        if seconds:
-            self.duration = _sum(self.duration, histogram_of(seconds, _DURATION.buckets))
-        firsts = [value for value in self.firsts if value >= 0.0]
-        if firsts:
-            self.first_byte = _sum(self.first_byte, histogram_of(firsts, _FIRST_BYTE.buckets))
-        self._clear()
-
-    def take(self) -> Iterator[Change]:
-        self.fold()
-        if not self.counts:
+    def take(self) -> list[Change]:
+        if not self.run:
             self.idle += 1
-            return
+            return []
         self.idle = 0
         labels = (self.name,)
-        classes: Counter[tuple[str, str]] = Counter()
+        self.end_run(0, b"", 0)
+        classes: dict[tuple[str, str], int] = {}
         for (status, method), count in self.counts.items():
-            classes[f"{status // 100}xx" if 100 <= status < 600 else "none", method] += count
-        for (code, method), count in classes.items():
-            yield Change("meshlib_http_requests_total", (self.name, code, method), count)
-        yield Change("meshlib_http_response_bytes_total", labels, self.sent)
-        if self.duration is not None:
-            yield Change(_DURATION.name, labels, self.duration)
-        if self.first_byte is not None:
-            yield Change(_FIRST_BYTE.name, labels, self.first_byte)
+            key = (f"{status // 100}xx" if 100 <= status < 600 else "none", method)
+            classes[key] = classes.get(key, 0) + count
+        changes = [Change("meshlib_http_requests_total", (self.name, *key), count) for key, count in classes.items()]
+        changes.append(Change("meshlib_http_response_bytes_total", labels, self.sent))
+        for family, total, counts in ((_DURATION, self.seconds, self.durations), (_FIRST_BYTE, self.first_seconds, self.firsts)):
+            if any(counts):
+                changes.append(Change(family.name, labels, Histogram(total, tuple(counts))))
         self._forget()
+        return changes
 
 
 class RequestTally:
@@ -113,53 +88,29 @@ class RequestTally:
         self._routes: dict[int, _RouteTally] = {}
         self._other = _RouteTally(OTHER)
         self._endings: Counter[tuple[str, str]] = Counter()
-        self._kept = 0
-        self._unfolded: dict[_RouteTally, None] = {}  # those with observations kept as they are, the oldest first
 
     def add(self, records: Sequence[Record]) -> None:
-        """Fold a batch."""
-        if not records:
-            return
-        for record in records:
-            ending = record[10]
+        """Count a batch."""
+        known = self._routes
+        durations, first_bytes = _DURATION.buckets, _FIRST_BYTE.buckets
+        for _, _, head, status, size, route, _, _, seconds, first, ending in records:
+            tally = known.get(id(route))
+            if tally is None:
+                tally = self._tally(route)
+            method = head[0] if head is not None else b""
+            if status == tally.status and method == tally.method:
+                tally.run += 1
+            else:
+                tally.end_run(status, method)
+            tally.sent += size
+            if status != 101:  # how long a tunnel was open says nothing of how fast anybody is
+                tally.seconds += seconds
+                tally.durations[bisect_left(durations, seconds)] += 1
+            if first >= 0.0:
+                tally.first_seconds += first
+                tally.firsts[bisect_left(first_bytes, first)] += 1
             if ending is not NORMAL and ending.reason:
                 self._endings[ending.reason, ending.termination] += 1
-        if _is_plain(records):
-            # The usual case of a busy route: whole columns at once, for less than half the price.
-            tally = self._tally(records[0][5])
-            if not tally.statuses:
-                self._unfolded[tally] = None
-            tally.methods.extend([head[0] for head in map(_HEAD, records)])
-            tally.statuses.extend(map(_STATUS, records))
-            tally.sizes.extend(map(_SIZE, records))
-            tally.seconds.extend(map(_SECONDS, records))
-            tally.firsts.extend(map(_FIRST, records))
-        else:
-            for _, _, head, status, size, route, _, _, seconds, first, _ in records:
-                tally = self._tally(route)
-                if not tally.statuses:
-                    self._unfolded[tally] = None
-                tally.statuses.append(status)
-                tally.methods.append(head[0] if head is not None else b"")
-                tally.sizes.append(size)
-                tally.seconds.append(seconds)
-                tally.firsts.append(first)
-        self._kept += len(records)
-        if len(tally.statuses) >= _FOLD_AT:
-            self._fold(tally)
-        while self._kept >= _MAX_KEPT:
-            self._fold(next(iter(self._unfolded)))
-
-    def fold_some(self) -> bool:
-        """Fold what is kept of a few routes; False when nothing is left. For whoever takes soon, and has others to serve meanwhile."""
-        for tally in list(islice(self._unfolded, _FOLDED_AT_ONCE)):
-            self._fold(tally)
-        return bool(self._unfolded)
-
-    def _fold(self, tally: _RouteTally) -> None:
-        del self._unfolded[tally]
-        self._kept -= len(tally.statuses)
-        tally.fold()
 
     def _tally(self, route: Route | None) -> _RouteTally:
         tally = self._routes.get(id(route))
@@ -169,35 +120,11 @@ class RequestTally:
             self._routes[id(route)] = tally = _RouteTally(route.name if route is not None else NONE, route)
         return tally
 
-    def take(self) -> list[Change]:
-        """What has come since the last call."""
+    def take(self) -> Iterator[Change]:
+        """What has come since the last call: of each route when its turn comes, so that nobody waits for a thousand of them at once."""
         endings, self._endings = self._endings, Counter()
-        self._kept = 0
-        self._unfolded.clear()
-        changes = [Change("meshlib_http_endings_total", key, count) for key, count in endings.items()]
+        yield from (Change("meshlib_http_endings_total", key, count) for key, count in endings.items())
         for tally in (*self._routes.values(), self._other):
-            changes.extend(tally.take())
-        for key in [key for key, tally in self._routes.items() if tally.idle >= _IDLE_TAKES]:
+            yield from tally.take()
+        for key in [key for key, tally in self._routes.items() if tally.idle >= _IDLE_TAKES and not tally.run]:
             del self._routes[key]
-        return changes
-
-
-def _sum(known: Histogram | None, more: Histogram) -> Histogram:
-    return more if known is None else Histogram(known.sum + more.sum, tuple(map(add, known.counts, more.counts)))
-
-
-def _is_plain(records: Sequence[Record]) -> bool:
-    """Whether all of them are of one route, with a head."""
-    route = records[0][5]
-    for record in records:  # noqa: SIM110 - a generator costs three times as much
-        if record[5] is not route or record[2] is None:
-            return False
-    return True
-
-
-def histogram_of(observations: Iterable[float], buckets: Sequence[float]) -> Histogram:
-    """The observations, sorted into buckets (each up to and including its bound, the last one without)."""
-    ordered = sorted(observations)
-    up_to = [bisect_right(ordered, bound) for bound in buckets]
-    counts = [after - before for before, after in zip([0, *up_to], [*up_to, len(ordered)], strict=True)]
-    return Histogram(max(sum(ordered), 0.0), tuple(counts))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,10 +13,9 @@ from meshlib.messages import RequestHead
 from meshlib.model import Route, Scheme
 from meshlib_adapters.http.access_log import Record
 from meshlib_adapters.http.termination import NORMAL, Ending, end_of
-from meshlib_adapters.metrics import Change, RequestTally
+from meshlib_adapters.metrics import FAMILIES, Change, RequestTally
 from meshlib_adapters.metrics.changes import Histogram
 from meshlib_adapters.metrics.readings import Readings
-from meshlib_adapters.metrics.requests import histogram_of
 
 SHOP = Route(Scheme.HTTP, "shop.example.com", "/", "shop", "l", "hrm", 80)
 NAME = "http://shop.example.com"
@@ -78,49 +80,60 @@ def test_only_endings_with_a_reason_are_told() -> None:
 def test_what_was_taken_is_gone() -> None:
     tally = RequestTally()
     tally.add([record()])
-    assert tally.take()
-    assert tally.take() == []
+    assert list(tally.take())
+    assert list(tally.take()) == []
 
 
-def test_many_records_are_folded_on_the_way() -> None:
+def test_what_comes_while_it_is_taken_is_not_lost() -> None:
     tally = RequestTally()
-    most = 0
-    for _ in range(500):
-        tally.add([record()] * 64)
-        most = max(most, tally._kept)
-    assert 900 < most < 1100  # so that none piles up, and none takes long
-    (histogram,) = [change.value for change in tally.take() if change.family == "meshlib_http_request_duration_seconds"]
-    assert isinstance(histogram, Histogram)
-    assert sum(histogram.counts) == 32_000
-    assert round(histogram.sum) == 96
+    routes = [Route(Scheme.HTTP, f"h{number}.example", "/", "shop", "l", "hrm", 80) for number in range(3)]
+    tally.add([record(route=route) for route in routes])
+    added, told, before = 3, 0, -1
+    while told > before:
+        before = told
+        for change in tally.take():
+            if change.family == "meshlib_http_requests_total" and isinstance(change.value, int):
+                told += change.value
+                if added < 30:
+                    tally.add([record(status, route=route) for route in routes for status in (200, 500)])
+                    added += 6
+    assert told == added >= 30
 
 
-def test_records_of_many_routes_are_folded_on_the_way() -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([200, 204, 304, 101, 404, 502, 0]),
+            st.sampled_from([b"GET", b"POST", b"BREW"]),
+            st.floats(0, 400),
+            st.floats(-1, 400),
+            st.integers(0, 2),
+        )
+    ),
+    st.integers(1, 70),
+)
+def test_numbers_are_those_of_a_slow_reference(facts: list[tuple[int, bytes, float, float, int]], batch: int) -> None:
+    routes = [SHOP, Route(Scheme.HTTP, "b.example", "/", "b", "l", "hrm", 80), None]
+    records = [record(status, method=method, seconds=s, first=f, route=routes[at]) for status, method, s, f, at in facts]
     tally = RequestTally()
-    routes = [Route(Scheme.HTTP, f"h{number}.example", "/", "shop", "l", "hrm", 80) for number in range(900)]
-    most = 0
-    for number in range(40_000):
-        tally.add([record(route=routes[number % 900])])
-        most = max(most, tally._kept)
-    assert 19_000 < most < 21_000
-    steps = 0
-    while tally.fold_some():
-        steps += 1
-    assert 20 < steps < 40
-    assert tally._kept == 0
-    assert not tally.fold_some()
-    changes = tally.take()
-    assert sum(value for family, _, value in changes if family == "meshlib_http_requests_total" and isinstance(value, int)) == 40_000
-    assert tally.take() == []
-
-
-@given(st.lists(st.floats(0, 100)), st.lists(st.floats(0.001, 50), unique=True).map(sorted))
-def test_buckets_hold_what_is_not_above_their_bound(observations: list[float], buckets: list[float]) -> None:
-    histogram = histogram_of(observations, buckets)
-    assert histogram.sum == sum(sorted(observations))
-    for at, bound in enumerate(buckets):
-        assert sum(histogram.counts[: at + 1]) == sum(value <= bound for value in observations)
-    assert sum(histogram.counts) == len(observations)
+    for start in range(0, len(records), batch):
+        tally.add(records[start : start + batch])
+    found = {(change.family, change.labels): change.value for change in tally.take()}
+    for at, name in enumerate((NAME, "http://b.example", "(none)")):
+        mine = [fact for fact in facts if fact[4] == at]
+        counted = Counter((f"{s // 100}xx" if s else "none", m.decode() if m != b"BREW" else "other") for s, m, *_ in mine)
+        requests = {key[1][1:]: value for key, value in found.items() if key[0] == "meshlib_http_requests_total" and key[1][0] == name}
+        assert requests == counted
+        assert found.get(("meshlib_http_response_bytes_total", (name,)), 0) == 100 * len(mine)
+        for family, values in (
+            ("meshlib_http_request_duration_seconds", [seconds for status, _, seconds, _, _ in mine if status != 101]),
+            ("meshlib_http_first_byte_seconds", [first for *_, first, _ in mine if first >= 0]),
+        ):
+            told = found.get((family, (name,)), Histogram(0.0, (0,) * (len(FAMILIES[family].buckets) + 1)))
+            assert isinstance(told, Histogram)
+            bounds = [*FAMILIES[family].buckets, math.inf]
+            assert [sum(told.counts[: at + 1]) for at in range(len(bounds))] == [sum(v <= bound for v in values) for bound in bounds]
+            assert math.isclose(told.sum, sum(values))
 
 
 def test_readings_tell_what_is_new() -> None:
