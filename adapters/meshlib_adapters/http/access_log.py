@@ -114,14 +114,16 @@ class AccessLog:
 
 
 class _Formatter:
-    """Formats records. What repeats (the second, a route with its endpoint) is written once and kept, within bounds."""
+    """Formats records. What repeats (the second, a route, an endpoint) is written once and kept, within bounds."""
 
-    MAX_KEPT = 1000
+    MAX_KEPT = 10_000  # some megabytes at most
 
     def __init__(self) -> None:
         self._second = -1
         self._stamp = ""
-        self._places: dict[tuple[int, int], tuple[object, object, str]] = {}
+        # Keyed by identity, and the objects are kept so that an identity is not given out again.
+        self._routes: dict[int, tuple[Route, str]] = {}
+        self._endpoints: dict[int, tuple[Endpoint, str]] = {}
 
     def stamp(self, when: float, pattern: str) -> str:
         second = int(when)
@@ -130,15 +132,25 @@ class _Formatter:
             self._stamp = time.strftime(pattern, time.gmtime(second))
         return self._stamp
 
-    def place(self, route: Route | None, endpoint: Endpoint | None, write: Callable[[Route | None, Endpoint | None], str]) -> str:
-        # Keyed by identity, and the objects are kept so that an identity is not given out again.
-        key = (id(route), id(endpoint))
-        known = self._places.get(key)
-        if known is None:
-            if len(self._places) >= self.MAX_KEPT:
-                self._places.clear()
-            self._places[key] = known = (route, endpoint, write(route, endpoint))
-        return known[2]
+    def route(self, route: Route) -> str:
+        if len(self._routes) >= self.MAX_KEPT:
+            self._routes.clear()
+        text = self.write_route(route)
+        self._routes[id(route)] = (route, text)
+        return text
+
+    def endpoint(self, endpoint: Endpoint) -> str:
+        if len(self._endpoints) >= self.MAX_KEPT:
+            self._endpoints.clear()
+        text = self.write_endpoint(endpoint)
+        self._endpoints[id(endpoint)] = (endpoint, text)
+        return text
+
+    def write_route(self, route: Route) -> str:
+        raise NotImplementedError
+
+    def write_endpoint(self, endpoint: Endpoint) -> str:
+        raise NotImplementedError
 
 
 class JSONFormatter(_Formatter):
@@ -152,10 +164,12 @@ class JSONFormatter(_Formatter):
         if head is not None:
             method, target, authority, version, _ = head
             line += f',"method":"{method.decode()}","host":{_json(authority)},"target":{_json(target)},"protocol":"{_PROTOCOLS[version]}"'
-        if route is not None or endpoint is not None:
-            line += self.place(route, endpoint, _json_place)
+        if route is not None:
+            known = self._routes.get(id(route))
+            line += known[1] if known is not None else self.route(route)
         if endpoint is not None:
-            line += f',"tries":{tries}'
+            place = self._endpoints.get(id(endpoint))
+            line += f'{place[1] if place is not None else self.endpoint(endpoint)},"tries":{tries}'
         line += f',"seconds":{seconds:.6f}'
         if first_byte >= 0:
             line += f',"first_byte_seconds":{first_byte:.6f}'
@@ -168,12 +182,21 @@ class JSONFormatter(_Formatter):
             line += f',"reason":"{reason}"'
         return f'{line},"termination":"{termination}"}}\n'
 
+    def write_route(self, route: Route) -> str:
+        """The members that say which route it was."""
+        return f',"route":{_json_text(route.name)},"service":{_json_text(route.service)}'
+
+    def write_endpoint(self, endpoint: Endpoint) -> str:
+        """The members that say which endpoint it was."""
+        return f',"endpoint":{_json_text(endpoint.address)},"endpoint_id":{_json_text(endpoint.id)}'
+
 
 class CombinedFormatter(_Formatter):
     """Apache's combined format; behind it route, endpoint, tries, seconds, reason and termination code."""
 
     SLOTS: Final = 256
     LONGEST: Final = 512
+    MAX_TEXTS: Final = 1000
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +222,7 @@ class CombinedFormatter(_Formatter):
         if text is None:
             text = _quoted(line.partition(b":")[2].strip(b" \t"))
             if len(line) <= self.LONGEST:
-                if len(self._texts) >= self.MAX_KEPT:
+                if len(self._texts) >= self.MAX_TEXTS:
                     self._texts.clear()
                 self._texts[line] = text
         return text
@@ -212,15 +235,30 @@ class CombinedFormatter(_Formatter):
             request = f"{head.method.decode()} {_json(head.target)[1:-1]} {_PROTOCOLS[head.minor_version]}"
             agent, referer = self._client(head.fields)
         stamp = self.stamp(when, "%d/%b/%Y:%H:%M:%S +0000")
-        place = self.place(route, endpoint, _combined_place)
+        name = address = "-"
+        if route is not None:
+            known = self._routes.get(id(route))
+            name = known[1] if known is not None else self.route(route)
+        if endpoint is not None:
+            place = self._endpoints.get(id(endpoint))
+            address = place[1] if place is not None else self.endpoint(endpoint)
         return (
             f'{client or "-"} - - [{stamp}] "{request}" {status} {size} "{referer}" "{agent}" '
-            f"{place} {tries} {seconds:.6f} {ending.reason or '-'} {ending.termination}\n"
+            f"{name} {address} {tries} {seconds:.6f} {ending.reason or '-'} {ending.termination}\n"
         )
+
+    def write_route(self, route: Route) -> str:
+        """Its name."""
+        return route.name
+
+    def write_endpoint(self, endpoint: Endpoint) -> str:
+        """Its address."""
+        return endpoint.address
 
 
 # Nothing that JSON or a quoted field would have to escape.
-_PLAIN = re.compile(rb"[ !#-\[\]-~]*+")
+_PLAIN: Final = re.compile(rb"[ !#-\[\]-~]*+")
+_PLAIN_TEXT: Final = re.compile(r"[ !#-\[\]-~]*+")
 
 
 def _json(value: bytes) -> str:
@@ -228,15 +266,8 @@ def _json(value: bytes) -> str:
     return f'"{text}"' if _PLAIN.fullmatch(value) else json.dumps(text)
 
 
-def _json_place(route: Route | None, endpoint: Endpoint | None) -> str:
-    text = f',"route":{json.dumps(route.name)},"service":{json.dumps(route.service)}' if route is not None else ""
-    if endpoint is not None:
-        text += f',"endpoint":{json.dumps(endpoint.address)},"endpoint_id":{json.dumps(endpoint.id)}'
-    return text
-
-
-def _combined_place(route: Route | None, endpoint: Endpoint | None) -> str:
-    return f"{route.name if route is not None else '-'} {endpoint.address if endpoint is not None else '-'}"
+def _json_text(text: str) -> str:
+    return f'"{text}"' if _PLAIN_TEXT.fullmatch(text) else json.dumps(text)
 
 
 def _quoted(value: bytes) -> str:
