@@ -22,6 +22,8 @@ __all__ = ["EMPTY_SECTION", "KnownLines", "parse_fields", "parse_trailers", "sec
 _LINE = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n")
 # The same for one line without its CRLF.
 _ONE_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[^\x00-\x08\x0a-\x1f\x7f]*+")
+# A leading Host without its CRLF.
+_HOST_LINE = re.compile(rb"[Hh][Oo][Ss][Tt]:([^\x00-\x08\x0a-\x1f\x7f]*+)")
 # 18 digits stay below 2**63, where other implementations begin to overflow (nginx and HAProxy refuse from there on).
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -111,14 +113,22 @@ class KnownLines(dict[bytes, bytes]):
         return name
 
 
-def parse_fields(block: bytes, *, response: bool = False, max_fields: int = 100, known: KnownLines | None = None) -> FieldSection:
+def parse_fields(
+    block: bytes, *, response: bool = False, max_fields: int = 100, known: KnownLines | None = None, last: FieldSection | None = None
+) -> FieldSection:
     """Parse field lines, each ended by CRLF, without the empty line that ends the section.
 
     Raises `RequestHeadError` (or `ResponseHeadError` with `response`) for lines that are no field lines, for
     several or malformed Content-Length, for Transfer-Encoding other than `chunked` alone, for both together, and for several
     Host fields; `LimitExceeded` for more than `max_fields` lines. Cost: linear in `block`. With `known` lines that came before cost
-    less; the result is the same.
+    less, and so does a section that differs from the `last` one (of the same kind, within the same limit) in its leading Host alone; the
+    result is the same.
     """
+    if last is not None and last.names[:1] == (b"host",):
+        before = last.block
+        match = _HOST_LINE.match(block)
+        if match is not None and block[match.end() :] == before[before.find(b"\r\n") :]:
+            return FieldSection(block, last.names, match[1].strip(b" \t"), *last[3:])
     lines = block.split(b"\r\n")
     if lines.pop():
         raise _error(response, _what_is_wrong(block), "bad_field")

@@ -43,6 +43,7 @@ _ANSWER: Final = (
 )
 _LAST: Final = _REQUEST[:-2] + b"Connection: close\r\n\r\n"
 _VARIANTS: Final = 1000
+_HOSTS: Final = 10
 
 
 class _Nowhere(asyncio.Transport):
@@ -75,8 +76,9 @@ class _Nowhere(asyncio.Transport):
 
 def _gateway(access_log: AccessLog | None) -> tuple[HTTPGateway, Upstream]:
     upstream = Upstream("shop:80", (Endpoint("s.1", "127.0.0.1", 7001),))
-    route = Route(Scheme.HTTP, "shop.example.com", "/", "shop", "label", "hrm", internal_port=80, upstream=upstream)
-    current = CurrentSnapshot(Snapshot.of([Contribution("bench/shop", "shop", routes=(route,))]))
+    names = ["shop.example.com", *(f"h{number}.example.com" for number in range(_HOSTS))]
+    routes = tuple(Route(Scheme.HTTP, name, "/", "shop", "label", "hrm", internal_port=80, upstream=upstream) for name in names)
+    current = CurrentSnapshot(Snapshot.of([Contribution("bench/shop", "shop", routes=routes)]))
     return HTTPGateway(current, HTTPSettings(), access_log=access_log), upstream
 
 
@@ -121,6 +123,17 @@ def _different(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int
     client.connection_lost(None)
 
 
+def _hosts(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
+    client, flush = _client(gateway), gateway.outbox.flush
+    asked = [_REQUEST.replace(b"Host: shop", b"Host: h%d" % number) for number in range(_HOSTS)]
+    for number in range(requests):
+        client.data_received(asked[number % _HOSTS])
+        flush()
+        endpoint.data_received(_ANSWER)
+        flush()
+    client.connection_lost(None)
+
+
 def _closing(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
     flush = gateway.outbox.flush
     for _ in range(requests):
@@ -137,6 +150,7 @@ CASES: Final[dict[str, tuple[Load, bool]]] = {
     "keep-alive": (_same, False),
     "keep-alive, with a record of each": (_same, True),
     "fields differ each time": (_different, False),
+    "the host differs each time": (_hosts, False),
     "a new connection each time": (_closing, False),
     "a new connection each time, with a record": (_closing, True),
 }

@@ -192,7 +192,7 @@ class ClientConnection(AnsweringClient):
         fields = self._fields
         if fields is None or block != self._block:
             memo = self.gateway.memo
-            fields = memo.first_fields(block) if fields is None else memo.fields(block)
+            fields = memo.first_fields(block) if fields is None else memo.fields(block, fields)
             self._block = block
             self._fields = fields
             self._known = None

@@ -49,9 +49,12 @@ class RequestMemo:
                 self._sections[block] = section
         return section
 
-    def fields(self, block: bytes) -> FieldSection:
-        """The fields of a later request, which nobody is likely to send again; raises as `parse_fields`."""
-        return parse_fields(block, max_fields=self._max_fields, known=self.lines)
+    def fields(self, block: bytes, last: FieldSection | None = None) -> FieldSection:
+        """The fields of a later request, which nobody is likely to send again; raises as `parse_fields`.
+
+        `last`: those of the connection's last request, from which they may differ in the Host alone.
+        """
+        return parse_fields(block, max_fields=self._max_fields, known=self.lines, last=last)
 
     def lines_to_send(self, head: RequestHead, peer: Peer, *, wanted_by_label: bool) -> bytes | None:
         """All lines of `forwarding.request_fields`; None for a request that runs in a circle."""

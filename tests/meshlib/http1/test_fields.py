@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
 from meshlib.http1 import EMPTY_SECTION, KnownLines, parse_fields, parse_trailers, section_of
+from meshlib.messages import FieldSection
 
 
 def test_nothing() -> None:
@@ -161,6 +162,34 @@ def test_known_lines_change_nothing(pieces: list[bytes], response: bool) -> None
     assert outcome(_KNOWN) == outcome(None)
     assert len(_KNOWN) <= 8
     assert all(len(line) <= 12 for line in _KNOWN)
+
+
+_REST = b"Accept: */*\r\nContent-Length: 3\r\nConnection: x\r\nExpect: 100-continue\r\n"
+_HOSTS = [b"Host: a\r\n", b"hOST:b \t\r\n", b"Host:\r\n", b"Hosts: a\r\n", b""]
+_HOSTS += [b"Host : a\r\n", b"Host: a\x00\r\n", b"Host: a\n\r\n", b"Host: a\r"]
+_RESTS = [_REST, b"", b"\r\n", b"Host: c\r\n", _REST[:-1], b"X: y\r\n", b"A: long\r\n\tfolded\r\n"]
+
+
+@given(st.sampled_from(_HOSTS), st.sampled_from(_RESTS), st.sampled_from(_HOSTS), st.sampled_from(_RESTS), st.booleans())
+def test_what_came_last_changes_nothing(host: bytes, rest: bytes, next_host: bytes, next_rest: bytes, response: bool) -> None:
+    def outcome(block: bytes, last: FieldSection | None) -> object:
+        try:
+            return parse_fields(block, response=response, last=last)
+        except ProtocolError as error:
+            return (type(error), str(error), error.reason, error.status_hint)
+
+    first = outcome(host + rest, None)
+    if isinstance(first, FieldSection):
+        assert outcome(next_host + next_rest, first) == outcome(next_host + next_rest, None)
+
+
+def test_only_a_leading_host_may_differ() -> None:
+    last = parse_fields(b"Host: a\r\n" + _REST)
+    again = parse_fields(b"host:\tb\r\n" + _REST, last=last)
+    assert again == parse_fields(b"host:\tb\r\n" + _REST)
+    assert again.names is last.names
+    behind = parse_fields(_REST + b"Host: a\r\n")
+    assert parse_fields(_REST + b"Host: b\r\n", last=behind).host == b"b"
 
 
 def test_a_known_line_is_not_checked_again() -> None:
