@@ -23,6 +23,9 @@ __all__ = ["AccessLog", "CombinedFormatter", "JSONFormatter", "Record"]
 # By a head's `minor_version`.
 _PROTOCOLS: Final = ("HTTP/1.0", "HTTP/1.1", "HTTP/2")
 
+# To look one up costs a third of formatting it.
+_THOUSANDTHS: Final = tuple(f"{number:03d}" for number in range(1000))
+
 # wall clock, client, head, status, bytes sent, route, endpoint, tries, seconds in all, seconds to the first byte (-1: none), how it ended
 Record: TypeAlias = tuple[float, str, RequestHead | None, int, int, Route | None, Endpoint | None, int, float, float, Ending]
 
@@ -159,28 +162,28 @@ class JSONFormatter(_Formatter):
     def __call__(self, record: Record) -> str:
         """The line of a record."""
         when, client, head, status, size, route, endpoint, tries, seconds, first_byte, ending = record
-        stamp = self.stamp(when, "%Y-%m-%dT%H:%M:%S")
-        line = f'{{"time":"{stamp}.{int(when * 1000) % 1000:03d}Z","client":"{client}","status":{status},"bytes":{size}'
+        if int(when) != self._second:
+            self.stamp(when, "%Y-%m-%dT%H:%M:%S")
+        request = where = tried = ""
         if head is not None:
             method, target, authority, version, _ = head
-            line += f',"method":"{method.decode()}","host":{_json(authority)},"target":{_json(target)},"protocol":"{_PROTOCOLS[version]}"'
+            if _PLAIN.fullmatch(authority + target):
+                asked = f'"host":"{authority.decode()}","target":"{target.decode()}"'
+            else:
+                asked = f'"host":{_json(authority)},"target":{_json(target)}'
+            request = f',"method":"{method.decode()}",{asked},"protocol":"{_PROTOCOLS[version]}"'
         if route is not None:
             known = self._routes.get(id(route))
-            line += known[1] if known is not None else self.route(route)
+            where = known[1] if known is not None else self.route(route)
         if endpoint is not None:
             place = self._endpoints.get(id(endpoint))
-            line += f'{place[1] if place is not None else self.endpoint(endpoint)},"tries":{tries}'
-        line += f',"seconds":{seconds:.6f}'
-        if first_byte >= 0:
-            line += f',"first_byte_seconds":{first_byte:.6f}'
-        if ending is NORMAL:
-            return line + ',"termination":"--"}\n'
-        reason, termination, connecting = ending
-        if connecting >= 0:
-            line += f',"connect_seconds":{connecting:.6f}'
-        if reason:
-            line += f',"reason":"{reason}"'
-        return f'{line},"termination":"{termination}"}}\n'
+            tried = f'{place[1] if place is not None else self.endpoint(endpoint)},"tries":{tries}'
+        first = f',"first_byte_seconds":{first_byte:.6f}' if first_byte >= 0 else ""
+        end = "" if ending is NORMAL else _json_ending(ending)
+        return (
+            f'{{"time":"{self._stamp}.{_THOUSANDTHS[int(when * 1000) % 1000]}Z","client":"{client}","status":{status},"bytes":{size}'
+            f'{request}{where}{tried},"seconds":{seconds:.6f}{first}{end},"termination":"{ending.termination}"}}\n'
+        )
 
     def write_route(self, route: Route) -> str:
         """The members that say which route it was."""
@@ -264,6 +267,12 @@ _PLAIN_TEXT: Final = re.compile(r"[ !#-\[\]-~]*+")
 def _json(value: bytes) -> str:
     text = value.decode("latin-1")
     return f'"{text}"' if _PLAIN.fullmatch(value) else json.dumps(text)
+
+
+def _json_ending(ending: Ending) -> str:
+    reason, _, connecting = ending
+    text = f',"connect_seconds":{connecting:.6f}' if connecting >= 0 else ""
+    return f'{text},"reason":"{reason}"' if reason else text
 
 
 def _json_text(text: str) -> str:
