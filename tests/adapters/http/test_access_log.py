@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 
-from meshlib_adapters.http.access_log import AccessLog
-from meshlib_adapters.http.termination import NORMAL
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.http1 import EMPTY_SECTION
+from meshlib.messages import RequestHead
+from meshlib.model import Endpoint, Route, Scheme
+from meshlib_adapters.http.access_log import AccessLog, JSONFormatter
+from meshlib_adapters.http.termination import NORMAL, Ending
 from tests.adapters.http.backend import Backend, Peer, answering
 from tests.adapters.http.client import get
 from tests.adapters.http.conftest import Start
@@ -19,16 +27,16 @@ Make = Callable[..., Backend]
 # host ident user [time] "request" status size "referer" "agent" route endpoint tries seconds reason termination
 COMBINED = re.compile(
     r'(\S+) - - \[([^\]]+)\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d+) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"'
-    r' (\S+) (\S+) (\d+) (\d+\.\d{6}) (\S+) ([-CSP][-RBQCHDT])'
+    r" (\S+) (\S+) (\d+) (\d+\.\d{6}) (\S+) ([-CSP][-RBQCHDT])"
 )
 
 HOSTILE = (
     get('/"quote\\back?x="}', "a", 'User-Agent: "}\\', 'Referer: \t"\xff\xe9\x80\x9b[31m'),
     get("/" + "".join(chr(c) for c in range(33, 127) if chr(c) not in "#"), "a", "User-Agent: %0a%0d<script>"),
     get("/", '"', "User-Agent: x"),
-    get("/", "a\xe9\x9b", "Referer: {\"time\":1}"),
-    b'!#$%&\'*+-.^_`|~ / HTTP/1.1\r\nHost: a\r\n\r\n',
-    b"GET http://b\"c/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    get("/", "a\xe9\x9b", 'Referer: {"time":1}'),
+    b"!#$%&'*+-.^_`|~ / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b'GET http://b"c/ HTTP/1.1\r\nHost: a\r\n\r\n',
     b"GET /\x1b[2J\r\n HTTP/1.1\r\n\r\n",
     b"\x00\xff\n\r\n\r\n",
 )
@@ -141,6 +149,60 @@ def test_sink_that_fails(start: Start, backend: Make) -> None:
     assert client.ask(get("/after")).status == 200
     site.wait(lambda: len(lines) == 1)
     assert json.loads(lines[0])["target"] == "/after"
+
+
+_BYTES = st.binary(max_size=12) | st.text('az/"\\{}%\x7f é', max_size=12).map(str.encode)
+_SECONDS = st.floats(0, 1e6)
+
+
+@given(
+    st.floats(0, 4e9),
+    st.none() | st.tuples(_BYTES, _BYTES, st.integers(0, 2)),
+    st.none() | st.text(max_size=6),
+    st.booleans(),
+    _SECONDS,
+    st.just(-1.0) | _SECONDS,
+    st.sampled_from([NORMAL, Ending("", "--", 0.25), Ending("queue_full", "PQ"), Ending("x", "SD", 1.5)]),
+)
+def test_a_line_says_what_the_record_says(
+    when: float, asked: tuple[bytes, bytes, int] | None, service: str | None, tried: bool, seconds: float, first: float, ending: Ending
+) -> None:
+    head = asked and RequestHead(b"GET", asked[1], asked[0], asked[2], EMPTY_SECTION)
+    route = None if service is None else Route(Scheme.HTTP, "a", "/", service, "l", "hrm", 80)
+    endpoint = Endpoint("task.1", "192.0.2.7", 80) if tried else None
+    line = JSONFormatter()((when, "192.0.2.1", head, 200, 7, route, endpoint, 2, seconds, first, ending))
+    assert line.count("\n") == 1
+    said = json.loads(line)
+    expected = {"client": "192.0.2.1", "status": 200, "bytes": 7, "seconds": round(seconds, 6), "termination": ending.termination}
+    expected["time"] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(when))) + f".{int(when * 1000) % 1000:03d}Z"
+    if head is not None:
+        protocol = ("HTTP/1.0", "HTTP/1.1", "HTTP/2")[head.minor_version]
+        texts = {"host": head.authority.decode("latin-1"), "target": head.target.decode("latin-1")}
+        expected |= {"method": "GET", **texts, "protocol": protocol}
+    if route is not None:
+        expected |= {"route": route.name, "service": route.service}
+    if endpoint is not None:
+        expected |= {"endpoint": "192.0.2.7:80", "endpoint_id": "task.1", "tries": 2}
+    if first >= 0:
+        expected["first_byte_seconds"] = round(first, 6)
+    if ending.connect_seconds >= 0:
+        expected["connect_seconds"] = ending.connect_seconds
+    if ending.reason:
+        expected["reason"] = ending.reason
+    assert said == expected
+
+
+def test_what_is_kept_of_routes_and_endpoints_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JSONFormatter, "MAX_KEPT", 3)
+    formatter = JSONFormatter()
+    for number in range(20):
+        route = Route(Scheme.HTTP, f"h{number}", "/", "s", "l", "hrm", 80)
+        endpoint = Endpoint(f"t{number}", "192.0.2.7", number + 1)
+        for _ in range(2):
+            said = json.loads(formatter((0.0, "", None, 200, 0, route, endpoint, 1, 0.0, -1.0, NORMAL)))
+            assert (said["route"], said["endpoint_id"]) == (f"http://h{number}", f"t{number}")
+        assert len(formatter._routes) <= 3
+        assert len(formatter._endpoints) <= 3
 
 
 def test_too_far_behind() -> None:
