@@ -240,6 +240,10 @@ class RoutingTable:
         if not hello.server_name_valid:
             return _BAD_NAME
         if name is not None:
+            # Nearly always a name that somebody wants as it is. Keys are in normal form; those of wildcards and catch-alls are no names.
+            site = self._sni.sites.get(name)
+            if site is not None and site.root is not None and name and name[0] != "*":
+                return site.root
             try:
                 name = normalize_host(name)
             except AuthorityError:

@@ -222,6 +222,7 @@ def test_route_never_raises(authority: bytes, target: bytes) -> None:
         ("192.0.2.1", "bad_server_name"),
         ("::1", "bad_server_name"),
         ("a..b", "bad_server_name"),
+        ("*.b", "bad_server_name"),
         ("", "bad_server_name"),
     ],
 )
