@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -44,6 +45,7 @@ __all__ = ["DataPath", "Gateway", "watch_certificates"]
 
 logger = logging.getLogger("meshlib_adapters.gateway")
 
+_MAX_AUTHORITIES = 8 << 20  # bytes of `tls.upstream_ca`, so that /dev/zero is none; those of a system are a quarter of a MiB
 _STATUS_SWEEP = 0.5  # seconds between looks at the providers' status, for the log
 
 
@@ -64,7 +66,8 @@ class Gateway:
     """
 
     def __init__(self, settings: Settings, *, providers: Sequence[Provider] | None = None) -> None:
-        self.settings = settings
+        # Read here: workers, which become somebody else, may be unable to, and a file that is replaced later must not surprise one of them.
+        self.settings = settings = replace(settings, tls=replace(settings.tls, upstream_ca=_authorities(settings.tls.upstream_ca)))
         self.providers: Sequence[Provider] = tuple(providers) if providers is not None else tuple(build_providers(settings))
         self.current = create_current(settings)
         self.started_at = time.monotonic()
@@ -73,7 +76,6 @@ class Gateway:
         self._listeners: Listeners | None = None
         self.totals = Totals()
         self.certificates = watch_certificates(settings)
-        _check_authorities(settings.tls.upstream_ca)
         self._page = MetricsPage(self, self.totals, self._workers())
         self._delivered: set[str] = set()
         self._arrived = anyio.Event()
@@ -264,13 +266,20 @@ def watch_certificates(settings: Settings) -> CertificateWatch | None:
     return CertificateWatch(settings)
 
 
-def _check_authorities(path: str) -> None:
-    if path:
-        try:
-            verifying_context(path)
-        except OSError as error:
-            hint = "name a PEM file with the certificates of authorities"
-            raise ConfigurationError(f"{path} cannot be used: {error.strerror or error}", where="tls.upstream_ca", hint=hint) from None
+def _authorities(path: str) -> str:
+    """The authorities in a file as PEM; "" for none. `ConfigurationError` when nobody could be judged by them."""
+    if not path:
+        return ""
+    try:
+        with open(path, encoding="ascii", errors="ignore") as file:  # beside its certificates a PEM file may say anything
+            text = file.read(_MAX_AUTHORITIES)
+        if "-----BEGIN " not in text:
+            raise OSError("there is no certificate in it")
+        verifying_context(text)
+    except OSError as error:
+        hint = "name a PEM file with the certificates of authorities"
+        raise ConfigurationError(f"{path} cannot be used: {error.strerror or error}", where="tls.upstream_ca", hint=hint) from None
+    return text
 
 
 def _is_loopback(sock: socket.socket) -> bool:

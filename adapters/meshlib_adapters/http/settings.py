@@ -78,7 +78,7 @@ class HTTPSettings:
     sticky_sessions: int = 100_000
     sticky_ttl: float = 1800.0
 
-    # PEM file of the authorities that vouch for endpoints asked over TLS; "": those of the system.
+    # PEM of the authorities that vouch for endpoints asked over TLS, or its file; "": those of the system.
     upstream_ca: str = ""
 
     def __post_init__(self) -> None:

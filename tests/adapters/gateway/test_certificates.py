@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import os
 import signal
 import socket
 import ssl
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 import trustme
 
 from tests.adapters.gateway.test_command import PATIENCE, Running, meshlib_command
-from tests.adapters.gateway.worker_lab import Lab, backend, lab, labels, wait_for
+from tests.adapters.gateway.worker_lab import Lab, ask, backend, lab, labels, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"
 OTHER = "external_route=http://other.example.com,internal_port=80"
@@ -104,6 +107,58 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
         assert told.returncode == 1  # from the files as they are: the key is wrong, and nothing was good before
         assert "there is no certificate to end TLS with" in told.stdout
         assert "PRIVATE KEY" not in running.log_file.read_text()
+
+
+class _Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@contextlib.contextmanager
+def secure_backend(authority: trustme.CA, name: str) -> Iterator[str]:
+    """An endpoint that speaks TLS, as `name`: its address."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answer) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_authorities_of_services_are_read_by_who_may(gateways: Lab, tmp_path: Path, workers: str) -> None:
+    authority = trustme.CA()
+    file = tmp_path / "private" / "authorities.pem"
+    file.parent.mkdir(mode=0o700)
+    file.write_bytes(b"\xc3\xa9: ours\n" + authority.cert_pem.bytes())
+    file.chmod(0o600)
+    user, group = ("nobody", "65534") if workers == "2" and os.geteuid() == 0 else ("", "")
+    with secure_backend(authority, "shop.internal") as good, secure_backend(trustme.CA(), "shop.internal") as bad:
+        for endpoint, status in ((good, 204), (bad, 502)):
+            services = labels(f"{APP},upstream_tls=shop.internal", endpoints=[endpoint])
+            variables = {"MESHLIB_USER": user, "MESHLIB_GROUP": group, "MESHLIB_TLS_UPSTREAM_CA": str(file)}
+            running = gateways.serve("--workers", workers, services=services, **variables)  # type: ignore[arg-type]  # no option is meant
+            assert [ask(running.addresses["http"])[0] for _ in range(2)] == [status] * 2
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nothing\n", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_authorities_that_are_none_end_the_start(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "authorities.pem"
+    if content is not None:
+        file.write_bytes(content)
+    services = tmp_path / "services.yml"
+    services.write_text("services: {}\n")
+    done = meshlib_command("serve", "--services", str(services), "--http", "127.0.0.1:0", MESHLIB_TLS_UPSTREAM_CA=str(file))
+    assert done.returncode == 2
+    assert f"tls.upstream_ca: {file} cannot be used: " in done.stderr
+    assert "name a PEM file" in done.stderr
 
 
 def test_limits_of_http2_are_those_of_the_settings(gateways: Lab, tmp_path: Path) -> None:
