@@ -139,6 +139,9 @@ class TLSTerminationSettings:
     min_version: str = setting("1.2", read_choice("1.2", "1.3"), "oldest version of TLS that is taken")
     client_auth: str = setting("off", read_choice("off", "request", "require"), "whether clients show a certificate")
     client_ca: str = setting("", read_text, "file of the authorities whose clients are believed")
+    ticket_secret: str = setting(
+        "", read_text, "file of random bytes, the same for all gateways that are to resume each other's sessions; else one's workers do"
+    )
     http2: bool = setting(True, read_bool, "offer HTTP/2, where the extra http2 is installed")
     plain_http: str = setting("refuse", read_choice("refuse", "redirect", "serve"), "HTTP without TLS on a TLS port")
     stickiness: str = setting("session", read_choice("session", "none"), "'session': one that is passed through stays on one endpoint")

@@ -7,6 +7,7 @@ from meshlib_adapters.tls.certificates import Certificate, CertificateError
 from meshlib_adapters.tls.contexts import TerminationSettings
 from meshlib_adapters.tls.files import CertificateFiles, CertificateSet, Problem
 from meshlib_adapters.tls.terminator import Terminator, available_protocols
+from meshlib_adapters.tls.ticket_keys import sharing_trouble
 from meshlib_adapters.tls.transport import TLSTransport
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "TerminationSettings",
     "Terminator",
     "available_protocols",
+    "sharing_trouble",
 ]

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
@@ -20,6 +20,7 @@ from cryptography import x509
 
 from meshlib_adapters.tls.certificates import Certificate, CertificateError, parse_pem, parse_pkcs12
 from meshlib_adapters.tls.contexts import check_certificate
+from meshlib_adapters.tls.ticket_keys import MIN_SECRET
 
 __all__ = ["CertificateFiles", "CertificateSet", "Problem"]
 
@@ -47,10 +48,15 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CertificateSet:
-    """Everything that the files hold now. `client_ca` is PEM (b"": none). A value; it can be pickled."""
+    """Everything that the files hold now. `client_ca` is PEM (b"": none). A value; it can be pickled.
+
+    Whoever has the same `ticket_secret` (at least `MIN_SECRET` bytes; b"": nobody) and set resumes the same sessions. It is for
+    systems where `sharing_trouble` finds none.
+    """
 
     certificates: tuple[Certificate, ...] = ()
     client_ca: bytes = b""
+    ticket_secret: bytes = field(default=b"", repr=False)
 
 
 class _Unit:
@@ -65,19 +71,18 @@ class _Unit:
 
 
 class CertificateFiles:
-    """Reads `paths` (directories, or single files) and the file `client_ca`, as often as `read` is called.
+    """Reads `paths` (directories, or single files) and the files `client_ca` and `ticket_secret`, as often as `read` is called.
 
     A file that is bad leaves what it held before in use; `problems` says what is wrong with which, now. `changed`: the last `read` found
     another set than the one before.
     """
 
-    def __init__(self, paths: Sequence[str], client_ca: str = "") -> None:
+    def __init__(self, paths: Sequence[str], client_ca: str = "", ticket_secret: str = "") -> None:
         self._paths = tuple(paths)
-        self._client_ca_path = client_ca
         self._units: dict[str, _Unit] = {}
         self._of_path: dict[str, tuple[str, ...]] = {}
-        self._client_ca = _Unit()
-        self._client_ca_data = b""
+        self._client_ca = _PlainFile(client_ca, _check_authorities)
+        self._ticket_secret = _PlainFile(ticket_secret, _check_secret)
         self.current = CertificateSet()
         self.problems: tuple[Problem, ...] = ()
         self.changed = False
@@ -96,37 +101,64 @@ class CertificateFiles:
         self._units = {stem: self._units.get(stem) or _Unit() for stem in wanted}
         for stem, unit in self._units.items():
             _refresh(stem, unit)
-        self._read_client_ca()
-        units = [*self._units.values(), self._client_ca]
-        problems += [unit.problem for unit in units if unit.problem is not None]
-        certificates = tuple(unit.certificate for unit in units if unit.certificate is not None)
+        plain = (self._client_ca, self._ticket_secret)
+        for file in plain:
+            file.refresh()
+        found = [*(unit.problem for unit in self._units.values()), *(file.problem for file in plain)]
+        problems += [problem for problem in found if problem is not None]
+        certificates = tuple(unit.certificate for unit in self._units.values() if unit.certificate is not None)
         problems += _expiring(certificates, time.time() if now is None else now)
-        result = CertificateSet(certificates, self._client_ca_data)
+        result = CertificateSet(certificates, self._client_ca.data, self._ticket_secret.data)
         self.changed = result != self.current
         if self.changed:
             self.current = result
         self.problems = tuple(problems)
         return self.current
 
-    def _read_client_ca(self) -> None:
-        path = self._client_ca_path
-        unit = self._client_ca
+
+class _PlainFile:
+    """A file that is taken as it is, and what it held when it was last good; `path` "" for none."""
+
+    __slots__ = ("_check", "_path", "_signature", "data", "problem")
+
+    def __init__(self, path: str, check: Callable[[bytes], None]) -> None:
+        self._path = path
+        self._check = check
+        self._signature: _Signature | None = None
+        self.data = b""
+        self.problem: Problem | None = None
+
+    def refresh(self) -> None:
+        path = self._path
         if not path:
             return
         signature = _signature([path])
-        if signature == unit.signature and signature and unit.problem is None:
+        if signature == self._signature and signature and self.problem is None:
             return
-        unit.signature = signature
+        self._signature = signature
         try:
             data = _read(path)
-            x509.load_pem_x509_certificates(data)
+            self._check(data)
         except OSError as error:
-            unit.problem = Problem(path, f"cannot be read: {error.strerror}; make it readable for the gateway's user")
-        except (ValueError, CertificateError):
-            unit.problem = Problem(path, "there is no certificate in it that can be read; write those of the clients' authorities as PEM")
+            self.problem = Problem(path, f"cannot be read: {error.strerror}; make it readable for the gateway's user")
+        except CertificateError as error:
+            self.problem = Problem(path, str(error))
         else:
-            unit.problem = None
-            self._client_ca_data = data
+            self.problem = None
+            self.data = data
+
+
+def _check_authorities(data: bytes) -> None:
+    try:
+        x509.load_pem_x509_certificates(data)
+    except ValueError:
+        cure = "write those of the clients' authorities as PEM"
+        raise CertificateError("there is no certificate in it that can be read", cure) from None
+
+
+def _check_secret(data: bytes) -> None:
+    if len(data) < MIN_SECRET:
+        raise CertificateError(f"a secret has at least {MIN_SECRET} bytes", "make it with `openssl rand`")
 
 
 def _units_in(path: str) -> tuple[str, ...]:

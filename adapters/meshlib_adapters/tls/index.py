@@ -10,6 +10,7 @@ from typing import NamedTuple
 from meshlib_adapters.tls.certificates import Certificate, CertificateError, covers
 from meshlib_adapters.tls.contexts import TerminationSettings, server_context
 from meshlib_adapters.tls.files import CertificateSet
+from meshlib_adapters.tls.ticket_keys import set_ticket_keys, ticket_keys
 
 __all__ = ["DEFAULT", "CertificateIndex", "Served"]
 
@@ -50,6 +51,8 @@ class CertificateIndex:
                     _log.error("%s: the certificate is not used: %s", ", ".join(c.place for c in together), error)
                     continue
             self._served[together] = served
+            if found.ticket_secret:
+                set_ticket_keys(served.context, ticket_keys(found.ticket_secret, self._rests_on(together)))
             for name in first.names:
                 self._names.setdefault(name, served)
             if self._default is None and any(c.name == DEFAULT for c in together):
@@ -73,6 +76,10 @@ class CertificateIndex:
     def serves(self, served: Served, host: str) -> bool:
         """Whether a connection with this certificate may carry requests for `host`."""
         return covers(served.certificate, host)
+
+    def _rests_on(self, together: tuple[Certificate, ...]) -> list[bytes]:
+        # What a session is good for: whoever serves or asks for anything else must not resume it.
+        return [repr(self._settings).encode(), self._client_ca, *(c.fingerprint.encode() for c in together)]
 
     def _alike(self, other: CertificateIndex) -> bool:
         return (self._client_ca, self._settings) == (other._client_ca, other._settings)

@@ -11,13 +11,18 @@ import ssl
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 import trustme
 
+from meshlib_adapters.gateway.certificates import CertificateWatch
+from meshlib_adapters.gateway.settings import Settings
+from meshlib_adapters.tls import CertificateSet
 from tests.adapters.gateway.test_command import PATIENCE, Running, meshlib_command
-from tests.adapters.gateway.worker_lab import Lab, ask, backend, lab, labels, wait_for
+from tests.adapters.gateway.worker_lab import Lab, ask, backend, lab, labels, status_of, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"
 OTHER = "external_route=http://other.example.com,internal_port=80"
@@ -107,6 +112,125 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
         assert told.returncode == 1  # from the files as they are: the key is wrong, and nothing was good before
         assert "there is no certificate to end TLS with" in told.stdout
         assert "PRIVATE KEY" not in running.log_file.read_text()
+
+
+def returns(address: tuple[str, int], context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession]:
+    """Ask for / over TLS; whether `session` went on, and the one that there is now."""
+    with (
+        socket.create_connection(address, PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname="app.example.com", session=session) as sock,
+    ):
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        assert sock.session is not None
+        return bool(sock.session_reused), sock.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_every_worker_goes_on_with_every_session(gateways: Lab, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    authority = trustme.CA()
+    folder = tmp_path / "certificates"
+    issue(authority, folder, "app.example.com")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.minimum_version = context.maximum_version = version
+    user, group = ("nobody", "65534") if os.geteuid() == 0 else ("", "")
+    with backend() as one:
+        variables = {"MESHLIB_USER": user, "MESHLIB_GROUP": group, "MESHLIB_TLS_CERTIFICATES": str(folder)}
+        running = gateways.serve(services=labels(APP, endpoints=[one.address]), **variables)  # type: ignore[arg-type]  # no option is meant
+        address = running.addresses["https"]
+        _, session = returns(address, context, None)
+        seen: set[int] = set()
+
+        def everywhere() -> bool:  # the kernel chooses whom a connection comes to
+            nonlocal session
+            reused, session = returns(address, context, session)
+            assert reused
+            seen.update(worker["pid"] for worker in status_of(running)["workers"] if worker["counters"]["tls_accepted"])
+            return len(seen) == 2
+
+        wait_for(everywhere, running)
+        issue(authority, folder, "other.example.com")
+        running.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: running.logged("certificates: app.example.com, other.example.com"), running)
+        for worker in status_of(running)["workers"]:
+            os.kill(worker["pid"], signal.SIGKILL)
+
+        def back() -> bool:
+            workers = status_of(running)["workers"]
+            return all(worker["restarts"] == 1 and worker["state"] == "ready" for worker in workers)
+
+        wait_for(back, running)
+        for _ in range(8):
+            reused, session = returns(address, context, session)
+            assert reused
+
+
+def test_gateways_with_the_same_secret_go_on_with_each_others_sessions(gateways: Lab, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    folder, secret = tmp_path / "certificates", tmp_path / "secret"
+    issue(authority, folder, "app.example.com")
+    secret.write_bytes(os.urandom(48))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    found = []
+    with backend() as one:
+        session = None
+        for workers in ("1", "1", "2"):
+            variables = {"MESHLIB_TLS_CERTIFICATES": str(folder), "MESHLIB_TLS_TICKET_SECRET": str(secret)}
+            services = labels(APP, endpoints=[one.address])
+            running = gateways.serve("--workers", workers, services=services, **variables)  # type: ignore[arg-type]  # no option is meant
+            reused, session = returns(running.addresses["https"], context, session)
+            found.append(reused)
+        # Another secret: from then on another session.
+        secret.write_bytes(os.urandom(48))
+        running.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: not returns(running.addresses["https"], context, session)[0], running)
+        assert secret.read_bytes().hex() not in running.log_file.read_text()
+    assert found == [False, True, True]
+
+
+@pytest.mark.parametrize(("workers", "user"), [(2, ""), (0, ""), (1, "nobody"), (1, "")])
+def test_a_supervisor_makes_a_secret_and_another_one_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, user: str
+) -> None:
+    folder = tmp_path / "certificates"
+    issue(trustme.CA(), folder, "app.example.com")
+    tls = replace(Settings().tls, certificates=(str(folder),))
+    watch = CertificateWatch(replace(Settings(), tls=tls, workers=workers, user=user))
+    told: list[CertificateSet] = []
+    watch.tell = told.append
+
+    async def look() -> None:
+        await watch.begin()
+        await watch.look()
+        monkeypatch.setattr("meshlib_adapters.gateway.certificates._SECRET_LASTS", 0.0)
+        await watch.look()
+
+    anyio.run(look)
+    secrets = [found.ticket_secret for found in told]
+    assert len(told[0].certificates) == 1
+    if workers == 1 and not user:
+        assert secrets == [b""]  # each context has keys of its own
+    else:
+        assert len(set(secrets)) == len(secrets) == 2
+        assert {len(secret) for secret in secrets} == {64}
+        assert told[0].certificates == told[1].certificates
+
+
+def test_a_secret_that_is_none_ends_the_start(tmp_path: Path) -> None:
+    folder, secret = tmp_path / "certificates", tmp_path / "secret"
+    issue(trustme.CA(), folder, "app.example.com")
+    secret.write_bytes(b"too short")
+    services = tmp_path / "services.yml"
+    services.write_text("services: {}\n")
+    variables = {"MESHLIB_TLS_CERTIFICATES": str(folder), "MESHLIB_TLS_TICKET_SECRET": str(secret)}
+    done = meshlib_command("serve", "--services", str(services), "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", **variables)
+    assert done.returncode == 2
+    assert f"tls.ticket_secret: {secret}: a secret has at least 32 bytes" in done.stderr
 
 
 class _Answer(http.server.BaseHTTPRequestHandler):

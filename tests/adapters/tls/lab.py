@@ -51,6 +51,7 @@ class TLSGateway(RunningGateway):
         passed: Mapping[str, int] | None = None,
         certificates: Sequence[Certificate] | None = None,
         client_ca: bytes = b"",
+        ticket_secret: bytes = b"",
         https_only: bool = False,
         hsts: str = "",
         settings: HTTPSettings | None = None,
@@ -64,10 +65,11 @@ class TLSGateway(RunningGateway):
         self.records: list[TunnelRecord] = []
         self.served = served = certificates if certificates is not None else [certificate(authority, host) for host in hosts]
         self.client_ca = client_ca
+        self.ticket_secret = ticket_secret
 
         async def begin() -> tuple[Terminator, TLSListener, tuple[str, int]]:
             terminator = Terminator(self.gateway, termination)
-            terminator.use(CertificateSet(tuple(served), client_ca))
+            terminator.use(CertificateSet(tuple(served), client_ca, ticket_secret))
             listener = TLSListener(self.current, tls, on_end=self.records.append, terminator=terminator)
             return terminator, listener, await listener.listen("127.0.0.1", 0)
 
@@ -76,14 +78,14 @@ class TLSGateway(RunningGateway):
 
     def use(self, *certificates: Certificate) -> None:
         """Other certificates."""
-        self.call(lambda: self.terminator.use(CertificateSet(tuple(certificates), self.client_ca)))
+        self.call(lambda: self.terminator.use(CertificateSet(tuple(certificates), self.client_ca, self.ticket_secret)))
 
     def offer(self, *alpn: str) -> None:
         """Serve new connections as another terminator would, which offers these protocols."""
 
         def change() -> None:
             self.terminator = Terminator(self.gateway, TerminationSettings(alpn=alpn))
-            self.terminator.use(CertificateSet(tuple(self.served), self.client_ca))
+            self.terminator.use(CertificateSet(tuple(self.served), self.client_ca, self.ticket_secret))
             self.listener.terminator = self.terminator
 
         self.call(change)
