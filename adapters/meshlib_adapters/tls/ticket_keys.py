@@ -51,6 +51,8 @@ def set_ticket_keys(context: ssl.SSLContext, keys: bytes) -> None:
 @functools.cache
 def sharing_trouble() -> str:
     """Why keys cannot be set in this Python; "" where they can. Starts a process the first time, and blocks for a tenth of a second."""
+    if sys.implementation.name != "cpython":
+        return "this is not CPython"
     try:
         done = subprocess.run([sys.executable, "-I", "-S", os.path.abspath(__file__)], capture_output=True, timeout=30, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as error:

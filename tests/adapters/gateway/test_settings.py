@@ -148,7 +148,7 @@ def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:
 
 
 def test_passwords_are_masked() -> None:
-    settings, origins = resolve_settings([option("docker", "tcp://me:secret@host:1")])
-    assert settings.docker == "tcp://me:secret@host:1"
-    assert "secret" not in toml_text(settings, origins)
+    settings, origins = resolve_settings([option("docker", "tcp://me:hunter2@host:1")])
+    assert settings.docker == "tcp://me:hunter2@host:1"
+    assert "hunter2" not in toml_text(settings, origins)
     assert as_data(settings)["docker"] == "tcp://me:***@host:1"
