@@ -119,14 +119,16 @@ class AccessLog:
 class _Formatter:
     """Formats records. What repeats (the second, a route, an endpoint) is written once and kept, within bounds."""
 
-    MAX_KEPT = 10_000  # some megabytes at most
-
-    def __init__(self) -> None:
+    def __init__(self, max_kept: int = 10_000) -> None:  # some megabytes at most
+        self._max_kept = max_kept
         self._second = -1
         self._stamp = ""
         # Keyed by identity, and the objects are kept so that an identity is not given out again.
         self._routes: dict[int, tuple[Route, str]] = {}
         self._endpoints: dict[int, tuple[Endpoint, str]] = {}
+
+    def __call__(self, record: Record) -> str:  # stands here, too: mypyc lays out classes with and without it differently
+        raise NotImplementedError
 
     def stamp(self, when: float, pattern: str) -> str:
         second = int(when)
@@ -136,14 +138,14 @@ class _Formatter:
         return self._stamp
 
     def route(self, route: Route) -> str:
-        if len(self._routes) >= self.MAX_KEPT:
+        if len(self._routes) >= self._max_kept:
             self._routes.clear()
         text = self.write_route(route)
         self._routes[id(route)] = (route, text)
         return text
 
     def endpoint(self, endpoint: Endpoint) -> str:
-        if len(self._endpoints) >= self.MAX_KEPT:
+        if len(self._endpoints) >= self._max_kept:
             self._endpoints.clear()
         text = self.write_endpoint(endpoint)
         self._endpoints[id(endpoint)] = (endpoint, text)
