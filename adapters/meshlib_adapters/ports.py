@@ -18,6 +18,7 @@ from meshlib.errors import ConfigurationError
 from meshlib.model import ListeningPort, Scheme, Upstream
 from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import ClientLimits, PortRecord, RelayResources, TCPListener, TCPSettings
+from meshlib_adapters.tcp.preambles import PreambleRule
 from meshlib_adapters.udp import UDPListener, UDPSettings
 
 __all__ = ["PortListeners", "PortSettings"]
@@ -61,7 +62,7 @@ class PortListeners:
     """Follows `current` from `start` on. Make it inside a running event loop.
 
     `reserved` are TCP ports of our own, which no route may have, whatever its labels say. `on_end` gets a `PortRecord` for each client
-    that is gone; it must not raise.
+    that is gone; it must not raise. `proxy_protocol` is for the TCP ports, as in `TCPListener`.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class PortListeners:
         *,
         reserved: Collection[int] = (),
         on_end: Callable[[PortRecord], None] | None = None,
+        proxy_protocol: PreambleRule | None = None,
     ) -> None:
         self.settings = settings = settings or PortSettings()
+        self._proxy_protocol = proxy_protocol
         self._current = current
         self._loop = asyncio.get_running_loop()
         self._reserved = frozenset(reserved)
@@ -205,7 +208,13 @@ class PortListeners:
         if port.scheme is Scheme.UDP:
             return UDPListener(upstream, settings.udp, name=name, on_end=self._on_end, limits=self._udp_limits)
         return TCPListener(
-            upstream, settings.tcp, name=name, on_end=self._on_end, limits=self._tcp_limits, resources=self._resources
+            upstream,
+            settings.tcp,
+            name=name,
+            on_end=self._on_end,
+            limits=self._tcp_limits,
+            resources=self._resources,
+            proxy_protocol=self._proxy_protocol,
         )
 
     def _forget_empty(self) -> None:

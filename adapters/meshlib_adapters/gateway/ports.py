@@ -9,7 +9,7 @@ from typing import Any
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.descriptors import connections_that_fit, raise_limit
-from meshlib_adapters.gateway.settings import Settings
+from meshlib_adapters.gateway.settings import Settings, preamble_policy
 from meshlib_adapters.ports import PortListeners, PortSettings
 from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import PortRecord, TCPSettings
@@ -38,7 +38,8 @@ def create_ports(
     wanted = replace(
         wanted, tcp=replace(wanted.tcp, max_connections=connections), udp=replace(wanted.udp, max_flows=flows)
     )
-    return PortListeners(current, wanted, reserved=own.union(reserved), on_end=on_end)
+    rule = preamble_policy(settings) if settings.ports.proxy_protocol else None
+    return PortListeners(current, wanted, reserved=own.union(reserved), on_end=on_end, proxy_protocol=rule)
 
 
 def port_settings(settings: Settings) -> PortSettings:
@@ -46,6 +47,7 @@ def port_settings(settings: Settings) -> PortSettings:
     ports, limits, timeouts = settings.ports, settings.limits, settings.timeouts
     try:
         tcp = TCPSettings(
+            preamble_timeout=timeouts.head_read,
             connect_timeout=timeouts.connect,
             idle_timeout=timeouts.tunnel_idle,
             max_connections=limits.max_connections,

@@ -173,6 +173,9 @@ class PortsSettings:
     )
     host: str = setting("0.0.0.0", read_ip, "the address that they are opened on")  # noqa: S104
     allowed: tuple[PortRange, ...] = setting((PortRange(1024, 65535),), read_ports, "the ports that a service may have")
+    proxy_protocol: bool = setting(
+        False, read_bool, "TCP connections of the proxies in proxy_protocol_from begin with a preamble here, too, each of them"
+    )
     max_ports: int = setting(1000, read_integer(1, 65535), "ports open at a time")
     flow_timeout: float = setting(60.0, read_duration, "a UDP client that is silent for so long is forgotten")
     max_flows: int = setting(10_000, read_integer(1, 10**6), "UDP clients at a time; each has a socket")

@@ -1,9 +1,9 @@
 """One client of a TCP port, from its first moment to the end of its relay: nothing that it says is read here.
 
-    CONNECT ──► RELAY ──► (closed)
+    (PREAMBLE ──►) CONNECT ──► RELAY ──► (closed)
 
-Until an endpoint has taken the connection, the client's bytes wait in the kernel. A client that no endpoint takes gets an RST, as
-from a port on which nobody listens.
+Until an endpoint has taken the connection, the client's bytes wait in the kernel, but for those that came with the preamble of a proxy in
+front. A client that no endpoint takes, or whose preamble is wrong, gets an RST, as from a port on which nobody listens.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import socket
 from typing import TYPE_CHECKING
 
 from meshlib.balancing import Observation
+from meshlib.errors import ProtocolError, ProxyProtocolError
 from meshlib.model import Endpoint, Upstream
+from meshlib.proxy_protocol import ProxyPreamble
 from meshlib_adapters.tcp.dialer import Dialer
 from meshlib_adapters.tcp.lifetimes import look_again
-from meshlib_adapters.tcp.preambles import preamble_for
+from meshlib_adapters.tcp.preambles import ClientPreamble, preamble_for
+from meshlib_adapters.tcp.readiness import Readiness
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.tcp.relay import Relay, reset_on_close
 
@@ -28,14 +31,19 @@ __all__ = ["PortConnection"]
 
 _log = logging.getLogger("meshlib.tcp")
 
+# A preamble has a few hundred bytes; what comes along goes on with it.
+_READ = 4096
+
 
 class PortConnection:
     """Made by the listener for an accepted socket; `start` begins, and the listener is told when it is over."""
 
     __slots__ = (
+        "_added",
         "_closed",
         "_dialer",
         "_endpoint",
+        "_first",
         "_listener",
         "_outcome",
         "_preamble",
@@ -44,16 +52,20 @@ class PortConnection:
         "_started",
         "_target",
         "_upstream",
+        "address",
         "client",
     )
 
     def __init__(self, listener: TCPListener, sock: socket.socket, client: str) -> None:
         self._listener = listener
         self._sock = sock
+        self.address = client  # of the connection; `client` is what a trusted proxy says
         self.client = client
         self._dialer: Dialer | None = None
         self._relay: Relay | None = None
-        self._preamble = b""
+        self._preamble: ClientPreamble | None = None
+        self._first = b""  # what the endpoint gets before anything else
+        self._added = 0  # bytes of it that the client has not sent
         self._upstream: Upstream | None = None
         self._target: Endpoint | None = None  # being tried, or connected to
         self._endpoint = ""
@@ -65,27 +77,75 @@ class PortConnection:
         state = "closed" if self._closed else "relay" if self._relay is not None else "connect"
         return f"<PortConnection {state} {self.client} {self._endpoint or '-'}>"
 
-    def start(self, upstream: Upstream | None) -> None:
-        """Connect to the best endpoint of `upstream` that takes it."""
+    def start(self) -> None:
+        """Read the preamble, if the listener's rule says so; then connect to the best endpoint that takes it."""
+        listener = self._listener
+        try:
+            self._preamble = ClientPreamble.of(listener.proxy_protocol, self.address, always=True)
+        except ProxyProtocolError as error:
+            self._refuse(error.reason)
+            return
+        if self._preamble is None:
+            self._connect(None)
+        else:
+            listener.deadlines.set(self, self._started + listener.settings.preamble_timeout)
+            self._watch().add_reader(self._sock.fileno(), self._on_preamble)
+
+    def _watch(self) -> Readiness:
+        return self._listener.resources.readiness(self._listener.loop)
+
+    def _on_preamble(self) -> None:
+        preamble = self._preamble
+        assert preamble is not None
+        try:
+            data = self._sock.recv(_READ)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._refuse("proxy_cut_off")
+            return
+        try:
+            rest = preamble.receive_data(data)
+        except ProtocolError as error:
+            self._refuse(error.reason)
+            return
+        if rest is None:
+            return
+        self._preamble = None
+        self._first = rest
+        self._watch().forget(self._sock.fileno())
+        claimed = preamble.claimed
+        if claimed is not None and claimed.source is not None:
+            self.client = claimed.source.host
+        self._connect(claimed)
+
+    def _connect(self, claimed: ProxyPreamble | None) -> None:
+        upstream = self._listener.upstream()
         if upstream is None:
-            self._refuse()
+            self._refuse("no_endpoint")
             return
         self._upstream = upstream
         if upstream.proxy_protocol:
-            self._preamble = preamble_for(self._sock, upstream.proxy_protocol)
+            preamble = preamble_for(self._sock, upstream.proxy_protocol, claimed)
+            self._added = len(preamble)
+            self._first = preamble + self._first
         self._dialer = Dialer(
             self._listener.loop,
             self._listener.targets.candidates(upstream),
             on_attempt=self._on_attempt,
             on_connected=self._on_connected,
             on_failed=self._on_failed,
-            watch=self._listener.resources.readiness(self._listener.loop),
+            watch=self._watch(),
         )
         self._dialer.start()
 
     def on_deadline(self, now: float) -> None:
         """The deadline that this connection gave the listener has passed."""
-        if self._relay is not None:
+        if self._preamble is not None:
+            self._refuse("proxy_timeout")
+        elif self._relay is not None:
             self._check_relay(now)
         elif self._dialer is not None:
             self._dialer.give_up_attempt()
@@ -113,10 +173,9 @@ class PortConnection:
 
     def _on_failed(self) -> None:
         self._blame()
-        self._refuse()
+        self._refuse("connect_failed" if self._endpoint else "no_endpoint")
 
-    def _refuse(self) -> None:
-        reason = "connect_failed" if self._endpoint else "no_endpoint"
+    def _refuse(self, reason: str) -> None:
         self._listener.count_refusal(reason)
         _log.info("refused %s at %s: %s, endpoint %s", self.client, self._listener.name, reason, self._endpoint or "-")
         self.abort(reason)
@@ -127,7 +186,8 @@ class PortConnection:
         listener.counters["tunnels"] += 1
         assert self._upstream is not None
         listener.targets.observe(self._upstream, endpoint, Observation.OK)
-        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=self._preamble)
+        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=self._first)
+        self._first = b""
         self._check_relay(listener.loop.time())
 
     def _check_relay(self, now: float) -> None:
@@ -153,10 +213,13 @@ class PortConnection:
             self._dialer = None
         received = sent = 0
         if self._relay is not None:
-            received, sent = max(0, self._relay.bytes_right - len(self._preamble)), self._relay.bytes_left
+            received, sent = max(0, self._relay.bytes_right - self._added), self._relay.bytes_left
             self._relay.abort()
             self._relay = None
         else:
+            if self._preamble is not None:
+                self._preamble = None
+                self._watch().forget(self._sock.fileno())
             with contextlib.suppress(OSError):
                 self._sock.close()
         seconds = listener.loop.time() - self._started

@@ -44,12 +44,16 @@ class ClientPreamble:
         self.claimed: ProxyPreamble | None = None
 
     @staticmethod
-    def of(rule: PreambleRule | None, address: str) -> ClientPreamble | None:
-        """What to expect from a connection of `address`; None for no preamble. Raises `ProxyProtocolError` if it is not served."""
+    def of(rule: PreambleRule | None, address: str, *, always: bool = False) -> ClientPreamble | None:
+        """What to expect from a connection of `address`; None for no preamble. Raises `ProxyProtocolError` if it is not served.
+
+        `always`: `sources` never come without one. So it is where servers may be the first to speak: nobody can tell a client that
+        waits from a preamble that is on its way.
+        """
         if rule is None or rule.mode == "off":
             return None
         if is_trusted(address, rule.sources):
-            return ClientPreamble(required=rule.mode == "require")
+            return ClientPreamble(required=always or rule.mode == "require")
         if rule.mode == "require":
             raise ProxyProtocolError("only the proxies in front are served here", reason="proxy_untrusted")
         return None

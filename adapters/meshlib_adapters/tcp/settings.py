@@ -102,9 +102,12 @@ class TLSSettings:
 class TCPSettings:
     """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections` are closed at once.
 
+    `preamble_timeout`: a preamble is whole so long after the connection's first moment, where there must be one.
+
     Raises `ConfigurationError` for what cannot be.
     """
 
+    preamble_timeout: float = 10.0
     connect_timeout: float = 3.0
     idle_timeout: float = 3600.0
     max_lifetime: float | None = None
@@ -115,7 +118,7 @@ class TCPSettings:
     relay: RelaySettings = RelaySettings()
 
     def __post_init__(self) -> None:
-        for name in ("connect_timeout", "idle_timeout", "sweep_interval"):
+        for name in ("preamble_timeout", "connect_timeout", "idle_timeout", "sweep_interval"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0", where=name)
         if self.max_lifetime is not None and not self.max_lifetime > 0:

@@ -11,6 +11,7 @@ from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_list
 from meshlib_adapters.tcp.deadlines import Deadlines
 from meshlib_adapters.tcp.limits import ClientLimits
 from meshlib_adapters.tcp.port_connection import PortConnection
+from meshlib_adapters.tcp.preambles import PreambleRule
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.settings import TCPSettings
@@ -25,6 +26,8 @@ class TCPListener:
     Make it inside a running event loop. `upstream` returns None when nobody is to be connected to. Only ready endpoints get
     connections, in the order of the upstream's strategy, the next one when one does not take it; who failed lately is left out for
     a while. `name` stands in records and logs. `on_end` gets a `PortRecord` for each client when it is gone; it must not raise.
+    `proxy_protocol` says which connections begin with a preamble: those of its `sources`, always (`mode` "require": nobody else is
+    served); the client that it names is the one that is logged, and announced to endpoints.
     `limits` and `resources` may be those of other listeners too. `counters` ("accepted", "attempts", "tunnels", "refused") and
     `refusals` (by reason) only grow.
     """
@@ -38,6 +41,7 @@ class TCPListener:
         on_end: Callable[[PortRecord], None] | None = None,
         limits: ClientLimits | None = None,
         resources: RelayResources | None = None,
+        proxy_protocol: PreambleRule | None = None,
     ) -> None:
         self.settings = settings = settings or TCPSettings()
         self.name = name
@@ -50,7 +54,8 @@ class TCPListener:
             limits = ClientLimits(settings.max_connections, settings.max_connections_per_client)
         self.limits = limits
         self._owns_resources = resources is None
-        self._upstream = upstream
+        self.upstream = upstream
+        self.proxy_protocol = proxy_protocol
         self.targets = Targets(self.loop.time, stickiness="none")
         self._on_end = on_end
         self._acceptor = Acceptor(self.loop, self._on_accept)
@@ -117,7 +122,7 @@ class TCPListener:
     def connection_ended(self, connection: PortConnection, record: PortRecord) -> None:
         """Called by a connection, once, when it is closed."""
         del self._connections[connection]
-        self.limits.release(connection.client)
+        self.limits.release(connection.address)
         if not self._connections and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
         if self._on_end is not None:
@@ -133,4 +138,4 @@ class TCPListener:
         self.counters["accepted"] += 1
         connection = PortConnection(self, sock, client)
         self._connections[connection] = None
-        connection.start(self._upstream())
+        connection.start()

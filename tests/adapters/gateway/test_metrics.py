@@ -68,6 +68,8 @@ def test_requests_are_counted_over_all_processes(gateways: Lab, workers: str) ->
         for _ in range(5):
             assert ask(running.addresses["http"], host="nobody.example.com")[0] == 404
         wait_for(lambda: Page(running).get("meshlib_http_requests_total") == 25, running)
+        told = 1 if workers == "1" else 3  # each process tells by itself, one without a request perhaps later
+        wait_for(lambda: len(Page(running).labels("meshlib_process_resident_memory_bytes", "process")) == told, running)
         page = Page(running)
         assert page.get("meshlib_http_requests_total", route=ROUTE, code="2xx", method="GET") == 20
         assert page.get("meshlib_http_requests_total", route="(none)", code="4xx", method="GET") == 5
@@ -145,6 +147,7 @@ def test_what_upstreams_do_is_counted(gateways: Lab) -> None:
     for _ in range(4):
         assert ask(running.addresses["http"])[0] == 502
     wait_for(lambda: Page(running).get("meshlib_upstream_connect_failures_total") >= 4, running)
+    wait_for(lambda: Page(running).get("meshlib_http_endings_total", reason="connect_refused", termination="SC") == 4, running)
     page = Page(running)
     assert page.get("meshlib_upstream_ejections_total") == 1
     assert page.labels("meshlib_endpoint_ejected", "endpoint") == {"127.0.0.1:1"}
@@ -160,6 +163,7 @@ def test_ports_of_services_are_counted(gateways: Lab, workers: str) -> None:
             assert send(kind, port) == b"hello"
         wait_for(lambda: Page(running).get("meshlib_udp_datagrams_total", what="sent") == 1, running)
         wait_for(lambda: Page(running).get("meshlib_tcp_tunnels_total") == 2, running)
+        wait_for(lambda: Page(running).get("meshlib_udp_flows") == 1, running)
         page = Page(running)
         assert (page.get("meshlib_tcp_accepted_total"), page.get("meshlib_tcp_refused_total")) == (2, 0)
         assert (page.get("meshlib_udp_flows"), page.get("meshlib_udp_flows_begun_total")) == (1, 1)

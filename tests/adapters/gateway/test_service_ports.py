@@ -86,6 +86,25 @@ def warnings(running: Running, text: str) -> int:
     return sum(text in str(record["message"]) for record in running.log)
 
 
+def test_a_proxy_in_front_names_the_clients_of_a_port(gateways: Lab) -> None:
+    port = free_port()
+    with echoing() as backend:
+        running = gateways.serve(
+            "--workers",
+            "1",
+            services=services(port, backend=backend),
+            MESHLIB_PORTS_OPEN="labels",
+            MESHLIB_PORTS_HOST="127.0.0.1",
+            MESHLIB_PORTS_PROXY_PROTOCOL="true",
+            MESHLIB_PROXY_PROTOCOL="accept",
+            MESHLIB_PROXY_PROTOCOL_FROM="127.0.0.1",
+        )
+        assert ask(socket.SOCK_STREAM, port, b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 5432\r\nhello") == b"hello"
+        access = gateways.path / "access.log"
+        wait_for(lambda: " closed --\n" in access.read_text(), running)
+        assert access.read_text().startswith("192.0.2.7 - - ")
+
+
 def test_one_process(gateways: Lab) -> None:
     port = free_port()
     with echoing() as backend:
@@ -97,8 +116,8 @@ def test_one_process(gateways: Lab) -> None:
         assert (found["closed"], found["flows"]) == ({}, 1)
         assert (found["counters"]["tcp"]["tunnels"], found["counters"]["udp"]["sent"]) == (1, 1)
         access = gateways.path / "access.log"
-        wait_for(lambda: f' "TCP -" - 5 "-" "-" tcp://:{port} 127.0.0.1:{backend} 1 ' in access.read_text(), running)
-        assert " closed --\n" in access.read_text()
+        wait_for(lambda: " closed --\n" in access.read_text(), running)
+        assert f' "TCP -" - 5 "-" "-" tcp://:{port} 127.0.0.1:{backend} 1 ' in access.read_text()
         # A change of the file closes one, and the other stays as it is.
         (gateways.path / "services.yml").write_text(
             labels(f"external_route=udp://:{port},internal_port=1", endpoints=[f"127.0.0.1:{backend}"])

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,8 @@ import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint, EndpointState, Upstream
-from meshlib.proxy_protocol import ProxyPreamble, ProxyProtocolReader
+from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble, ProxyProtocolReader, build_v1, build_v2
+from meshlib_adapters.http.preamble import PreamblePolicy
 from meshlib_adapters.tcp import ClientLimits, PortRecord, RelayResources, RelaySettings, TCPListener, TCPSettings
 from meshlib_adapters.tcp.dialer import Dialer
 from meshlib_adapters.tcp.port_connection import PortConnection
@@ -357,6 +359,124 @@ def test_a_preamble_names_the_client(run: Run, version: Literal["v1", "v2"]) -> 
             assert port.records[0].received == 4  # the preamble is ours
 
     run(main())
+
+
+SOURCES = (ip_network("127.0.0.1/32"),)
+SAID = ProxyAddress("192.0.2.7", 4711), ProxyAddress("198.51.100.1", 5432)
+
+
+@contextlib.asynccontextmanager
+async def behind(mode: Literal["off", "accept", "require"], number: int, **changes: object) -> AsyncIterator[tuple[Port, TCPListener]]:
+    """A listener behind proxies that come from 127.0.0.1; endpoints are told who the client is."""
+    port = Port()
+    port.upstream = upstream_of(number, preamble="v1")
+    rule = PreamblePolicy(mode, SOURCES)
+    listener = TCPListener(lambda: port.upstream, quick(**changes), name="tcp://:1", on_end=port.records.append, proxy_protocol=rule)
+    try:
+        _, port.number = await listener.listen(LOOPBACK, 0)
+        yield port, listener
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize("build", [build_v1, build_v2])
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_a_proxys_preamble_names_the_client(run: Run, build: Callable[..., bytes], piece: int) -> None:
+    async def scenario() -> None:
+        async with serving(echo) as number, behind("accept", number) as (port, listener):
+            reader, writer = await port.connect()
+            sent = build(*SAID) + b"hello"
+            for start in range(0, len(sent), piece):
+                writer.write(sent[start : start + piece])
+                await asyncio.sleep(0)
+            writer.write_eof()
+            assert await reader.read() == build_v1(*SAID) + b"hello"
+            writer.close()
+            await until(lambda: port.records)
+            (record,) = port.records
+            assert (record.client, record.outcome, record.received) == ("192.0.2.7", "closed", 5)
+            assert not len(listener)
+
+    run(scenario())
+
+
+def test_a_proxy_may_speak_for_itself_and_a_server_first(run: Run) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 " + await reader.readline())
+        await writer.drain()
+
+    async def scenario() -> None:
+        async with serving(greet) as number, behind("require", number) as (port, _):
+            reader, writer = await port.connect()
+            writer.write(build_v2(None, None))  # LOCAL: a health check
+            assert (await reader.readline()).startswith(b"220 PROXY TCP4 127.0.0.1 127.0.0.1 ")
+            writer.close()
+            await until(lambda: port.records)
+            assert port.records[0].client == LOOPBACK
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "proxy_missing"),
+        (b"PROXY TCP4 192.0.2.7 nonsense\r\n", "proxy_"),
+        (b"PROXY TCP4 192.0.2.7", "proxy_cut_off"),
+        (b"", "proxy_cut_off"),
+        (b"\r\n\r\n\x00\r\nQUIT\n\x21\x12\x00\x0c" + bytes(12), "proxy_family"),
+    ],
+)
+def test_a_wrong_preamble_is_refused(run: Run, said: bytes, reason: str) -> None:
+    async def scenario() -> None:
+        async with serving(echo) as number, behind("accept", number) as (port, listener):
+            with contextlib.suppress(OSError, RuntimeError):  # the reset may come before the last of it is said
+                assert await port.say(said) == b""
+            await until(lambda: port.records)
+            assert port.records[0].outcome.startswith(reason)
+            assert listener.counters["tunnels"] == 0
+            assert sum(listener.refusals.values()) == listener.counters["refused"] == 1
+
+    run(scenario())
+
+
+def test_who_says_nothing_is_not_waited_for_for_ever(run: Run) -> None:
+    async def scenario() -> None:
+        async with serving(echo) as number, behind("accept", number, preamble_timeout=0.1) as (port, listener):
+            await refused(port.number)
+            await until(lambda: port.records)
+            assert port.records[0].outcome == "proxy_timeout"
+            reader, writer = await port.connect()  # and one that is there when all ends
+            await until(lambda: len(listener))
+            listener.close()
+            assert port.records[-1].outcome in ("drained", "proxy_timeout")
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", ["off", "accept", "require"])
+def test_somebody_elses_preamble_is_his_own_bytes_or_refused(run: Run, mode: Literal["off", "accept", "require"]) -> None:
+    async def scenario() -> None:
+        async with serving(echo) as number, behind(mode, number) as (port, _):
+            answer = b""
+            with contextlib.suppress(OSError, RuntimeError):
+                reader, writer = await asyncio.open_connection(LOOPBACK, port.number, local_addr=("127.0.0.2", 0))
+                writer.write(build_v1(*SAID))
+                writer.write_eof()
+                answer = await reader.read()
+                writer.close()
+            await until(lambda: port.records)
+            assert port.records[0].client == "127.0.0.2"
+            if mode == "require":
+                assert (answer, port.records[0].outcome) == (b"", "proxy_untrusted")
+            else:
+                assert answer.startswith(b"PROXY TCP4 127.0.0.2 127.0.0.1 ")
+                assert answer.endswith(build_v1(*SAID))
+
+    run(scenario())
 
 
 def test_time_limits(run: Run) -> None:
