@@ -119,7 +119,7 @@ class AccessLog:
 class _Formatter:
     """Formats records. What repeats (the second, a route, an endpoint) is written once and kept, within bounds."""
 
-    def __init__(self, max_kept: int = 10_000) -> None:  # some megabytes at most
+    def __init__(self, max_kept: int = 2000) -> None:  # a route that is gone is kept, too, with its endpoints, until the table is full
         self._max_kept = max_kept
         self._second = -1
         self._stamp = ""
