@@ -2,9 +2,10 @@
 
 from meshlib.http1.body import RequestBody
 from meshlib.http1.chunked import LAST_CHUNK, ChunkedReader, chunk_head
-from meshlib.http1.fields import EMPTY_SECTION, KnownLines, parse_fields, parse_trailers, section_of
+from meshlib.http1.fields import EMPTY_SECTION, KnownLines, parse_fields, section_of
 from meshlib.http1.request import NEED_DATA, REQUEST_LINE, HeadBuffer, NeedData, finish_head, head_of, parse_request_head, request_line
 from meshlib.http1.response import BodyKind, body_kind, finish_response, parse_response_head, status_line
+from meshlib.http1.trailers import announced_trailers, may_trail, parse_trailers
 
 __all__ = [
     "EMPTY_SECTION",
@@ -17,11 +18,13 @@ __all__ = [
     "KnownLines",
     "NeedData",
     "RequestBody",
+    "announced_trailers",
     "body_kind",
     "chunk_head",
     "finish_head",
     "finish_response",
     "head_of",
+    "may_trail",
     "parse_fields",
     "parse_request_head",
     "parse_response_head",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshlib.http1.chunked import ChunkedReader
+from meshlib.http1.trailers import announced_trailers
 from meshlib.messages import FieldSection
 
 __all__ = ["RequestBody"]
@@ -18,7 +19,7 @@ class RequestBody:
     __slots__ = ("_chunks", "_left", "done", "rest", "size")
 
     def __init__(self, fields: FieldSection, *, payload: bool = False) -> None:
-        self._chunks = ChunkedReader(relay=not payload) if fields.chunked else None
+        self._chunks = ChunkedReader(relay=not payload, announced=announced_trailers(fields)) if fields.chunked else None
         self._left = fields.content_length or 0
         self.done = not self._left and self._chunks is None
         self.size = 0

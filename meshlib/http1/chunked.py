@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
-from meshlib.http1.fields import parse_trailers
+from meshlib.http1.trailers import parse_trailers
 
 __all__ = ["LAST_CHUNK", "ChunkedReader", "chunk_head"]
 
@@ -34,7 +34,7 @@ class _Part(enum.Enum):
 
 
 class ChunkedReader:
-    """Finds the end of a chunked body.
+    """Finds the end of a chunked body. `announced`: the message's `announced_trailers`.
 
     `receive_data` returns pieces: the payload; or, with `relay`, the same chunks as they are to be sent on (extensions
     and trailers that must not be forwarded removed), which is nearly always `data` itself. When the last chunk and the
@@ -43,9 +43,23 @@ class ChunkedReader:
     coding, after which the reader is of no more use.
     """
 
-    __slots__ = ("_extensions", "_kept", "_left", "_out", "_part", "_relay", "_response", "_start", "done", "rest", "trailers")
+    __slots__ = (
+        "_announced",
+        "_extensions",
+        "_kept",
+        "_left",
+        "_out",
+        "_part",
+        "_relay",
+        "_response",
+        "_start",
+        "done",
+        "rest",
+        "trailers",
+    )
 
-    def __init__(self, *, response: bool = False, relay: bool = False) -> None:
+    def __init__(self, *, response: bool = False, relay: bool = False, announced: frozenset[bytes] = frozenset()) -> None:
+        self._announced = announced
         self._part = _Part.SIZE
         self._left = 0  # bytes of the current chunk still to come
         self._kept = b""  # an incomplete size line, CRLF or trailer section, bounded by the limits above
@@ -176,7 +190,7 @@ class ChunkedReader:
             self._kept = section
             self._emit(data, position, len(data), b"")
             return len(data)
-        self.trailers = parse_trailers(section[2 : end + 2], response=self._response)
+        self.trailers = parse_trailers(section[2 : end + 2], self._announced, response=self._response)
         after = position + end + 4 - (len(kept) or 2)
         self._emit(data, position, after, self.trailers + b"\r\n")
         self._kept = b""

@@ -14,12 +14,12 @@ from typing import Final
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
 from meshlib.messages import FieldSection
 
-__all__ = ["EMPTY_SECTION", "KnownLines", "parse_fields", "parse_trailers", "section_of"]
+__all__ = ["EMPTY_SECTION", "LINE", "KnownLines", "parse_fields", "section_of", "what_is_wrong"]
 
 # One line: a token, a colon with no space before it, and a value without control bytes but the tab (RFC 9110 5.5, 5.6.2).
 # Possessive quantifiers keep it linear. `^` with MULTILINE anchors every match at the start of a line, so the number
 # of matches equals the number of LFs exactly when every line is well formed: folds, bare CR and bare LF make it differ.
-_LINE = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n")
+LINE: Final = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n")
 # The same for one line without its CRLF.
 _ONE_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[^\x00-\x08\x0a-\x1f\x7f]*+")
 # A leading Host without its CRLF.
@@ -41,48 +41,6 @@ _ONCE: Final = {
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 _KEEP_ALIVE: Final = frozenset({b"keep-alive"})
 _CLOSE: Final = frozenset({b"close"})
-
-# What a trailer must never carry (RFC 9110 6.5.1): framing, routing, authentication, and anything that a head decides.
-_NOT_IN_TRAILERS: Final = frozenset(
-    {
-        b"authorization",
-        b"cache-control",
-        b"connection",
-        b"content-encoding",
-        b"content-length",
-        b"content-range",
-        b"content-type",
-        b"cookie",
-        b"expect",
-        b"forwarded",
-        b"host",
-        b"keep-alive",
-        b"max-forwards",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"range",
-        b"set-cookie",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"true-client-ip",
-        b"upgrade",
-        b"via",
-        b"www-authenticate",
-        b"x-client-ip",
-        b"x-cluster-client-ip",
-        b"x-original-host",
-        b"x-original-url",
-        b"x-real-ip",
-        b"x-request-id",
-        b"x-rewrite-url",
-    }
-)
-# Names that begin so say who the client is; so do those of its certificate.
-_CLAIMS: Final = (b"x-forwarded", b"client-cert", b"x-client-cert")
-# Names with other characters may be read as one of those (an underscore or dot for the hyphen).
-_PLAIN_NAME = re.compile(rb"[a-z0-9-]+")
 
 EMPTY_SECTION: Final = FieldSection(b"", (), None, None, False, _NO_OPTIONS, None, False)
 
@@ -131,13 +89,13 @@ def parse_fields(
             return FieldSection(block, last.names, match[1].strip(b" \t"), *last[3:])
     lines = block.split(b"\r\n")
     if lines.pop():
-        raise _error(response, _what_is_wrong(block), "bad_field")
+        raise _error(response, what_is_wrong(block), "bad_field")
     if len(lines) > max_fields:
         raise LimitExceeded("number of fields", max_fields, reason="too_many_fields", status_hint=502 if response else 431)
     try:
         names = tuple(map((KnownLines(0) if known is None else known).__getitem__, lines))
     except ValueError:
-        raise _error(response, _what_is_wrong(block), "bad_field") from None
+        raise _error(response, what_is_wrong(block), "bad_field") from None
     special = _SPECIAL.intersection(names)
     if not special:
         return FieldSection(block, names, None, None, False, _NO_OPTIONS, None, False)
@@ -187,21 +145,6 @@ def section_of(pairs: Iterable[tuple[bytes, bytes]], *, response: bool = False, 
     return section
 
 
-def parse_trailers(block: bytes, *, response: bool = False, max_fields: int = 100) -> bytes:
-    """The trailer lines of `block` that may be forwarded; others are dropped (RFC 9110 6.5.1). Raises as `parse_fields`."""
-    lines = _LINE.findall(block)
-    if len(lines) != block.count(b"\n") or (block and block[-1] != 10):  # LF
-        raise _error(response, _what_is_wrong(block), "bad_trailer")
-    if len(lines) > max_fields:
-        raise LimitExceeded("number of trailers", max_fields, reason="too_many_fields", status_hint=502 if response else 431)
-    kept = []
-    for name, value in lines:
-        lower = name.lower()
-        if lower not in _NOT_IN_TRAILERS and not lower.startswith(_CLAIMS) and _PLAIN_NAME.fullmatch(lower):
-            kept.append(b"%s: %s\r\n" % (name, value))
-    return b"".join(kept)
-
-
 def _joined(name: bytes, names: tuple[bytes, ...], lines: list[bytes], response: bool) -> bytes:
     wrong = _ONCE.get(name)
     if wrong is not None:
@@ -222,8 +165,8 @@ def _options(value: bytes, response: bool) -> frozenset[bytes]:
     return frozenset(options)
 
 
-def _what_is_wrong(block: bytes) -> str:
-    # Only for the message; called for refused heads alone.
+def what_is_wrong(block: bytes) -> str:
+    """The fault of field lines that are not well formed, for people. Only for the message: called for what is refused alone."""
     if re.search(rb"\r(?!\n)|(?<!\r)\n", block):
         return "a bare CR or LF among the fields"
     if re.search(rb"(?m)^[ \t]", block):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.errors import ProtocolError
 from meshlib.forwarding import response_fields
-from meshlib.http1 import BodyKind, ChunkedReader, HeadBuffer, NeedData, body_kind, parse_response_head
+from meshlib.http1 import BodyKind, ChunkedReader, HeadBuffer, NeedData, announced_trailers, body_kind, parse_response_head
 from meshlib.messages import ResponseHead
 from meshlib_adapters.http.exchange import Exchange, Failure
 
@@ -301,7 +301,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._left = length - size
             pieces = [rest] if rest else []
         elif kind is BodyKind.CHUNKED:
-            self._chunks = reader = ChunkedReader(response=True, relay=self._relay_chunks)
+            self._chunks = reader = ChunkedReader(response=True, relay=self._relay_chunks, announced=announced_trailers(head.fields))
             try:
                 pieces = reader.receive_data(rest) if rest else []
             except ProtocolError as error:

@@ -107,15 +107,15 @@ def request_head(method: bytes, path: bytes, names: tuple[bytes, ...], fields: F
     return head_of(method, path, 1, fields)._replace(minor_version=2)
 
 
-def trailer_lines(pairs: Iterable[Pair], max_fields: int) -> bytes:
-    """The trailers of a request as lines that may be sent on. Raises `Malformed`."""
+def trailer_lines(pairs: Iterable[Pair], announced: frozenset[bytes], max_fields: int) -> bytes:
+    """The trailers of a request as lines, those that may be sent on (see `http1.may_trail`). Raises `Malformed`."""
     lines = []
     for name, value in pairs:
         if not _NAME.fullmatch(name) or name in _OF_CONNECTION or _BAD_VALUE.search(value):
             raise Malformed("trailers with what must not be in them", reason="bad_trailer")
         lines.append(b"%s: %s\r\n" % (name, value))
     try:
-        return parse_trailers(b"".join(lines), max_fields=max_fields)
+        return parse_trailers(b"".join(lines), announced, max_fields=max_fields)
     except ProtocolError as error:
         raise Malformed(str(error), reason=error.reason) from None
 

@@ -16,7 +16,7 @@ from h2.errors import ErrorCodes
 from meshlib.decision import Forward, Redirect, RedirectToTLS
 from meshlib.errors import LimitExceeded, ProtocolError
 from meshlib.forwarding import is_secure, with_hsts
-from meshlib.http1 import LAST_CHUNK, BodyKind, chunk_head
+from meshlib.http1 import LAST_CHUNK, BodyKind, announced_trailers, chunk_head
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.http.answers import ALLOWED, error_answer, redirect_answer
@@ -172,7 +172,8 @@ class Stream:
         """The end of the body, with trailers. They go on where the body is chunked; HTTP/1 knows none behind a Content-Length."""
         self.since = monotonic()
         try:
-            lines = trailer_lines(pairs, self._connection.gateway.settings.field_count)
+            announced = announced_trailers(self.head.fields) if self.head is not None else frozenset()
+            lines = trailer_lines(pairs, announced, self._connection.gateway.settings.field_count)
             wire = self._take(b"", ended=True)
         except Malformed as error:
             self.refuse(error)

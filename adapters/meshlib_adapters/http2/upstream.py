@@ -28,7 +28,17 @@ from hyperframe.frame import Frame, GoAwayFrame
 
 from meshlib.errors import ProtocolError, ResponseHeadError
 from meshlib.forwarding import response_fields
-from meshlib.http1 import BodyKind, ChunkedReader, body_kind, chunk_head, finish_response, parse_trailers, request_line, section_of
+from meshlib.http1 import (
+    BodyKind,
+    ChunkedReader,
+    announced_trailers,
+    body_kind,
+    chunk_head,
+    finish_response,
+    parse_trailers,
+    request_line,
+    section_of,
+)
 from meshlib.messages import ResponseHead
 from meshlib_adapters.http.answers import phrase
 from meshlib_adapters.http.exchange import Exchange, Failure
@@ -58,7 +68,19 @@ class _Frames(H2Connection):
 class HTTP2UpstreamConnection(UpstreamConnection):
     """See the module; the methods are those of `UpstreamConnection`. Needs the extra `http2`."""
 
-    __slots__ = ("_early", "_ended", "_frames", "_going", "_out", "_out_size", "_request_chunks", "_sending_paused", "_stream", "_unparsed")
+    __slots__ = (
+        "_announced",
+        "_early",
+        "_ended",
+        "_frames",
+        "_going",
+        "_out",
+        "_out_size",
+        "_request_chunks",
+        "_sending_paused",
+        "_stream",
+        "_unparsed",
+    )
 
     def __init__(self, pool: EndpointPool) -> None:
         super().__init__(pool)
@@ -68,6 +90,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         self._stream = 0
         self._ended = False  # the end of the request is out
         self._request_chunks: ChunkedReader | None = None
+        self._announced: frozenset[bytes] = frozenset()  # names of trailers that the response's head has announced
         self._out: deque[bytes] = deque()  # of the request's body, for which the endpoint's windows were too small
         self._out_size = 0
         self._sending_paused = False
@@ -98,7 +121,10 @@ class HTTP2UpstreamConnection(UpstreamConnection):
                 return
         end = data.index(b"\r\n\r\n") + 4
         pairs, chunked = _request_pairs(data[:end])
-        self._request_chunks = ChunkedReader() if chunked else None
+        self._request_chunks = None
+        if chunked:
+            fields = section_of([pair for pair in pairs if pair[0] == b"trailer"])
+            self._request_chunks = ChunkedReader(announced=announced_trailers(fields))
         try:
             self._stream = frames.get_next_available_stream_id()
             self._ended = done and len(data) == end
@@ -220,7 +246,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
                 exchange.on_data(self._encoded([event.data], end=False), False)
         elif isinstance(event, TrailersReceived):
             lines = b"".join([b"%s: %s\r\n" % pair for pair in event.headers or []])
-            self.trailers = parse_trailers(lines, response=True, max_fields=self.pool.settings.field_count)
+            self.trailers = parse_trailers(lines, self._announced, response=True, max_fields=self.pool.settings.field_count)
         elif isinstance(event, StreamEnded) and self._reading_body:
             self._finish(self._encoded([], end=True), reusable=not self._going)
         elif isinstance(event, StreamReset):
@@ -230,6 +256,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         ended = event.stream_ended is not None
         wire, head = self._head_of(event.headers or [], bodiless=ended)
         kind = body_kind(head, self._method)
+        self._announced = announced_trailers(head.fields)
         if ended:
             self._release(not self._going)
             exchange.on_response(wire, head, BodyKind.NONE, [], True)

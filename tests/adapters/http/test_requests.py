@@ -148,7 +148,8 @@ def test_split_anywhere(start: Start, backend: Make, size: int) -> None:
     client = site.client()
     wire = (
         get("/1")
-        + b"POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0a\r\n0123456789\r\n0\r\nT: v\r\n\r\n"
+        + b"POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n"
+        + b"3;x=y\r\nabc\r\n0a\r\n0123456789\r\n0\r\nT: v\r\n\r\n"
         + b"PUT /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nwxyz"
     )
     for at in range(0, len(wire), size):
@@ -156,7 +157,7 @@ def test_split_anywhere(start: Start, backend: Make, size: int) -> None:
     assert [client.read_answer().status for _ in range(3)] == [200, 200, 200]
     first, second, third = upstream.requests
     assert first == get("/1")
-    assert second.startswith(b"POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    assert second.startswith(b"POST /2 HTTP/1.1\r\nHost: a\r\nTrailer: T\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
     assert second.endswith(b"\r\n0123456789\r\n0\r\nT: v\r\n\r\n")
     assert third == b"PUT /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nwxyz"
 

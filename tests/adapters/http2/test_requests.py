@@ -116,9 +116,9 @@ def test_no_body_at_all(start: StartSite, backend: Make) -> None:
 def test_trailers_of_the_request(start: StartSite, backend: Make) -> None:
     server = backend()
     client = start(server).client()
-    number = client.ask(request("/", "a", ("te", "trailers"), method="POST"), end=False)
+    number = client.ask(request("/", "a", ("te", "trailers"), ("trailer", "x-sum, content-type"), method="POST"), end=False)
     client.data(number, b"abc")
-    client.send(client.head([("x-sum", "1"), ("content-type", "no")], number))
+    client.send(client.head([("x-sum", "1"), ("x-user", "admin"), ("content-type", "no")], number))
     assert client.answer(number).status == 200
     assert server.requests[0].endswith(b"\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n")
     assert b"\r\nConnection: TE\r\nTE: trailers\r\n" in server.requests[0]

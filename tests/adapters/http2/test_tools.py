@@ -33,7 +33,7 @@ def test_curl(start: StartSite, backend: Make, tmp_path: Path) -> None:
         for _ in range(3):
             request = peer.read_request()
             size = len(request.partition(b"\r\n\r\n")[2])
-            peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n%07d\r\n0\r\nX-Sum: 9\r\n\r\n" % size)
+            peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n7\r\n%07d\r\n0\r\nX-Sum: 9\r\n\r\n" % size)
 
     site = start(backend(script))
     body = tmp_path / "body"

@@ -194,9 +194,9 @@ def test_clients_of_http_1(start: StartSite, backend: Make) -> None:
             server.send(number, b"12345", end=True)
         else:
             server.frames.send_headers(number, [(":status", "103"), ("link", "</x>")])
-            server.frames.send_headers(number, [(":status", "200"), ("server", "x")])
+            server.frames.send_headers(number, [(":status", "200"), ("server", "x"), ("trailer", "x-sum")])
             server.send(number, server.bodies[number] or b"body")
-            server.frames.send_headers(number, [("x-sum", "1")], end_stream=True)
+            server.frames.send_headers(number, [("x-sum", "1"), ("x-user", "admin")], end_stream=True)
 
     site = start(over(backend(serving(answer))))
     client = site.running.client()

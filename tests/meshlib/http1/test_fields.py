@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
-from meshlib.http1 import EMPTY_SECTION, KnownLines, parse_fields, parse_trailers, section_of
+from meshlib.http1 import EMPTY_SECTION, KnownLines, parse_fields, section_of
 from meshlib.messages import FieldSection
 
 
@@ -44,8 +44,6 @@ def test_the_message_says_what_is_wrong(block: bytes, message: str) -> None:
     with pytest.raises(ResponseHeadError, match=message) as caught:
         parse_fields(block, response=True)
     assert caught.value.status_hint == 502
-    with pytest.raises(RequestHeadError, match=message):
-        parse_trailers(block)
 
 
 def test_number_of_fields() -> None:
@@ -54,9 +52,6 @@ def test_number_of_fields() -> None:
     for response, status in ((False, 431), (True, 502)):
         with pytest.raises(LimitExceeded) as caught:
             parse_fields(block + b"a: b\r\n", response=response)
-        assert caught.value.status_hint == status
-        with pytest.raises(LimitExceeded) as caught:
-            parse_trailers(block + b"a: b\r\n", response=response)
         assert caught.value.status_hint == status
 
 
@@ -80,14 +75,6 @@ def test_a_pair_cannot_smuggle_a_line() -> None:
             section_of([pair])
         with pytest.raises(ResponseHeadError):
             section_of([pair], response=True)
-
-
-def test_trailers_that_must_not_be_merged_are_dropped() -> None:
-    block = b"X.Forwarded.For: 1\r\nX-Request-ID: 2\r\n"
-    block += b"X-Checksum: 1\r\nContent-Length: 5\r\nHost: evil\r\nX-Forwarded-For: 1\r\nX_A: b\r\nSet-Cookie: c\r\n"
-    block += b"Client-Cert: :AA==:\r\nclient-cert-chain: :AA==:\r\nX-Client-Cert-Subject: CN=admin\r\nX-CLIENT-CERT-Fingerprint: 00\r\n"
-    assert parse_trailers(block) == b"X-Checksum: 1\r\n"
-    assert parse_trailers(b"") == b""
 
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "http1"
