@@ -4,18 +4,24 @@ Everything here is immutable and compared by value: equal snapshots mean "nothin
 Objects that did not change are reused by the resolver, so that comparing two snapshots of ten
 thousand services is ten thousand identity checks and not a walk through all of them.
 
+Names and texts that a service chooses are bounded here, when the object is made: an upstream's name, an endpoint's id,
+a route's service, label and name, all of a diagnostic. So whoever keeps, logs or sends them needs no bound of its own.
+
 This module knows nothing of labels, Docker, HTTP or I/O.
 """
 
 from __future__ import annotations
 
 import enum
+import hashlib
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 __all__ = [
+    "MAX_NAME",
+    "MAX_TEXT",
     "Contribution",
     "Diagnostic",
     "Endpoint",
@@ -29,7 +35,44 @@ __all__ = [
     "Severity",
     "Snapshot",
     "Upstream",
+    "bounded_name",
+    "bounded_text",
 ]
+
+# Characters of a name: "http://", a host (253) and a path as people write them, or a service with port and protocol.
+MAX_NAME: Final = 500
+# Characters of a diagnostic's message, and of its hint: ten routes written anew are in one.
+MAX_TEXT: Final = 2000
+
+_DIGEST_BYTES: Final = 8
+
+
+def bounded_name(text: str, limit: int = MAX_NAME) -> str:
+    """`text` as a name that can be kept and sent: itself, when it has at most `limit` characters and UTF-8 can write it.
+
+    Else how it begins, three dots and a digest of the whole, `limit` characters at most (at least 20): texts that
+    differ keep names that differ, and one text always has one name. Lone surrogates become question marks.
+    """
+    if len(text) <= limit and _is_writable(text):
+        return text
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
+    return f"{_writable(text[: limit - len(digest) - 3])}...{digest}"
+
+
+def bounded_text(text: str, limit: int = MAX_TEXT) -> str:
+    """`text` for people: cut behind `limit` characters, with three dots for the rest; lone surrogates become question marks."""
+    if len(text) > limit:
+        text = text[: limit - 3] + "..."
+    return text if _is_writable(text) else _writable(text)
+
+
+def _is_writable(text: str) -> bool:
+    # JSON and YAML can name a surrogate without its other half; it is a character to Python, and to no encoder.
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 class Scheme(enum.StrEnum):
@@ -88,6 +131,9 @@ class Endpoint:
     weight: int = 1
     state: EndpointState = EndpointState.READY
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", bounded_name(self.id))
+
     @property
     def address(self) -> str:
         """`host:port`, an IPv6 host in brackets."""
@@ -112,6 +158,9 @@ class Upstream:
     proxy_protocol: Literal["", "v1", "v2"] = ""
     server_name: str = ""
     protocol: Literal["", "h2c"] = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", bounded_name(self.name))
 
     @property
     def ready(self) -> tuple[Endpoint, ...]:
@@ -168,6 +217,8 @@ class Route:
     def __post_init__(self) -> None:
         if (self.port is None) is (self.scheme in (Scheme.TCP, Scheme.UDP)):
             raise ValueError(f"a {self.scheme} route {'needs a' if self.port is None else 'has no'} port of the gateway")
+        object.__setattr__(self, "service", bounded_name(self.service))
+        object.__setattr__(self, "label", bounded_name(self.label))
 
     @property
     def listening_port(self) -> ListeningPort | None:
@@ -176,11 +227,11 @@ class Route:
 
     @property
     def name(self) -> str:
-        """A short name for logs and metrics: "http://shop.example.com/api", "tcp://:5432"."""
+        """A short name for logs and metrics: "http://shop.example.com/api", "tcp://:5432"; bounded (`bounded_name`)."""
         if self.port is not None:
             return f"{self.scheme}://:{self.port}"
         path = self.path if self.path != "/" else ""
-        return f"{self.scheme}://{self.host}{path}"
+        return bounded_name(f"{self.scheme}://{self.host}{path}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +240,7 @@ class Diagnostic:
 
     `code` is stable and documented ("HRM003"); `service` and `label` say where, `column` the
     1-based character in the label's value (0: the whole label). `message` says what is wrong,
-    `hint` what to write instead.
+    `hint` what to write instead. All of them are bounded (`MAX_NAME`, `MAX_TEXT`).
     """
 
     code: str
@@ -199,6 +250,12 @@ class Diagnostic:
     message: str
     hint: str = ""
     column: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "service", bounded_name(self.service))
+        object.__setattr__(self, "label", bounded_name(self.label))
+        object.__setattr__(self, "message", bounded_text(self.message))
+        object.__setattr__(self, "hint", bounded_text(self.hint))
 
 
 class NameKind(enum.StrEnum):
@@ -237,6 +294,10 @@ class Contribution:
     routes: tuple[Route, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     names: tuple[NameRecord, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", bounded_name(self.key))
+        object.__setattr__(self, "service", bounded_name(self.service))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ loses, whatever it agrees with: never two owners, never a result that depends on
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from meshlib.decision import Decision, Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TLSDecision
-from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Severity, Upstream
+from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, RedirectRule, Route, Severity, Upstream, bounded_name
 from meshlib.rules import path_specificity
 
 __all__ = [
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 D = TypeVar("D")
+
+# Names of merged upstreams that stand in the name of the whole, when all do not fit.
+_SHOWN_NAMES: Final = 3
 
 
 class Claim(NamedTuple):
@@ -193,7 +197,7 @@ def _merge(routes: Sequence[Route]) -> Route:
         return replace(owner, upstream=distinct[0], degraded=degraded)
     endpoints = dict.fromkeys(endpoint for upstream in distinct for endpoint in upstream.endpoints)
     upstream = Upstream(
-        "+".join(upstream.name for upstream in distinct),
+        _merged_name([upstream.name for upstream in distinct]),
         tuple(sorted(endpoints, key=_endpoint_order)),
         distinct[0].strategy,
         distinct[0].proxy_protocol,
@@ -201,6 +205,17 @@ def _merge(routes: Sequence[Route]) -> Route:
         distinct[0].protocol,
     )
     return replace(owner, upstream=upstream, degraded=degraded)
+
+
+def _merged_name(names: Sequence[str]) -> str:
+    # All names while they fit. Else the first ones, how many more there are, and a digest of all: state is kept under the name,
+    # so it has to be this set's alone, and the same for it every time.
+    name = "+".join(names)
+    if len(name) <= MAX_NAME:
+        return name
+    first = bounded_name("+".join(names[:_SHOWN_NAMES]), MAX_NAME // 2)
+    digest = hashlib.blake2b("\0".join(names).encode(), digest_size=8).hexdigest()
+    return f"{first}+{max(len(names) - _SHOWN_NAMES, 0)} more ({digest})"
 
 
 def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:

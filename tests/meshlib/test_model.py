@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from meshlib import model
 from meshlib.model import (
+    MAX_NAME,
+    MAX_TEXT,
     Contribution,
     Diagnostic,
     Endpoint,
@@ -21,6 +23,8 @@ from meshlib.model import (
     Severity,
     Snapshot,
     Upstream,
+    bounded_name,
+    bounded_text,
 )
 
 ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
@@ -116,3 +120,44 @@ def test_merge() -> None:
 def test_order_of_contributions_does_not_matter(keys: list[str]) -> None:
     snapshot = Snapshot.of(Contribution(key, key) for key in keys)
     assert snapshot == Snapshot.of(Contribution(key, key) for key in sorted(keys))
+
+
+@given(st.text(st.characters(), max_size=700), st.integers(20, 600))
+def test_a_bounded_name_fits_can_be_written_and_is_the_same_every_time(text: str, limit: int) -> None:
+    name = bounded_name(text, limit)
+    assert len(name) <= limit
+    name.encode()
+    assert bounded_name(name, limit) == name == bounded_name(text, limit)
+    if len(text) <= limit and text.encode("utf-8", "replace").decode() == text:
+        assert name == text
+
+
+def test_names_that_differ_stay_apart() -> None:
+    long = "x" * MAX_NAME
+    names = [long, long + "1", long + "2", "\ud800", "\ud801", "?"]
+    assert len(set(map(bounded_name, names))) == len(names)
+    assert bounded_name(long) == long
+    assert bounded_name(long + "1").startswith("x" * (MAX_NAME - 19) + "...")
+    assert bounded_name("\u00e9" * 9) == "\u00e9" * 9
+
+
+def test_a_bounded_text_is_cut_and_can_be_written() -> None:
+    assert bounded_text("abc", 3) == "abc"
+    assert bounded_text("abcdef", 5) == "ab..."
+    assert bounded_text("a\ud800") == "a?"
+
+
+def test_what_services_choose_is_bounded_in_every_object() -> None:
+    long, endless = "n" * 10_000, "t\udc00" * 10_000
+    name = bounded_name(long)
+    route = dataclasses.replace(ROUTE, service=long, label=long, path="/" + long)
+    assert (route.service, route.label) == (name, name)
+    assert len(route.name) <= MAX_NAME
+    assert route.path == "/" + long
+    assert Upstream(long).name == Endpoint(long, "10.0.0.1", 80).id == name
+    diagnostic = Diagnostic("X", Severity.INFO, long, long, endless, endless)
+    assert (diagnostic.service, diagnostic.label) == (name, name)
+    assert len(diagnostic.message) == len(diagnostic.hint) == MAX_TEXT
+    assert diagnostic.message.encode() == diagnostic.hint.encode()
+    contribution = Contribution(long, long)
+    assert (contribution.key, contribution.service) == (name, name)

@@ -1,7 +1,8 @@
 """What the supervisor and a worker speak over: a stream socket that carries frames, each with a kind and its length.
 
 Sending never blocks. What the other side is too slow to take waits; of frames with the same slot only the newest does, so
-that a worker which falls behind gets the newest table and not all that there were. This module knows no meaning of a frame.
+that a worker which falls behind gets the newest table and not all that there were. A frame that is longer than the other side
+takes is not sent; one that comes all the same is read past, kept by nobody. Both are counted. This module knows no meaning of a frame.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["MAX_WAITING", "Channel", "make_frame", "receive_frame"]
+__all__ = ["MAX_BODY", "MAX_WAITING", "Channel", "make_frame", "receive_frame"]
 
 _HEAD: Final = struct.Struct("!Ic")  # bytes of the body, kind
 _CHUNK: Final = 1 << 18
+
+# Bytes of a body: more have no place in the head.
+MAX_BODY: Final = (1 << 32) - 1
 
 # Frames without a slot are news of one session each; a side that is this far behind has lost more than those.
 MAX_WAITING: Final = 1000
 
 
 def make_frame(kind: bytes, body: bytes) -> bytes:
-    """A frame to `Channel.send`, any number of times. `kind` is one byte, `body` has at most 4 GiB."""
+    """A frame to `Channel.send`, any number of times. `kind` is one byte; ValueError for a body of more than `MAX_BODY` bytes."""
+    if len(body) > MAX_BODY:
+        raise ValueError(f"{len(body)} bytes are more than a frame can have")
     return _HEAD.pack(len(body), kind) + body
 
 
@@ -47,19 +53,30 @@ def _receive(sock: socket.socket, size: int) -> bytes:
 class Channel:
     """One end, for a running event loop; it owns `sock`.
 
-    `on_frame(kind, body)` is called for each frame that arrives; `on_end()` once, when the other side is gone or sends a frame
-    longer than `limit` bytes. Neither is called after `close`.
+    `on_frame(kind, body)` is called for each frame that arrives, `on_end()` once, when the other side is gone. Neither is called after
+    `close`. Of a frame with more than `limit` bytes nothing is kept, and `on_skipped(kind)` is called instead. `most` is the other side's
+    limit.
     """
 
     def __init__(
-        self, sock: socket.socket, *, on_frame: Callable[[bytes, bytes], None], on_end: Callable[[], None], limit: int = (1 << 32) - 1
+        self,
+        sock: socket.socket,
+        *,
+        on_frame: Callable[[bytes, bytes], None],
+        on_end: Callable[[], None],
+        on_skipped: Callable[[bytes], None] = lambda kind: None,
+        limit: int = MAX_BODY,
+        most: int = MAX_BODY,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._on_frame = on_frame
         self._on_end = on_end
+        self._on_skipped = on_skipped
         self._limit = limit
+        self._most = most
+        self._to_skip = 0
         self._received = bytearray()
         self._sending = memoryview(b"")
         self._waiting: dict[str | int, bytes] = {}
@@ -75,10 +92,10 @@ class Channel:
     def send(self, frame: bytes, *, slot: str = "") -> bool:
         """Send a frame as soon as the other side takes it.
 
-        With a `slot` it replaces one of that slot that still waits. False: it is dropped, because the channel is closed, or because it has
-        no slot and `MAX_WAITING` frames wait already.
+        With a `slot` it replaces one of that slot that still waits. False: it is dropped, because the channel is closed, because the
+        other side takes no frame so long, or because it has no slot and `MAX_WAITING` frames wait already.
         """
-        if self._closed or (not slot and len(self._waiting) >= MAX_WAITING):
+        if self._closed or len(frame) > _HEAD.size + self._most or (not slot and len(self._waiting) >= MAX_WAITING):
             return False
         self._waiting[slot or next(self._numbers)] = frame
         if not self._writing:
@@ -138,11 +155,19 @@ class Channel:
             return
         received = self._received
         received += data
-        while len(received) >= _HEAD.size and not self._closed:
+        while not self._closed:
+            if self._to_skip:
+                skipped = min(self._to_skip, len(received))
+                self._to_skip -= skipped
+                del received[:skipped]
+            if len(received) < _HEAD.size:
+                return
             size, kind = _HEAD.unpack_from(received)
             if size > self._limit:
-                self._end()
-                return
+                del received[: _HEAD.size]
+                self._to_skip = size
+                self._on_skipped(kind)
+                continue
             end = _HEAD.size + size
             if len(received) < end:
                 return

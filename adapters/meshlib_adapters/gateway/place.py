@@ -15,7 +15,16 @@ from typing import Any, Final, Protocol
 
 from meshlib_adapters.gateway.channel import Channel
 from meshlib_adapters.gateway.orders import ERROR, METRICS, REPORT, SESSIONS
-from meshlib_adapters.gateway.reports import MAX_REPORT, Counters, Report, Session, parse_report, parse_sessions
+from meshlib_adapters.gateway.reports import (
+    MAX_REPORT,
+    Counters,
+    OutOfRange,
+    Report,
+    Session,
+    parse_error,
+    parse_report,
+    parse_sessions,
+)
 from meshlib_adapters.metrics.changes import Change, parse_changes
 from meshlib_adapters.provider import Backoff
 
@@ -49,6 +58,8 @@ class Owner(Protocol):
 
     def on_metrics(self, number: int, changes: list[Change]) -> None: ...
 
+    def on_dropped(self, number: int) -> None: ...
+
     def on_gone(self, number: int) -> None: ...
 
 
@@ -78,6 +89,7 @@ class Place:
         self._past = Counters()
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
+        self._dropped = False  # whether that was logged
 
     @property
     def ready(self) -> bool:
@@ -130,7 +142,9 @@ class Place:
             self._again(f"worker {self.number} cannot be started ({error.strerror})")
             return
         self._process = process
-        self._channel = channel = Channel(process.sock, on_frame=self._hear, on_end=self._ended, limit=MAX_REPORT)
+        self._channel = channel = Channel(
+            process.sock, on_frame=self._hear, on_end=self._ended, on_skipped=lambda kind: self._drop(), limit=MAX_REPORT
+        )
         for slot, frame in frames.items():
             channel.send(frame, slot=slot)
         logger.debug("worker %d: started (pid %d)", self.number, process.popen.pid)
@@ -173,17 +187,26 @@ class Place:
                 if ready != self.report.ready:
                     self._owner.on_change()
             elif kind == SESSIONS:
-                self._owner.on_sessions(parse_sessions(body))
+                self._owner.on_sessions(parse_sessions(body, self._drop))
             elif kind == METRICS:
-                self._owner.on_metrics(self.number, parse_changes(body))
+                self._owner.on_metrics(self.number, parse_changes(body, self._drop))
             elif kind == ERROR:
-                message = body[:1000].decode("utf-8", "replace")
+                message = parse_error(body)
                 logger.error("worker %d cannot begin: %s", self.number, message)
                 self._owner.on_mistake(message)
+        except OutOfRange:
+            self._drop()
         except ValueError as error:
             logger.error("worker %d says what makes no sense (%s), and is ended", self.number, error)
             if self._process is not None:
                 self._process.popen.kill()
+
+    def _drop(self) -> None:
+        # Out of range is no reason to end a worker: its clients would pay for what some service is called.
+        if not self._dropped:
+            logger.warning("worker %d says more than is taken (counted in meshlib_worker_dropped_total)", self.number)
+        self._dropped = True
+        self._owner.on_dropped(self.number)
 
     def _ended(self) -> None:
         # The channel is closed by now; the process follows within moments.

@@ -27,6 +27,7 @@ from meshlib_adapters.gateway.privileges import Identity
 from meshlib_adapters.gateway.reports import Counters, Session, write_sessions
 from meshlib_adapters.gateway.sessions import SessionStore
 from meshlib_adapters.gateway.settings import ENVIRONMENT_PREFIX, Settings
+from meshlib_adapters.metrics.catalogue import DROPPED
 from meshlib_adapters.metrics.changes import Change
 from meshlib_adapters.metrics.totals import Totals
 from meshlib_adapters.publish import CurrentSnapshot
@@ -161,13 +162,18 @@ class WorkerPool:
     def on_sessions(self, sessions: list[Session]) -> None:
         """A worker has learned sessions: all are told, in the order in which they come, so that all know the same in the end."""
         self._sessions.add(sessions)
-        frame = make_frame(SESSIONS, write_sessions(sessions))
-        for place in self._places:
-            place.send(frame)
+        for piece in write_sessions(sessions):
+            frame = make_frame(SESSIONS, piece)
+            for place in self._places:
+                place.send(frame)
 
     def on_metrics(self, number: int, changes: list[Change]) -> None:
         """A worker's numbers have changed."""
         self._totals.add(changes, str(number))
+
+    def on_dropped(self, number: int) -> None:
+        """Something that a worker said was out of range."""
+        self._totals.add([Change(DROPPED, (), 1)], str(number))
 
     def on_gone(self, number: int) -> None:
         """A worker is no more."""
@@ -205,7 +211,8 @@ class WorkerPool:
             "setup": make_setup(setup),
             **({"certificates": self._certificates} if self._certificates is not None else {}),
             "table": make_table(self._current.version, self._current.snapshot),
-            "sessions": make_frame(SESSIONS, write_sessions(self._sessions.all())),
+            # Each in a slot of its own: there may be more of them than frames without one may wait.
+            **{f"sessions {i}": make_frame(SESSIONS, piece) for i, piece in enumerate(write_sessions(self._sessions.all()))},
         }
         return Process(process, ours, time.monotonic()), frames
 

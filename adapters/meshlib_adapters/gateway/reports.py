@@ -1,22 +1,52 @@
 """What workers tell the supervisor: JSON, read with suspicion.
 
 A worker talks to the world, so the supervisor, which may be root and holds the engine's socket, takes nothing from it but numbers
-and sessions, within limits. (What the supervisor says to its workers is in `orders`.)
+and sessions, within limits. Both ends keep to the same limits, which stand here and in `meshlib.model`: what is beyond them is left
+out by who writes, and by who reads, and counted; what has no sense at all is a ValueError. (What the supervisor says to its
+workers is in `orders`.)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Final, TypeAlias
 
-__all__ = ["MAX_REPORT", "Counters", "Report", "Session", "parse_report", "parse_sessions", "write_report", "write_sessions"]
+from meshlib.model import MAX_NAME
+from meshlib_adapters.metrics.changes import MAX_PIECE
 
-# Bytes of a frame from a worker: ten sessions with the longest values fit many times over.
-MAX_REPORT: Final = 1 << 20
+__all__ = [
+    "MAX_ERROR",
+    "MAX_REPORT",
+    "MAX_SESSION_KEY",
+    "Counters",
+    "OutOfRange",
+    "Report",
+    "Session",
+    "parse_error",
+    "parse_report",
+    "parse_sessions",
+    "write_error",
+    "write_report",
+    "write_sessions",
+]
 
+# Bytes of a frame from a worker: the pieces in which changes and sessions are written, and room. Read in some milliseconds.
+MAX_REPORT: Final = 4 * MAX_PIECE
+
+# Bytes of why a worker cannot begin.
+MAX_ERROR: Final = 4000
+
+# Bytes of a session's value as tables keep it (`meshlib.balancing.stickiness.session_key`).
+MAX_SESSION_KEY: Final = 64
+
+# Counts and versions are less.
 _MAX_COUNT: Final = 1 << 63
+
+class OutOfRange(ValueError):
+    """A report that has the form of one, with a number that is not taken."""
+
 
 # upstream, name of the cookie, its value, id of the endpoint
 Session: TypeAlias = tuple[str, str, bytes, str]
@@ -74,12 +104,17 @@ class Report:
 
 
 def write_report(report: Report) -> bytes:
-    """The report as the supervisor reads it."""
-    return json.dumps(asdict(report)).encode()
+    """The report as the supervisor reads it; numbers beyond what it takes are the nearest ones that it does."""
+    data = asdict(report)
+    counters = {name: _clipped(value) for name, value in data.pop("counters").items()}
+    version = _clipped(data.pop("version"), -1)
+    ready = data.pop("ready")
+    numbers = {name: _clipped(value) for name, value in data.items()}
+    return json.dumps({"ready": ready, "version": version, **numbers, "counters": counters}).encode()
 
 
 def parse_report(data: bytes) -> Report:
-    """The report that was written; ValueError for anything else."""
+    """The report that was written; `OutOfRange` for one with a number that `write_report` would not write, ValueError for anything else."""
     found = _load(data)
     if not isinstance(found, dict) or not isinstance(ready := found.pop("ready", None), bool):
         raise ValueError("not a report")
@@ -95,13 +130,35 @@ def parse_report(data: bytes) -> Report:
         raise ValueError("not a report") from None
 
 
-def write_sessions(sessions: Iterable[Session]) -> bytes:
-    """Sessions as the supervisor, and then the workers, read them."""
-    return json.dumps([(upstream, cookie, value.decode("latin-1"), endpoint) for upstream, cookie, value, endpoint in sessions]).encode()
+def write_sessions(sessions: Iterable[Session], on_dropped: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+    """Sessions as the supervisor, and then the workers, read them, in pieces of about `MAX_PIECE` bytes.
+
+    One with a name or a value that is longer than a session can have is left out, and `on_dropped` called.
+    """
+    waiting: list[str] = []
+    size = 0
+    for session in sessions:
+        if not _fits(session):
+            on_dropped()
+            continue
+        upstream, cookie, value, endpoint = session
+        text = json.dumps((upstream, cookie, value.decode("latin-1"), endpoint))
+        if size + len(text) > MAX_PIECE:
+            yield f"[{','.join(waiting)}]".encode()
+            waiting, size = [], 0
+        waiting.append(text)
+        size += len(text) + 1
+    if waiting:
+        yield f"[{','.join(waiting)}]".encode()
 
 
-def parse_sessions(data: bytes) -> list[Session]:
-    """The sessions that were written; ValueError for anything else."""
+def _fits(session: Session) -> bool:
+    upstream, cookie, value, endpoint = session
+    return len(upstream) <= MAX_NAME and len(cookie) <= MAX_NAME and len(value) <= MAX_SESSION_KEY and len(endpoint) <= MAX_NAME
+
+
+def parse_sessions(data: bytes, on_dropped: Callable[[], None] = lambda: None) -> list[Session]:
+    """The sessions that were written, without those that `write_sessions` would leave out, too; ValueError for anything else."""
     found = _load(data)
     if not isinstance(found, list):
         raise ValueError("not a list of sessions")
@@ -110,8 +167,22 @@ def parse_sessions(data: bytes) -> list[Session]:
         if not isinstance(item, list) or len(item) != 4 or not all(isinstance(text, str) for text in item):
             raise ValueError("not a session")
         upstream, cookie, value, endpoint = item
-        result.append((upstream, cookie, value.encode("latin-1"), endpoint))  # UnicodeEncodeError is a ValueError
+        session = (upstream, cookie, value.encode("latin-1"), endpoint)  # UnicodeEncodeError is a ValueError
+        if _fits(session):
+            result.append(session)
+        else:
+            on_dropped()
     return result
+
+
+def write_error(message: str) -> bytes:
+    """Why a worker cannot begin, as the supervisor reads it."""
+    return message.encode("utf-8", "replace")[:MAX_ERROR]
+
+
+def parse_error(data: bytes) -> str:
+    """The message that was written."""
+    return data[:MAX_ERROR].decode("utf-8", "replace")
 
 
 def _load(data: bytes) -> object:
@@ -122,7 +193,13 @@ def _load(data: bytes) -> object:
     return found
 
 
+def _clipped(value: int, least: int = 0) -> int:
+    return min(max(value, least), _MAX_COUNT - 1)
+
+
 def _number(value: object, least: int = 0) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < _MAX_COUNT:
+    if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("not a count")
+    if not least <= value < _MAX_COUNT:
+        raise OutOfRange("no count is so large or so small")
     return value

@@ -45,12 +45,22 @@ from meshlib_adapters.gateway.orders import (
     read_table,
 )
 from meshlib_adapters.gateway.privileges import become
-from meshlib_adapters.gateway.reports import Counters, Report, Session, parse_sessions, write_report, write_sessions
+from meshlib_adapters.gateway.reports import (
+    MAX_REPORT,
+    Counters,
+    Report,
+    Session,
+    parse_sessions,
+    write_error,
+    write_report,
+    write_sessions,
+)
 from meshlib_adapters.gateway.sessions import SharingUpstreams
 from meshlib_adapters.gateway.settings import http_settings
 from meshlib_adapters.gateway.sources import create_current
 from meshlib_adapters.gateway.tally import TallyLog, create_spans, write_locked
 from meshlib_adapters.metrics import Change, write_changes
+from meshlib_adapters.metrics.catalogue import DROPPED
 
 if TYPE_CHECKING:
     from meshlib_adapters.otel import SpanWriter
@@ -70,7 +80,7 @@ class Worker:
     def __init__(self, sock: socket.socket, setup: Setup, spans: SpanWriter | None = None) -> None:
         self._setup = setup
         self._settings = setup.settings
-        self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned)
+        self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned, most=MAX_REPORT)
         self._current = create_current(self._settings)
         self._log = TallyLog(self._settings, lambda lines: write_locked(lines, setup.log_lock), spans=spans)
         loop = asyncio.get_running_loop()
@@ -90,6 +100,7 @@ class Worker:
         self._early: list[Session] = []
         self._ready = False
         self._cut = 0
+        self._dropped = 0  # that the supervisor would not take, and is not told of yet
         self._stop = anyio.Event()
 
     async def run(self) -> None:
@@ -120,7 +131,7 @@ class Worker:
         try:
             await self._listeners.listen(http, https)
         except ConfigurationError as error:
-            self._channel.send(make_frame(ERROR, str(error).encode()))
+            self._channel.send(make_frame(ERROR, write_error(str(error))))
             self._stop.set()
             return
         self._ready = True
@@ -170,11 +181,18 @@ class Worker:
         self._stop.set()
 
     def _share(self, sessions: list[Session]) -> None:
-        self._channel.send(make_frame(SESSIONS, write_sessions(sessions)))
+        for piece in write_sessions(sessions, self._drop):
+            self._channel.send(make_frame(SESSIONS, piece))
 
     def _tell(self, changes: list[Change]) -> None:
-        for piece in write_changes(changes):
+        for piece in write_changes(changes, self._drop):
             self._channel.send(make_frame(METRICS, piece))
+        if self._dropped:
+            told, self._dropped = self._dropped, 0
+            self._tell([Change(DROPPED, (), told)])
+
+    def _drop(self) -> None:
+        self._dropped += 1
 
     def _report(self) -> None:
         listeners = self._listeners
@@ -256,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 become(setup.identity)
             except OSError as error:
                 message = f"user: the system does not let workers become {setup.identity.uid}: {error.strerror}"
-                sock.sendall(make_frame(ERROR, message.encode()))
+                sock.sendall(make_frame(ERROR, write_error(message)))
                 sys.exit(2)
         set_up_logging(setup.settings.log.level, setup.settings.log.format)
         for handler in logging.getLogger().handlers:
@@ -264,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             spans = create_spans(setup.settings)
         except ConfigurationError as error:
-            sock.sendall(make_frame(ERROR, str(error).encode()))
+            sock.sendall(make_frame(ERROR, write_error(str(error))))
             sys.exit(2)
         run_async(_run, sock, setup, spans)
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-__all__ = ["FAMILIES", "PROCESS", "Family"]
+__all__ = ["DROPPED", "FAMILIES", "PROCESS", "Family"]
 
 # The label that says which process a value is of; written by whoever receives a change, never by who sends it.
 PROCESS: Final = "process"
+
+# What both ends of a worker's channel count that they leave out.
+DROPPED: Final = "meshlib_worker_dropped_total"
 
 _WAITS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _PAUSES: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
@@ -92,6 +95,7 @@ _ALL: Final = (
     _counter("reloads_total", "Times that SIGHUP asked for a reload"),
     _gauge("workers", "Workers by state; none with one process", "state"),
     _counter("worker_restarts_total", "Workers that ended unasked and were started again", PROCESS),
+    _counter("worker_dropped_total", "Numbers, names and sessions of a worker left out because they are out of range", PROCESS),
     _gauge("certificate_not_after_seconds", "When the certificate expires, in Unix seconds", "name"),
     _gauge("metrics_series", "Series kept for this page"),
 )

@@ -29,6 +29,10 @@ _OTHER_LIMIT: Final = 200
 _MAX_GAUGES: Final = 10_000
 
 
+# Series of one family: 1,000 routes with all their classes and methods. Only a worker that makes values up comes so far.
+_MAX_SERIES: Final = 64_000
+
+
 class Series(NamedTuple):
     """One line of a page (of a histogram: one group of lines), with all label values."""
 
@@ -93,12 +97,14 @@ class Totals:
             labels = tuple(self._label(label).admit(text) for label, text in zip(family.labels, labels, strict=True))
             if isinstance(value, Histogram):
                 # Kept as they come and added up when somebody asks, or when they are many.
-                kept = self._histograms.setdefault(name, {}).setdefault(labels, [])
+                histograms = self._histograms.setdefault(name, {})
+                kept = histograms.setdefault(_with_room(histograms, labels), [])
                 kept.append(value)
                 if len(kept) >= 16:
                     kept[:] = [_sum(kept)]
             elif value is not None:
                 counters = self._counters.setdefault(name, {})
+                labels = _with_room(counters, labels)
                 counters[labels] = counters.get(labels, 0) + value
 
     def forget_process(self, process: str) -> None:
@@ -160,6 +166,10 @@ class Totals:
         if values is None:
             self._values[label] = values = _Values(self._limits.get(label, _OTHER_LIMIT))
         return values
+
+
+def _with_room(kept: Mapping[tuple[str, ...], object], labels: tuple[str, ...]) -> tuple[str, ...]:
+    return labels if labels in kept or len(kept) < _MAX_SERIES else (OTHER,) * len(labels)
 
 
 def _sum(histograms: list[Histogram]) -> Histogram:

@@ -82,12 +82,37 @@ def test_without_a_slot_there_is_a_bound() -> None:
     story(tell)
 
 
-def test_a_frame_that_is_too_long_ends_the_channel() -> None:
+@pytest.mark.parametrize("size", [11, 3_000_000])
+def test_a_frame_that_is_too_long_is_read_past_and_counted_and_the_next_ones_are_heard(size: int) -> None:
     async def tell(ours: socket.socket, theirs: socket.socket) -> None:
-        left = End(ours, limit=10)
-        theirs.sendall(make_frame(b"r", b"x" * 11))
-        await until(lambda: left.ended == 1)
-        assert left.heard == []
+        skipped: list[bytes] = []
+        heard: list[bytes] = []
+        left = Channel(
+            ours, on_frame=lambda kind, body: heard.append(body), on_end=lambda: None, on_skipped=skipped.append, limit=10
+        )
+        right = End(theirs)
+        for body in (b"1", b"x" * size, b"y" * 10, b"x" * size, b"2"):
+            assert right.channel.send(make_frame(b"r", body))
+        await until(lambda: len(heard) == 3)
+        assert heard == [b"1", b"y" * 10, b"2"]
+        assert skipped == [b"r", b"r"]
+        left.close()
+        right.channel.close()
+
+    story(tell)
+
+
+def test_a_frame_that_the_other_side_would_not_take_is_not_sent() -> None:
+    async def tell(ours: socket.socket, theirs: socket.socket) -> None:
+        left = Channel(ours, on_frame=lambda kind, body: None, on_end=lambda: None, most=10)
+        right = End(theirs, limit=10)
+        assert not left.send(make_frame(b"r", b"x" * 11))
+        assert not left.send(make_frame(b"r", b"x" * 11), slot="report")
+        assert left.send(make_frame(b"r", b"x" * 10))
+        await until(lambda: bool(right.heard))
+        assert right.heard == [(b"r", b"x" * 10)]
+        left.close()
+        right.channel.close()
 
     story(tell)
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,13 @@ def workers(running: Running) -> list[dict[str, Any]]:
 
 def pids(running: Running) -> list[int]:
     return [worker["pid"] for worker in workers(running)]
+
+
+def metrics(running: Running) -> str:
+    host, port = running.addresses["admin"]
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
+        text: str = answer.read().decode()
+        return text
 
 
 def alive(pid: int) -> bool:
@@ -327,3 +335,32 @@ def test_a_port_in_use_is_said(gateways: Lab) -> None:
         done = meshlib_command("serve", "--services", str(gateways.path / "services.yml"), "--workers", "2", *where)
         assert "the port is in use by another program" in done.stderr
         assert done.returncode == 2
+
+
+def test_no_name_of_services_ends_a_worker(gateways: Lab) -> None:
+    """One path as long as a label can have, and one host that 40 services share: their names are told, and nobody is killed."""
+    path = "/" + "p" * 3000
+    with backend() as one:
+        services: dict[str, object] = {
+            f"a-service-with-a-name-{number}": {
+                "labels": {
+                    "com.docker.ucp.mesh.http.1": f"{STICKY}",
+                    "com.docker.ucp.mesh.http.2": f"external_route=http://app.example.com{path},internal_port=80",
+                },
+                "endpoints": [one.address],
+            }
+            for number in range(40)
+        }
+        running = gateways.serve(services=json.dumps({"services": services}))
+        before = pids(running)
+        for _ in range(20):
+            assert ask(running.addresses["http"])[:2] == (200, "one")
+            assert ask(running.addresses["http"], path=path)[:2] == (200, "one")
+            session = ask(running.addresses["http"], path="/login")[2]
+            assert ask(running.addresses["http"], cookie=session)[:2] == (200, "one")
+        # Numbers are told once a second, and then again what is new.
+        wait_for(lambda: status_of(running)["total"]["counters"]["requests"] == 80, running)
+        wait_for(lambda: "http://app.example.com/ppp" in metrics(running) and " more (" in metrics(running), running)
+        assert [worker["restarts"] for worker in workers(running)] == [0, 0]
+        assert pids(running) == before
+        assert "meshlib_worker_dropped_total{" not in metrics(running)

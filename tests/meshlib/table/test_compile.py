@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.decision import Decision, Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond
-from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
+from meshlib.model import MAX_NAME, Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
 from meshlib.table.compile import Claim, Site, claims_of, compile_site, decide_http, decide_tls
 
 
@@ -96,6 +96,24 @@ def test_equal_terms_are_merged() -> None:
     assert slot.route == replace(old.routes[0], upstream=slot.upstream)
     assert slot.decision == Forward(slot.route, slot.upstream)
     assert not site.diagnostics
+
+
+def merged_name(*services: str) -> str:
+    site = site_of(*(contribution(name, n + 1, route_of(name)) for n, name in enumerate(services)))
+    upstream = site.slots[0].upstream
+    assert upstream is not None
+    return upstream.name
+
+
+def test_the_name_of_many_merged_upstreams_is_bounded_stable_and_theirs_alone() -> None:
+    names = [f"service-{number:03}" for number in range(100)]
+    name = merged_name(*names)
+    assert len(name) <= MAX_NAME
+    assert name.startswith("service-000:80+service-001:80+service-002:80+97 more (")
+    assert merged_name(*reversed(names)) == name
+    assert len({merged_name(*names[:count]) for count in range(2, 101)} | {merged_name(*names[1:])}) == 100
+    assert len(merged_name("a" * MAX_NAME, "b" * MAX_NAME)) <= MAX_NAME
+    assert merged_name("a" * MAX_NAME, "b" * MAX_NAME) != merged_name("a" * MAX_NAME, "c" * MAX_NAME)
 
 
 def test_merging_keeps_what_is_one() -> None:
