@@ -1,25 +1,32 @@
 """Whom to prefer (strategies), who is well (health), who belongs together (stickiness): three things, kept apart."""
 
+from meshlib.balancing.cookies import cookie_values, set_cookie_value
 from meshlib.balancing.health import EndpointHealth, HealthState, Observation, usable
 from meshlib.balancing.rendezvous import rendezvous_order, within_load
+from meshlib.balancing.sessions import Binding, SessionLimits, SessionTables
 from meshlib.balancing.slow_start import SlowStart
-from meshlib.balancing.stickiness import LearnedTable, cookie_value, set_cookie_value
+from meshlib.balancing.stickiness import LearnedTable, Standing, session_key
 from meshlib.balancing.strategy import STRATEGIES, RoundRobin, Strategy, Weighted, WeightedRoundRobin, create_strategy
 
 __all__ = [
     "STRATEGIES",
+    "Binding",
     "EndpointHealth",
     "HealthState",
     "LearnedTable",
     "Observation",
     "RoundRobin",
+    "SessionLimits",
+    "SessionTables",
     "SlowStart",
+    "Standing",
     "Strategy",
     "Weighted",
     "WeightedRoundRobin",
-    "cookie_value",
+    "cookie_values",
     "create_strategy",
     "rendezvous_order",
+    "session_key",
     "set_cookie_value",
     "usable",
     "within_load",

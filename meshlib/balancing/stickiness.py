@@ -1,101 +1,194 @@
 """One session, one endpoint: learn from the cookie that the application sets, and find it again.
 
-HRM's way: the gateway sets, changes and removes no cookie. The table is bounded and forgets what is not used; what it
+HRM's way: the gateway sets, changes and removes no cookie. A table is bounded and forgets what is not used; what it
 keeps is the endpoint's stable identity, so a session survives the replacement of its task.
+
+Anybody can write a cookie, so sessions are kept in three parts, and what a stranger can do in one costs nobody in the next:
+*met* are values that came with a request and that no application has set here; *learned* are those that an application has set;
+*proven* are learned ones that a client has brought back. Values that are met evict values that are met; new sessions evict new ones
+before they evict one that is in use.
 """
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["LearnedTable", "cookie_value", "session_key", "set_cookie_value"]
+__all__ = ["MAX_VALUE", "LearnedTable", "Standing", "session_key"]
 
-# A longer value is not learned. RFC 6265 6.1 has clients keep 4096 bytes a cookie; some frameworks put a signed session into it.
+# A longer value is not remembered. RFC 6265 6.1 has clients keep 4096 bytes a cookie; some frameworks put a signed session into it.
 MAX_VALUE: Final = 4096
 # What is longer is kept as its digest: the table must not become a store for anybody's data.
 _KEPT_AS_IT_IS: Final = 64
+# Sessions that nobody has brought back yet keep this share of a full table, or nothing new could be learned in it.
+_SHARE_OF_NEW: Final = 8
+# A session in use is news again after this share of its time to live, or others would forget it.
+_NEWS_AGAIN: Final = 0.25
+
+
+class Standing(enum.IntEnum):
+    """How much is known of a session; see the module."""
+
+    MET = 0
+    LEARNED = 1
+    PROVEN = 2
+
+
+class _Entry:
+    __slots__ = ("endpoint_id", "told", "told_as", "used")
+
+    def __init__(self, endpoint_id: str, now: float) -> None:
+        self.endpoint_id = endpoint_id
+        self.used = now
+        self.told = now
+        self.told_as = -1
 
 
 class LearnedTable:
-    """Cookie value -> endpoint id: at most `limit` entries, each forgotten `ttl` seconds after its last use.
+    """Cookie value -> endpoint id: at most `limit` sessions that were learned and `unknown` that were only met.
 
-    One table for each upstream and cookie name: a session of one service says nothing to another. When the endpoint that `get`
-    names is gone, choose another and `learn` that.
+    Each is forgotten `ttl` seconds after its last use; values of more than `value_size` bytes are not remembered. One table for each
+    upstream and cookie name: a session of one service says nothing to another. When the endpoint that `get` names is gone,
+    choose another and `meet` that.
+
+    `learn` and `meet` return what is news for others who keep the same sessions: the standing of a session that is new, has
+    moved, stands better than before, or was last told a quarter of `ttl` ago; else None.
     """
 
-    __slots__ = ("_entries", "_limit", "_ttl")
+    __slots__ = ("_again", "_limit", "_parts", "_ttl", "_unknown", "_value_size")
 
-    def __init__(self, *, limit: int = 100_000, ttl: float = 1800.0) -> None:
-        self._entries: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+    def __init__(self, *, limit: int = 100_000, unknown: int = 1000, ttl: float = 1800.0, value_size: int = MAX_VALUE) -> None:
+        self._parts: tuple[OrderedDict[bytes, _Entry], ...] = (OrderedDict(), OrderedDict(), OrderedDict())  # by standing
         self._limit = limit
+        self._unknown = unknown
         self._ttl = ttl
+        self._again = ttl * _NEWS_AGAIN
+        self._value_size = value_size
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return sum(map(len, self._parts))
+
+    @property
+    def learned(self) -> int:
+        """How many sessions an application has begun."""
+        return len(self._parts[Standing.LEARNED]) + len(self._parts[Standing.PROVEN])
+
+    @property
+    def met(self) -> int:
+        """How many were only met."""
+        return len(self._parts[Standing.MET])
 
     def get(self, value: bytes, now: float) -> str | None:
         """The endpoint id of a session, whose time begins anew; None when it is unknown or forgotten."""
-        value = session_key(value)
-        entry = self._entries.get(value)
-        if entry is None:
-            return None
-        if now - entry[1] > self._ttl:
-            del self._entries[value]
-            return None
-        self._entries[value] = (entry[0], now)
-        self._entries.move_to_end(value)
-        return entry[0]
+        found = self.find((value,), now)
+        return found[0][1] if found else None
 
-    def learn(self, value: bytes, endpoint_id: str, now: float) -> None:
-        """Bind a session. The longest unused one makes room; an empty or overlong value is not learned."""
-        if not value or len(value) > MAX_VALUE:
-            return
-        value = session_key(value)
-        self._entries[value] = (endpoint_id, now)
-        self._entries.move_to_end(value)
-        if len(self._entries) > self._limit:
-            self._entries.popitem(last=False)
+    def find(self, values: Iterable[bytes], now: float) -> list[tuple[bytes, str]]:
+        """(value, endpoint id) of the known ones of `values`, whose times begin anew: learned ones first, else in order."""
+        learned: list[tuple[bytes, str]] = []
+        met: list[tuple[bytes, str]] = []
+        for value in values:
+            key = self._key(value)
+            standing, entry = self._find(key, now)
+            if entry is None:
+                continue
+            entry.used = now
+            if standing is Standing.LEARNED:
+                self._parts[Standing.PROVEN][key] = self._parts[Standing.LEARNED].pop(key)
+            else:
+                self._parts[standing].move_to_end(key)
+            (met if standing is Standing.MET else learned).append((value, entry.endpoint_id))
+        return learned + met
+
+    def learn(self, value: bytes, endpoint_id: str, now: float) -> Standing | None:
+        """Bind a session that an application has begun. An empty or overlong value is not learned."""
+        return self._bind(value, endpoint_id, now, Standing.LEARNED)
+
+    def meet(self, value: bytes, endpoint_id: str, now: float) -> Standing | None:
+        """Bind a session that came with a request: one that was learned moves, any other stands with those that were met."""
+        return self._bind(value, endpoint_id, now, Standing.MET)
+
+    def adopt(self, value: bytes, endpoint_id: str, standing: Standing, now: float) -> None:
+        """Bind a session as others have told it; it is no news here."""
+        self._bind(value, endpoint_id, now, standing)
+
+    def forget(self, value: bytes) -> bool:
+        """Forget one session; whether it was known."""
+        key = self._key(value)
+        return any(part.pop(key, None) is not None for part in self._parts)
+
+    def evict(self) -> None:
+        """Forget the learned session that is missed least: the longest unused of the new ones, while they have their share."""
+        new, proven = self._parts[Standing.LEARNED], self._parts[Standing.PROVEN]
+        if len(new) > max(1, self.learned // _SHARE_OF_NEW) or not proven:
+            new.popitem(last=False)
+        else:
+            proven.popitem(last=False)
+
+    def evict_met(self) -> None:
+        """Forget the longest unused of those that were only met."""
+        self._parts[Standing.MET].popitem(last=False)
+
+    def sessions(self, now: float) -> list[tuple[bytes, str, Standing]]:
+        """Key, endpoint id and standing of all that is not forgotten, of each standing the longest unused first."""
+        return [
+            (key, entry.endpoint_id, standing)
+            for standing in Standing
+            for key, entry in self._parts[standing].items()
+            if now - entry.used <= self._ttl
+        ]
 
     def forget_expired(self, now: float, *, most: int = 1000) -> None:
-        """Drop up to `most` entries whose time is over (they stand first)."""
-        for _ in range(most):
-            first = next(iter(self._entries.items()), None)
-            if first is None or now - first[1][1] <= self._ttl:
-                return
-            del self._entries[first[0]]
+        """Drop up to `most` entries of each part whose time is over (they stand first)."""
+        for part in self._parts:
+            for _ in range(most):
+                first = next(iter(part.items()), None)
+                if first is None or now - first[1].used <= self._ttl:
+                    break
+                del part[first[0]]
+
+    def _key(self, value: bytes) -> bytes:
+        return session_key(value) if len(value) <= self._value_size else b""
+
+    def _find(self, key: bytes, now: float) -> tuple[Standing, _Entry | None]:
+        for standing in (Standing.PROVEN, Standing.LEARNED, Standing.MET):
+            entry = self._parts[standing].get(key)
+            if entry is None:
+                continue
+            if now - entry.used <= self._ttl:
+                return standing, entry
+            del self._parts[standing][key]
+        return Standing.MET, None
+
+    def _bind(self, value: bytes, endpoint_id: str, now: float, standing: Standing) -> Standing | None:
+        key = self._key(value)
+        if not key:
+            return None
+        before, entry = self._find(key, now)
+        if entry is None:
+            entry = _Entry(endpoint_id, now)
+        else:
+            del self._parts[before][key]
+            standing = max(standing, before)
+        self._parts[standing][key] = entry
+        moved = entry.endpoint_id != endpoint_id
+        entry.endpoint_id, entry.used = endpoint_id, now
+        if self.learned > self._limit:
+            self.evict()
+        if self.met > self._unknown:
+            self.evict_met()
+            if key not in self._parts[standing]:
+                return None
+        if moved or standing > entry.told_as or now - entry.told > self._again:
+            entry.told, entry.told_as = now, standing
+            return standing
+        return None
 
 
 def session_key(value: bytes) -> bytes:
     """What a table keeps of a cookie's value: a short one itself, else a digest. A key is its own key and may be learned in its place."""
     # No cookie value has a NUL, so no value is another one's digest.
     return value if len(value) <= _KEPT_AS_IT_IS else b"\0" + hashlib.blake2b(value, digest_size=32).digest()
-
-
-def cookie_value(fields: Iterable[bytes], name: bytes) -> bytes | None:
-    """The value of the cookie `name` in Cookie field values (RFC 6265 4.2), the first one; None when absent."""
-    for value in fields:
-        for pair in value.split(b";"):
-            key, equals, content = pair.partition(b"=")
-            if equals and key.strip(b" \t") == name:
-                return _unquoted(content.strip(b" \t"))
-    return None
-
-
-def set_cookie_value(fields: Iterable[bytes], name: bytes) -> bytes | None:
-    """The value that Set-Cookie field values give the cookie `name` (RFC 6265 4.1), the last one; None when they do not.
-
-    A cookie that is being removed (an empty value) is b"".
-    """
-    found = None
-    for value in fields:
-        key, equals, content = value.partition(b";")[0].partition(b"=")
-        if equals and key.strip(b" \t") == name:
-            found = _unquoted(content.strip(b" \t"))
-    return found
-
-
-def _unquoted(value: bytes) -> bytes:
-    return value[1:-1] if len(value) >= 2 and value[:1] == value[-1:] == b'"' else value

@@ -13,7 +13,7 @@ from random import Random
 from typing import Final
 
 from meshlib.authority import normalize_host, parse_authority
-from meshlib.balancing.stickiness import cookie_value, set_cookie_value
+from meshlib.balancing.cookies import cookie_values, set_cookie_value
 from meshlib.discovery.docker import parse_containers
 from meshlib.discovery.resolve import resolve_containers, resolve_swarm
 from meshlib.discovery.static import resolve_document
@@ -138,8 +138,8 @@ def labels(data: bytes) -> None:
 
 def cookies(data: bytes) -> None:
     """Both directions."""
-    cookie_value([data], b"a")
-    set_cookie_value([data], b"a")
+    cookie_values([data], b"a")
+    set_cookie_value([data], b"a", 0.0)
 
 
 def documents(data: bytes) -> None:

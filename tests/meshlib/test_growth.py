@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.authority import parse_authority
-from meshlib.balancing.stickiness import cookie_value, set_cookie_value
+from meshlib.balancing.cookies import cookie_values, set_cookie_value
 from meshlib.discovery.static import resolve_document
 from meshlib.errors import ConfigurationError, ProtocolError
 from meshlib.http1 import ChunkedReader, HeadBuffer, parse_request_head, parse_response_head, parse_trailers
@@ -127,9 +127,9 @@ CASES: Final[dict[str, tuple[int, Prepare]]] = {
     "chunked: one extension": (100, lambda n: _chunked(b"1" + b" \t" * n, size=3)(1)),
     "chunked: trailers byte by byte": (50, lambda n: _chunked(b"0\r\n" + b"X: y\r\n" * n, size=1)(1)),
     "trailers": (500, lambda n: lambda: parse_trailers(b"X: y\r\n" * n, max_fields=1 << 30)),
-    "Cookie": (1000, lambda n: lambda: cookie_value([b"a=b;" * n], b"x")),
-    "Cookie of quotes": (1000, lambda n: lambda: cookie_value([b'=";\t ' * n], b"x")),
-    "Set-Cookie": (1000, lambda n: lambda: set_cookie_value([b"x=" + b" " * n + b";a" * n], b"x")),
+    "Cookie": (1000, lambda n: lambda: cookie_values([b"a=b;" * n], b"x")),
+    "Cookie of quotes": (1000, lambda n: lambda: cookie_values([b'=";\t ' * n], b"x")),
+    "Set-Cookie": (1000, lambda n: lambda: set_cookie_value([b"x=" + b" " * n + b";a" * n], b"x", 0.0)),
     "label: commas": (300, _labels("external_route=http://a.example,")),
     "label: pairs": (300, _labels("a=b,")),
     "label: spaces and quotes": (1000, _labels(" \t\"'")),
@@ -171,7 +171,7 @@ def test_growth_of_anything(piece: bytes, kind: str) -> None:
         "answer": _answer(piece + b"\r\n"),
         "chunked": _chunked(piece, relay=True, size=5),
         "trailers": lambda n: lambda: parse_trailers(piece * n + b"\r\n", max_fields=1 << 30),
-        "cookie": lambda n: lambda: cookie_value([piece * n], b"x"),
+        "cookie": lambda n: lambda: cookie_values([piece * n], b"x"),
         "hello": lambda n: lambda: ClientHelloSniffer().receive_data(b"\x16\x03\x01" + piece * n),
     }
     prepare = makers[kind]

@@ -158,6 +158,9 @@ def tls_settings(settings: Settings) -> TLSSettings:
             plain_http=cast("Literal['refuse', 'redirect', 'serve']", settings.tls.plain_http),
             https_port=settings.tls.public_port,
             stickiness=cast("Literal['session', 'none']", settings.tls.stickiness),
+            max_sessions=limits.sticky_sessions_total,
+            max_sessions_per_upstream=limits.sticky_sessions_per_upstream,
+            max_unknown_sessions=limits.sticky_unknown,
             acme=tuple(Endpoint(f"acme.{number}", to.host, to.port) for number, to in enumerate(settings.tls.acme, 1)),
         )
     except ConfigurationError as error:

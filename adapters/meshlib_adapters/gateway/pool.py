@@ -26,7 +26,8 @@ from meshlib_adapters.gateway.place import STATES, Place, Process
 from meshlib_adapters.gateway.privileges import Identity
 from meshlib_adapters.gateway.reports import Counters, Session, write_sessions
 from meshlib_adapters.gateway.sessions import SessionStore
-from meshlib_adapters.gateway.settings import ENVIRONMENT_PREFIX, Settings
+from meshlib_adapters.gateway.settings import ENVIRONMENT_PREFIX, Settings, http_settings
+from meshlib_adapters.http.settings import session_limits
 from meshlib_adapters.metrics.catalogue import DROPPED
 from meshlib_adapters.metrics.changes import Change
 from meshlib_adapters.metrics.totals import Totals
@@ -65,7 +66,7 @@ class WorkerPool:
         self._stop = stop
         self._totals = totals
         self._log_lock = os.memfd_create("meshlib-log-lock")
-        self._sessions = SessionStore(settings.limits.sticky_sessions, settings.timeouts.sticky_ttl)
+        self._sessions = SessionStore(session_limits(http_settings(settings)))
         self._places = [Place(number, self._start, self) for number in range(1, count + 1)]
         self._unsubscribe: Callable[[], None] = lambda: None
         self._http: list[socket.socket] = []

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Final, TypeAlias
 
+from meshlib.balancing import Binding, Standing
 from meshlib.model import MAX_NAME
 from meshlib_adapters.metrics.changes import MAX_PIECE
 
@@ -48,8 +49,7 @@ class OutOfRange(ValueError):
     """A report that has the form of one, with a number that is not taken."""
 
 
-# upstream, name of the cookie, its value, id of the endpoint
-Session: TypeAlias = tuple[str, str, bytes, str]
+Session: TypeAlias = Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,7 @@ def write_sessions(sessions: Iterable[Session], on_dropped: Callable[[], None] =
         if not _fits(session):
             on_dropped()
             continue
-        upstream, cookie, value, endpoint = session
-        text = json.dumps((upstream, cookie, value.decode("latin-1"), endpoint))
+        text = json.dumps((*session[:2], session.value.decode("latin-1"), *session[3:]))
         if size + len(text) > MAX_PIECE:
             yield f"[{','.join(waiting)}]".encode()
             waiting, size = [], 0
@@ -153,7 +152,7 @@ def write_sessions(sessions: Iterable[Session], on_dropped: Callable[[], None] =
 
 
 def _fits(session: Session) -> bool:
-    upstream, cookie, value, endpoint = session
+    upstream, cookie, value, endpoint, _ = session
     return len(upstream) <= MAX_NAME and len(cookie) <= MAX_NAME and len(value) <= MAX_SESSION_KEY and len(endpoint) <= MAX_NAME
 
 
@@ -164,11 +163,13 @@ def parse_sessions(data: bytes, on_dropped: Callable[[], None] = lambda: None) -
         raise ValueError("not a list of sessions")
     result: list[Session] = []
     for item in found:
-        if not isinstance(item, list) or len(item) != 4 or not all(isinstance(text, str) for text in item):
+        if not isinstance(item, list) or len(item) != 5 or not all(isinstance(text, str) for text in item[:4]):
             raise ValueError("not a session")
-        upstream, cookie, value, endpoint = item
-        session = (upstream, cookie, value.encode("latin-1"), endpoint)  # UnicodeEncodeError is a ValueError
-        if _fits(session):
+        upstream, cookie, text, endpoint, standing = item
+        number = _number(standing)
+        # UnicodeEncodeError is a ValueError.
+        session = Binding(upstream, cookie, text.encode("latin-1"), endpoint, Standing(min(number, Standing.PROVEN)))
+        if _fits(session) and number == session.standing:
             result.append(session)
         else:
             on_dropped()

@@ -103,6 +103,15 @@ class LimitSettings:
     queue_size: int = setting(_HTTP.queue_size, read_integer(0, 10**6), "requests of one upstream that may wait for their turn")
     retry_budget: float = setting(_HTTP.retry_budget, read_share, "share of requests that may be tried again, 0 to 1")
     sticky_sessions: int = setting(_HTTP.sticky_sessions, read_integer(1, 10**7), "sessions remembered for one sticky route")
+    sticky_sessions_per_upstream: int = setting(
+        _HTTP.sticky_sessions_per_upstream, read_integer(1, 10**7), "the same for all sticky routes to one upstream"
+    )
+    sticky_sessions_total: int = setting(_HTTP.sticky_sessions_total, read_integer(1, 10**8), "the same in all")
+    sticky_unknown: int = setting(
+        _HTTP.sticky_unknown, read_integer(0, 10**7), "cookies that no service has set here, remembered for one sticky route"
+    )
+    sticky_unknown_total: int = setting(_HTTP.sticky_unknown_total, read_integer(0, 10**8), "the same in all")
+    sticky_value_size: int = setting(_HTTP.sticky_value_size, read_size, "bytes of a sticky cookie; longer ones are not remembered")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from meshlib.balancing import SessionLimits
 from meshlib.errors import ConfigurationError
 
-__all__ = ["HTTPSettings"]
+__all__ = ["HTTPSettings", "session_limits"]
 
 
 _MAY_BE_ZERO = frozenset(
@@ -19,6 +20,8 @@ _MAY_BE_ZERO = frozenset(
         "replay_size",
         "retry_budget",
         "slow_start",
+        "sticky_unknown",
+        "sticky_unknown_total",
     }
 )
 
@@ -74,9 +77,16 @@ class HTTPSettings:
     queue: float = 5.0
     # Interim (1xx) answers passed on for one request; more are a flood.
     max_interim: int = 16
-    # Sessions remembered per sticky route and process, and for how long after their last use.
+    # Sessions remembered in each process: for one upstream and cookie, for one upstream, in all; and for how long after their last use.
     sticky_sessions: int = 100_000
+    sticky_sessions_per_upstream: int = 100_000
+    sticky_sessions_total: int = 250_000
     sticky_ttl: float = 1800.0
+    # The same of cookies that no application has set here, which anybody can write: for one upstream and cookie, and in all.
+    sticky_unknown: int = 1000
+    sticky_unknown_total: int = 10_000
+    # A longer cookie is not remembered; RFC 6265 6.1 has clients keep 4096 bytes a cookie.
+    sticky_value_size: int = 4096
 
     # PEM of the authorities that vouch for endpoints asked over TLS, or its file; "": those of the system.
     upstream_ca: str = ""
@@ -91,3 +101,16 @@ class HTTPSettings:
                 raise ConfigurationError(f"{value!r} is too small", where=item.name, hint="write a positive number")
         if self.head_size < 1024:
             raise ConfigurationError("no browser's head fits", where="head_size", hint="write at least 1024")
+
+
+def session_limits(settings: HTTPSettings) -> SessionLimits:
+    """How many sticky sessions are remembered, and for how long."""
+    return SessionLimits(
+        table=settings.sticky_sessions,
+        upstream=settings.sticky_sessions_per_upstream,
+        total=settings.sticky_sessions_total,
+        unknown=settings.sticky_unknown,
+        unknown_total=settings.sticky_unknown_total,
+        value_size=settings.sticky_value_size,
+        ttl=settings.sticky_ttl,
+    )

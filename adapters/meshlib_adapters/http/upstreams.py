@@ -6,9 +6,18 @@ Run-time state lives here and in the pools and nowhere else, under the upstream'
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
-from meshlib.balancing import HealthState, LearnedTable, cookie_value, create_strategy, set_cookie_value, usable
+from meshlib.balancing import (
+    Binding,
+    HealthState,
+    SessionTables,
+    cookie_values,
+    create_strategy,
+    set_cookie_value,
+    usable,
+)
 from meshlib.decision import Forward
 from meshlib.http1 import KnownLines
 from meshlib.messages import FieldSection
@@ -23,7 +32,7 @@ from meshlib_adapters.http.pools import (
     UpstreamCounts,
     http2_connections,
 )
-from meshlib_adapters.http.settings import HTTPSettings
+from meshlib_adapters.http.settings import HTTPSettings, session_limits
 from meshlib_adapters.http.waiting import WaitingQueue
 from meshlib_adapters.publish import CurrentSnapshot
 
@@ -31,7 +40,7 @@ __all__ = ["Connecting", "EndpointPool", "LimitedState", "UpstreamState", "Upstr
 
 
 class UpstreamState:
-    """One upstream at run time: its pools, its strategy, its sticky sessions, its retry budget."""
+    """One upstream at run time: its pools, its strategy, its retry budget."""
 
     __slots__ = (
         "_known_lines",
@@ -43,7 +52,6 @@ class UpstreamState:
         "counts",
         "queue",
         "ready",
-        "sticky",
         "strategy",
         "upstream",
     )
@@ -69,7 +77,6 @@ class UpstreamState:
         self.queue: WaitingQueue | None = None  # where requests wait for an endpoint with room, if there is a limit
         self._retries = 10.0
         self.strategy = create_strategy(upstream.strategy)
-        self.sticky: dict[str, LearnedTable] = {}
         self.upstream = upstream
         self.ready: tuple[EndpointPool, ...] = ()
         self.update(upstream)
@@ -232,6 +239,7 @@ class Upstreams:
         self.known_lines = KnownLines()  # of answers, and of a gateway's requests
         self.outbox = Outbox(loop)  # of requests to endpoints, and of a gateway's answers
         self.counts: dict[str, UpstreamCounts] = {}  # by name; kept by whoever shows them, also of upstreams that are gone
+        self.sessions = SessionTables(session_limits(settings))
         self._states: dict[str, UpstreamState] = {}
         self._swept = 0.0
         self._unsubscribe = current.subscribe(self._follow)
@@ -252,35 +260,40 @@ class Upstreams:
         return list(self._states.values())
 
     def sticky_choice(self, decision: Forward, fields: FieldSection) -> EndpointPool | None:
-        """The endpoint to which the request's session belongs, while it is there; None to choose freely."""
+        """The endpoint to which one of the request's sessions belongs, while it is there; None to choose freely."""
         cookie = decision.route.sticky_cookie
         if cookie is None or b"cookie" not in fields.names:
             return None
-        value = cookie_value(fields.get_all(b"cookie"), cookie.encode())
-        if not value:
+        values = cookie_values(fields.get_all(b"cookie"), cookie.encode())
+        if not values:
             return None
-        state = self.state(decision.upstream)
-        table = state.sticky.get(cookie)
-        known = table.get(value, self.loop.time()) if table is not None else None
-        return state.by_id(known) if known is not None else None
+        for known in self.sessions.find(decision.upstream.name, cookie, values, self.loop.time()):
+            pool = self.state(decision.upstream).by_id(known)
+            if pool is not None:
+                return pool
+        return None
 
     def sticky_learn(self, decision: Forward, asked: FieldSection, answer: FieldSection, pool: EndpointPool) -> None:
-        """Bind the session that the application has just begun, or that came with the request, to the endpoint that answered."""
+        """Bind the session that the application has just begun, or that came with the request, to the endpoint that served it.
+
+        A session that the application ends is forgotten, if it is the only one of its name in the request.
+        """
         cookie = decision.route.sticky_cookie
         if cookie is None:
             return
-        name = cookie.encode()
-        value = set_cookie_value(answer.get_all(b"set-cookie"), name) if b"set-cookie" in answer.names else None
-        if value is None and b"cookie" in asked.names:
-            value = cookie_value(asked.get_all(b"cookie"), name)
-        if not value:
+        name, upstream, now = cookie.encode(), decision.upstream.name, self.loop.time()
+        value = set_cookie_value(answer.get_all(b"set-cookie"), name, time.time()) if b"set-cookie" in answer.names else None
+        if value:
+            self._tell(self.sessions.learn(upstream, cookie, value, pool.endpoint.id, now))
             return
-        state = self.state(decision.upstream)
-        table = state.sticky.get(cookie)
-        if table is None:
-            table = LearnedTable(limit=self.settings.sticky_sessions, ttl=self.settings.sticky_ttl)
-            state.sticky[cookie] = table
-        table.learn(value, pool.endpoint.id, self.loop.time())
+        values = cookie_values(asked.get_all(b"cookie"), name) if b"cookie" in asked.names else ()
+        if values and value is None:
+            self._tell(self.sessions.keep(upstream, cookie, values, pool.endpoint.id, now))
+        elif len(values) == 1:
+            self._tell(self.sessions.forget(upstream, cookie, values[0]))
+
+    def _tell(self, news: list[Binding]) -> None:
+        """Sessions have changed. Nobody else keeps them here."""
 
     def sweep(self, now: float) -> None:
         """Close idle connections and forget old sessions, once a second at most."""
@@ -291,8 +304,7 @@ class Upstreams:
             for pool in state.pools():
                 if pool.idle:
                     pool.sweep(now)
-            for table in state.sticky.values():
-                table.forget_expired(now)
+        self.sessions.forget_expired(now)
 
     def close(self) -> None:
         """Close everything that is idle and follow no more."""
@@ -310,3 +322,4 @@ class Upstreams:
                 state.close()
             elif upstream is not state.upstream:
                 state.update(upstream)
+        self.sessions.keep_upstreams(known)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from meshlib.balancing import Observation
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Upstream
-from meshlib.tls import SessionReader
+from meshlib.tls import SessionReader, session_keys
 from meshlib_adapters.tcp.dialer import Dialer
 from meshlib_adapters.tcp.readiness import Readiness
 from meshlib_adapters.tcp.targets import Targets
@@ -24,7 +24,7 @@ class Passage:
     `on_failed()`. The endpoint counts as used until `close`, which is to be called in any case.
     """
 
-    __slots__ = ("_dialer", "_on_attempt", "_on_connected", "_on_failed", "_target", "_targets", "address", "upstream")
+    __slots__ = ("_dialer", "_hello", "_on_attempt", "_on_connected", "_on_failed", "_target", "_targets", "address", "upstream")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Passage:
         self.upstream = upstream
         self.address = ""
         self._targets = targets
+        self._hello: ClientHello | None = hello  # until it is known what the endpoint is watched for
         self._target: Endpoint | None = None
         self._on_attempt = on_attempt
         self._on_connected = on_connected
@@ -75,13 +76,14 @@ class Passage:
     def tap(self) -> Callable[[memoryview], bool] | None:
         """What the first bytes of the endpoint are to be shown to while it returns True; None when there is nothing to learn."""
         targets, upstream, target = self._targets, self.upstream, self._target
-        if target is None or not targets.learns or len(upstream.endpoints) < 2:
+        hello, self._hello = self._hello, None
+        if target is None or hello is None or not targets.learns or len(upstream.endpoints) < 2:
             return None
         reader = SessionReader()
 
         def look(data: memoryview) -> bool:
             for key in reader.receive_data(bytes(data)):
-                targets.learn(upstream, target, key)
+                targets.learn(upstream, target, key, offered=key in session_keys(hello))
             return not reader.done
 
         return look

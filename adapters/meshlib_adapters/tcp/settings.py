@@ -51,7 +51,8 @@ class TLSSettings:
     held for all clients whose hello is not with an endpoint yet.
 
     `stickiness`: "session" keeps a TLS session on one endpoint as far as that can be known, "none" leaves all to the upstream's
-    strategy; `max_sessions` that servers gave out are remembered, each for `session_ttl` after its last use.
+    strategy; `max_sessions` that servers gave out are remembered, `max_sessions_per_upstream` of one upstream, each for `session_ttl`
+    after its last use; of sessions whose id a client chose `max_unknown_sessions` of one upstream.
 
     `acme`: the endpoints that get connections which offer "acme-tls/1" and nothing else (RFC 8737), whatever the routes say; without
     them such a connection is one like any other.
@@ -77,6 +78,8 @@ class TLSSettings:
     https_port: int = 443
     stickiness: Literal["session", "none"] = "session"
     max_sessions: int = 100_000
+    max_sessions_per_upstream: int = 50_000
+    max_unknown_sessions: int = 1000
     session_ttl: float = 7200.0
     acme: tuple[Endpoint, ...] = ()
     relay: RelaySettings = RelaySettings()
@@ -88,6 +91,8 @@ class TLSSettings:
         if self.max_lifetime is not None and not self.max_lifetime > 0:
             raise ConfigurationError("max_lifetime must be more than 0", where="max_lifetime", hint="leave it out for no limit")
         _at_least(self, 1, "max_connections", "max_hello", "max_wire", "max_held_bytes", "backlog", "https_port", "max_sessions")
+        _at_least(self, 1, "max_sessions_per_upstream")
+        _at_least(self, 0, "max_unknown_sessions")
         if self.stickiness not in ("session", "none"):
             raise ConfigurationError("stickiness is session or none", where="stickiness")
         if self.max_connections_per_client is not None:

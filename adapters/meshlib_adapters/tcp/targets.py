@@ -6,12 +6,20 @@ out. All of it is bounded, and may be lost without more harm than a session that
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol, TypeVar
 
-from meshlib.balancing import EndpointHealth, LearnedTable, Observation, create_strategy, rendezvous_order, usable, within_load
+from meshlib.balancing import (
+    EndpointHealth,
+    Observation,
+    SessionLimits,
+    SessionTables,
+    create_strategy,
+    rendezvous_order,
+    usable,
+    within_load,
+)
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Upstream
 from meshlib.tls import session_keys
@@ -20,6 +28,9 @@ __all__ = ["EndpointOrder", "Targets", "client_key"]
 
 # Names come and go with services. What is kept under them is a cursor or a few failures: to lose the oldest costs little.
 _MAX_NAMES = 10_000
+# Ids that clients chose, in all: so many times what one upstream may have.
+_MAX_UNKNOWN = 10
+_SWEEP = 60.0  # seconds between two looks for sessions that are over
 
 
 T = TypeVar("T")
@@ -35,9 +46,12 @@ class Targets:
     """Orders endpoints for connections. `clock` is any steady clock.
 
     With `stickiness` "session" a connection goes to the endpoint that gave out the session that its hello takes up, where that was
-    seen here in the last `session_ttl` seconds (`max_sessions` are remembered); else to its client's: the same one in every process
+    seen here in the last `session_ttl` seconds; else to its client's: the same one in every process
     that knows the same endpoints, while that has no more than its share of the open connections. With "none" the upstream's
     strategy decides alone. Endpoints that refused connections lately are left out, as `meshlib.balancing.health` has it.
+
+    `max_sessions` are remembered, `max_sessions_per_upstream` of one upstream; besides, of each upstream, `max_unknown_sessions`
+    whose ids clients have chosen and servers have merely repeated (RFC 5077 3.4): those push out each other and nothing else.
     """
 
     def __init__(
@@ -47,13 +61,25 @@ class Targets:
         stickiness: Literal["session", "none"] = "session",
         strategy: Callable[[str], EndpointOrder] = create_strategy,
         max_sessions: int = 100_000,
+        max_sessions_per_upstream: int = 50_000,
+        max_unknown_sessions: int = 1000,
         session_ttl: float = 7200.0,
     ) -> None:
         self._clock = clock
         self._sticky = stickiness == "session"
         self._strategy = strategy
         self._strategies: dict[tuple[str, str], EndpointOrder] = {}
-        self._sessions = LearnedTable(limit=max_sessions, ttl=session_ttl)
+        self._sessions = SessionTables(
+            SessionLimits(
+                table=max_sessions_per_upstream,
+                upstream=max_sessions_per_upstream,
+                total=max_sessions,
+                unknown=max_unknown_sessions,
+                unknown_total=_MAX_UNKNOWN * max_unknown_sessions,
+                ttl=session_ttl,
+            )
+        )
+        self._swept = clock()
         self._health: dict[tuple[str, str], EndpointHealth] = {}
         self._open: dict[tuple[str, str], int] = {}
 
@@ -109,18 +135,29 @@ class Targets:
         if not health.spotless(now):  # who is well again is forgotten
             self._health[key] = health
 
-    def learn(self, upstream: Upstream, endpoint: Endpoint, key: bytes) -> None:
-        """`endpoint` has given out the session with this key (`meshlib.tls.SessionReader`)."""
-        self._sessions.learn(_name_of(upstream.name, key), endpoint.id, self._clock())
+    def learn(self, upstream: Upstream, endpoint: Endpoint, key: bytes, *, offered: bool = False) -> None:
+        """`endpoint` has given out the session with this key (`meshlib.tls.SessionReader`).
+
+        `offered`: the client's hello had the key. Then the client may have made it up, and it moves no session away from an
+        endpoint that is still there.
+        """
+        now, name = self._clock(), upstream.name
+        if now - self._swept > _SWEEP:
+            self._swept = now
+            self._sessions.forget_expired(now)
+        if not offered:
+            self._sessions.learn(name, "", key, endpoint.id, now)
+            return
+        known = self._sessions.find(name, "", (key,), now)
+        if not any(other.id in known and other.id != endpoint.id for other in upstream.ready):
+            self._sessions.keep(name, "", (key,), endpoint.id, now)
 
     def _sticky_order(self, name: str, ready: Sequence[Endpoint], client: str, hello: ClientHello) -> list[Endpoint]:
         order = rendezvous_order(ready, client_key(client))
-        for key in session_keys(hello):
-            known = self._sessions.get(_name_of(name, key), self._clock())
-            if known is not None:
-                order.sort(key=lambda endpoint: endpoint.id != known)
-                if order[0].id == known:
-                    return order
+        for known in self._sessions.find(name, "", session_keys(hello), self._clock()):
+            order.sort(key=lambda endpoint: endpoint.id != known)
+            if order[0].id == known:
+                return order
         return within_load(order, [self._open.get((name, endpoint.address), 0) for endpoint in order])
 
     def _strategy_of(self, upstream: Upstream) -> EndpointOrder:
@@ -139,11 +176,6 @@ class Targets:
 def _make_room(names: dict[tuple[str, str], T]) -> None:
     if len(names) >= _MAX_NAMES:
         del names[next(iter(names))]  # the oldest
-
-
-def _name_of(upstream: str, key: bytes) -> bytes:
-    # A session of one service says nothing to another: who claims the id of a stranger's shall not even learn that it exists.
-    return hashlib.blake2b(upstream.encode() + b"\0" + key, digest_size=16).digest()
 
 
 def client_key(client: str) -> bytes:

@@ -80,6 +80,8 @@ class TLSListener:
             stickiness=settings.stickiness,
             strategy=strategy,
             max_sessions=settings.max_sessions,
+            max_sessions_per_upstream=settings.max_sessions_per_upstream,
+            max_unknown_sessions=settings.max_unknown_sessions,
             session_ttl=settings.session_ttl,
         )
         self._on_end = on_end

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
@@ -21,8 +23,9 @@ from starlette.routing import Route as Page
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.http import HTTPSettings
 from meshlib_adapters.publish import CurrentSnapshot
-from tests.adapters.asgi.raw import answering, backend, talk
+from tests.adapters.asgi.raw import Handler, answering, backend, talk
 
 pytestmark = pytest.mark.anyio
 
@@ -40,14 +43,18 @@ def route(host: str, port: int, *, sticky: str | None = None, redirect: Redirect
 
 @contextlib.asynccontextmanager
 async def served(
-    *contributions: Contribution, with_app: bool = False, policy: ForwardingPolicy | None = None, https_port: int = 443
+    *contributions: Contribution,
+    with_app: bool = False,
+    policy: ForwardingPolicy | None = None,
+    settings: HTTPSettings | None = None,
+    https_port: int = 443,
 ) -> AsyncIterator[int]:
     current = CurrentSnapshot(Snapshot.of(contributions), https_port=https_port)
 
     async def own(request: Request) -> PlainTextResponse:
         return PlainTextResponse("own")
 
-    app: object = Gateway(current=current, policy=policy)
+    app: object = Gateway(current=current, policy=policy, settings=settings)
     if with_app:
         app = Starlette(routes=[Page("/", own)], middleware=[Middleware(Gateway, current=current)])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", proxy_headers=False, ws="websockets-sansio"))  # type: ignore[arg-type]
@@ -83,6 +90,36 @@ async def test_forwards_with_raw_path_and_fields() -> None:
     assert b"X-Forwarded-Proto: http\r\n" in sent
     assert b"Via: 1.1 meshlib\r\n" in sent
     assert b"X-Request-ID: " in sent
+
+
+def beginning_sessions(name: bytes) -> Handler:
+    """Begins a session at /login; elsewhere it says its name and no more."""
+    count = itertools.count()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            begins = (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET /login")
+            cookie = b"Set-Cookie: SID=%s-%d; Path=/\r\n" % (name, next(count)) if begins else b""
+            writer.write(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (cookie, len(name), name))
+
+    return handler
+
+
+async def test_forged_sessions_move_no_session() -> None:
+    ask = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nCookie: SID=forged; x=y\r\nCookie: %s\r\n\r\n"
+    async with contextlib.AsyncExitStack() as stack:
+        ports = [await stack.enter_async_context(backend(beginning_sessions(name))) for name in (b"one", b"two", b"six")]
+        upstream = Upstream("a:80", tuple(Endpoint(f"a.{port}", "127.0.0.1", port) for port in sorted(ports)))
+        found = route("a.test", 0, sticky="SID")
+        found = replace(found, routes=(replace(found.routes[0], upstream=upstream),))
+        gateway = await stack.enter_async_context(served(found, settings=HTTPSettings(sticky_sessions=20)))
+        sessions = {}
+        for _ in range(6):
+            got = await talk(gateway, GET % (b"login", b"a.test"))
+            sessions[re.search(rb"set-cookie: (SID=[^;]*)", got, re.IGNORECASE)[1]] = got[-3:]  # type: ignore[index]
+        for number in range(100):
+            await talk(gateway, ask % (b"SID=%d" % number))
+        assert {session: (await talk(gateway, ask % session))[-3:] for session in sessions} == sessions
 
 
 async def test_middleware_falls_through_only_where_no_route_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.balancing.stickiness import session_key
+from meshlib.balancing import Binding, SessionLimits, Standing, session_key
 from meshlib.errors import ConfigurationError
 from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, Route, Scheme, Severity, Snapshot, Upstream
 from meshlib.table import RoutingTable
@@ -76,7 +77,10 @@ def test_whatever_a_worker_sends_is_a_value_or_a_value_error(data: bytes) -> Non
 any_text = st.text(st.characters(), max_size=2 * MAX_NAME)
 
 
-@given(st.lists(st.tuples(any_text, any_text, st.binary(max_size=100), any_text), max_size=5), st.integers(1, 100))
+SESSIONS = st.builds(Binding, any_text, any_text, st.binary(max_size=100), any_text, st.sampled_from(Standing))
+
+
+@given(st.lists(SESSIONS, max_size=5), st.integers(1, 100))
 def test_sessions_are_read_as_they_were_written_but_for_those_that_are_too_long(sessions: list[Session], times: int) -> None:
     unwritten: list[None] = []
     pieces = list(write_sessions(sessions * times, lambda: unwritten.append(None)))
@@ -90,7 +94,7 @@ def test_sessions_are_read_as_they_were_written_but_for_those_that_are_too_long(
 
 @given(st.binary(max_size=5000))
 def test_every_value_as_tables_keep_it_fits(value: bytes) -> None:
-    session = ("u", "C", session_key(value), "e")
+    session = Binding("u", "C", session_key(value), "e", Standing.LEARNED)
     assert [parse_sessions(piece) for piece in write_sessions([session])] == [[session]]
 
 
@@ -115,10 +119,28 @@ def test_why_a_worker_cannot_begin_is_read_whatever_it_says(message: str) -> Non
     assert parse_error(write_error(message)) == message.encode("utf-8", "replace")[:MAX_ERROR].decode("utf-8", "replace")
 
 
-@pytest.mark.parametrize("data", [b"{}", b'["a"]', b'[["a", "b", "c"]]', b'[["a", "b", "c", 1]]', '[["a", "b", "\u20ac", "d"]]'.encode()])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{}",
+        b'["a"]',
+        b'[["a", "b", "c", "d"]]',
+        b'[["a", "b", "c", 1, 1]]',
+        b'[["a", "b", "c", "d", true]]',
+        b'[["a", "b", "c", "d", -1]]',
+        '[["a", "b", "\u20ac", "d", 1]]'.encode(),
+    ],
+)
 def test_what_is_no_session_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
         parse_sessions(data)
+
+
+def test_a_session_that_is_out_of_range_is_dropped_and_counted() -> None:
+    dropped: list[None] = []
+    rows = [["a", "b", "c", "d", 3], ["a", "b", "c" * 65, "d", 1], ["a", "b", "c", "d", 1]]
+    read = parse_sessions(json.dumps(rows).encode(), lambda: dropped.append(None))
+    assert (read, len(dropped)) == ([Binding("a", "b", b"c", "d", Standing.LEARNED)], 2)
 
 
 def test_an_unchanged_service_stays_the_same_object_in_a_worker() -> None:
@@ -130,15 +152,29 @@ def test_an_unchanged_service_stays_the_same_object_in_a_worker() -> None:
     assert read.contributions[1] is not before.contributions[1]
 
 
+def learned(value: bytes, endpoint: str, standing: Standing = Standing.LEARNED) -> Binding:
+    return Binding("u", "C", value, endpoint, standing)
+
+
 def test_the_store_of_sessions_is_bounded_and_keeps_the_newest() -> None:
-    store = SessionStore(2, 60.0)
-    store.add([("u", "C", b"1", "a"), ("u", "C", b"2", "a")])
-    store.add([("u", "C", b"1", "b"), ("u", "C", b"3", "c")])
-    assert store.all() == [("u", "C", b"1", "b"), ("u", "C", b"3", "c")]
+    store = SessionStore(SessionLimits(total=2))
+    store.add([learned(b"1", "a"), learned(b"2", "a")])
+    store.add([learned(b"1", "b"), learned(b"3", "c")])
+    assert store.all() == [learned(b"1", "b"), learned(b"3", "c")]
     assert len(store) == 2
-    forgetful = SessionStore(2, -1.0)
-    forgetful.add([("u", "C", b"1", "a")])
+    forgetful = SessionStore(SessionLimits(ttl=-1.0))
+    forgetful.add([learned(b"1", "a")])
     assert forgetful.all() == []
+
+
+def test_in_the_store_forged_sessions_push_out_no_session() -> None:
+    store = SessionStore(SessionLimits(total=5, unknown=3))
+    store.add([learned(b"%d" % number, "a") for number in range(5)])
+    store.add([learned(b"forged %d" % number, "b", Standing.MET) for number in range(1000)])
+    store.add([learned(b"%d" % number, "b", Standing.MET) for number in range(100, 200)])
+    kept = store.all()
+    assert [session for session in kept if session.endpoint_id == "a"] == [learned(b"%d" % number, "a") for number in range(5)]
+    assert len(kept) == 8
 
 
 def test_nobody_else_is_nobody_to_become() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import socket
 import struct
@@ -256,3 +257,20 @@ def blackhole() -> Iterator[int]:
             sock.connect_ex(("127.0.0.1", port))
         time.sleep(0.05)
         yield port
+
+
+def beginning_sessions(name: bytes) -> Callable[[Peer], None]:
+    """Begins the session NAME-N at /login, ends the one it is sent at /logout, and changes nothing elsewhere."""
+    count = itertools.count()
+
+    def script(peer: Peer) -> None:
+        while True:
+            asked = peer.read_request()
+            cookie = b""
+            if asked.startswith(b"GET /login"):
+                cookie = b"Set-Cookie: SID=%s-%d; Path=/; HttpOnly\r\n" % (name, next(count))
+            elif asked.startswith(b"GET /logout"):
+                cookie = b"Set-Cookie: SID=gone; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+            peer.send(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (cookie, len(name), name))
+
+    return script

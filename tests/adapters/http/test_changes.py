@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.adapters.http.backend import OK, Backend, Lost, Peer, answering
+from tests.adapters.http.backend import OK, Backend, Lost, Peer, answering, beginning_sessions
 from tests.adapters.http.client import Client, get
 from tests.adapters.http.conftest import Start
 from tests.adapters.http.running import RunningGateway, quick, snapshot_of
@@ -154,6 +154,73 @@ def test_forged_sessions(start: Start, backend: Make) -> None:
     values = ["127.0.0.1:80", "any.1", "", "=", ";", '"', "\x7f".strip("\x7f"), "x" * 4000, "%00", "a b", ",", "SID=SID"]
     bodies = {client.ask(get("/", "a", f"Cookie: SID={value}")).body for value in values * 2}
     assert bodies == {b"one", b"two"}
+
+
+def log_in(client: Client, count: int) -> dict[str, bytes]:
+    """Sessions, and who has begun them."""
+    sessions = {}
+    for _ in range(count):
+        answer = client.ask(get("/login"))
+        sessions[(answer.one("set-cookie") or "").split(";")[0]] = answer.body
+    return sessions
+
+
+def test_forged_sessions_move_no_session(start: Start, backend: Make) -> None:
+    """However many cookies are made up, every session that an application has begun stays where it is."""
+    backends = [backend(beginning_sessions(name)) for name in (b"one", b"two", b"three")]
+    site = start(snapshot_of({"": backends}, sticky="SID"), quick(sticky_sessions=50))
+    client = site.client()
+    sessions = log_in(client, 20)
+    for number in range(500):
+        assert client.ask(get("/", "a", f"Cookie: SID=forged-{number}")).status == 200
+    assert {session: client.ask(get("/", "a", f"Cookie: {session}")).body for session in sessions} == sessions
+
+
+def test_of_several_cookies_of_the_name_any_that_is_known_counts(start: Start, backend: Make) -> None:
+    backends = [backend(beginning_sessions(name)) for name in (b"one", b"two", b"three")]
+    site = start(snapshot_of({"": backends}, sticky="SID"))
+    client = site.client()
+    for session, name in log_in(client, 6).items():
+        for lines in (
+            (f"Cookie: SID=unknown; {session}",),
+            (f"Cookie: {session}; SID=unknown",),
+            ("Cookie: SID=unknown; x=y", f"Cookie: {session}"),
+            (f"Cookie: SID=; SID; {session}",),
+        ):
+            assert {client.ask(get("/", "a", *lines)).body for _ in range(4)} == {name}
+
+
+def test_a_session_that_its_application_ends_is_forgotten(start: Start, backend: Make) -> None:
+    site = start(snapshot_of({"": [backend(beginning_sessions(name)) for name in (b"one", b"two")]}, sticky="SID"))
+    client = site.client()
+    (session,) = log_in(client, 1)
+    assert len(site.gateway.upstreams.sessions) == 1
+    client.ask(get("/logout", "a", f"Cookie: {session}"))
+    assert len(site.gateway.upstreams.sessions) == 0
+
+
+def test_sessions_of_upstreams_that_are_gone_are_forgotten(start: Start, backend: Make) -> None:
+    one, two = backend(beginning_sessions(b"one")), backend(beginning_sessions(b"two"))
+    site = start(snapshot_of({"a": [one], "b": [two]}, sticky="SID"))
+    client = site.client()
+    for host in "ab":
+        client.ask(get("/login", host))
+    assert site.call(lambda: len(site.gateway.upstreams.sessions)) == 2
+    site.publish(snapshot_of({"a": [one]}, sticky="SID"))
+    assert site.call(lambda: len(site.gateway.upstreams.sessions)) == 1
+
+
+def test_sessions_are_bounded_for_each_upstream_and_in_all(start: Start, backend: Make) -> None:
+    hosts = {host: [backend(beginning_sessions(host.encode()))] for host in "abc"}
+    limits = quick(sticky_sessions_per_upstream=8, sticky_sessions_total=12, sticky_unknown=3, sticky_unknown_total=4, sticky_value_size=64)
+    site = start(snapshot_of(hosts, sticky="SID"), limits)
+    client = site.client()
+    for number in range(20):
+        for host in hosts:
+            client.ask(get("/login", host))
+            client.ask(get("/", host, f"Cookie: SID={number}"))
+            client.ask(get("/", host, f"Cookie: SID={'x' * 65}"))
+    assert repr(site.gateway.upstreams.sessions).startswith("<SessionTables 12 learned, 4 met")
 
 
 def test_session_of_an_ejected_endpoint(start: Start, backend: Make) -> None:

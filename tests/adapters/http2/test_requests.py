@@ -10,7 +10,7 @@ from meshlib.discovery.static import resolve_document
 from meshlib.forwarding import ForwardingPolicy, parse_networks
 from meshlib.labels.hrm import LABEL
 from meshlib.model import RedirectRule
-from tests.adapters.http.backend import OK, Backend, Peer, answering
+from tests.adapters.http.backend import OK, Backend, Peer, answering, beginning_sessions
 from tests.adapters.http.running import quick, snapshot_of
 from tests.adapters.http2.client import PREFACE, interims, request
 from tests.adapters.http2.conftest import StartSite
@@ -272,6 +272,19 @@ def test_sticky_sessions(start: StartSite, backend: Make) -> None:
     first = bytes(client.get().data).decode()
     for _ in range(6):
         assert bytes(client.get("/", "a", ("cookie", "x=1"), ("cookie", f"s={first}")).data).decode() == first
+
+
+def test_forged_sessions_move_no_session(start: StartSite, backend: Make) -> None:
+    servers = [backend(beginning_sessions(b"%d" % number)) for number in range(3)]
+    client = start(snapshot_of({"": servers}, sticky="SID"), quick(sticky_sessions=20)).client()
+    sessions = {}
+    for _ in range(6):
+        answer = client.get("/login")
+        sessions[answer.fields["set-cookie"].split(";")[0]] = bytes(answer.data)
+    for number in range(100):
+        client.get("/", "a", ("cookie", "x=1"), ("cookie", f"SID=forged-{number}"))
+    for session, name in sessions.items():
+        assert bytes(client.get("/", "a", ("cookie", "SID=unknown"), ("cookie", "x=1"), ("cookie", session)).data) == name
 
 
 def test_trusted_peer(start: StartSite, backend: Make) -> None:

@@ -21,6 +21,8 @@ from meshlib_adapters.tcp import RelaySettings, TLSSettings
         ("https_port", 0),
         ("stickiness", "cookie"),
         ("max_sessions", 0),
+        ("max_sessions_per_upstream", 0),
+        ("max_unknown_sessions", -1),
         ("session_ttl", 0),
     ],
 )

@@ -107,6 +107,47 @@ def test_sessions_are_bounded() -> None:
     assert "10 sessions" in repr(targets)
 
 
+def test_what_clients_make_up_moves_no_session() -> None:
+    """A server that takes up a ticket repeats whatever id the client has sent with it (RFC 5077 3.4)."""
+    targets, _ = make(max_sessions=20, max_unknown_sessions=5)
+    shop = upstream()
+    sessions = {}
+    for number in range(15):
+        hello = ClientHello(server_name="a.example", session_id=b"mine %d" % number)
+        sessions[hello] = shop.endpoints[number % 5]
+        targets.learn(shop, sessions[hello], session_keys(hello)[0])
+    for number in range(1000):
+        forged = session_keys(ClientHello(session_id=b"forged %d" % number))[0]
+        targets.learn(shop, shop.endpoints[number % 5], forged, offered=True)
+    for hello in sessions:  # and who knows another's id does not take it away
+        targets.learn(shop, shop.endpoints[0], session_keys(hello)[0], offered=True)
+    assert {hello: first(targets, CLIENTS[0], hello) for hello in sessions} == {hello: e.id for hello, e in sessions.items()}
+    assert "20 sessions" in repr(targets)
+
+
+def test_a_session_whose_endpoint_is_gone_moves_with_the_server_that_takes_it_up() -> None:
+    targets, _ = make()
+    shop = upstream()
+    targets.learn(shop, shop.endpoints[0], KEY)
+    left = Upstream(shop.name, shop.endpoints[1:])
+    targets.learn(left, shop.endpoints[3], KEY, offered=True)
+    assert first(targets, CLIENTS[0], KNOWN) == "shop.3"
+
+
+def test_sessions_of_one_upstream_push_out_none_of_another() -> None:
+    targets, clock = make(max_sessions=20, max_sessions_per_upstream=15)
+    shop, other = upstream(), upstream(name="other:443")
+    elsewhere = next(e for e in shop.endpoints if e.id != first(targets, CLIENTS[0]))
+    targets.learn(shop, elsewhere, KEY)
+    for number in range(1000):
+        targets.learn(other, other.endpoints[0], session_keys(ClientHello(ticket=b"%d" % number))[0])
+    assert first(targets, CLIENTS[0], KNOWN) == elsewhere.id
+    assert "16 sessions" in repr(targets)
+    clock.now += 7201
+    targets.learn(other, other.endpoints[0], KEY)
+    assert "1 sessions" in repr(targets)
+
+
 def test_without_stickiness_the_strategy_decides() -> None:
     targets, _ = make("none")
     assert not targets.learns

@@ -1,12 +1,11 @@
-"""Sessions stay where they are, and cookies of any shape can be read."""
+"""Sessions stay where they are, whatever anybody makes up."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.balancing.stickiness import LearnedTable, cookie_value, set_cookie_value
+from meshlib.balancing.stickiness import LearnedTable, Standing
 
 
 def test_a_session_is_found_again_until_it_is_not_used() -> None:
@@ -47,7 +46,7 @@ def test_long_values_are_told_apart_and_not_kept() -> None:
     table.learn(b"x" * 4096, "1", 0.0)
     table.learn(b"x" * 4095, "2", 0.0)
     assert (table.get(b"x" * 4096, 0.0), table.get(b"x" * 4095, 0.0)) == ("1", "2")
-    assert max(map(len, table._entries)) <= 64
+    assert max(len(key) for key, _, _ in table.sessions(0.0)) <= 64
 
 
 def test_old_sessions_are_swept_in_portions() -> None:
@@ -63,53 +62,100 @@ def test_old_sessions_are_swept_in_portions() -> None:
     assert len(table) == 0
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ([b"SID=a"], b"a"),
-        ([b"x=1; SID=a; y=2"], b"a"),
-        ([b"x=1;SID = a ;y"], b"a"),
-        ([b"x=1", b"SID=a"], b"a"),
-        ([b"SID=a; SID=b"], b"a"),
-        ([b"SID=a=b=c"], b"a=b=c"),
-        ([b'SID="a"'], b"a"),
-        ([b'SID="'], b'"'),
-        ([b'SID="a'], b'"a'),
-        ([b"SID="], b""),
-        ([b"SID"], None),
-        ([b"sid=a; XSID=b; SIDX=c; x=SID=d"], None),
-        ([b"", b";;;", b"=a", b"; =;"], None),
-        ([b";SID=a"], b"a"),
-        ([], None),
-    ],
+def test_the_limit_of_a_value_is_an_argument() -> None:
+    table = LearnedTable(value_size=10)
+    assert table.learn(b"x" * 11, "1", 0.0) is None
+    assert table.meet(b"x" * 11, "1", 0.0) is None
+    assert table.learn(b"x" * 10, "1", 0.0) is Standing.LEARNED
+    assert table.get(b"x" * 11, 0.0) is None
+
+
+def test_who_only_met_is_pushed_out_by_who_only_met() -> None:
+    table = LearnedTable(limit=3, unknown=2)
+    assert [table.meet(value, "1", 0.0) for value in (b"a", b"b", b"c")] == [Standing.MET] * 3
+    assert [table.get(value, 0.0) for value in (b"a", b"b", b"c")] == [None, "1", "1"]
+    assert (table.met, table.learned) == (2, 0)
+    table.learn(b"c", "2", 0.0)
+    assert (table.met, table.learned, table.get(b"c", 0.0)) == (1, 1, "2")
+
+
+def test_nothing_that_was_only_met_may_be_remembered() -> None:
+    table = LearnedTable(unknown=0)
+    assert table.meet(b"a", "1", 0.0) is None
+    assert (len(table), table.get(b"a", 0.0)) == (0, None)
+    table.learn(b"a", "1", 0.0)
+    assert table.meet(b"a", "2", 0.0) is Standing.LEARNED  # it has moved
+    assert table.get(b"a", 0.0) == "2"
+
+
+def test_new_sessions_push_out_new_ones_before_one_that_is_in_use() -> None:
+    table = LearnedTable(limit=16)
+    for number in range(16):
+        table.learn(b"used%d" % number, "1", 0.0)
+        assert table.get(b"used%d" % number, 0.0) == "1"
+    for number in range(1000):
+        table.learn(b"new%d" % number, "2", 1.0)
+    assert len(table) == 16
+    kept = [number for number in range(16) if table.get(b"used%d" % number, 1.0)]
+    assert kept == list(range(2, 16))  # an eighth is for what is new
+    assert table.get(b"new999", 1.0) == "2"
+
+
+def test_learned_sessions_are_found_before_met_ones() -> None:
+    table = LearnedTable()
+    table.meet(b"met", "1", 0.0)
+    table.learn(b"learned", "2", 0.0)
+    assert table.find([b"unknown", b"met", b"learned"], 0.0) == [(b"learned", "2"), (b"met", "1")]
+
+
+def test_what_is_news_for_others() -> None:
+    table = LearnedTable(ttl=100.0)
+    assert table.learn(b"s", "1", 0.0) is Standing.LEARNED
+    assert table.learn(b"s", "1", 1.0) is None
+    assert table.get(b"s", 1.0) == "1"
+    assert table.meet(b"s", "1", 1.0) is Standing.PROVEN  # it has come back
+    assert table.meet(b"s", "1", 2.0) is None
+    assert table.meet(b"s", "2", 3.0) is Standing.PROVEN  # it has moved
+    assert table.meet(b"s", "2", 28.0) is None
+    assert table.meet(b"s", "2", 28.1) is Standing.PROVEN  # the others would soon forget it
+    table.adopt(b"t", "1", Standing.LEARNED, 0.0)
+    assert table.learn(b"t", "1", 0.0) is None
+
+
+def test_forgetting_one() -> None:
+    table = LearnedTable()
+    table.learn(b"a", "1", 0.0)
+    table.meet(b"b", "1", 0.0)
+    assert [table.forget(value) for value in (b"a", b"b", b"b", b"", b"x" * 9999)] == [True, True, False, False, False]
+    assert len(table) == 0
+
+
+def test_all_sessions_by_standing() -> None:
+    table = LearnedTable(ttl=10.0)
+    table.learn(b"old", "1", 0.0)
+    table.learn(b"a", "1", 5.0)
+    table.learn(b"b", "2", 5.0)
+    table.meet(b"c", "3", 5.0)
+    assert table.get(b"a", 6.0) == "1"
+    assert table.sessions(11.0) == [(b"c", "3", Standing.MET), (b"b", "2", Standing.LEARNED), (b"a", "1", Standing.PROVEN)]
+
+
+VALUES = st.binary(max_size=80)
+
+
+@given(
+    st.dictionaries(st.binary(min_size=1, max_size=80), st.sampled_from(["1", "2", "3"]), max_size=20),
+    st.lists(st.tuples(VALUES, st.sampled_from(["1", "2", "3"])), max_size=100),
+    st.integers(0, 5),
 )
-def test_reading_a_cookie(fields: list[bytes], expected: bytes | None) -> None:
-    assert cookie_value(fields, b"SID") == expected
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ([b"SID=a; Path=/; HttpOnly"], b"a"),
-        ([b"x=1; SID=b", b"SID=a"], b"a"),
-        ([b"SID=a", b"SID=b; Path=/"], b"b"),
-        ([b"SID=; Max-Age=0"], b""),
-        ([b'SID="a b"; Secure'], b"a b"),
-        ([b"SID; Path=/"], None),
-        ([b"", b";", b"=a"], None),
-        ([], None),
-    ],
-)
-def test_reading_what_an_application_sets(fields: list[bytes], expected: bytes | None) -> None:
-    assert set_cookie_value(fields, b"SID") == expected
-
-
-@given(st.lists(st.binary(max_size=50), max_size=3), st.binary(max_size=5))
-def test_any_bytes_can_be_read(fields: list[bytes], name: bytes) -> None:
-    cookie_value(fields, name)
-    set_cookie_value(fields, name)
-
-
-@given(st.binary(max_size=20).filter(lambda value: not set(value) & set(b'";') and value == value.strip(b" \t")))
-def test_what_is_set_is_what_comes_back(value: bytes) -> None:
-    assert set_cookie_value([b"SID=" + value + b"; Path=/"], b"SID") == cookie_value([b"a=b; SID=" + value], b"SID") == value
+def test_whatever_is_forged_every_learned_session_stays(learned: dict[bytes, str], forged: list[tuple[bytes, str]], unknown: int) -> None:
+    table = LearnedTable(limit=20, unknown=unknown)
+    for value, endpoint in learned.items():
+        table.learn(value, endpoint, 0.0)
+    for value, endpoint in forged:
+        if value not in learned:
+            table.get(value, 1.0)
+            table.meet(value, endpoint, 1.0)
+    assert table.met <= unknown
+    assert table.learned == len(learned)
+    assert {value: table.get(value, 2.0) for value in learned} == learned
