@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from meshlib.balancing import Binding, Standing
 from meshlib.model import MAX_NAME
 from meshlib_adapters.gateway.channel import make_frame
 from meshlib_adapters.gateway.orders import METRICS, REPORT, SESSIONS
@@ -103,10 +104,11 @@ _LONG = "x" * (MAX_NAME + 1)
         make_frame(METRICS, json.dumps([["meshlib_upstream_connects_total", [_LONG], 1]]).encode()),
         make_frame(METRICS, json.dumps([["meshlib_upstream_connects_total", ["\ud800"], 1]]).encode()),
         make_frame(METRICS, b"x" * (MAX_REPORT + 1)),
-        make_frame(SESSIONS, json.dumps([[_LONG, "SID", "1", "a.1"]]).encode()),
-        make_frame(SESSIONS, json.dumps([["a:80", _LONG, "1", "a.1"]]).encode()),
-        make_frame(SESSIONS, json.dumps([["a:80", "SID", "1" * 65, "a.1"]]).encode()),
-        make_frame(SESSIONS, json.dumps([["a:80", "SID", "1", _LONG]]).encode()),
+        make_frame(SESSIONS, json.dumps([[_LONG, "SID", "1", "a.1", 1]]).encode()),
+        make_frame(SESSIONS, json.dumps([["a:80", _LONG, "1", "a.1", 1]]).encode()),
+        make_frame(SESSIONS, json.dumps([["a:80", "SID", "1" * 65, "a.1", 1]]).encode()),
+        make_frame(SESSIONS, json.dumps([["a:80", "SID", "1", _LONG, 1]]).encode()),
+        make_frame(SESSIONS, json.dumps([["a:80", "SID", "1", "a.1", 3]]).encode()),
         make_frame(REPORT, write_report(Report()).replace(b'"flows": 0', b'"flows": -1')),
         make_frame(REPORT, write_report(Report()).replace(b'"flows": 0', b'"flows": %d' % 2**63)),
     ],
@@ -114,7 +116,7 @@ _LONG = "x" * (MAX_NAME + 1)
 def test_what_is_out_of_range_is_dropped_and_counted_and_the_worker_is_kept(beyond: bytes) -> None:
     async def story() -> None:
         pool = Pool()
-        good = make_frame(SESSIONS, json.dumps([["a:80", "SID", "1", "a.1"]]).encode())
+        good = make_frame(SESSIONS, json.dumps([["a:80", "SID", "1", "a.1", 1]]).encode())
         place = Place(7, begin(GOOD + beyond + good + GOOD), pool)
         place.start()
         end = time.monotonic() + PATIENCE
@@ -123,7 +125,7 @@ def test_what_is_out_of_range_is_dropped_and_counted_and_the_worker_is_kept(beyo
             await asyncio.sleep(0.01)
         assert (place.restarts, place.running, pool.dropped) == (0, True, 1)
         assert [told for _, changes in pool.changes for told in changes] == [Change("meshlib_tls_accepted_total", (), 3)] * 2
-        assert pool.sessions == [("a:80", "SID", b"1", "a.1")]
+        assert pool.sessions == [Binding("a:80", "SID", b"1", "a.1", Standing.LEARNED)]
         pool.stopping = True
         place.close()
 

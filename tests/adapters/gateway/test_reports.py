@@ -223,7 +223,7 @@ def test_of_any_snapshot_all_that_is_said_is_heard(snapshot: Snapshot, cookie: s
     for name, upstream in table.upstreams.items():
         for endpoint in upstream.endpoints:
             told.append(Change("meshlib_endpoint_ejected", (name, endpoint.address), 1))
-            sessions.append((name, cookie[:MAX_NAME], b"1", endpoint.id))
+            sessions.append(Binding(name, cookie[:MAX_NAME], b"1", endpoint.id, Standing.LEARNED))
 
     def dropped() -> None:
         raise AssertionError("something was left out")
