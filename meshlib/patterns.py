@@ -10,13 +10,15 @@ import re
 
 from meshlib.authority import is_ip_address, normalize_host, parse_authority
 from meshlib.errors import AuthorityError, PathError
+from meshlib.escapes import unescaped_forms
 
 __all__ = ["parse_host_pattern", "parse_path_prefix"]
 
 # A character of a path (RFC 3986 3.3, pchar) or the slash between two segments.
 _NOT_PATH = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
-_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+# Escapes that some servers undo and others take for the end of the path, and an escape of an escape.
+_UNCLEAR_ESCAPE = re.compile(r"%(?:3F|23|25(?=[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4}))")
 
 
 def parse_host_pattern(text: str) -> str:
@@ -53,9 +55,11 @@ def _refuse_star(text: str, start: int) -> None:
 def parse_path_prefix(text: str) -> str:
     """The normal form of a path prefix: "/" or "/a/b", without a slash at the end.
 
-    Needless percent-encodings are undone, the others get upper-case digits; letters outside
-    ASCII are encoded (UTF-8). "" means "/". Raises `PathError` for a query or fragment, dot segments, empty
-    segments, spaces, control bytes, and for encoded slashes, backslashes and control bytes, which no two servers read alike.
+    Percent-encodings of characters that may stand in a segment are undone (RFC 3986 3.3), the others get upper-case digits;
+    letters outside ASCII are encoded (UTF-8). "" means "/". Raises `PathError` for a query or fragment, dot segments, empty
+    segments, spaces, control bytes, and for whatever no two servers read alike (`meshlib.table.paths`), for requests could not reach it:
+    path parameters (";"), encoded slashes, backslashes, control bytes, "?", "#" and percent signs before digits, dots and spaces at the
+    end of a segment, full-width characters.
     """
     if not text:
         return "/"
@@ -93,7 +97,24 @@ def _segment(text: str, position: int) -> str:
     result = "".join(pieces)
     if result in (".", ".."):
         raise PathError("a dot segment never reaches a server", reason="bad_path", position=position)
+    unclear = _unclear(result)
+    if unclear:
+        raise PathError(f"{unclear} read differently by different servers", reason="bad_path", position=position)
     return result
+
+
+def _unclear(segment: str) -> str:
+    # What requests are refused for (`meshlib.table.paths`): a route with it would never be reached.
+    if ";" in segment:
+        return 'path parameters (";") are'
+    if segment.endswith((".", "%20")):
+        return "a dot or space at the end of a segment is"
+    escape = _UNCLEAR_ESCAPE.search(segment)
+    if escape is not None:
+        return f"the escape {escape.group()} is"
+    if len(set(unescaped_forms(segment.encode()))) > 1:
+        return "characters that are ASCII in another form (full-width, ligatures, overlong UTF-8) are"
+    return ""
 
 
 def _escape(text: str, at: int, position: int) -> str:
@@ -105,4 +126,4 @@ def _escape(text: str, at: int, position: int) -> str:
     if value < 0x20 or value == 0x7F or chr(value) in "/\\":
         message = "this encoded character is read differently by different servers"
         raise PathError(message, reason="bad_path", position=position + at)
-    return chr(value) if chr(value) in _UNRESERVED else f"%{value:02X}"
+    return f"%{value:02X}" if _NOT_PATH.match(chr(value)) or value == 0x25 else chr(value)

@@ -31,7 +31,7 @@ from meshlib.model import Endpoint, ListeningPort, Route, Scheme
 from meshlib.redirects import location
 from meshlib.rules import path_matches
 from meshlib.table.compile import Site, Slot
-from meshlib.table.paths import equivalent_path, has_other_readings, readings
+from meshlib.table.paths import equivalent_path, has_other_readings, most_readings, readings
 from meshlib.table.routing import RoutingTable, host_of
 
 __all__ = ["Explanation", "Reason", "explain"]
@@ -88,9 +88,13 @@ def explain(
     others = readings(path)[1:] if has_other_readings(path) else []
     if others:
         shown = ", ".join(map(_text, others[:_SHOWN_READINGS]))
-        notes.append(f"servers may also read the path as {shown}")
+        more = f" and in {len(others) - _SHOWN_READINGS} more ways" if len(others) > _SHOWN_READINGS else ""
+        notes.append(f"servers may also read the path as {shown}{more}")
     if decision == Respond(400, "ambiguous_path"):
-        notes.append("these readings belong to different routes, so the request is refused")
+        if len(others) >= most_readings(path):
+            notes.append("nobody can tell how a server reads such a path, and this host has routes by path, so the request is refused")
+        else:
+            notes.append("these readings belong to different routes, so the request is refused")
     sites = table.matching(Scheme.HTTP, host)
     if not sites:
         notes.append("no route has this host, a wildcard above it, or any host")

@@ -25,7 +25,7 @@ from meshlib.model import Contribution, Diagnostic, ListeningPort, Route, Scheme
 from meshlib.rules import host_specificity
 from meshlib.table.compile import Claim, Site, Slot, claims_of, decide_http, decide_tls
 from meshlib.table.index import Chain, HostIndex
-from meshlib.table.paths import has_other_readings, readings
+from meshlib.table.paths import has_other_readings, most_readings, readings
 from meshlib.table.ports import PortIndex
 
 __all__ = ["RoutingTable", "host_of"]
@@ -221,10 +221,14 @@ class RoutingTable:
         path = target.partition(b"?")[0]
         if not has_other_readings(path):
             return chain.match(path) or self._unmatched
-        decisions = {id(decision): decision for decision in map(chain.match, readings(path))}
-        if len(decisions) > 1:
-            return _AMBIGUOUS_PATH
-        (decision,) = decisions.values()
+        ways = readings(path)
+        decision = chain.match(ways[0])
+        if len(ways) > 1:
+            if len(ways) > most_readings(path):
+                return _AMBIGUOUS_PATH
+            for way in ways:
+                if chain.match(way) is not decision:
+                    return _AMBIGUOUS_PATH
         return decision or self._unmatched
 
     def route_tls(self, hello: ClientHello, terminates: Callable[[str], bool] | None = None) -> TLSDecision:

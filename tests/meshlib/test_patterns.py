@@ -78,8 +78,10 @@ def test_host_pattern_normal_form_is_stable(text: str) -> None:
         ("/a/b/", "/a/b"),
         ("/%41%2d/%c3%a9", "/A-/%C3%A9"),
         ("/\u00e9", "/%C3%A9"),
-        ("/a;v=1,2:3@x!$&'()*+", "/a;v=1,2:3@x!$&'()*+"),
-        ("/...", "/..."),
+        ("/av=1,2:3@x!$&'()*+", "/av=1,2:3@x!$&'()*+"),
+        ("/%40corp/%21%24%26%27%28%29%2a%2B%2c%3D%3A", "/@corp/!$&'()*+,=:"),
+        ("/100%25", "/100%25"),
+        ("/...a", "/...a"),
     ],
 )
 def test_path_prefix(text: str, prefix: str) -> None:
@@ -105,6 +107,17 @@ def test_path_prefix(text: str, prefix: str) -> None:
         ("/%5c", 1),
         ("/%0a", 1),
         ("/%7f", 1),
+        ("/a;v=1", 1),
+        ("/a/b%3bc/d", 3),
+        ("/a/...", 3),
+        ("/a./b", 1),
+        ("/a%20", 1),
+        ("/a%3F", 1),
+        ("/c%23", 1),
+        ("/%2541", 1),
+        ("/%25u0041", 1),
+        ("/a/\uff41", 3),
+        ("/%c0%af", 1),
     ],
 )
 def test_path_prefix_that_is_wrong(text: str, position: int) -> None:

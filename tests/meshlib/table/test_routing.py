@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,8 @@ from meshlib.model import (
 )
 from meshlib.rules import host_matches, host_specificity, parse_host_pattern, path_matches, path_specificity
 from meshlib.table import RoutingTable
+from meshlib.table.explain import explain
+from meshlib.table.paths import most_readings, readings
 from meshlib.table.routing import host_of
 
 FIELDS = FieldSection(b"", (), None, None, False, frozenset(), None, False)
@@ -156,6 +160,45 @@ def test_the_query_is_no_path() -> None:
 def test_nothing_ambiguous_is_forwarded(target: str, expected: str) -> None:
     table = table_of(service("s", "a/", "a/admin", "a/caf%C3%A9"))
     assert place_of(table.route(head("a", target))) == expected
+
+
+_ROUTED = json.loads((Path(__file__).parents[2] / "vectors" / "paths" / "routed.json").read_text())
+
+
+@pytest.mark.parametrize("case", _ROUTED, ids=lambda case: " ".join(case["routes"]))
+def test_paths_are_refused_where_readings_belong_to_different_routes(case: dict[str, Any]) -> None:
+    table = table_of(service("s", *(f"a{path}" for path in case["routes"])))
+    found = {path: place_of(table.route(head("a", path))) for path in (*case["refused"], *case["passed"])}
+    expected = dict.fromkeys(case["refused"], "ambiguous_path")
+    expected |= {path: f"a{route}" if route else "no_route" for path, route in case["passed"].items()}
+    assert found == expected
+
+
+@given(
+    st.lists(st.sampled_from(["/", "/a", "/a/b", "/@c", "/b"]), unique=True, min_size=1),
+    st.lists(st.sampled_from(["/", "a", "b", "..", ";", "%2f", "\\", "%40c", "@c", "%252e", "%20", "%u002f", "%00"]), max_size=7),
+)
+def test_a_path_is_refused_if_and_only_if_its_readings_have_several_routes(routes: list[str], pieces: list[str]) -> None:
+    path = ("/" + "".join(pieces)).encode()
+    table = table_of(service("s", *(f"a{route}" for route in routes)))
+    found = {max((r for r in routes if path_matches(r, way.decode())), key=path_specificity, default="no_route") for way in readings(path)}
+    decision = place_of(table.route(head("a", path.decode())))
+    if routes == ["/"]:
+        assert decision == "a/"
+    elif len(found) > 1 or len(readings(path)) > most_readings(path):
+        assert decision == "ambiguous_path"
+    else:
+        assert decision.removeprefix("a") == found.pop()
+
+
+def test_a_path_that_may_be_read_in_too_many_ways() -> None:
+    many = "/x\\..;a/%3b/%2fx//%252f/../b%00c./%20"
+    inside = "/x/y" + many.replace("..", ".")
+    table = table_of(service("s", "a/x", "a/z"))
+    assert len(readings(inside.encode())) > most_readings(inside.encode())
+    assert place_of(table.route(head("a", inside))) == "ambiguous_path"
+    found = explain(table, head("a", inside))
+    assert found.notes[2].startswith("nobody can tell how a server reads such a path")
 
 
 def test_ambiguous_between_a_route_and_none() -> None:
