@@ -17,6 +17,7 @@ __all__ = ["ALLOWED", "error_answer", "error_text", "phrase", "redirect_answer"]
 ALLOWED: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 _TEXTS = {
+    403: "This site is served over TLS alone, to clients that show a certificate.",
     404: "No site of this name is served here.",
     408: "The request was not complete in time.",
     421: "This name is not served on this connection.",
@@ -40,9 +41,7 @@ def error_text(status: int) -> bytes:
     return f"{status} {phrase(status)}\n{_TEXTS.get(status, '')}".strip().encode() + b"\n"
 
 
-def error_answer(
-    status: int, *, close: bool, head_only: bool = False, retry_after: int | None = None, allow: str = "", date: str
-) -> bytes:
+def error_answer(status: int, *, close: bool, head_only: bool = False, retry_after: int | None = None, allow: str = "", date: str) -> bytes:
     """A complete answer with a line of text. `retry_after` is in seconds; `head_only` leaves the body out (HEAD)."""
     body = error_text(status)
     lines = [

@@ -16,6 +16,7 @@ from meshlib.errors import LimitExceeded, ProtocolError
 from meshlib.forwarding import is_secure
 from meshlib.http1 import REQUEST_LINE, NeedData, RequestBody, finish_head, request_line
 from meshlib.messages import FieldSection, RequestHead
+from meshlib.table.uncertified import decide_uncertified
 from meshlib_adapters.http.answering import AnsweringClient
 from meshlib_adapters.http.dispatch import default_host
 from meshlib_adapters.http.wire import Phase
@@ -217,7 +218,11 @@ class ClientConnection(AnsweringClient):
         else:
             self._keep_alive = b"keep-alive" in fields.connection and not gateway.draining
         self._responding = False
-        decision = gateway.current.table.route(head)
+        table = gateway.current.table
+        decision = table.route(head)
+        if gateway.certified_hosts is not None and self.scheme == "http":
+            secure = is_secure(fields, self.peer)
+            decision = decide_uncertified(table, head, decision, secure=secure, terminates=gateway.certified_hosts)
         if fields.content_length or fields.chunked:
             self._begin_body(fields)
         else:

@@ -79,6 +79,9 @@ class HTTPGateway:
         self.upstreams = upstreams or Upstreams(current, self.settings, self.loop)
         self.outbox = self.upstreams.outbox
         self.memo = RequestMemo(self.policy, self.settings.field_count, self.upstreams.known_lines)
+        # Where clients must show certificates: whether TLS for a host is ended here. Set by the terminator; then nothing is
+        # forwarded that comes without TLS.
+        self.certified_hosts: Callable[[str], bool] | None = None
         self.draining = False
         self.requests = 0
         self._dropped = 0

@@ -27,6 +27,7 @@ _WHOLE: Final = {
     "redirect": "--",
     "no_route": "PQ",
     "misdirected": "PQ",
+    "client_certificate_required": "PQ",
     "no_endpoint": "PQ",
     "queue_full": "PQ",
     "queue_timeout": "PQ",

@@ -42,7 +42,8 @@ class Session(Protocol):
 class Terminator:
     """Serves `gateway`'s routes over TLS. To be made inside the event loop; give it to a `TLSListener`.
 
-    Without certificates (before `use`) it covers no name. `http2`: limits of clients that speak it.
+    Without certificates (before `use`) it covers no name. With `client_auth` "require" the gateway forwards nothing that comes
+    without TLS, on whichever listener (`meshlib.table.uncertified`). `http2`: limits of clients that speak it.
     `counters` ("handshakes", "resumed", "failed", "client_certificates") only grow.
     """
 
@@ -51,6 +52,8 @@ class Terminator:
         self._http2 = http2
         self._settings = settings or TerminationSettings()
         self._index = CertificateIndex(CertificateSet(), self._settings)
+        if self._settings.client_auth == "require":
+            gateway.certified_hosts = self.covers
         self.counters: Counter[str] = Counter(handshakes=0, resumed=0, failed=0, client_certificates=0)
 
     def __repr__(self) -> str:

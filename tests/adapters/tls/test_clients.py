@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import ssl
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -12,10 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from meshlib.forwarding import ForwardingPolicy
+from meshlib_adapters.tcp import TLSSettings
 from meshlib_adapters.tls import TerminationSettings
 from meshlib_adapters.tls.clients import client_fields, without_client_fields
-from tests.adapters.http.backend import Backend
-from tests.adapters.tls.lab import TLSGateway
+from tests.adapters.http.backend import PATIENCE, Backend
+from tests.adapters.tls.lab import TLSGateway, certificate
 
 CLAIMS = ("X-Client-Cert-Subject: CN=admin", "Client-Cert: :AAAA:", "x-client-cert-FINGERPRINT: 00", "X_Client_Cert_Subject: CN=admin")
 
@@ -85,6 +88,68 @@ def test_without_a_good_certificate_nobody_comes_in(
     assert len(web.requests) == 1
     running.wait(lambda: len(running.records) >= 2)
     assert [record.outcome for record in running.records] == ["handshake_failed"] * 2
+
+
+_UNPROVEN = {
+    "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n": "308 https://a.example/",
+    "POST /x?y HTTP/1.1\r\nHost: A.example:80\r\nContent-Length: 2\r\n\r\nhi": "308 https://a.example/x?y",
+    "GET /x HTTP/1.0\r\nHost: a.example\r\n\r\n": "308 https://a.example/x",
+    "GET /x HTTP/1.0\r\n\r\n": "404 ",
+    "GET http://a.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n": "308 https://a.example/x",
+    "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n": "308 https://a.example/",
+    "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: https\r\n\r\n": "403 ",
+    "GET /.well-known/acme-challenge/x HTTP/1.1\r\nHost: a.example\r\n\r\n": "308 https://a.example/.well-known/acme-challenge/x",
+    "OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n": "403 ",
+    "GET / HTTP/1.1\r\nHost: bare.example\r\n\r\n": "403 ",
+    "GET / HTTP/1.1\r\nHost: passed.example\r\n\r\n": "403 ",
+    "GET / HTTP/1.1\r\nHost: nobody.example\r\n\r\n": "404 ",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": "400 ",
+}
+
+
+@pytest.mark.parametrize("port", ["http", "tls"])
+def test_without_tls_nobody_comes_in_either(
+    backend: Callable[..., Backend], start: Callable[..., TLSGateway], people: trustme.CA, authority: trustme.CA, port: str
+) -> None:
+    web = backend()
+    asked = TerminationSettings(client_auth="require")
+    running = start(
+        web,
+        "a.example",
+        "bare.example",
+        "passed.example",
+        passed={"passed.example": web.port},
+        certificates=[certificate(authority, "a.example"), certificate(authority, "passed.example")],
+        termination=asked,
+        tls=TLSSettings(plain_http="serve"),
+        client_ca=people.cert_pem.bytes(),
+        policy=ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),)),
+    )
+    found = {}
+    for request in _UNPROVEN:
+        if port == "tls" and request.startswith("PRI"):  # told from HTTP/1 by its first bytes, and closed
+            continue
+        with socket.create_connection(running.address if port == "http" else running.tls_address, PATIENCE) as plain:
+            plain.sendall(request.encode())
+            with plain.makefile("rb") as file:
+                status = file.readline().split()[1].decode()
+                locations = [line[9:].strip().decode() for line in iter(file.readline, b"\r\n") if line.lower().startswith(b"location:")]
+        found[request] = f"{status} {''.join(locations)}"
+    assert found == {request: expected for request, expected in _UNPROVEN.items() if request in found}
+    assert web.requests == []
+    reasons = {line["reason"] for line in map(json.loads, running.lines) if line.get("status") == 403}
+    assert reasons <= {"client_certificate_required"}
+    assert running.tls("a.example", context=showing(running, people, "me@example.org")).get("a.example").endswith(b"ok")
+
+
+def test_certificates_that_are_only_asked_for_leave_plain_http_as_it_is(
+    backend: Callable[..., Backend], start: Callable[..., TLSGateway], people: trustme.CA
+) -> None:
+    web = backend()
+    running = start(web, "a.example", termination=TerminationSettings(client_auth="request"), client_ca=people.cert_pem.bytes())
+    client = running.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    assert client.read_answer().body == b"ok"
 
 
 def test_no_authority_is_nobody_and_not_everybody(
