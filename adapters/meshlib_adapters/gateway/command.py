@@ -20,8 +20,9 @@ from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
 from meshlib_adapters.gateway.built import VERSION
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question, render_explanation
+from meshlib_adapters.gateway.line_writing import say
 from meshlib_adapters.gateway.listing import create_console, render_routes, routes_data
-from meshlib_adapters.gateway.logs import escape_control, set_up_logging
+from meshlib_adapters.gateway.logs import escape_control, take_over_stderr
 from meshlib_adapters.gateway.loops import run_async
 from meshlib_adapters.gateway.remote import admin_url, ask_admin
 from meshlib_adapters.gateway.settings import (
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _complain(message: str) -> int:
-    click.echo(f"meshlib: {escape_control(message)}", err=True)
+    logging.shutdown()  # what was logged stands before it
+    say(f"meshlib: {escape_control(message)}")
     return 2
 
 
@@ -111,7 +113,7 @@ def serve(**options: Any) -> int:
     from meshlib_adapters.gateway.supervisor import create_gateway
 
     settings, _ = load_settings(**options)
-    set_up_logging(settings.log.level, settings.log.format)
+    take_over_stderr(settings.log)
     for warning in environment_layer(os.environ)[1]:
         logging.getLogger("meshlib_adapters.gateway").warning("%s", warning)
     return run_async(create_gateway(settings).run)

@@ -10,19 +10,23 @@ import datetime
 import json
 import logging
 import re
-import sys
 from typing import TextIO
 
 from meshlib.model import Diagnostic, Severity
+from meshlib_adapters.gateway.log_output import QueuedOutput, catch_stray_output
+from meshlib_adapters.gateway.repeats import RepeatLimit
+from meshlib_adapters.gateway.sections import LogSettings
 from meshlib_adapters.publish import CurrentSnapshot
 
-__all__ = ["JSONFormatter", "SnapshotLog", "TextFormatter", "escape_control", "set_up_logging"]
+__all__ = ["JSONFormatter", "SnapshotLog", "TextFormatter", "escape_control", "set_up_logging", "take_over_stderr"]
 
 # C0, DEL and C1 controls, and the line separators that some viewers break lines at. Also what turns text around (bidi).
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _LEVELS = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING, Severity.INFO: logging.INFO}
 # More than this at one change is one broken stack file said many times over.
 _MOST_DIAGNOSTICS_A_CHANGE = 50
+# Each of them says something of its own: a few changes one after the other are told in full.
+_MANY = 10
 
 
 def escape_control(text: str) -> str:
@@ -61,9 +65,17 @@ class JSONFormatter(logging.Formatter):
         return _encode(data)
 
 
-def set_up_logging(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Make the root logger write records from `level` on to `stream` (stderr) in `form`, "text" or "json"."""
-    output = logging.StreamHandler(stream or sys.stderr)
+def set_up_logging(
+    level: str, form: str, stream: TextIO | None = None, *, repeats: int = 20, per_minute: int = 12
+) -> QueuedOutput:
+    """Make the root logger write records from `level` on in `form`, "text" or "json".
+
+    They go to stderr, or to `stream`, through a queue that never makes anybody wait: `flush` of what
+    is returned waits for it. `repeats` and `per_minute` limit lines of one kind, see `RepeatLimit`.
+    For programs only: who embeds meshlib sets up logging as they like.
+    """
+    write = None if stream is None else lambda data: _write(stream, data)
+    output = QueuedOutput(write, limit=RepeatLimit(repeats, per_minute))
     output.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     for old in tuple(root.handlers):
@@ -75,6 +87,18 @@ def set_up_logging(level: str, form: str, stream: TextIO | None = None) -> None:
     # What these say below a warning is about their own machinery.
     for name in ("asyncio", "docker", "urllib3", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    return output
+
+
+def take_over_stderr(settings: LogSettings) -> None:
+    """Have this process write to stderr through `set_up_logging` alone, as `settings` say, whoever writes."""
+    set_up_logging(settings.level, settings.format, repeats=settings.repeats, per_minute=settings.repeats_per_minute)
+    catch_stray_output()
+
+
+def _write(stream: TextIO, data: bytes) -> None:
+    stream.write(data.decode())
+    stream.flush()
 
 
 class SnapshotLog:
@@ -107,7 +131,7 @@ class SnapshotLog:
             place = f"{item.service}: {item.label}" + (f", character {item.column}" if item.column else "")
             hint = f" ({item.hint})" if item.hint and not gone else ""
             text = f"{'settled: ' if gone else ''}{item.code} {place}: {item.message}{hint}"
-            self._logger.log(level, "%s", text, extra={"fields": fields})
+            self._logger.log(level, "%s", text, extra={"fields": fields, "wide": _MANY})
         if len(diagnostics) > _MOST_DIAGNOSTICS_A_CHANGE:
             rest = len(diagnostics) - _MOST_DIAGNOSTICS_A_CHANGE
             self._logger.warning("and %d more diagnostics %s; see meshlib routes", rest, "settled" if gone else "appeared")

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from meshlib_adapters.gateway.listeners import Listeners
+from meshlib_adapters.gateway.log_output import held_back_lines, lost_lines
 from meshlib_adapters.gateway.tally import TallyLog
 from meshlib_adapters.metrics.changes import Change
 from meshlib_adapters.metrics.process import ProcessWatch
@@ -18,7 +19,7 @@ from meshlib_adapters.metrics.readings import Readings
 from meshlib_adapters.metrics.upstreams import UpstreamReader
 from meshlib_adapters.ports import PortListeners
 
-__all__ = ["DataPathMeter"]
+__all__ = ["DataPathMeter", "read_log"]
 
 _EVERY: Final = 1.0
 
@@ -100,12 +101,19 @@ class DataPathMeter:
             readings.count(name, listeners.handshakes.get(counter, 0))
         readings.count("meshlib_access_records_lost_total", log.dropped)
         readings.count("meshlib_spans_lost_total", log.spans_lost)
+        read_log(readings)
         if listeners.ports is not None:
             _read_ports(readings, listeners.ports)
         version = self._version()
         if version >= 0:
             readings.measure("meshlib_process_snapshot_version", version)
         return chain(readings.take(), self._process.take(), log.take())
+
+
+def read_log(readings: Readings) -> None:
+    """What became of this process's log lines."""
+    readings.count("meshlib_log_lines_lost_total", lost_lines())
+    readings.count("meshlib_log_lines_held_back_total", held_back_lines())
 
 
 def _read_ports(readings: Readings, ports: PortListeners) -> None:

@@ -21,6 +21,7 @@ import anyio
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.channel import make_frame
+from meshlib_adapters.gateway.log_output import share_lock
 from meshlib_adapters.gateway.orders import DRAIN, SESSIONS, Setup, make_certificates, make_setup, make_table
 from meshlib_adapters.gateway.place import STATES, Place, Process
 from meshlib_adapters.gateway.privileges import Identity
@@ -66,6 +67,7 @@ class WorkerPool:
         self._stop = stop
         self._totals = totals
         self._log_lock = os.memfd_create("meshlib-log-lock")
+        share_lock(self._log_lock)
         self._sessions = SessionStore(session_limits(http_settings(settings)))
         self._places = [Place(number, self._start, self) for number in range(1, count + 1)]
         self._unsubscribe: Callable[[], None] = lambda: None

@@ -137,6 +137,8 @@ class TimeoutSettings:
 class LogSettings:
     level: str = setting("info", read_choice("debug", "info", "warning", "error"), "least severe records that are written")
     format: str = setting("text", read_choice("text", "json"), "one line for each record, either way")
+    repeats: int = setting(20, read_integer(0, 10**6), "lines of one kind at once, others are counted and told in one; 0: unlimited ...")
+    repeats_per_minute: int = setting(12, read_integer(1, 10**6), "... and in the long run")
     access: bool = setting(True, read_bool, "write a record for each request")
     access_format: str = setting("combined", read_choice("combined", "json"), "how it looks")
     spans: bool = setting(False, read_bool, "OpenTelemetry spans, for requests with a sampled traceparent; OTEL_* says where to")

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from meshlib_adapters.gateway.measuring import read_log
 from meshlib_adapters.gateway.metrics_page import WorkersView
 from meshlib_adapters.gateway.pool import WorkerPool
 from meshlib_adapters.gateway.privileges import resolve_identity
@@ -22,6 +23,7 @@ from meshlib_adapters.gateway.sockets import bind_address, bind_shared
 from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.gateway.wiring import DataPath, Gateway
 from meshlib_adapters.metrics.process import ProcessWatch
+from meshlib_adapters.metrics.readings import Readings
 from meshlib_adapters.provider import Provider
 
 __all__ = ["Supervisor", "create_gateway", "worker_count"]
@@ -82,11 +84,12 @@ class Supervisor(Gateway):
         return self._pool.restarts() if self._pool is not None else {}
 
     async def _measure(self) -> None:
-        watch = ProcessWatch()
+        watch, readings = ProcessWatch(), Readings()
         watch.start()
         try:
             while True:
-                self.totals.add(watch.take(), "supervisor")
+                read_log(readings)
+                self.totals.add([*watch.take(), *readings.take()], "supervisor")
                 await anyio.sleep(_MEASURE_EVERY)
         finally:
             watch.stop()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.gateway.line_writing import STDOUT, locked, write_all
 from meshlib_adapters.gateway.settings import Settings
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.metrics.changes import Change
@@ -81,17 +80,10 @@ def create_spans(settings: Settings) -> SpanWriter | None:
 
 def write_record(lines: str) -> None:
     """Write to stdout, where access records go; all else goes to stderr, so that a log driver can tell them apart."""
-    sys.stdout.write(lines)
-    sys.stdout.flush()
+    write_all(STDOUT, lines.encode("utf-8", "backslashreplace"))
 
 
 def write_locked(lines: str, lock: int) -> None:
-    """Write to stdout while no other worker does: what is longer than a pipe's atomic write would end up in the midst of another's.
-
-    `lock` is a file's descriptor; the lock is that of a process, which the kernel takes back from one that dies.
-    """
-    fcntl.lockf(lock, fcntl.LOCK_EX)
-    try:
+    """The same while no other worker does, see `locked`; `lock` is a file's descriptor."""
+    with locked(lock, STDOUT):
         write_record(lines)
-    finally:
-        fcntl.lockf(lock, fcntl.LOCK_UN)

@@ -27,7 +27,8 @@ import anyio
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.channel import Channel, make_frame, receive_frame
 from meshlib_adapters.gateway.listeners import Listeners
-from meshlib_adapters.gateway.logs import set_up_logging
+from meshlib_adapters.gateway.log_output import share_lock
+from meshlib_adapters.gateway.logs import take_over_stderr
 from meshlib_adapters.gateway.loops import fast_loop, run_async
 from meshlib_adapters.gateway.measuring import DataPathMeter
 from meshlib_adapters.gateway.orders import (
@@ -276,7 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 message = f"user: the system does not let workers become {setup.identity.uid}: {error.strerror}"
                 sock.sendall(make_frame(ERROR, write_error(message)))
                 sys.exit(2)
-        set_up_logging(setup.settings.log.level, setup.settings.log.format)
+        take_over_stderr(setup.settings.log)
+        share_lock(setup.log_lock)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_Numbered(setup.number))
         try:

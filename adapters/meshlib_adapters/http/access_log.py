@@ -1,7 +1,7 @@
 """Access records: kept as tuples while a request is answered, formatted in batches, written by a thread.
 
 The sink runs in a thread of its own and may be as slow as it likes: requests never wait for it. What does not fit the
-bounded queue is dropped and counted, and the count is logged; on shutdown everything that was taken is written.
+bounded queue is dropped and counted, and the count is logged; on shutdown what was taken is written, unless the sink is stuck.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AccessLog:
     """Collects one record per request and gives formatted batches of lines to `sink` in its own thread.
 
     `form` is "json" (one object per line) or "combined" (Apache's, with route, endpoint, tries and seconds behind it).
-    About `limit` records may wait for the sink.
+    About `limit` records of `max_size` characters in all may wait for the sink.
     """
 
     # Records are formatted on the event loop's thread, this many at a time (0.2 ms): formatting in the writer's thread would
@@ -45,19 +45,42 @@ class AccessLog:
     # tenth of a millisecond, what comes in a fifth of a second took several.
     PIECE: Final = 512
 
-    def __init__(self, sink: Callable[[str], None], *, form: Literal["json", "combined"] = "json", limit: int = 100_000) -> None:
-        self.dropped = 0
+    # Seconds that `flush` waits: without anything being written, and in all.
+    STUCK: Final = 1.0
+    LONGEST_FLUSH: Final = 3.0
+
+    def __init__(
+        self,
+        sink: Callable[[str], None],
+        *,
+        form: Literal["json", "combined"] = "json",
+        limit: int = 100_000,
+        max_size: int = 32 << 20,
+    ) -> None:
         self.offset = time.time() - time.monotonic()  # wall clock less the clock that durations are taken from
         self._sink = sink
         self._format: Callable[[Record], str] = JSONFormatter() if form == "json" else CombinedFormatter()
         self.records: list[Record] = []
         self._limit = limit
+        self._max_size = max_size
         self._lines: list[str] = []
         self._formatted = 0  # records in `_lines`
-        self._batches: queue.SimpleQueue[tuple[list[str], int] | None] = queue.SimpleQueue()
-        self._waiting = 0
+        self._formatted_size = 0  # characters in `_lines`
+        self._batches: queue.SimpleQueue[tuple[list[str], int, int] | None] = queue.SimpleQueue()
+        # Each number is written by one thread alone: `+=` is no single step.
+        self._given = 0
+        self._given_size = 0
+        self._refused = 0
+        self._done = 0
+        self._done_size = 0
+        self._failed = 0
         self._writer = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._writer.start()
+
+    @property
+    def dropped(self) -> int:
+        """Records that were not written, because the sink is too slow or fails."""
+        return self._refused + self._failed
 
     def add(self, record: Record) -> None:
         """One request is over; to be called from the event loop's thread. The owner calls `hand_over` from time to time.
@@ -70,26 +93,36 @@ class AccessLog:
 
     def add_line(self, line: str) -> None:
         """A line of something else than an HTTP request, written as it is; dropped and counted as records are."""
-        if self._formatted + self._waiting >= self._limit:
-            self.dropped += 1
+        if self._is_full():
+            self._refused += 1
             return
         self._lines.append(line)
         self._formatted += 1
+        self._formatted_size += len(line)
 
     def flush(self) -> None:
-        """Write everything that was taken, and end the thread. Blocks until the sink has it, or for ten seconds."""
+        """Write everything that was taken, and end the thread.
+
+        Blocks until the sink has it, for `LONGEST_FLUSH` seconds at most, and for `STUCK` once the sink takes nothing.
+        """
         self.hand_over()
         self._batches.put(None)
-        self._writer.join(timeout=10)
+        deadline = time.monotonic() + self.LONGEST_FLUSH
+        done = -1
+        while self._writer.is_alive() and self._done != done and time.monotonic() < deadline:
+            done = self._done
+            self._writer.join(self.STUCK)
 
     def format_records(self) -> None:
         """Format what stands in `records`; drops it, counted, when the sink is too far behind."""
         records, self.records = self.records, []
-        if self._formatted + self._waiting >= self._limit:
-            self.dropped += len(records)
+        if self._is_full():
+            self._refused += len(records)
             return
-        self._lines.append("".join(map(self._format, records)))
+        lines = "".join(map(self._format, records))
+        self._lines.append(lines)
         self._formatted += len(records)
+        self._formatted_size += len(lines)
         if self._formatted >= self.PIECE:
             self._give()
 
@@ -101,19 +134,25 @@ class AccessLog:
         if self._formatted:
             self._give()
 
+    def _is_full(self) -> bool:
+        waiting = self._formatted + self._given - self._done
+        return waiting >= self._limit or self._formatted_size + self._given_size - self._done_size >= self._max_size
+
     def _give(self) -> None:
-        self._waiting += self._formatted
-        self._batches.put((self._lines, self._formatted))
-        self._lines, self._formatted = [], 0
+        self._given += self._formatted
+        self._given_size += self._formatted_size
+        self._batches.put((self._lines, self._formatted, self._formatted_size))
+        self._lines, self._formatted, self._formatted_size = [], 0, 0
 
     def _write(self) -> None:
         while (batch := self._batches.get()) is not None:
-            lines, count = batch
+            lines, count, size = batch
             try:
                 self._sink("".join(lines))
             except Exception:  # noqa: BLE001 - a full disk, a closed pipe, a faulty sink: nothing of it may end the writer
-                self.dropped += count
-            self._waiting -= count
+                self._failed += count
+            self._done += count
+            self._done_size += size
 
 
 class _Formatter:

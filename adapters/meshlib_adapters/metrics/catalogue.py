@@ -75,6 +75,8 @@ _ALL: Final = (
     _counter("udp_datagrams_total", "Datagrams there: received from clients, sent to them, dropped either way", "what"),
     _counter("access_records_lost_total", "Access records lost, because what takes them is too slow or fails"),
     _counter("spans_lost_total", "Spans lost, because what takes them is too slow"),
+    _counter("log_lines_lost_total", "Log lines lost, because what takes them is too slow or fails"),
+    _counter("log_lines_held_back_total", "Log lines that were counted and told in one, because many were of their kind"),
     _counter("process_cpu_seconds_total", "Processor time", PROCESS),
     _gauge("process_resident_memory_bytes", "Resident memory", PROCESS),
     _gauge("process_open_fds", "Open descriptors", PROCESS),

@@ -363,6 +363,7 @@ class TLSConnection:
                 f"{reason} ({detail})" if detail else reason,
                 self._name or "-",
                 self._endpoint or "-",
+                extra={"kind": reason},
             )
 
     def _release_held(self) -> None:

@@ -177,7 +177,8 @@ class PortConnection:
 
     def _refuse(self, reason: str) -> None:
         self._listener.count_refusal(reason)
-        _log.info("refused %s at %s: %s, endpoint %s", self.client, self._listener.name, reason, self._endpoint or "-")
+        where, endpoint = self._listener.name, self._endpoint or "-"
+        _log.info("refused %s at %s: %s, endpoint %s", self.client, where, reason, endpoint, extra={"kind": reason})
         self.abort(reason)
 
     def _on_connected(self, sock: socket.socket, endpoint: Endpoint) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from meshlib.model import Contribution, Diagnostic, RedirectRule, Route, Scheme, Severity, Snapshot
+from meshlib_adapters.gateway.log_output import QueuedOutput
 from meshlib_adapters.gateway.logs import SnapshotLog, escape_control, set_up_logging
 from meshlib_adapters.publish import CurrentSnapshot
 
@@ -25,9 +26,19 @@ def _restored() -> Iterator[None]:
     root.setLevel(level)
 
 
-def written(form: str, level: str = "info") -> io.StringIO:
-    stream = io.StringIO()
-    set_up_logging(level, form, stream)
+class Written(io.StringIO):
+    """What was logged; `getvalue` waits for what is under way."""
+
+    output: QueuedOutput
+
+    def getvalue(self) -> str:
+        self.output.flush()
+        return super().getvalue()
+
+
+def written(form: str, level: str = "info") -> Written:
+    stream = Written()
+    stream.output = set_up_logging(level, form, stream)
     return stream
 
 
