@@ -23,7 +23,7 @@ $(VENV)/.dev: pyproject.toml scripts/make-venv
 	@touch $@ $(VENV)/.gateway
 
 $(VENV)/.bench: $(VENV)/.dev tests/benchmarks/requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/requirements.txt
+	@scripts/quietly $(BIN)/python -m pip install --disable-pip-version-check -r tests/benchmarks/requirements.txt
 	@touch $@
 
 demo: $(VENV)/.gateway

@@ -1,16 +1,18 @@
 """The command `meshlib`.
 
 Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not be served, not ready);
-2 a wrong setting, file or option, or nobody to ask. Errors are one line on stderr with place and cure.
+2 a wrong setting, file or option, nobody to ask, or nowhere to write. Errors are one line on stderr with place and cure.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
@@ -35,6 +37,7 @@ from meshlib_adapters.gateway.settings import (
     toml_text,
 )
 from meshlib_adapters.gateway.sources import take_look
+from meshlib_adapters.gateway.standard_streams import open_missing_streams, settle_streams
 
 __all__ = ["cli", "main"]
 
@@ -43,23 +46,35 @@ R = TypeVar("R")
 
 # What a command sends to the admin listener of a gateway it was told no URL of.
 _DEFAULT_ADMIN = ""
+# The errors of a file that takes no more: nothing else that a command does ends with one of these.
+_FULL = (errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave the process with its exit status."""
+    open_missing_streams()
+    try:
+        status = _run(arguments)
+    finally:
+        settle_streams()
+    sys.exit(status)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         status = cli.main(args=list(arguments) if arguments is not None else None, prog_name="meshlib", standalone_mode=False)
     except ConfigurationError as error:
-        status = _complain(str(error))
+        return _complain(str(error))
     except click.ClickException as error:
         where = f" (see: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        status = _complain(error.format_message() + where)
+        return _complain(error.format_message() + where)
     except (click.Abort, KeyboardInterrupt):
-        status = 130
-    except BrokenPipeError:  # meshlib routes | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status)
+        return 130
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        return _complain(f"stdout cannot be written: {error.strerror}")
+    return int(status or 0)
 
 
 def _complain(message: str) -> int:
@@ -100,7 +115,31 @@ _EVERYTHING = _options(_SERVICES, _DOCKER, _SWARM, *_LISTENERS, _WORKERS, _CONFI
 _SOURCES = _options(_SERVICES, _DOCKER, _SWARM, _ASK, _CONFIG)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """The commands, which end well where a reader has seen enough (`meshlib routes | head`): click says 1, which here means "no"."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        with _enough():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _enough():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _enough() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise click.exceptions.Exit(0) from None
+    except SystemExit as error:  # rich's
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        raise click.exceptions.Exit(0) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(VERSION, "--version", message="meshlib %(version)s")
 def cli() -> None:
     """meshlib: routes HTTP by Host and TLS by server name to the services that ask for it by their labels."""

@@ -59,6 +59,7 @@ from meshlib_adapters.gateway.reports import (
 from meshlib_adapters.gateway.sessions import SharingUpstreams
 from meshlib_adapters.gateway.settings import http_settings
 from meshlib_adapters.gateway.sources import create_current
+from meshlib_adapters.gateway.standard_streams import settle_streams
 from meshlib_adapters.gateway.tally import TallyLog, create_spans, write_locked
 from meshlib_adapters.metrics import Change, write_changes
 from meshlib_adapters.metrics.catalogue import DROPPED
@@ -294,4 +295,7 @@ async def _run(sock: socket.socket, setup: Setup, spans: SpanWriter | None) -> N
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        settle_streams()

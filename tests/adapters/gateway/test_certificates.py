@@ -26,6 +26,7 @@ from tests.adapters.gateway.worker_lab import Lab, ask, backend, lab, labels, st
 
 APP = "external_route=http://app.example.com,internal_port=80"
 OTHER = "external_route=http://other.example.com,internal_port=80"
+_ANYWHERE = ("--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 
 
 @pytest.fixture
@@ -228,7 +229,7 @@ def test_a_secret_that_is_none_ends_the_start(tmp_path: Path) -> None:
     services = tmp_path / "services.yml"
     services.write_text("services: {}\n")
     variables = {"MESHLIB_TLS_CERTIFICATES": str(folder), "MESHLIB_TLS_TICKET_SECRET": str(secret)}
-    done = meshlib_command("serve", "--services", str(services), "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", **variables)
+    done = meshlib_command("serve", "--services", str(services), *_ANYWHERE, **variables)
     assert done.returncode == 2
     assert f"tls.ticket_secret: {secret}: a secret has at least 32 bytes" in done.stderr
 
@@ -279,7 +280,7 @@ def test_authorities_that_are_none_end_the_start(tmp_path: Path, content: bytes 
         file.write_bytes(content)
     services = tmp_path / "services.yml"
     services.write_text("services: {}\n")
-    done = meshlib_command("serve", "--services", str(services), "--http", "127.0.0.1:0", MESHLIB_TLS_UPSTREAM_CA=str(file))
+    done = meshlib_command("serve", "--services", str(services), *_ANYWHERE, MESHLIB_TLS_UPSTREAM_CA=str(file))
     assert done.returncode == 2
     assert f"tls.upstream_ca: {file} cannot be used: " in done.stderr
     assert "name a PEM file" in done.stderr

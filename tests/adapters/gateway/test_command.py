@@ -39,7 +39,8 @@ services:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(("MESHLIB_", "DOCKER_"))}
+    # PYTHONUNBUFFERED is not what people have: it hides what is left in a buffer at the end.
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("MESHLIB_", "DOCKER_", "PYTHONUNBUFFERED"))}
     return {
         **kept,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}",
@@ -152,7 +153,6 @@ def test_version_and_help() -> None:
         (["serve", "--docker", "docker.sock"], "--docker: 'docker.sock' is not an engine's URL"),
         (["config", "--config", "/nonexistent.toml"], "/nonexistent.toml: cannot be read: No such file or directory"),
         (["routes", "--services", "/nonexistent.yml"], "/nonexistent.yml cannot be read: No such file or directory"),
-        (["routes", "--admin", "http://127.0.0.1:9"], "--admin http://127.0.0.1:9: no admin listener answers"),
         (["explain", "--docker", "http://shop/"], "put the URL first"),
         (["explain", "shop", "--docker"], "'shop' is not a URL that can be explained"),
         (["demo", "--http", "x"], "--http: 'x' is not HOST:PORT"),
@@ -161,6 +161,15 @@ def test_version_and_help() -> None:
 def test_a_mistake_is_one_line_and_status_2(arguments: list[str], said: str) -> None:
     done = meshlib_command(*arguments)
     assert said in done.stderr
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+def test_nobody_to_ask_is_one_line_and_status_2() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        done = meshlib_command("routes", "--admin", url)
+    assert f"--admin {url}: no admin listener answers" in done.stderr
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
 
 
@@ -329,10 +338,18 @@ def test_a_second_signal_ends_at_once(serve: Callable[..., Running], tmp_path: P
 
 def test_a_port_in_use_is_one_line(services: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        done = meshlib_command("serve", "--services", str(services), "--http", f"127.0.0.1:{other.getsockname()[1]}", "--https", "off")
+        http = f"127.0.0.1:{other.getsockname()[1]}"
+        done = meshlib_command("serve", "--services", str(services), "--http", http, "--https", "off", "--admin", "off")
     assert done.returncode == 2
     assert "the port is in use by another program" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_test_leaves_a_port_to_the_defaults(services: Path) -> None:
+    """They are taken, see conftest.py."""
+    done = meshlib_command("serve", "--services", str(services), "--http", "127.0.0.1:0", "--https", "off")
+    assert done.returncode == 2
+    assert "admin 127.0.0.1:8081: the port is in use by another program" in done.stderr
 
 
 def test_demo_check() -> None:

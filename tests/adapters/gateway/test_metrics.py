@@ -143,14 +143,17 @@ def test_handshakes_are_counted_and_the_end_of_a_certificate_is_told(gateways: L
 
 
 def test_what_upstreams_do_is_counted(gateways: Lab) -> None:
-    running = gateways.serve("--workers", "1", services=labels(APP, endpoints=["127.0.0.1:1"]))
-    for _ in range(4):
-        assert ask(running.addresses["http"])[0] == 502
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        endpoint = f"127.0.0.1:{nobody.getsockname()[1]}"
+        running = gateways.serve("--workers", "1", services=labels(APP, endpoints=[endpoint]))
+        for _ in range(4):
+            assert ask(running.addresses["http"])[0] == 502
     wait_for(lambda: Page(running).get("meshlib_upstream_connect_failures_total") >= 4, running)
     wait_for(lambda: Page(running).get("meshlib_http_endings_total", reason="connect_refused", termination="SC") == 4, running)
     page = Page(running)
     assert page.get("meshlib_upstream_ejections_total") == 1
-    assert page.labels("meshlib_endpoint_ejected", "endpoint") == {"127.0.0.1:1"}
+    assert page.labels("meshlib_endpoint_ejected", "endpoint") == {endpoint}
     assert page.get("meshlib_http_endings_total", reason="connect_refused", termination="SC") == 4
 
 

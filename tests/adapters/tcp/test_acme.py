@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 
 import pytest
 
@@ -54,8 +55,10 @@ def test_exactly_acme_is_steered_whatever_the_routes_say(run: Run, lab: MakeLab)
 def test_a_responder_that_is_down_costs_the_client_an_alert(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
-            _, port = await env.listener(TLSSettings(acme=(Endpoint("acme.1", LOOPBACK, 1),)))
-            assert await answer_alert(port, offering(b"acme-tls/1")) == b"\x15\x03\x01\x00\x02\x02\x50"
+            with socket.socket() as nobody:
+                nobody.bind((LOOPBACK, 0))  # and does not listen
+                _, port = await env.listener(TLSSettings(acme=(Endpoint("acme.1", LOOPBACK, nobody.getsockname()[1]),)))
+                assert await answer_alert(port, offering(b"acme-tls/1")) == b"\x15\x03\x01\x00\x02\x02\x50"
 
     run(main())
 
