@@ -15,8 +15,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Scheme",
     "Severity",
     "Snapshot",
+    "Tenure",
     "Upstream",
     "bounded_name",
     "bounded_text",
@@ -196,6 +197,7 @@ class Route:
     `degraded`: the label that asked for this route is now wrong, and this is its last good version.
     `https_only`: requests that did not come over TLS are sent there instead (exact hosts of HTTP routes only).
     `hsts`: the value of Strict-Transport-Security for answers over TLS that do not have one ("": none).
+    `share_with`: whom the owner of the host lets ask for it, too, as `meshlib.ownership.admits` reads it.
     """
 
     scheme: Scheme
@@ -213,6 +215,7 @@ class Route:
     port: int | None = None
     https_only: bool = False
     hsts: str = ""
+    share_with: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.port is None) is (self.scheme in (Scheme.TCP, Scheme.UDP)):
@@ -224,6 +227,11 @@ class Route:
     def listening_port(self) -> ListeningPort | None:
         """The port that is this route's alone; None for a route that is matched by what clients say."""
         return ListeningPort(self.scheme, self.port) if self.port is not None else None
+
+    @property
+    def claimed_name(self) -> str:
+        """What is asked for, as a name that somebody can own: the host pattern ("": any host), or "tcp://:5432"."""
+        return f"{self.scheme}://:{self.port}" if self.port is not None else self.host
 
     @property
     def name(self) -> str:
@@ -285,7 +293,9 @@ class Contribution:
     """What one Docker service, container or file entry adds to the snapshot.
 
     `key` is unique and stable ("swarm/x8a7...": provider and the object's id), `created_at` its age
-    in nanoseconds since the epoch (the older one wins a conflict; 0 when unknown).
+    in nanoseconds since the epoch (the older one wins a conflict; 0 when unknown). `owner` is the hand that
+    it belongs to, as `meshlib.ownership` compares it: "stack shop", "project shop", "service shop",
+    "file /etc/services.yml"; "" for what is given in code. `networks` are the names of the networks it is on.
     """
 
     key: str
@@ -294,17 +304,40 @@ class Contribution:
     routes: tuple[Route, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     names: tuple[NameRecord, ...] = ()
+    owner: str = ""
+    networks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", bounded_name(self.key))
         object.__setattr__(self, "service", bounded_name(self.service))
+        object.__setattr__(self, "owner", bounded_name(self.owner))
+
+
+class Tenure(NamedTuple):
+    """Whose a name is.
+
+    `name` is what a route asks for (`Route.claimed_name`), `owner` a `Contribution.owner`. `since` is
+    when the owner got it and `left` when the owner ceased to ask for it (0: it asks), in seconds since the
+    epoch. `guests` are those that the owner's routes let in (`Route.share_with`), sorted.
+    """
+
+    name: str
+    owner: str
+    since: int = 0
+    left: int = 0
+    guests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that is known, immutable; contributions are sorted by `key`, which makes equality exact."""
+    """All that is known, immutable; contributions are sorted by `key`, which makes equality exact.
+
+    `tenures` says by name whose it is (None: not settled yet). It is no part of equality: providers do not
+    know it; `meshlib.ownership` finds it, and it travels along so that every process has the same.
+    """
 
     contributions: tuple[Contribution, ...] = ()
+    tenures: Mapping[str, Tenure] | None = field(default=None, compare=False, repr=False)
 
     @staticmethod
     def of(contributions: Iterable[Contribution]) -> Snapshot:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from meshlib.model import Contribution, Route, Snapshot, Upstream
+from meshlib.model import Contribution, Route, Snapshot, Tenure, Upstream
+from meshlib.ownership import Ledger, OwnershipRules
 from meshlib.table import RoutingTable
 
 __all__ = ["CurrentSnapshot"]
@@ -23,19 +25,34 @@ class CurrentSnapshot:
     Upstreams of different providers are different things, even when both call theirs "shop:8080". Of those the provider whose name sorts
     first keeps the name; the others' become "shop:8080@PROVIDER", their endpoints likewise. So `snapshot` and `table` have each
     name once, and are the same in whatever order the providers came. The numbers are those of `RoutingTable.build`.
+
+    Whose the names are is settled with each change (`meshlib.ownership`, by `rules`) and travels in `snapshot.tenures`; a snapshot
+    that has tenures already, as that of a worker's supervisor, is taken as it is. While each provider has published once at
+    most, age decides, as if all had come together; from then on, or from `confirm`, what is recorded does. `clock` is `time.time`.
     """
 
     def __init__(
-        self, snapshot: Snapshot | None = None, *, unmatched_status: int = 404, retry_after: int = 1, https_port: int = 443
+        self,
+        snapshot: Snapshot | None = None,
+        *,
+        unmatched_status: int = 404,
+        retry_after: int = 1,
+        https_port: int = 443,
+        rules: OwnershipRules | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.snapshot = snapshot or Snapshot()
         self.version = 0
         self._unmatched_status = unmatched_status
         self._retry_after = retry_after
         self._https_port = https_port
-        self._parts: dict[str, Snapshot] = {"": self.snapshot} if snapshot else {}
+        self._clock = clock
+        self._restored = self._ledger = Ledger(rules)
+        self._gathering = True
+        self._held = False
+        self._parts: dict[str, Snapshot] = {"": snapshot} if snapshot else {}
         self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}  # of upstreams, by provider
         self._subscribers: dict[object, Callable[[CurrentSnapshot], None]] = {}
+        self.snapshot = self._settled(snapshot or Snapshot())
         self.table = self._build(self.snapshot, None)
 
     def __repr__(self) -> str:
@@ -47,16 +64,45 @@ class CurrentSnapshot:
         Only what changed is compiled anew. Raises ValueError when two providers use the same contribution key; then everything
         stays as it was.
         """
-        if self._parts.get(provider_name) == snapshot:
+        before = self._parts.get(provider_name)
+        if before == snapshot and before.tenures == snapshot.tenures:
             return False
         parts = {**self._parts, provider_name: snapshot}
         merged = snapshot if len(parts) == 1 else Snapshot.merge(self._distinct(parts))
-        if merged == self.snapshot:
+        if before is not None and not self._held:
+            self._gathering = False
+        return self._take(merged, parts)
+
+    def restore(self, tenures: Iterable[Tenure]) -> None:
+        """Begin with the names that were recorded earlier; to be called before anything is published.
+
+        From here on `confirm` alone ends the time in which age decides about names that are not recorded.
+        """
+        self._restored = self._ledger = Ledger(self._ledger.rules, tenures)
+        self._gathering = self._held = True
+
+    def confirm(self) -> None:
+        """What has been published is what there is: whoever comes later finds its names taken."""
+        self._gathering = self._held = False
+
+    def settle(self) -> bool:
+        """Free the names that have been kept long enough. False when nothing changed."""
+        return self._take(self.snapshot, self._parts)
+
+    def release(self, names: Iterable[str]) -> bool:
+        """Take names from their owners, as `Ledger.released`. False when nothing changed."""
+        self.confirm()
+        self._ledger = self._ledger.released(names, int(self._clock()))
+        return self._take(self.snapshot, self._parts)
+
+    def _take(self, merged: Snapshot, parts: dict[str, Snapshot]) -> bool:
+        settled = self._settled(replace(merged, tenures=None) if merged is self.snapshot else merged)
+        if settled == self.snapshot and settled.tenures == self.snapshot.tenures:
             self._parts = parts
             return False
-        table = self._build(merged, self.table)
+        table = self._build(settled, self.table)
         self._parts = parts
-        self.snapshot, self.table = merged, table
+        self.snapshot, self.table = settled, table
         self.version += 1
         for callback in list(self._subscribers.values()):
             try:
@@ -64,6 +110,13 @@ class CurrentSnapshot:
             except Exception:  # the change has happened: all others must hear of it
                 _logger.exception("a subscriber failed on version %d", self.version)
         return True
+
+    def _settled(self, snapshot: Snapshot) -> Snapshot:
+        if snapshot.tenures is not None:
+            return snapshot
+        before = self._restored if self._gathering else self._ledger
+        self._ledger = before.updated(snapshot.contributions, int(self._clock()))
+        return replace(snapshot, tenures=self._ledger.tenures)
 
     def subscribe(self, callback: Callable[[CurrentSnapshot], None]) -> Callable[[], None]:
         """Have `callback` called after each change, in the order of subscription; returns what ends that (any number of times).
@@ -99,6 +152,7 @@ class CurrentSnapshot:
             unmatched_status=self._unmatched_status,
             retry_after=self._retry_after,
             https_port=self._https_port,
+            rules=self._ledger.rules,
         )
 
 

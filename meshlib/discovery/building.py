@@ -30,6 +30,7 @@ __all__ = [
     "is_refused",
     "malformed_contribution",
     "name_record",
+    "network_names",
     "off_network",
     "ordered",
     "refused_address",
@@ -86,6 +87,7 @@ def build_routes(
             port=fragment.port,
             https_only=fragment.https_only,
             hsts=fragment.hsts,
+            share_with=fragment.share_with,
         )
         for fragment in result.fragments
         if fragment.redirect is not None or networked
@@ -145,6 +147,11 @@ def choose_network(networks: Iterable[NetworkRecord], options: ResolveOptions) -
     else:
         candidates.sort(key=lambda network: (network.name, network.id))
     return candidates[0] if candidates else None
+
+
+def network_names(networks: Iterable[NetworkRecord]) -> tuple[str, ...]:
+    """The names of the networks that a service is on, without Swarm's own."""
+    return tuple(sorted({network.name for network in networks if not network.ingress}))
 
 
 def off_network(

@@ -15,6 +15,7 @@ from meshlib.discovery.building import (
     is_refused,
     malformed_contribution,
     name_record,
+    network_names,
     off_network,
     ordered,
     refused_address,
@@ -94,6 +95,8 @@ class ContainerResolver:
             routes=build_routes(service, result, _upstreams(key, good), last, networked=network is not None, published=published),
             diagnostics=tuple(diagnostics),
             names=_names(group),
+            owner=_owner(first),
+            networks=network_names(attached),
         )
 
     def _published(self, group: _Group) -> list[PublishedPort]:
@@ -122,6 +125,11 @@ def _attached(group: _Group, locate: _Locate) -> tuple[NetworkRecord, ...]:
 def _service_name(container: ContainerRecord) -> str:
     project, service = container.labels.get(_PROJECT), container.labels.get(_SERVICE)
     return f"{project}_{service}" if project and service else container.name
+
+
+def _owner(container: ContainerRecord) -> str:
+    project = container.labels.get(_PROJECT)
+    return f"project {project}" if project else f"service {container.name}"
 
 
 def _is_one_off(container: ContainerRecord) -> bool:

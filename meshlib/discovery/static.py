@@ -58,13 +58,15 @@ def resolve_document(
     previous: Snapshot | None = None,
 ) -> Snapshot:
     """What the labels in `document` ask for. A contribution's key is `provider` and the service's name ("static/shop"), its age the
-    position in the document: the service that stands first wins a conflict.
+    position in the document: the service that stands first wins a conflict. All belong to one owner: the project that a Compose
+    file names (`name`), else the file.
 
     `variables` are the values for `${NAME}` in Compose services. A label that is wrong now keeps the route it had in `previous`,
     marked degraded. Every mistake costs its own endpoint, label or service and is a diagnostic that names the place
     ("services.shop.endpoints[1]"); only a document without a mapping `services` is a `ConfigurationError`, with `where` it is from.
     """
     before = {contribution.key: contribution for contribution in previous.contributions} if previous is not None else {}
+    owner = _owner(document, provider)
     found: dict[str, Contribution] = {}
     mistakes = Mistakes("")
     for position, (key, entry) in enumerate(_services(document, where).items(), 1):
@@ -75,12 +77,20 @@ def resolve_document(
             mistakes.add(BAD_SERVICE, f"services.{name}", "the service is here twice, once with a number for a name", "keep one of the two")
         else:
             last = before.get(f"{provider}/{name}")
-            contribution = replace(_contribution(name, entry, variables or {}, last), key=f"{provider}/{name}", created_at=position)
+            made = _contribution(name, entry, variables or {}, last)
+            contribution = replace(made, key=f"{provider}/{name}", created_at=position, owner=owner)
             # The same object where nothing changed: that is what makes the next table cheap.
             found[name] = last if last == contribution else contribution
     mistakes.unknown_keys(document, _FILE_KEYS, "")
     of_file = [Contribution(f"{provider}/", "", diagnostics=tuple(mistakes.diagnostics))] if mistakes.diagnostics else []
     return Snapshot.of([*found.values(), *of_file])
+
+
+def _owner(document: object, provider: str) -> str:
+    project = document.get("name") if isinstance(document, dict) else None
+    if isinstance(project, str) and 0 < len(project) <= _MAX_NAME and project.isprintable():
+        return f"project {project}"
+    return f"file {provider.removeprefix('static:')}"
 
 
 def _services(document: object, where: str) -> Mapping[object, object]:

@@ -13,6 +13,7 @@ from meshlib.discovery.building import (
     is_refused,
     malformed_contribution,
     name_record,
+    network_names,
     off_network,
     ordered,
     refused_address,
@@ -34,6 +35,8 @@ from meshlib.model import (
 )
 
 __all__ = ["SwarmResolver"]
+
+_STACK: Final = "com.docker.stack.namespace"
 
 # States from which a task does not come back. Those before "running" may have an address already or not.
 _GONE: Final = frozenset({"complete", "shutdown", "failed", "rejected", "remove", "orphaned"})
@@ -117,6 +120,8 @@ class SwarmResolver:
             routes=build_routes(service.name, result, upstream_for, last, networked=network is not None, published=published),
             diagnostics=tuple(diagnostics),
             names=_names(service, tasks, attached),
+            owner=_owner(service),
+            networks=network_names(attached),
         )
 
 
@@ -131,6 +136,12 @@ def _attached(
         if network is not None:
             found[network.id] = network
     return tuple(sorted(found.values(), key=lambda network: (network.name, network.id)))
+
+
+def _owner(service: ServiceRecord) -> str:
+    # Anybody can write the label; who names a service as one of another's stack is at least listed in it.
+    stack = service.labels.get(_STACK, "")
+    return f"stack {stack}" if stack and service.name.startswith(f"{stack}_") else f"service {service.name}"
 
 
 def _needs_network(result: LabelResult) -> bool:

@@ -22,7 +22,7 @@ class RouteFragment:
     unless `redirect` is. `port` is the gateway's port that a TCP or UDP route has for itself, None for others.
     `proxy_protocol` is the version of the preamble that endpoints get ("": none). With a `server_name` endpoints are
     spoken to over TLS, and have to be of that name. `https_only`: requests without TLS are sent to https. `hsts`: as in `Route`.
-    `upstream_protocol`: as `Upstream.protocol`.
+    `upstream_protocol`: as `Upstream.protocol`. `share_with`: as `Route.share_with`.
     """
 
     scheme: Scheme
@@ -40,6 +40,7 @@ class RouteFragment:
     https_only: bool = False
     hsts: str = ""
     upstream_protocol: Literal["", "h2c"] = ""
+    share_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

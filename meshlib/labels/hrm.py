@@ -24,6 +24,7 @@ from meshlib.labels.hrm_options import (
     read_protocol,
     read_redirect,
     read_server_name,
+    read_share_with,
     read_sticky,
 )
 from meshlib.labels.hrm_values import ExternalRoute, parse_external_route, parse_internal_port
@@ -54,9 +55,10 @@ _KEYS = (
     "upstream_protocol",
     "https",
     "hsts",
+    "share_with",
 )
 # What says how the endpoints are asked: a redirect has none.
-_BESIDE_REDIRECT = tuple(key for key in _KEYS if key not in ("external_route", "redirect", "redirect_status"))
+_BESIDE_REDIRECT = tuple(key for key in _KEYS if key not in ("external_route", "redirect", "redirect_status", "share_with"))
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
 _PROSE_SLIP = "com.docker.mesh.http"  # the documentation of UCP had it so in one sentence
 _SHOWN = 10  # candidates named in a message
@@ -239,11 +241,13 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
         protocol = read_protocol(pairs.get("upstream_protocol"), scheme, server_name, found)
         https_only = read_https(pairs.get("https"), route, found)
         hsts = read_hsts(pairs.get("hsts"), scheme, found)
+    share_with = read_share_with(pairs.get("share_with"), scheme, found)
     if found.failed or route is None:
         return None
     match = (route.scheme, route.host, route.path, found.key, SCHEMA)
     asked_of_endpoints = (route.port, preamble, server_name)
-    fragment = RouteFragment(*match, port, redirect, sticky, forwarded_for is True, *asked_of_endpoints, https_only, hsts, protocol)
+    told = (https_only, hsts)
+    fragment = RouteFragment(*match, port, redirect, sticky, forwarded_for is True, *asked_of_endpoints, *told, protocol, share_with)
     return asked.value.column, fragment
 
 

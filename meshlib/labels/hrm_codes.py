@@ -23,6 +23,7 @@ __all__ = [
     "BAD_REDIRECT_URL",
     "BAD_SCHEME",
     "BAD_SERVER_NAME",
+    "BAD_SHARE_WITH",
     "BAD_UPSTREAM_PROTOCOL",
     "BAD_WILDCARD",
     "CATALOGUE",
@@ -47,6 +48,7 @@ __all__ = [
     "REDIRECT_ON_SNI",
     "REPEATED_KEY",
     "SEVERAL_PORTS",
+    "SHARE_WITH_ON_PORT",
     "SNI_ADDRESS",
     "SNI_PATH",
     "STATUS_WITHOUT_REDIRECT",
@@ -91,6 +93,7 @@ BAD_SERVER_NAME = Finding("HRM026", _ERROR, "`upstream_tls` is no host name, or 
 BAD_HTTPS = Finding("HRM027", _ERROR, "`https` is not `require`, or the route has no host of its own to send clients to")
 BAD_HSTS = Finding("HRM028", _ERROR, "`hsts` is not a number of seconds, perhaps with `;includeSubDomains` and `;preload`")
 BAD_UPSTREAM_PROTOCOL = Finding("HRM029", _ERROR, "`upstream_protocol` is not `h2c`, or stands beside `upstream_tls`")
+BAD_SHARE_WITH = Finding("HRM030", _ERROR, "`share_with` is not 1 to 32 names of stacks, projects, services or networks, with `;` between")
 
 LABEL_KEY_SLIP = Finding("HRM101", _WARNING, "the label's key is nearly, but not quite, a routing label's; it is not read")
 UNKNOWN_KEY = Finding("HRM102", _WARNING, "a key is not known; ignored")
@@ -108,6 +111,7 @@ UPSTREAM_TLS_ON_SNI = Finding("HRM113", _WARNING, "`upstream_tls` on an `sni://`
 HTTPS_ON_SNI = Finding("HRM114", _WARNING, "`https` on an `sni://` route; ignored")
 HSTS_ON_SNI = Finding("HRM115", _WARNING, "`hsts` on an `sni://` route; ignored")
 UPSTREAM_PROTOCOL_ON_SNI = Finding("HRM116", _WARNING, "`upstream_protocol` on an `sni://` route; ignored")
+SHARE_WITH_ON_PORT = Finding("HRM117", _WARNING, "`share_with` on a `tcp://` or `udp://` route; ignored")
 
 LEGACY_FORM = Finding("HRM201", _INFO, "the label is in the form of UCP 2.0; it is routed")
 UNUSED_BESIDE_REDIRECT = Finding("HRM202", _INFO, "a key that a redirect has no use for; ignored")
@@ -142,6 +146,7 @@ CATALOGUE: tuple[Finding, ...] = (
     BAD_HTTPS,
     BAD_HSTS,
     BAD_UPSTREAM_PROTOCOL,
+    BAD_SHARE_WITH,
     LABEL_KEY_SLIP,
     UNKNOWN_KEY,
     REPEATED_KEY,
@@ -158,6 +163,7 @@ CATALOGUE: tuple[Finding, ...] = (
     HTTPS_ON_SNI,
     HSTS_ON_SNI,
     UPSTREAM_PROTOCOL_ON_SNI,
+    SHARE_WITH_ON_PORT,
     LEGACY_FORM,
     UNUSED_BESIDE_REDIRECT,
 )

@@ -21,6 +21,7 @@ from meshlib.labels.hrm_values import (
     parse_redirect,
     parse_redirect_status,
     parse_server_name,
+    parse_share_with,
 )
 from meshlib.model import RedirectRule, Scheme
 
@@ -33,6 +34,7 @@ __all__ = [
     "read_protocol",
     "read_redirect",
     "read_server_name",
+    "read_share_with",
     "read_sticky",
 ]
 
@@ -176,3 +178,14 @@ def read_protocol(pair: Pair | None, scheme: Scheme, server_name: str, found: La
         found.add(codes.BAD_UPSTREAM_PROTOCOL, message, "leave out one of them", column=pair.name.column)
         return ""
     return "h2c"
+
+
+def read_share_with(pair: Pair | None, scheme: Scheme, found: LabelFindings) -> tuple[str, ...]:
+    """`share_with`: who else may ask for the host; none without it."""
+    if pair is None:
+        return ()
+    if scheme in (Scheme.TCP, Scheme.UDP):
+        message = f"share_with is ignored: a {scheme.upper()} port is one service's alone"
+        found.add(codes.SHARE_WITH_ON_PORT, message, "leave it out", column=pair.name.column)
+        return ()
+    return parse_share_with(pair.value, found)

@@ -29,6 +29,7 @@ __all__ = [
     "parse_redirect",
     "parse_redirect_status",
     "parse_server_name",
+    "parse_share_with",
 ]
 
 # Up to 31 years; browsers cap it at one or two.
@@ -39,6 +40,9 @@ _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")  # RFC 9110 5.6.2, which
 _NOT_URL = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?#%-]|%(?![0-9A-Fa-f]{2})")
 _AUTHORITY_END = re.compile(r"[/?#]")
 _ROUTES = ("http", "sni", "tcp", "udp")
+# Names of stacks, projects, services and networks, as Docker takes them.
+_GRANT = re.compile(r"(?:(?:stack|project|service|network):)?[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
+_MAX_GRANTS = 32
 _STATUSES = ("301", "302", "307", "308")
 
 
@@ -323,3 +327,15 @@ def parse_redirect_status(value: Part, found: LabelFindings) -> int | None:
     hint = "write 301 or 302, or 308 or 307 to keep the method of the request"
     found.add(codes.BAD_REDIRECT_STATUS, f"redirect_status is {show(value.text)}", hint, column=value.column)
     return None
+
+
+def parse_share_with(value: Part, found: LabelFindings) -> tuple[str, ...]:
+    """`NAME[;NAME...]`: stacks or Compose projects, or "stack:", "project:", "service:", "network:" and a name; sorted."""
+    names = [name.strip() for name in value.text.split(";") if name.strip()]
+    wrong = next((name for name in names if not _GRANT.fullmatch(name)), None)
+    if wrong is None and 0 < len(names) <= _MAX_GRANTS:
+        return tuple(sorted(set(names)))
+    what = f"{show(wrong)} is no name" if wrong is not None else f"there are {len(names)} names, not 1 to {_MAX_GRANTS}"
+    hint = "write share_with=STACK, or several: share_with=blog;project:shop;network:edge"
+    found.add(codes.BAD_SHARE_WITH, f"share_with: {what}", hint, column=value.column)
+    return ()

@@ -4,11 +4,12 @@ A *claim* is one route of one contribution; a *slot* is one (scheme, host, path)
 *site* is all slots of one host. This module compiles one site at a time and knows no other, which is what makes a
 change of one service cheap. It does not look up anything.
 
-Who wins a slot that several claim: the oldest contribution (`created_at`, 0 counting as youngest, then `key`). A claim of
+Who may have a slot at all is settled before (`meshlib.table.access`). Who wins one that several claim: the host's owner before
+those that it lets in, then the oldest contribution (`created_at`, 0 counting as youngest, then `key`). A claim of
 the same schema with the same options is merged into it: one upstream with the endpoints of all. Every other claim
 loses, whatever it agrees with: never two owners, never a result that depends on the order of discovery.
 
-    TBL001  error  the slot belongs to an older service with another schema or other options
+    TBL001  error  the slot belongs to another service, which is older or the host's owner, with another schema or other options
     TBL002  error  the same service claims the slot twice
 """
 
@@ -22,6 +23,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from meshlib.decision import Decision, Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TLSDecision
 from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, RedirectRule, Route, Severity, Upstream, bounded_name
+from meshlib.ownership import owner_text
 from meshlib.rules import path_specificity
 
 __all__ = [
@@ -42,11 +44,17 @@ _SHOWN_NAMES: Final = 3
 
 
 class Claim(NamedTuple):
-    """One route of one contribution. `rank` orders claims, oldest first: unknown age, age, contribution, label, position."""
+    """One route of one contribution. `rank` orders claims, oldest first: unknown age, age, contribution, label, position.
+
+    `owner` and `networks` are the contribution's. `place` is 0 for the host's owner, 1 for whom it lets in, 2 for others.
+    """
 
     rank: tuple[bool, int, str, str, int]
     service: str
     route: Route
+    owner: str = ""
+    networks: tuple[str, ...] = ()
+    place: int = 0
 
     @property
     def contribution(self) -> str:
@@ -111,7 +119,8 @@ class Site(Generic[D]):
 def claims_of(contribution: Contribution) -> list[Claim]:
     """The claims of a contribution, in the order of its routes."""
     age, key, service = contribution.created_at, contribution.key, contribution.service
-    return [Claim((age == 0, age, key, r.label, i), service, r) for i, r in enumerate(contribution.routes)]
+    owner, networks = contribution.owner, contribution.networks
+    return [Claim((age == 0, age, key, r.label, i), service, r, owner, networks) for i, r in enumerate(contribution.routes)]
 
 
 def compile_site(
@@ -141,8 +150,8 @@ def compile_site(
     return Site(host, tuple(slots), None if paths else root, root, paths, path_specificity(slots[0].path))
 
 
-def _slot_order(claim: Claim) -> tuple[int, str, tuple[bool, int, str, str, int]]:
-    return -path_specificity(claim.route.path), claim.route.path, claim.rank
+def _slot_order(claim: Claim) -> tuple[int, str, int, tuple[bool, int, str, str, int]]:
+    return -path_specificity(claim.route.path), claim.route.path, claim.place, claim.rank
 
 
 def _is(left: object, right: object) -> bool:
@@ -226,12 +235,13 @@ def _conflict(claim: Claim, owner: Claim) -> Diagnostic:
     route, other = claim.route, owner.route
     names = ("schema", "redirect", "sticky cookie", "forwarded-for", "https", "hsts", *_UPSTREAM_TERMS)
     differing = [name for name, a, b in zip(names, _terms(route), _terms(other), strict=True) if a != b]
+    whose = "the older service" if claim.place == owner.place else f"{owner_text(owner.owner)}'s service"
     return Diagnostic(
         "TBL001",
         Severity.ERROR,
         claim.service,
         route.label,
-        f"{route.name} belongs to the older service {owner.service!r} (label {other.label}); they differ in {', '.join(differing)}",
+        f"{route.name} belongs to {whose} {owner.service!r} (label {other.label}); they differ in {', '.join(differing)}",
         "choose another host or path, or give both services the same options to share the traffic",
     )
 

@@ -31,6 +31,7 @@ from meshlib.model import Endpoint, ListeningPort, Route, Scheme
 from meshlib.redirects import location
 from meshlib.rules import path_matches
 from meshlib.table.compile import Site, Slot
+from meshlib.table.explain_owners import Reason, barred_reasons, owner_notes, owner_of
 from meshlib.table.paths import equivalent_path, has_other_readings, most_readings, readings
 from meshlib.table.routing import RoutingTable, host_of
 
@@ -42,21 +43,13 @@ _SHOWN_READINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """One route that came into question. `won` is true for the decision's route alone."""
-
-    route: Route
-    won: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Explanation:
     """`decision` is what the table answers, `kind` its name: "forward", "redirect", "respond", "passthrough", "terminate", "reject",
     "carry", "refuse".
 
     `route` is the one that matched, `endpoints` all of its upstream's, ready or not. `status` is set for answers of our own,
-    `location` for redirects. `notes` say what was read from the request, and what became of it where no route can tell;
+    `location` for redirects. `owner` is whose the route is (`Contribution.owner`; None without a route).
+    `notes` say what was read from the request, and what became of it where no route can tell;
     `reasons` name every candidate of the host: exact, wildcard, catch-all; within each the longest path first.
     """
 
@@ -68,6 +61,7 @@ class Explanation:
     endpoints: tuple[Endpoint, ...]
     notes: tuple[str, ...]
     reasons: tuple[Reason, ...]
+    owner: str | None = None
 
 
 def explain(
@@ -96,9 +90,11 @@ def explain(
         else:
             notes.append("these readings belong to different routes, so the request is refused")
     sites = table.matching(Scheme.HTTP, host)
+    notes += owner_notes(table, host)
     if not sites:
         notes.append("no route has this host, a wildcard above it, or any host")
-    return _explanation(decision, notes, _reasons(sites, equivalent_path(path), decision), asked.target)
+    reasons = _reasons(sites, equivalent_path(path), decision) + barred_reasons(table, Scheme.HTTP, host)
+    return _explanation(decision, notes, reasons, asked.target, owner_of(sites, decision))
 
 
 def _explain_hello(table: RoutingTable, hello: ClientHello, terminates: Callable[[str], bool] | None) -> Explanation:
@@ -109,6 +105,8 @@ def _explain_hello(table: RoutingTable, hello: ClientHello, terminates: Callable
     host = normalize_host(name) if name is not None else ""
     notes = [f"server name {host}" if host else "no server name was sent (only a catch-all, sni://, can match)"]
     sites = table.matching(Scheme.SNI, host)
+    notes += owner_notes(table, host)
+    barred = barred_reasons(table, Scheme.SNI, host)
     if isinstance(decision, Terminate):
         notes.append("TLS is ended here; each request is then routed by its own host, as http://")
     elif decision.route is not None and decision.route.scheme is Scheme.HTTP:
@@ -117,25 +115,33 @@ def _explain_hello(table: RoutingTable, hello: ClientHello, terminates: Callable
         notes.append("no route has this server name, a wildcard above it, or any name")
     winner = decision.route
     if winner is None or winner.scheme is Scheme.SNI:
-        return _explanation(decision, notes, _reasons(sites, b"/", decision))
+        reasons_ = _reasons(sites, b"/", decision) + barred
+        return _explanation(decision, notes, reasons_, owner=owner_of(sites, decision))
     reasons = [Reason(winner, True, f"{_host(winner)} is the most specific that matches")]
     reasons += [Reason(s.route, False, f"{_host(s.route)} is less specific than {_host(winner)}") for site in sites for s in site.slots]
-    return _explanation(decision, notes, tuple(reasons))
+    own = owner_of(table.matching(Scheme.HTTP, host), decision)
+    return _explanation(decision, notes, (*reasons, *barred), owner=own)
 
 
 def _explain_port(table: RoutingTable, port: ListeningPort) -> Explanation:
     decision = table.route_port(port)
     slot = table.ports.get(port)
+    barred = barred_reasons(table, port.scheme, str(port.port))
+    notes = owner_notes(table, str(port))
     if slot is None:
-        return _explanation(decision, [f"no route asks for {port}"], ())
+        return _explanation(decision, [*notes, f"no route {'may have' if barred else 'asks for'} {port}"], barred)
     text = f"it has {port} to itself{_unready(slot)}"
     reasons = [Reason(slot.route, True, text)]
     reasons += [Reason(lost.claim.route, False, f"lost: {lost.diagnostic.message}") for lost in slot.lost]
-    return _explanation(decision, [], tuple(reasons))
+    return _explanation(decision, notes, (*reasons, *barred), owner=slot.claims[0].owner)
 
 
 def _explanation(
-    decision: Decision | TLSDecision | PortDecision, notes: list[str], reasons: tuple[Reason, ...], target: bytes = b"/"
+    decision: Decision | TLSDecision | PortDecision,
+    notes: list[str],
+    reasons: tuple[Reason, ...],
+    target: bytes = b"/",
+    owner: str | None = None,
 ) -> Explanation:
     route, status, where = decision.route, None, None
     if isinstance(decision, Redirect):
@@ -152,7 +158,7 @@ def _explanation(
     if isinstance(decision, RedirectToTLS):
         notes = [*notes, "over TLS the request is served"]
     kind = "redirect" if isinstance(decision, Redirect) else type(decision).__name__.lower()
-    return Explanation(decision, kind, route, status, where, endpoints, tuple(notes), reasons)
+    return Explanation(decision, kind, route, status, where, endpoints, tuple(notes), reasons, owner)
 
 
 def _reasons(sites: _Sites, path: bytes, decision: Decision | TLSDecision) -> tuple[Reason, ...]:

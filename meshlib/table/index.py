@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from meshlib.model import Diagnostic, Route, Upstream
-from meshlib.table.compile import Claim, Site, compile_site
+from meshlib.table.access import Barred, Divide
+from meshlib.table.compile import Claim, Site, Slot, compile_site
 
 __all__ = ["Chain", "HostIndex"]
 
@@ -44,13 +45,16 @@ class Chain(Generic[D]):
 
 
 class HostIndex(Generic[D]):
-    """Sites by host pattern. `conflicts` has the diagnostics of those sites that have any."""
+    """Sites by host pattern. `conflicts` has the diagnostics of those sites that have any, `barred` what is not admitted."""
 
-    __slots__ = ("conflicts", "sites")
+    __slots__ = ("barred", "conflicts", "sites")
 
-    def __init__(self, sites: dict[str, Site[D]], conflicts: dict[str, tuple[Diagnostic, ...]]) -> None:
+    def __init__(
+        self, sites: dict[str, Site[D]], conflicts: dict[str, tuple[Diagnostic, ...]], barred: dict[str, Barred] | None = None
+    ) -> None:
         self.sites = sites
         self.conflicts = conflicts
+        self.barred: dict[str, Barred] = barred if barred is not None else {}
 
     def matching(self, host: str) -> list[Site[D]]:
         """Every site whose pattern matches `host` (normal form, "" for none), most specific first."""
@@ -69,36 +73,52 @@ class HostIndex(Generic[D]):
         changed: frozenset[str],
         decide: Callable[[Route, Upstream | None], D],
         intern: Callable[[Upstream], Upstream],
+        divide: Divide,
     ) -> HostIndex[D]:
         """The index after a change: `touched` has the new claims of each host that is concerned, `changed` the keys of the
-        contributions whose old claims no longer count. Sites of other hosts are the same objects."""
+        contributions whose old claims no longer count. Sites of other hosts are the same objects. `divide` says who is admitted."""
         sites = dict(self.sites)
         conflicts = dict(self.conflicts)
+        barred = dict(self.barred)
         for host, new in touched.items():
             previous = sites.get(host)
             claims = [*new]
             if previous is not None:
                 claims += [c for slot in previous.slots for c in slot.claims if c.contribution not in changed]
+            kept_out = barred.pop(host, None)
+            if kept_out is not None:
+                claims += [c for c in kept_out.claims if c.contribution not in changed]
             conflicts.pop(host, None)
-            if not claims:
+            admitted, left = divide(host, claims)
+            if left is not None:
+                barred[host] = left
+            diagnostics = left.diagnostics if left is not None else ()
+            if admitted:
+                site = sites[host] = compile_site(host, admitted, decide, intern, previous)
+                diagnostics += site.diagnostics
+            else:
                 sites.pop(host, None)
-                continue
-            site = sites[host] = compile_site(host, claims, decide, intern, previous)
-            diagnostics = site.diagnostics
             if diagnostics:
                 conflicts[host] = diagnostics
-        return HostIndex(sites, conflicts)
+        return HostIndex(sites, conflicts, barred)
+
+    def has_claims(self, host: str) -> bool:
+        """Whether somebody asks for `host`, admitted or not."""
+        return host in self.sites or host in self.barred
+
+    def slots(self, host: str) -> tuple[Slot[D], ...]:
+        """The slots of the site `host`; none when there is no such site."""
+        site = self.sites.get(host)
+        return site.slots if site is not None else ()
 
     def upstreams(self, host: str) -> list[Upstream]:
         """The upstreams of the slots of the site `host`; none when there is no such site."""
-        site = self.sites.get(host)
-        return [slot.upstream for slot in site.slots if slot.upstream is not None] if site is not None else []
+        return [slot.upstream for slot in self.slots(host) if slot.upstream is not None]
 
-    def routes(self) -> Iterator[Route]:
-        """The winning routes, by host, then the most specific path first."""
+    def ordered(self) -> Iterator[Slot[D]]:
+        """All slots, by host, then the most specific path first."""
         for host in sorted(self.sites):
-            for slot in self.sites[host].slots:
-                yield slot.route
+            yield from self.sites[host].slots
 
     def diagnostics(self) -> Iterator[Diagnostic]:
         """Those of conflicts, in the order of `routes`."""

@@ -1,10 +1,10 @@
 """The ports that are one route's alone (TCP and UDP): who has which, and who asked for it too late.
 
 A port is nobody's to share: unlike a host, it is never merged from several services, however alike they are, because what
-comes to it (a database's client, say) means one of them. The oldest claim keeps it.
+comes to it (a database's client, say) means one of them. The oldest claim of its owner keeps it.
 
     TBL002  error  the same service claims the port twice
-    TBL003  error  the port belongs to an older service
+    TBL003  error  the port belongs to an older service of the same owner, or of one that the operator names as well
 """
 
 from __future__ import annotations
@@ -13,52 +13,67 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from meshlib.decision import Carry, PortDecision, Refuse
 from meshlib.model import Diagnostic, ListeningPort, Route, Severity, Upstream
+from meshlib.table.access import Barred, Divide
 from meshlib.table.compile import Claim, Lost, Slot
 
 __all__ = ["PortIndex", "decide_port"]
 
 
 class PortIndex:
-    """Slots by port. An index is never changed; `updated` makes the next one."""
+    """Slots by port, and by port what is not admitted. An index is never changed; `updated` makes the next one."""
 
-    __slots__ = ("slots",)
+    __slots__ = ("barred", "slots")
 
-    def __init__(self, slots: dict[ListeningPort, Slot[PortDecision]]) -> None:
+    def __init__(
+        self, slots: dict[ListeningPort, Slot[PortDecision]], barred: dict[ListeningPort, Barred] | None = None
+    ) -> None:
         self.slots = slots
+        self.barred: dict[ListeningPort, Barred] = barred if barred is not None else {}
 
     def updated(
-        self, touched: Mapping[ListeningPort, Sequence[Claim]], changed: frozenset[str], intern: Callable[[Upstream], Upstream]
+        self,
+        touched: Mapping[ListeningPort, Sequence[Claim]],
+        changed: frozenset[str],
+        intern: Callable[[Upstream], Upstream],
+        divide: Divide,
     ) -> PortIndex:
         """The index after a change, as `HostIndex.updated`; this one where nothing is touched."""
         if not touched:
             return self
-        slots = dict(self.slots)
+        slots, barred = dict(self.slots), dict(self.barred)
         for port, new in touched.items():
-            previous = slots.pop(port, None)
+            previous, kept_out = slots.pop(port, None), barred.pop(port, None)
             claims = [*new]
-            if previous is not None:
-                claims += [claim for claim in previous.claims if claim.contribution not in changed]
-            if claims:
-                members = tuple(sorted(claims, key=lambda claim: claim.rank))
+            for old in (previous, kept_out):
+                if old is not None:
+                    claims += [claim for claim in old.claims if claim.contribution not in changed]
+            admitted, left = divide(str(port), claims)
+            if left is not None:
+                barred[port] = left
+            if admitted:
+                members = tuple(sorted(admitted, key=lambda claim: (claim.place, claim.rank)))
                 same = previous is not None and previous.claims == members
                 slots[port] = previous if previous is not None and same else _compile_slot(members, intern)
-        return PortIndex(slots)
+        return PortIndex(slots, barred)
 
     def upstreams(self, ports: Sequence[ListeningPort]) -> list[Upstream]:
         """The upstreams of those of `ports` that somebody has."""
         found = (self.slots[port].upstream for port in ports if port in self.slots)
         return [upstream for upstream in found if upstream is not None]
 
-    def routes(self) -> Iterator[Route]:
-        """The routes that have their port: TCP before UDP, by number."""
+    def ordered(self) -> Iterator[Slot[PortDecision]]:
+        """The slots: TCP before UDP, by number."""
         for port in sorted(self.slots):
-            yield self.slots[port].route
+            yield self.slots[port]
 
     def diagnostics(self) -> Iterator[Diagnostic]:
-        """What the services that lost a port are told, in the order of `routes`."""
-        for port in sorted(self.slots):
-            for lost in self.slots[port].lost:
-                yield lost.diagnostic
+        """What the services that did not get a port are told, in order of the ports."""
+        for port in sorted({*self.slots, *self.barred}):
+            if port in self.barred:
+                yield from self.barred[port].diagnostics
+            if port in self.slots:
+                for lost in self.slots[port].lost:
+                    yield lost.diagnostic
 
 
 def decide_port(route: Route, upstream: Upstream | None) -> PortDecision:

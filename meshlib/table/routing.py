@@ -8,12 +8,14 @@ route matches but has no ready endpoint is an end: 503, never somebody else's se
 A path that servers may read in several ways (`meshlib.table.paths`) is matched in all of them, where there is more than one
 decision to choose from; if they disagree the answer is 400 "ambiguous_path".
 
+Whose a host or port is says `Snapshot.tenures` (`meshlib.ownership`); claims of others are not admitted.
+
 A table never changes after it is built (a bounded memo of raw authorities apart). Use it from one thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
@@ -21,10 +23,13 @@ from meshlib.authority import is_ip_address, normalize_host, parse_authority
 from meshlib.decision import Decision, PortDecision, Refuse, Reject, Respond, Terminate, TLSDecision
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
-from meshlib.model import Contribution, Diagnostic, ListeningPort, Route, Scheme, Snapshot, Upstream
+from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Snapshot, Tenure, Upstream
+from meshlib.ownership import Ledger, OwnershipRules, Right, changes, right_of
 from meshlib.rules import host_specificity
+from meshlib.table.access import Barred, divide
 from meshlib.table.compile import Claim, Site, Slot, claims_of, decide_http, decide_tls
 from meshlib.table.index import Chain, HostIndex
+from meshlib.table.meetings import find_meetings, find_overlap, overlap_diagnostics
 from meshlib.table.paths import has_other_readings, most_readings, readings
 from meshlib.table.ports import PortIndex
 
@@ -53,7 +58,10 @@ class RoutingTable:
         "_diagnostics",
         "_exact",
         "_http",
+        "_meetings",
         "_memo",
+        "_orphans",
+        "_overlaps",
         "_ports",
         "_routes",
         "_sni",
@@ -63,12 +71,23 @@ class RoutingTable:
         "compiled_hosts",
         "https_port",
         "retry_after",
+        "rules",
         "snapshot",
+        "tenures",
         "unmatched_status",
     )
 
-    def __init__(self, *, unmatched_status: int = 404, retry_after: int = 1, https_port: int = 443) -> None:
+    def __init__(
+        self,
+        *,
+        unmatched_status: int = 404,
+        retry_after: int = 1,
+        https_port: int = 443,
+        rules: OwnershipRules | None = None,
+    ) -> None:
         self.snapshot = Snapshot()
+        self.rules = rules or OwnershipRules()
+        self.tenures: Mapping[str, Tenure] = {}
         self.unmatched_status = unmatched_status
         self.retry_after = retry_after
         self.https_port = https_port
@@ -78,6 +97,10 @@ class RoutingTable:
         self._http: HostIndex[Decision] = HostIndex({}, {})
         self._sni: HostIndex[TLSDecision] = HostIndex({}, {})
         self._ports = PortIndex({})
+        self._meetings: dict[str, tuple[Diagnostic, ...]] = {}
+        # Hosts that are asked for and have no tenure of their own: theirs is found among other names.
+        self._orphans: set[str] = set()
+        self._overlaps: dict[str, str] = {}
         self._exact: dict[bytes, Site[Decision]] = {}
         self._memo: dict[bytes, Chain[Decision]] = {}
         self._upstreams: dict[str, Upstream] = {}
@@ -97,21 +120,21 @@ class RoutingTable:
         unmatched_status: int = 404,
         retry_after: int = 1,
         https_port: int = 443,
+        rules: OwnershipRules | None = None,
     ) -> RoutingTable:
         """The table of `snapshot`; the same, however it was reached. `previous` stays as it is and in use.
 
-        With a `previous` of the same three settings only hosts of contributions that changed are compiled; everything
-        else is shared with it. `unmatched_status` answers what no route matches, `retry_after` (seconds) goes with 503.
-        `https_port`, as clients see it, is where routes that require TLS send them.
+        With a `previous` of the same four settings only hosts of contributions that changed, or whose owner did, are compiled;
+        everything else is shared with it. `unmatched_status` answers what no route matches, `retry_after` (seconds) goes with
+        503. `https_port`, as clients see it, is where routes that require TLS send them. A snapshot without
+        tenures is taken for the first one there is: the oldest claims have their names.
         """
-        table = RoutingTable(unmatched_status=unmatched_status, retry_after=retry_after, https_port=https_port)
-        terms = (unmatched_status, retry_after, https_port)
-        if previous is not None and (previous.unmatched_status, previous.retry_after, previous.https_port) == terms:
-            base = previous
-        else:
-            base = RoutingTable()
-        gone, come = _changes(base.snapshot.contributions, snapshot.contributions)
+        table = RoutingTable(unmatched_status=unmatched_status, retry_after=retry_after, https_port=https_port, rules=rules)
+        base = previous if previous is not None and previous._terms() == table._terms() else RoutingTable(rules=rules)
+        gone, come = changes(base.snapshot.contributions, snapshot.contributions)
         table.snapshot = snapshot
+        known = snapshot.tenures
+        table.tenures = known if known is not None else Ledger(table.rules).updated(snapshot.contributions, 0).tenures
         changed = frozenset(contribution.key for contribution in gone)
         touched: dict[Scheme, dict[str, list[Claim]]] = {Scheme.HTTP: {}, Scheme.SNI: {}}
         ports: dict[ListeningPort, list[Claim]] = {}
@@ -129,8 +152,47 @@ class RoutingTable:
                     touched[claim.route.scheme].setdefault(claim.route.host, []).append(claim)
                 else:
                     ports.setdefault(port, []).append(claim)
+        renamed = table._changed_names(base)
+        for name in renamed:
+            if "://" in name:
+                scheme, _, number = name.partition("://:")
+                asked = ListeningPort(Scheme(scheme), int(number))
+                if asked in base._ports.slots or asked in base._ports.barred:
+                    ports.setdefault(asked, [])
+                continue
+            for scheme_, index in ((Scheme.HTTP, base._http), (Scheme.SNI, base._sni)):
+                if index.has_claims(name):
+                    touched[scheme_].setdefault(name, [])
         table._compile(base, touched, ports, changed)
+        hosts = touched[Scheme.HTTP].keys() | touched[Scheme.SNI].keys()
+        table._compare_owners(base, hosts, everywhere=any(name.startswith("*") for name in renamed))
         return table
+
+    def _terms(self) -> tuple[int, int, int, OwnershipRules]:
+        return self.unmatched_status, self.retry_after, self.https_port, self.rules
+
+    def _changed_names(self, base: RoutingTable) -> set[str]:
+        """The names whose owner, or whom it lets in, is not what it was in `base`."""
+        old, new = base.tenures, self.tenures
+        if old is new:
+            return set()
+        found = {name for name in old if name not in new}
+        for name, tenure in new.items():
+            before = old.get(name)
+            if before is not tenure and (before is None or before.owner != tenure.owner or before.guests != tenure.guests):
+                found.add(name)
+        if found:
+            for host in base._orphans:
+                if base.right(host).key != self.right(host).key:
+                    found.add(host)
+        return found
+
+    def right(self, name: str) -> Right:
+        """Whose `name` is: a host pattern, "" for any host, or a port as text."""
+        return right_of(name, self.tenures, self.rules)
+
+    def _divide(self, name: str, claims: Sequence[Claim]) -> tuple[list[Claim], Barred | None]:
+        return divide(name, claims, self.right(name), self.rules)
 
     def _compile(
         self,
@@ -150,9 +212,9 @@ class RoutingTable:
         http, sni = touched[Scheme.HTTP], touched[Scheme.SNI]
         self.compiled_hosts = len(http) + len(sni)
         decide = partial(decide_http, retry_after=self.retry_after, https_port=self.https_port)
-        self._http = base._http.updated(http, changed, decide, intern)
-        self._sni = base._sni.updated(sni, changed, decide_tls, intern)
-        self._ports = base._ports.updated(ports, changed, intern)
+        self._http = base._http.updated(http, changed, decide, intern, self._divide)
+        self._sni = base._sni.updated(sni, changed, decide_tls, intern, self._divide)
+        self._ports = base._ports.updated(ports, changed, intern, self._divide)
         self._exact = dict(base._exact)
         for host in http:
             if not host.startswith("*"):
@@ -163,6 +225,26 @@ class RoutingTable:
                 else:
                     self._exact[raw] = site
         self._count_upstreams(base, base._upstreams_of(http, sni, ports), self._upstreams_of(http, sni, ports))
+
+    def _compare_owners(self, base: RoutingTable, touched: Iterable[str], *, everywhere: bool) -> None:
+        """See who meets on the `touched` hosts, and below whose wildcards hosts are: all of them (`everywhere`) or these."""
+        meetings, orphans = dict(base._meetings), set(base._orphans)
+        overlaps = {} if everywhere else dict(base._overlaps)
+        for host in touched:
+            slots = self._slots_of(host)
+            found = find_meetings(host, slots, self.right(host)) if slots else ()
+            meetings.pop(host, None)
+            if found:
+                meetings[host] = found
+            orphans.discard(host)
+            if host not in self.tenures and (self._http.has_claims(host) or self._sni.has_claims(host)):
+                orphans.add(host)
+        for host in self._http.sites.keys() | self._sni.sites.keys() if everywhere else touched:
+            overlaps.pop(host, None)
+            wildcard = find_overlap(host, self.tenures) if host in self._http.sites or host in self._sni.sites else ""
+            if wildcard:
+                overlaps[host] = wildcard
+        self._meetings, self._orphans, self._overlaps = meetings, orphans, overlaps
 
     def _upstreams_of(self, http: Iterable[str], sni: Iterable[str], ports: Iterable[ListeningPort]) -> list[Upstream]:
         hosts = [u for host in http for u in self._http.upstreams(host)] + [u for host in sni for u in self._sni.upstreams(host)]
@@ -300,20 +382,47 @@ class RoutingTable:
     def routes(self) -> tuple[Route, ...]:
         """The winning routes, with merged upstreams: http before sni, by host, then the most specific path first; ports last."""
         if self._routes is None:
-            self._routes = (*self._http.routes(), *self._sni.routes(), *self._ports.routes())
+            self._routes = tuple(slot.route for slot in self._slots())
         return self._routes
 
     @property
+    def owners(self) -> tuple[str, ...]:
+        """Whose each of `routes` is, in their order (`Contribution.owner`)."""
+        return tuple(slot.claims[0].owner for slot in self._slots())
+
+    def _slots(self) -> Iterator[Slot[Decision] | Slot[TLSDecision] | Slot[PortDecision]]:
+        yield from self._http.ordered()
+        yield from self._sni.ordered()
+        yield from self._ports.ordered()
+
+    def barred(self, scheme: Scheme, name: str) -> Barred | None:
+        """The claims of `scheme` on a host pattern, or on the number of a port, that are not admitted; None for none."""
+        if scheme in (Scheme.TCP, Scheme.UDP):
+            return self._ports.barred.get(ListeningPort(scheme, int(name)))
+        return (self._http if scheme is Scheme.HTTP else self._sni).barred.get(name)
+
+    @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """What was wrong: first what the labels' schemas found, in order of contributions, then the conflicts, as `routes`."""
+        """What was wrong: first what the labels' schemas found, in order of contributions, then the conflicts, as `routes`;
+        last who meets whom, by host."""
         if self._diagnostics is None:
+            leaders = {w: claim for w in set(self._overlaps.values()) if (claim := self._leader(w)) is not None}
             self._diagnostics = (
                 *self.snapshot.diagnostics,
                 *self._http.diagnostics(),
                 *self._sni.diagnostics(),
                 *self._ports.diagnostics(),
+                *(item for host in sorted(self._meetings) for item in self._meetings[host]),
+                *overlap_diagnostics(self._overlaps, leaders, self.tenures),
             )
         return self._diagnostics
+
+    def _leader(self, host: str) -> Claim | None:
+        claims = (slot.claims[0] for slot in self._slots_of(host))
+        return min(claims, key=lambda claim: (claim.place, claim.rank), default=None)
+
+    def _slots_of(self, host: str) -> list[Slot[Decision] | Slot[TLSDecision]]:
+        return [*self._http.slots(host), *self._sni.slots(host)]
 
 
 def host_of(authority: bytes) -> str:
@@ -327,16 +436,3 @@ def host_of(authority: bytes) -> str:
         raise AuthorityError(message, reason="bad_host", position=error.start) from None
     return parse_authority(text).host
 
-
-def _changes(old: tuple[Contribution, ...], new: tuple[Contribution, ...]) -> tuple[list[Contribution], list[Contribution]]:
-    # By identity first: providers reuse what did not change, and then ten thousand comparisons cost less than a millisecond.
-    old_ids, new_ids = set(map(id, old)), set(map(id, new))
-    gone = {c.key: c for c in old if id(c) not in new_ids}
-    come = {c.key: c for c in new if id(c) not in old_ids}
-    for key in [key for key, contribution in come.items() if key in gone and _claims_alike(contribution, gone[key])]:
-        del gone[key], come[key]
-    return list(gone.values()), list(come.values())
-
-
-def _claims_alike(left: Contribution, right: Contribution) -> bool:
-    return (left.created_at, left.service, left.routes) == (right.created_at, right.service, right.routes)

@@ -9,7 +9,8 @@ import pytest
 
 from meshlib.decision import Respond
 from meshlib.messages import FieldSection, RequestHead
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Tenure, Upstream
+from meshlib.ownership import OwnershipRules
 from meshlib_adapters.publish import CurrentSnapshot
 
 HEAD = RequestHead(b"GET", b"/", b"nobody", 1, FieldSection(b"", (), None, None, False, frozenset(), None, False))
@@ -197,3 +198,79 @@ def test_clashes_of_names_leave_a_change_small() -> None:
     current.publish("docker", shop("docker", "d.test", "10.0.0.3"))
     assert set(current.table.upstreams) == {"shop:8080", "shop:8080@file", "shop:8080@swarm"}
     assert current.table.upstreams["shop:8080@swarm"] is before
+
+
+def owned(host: str, owner: str, age: int, provider: str = "p") -> Contribution:
+    upstream = Upstream(f"{owner}:80", (Endpoint("1", "10.0.0.1", 80),))
+    route = Route(Scheme.HTTP, host, "/", owner, "l", "hrm", 80, upstream)
+    return Contribution(f"{provider}/{owner}", owner, age, (route,), owner=f"service {owner}")
+
+
+def served(current: CurrentSnapshot) -> list[str]:
+    return [route.service for route in current.table.routes]
+
+
+def test_a_redeployed_container_keeps_its_host() -> None:
+    shop, evil = owned("a", "shop", 10), owned("a", "evil", 20)
+    current = CurrentSnapshot()
+    current.publish("p", Snapshot.of([shop, evil]))
+    assert served(current) == ["shop"]
+    current.publish("p", Snapshot.of([evil]))
+    assert served(current) == []
+    assert [d.code for d in current.table.diagnostics] == ["TBL004"]
+    current.publish("p", Snapshot.of([owned("a", "shop", 30), evil]))
+    assert served(current) == ["shop"]
+
+
+@pytest.mark.parametrize("order", [("p", "q"), ("q", "p")])
+def test_first_snapshots_count_as_if_they_had_come_together(order: tuple[str, str]) -> None:
+    parts = {"p": Snapshot.of([owned("a", "young", 20)]), "q": Snapshot.of([owned("a", "old", 10, "q")])}
+    current = CurrentSnapshot()
+    for name in order:
+        current.publish(name, parts[name])
+    assert served(current) == ["old"]
+    # From now on the record decides: an older one comes too late.
+    current.publish("p", Snapshot.of([owned("a", "oldest", 1)]))
+    assert served(current) == ["old"]
+
+
+def test_age_decides_until_it_is_confirmed_when_records_were_restored() -> None:
+    current = CurrentSnapshot()
+    current.restore([Tenure("a", "service kept", 5)])
+    current.publish("p", Snapshot.of([owned("a", "young", 20), owned("b", "young2", 20)]))
+    current.publish("p", Snapshot.of([owned("a", "young", 20), owned("b", "young2", 20), owned("b", "older", 10)]))
+    assert served(current) == ["older"]
+    current.confirm()
+    current.publish("p", Snapshot.of([owned("b", "young2", 20), owned("b", "older", 10), owned("b", "oldest", 5)]))
+    assert served(current) == ["older"]
+
+
+def test_names_that_are_kept_long_enough_are_freed_and_released_ones_at_once() -> None:
+    now = 100.0
+    current = CurrentSnapshot(rules=OwnershipRules(keep=60), clock=lambda: now)
+    heard: list[int] = []
+    current.subscribe(lambda it: heard.append(it.version))
+    shop, evil = owned("a", "shop", 1), owned("a", "evil", 2)
+    current.publish("p", Snapshot.of([shop, evil]))
+    current.publish("p", Snapshot.of([evil]))
+    assert not current.settle()
+    now = 160.0
+    assert current.settle()
+    assert (served(current), heard) == (["evil"], [1, 2, 3])
+    current.publish("p", Snapshot.of([shop, evil]))
+    assert served(current) == ["evil"]
+    assert current.release(["a"])
+    assert served(current) == ["shop"]
+    assert not current.release(["never"])
+
+
+def test_a_worker_takes_what_its_supervisor_settled() -> None:
+    shop, evil = owned("a", "shop", 30), owned("a", "evil", 20)
+    tenures = {"a": Tenure("a", "service shop", 1)}
+    current = CurrentSnapshot()
+    settled = Snapshot((evil, shop), tenures)
+    assert current.publish("supervisor", settled)
+    assert served(current) == ["shop"]
+    assert not current.publish("supervisor", Snapshot((evil, shop), dict(tenures)))
+    assert current.publish("supervisor", Snapshot((evil, shop), {"a": Tenure("a", "service evil", 2)}))
+    assert (served(current), current.version) == (["evil"], 2)

@@ -15,6 +15,7 @@ from meshlib.errors import AuthorityError, ConfigurationError, ProtocolError
 from meshlib.http1 import parse_request_head
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import ListeningPort, Scheme
+from meshlib.ownership import owner_text
 from meshlib.table import Reason, RoutingTable, explain
 from meshlib_adapters.gateway.listing import endpoint_data
 from meshlib_adapters.gateway.logs import escape_control
@@ -87,6 +88,7 @@ def explanation_data(
         "decision": found.kind,
         "route": found.route.name if found.route else None,
         "service": found.route.service if found.route else None,
+        "owner": owner_text(found.owner) if found.owner is not None else None,
         "endpoints": endpoint_data(found.endpoints),
         "status": found.status,
         "location": found.location,
@@ -104,7 +106,7 @@ def render_explanation(data: Mapping[str, Any]) -> RenderableType:
     lines = [Text.assemble((str(data["decision"]), f"bold {style}"))]
     if data["status"]:
         lines.append(Text(f"status    {data['status']}"))
-    for name in ("location", "route", "service"):
+    for name in ("location", "route", "service", "owner"):
         if data[name]:
             lines.append(Text(f"{name:<9} {escape_control(str(data[name]))}"))
     for number, endpoint in enumerate(data["endpoints"]):

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from meshlib.model import Diagnostic, Endpoint, Route
+from meshlib.ownership import owner_text
 from meshlib.table import RoutingTable
 from meshlib_adapters.gateway.logs import escape_control
 
@@ -36,7 +37,7 @@ def create_console() -> Console:
 def routes_data(table: RoutingTable) -> dict[str, Any]:
     """`{"routes": [...], "diagnostics": [...]}` as documented for `meshlib routes --json`."""
     return {
-        "routes": [_route_data(route) for route in table.routes],
+        "routes": [_route_data(route, owner) for route, owner in zip(table.routes, table.owners, strict=True)],
         "diagnostics": [_diagnostic_data(item) for item in table.diagnostics],
     }
 
@@ -46,13 +47,14 @@ def endpoint_data(endpoints: Iterable[Endpoint]) -> list[dict[str, str]]:
     return [{"address": e.address, "id": e.id, "state": str(e.state)} for e in endpoints]
 
 
-def _route_data(route: Route) -> dict[str, Any]:
+def _route_data(route: Route, owner: str) -> dict[str, Any]:
     return {
         "scheme": str(route.scheme),
         "host": route.host,
         "path": route.path,
         "port": route.port,
         "service": route.service,
+        "owner": owner_text(owner),
         "internal_port": route.internal_port,
         "redirect": route.redirect.target if route.redirect else None,
         "sticky_cookie": route.sticky_cookie,
@@ -73,11 +75,11 @@ def _diagnostic_data(item: Diagnostic) -> dict[str, str]:
 
 def render_routes(data: Mapping[str, Any]) -> RenderableType:
     """`routes_data` as a table of routes and, when there are any, one of diagnostics."""
-    routes = Table("Route", "Service", "Goes to", title="Routes", title_justify="left")
+    routes = Table("Route", "Service", "Owner", "Goes to", title="Routes", title_justify="left")
     for route in data["routes"]:
         host = route["host"] or ("(any host)" if route["port"] is None else f":{route['port']}")
         path = route["path"] if route["path"] != "/" else ""
-        routes.add_row(_text(f"{route['scheme']}://{host}{path}"), _text(route["service"]), _goes_to(route))
+        routes.add_row(_text(f"{route['scheme']}://{host}{path}"), _text(route["service"]), _text(route["owner"]), _goes_to(route))
     parts: list[RenderableType] = [routes if data["routes"] else Text("No routes.")]
     if data["diagnostics"]:
         found = Table("Code", "Service", "Label", "What is wrong, and what to do", title="Diagnostics", title_justify="left")

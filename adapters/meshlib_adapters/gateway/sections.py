@@ -13,6 +13,7 @@ from meshlib.labels.hrm import LABEL
 from meshlib_adapters.gateway.values import (
     Address,
     Network,
+    OwnerGrants,
     PortRange,
     read_addresses,
     read_bool,
@@ -22,6 +23,7 @@ from meshlib_adapters.gateway.values import (
     read_ip,
     read_names,
     read_networks,
+    read_owners,
     read_ports,
     read_pseudonym,
     read_share,
@@ -57,6 +59,15 @@ def setting(default: T, read: Callable[[object], T], about: str) -> T:
 class RoutingSettings:
     unmatched_status: int = setting(404, read_integer(400, 599), "status for a host that nobody asked for (HRM: 503)")
     retry_after: int = setting(1, read_integer(1, 86400), "seconds in Retry-After when no task can serve")
+    sharing: str = setting(
+        "owner",
+        read_choice("owner", "paths", "merge"),
+        "what others may have of a host: nothing ('owner'), 'paths' its owner does not ask for, or all that HRM gave ('merge')",
+    )
+    owners: tuple[OwnerGrants, ...] = setting(
+        (), read_owners, "hosts (*.HOST, * for all others) and ports, and who alone may have them: stack:, project:, service:, network:"
+    )
+    keep_owners: float = setting(7 * 86400.0, read_duration, "a name that nobody asks for is kept for its owner so long; 0: not at all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,8 @@ class LimitSettings:
     )
     queue_size: int = setting(_HTTP.queue_size, read_integer(0, 10**6), "requests of one upstream that may wait for their turn")
     retry_budget: float = setting(_HTTP.retry_budget, read_share, "share of requests that may be tried again, 0 to 1")
+    owned_names: int = setting(100_000, read_integer(1, 10**7), "hosts and ports whose owners are remembered")
+    owned_names_per_owner: int = setting(20_000, read_integer(1, 10**7), "the same for one stack, project or service")
     sticky_sessions: int = setting(_HTTP.sticky_sessions, read_integer(1, 10**7), "sessions remembered for one sticky route")
     sticky_sessions_per_upstream: int = setting(
         _HTTP.sticky_sessions_per_upstream, read_integer(1, 10**7), "the same for all sticky routes to one upstream"

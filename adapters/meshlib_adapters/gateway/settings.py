@@ -21,6 +21,7 @@ from typing import Any, Literal, cast, get_type_hints
 from meshlib.discovery.options import ResolveOptions
 from meshlib.errors import ConfigurationError
 from meshlib.forwarding import ForwardingPolicy
+from meshlib.ownership import OwnershipRules
 from meshlib_adapters.gateway.sections import (
     DiscoverySettings,
     ForwardingSettings,
@@ -36,6 +37,7 @@ from meshlib_adapters.gateway.sections import (
 from meshlib_adapters.gateway.values import (
     Address,
     Network,
+    OwnerGrants,
     mask_url,
     read_addresses,
     read_choice,
@@ -63,6 +65,7 @@ __all__ = [
     "environment_layer",
     "forwarding_policy",
     "http_settings",
+    "ownership_rules",
     "preamble_policy",
     "resolve_options",
     "resolve_settings",
@@ -235,6 +238,14 @@ def resolve_options(settings: Settings) -> ResolveOptions:
     return ResolveOptions(network_label=label, networks=networks, use_vip=wanted.use_vip, published_ports=published)
 
 
+def ownership_rules(settings: Settings) -> OwnershipRules:
+    """Who may ask for a name."""
+    routing, limits = settings.routing, settings.limits
+    sharing = cast("Literal['owner', 'paths', 'merge']", routing.sharing)
+    owners = {item.name: item.grants for item in routing.owners}
+    return OwnershipRules(sharing, owners, int(routing.keep_owners), limits.owned_names, limits.owned_names_per_owner)
+
+
 def forwarding_policy(settings: Settings) -> ForwardingPolicy:
     """What upstreams are told about clients."""
     own = settings.forwarding
@@ -277,6 +288,8 @@ def toml_text(settings: Settings, origins: Mapping[str, str]) -> str:
 def _plain(name: str, value: object) -> object:
     if name in ("docker", "swarm"):
         return False if value is None else True if value == "" else mask_url(str(value))
+    if name == "routing.owners":
+        return {item.name: list(item.grants) for item in cast("tuple[OwnerGrants, ...]", value)}
     if isinstance(value, tuple):
         return [str(item) for item in value]
     return value
@@ -285,6 +298,8 @@ def _plain(name: str, value: object) -> object:
 def _toml_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_value(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     if isinstance(value, str):  # a JSON string is a TOML basic string, but for DEL

@@ -6,7 +6,7 @@ import anyio
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
-from meshlib_adapters.gateway.settings import Settings, resolve_options
+from meshlib_adapters.gateway.settings import Settings, ownership_rules, resolve_options
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.publish import CurrentSnapshot
 
@@ -41,7 +41,10 @@ def create_current(settings: Settings) -> CurrentSnapshot:
     """An empty `CurrentSnapshot` whose tables answer as `settings` say."""
     routing = settings.routing
     return CurrentSnapshot(
-        unmatched_status=routing.unmatched_status, retry_after=routing.retry_after, https_port=settings.tls.public_port
+        unmatched_status=routing.unmatched_status,
+        retry_after=routing.retry_after,
+        https_port=settings.tls.public_port,
+        rules=ownership_rules(settings),
     )
 
 

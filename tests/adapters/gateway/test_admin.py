@@ -69,6 +69,7 @@ def test_routes_have_the_documented_shape() -> None:
         "path": "/",
         "port": None,
         "service": "shop",
+        "owner": "routes given in code",
         "internal_port": 80,
         "redirect": None,
         "sticky_cookie": None,

@@ -198,6 +198,7 @@ def test_routes_as_json_has_the_documented_shape(services: Path) -> None:
         "path": "/",
         "port": None,
         "service": "shop",
+        "owner": f"file {services}",
         "internal_port": 8080,
         "redirect": None,
         "sticky_cookie": "SESSION",
@@ -235,7 +236,7 @@ def test_explain(services: Path, url: str, decision: str, status: int) -> None:
     done = meshlib_command("explain", url, "--services", str(services), "--json")
     data = json.loads(done.stdout)
     assert (data["decision"], done.returncode) == (decision, status)
-    assert list(data) == ["decision", "route", "service", "endpoints", "status", "location", "reasons"]
+    assert list(data) == ["decision", "route", "service", "owner", "endpoints", "status", "location", "reasons"]
     assert data["reasons"]
     assert all(isinstance(reason, str) for reason in data["reasons"])
     if decision == "redirect":

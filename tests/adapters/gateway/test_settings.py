@@ -10,6 +10,7 @@ import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib.forwarding import ForwardingPolicy
+from meshlib.ownership import OwnershipRules
 from meshlib_adapters.gateway.settings import (
     Layer,
     Settings,
@@ -17,6 +18,7 @@ from meshlib_adapters.gateway.settings import (
     environment_layer,
     forwarding_policy,
     http_settings,
+    ownership_rules,
     preamble_policy,
     resolve_settings,
     toml_layer,
@@ -138,6 +140,7 @@ def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:
         option("services", ['we"ird\\name.yml', "ü.yml"]),
         option("swarm", True),
         option("forwarding.trusted_proxies", "10.0.0.0/8"),
+        option("routing.owners", {"shop.example.com": ["stack:shop", "network:edge"], "*": ["project:a"]}),
     ]
     settings, origins = resolve_settings(layers)
     text = toml_text(settings, origins)
@@ -152,3 +155,11 @@ def test_passwords_are_masked() -> None:
     assert settings.docker == "tcp://me:hunter2@host:1"
     assert "hunter2" not in toml_text(settings, origins)
     assert as_data(settings)["docker"] == "tcp://me:***@host:1"
+
+
+def test_who_may_ask_for_a_name(tmp_path: Path) -> None:
+    assert ownership_rules(Settings()) == OwnershipRules()
+    text = '[limits]\nowned_names = 5\nowned_names_per_owner = 4\n[routing]\nsharing = "paths"\nkeep_owners = "1d"\n'
+    text += '[routing.owners]\n"shop.example.com" = ["stack:shop"]\n'
+    rules = ownership_rules(resolve_settings([file(tmp_path, text)])[0])
+    assert rules == OwnershipRules("paths", {"shop.example.com": ("stack:shop",)}, 86400, 5, 4)

@@ -8,6 +8,7 @@ import pytest
 
 from meshlib_adapters.gateway.values import (
     Address,
+    OwnerGrants,
     mask_url,
     read_addresses,
     read_bool,
@@ -17,6 +18,7 @@ from meshlib_adapters.gateway.values import (
     read_integer,
     read_names,
     read_networks,
+    read_owners,
     read_pseudonym,
     read_share,
     read_size,
@@ -149,3 +151,33 @@ def test_a_password_in_a_url_is_never_shown() -> None:
     with pytest.raises(ValueError, match="unix:///") as caught:
         read_engine("ftp://me:secret@host")
     assert "secret" not in str(caught.value)
+
+
+def test_owners() -> None:
+    table = {"Shop.Example.": ["stack:shop", "network:edge"], "*": "stack:a, service:b", "tcp://:05432": []}
+    expected = (
+        OwnerGrants("shop.example", ("stack:shop", "network:edge")),
+        OwnerGrants("*", ("stack:a", "service:b")),
+        OwnerGrants("tcp://:5432", ()),
+    )
+    assert read_owners(table) == expected
+    assert read_owners("shop.example = stack:shop|network:edge, *=stack:a|service:b, tcp://:5432=") == expected
+    assert str(expected[0]) == "shop.example=stack:shop|network:edge"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (5, "expected a table"),
+        ({"a b": []}, "is not a host"),
+        ({"": []}, "write .\\*. for every host"),
+        ({"tcp://:0": []}, "is not a host"),
+        ({"a": ["shop"]}, "names no owner: write stack:NAME"),
+        ({"a": ["team:shop"]}, "names no owner"),
+        ({"a": 5}, "expected text or a list"),
+        ({"a": [], "A": []}, "is here twice"),
+    ],
+)
+def test_owners_refused(value: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_owners(value)

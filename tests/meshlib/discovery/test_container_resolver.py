@@ -272,3 +272,8 @@ def test_published_ports_are_carried_on_request() -> None:
     refused = replace(one, addresses=(ContainerAddress("", "front", "127.0.0.1", ()),))
     assert codes(resolve(refused, options=on)) == [ADDRESS_REFUSED.code]
     assert codes(resolve(refused)) == []
+
+
+def test_a_container_is_of_its_project_or_stands_for_itself() -> None:
+    found = {c.service: (c.owner, c.networks) for c in resolve(container(1), container(2, compose="web")).contributions}
+    assert found == {"c1": ("service c1", ("front",)), "demo_web": ("project demo", ("front",))}

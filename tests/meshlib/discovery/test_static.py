@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from meshlib.discovery.static import resolve_document
 from meshlib.errors import ConfigurationError
-from meshlib.model import Contribution, Route, Snapshot
+from meshlib.model import Contribution, Route, Severity, Snapshot
+from meshlib.table import RoutingTable
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "services" / "documents.json"
 STACKS = VECTORS.parents[1] / "stacks"
@@ -217,3 +218,20 @@ def test_a_preamble_of_no_version(wrong: object) -> None:
     (route,) = snapshot.routes
     assert route.upstream is not None
     assert route.upstream.proxy_protocol == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [("shop", "project shop"), (None, "file /etc/a.yml"), (7, "file /etc/a.yml"), ("", "file /etc/a.yml"), ("a\n", "file /etc/a.yml")],
+)
+def test_all_services_of_a_file_are_one_hands(name: object, owner: str) -> None:
+    document = {"name": name, "services": {"shop": service("shop", "a"), "api": service("api", "b")}}
+    assert {c.owner for c in resolve_document(document, provider="static:/etc/a.yml").contributions} == {owner}
+
+
+@pytest.mark.parametrize("path", sorted(STACKS.glob("*.yml")), ids=lambda path: path.name)
+def test_who_deploys_one_stack_notices_nothing_of_owners(path: Path) -> None:
+    snapshot = resolve_document(yaml.safe_load(path.read_text()), variables={"DOMAIN": "shop.example.com"})
+    table = RoutingTable.build(snapshot)
+    assert len(table.routes) == len(snapshot.routes)
+    assert all(item.severity is Severity.INFO for item in table.diagnostics)

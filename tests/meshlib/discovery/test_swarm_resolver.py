@@ -303,3 +303,19 @@ def test_published_ports_are_carried_on_request() -> None:
     refused = replace(task(1), addresses=(("n1", "127.0.0.1"),))
     assert codes(resolve(service, refused, options=on)) == [ADDRESS_REFUSED.code]
     assert codes(resolve(service, refused)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "stack", "owner"),
+    [
+        ("shop_web", "shop", "stack shop"),
+        ("shop_web", "", "service shop_web"),
+        ("evil_web", "shop", "service evil_web"),
+        ("shop", "shop", "service shop"),
+        ("shopping_web", "shop", "service shopping_web"),
+    ],
+)
+def test_a_service_is_of_the_stack_that_its_name_begins_with(name: str, stack: str, owner: str) -> None:
+    labels = {**GOOD, **({"com.docker.stack.namespace": stack} if stack else {})}
+    (contribution,) = resolve(replace(SHOP, name=name, labels=labels), task(1)).contributions
+    assert (contribution.owner, contribution.networks) == (owner, ("back-end", "ucp-hrm"))

@@ -54,6 +54,7 @@ def fragments(result: LabelResult) -> list[dict[str, object]]:
             **({"https_only": True} if f.https_only else {}),
             **({"hsts": f.hsts} if f.hsts else {}),
             **({"upstream_protocol": f.upstream_protocol} if f.upstream_protocol else {}),
+            **({"share_with": list(f.share_with)} if f.share_with else {}),
         }
         for f in result.fragments
     ]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from meshlib.model import Contribution, Diagnostic, Endpoint, Route, Scheme, Upstream
 from meshlib.rules import host_matches, host_specificity
+from meshlib.table.access import Barred
 from meshlib.table.compile import Claim, claims_of
 from meshlib.table.index import Chain, HostIndex
 
@@ -30,11 +31,15 @@ def claim(host: str, path: str = "/", service: str = "s", cookie: str | None = N
     return claims_of(Contribution(f"p/{service}", service, 1, (route,)))[0]
 
 
+def everybody(_: str, claims: Sequence[Claim]) -> tuple[list[Claim], Barred | None]:
+    return list(claims), None
+
+
 def index_of(claims: Sequence[Claim], before: HostIndex[str] | None = None, changed: Sequence[str] = ()) -> HostIndex[str]:
     touched: dict[str, list[Claim]] = {}
     for item in claims:
         touched.setdefault(item.route.host, []).append(item)
-    return (before or HostIndex({}, {})).updated(touched, frozenset(changed), decide, same)
+    return (before or HostIndex({}, {})).updated(touched, frozenset(changed), decide, same, everybody)
 
 
 @given(st.lists(_PATTERNS, unique=True, max_size=12), st.one_of(st.just(""), _NAMES))
@@ -82,18 +87,35 @@ def _diagnostics(index: HostIndex[str]) -> list[tuple[str, str]]:
 def test_an_update_compiles_what_is_touched_and_shares_the_rest() -> None:
     before = index_of([claim("a"), claim("b"), claim("b", service="t", cookie="S")])
     assert _diagnostics(before) == [("TBL001", "t")]
-    after = before.updated({"b": []}, frozenset({"p/t"}), decide, same)
+    after = before.updated({"b": []}, frozenset({"p/t"}), decide, same, everybody)
     assert after.sites["a"] is before.sites["a"]
     assert len(after.sites["b"].slots[0].claims) == 1
     assert _diagnostics(after) == []
     assert _diagnostics(before) == [("TBL001", "t")]
-    gone = after.updated({"b": [], "never": []}, frozenset({"p/s"}), decide, same)
+    gone = after.updated({"b": [], "never": []}, frozenset({"p/s"}), decide, same, everybody)
     assert list(gone.sites) == ["a"]
+
+
+def test_what_is_not_admitted_is_kept_beside_the_sites() -> None:
+    def nobody_but_s(_: str, claims: Sequence[Claim]) -> tuple[list[Claim], Barred | None]:
+        left = tuple(claim for claim in claims if claim.service != "s")
+        return [claim for claim in claims if claim.service == "s"], Barred(left, ()) if left else None
+
+    touched = {"a": [claim("a"), claim("a", service="t")], "b": [claim("b", service="t")]}
+    before = HostIndex[str]({}, {}).updated(touched, frozenset(), decide, same, nobody_but_s)
+    assert [len(slot.claims) for slot in before.slots("a")] == [1]
+    assert before.slots("b") == ()
+    assert [name for name in ("a", "b", "c") if before.has_claims(name)] == ["a", "b"]
+    after = before.updated({"a": [], "b": []}, frozenset(), decide, same, everybody)
+    assert [len(slot.claims) for slot in (*after.slots("a"), *after.slots("b"))] == [2, 1]
+    assert after.barred == {}
+    gone = before.updated({"b": []}, frozenset({"p/t"}), decide, same, nobody_but_s)
+    assert not gone.has_claims("b")
 
 
 def test_what_an_index_lists() -> None:
     index = index_of([claim("b"), claim("a", "/x"), claim("a"), claim("c", redirect=True)])
-    assert [route.name for route in index.routes()] == ["http://a/x", "http://a", "http://b", "http://c"]
+    assert [slot.route.name for slot in index.ordered()] == ["http://a/x", "http://a", "http://b", "http://c"]
     assert [upstream.name for upstream in index.upstreams("a")] == ["s:80", "s:80"]
     assert index.upstreams("c") == []
     assert index.upstreams("never") == []

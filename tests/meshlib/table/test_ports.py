@@ -100,9 +100,9 @@ def test_a_change_touches_its_own_port_only() -> None:
 
 def test_an_index_with_nothing_touched_is_the_same_one() -> None:
     index = PortIndex({})
-    assert index.updated({}, frozenset({"p/a"}), lambda upstream: upstream) is index
+    assert index.updated({}, frozenset({"p/a"}), lambda upstream: upstream, lambda _, claims: (list(claims), None)) is index
     table = table_of(contribution("a", 1, route("a")))
     slots = dict(table.ports)
-    again = PortIndex(slots).updated({SQL: []}, frozenset(), lambda upstream: upstream)
+    again = PortIndex(slots).updated({SQL: []}, frozenset(), lambda upstream: upstream, lambda _, claims: (list(claims), None))
     assert again.slots[SQL] is slots[SQL]
     assert again.upstreams([SQL, DNS]) == [route("a").upstream]

@@ -327,7 +327,7 @@ def test_what_a_table_lists() -> None:
     assert [route.name for route in table.routes] == ["http://a/x", "http://a", "http://b", "sni://a"]
     assert table.routes is table.routes
     assert {name: len(upstream.endpoints) for name, upstream in table.upstreams.items()} == {"s:80": 1, "s:80+t:80": 2}
-    assert [(d.code, d.service) for d in table.diagnostics] == [("HRM001", "s"), ("TBL001", "u")]
+    assert [(d.code, d.service) for d in table.diagnostics] == [("HRM001", "s"), ("TBL001", "u"), ("TBL201", "t")]
     assert table.diagnostics is table.diagnostics
     assert repr(table) == "<RoutingTable 2 http hosts, 1 sni hosts>"
     assert [site.host for site in table.matching(Scheme.HTTP, "a")] == ["a"]
