@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshlib.http1.chunked import ChunkedReader
+from meshlib.http1.chunked import NO_LIMIT, ChunkedReader
 from meshlib.http1.trailers import announced_trailers
 from meshlib.messages import FieldSection
 
@@ -12,37 +12,38 @@ __all__ = ["RequestBody"]
 class RequestBody:
     """Hands on the body of one request in its wire form and finds its end.
 
-    `receive_data` returns what to send on; when `done`, `rest` has the bytes behind the body. `size` counts the bytes
+    `receive_data` reads `data` from `start` on, at most `most` chunks of it, and returns what to send on; `position` is where in `data`
+    it stopped, and `chunks` how many it has read. When `done`, the bytes from `position` on are behind the body. `size` counts the bytes
     handed on. `payload` (instead of the wire form) takes the chunks apart. Raises as `ChunkedReader`.
     """
 
-    __slots__ = ("_chunks", "_left", "done", "rest", "size")
+    __slots__ = ("_chunks", "_left", "chunks", "done", "position", "size")
 
     def __init__(self, fields: FieldSection, *, payload: bool = False) -> None:
         self._chunks = ChunkedReader(relay=not payload, announced=announced_trailers(fields)) if fields.chunked else None
         self._left = fields.content_length or 0
         self.done = not self._left and self._chunks is None
         self.size = 0
-        self.rest = b""
+        self.position = 0
+        self.chunks = 0
 
-    def receive_data(self, data: bytes) -> bytes:
-        """See the class; once `done`, everything is `rest`."""
-        chunks = self._chunks
+    def receive_data(self, data: bytes, start: int = 0, most: int = NO_LIMIT) -> bytes:
+        """See the class; once `done`, nothing more is taken."""
+        reader = self._chunks
         if self.done:
-            self.rest += data
+            self.position = start
+            self.chunks = 0
             return b""
-        if chunks is not None:
-            pieces = chunks.receive_data(data)
-            self.done = chunks.done
-            self.rest = chunks.rest
+        if reader is not None:
+            pieces = reader.receive_data(data, start, most)
+            self.done = reader.done
+            self.position = reader.position
+            self.chunks = reader.chunks
             out = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        elif len(data) < self._left:
-            self._left -= len(data)
-            out = data
         else:
-            out = data[: self._left]
-            self.rest = data[self._left :]
-            self._left = 0
-            self.done = True
+            self.position = end = min(len(data), start + self._left)
+            out = data[start:end]
+            self._left -= end - start
+            self.done = not self._left
         self.size += len(out)
         return out

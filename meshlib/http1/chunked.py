@@ -20,6 +20,9 @@ MAX_EXTENSIONS: Final = 16 * 1024
 MAX_TRAILERS: Final = 8 * 1024  # bytes; as one of nginx's buffers for large fields
 
 # At most 15 hex digits: below 2**60, so that no reader behind us overflows.
+# As many chunks as there are.
+NO_LIMIT: Final = 1 << 60
+
 _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 _BEGUN_LINE = re.compile(rb"[0-9A-Fa-f]{0,15}(?:[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?)?\r?")
@@ -37,8 +40,10 @@ class ChunkedReader:
     """Finds the end of a chunked body. `announced`: the message's `announced_trailers`.
 
     `receive_data` returns pieces: the payload; or, with `relay`, the same chunks as they are to be sent on (extensions
-    and trailers that must not be forwarded removed), which is nearly always `data` itself. When the last chunk and the
-    trailers are in, `done` is true, `rest` has the bytes behind the body and `trailers` the trailer lines that may be forwarded.
+    and trailers that must not be forwarded removed), which is nearly always `data` itself. It reads `data` from `start` on, and no more
+    than `most` chunks of it, so that whoever calls decides how long a read full of tiny chunks may take: `position` is where in `data`
+    it stopped, and the next call goes on from there; `chunks` is how many it has read. When the last chunk and the
+    trailers are in, `done` is true, `position` is behind the body and `trailers` has the trailer lines that may be forwarded.
     Raises `RequestHeadError` (`ResponseHeadError` with `response`) or `LimitExceeded` for anything that is not chunked
     coding, after which the reader is of no more use.
     """
@@ -53,8 +58,9 @@ class ChunkedReader:
         "_relay",
         "_response",
         "_start",
+        "chunks",
         "done",
-        "rest",
+        "position",
         "trailers",
     )
 
@@ -68,23 +74,28 @@ class ChunkedReader:
         self._relay = relay
         self._out: list[bytes] = []
         self._start = 0  # relay: where in the current data the bytes begin that are still to be sent on
+        self.chunks = 0
         self.done = False
-        self.rest = b""
+        self.position = 0
         self.trailers = b""
 
-    def receive_data(self, data: bytes) -> list[bytes]:
+    def receive_data(self, data: bytes, start: int = 0, most: int = NO_LIMIT) -> list[bytes]:
         """Pieces of `data`, in order; see the class."""
         out: list[bytes] = []
         self._out = out
-        self._start = position = 0
+        self._start = position = start
         size = len(data)
+        left = most
         if self._kept and self._part is not _Part.TRAILERS:
-            position = self._resume(data)
+            position = self._resume(data, start)
         while position < size:
             part = self._part
             if part is _Part.DATA:
                 position = self._data(data, position)
             elif part is _Part.SIZE:
+                if not left:
+                    break
+                left -= 1
                 match = _PLAIN_LINE.match(data, position)
                 if match is None:
                     position = self._size_line(data, position)
@@ -99,7 +110,8 @@ class ChunkedReader:
                 break
         if self._relay:
             self._flush(data, position, position)
-        self.rest = data[position:] if self.done else b""
+        self.chunks = most - left
+        self.position = position
         return out
 
     def _data(self, data: bytes, position: int) -> int:
@@ -130,10 +142,10 @@ class ChunkedReader:
         self._left = int(digits, 16)
         self._part = _Part.DATA if self._left else _Part.TRAILERS
 
-    def _resume(self, data: bytes) -> int:
+    def _resume(self, data: bytes, start: int) -> int:
         # A size line, or the CRLF behind a chunk, was cut by the end of a read: complete it first.
-        end = data.find(b"\n", 0, MAX_LINE) + 1 or len(data)
-        line, self._kept = self._kept + data[:end], b""
+        end = data.find(b"\n", start, start + MAX_LINE) + 1 or min(len(data), start + MAX_LINE)
+        line, self._kept = self._kept + data[start:end], b""
         reader = self._size_line if self._part is _Part.SIZE else self._data_end
         self._start = end
         out, self._out = self._out, []

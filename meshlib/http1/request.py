@@ -36,22 +36,22 @@ _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
 class HeadBuffer:
     """Collects bytes until a head is complete, looking at each byte once.
 
-    `receive_data` returns the head (through its empty line) once it is there, or `NEED_DATA`; what came after it is then in
-    `rest`. One leading empty line is skipped (RFC 9112 2.2). `limit` is the largest head, start line and empty line
-    included: a longer one raises `LimitExceeded` and is not kept. A start that can become no request (TLS, a line of HTTP/0.9) raises
-    `RequestHeadError` at once and is not waited for. After an error the buffer is of no more use.
+    `receive_data(data, start)` reads `data` from `start` on and returns the head (through its empty line) once it is there, or `NEED_DATA`;
+    `position` is then where in `data` it stopped: behind the head, or the end. So thousands of heads in one read are taken out of it
+    one by one and nothing is copied but they. One leading empty line is skipped (RFC 9112 2.2). `limit` is the largest head, start line
+    and empty line included: a longer one raises `LimitExceeded` and is not kept. A start that can become no request (TLS, a line of
+    HTTP/0.9) raises `RequestHeadError` at once and is not waited for. After an error the buffer is of no more use.
     """
 
-    __slots__ = ("_begun", "_buffer", "_limit", "_response", "_scanned", "_skipped", "rest")
+    __slots__ = ("_begun", "_buffer", "_limit", "_response", "_skipped", "position")
 
     def __init__(self, limit: int, *, response: bool = False) -> None:
         self._buffer = bytearray()
-        self._scanned = 0
         self._skipped = response  # an answer has no leading empty line
         self._limit = limit
         self._response = response
         self._begun = response  # the first line is complete, and fit for a request
-        self.rest = b""
+        self.position = 0
 
     def __len__(self) -> int:
         """Bytes kept."""
@@ -60,59 +60,48 @@ class HeadBuffer:
     def clear(self) -> None:
         """Forget everything: the next bytes are another connection's first."""
         self._buffer.clear()
-        self._scanned = 0
         self._skipped = self._begun = self._response
-        self.rest = b""
+        self.position = 0
 
-    def receive_data(self, data: bytes) -> bytes | NeedData:
+    def receive_data(self, data: bytes, start: int = 0) -> bytes | NeedData:
         """See the class. After a head was returned the buffer is empty and takes the next one."""
-        buffer = self._buffer
-        if not buffer and not data.startswith(b"\r"):  # nearly always: a whole head and nothing kept from before
-            end = data.find(b"\r\n\r\n") + 4
-            if 4 <= end <= self._limit:
+        if not self._buffer and not data.startswith(b"\r", start):  # nearly always: a whole head and nothing kept from before
+            end = data.find(b"\r\n\r\n", start, start + self._limit) + 4
+            if end >= 4:
                 self._skipped = self._response
-                self.rest = data[end:]
-                return data[:end]
+                self.position = end
+                return data[start:end]
+        return self._collect(data, self._skip(data, start))
+
+    def _skip(self, data: bytes, start: int) -> int:
+        # Where the head begins: behind one empty line, which may come in two reads.
+        buffer = self._buffer
         if not self._skipped:
             if buffer == b"\r":
-                data = b"\r" + data
-                buffer.clear()
-            if not buffer:
-                if data == b"\r":
-                    buffer += data
-                    return NEED_DATA
-                if data.startswith(b"\r\n"):
-                    data = data[2:]
+                if data.startswith(b"\n", start):
+                    buffer.clear()
                     self._skipped = True
-        if not buffer:
-            end = data.find(b"\r\n\r\n")
-            if end >= 0:
-                if end + 4 > self._limit:
-                    raise self._too_large(data)
-                self._skipped = self._response
-                self.rest = data[end + 4 :]
-                return data[: end + 4]
-            if len(data) > self._limit:
-                raise self._too_large(data)
-            buffer += data
-            self._scanned = len(data)
-            if buffer and not self._begun:
-                self._check_line(0)
-            return NEED_DATA
-        start = max(self._scanned - 3, 0)  # the empty line may straddle two reads
-        buffer += data
-        end = buffer.find(b"\r\n\r\n", start)
+                    return start + 1
+            elif not buffer and data.startswith(b"\r\n", start):
+                self._skipped = True
+                return start + 2
+        return start
+
+    def _collect(self, data: bytes, start: int) -> bytes | NeedData:
+        buffer = self._buffer
+        kept = len(buffer)
+        buffer += data[start : start + self._limit - kept + 1]
+        end = buffer.find(b"\r\n\r\n", max(kept - 3, 0))  # the empty line may straddle two reads
         if end + 4 > self._limit or (end < 0 and len(buffer) > self._limit):
             raise self._too_large(buffer)
         if end < 0:
-            if not self._begun:
-                self._check_line(self._scanned)
-            self._scanned = len(buffer)
+            if not self._begun and buffer and (self._skipped or buffer != b"\r"):
+                self._check_line(kept)
+            self.position = len(data)
             return NEED_DATA
         head = bytes(buffer[: end + 4])
-        self.rest = bytes(buffer[end + 4 :])
+        self.position = start + end + 4 - kept
         buffer.clear()
-        self._scanned = 0
         self._skipped = self._begun = self._response
         return head
 

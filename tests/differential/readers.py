@@ -83,10 +83,10 @@ def ours(pieces: Pieces) -> Reading:
                 host_of(head.authority)  # routing refuses what is no host
                 reading.heads.append(_our_head(head))
                 body = RequestBody(head.fields, payload=True)
-                data = buffer.rest
+                data = data[buffer.position :]
             reading.body += body.receive_data(data)
             if body.done:
-                reading.end = taken - len(body.rest)
+                reading.end = taken - len(data) + body.position
                 break
     except ProtocolError as error:
         reading.refused = error.reason
@@ -110,14 +110,14 @@ def ours_answer(pieces: Pieces, method: bytes) -> Reading:
                 head = parse_response_head(raw)
                 start = (b"%d" % head.status, head.reason, b"%d" % head.minor_version)
                 reading.heads.append(Head(start, plain(head.fields.pairs())))
-                data = buffer.rest
+                data = data[buffer.position :]
                 if head.status >= 200 or head.status == 101:
                     body = _AnswerBody(head, method)
             if body is None:
                 continue
             reading.body += body.receive_data(data)
             if body.done:
-                reading.end = taken - len(body.rest)
+                reading.end = taken - len(data) + body.position
                 reading.trailers = _lines(body.trailers)
                 break
         if body is not None and body.kind is BodyKind.UNTIL_CLOSE:
@@ -173,20 +173,20 @@ class _AnswerBody:
         self._left = head.fields.content_length or 0
         self._chunks = ChunkedReader(response=True)
         self.done = False
-        self.rest = b""
+        self.position = 0
         self.trailers = b""
 
     def receive_data(self, data: bytes) -> bytes:
         if self.kind is BodyKind.CHUNKED:
             out = b"".join(self._chunks.receive_data(data))
-            self.done, self.rest, self.trailers = self._chunks.done, self._chunks.rest, self._chunks.trailers
+            self.done, self.position, self.trailers = self._chunks.done, self._chunks.position, self._chunks.trailers
             return out
         if self.kind is BodyKind.UNTIL_CLOSE:
             return data
         size = self._left if self.kind is BodyKind.LENGTH else 0
         self._left -= len(data[:size])
         self.done = size <= len(data)
-        self.rest = data[size:]
+        self.position = len(data[:size])
         return data[:size]
 
 

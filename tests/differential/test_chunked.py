@@ -23,8 +23,8 @@ _DROPPED = {b"content-length", b"transfer-encoding", b"host"}
 _LAST = b"0\r\n\r\n"
 
 
-def read(pieces: list[bytes], *, response: bool, relay: bool) -> tuple[bytes, ChunkedReader | None, str]:
-    """What comes out, the reader unless it refused, and why it did."""
+def read(pieces: list[bytes], *, response: bool, relay: bool) -> tuple[bytes, ChunkedReader | None, bytes, str]:
+    """What comes out, the reader unless it refused, what is behind the body, and why it refused."""
     reader = ChunkedReader(response=response, relay=relay, announced=_ANNOUNCED)
     out: list[bytes] = []
     rest: list[bytes] = []
@@ -34,10 +34,10 @@ def read(pieces: list[bytes], *, response: bool, relay: bool) -> tuple[bytes, Ch
             continue
         try:
             out += reader.receive_data(piece)
+            rest.append(piece[reader.position :])
         except ProtocolError as error:
-            return b"".join(out), None, error.reason
-    reader.rest += b"".join(rest)
-    return b"".join(out), reader, ""
+            return b"".join(out), None, b"", error.reason
+    return b"".join(out), reader, b"".join(rest), ""
 
 
 @pytest.mark.parametrize("response", [False, True], ids=["request", "answer"])
@@ -54,10 +54,10 @@ def test_bodies(response: bool) -> None:
 
 
 def _compare(random: Random, data: bytes, response: bool, census: Census) -> None:
-    payload, reader, refused = read([data], response=response, relay=False)
+    payload, reader, rest, refused = read([data], response=response, relay=False)
     pieces = split(random, data)
-    cut_payload, cut_reader, cut_refused = read(pieces, response=response, relay=False)
-    relayed, relaying, relay_refused = read(pieces, response=response, relay=True)
+    cut_payload, cut_reader, cut_rest, cut_refused = read(pieces, response=response, relay=False)
+    relayed, relaying, relay_rest, relay_refused = read(pieces, response=response, relay=True)
     assert refused == cut_refused == relay_refused, data
     us = Reading(refused=refused)
     others = _others(data, response, -1)
@@ -66,9 +66,9 @@ def _compare(random: Random, data: bytes, response: bool, census: Census) -> Non
         return
     assert cut_reader is not None
     assert relaying is not None
-    assert (cut_payload, cut_reader.rest, cut_reader.trailers) == (payload, reader.rest, reader.trailers), data
-    assert (relaying.done, relaying.rest, relaying.trailers) == (True, reader.rest, reader.trailers), data
-    end = len(data) - len(reader.rest)
+    assert (cut_payload, cut_rest, cut_reader.trailers) == (payload, rest, reader.trailers), data
+    assert (relaying.done, relay_rest, relaying.trailers) == (True, rest, reader.trailers), data
+    end = len(data) - len(rest)
     head = _ANSWER if response else _REQUEST
     us = Reading(_others(_LAST, response, len(_LAST))["h11"].heads, payload, len(head) + end)
     others = _others(data, response, end)

@@ -13,7 +13,8 @@ from meshlib.messages import RequestHead, ResponseHead
 from meshlib_adapters.http.answers import ALLOWED, error_answer, redirect_answer
 from meshlib_adapters.http.dispatch import Dispatch
 from meshlib_adapters.http.recording import RecordedClient
-from meshlib_adapters.http.wire import Phase
+from meshlib_adapters.http.turns import BYTES, CHUNK
+from meshlib_adapters.http.wire import FULL, UPSTREAM, Phase
 
 if TYPE_CHECKING:
     from meshlib_adapters.http.listener import HTTPGateway
@@ -40,10 +41,11 @@ _REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
 class AnsweringClient(RecordedClient):
     """Gives the client of an HTTP/1 connection its answers, in order. It is the `dispatch.Asker` of its requests.
 
-    What comes behind the request under way waits in `_pipelined`; the subclass reads it (`_process`) when the answer is out.
+    What has been read and not yet looked at waits in `_unread`, from `_at` on: the rest of a body, and what comes behind the request
+    under way; the subclass reads it (`_process`) when the answer is out.
     """
 
-    __slots__ = ("_buffer", "_framing", "_held", "_keep_alive", "_pipelined", "_processing", "_tunnel_over")
+    __slots__ = ("_at", "_buffer", "_framing", "_held", "_keep_alive", "_processing", "_tunnel_over", "_unread")
 
     def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
         super().__init__(gateway, scheme, port)
@@ -52,11 +54,12 @@ class AnsweringClient(RecordedClient):
         self._keep_alive = True
         self._framing = _AS_IS
         self._held = b""  # a whole answer that goes out at the end of this round of the event loop
-        self._pipelined = b""
+        self._unread = b""
+        self._at = 0
         self._processing = False  # the subclass is reading: it goes on by itself
         self._tunnel_over = False  # the upstream has sent its last byte through the tunnel
 
-    def _process(self, data: bytes) -> None:
+    def _process(self) -> None:
         raise NotImplementedError
 
     # Answers of an upstream.
@@ -139,13 +142,14 @@ class AnsweringClient(RecordedClient):
         self._status = head.status
         self._keep_alive = False
         self._write(wire + data)
-        early, self._pipelined = self._pipelined, b""
+        early = self._unread[self._at :]
+        self._unread = b""
         connection = self._dispatch.connection
         if early and connection is not None:
             connection.send_tunnel(early)
         if self._eof and connection is not None:
             connection.send_eof()
-        self._unpause()
+        self._unpause(FULL)
 
     def on_tunnel_data(self, data: bytes) -> None:
         """Bytes of the upstream."""
@@ -164,10 +168,10 @@ class AnsweringClient(RecordedClient):
     def on_upstream_paused(self, paused: bool) -> None:
         """The upstream is slower than the client."""
         if paused:
-            self._pause()
+            self._pause(UPSTREAM)
         else:
             self.since = monotonic()
-            self._unpause()
+            self._unpause(UPSTREAM)
 
     def on_unanswered(self, status: int, reason: str, message: str) -> None:
         """No answer, or only its beginning."""
@@ -186,9 +190,9 @@ class AnsweringClient(RecordedClient):
 
     # Answers of our own.
 
-    def _answer(self, decision: Redirect | Respond, rest: bytes) -> None:
-        if self._body is not None and rest:
-            self._take_body(rest)
+    def _answer(self, decision: Redirect | Respond) -> None:
+        if self._body is not None:
+            self._take_body()
         if self._body is not None:
             self._keep_alive = False
         if isinstance(decision, Redirect):
@@ -283,32 +287,51 @@ class AnsweringClient(RecordedClient):
         self._decision = None
         self._responding = False
         # What is left of a request's body must not be read as a request; behind its FIN a client says nothing more.
-        if not self._keep_alive or self._body is not None or (self._eof and not self._pipelined):
-            if self._body is not None or self._pipelined or self._buffer or refused:
-                self._pipelined = b""
+        if not self._keep_alive or self._body is not None or (self._eof and not self._unread):
+            if self._body is not None or self._unread or self._buffer or refused:
+                self._unread = b""
                 self._linger()
             else:
                 self._close()
             return
         self.phase = _IDLE
         if self._paused:
-            self._unpause()
-        if self._pipelined and not self._processing and not self._blocked:
-            data, self._pipelined = self._pipelined, b""
-            self._process(data)
+            self._unpause(UPSTREAM)
+            self._unfill()
+        if self._unread and not self._processing and not self._blocked and not self._turn.over:
+            self._process()
 
-    def _take_body(self, data: bytes) -> bytes:
+    def _take_body(self) -> bytes:
+        # What `_unread` has of the body, as it is to be sent on: all of it, unless that would be more chunks than fit a turn.
         body = self._body
         if body is None:
             return b""
-        wire = body.receive_data(data) if data else b""
+        wire = b""
+        unread, start = self._unread, self._at
+        if unread:
+            turn = self._turn
+            wire = body.receive_data(unread, start, max(turn.left // CHUNK, 1))
+            turn.spend(body.chunks * CHUNK + (body.position - start) // BYTES)
+            self._take_until(body.position)
         limit = self.gateway.settings.max_body
         if limit and body.size > limit:
             raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
         if body.done:
-            self._pipelined = body.rest
             self._body = None
         return wire
+
+    def _take_until(self, position: int) -> None:
+        # `_unread` is empty, or has something that nobody has looked at.
+        if position < len(self._unread):
+            self._at = position
+        else:
+            self._unread = b""
+            self._at = 0
+
+    def _unfill(self) -> None:
+        # Read on when little enough waits here.
+        if self._paused & FULL and len(self._unread) - self._at < self.gateway.settings.head_size:
+            self._unpause(FULL)
 
 
 def _encode(pieces: list[bytes]) -> list[bytes]:

@@ -19,7 +19,8 @@ from meshlib.messages import FieldSection, RequestHead
 from meshlib.table.uncertified import decide_uncertified
 from meshlib_adapters.http.answering import AnsweringClient
 from meshlib_adapters.http.dispatch import default_host
-from meshlib_adapters.http.wire import Phase
+from meshlib_adapters.http.turns import MESSAGE
+from meshlib_adapters.http.wire import FULL, TURN, UPSTREAM, Phase
 
 if TYPE_CHECKING:
     from meshlib_adapters.http.listener import HTTPGateway
@@ -58,9 +59,7 @@ class ClientConnection(AnsweringClient):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         if self.head is None:
-            if self._blocked:
-                self._hold(data)
-            elif self.phase is _IDLE and self._block:
+            if self.phase is _IDLE and self._block and not self._blocked and not self._unread:
                 # Clients repeat their fields: then a whole head is its request line and the very bytes of the last one, and nothing
                 # has to be searched. The clock is `monotonic`, because uvloop's is a millisecond coarse.
                 match = REQUEST_LINE.match(data)
@@ -68,16 +67,27 @@ class ClientConnection(AnsweringClient):
                 if match is not None and data.startswith(block, match.end()) and len(data) == match.end() + len(block) + 2:
                     self._repeat(match, data)
                 else:
-                    self._process(data)
-            elif self.phase is not _LINGER:
-                self._process(data)
+                    self._unread = data
+                    self._process()
+            elif self.phase >= _LINGER:  # nobody looks into it
+                self._charge(len(data))
+            elif self._blocked or self._unread:
+                self._hold(data)
+            else:
+                self._unread = data
+                self._process()
         elif self._tunnel:
             self.since = monotonic()
             connection = self._dispatch.connection
             if connection is not None:
                 connection.send_tunnel(data)
+            self._charge(len(data))
         elif self._body is not None:
-            self._receive_body(data)
+            if self._unread:  # the turn is over; `_go_on` finds it
+                self._hold(data)
+            else:
+                self._unread = data
+                self._receive_body()
         else:
             self._hold(data)
 
@@ -92,12 +102,12 @@ class ClientConnection(AnsweringClient):
             if self._tunnel_over:
                 self._close()
             return not self._tunnel_over
-        if self._body is not None or (self.head is None and not self._pipelined):
+        if (self._body is not None or self.head is None) and not self._unread:
             if self.head is not None:
                 self._drop_request("client_closed")
             self._close()
             return False
-        if not self._pipelined:
+        if not self._unread:
             self._keep_alive = False
         self.gateway.watch_half_closed(self)
         return True
@@ -105,6 +115,7 @@ class ClientConnection(AnsweringClient):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; whoever works for it is told."""
         self.phase = Phase.CLOSED
+        self._turn.cancel()
         self.gateway.leave(self)
         self._dispatch.leave()
         if self.head is not None:
@@ -131,7 +142,8 @@ class ClientConnection(AnsweringClient):
         self._decision = None
         self._keep_alive = True
         self._responding = False
-        self._pipelined = b""
+        self._unread = b""
+        self._at = 0
         self._tunnel_over = False
         self._first_byte_at = 0.0
         self._dispatch.pool = None
@@ -150,22 +162,22 @@ class ClientConnection(AnsweringClient):
         connection = self._dispatch.connection
         if connection is not None:
             connection.resume()
-        if self.head is None and self.phase < _BODY:
-            self._unpause()
-            data, self._pipelined = self._pipelined, b""
-            if data:
-                self._process(data)
+        if self.head is None and self.phase < _BODY and not self._turn.over:
+            if self._unread:
+                self._process()
+            self._unfill()
 
     # Requests.
 
-    def _process(self, data: bytes) -> None:
-        # Heads that are complete, one after the other, until one of them has to wait for its answer. A loop and no recursion:
-        # a client may send thousands of pipelined requests that we answer at once.
+    def _process(self) -> None:
+        # The heads of `_unread` that are complete, one after the other, until one of them has to wait for its answer or the turn is
+        # over. A loop and no recursion: a client may send thousands of pipelined requests that we answer at once.
         buffer = self._buffer
         self._processing = True
         try:
             while True:
-                raw = buffer.receive_data(data)
+                raw = buffer.receive_data(self._unread, self._at)
+                self._take_until(buffer.position)
                 if isinstance(raw, NeedData):
                     if self._eof:
                         self._close()
@@ -174,19 +186,36 @@ class ClientConnection(AnsweringClient):
                         self.since = monotonic()
                         self.gateway.hurry(self)
                     break
-                self._request(raw, buffer.rest)
-                if self._eof and self._body is not None:  # its rest will never come
+                self._request(raw)
+                if self._eof and self._body is not None and not self._unread:  # its rest will never come
                     self._drop_request("client_closed")
                     self._close()
-                if self.head is not None or self.phase is not _IDLE or not self._pipelined or self._blocked:
+                if self.head is not None or self.phase is not _IDLE or not self._unread or self._blocked:
                     break
-                data, self._pipelined = self._pipelined, b""
+                if not self._turn.spend(MESSAGE):
+                    self._rest()
+                    break
         except ProtocolError as error:
             self._refuse(error)
         finally:
             self._processing = False
+        if len(self._unread) - self._at >= self.gateway.settings.head_size:
+            self._pause(FULL)
+        elif self._paused:
+            self._unfill()
+        if self._turn.left <= 0:
+            self._rest()
 
-    def _request(self, raw: bytes, rest: bytes) -> None:
+    def _go_on(self) -> None:
+        if self.head is not None:
+            if self._body is not None and self._unread and not self._tunnel:
+                self._receive_body()
+        elif self.phase < _BODY and self._unread and not self._blocked:
+            self._process()
+        if not self._turn.over:
+            self._unpause(TURN)
+
+    def _request(self, raw: bytes) -> None:
         self.since = self._started = monotonic()
         method, target, version, at = request_line(raw)
         block = raw[at:-2]
@@ -197,20 +226,21 @@ class ClientConnection(AnsweringClient):
             self._block = block
             self._fields = fields
             self._known = None
-        self._serve(method, target, version, fields, rest)
+        self._serve(method, target, version, fields)
 
     def _repeat(self, match: re.Match[bytes], data: bytes) -> None:
         if not data.endswith(b"\r\n") or len(data) > self.gateway.settings.head_size:
-            self._process(data)
+            self._unread = data
+            self._process()
             return
         self.since = self._started = monotonic()
         method, target, version = match.groups()
         try:
-            self._serve(method, target, 1 if version == b"1" else 0, cast("FieldSection", self._fields), b"")
+            self._serve(method, target, 1 if version == b"1" else 0, cast("FieldSection", self._fields))
         except ProtocolError as error:
             self._refuse(error)
 
-    def _serve(self, method: bytes, target: bytes, version: int, fields: FieldSection, rest: bytes) -> None:
+    def _serve(self, method: bytes, target: bytes, version: int, fields: FieldSection) -> None:
         gateway = self.gateway
         self.head = head = finish_head(method, target, version, fields)
         if version:
@@ -225,18 +255,15 @@ class ClientConnection(AnsweringClient):
             decision = decide_uncertified(table, head, decision, secure=secure, terminates=gateway.certified_hosts)
         if fields.content_length or fields.chunked:
             self._begin_body(fields)
-        else:
-            self._pipelined = rest
-            rest = b""
         if type(decision) is Forward:
-            self._forward(decision, head, rest)
+            self._forward(decision, head)
         else:
             if type(decision) is RedirectToTLS and is_secure(fields, self.peer):
                 decision = decision.secured
             if type(decision) is Forward:
-                self._forward(decision, head, rest)
+                self._forward(decision, head)
             else:
-                self._answer(cast("Redirect | Respond", decision), rest)
+                self._answer(cast("Redirect | Respond", decision))
 
     def _begin_body(self, fields: FieldSection) -> None:
         limit = self.gateway.settings.max_body
@@ -244,7 +271,7 @@ class ClientConnection(AnsweringClient):
             raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
         self._body = RequestBody(fields)
 
-    def _forward(self, decision: Forward, head: RequestHead, rest: bytes) -> None:
+    def _forward(self, decision: Forward, head: RequestHead) -> None:
         gateway = self.gateway
         self._decision = decision
         wish = decision.route.forwarded_for
@@ -268,7 +295,7 @@ class ClientConnection(AnsweringClient):
         self.phase = _RESPONSE
         if self._body is not None:
             self._dispatch.pool = None  # if the body is refused nobody was asked, whoever answered the request before
-            data += self._take_body(rest)
+            data += self._take_body()
             done = self._body is None
             self.phase = _RESPONSE if done else _BODY
         preferred = None
@@ -280,10 +307,10 @@ class ClientConnection(AnsweringClient):
         # None for a request that runs in a circle. Kept while a connection's requests repeat their fields.
         return self.gateway.memo.lines_to_send(head, self.peer, wanted_by_label=wish)
 
-    def _receive_body(self, data: bytes) -> None:
+    def _receive_body(self) -> None:
         self.since = monotonic()
         try:
-            wire = self._take_body(data)
+            wire = self._take_body()
         except ProtocolError as error:
             self._dispatch.cancel()
             self._refuse(error)
@@ -291,17 +318,25 @@ class ClientConnection(AnsweringClient):
         done = self._body is None
         if done and self.phase is _BODY:
             self.phase = _STREAM if self._responding else _RESPONSE
+        if self._turn.left <= 0:
+            self._rest()
+        if self._paused:
+            self._unfill()
         self._dispatch.send(wire, done=done)
+        if self._eof and not done and not self._unread and self.head is not None:  # its rest will never come
+            self._drop_request("client_closed")
+            self._close()
 
     def _hold(self, data: bytes) -> None:
         # Pipelined requests wait their turn; their buffer is bounded by telling the client's kernel to wait.
-        self._pipelined += data
-        if len(self._pipelined) >= self.gateway.settings.head_size:
-            self._pause()
+        self._unread = self._unread[self._at :] + data
+        self._at = 0
+        if len(self._unread) >= self.gateway.settings.head_size:
+            self._pause(FULL)
 
     def shut(self) -> None:
         """Draining: an idle connection closes now, any other after its answer."""
-        if self.head is None and self.phase is _IDLE and not len(self._buffer):
+        if self.head is None and self.phase is _IDLE and not len(self._buffer) and not self._unread:
             self._close()
         else:
             self._keep_alive = False
@@ -321,11 +356,11 @@ class ClientConnection(AnsweringClient):
         if phase is _HEAD:
             self._keep_alive = False
             self._answer_error(408, "head_timeout")
-        elif phase is _BODY and not self._paused and not self._responding:
+        elif phase is _BODY and not self._paused & UPSTREAM and not self._responding:
             self._dispatch.cancel()
             self._keep_alive = False
             self._answer_error(408, "body_timeout")
-        elif phase is _RESPONSE or (phase is _BODY and self._paused and not self._responding):
+        elif phase is _RESPONSE or (phase is _BODY and self._paused & UPSTREAM and not self._responding):
             self._keep_alive = self._keep_alive and self._body is None
             self._dispatch.time_out()
         elif phase in (_IDLE, _LINGER):
@@ -335,7 +370,7 @@ class ClientConnection(AnsweringClient):
                 if phase is Phase.TUNNEL:
                     self._drop_request("tunnel_idle")
                 else:  # whoever owes the next bytes: the client its request or the taking of our answer, else the upstream
-                    client = self._blocked or (phase is _BODY and not self._paused)
+                    client = self._blocked or (phase is _BODY and not self._paused & UPSTREAM)
                     self._drop_request("between_bytes_timeout", "C" if client else "S")
             self._reset()
 

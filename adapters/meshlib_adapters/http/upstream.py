@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.errors import ProtocolError
@@ -11,6 +10,8 @@ from meshlib.forwarding import response_fields
 from meshlib.http1 import BodyKind, ChunkedReader, HeadBuffer, NeedData, announced_trailers, body_kind, parse_response_head
 from meshlib.messages import ResponseHead
 from meshlib_adapters.http.exchange import Exchange, Failure
+from meshlib_adapters.http.turns import BYTES, CHUNK, MESSAGE
+from meshlib_adapters.http.upstream_wire import PRESSURE, TURN, UpstreamWire
 
 if TYPE_CHECKING:
     from meshlib_adapters.http.pools import EndpointPool
@@ -20,7 +21,7 @@ __all__ = ["UpstreamConnection"]
 _LENGTH: Final = BodyKind.LENGTH
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(UpstreamWire):
     """States: idle in the pool (`exchange` is None), waiting for a head, reading a body, tunnel, closed.
 
     A connection goes back to its pool only when the request was sent whole, the answer read whole with nothing behind
@@ -31,49 +32,26 @@ class UpstreamConnection(asyncio.Protocol):
         "_begun",
         "_chunks",
         "_head",
-        "_held",
         "_interims",
         "_kind",
         "_left",
         "_method",
-        "_reading_body",
         "_relay_chunks",
-        "_request_done",
-        "_streamed",
+        "_reusable",
         "_upgrade_asked",
-        "closed",
-        "exchange",
-        "idle_since",
-        "leased",
-        "owner",
-        "paused",
-        "pool",
         "trailers",
-        "transport",
-        "uses",
     )
 
     def __init__(self, pool: EndpointPool) -> None:
-        self.pool = pool
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.exchange: Exchange | None = None
-        self.closed = False
-        self.paused = False
+        super().__init__(pool)
         self.trailers = b""  # the lines behind the last chunked answer, where it was asked for without its chunks
-        self.owner: Exchange | None = None  # of a connection that nobody else may use
-        self.leased = False  # counted in `pool.active`
-        self.uses = 0  # exchanges begun; more than 1 means that this connection was reused
-        self.idle_since = 0.0
         self._head = HeadBuffer(pool.settings.head_size, response=True)
-        self._held = b""  # a whole request that goes out at the end of this round of the event loop
         self._method = b""
-        self._request_done = True
-        self._streamed = False  # so much was once sent that a part of it may still wait here
+        self._reusable = True  # nothing that the endpoint has said forbids another exchange on this connection
         self._relay_chunks = True
         self._upgrade_asked = False
         self._interims = 0
         self._begun = False  # a part of a head is in `_head`
-        self._reading_body = False
         self._kind = BodyKind.NONE
         self._left = 0
         self._chunks: ChunkedReader | None = None
@@ -105,62 +83,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._request_done = done
         self._relay_chunks = relay_chunks
         self._upgrade_asked = upgrade
+        self._reusable = True
         self._interims = 0
         if done:
             self._held = data
             self.pool.outbox.add(self)
         else:
             self.transport.write(data)
-
-    def push(self) -> None:
-        """Send the request that `begin` was given."""
-        data = self._held
-        if data:
-            self._held = b""
-            if not self.transport.is_closing():  # else `connection_lost` follows
-                self.transport.write(data)
-
-    @property
-    def unsent(self) -> bool:
-        """Whether nothing of the request that was begun has gone out."""
-        return bool(self._held)
-
-    def send(self, data: bytes, *, done: bool) -> None:
-        """More of the request's body, in its wire form."""
-        self._request_done = done
-        self._streamed = True
-        if data and not self.closed:
-            self.transport.write(data)
-
-    def send_tunnel(self, data: bytes) -> None:
-        """Bytes of an upgraded connection."""
-        if not self.closed:
-            self.transport.write(data)
-
-    def send_eof(self) -> None:
-        """No more bytes from the client through the tunnel."""
-        if not self.closed and not self.transport.is_closing() and self.transport.can_write_eof():
-            with contextlib.suppress(OSError):  # reset already: `connection_lost` follows
-                self.transport.write_eof()
-
-    def close_tunnel(self) -> None:
-        """The tunnel's client is gone in good order: what it sent is still delivered."""
-        self.exchange = None
-        if not self.closed:
-            self.transport.close()
-
-    def pause(self) -> None:
-        """Stop reading: whoever gets the answer is slower than the upstream."""
-        if not self.paused and not self.closed and self.exchange is not None:  # not one that has just gone back to the pool
-            self.paused = True
-            self.transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read again."""
-        if self.paused:
-            self.paused = False
-            if not self.closed and not self.transport.is_closing():
-                self.transport.resume_reading()
 
     def abandon(self) -> None:
         """The asking side is gone or has given up: close, and tell it nothing more."""
@@ -176,8 +105,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of an answer."""
+        if self._unread:  # the turn is over; `_go_on` finds it
+            self._unread = self._unread[self._at :] + data
+            self._at = 0
+            return
         if self._reading_body:
-            self._body(data)
+            self._receive_body(data, 0)
             return
         exchange = self.exchange
         if exchange is None or self._held:
@@ -192,7 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._release(True)
                 exchange.on_response(memo[1], memo[2], _LENGTH, [body], True)
                 return
-        self._receive_head(data)
+        self._receive_head(data, 0)
 
     def eof_received(self) -> bool:
         """The upstream sends no more: the end of an until-close body or tunnel direction, else a failure."""
@@ -211,47 +144,58 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whichever side."""
         self.closed = True
+        self._turn.cancel()
         self.pool.forget(self)
         if self.exchange is not None:
             self._fail(Failure.RESET if exc else Failure.CLOSED, "the connection to the upstream was lost")
 
-    def pause_writing(self) -> None:
-        """The upstream is slower than the client."""
-        self._streamed = True
-        if self.exchange is not None:
-            self.exchange.on_upstream_paused(True)
-
-    def resume_writing(self) -> None:
-        """The upstream takes more."""
-        if self.exchange is not None:
-            self.exchange.on_upstream_paused(False)
-
     # Reading an answer.
 
-    def _receive_head(self, data: bytes) -> None:
+    def _go_on(self) -> None:
+        # A new turn. What waits here waits longer while whoever gets it is slower.
+        if self._unread and not self.paused & PRESSURE:
+            unread, at = self._unread, self._at
+            self._unread = b""
+            if self._reading_body:
+                self._receive_body(unread, at)
+            else:
+                self._receive_head(unread, at)
+        if not self._turn.over:
+            self._read_on(TURN)
+
+    def _receive_head(self, data: bytes, at: int) -> None:
         buffer = self._head
         while True:
             exchange = self.exchange
             if exchange is None:
                 return
             try:
-                raw = buffer.receive_data(data)
+                raw = buffer.receive_data(data, at)
+                at = buffer.position
                 if isinstance(raw, NeedData):
                     self._begun = True
                     return
                 self._begun = False
                 wire, head = self._parse(raw)
-                if head.status < 200:
-                    data = self._interim(exchange, wire, head)
-                    if data and self._kind is not BodyKind.TUNNEL:
-                        continue
+                if head.status >= 200:
+                    self._begin_body(exchange, wire, head, body_kind(head, self._method), data, at)
                     return
-                kind = body_kind(head, self._method)
+                if head.status == 101:
+                    self._switch(exchange, wire, head, data[at:])
+                    return
             except ProtocolError as error:
-                self._fail(Failure.BAD_RESPONSE, str(error))
+                self._refuse(error)
                 return
-            self._begin_body(exchange, wire, head, kind, buffer.rest)
-            return
+            self._interims += 1
+            if self._interims > self.pool.settings.max_interim:
+                self._fail(Failure.BAD_RESPONSE, "too many interim answers")
+                return
+            exchange.on_interim(wire + b"\r\n", head)
+            if at == len(data):
+                return
+            if not self._turn.spend(MESSAGE):
+                self._keep(data, at)
+                return
 
     def _parse(self, raw: bytes) -> tuple[bytes, ResponseHead]:
         memo = self.pool.last_head
@@ -268,89 +212,99 @@ class UpstreamConnection(asyncio.Protocol):
         pool.last_head = (raw, wire, head, length)
         return wire, head
 
-    def _interim(self, exchange: Exchange, wire: bytes, head: ResponseHead) -> bytes:
-        rest = self._head.rest
-        if head.status == 101:
-            if not self._upgrade_asked:
-                self._fail(Failure.BAD_RESPONSE, "101 to a request that asked for no upgrade")
-                return b""
-            self._kind = BodyKind.TUNNEL
-            self._reading_body = True
-            exchange.on_upgrade(wire + b"\r\n", head, rest)
-            return b""
-        self._interims += 1
-        if self._interims > self.pool.settings.max_interim:
-            self._fail(Failure.BAD_RESPONSE, "too many interim answers")
-            return b""
-        exchange.on_interim(wire + b"\r\n", head)
-        return rest
+    def _switch(self, exchange: Exchange, wire: bytes, head: ResponseHead, rest: bytes) -> None:
+        if not self._upgrade_asked:
+            self._fail(Failure.BAD_RESPONSE, "101 to a request that asked for no upgrade")
+            return
+        self._kind = BodyKind.TUNNEL
+        self._reading_body = True
+        exchange.on_upgrade(wire + b"\r\n", head, rest)
 
-    def _begin_body(self, exchange: Exchange, wire: bytes, head: ResponseHead, kind: BodyKind, rest: bytes) -> None:
-        reusable = head.minor_version == 1 and b"close" not in head.fields.connection
+    def _begin_body(self, exchange: Exchange, wire: bytes, head: ResponseHead, kind: BodyKind, data: bytes, at: int) -> None:
+        self._reusable = reusable = head.minor_version == 1 and b"close" not in head.fields.connection
+        size = len(data) - at
         if kind is BodyKind.NONE:
-            self._release(reusable and not rest)
+            self._release(reusable and not size)
             exchange.on_response(wire, head, kind, [], True)
             return
+        rest = b""
+        pieces: list[bytes] = []
         if kind is BodyKind.LENGTH:
             length = head.fields.content_length or 0
-            size = len(rest)
             if size >= length:
                 self._release(reusable and size == length)
-                exchange.on_response(wire, head, kind, [rest if size == length else rest[:length]], True)
+                exchange.on_response(wire, head, kind, [data[at : at + length]], True)
                 return
             self._left = length - size
-            pieces = [rest] if rest else []
+            pieces = [data[at:]] if size else []
         elif kind is BodyKind.CHUNKED:
-            self._chunks = reader = ChunkedReader(response=True, relay=self._relay_chunks, announced=announced_trailers(head.fields))
-            try:
-                pieces = reader.receive_data(rest) if rest else []
-            except ProtocolError as error:
-                self._fail(Failure.BAD_RESPONSE, str(error))
-                return
-            if reader.done:
-                self.trailers = reader.trailers
-                self._release(reusable and not reader.rest)
+            self._chunks = ChunkedReader(response=True, relay=self._relay_chunks, announced=announced_trailers(head.fields))
+            pieces, at = self._read_chunks(data, at)
+            if self._chunks.done:
+                self._release(reusable and at == len(data))
                 exchange.on_response(wire, head, kind, pieces, True)
                 return
-        else:
-            pieces = [rest] if rest else []
+            if at < len(data):
+                rest = data
+        elif size:
+            pieces = [data[at:]]
         self._kind = kind
         self._reading_body = True
-        self._request_done = self._request_done and reusable  # remembered for the end of the body
+        if rest or not self._turn.spend(size // BYTES):
+            self._keep(rest, at)
         exchange.on_response(wire, head, kind, pieces, False)
 
-    def _body(self, data: bytes) -> None:
+    def _read_chunks(self, data: bytes, at: int) -> tuple[list[bytes], int]:
+        # As many as fit this turn, and where in `data` they end. Raises as `ChunkedReader`.
+        reader = cast("ChunkedReader", self._chunks)
+        if at == len(data):
+            return [], at
+        pieces = reader.receive_data(data, at, max(self._turn.left // CHUNK, 1))
+        self._turn.spend(reader.chunks * CHUNK)
+        if reader.done:
+            self.trailers = reader.trailers
+        return pieces, reader.position
+
+    def _receive_body(self, data: bytes, at: int) -> None:
         kind = self._kind
         exchange = self.exchange
+        size = len(data) - at
         if exchange is None:
             self._drop()
-        elif kind is BodyKind.LENGTH:
-            left = self._left - len(data)
-            if left > 0:
-                self._left = left
-                exchange.on_data([data], False)
-            else:
-                self._finish([data[:left] if left else data], reusable=left == 0)
-        elif kind is BodyKind.CHUNKED:
-            reader = cast("ChunkedReader", self._chunks)
-            try:
-                pieces = reader.receive_data(data)
-            except ProtocolError as error:
-                self._fail(Failure.BAD_RESPONSE, str(error))
+            return
+        if kind is BodyKind.LENGTH:
+            left = self._left - size
+            if left <= 0:
+                self._finish([data[at : len(data) + left]], reusable=left == 0)
                 return
-            if reader.done:
-                self.trailers = reader.trailers
-                self._finish(pieces, reusable=not reader.rest)
-            elif pieces:
-                exchange.on_data(pieces, False)
-        elif kind is BodyKind.TUNNEL:
-            exchange.on_tunnel_data(data)
-        else:
+            self._left = left
+            self._count(size)
             exchange.on_data([data], False)
+        elif kind is BodyKind.CHUNKED:
+            try:
+                pieces, end = self._read_chunks(data, at)
+            except ProtocolError as error:
+                self._refuse(error)
+                return
+            if cast("ChunkedReader", self._chunks).done:
+                self._finish(pieces, reusable=end == len(data))
+                return
+            if end < len(data):
+                self._keep(data, end)
+            else:
+                self._count(size)
+            if pieces:
+                exchange.on_data(pieces, False)
+        else:
+            self._count(size)
+            if kind is BodyKind.TUNNEL:
+                exchange.on_tunnel_data(data)
+            else:
+                exchange.on_data([data], False)
 
     def _finish(self, pieces: list[bytes], *, reusable: bool) -> None:
         exchange = self.exchange
-        self._release(reusable)
+        self._release(reusable and self._reusable)
         if exchange is not None:
             exchange.on_data(pieces, True)
 
@@ -359,12 +313,18 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = None
         self._reading_body = False
         self._chunks = None
+        self._unread = b""
         unsent = self._streamed and self.transport.get_write_buffer_size() > 0  # the upstream has not read the whole request
         if reusable and self._request_done and not self.closed and not unsent:
-            self.resume()
+            if self.paused:
+                self._turn.cancel()
+                self._read_on(PRESSURE | TURN)
             self.pool.release(self)
         else:
             self._drop()
+
+    def _refuse(self, error: ProtocolError) -> None:
+        self._fail(Failure.BAD_RESPONSE, str(error))
 
     def _fail(self, failure: Failure, message: str) -> None:
         exchange = self.exchange
@@ -376,6 +336,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _drop(self) -> None:
         self._reading_body = False
+        self._unread = b""
+        self._turn.cancel()
         if not self.closed:
             self.closed = True
             self.pool.forget(self)

@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.forwarding import Peer
 from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
+from meshlib_adapters.http.turns import BYTES, Turn
 
 if TYPE_CHECKING:
     from meshlib_adapters.http.client import Client
     from meshlib_adapters.http.listener import HTTPGateway
 
-__all__ = ["ClientWire", "Phase"]
+__all__ = ["FULL", "TURN", "UPSTREAM", "ClientWire", "Phase"]
+
+# Why nothing is read from a client; any of them is enough, and each ends by itself.
+UPSTREAM: Final = 1  # who gets its request takes no more for now
+FULL: Final = 2  # as much waits here as may
+TURN: Final = 4  # others are to be served first
 
 
 class Phase(enum.IntEnum):
@@ -44,6 +50,7 @@ class ClientWire(asyncio.Protocol):
         "_blocked",
         "_eof",
         "_paused",
+        "_turn",
         "_unsent",
         "bucket",
         "claimed",
@@ -66,9 +73,10 @@ class ClientWire(asyncio.Protocol):
         self.peer = Peer("", "http", 0)
         self.claimed: ProxyPreamble | None = None  # what a trusted proxy says who the client is
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._paused = False  # we do not read
+        self._paused = 0  # why we do not read: `UPSTREAM`, `FULL`, `TURN`
         self._blocked = False  # the client does not read
         self._eof = False  # the client has said all
+        self._turn = Turn(gateway.loop)
         self._unsent = 0  # bytes it had still to take when `look` last saw it
 
     def __repr__(self) -> str:
@@ -110,21 +118,35 @@ class ClientWire(asyncio.Protocol):
         # For the next client, as if new.
         self.claimed = None
         self.transport = cast("asyncio.Transport", None)
-        self._paused = False
+        self._paused = 0
         self._blocked = False
         self._eof = False
         self._unsent = 0
 
-    def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
+    def _pause(self, why: int) -> None:
+        if not self._paused and not self._eof and not self.transport.is_closing():
             self.transport.pause_reading()
+        self._paused |= why
 
-    def _unpause(self) -> None:
-        if self._paused:
-            self._paused = False
-            if not self.transport.is_closing():
+    def _unpause(self, why: int) -> None:
+        if self._paused & why:
+            self._paused &= ~why
+            if not self._paused and not self._eof and not self.transport.is_closing():
                 self.transport.resume_reading()
+
+    def _charge(self, size: int) -> None:
+        # For bytes that went through: so many end the turn, and with it the loop's row of reads.
+        if not self._turn.spend(1 + size // BYTES):
+            self._rest()
+
+    def _rest(self) -> None:
+        # The turn is over: others first, then `_go_on`.
+        self._pause(TURN)
+        self._turn.end(self._go_on)
+
+    def _go_on(self) -> None:
+        # A new turn.
+        self._unpause(TURN)
 
     def _linger(self) -> None:
         # Closing now, with bytes of the client unread, would reset the connection and take our answer away with it.
@@ -134,7 +156,7 @@ class ClientWire(asyncio.Protocol):
         if self._eof or not self.transport.can_write_eof():
             self._close()
             return
-        self._unpause()
+        self._unpause(UPSTREAM | FULL)
         self._write_eof()
 
     def _write_eof(self) -> None:

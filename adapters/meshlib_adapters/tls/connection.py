@@ -78,17 +78,17 @@ class TLSClientConnection(ClientConnection):
         super().__init__(gateway, "https")
         self._secured = secured
 
-    def _forward(self, decision: Forward, head: RequestHead, rest: bytes) -> None:
+    def _forward(self, decision: Forward, head: RequestHead) -> None:
         if self._secured.allows(head.authority, self.gateway.current.table):
-            super()._forward(decision, head, rest)
+            super()._forward(decision, head)
         else:
-            super()._answer(_MISDIRECTED, rest)
+            super()._answer(_MISDIRECTED)
 
-    def _answer(self, decision: Redirect | Respond, rest: bytes) -> None:
+    def _answer(self, decision: Redirect | Respond) -> None:
         head = self.head
         if head is not None and not self._secured.allows(head.authority, self.gateway.current.table):
             decision = _MISDIRECTED
-        super()._answer(decision, rest)
+        super()._answer(decision)
 
     def _lines_to_send(self, head: RequestHead, wish: bool) -> bytes | None:
         lines = super()._lines_to_send(head, wish)

@@ -1,3 +1,5 @@
+import re
+
 import h11
 import pytest
 from hypothesis import given
@@ -24,10 +26,10 @@ def test_whole(wire: bytes, payload: bytes, clean: bytes, rest: bytes) -> None:
     reader = ChunkedReader()
     assert b"".join(reader.receive_data(wire)) == payload
     assert reader.done
-    assert reader.rest == rest
+    assert wire[reader.position :] == rest
     relay = ChunkedReader(relay=True)
     assert b"".join(relay.receive_data(wire)) == clean
-    assert relay.rest == rest
+    assert wire[relay.position :] == rest
 
 
 @pytest.mark.parametrize(("wire", "payload", "clean", "rest"), GOOD)
@@ -39,8 +41,8 @@ def test_cut(wire: bytes, payload: bytes, clean: bytes, rest: bytes, step: int) 
         position = 0
         while not reader.done:
             out += b"".join(reader.receive_data(wire[position : position + step]))
-            position += step
-        assert reader.rest + wire[position:] == rest
+            position += reader.position
+        assert wire[position:] == rest
         if step == 1 or wanted is payload:
             assert _plain(out) == _plain(wanted) if relay else out == wanted
 
@@ -122,11 +124,13 @@ def test_the_parts_we_write() -> None:
     assert ChunkedReader().receive_data(wire) == [b"hello"]
 
 
-def test_after_the_end_everything_is_rest() -> None:
+def test_after_the_end_nothing_is_taken() -> None:
     reader = ChunkedReader()
     reader.receive_data(b"0\r\n\r\n")
     assert reader.receive_data(b"more") == []
-    assert reader.rest == b"more"
+    assert reader.position == 0
+    assert reader.receive_data(b"more", 2) == []
+    assert reader.position == 2
 
 
 _WIRE = st.lists(
@@ -151,11 +155,37 @@ def _run(wire: bytes, steps: list[int]) -> tuple[bytes | None, tuple[bytes, bool
         while position < len(wire) and not reader.done:
             step = steps[index % len(steps)]
             out += b"".join(reader.receive_data(wire[position : position + step]))
-            position += step
+            position += reader.position
             index += 1
     except ProtocolError:
         return None, (out, False, b"")
-    return out, (out, reader.done, reader.rest + wire[position:] if reader.done else b"")
+    return out, (out, reader.done, wire[position:] if reader.done else b"")
+
+
+@given(_WIRE, st.integers(1, 3), st.booleans(), st.binary(max_size=3))
+def test_how_many_chunks_a_call_may_read_does_not_matter(wire: bytes, most: int, relay: bool, before: bytes) -> None:
+    """Nor where in the data they begin; and it never reads more than it may."""
+    data = before + wire
+    whole, parts = ChunkedReader(relay=relay), ChunkedReader(relay=relay)
+    try:
+        out = b"".join(whole.receive_data(wire))
+    except ProtocolError as error:
+        with pytest.raises(type(error), match=re.escape(str(error))):
+            _in_turns(parts, data, len(before), most)
+        return
+    assert _in_turns(parts, data, len(before), most) == out
+    assert (parts.done, parts.position, parts.trailers) == (whole.done, whole.position + len(before), whole.trailers)
+
+
+def _in_turns(reader: ChunkedReader, data: bytes, position: int, most: int) -> bytes:
+    out = b""
+    while True:
+        out += b"".join(reader.receive_data(data, position, most))
+        assert reader.chunks <= most
+        if reader.done or reader.position == len(data):
+            return out
+        assert reader.chunks == most
+        position = reader.position
 
 
 @given(_WIRE)

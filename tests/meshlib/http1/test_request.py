@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
-from meshlib.http1 import NEED_DATA, HeadBuffer, head_of, parse_request_head, section_of
+from meshlib.http1 import NEED_DATA, HeadBuffer, NeedData, head_of, parse_request_head, section_of
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "http1"
 REFUSED = json.loads((VECTORS / "refused-requests.json").read_text("utf-8"))
@@ -58,7 +58,9 @@ def test_every_split(name: str, text: str, facts: dict[str, Any], before: bytes,
     data = before + head + rest
     whole = HeadBuffer(4096)
     assert whole.receive_data(data) == head
-    assert whole.rest == rest
+    assert data[whole.position :] == rest
+    assert whole.receive_data(b"BEFORE" + data, 6) == head
+    assert (b"BEFORE" + data)[whole.position :] == rest
     single = HeadBuffer(4096)
     for index in range(len(data)):
         answer = single.receive_data(data[index : index + 1])
@@ -72,10 +74,10 @@ def test_every_split(name: str, text: str, facts: dict[str, Any], before: bytes,
         if first is NEED_DATA:
             assert len(buffer) <= cut
             assert buffer.receive_data(data[cut:]) == head
-            assert buffer.rest == rest
+            assert data[cut + buffer.position :] == rest
         else:
             assert first == head
-            assert buffer.rest == rest[: cut - len(head) - len(before)]
+            assert buffer.position == len(before) + len(head)
 
 
 def test_a_buffer_is_used_again() -> None:
@@ -85,7 +87,22 @@ def test_a_buffer_is_used_again() -> None:
         assert buffer.receive_data(b"\nGET / HTT") is NEED_DATA
         assert len(buffer) == 9
         assert buffer.receive_data(b"P/1.1\r\n\r\nx") == b"GET / HTTP/1.1\r\n\r\n"
-        assert buffer.rest == b"x"
+        assert buffer.position == 9
+
+
+def test_heads_are_taken_out_of_one_read_one_by_one() -> None:
+    """However many there are: what is copied is each head once, whatever stands behind it."""
+    heads = [b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(500)]
+    data = b"".join(heads) + b"GET /last HTT"
+    buffer = HeadBuffer(100)
+    taken: list[bytes] = []
+    position = 0
+    while not isinstance(head := buffer.receive_data(data, position), NeedData):
+        taken.append(head)
+        position = buffer.position
+    assert (taken, buffer.position) == (heads, len(data))
+    assert buffer.receive_data(b"P/1.1\r\n\r\nx") == b"GET /last HTTP/1.1\r\n\r\n"
+    assert buffer.position == 9
 
 
 def test_a_cr_that_begins_no_empty_line_is_kept() -> None:
@@ -227,7 +244,7 @@ def test_a_cleared_buffer_is_as_new(response: bool) -> None:
     for before in (b"\r", b"\r\n", raw[:7], raw[:-1], raw + raw):
         buffer.receive_data(before)
         buffer.clear()
-        assert (len(buffer), buffer.rest) == (0, b"")
+        assert (len(buffer), buffer.position) == (0, 0)
         if not response:
             assert buffer.receive_data(b"\r\n") is NEED_DATA  # one empty line is skipped again
         assert buffer.receive_data(raw) == raw
