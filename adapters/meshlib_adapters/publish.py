@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.model import Contribution, Route, Snapshot, Tenure, Upstream
 from meshlib.ownership import Ledger, OwnershipRules
 from meshlib.table import RoutingTable
@@ -26,6 +27,8 @@ class CurrentSnapshot:
     first keeps the name; the others' become "shop:8080@PROVIDER", their endpoints likewise. So `snapshot` and `table` have each
     name once, and are the same in whatever order the providers came. The numbers are those of `RoutingTable.build`.
 
+    What goes beyond `limits` on routes and diagnostics is left out, and told so (`meshlib.discovery.limits`).
+
     Whose the names are is settled with each change (`meshlib.ownership`, by `rules`) and travels in `snapshot.tenures`; a snapshot
     that has tenures already, as that of a worker's supervisor, is taken as it is. While each provider has published once at
     most, age decides, as if all had come together; from then on, or from `confirm`, what is recorded does. `clock` is `time.time`.
@@ -38,9 +41,11 @@ class CurrentSnapshot:
         unmatched_status: int = 404,
         retry_after: int = 1,
         https_port: int = 443,
+        limits: DiscoveryLimits | None = None,
         rules: OwnershipRules | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._limits = limits or DiscoveryLimits()
         self.version = 0
         self._unmatched_status = unmatched_status
         self._retry_after = retry_after
@@ -52,7 +57,7 @@ class CurrentSnapshot:
         self._parts: dict[str, Snapshot] = {"": snapshot} if snapshot else {}
         self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}  # of upstreams, by provider
         self._subscribers: dict[object, Callable[[CurrentSnapshot], None]] = {}
-        self.snapshot = self._settled(snapshot or Snapshot())
+        self.snapshot = self._settled(within_limits(snapshot or Snapshot(), self._limits))
         self.table = self._build(self.snapshot, None)
 
     def __repr__(self) -> str:
@@ -68,7 +73,7 @@ class CurrentSnapshot:
         if before == snapshot and before.tenures == snapshot.tenures:
             return False
         parts = {**self._parts, provider_name: snapshot}
-        merged = snapshot if len(parts) == 1 else Snapshot.merge(self._distinct(parts))
+        merged = within_limits(snapshot if len(parts) == 1 else Snapshot.merge(self._distinct(parts)), self._limits)
         if before is not None and not self._held:
             self._gathering = False
         return self._take(merged, parts)

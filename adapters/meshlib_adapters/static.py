@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 import yaml
 
+from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.discovery.static import resolve_document
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
@@ -42,13 +43,19 @@ class StaticProvider:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, poll: float = POLL, variables: Mapping[str, str] | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        poll: float = POLL,
+        variables: Mapping[str, str] | None = None,
+        limits: DiscoveryLimits | None = None,
     ) -> None:
         self.path = Path(path)
         self.name = f"static:{self.path}"
         self.status = ProviderStatus("starting", None, "")
         self._poll = poll
         self._variables = dict(os.environ if variables is None else variables)
+        self._limits = limits or DiscoveryLimits()
         self._look_now = anyio.Event()
 
     def __repr__(self) -> str:
@@ -84,7 +91,7 @@ class StaticProvider:
                 return None, seen
             text, mark = self._read_settled(mark)
             document = load_document(text, where=str(self.path))
-            snapshot = resolve_document(document, provider=self.name, variables=self._variables, previous=last)
+            snapshot = resolve_document(document, provider=self.name, variables=self._variables, previous=last, limits=self._limits)
         except OSError as error:
             self._degrade(f"{self.path} cannot be read: {error.strerror}")
             return None, None

@@ -6,15 +6,28 @@ Knows nothing of tasks and containers; `swarm_resolver` and `container_resolver`
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
 
+from meshlib.authority import MAX_HOST
+from meshlib.discovery.limits import Allowance
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import ContainerRecord, Malformed, NetworkRecord, ServiceRecord, TaskRecord
 from meshlib.labels.findings import Finding
 from meshlib.labels.fragment import LabelResult, PublishedPort
-from meshlib.model import Contribution, Diagnostic, Endpoint, NameKind, NameRecord, Route, Scheme, Severity, Upstream
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    ListeningPort,
+    NameKind,
+    NameRecord,
+    Route,
+    Scheme,
+    Severity,
+    Upstream,
+)
 
 __all__ = [
     "ADDRESS_REFUSED",
@@ -29,7 +42,7 @@ __all__ = [
     "choose_network",
     "is_refused",
     "malformed_contribution",
-    "name_record",
+    "name_records",
     "network_names",
     "off_network",
     "ordered",
@@ -60,13 +73,16 @@ def build_routes(
     previous: Contribution | None,
     *,
     networked: bool,
+    allowance: Allowance | None = None,
     published: Iterable[PublishedPort] = (),
 ) -> tuple[Route, ...]:
     """Routes of one service. Without a network (`networked` false) only redirects are left: they ask no endpoint.
 
     A label that has failed keeps the routes it had in `previous`, marked degraded and with today's endpoints, unless
     another label has taken their place by now. Each of the `published` ports (TCP and UDP) is a route, unless a label asks for it.
+    There are as many as the `allowance` has room for: today's labels come first, then last good routes, then published ports.
     """
+    allowance = allowance or Allowance(service)
     routes = [
         Route(
             scheme=fragment.scheme,
@@ -93,9 +109,13 @@ def build_routes(
         if fragment.redirect is not None or networked
     ]
     taken = {(route.scheme, route.host, route.path, route.port) for route in routes}
+    ports = sum(route.port is not None for route in routes)
     for old in previous.routes if previous is not None else ():
         if old.label not in result.failed or (old.scheme, old.host, old.path, old.port) in taken:
             continue
+        if len(routes) >= allowance.labels.routes or (old.port is not None and ports >= allowance.labels.ports):
+            continue
+        ports += old.port is not None
         if old.redirect is not None:
             routes.append(replace(old, degraded=True))
         elif old.internal_port is not None and networked:
@@ -103,21 +123,22 @@ def build_routes(
             routes.append(replace(old, degraded=True, upstream=_spoken_to(upstream_for(old.internal_port), *asked)))
     if networked:
         labelled = {route.listening_port for route in routes}
-        routes += [route for route in _published(service, published, upstream_for) if route.listening_port not in labelled]
+        asked_for = {port: target for port, target in _published(published).items() if port not in labelled}
+        routes += [
+            Route(port.scheme, "", "/", service, "", PUBLISHED, target, upstream_for(target), port=port.port)
+            for port, target in allowance.published(routes, sorted(asked_for.items()))
+        ]
     return tuple(sorted(routes, key=lambda route: (route.label, route.scheme, route.host, route.path, route.port or 0)))
 
 
-def _published(service: str, ports: Iterable[PublishedPort], upstream_for: Callable[[int], Upstream]) -> list[Route]:
-    wanted: dict[tuple[str, int], int] = {}
+def _published(ports: Iterable[PublishedPort]) -> dict[ListeningPort, int]:
+    wanted: dict[ListeningPort, int] = {}
     for port in ports:
         protocol = port.protocol.lower()
         # SCTP is nothing that we carry; a port that the engine chooses is not known before it has.
         if port.published is not None and protocol in (Scheme.TCP, Scheme.UDP):
-            wanted.setdefault((protocol, port.published), port.target)
-    return [
-        Route(Scheme(protocol), "", "/", service, "", PUBLISHED, target, upstream_for(target), port=number)
-        for (protocol, number), target in wanted.items()
-    ]
+            wanted.setdefault(ListeningPort(Scheme(protocol), port.published), port.target)
+    return wanted
 
 
 def _spoken_to(
@@ -200,13 +221,11 @@ def malformed_contribution(provider: str, malformed: Sequence[Malformed]) -> lis
 
 
 def by_id(records: Iterable[R]) -> dict[str, R]:
-    """Records by id. Of two with one id, which no sound engine has, always the same one stays, in whatever order they came."""
-    found: dict[str, R] = {}
+    """Records by id. Of several with one id, which no sound engine has, always the same one stays, in whatever order they came."""
+    found: dict[str, list[R]] = {}
     for record in records:
-        other = found.get(record.id)
-        if other is None or repr(record) < repr(other):
-            found[record.id] = record
-    return found
+        found.setdefault(record.id, []).append(record)
+    return {identity: of_id[0] if len(of_id) == 1 else min(of_id, key=repr) for identity, of_id in found.items()}
 
 
 def with_malformed(records: Iterable[R], malformed: Iterable[Malformed], before: Mapping[str, R]) -> dict[str, R]:
@@ -219,10 +238,23 @@ def with_malformed(records: Iterable[R], malformed: Iterable[Malformed], before:
     return found
 
 
-def name_record(network: str, name: str, kind: NameKind, addresses: Iterable[str]) -> NameRecord:
-    """A record with its addresses in a stable order, without those that are refused: who asks for a name means to connect."""
+def name_records(
+    network: str, names: Iterable[str], addresses: Mapping[NameKind, Iterable[str]]
+) -> Iterator[NameRecord]:
+    """For each of `names` a record of each kind in `addresses`, in order; made while they are read.
+
+    Addresses are in a stable order, without those that are refused: who asks for a name means to connect. A name that is longer
+    than any that can be asked for has none.
+    """
+    answers = {kind: _usable(found) for kind, found in addresses.items()}
+    for name in names:
+        if len(name) <= MAX_HOST:
+            yield from (NameRecord(network, name.lower(), kind, found) for kind, found in answers.items())
+
+
+def _usable(addresses: Iterable[str]) -> tuple[str, ...]:
     usable = {address for address in addresses if not is_refused(address)}
-    return NameRecord(network, name.lower(), kind, tuple(sorted(usable, key=lambda a: (":" in a, ipaddress.ip_address(a).packed))))
+    return tuple(sorted(usable, key=lambda a: (":" in a, ipaddress.ip_address(a).packed)))
 
 
 def ordered(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:

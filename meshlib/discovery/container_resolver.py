@@ -5,8 +5,8 @@ The same labels as on services. Containers of one Compose service with equal lab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from meshlib.discovery.building import (
     build_routes,
@@ -14,18 +14,20 @@ from meshlib.discovery.building import (
     choose_network,
     is_refused,
     malformed_contribution,
-    name_record,
+    name_records,
     network_names,
     off_network,
     ordered,
     refused_address,
     with_malformed,
 )
+from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
+from meshlib.discovery.limits import Allowance
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, NetworkRecord
-from meshlib.labels.fragment import LabelResult, PublishedPort
-from meshlib.labels.hrm import is_hrm_label, parse_labels
-from meshlib.model import Contribution, Endpoint, EndpointState, NameKind, NameRecord, Snapshot, Upstream
+from meshlib.labels.fragment import PublishedPort
+from meshlib.labels.hrm import is_hrm_label
+from meshlib.model import Contribution, Endpoint, EndpointState, NameKind, NameRecord, Snapshot, Upstream, bounded_name
 
 __all__ = ["ContainerResolver"]
 
@@ -37,47 +39,63 @@ _Group = tuple[ContainerRecord, ...]
 _Locate = Callable[[ContainerAddress], NetworkRecord]
 
 
+class _Known(NamedTuple):
+    group: _Group
+    attached: tuple[NetworkRecord, ...]
+    reading: Reading
+    contribution: Contribution
+
+
 class ContainerResolver:
     """As `SwarmResolver`, for containers. `created_at` of a group is that of its oldest container."""
 
     def __init__(self, provider: str = "docker", options: ResolveOptions | None = None) -> None:
-        self.parsed = 0
+        self.parsed = self.labels_read = 0
         self._provider = provider
         self._options = options or ResolveOptions()
         self._networks: dict[str, NetworkRecord] = {}
-        self._known: dict[str, tuple[_Group, tuple[NetworkRecord, ...], Contribution]] = {}
+        self._known: dict[str, _Known] = {}
 
     def resolve(self, records: ContainerRecords, previous: Snapshot | None = None) -> Snapshot:
         """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
         self._networks = networks = with_malformed(records.networks, records.malformed, self._networks)
         locate = _locate_by(networks)
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
-        known = {}
+        last_known, known = self._known, {}
         contributions = malformed_contribution(self._provider, records.malformed)
-        for key, group in _groups(by_id(records.containers).values()).items():
+        groups = _groups(by_id(records.containers).values())
+        labelled = {key: _labelled(key, group) for key, group in groups.items()}
+        readings = LabelReadings(labelled.values(), self._options.limits, {key: memo.reading for key, memo in last_known.items()})
+        for key, group in groups.items():
             attached = _attached(group, locate)
-            memo = self._known.get(key)
-            if memo is not None and memo[0] == group and memo[1] == attached:
-                contribution = memo[2]
+            memo = last_known.get(key)
+            reading = readings.read(labelled[key])
+            here = _Known(group, attached, reading, memo.contribution) if memo is not None else None
+            if here is not None and here == memo:
+                contribution = here.contribution
             else:
-                last = memo[2] if memo is not None else before.get(f"{self._provider}/{key}")
-                contribution = self._contribution(key, group, attached, locate, last)
+                last = memo.contribution if memo is not None else before.get(bounded_name(f"{self._provider}/{key}"))
+                contribution = self._contribution(key, group, attached, locate, reading, last)
                 if contribution == last:
                     contribution = last
-            known[key] = (group, attached, contribution)
+            known[key] = _Known(group, attached, reading, contribution)
             contributions.append(contribution)
+        self.labels_read += readings.fresh
         self._known = known
         return Snapshot.of(contributions)
 
     def _contribution(
-        self, key: str, group: _Group, attached: tuple[NetworkRecord, ...], locate: _Locate, last: Contribution | None
+        self,
+        key: str,
+        group: _Group,
+        attached: tuple[NetworkRecord, ...],
+        locate: _Locate,
+        reading: Reading,
+        last: Contribution | None,
     ) -> Contribution:
         self.parsed += 1
-        first = group[0]
-        service = _service_name(first)
-        # What an image exposes is in the list beside what is published; that one says more about what is meant.
-        ports = [port for port in first.ports if port.published is not None] or first.ports
-        result = LabelResult() if _is_one_off(first) else parse_labels(first.labels, service=service, ports=ports)
+        service, result = reading.labelled.service, reading.result
+        allowance = Allowance(service, self._options.limits, reading.text)
         diagnostics = list(result.diagnostics)
         network = choose_network(attached, self._options)
         forwarding = [fragment.label for fragment in result.fragments if fragment.redirect is None] or sorted(result.failed)
@@ -88,14 +106,15 @@ class ContainerResolver:
         if forwarding or published:
             diagnostics += [refused_address(service, e.host, f"container {e.id}") for e in endpoints if is_refused(e.host)]
         good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host)]
+        upstream_for, networked = _upstreams(key, good, allowance), network is not None
         return Contribution(
             key=f"{self._provider}/{key}",
             service=service,
-            created_at=min(container.created_at for container in group),
-            routes=build_routes(service, result, _upstreams(key, good), last, networked=network is not None, published=published),
-            diagnostics=tuple(diagnostics),
-            names=_names(group),
-            owner=_owner(first),
+            created_at=reading.labelled.created_at,
+            routes=build_routes(service, result, upstream_for, last, networked=networked, allowance=allowance, published=published),
+            names=allowance.names(_names(group)),
+            diagnostics=allowance.diagnostics(diagnostics, result.unreported),
+            owner=_owner(group[0]),
             networks=network_names(attached),
         )
 
@@ -103,6 +122,14 @@ class ContainerResolver:
         if not self._options.published_ports or _is_one_off(group[0]):
             return []
         return [port for container in group for port in container.ports if port.published is not None]
+
+
+def _labelled(key: str, group: _Group) -> Labelled:
+    first = group[0]
+    # What an image exposes is in the list beside what is published; that one says more about what is meant.
+    ports = tuple(port for port in first.ports if port.published is not None) or first.ports
+    labels = {} if _is_one_off(first) else first.labels
+    return Labelled(key, min(container.created_at for container in group), _service_name(first), labels, ports)
 
 
 def _locate_by(networks: Mapping[str, NetworkRecord]) -> _Locate:
@@ -124,7 +151,7 @@ def _attached(group: _Group, locate: _Locate) -> tuple[NetworkRecord, ...]:
 
 def _service_name(container: ContainerRecord) -> str:
     project, service = container.labels.get(_PROJECT), container.labels.get(_SERVICE)
-    return f"{project}_{service}" if project and service else container.name
+    return bounded_name(f"{project}_{service}" if project and service else container.name)
 
 
 def _owner(container: ContainerRecord) -> str:
@@ -170,26 +197,28 @@ def _endpoints(group: _Group, network: NetworkRecord | None, locate: _Locate) ->
     return found
 
 
-def _upstreams(service: str, endpoints: Sequence[Endpoint]) -> Callable[[int], Upstream]:
+def _upstreams(service: str, endpoints: Sequence[Endpoint], allowance: Allowance) -> Callable[[int], Upstream]:
     made: dict[int, Upstream] = {}
 
     def upstream_for(port: int) -> Upstream:
         upstream = made.get(port)
         if upstream is None:
-            placed = ordered(Endpoint(e.id, e.host, port, state=e.state) for e in endpoints)
+            placed = ordered(Endpoint(e.id, e.host, port, state=e.state) for e in allowance.endpoints(endpoints))
             made[port] = upstream = Upstream(f"{service}:{port}", placed)
         return upstream
 
     return upstream_for
 
 
-def _names(group: _Group) -> tuple[NameRecord, ...]:
-    records = []
-    for container in group:
-        if container.state != "running":
-            continue
-        for place in container.addresses:
-            # The default network of an engine has no names (Docker's embedded DNS serves user-defined networks only).
-            if place.address and place.network not in ("bridge", "host", "none"):
-                records += [name_record(place.network, name, NameKind.CONTAINER, [place.address]) for name in place.names]
-    return tuple(sorted(records, key=lambda r: (r.network, r.name, r.addresses)))
+def _names(group: _Group) -> Iterator[NameRecord]:
+    found = {
+        (place.network, name, place.address)
+        for container in group
+        if container.state == "running"
+        for place in container.addresses
+        # The default network of an engine has no names (Docker's embedded DNS serves user-defined networks only).
+        if place.address and place.network not in ("bridge", "host", "none")
+        for name in place.names
+    }
+    for network, name, address in sorted(found):
+        yield from name_records(network, [name], {NameKind.CONTAINER: [address]})

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from meshlib.discovery.reading import address, entries, integer, mapping, ports, read_each, string, strings
 from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, Malformed
 from meshlib.discovery.swarm import parse_network
+from meshlib.model import bounded_name
 
 __all__ = ["parse_containers"]
 
@@ -66,7 +67,7 @@ def _address(network: str, value: Mapping[str, object], name: str, identity: str
     found = address(value.get("IPAddress"), "IPAddress") or address(value.get("GlobalIPv6Address"), "GlobalIPv6Address")
     return ContainerAddress(
         network_id=string(value.get("NetworkID"), "NetworkID"),
-        network=network,
+        network=bounded_name(network),
         address=found,
         names=tuple(sorted(alias.lower() for alias in names if alias)),
     )

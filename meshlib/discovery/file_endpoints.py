@@ -11,6 +11,7 @@ from typing import Literal
 
 from meshlib.authority import Authority, normalize_host, parse_authority, parse_port
 from meshlib.discovery.file_findings import BAD_ENDPOINT, BAD_ENDPOINTS, Mistakes, show_value
+from meshlib.discovery.limits import Allowance
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.findings import show
 from meshlib.model import Endpoint, Upstream
@@ -68,14 +69,18 @@ def build_upstreams(
     endpoints: Sequence[FileEndpoint],
     proxy_protocol: Literal["", "v1", "v2"] = "",
     protocol: Literal["", "h2c"] = "",
+    *,
+    allowance: Allowance | None = None,
 ) -> Callable[[int], Upstream]:
-    """A function from internal port to upstream, that makes each upstream once. Weighted only where weights differ."""
+    """A function from internal port to upstream, that makes each upstream once, of the endpoints that `allowance` has room for.
+    Weighted only where weights differ."""
+    allowance = allowance or Allowance(service)
     made: dict[int, Upstream] = {}
     strategy = "weighted_round_robin" if len({e.weight for e in endpoints if e.weight}) > 1 else "round_robin"
 
     def upstream_for(internal_port: int) -> Upstream:
         if internal_port not in made:
-            placed = sorted((e.at(internal_port) for e in endpoints), key=lambda e: e.id)
+            placed = sorted((e.at(internal_port) for e in allowance.endpoints(endpoints)), key=lambda e: e.id)
             made[internal_port] = Upstream(f"{service}:{internal_port}", tuple(placed), strategy, proxy_protocol, protocol=protocol)
         return made[internal_port]
 

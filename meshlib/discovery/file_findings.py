@@ -78,6 +78,8 @@ class Mistakes:
     def unknown_keys(self, found: object, known: tuple[str, ...], place: str) -> None:
         """Report the keys of the mapping `found` that are not `known`; those that begin with "x-" are anyone's own."""
         for key in found if isinstance(found, dict) else ():
+            if len(self.diagnostics) >= MAX_MISTAKES:
+                return
             if key in known or (isinstance(key, str) and key.startswith("x-")):
                 continue
             meant = nearest(key, known) if isinstance(key, str) else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.labels.hrm import LABEL
 
 __all__ = ["ResolveOptions"]
@@ -15,7 +16,7 @@ class ResolveOptions:
     it; "" routes on any network. `networks`: names of networks that count as labelled. `reachable`: names of the
     networks that the gateway itself is on, preferred where a service offers several (None: not known).
     `use_vip`: ask the service's virtual address instead of its tasks (no stickiness, no health of our own).
-    `published_ports`: the ports that services publish are TCP and UDP routes, without a label.
+    `published_ports`: the ports that services publish are TCP and UDP routes, without a label. `limits`: what services may have.
     """
 
     network_label: str = LABEL
@@ -23,3 +24,4 @@ class ResolveOptions:
     reachable: frozenset[str] | None = None
     use_vip: bool = False
     published_ports: bool = False
+    limits: DiscoveryLimits = field(default_factory=DiscoveryLimits)

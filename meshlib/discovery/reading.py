@@ -10,9 +10,29 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from meshlib.discovery.records import Malformed
+from meshlib.labels.findings import show
 from meshlib.labels.fragment import PublishedPort
+from meshlib.model import bounded_name
 
-__all__ = ["Wrong", "address", "entries", "integer", "items", "mapping", "ports", "read_each", "string", "strings"]
+__all__ = [
+    "MAX_ENTRIES",
+    "MAX_PORTS",
+    "Wrong",
+    "address",
+    "entries",
+    "integer",
+    "items",
+    "mapping",
+    "ports",
+    "read_each",
+    "string",
+    "strings",
+]
+
+# Of what one service, task or container has several of: networks, aliases, addresses.
+MAX_ENTRIES = 1000
+# Of its published ports: every port, by TCP and UDP.
+MAX_PORTS = 2 * 65535
 
 T = TypeVar("T")
 
@@ -30,27 +50,29 @@ def mapping(value: object, where: str) -> Mapping[str, object]:
     return value
 
 
-def entries(value: object, where: str) -> list[object]:
-    """A JSON array; absent or null is an empty one."""
+def entries(value: object, where: str, most: int = MAX_ENTRIES) -> list[object]:
+    """A JSON array of at most so many; absent or null is an empty one."""
     if value is None:
         return []
     if not isinstance(value, list):
         raise Wrong(f"{where} is no array")
+    if len(value) > most:
+        raise Wrong(f"{where} has {len(value)} entries, more than {most}")
     return value
 
 
-def items(value: object, where: str) -> list[Mapping[str, object]]:
-    """A JSON array of objects."""
-    return [mapping(item, where) for item in entries(value, where)]
+def items(value: object, where: str, most: int = MAX_ENTRIES) -> list[Mapping[str, object]]:
+    """A JSON array of at most so many objects."""
+    return [mapping(item, where) for item in entries(value, where, most)]
 
 
 def string(value: object, where: str, *, needed: bool = False) -> str:
-    """A JSON string; absent or null is "" unless it is `needed`."""
+    """A JSON string, as `bounded_name` has it; absent or null is "" unless it is `needed`."""
     if value is None and not needed:
         return ""
     if not isinstance(value, str) or (needed and not value):
         raise Wrong(f"{where} is no text")
-    return value
+    return bounded_name(value)
 
 
 def integer(value: object, where: str) -> int:
@@ -63,8 +85,13 @@ def integer(value: object, where: str) -> int:
 
 
 def strings(value: object, where: str) -> dict[str, str]:
-    """A JSON object with texts for values (labels)."""
-    return {string(key, where): string(item, f"{where}[{key!r}]") for key, item in mapping(value, where).items()}
+    """A JSON object with texts for values (labels), as they are."""
+    found: dict[str, str] = {}
+    for key, item in mapping(value, where).items():
+        if item is not None and not isinstance(item, str):
+            raise Wrong(f"{where}[{show(key)}] is no text")
+        found[key] = item or ""
+    return found
 
 
 def address(value: object, where: str) -> str:
@@ -83,7 +110,7 @@ def address(value: object, where: str) -> str:
 def ports(value: object, where: str, *, target: str, published: str, mode: str = "") -> tuple[PublishedPort, ...]:
     """Published ports; `target`, `published` and `mode` are the names of the fields, which differ between services and containers."""
     found = []
-    for item in items(value, where):
+    for item in items(value, where, MAX_PORTS):
         number = integer(item.get(target), f"{where}.{target}")
         outside = integer(item.get(published), f"{where}.{published}")
         if 1 <= number <= 65535 and 0 <= outside <= 65535:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from meshlib.authority import normalize_host
 from meshlib.discovery.building import build_routes
@@ -31,11 +31,13 @@ from meshlib.discovery.file_findings import (
     Mistakes,
     show_value,
 )
+from meshlib.discovery.label_reading import Labelled, LabelReadings
+from meshlib.discovery.limits import Allowance, DiscoveryLimits
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.findings import show
-from meshlib.labels.fragment import PublishedPort
-from meshlib.labels.hrm import is_hrm_label, parse_labels
-from meshlib.model import Contribution, Snapshot
+from meshlib.labels.fragment import LabelResult, PublishedPort
+from meshlib.labels.hrm import is_hrm_label
+from meshlib.model import Contribution, Snapshot, bounded_name
 
 __all__ = ["resolve_document"]
 
@@ -44,6 +46,8 @@ _SERVICE_KEYS: Final = ("labels", "endpoints", "proxy_protocol", "protocol")
 _COMPOSE_ONLY: Final = ("image", "build", "deploy")
 # Docker's own limit for a name; it goes into keys, logs and metrics.
 _MAX_NAME = 253
+
+_LIMITS: Final = DiscoveryLimits()
 
 _FILE_HINT = "write services: {NAME: {labels: {...}, endpoints: [...]}}, or services: {} for none"
 _SERVICE_HINT = 'write {labels: {KEY: "VALUE"}, endpoints: ["HOST:PORT"]}'
@@ -56,31 +60,38 @@ def resolve_document(
     where: str = "",
     variables: Mapping[str, str] | None = None,
     previous: Snapshot | None = None,
+    limits: DiscoveryLimits = _LIMITS,
 ) -> Snapshot:
     """What the labels in `document` ask for. A contribution's key is `provider` and the service's name ("static/shop"), its age the
     position in the document: the service that stands first wins a conflict. All belong to one owner: the project that a Compose
     file names (`name`), else the file.
 
     `variables` are the values for `${NAME}` in Compose services. A label that is wrong now keeps the route it had in `previous`,
-    marked degraded. Every mistake costs its own endpoint, label or service and is a diagnostic that names the place
-    ("services.shop.endpoints[1]"); only a document without a mapping `services` is a `ConfigurationError`, with `where` it is from.
+    marked degraded, and so does one beyond `limits`. Every mistake costs its own endpoint, label or service and is a diagnostic that
+    names the place ("services.shop.endpoints[1]"); only a document without a mapping `services` is a `ConfigurationError`, with `where`
+    it is from.
     """
     before = {contribution.key: contribution for contribution in previous.contributions} if previous is not None else {}
     owner = _owner(document, provider)
-    found: dict[str, Contribution] = {}
+    entries: dict[str, _Entry] = {}
     mistakes = Mistakes("")
-    for position, (key, entry) in enumerate(_services(document, where).items(), 1):
+    for position, (key, value) in enumerate(_services(document, where).items(), 1):
         name = str(key) if isinstance(key, int) and not isinstance(key, bool) and key.bit_length() <= 64 else key
         if not isinstance(name, str) or not name or len(name) > _MAX_NAME or not name.isprintable():
             mistakes.add(BAD_SERVICE, "services", f"{show_value(key)} is no name for a service", "write letters, digits and hyphens")
-        elif name in found:
+        elif name in entries:
             mistakes.add(BAD_SERVICE, f"services.{name}", "the service is here twice, once with a number for a name", "keep one of the two")
         else:
-            last = before.get(f"{provider}/{name}")
-            made = _contribution(name, entry, variables or {}, last)
-            contribution = replace(made, key=f"{provider}/{name}", created_at=position, owner=owner)
-            # The same object where nothing changed: that is what makes the next table cheap.
-            found[name] = last if last == contribution else contribution
+            entries[name] = _read_entry(name, position, value, variables or {})
+    readings = LabelReadings((entry.labelled for entry in entries.values()), limits, {})
+    found: dict[str, Contribution] = {}
+    for name, entry in entries.items():
+        last = before.get(bounded_name(f"{provider}/{name}"))
+        reading = readings.read(entry.labelled)
+        made = _contribution(entry, reading.result, Allowance(name, limits, reading.text), last)
+        contribution = replace(made, key=f"{provider}/{name}", created_at=entry.labelled.created_at, owner=owner)
+        # The same object where nothing changed: that is what makes the next table cheap.
+        found[name] = last if last == contribution else contribution
     mistakes.unknown_keys(document, _FILE_KEYS, "")
     of_file = [Contribution(f"{provider}/", "", diagnostics=tuple(mistakes.diagnostics))] if mistakes.diagnostics else []
     return Snapshot.of([*found.values(), *of_file])
@@ -104,37 +115,57 @@ def _services(document: object, where: str) -> Mapping[object, object]:
     return services
 
 
-def _contribution(name: str, entry: object, variables: Mapping[str, str], last: Contribution | None) -> Contribution:
+class _Entry(NamedTuple):
+    """A service of the document with its labels. `value` is the entry, None when it is no mapping; `unread` are keys of routing labels
+    that could not be read; not `readable`: it may have been any."""
+
+    value: Mapping[str, object] | None
+    labelled: Labelled
+    mistakes: Mistakes
+    unread: frozenset[str] = frozenset()
+    readable: bool = True
+
+
+def _read_entry(name: str, position: int, value: object, variables: Mapping[str, str]) -> _Entry:
     mistakes = Mistakes(name)
     place = f"services.{name}"
-    if not isinstance(entry, dict):
+    if not isinstance(value, dict):
+        mistakes.add(BAD_SERVICE, place, f"the service is no mapping but {show_value(value)}", _SERVICE_HINT)
+        return _Entry(None, Labelled(name, position, name, {}), mistakes)
+    if _is_composed(value):
+        labels = _composed_labels(value, place, variables, mistakes)
+        ports = _composed_ports(value, labels, place, variables, mistakes)
+    else:
+        labels, ports = read_labels(value.get("labels"), f"{place}.labels", mistakes, None), ()
+    return _Entry(value, Labelled(name, position, name, labels.labels, ports), mistakes, labels.failed, labels.readable)
+
+
+def _is_composed(entry: Mapping[str, object]) -> bool:
+    return any(key in entry for key in _COMPOSE_ONLY)
+
+
+def _contribution(entry: _Entry, result: LabelResult, allowance: Allowance, last: Contribution | None) -> Contribution:
+    name, value, mistakes = entry.labelled.service, entry.value, entry.mistakes
+    place = f"services.{name}"
+    if value is None:
         # Nothing is known of it, its endpoints included; that is no reason to stop serving what it was.
-        mistakes.add(BAD_SERVICE, place, f"the service is no mapping but {show_value(entry)}", _SERVICE_HINT)
         routes = tuple(replace(route, degraded=True) for route in last.routes) if last is not None else ()
         return Contribution("", name, routes=routes, diagnostics=tuple(mistakes.diagnostics))
-    composed = any(key in entry for key in _COMPOSE_ONLY)
-    if composed:
-        labels = _composed_labels(entry, place, variables, mistakes)
-        ports = _composed_ports(entry, labels, place, variables, mistakes)
-    else:
-        labels, ports = read_labels(entry.get("labels"), f"{place}.labels", mistakes, None), ()
-    result = parse_labels(labels.labels, service=name, ports=ports)
-    failed = result.failed | labels.failed
-    if not labels.readable and last is not None:
+    failed = result.failed | frozenset(map(bounded_name, entry.unread))
+    if not entry.readable and last is not None:
         failed |= {route.label for route in last.routes}
     forwards = any(fragment.redirect is None for fragment in result.fragments)
-    endpoints = _endpoints(name, entry, place, mistakes, composed=composed, forwards=forwards)
+    composed = _is_composed(value)
+    endpoints = _endpoints(name, value, place, mistakes, composed=composed, forwards=forwards)
     if composed:
-        upstream_for = build_upstreams(name, endpoints)
+        upstream_for = build_upstreams(name, endpoints, allowance=allowance)
     else:
-        upstream_for = build_upstreams(name, endpoints, _preamble(entry, place, mistakes), _protocol(entry, place, mistakes))
-        mistakes.unknown_keys(entry, _SERVICE_KEYS, place)
-    return Contribution(
-        key="",
-        service=name,
-        routes=build_routes(name, replace(result, failed=failed), upstream_for, last, networked=True),
-        diagnostics=(*result.diagnostics, *mistakes.diagnostics),
-    )
+        preamble, protocol = _preamble(value, place, mistakes), _protocol(value, place, mistakes)
+        upstream_for = build_upstreams(name, endpoints, preamble, protocol, allowance=allowance)
+        mistakes.unknown_keys(value, _SERVICE_KEYS, place)
+    routes = build_routes(name, replace(result, failed=failed), upstream_for, last, networked=True, allowance=allowance)
+    diagnostics = allowance.diagnostics((*result.diagnostics, *mistakes.diagnostics), result.unreported)
+    return Contribution(key="", service=name, routes=routes, diagnostics=diagnostics)
 
 
 def _preamble(entry: Mapping[str, object], place: str, mistakes: Mistakes) -> Literal["", "v1", "v2"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from meshlib.discovery.building import (
@@ -12,17 +12,19 @@ from meshlib.discovery.building import (
     choose_network,
     is_refused,
     malformed_contribution,
-    name_record,
+    name_records,
     network_names,
     off_network,
     ordered,
     refused_address,
     with_malformed,
 )
+from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
+from meshlib.discovery.limits import Allowance
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import NetworkRecord, ServiceRecord, SwarmRecords, TaskRecord
 from meshlib.labels.fragment import LabelResult
-from meshlib.labels.hrm import is_hrm_label, parse_labels
+from meshlib.labels.hrm import is_hrm_label
 from meshlib.model import (
     Contribution,
     Diagnostic,
@@ -32,6 +34,7 @@ from meshlib.model import (
     NameRecord,
     Snapshot,
     Upstream,
+    bounded_name,
 )
 
 __all__ = ["SwarmResolver"]
@@ -45,6 +48,7 @@ _GONE: Final = frozenset({"complete", "shutdown", "failed", "rejected", "remove"
 class _Known(NamedTuple):
     tasks: tuple[TaskRecord, ...]
     attached: tuple[NetworkRecord, ...]
+    reading: Reading
     contribution: Contribution
 
 
@@ -58,11 +62,12 @@ class SwarmResolver:
     """Resolves look after look; a service that is as it was gives the very same contribution, for the price of a comparison.
 
     `provider` begins the keys of all contributions. The last look is remembered for the last good routes of labels that have gone
-    wrong, and for services and networks that the engine describes wrongly. `parsed` counts the services whose labels were read.
+    wrong, and for services and networks that the engine describes wrongly. `parsed` counts the services that were resolved anew,
+    `labels_read` those whose labels were read for it.
     """
 
     def __init__(self, provider: str = "swarm", options: ResolveOptions | None = None) -> None:
-        self.parsed = 0
+        self.parsed = self.labels_read = 0
         self._provider = provider
         self._options = options or ResolveOptions()
         self._last = _Look({}, {}, {})
@@ -81,27 +86,37 @@ class SwarmResolver:
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
         known: dict[str, _Known] = {}
         contributions = malformed_contribution(self._provider, records.malformed)
+        labelled = {s.id: Labelled(s.id, s.created_at, s.name, s.labels, s.ports) for s in services.values()}
+        readings = LabelReadings(labelled.values(), self._options.limits, {key: memo.reading for key, memo in last_look.known.items()})
         for service in services.values():
             attached = _attached(service, networks, by_name)
             own = tuple(tasks.get(service.id, ()))
             memo = last_look.known.get(service.id)
-            if memo is not None and memo.tasks == own and memo.attached == attached and last_look.services[service.id] == service:
-                contribution = memo.contribution
+            reading = readings.read(labelled[service.id])
+            here = _Known(own, attached, reading, memo.contribution) if memo is not None else None
+            if here is not None and here == memo and last_look.services[service.id] == service:
+                contribution = here.contribution
             else:
-                last = memo.contribution if memo is not None else before.get(f"{self._provider}/{service.id}")
-                contribution = self._contribution(service, own, attached, last)
+                last = memo.contribution if memo is not None else before.get(bounded_name(f"{self._provider}/{service.id}"))
+                contribution = self._contribution(service, own, attached, reading, last)
                 if contribution == last:
                     contribution = last
-            known[service.id] = _Known(own, attached, contribution)
+            known[service.id] = _Known(own, attached, reading, contribution)
             contributions.append(contribution)
+        self.labels_read += readings.fresh
         self._last = _Look(services, networks, known)
         return Snapshot.of(contributions)
 
     def _contribution(
-        self, service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tuple[NetworkRecord, ...], last: Contribution | None
+        self,
+        service: ServiceRecord,
+        tasks: tuple[TaskRecord, ...],
+        attached: tuple[NetworkRecord, ...],
+        reading: Reading,
+        last: Contribution | None,
     ) -> Contribution:
         self.parsed += 1
-        result = parse_labels(service.labels, service=service.name, ports=service.ports)
+        result, allowance = reading.result, Allowance(service.name, self._options.limits, reading.text)
         diagnostics = list(result.diagnostics)
         diagnostics += _labels_on_container(service)
         network = choose_network(attached, self._options)
@@ -112,14 +127,17 @@ class SwarmResolver:
             diagnostics.append(off_network(service.name, _first_label(result), attached, self._options, overlay=True))
         if wanted and network is not None:
             diagnostics += _refusals(service, tasks, network)
-        upstream_for = _upstreams(service, tasks, network, self._options)
+        upstream_for = _upstreams(service, tasks, network, self._options, allowance)
+        networked = network is not None
         return Contribution(
             key=f"{self._provider}/{service.id}",
             service=service.name,
             created_at=service.created_at,
-            routes=build_routes(service.name, result, upstream_for, last, networked=network is not None, published=published),
-            diagnostics=tuple(diagnostics),
-            names=_names(service, tasks, attached),
+            routes=build_routes(
+                service.name, result, upstream_for, last, networked=networked, allowance=allowance, published=published
+            ),
+            names=allowance.names(_names(service, tasks, attached)),
+            diagnostics=allowance.diagnostics(diagnostics, result.unreported),
             owner=_owner(service),
             networks=network_names(attached),
         )
@@ -194,7 +212,11 @@ def _refusals(service: ServiceRecord, tasks: tuple[TaskRecord, ...], network: Ne
 
 
 def _upstreams(
-    service: ServiceRecord, tasks: tuple[TaskRecord, ...], network: NetworkRecord | None, options: ResolveOptions
+    service: ServiceRecord,
+    tasks: tuple[TaskRecord, ...],
+    network: NetworkRecord | None,
+    options: ResolveOptions,
+    allowance: Allowance,
 ) -> Callable[[int], Upstream]:
     # Several routes of a service may share a port: they share the upstream, its connections and its health.
     made: dict[int, Upstream] = {}
@@ -222,32 +244,29 @@ def _upstreams(
                 state = EndpointState.READY if ready else EndpointState.STARTING
                 endpoints: tuple[Endpoint, ...] = (Endpoint(f"{service.name}.vip", virtual, port, state=state),)
             else:
-                endpoints = ordered(Endpoint(name, address, port, state=state) for name, state, address in names)
+                endpoints = ordered(Endpoint(name, address, port, state=state) for name, state, address in allowance.endpoints(names))
             made[port] = upstream = Upstream(f"{service.name}:{port}", endpoints)
         return upstream
 
     return upstream_for
 
 
-def _names(service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tuple[NetworkRecord, ...]) -> tuple[NameRecord, ...]:
-    records: list[NameRecord] = []
+def _names(service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tuple[NetworkRecord, ...]) -> Iterator[NameRecord]:
+    aliases: dict[str, set[str]] = {}
+    for attachment in service.attachments:
+        aliases.setdefault(attachment.target, set()).update(attachment.aliases)
     for network in attached:
         if network.ingress:
             continue
         active = [(task, address) for task, state, address in _usable(tasks, network) if state is EndpointState.READY]
         addresses = [address for _, address in active]
         virtual = [v.address for v in service.virtual_addresses if v.network_id == network.id]
-        answer = addresses if service.dnsrr or not virtual else virtual
-        names = {service.name}
-        for attachment in service.attachments:
-            if attachment.target in (network.id, network.name):
-                names.update(attachment.aliases)
-        for name in sorted(names):
-            records.append(name_record(network.name, name, NameKind.SERVICE, answer))
-            records.append(name_record(network.name, name, NameKind.TASKS, addresses))
+        answers = {NameKind.SERVICE: addresses if service.dnsrr or not virtual else virtual, NameKind.TASKS: addresses}
+        others = aliases.get(network.id, set()) | aliases.get(network.name, set())
+        # Its own name first, so that no number of others leaves it out.
+        yield from name_records(network.name, [service.name, *sorted(others - {service.name})], answers)
         for task, address in active:
             own = {f"{service.name}.{task.slot or task.node_id}.{task.id}", task.container_id[:12]} - {""}
-            records += [name_record(network.name, name, NameKind.CONTAINER, [address]) for name in sorted(own)]
+            yield from name_records(network.name, sorted(own), {NameKind.CONTAINER: [address]})
         if service.hostname:
-            records.append(name_record(network.name, service.hostname, NameKind.CONTAINER, addresses))
-    return tuple(records)
+            yield from name_records(network.name, [service.hostname], {NameKind.CONTAINER: addresses})

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from meshlib.labels.limits import LabelLimits
+from meshlib.labels.suggest import Suggestions
 from meshlib.model import Diagnostic, Severity
 
 __all__ = ["Finding", "Findings", "LabelFindings", "show"]
@@ -18,6 +20,9 @@ MAX_HINT = 1500
 MAX_PER_LABEL = 20
 
 
+_LIMITS = LabelLimits()
+
+
 class Finding(NamedTuple):
     """A kind of diagnostic: its stable code, how bad it is, and what it means (the line in the docs)."""
 
@@ -27,12 +32,25 @@ class Finding(NamedTuple):
 
 
 class Findings:
-    """Collects the diagnostics of one service, and which of its labels failed."""
+    """Collects the diagnostics of one service, and which of its labels failed.
 
-    def __init__(self, service: str) -> None:
+    As many diagnostics are kept as `limits` allow; `unreported` counts the others. `suggestions` are the service's.
+    """
+
+    def __init__(self, service: str, limits: LabelLimits = _LIMITS) -> None:
         self.service = service
+        self.suggestions = Suggestions(limits.suggestions)
         self.diagnostics: list[Diagnostic] = []
+        self.unreported = 0
         self.failed: set[str] = set()
+        self._most = limits.diagnostics
+
+    def keep(self, diagnostic: Diagnostic) -> None:
+        """Keep a diagnostic, or count it."""
+        if len(self.diagnostics) < self._most:
+            self.diagnostics.append(diagnostic)
+        else:
+            self.unreported += 1
 
     def label(self, key: str) -> LabelFindings:
         """A collector for the label `key`."""
@@ -45,17 +63,19 @@ class LabelFindings:
     def __init__(self, findings: Findings, key: str) -> None:
         self._findings = findings
         self._count = 0
+        self.suggestions = findings.suggestions
         self.key = key
         self.failed = False
 
     def add(self, finding: Finding, message: str, hint: str = "", *, column: int = 0) -> None:
-        """Report `finding` at `column` (1-based; 0: the whole label). After 20 a label is only marked."""
+        """Report `finding` at `column` (1-based; 0: the whole label). After 20 a label is only marked, and so it is when the
+        service has no room for more."""
         if finding.severity is Severity.ERROR:
             self.failed = True
             self._findings.failed.add(self.key)
         self._count += 1
         if self._count <= MAX_PER_LABEL:
-            self._findings.diagnostics.append(
+            self._findings.keep(
                 Diagnostic(finding.code, finding.severity, self._findings.service, self.key, message, _printable(hint), column)
             )
 

@@ -58,9 +58,11 @@ class LabelResult:
     """What the labels of one service say.
 
     `fragments` in order of label key, never two with the same scheme, host, path and port. `diagnostics` in order
-    of label key, then as found. `failed`: keys of labels with an error; the resolver keeps their last good routes.
+    of label key, then as found, but those of a limit of the service first. `failed`: keys of labels with an error; the resolver
+    keeps their last good routes. `unreported`: how many diagnostics there was no room for.
     """
 
     fragments: tuple[RouteFragment, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     failed: frozenset[str] = frozenset()
+    unreported: int = 0

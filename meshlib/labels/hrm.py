@@ -27,21 +27,23 @@ from meshlib.labels.hrm_options import (
     read_share_with,
     read_sticky,
 )
+from meshlib.labels.hrm_room import Room
 from meshlib.labels.hrm_values import ExternalRoute, parse_external_route, parse_internal_port
-from meshlib.labels.suggest import distance, nearest
-from meshlib.model import Scheme
+from meshlib.labels.limits import MAX_VALUE, LabelLimits
+from meshlib.labels.suggest import Suggestions
+from meshlib.model import Scheme, bounded_name
 
-__all__ = ["LABEL", "MAX_ELEMENTS", "MAX_LABELS", "MAX_VALUE", "SCHEMA", "is_hrm_label", "parse_labels"]
+__all__ = ["LABEL", "MAX_ELEMENTS", "SCHEMA", "is_hrm_label", "parse_labels"]
 
 LABEL = "com.docker.ucp.mesh.http"
 SCHEMA = "hrm"
 
-# A host (253) and a redirect URL as long as browsers are sure to take (2,000), with room; Docker itself has no limit.
-MAX_VALUE = 4096
 # UCP 2.0 put all routes of a service into one label; its successor has six keys.
 MAX_ELEMENTS = 100
-# A service with a thousand host names (one a customer) is real; each costs an entry in the table of every gateway.
-MAX_LABELS = 1000
+# Labels of others that are looked at for a slip, for each routing label that a service may have.
+_OTHER_LABELS = 10
+
+_LIMITS = LabelLimits()
 
 _KEYS = (
     "external_route",
@@ -76,35 +78,36 @@ def is_hrm_label(key: str) -> bool:
     return key.startswith(LABEL) and key[len(LABEL) : len(LABEL) + 1] in ("", ".")
 
 
-def parse_labels(labels: Mapping[str, str], *, service: str, ports: Sequence[PublishedPort] = ()) -> LabelResult:
+def parse_labels(
+    labels: Mapping[str, str], *, service: str, ports: Sequence[PublishedPort] = (), limits: LabelLimits = _LIMITS
+) -> LabelResult:
     """Read the routing labels among `labels`, in order of key; all others are left alone.
 
     `service` is the name put into diagnostics, `ports` what the service publishes. Never raises for any
-    text; does not depend on the order of the mapping. Cost is linear in the length of the labels.
+    text; does not depend on the order of the mapping. Cost is linear in the length of the labels, up to `limits`: labels beyond
+    them fail, each limit with one diagnostic.
     """
-    findings = Findings(service)
+    findings = Findings(service, limits)
     facts = {protocol: _port_facts(ports, protocol) for protocol in ("tcp", "udp")}
+    own = sorted(filter(is_hrm_label, labels))
+    room = Room(findings, limits)
     routes: dict[tuple[Scheme, str, str, int | None], RouteFragment] = {}
-    read = slips = 0
-    for key in sorted(labels):
-        found = findings.label(key)
-        if not is_hrm_label(key):
-            if slips < MAX_LABELS and _report_key_slip(key, found):
-                slips += 1
+    for key in own:
+        name = bounded_name(key)
+        if not room.for_label(name, key, labels[key]):
             continue
-        read += 1
-        if read > MAX_LABELS:
-            if read == MAX_LABELS + 1:
-                message = f"the service has more than {MAX_LABELS} routing labels; this one and those after it are not read"
-                found.add(codes.TOO_MANY_LABELS, message, "spread the routes over several services, or use a wildcard host")
-            findings.failed.add(key)
-            continue
+        found = findings.label(name)
         for column, fragment in _read_label(labels[key], found, facts):
-            first = routes.setdefault((fragment.scheme, fragment.host, fragment.path, fragment.port), fragment)
-            if first is not fragment:
+            route = (fragment.scheme, fragment.host, fragment.path, fragment.port)
+            first = routes.get(route)
+            if first is not None:
                 message = f"the route is asked for by {show(first.label, 100)} already, which counts"
                 found.add(codes.DUPLICATE_ROUTE, message, "keep one of the two labels", column=column)
-    return LabelResult(tuple(routes.values()), tuple(findings.diagnostics), frozenset(findings.failed))
+            elif room.for_route(fragment):
+                routes[route] = fragment
+    _report_key_slips(labels, findings, limits)
+    diagnostics = (*room.exceeded, *sorted(findings.diagnostics, key=lambda diagnostic: diagnostic.label))
+    return LabelResult(tuple(routes.values()), diagnostics, frozenset(findings.failed), findings.unreported)
 
 
 def _port_facts(ports: Sequence[PublishedPort], protocol: str) -> _Ports:
@@ -114,24 +117,26 @@ def _port_facts(ports: Sequence[PublishedPort], protocol: str) -> _Ports:
     return _Ports(tuple(targets), {published: target for published, target in pairs if published not in targets})
 
 
-def _report_key_slip(key: str, found: LabelFindings) -> bool:
-    meant = _meant_key(key)
-    if meant is None:
-        return False
-    message = "the label is not read: its key is not quite that of a routing label"
-    found.add(codes.LABEL_KEY_SLIP, message, f"did you mean {meant[:100]}?")
-    return True
+def _report_key_slips(labels: Mapping[str, str], findings: Findings, limits: LabelLimits) -> None:
+    # Other labels are somebody else's and may be any number; only so many are looked at for a slip.
+    others = sorted(key for key in labels if not is_hrm_label(key))
+    for key in others[: _OTHER_LABELS * limits.labels]:
+        meant = _meant_key(key, findings.suggestions)
+        if meant is not None:
+            message = "the label is not read: its key is not quite that of a routing label"
+            findings.label(bounded_name(key)).add(codes.LABEL_KEY_SLIP, message, f"did you mean {meant[:100]}?")
 
 
-def _meant_key(key: str) -> str | None:
+def _meant_key(key: str, suggestions: Suggestions) -> str | None:
     head, rest = key[: len(LABEL)], key[len(LABEL) :]
     if head.lower() == LABEL and not rest[:1].isalpha():
         return LABEL if not rest else f"{LABEL}.{rest.lstrip('.-_:/ ')}"
-    if key.lower() == _PROSE_SLIP or key.lower().startswith(f"{_PROSE_SLIP}."):
+    if key[: len(_PROSE_SLIP)].lower() == _PROSE_SLIP and key[len(_PROSE_SLIP) : len(_PROSE_SLIP) + 1] in ("", "."):
         return LABEL + key[len(_PROSE_SLIP) :]
-    for end in range(len(LABEL) - 2, min(len(LABEL) + 2, len(key)) + 1):
-        if key[end : end + 1] in ("", ".") and distance(key[:end].lower(), LABEL) <= 2:
-            return LABEL + key[end:]
+    ends = range(len(LABEL) - 2, min(len(LABEL) + 2, len(key)) + 1)
+    near = suggestions.first_near([key[:end] for end in ends if key[end : end + 1] in ("", ".")], LABEL)
+    if near is not None:
+        return LABEL + key[len(near) :]
     return LABEL if head.lower() == LABEL else None
 
 
@@ -261,7 +266,7 @@ def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, Pair
         pair = Pair(*split)
         key = pair.name.text
         if key not in _KEYS:
-            meant = nearest(key, _KEYS, 3)
+            meant = found.suggestions.nearest(key, _KEYS, 3)
             hint = f"did you mean {meant}?" if meant else f"the keys are {', '.join(_KEYS)}"
             found.add(codes.UNKNOWN_KEY, f"the key {show(key)} is not known and is ignored", hint, column=pair.name.column)
             continue

@@ -56,6 +56,9 @@ __all__ = [
     "TOO_LONG",
     "TOO_MANY_ELEMENTS",
     "TOO_MANY_LABELS",
+    "TOO_MANY_PORTS",
+    "TOO_MANY_ROUTES",
+    "TOO_MUCH_TEXT",
     "UNKNOWN_KEY",
     "UNUSED_BESIDE_REDIRECT",
     "UPSTREAM_PROTOCOL_ON_SNI",
@@ -85,7 +88,7 @@ BAD_FLAG = Finding("HRM018", _ERROR, "`include_forwarded_for` is neither `true` 
 QUOTED = Finding("HRM019", _ERROR, "quotation marks are part of the value")
 TOO_LONG = Finding("HRM020", _ERROR, "the value is longer than 4096 characters")
 TOO_MANY_ELEMENTS = Finding("HRM021", _ERROR, "more than 100 pairs or routes in one label")
-TOO_MANY_LABELS = Finding("HRM022", _ERROR, "more than 1000 routing labels on one service; the rest is not read")
+TOO_MANY_LABELS = Finding("HRM022", _ERROR, "more routing labels on one service than it may have (1000); the rest is not read")
 BAD_LISTENING_PORT = Finding("HRM023", _ERROR, "a `tcp://` or `udp://` route is not `:PORT`, a number from 1 to 65535")
 BAD_PROXY_PROTOCOL = Finding("HRM024", _ERROR, "`proxy_protocol` is neither `v1` nor `v2`")
 REDIRECT_ON_PORT = Finding("HRM025", _ERROR, "a `tcp://` or `udp://` route has a `redirect`")
@@ -94,6 +97,9 @@ BAD_HTTPS = Finding("HRM027", _ERROR, "`https` is not `require`, or the route ha
 BAD_HSTS = Finding("HRM028", _ERROR, "`hsts` is not a number of seconds, perhaps with `;includeSubDomains` and `;preload`")
 BAD_UPSTREAM_PROTOCOL = Finding("HRM029", _ERROR, "`upstream_protocol` is not `h2c`, or stands beside `upstream_tls`")
 BAD_SHARE_WITH = Finding("HRM030", _ERROR, "`share_with` is not 1 to 32 names of stacks, projects, services or networks, with `;` between")
+TOO_MUCH_TEXT = Finding("HRM040", _ERROR, "the routing labels of one service have more characters than it may have; the rest is not read")
+TOO_MANY_ROUTES = Finding("HRM041", _ERROR, "the service asks for more routes than it may have; the rest is not made")
+TOO_MANY_PORTS = Finding("HRM042", _ERROR, "the service asks for more TCP and UDP ports than it may have; the rest is not made")
 
 LABEL_KEY_SLIP = Finding("HRM101", _WARNING, "the label's key is nearly, but not quite, a routing label's; it is not read")
 UNKNOWN_KEY = Finding("HRM102", _WARNING, "a key is not known; ignored")
@@ -147,6 +153,9 @@ CATALOGUE: tuple[Finding, ...] = (
     BAD_HSTS,
     BAD_UPSTREAM_PROTOCOL,
     BAD_SHARE_WITH,
+    TOO_MUCH_TEXT,
+    TOO_MANY_ROUTES,
+    TOO_MANY_PORTS,
     LABEL_KEY_SLIP,
     UNKNOWN_KEY,
     REPEATED_KEY,

@@ -13,7 +13,6 @@ from meshlib.errors import AuthorityError, PathError
 from meshlib.labels import hrm_codes as codes
 from meshlib.labels.findings import LabelFindings, show
 from meshlib.labels.grammar import Part
-from meshlib.labels.suggest import nearest
 from meshlib.model import Scheme
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 
@@ -83,7 +82,7 @@ def parse_external_route(value: Part, found: LabelFindings) -> ExternalRoute | N
         found.add(
             codes.BAD_SCHEME,
             f"external_route is {show(value.text)}; it begins with http://, sni://, tcp:// or udp://",
-            _scheme_hint("external_route", value.text, _ROUTES),
+            _scheme_hint("external_route", value.text, _ROUTES, found),
             column=value.column,
         )
         return None
@@ -199,7 +198,7 @@ def parse_redirect(value: Part, found: LabelFindings) -> RedirectTarget | None:
     name, mark, rest = value.text.partition("://")
     scheme = name.lower()
     if not mark or scheme not in ("http", "https", "sni"):
-        hint = _scheme_hint("redirect", value.text, ("https", "http", "sni"))
+        hint = _scheme_hint("redirect", value.text, ("https", "http", "sni"), found)
         message = f"redirect is {show(value.text)}; it is a whole URL"
         found.add(codes.BAD_REDIRECT_URL, message, hint, column=value.column)
         return None
@@ -232,12 +231,12 @@ def _comparable_path(tail: str) -> str:
         return path  # equal to no route's path, whose form is normal
 
 
-def _scheme_hint(key: str, text: str, schemes: tuple[str, ...]) -> str:
+def _scheme_hint(key: str, text: str, schemes: tuple[str, ...], found: LabelFindings) -> str:
     name, mark, rest = text.partition("://")
     if mark:
         if name.lower() == "https":
             return f"write {key}=sni://{rest} to pass TLS through to the service, or {key}=http://{rest}"
-        meant = nearest(name, schemes)
+        meant = found.suggestions.nearest(name, schemes)
         return f"did you mean {key}={meant}://{rest}?" if meant else f"write {key}={schemes[0]}://{rest}"
     for scheme in ("tcp", "udp"):
         if scheme in schemes and text.lower().startswith(f"{scheme}:"):

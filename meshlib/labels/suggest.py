@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["distance", "nearest"]
+__all__ = ["Suggestions", "distance", "nearest"]
 
 # The longest word compared; a longer one is no slip of a known word, and comparing costs the product of both lengths.
 _LONGEST = 64
@@ -43,3 +43,31 @@ def nearest(word: str, known: Sequence[str], limit: int = 2) -> str | None:
     if best is None and len(lower) > _SHORTEST_PIECE:
         return next((candidate for candidate in known if lower in candidate), None)
     return best
+
+
+class Suggestions:
+    """Comparisons for the labels of one service: of `limit` different words at most, each compared once.
+
+    Comparing is the dearest thing that a label can ask for; beyond the limit nothing is near anything.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+        self._nearest: dict[tuple[str, Sequence[str]], str | None] = {}
+
+    def nearest(self, word: str, known: tuple[str, ...], limit: int = 2) -> str | None:
+        """As the function of this name; None when there is no comparison left."""
+        key = (word, known)
+        if key not in self._nearest and self._take():
+            self._nearest[key] = nearest(word, known, limit)
+        return self._nearest.get(key)
+
+    def first_near(self, words: Sequence[str], known: str, limit: int = 2) -> str | None:
+        """The first of `words` within `limit` edits of `known`; None for none, or when there is no comparison left."""
+        if not words or not self._take():
+            return None
+        return next((word for word in words if distance(word.lower(), known) <= limit), None)
+
+    def _take(self) -> bool:
+        self._left -= 1
+        return self._left >= 0

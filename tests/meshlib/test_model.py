@@ -159,5 +159,5 @@ def test_what_services_choose_is_bounded_in_every_object() -> None:
     assert (diagnostic.service, diagnostic.label) == (name, name)
     assert len(diagnostic.message) == len(diagnostic.hint) == MAX_TEXT
     assert diagnostic.message.encode() == diagnostic.hint.encode()
-    contribution = Contribution(long, long)
-    assert (contribution.key, contribution.service) == (name, name)
+    contribution = Contribution(long, long, owner=long)
+    assert (contribution.key, contribution.service, contribution.owner) == (name, name, name)

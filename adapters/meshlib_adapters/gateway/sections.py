@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.labels.hrm import LABEL
 from meshlib_adapters.gateway.values import (
     Address,
@@ -70,11 +71,30 @@ class RoutingSettings:
     keep_owners: float = setting(7 * 86400.0, read_duration, "a name that nobody asks for is kept for its owner so long; 0: not at all")
 
 
+_DISCOVERY = DiscoveryLimits()  # the core's own defaults, and its reasons for them
+_COUNT = read_integer(1, 10**9)
+
+
 @dataclass(frozen=True, slots=True)
 class DiscoverySettings:
     network_label: str = setting(LABEL, read_text, "label of the networks whose services are routed; 'any' for every network")
     networks: tuple[str, ...] = setting((), read_names, "names of further networks whose services are routed")
     use_vip: bool = setting(False, read_bool, "ask a Swarm service's virtual address instead of its tasks")
+    max_routes: int = setting(_DISCOVERY.routes, _COUNT, "routes of all services together")
+    max_routes_per_service: int = setting(_DISCOVERY.labels.routes, _COUNT, "... and of one, published ports included")
+    max_ports_per_service: int = setting(
+        _DISCOVERY.labels.ports, read_integer(1, 65535), "TCP and UDP ports that one service may have, by label or published"
+    )
+    max_labels_per_service: int = setting(_DISCOVERY.labels.labels, _COUNT, "routing labels of one service that are read")
+    max_label_text: int = setting(_DISCOVERY.label_text, _COUNT, "characters in the routing labels of all services of a provider")
+    max_label_text_per_service: int = setting(_DISCOVERY.labels.characters, _COUNT, "... and of one")
+    max_endpoints_per_service: int = setting(_DISCOVERY.endpoints, _COUNT, "endpoints of one service, over all its ports")
+    max_names_per_service: int = setting(_DISCOVERY.names, _COUNT, "names and aliases of one service that are answered")
+    max_diagnostics: int = setting(_DISCOVERY.diagnostics, _COUNT, "diagnostics kept of all services together")
+    max_diagnostics_per_service: int = setting(_DISCOVERY.labels.diagnostics, _COUNT, "... and of one")
+    max_suggestions_per_service: int = setting(
+        _DISCOVERY.labels.suggestions, _COUNT, "mistyped words of one service that are compared with what they may mean"
+    )
 
 
 @dataclass(frozen=True, slots=True)

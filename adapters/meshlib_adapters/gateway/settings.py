@@ -18,9 +18,11 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_type_hints
 
+from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.discovery.options import ResolveOptions
 from meshlib.errors import ConfigurationError
 from meshlib.forwarding import ForwardingPolicy
+from meshlib.labels.limits import LabelLimits
 from meshlib.ownership import OwnershipRules
 from meshlib_adapters.gateway.sections import (
     DiscoverySettings,
@@ -62,6 +64,7 @@ __all__ = [
     "TLSTerminationSettings",
     "TimeoutSettings",
     "as_data",
+    "discovery_limits",
     "environment_layer",
     "forwarding_policy",
     "http_settings",
@@ -235,7 +238,34 @@ def resolve_options(settings: Settings) -> ResolveOptions:
     label = "" if wanted.network_label == "any" else wanted.network_label
     published = settings.ports.open == "published"
     networks = frozenset(wanted.networks)
-    return ResolveOptions(network_label=label, networks=networks, use_vip=wanted.use_vip, published_ports=published)
+    return ResolveOptions(
+        network_label=label,
+        networks=networks,
+        use_vip=wanted.use_vip,
+        published_ports=published,
+        limits=discovery_limits(settings),
+    )
+
+
+def discovery_limits(settings: Settings) -> DiscoveryLimits:
+    """What services may have."""
+    own = settings.discovery
+    labels = LabelLimits(
+        labels=own.max_labels_per_service,
+        characters=own.max_label_text_per_service,
+        routes=own.max_routes_per_service,
+        ports=own.max_ports_per_service,
+        diagnostics=own.max_diagnostics_per_service,
+        suggestions=own.max_suggestions_per_service,
+    )
+    return DiscoveryLimits(
+        labels=labels,
+        endpoints=own.max_endpoints_per_service,
+        names=own.max_names_per_service,
+        label_text=own.max_label_text,
+        routes=own.max_routes,
+        diagnostics=own.max_diagnostics,
+    )
 
 
 def ownership_rules(settings: Settings) -> OwnershipRules:

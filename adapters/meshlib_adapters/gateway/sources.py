@@ -6,7 +6,7 @@ import anyio
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
-from meshlib_adapters.gateway.settings import Settings, ownership_rules, resolve_options
+from meshlib_adapters.gateway.settings import Settings, discovery_limits, ownership_rules, resolve_options
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.publish import CurrentSnapshot
 
@@ -21,7 +21,7 @@ def build_providers(settings: Settings) -> list[Provider]:
     if settings.services:
         from meshlib_adapters.static import StaticProvider
 
-        providers += [StaticProvider(path) for path in dict.fromkeys(settings.services)]
+        providers += [StaticProvider(path, limits=discovery_limits(settings)) for path in dict.fromkeys(settings.services)]
     if settings.docker is not None or settings.swarm is not None:
         try:
             from meshlib_adapters.docker import ContainerProvider, SwarmProvider
@@ -45,6 +45,7 @@ def create_current(settings: Settings) -> CurrentSnapshot:
         retry_after=routing.retry_after,
         https_port=settings.tls.public_port,
         rules=ownership_rules(settings),
+        limits=discovery_limits(settings),
     )
 
 

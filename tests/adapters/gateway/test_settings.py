@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.errors import ConfigurationError
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.ownership import OwnershipRules
 from meshlib_adapters.gateway.settings import (
+    KEYS,
     Layer,
     Settings,
     as_data,
+    discovery_limits,
     environment_layer,
     forwarding_policy,
     http_settings,
     ownership_rules,
     preamble_policy,
+    resolve_options,
     resolve_settings,
     toml_layer,
     toml_text,
@@ -60,6 +64,17 @@ def test_the_forwarding_policy_has_the_same_defaults() -> None:
     assert forwarding_policy(Settings()) == ForwardingPolicy()
     settings, _ = resolve_settings([option("forwarding.via", "off"), option("forwarding.mode", "label")])
     assert forwarding_policy(settings) == ForwardingPolicy(via="", mode="label")
+
+
+def test_every_limit_of_discovery_is_a_setting() -> None:
+    assert discovery_limits(Settings()) == DiscoveryLimits()
+    names = [name for name in KEYS if name.startswith("discovery.max_")]
+    values = {name: number for number, name in enumerate(names, 7)}
+    settings, _ = resolve_settings([Layer(values, dict.fromkeys(values, "test"))])
+    limits = discovery_limits(settings)
+    assert resolve_options(settings).limits == limits
+    flat = [*asdict(limits.labels).values(), *(value for name, value in asdict(limits).items() if name != "labels")]
+    assert sorted(flat) == sorted(values.values())
 
 
 def test_limits_of_http2_have_the_same_defaults() -> None:

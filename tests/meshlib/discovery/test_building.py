@@ -23,17 +23,19 @@ from meshlib.discovery.building import (
     choose_network,
     is_refused,
     malformed_contribution,
-    name_record,
+    name_records,
     off_network,
     ordered,
     refused_address,
     with_malformed,
 )
+from meshlib.discovery.limits import Allowance, DiscoveryLimits
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import Malformed, NetworkRecord
 from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
 from meshlib.labels.hrm import LABEL
-from meshlib.model import Contribution, Endpoint, NameKind, NameRecord, RedirectRule, Route, Scheme, Severity, Upstream
+from meshlib.labels.limits import LabelLimits
+from meshlib.model import Contribution, Diagnostic, Endpoint, NameKind, NameRecord, RedirectRule, Route, Scheme, Severity, Upstream
 
 DOCS = Path(__file__).parents[3] / "docs" / "labels.md"
 
@@ -225,13 +227,39 @@ def test_the_table_in_the_documentation_is_the_catalogue() -> None:
 
 
 def test_names_are_in_lower_case_and_addresses_in_numerical_order() -> None:
-    record = name_record("front", "Shop", NameKind.TASKS, ["2001:db8::1", "10.0.0.10", "10.0.0.9", "10.0.0.9"])
+    (record,) = name_records("front", ["Shop"], {NameKind.TASKS: ["2001:db8::1", "10.0.0.10", "10.0.0.9", "10.0.0.9"]})
     assert record == NameRecord("front", "shop", NameKind.TASKS, ("10.0.0.9", "10.0.0.10", "2001:db8::1"))
 
 
 def test_names_never_lead_to_the_gateway_itself() -> None:
-    record = name_record("front", "shop", NameKind.TASKS, ["127.0.0.1", "10.0.0.9", "169.254.169.254", "::ffff:127.0.0.1"])
+    found = ["127.0.0.1", "10.0.0.9", "169.254.169.254", "::ffff:127.0.0.1"]
+    (record,) = name_records("front", ["shop"], {NameKind.TASKS: found})
     assert record.addresses == ("10.0.0.9",)
+
+
+def test_a_name_that_nobody_can_ask_for_has_no_record_and_each_kind_has_one() -> None:
+    records = list(name_records("front", ["a" * 254, "a" * 253, "b"], {NameKind.SERVICE: ["10.0.0.1"], NameKind.TASKS: []}))
+    assert [(record.name[:1], record.kind) for record in records] == [(n, k) for n in "ab" for k in (NameKind.SERVICE, NameKind.TASKS)]
+
+
+def test_last_good_routes_and_published_ports_take_what_room_is_left() -> None:
+    old = tuple(Route(Scheme.TCP, "", "/", "shop", "gone", "hrm", 80, upstream(80), port=n) for n in (7, 8)) + tuple(
+        Route(Scheme.HTTP, host, "/", "shop", "gone", "hrm", 80, upstream(80)) for host in ("x", "y", "z")
+    )
+    result = LabelResult((fragment("a"), on_port(5)), failed=frozenset({"gone"}))
+    published = [PublishedPort(80, number) for number in (9000, 5, 9001)]
+
+    def made(limits: LabelLimits) -> tuple[list[str], tuple[Diagnostic, ...]]:
+        allowance = Allowance("shop", DiscoveryLimits(labels=limits))
+        last = Contribution("k", "shop", routes=old)
+        routes = build_routes("shop", result, upstream, last, networked=True, published=published, allowance=allowance)
+        return sorted(route.name.removeprefix("http://") for route in routes), allowance.diagnostics(())
+
+    assert made(LabelLimits()) == (["a", *(f"tcp://:{n}" for n in (5, 7, 8, 9000, 9001)), "x", "y", "z"], ())
+    names, said = made(LabelLimits(routes=6, ports=2))
+    assert (names, [d.code for d in said]) == (["a", "tcp://:5", "tcp://:7", "x", "y", "z"], ["LIM004"])
+    names, said = made(LabelLimits(routes=100, ports=4))
+    assert (names[1:5], [d.code for d in said]) == (["tcp://:5", "tcp://:7", "tcp://:8", "tcp://:9000"], ["LIM004"])
 
 
 TWINS = (NetworkRecord("n1", "a"), NetworkRecord("n1", "b"), NetworkRecord("n1", "a", {LABEL: ""}), NetworkRecord("n2", "a"))

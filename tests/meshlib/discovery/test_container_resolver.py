@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from meshlib.discovery.building import ADDRESS_REFUSED, MALFORMED, OFF_NETWORK
 from meshlib.discovery.container_resolver import ContainerResolver
 from meshlib.discovery.docker import parse_containers
+from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, Malformed, NetworkRecord
 from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
-from meshlib.model import NameKind, Snapshot
+from meshlib.labels.limits import LabelLimits
+from meshlib.model import MAX_NAME, NameKind, Snapshot
 from tests.vectors.engine.scenes import scenes
 
 FRONT = NetworkRecord("n1", "front", {LABEL: ""})
@@ -277,3 +279,33 @@ def test_published_ports_are_carried_on_request() -> None:
 def test_a_container_is_of_its_project_or_stands_for_itself() -> None:
     found = {c.service: (c.owner, c.networks) for c in resolve(container(1), container(2, compose="web")).contributions}
     assert found == {"c1": ("service c1", ("front",)), "demo_web": ("project demo", ("front",))}
+def test_a_container_over_its_limits_is_cut_down_alone_and_keeps_its_last_good_routes() -> None:
+    def fat(count: int) -> ContainerRecord:
+        return container(2, {f"{LABEL}.{n:03}": f"external_route=http://a{99 - n:02},internal_port=80" for n in range(98 - count, 98)})
+
+    limits = DiscoveryLimits(labels=LabelLimits(characters=600), names=1, endpoints=1)
+    resolver = ContainerResolver(options=ResolveOptions(limits=limits))
+    before = resolver.resolve(ContainerRecords((container(1), fat(5)), NETWORKS))
+    assert codes(before) == ["LIM005", "LIM005"]
+    after = resolver.resolve(ContainerRecords((container(1), fat(20)), NETWORKS))
+    assert after.contributions[0] is before.contributions[0]
+    assert [d.code for d in after.contributions[1].diagnostics] == ["LIM005", "HRM040"]
+    last_good = [route.host for route in after.routes if route.degraded]
+    assert last_good == ["a06", "a05", "a04", "a03", "a02"]
+    assert (resolver.parsed, resolver.labels_read) == (3, 3)
+    # Health is no news to labels.
+    resolver.resolve(ContainerRecords((replace(container(1), health="unhealthy"), fat(20)), NETWORKS))
+    assert (resolver.parsed, resolver.labels_read) == (4, 3)
+
+
+def test_the_names_that_labels_make_are_bounded() -> None:
+    long = {"com.docker.compose.project": "p" * 100_000, "com.docker.compose.service": "s" * 100_000}
+    snapshot = resolve(replace(container(1), labels=GOOD | long))
+    (contribution,) = snapshot.contributions
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert max(map(len, (contribution.key, contribution.service, contribution.owner, route.upstream.name))) <= MAX_NAME
+    again = resolve(replace(container(1), labels=BAD | long))
+    resolver = ContainerResolver()
+    kept = resolver.resolve(ContainerRecords((replace(container(1), labels=BAD | long),), NETWORKS), snapshot)
+    assert (len(again.routes), [r.degraded for r in kept.routes]) == (0, [True])

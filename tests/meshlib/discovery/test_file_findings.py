@@ -65,3 +65,11 @@ def test_unknown_keys_with_what_was_meant() -> None:
 )
 def test_values_are_shown_short(value: object, shown: str) -> None:
     assert show_value(value) == shown
+
+
+def test_a_crowd_of_unknown_keys_is_not_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    monkeypatch.setattr(file_findings, "nearest", lambda word, known: compared.append(word))
+    mistakes = Mistakes("shop")
+    mistakes.unknown_keys({f"lables{n}": 1 for n in range(10_000)}, ("labels",), "services.shop")
+    assert len(mistakes.diagnostics) == len(compared) == MAX_MISTAKES

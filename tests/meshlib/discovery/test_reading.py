@@ -9,9 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.discovery.reading import Wrong, address, entries, integer, items, mapping, ports, read_each, string, strings
+from meshlib.discovery.reading import (
+    MAX_ENTRIES,
+    Wrong,
+    address,
+    entries,
+    integer,
+    items,
+    mapping,
+    ports,
+    read_each,
+    string,
+    strings,
+)
 from meshlib.discovery.records import Malformed
 from meshlib.labels.fragment import PublishedPort
+from meshlib.model import bounded_name
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -119,3 +132,18 @@ def test_any_json_gives_a_value_or_wrong(value: object) -> None:
         with contextlib.suppress(Wrong):
             read(value, "f")
     read_each(value, "thing", _name, [])
+
+
+def test_names_are_bounded_and_labels_are_as_they_are() -> None:
+    assert string("n" * 10_000, "f") == bounded_name("n" * 10_000)
+    assert string("\ud800", "f").encode()
+    assert strings({"k" * 10_000: "v" * 10_000}, "f") == {"k" * 10_000: "v" * 10_000}
+
+
+def test_lists_without_end_are_refused() -> None:
+    assert len(entries([1] * MAX_ENTRIES, "f")) == MAX_ENTRIES
+    with pytest.raises(Wrong, match="f has 1001 entries, more than 1000"):
+        entries([1] * (MAX_ENTRIES + 1), "f")
+    with pytest.raises(Wrong, match="more than 1000"):
+        items([{}] * (MAX_ENTRIES + 1), "f")
+    assert len(ports([{"T": n} for n in range(1, 5001)], "f", target="T", published="P")) == 5000

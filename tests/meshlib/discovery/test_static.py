@@ -11,8 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.discovery.static import resolve_document
 from meshlib.errors import ConfigurationError
+from meshlib.labels.hrm import LABEL
+from meshlib.labels.limits import LabelLimits
 from meshlib.model import Contribution, Route, Severity, Snapshot
 from meshlib.table import RoutingTable
 
@@ -235,3 +238,20 @@ def test_who_deploys_one_stack_notices_nothing_of_owners(path: Path) -> None:
     table = RoutingTable.build(snapshot)
     assert len(table.routes) == len(snapshot.routes)
     assert all(item.severity is Severity.INFO for item in table.diagnostics)
+@pytest.mark.parametrize("more", [{}, {"image": "fat", "ports": ["80"]}])
+def test_a_service_over_its_limits_is_cut_down_alone_in_a_file(more: dict[str, object]) -> None:
+    def fat(*numbers: int) -> dict[str, object]:
+        labels = {f"{LABEL}.{n}": f"external_route=http://a{n},internal_port=80" for n in numbers}
+        return {"labels": labels, "endpoints": ["10.0.0.1", "10.0.0.2"], **more}
+
+    limits = DiscoveryLimits(labels=LabelLimits(routes=2), endpoints=1)
+    before = resolve_document({"services": {"fat": fat(5, 6), "shop": service("shop")}}, limits=limits)
+    after = resolve_document({"services": {"fat": fat(1, 2, 5, 6), "shop": service("shop")}}, limits=limits, previous=before)
+    one, other = after.contributions
+    assert other is before.contributions[1]
+    assert [d.code for d in one.diagnostics] == ["LIM003", "HRM041"]
+    assert [(route.host, len(route.upstream.endpoints)) for route in one.routes if route.upstream] == [("a1", 1), ("a2", 1)]
+    short = DiscoveryLimits(label_text=300)
+    cut = resolve_document({"services": {"fat": fat(*range(1000, 1020)), "shop": service("shop")}}, limits=short)
+    assert [len(c.routes) for c in cut.contributions] == [3, 1]
+    assert [d.code for d in cut.diagnostics] == ["LIM002", "HRM040"]

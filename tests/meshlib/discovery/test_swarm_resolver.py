@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.discovery.building import ADDRESS_REFUSED, LABELS_ON_CONTAINER, MALFORMED, OFF_NETWORK
+from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.records import (
     Attachment,
@@ -24,6 +25,7 @@ from meshlib.discovery.swarm import parse_swarm
 from meshlib.discovery.swarm_resolver import SwarmResolver
 from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
+from meshlib.labels.limits import LabelLimits
 from meshlib.model import NameKind, NameRecord, Snapshot
 from tests.vectors.engine.scenes import scenes
 
@@ -319,3 +321,62 @@ def test_a_service_is_of_the_stack_that_its_name_begins_with(name: str, stack: s
     labels = {**GOOD, **({"com.docker.stack.namespace": stack} if stack else {})}
     (contribution,) = resolve(replace(SHOP, name=name, labels=labels), task(1)).contributions
     assert (contribution.owner, contribution.networks) == (owner, ("back-end", "ucp-hrm"))
+FAT = {f"{LABEL}.{n:03}": f"external_route=http://fat{n:03}.example.com,internal_port=80" for n in range(50)}
+
+
+def test_a_service_over_its_limits_is_cut_down_alone_and_keeps_its_last_good_routes() -> None:
+    fat = replace(SHOP, id="s2", name="fat", labels=dict(list(FAT.items())[:8]))
+    resolver = SwarmResolver(options=ResolveOptions(limits=DiscoveryLimits(labels=LabelLimits(labels=10))))
+    before = resolver.resolve(records(SHOP, fat, tasks=(task(1),)))
+    # It now has labels before the old ones, more than it may have.
+    crowd = {f"{LABEL}.000-{n:03}": f"external_route=http://new{n:03},internal_port=80" for n in range(20)}
+    for _ in range(2):
+        after = resolver.resolve(records(SHOP, replace(fat, labels={**fat.labels, **crowd}), tasks=(task(1),)))
+        mine, theirs = after.contributions
+        assert mine is before.contributions[0]
+        assert [d.code for d in theirs.diagnostics] == ["HRM022"]
+        assert {route.host for route in theirs.routes if not route.degraded} == {"fat000.example.com", *(f"new{n:03}" for n in range(9))}
+        assert {route.host for route in theirs.routes if route.degraded} == {f"fat{n:03}.example.com" for n in range(1, 8)}
+    settled = resolver.resolve(records(SHOP, fat, tasks=(task(1),)))
+    assert settled == before
+
+
+def test_too_much_text_of_all_costs_those_who_write_it() -> None:
+    fat = [replace(SHOP, id=f"f{n}", name=f"fat{n}", created_at=1 + n, labels=FAT) for n in range(5)]
+    mine = replace(SHOP, created_at=99)
+    snapshot = SwarmResolver(options=ResolveOptions(limits=DiscoveryLimits(label_text=6000))).resolve(records(*fat, mine))
+    assert [(c.service, bool(c.diagnostics)) for c in snapshot.contributions] == [*((f"fat{n}", True) for n in range(5)), ("shop", False)]
+    assert [route.name for route in snapshot.contributions[-1].routes] == ["http://shop.example.com"]
+    assert {d.code for d in snapshot.diagnostics} == {"LIM002", "HRM040"}
+
+
+def test_labels_are_read_once_however_often_tasks_change() -> None:
+    resolver = SwarmResolver()
+    for number in range(20):
+        snapshot = resolver.resolve(records(SHOP, tasks=(task(1, host=50 + number),)))
+        assert endpoints(snapshot) == [("shop.1", f"10.0.1.{50 + number}:80", "ready")]
+    assert (resolver.parsed, resolver.labels_read) == (20, 1)
+    resolver.resolve(records(replace(SHOP, labels=BAD)))
+    assert (resolver.parsed, resolver.labels_read) == (21, 2)
+
+
+def test_endpoints_over_all_ports_of_a_service_are_bounded() -> None:
+    labels = {f"{LABEL}.{n}": f"external_route=http://a{n},internal_port={80 + n}" for n in range(5)}
+    tasks = [task(n) for n in range(1, 31)]
+    snapshot = resolve(replace(SHOP, labels=labels), *tasks, options=ResolveOptions(limits=DiscoveryLimits(endpoints=40)))
+    assert [len(route.upstream.endpoints) for route in snapshot.routes if route.upstream] == [30, 10, 1, 1, 1]
+    assert codes(snapshot) == ["LIM003"]
+
+
+def test_aliases_are_bounded_and_leave_the_name_of_the_service() -> None:
+    aliases = tuple(f"a{n:03}" for n in range(1000))
+    service = replace(SHOP, attachments=(Attachment("n1", aliases), Attachment("ucp-hrm", ("z" * 300,))), virtual_addresses=())
+    snapshot = resolve(service, task(1), options=ResolveOptions(limits=DiscoveryLimits(names=7)))
+    (contribution,) = snapshot.contributions
+    assert [(record.name, str(record.kind)) for record in contribution.names[:3]] == [
+        ("shop", "service"),
+        ("shop", "tasks"),
+        ("a000", "service"),
+    ]
+    assert len(contribution.names) == 7
+    assert codes(snapshot) == ["LIM005"]

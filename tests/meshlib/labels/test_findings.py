@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from meshlib.labels.findings import MAX_HINT, MAX_PER_LABEL, Finding, Findings, show
+from meshlib.labels.limits import LabelLimits
 from meshlib.model import Diagnostic, Severity
 
 WRONG = Finding("X001", Severity.ERROR, "wrong")
@@ -43,3 +44,17 @@ def test_hints_are_printable_and_short() -> None:
 def test_show_quotes_and_shortens() -> None:
     assert show("a\nb") == "'a\\nb'"
     assert show("abcdef", 3) == "'abc...'"
+
+
+def test_beyond_the_limit_of_a_service_diagnostics_are_counted_and_labels_marked() -> None:
+    findings = Findings("shop", LabelLimits(diagnostics=2))
+    for key in "abc":
+        findings.label(key).add(WRONG, "message")
+    assert ([d.label for d in findings.diagnostics], findings.unreported) == (["a", "b"], 1)
+    assert findings.failed == {"a", "b", "c"}
+
+
+def test_the_labels_of_a_service_share_its_suggestions() -> None:
+    findings = Findings("shop", LabelLimits(suggestions=1))
+    assert findings.label("a").suggestions.nearest("shp", ("shop",)) == "shop"
+    assert findings.label("b").suggestions.nearest("shpo", ("shop",)) is None

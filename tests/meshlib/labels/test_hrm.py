@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.labels import suggest
 from meshlib.labels.findings import MAX_HINT, MAX_PER_LABEL
 from meshlib.labels.fragment import LabelResult, PublishedPort
-from meshlib.labels.hrm import LABEL, MAX_ELEMENTS, MAX_LABELS, MAX_VALUE, is_hrm_label, parse_labels
+from meshlib.labels.hrm import LABEL, MAX_ELEMENTS, is_hrm_label, parse_labels
 from meshlib.labels.hrm_codes import CATALOGUE
-from meshlib.model import Scheme, Severity
+from meshlib.labels.limits import MAX_VALUE, LabelLimits
+from meshlib.model import Scheme, Severity, bounded_name
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "labels"
@@ -84,7 +86,7 @@ def test_the_reference_vectors_are_all_there() -> None:
 
 def test_every_code_is_produced_by_a_vector() -> None:
     produced = {code for vector in REFERENCE + ROUTES + WRONG for code, _, _ in vector["diagnostics"]}
-    by_tests = {"HRM022"}  # needs a thousand labels, see below
+    by_tests = {"HRM022", "HRM040", "HRM041", "HRM042"}  # limits of a service, see below
     assert produced | by_tests == {finding.code for finding in CATALOGUE}
 
 
@@ -161,17 +163,91 @@ def test_the_longest_value_and_the_most_elements_still_route() -> None:
     assert len(parse_labels({LABEL: ",".join(f"80=http://a{n}" for n in range(MAX_ELEMENTS))}, service="shop").fragments) == 100
 
 
+def routing(count: int) -> dict[str, str]:
+    return {f"{LABEL}.{n:04}": f"external_route=http://a{n:04},internal_port=80" for n in range(count)}
+
+
 def test_more_labels_than_we_read() -> None:
-    labels = {f"{LABEL}.{n:04}": f"external_route=http://a{n},internal_port=80" for n in range(MAX_LABELS + 2)}
-    result = parse_labels(labels, service="shop")
-    assert len(result.fragments) == MAX_LABELS
+    result = parse_labels(routing(1002), service="shop")
+    assert len(result.fragments) == 1000
     assert [(d.code, d.label) for d in result.diagnostics] == [("HRM022", f"{LABEL}.1000")]
     assert result.failed == {f"{LABEL}.1000", f"{LABEL}.1001"}
 
 
-def test_slips_of_keys_are_reported_for_as_many_labels_as_are_read() -> None:
-    labels = {f"com.docker.ucp.mesh.htpp.{n}": "" for n in range(MAX_LABELS + 5)}
-    assert len(parse_labels(labels, service="shop").diagnostics) == MAX_LABELS
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (LabelLimits(labels=3), "HRM022"),
+        (LabelLimits(characters=260), "HRM040"),
+        (LabelLimits(routes=3), "HRM041"),
+    ],
+)
+def test_what_is_beyond_a_limit_fails_with_one_diagnostic_and_the_rest_is_read(limits: LabelLimits, code: str) -> None:
+    labels = routing(6) | {"other": "x" * 100_000, f"{LABEL}.0000x": "external_route=oops,internal_port=80"}
+    result = parse_labels(labels, service="shop", limits=limits)
+    assert [d.code for d in result.diagnostics] == [code, "HRM004"]
+    assert len(result.fragments) in (2, 3)
+    assert {f.label for f in result.fragments} | result.failed == set(labels) - {"other"}
+    assert not {f.label for f in result.fragments} & result.failed
+    assert parse_labels(dict(reversed(labels.items())), service="shop", limits=limits) == result
+    assert all(d.hint and d.service == "shop" for d in result.diagnostics)
+
+
+def test_the_routes_of_one_label_count_one_by_one() -> None:
+    labels = {LABEL: ",".join(f"80=http://a{n}" for n in range(9)) + ",53=udp://:5001,53=udp://:5002,80=http://b,80=http://c"}
+    result = parse_labels(labels, service="shop", limits=LabelLimits(routes=11, ports=1))
+    assert [d.code for d in result.diagnostics] == ["HRM042", "HRM041", "HRM201"]
+    assert [f.host or f.port for f in result.fragments] == [*(f"a{n}" for n in range(9)), 5001, "b"]
+    assert result.failed == {LABEL}
+
+
+def test_a_value_too_long_to_be_read_takes_no_room_from_others() -> None:
+    labels = {f"{LABEL}.0": "x" * 1_000_000} | routing(3)
+    result = parse_labels(labels, service="shop", limits=LabelLimits(characters=500))
+    assert ([d.code for d in result.diagnostics], len(result.fragments)) == (["HRM020"], 3)
+
+
+def test_a_service_keeps_a_bounded_number_of_diagnostics_and_counts_the_others() -> None:
+    labels = {f"{LABEL}.{n:02}": "oops" for n in range(50)} | {f"com.docker.ucp.mesh.htpp.{n:02}": "" for n in range(50)}
+    result = parse_labels(labels, service="shop", limits=LabelLimits(diagnostics=7))
+    assert ([d.label for d in result.diagnostics], result.unreported) == ([f"{LABEL}.{n:02}" for n in range(7)], 50 + 50 - 7)
+    assert len(result.failed) == 50
+
+
+def test_slips_of_keys_are_looked_for_in_a_bounded_number_of_labels() -> None:
+    labels = {f"com.docker.ucp.mesh.http{n}": "" for n in range(100)}
+    assert len(parse_labels(labels, service="shop", limits=LabelLimits(labels=2)).diagnostics) == 20
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {f"{LABEL}.{n}": "external_route=http://a," + ",".join(f"internal_prt{n}{m}=1" for m in range(90)) for n in range(200)},
+        {f"{LABEL}.{n}": ",".join(f"htt{chr(97 + m % 26)}{chr(97 + n % 26)}://a{n}" for m in range(90)) for n in range(200)},
+        {f"com.docker.ucp.mesh.{n:06}....": "" for n in range(9000)},
+    ],
+    ids=["keys of pairs", "schemes", "keys of labels"],
+)
+def test_words_are_compared_a_bounded_number_of_times(labels: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+    distance = suggest.distance
+
+    def counted(left: str, right: str) -> int:
+        nonlocal compared
+        compared += 1
+        return distance(left, right)
+
+    monkeypatch.setattr(suggest, "distance", counted)
+    parse_labels(labels, service="shop", limits=LabelLimits(suggestions=20))
+    assert 20 <= compared <= 20 * 11
+
+
+def test_any_key_is_repeated_as_a_bounded_name() -> None:
+    key = f"{LABEL}.\ud800" + "x" * 10_000
+    result = parse_labels({key: "external_route=http://a,internal_port=80,oops=1", f"{key}y": "oops"}, service="shop")
+    assert {d.label for d in result.diagnostics} == {bounded_name(key), bounded_name(f"{key}y")}
+    assert [f.label for f in result.fragments] == [bounded_name(key)]
+    assert result.failed == {bounded_name(f"{key}y")}
 
 
 def test_one_label_makes_a_bounded_number_of_diagnostics_and_still_fails() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.labels.suggest import distance, nearest
+from meshlib.labels.suggest import Suggestions, distance, nearest
 
 short = st.text(alphabet="abc", max_size=6)
 
@@ -55,3 +55,21 @@ def test_nearest(word: str, meant: str | None) -> None:
 def test_the_nearer_word_wins_and_the_first_of_equals() -> None:
     assert nearest("abcd", ("abxy", "abcx")) == "abcx"
     assert nearest("abcd", ("abcx", "abcy")) == "abcx"
+
+
+def test_suggestions_compare_so_many_words_and_remember_them() -> None:
+    suggestions = Suggestions(2)
+    known = ("redirect", "internal_port")
+    assert suggestions.nearest("redirct", known) == "redirect"
+    assert suggestions.nearest("redirct", known) == "redirect"
+    assert suggestions.nearest("internal_prot", known, 3) == "internal_port"
+    assert suggestions.nearest("internal_pot", known) is None
+    assert suggestions.nearest("redirct", known) == "redirect"
+
+
+def test_the_first_word_that_is_near() -> None:
+    suggestions = Suggestions(2)
+    assert suggestions.first_near([], "mesh") is None
+    assert suggestions.first_near(["x", "MESHH", "mesh"], "mesh") == "MESHH"
+    assert suggestions.first_near(["other"], "mesh") is None
+    assert suggestions.first_near(["mesh"], "mesh") is None

@@ -1,0 +1,59 @@
+"""What a service's routing labels have left of their limits, and what is said when nothing is left.
+
+Labels count in order of key, so what is left out does not depend on anything but the labels. This module reads no label.
+"""
+
+from __future__ import annotations
+
+from meshlib.labels import hrm_codes as codes
+from meshlib.labels.findings import Finding, Findings
+from meshlib.labels.fragment import RouteFragment
+from meshlib.labels.limits import LabelLimits, label_size
+from meshlib.model import Diagnostic
+
+__all__ = ["Room"]
+
+
+class Room:
+    """What a service has left of its limits; `exceeded` says once of each that it is over."""
+
+    def __init__(self, findings: Findings, limits: LabelLimits) -> None:
+        self.exceeded: list[Diagnostic] = []
+        self._findings = findings
+        self._limits = limits
+        self._labels = limits.labels
+        self._characters = limits.characters
+        self._routes = limits.routes
+        self._ports = limits.ports
+
+    def for_label(self, name: str, key: str, value: str) -> bool:
+        """Whether the label is read."""
+        self._labels -= 1
+        self._characters -= label_size([(key, value)])
+        if self._labels < 0:
+            what = f"the service has more than {self._limits.labels} routing labels; this one and those after it are not read"
+            return self._exceed(codes.TOO_MANY_LABELS, name, what, "spread the routes over several services, or use a wildcard host")
+        if self._characters < 0:
+            most = self._limits.characters
+            what = f"the service's routing labels have more than {most} characters; this one and those after it are not read"
+            return self._exceed(codes.TOO_MUCH_TEXT, name, what, "write less into its labels, or spread the routes over several services")
+        return True
+
+    def for_route(self, fragment: RouteFragment) -> bool:
+        """Whether the route is made."""
+        if not self._routes:
+            what = f"the service asks for more than {self._limits.routes} routes; this one and those after it are not made"
+            return self._exceed(codes.TOO_MANY_ROUTES, fragment.label, what, "spread them over several services, or use a wildcard host")
+        if fragment.port is not None:
+            if not self._ports:
+                what = f"the service asks for more than {self._limits.ports} ports; this one and those after it are not made"
+                return self._exceed(codes.TOO_MANY_PORTS, fragment.label, what, "spread them over several services")
+            self._ports -= 1
+        self._routes -= 1
+        return True
+
+    def _exceed(self, finding: Finding, label: str, message: str, hint: str) -> bool:
+        self._findings.failed.add(label)
+        if all(diagnostic.code != finding.code for diagnostic in self.exceeded):
+            self.exceeded.append(Diagnostic(finding.code, finding.severity, self._findings.service, label, message, hint))
+        return False

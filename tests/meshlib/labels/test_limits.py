@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import dataclasses
+
+from meshlib.labels.limits import MAX_VALUE, LabelLimits, label_size
+from meshlib.model import MAX_NAME
+
+
+def test_keys_and_values_count_and_what_is_not_read_does_not() -> None:
+    assert label_size([]) == 0
+    assert label_size([("ab", "cde"), ("f", "")]) == 6
+    assert label_size([("k", "v" * MAX_VALUE)]) == 1 + MAX_VALUE
+    assert label_size([("k" * 10_000, "v" * (MAX_VALUE + 1))]) == MAX_NAME
+
+
+def test_limits_are_positive_unless_told_otherwise() -> None:
+    assert all(value >= 1 for value in dataclasses.astuple(LabelLimits()))
