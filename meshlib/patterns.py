@@ -16,6 +16,7 @@ __all__ = ["parse_host_pattern", "parse_path_prefix"]
 
 # A character of a path (RFC 3986 3.3, pchar) or the slash between two segments.
 _NOT_PATH = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")
+_ESCAPED = tuple(f"%{byte:02X}" for byte in range(256))
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 # Escapes that some servers undo and others take for the end of the path, and an escape of an escape.
 _UNCLEAR_ESCAPE = re.compile(r"%(?:3F|23|25(?=[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4}))")
@@ -92,7 +93,7 @@ def _segment(text: str, position: int) -> str:
         elif ord(character) < 0x80 or 0xD800 <= ord(character) <= 0xDFFF:
             raise PathError("this character cannot be in a path", reason="bad_path", position=position + at)
         else:
-            pieces.append("".join(f"%{byte:02X}" for byte in character.encode()))
+            pieces.append("".join(map(_ESCAPED.__getitem__, character.encode())))
         at += 1
     result = "".join(pieces)
     if result in (".", ".."):

@@ -49,8 +49,8 @@ class DiscoveryLimits:
     # A thousand tasks at ten ports.
     endpoints: int = 10_000
     names: int = 10_000
-    # Ten thousand services with ten labels each; read in a few seconds, once.
-    label_text: int = 8 * 1024 * 1024
+    # Ten thousand services with five labels each; read in some seconds, once, within the time that a look may take.
+    label_text: int = 4 * 1024 * 1024
     routes: int = 100_000
     diagnostics: int = 10_000
 

@@ -67,6 +67,11 @@ class LabelFindings:
         self.key = key
         self.failed = False
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether the label has failed and nothing more that is found in it would be told."""
+        return self.failed and self._count >= MAX_PER_LABEL
+
     def add(self, finding: Finding, message: str, hint: str = "", *, column: int = 0) -> None:
         """Report `finding` at `column` (1-based; 0: the whole label). After 20 a label is only marked, and so it is when the
         service has no room for more."""

@@ -259,6 +259,8 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
 def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, Pair]:
     pairs: dict[str, Pair] = {}
     for element in elements:
+        if found.hopeless:
+            break
         split = split_pair(element)
         if split is None or not split[0].text or "://" in split[0].text:
             found.add(codes.NOT_A_PAIR, f"{show(element.text)} is not key=value", _pair_hint(element.text), column=element.column)

@@ -37,13 +37,13 @@ class Room:
             most = self._limits.characters
             what = f"the service's routing labels have more than {most} characters; this one and those after it are not read"
             return self._exceed(codes.TOO_MUCH_TEXT, name, what, "write less into its labels, or spread the routes over several services")
-        return True
+        # Nothing that it asks for could be made.
+        return bool(self._routes) or self._no_route(name)
 
     def for_route(self, fragment: RouteFragment) -> bool:
         """Whether the route is made."""
         if not self._routes:
-            what = f"the service asks for more than {self._limits.routes} routes; this one and those after it are not made"
-            return self._exceed(codes.TOO_MANY_ROUTES, fragment.label, what, "spread them over several services, or use a wildcard host")
+            return self._no_route(fragment.label)
         if fragment.port is not None:
             if not self._ports:
                 what = f"the service asks for more than {self._limits.ports} ports; this one and those after it are not made"
@@ -51,6 +51,10 @@ class Room:
             self._ports -= 1
         self._routes -= 1
         return True
+
+    def _no_route(self, label: str) -> bool:
+        what = f"the service asks for more than {self._limits.routes} routes; this one and those after it are not made"
+        return self._exceed(codes.TOO_MANY_ROUTES, label, what, "spread them over several services, or use a wildcard host")
 
     def _exceed(self, finding: Finding, label: str, message: str, hint: str) -> bool:
         self._findings.failed.add(label)

@@ -27,7 +27,7 @@ from meshlib.decision import (
 )
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
-from meshlib.model import Endpoint, ListeningPort, Route, Scheme
+from meshlib.model import Endpoint, ListeningPort, Route, Scheme, bounded_name
 from meshlib.redirects import location
 from meshlib.rules import path_matches
 from meshlib.table.compile import Site, Slot
@@ -38,6 +38,9 @@ from meshlib.table.routing import RoutingTable, host_of
 __all__ = ["Explanation", "Reason", "explain"]
 
 _Sites: TypeAlias = Sequence[Site[Decision]] | Sequence[Site[TLSDecision]]
+# Candidates that are told of one host, and characters of a path in what is said of one: both are chosen by services.
+_SHOWN_REASONS = 500
+_SHOWN_PATH = 200
 # Readings of an odd path that are worth a line; more of them say nothing new.
 _SHOWN_READINGS = 4
 
@@ -50,7 +53,7 @@ class Explanation:
     `route` is the one that matched, `endpoints` all of its upstream's, ready or not. `status` is set for answers of our own,
     `location` for redirects. `owner` is whose the route is (`Contribution.owner`; None without a route).
     `notes` say what was read from the request, and what became of it where no route can tell;
-    `reasons` name every candidate of the host: exact, wildcard, catch-all; within each the longest path first.
+    `reasons` name the candidates of the host, 500 at most: exact, wildcard, catch-all; within each the longest path first.
     """
 
     decision: Decision | TLSDecision | PortDecision
@@ -157,6 +160,10 @@ def _explanation(
     endpoints = upstream.endpoints if upstream is not None else ()
     if isinstance(decision, RedirectToTLS):
         notes = [*notes, "over TLS the request is served"]
+    if len(reasons) > _SHOWN_REASONS:
+        notes = [*notes, f"{len(reasons) - _SHOWN_REASONS} more routes came into question, which are not told"]
+        told = reasons[:_SHOWN_REASONS]
+        reasons = told if any(reason.won for reason in told) else (*(r for r in reasons if r.won), *told[:-1])
     kind = "redirect" if isinstance(decision, Redirect) else type(decision).__name__.lower()
     return Explanation(decision, kind, route, status, where, endpoints, tuple(notes), reasons, owner)
 
@@ -178,7 +185,7 @@ def _reasons(sites: _Sites, path: bytes, decision: Decision | TLSDecision) -> tu
 
 def _won(slot: Slot[Decision] | Slot[TLSDecision]) -> str:
     route = slot.route
-    text = f"{_host(route)} and path {route.path} are the most specific that match"
+    text = f"{_host(route)} and path {_path(route)} are the most specific that match"
     shared = len(slot.claims) - len(slot.lost)
     if shared > 1:
         text += f"; {shared} services share it"
@@ -198,10 +205,14 @@ def _why_not(route: Route, path: str, winner: Route | None) -> str:
         return f"{_host(route)} is less specific than {_host(winner)}"
     if path_matches(route.path, path):
         if winner is None:
-            return f"path {route.path} contains {_text(path.encode('latin-1'))}, but not as every server reads it"
-        return f"path {route.path} is shorter than {winner.path}"
-    text = f"path {route.path} does not contain {_text(path.encode('latin-1'))}"
+            return f"path {_path(route)} contains {_text(path.encode('latin-1'))}, but not as every server reads it"
+        return f"path {_path(route)} is shorter than {_path(winner)}"
+    text = f"path {_path(route)} does not contain {_text(path.encode('latin-1'))}"
     return f"{text}: prefixes end at a segment" if path.startswith(route.path) else text
+
+
+def _path(route: Route) -> str:
+    return bounded_name(route.path, _SHOWN_PATH)
 
 
 def _host(route: Route) -> str:

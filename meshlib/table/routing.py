@@ -32,6 +32,7 @@ from meshlib.table.index import Chain, HostIndex
 from meshlib.table.meetings import find_meetings, find_overlap, overlap_diagnostics
 from meshlib.table.paths import has_other_readings, most_readings, readings
 from meshlib.table.ports import PortIndex
+from meshlib.table.telling import first_of_each_service
 
 __all__ = ["RoutingTable", "host_of"]
 
@@ -404,17 +405,17 @@ class RoutingTable:
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """What was wrong: first what the labels' schemas found, in order of contributions, then the conflicts, as `routes`;
-        last who meets whom, by host."""
+        last who meets whom, by host. Of each service's conflicts the first 100 (`meshlib.table.telling`)."""
         if self._diagnostics is None:
             leaders = {w: claim for w in set(self._overlaps.values()) if (claim := self._leader(w)) is not None}
-            self._diagnostics = (
-                *self.snapshot.diagnostics,
+            conflicts = [
                 *self._http.diagnostics(),
                 *self._sni.diagnostics(),
                 *self._ports.diagnostics(),
                 *(item for host in sorted(self._meetings) for item in self._meetings[host]),
                 *overlap_diagnostics(self._overlaps, leaders, self.tenures),
-            )
+            ]
+            self._diagnostics = (*self.snapshot.diagnostics, *first_of_each_service(conflicts))
         return self._diagnostics
 
     def _leader(self, host: str) -> Claim | None:

@@ -29,7 +29,9 @@ def test_beyond_the_limit_a_label_is_only_marked() -> None:
     label = findings.label("key")
     for _ in range(MAX_PER_LABEL + 5):
         label.add(ODD, "message")
+    assert not label.hopeless
     label.add(WRONG, "message")
+    assert label.hopeless
     assert len(findings.diagnostics) == MAX_PER_LABEL
     assert findings.failed == {"key"}
 

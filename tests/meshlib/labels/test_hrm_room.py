@@ -38,3 +38,6 @@ def test_routes_are_made_while_there_is_room_and_ports_are_some_of_them() -> Non
     assert made == [True, False, True, True, False, False]
     assert [(d.code, d.label) for d in room.exceeded] == [("HRM042", "label a2"), ("HRM041", "label d")]
     assert findings.failed == {"label a2", "label a3", "label d"}
+    assert not room.for_label("e", "e", "v")
+    assert "e" in findings.failed
+    assert len(room.exceeded) == 2

@@ -216,3 +216,15 @@ def test_a_port() -> None:
     found = explain(table, ListeningPort(Scheme.UDP, 2))
     assert found.notes == ("no route asks for udp://:2", "nothing is taken on the port (no_route)")
     assert (found.route, found.reasons, found.endpoints) == (None, (), ())
+
+
+def test_of_thousands_of_candidates_the_first_are_told_and_always_the_one_that_won() -> None:
+    table = table_of(*(route("a", f"/{'p' * 3000}{n:04}") for n in range(1200)), route("a"))
+    found = explain(table, head("a", "/x"))
+    assert len(found.reasons) == 500
+    assert [reason.route.path for reason in found.reasons if reason.won] == ["/"]
+    assert found.notes[-1] == "701 more routes came into question, which are not told"
+    assert max(len(reason.text) for reason in found.reasons) < 300
+    first = table.routes[0]
+    found = explain(table, head("a", first.path))
+    assert ([reason.route for reason in found.reasons if reason.won], len(found.reasons)) == ([first], 500)
