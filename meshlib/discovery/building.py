@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import Literal, TypeVar
 
 from meshlib.authority import MAX_HOST
+from meshlib.discovery.addresses import is_refused, refusal_in
 from meshlib.discovery.limits import Allowance
 from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.own_networks import GATEWAY_UNKNOWN
 from meshlib.discovery.records import ContainerRecord, Malformed, NetworkRecord, ServiceRecord, TaskRecord
 from meshlib.labels.findings import Finding
 from meshlib.labels.fragment import LabelResult, PublishedPort
@@ -35,12 +37,13 @@ __all__ = [
     "LABELS_ON_CONTAINER",
     "MALFORMED",
     "MAX_MALFORMED",
+    "MAX_SHOWN",
+    "OFF_GATEWAY",
     "OFF_NETWORK",
     "PUBLISHED",
     "build_routes",
     "by_id",
     "choose_network",
-    "is_refused",
     "malformed_contribution",
     "name_records",
     "network_names",
@@ -51,11 +54,17 @@ __all__ = [
 ]
 
 OFF_NETWORK = Finding("NET001", Severity.ERROR, "the service is on no network that it may be reached by; only its redirects are served")
-ADDRESS_REFUSED = Finding("NET002", Severity.WARNING, "a task or container has a loopback, link-local or multicast address; it is not used")
+ADDRESS_REFUSED = Finding(
+    "NET002", Severity.WARNING, "a task or container has an address that is not one of its network, or of a special purpose; it is not used"
+)
 LABELS_ON_CONTAINER = Finding("NET003", Severity.WARNING, "a routing label is on the containers of a Swarm service; it is not read")
 MALFORMED = Finding("NET004", Severity.WARNING, "the engine describes something in a way that cannot be read")
+OFF_GATEWAY = Finding("NET005", Severity.ERROR, "the service is on no network that the gateway is on, too; only its redirects are served")
 
-CATALOGUE = (OFF_NETWORK, ADDRESS_REFUSED, LABELS_ON_CONTAINER, MALFORMED)
+CATALOGUE = (OFF_NETWORK, ADDRESS_REFUSED, LABELS_ON_CONTAINER, MALFORMED, OFF_GATEWAY, GATEWAY_UNKNOWN)
+
+# Networks of the gateway that a message names.
+MAX_SHOWN = 5
 
 # An engine that writes one thing in a new way writes it so ten thousand times.
 MAX_MALFORMED = 20
@@ -155,18 +164,14 @@ def _spoken_to(
 
 
 def choose_network(networks: Iterable[NetworkRecord], options: ResolveOptions) -> NetworkRecord | None:
-    """The network to reach a service by, of those it is on: one with the label, reachable before others, then by name."""
+    """The network to reach a service by, of those it is on: one with the label that the gateway is on, too; by name."""
     candidates = [
         network
         for network in networks
-        if not network.ingress
-        and (not options.network_label or options.network_label in network.labels or network.name in options.networks)
+        if network.reachable is not False and _is_routed(network, options)
     ]
-    reachable = options.reachable
-    if reachable is not None:
-        candidates.sort(key=lambda network: (network.name not in reachable, network.name, network.id))
-    else:
-        candidates.sort(key=lambda network: (network.name, network.id))
+    # None is between: of a network that may or may not be ours, nobody has said that it is not.
+    candidates.sort(key=lambda network: (not network.reachable, network.name, network.id))
     return candidates[0] if candidates else None
 
 
@@ -175,10 +180,20 @@ def network_names(networks: Iterable[NetworkRecord]) -> tuple[str, ...]:
     return tuple(sorted({network.name for network in networks if not network.ingress}))
 
 
+def _is_routed(network: NetworkRecord, options: ResolveOptions) -> bool:
+    if network.ingress:
+        return False
+    return not options.network_label or options.network_label in network.labels or network.name in options.networks
+
+
 def off_network(
     service: str, label: str, attached: Iterable[NetworkRecord], options: ResolveOptions, *, overlay: bool = False
 ) -> Diagnostic:
     """The diagnostic for a labelled service that is on no network it may be routed by. `overlay`: it needs one of a Swarm."""
+    attached = list(attached)
+    apart = [network for network in attached if network.reachable is False and _is_routed(network, options)]
+    if apart:
+        return _off_gateway(service, label, apart)
     names = sorted(network.name for network in attached if not network.ingress)
     where = f"it is on {', '.join(names)}" if names else "it is on no network of its own"
     if options.network_label:
@@ -190,33 +205,38 @@ def off_network(
     return Diagnostic(OFF_NETWORK.code, OFF_NETWORK.severity, service, label, message, hint)
 
 
-def is_refused(address: str) -> bool:
-    """Whether the gateway must not connect there on somebody's word: itself, its link, or nobody (SSRF)."""
-    parsed = ipaddress.ip_address(address)
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped  # ::ffff:127.0.0.1 connects to 127.0.0.1
-    return parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast
+def _off_gateway(service: str, label: str, apart: Sequence[NetworkRecord]) -> Diagnostic:
+    names = sorted(network.name for network in apart)
+    on = apart[0].gateway_on
+    shown = [*on[:MAX_SHOWN], f"{len(on) - MAX_SHOWN} more"] if len(on) > MAX_SHOWN else on
+    where = ", ".join(shown) or "no network of this engine"
+    message = f"not routed: it is on {', '.join(names)}, and the gateway is on {where}"
+    hint = f"attach the gateway to {names[0]}; if it reaches that network otherwise, say so in discovery.gateway_networks"
+    return Diagnostic(OFF_GATEWAY.code, OFF_GATEWAY.severity, service, label, message, hint)
 
 
-def refused_address(service: str, address: str, whose: str) -> Diagnostic:
-    """The diagnostic for an address that is refused."""
+def refused_address(service: str, address: str, whose: str, network: NetworkRecord | None = None) -> Diagnostic:
+    """The diagnostic for an address that is refused (in `network`)."""
     return Diagnostic(
         code=ADDRESS_REFUSED.code,
         severity=ADDRESS_REFUSED.severity,
         service=service,
         label="",
-        message=f"{address} of {whose} is no address to send requests to",
-        hint="loopback, link-local and multicast addresses are never used",
+        message=f"{address} of {whose} is no address to send requests to: it is {refusal_in(network, address)}",
+        hint="a service is reached at an address of its own, inside the subnets of its network",
     )
 
 
-def malformed_contribution(provider: str, malformed: Sequence[Malformed]) -> list[Contribution]:
-    """What could not be read, as a contribution without routes (none when all could). The first 20 are told one by one."""
+def malformed_contribution(
+    provider: str, malformed: Sequence[Malformed], others: Iterable[Diagnostic] = ()
+) -> list[Contribution]:
+    """What could not be read, and `others`, as a contribution without routes (none when all could). The first 20 are told one by one."""
     said = [(wrong.what, wrong.why) for wrong in malformed[:MAX_MALFORMED]]
     if len(malformed) > MAX_MALFORMED:
         said.append(("", f"{len(malformed) - MAX_MALFORMED} more"))
     hint = "the engine's answer was not as its API says; is this version of it supported?"
     diagnostics = tuple(Diagnostic(MALFORMED.code, MALFORMED.severity, what, "", f"cannot be read: {why}", hint) for what, why in said)
+    diagnostics = (*diagnostics, *others)
     return [Contribution(key=f"{provider}/", service="", diagnostics=diagnostics)] if diagnostics else []
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from meshlib.discovery.addresses import is_refused
 from meshlib.discovery.building import (
     build_routes,
     by_id,
     choose_network,
-    is_refused,
     malformed_contribution,
     name_records,
     network_names,
@@ -24,6 +24,7 @@ from meshlib.discovery.building import (
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
 from meshlib.discovery.limits import Allowance
 from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.own_networks import Surroundings, find_own_networks
 from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, NetworkRecord
 from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import is_hrm_label
@@ -56,13 +57,17 @@ class ContainerResolver:
         self._networks: dict[str, NetworkRecord] = {}
         self._known: dict[str, _Known] = {}
 
-    def resolve(self, records: ContainerRecords, previous: Snapshot | None = None) -> Snapshot:
-        """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
+    def resolve(
+        self, records: ContainerRecords, previous: Snapshot | None = None, surroundings: Surroundings | None = None
+    ) -> Snapshot:
+        """As `SwarmResolver.resolve`."""
         self._networks = networks = with_malformed(records.networks, records.malformed, self._networks)
+        whereabouts = find_own_networks(networks, _attachments(records, _locate_by(networks)), surroundings, self._options)
+        networks = whereabouts.networks
         locate = _locate_by(networks)
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
         last_known, known = self._known, {}
-        contributions = malformed_contribution(self._provider, records.malformed)
+        contributions = malformed_contribution(self._provider, records.malformed, whereabouts.diagnostics())
         groups = _groups(by_id(records.containers).values())
         labelled = {key: _labelled(key, group) for key, group in groups.items()}
         readings = LabelReadings(labelled.values(), self._options.limits, {key: memo.reading for key, memo in last_known.items()})
@@ -104,15 +109,17 @@ class ContainerResolver:
         endpoints = _endpoints(group, network, locate)
         published = self._published(group)
         if forwarding or published:
-            diagnostics += [refused_address(service, e.host, f"container {e.id}") for e in endpoints if is_refused(e.host)]
-        good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host)]
+            diagnostics += [
+                refused_address(service, e.host, f"container {e.id}", network) for e in endpoints if is_refused(e.host, network)
+            ]
+        good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host, network)]
         upstream_for, networked = _upstreams(key, good, allowance), network is not None
         return Contribution(
             key=f"{self._provider}/{key}",
             service=service,
             created_at=reading.labelled.created_at,
             routes=build_routes(service, result, upstream_for, last, networked=networked, allowance=allowance, published=published),
-            names=allowance.names(_names(group)),
+            names=allowance.names(_names(group, locate)),
             diagnostics=allowance.diagnostics(diagnostics, result.unreported),
             owner=_owner(group[0]),
             networks=network_names(attached),
@@ -140,6 +147,12 @@ def _locate_by(networks: Mapping[str, NetworkRecord]) -> _Locate:
         return networks.get(place.network_id) or by_name.get(place.network) or NetworkRecord(place.network_id, place.network)
 
     return locate
+
+
+def _attachments(records: ContainerRecords, locate: _Locate) -> Iterator[tuple[str, str]]:
+    for container in records.containers:
+        # With the network of its host, or of another container, it is on none of its own.
+        yield from ((container.id, locate(place).id) for place in container.addresses if place.address)
 
 
 def _attached(group: _Group, locate: _Locate) -> tuple[NetworkRecord, ...]:
@@ -210,7 +223,7 @@ def _upstreams(service: str, endpoints: Sequence[Endpoint], allowance: Allowance
     return upstream_for
 
 
-def _names(group: _Group) -> Iterator[NameRecord]:
+def _names(group: _Group, locate: _Locate) -> Iterator[NameRecord]:
     found = {
         (place.network, name, place.address)
         for container in group
@@ -218,6 +231,7 @@ def _names(group: _Group) -> Iterator[NameRecord]:
         for place in container.addresses
         # The default network of an engine has no names (Docker's embedded DNS serves user-defined networks only).
         if place.address and place.network not in ("bridge", "host", "none")
+        if (here := locate(place)).reachable is not False and not is_refused(place.address, here)
         for name in place.names
     }
     for network, name, address in sorted(found):

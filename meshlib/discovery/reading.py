@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from meshlib.discovery.records import Malformed
+from meshlib.discovery.records import IPNetwork, Malformed
 from meshlib.labels.findings import show
 from meshlib.labels.fragment import PublishedPort
 from meshlib.model import bounded_name
@@ -27,6 +27,7 @@ __all__ = [
     "read_each",
     "string",
     "strings",
+    "subnet",
 ]
 
 # Of what one service, task or container has several of: networks, aliases, addresses.
@@ -105,6 +106,19 @@ def address(value: object, where: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise Wrong(f"{where} is no IP address") from None
+
+
+def subnet(value: object, where: str) -> IPNetwork | None:
+    """A subnet, "10.0.0.0/24"; None for absent or empty."""
+    text = string(value, where)
+    if not text:
+        return None
+    try:
+        if "%" in text:
+            raise ValueError
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise Wrong(f"{where} is no subnet") from None
 
 
 def ports(value: object, where: str, *, target: str, published: str, mode: str = "") -> tuple[PublishedPort, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from meshlib.labels.fragment import PublishedPort
 
@@ -13,6 +15,7 @@ __all__ = [
     "ContainerAddress",
     "ContainerRecord",
     "ContainerRecords",
+    "IPNetwork",
     "Malformed",
     "NetworkRecord",
     "ServiceRecord",
@@ -21,6 +24,8 @@ __all__ = [
     "VirtualAddress",
     "parse_time",
 ]
+
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -36,12 +41,22 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRecord:
-    """A network. `ingress` is Swarm's own, which carries published ports and never our requests."""
+    """A network. `ingress` is Swarm's own, which carries published ports and never our requests.
+
+    `subnets` are its own (none: not known), `gateways` the addresses in it that are its host's or routers'. Where the gateway is said
+    by `meshlib.discovery.own_networks`: `reachable` whether it is on this network (None: not known), `gateway_on` the names
+    of those that it is on instead, `taken` its own addresses here.
+    """
 
     id: str
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     ingress: bool = False
+    subnets: tuple[IPNetwork, ...] = ()
+    gateways: frozenset[str] = frozenset()
+    reachable: bool | None = None
+    gateway_on: tuple[str, ...] = ()
+    taken: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +139,13 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class SwarmRecords:
-    """One look at a Swarm."""
+    """One look at a Swarm. `attached` are plain containers on its networks: a container's id, a network's id."""
 
     services: tuple[ServiceRecord, ...] = ()
     tasks: tuple[TaskRecord, ...] = ()
     networks: tuple[NetworkRecord, ...] = ()
     malformed: tuple[Malformed, ...] = ()
+    attached: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

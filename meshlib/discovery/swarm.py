@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from meshlib.discovery.reading import address, entries, integer, items, mapping, ports, read_each, string, strings
+from meshlib.discovery.reading import Wrong, address, entries, integer, items, mapping, ports, read_each, string, strings, subnet
 from meshlib.discovery.records import (
     Attachment,
+    IPNetwork,
     Malformed,
     NetworkRecord,
     ServiceRecord,
@@ -33,7 +34,24 @@ def parse_swarm(services: object, tasks: object, networks: object) -> SwarmRecor
         tasks=tuple(sorted(read_each(tasks, "task", _task, malformed), key=lambda t: (t.service_id, t.slot, t.node_id, t.id))),
         networks=tuple(sorted(read_each(networks, "network", parse_network, malformed), key=lambda n: (n.name, n.id))),
         malformed=tuple(malformed),
+        attached=_attached(tasks),
     )
+
+
+def _attached(tasks: object) -> tuple[tuple[str, str], ...]:
+    # A plain container on a Swarm's network has a task, too, of no service. Only our own is looked for here, so one that cannot be
+    # read is no news.
+    found: set[tuple[str, str]] = set()
+    for item in tasks if isinstance(tasks, list) else []:
+        try:
+            spec = mapping(mapping(mapping(item, "task").get("Spec"), "Spec").get("NetworkAttachmentSpec"), "NetworkAttachmentSpec")
+            container = string(spec.get("ContainerID"), "ContainerID")
+            for attachment in items(item.get("NetworksAttachments") if container else None, "NetworksAttachments"):
+                network = mapping(attachment.get("Network"), "NetworksAttachments.Network")
+                found.add((container, string(network.get("ID"), "Network.ID")))
+        except Wrong:
+            continue
+    return tuple(sorted(found))
 
 
 def is_settled(records: SwarmRecords) -> bool:
@@ -57,11 +75,22 @@ def is_settled(records: SwarmRecords) -> bool:
 
 def parse_network(item: Mapping[str, object]) -> NetworkRecord:
     """One network; raises `reading.Wrong`."""
+    subnets: set[IPNetwork] = set()
+    gateways: set[str] = set()
+    for entry in items(mapping(item.get("IPAM"), "IPAM").get("Config"), "IPAM.Config"):
+        found = subnet(entry.get("Subnet"), "IPAM.Config.Subnet")
+        if found is not None:
+            subnets.add(found)
+        # Auxiliary addresses are those that are never given to containers: routers, and a host's own.
+        others = mapping(entry.get("AuxiliaryAddresses"), "IPAM.Config.AuxiliaryAddresses").values()
+        gateways |= {address(text, "IPAM.Config.Gateway") for text in (entry.get("Gateway"), *others)} - {""}
     return NetworkRecord(
         id=string(item.get("Id") or item.get("ID"), "Id", needed=True),
         name=string(item.get("Name"), "Name", needed=True),
         labels=strings(item.get("Labels"), "Labels"),
         ingress=item.get("Ingress") is True,
+        subnets=tuple(sorted(subnets, key=lambda subnet: (subnet.version, subnet))),
+        gateways=frozenset(gateways),
     )
 
 

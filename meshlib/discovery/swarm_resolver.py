@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from meshlib.discovery.addresses import is_refused
 from meshlib.discovery.building import (
     LABELS_ON_CONTAINER,
     build_routes,
     by_id,
     choose_network,
-    is_refused,
     malformed_contribution,
     name_records,
     network_names,
@@ -22,6 +22,7 @@ from meshlib.discovery.building import (
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
 from meshlib.discovery.limits import Allowance
 from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.own_networks import Surroundings, find_own_networks
 from meshlib.discovery.records import NetworkRecord, ServiceRecord, SwarmRecords, TaskRecord
 from meshlib.labels.fragment import LabelResult
 from meshlib.labels.hrm import is_hrm_label
@@ -72,12 +73,17 @@ class SwarmResolver:
         self._options = options or ResolveOptions()
         self._last = _Look({}, {}, {})
 
-    def resolve(self, records: SwarmRecords, previous: Snapshot | None = None) -> Snapshot:
-        """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself."""
+    def resolve(
+        self, records: SwarmRecords, previous: Snapshot | None = None, surroundings: Surroundings | None = None
+    ) -> Snapshot:
+        """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself. `surroundings` tell which
+        networks the gateway is on; without them services are routed by any labelled network."""
         # Read once and replaced in one assignment: a look that was given up may still be under way in another thread.
         last_look = self._last
         services = with_malformed(records.services, records.malformed, last_look.services)
         networks = with_malformed(records.networks, records.malformed, last_look.networks)
+        whereabouts = find_own_networks(networks, _attachments(records), surroundings, self._options)
+        networks = whereabouts.networks
         # Of networks with one name that of the lowest id answers to it.
         by_name = {network.name: network for network in sorted(networks.values(), key=lambda network: network.id, reverse=True)}
         tasks: dict[str, list[TaskRecord]] = {}
@@ -85,7 +91,7 @@ class SwarmResolver:
             tasks.setdefault(task.service_id, []).append(task)
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
         known: dict[str, _Known] = {}
-        contributions = malformed_contribution(self._provider, records.malformed)
+        contributions = malformed_contribution(self._provider, records.malformed, whereabouts.diagnostics())
         labelled = {s.id: Labelled(s.id, s.created_at, s.name, s.labels, s.ports) for s in services.values()}
         readings = LabelReadings(labelled.values(), self._options.limits, {key: memo.reading for key, memo in last_look.known.items()})
         for service in services.values():
@@ -141,6 +147,12 @@ class SwarmResolver:
             owner=_owner(service),
             networks=network_names(attached),
         )
+
+
+def _attachments(records: SwarmRecords) -> Iterator[tuple[str, str]]:
+    for task in records.tasks:
+        yield from ((task.container_id, network) for network, _ in task.addresses if task.container_id)
+    yield from records.attached
 
 
 def _attached(
@@ -207,7 +219,9 @@ def _usable(tasks: tuple[TaskRecord, ...], network: NetworkRecord) -> list[tuple
 
 def _refusals(service: ServiceRecord, tasks: tuple[TaskRecord, ...], network: NetworkRecord) -> list[Diagnostic]:
     return [
-        refused_address(service.name, address, f"task {task.id}") for task, _, address in _usable(tasks, network) if is_refused(address)
+        refused_address(service.name, address, f"task {task.id}", network)
+        for task, _, address in _usable(tasks, network)
+        if is_refused(address, network)
     ]
 
 
@@ -220,7 +234,7 @@ def _upstreams(
 ) -> Callable[[int], Upstream]:
     # Several routes of a service may share a port: they share the upstream, its connections and its health.
     made: dict[int, Upstream] = {}
-    placed = [] if network is None else [item for item in _usable(tasks, network) if not is_refused(item[2])]
+    placed = [] if network is None else [item for item in _usable(tasks, network) if not is_refused(item[2], network)]
     # Two tasks may hold one slot while an update starts the new one first: the ready one keeps the plain name, and sessions with it.
     placed.sort(key=lambda item: (item[1] is not EndpointState.READY, item[0].slot, item[0].node_id, item[0].id))
     names: list[tuple[str, EndpointState, str]] = []
@@ -233,7 +247,7 @@ def _upstreams(
         names.append((name, state, address))
     virtual = None
     if options.use_vip and network is not None and not service.dnsrr:
-        own = (v.address for v in service.virtual_addresses if v.network_id == network.id and not is_refused(v.address))
+        own = (v.address for v in service.virtual_addresses if v.network_id == network.id and not is_refused(v.address, network))
         virtual = next(own, None)
 
     def upstream_for(port: int) -> Upstream:
@@ -256,11 +270,15 @@ def _names(service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tupl
     for attachment in service.attachments:
         aliases.setdefault(attachment.target, set()).update(attachment.aliases)
     for network in attached:
-        if network.ingress:
+        if network.ingress or network.reachable is False:
             continue
-        active = [(task, address) for task, state, address in _usable(tasks, network) if state is EndpointState.READY]
+        active = [
+            (task, address)
+            for task, state, address in _usable(tasks, network)
+            if state is EndpointState.READY and not is_refused(address, network)
+        ]
         addresses = [address for _, address in active]
-        virtual = [v.address for v in service.virtual_addresses if v.network_id == network.id]
+        virtual = [v.address for v in service.virtual_addresses if v.network_id == network.id and not is_refused(v.address, network)]
         answers = {NameKind.SERVICE: addresses if service.dnsrr or not virtual else virtual, NameKind.TASKS: addresses}
         others = aliases.get(network.id, set()) | aliases.get(network.name, set())
         # Its own name first, so that no number of others leaves it out.

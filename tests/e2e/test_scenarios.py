@@ -86,6 +86,27 @@ def test_two_routed_networks_are_isolated_from_each_other(lab: Lab) -> None:
     assert lab.inside(["ucp-hrm"]).fetch(f"http://{address}:8080/", "-m", "1") == ""
 
 
+def test_of_two_routed_networks_the_one_that_the_gateway_is_on(lab: Lab) -> None:
+    """A service on both is reached by the one; a service on the other alone is not routed, until the gateway is attached there."""
+    for network in ("a-first", "b-second"):
+        lab.network_create(network)
+    gateway = Gateway(lab, ["b-second"])
+    for name, networks in (("both", ["a-first", "b-second"]), ("apart", ["a-first"])):
+        lab.service_create(name, labels={_LABEL: f"external_route=http://{name}.example.com,internal_port=8080"}, networks=networks)
+    gateway.wait_for("both.example.com", endpoints=1)
+    assert gateway.get("both.example.com").endswith(" 8080\n")
+
+    def diagnosed() -> list[str]:
+        return [item["message"] for item in gateway.routes()["diagnostics"] if (item["service"], item["code"]) == ("apart", "NET005")]
+
+    (message,) = wait_until(diagnosed, timeout=10, what="the service apart is diagnosed")
+    assert "it is on a-first, and the gateway is on b-second" in message
+    assert gateway.status("apart.example.com") == "404"
+    lab.docker("network", "connect", "a-first", gateway.inside.container)
+    gateway.wait_for("apart.example.com", endpoints=1)
+    assert gateway.get("apart.example.com").endswith(" 8080\n")
+
+
 def test_off_any_routed_network_and_wrong_labels_cost_only_themselves(lab: Lab) -> None:
     lab.network_create("ucp-hrm")
     lab.network_create("private", mesh=False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 
+from meshlib.discovery.options import ResolveOptions
 from meshlib_adapters.docker import ContainerProvider, SwarmProvider
 from tests.lab.following import Following
 from tests.lab.lab import Lab
 from tests.lab.node import Node
 
+# These look from outside of all containers; which networks a gateway would be on is for tests/e2e.
+ANYWHERE = ResolveOptions(check_networks=False)
 _HOST = "http://shop.example.com"
 
 
@@ -22,7 +25,7 @@ def _addresses(lab: Lab, service: str, network: str, port: int = 8080) -> list[s
 
 def test_services_come_change_scale_and_go(lab: Lab) -> None:
     lab.network_create("ucp-hrm")
-    with Following(SwarmProvider(lab.url)) as following:
+    with Following(SwarmProvider(lab.url, options=ANYWHERE)) as following:
         following.until(lambda routes: routes == {}, "an empty swarm")
         lab.service_create("shop", labels=_label(), networks=["ucp-hrm"], replicas=2)
         following.until(lambda routes: routes == {_HOST: _addresses(lab, "shop", "ucp-hrm")}, "the service's two tasks")
@@ -45,7 +48,7 @@ def test_services_come_change_scale_and_go(lab: Lab) -> None:
 def test_a_rolling_update_never_leaves_a_route_without_endpoints(lab: Lab) -> None:
     lab.network_create("ucp-hrm")
     lab.service_create("shop", labels=_label(), networks=["ucp-hrm"], replicas=3)
-    with Following(SwarmProvider(lab.url)) as following:
+    with Following(SwarmProvider(lab.url, options=ANYWHERE)) as following:
         following.until(lambda routes: len(routes.get(_HOST, [])) == 3, "three tasks")
         before = set(following.routes[_HOST])
         lab.service_update("shop", "--force", "--update-parallelism", "1", "--update-order", "start-first")
@@ -56,7 +59,7 @@ def test_a_rolling_update_never_leaves_a_route_without_endpoints(lab: Lab) -> No
 def test_a_network_made_later_is_seen(lab: Lab) -> None:
     lab.network_create("plain", mesh=False)
     lab.service_create("shop", labels=_label(), networks=["plain"])
-    with Following(SwarmProvider(lab.url)) as following:
+    with Following(SwarmProvider(lab.url, options=ANYWHERE)) as following:
         following.until(lambda routes: not any(routes.values()), "the service is on no labelled network")
         lab.network_create("new-hrm-network")
         lab.service_update("shop", "--network-add", "new-hrm-network")
@@ -68,7 +71,7 @@ def test_services_on_different_labelled_networks_are_all_routed(lab: Lab) -> Non
     for name in ("one", "two"):
         lab.network_create(name)
         lab.service_create(f"on-{name}", labels=_label(f"http://{name}.example.com"), networks=[name])
-    with Following(SwarmProvider(lab.url)) as following:
+    with Following(SwarmProvider(lab.url, options=ANYWHERE)) as following:
         following.until(lambda routes: len(routes) == 2 and all(routes.values()), "two routes")
         for name in ("one", "two"):
             assert following.routes[f"http://{name}.example.com"] == _addresses(lab, f"on-{name}", name)
@@ -77,7 +80,7 @@ def test_services_on_different_labelled_networks_are_all_routed(lab: Lab) -> Non
 def test_a_crashed_engine_leaves_the_last_snapshot_and_is_found_again(lab: Lab) -> None:
     lab.network_create("ucp-hrm")
     lab.service_create("shop", labels=_label(), networks=["ucp-hrm"], replicas=2)
-    with Following(SwarmProvider(lab.url)) as following:
+    with Following(SwarmProvider(lab.url, options=ANYWHERE)) as following:
         following.until(lambda routes: len(routes.get(_HOST, [])) == 2, "two tasks")
         with lab.engine_stopped(crash=True):
             with following.nothing_new():
@@ -90,7 +93,7 @@ def test_a_crashed_engine_leaves_the_last_snapshot_and_is_found_again(lab: Lab) 
 
 
 def test_an_engine_that_answers_nothing_is_noticed_and_forgiven(lab: Lab) -> None:
-    with Following(SwarmProvider(lab.url)) as following:
+    with Following(SwarmProvider(lab.url, options=ANYWHERE)) as following:
         following.until_status("ok")
         lab.node.pause()
         try:
@@ -104,10 +107,10 @@ def test_an_engine_without_a_swarm_says_what_to_do() -> None:
     node = Node("lonely")
     try:
         node.start()
-        with Following(SwarmProvider(node.url)) as following:
+        with Following(SwarmProvider(node.url, options=ANYWHERE)) as following:
             following.until_status("degraded", "swarm manager", "docker swarm init")
             assert following.seen == []
-        with Following(ContainerProvider(node.url)) as containers:
+        with Following(ContainerProvider(node.url, options=ANYWHERE)) as containers:
             containers.until_status("ok")
     finally:
         node.close()
@@ -115,7 +118,7 @@ def test_an_engine_without_a_swarm_says_what_to_do() -> None:
 
 def test_containers_come_and_go(lab: Lab) -> None:
     lab.network_create("front", driver="bridge")
-    with Following(ContainerProvider(lab.url)) as following:
+    with Following(ContainerProvider(lab.url, options=ANYWHERE)) as following:
         following.until(lambda routes: routes == {}, "no containers")
         (label,) = (f"{key}={value}" for key, value in _label().items())
         container = lab.container_run("--name", "demo", "--network", "front", "--label", label)

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from meshlib.discovery.container_resolver import ContainerResolver
 from meshlib.discovery.docker import parse_containers
 from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.own_networks import Surroundings
 from meshlib.model import Snapshot
-from meshlib_adapters.docker.address import find_engine
+from meshlib_adapters.docker.address import EngineAddress, find_engine
 from meshlib_adapters.docker.engine import Engine
 from meshlib_adapters.docker.schedule import Timing
+from meshlib_adapters.docker.surroundings import find_surroundings
 from meshlib_adapters.docker.watch import EngineWatch, Look
 
 __all__ = ["ContainerProvider"]
@@ -26,7 +28,7 @@ _ACTIONS = {
 class ContainerProvider(EngineWatch):
     """Yields what the labels of an engine's own containers ask for; tasks of a Swarm among them are left to `SwarmProvider`.
 
-    `url` as for `SwarmProvider`. A look is two calls (containers, networks), however many there are of each.
+    `url` and `surroundings` as for `SwarmProvider`. A look is two calls (containers, networks), however many there are of each.
     """
 
     def __init__(
@@ -36,13 +38,15 @@ class ContainerProvider(EngineWatch):
         options: ResolveOptions | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
+        surroundings: Callable[[EngineAddress], Surroundings] = find_surroundings,
     ) -> None:
-        address = find_engine(url)
+        self._engine = address = find_engine(url)
         self._resolver = ContainerResolver(f"docker:{address}", options)
+        self._surroundings = surroundings
         super().__init__(f"docker:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock)
 
     def _read(self, engine: Engine, last: Snapshot | None) -> Look:
         containers = engine.get_list("/containers/json")
         networks = engine.get_list("/networks")
         records = parse_containers(containers, networks)
-        return Look(self._resolver.resolve(records, last), settled=True)
+        return Look(self._resolver.resolve(records, last, self._surroundings(self._engine)), settled=True)

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 
 from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.own_networks import Surroundings
 from meshlib.discovery.swarm import is_settled, parse_swarm
 from meshlib.discovery.swarm_resolver import SwarmResolver
 from meshlib.model import Snapshot
-from meshlib_adapters.docker.address import find_engine
+from meshlib_adapters.docker.address import EngineAddress, find_engine
 from meshlib_adapters.docker.engine import Engine
 from meshlib_adapters.docker.schedule import Timing
+from meshlib_adapters.docker.surroundings import find_surroundings
 from meshlib_adapters.docker.watch import EngineWatch, Look
 
 __all__ = ["SwarmProvider"]
@@ -20,7 +22,7 @@ __all__ = ["SwarmProvider"]
 # Events of containers come only from the node that is asked, but there they tell at once what tasks would tell later.
 _ACTIONS = {
     "service": frozenset({"create", "update", "remove"}),
-    "network": frozenset({"create", "update", "remove", "destroy"}),
+    "network": frozenset({"create", "update", "remove", "destroy", "connect", "disconnect"}),
     "node": frozenset({"create", "update", "remove"}),
     "container": frozenset({"start", "die", "health_status"}),
 }
@@ -34,7 +36,7 @@ class SwarmProvider(EngineWatch):
 
     `url`: unix://, tcp://, ssh:// or context://; without it DOCKER_HOST or the current docker context. `ConfigurationError`
     when it can be none of them; anything wrong with the engine itself is the status's matter. A look is three calls
-    (services, tasks, networks), however many there are of each.
+    (services, tasks, networks), however many there are of each. `surroundings` tell where the gateway is, before each look.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class SwarmProvider(EngineWatch):
         options: ResolveOptions | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
+        surroundings: Callable[[EngineAddress], Surroundings] = find_surroundings,
     ) -> None:
-        address = find_engine(url)
+        self._engine = address = find_engine(url)
         self._resolver = SwarmResolver(f"swarm:{address}", options)
+        self._surroundings = surroundings
         super().__init__(f"swarm:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock)
 
     def _read(self, engine: Engine, last: Snapshot | None) -> Look:
@@ -54,4 +58,4 @@ class SwarmProvider(EngineWatch):
         tasks = engine.get_list("/tasks", _MEANT_TO_RUN)
         networks = engine.get_list("/networks")
         records = parse_swarm(services, tasks, networks)
-        return Look(self._resolver.resolve(records, last), is_settled(records))
+        return Look(self._resolver.resolve(records, last, self._surroundings(self._engine)), is_settled(records))

@@ -79,6 +79,9 @@ _COUNT = read_integer(1, 10**9)
 class DiscoverySettings:
     network_label: str = setting(LABEL, read_text, "label of the networks whose services are routed; 'any' for every network")
     networks: tuple[str, ...] = setting((), read_names, "names of further networks whose services are routed")
+    gateway_networks: tuple[str, ...] = setting(
+        (), read_names, "names or ids of the networks that the gateway is on, else found by itself; 'any': not checked"
+    )
     use_vip: bool = setting(False, read_bool, "ask a Swarm service's virtual address instead of its tasks")
     max_routes: int = setting(_DISCOVERY.routes, _COUNT, "routes of all services together")
     max_routes_per_service: int = setting(_DISCOVERY.labels.routes, _COUNT, "... and of one, published ports included")

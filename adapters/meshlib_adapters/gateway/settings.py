@@ -238,9 +238,12 @@ def resolve_options(settings: Settings) -> ResolveOptions:
     label = "" if wanted.network_label == "any" else wanted.network_label
     published = settings.ports.open == "published"
     networks = frozenset(wanted.networks)
+    own = frozenset(wanted.gateway_networks)
     return ResolveOptions(
         network_label=label,
         networks=networks,
+        reachable=own or None,
+        check_networks="any" not in own,
         use_vip=wanted.use_vip,
         published_ports=published,
         limits=discovery_limits(settings),

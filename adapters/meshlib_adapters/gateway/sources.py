@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
 
 from meshlib.errors import ConfigurationError
@@ -52,10 +54,12 @@ def create_current(settings: Settings) -> CurrentSnapshot:
 async def take_look(settings: Settings, *, wait: float = 10.0) -> CurrentSnapshot:
     """What all providers know now, each asked once.
 
+    Who only looks is not the gateway: which networks this process is on does not count, unless `discovery.gateway_networks` says so.
     `ConfigurationError` when one reports trouble instead, or says nothing for `wait` seconds.
     """
     current = create_current(settings)
-
+    if not settings.discovery.gateway_networks:
+        settings = replace(settings, discovery=replace(settings.discovery, gateway_networks=("any",)))
     for provider in build_providers(settings):
         snapshot = await _first_snapshot(provider, wait)
         if snapshot is None:

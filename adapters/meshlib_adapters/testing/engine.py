@@ -121,8 +121,8 @@ class FakeEngine:
 
     # The swarm
 
-    def add_network(self, name: str, *, mesh: bool = True, driver: str = "overlay") -> str:
-        """The id of a new network."""
+    def add_network(self, name: str, *, mesh: bool = True, driver: str = "overlay", subnet: str = "") -> str:
+        """The id of a new network; without a `subnet` the engine tells none."""
         identity = f"net{next(self._numbers)}"
         labels = {"com.docker.ucp.mesh.http": "true"} if mesh else {}
         scope = "swarm" if driver == "overlay" else "local"
@@ -136,6 +136,7 @@ class FakeEngine:
                     "Ingress": False,
                     "Labels": labels,
                     "Attachable": True,
+                    "IPAM": {"Driver": "default", "Config": [{"Subnet": subnet}] if subnet else []},
                 }
             )
         self.emit("network", "create", identity, name=name, type=driver)

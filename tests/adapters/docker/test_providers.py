@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from meshlib.discovery.own_networks import Surroundings
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
 from meshlib_adapters.docker import ContainerProvider, SwarmProvider, Timing
@@ -151,3 +152,59 @@ def test_containers_are_two_calls_whatever_their_number(socket_path: Path) -> No
 
     with FakeEngine(socket_path) as fake:
         _run(ContainerProvider(fake.url, timing=TIMING), scenario)
+
+
+def test_where_the_gateway_is_counts_and_is_looked_at_again(socket_path: Path) -> None:
+    """Two labelled networks: the route goes by the one that the gateway is on, and by the other once it is attached there."""
+    here = Surroundings(interfaces=frozenset({"172.18.0.9/16"}), local=True)
+
+    def addresses(snapshot: Snapshot) -> list[str]:
+        return [endpoint.host for route in snapshot.routes if route.upstream for endpoint in route.upstream.ready]
+
+    async def scenario(snapshots: AsyncIterator[Snapshot]) -> None:
+        nonlocal here
+        fake.add_network("a-back", driver="bridge", subnet="172.19.0.0/16")
+        fake.add_network("front", driver="bridge", subnet="172.18.0.0/16")
+        fake.add_container("both", _label("both.example.com"), {"a-back": "172.19.0.2", "front": "172.18.0.2"}, ports=[8080])
+        assert addresses(await _next(snapshots, lambda s: bool(s.routes))) == ["172.18.0.2"]
+        fake.add_container("back", _label("back.example.com"), {"a-back": "172.19.0.3"}, ports=[8080])
+        snapshot = await _next(snapshots, lambda s: bool(s.diagnostics))
+        assert [(said.code, said.service) for said in snapshot.diagnostics] == [("NET005", "back")]
+        here = Surroundings(interfaces=frozenset({"172.18.0.9/16", "172.19.0.9/16"}), local=True)
+        fake.emit("network", "connect", "a-back")
+        snapshot = await _next(snapshots, lambda s: len(s.routes) == 2)
+        assert snapshot.diagnostics == ()
+        assert set(fake.calls) <= {"/version", "/events", "/containers/json", "/networks"}  # nothing is asked for it
+
+    with FakeEngine(socket_path) as fake:
+        _run(ContainerProvider(fake.url, timing=TIMING, surroundings=lambda _: here), scenario)
+
+
+def test_a_gateway_that_is_a_task_of_the_swarm_finds_itself(socket_path: Path) -> None:
+    async def scenario(snapshots: AsyncIterator[Snapshot]) -> None:
+        front, back = (fake.add_network(name) for name in ("z-front", "a-back"))
+        fake.add_service("gateway", {}, [front])
+        with fake.lock:
+            (mine,) = fake.tasks
+            mine["Status"]["ContainerStatus"] = {"ContainerID": "f" * 64}
+        fake.add_service("shop", _label("shop.example.com"), [back, front])
+        fake.add_service("off", _label("off.example.com"), [back])
+        snapshot = await _next(snapshots, lambda s: bool(s.diagnostics))
+        assert [(said.code, said.service) for said in snapshot.diagnostics] == [("NET005", "off")]
+        assert _routes(snapshot) == {"http://shop.example.com": 1}
+        assert {name.network for found in snapshot.contributions for name in found.names} == {"z-front"}
+
+    with FakeEngine(socket_path) as fake:
+        here = Surroundings(frozenset({"f" * 12}))  # by its host name, of an engine behind a proxy
+        _run(SwarmProvider(fake.url, timing=TIMING, surroundings=lambda _: here), scenario)
+
+
+def test_what_is_not_known_of_the_gateway_is_said_once_and_costs_nothing(socket_path: Path) -> None:
+    async def scenario(snapshots: AsyncIterator[Snapshot]) -> None:
+        network = fake.add_network("front")
+        fake.add_service("shop", _label("shop.example.com"), [network])
+        snapshot = await _next(snapshots, lambda s: bool(s.routes))
+        assert [(said.code, said.service) for said in snapshot.diagnostics] == [("NET006", "")]
+
+    with FakeEngine(socket_path) as fake:
+        _run(SwarmProvider(fake.url, timing=TIMING, surroundings=lambda _: Surroundings()), scenario)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,12 @@ from meshlib.discovery.building import (
     CATALOGUE,
     MALFORMED,
     MAX_MALFORMED,
+    OFF_GATEWAY,
     OFF_NETWORK,
     PUBLISHED,
     build_routes,
     by_id,
     choose_network,
-    is_refused,
     malformed_contribution,
     name_records,
     off_network,
@@ -164,9 +165,10 @@ def network(name: str, label: bool = True, *, ingress: bool = False) -> NetworkR
         ([network("a", False)], ResolveOptions(networks=frozenset({"a"})), "a"),
         ([network("a", False)], ResolveOptions(network_label=""), "a"),
         ([network("ingress", ingress=True)], ResolveOptions(network_label=""), None),
-        ([network("a"), network("b")], ResolveOptions(reachable=frozenset({"b"})), "b"),
-        ([network("a"), network("b")], ResolveOptions(reachable=frozenset()), "a"),
-        ([network("a"), network("b", False)], ResolveOptions(reachable=frozenset({"b"})), "a"),
+        ([replace(network("a"), reachable=False), replace(network("b"), reachable=True)], ResolveOptions(), "b"),
+        ([network("a"), replace(network("b"), reachable=True)], ResolveOptions(), "b"),
+        ([replace(network("a"), reachable=False), network("b")], ResolveOptions(), "b"),
+        ([replace(network("a"), reachable=False), replace(network("b", False), reachable=True)], ResolveOptions(), None),
     ],
 )
 def test_the_choice_of_a_network(networks: list[NetworkRecord], options: ResolveOptions, chosen: str | None) -> None:
@@ -187,23 +189,26 @@ def test_off_network_names_where_it_is_and_the_cure() -> None:
     assert "docker network create" not in said.hint
 
 
-@pytest.mark.parametrize(
-    ("address", "refused"),
-    [
-        ("10.0.0.1", False), ("192.0.2.1", False), ("2001:db8::1", False), ("fd00::1", False), ("100.64.0.1", False),
-        ("127.0.0.1", True), ("127.9.9.9", True), ("169.254.169.254", True), ("0.0.0.0", True), ("224.0.0.1", True),
-        ("::1", True), ("::", True), ("fe80::1", True), ("fe80::1%eth0", True), ("ff02::1", True),
-        ("::ffff:127.0.0.1", True), ("::ffff:169.254.169.254", True), ("::ffff:10.0.0.1", False),
-    ],
-)  # fmt: skip
-def test_refused_addresses(address: str, refused: bool) -> None:
-    assert is_refused(address) is refused
+def test_off_the_gateways_networks_it_names_both_and_the_cure() -> None:
+    apart = [replace(network(name), reachable=False, gateway_on=("own", "two")) for name in "ba"]
+    others = [network("c", False), replace(network("i", ingress=True), reachable=False), replace(network("d", False), reachable=False)]
+    said = off_network("shop", LABEL, [*apart, *others], ResolveOptions())
+    assert (said.code, said.severity, said.service, said.label) == (OFF_GATEWAY.code, Severity.ERROR, "shop", LABEL)
+    assert said.message == "not routed: it is on a, b, and the gateway is on own, two"
+    assert said.hint == "attach the gateway to a; if it reaches that network otherwise, say so in discovery.gateway_networks"
+    nowhere = off_network("shop", LABEL, [replace(network("a"), reachable=False)], ResolveOptions())
+    assert nowhere.message.endswith("the gateway is on no network of this engine")
+    many = off_network("shop", LABEL, [replace(apart[0], gateway_on=tuple("abcdefgh"))], ResolveOptions())
+    assert many.message.endswith("the gateway is on a, b, c, d, e, 3 more")
+
 
 
 def test_what_is_said_of_a_refused_address() -> None:
     said = refused_address("shop", "127.0.0.1", "task t1")
     assert (said.code, said.severity, said.service) == (ADDRESS_REFUSED.code, Severity.WARNING, "shop")
-    assert said.message == "127.0.0.1 of task t1 is no address to send requests to"
+    assert said.message == "127.0.0.1 of task t1 is no address to send requests to: it is a loopback address"
+    inside = NetworkRecord("n1", "shop", subnets=(ipaddress.ip_network("10.0.1.0/24"),))
+    assert refused_address("shop", "10.0.2.1", "task t1", inside).message.endswith(": it is outside the network shop (10.0.1.0/24)")
 
 
 def test_malformed_objects_are_a_contribution_without_routes() -> None:
@@ -211,6 +216,8 @@ def test_malformed_objects_are_a_contribution_without_routes() -> None:
     (contribution,) = malformed_contribution("swarm", [Malformed("task t1", "ID is no text")])
     assert (contribution.key, contribution.routes) == ("swarm/", ())
     (said,) = contribution.diagnostics
+    others = (refused_address("shop", "127.0.0.1", "task t1"),)
+    assert malformed_contribution("swarm", [], others)[0].diagnostics == others
     assert (said.code, said.service, said.message) == (MALFORMED.code, "task t1", "cannot be read: ID is no text")
 
 

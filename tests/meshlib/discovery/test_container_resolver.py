@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.discovery.building import ADDRESS_REFUSED, MALFORMED, OFF_NETWORK
+from meshlib.discovery.building import ADDRESS_REFUSED, MALFORMED, OFF_GATEWAY, OFF_NETWORK
 from meshlib.discovery.container_resolver import ContainerResolver
 from meshlib.discovery.docker import parse_containers
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.own_networks import GATEWAY_UNKNOWN, Surroundings
 from meshlib.discovery.records import ContainerAddress, ContainerRecord, ContainerRecords, Malformed, NetworkRecord
 from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
@@ -309,3 +311,55 @@ def test_the_names_that_labels_make_are_bounded() -> None:
     resolver = ContainerResolver()
     kept = resolver.resolve(ContainerRecords((replace(container(1), labels=BAD | long),), NETWORKS), snapshot)
     assert (len(again.routes), [r.degraded for r in kept.routes]) == (0, [True])
+
+
+
+
+# Where the gateway is.
+
+FRONT_HERE = replace(FRONT, subnets=(ip_network("172.18.0.0/16"),), gateways=frozenset({"172.18.0.1"}))
+BACK_HERE = NetworkRecord("n2", "back", {LABEL: ""}, subnets=(ip_network("172.19.0.0/16"),))
+ME = ContainerRecord("f" * 64, "gateway", state="running", addresses=(ContainerAddress("n2", "back", "172.19.0.99"),))
+
+
+def look(*containers: ContainerRecord, surroundings: Surroundings | None, options: ResolveOptions | None = None) -> Snapshot:
+    records = ContainerRecords((*containers, ME), (FRONT_HERE, BACK_HERE))
+    return ContainerResolver(options=options).resolve(records, surroundings=surroundings)
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [Surroundings(frozenset({ME.id})), Surroundings(interfaces=frozenset({"172.19.0.99/16"}), local=True)],
+)
+def test_of_two_labelled_networks_the_one_that_the_gateway_is_on(surroundings: Surroundings) -> None:
+    places = tuple(ContainerAddress(f"n{n}", name, f"172.1{7 + n}.0.2", ("c",)) for n, name in ((1, "front"), (2, "back")))
+    two = replace(container(2), addresses=places[::-1])
+    assert endpoints(look(two, surroundings=surroundings)) == [[("c2", "172.19.0.2:80", "ready")]]
+    assert endpoints(look(two, surroundings=None, options=ResolveOptions(reachable=frozenset({"front"})))) == [
+        [("c2", "172.18.0.2:80", "ready")]
+    ]
+    off = look(container(2), surroundings=surroundings)
+    assert codes(off) == [OFF_GATEWAY.code]
+    assert off.routes == ()
+    assert [record.network for found in off.contributions for record in found.names] == []
+
+
+def test_a_gateway_with_the_network_of_its_host_is_known_by_its_interfaces() -> None:
+    me = replace(ME, addresses=(ContainerAddress("n0", "host", ""),))
+    here = Surroundings(frozenset({me.id}), frozenset({"172.18.0.1/16"}), local=True)
+    snapshot = ContainerResolver().resolve(ContainerRecords((container(2), me), (FRONT_HERE, BACK_HERE)), surroundings=here)
+    assert endpoints(snapshot) == [[("c2", "172.18.0.2:80", "ready")]]
+    far = ContainerResolver().resolve(
+        ContainerRecords((container(2), me), (FRONT_HERE, BACK_HERE)), surroundings=Surroundings(frozenset({me.id}))
+    )
+    assert codes(far) == [GATEWAY_UNKNOWN.code]
+
+
+@pytest.mark.parametrize("address", ["172.18.0.1", "172.18.0.0", "172.18.255.255", "172.19.0.5", "172.18.0.50", "64:ff9b::1"])
+def test_addresses_that_no_container_can_have_are_refused(address: str) -> None:
+    here = Surroundings(interfaces=frozenset({"172.18.0.50/16"}), local=True)
+    bad = replace(container(2), addresses=(ContainerAddress("n1", "front", address, ("c2",)),))
+    snapshot = look(bad, surroundings=here)
+    assert codes(snapshot) == [ADDRESS_REFUSED.code]
+    assert endpoints(snapshot) == [[]]
+    assert all(record.addresses == () for found in snapshot.contributions for record in found.names)

@@ -21,6 +21,7 @@ from meshlib.discovery.reading import (
     read_each,
     string,
     strings,
+    subnet,
 )
 from meshlib.discovery.records import Malformed
 from meshlib.labels.fragment import PublishedPort
@@ -127,7 +128,7 @@ def test_no_array_is_no_objects() -> None:
 
 @given(JSON)
 def test_any_json_gives_a_value_or_wrong(value: object) -> None:
-    readers: list[Callable[[object, str], object]] = [mapping, entries, items, string, integer, strings, address]
+    readers: list[Callable[[object, str], object]] = [mapping, entries, items, string, integer, strings, address, subnet]
     for read in readers:
         with contextlib.suppress(Wrong):
             read(value, "f")

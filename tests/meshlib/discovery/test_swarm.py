@@ -138,6 +138,38 @@ def test_a_network() -> None:
         parse_network({"Id": "n"})
 
 
+def test_the_subnets_of_a_network() -> None:
+    config = [
+        {"Subnet": "2001:db8::/64", "Gateway": "2001:db8::1"},
+        {"Subnet": "10.0.1.0/24", "Gateway": "10.0.1.1/24", "AuxiliaryAddresses": {"router": "10.0.1.9", "none": ""}},
+        {"Subnet": "10.0.1.0/24"},
+        {"Gateway": "10.9.9.9"},
+    ]
+    found = parse_network({"Id": "n", "Name": "a", "IPAM": {"Config": config}})
+    assert [str(subnet) for subnet in found.subnets] == ["10.0.1.0/24", "2001:db8::/64"]
+    assert found.gateways == {"2001:db8::1", "10.0.1.1", "10.0.1.9", "10.9.9.9"}
+    nothing: list[object] = [None, {}, {"Config": None}, {"Config": []}, {"Config": [{}]}]
+    for empty in nothing:
+        assert parse_network({"Id": "n", "Name": "a", "IPAM": empty}) == NetworkRecord("n", "a")
+    for wrong in ("10.0.1.0/33", "fe80::%1/64", 5, "shop"):
+        with pytest.raises(Wrong):
+            parse_network({"Id": "n", "Name": "a", "IPAM": {"Config": [{"Subnet": wrong}]}})
+
+
+def test_plain_containers_on_a_swarms_networks() -> None:
+    spec = {"NetworkAttachmentSpec": {"ContainerID": "c1"}}
+    places = [{"Network": {"ID": "n2"}, "Addresses": ["10.0.2.2/24"]}, {"Network": {"ID": "n1"}}]
+    tasks = [
+        {"ID": "t1", "Spec": spec, "NetworksAttachments": places, "Status": {"State": "running"}},
+        {"ID": "t2", "Spec": {"NetworkAttachmentSpec": None}, "NetworksAttachments": places},
+        {"ID": "t3", "Spec": {"NetworkAttachmentSpec": {"ContainerID": 5}}, "NetworksAttachments": places},
+        {"ID": "t4", "Spec": "x"},
+        5,
+    ]
+    assert parse_swarm([], tasks, []).attached == (("c1", "n1"), ("c1", "n2"))
+    assert parse_swarm([], None, []).attached == ()
+
+
 def test_answers_that_are_no_lists() -> None:
     assert [m.what for m in parse_swarm({}, None, "x").malformed] == ["service", "task", "network"]
 

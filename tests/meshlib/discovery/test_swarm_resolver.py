@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.discovery.building import ADDRESS_REFUSED, LABELS_ON_CONTAINER, MALFORMED, OFF_NETWORK
+from meshlib.discovery.building import ADDRESS_REFUSED, LABELS_ON_CONTAINER, MALFORMED, OFF_GATEWAY, OFF_NETWORK
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.own_networks import GATEWAY_UNKNOWN, Surroundings
 from meshlib.discovery.records import (
     Attachment,
     Malformed,
@@ -380,3 +382,96 @@ def test_aliases_are_bounded_and_leave_the_name_of_the_service() -> None:
     ]
     assert len(contribution.names) == 7
     assert codes(snapshot) == ["LIM005"]
+
+
+
+
+# Where the gateway is.
+
+MESH = {LABEL: ""}
+ONE = NetworkRecord("n1", "one", MESH, subnets=(ip_network("10.0.1.0/24"),), gateways=frozenset({"10.0.1.1"}))
+TWO = NetworkRecord("n2", "two", MESH, subnets=(ip_network("10.0.2.0/24"),))
+ME = "f" * 64
+
+
+def both(*attachments: str) -> ServiceRecord:
+    return replace(SHOP, attachments=tuple(Attachment(name) for name in attachments), virtual_addresses=())
+
+
+def look(
+    service: ServiceRecord, *tasks: TaskRecord, surroundings: Surroundings | None, options: ResolveOptions | None = None
+) -> Snapshot:
+    own = TaskRecord("mine", "gateway", 1, "", "running", "running", (("n2", "10.0.2.99"),), ME)
+    return SwarmResolver(options=options).resolve(SwarmRecords((service,), (*tasks, own), (ONE, TWO)), surroundings=surroundings)
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        Surroundings(frozenset({ME})),
+        Surroundings(frozenset({ME[:12]})),
+        Surroundings(interfaces=frozenset({"10.0.2.99/24"}), local=True),
+    ],
+)
+def test_of_two_labelled_networks_the_one_that_the_gateway_is_on(surroundings: Surroundings) -> None:
+    assert endpoints(look(both("one", "two"), task(1), surroundings=None)) == [("shop.1", "10.0.1.11:80", "ready")]
+    snapshot = look(both("one", "two"), task(1), surroundings=surroundings)
+    assert endpoints(snapshot) == [("shop.1", "10.0.2.11:80", "ready")]
+    assert {record.network for record in snapshot.contributions[0].names} == {"two"}
+    assert snapshot.diagnostics == ()
+
+
+def test_a_service_that_shares_no_network_with_the_gateway_is_not_routed() -> None:
+    snapshot = look(both("one"), task(1), surroundings=Surroundings(frozenset({ME})))
+    assert snapshot.routes == ()
+    (said,) = snapshot.diagnostics
+    assert (said.code, said.message) == (OFF_GATEWAY.code, "not routed: it is on one, and the gateway is on two")
+    assert snapshot.contributions[0].names == ()
+    redirected = replace(both("one"), labels={LABEL: "external_route=http://a.example,redirect=http://b.example"})
+    assert [route.name for route in look(redirected, surroundings=Surroundings(frozenset({ME}))).routes] == ["http://a.example"]
+
+
+def test_published_ports_are_not_opened_for_it_either() -> None:
+    service = replace(both("one"), labels={}, ports=(PublishedPort(80, 8080),))
+    options = ResolveOptions(published_ports=True)
+    assert len(look(service, task(1), surroundings=None, options=options).routes) == 1
+    assert look(service, task(1), surroundings=Surroundings(frozenset({ME})), options=options).routes == ()
+
+
+def test_what_the_operator_says_of_its_networks_counts() -> None:
+    options = ResolveOptions(reachable=frozenset({"one"}))
+    snapshot = look(both("one", "two"), task(1), surroundings=Surroundings(frozenset({ME})), options=options)
+    assert endpoints(snapshot) == [("shop.1", "10.0.1.11:80", "ready")]
+    anywhere = ResolveOptions(check_networks=False)
+    snapshot = look(both("one", "two"), task(1), surroundings=Surroundings(frozenset({ME})), options=anywhere)
+    assert endpoints(snapshot) == [("shop.1", "10.0.1.11:80", "ready")]
+
+
+def test_a_gateway_that_is_attached_later_routes_then_and_says_where_it_is_not_known() -> None:
+    resolver = SwarmResolver()
+    records = SwarmRecords((both("one"),), (task(1),), (ONE, TWO))
+    here = Surroundings(interfaces=frozenset({"10.0.2.99/24"}), local=True)
+    assert resolver.resolve(records, surroundings=here).routes == ()
+    there = Surroundings(interfaces=frozenset({"10.0.2.99/24", "10.0.1.99/24"}), local=True)
+    snapshot = resolver.resolve(records, surroundings=there)
+    assert endpoints(snapshot) == [("shop.1", "10.0.1.11:80", "ready")]
+    again = resolver.resolve(records, surroundings=there)
+    assert again.contributions[0] is snapshot.contributions[0]
+    unknown = resolver.resolve(records, surroundings=Surroundings())
+    assert [said.code for said in unknown.diagnostics] == [GATEWAY_UNKNOWN.code]
+    assert len(unknown.routes) == 1
+
+
+@pytest.mark.parametrize("address", ["10.0.1.1", "10.0.1.0", "10.0.1.255", "10.0.3.5", "10.0.1.50", "100.100.100.200", "::ffff:10.0.1.5"])
+def test_addresses_that_no_task_can_have_are_refused(address: str) -> None:
+    here = Surroundings(interfaces=frozenset({"10.0.1.50/24"}), local=True)
+    bad = replace(task(1), addresses=(("n1", address),))
+    virtual = replace(both("one"), virtual_addresses=(VirtualAddress("n1", address),))
+    snapshot = look(virtual, bad, task(2), surroundings=here)
+    assert endpoints(snapshot) == [("shop.2", "10.0.1.12:80", "ready")]
+    (said,) = snapshot.diagnostics
+    assert said.code == ADDRESS_REFUSED.code
+    assert address in said.message
+    assert address not in {found for record in snapshot.contributions[0].names for found in record.addresses}
+    by_address = look(virtual, task(2), surroundings=here, options=ResolveOptions(use_vip=True))
+    assert endpoints(by_address) == [("shop.2", "10.0.1.12:80", "ready")]
