@@ -3,7 +3,7 @@
     python examples/starlette_app.py            # serves on http://127.0.0.1:8000 until Ctrl-C
     python examples/starlette_app.py --check    # asks itself once and ends
 
-Needs the extras `asgi` and `gateway` (starlette, uvicorn).
+Needs the extras `asgi` and `gateway` (starlette), and uvicorn.
 """
 
 from __future__ import annotations

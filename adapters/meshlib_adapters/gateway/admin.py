@@ -1,20 +1,19 @@
 """The admin side: `/-/live`, `/-/ready`, `/-/routes`, `/-/status`, `/-/explain`, `/metrics`.
 
-Read-only (GET and HEAD), answers from memory, off the public listeners. On a loopback address only
-requests for an address or `localhost` are taken, so that no web page can reach it by DNS rebinding.
+Read-only (GET and HEAD), responses from memory, off the public listeners. Only requests for an address,
+for `localhost` or for a name that the operator has given are taken: a web page that points its own name
+here (DNS rebinding) gets nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-import uvicorn
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,17 +24,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import meshlib
 from meshlib.authority import parse_authority
 from meshlib.errors import AuthorityError, ConfigurationError
+from meshlib_adapters.gateway.admin_pages import stream_json, stream_routes, table_lists
 from meshlib_adapters.gateway.built import COMPILED
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question
-from meshlib_adapters.gateway.listing import routes_data
 from meshlib_adapters.metrics.exposition import CONTENT_TYPE
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.publish import CurrentSnapshot
 
-__all__ = ["AdminServer", "CertificateEnds", "GatewayView", "create_admin", "status_data"]
+__all__ = ["HEALTH", "CertificateEnds", "GatewayView", "create_admin", "status_data"]
 
-# Nobody needs more at a time, and each may hold a large routing table as text.
-MAX_CONNECTIONS = 64
+# Answered however many pages are read, so that nobody ends a gateway that is well.
+HEALTH = ("/-/live", "/-/ready")
 
 
 class CertificateEnds(Protocol):
@@ -88,12 +87,12 @@ def status_data(view: GatewayView, now: float) -> dict[str, Any]:
 def create_admin(
     view: GatewayView,
     *,
-    loopback: bool,
+    hosts: Collection[str] = (),
     details: Callable[[], dict[str, Any]] = dict,
     metrics: Callable[[], AsyncIterator[bytes]] | None = None,
     terminates: Callable[[str], bool] | None = None,
 ) -> ASGIApp:
-    """The admin side as an ASGI application. `loopback`: it listens on a loopback address only.
+    """The admin side as an ASGI application, for requests whose Host is an address, `localhost` or one of `hosts`.
 
     `details` is called for what `/-/status` tells besides `status_data`, `metrics` for the page `/metrics` (None: there is none).
     `terminates` as in `RoutingTable.route_tls`.
@@ -104,9 +103,10 @@ def create_admin(
         return _json({"ready": not reason, "reason": reason}, 503 if reason else 200)
 
     async def routes(request: Request) -> Response:
-        return _json(routes_data(view.current.table))
+        return _page(request, stream_routes(view.current.table))
 
     async def status(request: Request) -> Response:
+        await table_lists(view.current.table)
         return _json({**status_data(view, time.monotonic()), **details()})
 
     async def explain(request: Request) -> Response:
@@ -117,15 +117,16 @@ def create_admin(
             question = parse_question(query["url"], method=query.get("method", "GET"), headers=query.getlist("header"))
         except ConfigurationError as error:
             return _json({"error": str(error)}, 400)
-        return _json(explanation_data(view.current.table, question, terminates))
+        # In a thread: a host with thousands of paths has as many candidates.
+        data = await anyio.to_thread.run_sync(explanation_data, view.current.table, question, terminates)
+        return _page(request, stream_json(data))
 
     async def index(request: Request) -> Response:
         return _json({"paths": [*(f"/-/{name}" for name in _PATHS), *(["/metrics"] if metrics is not None else [])]})
 
     async def numbers(request: Request) -> Response:
         assert metrics is not None  # there is no such path without
-        fields = {"Content-Type": CONTENT_TYPE, **_FIELDS}
-        return Response(headers=fields) if request.method == "HEAD" else StreamingResponse(metrics(), headers=fields)
+        return _page(request, metrics(), CONTENT_TYPE)
 
     handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
         "live": _live,
@@ -143,7 +144,7 @@ def create_admin(
         ],
         exception_handlers={HTTPException: _failed},
     )
-    return _LoopbackOnly(app) if loopback else app
+    return _KnownHosts(app, hosts)
 
 
 async def _live(request: Request) -> Response:
@@ -159,67 +160,38 @@ _PATHS = ("live", "ready", "routes", "status", "explain")
 _FIELDS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-class _LoopbackOnly:
-    """Answers 421 to a request for a name other than `localhost`."""
+class _KnownHosts:
+    """Responds with 421 to a request for a name other than `localhost` and `names`."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
         self._app = app
+        self._names = frozenset({"localhost", *names})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _is_local(dict(scope["headers"]).get(b"host", b"")):
-            await _json({"error": "ask by address, or as localhost"}, 421)(scope, receive, send)
+        if scope["type"] == "http" and not self._is_known(dict(scope["headers"]).get(b"host", b"")):
+            error = "ask by address, as localhost, or by a name in the setting admin_hosts"
+            await _json({"error": error}, 421)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-
-def _is_local(host: bytes) -> bool:
-    try:
-        name = parse_authority(host.decode("latin-1")).host
-    except AuthorityError:
-        return not host  # HTTP/1.0 without Host is no browser
-    if name == "localhost":
+    def _is_known(self, host: bytes) -> bool:
+        try:
+            name = parse_authority(host.decode("latin-1")).host
+        except AuthorityError:
+            return not host  # HTTP/1.0 without Host is not a browser
+        if name in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name)  # nobody can point an address elsewhere
+        except ValueError:
+            return False
         return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+
+
+def _page(request: Request, pieces: AsyncIterator[bytes], kind: str = "application/json") -> Response:
+    fields = {"Content-Type": kind, **_FIELDS}
+    return Response(headers=fields) if request.method == "HEAD" else StreamingResponse(pieces, headers=fields)
 
 
 def _json(data: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(json.dumps(data, indent=1) + "\n", status, {**_FIELDS, **(headers or {})}, "application/json")
-
-
-class AdminServer:
-    """Serves `app` on bound sockets inside the running event loop, until `close`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            http="h11",
-            loop="none",
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=2,
-        )
-        self._server = _QuietServer(config)
-
-    async def serve(self, sockets: list[socket.socket]) -> None:
-        """Runs until `close` was called and what was under way is answered."""
-        await self._server.serve(sockets=sockets)
-
-    def close(self) -> None:
-        self._server.should_exit = True
-
-
-class _QuietServer(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # The gateway has its own; uvicorn would take SIGTERM away from it and raise it again at its end.
-        yield

@@ -26,7 +26,7 @@ from meshlib_adapters.gateway.line_writing import say
 from meshlib_adapters.gateway.listing import create_console, render_routes, routes_data
 from meshlib_adapters.gateway.logs import escape_control, take_over_stderr
 from meshlib_adapters.gateway.loops import run_async
-from meshlib_adapters.gateway.remote import admin_url, ask_admin
+from meshlib_adapters.gateway.remote import admin_url, ask_admin, ask_health
 from meshlib_adapters.gateway.settings import (
     Layer,
     Settings,
@@ -253,11 +253,12 @@ def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
     """Ask the gateway on this machine whether it is ready (for HEALTHCHECK); 1 when not."""
     settings, _ = load_settings(**options)
     try:
-        status, data = ask_admin(admin or admin_url(settings.admin), "/-/live" if live else "/-/ready")
+        status, data = ask_health(admin or admin_url(settings.admin), "/-/live" if live else "/-/ready")
     except ConfigurationError as error:
-        click.echo(escape_control(str(error)), err=True)
+        say(escape_control(str(error)))
         return 1
-    click.echo(escape_control(data.get("reason") or "") or ("live" if live else "ready"))
+    reason = str(data.get("reason") or data.get("error") or ("" if status == 200 else f"the admin listener answers {status}"))
+    click.echo(escape_control(reason) or ("live" if live else "ready"))
     return 0 if status == 200 else 1
 
 

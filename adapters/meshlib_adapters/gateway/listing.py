@@ -14,7 +14,7 @@ from meshlib.ownership import owner_text
 from meshlib.table import RoutingTable
 from meshlib_adapters.gateway.logs import escape_control
 
-__all__ = ["create_console", "endpoint_data", "render_routes", "routes_data"]
+__all__ = ["create_console", "diagnostic_data", "endpoint_data", "render_routes", "route_data", "routes_data"]
 
 _STYLES = {
     "ready": "green",
@@ -37,8 +37,11 @@ def create_console() -> Console:
 def routes_data(table: RoutingTable) -> dict[str, Any]:
     """`{"routes": [...], "diagnostics": [...]}` as documented for `meshlib routes --json`."""
     return {
-        "routes": [_route_data(route, owner) for route, owner in zip(table.routes, table.owners, strict=True)],
-        "diagnostics": [_diagnostic_data(item) for item in table.diagnostics],
+        "routes": [
+            {**route_data(route, owner), "endpoints": endpoint_data(route.upstream.endpoints if route.upstream else ())}
+            for route, owner in zip(table.routes, table.owners, strict=True)
+        ],
+        "diagnostics": [diagnostic_data(item) for item in table.diagnostics],
     }
 
 
@@ -47,7 +50,8 @@ def endpoint_data(endpoints: Iterable[Endpoint]) -> list[dict[str, str]]:
     return [{"address": e.address, "id": e.id, "state": str(e.state)} for e in endpoints]
 
 
-def _route_data(route: Route, owner: str) -> dict[str, Any]:
+def route_data(route: Route, owner: str) -> dict[str, Any]:
+    """A route as it stands in the output of `routes`, without its endpoints, which come last."""
     return {
         "scheme": str(route.scheme),
         "host": route.host,
@@ -58,11 +62,11 @@ def _route_data(route: Route, owner: str) -> dict[str, Any]:
         "internal_port": route.internal_port,
         "redirect": route.redirect.target if route.redirect else None,
         "sticky_cookie": route.sticky_cookie,
-        "endpoints": endpoint_data(route.upstream.endpoints if route.upstream else ()),
     }
 
 
-def _diagnostic_data(item: Diagnostic) -> dict[str, str]:
+def diagnostic_data(item: Diagnostic) -> dict[str, str]:
+    """A diagnostic as it stands there."""
     return {
         "code": item.code,
         "severity": str(item.severity),

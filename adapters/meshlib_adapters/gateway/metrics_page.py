@@ -14,6 +14,7 @@ import anyio.lowlevel
 import meshlib
 from meshlib.model import EndpointState, Scheme, Severity
 from meshlib_adapters.gateway.admin import GatewayView
+from meshlib_adapters.gateway.admin_pages import table_lists
 from meshlib_adapters.metrics.catalogue import Family
 from meshlib_adapters.metrics.exposition import render_text
 from meshlib_adapters.metrics.totals import Series, Totals
@@ -50,7 +51,8 @@ class _TableFacts:
         facts = cls()
         table, facts.version = current.table, current.version
         names, seen = facts.names, 0
-        for route in table.routes:
+        routes, diagnostics = await table_lists(table)
+        for route in routes:
             facts.routes[route.scheme] += 1
             names["route"].add(route.name)
             seen = await _pause_after(seen + 1)
@@ -60,8 +62,9 @@ class _TableFacts:
                 facts.endpoints[endpoint.state] += 1
                 names["endpoint"].add(endpoint.address)
                 seen = await _pause_after(seen + 1)
-        for diagnostic in table.diagnostics:
+        for diagnostic in diagnostics:
             facts.diagnostics[diagnostic.severity] += 1
+            seen = await _pause_after(seen + 1)
         return facts
 
 

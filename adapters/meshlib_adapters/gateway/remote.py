@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,9 +14,10 @@ from typing import Any
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.values import Address
 
-__all__ = ["admin_url", "ask_admin"]
+__all__ = ["admin_url", "ask_admin", "ask_health"]
 
 TIMEOUT = 5.0  # seconds; the admin side answers from memory
+HEALTH_TIMEOUT = 2.5  # seconds for all of it: an orchestrator's own patience is 3 s in the image's HEALTHCHECK
 MAX_ANSWER = 256 * 1024 * 1024  # 10,000 services with 100 tasks each are some 100 MB of JSON
 
 
@@ -38,18 +41,46 @@ def ask_admin(url: str, path: str, query: Sequence[tuple[str, str]] = ()) -> tup
     target = base.rstrip("/") + path + ("?" + urllib.parse.urlencode(query) if query else "")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(target, timeout=TIMEOUT) as answer:
-            return answer.status, _object(answer.read(MAX_ANSWER))
+        return _ask(opener, target)
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+        raise _nobody(url, reason) from None
+
+
+def ask_health(url: str, path: str) -> tuple[int, Mapping[str, Any]]:
+    """The same within `HEALTH_TIMEOUT`, however slowly a response comes."""
+    found: list[tuple[int, Mapping[str, Any]] | ConfigurationError] = []
+
+    def ask() -> None:
+        try:
+            found.append(ask_admin(url, path))
+        except ConfigurationError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HEALTH_TIMEOUT)
+    result = found[0] if found else _nobody(url, f"no response within {HEALTH_TIMEOUT:g} s")
+    if isinstance(result, ConfigurationError):
+        raise result
+    return result
+
+
+def _ask(opener: urllib.request.OpenerDirector, target: str) -> tuple[int, Mapping[str, Any]]:
+    try:
+        with opener.open(target, timeout=TIMEOUT) as response:
+            return response.status, _object(response.read(MAX_ANSWER))
     except urllib.error.HTTPError as error:
         with error:
             return error.code, _object(error.read(MAX_ANSWER))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise ConfigurationError(
-            f"no admin listener answers: {reason}",
-            where=f"--admin {url}",
-            hint="does the gateway run, and with --admin on this address?",
-        ) from None
+
+
+def _nobody(url: str, reason: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"no admin listener answers: {reason}",
+        where=f"--admin {url}",
+        hint="does the gateway run, and with --admin on this address?",
+    )
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

@@ -44,6 +44,7 @@ from meshlib_adapters.gateway.values import (
     read_addresses,
     read_choice,
     read_engine,
+    read_hosts,
     read_integer,
     read_names,
     read_networks,
@@ -86,6 +87,7 @@ class Settings:
     http: tuple[Address, ...] = setting((Address("0.0.0.0", 80),), read_addresses, "listeners for HTTP; 'off' for none")  # noqa: S104
     https: tuple[Address, ...] = setting((Address("0.0.0.0", 8443),), read_addresses, "listeners for TLS, routed by server name")  # noqa: S104
     admin: tuple[Address, ...] = setting((Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ...")
+    admin_hosts: tuple[str, ...] = setting((), read_hosts, "names that it may be asked by, besides addresses and localhost")
     proxy_protocol: str = setting(
         "off", read_choice("off", "accept", "require"), "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' it or 'require' it"
     )

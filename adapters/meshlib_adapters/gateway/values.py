@@ -29,6 +29,7 @@ __all__ = [
     "read_choice",
     "read_duration",
     "read_engine",
+    "read_hosts",
     "read_integer",
     "read_ip",
     "read_names",
@@ -206,6 +207,17 @@ def read_names(value: object) -> tuple[str, ...]:
     if not isinstance(items, list | tuple):
         raise ValueError(f"expected text or a list of texts, not {value!r}")
     return tuple(text for text in (read_text(item) for item in items) if text)
+
+
+def read_hosts(value: object) -> tuple[str, ...]:
+    """Host names, in their normal form."""
+    names = []
+    for text in read_names(value):
+        try:
+            names.append(normalize_host(text))
+        except AuthorityError as error:
+            raise ValueError(f"{text!r} is not a host name: {error}") from None
+    return tuple(names)
 
 
 def read_choice(*choices: str) -> Callable[[object], str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import ipaddress
 import logging
 import signal
 import socket
@@ -22,7 +21,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from meshlib.errors import ConfigurationError
-from meshlib_adapters.gateway.admin import AdminServer, create_admin
+from meshlib_adapters.gateway.admin import HEALTH, create_admin
+from meshlib_adapters.gateway.admin_server import AdminServer
 from meshlib_adapters.gateway.listeners import Listeners
 from meshlib_adapters.gateway.logs import SnapshotLog
 from meshlib_adapters.gateway.measuring import DataPathMeter
@@ -140,13 +140,12 @@ class Gateway:
         return [bind_address(address, setting=name)]
 
     def _admin(self, sockets: list[socket.socket]) -> list[tuple[AdminServer, list[socket.socket]]]:
-        # One for each socket: whether it is on loopback decides what it takes.
+        if not sockets:
+            return []
         terminates = self.certificates.covers if self.certificates is not None else None
-        create = functools.partial(create_admin, self, details=self._details, metrics=self._page.render, terminates=terminates)
-        return [
-            (AdminServer(create(loopback=_is_loopback(sock))), [sock])
-            for sock in sockets
-        ]
+        hosts = {*self.settings.admin_hosts, *(address.host for address in self.settings.admin)}
+        app = create_admin(self, hosts=hosts, details=self._details, metrics=self._page.render, terminates=terminates)
+        return [(AdminServer(app, health=HEALTH), sockets)]
 
     def _details(self) -> dict[str, Any]:
         """What `/-/status` tells besides what is true of every gateway."""
@@ -280,7 +279,3 @@ def _authorities(path: str) -> str:
         hint = "name a PEM file with the certificates of authorities"
         raise ConfigurationError(f"{path} cannot be used: {error.strerror or error}", where="tls.upstream_ca", hint=hint) from None
     return text
-
-
-def _is_loopback(sock: socket.socket) -> bool:
-    return ipaddress.ip_address(sock.getsockname()[0]).is_loopback

@@ -37,9 +37,9 @@ class View:
         self.started_at = time.monotonic()
 
 
-def ask(view: View, path: str, *, method: str = "GET", loopback: bool = True, host: str = "localhost:8081") -> httpx.Response:
+def ask(view: View, path: str, *, method: str = "GET", hosts: Sequence[str] = (), host: str = "localhost:8081") -> httpx.Response:
     async def story() -> httpx.Response:
-        transport = httpx.ASGITransport(create_admin(view, loopback=loopback), raise_app_exceptions=True)
+        transport = httpx.ASGITransport(create_admin(view, hosts=hosts), raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             return await client.request(method, path, headers={"Host": host})
 
@@ -123,10 +123,17 @@ def test_read_only_and_no_hints_for_browsers() -> None:
         ("[::1]:8081", 200),
         ("10.0.0.1", 200),
         ("evil.example.com", 421),
+        ("gateway:8081", 421),
         ("localhost.evil.example.com:8081", 421),
         ("a b", 421),
     ],
 )
-def test_on_loopback_no_web_page_gets_in_by_a_name_of_its_own(host: str, status: int) -> None:
+def test_no_web_page_gets_in_by_a_name_of_its_own(host: str, status: int) -> None:
     assert ask(View(), "/-/routes", host=host).status_code == status
-    assert ask(View(), "/-/routes", host=host, loopback=False).status_code == 200
+    assert ask(View(), "/metrics", host=host).status_code == (421 if status == 421 else 404)
+
+
+def test_names_that_the_operator_gives_get_in() -> None:
+    assert ask(View(), "/-/routes", host="Gateway.:8081", hosts=["gateway"]).status_code == 200
+    refused = ask(View(), "/-/routes", host="evil.example.com", hosts=["gateway"])
+    assert (refused.status_code, "admin_hosts" in body(refused)["error"]) == (421, True)

@@ -21,7 +21,7 @@ from tests.adapters.gateway.test_admin import View
 
 def ask(page: MetricsPage | None, *, method: str = "GET", host: str = "localhost", path: str = "/metrics") -> httpx.Response:
     async def story() -> httpx.Response:
-        app = create_admin(View(), loopback=True, metrics=page.render if page is not None else None)
+        app = create_admin(View(), metrics=page.render if page is not None else None)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
             return await client.request(method, path, headers={"Host": host})
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.model import Contribution, Diagnostic, Endpoint, Route, Scheme, Upstream
+from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib.rules import host_matches, host_specificity
+from meshlib.table import RoutingTable
 from meshlib.table.access import Barred
 from meshlib.table.compile import Claim, claims_of
 from meshlib.table.index import Chain, HostIndex
@@ -111,6 +112,16 @@ def test_what_is_not_admitted_is_kept_beside_the_sites() -> None:
     assert after.barred == {}
     gone = before.updated({"b": []}, frozenset({"p/t"}), decide, same, nobody_but_s)
     assert not gone.has_claims("b")
+
+
+def test_thousands_of_hosts_are_listed_in_order() -> None:
+    count = 10_000
+    routes = tuple(
+        Route(Scheme.HTTP, f"h{number * 7919 % count}.example.com", "/", "s", f"l{number}", "hrm", redirect=RedirectRule("http://to"))
+        for number in range(count)
+    )
+    table = RoutingTable.build(Snapshot.of([Contribution("k", "s", 0, routes)]))
+    assert [route.host for route in table.routes] == sorted(route.host for route in routes)
 
 
 def test_what_an_index_lists() -> None:
