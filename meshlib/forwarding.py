@@ -26,10 +26,12 @@ __all__ = [
     "is_secure",
     "is_trusted",
     "kept_fields",
+    "may_switch",
     "parse_networks",
     "pass_whole",
     "request_fields",
     "response_fields",
+    "sent_upgrade",
     "with_hsts",
 ]
 
@@ -291,13 +293,30 @@ def _is_dangerous(name: bytes, policy: ForwardingPolicy) -> bool:
 
 def _framing(fields: FieldSection) -> bytes:
     lines = b"Transfer-Encoding: chunked\r\n" if fields.chunked else b""
-    # h2c would turn the connection into one whose requests nobody routes (CVE-2023-24326 and kin).
-    protocols = [p for p in _listed(fields.upgrade or b"") if p.lower().partition(b"/")[0] != b"h2c"]
-    if protocols:
-        lines += b"Connection: Upgrade\r\nUpgrade: %s\r\n" % b", ".join(protocols)
+    upgrade = sent_upgrade(fields)
+    if upgrade:
+        lines += b"Connection: Upgrade\r\nUpgrade: %s\r\n" % upgrade
     elif b"trailers" in [coding.lower() for value in fields.get_all(b"te") for coding in _listed(value)]:
         lines += b"Connection: TE\r\nTE: trailers\r\n"
     return lines
+
+
+def sent_upgrade(fields: FieldSection) -> bytes:
+    """The protocols of Upgrade that `request_fields` passes on, as they are written there; b"" for none.
+
+    They alone may be switched to by the answer: whatever else the client has asked for, the endpoint was not told (`may_switch`).
+    """
+    if fields.upgrade is None:
+        return b""
+    # h2c would turn the connection into one whose requests nobody routes (CVE-2023-24326 and kin).
+    return b", ".join([p for p in _listed(fields.upgrade) if p.lower().partition(b"/")[0] != b"h2c"])
+
+
+def may_switch(sent: bytes, fields: FieldSection) -> bool:
+    """Whether a 101 with these fields is an answer to a request that was sent with `sent_upgrade` `sent` (RFC 9110 7.8)."""
+    offered = {protocol.lower() for protocol in _listed(sent)}
+    chosen = [protocol.lower() for protocol in _listed(fields.upgrade or b"")]
+    return bool(chosen) and offered.issuperset(chosen)
 
 
 def _listed(value: bytes) -> list[bytes]:

@@ -20,14 +20,16 @@ from meshlib.forwarding import (
     is_secure,
     is_trusted,
     kept_fields,
+    may_switch,
     parse_networks,
     pass_whole,
     request_fields,
     response_fields,
+    sent_upgrade,
     with_hsts,
 )
 from meshlib.http1 import parse_fields, parse_request_head
-from meshlib.messages import RequestHead
+from meshlib.messages import FieldSection, RequestHead
 
 BARE = ForwardingPolicy(mode="off", via="")
 CLIENT = Peer("192.0.2.7", "http", 8080)
@@ -485,3 +487,34 @@ def test_an_answer_without_a_body_has_no_length() -> None:
 def test_whether_a_request_came_over_tls(scheme: str, trusted: bool, claim: bytes, secure: bool) -> None:
     fields = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + claim + b"\r\n").fields
     assert is_secure(fields, Peer("192.0.2.1", scheme, 80, trusted)) is secure
+
+
+@pytest.mark.parametrize(
+    ("block", "upgrade"),
+    [
+        (b"", b""),
+        (b"Upgrade: websocket\r\n", b""),  # without Connection it is no wish (RFC 9110 7.8)
+        (b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"websocket"),
+        (b"Connection: Upgrade\r\nUpgrade: h2c, WebSocket ,x/1\r\n", b"WebSocket, x/1"),
+        (b"Connection: Upgrade\r\nUpgrade: h2c\r\n", b""),
+        (b"Connection: Upgrade\r\nUpgrade: H2C/1\r\n", b""),
+    ],
+)
+def test_the_upgrade_that_is_sent(block: bytes, upgrade: bytes) -> None:
+    fields = parse_fields(b"Host: a\r\n" + block)
+    assert sent_upgrade(fields) == upgrade
+    lines = request_fields(parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + block + b"\r\n"), ForwardingPolicy(), CLIENT)
+    assert (b"Upgrade: %s\r\n" % upgrade in lines) is bool(upgrade)
+    assert lines.count(b"pgrade") == 2 * bool(upgrade)
+
+
+def test_only_what_was_sent_may_be_switched_to() -> None:
+    def answer(value: bytes) -> FieldSection:
+        return parse_fields(b"Connection: Upgrade\r\nUpgrade: %s\r\n" % value, response=True)
+
+    assert may_switch(b"websocket, x/1", answer(b"X/1"))
+    assert may_switch(b"websocket, x/1", answer(b"WebSocket, x/1"))
+    assert not may_switch(b"websocket", answer(b"websocket, h2c"))
+    assert not may_switch(b"", answer(b"websocket"))
+    assert not may_switch(b"websocket", answer(b" ,"))
+    assert not may_switch(b"websocket", parse_fields(b"X: y\r\n", response=True))

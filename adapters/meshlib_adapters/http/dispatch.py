@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from meshlib.balancing.health import Observation
 from meshlib.decision import Forward
+from meshlib.forwarding import sent_upgrade
 from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.model import Upstream
@@ -88,6 +89,7 @@ class Dispatch:
         "_pending",
         "_relay_chunks",
         "_replay",
+        "_small",
         "_state",
         "_tried",
         "_upgrade",
@@ -126,7 +128,8 @@ class Dispatch:
         self._method = b""
         self._idempotent = False
         self._relay_chunks = True
-        self._upgrade = False
+        self._upgrade = b""  # the protocols to which the answer may switch: those that are sent
+        self._small = True  # a whole request and little of it: if the endpoint fails over it, that is the endpoint's doing
         self._replay: bytes | None = None  # all that was sent so far, while it may be sent again
         self._pending = b""  # what waits for a connection
         self._paused = False
@@ -144,9 +147,11 @@ class Dispatch:
         self._method = method = head.method
         self._idempotent = method in _IDEMPOTENT
         self._relay_chunks = relay_chunks
-        self._upgrade = head.fields.upgrade is not None
+        self._upgrade = sent_upgrade(head.fields) if head.fields.upgrade is not None else b""
         self._done = done
-        self._replay = data if len(data) <= self._upstreams.settings.replay_size + 4096 else None
+        small = len(data) <= self._upstreams.settings.replay_size + 4096
+        self._replay = data if small else None
+        self._small = small and done
         state.earn_retries()
         pool = state.first() if preferred is None else state.preferred(preferred)
         if pool is None:
@@ -164,6 +169,7 @@ class Dispatch:
     def send(self, data: bytes, *, done: bool) -> None:
         """More of the body."""
         self._done = done
+        self._small = False
         if self._replay is not None:
             kept = len(self._replay) + len(data) <= self._upstreams.settings.replay_size
             self._replay = self._replay + data if kept else None
@@ -305,7 +311,8 @@ class Dispatch:
         if connection is not None and connection.uses > 1:
             pool.drop_idle()  # what killed one idle connection killed them all (a restart)
         else:
-            pool.observe(Observation.BAD_RESPONSE)
+            if self._small:
+                pool.observe(Observation.BAD_RESPONSE)
             self._tried.append(pool)
         following = self._following()
         if following is None or not state.spend_retry():  # asked last: what nobody can take up costs nothing
@@ -334,11 +341,22 @@ class Dispatch:
         return state.following(self._tried)
 
     def _end(self, failure: Failure, message: str, *, began: bool, observed: bool = False) -> None:
-        pool = self.pool
-        if pool is not None and not observed and not (began and failure is not Failure.BAD_RESPONSE):
-            pool.observe(Observation.TIMED_OUT if failure is Failure.TIMED_OUT else Observation.BAD_RESPONSE)
+        if not observed and (not began or failure is Failure.BAD_RESPONSE):
+            self._blame(failure)
         self._give_up()
         self._asker.on_unanswered(_STATUS.get(failure, 502), failure.value, message)
+
+    def _blame(self, failure: Failure) -> None:
+        # What a client could bring about alone never counts against an endpoint: an endpoint that ends a connection on which a body was
+        # still coming, or a large one, has perhaps refused it (its own limit, its own time-out) and the answer was lost with the
+        # connection; a head that is too large may repeat what the client has sent.
+        pool = self.pool
+        if pool is None or failure is Failure.OVERSIZED:
+            return
+        if failure is Failure.TIMED_OUT:
+            pool.observe(Observation.TIMED_OUT)
+        elif failure is Failure.BAD_RESPONSE or self._small:
+            pool.observe(Observation.BAD_RESPONSE)
 
     def _give_up(self) -> None:
         self._pending = b""

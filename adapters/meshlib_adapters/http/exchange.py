@@ -28,6 +28,7 @@ class Failure(enum.Enum):
     CLOSED = "upstream_closed"
     RESET = "upstream_reset"
     BAD_RESPONSE = "bad_response"
+    OVERSIZED = "response_too_large"  # its head; a client may be the cause, because endpoints repeat what they were sent
     TIMED_OUT = "upstream_timeout"
 
 

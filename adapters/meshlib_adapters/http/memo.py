@@ -33,7 +33,9 @@ class RequestMemo:
         self._policy = policy
         self._max_fields = max_fields
         self._sections: dict[bytes, FieldSection] = {}
-        self._kept: dict[bytes, bytes] = {}  # of sections in `_sections` that do not go on as they came: what goes on of them
+        # Of sections in `_sections` that do not go on as they came: what goes on of them. Not every version of HTTP may upgrade, so
+        # whether the head's fields still have the wish is a part of the question.
+        self._kept: dict[tuple[bytes, bool], bytes] = {}
         self._whole: dict[tuple[bytes, ...], bool] = {}
         self._added: dict[tuple[Peer, int, bool], tuple[bytes, bytes, bytes]] = {}
 
@@ -88,13 +90,14 @@ class RequestMemo:
         fields = head.fields
         # They depend on the fields alone, unless the peer may say who asked, or the request's host is another than the field's.
         alone = not peer.trusted and fields.host == head.authority
-        kept = self._kept.get(fields.block) if alone else None
+        key = (fields.block, fields.upgrade is None)
+        kept = self._kept.get(key) if alone else None
         if kept is None:
             if is_loop(fields, self._policy):
                 return None
             kept = kept_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
             if alone and fields.block in self._sections:
-                self._kept[fields.block] = kept
+                self._kept[key] = kept
         return kept
 
     def _learn_names(self, fields: FieldSection) -> bool:

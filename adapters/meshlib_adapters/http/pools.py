@@ -7,11 +7,12 @@ each; one that lets only so many requests at a time through. What the last two n
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable
 from ssl import SSLError
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from meshlib.balancing import EndpointHealth, HealthState, Observation, SlowStart
 from meshlib.http1 import KnownLines
@@ -28,6 +29,9 @@ __all__ = ["Connecting", "EndpointPool", "LimitedPool", "LimitedPrivatePool", "P
 
 
 _log = logging.getLogger("meshlib.http")
+
+# What this machine lacks, and no fault of the endpoint's.
+_STARVED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 class UpstreamCounts:
@@ -62,6 +66,7 @@ class Connecting:
     async def _connect(self, pool: EndpointPool) -> None:
         endpoint = pool.endpoint
         reason = ""
+        starved = False
         began = monotonic()
         connection: UpstreamConnection | None = None
         try:
@@ -73,6 +78,7 @@ class Connecting:
             reason = "connect_timeout"
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot even be looked up
             reason = "connect_refused" if isinstance(error, ConnectionRefusedError) else "connect_failed"
+            starved = isinstance(error, OSError) and error.errno in _STARVED
             if isinstance(error, SSLError):
                 reason = "tls_failed"
                 if not pool.told:
@@ -83,7 +89,7 @@ class Connecting:
         exchange = self._exchange
         pool.connecting -= 1
         if connection is None:
-            pool.connect_failed()
+            pool.connect_failed(starved=starved)
             if exchange is not None:
                 exchange.on_connect_failed(pool, reason)
             return
@@ -182,10 +188,11 @@ class EndpointPool:
     def let_go(self, exchange: Exchange) -> None:
         """The exchange's client is gone; what was kept for it alone is closed."""
 
-    def connect_failed(self) -> None:
-        """No connection could be made."""
+    def connect_failed(self, *, starved: bool = False) -> None:
+        """No connection could be made. `starved`: for want of a socket, a port or memory here, which clients can bring about."""
         self.counts.connect_failures += 1
-        self.observe(Observation.CONNECT_FAILED)
+        if not starved:
+            self.observe(Observation.CONNECT_FAILED)
 
     def connect(self, exchange: Exchange) -> Connecting:
         """Begin to connect; the exchange hears of it by `on_connection` or `on_connect_failed`."""
@@ -323,9 +330,9 @@ class LimitedPool(EndpointPool):
         super().forget(connection)
         self._tell()
 
-    def connect_failed(self) -> None:
+    def connect_failed(self, *, starved: bool = False) -> None:
         """Its place is free again."""
-        super().connect_failed()
+        super().connect_failed(starved=starved)
         self._tell()
 
     def _tell(self) -> None:

@@ -51,6 +51,7 @@ _WHO: Final = {
     "upstream_reset": "S",
     "upstream_timeout": "S",
     "bad_response": "S",
+    "response_too_large": "S",
 }
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.errors import ProtocolError
-from meshlib.forwarding import response_fields
+from meshlib.forwarding import may_switch, response_fields
 from meshlib.http1 import BodyKind, ChunkedReader, HeadBuffer, NeedData, announced_trailers, body_kind, parse_response_head
 from meshlib.messages import ResponseHead
 from meshlib_adapters.http.exchange import Exchange, Failure
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["UpstreamConnection"]
 
 _LENGTH: Final = BodyKind.LENGTH
+_RESPONDED: Final = frozenset({Failure.BAD_RESPONSE, Failure.OVERSIZED})
 
 
 class UpstreamConnection(UpstreamWire):
@@ -38,7 +39,7 @@ class UpstreamConnection(UpstreamWire):
         "_method",
         "_relay_chunks",
         "_reusable",
-        "_upgrade_asked",
+        "_upgrade",
         "trailers",
     )
 
@@ -49,7 +50,7 @@ class UpstreamConnection(UpstreamWire):
         self._method = b""
         self._reusable = True  # nothing that the endpoint has said forbids another exchange on this connection
         self._relay_chunks = True
-        self._upgrade_asked = False
+        self._upgrade = b""  # protocols that the request offered
         self._interims = 0
         self._begun = False  # a part of a head is in `_head`
         self._kind = BodyKind.NONE
@@ -70,19 +71,19 @@ class UpstreamConnection(UpstreamWire):
     # What the asking side calls.
 
     def begin(
-        self, exchange: Exchange, method: bytes, data: bytes, *, done: bool, relay_chunks: bool = True, upgrade: bool = False
+        self, exchange: Exchange, method: bytes, data: bytes, *, done: bool, relay_chunks: bool = True, upgrade: bytes = b""
     ) -> None:
         """Send a head, with what there is of the body. `done`: that is the whole request.
 
         `relay_chunks`: a chunked answer is handed over as clean chunks, otherwise as its payload. `upgrade`: the
-        request asked for one, so a 101 is an answer to expect.
+        protocols that the request offers (`forwarding.sent_upgrade`), so a 101 to one of them is an answer to expect.
         """
         self.exchange = exchange
         self.uses += 1
         self._method = method
         self._request_done = done
         self._relay_chunks = relay_chunks
-        self._upgrade_asked = upgrade
+        self._upgrade = upgrade
         self._reusable = True
         self._interims = 0
         if done:
@@ -213,8 +214,8 @@ class UpstreamConnection(UpstreamWire):
         return wire, head
 
     def _switch(self, exchange: Exchange, wire: bytes, head: ResponseHead, rest: bytes) -> None:
-        if not self._upgrade_asked:
-            self._fail(Failure.BAD_RESPONSE, "101 to a request that asked for no upgrade")
+        if not may_switch(self._upgrade, head.fields):
+            self._fail(Failure.BAD_RESPONSE, "101 to a protocol that the request did not offer")
             return
         self._kind = BodyKind.TUNNEL
         self._reading_body = True
@@ -324,7 +325,8 @@ class UpstreamConnection(UpstreamWire):
             self._drop()
 
     def _refuse(self, error: ProtocolError) -> None:
-        self._fail(Failure.BAD_RESPONSE, str(error))
+        oversized = error.reason in ("head_too_large", "too_many_fields") and not self._reading_body
+        self._fail(Failure.OVERSIZED if oversized else Failure.BAD_RESPONSE, str(error))
 
     def _fail(self, failure: Failure, message: str) -> None:
         exchange = self.exchange
@@ -332,7 +334,7 @@ class UpstreamConnection(UpstreamWire):
         self.exchange = None
         self._drop()
         if exchange is not None:
-            exchange.on_failure(failure, message, began or failure is Failure.BAD_RESPONSE)
+            exchange.on_failure(failure, message, began or failure in _RESPONDED)
 
     def _drop(self) -> None:
         self._reading_body = False

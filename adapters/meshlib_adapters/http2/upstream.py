@@ -97,7 +97,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         self._going = False  # the endpoint takes no more requests here
 
     def begin(
-        self, exchange: Exchange, method: bytes, data: bytes, *, done: bool, relay_chunks: bool = True, upgrade: bool = False
+        self, exchange: Exchange, method: bytes, data: bytes, *, done: bool, relay_chunks: bool = True, upgrade: bytes = b""
     ) -> None:
         """See `UpstreamConnection.begin`. A wish for an upgrade is not passed on: HTTP/2 has none."""
         self.exchange = exchange
