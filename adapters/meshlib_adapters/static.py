@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import yaml
 
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.discovery.static import resolve_document
+from meshlib.discovery.variables import parse_env_file
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
 from meshlib_adapters.provider import ProviderStatus
@@ -32,6 +33,7 @@ _SETTLE_READS = 5
 _CLOCK_TICK = 50_000_000  # nanoseconds; the coarsest file systems in use on Linux have 10 ms
 
 _Mark = tuple[int, int, int, int]
+_Marks = tuple[_Mark, ...]  # of the file, and of those with variables
 
 
 class StaticProvider:
@@ -39,7 +41,8 @@ class StaticProvider:
 
     Watching is by polling modification time, size and inode, following symbolic links: it works on every file
     system and for every way to write a file (in place, by rename, by a swapped link as orchestrators do it).
-    `variables` are for `${NAME}` in Compose and stack files, as `docker stack deploy` has them: the environment by default.
+    `variables` are for `${NAME}` in Compose and stack files, and so are those in `env_files` (as Compose's `--env-file`; of several
+    files the last counts, and `variables` count more). Nothing is taken from the environment.
     """
 
     def __init__(
@@ -48,13 +51,15 @@ class StaticProvider:
         *,
         poll: float = POLL,
         variables: Mapping[str, str] | None = None,
+        env_files: Sequence[str | os.PathLike[str]] = (),
         limits: DiscoveryLimits | None = None,
     ) -> None:
         self.path = Path(path)
         self.name = f"static:{self.path}"
         self.status = ProviderStatus("starting", None, "")
         self._poll = poll
-        self._variables = dict(os.environ if variables is None else variables)
+        self._variables = dict(variables or {})
+        self._env_files = tuple(map(Path, env_files))
         self._limits = limits or DiscoveryLimits()
         self._look_now = anyio.Event()
 
@@ -67,7 +72,7 @@ class StaticProvider:
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """Never ends and never raises for anything about the file."""
-        seen: _Mark | None = None
+        seen: _Marks | None = None
         last: Snapshot | None = None
         while True:
             again = self._look_now.is_set()
@@ -80,37 +85,51 @@ class StaticProvider:
             with anyio.move_on_after(self._poll):
                 await self._look_now.wait()
 
-    def _look(self, seen: _Mark | None, last: Snapshot | None) -> tuple[Snapshot | None, _Mark | None]:
-        mark: _Mark | None
+    def _look(self, seen: _Marks | None, last: Snapshot | None) -> tuple[Snapshot | None, _Marks | None]:
+        mark: _Marks | None
         # In a worker thread: a file may be on a network file system, and a large one takes long to parse.
         try:
-            mark = _mark(self.path)
+            mark = self._marks()
             if mark == seen:
                 if self.status.state == "ok":
                     self.status = ProviderStatus("ok", time.monotonic(), "")
                 return None, seen
-            text, mark = self._read_settled(mark)
-            document = load_document(text, where=str(self.path))
-            snapshot = resolve_document(document, provider=self.name, variables=self._variables, previous=last, limits=self._limits)
+            texts, mark = self._read_settled(mark)
+            document = load_document(texts[0], where=str(self.path))
+            variables = {**self._read_variables(texts[1:]), **self._variables}
+            snapshot = resolve_document(document, provider=self.name, variables=variables, previous=last, limits=self._limits)
         except OSError as error:
-            self._degrade(f"{self.path} cannot be read: {error.strerror}")
+            self._degrade(f"{error.filename or self.path} cannot be read: {error.strerror}")
             return None, None
         except ConfigurationError as error:
             said = str(error)
-            self._degrade(said if said.startswith(str(self.path)) else f"{self.path}: {said}")
+            files = tuple(str(path) for path in (self.path, *self._env_files))
+            self._degrade(said if said.startswith(files) else f"{self.path}: {said}")
             return None, mark
         self.status = ProviderStatus("ok", time.monotonic(), "")
         return snapshot, mark
 
-    def _read_settled(self, mark: _Mark) -> tuple[bytes, _Mark | None]:
-        # A file that changes while we read it is read again. The mark is None, which makes the next look read once more,
-        # when it never held still or was written just now: two writes within a clock tick may have the same mark.
+    def _marks(self) -> _Marks:
+        return tuple(_mark(path) for path in (self.path, *self._env_files))
+
+    def _read_settled(self, mark: _Marks) -> tuple[list[bytes], _Marks | None]:
+        # Files that change while we read them are read again. The mark is None, which makes the next look read once more,
+        # when they never held still or were written just now: two writes within a clock tick may have the same mark.
         for _ in range(_SETTLE_READS):
-            text, before = _read(self.path), mark
-            mark = _mark(self.path)
+            texts, before = [_read(path) for path in (self.path, *self._env_files)], mark
+            mark = self._marks()
             if mark == before:
-                return text, mark if abs(time.time_ns() - mark[0]) > _CLOCK_TICK else None
-        return text, None
+                return texts, mark if all(abs(time.time_ns() - one[0]) > _CLOCK_TICK for one in mark) else None
+        return texts, None
+
+    def _read_variables(self, texts: list[bytes]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for path, text in zip(self._env_files, texts, strict=True):
+            try:
+                found.update(parse_env_file(text.decode(), where=str(path)))
+            except UnicodeDecodeError:
+                raise ConfigurationError("is not UTF-8", where=str(path)) from None
+        return found
 
     def _degrade(self, reason: str) -> None:
         self.status = ProviderStatus("degraded", self.status.last_success, reason)

@@ -1,7 +1,7 @@
 """`${VARIABLES}` in Compose and stack files, as `docker compose` and `docker stack deploy` put values in their place.
 
 It differs in one thing: a variable without a value is an error here, where Docker puts in nothing and goes on. Nothing in the
-place of a host makes a route for every host. This module knows neither labels nor where values come from.
+place of a host makes a route for every host. This module knows no labels; `variables` says where values come from.
 """
 
 from __future__ import annotations
@@ -83,11 +83,15 @@ def _braced(name: str, operator: str, rest: str, variables: Mapping[str, str], d
     if operator[-1] == "-":
         return _interpolate(rest, variables, depth + 1)
     said = _interpolate(rest, variables, depth + 1)
-    raise ConfigurationError(f"the variable {name} has no value" + (f": {show(said)}" if said else ""), hint=f"set {name}")
+    raise ConfigurationError(f"the variable {name} has no value" + (f": {show(said)}" if said else ""), hint=_cure(name))
 
 
 def _value(name: str, variables: Mapping[str, str]) -> str:
     value = variables.get(name)
     if value is None:
-        raise ConfigurationError(f"the variable {name} has no value", hint=f"set {name}, or write ${{{name}:-default}}")
+        raise ConfigurationError(f"the variable {name} has no value", hint=f"{_cure(name)}, or write ${{{name}:-default}}")
     return value
+
+
+def _cure(name: str) -> str:
+    return f"give {name} in a file of compose.env_file, or name it in compose.variables to take it from the environment"

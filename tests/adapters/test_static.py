@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -210,3 +211,55 @@ def test_merge_keys_and_anchors_are_no_repeated_keys() -> None:
 
 def test_repr() -> None:
     assert repr(StaticProvider("a.yml")) == "<StaticProvider a.yml starting>"
+
+
+COMPOSED = """\
+services:
+  shop:
+    image: example/shop:1
+    labels: {com.docker.ucp.mesh.http.80: "external_route=http://${DOMAIN},internal_port=${PORT:-8080}"}
+    endpoints: ["10.0.0.5"]
+"""
+
+
+def test_the_environment_gives_no_value_that_was_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        path = tmp_path / "stack.yml"
+        path.write_text(COMPOSED)
+        monkeypatch.setenv("DOMAIN", "secret.example.com")
+        monkeypatch.setenv("PORT", "1234")
+        snapshot = await following(StaticProvider(path, poll=0.01).snapshots())
+        assert snapshot.routes == ()
+        (said,) = snapshot.diagnostics
+        assert (said.code, said.service, said.label) == ("SVC006", "shop", "services.shop.labels.com.docker.ucp.mesh.http.80")
+        assert said.message == "the variable DOMAIN has no value"
+        assert "compose.variables" in said.hint
+        assert "secret" not in repr(snapshot)
+
+    asyncio.run(story())
+
+
+def test_variables_come_from_files_which_are_watched(tmp_path: Path) -> None:
+    async def story() -> None:
+        path, one, two = (tmp_path / name for name in ("stack.yml", "one.env", "two.env"))
+        path.write_text(COMPOSED)
+        one.write_text("DOMAIN=one.example.com\nPORT=9000\n")
+        two.write_text("# nothing yet\n")
+        provider = StaticProvider(path, poll=0.01, variables={"PORT": "9001"}, env_files=[one, two])
+        snapshots = provider.snapshots()
+        snapshot = await following(snapshots)
+        assert [(r.host, r.internal_port) for r in snapshot.routes] == [("one.example.com", 9001)]
+        two.write_text("DOMAIN=two.example.com\n")
+        assert hosts(await following(snapshots)) == ["two.example.com"]
+        two.write_text("DOMAIN two.example.com\n")
+        reading = asyncio.create_task(following(snapshots))
+        await until(lambda: provider.status.state == "degraded")
+        assert provider.status.reason.startswith(f"{two}:1: a line is no NAME=VALUE")
+        two.write_bytes(b"\xff")
+        await until(lambda: provider.status.reason == f"{two}: is not UTF-8")
+        two.unlink()
+        await until(lambda: provider.status.reason == f"{two} cannot be read: No such file or directory")
+        two.write_text("DOMAIN=new.example.com\n")
+        assert hosts(await reading) == ["new.example.com"]
+
+    asyncio.run(story())

@@ -30,10 +30,12 @@ from meshlib_adapters.gateway.values import (
     read_share,
     read_size,
     read_text,
+    read_variables,
 )
 from meshlib_adapters.http.settings import HTTPSettings
 
 __all__ = [
+    "ComposeSettings",
     "DiscoverySettings",
     "ForwardingSettings",
     "HTTP2LimitSettings",
@@ -167,6 +169,12 @@ class TimeoutSettings:
     sticky_ttl: float = setting(_HTTP.sticky_ttl, read_duration, "a session is remembered so long after its last use")
     drain: float = setting(10.0, read_duration, "SIGTERM: so long may requests under way take")
     first_snapshot: float = setting(10.0, read_duration, "at start, wait so long for a provider when another has delivered")
+
+
+@dataclass(frozen=True, slots=True)
+class ComposeSettings:
+    variables: tuple[str, ...] = setting((), read_variables, "variables that ${NAME} in files of services may take from the environment")
+    env_file: tuple[str, ...] = setting((), read_names, "files of NAME=VALUE for the same, watched; what the environment gives counts more")
 
 
 @dataclass(frozen=True, slots=True)

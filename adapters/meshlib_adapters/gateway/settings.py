@@ -25,6 +25,7 @@ from meshlib.forwarding import ForwardingPolicy
 from meshlib.labels.limits import LabelLimits
 from meshlib.ownership import OwnershipRules
 from meshlib_adapters.gateway.sections import (
+    ComposeSettings,
     DiscoverySettings,
     ForwardingSettings,
     HTTP2LimitSettings,
@@ -98,6 +99,7 @@ class Settings:
     services: tuple[str, ...] = setting((), read_names, "YAML files of services, watched")
     docker: str | None = setting(None, read_engine, "containers of one engine: true, or its URL")
     swarm: str | None = setting(None, read_engine, "services of a Swarm, by one of its managers: true, or its URL")
+    compose: ComposeSettings = field(default_factory=ComposeSettings)
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     forwarding: ForwardingSettings = field(default_factory=ForwardingSettings)

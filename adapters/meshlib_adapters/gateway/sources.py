@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import anyio
 
+from meshlib.discovery.variables import choose_variables
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
 from meshlib_adapters.gateway.settings import Settings, discovery_limits, ownership_rules, resolve_options
@@ -23,7 +25,12 @@ def build_providers(settings: Settings) -> list[Provider]:
     if settings.services:
         from meshlib_adapters.static import StaticProvider
 
-        providers += [StaticProvider(path, limits=discovery_limits(settings)) for path in dict.fromkeys(settings.services)]
+        compose, limits = settings.compose, discovery_limits(settings)
+        variables = choose_variables(os.environ, compose.variables)
+        providers += [
+            StaticProvider(path, variables=variables, env_files=compose.env_file, limits=limits)
+            for path in dict.fromkeys(settings.services)
+        ]
     if settings.docker is not None or settings.swarm is not None:
         try:
             from meshlib_adapters.docker import ContainerProvider, SwarmProvider

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from meshlib.authority import normalize_host
+from meshlib.discovery.variables import is_variable_name
 from meshlib.errors import AuthorityError, MeshError
 from meshlib.ownership import KINDS
 from meshlib.patterns import parse_host_pattern
@@ -40,6 +41,7 @@ __all__ = [
     "read_share",
     "read_size",
     "read_text",
+    "read_variables",
 ]
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -294,6 +296,15 @@ def read_engine(value: object) -> str | None:
     if not found or scheme not in _ENGINE_SCHEMES or not rest:
         raise ValueError(f"{mask_url(text)!r} is not an engine's URL (unix:///var/run/docker.sock, tcp://HOST:2376, ssh://HOST)")
     return text
+
+
+def read_variables(value: object) -> tuple[str, ...]:
+    """Names of variables, as `read_names`."""
+    names = read_names(value)
+    for name in names:
+        if not is_variable_name(name):
+            raise ValueError(f"{name!r} is not the name of a variable (letters, digits and _)")
+    return names
 
 
 def read_networks(value: object) -> tuple[Network, ...]:

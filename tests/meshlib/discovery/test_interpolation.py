@@ -9,6 +9,12 @@ from hypothesis import strategies as st
 from meshlib.discovery.interpolation import MAX_DEPTH, interpolate
 from meshlib.errors import ConfigurationError
 
+
+def cure(name: str, *, default: bool = False) -> str:
+    end = f", or write ${{{name}:-default}}" if default else ""
+    return f"give {name} in a file of compose.env_file, or name it in compose.variables to take it from the environment{end}"
+
+
 VARIABLES = {"DOMAIN": "shop.example.com", "EMPTY": "", "_p1": "8080", "TRICK": "${DOMAIN}$"}
 
 
@@ -41,11 +47,11 @@ def test_values(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said", "hint"),
     [
-        ("$NONE", "the variable NONE has no value", "set NONE, or write ${NONE:-default}"),
-        ("http://${NONE}", "the variable NONE has no value", "set NONE, or write ${NONE:-default}"),
-        ("${NONE:?ask $DOMAIN}", "the variable NONE has no value: 'ask shop.example.com'", "set NONE"),
-        ("${EMPTY:?}", "the variable EMPTY has no value", "set EMPTY"),
-        ("${NONE:-$OTHER}", "the variable OTHER has no value", "set OTHER, or write ${OTHER:-default}"),
+        ("$NONE", "the variable NONE has no value", cure("NONE", default=True)),
+        ("http://${NONE}", "the variable NONE has no value", cure("NONE", default=True)),
+        ("${NONE:?ask $DOMAIN}", "the variable NONE has no value: 'ask shop.example.com'", cure("NONE")),
+        ("${EMPTY:?}", "the variable EMPTY has no value", cure("EMPTY")),
+        ("${NONE:-$OTHER}", "the variable OTHER has no value", cure("OTHER", default=True)),
         ("a $ b", "'$ b' is no variable", "$$ for a dollar sign"),
         ("5$", "'$' is no variable", "$$ for a dollar sign"),
         ("$1", "'$1' is no variable", "$$ for a dollar sign"),
