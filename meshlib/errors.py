@@ -9,6 +9,7 @@
     │   ├── ProxyProtocolError      not a preamble of the PROXY protocol
     │   ├── RequestHeadError        not a request head that we would forward
     │   ├── ResponseHeadError       not an answer that we would pass on
+    │   ├── FrameError              not a frame of HTTP/2 that may be here; has .code, .stream
     │   └── LimitExceeded           well formed so far, but more than we keep; has .what, .limit
     └── UpstreamError               raised by adapters only; has .endpoint, .retryable
         ├── NoEndpointAvailable
@@ -26,6 +27,7 @@ __all__ = [
     "ClientHelloError",
     "ConfigurationError",
     "ConnectFailed",
+    "FrameError",
     "LimitExceeded",
     "MeshError",
     "NoEndpointAvailable",
@@ -113,6 +115,18 @@ class ResponseHeadError(ProtocolError):
 
     def __init__(self, message: str, *, reason: str, status_hint: int = 502) -> None:
         super().__init__(message, reason=reason, status_hint=status_hint)
+
+
+class FrameError(ProtocolError):
+    """A frame of HTTP/2 that must not be where it is.
+
+    `code` is that of RFC 9113 7. `stream`: the error is that stream's alone (5.4.2); 0: the connection's (5.4.1).
+    """
+
+    def __init__(self, message: str, *, reason: str, code: int, stream: int = 0) -> None:
+        super().__init__(message, reason=reason)
+        self.code = code
+        self.stream = stream
 
 
 class LimitExceeded(ProtocolError):

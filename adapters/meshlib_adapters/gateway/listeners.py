@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, cast
 
 import anyio
@@ -14,7 +15,7 @@ from meshlib.model import Endpoint
 from meshlib_adapters.gateway.descriptors import connections_that_fit, raise_limit
 from meshlib_adapters.gateway.loops import settle_heap
 from meshlib_adapters.gateway.ports import create_ports
-from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http_settings, preamble_policy
+from meshlib_adapters.gateway.settings import Settings, forwarding_policy, http2_limits, http_settings, preamble_policy
 from meshlib_adapters.gateway.sockets import explain_bind_error
 from meshlib_adapters.gateway.tunnel_log import TunnelLog
 from meshlib_adapters.gateway.values import Address
@@ -44,6 +45,8 @@ class Listeners:
         http = replace(http, max_connections=connections_that_fit(http.max_connections, descriptors, each=1, what="HTTP"))
         if settings.https:
             tls = replace(tls, max_connections=connections_that_fit(tls.max_connections, descriptors, each=2, what="TLS"))
+        if upstreams is None:
+            upstreams = Upstreams(current, http, asyncio.get_running_loop(), http2=http2_limits(settings))
         self._http = HTTPGateway(current, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams)
         self._preambles = preamble_policy(settings)
         self._terminator = _terminator(self._http, settings)
@@ -179,9 +182,5 @@ def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
     version = cast("Literal['1.2', '1.3']", tls.min_version)
     asked = cast("Literal['off', 'request', 'require']", tls.client_auth)
     protocols = available_protocols() if tls.http2 else ("http/1.1",)
-    http2 = None
-    if "h2" in protocols:
-        from meshlib_adapters.http2 import HTTP2Settings
-
-        http2 = HTTP2Settings(**asdict(settings.http2))
+    http2 = http2_limits(settings) if "h2" in protocols else None
     return Terminator(http, TerminationSettings(min_version=version, client_auth=asked, alpn=protocols), http2=http2)

@@ -217,6 +217,8 @@ class HTTP2LimitSettings:
     resets_per_second: int = setting(40, read_integer(1, 10**6), "... and in the long run")
     idle_frames: int = setting(2000, read_integer(1, 10**6), "frames that bring nothing forward (PING, SETTINGS, ...), at once ...")
     idle_frames_per_second: int = setting(100, read_integer(1, 10**6), "... and in the long run")
+    small_frames: int = setting(20_000, read_integer(1, 10**9), "frames of a body with less than nine bytes in them, at once ...")
+    small_frames_per_second: int = setting(2000, read_integer(1, 10**9), "... and in the long run")
 
 
 @dataclass(frozen=True, slots=True)

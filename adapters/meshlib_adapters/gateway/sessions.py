@@ -12,12 +12,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshlib.balancing import Binding, SessionLimits, SessionTables, Standing
 from meshlib_adapters.gateway.reports import Session
 from meshlib_adapters.http import HTTPSettings, Upstreams
 from meshlib_adapters.publish import CurrentSnapshot
+
+if TYPE_CHECKING:
+    from meshlib_adapters.http2 import HTTP2Settings
 
 __all__ = ["BATCH", "MET_AT_ONCE", "MET_PER_SECOND", "SessionStore", "SharingUpstreams"]
 
@@ -43,8 +46,10 @@ class SharingUpstreams(Upstreams):
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
         share: Callable[[list[Session]], None],
+        *,
+        http2: HTTP2Settings | None = None,
     ) -> None:
-        super().__init__(current, settings, loop)
+        super().__init__(current, settings, loop, http2=http2)
         self._current = current
         self._share = share
         self._new: list[Session] = []

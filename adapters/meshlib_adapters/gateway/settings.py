@@ -14,9 +14,9 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, cast, get_type_hints
 
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.discovery.options import ResolveOptions
@@ -54,6 +54,9 @@ from meshlib_adapters.gateway.values import (
 from meshlib_adapters.http.preamble import PreamblePolicy
 from meshlib_adapters.http.settings import HTTPSettings
 
+if TYPE_CHECKING:
+    from meshlib_adapters.http2 import HTTP2Settings
+
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "ForwardingSettings",
@@ -69,6 +72,7 @@ __all__ = [
     "discovery_limits",
     "environment_layer",
     "forwarding_policy",
+    "http2_limits",
     "http_settings",
     "ownership_rules",
     "preamble_policy",
@@ -234,6 +238,15 @@ def http_settings(settings: Settings) -> HTTPSettings:
     for part in (settings.limits, settings.timeouts):
         own.update({item.name: getattr(part, item.name) for item in fields(part) if item.name in wanted})
     return HTTPSettings(**own, upstream_ca=settings.tls.upstream_ca)
+
+
+def http2_limits(settings: Settings) -> HTTP2Settings | None:
+    """What peers of HTTP/2 may do, clients and endpoints; None: the extra `http2` is not installed."""
+    try:
+        from meshlib_adapters.http2 import HTTP2Settings
+    except ImportError:
+        return None
+    return HTTP2Settings(**asdict(settings.http2))
 
 
 def resolve_options(settings: Settings) -> ResolveOptions:

@@ -57,7 +57,7 @@ from meshlib_adapters.gateway.reports import (
     write_sessions,
 )
 from meshlib_adapters.gateway.sessions import SharingUpstreams
-from meshlib_adapters.gateway.settings import http_settings
+from meshlib_adapters.gateway.settings import http2_limits, http_settings
 from meshlib_adapters.gateway.sources import create_current
 from meshlib_adapters.gateway.standard_streams import settle_streams
 from meshlib_adapters.gateway.tally import TallyLog, create_spans, write_locked
@@ -86,7 +86,8 @@ class Worker:
         self._current = create_current(self._settings)
         self._log = TallyLog(self._settings, lambda lines: write_locked(lines, setup.log_lock), spans=spans)
         loop = asyncio.get_running_loop()
-        self._upstreams = SharingUpstreams(self._current, http_settings(self._settings), loop, self._share)
+        limits = http2_limits(self._settings)
+        self._upstreams = SharingUpstreams(self._current, http_settings(self._settings), loop, self._share, http2=limits)
         self._listeners = Listeners(self._current, self._settings, log=self._log, upstreams=self._upstreams)
         self._meter = DataPathMeter(
             self._listeners,
@@ -268,8 +269,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 importlib.import_module("meshlib_adapters.otel")  # now, likewise
         if setup.settings.tls.certificates:
             importlib.import_module("meshlib_adapters.tls")  # likewise
-            with contextlib.suppress(ImportError):  # HTTP/2 is not offered then
-                importlib.import_module("meshlib_adapters.http2")
+        with contextlib.suppress(ImportError):  # HTTP/2 is not offered then, and not spoken to endpoints
+            importlib.import_module("meshlib_adapters.http2.upstream")
         fast_loop()  # loaded before `become`, for the same reason as the imports above
         if setup.identity is not None:
             try:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from ssl import SSLError
 from time import monotonic
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from meshlib.balancing import EndpointHealth, HealthState, Observation, SlowStart
 from meshlib.http1 import KnownLines
@@ -24,6 +24,9 @@ from meshlib_adapters.http.outbox import Outbox
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstream import UpstreamConnection
 from meshlib_adapters.http.verifying import verifying_context
+
+if TYPE_CHECKING:
+    from meshlib_adapters.http2 import HTTP2Settings
 
 __all__ = ["Connecting", "EndpointPool", "LimitedPool", "LimitedPrivatePool", "PrivatePool", "UpstreamCounts", "http2_connections"]
 
@@ -346,13 +349,13 @@ class LimitedPrivatePool(LimitedPool, PrivatePool):
     __slots__ = ()
 
 
-def http2_connections() -> Callable[[EndpointPool], UpstreamConnection]:
+def http2_connections(limits: HTTP2Settings | None = None) -> Callable[[EndpointPool], UpstreamConnection]:
     """What makes connections of HTTP/2 without TLS; where the extra `http2` is missing, connecting fails and a log line says why."""
     try:
         from meshlib_adapters.http2.upstream import HTTP2UpstreamConnection
     except ImportError:
         return _without_http2
-    return HTTP2UpstreamConnection
+    return lambda pool: HTTP2UpstreamConnection(pool, limits)
 
 
 def _without_http2(pool: EndpointPool) -> UpstreamConnection:

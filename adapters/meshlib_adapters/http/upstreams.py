@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshlib.balancing import (
     Binding,
@@ -36,6 +36,9 @@ from meshlib_adapters.http.settings import HTTPSettings, session_limits
 from meshlib_adapters.http.waiting import WaitingQueue
 from meshlib_adapters.publish import CurrentSnapshot
 
+if TYPE_CHECKING:
+    from meshlib_adapters.http2 import HTTP2Settings
+
 __all__ = ["Connecting", "EndpointPool", "LimitedState", "UpstreamState", "Upstreams"]
 
 
@@ -43,6 +46,7 @@ class UpstreamState:
     """One upstream at run time: its pools, its strategy, its retry budget."""
 
     __slots__ = (
+        "_http2",
         "_known_lines",
         "_loop",
         "_outbox",
@@ -67,8 +71,10 @@ class UpstreamState:
         counts: UpstreamCounts | None = None,
         known_lines: KnownLines | None = None,
         outbox: Outbox | None = None,
+        http2: HTTP2Settings | None = None,
     ) -> None:
         self._settings = settings
+        self._http2 = http2
         self._loop = loop
         self._pools: dict[tuple[str, str, int, str, str, str], EndpointPool] = {}
         self.counts = counts or UpstreamCounts()
@@ -108,7 +114,7 @@ class UpstreamState:
         pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox)
         pool.preamble = self.upstream.proxy_protocol
         if self.upstream.protocol:
-            pool.create = http2_connections()
+            pool.create = http2_connections(self._http2)
         pool.server_name = self.upstream.server_name
         return pool
 
@@ -183,7 +189,7 @@ class LimitedState(UpstreamState):
         pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox)
         pool.preamble = self.upstream.proxy_protocol
         if self.upstream.protocol:
-            pool.create = http2_connections()
+            pool.create = http2_connections(self._http2)
         pool.server_name = self.upstream.server_name
         pool.on_free = self._on_free
         return pool
@@ -230,11 +236,19 @@ def _has_room(pool: EndpointPool) -> bool:
 class Upstreams:
     """The state of every upstream that was asked so far, and the sticky sessions of every sticky route.
 
-    Follows `current`: upstreams that are gone are closed. To be used inside one event loop.
+    Follows `current`: upstreams that are gone are closed. To be used inside one event loop. `http2`: limits of endpoints that speak it.
     """
 
-    def __init__(self, current: CurrentSnapshot, settings: HTTPSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        current: CurrentSnapshot,
+        settings: HTTPSettings,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        http2: HTTP2Settings | None = None,
+    ) -> None:
         self.settings = settings
+        self._http2 = http2
         self.loop = loop
         self.known_lines = KnownLines()  # of answers, and of a gateway's requests
         self.outbox = Outbox(loop)  # of requests to endpoints, and of a gateway's answers
@@ -250,7 +264,8 @@ class Upstreams:
         if state is None:
             counts = self.counts.setdefault(upstream.name, UpstreamCounts())
             kind = LimitedState if self.settings.max_requests_per_endpoint else UpstreamState
-            self._states[upstream.name] = state = kind(upstream, self.settings, self.loop, counts, self.known_lines, self.outbox)
+            state = kind(upstream, self.settings, self.loop, counts, self.known_lines, self.outbox, self._http2)
+            self._states[upstream.name] = state
         elif state.upstream is not upstream:
             state.update(upstream)
         return state

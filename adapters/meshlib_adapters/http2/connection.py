@@ -11,8 +11,6 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from h2.config import DummyLogger, H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -20,23 +18,24 @@ from h2.events import (
     Event,
     RemoteSettingsChanged,
     RequestReceived,
-    StreamEnded,
     StreamReset,
     TrailersReceived,
     WindowUpdated,
 )
-from h2.exceptions import ProtocolError as FrameError
-from h2.settings import SettingCodes, Settings
-from hyperframe.frame import Frame, GoAwayFrame
+from hyperframe.frame import GoAwayFrame
 
+from meshlib.errors import FrameError
 from meshlib.forwarding import Peer
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import Endpoint, Route
 from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
 from meshlib_adapters.http.termination import Ending, end_of
+from meshlib_adapters.http.turns import Turn
 from meshlib_adapters.http.wire import Phase
 from meshlib_adapters.http2.fields import Pair, answer_fields
-from meshlib_adapters.http2.floods import Allowance
+from meshlib_adapters.http2.frames import ServerFrames, StreamFailed
+from meshlib_adapters.http2.intake import Intake
+from meshlib_adapters.http2.policy import FramePolicy
 from meshlib_adapters.http2.settings import HTTP2Settings
 from meshlib_adapters.http2.stream import Stream
 
@@ -48,30 +47,11 @@ __all__ = ["HTTP2Connection"]
 
 # The largest frame of a body that we send: that and its head fit a TLS record but for a few bytes; clients may allow 16 MiB.
 _FRAME: Final = 16 * 1024
-# HPACK's table of what we have sent (the default of RFC 9113, and nghttp2's limit).
-_TABLE: Final = 4096
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+# A frame of a body that was cut to the client's window is one for which that may send frames of its own from so many bytes on.
+_WORTH: Final = 512
 # When the client does not read and this much waits for it, nothing is read from it either: what it says asks for answers too.
 _MAX_UNREAD: Final = 256 * 1024
-
-
-class _Silent(DummyLogger):
-    """h2 asks its logger 23 times for each request whether it wants to hear something."""
-
-    def debug(self, *_: object, **__: object) -> None:
-        """No."""
-
-    def trace(self, *_: object, **__: object) -> None:
-        """No."""
-
-
-class _Frames(H2Connection):
-    """h2, remembering fewer closed streams (65536 of them would be megabytes for each connection)."""
-
-    MAX_CLOSED_STREAMS = 1024
-
-    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
-        # A client that says that it will ask no more still wants the answers under way (RFC 9113 6.8); h2 would send nothing any more.
-        return [], [ConnectionTerminated()]
 
 
 class HTTP2Connection(asyncio.Protocol):
@@ -89,17 +69,16 @@ class HTTP2Connection(asyncio.Protocol):
         "_broken",
         "_fields",
         "_frames",
-        "_idle_frames",
+        "_intake",
         "_last_wire",
         "_leaving",
-        "_max_unparsed",
         "_paused",
+        "_policy",
         "_ready",
-        "_resets",
+        "_rested",
         "_scheduled",
-        "_settings",
         "_streams",
-        "_unparsed",
+        "_turn",
         "_unsent",
         "bucket",
         "claimed",
@@ -139,15 +118,15 @@ class HTTP2Connection(asyncio.Protocol):
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.kept = 0  # bytes of answers that wait for the client's windows, of all streams
         self._allowed = allowed
-        self._settings = limits = settings or HTTP2Settings()
-        self._frames = _frames(gateway.settings.head_size, limits)
+        limits = settings or HTTP2Settings()
+        self._frames = frames = ServerFrames(gateway.settings.head_size, limits)
+        self._policy = policy = FramePolicy(limits, gateway.settings.head_size, now)
+        self._intake = Intake(frames, policy, _PREFACE)
         self._streams: dict[int, Stream] = {}
         self._ready: dict[int, Stream] = {}  # those with something to send and the window for it, as far as is known; in turn
-        self._resets = Allowance(limits.resets, limits.resets_per_second, now)
-        self._idle_frames = Allowance(limits.idle_frames, limits.idle_frames_per_second, now)
-        self._unparsed = 0  # bytes since the last whole frame, or list of fields
-        self._max_unparsed = 2 * gateway.settings.head_size + 2 * _FRAME
+        self._rested = now  # since when no request is under way, while none is
         self._scheduled = False
+        self._turn = Turn(gateway.loop)
         self._blocked = False  # the client does not read
         self._paused = False  # we do not read
         self._leaving = False  # no new streams
@@ -182,10 +161,7 @@ class HTTP2Connection(asyncio.Protocol):
         """A client is there; it may be one too many."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=self.gateway.settings.buffer_size)
-        self.since = monotonic()
-        frames = self._frames
-        frames.initiate_connection()
-        frames.increment_flow_control_window(self._settings.connection_window - 65535)
+        self.since = self._rested = monotonic()
         if self.gateway.admit(self) is None:
             self._end(ErrorCodes.ENHANCE_YOUR_CALM, "too_many_connections")
             return
@@ -196,29 +172,68 @@ class HTTP2Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Frames, or parts of them."""
+        if not self._broken:
+            self._intake.receive_data(data)
+            if self._turn.over:
+                self._read_no_more()  # not before: most turns end with nothing left to read, and pausing costs more than a frame
+            else:
+                self._work()
+
+    def _work(self) -> None:
         if self._broken:
             return
-        self._unparsed += len(data)
+        now = monotonic()
+        taken = self._intake.taken
         try:
-            events = self._frames.receive_data(data)
+            events = self._intake.take(self._turn, now)
         except FrameError as error:
-            calm = error.error_code == ErrorCodes.ENHANCE_YOUR_CALM
-            self._end(None, "head_too_large" if calm else "bad_frame")
+            self._end(None, error.reason)
             return
         if events:
-            self._unparsed = 0
-            self._receive(events)
-        elif self._unparsed > self._max_unparsed:
-            self._end(ErrorCodes.ENHANCE_YOUR_CALM, "head_too_large")
-            return
-        elif self.phase is Phase.IDLE:
-            self.phase = Phase.HEAD
-            self.since = monotonic()
-            self.gateway.hurry(self)
+            self._receive(events, now)
+            if self._broken:
+                return
+        if not self._streams:
+            self._wait(now, moved=self._intake.taken > taken)
         self._flush()
-        if self._blocked and not self._paused and self.transport.get_write_buffer_size() > _MAX_UNREAD:
+        self._steer()
+
+    def _wait(self, now: float, *, moved: bool) -> None:
+        # No request is under way: a head that has begun has its own time-out, which does not make the idle one longer. Frames
+        # that only keep a connection alive, whole or in pieces, do not make it less idle.
+        if self._leaving:
+            self._close()
+        elif self._intake.in_head:
+            if self.phase is Phase.IDLE:
+                limits = self.gateway.settings
+                self.phase = Phase.HEAD
+                self.since = min(now, self._rested + limits.idle - limits.head_read)
+                self.gateway.hurry(self)
+        elif moved and self.phase is Phase.HEAD:
+            self.phase = Phase.IDLE
+            self.since = self._rested
+
+    def _steer(self) -> None:
+        # Read on, or not: not much before the next turn, and not from a client that does not read itself.
+        if self._broken:
+            return
+        if self._blocked and self.transport.get_write_buffer_size() > _MAX_UNREAD:
+            self._read_no_more()
+        elif self._turn.left <= 0:
+            self._turn.end(self._work)
+        else:
+            self._read_on()
+
+    def _read_no_more(self) -> None:
+        if not self._paused and not self.transport.is_closing():
             self._paused = True
             self.transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if self._paused:
+            self._paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         """The client is gone: a connection that is open one way only can carry no HTTP/2."""
@@ -226,6 +241,7 @@ class HTTP2Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Whoever works for this client is told."""
+        self._turn.cancel()
         self._broken = True
         self._drop_streams("client_closed")
         self.phase = Phase.CLOSED
@@ -239,44 +255,50 @@ class HTTP2Connection(asyncio.Protocol):
         """The client takes more."""
         self._blocked = False
         if self._paused:
-            self._paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
+            self._turn.end(self._work)
         self.flush_soon()
 
     # Events of h2.
 
-    def _receive(self, events: list[Event]) -> None:
-        now = monotonic()
+    def _receive(self, events: list[Event], now: float) -> None:
         gone: set[int] = set()
         for event in events:  # first of all: h2 sends nothing more on these
-            if type(event) is StreamReset and event.stream_id is not None:
-                gone.add(event.stream_id)
-                stream = self._streams.get(event.stream_id)
-                if stream is not None:
-                    stream.lost()
+            kind = type(event)
+            if kind is StreamReset or kind is StreamFailed:
+                self._lose(cast("StreamReset | StreamFailed", event), gone)
         for event in events:
             kind = type(event)
             if kind is RequestReceived:
                 self._begin(cast("RequestReceived", event), gone)
             elif kind is DataReceived:
-                self._receive_data(cast("DataReceived", event), now)
+                self._receive_data(cast("DataReceived", event))
+            elif kind is WindowUpdated:
+                stream = self._streams.get(cast("WindowUpdated", event).stream_id or 0)
+                if stream is not None and stream.has_something:
+                    self._ready[stream.number] = stream
             elif kind is TrailersReceived:
                 trailers = cast("TrailersReceived", event)
                 stream = self._streams.get(trailers.stream_id or 0)
                 if stream is not None:
                     stream.receive_trailers(trailers.headers or [])
-            elif kind is StreamReset:
-                if not self._resets.spend(now):
-                    self._end(ErrorCodes.ENHANCE_YOUR_CALM, "flood")
+            elif kind is RemoteSettingsChanged:
+                for stream in self._streams.values():  # their windows may have grown
+                    if stream.has_something:
+                        self._ready[stream.number] = stream
             elif kind is ConnectionTerminated:
                 self._leaving = True
-            elif kind is not StreamEnded:
-                self._receive_other(event, now)
             if self._broken:
                 return
-        if not self._streams and self.phase is not Phase.CLOSED:
-            self._rest(now)
+
+    def _lose(self, event: StreamReset | StreamFailed, gone: set[int]) -> None:
+        number = event.stream_id or 0
+        gone.add(number)
+        stream = self._streams.get(number)
+        failed = event if isinstance(event, StreamFailed) else None
+        if stream is not None:
+            stream.lost(failed.reason if failed is not None else "client_closed", who="C")
+        elif failed is not None and failed.opening:
+            self.log(None, 0, 0, None, None, 0, monotonic(), -1.0, end_of(failed.reason, "R", who="C"))
 
     def _begin(self, event: RequestReceived, gone: set[int]) -> None:
         number = event.stream_id or 0
@@ -284,43 +306,26 @@ class HTTP2Connection(asyncio.Protocol):
             return  # taken back at once: nobody is asked
         if self._leaving:
             self._frames.reset_stream(number, ErrorCodes.REFUSED_STREAM)  # the client knows by our GOAWAY that it may ask elsewhere
+            self.malformed()
             return
         self._streams[number] = stream = Stream(self, number)
         self.phase = Phase.STREAM
         stream.begin(event.headers or [], ended=event.stream_ended is not None)
 
-    def _receive_data(self, event: DataReceived, now: float) -> None:
+    def _receive_data(self, event: DataReceived) -> None:
         number, size = event.stream_id or 0, event.flow_controlled_length or 0
-        ended = event.stream_ended is not None
         stream = self._streams.get(number)
-        if not event.data and not ended and not self._idle_frames.spend(now):
-            self._end(ErrorCodes.ENHANCE_YOUR_CALM, "flood")
-        elif stream is None:
+        if stream is None:
             self.acknowledge(number, size)
         else:
-            stream.receive(event.data or b"", size, ended=ended)
-
-    def _receive_other(self, event: Event, now: float) -> None:
-        if not self._idle_frames.spend(now):
-            self._end(ErrorCodes.ENHANCE_YOUR_CALM, "flood")
-        elif isinstance(event, WindowUpdated):
-            stream = self._streams.get(event.stream_id or 0)
-            if stream is not None and stream.has_something:
-                self._ready[stream.number] = stream
-        elif isinstance(event, RemoteSettingsChanged):
-            encoder = self._frames.encoder
-            if encoder.header_table_size > _TABLE:  # a client may allow gigabytes; it is we who would fill them
-                encoder.header_table_size = _TABLE
-            for stream in self._streams.values():  # their windows may have grown
-                if stream.has_something:
-                    self._ready[stream.number] = stream
+            stream.receive(event.data or b"", size, ended=event.stream_ended is not None)
 
     def _rest(self, now: float) -> None:
-        # No stream is left. What only keeps a connection alive (PING) does not make it less idle.
+        # The last stream is over.
         if self._leaving:
             self._close()
         elif self.phase is not Phase.IDLE:
-            self.since = now
+            self.since = self._rested = now
             self.phase = Phase.IDLE
 
     # What streams ask for.
@@ -365,7 +370,7 @@ class HTTP2Connection(asyncio.Protocol):
 
     def reset(self, stream: Stream, code: ErrorCodes) -> None:
         """End a stream before its time."""
-        if not self._broken:
+        if not self._broken and self._frames.is_open(stream.number):  # its client may have ended it meanwhile, in the same read
             self._frames.reset_stream(stream.number, code)
             self.flush_soon()
 
@@ -376,15 +381,17 @@ class HTTP2Connection(asyncio.Protocol):
             self.flush_soon()
 
     def malformed(self) -> None:
-        """A request was malformed; too many of them are a flood."""
-        if not self._resets.spend(monotonic()):
-            self.gateway.loop.call_soon(self._end, ErrorCodes.ENHANCE_YOUR_CALM, "flood")
+        """A request was malformed, or came too late; too many of them are a flood."""
+        try:
+            self._policy.admit_reset(monotonic())
+        except FrameError as error:
+            self.gateway.loop.call_soon(self._end, ErrorCodes.ENHANCE_YOUR_CALM, error.reason)
 
     def forget(self, stream: Stream) -> None:
         """A stream is over."""
         self._streams.pop(stream.number, None)
         self._ready.pop(stream.number, None)
-        self._idle_frames.earn(4)
+        self._policy.earn(4)
         if not self._streams and not self._broken:
             self._rest(monotonic())
 
@@ -424,7 +431,8 @@ class HTTP2Connection(asyncio.Protocol):
                 continue  # the opening of its own window makes it ready again
             sent = stream.write(min(window, room, frames.max_outbound_frame_size, _FRAME))
             room -= sent + 9
-            self._idle_frames.earn(3)  # the client will open two windows
+            if sent >= _WORTH or sent < window or not stream.has_something:
+                self._policy.earn(3)  # the client will open two windows; not for one that it opens byte by byte (CVE-2019-9511)
             if stream.has_something:
                 ready[number] = stream
 
@@ -463,6 +471,7 @@ class HTTP2Connection(asyncio.Protocol):
             self._flush()
         self._broken = True
         self.since = monotonic()
+        self._read_on()
         if self.transport.can_write_eof():
             self.phase = Phase.LINGER
             self.gateway.hurry(self)
@@ -537,33 +546,6 @@ class HTTP2Connection(asyncio.Protocol):
             first_byte = first_byte_at - started if first_byte_at >= started else -1.0
             address = self.peer.address
             log.add((now + log.offset, address, head, status, size, route, endpoint, tries, now - started, first_byte, ending))
-
-
-def _frames(head_size: int, limits: HTTP2Settings) -> _Frames:
-    # Fields are checked by our own rules (`fields`), whose result is an error of the request and not of the connection.
-    frames = _Frames(
-        H2Configuration(
-            client_side=False,
-            header_encoding=None,
-            validate_inbound_headers=False,
-            normalize_inbound_headers=False,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-            logger=_Silent("h2"),
-        )
-    )
-    frames.local_settings = Settings(
-        client=False,
-        initial_values={
-            SettingCodes.MAX_CONCURRENT_STREAMS: limits.max_streams,
-            SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window,
-            SettingCodes.MAX_HEADER_LIST_SIZE: head_size,
-        },
-    )
-    # A list that is somewhat too large is answered with 431. What is beyond twice the size is not even unpacked (a bomb: CVE-2016-6581),
-    # and then the tables of both sides differ, so that it is the end of the connection.
-    frames.decoder.max_header_list_size = 2 * head_size
-    return frames
 
 
 def _address(name: object) -> ProxyAddress | None:

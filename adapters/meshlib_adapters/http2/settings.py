@@ -23,10 +23,14 @@ class HTTP2Settings:
     # (CVE-2023-44487; nghttp2: 1000 and 33).
     resets: int = 400
     resets_per_second: int = 40
-    # Frames that bring nothing forward (PING, SETTINGS, PRIORITY, empty DATA, WINDOW_UPDATE beyond what was sent, unknown ones): so many
-    # at once, and so many a second in the long run (CVE-2019-9511 to 9518). Each request and each frame of an answer earns some more.
+    # Frames that bring nothing forward (PING, SETTINGS, PRIORITY, empty DATA, WINDOW_UPDATE beyond what was sent, unknown ones, all that is
+    # on closed streams): so many at once, and so many a second in the long run (CVE-2019-9511 to 9518). Each request and each frame of a
+    # response earns some more. Endpoints have the same.
     idle_frames: int = 2000
     idle_frames_per_second: int = 100
+    # DATA frames with less in them than their own head is long, and more to come: the smallest message of gRPC has five bytes.
+    small_frames: int = 20_000
+    small_frames_per_second: int = 2000
 
     def __post_init__(self) -> None:
         for item in fields(self):

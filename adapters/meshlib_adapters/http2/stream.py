@@ -151,7 +151,8 @@ class Stream:
 
     def receive(self, data: bytes, size: int, *, ended: bool) -> None:
         """A part of the body, which has taken `size` bytes of the client's windows (padding counts)."""
-        self.since = monotonic()
+        if data or ended:
+            self.since = monotonic()
         try:
             wire = self._take(data, ended=ended)
         except Malformed as error:
@@ -228,10 +229,10 @@ class Stream:
             self._dispatch.cancel()
             self._answer_error(error.status_hint, error.reason)
 
-    def lost(self, reason: str = "client_closed") -> None:
-        """The client wants it no more, or is gone, or we end the connection."""
+    def lost(self, reason: str = "client_closed", who: str = "") -> None:
+        """The client wants it no more, has broken a rule on it, or is gone, or we end the connection."""
         if not self.over:
-            self._conclude(reason)
+            self._conclude(reason, who)
             self._finish()
 
     # `dispatch.Asker`

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
@@ -23,8 +22,7 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
-from h2.exceptions import ProtocolError as FrameError
-from hyperframe.frame import Frame, GoAwayFrame
+from h2.exceptions import ProtocolError as NotNow
 
 from meshlib.errors import ProtocolError, ResponseHeadError
 from meshlib.forwarding import response_fields
@@ -42,8 +40,13 @@ from meshlib.http1 import (
 from meshlib.messages import ResponseHead
 from meshlib_adapters.http.answers import phrase
 from meshlib_adapters.http.exchange import Exchange, Failure
+from meshlib_adapters.http.turns import Turn
 from meshlib_adapters.http.upstream import UpstreamConnection
 from meshlib_adapters.http2.fields import Pair, trailer_fields
+from meshlib_adapters.http2.frames import ClientFrames, StreamFailed
+from meshlib_adapters.http2.intake import Intake
+from meshlib_adapters.http2.policy import FramePolicy
+from meshlib_adapters.http2.settings import HTTP2Settings
 
 if TYPE_CHECKING:
     from meshlib_adapters.http.pools import EndpointPool
@@ -51,18 +54,14 @@ if TYPE_CHECKING:
 __all__ = ["HTTP2UpstreamConnection"]
 
 _FRAME: Final = 16 * 1024
-# What an endpoint may send of an answer before we have read it: it costs nothing until then, because reading is what is paused.
-_WINDOW: Final = 1024 * 1024
+# When the endpoint does not read and this much waits for it, nothing is read from it either: what it says asks for frames of ours.
+_MAX_UNREAD: Final = 256 * 1024
+# Frames that follow from a request, and from a frame of its body: acknowledgements, windows, a PING that measures.
+_EARNED_BY_REQUEST: Final = 8
+_EARNED_BY_DATA: Final = 3
+_WORTH: Final = 512
 _STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
 _NOT_SENT: Final = frozenset({b"host", b"connection", b"transfer-encoding", b"upgrade", b"keep-alive"})
-
-
-class _Frames(H2Connection):
-    MAX_CLOSED_STREAMS = 64
-
-    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
-        # The exchange under way may still be answered; h2 would send nothing any more, not even what opens its windows.
-        return [], [ConnectionTerminated()]
 
 
 class HTTP2UpstreamConnection(UpstreamConnection):
@@ -74,19 +73,27 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         "_ended",
         "_frames",
         "_going",
+        "_intake",
+        "_limits",
         "_out",
         "_out_size",
+        "_policy",
         "_request_chunks",
         "_sending_paused",
+        "_slowed",
         "_stream",
-        "_unparsed",
+        "_turn",
     )
 
-    def __init__(self, pool: EndpointPool) -> None:
+    def __init__(self, pool: EndpointPool, limits: HTTP2Settings | None = None) -> None:
         super().__init__(pool)
-        self._frames: _Frames | None = None  # made with the first request: a preamble may have to go before the preface
+        self._limits = limits or HTTP2Settings()
+        self._frames: ClientFrames | None = None  # made with the first request: a preamble may have to go before the preface
+        self._policy: FramePolicy | None = None  # made with it, and `_intake`
+        self._intake: Intake | None = None
         self._early = b""  # what the endpoint has said before that
-        self._unparsed = 0  # bytes since the last whole frame
+        self._turn = Turn(pool.loop)
+        self._slowed = False  # we do not read, for reasons of our own
         self._stream = 0
         self._ended = False  # the end of the request is out
         self._request_chunks: ChunkedReader | None = None
@@ -111,14 +118,12 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         self._out_size = 0
         self._sending_paused = False
         frames = self._frames
-        if frames is None:
-            self._frames = frames = _Frames(H2Configuration(client_side=True, header_encoding=None))
-            frames.initiate_connection()
-            frames.increment_flow_control_window(_WINDOW - 65535)
-            early, self._early = self._early, b""
-            self.data_received(early)
+        if frames is None or self._policy is None:
+            frames, self._policy = self._open()
             if self.closed:
                 return
+        self._policy.earn(_EARNED_BY_REQUEST)
+        self._policy.earn_rest()
         end = data.index(b"\r\n\r\n") + 4
         pairs, chunked = _request_pairs(data[:end])
         self._request_chunks = None
@@ -129,12 +134,21 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             self._stream = frames.get_next_available_stream_id()
             self._ended = done and len(data) == end
             frames.send_headers(self._stream, pairs, end_stream=self._ended)
-        except FrameError as error:
+        except NotNow as error:
             self._fail(Failure.BAD_RESPONSE, f"the endpoint takes no request: {error}")
             return
         if len(data) > end:
             self._send_body(data[end:])
         self._flush()
+
+    def _open(self) -> tuple[ClientFrames, FramePolicy]:
+        head_size = self.pool.settings.head_size
+        self._frames = frames = ClientFrames(head_size)
+        self._policy = policy = FramePolicy(self._limits, head_size, monotonic())
+        self._intake = Intake(frames, policy)
+        early, self._early = self._early, b""
+        self.data_received(early)
+        return frames, policy
 
     def send(self, data: bytes, *, done: bool) -> None:
         """See `UpstreamConnection.send`."""
@@ -150,7 +164,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             self._out.append(piece)
             self._out_size += len(piece)
 
-    def _fill(self, frames: _Frames) -> None:
+    def _fill(self, frames: ClientFrames) -> None:
         # Frames of the request's body, as far as the endpoint's windows let them out.
         out, stream = self._out, self._stream
         chunks = self._request_chunks
@@ -166,6 +180,8 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             self._out_size -= len(piece)
             self._ended = self._request_done and not out and not trailers
             frames.send_data(stream, piece, end_stream=self._ended)
+            if self._policy is not None and (len(piece) < room or room >= _WORTH):
+                self._policy.earn(_EARNED_BY_DATA)  # not for windows that are opened byte by byte
         if self._request_done and not self._ended:
             self._ended = True
             if trailers:
@@ -177,7 +193,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         frames = self._frames
         if frames is None or self.closed:
             return
-        if self.exchange is not None and self._stream in frames.streams and not frames.streams[self._stream].closed:
+        if self.exchange is not None and frames.is_open(self._stream):
             self._fill(frames)
         data = frames.data_to_send()
         if data:
@@ -193,29 +209,68 @@ class HTTP2UpstreamConnection(UpstreamConnection):
 
     def data_received(self, data: bytes) -> None:
         """Frames."""
-        frames = self._frames
-        if frames is None:
+        intake = self._intake
+        if intake is None:
             self._early += data
             if len(self._early) > _FRAME:
                 self._drop()
             return
-        self._unparsed += len(data)
+        intake.receive_data(data)
+        if self._turn.over:
+            self._read_no_more()
+        else:
+            self._work()
+
+    def _work(self) -> None:
+        frames, intake = self._frames, self._intake
+        if self.closed or self.paused or frames is None or intake is None:  # `resume` goes on
+            return
         try:
-            events = frames.receive_data(data)
-            if events:
-                self._unparsed = 0
-            elif self._unparsed > 4 * _FRAME + self.pool.settings.head_size or data.startswith(b"HTTP/1."):
-                self._fail(Failure.BAD_RESPONSE, "the upstream does not speak HTTP/2")
-                return
-            for event in events:
+            for event in intake.take(self._turn, monotonic(), resting=self.exchange is None):
                 if not self.closed:
                     self._receive(frames, event)
-        except (FrameError, ProtocolError) as error:
-            self._fail(Failure.BAD_RESPONSE, str(error))
+        except ProtocolError as error:
+            self._fail(Failure.BAD_RESPONSE, str(error) if intake.taken else "the upstream does not speak HTTP/2")
             return
         if self._going and self.exchange is None:
             self._drop()
         self._flush()
+        self._steer()
+
+    def _steer(self) -> None:
+        # Read on, or not: not much before the next turn, and not from an endpoint that does not read itself.
+        if self.closed or self.paused or self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size() > _MAX_UNREAD:
+            self._read_no_more()
+        elif self._turn.left <= 0:
+            self._turn.end(self._work)
+        elif self._slowed:
+            self._slowed = False
+            self.transport.resume_reading()
+
+    def _read_no_more(self) -> None:
+        if not self._slowed and not self.transport.is_closing():
+            self._slowed = True
+            self.transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `UpstreamConnection.connection_lost`."""
+        self._turn.cancel()
+        super().connection_lost(exc)
+
+    def resume(self) -> None:
+        """See `UpstreamConnection.resume`; first comes what was read already."""
+        if self.paused:
+            self.paused = False
+            self._slowed = True
+            self._turn.end(self._work)
+
+    def resume_writing(self) -> None:
+        """The endpoint takes more."""
+        super().resume_writing()
+        if self._slowed:
+            self._turn.end(self._work)
 
     def eof_received(self) -> bool:
         """The endpoint sends no more."""
@@ -225,7 +280,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             self._fail(Failure.CLOSED, "the upstream closed the connection before its answer was complete")
         return False
 
-    def _receive(self, frames: _Frames, event: Event) -> None:
+    def _receive(self, frames: ClientFrames, event: Event) -> None:
         exchange = self.exchange
         if isinstance(event, ConnectionTerminated):
             self._going = True
@@ -243,20 +298,36 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         elif isinstance(event, DataReceived):
             frames.acknowledge_received_data(event.flow_controlled_length or 0, self._stream)
             if event.data and self._kind is not BodyKind.NONE:  # else the client would read it as its next answer
-                exchange.on_data(self._encoded([event.data], end=False), False)
+                self._pass_on(exchange, event.data)
         elif isinstance(event, TrailersReceived):
             lines = b"".join([b"%s: %s\r\n" % pair for pair in event.headers or []])
             self.trailers = parse_trailers(lines, self._announced, response=True, max_fields=self.pool.settings.field_count)
         elif isinstance(event, StreamEnded) and self._reading_body:
-            self._finish(self._encoded([], end=True), reusable=not self._going)
+            if self._kind is BodyKind.LENGTH and self._left:
+                self._fail(Failure.BAD_RESPONSE, "the upstream ended its body before its Content-Length")
+            else:
+                self._finish(self._encoded([], end=True), reusable=not self._going)
         elif isinstance(event, StreamReset):
             self._fail(Failure.RESET, "the upstream has reset the stream")
+        elif isinstance(event, StreamFailed):
+            self._fail(Failure.BAD_RESPONSE, "the upstream has broken the rules of HTTP/2 on its stream")
+
+    def _pass_on(self, exchange: Exchange, data: bytes) -> None:
+        if self._kind is BodyKind.LENGTH:
+            if len(data) > self._left:  # what is behind the body would be read as the next response
+                self._fail(Failure.BAD_RESPONSE, "the upstream sent more than its Content-Length")
+                return
+            self._left -= len(data)
+        exchange.on_data(self._encoded([data], end=False), False)
 
     def _respond(self, exchange: Exchange, event: ResponseReceived) -> None:
         ended = event.stream_ended is not None
         wire, head = self._head_of(event.headers or [], bodiless=ended)
         kind = body_kind(head, self._method)
         self._announced = announced_trailers(head.fields)
+        self._left = (head.fields.content_length or 0) if kind is BodyKind.LENGTH else 0
+        if ended and self._left:
+            raise ResponseHeadError("a Content-Length, but no body", reason="bad_body_length")
         if ended:
             self._release(not self._going)
             exchange.on_response(wire, head, BodyKind.NONE, [], True)

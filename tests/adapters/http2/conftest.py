@@ -66,6 +66,7 @@ class StartSite(Protocol):
         *,
         policy: ForwardingPolicy | None = None,
         limits: HTTP2Settings | None = None,
+        upstream_limits: HTTP2Settings | None = None,
         allowed: Callable[[bytes], bool] | None = None,
         client_lines: Callable[[bytes], bytes] | None = None,
         https_port: int = 443,
@@ -82,12 +83,14 @@ def start(stack: contextlib.ExitStack, backend: object, loop_factory: LoopFactor
         *,
         policy: ForwardingPolicy | None = None,
         limits: HTTP2Settings | None = None,
+        upstream_limits: HTTP2Settings | None = None,
         allowed: Callable[[bytes], bool] | None = None,
         client_lines: Callable[[bytes], bytes] | None = None,
         https_port: int = 443,
     ) -> Site:
         snapshot = snapshot_of({"": [over]}) if isinstance(over, Backend) else over
         running = RunningGateway(snapshot, settings, policy=policy, loop_factory=loop_factory, https_port=https_port)
+        running.gateway.upstreams._http2 = upstream_limits  # nobody has been asked yet
 
         def connection() -> HTTP2Connection:
             return HTTP2Connection(

@@ -134,7 +134,7 @@ def test_body_of_another_length(start: StartSite, backend: Make) -> None:
     number = client.ask(request("/", "a", ("content-length", "5"), method="POST"), end=False)
     server.wait(lambda: server.peer(1).raw.endswith(b"\r\n\r\n"))
     client.data(number, b"abcdef")
-    assert client.read_to_end() == PROTOCOL_ERROR
+    assert client.answer(number).reset == PROTOCOL_ERROR
     assert server.ended(1) in ("fin", "reset")
     assert not any(b"abcdef" in peer.raw for peer in server.peers)
 
@@ -289,8 +289,14 @@ def test_a_table_of_gigabytes(start: StartSite, backend: Make) -> None:
 
 
 def test_too_many_streams(start: StartSite, backend: Make) -> None:
-    """Who ignores the limit has ended the connection; who keeps it may use all of it."""
-    site = start(backend(lambda peer: peer.read_rest() and None), limits=HTTP2Settings(max_streams=5))
+    """A request over the limit is refused; the others go on, and the next one is taken. Its fields are read all the same."""
+
+    def script(peer: Peer) -> None:
+        if b"/late" in peer.read_head():
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        peer.read_rest()
+
+    site = start(backend(script), limits=HTTP2Settings(max_streams=5))
     client = site.client()
     for _ in range(5):
         client.ask(request())
@@ -298,8 +304,12 @@ def test_too_many_streams(start: StartSite, backend: Make) -> None:
     assert site.streams() == 5
     settings = next(frame for frame in client.frames if isinstance(frame, SettingsFrame) and frame.settings)
     assert settings.settings[SettingsFrame.MAX_CONCURRENT_STREAMS] == 5
-    client.ask(request())
-    assert client.read_to_end() == PROTOCOL_ERROR
+    refused = client.ask(request("/late", "a", ("x-only-here", "in the table from now on")))
+    assert client.answer(refused).reset == REFUSED_STREAM
+    client.cancel(1)
+    late = client.ask(request("/late", "a", ("x-only-here", "in the table from now on")))
+    assert client.answer(late).status == 200
+    assert site.streams() == 4
 
 
 def test_requests_stay_apart(start: StartSite, backend: Make) -> None:
