@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Final, NamedTuple
 
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.model import Contribution, Route, Snapshot, Tenure, Upstream
@@ -15,6 +17,22 @@ from meshlib.table import RoutingTable
 __all__ = ["CurrentSnapshot"]
 
 _logger = logging.getLogger(__name__)
+
+
+# Routes that are compiled at once, in some milliseconds; more are compiled while requests go on. Contributions that are known cost
+# little, but are looked at.
+_AT_ONCE: Final = 300
+_KNOWN_FOR_A_NEW: Final = 20
+_TRIES: Final = 3
+
+
+class _Draft(NamedTuple):
+    """What a publication makes. `table` None: nothing has changed for anybody."""
+
+    parts: dict[str, Snapshot]
+    gathering: bool
+    ledger: Ledger
+    table: RoutingTable | None
 
 
 class CurrentSnapshot:
@@ -57,8 +75,12 @@ class CurrentSnapshot:
         self._parts: dict[str, Snapshot] = {"": snapshot} if snapshot else {}
         self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}  # of upstreams, by provider
         self._subscribers: dict[object, Callable[[CurrentSnapshot], None]] = {}
-        self.snapshot = self._settled(within_limits(snapshot or Snapshot(), self._limits))
-        self.table = self._build(self.snapshot, None)
+        first = within_limits(snapshot or Snapshot(), self._limits)
+        if first.tenures is None:
+            self._ledger = self._restored.updated(first.contributions, int(clock()))
+            first = replace(first, tenures=self._ledger.tenures)
+        self.snapshot = first
+        self.table = self._build(first, None)
 
     def __repr__(self) -> str:
         return f"<CurrentSnapshot version {self.version} of {', '.join(filter(None, self._parts)) or 'nobody'}: {self.table!r}>"
@@ -69,14 +91,21 @@ class CurrentSnapshot:
         Only what changed is compiled anew. Raises ValueError when two providers use the same contribution key; then everything
         stays as it was.
         """
-        before = self._parts.get(provider_name)
-        if before == snapshot and before.tenures == snapshot.tenures:
-            return False
-        parts = {**self._parts, provider_name: snapshot}
-        merged = within_limits(snapshot if len(parts) == 1 else Snapshot.merge(self._distinct(parts)), self._limits)
-        if before is not None and not self._held:
-            self._gathering = False
-        return self._take(merged, parts)
+        return self._commit(self._draft(provider_name, snapshot))
+
+    async def publish_apart(self, provider_name: str, snapshot: Snapshot) -> bool:
+        """As `publish`, for the event loop's thread, which goes on meanwhile: what takes long is computed in another one.
+
+        What else is published meanwhile is not lost: then it is computed once more, at last here.
+        """
+        import anyio.to_thread  # only who has an event loop of their own to keep free needs it
+
+        for _ in range(_TRIES if self._takes_long(provider_name, snapshot) else 0):
+            basis = self._basis
+            draft = await anyio.to_thread.run_sync(self._draft, provider_name, snapshot)
+            if all(map(operator.is_, basis, self._basis)):
+                return self._commit(draft)
+        return self.publish(provider_name, snapshot)
 
     def restore(self, tenures: Iterable[Tenure]) -> None:
         """Begin with the names that were recorded earlier; to be called before anything is published.
@@ -92,22 +121,50 @@ class CurrentSnapshot:
 
     def settle(self) -> bool:
         """Free the names that have been kept long enough. False when nothing changed."""
-        return self._take(self.snapshot, self._parts)
+        return self._commit(self._compiled(self.snapshot, self._parts, self._gathering, self._ledger))
 
     def release(self, names: Iterable[str]) -> bool:
         """Take names from their owners, as `Ledger.released`. False when nothing changed."""
         self.confirm()
-        self._ledger = self._ledger.released(names, int(self._clock()))
-        return self._take(self.snapshot, self._parts)
+        ledger = self._ledger.released(names, int(self._clock()))
+        return self._commit(self._compiled(self.snapshot, self._parts, False, ledger))
 
-    def _take(self, merged: Snapshot, parts: dict[str, Snapshot]) -> bool:
-        settled = self._settled(replace(merged, tenures=None) if merged is self.snapshot else merged)
+    @property
+    def _basis(self) -> tuple[object, ...]:
+        # What a draft is made from; each of them is replaced, never changed.
+        return self._parts, self._ledger, self._gathering, self._held, self.table
+
+    def _takes_long(self, provider_name: str, snapshot: Snapshot) -> bool:
+        before = self._parts.get(provider_name)
+        known = set(map(id, before.contributions)) if before is not None else set()
+        new = sum(1 + len(item.routes) for item in snapshot.contributions if id(item) not in known)
+        return new + len(snapshot.contributions) // _KNOWN_FOR_A_NEW > _AT_ONCE
+
+    def _draft(self, provider_name: str, snapshot: Snapshot) -> _Draft | None:
+        """What publishing this would make (None: nothing new). Changes nothing, so that another thread may do it."""
+        before = self._parts.get(provider_name)
+        if before == snapshot and before.tenures == snapshot.tenures:
+            return None
+        parts = {**self._parts, provider_name: snapshot}
+        merged = within_limits(snapshot if len(parts) == 1 else Snapshot.merge(self._distinct(parts)), self._limits)
+        return self._compiled(merged, parts, self._gathering and (before is None or self._held), self._ledger)
+
+    def _compiled(self, merged: Snapshot, parts: dict[str, Snapshot], gathering: bool, ledger: Ledger) -> _Draft:
+        settled = merged
+        if merged is self.snapshot or merged.tenures is None:
+            ledger = (self._restored if gathering else ledger).updated(merged.contributions, int(self._clock()))
+            settled = replace(merged, tenures=ledger.tenures)
         if settled == self.snapshot and settled.tenures == self.snapshot.tenures:
-            self._parts = parts
+            return _Draft(parts, gathering, ledger, None)
+        return _Draft(parts, gathering, ledger, self._build(settled, self.table))
+
+    def _commit(self, draft: _Draft | None) -> bool:
+        if draft is None:
             return False
-        table = self._build(settled, self.table)
-        self._parts = parts
-        self.snapshot, self.table = settled, table
+        self._parts, self._gathering, self._ledger = draft.parts, draft.gathering, draft.ledger
+        if draft.table is None:
+            return False
+        self.snapshot, self.table = draft.table.snapshot, draft.table
         self.version += 1
         for callback in list(self._subscribers.values()):
             try:
@@ -115,13 +172,6 @@ class CurrentSnapshot:
             except Exception:  # the change has happened: all others must hear of it
                 _logger.exception("a subscriber failed on version %d", self.version)
         return True
-
-    def _settled(self, snapshot: Snapshot) -> Snapshot:
-        if snapshot.tenures is not None:
-            return snapshot
-        before = self._restored if self._gathering else self._ledger
-        self._ledger = before.updated(snapshot.contributions, int(self._clock()))
-        return replace(snapshot, tenures=self._ledger.tenures)
 
     def subscribe(self, callback: Callable[[CurrentSnapshot], None]) -> Callable[[], None]:
         """Have `callback` called after each change, in the order of subscription; returns what ends that (any number of times).

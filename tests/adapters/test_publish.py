@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -274,3 +277,65 @@ def test_a_worker_takes_what_its_supervisor_settled() -> None:
     assert not current.publish("supervisor", Snapshot((evil, shop), dict(tenures)))
     assert current.publish("supervisor", Snapshot((evil, shop), {"a": Tenure("a", "service evil", 2)}))
     assert (served(current), current.version) == (["evil"], 2)
+
+
+def test_many_routes_are_published_while_the_loop_goes_on() -> None:
+    many = snapshot(*(f"h{n}" for n in range(5000)))
+    current, other = CurrentSnapshot(), CurrentSnapshot()
+    told: list[tuple[int, int]] = []
+    current.subscribe(lambda now: told.append((now.version, threading.get_ident())))
+
+    async def story() -> tuple[int, int]:
+        rounds = 0
+        over = False
+
+        async def go_on() -> None:
+            nonlocal rounds
+            while not over:
+                rounds += 1
+                await asyncio.sleep(0)
+
+        ticking = asyncio.create_task(go_on())
+        await asyncio.sleep(0)
+        rounds = 0
+        assert await current.publish_apart("p", many)
+        apart, rounds = rounds, 0
+        assert other.publish("p", many)
+        at_once = rounds
+        assert not await current.publish_apart("p", many)
+        over = True
+        await ticking
+        return apart, at_once
+
+    apart, at_once = asyncio.run(story())
+    assert at_once == 0
+    assert apart >= 10
+    assert told == [(1, threading.get_ident())]
+    assert (current.snapshot, hosts(current)) == (other.snapshot, hosts(other))
+
+
+def test_what_is_published_meanwhile_is_not_lost() -> None:
+    many = snapshot(*(f"h{n}" for n in range(400)))
+
+    class Disturbed(CurrentSnapshot):
+        left = 0
+
+        def _draft(self, provider_name: str, snapshot: Snapshot) -> Any:
+            draft = super()._draft(provider_name, snapshot)
+            if provider_name == "p" and self.left:
+                self.left -= 1
+                self.publish("q", others.pop())
+            return draft
+
+    for times in range(5):
+        others = [snapshot(f"other{n}", provider="q") for n in range(times)]
+        last = others[0] if others else Snapshot()
+        current = Disturbed()
+        current.left = times
+        assert asyncio.run(current.publish_apart("p", many))
+        fresh = CurrentSnapshot()
+        fresh.publish("p", many)
+        if times < 4:
+            fresh.publish("q", last)
+            assert current.snapshot == fresh.snapshot
+        assert set(hosts(current)) >= {f"h{n}" for n in range(400)}

@@ -129,7 +129,7 @@ class Gateway:
     async def _follow(self, provider: Provider, delivered: asyncio.Event) -> None:
         try:
             async for snapshot in provider.snapshots():
-                self._current.publish(provider.name, snapshot)
+                await self._current.publish_apart(provider.name, snapshot)
                 self._informed = True
                 delivered.set()
         except Exception:

@@ -210,7 +210,7 @@ class Gateway:
 
     async def _follow(self, provider: Provider) -> None:
         async for snapshot in provider.snapshots():
-            self.current.publish(provider.name, snapshot)
+            await self.current.publish_apart(provider.name, snapshot)
             self._delivered.add(provider.name)
             self._arrived.set()
             self._arrived = anyio.Event()

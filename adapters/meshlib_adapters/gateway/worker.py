@@ -149,7 +149,7 @@ class Worker:
             body, self._table = self._table, b""
             # In a thread: while a large snapshot is read, requests go on.
             version, snapshot = await anyio.to_thread.run_sync(read_table, body, self._current.snapshot)
-            self._current.publish("supervisor", snapshot)
+            await self._current.publish_apart("supervisor", snapshot)
             self._version = version
             early, self._early = self._early, []
             self._upstreams.adopt(early)
