@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from meshlib.errors import AuthorityError
 
-__all__ = ["Authority", "is_ip_address", "normalize_host", "parse_authority", "parse_port"]
+__all__ = ["Authority", "client_network", "is_ip_address", "normalize_host", "parse_authority", "parse_port"]
 
 # 253 characters is the longest name DNS can carry (RFC 1035 2.3.4, without the root dot). IDNA text may
 # be longer than its A-label only by case folding tricks, and the standard library's codec has been quadratic
@@ -134,3 +134,21 @@ def _to_ascii(text: str) -> str:
         return text.encode("idna").decode("ascii").lower()
     except UnicodeError:
         raise AuthorityError("this name has no ASCII form (IDNA)", reason="bad_host") from None
+
+
+def client_network(address: str) -> str:
+    """What all connections of one client have in common: its IPv4 address, or its network of 64 bits in IPv6 ("2001:db8::/64").
+
+    In the other 64 bits a machine changes its address as often as it likes (RFC 8981). IPv4 in IPv6 (::ffff:0:0/96) is IPv4, and
+    the zone of an address counts for nothing. Everything that is no address (a UNIX socket has none) is one client: "".
+    """
+    if ":" not in address:
+        return address if address and is_ip_address(address) else ""
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = parsed.ipv4_mapped
+    if mapped is not None:
+        return str(mapped)
+    return f"{ipaddress.IPv6Address(int(parsed) >> 64 << 64)}/64"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ipaddress
 import string
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import meshlib
-from meshlib.authority import Authority, is_ip_address, normalize_host, parse_authority, parse_port
+from meshlib.authority import Authority, client_network, is_ip_address, normalize_host, parse_authority, parse_port
 from meshlib.errors import AuthorityError
 
 LONGEST = ".".join(["a" * 49] * 5) + ".abc"  # 253 characters
@@ -200,3 +201,39 @@ def test_case_does_not_matter(text: str) -> None:
 @pytest.mark.parametrize("piece", ["a", "a.", ".", ":", "[", "]", "1", "\u00e9", "\u00e9.", "@", "0:"])
 def test_a_long_text_is_refused_before_anything_costly_looks_at_it(piece: str) -> None:
     assert isinstance(attempt(piece * 1_000_000), AuthorityError)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::FFFF:a00:1", "10.0.0.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:DB8:0:0:ffff::2", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("/run/socket", ""),
+        ("not:an:address", ""),
+        ("unknown", ""),
+    ],
+)
+def test_what_makes_a_client(address: str, network: str) -> None:
+    assert client_network(address) == network
+
+
+@given(st.ip_addresses(v=6), st.integers(0, 2**64 - 1))
+def test_a_network_of_ipv6_is_one_client_however_it_is_written(address: ipaddress.IPv6Address, other: int) -> None:
+    neighbour = ipaddress.IPv6Address(int(address) >> 64 << 64 | other)
+    if address.ipv4_mapped is None and neighbour.ipv4_mapped is None:
+        assert client_network(str(address)) == client_network(neighbour.exploded) == client_network(f"{address}%eth0")
+    apart = ipaddress.IPv6Address(int(address) ^ 1 << 64)
+    assert client_network(str(address)) != client_network(str(apart))
+
+
+@given(st.ip_addresses(v=4), st.ip_addresses(v=4))
+def test_each_address_of_ipv4_is_one_client(one: ipaddress.IPv4Address, other: ipaddress.IPv4Address) -> None:
+    assert client_network(f"::ffff:{one}") == client_network(str(one)) == str(one)
+    assert (client_network(str(one)) == client_network(str(other))) is (one == other)

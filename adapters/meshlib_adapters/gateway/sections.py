@@ -128,7 +128,12 @@ class LimitSettings:
     replay_size: int = setting(_HTTP.replay_size, read_size, "bytes of a request's body kept for another try")
     max_connections: int = setting(_HTTP.max_connections, read_integer(1, 10**7), "client connections at a time")
     max_connections_per_client: int = setting(
-        _HTTP.max_connections_per_client, read_integer(0, 10**7), "the same for one address; 0: unlimited"
+        _HTTP.max_connections_per_client,
+        read_integer(0, 10**7),
+        "the same of one client (address, or IPv6 network of 64 bits); 0: unlimited",
+    )
+    min_body_rate: int = setting(
+        _HTTP.min_body_rate, read_size, "bytes a second that a client sends or takes of a body, at least, in its turn; 0: any"
     )
     max_interim: int = setting(_HTTP.max_interim, read_integer(1, 1000), "interim (1xx) answers to one request")
     pool_size: int = setting(_HTTP.pool_size, read_integer(0, 10**5), "idle connections kept to one endpoint")
@@ -160,6 +165,7 @@ class TimeoutSettings:
     queue: float = setting(_HTTP.queue, read_duration, "waiting for a turn at an endpoint (else 503)")
     response_head: float = setting(_HTTP.response_head, read_duration, "from the request's end to the answer's head (else 504)")
     between_bytes: float = setting(_HTTP.between_bytes, read_duration, "silence within a body, either way")
+    body_grace: float = setting(_HTTP.body_grace, read_duration, "limits.min_body_rate is averaged over so long, at least")
     tunnel_idle: float = setting(_HTTP.tunnel_idle, read_duration, "silence in an upgraded or TLS connection")
     lingering_close: float = setting(_HTTP.lingering_close, read_duration, "reading on after an early answer")
     pool_idle: float = setting(_HTTP.pool_idle, read_duration, "an idle connection to an endpoint is kept so long")
@@ -236,4 +242,6 @@ class PortsSettings:
     max_ports: int = setting(1000, read_integer(1, 65535), "ports open at a time")
     flow_timeout: float = setting(60.0, read_duration, "a UDP client that is silent for so long is forgotten")
     max_flows: int = setting(10_000, read_integer(1, 10**6), "UDP clients at a time; each has a socket")
-    max_flows_per_client: int = setting(1000, read_integer(0, 10**6), "the same for one address; 0: unlimited")
+    max_flows_per_client: int = setting(
+        1000, read_integer(0, 10**6), "the same of one client (address, or IPv6 network of 64 bits); 0: unlimited"
+    )

@@ -24,6 +24,12 @@ class Client(Protocol):
     scheme: str
     since: float
 
+    def idle_since(self) -> float | None:
+        """As `meshlib_adapters.tcp.limits.Member`: since when it waits for a request."""
+
+    def give_up(self) -> None:
+        """End now, while idle: its place is somebody else's."""
+
     def client(self) -> tuple[str, int]:
         """Whose connection this is, and the port that it was made to."""
 

@@ -17,8 +17,8 @@ from meshlib.forwarding import is_secure
 from meshlib.http1 import REQUEST_LINE, NeedData, RequestBody, finish_head, request_line
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.table.uncertified import decide_uncertified
-from meshlib_adapters.http.answering import AnsweringClient
 from meshlib_adapters.http.dispatch import default_host
+from meshlib_adapters.http.paced import PacedClient
 from meshlib_adapters.http.turns import MESSAGE
 from meshlib_adapters.http.wire import FULL, TURN, UPSTREAM, Phase
 
@@ -36,7 +36,7 @@ _STREAM: Final = Phase.STREAM
 _LINGER: Final = Phase.LINGER
 
 
-class ClientConnection(AnsweringClient):
+class ClientConnection(PacedClient):
     """See the module. Everything is called from the event loop; nothing blocks."""
 
     __slots__ = ("_block", "_fields", "_known")
@@ -138,6 +138,7 @@ class ClientConnection(AnsweringClient):
         self._held = b""  # this client's, and nobody else's
         self._buffer.clear()
         self._known = None  # who asked is in it
+        self._forget_paces()
         self._body = None
         self._decision = None
         self._keep_alive = True
@@ -270,6 +271,7 @@ class ClientConnection(AnsweringClient):
         if limit and (fields.content_length or 0) > limit:
             raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
         self._body = RequestBody(fields)
+        self._receiving = None
 
     def _forward(self, decision: Forward, head: RequestHead) -> None:
         gateway = self.gateway

@@ -25,6 +25,7 @@ from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstreams import Upstreams
 from meshlib_adapters.http.wire import Phase
 from meshlib_adapters.publish import CurrentSnapshot
+from meshlib_adapters.tcp.limits import ClientLimits
 
 __all__ = ["HTTPGateway"]
 
@@ -46,8 +47,8 @@ _TOLD = frozenset({Phase.HEAD, Phase.LINGER})
 # Making what serves a connection costs more than renewing it, and each is a heap of cycles for the collector.
 _SPARE = 256
 
-# Where a client that takes our bytes slowly has to be told from one that takes none.
-_SENDING = frozenset({Phase.STREAM, Phase.TUNNEL, Phase.CLOSED})
+# Where a client that sends or takes bytes slowly has to be told from one that does not.
+_MOVING = frozenset({Phase.BODY, Phase.STREAM, Phase.TUNNEL, Phase.CLOSED})
 
 
 # Seconds between two looks at a half-closed client. A closed socket shows itself at the second: a request that nobody waits for
@@ -98,9 +99,9 @@ class HTTPGateway:
         )
         self._servers: list[asyncio.Server] = []
         self._open = 0
+        self.limits = ClientLimits(limits.max_connections, limits.max_connections_per_client or None)
         self._spare: list[ClientConnection] = []
-        self.beginning: set[PreambleReader] = set()  # connections whose preamble is not complete
-        self._per_client: dict[str, int] = {}
+        self.beginning: set[PreambleReader] = set()  # connections whose preamble is not complete; `limits` counts them
         self._half_closed: set[ClientConnection] = set()
         self._prober: asyncio.TimerHandle | None = None
         self._date = ("", 0.0)
@@ -110,6 +111,8 @@ class HTTPGateway:
         # the shortest time-out of the phases that come and go with requests has passed (twice at least while a client takes our bytes
         # slowly, see `ClientConnection.look`); the other phases say when they begin (`hurry`). In between it costs nothing.
         self._longest_wait = min(self.phase_limits[phase] for phase in Phase if phase not in _TOLD) / 4
+        if limits.min_body_rate:
+            self._longest_wait = min(self._longest_wait, limits.body_grace)
         self._tick = min(1.0, max(0.02, min(self.phase_limits) / 10))
         self._wheel: dict[int, set[Client]] = {}
         self._swept = int(self.loop.time() / self._tick)
@@ -212,29 +215,24 @@ class HTTPGateway:
     # What connections ask for.
 
     def admit(self, connection: Client) -> Peer | None:
-        """Count a new connection; None when it is one too many."""
+        """Count a new connection; None when it is one too many, and nobody is idle who could be given up for it.
+
+        Proxies in front (`trusted_proxies`) have no limit of their own: they speak for many.
+        """
         address, port = connection.client()
         self._open += 1
         connection.bucket = self._arrivals
         self._arrivals.add(connection)
-        self._per_client[address] = count = self._per_client.get(address, 0) + 1
-        limit = self.settings.max_connections_per_client
-        peer = connection.peer = Peer(address, connection.scheme, port, is_trusted(address, self.policy.trusted_proxies))
-        if self._open > self.settings.max_connections or (limit and count > limit):
-            return None
-        return peer
+        trusted = is_trusted(address, self.policy.trusted_proxies)
+        peer = connection.peer = Peer(address, connection.scheme, port, trusted)
+        return None if self.limits.enter(connection, address, exempt=trusted) else peer
 
     def leave(self, connection: Client) -> None:
         """A connection is gone."""
         self._open -= 1
         connection.bucket.discard(connection)
         self._half_closed.discard(connection)
-        address = connection.peer.address
-        left = self._per_client.get(address, 1) - 1
-        if left > 0:
-            self._per_client[address] = left
-        else:
-            self._per_client.pop(address, None)
+        self.limits.leave(connection)
         if not self._open:
             self._gone.set()
 
@@ -311,7 +309,7 @@ class HTTPGateway:
             while bucket:
                 connection = bucket.pop()
                 self._schedule(connection, now)  # before anything can go wrong with it; the others are still in their bucket
-                if connection.phase in _SENDING:
+                if connection.phase in _MOVING:
                     connection.look(now)
                 if now - connection.since >= self.phase_limits[connection.phase]:
                     connection.timed_out()

@@ -42,12 +42,13 @@ class PreamblePolicy:
 class PreambleReader(asyncio.Protocol):
     """The first moments of a connection. They last `head_read` at most, and end when the gateway drains."""
 
-    __slots__ = ("_gateway", "_policy", "_reader", "_timer", "_transport")
+    __slots__ = ("_gateway", "_policy", "_reader", "_started", "_timer", "_transport")
 
     def __init__(self, gateway: HTTPGateway, policy: PreamblePolicy) -> None:
         self._gateway = gateway
         self._policy = policy
         self._reader = ProxyProtocolReader()
+        self._started = gateway.loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._transport = cast("asyncio.Transport", None)
 
@@ -63,7 +64,7 @@ class PreambleReader(asyncio.Protocol):
                 self._hand_over(None, b"")
             return
         gateway = self._gateway
-        if len(gateway.beginning) + gateway.connections >= gateway.settings.max_connections:
+        if gateway.limits.enter(self, address, exempt=True):
             self._transport.abort()
             return
         gateway.beginning.add(self)
@@ -102,6 +103,14 @@ class PreambleReader(asyncio.Protocol):
         self._end()
         self._transport.abort()
 
+    def idle_since(self) -> float | None:
+        """See `meshlib_adapters.tcp.limits.Member`."""
+        return self._started
+
+    def give_up(self) -> None:
+        """See `meshlib_adapters.tcp.limits.Member`."""
+        self.abort()
+
     def _time_out(self) -> None:
         self._refuse(ProtocolError("the preamble was not complete in time", reason="proxy_timeout", status_hint=408))
 
@@ -121,6 +130,7 @@ class PreambleReader(asyncio.Protocol):
 
     def _end(self) -> None:
         self._gateway.beginning.discard(self)
+        self._gateway.limits.leave(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

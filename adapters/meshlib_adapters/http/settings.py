@@ -15,6 +15,7 @@ _MAY_BE_ZERO = frozenset(
         "max_body",
         "max_connections_per_client",
         "max_requests_per_endpoint",
+        "min_body_rate",
         "pool_size",
         "queue_size",
         "replay_size",
@@ -58,9 +59,14 @@ class HTTPSettings:
     tunnel_idle: float = 3600.0
     # How long unread request bytes are read and thrown away, so that the client can read our answer (nginx: 5).
     lingering_close: float = 2.0
-    # Client connections in all, and from one address (0: no limit per address).
+    # Client connections in all, and of one client (0: no limit): an IPv4 address, or a network of 64 bits in IPv6. A tenth: as many as
+    # some 150 browsers behind one address hold, whose idle ones are given up first; proxies that are named have no such limit.
     max_connections: int = 10_000
-    max_connections_per_client: int = 0
+    max_connections_per_client: int = 1000
+    # Bytes a second that a client has to send of a request's body, or take of a response's, while it is its turn (IIS and Kestrel: 240,
+    # Apache: 500); 0: no limit. Averaged over `body_grace` seconds at least; looked at as often as time-outs are.
+    min_body_rate: int = 240
+    body_grace: float = 10.0
     # Idle connections kept to one endpoint, and for how long (many servers close after 60-75 s, Node after 5 s).
     pool_size: int = 256
     pool_idle: float = 30.0

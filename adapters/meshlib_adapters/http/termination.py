@@ -37,6 +37,8 @@ _WHOLE: Final = {
     "tls_failed": "SC",
     "head_timeout": "CR",
     "body_timeout": "CB",
+    "body_too_slow": "CB",
+    "reader_too_slow": "CD",
     "body_too_large": "PB",
     "bad_authority": "PR",
     "ambiguous_path": "PR",

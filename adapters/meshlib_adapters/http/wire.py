@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from meshlib.forwarding import Peer
 from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
 from meshlib_adapters.http.turns import BYTES, Turn
+from meshlib_adapters.tcp.limits import NEVER_IDLE
 
 if TYPE_CHECKING:
     from meshlib_adapters.http.client import Client
@@ -38,6 +39,9 @@ class Phase(enum.IntEnum):
     LINGER = 6
     CLOSED = 7
 
+
+# Phases in which no request is under way.
+_BETWEEN: Final = frozenset((Phase.IDLE, Phase.HEAD, Phase.LINGER))
 
 # What transports keep unless they are told otherwise (asyncio, uvloop); telling them costs as much as a small write.
 _BUFFERED: Final = 64 * 1024
@@ -97,6 +101,15 @@ class ClientWire(asyncio.Protocol):
             return (name[0].removeprefix("::ffff:"), self.port) if isinstance(name, tuple) else ("", self.port)
         source, destination = self.addresses()
         return source.host if source is not None else "", destination.port if destination is not None else 0
+
+    def idle_since(self) -> float | None:
+        """Since when it waits for a request, or for its end; None while one is under way, or bytes of an answer are."""
+        phase = self.phase
+        if phase is Phase.TUNNEL:
+            return NEVER_IDLE
+        if phase in _BETWEEN and not self.transport.get_write_buffer_size():
+            return self.since
+        return None
 
     def look(self, now: float) -> None:
         """From time to time: bytes that leave our buffers and the kernel's are a sign of life of a client that takes them slowly."""

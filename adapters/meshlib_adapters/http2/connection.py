@@ -29,6 +29,7 @@ from meshlib.forwarding import Peer
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import Endpoint, Route
 from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
+from meshlib_adapters.http.pace import Pace
 from meshlib_adapters.http.termination import Ending, end_of
 from meshlib_adapters.http.turns import Turn
 from meshlib_adapters.http.wire import Phase
@@ -67,6 +68,8 @@ class HTTP2Connection(asyncio.Protocol):
         "_block",
         "_blocked",
         "_broken",
+        "_bytes_in",
+        "_bytes_out",
         "_fields",
         "_frames",
         "_intake",
@@ -77,7 +80,9 @@ class HTTP2Connection(asyncio.Protocol):
         "_ready",
         "_rested",
         "_scheduled",
+        "_sending",
         "_streams",
+        "_taking",
         "_turn",
         "_unsent",
         "bucket",
@@ -132,6 +137,10 @@ class HTTP2Connection(asyncio.Protocol):
         self._leaving = False  # no new streams
         self._broken = False  # h2 must not be asked for anything more
         self._unsent = 0
+        self._bytes_in = 0
+        self._bytes_out = 0  # of bodies
+        self._sending = Pace(0, now)  # how the client's bytes come, and bodies get to it; from look to look
+        self._taking = Pace(0, now)
         self._block = b""  # the last request's field lines: clients repeat themselves
         self._fields: FieldSection | None = None
         self._last_wire: tuple[bytes, list[Pair]] = (b"", [])  # the last answer's head: so do upstreams
@@ -155,6 +164,19 @@ class HTTP2Connection(asyncio.Protocol):
             return source.host if source is not None else "", self.port
         return source.host if source is not None else "", destination.port if destination is not None else 0
 
+    def idle_since(self) -> float | None:
+        """See `Client`."""
+        if self._streams or self.phase not in (Phase.IDLE, Phase.HEAD, Phase.LINGER) or self.transport.get_write_buffer_size():
+            return None
+        return self.since
+
+    def give_up(self) -> None:
+        """See `Client`."""
+        if not self._broken:
+            self._goaway()
+            self._broken = True
+        self.transport.abort()
+
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -173,6 +195,7 @@ class HTTP2Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Frames, or parts of them."""
         if not self._broken:
+            self._bytes_in += len(data)
             self._intake.receive_data(data)
             if self._turn.over:
                 self._read_no_more()  # not before: most turns end with nothing left to read, and pausing costs more than a frame
@@ -362,6 +385,7 @@ class HTTP2Connection(asyncio.Protocol):
 
     def send_data(self, stream: Stream, data: bytes, *, end: bool) -> None:
         """A frame of its body."""
+        self._bytes_out += len(data)
         self._frames.send_data(stream.number, data, end_stream=end)
 
     def send_trailers(self, stream: Stream, fields: list[Pair]) -> None:
@@ -506,10 +530,28 @@ class HTTP2Connection(asyncio.Protocol):
         unsent = self.transport.get_write_buffer_size()
         moved = unsent < self._unsent
         self._unsent = unsent
-        for stream in list(self._streams.values()):
+        streams = list(self._streams.values())
+        # Streams share the way: nobody is slow whose turn has not come. A body that waits for its upstream keeps the window of all.
+        settings = self.gateway.settings
+        if not self.kept:
+            self._taking = Pace(self._bytes_out - unsent, now)
+        stuck = self._taking.too_slow(self._bytes_out - unsent, now, settings.min_body_rate, settings.body_grace)
+        silent = self._sending.too_slow(self._bytes_in, now, settings.min_body_rate, settings.body_grace)
+        waiting = any(stream.waits_for_upstream for stream in streams)
+        for stream in streams:
             if moved and stream.has_something:
                 stream.since = now
+            if settings.min_body_rate and not stream.over:
+                self._judge(stream, now, len(streams), stuck=stuck, waiting=waiting, partly=self._intake.in_frame and not silent)
             stream.look(now)
+
+    def _judge(self, stream: Stream, now: float, share: int, *, stuck: bool, waiting: bool, partly: bool) -> None:
+        settings = self.gateway.settings
+        rate, grace = settings.min_body_rate / share, settings.body_grace
+        if stream.takes_too_slowly(now, rate, grace) and (stuck or self._frames.local_flow_control_window(stream.number) <= 0):
+            stream.end_slow("reader_too_slow")
+        elif stream.sends_too_slowly(now, rate, grace, waiting=waiting or partly):
+            stream.end_slow("body_too_slow")
 
     def timed_out(self) -> None:
         """The time-out of the current phase has passed."""

@@ -70,6 +70,11 @@ class Intake:
         """Whether a part of a header block is here, and the rest is not."""
         return self._reader.in_head
 
+    @property
+    def in_frame(self) -> bool:
+        """Whether bytes are here of which no frame has been made yet."""
+        return self._reader.unread > 0
+
     def receive_data(self, data: bytes) -> None:
         """Bytes of the peer."""
         self._reader.receive_data(data)

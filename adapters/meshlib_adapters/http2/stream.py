@@ -21,6 +21,7 @@ from meshlib.messages import RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.http.answers import ALLOWED, error_answer, redirect_answer
 from meshlib_adapters.http.dispatch import Dispatch
+from meshlib_adapters.http.pace import Pace
 from meshlib_adapters.http.termination import NORMAL, end_of
 from meshlib_adapters.http2.fields import Malformed, Pair, request_fields, request_head, trailer_fields, trailer_lines
 
@@ -50,10 +51,12 @@ class Stream:
         "_paused",
         "_pieces",
         "_received",
+        "_receiving",
         "_request_done",
         "_responding",
         "_started",
         "_status",
+        "_taking",
         "_trailers",
         "_unacknowledged",
         "head",
@@ -83,6 +86,8 @@ class Stream:
         self._pieces: deque[bytes] = deque()
         self._offset = 0  # of the first piece so much is sent
         self._trailers: list[Pair] = []
+        self._receiving: Pace | None = None  # of the request's body, and of what the client takes; from look to look
+        self._taking: Pace | None = None
         self._first_byte_at = -1.0
         self._status = 0
         self._bytes_out = 0
@@ -288,6 +293,7 @@ class Stream:
         """The client is told to wait by not opening its window."""
         self.since = monotonic()
         self._paused = paused
+        self._receiving = None  # whoever has to wait is not slow
         if not paused and not self.over:
             self._acknowledge()
             self._connection.flush_soon()
@@ -439,6 +445,40 @@ class Stream:
                 self._answer_error(408, "body_timeout")
         elif waited > (settings.between_bytes if self._paused else settings.response_head):
             self._dispatch.time_out()
+
+    @property
+    def waits_for_upstream(self) -> bool:
+        """Whether the upstream takes no more of the body for now."""
+        return self._paused
+
+    def takes_too_slowly(self, now: float, rate: float, grace: float) -> bool:
+        """Whether less than `rate` of what is here for the client has gone out (see `Pace`)."""
+        if not self.kept:
+            self._taking = None
+        elif self._taking is None:
+            self._taking = Pace(self._bytes_out, now)
+        else:
+            return self._taking.too_slow(self._bytes_out, now, rate, grace)
+        return False
+
+    def sends_too_slowly(self, now: float, rate: float, grace: float, *, waiting: bool) -> bool:
+        """Whether less than `rate` of the body has come in; never while a body of this connection waits for its upstream."""
+        if waiting or self._request_done or self._left == 0 or not self._received:
+            self._receiving = None
+        elif self._receiving is None:
+            self._receiving = Pace(self._received, now)
+        else:
+            return self._receiving.too_slow(self._received, now, rate, grace)
+        return False
+
+    def end_slow(self, reason: str) -> None:
+        """End the request of a client that is too slow: "body_too_slow" or "reader_too_slow"."""
+        if self._responding:
+            self._conclude(reason, "C")
+            self._cut(ErrorCodes.CANCEL)
+        else:
+            self._dispatch.cancel()
+            self._answer_error(408, reason)
 
     def _conclude(self, reason: str, who: str = "") -> None:
         # Before anything is undone: the phase is part of what the record says.

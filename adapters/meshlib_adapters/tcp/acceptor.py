@@ -12,6 +12,8 @@ import logging
 import socket
 from collections.abc import Callable
 
+from meshlib_adapters.tcp.limits import ClientLimits
+
 __all__ = ["Acceptor", "listening_socket", "start_listening"]
 
 _log = logging.getLogger("meshlib.tcp")
@@ -51,11 +53,21 @@ def start_listening(sock: socket.socket, backlog: int) -> None:
 
 
 class Acceptor:
-    """Calls `on_accept(sock, client_host)` for each connection, with a socket that does not block."""
+    """Calls `on_accept(sock, client_host)` for each connection, with a socket that does not block.
 
-    __slots__ = ("_loop", "_on_accept", "_paused", "_resume_handle", "_sockets")
+    While `limits` are full somebody idle is given up for each who waits; where nobody is, clients wait in the backlog until `resume`, or
+    half a second.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_accept: Callable[[socket.socket, str], None]) -> None:
+    __slots__ = ("_limits", "_loop", "_on_accept", "_paused", "_resume_handle", "_sockets")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_accept: Callable[[socket.socket, str], None],
+        limits: ClientLimits | None = None,
+    ) -> None:
+        self._limits = limits
         self._loop = loop
         self._on_accept = on_accept
         self._sockets: list[socket.socket] = []
@@ -95,9 +107,15 @@ class Acceptor:
         self._sockets.clear()
 
     def _on_readable(self, listener: socket.socket) -> None:
-        for _ in range(_BATCH):
+        limits = self._limits
+        for taken in range(_BATCH):
             if self._paused:
                 return
+            if limits is not None and limits.full:
+                if not taken and not limits.has_room():
+                    self._pause_for_a_while()
+                if taken or self._paused:  # whether somebody else waits is not known yet
+                    return
             try:
                 sock, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -105,8 +123,11 @@ class Acceptor:
             except OSError as error:
                 if error.errno in _NO_ROOM:
                     _log.warning("cannot accept connections for now: %s", error.strerror)
-                    self.pause()
-                    self._resume_handle = self._loop.call_later(_PAUSE, self.resume)
+                    self._pause_for_a_while()
                 return  # other errors are those of one connection that is gone already (accept(2))
             sock.setblocking(False)
             self._on_accept(sock, address[0])
+
+    def _pause_for_a_while(self) -> None:
+        self.pause()
+        self._resume_handle = self._loop.call_later(_PAUSE, self.resume)

@@ -27,6 +27,7 @@ from meshlib.proxy_protocol import ProxyPreamble
 from meshlib.tls import NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, alert_record
 from meshlib.tls.alerts import INTERNAL_ERROR
 from meshlib_adapters.tcp.lifetimes import look_again
+from meshlib_adapters.tcp.limits import NEVER_IDLE
 from meshlib_adapters.tcp.passage import Passage
 from meshlib_adapters.tcp.plain import MAX_HEAD, REFUSAL, redirect_answer
 from meshlib_adapters.tcp.preambles import ClientPreamble, PreambleRule, preamble_for
@@ -67,6 +68,7 @@ class TLSConnection:
         "_claimed",
         "_discarded",
         "_fd",
+        "_first_size",
         "_head",
         "_held",
         "_listener",
@@ -103,20 +105,24 @@ class TLSConnection:
         self._head: HeadBuffer | None = None
         self._passage: Passage | None = None
         self._relay: Relay | None = None
+        self._first_size = 0  # of what the endpoint gets before the client has answered it
         self._added = 0  # bytes that the endpoint gets and the client has not sent
         self._session: Session | None = None
         self._name = ""
         self._route = ""
         self._outcome = "closed"
         self._started = listener.loop.time()
-        listener.deadlines.set(self, self._started + listener.settings.hello_timeout)
-        listener.watch.add_reader(self._fd, self._on_readable)
 
     def __repr__(self) -> str:
         return f"<TLSConnection {self._phase.value} {self.client} {self._name or '-'} {self._endpoint or '-'}>"
 
-    def expect_preamble(self, rule: PreambleRule) -> None:
-        """Begin with a preamble, where `rule` says so; called before anything was read."""
+    def start(self, rule: PreambleRule | None) -> None:
+        """Begin to read; with a preamble, where `rule` says so."""
+        listener = self._listener
+        listener.deadlines.set(self, self._started + listener.settings.hello_timeout)
+        listener.watch.add_reader(self._fd, self._on_readable)
+        if rule is None:
+            return
         try:
             self._preamble = ClientPreamble.of(rule, self.address)
         except ProxyProtocolError as error:
@@ -137,6 +143,24 @@ class TLSConnection:
                 self._close()
             case _Phase.HANDED_OVER:  # has its own time-outs
                 pass
+
+    def idle_since(self) -> float | None:
+        """See `limits.Member`. A tunnel is in use when the client has said more in it than its hello."""
+        match self._phase:
+            case _Phase.HELLO | _Phase.HEAD | _Phase.LINGER:
+                return self._started
+            case _Phase.HANDED_OVER:
+                return self._session.idle_since() if self._session is not None else None
+            case _Phase.RELAY if self._relay is not None and self._relay.bytes_right <= self._first_size:
+                return self._relay.last_active
+            case _Phase.CONNECT:
+                return None
+        return NEVER_IDLE
+
+    def give_up(self) -> None:
+        """See `limits.Member`."""
+        self._listener.count_refusal("given_up")
+        self.abort("given_up")
 
     def abort(self, outcome: str) -> None:
         """End now, whatever is under way, with RST."""
@@ -194,6 +218,11 @@ class TLSConnection:
         self._claimed = preamble.claimed
         if preamble.claimed is not None and preamble.claimed.source is not None:
             self.client = preamble.claimed.source.host
+            full = self._listener.limits.rename(self, self.client)
+            if full:
+                self._listener.count_refusal(full)
+                self.abort(full)
+                return b""
         return rest
 
     def _sniff(self, data: bytes) -> None:
@@ -316,6 +345,7 @@ class TLSConnection:
             preamble = preamble_for(self._sock, passage.upstream.proxy_protocol, self._claimed)
             self._added = len(preamble)
             first = preamble + first
+        self._first_size = len(first)
         self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=first, tap=passage.tap())
         self._check_relay(listener.loop.time())
 
@@ -354,8 +384,7 @@ class TLSConnection:
 
     def _note(self, reason: str, detail: str = "") -> None:
         self._outcome = reason
-        self._listener.counters["refused"] += 1
-        self._listener.refusals[reason] = self._listener.refusals.get(reason, 0) + 1
+        self._listener.count_refusal(reason)
         if reason != "no_hello":  # port scans and health checks that connect and leave
             _log.info(
                 "refused %s: %s, server name %s, endpoint %s",

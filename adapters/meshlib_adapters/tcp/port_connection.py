@@ -19,6 +19,7 @@ from meshlib.model import Endpoint, Upstream
 from meshlib.proxy_protocol import ProxyPreamble
 from meshlib_adapters.tcp.dialer import Dialer
 from meshlib_adapters.tcp.lifetimes import look_again
+from meshlib_adapters.tcp.limits import NEVER_IDLE
 from meshlib_adapters.tcp.preambles import ClientPreamble, preamble_for
 from meshlib_adapters.tcp.readiness import Readiness
 from meshlib_adapters.tcp.records import PortRecord
@@ -119,6 +120,10 @@ class PortConnection:
         claimed = preamble.claimed
         if claimed is not None and claimed.source is not None:
             self.client = claimed.source.host
+            full = self._listener.limits.rename(self, self.client)
+            if full:
+                self._refuse(full)
+                return
         self._connect(claimed)
 
     def _connect(self, claimed: ProxyPreamble | None) -> None:
@@ -149,6 +154,20 @@ class PortConnection:
             self._check_relay(now)
         elif self._dialer is not None:
             self._dialer.give_up_attempt()
+
+    def idle_since(self) -> float | None:
+        """See `limits.Member`. A client that has said nothing yet may be given up, for nobody can tell what it waits for."""
+        if self._preamble is not None:
+            return self._started
+        relay = self._relay
+        if relay is None:
+            return None
+        return relay.last_active if relay.bytes_right <= self._added else NEVER_IDLE
+
+    def give_up(self) -> None:
+        """See `limits.Member`."""
+        self._listener.count_refusal("given_up")
+        self.abort("given_up")
 
     def abort(self, outcome: str) -> None:
         """End now, whatever is under way, with RST."""

@@ -15,7 +15,7 @@ from meshlib.errors import ProxyProtocolError
 from meshlib.forwarding import Network, is_trusted
 from meshlib.proxy_protocol import NEED_DATA, ProxyAddress, ProxyPreamble, ProxyProtocolReader, build_v1, build_v2
 
-__all__ = ["ClientPreamble", "PreambleRule", "preamble_for"]
+__all__ = ["ClientPreamble", "PreambleRule", "preamble_for", "speaks_for_others"]
 
 
 class PreambleRule(Protocol):
@@ -27,6 +27,11 @@ class PreambleRule(Protocol):
 
     @property
     def sources(self) -> Sequence[Network]: ...
+
+
+def speaks_for_others(rule: PreambleRule | None, address: str) -> bool:
+    """Whether a connection from `address` may be that of a proxy in front, with clients of its own."""
+    return rule is not None and rule.mode != "off" and is_trusted(address, rule.sources)
 
 
 class ClientPreamble:

@@ -16,6 +16,9 @@ class Session(Protocol):
 
     failure: str
 
+    def idle_since(self) -> float | None:
+        """As `limits.Member.idle_since`."""
+
     def abort(self) -> None:
         """End now."""
 

@@ -46,8 +46,10 @@ class TLSSettings:
     each endpoint tried. `idle_timeout` ends a tunnel in which nothing moved either way, `max_lifetime` (None: never) any tunnel.
     `linger_timeout`: how long a refused client has to take its alert. `sweep_interval` is the grain of all of them.
 
-    `max_connections` in all: more wait in the kernel's backlog. `max_connections_per_client` (None: no limit): more from one
-    address are closed at once. `max_hello` and `max_wire` are those of `ClientHelloSniffer`; `max_held_bytes` limits the bytes
+    `max_connections` in all: more wait in the kernel's backlog. `max_connections_per_client` (None: no limit): more of one
+    client (an IPv4 address, or a network of 64 bits in IPv6) are closed at once. At either limit a connection that is idle is given
+    up first: one whose hello is not complete, one that waits for a request, a tunnel in which the client has said nothing but its
+    hello. `max_hello` and `max_wire` are those of `ClientHelloSniffer`; `max_held_bytes` limits the bytes
     held for all clients whose hello is not with an endpoint yet.
 
     `stickiness`: "session" keeps a TLS session on one endpoint as far as that can be known, "none" leaves all to the upstream's
@@ -68,7 +70,7 @@ class TLSSettings:
     linger_timeout: float = 2.0
     sweep_interval: float = 0.5
     max_connections: int = 10_000
-    max_connections_per_client: int | None = None
+    max_connections_per_client: int | None = 1000
     max_hello: int = MAX_HELLO
     max_wire: int = MAX_WIRE
     max_held_bytes: int = 64 * 1024 * 1024
@@ -105,7 +107,8 @@ class TLSSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TCPSettings:
-    """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections` are closed at once.
+    """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections` are closed at once, unless a
+    connection whose client has said nothing yet can be given up.
 
     `preamble_timeout`: a preamble is whole so long after the connection's first moment, where there must be one.
 
@@ -118,7 +121,7 @@ class TCPSettings:
     max_lifetime: float | None = None
     sweep_interval: float = 0.5
     max_connections: int = 10_000
-    max_connections_per_client: int | None = None
+    max_connections_per_client: int | None = 1000
     backlog: int = 4096
     relay: RelaySettings = RelaySettings()
 

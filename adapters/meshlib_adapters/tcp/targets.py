@@ -6,10 +6,10 @@ out. All of it is bounded, and may be lost without more harm than a session that
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol, TypeVar
 
+from meshlib.authority import client_network
 from meshlib.balancing import (
     EndpointHealth,
     Observation,
@@ -24,7 +24,7 @@ from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Upstream
 from meshlib.tls import session_keys
 
-__all__ = ["EndpointOrder", "Targets", "client_key"]
+__all__ = ["EndpointOrder", "Targets"]
 
 # Names come and go with services. What is kept under them is a cursor or a few failures: to lose the oldest costs little.
 _MAX_NAMES = 10_000
@@ -153,7 +153,7 @@ class Targets:
             self._sessions.keep(name, "", (key,), endpoint.id, now)
 
     def _sticky_order(self, name: str, ready: Sequence[Endpoint], client: str, hello: ClientHello) -> list[Endpoint]:
-        order = rendezvous_order(ready, client_key(client))
+        order = rendezvous_order(ready, client_network(client).encode())
         for known in self._sessions.find(name, "", session_keys(hello), self._clock()):
             order.sort(key=lambda endpoint: endpoint.id != known)
             if order[0].id == known:
@@ -176,15 +176,3 @@ class Targets:
 def _make_room(names: dict[tuple[str, str], T]) -> None:
     if len(names) >= _MAX_NAMES:
         del names[next(iter(names))]  # the oldest
-
-
-def client_key(client: str) -> bytes:
-    """What is the same for all connections of one client: its IPv4 address, or the 64 bits of IPv6 that its network has.
-
-    In the other 64 bits a machine changes its address as often as it likes (RFC 8981).
-    """
-    if ":" not in client:
-        return client.encode()
-    address = ipaddress.IPv6Address(client.partition("%")[0])
-    mapped = address.ipv4_mapped
-    return str(mapped).encode() if mapped is not None else address.packed[:8]

@@ -11,7 +11,7 @@ from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_list
 from meshlib_adapters.tcp.deadlines import Deadlines
 from meshlib_adapters.tcp.limits import ClientLimits
 from meshlib_adapters.tcp.port_connection import PortConnection
-from meshlib_adapters.tcp.preambles import PreambleRule
+from meshlib_adapters.tcp.preambles import PreambleRule, speaks_for_others
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.settings import TCPSettings
@@ -122,20 +122,20 @@ class TCPListener:
     def connection_ended(self, connection: PortConnection, record: PortRecord) -> None:
         """Called by a connection, once, when it is closed."""
         del self._connections[connection]
-        self.limits.release(connection.address)
+        self.limits.leave(connection)
         if not self._connections and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
         if self._on_end is not None:
             self._on_end(record)
 
     def _on_accept(self, sock: socket.socket, client: str) -> None:
-        full = self.limits.take(client)
+        connection = PortConnection(self, sock, client)
+        full = self.limits.enter(connection, client, exempt=speaks_for_others(self.proxy_protocol, client))
         if full:
             self.count_refusal(full)
             reset_on_close(sock)
             sock.close()
             return
         self.counters["accepted"] += 1
-        connection = PortConnection(self, sock, client)
         self._connections[connection] = None
         connection.start()

@@ -16,7 +16,8 @@ from meshlib.tls import HelloMemo
 from meshlib_adapters.tcp.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.tcp.connection import TLSConnection
 from meshlib_adapters.tcp.deadlines import Deadlines
-from meshlib_adapters.tcp.preambles import PreambleRule
+from meshlib_adapters.tcp.limits import ClientLimits
+from meshlib_adapters.tcp.preambles import PreambleRule, speaks_for_others
 from meshlib_adapters.tcp.records import TunnelRecord
 from meshlib_adapters.tcp.relay import RelayResources, reset_on_close
 from meshlib_adapters.tcp.sessions import Terminator
@@ -85,9 +86,9 @@ class TLSListener:
             session_ttl=settings.session_ttl,
         )
         self._on_end = on_end
-        self._acceptor = Acceptor(self.loop, self._on_accept)
+        self.limits = ClientLimits(settings.max_connections, settings.max_connections_per_client)
+        self._acceptor = Acceptor(self.loop, self._on_accept, self.limits)
         self._connections: dict[TLSConnection, None] = {}
-        self._per_client: dict[str, int] = {}
         self._empty: asyncio.Future[None] | None = None
         self._draining = False
 
@@ -136,32 +137,28 @@ class TLSListener:
     def connection_ended(self, connection: TLSConnection, record: TunnelRecord) -> None:
         """Called by a connection, once, when it is closed."""
         del self._connections[connection]
-        count = self._per_client[connection.address] - 1
-        if count:
-            self._per_client[connection.address] = count
-        else:
-            del self._per_client[connection.address]
-        if len(self._connections) == self.settings.max_connections - 1 and not self._draining:
+        self.limits.leave(connection)
+        if len(self.limits) == self.settings.max_connections - 1 and not self._draining:
             self._acceptor.resume()
         if not self._connections and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
         if self._on_end is not None:
             self._on_end(record)
 
+    def count_refusal(self, reason: str) -> None:
+        """A client was refused for this reason."""
+        self.counters["refused"] += 1
+        self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
     def _on_accept(self, sock: socket.socket, client: str) -> None:
-        count = self._per_client.get(client, 0)
-        limit = self.settings.max_connections_per_client
-        if limit is not None and count >= limit:
-            self.counters["refused"] += 1
-            self.refusals["client_limit"] = self.refusals.get("client_limit", 0) + 1
+        connection = TLSConnection(self, sock, client)
+        rule = self.proxy_protocol
+        full = self.limits.enter(connection, client, exempt=speaks_for_others(rule, client))
+        if full:
+            self.count_refusal(full)
             reset_on_close(sock)
             sock.close()
             return
         self.counters["accepted"] += 1
-        self._per_client[client] = count + 1
-        connection = TLSConnection(self, sock, client)
         self._connections[connection] = None
-        if self.proxy_protocol is not None:
-            connection.expect_preamble(self.proxy_protocol)
-        if len(self._connections) >= self.settings.max_connections:
-            self._acceptor.pause()
+        connection.start(rule)

@@ -36,6 +36,7 @@ class Session(Protocol):
 
     failure: str
 
+    def idle_since(self) -> float | None: ...
     def abort(self) -> None: ...
 
 
@@ -130,7 +131,7 @@ def _http2(gateway: HTTPGateway, secured: SecuredClient, settings: HTTP2Settings
 class _PlainSession:
     """Hands a socket to the loop, which takes a moment."""
 
-    __slots__ = ("_sock", "_task", "failure")
+    __slots__ = ("_sock", "_started", "_task", "failure")
 
     def __init__(
         self,
@@ -143,6 +144,7 @@ class _PlainSession:
         self.failure = ""
         self._sock = sock
         loop = gateway.loop
+        self._started = loop.time()
 
         def begun() -> EarlyConnection:
             connection = EarlyConnection(gateway, received, on_end)
@@ -151,6 +153,11 @@ class _PlainSession:
 
         self._task = loop.create_task(loop.connect_accepted_socket(begun, sock))
         self._task.add_done_callback(functools.partial(_taken, on_end))
+
+    def idle_since(self) -> float | None:
+        if self._task.done() and not self._task.cancelled() and self._task.exception() is None:
+            return self._task.result()[1].idle_since()
+        return self._started
 
     def abort(self) -> None:
         if self._task.done() and not self._task.cancelled() and self._task.exception() is None:

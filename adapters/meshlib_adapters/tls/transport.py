@@ -81,6 +81,7 @@ class TLSTransport(asyncio.Transport):
         self._blocked = False  # the protocol was told to wait
         self._high, self._low = _HIGH, _HIGH // 4
         self._timer: asyncio.TimerHandle | None = None
+        self._started = loop.time()
         self.failure = ""
 
     def __repr__(self) -> str:
@@ -93,6 +94,13 @@ class TLSTransport(asyncio.Transport):
         self._read_on()
         self._incoming.write(received)
         self._handshake()
+
+    def idle_since(self) -> float | None:
+        """Since when nothing is under way, as the protocol says it; until there is one, and when it has ended, since the start."""
+        if self._state in (_State.HANDSHAKE, _State.LINGER):
+            return self._started
+        ask: Callable[[], float | None] | None = getattr(self._protocol, "idle_since", None)
+        return ask() if ask is not None else None
 
     # What a protocol calls.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from meshlib.authority import is_ip_address
 from meshlib.balancing import Observation
 from meshlib.model import Endpoint, Upstream
+from meshlib_adapters.tcp.limits import NEVER_IDLE
 from meshlib_adapters.tcp.records import PortRecord
 from meshlib_adapters.udp.sockets import MAX_DATAGRAM, Origin, connected_datagrams
 
@@ -90,6 +91,15 @@ class Flow:
             self._transmit(data)
         elif self._resolving is None:
             self._deliver(data)
+
+    def idle_since(self) -> float | None:
+        """See `limits.Member`: a flow that nobody has answered makes room, one that was answered gives its place to nobody."""
+        return NEVER_IDLE if self.answered else self._started
+
+    def give_up(self) -> None:
+        """See `limits.Member`."""
+        self._listener.counters["evicted"] += 1
+        self.end("evicted")
 
     def end(self, outcome: str) -> None:
         """Close, and tell the listener."""
@@ -175,7 +185,6 @@ class Flow:
             self._tried.clear()
             if not self.answered:
                 self.answered = True
-                listener.flow_answered(self)
                 self._observe(Observation.OK)
             if listener.answer(self.origin, buffer[:size]):
                 self.sent += size

@@ -61,7 +61,6 @@ class UDPListener:
         self._sock: socket.socket | None = None
         self._tells = False
         self._flows: dict[Origin, Flow] = {}
-        self._unanswered: dict[Flow, None] = {}  # oldest first
         self._deadlines: Deadlines[Flow] = Deadlines(self.loop, settings.sweep_interval, self._on_deadline)
         self._empty: asyncio.Future[None] | None = None
         self._accepting = False
@@ -139,16 +138,11 @@ class UDPListener:
         self.counters["dropped"] += 1
         self.drops[reason] = self.drops.get(reason, 0) + 1
 
-    def flow_answered(self, flow: Flow) -> None:
-        """An endpoint has answered the client: the flow gives its place to nobody."""
-        self._unanswered.pop(flow, None)
-
     def flow_ended(self, flow: Flow, record: PortRecord) -> None:
         """Called by a flow, once, when it is closed."""
         del self._flows[flow.origin]
-        self._unanswered.pop(flow, None)
         self._deadlines.cancel(flow)
-        self.limits.release(flow.client)
+        self.limits.leave(flow)
         if not self._flows:
             if not self._accepting:
                 self._close_socket()
@@ -195,18 +189,13 @@ class UDPListener:
                 _log.info("dropped what %s sent to %s: no endpoint is ready", origin.client[0], self.name)
             return None
         self._told_nobody = False
-        full = self.limits.take(origin.client[0])
-        if full == "limit" and self._unanswered:
-            self.counters["evicted"] += 1
-            next(iter(self._unanswered)).end("evicted")
-            full = self.limits.take(origin.client[0])
+        flow = Flow(self, origin, now)
+        full = self.limits.enter(flow, origin.client[0])
         if full:
             self.count_drop(full)
             return None
         self.counters["flows"] += 1
-        flow = Flow(self, origin, now)
         self._flows[origin] = flow
-        self._unanswered[flow] = None
         self._deadlines.set(flow, now + self.settings.flow_timeout)
         return flow
 

@@ -14,8 +14,9 @@ class UDPSettings:
     """Limits and time-outs of a UDP listener; seconds. Raises `ConfigurationError` for what cannot be.
 
     A flow ends when nothing came either way for `flow_timeout`, or for `drain_silence` while the listener drains.
-    `max_flows` in all (each has a socket of its own), `max_flows_per_client` of one address (None: no limit); a datagram that would begin
-    another is dropped, unless a flow that was never answered can make room. `sweep_interval` is the grain of the time-outs.
+    `max_flows` in all (each has a socket of its own), `max_flows_per_client` of one client (as in `TLSSettings`; None: no limit); a
+    datagram that would begin another is dropped, unless a flow that was never answered can make room. `sweep_interval` is the
+    grain of the time-outs.
     """
 
     flow_timeout: float = 60.0

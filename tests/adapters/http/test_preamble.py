@@ -134,12 +134,24 @@ def test_a_preamble_has_the_time_of_a_head(start: Start, backend: Make) -> None:
     assert running.reasons(1) == ["proxy_timeout"]
 
 
-def test_too_many_beginnings_are_cut(start: Start, backend: Make) -> None:
+def test_beginnings_make_room_the_longest_idle_first(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "require", max_connections=2)
     held = [connect(running, address) for _ in range(2)]
     running.wait(lambda: running.call(lambda: len(running.gateway.beginning)) == 2)
-    assert not connect(running, address).more()
-    assert held[0].ask(PREAMBLES[0] + get()).status == 200
+    assert connect(running, address).ask(PREAMBLES[0] + get()).status == 200
+    assert not held[0].more()
+    assert held[1].ask(PREAMBLES[0] + get()).status == 200
+
+
+def test_the_limit_is_that_of_the_client_whom_the_proxy_names(start: Start, backend: Make) -> None:
+    running, address = site(start, backend, "require", max_connections_per_client=1)
+    clients = [connect(running, address) for _ in range(3)]
+    others = [PREAMBLES[0].replace(b"198.51.100.7", b"198.51.100.%d" % number) for number in range(3)]
+    assert [client.ask(other + get()).status for client, other in zip(clients, others, strict=True)] == [200] * 3
+    same = connect(running, address)
+    assert same.ask(others[2] + get()).status == 200
+    assert clients[2].at_end()
+    assert [client.ask(get()).status for client in clients[:2]] == [200] * 2
 
 
 def test_beginnings_end_with_the_drain(start: Start, backend: Make) -> None:

@@ -28,6 +28,14 @@ def silent(peer: Peer) -> None:
     peer.read_rest()
 
 
+def choosy(peer: Peer) -> None:
+    """Answers a GET, and nothing else."""
+    while (head := peer.read_head()).startswith(b"GET"):
+        peer.send(OK)
+    if head:
+        peer.read_rest()
+
+
 def test_settings_that_make_no_sense() -> None:
     for name, value in (("idle", 0), ("head_read", -1), ("max_tries", 0), ("head_size", 100), ("buffer_size", 0)):
         with pytest.raises(ConfigurationError, match=name):
@@ -217,29 +225,59 @@ def test_pool_size(start: Start, backend: Make) -> None:
 
 
 def test_max_connections(start: Start, backend: Make) -> None:
-    """One too many is told so; when another leaves there is room again."""
-    site = start(backend(), quick(max_connections=2))
-    first, second, third = site.client(), site.client(), None
-    assert first.ask(get()).status == 200
-    assert second.ask(get()).status == 200
+    """One too many is told so, where nobody is idle; when another leaves there is room again."""
+    site = start(backend(silent), quick(max_connections=2))
+    first, second = site.client(), site.client()
+    for busy in (first, second):
+        busy.send(POST)
+    site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]) == [Phase.BODY] * 2)
     third = site.client()
     answer = third.read_answer()
     assert (answer.status, answer.one("retry-after"), answer.one("connection")) == (503, "1", "close")
     assert third.at_end()
     first.close()
-    site.wait(lambda: site.call(lambda: site.gateway.connections) == 1)
-    assert site.client().ask(get()).status == 200
-    assert site.reasons(4).count("too_many_connections") == 1
+    site.wait(lambda: site.call(lambda: len(site.gateway.limits)) == 1)
+    site.client().send(get())
+    site.wait(lambda: site.call(lambda: len(site.gateway.limits)) == 2)
+    assert site.reasons(2).count("too_many_connections") == 1
 
 
 def test_max_connections_per_client(start: Start, backend: Make) -> None:
-    site = start(backend(), quick(max_connections_per_client=1))
+    site = start(backend(silent), quick(max_connections_per_client=1))
     first = site.client()
-    assert first.ask(get()).status == 200
+    first.send(POST)
+    site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]) == [Phase.BODY])
     assert site.client().read_answer().status == 503
     first.close()
-    site.wait(lambda: not site.call(lambda: site.gateway.connections))
-    assert site.client().ask(get()).status == 200
+    site.wait(lambda: not site.call(lambda: len(site.gateway.limits)))
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_client"])
+def test_idle_clients_make_room_the_longest_idle_first(start: Start, backend: Make, limit: str) -> None:
+    """Before the first byte, in a head, between requests; who is in a request stays."""
+    site = start(backend(choosy), quick(**{limit: 4}, head_read=30))
+    kept, fresh, begun, busy = (site.client() for _ in range(4))
+    assert kept.ask(get()).status == 200
+    begun.send(b"GET / HT")
+    busy.send(POST)
+    site.wait(lambda: Phase.HEAD in (phases := site.call(lambda: [c.phase for c in site.connections()])) and Phase.BODY in phases)
+    assert kept.ask(get()).status == 200  # which makes it the one that has been idle for the shortest time
+    for idle in (fresh, begun, kept):
+        site.client().send(POST)
+        assert idle.at_end()
+    site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]).count(Phase.BODY) == 4)
+    assert site.client().read_answer().status == 503
+    assert site.call(lambda: site.gateway.limits.given_up) == 3
+    assert [reason for reason in site.reasons(4) if reason] == ["given_up", "too_many_connections"]
+    busy.send(b"x")
+    assert not busy.ended
+
+
+def test_proxies_in_front_have_no_limit_of_their_own(start: Start, backend: Make) -> None:
+    policy = forwarding.ForwardingPolicy(trusted_proxies=forwarding.parse_networks(["127.0.0.0/8"]))
+    site = start(backend(), quick(max_connections_per_client=1), policy=policy)
+    clients = [site.client() for _ in range(5)]
+    assert [client.ask(get()).status for client in clients] == [200] * 5
 
 
 def test_good_clients_beside_slow_ones(start: Start, backend: Make) -> None:
@@ -268,6 +306,12 @@ class Broken:
 
     def client(self) -> tuple[str, int]:
         return "192.0.2.1", 80
+
+    def idle_since(self) -> float | None:
+        return self.since
+
+    def give_up(self) -> None:
+        pass
 
     def look(self, now: float) -> None:
         raise AssertionError

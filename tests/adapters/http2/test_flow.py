@@ -257,6 +257,25 @@ def test_drain(start: StartSite, backend: Make) -> None:
     site.running.wait(lambda: site.running.gateway.connections == 0)
 
 
+def test_a_client_without_requests_makes_room(start: StartSite, backend: Make) -> None:
+    """At a limit, with a GOAWAY; who has a request under way is not given up."""
+    release = threading.Event()
+
+    def script(peer: Peer) -> None:
+        while peer.read_request() and release.wait(30):
+            peer.send(OK)
+
+    site = start(backend(script), quick(max_connections=1))
+    idle, busy = site.client(), None
+    idle.ping()
+    busy = site.client()
+    number = busy.ask(request())
+    assert idle.read_to_end() == 0
+    assert site.client().read_to_end() == 11
+    release.set()
+    assert busy.answer(number).status == 200
+
+
 def test_the_end_of_a_drain(start: StartSite, backend: Make) -> None:
     site = start(backend(silent))
     client = site.client()

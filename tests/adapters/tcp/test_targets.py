@@ -11,7 +11,7 @@ from meshlib.balancing import Observation
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.tls import session_keys
-from meshlib_adapters.tcp.targets import Targets, client_key
+from meshlib_adapters.tcp.targets import Targets
 
 FRESH = ClientHello(server_name="a.example", ticket=b"", session_id=bytes(32))
 KNOWN = ClientHello(server_name="a.example", ticket=b"ticket", session_id=bytes(32))
@@ -226,18 +226,3 @@ def test_who_is_well_again_is_forgotten_and_not_before_its_ejections_are() -> No
     targets.observe(shop, other, Observation.OK)
     targets.observe(shop, failed, Observation.OK)
     assert not targets._health
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("10.0.0.1", "10.0.0.1", True),
-        ("10.0.0.1", "10.0.0.2", False),
-        ("10.0.0.1", "::ffff:10.0.0.1", True),
-        ("2001:db8::1", "2001:db8::ffff:2", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("fe80::1%eth0", "fe80::1%eth1", True),
-    ],
-)
-def test_what_makes_a_client(one: str, other: str, same: bool) -> None:
-    assert (client_key(one) == client_key(other)) is same

@@ -498,7 +498,9 @@ def test_clients_over_a_limit_are_closed_at_once(run: Run, changes: dict[str, in
     async def main() -> None:
         async with serving(echo) as backend, listening(quick(**changes), backend) as (port, listener):
             clients = [await port.connect() for _ in range(2)]
-            await until(lambda: len(listener) == 2)
+            for reader, writer in clients:  # who has said something is not given up
+                writer.write(b"x")
+                assert await reader.readexactly(1) == b"x"
             await refused(port.number)
             assert listener.refusals == {reason: 1}
             clients.pop()[1].close()
@@ -510,16 +512,38 @@ def test_clients_over_a_limit_are_closed_at_once(run: Run, changes: dict[str, in
     run(main())
 
 
+@pytest.mark.parametrize("changes", [{"max_connections": 2}, {"max_connections_per_client": 2}])
+def test_clients_that_have_said_nothing_make_room(run: Run, changes: dict[str, int]) -> None:
+    async def main() -> None:
+        async with serving(echo) as backend, listening(quick(**changes), backend) as (port, listener):
+            clients = [await port.connect() for _ in range(2)]
+            await until(lambda: listener.counters["tunnels"] == 2)
+            for idle, _ in list(clients):
+                reader, writer = await port.connect()
+                writer.write(b"hello")
+                assert await reader.readexactly(5) == b"hello"
+                clients.append((reader, writer))
+                with contextlib.suppress(ConnectionResetError):
+                    assert await idle.read() == b""
+            assert listener.refusals == {"given_up": 2}
+            for _, writer in clients:
+                writer.close()
+            await until(lambda: not len(listener))
+
+    run(main())
+
+
 def test_two_listeners_may_share_their_limits_and_pipes(run: Run) -> None:
     async def main() -> None:
         limits, resources = ClientLimits(1), RelayResources()
         async with serving(echo) as backend:
             listeners = [TCPListener(lambda: upstream_of(backend), limits=limits, resources=resources) for _ in range(2)]
             ports = [(await listener.listen(LOOPBACK, 0))[1] for listener in listeners]
-            _, first = await asyncio.open_connection(LOOPBACK, ports[0])
-            await until(lambda: len(limits) == 1)
+            reader, first = await asyncio.open_connection(LOOPBACK, ports[0])
+            first.write(b"x")
+            assert await reader.readexactly(1) == b"x"
             await refused(ports[1])
-            assert repr(limits) == "<ClientLimits 1 of 1, 1 addresses>"
+            assert repr(limits) == "<ClientLimits 1 of 1, 1 clients>"
             first.close()
             for listener in listeners:
                 listener.close()

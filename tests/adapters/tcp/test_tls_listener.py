@@ -595,13 +595,42 @@ def test_too_many_bytes_held_are_refused(run: Run, lab: MakeLab) -> None:
     run(main())
 
 
+async def served(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A client that is in the middle of something: its server has answered what it said after its hello."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    writer.write(hello_for("a.example") + b"ping")
+    assert await reader.readexactly(4) == b"ping"
+    writer.write(b"more")
+    assert await reader.readexactly(4) == b"more"
+    return reader, writer
+
+
+@pytest.mark.parametrize("changes", [{"max_connections": 2}, {"max_connections_per_client": 2}])
+def test_clients_whose_hello_is_not_there_make_room(run: Run, lab: MakeLab, changes: dict[str, int]) -> None:
+    async def main() -> None:
+        async with lab() as env:
+            await env.backend(None, plain_echo, into="a.example")
+            listener, port = await env.listener(quick(**changes))
+            silent = [await asyncio.open_connection(LOOPBACK, port) for _ in range(2)]
+            await until(lambda: len(listener) == 2)
+            busy = [await served(port) for _ in range(2)]
+            assert listener.refusals == {"given_up": 2}
+            for reader, _ in silent:
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+            for _, writer in (*silent, *busy):
+                writer.close()
+            await until(lambda: not len(listener))
+
+    run(main())
+
+
 def test_connections_of_one_client_are_limited(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
             listener, port = await env.listener(quick(max_connections_per_client=2))
-            opened = [await asyncio.open_connection(LOOPBACK, port) for _ in range(2)]
-            await until(lambda: len(listener) == 2)
+            opened = [await served(port) for _ in range(2)]
             with contextlib.suppress(ConnectionResetError):  # as early as in connect
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)
                 assert await reader.read() == b""
@@ -623,13 +652,12 @@ def test_more_connections_than_allowed_wait_for_their_turn(run: Run, lab: MakeLa
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
             listener, port = await env.listener(quick(max_connections=1))
-            first = await asyncio.open_connection(LOOPBACK, port)
-            await until(lambda: len(listener) == 1)
+            first = await served(port)
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             writer.write(hello_for("a.example") + b"ping")
             await asyncio.sleep(0.1)
             assert len(listener) == 1
-            assert listener.counters["tunnels"] == 0
+            assert listener.counters["tunnels"] == 1
             first[1].close()
             assert await reader.readexactly(4) == b"ping"
             writer.close()

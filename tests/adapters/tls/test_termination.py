@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from meshlib.forwarding import ForwardingPolicy
+from meshlib_adapters.http import HTTPSettings
 from meshlib_adapters.tcp import TLSSettings
 from meshlib_adapters.tls import TerminationSettings
 from meshlib_adapters.tls.certificates import parse_pem
@@ -277,3 +278,27 @@ def test_hsts_goes_with_answers_over_tls_only(backend: Make, start: Start) -> No
         answer = plain.recv(1000)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"Strict-Transport-Security" not in answer
+
+
+@pytest.mark.parametrize("changes", [{"max_connections": 1}, {"max_connections_per_client": 1}])
+def test_a_client_between_requests_makes_room(backend: Make, start: Start, changes: dict[str, int]) -> None:
+    """At the limit of the TLS listener, and at that of HTTP inside."""
+    running = start(backend(), "a.example", tls=TLSSettings(**changes))  # type: ignore[arg-type]  # limits alone
+    first = running.tls("a.example")
+    assert first.get("a.example").endswith(b"ok")
+    second = running.tls("a.example")
+    assert second.get("a.example").endswith(b"ok")
+    with pytest.raises((OSError, EOFError, AssertionError)):
+        first.get("a.example")
+    assert running.call(lambda: dict(running.listener.refusals)) == {"given_up": 1}
+    assert second.get("a.example").endswith(b"ok")
+
+
+@pytest.mark.parametrize("changes", [{"max_connections": 1}, {"max_connections_per_client": 1}])
+def test_so_it_does_at_the_limit_of_http(backend: Make, start: Start, changes: dict[str, int]) -> None:
+    running = start(backend(), "a.example", settings=HTTPSettings(**changes))  # type: ignore[arg-type]  # limits alone
+    assert running.tls("a.example").get("a.example").endswith(b"ok")
+    second = running.tls("a.example")
+    assert second.get("a.example").endswith(b"ok")
+    assert running.call(lambda: running.gateway.limits.given_up) == 1
+    assert second.get("a.example").endswith(b"ok")

@@ -1,0 +1,99 @@
+"""Streams whose bodies go on too slowly, beside others of the same connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from meshlib_adapters.http import HTTPSettings
+from tests.adapters.http.backend import OK, Backend, Peer
+from tests.adapters.http.running import quick
+from tests.adapters.http2.client import Client2, request
+from tests.adapters.http2.conftest import StartSite
+
+Make = Callable[..., Backend]
+
+
+def settings(**changes: float) -> HTTPSettings:
+    return quick(**{"min_body_rate": 1000, "body_grace": 0.4, **changes})
+
+
+def until_over(client: Client2, number: int, step: Callable[[], None]) -> None:
+    """Go on in small steps until the gateway has had enough of the stream."""
+    client.sock.settimeout(0.05)
+    while not client.answers[number].ended and client.answers[number].reset is None:
+        step()
+        try:
+            assert client.pump()
+        except TimeoutError:
+            continue
+    client.sock.settimeout(30)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["frames", "parts of a frame"])
+def test_a_request_body_that_trickles(start: StartSite, backend: Make, whole: bool) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_rest()
+
+    site = start(backend(script), settings())
+    client = site.client()
+    number = client.ask([*request("/", "a", method="POST"), ("content-length", "100000")], end=False)
+    client.data(number, b"x")
+    if not whole:
+        client.send(b"\x00\x40\x00\x00\x00" + number.to_bytes(4, "big"))
+    until_over(client, number, lambda: client.data(number, b"x") if whole else client.send(b"x"))
+    assert client.answers[number].status == 408
+    assert site.log(1)[0]["reason"] == "body_too_slow"
+
+
+def test_a_response_that_is_taken_byte_by_byte(start: StartSite, backend: Make) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        try:
+            peer.send(bytes(1_000_000))
+        except OSError:
+            pass
+
+    site = start(backend(script), settings())
+    client = site.client(window=1, open_windows=False)
+    number = client.ask(request())
+    until_over(client, number, lambda: client.window(number, 1))
+    assert client.answers[number].reset == 8
+    record = site.log(1)[0]
+    assert (record["reason"], record["termination"]) == ("reader_too_slow", "CD")
+
+
+def test_streams_that_wait_for_each_other_or_for_the_service_are_not_slow(start: StartSite, backend: Make) -> None:
+    """Many share a way that is slow for one and fast enough for all; a service takes nothing for long; another says little."""
+
+    def script(peer: Peer) -> None:
+        head = peer.read_head()
+        if b" /says " in head:
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n")
+            for _ in range(40):
+                peer.send(b"x")
+                time.sleep(0.05)
+        elif b" /takes " in head:
+            time.sleep(2)
+            peer.read(200_000)
+            peer.send(OK)
+        else:
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
+
+    site = start(backend(*[script] * 8), settings())
+    client = site.client()
+    upload = client.ask([*request("/takes", "a", method="POST"), ("content-length", "200000")], end=False)
+    for _ in range(20):
+        client.data(upload, bytes(10_000))
+    numbers = [client.ask(request("/says")) for _ in range(2)]
+    assert [bytes(client.answer(number).data) for number in numbers] == [b"x" * 40] * 2
+    assert client.answer(upload).status == 200
+    slow = site.client(open_windows=False)
+    slow.window(0, 1_000_000)
+    shared = [slow.ask(request()) for _ in range(4)]
+    for number in shared:
+        slow.answer(number)
+    assert [len(slow.answers[number].data) for number in shared] == [20_000] * 4
