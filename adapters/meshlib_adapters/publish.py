@@ -115,6 +115,16 @@ class CurrentSnapshot:
         self._restored = self._ledger = Ledger(self._ledger.rules, tenures)
         self._gathering = self._held = True
 
+    @property
+    def tenures(self) -> tuple[Tenure, ...]:
+        """Whose the names are, in the order in which they were recorded."""
+        return tuple((self.snapshot.tenures or {}).values())
+
+    @property
+    def parts(self) -> Mapping[str, Snapshot]:
+        """What each provider published last."""
+        return dict(self._parts)
+
     def confirm(self) -> None:
         """What has been published is what there is: whoever comes later finds its names taken."""
         self._gathering = self._held = False

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from meshlib.decision import Carry, PortDecision, Refuse
-from meshlib.model import Diagnostic, ListeningPort, Route, Severity, Upstream
+from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Severity, Upstream
 from meshlib.table.access import Barred, Divide
 from meshlib.table.compile import Claim, Lost, Slot
 
@@ -55,6 +55,12 @@ class PortIndex:
                 same = previous is not None and previous.claims == members
                 slots[port] = previous if previous is not None and same else _compile_slot(members, intern)
         return PortIndex(slots, barred)
+
+    def named(self, name: str) -> tuple[ListeningPort, ...]:
+        """The port that is called `name` ("tcp://:5432"), if somebody asks for it, admitted or not."""
+        scheme, found, number = name.partition("://:")
+        port = ListeningPort(Scheme(scheme), int(number)) if found else None
+        return (port,) if port is not None and (port in self.slots or port in self.barred) else ()
 
     def upstreams(self, ports: Sequence[ListeningPort]) -> list[Upstream]:
         """The upstreams of those of `ports` that somebody has."""

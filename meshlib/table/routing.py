@@ -29,7 +29,7 @@ from meshlib.rules import host_specificity
 from meshlib.table.access import Barred, divide
 from meshlib.table.compile import Claim, Site, Slot, claims_of, decide_http, decide_tls
 from meshlib.table.index import Chain, HostIndex
-from meshlib.table.meetings import find_meetings, find_overlap, overlap_diagnostics
+from meshlib.table.neighbours import Neighbours
 from meshlib.table.paths import has_other_readings, most_readings, readings
 from meshlib.table.ports import PortIndex
 from meshlib.table.telling import first_of_each_service
@@ -59,10 +59,8 @@ class RoutingTable:
         "_diagnostics",
         "_exact",
         "_http",
-        "_meetings",
         "_memo",
-        "_orphans",
-        "_overlaps",
+        "_neighbours",
         "_ports",
         "_routes",
         "_sni",
@@ -98,10 +96,7 @@ class RoutingTable:
         self._http: HostIndex[Decision] = HostIndex({}, {})
         self._sni: HostIndex[TLSDecision] = HostIndex({}, {})
         self._ports = PortIndex({})
-        self._meetings: dict[str, tuple[Diagnostic, ...]] = {}
-        # Hosts that are asked for and have no tenure of their own: theirs is found among other names.
-        self._orphans: set[str] = set()
-        self._overlaps: dict[str, str] = {}
+        self._neighbours = Neighbours()
         self._exact: dict[bytes, Site[Decision]] = {}
         self._memo: dict[bytes, Chain[Decision]] = {}
         self._upstreams: dict[str, Upstream] = {}
@@ -155,18 +150,16 @@ class RoutingTable:
                     ports.setdefault(port, []).append(claim)
         renamed = table._changed_names(base)
         for name in renamed:
-            if "://" in name:
-                scheme, _, number = name.partition("://:")
-                asked = ListeningPort(Scheme(scheme), int(number))
-                if asked in base._ports.slots or asked in base._ports.barred:
-                    ports.setdefault(asked, [])
-                continue
-            for scheme_, index in ((Scheme.HTTP, base._http), (Scheme.SNI, base._sni)):
-                if index.has_claims(name):
-                    touched[scheme_].setdefault(name, [])
+            if base._http.has_claims(name):
+                touched[Scheme.HTTP].setdefault(name, [])
+            if base._sni.has_claims(name):
+                touched[Scheme.SNI].setdefault(name, [])
+            for port in base._ports.named(name):
+                ports.setdefault(port, [])
         table._compile(base, touched, ports, changed)
         hosts = touched[Scheme.HTTP].keys() | touched[Scheme.SNI].keys()
-        table._compare_owners(base, hosts, everywhere=any(name.startswith("*") for name in renamed))
+        everywhere = any(name.startswith("*") for name in renamed)
+        table._neighbours = base._neighbours.updated(hosts, table._http, table._sni, table.tenures, table.right, everywhere=everywhere)
         return table
 
     def _terms(self) -> tuple[int, int, int, OwnershipRules]:
@@ -183,7 +176,7 @@ class RoutingTable:
             if before is not tenure and (before is None or before.owner != tenure.owner or before.guests != tenure.guests):
                 found.add(name)
         if found:
-            for host in base._orphans:
+            for host in base._neighbours.orphans:
                 if base.right(host).key != self.right(host).key:
                     found.add(host)
         return found
@@ -226,26 +219,6 @@ class RoutingTable:
                 else:
                     self._exact[raw] = site
         self._count_upstreams(base, base._upstreams_of(http, sni, ports), self._upstreams_of(http, sni, ports))
-
-    def _compare_owners(self, base: RoutingTable, touched: Iterable[str], *, everywhere: bool) -> None:
-        """See who meets on the `touched` hosts, and below whose wildcards hosts are: all of them (`everywhere`) or these."""
-        meetings, orphans = dict(base._meetings), set(base._orphans)
-        overlaps = {} if everywhere else dict(base._overlaps)
-        for host in touched:
-            slots = self._slots_of(host)
-            found = find_meetings(host, slots, self.right(host)) if slots else ()
-            meetings.pop(host, None)
-            if found:
-                meetings[host] = found
-            orphans.discard(host)
-            if host not in self.tenures and (self._http.has_claims(host) or self._sni.has_claims(host)):
-                orphans.add(host)
-        for host in self._http.sites.keys() | self._sni.sites.keys() if everywhere else touched:
-            overlaps.pop(host, None)
-            wildcard = find_overlap(host, self.tenures) if host in self._http.sites or host in self._sni.sites else ""
-            if wildcard:
-                overlaps[host] = wildcard
-        self._meetings, self._orphans, self._overlaps = meetings, orphans, overlaps
 
     def _upstreams_of(self, http: Iterable[str], sni: Iterable[str], ports: Iterable[ListeningPort]) -> list[Upstream]:
         hosts = [u for host in http for u in self._http.upstreams(host)] + [u for host in sni for u in self._sni.upstreams(host)]
@@ -407,23 +380,14 @@ class RoutingTable:
         """What was wrong: first what the labels' schemas found, in order of contributions, then the conflicts, as `routes`;
         last who meets whom, by host. Of each service's conflicts the first 100 (`meshlib.table.telling`)."""
         if self._diagnostics is None:
-            leaders = {w: claim for w in set(self._overlaps.values()) if (claim := self._leader(w)) is not None}
             conflicts = [
                 *self._http.diagnostics(),
                 *self._sni.diagnostics(),
                 *self._ports.diagnostics(),
-                *(item for host in sorted(self._meetings) for item in self._meetings[host]),
-                *overlap_diagnostics(self._overlaps, leaders, self.tenures),
+                *self._neighbours.diagnostics(self._http, self._sni, self.tenures),
             ]
             self._diagnostics = (*self.snapshot.diagnostics, *first_of_each_service(conflicts))
         return self._diagnostics
-
-    def _leader(self, host: str) -> Claim | None:
-        claims = (slot.claims[0] for slot in self._slots_of(host))
-        return min(claims, key=lambda claim: (claim.place, claim.rank), default=None)
-
-    def _slots_of(self, host: str) -> list[Slot[Decision] | Slot[TLSDecision]]:
-        return [*self._http.slots(host), *self._sni.slots(host)]
 
 
 def host_of(authority: bytes) -> str:

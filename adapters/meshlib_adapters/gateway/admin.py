@@ -57,6 +57,8 @@ class GatewayView(Protocol):
     def started_at(self) -> float: ...
     @property
     def certificates(self) -> CertificateEnds | None: ...
+    @property
+    def from_disk(self) -> Sequence[str]: ...
 
 
 def status_data(view: GatewayView, now: float) -> dict[str, Any]:
@@ -77,6 +79,7 @@ def status_data(view: GatewayView, now: float) -> dict[str, Any]:
                 "name": provider.name,
                 "state": provider.status.state,
                 "reason": provider.status.reason,
+                "from_disk": provider.name in view.from_disk,
                 "age": None if provider.status.last_success is None else round(now - provider.status.last_success, 3),
             }
             for provider in view.providers
@@ -100,7 +103,8 @@ def create_admin(
 
     async def ready(request: Request) -> Response:
         reason = view.not_ready
-        return _json({"ready": not reason, "reason": reason}, 503 if reason else 200)
+        kept = {"from_disk": list(view.from_disk)} if view.from_disk else {}
+        return _json({"ready": not reason, "reason": reason, **kept}, 503 if reason else 200)
 
     async def routes(request: Request) -> Response:
         return _page(request, stream_routes(view.current.table))

@@ -22,10 +22,12 @@ from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
 from meshlib_adapters.gateway.built import VERSION
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question, render_explanation
+from meshlib_adapters.gateway.keeping import existing_directory
 from meshlib_adapters.gateway.line_writing import say
 from meshlib_adapters.gateway.listing import create_console, render_routes, routes_data
 from meshlib_adapters.gateway.logs import escape_control, take_over_stderr
 from meshlib_adapters.gateway.loops import run_async
+from meshlib_adapters.gateway.owners import owners_data, release_names, render_owners
 from meshlib_adapters.gateway.remote import admin_url, ask_admin, ask_health
 from meshlib_adapters.gateway.settings import (
     Layer,
@@ -38,6 +40,7 @@ from meshlib_adapters.gateway.settings import (
 )
 from meshlib_adapters.gateway.sources import take_look
 from meshlib_adapters.gateway.standard_streams import open_missing_streams, settle_streams
+from meshlib_adapters.gateway.state import KeptState, StateDirectory
 
 __all__ = ["cli", "main"]
 
@@ -243,6 +246,35 @@ def demo(check: bool, http: str) -> int:
     from meshlib_adapters.gateway.demo import run_demo
 
     return run_async(run_demo, check, http)
+
+
+@cli.group(invoke_without_command=True)
+@_CONFIG
+@click.option("--state", metavar="DIR", help="Directory of the gateway's state.")
+@_JSON
+@click.pass_context
+def owners(context: click.Context, /, as_json: bool, **options: Any) -> int:
+    """Show whose the hosts and ports are, as the gateway on this machine has recorded it; `release` takes some away."""
+    directory = existing_directory(load_settings(**options)[0].state, os.environ)
+    if directory is None:
+        raise ConfigurationError("no gateway keeps a state here", where="state", hint="name its directory: --state DIR")
+    state = directory.peek()
+    for complaint in state.complaints:
+        click.echo(f"meshlib: warning: {escape_control(complaint)}", err=True)
+    context.obj = (directory, state)
+    if context.invoked_subcommand is None:
+        _show(owners_data(state.tenures), render_owners, as_json)
+    return 0
+
+
+@owners.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.pass_obj
+def release(found: tuple[StateDirectory, KeptState], names: tuple[str, ...]) -> int:
+    """Take names (HOST, *.HOST, * for any host, tcp://:PORT) from their owners: who else asks for them gets them."""
+    for name in release_names(*found, names):
+        click.echo(f"{name or 'any host'}: released as soon as the gateway gets SIGHUP, or starts")
+    return 0
 
 
 @cli.command()

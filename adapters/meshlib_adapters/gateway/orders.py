@@ -93,7 +93,8 @@ def read_table(body: bytes, previous: Snapshot) -> tuple[int, Snapshot]:
     snapshot = pickle.loads(memoryview(body)[_VERSION.size :])  # noqa: S301 - from the supervisor alone
     assert isinstance(snapshot, Snapshot)
     known = {item.key: item for item in previous.contributions}
-    return version, Snapshot(tuple(old if (old := known.get(item.key)) == item else item for item in snapshot.contributions))
+    items = tuple(old if (old := known.get(item.key)) == item else item for item in snapshot.contributions)
+    return version, Snapshot(items, snapshot.tenures)
 
 
 def make_certificates(found: CertificateSet) -> bytes:

@@ -103,6 +103,11 @@ class Settings:
     services: tuple[str, ...] = setting((), read_names, "YAML files of services, watched")
     docker: str | None = setting(None, read_engine, "containers of one engine: true, or its URL")
     swarm: str | None = setting(None, read_engine, "services of a Swarm, by one of its managers: true, or its URL")
+    state: str = setting(
+        "",
+        read_text,
+        "directory that keeps whose names are, and the last snapshots; 'off' for none; else STATE_DIRECTORY, /var/lib/meshlib if there",
+    )
     compose: ComposeSettings = field(default_factory=ComposeSettings)
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)

@@ -6,10 +6,12 @@ import os
 from dataclasses import replace
 
 import anyio
+import anyio.to_thread
 
 from meshlib.discovery.variables import choose_variables
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
+from meshlib_adapters.gateway.keeping import existing_directory
 from meshlib_adapters.gateway.settings import Settings, discovery_limits, ownership_rules, resolve_options
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.publish import CurrentSnapshot
@@ -65,6 +67,10 @@ async def take_look(settings: Settings, *, wait: float = 10.0) -> CurrentSnapsho
     `ConfigurationError` when one reports trouble instead, or says nothing for `wait` seconds.
     """
     current = create_current(settings)
+    directory = existing_directory(settings.state, os.environ)
+    if directory is not None:
+        # As the gateway on this machine has it, where we may read that.
+        current.restore((await anyio.to_thread.run_sync(directory.peek)).tenures)
     if not settings.discovery.gateway_networks:
         settings = replace(settings, discovery=replace(settings.discovery, gateway_networks=("any",)))
     for provider in build_providers(settings):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import signal
 import socket
 import time
@@ -23,6 +24,7 @@ from anyio.abc import TaskGroup
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.gateway.admin import HEALTH, create_admin
 from meshlib_adapters.gateway.admin_server import AdminServer
+from meshlib_adapters.gateway.keeping import StateKeeper, find_directory
 from meshlib_adapters.gateway.listeners import Listeners
 from meshlib_adapters.gateway.logs import SnapshotLog
 from meshlib_adapters.gateway.measuring import DataPathMeter
@@ -46,6 +48,7 @@ __all__ = ["DataPath", "Gateway", "watch_certificates"]
 logger = logging.getLogger("meshlib_adapters.gateway")
 
 _MAX_AUTHORITIES = 8 << 20  # bytes of `tls.upstream_ca`, so that /dev/zero is none; those of a system are a quarter of a MiB
+_FREE_EVERY = 60.0  # seconds between looks for names that have been kept long enough
 _STATUS_SWEEP = 0.5  # seconds between looks at the providers' status, for the log
 
 
@@ -77,7 +80,9 @@ class Gateway:
         self.totals = Totals()
         self.certificates = watch_certificates(settings)
         self._page = MetricsPage(self, self.totals, self._workers())
+        self._keeper = StateKeeper(self.current, find_directory(settings.state, os.environ), [p.name for p in self.providers])
         self._delivered: set[str] = set()
+        self._from_disk: set[str] = set()
         self._arrived = anyio.Event()
         self._stop = anyio.Event()
         self._signal = 0
@@ -92,6 +97,11 @@ class Gateway:
             return f"waiting for the first snapshot of {', '.join(waiting)}" if waiting else "starting"
         return ""
 
+    @property
+    def from_disk(self) -> tuple[str, ...]:
+        """The providers that have not delivered, and whose services are those that were kept from before the start."""
+        return tuple(sorted(self._from_disk))
+
     def stop(self) -> None:
         """Begin the graceful end; `run` returns when it is done."""
         self._stop.set()
@@ -105,12 +115,16 @@ class Gateway:
         failure: ConfigurationError | None = None
         with contextlib.ExitStack() as held:
             bound = {name: self._bind(name, getattr(self.settings, name), held) for name in ("http", "https", "admin")}
+            self._warn_of_no_state()
+            await self._keeper.load()
             async with anyio.create_task_group() as group:
                 if signals:
                     group.start_soon(self._watch_signals, group.cancel_scope)
                 for provider in self.providers:
                     group.start_soon(self._follow, provider)
                 group.start_soon(self._watch_status)
+                group.start_soon(self._keeper.run)
+                group.start_soon(self._free_names)
                 group.start_soon(self._page.tend)
                 admin = self._admin(bound["admin"])
                 for server, sockets in admin:
@@ -122,6 +136,7 @@ class Gateway:
                 for server, _ in admin:
                     server.close()
                 group.cancel_scope.cancel()
+            self._keeper.finish()
         if failure is not None:
             raise failure
         logger.info("stopped")
@@ -156,6 +171,9 @@ class Gateway:
         await self._first_snapshots()
         if self._stop.is_set():
             return
+        # From here on requests are served: whoever comes later finds its names taken, however old it is.
+        self.current.confirm()
+        await self._keeper.release()
         listeners = self._create_data_path(group)
         try:
             if self.certificates is not None:
@@ -194,13 +212,29 @@ class Gateway:
         # let a load balancer try another gateway. One silent provider holds up the others only for a while.
         deadline = anyio.current_time() + self.settings.timeouts.first_snapshot
         while self._missing() and not self._stop.is_set():
-            if self._delivered and anyio.current_time() >= deadline:
-                break
+            if anyio.current_time() >= deadline:
+                self._serve_from_disk()
+                if self._delivered or self._from_disk:
+                    break
             with anyio.move_on_after(0.25):
                 await self._arrived.wait()
         for provider in self._missing():
-            if not self._stop.is_set():
+            if not self._stop.is_set() and provider.name not in self._from_disk:
                 logger.warning("starting without the routes of %s: %s", provider.name, provider.status.reason or "no answer yet")
+
+    def _serve_from_disk(self) -> None:
+        for provider in self._missing():
+            kept = self._keeper.snapshots.get(provider.name)
+            if kept is not None:
+                self._from_disk.add(provider.name)
+                self.current.publish(provider.name, kept)
+                reason = provider.status.reason or "no answer yet"
+                logger.warning("%s: serving from disk what it said before the last stop: %s", provider.name, reason)
+
+    def _warn_of_no_state(self) -> None:
+        strangers = self.settings.docker is not None or self.settings.swarm is not None
+        if strangers and self.settings.state.lower() != "off" and not self._keeper.keeps:
+            logger.warning("whose the names of services are is not known after a restart: set state to a directory (or to off)")
 
     def _missing(self) -> list[Provider]:
         return [provider for provider in self.providers if provider.name not in self._delivered]
@@ -210,10 +244,18 @@ class Gateway:
 
     async def _follow(self, provider: Provider) -> None:
         async for snapshot in provider.snapshots():
+            if provider.name in self._from_disk:
+                self._from_disk.discard(provider.name)
+                logger.info("%s: has delivered; what was on disk is no longer used", provider.name)
             await self.current.publish_apart(provider.name, snapshot)
             self._delivered.add(provider.name)
             self._arrived.set()
             self._arrived = anyio.Event()
+
+    async def _free_names(self) -> None:
+        while True:
+            await anyio.sleep(_FREE_EVERY)
+            self.current.settle()
 
     async def _watch_status(self) -> None:
         told: dict[str, str] = {}
@@ -234,6 +276,7 @@ class Gateway:
             async for number in received:
                 if number == signal.SIGHUP:
                     self._refresh()
+                    await self._keeper.release()
                 elif self._stop.is_set():
                     logger.warning("%s again: ending at once", number.name)
                     self._signal = int(number)

@@ -34,6 +34,7 @@ class View:
         self.providers: Sequence[Provider] = [self.provider]
         self.not_ready = ""
         self.certificates: CertificateEnds | None = None
+        self.from_disk: Sequence[str] = ()
         self.started_at = time.monotonic()
 
 
@@ -84,7 +85,7 @@ def test_status_tells_age_and_reason_of_each_provider() -> None:
     data = body(ask(view, "/-/status"))
     assert (data["version"], data["compiled"], data["ready"]) == (meshlib.__version__, False, True)
     assert data["snapshot"] == {"version": view.current.version, "routes": 2, "diagnostics": 1}
-    assert data["providers"] == [{"name": "static:services.yml", "state": "starting", "reason": "", "age": None}]
+    assert data["providers"] == [{"name": "static:services.yml", "state": "starting", "reason": "", "from_disk": False, "age": None}]
     view.provider.status = ProviderStatus("degraded", time.monotonic() - 100, "gone")
     (provider,) = body(ask(view, "/-/status"))["providers"]
     assert (provider["state"], provider["reason"]) == ("degraded", "gone")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meshlib.balancing import Binding, SessionLimits, Standing, session_key
 from meshlib.errors import ConfigurationError
-from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, Route, Scheme, Severity, Snapshot, Upstream
+from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, Route, Scheme, Severity, Snapshot, Tenure, Upstream
 from meshlib.table import RoutingTable
 from meshlib_adapters.gateway.orders import make_table, read_table
 from meshlib_adapters.gateway.privileges import resolve_identity
@@ -146,7 +146,9 @@ def test_a_session_that_is_out_of_range_is_dropped_and_counted() -> None:
 def test_an_unchanged_service_stays_the_same_object_in_a_worker() -> None:
     before = Snapshot.of([Contribution("p/a", "a"), Contribution("p/b", "b")])
     after = Snapshot.of([Contribution("p/a", "a"), Contribution("p/b", "b", 1), Contribution("p/c", "c")])
+    after = Snapshot(after.contributions, {"a": Tenure("a", "stack shop", 5)})
     version, read = read_table(make_table(9, after)[5:], before)
+    assert read.tenures == after.tenures
     assert (version, read) == (9, after)
     assert read.contributions[0] is before.contributions[0]
     assert read.contributions[1] is not before.contributions[1]

@@ -1,0 +1,152 @@
+"""Keeps the state file of a running gateway: read at the start, written after changes, off the event loop.
+
+Changes of a moment are written together, and at the end what is left. A disk that is full or read-only is reported
+once and tried again with the next change; the gateway serves on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Iterable, Mapping
+
+import anyio
+import anyio.to_thread
+
+from meshlib.errors import ConfigurationError
+from meshlib.model import Snapshot, Tenure
+from meshlib_adapters.gateway.state import StateDirectory, encode_state
+from meshlib_adapters.publish import CurrentSnapshot
+
+__all__ = ["DEFAULT_DIRECTORY", "StateKeeper", "existing_directory", "find_directory"]
+
+logger = logging.getLogger("meshlib_adapters.gateway.state")
+
+DEFAULT_DIRECTORY = "/var/lib/meshlib"
+# Seconds from a change to its writing: a deployment is many changes.
+_DEBOUNCE = 1.0
+
+
+def find_directory(setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY) -> StateDirectory | None:
+    """The directory for the state: that of the setting `state`, of systemd (`STATE_DIRECTORY`), or `default` if it is there.
+
+    None for "off", and when there is none. One that was asked for and cannot be written is a `ConfigurationError`.
+    """
+    if setting.lower() == "off":
+        return None
+    asked = _asked(setting, environment)
+    if not asked:
+        return StateDirectory(default) if os.path.isdir(default) and os.access(default, os.W_OK | os.X_OK) else None
+    where = "state" if setting else "STATE_DIRECTORY"
+    try:
+        os.makedirs(asked, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{asked} cannot be made: {error.strerror}", where=where, hint="name a directory, or off") from None
+    if not os.access(asked, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"{asked} cannot be written", where=where, hint="let the gateway's user write there, or state = off")
+    return StateDirectory(asked)
+
+
+def existing_directory(setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY) -> StateDirectory | None:
+    """The directory that `find_directory` would find, for who only looks: it is not made, and need not be writable."""
+    if setting.lower() == "off":
+        return None
+    asked = _asked(setting, environment) or default
+    return StateDirectory(asked) if os.path.isdir(asked) else None
+
+
+def _asked(setting: str, environment: Mapping[str, str]) -> str:
+    # systemd separates several by colons; ours is the first.
+    return setting or environment.get("STATE_DIRECTORY", "").partition(":")[0]
+
+
+class StateKeeper:
+    """Keeps what `current` knows in `directory` (None: nowhere).
+
+    `providers` are the names of those there are. `snapshots` are their last good ones, as they were kept.
+    """
+
+    def __init__(self, current: CurrentSnapshot, directory: StateDirectory | None, providers: Collection[str]) -> None:
+        self.snapshots: dict[str, Snapshot] = {}
+        self._current = current
+        self._providers = providers
+        self._directory = directory
+        self._written = b""
+        self._changed = anyio.Event()
+        self._trouble = ""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a directory."""
+        return self._directory is not None
+
+    async def load(self) -> None:
+        """Read what is kept; whose the names were counts from here on. To be called before anything is published."""
+        if self._directory is None:
+            self._current.restore(())
+            return
+        found = await anyio.to_thread.run_sync(self._directory.read)
+        for complaint in found.complaints:
+            logger.warning("%s", complaint)
+        self.snapshots = {name: found.snapshots[name] for name in self._providers if name in found.snapshots}
+        self._current.restore(found.tenures)
+        if found.tenures:
+            logger.info("whose %d names are is known from %s", len(found.tenures), self._directory.file)
+
+    async def run(self) -> None:
+        """Write after changes, until cancelled."""
+        if self._directory is None:
+            return
+        unsubscribe = self._current.subscribe(self._on_change)
+        self._changed.set()
+        try:
+            while True:
+                await self._changed.wait()
+                self._changed = anyio.Event()
+                await anyio.to_thread.run_sync(self._write, self._current.tenures, self._known())
+                await anyio.sleep(_DEBOUNCE)
+        finally:
+            unsubscribe()
+
+    def finish(self) -> None:
+        """Write what is not written yet, now."""
+        self._write(self._current.tenures, self._known())
+
+    async def release(self) -> None:
+        """Do what `meshlib owners release` asked for."""
+        if self._directory is None:
+            return
+        try:
+            names = await anyio.to_thread.run_sync(self._directory.released)
+            if names:
+                self._current.release(names)
+                await anyio.to_thread.run_sync(self._write, self._current.tenures, self._known())
+                await anyio.to_thread.run_sync(self._directory.forget_released)
+                logger.info("released: %s", ", ".join(name or "any host" for name in names[:20]))
+        except OSError as error:
+            logger.warning("the names to release cannot be read: %s: %s", self._directory.path, error.strerror or error)
+
+    def _known(self) -> dict[str, Snapshot]:
+        # Of a provider that has not delivered since the start, what is kept stays kept.
+        return {**self.snapshots, **self._current.parts}
+
+    def _on_change(self, _: CurrentSnapshot) -> None:
+        self._changed.set()
+
+    def _write(self, tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -> None:
+        if self._directory is None:
+            return
+        data = encode_state(tenures, snapshots)
+        if data == self._written:
+            return
+        try:
+            self._directory.write(data)
+        except OSError as error:
+            trouble = f"{self._directory.file} cannot be written: {error.strerror or error}"
+            if trouble != self._trouble:
+                logger.warning("%s; after a restart it is not known whose the names are", trouble)
+            self._trouble = trouble
+            return
+        if self._trouble:
+            logger.info("%s is written again", self._directory.file)
+        self._written, self._trouble = data, ""

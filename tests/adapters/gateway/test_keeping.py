@@ -1,0 +1,203 @@
+"""Whose the names are outlives redeployments and restarts, and so does the last snapshot of an engine that is away."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshlib.errors import ConfigurationError
+from meshlib.labels.hrm import LABEL
+from meshlib_adapters.gateway.keeping import existing_directory, find_directory
+from meshlib_adapters.gateway.state import FILE, StateDirectory
+from meshlib_adapters.testing import FakeEngine
+from tests.adapters.gateway.test_command import PATIENCE, Running, meshlib_command
+from tests.adapters.gateway.worker_lab import Lab, lab, status_of, wait_for
+
+HOST = "shop.example.com"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    with FakeEngine(tmp_path / "engine.sock") as running:
+        running.add_network("front", driver="bridge")
+        yield running
+
+
+def run(engine: FakeEngine, name: str) -> None:
+    """A container that asks for the host, and answers with a redirect to a host of its name."""
+    engine.add_container(name, {LABEL: f"external_route=http://{HOST},redirect=https://{name}.example"}, {"front": "172.20.0.2"})
+
+
+def serve(gateways: Lab, engine: FakeEngine, workers: str, first_snapshot: str = "10s") -> Running:
+    variables = {"MESHLIB_STATE": str(gateways.path / "state"), "MESHLIB_TIMEOUTS_FIRST_SNAPSHOT": first_snapshot}
+    return gateways.serve("--docker", engine.url, "--workers", workers, services="", stdout=None, **variables)
+
+
+def answer(running: Running) -> str:
+    """Who answers for the host, or the status."""
+    connection = http.client.HTTPConnection(*running.addresses["http"], timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("GET", "/", headers={"Host": HOST})
+        response = connection.getresponse()
+        return (response.getheader("Location") or str(response.status)).removeprefix("https://").partition(".")[0]
+
+
+def stop(running: Running) -> None:
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(PATIENCE) == 0, running.log_file.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_host_is_its_owners_over_redeployment_and_restart(tmp_path: Path, engine: FakeEngine, workers: str) -> None:
+    run(engine, "shop")
+    run(engine, "evil")
+    with lab(tmp_path) as gateways:
+        first = serve(gateways, engine, workers)
+        assert answer(first) == "shop"
+        engine.remove_container("shop")
+        wait_for(lambda: answer(first) == "404", first)
+        assert first.logged("TBL004")
+        stop(first)
+
+        second = serve(gateways, engine, workers)
+        assert answer(second) == "404"
+        assert second.logged("whose 1 names are is known from")
+        run(engine, "shop")
+        wait_for(lambda: answer(second) == "shop", second)
+        code, data = second.ask(f"/-/explain?url=http://{HOST}/")
+        assert (code, data["owner"]) == (200, "service shop")
+        assert any("refused: " in reason and "evil" in reason for reason in list(data["reasons"]))  # type: ignore[call-overload]
+        engine.remove_container("shop")
+        wait_for(lambda: answer(second) == "404", second)
+
+        # The operator gives the name to who asks for it.
+        state = str(gateways.path / "state")
+        listed = json.loads(meshlib_command("owners", "--state", state, "--json").stdout)["owners"]
+        assert [(item["name"], item["owner"]) for item in listed] == [(HOST, "service shop")]
+        assert "service shop" in meshlib_command("owners", "--state", state).stdout
+        done = meshlib_command("owners", "--state", state, "release", HOST)
+        assert (done.returncode, done.stderr) == (0, "")
+        second.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: answer(second) == "evil", second)
+        wait_for(lambda: not StateDirectory(state).released(), second)
+        stop(second)
+        third = serve(gateways, engine, workers)
+        assert answer(third) == "evil"
+        stop(third)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_engine_that_is_away_is_served_from_disk_until_it_is_back(tmp_path: Path, engine: FakeEngine, workers: str) -> None:
+    run(engine, "shop")
+    with lab(tmp_path) as gateways:
+        first = serve(gateways, engine, workers)
+        assert answer(first) == "shop"
+        stop(first)
+        engine.stop()
+        second = serve(gateways, engine, workers, first_snapshot="100ms")
+        assert answer(second) == "shop"
+        (provider,) = status_of(second)["providers"]
+        assert second.logged(f"{provider['name']}: serving from disk what it said before the last stop"), second.log
+        code, ready = second.ask("/-/ready")
+        assert (code, ready["ready"], ready["from_disk"]) == (200, True, [provider["name"]])
+        assert provider["from_disk"] is True
+        with engine.lock:
+            engine.containers.clear()
+        engine.start()
+        wait_for(lambda: answer(second) == "404", second)
+        assert "from_disk" not in second.ask("/-/ready")[1]
+        stop(second)
+
+
+def test_a_broken_state_is_kept_aside_and_said(tmp_path: Path, engine: FakeEngine) -> None:
+    run(engine, "shop")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / FILE).write_bytes(b'{"format": "mesh')
+    with lab(tmp_path) as gateways:
+        running = serve(gateways, engine, "1")
+        assert answer(running) == "shop"
+        assert running.logged("state.json is not a state of meshlib: Input data was truncated; it is kept as")
+        wait_for(lambda: (tmp_path / "state" / FILE).exists(), running)
+        assert (tmp_path / "state" / f"{FILE}.broken").read_bytes() == b'{"format": "mesh'
+        stop(running)
+
+
+def test_without_a_place_it_says_so_once(tmp_path: Path, engine: FakeEngine) -> None:
+    run(engine, "shop")
+    if find_directory("", {}) is not None:
+        pytest.skip("this machine has /var/lib/meshlib")
+    with lab(tmp_path) as gateways:
+        running = gateways.serve("--docker", engine.url, "--workers", "1")
+        said = [item for item in running.log if "not known after a restart" in str(item["message"])]
+        assert [item["level"] for item in said] == ["warning"]
+        assert answer(running) == "shop"
+        silent = gateways.serve("--docker", engine.url, "--workers", "1", MESHLIB_STATE="off")
+        assert not silent.logged("not known after a restart")
+
+
+def test_a_disk_that_takes_nothing_does_not_stop_the_gateway(tmp_path: Path, engine: FakeEngine) -> None:
+    run(engine, "shop")
+    # What is written first is a directory: no right of root helps against that.
+    (tmp_path / "state" / f".{FILE}.new").mkdir(parents=True)
+    with lab(tmp_path) as gateways:
+        running = serve(gateways, engine, "1")
+        wait_for(lambda: running.logged("cannot be written: "), running)
+        assert answer(running) == "shop"
+        (tmp_path / "state" / f".{FILE}.new").rmdir()
+        run(engine, "other")
+        wait_for(lambda: running.logged("is written again"), running)
+        stop(running)
+
+
+def test_where_the_state_is(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert find_directory("off", {"STATE_DIRECTORY": str(here)}) is None
+    found = find_directory(str(here), {"STATE_DIRECTORY": str(there)})
+    assert found is not None
+    assert (found.path, here.stat().st_mode & 0o777, there.exists()) == (here, 0o700, False)
+    found = find_directory("", {"STATE_DIRECTORY": f"{there}:/other"})
+    assert found is not None
+    assert found.path == there
+    assert find_directory("", {}, str(tmp_path / "none")) is None
+    found = find_directory("", {}, str(tmp_path))
+    assert found is not None
+    assert found.path == tmp_path
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"state: .*file cannot be made: File exists"):
+        find_directory(str(tmp_path / "file"), {})
+    looked = existing_directory("", {"STATE_DIRECTORY": str(there)})
+    assert looked is not None
+    assert looked.path == there
+    assert existing_directory("off", {}) is None
+    assert existing_directory(str(tmp_path / "none"), {}) is None
+
+
+def test_owners_without_a_state_or_of_no_name(tmp_path: Path) -> None:
+    done = meshlib_command("owners", "--state", str(tmp_path / "none"))
+    assert (done.returncode, done.stderr) == (2, "meshlib: state: no gateway keeps a state here (name its directory: --state DIR)\n")
+    assert meshlib_command("owners", "--state", str(tmp_path)).stdout == "Nobody has a name.\n"
+    for name, said in (("shop", "nobody has shop"), ("a b", "is not a name"), ("tcp://:1", "nobody has tcp://:1"), ("*", "nobody has *")):
+        done = meshlib_command("owners", "--state", str(tmp_path), "release", name)
+        assert done.returncode == 2
+        assert said in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_look_without_a_gateway_knows_what_is_recorded(tmp_path: Path, engine: FakeEngine) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / FILE).write_text(
+        json.dumps({"format": "meshlib state", "version": 1, "tenures": [[HOST, "service shop", 5, 0, []]], "snapshots": {}})
+    )
+    run(engine, "evil")
+    done: subprocess.CompletedProcess[str] = meshlib_command("routes", "--docker", engine.url, "--json", MESHLIB_STATE=str(state))
+    data = json.loads(done.stdout)
+    assert ([item["code"] for item in data["diagnostics"]], data["routes"]) == (["TBL004"], [])
