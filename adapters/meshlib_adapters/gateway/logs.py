@@ -12,7 +12,7 @@ import logging
 import re
 from typing import TextIO
 
-from meshlib.model import Diagnostic, Severity
+from meshlib.model import Diagnostic, Route, Severity
 from meshlib_adapters.gateway.log_output import QueuedOutput, catch_stray_output
 from meshlib_adapters.gateway.repeats import RepeatLimit
 from meshlib_adapters.gateway.sections import LogSettings
@@ -109,13 +109,17 @@ class SnapshotLog:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._routes: frozenset[tuple[str, str]] = frozenset()
+        self._routes: tuple[Route, ...] = ()
         self._diagnostics: frozenset[Diagnostic] = frozenset()
 
     def __call__(self, current: CurrentSnapshot) -> None:
-        routes = frozenset((route.name, route.service) for route in current.table.routes)
-        if routes != self._routes:
-            added, removed = routes - self._routes, self._routes - routes
+        # Unchanged routes are the very same objects: of a hundred thousand only those that are new or gone are given their names.
+        routes = current.table.routes
+        before, now = set(map(id, self._routes)), set(map(id, routes))
+        come = frozenset((route.name, route.service) for route in routes if id(route) not in before)
+        gone = frozenset((route.name, route.service) for route in self._routes if id(route) not in now)
+        added, removed = come - gone, gone - come
+        if added or removed:
             message = "%d routes (%d added, %d removed)"
             fields = {"routes": len(routes), "added": _names(added), "removed": _names(removed), "version": current.version}
             self._logger.info(message, len(routes), len(added), len(removed), extra={"fields": fields})

@@ -107,6 +107,22 @@ def test_a_diagnostic_is_logged_when_it_appears_and_when_it_goes() -> None:
     assert later == ["HRM002", "settled:", "settled:"]
 
 
+def test_only_routes_that_changed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = written("text")
+    current = CurrentSnapshot()
+    current.subscribe(SnapshotLog(logger))
+    services = [Contribution(f"k{n}", "shop", 1, snapshot(hosts=(f"h{n}",)).routes) for n in range(2000)]
+    current.publish("p", Snapshot.of(services))
+    named: list[str] = []
+    name = Route.name.fget
+    assert name is not None
+    monkeypatch.setattr(Route, "name", property(lambda one: (named.append(one.host), name(one))[1]))
+    changed = Contribution("k7", "shop", 1, snapshot(hosts=("other",)).routes)
+    current.publish("p", Snapshot.of([changed if item.key == "k7" else item for item in services]))
+    assert sorted(named) == ["h7", "other"]
+    assert stream.getvalue().splitlines()[-1].endswith("2000 routes (1 added, 1 removed)")
+
+
 def test_a_flood_of_diagnostics_is_cut() -> None:
     stream = written("text")
     current = CurrentSnapshot()
