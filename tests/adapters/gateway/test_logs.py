@@ -114,9 +114,12 @@ def test_only_routes_that_changed_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     services = [Contribution(f"k{n}", "shop", 1, snapshot(hosts=(f"h{n}",)).routes) for n in range(2000)]
     current.publish("p", Snapshot.of(services))
     named: list[str] = []
-    name = Route.name.fget
-    assert name is not None
-    monkeypatch.setattr(Route, "name", property(lambda one: (named.append(one.host), name(one))[1]))
+
+    def name(one: Route) -> str:
+        named.append(one.host)
+        return one.host
+
+    monkeypatch.setattr(Route, "name", property(name))
     changed = Contribution("k7", "shop", 1, snapshot(hosts=("other",)).routes)
     current.publish("p", Snapshot.of([changed if item.key == "k7" else item for item in services]))
     assert sorted(named) == ["h7", "other"]
