@@ -58,8 +58,8 @@ class PacedClient(AnsweringClient):
         if not self._unsent:  # the client waits for the service
             self._taking = None
         elif self._taking is None:
-            self._taking = Pace(taken, now)
-        elif self._taking.too_slow(taken, now, rate, grace):
+            self._taking = Pace(taken, now, self._unsent)
+        elif self._taking.too_slow(taken, now, rate, grace, self._unsent):
             if self.head is not None:
                 self._drop_request("reader_too_slow", "C")
             self._reset()

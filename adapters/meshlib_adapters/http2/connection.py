@@ -72,6 +72,7 @@ class HTTP2Connection(asyncio.Protocol):
         "_bytes_out",
         "_fields",
         "_frames",
+        "_head_since",
         "_intake",
         "_last_wire",
         "_leaving",
@@ -137,6 +138,7 @@ class HTTP2Connection(asyncio.Protocol):
         self._leaving = False  # no new streams
         self._broken = False  # h2 must not be asked for anything more
         self._unsent = 0
+        self._head_since = now
         self._bytes_in = 0
         self._bytes_out = 0  # of bodies
         self._sending = Pace(0, now)  # how the client's bytes come, and bodies get to it; from look to look
@@ -300,6 +302,7 @@ class HTTP2Connection(asyncio.Protocol):
                 if stream is not None and stream.has_something:
                     self._ready[stream.number] = stream
             elif kind is TrailersReceived:
+                self._head_since = now
                 trailers = cast("TrailersReceived", event)
                 stream = self._streams.get(trailers.stream_id or 0)
                 if stream is not None:
@@ -331,6 +334,7 @@ class HTTP2Connection(asyncio.Protocol):
             self._frames.reset_stream(number, ErrorCodes.REFUSED_STREAM)  # the client knows by our GOAWAY that it may ask elsewhere
             self.malformed()
             return
+        self._head_since = monotonic()  # of the next one, at the earliest
         self._streams[number] = stream = Stream(self, number)
         self.phase = Phase.STREAM
         stream.begin(event.headers or [], ended=event.stream_ended is not None)
@@ -526,6 +530,11 @@ class HTTP2Connection(asyncio.Protocol):
         """Looks at every stream; a client that takes our bytes slowly is told from one that takes none."""
         if self.phase is not Phase.STREAM:
             return
+        if not self._intake.in_head:
+            self._head_since = now
+        elif now - self._head_since >= self.gateway.settings.head_read:  # beside requests, whose time-outs are others
+            self._end(ErrorCodes.NO_ERROR, "head_timeout")
+            return
         self.since = now
         unsent = self.transport.get_write_buffer_size()
         moved = unsent < self._unsent
@@ -533,15 +542,14 @@ class HTTP2Connection(asyncio.Protocol):
         streams = list(self._streams.values())
         # Streams share the way: nobody is slow whose turn has not come. A body that waits for its upstream keeps the window of all.
         settings = self.gateway.settings
-        if not self.kept:
-            self._taking = Pace(self._bytes_out - unsent, now)
-        stuck = self._taking.too_slow(self._bytes_out - unsent, now, settings.min_body_rate, settings.body_grace)
-        silent = self._sending.too_slow(self._bytes_in, now, settings.min_body_rate, settings.body_grace)
+        rate, grace = settings.min_body_rate, settings.body_grace
+        stuck = self._taking.too_slow(self._bytes_out - unsent, now, rate, grace, self.kept + unsent)
+        silent = self._sending.too_slow(self._bytes_in, now, rate, grace)
         waiting = any(stream.waits_for_upstream for stream in streams)
         for stream in streams:
             if moved and stream.has_something:
                 stream.since = now
-            if settings.min_body_rate and not stream.over:
+            if rate and not stream.over:
                 self._judge(stream, now, len(streams), stuck=stuck, waiting=waiting, partly=self._intake.in_frame and not silent)
             stream.look(now)
 

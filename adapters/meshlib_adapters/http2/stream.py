@@ -453,13 +453,10 @@ class Stream:
 
     def takes_too_slowly(self, now: float, rate: float, grace: float) -> bool:
         """Whether less than `rate` of what is here for the client has gone out (see `Pace`)."""
-        if not self.kept:
-            self._taking = None
-        elif self._taking is None:
-            self._taking = Pace(self._bytes_out, now)
-        else:
-            return self._taking.too_slow(self._bytes_out, now, rate, grace)
-        return False
+        if self._taking is None:
+            self._taking = Pace(self._bytes_out, now, self.kept)
+            return False
+        return self._taking.too_slow(self._bytes_out, now, rate, grace, self.kept)
 
     def sends_too_slowly(self, now: float, rate: float, grace: float, *, waiting: bool) -> bool:
         """Whether less than `rate` of the body has come in; never while a body of this connection waits for its upstream."""

@@ -173,7 +173,12 @@ def test_a_pace_is_an_average() -> None:
     assert pace.too_slow(1999, 20.0, 100, 10.0)
     assert not pace.too_slow(10, 21.0, 100, 10.0)  # another body
     assert not pace.too_slow(2010, 41.0, 100, 10.0)
-    assert repr(pace) == "<Pace 2010 at 41.0>"
+    pace = Pace(0, 0.0, 50)
+    assert not pace.too_slow(50, 20.0, 100, 10.0, 50)  # all that there was has been taken
+    assert pace.too_slow(99, 40.0, 100, 10.0, 0)
+    assert not pace.too_slow(99, 60.0, 100, 10.0)
+    pace.too_slow(10, 80.0, 100, 10.0)
+    assert repr(pace) == "<Pace 10 at 80.0>"
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 30), st.integers(0, 10_000)), min_size=1, max_size=30))

@@ -271,6 +271,7 @@ def test_a_client_without_requests_makes_room(start: StartSite, backend: Make) -
     busy = site.client()
     number = busy.ask(request())
     assert idle.read_to_end() == 0
+    site.running.wait(lambda: site.streams() == 1)
     assert site.client().read_to_end() == 11
     release.set()
     assert busy.answer(number).status == 200

@@ -341,8 +341,12 @@ def test_more_windows_than_there_are(start: StartSite, backend: Make) -> None:
 
 
 def test_a_client_too_many(start: StartSite, backend: Make) -> None:
-    site = start(backend(), quick(max_connections=1))
-    assert site.client().get().status == 200
+    def script(peer: Peer) -> None:
+        peer.read_rest()
+
+    site = start(backend(script), quick(max_connections=1))
+    site.client().ask(request())  # who is idle would make room
+    site.running.wait(lambda: site.streams() == 1)
     assert site.client().read_to_end() == ENHANCE_YOUR_CALM
 
 

@@ -25,6 +25,7 @@ def until_over(client: Client2, number: int, step: Callable[[], None]) -> None:
     client.sock.settimeout(0.05)
     while not client.answers[number].ended and client.answers[number].reset is None:
         step()
+        time.sleep(0.05)
         try:
             assert client.pump()
         except TimeoutError:
@@ -64,6 +65,31 @@ def test_a_response_that_is_taken_byte_by_byte(start: StartSite, backend: Make) 
     assert client.answers[number].reset == 8
     record = site.log(1)[0]
     assert (record["reason"], record["termination"]) == ("reader_too_slow", "CD")
+
+
+def test_a_head_that_never_ends_beside_a_request(start: StartSite, backend: Make) -> None:
+    """Its time-out is that of heads, whatever else the connection does."""
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        try:
+            for _ in range(1000):
+                peer.send(b"x")
+                time.sleep(0.05)
+        except OSError:
+            pass
+
+    site = start(backend(script), settings(head_read=0.5))
+    client = site.client(open_windows=False)  # it may say nothing else in the middle of a head
+    client.ping()
+    first = client.ask(request())
+    while not client.answers[first].heads:
+        assert client.pump()
+    client.send(client.head(request())[:-1])
+    client.read_to_end()
+    assert not client.answers[first].ended
+    assert site.log(1)[0]["reason"] == "head_timeout"
 
 
 def test_streams_that_wait_for_each_other_or_for_the_service_are_not_slow(start: StartSite, backend: Make) -> None:
