@@ -16,10 +16,16 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from meshlib_adapters.http.turns import BYTES, FRAME, Turn
+
 __all__ = ["TLSTransport"]
 
-# A read from the socket; four full records.
+# A read from the socket: four full records, while they carry something. What carries little (records of a few bytes, changes of keys, of
+# which OpenSSL works off any number in one read) comes in small reads, so that a turn stays short.
 _READ: Final = 64 * 1024
+_FIRST_READ: Final = 16 * 1024
+_SMALL_READ: Final = 2 * 1024
+_OVERHEAD: Final = 4 * 1024
 # A read of plaintext; a record holds no more (RFC 8446 5.1).
 _RECORD: Final = 16 * 1024
 # What a client may send until the handshake is done. A chain of client certificates is a few KiB; OpenSSL takes 100 KiB of it.
@@ -74,6 +80,8 @@ class TLSTransport(asyncio.Transport):
         self._answered = 0  # bytes of answers of TLS itself since there has been something unsent
         self._unsent = bytearray()
         self._writing = False  # the loop tells us when the socket takes more
+        self._read_size = _FIRST_READ
+        self._turn = Turn(loop)
         self._reading = False  # the loop tells us when there is something to read
         self._paused = False  # the protocol wants nothing to read
         self._fin = False  # the client has shut its side down
@@ -130,10 +138,8 @@ class TLSTransport(asyncio.Transport):
         """Take it again."""
         if self._paused and self._state is _State.OPEN:
             self._paused = False
-            if not self._eof and not self._fin:
-                self._read_on()
             # What was decrypted or only received before waits here, and no event of the socket will tell of it.
-            self._loop.call_soon(self._deliver)
+            self._turn.end(self._go_on)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """As asyncio's; bytes."""
@@ -234,7 +240,7 @@ class TLSTransport(asyncio.Transport):
 
     def _on_readable(self) -> None:
         try:
-            data = self._sock.recv(_READ)
+            data = self._sock.recv(self._read_size)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -263,9 +269,45 @@ class TLSTransport(asyncio.Transport):
             self._incoming.write(data)
             self._handshake()
 
+    def _go_on(self) -> None:
+        # A new turn.
+        if self._state is _State.OPEN and not self._paused:
+            if not self._eof and not self._fin:
+                self._read_on()
+            self._deliver()
+
     def _deliver(self) -> None:
-        tls, incoming = self._tls, self._incoming
-        while not self._paused and not self._eof and self._state is _State.OPEN:
+        # What one turn has of plaintext goes to the protocol at once: a read may hold thousands of records of one byte.
+        turn = self._turn
+        if not self._paused and not self._eof and not turn.over and self._state is _State.OPEN:
+            waiting = self._incoming.pending
+            pieces, end = self._decrypt()
+            overhead = waiting - self._incoming.pending - sum(map(len, pieces))
+            self._read_size = _SMALL_READ if overhead > _OVERHEAD or (overhead > _SMALL_READ // 2 and not pieces) else _READ
+            if pieces:
+                try:
+                    self._protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                except Exception as error:  # noqa: BLE001 - likewise
+                    self._blame(error)
+                    return
+            if isinstance(end, ssl.SSLZeroReturnError):
+                if not self._paused and self._state is _State.OPEN:  # else it is found again when the protocol wants to read
+                    self._received_eof()
+                return
+            if end is not None:
+                self._cut(end)
+                return
+            if turn.left <= 0 and self._state is _State.OPEN:
+                self._read_off()
+                turn.end(self._go_on)
+        if self._outgoing.pending and self._state is _State.OPEN:  # answers of TLS itself, as to a change of keys
+            self._answer()
+
+    def _decrypt(self) -> tuple[list[bytes], Exception | None]:
+        # The records that fit this turn, and what ended them: an `SSLZeroReturnError` for the end of the client's bytes.
+        tls, incoming, turn = self._tls, self._incoming, self._turn
+        pieces: list[bytes] = []
+        while turn.left > 0:
             # OpenSSL takes from the buffer what it can use and no more, so where both are empty a read could only fail, which costs
             # as much as one that succeeds. What is decrypted is never longer than what was received.
             size = tls.pending() or incoming.pending
@@ -277,21 +319,13 @@ class TLSTransport(asyncio.Transport):
                 if not self._fin:
                     break
                 data = b""
-            except ssl.SSLZeroReturnError:
-                data = b""
             except (ssl.SSLError, OSError) as error:
-                self._cut(error)
-                return
+                return pieces, error
             if not data:
-                self._received_eof()
-                return
-            try:
-                self._protocol.data_received(data)
-            except Exception as error:  # noqa: BLE001 - likewise
-                self._blame(error)
-                return
-        if self._outgoing.pending and self._state is _State.OPEN:  # answers of TLS itself, as to a change of keys
-            self._answer()
+                return pieces, ssl.SSLZeroReturnError()
+            pieces.append(data)
+            turn.spend(FRAME + len(data) // BYTES)
+        return pieces, None
 
     def _answer(self) -> None:
         # They are no answers of the protocol, which would be told to wait: a client that asks and asks, and takes nothing, is cut.
@@ -407,6 +441,7 @@ class TLSTransport(asyncio.Transport):
 
     def _end(self, outcome: str) -> None:
         self._state = _State.CLOSED
+        self._turn.cancel()
         self._stop_timer()
         self._read_off()
         self._write_off()
