@@ -20,11 +20,13 @@ from meshlib.redirects import location
 from meshlib_adapters.asgi.answers import fields_of, send_answer, send_error
 from meshlib_adapters.asgi.exchange import Exchange, Unanswered
 from meshlib_adapters.asgi.lifespan import serve_lifespan
+from meshlib_adapters.asgi.pace import Pace
 from meshlib_adapters.asgi.scope import addresses_of, is_multiplexed, peer_of, request_head_of
 from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
 from meshlib_adapters.asgi.websocket import relay_websocket
 from meshlib_adapters.http.dispatch import default_host
 from meshlib_adapters.http.settings import HTTPSettings
+from meshlib_adapters.http.turns import MESSAGE
 from meshlib_adapters.http.upstreams import Upstreams
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.publish import CurrentSnapshot
@@ -238,9 +240,11 @@ async def _send_body(
     chunked = head.fields.chunked
     left = max_body if chunked else head.fields.content_length or 0
     limited = bool(max_body) or not chunked
+    pace = Pace()
     while True:
         message = first or await receive()
         first = None
+        await pace.spend(MESSAGE)  # a client of small messages: servers hand over what they have without waiting
         if message["type"] == "http.disconnect":
             exchange.leave()
             return

@@ -22,7 +22,9 @@ from meshlib.decision import Forward
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib_adapters.asgi.answers import can_deny, fields_of, send_error
 from meshlib_adapters.asgi.exchange import Exchange, Unanswered
+from meshlib_adapters.asgi.pace import Pace
 from meshlib_adapters.asgi.types import Message, Receive, Scope, Send
+from meshlib_adapters.http.turns import MESSAGE
 
 __all__ = ["relay_websocket"]
 
@@ -101,8 +103,10 @@ async def _relay(exchange: Exchange, frames: Connection, client: asyncio.Task[bo
 
 async def _from_client(exchange: Exchange, frames: Connection, receive: Receive) -> bool:
     # True when the client has gone, False when the upstream takes no more.
+    pace = Pace()
     while True:
         message = await receive()
+        await pace.spend(MESSAGE)
         try:
             if message["type"] == "websocket.disconnect":
                 code = message.get("code") or 1000
@@ -125,10 +129,12 @@ async def _from_upstream(exchange: Exchange, frames: Connection, send: Send) -> 
     text = io.StringIO()
     binary = io.BytesIO()
     size = 0
+    pace = Pace()
     try:
         while data := await exchange.read():
             frames.receive_data(data)
             for event in frames.events():
+                await pace.spend(MESSAGE)
                 if isinstance(event, Ping):
                     exchange.send_tunnel(frames.send(event.response()))
                 elif isinstance(event, CloseConnection):

@@ -193,6 +193,8 @@ class ClientConnection(PacedClient):
                     self._close()
                 if self.head is not None or self.phase is not _IDLE or not self._unread or self._blocked:
                     break
+                if self.transport.is_closing():  # the client has gone: `connection_lost` follows
+                    break
                 if not self._turn.spend(MESSAGE):
                     self._rest()
                     break
@@ -211,7 +213,7 @@ class ClientConnection(PacedClient):
         if self.head is not None:
             if self._body is not None and self._unread and not self._tunnel:
                 self._receive_body()
-        elif self.phase < _BODY and self._unread and not self._blocked:
+        elif self.phase < _BODY and self._unread and not self._blocked and not self.transport.is_closing():
             self._process()
         if not self._turn.over:
             self._unpause(TURN)

@@ -51,7 +51,7 @@ MESSAGE: Final = 32
 # A frame, or a record of TLS, that is read and counted; what it carries is spent beside it.
 FRAME: Final = 8
 # A chunk of the chunked coding.
-CHUNK: Final = 1
+CHUNK: Final = 2
 # So many bytes that only pass through cost one unit: two reads of 256 KiB are a turn.
 BYTES: Final = 1024
 
