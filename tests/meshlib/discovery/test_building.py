@@ -25,6 +25,7 @@ from meshlib.discovery.building import (
     choose_network,
     malformed_contribution,
     name_records,
+    network_names,
     off_network,
     ordered,
     refused_address,
@@ -291,3 +292,8 @@ ENDPOINTS = (Endpoint("a", "10.0.0.1", 80), Endpoint("a", "10.0.0.2", 80), Endpo
 @given(st.permutations(ENDPOINTS))
 def test_endpoints_have_one_order(endpoints: list[Endpoint]) -> None:
     assert ordered(endpoints) == ENDPOINTS
+
+
+def test_networks_are_named_once_and_without_swarms_own() -> None:
+    networks = [NetworkRecord("2", "b"), NetworkRecord("1", "a"), NetworkRecord("3", "a"), NetworkRecord("0", "ingress", ingress=True)]
+    assert network_names(networks) == ("a", "b")
