@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from meshlib.errors import FrameError
 
-__all__ = ["Flag", "FrameReader", "Kind", "RawFrame"]
+__all__ = ["Flag", "FrameReader", "Kind", "RawFrame", "block_of", "body_of"]
 
 RawFrame: TypeAlias = "tuple[int, int, int, memoryview]"
 """Kind, flags, number of the stream, payload. The payload is a view of the bytes that came in."""
@@ -202,6 +202,28 @@ class FrameReader:
             raise FrameError("a frame of a wrong size", reason="bad_frame", code=_FRAME_SIZE_ERROR)
         elif kind == _WINDOW_UPDATE and not (payload[0] & 0x7F or payload[1] or payload[2] or payload[3]):
             raise FrameError("a window opened by nothing", reason="bad_frame", code=_PROTOCOL_ERROR, stream=number)
+
+
+def body_of(flags: int, payload: memoryview) -> memoryview:
+    """What is in a DATA frame, without its padding (RFC 9113 6.1). Raises `FrameError` for the connection."""
+    if not flags & 8:  # PADDED
+        return payload
+    if not payload or payload[0] >= len(payload):
+        raise _broken("more padding than there is frame")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def block_of(flags: int, payload: memoryview) -> tuple[memoryview, int]:
+    """What a HEADERS frame has of a header block, and the stream on which it is to depend, -1 for none (RFC 9113 6.2).
+
+    Raises `FrameError` for the connection.
+    """
+    block = body_of(flags, payload)
+    if not flags & 32:  # PRIORITY
+        return block, -1
+    if len(block) < 5:
+        raise FrameError("a HEADERS frame without what it announces", reason="bad_frame", code=_FRAME_SIZE_ERROR)
+    return block[5:], int.from_bytes(block[:4]) & _STREAM
 
 
 def _broken(message: str) -> FrameError:

@@ -7,6 +7,7 @@ error of a stream is a `StreamFailed`, and the length of bodies is counted by th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import Final
 
 from h2.config import DummyLogger, H2Configuration
@@ -15,13 +16,13 @@ from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
 from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError, StreamIDTooLowError
 from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream, StreamClosedBy
+from h2.stream import H2Stream, StreamClosedBy, StreamState
 from hpack.exceptions import HPACKError, OversizedHeaderListError
-from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
 from meshlib_adapters.http2.settings import HTTP2Settings
 
-__all__ = ["ClientFrames", "Frames", "ServerFrames", "StreamFailed"]
+__all__ = ["ClientFrames", "Frames", "ServerFrames", "Standing", "StreamFailed"]
 
 # HPACK's table of what we have sent (the default of RFC 9113, and nghttp2's limit). A peer may allow gigabytes; it is we who would
 # fill them.
@@ -29,6 +30,21 @@ _TABLE: Final = 4096
 _KNOWN_SETTINGS: Final = frozenset(int(code) for code in SettingCodes)
 # An endpoint may send so much of an answer before we have read it: it costs nothing until then, because reading is what is paused.
 _ENDPOINT_WINDOW: Final = 1024 * 1024
+
+
+class Standing(Enum):
+    """How a stream stands that a frame is about."""
+
+    NONE = 0  # no stream: the frame is about the connection
+    OPEN = 1
+    UNUSED = 2  # nobody has opened it yet
+    GONE = 3
+
+
+_NONE: Final = Standing.NONE
+_OPEN: Final = Standing.OPEN
+_UNUSED: Final = Standing.UNUSED
+_GONE: Final = Standing.GONE
 
 
 class StreamFailed(Event):
@@ -66,12 +82,12 @@ class _CompressionError(ProtocolError):
 
 
 class Frames(H2Connection):
-    """h2 for either side; frames are given to `receive` one by one."""
+    """h2 for either side; frames are given to it one by one, each by the method for its kind."""
 
     MAX_CLOSED_STREAMS = 1024  # 65536 of them would be megabytes for each connection
 
     def receive(self, frame: Frame) -> list[Event]:
-        """What a frame means. Raises h2's `ProtocolError` for the end of the connection; see `refuse`."""
+        """What a frame of another kind means. Raises h2's `ProtocolError` for the end of the connection; see `refuse`."""
         return self._receive_frame(frame)
 
     def refuse(self, code: int) -> None:
@@ -90,12 +106,47 @@ class Frames(H2Connection):
     def is_open(self, number: int) -> bool:
         """Whether anything can happen on that stream."""
         stream = self.streams.get(number)
-        return stream is not None and not stream.closed
+        return stream is not None and stream.state_machine.state is not StreamState.CLOSED
 
-    def may_open(self, number: int) -> bool:
-        """Whether a frame on that stream, which is not known, is about one that was never used."""
-        highest = self.highest_outbound_stream_id if self._stream_id_is_outbound(number) else self.highest_inbound_stream_id
-        return number > highest
+    def standing(self, number: int) -> Standing:
+        """How the stream stands."""
+        if not number:
+            return _NONE
+        stream = self.streams.get(number)
+        if stream is not None:
+            return _GONE if stream.state_machine.state is StreamState.CLOSED else _OPEN
+        ours = number & 1 == self.config.client_side
+        return _UNUSED if number > (self.highest_outbound_stream_id if ours else self.highest_inbound_stream_id) else _GONE
+
+    def receive_body(self, number: int, data: bytes, size: int, *, ended: bool) -> list[Event]:
+        """A DATA frame, which has taken `size` bytes of our windows. Raises as `receive`."""
+        self._inbound_flow_control_window_manager.window_consumed(size)  # more than that is the connection's error
+        standing = self.standing(number)
+        if standing is _UNUSED:
+            raise ProtocolError("DATA on a stream that was never opened")
+        frames: list[Frame] = []
+        events: list[Event] = []
+        if standing is _GONE:
+            # In flight when we reset the stream, as a rule: it still has taken its share of the connection's window (RFC 9113 5.1).
+            if self._stream_closed_by(number) not in (StreamClosedBy.SEND_RST_STREAM, None):
+                frames = [RstStreamFrame(number, error_code=ErrorCodes.STREAM_CLOSED)]
+        else:
+            try:
+                return self.streams[number].receive_data(data, ended, size)[1]
+            except StreamClosedError:  # the peer had ended it
+                frames, events = self._reset(number, ErrorCodes.STREAM_CLOSED, "bad_frame")
+            except ProtocolError as error:  # more than its window, or DATA before the head
+                frames, events = self._reset(number, error.error_code, "bad_frame")
+        increment = self._inbound_flow_control_window_manager.process_bytes(size)
+        if increment:
+            frames.append(WindowUpdateFrame(0, window_increment=increment))
+        self._prepare_for_sending(frames)
+        return events
+
+    def receive_fields(self, number: int, block: bytes, *, ended: bool, depends_on: int) -> list[Event]:
+        """A whole header block. Raises as `receive`."""
+        frame = HeadersFrame(number, block, flags=["END_HEADERS", "END_STREAM"] if ended else ["END_HEADERS"])
+        return self._receive_frame(frame)
 
     def _reset(self, number: int, code: int, reason: str, *, opening: bool = False) -> tuple[list[Frame], list[Event]]:
         self.streams.pop(number, None)
@@ -103,7 +154,7 @@ class Frames(H2Connection):
         return [RstStreamFrame(number, error_code=code)], [StreamFailed(number, code, reason, opening=opening)]
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
-        if not self.may_open(stream_id):
+        if self.standing(stream_id) is not _UNUSED:
             raise StreamIDTooLowError(stream_id, self.highest_inbound_stream_id)
         if stream_id % 2 != int(allowed_ids):
             raise ProtocolError("a stream with a number of the other side")
@@ -141,34 +192,6 @@ class Frames(H2Connection):
         # not even what opens windows.
         return [], [ConnectionTerminated()]
 
-    def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[Event]]:
-        size = frame.flow_controlled_length
-        number = frame.stream_id
-        self._inbound_flow_control_window_manager.window_consumed(size)  # more than that is the connection's error
-        stream = self.streams.get(number)
-        if stream is None or stream.closed:
-            if self.may_open(number):
-                raise ProtocolError("DATA on a stream that was never opened")
-            return self._discard(number, size), []
-        try:
-            return stream.receive_data(frame.data, "END_STREAM" in frame.flags, size)
-        except StreamClosedError:  # the peer had ended it
-            frames, events = self._reset(number, ErrorCodes.STREAM_CLOSED, "bad_frame")
-        except ProtocolError as error:  # more than its window, or DATA before the head
-            frames, events = self._reset(number, error.error_code, "bad_frame")
-        return [*self._give_back(size), *frames], events
-
-    def _discard(self, number: int, size: int) -> list[Frame]:
-        # In flight when we reset the stream, as a rule: it still has taken its share of the connection's window (RFC 9113 5.1).
-        frames = self._give_back(size)
-        if self._stream_closed_by(number) not in (StreamClosedBy.SEND_RST_STREAM, None):
-            frames.append(RstStreamFrame(number, error_code=ErrorCodes.STREAM_CLOSED))
-        return frames
-
-    def _give_back(self, size: int) -> list[Frame]:
-        increment = self._inbound_flow_control_window_manager.process_bytes(size)
-        return [WindowUpdateFrame(0, window_increment=increment)] if increment else []
-
 
 class ServerFrames(Frames):
     """Our side of a client's connection. `head_size` is what `HTTPSettings` has."""
@@ -199,31 +222,45 @@ class ServerFrames(Frames):
         self.decoder.max_header_list_size = 2 * head_size
         self.initiate_connection()
         self.increment_flow_control_window(limits.connection_window - 65535)
+        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)  # as if the first had come: from here on it knows one state
 
-    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
-        pairs = self._decode(frame.data)  # whatever becomes of the stream: both sides' tables must stay alike (RFC 9113 4.3)
-        number = frame.stream_id
+    def receive_fields(self, number: int, block: bytes, *, ended: bool, depends_on: int) -> list[Event]:
+        """See `Frames.receive_fields`."""
+        pairs = self._decode(block)  # whatever becomes of the stream: both sides' tables must stay alike (RFC 9113 4.3)
         stream = self.streams.get(number)
-        opening = stream is None and self.may_open(number)
-        if opening and number & 1:
+        opening = stream is None
+        if stream is None:
+            if number <= self.highest_inbound_stream_id or not number & 1:
+                return self._unexpected(number)
             if self.open_inbound_streams >= self.local_settings.max_concurrent_streams:
                 self.highest_inbound_stream_id = number
-                return self._reset(number, ErrorCodes.REFUSED_STREAM, "too_many_streams", opening=True)
-        elif (stream is None or stream.closed) and self._stream_closed_by(number) is StreamClosedBy.SEND_RST_STREAM:
-            return [], []  # in flight when we reset it
-        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
-        stream = self._get_or_create_stream(number, AllowedStreamIDs.ODD)
+                return self._failed(number, ErrorCodes.REFUSED_STREAM, "too_many_streams", opening=True)
+            stream = self._begin_new_stream(number, AllowedStreamIDs.ODD)
+        elif stream.state_machine.state is StreamState.CLOSED:
+            return self._unexpected(number)
+        if depends_on == number:
+            return self._failed(number, ErrorCodes.PROTOCOL_ERROR, "bad_frame", opening=opening)
         try:
-            if "PRIORITY" in frame.flags and frame.depends_on == number:
-                raise ProtocolError("a stream that depends on itself")
-            frames, events = stream.receive_headers(pairs, "END_STREAM" in frame.flags, None)
-        except StreamClosedError:
-            if self._stream_is_closed_by_end(number):
-                raise  # by both sides: it cannot have been in flight
-            return self._reset(number, ErrorCodes.STREAM_CLOSED, "bad_frame")
+            return stream.receive_headers(pairs, ended, None)[1]
+        except StreamClosedError:  # the client had ended it
+            return self._failed(number, ErrorCodes.STREAM_CLOSED, "bad_frame")
         except ProtocolError:
-            return self._reset(number, ErrorCodes.PROTOCOL_ERROR, "bad_frame", opening=opening)
-        return frames, events
+            return self._failed(number, ErrorCodes.PROTOCOL_ERROR, "bad_frame", opening=opening)
+
+    def _failed(self, number: int, code: int, reason: str, *, opening: bool = False) -> list[Event]:
+        frames, events = self._reset(number, code, reason, opening=opening)
+        self._prepare_for_sending(frames)
+        return events
+
+    def _unexpected(self, number: int) -> list[Event]:
+        closed_by = self._stream_closed_by(number)
+        if closed_by is StreamClosedBy.SEND_RST_STREAM:
+            return []  # in flight when we reset it
+        if closed_by is StreamClosedBy.RECV_RST_STREAM:
+            return self._failed(number, ErrorCodes.STREAM_CLOSED, "bad_frame")
+        if closed_by is None:
+            raise ProtocolError("a stream with a number that is not the next one")
+        raise StreamClosedError(number)  # by both sides: it cannot have been in flight
 
 
 class ClientFrames(Frames):

@@ -10,42 +10,34 @@ from typing import Final
 from h2.errors import ErrorCodes
 from h2.events import Event, StreamReset
 from h2.exceptions import ProtocolError
-from hyperframe.exceptions import HyperframeError, InvalidFrameError
-from hyperframe.frame import (
-    DataFrame,
-    Frame,
-    GoAwayFrame,
-    HeadersFrame,
-    PingFrame,
-    RstStreamFrame,
-    SettingsFrame,
-    WindowUpdateFrame,
-)
+from hyperframe.frame import Frame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
 from meshlib.errors import FrameError
-from meshlib.http2 import Flag, FrameReader, Kind
-from meshlib_adapters.http.turns import FRAME, WORK, Turn
-from meshlib_adapters.http2.frames import Frames, StreamFailed
-from meshlib_adapters.http2.policy import FramePolicy, cost
+from meshlib.http2 import Flag, FrameReader, Kind, block_of, body_of
+from meshlib_adapters.http.turns import BYTES, FRAME, WORK, Turn
+from meshlib_adapters.http2.frames import Frames, Standing, StreamFailed
+from meshlib_adapters.http2.policy import FramePolicy
 
 __all__ = ["Intake"]
 
 _CLASSES: Final[dict[int, type[Frame]]] = {
-    Kind.DATA: DataFrame,
-    Kind.HEADERS: HeadersFrame,
     Kind.RST_STREAM: RstStreamFrame,
     Kind.SETTINGS: SettingsFrame,
     Kind.PING: PingFrame,
     Kind.GOAWAY: GoAwayFrame,
     Kind.WINDOW_UPDATE: WindowUpdateFrame,
 }
+# Bound once: a member of an enum costs as much to look up as a small function to call.
 _DATA: Final = int(Kind.DATA)
 _HEADERS: Final = int(Kind.HEADERS)
 _PRIORITY: Final = int(Kind.PRIORITY)
 _RST_STREAM: Final = int(Kind.RST_STREAM)
 _CONTINUATION: Final = int(Kind.CONTINUATION)
 _END_HEADERS: Final = Flag.END_HEADERS
-_PADDED: Final = Flag.PADDED
+_END_STREAM: Final = Flag.END_STREAM
+_OPEN: Final = Standing.OPEN
+_UNUSED: Final = Standing.UNUSED
+_GONE: Final = Standing.GONE
 _RESETS: Final = frozenset({StreamReset, StreamFailed})
 
 
@@ -58,7 +50,7 @@ class Intake:
         self._frames = frames
         self._policy = policy
         self._reader = FrameReader(preface=preface, max_frame_size=frames.max_inbound_frame_size)
-        self._block: HeadersFrame | None = None  # the first frame of a header block that goes on, and what came behind it
+        self._block = (0, 0, -1)  # a header block that goes on: its stream, its flags, on which stream that is to depend
         self._parts: list[bytes] = []
         self.taken = 0  # whole frames
 
@@ -95,10 +87,18 @@ class Intake:
                         self.taken -= 1
                         return events
                     kind, flags, number, payload = raw
-                    turn.left -= cost(kind, len(payload))
                     if resting:
                         self._policy.admit_resting(kind, now)
-                    happened = self._receive(kind, flags, number, payload, now)
+                    standing = self._frames.standing(number)
+                    body = body_of(flags, payload) if kind == _DATA else payload  # padding is nothing, however much of it there is
+                    work = self._policy.admit(kind, flags, len(body), now, live=standing is not _GONE)
+                    turn.left -= work + (len(payload) - len(body)) // BYTES
+                    if kind == _DATA:
+                        happened = self._frames.receive_body(number, bytes(body), len(payload), ended=bool(flags & _END_STREAM))
+                    elif kind == _HEADERS:
+                        happened = self._begin_block(flags, number, payload)
+                    else:
+                        happened = self._receive(kind, flags, number, payload, standing)
                 except FrameError as error:
                     if not error.stream:
                         raise
@@ -120,46 +120,33 @@ class Intake:
             raise FrameError(str(error), reason=reason, code=code) from error
         return events
 
-    def _receive(self, kind: int, flags: int, number: int, payload: memoryview, now: float) -> list[Event]:
-        frames = self._frames
-        known = number != 0 and frames.is_open(number)
-        unused = not known and number != 0 and frames.may_open(number)
-        live = known or unused or not number
-        size = len(payload)
-        if kind == _DATA and flags & _PADDED and size:
-            size -= payload[0] + 1  # padding is nothing, however much of it there is
-        self._policy.admit(kind, flags, size, now, live=live)
+    def _begin_block(self, flags: int, number: int, payload: memoryview) -> list[Event]:
+        block, depends_on = block_of(flags, payload)
+        if flags & _END_HEADERS:
+            return self._frames.receive_fields(number, bytes(block), ended=bool(flags & _END_STREAM), depends_on=depends_on)
+        self._block = (number, flags, depends_on)
+        self._parts = [bytes(block)]
+        return []
+
+    def _receive(self, kind: int, flags: int, number: int, payload: memoryview, standing: Standing) -> list[Event]:
         if kind == _CONTINUATION:
-            return self._continue(flags, payload)
+            self._parts.append(bytes(payload))
+            if not flags & _END_HEADERS:
+                return []
+            number, flags, depends_on = self._block
+            block = b"".join(self._parts)
+            self._parts = []
+            return self._frames.receive_fields(number, block, ended=bool(flags & _END_STREAM), depends_on=depends_on)
         kind_class = _CLASSES.get(kind)
         if kind_class is None:  # unknown to us, or without meaning (RFC 9113 5.3.2)
-            if kind == _PRIORITY and known and int.from_bytes(payload[:4]) & 0x7FFFFFFF == number:
+            if kind == _PRIORITY and standing is _OPEN and int.from_bytes(payload[:4]) & 0x7FFFFFFF == number:
                 raise FrameError("a stream that depends on itself", reason="bad_frame", code=ErrorCodes.PROTOCOL_ERROR, stream=number)
             return []
-        if not live and kind != _DATA and kind != _HEADERS:
+        if standing is _GONE:
             return []  # about a stream that is no more
-        if unused and kind == _RST_STREAM:
+        if standing is _UNUSED and kind == _RST_STREAM:
             raise FrameError("the end of a stream that was never opened", reason="bad_frame", code=ErrorCodes.PROTOCOL_ERROR)
         frame = kind_class(number)
         frame.parse_flags(flags)
-        try:
-            frame.parse_body(payload)
-        except HyperframeError as error:
-            code = ErrorCodes.FRAME_SIZE_ERROR if isinstance(error, InvalidFrameError) else ErrorCodes.PROTOCOL_ERROR
-            raise FrameError(str(error), reason="bad_frame", code=code) from error
-        if kind == _HEADERS and not flags & _END_HEADERS:
-            assert isinstance(frame, HeadersFrame)
-            self._block = frame
-            self._parts = [frame.data]
-            return []
-        return frames.receive(frame)
-
-    def _continue(self, flags: int, payload: memoryview) -> list[Event]:
-        self._parts.append(bytes(payload))
-        frame = self._block
-        if not flags & _END_HEADERS or frame is None:
-            return []
-        frame.data = b"".join(self._parts)
-        self._block = None
-        self._parts = []
+        frame.parse_body(payload)
         return self._frames.receive(frame)

@@ -13,7 +13,7 @@ from meshlib_adapters.http.turns import BYTES, FRAME, MESSAGE
 from meshlib_adapters.http2.floods import Allowance
 from meshlib_adapters.http2.settings import HTTP2Settings
 
-__all__ = ["FramePolicy", "cost"]
+__all__ = ["FramePolicy"]
 
 # Work, in the units of `turns`: reading fields is most of what a request costs here, and each byte of a header block may be a field.
 _HEAD: Final = 2 * MESSAGE
@@ -39,13 +39,6 @@ _CALM: Final = 11  # ENHANCE_YOUR_CALM
 _PROTOCOL_ERROR: Final = 1
 
 
-def cost(kind: int, size: int) -> int:
-    """What a frame takes of its peer's turn."""
-    if kind in (_HEADERS, _CONTINUATION):
-        return _HEAD + size // _BLOCK_UNIT
-    return FRAME + size // BYTES
-
-
 class FramePolicy:
     """The counts of one connection. Times are seconds of any one clock; what is too much is a `FrameError` for the connection."""
 
@@ -60,8 +53,8 @@ class FramePolicy:
         self._block_size = 0
         self._continuations = 0
 
-    def admit(self, kind: int, flags: int, size: int, now: float, *, live: bool) -> None:
-        """Count a frame. `live`: it is on a stream that is open, or may open one; of no meaning for frames without a stream."""
+    def admit(self, kind: int, flags: int, size: int, now: float, *, live: bool) -> int:
+        """Count a frame; what it takes of its peer's turn. `size` is without padding. `live`: it is on no stream that is over."""
         if kind == _DATA:
             if not live:
                 self._spend(self._idle_frames, now, "frames on closed streams")
@@ -75,14 +68,17 @@ class FramePolicy:
             self._continuations = 0
             if not live:
                 self._spend(self._idle_frames, now, "frames on closed streams")
+            return _HEAD + size // _BLOCK_UNIT
         elif kind == _CONTINUATION:
             self._block_size += size
             self._continuations += 1
             if self._block_size > self._max_block or self._continuations > _MAX_CONTINUATIONS:
                 raise FrameError("a header block without end", reason="head_too_large", code=_CALM)
             self._spend(self._idle_frames, now, "CONTINUATION frames")
+            return FRAME + size // _BLOCK_UNIT
         elif kind != _RST_STREAM or not live:
             self._spend(self._idle_frames, now, "frames that bring nothing forward")
+        return FRAME + size // BYTES
 
     def admit_resting(self, kind: int, now: float) -> None:
         """Count a frame of an endpoint whose connection is idle in its pool."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import FrameError
-from meshlib.http2 import Flag, FrameReader, Kind
+from meshlib.http2 import Flag, FrameReader, Kind, block_of, body_of
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -165,3 +165,23 @@ def test_no_byte_is_looked_at_again_and_again() -> None:
             copied += len(reader._data)
         assert reader.unread <= len(wire)
     assert copied < 3 * len(wire)
+
+
+def test_padding_and_priority() -> None:
+    assert bytes(body_of(0, memoryview(b"abc"))) == b"abc"
+    assert bytes(body_of(Flag.PADDED, memoryview(b"\2abc12"))) == b"abc"
+    assert bytes(body_of(Flag.PADDED, memoryview(b"\0"))) == b""
+    block, depends_on = block_of(Flag.END_HEADERS, memoryview(b"abc"))
+    assert (bytes(block), depends_on) == (b"abc", -1)
+    block, depends_on = block_of(Flag.PRIORITY | Flag.PADDED, memoryview(b"\1\x80\0\0\7wabc1"))
+    assert (bytes(block), depends_on) == (b"abc", 7)
+
+
+@pytest.mark.parametrize(
+    ("flags", "payload", "code"),
+    [(8, b"", 1), (8, b"\x01", 1), (8, b"\x03ab", 1), (32, b"1234", 6), (40, b"\x0412345678", 6)],
+)
+def test_frames_that_have_less_than_they_say(flags: int, payload: bytes, code: int) -> None:
+    with pytest.raises(FrameError) as caught:
+        block_of(flags, memoryview(payload))
+    assert (caught.value.code, caught.value.stream) == (code, 0)
