@@ -148,3 +148,16 @@ def test_lists_without_end_are_refused() -> None:
     with pytest.raises(Wrong, match="more than 1000"):
         items([{}] * (MAX_ENTRIES + 1), "f")
     assert len(ports([{"T": n} for n in range(1, 5001)], "f", target="T", published="P")) == 5000
+
+
+def test_subnets() -> None:
+    assert [subnet(value, "f") for value in (None, "")] == [None, None]
+    assert [str(subnet(value, "f")) for value in ("10.0.0.0/24", "10.0.0.5/24", "10.0.0.5", "2001:db8::/64")] == [
+        "10.0.0.0/24",
+        "10.0.0.0/24",
+        "10.0.0.5/32",
+        "2001:db8::/64",
+    ]
+    for wrong in ("10.0.0.0/33", "fe80::%eth0/64", "shop", 5):
+        with pytest.raises(Wrong):
+            subnet(wrong, "f")
