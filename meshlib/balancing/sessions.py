@@ -6,7 +6,7 @@ first, so that one service cannot push out the sessions of another.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -83,15 +83,16 @@ class SessionTables:
     def __repr__(self) -> str:
         return f"<SessionTables {self._learned} learned, {self._met} met, in {self._tables} tables>"
 
-    def find(self, upstream: str, cookie: str, values: Iterable[bytes], now: float) -> list[str]:
+    def find(self, upstream: str, cookie: str, values: Sequence[bytes], now: float) -> list[str]:
         """The endpoint ids to which `values` of one request are bound, the best known first; their times begin anew."""
         shelf = self._shelves.get(upstream)
-        if shelf is None or cookie not in shelf.tables:
+        table = shelf.tables.get(cookie) if shelf is not None else None
+        if table is None:
             return []
-        change = self._begin(upstream, cookie)
-        found = change.table.find(values, now)
-        self._end(change)
-        return [endpoint_id for _, endpoint_id in found]
+        if len(values) == 1:
+            known = table.get(values[0], now)
+            return [] if known is None else [known]
+        return [endpoint_id for _, endpoint_id in table.find(values, now)]
 
     def learn(self, upstream: str, cookie: str, value: bytes, endpoint_id: str, now: float) -> list[Binding]:
         """Bind a session that the application has begun."""
@@ -106,6 +107,11 @@ class SessionTables:
         The sessions that are bound to it stay; when none of them is, the best known moves there; when none is known, the first
         few are met.
         """
+        shelf = self._shelves.get(upstream)
+        table = shelf.tables.get(cookie) if shelf is not None else None
+        if table is not None and len(values) == 1 and table.is_settled(values[0], endpoint_id, now):
+            table.get(values[0], now)
+            return []
         change = self._begin(upstream, cookie)
         found = change.table.find(values, now)
         bound = [value for value, known in found if known == endpoint_id]

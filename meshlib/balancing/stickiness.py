@@ -58,10 +58,11 @@ class LearnedTable:
     moved, stands better than before, or was last told a quarter of `ttl` ago; else None.
     """
 
-    __slots__ = ("_again", "_limit", "_parts", "_ttl", "_unknown", "_value_size")
+    __slots__ = ("_again", "_limit", "_parts", "_proven", "_ttl", "_unknown", "_value_size")
 
     def __init__(self, *, limit: int = 100_000, unknown: int = 1000, ttl: float = 1800.0, value_size: int = MAX_VALUE) -> None:
         self._parts: tuple[OrderedDict[bytes, _Entry], ...] = (OrderedDict(), OrderedDict(), OrderedDict())  # by standing
+        self._proven = self._parts[Standing.PROVEN]
         self._limit = limit
         self._unknown = unknown
         self._ttl = ttl
@@ -83,6 +84,12 @@ class LearnedTable:
 
     def get(self, value: bytes, now: float) -> str | None:
         """The endpoint id of a session, whose time begins anew; None when it is unknown or forgotten."""
+        key = self._key(value)
+        entry = self._proven.get(key)
+        if entry is not None and now - entry.used <= self._ttl:  # what nearly all requests of a session meet
+            entry.used = now
+            self._proven.move_to_end(key)
+            return entry.endpoint_id
         found = self.find((value,), now)
         return found[0][1] if found else None
 
@@ -102,6 +109,17 @@ class LearnedTable:
                 self._parts[standing].move_to_end(key)
             (met if standing is Standing.MET else learned).append((value, entry.endpoint_id))
         return learned + met
+
+    def is_settled(self, value: bytes, endpoint_id: str, now: float) -> bool:
+        """Whether a session in use is bound to this endpoint, and others have been told of it lately: to `meet` it is no news."""
+        entry = self._proven.get(self._key(value))
+        return (
+            entry is not None
+            and entry.endpoint_id == endpoint_id
+            and now - entry.used <= self._ttl
+            and entry.told_as == Standing.PROVEN
+            and now - entry.told <= self._again
+        )
 
     def learn(self, value: bytes, endpoint_id: str, now: float) -> Standing | None:
         """Bind a session that an application has begun. An empty or overlong value is not learned."""
@@ -156,11 +174,8 @@ class LearnedTable:
     def _find(self, key: bytes, now: float) -> tuple[Standing, _Entry | None]:
         for standing in (Standing.PROVEN, Standing.LEARNED, Standing.MET):
             entry = self._parts[standing].get(key)
-            if entry is None:
-                continue
-            if now - entry.used <= self._ttl:
+            if entry is not None and now - entry.used <= self._ttl:
                 return standing, entry
-            del self._parts[standing][key]
         return Standing.MET, None
 
     def _bind(self, value: bytes, endpoint_id: str, now: float, standing: Standing) -> Standing | None:
@@ -169,6 +184,7 @@ class LearnedTable:
             return None
         before, entry = self._find(key, now)
         if entry is None:
+            self.forget(value)  # one whose time is over
             entry = _Entry(endpoint_id, now)
         else:
             del self._parts[before][key]

@@ -119,9 +119,8 @@ def test_sessions_end() -> None:
     tables.forget_expired(12.0)
     assert repr(tables) == "<SessionTables 1 learned, 1 met, in 1 tables>"
     assert tables.find("api", "SID", [b"a"], 16.0) == []
-    assert repr(tables) == "<SessionTables 0 learned, 1 met, in 1 tables>"
     tables.keep_upstreams({"api"})
-    assert len(tables) == 1
+    assert len(tables) == 2
     tables.keep_upstreams({"shop"})
     assert repr(tables) == "<SessionTables 0 learned, 0 met, in 0 tables>"
 

@@ -15,7 +15,8 @@ def test_a_session_is_found_again_until_it_is_not_used() -> None:
     assert table.get(b"s", 30.0) == "shop.1"
     assert table.get(b"s", 60.0) == "shop.1"
     assert table.get(b"s", 90.1) is None
-    assert len(table) == 0
+    assert table.learn(b"s", "shop.2", 90.1) is Standing.LEARNED  # as one that nobody knew
+    assert (table.get(b"s", 90.1), len(table)) == ("shop.2", 1)
 
 
 def test_a_session_is_bound_anew() -> None:
@@ -120,6 +121,20 @@ def test_what_is_news_for_others() -> None:
     assert table.meet(b"s", "2", 28.1) is Standing.PROVEN  # the others would soon forget it
     table.adopt(b"t", "1", Standing.LEARNED, 0.0)
     assert table.learn(b"t", "1", 0.0) is None
+
+
+def test_a_session_in_use_is_settled() -> None:
+    table = LearnedTable(ttl=100.0)
+    table.learn(b"s", "1", 0.0)
+    assert not table.is_settled(b"s", "1", 0.0)
+    table.get(b"s", 1.0)
+    assert not table.is_settled(b"s", "1", 1.0)  # nobody has been told that it came back
+    assert table.meet(b"s", "1", 1.0) is Standing.PROVEN
+    assert [table.is_settled(b"s", endpoint, 2.0) for endpoint in "12"] == [True, False]
+    table.get(b"s", 26.0)
+    assert table.is_settled(b"s", "1", 26.0)
+    assert not table.is_settled(b"s", "1", 26.1)
+    assert not table.is_settled(b"other", "1", 2.0)
 
 
 def test_forgetting_one() -> None:
