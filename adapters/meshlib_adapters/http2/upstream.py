@@ -40,8 +40,8 @@ from meshlib.http1 import (
 from meshlib.messages import ResponseHead
 from meshlib_adapters.http.answers import phrase
 from meshlib_adapters.http.exchange import Exchange, Failure
-from meshlib_adapters.http.turns import Turn
 from meshlib_adapters.http.upstream import UpstreamConnection
+from meshlib_adapters.http.upstream_wire import PRESSURE, TURN
 from meshlib_adapters.http2.fields import Pair, trailer_fields
 from meshlib_adapters.http2.frames import ClientFrames, StreamFailed
 from meshlib_adapters.http2.intake import Intake
@@ -56,6 +56,7 @@ __all__ = ["HTTP2UpstreamConnection"]
 _FRAME: Final = 16 * 1024
 # When the endpoint does not read and this much waits for it, nothing is read from it either: what it says asks for frames of ours.
 _MAX_UNREAD: Final = 256 * 1024
+_UNREAD: Final = 4  # that, as a reason beside `PRESSURE` and `TURN`
 # Frames that follow from a request, and from a frame of its body: acknowledgements, windows, a PING that measures.
 _EARNED_BY_REQUEST: Final = 8
 _EARNED_BY_DATA: Final = 3
@@ -80,9 +81,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         "_policy",
         "_request_chunks",
         "_sending_paused",
-        "_slowed",
         "_stream",
-        "_turn",
     )
 
     def __init__(self, pool: EndpointPool, limits: HTTP2Settings | None = None) -> None:
@@ -92,8 +91,6 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         self._policy: FramePolicy | None = None  # made with it, and `_intake`
         self._intake: Intake | None = None
         self._early = b""  # what the endpoint has said before that
-        self._turn = Turn(pool.loop)
-        self._slowed = False  # we do not read, for reasons of our own
         self._stream = 0
         self._ended = False  # the end of the request is out
         self._request_chunks: ChunkedReader | None = None
@@ -217,60 +214,49 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             return
         intake.receive_data(data)
         if self._turn.over:
-            self._read_no_more()
+            self._hold_back(TURN)  # not before: most turns end with nothing left to read, and pausing costs more than a frame
         else:
-            self._work()
+            self._go_on()
 
-    def _work(self) -> None:
+    def _go_on(self) -> None:
         frames, intake = self._frames, self._intake
-        if self.closed or self.paused or frames is None or intake is None:  # `resume` goes on
+        if self.closed or self.paused & PRESSURE or frames is None or intake is None:  # `resume` goes on
             return
         try:
-            for event in intake.take(self._turn, monotonic(), resting=self.exchange is None):
+            events = intake.take(self._turn, monotonic(), resting=self.exchange is None)
+            over = self._turn.left <= 0
+            for event in events:
                 if not self.closed:
                     self._receive(frames, event)
         except ProtocolError as error:
-            self._fail(Failure.BAD_RESPONSE, str(error) if intake.taken else "the upstream does not speak HTTP/2")
+            if intake.taken:
+                self._refuse(error)
+            else:
+                self._fail(Failure.BAD_RESPONSE, "the upstream does not speak HTTP/2")
             return
         if self._going and self.exchange is None:
             self._drop()
         self._flush()
-        self._steer()
-
-    def _steer(self) -> None:
-        # Read on, or not: not much before the next turn, and not from an endpoint that does not read itself.
-        if self.closed or self.paused or self.transport.is_closing():
+        if self.closed:
             return
         if self.transport.get_write_buffer_size() > _MAX_UNREAD:
-            self._read_no_more()
-        elif self._turn.left <= 0:
-            self._turn.end(self._work)
-        elif self._slowed:
-            self._slowed = False
-            self.transport.resume_reading()
-
-    def _read_no_more(self) -> None:
-        if not self._slowed and not self.transport.is_closing():
-            self._slowed = True
-            self.transport.pause_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `UpstreamConnection.connection_lost`."""
-        self._turn.cancel()
-        super().connection_lost(exc)
+            self._hold_back(_UNREAD)
+        elif over:
+            self._turn.end(self._go_on)
+        else:
+            self._read_on(TURN | _UNREAD)
 
     def resume(self) -> None:
         """See `UpstreamConnection.resume`; first comes what was read already."""
-        if self.paused:
-            self.paused = False
-            self._slowed = True
-            self._turn.end(self._work)
+        if self.paused & PRESSURE:
+            self.paused = self.paused & ~PRESSURE | TURN
+            self._turn.end(self._go_on)
 
     def resume_writing(self) -> None:
         """The endpoint takes more."""
         super().resume_writing()
-        if self._slowed:
-            self._turn.end(self._work)
+        if self.paused & _UNREAD:
+            self._turn.end(self._go_on)
 
     def eof_received(self) -> bool:
         """The endpoint sends no more."""
