@@ -161,3 +161,8 @@ def test_what_services_choose_is_bounded_in_every_object() -> None:
     assert diagnostic.message.encode() == diagnostic.hint.encode()
     contribution = Contribution(long, long, owner=long)
     assert (contribution.key, contribution.service, contribution.owner) == (name, name, name)
+
+
+def test_what_a_route_asks_for_is_a_name() -> None:
+    assert ROUTE.claimed_name == ROUTE.host
+    assert dataclasses.replace(ROUTE, scheme=Scheme.TCP, host="", port=5432).claimed_name == "tcp://:5432"

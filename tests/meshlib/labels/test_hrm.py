@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.labels import suggest
+from meshlib.labels import hrm, suggest
 from meshlib.labels.findings import MAX_HINT, MAX_PER_LABEL
 from meshlib.labels.fragment import LabelResult, PublishedPort
+from meshlib.labels.grammar import Part
 from meshlib.labels.hrm import LABEL, MAX_ELEMENTS, is_hrm_label, parse_labels
 from meshlib.labels.hrm_codes import CATALOGUE
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
@@ -240,6 +241,15 @@ def test_words_are_compared_a_bounded_number_of_times(labels: dict[str, str], mo
     monkeypatch.setattr(suggest, "distance", counted)
     parse_labels(labels, service="shop", limits=LabelLimits(suggestions=20))
     assert 20 <= compared <= 20 * 11
+
+
+def test_a_label_that_has_failed_with_all_that_is_told_is_not_read_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Part] = []
+    monkeypatch.setattr(hrm, "split_pair", lambda element: read.append(element))
+    result = parse_labels({LABEL: ",".join(f"x{n}" for n in range(90))}, service="shop")
+    assert [d.code for d in result.diagnostics] == ["HRM002"] * MAX_PER_LABEL
+    assert len(read) == MAX_PER_LABEL
+    assert result.failed == {LABEL}
 
 
 def test_any_key_is_repeated_as_a_bounded_name() -> None:
