@@ -259,6 +259,7 @@ class _Step:
             if self._tenures[name].left > deadline:
                 break
             self._drop(name)
+        self._spare = None
         wanted: list[tuple[Age, str, str]] = []
         for name in self._pending:
             first: dict[str, Age] = {}
@@ -333,10 +334,8 @@ class _Step:
             self._spare = {}
             for name in reversed(self._unclaimed):
                 self._spare.setdefault(self._tenures[name].owner, []).append(name)
-        spare = self._spare.get(owner, [])
-        while spare:
-            name = spare.pop()
-            if name in self._unclaimed:
-                self._drop(name)
-                return True
-        return False
+        spare = self._spare.get(owner)
+        if not spare:
+            return False
+        self._drop(spare.pop())
+        return True

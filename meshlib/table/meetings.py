@@ -20,7 +20,7 @@ from meshlib.table.compile import Claim, Slot
 __all__ = ["find_meetings", "find_overlap", "overlap_diagnostics"]
 
 def find_meetings(host: str, slots: Sequence[Slot[Decision] | Slot[TLSDecision]], right: Right) -> tuple[Diagnostic, ...]:
-    """What the services of one host are told about each other. `slots` are those of all its sites."""
+    """What the services of one host are told about each other. `slots` are those of all its sites, at least one."""
     lost = {item.claim.contribution for slot in slots for item in slot.lost}
     first: dict[str, Claim] = {}
     partner: dict[str, Claim] = {}  # who has the route that it shares
@@ -33,8 +33,6 @@ def find_meetings(host: str, slots: Sequence[Slot[Decision] | Slot[TLSDecision]]
             if claim.contribution != winner.contribution:
                 partner.setdefault(claim.contribution, winner)
     ordered = sorted(first.values(), key=_order)
-    if not ordered:
-        return ()
     leader = ordered[0]
     found = [_unrecorded(host, leader)] if right.tenure is None and right.grants is None else []
     for claim in ordered[1:]:

@@ -70,6 +70,13 @@ def test_any_host_is_named_so_and_routes_in_code_are_not_news(host: str) -> None
     assert "belongs" not in str(asked(table_of(), host).notes)
 
 
+def test_the_owner_is_that_of_the_route_that_matched() -> None:
+    wild = service("stack wild", "http://*.example", age=2)
+    shop = service("stack shop", "http://a.example/x", "http://a.example/y/z", age=1)
+    table = table_of(shop, wild)
+    assert [asked(table, "a.example", target).owner for target in ("/x", "/y/z", "/other")] == ["stack shop", "stack shop", "stack wild"]
+
+
 def test_ports_and_tls_that_is_terminated() -> None:
     table = table_of(service("stack db", "tcp://:5432"), service("stack evil", "tcp://:5432", age=2))
     found = explain(table, ListeningPort(Scheme.TCP, 5432))

@@ -8,6 +8,7 @@ from itertools import permutations
 from meshlib.decision import Carry, Refuse
 from meshlib.model import Contribution, Endpoint, EndpointState, ListeningPort, Route, Scheme, Snapshot, Upstream
 from meshlib.table import RoutingTable
+from meshlib.table.access import Barred
 from meshlib.table.ports import PortIndex, decide_port
 
 SQL = ListeningPort(Scheme.TCP, 5432)
@@ -106,3 +107,18 @@ def test_an_index_with_nothing_touched_is_the_same_one() -> None:
     again = PortIndex(slots).updated({SQL: []}, frozenset(), lambda upstream: upstream, lambda _, claims: (list(claims), None))
     assert again.slots[SQL] is slots[SQL]
     assert again.upstreams([SQL, DNS]) == [route("a").upstream]
+
+
+def test_a_port_that_others_ask_for_in_vain_is_told_and_remembered() -> None:
+    evil = replace(contribution("b", 2, route("b")), owner="stack b")
+    table = table_of(replace(contribution("a", 1, route("a"), route("a", DNS)), owner="stack a"), evil)
+    assert [code for code, _, _ in told(table)] == ["TBL004"]
+    index = table._ports
+    assert [index.named(name) for name in ("tcp://:5432", "udp://:1", "a.example")] == [(SQL,), (), ()]
+    # Who was kept out is looked at again; whoever is gone is not.
+    again = index.updated({SQL: []}, frozenset({"p/a"}), lambda upstream: upstream, lambda _, claims: (list(claims), None))
+    assert again.slots[SQL].route.service == "b"
+    assert again.barred == {}
+    empty = again.updated({SQL: []}, frozenset({"p/b"}), lambda upstream: upstream, lambda _, claims: ([], Barred((), ())))
+    assert (SQL in empty.slots, empty.named("tcp://:5432")) == (False, (SQL,))
+    assert list(empty.diagnostics()) == []

@@ -26,6 +26,7 @@ from meshlib.model import (
     Scheme,
     Severity,
     Snapshot,
+    Tenure,
     Upstream,
 )
 from meshlib.rules import host_matches, host_specificity, parse_host_pattern, path_matches, path_specificity
@@ -440,3 +441,25 @@ def test_ports_stand_beside_the_hosts() -> None:
     assert after.route_port(port) == Refuse("no_route")
     assert after.compiled_hosts == 0
     assert set(after.upstreams) == {"web:80"}
+
+
+def test_hosts_follow_their_owners() -> None:
+    mine = replace(service("s", "*.w/", "x.w/"), owner="stack s")
+    other = replace(service("t", "y.w/", "sni://z.w", age=2), owner="stack t")
+    both = Snapshot.of([mine, other])
+    before = RoutingTable.build(both)
+    assert before.owners == ("stack s", "stack s")
+    assert before.barred(Scheme.HTTP, "y.w") is not None
+    assert before.barred(Scheme.SNI, "z.w") is not None
+    assert before.barred(Scheme.TCP, "1") is None
+    # The wildcard is nobody's any more, and what was below it is its own owner's.
+    tenures = {name: Tenure(name, owner) for name, owner in (("x.w", "stack s"), ("y.w", "stack t"), ("z.w", "stack t"))}
+    after = RoutingTable.build(replace(both, tenures=tenures), before)
+    assert after.barred(Scheme.HTTP, "y.w") is None
+    assert [route.service for route in after.routes if route.host in ("y.w", "z.w")] == ["t", "t"]
+    # Hosts with no record of their own are looked at when what covers them changes.
+    covered = {"*.w": Tenure("*.w", "stack t"), "x.w": Tenure("x.w", "stack s")}
+    moved = RoutingTable.build(replace(both, tenures=covered), before)
+    assert [route.service for route in moved.routes if route.host in ("y.w", "z.w")] == ["t", "t"]
+    assert moved.barred(Scheme.HTTP, "*.w") is not None
+    assert RoutingTable.build(replace(both, tenures=tenures), after).compiled_hosts == 0
