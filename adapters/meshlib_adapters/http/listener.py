@@ -225,7 +225,7 @@ class HTTPGateway:
         self._arrivals.add(connection)
         trusted = is_trusted(address, self.policy.trusted_proxies)
         peer = connection.peer = Peer(address, connection.scheme, port, trusted)
-        return None if self.limits.enter(connection, address, exempt=trusted) else peer
+        return None if self.limits.enter(connection, address, since=connection.since, exempt=trusted) else peer
 
     def leave(self, connection: Client) -> None:
         """A connection is gone."""

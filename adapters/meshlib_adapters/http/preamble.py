@@ -64,7 +64,7 @@ class PreambleReader(asyncio.Protocol):
                 self._hand_over(None, b"")
             return
         gateway = self._gateway
-        if gateway.limits.enter(self, address, exempt=True):
+        if gateway.limits.enter(self, address, since=self._started, exempt=True):
             self._transport.abort()
             return
         gateway.beginning.add(self)

@@ -69,17 +69,31 @@ class ClientLimits:
     def __repr__(self) -> str:
         return f"<ClientLimits {len(self)} of {self.most}, {len(self._clients)} clients>"
 
-    def enter(self, member: Member, address: str, *, exempt: bool = False) -> str:
+    def enter(self, member: Member, address: str, *, since: float | None = None, exempt: bool = False) -> str:
         """Count one more; "" when it may stay, else "limit" or "client_limit", and nothing was counted.
 
-        `exempt`: `address` is that of a proxy that speaks for many; it has no limit of its own, and is given up last.
+        `since`: what `member.idle_since` would say, where that is known. `exempt`: `address` is that of a proxy that speaks for
+        many; it has no limit of its own, and is given up last.
         """
-        client = self._client(address, exempt=exempt)
-        if not self._has_place(client):
-            return "client_limit"
-        if not self.has_room():
+        if exempt:
+            client = self._exempt
+        else:
+            key = client_network(address)
+            client = self._clients.get(key) or _Client(key, exempt=False)
+            most = self.most_per_client
+            if most is not None and client.count >= most and not self._make_place(client):
+                return "client_limit"
+        if len(self._members) >= self.most and not self.has_room():
             return "limit"
-        self._add(member, client)
+        if not client.count and not exempt:
+            self._clients[client.key] = client
+        self._members[member] = client
+        client.count += 1
+        if since is None:
+            since = member.idle_since()
+        if since != NEVER_IDLE:
+            client.waiting[member] = since if since is not None else -math.inf
+        self._place(client)
         return ""
 
     def rename(self, member: Member, address: str) -> str:
@@ -95,8 +109,8 @@ class ClientLimits:
         client.count -= 1
         client.waiting.pop(member, None)
         self._place(client)
-        if not client.count:
-            self._clients.pop(client.key, None)
+        if not client.count and not client.exempt:
+            del self._clients[client.key]
 
     @property
     def full(self) -> bool:
@@ -128,9 +142,7 @@ class ClientLimits:
                 break
         return False
 
-    def _has_place(self, client: _Client) -> bool:
-        if client.exempt or self.most_per_client is None or client.count < self.most_per_client:
-            return True
+    def _make_place(self, client: _Client) -> bool:
         member = self._longest_idle(client, _LOOKS)[0]
         if member is None:
             return False
@@ -164,22 +176,6 @@ class ClientLimits:
         self.given_up += 1
         self.leave(member)
         member.give_up()
-
-    def _client(self, address: str, *, exempt: bool) -> _Client:
-        if exempt:
-            return self._exempt
-        key = client_network(address)
-        return self._clients.get(key) or _Client(key, exempt=False)
-
-    def _add(self, member: Member, client: _Client) -> None:
-        if not client.exempt:
-            self._clients[client.key] = client
-        self._members[member] = client
-        client.count += 1
-        since = member.idle_since()
-        if since != NEVER_IDLE:
-            client.waiting[member] = since if since is not None else -math.inf
-        self._place(client)
 
     def _place(self, client: _Client) -> None:
         level = 0
