@@ -126,6 +126,19 @@ def test_what_went_well_is_not_shown_and_what_did_not_is(tmp_path: Path) -> None
     assert (ill.returncode, ill.stdout, ill.stderr) == (7, "", "news\nwarning\n")
 
 
+def test_pip_and_apt_are_only_called_so() -> None:
+    scripts = [ROOT / "Makefile", *(path for path in (ROOT / "scripts").iterdir() if path.suffix == "" and path.is_file())]
+    installing = re.compile(r"(?<![\w#])(?:pip install|apt-get (?:update -|install -y))")
+    calls = {
+        f"{path.name}: {line.strip()}"
+        for path in scripts
+        for line in path.read_text().splitlines()
+        if installing.search(line) and not line.lstrip().startswith("#")
+    }
+    assert len(calls) >= 6
+    assert {call for call in calls if "quietly" not in call} == set()
+
+
 def _extras() -> dict[str, list[str]]:
     found: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     return found
