@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import trustme
 
@@ -56,6 +56,20 @@ def _get(host: str, target: str = "/") -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 
 
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A frame of HTTP/2."""
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+_PING: Final = _frame(6, 0, 0, b"12345678")
+_BEGIN: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0)
+# POST / of a host, by HPACK's static table; the second is redirected before its end, and so it is closed.
+_POST2: Final = bytes([0x83, 0x87, 0x84, 0x41, 16]) + b"sink.example.com"
+_CLOSED: Final = _BEGIN + _frame(1, 4, 1, bytes([0x83, 0x87, 0x84, 0x41, 15]) + _OLD.encode())
+# Requests that are redirected: each needs a stream of its own, so there is an end to them, and then the client comes again.
+_REDIRECTED: Final = b"".join([_frame(1, 5, number, _CLOSED[-20:]) for number in range(1, 20_001, 2)])
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of attacker. `endpoint`: the row of `ENDPOINTS` that serves its host; "" for none. `records`: bytes in a record of TLS."""
@@ -74,6 +88,7 @@ ENDPOINTS: Final[dict[str, tuple[bytes, bytes]]] = {
     "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", _many(b"1\r\nx\r\n")),
     "interim": (b"", _many(b"HTTP/1.1 103 Early Hints\r\n\r\n")),
     "bulk": (b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999999\r\n\r\n", bytes(_LARGE)),
+    "h2c-pings": (_frame(4, 0, 0), _many(_PING)),
     "tunnel": (b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", bytes(_LARGE)),
 }
 
@@ -103,6 +118,12 @@ KINDS: Final[dict[str, Kind]] = {
     "TLS: records of 1 byte": Kind(_BULK, bytes(2000), "sink", secure=True, records=1),
     "TLS: bulk upload": Kind(_BULK, bytes(_LARGE), "sink", secure=True),
     "TLS: bulk download": Kind(_get("bulk.example.com"), endpoint="bulk", secure=True),
+    "HTTP/2: PING": Kind(_BEGIN, _many(_PING), secure=True, alpn="h2"),
+    "HTTP/2: requests that are redirected": Kind(_BEGIN + _REDIRECTED, _PING, secure=True, alpn="h2"),
+    "HTTP/2: DATA of 1 byte": Kind(_BEGIN + _frame(1, 4, 1, _POST2), _many(_frame(0, 0, 1, b"x")), "sink", secure=True, alpn="h2"),
+    "HTTP/2: DATA on a closed stream": Kind(_CLOSED, _many(_frame(0, 0, 1, b"x")), secure=True, alpn="h2"),
+    "HTTP/2: windows of a closed stream": Kind(_CLOSED, _frame(8, 0, 1, b"\0\0\0\1") * 4000 + _PING, secure=True, alpn="h2"),
+    "HTTP/2 to endpoints: PING": Kind(b"", _get("h2c-pings.example.com"), "h2c-pings"),
 }
 
 
@@ -129,7 +150,8 @@ def _snapshot(good: int, evil: dict[str, int]) -> Snapshot:
     routes = [(_GOOD, good), *((f"{name}.example.com", port) for name, port in evil.items())]
     contributions = []
     for host, port in routes:
-        upstream = Upstream(f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),))
+        protocol: Literal["", "h2c"] = "h2c" if host.startswith("h2c-") else ""
+        upstream = Upstream(f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),), protocol=protocol)
         route = Route(Scheme.HTTP, host, "/", host, "bench", "bench", internal_port=80, upstream=upstream)
         contributions.append(Contribution(f"bench/{host}", host, routes=(route,)))
     rule = RedirectRule("https://new.example.com")
