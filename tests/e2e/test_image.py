@@ -54,8 +54,50 @@ def fetch(lab: Lab, host: str, *options: str) -> str:
     return lab.host.fetch("http://127.0.0.1:8088/", "-H", f"Host: {host}", *options)
 
 
-def gateway_containers(lab: Lab) -> list[str]:
-    return lab.docker("ps", "-q", "--filter", f"ancestor={_IMAGE}").split()
+def containers(lab: Lab, service: str = "gateway") -> list[str]:
+    return lab.docker("ps", "-q", "--filter", f"label=com.docker.swarm.service.name=gateway_{service}").split()
+
+
+def holds_nothing(lab: Lab, container: str) -> None:
+    """The process that faces the internet: nobody, without capabilities, the engine's socket, or a file system to write to."""
+    pid = lab.docker("inspect", "--format", "{{.State.Pid}}", container)
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    assert set(status["Uid"].split()) == set(status["Gid"].split()) == {"65534"}
+    assert set(status["Groups"].split()) <= {"65534"}
+    assert status["NoNewPrivs"] == "1"
+    assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+    state = json.loads(lab.docker("inspect", container))[0]
+    assert state["HostConfig"]["ReadonlyRootfs"]
+    assert not any("docker.sock" in json.dumps(mount) for mount in state["Mounts"])
+    script = (
+        "import json, socket, os\n"
+        "def ask(request):\n"
+        "    with socket.socket(socket.AF_UNIX) as sock:\n"
+        "        sock.connect('/run/meshlib/engine.sock')\n"
+        "        sock.sendall(request)\n"
+        "        return sock.recv(12).decode()\n"
+        "def write(path):\n"
+        "    try:\n"
+        "        open(path, 'w').close()\n"
+        "    except OSError as error:\n"
+        "        return error.strerror\n"
+        "host = b' HTTP/1.1\\r\\nHost: docker\\r\\n'\n"
+        "print(json.dumps({\n"
+        "    'version': ask(b'GET /version' + host + b'\\r\\n'),\n"
+        "    'create': ask(b'POST /containers/create' + host + b'Content-Length: 2\\r\\n\\r\\n{}'),\n"
+        "    'secrets': ask(b'GET /secrets' + host + b'\\r\\n'),\n"
+        "    'socket': os.path.exists('/var/run/docker.sock'),\n"
+        "    'root': write('/opt/x'), 'tmp': write('/tmp/x')}))\n"
+    )
+    found = json.loads(lab.docker("exec", container, "/opt/meshlib/bin/python", "-c", script))
+    assert found == {
+        "version": "HTTP/1.1 200",
+        "create": "HTTP/1.1 400",
+        "secrets": "HTTP/1.1 403",
+        "socket": False,
+        "root": "Read-only file system",
+        "tmp": "Read-only file system",
+    }
 
 
 def health(lab: Lab, container: str) -> str:
@@ -72,15 +114,18 @@ def test_the_stack_routes_a_stack_by_its_labels_alone(lab: Lab, context: Path) -
     lab.stack_deploy("http.yml", "hrm-http-example", {"DOMAIN": "demo.example.com"})
     wait_until(lambda: fetch(lab, "demo.example.com").endswith(" 8080\n"), timeout=60, what="the stack is routed", every=0.3)
     wait_until(lambda: len({fetch(lab, "demo.example.com") for _ in range(15)}) == 5, timeout=30, what="all five replicas are seen")
-    (container,) = gateway_containers(lab)
+    (container,) = containers(lab)
     wait_until(lambda: health(lab, container) == "healthy", timeout=60, what="the container is healthy", every=0.3)
     state = json.loads(lab.docker("inspect", container))[0]
     assert state["Config"]["User"].startswith("65534:")
     assert state["Config"]["StopSignal"] == "SIGTERM"
     assert fetch(lab, "demo.example.com", "-o", "/dev/null", "-w", "%{http_code}") == "200"
+    holds_nothing(lab, container)
+    (proxy,) = containers(lab, "engine")
+    wait_until(lambda: health(lab, proxy) == "healthy", timeout=60, what="the proxy is healthy", every=0.3)
     # A graceful stop: exit code 0, well within the grace period.
     lab.docker("service", "rm", "gateway_gateway")
-    wait_until(lambda: not gateway_containers(lab), timeout=30, what="the gateway has stopped")
+    wait_until(lambda: not containers(lab), timeout=30, what="the gateway has stopped")
 
 
 @pytest.mark.timeout(300)
@@ -122,7 +167,7 @@ def test_tls_ends_with_a_certificate_from_secrets(lab: Lab, context: Path, tmp_p
     wait_until(another, timeout=30, what="the path is routed to the other service", every=0.3)
     told = fetch(lab, "shop.example.com", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}")
     assert told == "308 https://shop.example.com:8448/"
-    (container,) = gateway_containers(lab)
+    (container,) = containers(lab)
     assert "PRIVATE KEY" not in lab.docker("logs", container)
 
 
@@ -132,14 +177,19 @@ def test_one_host_without_a_swarm(lab: Lab, context: Path) -> None:
     lab.docker("network", "create", "--label", "com.docker.ucp.mesh.http=true", "routed")
     # What compose.yml says, by hand: the machine's docker has no compose plugin.
     values = environment(lab)
+    rules = ["--detach", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--volume", "engine:/run/meshlib"]
     lab.docker(
-        "run", "--detach", "--name", "gateway", "--network", "routed", "--user", f"65534:{values['DOCKER_GROUP']}", "--read-only",
-        "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--publish", "8088:80",
-        "--volume", f"{values['DOCKER_SOCKET']}:/var/run/docker.sock", _IMAGE, "serve", "--docker", "unix:///var/run/docker.sock",
+        "run", *rules, "--name", "engine", "--network", "none", "--user", f"65534:{values['DOCKER_GROUP']}",
+        "--volume", f"{values['DOCKER_SOCKET']}:/var/run/docker.sock", _IMAGE, "socket-proxy",
+    )  # fmt: skip
+    lab.docker(
+        "run", *rules, "--name", "gateway", "--network", "routed", "--user", "65534:65534", "--publish", "8088:80",
+        _IMAGE, "serve", "--docker", "unix:///run/meshlib/engine.sock",
     )  # fmt: skip
     label = "com.docker.ucp.mesh.http.1=external_route=http://hello.example.com,internal_port=8080"
     lab.container_run("--name", "hello", "--network", "routed", "--label", label, image=WEB_IMAGE)
     wait_until(lambda: fetch(lab, "hello.example.com").endswith(" 8080\n"), timeout=30, what="the container is routed", every=0.3)
     wait_until(lambda: health(lab, "gateway") == "healthy", timeout=60, what="the container is healthy", every=0.3)
+    holds_nothing(lab, "gateway")
     lab.docker("stop", "gateway")
     assert lab.docker("inspect", "--format", "{{.State.ExitCode}}", "gateway") == "0"

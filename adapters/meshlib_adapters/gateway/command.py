@@ -28,9 +28,11 @@ from meshlib_adapters.gateway.listing import create_console, render_routes, rout
 from meshlib_adapters.gateway.logs import escape_control, take_over_stderr
 from meshlib_adapters.gateway.loops import run_async
 from meshlib_adapters.gateway.owners import owners_data, release_names, render_owners
+from meshlib_adapters.gateway.privileges import renounce_privileges
 from meshlib_adapters.gateway.remote import admin_url, ask_admin, ask_health
 from meshlib_adapters.gateway.settings import (
     Layer,
+    LogSettings,
     Settings,
     as_data,
     environment_layer,
@@ -154,6 +156,7 @@ def serve(**options: Any) -> int:
     """Run the gateway until SIGTERM or Ctrl-C."""
     from meshlib_adapters.gateway.supervisor import create_gateway
 
+    renounce_privileges()
     settings, _ = load_settings(**options)
     take_over_stderr(settings.log)
     for warning in environment_layer(os.environ)[1]:
@@ -292,6 +295,24 @@ def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
     reason = str(data.get("reason") or data.get("error") or ("" if status == 200 else f"the admin listener answers {status}"))
     click.echo(escape_control(reason) or ("live" if live else "ready"))
     return 0 if status == 200 else 1
+
+
+@cli.command("socket-proxy")
+@click.option("--listen", metavar="PATH", default="/run/meshlib/engine.sock", help="The socket to serve.  [/run/meshlib/engine.sock]")
+@click.option("--engine", metavar="PATH", default="/var/run/docker.sock", help="The engine's socket.  [/var/run/docker.sock]")
+@click.option("--check", is_flag=True, help="Ask a running one for the engine's version (for HEALTHCHECK); 1 when it does not answer.")
+def socket_proxy(listen: str, engine: str, check: bool) -> int:
+    """Let a gateway read an engine whose socket it does not get: GET of what discovery needs, and nothing else."""
+    from meshlib_adapters.gateway.reading import check_proxy, run_proxy
+
+    listen, engine = listen.removeprefix("unix://"), engine.removeprefix("unix://")
+    if check:
+        trouble = check_proxy(listen)
+        say(escape_control(trouble)) if trouble else click.echo("ok")
+        return int(bool(trouble))
+    renounce_privileges()
+    take_over_stderr(LogSettings())
+    return run_async(run_proxy, listen, engine)
 
 
 @cli.command()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import grp
 import os
 import pwd
 from dataclasses import dataclass
+from typing import Final
 
 from meshlib.errors import ConfigurationError
 
-__all__ = ["Identity", "become", "resolve_identity"]
+__all__ = ["Identity", "become", "renounce_privileges", "resolve_identity"]
+
+_PR_SET_NO_NEW_PRIVS: Final = 38  # prctl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,17 @@ def become(identity: Identity) -> None:
     os.setgroups([identity.gid])
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
+
+
+def renounce_privileges() -> None:
+    """Let no program that is started from here on gain privileges (setuid, file capabilities); systems other than Linux do not know it.
+
+    Said by the process itself, because Swarm ignores `security_opt`. To be called before there are threads: it holds for this one
+    and those that it starts.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def _find_user(user: str) -> tuple[int, int | None]:

@@ -45,7 +45,7 @@ from meshlib_adapters.gateway.orders import (
     read_setup,
     read_table,
 )
-from meshlib_adapters.gateway.privileges import become
+from meshlib_adapters.gateway.privileges import become, renounce_privileges
 from meshlib_adapters.gateway.reports import (
     MAX_REPORT,
     Counters,
@@ -256,6 +256,7 @@ class _Numbered(logging.Filter):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Be a worker until the end."""
+    renounce_privileges()
     (descriptor,) = arguments if arguments is not None else sys.argv[1:]
     sock = socket.socket(fileno=int(descriptor))
     with contextlib.suppress(EOFError):  # the supervisor is gone again

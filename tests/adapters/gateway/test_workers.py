@@ -287,6 +287,7 @@ def test_workers_become_the_user_and_lose_the_engines_socket(gateways: Lab) -> N
                 assert re.search(rf"^{name}:\s+65534\s+65534\s+65534\s+65534$", process, re.MULTILINE)
             assert re.search(r"^Groups:\s+65534\s*$", process, re.MULTILINE)
             assert re.search(r"^CapEff:\s+0+$", process, re.MULTILINE)
+            assert re.search(r"^NoNewPrivs:\s+1$", process, re.MULTILINE)
         # The very steps of a worker, in a process of our own.
         program = f"""
 import socket
