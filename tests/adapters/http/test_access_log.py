@@ -201,6 +201,21 @@ def test_what_is_kept_of_routes_and_endpoints_is_bounded() -> None:
             assert (said["route"], said["endpoint_id"]) == (f"http://h{number}", f"t{number}")
 
 
+def test_long_records_that_wait_are_bounded_by_their_size_and_a_stuck_sink_is_given_up() -> None:
+    gate = threading.Event()
+
+    def stuck(_: str) -> None:
+        gate.wait(60)
+
+    log = AccessLog(stuck, max_size=1_000_000)
+    for _ in range(100):
+        log.add_line("x" * 100_000 + "\n")
+    log.hand_over()
+    assert log.dropped == 90
+    log.flush()  # returns, though nothing is ever taken
+    gate.set()
+
+
 def test_too_far_behind() -> None:
     """Beyond its limit the queue drops and counts; `flush` writes all that was taken."""
     gate = threading.Event()
