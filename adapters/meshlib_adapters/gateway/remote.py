@@ -17,7 +17,7 @@ from meshlib_adapters.gateway.values import Address
 __all__ = ["admin_url", "ask_admin", "ask_health"]
 
 TIMEOUT = 5.0  # seconds; the admin side answers from memory
-HEALTH_TIMEOUT = 2.5  # seconds for all of it: an orchestrator's own patience is 3 s in the image's HEALTHCHECK
+HEALTH_TIMEOUT = 2.5  # seconds for all of it
 MAX_ANSWER = 256 * 1024 * 1024  # 10,000 services with 100 tasks each are some 100 MB of JSON
 
 
