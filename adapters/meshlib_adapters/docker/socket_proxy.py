@@ -162,6 +162,16 @@ async def _read_head(reader: asyncio.StreamReader) -> h11.Request | None:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence: float | None) -> None:
+    try:
+        async with asyncio.timeout(_STUCK):
+            head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+        await _refuse(writer, 502, "the engine has no response, or one with a head that is too long")
+        return
+    # Not every engine says that its connection ends, and a client that does not know asks once more on it.
+    status, *fields = head[:-4].split(b"\r\n")
+    fields = [line for line in fields if not line.lower().startswith((b"connection:", b"keep-alive:"))]
+    writer.write(b"\r\n".join([status, *fields, b"Connection: close", b"", b""]))
     while True:
         async with asyncio.timeout(silence):
             data = await reader.read(_PIECE)
