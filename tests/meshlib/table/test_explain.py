@@ -116,6 +116,9 @@ def test_an_ambiguous_path() -> None:
     assert found.notes[1].startswith("servers may also read the path as ")
     assert found.notes[2] == "these readings belong to different routes, so the request is refused"
     assert told(found)["http://a s"][1] == "path / contains /x//..\\\\../admin, but not as every server reads it"
+    many = explain(table_of(route("a"), route("a", "/admin")), head("a", "/x\\..;a/%3b/%2fx//%252f/../b%00c./%20"))
+    assert many.notes[1].endswith(" more ways")
+    assert many.notes[2].startswith("nobody can tell how a server reads such a path")
     harmless = explain(table_of(route("a")), head("a", "/x//y"))
     assert harmless.kind == "forward"
     assert len(harmless.notes) == 2
