@@ -10,6 +10,7 @@ from meshlib.errors import (
     ClientHelloError,
     ConfigurationError,
     ConnectFailed,
+    FrameError,
     LimitExceeded,
     MeshError,
     NoEndpointAvailable,
@@ -68,6 +69,12 @@ def test_positions() -> None:
     assert AuthorityError("m", reason="r").position == 0
     assert AuthorityError("m", reason="r", position=3).position == 3
     assert PathError("m", reason="r", position=4).position == 4
+
+
+def test_a_frame_that_is_wrong_says_whose_error_it_is() -> None:
+    error = FrameError("m", reason="r", code=6)
+    assert (str(error), error.reason, error.code, error.stream) == ("m", "r", 6, 0)
+    assert FrameError("m", reason="r", code=1, stream=3).stream == 3
 
 
 def test_a_limit_says_what_and_how_much() -> None:

@@ -36,6 +36,16 @@ def test_what_a_request_brings_is_kept() -> None:
     assert tables.find("shop", "SID", [b"1", b"a", b"b"], 0.0) == ["shop.4", "shop.3", "shop.1"]
 
 
+def test_a_session_in_use_stays_without_a_word() -> None:
+    tables = SessionTables()
+    tables.learn("shop", "SID", b"a", "shop.1", 0.0)
+    (told,) = tables.keep("shop", "SID", [b"a"], "shop.1", 1.0)
+    assert told.standing is Standing.PROVEN
+    assert tables.keep("shop", "SID", [b"a"], "shop.1", 2.0) == []
+    (moved,) = tables.keep("shop", "SID", [b"a"], "shop.2", 3.0)
+    assert moved.endpoint_id == "shop.2"
+
+
 def test_what_one_process_has_done_another_does() -> None:
     one, two = SessionTables(), SessionTables()
     long = b"x" * 100

@@ -129,3 +129,21 @@ def test_http2_to_endpoints(scheme: Scheme, value: str, server_name: str, got: s
 def test_https(asked: ExternalRoute | None, value: str, got: bool, codes: list[str]) -> None:
     assert outcome(lambda found: hrm_options.read_https(pair("https", value), asked, found)) == (got, codes)
     assert outcome(lambda found: hrm_options.read_https(None, asked, found)) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "value", "got", "codes"),
+    [
+        (Scheme.HTTP, "blog;stack:api", ("blog", "stack:api"), []),
+        (Scheme.SNI, "blog", ("blog",), []),
+        (Scheme.HTTP, "blog;no name", (), ["HRM030"]),
+        (Scheme.TCP, "blog", (), ["HRM117"]),
+        (Scheme.UDP, "blog", (), ["HRM117"]),
+    ],
+)
+def test_who_else_may_have_a_host(
+    scheme: Scheme, value: str, got: tuple[str, ...], codes: list[str]
+) -> None:
+    asked = pair("share_with", value)
+    assert outcome(lambda found: hrm_options.read_share_with(asked, scheme, found)) == (got, codes)
+    assert outcome(lambda found: hrm_options.read_share_with(None, scheme, found)) == ((), [])

@@ -180,3 +180,15 @@ def test_hsts() -> None:
     for text in ("", "-1", "1.5", "1e3", "\u0663", "1;x", "1;;preload", "preload"):
         value, (diagnostic,) = read(hrm_values.parse_hsts, text)
         assert (value, diagnostic.code) == ("", "HRM028")
+
+
+def test_share_with() -> None:
+    assert read(hrm_values.parse_share_with, "blog") == (("blog",), [])
+    names = " shop ; project:shop;network:edge;shop; "
+    assert read(hrm_values.parse_share_with, names) == (("network:edge", "project:shop", "shop"), [])
+    too_many = ";".join(f"s{number}" for number in range(33))
+    for text, part in (("", "0 names"), (" ; ", "0 names"), ("a;b c", "'b c'"), (too_many, "33 names")):
+        value, (diagnostic,) = read(hrm_values.parse_share_with, text)
+        assert (value, diagnostic.code, diagnostic.column) == ((), "HRM030", 16)
+        assert part in diagnostic.message
+        assert "share_with=STACK" in diagnostic.hint
