@@ -15,8 +15,10 @@ Linear in what changed; names that are asked for in vain are looked at each time
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, count
+from operator import is_not
 from typing import Final, Literal, NamedTuple
 
 from meshlib.model import Contribution, Tenure
@@ -70,6 +72,10 @@ class _Asker(NamedTuple):
     guests: tuple[str, ...]
 
 
+def _guests(askers: Iterable[_Asker]) -> tuple[str, ...]:
+    return tuple(sorted({guest for asker in askers for guest in asker.guests}))
+
+
 def _nobody(owner: str) -> _Asker:
     return _Asker((True, 0, ""), owner, (), ())
 
@@ -114,11 +120,10 @@ def right_of(name: str, tenures: Mapping[str, Tenure], rules: OwnershipRules) ->
             grants = rules.owners.get(pattern)
             if grants is not None:
                 return Right(tenures.get(name), grants, pattern)
-    for covered in covering(name):
-        tenure = tenures.get(covered)
-        if tenure is not None:
-            return Right(tenure)
-    return Right(None)
+    tenure = tenures.get(name)
+    if tenure is None:
+        tenure = next(filter(None, map(tenures.get, covering(name))), None)
+    return Right(tenure)
 
 
 def changes(
@@ -126,14 +131,30 @@ def changes(
 ) -> tuple[list[Contribution], list[Contribution]]:
     """The contributions of `old` whose claims are gone or others now, and those of `new` that are new or other ones."""
     # By identity first: providers reuse what did not change, and then ten thousand comparisons cost less than a millisecond.
-    if old is new:
-        return [], []
-    old_ids, new_ids = set(map(id, old)), set(map(id, new))
-    gone = {c.key: c for c in old if id(c) not in new_ids}
-    come = {c.key: c for c in new if id(c) not in old_ids}
+    left, right = _unlike(old, new)
+    left_ids, right_ids = set(map(id, left)), set(map(id, right))
+    gone = {c.key: c for c in left if id(c) not in right_ids}
+    come = {c.key: c for c in right if id(c) not in left_ids}
     for key in [key for key, contribution in come.items() if key in gone and _claims_alike(contribution, gone[key])]:
         del gone[key], come[key]
     return list(gone.values()), list(come.values())
+
+
+def _unlike(
+    old: tuple[Contribution, ...], new: tuple[Contribution, ...]
+) -> tuple[Sequence[Contribution], Sequence[Contribution]]:
+    # Both are in order of their keys, so nearly all stand at the same place, seen from the beginning or from the end.
+    if old is new:
+        return (), ()
+    most = min(len(old), len(new))
+    first = next(compress(count(), map(is_not, old, new)), most)
+    last = next(compress(count(), map(is_not, reversed(old), reversed(new))), most)
+    last = min(last, most - first)
+    left, right = old[first : len(old) - last], new[first : len(new) - last]
+    if len(left) != len(right):
+        return left, right
+    differing = list(map(is_not, left, right))
+    return list(compress(left, differing)), list(compress(right, differing))
 
 
 def _claims_alike(left: Contribution, right: Contribution) -> bool:
@@ -194,8 +215,10 @@ class _Step:
     """The making of one ledger out of another."""
 
     def __init__(self, before: Ledger, now: int) -> None:
+        self._before = before
         self._rules = before.rules
         self._now = now
+        self._is_changed = False
         self._claims = dict(before._claims)
         self._tenures = dict(before.tenures)
         self._pending = set(before._pending)
@@ -206,7 +229,9 @@ class _Step:
 
     def ledger(self, contributions: tuple[Contribution, ...]) -> Ledger:
         made = Ledger(self._rules)
-        made.tenures, made._contributions, made._claims = self._tenures, contributions, self._claims
+        # The same record where it says the same: then nobody has to look for what became of the names.
+        made.tenures = self._tenures if self._is_changed else self._before.tenures
+        made._contributions, made._claims = contributions, self._claims
         made._pending, made._unclaimed, made._counts = self._pending, self._unclaimed, self._counts
         return made
 
@@ -224,11 +249,11 @@ class _Step:
                 askers(route.claimed_name).pop(contribution.key, None)
         for contribution in come:
             age = (contribution.created_at == 0, contribution.created_at, contribution.key)
-            guests: dict[str, set[str]] = {}
+            guests: dict[str, list[str]] = {}
             for route in contribution.routes:
-                guests.setdefault(route.claimed_name, set()).update(route.share_with)
+                guests.setdefault(route.claimed_name, []).extend(route.share_with)
             for name, wanted in guests.items():
-                asker = _Asker(age, contribution.owner, contribution.networks, tuple(sorted(wanted)))
+                asker = _Asker(age, contribution.owner, contribution.networks, tuple(sorted(set(wanted))))
                 askers(name)[contribution.key] = asker
         for name in fresh:
             if not self._claims[name]:
@@ -283,11 +308,12 @@ class _Step:
         if not any(self._is_granted(name, asker.owner, asker.networks) for asker in own or [_nobody(tenure.owner)]):
             self._drop(name)
         elif own:
-            guests = tuple(sorted({guest for asker in own for guest in asker.guests}))
-            self._tenures[name] = tenure._replace(left=0, guests=guests)
+            guests = _guests(own)
+            if tenure.left or guests != tenure.guests:
+                self._record(tenure._replace(left=0, guests=guests))
             self._unclaimed.pop(name, None)
         elif not tenure.left:
-            self._tenures[name] = tenure._replace(left=self._now)
+            self._record(tenure._replace(left=self._now))
             self._unclaimed[name] = None
 
     def _is_granted(self, name: str, owner: str, networks: tuple[str, ...]) -> bool:
@@ -304,12 +330,16 @@ class _Step:
         if not self._has_room(owner):
             return
         own = [asker for asker in self._claims[name].values() if asker.owner == owner]
-        guests = tuple(sorted({guest for asker in own for guest in asker.guests}))
-        self._tenures[name] = Tenure(name, owner, self._now, 0, guests)
+        self._record(Tenure(name, owner, self._now, 0, _guests(own)))
         self._counts[owner] += 1
         self._pending.discard(name)
 
+    def _record(self, tenure: Tenure) -> None:
+        self._is_changed = True
+        self._tenures[tenure.name] = tenure
+
     def _drop(self, name: str) -> None:
+        self._is_changed = True
         owner = self._tenures.pop(name).owner
         self._counts[owner] -= 1
         if not self._counts[owner]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from operator import attrgetter
 from typing import TypeVar
 
 from meshlib.labels.findings import Finding
@@ -142,8 +143,9 @@ def within_limits(snapshot: Snapshot, limits: DiscoveryLimits) -> Snapshot:
 
     A contribution that goes short keeps its first routes; what it lacks is told by a diagnostic.
     """
-    routes = sum(len(item.routes) for item in snapshot.contributions)
-    if routes <= limits.routes and sum(len(item.diagnostics) for item in snapshot.contributions) <= limits.diagnostics:
+    routes = sum(map(len, map(attrgetter("routes"), snapshot.contributions)))
+    diagnostics = sum(map(len, map(attrgetter("diagnostics"), snapshot.contributions)))
+    if routes <= limits.routes and diagnostics <= limits.diagnostics:
         return snapshot
     by_age = sorted(snapshot.contributions, key=lambda item: (item.created_at == 0, item.created_at, item.key))
     wanted = [len(item.routes) for item in by_age]

@@ -27,12 +27,13 @@ from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Snapshot, Te
 from meshlib.ownership import Ledger, OwnershipRules, Right, changes, right_of
 from meshlib.rules import host_specificity
 from meshlib.table.access import Barred, divide
-from meshlib.table.compile import Claim, Site, Slot, claims_of, decide_http, decide_tls
+from meshlib.table.compile import Claim, Site, Slot, decide_http, decide_tls
 from meshlib.table.index import Chain, HostIndex
 from meshlib.table.neighbours import Neighbours
 from meshlib.table.paths import has_other_readings, most_readings, readings
 from meshlib.table.ports import PortIndex
 from meshlib.table.telling import first_of_each_service
+from meshlib.table.touched import Touched
 
 __all__ = ["RoutingTable", "host_of"]
 
@@ -131,35 +132,14 @@ class RoutingTable:
         table.snapshot = snapshot
         known = snapshot.tenures
         table.tenures = known if known is not None else Ledger(table.rules).updated(snapshot.contributions, 0).tenures
-        changed = frozenset(contribution.key for contribution in gone)
-        touched: dict[Scheme, dict[str, list[Claim]]] = {Scheme.HTTP: {}, Scheme.SNI: {}}
-        ports: dict[ListeningPort, list[Claim]] = {}
-        for contribution in gone:
-            for route in contribution.routes:
-                port = route.listening_port
-                if port is None:
-                    touched[route.scheme].setdefault(route.host, [])
-                else:
-                    ports.setdefault(port, [])
-        for contribution in come:
-            for claim in claims_of(contribution):
-                port = claim.route.listening_port
-                if port is None:
-                    touched[claim.route.scheme].setdefault(claim.route.host, []).append(claim)
-                else:
-                    ports.setdefault(port, []).append(claim)
+        touched = Touched(gone, come)
         renamed = table._changed_names(base)
-        for name in renamed:
-            if base._http.has_claims(name):
-                touched[Scheme.HTTP].setdefault(name, [])
-            if base._sni.has_claims(name):
-                touched[Scheme.SNI].setdefault(name, [])
-            for port in base._ports.named(name):
-                ports.setdefault(port, [])
-        table._compile(base, touched, ports, changed)
-        hosts = touched[Scheme.HTTP].keys() | touched[Scheme.SNI].keys()
+        touched.add_names(renamed, base._http, base._sni, base._ports)
+        table._compile(base, touched)
         everywhere = any(name.startswith("*") for name in renamed)
-        table._neighbours = base._neighbours.updated(hosts, table._http, table._sni, table.tenures, table.right, everywhere=everywhere)
+        table._neighbours = base._neighbours.updated(
+            touched.hosts, table._http, table._sni, table.tenures, table.right, everywhere=everywhere
+        )
         return table
 
     def _terms(self) -> tuple[int, int, int, OwnershipRules]:
@@ -188,13 +168,7 @@ class RoutingTable:
     def _divide(self, name: str, claims: Sequence[Claim]) -> tuple[list[Claim], Barred | None]:
         return divide(name, claims, self.right(name), self.rules)
 
-    def _compile(
-        self,
-        base: RoutingTable,
-        touched: Mapping[Scheme, Mapping[str, list[Claim]]],
-        ports: Mapping[ListeningPort, list[Claim]],
-        changed: frozenset[str],
-    ) -> None:
+    def _compile(self, base: RoutingTable, touched: Touched) -> None:
         fresh: dict[str, Upstream] = {}
 
         def intern(upstream: Upstream) -> Upstream:
@@ -203,7 +177,7 @@ class RoutingTable:
             result = fresh[name] = upstream if known is None or known != upstream else known
             return result
 
-        http, sni = touched[Scheme.HTTP], touched[Scheme.SNI]
+        http, sni, ports, changed = touched.http, touched.sni, touched.ports, touched.changed
         self.compiled_hosts = len(http) + len(sni)
         decide = partial(decide_http, retry_after=self.retry_after, https_port=self.https_port)
         self._http = base._http.updated(http, changed, decide, intern, self._divide)

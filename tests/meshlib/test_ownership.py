@@ -137,6 +137,25 @@ def test_nothing_changed_is_the_same_ledger() -> None:
     assert changes((one,), (same,)) == ([], [])
 
 
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1))), st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1))))
+def test_what_changed_is_found_in_whatever_order(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> None:
+    made = {(n, age): service(f"stack {n}", "x", age=age) for n in range(10) for age in (0, 1)}
+    old, new = (tuple(made[n, age] for n, age in dict(side).items()) for side in (left, right))
+    gone, come = changes(old, new)
+    assert sorted(c.key for c in gone) == sorted(c.key for c in old if c not in new)
+    assert sorted(c.key for c in come) == sorted(c.key for c in new if c not in old)
+
+
+def test_an_update_that_changes_no_name_keeps_the_record_itself() -> None:
+    one, other = service("stack a", "x"), service("stack b", "y")
+    ledger = settle(one, other)
+    moved = service("stack b", route("y", "/p"))
+    assert settle(one, moved, before=ledger).tenures is ledger.tenures
+    shared = service("stack b", route("y", share_with=("guest",)))
+    for changed in ((one,), (one, shared), (one, other, service("stack c", "z"))):
+        assert settle(*changed, before=ledger).tenures is not ledger.tenures
+
+
 def test_a_record_from_before_stands_until_it_is_seen_that_nobody_asks() -> None:
     kept = [Tenure("x", "stack a", 5), Tenure("y", "stack a", 5), Tenure("z", "stack c", 5, 90)]
     ledger = settle(service("stack b", "x", "y", "z", age=1), service("stack a", "x", age=2), before=Ledger(None, kept), now=100)

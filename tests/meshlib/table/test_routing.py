@@ -463,3 +463,7 @@ def test_hosts_follow_their_owners() -> None:
     assert [route.service for route in moved.routes if route.host in ("y.w", "z.w")] == ["t", "t"]
     assert moved.barred(Scheme.HTTP, "*.w") is not None
     assert RoutingTable.build(replace(both, tenures=tenures), after).compiled_hosts == 0
+    # Those that something else covers stay as they are.
+    elsewhere = RoutingTable.build(replace(both, tenures={**before.tenures, "other": Tenure("other", "stack u")}), before)
+    assert elsewhere.compiled_hosts == 0
+    assert elsewhere.barred(Scheme.HTTP, "y.w") is not None
