@@ -136,6 +136,7 @@ async def _from_upstream(exchange: Exchange, frames: Connection, send: Send) -> 
             for event in frames.events():
                 await pace.spend(MESSAGE)
                 if isinstance(event, Ping):
+                    await exchange.sendable.wait()  # an upstream that asks and does not read is not read either
                     exchange.send_tunnel(frames.send(event.response()))
                 elif isinstance(event, CloseConnection):
                     with contextlib.suppress(LocalProtocolError):

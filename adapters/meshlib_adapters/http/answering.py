@@ -125,10 +125,10 @@ class AnsweringClient(RecordedClient):
             pieces = _encode(pieces)
             if done:
                 pieces.append(LAST_CHUNK)
-        write = self.transport.write
-        for piece in pieces:
-            self._bytes_out += len(piece)
-            write(piece)
+        if pieces:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)  # one write: there may be hundreds of a few bytes
+            self._bytes_out += len(data)
+            self.transport.write(data)
         if done:
             self._dispatch.finish()
             self._answered()
@@ -310,7 +310,8 @@ class AnsweringClient(RecordedClient):
         unread, start = self._unread, self._at
         if unread:
             turn = self._turn
-            wire = body.receive_data(unread, start, max(turn.left // CHUNK, 1))
+            # Rounded up: what is left behind then always ends the turn, and `_go_on` finds it.
+            wire = body.receive_data(unread, start, max((turn.left + CHUNK - 1) // CHUNK, 1))
             turn.spend(body.chunks * CHUNK + (body.position - start) // BYTES)
             self._take_until(body.position)
         limit = self.gateway.settings.max_body

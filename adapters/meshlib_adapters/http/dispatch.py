@@ -202,6 +202,7 @@ class Dispatch:
         if connection is not None:
             connection.abandon()
         self._pending = b""
+        self._paused = False  # whoever cancels reads on, or is gone
         self._replay = None
         self._tried = []
 
@@ -255,8 +256,6 @@ class Dispatch:
         self._waiting = None
         data, self._pending = self._pending, b""
         self._ask(pool, data)
-        if self.connection is not None:
-            self._unpause()
 
     def on_turned_away(self, reason: str) -> None:
         """No endpoint had room in time."""
@@ -283,7 +282,6 @@ class Dispatch:
         self._asker.on_connected(seconds)
         data, self._pending = self._pending, b""
         self._begin(connection, data)
-        self._unpause()
 
     def on_connect_failed(self, pool: EndpointPool, reason: str) -> None:
         """No endpoint has seen a byte yet: the next one may always be asked."""
@@ -331,6 +329,7 @@ class Dispatch:
             self._begin(connection, data)
 
     def _begin(self, connection: UpstreamConnection, data: bytes) -> None:
+        self._unpause()  # before the connection says what it thinks of so much data
         self.connection = connection
         connection.begin(self, self._method, data, done=self._done, relay_chunks=self._relay_chunks, upgrade=self._upgrade)
 

@@ -26,12 +26,14 @@ class Pace:
     def __repr__(self) -> str:
         return f"<Pace {self._total} at {self._at}>"
 
-    def too_slow(self, total: int, now: float, rate: float, grace: float, waiting: float = math.inf) -> bool:
+    def too_slow(
+        self, total: int, now: float, rate: float, grace: float, waiting: float = math.inf, *, may_rest: bool = False
+    ) -> bool:
         """Whether fewer than `rate` bytes a second have moved, on average, since the last look that told something.
 
         That look is at least `grace` seconds ago: a body that stops and starts is judged by its average. Whoever has taken all that
-        waited then is not slow, however little that was. A smaller `total` than before is that of another body, with which everything
-        begins anew.
+        waited then is not slow, however little that was; nor is whoever moves nothing at all, where one `may_rest`. A smaller `total`
+        than before is that of another body, with which everything begins anew.
         """
         if total < self._total:
             self._at, self._total, self._waiting = now, total, waiting
@@ -39,6 +41,7 @@ class Pace:
         seconds = now - self._at
         if seconds < grace:
             return False
-        slow = total - self._total < min(rate * seconds, self._waiting)
+        moved = total - self._total
+        slow = moved < min(rate * seconds, self._waiting) and not (may_rest and not moved)
         self._at, self._total, self._waiting = now, total, waiting
         return slow

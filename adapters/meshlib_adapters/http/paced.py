@@ -17,12 +17,13 @@ __all__ = ["PacedClient"]
 class PacedClient(AnsweringClient):
     """See the module. Bodies are judged when the gateway's sweep looks at the connection, and cost nothing in between."""
 
-    __slots__ = ("_receiving", "_taking")
+    __slots__ = ("_receiving", "_said", "_taking")
 
     def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
         super().__init__(gateway, scheme, port)
         self._receiving: Pace | None = None  # of the request's body, and of what the client takes; from look to look
         self._taking: Pace | None = None
+        self._said = 0  # bytes of the response at the last look
 
     def _forget_paces(self) -> None:
         self._receiving = None
@@ -47,11 +48,14 @@ class PacedClient(AnsweringClient):
         if not rate or self._tunnel:
             return
         body = self._body
-        if body is None or self.phase is not Phase.BODY or self._paused or not body.size:  # it may wait for our 100
+        # A client and a service that talk with each other, a message now and then, are not slow: the body is no upload then.
+        said, self._said = self._said, self._bytes_out
+        talking = self._responding and said != self._bytes_out
+        if body is None or self.phase is not Phase.BODY or self._paused or not body.size or talking:  # it may wait for our 100
             self._receiving = None
         elif self._receiving is None:
             self._receiving = Pace(body.size, now)
-        elif self._receiving.too_slow(body.size, now, rate, grace):
+        elif self._receiving.too_slow(body.size, now, rate, grace, may_rest=self._responding):
             self._give_up_body()
             return
         taken = self._bytes_out - self._unsent

@@ -131,7 +131,9 @@ class UpstreamConnection(UpstreamWire):
     def eof_received(self) -> bool:
         """The upstream sends no more: the end of an until-close body or tunnel direction, else a failure."""
         exchange = self.exchange
-        if exchange is None:
+        if self._unread:  # TLS tells it although nothing is read; `_go_on` finds it behind what waits here
+            self._eof = True
+        elif exchange is None:
             self._drop()
         elif self._kind is BodyKind.TUNNEL:
             exchange.on_tunnel_eof()
@@ -145,8 +147,10 @@ class UpstreamConnection(UpstreamWire):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whichever side."""
         self.closed = True
-        self._turn.cancel()
         self.pool.forget(self)
+        if self._eof and exc is None:
+            return
+        self._turn.cancel()
         if self.exchange is not None:
             self._fail(Failure.RESET if exc else Failure.CLOSED, "the connection to the upstream was lost")
 
@@ -161,7 +165,10 @@ class UpstreamConnection(UpstreamWire):
                 self._receive_body(unread, at)
             else:
                 self._receive_head(unread, at)
-        if not self._turn.over:
+        if self._eof and not self._unread:
+            self._eof = False
+            self.eof_received()
+        elif not self._turn.over:
             self._read_on(TURN)
 
     def _receive_head(self, data: bytes, at: int) -> None:
@@ -316,7 +323,7 @@ class UpstreamConnection(UpstreamWire):
         self._chunks = None
         self._unread = b""
         unsent = self._streamed and self.transport.get_write_buffer_size() > 0  # the upstream has not read the whole request
-        if reusable and self._request_done and not self.closed and not unsent:
+        if reusable and self._request_done and not self.closed and not self._eof and not unsent:
             if self.paused:
                 self._turn.cancel()
                 self._read_on(PRESSURE | TURN)

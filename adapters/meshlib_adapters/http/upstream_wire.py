@@ -24,6 +24,7 @@ class UpstreamWire(asyncio.Protocol):
 
     __slots__ = (
         "_at",
+        "_eof",
         "_held",
         "_reading_body",
         "_request_done",
@@ -57,6 +58,7 @@ class UpstreamWire(asyncio.Protocol):
         self._streamed = False  # so much was once sent that a part of it may still wait here
         self._unread = b""  # of an answer; from `_at` on nobody has looked at it, because the turn is over
         self._at = 0
+        self._eof = False  # the endpoint has ended behind what is in `_unread`
         self._turn = Turn(pool.loop)
 
     def push(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from h2.errors import ErrorCodes
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from meshlib_adapters.http2.connection import HTTP2Connection
 
 __all__ = ["Stream"]
+
+# Smaller pieces of a body are kept as one: each costs time when the client opens its windows, and that of all streams at once.
+_SMALL: Final = 1024
 
 
 class Stream:
@@ -272,6 +275,7 @@ class Stream:
     def on_data(self, pieces: list[bytes], done: bool) -> None:
         """More of the body."""
         self.since = monotonic()
+        self._receiving = None  # they talk with each other: the request's body is no upload then
         if done:
             self._complete()
         self._keep(pieces, done)
@@ -349,11 +353,14 @@ class Stream:
             self._connection.ready(self)
 
     def _keep(self, pieces: list[bytes], done: bool) -> None:
-        size = 0
-        for piece in pieces:
-            if piece:
-                self._pieces.append(piece)
-                size += len(piece)
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        size = len(data)
+        if size:
+            kept = self._pieces
+            if kept and len(kept[-1]) + size <= _SMALL:
+                kept[-1] += data
+            else:
+                kept.append(data)
         self.kept += size
         self._answered = done
         self._connection.kept += size
@@ -465,7 +472,7 @@ class Stream:
         elif self._receiving is None:
             self._receiving = Pace(self._received, now)
         else:
-            return self._receiving.too_slow(self._received, now, rate, grace)
+            return self._receiving.too_slow(self._received, now, rate, grace, may_rest=self._responding)
         return False
 
     def end_slow(self, reason: str) -> None:

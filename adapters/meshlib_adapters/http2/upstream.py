@@ -70,6 +70,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
 
     __slots__ = (
         "_announced",
+        "_blocked",
         "_early",
         "_ended",
         "_frames",
@@ -97,7 +98,8 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         self._announced: frozenset[bytes] = frozenset()  # names of trailers that the response's head has announced
         self._out: deque[bytes] = deque()  # of the request's body, for which the endpoint's windows were too small
         self._out_size = 0
-        self._sending_paused = False
+        self._sending_paused = False  # the exchange was told to wait, for either reason
+        self._blocked = False  # the endpoint does not read
         self._going = False  # the endpoint takes no more requests here
 
     def begin(
@@ -196,8 +198,12 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         if data:
             self._streamed = True
             self.transport.write(data)
+        self._tell_pressure()
+
+    def _tell_pressure(self) -> None:
+        # Bytes wait in the transport, or here for the endpoint's windows: the end of one does not end the other.
         exchange = self.exchange
-        waiting = self._out_size > self.pool.settings.buffer_size
+        waiting = self._blocked or self._out_size > self.pool.settings.buffer_size
         if exchange is not None and waiting is not self._sending_paused:
             self._sending_paused = waiting
             exchange.on_upstream_paused(waiting)
@@ -239,7 +245,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         self._flush()
         if self.closed:
             return
-        if self.transport.get_write_buffer_size() > _MAX_UNREAD:
+        if self._blocked and self.transport.get_write_buffer_size() > _MAX_UNREAD:
             self._hold_back(_UNREAD)
         elif over:
             self._turn.end(self._go_on)
@@ -252,9 +258,15 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             self.paused = self.paused & ~PRESSURE | TURN
             self._turn.end(self._go_on)
 
+    def pause_writing(self) -> None:
+        """The endpoint is slower than the client."""
+        self._streamed = self._blocked = True
+        self._tell_pressure()
+
     def resume_writing(self) -> None:
         """The endpoint takes more."""
-        super().resume_writing()
+        self._blocked = False
+        self._tell_pressure()
         if self.paused & _UNREAD:
             self._turn.end(self._go_on)
 

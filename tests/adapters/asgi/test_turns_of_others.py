@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, Message, TextMessage
+from wsproto.connection import Connection
+from wsproto.events import AcceptConnection, Message, Ping, TextMessage
 from wsproto.events import Request as Handshake
 
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.asgi.exchange import Exchange
 from meshlib_adapters.asgi.types import Message as ASGIMessage
 from meshlib_adapters.asgi.types import Scope
+from meshlib_adapters.asgi.websocket import _from_upstream
 from meshlib_adapters.http.turns import MESSAGE, WORK
 from meshlib_adapters.publish import CurrentSnapshot
 from tests.adapters.asgi.raw import Handler, backend
@@ -148,3 +152,36 @@ async def test_a_websocket_of_small_messages(direction: str) -> None:
         await bystander.end()
     assert len(turns) == COUNT
     assert turns[-1] - turns[0] >= LEAST
+
+
+async def test_pings_of_an_upstream_that_does_not_read() -> None:
+    """It is not read either: answers to its pings would gather without end."""
+
+    class Full:
+        def __init__(self) -> None:
+            self.sendable = asyncio.Event()
+            self.pongs = 0
+            self.reads = 0
+
+        async def read(self) -> bytes:
+            self.reads += 1
+            return pings if self.reads <= 3 else b""
+
+        def send_tunnel(self, data: bytes) -> None:
+            self.pongs += 1
+
+    async def send(message: ASGIMessage) -> None:
+        told.append(message)
+
+    theirs, ours = Connection(ConnectionType.SERVER), Connection(ConnectionType.CLIENT)
+    pings = b"".join([theirs.send(Ping(b"x")) for _ in range(100)])
+    told: list[ASGIMessage] = []
+    full = Full()
+    task = asyncio.create_task(_from_upstream(cast("Exchange", full), ours, send))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert (full.pongs, full.reads) == (0, 1)
+    full.sendable.set()
+    await asyncio.wait_for(task, 30)
+    assert full.pongs == 300
+    assert [message["type"] for message in told] == ["websocket.close"]

@@ -475,7 +475,7 @@ def test_bad_answers(start: Start, backend: Make) -> None:
         assert (bad, answer.status) == (bad, 502)
         assert b"secret" not in answer.body
     assert len(upstream.peers) == len(BAD_ANSWERS)
-    assert set(site.reasons(len(BAD_ANSWERS))) == {"bad_response", "upstream_closed"}
+    assert set(site.reasons(len(BAD_ANSWERS))) == {"bad_response", "response_too_large", "upstream_closed"}
 
 
 def test_bad_chunks_in_an_answer(start: Start, backend: Make) -> None:

@@ -107,6 +107,20 @@ def test_tiny_chunks_in_one_read_with_their_head(place: Callable[..., Place]) ->
     assert not site.wire.sent  # the request behind waits for its turn
 
 
+@pytest.mark.parametrize("size", range(199, 203))
+def test_tiny_chunks_with_any_part_of_the_turn_left(place: Callable[..., Place], size: int) -> None:
+    """A large chunk before them takes units one by one, a small one takes two: nothing may be left that ends no turn."""
+    site = place()
+    _, endpoint = site.endpoint()
+    site.client.data_received(CHUNKED)
+    site.turns(lambda: bool(endpoint.sent))
+    large = size * BYTES
+    site.client.data_received(b"%x\r\n%s\r\n" % (large, bytes(large)))
+    site.client.data_received(chunks(WORK // 3))
+    site.turns(lambda: endpoint.sent.endswith(b"0\r\n\r\n"), most=50)
+    site.turns(lambda: site.wire.reading)
+
+
 def test_tiny_chunks_of_an_endpoint(place: Callable[..., Place]) -> None:
     site = place()
     connection, endpoint = site.endpoint()
@@ -121,6 +135,42 @@ def test_tiny_chunks_of_an_endpoint(place: Callable[..., Place]) -> None:
     site.turns(lambda: endpoint.reading)
     assert not endpoint.closed
     assert connection.pool.idle == [connection]
+
+
+def test_tiny_chunks_for_a_client_that_knows_none(place: Callable[..., Place]) -> None:
+    """What one turn has of them is one write: hundreds of a byte would take longer than all else in it."""
+    site = place()
+    connection, endpoint = site.endpoint()
+    site.client.data_received(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+    site.turns(lambda: bool(endpoint.sent))
+    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(5000))
+    site.turns(lambda: site.wire.closed)
+    assert bytes(site.wire.sent).partition(b"\r\n\r\n")[2] == b"x" * 5000
+    assert site.wire.writes <= 2 * 5000 * 2 // WORK
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("slow", [True, False])
+def test_an_endpoint_that_ends_behind_its_tiny_chunks(place: Callable[..., Place], whole: bool, slow: bool) -> None:
+    """Over TLS the end comes with the last bytes, and the connection is lost, whether or not anything is read."""
+    site = place()
+    connection, endpoint = site.endpoint()
+    site.client.data_received(UNKNOWN.replace(b"b\r", b"a\r"))
+    site.turns(lambda: bool(endpoint.sent))
+    sent = chunks(5000) if whole else chunks(5000)[:-5]
+    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + sent)
+    if slow:
+        site.client.pause_writing()
+    connection.eof_received()
+    connection.connection_lost(None)
+    if slow:
+        for _ in range(5):
+            site.turn()
+        site.client.resume_writing()
+    site.turns(lambda: bytes(site.wire.sent).partition(b"\r\n\r\n")[2] == sent)
+    site.turns(lambda: site.wire.closed is not whole)  # one that is cut looks cut
+    assert not connection.pool.idle
+    assert not connection.pool.active
 
 
 def test_an_endpoint_waits_for_a_slow_client_in_the_middle_of_its_turns(place: Callable[..., Place]) -> None:

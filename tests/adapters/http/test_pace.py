@@ -80,6 +80,32 @@ def test_one_that_trickles_behind_the_beginning_of_its_response(start: Start, ba
     assert site.reasons(1) == ["body_too_slow"]
 
 
+def test_those_who_talk_with_each_other_are_not_slow(start: Start, backend: Make) -> None:
+    """A request that stays open beside its response: events come, a word goes out now and then, and nothing at all for a while."""
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(30):
+            peer.send(b"1\r\ne\r\n")
+            time.sleep(0.05)
+        time.sleep(1.5)
+        peer.read_until(b"0\r\n\r\n")
+        peer.send(b"0\r\n\r\n")
+
+    site = start(backend(script), settings())
+    client = site.client()
+    client.send(CHUNKED + b"2\r\nhi\r\n")
+    assert client.read_head().status == 200
+    for _ in range(3):
+        client.read_until(b"1\r\ne\r\n" * 10)
+        client.send(b"2\r\nhi\r\n")
+    time.sleep(1.2)
+    client.send(b"0\r\n\r\n")
+    assert client.read_until(b"0\r\n\r\n")
+    assert site.reasons(1) == [None]
+
+
 def test_a_response_that_is_taken_byte_by_byte(start: Start, backend: Make) -> None:
     """The kernels' buffers move now and then, so that no silence is long."""
     site = start(backend(streaming), settings(buffer_size=4096))
@@ -177,8 +203,10 @@ def test_a_pace_is_an_average() -> None:
     assert not pace.too_slow(50, 20.0, 100, 10.0, 50)  # all that there was has been taken
     assert pace.too_slow(99, 40.0, 100, 10.0, 0)
     assert not pace.too_slow(99, 60.0, 100, 10.0)
-    pace.too_slow(10, 80.0, 100, 10.0)
-    assert repr(pace) == "<Pace 10 at 80.0>"
+    assert not pace.too_slow(99, 80.0, 100, 10.0, may_rest=True)  # nothing at all
+    assert pace.too_slow(100, 100.0, 100, 10.0, may_rest=True)
+    pace.too_slow(10, 120.0, 100, 10.0)
+    assert repr(pace) == "<Pace 10 at 120.0>"
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 30), st.integers(0, 10_000)), min_size=1, max_size=30))

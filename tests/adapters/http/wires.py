@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from meshlib.forwarding import ForwardingPolicy
-from meshlib.model import RedirectRule, Snapshot
+from meshlib.model import RedirectRule, Snapshot, Upstream
 from meshlib_adapters.http import HTTPGateway
 from meshlib_adapters.http.connection import ClientConnection
 from meshlib_adapters.http.upstream import UpstreamConnection
@@ -83,10 +83,13 @@ class Place:
         client.connection_made(wire)
         return client
 
+    def upstream(self) -> Upstream:
+        """That of host a."""
+        return next(iter(route.upstream for route in self.snapshot.routes if route.upstream is not None))
+
     def endpoint(self) -> tuple[UpstreamConnection, Wire]:
         """A connection to the endpoint of host a, idle in its pool."""
-        upstream = next(iter(route.upstream for route in self.snapshot.routes if route.upstream is not None))
-        pool = self.gateway.upstreams.state(upstream).ready[0]
+        pool = self.gateway.upstreams.state(self.upstream()).ready[0]
         connection, wire = UpstreamConnection(pool), Wire()
         connection.connection_made(wire)
         pool.lease(connection)

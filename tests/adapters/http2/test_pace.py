@@ -49,6 +49,31 @@ def test_a_request_body_that_trickles(start: StartSite, backend: Make, whole: bo
     assert site.log(1)[0]["reason"] == "body_too_slow"
 
 
+def test_those_who_talk_with_each_other_are_not_slow(start: StartSite, backend: Make) -> None:
+    """A call of gRPC that both sides keep open: events come, then nothing at all for a while, then the client ends it."""
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(30):
+            peer.send(b"1\r\ne\r\n")
+            time.sleep(0.05)
+        time.sleep(1.5)
+        peer.read_until(b"0\r\n\r\n")
+        peer.send(b"0\r\n\r\n")
+
+    site = start(backend(script), settings())
+    client = site.client()
+    number = client.ask(request(method="POST"), end=False)
+    client.data(number, b"watch")
+    while len(client.answers[number].data) < 30:
+        assert client.pump()
+    time.sleep(1.2)
+    client.data(number, b"", end=True)
+    answer = client.answer(number)
+    assert (answer.status, bytes(answer.data), answer.reset) == (200, b"e" * 30, None)
+
+
 def test_a_response_that_is_taken_byte_by_byte(start: StartSite, backend: Make) -> None:
     def script(peer: Peer) -> None:
         peer.read_head()
