@@ -225,6 +225,7 @@ class _Step:
         self._unclaimed = dict(before._unclaimed)
         self._counts = Counter(before._counts)
         self._touched = set(before._unverified)
+        self._hoarder: str | None = None  # who has the most names; found when there is no room
         self._spare: dict[str, list[str]] | None = None  # unused names by owner, the oldest last; made when there is no room
 
     def ledger(self, contributions: tuple[Contribution, ...]) -> Ledger:
@@ -332,6 +333,7 @@ class _Step:
         own = [asker for asker in self._claims[name].values() if asker.owner == owner]
         self._record(Tenure(name, owner, self._now, 0, _guests(own)))
         self._counts[owner] += 1
+        self._hoarder = None
         self._pending.discard(name)
 
     def _record(self, tenure: Tenure) -> None:
@@ -342,6 +344,7 @@ class _Step:
         self._is_changed = True
         owner = self._tenures.pop(name).owner
         self._counts[owner] -= 1
+        self._hoarder = None
         if not self._counts[owner]:
             del self._counts[owner]
         self._unclaimed.pop(name, None)
@@ -356,7 +359,9 @@ class _Step:
         if self._evict(owner):
             return True
         # Whoever has the most makes room, and only for somebody with less: a flood of names evicts itself.
-        hoarder = max(self._counts, key=lambda one: (self._counts[one], one))
+        if self._hoarder is None:
+            self._hoarder = max(self._counts, key=lambda one: (self._counts[one], one))
+        hoarder = self._hoarder
         return self._counts[hoarder] > self._counts[owner] + 1 and self._evict(hoarder)
 
     def _evict(self, owner: str) -> bool:

@@ -178,14 +178,15 @@ def _is_one_off(container: ContainerRecord) -> bool:
 
 
 def _groups(containers: Iterable[ContainerRecord]) -> dict[str, _Group]:
-    found: dict[tuple[str, bool, tuple[tuple[str, str], ...]], list[ContainerRecord]] = {}
+    found: dict[tuple[str, str, bool, tuple[tuple[str, str], ...]], list[ContainerRecord]] = {}
     for container in sorted(containers, key=lambda c: (c.name, c.id)):
         routing = tuple(sorted((k, v) for k, v in container.labels.items() if is_hrm_label(k)))
         one_off = _is_one_off(container)
         name = container.name if one_off else _service_name(container)
-        found.setdefault((name, one_off, routing), []).append(container)
+        # By owner, too: "a_b_c" may be c of a_b, b_c of a, or a container's own name, and these are not one service.
+        found.setdefault((name, _owner(container), one_off, routing), []).append(container)
     groups: dict[str, _Group] = {}
-    for (name, _, _), group in sorted(found.items(), key=lambda item: item[0]):
+    for (name, *_), group in sorted(found.items(), key=lambda item: item[0]):
         # Containers of one Compose service whose labels differ (while it is being replaced) are kept apart by the name of the first.
         key = name if name not in groups else f"{name}/{group[0].name}"
         groups[key if key not in groups else f"{key}/{group[0].id}"] = tuple(group)

@@ -16,7 +16,7 @@ from meshlib.model import Diagnostic, Scheme, Severity
 from meshlib.ownership import OwnershipRules, Right, admits, owner_text
 from meshlib.table.compile import Claim
 
-__all__ = ["Barred", "Divide", "divide", "grant_for"]
+__all__ = ["Barred", "Divide", "divide", "gets_the_rest", "grant_for"]
 
 # What a client trusts to speak for the whole host (RFC 8615): certificates are issued on the word of acme-challenge.
 _WELL_KNOWN: Final = "/.well-known"
@@ -61,6 +61,20 @@ def divide(name: str, claims: Sequence[Claim], right: Right, rules: OwnershipRul
         return admitted, None
     strangers.sort(key=lambda claim: claim.rank)
     return admitted, Barred(tuple(strangers), _refusals(name, strangers, owner, right))
+
+
+def gets_the_rest(host: Claim, right: Right, rest: Claim, rules: OwnershipRules) -> bool:
+    """Whether a wildcard or the catch-all gets what the routes of a host below it leave over: paths, or another scheme.
+
+    `host` and `rest` are the first claims of both; `right` says whose the host is. Of one owner's, yes; another gets it only
+    where it is let in to the host as well.
+    """
+    if right.grants is not None:
+        return rest.owner == host.owner or admits(right.grants, rest.owner, rest.networks)
+    if rules.sharing == "merge":
+        return True
+    owner = right.tenure.owner if right.tenure is not None else host.owner
+    return rest.owner == owner or (right.tenure is not None and admits(right.tenure.guests, rest.owner, rest.networks))
 
 
 def _placed(claim: Claim, place: int) -> Claim:

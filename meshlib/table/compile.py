@@ -111,6 +111,11 @@ class Site(Generic[D]):
         return self.root
 
     @property
+    def leader(self) -> Claim:
+        """The first claim of the host's owner, or else of whom it lets in."""
+        return min((slot.claims[0] for slot in self.slots), key=lambda claim: (claim.place, claim.rank))
+
+    @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """What the services that lost a slot are told."""
         return tuple(lost.diagnostic for slot in self.slots for lost in slot.lost)

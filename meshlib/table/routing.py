@@ -2,7 +2,8 @@
 
 Which route wins: an exact host before a wildcard (longer before shorter) before the catch-all; then the longest
 path prefix, on the boundaries of segments. A host whose routes do not match the path is no dead end: the next less
-specific host is asked, so "*.example.com" serves what "shop.example.com/api" leaves over. A host whose
+specific host is asked, so "*.example.com" serves what "shop.example.com/api" leaves over, if both are of one owner: a
+host is its owner's with all paths and both schemes (`gets_the_rest`). A host whose
 route matches but has no ready endpoint is an end: 503, never somebody else's service.
 
 A path that servers may read in several ways (`meshlib.table.paths`) is matched in all of them, where there is more than one
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import TypeVar
 
 from meshlib.authority import is_ip_address, normalize_host, parse_authority
 from meshlib.decision import Decision, PortDecision, Refuse, Reject, Respond, Terminate, TLSDecision
@@ -26,7 +28,7 @@ from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Snapshot, Tenure, Upstream
 from meshlib.ownership import Ledger, OwnershipRules, Right, changes, right_of
 from meshlib.rules import host_specificity
-from meshlib.table.access import Barred, divide
+from meshlib.table.access import Barred, divide, gets_the_rest
 from meshlib.table.compile import Claim, Site, Slot, decide_http, decide_tls
 from meshlib.table.index import Chain, HostIndex
 from meshlib.table.neighbours import Neighbours
@@ -48,6 +50,8 @@ _AMBIGUOUS_PATH = Respond(400, "ambiguous_path")
 _NO_NAME = Reject(112, "no_route")
 _BAD_NAME = Reject(112, "bad_server_name")
 _NOBODYS_PORT = Refuse("no_route")
+
+D = TypeVar("D", Decision, TLSDecision)
 
 
 class RoutingTable:
@@ -229,7 +233,8 @@ class RoutingTable:
 
     def _learn(self, authority: bytes) -> Chain[Decision]:
         try:
-            chain = Chain(self._http.matching(self._host(authority)), self._unmatched)
+            host = self._host(authority)
+            chain = Chain(self._of_one_hand(host, self._http.matching(host)), self._unmatched)
         except AuthorityError:
             chain = Chain((), _BAD_AUTHORITY)
         if len(authority) <= _MEMO_LENGTH:
@@ -285,7 +290,7 @@ class RoutingTable:
             if is_ip_address(name):
                 return _BAD_NAME
         passed: Site[TLSDecision] | None = None
-        for site in self._sni.matching(name or ""):
+        for site in self._of_one_hand(name or "", self._sni.matching(name or "")):
             if site.root is not None:
                 passed = site
                 break
@@ -299,7 +304,7 @@ class RoutingTable:
         if not name:
             # Which host is meant shows in the requests; a catch-all for TLS as it is takes precedence, as with any pattern.
             return Terminate("") if passed is None and self._http.sites and terminates("") else None
-        sites = self._http.matching(name)
+        sites = self._of_one_hand(name, self._http.matching(name))
         if not sites or (passed is not None and host_specificity(sites[0].host) <= host_specificity(passed.host)):
             return None
         route = sites[0].slots[-1].route
@@ -318,8 +323,20 @@ class RoutingTable:
         return MappingProxyType(self._ports.slots)
 
     def matching(self, scheme: Scheme, host: str) -> Sequence[Site[Decision]] | Sequence[Site[TLSDecision]]:
-        """Every site whose pattern matches `host` (normal form, "" for none), most specific first. For explanations."""
-        return self._http.matching(host) if scheme is Scheme.HTTP else self._sni.matching(host)
+        """Every site that may serve `host` (normal form, "" for none), most specific first. For explanations."""
+        if scheme is Scheme.HTTP:
+            return self._of_one_hand(host, self._http.matching(host))
+        return self._of_one_hand(host, self._sni.matching(host))
+
+    def _of_one_hand(self, host: str, sites: list[Site[D]]) -> list[Site[D]]:
+        """Of the `sites` that match `host` those that its owner lets have it (`gets_the_rest`)."""
+        if not sites or (sites[0].host == host and sites[0].root is not None):
+            return sites
+        http, sni = self._http.matching(host), self._sni.matching(host)
+        of_http = not sni or (http and host_specificity(http[0].host) >= host_specificity(sni[0].host))
+        named, leader = (http[0].host, http[0].leader) if of_http else (sni[0].host, sni[0].leader)
+        right = self.right(named)
+        return [site for site in sites if site.host == named or gets_the_rest(leader, right, site.leader, self.rules)]
 
     @property
     def upstreams(self) -> Mapping[str, Upstream]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -250,6 +251,28 @@ def test_a_flood_of_names_costs_its_owner_alone() -> None:
     own = settle(service("stack a", "c"), before=settle(service("stack a", "a"), rules=OwnershipRules(max_names=1)))
     assert owners(own) == {"c": "stack a"}
     assert own.released(["c"], 1).tenures.keys() == {"c"}
+
+
+def test_a_full_record_costs_no_more_for_each_name_that_is_asked_for_in_vain() -> None:
+    def calls(owners: int) -> int:
+        full = settle(*(service(f"stack {n}", f"n{n}", f"m{n}") for n in range(owners)), rules=OwnershipRules(max_names=2 * owners))
+        flood = (*full._contributions, service("stack evil", *(f"e{n}" for n in range(200))))
+        counted = 0
+
+        def count(*_: object) -> None:
+            nonlocal counted
+            counted += 1
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            after = full.updated(flood, 200)
+        finally:
+            sys.setprofile(before)
+        assert after.tenures.keys() == full.tenures.keys()
+        return counted
+
+    assert calls(2000) < 3 * calls(200)
 
 
 def test_a_name_that_came_back_is_not_taken_for_unused() -> None:

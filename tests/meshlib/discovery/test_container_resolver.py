@@ -68,12 +68,28 @@ def test_containers_of_one_compose_service_serve_together() -> None:
     assert snapshot.contributions[1].created_at == 1
 
 
+def test_services_of_two_owners_that_come_out_with_one_name_are_two() -> None:
+    # "demo_shop_web" is web of demo_shop; shop_web of demo and a container of that name say the same.
+    names = [("demo_shop", "web"), ("demo", "shop_web")]
+    made = [
+        replace(container(n), labels={**GOOD, "com.docker.compose.project": project, "com.docker.compose.service": service})
+        for n, (project, service) in enumerate(names, 1)
+    ]
+    snapshot = resolve(*made, replace(container(3), name="demo_shop_web"))
+    assert {item.owner for item in snapshot.contributions} == {"project demo_shop", "project demo", "service demo_shop_web"}
+    assert sorted(endpoint for (endpoint,) in endpoints(snapshot)) == [
+        ("c1", "172.18.0.1:80", "ready"),
+        ("c2", "172.18.0.2:80", "ready"),
+        ("demo_shop_web", "172.18.0.3:80", "ready"),
+    ]
+
+
 def test_containers_of_one_compose_service_with_other_labels_are_kept_apart() -> None:
     other = {LABEL: "external_route=http://web.example.com,internal_port=81"}
-    snapshot = resolve(container(1, compose="web"), container(2, other, compose="web"), replace(container(3), name="demo_web"))
+    snapshot = resolve(container(1, compose="web"), container(2, other, compose="web"), container(3, compose="web"))
     assert {c.service for c in snapshot.contributions} == {"demo_web"}
     names = [route.upstream.name for route in snapshot.routes if route.upstream]
-    assert len(snapshot.contributions) == len(names) == 2  # c3 has the name and the labels of the group, so it belongs to it
+    assert len(snapshot.contributions) == len(names) == 2
     assert len(set(names)) == 2
     assert sorted(len(group) for group in endpoints(snapshot)) == [1, 2]
 

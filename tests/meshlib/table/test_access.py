@@ -125,6 +125,44 @@ def test_tls_as_it_is_belongs_to_the_owner_of_the_host() -> None:
     assert served_by(table, "shop.example") == "404"
 
 
+WIDE = ("http://*.example", "sni://*.example", "http://", "sni://")
+
+
+@pytest.mark.parametrize("sharing", ["owner", "paths"])
+@pytest.mark.parametrize("wide", WIDE)
+def test_what_a_host_leaves_over_is_not_for_the_wildcard_of_another(wide: str, sharing: Literal["owner", "paths"]) -> None:
+    rules = OwnershipRules(sharing)
+    evil = service("stack evil", wide, age=2)
+    table = table_of(service("stack shop", "http://shop.example/api"), evil, rules=rules)
+    assert served_by(table, "shop.example", "/api") == "shop"
+    for target in ("/login", "/.well-known/acme-challenge/x"):
+        assert served_by(table, "shop.example", target) == "404"
+    hello = ClientHello(server_name="shop.example")
+    assert table.route_tls(hello) == Reject(112, "no_route")
+    assert isinstance(table.route_tls(hello, lambda name: False), Reject)
+    table = table_of(service("stack shop", "sni://shop.example"), evil, rules=rules)
+    assert served_by(table, "shop.example", "/.well-known/acme-challenge/x") == "404"
+    assert table.route_tls(hello).route is not None
+    # What nobody asks for is the wildcard's, and so is what its owner asks for itself.
+    own = table_of(service("stack evil", "http://shop.example/api", name="api"), evil, rules=rules)
+    if wide.startswith("http"):
+        assert served_by(table, "other.example") == served_by(own, "shop.example", "/login") == "evil"
+
+
+def test_who_is_let_in_to_a_host_gets_what_it_leaves_over() -> None:
+    wild = service("stack wild", "http://*.example", age=2, networks=("edge",))
+    shop = service("stack shop", "http://shop.example/api", share_with=("stack:wild",))
+    assert served_by(table_of(shop, wild), "shop.example", "/x") == "wild"
+    shop = service("stack shop", "http://shop.example/api")
+    assert served_by(table_of(shop, wild, rules=OwnershipRules("merge")), "shop.example", "/x") == "wild"
+    for grants, answer in ((("stack:shop",), "404"), (("stack:shop", "network:edge"), "wild")):
+        rules = OwnershipRules("merge", owners={"shop.example": grants})
+        assert served_by(table_of(shop, wild, rules=rules), "shop.example", "/x") == answer
+    # A host that cannot be recorded is its first claim's.
+    full = OwnershipRules(max_names_per_owner=0)
+    assert served_by(table_of(shop, wild, rules=full), "shop.example", "/x") == "404"
+
+
 def test_a_host_below_a_wildcard_and_the_other_way_round() -> None:
     wild = service("stack wild", "http://*.example", age=1)
     table = table_of(wild, service("stack evil", "http://x.example", "sni://y.example", age=2))

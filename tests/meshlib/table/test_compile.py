@@ -57,7 +57,7 @@ def test_one_claim() -> None:
 
 def test_the_oldest_keeps_what_differs() -> None:
     site = site_of(contribution("b", 2), contribution("a", 1, route_of("a", sticky_cookie="SID", label="x")))
-    assert site.slots[0].route.service == "a"
+    assert site.slots[0].route.service == site.leader.service == "a"
     (diagnostic,) = site.diagnostics
     assert (diagnostic.code, diagnostic.service, diagnostic.label) == ("TBL001", "b", "http")
     assert diagnostic.message == "http://a belongs to the older service 'a' (label x); they differ in sticky cookie"

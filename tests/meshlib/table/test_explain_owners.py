@@ -73,7 +73,7 @@ def test_any_host_is_named_so_and_routes_in_code_are_not_news(host: str) -> None
 def test_the_owner_is_that_of_the_route_that_matched() -> None:
     wild = service("stack wild", "http://*.example", age=2)
     shop = service("stack shop", "http://a.example/x", "http://a.example/y/z", age=1)
-    table = table_of(shop, wild)
+    table = table_of(shop, wild, rules=OwnershipRules("merge"))
     assert [asked(table, "a.example", target).owner for target in ("/x", "/y/z", "/other")] == ["stack shop", "stack shop", "stack wild"]
 
 

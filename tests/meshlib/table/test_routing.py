@@ -467,3 +467,13 @@ def test_hosts_follow_their_owners() -> None:
     elsewhere = RoutingTable.build(replace(both, tenures={**before.tenures, "other": Tenure("other", "stack u")}), before)
     assert elsewhere.compiled_hosts == 0
     assert elsewhere.barred(Scheme.HTTP, "y.w") is not None
+
+
+def test_a_host_is_its_owners_with_all_paths_and_both_schemes() -> None:
+    shop = replace(service("shop", "shop.w/api", "sni://tls.w"), owner="stack shop")
+    wild = replace(service("wild", "*.w/", "sni://*.w", age=2), owner="stack wild")
+    table = RoutingTable.build(Snapshot.of([shop, wild]))
+    found = {host: [site.host for site in table.matching(Scheme.HTTP, host)] for host in ("shop.w", "tls.w", "x.w")}
+    assert found == {"shop.w": ["shop.w"], "tls.w": [], "x.w": ["*.w"]}
+    found = {host: [site.host for site in table.matching(Scheme.SNI, host)] for host in ("shop.w", "tls.w", "x.w")}
+    assert found == {"shop.w": [], "tls.w": ["tls.w", "*.w"], "x.w": ["*.w"]}
