@@ -19,6 +19,7 @@ from meshlib.discovery.building import (
     off_network,
     ordered,
     refused_address,
+    upstream_name,
     with_malformed,
 )
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
@@ -218,7 +219,7 @@ def _upstreams(service: str, endpoints: Sequence[Endpoint], allowance: Allowance
         upstream = made.get(port)
         if upstream is None:
             placed = ordered(Endpoint(e.id, e.host, port, state=e.state) for e in allowance.endpoints(endpoints))
-            made[port] = upstream = Upstream(f"{service}:{port}", placed)
+            made[port] = upstream = Upstream(upstream_name(service, port), placed)
         return upstream
 
     return upstream_for

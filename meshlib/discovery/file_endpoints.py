@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from meshlib.authority import Authority, normalize_host, parse_authority, parse_port
+from meshlib.discovery.building import upstream_name
 from meshlib.discovery.file_findings import BAD_ENDPOINT, BAD_ENDPOINTS, Mistakes, show_value
 from meshlib.discovery.limits import Allowance
 from meshlib.errors import AuthorityError, ConfigurationError
@@ -81,7 +82,8 @@ def build_upstreams(
     def upstream_for(internal_port: int) -> Upstream:
         if internal_port not in made:
             placed = sorted((e.at(internal_port) for e in allowance.endpoints(endpoints)), key=lambda e: e.id)
-            made[internal_port] = Upstream(f"{service}:{internal_port}", tuple(placed), strategy, proxy_protocol, protocol=protocol)
+            name = upstream_name(service, internal_port)
+            made[internal_port] = Upstream(name, tuple(placed), strategy, proxy_protocol, protocol=protocol)
         return made[internal_port]
 
     return upstream_for

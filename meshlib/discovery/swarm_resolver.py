@@ -17,6 +17,7 @@ from meshlib.discovery.building import (
     off_network,
     ordered,
     refused_address,
+    upstream_name,
     with_malformed,
 )
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
@@ -259,7 +260,7 @@ def _upstreams(
                 endpoints: tuple[Endpoint, ...] = (Endpoint(f"{service.name}.vip", virtual, port, state=state),)
             else:
                 endpoints = ordered(Endpoint(name, address, port, state=state) for name, state, address in allowance.endpoints(names))
-            made[port] = upstream = Upstream(f"{service.name}:{port}", endpoints)
+            made[port] = upstream = Upstream(upstream_name(service.name, port), endpoints)
         return upstream
 
     return upstream_for

@@ -47,7 +47,7 @@ class _Written(msgspec.Struct):
     format: str
     version: int
     tenures: list[Tenure]
-    snapshots: dict[str, tuple[Contribution, ...]]
+    snapshots: dict[str, list[msgspec.Raw]]
 
 
 class KeptState(msgspec.Struct):
@@ -61,14 +61,31 @@ class KeptState(msgspec.Struct):
 def encode_state(tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -> bytes:
     """The state as a file holds it: routes without diagnostics and names, which only the provider itself can tell.
 
-    Snapshots that would make the file larger than `MAX_FILE` are left out, the largest first: whose the names are counts more.
+    Services that would make the file larger than `MAX_FILE` are left out, the largest first, so that those of others stay: whose
+    the names are counts more.
     """
-    kept = {name: tuple(_without_news(one) for one in snapshot.contributions) for name, snapshot in snapshots.items()}
-    while True:
-        data = msgspec.json.encode(_Written(_FORMAT, 1, list(tenures), kept))
-        if len(data) <= MAX_FILE or not kept:
-            return data
-        del kept[max(kept, key=lambda name: len(kept[name]))]
+    kept = {
+        name: {one.key: msgspec.Raw(msgspec.json.encode(_without_news(one))) for one in snapshot.contributions}
+        for name, snapshot in snapshots.items()
+    }
+    owned = list(tenures)
+
+    def written() -> bytes:
+        return msgspec.json.encode(_Written(_FORMAT, 1, owned, {name: list(services.values()) for name, services in kept.items()}))
+
+    data = written()
+    over = len(data) - MAX_FILE
+    if over <= 0:
+        return data
+    largest = sorted(((len(raw), name, key) for name, services in kept.items() for key, raw in services.items()), reverse=True)
+    for size, name, key in largest:
+        if over <= 0:
+            break
+        del kept[name][key]
+        if not kept[name]:
+            del kept[name]  # nothing known, which is not the same as nothing there
+        over -= size
+    return written()
 
 
 def _without_news(one: Contribution) -> Contribution:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Severity, Snapshot, Tenure, Upstream
+from meshlib_adapters.gateway import state
 from meshlib_adapters.gateway.state import FILE, RELEASED, KeptState, StateDirectory, encode_state
 
 UPSTREAM = Upstream("shop:80", (Endpoint("shop.1", "10.0.0.5", 80),), protocol="h2c")
@@ -172,14 +173,22 @@ def test_files_of_services_may_name_any_address(directory: StateDirectory) -> No
     assert directory.read().snapshots == {"static:a.yml": Snapshot.of([shop])}
 
 
-def test_snapshots_that_make_it_too_large_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = Snapshot.of(replace(SHOP, key=f"docker/{i}") for i in range(20))
-    few = Snapshot.of([replace(SHOP, key="swarm/1")])
-    assert set(json.loads(encode_state([], {"docker": many, "swarm": few}))["snapshots"]) == {"docker", "swarm"}
-    monkeypatch.setattr("meshlib_adapters.gateway.state.MAX_FILE", 5000)
-    assert set(json.loads(encode_state([], {"docker": many, "swarm": few}))["snapshots"]) == {"swarm"}
-    monkeypatch.setattr("meshlib_adapters.gateway.state.MAX_FILE", 10)
-    assert json.loads(encode_state([], {"docker": many}))["snapshots"] == {}
+def test_services_that_make_it_too_large_are_left_out_and_cost_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = [replace(SHOP, key=f"docker/huge{i}", routes=ROUTES * (20 + i)) for i in range(2)]
+    found = {"docker": Snapshot.of([SHOP, *huge]), "swarm": Snapshot.of([replace(SHOP, key="swarm/1")])}
+
+    def kept() -> dict[str, list[str]]:
+        data = encode_state([], found)
+        assert len(data) <= state.MAX_FILE
+        return {name: [one["key"] for one in services] for name, services in json.loads(data)["snapshots"].items()}
+
+    assert kept() == {"docker": ["docker/huge0", "docker/huge1", "docker/shop"], "swarm": ["swarm/1"]}
+    monkeypatch.setattr(state, "MAX_FILE", len(encode_state([], found)) - 1)
+    assert kept() == {"docker": ["docker/huge0", "docker/shop"], "swarm": ["swarm/1"]}
+    monkeypatch.setattr(state, "MAX_FILE", 5000)
+    assert kept() == {"docker": ["docker/shop"], "swarm": ["swarm/1"]}
+    monkeypatch.setattr(state, "MAX_FILE", 100)
+    assert kept() == {}
 
 
 def test_names_to_release(directory: StateDirectory) -> None:

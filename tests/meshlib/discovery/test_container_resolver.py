@@ -21,6 +21,7 @@ from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
 from meshlib.model import MAX_NAME, NameKind, Snapshot
+from meshlib.table import RoutingTable
 from tests.vectors.engine.scenes import scenes
 
 FRONT = NetworkRecord("n1", "front", {LABEL: ""})
@@ -82,6 +83,17 @@ def test_services_of_two_owners_that_come_out_with_one_name_are_two() -> None:
         ("c2", "172.18.0.2:80", "ready"),
         ("demo_shop_web", "172.18.0.3:80", "ready"),
     ]
+
+
+def test_no_service_can_call_its_upstream_as_merged_ones_are_called() -> None:
+    shared = [container(1, compose="a"), container(2, compose="b")]
+    labels = {LABEL: "external_route=http://other.example,internal_port=80", "com.docker.compose.project": "demo_a:80+demo"}
+    forged = replace(container(3), labels={**labels, "com.docker.compose.service": "b"})
+    table = RoutingTable.build(resolve(*shared, forged))
+    assert {name: [e.id for e in upstream.endpoints] for name, upstream in table.upstreams.items()} == {
+        "demo_a:80+demo_b:80": ["c1", "c2"],
+        "demo_a:80%2Bdemo_b:80": ["c3"],
+    }
 
 
 def test_containers_of_one_compose_service_with_other_labels_are_kept_apart() -> None:
