@@ -132,6 +132,7 @@ def mesh(
             "PYTHONPATH": os.pathsep.join(paths),
             "MESHLIB_LOG_ACCESS": "true" if site.access_log else "false",
             "MESHLIB_LIMITS_MAX_CONNECTIONS": "18000",
+            "MESHLIB_LIMITS_MAX_CONNECTIONS_PER_CLIENT": "0",  # all of the load has one address
             "MESHLIB_LIMITS_POOL_SIZE": str(POOL),
             **{name: value for name, value in os.environ.items() if name.startswith("MESHLIB_")},
         }

@@ -37,7 +37,8 @@ _ASK = f"GET / HTTP/1.1\r\nHost: {_HOST}\r\nUser-Agent: good\r\nAccept: */*\r\n\
 _LONG = "600"
 _SETTINGS = {
     "MESHLIB_TIMEOUTS_HEAD_READ": _LONG, "MESHLIB_TIMEOUTS_BETWEEN_BYTES": _LONG, "MESHLIB_TIMEOUTS_TUNNEL_IDLE": _LONG,
-    "MESHLIB_LIMITS_MAX_CONNECTIONS": "9000", "MESHLIB_LOG_ACCESS": "false",
+    "MESHLIB_LIMITS_MAX_CONNECTIONS": "9000", "MESHLIB_LIMITS_MAX_CONNECTIONS_PER_CLIENT": "0",
+    "MESHLIB_LIMITS_MIN_BODY_RATE": "0", "MESHLIB_LOG_ACCESS": "false",
 }  # fmt: skip
 
 # What is sent at first, and of what a byte follows each time; of readers kilobytes are taken instead.
