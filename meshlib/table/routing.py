@@ -51,7 +51,7 @@ _NO_NAME = Reject(112, "no_route")
 _BAD_NAME = Reject(112, "bad_server_name")
 _NOBODYS_PORT = Refuse("no_route")
 
-D = TypeVar("D", Decision, TLSDecision)
+D = TypeVar("D")
 
 
 class RoutingTable:
