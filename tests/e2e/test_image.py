@@ -142,7 +142,7 @@ def test_tls_ends_with_a_certificate_from_secrets(lab: Lab, context: Path, tmp_p
     lab.docker("secret", "create", "gateway.key", "-", stdin=issued.private_key_pem.bytes())
     files = ["-c", str(_EXAMPLE / "stack.yml"), "-c", str(_EXAMPLE / "tls.yml")]
     lab.docker("stack", "deploy", "--detach=true", "--resolve-image", "never", *files, "gateway", env=environment(lab))
-    route = "internal_port=8080,sticky_sessions=SESSION,https=require,hsts=300"
+    route = "internal_port=8080,sticky_sessions=SESSION,https=require,hsts=300,share_with=service:environment"
     label = {"com.docker.ucp.mesh.http.8080": f"external_route=http://shop.example.com,{route}"}
     lab.service_create("shop", labels=label, networks=["ucp-hrm"], replicas=3)
     label = {"com.docker.ucp.mesh.http.8080": "external_route=http://shop.example.com/cgi-bin/env,internal_port=8080,https=require"}

@@ -28,7 +28,7 @@ Address = Backend | int
 SETTINGS: dict[str, float] = {
     "idle": 10.0,
     "head_read": 10.0,
-    "connect": 1.0,
+    "connect": 5.0,  # the kernel asks again after a second where a backlog is full
     "response_head": 10.0,
     "between_bytes": 10.0,
     "tunnel_idle": 10.0,
