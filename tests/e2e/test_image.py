@@ -109,9 +109,7 @@ def health(lab: Lab, container: str) -> str:
 def test_the_stack_routes_a_stack_by_its_labels_alone(lab: Lab, context: Path) -> None:
     build(lab, context)
     lab.network_create("ucp-hrm")
-    lab.docker(
-        "stack", "deploy", "--detach=true", "--resolve-image", "never", "-c", _EXAMPLE / "stack.yml", "gateway", env=environment(lab)
-    )
+    lab.docker("stack", "deploy", "--resolve-image", "never", "-c", _EXAMPLE / "stack.yml", "gateway", env=environment(lab))
     lab.stack_deploy("http.yml", "hrm-http-example", {"DOMAIN": "demo.example.com"})
     wait_until(lambda: fetch(lab, "demo.example.com").endswith(" 8080\n"), timeout=60, what="the stack is routed", every=0.3)
     wait_until(lambda: len({fetch(lab, "demo.example.com") for _ in range(15)}) == 5, timeout=30, what="all five replicas are seen")
@@ -141,7 +139,7 @@ def test_tls_ends_with_a_certificate_from_secrets(lab: Lab, context: Path, tmp_p
     lab.docker("secret", "create", "gateway.crt", "-", stdin=b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     lab.docker("secret", "create", "gateway.key", "-", stdin=issued.private_key_pem.bytes())
     files = ["-c", str(_EXAMPLE / "stack.yml"), "-c", str(_EXAMPLE / "tls.yml")]
-    lab.docker("stack", "deploy", "--detach=true", "--resolve-image", "never", *files, "gateway", env=environment(lab))
+    lab.docker("stack", "deploy", "--resolve-image", "never", *files, "gateway", env=environment(lab))
     route = "internal_port=8080,sticky_sessions=SESSION,https=require,hsts=300,share_with=service:environment"
     label = {"com.docker.ucp.mesh.http.8080": f"external_route=http://shop.example.com,{route}"}
     lab.service_create("shop", labels=label, networks=["ucp-hrm"], replicas=3)

@@ -116,6 +116,9 @@ def build_python_root(root: Path) -> None:
         "test", "tests", "idlelib", "tkinter", "lib2to3", "__pycache__", "site-packages", "dist-packages", "config-*"
     )
     shutil.copytree(library, _below(root, library), ignore=ignored, dirs_exist_ok=True)
+    wheels = sysconfig.get_config_var("WHEEL_PKG_DIR")  # where Debian has those of ensurepip, without which there is no venv
+    if wheels:
+        shutil.copytree(wheels, _below(root, Path(wheels)), dirs_exist_ok=True)
     _add_file(root, python)
     for name in ("python3", "python"):
         (root / "bin" / name).symlink_to(python)

@@ -141,7 +141,7 @@ class Lab:
         """Deploy a stack file (a name in tests/vectors/stacks, or a path) and wait until its services run."""
         path = STACKS / file
         self._stacks.append(name)
-        self.docker("stack", "deploy", "--detach=true", "--resolve-image", "never", "-c", path, name, env=env)
+        self.docker("stack", "deploy", "--resolve-image", "never", "-c", path, name, env=env)
         for service in self.docker("stack", "services", name, "--format", "{{.Name}}").split():
             self.wait_running(service)
 
