@@ -51,6 +51,7 @@ def _adapters() -> list[str]:
     return [module_name(path, ADAPTERS) for path in modules_under(ADAPTERS) if path.name != "__main__.py"]
 
 
+@pytest.mark.timeout(600)  # an interpreter's start for each module: a minute alone, more beside others
 @pytest.mark.parametrize("names", [list(core_modules()), _adapters()], ids=["meshlib", "meshlib_adapters"])
 def test_each_module_imports_alone(names: list[str]) -> None:
     assert _run(_IMPORT_EACH, names) == ""
