@@ -25,6 +25,7 @@ from meshlib.errors import ConfigurationError
 from meshlib.labels.findings import show
 from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import is_hrm_label
+from meshlib.labels.limits import MAX_VALUE
 
 __all__ = ["MAX_PORTS", "ReadLabels", "merge_labels", "read_labels", "read_ports"]
 
@@ -47,7 +48,7 @@ class ReadLabels(NamedTuple):
 
 
 def read_labels(value: object, place: str, mistakes: Mistakes, variables: Mapping[str, str] | None) -> ReadLabels:
-    """The labels in `value`, a mapping or a list; `variables` None: dollar signs mean themselves."""
+    """The labels in `value`, a mapping or a list; `variables` None: dollar signs mean themselves, as in values of others' labels."""
     if value is None:
         return ReadLabels({})
     if not isinstance(value, dict | list):
@@ -58,8 +59,10 @@ def read_labels(value: object, place: str, mistakes: Mistakes, variables: Mappin
     pairs = _pairs_of_mapping(value, place, mistakes) if isinstance(value, dict) else _pairs_of_list(value, place, mistakes, failed)
     for key, text, where in pairs:
         try:
-            if variables is not None:
-                key, text = interpolate(key, variables) if isinstance(value, list) else key, _interpolated(text, variables)
+            if variables is not None and isinstance(value, list):
+                key = _short_enough(key, variables)
+            if variables is not None and isinstance(text, str) and is_hrm_label(key):
+                text = interpolate(text, variables)
             if isinstance(value, list) and key in labels and is_hrm_label(key):
                 mistakes.add(REPEATED_LABEL, where, f"the label {show(key)} stands here a second time", "keep one of the two")
             labels[key] = _text(text)
@@ -124,8 +127,12 @@ def _pairs_of_list(value: list[object], place: str, mistakes: Mistakes, failed: 
             mistakes.add(BAD_LABEL, where, f"{show_value(entry)} is no KEY=VALUE", _ENTRY_HINT)
 
 
-def _interpolated(value: object, variables: Mapping[str, str]) -> object:
-    return interpolate(value, variables) if isinstance(value, str) else value
+def _short_enough(text: str, variables: Mapping[str, str]) -> str:
+    # Cut, it would be another key or port.
+    found = interpolate(text, variables)
+    if found is not text and len(found) > MAX_VALUE:
+        raise ConfigurationError(f"with its variables {show(text)} has more than {MAX_VALUE} characters", hint="write a shorter one")
+    return found
 
 
 def _text(value: object) -> str:
@@ -158,7 +165,7 @@ def _long(entry: Mapping[str, object], variables: Mapping[str, str]) -> list[Pub
 
 def _port_text(value: object, variables: Mapping[str, str]) -> str:
     if isinstance(value, str):
-        return interpolate(value, variables)
+        return _short_enough(value, variables)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
         return str(value)
     raise ConfigurationError(f"{show_value(value)} is no port", hint=_PORT_HINT)

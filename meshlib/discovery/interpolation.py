@@ -1,7 +1,8 @@
 """`${VARIABLES}` in Compose and stack files, as `docker compose` and `docker stack deploy` put values in their place.
 
 It differs in one thing: a variable without a value is an error here, where Docker puts in nothing and goes on. Nothing in the
-place of a host makes a route for every host. This module knows no labels; `variables` says where values come from.
+place of a host makes a route for every host. This module knows of labels only how long a value may be; `variables` says where
+values come from.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 
 from meshlib.errors import ConfigurationError
 from meshlib.labels.findings import show
+from meshlib.labels.limits import MAX_VALUE
 
 __all__ = ["MAX_DEPTH", "interpolate"]
 
@@ -30,30 +32,40 @@ def interpolate(text: str, variables: Mapping[str, str]) -> str:
     `${NAME+x}` are x when it is set and nothing otherwise; `${NAME:?x}` and `${NAME?x}` fail with the message x; `$$` is a dollar
     sign. Each x may have variables itself; values are put in as they are. `ConfigurationError` for a variable without a value
     and for a dollar sign that begins none of these.
+
+    What becomes longer than `MAX_VALUE` is cut one character beyond, where nothing more is read or made: two characters may stand
+    for thousands, and a reader of labels refuses it for its length.
     """
-    return _interpolate(text, variables, 0)
+    return _interpolate(text, variables, 0) if "$" in text else text
 
 
 def _interpolate(text: str, variables: Mapping[str, str], depth: int) -> str:
     if depth > MAX_DEPTH:
         raise ConfigurationError(f"variables are nested more than {MAX_DEPTH} deep", hint=_HINT)
-    pieces = []
+    pieces: list[str] = []
+    room = MAX_VALUE + 1
+
+    def put(piece: str) -> None:
+        nonlocal room
+        pieces.append(piece[:room])
+        room -= len(pieces[-1])
+
     at = 0
-    while (dollar := text.find("$", at)) >= 0:
-        pieces.append(text[at:dollar])
+    while room and (dollar := text.find("$", at)) >= 0:
+        put(text[at:dollar])
         match = _REFERENCE.match(text, dollar)
         if match is None:
             raise ConfigurationError(f"{show(text[dollar:], 20)} is no variable", hint=_HINT)
         at = match.end()
         if match["dollar"]:
-            pieces.append("$")
+            put("$")
         elif match["plain"]:
-            pieces.append(_value(match["plain"], variables))
+            put(_value(match["plain"], variables))
         else:
             end = _end_of_braces(text, at)
-            pieces.append(_braced(match["braced"], match["operator"] or "", text[at:end], variables, depth))
+            put(_braced(match["braced"], match["operator"] or "", text[at:end], variables, depth))
             at = end + 1
-    pieces.append(text[at:])
+    put(text[at:])
     return "".join(pieces)
 
 

@@ -143,7 +143,7 @@ def _meant_key(key: str, suggestions: Suggestions) -> str | None:
 def _read_label(value: str, found: LabelFindings, ports: Mapping[str, _Ports]) -> list[tuple[int, RouteFragment]]:
     """The routes of one label, each with its column; of the newer form there is one or none."""
     if len(value) > MAX_VALUE:
-        message = f"the value has {len(value)} characters, more than {MAX_VALUE}"
+        message = f"the value has more than {MAX_VALUE} characters"
         found.add(codes.TOO_LONG, message, "spread the routes over several labels", column=MAX_VALUE + 1)
         return []
     elements = split_elements(value)

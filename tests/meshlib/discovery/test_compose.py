@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from meshlib.discovery.compose import MAX_PORTS, ReadLabels, merge_labels, read_labels, read_ports
 from meshlib.discovery.file_findings import Mistakes
 from meshlib.labels.fragment import PublishedPort
+from meshlib.labels.hrm import parse_labels
+from meshlib.labels.limits import MAX_VALUE
 
 KEY = "com.docker.ucp.mesh.http"
 VARIABLES = {"DOMAIN": "a.example.com", "N": "80", "RANGE": "8000-8001"}
@@ -35,7 +37,8 @@ def read(value: object, variables: dict[str, str] | None = VARIABLES) -> tuple[R
         (["a=b", "c", "d=e=f", "g="], {"a": "b", "c": "", "d": "e=f", "g": ""}),
         ([f"{KEY}.$N=http://${{DOMAIN}}"], {f"{KEY}.80": "http://a.example.com"}),
         ({f"{KEY}.$N": "http://${DOMAIN}"}, {f"{KEY}.$N": "http://a.example.com"}),
-        ({"other": "$NONE", "x": "$$"}, {"x": "$"}),
+        ({"other": "$NONE", "x": "$$"}, {"other": "$NONE", "x": "$$"}),
+        (["other$N=$NONE"], {"other80": "$NONE"}),
         (["a=1", "a=2"], {"a": "2"}),
         ({"other": datetime.date(2026, 1, 1)}, {}),
     ],
@@ -71,6 +74,18 @@ def test_a_wrong_entry_of_a_list_costs_itself_only() -> None:
     found, said = read([{KEY: "x", 5: 6, "other": ""}, 5, f"{KEY}.1=x", f"{KEY}.$NONE=y"])
     assert found == ReadLabels({f"{KEY}.1": "x"}, frozenset({KEY, f"{KEY}.$NONE"}))
     assert [(code, place) for code, place, _ in said] == [("SVC003", "labels[0]"), ("SVC003", "labels[1]"), ("SVC006", "labels[3]")]
+
+
+def test_variables_that_make_a_label_too_long_cost_themselves_only() -> None:
+    variables = {"LONG": "x" * MAX_VALUE, "DOMAIN": "a"}
+    found, said = read([f"{KEY}.1=$LONG$LONG", f"{KEY}.$LONG=http://a", f"{KEY}.2=$DOMAIN", f"{KEY}.{'y' * MAX_VALUE}=$DOMAIN"], variables)
+    assert {key[:26]: len(value) for key, value in found.labels.items()} == {f"{KEY}.1": MAX_VALUE + 1, f"{KEY}.2": 1, f"{KEY}.y": 1}
+    assert found.failed == {f"{KEY}.$LONG"}
+    assert said == [("SVC006", "labels[1]", f"with its variables '{KEY}.$LONG' has more than 4096 characters")]
+    assert [one.code for one in parse_labels(found.labels, service="shop").diagnostics] == ["HRM020", "HRM002", "HRM002"]
+    mistakes = Mistakes("shop")
+    assert read_ports(["$LONG:80", "81"], "ports", mistakes, variables) == (PublishedPort(81, None, "tcp", "ingress"),)
+    assert [one.code for one in mistakes.diagnostics] == ["SVC103"]
 
 
 def test_the_last_of_equal_keys_counts() -> None:

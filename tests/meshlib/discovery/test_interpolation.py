@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from meshlib.discovery.interpolation import MAX_DEPTH, interpolate
 from meshlib.errors import ConfigurationError
+from meshlib.labels.limits import MAX_VALUE
 
 
 def cure(name: str, *, default: bool = False) -> str:
@@ -77,6 +78,39 @@ def test_nesting_has_a_limit() -> None:
         interpolate(nested(MAX_DEPTH + 1), {})
     with pytest.raises(ConfigurationError, match="nested"):
         interpolate(nested(50_000), {})
+
+
+class Counting(dict[str, str]):
+    """Variables that count how often one is taken."""
+
+    taken = 0
+
+    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        self.taken += 1
+        return super().get(name, default)
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("$A" * 20_000, 5),
+        ("${A}" * 20_000, 5),
+        ("${NONE:-" + "$A" * 20_000 + "}" + "$A" * 20_000, 6),
+        ("$HUGE" + "$A" * 20_000, 1),
+        ("x" * 5000 + "$A" * 20_000, 1),
+        ("$$" * 5000 + "$A", 0),
+    ],
+)
+def test_nothing_is_made_beyond_the_length_of_a_value(text: str, taken: int) -> None:
+    variables = Counting(A="x" * 1000, HUGE="y" * 1_000_000)
+    assert len(interpolate(text, variables)) == MAX_VALUE + 1
+    assert variables.taken == taken
+
+
+def test_what_is_as_long_as_a_value_may_be_is_whole_and_so_is_text_without_variables() -> None:
+    variables = {"A": "x" * (MAX_VALUE - 2)}
+    assert interpolate("<$A>", variables) == f"<{variables['A']}>"
+    assert interpolate("x" * 10_000, {}) == "x" * 10_000
 
 
 @given(st.text(st.sampled_from("a$${}:-?+AB \n"), max_size=60), st.dictionaries(st.sampled_from(["A", "B", "AB"]), st.text(max_size=5)))
