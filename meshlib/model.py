@@ -294,7 +294,7 @@ class Contribution:
 
     `key` is unique and stable ("swarm/x8a7...": provider and the object's id), `created_at` its age
     in nanoseconds since the epoch (the older one wins a conflict; 0 when unknown). `owner` is the hand that
-    it belongs to, as `meshlib.ownership` compares it: "stack shop", "project shop", "service shop",
+    it belongs to, as `meshlib.ownership` compares it: "stack shop", "project shop", "service shop", "container shop",
     "file /etc/services.yml"; "" for what is given in code. `networks` are the names of the networks it is on.
     """
 

@@ -1,8 +1,8 @@
 """Who may ask for a name: it belongs to the owner who had it first, whatever comes and goes after that.
 
 A *name* is what routes ask for: a host, a wildcard, any host (""), or a port of the gateway ("tcp://:5432"). An *owner* is
-one hand that deploys: a stack, a Compose project, a file, else a service (`Contribution.owner`). A host belongs to its
-owner with all paths, redirects and `sni://`, and so does the wildcard below it: "shop.example.com" covers
+one hand that deploys: a stack, a Compose project, a file, else a Swarm service or a container (`Contribution.owner`). A
+host belongs to its owner with all paths, redirects and `sni://`, and so does the wildcard below it: "shop.example.com" covers
 "*.shop.example.com". A wildcard covers the hosts below it that nobody had before. "" covers nothing else.
 
 When nothing is recorded, the oldest contribution has a name first; from then on the record (`Tenure`) decides, and age
@@ -26,7 +26,7 @@ from meshlib.model import Contribution, Tenure
 __all__ = ["KINDS", "Ledger", "OwnershipRules", "Right", "admits", "changes", "covering", "owner_text", "right_of"]
 
 # What may stand before the colon of a grant. All but the last are the first word of an owner.
-KINDS: Final = ("stack", "project", "service", "file", "network")
+KINDS: Final = ("stack", "project", "service", "container", "file", "network")
 
 Age = tuple[bool, int, str]
 

@@ -170,7 +170,7 @@ def _service_name(container: ContainerRecord) -> str:
 
 def _owner(container: ContainerRecord) -> str:
     project = container.labels.get(_PROJECT)
-    return f"project {project}" if project else f"service {container.name}"
+    return f"project {project}" if project else f"container {container.name}"
 
 
 def _is_one_off(container: ContainerRecord) -> bool:

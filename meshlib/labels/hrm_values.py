@@ -39,8 +39,8 @@ _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")  # RFC 9110 5.6.2, which
 _NOT_URL = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?#%-]|%(?![0-9A-Fa-f]{2})")
 _AUTHORITY_END = re.compile(r"[/?#]")
 _ROUTES = ("http", "sni", "tcp", "udp")
-# Names of stacks, projects, services and networks, as Docker takes them.
-_GRANT = re.compile(r"(?:(?:stack|project|service|network):)?[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
+# Names of stacks, projects, services, containers and networks, as Docker takes them.
+_GRANT = re.compile(r"(?:(?:stack|project|service|container|network):)?[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 _MAX_GRANTS = 32
 _STATUSES = ("301", "302", "307", "308")
 
@@ -329,7 +329,7 @@ def parse_redirect_status(value: Part, found: LabelFindings) -> int | None:
 
 
 def parse_share_with(value: Part, found: LabelFindings) -> tuple[str, ...]:
-    """`NAME[;NAME...]`: stacks or Compose projects, or "stack:", "project:", "service:", "network:" and a name; sorted."""
+    """`NAME[;NAME...]`: stacks or Compose projects, or "stack:", "project:", "service:", "container:", "network:" and a name; sorted."""
     names = [name.strip() for name in value.text.split(";") if name.strip()]
     wrong = next((name for name in names if not _GRANT.fullmatch(name)), None)
     if wrong is None and 0 < len(names) <= _MAX_GRANTS:

@@ -68,7 +68,9 @@ class RoutingSettings:
         "what others may have of a host: nothing ('owner'), 'paths' its owner does not ask for, or all that HRM gave ('merge')",
     )
     owners: tuple[OwnerGrants, ...] = setting(
-        (), read_owners, "hosts (*.HOST, * for all others) and ports, and who alone may have them: stack:, project:, service:, network:"
+        (),
+        read_owners,
+        "hosts (*.HOST, * for all others), ports, and who alone may have them: stack:, project:, service:, container:, network:",
     )
     keep_owners: float = setting(7 * 86400.0, read_duration, "a name that nobody asks for is kept for its owner so long; 0: not at all")
 

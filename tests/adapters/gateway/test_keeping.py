@@ -73,7 +73,7 @@ def test_a_host_is_its_owners_over_redeployment_and_restart(tmp_path: Path, engi
         run(engine, "shop")
         wait_for(lambda: answer(second) == "shop", second)
         code, data = second.ask(f"/-/explain?url=http://{HOST}/")
-        assert (code, data["owner"]) == (200, "service shop")
+        assert (code, data["owner"]) == (200, "container shop")
         assert any("refused: " in reason and "evil" in reason for reason in list(data["reasons"]))  # type: ignore[call-overload]
         engine.remove_container("shop")
         wait_for(lambda: answer(second) == "404", second)
@@ -81,8 +81,8 @@ def test_a_host_is_its_owners_over_redeployment_and_restart(tmp_path: Path, engi
         # The operator gives the name to who asks for it.
         state = str(gateways.path / "state")
         listed = json.loads(meshlib_command("owners", "--state", state, "--json").stdout)["owners"]
-        assert [(item["name"], item["owner"]) for item in listed] == [(HOST, "service shop")]
-        assert "service shop" in meshlib_command("owners", "--state", state).stdout
+        assert [(item["name"], item["owner"]) for item in listed] == [(HOST, "container shop")]
+        assert "container shop" in meshlib_command("owners", "--state", state).stdout
         done = meshlib_command("owners", "--state", state, "release", HOST)
         assert (done.returncode, done.stderr) == (0, "")
         second.process.send_signal(signal.SIGHUP)

@@ -77,7 +77,7 @@ def test_services_of_two_owners_that_come_out_with_one_name_are_two() -> None:
         for n, (project, service) in enumerate(names, 1)
     ]
     snapshot = resolve(*made, replace(container(3), name="demo_shop_web"))
-    assert {item.owner for item in snapshot.contributions} == {"project demo_shop", "project demo", "service demo_shop_web"}
+    assert {item.owner for item in snapshot.contributions} == {"project demo_shop", "project demo", "container demo_shop_web"}
     assert sorted(endpoint for (endpoint,) in endpoints(snapshot)) == [
         ("c1", "172.18.0.1:80", "ready"),
         ("c2", "172.18.0.2:80", "ready"),
@@ -308,7 +308,7 @@ def test_published_ports_are_carried_on_request() -> None:
 
 def test_a_container_is_of_its_project_or_stands_for_itself() -> None:
     found = {c.service: (c.owner, c.networks) for c in resolve(container(1), container(2, compose="web")).contributions}
-    assert found == {"c1": ("service c1", ("front",)), "demo_web": ("project demo", ("front",))}
+    assert found == {"c1": ("container c1", ("front",)), "demo_web": ("project demo", ("front",))}
 def test_a_container_over_its_limits_is_cut_down_alone_and_keeps_its_last_good_routes() -> None:
     def fat(count: int) -> ContainerRecord:
         return container(2, {f"{LABEL}.{n:03}": f"external_route=http://a{99 - n:02},internal_port=80" for n in range(98 - count, 98)})

@@ -184,8 +184,8 @@ def test_hsts() -> None:
 
 def test_share_with() -> None:
     assert read(hrm_values.parse_share_with, "blog") == (("blog",), [])
-    names = " shop ; project:shop;network:edge;shop; "
-    assert read(hrm_values.parse_share_with, names) == (("network:edge", "project:shop", "shop"), [])
+    names = " shop ; project:shop;container:shop;network:edge;shop; "
+    assert read(hrm_values.parse_share_with, names) == (("container:shop", "network:edge", "project:shop", "shop"), [])
     too_many = ";".join(f"s{number}" for number in range(33))
     for text, part in (("", "0 names"), (" ; ", "0 names"), ("a;b c", "'b c'"), (too_many, "33 names")):
         value, (diagnostic,) = read(hrm_values.parse_share_with, text)
