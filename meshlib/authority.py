@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from typing import NamedTuple
 
 from meshlib.errors import AuthorityError
@@ -19,9 +20,12 @@ __all__ = ["Authority", "client_network", "is_ip_address", "normalize_host", "pa
 # be longer than its A-label only by case folding tricks, and the standard library's codec has been quadratic
 # in long labels (CVE-2022-45061), so text beyond this is refused before anything else looks at it.
 MAX_HOST = 253
+_MAX_LABEL = 63
 
 # Letters, digits, hyphen (RFC 952, 1123) and the underscore, which DNS allows and Docker names have.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+# What IDNA takes for a dot (RFC 3490 3.1).
+_DOT = re.compile("[.\u3002\uff0e\uff61]")
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 # Never part of a host, whatever their position: a space or control byte, or what ends or splits an authority.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f/?#@\\<>\"^`{|}%,;=!$&'()*+~]")
@@ -130,10 +134,25 @@ def _ipv6(text: str) -> str:
 def _to_ascii(text: str) -> str:
     # IDNA 2003 of the standard library (the core has no other). It differs from IDNA 2008 in four
     # letters ("ß" becomes "ss"); who needs those writes the A-label.
+    _refuse_long(text)
     try:
         return text.encode("idna").decode("ascii").lower()
     except UnicodeError:
         raise AuthorityError("this name has no ASCII form (IDNA)", reason="bad_host") from None
+
+
+def _refuse_long(text: str) -> None:
+    # The codec's work grows with the square of a label's length, and one character may stand for eighteen (U+FDFA). An A-label
+    # is never shorter than its text in NFKC, which costs nothing beside it; what IDNA drops (a soft hyphen) counts here.
+    position = length = 0
+    for label in _DOT.split(text):
+        size = len(unicodedata.normalize("NFKC", label))
+        if size > _MAX_LABEL:
+            raise AuthorityError(f"a label of a host name has at most {_MAX_LABEL} characters", reason="bad_host", position=position)
+        position += len(label) + 1
+        length += size + 1
+    if length - 1 > MAX_HOST + 1:  # the last may be the root's dot
+        raise AuthorityError(f"a host name has at most {MAX_HOST} characters", reason="bad_host", position=0)
 
 
 def client_network(address: str) -> str:

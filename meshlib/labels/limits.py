@@ -6,6 +6,7 @@ than its part is cut down alone, and told so. This module knows no schema.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,11 @@ __all__ = ["MAX_VALUE", "LabelLimits", "label_size"]
 # Characters of a label's value: a host (253) and a redirect URL as long as browsers are sure to take (2,000), with room; Docker
 # itself has no limit. A longer one is not read at all, and costs nothing.
 MAX_VALUE = 4096
+
+# Some 5 microseconds a character; reading others takes 0.7.
+_IDNA = 8
+# None of these can be inside a label of a host, so that each is inside one piece as a whole.
+_BETWEEN = re.compile(r"[./:,=]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +45,15 @@ class LabelLimits:
 
 
 def label_size(labels: Iterable[tuple[str, str]]) -> int:
-    """How many characters reading these labels, key and value, counts for; one outside ASCII, which takes longer, is its bytes in UTF-8."""
+    """How many characters reading these labels, key and value, counts for.
+
+    Each character of a label of a host (what stands between dots, slashes, commas, colons and equals signs) that is not all ASCII counts
+    for eight: IDNA takes so much longer.
+    """
     return sum(min(len(key), MAX_NAME) + (_size(value) if len(value) <= MAX_VALUE else 0) for key, value in labels)
 
 
 def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    if text.isascii():
+        return len(text)
+    return len(text) + (_IDNA - 1) * sum(len(piece) for piece in _BETWEEN.split(text) if not piece.isascii())

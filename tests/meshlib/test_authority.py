@@ -204,6 +204,40 @@ def test_a_long_text_is_refused_before_anything_costly_looks_at_it(piece: str) -
 
 
 @pytest.mark.parametrize(
+    ("text", "said", "position"),
+    [
+        ("a.\u4e00" + "\u4e01" * 63, "a label of a host name has at most 63 characters", 2),
+        ("a." + "a" * 63 + "\u00e9", "a label of a host name has at most 63 characters", 2),
+        ("b\u3002\ufdfa\ufdfa\ufdfa\ufdfa.c", "a label of a host name has at most 63 characters", 2),
+        (".".join(["\ufdfa\ufdfa\ufdfa"] * 5), "a host name has at most 253 characters", 0),
+    ],
+)
+def test_what_idna_would_make_too_long_is_refused_before_it_begins(text: str, said: str, position: int) -> None:
+    with pytest.raises(AuthorityError, match=said) as caught:
+        normalize_host(text)
+    assert (caught.value.reason, caught.value.position) == ("bad_host", position)
+
+
+def test_letters_in_pieces_count_as_they_are_put_together() -> None:
+    jamo = "\u1112\u1161\u11ab" * 30  # 90 characters, 30 syllables
+    assert normalize_host(f"{jamo}.example") == normalize_host("\ud55c" * 30 + ".example")
+    four = "\u00e9.".join(["a" * 50] * 4)
+    assert normalize_host(four + ".").count(".") == 3
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cf", "Cc", "Mn"]), min_size=1, max_size=20), min_size=1, max_size=14))
+def test_nothing_that_idna_could_make_short_enough_is_refused_for_its_length(labels: list[str]) -> None:
+    text = ".".join(labels)
+    try:
+        short = len(text.encode("idna")) <= 253
+    except UnicodeError:
+        short = False
+    if short:
+        said = str(attempt(text))
+        assert "at most" not in said
+
+
+@pytest.mark.parametrize(
     ("address", "network"),
     [
         ("10.0.0.1", "10.0.0.1"),
