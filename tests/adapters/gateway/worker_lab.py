@@ -81,9 +81,10 @@ def labels(*routes: str, endpoints: list[str]) -> str:
 
 @dataclass
 class Lab:
-    """Starts gateways, and ends those that are left."""
+    """Starts gateways, and ends those that are left. `program` is what Python runs: `meshlib`, or that with a fault in it."""
 
     path: Path
+    program: tuple[str, str] = ("-m", "meshlib_adapters.gateway")
     started: list[Running] = field(default_factory=list)
 
     def serve(self, *arguments: str, services: str = "", stdout: int | None = None, **variables: str) -> Running:
@@ -95,7 +96,7 @@ class Lab:
         ports = ["--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", f"127.0.0.1:{admin}", "--log-format", "json"]
         log_file = self.path / f"serve-{len(self.started)}.log"
         with log_file.open("w") as log, (self.path / "access.log").open("a") as access:
-            command = [sys.executable, "-m", "meshlib_adapters.gateway", "serve", *ports, "--workers", "2", *arguments]
+            command = [sys.executable, *self.program, "serve", *ports, "--workers", "2", *arguments]
             process = subprocess.Popen(command, env=environment(**variables), stderr=log, stdout=stdout or access, text=True)
         running = Running(process, log_file, {"admin": ("127.0.0.1", admin)})
         self.started.append(running)
