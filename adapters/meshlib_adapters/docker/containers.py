@@ -11,7 +11,7 @@ from meshlib.discovery.options import ResolveOptions
 from meshlib.discovery.own_networks import Surroundings
 from meshlib.model import Snapshot
 from meshlib_adapters.docker.address import EngineAddress, find_engine
-from meshlib_adapters.docker.engine import Engine
+from meshlib_adapters.docker.engine import MAX_ANSWER, Engine
 from meshlib_adapters.docker.schedule import Timing
 from meshlib_adapters.docker.surroundings import find_surroundings
 from meshlib_adapters.docker.watch import EngineWatch, Look
@@ -28,7 +28,8 @@ _ACTIONS = {
 class ContainerProvider(EngineWatch):
     """Yields what the labels of an engine's own containers ask for; tasks of a Swarm among them are left to `SwarmProvider`.
 
-    `url` and `surroundings` as for `SwarmProvider`. A look is two calls (containers, networks), however many there are of each.
+    `url`, `surroundings` and `max_answer` as for `SwarmProvider`. A look is two calls (containers, networks), however many there are
+    of each.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class ContainerProvider(EngineWatch):
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
         surroundings: Callable[[EngineAddress], Surroundings] = find_surroundings,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
         self._engine = address = find_engine(url)
         self._resolver = ContainerResolver(f"docker:{address}", options)
         self._surroundings = surroundings
-        super().__init__(f"docker:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock)
+        super().__init__(f"docker:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock, max_answer=max_answer)
 
     def _read(self, engine: Engine, last: Snapshot | None) -> Look:
         containers = engine.get_list("/containers/json")

@@ -29,11 +29,20 @@ __all__ = ["PATHS", "Engine", "EngineError"]
 # Everything that is ever asked. A proxy in front of the socket needs to allow these and no more.
 PATHS = frozenset({"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"})
 
-# 10,000 services with 50,000 tasks are about 60 MB of JSON; far more than that is not a swarm but an accident or an attack.
+# 10,000 services with 50,000 tasks are about 60 MB of JSON; far more than that is most often an accident or an attack, and who
+# has so many says so (`discovery.answer_size`).
 MAX_ANSWER = 64 * 1024 * 1024
 # An event is a few hundred bytes; labels of a container (its attributes) can make it some ten thousand.
 MAX_EVENT = 1024 * 1024
 _PIECE = 64 * 1024
+_COUNTED = 4  # times the limit: what is longer has no size that anybody would allow
+# What makes a list long, and who can make it shorter.
+_LESS = {
+    "/containers/json": "labels of containers are part of it",
+    "/services": "labels, environment and earlier specifications of services are part of it",
+    "/tasks": "those of tasks that run, with the environment of each",
+    "/networks": "docker network prune removes those that are not used",
+}
 _SHOWN = 200  # characters of an engine's own words in a reason
 _TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException, OSError)
 
@@ -193,12 +202,22 @@ class Engine:
         return answer
 
     def _read_body(self, response: requests.Response, path: str) -> bytes:
-        pieces, size = [], 0
+        pieces: list[bytes] = []
+        size = 0
+        # Read past, to a bound, for its size: so large the limit has to be.
         for piece in response.iter_content(_PIECE):
-            pieces.append(piece)
             size += len(piece)
-            if size > self._limit:
-                raise EngineError(f"{self.where}: {path} answered more than {self._limit} bytes")
+            if size <= self._limit:
+                pieces.append(piece)
+                continue
+            pieces.clear()
+            if size > _COUNTED * self._limit:
+                break
+        if size > self._limit:
+            more = "more than " if size > _COUNTED * self._limit else ""
+            cure = f"raise discovery.answer_size above its size, or let there be less in it ({_LESS.get(path, 'fewer objects')})"
+            what = f"{path} answered {more}{size} bytes, of which {self._limit} are read at most, so nothing new is seen"
+            raise EngineError(f"{self.where}: {what}; {cure}")
         return b"".join(pieces)
 
     def _check_status(self, response: requests.Response, path: str) -> None:

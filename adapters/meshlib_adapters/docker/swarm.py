@@ -12,7 +12,7 @@ from meshlib.discovery.swarm import is_settled, parse_swarm
 from meshlib.discovery.swarm_resolver import SwarmResolver
 from meshlib.model import Snapshot
 from meshlib_adapters.docker.address import EngineAddress, find_engine
-from meshlib_adapters.docker.engine import Engine
+from meshlib_adapters.docker.engine import MAX_ANSWER, Engine
 from meshlib_adapters.docker.schedule import Timing
 from meshlib_adapters.docker.surroundings import find_surroundings
 from meshlib_adapters.docker.watch import EngineWatch, Look
@@ -36,7 +36,8 @@ class SwarmProvider(EngineWatch):
 
     `url`: unix://, tcp://, ssh:// or context://; without it DOCKER_HOST or the current docker context. `ConfigurationError`
     when it can be none of them; anything wrong with the engine itself is the status's matter. A look is three calls
-    (services, tasks, networks), however many there are of each. `surroundings` tell where the gateway is, before each look.
+    (services, tasks, networks), however many there are of each. `surroundings` tell where the gateway is, before each look. A list of
+    more than `max_answer` bytes is not read; what was known before stands, and the status names the list.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class SwarmProvider(EngineWatch):
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
         surroundings: Callable[[EngineAddress], Surroundings] = find_surroundings,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
         self._engine = address = find_engine(url)
         self._resolver = SwarmResolver(f"swarm:{address}", options)
         self._surroundings = surroundings
-        super().__init__(f"swarm:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock)
+        super().__init__(f"swarm:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock, max_answer=max_answer)
 
     def _read(self, engine: Engine, last: Snapshot | None) -> Look:
         services = engine.get_list("/services")

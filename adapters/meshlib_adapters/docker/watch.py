@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from meshlib.model import Snapshot
 from meshlib_adapters.docker.address import EngineAddress
-from meshlib_adapters.docker.engine import Engine, EngineError
+from meshlib_adapters.docker.engine import MAX_ANSWER, Engine, EngineError
 from meshlib_adapters.docker.schedule import Schedule, Timing
 from meshlib_adapters.docker.threads import EventStream, run_blocking
 from meshlib_adapters.provider import MAX_PAUSE, Backoff, ProviderStatus
@@ -41,7 +41,7 @@ class EngineWatch:
     """A provider of the snapshots of one engine.
 
     `look` reads the engine (blocking, in a thread; `EngineError` when it cannot) with the snapshot before; `actions` are the
-    events that are a reason to look: actions by type of object.
+    events that are a reason to look: actions by type of object. `max_answer`: bytes of one list that are read.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class EngineWatch:
         actions: Mapping[str, frozenset[str]],
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
         self.name = name
         self.status = ProviderStatus("starting", None, "")
@@ -61,6 +62,7 @@ class EngineWatch:
         self._actions = actions
         self._timing = timing or Timing()
         self._clock = clock
+        self._max_answer = max_answer
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.status.state}>"
@@ -74,7 +76,7 @@ class EngineWatch:
         try:
             await subscription.begin()
             while True:
-                engine = engine or Engine(self._address, timeout=self._timing.timeout)
+                engine = engine or Engine(self._address, timeout=self._timing.timeout, limit=self._max_answer)
                 started = self._clock()
                 try:
                     look = await self._take_look(engine, last)

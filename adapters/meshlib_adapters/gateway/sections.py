@@ -17,6 +17,7 @@ from meshlib_adapters.gateway.values import (
     OwnerGrants,
     PortRange,
     read_addresses,
+    read_answer_size,
     read_bool,
     read_choice,
     read_duration,
@@ -87,6 +88,7 @@ class DiscoverySettings:
         (), read_names, "names or ids of the networks that the gateway is on, else found by itself; 'any': not checked"
     )
     use_vip: bool = setting(False, read_bool, "ask a Swarm service's virtual address instead of its tasks")
+    answer_size: int = setting(64 * 1024 * 1024, read_answer_size, "bytes of one list of an engine's that are read; a longer one is not")
     max_routes: int = setting(_DISCOVERY.routes, _COUNT, "routes of all services together")
     max_routes_per_service: int = setting(_DISCOVERY.labels.routes, _COUNT, "... and of one, published ports included")
     max_ports_per_service: int = setting(

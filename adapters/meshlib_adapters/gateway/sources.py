@@ -39,10 +39,11 @@ def build_providers(settings: Settings) -> list[Provider]:
         except ImportError as error:
             hint = "pip install 'meshlib-gateway[docker]'"
             raise ConfigurationError(f"the Docker SDK is not installed: {error}", where="--docker, --swarm", hint=hint) from None
+        options, most = resolve_options(settings), settings.discovery.answer_size
         if settings.swarm is not None:
-            providers.append(SwarmProvider(settings.swarm or None, options=resolve_options(settings)))
+            providers.append(SwarmProvider(settings.swarm or None, options=options, max_answer=most))
         if settings.docker is not None:
-            providers.append(ContainerProvider(settings.docker or None, options=resolve_options(settings)))
+            providers.append(ContainerProvider(settings.docker or None, options=options, max_answer=most))
     if not providers:
         raise ConfigurationError("there is no provider of routes", hint=_NOTHING_TO_ASK)
     return providers

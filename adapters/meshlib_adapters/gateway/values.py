@@ -26,6 +26,7 @@ __all__ = [
     "PortRange",
     "mask_url",
     "read_addresses",
+    "read_answer_size",
     "read_bool",
     "read_choice",
     "read_duration",
@@ -280,6 +281,14 @@ def read_size(value: object) -> int:
         size = int(match[1]) * _BYTES[(match[2] or "").lower()]
     if not 0 <= size <= 2**50:
         raise ValueError(f"expected a size such as 32768, '32k' or '10MiB', not {value!r}")
+    return size
+
+
+def read_answer_size(value: object) -> int:
+    """Bytes of an engine's answer that are read: a mebibyte at least, a gibibyte at most, since it is read whole."""
+    size = read_size(value)
+    if not 2**20 <= size <= 2**30:
+        raise ValueError(f"expected a size from 1m to 1g, not {value!r}")
     return size
 
 

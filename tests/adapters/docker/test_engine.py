@@ -53,7 +53,11 @@ _FAULTS = {
     "garbage": (Fault(body=b"\x00\xff garbage"), "not JSON"),
     "half a document": (Fault(body=b'[{"ID": "x"'), "not JSON"),
     "deep nesting": (Fault(body=b"[" * 50_000), "not JSON"),
-    "too much": (Fault(body=b"[" + b"1," * 60_000 + b"1]"), "more than 100000 bytes"),
+    "too much": (
+        Fault(body=b"[" + b"1," * 60_000 + b"1]"),
+        r"/services answered 120003 bytes, of which 100000 .*raise discovery.answer_size .*labels",
+    ),
+    "far too much": (Fault(body=b"[" + b"1," * 600_000 + b"1]"), "/services answered more than 4[0-9]{5} bytes, of which 100000 "),
     "an object": (Fault(body=b'{"message": "hello"}'), "answered dict and not a list"),
     "cut off": (Fault(cut=1), "incomplete|IncompleteRead|closed"),
     "nothing at all": (Fault(hang=True), "no answer for 0.5 s"),

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.docker.engine import MAX_ANSWER
 from meshlib_adapters.gateway.settings import Layer, Settings, resolve_options, resolve_settings
 from meshlib_adapters.gateway.sources import take_look
-from meshlib_adapters.testing import FakeEngine
+from meshlib_adapters.testing import FakeEngine, Fault
 
 _STACK = """\
 services:
@@ -65,3 +66,13 @@ def test_who_only_looks_is_not_the_gateway(tmp_path: Path) -> None:
         assert routes(settings(docker=fake.url)) == ["http://shop.example.com"]
         assert routes(settings(docker=fake.url, discovery__gateway_networks=["front"])) == ["http://shop.example.com"]
         assert routes(settings(docker=fake.url, discovery__gateway_networks=["back"])) == []
+
+
+@pytest.mark.parametrize(("kind", "path"), [("docker", "/containers/json"), ("swarm", "/tasks")])
+def test_how_long_a_list_of_an_engine_may_be(tmp_path: Path, kind: str, path: str) -> None:
+    assert settings().discovery.answer_size == MAX_ANSWER
+    with FakeEngine(tmp_path / "docker.sock") as engine:
+        engine.fault(path, Fault(body=b"[" + b" " * 2**20 + b"]"))
+        assert routes(settings(**{kind: engine.url})) == []
+        with pytest.raises(ConfigurationError, match=f"{path} answered 1048578 bytes, of which 1048576 .* raise discovery.answer_size"):
+            routes(settings(**{kind: engine.url}, discovery__answer_size="1m"))
