@@ -19,8 +19,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from meshlib.discovery.static import resolve_document
+from meshlib.mesh import Mesh
 from meshlib_adapters.asgi import Gateway
-from meshlib_adapters.publish import CurrentSnapshot
 
 SERVICES = {
     "services": {
@@ -38,9 +38,9 @@ async def own_page(request: Request) -> PlainTextResponse:
 
 def build_application() -> Starlette:
     """The application: one page, and the gateway in front of it."""
-    current = CurrentSnapshot()
-    current.publish("example", resolve_document(SERVICES, provider="example"))
-    return Starlette(routes=[Route("/", own_page)], middleware=[Middleware(Gateway, current=current)])
+    mesh = Mesh()
+    mesh.publish("example", resolve_document(SERVICES, provider="example"))
+    return Starlette(routes=[Route("/", own_page)], middleware=[Middleware(Gateway, mesh=mesh)])
 
 
 async def shop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from meshlib.forwarding import ForwardingPolicy, Peer, request_fields, response_fields
     from meshlib.http1 import parse_request_head, parse_response_head, section_of
     from meshlib.labels.hrm import parse_labels
+    from meshlib.mesh import Mesh
     from meshlib.messages import ClientHello, FieldSection, RequestHead, ResponseHead
     from meshlib.model import Contribution, Diagnostic, Endpoint, ListeningPort, RedirectRule, Route, Scheme, Snapshot, Upstream
     from meshlib.redirects import location
@@ -58,6 +59,7 @@ _PLACES = {
     "ForwardingPolicy": "meshlib.forwarding",
     "LearnedTable": "meshlib.balancing",
     "ListeningPort": "meshlib.model",
+    "Mesh": "meshlib.mesh",
     "MeshError": "meshlib.errors",
     "NameIndex": "meshlib.discovery.names",
     "Passthrough": "meshlib.decision",
@@ -116,6 +118,7 @@ __all__ = [
     "ForwardingPolicy",
     "LearnedTable",
     "ListeningPort",
+    "Mesh",
     "MeshError",
     "NameIndex",
     "Passthrough",

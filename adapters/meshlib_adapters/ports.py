@@ -15,8 +15,8 @@ from typing import Protocol
 
 from meshlib.decision import Carry
 from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
 from meshlib.model import ListeningPort, Scheme, Upstream
-from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import ClientLimits, PortRecord, RelayResources, TCPListener, TCPSettings
 from meshlib_adapters.tcp.preambles import PreambleRule
 from meshlib_adapters.udp import UDPListener, UDPSettings
@@ -59,7 +59,7 @@ class _Listener(Protocol):
 
 
 class PortListeners:
-    """Follows `current` from `start` on. Make it inside a running event loop.
+    """Follows `mesh` from `start` on. Make it inside a running event loop.
 
     `reserved` are TCP ports of our own, which no route may have, whatever its labels say. `on_end` gets a `PortRecord` for each client
     that is gone; it must not raise. `proxy_protocol` is for the TCP ports, as in `TCPListener`.
@@ -67,7 +67,7 @@ class PortListeners:
 
     def __init__(
         self,
-        current: CurrentSnapshot,
+        mesh: Mesh,
         settings: PortSettings | None = None,
         *,
         reserved: Collection[int] = (),
@@ -76,7 +76,7 @@ class PortListeners:
     ) -> None:
         self.settings = settings = settings or PortSettings()
         self._proxy_protocol = proxy_protocol
-        self._current = current
+        self._mesh = mesh
         self._loop = asyncio.get_running_loop()
         self._reserved = frozenset(reserved)
         self._on_end = on_end
@@ -123,8 +123,8 @@ class PortListeners:
 
     def start(self) -> None:
         """Open what the table asks for now, and follow it."""
-        self._unsubscribe = self._current.subscribe(self._follow)
-        self._follow(self._current)
+        self._unsubscribe = self._mesh.subscribe(self._follow)
+        self._follow(self._mesh)
 
     async def drain(self, timeout: float) -> int:  # noqa: ASYNC109 - it ends what is left, it does not cancel
         """Take no new clients, wait at most `timeout` seconds for those that are there, end the rest; returns how many."""
@@ -151,10 +151,10 @@ class PortListeners:
 
     # What the table asks for, and what there is.
 
-    def _follow(self, current: CurrentSnapshot) -> None:
+    def _follow(self, mesh: Mesh) -> None:
         if self._stopped:
             return
-        wanted = sorted(current.table.ports)
+        wanted = sorted(mesh.table.ports)
         asked = frozenset(wanted)
         for port in self._open - asked:
             self._open.discard(port)
@@ -182,11 +182,11 @@ class PortListeners:
                 self._listeners[port] = listener
                 self._open.add(port)
                 self._closed.pop(port, None)
-                _log.info("%s is open for %s", port, self._current.table.ports[port].route.service)
+                _log.info("%s is open for %s", port, self._mesh.table.ports[port].route.service)
                 return
         if self._closed.get(port) != reason:
             self._closed[port] = reason
-            route = self._current.table.ports[port].route
+            route = self._mesh.table.ports[port].route
             _log.warning("%s is not opened for %s: %s", port, route.service, reason)
 
     def _forbidden(self, port: ListeningPort) -> str:
@@ -201,7 +201,7 @@ class PortListeners:
     def _create(self, port: ListeningPort) -> TCPListener | UDPListener:
         def upstream() -> Upstream | None:
             # Asked for each client and each datagram: always the table of this moment.
-            decision = self._current.table.route_port(port)
+            decision = self._mesh.table.route_port(port)
             return decision.upstream if isinstance(decision, Carry) else None
 
         settings, name = self.settings, str(port)

@@ -1,7 +1,7 @@
 """What the gateway knows of a provider: a name, how it fares, and its snapshots.
 
 A provider does I/O and nothing else: what its source says is read by pure code (`meshlib.discovery`), and what becomes
-of a snapshot is `meshlib_adapters.publish`'s business. This module knows no source.
+of a snapshot is `meshlib.mesh`'s business. This module knows no source.
 """
 
 from __future__ import annotations

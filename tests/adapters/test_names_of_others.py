@@ -17,9 +17,9 @@ from meshlib.discovery.records import (
 )
 from meshlib.discovery.swarm_resolver import SwarmResolver
 from meshlib.labels.hrm import LABEL
+from meshlib.mesh import Mesh
 from meshlib.messages import ClientHello, FieldSection, RequestHead
 from meshlib.table import RoutingTable
-from meshlib_adapters.publish import CurrentSnapshot
 
 NETWORKS = (NetworkRecord("n1", "hrm", {LABEL: ""}),)
 SHOP = "http://shop.example.com"
@@ -69,9 +69,9 @@ def test_a_container_that_is_redeployed(options: str) -> None:
         addresses = (ContainerAddress("", "hrm", f"172.18.0.{age}", (name,)),)
         return ContainerRecord(f"{age:064}", name, age, labels, "running", addresses=addresses)
 
-    resolver, current = ContainerResolver(), CurrentSnapshot()
+    resolver, mesh = ContainerResolver(), Mesh()
     evil = container("evil", 2, options)
     for look in ([container("shop", 1), evil], [evil], [container("shop", 3), evil]):
-        current.publish("docker", resolver.resolve(ContainerRecords(tuple(look), NETWORKS)))
-        assert "evil" not in served_by(current.table, "/")
-    assert served_by(current.table, "/") == ["shop"]
+        mesh.publish("docker", resolver.resolve(ContainerRecords(tuple(look), NETWORKS)))
+        assert "evil" not in served_by(mesh.table, "/")
+    assert served_by(mesh.table, "/") == ["shop"]

@@ -12,9 +12,9 @@ from typing import Self
 import pytest
 
 from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, EndpointState, ListeningPort, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.ports import PortListeners, PortSettings
-from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import PortRecord, TCPSettings
 from meshlib_adapters.udp import UDPSettings
 
@@ -77,16 +77,16 @@ async def echoing() -> AsyncIterator[int]:
 
 class Gateway:
     def __init__(self, **settings: object) -> None:
-        self.current = CurrentSnapshot()
+        self.mesh = Mesh()
         self.records: list[PortRecord] = []
         wanted = {"host": LOOPBACK, "allowed": EVERY, "retry_interval": 0.1, "tcp": TCPSettings(sweep_interval=0.05), **settings}
         self.reserved: set[int] = set(wanted.pop("reserved", ()))  # type: ignore[call-overload]
         self.ports = PortListeners(
-            self.current, PortSettings(**wanted), reserved=self.reserved, on_end=self.records.append  # type: ignore[arg-type]
+            self.mesh, PortSettings(**wanted), reserved=self.reserved, on_end=self.records.append  # type: ignore[arg-type]
         )
 
     def publish(self, *services: Contribution) -> None:
-        self.current.publish("p", Snapshot.of(services))
+        self.mesh.publish("p", Snapshot.of(services))
 
     def __enter__(self) -> Self:
         self.ports.start()

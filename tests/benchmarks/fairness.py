@@ -32,9 +32,9 @@ from typing import Final, Literal
 
 import trustme
 
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.http import HTTPGateway, HTTPSettings
-from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import TLSListener
 from meshlib_adapters.tls import CertificateSet, Terminator
 from meshlib_adapters.tls.certificates import parse_pem
@@ -181,14 +181,14 @@ class _Turns:
 
 
 async def _serve(good: int, evil: dict[str, int]) -> None:
-    current = CurrentSnapshot(_snapshot(good, evil))
-    gateway = HTTPGateway(current, HTTPSettings())
+    mesh = Mesh(_snapshot(good, evil))
+    gateway = HTTPGateway(mesh, HTTPSettings())
     plain = (await gateway.listen("127.0.0.1", 0))[0][1]
     issued = trustme.CA().issue_cert("*.example.com")
     chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
     terminator = Terminator(gateway)
     terminator.use(CertificateSet((parse_pem("bench", "bench.pem", chain, issued.private_key_pem.bytes()),), b"", b""))
-    listener = TLSListener(current, terminator=terminator)
+    listener = TLSListener(mesh, terminator=terminator)
     secure = (await listener.listen("127.0.0.1", 0))[1]
     print(json.dumps({"plain": plain, "secure": secure}), flush=True)
     turns = _Turns(asyncio.get_running_loop())

@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.gateway.built import VERSION
 from meshlib_adapters.http import HTTPGateway, HTTPSettings
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.http.upstream import UpstreamConnection
-from meshlib_adapters.publish import CurrentSnapshot
 from tests.benchmarks.compiled import compiled_copy
 
 __all__ = ["CASES", "main", "measured"]
@@ -81,8 +81,8 @@ def _gateway(access_log: AccessLog | None) -> tuple[HTTPGateway, Upstream]:
     upstream = Upstream("shop:80", (Endpoint("s.1", "127.0.0.1", 7001),))
     names = ["shop.example.com", *(f"h{number}.example.com" for number in range(_HOSTS))]
     routes = tuple(Route(Scheme.HTTP, name, "/", "shop", "label", "hrm", internal_port=80, upstream=upstream) for name in names)
-    current = CurrentSnapshot(Snapshot.of([Contribution("bench/shop", "shop", routes=routes)]))
-    return HTTPGateway(current, HTTPSettings(), access_log=access_log), upstream
+    mesh = Mesh(Snapshot.of([Contribution("bench/shop", "shop", routes=routes)]))
+    return HTTPGateway(mesh, HTTPSettings(), access_log=access_log), upstream
 
 
 def _client(gateway: HTTPGateway) -> asyncio.Protocol:

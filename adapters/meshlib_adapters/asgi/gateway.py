@@ -15,6 +15,7 @@ from meshlib.decision import Decision, Forward, Redirect, RedirectToTLS, Respond
 from meshlib.errors import ProtocolError
 from meshlib.forwarding import ForwardingPolicy, is_loop, is_secure, request_fields
 from meshlib.http1 import LAST_CHUNK, chunk_head
+from meshlib.mesh import Mesh
 from meshlib.messages import RequestHead
 from meshlib.redirects import location
 from meshlib_adapters.asgi.answers import fields_of, send_answer, send_error
@@ -24,12 +25,12 @@ from meshlib_adapters.asgi.pace import Pace
 from meshlib_adapters.asgi.scope import addresses_of, is_multiplexed, peer_of, request_head_of
 from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
 from meshlib_adapters.asgi.websocket import relay_websocket
+from meshlib_adapters.feed import log_failure, publish_apart
 from meshlib_adapters.http.dispatch import default_host
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.turns import MESSAGE
 from meshlib_adapters.http.upstreams import Upstreams
 from meshlib_adapters.provider import Provider
-from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["Gateway"]
 
@@ -39,8 +40,8 @@ _logger = logging.getLogger(__name__)
 class Gateway:
     """Routes requests and WebSockets by the current table.
 
-    `Gateway(current=current)` is an application; `Gateway(app, current=current)` (so also Starlette's
-    `Middleware(Gateway, current=current)`) is middleware: what no route matches goes to `app`, untouched. `providers` are
+    `Gateway(mesh=mesh)` is an application; `Gateway(app, mesh=mesh)` (so also Starlette's
+    `Middleware(Gateway, mesh=mesh)`) is middleware: what no route matches goes to `app`, untouched. `providers` are
     followed from the server's lifespan start to its end; where the server gives none (a mounted application), use
     `async with gateway:`. The client's address is what the server says in `scope["client"]`; trust proxies in one place only: switch the
     server's own reading of X-Forwarded-For off (uvicorn trusts 127.0.0.1 unless told `proxy_headers=False`) and use
@@ -52,15 +53,17 @@ class Gateway:
         self,
         app: ASGIApplication | None = None,
         *,
-        current: CurrentSnapshot,
+        mesh: Mesh,
         providers: Sequence[Provider] = (),
         settings: HTTPSettings | None = None,
         policy: ForwardingPolicy | None = None,
         startup_wait: float = 10.0,
     ) -> None:
         self._app = app
-        self._current = current
+        self._mesh = mesh
         self._providers = tuple(providers)
+        if self._providers and mesh.on_error is None:
+            mesh.on_error = log_failure  # a provider must not end because a subscriber failed
         self._settings = settings or HTTPSettings()
         self._policy = policy or ForwardingPolicy()
         self._upstreams: Upstreams | None = None
@@ -131,7 +134,7 @@ class Gateway:
     async def _follow(self, provider: Provider, delivered: asyncio.Event) -> None:
         try:
             async for snapshot in provider.snapshots():
-                await self._current.publish_apart(provider.name, snapshot)
+                await publish_apart(self._mesh, provider.name, snapshot)
                 self._informed = True
                 delivered.set()
         except Exception:
@@ -150,7 +153,7 @@ class Gateway:
         except ProtocolError as error:
             await _deny(scope, receive, send, error.status_hint)
             return
-        decision: Decision = self._current.table.route(head)
+        decision: Decision = self._mesh.table.route(head)
         if isinstance(decision, RedirectToTLS) and is_secure(head.fields, peer_of(scope, self._policy)):
             decision = decision.secured
         if isinstance(decision, Respond):
@@ -176,7 +179,7 @@ class Gateway:
             if self._upstreams is not None:  # test clients give each request a loop of its own
                 with contextlib.suppress(RuntimeError):  # what was left of the other loop's connections cannot be closed any more
                     self._upstreams.close()
-            self._upstreams = Upstreams(self._current, self._settings, loop)
+            self._upstreams = Upstreams(self._mesh, self._settings, loop)
             self._sweeper = asyncio.create_task(_sweep(self._upstreams, self._exchanges))
         return self._upstreams
 

@@ -24,12 +24,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import meshlib
 from meshlib.authority import parse_authority
 from meshlib.errors import AuthorityError, ConfigurationError
+from meshlib.mesh import Mesh
 from meshlib_adapters.gateway.admin_pages import stream_json, stream_routes, table_lists
 from meshlib_adapters.gateway.built import COMPILED
 from meshlib_adapters.gateway.explaining import explanation_data, parse_question
 from meshlib_adapters.metrics.exposition import CONTENT_TYPE
 from meshlib_adapters.provider import Provider
-from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["HEALTH", "CertificateEnds", "GatewayView", "create_admin", "status_data"]
 
@@ -48,7 +48,7 @@ class GatewayView(Protocol):
     """What the admin side sees of a gateway. `not_ready` is "" when it is ready, else why it is not."""
 
     @property
-    def current(self) -> CurrentSnapshot: ...
+    def mesh(self) -> Mesh: ...
     @property
     def providers(self) -> Sequence[Provider]: ...
     @property
@@ -70,9 +70,9 @@ def status_data(view: GatewayView, now: float) -> dict[str, Any]:
         "ready": not view.not_ready,
         "reason": view.not_ready,
         "snapshot": {
-            "version": view.current.version,
-            "routes": len(view.current.table.routes),
-            "diagnostics": len(view.current.table.diagnostics),
+            "version": view.mesh.version,
+            "routes": len(view.mesh.table.routes),
+            "diagnostics": len(view.mesh.table.diagnostics),
         },
         "providers": [
             {
@@ -107,10 +107,10 @@ def create_admin(
         return _json({"ready": not reason, "reason": reason, **kept}, 503 if reason else 200)
 
     async def routes(request: Request) -> Response:
-        return _page(request, stream_routes(view.current.table))
+        return _page(request, stream_routes(view.mesh.table))
 
     async def status(request: Request) -> Response:
-        await table_lists(view.current.table)
+        await table_lists(view.mesh.table)
         return _json({**status_data(view, time.monotonic()), **details()})
 
     async def explain(request: Request) -> Response:
@@ -122,7 +122,7 @@ def create_admin(
         except ConfigurationError as error:
             return _json({"error": str(error)}, 400)
         # In a thread: a host with thousands of paths has as many candidates.
-        data = await anyio.to_thread.run_sync(explanation_data, view.current.table, question, terminates)
+        data = await anyio.to_thread.run_sync(explanation_data, view.mesh.table, question, terminates)
         return _page(request, stream_json(data))
 
     async def index(request: Request) -> Response:

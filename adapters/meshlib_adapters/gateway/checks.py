@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import anyio
 
+from meshlib.mesh import Mesh
 from meshlib_adapters.gateway.values import Address
-from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["Answer", "Check", "fetch", "run_checks"]
 
@@ -60,7 +60,7 @@ async def fetch(address: Address, host: str, target: str = "/", *, cookie: str =
     return Answer(int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0, fields, body)
 
 
-async def run_checks(http: Address, https: Address, add_service: Callable[[], None], current: CurrentSnapshot) -> list[Check]:
+async def run_checks(http: Address, https: Address, add_service: Callable[[], None], mesh: Mesh) -> list[Check]:
     """All checks, one after another; what fails to answer at all is "seen" as its error."""
     checks: list[Check] = []
 
@@ -84,7 +84,7 @@ async def run_checks(http: Address, https: Address, add_service: Callable[[], No
         return await _send_hello(https, "nobody.localhost")
 
     async def diagnosed() -> str:
-        codes = [item for item in current.table.diagnostics if item.service == "broken"]
+        codes = [item for item in mesh.table.diagnostics if item.service == "broken"]
         return "diagnosed" if codes else "not diagnosed"
 
     async def added() -> str:

@@ -172,7 +172,7 @@ async def run_demo(check: bool, http: str) -> int:
         if not check:
             await _show(demo, console)
             return 0
-        results = await run_checks(demo.http, demo.https, demo.add_service, demo.gateway.current)
+        results = await run_checks(demo.http, demo.https, demo.add_service, demo.gateway.mesh)
         console.print(_report(results))
         return int(any(item.seen != item.expected for item in results))
 
@@ -191,12 +191,12 @@ async def _show(demo: Demo, console: Console) -> None:
         await group.start(wait_for_signal)
         console.print(_commands(demo))
         if not console.is_terminal:
-            console.print(render_routes(routes_data(demo.gateway.current.table)))
+            console.print(render_routes(routes_data(demo.gateway.mesh.table)))
             await stopped.wait()
             return
         with Live(console=console, auto_refresh=False) as live:
             while not stopped.is_set():
-                table = render_routes(routes_data(demo.gateway.current.table))
+                table = render_routes(routes_data(demo.gateway.mesh.table))
                 live.update(Group(table, Text("Ctrl-C ends the demo.", style="dim")), refresh=True)
                 with anyio.move_on_after(0.5):
                     await stopped.wait()

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Collection, Iterable, Mapping
 
 import anyio
 import anyio.to_thread
 
 from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
 from meshlib.model import Snapshot, Tenure
 from meshlib_adapters.gateway.state import StateDirectory, encode_state
-from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["DEFAULT_DIRECTORY", "StateKeeper", "existing_directory", "find_directory"]
 
@@ -61,14 +62,14 @@ def _asked(setting: str, environment: Mapping[str, str]) -> str:
 
 
 class StateKeeper:
-    """Keeps what `current` knows in `directory` (None: nowhere).
+    """Keeps what `mesh` knows in `directory` (None: nowhere).
 
     `providers` are the names of those there are. `snapshots` are their last good ones, as they were kept.
     """
 
-    def __init__(self, current: CurrentSnapshot, directory: StateDirectory | None, providers: Collection[str]) -> None:
+    def __init__(self, mesh: Mesh, directory: StateDirectory | None, providers: Collection[str]) -> None:
         self.snapshots: dict[str, Snapshot] = {}
-        self._current = current
+        self._mesh = mesh
         self._providers = providers
         self._directory = directory
         self._written = b""
@@ -83,13 +84,13 @@ class StateKeeper:
     async def load(self) -> None:
         """Read what is kept; whose the names were counts from here on. To be called before anything is published."""
         if self._directory is None:
-            self._current.restore(())
+            self._mesh.restore(())
             return
         found = await anyio.to_thread.run_sync(self._directory.read)
         for complaint in found.complaints:
             logger.warning("%s", complaint)
         self.snapshots = {name: found.snapshots[name] for name in self._providers if name in found.snapshots}
-        self._current.restore(found.tenures)
+        self._mesh.restore(found.tenures)
         if found.tenures:
             logger.info("whose %d names are is known from %s", len(found.tenures), self._directory.file)
 
@@ -97,20 +98,20 @@ class StateKeeper:
         """Write after changes, until cancelled."""
         if self._directory is None:
             return
-        unsubscribe = self._current.subscribe(self._on_change)
+        unsubscribe = self._mesh.subscribe(self._on_change)
         self._changed.set()
         try:
             while True:
                 await self._changed.wait()
                 self._changed = anyio.Event()
-                await anyio.to_thread.run_sync(self._write, self._current.tenures, self._known())
+                await anyio.to_thread.run_sync(self._write, self._mesh.tenures, self._known())
                 await anyio.sleep(_DEBOUNCE)
         finally:
             unsubscribe()
 
     def finish(self) -> None:
         """Write what is not written yet, now."""
-        self._write(self._current.tenures, self._known())
+        self._write(self._mesh.tenures, self._known())
 
     async def release(self) -> None:
         """Do what `meshlib owners release` asked for."""
@@ -119,8 +120,8 @@ class StateKeeper:
         try:
             names = await anyio.to_thread.run_sync(self._directory.released)
             if names:
-                self._current.release(names)
-                await anyio.to_thread.run_sync(self._write, self._current.tenures, self._known())
+                self._mesh.release(names, now=time.time())
+                await anyio.to_thread.run_sync(self._write, self._mesh.tenures, self._known())
                 await anyio.to_thread.run_sync(self._directory.forget_released)
                 logger.info("released: %s", ", ".join(name or "any host" for name in names[:20]))
         except OSError as error:
@@ -128,9 +129,9 @@ class StateKeeper:
 
     def _known(self) -> dict[str, Snapshot]:
         # Of a provider that has not delivered since the start, what is kept stays kept.
-        return {**self.snapshots, **self._current.parts}
+        return {**self.snapshots, **self._mesh.parts}
 
-    def _on_change(self, _: CurrentSnapshot) -> None:
+    def _on_change(self, _: Mesh) -> None:
         self._changed.set()
 
     def _write(self, tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -> None:

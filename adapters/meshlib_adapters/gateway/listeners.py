@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import anyio
 
 from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
 from meshlib.model import Endpoint
 from meshlib_adapters.gateway.descriptors import connections_that_fit, raise_limit
 from meshlib_adapters.gateway.loops import settle_heap
@@ -22,7 +23,6 @@ from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.http import HTTPGateway, Upstreams
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.ports import PortListeners
-from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import TLSListener, TLSSettings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Listeners:
     """
 
     def __init__(
-        self, current: CurrentSnapshot, settings: Settings, *, log: AccessLog | None = None, upstreams: Upstreams | None = None
+        self, mesh: Mesh, settings: Settings, *, log: AccessLog | None = None, upstreams: Upstreams | None = None
     ) -> None:
         descriptors = raise_limit()
         http, tls = http_settings(settings), tls_settings(settings)
@@ -46,14 +46,14 @@ class Listeners:
         if settings.https:
             tls = replace(tls, max_connections=connections_that_fit(tls.max_connections, descriptors, each=2, what="TLS"))
         if upstreams is None:
-            upstreams = Upstreams(current, http, asyncio.get_running_loop(), http2=http2_limits(settings))
-        self._http = HTTPGateway(current, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams)
+            upstreams = Upstreams(mesh, http, asyncio.get_running_loop(), http2=http2_limits(settings))
+        self._http = HTTPGateway(mesh, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams)
         self._preambles = preamble_policy(settings)
         self._terminator = _terminator(self._http, settings)
         form: Literal["json", "combined"] = "json" if settings.log.access_format == "json" else "combined"
         self._tunnels = TunnelLog(log, form=form) if settings.log.access and log is not None else None
-        self._tls = TLSListener(current, tls, on_end=self._tunnels, terminator=self._terminator, proxy_protocol=self._preambles)
-        self._current = current
+        self._tls = TLSListener(mesh, tls, on_end=self._tunnels, terminator=self._terminator, proxy_protocol=self._preambles)
+        self._mesh = mesh
         self._settings = settings
         self.ports: PortListeners | None = None  # of services; made by `listen`, when it is known which ports are ours
 
@@ -76,7 +76,7 @@ class Listeners:
                 raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="https") from None
         reserved = [int(sock.getsockname()[1]) for sock in (*http, *https)]
         on_end = self._tunnels.add_port if self._tunnels is not None else None
-        self.ports = create_ports(self._current, self._settings, reserved, on_end)
+        self.ports = create_ports(self._mesh, self._settings, reserved, on_end)
         if self.ports is not None:
             self.ports.start()
         settle_heap()

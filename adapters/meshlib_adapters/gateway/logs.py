@@ -12,11 +12,11 @@ import logging
 import re
 from typing import TextIO
 
+from meshlib.mesh import Mesh
 from meshlib.model import Diagnostic, Route, Severity
 from meshlib_adapters.gateway.log_output import QueuedOutput, catch_stray_output
 from meshlib_adapters.gateway.repeats import RepeatLimit
 from meshlib_adapters.gateway.sections import LogSettings
-from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["JSONFormatter", "SnapshotLog", "TextFormatter", "escape_control", "set_up_logging", "take_over_stderr"]
 
@@ -104,7 +104,7 @@ def _write(stream: TextIO, data: bytes) -> None:
 class SnapshotLog:
     """Writes what a new snapshot changed: how many routes, and each diagnostic once when it appears and once when it goes.
 
-    Give it to `CurrentSnapshot.subscribe`.
+    Give it to `Mesh.subscribe`.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -112,18 +112,18 @@ class SnapshotLog:
         self._routes: tuple[Route, ...] = ()
         self._diagnostics: frozenset[Diagnostic] = frozenset()
 
-    def __call__(self, current: CurrentSnapshot) -> None:
+    def __call__(self, mesh: Mesh) -> None:
         # Unchanged routes are the very same objects: of a hundred thousand only those that are new or gone are given their names.
-        routes = current.table.routes
+        routes = mesh.table.routes
         before, now = set(map(id, self._routes)), set(map(id, routes))
         come = frozenset((route.name, route.service) for route in routes if id(route) not in before)
         gone = frozenset((route.name, route.service) for route in self._routes if id(route) not in now)
         added, removed = come - gone, gone - come
         if added or removed:
             message = "%d routes (%d added, %d removed)"
-            fields = {"routes": len(routes), "added": _names(added), "removed": _names(removed), "version": current.version}
+            fields = {"routes": len(routes), "added": _names(added), "removed": _names(removed), "version": mesh.version}
             self._logger.info(message, len(routes), len(added), len(removed), extra={"fields": fields})
-        diagnostics = frozenset(current.table.diagnostics)
+        diagnostics = frozenset(mesh.table.diagnostics)
         self._report(sorted(diagnostics - self._diagnostics, key=_order), gone=False)
         self._report(sorted(self._diagnostics - diagnostics, key=_order), gone=True)
         self._routes, self._diagnostics = routes, diagnostics

@@ -12,13 +12,13 @@ import anyio
 import anyio.lowlevel
 
 import meshlib
+from meshlib.mesh import Mesh
 from meshlib.model import EndpointState, Scheme, Severity
 from meshlib_adapters.gateway.admin import GatewayView
 from meshlib_adapters.gateway.admin_pages import table_lists
 from meshlib_adapters.metrics.catalogue import Family
 from meshlib_adapters.metrics.exposition import render_text
 from meshlib_adapters.metrics.totals import Series, Totals
-from meshlib_adapters.publish import CurrentSnapshot
 
 __all__ = ["MetricsPage", "WorkersView"]
 
@@ -47,9 +47,9 @@ class _TableFacts:
         self.names: dict[str, set[str]] = {"route": set(), "upstream": set(), "endpoint": set()}
 
     @classmethod
-    async def read(cls, current: CurrentSnapshot) -> _TableFacts:
+    async def read(cls, mesh: Mesh) -> _TableFacts:
         facts = cls()
-        table, facts.version = current.table, current.version
+        table, facts.version = mesh.table, mesh.version
         names, seen = facts.names, 0
         routes, diagnostics = await table_lists(table)
         for route in routes:
@@ -87,7 +87,7 @@ class MetricsPage:
 
     async def tend(self, every: float = _TEND_EVERY) -> None:
         """Forget, each `every` seconds, what has left the table for long; until cancelled."""
-        unsubscribe = self._view.current.subscribe(self._note_change)
+        unsubscribe = self._view.mesh.subscribe(self._note_change)
         try:
             while True:
                 await anyio.sleep(every)
@@ -109,13 +109,13 @@ class MetricsPage:
             yield piece.encode()
             await anyio.lowlevel.checkpoint()
 
-    def _note_change(self, current: CurrentSnapshot) -> None:
+    def _note_change(self, mesh: Mesh) -> None:
         self._changed = time.monotonic()
 
     async def _table_facts(self) -> _TableFacts:
-        current = self._view.current
-        if self._facts.version != current.version:
-            self._facts = await _TableFacts.read(current)
+        mesh = self._view.mesh
+        if self._facts.version != mesh.version:
+            self._facts = await _TableFacts.read(mesh)
         return self._facts
 
     def _own(self, facts: _TableFacts, now: float) -> dict[str, list[Series]]:
@@ -125,7 +125,7 @@ class MetricsPage:
             "build_info": [Series((meshlib.__version__, platform.python_version()), 1)],
             "ready": _single(int(not view.not_ready)),
             "uptime_seconds": _single(round(now - view.started_at, 3)),
-            "snapshot_version": _single(view.current.version),
+            "snapshot_version": _single(view.mesh.version),
             "snapshot_age_seconds": _single(round(now - self._changed, 3)),
             "routes": _each(Scheme, facts.routes),
             "upstreams": _single(len(facts.names["upstream"])),

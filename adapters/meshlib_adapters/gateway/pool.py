@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
 from meshlib_adapters.gateway.channel import make_frame
 from meshlib_adapters.gateway.log_output import share_lock
 from meshlib_adapters.gateway.orders import DRAIN, SESSIONS, Setup, make_certificates, make_setup, make_table
@@ -32,7 +33,6 @@ from meshlib_adapters.http.settings import session_limits
 from meshlib_adapters.metrics.catalogue import DROPPED
 from meshlib_adapters.metrics.changes import Change
 from meshlib_adapters.metrics.totals import Totals
-from meshlib_adapters.publish import CurrentSnapshot
 
 if TYPE_CHECKING:
     from meshlib_adapters.tls import CertificateSet
@@ -54,14 +54,14 @@ class WorkerPool:
 
     def __init__(
         self,
-        current: CurrentSnapshot,
+        mesh: Mesh,
         settings: Settings,
         count: int,
         identity: Identity | None,
         stop: anyio.Event,
         totals: Totals,
     ) -> None:
-        self._current = current
+        self._mesh = mesh
         self._settings = replace(settings, docker=None, swarm=None, services=())
         self._identity = identity
         self._stop = stop
@@ -113,7 +113,7 @@ class WorkerPool:
         `ConfigurationError` when one says that it cannot.
         """
         self._http, self._https = list(http), list(https)
-        self._unsubscribe = self._current.subscribe(self._tell)
+        self._unsubscribe = self._mesh.subscribe(self._tell)
         for place in self._places:
             place.start()
         while self.not_ready and not self._stop.is_set():
@@ -187,8 +187,8 @@ class WorkerPool:
         """Whether nobody is to be started again."""
         return self._stop.is_set()
 
-    def _tell(self, current: CurrentSnapshot) -> None:
-        frame = make_table(current.version, current.snapshot)
+    def _tell(self, mesh: Mesh) -> None:
+        frame = make_table(mesh.version, mesh.snapshot)
         for place in self._places:
             place.send(frame, slot="table")
 
@@ -213,7 +213,7 @@ class WorkerPool:
         frames = {
             "setup": make_setup(setup),
             **({"certificates": self._certificates} if self._certificates is not None else {}),
-            "table": make_table(self._current.version, self._current.snapshot),
+            "table": make_table(self._mesh.version, self._mesh.snapshot),
             # Each in a slot of its own: there may be more of them than frames without one may wait.
             **{f"sessions {i}": make_frame(SESSIONS, piece) for i, piece in enumerate(write_sessions(self._sessions.all()))},
         }

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
 from meshlib_adapters.gateway.descriptors import connections_that_fit, raise_limit
 from meshlib_adapters.gateway.settings import Settings, preamble_policy
 from meshlib_adapters.ports import PortListeners, PortSettings
-from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import PortRecord, TCPSettings
 from meshlib_adapters.udp import UDPSettings
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("meshlib_adapters.gateway.ports")
 
 
 def create_ports(
-    current: CurrentSnapshot, settings: Settings, reserved: Collection[int], on_end: Callable[[PortRecord], None] | None = None
+    mesh: Mesh, settings: Settings, reserved: Collection[int], on_end: Callable[[PortRecord], None] | None = None
 ) -> PortListeners | None:
     """The listeners, not started; None when the settings want none: then a table that asks for ports is told so in the log, once.
 
@@ -29,7 +29,7 @@ def create_ports(
     `PortListeners`.
     """
     if settings.ports.open == "off":
-        _SayOff(current)
+        _SayOff(mesh)
         return None
     own = {address.port for address in (*settings.http, *settings.https, *settings.admin)}
     wanted, descriptors = port_settings(settings), raise_limit()
@@ -39,7 +39,7 @@ def create_ports(
         wanted, tcp=replace(wanted.tcp, max_connections=connections), udp=replace(wanted.udp, max_flows=flows)
     )
     rule = preamble_policy(settings) if settings.ports.proxy_protocol else None
-    return PortListeners(current, wanted, reserved=own.union(reserved), on_end=on_end, proxy_protocol=rule)
+    return PortListeners(mesh, wanted, reserved=own.union(reserved), on_end=on_end, proxy_protocol=rule)
 
 
 def port_settings(settings: Settings) -> PortSettings:
@@ -82,13 +82,13 @@ def ports_data(ports: PortListeners) -> dict[str, Any]:
 class _SayOff:
     """Says once that routes ask for ports in vain."""
 
-    def __init__(self, current: CurrentSnapshot) -> None:
-        self._unsubscribe = current.subscribe(self._look)
-        self._look(current)
+    def __init__(self, mesh: Mesh) -> None:
+        self._unsubscribe = mesh.subscribe(self._look)
+        self._look(mesh)
 
-    def _look(self, current: CurrentSnapshot) -> None:
-        if current.table.ports:
-            port, slot = min(current.table.ports.items())
+    def _look(self, mesh: Mesh) -> None:
+        if mesh.table.ports:
+            port, slot = min(mesh.table.ports.items())
             message = "%s asks for %s, and no such port is opened here: set ports.open to 'labels' to have them (see docs/ports.md)"
             logger.warning(message, slot.route.service, port)
             self._unsubscribe()

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from meshlib.balancing import Binding, SessionLimits, SessionTables, Standing
+from meshlib.mesh import Mesh
 from meshlib_adapters.gateway.reports import Session
 from meshlib_adapters.http import HTTPSettings, Upstreams
-from meshlib_adapters.publish import CurrentSnapshot
 
 if TYPE_CHECKING:
     from meshlib_adapters.http2 import HTTP2Settings
@@ -42,15 +42,15 @@ class SharingUpstreams(Upstreams):
 
     def __init__(
         self,
-        current: CurrentSnapshot,
+        mesh: Mesh,
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
         share: Callable[[list[Session]], None],
         *,
         http2: HTTP2Settings | None = None,
     ) -> None:
-        super().__init__(current, settings, loop, http2=http2)
-        self._current = current
+        super().__init__(mesh, settings, loop, http2=http2)
+        self._mesh = mesh
         self._share = share
         self._new: list[Session] = []
         self._allowed = float(MET_AT_ONCE)
@@ -58,7 +58,7 @@ class SharingUpstreams(Upstreams):
 
     def adopt(self, sessions: Iterable[Session]) -> None:
         """Take over what other workers, or this one, have learned."""
-        now, known = self.loop.time(), self._current.table.upstreams
+        now, known = self.loop.time(), self._mesh.table.upstreams
         for session in sessions:
             if session.upstream in known:
                 self.sessions.adopt(session, now)

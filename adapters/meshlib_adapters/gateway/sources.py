@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 
 import anyio
@@ -10,13 +11,14 @@ import anyio.to_thread
 
 from meshlib.discovery.variables import choose_variables
 from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
 from meshlib.model import Snapshot
+from meshlib_adapters.feed import log_failure
 from meshlib_adapters.gateway.keeping import existing_directory
 from meshlib_adapters.gateway.settings import Settings, discovery_limits, ownership_rules, resolve_options
 from meshlib_adapters.provider import Provider
-from meshlib_adapters.publish import CurrentSnapshot
 
-__all__ = ["build_providers", "create_current", "take_look"]
+__all__ = ["build_providers", "create_mesh", "take_look"]
 
 _NOTHING_TO_ASK = "name at least one: --services FILE, --docker [URL], --swarm [URL]"
 
@@ -49,37 +51,38 @@ def build_providers(settings: Settings) -> list[Provider]:
     return providers
 
 
-def create_current(settings: Settings) -> CurrentSnapshot:
-    """An empty `CurrentSnapshot` whose tables answer as `settings` say."""
+def create_mesh(settings: Settings) -> Mesh:
+    """An empty mesh whose tables answer as `settings` say; what its subscribers raise is logged."""
     routing = settings.routing
-    return CurrentSnapshot(
+    return Mesh(
         unmatched_status=routing.unmatched_status,
         retry_after=routing.retry_after,
         https_port=settings.tls.public_port,
         rules=ownership_rules(settings),
         limits=discovery_limits(settings),
+        on_error=log_failure,
     )
 
 
-async def take_look(settings: Settings, *, wait: float = 10.0) -> CurrentSnapshot:
+async def take_look(settings: Settings, *, wait: float = 10.0) -> Mesh:
     """What all providers know now, each asked once.
 
     Who only looks is not the gateway: which networks this process is on does not count, unless `discovery.gateway_networks` says so.
     `ConfigurationError` when one reports trouble instead, or says nothing for `wait` seconds.
     """
-    current = create_current(settings)
+    mesh = create_mesh(settings)
     directory = existing_directory(settings.state, os.environ)
     if directory is not None:
         # As the gateway on this machine has it, where we may read that.
-        current.restore((await anyio.to_thread.run_sync(directory.peek)).tenures)
+        mesh.restore((await anyio.to_thread.run_sync(directory.peek)).tenures)
     if not settings.discovery.gateway_networks:
         settings = replace(settings, discovery=replace(settings.discovery, gateway_networks=("any",)))
     for provider in build_providers(settings):
         snapshot = await _first_snapshot(provider, wait)
         if snapshot is None:
             raise ConfigurationError(provider.status.reason or f"no answer within {wait:g} s", where=provider.name)
-        current.publish(provider.name, snapshot)
-    return current
+        mesh.publish(provider.name, snapshot, now=time.time())
+    return mesh
 
 
 async def _first_snapshot(provider: Provider, wait: float) -> Snapshot | None:

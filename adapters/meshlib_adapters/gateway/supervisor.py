@@ -67,7 +67,7 @@ class Supervisor(Gateway):
 
     def _create_data_path(self, group: TaskGroup) -> DataPath:
         count = worker_count(self.settings)
-        self._pool = WorkerPool(self.current, self.settings, count, self._identity, self._stop, self.totals)
+        self._pool = WorkerPool(self.mesh, self.settings, count, self._identity, self._stop, self.totals)
         if self.settings.admin:
             group.start_soon(self._measure)
         return self._pool

@@ -22,6 +22,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.feed import publish_apart
 from meshlib_adapters.gateway.admin import HEALTH, create_admin
 from meshlib_adapters.gateway.admin_server import AdminServer
 from meshlib_adapters.gateway.keeping import StateKeeper, find_directory
@@ -32,7 +33,7 @@ from meshlib_adapters.gateway.metrics_page import MetricsPage, WorkersView
 from meshlib_adapters.gateway.ports import ports_data
 from meshlib_adapters.gateway.settings import Settings
 from meshlib_adapters.gateway.sockets import bind_address
-from meshlib_adapters.gateway.sources import build_providers, create_current
+from meshlib_adapters.gateway.sources import build_providers, create_mesh
 from meshlib_adapters.gateway.tally import TallyLog, create_spans, write_record
 from meshlib_adapters.gateway.values import Address
 from meshlib_adapters.http.verifying import verifying_context
@@ -72,7 +73,7 @@ class Gateway:
         # Read here: workers, which become somebody else, may be unable to, and a file that is replaced later must not surprise one of them.
         self.settings = settings = replace(settings, tls=replace(settings.tls, upstream_ca=_authorities(settings.tls.upstream_ca)))
         self.providers: Sequence[Provider] = tuple(providers) if providers is not None else tuple(build_providers(settings))
-        self.current = create_current(settings)
+        self.mesh = create_mesh(settings)
         self.started_at = time.monotonic()
         self.started = anyio.Event()
         self.addresses: dict[str, tuple[Address, ...]] = {}
@@ -80,7 +81,7 @@ class Gateway:
         self.totals = Totals()
         self.certificates = watch_certificates(settings)
         self._page = MetricsPage(self, self.totals, self._workers())
-        self._keeper = StateKeeper(self.current, find_directory(settings.state, os.environ), [p.name for p in self.providers])
+        self._keeper = StateKeeper(self.mesh, find_directory(settings.state, os.environ), [p.name for p in self.providers])
         self._delivered: set[str] = set()
         self._from_disk: set[str] = set()
         self._arrived = anyio.Event()
@@ -111,7 +112,7 @@ class Gateway:
 
         Returns the exit status: 0, or 128 + the number of a second signal.
         """
-        self.current.subscribe(SnapshotLog(logger.getChild("routes")))
+        self.mesh.subscribe(SnapshotLog(logger.getChild("routes")))
         failure: ConfigurationError | None = None
         with contextlib.ExitStack() as held:
             bound = {name: self._bind(name, getattr(self.settings, name), held) for name in ("http", "https", "admin")}
@@ -172,7 +173,7 @@ class Gateway:
         if self._stop.is_set():
             return
         # From here on requests are served: whoever comes later finds its names taken, however old it is.
-        self.current.confirm()
+        self.mesh.confirm()
         await self._keeper.release()
         listeners = self._create_data_path(group)
         try:
@@ -201,10 +202,10 @@ class Gateway:
         # Records that nobody sees, as lines or as numbers, are not made.
         wanted = self.settings.log.access or self.settings.log.spans or self.settings.admin
         log = TallyLog(self.settings, write_record, spans=create_spans(self.settings)) if wanted else None
-        listeners = self._listeners = Listeners(self.current, self.settings, log=log)
+        listeners = self._listeners = Listeners(self.mesh, self.settings, log=log)
         if log is not None and self.settings.admin:
             tell = functools.partial(self.totals.add, process="main")
-            group.start_soon(DataPathMeter(listeners, log, tell, version=lambda: self.current.version).run)
+            group.start_soon(DataPathMeter(listeners, log, tell, version=lambda: self.mesh.version).run)
         return listeners
 
     async def _first_snapshots(self) -> None:
@@ -227,7 +228,7 @@ class Gateway:
             kept = self._keeper.snapshots.get(provider.name)
             if kept is not None:
                 self._from_disk.add(provider.name)
-                self.current.publish(provider.name, kept)
+                self.mesh.publish(provider.name, kept, now=time.time())
                 reason = provider.status.reason or "no answer yet"
                 logger.warning("%s: serving from disk what it said before the last stop: %s", provider.name, reason)
 
@@ -247,7 +248,7 @@ class Gateway:
             if provider.name in self._from_disk:
                 self._from_disk.discard(provider.name)
                 logger.info("%s: has delivered; what was on disk is no longer used", provider.name)
-            await self.current.publish_apart(provider.name, snapshot)
+            await publish_apart(self.mesh, provider.name, snapshot)
             self._delivered.add(provider.name)
             self._arrived.set()
             self._arrived = anyio.Event()
@@ -255,7 +256,7 @@ class Gateway:
     async def _free_names(self) -> None:
         while True:
             await anyio.sleep(_FREE_EVERY)
-            self.current.settle()
+            self.mesh.settle(now=time.time())
 
     async def _watch_status(self) -> None:
         told: dict[str, str] = {}

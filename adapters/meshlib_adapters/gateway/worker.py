@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.feed import publish_apart
 from meshlib_adapters.gateway.channel import Channel, make_frame, receive_frame
 from meshlib_adapters.gateway.listeners import Listeners
 from meshlib_adapters.gateway.log_output import share_lock
@@ -58,7 +59,7 @@ from meshlib_adapters.gateway.reports import (
 )
 from meshlib_adapters.gateway.sessions import SharingUpstreams
 from meshlib_adapters.gateway.settings import http2_limits, http_settings
-from meshlib_adapters.gateway.sources import create_current
+from meshlib_adapters.gateway.sources import create_mesh
 from meshlib_adapters.gateway.standard_streams import settle_streams
 from meshlib_adapters.gateway.tally import TallyLog, create_spans, write_locked
 from meshlib_adapters.metrics import Change, write_changes
@@ -83,12 +84,12 @@ class Worker:
         self._setup = setup
         self._settings = setup.settings
         self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned, most=MAX_REPORT)
-        self._current = create_current(self._settings)
+        self._mesh = create_mesh(self._settings)
         self._log = TallyLog(self._settings, lambda lines: write_locked(lines, setup.log_lock), spans=spans)
         loop = asyncio.get_running_loop()
         limits = http2_limits(self._settings)
-        self._upstreams = SharingUpstreams(self._current, http_settings(self._settings), loop, self._share, http2=limits)
-        self._listeners = Listeners(self._current, self._settings, log=self._log, upstreams=self._upstreams)
+        self._upstreams = SharingUpstreams(self._mesh, http_settings(self._settings), loop, self._share, http2=limits)
+        self._listeners = Listeners(self._mesh, self._settings, log=self._log, upstreams=self._upstreams)
         self._meter = DataPathMeter(
             self._listeners,
             self._log,
@@ -148,8 +149,8 @@ class Worker:
             self._table_came = anyio.Event()
             body, self._table = self._table, b""
             # In a thread: while a large snapshot is read, requests go on.
-            version, snapshot = await anyio.to_thread.run_sync(read_table, body, self._current.snapshot)
-            await self._current.publish_apart("supervisor", snapshot)
+            version, snapshot = await anyio.to_thread.run_sync(read_table, body, self._mesh.snapshot)
+            await publish_apart(self._mesh, "supervisor", snapshot)
             self._version = version
             early, self._early = self._early, []
             self._upstreams.adopt(early)

@@ -251,7 +251,7 @@ class ClientConnection(PacedClient):
         else:
             self._keep_alive = b"keep-alive" in fields.connection and not gateway.draining
         self._responding = False
-        table = gateway.current.table
+        table = gateway.mesh.table
         decision = table.route(head)
         if gateway.certified_hosts is not None and self.scheme == "http":
             secure = is_secure(fields, self.peer)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from meshlib.forwarding import ForwardingPolicy, Peer, is_trusted
+from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.http.client import Client
@@ -24,7 +25,6 @@ from meshlib_adapters.http.preamble import PreamblePolicy, PreambleReader
 from meshlib_adapters.http.settings import HTTPSettings
 from meshlib_adapters.http.upstreams import Upstreams
 from meshlib_adapters.http.wire import Phase
-from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp.limits import ClientLimits
 
 __all__ = ["HTTPGateway"]
@@ -59,25 +59,25 @@ _PROBE_EVERY = 0.4
 class HTTPGateway:
     """The HTTP side of a gateway: `listen` as often as you like, later `drain`, then `close`.
 
-    To be made and used inside one running event loop (asyncio's or uvloop's). `current` is read once per request, so a
+    To be made and used inside one running event loop (asyncio's or uvloop's). `mesh` is read once per request, so a
     new snapshot never touches a request under way. `access_log` may be None for none.
     """
 
     def __init__(
         self,
-        current: CurrentSnapshot,
+        mesh: Mesh,
         settings: HTTPSettings | None = None,
         *,
         policy: ForwardingPolicy | None = None,
         access_log: AccessLog | None = None,
         upstreams: Upstreams | None = None,
     ) -> None:
-        self.current = current
+        self.mesh = mesh
         self.settings = settings or HTTPSettings()
         self.policy = policy or ForwardingPolicy()
         self.access_log = access_log
         self.loop = asyncio.get_running_loop()
-        self.upstreams = upstreams or Upstreams(current, self.settings, self.loop)
+        self.upstreams = upstreams or Upstreams(mesh, self.settings, self.loop)
         self.outbox = self.upstreams.outbox
         self.memo = RequestMemo(self.policy, self.settings.field_count, self.upstreams.known_lines)
         # Where clients must show certificates: whether TLS for a host is ended here. Set by the terminator; then nothing is

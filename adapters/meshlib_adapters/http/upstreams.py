@@ -20,6 +20,7 @@ from meshlib.balancing import (
 )
 from meshlib.decision import Forward
 from meshlib.http1 import KnownLines
+from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib_adapters.http.outbox import Outbox
@@ -34,7 +35,6 @@ from meshlib_adapters.http.pools import (
 )
 from meshlib_adapters.http.settings import HTTPSettings, session_limits
 from meshlib_adapters.http.waiting import WaitingQueue
-from meshlib_adapters.publish import CurrentSnapshot
 
 if TYPE_CHECKING:
     from meshlib_adapters.http2 import HTTP2Settings
@@ -236,12 +236,12 @@ def _has_room(pool: EndpointPool) -> bool:
 class Upstreams:
     """The state of every upstream that was asked so far, and the sticky sessions of every sticky route.
 
-    Follows `current`: upstreams that are gone are closed. To be used inside one event loop. `http2`: limits of endpoints that speak it.
+    Follows `mesh`: upstreams that are gone are closed. To be used inside one event loop. `http2`: limits of endpoints that speak it.
     """
 
     def __init__(
         self,
-        current: CurrentSnapshot,
+        mesh: Mesh,
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
         *,
@@ -256,7 +256,7 @@ class Upstreams:
         self.sessions = SessionTables(session_limits(settings))
         self._states: dict[str, UpstreamState] = {}
         self._swept = 0.0
-        self._unsubscribe = current.subscribe(self._follow)
+        self._unsubscribe = mesh.subscribe(self._follow)
 
     def state(self, upstream: Upstream) -> UpstreamState:
         """The state kept for an upstream, brought up to the one given."""
@@ -328,8 +328,8 @@ class Upstreams:
             state.close()
         self._states = {}
 
-    def _follow(self, current: CurrentSnapshot) -> None:
-        known = current.table.upstreams
+    def _follow(self, mesh: Mesh) -> None:
+        known = mesh.table.upstreams
         for name, state in list(self._states.items()):
             upstream = known.get(name)
             if upstream is None:

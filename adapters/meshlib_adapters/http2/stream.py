@@ -126,7 +126,7 @@ class Stream:
         if not connection.allows(head.authority):
             self._answer_error(421, "misdirected")
             return
-        decision = gateway.current.table.route(head)
+        decision = gateway.mesh.table.route(head)
         if isinstance(decision, RedirectToTLS) and is_secure(head.fields, connection.peer):
             decision = decision.secured
         if isinstance(decision, Forward):

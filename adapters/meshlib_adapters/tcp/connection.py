@@ -276,7 +276,7 @@ class TLSConnection:
             self._connect(listener.acme, hello)
             return
         terminator = listener.terminator
-        decision = listener.current.table.route_tls(hello, terminator.covers if terminator is not None else None)
+        decision = listener.mesh.table.route_tls(hello, terminator.covers if terminator is not None else None)
         match decision:
             case Passthrough():
                 self._route = decision.route.name

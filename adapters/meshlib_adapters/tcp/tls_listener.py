@@ -34,7 +34,7 @@ class TLSRouter(Protocol):
 
 
 class CurrentTable(Protocol):
-    """Where the newest table is: a `CurrentSnapshot`, or anything with this attribute. Read once for each client."""
+    """Where the newest table is: a `Mesh`, or anything with this attribute. Read once for each client."""
 
     @property
     def table(self) -> TLSRouter: ...
@@ -52,7 +52,7 @@ class TLSListener:
 
     def __init__(
         self,
-        current: CurrentTable,
+        mesh: CurrentTable,
         settings: TLSSettings | None = None,
         *,
         strategy: Callable[[str], EndpointOrder] = create_strategy,
@@ -60,7 +60,7 @@ class TLSListener:
         terminator: Terminator | None = None,
         proxy_protocol: PreambleRule | None = None,
     ) -> None:
-        self.current = current
+        self.mesh = mesh
         self.settings = settings = settings or TLSSettings()
         if settings.plain_http == "serve" and terminator is None:
             hint = "give the listener a terminator, or refuse or redirect"

@@ -79,14 +79,14 @@ class TLSClientConnection(ClientConnection):
         self._secured = secured
 
     def _forward(self, decision: Forward, head: RequestHead) -> None:
-        if self._secured.allows(head.authority, self.gateway.current.table):
+        if self._secured.allows(head.authority, self.gateway.mesh.table):
             super()._forward(decision, head)
         else:
             super()._answer(_MISDIRECTED)
 
     def _answer(self, decision: Redirect | Respond) -> None:
         head = self.head
-        if head is not None and not self._secured.allows(head.authority, self.gateway.current.table):
+        if head is not None and not self._secured.allows(head.authority, self.gateway.mesh.table):
             decision = _MISDIRECTED
         super()._answer(decision)
 

@@ -122,7 +122,7 @@ def _http2(gateway: HTTPGateway, secured: SecuredClient, settings: HTTP2Settings
     from meshlib_adapters.http2 import HTTP2Connection
 
     def allowed(authority: bytes) -> bool:
-        return secured.allows(authority, gateway.current.table)
+        return secured.allows(authority, gateway.mesh.table)
 
     lines = secured.proven_lines if secured.asks_clients else None
     return HTTP2Connection(gateway, settings=settings, server_name=secured.server_name, allowed=allowed, client_lines=lines)

@@ -21,10 +21,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route as Page
 
 from meshlib.forwarding import ForwardingPolicy
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.http import HTTPSettings
-from meshlib_adapters.publish import CurrentSnapshot
 from tests.adapters.asgi.raw import Handler, answering, backend, talk
 
 pytestmark = pytest.mark.anyio
@@ -49,14 +49,14 @@ async def served(
     settings: HTTPSettings | None = None,
     https_port: int = 443,
 ) -> AsyncIterator[int]:
-    current = CurrentSnapshot(Snapshot.of(contributions), https_port=https_port)
+    mesh = Mesh(Snapshot.of(contributions), https_port=https_port)
 
     async def own(request: Request) -> PlainTextResponse:
         return PlainTextResponse("own")
 
-    app: object = Gateway(current=current, policy=policy, settings=settings)
+    app: object = Gateway(mesh=mesh, policy=policy, settings=settings)
     if with_app:
-        app = Starlette(routes=[Page("/", own)], middleware=[Middleware(Gateway, current=current)])
+        app = Starlette(routes=[Page("/", own)], middleware=[Middleware(Gateway, mesh=mesh)])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", proxy_headers=False, ws="websockets-sansio"))  # type: ignore[arg-type]
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it

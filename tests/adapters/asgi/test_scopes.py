@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.http.settings import HTTPSettings
-from meshlib_adapters.publish import CurrentSnapshot
 
 Message = dict[str, Any]
 SCOPE: Message = {
@@ -55,7 +55,7 @@ async def exchange(
     upstream_server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = upstream_server.sockets[0].getsockname()[1]
     route = Route(Scheme.HTTP, "", "/", "s", "l", "hrm", 80, Upstream("s:80@file", (Endpoint("s.1", "127.0.0.1", port),)))
-    gateway = Gateway(current=CurrentSnapshot(Snapshot.of([Contribution("p/s", "s", 1, (route,))])), **options)
+    gateway = Gateway(mesh=Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])), **options)
     sent: list[Message] = []
     left = iter(messages)
 

@@ -14,9 +14,9 @@ import uvicorn
 import websockets.asyncio.client
 import websockets.asyncio.server
 
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
-from meshlib_adapters.publish import CurrentSnapshot
 from tests.adapters.asgi.raw import answering, backend, talk
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ class Bound(hypercorn.config.Config):
 async def served(server: str, upstream: int) -> AsyncIterator[int]:
     endpoint = Endpoint("s.1", "127.0.0.1", upstream)
     route = Route(Scheme.HTTP, "", "/", "s", "l", "hrm", 80, Upstream("s:80", (endpoint,)))
-    app: Any = Gateway(current=CurrentSnapshot(Snapshot.of([Contribution("p/s", "s", 1, (route,))])))
+    app: Any = Gateway(mesh=Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])))
     if server == "hypercorn":
         config = Bound()
         config.errorlog = None

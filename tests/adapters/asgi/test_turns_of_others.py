@@ -13,6 +13,7 @@ from wsproto.connection import Connection
 from wsproto.events import AcceptConnection, Message, Ping, TextMessage
 from wsproto.events import Request as Handshake
 
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.asgi.exchange import Exchange
@@ -20,7 +21,6 @@ from meshlib_adapters.asgi.types import Message as ASGIMessage
 from meshlib_adapters.asgi.types import Scope
 from meshlib_adapters.asgi.websocket import _from_upstream
 from meshlib_adapters.http.turns import MESSAGE, WORK
-from meshlib_adapters.publish import CurrentSnapshot
 from tests.adapters.asgi.raw import Handler, backend
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ async def gateway(handler: Handler) -> AsyncIterator[Gateway]:
     async with backend(handler) as port:
         upstream = Upstream("a:80", (Endpoint("a.1", "127.0.0.1", port),))
         route = Route(Scheme.HTTP, "a.test", "/", "a", "label", "hrm", 80, upstream)
-        async with Gateway(current=CurrentSnapshot(Snapshot.of([Contribution("a", "a", 1, (route,))]))) as made:
+        async with Gateway(mesh=Mesh(Snapshot.of([Contribution("a", "a", 1, (route,))]))) as made:
             yield made
 
 

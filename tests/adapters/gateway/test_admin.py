@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 import meshlib
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Severity, Snapshot, Upstream
 from meshlib_adapters.gateway.admin import CertificateEnds, create_admin
 from meshlib_adapters.provider import Provider, ProviderStatus
-from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.static import StaticProvider
 
 
@@ -22,14 +22,14 @@ class View:
     """A gateway as the admin side sees it."""
 
     def __init__(self) -> None:
-        self.current = CurrentSnapshot()
+        self.mesh = Mesh()
         upstream = Upstream("shop:80", (Endpoint("shop.1", "10.0.0.5", 80),))
         routes = (
             Route(Scheme.HTTP, "shop.example.com", "/", "shop", "l", "hrm", 80, upstream),
             Route(Scheme.HTTP, "old.example.com", "/", "shop", "l", "hrm", redirect=RedirectRule("https://shop.example.com")),
         )
         wrong = Diagnostic("HRM001", Severity.ERROR, "shop", "l.1", "wrong", "right")
-        self.current.publish("p", Snapshot.of([Contribution("p/shop", "shop", 0, routes, (wrong,))]))
+        self.mesh.publish("p", Snapshot.of([Contribution("p/shop", "shop", 0, routes, (wrong,))]))
         self.provider = StaticProvider("services.yml")
         self.providers: Sequence[Provider] = [self.provider]
         self.not_ready = ""
@@ -84,7 +84,7 @@ def test_status_tells_age_and_reason_of_each_provider() -> None:
     view = View()
     data = body(ask(view, "/-/status"))
     assert (data["version"], data["compiled"], data["ready"]) == (meshlib.__version__, False, True)
-    assert data["snapshot"] == {"version": view.current.version, "routes": 2, "diagnostics": 1}
+    assert data["snapshot"] == {"version": view.mesh.version, "routes": 2, "diagnostics": 1}
     assert data["providers"] == [{"name": "static:services.yml", "state": "starting", "reason": "", "from_disk": False, "age": None}]
     view.provider.status = ProviderStatus("degraded", time.monotonic() - 100, "gone")
     (provider,) = body(ask(view, "/-/status"))["providers"]

@@ -68,7 +68,7 @@ def table_of(routes: int, endpoints: int = 1) -> View:
     view = View()
     upstream = Upstream("u", tuple(Endpoint(f"e{n}", "10.0.0.1", 1000 + n) for n in range(endpoints)))
     made = tuple(Route(Scheme.HTTP, f"h{n}.example.com", "/", "s", f"l{n}", "hrm", 80, upstream) for n in range(routes))
-    view.current.publish("p", Snapshot.of([Contribution("p/s", "s", 0, made, ())]))
+    view.mesh.publish("p", Snapshot.of([Contribution("p/s", "s", 0, made, ())]))
     return view
 
 
@@ -164,7 +164,7 @@ def test_a_head_that_dribbles_has_its_time_and_no_more() -> None:
 def test_who_reads_nothing_holds_little_and_is_cut() -> None:
     async def story() -> None:
         view = table_of(20_000)
-        whole = len(json.dumps(view.current.version)) + 20_000 * 200
+        whole = len(json.dumps(view.mesh.version)) + 20_000 * 200
         async with serving(view, AdminLimits(connections=16, pages=4, patience=1.0)) as (server, address):
             stuck = []
             for _ in range(12):

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Diagnostic, RedirectRule, Route, Scheme, Severity, Snapshot
 from meshlib_adapters.gateway.log_output import QueuedOutput
 from meshlib_adapters.gateway.logs import SnapshotLog, escape_control, set_up_logging
-from meshlib_adapters.publish import CurrentSnapshot
 
 logger = logging.getLogger("meshlib_adapters.gateway.test")
 
@@ -92,27 +92,27 @@ def wrong(code: str) -> Diagnostic:
 
 def test_a_diagnostic_is_logged_when_it_appears_and_when_it_goes() -> None:
     stream = written("text")
-    current = CurrentSnapshot()
-    current.subscribe(SnapshotLog(logger))
-    current.publish("p", snapshot(wrong("HRM001"), hosts=("a.example.com",)))
+    mesh = Mesh()
+    mesh.subscribe(SnapshotLog(logger))
+    mesh.publish("p", snapshot(wrong("HRM001"), hosts=("a.example.com",)))
     lines = stream.getvalue().splitlines()
     assert [line.partition("test: ")[2] for line in lines] == [
         "1 routes (1 added, 0 removed)",
         "HRM001 shop: label.80, character 7: is wrong\\n! (do it right)",
     ]
     assert " ERROR " in lines[1]
-    current.publish("p", snapshot(wrong("HRM001"), wrong("HRM002"), hosts=("a.example.com",)))
-    current.publish("p", snapshot(hosts=("a.example.com",)))
+    mesh.publish("p", snapshot(wrong("HRM001"), wrong("HRM002"), hosts=("a.example.com",)))
+    mesh.publish("p", snapshot(hosts=("a.example.com",)))
     later = [line.partition("test: ")[2].partition(" ")[0] for line in stream.getvalue().splitlines()[2:]]
     assert later == ["HRM002", "settled:", "settled:"]
 
 
 def test_only_routes_that_changed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = written("text")
-    current = CurrentSnapshot()
-    current.subscribe(SnapshotLog(logger))
+    mesh = Mesh()
+    mesh.subscribe(SnapshotLog(logger))
     services = [Contribution(f"k{n}", "shop", 1, snapshot(hosts=(f"h{n}",)).routes) for n in range(2000)]
-    current.publish("p", Snapshot.of(services))
+    mesh.publish("p", Snapshot.of(services))
     named: list[str] = []
 
     def name(one: Route) -> str:
@@ -121,16 +121,16 @@ def test_only_routes_that_changed_are_named(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Route, "name", property(name))
     changed = Contribution("k7", "shop", 1, snapshot(hosts=("other",)).routes)
-    current.publish("p", Snapshot.of([changed if item.key == "k7" else item for item in services]))
+    mesh.publish("p", Snapshot.of([changed if item.key == "k7" else item for item in services]))
     assert sorted(named) == ["h7", "other"]
     assert stream.getvalue().splitlines()[-1].endswith("2000 routes (1 added, 1 removed)")
 
 
 def test_a_flood_of_diagnostics_is_cut() -> None:
     stream = written("text")
-    current = CurrentSnapshot()
-    current.subscribe(SnapshotLog(logger))
-    current.publish("p", snapshot(*(wrong(f"HRM{n:03}") for n in range(500))))
+    mesh = Mesh()
+    mesh.subscribe(SnapshotLog(logger))
+    mesh.publish("p", snapshot(*(wrong(f"HRM{n:03}") for n in range(500))))
     lines = stream.getvalue().splitlines()
     assert len(lines) == 51
     assert "and 450 more diagnostics appeared" in lines[-1]

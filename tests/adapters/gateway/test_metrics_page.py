@@ -75,7 +75,7 @@ def test_the_page_tells_of_the_table_and_its_providers() -> None:
     assert ("meshlib_provider_last_success_age_seconds", "static:services.yml") not in found
     assert ("meshlib_workers", "ready") not in found
     page.reloads += 1
-    view.current.publish("p", snapshot(3))
+    view.mesh.publish("p", snapshot(3))
     found = numbers(ask(page).text)
     assert (found["meshlib_routes", "http"], found["meshlib_diagnostics", "error"], found["meshlib_reloads_total",]) == (3, 0, 1)
 
@@ -83,7 +83,7 @@ def test_the_page_tells_of_the_table_and_its_providers() -> None:
 def test_others_have_their_turn_while_a_large_page_is_written() -> None:
     async def story() -> tuple[int, int]:
         view = View()
-        view.current.publish("p", snapshot(5000))
+        view.mesh.publish("p", snapshot(5000))
         totals = Totals()
         for number in range(1000):
             totals.add([Change("meshlib_http_first_byte_seconds", (f"r{number}",), Histogram(1.0, (1,) * 15))], "main")
@@ -131,7 +131,7 @@ def test_what_is_in_the_table_is_kept_and_a_change_is_noted() -> None:
             with anyio.fail_after(30):
                 while not totals.kept:  # noqa: ASYNC110 - there is nothing to wait on but the page's own pause
                     await anyio.sleep(0.01)
-                view.current.publish("p", snapshot(1))
+                view.mesh.publish("p", snapshot(1))
                 wanted = {"route": {"http://h0.example.com"}, "upstream": {"u0:80"}, "endpoint": {"10.0.0.5:80"}}
                 while dict(totals.kept[-3:]) != wanted:  # noqa: ASYNC110
                     await anyio.sleep(0.01)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
 from meshlib.proxy_protocol import ProxyAddress, build_v2
 from meshlib_adapters.gateway.listeners import Listeners, tls_settings
 from meshlib_adapters.gateway.settings import Layer, Settings, resolve_settings
-from meshlib_adapters.publish import CurrentSnapshot
 from tests.vectors.tls.hellos import BASE, ext, hello, records, sni, u8, u16
 
 LOOPBACK = "127.0.0.1"
@@ -54,7 +54,7 @@ def test_a_challenge_finds_the_responder_behind_a_required_preamble(preamble: by
         wanted = settings(
             proxy_protocol="require", proxy_protocol_from=[f"{LOOPBACK}/32"], tls__acme=[f"{LOOPBACK}:{port}"], log__access=False
         )
-        listeners = Listeners(CurrentSnapshot(), wanted)
+        listeners = Listeners(Mesh(), wanted)
         sock = socket.create_server((LOOPBACK, 0))
         entry = sock.getsockname()
         await listeners.listen([], [sock])

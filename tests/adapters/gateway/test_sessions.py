@@ -10,10 +10,10 @@ import pytest
 from meshlib.balancing import Standing
 from meshlib.decision import Forward
 from meshlib.http1 import parse_request_head, section_of
+from meshlib.mesh import Mesh
 from meshlib_adapters.gateway.reports import Session, parse_sessions, write_sessions
 from meshlib_adapters.gateway.sessions import BATCH, MET_AT_ONCE, MET_PER_SECOND, SharingUpstreams
 from meshlib_adapters.http import HTTPSettings
-from meshlib_adapters.publish import CurrentSnapshot
 from tests.adapters.http.running import snapshot_of
 
 NOTHING = section_of(())
@@ -24,10 +24,10 @@ class Worker:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.frames: list[list[Session]] = []
-        self.current = CurrentSnapshot(snapshot_of({"a": [1, 2]}, sticky="SID"))
-        self.upstreams = SharingUpstreams(self.current, HTTPSettings(sticky_unknown=50), loop, self.frames.append)
+        self.mesh = Mesh(snapshot_of({"a": [1, 2]}, sticky="SID"))
+        self.upstreams = SharingUpstreams(self.mesh, HTTPSettings(sticky_unknown=50), loop, self.frames.append)
         head = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        decision = self.current.table.route(head)
+        decision = self.mesh.table.route(head)
         assert isinstance(decision, Forward)
         self.decision = decision
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from meshlib.forwarding import ForwardingPolicy
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.http import HTTPGateway, HTTPSettings
 from meshlib_adapters.http.access_log import AccessLog
 from meshlib_adapters.http.connection import ClientConnection
 from meshlib_adapters.http.upstreams import EndpointPool
-from meshlib_adapters.publish import CurrentSnapshot
 from tests.adapters.http.backend import PATIENCE, Backend
 from tests.adapters.http.client import Client
 
@@ -87,13 +87,13 @@ class RunningGateway:
         self._thread.start()
         log_to = sink or (lambda text: self.lines.extend(text.splitlines()))
 
-        async def start() -> tuple[CurrentSnapshot, AccessLog, HTTPGateway, tuple[str, int]]:
-            current = CurrentSnapshot(snapshot, https_port=https_port)
+        async def start() -> tuple[Mesh, AccessLog, HTTPGateway, tuple[str, int]]:
+            mesh = Mesh(snapshot, https_port=https_port)
             log = AccessLog(log_to, form=form)
-            gateway = HTTPGateway(current, settings or quick(), policy=policy, access_log=log)
-            return current, log, gateway, (await gateway.listen("127.0.0.1", 0))[0]
+            gateway = HTTPGateway(mesh, settings or quick(), policy=policy, access_log=log)
+            return mesh, log, gateway, (await gateway.listen("127.0.0.1", 0))[0]
 
-        self.current, self.access_log, self.gateway, self.address = self.run(start())
+        self.mesh, self.access_log, self.gateway, self.address = self.run(start())
 
     # What tests do with it.
 
@@ -111,7 +111,7 @@ class RunningGateway:
 
     def publish(self, snapshot: Snapshot) -> None:
         """A new snapshot from the provider that gave the first one."""
-        self.call(lambda: self.current.publish("", snapshot))
+        self.call(lambda: self.mesh.publish("", snapshot))
 
     def client(self, *, receive_buffer: int = 0) -> Client:
         """A new client connection; closed at the end."""

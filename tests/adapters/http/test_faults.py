@@ -143,13 +143,13 @@ def large_or_small(peer: Peer) -> None:
 _GATEWAY = """
 import asyncio, sys
 from meshlib_adapters.http import HTTPGateway, HTTPSettings
-from meshlib_adapters.publish import CurrentSnapshot
+from meshlib.mesh import Mesh
 from tests.adapters.http.running import quick, snapshot_of
 
 async def main():
     names = dict(item.split("=") for item in sys.argv[3:])
     settings = quick(**{name: float(value) if "." in value else int(value) for name, value in names.items()})
-    gateway = HTTPGateway(CurrentSnapshot(snapshot_of({"": [int(sys.argv[1])]})), settings)
+    gateway = HTTPGateway(Mesh(snapshot_of({"": [int(sys.argv[1])]})), settings)
     print((await gateway.listen("127.0.0.1", 0))[0][1], flush=True)
     await asyncio.Event().wait()
 

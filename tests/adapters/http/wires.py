@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from meshlib.forwarding import ForwardingPolicy
+from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule, Snapshot, Upstream
 from meshlib_adapters.http import HTTPGateway
 from meshlib_adapters.http.connection import ClientConnection
 from meshlib_adapters.http.upstream import UpstreamConnection
-from meshlib_adapters.publish import CurrentSnapshot
 from tests.adapters.http.running import quick, snapshot_of
 
 __all__ = ["Place", "Wire"]
@@ -74,7 +74,7 @@ class Place:
 
     def _made(self, snapshot: Snapshot, changes: dict[str, float]) -> HTTPGateway:
         async def make() -> HTTPGateway:
-            return HTTPGateway(CurrentSnapshot(snapshot), quick(**changes), policy=self.policy)
+            return HTTPGateway(Mesh(snapshot), quick(**changes), policy=self.policy)
 
         return self.loop.run_until_complete(make())
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from meshlib.balancing import Observation
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.http import HTTPSettings, Upstreams
 from meshlib_adapters.metrics.readings import Readings
 from meshlib_adapters.metrics.totals import FORGET_AFTER, OTHER
 from meshlib_adapters.metrics.upstreams import UpstreamReader
-from meshlib_adapters.publish import CurrentSnapshot
 
 
 def upstream(name: str) -> Upstream:
@@ -30,14 +30,14 @@ class Reading:
 
     def __init__(self, *names: str, **settings: Any) -> None:
         self.loop = asyncio.get_running_loop()
-        self.current = CurrentSnapshot()
-        self.current.publish("p", snapshot(*names))
-        self.upstreams = Upstreams(self.current, HTTPSettings(**settings), self.loop)
+        self.mesh = Mesh()
+        self.mesh.publish("p", snapshot(*names))
+        self.upstreams = Upstreams(self.mesh, HTTPSettings(**settings), self.loop)
         self.reader = UpstreamReader(self.upstreams)
         self.readings = Readings()
 
     def ask(self, name: str) -> Any:
-        return self.upstreams.state(self.current.table.upstreams[name])
+        return self.upstreams.state(self.mesh.table.upstreams[name])
 
     def round(self) -> tuple[int, dict[tuple[str, tuple[str, ...]], object]]:
         """The steps it took, and what has changed."""
@@ -112,7 +112,7 @@ def test_what_is_gone_is_forgotten_and_counts_until_then() -> None:
         counts = reading.ask("shop").counts
         reading.ask("blog").counts.connects = 1
         reading.round()
-        reading.current.publish("p", snapshot("blog"))
+        reading.mesh.publish("p", snapshot("blog"))
         start = time.monotonic()
         for seconds, kept in ((61, True), (122, True), (122 + FORGET_AFTER, False)):
             reading.loop.time = lambda now=start + seconds: now  # type: ignore[method-assign, misc]
@@ -131,7 +131,7 @@ def test_who_comes_back_is_not_forgotten() -> None:
         reading.ask("shop").counts.connects = 4
         start = time.monotonic()
         for seconds, names in ((61, ()), (300, ("shop",)), (FORGET_AFTER + 400, ())):
-            reading.current.publish("p", snapshot(*names))
+            reading.mesh.publish("p", snapshot(*names))
             if names:
                 assert reading.ask("shop").counts.connects == 4
             reading.loop.time = lambda now=start + seconds: now  # type: ignore[method-assign, misc]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, EndpointState, Route, Scheme, Snapshot, Upstream
-from meshlib_adapters.publish import CurrentSnapshot
 from meshlib_adapters.tcp import TLSListener
 from tests.adapters.tcp.lab import LOOPBACK, MakeLab, Run
 from tests.adapters.tcp.test_tls_listener import hello_for, plain_echo
@@ -18,9 +18,9 @@ def test_starting_tasks_get_nothing(run: Run, lab: MakeLab) -> None:
             starting = Endpoint("a.1", LOOPBACK, 9, state=EndpointState.STARTING)
             upstream = Upstream("a:443", (starting, Endpoint("a.2", LOOPBACK, port)))
             route = Route(Scheme.SNI, "*.example", "/", "a", "label", "hrm", internal_port=443, upstream=upstream)
-            current = CurrentSnapshot()
-            current.publish("test", Snapshot.of([Contribution("a", "a", routes=(route,))]))
-            listener = TLSListener(current)
+            mesh = Mesh()
+            mesh.publish("test", Snapshot.of([Contribution("a", "a", routes=(route,))]))
+            listener = TLSListener(mesh)
             env.stack.callback(listener.close)
             _, entry = await listener.listen(LOOPBACK, 0)
             for _ in range(4):

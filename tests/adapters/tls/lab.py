@@ -70,7 +70,7 @@ class TLSGateway(RunningGateway):
         async def begin() -> tuple[Terminator, TLSListener, tuple[str, int]]:
             terminator = Terminator(self.gateway, termination)
             terminator.use(CertificateSet(tuple(served), client_ca, ticket_secret))
-            listener = TLSListener(self.current, tls, on_end=self.records.append, terminator=terminator)
+            listener = TLSListener(self.mesh, tls, on_end=self.records.append, terminator=terminator)
             return terminator, listener, await listener.listen("127.0.0.1", 0)
 
         self.terminator, self.listener, self.tls_address = self.run(begin())
