@@ -157,8 +157,8 @@ class Mesh:
 
     @property
     def tenures(self) -> tuple[Tenure, ...]:
-        """Whose the names are, in the order in which they were recorded."""
-        return tuple((self.snapshot.tenures or {}).values())
+        """Whose the names are, in the order in which they were recorded; those of `restore` before the first publication, too."""
+        return tuple((self.snapshot.tenures or self._ledger.tenures).values())
 
     @property
     def parts(self) -> Mapping[str, Snapshot]:

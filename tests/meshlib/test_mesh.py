@@ -253,6 +253,7 @@ def test_first_snapshots_count_as_if_they_had_come_together(order: tuple[str, st
 def test_age_decides_until_it_is_confirmed_when_records_were_restored() -> None:
     mesh = Mesh()
     mesh.restore([Tenure("a", "service kept", 5)])
+    assert mesh.tenures == (Tenure("a", "service kept", 5),)
     mesh.publish("p", Snapshot.of([owned("a", "young", 20), owned("b", "young2", 20)]), now=NOW)
     mesh.publish("p", Snapshot.of([owned("a", "young", 20), owned("b", "young2", 20), owned("b", "older", 10)]), now=NOW)
     assert served(mesh) == ["older"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 
@@ -17,7 +18,7 @@ import anyio.to_thread
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import Snapshot, Tenure
-from meshlib_adapters.gateway.state import StateDirectory, encode_state
+from meshlib_adapters.gateway.state import KeptState, StateDirectory, encode_state
 
 __all__ = ["DEFAULT_DIRECTORY", "StateKeeper", "existing_directory", "find_directory"]
 
@@ -26,6 +27,8 @@ logger = logging.getLogger("meshlib_adapters.gateway.state")
 DEFAULT_DIRECTORY = "/var/lib/meshlib"
 # Seconds from a change to its writing: a deployment is many changes.
 _DEBOUNCE = 1.0
+# Names that are told from those of another gateway after they have been given up. One too many is only kept for longer.
+_MAX_GONE = 10_000
 
 
 def find_directory(setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY) -> StateDirectory | None:
@@ -75,6 +78,12 @@ class StateKeeper:
         self._written = b""
         self._changed = anyio.Event()
         self._trouble = ""
+        self._lock = threading.Lock()
+        self._mark: tuple[int, ...] | None = None  # of the file as this gateway read or wrote it last
+        self._own: set[str] = set()  # names that it had then
+        self._gone: dict[str, None] = {}  # names that it had before and has no more
+        self._others: dict[str, Tenure] = {}  # what another gateway that uses the directory knows and this one does not
+        self._shared = False
 
     @property
     def keeps(self) -> bool:
@@ -86,7 +95,7 @@ class StateKeeper:
         if self._directory is None:
             self._mesh.restore(())
             return
-        found = await anyio.to_thread.run_sync(self._directory.read)
+        found = await anyio.to_thread.run_sync(self._read, self._directory)
         for complaint in found.complaints:
             logger.warning("%s", complaint)
         self.snapshots = {name: found.snapshots[name] for name in self._providers if name in found.snapshots}
@@ -121,6 +130,7 @@ class StateKeeper:
             names = await anyio.to_thread.run_sync(self._directory.released)
             if names:
                 self._mesh.release(names, now=time.time())
+                await anyio.to_thread.run_sync(self._let_go, names)
                 await anyio.to_thread.run_sync(self._write, self._mesh.tenures, self._known())
                 await anyio.to_thread.run_sync(self._directory.forget_released)
                 logger.info("released: %s", ", ".join(name or "any host" for name in names[:20]))
@@ -137,17 +147,56 @@ class StateKeeper:
     def _write(self, tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -> None:
         if self._directory is None:
             return
-        data = encode_state(tenures, snapshots)
-        if data == self._written:
-            return
+        with self._lock:
+            try:
+                with self._directory.turn():
+                    self._write_in_turn(self._directory, tuple(tenures), snapshots)
+            except OSError as error:
+                trouble = f"{self._directory.file} cannot be written: {error.strerror or error}"
+                if trouble != self._trouble:
+                    logger.warning("%s; after a restart it is not known whose the names are", trouble)
+                self._trouble = trouble
+                return
+            if self._trouble:
+                logger.info("%s is written again", self._directory.file)
+            self._trouble = ""
+
+    def _write_in_turn(self, directory: StateDirectory, tenures: tuple[Tenure, ...], snapshots: Mapping[str, Snapshot]) -> None:
+        own = {tenure.name for tenure in tenures}
+        self._forget(self._own - own)
+        self._own = own
+        if directory.mark() != self._mark:
+            self._hear_others(directory)
+        self._others = {name: tenure for name, tenure in self._others.items() if name not in own}
+        data = encode_state((*tenures, *self._others.values()), snapshots)
+        if data != self._written or self._mark != directory.mark():
+            directory.write(data)
+            self._written, self._mark = data, directory.mark()
+
+    def _hear_others(self, directory: StateDirectory) -> None:
+        # What this gateway has given up is in what the other one read of it, and comes back no more.
+        self._others = {tenure.name: tenure for tenure in directory.peek().tenures if tenure.name not in self._gone}
+        if self._others and not self._shared:
+            self._shared = True
+            what = "is written by another gateway, too: whose the names are is kept for both, the last services of one only"
+            logger.warning("%s %s; give each a directory of its own (state), or end one", directory.file, what)
+
+    def _let_go(self, names: Collection[str]) -> None:
+        with self._lock:
+            self._others = {name: tenure for name, tenure in self._others.items() if name not in names}
+            self._forget(names)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        self._gone = {**self._gone, **dict.fromkeys(names)}
+        for name in [*self._gone][: max(len(self._gone) - _MAX_GONE, 0)]:
+            del self._gone[name]
+
+    def _read(self, directory: StateDirectory) -> KeptState:
         try:
-            self._directory.write(data)
-        except OSError as error:
-            trouble = f"{self._directory.file} cannot be written: {error.strerror or error}"
-            if trouble != self._trouble:
-                logger.warning("%s; after a restart it is not known whose the names are", trouble)
-            self._trouble = trouble
-            return
-        if self._trouble:
-            logger.info("%s is written again", self._directory.file)
-        self._written, self._trouble = data, ""
+            with directory.turn():
+                found = directory.read()
+                self._mark = directory.mark()
+        except OSError:  # the file can be read without; that it cannot be written is said when it is
+            found = directory.read()
+        self._own = {tenure.name for tenure in found.tenures}
+        return found

@@ -8,9 +8,12 @@ that is none of ours is kept aside.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import stat
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -34,6 +37,12 @@ MAX_FILE: Final = 128 * 1024 * 1024
 _MAX_RELEASED: Final = 1024 * 1024
 _MAX_TEXT: Final = 8192
 _FORMAT: Final = "meshlib state"
+# Locked while one of the gateways that share a directory reads and writes.
+_LOCK: Final = ".lock"
+_PATIENCE: Final = 5.0
+_AGAIN: Final = 0.05
+
+_encoder: Final = msgspec.json.Encoder()
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,7 +55,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
 class _Written(msgspec.Struct):
     format: str
     version: int
-    tenures: list[Tenure]
+    tenures: list[msgspec.Raw]
     snapshots: dict[str, list[msgspec.Raw]]
 
 
@@ -61,35 +70,51 @@ class KeptState(msgspec.Struct):
 def encode_state(tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -> bytes:
     """The state as a file holds it: routes without diagnostics and names, which only the provider itself can tell.
 
-    Services that would make the file larger than `MAX_FILE` are left out, the largest first, so that those of others stay: whose
-    the names are counts more.
+    What would make the file larger than `MAX_FILE` is left out, and not made either: of services the largest, so that those of others
+    stay; whose the names are counts more, of which the last ones are left out. A provider all of whose services are left out is not
+    in it: nothing known is not the same as nothing there.
     """
-    kept = {
-        name: {one.key: msgspec.Raw(msgspec.json.encode(_without_news(one))) for one in snapshot.contributions}
-        for name, snapshot in snapshots.items()
-    }
-    owned = list(tenures)
-
-    def written() -> bytes:
-        return msgspec.json.encode(_Written(_FORMAT, 1, owned, {name: list(services.values()) for name, services in kept.items()}))
-
-    data = written()
-    over = len(data) - MAX_FILE
-    if over <= 0:
-        return data
-    largest = sorted(((len(raw), name, key) for name, services in kept.items() for key, raw in services.items()), reverse=True)
-    for size, name, key in largest:
-        if over <= 0:
+    room = MAX_FILE - len(_encoder.encode(_Written(_FORMAT, 1, [], {name: [] for name in snapshots})))
+    owned: list[msgspec.Raw] = []
+    for tenure in tenures:
+        raw = msgspec.Raw(_encoder.encode(tenure))
+        room -= len(raw) + 1
+        if room < 0:
             break
-        del kept[name][key]
-        if not kept[name]:
-            del kept[name]  # nothing known, which is not the same as nothing there
-        over -= size
-    return written()
+        owned.append(raw)
+    kept: dict[str, dict[str, msgspec.Raw]] = {name: {} for name in snapshots}
+    services = ((name, one) for name, snapshot in snapshots.items() for one in snapshot.contributions)
+    for name, one in sorted(services, key=lambda item: _weight(item[1])):
+        data = _encoded(one, room)
+        if data is None:
+            break
+        room -= len(data) + 1
+        kept[name][one.key] = msgspec.Raw(data)
+    written = {
+        name: [kept[name][one.key] for one in snapshot.contributions if one.key in kept[name]]
+        for name, snapshot in snapshots.items()
+        if kept[name] or not snapshot.contributions
+    }
+    return _encoder.encode(_Written(_FORMAT, 1, owned, written))
 
 
-def _without_news(one: Contribution) -> Contribution:
-    return replace(one, diagnostics=(), names=()) if one.diagnostics or one.names else one
+def _weight(one: Contribution) -> int:
+    # A route has some 300 bytes, an endpoint 80; which service is the largest need not be known to the byte.
+    return sum(4 + len(route.upstream.endpoints) if route.upstream is not None else 4 for route in one.routes)
+
+
+def _encoded(one: Contribution, room: int) -> bytes | None:
+    # Route by route: those to one port of a service have the same endpoints each, a hundred times what the service is in memory.
+    routes = []
+    for route in one.routes:
+        raw = msgspec.Raw(_encoder.encode(route))
+        room -= len(raw) + 1
+        if room < 0:
+            return None
+        routes.append(raw)
+    bare: dict[str, object] = msgspec.to_builtins(replace(one, routes=(), diagnostics=(), names=()))
+    data = _encoder.encode({**bare, "routes": routes})
+    return data if len(data) - sum(len(raw) + 1 for raw in routes) < room else None
 
 
 class StateDirectory:
@@ -102,6 +127,31 @@ class StateDirectory:
     def file(self) -> Path:
         """Where the state is."""
         return self.path / FILE
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the directory against other gateways that use it: what is read and then written is all that there was.
+
+        OSError when another one does not let go of it for 5 s.
+        """
+        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + _PATIENCE
+            while not _locked(descriptor):
+                if time.monotonic() >= deadline:
+                    raise OSError(errno.EWOULDBLOCK, f"{self.path / _LOCK} is held by another process; end that, or use another directory")
+                time.sleep(_AGAIN)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def mark(self) -> tuple[int, ...] | None:
+        """What is another one when the file has been written since; None without a file."""
+        try:
+            found = self.file.lstat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def peek(self) -> KeptState:
         """What is kept, for who only looks; empty, with a complaint, where it cannot be read."""
@@ -166,6 +216,14 @@ class StateDirectory:
         """All of `released` has been done."""
         with contextlib.suppress(FileNotFoundError):
             (self.path / RELEASED).unlink()
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read(path: Path, limit: int) -> bytes:

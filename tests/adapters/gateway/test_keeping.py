@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -15,7 +16,11 @@ import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib.labels.hrm import LABEL
-from meshlib_adapters.gateway.keeping import existing_directory, find_directory
+from meshlib.mesh import Mesh
+from meshlib.model import Contribution, RedirectRule, Route, Scheme, Snapshot
+from meshlib.ownership import OwnershipRules
+from meshlib_adapters.gateway import keeping, state
+from meshlib_adapters.gateway.keeping import StateKeeper, existing_directory, find_directory
 from meshlib_adapters.gateway.state import FILE, StateDirectory
 from meshlib_adapters.testing import FakeEngine
 from tests.adapters.gateway.test_command import PATIENCE, Running, meshlib_command
@@ -168,6 +173,83 @@ def test_a_disk_that_takes_nothing_does_not_stop_the_gateway(tmp_path: Path, eng
         run(engine, "other")
         wait_for(lambda: running.logged("is written again"), running)
         stop(running)
+
+
+class Gateway:
+    """What a gateway knows and keeps, without the gateway."""
+
+    def __init__(self, path: Path) -> None:
+        self.mesh = Mesh(rules=OwnershipRules(keep=0))
+        self.keeper = StateKeeper(self.mesh, StateDirectory(path), ["p"])
+        asyncio.run(self.keeper.load())
+
+    def serve(self, *hosts: str) -> None:
+        routes = tuple(Route(Scheme.HTTP, host, "/", "shop", "l", "hrm", redirect=RedirectRule("https://x.example", 302)) for host in hosts)
+        self.mesh.publish("p", Snapshot.of([Contribution("p/shop", "shop", 1, routes, owner="stack shop")]), now=1.0)
+        self.mesh.confirm()
+        self.keeper.finish()
+
+
+def kept(path: Path) -> list[str]:
+    found = StateDirectory(path).peek()
+    assert found.complaints == []
+    return sorted(tenure.name for tenure in found.tenures)
+
+
+def test_two_gateways_that_share_a_directory_lose_no_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one, two = Gateway(tmp_path), Gateway(tmp_path)
+    one.serve("a", "b")
+    assert "another gateway" not in caplog.text
+    two.serve("c")
+    assert kept(tmp_path) == ["a", "b", "c"]
+    (said,) = [record.getMessage() for record in caplog.records if "another gateway" in record.getMessage()]
+    assert said.startswith(f"{tmp_path / FILE} is written by another gateway, too: ")
+    assert said.endswith("give each a directory of its own (state), or end one")
+    one.serve("a", "d")
+    assert kept(tmp_path) == ["a", "c", "d"]
+    # What one has given up is forgotten by the other as soon as it hears of it.
+    two.serve("c", "e")
+    one.serve("a")
+    assert kept(tmp_path) == ["a", "c", "e"]
+    assert len([record for record in caplog.records if "another gateway" in record.getMessage()]) == 2
+    assert [tenure.name for tenure in Gateway(tmp_path).mesh.tenures] == ["a", "c", "e"]
+
+
+def test_a_name_that_is_released_is_not_kept_for_another_gateway(tmp_path: Path) -> None:
+    one, two = Gateway(tmp_path), Gateway(tmp_path)
+    one.serve("a")
+    two.serve("b")
+    StateDirectory(tmp_path).ask_release(["a"])
+    asyncio.run(two.keeper.release())
+    assert kept(tmp_path) == ["b"]
+
+
+def test_what_was_given_up_is_remembered_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "_MAX_GONE", 3)
+    one = Gateway(tmp_path)
+    for number in range(10):
+        one.serve(f"a{number}")
+    assert list(one.keeper._gone) == ["a6", "a7", "a8"]
+
+
+def test_who_ends_before_anything_is_known_forgets_no_names(tmp_path: Path) -> None:
+    Gateway(tmp_path).serve("a")
+    Gateway(tmp_path).keeper.finish()
+    assert kept(tmp_path) == ["a"]
+
+
+def test_a_directory_that_another_process_holds_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(state, "_PATIENCE", 0.0)
+    Gateway(tmp_path).serve("a")
+    with StateDirectory(tmp_path).turn():
+        held = Gateway(tmp_path)
+        assert [tenure.name for tenure in held.mesh.tenures] == ["a"]
+        held.serve("a", "b")
+    assert f"{tmp_path / FILE} cannot be written: {tmp_path / '.lock'} is held by another process" in caplog.text
+    held.serve("a", "b", "c")
+    assert kept(tmp_path) == ["a", "b", "c"]
 
 
 def test_where_the_state_is(tmp_path: Path) -> None:

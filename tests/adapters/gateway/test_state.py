@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,6 +191,50 @@ def test_services_that_make_it_too_large_are_left_out_and_cost_no_other(monkeypa
     assert kept() == {"docker": ["docker/shop"], "swarm": ["swarm/1"]}
     monkeypatch.setattr(state, "MAX_FILE", 100)
     assert kept() == {}
+
+
+def test_what_is_left_out_is_not_made_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = [replace(SHOP, key=f"docker/huge{i}", routes=ROUTES * 20) for i in range(100)]
+    wide = replace(UPSTREAM, endpoints=UPSTREAM.endpoints * 1000)
+    one = replace(SHOP, key="docker/wide", routes=(replace(ROUTES[0], upstream=wide),) * 50)
+    monkeypatch.setattr(state, "MAX_FILE", 20_000)
+    for found in (Snapshot.of([SHOP, *huge]), Snapshot.of([SHOP, one])):
+        tracemalloc.start()
+        data = encode_state(TENURES, {"docker": found})
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert b"docker/shop" in data
+        assert len(data) <= state.MAX_FILE
+        assert peak < 25 * state.MAX_FILE
+
+
+def test_names_that_make_it_too_large_leave_out_the_last_ones_and_all_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MAX_FILE", 10_000)
+    data = encode_state([Tenure(f"{i}.example", "stack a") for i in range(1000)], {"docker": Snapshot.of([SHOP]), "swarm": Snapshot()})
+    assert 9_900 < len(data) <= state.MAX_FILE
+    document = json.loads(data)
+    assert [one[0] for one in document["tenures"]] == [f"{i}.example" for i in range(len(document["tenures"]))]
+    assert document["snapshots"] == {"swarm": []}
+
+
+def test_one_at_a_time_has_its_turn(directory: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "_PATIENCE", 0.1)
+    with directory.turn():
+        with pytest.raises(OSError, match=r"/\.lock is held by another process; end that, or use another directory"), directory.turn():
+            pass
+        monkeypatch.setattr(state, "_PATIENCE", 20.0)
+        monkeypatch.setattr(state, "_AGAIN", 0.001)
+        entered = threading.Event()
+
+        def wait() -> None:
+            with StateDirectory(directory.path).turn():
+                entered.set()
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not entered.wait(0.1)
+    waiting.join(20)
+    assert entered.is_set()
 
 
 def test_names_to_release(directory: StateDirectory) -> None:
