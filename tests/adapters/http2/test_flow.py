@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import resource
 import threading
+import time
 from collections.abc import Callable
 
-from hyperframe.frame import WindowUpdateFrame
+import pytest
+from hyperframe.frame import ContinuationFrame, HeadersFrame, WindowUpdateFrame
 
 from meshlib_adapters.http2 import HTTP2Settings
-from tests.adapters.http.backend import OK, Backend, Peer
+from tests.adapters.http.backend import OK, PATIENCE, Backend, Peer
 from tests.adapters.http.running import quick
 from tests.adapters.http2.client import request
 from tests.adapters.http2.conftest import StartSite
@@ -311,6 +313,48 @@ def test_time_outs(start: StartSite, backend: Make) -> None:
     assert client.get("/half").reset == 2
     reasons = [(record["reason"], record["termination"]) for record in site.log(4)]
     assert reasons == [("head_timeout", "CR"), ("upstream_timeout", "SH"), ("body_timeout", "CB"), ("between_bytes_timeout", "SD")]
+
+
+@pytest.mark.parametrize("ended", ["a frame", "a block"])
+def test_the_time_of_a_head_ends_beside_requests_that_go_on(start: StartSite, backend: Make, ended: str) -> None:
+    """Of one that never ends, in the middle of a frame or of a block, while a response comes; bytes of it that come do not prolong it.
+
+    Its own time: the stream that is served has longer ones, and has bytes all the while.
+    """
+    over = threading.Event()
+
+    def trickling(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not over.wait(0.05):
+            peer.send(b"x")
+
+    server = backend(trickling)
+    site = start(server, quick(head_read=0.6, idle=60, response_head=60, between_bytes=60))
+    client = site.client(open_windows=False)  # no frame of its own in the middle of the block
+    served = client.ask(request("/served"))
+    while not client.answers[served].data:
+        assert client.pump()
+    unfinished = client.head(request("/unfinished"))
+    if ended == "a frame":
+        head, rest = unfinished[:12], [unfinished[at : at + 1] for at in range(12, len(unfinished) - 1)]
+    else:
+        frame = HeadersFrame(served + 2, unfinished[9:], flags=["END_STREAM"])
+        head, rest = frame.serialize(), [ContinuationFrame(served + 2, b"").serialize()] * 10
+    client.send(head)
+    try:
+        began = time.monotonic()
+        client.sock.settimeout(PATIENCE)
+        while client.pump():
+            if rest:
+                client.send(rest.pop(0))
+            assert time.monotonic() < began + PATIENCE, "the head is still waited for"
+    finally:
+        over.set()
+    assert client.goaway is not None
+    assert (client.goaway.error_code, client.goaway.last_stream_id) == (0, served)
+    assert "head_timeout" in [record["reason"] for record in site.log(1)]
+    assert len(server.requests) == 1
 
 
 def test_a_client_that_takes_nothing(start: StartSite, backend: Make) -> None:

@@ -93,3 +93,29 @@ def test_as_the_parser_whatever_is_changed(body: bytes, changes: list[tuple[int,
         changed[position % len(changed)] = value
     for each in (bytes(changed), bytes(changed[:-cut]), body):
         assert outcome(memo.parse, each) == outcome(parse_client_hello, each)
+
+
+# Clients that differ in what the memo leaves out (random bytes, session ids, keys), in what it must not, and in the bytes that
+# hold lengths; the same again and again, so that all that is kept is asked for.
+ALIKE = [
+    BODY,
+    hello(sni("b.example"), *BASE)[4:],
+    *(hello(sni("a" * (8 + size) + ".example"), *BASE, session_id=bytes(32 - size))[4:] for size in range(3)),
+    hello(sni("a.example"), *BASE, PSK)[4:],
+    hello(sni("a.example"), ext(35, b""), *BASE)[4:],
+    hello(sni("a.example"), ext(35, b"t"), *BASE)[4:],
+    *BODIES,
+]
+CHANGES = st.lists(st.tuples(st.integers(0, 4095) | st.integers(0, 80), st.integers(0, 255)), max_size=2)
+
+
+@given(st.lists(st.tuples(st.sampled_from(ALIKE), CHANGES, st.just(0) | st.integers(0, 40)), min_size=2, max_size=12), st.integers(1, 6))
+def test_as_a_fresh_memo_whatever_came_before(history: list[tuple[bytes, list[tuple[int, int]], int]], limit: int) -> None:
+    memo = HelloMemo(limit)
+    for body, changes, cut in history * 2:
+        changed = bytearray(body)
+        for position, value in changes:
+            changed[position % len(changed)] = value
+        asked = bytes(changed[: len(changed) - cut])
+        assert outcome(memo.parse, asked) == outcome(HelloMemo().parse, asked) == outcome(parse_client_hello, asked)
+        assert len(memo) <= limit
