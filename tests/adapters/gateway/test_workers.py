@@ -255,17 +255,27 @@ def test_a_session_is_kept_whichever_worker_it_meets(gateways: Lab) -> None:
 
 
 def test_workers_have_no_descriptor_of_the_engine(gateways: Lab) -> None:
+    """Neither those that begin with the gateway nor one that comes later, when there are connections to the engine to be inherited."""
     socket_path = gateways.path / "engine.sock"
     with FakeEngine(socket_path) as fake:
         running = gateways.serve("--docker", f"unix://{socket_path}")
         wait_for(lambda: fake.subscribers > 0, running)
+        first = pids(running)[0]
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: first not in pids(running) and all(w["state"] == "ready" for w in workers(running)), running)
         engine = {link for link in descriptors(running.process.pid) if link.startswith("socket:")}
-        assert engine
+        assert engine & unix_sockets()
         listening = listening_sockets(running)
+        assert len(pids(running)) == 2
         for pid in pids(running):
             assert {link for link in descriptors(pid) if link in engine} <= listening
             variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             assert not [v for v in variables if v.startswith((b"DOCKER_", b"MESHLIB_"))]
+
+
+def unix_sockets() -> set[str]:
+    lines = Path("/proc/net/unix").read_text().splitlines()[1:]
+    return {f"socket:[{line.split()[6]}]" for line in lines}
 
 
 def listening_sockets(running: Running) -> set[str]:
