@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import threading
 import time
 from collections.abc import Callable
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.http1 import EMPTY_SECTION
+from meshlib.http1 import EMPTY_SECTION, parse_fields
 from meshlib.messages import RequestHead
-from meshlib.model import Endpoint, Route, Scheme
-from meshlib_adapters.http.access_log import AccessLog, JSONFormatter
+from meshlib.model import Endpoint, RedirectRule, Route, Scheme
+from meshlib_adapters.http.access_log import AccessLog, CombinedFormatter, JSONFormatter, Record
 from meshlib_adapters.http.termination import NORMAL, Ending
 from tests.adapters.http.backend import Backend, Peer, answering
 from tests.adapters.http.client import get
@@ -234,3 +236,48 @@ def test_too_far_behind() -> None:
     log.flush()
     assert len(lines) + log.dropped == 1000
     assert [json.loads(line)["bytes"] for line in lines] == list(range(len(lines)))
+
+
+LINES = [b"", b"User-Agent: a\r\n", b"User-Agent: b\r\n", b"User-Agent: \"\r\n", b"user-agent:  a\r\nReferer: x\r\n", b"Referer: a\r\n"]
+KEPT = [parse_fields(line) for line in LINES]
+# By number: the fields (of a connection that repeats them, or of another), the route and the endpoint (None, one that stays, or one made
+# anew, whose identity may be that of one that is gone), and the second.
+SECONDS = st.sampled_from([0.0, 0.5, 1.0, 60.0])
+RECORDS = st.lists(
+    st.tuples(st.integers(0, 5), st.booleans(), st.integers(-1, 3), st.integers(-1, 3), st.booleans(), SECONDS), min_size=2, max_size=12
+)
+
+
+def route_named(number: int) -> Route:
+    return Route(Scheme.HTTP, "a", "/", f"service-{number}", "label", "test", redirect=RedirectRule(f"https://{number}.example.com", 301))
+
+
+@functools.cache
+def many_records() -> list[Record]:
+    """As many of each thing as fill the tables: the next one begins them anew."""
+    records: list[Record] = []
+    for number in range(2000):
+        head = RequestHead(b"GET", b"/", b"a", 1, parse_fields(b"User-Agent: %d\r\n" % (number % 1000)))
+        records.append((0.0, "c", head, 200, 0, route_named(number), Endpoint(f"id-{number}", "a", 1), 1, 0.0, 0.0, NORMAL))
+    return records
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])
+@pytest.mark.parametrize("form", [JSONFormatter, CombinedFormatter])
+@given(records=RECORDS)
+@settings(max_examples=60)
+def test_a_line_is_that_of_a_fresh_formatter_whatever_came_before(
+    form: Callable[[], JSONFormatter | CombinedFormatter], full: bool, records: list[tuple[int, bool, int, int, bool, float]]
+) -> None:
+    used = form()
+    for record in many_records() if full else ():
+        used(record)
+    routes, endpoints = [route_named(number) for number in range(4)], [Endpoint(f"id-{number}", "a", 1 + number) for number in range(4)]
+    for fields, known, route, endpoint, stays, when in records:
+        section = KEPT[fields] if known else parse_fields(LINES[fields])
+        head = RequestHead(b"GET", b"/", b"a", 1, section)
+        where = None if route < 0 else routes[route] if stays else route_named(route)
+        place = None if endpoint < 0 else endpoints[endpoint] if stays else Endpoint(f"id-{endpoint}", "b", 9 - endpoint)
+        record = (when, "192.0.2.1", head, 200, 5, where, place, 1, 0.5, 0.25, NORMAL)
+        assert used(record) == form()(record)
+        del section, head, where, place, record  # their identities are free from here on, but for those that are kept

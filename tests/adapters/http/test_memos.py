@@ -70,8 +70,8 @@ class Site:
         self.wires = [self.place.wire, Wire()]
         self.clients = [self.place.client, self.place.connected(self.wires[1])]
 
-    def ask(self, number: int, request: bytes, cut: int) -> tuple[bytes, bytes, bool]:
-        """What the endpoint got, what the client got, and whether it was closed."""
+    def ask(self, number: int, request: bytes, cut: int, response: bytes = b"") -> tuple[bytes, bytes, bool]:
+        """What the endpoint got, what the client got, and whether it was closed. `response`: the endpoint's, else one that fits."""
         place, wire, client = self.place, self.wires[number], self.clients[number]
         connection, endpoint = place.endpoint()
         wire.sent.clear()
@@ -81,12 +81,14 @@ class Site:
         place.gateway.outbox.flush()
         got = bytes(endpoint.sent)
         if got:
-            switching = b"\r\nUpgrade:" in got
-            connection.data_received(
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-                if switching
-                else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + b"ok" * (not got.startswith(b"HEAD"))
-            )
+            if not response:
+                switching = b"\r\nUpgrade:" in got
+                response = (
+                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+                    if switching
+                    else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + b"ok" * (not got.startswith(b"HEAD"))
+                )
+            connection.data_received(response)
             place.gateway.outbox.flush()
         answer = re.sub(rb"Date: [^\r]+\r\n", b"", bytes(wire.sent))
         closed = wire.closed
@@ -111,10 +113,12 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-def fresh(loop: asyncio.AbstractEventLoop, policy: ForwardingPolicy, request: bytes, cut: int) -> tuple[bytes, bytes, bool]:
+def fresh(
+    loop: asyncio.AbstractEventLoop, policy: ForwardingPolicy, request: bytes, cut: int, response: bytes = b""
+) -> tuple[bytes, bytes, bool]:
     site = Site(loop, policy)
     try:
-        return site.ask(0, request, cut)
+        return site.ask(0, request, cut, response)
     finally:
         site.close()
 
@@ -130,6 +134,39 @@ def test_the_result_is_that_of_a_fresh_gateway(
         for number, request, cut in history:
             wire = wire_of(request)
             assert site.ask(number, wire, cut) == fresh(loop, policy, wire, cut), history
+    finally:
+        site.close()
+
+
+# Heads that begin alike, with bodies that are as long as they say, or not.
+STATUSES = st.sampled_from([b"1.1 200 OK", b"1.1 200 OK", b"1.1 404 Gone", b"1.1 204 None", b"1.1 304 Same", b"1.0 200 OK"])
+LINES = [
+    b"Content-Length: 2\r\n",
+    b"Content-Length: 2\r\n",
+    b"Content-Length: 0\r\n",
+    b"Content-Length: 2\r\nConnection: close\r\n",
+    b"Content-Length: 2\r\nConnection: x\r\nX: 1\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"",
+]
+BODIES = st.sampled_from([b"ok", b"ok", b"", b"o", b"ok!", b"2\r\nok\r\n0\r\n\r\n"])
+RESPONSES = st.tuples(STATUSES, st.sampled_from(LINES), BODIES).map(lambda parts: b"HTTP/%s\r\n%s\r\n%s" % parts)
+ASKED = st.sampled_from([b"GET / HTTP/1.1", b"GET / HTTP/1.1", b"HEAD / HTTP/1.1", b"GET / HTTP/1.0"])
+
+
+def exchanges(few: list[bytes]) -> st.SearchStrategy[list[tuple[bytes, bytes]]]:
+    return st.lists(st.tuples(ASKED, st.sampled_from(few)), min_size=2, max_size=6)
+
+
+@given(history=st.lists(RESPONSES, min_size=1, max_size=2).flatmap(exchanges))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_response_is_that_of_a_fresh_gateway(loop: asyncio.AbstractEventLoop, history: list[tuple[bytes, bytes]]) -> None:
+    """An endpoint's last head is remembered for all of its connections, whatever was asked for."""
+    site = Site(loop, POLICIES[0])
+    try:
+        for line, response in history:
+            wire = line + b"\r\nHost: a\r\n\r\n"
+            assert site.ask(0, wire, 0, response) == fresh(loop, POLICIES[0], wire, 0, response), history
     finally:
         site.close()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from meshlib.errors import ClientHelloError
 from meshlib.messages import ClientHello
 from meshlib.tls import HelloMemo, parse_client_hello
-from tests.vectors.tls.hellos import BASE, CASES, PSK, ext, hello, sni
+from tests.vectors.tls.hellos import BASE, CASES, PSK, ext, hello, sni, u16
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "tls"
 BODIES = [path.read_bytes()[9:] for path in sorted(VECTORS.glob("*.bin"))]
@@ -95,6 +95,19 @@ def test_as_the_parser_whatever_is_changed(body: bytes, changes: list[tuple[int,
         assert outcome(memo.parse, each) == outcome(parse_client_hello, each)
 
 
+# The first byte of a NIST group's key says whether it is a point as it has to be; the others say nothing.
+KEYS = [bytes([first, second]) + bytes(63) for first, second in ((4, 1), (4, 2), (5, 1))]
+POINTS = [hello(*BASE[:-1], ext(51, u16(b"\0\x17" + u16(key))))[4:] for key in KEYS]
+
+
+def test_the_first_byte_of_a_key_says_something() -> None:
+    memo = HelloMemo()
+    good, like_it, bad = POINTS
+    assert memo.parse(good) is memo.parse(like_it)
+    assert outcome(memo.parse, bad) == outcome(parse_client_hello, bad)
+    assert isinstance(outcome(memo.parse, bad), tuple)
+
+
 # Clients that differ in what the memo leaves out (random bytes, session ids, keys), in what it must not, and in the bytes that
 # hold lengths; the same again and again, so that all that is kept is asked for.
 ALIKE = [
@@ -104,12 +117,14 @@ ALIKE = [
     hello(sni("a.example"), *BASE, PSK)[4:],
     hello(sni("a.example"), ext(35, b""), *BASE)[4:],
     hello(sni("a.example"), ext(35, b"t"), *BASE)[4:],
-    *BODIES,
+    *POINTS,
 ]
 CHANGES = st.lists(st.tuples(st.integers(0, 4095) | st.integers(0, 80), st.integers(0, 255)), max_size=2)
 
+HELLOS = st.tuples(st.sampled_from(ALIKE) | st.sampled_from(BODIES), CHANGES, st.just(0) | st.integers(0, 40))
 
-@given(st.lists(st.tuples(st.sampled_from(ALIKE), CHANGES, st.just(0) | st.integers(0, 40)), min_size=2, max_size=12), st.integers(1, 6))
+
+@given(st.lists(HELLOS, min_size=2, max_size=12), st.integers(1, 6))
 def test_as_a_fresh_memo_whatever_came_before(history: list[tuple[bytes, list[tuple[int, int]], int]], limit: int) -> None:
     memo = HelloMemo(limit)
     for body, changes, cut in history * 2:
