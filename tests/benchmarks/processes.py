@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import resource
 import socket
 import subprocess
@@ -29,14 +28,18 @@ def raise_file_limit() -> int:
     return hard
 
 
+# Bound, not listening: with SO_REUSEADDR, which servers set, others may listen there, but the kernel gives the port to nobody else, nor to
+# an outgoing connection, of which benchmarks make many.
+_held: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A TCP port nobody listens on, below the range from which outgoing connections take theirs."""
-    for _ in range(1000):
-        port = random.randint(20000, 30000)
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise BenchmarkError("no free port between 20000 and 30000")
+    """A TCP port of the loopback address that nobody listens on, kept for us until this process ends."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    _held.append(held)
+    return int(held.getsockname()[1])
 
 
 class Process:
