@@ -63,7 +63,7 @@ def test_a_body_that_is_larger_than_the_endpoint_takes(start: Start, backend: Ma
     site = start(backend(*[small] * TIMES))
     for _ in range(TIMES):
         client = site.client()
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
         client.read_rest()
     site.log(TIMES)
     assert blamed(site) == 0
