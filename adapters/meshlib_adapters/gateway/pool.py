@@ -23,12 +23,13 @@ from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib_adapters.gateway.channel import make_frame
 from meshlib_adapters.gateway.log_output import share_lock
-from meshlib_adapters.gateway.orders import DRAIN, SESSIONS, Setup, make_certificates, make_setup, make_table
+from meshlib_adapters.gateway.orders import DRAIN, SESSIONS, Setup, make_certificates, make_setup
 from meshlib_adapters.gateway.place import STATES, Place, Process
 from meshlib_adapters.gateway.privileges import Identity
 from meshlib_adapters.gateway.reports import Counters, Session, write_sessions
 from meshlib_adapters.gateway.sessions import SessionStore
 from meshlib_adapters.gateway.settings import ENVIRONMENT_PREFIX, Settings, http_settings
+from meshlib_adapters.gateway.tables import TableSender
 from meshlib_adapters.http.settings import session_limits
 from meshlib_adapters.metrics.catalogue import DROPPED
 from meshlib_adapters.metrics.changes import Change
@@ -70,6 +71,7 @@ class WorkerPool:
         share_lock(self._log_lock)
         self._sessions = SessionStore(session_limits(http_settings(settings)))
         self._places = [Place(number, self._start, self) for number in range(1, count + 1)]
+        self._tables = TableSender(mesh, lambda number, frame: self._places[number - 1].send(frame, slot="table"))
         self._unsubscribe: Callable[[], None] = lambda: None
         self._http: list[socket.socket] = []
         self._https: list[socket.socket] = []
@@ -132,6 +134,7 @@ class WorkerPool:
     async def drain(self, seconds: float) -> int:
         """Have all workers end; returns how many connections were cut. Who has not left in time is killed."""
         self._unsubscribe()
+        self._tables.stop()
         for sock in (*self._http, *self._https):
             sock.close()  # the port is given up when the worker has closed its own as well
         for place in self._places:
@@ -146,6 +149,7 @@ class WorkerPool:
     def close(self) -> None:
         """End every worker that is left, at once."""
         self._unsubscribe()
+        self._tables.stop()
         for place in self._places:
             place.close()
         if self._log_lock >= 0:
@@ -187,10 +191,8 @@ class WorkerPool:
         """Whether nobody is to be started again."""
         return self._stop.is_set()
 
-    def _tell(self, mesh: Mesh) -> None:
-        frame = make_table(mesh.version, mesh.snapshot)
-        for place in self._places:
-            place.send(frame, slot="table")
+    def _tell(self, _: Mesh) -> None:
+        self._tables.want(place.number for place in self._places)
 
     def _start(self, number: int) -> tuple[Process, dict[str, bytes]]:
         """A new process for a place, and the frames that begin it. Raises OSError."""
@@ -213,10 +215,10 @@ class WorkerPool:
         frames = {
             "setup": make_setup(setup),
             **({"certificates": self._certificates} if self._certificates is not None else {}),
-            "table": make_table(self._mesh.version, self._mesh.snapshot),
             # Each in a slot of its own: there may be more of them than frames without one may wait.
             **{f"sessions {i}": make_frame(SESSIONS, piece) for i, piece in enumerate(write_sessions(self._sessions.all()))},
         }
+        self._tables.want([number])  # comes after these frames: it is sent from the event loop, in a later turn
         return Process(process, ours, time.monotonic()), frames
 
 
