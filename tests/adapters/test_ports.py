@@ -82,7 +82,10 @@ class Gateway:
         wanted = {"host": LOOPBACK, "allowed": EVERY, "retry_interval": 0.1, "tcp": TCPSettings(sweep_interval=0.05), **settings}
         self.reserved: set[int] = set(wanted.pop("reserved", ()))  # type: ignore[call-overload]
         self.ports = PortListeners(
-            self.mesh, PortSettings(**wanted), reserved=self.reserved, on_end=self.records.append  # type: ignore[arg-type]
+            self.mesh,
+            PortSettings(**wanted),
+            reserved=self.reserved,
+            on_end=self.records.append,  # type: ignore[arg-type]
         )
 
     def publish(self, *services: Contribution) -> None:

@@ -378,3 +378,9 @@ def test_a_worker_takes_what_its_supervisor_settled() -> None:
     assert not mesh.publish("supervisor", Snapshot((evil, shop), dict(tenures)), now=NOW)
     assert mesh.publish("supervisor", Snapshot((evil, shop), {"a": Tenure("a", "service evil", 2)}), now=NOW)
     assert (served(mesh), mesh.version) == (["evil"], 2)
+
+
+def test_what_is_restored_is_known_before_anybody_has_published() -> None:
+    mesh = Mesh()
+    mesh.restore([Tenure("a", "service kept", 5), Tenure("b", "service gone", 5, 7)])
+    assert [(tenure.name, tenure.owner) for tenure in mesh.tenures] == [("a", "service kept"), ("b", "service gone")]

@@ -87,9 +87,7 @@ def test_a_frame_that_is_too_long_is_read_past_and_counted_and_the_next_ones_are
     async def tell(ours: socket.socket, theirs: socket.socket) -> None:
         skipped: list[bytes] = []
         heard: list[bytes] = []
-        left = Channel(
-            ours, on_frame=lambda kind, body: heard.append(body), on_end=lambda: None, on_skipped=skipped.append, limit=10
-        )
+        left = Channel(ours, on_frame=lambda kind, body: heard.append(body), on_end=lambda: None, on_skipped=skipped.append, limit=10)
         right = End(theirs)
         for body in (b"1", b"x" * size, b"y" * 10, b"x" * size, b"2"):
             assert right.channel.send(make_frame(b"r", body))

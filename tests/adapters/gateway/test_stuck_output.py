@@ -79,9 +79,7 @@ def serving(pipe: Pipe, tmp_path: Path, workers: str, one: str) -> Iterator[Runn
     http, https, admin = free_port(), free_port(), free_port()
     ports = ["--http", f"127.0.0.1:{http}", "--https", f"127.0.0.1:{https}", "--admin", f"127.0.0.1:{admin}"]
     command = [sys.executable, "-m", "meshlib_adapters.gateway", "serve", *ports, "--workers", workers, "--services", str(file)]
-    process = subprocess.Popen(
-        command, env=environment(MESHLIB_TIMEOUTS_DRAIN="1"), stdout=pipe.writer, stderr=pipe.writer, text=True
-    )
+    process = subprocess.Popen(command, env=environment(MESHLIB_TIMEOUTS_DRAIN="1"), stdout=pipe.writer, stderr=pipe.writer, text=True)
     addresses = {"http": ("127.0.0.1", http), "https": ("127.0.0.1", https), "admin": ("127.0.0.1", admin)}
     running = Running(process, tmp_path / "none", addresses)
     try:

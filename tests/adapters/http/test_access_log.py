@@ -238,7 +238,7 @@ def test_too_far_behind() -> None:
     assert [json.loads(line)["bytes"] for line in lines] == list(range(len(lines)))
 
 
-LINES = [b"", b"User-Agent: a\r\n", b"User-Agent: b\r\n", b"User-Agent: \"\r\n", b"user-agent:  a\r\nReferer: x\r\n", b"Referer: a\r\n"]
+LINES = [b"", b"User-Agent: a\r\n", b"User-Agent: b\r\n", b'User-Agent: "\r\n', b"user-agent:  a\r\nReferer: x\r\n", b"Referer: a\r\n"]
 KEPT = [parse_fields(line) for line in LINES]
 # By number: the fields (of a connection that repeats them, or of another), the route and the endpoint (None, one that stays, or one made
 # anew, whose identity may be that of one that is gone), and the second.

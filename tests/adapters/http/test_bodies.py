@@ -609,7 +609,7 @@ def test_trickled_answer(start: Start, backend: Make) -> None:
 
 def test_gzip_is_not_touched(start: Start, backend: Make) -> None:
     body = bytes(range(256)) * 400
-    head = b"HTTP/1.1 200 Fine \xe9\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\nETag: \"x\"\r\n\r\n" % len(body)
+    head = b'HTTP/1.1 200 Fine \xe9\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\nETag: "x"\r\n\r\n' % len(body)
     upstream = backend(answering(head + body))
     site = start(upstream)
     answer = site.client().ask(get())

@@ -43,8 +43,6 @@ def once_then(script: Callable[[Peer], None]) -> Callable[[Peer], None]:
     return both
 
 
-
-
 def _wait(event: threading.Event) -> None:
     event.wait(10)
 

@@ -156,8 +156,6 @@ def test_between_bytes(start: Start, backend: Make) -> None:
     assert site.reasons(1) == ["between_bytes_timeout"]
 
 
-
-
 def test_end_that_nobody_takes(start: Start, backend: Make) -> None:
     """Behind the last byte of a last answer the connection waits for the client to take it, but not for ever."""
     size = 3_000_000

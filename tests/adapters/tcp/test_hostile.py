@@ -39,9 +39,7 @@ def test_two_thousand_hellos_that_come_byte_by_byte(run: Run, lab: MakeLab, many
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
-            listener, port = await env.listener(
-                quick(hello_timeout=3600.0, connect_timeout=30.0, max_connections_per_client=None)
-            )
+            listener, port = await env.listener(quick(hello_timeout=3600.0, connect_timeout=30.0, max_connections_per_client=None))
 
             async def served() -> bool:
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)

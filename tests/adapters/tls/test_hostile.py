@@ -16,6 +16,7 @@ import pytest
 
 from meshlib_adapters.tcp import TLSSettings
 from tests.adapters.http.backend import Backend, Peer
+from tests.adapters.http.running import quick
 from tests.adapters.tls.lab import TLSGateway
 
 Make = Callable[..., Backend]
@@ -98,7 +99,7 @@ def test_a_broken_record_ends_that_connection_alone(backend: Make, start: Start)
 
 
 def test_a_client_that_asks_for_new_keys_and_reads_nothing_is_cut(backend: Make, start: Start) -> None:
-    running = start(backend(), "a.example")
+    running = start(backend(), "a.example", settings=quick(idle=100.0))  # the other takes its time on a busy machine
     good = running.tls("a.example")
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = running.trusting().wrap_bio(incoming, outgoing, server_hostname="a.example")
