@@ -145,8 +145,8 @@ def test_half_closed_clients_that_come_and_go_are_not_asked_more_often(start: St
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         peer.read_rest()
 
-    site = start(backend(*[slow] * 31))
-    for _ in range(30):
+    site = start(backend(*[slow] * 9))
+    for _ in range(8):
         client = site.client()
         client.send(get("/gone"))
         client.shut()
