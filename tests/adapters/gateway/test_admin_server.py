@@ -165,7 +165,7 @@ def test_who_reads_nothing_holds_little_and_is_cut() -> None:
     async def story() -> None:
         view = table_of(20_000)
         whole = len(json.dumps(view.mesh.version)) + 20_000 * 200
-        async with serving(view, AdminLimits(connections=16, pages=4, patience=1.0)) as (server, address):
+        async with serving(view, AdminLimits(connections=16, pages=4, patience=1.0, rate=1 << 20)) as (server, address):
             stuck = []
             for _ in range(12):
                 sock = socket.socket()
