@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from meshlib.messages import ClientHello, FieldSection, RequestHead, ResponseHead
     from meshlib.model import Contribution, Diagnostic, Endpoint, ListeningPort, RedirectRule, Route, Scheme, Snapshot, Upstream
     from meshlib.redirects import location
+    from meshlib.routes import Service, redirect
     from meshlib.table import Explanation, RoutingTable, explain
     from meshlib.tls import ClientHelloSniffer
 
@@ -79,6 +80,7 @@ _PLACES = {
     "Route": "meshlib.model",
     "RoutingTable": "meshlib.table",
     "Scheme": "meshlib.model",
+    "Service": "meshlib.routes",
     "Snapshot": "meshlib.model",
     "Strategy": "meshlib.balancing",
     "TLSDecision": "meshlib.decision",
@@ -94,6 +96,7 @@ _PLACES = {
     "parse_labels": "meshlib.labels.hrm",
     "parse_request_head": "meshlib.http1",
     "parse_response_head": "meshlib.http1",
+    "redirect": "meshlib.routes",
     "request_fields": "meshlib.forwarding",
     "resolve_containers": "meshlib.discovery.resolve",
     "resolve_document": "meshlib.discovery.static",
@@ -138,6 +141,7 @@ __all__ = [
     "Route",
     "RoutingTable",
     "Scheme",
+    "Service",
     "Snapshot",
     "Strategy",
     "TLSDecision",
@@ -153,6 +157,7 @@ __all__ = [
     "parse_labels",
     "parse_request_head",
     "parse_response_head",
+    "redirect",
     "request_fields",
     "resolve_containers",
     "resolve_document",

@@ -1,7 +1,7 @@
 """What routing answers, as values. Somebody else carries them out.
 
 Decisions are made when the table is compiled, so a look-up returns an object that exists already.
-A `match` over one of the three unions ends in `assert_never`.
+A `match` over one of the unions ends in `assert_never`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ __all__ = [
     "Reject",
     "Respond",
     "TLSDecision",
+    "TableDecision",
     "Terminate",
+    "decision_for",
 ]
 
 
@@ -44,13 +46,6 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
-class RedirectToTLS(Redirect):
-    """The same for requests that did not come over TLS; for those that did, `secured` is the decision."""
-
-    secured: Forward | Respond
-
-
-@dataclass(frozen=True, slots=True)
 class Respond:
     """Answer with an error of our own.
 
@@ -62,6 +57,18 @@ class Respond:
     reason: str
     retry_after: int | None = None
     route: Route | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectToTLS:
+    """Two decisions of a route that requires TLS: `secured` for a request that came over TLS, `plain` for any other.
+
+    A table gives it to those that find out themselves how a request came; `Mesh.route` never does.
+    """
+
+    route: Route
+    plain: Redirect
+    secured: Forward | Respond
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,14 @@ class Terminate:
     route: Route | None = None
 
 
-Decision: TypeAlias = Forward | Redirect | RedirectToTLS | Respond
+Decision: TypeAlias = Forward | Redirect | Respond
+TableDecision: TypeAlias = Forward | Redirect | RedirectToTLS | Respond
 TLSDecision: TypeAlias = Passthrough | Reject | Terminate
 PortDecision: TypeAlias = Carry | Refuse
+
+
+def decision_for(decision: TableDecision, *, secure: bool) -> Decision:
+    """The decision for a request that came over TLS (`secure`), or did not."""
+    if isinstance(decision, RedirectToTLS):
+        return decision.secured if secure else decision.plain
+    return decision

@@ -7,20 +7,31 @@ whoever knows the time says it. Upstreams of different publishers are different 
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypedDict, Unpack
 
+from meshlib.decision import Decision, PortDecision, TLSDecision, decision_for
+from meshlib.discovery.file_findings import BAD_ENDPOINT, BAD_ENDPOINTS
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
+from meshlib.discovery.names import NameIndex
+from meshlib.discovery.static import resolve_document
+from meshlib.entries import check_snapshot
 from meshlib.errors import ConfigurationError
-from meshlib.model import Contribution, Route, Snapshot, Tenure, Upstream
+from meshlib.messages import ClientHello
+from meshlib.model import Diagnostic, Endpoint, ListeningPort, Route, Snapshot, Tenure
 from meshlib.ownership import Ledger, OwnershipRules
-from meshlib.table import RoutingTable
+from meshlib.parts import PartMerger
+from meshlib.routes import Target, given_routes
+from meshlib.table import Explanation, RoutingTable, explain
+from meshlib.urls import Headers, request_head
 
-__all__ = ["Draft", "Mesh"]
+__all__ = ["Draft", "Mesh", "MeshOptions"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Draft:
     """A publication that has been computed and has not taken effect; made by `Mesh.draft` for `Mesh.commit`."""
 
@@ -37,17 +48,30 @@ class Draft:
         return self.table is not None
 
 
+class MeshOptions(TypedDict, total=False):
+    """The keywords of `Mesh`, for whoever passes them on."""
+
+    unmatched_status: int
+    retry_after: int
+    https_port: int
+    limits: DiscoveryLimits | None
+    rules: OwnershipRules | None
+    on_error: Callable[[Exception], None] | None
+
+
 class Mesh:
-    """Routes from code and from publishers as one `snapshot`, the `table` compiled from it, and `version`, which grows
-    with each change.
+    """Routes from code and from publishers as one `snapshot`, with the `table` compiled from it.
 
-    To be used from one thread: a provider that works in another one hands its snapshot over first. Whoever took `table`
-    before a change keeps a consistent one; nothing under way is touched. `unmatched_status`, `retry_after` and
-    `https_port` are those of `RoutingTable.build`. Routes and diagnostics beyond `limits` are left out, and a diagnostic
-    says so (`meshlib.discovery.limits`).
+        mesh = Mesh({"shop.example.com": ["10.0.0.5:8080", "10.0.0.6:8080"]})
+        mesh.route("GET", "https://shop.example.com/cart")    # Forward(...)
 
-    Of two publishers with an upstream of one name, the one whose name sorts first keeps it; the other's becomes
-    "NAME@PUBLISHER", its endpoints likewise. So the result is the same in whatever order they published.
+    `routes` are read as `meshlib.routes` says, or are a snapshot. `version` grows with each change. To be used from one
+    thread: a provider that works in another one hands its snapshot over first. Whoever took `table` before a change keeps
+    a consistent one; nothing under way is touched.
+
+    `unmatched_status`, `retry_after` and `https_port` are those of `RoutingTable.build`. Routes and diagnostics beyond
+    `limits` are left out, and a diagnostic says so (`meshlib.discovery.limits`). Upstreams of one name that different
+    publishers have stay apart (`meshlib.parts`).
 
     Whose the names are is settled with each change by `rules` (`meshlib.ownership`) and travels in `snapshot.tenures`.
     While each publisher has published once at most, age decides, as if all had come together; from then on, or from
@@ -61,7 +85,7 @@ class Mesh:
 
     def __init__(
         self,
-        snapshot: Snapshot | None = None,
+        routes: Mapping[str, Target] | Snapshot | None = None,
         *,
         unmatched_status: int = 404,
         retry_after: int = 1,
@@ -80,24 +104,137 @@ class Mesh:
         self._now: float | None = None
         self._gathering = True
         self._held = False
-        self._parts: Mapping[str, Snapshot] = {"": snapshot} if snapshot else {}
-        self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}  # of upstreams, by publisher
+        given = None if routes is None else given_routes(routes)
+        self._parts: Mapping[str, Snapshot] = {"": given} if given is not None else {}
+        self._merger = PartMerger()
+        self._names: tuple[Snapshot, NameIndex] | None = None
         self._subscribers: dict[object, Callable[[Mesh], None]] = {}
-        first = within_limits(snapshot or Snapshot(), self._limits)
+        first = within_limits(given or Snapshot(), self._limits)
         if first.tenures is None:
             self._ledger = self._restored.updated(first.contributions, _seconds(None))
-            first = replace(first, tenures=self._ledger.tenures)
+            first = dataclasses.replace(first, tenures=self._ledger.tenures)
         self.snapshot = first
         self.table = self._build(first, None)
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: Mapping[str, str],
+        endpoints: Sequence[str],
+        *,
+        service: str = "service",
+        **options: Unpack[MeshOptions],
+    ) -> Mesh:
+        """A mesh of one service with these `labels`, found at `endpoints`: "HOST:PORT", or "HOST" where labels name the port.
+
+        A wrong label costs its own route and is one of `diagnostics`; a wrong endpoint is a `ConfigurationError`.
+        """
+        document = {"services": {service: {"labels": dict(labels), "endpoints": list(endpoints)}}}
+        snapshot = resolve_document(document, provider="labels")
+        for found in snapshot.diagnostics:
+            if found.code in (BAD_ENDPOINT.code, BAD_ENDPOINTS.code):
+                raise ConfigurationError(found.message, where=found.label, hint=found.hint)
+        return cls(snapshot, **options)
+
+    @classmethod
+    def from_compose(
+        cls,
+        text: str,
+        *,
+        load: Callable[[str], object] | None = None,
+        variables: Mapping[str, str] | None = None,
+        **options: Unpack[MeshOptions],
+    ) -> Mesh:
+        """A mesh of the services in a Compose or stack file, or in one of our own form (`meshlib.discovery.static`).
+
+        `load` reads YAML, as `yaml.safe_load` does; without it `text` is JSON, as `docker compose config --format json`
+        prints it. `variables` are the values for `${NAME}`. A wrong label costs its own route and is one of
+        `diagnostics`; a text that cannot be read is a `ConfigurationError`.
+        """
+        return cls(resolve_document(_loaded(text, load), provider="compose", where="compose", variables=variables), **options)
 
     def __repr__(self) -> str:
         return f"<Mesh version {self.version} of {', '.join(filter(None, self._parts)) or 'nobody'}: {self.table!r}>"
 
+    def route(self, method: str, url: str, *, headers: Headers = (), secure: bool | None = None) -> Decision:
+        """The decision for a request: `Forward`, `Redirect` or `Respond`. Nothing is opened.
+
+        `url` is "https://HOST/PATH", or a path with a Host among `headers`. `secure`: the request came over TLS; None: as
+        the URL's scheme says. `ConfigurationError` when nobody could send such a request (`meshlib.urls`).
+        """
+        head, https = request_head(method, url, headers)
+        return decision_for(self.table.route(head), secure=https if secure is None else secure)
+
+    def route_tls(
+        self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None
+    ) -> TLSDecision:
+        """The decision for a TLS connection by its hello, or its server name alone (None: it sent none).
+
+        `terminates` as in `RoutingTable.route_tls`: whether there is a certificate for a name.
+        """
+        return self.table.route_tls(_hello(hello), terminates)
+
+    def route_port(self, port: ListeningPort) -> PortDecision:
+        """The decision for what comes to a port of the gateway."""
+        return self.table.route_port(port)
+
+    def explain(self, method: str, url: str, *, headers: Headers = (), secure: bool | None = None) -> Explanation:
+        """Why `route` decides as it does: every route that came into question, and what made it win or lose."""
+        head, https = request_head(method, url, headers)
+        return explain(self.table, head, secure=https if secure is None else secure)
+
+    def explain_tls(
+        self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None
+    ) -> Explanation:
+        """Why `route_tls` decides as it does."""
+        return explain(self.table, _hello(hello), terminates)
+
+    def resolve(self, name: str, *, network: str | None = None) -> tuple[str, ...]:
+        """The addresses that Docker's DNS has for "web", "tasks.web", an alias or a container; () when nobody has the name.
+
+        `network` says from which network it is asked; `ConfigurationError` when it has to be said (`meshlib.discovery.names`).
+        """
+        if self._names is None or self._names[0] is not self.snapshot:
+            self._names = self.snapshot, NameIndex(self.snapshot)
+        return self._names[1].resolve(name, network)
+
+    def endpoints(self, service: str, *, ready: bool = True) -> tuple[Endpoint, ...]:
+        """The endpoints of a service, at each of its ports that is routed; those that are `ready`, or all.
+
+        () when nobody is called so. Publishers may have services of one name; then these are the endpoints of all.
+        """
+        upstreams = dict.fromkeys(
+            route.upstream
+            for contribution in self.snapshot.contributions
+            if contribution.service == service
+            for route in contribution.routes
+            if route.upstream is not None
+        )
+        found = dict.fromkeys(one for upstream in upstreams for one in (upstream.ready if ready else upstream.endpoints))
+        return tuple(found)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes that serve, as `RoutingTable.routes`."""
+        return self.table.routes
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """What is wrong with labels, and who lost a conflict, as `RoutingTable.diagnostics`."""
+        return self.table.diagnostics
+
+    def replace(self, routes: Mapping[str, Target] | Snapshot, *, now: float | None = None) -> bool:
+        """Put `routes` in the place of those that were given in code. False when nothing changed.
+
+        `ConfigurationError` for a mistake in them; then everything stays as it was.
+        """
+        return self.publish("", given_routes(routes, self._parts.get("")), now=now)
+
     def publish(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> bool:
         """Replace what the publisher `name` knows. False when the whole is equal to before; then nobody is told.
 
-        Only what changed is compiled anew. `ConfigurationError` when two publishers use one contribution key; then
-        everything stays as it was.
+        Only what changed is compiled anew. `ConfigurationError` when a route is not one that can be served
+        (`meshlib.entries.check_snapshot`), or two publishers use one contribution key; then everything stays as it was.
         """
         return self.commit(self.draft(name, snapshot, now=now))
 
@@ -109,7 +246,7 @@ class Mesh:
             return False
         parts = {other: snapshot for other, snapshot in self._parts.items() if other != name}
         freed = {route.claimed_name for route in gone.routes}
-        merged = self._merged(parts)
+        merged = within_limits(self._merger.merge(parts), self._limits)
         return self.commit(self._drafted(merged, parts, self._gathering, self._ledger, now, self._basis, freed))
 
     def draft(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> Draft:
@@ -118,10 +255,14 @@ class Mesh:
         before = self._parts.get(name)
         if before == snapshot and before.tenures == snapshot.tenures:
             return Draft(self._parts, self._gathering, self._ledger, self._now, None, basis)
-        # What is given in code is no deployment that came too early.
+        check_snapshot(snapshot, before, f"publish({name!r})")
+        # Code that gives other routes means it, while a service that is gone may be on its way back: names of the one are
+        # free at once, and it does not end the time in which all publish for the first time.
+        freed = {route.claimed_name for route in before.routes} if before is not None and not name else set()
         gathering = self._gathering and (before is None or self._held or not name)
         parts = {**self._parts, name: snapshot}
-        return self._drafted(self._merged(parts), parts, gathering, self._ledger, now, basis)
+        merged = within_limits(self._merger.merge(parts), self._limits)
+        return self._drafted(merged, parts, gathering, self._ledger, now, basis, freed)
 
     def is_fresh(self, draft: Draft) -> bool:
         """Whether nothing has taken effect since the draft was begun, so that `commit` would accept it."""
@@ -214,35 +355,10 @@ class Mesh:
             unused = [name for name in freed if name in ledger.tenures and ledger.tenures[name].left]
             if unused:
                 ledger = ledger.released(unused, _seconds(now))
-            settled = replace(merged, tenures=ledger.tenures)
+            settled = dataclasses.replace(merged, tenures=ledger.tenures)
         if settled == self.snapshot and settled.tenures == self.snapshot.tenures:
             return Draft(parts, gathering, ledger, now, None, basis)
         return Draft(parts, gathering, ledger, now, self._build(settled, self.table), basis)
-
-    def _merged(self, parts: Mapping[str, Snapshot]) -> Snapshot:
-        if len(parts) == 1:
-            (whole,) = parts.values()
-        else:
-            try:
-                whole = Snapshot.merge(self._distinct(parts))
-            except ValueError as error:
-                hint = "begin the keys of each publisher's contributions with its name"
-                raise ConfigurationError(f"{error}, of different publishers", hint=hint) from None
-        return within_limits(whole, self._limits)
-
-    def _distinct(self, parts: Mapping[str, Snapshot]) -> Iterator[Snapshot]:
-        taken: set[str] = set()
-        for publisher in sorted(parts):
-            snapshot = parts[publisher]
-            known = self._names.get(publisher)
-            if known is None or known[0] is not snapshot:
-                routes = (route for contribution in snapshot.contributions for route in contribution.routes)
-                names = frozenset(route.upstream.name for route in routes if route.upstream is not None)
-                self._names[publisher] = known = (snapshot, names)
-            names = known[1]
-            clashing = taken & names
-            taken |= names
-            yield _renamed(snapshot, clashing, publisher) if clashing else snapshot
 
     def _build(self, snapshot: Snapshot, previous: RoutingTable | None) -> RoutingTable:
         return RoutingTable.build(
@@ -260,24 +376,15 @@ def _seconds(now: float | None) -> int:
     return max(int(now), 1) if now is not None else 1
 
 
-def _renamed(snapshot: Snapshot, names: set[str], publisher: str) -> Snapshot:
-    # Contributions without one of these names stay the same objects: that is what makes the next table cheap.
-    made: dict[Upstream, Upstream] = {}
+def _hello(hello: ClientHello | str | None) -> ClientHello:
+    return hello if isinstance(hello, ClientHello) else ClientHello(hello)
 
-    def upstream(old: Upstream) -> Upstream:
-        new = made.get(old)
-        if new is None:
-            # Sessions stick to an endpoint's id, and a merged route may have endpoints of both publishers.
-            endpoints = sorted((replace(e, id=f"{e.id}@{publisher}") for e in old.endpoints), key=lambda e: (e.id, e.host, e.port))
-            made[old] = new = replace(old, name=f"{old.name}@{publisher}", endpoints=tuple(endpoints))
-        return new
 
-    def route(old: Route) -> Route:
-        return replace(old, upstream=upstream(old.upstream)) if old.upstream is not None and old.upstream.name in names else old
-
-    def contribution(old: Contribution) -> Contribution:
-        if any(r.upstream is not None and r.upstream.name in names for r in old.routes):
-            return replace(old, routes=tuple(map(route, old.routes)))
-        return old
-
-    return Snapshot(tuple(map(contribution, snapshot.contributions)))
+def _loaded(text: str, load: Callable[[str], object] | None) -> object:
+    try:
+        return json.loads(text) if load is None else load(text)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        hint = "pass load=yaml.safe_load to read YAML, or what docker compose config --format json prints"
+        raise ConfigurationError(f"the text cannot be read: {error}", where="compose", hint=hint) from error

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from meshlib.decision import Decision, Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TLSDecision
+from meshlib.decision import Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TableDecision, TLSDecision
 from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, RedirectRule, Route, Severity, Upstream, bounded_name
 from meshlib.ownership import owner_text
 from meshlib.rules import path_specificity
@@ -262,7 +262,7 @@ def _claimed_twice(claim: Claim, owner: Claim) -> Diagnostic:
     )
 
 
-def decide_http(route: Route, upstream: Upstream | None, retry_after: int, https_port: int = 443) -> Decision:
+def decide_http(route: Route, upstream: Upstream | None, retry_after: int, https_port: int = 443) -> TableDecision:
     """What every request that this route wins is answered with. `https_port` is that of https as clients see it."""
     if route.redirect is not None:
         return Redirect(route, route.redirect)
@@ -273,7 +273,7 @@ def decide_http(route: Route, upstream: Upstream | None, retry_after: int, https
     # 308 keeps the method. Whether there is an endpoint does not matter yet.
     host = f"[{route.host}]" if ":" in route.host else route.host
     port = "" if https_port == 443 else f":{https_port}"
-    return RedirectToTLS(route, RedirectRule(f"https://{host}{port}", 308), decision)
+    return RedirectToTLS(route, Redirect(route, RedirectRule(f"https://{host}{port}", 308)), decision)
 
 
 def decide_tls(route: Route, upstream: Upstream | None) -> TLSDecision:

@@ -22,8 +22,10 @@ from meshlib.decision import (
     Refuse,
     Reject,
     Respond,
+    TableDecision,
     Terminate,
     TLSDecision,
+    decision_for,
 )
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
@@ -37,7 +39,7 @@ from meshlib.table.routing import RoutingTable, host_of
 
 __all__ = ["Explanation", "Reason", "explain"]
 
-_Sites: TypeAlias = Sequence[Site[Decision]] | Sequence[Site[TLSDecision]]
+_Sites: TypeAlias = Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]]
 # Candidates that are told of one host, and characters of a path in what is said of one: both are chosen by services.
 _SHOWN_REASONS = 500
 _SHOWN_PATH = 200
@@ -68,14 +70,22 @@ class Explanation:
 
 
 def explain(
-    table: RoutingTable, asked: RequestHead | ClientHello | ListeningPort, terminates: Callable[[str], bool] | None = None
+    table: RoutingTable,
+    asked: RequestHead | ClientHello | ListeningPort,
+    terminates: Callable[[str], bool] | None = None,
+    *,
+    secure: bool = False,
 ) -> Explanation:
-    """Explain `table.route(asked)`, `table.route_tls(asked, terminates)` or `table.route_port(asked)`; never raises."""
+    """Explain `table.route(asked)`, `table.route_tls(asked, terminates)` or `table.route_port(asked)`; never raises.
+
+    `secure`: the request came over TLS.
+    """
     if isinstance(asked, ClientHello):
         return _explain_hello(table, asked, terminates)
     if isinstance(asked, ListeningPort):
         return _explain_port(table, asked)
-    decision = table.route(asked)
+    found = table.route(asked)
+    decision = decision_for(found, secure=secure)
     try:
         host = host_of(asked.authority)
     except AuthorityError as error:
@@ -96,6 +106,8 @@ def explain(
     notes += owner_notes(table, host)
     if not sites:
         notes.append("no route has this host, a wildcard above it, or any host")
+    if isinstance(found, RedirectToTLS) and not secure:
+        notes.append("over TLS the request is served")
     reasons = _reasons(sites, equivalent_path(path), decision) + barred_reasons(table, Scheme.HTTP, host)
     return _explanation(decision, notes, reasons, asked.target, owner_of(sites, decision))
 
@@ -158,8 +170,6 @@ def _explanation(
         notes = [*notes, f"nothing is taken on the port ({decision.reason})"]
     upstream = decision.upstream if isinstance(decision, Forward | Passthrough | Carry) else route.upstream if route else None
     endpoints = upstream.endpoints if upstream is not None else ()
-    if isinstance(decision, RedirectToTLS):
-        notes = [*notes, "over TLS the request is served"]
     if len(reasons) > _SHOWN_REASONS:
         notes = [*notes, f"{len(reasons) - _SHOWN_REASONS} more routes came into question, which are not told"]
         told = reasons[:_SHOWN_REASONS]
@@ -183,7 +193,7 @@ def _reasons(sites: _Sites, path: bytes, decision: Decision | TLSDecision) -> tu
     return tuple(reasons)
 
 
-def _won(slot: Slot[Decision] | Slot[TLSDecision]) -> str:
+def _won(slot: Slot[TableDecision] | Slot[TLSDecision]) -> str:
     route = slot.route
     text = f"{_host(route)} and path {_path(route)} are the most specific that match"
     shared = len(slot.claims) - len(slot.lost)
@@ -192,7 +202,7 @@ def _won(slot: Slot[Decision] | Slot[TLSDecision]) -> str:
     return text if route.redirect is not None else text + _unready(slot)
 
 
-def _unready(slot: Slot[Decision] | Slot[TLSDecision] | Slot[PortDecision]) -> str:
+def _unready(slot: Slot[TableDecision] | Slot[TLSDecision] | Slot[PortDecision]) -> str:
     if slot.upstream is not None and slot.upstream.ready:
         return ""
     states = Counter(str(endpoint.state) for endpoint in slot.upstream.endpoints) if slot.upstream is not None else Counter[str]()

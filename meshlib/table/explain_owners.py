@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meshlib.decision import Decision, TLSDecision
+from meshlib.decision import Decision, TableDecision, TLSDecision
 from meshlib.model import Route, Scheme
 from meshlib.ownership import Right, covering, owner_text
 from meshlib.table.compile import Site
@@ -24,7 +24,7 @@ class Reason:
     text: str
 
 
-def owner_of(sites: Sequence[Site[Decision]] | Sequence[Site[TLSDecision]], decision: Decision | TLSDecision) -> str | None:
+def owner_of(sites: Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]], decision: Decision | TLSDecision) -> str | None:
     """Whose the route of `decision` is; None when it has none."""
     for site in sites:
         for slot in site.slots:

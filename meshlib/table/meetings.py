@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from meshlib.decision import Decision, TLSDecision
+from meshlib.decision import TableDecision, TLSDecision
 from meshlib.model import Diagnostic, Severity, Tenure
 from meshlib.ownership import Right, covering, owner_text
 from meshlib.table.compile import Claim, Slot
 
 __all__ = ["find_meetings", "find_overlap", "overlap_diagnostics"]
 
-def find_meetings(host: str, slots: Sequence[Slot[Decision] | Slot[TLSDecision]], right: Right) -> tuple[Diagnostic, ...]:
+def find_meetings(host: str, slots: Sequence[Slot[TableDecision] | Slot[TLSDecision]], right: Right) -> tuple[Diagnostic, ...]:
     """What the services of one host are told about each other. `slots` are those of all its sites, at least one."""
     lost = {item.claim.contribution for slot in slots for item in slot.lost}
     first: dict[str, Claim] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from meshlib.decision import Decision, TLSDecision
+from meshlib.decision import TableDecision, TLSDecision
 from meshlib.model import Diagnostic, Tenure
 from meshlib.ownership import Right
 from meshlib.table.compile import Claim, Slot
@@ -38,7 +38,7 @@ class Neighbours:
     def updated(
         self,
         touched: Iterable[str],
-        http: HostIndex[Decision],
+        http: HostIndex[TableDecision],
         sni: HostIndex[TLSDecision],
         tenures: Mapping[str, Tenure],
         right: Callable[[str], Right],
@@ -65,7 +65,7 @@ class Neighbours:
         return Neighbours(meetings, overlaps, frozenset(orphans))
 
     def diagnostics(
-        self, http: HostIndex[Decision], sni: HostIndex[TLSDecision], tenures: Mapping[str, Tenure]
+        self, http: HostIndex[TableDecision], sni: HostIndex[TLSDecision], tenures: Mapping[str, Tenure]
     ) -> Iterator[Diagnostic]:
         """What the services of each host are told about others, by host."""
         for host in sorted(self._meetings):
@@ -78,5 +78,5 @@ class Neighbours:
         yield from overlap_diagnostics(self._overlaps, leaders, tenures)
 
 
-def _slots(host: str, http: HostIndex[Decision], sni: HostIndex[TLSDecision]) -> list[Slot[Decision] | Slot[TLSDecision]]:
+def _slots(host: str, http: HostIndex[TableDecision], sni: HostIndex[TLSDecision]) -> list[Slot[TableDecision] | Slot[TLSDecision]]:
     return [*http.slots(host), *sni.slots(host)]

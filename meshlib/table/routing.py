@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from meshlib.authority import is_ip_address, normalize_host, parse_authority
-from meshlib.decision import Decision, PortDecision, Refuse, Reject, Respond, Terminate, TLSDecision
+from meshlib.decision import PortDecision, Refuse, Reject, Respond, TableDecision, Terminate, TLSDecision
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Snapshot, Tenure, Upstream
@@ -98,12 +98,12 @@ class RoutingTable:
         self.compiled_hosts = 0
         # A 503 asks to come back, whatever its cause.
         self._unmatched = Respond(unmatched_status, "no_route", retry_after if unmatched_status == 503 else None)
-        self._http: HostIndex[Decision] = HostIndex({}, {})
+        self._http: HostIndex[TableDecision] = HostIndex({}, {})
         self._sni: HostIndex[TLSDecision] = HostIndex({}, {})
         self._ports = PortIndex({})
         self._neighbours = Neighbours()
-        self._exact: dict[bytes, Site[Decision]] = {}
-        self._memo: dict[bytes, Chain[Decision]] = {}
+        self._exact: dict[bytes, Site[TableDecision]] = {}
+        self._memo: dict[bytes, Chain[TableDecision]] = {}
         self._upstreams: dict[str, Upstream] = {}
         self._uses: dict[str, int] = {}
         self._routes: tuple[Route, ...] | None = None
@@ -214,7 +214,7 @@ class RoutingTable:
                 del uses[name], upstreams[name]
         self._upstreams, self._uses = upstreams, uses
 
-    def route(self, head: RequestHead) -> Decision:
+    def route(self, head: RequestHead) -> TableDecision:
         """The decision for a request; never raises.
 
         `Respond` has the reason "bad_authority" (400), "ambiguous_path" (400), "no_route" or "no_endpoint" (503). A request
@@ -231,7 +231,7 @@ class RoutingTable:
         decision = chain.only
         return decision if decision is not None else self._by_path(chain, head.target)
 
-    def _learn(self, authority: bytes) -> Chain[Decision]:
+    def _learn(self, authority: bytes) -> Chain[TableDecision]:
         try:
             host = self._host(authority)
             chain = Chain(self._of_one_hand(host, self._http.matching(host)), self._unmatched)
@@ -252,7 +252,7 @@ class RoutingTable:
                 site = exact.get(name)
         return site.host if site is not None else host_of(authority)
 
-    def _by_path(self, chain: Chain[Decision], target: bytes) -> Decision:
+    def _by_path(self, chain: Chain[TableDecision], target: bytes) -> TableDecision:
         path = target.partition(b"?")[0]
         if not has_other_readings(path):
             return chain.match(path) or self._unmatched
@@ -322,7 +322,7 @@ class RoutingTable:
         """Every port that some route wants for itself, with all claims on it."""
         return MappingProxyType(self._ports.slots)
 
-    def matching(self, scheme: Scheme, host: str) -> Sequence[Site[Decision]] | Sequence[Site[TLSDecision]]:
+    def matching(self, scheme: Scheme, host: str) -> Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]]:
         """Every site that may serve `host` (normal form, "" for none), most specific first. For explanations."""
         if scheme is Scheme.HTTP:
             return self._of_one_hand(host, self._http.matching(host))
@@ -355,7 +355,7 @@ class RoutingTable:
         """Whose each of `routes` is, in their order (`Contribution.owner`)."""
         return tuple(slot.claims[0].owner for slot in self._slots())
 
-    def _slots(self) -> Iterator[Slot[Decision] | Slot[TLSDecision] | Slot[PortDecision]]:
+    def _slots(self) -> Iterator[Slot[TableDecision] | Slot[TLSDecision] | Slot[PortDecision]]:
         yield from self._http.ordered()
         yield from self._sni.ordered()
         yield from self._ports.ordered()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from meshlib.decision import Decision, TLSDecision
+from meshlib.decision import TableDecision, TLSDecision
 from meshlib.model import Contribution, ListeningPort, Route, Scheme
 from meshlib.table.compile import Claim, claims_of
 from meshlib.table.index import HostIndex
@@ -41,7 +41,7 @@ class Touched:
         return self.http.keys() | self.sni.keys()
 
     def add_names(
-        self, names: Iterable[str], http: HostIndex[Decision], sni: HostIndex[TLSDecision], ports: PortIndex
+        self, names: Iterable[str], http: HostIndex[TableDecision], sni: HostIndex[TLSDecision], ports: PortIndex
     ) -> None:
         """Touch `names` (`Route.claimed_name`) as well, wherever somebody asks for them until now."""
         for name in names:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from meshlib.authority import is_ip_address
-from meshlib.decision import Decision, Redirect, RedirectToTLS, Respond, Terminate
+from meshlib.decision import Redirect, RedirectToTLS, Respond, TableDecision, Terminate
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import RedirectRule, Route
 from meshlib.table.routing import RoutingTable, host_of
@@ -21,7 +21,7 @@ REASON: Final = "client_certificate_required"
 
 
 def decide_uncertified(
-    table: RoutingTable, head: RequestHead, decision: Decision, *, secure: bool, terminates: Callable[[str], bool]
+    table: RoutingTable, head: RequestHead, decision: TableDecision, *, secure: bool, terminates: Callable[[str], bool]
 ) -> Redirect | Respond:
     """The decision in place of `decision`, which `table` made for a request without TLS.
 
@@ -30,14 +30,14 @@ def decide_uncertified(
     with a certificate (`terminates`, as in `RoutingTable.route_tls`); or it is refused with 403 and `REASON`. `secure`: a trusted proxy
     in front says that its client used https already, which a redirect would send round in a circle.
     """
-    if type(decision) is Redirect:
+    if isinstance(decision, Redirect):
         return decision
     route = decision.route
     if route is None:
         assert isinstance(decision, Respond)
         return decision
     if isinstance(decision, RedirectToTLS) and not secure:
-        return decision
+        return decision.plain
     host = "" if secure or not head.target.startswith(b"/") else host_of(head.authority)
     if not host or not _ended_here(table, host, terminates):
         return Respond(403, REASON, route=route)

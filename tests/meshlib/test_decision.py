@@ -4,7 +4,22 @@ import typing
 from typing import assert_never
 
 from meshlib import decision
-from meshlib.decision import Carry, Decision, Forward, Passthrough, PortDecision, Redirect, Refuse, Reject, Respond, Terminate, TLSDecision
+from meshlib.decision import (
+    Carry,
+    Decision,
+    Forward,
+    Passthrough,
+    PortDecision,
+    Redirect,
+    RedirectToTLS,
+    Refuse,
+    Reject,
+    Respond,
+    TableDecision,
+    Terminate,
+    TLSDecision,
+    decision_for,
+)
 from meshlib.model import RedirectRule, Route, Scheme, Upstream
 
 ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
@@ -62,5 +77,16 @@ def test_defaults_and_equality() -> None:
 
 
 def test_the_unions_and_exports_name_every_decision() -> None:
-    classes = {*typing.get_args(Decision), *typing.get_args(TLSDecision), *typing.get_args(PortDecision)}
-    assert {cls.__name__ for cls in classes} | {"Decision", "PortDecision", "TLSDecision"} == set(decision.__all__)
+    classes = {*typing.get_args(TableDecision), *typing.get_args(TLSDecision), *typing.get_args(PortDecision)}
+    others = {"Decision", "PortDecision", "TLSDecision", "TableDecision", "decision_for"}
+    assert {cls.__name__ for cls in classes} | others == set(decision.__all__)
+
+
+def test_how_a_request_came_decides_where_tls_is_required() -> None:
+    plain, secured = Redirect(ROUTE, RedirectRule("https://a", 308)), Forward(ROUTE, UPSTREAM)
+    both: TableDecision = RedirectToTLS(ROUTE, plain, secured)
+    assert decision_for(both, secure=False) is plain
+    assert decision_for(both, secure=True) is secured
+    assert decision_for(secured, secure=False) is secured
+    # So nobody takes it for a redirect of every request.
+    assert not isinstance(both, Redirect)

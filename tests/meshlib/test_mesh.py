@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import assert_never
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from meshlib.decision import Respond
+from meshlib.decision import Carry, Decision, Forward, Passthrough, Redirect, Refuse, Reject, Respond, Terminate
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
-from meshlib.messages import FieldSection, RequestHead
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Tenure, Upstream
+from meshlib.messages import ClientHello, FieldSection, RequestHead
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    EndpointState,
+    ListeningPort,
+    NameKind,
+    NameRecord,
+    RedirectRule,
+    Route,
+    Scheme,
+    Snapshot,
+    Tenure,
+    Upstream,
+)
 from meshlib.ownership import OwnershipRules
+from meshlib.routes import Service, Target, redirect
 
 NOW = 1_700_000_000.0
 HEAD = RequestHead(b"GET", b"/", b"nobody", 1, FieldSection(b"", (), None, None, False, frozenset(), None, False))
@@ -384,3 +402,229 @@ def test_what_is_restored_is_known_before_anybody_has_published() -> None:
     mesh = Mesh()
     mesh.restore([Tenure("a", "service kept", 5), Tenure("b", "service gone", 5, 7)])
     assert [(tenure.name, tenure.owner) for tenure in mesh.tenures] == [("a", "service kept"), ("b", "service gone")]
+
+
+ROUTES: Mapping[str, Target] = {
+    "shop.example.com": ["10.0.0.5:8080", "10.0.0.6:8080"],
+    "shop.example.com/empty": [],
+    "api.example.com/v1": Service(["10.0.0.7:80"], name="api", https_only=True),
+    "old.example.com": redirect("https://shop.example.com"),
+    "sni://mail.example.com": ["10.0.0.8:443"],
+    "tcp://:5432": ["10.0.0.9:5432"],
+}
+
+
+def carry_out(decision: Decision) -> str:
+    """Exhaustive to mypy: `RedirectToTLS` is none of these."""
+    match decision:
+        case Forward(upstream=upstream):
+            return f"forward to {upstream.name}"
+        case Redirect(rule=rule):
+            return f"{rule.status} {rule.target}"
+        case Respond(status=status):
+            return str(status)
+        case _:
+            assert_never(decision)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "secure", "expected"),
+    [
+        ("https://shop.example.com/cart?a", {}, None, "forward to shop.example.com"),
+        ("http://SHOP.example.com:8080/", {}, None, "forward to shop.example.com"),
+        ("/cart", {"Host": "shop.example.com"}, None, "forward to shop.example.com"),
+        ("http://10.1.1.1/", {"Host": "old.example.com"}, None, "301 https://shop.example.com"),
+        ("http://shop.example.com/empty", {}, None, "503"),
+        ("http://nobody.example.com/", {}, None, "404"),
+        ("http://no body/", {}, None, "400"),
+        ("/", {}, None, "404"),
+        ("http://api.example.com/v1/x", {}, None, "308 https://api.example.com"),
+        ("https://api.example.com/v1/x", {}, None, "forward to api"),
+        ("http://api.example.com/v1/x", {}, True, "forward to api"),
+        ("https://api.example.com/v1/x", {}, False, "308 https://api.example.com"),
+        ("/v1", {"Host": "api.example.com"}, None, "308 https://api.example.com"),
+    ],
+)
+def test_a_request_is_decided_without_io(url: str, headers: dict[str, str], secure: bool | None, expected: str) -> None:
+    mesh = Mesh(ROUTES)
+    decision = mesh.route("GET", url, headers=headers, secure=secure)
+    assert carry_out(decision) == expected
+    assert mesh.explain("GET", url, headers=headers, secure=secure).decision == decision
+
+
+def test_what_is_no_request_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ConfigurationError, match="this is not what a request asks for"):
+        Mesh().route("GET", "shop.example.com")
+
+
+def test_other_connections_are_decided_too() -> None:
+    mesh = Mesh(ROUTES)
+    decision = mesh.route_tls("Mail.example.com")
+    assert isinstance(decision, Passthrough)
+    assert decision == mesh.route_tls(ClientHello("mail.example.com")) == mesh.explain_tls("mail.example.com").decision
+    assert mesh.route_tls(None) == Reject(112, "no_route")
+    ended = mesh.route_tls("shop.example.com", terminates=lambda name: name == "shop.example.com")
+    assert isinstance(ended, Terminate)
+    assert mesh.explain_tls("shop.example.com", terminates=lambda name: True).kind == "terminate"
+    assert isinstance(mesh.route_port(ListeningPort(Scheme.TCP, 5432)), Carry)
+    assert mesh.route_port(ListeningPort(Scheme.UDP, 5432)) == Refuse("no_route")
+
+
+def test_who_serves() -> None:
+    mesh = Mesh(ROUTES)
+    assert [endpoint.address for endpoint in mesh.endpoints("shop.example.com")] == ["10.0.0.5:8080", "10.0.0.6:8080"]
+    assert [endpoint.address for endpoint in mesh.endpoints("api")] == ["10.0.0.7:80"]
+    assert mesh.endpoints("old.example.com") == mesh.endpoints("nobody") == ()
+    draining = Endpoint("x", "10.0.0.1", 80, state=EndpointState.DRAINING)
+    mesh.replace({"a": Service([draining, "10.0.0.2:80"], name="api"), "b": Service([draining, "10.0.0.2:80"], name="api")})
+    assert [endpoint.address for endpoint in mesh.endpoints("api")] == ["10.0.0.2:80"]
+    assert [endpoint.address for endpoint in mesh.endpoints("api", ready=False)] == ["10.0.0.2:80", "10.0.0.1:80"]
+
+
+def test_names_are_answered_as_docker_answers_them() -> None:
+    def web(*addresses: str) -> Snapshot:
+        names = [NameRecord("front", "web", NameKind.SERVICE, ("10.0.1.2",)), NameRecord("front", "web", NameKind.TASKS, addresses)]
+        return Snapshot.of([Contribution("p/web", "web", names=(*names, NameRecord("back", "web", NameKind.SERVICE, ("10.0.2.2",))))])
+
+    mesh = Mesh()
+    assert mesh.resolve("tasks.web") == ()
+    mesh.publish("p", web("10.0.1.3", "10.0.1.4"))
+    assert mesh.resolve("tasks.web") == mesh.resolve("tasks.web", network="front") == ("10.0.1.3", "10.0.1.4")
+    with pytest.raises(ConfigurationError, match="network='back'"):
+        mesh.resolve("web")
+    assert mesh.resolve("web", network="back") == ("10.0.2.2",)
+    mesh.publish("p", web("10.0.1.5"))
+    assert mesh.resolve("tasks.web") == ("10.0.1.5",)
+
+
+def test_routes_from_code_are_replaced_as_a_whole() -> None:
+    mesh = Mesh({"a": ["10.0.0.1:80"], "b": ["10.0.0.2:80"]})
+    heard: list[int] = []
+    mesh.subscribe(lambda now: heard.append(now.version))
+    mesh.publish("p", snapshot("c"))
+    assert mesh.replace({"b": ["10.0.0.2:80"], "d": ["10.0.0.4:80"]})
+    assert [route.host for route in mesh.routes] == ["b", "c", "d"]
+    assert mesh.table.compiled_hosts == 2
+    assert not mesh.replace({"d": ["10.0.0.4:80"], "b": ["10.0.0.2:80"]})
+    assert mesh.replace({})
+    assert (hosts(mesh), heard) == (["c"], [1, 2, 3])
+    mesh.replace(snapshot("e", provider="given"))
+    assert hosts(mesh) == ["c", "e"]
+
+
+def test_mistakes_are_found_when_routes_are_given_and_change_nothing() -> None:
+    with pytest.raises(ConfigurationError, match=r"routes\['Shop'\]"):
+        Mesh({"Shop": ["a:1"]})
+    mesh = Mesh({"a": ["10.0.0.1:80"]})
+    with pytest.raises(ConfigurationError, match=r"routes\['b:80'\]"):
+        mesh.replace({"b:80": ["10.0.0.1:80"]})
+    wrong = Contribution("p/s", "s", routes=(Route(Scheme.HTTP, "b", "/", "s", "l", "x", upstream=Upstream("s", (), "magic")),))
+    with pytest.raises(ConfigurationError, match=r"publish\('p'\): p/s: http://b: 'magic' is no strategy"):
+        mesh.publish("p", Snapshot.of([wrong]))
+    with pytest.raises(ConfigurationError, match=r"routes: p/s: http://b: 'magic'"):
+        Mesh(Snapshot.of([wrong]))
+    assert (hosts(mesh), mesh.version, sorted(mesh.parts)) == (["a"], 0, [""])
+
+
+def test_routes_that_are_withdrawn_leave_their_names_to_others() -> None:
+    theirs = Snapshot.of([owned("a", "shop", 10)])
+    mesh = Mesh({"a": ["10.0.0.1:80"]})
+    mesh.publish("p", theirs, now=NOW)
+    assert served(mesh) == ["a"]
+    assert [diagnostic.code for diagnostic in mesh.diagnostics] == ["TBL004"]
+    mesh.confirm()
+    assert mesh.replace({}, now=NOW)
+    assert served(mesh) == ["shop"]
+    mesh.withdraw("p")
+    mesh.replace({"a": ["10.0.0.1:80"]})
+    assert served(mesh) == ["a"]
+
+
+LABELS = {"com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=8080"}
+
+
+def test_a_mesh_from_labels() -> None:
+    mesh = Mesh.from_labels(LABELS, ["10.0.0.5", "10.0.0.6:9000"], service="shop", unmatched_status=503)
+    assert carry_out(mesh.route("GET", "http://shop.example.com")) == "forward to shop:8080"
+    assert carry_out(mesh.route("GET", "http://nobody")) == "503"
+    assert [endpoint.address for endpoint in mesh.endpoints("shop")] == ["10.0.0.5:8080", "10.0.0.6:9000"]
+    assert mesh.diagnostics == ()
+    wrong = Mesh.from_labels({"com.docker.ucp.mesh.http": "external_rout=http://a"}, ["10.0.0.5:1"])
+    assert wrong.routes == ()
+    assert {diagnostic.service for diagnostic in wrong.diagnostics} == {"service"}
+    with pytest.raises(ConfigurationError, match=r"services.shop.endpoints\[1\]"):
+        Mesh.from_labels(LABELS, ["10.0.0.5", "10.0.0.6:0"], service="shop")
+
+
+def test_a_mesh_from_compose() -> None:
+    document = {"services": {"shop": {"image": "shop", "labels": {"com.docker.ucp.mesh.http": "external_route=http://${NAME},internal_port=80"}}}}
+    mesh = Mesh.from_compose(json.dumps(document), variables={"NAME": "a.example"}, https_port=8443)
+    assert carry_out(mesh.route("GET", "http://a.example")) == "forward to shop:80"
+    seen: list[str] = []
+
+    def load(text: str) -> object:
+        seen.append(text)
+        return document
+
+    assert Mesh.from_compose("services: ...", load=load, variables={"NAME": "a.example"}).snapshot == mesh.snapshot
+    assert seen == ["services: ..."]
+
+
+def test_a_text_that_is_no_compose_file() -> None:
+    def failing(text: str) -> object:
+        raise ConfigurationError("the key is here twice", where="compose:3")
+
+    with pytest.raises(ConfigurationError, match=r"cannot be read.*load=yaml.safe_load"):
+        Mesh.from_compose("services:\n  shop: {}")
+    with pytest.raises(ConfigurationError, match="compose:3: the key is here twice"):
+        Mesh.from_compose("", load=failing)
+    with pytest.raises(ConfigurationError, match="compose: the document is no mapping"):
+        Mesh.from_compose("[]")
+
+
+_NAMES = st.sampled_from(["a", "b", "c", "d"])
+_PARTS = st.dictionaries(st.sampled_from(["p", "q", "r"]), st.lists(_NAMES, unique=True), min_size=1)
+
+
+@given(_PARTS, st.lists(_NAMES, unique=True), st.data())
+def test_the_order_of_publications_does_not_matter(parts: dict[str, list[str]], own: list[str], data: st.DataObject) -> None:
+    def published(order: Sequence[str]) -> Mesh:
+        mesh = Mesh({name: ["10.0.0.1:80"] for name in own})
+        for publisher in order:
+            mesh.publish(publisher, snapshot(*parts[publisher], provider=publisher))
+        return mesh
+
+    one, other = published(sorted(parts)), published(data.draw(st.permutations(sorted(parts))))
+    assert one.snapshot == other.snapshot
+    assert one.snapshot.tenures == other.snapshot.tenures
+    assert one.routes == other.routes
+    assert one.diagnostics == other.diagnostics
+
+
+@given(st.lists(st.lists(_NAMES, unique=True), min_size=1, max_size=4), _PARTS)
+def test_replacing_is_idempotent_and_forgets_what_was_before(versions: list[list[str]], parts: dict[str, list[str]]) -> None:
+    last = {name: ["10.0.0.9:80"] for name in versions[-1]}
+    mesh, fresh = Mesh(), Mesh(last)
+    for names in versions[:-1]:
+        mesh.replace({name: ["10.0.0.1:80"] for name in names})
+    mesh.replace(last)
+    table, version = mesh.table, mesh.version
+    assert not mesh.replace(dict(reversed(last.items())))
+    assert (mesh.table, mesh.version) == (table, version)
+    for publisher, names in parts.items():
+        for each in (mesh, fresh):
+            each.publish(publisher, snapshot(*names, provider=publisher))
+    assert mesh.snapshot == fresh.snapshot
+    assert mesh.routes == fresh.routes
+
+
+@given(st.dictionaries(_NAMES, st.sampled_from(["10.0.0.1:80", "[::1]:81"]), min_size=1))
+def test_routes_given_in_code_resolve_to_what_they_say(routes: dict[str, str]) -> None:
+    mesh = Mesh({name: [address] for name, address in routes.items()})
+    for name in ("a", "b", "c", "d"):
+        decision = mesh.route("GET", f"http://{name}/x")
+        if name in routes:
+            assert isinstance(decision, Forward)
+            assert [endpoint.address for endpoint in decision.upstream.endpoints] == [routes[name]]
+        else:
+            assert decision == Respond(404, "no_route")

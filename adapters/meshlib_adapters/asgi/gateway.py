@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from meshlib.decision import Decision, Forward, Redirect, RedirectToTLS, Respond
+from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
 from meshlib.errors import ProtocolError
 from meshlib.forwarding import ForwardingPolicy, is_loop, is_secure, request_fields
 from meshlib.http1 import LAST_CHUNK, chunk_head
@@ -153,9 +153,10 @@ class Gateway:
         except ProtocolError as error:
             await _deny(scope, receive, send, error.status_hint)
             return
-        decision: Decision = self._mesh.table.route(head)
-        if isinstance(decision, RedirectToTLS) and is_secure(head.fields, peer_of(scope, self._policy)):
-            decision = decision.secured
+        decision = self._mesh.table.route(head)
+        if isinstance(decision, RedirectToTLS):
+            secure = is_secure(head.fields, peer_of(scope, self._policy))
+            decision = decision.secured if secure else decision.plain
         if isinstance(decision, Respond):
             if decision.reason != "no_route":
                 await _deny(scope, receive, send, decision.status, retry_after=decision.retry_after)

@@ -261,8 +261,8 @@ class ClientConnection(PacedClient):
         if type(decision) is Forward:
             self._forward(decision, head)
         else:
-            if type(decision) is RedirectToTLS and is_secure(fields, self.peer):
-                decision = decision.secured
+            if type(decision) is RedirectToTLS:
+                decision = decision.secured if is_secure(fields, self.peer) else decision.plain
             if type(decision) is Forward:
                 self._forward(decision, head)
             else:

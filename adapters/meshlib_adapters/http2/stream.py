@@ -127,8 +127,8 @@ class Stream:
             self._answer_error(421, "misdirected")
             return
         decision = gateway.mesh.table.route(head)
-        if isinstance(decision, RedirectToTLS) and is_secure(head.fields, connection.peer):
-            decision = decision.secured
+        if isinstance(decision, RedirectToTLS):
+            decision = decision.secured if is_secure(head.fields, connection.peer) else decision.plain
         if isinstance(decision, Forward):
             self._forward(decision, head)
         elif isinstance(decision, Redirect):

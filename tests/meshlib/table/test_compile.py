@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.decision import Decision, Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond
+from meshlib.decision import Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TableDecision
 from meshlib.model import MAX_NAME, Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
 from meshlib.table.compile import Claim, Site, claims_of, compile_site, decide_http, decide_tls
 
@@ -19,7 +19,7 @@ def same(upstream: Upstream) -> Upstream:
     return upstream
 
 
-def decide(route: Route, upstream: Upstream | None) -> Decision:
+def decide(route: Route, upstream: Upstream | None) -> TableDecision:
     return decide_http(route, upstream, 1)
 
 
@@ -40,7 +40,7 @@ def claims(*contributions: Contribution) -> list[Claim]:
     return [claim for item in contributions for claim in claims_of(item)]
 
 
-def site_of(*contributions: Contribution) -> Site[Decision]:
+def site_of(*contributions: Contribution) -> Site[TableDecision]:
     return compile_site("a", claims(*contributions), decide, same)
 
 
@@ -257,8 +257,8 @@ def test_https_only_redirects_and_keeps_what_is_done_over_tls() -> None:
         upstream = route.upstream
         assert upstream is not None
         rule = RedirectRule(target, 308)
-        assert decide_http(route, upstream, 1) == RedirectToTLS(route, rule, Forward(route, upstream))
-        assert decide_http(route, None, 1) == RedirectToTLS(route, rule, Respond(503, "no_endpoint", 1, route))
+        assert decide_http(route, upstream, 1) == RedirectToTLS(route, Redirect(route, rule), Forward(route, upstream))
+        assert decide_http(route, None, 1) == RedirectToTLS(route, Redirect(route, rule), Respond(503, "no_endpoint", 1, route))
         assert decide_http(route, upstream, 1, 443) == decide_http(route, upstream, 1)
         elsewhere = RedirectRule(f"{target}:8443", 308)
-        assert decide_http(route, upstream, 1, 8443) == RedirectToTLS(route, elsewhere, Forward(route, upstream))
+        assert decide_http(route, upstream, 1, 8443) == RedirectToTLS(route, Redirect(route, elsewhere), Forward(route, upstream))

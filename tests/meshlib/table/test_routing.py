@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.decision import Carry, Decision, Forward, Passthrough, Redirect, Refuse, Reject, Respond, Terminate, TLSDecision
+from meshlib.decision import Carry, Forward, Passthrough, Redirect, Refuse, Reject, Respond, TableDecision, Terminate, TLSDecision
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, FieldSection, RequestHead
 from meshlib.model import (
@@ -59,7 +59,7 @@ def table_of(*services: Contribution) -> RoutingTable:
     return RoutingTable.build(Snapshot.of(services))
 
 
-def place_of(decision: Decision | TLSDecision) -> str:
+def place_of(decision: TableDecision | TLSDecision) -> str:
     if isinstance(decision, Forward | Passthrough):
         return decision.route.host + decision.route.path
     assert isinstance(decision, Respond | Reject)

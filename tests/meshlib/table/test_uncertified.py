@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.decision import Decision, Redirect, Respond
+from meshlib.decision import Redirect, Respond, TableDecision
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib.redirects import location
@@ -83,5 +83,5 @@ def test_where_https_is_and_a_target_without_a_path() -> None:
 def test_no_decision_forwards(authority: str, secure: bool) -> None:
     known = table()
     head = RequestHead(b"GET", b"/", authority.encode(), 1, FieldSection(b"", (), None, None, False, frozenset(), None, False))
-    decision: Decision = decide_uncertified(known, head, known.route(head), secure=secure, terminates=CERTIFIED.__contains__)
+    decision: TableDecision = decide_uncertified(known, head, known.route(head), secure=secure, terminates=CERTIFIED.__contains__)
     assert isinstance(decision, Redirect | Respond)

@@ -1,0 +1,250 @@
+"""One route that is given by hand: what its entry matches, and checks of all it consists of.
+
+Hosts, paths and redirects are read by the parsers of labels. What is wrong is a `ConfigurationError` that names the
+entry and says what to write instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
+
+from meshlib.authority import is_ip_address, normalize_host, parse_port
+from meshlib.balancing import create_strategy
+from meshlib.discovery.file_endpoints import MAX_WEIGHT
+from meshlib.errors import AuthorityError, ConfigurationError, PathError
+from meshlib.labels.findings import Findings, LabelFindings, show
+from meshlib.labels.grammar import Part
+from meshlib.labels.hrm_values import ExternalRoute, parse_redirect
+from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot
+from meshlib.patterns import parse_host_pattern, parse_path_prefix
+
+__all__ = [
+    "Entry",
+    "Match",
+    "check_contribution",
+    "check_endpoint",
+    "check_snapshot",
+    "check_strategy",
+    "check_weight",
+    "read_match",
+    "read_redirect",
+    "typed",
+]
+
+_STATUSES: Final = (301, 302, 307, 308)
+_WHOLE_URL: Final = 'write a whole URL, "https://shop.example.com"'
+_KINDS: Final = 'write "HOST/PATH", "sni://HOST", "tcp://:PORT" or "udp://:PORT"'
+
+T = TypeVar("T")
+
+
+class Entry:
+    """The text of an entry and its place in messages (`where`)."""
+
+    def __init__(self, key: str, where: str = "") -> None:
+        self.key = key
+        self.where = where or f"routes[{show(str(key), 200)}]"
+
+    def mistake(self, message: str, hint: str) -> ConfigurationError:
+        """The error to raise for something wrong with the entry."""
+        return ConfigurationError(message, where=self.where, hint=hint)
+
+    def read(self, parse: Callable[[Part, LabelFindings], T], text: str, what: str, hint: str) -> T:
+        """What the parser of a label's value makes of `text`; `ConfigurationError` when it finds fault."""
+        findings = Findings("")
+        value = parse(Part(text, 1), findings.label(""))
+        if findings.diagnostics:
+            raise self.mistake(f"{what}: {findings.diagnostics[0].message}", hint)
+        return value
+
+
+class Match(NamedTuple):
+    """What a route matches, as in `meshlib.model.Route`."""
+
+    scheme: Scheme
+    host: str
+    path: str
+    port: int | None = None
+
+
+def read_match(entry: Entry) -> Match:
+    """What the text of an entry matches.
+
+    "HOST[/PATH]", "sni://HOST", "tcp://:PORT" or "udp://:PORT"; the host "*" is any host.
+    """
+    key = entry.key
+    if not isinstance(key, str):
+        raise entry.mistake(f"{typed(key)} does not name a route", 'write "HOST" or "HOST/PATH"')
+    scheme, mark, rest = key.partition("://")
+    if not mark:
+        host, slash, path = key.partition("/")
+        return Match(Scheme.HTTP, _host(entry, host, ""), _path(entry, f"{slash}{path}"))
+    if scheme == "sni":
+        return _server_name(entry, rest)
+    if scheme in ("tcp", "udp"):
+        return _port(entry, Scheme(scheme), rest)
+    if scheme.lower() in ("http", "https"):
+        hint = f'write "{rest}"; whether clients use TLS is for the listeners to say'
+        raise entry.mistake("a route is named by its host and path, not by a URL", hint)
+    raise entry.mistake(f"{show(scheme)} is not a kind of route", _KINDS)
+
+
+def _server_name(entry: Entry, rest: str) -> Match:
+    host, slash, _ = rest.partition("/")
+    if slash:
+        message = "the path is inside the TLS connection, which is not opened"
+        raise entry.mistake(message, f'write "sni://{host}"')
+    name = _host(entry, host, "sni://")
+    if name and is_ip_address(name):
+        hint = 'write the name that clients connect to, or "sni://*" for any'
+        raise entry.mistake("a TLS server name is never an IP address", hint)
+    return Match(Scheme.SNI, name, "/")
+
+
+def _port(entry: Entry, scheme: Scheme, rest: str) -> Match:
+    host, colon, number = rest.rpartition(":")
+    if host or not colon:
+        message = f"the port alone tells one {scheme} route from another"
+        raise entry.mistake(message, f'write "{scheme}://:PORT"')
+    try:
+        return Match(scheme, "", "/", parse_port(number))
+    except AuthorityError as error:
+        hint = f'write "{scheme}://:PORT", the port that clients connect to'
+        raise entry.mistake(str(error), hint) from None
+
+
+def _host(entry: Entry, text: str, before: str) -> str:
+    if text == "*":
+        return ""
+    if not text:
+        raise entry.mistake("the host is missing", f'write "{before}*" for any host, or name one')
+    head, colon, number = text.rpartition(":")
+    if colon and (number.isdigit() or not number) and (":" not in head or head.endswith("]")):
+        message = "a route has no port: clients reach the gateway on the ports it listens on"
+        raise entry.mistake(message, f'write "{before}{head}"')
+    if text != text.lower():
+        raise entry.mistake("the host is not in lower case", f'write "{before}{text.lower()}"')
+    try:
+        return parse_host_pattern(text)
+    except AuthorityError as error:
+        hint = f'write "{before}shop.example.com"'
+        if error.reason == "bad_wildcard":
+            hint = f'write "{before}*.example.com" for all below example.com, "{before}*" for any'
+        raise entry.mistake(f"the host is {show(text)}: {error}", hint) from None
+
+
+def _path(entry: Entry, text: str) -> str:
+    try:
+        return parse_path_prefix(text)
+    except PathError as error:
+        character = text[error.position]
+        hint = 'write a path such as "/api"; it matches /api and everything below'
+        if character in "?#":
+            hint = f"leave out what begins with {character}: routes match host and path only"
+        raise entry.mistake(f"the path is {show(text)}: {error}", hint) from None
+
+
+def read_redirect(entry: Entry, match: Match, rule: RedirectRule) -> RedirectRule:
+    """The rule in its rendered form."""
+    if match.scheme is not Scheme.HTTP:
+        message = f"what comes over {match.scheme}:// cannot be redirected"
+        raise entry.mistake(message, 'redirect requests, "HOST/PATH"')
+    if type(rule.status) is not int or rule.status not in _STATUSES:
+        message = f"{rule.status!r} is not the status of a redirect"
+        raise entry.mistake(message, f"write one of {', '.join(map(str, _STATUSES))}")
+    if not isinstance(rule.target, str):
+        raise entry.mistake(f"{typed(rule.target)} is not the target of a redirect", _WHOLE_URL)
+    target = entry.read(parse_redirect, rule.target, "the target", _WHOLE_URL)
+    assert target is not None
+    if target.leads_to(ExternalRoute(match.scheme, match.host, match.path)):
+        message = "the redirect leads to its own route: clients would go round in circles"
+        raise entry.mistake(message, "redirect to another host, path or scheme")
+    return RedirectRule(target.url, rule.status, bool(rule.keep_path) and target.path is None)
+
+
+def check_contribution(contribution: Contribution, where: str) -> None:
+    """Refuse a contribution that could not be served as it is meant; the error names the route, below `where`.
+
+    Each route has a host and a path in normal form and either an upstream or a redirect; strategies are known,
+    endpoints have a host, a port and a weight. Costs some microseconds a route.
+    """
+    for route in contribution.routes:
+        entry = Entry(route.name, f"{where}: {contribution.key}: {route.name}")
+        _check_match(entry, route)
+        if (route.upstream is None) is (route.redirect is None):
+            has = "neither an upstream nor" if route.upstream is None else "both an upstream and"
+            raise entry.mistake(f"the route has {has} a redirect", "give it one of the two")
+        if route.redirect is not None:
+            match = Match(route.scheme, route.host, route.path, route.port)
+            read_redirect(entry, match, route.redirect)
+        if route.upstream is not None:
+            check_strategy(entry, route.upstream.strategy)
+            for endpoint in route.upstream.endpoints:
+                check_endpoint(entry, endpoint)
+
+
+def check_snapshot(snapshot: Snapshot, before: Snapshot | None, where: str) -> None:
+    """Check what is not the very same in `before`, as `check_contribution`.
+
+    A snapshot with tenures comes from a mesh, which has seen to it.
+    """
+    if not isinstance(snapshot, Snapshot):
+        hint = "give a meshlib.Snapshot, or replace() a mapping of routes"
+        raise ConfigurationError(f"{typed(snapshot)} is not a snapshot", where=where, hint=hint)
+    if snapshot.tenures is None:
+        known = set(map(id, before.contributions)) if before is not None else set()
+        for contribution in snapshot.contributions:
+            if id(contribution) not in known:
+                check_contribution(contribution, where)
+
+
+def _check_match(entry: Entry, route: Route) -> None:
+    try:
+        host, path = parse_host_pattern(route.host), parse_path_prefix(route.path)
+    except (AuthorityError, PathError) as error:
+        message = f"the host is {show(route.host)}, the path {show(route.path)}: {error}"
+        raise entry.mistake(message, 'write a host such as "shop.example.com", a path such as "/"') from None
+    if host != route.host:
+        raise entry.mistake(f"the host {show(route.host)} is not in normal form", f'write "{host}"')
+    if path != route.path:
+        raise entry.mistake(f"the path {show(route.path)} is not in normal form", f'write "{path}"')
+    if route.port is not None and not 1 <= route.port <= 65535:
+        raise entry.mistake(f"the port is {route.port}", "write a number from 1 to 65535")
+
+
+def check_endpoint(entry: Entry, endpoint: Endpoint) -> None:
+    """Refuse an endpoint without a host in normal form, a port or a weight."""
+    what = f"the endpoint {show(endpoint.id)}"
+    if type(endpoint.port) is not int or not 1 <= endpoint.port <= 65535:
+        message = f"{what} has the port {show(str(endpoint.port))}"
+        raise entry.mistake(message, "write a number from 1 to 65535")
+    check_weight(entry, endpoint.weight)
+    try:
+        normal = normalize_host(endpoint.host)
+    except AuthorityError as error:
+        message = f"{what} has the host {show(endpoint.host)}: {error}"
+        raise entry.mistake(message, "write an address or a host name") from None
+    if normal != endpoint.host:
+        raise entry.mistake(f"{what} has the host {show(endpoint.host)}", f'write "{normal}"')
+
+
+def check_weight(entry: Entry, weight: object) -> None:
+    """Refuse a weight that is not a whole number from 0 to 1000."""
+    if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:
+        message = f"{show(str(weight))} is not a weight"
+        raise entry.mistake(message, f"write a whole number from 0 to {MAX_WEIGHT}")
+
+
+def check_strategy(entry: Entry, name: str) -> None:
+    """Refuse a strategy that `create_strategy` does not know."""
+    try:
+        create_strategy(name)
+    except ConfigurationError as error:
+        raise entry.mistake(error.message, error.hint) from None
+
+
+def typed(value: object) -> str:
+    """A value of a wrong type, for a message."""
+    shown = show(value) if isinstance(value, str) else show(str(value))[1:-1]
+    return f"{shown} ({type(value).__name__})"

@@ -1,0 +1,74 @@
+"""What several publishers know, as one snapshot.
+
+Upstreams of different publishers are different things, even when both call theirs "shop:8080": of two with one name
+the publisher whose name sorts first keeps it, and the other's becomes "NAME@PUBLISHER", its endpoints likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from meshlib.errors import ConfigurationError
+from meshlib.model import Contribution, Route, Snapshot, Upstream
+
+__all__ = ["PartMerger"]
+
+
+class PartMerger:
+    """Merges snapshots by publisher; remembers which upstreams each names, as long as its snapshot is the same one."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}
+
+    def merge(self, parts: Mapping[str, Snapshot]) -> Snapshot:
+        """One snapshot of all; that of a single publisher is returned as it is.
+
+        `ConfigurationError` when two publishers use one contribution key. The result does not depend on the order of
+        `parts`, and what does not give way is the very same object as before.
+        """
+        if len(parts) == 1:
+            (whole,) = parts.values()
+            return whole
+        try:
+            return Snapshot.merge(self._distinct(parts))
+        except ValueError as error:
+            hint = "begin the keys of each publisher's contributions with its name"
+            raise ConfigurationError(f"{error}, of different publishers", hint=hint) from None
+
+    def _distinct(self, parts: Mapping[str, Snapshot]) -> Iterator[Snapshot]:
+        taken: set[str] = set()
+        for publisher in sorted(parts):
+            snapshot = parts[publisher]
+            known = self._names.get(publisher)
+            if known is None or known[0] is not snapshot:
+                routes = (r for contribution in snapshot.contributions for r in contribution.routes)
+                names = frozenset(r.upstream.name for r in routes if r.upstream is not None)
+                self._names[publisher] = known = (snapshot, names)
+            names = known[1]
+            clashing = taken & names
+            taken |= names
+            yield _renamed(snapshot, clashing, publisher) if clashing else snapshot
+
+
+def _renamed(snapshot: Snapshot, names: set[str], publisher: str) -> Snapshot:
+    # Contributions without one of these names stay the same objects: that is what makes the next table cheap.
+    made: dict[Upstream, Upstream] = {}
+
+    def upstream(old: Upstream) -> Upstream:
+        new = made.get(old)
+        if new is None:
+            # Sessions stick to an endpoint's id, and a merged route may have endpoints of both publishers.
+            endpoints = sorted((replace(e, id=f"{e.id}@{publisher}") for e in old.endpoints), key=lambda e: (e.id, e.host, e.port))
+            made[old] = new = replace(old, name=f"{old.name}@{publisher}", endpoints=tuple(endpoints))
+        return new
+
+    def route(old: Route) -> Route:
+        return replace(old, upstream=upstream(old.upstream)) if old.upstream is not None and old.upstream.name in names else old
+
+    def contribution(old: Contribution) -> Contribution:
+        if any(r.upstream is not None and r.upstream.name in names for r in old.routes):
+            return replace(old, routes=tuple(map(route, old.routes)))
+        return old
+
+    return Snapshot(tuple(map(contribution, snapshot.contributions)))

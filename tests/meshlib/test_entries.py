@@ -1,0 +1,183 @@
+"""What an entry matches, and what is refused of routes, endpoints and snapshots that somebody made by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshlib.entries import (
+    Entry,
+    Match,
+    check_contribution,
+    check_endpoint,
+    check_snapshot,
+    check_strategy,
+    check_weight,
+    read_match,
+    read_redirect,
+    typed,
+)
+from meshlib.errors import ConfigurationError
+from meshlib.labels.hrm_values import parse_cookie_name
+from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Tenure, Upstream
+
+KEYS = sorted(
+    {
+        (row["entry"], row["message"], row["cure"])
+        for row in json.loads((Path(__file__).parents[1] / "vectors/routes/mistakes.json").read_text())
+        if row["routes"][row["entry"]] == ["10.0.0.5:80"] and "same route" not in row["message"]
+    }
+)
+ENTRY = Entry("shop.example.com")
+UPSTREAM = Upstream("shop", (Endpoint("shop.1", "10.0.0.5", 80),))
+ROUTE = Route(Scheme.HTTP, "shop.example.com", "/", "shop", "label", "hand", upstream=UPSTREAM)
+
+
+@pytest.mark.parametrize(
+    ("key", "match"),
+    [
+        ("shop.example.com", Match(Scheme.HTTP, "shop.example.com", "/")),
+        ("*/api/", Match(Scheme.HTTP, "", "/api")),
+        ("[::1]", Match(Scheme.HTTP, "::1", "/")),
+        ("sni://*.example.com", Match(Scheme.SNI, "*.example.com", "/")),
+        ("sni://*", Match(Scheme.SNI, "", "/")),
+        ("udp://:53", Match(Scheme.UDP, "", "/", 53)),
+    ],
+)
+def test_what_an_entry_matches(key: str, match: Match) -> None:
+    assert read_match(Entry(key)) == match
+
+
+@pytest.mark.parametrize(("key", "message", "cure"), KEYS, ids=[ascii(key) for key, _, _ in KEYS])
+def test_an_entry_that_matches_nothing(key: str, message: str, cure: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_match(Entry(key))
+    assert message in caught.value.message
+    assert cure in caught.value.hint
+
+
+def test_an_entry_of_a_wrong_type() -> None:
+    wrong: Any = b"shop"
+    with pytest.raises(ConfigurationError, match=r"b'shop' \(bytes\) does not name a route"):
+        read_match(Entry(wrong))
+
+
+def test_an_entry_says_where_it_is() -> None:
+    assert str(Entry("a").mistake("it is wrong", "write b")) == "routes['a']: it is wrong (write b)"
+    assert Entry("a", "file.json: a").where == "file.json: a"
+    assert len(Entry("a" * 999).where) < 250
+
+
+def test_values_of_options_are_read_as_labels_are() -> None:
+    assert ENTRY.read(parse_cookie_name, "SID", "sticky", "write a name") == "SID"
+    with pytest.raises(ConfigurationError, match=r"sticky: the character ' ' cannot .*\(write a name\)"):
+        ENTRY.read(parse_cookie_name, "S ID", "sticky", "write a name")
+
+
+def test_redirects_are_rendered() -> None:
+    match = Match(Scheme.HTTP, "a", "/")
+    assert read_redirect(ENTRY, match, RedirectRule("https://B")) == RedirectRule("https://b", 301, True)
+    assert read_redirect(ENTRY, match, RedirectRule("https://b/c", 308)) == RedirectRule("https://b/c", 308, False)
+    target: Any = None
+    for rule, message in [
+        (RedirectRule("/b"), "it is a whole URL"),
+        (RedirectRule(target), r"None \(NoneType\) is not the target"),
+        (RedirectRule("https://b", 200), "200 is not the status"),
+        (RedirectRule("http://a"), "leads to its own route"),
+    ]:
+        with pytest.raises(ConfigurationError, match=message):
+            read_redirect(ENTRY, match, rule)
+    with pytest.raises(ConfigurationError, match="sni:// cannot be redirected"):
+        read_redirect(ENTRY, Match(Scheme.SNI, "a", "/"), RedirectRule("https://b"))
+
+
+def test_strategies_are_known() -> None:
+    check_strategy(ENTRY, "round_robin")
+    with pytest.raises(ConfigurationError, match=r"^routes\['shop.example.com'\]: 'round' is no strategy"):
+        check_strategy(ENTRY, "round")
+
+
+@pytest.mark.parametrize("weight", [0, 1, 1000])
+def test_weights(weight: int) -> None:
+    check_weight(ENTRY, weight)
+
+
+@pytest.mark.parametrize("weight", [-1, 1001, 0.5, True, "1", None])
+def test_weights_that_are_none(weight: object) -> None:
+    with pytest.raises(ConfigurationError, match="is not a weight"):
+        check_weight(ENTRY, weight)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"port": 0}, "'e' has the port '0'"),
+        ({"port": 65536}, "has the port"),
+        ({"port": "80"}, "has the port"),
+        ({"weight": -1}, "'-1' is not a weight"),
+        ({"host": "a b"}, "this character cannot be in a host name"),
+        ({"host": ""}, "the host is empty"),
+        ({"host": "Shop"}, r"the host 'Shop' \(write \"shop\"\)"),
+        ({"host": "[::1]"}, "this is not an IPv6 address"),
+    ],
+)
+def test_endpoints_that_are_none(changes: dict[str, Any], message: str) -> None:
+    endpoint = Endpoint("e", "shop", 80)
+    check_endpoint(ENTRY, endpoint)
+    with pytest.raises(ConfigurationError, match=message):
+        check_endpoint(ENTRY, replace(endpoint, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"host": "Shop.example.com"}, 'not in normal form.*write "shop.example.com"'),
+        ({"host": "shop.example.com:80"}, "this is not an IPv6 address"),
+        ({"host": "https://shop.example.com"}, "cannot be in a host name"),
+        ({"path": ""}, r"the path '' is not in normal form \(write \"/\"\)"),
+        ({"path": "/a/"}, r"\(write \"/a\"\)"),
+        ({"path": "a"}, "a path begins with a slash"),
+        ({"upstream": None}, "neither an upstream nor a redirect"),
+        ({"redirect": RedirectRule("https://b")}, "both an upstream and a redirect"),
+        ({"upstream": None, "redirect": RedirectRule("https://b", 200)}, "200 is not the status"),
+        ({"upstream": None, "redirect": RedirectRule("b")}, "it is a whole URL"),
+        ({"upstream": replace(UPSTREAM, strategy="magic")}, "'magic' is no strategy"),
+        ({"upstream": Upstream("s", (Endpoint("e", "10.0.0.5", 0),))}, "has the port"),
+        ({"scheme": Scheme.TCP, "host": "", "port": 65536}, "the port is 65536"),
+    ],
+)
+def test_routes_that_could_not_be_served(changes: dict[str, Any], message: str) -> None:
+    route = replace(ROUTE, **changes)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        check_contribution(Contribution("p/shop", "shop", routes=(ROUTE, route)), "publish('p')")
+    assert caught.value.where == f"publish('p'): p/shop: {route.name}"
+
+
+def test_routes_that_can_be_served() -> None:
+    tcp = replace(ROUTE, scheme=Scheme.TCP, host="", port=5432)
+    moved = replace(ROUTE, host="*.example.com", upstream=None, redirect=RedirectRule("https://a"))
+    check_contribution(Contribution("p/shop", "shop", routes=(ROUTE, tcp, moved)), "here")
+
+
+def test_a_snapshot_is_checked_where_it_is_new() -> None:
+    good = Contribution("p/a", "a", routes=(ROUTE,))
+    wrong = Contribution("p/b", "b", routes=(replace(ROUTE, upstream=None),))
+    check_snapshot(Snapshot.of([good]), None, "here")
+    snapshot = Snapshot.of([good, wrong])
+    with pytest.raises(ConfigurationError, match="here: p/b"):
+        check_snapshot(snapshot, Snapshot.of([good]), "here")
+    check_snapshot(snapshot, snapshot, "here")
+    check_snapshot(Snapshot(snapshot.contributions, {"a": Tenure("a", "")}), None, "here")
+    mapping: Any = {"a": ["b:1"]}
+    with pytest.raises(ConfigurationError, match="is not a snapshot"):
+        check_snapshot(mapping, None, "here")
+
+
+def test_values_of_a_wrong_type_are_shown_short() -> None:
+    assert typed("a") == "'a' (str)"
+    assert typed(None) == "None (NoneType)"
+    assert len(typed("a" * 9999)) < 100

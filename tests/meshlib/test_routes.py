@@ -1,0 +1,226 @@
+"""Routes given in code say what they mean, and each mistake names its entry and the cure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.errors import ConfigurationError
+from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Snapshot, Tenure, Upstream
+from meshlib.routes import Service, given_routes, read_routes, redirect
+
+MISTAKES = json.loads((Path(__file__).parents[1] / "vectors/routes/mistakes.json").read_text())
+
+
+def target_of(value: Any) -> Any:
+    """What stands for a service or a redirect in the vectors."""
+    if not isinstance(value, dict):
+        return value
+    if "redirect" in value:
+        return redirect(value["redirect"], value.get("status", 301))
+    return Service(**value)
+
+
+def only_route(routes: Mapping[str, Any]) -> Route:
+    (route,) = read_routes(routes).routes
+    return route
+
+
+@pytest.mark.parametrize("row", MISTAKES, ids=[row["words"] for row in MISTAKES])
+def test_a_mistake_names_its_entry_and_the_cure(row: Mapping[str, Any]) -> None:
+    routes = {key: target_of(value) for key, value in row["routes"].items()}
+    with pytest.raises(ConfigurationError) as caught:
+        read_routes(routes)
+    assert caught.value.where == f"routes[{row['entry']!a}]"
+    assert row["message"] in caught.value.message
+    assert row["cure"] in caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [None, ["shop.example.com"], "shop.example.com"])
+def test_routes_are_a_mapping(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is not a mapping of routes") as caught:
+        read_routes(wrong)
+    assert caught.value.where == "routes"
+
+
+def test_a_key_that_is_no_text() -> None:
+    wrong: Any = {8080: ["10.0.0.5:80"]}
+    with pytest.raises(ConfigurationError, match="does not name a route"):
+        read_routes(wrong)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "upstream"),
+    [
+        ("shop.example.com", "http://shop.example.com", "shop.example.com"),
+        ("shop.example.com/", "http://shop.example.com", "shop.example.com"),
+        ("shop.example.com/%61pi/", "http://shop.example.com/api", "shop.example.com/api"),
+        ("shop.example.com/c++/@me", "http://shop.example.com/c++/@me", "shop.example.com/c%2B%2B/%40me"),
+        ("b\u00fccher.example", "http://xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("*.example.com/a", "http://*.example.com/a", "*.example.com/a"),
+        ("*", "http://", "any-host"),
+        ("*/api", "http:///api", "any-host/api"),
+        ("10.0.0.1", "http://10.0.0.1", "10.0.0.1"),
+        ("[::1]/a", "http://::1/a", "::1/a"),
+        ("::1", "http://::1", "::1"),
+        ("sni://mail.example.com", "sni://mail.example.com", "sni://mail.example.com"),
+        ("sni://*.example.com", "sni://*.example.com", "sni://*.example.com"),
+        ("sni://*", "sni://", "sni://any-host"),
+        ("tcp://:5432", "tcp://:5432", "tcp://:5432"),
+        ("udp://:53", "udp://:53", "udp://:53"),
+    ],
+)
+def test_entries_of_every_kind(key: str, name: str, upstream: str) -> None:
+    snapshot = read_routes({key: ["10.0.0.5:80", "[::2]:81", "db.internal:82"]})
+    (contribution,) = snapshot.contributions
+    (route,) = snapshot.routes
+    assert (contribution.key, contribution.owner, contribution.service) == (f"code/{name}", "", key)
+    assert (route.name, route.service, route.label, route.schema) == (name, key, key, "code")
+    assert route.upstream is not None
+    assert (route.upstream.name, route.upstream.strategy) == (upstream, "round_robin")
+    addresses = [(endpoint.id, endpoint.host, endpoint.port) for endpoint in route.upstream.endpoints]
+    assert addresses == [("10.0.0.5:80", "10.0.0.5", 80), ("[::2]:81", "::2", 81), ("db.internal:82", "db.internal", 82)]
+
+
+def test_no_address_is_a_service_that_has_none_yet() -> None:
+    route = only_route({"shop.example.com": []})
+    assert route.upstream == Upstream("shop.example.com")
+
+
+def test_a_service_with_everything() -> None:
+    service = Service(
+        ("10.0.0.5:80", Endpoint("shop.2", "10.0.0.6", 80, state=EndpointState.DRAINING)),
+        name="shop",
+        weights=(3, 1),
+        sticky="SID",
+        h2c=True,
+        proxy_protocol="v2",
+        https_only=True,
+        hsts="31536000;includeSubDomains",
+        forwarded_for=True,
+        share_with=("stack:blog", "news"),
+    )
+    endpoints = (Endpoint("10.0.0.5:80", "10.0.0.5", 80, 3), Endpoint("shop.2", "10.0.0.6", 80, 1, EndpointState.DRAINING))
+    assert only_route({"shop.example.com/a": service}) == Route(
+        Scheme.HTTP,
+        "shop.example.com",
+        "/a",
+        "shop",
+        "shop.example.com/a",
+        "code",
+        upstream=Upstream("shop", endpoints, "weighted_round_robin", "v2", "", "h2c"),
+        sticky_cookie="SID",
+        forwarded_for=True,
+        https_only=True,
+        hsts="max-age=31536000; includeSubDomains",
+        share_with=("news", "stack:blog"),
+    )
+
+
+def test_what_endpoints_are_asked_over() -> None:
+    tls = only_route({"a": Service(["10.0.0.5:443"], tls="Shop.Internal", hsts=60)})
+    assert tls.upstream is not None
+    assert (tls.upstream.server_name, tls.hsts) == ("shop.internal", "max-age=60")
+    port = only_route({"tcp://:5432": Service(["10.0.0.5:5432"], proxy_protocol="v1")})
+    assert port.upstream is not None
+    assert (port.upstream.proxy_protocol, port.port) == ("v1", 5432)
+
+
+@pytest.mark.parametrize(
+    ("weights", "strategy", "chosen"),
+    [
+        (None, None, "round_robin"),
+        ((2, 2), None, "round_robin"),
+        ((1, 0), None, "round_robin"),  # a spare
+        ((1, 0), "round_robin", "round_robin"),
+        ((2, 1), None, "weighted_round_robin"),
+        (None, "weighted_round_robin", "weighted_round_robin"),
+    ],
+)
+def test_the_strategy_is_that_which_weights_need(weights: tuple[int, ...] | None, strategy: str | None, chosen: str) -> None:
+    route = only_route({"a": Service(["b:1", "c:1"], weights=weights, strategy=strategy)})
+    assert route.upstream is not None
+    assert route.upstream.strategy == chosen
+
+
+def test_entries_that_share_a_named_service_share_its_upstream() -> None:
+    shop = Service(["10.0.0.5:80"], name="shop+1@x")
+    upstreams = {route.upstream for route in read_routes({"a": shop, "b/x": shop}).routes}
+    assert upstreams == {Upstream("shop%2B1%40x", (Endpoint("10.0.0.5:80", "10.0.0.5", 80),))}
+
+
+@pytest.mark.parametrize(
+    ("target", "rule"),
+    [
+        (redirect("https://new.example.com"), RedirectRule("https://new.example.com", 301, True)),
+        (redirect("HTTP://New.example.com:8080/", 308), RedirectRule("http://new.example.com:8080", 308, True)),
+        (redirect("https://a/b?c", 302), RedirectRule("https://a/b?c", 302, False)),
+        (redirect("https://a", 307, keep_path=False), RedirectRule("https://a", 307, False)),
+        (redirect("http://old.example.com/b"), RedirectRule("http://old.example.com/b", 301, False)),
+    ],
+)
+def test_redirects(target: RedirectRule, rule: RedirectRule) -> None:
+    route = only_route({"old.example.com": target})
+    assert (route.redirect, route.upstream) == (rule, None)
+
+
+def test_endpoints_are_checked_as_addresses_are() -> None:
+    for endpoint in (Endpoint("e", "10.0.0.5", 0), Endpoint("e", "Shop", 80), Endpoint("e", "10.0.0.5", 80, -1)):
+        with pytest.raises(ConfigurationError, match=r"routes\['a'\]"):
+            read_routes({"a": [endpoint]})
+
+
+def test_a_snapshot_is_taken_as_it_is_when_it_can_be_served() -> None:
+    good = read_routes({"a": ["b:1"]})
+    assert given_routes(good) is good
+    wrong = Snapshot.of([Contribution("k", "s", routes=(Route(Scheme.HTTP, "A", "/", "s", "l", "x"),))])
+    with pytest.raises(ConfigurationError, match="not in normal form"):
+        given_routes(wrong)
+    settled = Snapshot(wrong.contributions, {"A": Tenure("A", "")})
+    assert given_routes(settled) is settled
+
+
+def test_what_did_not_change_is_the_same_object() -> None:
+    before = given_routes({"a": ["b:1"], "c": ["d:1"]})
+    after = given_routes({"c": ["d:2"], "a": ["b:1"]}, before)
+    assert after.contributions[0] is before.contributions[0]
+    assert after.contributions[1] != before.contributions[1]
+
+
+_LABELS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=5)
+_HOSTS = st.lists(_LABELS, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "example"]))
+_PATHS = st.lists(_LABELS, max_size=3).map(lambda parts: "".join(f"/{part}" for part in parts))
+_ENTRIES = st.builds(lambda wild, host, path: f"{wild}{host}{path}", st.sampled_from(["", "*."]), _HOSTS, _PATHS)
+_ADDRESSES = st.lists(st.builds(lambda host, port: f"{host}:{port}", _HOSTS, st.integers(1, 65535)), unique=True, max_size=4)
+
+
+@given(st.dictionaries(_ENTRIES, _ADDRESSES, max_size=6))
+def test_each_entry_is_a_route_of_its_own_in_any_order(routes: dict[str, list[str]]) -> None:
+    snapshot = read_routes(routes)
+    assert snapshot == read_routes(dict(reversed(routes.items())))
+    found = {route.label: route for route in snapshot.routes}
+    assert found.keys() == routes.keys()
+    for key, addresses in routes.items():
+        host, _, path = key.partition("/")
+        route = found[key]
+        assert (route.host, route.path) == (host, f"/{path}")
+        assert route.upstream is not None
+        assert {endpoint.address for endpoint in route.upstream.endpoints} == set(addresses)
+
+
+@given(st.text(max_size=20), st.one_of(st.none(), st.text(max_size=9), st.lists(st.one_of(st.text(max_size=9), st.integers()))))
+def test_whatever_is_given_is_read_or_refused_in_words(key: str, target: Any) -> None:
+    try:
+        route = only_route({key: target})
+    except ConfigurationError as error:
+        told = error.where and error.hint
+    else:
+        told = route.label
+    assert told or not key
