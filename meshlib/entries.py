@@ -6,11 +6,13 @@ entry and says what to write instead.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
-from meshlib.authority import is_ip_address, normalize_host, parse_port
-from meshlib.balancing import create_strategy
+from meshlib.authority import is_ip_address, parse_port
+from meshlib.balancing import STRATEGIES, create_strategy
 from meshlib.discovery.file_endpoints import MAX_WEIGHT
 from meshlib.errors import AuthorityError, ConfigurationError, PathError
 from meshlib.labels.findings import Findings, LabelFindings, show
@@ -36,15 +38,23 @@ _STATUSES: Final = (301, 302, 307, 308)
 _WHOLE_URL: Final = 'write a whole URL, "https://shop.example.com"'
 _KINDS: Final = 'write "HOST/PATH", "sni://HOST", "tcp://:PORT" or "udp://:PORT"'
 
+# What may be looked up; whether it is found shows when it is asked.
+_REACHABLE: Final = re.compile(r"[^\s/?#@\[\]]+")
+
 T = TypeVar("T")
 
 
 class Entry:
-    """The text of an entry and its place in messages (`where`)."""
+    """The text of an entry, and its place in messages: what `where` returns, which is asked only when something is wrong."""
 
-    def __init__(self, key: str, where: str = "") -> None:
+    def __init__(self, key: str, where: Callable[[], str] | None = None) -> None:
         self.key = key
-        self.where = where or f"routes[{show(str(key), 200)}]"
+        self._where = where
+
+    @property
+    def where(self) -> str:
+        """Where the entry is."""
+        return self._where() if self._where is not None else f"routes[{show(str(self.key), 200)}]"
 
     def mistake(self, message: str, hint: str) -> ConfigurationError:
         """The error to raise for something wrong with the entry."""
@@ -170,7 +180,7 @@ def check_contribution(contribution: Contribution, where: str) -> None:
     endpoints have a host, a port and a weight. Costs some microseconds a route.
     """
     for route in contribution.routes:
-        entry = Entry(route.name, f"{where}: {contribution.key}: {route.name}")
+        entry = Entry("", partial(_place, where, contribution, route))
         _check_match(entry, route)
         if (route.upstream is None) is (route.redirect is None):
             has = "neither an upstream nor" if route.upstream is None else "both an upstream and"
@@ -184,19 +194,19 @@ def check_contribution(contribution: Contribution, where: str) -> None:
                 check_endpoint(entry, endpoint)
 
 
-def check_snapshot(snapshot: Snapshot, before: Snapshot | None, where: str) -> None:
-    """Check what is not the very same in `before`, as `check_contribution`.
+def _place(where: str, contribution: Contribution, route: Route) -> str:
+    return f"{where}: {contribution.key}: {route.name}"
 
-    A snapshot with tenures comes from a mesh, which has seen to it.
-    """
+
+def check_snapshot(snapshot: Snapshot, before: Snapshot | None, where: str) -> None:
+    """Check what is not the very same in `before`, as `check_contribution`."""
     if not isinstance(snapshot, Snapshot):
         hint = "give a meshlib.Snapshot, or replace() a mapping of routes"
         raise ConfigurationError(f"{typed(snapshot)} is not a snapshot", where=where, hint=hint)
-    if snapshot.tenures is None:
-        known = set(map(id, before.contributions)) if before is not None else set()
-        for contribution in snapshot.contributions:
-            if id(contribution) not in known:
-                check_contribution(contribution, where)
+    known = set(map(id, before.contributions)) if before is not None else set()
+    for contribution in snapshot.contributions:
+        if id(contribution) not in known:
+            check_contribution(contribution, where)
 
 
 def _check_match(entry: Entry, route: Route) -> None:
@@ -214,19 +224,14 @@ def _check_match(entry: Entry, route: Route) -> None:
 
 
 def check_endpoint(entry: Entry, endpoint: Endpoint) -> None:
-    """Refuse an endpoint without a host in normal form, a port or a weight."""
-    what = f"the endpoint {show(endpoint.id)}"
-    if type(endpoint.port) is not int or not 1 <= endpoint.port <= 65535:
-        message = f"{what} has the port {show(str(endpoint.port))}"
+    """Refuse an endpoint without a host, a port or a weight."""
+    if type(endpoint.port) is not int or not 0 < endpoint.port < 65536:
+        message = f"the endpoint {show(endpoint.id)} has the port {show(str(endpoint.port))}"
         raise entry.mistake(message, "write a number from 1 to 65535")
+    if not isinstance(endpoint.host, str) or not _REACHABLE.fullmatch(endpoint.host):
+        message = f"the endpoint {show(endpoint.id)} has the host {typed(endpoint.host)}"
+        raise entry.mistake(message, "write an address without brackets, or a host name")
     check_weight(entry, endpoint.weight)
-    try:
-        normal = normalize_host(endpoint.host)
-    except AuthorityError as error:
-        message = f"{what} has the host {show(endpoint.host)}: {error}"
-        raise entry.mistake(message, "write an address or a host name") from None
-    if normal != endpoint.host:
-        raise entry.mistake(f"{what} has the host {show(endpoint.host)}", f'write "{normal}"')
 
 
 def check_weight(entry: Entry, weight: object) -> None:
@@ -238,10 +243,11 @@ def check_weight(entry: Entry, weight: object) -> None:
 
 def check_strategy(entry: Entry, name: str) -> None:
     """Refuse a strategy that `create_strategy` does not know."""
-    try:
-        create_strategy(name)
-    except ConfigurationError as error:
-        raise entry.mistake(error.message, error.hint) from None
+    if name not in STRATEGIES:
+        try:
+            create_strategy(name)
+        except ConfigurationError as error:
+            raise entry.mistake(error.message, error.hint) from None
 
 
 def typed(value: object) -> str:

@@ -19,6 +19,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from meshlib.errors import ConfigurationError
+from meshlib.json_values import from_json, to_json
+
 __all__ = [
     "MAX_NAME",
     "MAX_TEXT",
@@ -352,6 +355,25 @@ class Snapshot:
     def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
         """One snapshot of what several providers know."""
         return Snapshot.of(c for s in snapshots for c in s.contributions)
+
+    def to_json(self) -> str:
+        """The snapshot as JSON, tenures included; `from_json` reads it."""
+        return to_json(self)
+
+    @staticmethod
+    def from_json(text: str, *, where: str = "snapshot") -> Snapshot:
+        """The snapshot that `to_json` wrote; contributions may be in any order.
+
+        `ConfigurationError` names the place below `where` ("snapshot.contributions[0].routes[2].port") and the cure. Whether
+        its routes can be served is checked when a mesh gets it, as with every snapshot.
+        """
+        found = from_json(Snapshot, text, where)
+        try:
+            ordered = Snapshot.of(found.contributions)
+        except ValueError as error:
+            hint = "give each contribution a key of its own"
+            raise ConfigurationError(str(error), where=f"{where}.contributions", hint=hint) from None
+        return Snapshot(ordered.contributions, found.tenures)
 
     @property
     def routes(self) -> tuple[Route, ...]:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib import model
+from meshlib.errors import ConfigurationError
 from meshlib.model import (
     MAX_NAME,
     MAX_TEXT,
@@ -22,6 +23,7 @@ from meshlib.model import (
     Scheme,
     Severity,
     Snapshot,
+    Tenure,
     Upstream,
     bounded_name,
     bounded_text,
@@ -166,3 +168,53 @@ def test_what_services_choose_is_bounded_in_every_object() -> None:
 def test_what_a_route_asks_for_is_a_name() -> None:
     assert ROUTE.claimed_name == ROUTE.host
     assert dataclasses.replace(ROUTE, scheme=Scheme.TCP, host="", port=5432).claimed_name == "tcp://:5432"
+
+
+_TEXT = st.text(max_size=5)
+_ENDPOINTS = st.builds(Endpoint, _TEXT, _TEXT, st.integers(1, 65535), st.integers(0, 9), st.sampled_from(EndpointState))
+_UPSTREAMS = st.builds(Upstream, _TEXT, st.lists(_ENDPOINTS, max_size=2).map(tuple), _TEXT, st.sampled_from(["", "v1"]))
+_RULES = st.builds(RedirectRule, _TEXT, st.integers(), st.booleans())
+_ROUTES = st.builds(
+    Route,
+    st.sampled_from([Scheme.HTTP, Scheme.SNI]),
+    *[_TEXT] * 5,
+    internal_port=st.none() | st.integers(),
+    upstream=st.none() | _UPSTREAMS,
+    redirect=st.none() | _RULES,
+    sticky_cookie=st.none() | _TEXT,
+    https_only=st.booleans(),
+    share_with=st.lists(_TEXT, max_size=2).map(tuple),
+) | st.builds(Route, st.just(Scheme.TCP), *[_TEXT] * 5, port=st.integers(1, 65535))
+_CONTRIBUTIONS = st.builds(
+    Contribution,
+    _TEXT,
+    _TEXT,
+    st.integers(),
+    st.lists(_ROUTES, max_size=2).map(tuple),
+    st.lists(st.builds(Diagnostic, _TEXT, st.sampled_from(Severity), *[_TEXT] * 4, st.integers()), max_size=2).map(tuple),
+    st.lists(st.builds(NameRecord, _TEXT, _TEXT, st.sampled_from(NameKind), st.lists(_TEXT).map(tuple)), max_size=2).map(tuple),
+    _TEXT,
+    st.lists(_TEXT, max_size=2).map(tuple),
+)
+_TENURES = st.none() | st.dictionaries(_TEXT, st.builds(Tenure, _TEXT, _TEXT, st.integers(), st.integers()), max_size=2)
+
+
+@given(st.lists(_CONTRIBUTIONS, max_size=3, unique_by=lambda one: one.key), _TENURES)
+def test_a_snapshot_survives_the_way_through_json(contributions: list[Contribution], tenures: dict[str, Tenure] | None) -> None:
+    snapshot = Snapshot(Snapshot.of(contributions).contributions, tenures)
+    again = Snapshot.from_json(snapshot.to_json())
+    assert again == snapshot
+    assert again.tenures == tenures
+
+
+def test_a_snapshot_of_json_is_checked_and_ordered() -> None:
+    text = '{"contributions": [{"key": "b", "service": "b"}, {"key": "a", "service": "a"}]}'
+    assert Snapshot.from_json(text) == Snapshot.of([Contribution("a", "a"), Contribution("b", "b")])
+    with pytest.raises(ConfigurationError, match=r"file.json.contributions: two contributions have the key 'a' \(give each"):
+        Snapshot.from_json(text.replace('"b"', '"a"'), where="file.json")
+    route = '{"scheme": "tcp", "host": "", "path": "/", "service": "s", "label": "l", "schema": "x"}'
+    wrong = f'{{"contributions": [{{"key": "a", "service": "a", "routes": [{route}]}}]}}'
+    with pytest.raises(ConfigurationError, match=r"snapshot.contributions\[0\].routes\[0\]: a tcp route needs a port"):
+        Snapshot.from_json(wrong)
+    with pytest.raises(ConfigurationError, match=r"routes\[0\].scheme.*write one of 'http', 'sni', 'tcp', 'udp'"):
+        Snapshot.from_json(wrong.replace("tcp", "https"))
