@@ -13,25 +13,26 @@ import sys
 import tempfile
 from pathlib import Path
 
-from meshlib.mesh import Mesh
+import meshlib
+from meshlib_adapters.feed import publish_apart
 from meshlib_adapters.http import HTTPGateway, HTTPSettings
 from meshlib_adapters.provider import Provider
 from meshlib_adapters.static import StaticProvider
 
 
-async def follow(provider: Provider, mesh: Mesh) -> None:
+async def follow(provider: Provider, mesh: meshlib.Mesh) -> None:
     """Publish whatever the provider knows, for ever. Requests under way keep the table they began with."""
     async for snapshot in provider.snapshots():
-        if mesh.publish(provider.name, snapshot):
-            for route in mesh.table.routes:
+        if await publish_apart(mesh, provider.name, snapshot):
+            for route in mesh.routes:
                 print(route.name, "->", [endpoint.address for endpoint in route.upstream.endpoints] if route.upstream else route.redirect)
-            for diagnostic in mesh.table.diagnostics:
+            for diagnostic in mesh.diagnostics:
                 print(diagnostic.code, diagnostic.service, diagnostic.message, "->", diagnostic.hint)
 
 
 async def serve(path: Path, port: int) -> tuple[HTTPGateway, asyncio.Task[None], int]:
     """The whole gateway."""
-    mesh = Mesh()
+    mesh = meshlib.Mesh()
     following = asyncio.create_task(follow(StaticProvider(path), mesh))
     gateway = HTTPGateway(mesh, HTTPSettings(response_head=30, max_body=10 * 1024 * 1024))
     ((_, bound),) = await gateway.listen("127.0.0.1", port)

@@ -18,18 +18,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from meshlib.discovery.static import resolve_document
-from meshlib.mesh import Mesh
+import meshlib
 from meshlib_adapters.asgi import Gateway
 
-SERVICES = {
-    "services": {
-        "shop": {
-            "labels": {"com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=8001"},
-            "endpoints": ["127.0.0.1"],
-        }
-    }
-}
+LABELS = {"com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=8001"}
 
 
 async def own_page(request: Request) -> PlainTextResponse:
@@ -38,8 +30,7 @@ async def own_page(request: Request) -> PlainTextResponse:
 
 def build_application() -> Starlette:
     """The application: one page, and the gateway in front of it."""
-    mesh = Mesh()
-    mesh.publish("example", resolve_document(SERVICES, provider="example"))
+    mesh = meshlib.Mesh.from_labels(LABELS, ["127.0.0.1"], service="shop")
     return Starlette(routes=[Route("/", own_page)], middleware=[Middleware(Gateway, mesh=mesh)])
 
 

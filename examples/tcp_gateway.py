@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from meshlib import Endpoint, Upstream
 from meshlib.authority import parse_authority
-from meshlib.model import Endpoint, Upstream
 from meshlib_adapters.tcp import PortRecord, TCPListener, TCPSettings
 
 

@@ -5,6 +5,7 @@ Knows nothing of routes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 from urllib.parse import quote, urlsplit
@@ -19,6 +20,7 @@ __all__ = ["Headers", "request_head"]
 # Header fields: names with values, or pairs where a name is there more than once.
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
+_BROKEN = re.compile(r"[\t\r\n]")
 # As a URL may hold them already (RFC 3986); "%" too, so that what is encoded stays as it is.
 _SAFE = "/%:@!$&'()*+,;=~-._?"
 _SHAPE = 'write "https://HOST/PATH", or "/PATH" with a Host among the headers'
@@ -30,13 +32,16 @@ def request_head(method: str, url: str, headers: Headers = ()) -> tuple[RequestH
     `url` is "http://HOST/PATH?QUERY", or https, or what comes behind the host alone ("*" is that of OPTIONS). A Host
     among `headers` is what the request says instead of the URL's host; with neither it is a request of HTTP/1.0, which
     need not name any. Internationalised hosts become A-labels, and characters that a URL cannot have are escaped.
-    `ConfigurationError` when no such request can be sent.
+    `ConfigurationError` when no such request would be taken.
     """
     if not isinstance(url, str) or not isinstance(method, str):
         raise ConfigurationError("method and URL are texts", where=f"{method!a} {url!a}", hint=_SHAPE)
-    authority, target, secure = _parts(url)
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     lines = [f"{name}: {value}" for name, value in pairs]
+    if _BROKEN.search(url) or any("\n" in line or "\r" in line for line in lines):
+        # In a URL they would be dropped in silence, in a field they would begin another one.
+        raise ConfigurationError("no request has a line end or a tab in it", where=_shown(url), hint=_SHAPE)
+    authority, target, secure = _parts(url)
     if any(line[:5].lower() == "host:" for line in lines):
         version = 1
     elif authority:
@@ -48,8 +53,8 @@ def request_head(method: str, url: str, headers: Headers = ()) -> tuple[RequestH
     try:
         return parse_request_head(text.encode("utf-8", "replace")), secure
     except ProtocolError as error:
-        message = f"no such request can be sent: {error}"
-        raise ConfigurationError(message, where=f"{method} {url!a}", hint=_SHAPE) from None
+        message = f"no such request would be taken: {error}"
+        raise ConfigurationError(message, where=_shown(url), hint=_SHAPE) from None
 
 
 def _parts(url: str) -> tuple[str, str, bool]:
@@ -58,16 +63,20 @@ def _parts(url: str) -> tuple[str, str, bool]:
     if url == "*":
         return "", url, False
     if not whole and not url.startswith("/"):
-        raise ConfigurationError("this is not what a request asks for", where=ascii(url), hint=_SHAPE)
+        raise ConfigurationError("this is not what a request asks for", where=_shown(url), hint=_SHAPE)
     try:
         parts = urlsplit(url if whole else f"http://host{url}")
         authority = parts.netloc if whole else ""
+        port = f":{parts.port}" if parts.port is not None else ""
         if not authority.isascii():
-            port = f":{parts.port}" if parts.port is not None else ""
             authority = normalize_host(parts.hostname or "") + port
     except (ValueError, AuthorityError) as error:
-        raise ConfigurationError(str(error), where=ascii(url), hint=_SHAPE) from None
+        raise ConfigurationError(str(error), where=_shown(url), hint=_SHAPE) from None
     if whole and not authority:
-        raise ConfigurationError("there is no host", where=ascii(url), hint=_SHAPE)
+        raise ConfigurationError("there is no host", where=_shown(url), hint=_SHAPE)
     query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
     return authority, quote(parts.path or "/", safe=_SAFE) + query, scheme.lower() == "https" and whole
+
+
+def _shown(url: str) -> str:
+    return url if url and url.isprintable() else ascii(url)

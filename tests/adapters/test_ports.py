@@ -83,9 +83,9 @@ class Gateway:
         self.reserved: set[int] = set(wanted.pop("reserved", ()))  # type: ignore[call-overload]
         self.ports = PortListeners(
             self.mesh,
-            PortSettings(**wanted),
+            PortSettings(**wanted),  # type: ignore[arg-type]
             reserved=self.reserved,
-            on_end=self.records.append,  # type: ignore[arg-type]
+            on_end=self.records.append,
         )
 
     def publish(self, *services: Contribution) -> None:

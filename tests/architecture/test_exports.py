@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.tree import ADAPTERS, CORE, module_name, modules_under
+from tests.architecture.tree import ADAPTERS, CORE, ROOT, module_name, modules_under
 
 _MODULES = {
     module_name(path, package): path
@@ -17,6 +17,9 @@ _MODULES = {
     for path in modules_under(package)
     if path.name != "__main__.py"  # runs, offers nothing
 }
+
+# What a program begins with stands before everything else.
+_FIRST = ["Mesh", "Service", "redirect"]
 
 _PACKAGES = {name: path for name, path in _MODULES.items() if path.name == "__init__.py"}
 
@@ -49,7 +52,8 @@ def test_all_is_present_true_and_sorted(name: str, path: Path) -> None:
         assert path.name == "__init__.py", "a module has __all__"
         assert _is_only_a_docstring(path), "an __init__ that does something has __all__"
         return
-    assert exports == sorted(exports, key=_order)
+    first = _FIRST if name == CORE.name else []
+    assert exports == [*first, *sorted(set(exports) - set(first), key=_order)]
     assert len(exports) == len(set(exports))
     module = importlib.import_module(name)
     assert [export for export in exports if not hasattr(module, export)] == []
@@ -71,3 +75,37 @@ def test_package_re_exports_what_its_modules_offer(name: str, path: Path) -> Non
         assert names <= set(_exports(source) or ()), f"{name} takes from {node.module} what that does not offer"
         offered |= names
     assert offered <= set(_exports(path) or ()), f"{name} imports what it does not re-export"
+
+
+def _documents() -> list[str]:
+    """The Python of README, docs and examples."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    blocks = [block for page in pages for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)]
+    return [*blocks, *(path.read_text() for path in sorted((ROOT / "examples").glob("*.py")))]
+
+
+def _names_used(source: str) -> set[str]:
+    """What a program takes from `meshlib` itself: `meshlib.NAME` and `from meshlib import NAME`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == CORE.name:
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom) and node.module == CORE.name:
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def test_the_face_is_what_documents_use() -> None:
+    exports = set(_exports(CORE / "__init__.py") or ())
+    assert set().union(*map(_names_used, _documents())) == exports
+    assert 20 <= len(exports) <= 30
+
+
+def test_help_begins_with_an_example() -> None:
+    face = importlib.import_module(CORE.name)
+    title, _, rest = (face.__doc__ or "").partition("\n\n")
+    assert "\n" not in title
+    example, _, _ = rest.partition("\n\n`")
+    program = ast.parse("\n".join(line.removeprefix("    ") for line in example.splitlines()))
+    assert _names_used(ast.unparse(program)) >= set(_FIRST)
+    exec(compile(program, "help", "exec"), {})

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import meshlib
 from meshlib.authority import Authority, client_network, is_ip_address, normalize_host, parse_authority, parse_port
 from meshlib.errors import AuthorityError
 
@@ -136,11 +135,6 @@ def test_an_ipv6_address_needs_no_brackets_where_no_port_can_follow() -> None:
 @pytest.mark.parametrize("text", ["a", "a:80", "[::1]", "[::1]:80", "10.0.0.1:1"])
 def test_an_authority_is_written_as_it_is_read(text: str) -> None:
     assert str(parse_authority(text)) == text
-
-
-def test_the_package_exports_it() -> None:
-    assert meshlib.parse_authority is parse_authority
-    assert meshlib.Authority is Authority
 
 
 def attempt(text: str) -> Authority | AuthorityError:

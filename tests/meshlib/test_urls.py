@@ -51,11 +51,13 @@ def test_the_target_of_options() -> None:
         ("GET", "ftp://a", "this is not what a request asks for"),
         ("GET", "", "this is not what a request asks for"),
         ("GET", "http:///a", "there is no host"),
+        ("GET", "http://shop:x/", "http://shop:x/: Port could not"),
+        ("GET", "http://a\nb", "a line end or a tab in it"),
         ("GET", "http://[::1/a", "IPv6"),
         ("GET", "http://\u00e4\u00e4:99999/", "Port out of range"),
         ("GET", "http://\u00e4 \u00e4/", "this character cannot be in a host name"),
-        ("GET", "*", "no such request can be sent"),
-        ("G T", "http://a", "no such request can be sent"),
+        ("GET", "*", "no such request would be taken"),
+        ("G T", "http://a", "no such request would be taken"),
         ("CONNECT", "http://a", "CONNECT is not served here"),
         ("GET", b"http://a", "are texts"),
         (None, "http://a", "are texts"),
@@ -69,8 +71,10 @@ def test_what_no_client_could_send(method: Any, url: Any, message: str) -> None:
 
 
 def test_header_fields_that_no_client_could_send() -> None:
-    with pytest.raises(ConfigurationError, match="no such request can be sent"):
+    with pytest.raises(ConfigurationError, match="no such request would be taken"):
         request_head("GET", "http://a", {"a b": "c"})
+    with pytest.raises(ConfigurationError, match="a line end or a tab in it"):
+        request_head("GET", "http://a", {"X": "b\r\nHost: c"})
 
 
 @given(st.text(max_size=8), st.one_of(st.text(max_size=20), st.text(max_size=20).map("http://{}".format)))

@@ -5,25 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from meshlib.authority import normalize_host, parse_authority, parse_port
-from meshlib.errors import AuthorityError, ConfigurationError, ProtocolError
-from meshlib.http1 import parse_request_head
+from meshlib.authority import parse_authority, parse_port
+from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import ListeningPort, Scheme
 from meshlib.ownership import owner_text
 from meshlib.table import Reason, RoutingTable, explain
+from meshlib.urls import request_head
 from meshlib_adapters.gateway.listing import endpoint_data
 from meshlib_adapters.gateway.logs import escape_control
 
 __all__ = ["explanation_data", "parse_question", "render_explanation"]
 
-# As a URL may hold them already (RFC 3986); "%" too, so that what is encoded stays as it is.
-_SAFE = "/%:@!$&'()*+,;=~-._?"
 _SHAPE = "write http://host/path, https://host, sni://host, tcp://:port or udp://:port"
 
 
@@ -55,28 +52,13 @@ def parse_question(url: str, *, method: str = "GET", headers: Sequence[str] = ()
 
 
 def _request(url: str, method: str, headers: Sequence[str]) -> RequestHead:
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port is not None else ""
-        authority = parts.netloc
-        if not authority.isascii():
-            authority = normalize_host(parts.hostname or "") + port
-    except (ValueError, AuthorityError) as error:
-        raise ConfigurationError(str(error), where=url, hint=_SHAPE) from None
-    target = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
-    lines = []
+    pairs: list[tuple[str, str]] = []
     for item in headers:
         name, colon, value = item.partition(":")
         if not colon or not name.strip():
             raise ConfigurationError(f"{item!r} is not NAME:VALUE", where="--header")
-        lines.append(f"{name.strip()}: {value.strip()}")
-    if not any(line.lower().startswith("host:") for line in lines):
-        lines.insert(0, f"Host: {authority}")
-    text = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""])
-    try:
-        return parse_request_head(text.encode("utf-8"))
-    except ProtocolError as error:
-        raise ConfigurationError(f"no such request would be taken: {error}", where=url) from None
+        pairs.append((name.strip(), value.strip()))
+    return request_head(method, url, pairs)[0]
 
 
 def explanation_data(
