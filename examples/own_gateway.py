@@ -3,7 +3,7 @@
     python examples/own_gateway.py services.yaml     # HTTP on 127.0.0.1:8080 until Ctrl-C
     python examples/own_gateway.py --check           # with a file and a backend of its own, asks itself once
 
-`SwarmProvider()` of `meshlib_adapters.docker` takes the place of `StaticProvider` on a Swarm. Needs the extra `gateway`.
+`SwarmProvider()` of `meshlib_adapters.providers.docker.swarm` takes the place of `StaticProvider` on a Swarm. Needs the extra `gateway`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import tempfile
 from pathlib import Path
 
 import meshlib
-from meshlib_adapters.feed import publish_apart
-from meshlib_adapters.http import HTTPGateway, HTTPSettings
-from meshlib_adapters.provider import Provider
-from meshlib_adapters.static import StaticProvider
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.providers.feed import publish_apart
+from meshlib_adapters.providers.file import StaticProvider
+from meshlib_adapters.providers.provider import Provider
 
 
 async def follow(provider: Provider, mesh: meshlib.Mesh) -> None:

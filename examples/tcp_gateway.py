@@ -3,7 +3,8 @@
     python examples/tcp_gateway.py 127.0.0.1:5432 10.0.0.5:5432 10.0.0.6:5432    # until Ctrl-C
     python examples/tcp_gateway.py --check                                       # with an endpoint of its own, asks itself
 
-Needs the standard library only. With `PortListeners` of `meshlib_adapters.ports` and a provider the ports come from labels.
+Needs the standard library only. With `PortListeners` of
+`meshlib_adapters.listeners.published_ports` and a provider the ports come from labels.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import sys
 
 from meshlib import Endpoint, Upstream
 from meshlib.authority import parse_authority
-from meshlib_adapters.tcp import PortRecord, TCPListener, TCPSettings
+from meshlib_adapters.config.transport import TCPSettings
+from meshlib_adapters.listeners.tcp import TCPListener
+from meshlib_adapters.observe.records import PortRecord
 
 
 def told(record: PortRecord) -> None:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from meshlib.authority import is_ip_address, parse_port
 from meshlib.balancing import STRATEGIES, create_strategy
-from meshlib.discovery.file_endpoints import MAX_WEIGHT
+from meshlib.discovery.files.endpoints import MAX_WEIGHT
 from meshlib.errors import AuthorityError, ConfigurationError, PathError
 from meshlib.labels.findings import Findings, LabelFindings, show
 from meshlib.labels.grammar import Part

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypedDict, Unpack
 
 from meshlib.decision import Decision, PortDecision, TLSDecision, decision_for
-from meshlib.discovery.file_findings import BAD_ENDPOINT, BAD_ENDPOINTS
+from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, BAD_ENDPOINTS
+from meshlib.discovery.files.services import resolve_document
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.discovery.names import NameIndex
-from meshlib.discovery.static import resolve_document
 from meshlib.entries import check_snapshot
 from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
@@ -145,7 +145,7 @@ class Mesh:
         variables: Mapping[str, str] | None = None,
         **options: Unpack[MeshOptions],
     ) -> Mesh:
-        """A mesh of the services in a Compose or stack file, or in one of our own form (`meshlib.discovery.static`).
+        """A mesh of the services in a Compose or stack file, or in one of our own form (`meshlib.discovery.files.services`).
 
         `load` reads YAML, as `yaml.safe_load` does; without it `text` is JSON, as `docker compose config --format json`
         prints it. `variables` are the values for `${NAME}`. A wrong label costs its own route and is one of
@@ -165,9 +165,7 @@ class Mesh:
         head, https = request_head(method, url, headers)
         return decision_for(self.table.route(head), secure=https if secure is None else secure)
 
-    def route_tls(
-        self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None
-    ) -> TLSDecision:
+    def route_tls(self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None) -> TLSDecision:
         """The decision for a TLS connection by its hello, or its server name alone (None: it sent none).
 
         `terminates` as in `RoutingTable.route_tls`: whether there is a certificate for a name.
@@ -183,9 +181,7 @@ class Mesh:
         head, https = request_head(method, url, headers)
         return explain(self.table, head, secure=https if secure is None else secure)
 
-    def explain_tls(
-        self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None
-    ) -> Explanation:
+    def explain_tls(self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None) -> Explanation:
         """Why `route_tls` decides as it does."""
         return explain(self.table, _hello(hello), terminates)
 

@@ -126,9 +126,7 @@ def right_of(name: str, tenures: Mapping[str, Tenure], rules: OwnershipRules) ->
     return Right(tenure)
 
 
-def changes(
-    old: tuple[Contribution, ...], new: tuple[Contribution, ...]
-) -> tuple[list[Contribution], list[Contribution]]:
+def changes(old: tuple[Contribution, ...], new: tuple[Contribution, ...]) -> tuple[list[Contribution], list[Contribution]]:
     """The contributions of `old` whose claims are gone or others now, and those of `new` that are new or other ones."""
     # By identity first: providers reuse what did not change, and then ten thousand comparisons cost less than a millisecond.
     left, right = _unlike(old, new)
@@ -140,9 +138,7 @@ def changes(
     return list(gone.values()), list(come.values())
 
 
-def _unlike(
-    old: tuple[Contribution, ...], new: tuple[Contribution, ...]
-) -> tuple[Sequence[Contribution], Sequence[Contribution]]:
+def _unlike(old: tuple[Contribution, ...], new: tuple[Contribution, ...]) -> tuple[Sequence[Contribution], Sequence[Contribution]]:
     # Both are in order of their keys, so nearly all stand at the same place, seen from the beginning or from the end.
     if old is new:
         return (), ()

@@ -12,7 +12,8 @@ from meshlib.authority import is_ip_address, normalize_host, parse_authority
 from meshlib.errors import AuthorityError, PathError
 from meshlib.escapes import unescaped_forms
 
-__all__ = ["parse_host_pattern", "parse_path_prefix"]
+__all__ = ["host_matches", "host_specificity", "parse_host_pattern", "parse_path_prefix", "path_matches", "path_specificity"]
+
 
 # A character of a path (RFC 3986 3.3, pchar) or the slash between two segments.
 _NOT_PATH = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")
@@ -128,3 +129,41 @@ def _escape(text: str, at: int, position: int) -> str:
         message = "this encoded character is read differently by different servers"
         raise PathError(message, reason="bad_path", position=position + at)
     return f"%{value:02X}" if _NOT_PATH.match(chr(value)) or value == 0x25 else chr(value)
+
+
+def host_matches(pattern: str, host: str) -> bool:
+    """Whether `pattern` matches `host`; both in normal form.
+
+    "*.example.com" matches one or more labels before "example.com", never "example.com" itself;
+    "" matches everything, also the empty host of a request or hello without one.
+    """
+    if not pattern:
+        return True
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:]) and len(host) >= len(pattern)
+    return host == pattern
+
+
+def host_specificity(pattern: str) -> tuple[int, int]:
+    """Larger is more specific: exact before wildcard before catch-all, then more labels before fewer.
+
+    It counts labels, never characters: "*.a.example.com" beats "*.a-much-longer-name.com".
+    """
+    if not pattern:
+        return (0, 0)
+    if pattern.startswith("*."):
+        return (1, pattern.count("."))
+    return (2, pattern.count(".") + 1)
+
+
+def path_matches(prefix: str, path: str) -> bool:
+    """Whether `prefix` (normal form) matches `path`, the path of a request without its query.
+
+    "/" matches every target, "*" of OPTIONS included.
+    """
+    return prefix == "/" or path == prefix or path.startswith(prefix + "/")
+
+
+def path_specificity(prefix: str) -> int:
+    """Larger is more specific: the number of segments ("/" has none)."""
+    return 0 if prefix == "/" else prefix.count("/")

@@ -22,7 +22,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from meshlib.authority import Authority, parse_authority
-from meshlib.discovery.building import ordered
+from meshlib.discovery.engine.networks import ordered
 from meshlib.entries import (
     Entry,
     Match,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 import re
+from http import HTTPStatus
 
 from meshlib.errors import ResponseHeadError
 from meshlib.http1.fields import KnownLines, parse_fields
 from meshlib.messages import FieldSection, ResponseHead
 
-__all__ = ["BodyKind", "body_kind", "finish_response", "parse_response_head", "status_line"]
+__all__ = ["BodyKind", "body_kind", "finish_response", "parse_response_head", "phrase", "status_line"]
+
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xff]*))?\r\n")
 
@@ -66,3 +68,11 @@ def body_kind(head: ResponseHead, method: bytes) -> BodyKind:
     if fields.content_length is not None:
         return BodyKind.LENGTH if fields.content_length else BodyKind.NONE
     return BodyKind.UNTIL_CLOSE
+
+
+def phrase(status: int) -> str:
+    """The reason phrase of a status, "Error" for one nobody registered."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"

@@ -172,7 +172,7 @@ def _report_quotes(part: Part, found: LabelFindings) -> bool:
     if part.text[:1] not in ('"', "'"):
         return False
     message = "the quotation mark is part of the value; nothing takes it away"
-    hint = "leave the quotation marks out; in a YAML list put them around the whole line: - \"key=value\""
+    hint = 'leave the quotation marks out; in a YAML list put them around the whole line: - "key=value"'
     found.add(codes.QUOTED, message, hint, column=part.column)
     return True
 

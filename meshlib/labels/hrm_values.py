@@ -278,9 +278,7 @@ def parse_proxy_protocol(value: Part, found: LabelFindings) -> Literal["", "v1",
         return "v1"
     if text == "v2":
         return "v2"
-    found.add(
-        codes.BAD_PROXY_PROTOCOL, f"proxy_protocol is {show(value.text)}", "write v1 or v2, or leave it out", column=value.column
-    )
+    found.add(codes.BAD_PROXY_PROTOCOL, f"proxy_protocol is {show(value.text)}", "write v1 or v2, or leave it out", column=value.column)
     return ""
 
 

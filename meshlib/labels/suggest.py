@@ -1,4 +1,4 @@
-""" "Did you mean ...?": the known word nearest to a mistyped one, at a bounded cost. """
+""" "Did you mean ...?": the known word nearest to a mistyped one, at a bounded cost."""
 
 from __future__ import annotations
 

@@ -21,21 +21,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from meshlib.decision import Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TableDecision, TLSDecision
-from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, RedirectRule, Route, Severity, Upstream, bounded_name
+from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, Route, Severity, Upstream, bounded_name
 from meshlib.ownership import owner_text
-from meshlib.rules import path_specificity
+from meshlib.patterns import path_specificity
 
-__all__ = [
-    "Claim",
-    "Lost",
-    "Site",
-    "Slot",
-    "claims_of",
-    "compile_site",
-    "decide_http",
-    "decide_tls",
-]
+__all__ = ["Claim", "Lost", "Site", "Slot", "claims_of", "compile_site"]
+
 
 D = TypeVar("D")
 
@@ -260,24 +251,3 @@ def _claimed_twice(claim: Claim, owner: Claim) -> Diagnostic:
         f"this service asks for {claim.route.name} twice; {owner.service!r} already serves it (label {owner.route.label})",
         "remove one of the two labels",
     )
-
-
-def decide_http(route: Route, upstream: Upstream | None, retry_after: int, https_port: int = 443) -> TableDecision:
-    """What every request that this route wins is answered with. `https_port` is that of https as clients see it."""
-    if route.redirect is not None:
-        return Redirect(route, route.redirect)
-    ready = upstream is not None and upstream.ready
-    decision = Forward(route, upstream) if upstream is not None and ready else Respond(503, "no_endpoint", retry_after, route)
-    if not route.https_only:
-        return decision
-    # 308 keeps the method. Whether there is an endpoint does not matter yet.
-    host = f"[{route.host}]" if ":" in route.host else route.host
-    port = "" if https_port == 443 else f":{https_port}"
-    return RedirectToTLS(route, Redirect(route, RedirectRule(f"https://{host}{port}", 308)), decision)
-
-
-def decide_tls(route: Route, upstream: Upstream | None) -> TLSDecision:
-    """What every hello that this route wins is answered with. 80 is internal_error, the alert for "not now"."""
-    if upstream is not None and upstream.ready:
-        return Passthrough(route, upstream)
-    return Reject(80, "no_endpoint", route)

@@ -30,8 +30,8 @@ from meshlib.decision import (
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Endpoint, ListeningPort, Route, Scheme, bounded_name
+from meshlib.patterns import path_matches
 from meshlib.redirects import location
-from meshlib.rules import path_matches
 from meshlib.table.compile import Site, Slot
 from meshlib.table.explain_owners import Reason, barred_reasons, owner_notes, owner_of
 from meshlib.table.paths import equivalent_path, has_other_readings, most_readings, readings

@@ -19,6 +19,7 @@ from meshlib.table.compile import Claim, Slot
 
 __all__ = ["find_meetings", "find_overlap", "overlap_diagnostics"]
 
+
 def find_meetings(host: str, slots: Sequence[Slot[TableDecision] | Slot[TLSDecision]], right: Right) -> tuple[Diagnostic, ...]:
     """What the services of one host are told about each other. `slots` are those of all its sites, at least one."""
     lost = {item.claim.contribution for slot in slots for item in slot.lost}
@@ -80,9 +81,7 @@ def find_overlap(host: str, tenures: Mapping[str, Tenure]) -> str:
     return ""
 
 
-def overlap_diagnostics(
-    overlaps: Mapping[str, str], leaders: Mapping[str, Claim], tenures: Mapping[str, Tenure]
-) -> Iterable[Diagnostic]:
+def overlap_diagnostics(overlaps: Mapping[str, str], leaders: Mapping[str, Claim], tenures: Mapping[str, Tenure]) -> Iterable[Diagnostic]:
     """What those with a wildcard are told: `overlaps` from hosts to wildcards, `leaders` has the first claim on each wildcard."""
     below: dict[str, list[str]] = {}
     for host, wildcard in overlaps.items():

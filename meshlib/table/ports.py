@@ -24,9 +24,7 @@ class PortIndex:
 
     __slots__ = ("barred", "slots")
 
-    def __init__(
-        self, slots: dict[ListeningPort, Slot[PortDecision]], barred: dict[ListeningPort, Barred] | None = None
-    ) -> None:
+    def __init__(self, slots: dict[ListeningPort, Slot[PortDecision]], barred: dict[ListeningPort, Barred] | None = None) -> None:
         self.slots = slots
         self.barred: dict[ListeningPort, Barred] = barred if barred is not None else {}
 

@@ -27,9 +27,10 @@ from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Snapshot, Tenure, Upstream
 from meshlib.ownership import Ledger, OwnershipRules, Right, changes, right_of
-from meshlib.rules import host_specificity
+from meshlib.patterns import host_specificity
 from meshlib.table.access import Barred, divide, gets_the_rest
-from meshlib.table.compile import Claim, Site, Slot, decide_http, decide_tls
+from meshlib.table.compile import Claim, Site, Slot
+from meshlib.table.decisions import decide_http, decide_tls
 from meshlib.table.index import Chain, HostIndex
 from meshlib.table.neighbours import Neighbours
 from meshlib.table.paths import has_other_readings, most_readings, readings
@@ -391,4 +392,3 @@ def host_of(authority: bytes) -> str:
         message = "a host is sent in ASCII (A-labels)"
         raise AuthorityError(message, reason="bad_host", position=error.start) from None
     return parse_authority(text).host
-

@@ -1,6 +1,6 @@
 """How much of its conflicts a service is told: a stranger could cause, and a service could ask for, thousands at once.
 
-    TBL102  warning  a service has more conflicts than it is told of
+TBL102  warning  a service has more conflicts than it is told of
 """
 
 from __future__ import annotations

@@ -40,9 +40,7 @@ class Touched:
         """The host patterns of both schemes."""
         return self.http.keys() | self.sni.keys()
 
-    def add_names(
-        self, names: Iterable[str], http: HostIndex[TableDecision], sni: HostIndex[TLSDecision], ports: PortIndex
-    ) -> None:
+    def add_names(self, names: Iterable[str], http: HostIndex[TableDecision], sni: HostIndex[TLSDecision], ports: PortIndex) -> None:
         """Touch `names` (`Route.claimed_name`) as well, wherever somebody asks for them until now."""
         for name in names:
             if http.has_claims(name):

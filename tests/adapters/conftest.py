@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from meshlib_adapters.gateway.settings import Settings
+from meshlib_adapters.config.settings import Settings
 
 
 @pytest.fixture(scope="session", autouse=True)

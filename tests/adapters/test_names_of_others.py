@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from meshlib.discovery.container_resolver import ContainerResolver
-from meshlib.discovery.records import (
+from meshlib.discovery.engine.container_resolver import ContainerResolver
+from meshlib.discovery.engine.records import (
     Attachment,
     ContainerAddress,
     ContainerRecord,
@@ -15,7 +15,7 @@ from meshlib.discovery.records import (
     SwarmRecords,
     TaskRecord,
 )
-from meshlib.discovery.swarm_resolver import SwarmResolver
+from meshlib.discovery.engine.swarm_resolver import SwarmResolver
 from meshlib.labels.hrm import LABEL
 from meshlib.mesh import Mesh
 from meshlib.messages import ClientHello, FieldSection, RequestHead

@@ -29,17 +29,17 @@ _TESTS: Final = [
     "tests/meshlib/table",
     "tests/meshlib/test_forwarding.py",
     "tests/meshlib/test_messages.py",
-    "tests/adapters/http/test_access_log.py",
-    "tests/adapters/http/test_bodies.py",
-    "tests/adapters/http/test_fields.py",
-    "tests/adapters/http/test_memo.py",
-    "tests/adapters/http/test_requests.py",
-    "tests/adapters/http/test_reuse.py",
-    "tests/adapters/http/test_termination.py",
+    "tests/adapters/observe/test_access_log.py",
+    "tests/adapters/http1/test_bodies.py",
+    "tests/adapters/http1/test_fields.py",
+    "tests/adapters/proxy/test_request_cache.py",
+    "tests/adapters/http1/test_requests.py",
+    "tests/adapters/listeners/test_reuse.py",
+    "tests/adapters/observe/test_end_reasons.py",
     "tests/adapters/http2/test_requests.py",
     "tests/adapters/http2/test_upstream.py",
     "tests/adapters/tls/test_upstreams.py",
-    "tests/adapters/gateway/test_command.py",
+    "tests/adapters/cli/test_main.py",
     "tests/differential",
 ]
 # It counts look-ups by a subclass of dict, whose methods compiled code does not call.
@@ -111,7 +111,7 @@ def test_every_named_module_is_compiled_and_no_other(compiled: Path) -> None:
 
 
 def test_it_says_that_it_is_compiled(compiled: Path) -> None:
-    told = _run([sys.executable, "-m", "meshlib_adapters.gateway", "version"], compiled)
+    told = _run([sys.executable, "-m", "meshlib_adapters.cli", "version"], compiled)
     assert told.endswith(" (compiled)\n")
 
 

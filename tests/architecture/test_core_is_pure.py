@@ -79,7 +79,7 @@ def test_module_is_pure(name: str, path: Path) -> None:
         "from asyncio import Protocol",
         "from time import monotonic",
         "import docker",
-        "import meshlib_adapters.http",
+        "import meshlib_adapters.listeners",
         "from . import errors",
         "import urllib.request",
         "def look() -> None:\n    import random",

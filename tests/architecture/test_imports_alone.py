@@ -40,9 +40,7 @@ print(*sorted(name for name in set(sys.modules) - before if name.partition(".")[
 
 
 def _run(program: str, names: list[str]) -> str:
-    result = subprocess.run(
-        [sys.executable, "-c", program, *names], env=source_environment(), capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", program, *names], env=source_environment(), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 

@@ -33,7 +33,7 @@ def test_a_planted_violation_is_found(tmp_path: Path) -> None:
     shutil.copytree(ADAPTERS, tmp_path / "adapters" / "meshlib_adapters", ignore=ignore)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with (tmp_path / "meshlib/authority.py").open("a") as source:
-        source.write("\n\ndef planted() -> None:\n    import meshlib.rules.host\n")
+        source.write("\n\ndef planted() -> None:\n    import meshlib.patterns\n")
     result = _lint(tmp_path)
     assert result.returncode != 0
     assert "meshlib.authority is not allowed to import meshlib.rules" in result.stdout

@@ -67,7 +67,7 @@ def test_wheel_names_itself_its_licence_and_its_command(wheel: Path) -> None:
     assert "Name: meshlib-gateway\n" in contents["METADATA"]
     assert "License-Expression: Apache-2.0\n" in contents["METADATA"]
     assert "Apache License" in contents["licenses/LICENSE"]
-    assert "meshlib = meshlib_adapters.gateway.command:main" in contents["entry_points.txt"]
+    assert "meshlib = meshlib_adapters.cli.main:main" in contents["entry_points.txt"]
     required = [line for line in contents["METADATA"].splitlines() if line.startswith("Requires-Dist:")]
     assert [line for line in required if "extra ==" not in line] == []
 

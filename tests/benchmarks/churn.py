@@ -138,7 +138,7 @@ async def _measure(work: Path, options: argparse.Namespace) -> Churn:
         if len(addresses) != options.routes:
             raise BenchmarkError("the scripted engine does not start")
         site = _Site(addresses, options.routes // 2)
-        command = [sys.executable, "-m", "meshlib_adapters.gateway", "serve", "--swarm", f"unix://{engine}", "--https=off"]
+        command = [sys.executable, "-m", "meshlib_adapters.cli", "serve", "--swarm", f"unix://{engine}", "--https=off"]
         command += [f"--http=127.0.0.1:{_HTTP}", f"--admin=127.0.0.1:{_ADMIN}", f"--workers={options.workers}"]
         cpus = os.sched_getaffinity(0)
         with Process("gateway", command, cpus=cpus, output=work / "gateway.out", environment=path) as gateway:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from meshlib.model import Snapshot
-from meshlib_adapters.docker import SwarmProvider
+from meshlib_adapters.providers.docker.swarm import SwarmProvider
 from tests.lab.following import Following, routes_of
 from tests.lab.lab import Lab
 from tests.lab.node import missing_parts, wait_until

@@ -34,9 +34,11 @@ import trustme
 
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
-from meshlib_adapters.http import HTTPGateway, HTTPSettings
-from meshlib_adapters.tcp import TLSListener
-from meshlib_adapters.tls import CertificateSet, Terminator
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.listeners.terminator import Terminator
+from meshlib_adapters.listeners.tls import TLSListener
+from meshlib_adapters.tls.certificate_files import CertificateSet
 from meshlib_adapters.tls.certificates import parse_pem
 
 __all__ = ["ENDPOINTS", "KINDS", "Kind", "Notice", "main", "measure"]
@@ -367,9 +369,7 @@ class _Process:
     def __init__(self, stack: contextlib.ExitStack, cores: set[int], *arguments: str) -> None:
         command = [sys.executable, "-m", "tests.benchmarks.fairness", *arguments]
         preexec: Callable[[], None] = lambda: os.sched_setaffinity(0, cores)  # noqa: E731
-        self.process = subprocess.Popen(
-            command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=preexec
-        )
+        self.process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=preexec)
         stack.callback(self.end)
 
     def tell(self, value: object) -> None:

@@ -20,10 +20,11 @@ from typing import Any, Final, cast
 
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
-from meshlib_adapters.gateway.built import VERSION
-from meshlib_adapters.http import HTTPGateway, HTTPSettings
-from meshlib_adapters.http.access_log import AccessLog
-from meshlib_adapters.http.upstream import UpstreamConnection
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.observe.build_info import VERSION
+from meshlib_adapters.upstream.http1 import UpstreamConnection
 from tests.benchmarks.compiled import compiled_copy
 
 __all__ = ["CASES", "main", "measured"]

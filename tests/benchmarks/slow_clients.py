@@ -123,7 +123,7 @@ def measure(work: Path, backend: Backend, kind: str, clients: int, *, every: flo
     }
     services = work / f"{kind}.json"
     services.write_text(json.dumps({"services": {"shop": {"labels": labels, "endpoints": ["127.0.0.1"]}}}))
-    command = [sys.executable, "-m", "meshlib_adapters.gateway", "serve", "--services", str(services), "--http", f"127.0.0.1:{http}"]
+    command = [sys.executable, "-m", "meshlib_adapters.cli", "serve", "--services", str(services), "--http", f"127.0.0.1:{http}"]
     command += ["--https", f"127.0.0.1:{https}", "--admin", f"127.0.0.1:{admin}"]
     variables = {"PYTHONPATH": f"{_ROOT}{os.pathsep}{_ROOT / 'adapters'}", **_SETTINGS}
     cpus = os.sched_getaffinity(0)

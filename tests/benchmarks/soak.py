@@ -35,7 +35,7 @@ _ROOT = Path(__file__).parents[2]
 # The gateway's program, with one thing more: at SIGUSR2 it tells how many tasks and objects there are.
 _PROGRAM = """\
 import asyncio, gc, os, signal, sys
-from meshlib_adapters.gateway.command import main
+from meshlib_adapters.cli.main import main
 def tell(*_):
     gc.collect()
     with open(os.environ["TOLD"], "w") as file:

@@ -22,7 +22,7 @@ from tests.benchmarks.tls_load import run_load
 __all__ = ["ENDING_PEERS", "register_termination", "tls_ready"]
 
 _CONNECTIONS = 64
-_MESH = "{python} -m meshlib_adapters.gateway serve --services {services} --http off --https 127.0.0.1:{port}"
+_MESH = "{python} -m meshlib_adapters.cli serve --services {services} --http off --https 127.0.0.1:{port}"
 _MESH += " --admin 127.0.0.1:{admin} --log-level warning --log-format json"
 _TOTAL = re.compile(r"finished in [\d.]+m?s, ([\d.]+) req/s")
 _DONE = re.compile(r"requests: \d+ total, .* (\d+) succeeded, (\d+) failed, (\d+) errored")

@@ -118,7 +118,7 @@ def _site(work: Path, workers: int, fixed: int, stream: int) -> Site:
 
 def _peer(workers: int, admin: int) -> Peer:
     command = (
-        "{python} -m meshlib_adapters.gateway serve --services {services} --http 127.0.0.1:{port} --https off "
+        "{python} -m meshlib_adapters.cli serve --services {services} --http 127.0.0.1:{port} --https off "
         f"--admin 127.0.0.1:{admin} --workers {workers}"
     )
     return Peer(f"meshlib with {workers} workers", lambda: sys.executable, mesh("uvloop", command), "")

@@ -13,12 +13,12 @@ from typing import Final
 
 import h11
 
-from tests.adapters.http.backend import Backend, Lost, Peer
-from tests.adapters.http.running import RunningGateway, quick, snapshot_of
 from tests.differential.compare import STREAMS, TIMEOUT
 from tests.differential.differences import explained
 from tests.differential.grammar import SEEDS, request, split, stream
 from tests.differential.readers import Fields, Head, Reading, by_h11, plain, request_start
+from tests.support.backend import Backend, Lost, Peer
+from tests.support.running import RunningGateway, quick, snapshot_of
 
 pytestmark = TIMEOUT
 

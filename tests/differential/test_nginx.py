@@ -20,12 +20,12 @@ from typing import Final
 
 import pytest
 
-from tests.adapters.http.backend import Backend
-from tests.adapters.http.client import Client
 from tests.differential.compare import STREAMS, TIMEOUT
 from tests.differential.grammar import SEEDS, mutated, request, stream
 from tests.differential.readers import Reading
 from tests.differential.test_gateway import Recorder, recording
+from tests.support.backend import Backend
+from tests.support.client import Client
 
 pytestmark = TIMEOUT
 

@@ -14,10 +14,10 @@ from typing import Final
 
 from meshlib.authority import normalize_host, parse_authority
 from meshlib.balancing.cookies import cookie_values, set_cookie_value
-from meshlib.discovery.docker import parse_containers
-from meshlib.discovery.resolve import resolve_containers, resolve_swarm
-from meshlib.discovery.static import resolve_document
-from meshlib.discovery.swarm import is_settled, parse_swarm
+from meshlib.discovery.engine.containers import parse_containers
+from meshlib.discovery.engine.resolve import resolve_containers, resolve_swarm
+from meshlib.discovery.engine.swarm import is_settled, parse_swarm
+from meshlib.discovery.files.services import resolve_document
 from meshlib.errors import AuthorityError, ConfigurationError, PathError, ProtocolError
 from meshlib.http1 import ChunkedReader, HeadBuffer, NeedData, RequestBody, body_kind, parse_request_head, parse_response_head
 from meshlib.labels.hrm import LABEL, parse_labels

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from meshlib.model import EndpointState, Snapshot
-from meshlib_adapters.provider import Provider
+from meshlib_adapters.providers.provider import Provider
 from tests.lab.node import wait_until
 
 __all__ = ["Following", "routes_of"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from meshlib.discovery.options import ResolveOptions
-from meshlib_adapters.docker import ContainerProvider, SwarmProvider
+from meshlib.discovery.engine.options import ResolveOptions
+from meshlib_adapters.providers.docker.containers import ContainerProvider
+from meshlib_adapters.providers.docker.swarm import SwarmProvider
 from tests.lab.following import Following
 from tests.lab.lab import Lab
 from tests.lab.node import Node

@@ -107,9 +107,7 @@ def test_what_is_none(text: str, reason: str, position: int) -> None:
     assert (raised.value.reason, raised.value.position, raised.value.status_hint) == (reason, position, 400)
 
 
-@pytest.mark.parametrize(
-    ("text", "port"), [("a", 443), ("a:", 443), ("a:80", 80), ("[::1]", 443), ("[::1]:", 443), ("[::1]:80", 80)]
-)
+@pytest.mark.parametrize(("text", "port"), [("a", 443), ("a:", 443), ("a:80", 80), ("[::1]", 443), ("[::1]:", 443), ("[::1]:80", 80)])
 def test_the_default_port_is_used_when_the_text_has_none(text: str, port: int) -> None:
     assert parse_authority(text, default_port=443).port == port
 
@@ -160,17 +158,9 @@ def check(text: str) -> None:
 
 
 label = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=8)
-hosts = (
-    st.lists(label, min_size=1, max_size=4).map(".".join)
-    | st.ip_addresses(v=4).map(str)
-    | st.ip_addresses(v=6).map("[{}]".format)
-)
-authorities = st.builds(
-    "{}{}{}".format, hosts, st.sampled_from(["", "."]), st.just("") | st.integers(-1, 70000).map(":{}".format)
-)
-odd = st.sampled_from(
-    ["\u00df", "\u3002", "\uff0e", "\u0130", "\uff11", "\u200d", "\ud800", "xn--", "%", "@", "[", "]", ":", "."]
-)
+hosts = st.lists(label, min_size=1, max_size=4).map(".".join) | st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map("[{}]".format)
+authorities = st.builds("{}{}{}".format, hosts, st.sampled_from(["", "."]), st.just("") | st.integers(-1, 70000).map(":{}".format))
+odd = st.sampled_from(["\u00df", "\u3002", "\uff0e", "\u0130", "\uff11", "\u200d", "\ud800", "xn--", "%", "@", "[", "]", ":", "."])
 
 
 @given(st.text() | authorities | st.lists(odd | label, max_size=8).map("".join))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from meshlib.authority import parse_authority
 from meshlib.balancing.cookies import cookie_values, set_cookie_value
-from meshlib.discovery.static import resolve_document
+from meshlib.discovery.files.services import resolve_document
 from meshlib.errors import ConfigurationError, ProtocolError
 from meshlib.http1 import ChunkedReader, HeadBuffer, parse_request_head, parse_response_head, parse_trailers
 from meshlib.labels.hrm import LABEL, parse_labels

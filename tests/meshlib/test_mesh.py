@@ -557,7 +557,9 @@ def test_a_mesh_from_labels() -> None:
 
 
 def test_a_mesh_from_compose() -> None:
-    document = {"services": {"shop": {"image": "shop", "labels": {"com.docker.ucp.mesh.http": "external_route=http://${NAME},internal_port=80"}}}}
+    document = {
+        "services": {"shop": {"image": "shop", "labels": {"com.docker.ucp.mesh.http": "external_route=http://${NAME},internal_port=80"}}}
+    }
     mesh = Mesh.from_compose(json.dumps(document), variables={"NAME": "a.example"}, https_port=8443)
     assert carry_out(mesh.route("GET", "http://a.example")) == "forward to shop:80"
     seen: list[str] = []

@@ -59,9 +59,7 @@ def test_grease(hello: ClientHello, grease: bool) -> None:
     assert hello.grease is grease
 
 
-@pytest.mark.parametrize(
-    ("groups", "post_quantum"), [((), False), ((0x001D, 0x0017), False), ((0x11EC, 0x001D), True), ((0x6399,), True)]
-)
+@pytest.mark.parametrize(("groups", "post_quantum"), [((), False), ((0x001D, 0x0017), False), ((0x11EC, 0x001D), True), ((0x6399,), True)])
 def test_post_quantum(groups: tuple[int, ...], post_quantum: bool) -> None:
     assert ClientHello(groups=groups).post_quantum is post_quantum
 

@@ -15,9 +15,7 @@ def part(publisher: str, *services: str) -> Snapshot:
     def contribution(service: str) -> Contribution:
         endpoints = (Endpoint(f"{service}.1", "10.0.0.1", 80), Endpoint(f"{service}.1.x", "10.0.0.2", 80))
         upstream = Upstream(f"{service}:80", endpoints)
-        routes = tuple(
-            Route(Scheme.HTTP, f"{host}.{publisher}", "/", service, "l", "hrm", 80, upstream) for host in ("a", "b")
-        )
+        routes = tuple(Route(Scheme.HTTP, f"{host}.{publisher}", "/", service, "l", "hrm", 80, upstream) for host in ("a", "b"))
         return Contribution(f"{publisher}/{service}", service, 1, (*routes, Route(Scheme.HTTP, "c", "/", service, "l", "hrm")))
 
     return Snapshot.of(map(contribution, services))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import AuthorityError, PathError
-from meshlib.patterns import parse_host_pattern, parse_path_prefix
+from meshlib.patterns import host_matches, host_specificity, parse_host_pattern, parse_path_prefix, path_matches, path_specificity
 
 pieces = st.lists(
     st.sampled_from(["a", "B", "*", ".", "*.", "[", "]", ":", "1", "::1", "\u00e9", "\u3002", " "]) | st.text(max_size=2),
@@ -141,3 +141,76 @@ def test_path_prefix_normal_form_is_stable(text: str) -> None:
         assert result == "/" or not result.endswith("/")
     else:
         assert 0 <= result.position < len(text)
+
+
+name = st.lists(st.sampled_from(["a", "b", "example", "com"]), min_size=1, max_size=4).map(".".join)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "matches"),
+    [
+        ("a.example.com", "a.example.com", True),
+        ("a.example.com", "b.example.com", False),
+        ("a.example.com", "b.a.example.com", False),
+        ("*.example.com", "a.example.com", True),
+        ("*.example.com", "a.b.example.com", True),
+        ("*.example.com", "example.com", False),
+        ("*.example.com", "badexample.com", False),
+        ("*.example.com", "", False),
+        ("", "anything", True),
+        ("", "", True),
+        ("::1", "::1", True),
+    ],
+)
+def test_host_matches(pattern: str, host: str, matches: bool) -> None:
+    assert host_matches(pattern, host) is matches
+
+
+def test_exact_beats_wildcard_beats_catch_all_and_longer_beats_shorter() -> None:
+    order = ["", "*.a-very-long-name-indeed", "*.a.b", "*.c.a.b", "a"]
+    assert sorted(order, key=host_specificity) == order
+
+
+@given(name, name)
+def test_a_wildcard_matches_what_ends_with_it_after_a_dot(host: str, parent: str) -> None:
+    assert host_matches(f"*.{parent}", host) == (host.endswith("." + parent))
+
+
+@given(name, name, name)
+def test_of_two_wildcards_that_match_the_more_specific_is_the_longer(host: str, one: str, other: str) -> None:
+    one, other = f"*.{one}", f"*.{other}"
+    if host_matches(one, host) and host_matches(other, host):
+        assert (host_specificity(one) > host_specificity(other)) == (len(one) > len(other))
+
+
+paths = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=4).map(lambda parts: "/" + "/".join(parts))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "matches"),
+    [
+        ("/", "/", True),
+        ("/", "/a/b", True),
+        ("/", "*", True),
+        ("/a", "/a", True),
+        ("/a", "/a/", True),
+        ("/a", "/a/b", True),
+        ("/a", "/ab", False),
+        ("/a", "/", False),
+        ("/a/b", "/a", False),
+        ("/a", "/A", False),
+    ],
+)
+def test_path_matches_on_the_boundaries_of_segments(prefix: str, path: str, matches: bool) -> None:
+    assert path_matches(prefix, path) is matches
+
+
+def test_more_segments_are_more_specific() -> None:
+    assert [path_specificity(path) for path in ("/", "/a", "/a-long-one", "/a/b")] == [0, 1, 1, 2]
+
+
+@given(paths, paths)
+def test_a_prefix_is_a_prefix_of_segments(prefix: str, path: str) -> None:
+    prefix = parse_path_prefix(prefix)
+    wanted = [part for part in prefix.split("/") if part]
+    assert path_matches(prefix, path) == (path.split("/")[1 : len(wanted) + 1] == wanted)

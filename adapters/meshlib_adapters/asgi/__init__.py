@@ -4,6 +4,6 @@ The same table, the same pools, the same decisions as the gateway's own listener
 what they let through, so heads are checked again before anything is forwarded.
 """
 
-from meshlib_adapters.asgi.gateway import Gateway
+from meshlib_adapters.asgi.application import Gateway
 
 __all__ = ["Gateway"]

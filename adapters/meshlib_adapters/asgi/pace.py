@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from meshlib_adapters.http.turns import WORK
+from meshlib_adapters.turns import WORK
 
 __all__ = ["Pace"]
 

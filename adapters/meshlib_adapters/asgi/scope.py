@@ -16,7 +16,7 @@ from meshlib.http1 import head_of, section_of
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.asgi.types import Scope
-from meshlib_adapters.http.settings import HTTPSettings
+from meshlib_adapters.config.http import HTTPSettings
 
 __all__ = ["addresses_of", "is_multiplexed", "peer_of", "request_head_of"]
 

@@ -20,11 +20,11 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from meshlib.decision import Forward
 from meshlib.messages import RequestHead, ResponseHead
-from meshlib_adapters.asgi.answers import can_deny, fields_of, send_error
-from meshlib_adapters.asgi.exchange import Exchange, Unanswered
 from meshlib_adapters.asgi.pace import Pace
+from meshlib_adapters.asgi.responses import can_deny, fields_of, send_error
 from meshlib_adapters.asgi.types import Message, Receive, Scope, Send
-from meshlib_adapters.http.turns import MESSAGE
+from meshlib_adapters.proxy.awaited import Exchange, Unanswered
+from meshlib_adapters.turns import MESSAGE
 
 __all__ = ["relay_websocket"]
 

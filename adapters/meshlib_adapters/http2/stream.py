@@ -17,16 +17,16 @@ from meshlib.decision import Forward, Redirect, RedirectToTLS
 from meshlib.errors import LimitExceeded, ProtocolError
 from meshlib.forwarding import is_secure, with_hsts
 from meshlib.http1 import LAST_CHUNK, BodyKind, announced_trailers, chunk_head
+from meshlib.http2.fields import Malformed, Pair, request_fields, request_head, trailer_fields, trailer_lines
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.http.answers import ALLOWED, error_answer, redirect_answer
-from meshlib_adapters.http.dispatch import Dispatch
-from meshlib_adapters.http.pace import Pace
-from meshlib_adapters.http.termination import NORMAL, end_of
-from meshlib_adapters.http2.fields import Malformed, Pair, request_fields, request_head, trailer_fields, trailer_lines
+from meshlib_adapters.observe.end_reasons import NORMAL, end_of
+from meshlib_adapters.proxy.local_responses import ALLOWED, error_answer, redirect_answer
+from meshlib_adapters.proxy.pace import Pace
+from meshlib_adapters.proxy.retries import Dispatch
 
 if TYPE_CHECKING:
-    from meshlib_adapters.http2.connection import HTTP2Connection
+    from meshlib_adapters.http2.front import HTTP2Connection
 
 __all__ = ["Stream"]
 

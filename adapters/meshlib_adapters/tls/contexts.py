@@ -10,24 +10,15 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
+from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.tls.certificates import Certificate, CertificateError
 
-__all__ = ["TerminationSettings", "check_certificate", "server_context"]
+__all__ = ["check_certificate", "server_context"]
+
 
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-
-
-@dataclass(frozen=True, slots=True)
-class TerminationSettings:
-    """How TLS is ended. `alpn` in order of preference; `client_auth` is what is asked of clients: nothing, a certificate if
-    they have one, or one in any case."""
-
-    min_version: Literal["1.2", "1.3"] = "1.2"
-    alpn: tuple[str, ...] = ("http/1.1",)
-    client_auth: Literal["off", "request", "require"] = "off"
 
 
 def server_context(certificates: Sequence[Certificate], settings: TerminationSettings, client_ca: bytes = b"") -> ssl.SSLContext:

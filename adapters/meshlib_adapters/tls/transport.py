@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from meshlib_adapters.http.turns import BYTES, FRAME, Turn
+from meshlib_adapters.turns import BYTES, FRAME, Turn
 
 __all__ = ["TLSTransport"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
-from meshlib_adapters.http.settings import HTTPSettings
+from meshlib_adapters.config.http import HTTPSettings
 
 Message = dict[str, Any]
 SCOPE: Message = {

@@ -17,7 +17,7 @@ import websockets.asyncio.server
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
-from tests.adapters.asgi.raw import answering, backend, talk
+from tests.support.asgi_raw import answering, backend, talk
 
 pytestmark = pytest.mark.anyio
 

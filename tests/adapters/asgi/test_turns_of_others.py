@@ -16,12 +16,12 @@ from wsproto.events import Request as Handshake
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.asgi import Gateway
-from meshlib_adapters.asgi.exchange import Exchange
 from meshlib_adapters.asgi.types import Message as ASGIMessage
 from meshlib_adapters.asgi.types import Scope
 from meshlib_adapters.asgi.websocket import _from_upstream
-from meshlib_adapters.http.turns import MESSAGE, WORK
-from tests.adapters.asgi.raw import Handler, backend
+from meshlib_adapters.proxy.awaited import Exchange
+from meshlib_adapters.turns import MESSAGE, WORK
+from tests.support.asgi_raw import Handler, backend
 
 pytestmark = pytest.mark.anyio
 

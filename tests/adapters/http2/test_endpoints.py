@@ -7,15 +7,15 @@ from collections.abc import Callable
 import pytest
 from hyperframe.frame import PingFrame, PushPromiseFrame, SettingsFrame
 
-from meshlib_adapters.http.turns import FRAME, WORK
-from meshlib_adapters.http.upstreams import EndpointPool
-from meshlib_adapters.http2 import HTTP2Settings
-from meshlib_adapters.http2.upstream import HTTP2UpstreamConnection
-from tests.adapters.http.backend import Backend, Peer, Script
-from tests.adapters.http.client import get
-from tests.adapters.http2.client import request
-from tests.adapters.http2.conftest import Site, StartSite
+from meshlib_adapters.config.http2 import HTTP2Settings
+from meshlib_adapters.turns import FRAME, WORK
+from meshlib_adapters.upstream.http2 import HTTP2UpstreamConnection
+from meshlib_adapters.upstream.registry import EndpointPool
 from tests.adapters.http2.test_upstream import Server, over, serving
+from tests.support.backend import Backend, Peer, Script
+from tests.support.client import get
+from tests.support.http2_client import request
+from tests.support.http2_fixtures import Site, StartSite
 
 Make = Callable[..., Backend]
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import pytest
 from hyperframe.frame import ContinuationFrame, HeadersFrame, WindowUpdateFrame
 
-from meshlib_adapters.http2 import HTTP2Settings
-from tests.adapters.http.backend import OK, PATIENCE, Backend, Peer
-from tests.adapters.http.running import quick
-from tests.adapters.http2.client import request
-from tests.adapters.http2.conftest import StartSite
+from meshlib_adapters.config.http2 import HTTP2Settings
+from tests.support.backend import OK, PATIENCE, Backend, Peer
+from tests.support.http2_client import request
+from tests.support.http2_fixtures import StartSite
+from tests.support.running import quick
 
 Make = Callable[..., Backend]
 

@@ -12,11 +12,11 @@ import pytest
 from hyperframe.frame import ContinuationFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, PriorityFrame, SettingsFrame
 
 from meshlib.errors import ConfigurationError
-from meshlib_adapters.http2 import HTTP2Settings
-from tests.adapters.http.backend import Backend, Peer, answering
-from tests.adapters.http.running import quick
-from tests.adapters.http2.client import PREFACE, request
-from tests.adapters.http2.conftest import StartSite
+from meshlib_adapters.config.http2 import HTTP2Settings
+from tests.support.backend import Backend, Peer, answering
+from tests.support.http2_client import PREFACE, request
+from tests.support.http2_fixtures import StartSite
+from tests.support.running import quick
 
 Make = Callable[..., Backend]
 Pairs = list[tuple[str | bytes, str | bytes]]

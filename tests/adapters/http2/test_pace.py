@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from meshlib_adapters.http import HTTPSettings
-from tests.adapters.http.backend import OK, Backend, Peer
-from tests.adapters.http.running import quick
-from tests.adapters.http2.client import Client2, request
-from tests.adapters.http2.conftest import StartSite
+from meshlib_adapters.config.http import HTTPSettings
+from tests.support.backend import OK, Backend, Peer
+from tests.support.http2_client import Client2, request
+from tests.support.http2_fixtures import StartSite
+from tests.support.running import quick
 
 Make = Callable[..., Backend]
 

@@ -13,9 +13,9 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from hyperframe.frame import PingFrame
 
-from meshlib_adapters.http2 import HTTP2Connection
-from meshlib_adapters.http2.upstream import HTTP2UpstreamConnection
-from tests.adapters.http.wires import Place, Wire
+from meshlib_adapters.http2.front import HTTP2Connection
+from meshlib_adapters.upstream.http2 import HTTP2UpstreamConnection
+from tests.support.wires import Place, Wire
 
 MIB = 1024 * 1024
 MUCH = bytes(200_000)  # more than the window that an endpoint begins with, and `buffer_size` beyond it

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from meshlib.discovery.static import resolve_document
+from meshlib.discovery.files.services import resolve_document
 from meshlib.forwarding import ForwardingPolicy, parse_networks
 from meshlib.labels.hrm import LABEL
 from meshlib.model import RedirectRule
-from tests.adapters.http.backend import OK, Backend, Peer, answering, beginning_sessions
-from tests.adapters.http.running import quick, snapshot_of
-from tests.adapters.http2.client import PREFACE, interims, request
-from tests.adapters.http2.conftest import StartSite
+from tests.support.backend import OK, Backend, Peer, answering, beginning_sessions
+from tests.support.http2_client import PREFACE, interims, request
+from tests.support.http2_fixtures import StartSite
+from tests.support.running import quick, snapshot_of
 
 Make = Callable[..., Backend]
 

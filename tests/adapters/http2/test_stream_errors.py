@@ -10,10 +10,10 @@ import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PriorityFrame, RstStreamFrame, WindowUpdateFrame
 
 from meshlib.model import RedirectRule
-from tests.adapters.http.backend import Backend, Peer
-from tests.adapters.http.running import quick, snapshot_of
-from tests.adapters.http2.client import Client2, request
-from tests.adapters.http2.conftest import StartSite
+from tests.support.backend import Backend, Peer
+from tests.support.http2_client import Client2, request
+from tests.support.http2_fixtures import StartSite
+from tests.support.running import quick, snapshot_of
 
 Make = Callable[..., Backend]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import trustme
 
-from meshlib_adapters.tls import TerminationSettings
-from tests.adapters.http.backend import Backend, Peer
-from tests.adapters.http2.client import Client2
+from meshlib_adapters.config.tls import TerminationSettings
 from tests.adapters.http2.test_tools import run
-from tests.adapters.tls.lab import TLSGateway, certificate
+from tests.support.backend import Backend, Peer
+from tests.support.http2_client import Client2
+from tests.support.tls_lab import TLSGateway, certificate
 
 Make = Callable[..., Backend]
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]

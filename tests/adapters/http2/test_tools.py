@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.http.backend import Backend, Peer, answering
-from tests.adapters.http2.conftest import StartSite
+from tests.support.backend import Backend, Peer, answering
+from tests.support.http2_fixtures import StartSite
 
 Make = Callable[..., Backend]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from hyperframe.frame import PingFrame, SettingsFrame
 
-from meshlib_adapters.http.turns import FRAME, MESSAGE, WORK
-from meshlib_adapters.http2 import HTTP2Settings
-from tests.adapters.http.backend import Backend, Peer, answering
-from tests.adapters.http2.client import Client2, request
-from tests.adapters.http2.conftest import Site, StartSite
+from meshlib_adapters.config.http2 import HTTP2Settings
+from meshlib_adapters.turns import FRAME, MESSAGE, WORK
+from tests.support.backend import Backend, Peer, answering
+from tests.support.http2_client import Client2, request
+from tests.support.http2_fixtures import Site, StartSite
 
 Make = Callable[..., Backend]
 

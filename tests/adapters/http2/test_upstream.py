@@ -11,14 +11,14 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived, WindowUpdated
 
-from meshlib.discovery.static import resolve_document
+from meshlib.discovery.files.services import resolve_document
 from meshlib.labels.hrm import LABEL
 from meshlib.model import Snapshot
-from tests.adapters.http.backend import Backend, Peer, Script
-from tests.adapters.http.client import get
-from tests.adapters.http.running import quick, snapshot_of
-from tests.adapters.http2.client import request
-from tests.adapters.http2.conftest import StartSite
+from tests.support.backend import Backend, Peer, Script
+from tests.support.client import get
+from tests.support.http2_client import request
+from tests.support.http2_fixtures import StartSite
+from tests.support.running import quick, snapshot_of
 
 Make = Callable[..., Backend]
 MIB = 1024 * 1024

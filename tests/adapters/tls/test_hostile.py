@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import pytest
 
-from meshlib_adapters.tcp import TLSSettings
-from tests.adapters.http.backend import Backend, Peer
-from tests.adapters.http.running import quick
-from tests.adapters.tls.lab import TLSGateway
+from meshlib_adapters.config.transport import TLSSettings
+from tests.support.backend import Backend, Peer
+from tests.support.running import quick
+from tests.support.tls_lab import TLSGateway
 
 Make = Callable[..., Backend]
 Start = Callable[..., TLSGateway]

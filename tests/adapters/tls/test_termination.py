@@ -15,13 +15,13 @@ import pytest
 import trustme
 
 from meshlib.forwarding import ForwardingPolicy
-from meshlib_adapters.http import HTTPSettings
-from meshlib_adapters.tcp import TLSSettings
-from meshlib_adapters.tls import TerminationSettings
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.config.tls import TerminationSettings
+from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.tls.certificates import parse_pem
-from tests.adapters.http.backend import OK, Backend, Peer
-from tests.adapters.http.running import quick
-from tests.adapters.tls.lab import TLSGateway, certificate
+from tests.support.backend import OK, Backend, Peer
+from tests.support.running import quick
+from tests.support.tls_lab import TLSGateway, certificate
 
 Make = Callable[..., Backend]
 Start = Callable[..., TLSGateway]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from meshlib_adapters.tcp import TLSSettings
-from tests.adapters.http.backend import Backend
-from tests.adapters.tls.lab import TLSGateway
+from meshlib_adapters.config.transport import TLSSettings
+from tests.support.backend import Backend
+from tests.support.tls_lab import TLSGateway
 
 Start = Callable[..., TLSGateway]
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import trustme
 
-from meshlib_adapters.http.turns import FRAME, WORK
 from meshlib_adapters.tls.transport import TLSTransport
-from tests.adapters.http.conftest import LoopFactory, loop_factory
+from meshlib_adapters.turns import FRAME, WORK
+from tests.support.http_fixtures import LoopFactory, loop_factory
 
 __all__ = ["loop_factory"]
 

@@ -11,10 +11,10 @@ import pytest
 import trustme
 
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
-from meshlib_adapters.http import HTTPSettings
-from tests.adapters.http.backend import OK, Backend, Peer, answering
-from tests.adapters.http.conftest import LoopFactory
-from tests.adapters.http.running import SETTINGS, RunningGateway
+from meshlib_adapters.config.http import HTTPSettings
+from tests.support.backend import OK, Backend, Peer, answering
+from tests.support.http_fixtures import LoopFactory
+from tests.support.running import SETTINGS, RunningGateway
 
 
 def secure(authority: trustme.CA, *names: str) -> Callable[[Peer], None]:

@@ -14,7 +14,7 @@ GOOD = [
     (b"5\r\nhello\r\n0\r\n\r\nGET", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"GET"),
     (b"5\r\nhello\r\n00\r\n\r\n", b"hello", b"5\r\nhello\r\n00\r\n\r\n", b""),
     (b"A\r\n0123456789\r\n0\r\n\r\n\r\n", b"0123456789", b"A\r\n0123456789\r\n0\r\n\r\n", b"\r\n"),
-    (b"1;a=b\r\nx\r\n1 \t;c=\"d e\"\r\ny\r\n0;z\r\n\r\n", b"xy", b"1\r\nx\r\n1\r\ny\r\n0\r\n\r\n", b""),
+    (b'1;a=b\r\nx\r\n1 \t;c="d e"\r\ny\r\n0;z\r\n\r\n', b"xy", b"1\r\nx\r\n1\r\ny\r\n0\r\n\r\n", b""),
     (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n", b"2\r\n\r\n\r\n0\r\n\r\n", b""),
     (b"1\r\nx\r\n0\r\nDigest: 1\r\nHost: evil\r\nX-Sum: 2\r\n\r\nrest", b"x", b"1\r\nx\r\n0\r\nDigest: 1\r\n\r\n", b"rest"),
     (b"000000000000001\r\nx\r\n0\r\n\r\n", b"x", b"000000000000001\r\nx\r\n0\r\n\r\n", b""),

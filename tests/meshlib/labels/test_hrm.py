@@ -47,8 +47,7 @@ def fragments(result: LabelResult) -> list[dict[str, object]]:
             "path": f.path,
             "label": f.label,
             "internal_port": f.internal_port,
-            "redirect": f.redirect
-            and {"target": f.redirect.target, "status": f.redirect.status, "keep_path": f.redirect.keep_path},
+            "redirect": f.redirect and {"target": f.redirect.target, "status": f.redirect.status, "keep_path": f.redirect.keep_path},
             "sticky_cookie": f.sticky_cookie,
             "forwarded_for": f.forwarded_for,
             **({"port": f.port} if f.port is not None else {}),
@@ -274,9 +273,7 @@ TOKENS = """
     80 8080 65536 a.example.com *.a . / // ? # : [::1] true 301 S = == , ,, ; @ % %2F $ { " ' * -
 """
 token = st.sampled_from(TOKENS.split())
-nearly = st.lists(
-    token | st.sampled_from([" ", "\n", "\0", "\ud800", "\u00e9", "\u0130"]) | st.text(max_size=3), max_size=24
-).map("".join)
+nearly = st.lists(token | st.sampled_from([" ", "\n", "\0", "\ud800", "\u00e9", "\u0130"]) | st.text(max_size=3), max_size=24).map("".join)
 route = st.builds(
     lambda scheme, host, tail: f"external_route={scheme}://{host}{tail}",
     st.sampled_from(["http", "sni", "HTTP", "https", "tcp", "udp"]),

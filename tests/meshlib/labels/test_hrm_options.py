@@ -141,9 +141,7 @@ def test_https(asked: ExternalRoute | None, value: str, got: bool, codes: list[s
         (Scheme.UDP, "blog", (), ["HRM117"]),
     ],
 )
-def test_who_else_may_have_a_host(
-    scheme: Scheme, value: str, got: tuple[str, ...], codes: list[str]
-) -> None:
+def test_who_else_may_have_a_host(scheme: Scheme, value: str, got: tuple[str, ...], codes: list[str]) -> None:
     asked = pair("share_with", value)
     assert outcome(lambda found: hrm_options.read_share_with(asked, scheme, found)) == (got, codes)
     assert outcome(lambda found: hrm_options.read_share_with(None, scheme, found)) == ((), [])

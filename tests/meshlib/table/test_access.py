@@ -33,7 +33,7 @@ SQL = ListeningPort(Scheme.TCP, 5432)
 
 
 def route(text: str, service: str, share_with: tuple[str, ...] = (), sticky: str | None = None) -> Route:
-    """"http://host/path", "sni://host", "tcp://:5432"; "-> URL" behind it makes a redirect."""
+    """ "http://host/path", "sni://host", "tcp://:5432"; "-> URL" behind it makes a redirect."""
     text, _, target = text.partition(" -> ")
     scheme, _, rest = text.partition("://")
     if scheme in ("tcp", "udp"):

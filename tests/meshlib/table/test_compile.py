@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from meshlib.decision import Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TableDecision
 from meshlib.model import MAX_NAME, Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
-from meshlib.table.compile import Claim, Site, claims_of, compile_site, decide_http, decide_tls
+from meshlib.table.compile import Claim, Site, claims_of, compile_site
+from meshlib.table.decisions import decide_http, decide_tls
 
 
 def same(upstream: Upstream) -> Upstream:

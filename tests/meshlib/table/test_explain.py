@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from meshlib.messages import ClientHello, FieldSection, RequestHead
 from meshlib.model import Contribution, Endpoint, EndpointState, ListeningPort, RedirectRule, Route, Scheme, Snapshot, Upstream
-from meshlib.rules import host_matches
+from meshlib.patterns import host_matches
 from meshlib.table import Explanation, RoutingTable, explain
 
 

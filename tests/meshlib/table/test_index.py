@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
-from meshlib.rules import host_matches, host_specificity
+from meshlib.patterns import host_matches, host_specificity
 from meshlib.table import RoutingTable
 from meshlib.table.access import Barred
 from meshlib.table.compile import Claim, claims_of

@@ -29,7 +29,7 @@ from meshlib.model import (
     Tenure,
     Upstream,
 )
-from meshlib.rules import host_matches, host_specificity, parse_host_pattern, path_matches, path_specificity
+from meshlib.patterns import host_matches, host_specificity, parse_host_pattern, path_matches, path_specificity
 from meshlib.table import RoutingTable
 from meshlib.table.explain import explain
 from meshlib.table.paths import most_readings, readings

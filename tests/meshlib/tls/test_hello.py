@@ -113,9 +113,7 @@ def test_every_field() -> None:
     groups = ext(10, u16(numbers(0x2A2A, 0x11EC, 0x001D)))
     rest = [part for part in BASE if part[:2] not in (b"\x00\x0a", b"\x00\x33")]
     ech = ext(0xFE0D, b"outer")
-    data = hello(
-        sni("a.example"), ALPN, *rest, groups, shares, ext(35, b"t1"), ext(42), ech, PSK, session_id=b"id", suites=numbers(0x1301)
-    )
+    data = hello(sni("a.example"), ALPN, *rest, groups, shares, ext(35, b"t1"), ext(42), ech, PSK, session_id=b"id", suites=numbers(0x1301))
     found = parse_client_hello(data[4:])
     assert found == ClientHello(
         server_name="a.example",
@@ -146,9 +144,7 @@ def test_what_is_absent() -> None:
     assert ClientHello(server_name="a").server_name_valid
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in CASES if c.data[:1] == b"\x16" and len(c.data) < 16_000], ids=lambda case: case.title
-)
+@pytest.mark.parametrize("case", [c for c in CASES if c.data[:1] == b"\x16" and len(c.data) < 16_000], ids=lambda case: case.title)
 def test_the_first_record_alone(case: Case) -> None:
     # Much of this is cut off or mixed up: it may be refused, and may not be misread.
     body = case.data[9 : 5 + int.from_bytes(case.data[3:5], "big")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meshlib.discovery.options import ResolveOptions
+from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.model import NameKind, Snapshot
 
 __all__ = ["Scene", "expected_facts", "facts", "scenes"]

@@ -125,9 +125,7 @@ def _good() -> list[Case]:
         "6 KB ticket": records(hello(ext(35, bytes(6000)), NAME, *BASE_12)),
         "8 KB PSK": records(hello(NAME, *BASE, ext(41, u16(u16(bytes(8000)) + bytes(4)) + u16(u8(bytes(48)))))),
         "post-quantum shares before the name": records(hello(pq, pq_groups, *rest, NAME)),
-        "ECH outer": records(
-            hello(NAME, *BASE, ext(0xFE0D, b"\x00" + numbers(1, 1) + b"\x07" + u16(bytes(32)) + u16(bytes(200))))
-        ),
+        "ECH outer": records(hello(NAME, *BASE, ext(0xFE0D, b"\x00" + numbers(1, 1) + b"\x07" + u16(bytes(32)) + u16(bytes(200))))),
         "GREASE everywhere": records(
             hello(
                 ext(0x1A1A),
@@ -142,9 +140,7 @@ def _good() -> list[Case]:
                 suites=numbers(0x0A0A) + SUITES,
             )
         ),
-        "PSK and early data, its bytes behind the hello": records(hello(NAME, *BASE, ext(42), PSK))
-        + b"\x17\x03\x03\x00\x10"
-        + bytes(16),
+        "PSK and early data, its bytes behind the hello": records(hello(NAME, *BASE, ext(42), PSK)) + b"\x17\x03\x03\x00\x10" + bytes(16),
         "a change_cipher_spec record behind the hello": records(whole) + b"\x14\x03\x03\x00\x01\x01",
         "compression methods deflate and null, TLS 1.2": records(hello(NAME, *BASE_12, compression=b"\x01\x00")),
         "empty ALPN-less, empty ticket": records(hello(NAME, ext(35), *BASE)),
@@ -203,9 +199,7 @@ def _bad_names() -> list[Case]:
         "a leading hyphen": b"-a.example",
         "an empty name": b"",
     }
-    cases = [
-        Case(f"name: {t}", records(hello(sni(n), *BASE)), "bad_name", openssl="accept", why=_NO_NAME) for t, n in names.items()
-    ]
+    cases = [Case(f"name: {t}", records(hello(sni(n), *BASE)), "bad_name", openssl="accept", why=_NO_NAME) for t, n in names.items()]
     cases.append(Case("name: NUL", records(hello(sni(b"a.example\x00.b"), *BASE)), "bad_name"))
     cases.append(Case("name: 256 bytes", records(hello(sni(b"x." * 128), *BASE)), "bad_name"))
     return cases
@@ -243,9 +237,7 @@ def _broken_extensions() -> list[Case]:
         case("garbage behind the list of names", listed, ext(0, u16(name) + b"!")),
         case("two ALPN extensions", "duplicate_extension", NAME, ALPN, ALPN),
         case("two supported_groups", "duplicate_extension", NAME, GROUPS),
-        case(
-            "an unknown extension twice", "duplicate_extension", NAME, ext(0xABCD), ext(0xABCD), openssl="accept", why=_STRICTER
-        ),
+        case("an unknown extension twice", "duplicate_extension", NAME, ext(0xABCD), ext(0xABCD), openssl="accept", why=_STRICTER),
         case("ALPN without content", "bad_alpn", NAME, ext(16)),
         case("ALPN, empty list", "bad_alpn", NAME, ext(16, u16(b""))),
         case("ALPN, empty protocol", "bad_alpn", NAME, ext(16, u16(u8(b"h2") + u8(b"")))),
@@ -255,9 +247,7 @@ def _broken_extensions() -> list[Case]:
         case("supported_versions, empty", "bad_supported_versions", NAME, ext(43, u8(b"")), base=without(VERSIONS)),
         case("supported_versions, odd", "bad_supported_versions", NAME, ext(43, u8(b"\x03\x04\x03")), base=without(VERSIONS)),
         case("supported_versions, too long", "bad_supported_versions", NAME, ext(43, b"\x08\x03\x04"), base=without(VERSIONS)),
-        case(
-            "supported_versions, garbage", "bad_supported_versions", NAME, ext(43, u8(b"\x03\x04") + b"!"), base=without(VERSIONS)
-        ),
+        case("supported_versions, garbage", "bad_supported_versions", NAME, ext(43, u8(b"\x03\x04") + b"!"), base=without(VERSIONS)),
         case("supported_groups, empty", "bad_supported_groups", NAME, ext(10, u16(b"")), base=without(GROUPS)),
         case("supported_groups, odd", "bad_supported_groups", NAME, ext(10, u16(b"\x00\x1d\x00")), base=without(GROUPS)),
         case("supported_groups, wrong length", "bad_supported_groups", NAME, ext(10, b"\x00\x09\x00\x1d"), base=without(GROUPS)),
@@ -302,9 +292,7 @@ def _broken_extensions() -> list[Case]:
             why=_NOT_USED,
         ),
         case("renegotiation_info, nothing", "bad_renegotiation_info", NAME, ext(0xFF01), base=BASE_12),
-        case(
-            "TLS 1.3, renegotiation_info, nothing", "bad_renegotiation_info", NAME, ext(0xFF01), openssl="accept", why=_NOT_USED
-        ),
+        case("TLS 1.3, renegotiation_info, nothing", "bad_renegotiation_info", NAME, ext(0xFF01), openssl="accept", why=_NOT_USED),
         case("key_share, nothing", "bad_key_share", NAME, ext(51), base=late),
         case("key_share, half an entry", "bad_key_share", NAME, ext(51, u16(b"\x00\x1d\x00")), base=late),
         case("key_share, wrong list length", "bad_key_share", NAME, ext(51, b"\x00\x09" + b"\x00\x1d"), base=late),
@@ -312,9 +300,7 @@ def _broken_extensions() -> list[Case]:
         case("key_share, share longer than the list", "bad_key_share", NAME, ext(51, u16(numbers(0x1D, 64) + X25519)), base=late),
         case("key_share, x25519 of 31 bytes", "bad_key_share", NAME, ext(51, u16(numbers(0x1D) + u16(X25519[1:]))), base=late),
         case("key_share, P-256 compressed", "bad_key_share", NAME, ext(51, u16(numbers(0x17) + u16(b"\x02" * 65))), base=late),
-        case(
-            "key_share of a group not offered", "bad_key_share", NAME, ext(51, u16(numbers(0x18) + u16(b"\x04" * 97))), base=late
-        ),
+        case("key_share of a group not offered", "bad_key_share", NAME, ext(51, u16(numbers(0x18) + u16(b"\x04" * 97))), base=late),
         case("TLS 1.3 without key_share", "missing_extension", NAME, base=without(SHARE)),
         case("TLS 1.3 without supported_groups", "missing_extension", NAME, base=without(GROUPS)),
         case("TLS 1.3 without groups and shares", "missing_extension", NAME, base=without(GROUPS, SHARE)),
@@ -378,9 +364,7 @@ def _broken_extensions() -> list[Case]:
             openssl="accept",
             why=_STRICTER,
         ),
-        case(
-            "TLS 1.2 with a broken key_share", "bad_key_share", NAME, ext(51, b"!"), base=BASE_12, openssl="accept", why=_NOT_USED
-        ),
+        case("TLS 1.2 with a broken key_share", "bad_key_share", NAME, ext(51, b"!"), base=BASE_12, openssl="accept", why=_NOT_USED),
     ]
 
 

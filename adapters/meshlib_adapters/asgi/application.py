@@ -1,0 +1,304 @@
+"""`Gateway`: routing inside an ASGI server, alone or in front of another application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
+from meshlib.errors import ProtocolError
+from meshlib.forwarding import ForwardingPolicy, is_loop, is_secure, request_fields
+from meshlib.http1 import LAST_CHUNK, chunk_head
+from meshlib.mesh import Mesh
+from meshlib.messages import RequestHead
+from meshlib.redirects import location
+from meshlib_adapters.asgi.lifespan import serve_lifespan
+from meshlib_adapters.asgi.pace import Pace
+from meshlib_adapters.asgi.responses import fields_of, send_answer, send_error
+from meshlib_adapters.asgi.scope import addresses_of, is_multiplexed, peer_of, request_head_of
+from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
+from meshlib_adapters.asgi.websocket import relay_websocket
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.providers.feed import log_failure, publish_apart
+from meshlib_adapters.providers.provider import Provider
+from meshlib_adapters.proxy.awaited import Exchange, Unanswered
+from meshlib_adapters.proxy.retries import default_host
+from meshlib_adapters.turns import MESSAGE
+from meshlib_adapters.upstream.registry import Upstreams
+
+__all__ = ["Gateway"]
+
+_logger = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Routes requests and WebSockets by the current table.
+
+    `Gateway(mesh=mesh)` is an application; `Gateway(app, mesh=mesh)` (so also Starlette's
+    `Middleware(Gateway, mesh=mesh)`) is middleware: what no route matches goes to `app`, untouched. `providers` are
+    followed from the server's lifespan start to its end; where the server gives none (a mounted application), use
+    `async with gateway:`. The client's address is what the server says in `scope["client"]`; trust proxies in one place only: switch the
+    server's own reading of X-Forwarded-For off (uvicorn trusts 127.0.0.1 unless told `proxy_headers=False`) and use
+    `policy.trusted_proxies`. Servers also add a Date and a Server of their own to those of the upstream (uvicorn unless told
+    `date_header=False, server_header=False`).
+    """
+
+    def __init__(
+        self,
+        app: ASGIApplication | None = None,
+        *,
+        mesh: Mesh,
+        providers: Sequence[Provider] = (),
+        settings: HTTPSettings | None = None,
+        policy: ForwardingPolicy | None = None,
+        startup_wait: float = 10.0,
+    ) -> None:
+        self._app = app
+        self._mesh = mesh
+        self._providers = tuple(providers)
+        if self._providers and mesh.on_error is None:
+            mesh.on_error = log_failure  # a provider must not end because a subscriber failed
+        self._settings = settings or HTTPSettings()
+        self._policy = policy or ForwardingPolicy()
+        self._upstreams: Upstreams | None = None
+        self._followers: list[asyncio.Task[None]] = []
+        self._sweeper: asyncio.Task[None] | None = None
+        self._startup_wait = startup_wait
+        self._informed = False
+        self._exchanges: set[Exchange] = set()
+        self._users = 0
+        self._id_prefix = secrets.token_hex(8)
+        self._ids = itertools.count(1)
+
+    async def __aenter__(self) -> Self:
+        """Follow the providers; returns when each has delivered once, so that the first request finds its routes.
+
+        One that stays silent holds up the server's start for `startup_wait` seconds; then what is known is served, and 503 answers
+        what no route matches while nothing is known at all.
+        """
+        self._users += 1
+        if self._users == 1:
+            delivered = [asyncio.Event() for _ in self._providers]
+            self._followers = [
+                asyncio.create_task(self._follow(provider, event)) for provider, event in zip(self._providers, delivered, strict=True)
+            ]
+            try:
+                async with asyncio.timeout(self._startup_wait):
+                    for event in delivered:
+                        await event.wait()
+            except TimeoutError:
+                silent = [provider.name for provider, event in zip(self._providers, delivered, strict=True) if not event.is_set()]
+                _logger.warning("starting without the routes of %s", ", ".join(silent))
+            except BaseException:
+                await self._stop()
+                raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop following, and close idle connections."""
+        await self._stop()
+
+    async def _stop(self) -> None:
+        self._users -= 1
+        if self._users:
+            return
+        tasks, self._followers = self._followers, []
+        if self._sweeper is not None:
+            tasks.append(self._sweeper)
+            self._sweeper = None
+        tasks = [task for task in tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._upstreams is not None:
+            self._upstreams.close()
+            self._upstreams = None
+            await asyncio.sleep(0)  # transports close in the next round of the loop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI entrance."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif kind in ("http", "websocket"):
+            await self._serve(scope, receive, send)
+        elif self._app is not None:
+            await self._app(scope, receive, send)
+
+    async def _follow(self, provider: Provider, delivered: asyncio.Event) -> None:
+        try:
+            async for snapshot in provider.snapshots():
+                await publish_apart(self._mesh, provider.name, snapshot)
+                self._informed = True
+                delivered.set()
+        except Exception:
+            _logger.exception("provider %s has failed; its last snapshot stands", provider.name)
+        finally:
+            delivered.set()
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self)
+            await serve_lifespan(self._app, scope, receive, send, stack.aclose)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            head = request_head_of(scope, self._settings)
+        except ProtocolError as error:
+            await _deny(scope, receive, send, error.status_hint)
+            return
+        decision = self._mesh.table.route(head)
+        if isinstance(decision, RedirectToTLS):
+            secure = is_secure(head.fields, peer_of(scope, self._policy))
+            decision = decision.secured if secure else decision.plain
+        if isinstance(decision, Respond):
+            if decision.reason != "no_route":
+                await _deny(scope, receive, send, decision.status, retry_after=decision.retry_after)
+            elif self._app is not None:
+                await self._app(scope, receive, send)
+            elif self._providers and not self._informed:
+                await _deny(scope, receive, send, 503, retry_after=1)  # unknown is not empty
+            else:
+                await _deny(scope, receive, send, decision.status, retry_after=decision.retry_after)
+        elif isinstance(decision, Redirect):
+            if scope["type"] == "websocket":
+                await receive()
+            where = location(decision.rule, head.target)
+            await send_answer(scope, send, decision.rule.status, [(b"location", where)], b"")
+        else:
+            await self._forward(decision, head, scope, receive, send)
+
+    def _pools(self) -> Upstreams:
+        loop = asyncio.get_running_loop()
+        if self._upstreams is None or self._upstreams.loop is not loop:
+            if self._upstreams is not None:  # test clients give each request a loop of its own
+                with contextlib.suppress(RuntimeError):  # what was left of the other loop's connections cannot be closed any more
+                    self._upstreams.close()
+            self._upstreams = Upstreams(self._mesh, self._settings, loop)
+            self._sweeper = asyncio.create_task(_sweep(self._upstreams, self._exchanges))
+        return self._upstreams
+
+    async def _forward(self, decision: Forward, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = peer_of(scope, self._policy)
+        if is_loop(head.fields, self._policy):
+            await _deny(scope, receive, send, 508)
+            return
+        lines = request_fields(head, self._policy, peer, wanted_by_label=decision.route.forwarded_for)
+        if not head.authority:
+            lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
+        if self._policy.request_id and not (peer.trusted and b"x-request-id" in head.fields.names):
+            lines += b"X-Request-ID: %s%012x\r\n" % (self._id_prefix.encode(), next(self._ids))
+        exchange = Exchange(self._pools(), *addresses_of(scope))
+        if decision.route.hsts and is_secure(head.fields, peer):
+            exchange.hsts = decision.route.hsts
+        self._exchanges.add(exchange)
+        try:
+            with contextlib.suppress(OSError):  # raised by `send` where the client has gone (ASGI 2.4)
+                if scope["type"] == "websocket":
+                    await relay_websocket(exchange, decision, head, lines, scope, receive, send)
+                else:
+                    await self._exchange(exchange, decision, head, lines, scope, receive, send)
+        finally:
+            self._exchanges.discard(exchange)
+            exchange.close()
+
+    async def _exchange(
+        self, exchange: Exchange, decision: Forward, head: RequestHead, lines: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        first: Message | None = None
+        fields = head.fields
+        if fields.content_length is None and not fields.chunked and is_multiplexed(scope):
+            # HTTP/2 and 3 need no length: only the first message tells whether there is a body.
+            first = await receive()
+            if first["type"] == "http.disconnect":
+                return
+            if first.get("body") or first.get("more_body"):
+                head = head._replace(fields=fields._replace(chunked=True))
+                lines += b"Transfer-Encoding: chunked\r\n"
+        data = b"%s %s HTTP/1.1\r\n%s\r\n" % (head.method, head.target, lines)
+        has_body = bool(fields.content_length) or head.fields.chunked
+        exchange.start(decision, head, data, done=not has_body)
+        max_body = self._settings.max_body
+        sender = asyncio.create_task(_send_body(exchange, head, receive, first, has_body=has_body, max_body=max_body))
+        sender.add_done_callback(exchange.watch)
+        try:
+            await _pass_on(exchange, scope, send)
+        finally:
+            sender.cancel()
+            await asyncio.wait({sender})
+            if not sender.cancelled():
+                sender.result()  # what `receive` raised is the server's to see
+
+
+async def _send_body(
+    exchange: Exchange, head: RequestHead, receive: Receive, first: Message | None, *, has_body: bool, max_body: int
+) -> None:
+    # Reads on behind the end of the body, because that is how a server says that the client has gone.
+    done = not has_body
+    chunked = head.fields.chunked
+    left = max_body if chunked else head.fields.content_length or 0
+    limited = bool(max_body) or not chunked
+    pace = Pace()
+    while True:
+        message = first or await receive()
+        first = None
+        await pace.spend(MESSAGE)  # a client of small messages: servers hand over what they have without waiting
+        if message["type"] == "http.disconnect":
+            exchange.leave()
+            return
+        if done:
+            continue
+        data: bytes = message.get("body", b"")
+        done = not message.get("more_body", False)
+        if limited:
+            left -= len(data)
+            if left < 0 and chunked:
+                exchange.refuse(413, "body_too_large", f"the body is over the limit of {max_body}")
+                return
+            if left < 0 or (done and left and not chunked):
+                # More would be read as the next request on the upstream's connection, less would have it wait.
+                exchange.refuse(400, "bad_body_length", "the body is not as long as Content-Length says")
+                return
+        if chunked:
+            data = (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (LAST_CHUNK if done else b"")
+        await exchange.send(data, done=done)
+
+
+async def _pass_on(exchange: Exchange, scope: Scope, send: Send) -> None:
+    try:
+        wire, head = await exchange.head()
+    except Unanswered as failure:
+        if failure.reason != "client_closed":
+            await send_error(scope, send, failure.status, retry_after=1 if failure.status == 503 else None)
+        return
+    await send({"type": "http.response.start", "status": head.status, "headers": fields_of(wire, head.status)})
+    try:
+        while data := await exchange.read():
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+    except Unanswered as failure:
+        if failure.reason == "client_closed":
+            return
+        # The server sees an application that ends without finishing its answer, and cuts the connection: that is the truth.
+        raise
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _deny(scope: Scope, receive: Receive, send: Send, status: int, *, retry_after: int | None = None) -> None:
+    if scope["type"] == "websocket":
+        await receive()  # websocket.connect
+    await send_error(scope, send, status, retry_after=retry_after)
+
+
+async def _sweep(upstreams: Upstreams, exchanges: set[Exchange]) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        now = upstreams.loop.time()
+        upstreams.sweep(now)
+        for exchange in list(exchanges):
+            exchange.look(now)

@@ -1,0 +1,337 @@
+"""The command `meshlib`.
+
+Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not be served, not ready);
+2 a wrong setting, file or option, nobody to ask, or nowhere to write. Errors are one line on stderr with place and cure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import click
+from rich.console import RenderableType
+
+from meshlib.errors import ConfigurationError
+from meshlib.messages import ClientHello
+from meshlib_adapters.cli.explanation import render_explanation
+from meshlib_adapters.cli.owners import owners_data, release_names, render_owners
+from meshlib_adapters.cli.remote import admin_url, ask_admin, ask_health
+from meshlib_adapters.cli.route_list import create_console, render_routes
+from meshlib_adapters.config.settings import LogSettings, Settings
+from meshlib_adapters.config.sources import Layer, as_data, environment_layer, resolve_settings, toml_layer, toml_text
+from meshlib_adapters.observe.admin.explanation import explanation_data, parse_question
+from meshlib_adapters.observe.admin.routes import routes_data
+from meshlib_adapters.observe.build_info import VERSION
+from meshlib_adapters.observe.line_writing import say
+from meshlib_adapters.observe.logs import escape_control, take_over_stderr
+from meshlib_adapters.providers.configured import take_look
+from meshlib_adapters.providers.state import KeptState, StateDirectory
+from meshlib_adapters.providers.state_keeper import existing_directory
+from meshlib_adapters.workers.event_loop import run_async
+from meshlib_adapters.workers.privileges import renounce_privileges
+from meshlib_adapters.workers.standard_streams import open_missing_streams, settle_streams
+
+__all__ = ["cli", "main"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What a command sends to the admin listener of a gateway it was told no URL of.
+_DEFAULT_ADMIN = ""
+# The errors of a file that takes no more: nothing else that a command does ends with one of these.
+_FULL = (errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave the process with its exit status."""
+    open_missing_streams()
+    try:
+        status = _run(arguments)
+    finally:
+        settle_streams()
+    sys.exit(status)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        status = cli.main(args=list(arguments) if arguments is not None else None, prog_name="meshlib", standalone_mode=False)
+    except ConfigurationError as error:
+        return _complain(str(error))
+    except click.ClickException as error:
+        where = f" (see: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+        return _complain(error.format_message() + where)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        return _complain(f"stdout cannot be written: {error.strerror}")
+    return int(status or 0)
+
+
+def _complain(message: str) -> int:
+    logging.shutdown()  # what was logged stands before it
+    say(f"meshlib: {escape_control(message)}")
+    return 2
+
+
+def _options(*options: Callable[[Callable[P, R]], Callable[P, R]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def decorate(command: Callable[P, R]) -> Callable[P, R]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_CONFIG = click.option("--config", metavar="FILE.toml", help="Settings file; also MESHLIB_CONFIG.")
+_SERVICES = click.option("--services", metavar="FILE", multiple=True, help="YAML or compose file of services; may be repeated.")
+_ENGINE = "[URL]"
+_DOCKER = click.option("--docker", metavar=_ENGINE, is_flag=False, flag_value="true", help="Containers of a Docker Engine.")
+_SWARM = click.option("--swarm", metavar=_ENGINE, is_flag=False, flag_value="true", help="Services of a Swarm (URL of a manager).")
+_LISTENERS = [
+    click.option("--http", metavar="HOST:PORT", multiple=True, help="Listen for HTTP; 'off' for none.  [0.0.0.0:80]"),
+    click.option("--https", metavar="HOST:PORT", multiple=True, help="Listen for TLS, routed by server name.  [0.0.0.0:8443]"),
+    click.option("--admin", metavar="HOST:PORT", multiple=True, help="Listen for /-/ready and so on.  [127.0.0.1:8081]"),
+]
+_LOG = [
+    click.option("--log-level", metavar="L", help="debug, info, warning or error.  [info]"),
+    click.option("--log-format", metavar="text|json", help="How log records look.  [text]"),
+]
+_ASK = click.option(
+    "--admin", metavar="[URL]", is_flag=False, flag_value=_DEFAULT_ADMIN, help="Ask the running gateway with this admin listener."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_WORKERS = click.option("--workers", metavar="N", help="Processes that serve; 0: one for each core.  [1]")
+_EVERYTHING = _options(_SERVICES, _DOCKER, _SWARM, *_LISTENERS, _WORKERS, _CONFIG, *_LOG)
+_SOURCES = _options(_SERVICES, _DOCKER, _SWARM, _ASK, _CONFIG)
+
+
+class _Commands(click.Group):
+    """The commands, which end well where a reader has seen enough (`meshlib routes | head`): click says 1, which here means "no"."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        with _enough():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _enough():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _enough() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise click.exceptions.Exit(0) from None
+    except SystemExit as error:  # rich's
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        raise click.exceptions.Exit(0) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(VERSION, "--version", message="meshlib %(version)s")
+def cli() -> None:
+    """meshlib: routes HTTP by Host and TLS by server name to the services that ask for it by their labels."""
+
+
+@cli.command()
+@_EVERYTHING
+def serve(**options: Any) -> int:
+    """Run the gateway until SIGTERM or Ctrl-C."""
+    from meshlib_adapters.gateway import create_gateway
+
+    renounce_privileges()
+    settings, _ = load_settings(**options)
+    take_over_stderr(settings.log)
+    for warning in environment_layer(os.environ)[1]:
+        logging.getLogger("meshlib_adapters.gateway").warning("%s", warning)
+    return run_async(create_gateway(settings).run)
+
+
+@cli.command()
+@_EVERYTHING
+@_JSON
+def config(as_json: bool, **options: Any) -> int:
+    """Print the settings in effect, as TOML for --config (or JSON); passwords are masked."""
+    settings, origins = load_settings(**options)
+    click.echo(json.dumps(as_data(settings), indent=2) if as_json else toml_text(settings, origins), nl=as_json)
+    for warning in environment_layer(os.environ)[1]:
+        click.echo(f"meshlib: warning: {escape_control(warning)}", err=True)
+    return 0
+
+
+@cli.command()
+@_SOURCES
+@_JSON
+@click.option("--strict", is_flag=True, help="Exit with 1 when a diagnostic is an error.")
+def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> int:
+    """Show the routes, and what is wrong with labels."""
+    settings, _ = load_settings(**options)
+    if admin is not None:
+        status, data = ask_admin(admin or admin_url(settings.admin), "/-/routes")
+        _expect(status, data, admin)
+    else:
+        data = routes_data(run_async(take_look, settings).table)
+    _show(data, render_routes, as_json)
+    return int(strict and any(item["severity"] == "error" for item in data["diagnostics"]))
+
+
+@cli.command()
+@click.argument("url", required=False)
+@_SOURCES
+@click.option("--method", metavar="M", default="GET", help="Method of the request.  [GET]")
+@click.option("--header", metavar="K:V", multiple=True, help="Field of the request; may be repeated.")
+@_JSON
+def explain(url: str | None, admin: str | None, as_json: bool, method: str, header: tuple[str, ...], **options: Any) -> int:
+    """Tell what happens to a request for URL (http://..., https://..., sni://name, tcp://:port) and why; 1 when it would not be served."""
+    if url is None:
+        raise ConfigurationError("explain what?", hint="put the URL first: meshlib explain http://shop.example.com/ --docker")
+    question = parse_question(url, method=method, headers=header)
+    settings, _ = load_settings(**options)
+    if admin is not None:
+        query = [("url", url), ("method", method), *(("header", item) for item in header)]
+        status, data = ask_admin(admin or admin_url(settings.admin), "/-/explain", query)
+        _expect(status, data, admin)
+    else:
+        table = run_async(take_look, settings).table
+        data = explanation_data(table, question, _terminates(settings) if isinstance(question, ClientHello) else None)
+    _show(data, render_explanation, as_json)
+    return 0 if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry") else 1
+
+
+def _terminates(settings: Settings) -> Callable[[str], bool] | None:
+    # As the user who asks can read the files; the gateway itself may see more.
+    from meshlib_adapters.gateway import watch_certificates
+
+    watch = watch_certificates(settings)
+    if watch is None:
+        return None
+    run_async(watch.look)
+    return watch.covers
+
+
+@cli.command("inspect-hello")
+@click.argument("file", required=False, metavar="[FILE]")
+@click.option("--hex", "digits", metavar="DIGITS", help="The bytes themselves, as hex digits.")
+@click.option("--listen", metavar="HOST:PORT", help="Take one connection there and show its hello.")
+@_JSON
+def inspect_hello(file: str | None, digits: str | None, listen: str | None, as_json: bool) -> int:
+    """Show what a TLS client says first: from FILE (bytes or hex digits, - for stdin), --hex or --listen; 1 when it is no good hello."""
+    from meshlib_adapters.cli.hello_sources import take_bytes
+    from meshlib_adapters.cli.inspection import inspection_data, render_inspection
+
+    data = inspection_data(take_bytes(file, digits, listen, lambda text: click.echo(text, err=True)))
+    _show(data, render_inspection, as_json)
+    return 0 if data["kind"] == "client_hello" else 1
+
+
+@cli.command()
+@click.option("--check", is_flag=True, help="Perform the requests, compare, and exit with 1 on a difference.")
+@click.option("--http", metavar="HOST:PORT", default="127.0.0.1:0", help="Where the demo listens.  [a free port]")
+def demo(check: bool, http: str) -> int:
+    """Show the gateway at work on this machine, without Docker."""
+    from meshlib_adapters.cli.demo import run_demo
+
+    return run_async(run_demo, check, http)
+
+
+@cli.group(invoke_without_command=True)
+@_CONFIG
+@click.option("--state", metavar="DIR", help="Directory of the gateway's state.")
+@_JSON
+@click.pass_context
+def owners(context: click.Context, /, as_json: bool, **options: Any) -> int:
+    """Show whose the hosts and ports are, as the gateway on this machine has recorded it; `release` takes some away."""
+    directory = existing_directory(load_settings(**options)[0].state, os.environ)
+    if directory is None:
+        raise ConfigurationError("no gateway keeps a state here", where="state", hint="name its directory: --state DIR")
+    state = directory.peek()
+    for complaint in state.complaints:
+        click.echo(f"meshlib: warning: {escape_control(complaint)}", err=True)
+    context.obj = (directory, state)
+    if context.invoked_subcommand is None:
+        _show(owners_data(state.tenures), render_owners, as_json)
+    return 0
+
+
+@owners.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.pass_obj
+def release(found: tuple[StateDirectory, KeptState], names: tuple[str, ...]) -> int:
+    """Take names (HOST, *.HOST, * for any host, tcp://:PORT) from their owners: who else asks for them gets them."""
+    for name in release_names(*found, names):
+        click.echo(f"{name or 'any host'}: released as soon as the gateway gets SIGHUP, or starts")
+    return 0
+
+
+@cli.command()
+@_ASK
+@_CONFIG
+@click.option("--live", is_flag=True, help="Ask whether it lives, not whether it is ready.")
+def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
+    """Ask the gateway on this machine whether it is ready (for HEALTHCHECK); 1 when not."""
+    settings, _ = load_settings(**options)
+    try:
+        status, data = ask_health(admin or admin_url(settings.admin), "/-/live" if live else "/-/ready")
+    except ConfigurationError as error:
+        say(escape_control(str(error)))
+        return 1
+    reason = str(data.get("reason") or data.get("error") or ("" if status == 200 else f"the admin listener answers {status}"))
+    click.echo(escape_control(reason) or ("live" if live else "ready"))
+    return 0 if status == 200 else 1
+
+
+@cli.command("socket-proxy")
+@click.option("--listen", metavar="PATH", default="/run/meshlib/engine.sock", help="The socket to serve.  [/run/meshlib/engine.sock]")
+@click.option("--engine", metavar="PATH", default="/var/run/docker.sock", help="The engine's socket.  [/var/run/docker.sock]")
+@click.option("--check", is_flag=True, help="Ask a running one for the engine's version (for HEALTHCHECK); 1 when it does not answer.")
+def socket_proxy(listen: str, engine: str, check: bool) -> int:
+    """Let a gateway read an engine whose socket it does not get: GET of what discovery needs, and nothing else."""
+    from meshlib_adapters.cli.socket_proxy import check_proxy, run_proxy
+
+    listen, engine = listen.removeprefix("unix://"), engine.removeprefix("unix://")
+    if check:
+        trouble = check_proxy(listen)
+        say(escape_control(trouble)) if trouble else click.echo("ok")
+        return int(bool(trouble))
+    renounce_privileges()
+    take_over_stderr(LogSettings())
+    return run_async(run_proxy, listen, engine)
+
+
+@cli.command()
+def version() -> int:
+    """Print the version, and whether it is compiled."""
+    click.echo(f"meshlib {VERSION}")
+    return 0
+
+
+def load_settings(config: str | None = None, **options: Any) -> tuple[Settings, dict[str, str]]:
+    """The settings in effect and their origins: file, environment, then `options` (None and () are "not given")."""
+    config = config or os.environ.get("MESHLIB_CONFIG") or None
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value not in (None, ())}
+    values = {name.replace("log_", "log."): value for name, value in given.items()}
+    line = Layer(values, {name: "--" + name.replace(".", "-") for name in values})
+    return resolve_settings([*([toml_layer(config)] if config else []), environment_layer(os.environ)[0], line])
+
+
+def _show(data: Any, render: Callable[[Any], RenderableType], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(data, indent=2))
+        return
+    create_console().print(render(data))
+
+
+def _expect(status: int, data: Any, admin: str) -> None:
+    if status != 200:
+        raise ConfigurationError(str(data.get("error", f"the gateway answers {status}")), where=f"--admin {admin}".strip())

@@ -1,0 +1,81 @@
+"""What `meshlib owners` shows and does: whose the names are, by the state file, and the release of some."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from meshlib.errors import ConfigurationError, MeshError
+from meshlib.model import Tenure
+from meshlib.ownership import owner_text
+from meshlib.patterns import parse_host_pattern
+from meshlib_adapters.observe.logs import escape_control
+from meshlib_adapters.providers.state import KeptState, StateDirectory
+
+__all__ = ["owners_data", "release_names", "render_owners"]
+
+
+def owners_data(tenures: Iterable[Tenure]) -> dict[str, Any]:
+    """The object documented for `meshlib owners --json`; times in seconds since 1970."""
+    return {
+        "owners": [
+            {
+                "name": tenure.name,
+                "owner": owner_text(tenure.owner),
+                "since": tenure.since,
+                "unused_since": tenure.left or None,
+                "guests": list(tenure.guests),
+            }
+            for tenure in sorted(tenures)
+        ]
+    }
+
+
+def render_owners(data: Mapping[str, Any]) -> RenderableType:
+    """`owners_data` as a table."""
+    if not data["owners"]:
+        return Text("Nobody has a name.")
+    table = Table("Name", "Owner", "Since", "Not asked for since", "Lets in", title="Owners", title_justify="left")
+    for item in data["owners"]:
+        unused = _day(item["unused_since"]) if item["unused_since"] else ""
+        cells = (item["name"] or "(any host)", item["owner"], _day(item["since"]), unused, ", ".join(item["guests"]))
+        table.add_row(*(Text(escape_control(cell)) for cell in cells))
+    return table
+
+
+def _day(seconds: int) -> str:
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def release_names(directory: StateDirectory, state: KeptState, names: Sequence[str]) -> list[str]:
+    """Have the gateway take `names` (as people write them, "*" for any host) from their owners; the names in normal form.
+
+    `ConfigurationError` for one that nobody has, and when the directory cannot be written; then nothing is released.
+    """
+    known = {tenure.name for tenure in state.tenures}
+    found = [_name(text) for text in names]
+    for name, text in zip(found, names, strict=True):
+        if name not in known:
+            raise ConfigurationError(f"nobody has {text}", where=str(directory.file), hint="meshlib owners lists the names")
+    try:
+        directory.ask_release(found)
+    except OSError as error:
+        raise ConfigurationError(f"cannot be written: {error.strerror or error}", where=str(directory.path)) from None
+    return found
+
+
+def _name(text: str) -> str:
+    if text == "*":
+        return ""
+    if "://:" in text:
+        return text
+    try:
+        return parse_host_pattern(text)
+    except MeshError as error:
+        raise ConfigurationError(f"{text!r} is not a name: {error}", hint="write HOST, *.HOST, * or tcp://:PORT") from None

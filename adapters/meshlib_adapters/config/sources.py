@@ -1,0 +1,202 @@
+"""Sources of settings: a TOML file, the environment, the command line; what they say to `Settings`, and back.
+
+Every mistake is a `ConfigurationError` that says which file, variable or option holds it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.config.readers import (
+    OwnerGrants,
+    mask_url,
+)
+from meshlib_adapters.config.sections import (
+    HTTP2LimitSettings,
+    TLSTerminationSettings,
+)
+from meshlib_adapters.config.settings import Settings, http_settings, preamble_policy
+
+__all__ = ["ENVIRONMENT_PREFIX", "Layer", "as_data", "environment_layer", "resolve_settings", "toml_layer", "toml_text"]
+
+
+ENVIRONMENT_PREFIX = "MESHLIB_"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Raw values by dotted key, and the place of each for messages ("gateway.toml: limits.idle", "--http")."""
+
+    values: Mapping[str, object]
+    places: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    name: str
+    field: Field[Any]
+
+
+def _keys() -> Iterator[_Key]:
+    hints = get_type_hints(Settings)
+    for top in fields(Settings):
+        if is_dataclass(hints[top.name]):
+            yield from (_Key(f"{top.name}.{item.name}", item) for item in fields(hints[top.name]))
+        else:
+            yield _Key(top.name, top)
+
+
+KEYS: Mapping[str, Field[Any]] = {key.name: key.field for key in _keys()}
+_SECTIONS = tuple(dict.fromkeys(name.partition(".")[0] for name in KEYS if "." in name))
+
+
+def toml_layer(path: str) -> Layer:
+    """The settings in a TOML file; unknown keys, bad TOML and unreadable files are `ConfigurationError`."""
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", where=path, hint="see --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"is not TOML: {error}", where=path) from None
+    values: dict[str, object] = {}
+    for name, value in document.items():
+        if name in _SECTIONS:
+            if not isinstance(value, dict):
+                raise ConfigurationError(f"{name} is a table", where=f"{path}: {name}", hint=f"write [{name}] and its keys below")
+            values.update({f"{name}.{key}": inner for key, inner in value.items()})
+        else:
+            values[name] = value
+    places = {name: f"{path}: {name}" for name in values}
+    for name in values:
+        if name not in KEYS:
+            raise ConfigurationError("there is no such setting", where=places[name], hint=_suggest(name, tuple(KEYS) + _SECTIONS))
+    return Layer(values, places)
+
+
+def environment_layer(environment: Mapping[str, str]) -> tuple[Layer, tuple[str, ...]]:
+    """The settings in `MESHLIB_*`, and warnings for variables of that prefix that are none.
+
+    An empty variable counts as absent. Unknown ones are no errors: an orchestrator adds `MESHLIB_PORT_80_TCP` and the like by
+    itself when a service has our name.
+    """
+    known = {variable_name(name): name for name in KEYS}
+    values = {known[name]: text for name, text in environment.items() if name in known and text}
+    unknown = [n for n in sorted(environment) if n.startswith(ENVIRONMENT_PREFIX) and n not in known and n != "MESHLIB_CONFIG"]
+    warnings = tuple(f"{name}: there is no such setting; {_suggest(name, tuple(known))}" for name in unknown)
+    return Layer(values, {name: variable_name(name) for name in values}), warnings
+
+
+def variable_name(key: str) -> str:
+    """The environment variable of a setting: `limits.head_size` -> MESHLIB_LIMITS_HEAD_SIZE."""
+    return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
+
+
+def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]:
+    """Settings from `layers`, later ones over earlier ones, and where each value came from ("default").
+
+    Raises `ConfigurationError` with the place of the first value that is wrong, even if a later layer covers it.
+    """
+    read: dict[str, object] = {}
+    origins = dict.fromkeys(KEYS, "default")
+    for layer in layers:
+        for name, value in layer.values.items():
+            try:
+                read[name] = KEYS[name].metadata["read"](value)
+            except ValueError as error:
+                raise ConfigurationError(str(error), where=layer.places[name]) from None
+            origins[name] = layer.places[name]
+    top: dict[str, Any] = {name: value for name, value in read.items() if "." not in name}
+    hints = get_type_hints(Settings)
+    for section in _SECTIONS:
+        own = {name.partition(".")[2]: value for name, value in read.items() if name.startswith(f"{section}.")}
+        top[section] = hints[section](**own)
+    settings = Settings(**top)
+    try:
+        http_settings(settings)
+        preamble_policy(settings)
+        _check_tls(settings.tls)
+        _check_http2(settings.http2)
+    except ConfigurationError as error:  # it knows its field, we know who set it
+        key = next(name for name in KEYS if name.rpartition(".")[2] == error.where)
+        where = origins[key] if origins[key] != "default" else key  # what was set is fine by itself, but not with this
+        raise ConfigurationError(error.message, where=where, hint=error.hint) from None
+    return settings, origins
+
+
+def _check_tls(tls: TLSTerminationSettings) -> None:
+    if tls.client_auth != "off" and not tls.client_ca:
+        hint = "name a PEM file of the authorities that issue them in tls.client_ca"
+        raise ConfigurationError("nobody could say which certificates of clients are good", where="client_auth", hint=hint)
+    if tls.client_auth != "off" and not tls.certificates:
+        hint = "name certificates of our own in tls.certificates"
+        raise ConfigurationError("clients show certificates only where TLS is ended", where="client_auth", hint=hint)
+    if not tls.check:
+        raise ConfigurationError("looking at files without a pause helps nobody", where="check", hint="write 1s or more")
+
+
+def _check_http2(http2: HTTP2LimitSettings) -> None:
+    if http2.stream_window > http2.connection_window:
+        raise ConfigurationError("it is smaller than stream_window", where="connection_window", hint="write a larger number")
+
+
+def as_data(settings: Settings) -> dict[str, Any]:
+    """Settings as plain data for JSON and TOML; passwords in URLs are masked."""
+    result: dict[str, Any] = {}
+    for name in KEYS:
+        section, dot, key = name.rpartition(".")
+        holder: Any = getattr(settings, section) if dot else settings
+        (result.setdefault(section, {}) if dot else result)[key] = _plain(name, getattr(holder, key))
+    return result
+
+
+def toml_text(settings: Settings, origins: Mapping[str, str]) -> str:
+    """Settings as TOML that `--config` takes, each with its meaning and, where not the default, its origin."""
+    data = as_data(settings)
+    lines: list[str] = []
+    section = ""
+    for name, declared in KEYS.items():
+        here, _, key = name.rpartition(".")
+        if here != section:
+            section = here
+            lines += ["", f"[{section}]"]
+        value = (data[section] if section else data)[key]
+        origin = origins.get(name, "default")
+        about = declared.metadata["about"] + ("" if origin == "default" else f" (from {origin})")
+        lines.append(f"{key} = {_toml_value(value)}  # {about}")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(name: str, value: object) -> object:
+    if name in ("docker", "swarm"):
+        return False if value is None else True if value == "" else mask_url(str(value))
+    if name == "routing.owners":
+        return {item.name: list(item.grants) for item in cast("tuple[OwnerGrants, ...]", value)}
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    return value
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_value(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, str):  # a JSON string is a TOML basic string, but for DEL
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value)
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not close:  # the right key in the wrong place: idle = 5 for [timeouts] idle = 5
+        close = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
+    return f"did you mean {close[0]}?" if close else "meshlib config shows all there are"

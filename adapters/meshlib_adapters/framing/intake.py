@@ -1,0 +1,152 @@
+"""The frames of one HTTP/2 peer: counted, and given to h2 so many in a turn of the loop (see `turns`).
+
+A read of 256 KiB may hold 28,000 of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from h2.errors import ErrorCodes
+from h2.events import Event, StreamReset
+from h2.exceptions import ProtocolError
+from hyperframe.frame import Frame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+
+from meshlib.errors import FrameError
+from meshlib.http2 import Flag, FrameReader, Kind, block_of, body_of
+from meshlib_adapters.framing.frames import Frames, Standing, StreamFailed
+from meshlib_adapters.framing.policy import FramePolicy
+from meshlib_adapters.turns import BYTES, FRAME, WORK, Turn
+
+__all__ = ["Intake"]
+
+_CLASSES: Final[dict[int, type[Frame]]] = {
+    Kind.RST_STREAM: RstStreamFrame,
+    Kind.SETTINGS: SettingsFrame,
+    Kind.PING: PingFrame,
+    Kind.GOAWAY: GoAwayFrame,
+    Kind.WINDOW_UPDATE: WindowUpdateFrame,
+}
+# Bound once: a member of an enum costs as much to look up as a small function to call.
+_DATA: Final = int(Kind.DATA)
+_HEADERS: Final = int(Kind.HEADERS)
+_PRIORITY: Final = int(Kind.PRIORITY)
+_RST_STREAM: Final = int(Kind.RST_STREAM)
+_CONTINUATION: Final = int(Kind.CONTINUATION)
+_END_HEADERS: Final = Flag.END_HEADERS
+_END_STREAM: Final = Flag.END_STREAM
+_OPEN: Final = Standing.OPEN
+_UNUSED: Final = Standing.UNUSED
+_GONE: Final = Standing.GONE
+_RESETS: Final = frozenset({StreamReset, StreamFailed})
+
+
+class Intake:
+    """`receive_data`, then `take` as long as the turn lasts, and again in the next one."""
+
+    __slots__ = ("_block", "_frames", "_parts", "_policy", "_reader", "taken")
+
+    def __init__(self, frames: Frames, policy: FramePolicy, preface: bytes = b"") -> None:
+        self._frames = frames
+        self._policy = policy
+        self._reader = FrameReader(preface=preface, max_frame_size=frames.max_inbound_frame_size)
+        self._block = (0, 0, -1)  # a header block that goes on: its stream, its flags, on which stream that is to depend
+        self._parts: list[bytes] = []
+        self.taken = 0  # whole frames
+
+    def __repr__(self) -> str:
+        return f"<Intake {self._reader!r} taken={self.taken}>"
+
+    @property
+    def in_head(self) -> bool:
+        """Whether a part of a header block is here, and the rest is not."""
+        return self._reader.in_head
+
+    @property
+    def in_frame(self) -> bool:
+        """Whether bytes are here of which no frame has been made yet."""
+        return self._reader.unread > 0
+
+    def receive_data(self, data: bytes) -> None:
+        """Bytes of the peer."""
+        self._reader.receive_data(data)
+
+    def take(self, turn: Turn, now: float, *, resting: bool = False) -> list[Event]:
+        """The events of as many frames as the turn has left. `resting`: the peer is an endpoint of which nothing was asked.
+
+        Raises `FrameError` for the end of the connection; a GOAWAY is then ready to be sent.
+        """
+        events: list[Event] = []
+        try:
+            # A request that is taken back at once is not begun because a turn ended in between.
+            while turn.left > 0 or (turn.left > -WORK and self._reader.next_kind == _RST_STREAM):
+                try:
+                    self.taken += 1
+                    raw = self._reader.next_frame()
+                    if raw is None:
+                        self.taken -= 1
+                        return events
+                    kind, flags, number, payload = raw
+                    if resting:
+                        self._policy.admit_resting(kind, now)
+                    standing = self._frames.standing(number)
+                    body = body_of(flags, payload) if kind == _DATA else payload  # padding is nothing, however much of it there is
+                    work = self._policy.admit(kind, flags, len(body), now, live=standing is not _GONE)
+                    turn.left -= work + (len(payload) - len(body)) // BYTES
+                    if kind == _DATA:
+                        happened = self._frames.receive_body(number, bytes(body), len(payload), ended=bool(flags & _END_STREAM))
+                    elif kind == _HEADERS:
+                        happened = self._begin_block(flags, number, payload)
+                    else:
+                        happened = self._receive(kind, flags, number, payload, standing)
+                except FrameError as error:
+                    if not error.stream:
+                        raise
+                    turn.left -= FRAME
+                    happened = self._frames.fail(error.stream, error.code, error.reason)
+                    if not happened:
+                        self._policy.admit(_PRIORITY, 0, 0, now, live=False)
+                if happened:
+                    events += happened
+                    if type(happened[-1]) in _RESETS:
+                        self._policy.admit_reset(now)
+        except FrameError as error:
+            self._frames.refuse(error.code)
+            raise
+        except ProtocolError as error:
+            code = error.error_code
+            self._frames.refuse(code)
+            reason = "head_too_large" if code == ErrorCodes.ENHANCE_YOUR_CALM else "bad_frame"
+            raise FrameError(str(error), reason=reason, code=code) from error
+        return events
+
+    def _begin_block(self, flags: int, number: int, payload: memoryview) -> list[Event]:
+        block, depends_on = block_of(flags, payload)
+        if flags & _END_HEADERS:
+            return self._frames.receive_fields(number, bytes(block), ended=bool(flags & _END_STREAM), depends_on=depends_on)
+        self._block = (number, flags, depends_on)
+        self._parts = [bytes(block)]
+        return []
+
+    def _receive(self, kind: int, flags: int, number: int, payload: memoryview, standing: Standing) -> list[Event]:
+        if kind == _CONTINUATION:
+            self._parts.append(bytes(payload))
+            if not flags & _END_HEADERS:
+                return []
+            number, flags, depends_on = self._block
+            block = b"".join(self._parts)
+            self._parts = []
+            return self._frames.receive_fields(number, block, ended=bool(flags & _END_STREAM), depends_on=depends_on)
+        kind_class = _CLASSES.get(kind)
+        if kind_class is None:  # unknown to us, or without meaning (RFC 9113 5.3.2)
+            if kind == _PRIORITY and standing is _OPEN and int.from_bytes(payload[:4]) & 0x7FFFFFFF == number:
+                raise FrameError("a stream that depends on itself", reason="bad_frame", code=ErrorCodes.PROTOCOL_ERROR, stream=number)
+            return []
+        if standing is _GONE:
+            return []  # about a stream that is no more
+        if standing is _UNUSED and kind == _RST_STREAM:
+            raise FrameError("the end of a stream that was never opened", reason="bad_frame", code=ErrorCodes.PROTOCOL_ERROR)
+        frame = kind_class(number)
+        frame.parse_flags(flags)
+        frame.parse_body(payload)
+        return self._frames.receive(frame)

@@ -1,0 +1,103 @@
+"""What one HTTP/2 peer may do, a client or an endpoint: how many frames of which kind, and what each costs.
+
+Frames are counted and not the events that h2 makes of them, because many frames make none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshlib.errors import FrameError
+from meshlib.http2 import Flag, Kind
+from meshlib_adapters.config.http2 import HTTP2Settings
+from meshlib_adapters.framing.token_bucket import Allowance
+from meshlib_adapters.turns import BYTES, FRAME, MESSAGE
+
+__all__ = ["FramePolicy"]
+
+# Work, in the units of `turns`: reading fields is most of what a request costs here, and each byte of a header block may be a field.
+_HEAD: Final = 2 * MESSAGE
+_BLOCK_UNIT: Final = 8
+
+# Frames that an endpoint may send while nobody asks it anything: what belongs to the last exchange, and signs of life.
+_RESTING: Final = frozenset({Kind.SETTINGS, Kind.PING, Kind.GOAWAY, Kind.WINDOW_UPDATE, Kind.RST_STREAM})
+_RESTING_FRAMES: Final = 32
+
+# DATA with less in it than a frame's head has (nginx: frames of which nine parts in ten are overhead).
+_SMALL: Final = 9
+# Frames of one header block. The largest that we take fits in a few.
+_MAX_CONTINUATIONS: Final = 64
+
+# Bound once: a member of an enum costs as much to look up as a small function to call.
+_DATA: Final = int(Kind.DATA)
+_HEADERS: Final = int(Kind.HEADERS)
+_CONTINUATION: Final = int(Kind.CONTINUATION)
+_RST_STREAM: Final = int(Kind.RST_STREAM)
+
+_END_STREAM: Final = Flag.END_STREAM
+_CALM: Final = 11  # ENHANCE_YOUR_CALM
+_PROTOCOL_ERROR: Final = 1
+
+
+class FramePolicy:
+    """The counts of one connection. Times are seconds of any one clock; what is too much is a `FrameError` for the connection."""
+
+    __slots__ = ("_block_size", "_continuations", "_idle_frames", "_max_block", "_resets", "_resting", "_small_frames")
+
+    def __init__(self, limits: HTTP2Settings, head_size: int, now: float) -> None:
+        self._resets = Allowance(limits.resets, limits.resets_per_second, now)
+        self._idle_frames = Allowance(limits.idle_frames, limits.idle_frames_per_second, now)
+        self._small_frames = Allowance(limits.small_frames, limits.small_frames_per_second, now)
+        self._resting = Allowance(_RESTING_FRAMES, 1, now)
+        self._max_block = 2 * head_size
+        self._block_size = 0
+        self._continuations = 0
+
+    def admit(self, kind: int, flags: int, size: int, now: float, *, live: bool) -> int:
+        """Count a frame; what it takes of its peer's turn. `size` is without padding. `live`: it is on no stream that is over."""
+        if kind == _DATA:
+            if not live:
+                self._spend(self._idle_frames, now, "frames on closed streams")
+            elif size < _SMALL and not flags & _END_STREAM:
+                if size:
+                    self._spend(self._small_frames, now, "frames with next to nothing in them")
+                else:
+                    self._spend(self._idle_frames, now, "frames with nothing in them")
+        elif kind == _HEADERS:
+            self._block_size = size
+            self._continuations = 0
+            if not live:
+                self._spend(self._idle_frames, now, "frames on closed streams")
+            return _HEAD + size // _BLOCK_UNIT
+        elif kind == _CONTINUATION:
+            self._block_size += size
+            self._continuations += 1
+            if self._block_size > self._max_block or self._continuations > _MAX_CONTINUATIONS:
+                raise FrameError("a header block without end", reason="head_too_large", code=_CALM)
+            self._spend(self._idle_frames, now, "CONTINUATION frames")
+            return FRAME + size // _BLOCK_UNIT
+        elif kind != _RST_STREAM or not live:
+            self._spend(self._idle_frames, now, "frames that bring nothing forward")
+        return FRAME + size // BYTES
+
+    def admit_resting(self, kind: int, now: float) -> None:
+        """Count a frame of an endpoint whose connection is idle in its pool."""
+        if kind not in _RESTING:
+            raise FrameError("an answer to nothing", reason="bad_frame", code=_PROTOCOL_ERROR)
+        self._spend(self._resting, now, "frames on an idle connection")
+
+    def admit_reset(self, now: float) -> None:
+        """Count a request that the peer has taken back, or that was malformed."""
+        self._spend(self._resets, now, "requests taken back or malformed")
+
+    def earn(self, frames: int) -> None:
+        """Useful work was done: the peer may send so many more frames that follow from it."""
+        self._idle_frames.earn(frames)
+
+    def earn_rest(self) -> None:
+        """An exchange begins on a connection that was idle."""
+        self._resting.earn(_RESTING_FRAMES)
+
+    def _spend(self, allowance: Allowance, now: float, what: str) -> None:
+        if not allowance.spend(now):
+            raise FrameError(f"too many {what}", reason="flood", code=_CALM)

@@ -1,0 +1,83 @@
+"""A client of HTTP/1 that is given up while it is idle, and ended when it is slow with a body."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshlib_adapters.http1.response_writer import AnsweringClient
+from meshlib_adapters.proxy.client import Phase
+from meshlib_adapters.proxy.pace import Pace
+
+if TYPE_CHECKING:
+    from meshlib_adapters.listeners.http import HTTPGateway
+
+__all__ = ["PacedClient"]
+
+
+class PacedClient(AnsweringClient):
+    """See the module. Bodies are judged when the gateway's sweep looks at the connection, and cost nothing in between."""
+
+    __slots__ = ("_receiving", "_said", "_taking")
+
+    def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
+        super().__init__(gateway, scheme, port)
+        self._receiving: Pace | None = None  # of the request's body, and of what the client takes; from look to look
+        self._taking: Pace | None = None
+        self._said = 0  # bytes of the response at the last look
+
+    def _forget_paces(self) -> None:
+        self._receiving = None
+        self._taking = None
+
+    def idle_since(self) -> float | None:
+        """See `Client`; requests that wait for their turn, and answers for their round, are under way."""
+        return None if self._held or self._unread else super().idle_since()
+
+    def give_up(self) -> None:
+        """See `Client`. A client that has begun a request has a record of it."""
+        if self.phase is Phase.HEAD:
+            self._started = self.since
+            self._end("given_up")
+        self.transport.abort()
+
+    def look(self, now: float) -> None:
+        """See `Client`; a body that goes on too slowly is ended, if it is the client who is slow."""
+        super().look(now)
+        settings = self.gateway.settings
+        rate, grace = settings.min_body_rate, settings.body_grace
+        if not rate or self._tunnel:
+            return
+        body = self._body
+        # A client and a service that talk with each other, a message now and then, are not slow: the body is no upload then.
+        said, self._said = self._said, self._bytes_out
+        talking = self._responding and said != self._bytes_out
+        if body is None or self.phase is not Phase.BODY or self._paused or not body.size or talking:  # it may wait for our 100
+            self._receiving = None
+        elif self._receiving is None:
+            self._receiving = Pace(body.size, now)
+        elif self._receiving.too_slow(body.size, now, rate, grace, may_rest=self._responding):
+            self._give_up_body()
+            return
+        taken = self._bytes_out - self._unsent
+        if not self._unsent:  # the client waits for the service
+            self._taking = None
+        elif self._taking is None:
+            self._taking = Pace(taken, now, self._unsent)
+        elif self._taking.too_slow(taken, now, rate, grace, self._unsent):
+            if self.head is not None:
+                self._drop_request("reader_too_slow", "C")
+            self._reset()
+
+    def _give_up_body(self) -> None:
+        if self._responding:
+            self._drop_request("body_too_slow", "C")
+            self._reset()
+        else:
+            self._dispatch.cancel()
+            self._keep_alive = False
+            self._answer_error(408, "body_too_slow")
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """See `AnsweringClient`; whoever has to wait is not slow."""
+        self._receiving = None
+        super().on_upstream_paused(paused)

@@ -1,0 +1,91 @@
+"""Listening addresses, taken early: what is wrong with one is said at once, naming the setting and the cure.
+
+A socket that is bound but does not listen yet keeps the port for us while connections to it are still
+refused; that is how the gateway holds its ports while it waits for the first snapshot.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.config.readers import Address
+
+__all__ = ["bind_address", "bind_shared", "bound_port", "explain_bind_error"]
+
+
+def bind_shared(address: Address, count: int, *, setting: str) -> list[socket.socket]:
+    """`count` sockets on one address (SO_REUSEPORT), as `bind_address` makes them; the kernel spreads connections over those that listen.
+
+    Such sockets would share the port with another gateway of the same user without a word; so it is taken for ourselves alone first,
+    for a moment, and that says who else is there.
+    """
+    with bind_address(address, setting=setting) as probe:
+        port = bound_port(probe)
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sockets.append(bind_address(Address(address.host, port), setting=setting, shared=True))
+    except ConfigurationError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def bind_address(address: Address, *, setting: str, shared: bool = False) -> socket.socket:
+    """A TCP socket bound to `address`, not listening; `ConfigurationError` names `setting` ("http").
+
+    `shared`: other sockets of ours may have the same address (see `bind_shared`).
+    """
+    if not address.host and socket.has_dualstack_ipv6():
+        family, target = socket.AF_INET6, ("::", address.port)
+    else:
+        try:
+            found = socket.getaddrinfo(address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)  # noqa: S104
+        except socket.gaierror as error:
+            raise ConfigurationError(f"the name has no address: {error.strerror}", where=f"{setting} {address}") from None
+        family, target = found[0][0], found[0][4]  # type: ignore[assignment]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not address.host else 1)
+        sock.bind(target)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise explain_bind_error(error, address, setting=setting) from None
+    return sock
+
+
+def explain_bind_error(error: OSError, address: Address, *, setting: str) -> ConfigurationError:
+    """What kept us from listening, with the setting and the cure."""
+    return ConfigurationError(_what(error), where=f"{setting} {address}", hint=_cure(error, setting, address.port))
+
+
+def bound_port(sock: socket.socket) -> int:
+    """The port a socket got."""
+    return int(sock.getsockname()[1])
+
+
+def _what(error: OSError) -> str:
+    return {
+        errno.EADDRINUSE: "the port is in use by another program",
+        errno.EACCES: "no permission to open this port",
+        errno.EADDRNOTAVAIL: "this machine does not have that address",
+    }.get(error.errno or 0, f"cannot listen: {error.strerror}")
+
+
+def _cure(error: OSError, setting: str, port: int) -> str:
+    if error.errno == errno.EACCES:
+        return (
+            f"ports below 1024 need root, CAP_NET_BIND_SERVICE or sysctl net.ipv4.ip_unprivileged_port_start={port};"
+            f" or choose another: --{setting} :{port + 8000}"
+        )
+    if error.errno == errno.EADDRINUSE:
+        return f"stop it (ss -ltnp 'sport = :{port}' shows which), choose another with --{setting} HOST:PORT, or --{setting} off"
+    return f"change --{setting}, MESHLIB_{setting.upper()} or {setting} in the TOML file"

@@ -1,0 +1,1 @@
+"""Observing a gateway: access log, end reasons, counters, spans, logs."""

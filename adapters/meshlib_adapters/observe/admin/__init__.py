@@ -1,0 +1,1 @@
+"""The admin side: health, routes, explanations and metrics of a running gateway."""

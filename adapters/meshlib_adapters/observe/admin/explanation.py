@@ -1,0 +1,79 @@
+"""A question about a request or a hello, and its explanation as data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from meshlib.authority import parse_authority, parse_port
+from meshlib.errors import AuthorityError, ConfigurationError
+from meshlib.messages import ClientHello, RequestHead
+from meshlib.model import ListeningPort, Scheme
+from meshlib.ownership import owner_text
+from meshlib.table import Reason, RoutingTable, explain
+from meshlib.urls import request_head
+from meshlib_adapters.observe.admin.routes import endpoint_data
+
+__all__ = ["explanation_data", "parse_question"]
+
+
+_SHAPE = "write http://host/path, https://host, sni://host, tcp://:port or udp://:port"
+
+
+def parse_question(url: str, *, method: str = "GET", headers: Sequence[str] = ()) -> RequestHead | ClientHello | ListeningPort:
+    """The request head that a client would send for `url` (http), its TLS hello (https, sni), or the port it comes to (tcp, udp).
+
+    `headers` are "Name: value", or "Name:value"; a Host there is what the request says instead of the URL's host.
+    `ConfigurationError` says what is wrong with any of the three.
+    """
+    scheme, found, rest = url.partition("://")
+    scheme = scheme.lower()
+    if not found or scheme not in ("http", "https", "sni", "tcp", "udp"):
+        raise ConfigurationError(f"{url!r} is not a URL that can be explained", hint=_SHAPE)
+    if scheme == "http":
+        return _request(url, method, headers)
+    if scheme in ("tcp", "udp"):
+        try:
+            # A host before the port would be the gateway's own; it makes no difference.
+            return ListeningPort(Scheme(scheme), parse_port(rest.rstrip("/").rpartition(":")[2]))
+        except AuthorityError as error:
+            raise ConfigurationError(str(error), where=url, hint=f"write {scheme}://:PORT") from None
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if not authority:
+        return ClientHello(server_name=None)
+    try:
+        return ClientHello(server_name=parse_authority(authority).host)
+    except AuthorityError as error:
+        raise ConfigurationError(str(error), where=url, hint=_SHAPE) from None
+
+
+def _request(url: str, method: str, headers: Sequence[str]) -> RequestHead:
+    pairs: list[tuple[str, str]] = []
+    for item in headers:
+        name, colon, value = item.partition(":")
+        if not colon or not name.strip():
+            raise ConfigurationError(f"{item!r} is not NAME:VALUE", where="--header")
+        pairs.append((name.strip(), value.strip()))
+    return request_head(method, url, pairs)[0]
+
+
+def explanation_data(
+    table: RoutingTable, question: RequestHead | ClientHello | ListeningPort, terminates: Callable[[str], bool] | None = None
+) -> dict[str, Any]:
+    """The object documented for `meshlib explain --json`. `terminates` as in `RoutingTable.route_tls`."""
+    found = explain(table, question, terminates)
+    return {
+        "decision": found.kind,
+        "route": found.route.name if found.route else None,
+        "service": found.route.service if found.route else None,
+        "owner": owner_text(found.owner) if found.owner is not None else None,
+        "endpoints": endpoint_data(found.endpoints),
+        "status": found.status,
+        "location": found.location,
+        "reasons": [*found.notes, *(f"{reason.route.name}: {_verdict(reason)}{reason.text}" for reason in found.reasons)],
+    }
+
+
+def _verdict(reason: Reason) -> str:
+    return "taken: " if reason.won else "not taken: "

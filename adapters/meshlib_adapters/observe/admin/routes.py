@@ -1,0 +1,55 @@
+"""Routes, endpoints and diagnostics as the admin API writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from meshlib.model import Diagnostic, Endpoint, Route
+from meshlib.ownership import owner_text
+from meshlib.table import RoutingTable
+
+__all__ = ["diagnostic_data", "endpoint_data", "route_data", "routes_data"]
+
+
+def routes_data(table: RoutingTable) -> dict[str, Any]:
+    """`{"routes": [...], "diagnostics": [...]}` as documented for `meshlib routes --json`."""
+    return {
+        "routes": [
+            {**route_data(route, owner), "endpoints": endpoint_data(route.upstream.endpoints if route.upstream else ())}
+            for route, owner in zip(table.routes, table.owners, strict=True)
+        ],
+        "diagnostics": [diagnostic_data(item) for item in table.diagnostics],
+    }
+
+
+def endpoint_data(endpoints: Iterable[Endpoint]) -> list[dict[str, str]]:
+    """Endpoints as they stand in the output of `routes` and `explain`."""
+    return [{"address": e.address, "id": e.id, "state": str(e.state)} for e in endpoints]
+
+
+def route_data(route: Route, owner: str) -> dict[str, Any]:
+    """A route as it stands in the output of `routes`, without its endpoints, which come last."""
+    return {
+        "scheme": str(route.scheme),
+        "host": route.host,
+        "path": route.path,
+        "port": route.port,
+        "service": route.service,
+        "owner": owner_text(owner),
+        "internal_port": route.internal_port,
+        "redirect": route.redirect.target if route.redirect else None,
+        "sticky_cookie": route.sticky_cookie,
+    }
+
+
+def diagnostic_data(item: Diagnostic) -> dict[str, str]:
+    """A diagnostic as it stands there."""
+    return {
+        "code": item.code,
+        "severity": str(item.severity),
+        "service": item.service,
+        "label": item.label,
+        "message": item.message,
+        "hint": item.hint,
+    }

@@ -1,0 +1,54 @@
+"""Routes from the containers of one engine, without a Swarm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from meshlib.discovery.engine.container_resolver import ContainerResolver
+from meshlib.discovery.engine.containers import parse_containers
+from meshlib.discovery.engine.options import ResolveOptions
+from meshlib.discovery.engine.own_networks import Surroundings
+from meshlib.model import Snapshot
+from meshlib_adapters.providers.docker.address import EngineAddress, find_engine
+from meshlib_adapters.providers.docker.engine import MAX_ANSWER, Engine
+from meshlib_adapters.providers.docker.schedule import Timing
+from meshlib_adapters.providers.docker.surroundings import find_surroundings
+from meshlib_adapters.providers.docker.watch import EngineWatch, Look
+
+__all__ = ["ContainerProvider"]
+
+# "kill" comes before the container has ended: the look after it finds out whether it was for that.
+_ACTIONS = {
+    "container": frozenset({"start", "die", "stop", "kill", "oom", "pause", "unpause", "destroy", "rename", "update", "health_status"}),
+    "network": frozenset({"create", "connect", "disconnect", "destroy", "remove", "update"}),
+}
+
+
+class ContainerProvider(EngineWatch):
+    """Yields what the labels of an engine's own containers ask for; tasks of a Swarm among them are left to `SwarmProvider`.
+
+    `url`, `surroundings` and `max_answer` as for `SwarmProvider`. A look is two calls (containers, networks), however many there are
+    of each.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        options: ResolveOptions | None = None,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        surroundings: Callable[[EngineAddress], Surroundings] = find_surroundings,
+        max_answer: int = MAX_ANSWER,
+    ) -> None:
+        self._engine = address = find_engine(url)
+        self._resolver = ContainerResolver(f"docker:{address}", options)
+        self._surroundings = surroundings
+        super().__init__(f"docker:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock, max_answer=max_answer)
+
+    def _read(self, engine: Engine, last: Snapshot | None) -> Look:
+        containers = engine.get_list("/containers/json")
+        networks = engine.get_list("/networks")
+        records = parse_containers(containers, networks)
+        return Look(self._resolver.resolve(records, last, self._surroundings(self._engine)), settled=True)

@@ -1,0 +1,181 @@
+"""Routes from a YAML file (ours, or a compose or stack file), watched for changes.
+
+The last good document stands when the file becomes unreadable, empty or wrong: the provider is then
+degraded, with the reason and the place in the file. What a document means is `meshlib.discovery.files.services`'s
+to say; here is only the file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import yaml
+
+from meshlib.discovery.files.services import resolve_document
+from meshlib.discovery.files.variables import parse_env_file
+from meshlib.discovery.limits import DiscoveryLimits
+from meshlib.errors import ConfigurationError
+from meshlib.model import Snapshot
+from meshlib_adapters.providers.provider import ProviderStatus
+
+__all__ = ["StaticProvider", "load_document"]
+
+# 10,000 services with ten endpoints each are 5 MB. A file far above that is a mistake (a core dump, a mounted device).
+MAX_FILE = 64 * 1024 * 1024
+POLL = 0.2  # seconds; one stat call each
+_SETTLE_READS = 5
+_CLOCK_TICK = 50_000_000  # nanoseconds; the coarsest file systems in use on Linux have 10 ms
+
+_Mark = tuple[int, int, int, int]
+_Marks = tuple[_Mark, ...]  # of the file, and of those with variables
+
+
+class StaticProvider:
+    """Yields a snapshot of `path` at first and whenever its content changes to another good document.
+
+    Watching is by polling modification time, size and inode, following symbolic links: it works on every file
+    system and for every way to write a file (in place, by rename, by a swapped link as orchestrators do it).
+    `variables` are for `${NAME}` in Compose and stack files, and so are those in `env_files` (as Compose's `--env-file`; of several
+    files the last counts, and `variables` count more). Nothing is taken from the environment.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        poll: float = POLL,
+        variables: Mapping[str, str] | None = None,
+        env_files: Sequence[str | os.PathLike[str]] = (),
+        limits: DiscoveryLimits | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.name = f"static:{self.path}"
+        self.status = ProviderStatus("starting", None, "")
+        self._poll = poll
+        self._variables = dict(variables or {})
+        self._env_files = tuple(map(Path, env_files))
+        self._limits = limits or DiscoveryLimits()
+        self._look_now = anyio.Event()
+
+    def __repr__(self) -> str:
+        return f"<StaticProvider {self.path} {self.status.state}>"
+
+    def refresh(self) -> None:
+        """Read the file again now, changed or not."""
+        self._look_now.set()
+
+    async def snapshots(self) -> AsyncIterator[Snapshot]:
+        """Never ends and never raises for anything about the file."""
+        seen: _Marks | None = None
+        last: Snapshot | None = None
+        while True:
+            again = self._look_now.is_set()
+            if again:
+                self._look_now = anyio.Event()
+            snapshot, seen = await anyio.to_thread.run_sync(self._look, None if again else seen, last)
+            if snapshot is not None and snapshot != last:
+                last = snapshot
+                yield snapshot
+            with anyio.move_on_after(self._poll):
+                await self._look_now.wait()
+
+    def _look(self, seen: _Marks | None, last: Snapshot | None) -> tuple[Snapshot | None, _Marks | None]:
+        mark: _Marks | None
+        # In a worker thread: a file may be on a network file system, and a large one takes long to parse.
+        try:
+            mark = self._marks()
+            if mark == seen:
+                if self.status.state == "ok":
+                    self.status = ProviderStatus("ok", time.monotonic(), "")
+                return None, seen
+            texts, mark = self._read_settled(mark)
+            document = load_document(texts[0], where=str(self.path))
+            variables = {**self._read_variables(texts[1:]), **self._variables}
+            snapshot = resolve_document(document, provider=self.name, variables=variables, previous=last, limits=self._limits)
+        except OSError as error:
+            self._degrade(f"{error.filename or self.path} cannot be read: {error.strerror}")
+            return None, None
+        except ConfigurationError as error:
+            said = str(error)
+            files = tuple(str(path) for path in (self.path, *self._env_files))
+            self._degrade(said if said.startswith(files) else f"{self.path}: {said}")
+            return None, mark
+        self.status = ProviderStatus("ok", time.monotonic(), "")
+        return snapshot, mark
+
+    def _marks(self) -> _Marks:
+        return tuple(_mark(path) for path in (self.path, *self._env_files))
+
+    def _read_settled(self, mark: _Marks) -> tuple[list[bytes], _Marks | None]:
+        # Files that change while we read them are read again. The mark is None, which makes the next look read once more,
+        # when they never held still or were written just now: two writes within a clock tick may have the same mark.
+        for _ in range(_SETTLE_READS):
+            texts, before = [_read(path) for path in (self.path, *self._env_files)], mark
+            mark = self._marks()
+            if mark == before:
+                return texts, mark if all(abs(time.time_ns() - one[0]) > _CLOCK_TICK for one in mark) else None
+        return texts, None
+
+    def _read_variables(self, texts: list[bytes]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for path, text in zip(self._env_files, texts, strict=True):
+            try:
+                found.update(parse_env_file(text.decode(), where=str(path)))
+            except UnicodeDecodeError:
+                raise ConfigurationError("is not UTF-8", where=str(path)) from None
+        return found
+
+    def _degrade(self, reason: str) -> None:
+        self.status = ProviderStatus("degraded", self.status.last_success, reason)
+
+
+def _mark(path: Path) -> _Mark:
+    found = path.stat()
+    return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise ConfigurationError(f"is larger than {MAX_FILE >> 20} MiB", where=str(path), hint="is this the right file?")
+    return data
+
+
+def load_document(text: bytes, *, where: str) -> object:
+    """The one document in YAML `text`; `ConfigurationError` with `where:line:column` for anything else.
+
+    A key given twice in one mapping is an error: YAML's usual answer, that the last one silently wins, loses services.
+    An empty file is one too, because that is what a file looks like while it is being written.
+    """
+    try:
+        document: object = yaml.load(text, _StrictLoader)  # noqa: S506 - it is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        problem = " ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigurationError(problem, where=place, hint="check the YAML there") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Bytes that are no text, a date that is no date, nesting without end.
+        raise ConfigurationError(f"is not YAML: {' '.join(str(error).split())}", where=where) from None
+    if document is None:
+        raise ConfigurationError("is empty", where=where, hint="write 'services: {}' for no services")
+    return document
+
+
+class _StrictLoader(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                name = (key.tag, key.value)
+                if name in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is here twice", key.start_mark)
+                seen.add(name)
+        return super().construct_mapping(node, deep)

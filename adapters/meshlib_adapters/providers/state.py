@@ -1,0 +1,344 @@
+"""What outlives the gateway: whose the names are, and the last good snapshot of each provider, as one JSON file.
+
+Written whole, next to its place, synced and renamed, for its owner alone. Read strictly: the file is the operator's, but a
+disk may have lost half of it and somebody may have edited it. What is wrong with one record costs that record; a file
+that is none of ours is kept aside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from meshlib.authority import normalize_host
+from meshlib.balancing.strategy import STRATEGIES
+from meshlib.discovery.engine.addresses import is_refused
+from meshlib.errors import MeshError
+from meshlib.model import Contribution, Route, Scheme, Snapshot, Tenure, Upstream
+from meshlib.patterns import parse_host_pattern, parse_path_prefix
+
+__all__ = ["FILE", "MAX_FILE", "RELEASED", "KeptState", "StateDirectory", "encode_state"]
+
+FILE: Final = "state.json"
+# Names that the operator has taken from their owners, one a line, until a gateway has heard of them.
+RELEASED: Final = "released"
+# 10,000 services with ten tasks each are some 20 MB.
+MAX_FILE: Final = 128 * 1024 * 1024
+_MAX_RELEASED: Final = 1024 * 1024
+_MAX_TEXT: Final = 8192
+_FORMAT: Final = "meshlib state"
+# Locked while one of the gateways that share a directory reads and writes.
+_LOCK: Final = ".lock"
+_PATIENCE: Final = 5.0
+_AGAIN: Final = 0.05
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    format: str
+    version: int
+    tenures: msgspec.Raw
+    snapshots: dict[str, msgspec.Raw]
+
+
+class _Written(msgspec.Struct):
+    format: str
+    version: int
+    tenures: list[msgspec.Raw]
+    snapshots: dict[str, list[msgspec.Raw]]
+
+
+class KeptState(msgspec.Struct):
+    """What a state file held, and what was wrong with it."""
+
+    tenures: list[Tenure]
+    snapshots: dict[str, Snapshot]
+    complaints: list[str]
+
+
+def encode_state(tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -> bytes:
+    """The state as a file holds it: routes without diagnostics and names, which only the provider itself can tell.
+
+    What would make the file larger than `MAX_FILE` is left out, and not made either: of services the largest, so that those of others
+    stay; whose the names are counts more, of which the last ones are left out. A provider all of whose services are left out is not
+    in it: nothing known is not the same as nothing there.
+    """
+    room = MAX_FILE - len(_encoder.encode(_Written(_FORMAT, 1, [], {name: [] for name in snapshots})))
+    owned: list[msgspec.Raw] = []
+    for tenure in tenures:
+        raw = msgspec.Raw(_encoder.encode(tenure))
+        room -= len(raw) + 1
+        if room < 0:
+            break
+        owned.append(raw)
+    kept: dict[str, dict[str, msgspec.Raw]] = {name: {} for name in snapshots}
+    services = ((name, one) for name, snapshot in snapshots.items() for one in snapshot.contributions)
+    for name, one in sorted(services, key=lambda item: _weight(item[1])):
+        data = _encoded(one, room)
+        if data is None:
+            break
+        room -= len(data) + 1
+        kept[name][one.key] = msgspec.Raw(data)
+    written = {
+        name: [kept[name][one.key] for one in snapshot.contributions if one.key in kept[name]]
+        for name, snapshot in snapshots.items()
+        if kept[name] or not snapshot.contributions
+    }
+    return _encoder.encode(_Written(_FORMAT, 1, owned, written))
+
+
+def _weight(one: Contribution) -> int:
+    # A route has some 300 bytes, an endpoint 80; which service is the largest need not be known to the byte.
+    return sum(4 + len(route.upstream.endpoints) if route.upstream is not None else 4 for route in one.routes)
+
+
+def _encoded(one: Contribution, room: int) -> bytes | None:
+    # Route by route: those to one port of a service have the same endpoints each, a hundred times what the service is in memory.
+    routes = []
+    for route in one.routes:
+        raw = msgspec.Raw(_encoder.encode(route))
+        room -= len(raw) + 1
+        if room < 0:
+            return None
+        routes.append(raw)
+    bare: dict[str, object] = msgspec.to_builtins(replace(one, routes=(), diagnostics=(), names=()))
+    data = _encoder.encode({**bare, "routes": routes})
+    return data if len(data) - sum(len(raw) + 1 for raw in routes) < room else None
+
+
+class StateDirectory:
+    """The directory that holds the state file. What the system refuses is an OSError."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @property
+    def file(self) -> Path:
+        """Where the state is."""
+        return self.path / FILE
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the directory against other gateways that use it: what is read and then written is all that there was.
+
+        OSError when another one does not let go of it for 5 s.
+        """
+        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + _PATIENCE
+            while not _locked(descriptor):
+                if time.monotonic() >= deadline:
+                    raise OSError(errno.EWOULDBLOCK, f"{self.path / _LOCK} is held by another process; end that, or use another directory")
+                time.sleep(_AGAIN)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def mark(self) -> tuple[int, ...] | None:
+        """What is another one when the file has been written since; None without a file."""
+        try:
+            found = self.file.lstat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def peek(self) -> KeptState:
+        """What is kept, for who only looks; empty, with a complaint, where it cannot be read."""
+        try:
+            return _parse(_read(self.file, MAX_FILE), str(self.file))
+        except FileNotFoundError:
+            return KeptState([], {}, [])
+        except OSError as error:
+            return KeptState([], {}, [f"{self.file} cannot be read: {error.strerror or error}"])
+        except ValueError as error:
+            return KeptState([], {}, [f"{self.file} is not a state of meshlib: {error}"])
+
+    def read(self) -> KeptState:
+        """What is kept, for the gateway, which is about to write it anew: a file that gives nothing is renamed to
+        `state.json.broken`."""
+        found = self.peek()
+        if not found.complaints or found.tenures or found.snapshots:
+            return found
+        aside = self.file.with_name(f"{FILE}.broken")
+        try:
+            self.file.replace(aside)
+            kept = f"it is kept as {aside}"
+        except OSError as error:
+            kept = f"it cannot be kept aside: {error.strerror}"
+        hint = "whose the names are is found out anew; put back a good copy and restart to have it as it was"
+        return KeptState([], {}, [*found.complaints[:-1], f"{found.complaints[-1]}; {kept}; {hint}"])
+
+    def write(self, data: bytes) -> None:
+        """Replace the file. Nobody ever sees half of it, and after a power cut it is the old one or the new one."""
+        temporary = self.path / f".{FILE}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(self.file)
+        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def ask_release(self, names: Iterable[str]) -> None:
+        """Have the gateway that uses this directory take `names` from their owners, when it starts or gets SIGHUP."""
+        descriptor = os.open(self.path / RELEASED, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write("".join(f"{name or '*'}\n" for name in names))
+
+    def released(self) -> list[str]:
+        """The names that `ask_release` was given and that were not forgotten since."""
+        try:
+            text = _read(self.path / RELEASED, _MAX_RELEASED).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return []
+        return ["" if line == "*" else line for line in text.splitlines() if line]
+
+    def forget_released(self) -> None:
+        """All of `released` has been done."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / RELEASED).unlink()
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(path: Path, limit: int) -> bytes:
+    # Not blocking, for a FIFO; a device or a directory is no file of ours.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is not a regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(f"it is larger than {limit >> 20} MiB")
+    return data
+
+
+def _parse(data: bytes, where: str) -> KeptState:
+    document = msgspec.json.decode(data, type=_Document)
+    if document.format != _FORMAT or document.version != 1:
+        raise ValueError(f"its format is {document.format[:50]!r}, version {document.version}; expected {_FORMAT!r}, version 1")
+    found = KeptState([], {}, [])
+    tenures = msgspec.json.decode(document.tenures, type=list[Tenure])
+    for tenure in tenures:
+        try:
+            _check_tenure(tenure)
+        except ValueError as error:
+            _complain(found, f"{where}: tenures: {tenure.name[:100]!r}: {error}; the record is left out")
+        else:
+            found.tenures.append(tenure)
+    for provider, raw in document.snapshots.items():
+        try:
+            contributions = msgspec.json.decode(raw, type=tuple[Contribution, ...])
+            found.snapshots[provider] = Snapshot.of(_checked(contributions, provider, found, where))
+        except ValueError as error:
+            _complain(found, f"{where}: snapshots: {provider[:100]!r}: {error}; this snapshot is left out")
+    return found
+
+
+def _complain(found: KeptState, message: str) -> None:
+    if len(found.complaints) < 20:
+        found.complaints.append(message)
+
+
+def _checked(contributions: Iterable[Contribution], provider: str, found: KeptState, where: str) -> list[Contribution]:
+    good = []
+    for one in contributions:
+        try:
+            _check_text(one.key, one.service, one.owner, *one.networks)
+            if not one.key.startswith(f"{provider}/"):
+                raise ValueError(f"the key {one.key[:100]!r} is not one of {provider}")
+            for route in one.routes:
+                _check_route(route, from_engine=not provider.startswith("static:"))
+        except ValueError as error:
+            _complain(found, f"{where}: snapshots: {provider[:100]!r}: {one.service[:100]!r}: {error}; this service is left out")
+        else:
+            good.append(one)
+    return good
+
+
+def _check_text(*texts: str) -> None:
+    for text in texts:
+        if len(text) > _MAX_TEXT or not text.isprintable():
+            raise ValueError(f"{text[:50]!r} is too long, or no text to print")
+
+
+def _check_tenure(tenure: Tenure) -> None:
+    _check_text(*tenure.guests, tenure.owner)
+    if tenure.since < 0 or tenure.left < 0:
+        raise ValueError("a time before 1970")
+    scheme, found, port = tenure.name.partition("://:")
+    if found and scheme in (Scheme.TCP, Scheme.UDP) and port.isdecimal() and 1 <= int(port) <= 65535:
+        return
+    _check_host(tenure.name)
+
+
+def _check_host(host: str) -> None:
+    try:
+        same = parse_host_pattern(host) == host
+    except MeshError as error:
+        raise ValueError(str(error)) from None
+    if not same:
+        raise ValueError(f"the host {host[:100]!r} is not in its normal form")
+
+
+def _check_route(route: Route, *, from_engine: bool) -> None:
+    redirect = route.redirect
+    texts = (route.label, route.schema, route.service, route.sticky_cookie or "", route.hsts, redirect.target if redirect else "")
+    _check_text(*texts, *route.share_with)
+    if not all(text.isascii() for text in texts[3:]):
+        raise ValueError("a field of responses would not be ASCII")
+    _check_host(route.host)
+    try:
+        if parse_path_prefix(route.path) != route.path:
+            raise ValueError(f"the path {route.path[:100]!r} is not in its normal form")
+    except MeshError as error:
+        raise ValueError(str(error)) from None
+    if route.port is not None and not 1 <= route.port <= 65535:
+        raise ValueError(f"the port {route.port} is not within 1-65535")
+    if (route.upstream is None) is (redirect is None):
+        raise ValueError("a route forwards or redirects, one of the two")
+    if redirect is not None and redirect.status not in (301, 302, 307, 308):
+        raise ValueError(f"a redirect has the status {redirect.status}")
+    if route.upstream is not None:
+        _check_upstream(route.upstream, from_engine=from_engine)
+
+
+def _check_upstream(upstream: Upstream, *, from_engine: bool) -> None:
+    _check_text(upstream.name, upstream.server_name)
+    if upstream.strategy not in STRATEGIES:
+        raise ValueError(f"there is no strategy {upstream.strategy[:50]!r}")
+    for endpoint in upstream.endpoints:
+        _check_text(endpoint.id, endpoint.host)
+        if not 1 <= endpoint.port <= 65535 or not 0 <= endpoint.weight <= 1000:
+            raise ValueError(f"the endpoint {endpoint.id[:100]!r} has a port or weight out of range")
+        try:
+            normal = normalize_host(endpoint.host)
+        except MeshError as error:
+            raise ValueError(str(error)) from None
+        if normal != endpoint.host or (from_engine and is_refused(endpoint.host)):
+            raise ValueError(f"{endpoint.host[:100]} is no address to send requests to")

@@ -1,0 +1,202 @@
+"""Keeps the state file of a running gateway: read at the start, written after changes, off the event loop.
+
+Changes of a moment are written together, and at the end what is left. A disk that is full or read-only is reported
+once and tried again with the next change; the gateway serves on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping
+
+import anyio
+import anyio.to_thread
+
+from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
+from meshlib.model import Snapshot, Tenure
+from meshlib_adapters.providers.state import KeptState, StateDirectory, encode_state
+
+__all__ = ["DEFAULT_DIRECTORY", "StateKeeper", "existing_directory", "find_directory"]
+
+logger = logging.getLogger("meshlib_adapters.providers.state")
+
+DEFAULT_DIRECTORY = "/var/lib/meshlib"
+# Seconds from a change to its writing: a deployment is many changes.
+_DEBOUNCE = 1.0
+# Names that are told from those of another gateway after they have been given up. One too many is only kept for longer.
+_MAX_GONE = 10_000
+
+
+def find_directory(setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY) -> StateDirectory | None:
+    """The directory for the state: that of the setting `state`, of systemd (`STATE_DIRECTORY`), or `default` if it is there.
+
+    None for "off", and when there is none. One that was asked for and cannot be written is a `ConfigurationError`.
+    """
+    if setting.lower() == "off":
+        return None
+    asked = _asked(setting, environment)
+    if not asked:
+        return StateDirectory(default) if os.path.isdir(default) and os.access(default, os.W_OK | os.X_OK) else None
+    where = "state" if setting else "STATE_DIRECTORY"
+    try:
+        os.makedirs(asked, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{asked} cannot be made: {error.strerror}", where=where, hint="name a directory, or off") from None
+    if not os.access(asked, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"{asked} cannot be written", where=where, hint="let the gateway's user write there, or state = off")
+    return StateDirectory(asked)
+
+
+def existing_directory(setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY) -> StateDirectory | None:
+    """The directory that `find_directory` would find, for who only looks: it is not made, and need not be writable."""
+    if setting.lower() == "off":
+        return None
+    asked = _asked(setting, environment) or default
+    return StateDirectory(asked) if os.path.isdir(asked) else None
+
+
+def _asked(setting: str, environment: Mapping[str, str]) -> str:
+    # systemd separates several by colons; ours is the first.
+    return setting or environment.get("STATE_DIRECTORY", "").partition(":")[0]
+
+
+class StateKeeper:
+    """Keeps what `mesh` knows in `directory` (None: nowhere).
+
+    `providers` are the names of those there are. `snapshots` are their last good ones, as they were kept.
+    """
+
+    def __init__(self, mesh: Mesh, directory: StateDirectory | None, providers: Collection[str]) -> None:
+        self.snapshots: dict[str, Snapshot] = {}
+        self._mesh = mesh
+        self._providers = providers
+        self._directory = directory
+        self._written = b""
+        self._changed = anyio.Event()
+        self._trouble = ""
+        self._lock = threading.Lock()
+        self._mark: tuple[int, ...] | None = None  # of the file as this gateway read or wrote it last
+        self._own: set[str] = set()  # names that it had then
+        self._gone: dict[str, None] = {}  # names that it had before and has no more
+        self._others: dict[str, Tenure] = {}  # what another gateway that uses the directory knows and this one does not
+        self._shared = False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a directory."""
+        return self._directory is not None
+
+    async def load(self) -> None:
+        """Read what is kept; whose the names were counts from here on. To be called before anything is published."""
+        if self._directory is None:
+            self._mesh.restore(())
+            return
+        found = await anyio.to_thread.run_sync(self._read, self._directory)
+        for complaint in found.complaints:
+            logger.warning("%s", complaint)
+        self.snapshots = {name: found.snapshots[name] for name in self._providers if name in found.snapshots}
+        self._mesh.restore(found.tenures)
+        if found.tenures:
+            logger.info("whose %d names are is known from %s", len(found.tenures), self._directory.file)
+
+    async def run(self) -> None:
+        """Write after changes, until cancelled."""
+        if self._directory is None:
+            return
+        unsubscribe = self._mesh.subscribe(self._on_change)
+        self._changed.set()
+        try:
+            while True:
+                await self._changed.wait()
+                self._changed = anyio.Event()
+                await anyio.to_thread.run_sync(self._write, self._mesh.tenures, self._known())
+                await anyio.sleep(_DEBOUNCE)
+        finally:
+            unsubscribe()
+
+    def finish(self) -> None:
+        """Write what is not written yet, now."""
+        self._write(self._mesh.tenures, self._known())
+
+    async def release(self) -> None:
+        """Do what `meshlib owners release` asked for."""
+        if self._directory is None:
+            return
+        try:
+            names = await anyio.to_thread.run_sync(self._directory.released)
+            if names:
+                self._mesh.release(names, now=time.time())
+                await anyio.to_thread.run_sync(self._let_go, names)
+                await anyio.to_thread.run_sync(self._write, self._mesh.tenures, self._known())
+                await anyio.to_thread.run_sync(self._directory.forget_released)
+                logger.info("released: %s", ", ".join(name or "any host" for name in names[:20]))
+        except OSError as error:
+            logger.warning("the names to release cannot be read: %s: %s", self._directory.path, error.strerror or error)
+
+    def _known(self) -> dict[str, Snapshot]:
+        # Of a provider that has not delivered since the start, what is kept stays kept.
+        return {**self.snapshots, **self._mesh.parts}
+
+    def _on_change(self, _: Mesh) -> None:
+        self._changed.set()
+
+    def _write(self, tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -> None:
+        if self._directory is None:
+            return
+        with self._lock:
+            try:
+                with self._directory.turn():
+                    self._write_in_turn(self._directory, tuple(tenures), snapshots)
+            except OSError as error:
+                trouble = f"{self._directory.file} cannot be written: {error.strerror or error}"
+                if trouble != self._trouble:
+                    logger.warning("%s; after a restart it is not known whose the names are", trouble)
+                self._trouble = trouble
+                return
+            if self._trouble:
+                logger.info("%s is written again", self._directory.file)
+            self._trouble = ""
+
+    def _write_in_turn(self, directory: StateDirectory, tenures: tuple[Tenure, ...], snapshots: Mapping[str, Snapshot]) -> None:
+        own = {tenure.name for tenure in tenures}
+        self._forget(self._own - own)
+        self._own = own
+        if directory.mark() != self._mark:
+            self._hear_others(directory)
+        self._others = {name: tenure for name, tenure in self._others.items() if name not in own}
+        data = encode_state((*tenures, *self._others.values()), snapshots)
+        if data != self._written or self._mark != directory.mark():
+            directory.write(data)
+            self._written, self._mark = data, directory.mark()
+
+    def _hear_others(self, directory: StateDirectory) -> None:
+        # What this gateway has given up is in what the other one read of it, and comes back no more.
+        self._others = {tenure.name: tenure for tenure in directory.peek().tenures if tenure.name not in self._gone}
+        if self._others and not self._shared:
+            self._shared = True
+            what = "is written by another gateway, too: whose the names are is kept for both, the last services of one only"
+            logger.warning("%s %s; give each a directory of its own (state), or end one", directory.file, what)
+
+    def _let_go(self, names: Collection[str]) -> None:
+        with self._lock:
+            self._others = {name: tenure for name, tenure in self._others.items() if name not in names}
+            self._forget(names)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        self._gone = {**self._gone, **dict.fromkeys(names)}
+        for name in [*self._gone][: max(len(self._gone) - _MAX_GONE, 0)]:
+            del self._gone[name]
+
+    def _read(self, directory: StateDirectory) -> KeptState:
+        try:
+            with directory.turn():
+                found = directory.read()
+                self._mark = directory.mark()
+        except OSError:  # the file can be read without; that it cannot be written is said when it is
+            found = directory.read()
+        self._own = {tenure.name for tenure in found.tenures}
+        return found

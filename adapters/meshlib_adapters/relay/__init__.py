@@ -1,0 +1,1 @@
+"""Moving bytes between two sockets in the kernel, and dialing endpoints."""

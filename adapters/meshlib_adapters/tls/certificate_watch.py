@@ -1,0 +1,118 @@
+"""Watches the files of certificates: reads them at the start, now and then, and on SIGHUP; tells who serves, and logs what is wrong.
+
+The one process that reads keys is this one, which may be root; workers are sent what was found.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.config.settings import Settings
+from meshlib_adapters.tls.certificate_files import CertificateFiles, CertificateSet, Problem
+from meshlib_adapters.tls.certificate_index import DEFAULT
+from meshlib_adapters.tls.certificates import covers
+from meshlib_adapters.tls.tickets import sharing_trouble
+
+__all__ = ["CertificateWatch"]
+
+logger = logging.getLogger("meshlib_adapters.tls.certificate_watch")
+
+
+# Seconds after which our own secret is another. Who holds it can read what was said in sessions of TLS 1.2 that began with its tickets.
+_SECRET_LASTS: Final = 12 * 3600.0
+_SECRET_SIZE: Final = 64
+
+
+class CertificateWatch:
+    """The certificates that `settings` name; `tell` is called with each set that is another than the one before.
+
+    Workers get a secret with them, so that each resumes the sessions of all: that of `tls.ticket_secret`, or one of our own.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.tls
+        self._files = CertificateFiles(settings.tls.certificates, settings.tls.client_ca, settings.tls.ticket_secret)
+        several = settings.workers != 1 or settings.user != "" or settings.group != ""
+        self._makes_secret = several and not settings.tls.ticket_secret
+        self._secret = b""
+        self._secret_made = 0.0
+        self._wake = anyio.Event()
+        self._told: tuple[Problem, ...] = ()
+        self.tell: Callable[[CertificateSet], None] = lambda _: None
+
+    @property
+    def not_after(self) -> Mapping[str, float]:
+        """When each certificate in use ends (seconds since 1970), by name; of several with one name the first."""
+        found: dict[str, float] = {}
+        for item in self._files.current.certificates:
+            found[item.name] = min(item.not_after, found.get(item.name, item.not_after))
+        return found
+
+    def covers(self, name: str) -> bool:
+        """Whether a server name (normal form, "" for none) has a certificate."""
+        certificates = self._files.current.certificates
+        return any(not name or item.name == DEFAULT or covers(item, name) for item in certificates)
+
+    def look_soon(self) -> None:
+        """Look at the files now."""
+        self._wake.set()
+
+    async def look(self) -> None:
+        """Read what has changed, and tell."""
+        found = await anyio.to_thread.run_sync(self._files.read)
+        for problem in self._files.problems:
+            if problem not in self._told:
+                logger.warning("%s", problem)
+        for problem in self._told:
+            if problem.place not in {now.place for now in self._files.problems}:
+                logger.info("%s: well again", problem.place)
+        self._told = self._files.problems
+        renewed = self._renew_secret()
+        if self._files.changed:
+            names = ", ".join(item.name for item in found.certificates)
+            logger.info("certificates: %s", names or "none", extra={"fields": {"certificates": len(found.certificates)}})
+        if self._files.changed or renewed:
+            self.tell(replace(found, ticket_secret=self._secret) if self._secret else found)
+
+    async def begin(self) -> None:
+        """The first look. `ConfigurationError` when clients are to show certificates and nobody could say which are good."""
+        if self._makes_secret or self._settings.ticket_secret:
+            trouble = await anyio.to_thread.run_sync(sharing_trouble)
+            if trouble and self._settings.ticket_secret:
+                hint = "leave it out: then each process resumes the sessions that it has begun"
+                raise ConfigurationError(f"keys of tickets cannot be set: {trouble}", where="tls.ticket_secret", hint=hint)
+            if trouble:
+                logger.info("each worker resumes only the TLS sessions that it has begun: %s", trouble)
+                self._makes_secret = False
+        await self.look()
+        if self._settings.ticket_secret and not self._files.current.ticket_secret:
+            raise ConfigurationError(self._reason(self._settings.ticket_secret), where="tls.ticket_secret")
+        if self._settings.client_auth != "off" and not self._files.current.client_ca:
+            raise ConfigurationError(self._reason(self._settings.client_ca), where="tls.client_ca")
+
+    async def run(self) -> None:
+        """Look every `tls.check` seconds, until cancelled."""
+        while True:
+            with anyio.move_on_after(self._settings.check):
+                await self._wake.wait()
+            self._wake = anyio.Event()
+            await self.look()
+
+    def _renew_secret(self) -> bool:
+        now = time.monotonic()
+        if not self._makes_secret or (self._secret and now - self._secret_made < _SECRET_LASTS):
+            return False
+        self._secret, self._secret_made = os.urandom(_SECRET_SIZE), now
+        return True
+
+    def _reason(self, path: str) -> str:
+        return next((str(problem) for problem in self._files.problems if problem.place == path), "it holds nothing")

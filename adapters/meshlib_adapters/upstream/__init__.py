@@ -1,0 +1,1 @@
+"""Upstreams at run time: pools of connections to endpoints, queues, health, and how endpoints are chosen."""

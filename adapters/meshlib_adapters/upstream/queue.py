@@ -1,0 +1,110 @@
+"""The queue of requests for which every endpoint of an upstream has enough to do already.
+
+Bounded in length and in time: a request that waits costs memory and its client's patience, and one that has waited too
+long is answered with an error while somebody still listens (HAProxy's `maxconn` and `timeout queue`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.upstream.counters import UpstreamCounts
+from meshlib_adapters.upstream.pool import EndpointPool
+
+__all__ = ["Waiting", "WaitingQueue"]
+
+
+class Waiting(Protocol):
+    """A request in the queue. Both methods take it out; only one of them is called."""
+
+    def on_turn(self, pool: EndpointPool) -> None:
+        """The endpoint has room now."""
+
+    def on_turned_away(self, reason: str) -> None:
+        """It will not be its turn: "queue_timeout", or "no_endpoint" when the upstream is gone."""
+
+
+class WaitingQueue:
+    """First come, first served. `choose` gives an endpoint with room, for a request that must go to `preferred` that one or None.
+
+    A sticky request whose endpoint is busy does not hold up those behind it.
+    """
+
+    __slots__ = ("_choose", "_counts", "_entries", "_loop", "_scheduled", "_settings", "_timer")
+
+    def __init__(
+        self,
+        choose: Callable[[EndpointPool | None], EndpointPool | None],
+        settings: HTTPSettings,
+        loop: asyncio.AbstractEventLoop,
+        counts: UpstreamCounts,
+    ) -> None:
+        self._choose = choose
+        self._settings = settings
+        self._loop = loop
+        self._counts = counts
+        self._entries: deque[tuple[float, Waiting, EndpointPool | None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._scheduled = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, request: Waiting, preferred: EndpointPool | None) -> bool:
+        """Let it wait; False when the queue is full."""
+        if len(self._entries) >= self._settings.queue_size:
+            self._counts.turned_away += 1
+            return False
+        self._counts.queued += 1
+        self._entries.append((self._loop.time() + self._settings.queue, request, preferred))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._settings.queue, self._expire)
+        return True
+
+    def remove(self, request: Waiting) -> None:
+        """It waits no more."""
+        self._entries = deque(entry for entry in self._entries if entry[1] is not request)
+
+    def wake(self) -> None:
+        """An endpoint has room, perhaps. Served in the loop's next round: whoever made the room has not finished yet."""
+        if self._entries and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._serve)
+
+    def close(self) -> None:
+        """The upstream is gone."""
+        entries, self._entries = self._entries, deque()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for _, request, _ in entries:
+            request.on_turned_away("no_endpoint")
+
+    def _serve(self) -> None:
+        self._scheduled = False
+        left: deque[tuple[float, Waiting, EndpointPool | None]] = deque()
+        while self._entries:
+            entry = self._entries.popleft()
+            _, request, preferred = entry
+            pool = self._choose(preferred)
+            if pool is not None:
+                request.on_turn(pool)
+            else:
+                left.append(entry)
+                if preferred is None:
+                    break  # no room anywhere
+        self._entries = left + self._entries
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._entries and self._entries[0][0] <= now:
+            request = self._entries.popleft()[1]
+            self._counts.turned_away += 1
+            request.on_turned_away("queue_timeout")
+        if self._entries:
+            self._timer = self._loop.call_at(self._entries[0][0], self._expire)

@@ -1,0 +1,48 @@
+"""TLS towards endpoints: the context that checks who they are. One for each set of authorities, made when it is first needed."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from typing import Final
+
+from meshlib.errors import ConfigurationError
+
+__all__ = ["read_authorities", "verifying_context"]
+
+
+_PEM: Final = "-----BEGIN "
+
+
+@functools.lru_cache(maxsize=8)
+def verifying_context(authorities: str) -> ssl.SSLContext:
+    """A client's context that trusts the authorities in a PEM file, in PEM itself, or the system's (""); TLS 1.2 and later, HTTP/1.1.
+
+    Raises OSError (`ssl.SSLError` is one) for a file, or PEM, that cannot be used.
+    """
+    if _PEM in authorities:
+        context = ssl.create_default_context(cadata=authorities)
+    else:
+        context = ssl.create_default_context(cafile=authorities or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+_MAX_AUTHORITIES = 8 << 20  # bytes of `tls.upstream_ca`, so that /dev/zero is none; those of a system are a quarter of a MiB
+
+
+def read_authorities(path: str) -> str:
+    """The authorities in a file as PEM; "" for none. `ConfigurationError` when nobody could be judged by them."""
+    if not path:
+        return ""
+    try:
+        with open(path, encoding="ascii", errors="ignore") as file:  # beside its certificates a PEM file may say anything
+            text = file.read(_MAX_AUTHORITIES)
+        if "-----BEGIN " not in text:
+            raise OSError("there is no certificate in it")
+        verifying_context(text)
+    except OSError as error:
+        hint = "name a PEM file with the certificates of authorities"
+        raise ConfigurationError(f"{path} cannot be used: {error.strerror or error}", where="tls.upstream_ca", hint=hint) from None
+    return text

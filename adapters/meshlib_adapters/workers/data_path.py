@@ -1,0 +1,188 @@
+"""The data paths on sockets that the gateway has taken, told what its settings say."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, cast
+
+import anyio
+
+from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
+from meshlib.model import Endpoint
+from meshlib_adapters.config.readers import Address
+from meshlib_adapters.config.settings import Settings, forwarding_policy, http2_limits, http_settings, preamble_policy
+from meshlib_adapters.config.transport import TLSSettings
+from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.listeners.published_ports import PortListeners
+from meshlib_adapters.listeners.sockets import explain_bind_error
+from meshlib_adapters.listeners.tls import TLSListener
+from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.observe.connection_log import TunnelLog
+from meshlib_adapters.upstream.registry import Upstreams
+from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
+from meshlib_adapters.workers.event_loop import settle_heap
+from meshlib_adapters.workers.ports import create_ports
+
+if TYPE_CHECKING:
+    from meshlib_adapters.listeners.terminator import Terminator
+    from meshlib_adapters.tls.certificate_files import CertificateSet
+
+__all__ = ["Listeners", "tls_settings"]
+
+
+class Listeners:
+    """HTTP, TLS and the ports of services, as one: listen, drain together, close. To be made inside the event loop.
+
+    `log` takes the records of HTTP requests (None: nobody does); `upstreams` takes the place of those that settings alone make.
+    """
+
+    def __init__(self, mesh: Mesh, settings: Settings, *, log: AccessLog | None = None, upstreams: Upstreams | None = None) -> None:
+        descriptors = raise_limit()
+        http, tls = http_settings(settings), tls_settings(settings)
+        http = replace(http, max_connections=connections_that_fit(http.max_connections, descriptors, each=1, what="HTTP"))
+        if settings.https:
+            tls = replace(tls, max_connections=connections_that_fit(tls.max_connections, descriptors, each=2, what="TLS"))
+        if upstreams is None:
+            upstreams = Upstreams(mesh, http, asyncio.get_running_loop(), http2=http2_limits(settings))
+        self._http = HTTPGateway(mesh, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams)
+        self._preambles = preamble_policy(settings)
+        self._terminator = _terminator(self._http, settings)
+        form: Literal["json", "combined"] = "json" if settings.log.access_format == "json" else "combined"
+        self._tunnels = TunnelLog(log, form=form) if settings.log.access and log is not None else None
+        self._tls = TLSListener(mesh, tls, on_end=self._tunnels, terminator=self._terminator, proxy_protocol=self._preambles)
+        self._mesh = mesh
+        self._settings = settings
+        self.ports: PortListeners | None = None  # of services; made by `listen`, when it is known which ports are ours
+
+    def use_certificates(self, found: CertificateSet) -> None:
+        """Serve new connections with these."""
+        if self._terminator is not None:
+            self._terminator.use(found)
+
+    async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
+        """Begin to accept. `ConfigurationError` when another program has begun to on one of the addresses."""
+        for sock in http:
+            try:
+                await self._http.listen(sock=sock, proxy_protocol=self._preambles)
+            except OSError as error:
+                raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="http") from None
+        for sock in https:
+            try:
+                await self._tls.listen(sock=sock)
+            except OSError as error:
+                raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="https") from None
+        reserved = [int(sock.getsockname()[1]) for sock in (*http, *https)]
+        on_end = self._tunnels.add_port if self._tunnels is not None else None
+        self.ports = create_ports(self._mesh, self._settings, reserved, on_end)
+        if self.ports is not None:
+            self.ports.start()
+        settle_heap()
+
+    @property
+    def requests(self) -> int:
+        """Requests that were answered."""
+        return self._http.requests
+
+    @property
+    def connections(self) -> int:
+        """Connections of HTTP clients open now."""
+        return self._http.connections
+
+    @property
+    def tunnels(self) -> int:
+        """TLS connections open now."""
+        return len(self._tls)
+
+    @property
+    def upstreams(self) -> Upstreams:
+        """Who can be asked by HTTP."""
+        return self._http.upstreams
+
+    @property
+    def handshakes(self) -> Mapping[str, int]:
+        """What has happened to TLS connections that are ended here (`Terminator.counters`)."""
+        return self._terminator.counters if self._terminator is not None else {}
+
+    @property
+    def tls_refusals(self) -> Mapping[str, int]:
+        """TLS connections that were refused, by reason."""
+        return self._tls.refusals
+
+    @property
+    def tls_counters(self) -> Mapping[str, int]:
+        """What has happened to TLS connections (`TLSListener.counters`)."""
+        return self._tls.counters
+
+    async def drain(self, seconds: float) -> int:
+        """Stop accepting, let requests and tunnels end for so long, then cut the rest; returns how many were cut."""
+        cut = 0
+
+        async def drain_http() -> None:
+            nonlocal cut
+            cut += await self._http.drain(seconds)
+
+        async def drain_tls() -> None:
+            nonlocal cut
+            cut += await self._tls.drain(seconds)
+
+        async def drain_ports() -> None:
+            nonlocal cut
+            if self.ports is not None:
+                cut += await self.ports.drain(seconds)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(drain_http)
+            group.start_soon(drain_tls)
+            group.start_soon(drain_ports)
+        return cut
+
+    def close(self) -> None:
+        """End everything at once; access records are written."""
+        self._tls.close()
+        if self.ports is not None:
+            self.ports.close()
+        self._http.close()  # with the log, which takes what the others have to say
+
+
+def tls_settings(settings: Settings) -> TLSSettings:
+    """What the TLS listener needs of `settings`."""
+    limits, timeouts = settings.limits, settings.timeouts
+    try:
+        return TLSSettings(
+            hello_timeout=timeouts.head_read,
+            connect_timeout=timeouts.connect,
+            idle_timeout=timeouts.tunnel_idle,
+            linger_timeout=timeouts.lingering_close,
+            max_connections=limits.max_connections,
+            max_connections_per_client=limits.max_connections_per_client or None,
+            plain_http=cast("Literal['refuse', 'redirect', 'serve']", settings.tls.plain_http),
+            https_port=settings.tls.public_port,
+            stickiness=cast("Literal['session', 'none']", settings.tls.stickiness),
+            max_sessions=limits.sticky_sessions_total,
+            max_sessions_per_upstream=limits.sticky_sessions_per_upstream,
+            max_unknown_sessions=limits.sticky_unknown,
+            acme=tuple(Endpoint(f"acme.{number}", to.host, to.port) for number, to in enumerate(settings.tls.acme, 1)),
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(error.message, where="timeouts and limits of the TLS listener", hint=error.hint) from None
+
+
+def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
+    tls = settings.tls
+    if not tls.certificates and tls.plain_http != "serve":
+        return None
+    try:
+        from meshlib_adapters.config.tls import TerminationSettings
+        from meshlib_adapters.listeners.terminator import Terminator, available_protocols
+    except ImportError as error:
+        hint = "pip install 'meshlib-gateway[tls]'"
+        raise ConfigurationError(f"what reads certificates is not installed: {error}", where="tls.certificates", hint=hint) from None
+    version = cast("Literal['1.2', '1.3']", tls.min_version)
+    asked = cast("Literal['off', 'request', 'require']", tls.client_auth)
+    protocols = available_protocols() if tls.http2 else ("http/1.1",)
+    http2 = http2_limits(settings) if "h2" in protocols else None
+    return Terminator(http, TerminationSettings(min_version=version, client_auth=asked, alpn=protocols), http2=http2)

@@ -1,0 +1,81 @@
+"""The ports of TCP and UDP routes, told what the gateway's settings say; nothing of the kind is open unless they do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from meshlib.errors import ConfigurationError
+from meshlib.mesh import Mesh
+from meshlib_adapters.config.settings import Settings, preamble_policy
+from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
+from meshlib_adapters.listeners.published_ports import PortListeners
+from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
+
+__all__ = ["create_ports", "port_settings"]
+
+
+logger = logging.getLogger("meshlib_adapters.workers.ports")
+
+
+def create_ports(
+    mesh: Mesh, settings: Settings, reserved: Collection[int], on_end: Callable[[PortRecord], None] | None = None
+) -> PortListeners | None:
+    """The listeners, not started; None when the settings want none: then a table that asks for ports is told so in the log, once.
+
+    `reserved` are the ports that the gateway itself listens on; those that its settings name are as well. `on_end` as in
+    `PortListeners`.
+    """
+    if settings.ports.open == "off":
+        _SayOff(mesh)
+        return None
+    own = {address.port for address in (*settings.http, *settings.https, *settings.admin)}
+    wanted, descriptors = port_settings(settings), raise_limit()
+    connections = connections_that_fit(wanted.tcp.max_connections, descriptors, each=2, what="TCP")
+    flows = connections_that_fit(wanted.udp.max_flows, descriptors, each=1, what="UDP", setting="ports.max_flows")
+    wanted = replace(wanted, tcp=replace(wanted.tcp, max_connections=connections), udp=replace(wanted.udp, max_flows=flows))
+    rule = preamble_policy(settings) if settings.ports.proxy_protocol else None
+    return PortListeners(mesh, wanted, reserved=own.union(reserved), on_end=on_end, proxy_protocol=rule)
+
+
+def port_settings(settings: Settings) -> PortSettings:
+    """What the listeners need of `settings`; `ConfigurationError` for what cannot be."""
+    ports, limits, timeouts = settings.ports, settings.limits, settings.timeouts
+    try:
+        tcp = TCPSettings(
+            preamble_timeout=timeouts.head_read,
+            connect_timeout=timeouts.connect,
+            idle_timeout=timeouts.tunnel_idle,
+            max_connections=limits.max_connections,
+            max_connections_per_client=limits.max_connections_per_client or None,
+        )
+        udp = UDPSettings(
+            flow_timeout=ports.flow_timeout, max_flows=ports.max_flows, max_flows_per_client=ports.max_flows_per_client or None
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(error.message, where="timeouts and limits of [ports]", hint=error.hint) from None
+    return PortSettings(
+        host=ports.host,
+        allowed=tuple(range(item.first, item.last + 1) for item in ports.allowed),
+        max_ports=ports.max_ports,
+        reuse_port=settings.workers != 1,  # each worker has a socket of its own, and the kernel spreads the clients
+        tcp=tcp,
+        udp=udp,
+    )
+
+
+class _SayOff:
+    """Says once that routes ask for ports in vain."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._unsubscribe = mesh.subscribe(self._look)
+        self._look(mesh)
+
+    def _look(self, mesh: Mesh) -> None:
+        if mesh.table.ports:
+            port, slot = min(mesh.table.ports.items())
+            message = "%s asks for %s, and no such port is opened here: set ports.open to 'labels' to have them (see docs/ports.md)"
+            logger.warning(message, slot.route.service, port)
+            self._unsubscribe()

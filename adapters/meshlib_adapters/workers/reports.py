@@ -1,0 +1,207 @@
+"""What workers tell the supervisor: JSON, read with suspicion.
+
+A worker talks to the world, so the supervisor, which may be root and holds the engine's socket, takes nothing from it but numbers
+and sessions, within limits. Both ends keep to the same limits, which stand here and in `meshlib.model`: what is beyond them is left
+out by who writes, and by who reads, and counted; what has no sense at all is a ValueError. (What the supervisor says to its
+workers is in `orders`.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Final, TypeAlias
+
+from meshlib.balancing import Binding, Standing
+from meshlib.model import MAX_NAME
+from meshlib_adapters.observe.metrics.changes import MAX_PIECE
+
+__all__ = [
+    "MAX_ERROR",
+    "MAX_REPORT",
+    "MAX_SESSION_KEY",
+    "Counters",
+    "OutOfRange",
+    "Report",
+    "Session",
+    "parse_error",
+    "parse_report",
+    "parse_sessions",
+    "write_error",
+    "write_report",
+    "write_sessions",
+]
+
+# Bytes of a frame from a worker: the pieces in which changes and sessions are written, and room. Read in some milliseconds.
+MAX_REPORT: Final = 4 * MAX_PIECE
+
+# Bytes of why a worker cannot begin.
+MAX_ERROR: Final = 4000
+
+# Bytes of a session's value as tables keep it (`meshlib.balancing.stickiness.session_key`).
+MAX_SESSION_KEY: Final = 64
+
+# Counts and versions are less.
+_MAX_COUNT: Final = 1 << 63
+
+
+class OutOfRange(ValueError):
+    """A report that has the form of one, with a number that is not taken."""
+
+
+Session: TypeAlias = Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What has happened since a worker's start; each number only grows.
+
+    `requests` that were answered, and of those how many with which class of status (`status_none`: the client left before); TLS
+    connections accepted, refused, and brought to an endpoint; access records that were lost; on the ports of services TCP connections
+    likewise, UDP flows, and datagrams that came, that were sent to clients, and that were dropped.
+    """
+
+    requests: int = 0
+    status_1xx: int = 0
+    status_2xx: int = 0
+    status_3xx: int = 0
+    status_4xx: int = 0
+    status_5xx: int = 0
+    status_none: int = 0
+    tls_accepted: int = 0
+    tls_refused: int = 0
+    tls_tunnels: int = 0
+    access_records_lost: int = 0
+    tcp_accepted: int = 0
+    tcp_refused: int = 0
+    tcp_tunnels: int = 0
+    udp_flows: int = 0
+    udp_received: int = 0
+    udp_sent: int = 0
+    udp_dropped: int = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a worker fares. `version` is that of the table it serves (-1: none yet), `ready` whether it accepts connections.
+
+    `connections` and `tunnels` (TLS) are those open now, `ports`, `port_connections` (TCP) and `flows` (UDP) those
+    of services; `cut` is how many a drain has ended by force.
+    """
+
+    ready: bool = False
+    version: int = -1
+    connections: int = 0
+    tunnels: int = 0
+    cut: int = 0
+    counters: Counters = Counters()
+    ports: int = 0
+    port_connections: int = 0
+    flows: int = 0
+
+
+def write_report(report: Report) -> bytes:
+    """The report as the supervisor reads it; numbers beyond what it takes are the nearest ones that it does."""
+    data = asdict(report)
+    counters = {name: _clipped(value) for name, value in data.pop("counters").items()}
+    version = _clipped(data.pop("version"), -1)
+    ready = data.pop("ready")
+    numbers = {name: _clipped(value) for name, value in data.items()}
+    return json.dumps({"ready": ready, "version": version, **numbers, "counters": counters}).encode()
+
+
+def parse_report(data: bytes) -> Report:
+    """The report that was written; `OutOfRange` for one with a number that `write_report` would not write, ValueError for anything else."""
+    found = _load(data)
+    if not isinstance(found, dict) or not isinstance(ready := found.pop("ready", None), bool):
+        raise ValueError("not a report")
+    counters = found.pop("counters", None)
+    if not isinstance(counters, dict):
+        raise ValueError("not a report")
+    version = _number(found.pop("version", None), -1)
+    try:
+        numbers = {name: _number(value) for name, value in found.items()}
+        counted = Counters(**{name: _number(value) for name, value in counters.items()})
+        return Report(ready=ready, version=version, counters=counted, **numbers)
+    except TypeError:
+        raise ValueError("not a report") from None
+
+
+def write_sessions(sessions: Iterable[Session], on_dropped: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+    """Sessions as the supervisor, and then the workers, read them, in pieces of about `MAX_PIECE` bytes.
+
+    One with a name or a value that is longer than a session can have is left out, and `on_dropped` called.
+    """
+    waiting: list[str] = []
+    size = 0
+    for session in sessions:
+        if not _fits(session):
+            on_dropped()
+            continue
+        text = json.dumps((*session[:2], session.value.decode("latin-1"), *session[3:]))
+        if size + len(text) > MAX_PIECE:
+            yield f"[{','.join(waiting)}]".encode()
+            waiting, size = [], 0
+        waiting.append(text)
+        size += len(text) + 1
+    if waiting:
+        yield f"[{','.join(waiting)}]".encode()
+
+
+def _fits(session: Session) -> bool:
+    upstream, cookie, value, endpoint, _ = session
+    return len(upstream) <= MAX_NAME and len(cookie) <= MAX_NAME and len(value) <= MAX_SESSION_KEY and len(endpoint) <= MAX_NAME
+
+
+def parse_sessions(data: bytes, on_dropped: Callable[[], None] = lambda: None) -> list[Session]:
+    """The sessions that were written, without those that `write_sessions` would leave out, too; ValueError for anything else."""
+    found = _load(data)
+    if not isinstance(found, list):
+        raise ValueError("not a list of sessions")
+    result: list[Session] = []
+    for item in found:
+        if not isinstance(item, list) or len(item) != 5 or not all(isinstance(text, str) for text in item[:4]):
+            raise ValueError("not a session")
+        upstream, cookie, text, endpoint, standing = item
+        number = _number(standing)
+        # UnicodeEncodeError is a ValueError.
+        session = Binding(upstream, cookie, text.encode("latin-1"), endpoint, Standing(min(number, Standing.PROVEN)))
+        if _fits(session) and number == session.standing:
+            result.append(session)
+        else:
+            on_dropped()
+    return result
+
+
+def write_error(message: str) -> bytes:
+    """Why a worker cannot begin, as the supervisor reads it."""
+    return message.encode("utf-8", "replace")[:MAX_ERROR]
+
+
+def parse_error(data: bytes) -> str:
+    """The message that was written."""
+    return data[:MAX_ERROR].decode("utf-8", "replace")
+
+
+def _load(data: bytes) -> object:
+    try:
+        found: object = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return found
+
+
+def _clipped(value: int, least: int = 0) -> int:
+    return min(max(value, least), _MAX_COUNT - 1)
+
+
+def _number(value: object, least: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("not a count")
+    if not least <= value < _MAX_COUNT:
+        raise OutOfRange("no count is so large or so small")
+    return value

@@ -1,0 +1,304 @@
+"""A worker process: `python -m meshlib_adapters.workers.worker FD`, started by the supervisor and by nobody else.
+
+A fresh interpreter that is given its listening sockets, one end of a channel, and nothing else: no engine, no settings of its own.
+It serves what the supervisor's newest table says, reports once a second, and ends when it is told to, on SIGTERM, or when the
+supervisor is gone: each time it stops accepting, finishes what is under way within `timeouts.drain`, and leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures.thread  # noqa: F401 - here, not when first needed: after `become` files may be unreadable
+import contextlib
+import encodings.idna  # noqa: F401 - likewise
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.config.settings import http2_limits, http_settings
+from meshlib_adapters.observe.log_output import share_lock
+from meshlib_adapters.observe.logs import take_over_stderr
+from meshlib_adapters.observe.metrics.catalogue import DROPPED
+from meshlib_adapters.observe.metrics.changes import Change, write_changes
+from meshlib_adapters.observe.request_counters import TallyLog, create_spans, write_locked
+from meshlib_adapters.providers.configured import create_mesh
+from meshlib_adapters.providers.feed import publish_apart
+from meshlib_adapters.workers.channel import Channel, make_frame, receive_frame
+from meshlib_adapters.workers.data_path import Listeners
+from meshlib_adapters.workers.event_loop import fast_loop, run_async
+from meshlib_adapters.workers.messages import (
+    CERTIFICATES,
+    DRAIN,
+    ERROR,
+    METRICS,
+    REPORT,
+    SESSIONS,
+    SETUP,
+    TABLE,
+    Setup,
+    read_certificates,
+    read_setup,
+    read_table,
+)
+from meshlib_adapters.workers.meter import DataPathMeter
+from meshlib_adapters.workers.privileges import become, renounce_privileges
+from meshlib_adapters.workers.reports import (
+    MAX_REPORT,
+    Counters,
+    Report,
+    Session,
+    parse_sessions,
+    write_error,
+    write_report,
+    write_sessions,
+)
+from meshlib_adapters.workers.shared_bindings import SharingUpstreams
+from meshlib_adapters.workers.standard_streams import settle_streams
+
+if TYPE_CHECKING:
+    from meshlib_adapters.observe.spans import SpanWriter
+
+__all__ = ["Worker", "main"]
+
+logger = logging.getLogger("meshlib_adapters.workers.worker")
+
+_REPORT_EVERY = 1.0
+_BEHIND = 20  # frames that wait: while the supervisor is so far behind, changes of metrics gather here and none is lost
+_LAST_WORDS = 1.0  # seconds for the last report; a supervisor that does not take it by then is gone or stuck
+
+
+class Worker:
+    """The data path, told what to do by `sock`, the worker's end of the channel."""
+
+    def __init__(self, sock: socket.socket, setup: Setup, spans: SpanWriter | None = None) -> None:
+        self._setup = setup
+        self._settings = setup.settings
+        self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned, most=MAX_REPORT)
+        self._mesh = create_mesh(self._settings)
+        self._log = TallyLog(self._settings, lambda lines: write_locked(lines, setup.log_lock), spans=spans)
+        loop = asyncio.get_running_loop()
+        limits = http2_limits(self._settings)
+        self._upstreams = SharingUpstreams(self._mesh, http_settings(self._settings), loop, self._share, http2=limits)
+        self._listeners = Listeners(self._mesh, self._settings, log=self._log, upstreams=self._upstreams)
+        self._meter = DataPathMeter(
+            self._listeners,
+            self._log,
+            self._tell,
+            version=lambda: self._version,
+            may_tell=lambda: len(self._channel) < _BEHIND,
+        )
+        self._table = b""  # the newest that came and is not read yet
+        self._table_came = anyio.Event()
+        self._first_table = anyio.Event()
+        self._version = -1
+        self._early: list[Session] = []
+        self._ready = False
+        self._cut = 0
+        self._dropped = 0  # that the supervisor would not take, and is not told of yet
+        self._stop = anyio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to end, and end."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._terminated)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._follow_tables)
+                group.start_soon(self._serve)
+                group.start_soon(self._meter.run)
+                await self._stop.wait()
+                if self._ready:
+                    self._ready = False
+                    self._report()
+                    self._cut = await self._listeners.drain(self._settings.timeouts.drain)
+                group.cancel_scope.cancel()
+        finally:
+            self._listeners.close()
+            self._meter.finish()
+            self._report()
+            self._channel.flush(_LAST_WORDS)
+            self._channel.close()
+
+    async def _serve(self) -> None:
+        await self._first_table.wait()
+        http, https = (_sockets(descriptors) for descriptors in (self._setup.http, self._setup.https))
+        try:
+            await self._listeners.listen(http, https)
+        except ConfigurationError as error:
+            self._channel.send(make_frame(ERROR, write_error(str(error))))
+            self._stop.set()
+            return
+        self._ready = True
+        while True:
+            self._report()
+            await anyio.sleep(_REPORT_EVERY)
+
+    async def _follow_tables(self) -> None:
+        while True:
+            await self._table_came.wait()
+            self._table_came = anyio.Event()
+            body, self._table = self._table, b""
+            # In a thread: while a large snapshot is read, requests go on.
+            version, snapshot = await anyio.to_thread.run_sync(read_table, body, self._mesh.snapshot)
+            await publish_apart(self._mesh, "supervisor", snapshot)
+            self._version = version
+            early, self._early = self._early, []
+            self._upstreams.adopt(early)
+            self._first_table.set()
+            if self._ready:
+                self._report()
+
+    def _obey(self, kind: bytes, body: bytes) -> None:
+        if kind == TABLE:
+            self._table = body
+            self._table_came.set()
+        elif kind == CERTIFICATES:
+            self._listeners.use_certificates(read_certificates(body))
+        elif kind == SESSIONS:
+            self._adopt(parse_sessions(body))
+        elif kind == DRAIN:
+            self._stop.set()
+
+    def _adopt(self, sessions: list[Session]) -> None:
+        if self._version < 0:
+            self._early += sessions  # those of a predecessor come before the table that they belong to
+        else:
+            self._upstreams.adopt(sessions)
+
+    def _orphaned(self) -> None:
+        logger.warning("the supervisor is gone: ending")
+        self._stop.set()
+
+    def _terminated(self) -> None:
+        if self._stop.is_set():
+            os._exit(128 + signal.SIGTERM)
+        self._stop.set()
+
+    def _share(self, sessions: list[Session]) -> None:
+        for piece in write_sessions(sessions, self._drop):
+            self._channel.send(make_frame(SESSIONS, piece))
+
+    def _tell(self, changes: list[Change]) -> None:
+        for piece in write_changes(changes, self._drop):
+            self._channel.send(make_frame(METRICS, piece))
+        if self._dropped:
+            told, self._dropped = self._dropped, 0
+            self._tell([Change(DROPPED, (), told)])
+
+    def _drop(self) -> None:
+        self._dropped += 1
+
+    def _report(self) -> None:
+        listeners = self._listeners
+        report = Report(self._ready, self._version, listeners.connections, listeners.tunnels, self._cut, self._counters())
+        ports = listeners.ports
+        if ports is not None:
+            report = replace(report, ports=len(ports.open_ports), port_connections=ports.connections, flows=ports.flows)
+        self._channel.send(make_frame(REPORT, write_report(report)), slot="report")
+
+    def _counters(self) -> Counters:
+        log, tls = self._log, self._listeners.tls_counters
+        log.format_records()
+        classes = [0] * 6
+        for status, count in log.statuses.items():
+            classes[status // 100 if 100 <= status < 600 else 0] += count
+        ports = self._listeners.ports
+        carried = ports.counters() if ports is not None else {}
+        tcp, udp = (Counter(carried.get(scheme, {})) for scheme in ("tcp", "udp"))
+        return Counters(
+            requests=sum(classes),
+            status_1xx=classes[1],
+            status_2xx=classes[2],
+            status_3xx=classes[3],
+            status_4xx=classes[4],
+            status_5xx=classes[5],
+            status_none=classes[0],
+            tls_accepted=tls["accepted"],
+            tls_refused=tls["refused"],
+            tls_tunnels=tls["tunnels"],
+            access_records_lost=log.dropped,
+            tcp_accepted=tcp["accepted"],
+            tcp_refused=tcp["refused"],
+            tcp_tunnels=tcp["tunnels"],
+            udp_flows=udp["flows"],
+            udp_received=udp["received"],
+            udp_sent=udp["sent"],
+            udp_dropped=udp["dropped"],
+        )
+
+
+def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:
+    return [socket.socket(fileno=descriptor) for descriptor in descriptors]
+
+
+class _Numbered(logging.Filter):
+    """Says in each record which worker it comes from."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        fields = getattr(record, "fields", None)
+        record.fields = {**(fields if isinstance(fields, dict) else {}), "worker": self._number}
+        record.msg = f"worker {self._number}: {record.msg}"
+        return True
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Be a worker until the end."""
+    renounce_privileges()
+    (descriptor,) = arguments if arguments is not None else sys.argv[1:]
+    sock = socket.socket(fileno=int(descriptor))
+    with contextlib.suppress(EOFError):  # the supervisor is gone again
+        kind, body = receive_frame(sock)
+        assert kind == SETUP
+        setup = read_setup(body)
+        for inherited in (sock.fileno(), *setup.http, *setup.https, setup.log_lock):
+            os.set_inheritable(inherited, False)
+        if setup.settings.log.spans:
+            with contextlib.suppress(ImportError):  # `create_spans` says so
+                importlib.import_module("meshlib_adapters.observe.tracing")  # now, likewise
+        if setup.settings.tls.certificates:
+            importlib.import_module("meshlib_adapters.listeners.terminator")  # likewise
+        with contextlib.suppress(ImportError):  # HTTP/2 is not offered then, and not spoken to endpoints
+            importlib.import_module("meshlib_adapters.upstream.http2")
+        fast_loop()  # loaded before `become`, for the same reason as the imports above
+        if setup.identity is not None:
+            try:
+                become(setup.identity)
+            except OSError as error:
+                message = f"user: the system does not let workers become {setup.identity.uid}: {error.strerror}"
+                sock.sendall(make_frame(ERROR, write_error(message)))
+                sys.exit(2)
+        take_over_stderr(setup.settings.log)
+        share_lock(setup.log_lock)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_Numbered(setup.number))
+        try:
+            spans = create_spans(setup.settings)
+        except ConfigurationError as error:
+            sock.sendall(make_frame(ERROR, write_error(str(error))))
+            sys.exit(2)
+        run_async(_run, sock, setup, spans)
+
+
+async def _run(sock: socket.socket, setup: Setup, spans: SpanWriter | None) -> None:
+    await Worker(sock, setup, spans).run()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        settle_streams()

@@ -1,0 +1,1 @@
+"""A Docker engine's JSON to records, and records to a snapshot."""

@@ -1,0 +1,1 @@
+"""Files of services, as people write them, to a snapshot."""

@@ -1,0 +1,187 @@
+"""Readers of settings: every spelling that is taken, and what is said about the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from meshlib_adapters.config.readers import (
+    Address,
+    OwnerGrants,
+    mask_url,
+    read_addresses,
+    read_answer_size,
+    read_bool,
+    read_choice,
+    read_duration,
+    read_engine,
+    read_integer,
+    read_names,
+    read_networks,
+    read_owners,
+    read_pseudonym,
+    read_share,
+    read_size,
+    read_text,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:8080", [("127.0.0.1", 8080)]),
+        ("[::1]:8080", [("::1", 8080)]),
+        (":80", [("", 80)]),
+        ("80", [("", 80)]),
+        ("*:80", [("", 80)]),
+        ("LocalHost:0", [("localhost", 0)]),
+        ("off", []),
+        ("", []),
+        (False, []),
+        (["OFF"], []),
+        ("10.0.0.1:80, 10.0.0.2:80", [("10.0.0.1", 80), ("10.0.0.2", 80)]),
+        (["10.0.0.1:80", "[::]:80"], [("10.0.0.1", 80), ("::", 80)]),
+    ],
+)
+def test_addresses(text: object, expected: list[tuple[str, int]]) -> None:
+    assert read_addresses(text) == tuple(Address(host, port) for host, port in expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("localhost", "HOST:PORT"),
+        ("localhost:http", "HOST:PORT"),
+        ("localhost:65536", "HOST:PORT"),
+        ("localhost:\u0661", "HOST:PORT"),
+        ("::1:80", "brackets"),
+        ("a b:80", "cannot be in a host name"),
+        (8080, "list of texts"),
+        ([80], "expected text"),
+    ],
+)
+def test_addresses_refused(text: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_addresses(text)
+
+
+def test_an_address_is_written_as_it_is_read() -> None:
+    for text in ("127.0.0.1:80", "[::1]:80", ":80"):
+        assert str(read_addresses(text)[0]) == text
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "expected"),
+    [
+        (read_bool, True, True),
+        (read_bool, "On", True),
+        (read_bool, "0", False),
+        (read_text, " a ", "a"),
+        (read_names, "a, b,", ("a", "b")),
+        (read_names, ["a,b"], ("a,b",)),
+        (read_choice("a", "b"), "B", "b"),
+        (read_integer(1, 9), 9, 9),
+        (read_integer(1, 9), " 3 ", 3),
+        (read_duration, 3, 3.0),
+        (read_duration, "500ms", 0.5),
+        (read_duration, "1.5h", 5400.0),
+        (read_duration, "75", 75.0),
+        (read_size, 4096, 4096),
+        (read_answer_size, "1g", 2**30),
+        (read_size, "32k", 32768),
+        (read_size, "1 MiB", 1048576),
+        (read_size, "10B", 10),
+        (read_share, "0.5", 0.5),
+        (read_share, 1, 1.0),
+        (read_pseudonym, "edge-1", "edge-1"),
+        (read_pseudonym, "off", ""),
+        (read_pseudonym, False, ""),
+        (read_engine, True, ""),
+        (read_engine, "true", ""),
+        (read_engine, False, None),
+        (read_engine, "off", None),
+        (read_engine, "unix:///var/run/docker.sock", "unix:///var/run/docker.sock"),
+    ],
+)
+def test_taken(read: Callable[[object], object], value: object, expected: object) -> None:
+    assert read(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "said"),
+    [
+        (read_bool, "maybe", "true or false"),
+        (read_bool, 1, "true or false"),
+        (read_text, 1, "expected text"),
+        (read_text, "a\nb", "control characters"),
+        (read_choice("a", "b", "c"), "d", "a, b or c"),
+        (read_choice("a", "b"), ["a"], "a or b"),
+        (read_integer(1, 9), 10, "1 to 9"),
+        (read_integer(1, 9), True, "1 to 9"),
+        (read_integer(1, 9), "1.5", "1 to 9"),
+        (read_integer(1, 9), 1.5, "1 to 9"),
+        (read_duration, "soon", "duration"),
+        (read_duration, -1, "duration"),
+        (read_duration, float("nan"), "duration"),
+        (read_duration, "31d", "duration"),
+        (read_duration, True, "duration"),
+        (read_size, "32 kilo", "size"),
+        (read_answer_size, "1023k", "from 1m to 1g"),
+        (read_answer_size, "2g", "from 1m to 1g"),
+        (read_size, 1.5, "size"),
+        (read_size, -1, "size"),
+        (read_share, "half", "0 to 1"),
+        (read_share, 2, "0 to 1"),
+        (read_pseudonym, "a b", "a name of letters"),
+        (read_engine, "docker.sock", "unix:///"),
+        (read_engine, "ftp://host", "unix:///"),
+        (read_networks, "10.0.0.1/8", "host bits"),
+    ],
+)
+def test_refused(read: Callable[[object], object], value: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(value)
+
+
+def test_networks() -> None:
+    assert [str(n) for n in read_networks("10.0.0.0/8, ::1")] == ["10.0.0.0/8", "::1/128"]
+
+
+def test_a_password_in_a_url_is_never_shown() -> None:
+    assert mask_url("tcp://me:secret@host:2376") == "tcp://me:***@host:2376"
+    assert mask_url("ssh://me@host") == "ssh://me@host"
+    assert mask_url("tcp://host") == "tcp://host"
+    with pytest.raises(ValueError, match="unix:///") as caught:
+        read_engine("ftp://me:secret@host")
+    assert "secret" not in str(caught.value)
+
+
+def test_owners() -> None:
+    table = {"Shop.Example.": ["stack:shop", "network:edge"], "*": "stack:a, service:b", "tcp://:05432": []}
+    expected = (
+        OwnerGrants("shop.example", ("stack:shop", "network:edge")),
+        OwnerGrants("*", ("stack:a", "service:b")),
+        OwnerGrants("tcp://:5432", ()),
+    )
+    assert read_owners(table) == expected
+    assert read_owners("shop.example = stack:shop|network:edge, *=stack:a|service:b, tcp://:5432=") == expected
+    assert str(expected[0]) == "shop.example=stack:shop|network:edge"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (5, "expected a table"),
+        ({"a b": []}, "is not a host"),
+        ({"": []}, "write .\\*. for every host"),
+        ({"tcp://:0": []}, "is not a host"),
+        ({"a": ["shop"]}, "names no owner: write stack:NAME"),
+        ({"a": ["team:shop"]}, "names no owner"),
+        ({"a": 5}, "expected text or a list"),
+        ({"a": [], "A": []}, "is here twice"),
+    ],
+)
+def test_owners_refused(value: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_owners(value)

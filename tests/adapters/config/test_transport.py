@@ -1,0 +1,37 @@
+"""Settings that cannot be are refused when they are made, with their place."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshlib.errors import ConfigurationError
+from meshlib_adapters.config.transport import RelaySettings, TLSSettings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hello_timeout", 0),
+        ("idle_timeout", -1.0),
+        ("max_lifetime", 0),
+        ("max_connections", 0),
+        ("max_connections_per_client", 0),
+        ("plain_http", "proxy"),
+        ("redirect_status", 200),
+        ("https_port", 0),
+        ("stickiness", "cookie"),
+        ("max_sessions", 0),
+        ("max_sessions_per_upstream", 0),
+        ("max_unknown_sessions", -1),
+        ("session_ttl", 0),
+    ],
+)
+def test_wrong(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        TLSSettings(**{name: value})  # type: ignore[arg-type]
+    assert caught.value.where == name
+
+
+def test_wrong_in_the_relay() -> None:
+    with pytest.raises(ConfigurationError, match="buffer_size"):
+        RelaySettings(buffer_size=0)

@@ -1,0 +1,76 @@
+"""Packets of an endpoint that vanish, for connections that are passed through by their server names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.adapters.listeners.test_tls import hello_for, plain_echo, quick
+from tests.lab.apart import Apart, apart, missing_for_apart
+from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[Apart]:
+    """Before all else: what a test makes is in there."""
+    if lack := missing_for_apart():
+        if os.environ.get("CI"):
+            pytest.fail(lack)
+        pytest.skip(lack)
+    with apart() as made:
+        yield made
+
+
+def test_the_next_endpoint_is_used_and_the_silent_one_soon_left_out(network: Apart, run: Run, lab: MakeLab) -> None:
+    async def main() -> None:
+        async with lab() as env:
+            gone = await env.backend(None, plain_echo, into="a.example")
+            await env.backend(None, plain_echo, into="a.example")
+            await env.backend(None, plain_echo, into="b.example")
+            network.drop(gone, only_new=True)
+            _, port = await env.listener(quick(connect_timeout=0.2))
+
+            async def served(name: str) -> bool:
+                reader, writer = await asyncio.open_connection(LOOPBACK, port)
+                writer.write(hello_for(name) + b"ping")
+                answer = await reader.readexactly(4)
+                writer.close()
+                await writer.wait_closed()
+                return answer == b"ping"
+
+            for _ in range(20):
+                assert await served("a.example")
+                assert await served("b.example")
+            tried = network.dropped()
+            assert tried > 0
+            for _ in range(8):
+                assert await served("a.example")
+            assert network.dropped() == tried  # left out
+
+    run(main())
+
+
+def test_a_tunnel_whose_endpoint_vanishes_ends_when_it_is_idle_too_long(network: Apart, run: Run, lab: MakeLab) -> None:
+    async def main() -> None:
+        async with lab() as env:
+            gone = await env.backend(None, plain_echo, into="a.example")
+            listener, port = await env.listener(quick(connect_timeout=0.2, idle_timeout=1.0))
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            writer.write(hello_for("a.example") + b"ping")
+            assert await reader.readexactly(4) == b"ping"
+            network.drop(gone)
+            writer.write(b"into the void")
+            async with asyncio.timeout(15):
+                try:
+                    assert await reader.read() == b""
+                except ConnectionResetError:
+                    pass  # cut: that is an end as well
+                while len(listener):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            writer.close()
+            network.let_through(gone)
+
+    run(main())

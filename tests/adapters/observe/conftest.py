@@ -1,0 +1,7 @@
+"""Gateways and backends, as fixtures."""
+
+from __future__ import annotations
+
+from tests.support.http_fixtures import backend, loop_factory, stack, start
+
+__all__ = ["backend", "loop_factory", "stack", "start"]

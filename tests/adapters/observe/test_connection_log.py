@@ -1,0 +1,105 @@
+"""A record of each TLS connection, in the form of the others, whatever a client called itself."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.observe.connection_log import TunnelLog
+from meshlib_adapters.observe.records import PortRecord, TunnelRecord
+from tests.adapters.observe.test_access_log import COMBINED
+
+RECORDS = [
+    TunnelRecord("192.0.2.1", "shop.example.com", "sni://shop.example.com", "10.0.0.5:8443", "closed", 517, 4000, 1.25),
+    TunnelRecord("2001:db8::1", '"}\\x1b\x1b\n', "", "", "bad_server_name", 0, 7, 0.0),
+    TunnelRecord("192.0.2.1", "shop.example.com", "", "", "terminated", 0, 0, 9.0),
+]
+
+
+def lines(form: str) -> list[str]:
+    taken: list[str] = []
+    log = AccessLog(taken.append)
+    tunnels = TunnelLog(log, form="json" if form == "json" else "combined")
+    for record in RECORDS:
+        tunnels(record)
+    log.flush()
+    return "".join(taken).splitlines()
+
+
+def test_json() -> None:
+    first, second = (json.loads(line) for line in lines("json"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first.pop("time"))
+    assert first == {
+        "client": "192.0.2.1",
+        "protocol": "TLS",
+        "server_name": "shop.example.com",
+        "route": "sni://shop.example.com",
+        "endpoint": "10.0.0.5:8443",
+        "received": 517,
+        "bytes": 4000,
+        "seconds": 1.25,
+        "outcome": "closed",
+    }
+    assert second["server_name"] == RECORDS[1].server_name
+    assert second["outcome"] == "bad_server_name"
+
+
+def test_combined() -> None:
+    first, second = lines("combined")
+    assert '"TLS shop.example.com" - 4000 "-" "-" sni://shop.example.com 10.0.0.5:8443 1 1.250000 closed --' in first
+    assert "\x1b" not in second
+    # But for the status it has the shape of a request's record.
+    assert COMBINED.fullmatch(first.replace('" - 4000', '" 200 4000')) is not None
+
+
+PORT_RECORDS = [
+    PortRecord("192.0.2.1", "tcp://:5432", "10.0.0.5:5432", "closed", 5, 7, 1.25),
+    PortRecord("2001:db8::1", "udp://:53", "", "no_endpoint", 0, 0, 0.0),
+]
+
+
+def port_lines(form: str) -> list[str]:
+    taken: list[str] = []
+    log = AccessLog(taken.append)
+    tunnels = TunnelLog(log, form="json" if form == "json" else "combined")
+    for record in PORT_RECORDS:
+        tunnels.add_port(record)
+    log.flush()
+    return "".join(taken).splitlines()
+
+
+def test_ports_as_json() -> None:
+    first, second = (json.loads(line) for line in port_lines("json"))
+    assert first.pop("time").endswith("Z")
+    assert first == {
+        "client": "192.0.2.1",
+        "protocol": "TCP",
+        "route": "tcp://:5432",
+        "endpoint": "10.0.0.5:5432",
+        "received": 5,
+        "bytes": 7,
+        "seconds": 1.25,
+        "outcome": "closed",
+    }
+    assert (second["protocol"], second["outcome"], second["endpoint"]) == ("UDP", "no_endpoint", "")
+
+
+def test_ports_combined() -> None:
+    first, second = port_lines("combined")
+    assert '"TCP -" - 7 "-" "-" tcp://:5432 10.0.0.5:5432 1 1.250000 closed --' in first
+    assert '"UDP -" - 0 "-" "-" udp://:53 - 1 0.000000 no_endpoint --' in second
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_what_does_not_fit_is_dropped_and_counted(limit: int) -> None:
+    taken: list[str] = []
+    log = AccessLog(taken.append, limit=limit)
+    tunnels = TunnelLog(log, form="json")
+    for _ in range(5):
+        tunnels(RECORDS[0])
+    log.flush()
+    assert len("".join(taken).splitlines()) == limit
+    assert log.dropped == 5 - limit

@@ -1,0 +1,98 @@
+"""Snapshots of many routes are published beside the event loop, and nothing that comes meanwhile is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+import pytest
+
+from meshlib.mesh import Draft, Mesh
+from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib_adapters.providers.feed import log_failure, publish_apart
+
+
+def snapshot(*hosts: str, provider: str = "p") -> Snapshot:
+    def contribution(host: str) -> Contribution:
+        upstream = Upstream(f"{host}:80", (Endpoint("1", "10.0.0.1", 80),))
+        return Contribution(f"{provider}/{host}", host, 1, (Route(Scheme.HTTP, host, "/", host, "l", "hrm", 80, upstream),))
+
+    return Snapshot.of(map(contribution, hosts))
+
+
+def hosts(mesh: Mesh) -> list[str]:
+    return [route.host for route in mesh.table.routes]
+
+
+def test_many_routes_are_published_while_the_loop_goes_on() -> None:
+    many = snapshot(*(f"h{n}" for n in range(5000)))
+    mesh, other = Mesh(), Mesh()
+    told: list[tuple[int, int]] = []
+    mesh.subscribe(lambda now: told.append((now.version, threading.get_ident())))
+
+    async def story() -> tuple[int, int]:
+        rounds = 0
+        over = False
+
+        async def go_on() -> None:
+            nonlocal rounds
+            while not over:
+                rounds += 1
+                await asyncio.sleep(0)
+
+        ticking = asyncio.create_task(go_on())
+        await asyncio.sleep(0)
+        rounds = 0
+        assert await publish_apart(mesh, "p", many)
+        apart, rounds = rounds, 0
+        assert other.publish("p", many)
+        at_once = rounds
+        assert not await publish_apart(mesh, "p", many)
+        over = True
+        await ticking
+        return apart, at_once
+
+    apart, at_once = asyncio.run(story())
+    assert at_once == 0
+    assert apart >= 10
+    assert told == [(1, threading.get_ident())]
+    assert (mesh.snapshot, hosts(mesh)) == (other.snapshot, hosts(other))
+
+
+def test_what_is_published_meanwhile_is_not_lost() -> None:
+    many = snapshot(*(f"h{n}" for n in range(400)))
+
+    class Disturbed(Mesh):
+        left = 0
+
+        def draft(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> Draft:
+            draft = super().draft(name, snapshot, now=now)
+            if name == "p" and self.left:
+                self.left -= 1
+                self.publish("q", others.pop())
+            return draft
+
+    for times in range(4):
+        others = [snapshot(f"other{n}", provider="q") for n in range(times)]
+        last = others[0] if others else Snapshot()
+        mesh = Disturbed()
+        mesh.left = times
+        assert asyncio.run(publish_apart(mesh, "p", many))
+        fresh = Mesh()
+        fresh.publish("p", many)
+        fresh.publish("q", last)
+        assert (mesh.snapshot, hosts(mesh)) == (fresh.snapshot, hosts(fresh))
+
+
+def test_a_subscriber_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    mesh = Mesh(on_error=log_failure)
+
+    def failing(now: Mesh) -> None:
+        raise RuntimeError("broken")
+
+    mesh.subscribe(failing)
+    with caplog.at_level(logging.ERROR):
+        assert asyncio.run(publish_apart(mesh, "p", snapshot("a")))
+    assert "a subscriber of the mesh failed" in caplog.text
+    assert "RuntimeError: broken" in caplog.text

@@ -1,0 +1,265 @@
+"""The static provider: a file is read, watched, and a bad one never takes the routes away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from meshlib.errors import ConfigurationError
+from meshlib.model import Snapshot
+from meshlib_adapters.providers.file import StaticProvider, load_document
+
+DOCUMENT = """\
+services:
+  {name}:
+    labels: {{com.docker.ucp.mesh.http.80: "external_route=http://{name}.example.com,internal_port=8080"}}
+    endpoints: ["10.0.0.5"]
+"""
+
+
+def document(name: str) -> str:
+    return DOCUMENT.format(name=name)
+
+
+def hosts(snapshot: Snapshot) -> list[str]:
+    return [route.host for route in snapshot.routes]
+
+
+async def following(snapshots: AsyncIterator[Snapshot]) -> Snapshot:
+    with anyio.fail_after(20):
+        return await anext(snapshots)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(20):
+        while True:
+            if condition():
+                return
+            await anyio.sleep(0.005)
+
+
+def in_place(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def by_rename(path: Path, text: str) -> None:
+    draft = path.with_suffix(".new")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def by_link(path: Path, text: str) -> None:
+    """As Kubernetes and Docker configs do it: a link to a directory is swapped."""
+    target = path.parent / f"v{len(list(path.parent.iterdir()))}.yml"
+    target.write_text(text, encoding="utf-8")
+    link = path.with_suffix(".link")
+    link.symlink_to(target)
+    os.replace(link, path)
+
+
+def tell(story: Callable[[StaticProvider, AsyncIterator[Snapshot]], Awaitable[None]], path: Path) -> None:
+    async def run() -> None:
+        provider = StaticProvider(path, poll=0.01)
+        snapshots = provider.snapshots()
+        await story(provider, snapshots)
+
+    anyio.run(run)
+
+
+@pytest.mark.parametrize("write", [in_place, by_rename, by_link])
+def test_changes_are_seen_however_they_are_written(tmp_path: Path, write: Callable[[Path, str], None]) -> None:
+    path = tmp_path / "services.yml"
+    write(path, document("one"))
+
+    async def story(provider: StaticProvider, snapshots: AsyncIterator[Snapshot]) -> None:
+        assert repr(provider).endswith("starting>")
+        assert hosts(await following(snapshots)) == ["one.example.com"]
+        assert provider.status.state == "ok"
+        for name in ("two", "six", "ten"):  # same size, at once
+            write(path, document(name))
+            assert hosts(await following(snapshots)) == [f"{name}.example.com"]
+
+    tell(story, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("services: [", ":1:"),
+        ("services: {a: 1, a: 2}", "twice"),
+        ("", "is empty"),
+        ("- not\n- a mapping", "services.yml"),
+    ],
+)
+def test_the_last_good_document_stands(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "services.yml"
+    in_place(path, document("one"))
+
+    async def story(provider: StaticProvider, snapshots: AsyncIterator[Snapshot]) -> None:
+        await following(snapshots)
+        served = provider.status.last_success
+        in_place(path, text)
+        async with anyio.create_task_group() as group:
+            arrived: list[Snapshot] = []
+
+            async def collect() -> None:
+                arrived.append(await following(snapshots))
+
+            group.start_soon(collect)
+            await until(lambda: provider.status.state == "degraded")
+            assert said in provider.status.reason
+            assert str(path) in provider.status.reason
+            assert provider.status.last_success is not None
+            assert served is not None
+            assert provider.status.last_success >= served
+            assert not arrived
+            in_place(path, document("two"))
+        assert [hosts(snapshot) for snapshot in arrived] == [["two.example.com"]]
+        assert (provider.status.state, provider.status.reason) == ("ok", "")
+
+    tell(story, path)
+
+
+def test_a_file_that_comes_goes_and_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "services.yml"
+
+    async def story(provider: StaticProvider, snapshots: AsyncIterator[Snapshot]) -> None:
+        arrived: list[Snapshot] = []
+
+        async def collect() -> None:
+            async for snapshot in snapshots:
+                arrived.append(snapshot)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect)
+            await until(lambda: provider.status.state == "degraded")
+            assert provider.status.last_success is None
+            assert "cannot be read: No such file" in provider.status.reason
+            in_place(path, document("one"))
+            await until(lambda: provider.status.state == "ok")
+            path.unlink()
+            await until(lambda: provider.status.state == "degraded")
+            in_place(path, document("one"))
+            await until(lambda: provider.status.state == "ok")
+            group.cancel_scope.cancel()
+        assert len(arrived) == 1  # what came back was what stood all the time
+
+    tell(story, path)
+
+
+def test_an_unchanged_file_yields_nothing_and_counts_as_known(tmp_path: Path) -> None:
+    path = tmp_path / "services.yml"
+    in_place(path, document("one"))
+
+    async def story(provider: StaticProvider, snapshots: AsyncIterator[Snapshot]) -> None:
+        await following(snapshots)
+        first = provider.status.last_success
+        with anyio.move_on_after(0.3) as scope:
+            await anext(snapshots)
+        assert scope.cancelled_caught
+        assert first is not None
+        assert provider.status.last_success is not None
+        assert provider.status.last_success > first
+
+    tell(story, path)
+
+
+def test_refresh_does_not_wait_for_the_next_look(tmp_path: Path) -> None:
+    path = tmp_path / "services.yml"
+    in_place(path, document("one"))
+
+    async def story() -> None:
+        provider = StaticProvider(path, poll=3600)
+        snapshots = provider.snapshots()
+        await following(snapshots)
+        in_place(path, document("two"))
+        provider.refresh()
+        assert hosts(await following(snapshots)) == ["two.example.com"]
+
+    anyio.run(story)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"a: [1", "file.yml:1:6: while parsing a flow sequence"),
+        (b"a:\n  b: 1\n  b: 2\n", "file.yml:3:3: the key 'b' is here twice"),
+        (b"a: !reset null", "file.yml:1:4: could not determine a constructor for the tag '!reset'"),
+        (b"a: 1\n---\nb: 2", "file.yml:2:1: expected a single document in the stream but found another document"),
+        (b"a: \xff\xfe", "file.yml: is not YAML: "),
+        (b"a: 2026-99-99", "file.yml: is not YAML: "),
+        (b"[" * 5000, "file.yml"),
+        (b"# nothing", "file.yml: is empty (write 'services: {}' for no services)"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(text: bytes, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_document(text, where="file.yml")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_merge_keys_and_anchors_are_no_repeated_keys() -> None:
+    text = b"x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n"
+    assert load_document(text, where="") == {"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}}
+
+
+def test_repr() -> None:
+    assert repr(StaticProvider("a.yml")) == "<StaticProvider a.yml starting>"
+
+
+COMPOSED = """\
+services:
+  shop:
+    image: example/shop:1
+    labels: {com.docker.ucp.mesh.http.80: "external_route=http://${DOMAIN},internal_port=${PORT:-8080}"}
+    endpoints: ["10.0.0.5"]
+"""
+
+
+def test_the_environment_gives_no_value_that_was_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        path = tmp_path / "stack.yml"
+        path.write_text(COMPOSED)
+        monkeypatch.setenv("DOMAIN", "secret.example.com")
+        monkeypatch.setenv("PORT", "1234")
+        snapshot = await following(StaticProvider(path, poll=0.01).snapshots())
+        assert snapshot.routes == ()
+        (said,) = snapshot.diagnostics
+        assert (said.code, said.service, said.label) == ("SVC006", "shop", "services.shop.labels.com.docker.ucp.mesh.http.80")
+        assert said.message == "the variable DOMAIN has no value"
+        assert "compose.variables" in said.hint
+        assert "secret" not in repr(snapshot)
+
+    asyncio.run(story())
+
+
+def test_variables_come_from_files_which_are_watched(tmp_path: Path) -> None:
+    async def story() -> None:
+        path, one, two = (tmp_path / name for name in ("stack.yml", "one.env", "two.env"))
+        path.write_text(COMPOSED)
+        one.write_text("DOMAIN=one.example.com\nPORT=9000\n")
+        two.write_text("# nothing yet\n")
+        provider = StaticProvider(path, poll=0.01, variables={"PORT": "9001"}, env_files=[one, two])
+        snapshots = provider.snapshots()
+        snapshot = await following(snapshots)
+        assert [(r.host, r.internal_port) for r in snapshot.routes] == [("one.example.com", 9001)]
+        two.write_text("DOMAIN=two.example.com\n")
+        assert hosts(await following(snapshots)) == ["two.example.com"]
+        two.write_text("DOMAIN two.example.com\n")
+        reading = asyncio.create_task(following(snapshots))
+        await until(lambda: provider.status.state == "degraded")
+        assert provider.status.reason.startswith(f"{two}:1: a line is no NAME=VALUE")
+        two.write_bytes(b"\xff")
+        await until(lambda: provider.status.reason == f"{two}: is not UTF-8")
+        two.unlink()
+        await until(lambda: provider.status.reason == f"{two} cannot be read: No such file or directory")
+        two.write_text("DOMAIN=new.example.com\n")
+        assert hosts(await reading) == ["new.example.com"]
+
+    asyncio.run(story())

@@ -1,0 +1,88 @@
+"""What a gateway remembers of its clients' fields: the same answers as without, and never more than so many."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshlib.forwarding import ForwardingPolicy, Peer, request_fields
+from meshlib.http1 import KnownLines, parse_fields, parse_request_head
+from meshlib.messages import RequestHead
+from meshlib_adapters.proxy.request_cache import RequestMemo
+
+POLICIES = [ForwardingPolicy(), ForwardingPolicy(rfc7239=True), ForwardingPolicy(mode="label"), ForwardingPolicy(mode="off", via="")]
+POLICY = POLICIES[0]
+CLIENT = Peer("192.0.2.7", "http", 8080)
+PROXY = Peer("10.0.0.9", "https", 8443, trusted=True)
+
+HEADS = [
+    b"GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n",
+    b"GET / HTTP/1.0\r\nHost: a\r\nAccept: */*\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: b\r\nAccept: */*\r\n\r\n",
+    b"GET http://c/ HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.10\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: x, keep-alive\r\nX: 1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 other\r\nTE: trailers\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"GET / HTTP/1.0\r\nAccept: */*\r\n\r\n",
+]
+
+
+def memo(policy: ForwardingPolicy = POLICY) -> RequestMemo:
+    return RequestMemo(policy, 100, KnownLines())
+
+
+def size_of(kept: RequestMemo) -> list[int]:
+    return [len(kept._sections), len(kept._kept), len(kept._whole), len(kept._added)]
+
+
+def lines(wire: bytes | None) -> list[bytes]:
+    assert wire is not None
+    return sorted(wire.split(b"\r\n"))
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["later", "first"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_lines_are_those_of_the_function_whatever_came_before(policy: ForwardingPolicy, first: bool) -> None:
+    kept = memo(policy)
+    for _ in range(2):
+        for raw in HEADS:
+            head = parse_request_head(raw)
+            if first:
+                head = head._replace(fields=kept.first_fields(head.fields.block))
+            for peer in (CLIENT, PROXY, CLIENT._replace(address="192.0.2.8"), CLIENT._replace(scheme="https")):
+                for wanted in (False, True):
+                    expected = request_fields(head, policy, peer, wanted_by_label=wanted)
+                    assert lines(kept.lines_to_send(head, peer, wanted_by_label=wanted)) == lines(expected)
+
+
+def test_a_loop_is_seen() -> None:
+    via = b", ".join([b"1.1 meshlib"] * 8)
+    head = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\nVia: " + via + b"\r\n\r\n")
+    assert memo().lines_to_send(head, CLIENT, wanted_by_label=False) is None
+    kept = memo()
+    again = head._replace(fields=kept.first_fields(head.fields.block))
+    assert [kept.lines_to_send(again, CLIENT, wanted_by_label=False) for _ in range(2)] == [None, None]
+
+
+def test_first_fields_are_parsed_once() -> None:
+    kept = memo()
+    block = b"Host: a\r\nAccept: */*\r\n"
+    assert kept.first_fields(block) is kept.first_fields(block)
+    assert kept.first_fields(block) == kept.fields(block) == parse_fields(block)
+
+
+def test_nothing_grows_without_limit() -> None:
+    kept = memo()
+    sizes = set()
+    for number in range(3000):
+        fields = kept.first_fields(b"Host: h%d\r\nConnection: close\r\nX-%d: %d\r\n" % (number, number, number))
+        head = RequestHead(b"GET", b"/", b"h%d" % number, 1, fields)
+        assert kept.lines_to_send(head, CLIENT._replace(address=f"192.0.2.{number}"), wanted_by_label=False)
+        sizes.update(size_of(kept))
+    assert max(sizes) == 512
+    before = size_of(kept)
+    long = b"x" * 3000
+    fields = kept.first_fields(b"Host: %s\r\nX-%s: y\r\n" % (long, long))
+    assert kept.lines_to_send(RequestHead(b"GET", b"/", long, 1, fields), CLIENT._replace(address="192.0.2.2999"), wanted_by_label=False)
+    assert size_of(kept) == before

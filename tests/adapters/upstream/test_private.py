@@ -1,0 +1,121 @@
+"""Preambles of the PROXY protocol to upstreams: who is named, and that nobody else ever uses the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+
+from meshlib.model import Snapshot
+from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble, ProxyProtocolReader, build_v1
+from meshlib_adapters.config.transport import PreamblePolicy
+from tests.adapters.listeners.test_http_proxy_header import DESTINATION, LOOPBACK, SOURCE
+from tests.support.backend import OK, Backend, Peer
+from tests.support.client import Client, get
+from tests.support.http_fixtures import Start
+from tests.support.running import snapshot_of
+
+Make = Callable[..., Backend]
+Version = Literal["v1", "v2"]
+
+
+def reading(peer: Peer) -> None:
+    """Reads a preamble, then answers requests."""
+    reader = ProxyProtocolReader()
+    while not isinstance(result := reader.receive_data(peer.read(1)), ProxyPreamble):
+        pass
+    SEEN.append(result)
+    while True:
+        peer.read_request()
+        peer.send(OK)
+
+
+SEEN: list[ProxyPreamble] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    SEEN.clear()
+
+
+def private(backend: Backend, version: Version, **others: Backend) -> Snapshot:
+    """`others`: by their host."""
+    contributions = []
+    for contribution in snapshot_of({"": [backend], **{host: [other] for host, other in others.items()}}).contributions:
+        (route,) = contribution.routes
+        assert route.upstream is not None
+        route = replace(route, upstream=replace(route.upstream, proxy_protocol=version))
+        contributions.append(replace(contribution, routes=(route,)))
+    return Snapshot(tuple(contributions))
+
+
+def own_address(client: Client) -> ProxyAddress:
+    return ProxyAddress(*client.sock.getsockname())
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_each_client_has_a_connection_of_its_own(start: Start, backend: Make, version: Version) -> None:
+    upstream = backend(reading)
+    site = start(private(upstream, version))
+    first, second = site.client(), site.client()
+    for _ in range(3):
+        for client in (first, second):
+            assert client.ask(get()).body == b"ok"
+    assert len(upstream.peers) == 2
+    assert [preamble.source for preamble in SEEN] == [own_address(first), own_address(second)]
+    assert {preamble.destination for preamble in SEEN} == {ProxyAddress(*site.address)}
+    assert {f"v{preamble.version}" for preamble in SEEN} == {version}
+
+
+def test_a_client_that_goes_takes_its_connection_along(start: Start, backend: Make) -> None:
+    upstream = backend(reading)
+    site = start(private(upstream, "v1"))
+    client = site.client()
+    assert client.ask(get()).status == 200
+    assert site.idle() == 1
+    client.close()
+    site.wait(lambda: site.idle() == 0)
+    assert site.client().ask(get()).status == 200
+    assert len(upstream.peers) == 2
+
+
+def test_a_client_that_asked_several_services_takes_all_its_connections_along(start: Start, backend: Make) -> None:
+    """What served it serves the next client, who must not be taken for it anywhere."""
+    one, two = backend(reading), backend(reading)
+    site = start(private(one, "v2", b=two))
+    for _ in range(2):
+        client = site.client()
+        here = own_address(client)
+        assert client.ask(get()).status == 200
+        assert client.ask(get("/", "b")).status == 200
+        assert [preamble.source for preamble in SEEN[-2:]] == [here, here]
+        client.close()
+        site.wait(lambda: site.idle() == 0 and site.call(lambda: site.gateway.connections) == 0)
+    assert (len(one.peers), len(two.peers)) == (2, 2)
+
+
+def test_whom_a_proxy_in_front_names_is_named_on(start: Start, backend: Make) -> None:
+    site = start(private(backend(reading), "v2"))
+    address = site.run(site.gateway.listen("127.0.0.1", 0, proxy_protocol=PreamblePolicy("require", LOOPBACK)))[0]
+    client = Client(address)
+    site.clients.append(client)
+    assert client.ask(build_v1(SOURCE, DESTINATION) + get()).status == 200
+    assert [(preamble.source, preamble.destination) for preamble in SEEN] == [(SOURCE, DESTINATION)]
+
+
+def test_without_the_wish_nothing_is_sent(start: Start, backend: Make) -> None:
+    upstream = backend()
+    assert start(upstream).client().ask(get()).status == 200
+    assert upstream.peer().raw.startswith(b"GET / ")
+
+
+def test_a_change_of_the_wish_changes_connections(start: Start, backend: Make) -> None:
+    upstream = backend(reading)
+    site = start(private(upstream, "v1"))
+    client = site.client()
+    assert client.ask(get()).status == 200
+    site.publish(private(upstream, "v2"))
+    assert client.ask(get()).status == 200
+    assert [preamble.version for preamble in SEEN] == [1, 2]

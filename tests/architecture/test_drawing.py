@@ -1,0 +1,65 @@
+"""The drawing of imports in docs/architecture.md is the one that scripts/draw-imports makes; arrows go down; rooms are small."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+from collections import Counter
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
+
+# Those that are longer today, with their lines then: they may only shrink.
+_LONG_MODULES: Final = {
+    "http2/front.py": 602,
+    "http2/stream.py": 512,
+    "listeners/tls_connection.py": 427,
+    "tls/transport.py": 483,
+}
+_LONG_PACKAGES: Final = {"listeners": 3300, "observe": 3100}
+# The fronts know the listener that made them, for types alone.
+_UPWARDS: Final = {"http1", "http2"}
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    path = ROOT / "scripts" / "draw-imports"
+    loader = importlib.machinery.SourceFileLoader("draw_imports", str(path))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_the_page_shows_it(script: ModuleType) -> None:
+    block = script.BLOCK.search(script.PAGE.read_text())
+    assert block is not None
+    assert block.group(1) == script.drawing(), "run: .venv/bin/python scripts/draw-imports --write"
+
+
+def test_arrows_go_down(script: ModuleType) -> None:
+    upwards = {line.split()[0].removeprefix("meshlib_adapters.") for line in script.drawing().splitlines() if "!" in line}
+    assert upwards == _UPWARDS
+
+
+def test_no_module_is_long() -> None:
+    lines = {
+        path.relative_to(package).as_posix(): len(path.read_text().splitlines())
+        for package in (CORE, ADAPTERS)
+        for path in modules_under(package)
+    }
+    assert {name: count for name, count in lines.items() if count > _LONG_MODULES.get(name, 400)} == {}
+    assert {name for name in _LONG_MODULES if lines[name] <= 400} == set(), "no longer long: take them out of the list"
+
+
+def test_no_package_is_long() -> None:
+    lines: Counter[str] = Counter()
+    for package in (CORE, ADAPTERS):
+        for path in modules_under(package):
+            name = path.relative_to(package).parts[0]
+            lines[name if package is ADAPTERS else f"meshlib.{name}"] += len(path.read_text().splitlines())
+    assert {name: count for name, count in lines.items() if count > _LONG_PACKAGES.get(name, 3000)} == {}

@@ -1,0 +1,75 @@
+"""The catalogue of a file's mistakes, and their collector."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from meshlib.discovery.files import diagnostics as file_findings
+from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, CATALOGUE, MAX_MISTAKES, Mistakes, show_value
+from meshlib.labels.findings import Finding
+from meshlib.model import Diagnostic, Severity
+
+
+def test_catalogue_is_complete_with_codes_by_severity() -> None:
+    constants = [value for value in vars(file_findings).values() if isinstance(value, Finding)]
+    assert sorted(constants) == sorted(CATALOGUE)
+    codes = [finding.code for finding in CATALOGUE]
+    assert codes == sorted(set(codes))
+    by_severity = {"0": Severity.ERROR, "1": Severity.WARNING, "2": Severity.INFO}
+    assert [finding.severity for finding in CATALOGUE] == [by_severity[code[3]] for code in codes]
+
+
+def test_a_mistake_becomes_a_diagnostic_with_its_place() -> None:
+    mistakes = Mistakes("shop")
+    mistakes.add(BAD_ENDPOINT, "services.shop.endpoints[0]", "message", "hint")
+    assert mistakes.diagnostics == [Diagnostic("SVC005", Severity.ERROR, "shop", "services.shop.endpoints[0]", "message", "hint")]
+
+
+def test_not_more_than_can_be_read() -> None:
+    mistakes = Mistakes("shop")
+    for n in range(1000):
+        mistakes.add(BAD_ENDPOINT, f"{n}", "", "")
+    assert [diagnostic.label for diagnostic in mistakes.diagnostics] == [str(n) for n in range(MAX_MISTAKES)]
+
+
+def test_unknown_keys_with_what_was_meant() -> None:
+    mistakes = Mistakes("shop")
+    document = {"labels": 1, "x-team": 1, "endpoint": 1, "qqqqqqqq": 1, 5: 1, "a\nb" * 50: 1}
+    mistakes.unknown_keys(document, ("labels", "endpoints"), "services.shop")
+    mistakes.unknown_keys("no mapping", ("labels",), "services.shop")
+    assert [(d.code, d.label, d.message, d.hint) for d in mistakes.diagnostics[:3]] == [
+        ("SVC101", "services.shop", "the key 'endpoint' is not known", "did you mean endpoints?"),
+        ("SVC101", "services.shop", "the key 'qqqqqqqq' is not known", "known are labels, endpoints"),
+        ("SVC101", "services.shop", "the key '5' is not known", "known are labels, endpoints"),
+    ]
+    assert len(mistakes.diagnostics) == 4
+    assert "\n" not in mistakes.diagnostics[3].message
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a\nb", "'a\\nb'"),
+        (None, "nothing"),
+        (True, "true"),
+        (False, "false"),
+        ({1: 2}, "a mapping"),
+        ([1], "a list"),
+        (80, "'80'"),
+        pytest.param(16**5000, "a huge number", id="huge"),
+        (1.5, "'1.5'"),
+        (datetime.date(2026, 1, 2), "'2026-01-02'"),
+    ],
+)
+def test_values_are_shown_short(value: object, shown: str) -> None:
+    assert show_value(value) == shown
+
+
+def test_a_crowd_of_unknown_keys_is_not_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    monkeypatch.setattr(file_findings, "nearest", lambda word, known: compared.append(word))
+    mistakes = Mistakes("shop")
+    mistakes.unknown_keys({f"lables{n}": 1 for n in range(10_000)}, ("labels",), "services.shop")
+    assert len(mistakes.diagnostics) == len(compared) == MAX_MISTAKES

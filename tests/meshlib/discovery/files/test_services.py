@@ -1,0 +1,259 @@
+"""Documents to snapshots: the vectors, last good routes, keys and ages, and that any document is read or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.discovery.files.services import resolve_document
+from meshlib.discovery.limits import DiscoveryLimits
+from meshlib.errors import ConfigurationError
+from meshlib.labels.hrm import LABEL
+from meshlib.labels.limits import LabelLimits
+from meshlib.model import Contribution, Route, Severity, Snapshot
+from meshlib.table import RoutingTable
+
+VECTORS = Path(__file__).parents[3] / "vectors" / "services" / "documents.json"
+STACKS = VECTORS.parents[1] / "stacks"
+KEY = "com.docker.ucp.mesh.http"
+
+
+class Vector(TypedDict):
+    document: object
+    variables: NotRequired[dict[str, str]]
+    routes: list[list[object]]
+    diagnostics: list[list[str]]
+
+
+def shape(route: Route) -> list[object]:
+    if route.redirect is not None:
+        return [route.name, route.redirect.target, []]
+    assert route.upstream is not None
+    return [route.name, route.upstream.name, [endpoint.address for endpoint in route.upstream.endpoints]]
+
+
+@pytest.mark.parametrize("vector", json.loads(VECTORS.read_text()), ids=lambda vector: vector["words"])
+def test_vectors(vector: Vector) -> None:
+    snapshot = resolve_document(vector["document"], variables=vector.get("variables"))
+    assert sorted(map(shape, snapshot.routes), key=str) == sorted(vector["routes"], key=str)
+    assert [[d.code, d.label] for d in snapshot.diagnostics] == vector["diagnostics"]
+    assert all(d.hint and d.message for d in snapshot.diagnostics)
+
+
+@pytest.mark.parametrize("path", sorted(STACKS.glob("*.yml")), ids=lambda path: path.name)
+def test_stack_files_as_people_deployed_them(path: Path) -> None:
+    document = yaml.safe_load(path.read_text())
+    snapshot = resolve_document(document, variables={"DOMAIN": "shop.example.com"})
+    assert snapshot.diagnostics == ()
+    assert {route.host for route in snapshot.routes} == {"shop.example.com"}
+    assert {d.code for d in resolve_document(document).diagnostics} == {"SVC006"}
+
+
+def service(host: str, *endpoints: object, **more: object) -> dict[str, object]:
+    return {"labels": {KEY: f"external_route=http://{host},internal_port=80"}, "endpoints": list(endpoints), **more}
+
+
+def only(snapshot: Snapshot) -> Contribution:
+    (contribution,) = snapshot.contributions
+    return contribution
+
+
+def test_keys_ages_and_identities() -> None:
+    document = {"services": {"shop": service("shop", "a", {"host": "b", "id": "second"}), 80: service("eighty"), "api": service("api")}}
+    snapshot = resolve_document(document, provider="static:a.yml")
+    assert [(c.key, c.service, c.created_at) for c in snapshot.contributions] == [
+        ("static:a.yml/80", "80", 2),
+        ("static:a.yml/api", "api", 3),
+        ("static:a.yml/shop", "shop", 1),
+    ]
+    upstream = snapshot.contributions[2].routes[0].upstream
+    assert upstream is not None
+    assert [endpoint.id for endpoint in upstream.endpoints] == ["second", "shop.1"]
+    assert only(resolve_document({"services": {"shop": {}}})).key == "static/shop"
+
+
+def test_names_that_are_one_or_none() -> None:
+    snapshot = resolve_document({"services": {"80": service("first"), 80: service("second"), None: {}, True: {}, 16**5000: {}}})
+    assert [route.host for route in snapshot.routes] == ["first"]
+    of_file = snapshot.contributions[0]
+    assert (of_file.key, of_file.service) == ("static/", "")
+    assert [(d.code, d.label) for d in of_file.diagnostics] == [("SVC001", "services.80")] + [("SVC001", "services")] * 3
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ([], "the document is no mapping but a list"),
+        (None, "the document is no mapping but nothing"),
+        ("services", "the document is no mapping but 'services'"),
+        ({"web": {}}, "there is no 'services'"),
+        ({"services": None}, "'services' is no mapping but nothing"),
+        ({"services": ["shop"]}, "'services' is no mapping but a list"),
+    ],
+)
+def test_what_is_no_document_of_services(document: object, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_document(document, where="a.yml")
+    assert (caught.value.message, caught.value.where) == (said, "a.yml")
+    assert caught.value.hint.startswith("write services: {")
+
+
+GOOD = {"services": {"shop": service("shop", "a", "b")}}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"labels": {KEY: "external_rout=http://shop"}, "endpoints": ["c"]},
+        {"labels": {KEY: ["a list"]}, "endpoints": ["c"]},
+        {"labels": [{KEY: "a mapping in a list"}], "endpoints": ["c"]},
+        {"labels": "no labels", "endpoints": ["c"]},
+        {"labels": {KEY: "external_route=http://${NONE}"}, "endpoints": ["c"], "image": "x"},
+        {"deploy": "no deploy", "endpoints": ["c"]},
+    ],
+)
+def test_the_last_good_route_is_kept_with_todays_endpoints(entry: dict[str, object]) -> None:
+    good = resolve_document(GOOD)
+    for _ in range(2):  # and it stays so, however often the file is read again
+        good = resolve_document({"services": {"shop": entry}}, previous=good)
+        (route,) = good.routes
+        assert (route.host, route.label, route.degraded) == ("shop", KEY, True)
+        assert shape(route)[2] == ["c:80"]
+        assert good.diagnostics
+    mended = resolve_document(GOOD, previous=good)
+    assert mended == resolve_document(GOOD)
+
+
+def test_a_service_that_cannot_be_read_at_all_stays_as_it_was() -> None:
+    snapshot = resolve_document({"services": {"shop": None}}, previous=resolve_document(GOOD))
+    (route,) = snapshot.routes
+    assert route.degraded
+    assert shape(route)[2] == ["a:80", "b:80"]
+
+
+def test_what_was_taken_out_is_gone() -> None:
+    good = resolve_document(GOOD)
+    assert resolve_document({"services": {}}, previous=good).routes == ()
+    assert resolve_document({"services": {"shop": {"endpoints": ["a"]}}}, previous=good).routes == ()
+    assert resolve_document({"services": {"shop": {"labels": "wrong"}}}, provider="other", previous=good).routes == ()
+
+
+def test_a_route_that_another_label_took_over_is_not_kept() -> None:
+    labels = {KEY: "wrong", f"{KEY}.2": "external_route=http://shop,internal_port=81"}
+    snapshot = resolve_document({"services": {"shop": {"labels": labels, "endpoints": []}}}, previous=resolve_document(GOOD))
+    assert [(route.label, route.degraded) for route in snapshot.routes] == [(f"{KEY}.2", False)]
+
+
+def test_what_did_not_change_is_the_same_object() -> None:
+    first = resolve_document({"services": {"a": service("a", "x"), "b": service("b", "x")}})
+    second = resolve_document({"services": {"a": service("a", "x"), "b": service("b", "y")}}, previous=first)
+    assert second.contributions[0] is first.contributions[0]
+    assert second.contributions[1] != first.contributions[1]
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+KEYS = (
+    st.sampled_from(["services", "labels", "endpoints", "deploy", "image", "ports", "host", "weight", "shop", KEY, f"{KEY}.1", 5, None])
+    | st.text(max_size=4)
+    | st.integers()
+)
+TEXTS = st.sampled_from(["10.0.0.5", "a:1", f"{KEY}=external_route=http://a,internal_port=1", "external_route=http://a", "$A", "80:80"])
+DOCUMENTS = st.recursive(
+    SCALARS | TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20
+)
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_any_document_is_read_or_refused(first: object, second: object) -> None:
+    previous: Snapshot | None = None
+    for services in (first, second, {"shop": first, "api": second}):
+        try:
+            previous = resolve_document({"services": services}, previous=previous)
+        except ConfigurationError:
+            assert not isinstance(services, dict)
+        else:
+            assert Snapshot.of(previous.contributions) == previous
+            again = resolve_document({"services": services}, previous=previous)
+            assert again.diagnostics == previous.diagnostics
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", ""])
+def test_a_preamble_on_request(version: str) -> None:
+    asked = {"proxy_protocol": version} if version else {}
+    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}})
+    assert snapshot.diagnostics == ()
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.proxy_protocol == version
+
+
+@pytest.mark.parametrize("protocol", ["h2c", ""])
+def test_another_protocol(protocol: str) -> None:
+    asked = {"protocol": protocol} if protocol else {}
+    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}})
+    assert snapshot.diagnostics == ()
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.protocol == protocol
+
+
+@pytest.mark.parametrize("wrong", ["h2", "H2C", "grpc", 2, ["h2c"]])
+def test_a_protocol_that_is_not_spoken(wrong: object) -> None:
+    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", protocol=wrong)}})
+    (diagnostic,) = snapshot.diagnostics
+    assert (diagnostic.code, diagnostic.label) == ("SVC008", "services.shop.protocol")
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.protocol == ""
+
+
+@pytest.mark.parametrize("wrong", ["v3", "V1", 1, True, ["v1"]])
+def test_a_preamble_of_no_version(wrong: object) -> None:
+    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", proxy_protocol=wrong)}})
+    (diagnostic,) = snapshot.diagnostics
+    assert (diagnostic.code, diagnostic.label) == ("SVC007", "services.shop.proxy_protocol")
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.proxy_protocol == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [("shop", "project shop"), (None, "file /etc/a.yml"), (7, "file /etc/a.yml"), ("", "file /etc/a.yml"), ("a\n", "file /etc/a.yml")],
+)
+def test_all_services_of_a_file_are_one_hands(name: object, owner: str) -> None:
+    document = {"name": name, "services": {"shop": service("shop", "a"), "api": service("api", "b")}}
+    assert {c.owner for c in resolve_document(document, provider="static:/etc/a.yml").contributions} == {owner}
+
+
+@pytest.mark.parametrize("path", sorted(STACKS.glob("*.yml")), ids=lambda path: path.name)
+def test_who_deploys_one_stack_notices_nothing_of_owners(path: Path) -> None:
+    snapshot = resolve_document(yaml.safe_load(path.read_text()), variables={"DOMAIN": "shop.example.com"})
+    table = RoutingTable.build(snapshot)
+    assert len(table.routes) == len(snapshot.routes)
+    assert all(item.severity is Severity.INFO for item in table.diagnostics)
+
+
+@pytest.mark.parametrize("more", [{}, {"image": "fat", "ports": ["80"]}])
+def test_a_service_over_its_limits_is_cut_down_alone_in_a_file(more: dict[str, object]) -> None:
+    def fat(*numbers: int) -> dict[str, object]:
+        labels = {f"{LABEL}.{n}": f"external_route=http://a{n},internal_port=80" for n in numbers}
+        return {"labels": labels, "endpoints": ["10.0.0.1", "10.0.0.2"], **more}
+
+    limits = DiscoveryLimits(labels=LabelLimits(routes=2), endpoints=1)
+    before = resolve_document({"services": {"fat": fat(5, 6), "shop": service("shop")}}, limits=limits)
+    after = resolve_document({"services": {"fat": fat(1, 2, 5, 6), "shop": service("shop")}}, limits=limits, previous=before)
+    one, other = after.contributions
+    assert other is before.contributions[1]
+    assert [d.code for d in one.diagnostics] == ["LIM003", "HRM041"]
+    assert [(route.host, len(route.upstream.endpoints)) for route in one.routes if route.upstream] == [("a1", 1), ("a2", 1)]
+    short = DiscoveryLimits(label_text=300)
+    cut = resolve_document({"services": {"fat": fat(*range(1000, 1020)), "shop": service("shop")}}, limits=short)
+    assert [len(c.routes) for c in cut.contributions] == [3, 1]
+    assert [d.code for d in cut.diagnostics] == ["LIM002", "HRM040"]

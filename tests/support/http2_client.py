@@ -1,0 +1,210 @@
+"""A client of HTTP/2 that does what it is told: h2's frames and HPACK, on a real socket, with nothing done behind the test's back."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from hpack import Decoder, Encoder
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+from tests.support.backend import PATIENCE, Lost
+
+__all__ = ["PREFACE", "Answer", "Client2", "request"]
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+Pairs = Sequence[tuple[str | bytes, str | bytes]]
+
+
+def request(path: str = "/", host: str = "a", *more: tuple[str, str], method: str = "GET") -> list[tuple[str | bytes, str | bytes]]:
+    """The fields of a request."""
+    return [(":method", method), (":scheme", "http"), (":authority", host), (":path", path), *more]
+
+
+@dataclass
+class Answer:
+    """What has come on one stream. `ended`: with END_STREAM; `reset`: the code of a RST_STREAM."""
+
+    heads: list[dict[str, str]] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)
+    ended: bool = False
+    reset: int | None = None
+
+    @property
+    def status(self) -> int:
+        """The final status."""
+        return next(int(head[":status"]) for head in self.heads if not head[":status"].startswith("1"))
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The final head."""
+        return next(head for head in self.heads if not head.get(":status", "1").startswith("1"))
+
+    @property
+    def trailers(self) -> dict[str, str]:
+        """What stands behind the body."""
+        last = self.heads[-1]
+        return last if ":status" not in last else {}
+
+
+class Client2:
+    """A connection. Frames that come are kept in `frames` and, by stream, in `answers`. PINGs and SETTINGS are not answered by itself;
+    windows are opened as data comes when `open_windows` is true."""
+
+    def __init__(
+        self, address: tuple[str, int] | socket.socket, *, window: int = 65535, open_windows: bool = True, hello: bool = True
+    ) -> None:
+        self.sock = address if isinstance(address, socket.socket) else socket.create_connection(address, PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.encoder = Encoder()
+        self.decoder = Decoder()
+        self.frames: list[Frame] = []
+        self.answers: defaultdict[int, Answer] = defaultdict(Answer)
+        self.goaway: GoAwayFrame | None = None
+        self.ended = ""
+        self.open_windows = open_windows
+        self._buffer = bytearray()
+        self._next = 1
+        if hello:
+            settings = SettingsFrame(0)
+            settings.settings = {SettingsFrame.INITIAL_WINDOW_SIZE: window}
+            self.send(PREFACE + settings.serialize())
+
+    def close(self) -> None:
+        """Close in good order."""
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Close with RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    # Out.
+
+    def send(self, data: bytes | Frame) -> None:
+        """Write all of it; a gateway that has closed meanwhile is no error."""
+        try:
+            self.sock.sendall(data if isinstance(data, bytes) else data.serialize())
+        except ConnectionError:
+            self.ended = "reset"
+
+    def head(self, pairs: Pairs, number: int = 0, *, end: bool = True) -> bytes:
+        """A HEADERS frame on the next stream, or on that one."""
+        if not number:
+            number, self._next = self._next, self._next + 2
+        frame = HeadersFrame(number, flags=["END_HEADERS", *(["END_STREAM"] if end else [])])
+        frame.data = self.encoder.encode([(_bytes(name), _bytes(value)) for name, value in pairs])
+        return frame.serialize()
+
+    def ask(self, pairs: Pairs, *, end: bool = True) -> int:
+        """Begin a request; its stream."""
+        self.send(self.head(pairs, end=end))
+        return self._next - 2
+
+    def data(self, number: int, data: bytes, *, end: bool = False) -> None:
+        """A DATA frame."""
+        self.send(DataFrame(number, data, flags=["END_STREAM"] if end else []))
+
+    def cancel(self, number: int) -> None:
+        """RST_STREAM(CANCEL)."""
+        self.send(RstStreamFrame(number, 8))
+
+    def window(self, number: int, size: int) -> None:
+        """WINDOW_UPDATE."""
+        self.send(WindowUpdateFrame(number, size))
+
+    # In.
+
+    def pump(self) -> bool:
+        """Read once; False at the end of the stream."""
+        try:
+            data = self.sock.recv(1 << 16)
+        except ConnectionError:
+            self.ended = "reset"
+            return False
+        if not data:
+            self.ended = self.ended or "fin"
+            return False
+        self._buffer += data
+        while len(self._buffer) >= 9:
+            frame, size = Frame.parse_frame_header(memoryview(bytes(self._buffer[:9])))
+            if len(self._buffer) < size + 9:
+                break
+            frame.parse_body(memoryview(bytes(self._buffer[9 : 9 + size])))
+            del self._buffer[: 9 + size]
+            self._take(frame)
+        return True
+
+    def _take(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        answer = self.answers[frame.stream_id] if frame.stream_id else Answer()
+        if isinstance(frame, HeadersFrame):
+            assert "END_HEADERS" in frame.flags
+            answer.heads.append({_text(name): _text(value) for name, value in self.decoder.decode(frame.data, raw=True)})
+        elif isinstance(frame, DataFrame):
+            answer.data += frame.data
+            if self.open_windows and frame.flow_controlled_length:
+                self.window(0, frame.flow_controlled_length)
+                if "END_STREAM" not in frame.flags:
+                    self.window(frame.stream_id, frame.flow_controlled_length)
+        elif isinstance(frame, RstStreamFrame):
+            answer.reset = frame.error_code
+        elif isinstance(frame, GoAwayFrame):
+            self.goaway = frame
+        elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
+            self.send(SettingsFrame(0, flags=["ACK"]))
+        if isinstance(frame, HeadersFrame | DataFrame) and "END_STREAM" in frame.flags:
+            answer.ended = True
+
+    def answer(self, number: int) -> Answer:
+        """The whole answer on a stream, or what there is of it when it was reset. Raises `Lost` at the end of the connection."""
+        deadline = time.monotonic() + PATIENCE
+        while not (answer := self.answers[number]).ended and answer.reset is None:
+            assert time.monotonic() < deadline, answer
+            if not self.pump():
+                raise Lost(bytes(answer.data))
+        return answer
+
+    def get(self, path: str = "/", host: str = "a", *more: tuple[str, str]) -> Answer:
+        """One request and its answer."""
+        return self.answer(self.ask(request(path, host, *more)))
+
+    def read_to_end(self) -> int | None:
+        """Everything until the connection ends; the code of the GOAWAY."""
+        while self.pump():
+            pass
+        return self.goaway.error_code if self.goaway is not None else None
+
+    def ping(self) -> None:
+        """Wait until the gateway has seen all that was sent (nothing else may be pinged meanwhile)."""
+        mark = sum(isinstance(frame, PingFrame) for frame in self.frames)
+        self.send(PingFrame(0, b"12345678"))
+        while sum(isinstance(frame, PingFrame) for frame in self.frames) == mark:
+            if not self.pump():
+                raise Lost
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("latin-1")
+
+
+def _text(data: bytes | str) -> str:
+    return data if isinstance(data, str) else data.decode("latin-1")
+
+
+def interims(answers: Iterable[Answer]) -> list[str]:
+    """The interim statuses of answers."""
+    return [head[":status"] for answer in answers for head in answer.heads if head.get(":status", "").startswith("1")]
