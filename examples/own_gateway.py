@@ -3,7 +3,7 @@
     python examples/own_gateway.py services.yaml     # HTTP on 127.0.0.1:8080 until Ctrl-C
     python examples/own_gateway.py --check           # with a file and a backend of its own, asks itself once
 
-`SwarmProvider()` of `meshlib_adapters.providers.docker.swarm` takes the place of `StaticProvider` on a Swarm. Needs the extra `gateway`.
+`SwarmProvider()` of `meshlib_adapters.providers.docker.swarm` takes the place of `FileProvider` on a Swarm. Needs the extra `gateway`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import meshlib
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.listeners.http import HTTPGateway
 from meshlib_adapters.providers.feed import publish_apart
-from meshlib_adapters.providers.file import StaticProvider
+from meshlib_adapters.providers.file import FileProvider
 from meshlib_adapters.providers.provider import Provider
 
 
@@ -34,7 +34,7 @@ async def follow(provider: Provider, mesh: meshlib.Mesh) -> None:
 async def serve(path: Path, port: int) -> tuple[HTTPGateway, asyncio.Task[None], int]:
     """The whole gateway."""
     mesh = meshlib.Mesh()
-    following = asyncio.create_task(follow(StaticProvider(path), mesh))
+    following = asyncio.create_task(follow(FileProvider(path), mesh))
     gateway = HTTPGateway(mesh, HTTPSettings(response_head=30, max_body=10 * 1024 * 1024))
     ((_, bound),) = await gateway.listen("127.0.0.1", port)
     return gateway, following, bound

@@ -1,1 +1,80 @@
-"""Everything of meshlib that does I/O. Import the module you need; each needs only its own extra."""
+"""Everything of meshlib that does I/O: a gateway in one object, and its parts.
+
+    import meshlib
+    from meshlib_adapters import Gateway, SwarmProvider
+
+    mesh = meshlib.Mesh({"shop.example.com": ["10.0.0.5:8080", "10.0.0.6:8080"]})
+    Gateway(mesh, providers=[SwarmProvider()], http=":80").run()
+
+Shown here is what most programs need, each loaded on first use; everything else is imported from its module, and each
+module needs only its own extra.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meshlib_adapters.config.settings import Settings
+    from meshlib_adapters.gateway import Gateway
+    from meshlib_adapters.listeners.http import HTTPGateway
+    from meshlib_adapters.listeners.published_ports import PortListeners
+    from meshlib_adapters.listeners.tcp import TCPListener
+    from meshlib_adapters.listeners.tls import TLSListener
+    from meshlib_adapters.listeners.udp import UDPListener
+    from meshlib_adapters.providers.docker.containers import ContainerProvider
+    from meshlib_adapters.providers.docker.swarm import SwarmProvider
+    from meshlib_adapters.providers.file import FileProvider
+    from meshlib_adapters.providers.provider import Provider, ProviderStatus
+
+# Each with the extra that its module needs ("": none).
+_PLACES = {
+    "ContainerProvider": ("meshlib_adapters.providers.docker.containers", "docker"),
+    "FileProvider": ("meshlib_adapters.providers.file", "gateway"),
+    "Gateway": ("meshlib_adapters.gateway", "gateway"),
+    "HTTPGateway": ("meshlib_adapters.listeners.http", ""),
+    "PortListeners": ("meshlib_adapters.listeners.published_ports", ""),
+    "Provider": ("meshlib_adapters.providers.provider", ""),
+    "ProviderStatus": ("meshlib_adapters.providers.provider", ""),
+    "Settings": ("meshlib_adapters.config.settings", ""),
+    "SwarmProvider": ("meshlib_adapters.providers.docker.swarm", "docker"),
+    "TCPListener": ("meshlib_adapters.listeners.tcp", ""),
+    "TLSListener": ("meshlib_adapters.listeners.tls", ""),
+    "UDPListener": ("meshlib_adapters.listeners.udp", ""),
+}
+
+__all__ = [
+    "ContainerProvider",
+    "FileProvider",
+    "Gateway",
+    "HTTPGateway",
+    "PortListeners",
+    "Provider",
+    "ProviderStatus",
+    "Settings",
+    "SwarmProvider",
+    "TCPListener",
+    "TLSListener",
+    "UDPListener",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, extra = _PLACES[name]
+    try:
+        value: object = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if not extra or missing in ("", "meshlib", "meshlib_adapters"):
+            raise
+        message = f"{name} needs {missing}, which is not installed; write: pip install 'meshlib-gateway[{extra}]'"
+        raise ModuleNotFoundError(message, name=error.name) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -34,7 +34,7 @@ from meshlib_adapters.upstream.registry import Upstreams
 
 __all__ = ["Gateway"]
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("meshlib.asgi")
 
 
 class Gateway:

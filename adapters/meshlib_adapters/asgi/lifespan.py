@@ -9,7 +9,7 @@ from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope
 
 __all__ = ["serve_lifespan"]
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("meshlib.asgi")
 
 
 async def serve_lifespan(

@@ -150,9 +150,9 @@ async def start_demo(http: Address) -> AsyncIterator[Demo]:
         loopback = (Address("127.0.0.1", 0),)
         settings = Settings(http=(http,), https=loopback, admin=loopback, services=(str(file),))
         settings = replace(settings, log=LogSettings(access=False), timeouts=replace(settings.timeouts, drain=2.0))
-        gateway = Gateway(settings)
+        gateway = Gateway(settings=settings)
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: gateway.run(signals=False))
+            group.start_soon(gateway.serve)
             await gateway.started.wait()
             try:
                 yield Demo(gateway, file, ports)
@@ -163,7 +163,7 @@ async def start_demo(http: Address) -> AsyncIterator[Demo]:
 async def run_demo(check: bool, http: str) -> int:
     """The command: 1 when `check` saw a difference."""
     set_up_logging("error", "text")
-    logging.getLogger("meshlib_adapters.gateway.routes").setLevel(logging.CRITICAL)  # the table shows what it would say
+    logging.getLogger("meshlib.gateway.routes").setLevel(logging.CRITICAL)  # the table shows what it would say
     try:
         (address,) = read_addresses(http)
     except ValueError:

@@ -148,14 +148,14 @@ def cli() -> None:
 @_EVERYTHING
 def serve(**options: Any) -> int:
     """Run the gateway until SIGTERM or Ctrl-C."""
-    from meshlib_adapters.gateway import create_gateway
+    from meshlib_adapters.gateway import Gateway
 
     renounce_privileges()
     settings, _ = load_settings(**options)
     take_over_stderr(settings.log)
     for warning in environment_layer(os.environ)[1]:
-        logging.getLogger("meshlib_adapters.gateway").warning("%s", warning)
-    return run_async(create_gateway(settings).run)
+        logging.getLogger("meshlib.gateway").warning("%s", warning)
+    return Gateway(settings=settings).run()
 
 
 @cli.command()

@@ -9,7 +9,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -24,7 +24,16 @@ from meshlib_adapters.config.sections import (
 )
 from meshlib_adapters.config.settings import Settings, http_settings, preamble_policy
 
-__all__ = ["ENVIRONMENT_PREFIX", "Layer", "as_data", "environment_layer", "resolve_settings", "toml_layer", "toml_text"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "Layer",
+    "as_data",
+    "embedded_settings",
+    "environment_layer",
+    "resolve_settings",
+    "toml_layer",
+    "toml_text",
+]
 
 
 ENVIRONMENT_PREFIX = "MESHLIB_"
@@ -54,6 +63,8 @@ def _keys() -> Iterator[_Key]:
 
 
 KEYS: Mapping[str, Field[Any]] = {key.name: key.field for key in _keys()}
+_NOT_ASKED_FOR: Mapping[str, object] = {"http": "off", "https": "off", "admin": "off", "state": "off", "log.access": False}
+_LISTENERS = frozenset({"http", "https", "admin"})
 _SECTIONS = tuple(dict.fromkeys(name.partition(".")[0] for name in KEYS if "." in name))
 
 
@@ -128,6 +139,40 @@ def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]
         where = origins[key] if origins[key] != "default" else key  # what was set is fine by itself, but not with this
         raise ConfigurationError(error.message, where=where, hint=error.hint) from None
     return settings, origins
+
+
+def embedded_settings(
+    settings: Settings | Mapping[str, object] | None, keywords: Mapping[str, object], shown: Mapping[str, str]
+) -> Settings:
+    """Settings for a gateway in somebody's program: what `keywords` say, by key, over `settings`.
+
+    Where those are no `Settings` but values by key, or None, the rest has its defaults, except that nothing is opened,
+    kept or written that was not asked for. `shown` is what a keyword is called where that is not its key.
+    `ConfigurationError` names the keyword or the key.
+    """
+    places = {name: f"Gateway({shown.get(name, name.rpartition('.')[2])}=)" for name in keywords}
+    ports = {name: str(value) for name, value in keywords.items() if name in _LISTENERS and type(value) is int}
+    keywords = {**keywords, **ports}
+    if isinstance(settings, Settings):
+        for name, value in keywords.items():
+            try:
+                parsed = KEYS[name].metadata["read"](value)
+            except ValueError as error:
+                raise ConfigurationError(str(error), where=places[name]) from None
+            section, _, key = name.rpartition(".")
+            if section:
+                key, parsed = section, replace(getattr(settings, section), **{key: parsed})
+            settings = replace(settings, **{key: parsed})
+        return settings
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ConfigurationError(
+            f"settings are values by key, not {settings!r}", where="Gateway(settings=)", hint='write {"timeouts.drain": "5s"}'
+        )
+    for name in settings or {}:
+        if name not in KEYS:
+            raise ConfigurationError("there is no such setting", where=f"settings[{name!r}]", hint=_suggest(str(name), tuple(KEYS)))
+    own = Layer(settings or {}, {name: f"settings[{name!r}]" for name in settings or {}})
+    return resolve_settings([Layer(_NOT_ASKED_FOR, {name: name for name in _NOT_ASKED_FOR}), own, Layer(keywords, places)])[0]
 
 
 def _check_tls(tls: TLSTerminationSettings) -> None:

@@ -29,7 +29,7 @@ from meshlib_adapters.upstream.registry import Upstreams
 
 __all__ = ["HTTPGateway"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("meshlib.listeners")
 
 
 # Clients that may wait to be accepted: the kernel caps it (net.core.somaxconn); asyncio's 100 drops connections in a burst.

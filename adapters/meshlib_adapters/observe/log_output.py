@@ -23,7 +23,7 @@ from meshlib_adapters.observe.repeats import RepeatLimit
 
 __all__ = ["QueuedOutput", "catch_stray_output", "held_back_lines", "lost_lines", "share_lock"]
 
-logger = logging.getLogger("meshlib_adapters.gateway.log")
+logger = logging.getLogger("meshlib.gateway.log")
 
 _MAX_LINES: Final = 10_000
 _MAX_SIZE: Final = 4 << 20  # characters that wait

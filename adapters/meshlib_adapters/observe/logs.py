@@ -148,7 +148,7 @@ def _names(pairs: frozenset[tuple[str, str]]) -> list[str]:
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("meshlib_adapters.")
+    return name.removeprefix("meshlib.")
 
 
 def _timestamp(record: logging.LogRecord) -> str:

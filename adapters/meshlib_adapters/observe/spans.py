@@ -27,7 +27,7 @@ from meshlib_adapters.observe.records import Record
 
 __all__ = ["SpanWriter"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("meshlib.observe")
 
 # Semantic conventions: other methods are _OTHER, because a client may make them up.
 _METHODS: Final = frozenset({b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE"})

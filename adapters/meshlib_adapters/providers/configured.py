@@ -18,7 +18,7 @@ from meshlib_adapters.providers.feed import log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import existing_directory
 
-__all__ = ["build_providers", "create_mesh", "take_look"]
+__all__ = ["build_providers", "create_mesh", "names_providers", "take_look"]
 
 _NOTHING_TO_ASK = "name at least one: --services FILE, --docker [URL], --swarm [URL]"
 
@@ -27,13 +27,12 @@ def build_providers(settings: Settings) -> list[Provider]:
     """The providers that `settings` name, at least one; `ConfigurationError` for none, or for one that is not installed."""
     providers: list[Provider] = []
     if settings.services:
-        from meshlib_adapters.providers.file import StaticProvider
+        from meshlib_adapters.providers.file import FileProvider
 
         compose, limits = settings.compose, discovery_limits(settings)
         variables = choose_variables(os.environ, compose.variables)
         providers += [
-            StaticProvider(path, variables=variables, env_files=compose.env_file, limits=limits)
-            for path in dict.fromkeys(settings.services)
+            FileProvider(path, variables=variables, env_files=compose.env_file, limits=limits) for path in dict.fromkeys(settings.services)
         ]
     if settings.docker is not None or settings.swarm is not None:
         try:
@@ -50,6 +49,11 @@ def build_providers(settings: Settings) -> list[Provider]:
     if not providers:
         raise ConfigurationError("there is no provider of routes", hint=_NOTHING_TO_ASK)
     return providers
+
+
+def names_providers(settings: Settings) -> bool:
+    """Whether `settings` name a provider at all."""
+    return bool(settings.services) or settings.docker is not None or settings.swarm is not None
 
 
 def create_mesh(settings: Settings) -> Mesh:

@@ -1,25 +1,32 @@
-"""From a provider's snapshot to the mesh: published in a thread of its own where that takes long, and failures logged."""
+"""From providers to the mesh: each snapshot is published, in a thread of its own where that takes long, and trouble is logged."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import anyio
 import anyio.to_thread
 
+from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import Snapshot
+from meshlib_adapters.providers.provider import Provider
 
-__all__ = ["log_failure", "publish_apart"]
+__all__ = ["Feed", "log_failure", "publish_apart"]
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("meshlib.providers")
 
 # Routes that are compiled at once, in some milliseconds; more are compiled while requests go on. Contributions that are
 # known cost little, but are looked at.
 _AT_ONCE: Final = 300
 _KNOWN_FOR_A_NEW: Final = 20
 _TRIES: Final = 3
+# Seconds between looks for names that have been kept long enough, and at the status of providers for the log.
+_FREE_EVERY: Final = 60.0
+_STATUS_SWEEP: Final = 0.5
 
 
 async def publish_apart(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
@@ -44,3 +51,104 @@ def _takes_long(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
     known = set(map(id, before.contributions)) if before is not None else set()
     new = sum(1 + len(item.routes) for item in snapshot.contributions if id(item) not in known)
     return new + len(snapshot.contributions) // _KNOWN_FOR_A_NEW > _AT_ONCE
+
+
+class Feed:
+    """Follows providers into a mesh: publishes what they say and logs how they fare.
+
+    `kept` tells what a provider said before the last stop, None for nothing; it is published for a provider that is
+    silent when `first_snapshots` has waited long enough. Names of providers differ (`ConfigurationError`).
+    """
+
+    def __init__(self, mesh: Mesh, providers: Sequence[Provider], kept: Callable[[str], Snapshot | None], logger: logging.Logger) -> None:
+        names = [provider.name for provider in providers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigurationError(f"two providers have the name {name!r}", where="providers", hint="name each differently")
+        self._mesh = mesh
+        self._providers = providers
+        self._kept = kept
+        self._logger = logger
+        self._delivered: set[str] = set()
+        self._from_disk: set[str] = set()
+        self._arrived = anyio.Event()
+
+    @property
+    def from_disk(self) -> tuple[str, ...]:
+        """The providers that have not delivered, and whose services are those that were kept from before the start."""
+        return tuple(sorted(self._from_disk))
+
+    @property
+    def missing(self) -> list[Provider]:
+        """The providers that have not delivered yet."""
+        return [provider for provider in self._providers if provider.name not in self._delivered]
+
+    async def run(self) -> None:
+        """Follow all providers until cancelled."""
+        async with anyio.create_task_group() as group:
+            for provider in self._providers:
+                group.start_soon(self._follow, provider)
+            group.start_soon(self._watch_status)
+            group.start_soon(self._free_names)
+
+    async def first_snapshots(self, seconds: float, stop: anyio.Event) -> None:
+        """Wait until all providers have delivered, or `seconds` have passed and there is something to serve, or `stop` is set."""
+        # Unknown is not empty: with no snapshot at all, every response would be a wrong 404. Refused connections
+        # let a load balancer try another gateway. One silent provider holds up the others only for a while.
+        deadline = anyio.current_time() + seconds
+        while self.missing and not stop.is_set():
+            if anyio.current_time() >= deadline:
+                self._serve_from_disk()
+                if self._delivered or self._from_disk:
+                    break
+            with anyio.move_on_after(0.25):
+                await self._arrived.wait()
+        for provider in self.missing:
+            if not stop.is_set() and provider.name not in self._from_disk:
+                reason = provider.status.reason or "no answer yet"
+                self._logger.warning("starting without the routes of %s: %s", provider.name, reason)
+
+    def refresh(self) -> None:
+        """Have the providers read their sources again at once, those that can."""
+        for provider in self._providers:
+            refresh = getattr(provider, "refresh", None)
+            if callable(refresh):
+                refresh()
+
+    def _serve_from_disk(self) -> None:
+        for provider in self.missing:
+            kept = self._kept(provider.name)
+            if kept is not None:
+                self._from_disk.add(provider.name)
+                self._mesh.publish(provider.name, kept, now=time.time())
+                reason = provider.status.reason or "no answer yet"
+                self._logger.warning("%s: serving from disk what it said before the last stop: %s", provider.name, reason)
+
+    async def _follow(self, provider: Provider) -> None:
+        async for snapshot in provider.snapshots():
+            if provider.name in self._from_disk:
+                self._from_disk.discard(provider.name)
+                self._logger.info("%s: has delivered; what was on disk is no longer used", provider.name)
+            await publish_apart(self._mesh, provider.name, snapshot)
+            self._delivered.add(provider.name)
+            self._arrived.set()
+            self._arrived = anyio.Event()
+
+    async def _free_names(self) -> None:
+        while True:
+            await anyio.sleep(_FREE_EVERY)
+            self._mesh.settle(now=time.time())
+
+    async def _watch_status(self) -> None:
+        told: dict[str, str] = {}
+        while True:
+            for provider in self._providers:
+                reason = provider.status.reason if provider.status.state == "degraded" else ""
+                if reason and not told.get(provider.name):
+                    self._logger.warning("%s: degraded, the last snapshot stands: %s", provider.name, reason)
+                elif told.get(provider.name) and not reason:
+                    self._logger.info("%s: well again", provider.name)
+                elif reason != told.get(provider.name, ""):
+                    self._logger.warning("%s: still degraded: %s", provider.name, reason)
+                told[provider.name] = reason
+            await anyio.sleep(_STATUS_SWEEP)

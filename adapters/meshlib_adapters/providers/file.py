@@ -24,7 +24,7 @@ from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
 from meshlib_adapters.providers.provider import ProviderStatus
 
-__all__ = ["StaticProvider", "load_document"]
+__all__ = ["FileProvider", "load_document"]
 
 # 10,000 services with ten endpoints each are 5 MB. A file far above that is a mistake (a core dump, a mounted device).
 MAX_FILE = 64 * 1024 * 1024
@@ -36,7 +36,7 @@ _Mark = tuple[int, int, int, int]
 _Marks = tuple[_Mark, ...]  # of the file, and of those with variables
 
 
-class StaticProvider:
+class FileProvider:
     """Yields a snapshot of `path` at first and whenever its content changes to another good document.
 
     Watching is by polling modification time, size and inode, following symbolic links: it works on every file
@@ -64,7 +64,7 @@ class StaticProvider:
         self._look_now = anyio.Event()
 
     def __repr__(self) -> str:
-        return f"<StaticProvider {self.path} {self.status.state}>"
+        return f"<FileProvider {self.path} {self.status.state}>"
 
     def refresh(self) -> None:
         """Read the file again now, changed or not."""

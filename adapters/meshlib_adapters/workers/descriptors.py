@@ -7,7 +7,7 @@ import resource
 
 __all__ = ["connections_that_fit", "raise_limit"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("meshlib.workers")
 
 # Kept for what must go on when clients take all they can: the admin listener, discovery, files; and connections to endpoints.
 _LEAST_RESERVE = 64

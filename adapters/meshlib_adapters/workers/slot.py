@@ -21,7 +21,7 @@ from meshlib_adapters.workers.reports import MAX_REPORT, Counters, OutOfRange, R
 
 __all__ = ["STATES", "Owner", "Place", "Process"]
 
-logger = logging.getLogger("meshlib_adapters.gateway.workers")
+logger = logging.getLogger("meshlib.gateway.workers")
 
 # What a place can be: "gone" until the next worker begins.
 STATES: Final = ("starting", "ready", "draining", "gone")

@@ -12,7 +12,7 @@ import pytest
 from meshlib_adapters.observe.log_output import QueuedOutput
 from meshlib_adapters.observe.repeats import RepeatLimit
 
-logger = logging.getLogger("meshlib_adapters.gateway.test_log_output")
+logger = logging.getLogger("meshlib.gateway.test_log_output")
 
 
 class Sink:

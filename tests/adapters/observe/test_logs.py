@@ -14,7 +14,7 @@ from meshlib.model import Contribution, Diagnostic, RedirectRule, Route, Scheme,
 from meshlib_adapters.observe.log_output import QueuedOutput
 from meshlib_adapters.observe.logs import SnapshotLog, escape_control, set_up_logging
 
-logger = logging.getLogger("meshlib_adapters.gateway.test")
+logger = logging.getLogger("meshlib.gateway.test")
 
 
 @pytest.fixture(autouse=True)

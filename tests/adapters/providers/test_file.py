@@ -12,7 +12,7 @@ import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
-from meshlib_adapters.providers.file import StaticProvider, load_document
+from meshlib_adapters.providers.file import FileProvider, load_document
 
 DOCUMENT = """\
 services:
@@ -62,9 +62,9 @@ def by_link(path: Path, text: str) -> None:
     os.replace(link, path)
 
 
-def tell(story: Callable[[StaticProvider, AsyncIterator[Snapshot]], Awaitable[None]], path: Path) -> None:
+def tell(story: Callable[[FileProvider, AsyncIterator[Snapshot]], Awaitable[None]], path: Path) -> None:
     async def run() -> None:
-        provider = StaticProvider(path, poll=0.01)
+        provider = FileProvider(path, poll=0.01)
         snapshots = provider.snapshots()
         await story(provider, snapshots)
 
@@ -76,7 +76,7 @@ def test_changes_are_seen_however_they_are_written(tmp_path: Path, write: Callab
     path = tmp_path / "services.yml"
     write(path, document("one"))
 
-    async def story(provider: StaticProvider, snapshots: AsyncIterator[Snapshot]) -> None:
+    async def story(provider: FileProvider, snapshots: AsyncIterator[Snapshot]) -> None:
         assert repr(provider).endswith("starting>")
         assert hosts(await following(snapshots)) == ["one.example.com"]
         assert provider.status.state == "ok"
@@ -100,7 +100,7 @@ def test_the_last_good_document_stands(tmp_path: Path, text: str, said: str) -> 
     path = tmp_path / "services.yml"
     in_place(path, document("one"))
 
-    async def story(provider: StaticProvider, snapshots: AsyncIterator[Snapshot]) -> None:
+    async def story(provider: FileProvider, snapshots: AsyncIterator[Snapshot]) -> None:
         await following(snapshots)
         served = provider.status.last_success
         in_place(path, text)
@@ -128,7 +128,7 @@ def test_the_last_good_document_stands(tmp_path: Path, text: str, said: str) -> 
 def test_a_file_that_comes_goes_and_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "services.yml"
 
-    async def story(provider: StaticProvider, snapshots: AsyncIterator[Snapshot]) -> None:
+    async def story(provider: FileProvider, snapshots: AsyncIterator[Snapshot]) -> None:
         arrived: list[Snapshot] = []
 
         async def collect() -> None:
@@ -156,7 +156,7 @@ def test_an_unchanged_file_yields_nothing_and_counts_as_known(tmp_path: Path) ->
     path = tmp_path / "services.yml"
     in_place(path, document("one"))
 
-    async def story(provider: StaticProvider, snapshots: AsyncIterator[Snapshot]) -> None:
+    async def story(provider: FileProvider, snapshots: AsyncIterator[Snapshot]) -> None:
         await following(snapshots)
         first = provider.status.last_success
         with anyio.move_on_after(0.3) as scope:
@@ -174,7 +174,7 @@ def test_refresh_does_not_wait_for_the_next_look(tmp_path: Path) -> None:
     in_place(path, document("one"))
 
     async def story() -> None:
-        provider = StaticProvider(path, poll=3600)
+        provider = FileProvider(path, poll=3600)
         snapshots = provider.snapshots()
         await following(snapshots)
         in_place(path, document("two"))
@@ -210,7 +210,7 @@ def test_merge_keys_and_anchors_are_no_repeated_keys() -> None:
 
 
 def test_repr() -> None:
-    assert repr(StaticProvider("a.yml")) == "<StaticProvider a.yml starting>"
+    assert repr(FileProvider("a.yml")) == "<FileProvider a.yml starting>"
 
 
 COMPOSED = """\
@@ -228,7 +228,7 @@ def test_the_environment_gives_no_value_that_was_not_asked_for(tmp_path: Path, m
         path.write_text(COMPOSED)
         monkeypatch.setenv("DOMAIN", "secret.example.com")
         monkeypatch.setenv("PORT", "1234")
-        snapshot = await following(StaticProvider(path, poll=0.01).snapshots())
+        snapshot = await following(FileProvider(path, poll=0.01).snapshots())
         assert snapshot.routes == ()
         (said,) = snapshot.diagnostics
         assert (said.code, said.service, said.label) == ("SVC006", "shop", "services.shop.labels.com.docker.ucp.mesh.http.80")
@@ -245,7 +245,7 @@ def test_variables_come_from_files_which_are_watched(tmp_path: Path) -> None:
         path.write_text(COMPOSED)
         one.write_text("DOMAIN=one.example.com\nPORT=9000\n")
         two.write_text("# nothing yet\n")
-        provider = StaticProvider(path, poll=0.01, variables={"PORT": "9001"}, env_files=[one, two])
+        provider = FileProvider(path, poll=0.01, variables={"PORT": "9001"}, env_files=[one, two])
         snapshots = provider.snapshots()
         snapshot = await following(snapshots)
         assert [(r.host, r.internal_port) for r in snapshot.routes] == [("one.example.com", 9001)]

@@ -24,7 +24,7 @@ from meshlib_adapters.providers.docker.engine import PATHS
 
 __all__ = ["SocketProxy", "bind_socket", "is_allowed"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("meshlib.providers")
 
 _ALLOWED: Final = re.compile(
     rb"(?:/v[0-9]{1,2}\.[0-9]{1,3})?(?:" + b"|".join(re.escape(path.encode()) for path in sorted(PATHS)) + rb")(?:\?.*)?"

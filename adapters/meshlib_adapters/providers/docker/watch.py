@@ -25,7 +25,7 @@ from meshlib_adapters.providers.provider import ProviderStatus
 
 __all__ = ["EngineWatch", "Look"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("meshlib.providers")
 
 _SUBSCRIBE = 1.0  # seconds that a look waits for the subscription before it; later, a second look follows
 

@@ -15,7 +15,7 @@ from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Severity, Snapshot, Upstream
 from meshlib_adapters.observe.admin.app import create_admin
 from meshlib_adapters.observe.admin.view import CertificateEnds
-from meshlib_adapters.providers.file import StaticProvider
+from meshlib_adapters.providers.file import FileProvider
 from meshlib_adapters.providers.provider import Provider, ProviderStatus
 
 
@@ -31,7 +31,7 @@ class View:
         )
         wrong = Diagnostic("HRM001", Severity.ERROR, "shop", "l.1", "wrong", "right")
         self.mesh.publish("p", Snapshot.of([Contribution("p/shop", "shop", 0, routes, (wrong,))]))
-        self.provider = StaticProvider("services.yml")
+        self.provider = FileProvider("services.yml")
         self.providers: Sequence[Provider] = [self.provider]
         self.not_ready = ""
         self.certificates: CertificateEnds | None = None

@@ -1,0 +1,223 @@
+"""What serves for a gateway: this process, or a pool of workers. A gateway sees both as one `Serving`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import anyio
+
+from meshlib.mesh import Mesh
+from meshlib_adapters.config.readers import Address
+from meshlib_adapters.config.settings import Settings
+from meshlib_adapters.listeners.published_ports import ports_data
+from meshlib_adapters.listeners.sockets import bind_address, bind_shared
+from meshlib_adapters.observe.admin.view import WorkersView
+from meshlib_adapters.observe.metrics.process import ProcessWatch
+from meshlib_adapters.observe.metrics.readings import Readings
+from meshlib_adapters.observe.metrics.totals import Totals
+from meshlib_adapters.observe.request_counters import TallyLog, create_spans, write_record
+from meshlib_adapters.workers.data_path import Listeners
+from meshlib_adapters.workers.meter import DataPathMeter, read_log
+from meshlib_adapters.workers.pool import WorkerPool
+from meshlib_adapters.workers.privileges import resolve_identity
+
+if TYPE_CHECKING:
+    from meshlib_adapters.tls.certificate_files import CertificateSet
+
+__all__ = ["InProcess", "InWorkers", "Serving", "create_serving", "worker_count"]
+
+_logger = logging.getLogger("meshlib.gateway")
+
+_MEASURE_EVERY: Final = 1.0
+
+
+class Serving(Protocol):
+    """The part of a gateway that serves requests.
+
+    `workers` is None where this process serves. `not_ready` is "" when requests are served with the newest table, else
+    why they are not.
+    """
+
+    @property
+    def workers(self) -> WorkersView | None: ...
+    @property
+    def not_ready(self) -> str: ...
+    def bind(self, setting: str, address: Address) -> list[socket.socket]:
+        """The sockets of one address; `ConfigurationError` when it cannot be had."""
+
+    def begin(self) -> None:
+        """Make what needs the event loop."""
+
+    async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
+        """Serve new connections from now on."""
+
+    async def drain(self, seconds: float) -> int:
+        """Accept nothing more; how many connections were still busy after `seconds` and were cut."""
+
+    def use_certificates(self, found: CertificateSet) -> None:
+        """Serve new connections with these."""
+
+    def details(self) -> dict[str, Any]:
+        """What `/-/status` says besides what is true of every gateway."""
+
+    async def measure(self) -> None:
+        """Add up the numbers for the metrics until cancelled."""
+
+    def close(self) -> None:
+        """End at once."""
+
+
+def create_serving(mesh: Mesh, settings: Settings, totals: Totals, stop: anyio.Event) -> Serving:
+    """What `settings` want: this process for `workers = 1`, unless a worker is to be another user."""
+    if worker_count(settings) != 1 or settings.user or settings.group:
+        return InWorkers(mesh, settings, totals, stop)
+    return InProcess(mesh, settings, totals)
+
+
+def worker_count(settings: Settings) -> int:
+    """How many processes serve: as set, or one for each core that we may use."""
+    return settings.workers or len(os.sched_getaffinity(0))
+
+
+class InProcess:
+    """This process serves."""
+
+    workers = None
+    not_ready = ""
+
+    def __init__(self, mesh: Mesh, settings: Settings, totals: Totals) -> None:
+        self._mesh = mesh
+        self._settings = settings
+        self._totals = totals
+        self._log: TallyLog | None = None
+        self._listeners: Listeners | None = None
+
+    def bind(self, setting: str, address: Address) -> list[socket.socket]:
+        """See `Serving`."""
+        return [bind_address(address, setting=setting)]
+
+    def begin(self) -> None:
+        """See `Serving`."""
+        # Records that nobody sees, as lines or as numbers, are not made.
+        wanted = self._settings.log.access or self._settings.log.spans or self._settings.admin
+        self._log = TallyLog(self._settings, write_record, spans=create_spans(self._settings)) if wanted else None
+        self._listeners = Listeners(self._mesh, self._settings, log=self._log)
+
+    async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
+        """See `Serving`."""
+        await self._serving.listen(http, https)
+
+    async def drain(self, seconds: float) -> int:
+        """See `Serving`."""
+        return await self._serving.drain(seconds)
+
+    def use_certificates(self, found: CertificateSet) -> None:
+        """See `Serving`."""
+        self._serving.use_certificates(found)
+
+    def details(self) -> dict[str, Any]:
+        """See `Serving`."""
+        ports = self._listeners.ports if self._listeners is not None else None
+        return {"ports": ports_data(ports)} if ports is not None else {}
+
+    async def measure(self) -> None:
+        """See `Serving`."""
+        if self._log is not None and self._settings.admin:
+            tell = functools.partial(self._totals.add, process="main")
+            await DataPathMeter(self._serving, self._log, tell, version=lambda: self._mesh.version).run()
+
+    def close(self) -> None:
+        """See `Serving`."""
+        if self._listeners is not None:
+            self._listeners.close()
+
+    @property
+    def _serving(self) -> Listeners:
+        assert self._listeners is not None, "begin comes first"
+        return self._listeners
+
+
+class InWorkers:
+    """Processes of their own serve, `worker_count(settings)` of them; ready when all are."""
+
+    def __init__(self, mesh: Mesh, settings: Settings, totals: Totals, stop: anyio.Event) -> None:
+        self._mesh = mesh
+        self._settings = settings
+        self._totals = totals
+        self._stop = stop
+        self._identity = resolve_identity(settings.user, settings.group)
+        self._pool: WorkerPool | None = None
+        if os.geteuid() == 0 and self._identity is None:
+            _logger.warning("the workers run as root; set user (and group) to have them be somebody else")
+
+    @property
+    def workers(self) -> WorkersView:
+        """See `Serving`."""
+        return self
+
+    @property
+    def not_ready(self) -> str:
+        """See `Serving`."""
+        return self._pool.not_ready if self._pool is not None else ""
+
+    def states(self) -> dict[str, int]:
+        """How many workers are in which state."""
+        return self._pool.states() if self._pool is not None else {}
+
+    def restarts(self) -> dict[str, int]:
+        """How often each was started again."""
+        return self._pool.restarts() if self._pool is not None else {}
+
+    def bind(self, setting: str, address: Address) -> list[socket.socket]:
+        """See `Serving`."""
+        return bind_shared(address, worker_count(self._settings), setting=setting)
+
+    def begin(self) -> None:
+        """See `Serving`."""
+        count = worker_count(self._settings)
+        self._pool = WorkerPool(self._mesh, self._settings, count, self._identity, self._stop, self._totals)
+
+    async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
+        """See `Serving`."""
+        await self._workers.listen(http, https)
+
+    async def drain(self, seconds: float) -> int:
+        """See `Serving`."""
+        return await self._workers.drain(seconds)
+
+    def use_certificates(self, found: CertificateSet) -> None:
+        """See `Serving`."""
+        self._workers.use_certificates(found)
+
+    def details(self) -> dict[str, Any]:
+        """See `Serving`."""
+        return self._pool.status() if self._pool is not None else {}
+
+    async def measure(self) -> None:
+        """See `Serving`."""
+        if not self._settings.admin:
+            return
+        watch, readings = ProcessWatch(), Readings()
+        watch.start()
+        try:
+            while True:
+                read_log(readings)
+                self._totals.add([*watch.take(), *readings.take()], "supervisor")
+                await anyio.sleep(_MEASURE_EVERY)
+        finally:
+            watch.stop()
+
+    def close(self) -> None:
+        """See `Serving`."""
+        if self._pool is not None:
+            self._pool.close()
+
+    @property
+    def _workers(self) -> WorkerPool:
+        assert self._pool is not None, "begin comes first"
+        return self._pool
