@@ -8,7 +8,9 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from meshlib_adapters.turns import BYTES, FRAME, MESSAGE, WORK, Turn
-from tests.support.http_fixtures import LoopFactory
+from tests.support.http_fixtures import LoopFactory, loop_factory
+
+__all__ = ["loop_factory"]
 
 
 async def rounds(count: int = 3) -> None:

@@ -61,7 +61,8 @@ def findings(source: str, name: str) -> list[str]:
 
 
 def _allowed(module: str) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in (*ALLOWED, "meshlib"))
+    # `http` holds the names of statuses and methods; what opens sockets are its modules.
+    return module == "http" or any(module == name or module.startswith(f"{name}.") for name in (*ALLOWED, "meshlib"))
 
 
 @pytest.mark.parametrize(("name", "path"), core_modules().items(), ids=list(core_modules()))
@@ -82,6 +83,7 @@ def test_module_is_pure(name: str, path: Path) -> None:
         "import meshlib_adapters.listeners",
         "from . import errors",
         "import urllib.request",
+        "import http.client",
         "def look() -> None:\n    import random",
         "if typing.TYPE_CHECKING:\n    import logging",
         "print('x')",

@@ -36,4 +36,4 @@ def test_a_planted_violation_is_found(tmp_path: Path) -> None:
         source.write("\n\ndef planted() -> None:\n    import meshlib.patterns\n")
     result = _lint(tmp_path)
     assert result.returncode != 0
-    assert "meshlib.authority is not allowed to import meshlib.rules" in result.stdout
+    assert "meshlib.authority is not allowed to import meshlib.patterns" in result.stdout
