@@ -119,6 +119,16 @@ def test_providers_and_code_share_the_mesh(backend: Backend, caplog: pytest.LogC
     assert "the engine is gone" in caplog.text
 
 
+def test_a_silent_provider_holds_up_the_routes_in_code_only_for_a_while(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        settings = {"timeouts.first_snapshot": "0.2s"}
+        async with Gateway(Mesh(snapshot(backend.port)), providers=[Told()], http="127.0.0.1:0", settings=settings) as gateway:
+            assert (await ask(gateway)).text == "ok"
+
+    anyio.run(main)
+    assert "starting without the routes of told: no answer yet" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

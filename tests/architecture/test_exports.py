@@ -101,6 +101,13 @@ def test_the_face_is_what_documents_use() -> None:
     assert 20 <= len(exports) <= 30
 
 
+def test_the_adapters_face_is_documented() -> None:
+    pages = "\n".join(page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+    exports = _exports(ADAPTERS / "__init__.py")
+    assert exports
+    assert [name for name in exports if not re.search(rf"`{name}\b|\b{name}\(|import .*\b{name}\b", pages)] == []
+
+
 def test_help_begins_with_an_example() -> None:
     face = importlib.import_module(CORE.name)
     title, _, rest = (face.__doc__ or "").partition("\n\n")

@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.tree import ADAPTERS, CORE, ROOT
+from tests.support.code_blocks import code_blocks, serves, try_gateway
 
 _TELL = "import meshlib, meshlib_adapters; print(meshlib.__file__); print(meshlib_adapters.__file__); print(meshlib.__version__)"
+_FROM_THE_WHEEL = (
+    "import sys, meshlib, meshlib_adapters\nfor package in (meshlib, meshlib_adapters): assert package.__file__.startswith(sys.prefix)\n"
+)
 
 
 def _run(command: list[str | Path], cwd: Path) -> str:
@@ -112,3 +116,20 @@ def test_editable_install_is_the_checkout(fresh: Path, tmp_path: Path) -> None:
     assert Path(core) == CORE / "__init__.py"
     assert Path(adapters) == ADAPTERS / "__init__.py"
     assert (fresh.parent / "meshlib").exists()
+
+
+def test_what_the_readme_shows_runs_from_the_wheel(wheel: Path, fresh: Path, tmp_path: Path) -> None:
+    """As an installed distribution, the other packages beside it; nothing of the checkout."""
+    _run([fresh, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel], tmp_path)
+    site = _run([sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], tmp_path).strip()
+    environment = {**os.environ, "PYTHONPATH": site}
+    blocks = [block for _, block in code_blocks(ROOT / "README.md")]
+    assert any(serves(block) for block in blocks)
+    for block in blocks:
+        program = tmp_path / "block.py"
+        program.write_text(_FROM_THE_WHEEL + block)
+        if serves(block):
+            try_gateway(fresh, _FROM_THE_WHEEL + block, tmp_path, environment)
+        else:
+            result = subprocess.run([fresh, program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            assert result.returncode == 0, result.stderr

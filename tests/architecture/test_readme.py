@@ -10,19 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.tree import ROOT, source_environment
+from tests.support.code_blocks import code_blocks, serves, try_gateway
 
 _PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 
 def _blocks() -> list[tuple[str, str]]:
-    return [
-        (f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}", match.group(1))
-        for page in _PAGES
-        for text in [page.read_text()]
-        for match in _BLOCK.finditer(text)
-    ]
+    return [(f"{page.relative_to(ROOT)}:{line}", block) for page in _PAGES for line, block in code_blocks(page)]
 
 
 def _run(directory: Path, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +28,9 @@ def _run(directory: Path, program: Path, *arguments: str) -> subprocess.Complete
 
 @pytest.mark.parametrize(("place", "block"), _blocks(), ids=[place for place, _ in _blocks()])
 def test_python_block_runs(place: str, block: str, tmp_path: Path) -> None:
+    if serves(block):
+        try_gateway(sys.executable, block, tmp_path, source_environment())
+        return
     program = tmp_path / "block.py"
     program.write_text(block)
     result = _run(tmp_path, program)

@@ -92,14 +92,15 @@ class Feed:
             group.start_soon(self._free_names)
 
     async def first_snapshots(self, seconds: float, stop: anyio.Event) -> None:
-        """Wait until all providers have delivered, or `seconds` have passed and there is something to serve, or `stop` is set."""
+        """Wait until all providers have delivered, or `stop` is set, or `seconds` have passed and there is something to serve:
+        routes of one of them, of before the last stop, or given in code."""
         # Unknown is not empty: with no snapshot at all, every response would be a wrong 404. Refused connections
         # let a load balancer try another gateway. One silent provider holds up the others only for a while.
         deadline = anyio.current_time() + seconds
         while self.missing and not stop.is_set():
             if anyio.current_time() >= deadline:
                 self._serve_from_disk()
-                if self._delivered or self._from_disk:
+                if self._delivered or self._from_disk or self._mesh.table.routes:
                     break
             with anyio.move_on_after(0.25):
                 await self._arrived.wait()
