@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.decision import Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TableDecision
-from meshlib.model import MAX_NAME, Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
+from meshlib.decision import Forward, Redirect, TableDecision
+from meshlib.model import MAX_NAME, Contribution, Endpoint, RedirectRule, Route, Scheme, Upstream
 from meshlib.table.compile import Claim, Site, claims_of, compile_site
-from meshlib.table.decisions import decide_http, decide_tls
+from meshlib.table.decisions import decide_http
 
 
 def same(upstream: Upstream) -> Upstream:
@@ -239,27 +239,3 @@ def test_what_is_unchanged_is_reused() -> None:
     grown = compile_site("a", claims(old, other, contribution("c", 3, route_of("c", "/y"))), decide, same, before)
     kept = [slot.path for slot in grown.slots if any(slot is known for known in before.slots)]
     assert kept == ["/x", "/"]
-
-
-def test_decisions() -> None:
-    starting = Upstream("s:80", (Endpoint("s.1", "10.0.0.1", 80, state=EndpointState.STARTING),))
-    route = route_of("s")
-    assert decide_http(route, starting, 7) == Respond(503, "no_endpoint", 7, route)
-    assert decide_http(route, None, 7) == Respond(503, "no_endpoint", 7, route)
-    sni = replace(route, scheme=Scheme.SNI)
-    ready = upstream_of("s")
-    assert decide_tls(sni, ready) == Passthrough(sni, ready)
-    assert decide_tls(sni, starting) == decide_tls(sni, None) == Reject(80, "no_endpoint", sni)
-
-
-def test_https_only_redirects_and_keeps_what_is_done_over_tls() -> None:
-    for host, target in (("shop.example", "https://shop.example"), ("2001:db8::1", "https://[2001:db8::1]")):
-        route = replace(route_of("a"), host=host, https_only=True)
-        upstream = route.upstream
-        assert upstream is not None
-        rule = RedirectRule(target, 308)
-        assert decide_http(route, upstream, 1) == RedirectToTLS(route, Redirect(route, rule), Forward(route, upstream))
-        assert decide_http(route, None, 1) == RedirectToTLS(route, Redirect(route, rule), Respond(503, "no_endpoint", 1, route))
-        assert decide_http(route, upstream, 1, 443) == decide_http(route, upstream, 1)
-        elsewhere = RedirectRule(f"{target}:8443", 308)
-        assert decide_http(route, upstream, 1, 8443) == RedirectToTLS(route, Redirect(route, elsewhere), Forward(route, upstream))

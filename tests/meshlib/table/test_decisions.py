@@ -1,0 +1,50 @@
+"""The decisions of slots: with an endpoint that is ready and without one, over TLS alone or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from meshlib.decision import Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond
+from meshlib.model import Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
+from meshlib.table.decisions import decide_http, decide_tls
+
+READY = Upstream("s:80", (Endpoint("s.1", "10.0.0.1", 80),))
+STARTING = Upstream("s:80", (Endpoint("s.1", "10.0.0.1", 80, state=EndpointState.STARTING),))
+ROUTE = Route(Scheme.HTTP, "a", "/", "s", "http", "hrm", 80, READY)
+SNI = replace(ROUTE, scheme=Scheme.SNI)
+
+
+def test_an_endpoint_that_is_ready_is_sent_to() -> None:
+    assert decide_http(ROUTE, READY, 7) == Forward(ROUTE, READY)
+    assert decide_tls(SNI, READY) == Passthrough(SNI, READY)
+
+
+@pytest.mark.parametrize("upstream", [STARTING, Upstream("s:80", ()), None])
+def test_without_an_endpoint_that_is_ready(upstream: Upstream | None) -> None:
+    assert decide_http(ROUTE, upstream, 7) == Respond(503, "no_endpoint", 7, ROUTE)
+    assert decide_tls(SNI, upstream) == Reject(80, "no_endpoint", SNI)
+
+
+@pytest.mark.parametrize("upstream", [READY, None])
+@pytest.mark.parametrize("https_only", [False, True])
+def test_a_redirect_is_the_same_whatever_else_there_is(upstream: Upstream | None, https_only: bool) -> None:
+    rule = RedirectRule("http://new.example")
+    route = replace(ROUTE, redirect=rule, https_only=https_only)
+    assert decide_http(route, upstream, 7) == Redirect(route, rule)
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [("shop.example", "https://shop.example"), ("2001:db8::1", "https://[2001:db8::1]")],
+)
+def test_https_only_redirects_and_keeps_what_is_done_over_tls(host: str, target: str) -> None:
+    route = replace(ROUTE, host=host, https_only=True)
+    moved = Redirect(route, RedirectRule(target, 308))
+    assert decide_http(route, READY, 1) == RedirectToTLS(route, moved, Forward(route, READY))
+    for upstream in (STARTING, None):
+        assert decide_http(route, upstream, 1) == RedirectToTLS(route, moved, Respond(503, "no_endpoint", 1, route))
+    assert decide_http(route, READY, 1, 443) == decide_http(route, READY, 1)
+    elsewhere = Redirect(route, RedirectRule(f"{target}:8443", 308))
+    assert decide_http(route, READY, 1, 8443) == RedirectToTLS(route, elsewhere, Forward(route, READY))
