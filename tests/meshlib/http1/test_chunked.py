@@ -133,6 +133,19 @@ def test_after_the_end_nothing_is_taken() -> None:
     assert reader.position == 2
 
 
+@pytest.mark.parametrize("relay", [False, True])
+def test_a_call_reads_no_more_chunks_than_it_may(relay: bool) -> None:
+    data = b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n"
+    reader = ChunkedReader(relay=relay)
+    pieces, position = [], 0
+    for read, end in ((1, 6), (1, 12), (1, len(data))):
+        pieces.append(b"".join(reader.receive_data(data, position, 1)))
+        position = reader.position
+        assert (reader.chunks, position) == (read, end)
+    assert pieces == ([b"1\r\na\r\n", b"1\r\nb\r\n", b"0\r\n\r\n"] if relay else [b"a", b"b", b""])
+    assert reader.done
+
+
 _WIRE = st.lists(
     st.sampled_from([b"5\r\nhello\r\n", b"1;x\r\na\r\n", b"0\r\n", b"\r\n", b"X: y\r\n", b"5", b"\r", b"\n", b";", b"hello", b"0", b"g"]),
     max_size=10,
