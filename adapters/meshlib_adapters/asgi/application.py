@@ -25,7 +25,7 @@ from meshlib_adapters.asgi.scope import addresses_of, is_multiplexed, peer_of, r
 from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
 from meshlib_adapters.asgi.websocket import relay_websocket
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.providers.feed import log_failure, publish_apart
+from meshlib_adapters.providers.feed import log_failure, offer
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.proxy.awaited import Exchange, Unanswered
 from meshlib_adapters.proxy.retries import default_host
@@ -134,9 +134,9 @@ class Gateway:
     async def _follow(self, provider: Provider, delivered: asyncio.Event) -> None:
         try:
             async for snapshot in provider.snapshots():
-                await publish_apart(self._mesh, provider.name, snapshot)
-                self._informed = True
-                delivered.set()
+                if await offer(self._mesh, provider.name, snapshot):
+                    self._informed = True
+                    delivered.set()
         except Exception:
             _logger.exception("provider %s has failed; its last snapshot stands", provider.name)
         finally:

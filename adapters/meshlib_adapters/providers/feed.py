@@ -15,7 +15,7 @@ from meshlib.mesh import Mesh
 from meshlib.model import Snapshot
 from meshlib_adapters.providers.provider import Provider
 
-__all__ = ["Feed", "log_failure", "publish_apart"]
+__all__ = ["Feed", "log_failure", "offer", "publish_apart"]
 
 _logger = logging.getLogger("meshlib.providers")
 
@@ -27,6 +27,24 @@ _TRIES: Final = 3
 # Seconds between looks for names that have been kept long enough, and at the status of providers for the log.
 _FREE_EVERY: Final = 60.0
 _STATUS_SWEEP: Final = 0.5
+
+
+async def offer(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
+    """Publish what a provider delivered, as `publish_apart`; False when it cannot be served.
+
+    Then the log says why, and what the provider delivered before stands: one wrong snapshot ends
+    neither it nor others.
+    """
+    try:
+        await publish_apart(mesh, name, snapshot)
+    except ConfigurationError as error:
+        _log_refused(name, error)
+        return False
+    return True
+
+
+def _log_refused(name: str, error: ConfigurationError) -> None:
+    _logger.error("%s: what it delivered is not used: %s", name, error)
 
 
 async def publish_apart(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
@@ -120,17 +138,23 @@ class Feed:
         for provider in self.missing:
             kept = self._kept(provider.name)
             if kept is not None:
+                try:
+                    # At once: what the provider itself delivers meanwhile must not be overwritten.
+                    self._mesh.publish(provider.name, kept, now=time.time())
+                except ConfigurationError as error:
+                    _log_refused(provider.name, error)
+                    continue
                 self._from_disk.add(provider.name)
-                self._mesh.publish(provider.name, kept, now=time.time())
                 reason = provider.status.reason or "no answer yet"
                 self._logger.warning("%s: serving from disk what it said before the last stop: %s", provider.name, reason)
 
     async def _follow(self, provider: Provider) -> None:
         async for snapshot in provider.snapshots():
+            if not await offer(self._mesh, provider.name, snapshot):
+                continue
             if provider.name in self._from_disk:
                 self._from_disk.discard(provider.name)
                 self._logger.info("%s: has delivered; what was on disk is no longer used", provider.name)
-            await publish_apart(self._mesh, provider.name, snapshot)
             self._delivered.add(provider.name)
             self._arrived.set()
             self._arrived = anyio.Event()

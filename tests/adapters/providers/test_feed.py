@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 
 from meshlib.mesh import Draft, Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
-from meshlib_adapters.providers.feed import log_failure, publish_apart
+from meshlib_adapters.asgi import Gateway as Application
+from meshlib_adapters.providers.feed import Feed, log_failure, offer, publish_apart
+from meshlib_adapters.providers.provider import ProviderStatus
 
 
 def snapshot(*hosts: str, provider: str = "p") -> Snapshot:
@@ -96,3 +100,68 @@ def test_a_subscriber_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> 
         assert asyncio.run(publish_apart(mesh, "p", snapshot("a")))
     assert "a subscriber of the mesh failed" in caplog.text
     assert "RuntimeError: broken" in caplog.text
+
+
+WRONG = Snapshot.of([Contribution("p/b", "b", routes=(Route(Scheme.HTTP, "B", "/", "b", "l", "mine", upstream=Upstream("b")),))])
+
+
+def test_what_cannot_be_served_is_logged_and_what_was_there_stands(caplog: pytest.LogCaptureFixture) -> None:
+    mesh = Mesh(snapshot("a"))
+
+    async def story() -> list[bool]:
+        return [await offer(mesh, "p", each) for each in (snapshot("b"), WRONG, snapshot("b"))]
+
+    assert asyncio.run(story()) == [True, False, True]
+    assert hosts(mesh) == ["a", "b"]
+    (line,) = caplog.messages
+    assert line == "p: what it delivered is not used: publish('p'): p/b: http://B: the host 'B' is not in normal form (write \"b\")"
+
+
+def test_a_provider_is_followed_beyond_a_snapshot_that_cannot_be_served(caplog: pytest.LogCaptureFixture) -> None:
+    class Provider:
+        name = "p"
+        status = ProviderStatus("ok", None, "")
+
+        async def snapshots(self) -> AsyncIterator[Snapshot]:
+            yield WRONG
+            yield snapshot("b")
+
+    async def story() -> list[str]:
+        mesh = Mesh()
+        async with Application(mesh=mesh, providers=[Provider()]):
+            return hosts(mesh)
+
+    assert asyncio.run(story()) == ["b"]
+    assert len(caplog.messages) == 1
+
+
+def test_a_gateway_follows_a_provider_beyond_it_and_starts_without_what_it_kept(caplog: pytest.LogCaptureFixture) -> None:
+    class Provider:
+        name = "p"
+        status = ProviderStatus("ok", None, "")
+
+        def __init__(self, *delivered: Snapshot) -> None:
+            self._delivered = delivered
+
+        async def snapshots(self) -> AsyncIterator[Snapshot]:
+            for each in self._delivered:
+                yield each
+
+    async def story(provider: Provider, seconds: float) -> list[str]:
+        mesh = Mesh(snapshot("a"))
+        feed = Feed(mesh, [provider], lambda name: WRONG, logging.getLogger("test"))
+        stop = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(feed.run)
+            await feed.first_snapshots(seconds, stop)
+            group.cancel_scope.cancel()
+        assert feed.from_disk == ()
+        return hosts(mesh)
+
+    assert asyncio.run(story(Provider(WRONG, snapshot("b")), 30)) == ["a", "b"]
+    assert [line.partition(":")[0] for line in caplog.messages] == ["p"]
+    caplog.clear()
+    assert asyncio.run(story(Provider(), 0)) == ["a"]
+    refused, without = caplog.messages
+    assert refused.startswith("p: what it delivered is not used: publish('p'): ")
+    assert without.startswith("starting without the routes of p")
