@@ -1,4 +1,4 @@
-"""meshlib: a gateway library in pure Python. Say what runs where, and ask which endpoint a request is for.
+"""meshlib: a gateway library. Say what runs where, and ask where a request goes.
 
     import meshlib
 
@@ -15,17 +15,19 @@
         case meshlib.Respond(status=status, reason=reason):
             print(status, reason)
 
-`Mesh` is where everything begins: routes from code, from labels (`Mesh.from_labels`, `Mesh.from_compose`) and from
-whoever publishes snapshots; a mistake in a route is a `ConfigurationError` that names the entry and the cure. Nothing here
-opens, logs or waits; what does is in `meshlib_adapters`. These names are loaded on first use, from the standard library
-alone; all others are imported from their modules, which docs/architecture.md lists. docs/library.md shows the whole face.
+`Mesh` is where everything begins: routes from code, from labels (`Mesh.from_labels`,
+`Mesh.from_compose`) and from whoever publishes snapshots; a mistake in a route is a
+`ConfigurationError` that names the entry and the cure. Nothing here opens, logs or waits; what does
+is in `meshlib_adapters`. These names are loaded on first use, from the standard library alone; all
+others are imported from their modules, which docs/architecture.md lists. docs/library.md shows the
+whole face.
 """
 
 from __future__ import annotations
 
 import importlib
 
-# Known to type checkers by its name; importing `typing` would be most of what importing this package takes.
+# Type checkers know it by its name. Importing `typing` would be most of what this package takes.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:

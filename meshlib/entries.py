@@ -1,7 +1,7 @@
 """One route that is given by hand: what its entry matches, and checks of all it consists of.
 
-Hosts, paths and redirects are read by the parsers of labels. What is wrong is a `ConfigurationError` that names the
-entry and says what to write instead.
+Hosts, paths and redirects are read by the parsers of labels. What is wrong is a
+`ConfigurationError` that names the entry and says what to write instead.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ T = TypeVar("T")
 
 
 class Entry:
-    """The text of an entry, and its place in messages: what `where` returns, which is asked only when something is wrong."""
+    """The text of an entry, and its place in messages (`where` is asked when something is
+    wrong)."""
 
     def __init__(self, key: str, where: Callable[[], str] | None = None) -> None:
         self.key = key
@@ -61,7 +62,7 @@ class Entry:
         return ConfigurationError(message, where=self.where, hint=hint)
 
     def read(self, parse: Callable[[Part, LabelFindings], T], text: str, what: str, hint: str) -> T:
-        """What the parser of a label's value makes of `text`; `ConfigurationError` when it finds fault."""
+        """What the parser of a label's value makes of `text`; `ConfigurationError` for a fault."""
         findings = Findings("")
         value = parse(Part(text, 1), findings.label(""))
         if findings.diagnostics:
@@ -174,10 +175,11 @@ def read_redirect(entry: Entry, match: Match, rule: RedirectRule) -> RedirectRul
 
 
 def check_contribution(contribution: Contribution, where: str) -> None:
-    """Refuse a contribution that could not be served as it is meant; the error names the route, below `where`.
+    """Refuse a contribution that could not be served as it is meant.
 
-    Each route has a host and a path in normal form and either an upstream or a redirect; strategies are known,
-    endpoints have a host, a port and a weight. Costs some microseconds a route.
+    The `ConfigurationError` names the route, below `where`. Each route has a host and a path in
+    normal form and either an upstream or a redirect; strategies are known, endpoints have a host, a
+    port and a weight. Costs some microseconds a route.
     """
     for route in contribution.routes:
         entry = Entry("", partial(_place, where, contribution, route))
@@ -214,7 +216,8 @@ def _check_match(entry: Entry, route: Route) -> None:
         host, path = parse_host_pattern(route.host), parse_path_prefix(route.path)
     except (AuthorityError, PathError) as error:
         message = f"the host is {show(route.host)}, the path {show(route.path)}: {error}"
-        raise entry.mistake(message, 'write a host such as "shop.example.com", a path such as "/"') from None
+        hint = 'write a host such as "shop.example.com", a path such as "/"'
+        raise entry.mistake(message, hint) from None
     if host != route.host:
         raise entry.mistake(f"the host {show(route.host)} is not in normal form", f'write "{host}"')
     if path != route.path:

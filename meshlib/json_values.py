@@ -1,6 +1,7 @@
-"""Values of frozen classes to JSON and back, checked: dataclasses, named tuples, enums, tuples, mappings, options.
+"""Values of frozen classes to JSON and back, checked.
 
-What a field may hold is read from its annotation. This module knows no class of its own.
+Fields hold dataclasses, named tuples, enums, tuples, mappings, texts, numbers, or None. What a
+field may hold is read from its annotation. This module knows no class of its own.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ def to_json(value: object) -> str:
 def from_json(kind: type[T], text: str, where: str) -> T:
     """The value of class `kind` in JSON text that `to_json` wrote, or somebody else did.
 
-    `ConfigurationError` names the place below `where` ("snapshot.contributions[0].key") and the cure: for a text that is not
-    JSON, a field that is missing, unknown or of another type, and what the class itself refuses.
+    `ConfigurationError` names the place below `where` ("snapshot.contributions[0].key") and the
+    cure: for a text that is not JSON, a field that is missing, unknown or of another type, and what
+    the class itself refuses.
     """
     try:
         data = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)

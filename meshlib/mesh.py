@@ -1,30 +1,26 @@
 """`Mesh`: what is known now, merged from all who publish, and the table compiled from it.
 
-It opens nothing and has no clock: providers hand their snapshots over, data paths read `table` once per request, and
-whoever knows the time says it. Upstreams of different publishers are different things, even when both call theirs
-"shop:8080".
+It opens nothing and has no clock: providers hand their snapshots over, data paths read `table` once
+per request, and whoever knows the time says it. Upstreams of different publishers are different
+things, even when both call theirs "shop:8080".
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypedDict, Unpack
 
 from meshlib.decision import Decision, PortDecision, TLSDecision, decision_for
-from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, BAD_ENDPOINTS
-from meshlib.discovery.files.services import resolve_document
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.discovery.names import NameIndex
 from meshlib.entries import check_snapshot
-from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
 from meshlib.model import Diagnostic, Endpoint, ListeningPort, Route, Snapshot, Tenure
 from meshlib.ownership import Ledger, OwnershipRules
 from meshlib.parts import PartMerger
-from meshlib.routes import Target, given_routes
+from meshlib.routes import Target, composed_services, given_routes, labelled_service
 from meshlib.table import Explanation, RoutingTable, explain
 from meshlib.urls import Headers, request_head
 
@@ -33,7 +29,7 @@ __all__ = ["Draft", "Mesh", "MeshOptions"]
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Draft:
-    """A publication that has been computed and has not taken effect; made by `Mesh.draft` for `Mesh.commit`."""
+    """A publication that has not taken effect; made by `Mesh.draft` for `Mesh.commit`."""
 
     parts: Mapping[str, Snapshot]
     gathering: bool
@@ -65,22 +61,25 @@ class Mesh:
         mesh = Mesh({"shop.example.com": ["10.0.0.5:8080", "10.0.0.6:8080"]})
         mesh.route("GET", "https://shop.example.com/cart")    # Forward(...)
 
-    `routes` are read as `meshlib.routes` says, or are a snapshot. `version` grows with each change. To be used from one
-    thread: a provider that works in another one hands its snapshot over first. Whoever took `table` before a change keeps
-    a consistent one; nothing under way is touched.
+    `routes` are read as `meshlib.routes` says, or are a snapshot. `version` grows with each change.
+    To be used from one thread: a provider that works in another one hands its snapshot over first.
+    Whoever took `table` before a change keeps a consistent one; nothing under way is touched.
 
-    `unmatched_status`, `retry_after` and `https_port` are those of `RoutingTable.build`. Routes and diagnostics beyond
-    `limits` are left out, and a diagnostic says so (`meshlib.discovery.limits`). Upstreams of one name that different
-    publishers have stay apart (`meshlib.parts`).
+    `unmatched_status`, `retry_after` and `https_port` are those of `RoutingTable.build`. Routes and
+    diagnostics beyond `limits` are left out, and a diagnostic says so (`meshlib.discovery.limits`).
+    Upstreams of one name that different publishers have stay apart (`meshlib.parts`).
 
-    Whose the names are is settled with each change by `rules` (`meshlib.ownership`) and travels in `snapshot.tenures`.
-    While each publisher has published once at most, age decides, as if all had come together; from then on, or from
-    `confirm`, a name stays with who had it first. `now`, in seconds since the epoch, is the time that was told last where
-    it is left out; a mesh that is never told the time keeps the names of owners that have gone until they are
-    withdrawn or released. A snapshot that has tenures already, as that of a worker's supervisor, is taken as it is.
+    Whose the names are is settled with each change by `rules` (`meshlib.ownership`) and travels in
+    `snapshot.tenures`. While each publisher has published once at most, age decides, as if all had
+    come together; from then on, or from `confirm`, a name stays with who had it first. `now`, in
+    seconds since the epoch, is the time that was told last where it is left out; a mesh that is
+    never told the time keeps the names of owners that have gone until they are withdrawn or
+    released. A snapshot that has tenures already, as that of a worker's supervisor, is taken as it
+    is.
 
-    `on_error` is called with what a subscriber raises. Without it, all subscribers are called first, and then an
-    `ExceptionGroup` of what they raised leaves the method that changed something; the change stands.
+    `on_error` is called with what a subscriber raises. Without it, all subscribers are called
+    first, and then an `ExceptionGroup` of what they raised leaves the method that changed
+    something; the change stands.
     """
 
     def __init__(
@@ -125,16 +124,13 @@ class Mesh:
         service: str = "service",
         **options: Unpack[MeshOptions],
     ) -> Mesh:
-        """A mesh of one service with these `labels`, found at `endpoints`: "HOST:PORT", or "HOST" where labels name the port.
+        """A mesh of one service with these `labels`, found at `endpoints`: "HOST:PORT", or "HOST"
+        where labels name the port.
 
-        A wrong label costs its own route and is one of `diagnostics`; a wrong endpoint is a `ConfigurationError`.
+        A wrong label costs its own route and is one of `diagnostics`; a wrong endpoint is a
+        `ConfigurationError`.
         """
-        document = {"services": {service: {"labels": dict(labels), "endpoints": list(endpoints)}}}
-        snapshot = resolve_document(document, provider="labels")
-        for found in snapshot.diagnostics:
-            if found.code in (BAD_ENDPOINT.code, BAD_ENDPOINTS.code):
-                raise ConfigurationError(found.message, where=found.label, hint=found.hint)
-        return cls(snapshot, **options)
+        return cls(labelled_service(labels, endpoints, service), **options)
 
     @classmethod
     def from_compose(
@@ -145,28 +141,37 @@ class Mesh:
         variables: Mapping[str, str] | None = None,
         **options: Unpack[MeshOptions],
     ) -> Mesh:
-        """A mesh of the services in a Compose or stack file, or in one of our own form (`meshlib.discovery.files.services`).
+        """A mesh of the services in a Compose or stack file, or in one of our own form
+        (`meshlib.discovery.files.services`).
 
-        `load` reads YAML, as `yaml.safe_load` does; without it `text` is JSON, as `docker compose config --format json`
-        prints it. `variables` are the values for `${NAME}`. A wrong label costs its own route and is one of
-        `diagnostics`; a text that cannot be read is a `ConfigurationError`.
+        `load` reads YAML, as `yaml.safe_load` does; without it `text` is JSON, as `docker compose
+        config --format json` prints it. `variables` are the values for `${NAME}`. A wrong label
+        costs its own route and is one of `diagnostics`; a text that cannot be read is a
+        `ConfigurationError`.
         """
-        return cls(resolve_document(_loaded(text, load), provider="compose", where="compose", variables=variables), **options)
+        return cls(composed_services(text, load, variables), **options)
 
     def __repr__(self) -> str:
-        return f"<Mesh version {self.version} of {', '.join(filter(None, self._parts)) or 'nobody'}: {self.table!r}>"
+        publishers = ", ".join(filter(None, self._parts)) or "nobody"
+        return f"<Mesh version {self.version} of {publishers}: {self.table!r}>"
 
-    def route(self, method: str, url: str, *, headers: Headers = (), secure: bool | None = None) -> Decision:
+    def route(
+        self, method: str, url: str, *, headers: Headers = (), secure: bool | None = None
+    ) -> Decision:
         """The decision for a request: `Forward`, `Redirect` or `Respond`. Nothing is opened.
 
-        `url` is "https://HOST/PATH", or a path with a Host among `headers`. `secure`: the request came over TLS; None: as
-        the URL's scheme says. `ConfigurationError` when nobody could send such a request (`meshlib.urls`).
+        `url` is "https://HOST/PATH", or a path with a Host among `headers`. `secure`: the request
+        came over TLS; None: as the URL's scheme says. `ConfigurationError` when nobody could send
+        such a request (`meshlib.urls`).
         """
         head, https = request_head(method, url, headers)
         return decision_for(self.table.route(head), secure=https if secure is None else secure)
 
-    def route_tls(self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None) -> TLSDecision:
-        """The decision for a TLS connection by its hello, or its server name alone (None: it sent none).
+    def route_tls(
+        self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None
+    ) -> TLSDecision:
+        """The decision for a TLS connection by its hello, or its server name alone (None: it sent
+        none).
 
         `terminates` as in `RoutingTable.route_tls`: whether there is a certificate for a name.
         """
@@ -176,28 +181,37 @@ class Mesh:
         """The decision for what comes to a port of the gateway."""
         return self.table.route_port(port)
 
-    def explain(self, method: str, url: str, *, headers: Headers = (), secure: bool | None = None) -> Explanation:
-        """Why `route` decides as it does: every route that came into question, and what made it win or lose."""
+    def explain(
+        self, method: str, url: str, *, headers: Headers = (), secure: bool | None = None
+    ) -> Explanation:
+        """Why `route` decides as it does: every route that came into question, and what made it win
+        or lose."""
         head, https = request_head(method, url, headers)
         return explain(self.table, head, secure=https if secure is None else secure)
 
-    def explain_tls(self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None) -> Explanation:
+    def explain_tls(
+        self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None
+    ) -> Explanation:
         """Why `route_tls` decides as it does."""
         return explain(self.table, _hello(hello), terminates)
 
     def resolve(self, name: str, *, network: str | None = None) -> tuple[str, ...]:
-        """The addresses that Docker's DNS has for "web", "tasks.web", an alias or a container; () when nobody has the name.
+        """The addresses that Docker's DNS has for "web", "tasks.web", an alias or a container; ()
+        when nobody has the name.
 
-        `network` says from which network it is asked; `ConfigurationError` when it has to be said (`meshlib.discovery.names`).
+        `network` says from which network it is asked; `ConfigurationError` when it has to be said
+        (`meshlib.discovery.names`).
         """
         if self._names is None or self._names[0] is not self.snapshot:
             self._names = self.snapshot, NameIndex(self.snapshot)
         return self._names[1].resolve(name, network)
 
     def endpoints(self, service: str, *, ready: bool = True) -> tuple[Endpoint, ...]:
-        """The endpoints of a service, at each of its ports that is routed; those that are `ready`, or all.
+        """The endpoints of a service, at each of its ports that is routed; those that are `ready`,
+        or all.
 
-        () when nobody is called so. Publishers may have services of one name; then these are the endpoints of all.
+        () when nobody is called so. Publishers may have services of one name; then these are the
+        endpoints of all.
         """
         upstreams = dict.fromkeys(
             route.upstream
@@ -227,16 +241,18 @@ class Mesh:
         return self.publish("", given_routes(routes, self._parts.get("")), now=now)
 
     def publish(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> bool:
-        """Replace what the publisher `name` knows. False when the whole is equal to before; then nobody is told.
+        """Replace what the publisher `name` knows. False when the whole is equal to before; then
+        nobody is told.
 
-        Only what changed is compiled anew. `ConfigurationError` when a route is not one that can be served
-        (`meshlib.entries.check_snapshot`), or two publishers use one contribution key; then everything stays as it was.
+        Only what changed is compiled anew. `ConfigurationError` when a route is not one that can be
+        served (`meshlib.entries.check_snapshot`), or two publishers use one contribution key; then
+        everything stays as it was.
         """
         return self.commit(self.draft(name, snapshot, now=now))
 
     def withdraw(self, name: str = "", *, now: float | None = None) -> bool:
-        """Forget the publisher `name` ("": what the constructor was given), what it published and the names that were its
-        services'. False when nothing changed."""
+        """Forget the publisher `name` ("": what the constructor was given), what it published and
+        the names that were its services'. False when nothing changed."""
         gone = self._parts.get(name)
         if gone is None:
             return False
@@ -246,14 +262,15 @@ class Mesh:
         return self.commit(self._drafted(merged, parts, self._gathering, self._ledger, now, self._basis, freed))
 
     def draft(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> Draft:
-        """What `publish` would do, computed and not done. Changes nothing, so that another thread may do it."""
+        """What `publish` would do, computed and not done. Changes nothing, so that another thread
+        may do it."""
         basis = self._basis  # first of all: what takes effect from here on makes the draft a stale one
         before = self._parts.get(name)
         if before == snapshot and before.tenures == snapshot.tenures:
             return Draft(self._parts, self._gathering, self._ledger, self._now, None, basis)
         check_snapshot(snapshot, before, f"publish({name!r})")
-        # Code that gives other routes means it, while a service that is gone may be on its way back: names of the one are
-        # free at once, and it does not end the time in which all publish for the first time.
+        # Code that gives other routes means it, while a service that is gone may be on its way
+        # back: names of the one are free at once, and it does not end the time of first snapshots.
         freed = {route.claimed_name for route in before.routes} if before is not None and not name else set()
         gathering = self._gathering and (before is None or self._held or not name)
         parts = {**self._parts, name: snapshot}
@@ -261,11 +278,13 @@ class Mesh:
         return self._drafted(merged, parts, gathering, self._ledger, now, basis, freed)
 
     def is_fresh(self, draft: Draft) -> bool:
-        """Whether nothing has taken effect since the draft was begun, so that `commit` would accept it."""
+        """Whether nothing has taken effect since the draft was begun, so that `commit` would accept
+        it."""
         return all(map(operator.is_, draft.basis, self._basis))
 
     def commit(self, draft: Draft) -> bool:
-        """Let a draft take effect. False when it changes nothing; ValueError when it is not fresh any more."""
+        """Let a draft take effect. False when it changes nothing; ValueError when it is not fresh
+        any more."""
         if not self.is_fresh(draft):
             raise ValueError("something else was published since this draft was begun; make another one")
         self._parts, self._gathering, self._ledger, self._now = draft.parts, draft.gathering, draft.ledger, draft.now
@@ -285,16 +304,19 @@ class Mesh:
         return True
 
     def restore(self, tenures: Iterable[Tenure]) -> None:
-        """Begin with the names that were recorded earlier; to be called before anything is published.
+        """Begin with the names that were recorded earlier; to be called before anything is
+        published.
 
-        From here on `confirm` alone ends the time in which age decides about names that are not recorded.
+        From here on `confirm` alone ends the time in which age decides about names that are not
+        recorded.
         """
         self._restored = self._ledger = Ledger(self._ledger.rules, tenures)
         self._gathering = self._held = True
 
     @property
     def tenures(self) -> tuple[Tenure, ...]:
-        """Whose the names are, in the order in which they were recorded; those of `restore` before the first publication, too."""
+        """Whose the names are, in the order in which they were recorded; those of `restore` before
+        the first publication, too."""
         return tuple((self.snapshot.tenures or self._ledger.tenures).values())
 
     @property
@@ -303,7 +325,8 @@ class Mesh:
         return dict(self._parts)
 
     def confirm(self) -> None:
-        """Take what has been published for what there is: whoever comes later finds its names taken."""
+        """Take what has been published for what there is: whoever comes later finds its names
+        taken."""
         self._gathering = self._held = False
 
     def settle(self, *, now: float) -> bool:
@@ -317,7 +340,8 @@ class Mesh:
         return self.commit(self._drafted(self.snapshot, self._parts, False, ledger, now, self._basis))
 
     def subscribe(self, callback: Callable[[Mesh], None]) -> Callable[[], None]:
-        """Have `callback` called after each change, in the order of subscription; returns what ends that (any number of times).
+        """Have `callback` called after each change, in the order of subscription; returns what ends
+        that (any number of times).
 
         What it raises keeps no other from being called (`on_error`). It must not publish.
         """
@@ -374,13 +398,3 @@ def _seconds(now: float | None) -> int:
 
 def _hello(hello: ClientHello | str | None) -> ClientHello:
     return hello if isinstance(hello, ClientHello) else ClientHello(hello)
-
-
-def _loaded(text: str, load: Callable[[str], object] | None) -> object:
-    try:
-        return json.loads(text) if load is None else load(text)
-    except ConfigurationError:
-        raise
-    except Exception as error:
-        hint = "pass load=yaml.safe_load to read YAML, or what docker compose config --format json prints"
-        raise ConfigurationError(f"the text cannot be read: {error}", where="compose", hint=hint) from error

@@ -1,7 +1,8 @@
 """What several publishers know, as one snapshot.
 
-Upstreams of different publishers are different things, even when both call theirs "shop:8080": of two with one name
-the publisher whose name sorts first keeps it, and the other's becomes "NAME@PUBLISHER", its endpoints likewise.
+Upstreams of different publishers are different things, even when both call theirs "shop:8080": of
+two with one name the publisher whose name sorts first keeps it, and the other's becomes
+"NAME@PUBLISHER", its endpoints likewise.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ __all__ = ["PartMerger"]
 
 
 class PartMerger:
-    """Merges snapshots by publisher; remembers which upstreams each names, as long as its snapshot is the same one."""
+    """Merges snapshots by publisher; remembers which upstreams each names, as long as its snapshot
+    is the same one."""
 
     def __init__(self) -> None:
         self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}
@@ -24,8 +26,9 @@ class PartMerger:
     def merge(self, parts: Mapping[str, Snapshot]) -> Snapshot:
         """One snapshot of all; that of a single publisher is returned as it is.
 
-        `ConfigurationError` when two publishers use one contribution key. The result does not depend on the order of
-        `parts`, and what does not give way is the very same object as before.
+        `ConfigurationError` when two publishers use one contribution key. The result does not
+        depend on the order of `parts`, and what does not give way is the very same object as
+        before.
         """
         if len(parts) == 1:
             (whole,) = parts.values()

@@ -1,28 +1,33 @@
-"""Routes given in code: a mapping of hosts to addresses, services and redirects, read into a checked snapshot.
+"""Routes given in code: a mapping of hosts to addresses, services and redirects, read into a
+checked snapshot.
 
     {
         "shop.example.com": ["10.0.0.5:8080", "10.0.0.6:8080"],
         "api.example.com/v1": Service(["10.0.0.7:80"], sticky="SID"),
         "old.example.com": redirect("https://shop.example.com"),
-        "*.example.com": ["10.0.0.8:80"],     # every host below example.com, without a route of its own
-        "*": ["10.0.0.9:80"],                 # every other host; "*/api" for one path of it
-        "sni://mail.example.com": ["10.0.0.10:443"],   # TLS by server name, passed through; "sni://*" for any
-        "tcp://:5432": ["10.0.0.11:5432"],    # whatever comes to a port of the gateway; "udp://:53" likewise
+        "*.example.com": ["10.0.0.8:80"],    # every host below it that has no route of its own
+        "*": ["10.0.0.9:80"],                # every other host; "*/api" for one path of it
+        "sni://mail.example.com": ["10.0.0.10:443"],    # TLS, passed through; "sni://*" for any
+        "tcp://:5432": ["10.0.0.11:5432"],   # what comes to the port; "udp://:53" likewise
     }
 
-Hosts and paths get the normal form of labels (`meshlib.patterns`); redirects and options are read as labels are. A
-mistake is a `ConfigurationError` that names the entry and says what to write; nothing is left out in silence. An empty
-list is no mistake: the host is known and has no endpoint yet, so its requests are answered with 503.
+Hosts and paths get the normal form of labels (`meshlib.patterns`); redirects and options are read
+as labels are. A mistake is a `ConfigurationError` that names the entry and says what to write;
+nothing is left out in silence. An empty list is no mistake: the host is known and has no endpoint
+yet, so its requests are answered with 503.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from meshlib.authority import Authority, parse_authority
 from meshlib.discovery.engine.networks import ordered
+from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, BAD_SERVICE
+from meshlib.discovery.files.services import resolve_document
 from meshlib.entries import (
     Entry,
     Match,
@@ -44,12 +49,21 @@ from meshlib.labels.hrm_values import (
 )
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 
-__all__ = ["SCHEMA", "Service", "Target", "given_routes", "read_routes", "redirect"]
+__all__ = [
+    "SCHEMA",
+    "Service",
+    "Target",
+    "composed_services",
+    "given_routes",
+    "labelled_service",
+    "read_routes",
+    "redirect",
+]
 
 # `Route.schema` of a route from code.
 SCHEMA: Final = "code"
 
-# Older than whatever an engine tells: of two that ask for a name first, the operator's own program has it.
+# Older than whatever an engine tells: of all that ask for a name first, the program has it.
 _OLDEST: Final = 1
 _MAX_NAME: Final = 253
 
@@ -58,16 +72,19 @@ _MAX_NAME: Final = 253
 class Service:
     """Addresses that serve the same, and how they are asked.
 
-    `addresses` are "HOST:PORT", an IPv6 host in brackets, or `Endpoint`s. `name` is for people, `Mesh.endpoints` and the
-    upstream ("": the entry's own text); entries that are to share connections and health share a named service.
-    `strategy` is one of `meshlib.balancing.STRATEGIES`; None: "weighted_round_robin" where weights differ, else
-    "round_robin". `weights` are whole numbers from 0 to 1000, one for each address (0: only when no other is left).
+    `addresses` are "HOST:PORT", an IPv6 host in brackets, or `Endpoint`s. `name` is for people,
+    `Mesh.endpoints` and the upstream ("": the entry's own text); entries that are to share
+    connections and health share a named service. `strategy` is one of
+    `meshlib.balancing.STRATEGIES`; None: "weighted_round_robin" where weights differ, else
+    "round_robin". `weights` are whole numbers from 0 to 1000, one for each address (0: only when no
+    other is left).
 
-    For HTTP routes: `sticky`, the application's cookie that pins a session to an endpoint; `tls`, the name in the
-    endpoints' certificate, to which connections are TLS then; `h2c`, HTTP/2 without TLS to them; `https_only` sends
-    requests without TLS to https; `hsts`, in seconds, or "31536000;includeSubDomains"; `forwarded_for`, as the label
-    include_forwarded_for. For all but UDP: `proxy_protocol`, the version of the header that begins each connection. For
-    HTTP and SNI: `share_with`, as the label of that name.
+    For HTTP routes: `sticky`, the application's cookie that pins a session to an endpoint; `tls`,
+    the name in the endpoints' certificate, to which connections are TLS then; `h2c`, HTTP/2 without
+    TLS to them; `https_only` sends requests without TLS to https; `hsts`, in seconds, or
+    "31536000;includeSubDomains"; `forwarded_for`, as the label include_forwarded_for. For all but
+    UDP: `proxy_protocol`, the version of the header that begins each connection. For HTTP and SNI:
+    `share_with`, as the label of that name.
 
     A service is checked as part of the entry that it is given in, so that the entry can be named.
     """
@@ -92,16 +109,18 @@ Target: TypeAlias = Sequence[str | Endpoint] | Service | RedirectRule
 
 
 def redirect(target: str, status: int = 301, keep_path: bool = True) -> RedirectRule:
-    """A redirect to `target`, a whole URL ("https://new.example.com"), with status 301, 302, 307 or 308.
+    """A redirect to `target`, a whole URL ("https://new.example.com"), with status 301, 302, 307 or
+    308.
 
-    `keep_path` appends path and query of the request, unless `target` has a path of its own. Checked as part of the
-    entry that it is given in, so that the entry can be named.
+    `keep_path` appends path and query of the request, unless `target` has a path of its own.
+    Checked as part of the entry that it is given in, so that the entry can be named.
     """
     return RedirectRule(target, status, keep_path)
 
 
 def given_routes(routes: Mapping[str, Target] | Snapshot, before: Snapshot | None = None) -> Snapshot:
-    """The snapshot of a mapping, or the snapshot itself, checked; what is as `before` is the very same object."""
+    """The snapshot of a mapping, or the snapshot itself, checked; what is as `before` is the very
+    same object."""
     if isinstance(routes, Snapshot):
         check_snapshot(routes, before, "routes")
         return routes
@@ -137,6 +156,43 @@ def read_routes(routes: Mapping[str, Target]) -> Snapshot:
         key = f"{SCHEMA}/{route.name}"
         contributions.append(Contribution(key, route.service, _OLDEST, (route,)))
     return Snapshot.of(contributions)
+
+
+def labelled_service(
+    labels: Mapping[str, str], endpoints: Sequence[str], service: str
+) -> Snapshot:
+    """The snapshot of one service with `labels`, found at `endpoints`.
+
+    Wrong labels are diagnostics of the snapshot; a wrong endpoint is a `ConfigurationError`.
+    """
+    if isinstance(endpoints, str):
+        message = "an address stands where a list of them belongs"
+        raise ConfigurationError(message, where="endpoints", hint=f"write [{show(endpoints)}]")
+    document = {"services": {service: {"labels": dict(labels), "endpoints": list(endpoints)}}}
+    snapshot = resolve_document(document, provider="labels")
+    for found in snapshot.diagnostics:
+        if found.code in (BAD_ENDPOINT.code, BAD_SERVICE.code):
+            raise ConfigurationError(found.message, where=found.label, hint=found.hint)
+    return snapshot
+
+
+def composed_services(
+    text: str, load: Callable[[str], object] | None, variables: Mapping[str, str] | None
+) -> Snapshot:
+    """The snapshot of a Compose file. `load` reads its text, None: it is JSON.
+
+    Wrong labels are diagnostics of the snapshot; a text that cannot be read is a
+    `ConfigurationError`.
+    """
+    try:
+        document = json.loads(text) if load is None else load(text)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        hint = "pass load=yaml.safe_load, or what docker compose config --format json prints"
+        message = f"the text cannot be read: {error}"
+        raise ConfigurationError(message, where="compose", hint=hint) from error
+    return resolve_document(document, provider="compose", where="compose", variables=variables)
 
 
 def _route(entry: Entry, match: Match, target: object) -> Route:

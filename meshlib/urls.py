@@ -1,4 +1,5 @@
-"""A URL, a method and header fields as people write them, to the head of the request that a client would send.
+"""A URL, a method and header fields as people write them, to the head of the request that a client
+would send.
 
 Knows nothing of routes.
 """
@@ -29,10 +30,11 @@ _SHAPE = 'write "https://HOST/PATH", or "/PATH" with a Host among the headers'
 def request_head(method: str, url: str, headers: Headers = ()) -> tuple[RequestHead, bool]:
     """The head of a request for `url`, and whether it is one over TLS (https).
 
-    `url` is "http://HOST/PATH?QUERY", or https, or what comes behind the host alone ("*" is that of OPTIONS). A Host
-    among `headers` is what the request says instead of the URL's host; with neither it is a request of HTTP/1.0, which
-    need not name any. Internationalised hosts become A-labels, and characters that a URL cannot have are escaped.
-    `ConfigurationError` when no such request would be taken.
+    `url` is "http://HOST/PATH?QUERY", or https, or what comes behind the host alone ("*" is that of
+    OPTIONS). A Host among `headers` is what the request says instead of the URL's host; with
+    neither it is a request of HTTP/1.0, which need not name any. Internationalised hosts become
+    A-labels, and characters that a URL cannot have are escaped. `ConfigurationError` when no such
+    request would be taken.
     """
     if not isinstance(url, str) or not isinstance(method, str):
         raise ConfigurationError("method and URL are texts", where=f"{method!a} {url!a}", hint=_SHAPE)

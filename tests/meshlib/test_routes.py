@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Snapshot, Upstream
-from meshlib.routes import Service, given_routes, read_routes, redirect
+from meshlib.routes import Service, composed_services, given_routes, labelled_service, read_routes, redirect
 
 MISTAKES = json.loads((Path(__file__).parents[1] / "vectors/routes/mistakes.json").read_text())
 
@@ -190,6 +190,35 @@ def test_what_did_not_change_is_the_same_object() -> None:
     after = given_routes({"c": ["d:2"], "a": ["b:1"]}, before)
     assert after.contributions[0] is before.contributions[0]
     assert after.contributions[1] != before.contributions[1]
+
+
+SHOP = {"com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=8080"}
+
+
+def test_labels_are_read_whole_and_endpoints_are_the_callers() -> None:
+    (route,) = labelled_service({**SHOP, "com.docker.ucp.mesh.http.81": "external_rout=x"}, ["10.0.0.5"], "shop").routes
+    assert route.upstream is not None
+    assert (route.name, route.upstream.endpoints[0].address) == ("http://shop.example.com", "10.0.0.5:8080")
+    for endpoints, service, place in [(["10.0.0.5:0"], "shop", "services.shop.endpoints"), (["10.0.0.5"], "", "services")]:
+        with pytest.raises(ConfigurationError, match=place):
+            labelled_service(SHOP, endpoints, service)
+    with pytest.raises(ConfigurationError, match=r"endpoints: an address .*write \['10.0.0.5'\]"):
+        labelled_service(SHOP, "10.0.0.5", "shop")
+
+
+def test_compose_files_are_json_or_what_a_loader_makes_of_them() -> None:
+    labels = {"com.docker.ucp.mesh.http": "external_route=http://${NAME},internal_port=80"}
+    document = {"services": {"shop": {"image": "shop", "labels": labels}}}
+    snapshot = composed_services(json.dumps(document), None, {"NAME": "a"})
+    assert [route.name for route in snapshot.routes] == ["http://a"]
+    assert composed_services("...", lambda text: document, {"NAME": "a"}) == snapshot
+
+    def failing(text: str) -> object:
+        raise ConfigurationError("the key is here twice", where="compose:3")
+
+    for load, message in [(None, "compose: the text cannot be read.*load=yaml.safe_load"), (failing, "compose:3: the key")]:
+        with pytest.raises(ConfigurationError, match=message):
+            composed_services("services: {}", load, None)
 
 
 _LABELS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=5)
