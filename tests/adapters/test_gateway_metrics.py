@@ -7,19 +7,17 @@ import signal
 import socket
 import ssl
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
-from prometheus_client.parser import text_string_to_metric_families
 
-from meshlib_adapters.observe.metrics.exposition import CONTENT_TYPE
-from tests.adapters.cli.test_main import PATIENCE, Running, free_port
-from tests.adapters.tls.test_certificate_watch import issue, serial
-from tests.adapters.workers.test_service_ports import ask as send
-from tests.adapters.workers.test_service_ports import echoing, serve, services
+from tests.support.certificates import issue, serial
+from tests.support.commands import free_port
+from tests.support.metrics_page import Page
+from tests.support.service_ports import ask as send
+from tests.support.service_ports import echoing, serve, services
 from tests.support.worker_lab import Clients, Lab, ask, backend, lab, labels, status_of, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"
@@ -30,33 +28,6 @@ ROUTE = "http://app.example.com"
 def gateways(tmp_path: Path) -> Iterator[Lab]:
     with lab(tmp_path) as made:
         yield made
-
-
-class Page:
-    """A scraped page: numbers by name and labels."""
-
-    def __init__(self, running: Running) -> None:
-        host, port = running.addresses["admin"]
-        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
-            assert answer.headers["Content-Type"] == CONTENT_TYPE
-            self.families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
-
-    def get(self, name: str, /, **wanted: str) -> float:
-        """The sum of the samples of that name that have these labels."""
-        return sum(
-            sample.value
-            for family in self.families.values()
-            for sample in family.samples
-            if sample.name == name and wanted.items() <= sample.labels.items()
-        )
-
-    def labels(self, name: str, label: str) -> set[str]:
-        return {
-            sample.labels[label]
-            for family in self.families.values()
-            for sample in family.samples
-            if sample.name == name and label in sample.labels
-        }
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -23,7 +23,7 @@ import pytest
 from tests.differential.compare import STREAMS, TIMEOUT
 from tests.differential.grammar import SEEDS, mutated, request, stream
 from tests.differential.readers import Reading
-from tests.differential.test_gateway import Recorder, recording
+from tests.differential.recorder import Recorder, recording
 from tests.support.backend import Backend
 from tests.support.client import Client
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.records import TunnelRecord
 
-__all__ = ["LOOPBACK", "Lab", "MakeLab", "Respond", "Run", "Table"]
+__all__ = ["LOOPBACK", "Lab", "MakeLab", "Respond", "Run", "Table", "closed_port", "quick", "until"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -89,3 +90,19 @@ class Lab:
 
 MakeLab = Callable[[], contextlib.AbstractAsyncContextManager[Lab]]
 Run = Callable[[Awaitable[None]], None]
+
+
+def quick(**changes: object) -> TLSSettings:
+    return TLSSettings(**{"sweep_interval": 0.05, "linger_timeout": 0.5, "idle_timeout": 30.0, **changes})  # type: ignore[arg-type]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that other parts make true."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+def closed_port() -> int:
+    with socket.socket() as sock:
+        sock.bind((LOOPBACK, 0))
+        return int(sock.getsockname()[1])

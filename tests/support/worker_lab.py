@@ -7,6 +7,7 @@ import http.client
 import http.server
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tests.adapters.cli.test_main import PATIENCE, Running, environment, free_port
+from tests.support.commands import PATIENCE, Running, environment, free_port
 
-__all__ = ["Backend", "Clients", "Lab", "ask", "backend", "exchange", "lab", "labels", "status_of", "wait_for"]
+__all__ = ["Backend", "Clients", "Lab", "alive", "ask", "backend", "exchange", "lab", "labels", "status_of", "wait_for"]
 
 
 class Backend(http.server.ThreadingHTTPServer):
@@ -206,3 +207,10 @@ class Clients:
                         sock.close()
                     sock = None
                 time.sleep(0.002)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return not re.search(r"^State:\s+Z", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except FileNotFoundError:
+        return False

@@ -13,9 +13,9 @@ from typing import Final
 
 import pytest
 
-from tests.adapters.http1.test_streams import MEGABYTE, Process
 from tests.support.backend import OK, Backend, Lost, Peer, Script, answering
 from tests.support.client import Client, get
+from tests.support.gateway_process import MEGABYTE, Process
 from tests.support.http_fixtures import Start
 from tests.support.running import RunningGateway
 

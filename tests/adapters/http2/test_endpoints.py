@@ -11,9 +11,9 @@ from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.turns import FRAME, WORK
 from meshlib_adapters.upstream.http2 import HTTP2UpstreamConnection
 from meshlib_adapters.upstream.registry import EndpointPool
-from tests.adapters.http2.test_upstream import Server, over, serving
 from tests.support.backend import Backend, Peer, Script
 from tests.support.client import get
+from tests.support.http2_backend import Server, over, serving
 from tests.support.http2_client import request
 from tests.support.http2_fixtures import Site, StartSite
 

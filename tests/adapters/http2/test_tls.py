@@ -11,9 +11,9 @@ from pathlib import Path
 import trustme
 
 from meshlib_adapters.config.tls import TerminationSettings
-from tests.adapters.http2.test_tools import run
 from tests.support.backend import Backend, Peer
 from tests.support.http2_client import Client2
+from tests.support.programs import run
 from tests.support.tls_lab import TLSGateway, certificate
 
 Make = Callable[..., Backend]

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.support.backend import Backend, Peer, answering
 from tests.support.http2_fixtures import StartSite
+from tests.support.programs import run
 
 Make = Callable[..., Backend]
-
-
-def run(*command: str, timeout: float = 90) -> str:
-    """What it said. A missing tool is a failure where CI says so."""
-    if shutil.which(command[0]) is None:
-        assert not os.environ.get("CI"), f"{command[0]} is not installed"
-        pytest.skip(f"{command[0]} is not installed")
-    done = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
-    return (done.stdout + done.stderr).decode("latin-1")
 
 
 def test_curl(start: StartSite, backend: Make, tmp_path: Path) -> None:

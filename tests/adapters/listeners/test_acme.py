@@ -11,7 +11,7 @@ import pytest
 
 from meshlib.model import Endpoint
 from meshlib_adapters.config.transport import TLSSettings
-from tests.adapters.listeners.test_tls import answer_alert, hello_for, plain_echo, saying
+from tests.support.hellos import answer_alert, hello_for, plain_echo, saying
 from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
 from tests.vectors.tls.hellos import BASE, ext, hello, records, sni, u8, u16
 

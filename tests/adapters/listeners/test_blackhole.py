@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.adapters.listeners.test_tls import hello_for, plain_echo, quick
 from tests.lab.apart import Apart, apart, missing_for_apart
-from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
+from tests.support.hellos import hello_for, plain_echo
+from tests.support.tcp_lab import LOOPBACK, MakeLab, Run, quick
 
 
 @pytest.fixture(autouse=True)

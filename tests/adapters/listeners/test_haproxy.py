@@ -19,7 +19,7 @@ from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Route, Scheme, Upstream
 from meshlib_adapters.config.transport import PreamblePolicy
 from meshlib_adapters.listeners.tls import TLSListener
-from tests.adapters.listeners.test_proxy_header import US
+from tests.support.preambles import US
 from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
 
 CONFIGURATION = """

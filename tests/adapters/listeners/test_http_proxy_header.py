@@ -15,11 +15,10 @@ from meshlib_adapters.config.transport import PreamblePolicy
 from tests.support.backend import Backend, Peer
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
+from tests.support.preambles import DESTINATION, SOURCE, US
 from tests.support.running import RunningGateway, quick
 
-LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"),)
 ELSEWHERE: tuple[Network, ...] = (ipaddress.ip_network("10.0.0.0/8"),)
-SOURCE, DESTINATION = ProxyAddress("198.51.100.7", 40000), ProxyAddress("203.0.113.9", 8443)
 PREAMBLES = [build_v1(SOURCE, DESTINATION), build_v2(SOURCE, DESTINATION)]
 UNIX = PREAMBLES[1][:12] + b"\x21\x31\x00\xd8" + b"/run/x".ljust(216, b"\0")
 DATAGRAM = PREAMBLES[1][:13] + b"\x12" + PREAMBLES[1][14:]
@@ -30,15 +29,15 @@ EXPECTED = [
     b"X-Forwarded-Proto: http",
 ]
 REFUSED = [
-    ("require", LOOPBACK, get(), "proxy_missing"),
+    ("require", US, get(), "proxy_missing"),
     ("require", ELSEWHERE, PREAMBLES[0] + get(), "proxy_untrusted"),
     ("require", ELSEWHERE, get(), "proxy_untrusted"),
     ("accept", ELSEWHERE, PREAMBLES[0] + get(), "bad_request_line"),
     ("accept", ELSEWHERE, PREAMBLES[1] + get(), "bad_request_line"),
-    ("accept", LOOPBACK, b"PROXY TCP4 localhost 127.0.0.1 1 2\r\n" + get(), "proxy_syntax"),
-    ("accept", LOOPBACK, DATAGRAM + get(), "proxy_family"),
-    ("accept", LOOPBACK, b"PROXY UNKNOWN " + b"x" * 200, "proxy_too_long"),
-    ("accept", LOOPBACK, PREAMBLES[0] + PREAMBLES[0] + get(), "bad_request_line"),
+    ("accept", US, b"PROXY TCP4 localhost 127.0.0.1 1 2\r\n" + get(), "proxy_syntax"),
+    ("accept", US, DATAGRAM + get(), "proxy_family"),
+    ("accept", US, b"PROXY UNKNOWN " + b"x" * 200, "proxy_too_long"),
+    ("accept", US, PREAMBLES[0] + PREAMBLES[0] + get(), "bad_request_line"),
 ]
 
 Make = Callable[..., Backend]
@@ -57,9 +56,7 @@ def telling(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
-def site(
-    start: Start, backend: Make, mode: Mode, sources: Sequence[Network] = LOOPBACK, **changes: float
-) -> tuple[RunningGateway, Address]:
+def site(start: Start, backend: Make, mode: Mode, sources: Sequence[Network] = US, **changes: float) -> tuple[RunningGateway, Address]:
     """A gateway with a listener that takes preambles, and where it listens."""
     running = start(backend(telling), quick(**changes))
     policy = PreamblePolicy(mode, tuple(sources))

@@ -14,10 +14,10 @@ from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble, ProxyProtocolRea
 from meshlib_adapters.config.transport import PreamblePolicy
 from meshlib_adapters.listeners.proxy_header import ClientPreamble, preamble_for
 from meshlib_adapters.listeners.tls import TLSListener
-from tests.adapters.listeners.test_tls import answer_alert, hello_for, plain_echo, quick, until
-from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run
+from tests.support.hellos import answer_alert, hello_for, plain_echo
+from tests.support.preambles import US
+from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run, quick, until
 
-US: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"),)
 OTHERS: tuple[Network, ...] = (ipaddress.ip_network("10.0.0.0/8"),)
 CLIENT, FRONT = ProxyAddress("192.0.2.7", 4711), ProxyAddress("198.51.100.1", 443)
 PREAMBLES = {

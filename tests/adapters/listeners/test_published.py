@@ -7,7 +7,7 @@ import asyncio
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, EndpointState, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.listeners.tls import TLSListener
-from tests.adapters.listeners.test_tls import hello_for, plain_echo
+from tests.support.hellos import hello_for, plain_echo
 from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
 
 

@@ -18,8 +18,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.adapters.listeners.test_tls import closed_port
-from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run
+from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run, closed_port
 
 # Drawn anew at each handshake, or (sizes) following from what is: signatures of ECDSA differ in length.
 _CHANCE = re.compile(

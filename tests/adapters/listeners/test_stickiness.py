@@ -14,8 +14,8 @@ from meshlib.model import Endpoint, Route, Scheme, Upstream
 from meshlib.proxy_protocol import ProxyPreamble, ProxyProtocolReader
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
-from tests.adapters.listeners.test_tls import hello_for, quick, saying, until
-from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run
+from tests.support.hellos import hello_for, saying
+from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run, quick, until
 
 REPLICAS = 4
 

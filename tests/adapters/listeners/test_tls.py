@@ -13,72 +13,20 @@ import socket
 import ssl
 import struct
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trustme
 
-from meshlib_adapters.config.transport import RelaySettings, TLSSettings
+from meshlib_adapters.config.transport import RelaySettings
 from meshlib_adapters.listeners.tls_connection import TLSConnection
 from meshlib_adapters.listeners.upstream_dial import Passage
 from meshlib_adapters.relay.relay import Relay
-from tests.support.tcp_lab import LOOPBACK, MakeLab, Respond, Run
-from tests.vectors.tls.hellos import BASE, hello, records, sni
+from tests.support.hellos import answer_alert, echo, hello_for, plain_echo, saying, take_hello
+from tests.support.tcp_lab import LOOPBACK, MakeLab, Run, closed_port, quick, until
+from tests.vectors.tls.hellos import BASE, hello, records
 
 BLOCK = os.urandom(1 << 16)
-
-
-def hello_for(name: str) -> bytes:
-    return records(hello(sni(name), *BASE))
-
-
-def quick(**changes: object) -> TLSSettings:
-    return TLSSettings(**{"sweep_interval": 0.05, "linger_timeout": 0.5, "idle_timeout": 30.0, **changes})  # type: ignore[arg-type]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that other parts make true."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-
-
-async def answer_alert(port: int, data: bytes) -> bytes:
-    """Send `data`, return everything that comes back."""
-    reader, writer = await asyncio.open_connection(LOOPBACK, port)
-    writer.write(data)
-    answer = await reader.read()
-    writer.close()
-    return answer
-
-
-def saying(text: bytes) -> Respond:
-    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(text)
-        await writer.drain()
-
-    return respond
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Sends back what comes, then half-closes."""
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-        await writer.drain()
-    if writer.can_write_eof():
-        writer.write_eof()
-
-
-async def take_hello(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readexactly(5)
-    return head + await reader.readexactly(int.from_bytes(head[3:5], "big"))
-
-
-async def plain_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """As a TLS server that never answers the hello would look: drops it, then echoes."""
-    await take_hello(reader)
-    await echo(reader, writer)
 
 
 def test_two_names_two_backends(run: Run, lab: MakeLab, client_context: ssl.SSLContext) -> None:
@@ -322,12 +270,6 @@ def test_reset_by_the_endpoint_reaches_the_client_after_its_data(run: Run, lab: 
             assert env.records[0].outcome == "reset"
 
     run(main())
-
-
-def closed_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((LOOPBACK, 0))
-        return int(sock.getsockname()[1])
 
 
 def test_an_endpoint_that_refuses_is_passed_over(run: Run, lab: MakeLab) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.listeners.test_tls import hello_for, plain_echo, quick, until
-from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
+from tests.support.hellos import hello_for, plain_echo
+from tests.support.tcp_lab import LOOPBACK, MakeLab, Run, quick, until
 
 ROOT = Path(__file__).parents[3]
 SLOW = 2000

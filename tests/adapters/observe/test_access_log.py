@@ -19,6 +19,7 @@ from meshlib.model import Endpoint, RedirectRule, Route, Scheme
 from meshlib_adapters.observe.access_log import AccessLog, CombinedFormatter, JSONFormatter
 from meshlib_adapters.observe.end_reasons import NORMAL, Ending
 from meshlib_adapters.observe.records import Record
+from tests.support.access_lines import COMBINED
 from tests.support.backend import Backend, Peer, answering
 from tests.support.client import get
 from tests.support.http_fixtures import Start
@@ -26,11 +27,6 @@ from tests.support.running import snapshot_of
 
 Make = Callable[..., Backend]
 
-# host ident user [time] "request" status size "referer" "agent" route endpoint tries seconds reason termination
-COMBINED = re.compile(
-    r'(\S+) - - \[([^\]]+)\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d+) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"'
-    r" (\S+) (\S+) (\d+) (\d+\.\d{6}) (\S+) ([-CSP][-RBQCHDT])"
-)
 
 HOSTILE = (
     get('/"quote\\back?x="}', "a", 'User-Agent: "}\\', 'Referer: \t"\xff\xe9\x80\x9b[31m'),

@@ -10,7 +10,7 @@ import pytest
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.connection_log import TunnelLog
 from meshlib_adapters.observe.records import PortRecord, TunnelRecord
-from tests.adapters.observe.test_access_log import COMBINED
+from tests.support.access_lines import COMBINED
 
 RECORDS = [
     TunnelRecord("192.0.2.1", "shop.example.com", "sni://shop.example.com", "10.0.0.5:8443", "closed", 517, 4000, 1.25),

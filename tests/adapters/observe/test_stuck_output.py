@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.cli.test_main import PATIENCE, Running, environment, free_port
-from tests.adapters.test_gateway_metrics import Page
+from tests.support.commands import PATIENCE, Running, environment, free_port
+from tests.support.metrics_page import Page
 from tests.support.worker_lab import ask, backend, lab, labels, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"

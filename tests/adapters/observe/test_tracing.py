@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.adapters.cli.test_main import PATIENCE, meshlib_command
-from tests.adapters.test_gateway_metrics import Page
+from tests.support.commands import PATIENCE, meshlib_command
+from tests.support.metrics_page import Page
 from tests.support.worker_lab import Lab, ask, backend, lab, labels, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"

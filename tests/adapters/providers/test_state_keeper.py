@@ -24,7 +24,7 @@ from meshlib_adapters.providers import state_keeper as keeping
 from meshlib_adapters.providers.state import FILE, StateDirectory
 from meshlib_adapters.providers.state_keeper import StateKeeper, existing_directory, find_directory
 from meshlib_adapters.testing import FakeEngine
-from tests.adapters.cli.test_main import PATIENCE, Running, meshlib_command
+from tests.support.commands import PATIENCE, Running, meshlib_command
 from tests.support.worker_lab import Lab, lab, status_of, wait_for
 
 HOST = "shop.example.com"

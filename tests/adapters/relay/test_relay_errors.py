@@ -12,8 +12,7 @@ import pytest
 
 from meshlib_adapters.config.transport import RelaySettings
 from meshlib_adapters.relay.relay import Relay, RelayResources
-from tests.adapters.listeners.test_tls import until
-from tests.support.tcp_lab import LOOPBACK, Run
+from tests.support.tcp_lab import LOOPBACK, Run, until
 
 BLOCK = os.urandom(1 << 16)
 

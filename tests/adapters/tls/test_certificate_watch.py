@@ -21,7 +21,8 @@ import trustme
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.tls.certificate_files import CertificateSet
 from meshlib_adapters.tls.certificate_watch import CertificateWatch
-from tests.adapters.cli.test_main import PATIENCE, Running, meshlib_command
+from tests.support.certificates import issue, serial
+from tests.support.commands import PATIENCE, meshlib_command
 from tests.support.worker_lab import Lab, ask, backend, lab, labels, status_of, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"
@@ -33,36 +34,6 @@ _ANYWHERE = ("--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", "127.
 def gateways(tmp_path: Path) -> Iterator[Lab]:
     with lab(tmp_path) as made:
         yield made
-
-
-def issue(authority: trustme.CA, folder: Path, name: str) -> None:
-    """Write a certificate as NAME.crt and NAME.key, which only its owner may read; both at once, as tools of renewal do."""
-    folder.mkdir(exist_ok=True)
-    issued = authority.issue_cert(name)
-    for suffix, data in ((".crt", issued.cert_chain_pems[0].bytes()), (".key", issued.private_key_pem.bytes())):
-        new = folder / f"{name}{suffix}.new"
-        new.write_bytes(data)
-        new.chmod(0o600)
-        new.rename(folder / f"{name}{suffix}")
-
-
-def serial(running: Running, authority: trustme.CA, name: str = "app.example.com") -> str:
-    """Ask for / over TLS; the serial number of the certificate that answered."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    with (
-        socket.create_connection(running.addresses["https"], PATIENCE) as plain,
-        context.wrap_socket(plain, server_hostname=name) as sock,
-    ):
-        sock.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
-        answer = b""
-        while data := sock.recv(65536):
-            answer += data
-        assert answer.startswith(b"HTTP/1.1 200 "), answer
-        assert answer.endswith(b"one")
-        shown = sock.getpeercert()
-        assert shown is not None
-        return str(shown["serialNumber"])
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

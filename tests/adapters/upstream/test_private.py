@@ -11,10 +11,10 @@ import pytest
 from meshlib.model import Snapshot
 from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble, ProxyProtocolReader, build_v1
 from meshlib_adapters.config.transport import PreamblePolicy
-from tests.adapters.listeners.test_http_proxy_header import DESTINATION, LOOPBACK, SOURCE
 from tests.support.backend import OK, Backend, Peer
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
+from tests.support.preambles import DESTINATION, SOURCE, US
 from tests.support.running import snapshot_of
 
 Make = Callable[..., Backend]
@@ -98,7 +98,7 @@ def test_a_client_that_asked_several_services_takes_all_its_connections_along(st
 
 def test_whom_a_proxy_in_front_names_is_named_on(start: Start, backend: Make) -> None:
     site = start(private(backend(reading), "v2"))
-    address = site.run(site.gateway.listen("127.0.0.1", 0, proxy_protocol=PreamblePolicy("require", LOOPBACK)))[0]
+    address = site.run(site.gateway.listen("127.0.0.1", 0, proxy_protocol=PreamblePolicy("require", US)))[0]
     client = Client(address)
     site.clients.append(client)
     assert client.ask(build_v1(SOURCE, DESTINATION) + get()).status == 200

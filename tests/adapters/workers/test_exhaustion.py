@@ -12,26 +12,17 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
-from tests.adapters.cli.test_main import PATIENCE, environment, free_port
+from tests.support.commands import PATIENCE, environment, free_port, ready, wait_for
 from tests.support.worker_lab import backend, labels
 
 _FILES = 100
 _REQUEST = b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "never came true"
-        time.sleep(0.02)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -44,14 +35,6 @@ def answers(client: socket.socket) -> bool:
         client.sendall(_REQUEST)
         return client.recv(4096).startswith(b"HTTP/1.1 200")
     except OSError:
-        return False
-
-
-def ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=PATIENCE) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
         return False
 
 

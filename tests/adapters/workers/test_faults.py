@@ -16,10 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.cli.test_main import PATIENCE, Running
-from tests.adapters.test_gateway_metrics import Page
-from tests.adapters.workers.test_workers import alive
-from tests.support.worker_lab import Lab, ask, backend, exchange, lab, labels, status_of, wait_for
+from tests.support.commands import PATIENCE, Running
+from tests.support.metrics_page import Page
+from tests.support.worker_lab import Lab, alive, ask, backend, exchange, lab, labels, status_of, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"
 FAKETIME = [Path(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1") for machine in ("x86_64", "aarch64")]

@@ -19,7 +19,7 @@ from meshlib_adapters.workers.channel import make_frame
 from meshlib_adapters.workers.messages import METRICS, REPORT, SESSIONS
 from meshlib_adapters.workers.reports import MAX_REPORT, Report, Session, write_report
 from meshlib_adapters.workers.slot import Place, Process
-from tests.adapters.cli.test_main import PATIENCE
+from tests.support.commands import PATIENCE
 
 GOOD = make_frame(METRICS, json.dumps([["meshlib_tls_accepted_total", [], 3]]).encode())
 

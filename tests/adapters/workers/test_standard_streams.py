@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.cli.test_main import PATIENCE, SERVICES, environment, free_port
-from tests.adapters.workers.test_exhaustion import ready, wait_for
+from tests.support.commands import PATIENCE, SERVICES, environment, free_port, ready, wait_for
 
 _MODULE = "meshlib_adapters.cli"
 

@@ -15,7 +15,7 @@ from meshlib.model import Contribution, Snapshot
 from meshlib_adapters.workers import tables
 from meshlib_adapters.workers.messages import read_table
 from meshlib_adapters.workers.tables import TableSender
-from tests.adapters.cli.test_main import PATIENCE
+from tests.support.commands import PATIENCE
 
 
 class Slow:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.adapters.cli.test_main import PATIENCE
+from tests.support.commands import PATIENCE
 from tests.support.worker_lab import Lab, lab, labels, status_of, wait_for
 
 CLIENTS, RETURNS = 12, 6

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from meshlib_adapters.testing import FakeEngine
-from tests.adapters.cli.test_main import PATIENCE, Running, environment, meshlib_command
-from tests.support.worker_lab import Clients, Lab, ask, backend, exchange, lab, labels, status_of, wait_for
+from tests.support.commands import PATIENCE, Running, environment, meshlib_command
+from tests.support.worker_lab import Clients, Lab, alive, ask, backend, exchange, lab, labels, status_of, wait_for
 
 APP = "external_route=http://app.example.com,internal_port=80"
 STICKY = f"{APP},sticky_sessions=SESSION"
@@ -48,13 +48,6 @@ def metrics(running: Running) -> str:
     with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
         text: str = answer.read().decode()
         return text
-
-
-def alive(pid: int) -> bool:
-    try:
-        return not re.search(r"^State:\s+Z", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    except FileNotFoundError:
-        return False
 
 
 def descriptors(pid: int) -> list[str]:

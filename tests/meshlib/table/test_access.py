@@ -12,61 +12,14 @@ from hypothesis import strategies as st
 
 from meshlib.decision import Carry, Forward, Redirect, Refuse, Reject
 from meshlib.messages import ClientHello, FieldSection, RequestHead
-from meshlib.model import (
-    Contribution,
-    Diagnostic,
-    Endpoint,
-    ListeningPort,
-    RedirectRule,
-    Route,
-    Scheme,
-    Severity,
-    Snapshot,
-    Upstream,
-)
+from meshlib.model import Contribution, Diagnostic, ListeningPort, Scheme, Severity, Snapshot
 from meshlib.ownership import Ledger, OwnershipRules, Right
 from meshlib.table import RoutingTable
 from meshlib.table.access import divide, grant_for
 from meshlib.table.compile import claims_of
+from tests.support.tables import route, service, table_of, told
 
 SQL = ListeningPort(Scheme.TCP, 5432)
-
-
-def route(text: str, service: str, share_with: tuple[str, ...] = (), sticky: str | None = None) -> Route:
-    """ "http://host/path", "sni://host", "tcp://:5432"; "-> URL" behind it makes a redirect."""
-    text, _, target = text.partition(" -> ")
-    scheme, _, rest = text.partition("://")
-    if scheme in ("tcp", "udp"):
-        upstream = Upstream(f"{service}:1", (Endpoint(f"{service}.1", "10.0.0.1", 1),))
-        return Route(Scheme(scheme), "", "/", service, text, "hrm", 1, upstream, port=int(rest[1:]))
-    host, slash, path = rest.partition("/")
-    upstream = Upstream(f"{service}:80", (Endpoint(f"{service}.1", "10.0.0.1", 80),))
-    redirect = RedirectRule(target) if target else None
-    return Route(
-        Scheme(scheme),
-        host,
-        slash + path or "/",
-        service,
-        text,
-        "hrm",
-        None if redirect else 80,
-        None if redirect else upstream,
-        redirect,
-        sticky,
-        share_with=share_with,
-    )
-
-
-def service(
-    owner: str, *routes: str, age: int = 1, share_with: tuple[str, ...] = (), networks: tuple[str, ...] = (), name: str = ""
-) -> Contribution:
-    name = name or owner.partition(" ")[2] or "code"
-    made = tuple(route(text, name, share_with) for text in routes)
-    return Contribution(f"p/{name}", name, age, made, owner=owner, networks=networks)
-
-
-def table_of(*contributions: Contribution, rules: OwnershipRules | None = None) -> RoutingTable:
-    return RoutingTable.build(Snapshot.of(contributions), rules=rules)
 
 
 def served_by(table: RoutingTable, host: str, target: str = "/") -> str:
@@ -76,10 +29,6 @@ def served_by(table: RoutingTable, host: str, target: str = "/") -> str:
     if isinstance(decision, Forward):
         return " ".join(sorted({endpoint.id.rpartition(".")[0] for endpoint in decision.upstream.endpoints}))
     return decision.rule.target if isinstance(decision, Redirect) else str(getattr(decision, "status", decision))
-
-
-def told(table: RoutingTable) -> list[tuple[str, str]]:
-    return [(item.code, item.service) for item in table.diagnostics]
 
 
 VICTIM = service("stack shop", "http://shop.example", age=1)

@@ -10,7 +10,7 @@ from meshlib.messages import ClientHello, FieldSection, RequestHead
 from meshlib.model import Contribution, ListeningPort, Scheme, Snapshot, Tenure
 from meshlib.ownership import OwnershipRules
 from meshlib.table import Explanation, RoutingTable, explain
-from tests.meshlib.table.test_access import service, table_of
+from tests.support.tables import service, table_of
 
 SINCE = 1_700_000_000
 

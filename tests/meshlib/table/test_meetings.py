@@ -7,7 +7,7 @@ from dataclasses import replace
 from meshlib.model import Contribution, Severity, Snapshot
 from meshlib.ownership import Ledger, OwnershipRules
 from meshlib.table import RoutingTable
-from tests.meshlib.table.test_access import route, service, table_of, told
+from tests.support.tables import route, service, table_of, told
 
 
 def test_services_of_one_owner_meet_without_an_error() -> None:

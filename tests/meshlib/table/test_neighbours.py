@@ -8,7 +8,7 @@ from meshlib.model import Contribution, Snapshot
 from meshlib.ownership import Ledger
 from meshlib.table import RoutingTable
 from meshlib.table.neighbours import Neighbours
-from tests.meshlib.table.test_access import service, table_of, told
+from tests.support.tables import service, table_of, told
 
 
 def settled(ledger: Ledger, now: int, *contributions: Contribution, previous: RoutingTable | None = None) -> tuple[Ledger, RoutingTable]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from meshlib.model import ListeningPort, Scheme
 from meshlib.table.touched import Touched
-from tests.meshlib.table.test_access import service, table_of
+from tests.support.tables import service, table_of
 
 _POSTGRES = ListeningPort(Scheme.TCP, 5432)
 

@@ -11,32 +11,9 @@ import httpx
 import pytest
 
 import meshlib
-from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Severity, Snapshot, Upstream
 from meshlib_adapters.observe.admin.app import create_admin
-from meshlib_adapters.observe.admin.view import CertificateEnds
-from meshlib_adapters.providers.file import FileProvider
-from meshlib_adapters.providers.provider import Provider, ProviderStatus
-
-
-class View:
-    """A gateway as the admin side sees it."""
-
-    def __init__(self) -> None:
-        self.mesh = Mesh()
-        upstream = Upstream("shop:80", (Endpoint("shop.1", "10.0.0.5", 80),))
-        routes = (
-            Route(Scheme.HTTP, "shop.example.com", "/", "shop", "l", "hrm", 80, upstream),
-            Route(Scheme.HTTP, "old.example.com", "/", "shop", "l", "hrm", redirect=RedirectRule("https://shop.example.com")),
-        )
-        wrong = Diagnostic("HRM001", Severity.ERROR, "shop", "l.1", "wrong", "right")
-        self.mesh.publish("p", Snapshot.of([Contribution("p/shop", "shop", 0, routes, (wrong,))]))
-        self.provider = FileProvider("services.yml")
-        self.providers: Sequence[Provider] = [self.provider]
-        self.not_ready = ""
-        self.certificates: CertificateEnds | None = None
-        self.from_disk: Sequence[str] = ()
-        self.started_at = time.monotonic()
+from meshlib_adapters.providers.provider import ProviderStatus
+from tests.support.admin_view import View
 
 
 def ask(view: View, path: str, *, method: str = "GET", hosts: Sequence[str] = (), host: str = "localhost:8081") -> httpx.Response:

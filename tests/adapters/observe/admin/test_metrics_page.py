@@ -17,7 +17,7 @@ from meshlib_adapters.observe.metrics.changes import Change, Histogram
 from meshlib_adapters.observe.metrics.exposition import CONTENT_TYPE
 from meshlib_adapters.observe.metrics.totals import Totals
 from meshlib_adapters.providers.provider import ProviderStatus
-from tests.adapters.observe.admin.test_app import View
+from tests.support.admin_view import View
 
 
 def ask(page: MetricsPage | None, *, method: str = "GET", host: str = "localhost", path: str = "/metrics") -> httpx.Response:

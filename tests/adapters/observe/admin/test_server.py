@@ -21,8 +21,8 @@ from meshlib_adapters.observe.admin.metrics_page import MetricsPage
 from meshlib_adapters.observe.admin.server import AdminLimits, AdminServer
 from meshlib_adapters.observe.metrics.totals import Totals
 from meshlib_adapters.workers.event_loop import fast_loop
-from tests.adapters.cli.test_main import PATIENCE, SERVICES, Running, meshlib_command
-from tests.adapters.observe.admin.test_app import View
+from tests.support.admin_view import View
+from tests.support.commands import PATIENCE, SERVICES, Running, meshlib_command
 from tests.support.worker_lab import Lab, lab
 
 LIVE = b"GET /-/live HTTP/1.1\r\nHost: localhost\r\n\r\n"

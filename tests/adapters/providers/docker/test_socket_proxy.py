@@ -20,7 +20,7 @@ from meshlib_adapters.providers.docker.address import EngineAddress
 from meshlib_adapters.providers.docker.engine import PATHS, Engine
 from meshlib_adapters.providers.docker.socket_proxy import SocketProxy, bind_socket, is_allowed
 from meshlib_adapters.testing import FakeEngine
-from tests.adapters.cli.test_main import PATIENCE, environment, meshlib_command
+from tests.support.commands import PATIENCE, environment, meshlib_command
 
 
 @pytest.fixture

@@ -1,0 +1,50 @@
+"""Routing tables built of a few words, and what they tell of the services in them."""
+
+from __future__ import annotations
+
+from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.ownership import OwnershipRules
+from meshlib.table import RoutingTable
+
+__all__ = ["route", "service", "table_of", "told"]
+
+
+def route(text: str, service: str, share_with: tuple[str, ...] = (), sticky: str | None = None) -> Route:
+    """ "http://host/path", "sni://host", "tcp://:5432"; "-> URL" behind it makes a redirect."""
+    text, _, target = text.partition(" -> ")
+    scheme, _, rest = text.partition("://")
+    if scheme in ("tcp", "udp"):
+        upstream = Upstream(f"{service}:1", (Endpoint(f"{service}.1", "10.0.0.1", 1),))
+        return Route(Scheme(scheme), "", "/", service, text, "hrm", 1, upstream, port=int(rest[1:]))
+    host, slash, path = rest.partition("/")
+    upstream = Upstream(f"{service}:80", (Endpoint(f"{service}.1", "10.0.0.1", 80),))
+    redirect = RedirectRule(target) if target else None
+    return Route(
+        Scheme(scheme),
+        host,
+        slash + path or "/",
+        service,
+        text,
+        "hrm",
+        None if redirect else 80,
+        None if redirect else upstream,
+        redirect,
+        sticky,
+        share_with=share_with,
+    )
+
+
+def service(
+    owner: str, *routes: str, age: int = 1, share_with: tuple[str, ...] = (), networks: tuple[str, ...] = (), name: str = ""
+) -> Contribution:
+    name = name or owner.partition(" ")[2] or "code"
+    made = tuple(route(text, name, share_with) for text in routes)
+    return Contribution(f"p/{name}", name, age, made, owner=owner, networks=networks)
+
+
+def table_of(*contributions: Contribution, rules: OwnershipRules | None = None) -> RoutingTable:
+    return RoutingTable.build(Snapshot.of(contributions), rules=rules)
+
+
+def told(table: RoutingTable) -> list[tuple[str, str]]:
+    return [(item.code, item.service) for item in table.diagnostics]
