@@ -2,18 +2,15 @@
 
     MeshError                       everything we raise on purpose
     ├── ConfigurationError          a human wrote something wrong; has .where and .hint
-    ├── ProtocolError               a peer sent something wrong; has .status_hint
-    │   ├── AuthorityError          not a host name, address or port
-    │   ├── PathError               not a path prefix that a route can have
-    │   ├── ClientHelloError        not a TLS ClientHello that OpenSSL would take
-    │   ├── ProxyProtocolError      not a preamble of the PROXY protocol
-    │   ├── RequestHeadError        not a request head that we would forward
-    │   ├── ResponseHeadError       not an answer that we would pass on
-    │   ├── FrameError              not a frame of HTTP/2 that may be here; has .code, .stream
-    │   └── LimitExceeded           well formed so far, but more than we keep; has .what, .limit
-    └── UpstreamError               raised by adapters only; has .endpoint, .retryable
-        ├── NoEndpointAvailable
-        └── ConnectFailed
+    └── ProtocolError               a peer sent something wrong; has .status_hint
+        ├── AuthorityError          not a host name, address or port
+        ├── PathError               not a path prefix that a route can have
+        ├── ClientHelloError        not a TLS ClientHello that OpenSSL would take
+        ├── ProxyProtocolError      not a preamble of the PROXY protocol
+        ├── RequestHeadError        not a request head that we would forward
+        ├── ResponseHeadError       not an answer that we would pass on
+        ├── FrameError              not a frame of HTTP/2 that may be here; has .code, .stream
+        └── LimitExceeded           well formed so far, but more than we keep; has .what, .limit
 
 Not exceptions: "need more data", "no route", a redirect, an unhealthy endpoint, and a
 wrong label on somebody's service (a `Diagnostic`, a value kept beside the snapshot).
@@ -26,17 +23,14 @@ __all__ = [
     "AuthorityError",
     "ClientHelloError",
     "ConfigurationError",
-    "ConnectFailed",
     "FrameError",
     "LimitExceeded",
     "MeshError",
-    "NoEndpointAvailable",
     "PathError",
     "ProtocolError",
     "ProxyProtocolError",
     "RequestHeadError",
     "ResponseHeadError",
-    "UpstreamError",
 ]
 
 
@@ -136,23 +130,3 @@ class LimitExceeded(ProtocolError):
         super().__init__(f"{what} is over its limit of {limit}", reason=reason, status_hint=status_hint)
         self.what = what
         self.limit = limit
-
-
-class UpstreamError(MeshError):
-    """The upstream side of a request failed. `endpoint` is the address tried last, or "".
-
-    `retryable` says that nothing of the request reached that endpoint.
-    """
-
-    def __init__(self, message: str, *, endpoint: str = "", retryable: bool = False) -> None:
-        super().__init__(message)
-        self.endpoint = endpoint
-        self.retryable = retryable
-
-
-class NoEndpointAvailable(UpstreamError):
-    """The upstream has no endpoint that may be tried (now)."""
-
-
-class ConnectFailed(UpstreamError):
-    """No connection to the endpoint could be made; nothing was sent."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -21,13 +21,11 @@ __all__ = [
     "Network",
     "Peer",
     "added_fields",
-    "client_address",
     "is_loop",
     "is_secure",
     "is_trusted",
     "kept_fields",
     "may_switch",
-    "parse_networks",
     "pass_whole",
     "request_fields",
     "response_fields",
@@ -145,19 +143,6 @@ class Peer(NamedTuple):
     trusted: bool = False
 
 
-def parse_networks(texts: Iterable[str], *, where: str = "trusted_proxies") -> tuple[Network, ...]:
-    """Networks of "10.0.0.0/8", "2001:db8::/32" or single addresses. Raises `ConfigurationError` naming `where` and the text."""
-    networks = []
-    for index, text in enumerate(texts):
-        try:
-            networks.append(ipaddress.ip_network(text.strip(), strict=False))
-        except ValueError:
-            raise ConfigurationError(
-                f"{text!r} is not an IP network", where=f"{where}[{index}]", hint='write "10.0.0.0/8" or one address'
-            ) from None
-    return tuple(networks)
-
-
 def is_trusted(address: str, networks: Sequence[Network]) -> bool:
     """Whether the IP address is in one of the networks; an IPv4 address mapped into IPv6 counts as IPv4."""
     if not networks:
@@ -171,38 +156,11 @@ def is_trusted(address: str, networks: Sequence[Network]) -> bool:
     return any(parsed.version == network.version and parsed in network for network in networks)
 
 
-def client_address(fields: FieldSection, peer: Peer, networks: Sequence[Network]) -> str:
-    """The client's address: the peer's, or with a trusted peer the last address in X-Forwarded-For that is not itself trusted."""
-    if not peer.trusted or b"x-forwarded-for" not in fields.names:
-        return peer.address
-    claimed = b",".join(fields.get_all(b"x-forwarded-for")).decode("latin-1").split(",")
-    answer = peer.address
-    for text in reversed(claimed[-32:]):
-        address = _without_port(text.strip())
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            break
-        if "%" in address:  # a zone may be any text, and means nothing here
-            break
-        answer = address
-        if not is_trusted(address, networks):
-            break
-    return answer
-
-
 def is_secure(fields: FieldSection, peer: Peer) -> bool:
     """Whether the client's request came over TLS: to us, or, as a trusted peer says it (X-Forwarded-Proto), to whoever is in front."""
     if not peer.trusted or b"x-forwarded-proto" not in fields.names:
         return peer.scheme == "https"
     return fields.get_all(b"x-forwarded-proto")[-1].rpartition(b",")[2].strip().lower() in (b"https", b"wss")
-
-
-def _without_port(text: str) -> str:
-    # Some proxies write the client's port as well (Azure's Application Gateway does).
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:

@@ -9,16 +9,13 @@ from meshlib.errors import (
     AuthorityError,
     ClientHelloError,
     ConfigurationError,
-    ConnectFailed,
     FrameError,
     LimitExceeded,
     MeshError,
-    NoEndpointAvailable,
     PathError,
     ProtocolError,
     RequestHeadError,
     ResponseHeadError,
-    UpstreamError,
 )
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == "meshlib.errors"]
@@ -81,10 +78,3 @@ def test_a_limit_says_what_and_how_much() -> None:
     error = LimitExceeded("the request head", 65536, reason="head_too_large")
     assert (error.what, error.limit) == ("the request head", 65536)
     assert str(error) == "the request head is over its limit of 65536"
-
-
-@pytest.mark.parametrize("cls", [UpstreamError, NoEndpointAvailable, ConnectFailed])
-def test_an_upstream_error_says_where_and_whether_to_retry(cls: type[UpstreamError]) -> None:
-    assert (cls("m").endpoint, cls("m").retryable) == ("", False)
-    error = cls("m", endpoint="10.0.0.1:80", retryable=True)
-    assert (str(error), error.endpoint, error.retryable) == ("m", "10.0.0.1:80", True)

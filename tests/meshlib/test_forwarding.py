@@ -15,13 +15,11 @@ from meshlib.forwarding import (
     ForwardingPolicy,
     Peer,
     added_fields,
-    client_address,
     is_loop,
     is_secure,
     is_trusted,
     kept_fields,
     may_switch,
-    parse_networks,
     pass_whole,
     request_fields,
     response_fields,
@@ -30,6 +28,7 @@ from meshlib.forwarding import (
 )
 from meshlib.http1 import parse_fields, parse_request_head
 from meshlib.messages import FieldSection, RequestHead
+from tests.support.networks import parse_networks
 
 BARE = ForwardingPolicy(mode="off", via="")
 CLIENT = Peer("192.0.2.7", "http", 8080)
@@ -370,18 +369,6 @@ def test_pseudonyms(via: str) -> None:
 # Trust.
 
 
-def test_networks() -> None:
-    assert [str(n) for n in parse_networks([" 10.0.0.1/8", "2001:db8::/32", "192.0.2.1"])] == [
-        "10.0.0.0/8",
-        "2001:db8::/32",
-        "192.0.2.1/32",
-    ]
-    with pytest.raises(ConfigurationError) as caught:
-        parse_networks(["10.0.0.0/8", "nonsense"], where="trusted")
-    assert caught.value.where == "trusted[1]"
-    assert "nonsense" in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
@@ -400,33 +387,6 @@ def test_who_is_trusted(address: str, expected: bool) -> None:
     networks = parse_networks(["10.0.0.0/8", "2001:db8::/32", "fe80::/10"])
     assert is_trusted(address, networks) is expected
     assert not is_trusted(address, ())
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([], "10.0.0.9"),
-        (["6.6.6.6"], "6.6.6.6"),
-        (["6.6.6.6, 7.7.7.7"], "7.7.7.7"),
-        (["6.6.6.6, 7.7.7.7, 10.0.0.5"], "7.7.7.7"),
-        (["6.6.6.6", "7.7.7.7,10.0.0.5", "10.0.0.6"], "7.7.7.7"),
-        (["10.0.0.1, 10.0.0.2"], "10.0.0.1"),
-        (["6.6.6.6, evil, 10.0.0.5"], "10.0.0.5"),
-        (["6.6.6.6, evil"], "10.0.0.9"),
-        (["6.6.6.6,"], "10.0.0.9"),
-        (["2001:db8::7"], "2001:db8::7"),
-        (["[2001:db8::7]"], "2001:db8::7"),
-        (["[2001:db8::7]:4711"], "2001:db8::7"),
-        (["7.7.7.7:4711"], "7.7.7.7"),
-        (["fe80::1%<b>"], "10.0.0.9"),
-        (["7.7.7.7, " + ", ".join(["10.0.0.1"] * 40)], "10.0.0.1"),
-    ],
-)
-def test_the_address_of_the_client(values: list[str], expected: str) -> None:
-    fields = head(*(f"X-Forwarded-For: {value}" for value in values)).fields
-    networks = parse_networks(["10.0.0.0/8"])
-    assert client_address(fields, PROXY, networks) == expected
-    assert client_address(fields, CLIENT, networks) == CLIENT.address
 
 
 # Answers.

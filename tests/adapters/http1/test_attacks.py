@@ -7,10 +7,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from meshlib.forwarding import ForwardingPolicy, parse_networks
+from meshlib.forwarding import ForwardingPolicy
 from tests.support.backend import PATIENCE, Backend, Lost, Peer, answering
 from tests.support.client import get
 from tests.support.http_fixtures import Start
+from tests.support.networks import parse_networks
 from tests.support.running import quick, snapshot_of
 
 Make = Callable[..., Backend]

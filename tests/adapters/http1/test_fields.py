@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from meshlib.forwarding import ForwardingPolicy, parse_networks
+from meshlib.forwarding import ForwardingPolicy
 from tests.support.backend import Backend, answering
 from tests.support.client import get
 from tests.support.http_fixtures import Start
+from tests.support.networks import parse_networks
 from tests.support.running import RunningGateway
 
 Make = Callable[..., Backend]

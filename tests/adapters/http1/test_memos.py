@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshlib.forwarding import ForwardingPolicy, parse_networks
+from meshlib.forwarding import ForwardingPolicy
+from tests.support.networks import parse_networks
 from tests.support.wires import Place, Wire
 
 POLICIES = [

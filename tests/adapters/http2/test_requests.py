@@ -7,12 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from meshlib.discovery.files.services import resolve_document
-from meshlib.forwarding import ForwardingPolicy, parse_networks
+from meshlib.forwarding import ForwardingPolicy
 from meshlib.labels.hrm import LABEL
 from meshlib.model import RedirectRule
 from tests.support.backend import OK, Backend, Peer, answering, beginning_sessions
 from tests.support.http2_client import PREFACE, interims, request
 from tests.support.http2_fixtures import StartSite
+from tests.support.networks import parse_networks
 from tests.support.running import quick, snapshot_of
 
 Make = Callable[..., Backend]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from meshlib.forwarding import parse_networks
 from meshlib.proxy_protocol import ProxyAddress, build_v1
 from meshlib_adapters.config.transport import PreamblePolicy
 from tests.support.backend import Backend
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
+from tests.support.networks import parse_networks
 from tests.support.running import RunningGateway, quick
 
 Make = Callable[..., Backend]

@@ -15,6 +15,7 @@ from meshlib_adapters.proxy.client import Client, Phase
 from tests.support.backend import OK, Backend, Peer, answering
 from tests.support.client import get
 from tests.support.http_fixtures import Start
+from tests.support.networks import parse_networks
 from tests.support.running import quick
 
 Make = Callable[..., Backend]
@@ -271,7 +272,7 @@ def test_idle_clients_make_room_the_longest_idle_first(start: Start, backend: Ma
 
 
 def test_proxies_in_front_have_no_limit_of_their_own(start: Start, backend: Make) -> None:
-    policy = forwarding.ForwardingPolicy(trusted_proxies=forwarding.parse_networks(["127.0.0.0/8"]))
+    policy = forwarding.ForwardingPolicy(trusted_proxies=parse_networks(["127.0.0.0/8"]))
     site = start(backend(), quick(max_connections_per_client=1), policy=policy)
     clients = [site.client() for _ in range(5)]
     assert [client.ask(get()).status for client in clients] == [200] * 5
