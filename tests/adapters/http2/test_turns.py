@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 from hyperframe.frame import PingFrame, SettingsFrame
@@ -120,6 +121,16 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make, name: str) -> None:
         site.running.wait(lambda: taken(site)[0] - before >= 1000)
 
 
+@pytest.fixture
+def _threads_take_turns() -> Iterator[None]:
+    """uvloop gives the interpreter up so often, and takes it again so soon, that no other thread would wait long enough to ask for it."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_threads_take_turns")
 def test_others_are_served_in_between(start: StartSite, backend: Make) -> None:
     """Beside thousands of frames that wait for their turn, a request of somebody else is answered."""
     site = start(backend(reading, answering(*[OK] * 40)), limits=MUCH)
