@@ -1,6 +1,6 @@
 """Host patterns and path prefixes: what a route is matched against, in one normal form.
 
-Labels write them, rules match them, the table sorts by them; all three must agree on the form,
+Labels write them, requests are matched against them, the table sorts by them; all must agree on the form,
 so it is made here, once. This module knows nothing of labels, requests or precedence.
 """
 

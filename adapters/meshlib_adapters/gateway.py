@@ -59,7 +59,7 @@ class Gateway:
     `http`, `tls` and `admin` are addresses: "HOST:PORT", ":PORT", a port, or a list of such; nothing is opened that is
     not named. `certificates` are files and directories: TLS for their hosts is terminated here, all other TLS is passed
     through. `ports` is "labels" or "published" and opens the TCP and UDP ports that routes ask for. `workers` are the
-    processes that serve, 0 for one a core. `settings` holds whatever else there is, by its name in docs/settings
+    processes that serve, 0 for one a core. `settings` holds whatever else there is, by the name that `meshlib config` shows
     ({"timeouts.drain": "5s"}), or is a `Settings` as the command line reads it: then its listeners, access log and
     providers are meant, too. Without a mesh a new one is made; what providers say goes into `mesh` under their names.
 
@@ -86,7 +86,9 @@ class Gateway:
             raise ConfigurationError(f"a Mesh is wanted, not {mesh!r}", where="mesh", hint="write Gateway(meshlib.Mesh({...}), ...)")
         given = {"http": http, "https": tls, "admin": admin, "tls.certificates": certificates, "ports.open": ports, "workers": workers}
         from_command_line = isinstance(settings, Settings)
-        settings = embedded_settings(settings, {name: value for name, value in given.items() if value is not None}, {"https": "tls"})
+        settings = embedded_settings(
+            settings, {name: value for name, value in given.items() if value is not None}, {"https": "tls", "ports.open": "ports"}
+        )
         # Read here: workers, which become somebody else, may be unable to, and a file that is replaced later must not surprise one of them.
         self.settings = settings = replace(settings, tls=replace(settings.tls, upstream_ca=read_authorities(settings.tls.upstream_ca)))
         self.providers = _checked(providers)

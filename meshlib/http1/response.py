@@ -1,4 +1,4 @@
-"""Heads of answers and where their bodies end (RFC 9112 4, 6.3): as strict towards upstreams as towards clients."""
+"""Heads of responses, where their bodies end (RFC 9112 4, 6.3), and reason phrases: as strict towards upstreams as towards clients."""
 
 from __future__ import annotations
 

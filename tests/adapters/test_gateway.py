@@ -136,7 +136,7 @@ def test_a_silent_provider_holds_up_the_routes_in_code_only_for_a_while(backend:
         ({"http": "nonsense:x"}, "Gateway(http=): 'nonsense:x' is not HOST:PORT"),
         ({"tls": "nonsense:x"}, "Gateway(tls=): "),
         ({"http": ":0", "workers": -1}, "Gateway(workers=): "),
-        ({"http": ":0", "ports": "all"}, "Gateway(open=): "),
+        ({"http": ":0", "ports": "all"}, "Gateway(ports=): "),
         ({"http": ":0", "providers": ["swarm"]}, "providers[0]: 'swarm' is not a provider"),
         ({"http": ":0", "providers": [Told(), Told()]}, "two providers have the name 'told'"),
         ({"http": ":0", "settings": {"timeouts.drian": "1s"}}, "settings['timeouts.drian']: there is no such setting"),

@@ -1,4 +1,4 @@
-"""What `meshlib explain` and `/-/explain` ask and show: a URL -> a head or hello -> the table's explanation as data."""
+"""An explanation for people: what `meshlib explain` prints, made of the data of `/-/explain`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `meshlib routes` and `/-/routes` show: the routing table as plain data, and that data as tables for people."""
+"""The routing table for people: what `meshlib routes` prints, made of the data of `/-/routes`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 One context for one certificate (or for several of the same names with keys of different algorithms, among which OpenSSL chooses what the
 client can check): it holds the keys of its session tickets, so a client resumes its session in the process
-that gave it the ticket, and (as long as the certificate stays) over a reload; elsewhere, where keys are shared (see `ticket_keys`).
+that gave it the ticket, and (as long as the certificate stays) over a reload; elsewhere, where keys are shared (see `tickets`).
 """
 
 from __future__ import annotations

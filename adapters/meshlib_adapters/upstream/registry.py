@@ -1,6 +1,6 @@
-"""Who can be asked: for each upstream its strategy and its endpoints' pools, sticky sessions, the budget of retries.
+"""The upstreams that have been asked so far, each with its state at run time (`state`), and their sticky sessions.
 
-Run-time state lives here and in the pools and nowhere else, under the upstream's name, and survives a new snapshot.
+Run-time state lives there and in the pools and nowhere else, under the upstream's name, and survives a new snapshot.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""TLS towards endpoints: the context that checks who they are. One for each set of authorities, made when it is first needed."""
+"""TLS towards endpoints: the context that checks who they are (one for each set of authorities, made when it is first needed), and the
+file of authorities that a setting names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both resolvers share: fragments of labels and endpoints become routes, and last good routes are kept.
+"""What both resolvers share: which network a service is reached on, its diagnostics, and last good routes.
 
 Knows nothing of tasks and containers; `swarm_resolver` and `container_resolver` do.
 """
