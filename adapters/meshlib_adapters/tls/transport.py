@@ -1,7 +1,8 @@
-"""A transport that speaks TLS as a server, on an accepted socket from which bytes may have been read already.
+"""A transport that speaks TLS: as a server, on an accepted socket from which bytes may have been read already, or as a client.
 
-asyncio's own cannot begin in the middle: the hello was read to see where the connection belongs. `ssl.SSLObject` does the TLS,
-between two memory buffers; this module moves bytes between them and the socket, and knows no HTTP.
+asyncio's own cannot begin in the middle: the hello was read to see where the connection belongs. Nor does it bound what one read
+makes it do: 256 KiB of records of one byte are 11,000 records. `ssl.SSLObject` does the TLS, between two memory buffers; this
+module moves bytes between them and the socket, and knows no HTTP.
 
     HANDSHAKE ──► OPEN ──► CLOSING (what is unsent goes out) ──► LINGER (close_notify and FIN are sent) ──► closed
 """
@@ -16,6 +17,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from meshlib_adapters.tls.peer_facts import failure_reason, socket_names
 from meshlib_adapters.turns import BYTES, FRAME, Turn
 
 __all__ = ["TLSTransport"]
@@ -50,8 +52,9 @@ class TLSTransport(asyncio.Transport):
 
     `on_handshake(transport)` is called when TLS is established and returns the protocol to serve. `on_end(outcome)` is called once,
     when the socket is closed: "closed", "reset", "handshake_timeout" or "handshake_failed"; `failure` says why of the last two.
-    `linger`: seconds that a client has to take our last bytes. `get_extra_info` knows "socket", "peername", "sockname",
-    "ssl_object" and "sslcontext".
+    `linger`: seconds that the peer has to take our last bytes. With a `server_hostname` we are the client: the server's certificate
+    has to be one for that name, and a handshake that fails is over at once. `get_extra_info` knows "socket", "peername",
+    "sockname", "ssl_object" and "sslcontext".
     """
 
     def __init__(
@@ -63,14 +66,16 @@ class TLSTransport(asyncio.Transport):
         on_handshake: Callable[[TLSTransport], asyncio.Protocol],
         on_end: Callable[[str], None],
         linger: float = 2.0,
+        server_hostname: str | None = None,
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._fd = sock.fileno()
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        super().__init__({"socket": sock, "ssl_object": self._tls, "sslcontext": context, **_names(sock)})
+        self._is_client = is_client = server_hostname is not None
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=not is_client, server_hostname=server_hostname)
+        super().__init__({"socket": sock, "ssl_object": self._tls, "sslcontext": context, **socket_names(sock)})
         self._on_handshake = on_handshake
         self._on_end = on_end
         self._linger_time = linger
@@ -206,13 +211,13 @@ class TLSTransport(asyncio.Transport):
             self._send()
             return
         except (ssl.SSLError, OSError) as error:
-            self._fail(_reason(error))
+            self._fail(failure_reason(error, detailed=self._is_client))
             return
         self._stop_timer()
         self._state = _State.OPEN
         # Where the client's request came with the end of its handshake, session tickets can go out with the answer. In TLS 1.2 the client
-        # waits for what is there.
-        if not self._incoming.pending or self._tls.version() != "TLSv1.3":
+        # waits for what is there, and a server for the end of the handshake.
+        if self._is_client or not self._incoming.pending or self._tls.version() != "TLSv1.3":
             self._send()
         if self._state is not _State.OPEN:
             return
@@ -229,7 +234,10 @@ class TLSTransport(asyncio.Transport):
         with contextlib.suppress(OSError):
             self._sock.send(self._outgoing.read())  # the alert
             self._sock.shutdown(socket.SHUT_WR)
-        self._linger()
+        if self._is_client:
+            self._end("handshake_failed")
+        else:
+            self._linger()
 
     def _time_out(self) -> None:
         self._timer = None
@@ -261,7 +269,7 @@ class TLSTransport(asyncio.Transport):
             if not data or self._taken > _MAX_DISCARD:
                 self._end("handshake_failed" if self.failure else "closed")
         elif not data:
-            self.failure = "the client left during the handshake"
+            self.failure = "the other side left during the handshake"
             self._end("handshake_failed")
         elif self._taken > _MAX_HANDSHAKE:
             self._fail("too many bytes")
@@ -423,7 +431,7 @@ class TLSTransport(asyncio.Transport):
         if state is _State.CLOSED:
             return
         if state is _State.HANDSHAKE and not self.failure:
-            self.failure = _reason(error) if error is not None else "ended by us"
+            self.failure = failure_reason(error) if error is not None else "ended by us"
         if isinstance(error, ssl.SSLError):
             with contextlib.suppress(OSError):
                 self._sock.send(self._outgoing.read())  # the alert
@@ -468,16 +476,3 @@ class TLSTransport(asyncio.Transport):
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._fd)
-
-
-def _names(sock: socket.socket) -> dict[str, object]:
-    names = {}
-    for name, ask in (("peername", sock.getpeername), ("sockname", sock.getsockname)):
-        with contextlib.suppress(OSError):  # the client has gone already
-            names[name] = ask()
-    return names
-
-
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or getattr(error, "verify_message", None) or getattr(error, "strerror", None)
-    return str(reason or type(error).__name__).replace("_", " ").lower()

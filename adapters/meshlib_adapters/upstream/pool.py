@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from ssl import SSLError
 from time import monotonic
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from meshlib.balancing import EndpointHealth, HealthState, Observation, SlowStart
 from meshlib.http1 import KnownLines
@@ -20,10 +20,11 @@ from meshlib.messages import ResponseHead
 from meshlib.model import Endpoint
 from meshlib.proxy_protocol import build_v1, build_v2
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.tls.transport import TLSTransport
 from meshlib_adapters.upstream.counters import UpstreamCounts
 from meshlib_adapters.upstream.http1 import UpstreamConnection
 from meshlib_adapters.upstream.requester import Exchange
-from meshlib_adapters.upstream.tls import verifying_context
+from meshlib_adapters.upstream.tls import connected_socket, verifying_context
 from meshlib_adapters.upstream.write_batch import Outbox
 
 __all__ = ["Connecting", "EndpointPool", "LimitedPool", "LimitedPrivatePool", "PrivatePool"]
@@ -57,9 +58,10 @@ class Connecting:
         connection: UpstreamConnection | None = None
         try:
             async with asyncio.timeout(pool.settings.connect):
-                name = pool.server_name
-                tls: dict[str, Any] = {"ssl": verifying_context(pool.settings.upstream_ca), "server_hostname": name} if name else {}
-                _, connection = await pool.loop.create_connection(lambda: pool.create(pool), endpoint.host, endpoint.port, **tls)
+                if pool.server_name:
+                    connection = await self._connect_tls(pool)
+                else:
+                    _, connection = await pool.loop.create_connection(lambda: pool.create(pool), endpoint.host, endpoint.port)
         except TimeoutError:
             reason = "connect_timeout"
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot even be looked up
@@ -86,6 +88,30 @@ class Connecting:
             exchange.on_connection(connection, monotonic() - began)
         else:
             pool.release(connection)
+
+    async def _connect_tls(self, pool: EndpointPool) -> UpstreamConnection:
+        endpoint, settings = pool.endpoint, pool.settings
+        context = verifying_context(settings.upstream_ca)
+        sock = await connected_socket(pool.loop, endpoint.host, endpoint.port)
+        made: asyncio.Future[UpstreamConnection] = pool.loop.create_future()
+
+        def established(transport: TLSTransport) -> UpstreamConnection:
+            connection = pool.create(pool)
+            if not made.done():
+                made.set_result(connection)
+            return connection
+
+        def ended(outcome: str) -> None:
+            if not made.done():
+                made.set_exception(SSLError(0, transport.failure or outcome))
+
+        transport = TLSTransport(pool.loop, sock, context, on_handshake=established, on_end=ended, server_hostname=pool.server_name)
+        transport.start(b"", settings.connect + 1)  # who waits for it gives up first
+        try:
+            return await made
+        except asyncio.CancelledError:
+            transport.abort()
+            raise
 
 
 class EndpointPool:

@@ -3,13 +3,15 @@ file of authorities that a setting names."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import socket
 import ssl
 from typing import Final
 
 from meshlib.errors import ConfigurationError
 
-__all__ = ["read_authorities", "verifying_context"]
+__all__ = ["connected_socket", "read_authorities", "verifying_context"]
 
 
 _PEM: Final = "-----BEGIN "
@@ -47,3 +49,23 @@ def read_authorities(path: str) -> str:
         hint = "name a PEM file with the certificates of authorities"
         raise ConfigurationError(f"{path} cannot be used: {error.strerror or error}", where="tls.upstream_ca", hint=hint) from None
     return text
+
+
+async def connected_socket(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+    """A socket that does not block, connected to the first address of `host` that takes it; OSError when none does."""
+    trouble: OSError | None = None
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            trouble = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise trouble or OSError(f"{host} has no address")

@@ -48,9 +48,9 @@ class Reader(asyncio.Protocol):
 
 
 class Pair:
-    """A server's transport, and a client whose bytes are made by hand."""
+    """A transport, as server or as client, and a peer whose bytes are made by hand."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, is_client: bool = False) -> None:
         authority = trustme.CA()
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("a.example").configure_cert(server)
@@ -63,9 +63,12 @@ class Pair:
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = trusting.wrap_bio(self.incoming, self.outgoing, server_hostname="a.example")
+        own, peer, name = (trusting, server, "a.example") if is_client else (server, trusting, None)
+        self.tls = peer.wrap_bio(self.incoming, self.outgoing, server_side=is_client, server_hostname=None if is_client else "a.example")
         self.over: list[str] = []
-        self.transport = TLSTransport(loop, other, server, on_handshake=lambda _: self.reader, on_end=self.over.append, linger=0.1)
+        self.transport = TLSTransport(
+            loop, other, own, on_handshake=lambda _: self.reader, on_end=self.over.append, linger=0.1, server_hostname=name
+        )
         self.transport.start(b"", 30)
         while True:
             with contextlib.suppress(ssl.SSLWantReadError):
@@ -97,10 +100,10 @@ class Pair:
         return b"".join(self.reader.calls)
 
 
-@pytest.fixture
-def pair(loop_factory: LoopFactory) -> Iterator[Pair]:
+@pytest.fixture(params=["server", "client"])
+def pair(loop_factory: LoopFactory, request: pytest.FixtureRequest) -> Iterator[Pair]:
     loop = loop_factory()
-    made = Pair(loop)
+    made = Pair(loop, is_client=request.param == "client")
     yield made
     made.transport.abort()
     made.until(lambda: bool(made.over))

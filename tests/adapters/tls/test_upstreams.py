@@ -14,7 +14,7 @@ from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstr
 from meshlib_adapters.config.http import HTTPSettings
 from tests.support.backend import OK, Backend, Peer, answering
 from tests.support.http_fixtures import LoopFactory
-from tests.support.running import SETTINGS, RunningGateway
+from tests.support.running import SETTINGS, RunningGateway, quick
 
 
 def secure(authority: trustme.CA, *names: str) -> Callable[[Peer], None]:
@@ -89,3 +89,33 @@ def test_anybody_else_is_not_asked(
     assert "tls_failed" in running.reasons(1)
     warnings = [record.getMessage() for record in caplog.records if "no TLS with the endpoint as shop.internal" in record.getMessage()]
     assert len(warnings) == 1
+
+
+def test_a_service_that_answers_in_records_of_one_byte(
+    backend: Callable[..., Backend], asking: Callable[..., RunningGateway], authority: trustme.CA
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("shop.internal").configure_cert(context)
+    body = bytes(number % 251 for number in range(3000))
+
+    def script(peer: Peer) -> None:
+        peer.sock = context.wrap_socket(peer.sock, server_side=True)
+        peer.read_head()
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + body:
+            peer.sock.send(bytes([byte]))
+
+    client = asking("shop.internal", backend(script)).client()
+    client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+    assert client.read_answer().body == body
+
+
+def test_a_service_that_says_nothing_of_tls_is_not_waited_for(
+    backend: Callable[..., Backend], authority: trustme.CA, loop_factory: LoopFactory, stack: contextlib.ExitStack
+) -> None:
+    silent = backend(lambda peer: [peer.more() for _ in range(2)])  # the hello, and the end
+    running = RunningGateway(asked_as("shop.internal", silent), quick(connect=0.3), loop_factory=loop_factory)
+    stack.callback(running.stop)
+    client = running.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+    assert client.read_answer().status == 504
+    assert running.reasons(1) == ["connect_timeout"]
