@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -111,6 +112,7 @@ class Gateway:
         self._feed = Feed(self.mesh, self.providers, lambda name: self._keeper.snapshots.get(name), logger)
         self._signal = 0
         self._over = anyio.Event()
+        self._served = False
         self._failure: ConfigurationError | None = None
         self._apart = contextlib.AsyncExitStack()
 
@@ -141,11 +143,16 @@ class Gateway:
         return run_async(functools.partial(self.serve, signals=signals))
 
     async def __aenter__(self) -> Self:
+        self._check_unserved()
         group = await self._apart.enter_async_context(anyio.create_task_group())
         group.start_soon(self._serve_apart)
-        async with anyio.create_task_group() as waiting:  # for whichever comes first
-            for event in (self.started, self._over):
-                waiting.start_soon(_then_cancel, event, waiting.cancel_scope)
+        try:
+            async with anyio.create_task_group() as waiting:  # for whichever comes first
+                for event in (self.started, self._over):
+                    waiting.start_soon(_then_cancel, event, waiting.cancel_scope)
+        except BaseException:  # who enters is cancelled: nothing may be left running
+            await self._apart.__aexit__(*sys.exc_info())
+            raise
         if self._failure is not None:
             await self._apart.aclose()
             raise self._failure
@@ -153,8 +160,16 @@ class Gateway:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.stop()
-        await self._over.wait()
+        try:
+            await self._over.wait()
+        except BaseException:  # cancelled meanwhile: then it ends without a drain
+            await self._apart.__aexit__(*sys.exc_info())
+            raise
         await self._apart.aclose()
+
+    def _check_unserved(self) -> None:
+        if self._served:
+            raise RuntimeError("a gateway serves once; make another one over the same mesh")
 
     async def _serve_apart(self) -> None:
         try:
@@ -165,7 +180,9 @@ class Gateway:
             self._over.set()
 
     async def serve(self, *, signals: bool = False) -> int:
-        """Do as `run` in the event loop that runs already."""
+        """Do as `run` in the event loop that runs already. Once for each gateway: RuntimeError for a second time."""
+        self._check_unserved()
+        self._served = True
         log = SnapshotLog(logger.getChild("routes"))
         log(self.mesh)  # what was given in code
         unsubscribe = self.mesh.subscribe(log)

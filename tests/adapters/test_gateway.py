@@ -80,6 +80,37 @@ def test_what_the_block_raises_leaves_it_as_it_is(backend: Backend) -> None:
     anyio.run(main)
 
 
+@pytest.mark.parametrize("where", ["entering", "inside"])
+def test_who_is_cancelled_leaves_nothing_behind(backend: Backend, where: str) -> None:
+    async def main() -> None:
+        mesh, providers = (Mesh(), [Told()]) if where == "entering" else (Mesh(snapshot(backend.port)), [])
+        gateway = Gateway(mesh, providers=providers, http="127.0.0.1:0")
+        with anyio.move_on_after(0.3) as scope:
+            async with gateway:
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        with pytest.raises(httpx.ConnectError):
+            await ask(gateway)
+
+    anyio.run(main)
+
+
+def test_a_gateway_serves_once(backend: Backend) -> None:
+    async def main() -> None:
+        gateway = Gateway(Mesh(snapshot(backend.port)), http="127.0.0.1:0")
+        async with gateway:
+            pass
+        with pytest.raises(RuntimeError, match="serves once"):
+            async with gateway:
+                pass
+        with pytest.raises(RuntimeError, match="serves once"):
+            await gateway.serve()
+        async with Gateway(gateway.mesh, http="127.0.0.1:0") as again:
+            assert (await ask(again)).text == "ok"
+
+    anyio.run(main)
+
+
 def test_nothing_is_opened_that_is_not_named(backend: Backend) -> None:
     async def main() -> None:
         async with Gateway(Mesh(snapshot(backend.port)), http="127.0.0.1:0") as gateway:

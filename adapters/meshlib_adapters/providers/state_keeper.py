@@ -93,7 +93,8 @@ class StateKeeper:
     async def load(self) -> None:
         """Read what is kept; whose the names were counts from here on. To be called before anything is published."""
         if self._directory is None:
-            self._mesh.restore(())
+            if not self._mesh.parts:  # else there is nothing to put in the place of what the mesh knows already
+                self._mesh.restore(())
             return
         found = await anyio.to_thread.run_sync(self._read, self._directory)
         for complaint in found.complaints:

@@ -105,7 +105,11 @@ class Connecting:
             if not made.done():
                 made.set_exception(SSLError(0, transport.failure or outcome))
 
-        transport = TLSTransport(pool.loop, sock, context, on_handshake=established, on_end=ended, server_hostname=pool.server_name)
+        try:
+            transport = TLSTransport(pool.loop, sock, context, on_handshake=established, on_end=ended, server_hostname=pool.server_name)
+        except BaseException:  # a name that no certificate can be for
+            sock.close()
+            raise
         transport.start(b"", settings.connect + 1)  # who waits for it gives up first
         try:
             return await made

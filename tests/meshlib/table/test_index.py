@@ -1,4 +1,4 @@
-"""Sites by host: the walk over labels, against `meshlib.rules`."""
+"""Sites by host: the walk over labels, against `meshlib.patterns`."""
 
 from __future__ import annotations
 
