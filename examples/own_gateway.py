@@ -3,7 +3,8 @@
     python examples/own_gateway.py services.yaml     # HTTP on 127.0.0.1:8080 until Ctrl-C
     python examples/own_gateway.py --check           # with a file and a backend of its own, asks itself once
 
-`SwarmProvider()` of `meshlib_adapters.providers.docker.swarm` takes the place of `FileProvider` on a Swarm. Needs the extra `gateway`.
+`SwarmProvider()` of `meshlib_adapters.providers.docker.swarm` takes the place of `FileProvider` on
+a Swarm. Needs the extra `gateway`.
 """
 
 from __future__ import annotations
@@ -22,13 +23,23 @@ from meshlib_adapters.providers.provider import Provider
 
 
 async def follow(provider: Provider, mesh: meshlib.Mesh) -> None:
-    """Publish whatever the provider knows, for ever. Requests under way keep the table they began with."""
+    """Publish whatever the provider knows, for ever. Requests under way keep the table they began
+    with.
+    """
     async for snapshot in provider.snapshots():
         if await publish_apart(mesh, provider.name, snapshot):
             for route in mesh.routes:
-                print(route.name, "->", [endpoint.address for endpoint in route.upstream.endpoints] if route.upstream else route.redirect)
+                print(
+                    route.name,
+                    "->",
+                    [endpoint.address for endpoint in route.upstream.endpoints]
+                    if route.upstream
+                    else route.redirect,
+                )
             for diagnostic in mesh.diagnostics:
-                print(diagnostic.code, diagnostic.service, diagnostic.message, "->", diagnostic.hint)
+                print(
+                    diagnostic.code, diagnostic.service, diagnostic.message, "->", diagnostic.hint
+                )
 
 
 async def serve(path: Path, port: int) -> tuple[HTTPGateway, asyncio.Task[None], int]:

@@ -1,4 +1,5 @@
-"""A Starlette application that is its own gateway: hosts that services claim are routed, everything else is its own.
+"""A Starlette application that is its own gateway: hosts that services claim are routed, everything
+else is its own.
 
     python examples/starlette_app.py            # serves on http://127.0.0.1:8000 until Ctrl-C
     python examples/starlette_app.py --check    # asks itself once and ends
@@ -21,7 +22,9 @@ from starlette.routing import Route
 import meshlib
 from meshlib_adapters.asgi import Gateway
 
-LABELS = {"com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=8001"}
+LABELS = {
+    "com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=8001"
+}
 
 
 async def own_page(request: Request) -> PlainTextResponse:
@@ -38,7 +41,9 @@ async def shop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     """A stand-in for the service behind the route."""
     await reader.readuntil(b"\r\n\r\n")
     body = b"the shop\n"
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+    writer.write(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+    )
     await writer.drain()
     writer.close()
 
@@ -53,9 +58,13 @@ async def ask(port: int, host: str) -> str:
 
 async def main(check: bool) -> None:
     backend = await asyncio.start_server(shop, "127.0.0.1", 8001)
-    server = uvicorn.Server(uvicorn.Config(build_application(), port=0 if check else 8000, log_level="warning", proxy_headers=False))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build_application(), port=0 if check else 8000, log_level="warning", proxy_headers=False
+        )
+    )
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+    while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     if check:
@@ -64,7 +73,9 @@ async def main(check: bool) -> None:
         print("ok: one host is routed, the other is the application's")
         server.should_exit = True
     else:
-        print(f"try: curl -H 'Host: shop.example.com' http://127.0.0.1:{port}/    and    curl http://127.0.0.1:{port}/")
+        print(
+            f"try: curl -H 'Host: shop.example.com' http://127.0.0.1:{port}/    and    curl http://127.0.0.1:{port}/"
+        )
     await serving
     backend.close()
 

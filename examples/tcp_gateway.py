@@ -1,4 +1,5 @@
-"""A TCP gateway in twenty lines: one port, several endpoints, the next one when one does not answer.
+"""A TCP gateway in twenty lines: one port, several endpoints, the next one when one does not
+answer.
 
     python examples/tcp_gateway.py 127.0.0.1:5432 10.0.0.5:5432 10.0.0.6:5432    # until Ctrl-C
     python examples/tcp_gateway.py --check                                       # with an endpoint of its own, asks itself
@@ -20,7 +21,9 @@ from meshlib_adapters.observe.records import PortRecord
 
 
 def told(record: PortRecord) -> None:
-    print(f"{record.client} -> {record.endpoint}: {record.outcome}, {record.received} bytes in, {record.sent} out")
+    print(
+        f"{record.client} -> {record.endpoint}: {record.outcome}, {record.received} bytes in, {record.sent} out"
+    )
 
 
 def split(text: str) -> tuple[str, int]:
@@ -45,7 +48,9 @@ async def check() -> None:
 
     server = await asyncio.start_server(hello, "127.0.0.1", 0)
     # Nobody listens on port 1: the second endpoint answers for it.
-    listener, port = await serve("127.0.0.1", "127.0.0.1:1", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    listener, port = await serve(
+        "127.0.0.1", "127.0.0.1:1", f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    )
     for name in (b"world\n", b"again\n"):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(name)

@@ -47,7 +47,16 @@ if TYPE_CHECKING:
     from meshlib.errors import ConfigurationError, MeshError, ProtocolError
     from meshlib.mesh import Mesh
     from meshlib.messages import ClientHello
-    from meshlib.model import Contribution, Diagnostic, Endpoint, ListeningPort, Route, Scheme, Snapshot, Upstream
+    from meshlib.model import (
+        Contribution,
+        Diagnostic,
+        Endpoint,
+        ListeningPort,
+        Route,
+        Scheme,
+        Snapshot,
+        Upstream,
+    )
     from meshlib.routes import Service, redirect
     from meshlib.table import Explanation
 

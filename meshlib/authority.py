@@ -14,20 +14,30 @@ from typing import NamedTuple
 
 from meshlib.errors import AuthorityError
 
-__all__ = ["Authority", "client_network", "is_ip_address", "normalize_host", "parse_authority", "parse_port"]
+__all__ = [
+    "Authority",
+    "client_network",
+    "is_ip_address",
+    "normalize_host",
+    "parse_authority",
+    "parse_port",
+]
 
-# 253 characters is the longest name DNS can carry (RFC 1035 2.3.4, without the root dot). IDNA text may
-# be longer than its A-label only by case folding tricks, and the standard library's codec has been quadratic
-# in long labels (CVE-2022-45061), so text beyond this is refused before anything else looks at it.
+# 253 characters is the longest name DNS can carry (RFC 1035 2.3.4, without the root dot). IDNA text
+# may be longer than its A-label only by case folding tricks, and the standard library's codec has
+# been quadratic in long labels (CVE-2022-45061), so text beyond this is refused before anything
+# else looks at it.
 MAX_HOST = 253
 _MAX_LABEL = 63
 
-# Letters, digits, hyphen (RFC 952, 1123) and the underscore, which DNS allows and Docker names have.
+# Letters, digits, hyphen (RFC 952, 1123) and the underscore, which DNS allows and Docker names
+# have.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 # What IDNA takes for a dot (RFC 3490 3.1).
 _DOT = re.compile("[.\u3002\uff0e\uff61]")
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
-# Never part of a host, whatever their position: a space or control byte, or what ends or splits an authority.
+# Never part of a host, whatever their position: a space or control byte, or what ends or splits an
+# authority.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f/?#@\\<>\"^`{|}%,;=!$&'()*+~]")
 
 
@@ -58,13 +68,19 @@ def parse_authority(text: str, *, default_port: int | None = None) -> Authority:
         if not rest:
             return Authority(host, default_port)
         if not rest.startswith(":"):
-            raise AuthorityError("only a port may follow the IPv6 address", reason="bad_host", position=end + 1)
+            raise AuthorityError(
+                "only a port may follow the IPv6 address", reason="bad_host", position=end + 1
+            )
         port_text, port_at = rest[1:], end + 2
     else:
         host_text, colon, port_text = text.partition(":")
         port_at = len(host_text) + 1
         if ":" in port_text and "@" not in text:
-            raise AuthorityError("more than one colon; put an IPv6 address in brackets", reason="bad_host", position=port_at)
+            raise AuthorityError(
+                "more than one colon; put an IPv6 address in brackets",
+                reason="bad_host",
+                position=port_at,
+            )
         host = normalize_host(host_text if "@" not in text else text)
         if not colon:
             return Authority(host, default_port)
@@ -74,12 +90,18 @@ def parse_authority(text: str, *, default_port: int | None = None) -> Authority:
 
 
 def parse_port(text: str, *, position: int = 0) -> int:
-    """1-65535 in ASCII digits, nothing else (no sign, no space, no underscore); else `AuthorityError`."""
+    """1-65535 in ASCII digits, nothing else (no sign, no space, no underscore); else
+    `AuthorityError`.
+    """
     if not _PORT.fullmatch(text):
-        raise AuthorityError("a port is a number from 1 to 65535", reason="bad_port", position=position)
+        raise AuthorityError(
+            "a port is a number from 1 to 65535", reason="bad_port", position=position
+        )
     port = int(text)
     if not 1 <= port <= 65535:
-        raise AuthorityError("a port is a number from 1 to 65535", reason="bad_port", position=position)
+        raise AuthorityError(
+            "a port is a number from 1 to 65535", reason="bad_port", position=position
+        )
     return port
 
 
@@ -90,10 +112,16 @@ def normalize_host(text: str) -> str:
     """
     bad = _FORBIDDEN.search(text)
     if bad:
-        what = "a user name does not belong here" if bad.group() == "@" else "this character cannot be in a host name"
+        what = (
+            "a user name does not belong here"
+            if bad.group() == "@"
+            else "this character cannot be in a host name"
+        )
         raise AuthorityError(what, reason="bad_host", position=bad.start())
     if len(text) > MAX_HOST + 1:
-        raise AuthorityError(f"a host name has at most {MAX_HOST} characters", reason="bad_host", position=MAX_HOST)
+        raise AuthorityError(
+            f"a host name has at most {MAX_HOST} characters", reason="bad_host", position=MAX_HOST
+        )
     if ":" in text:
         return _ipv6(text)
     name = text.lower() if text.isascii() else _to_ascii(text)
@@ -102,18 +130,28 @@ def normalize_host(text: str) -> str:
     if not name:
         raise AuthorityError("the host is empty", reason="empty_host")
     if len(name) > MAX_HOST:
-        raise AuthorityError(f"a host name has at most {MAX_HOST} characters", reason="bad_host", position=MAX_HOST)
+        raise AuthorityError(
+            f"a host name has at most {MAX_HOST} characters", reason="bad_host", position=MAX_HOST
+        )
     position = 0
     for label in name.split("."):
         if not _LABEL.fullmatch(label):
-            what = "an empty label (two dots?)" if not label else f"{label[:70]!r} is not a label of a host name"
-            raise AuthorityError(what, reason="bad_host", position=min(position, max(len(text) - 1, 0)))
+            what = (
+                "an empty label (two dots?)"
+                if not label
+                else f"{label[:70]!r} is not a label of a host name"
+            )
+            raise AuthorityError(
+                what, reason="bad_host", position=min(position, max(len(text) - 1, 0))
+            )
         position += len(label) + 1
     if name.rpartition(".")[2].isdigit():  # RFC 3986 7.4: what looks like IPv4 must be IPv4
         try:
             return str(ipaddress.IPv4Address(name))
         except ValueError:
-            raise AuthorityError("this looks like an IPv4 address but is none", reason="bad_ipv4") from None
+            raise AuthorityError(
+                "this looks like an IPv4 address but is none", reason="bad_ipv4"
+            ) from None
     return name
 
 
@@ -124,7 +162,9 @@ def is_ip_address(host: str) -> bool:
 
 def _ipv6(text: str) -> str:
     if "%" in text:
-        raise AuthorityError("a zone identifier means nothing on another machine", reason="bad_ipv6")
+        raise AuthorityError(
+            "a zone identifier means nothing on another machine", reason="bad_ipv6"
+        )
     try:
         return str(ipaddress.IPv6Address(text))
     except ValueError:
@@ -142,24 +182,33 @@ def _to_ascii(text: str) -> str:
 
 
 def _refuse_long(text: str) -> None:
-    # The codec's work grows with the square of a label's length, and one character may stand for eighteen (U+FDFA). An A-label
-    # is never shorter than its text in NFKC, which costs nothing beside it; what IDNA drops (a soft hyphen) counts here.
+    # The codec's work grows with the square of a label's length, and one character may stand for
+    # eighteen (U+FDFA). An A-label is never shorter than its text in NFKC, which costs nothing
+    # beside it; what IDNA drops (a soft hyphen) counts here.
     position = length = 0
     for label in _DOT.split(text):
         size = len(unicodedata.normalize("NFKC", label))
         if size > _MAX_LABEL:
-            raise AuthorityError(f"a label of a host name has at most {_MAX_LABEL} characters", reason="bad_host", position=position)
+            raise AuthorityError(
+                f"a label of a host name has at most {_MAX_LABEL} characters",
+                reason="bad_host",
+                position=position,
+            )
         position += len(label) + 1
         length += size + 1
     if length - 1 > MAX_HOST + 1:  # the last may be the root's dot
-        raise AuthorityError(f"a host name has at most {MAX_HOST} characters", reason="bad_host", position=0)
+        raise AuthorityError(
+            f"a host name has at most {MAX_HOST} characters", reason="bad_host", position=0
+        )
 
 
 def client_network(address: str) -> str:
-    """What all connections of one client have in common: its IPv4 address, or its network of 64 bits in IPv6 ("2001:db8::/64").
+    """What all connections of one client have in common: its IPv4 address, or its network of 64
+    bits in IPv6 ("2001:db8::/64").
 
-    In the other 64 bits a machine changes its address as often as it likes (RFC 8981). IPv4 in IPv6 (::ffff:0:0/96) is IPv4, and
-    the zone of an address counts for nothing. Everything that is no address (a UNIX socket has none) is one client: "".
+    In the other 64 bits a machine changes its address as often as it likes (RFC 8981). IPv4 in IPv6
+    (::ffff:0:0/96) is IPv4, and the zone of an address counts for nothing. Everything that is no
+    address (a UNIX socket has none) is one client: "".
     """
     if ":" not in address:
         return address if address and is_ip_address(address) else ""

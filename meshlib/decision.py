@@ -61,7 +61,8 @@ class Respond:
 
 @dataclass(frozen=True, slots=True)
 class RedirectToTLS:
-    """Two decisions of a route that requires TLS: `secured` for a request that came over TLS, `plain` for any other.
+    """Two decisions of a route that requires TLS: `secured` for a request that came over TLS,
+    `plain` for any other.
 
     A table gives it to those that find out themselves how a request came; `Mesh.route` never does.
     """
@@ -81,8 +82,9 @@ class Passthrough:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Refuse the TLS connection with the alert `alert` (RFC 8446 6.2: 112 is unrecognized_name,
-    80 internal_error). `reason` is "no_route", "no_endpoint", "bad_server_name" or "no_certificate"."""
+    """Refuse the TLS connection with the alert `alert` (RFC 8446 6.2: 112 is unrecognized_name, 80
+    internal_error). `reason` is "no_route", "no_endpoint", "bad_server_name" or
+    "no_certificate"."""
 
     alert: int
     reason: str
@@ -91,7 +93,9 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Carry:
-    """Carry what comes to the port, unread, to an endpoint of `upstream` (which has at least one that is ready)."""
+    """Carry what comes to the port, unread, to an endpoint of `upstream` (which has at least one
+    that is ready).
+    """
 
     route: Route
     upstream: Upstream
@@ -107,8 +111,9 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """End the TLS connection here, with the certificate for `server_name` ("": the client named none); each request in it is then
-    routed by its own host. `route` is one of those that the name was chosen for."""
+    """End the TLS connection here, with the certificate for `server_name` ("": the client named
+    none); each request in it is then routed by its own host. `route` is one of those that the name
+    was chosen for."""
 
     server_name: str
     route: Route | None = None

@@ -85,19 +85,25 @@ class PathError(ProtocolError):
 
 
 class ClientHelloError(ProtocolError):
-    """Bytes that are not a TLS ClientHello. `alert` is the TLS alert that fits as an answer (RFC 8446 6.2).
+    """Bytes that are not a TLS ClientHello. `alert` is the TLS alert that fits as an answer (RFC
+    8446 6.2).
 
-    `position` is the index, in the body of the message, of what is wrong; None when it is not one place of the message.
+    `position` is the index, in the body of the message, of what is wrong; None when it is not one
+    place of the message.
     """
 
-    def __init__(self, message: str, *, reason: str, alert: int = 50, position: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, reason: str, alert: int = 50, position: int | None = None
+    ) -> None:
         super().__init__(message, reason=reason, status_hint=400)
         self.alert = alert
         self.position = position
 
 
 class ProxyProtocolError(ProtocolError):
-    """Bytes that begin like a preamble of the PROXY protocol and are none; the connection is to be closed."""
+    """Bytes that begin like a preamble of the PROXY protocol and are none; the connection is to be
+    closed.
+    """
 
 
 class RequestHeadError(ProtocolError):
@@ -114,7 +120,8 @@ class ResponseHeadError(ProtocolError):
 class FrameError(ProtocolError):
     """A frame of HTTP/2 that must not be where it is.
 
-    `code` is that of RFC 9113 7. `stream`: the error is that stream's alone (5.4.2); 0: the connection's (5.4.1).
+    `code` is that of RFC 9113 7. `stream`: the error is that stream's alone (5.4.2); 0: the
+    connection's (5.4.1).
     """
 
     def __init__(self, message: str, *, reason: str, code: int, stream: int = 0) -> None:
@@ -127,6 +134,8 @@ class LimitExceeded(ProtocolError):
     """More than we keep: `what` was limited to `limit` (bytes or a count)."""
 
     def __init__(self, what: str, limit: int, *, reason: str, status_hint: int = 431) -> None:
-        super().__init__(f"{what} is over its limit of {limit}", reason=reason, status_hint=status_hint)
+        super().__init__(
+            f"{what} is over its limit of {limit}", reason=reason, status_hint=status_hint
+        )
         self.what = what
         self.limit = limit

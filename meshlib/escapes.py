@@ -1,8 +1,9 @@
 """Percent-escapes of a path, in one normal form, and the ways in which servers undo them.
 
-A path in *normal form* has the characters of a path segment (RFC 3986 3.3), slashes and backslashes as they are, and every
-other byte as an escape with upper-case digits. All functions take and return paths in which an escape is the only other
-form of a byte; none of them knows routes. Cost: linear in the length of the path.
+A path in *normal form* has the characters of a path segment (RFC 3986 3.3), slashes and backslashes
+as they are, and every other byte as an escape with upper-case digits. All functions take and return
+paths in which an escape is the only other form of a byte; none of them knows routes. Cost: linear
+in the length of the path.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from urllib.parse import quote, unquote_to_bytes
 
 __all__ = ["decoded", "equivalent", "unescaped_forms"]
 
-_UNRESERVED: Final = re.compile(rb"%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
+_UNRESERVED: Final = re.compile(
+    rb"%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])"
+)
 # The same, with slashes, backslashes and what else stands for itself in a segment.
-_LITERAL: Final = re.compile(rb"%(?:2[146-9A-Fa-f]|3[0-9ABDabd]|4[0-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
+_LITERAL: Final = re.compile(
+    rb"%(?:2[146-9A-Fa-f]|3[0-9ABDabd]|4[0-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEe])"
+)
 _LOWER_DIGITS: Final = re.compile(rb"%(?:[a-f][0-9A-Fa-f]|[0-9A-F][a-f])")
 # What stands for itself in no path, and is sent so by some clients.
 _STRAY: Final = re.compile(rb"[^A-Za-z0-9._~!$&'()*+,;=:@/%\\-]")
@@ -24,17 +29,21 @@ _SAFE: Final = "/%\\!$&'()*+,;=:@"
 _ESCAPED_PERCENT: Final = re.compile(rb"%25(?=[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})")
 # IIS, ASP and some firewalls: %u002f. Half a pair of surrogates is no character.
 _U_ESCAPE: Final = re.compile(rb"%[uU](?![dD][89a-fA-F])([0-9A-Fa-f]{4})")
-# ASCII in more bytes than one, as decoders that do not check read it (RFC 3629 10). The second byte of two may be any: so
-# the most famous of them did (%c1%1c).
-_OVERLONG: Final = re.compile(rb"%C([01])%([0-9A-F]{2})|%E0%8([01])%([89AB][0-9A-F])|%F0%80%8([01])%([89AB][0-9A-F])")
+# ASCII in more bytes than one, as decoders that do not check read it (RFC 3629 10). The second byte
+# of two may be any: so the most famous of them did (%c1%1c).
+_OVERLONG: Final = re.compile(
+    rb"%C([01])%([0-9A-F]{2})|%E0%8([01])%([89AB][0-9A-F])|%F0%80%8([01])%([89AB][0-9A-F])"
+)
 _NOT_ASCII: Final = re.compile(rb"%[89A-F]")
-# Slashes of mathematics and typography, which Windows' "best fit" takes for those of paths; Unicode itself does not.
+# Slashes of mathematics and typography, which Windows' "best fit" takes for those of paths; Unicode
+# itself does not.
 _BEST_FIT: Final = {0x2044: "/", 0x2215: "/", 0x2216: "\\"}
 
 
 def equivalent(path: bytes) -> bytes:
-    """`path` with the same meaning as a URI: escapes of unreserved characters undone, the digits of the others in upper case
-    (RFC 3986 6.2.2.1, 6.2.2.2), and bytes that cannot stand in a path escaped."""
+    """`path` with the same meaning as a URI: escapes of unreserved characters undone, the digits of
+    the others in upper case (RFC 3986 6.2.2.1, 6.2.2.2), and bytes that cannot stand in a path
+    escaped."""
     if b"%" in path:
         path = _LOWER_DIGITS.sub(_upper, _UNRESERVED.sub(_undo, path))
     return _STRAY.sub(_escape, path)
@@ -46,10 +55,12 @@ def decoded(path: bytes) -> bytes:
 
 
 def unescaped_forms(path: bytes) -> tuple[bytes, ...]:
-    """`path`, which is in normal form, as it is, and as servers may decode it: once; twice; and both of these by the rules of Windows
-    and of careless decoders, for which `%u002f`, overlong UTF-8 (`%c0%af`) and full-width characters are ASCII. May hold equal ones.
+    """`path`, which is in normal form, as it is, and as servers may decode it: once; twice; and
+    both of these by the rules of Windows and of careless decoders, for which `%u002f`, overlong
+    UTF-8 (`%c0%af`) and full-width characters are ASCII. May hold equal ones.
 
-    Three times and more are not undone: each layer in front of a service undoes one, and the gateway none.
+    Three times and more are not undone: each layer in front of a service undoes one, and the
+    gateway none.
     """
     if b"%" not in path:
         return (path,)
@@ -74,7 +85,8 @@ def _loosened(path: bytes) -> bytes:
 
 
 class _Compatible:
-    """A table for `str.translate`: characters that ASCII stands for in compatibility mappings (Unicode's NFKC) become that.
+    """A table for `str.translate`: characters that ASCII stands for in compatibility mappings
+    (Unicode's NFKC) become that.
 
     One at a time, because normalising a text costs the square of a run of combining marks.
     """

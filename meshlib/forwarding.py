@@ -1,8 +1,9 @@
-"""The field lines we send on: those that came in, less what belongs to one hop, plus what tells the next hop who asked.
+"""The field lines we send on: those that came in, less what belongs to one hop, plus what tells the
+next hop who asked.
 
-RFC 9110 7.6 (Connection, Via), RFC 7239 (Forwarded), and the X-Forwarded-* names everybody uses. Field lines that stay are
-copied as the bytes they came in. Pure: who the peer is, and whether it is trusted, are arguments. This module does not
-know where the message goes.
+RFC 9110 7.6 (Connection, Via), RFC 7239 (Forwarded), and the X-Forwarded-* names everybody uses.
+Field lines that stay are copied as the bytes they came in. Pure: who the peer is, and whether it is
+trusted, are arguments. This module does not know where the message goes.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ __all__ = [
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Never forwarded (RFC 9110 7.6.1), whether Connection lists them or not. `Proxy` is no field at all but becomes the
-# variable HTTP_PROXY in CGI-like servers (CVE-2016-5385).
+# Never forwarded (RFC 9110 7.6.1), whether Connection lists them or not. `Proxy` is no field at all
+# but becomes the variable HTTP_PROXY in CGI-like servers (CVE-2016-5385).
 _HOP: Final = frozenset(
     {
         b"connection",
@@ -53,8 +54,9 @@ _HOP: Final = frozenset(
 )
 _HOP_IN_ANSWER: Final = _HOP - {b"proxy", b"proxy-authorization"}
 
-# What only a trusted proxy in front of us may say: who the client is, and (to servers that believe it) which path or host
-# it asked for, which we have just decided on. Every other name that begins with X-Forwarded- is one too (`_claims_among`).
+# What only a trusted proxy in front of us may say: who the client is, and (to servers that believe
+# it) which path or host it asked for, which we have just decided on. Every other name that begins
+# with X-Forwarded- is one too (`_claims_among`).
 _CLAIMS: Final = frozenset(
     {
         b"client-cert",
@@ -87,7 +89,8 @@ _CLAIMS: Final = frozenset(
 
 _HOP_AND_CLAIMS: Final = _HOP | _CLAIMS
 _HOST: Final = frozenset({b"host"})
-# What CGI and its descendants write as an underscore, some for the hyphen alone, some for everything that is no letter or digit.
+# What CGI and its descendants write as an underscore, some for the hyphen alone, some for
+# everything that is no letter or digit.
 _ODD: Final = re.compile(rb"[^a-z0-9\-]")
 
 _IMITATED: Final = _HOP_AND_CLAIMS | {b"host", b"content-length", b"content-type", b"via"}
@@ -96,12 +99,21 @@ _IMITATED: Final = _HOP_AND_CLAIMS | {b"host", b"content-length", b"content-type
 _LOOKED_INTO: Final = _HOP_AND_CLAIMS | {b"via"}
 
 # A client must not be able to name these away through Connection (CVE-2024-45410, CVE-2025-48865).
-_PROTECTED: Final = _CLAIMS | {b"host", b"content-length", b"via", b"date", b"set-cookie", b"content-type", b"content-encoding"}
+_PROTECTED: Final = _CLAIMS | {
+    b"host",
+    b"content-length",
+    b"via",
+    b"date",
+    b"set-cookie",
+    b"content-type",
+    b"content-encoding",
+}
 
 # received-by of Via (RFC 9110 7.6.3): a token, or a host with a port.
 _PSEUDONYM: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z:\[\]]+")
 
-# Our own name in Via this many times means that we talk to ourselves; chains of a few gateways are normal.
+# Our own name in Via this many times means that we talk to ourselves; chains of a few gateways are
+# normal.
 MAX_HOPS: Final = 8
 
 
@@ -109,12 +121,14 @@ MAX_HOPS: Final = 8
 class ForwardingPolicy:
     """What we tell upstreams about the client.
 
-    `mode`: "set" adds X-Forwarded-For, -Proto, -Host and -Port to every request; "label" adds X-Forwarded-For only where the route's
-    label asks for it (HRM's include_forwarded_for); "off" adds none. `rfc7239` adds Forwarded as well. `via` is our pseudonym
-    in Via ("" for none). `request_id` adds X-Request-ID where no trusted peer sent one. Incoming claims of peers outside
-    `trusted_proxies` are dropped. Field names with an underscore are dropped unless `underscores` is set: WSGI and
-    CGI cannot tell them from the hyphen, so X_Forwarded_For would pass for X-Forwarded-For (CVE-2025-64484). Names that
-    could pass for one that we drop or write ourselves are dropped in any case ("X.Forwarded.For" too).
+    `mode`: "set" adds X-Forwarded-For, -Proto, -Host and -Port to every request; "label" adds
+    X-Forwarded-For only where the route's label asks for it (HRM's include_forwarded_for); "off"
+    adds none. `rfc7239` adds Forwarded as well. `via` is our pseudonym in Via ("" for none).
+    `request_id` adds X-Request-ID where no trusted peer sent one. Incoming claims of peers outside
+    `trusted_proxies` are dropped. Field names with an underscore are dropped unless `underscores`
+    is set: WSGI and CGI cannot tell them from the hyphen, so X_Forwarded_For would pass for
+    X-Forwarded-For (CVE-2025-64484). Names that could pass for one that we drop or write ourselves
+    are dropped in any case ("X.Forwarded.For" too).
 
     Raises `ConfigurationError` for a `via` that cannot stand in the field.
     """
@@ -128,13 +142,19 @@ class ForwardingPolicy:
 
     def __post_init__(self) -> None:
         if self.via and not _PSEUDONYM.fullmatch(self.via):
-            raise ConfigurationError(f"{self.via!r} is no pseudonym", where="forwarding.via", hint="write one word, like a host name")
+            raise ConfigurationError(
+                f"{self.via!r} is no pseudonym",
+                where="forwarding.via",
+                hint="write one word, like a host name",
+            )
 
 
 class Peer(NamedTuple):
-    """The other end of a client connection: its IP address, the scheme it used ("http", "https"), and our port.
+    """The other end of a client connection: its IP address, the scheme it used ("http", "https"),
+    and our port.
 
-    `trusted`: it is one of `ForwardingPolicy.trusted_proxies`, so what it says about the client counts.
+    `trusted`: it is one of `ForwardingPolicy.trusted_proxies`, so what it says about the client
+    counts.
     """
 
     address: str
@@ -144,7 +164,9 @@ class Peer(NamedTuple):
 
 
 def is_trusted(address: str, networks: Sequence[Network]) -> bool:
-    """Whether the IP address is in one of the networks; an IPv4 address mapped into IPv6 counts as IPv4."""
+    """Whether the IP address is in one of the networks; an IPv4 address mapped into IPv6 counts as
+    IPv4.
+    """
     if not networks:
         return False
     try:
@@ -157,10 +179,15 @@ def is_trusted(address: str, networks: Sequence[Network]) -> bool:
 
 
 def is_secure(fields: FieldSection, peer: Peer) -> bool:
-    """Whether the client's request came over TLS: to us, or, as a trusted peer says it (X-Forwarded-Proto), to whoever is in front."""
+    """Whether the client's request came over TLS: to us, or, as a trusted peer says it
+    (X-Forwarded-Proto), to whoever is in front.
+    """
     if not peer.trusted or b"x-forwarded-proto" not in fields.names:
         return peer.scheme == "https"
-    return fields.get_all(b"x-forwarded-proto")[-1].rpartition(b",")[2].strip().lower() in (b"https", b"wss")
+    return fields.get_all(b"x-forwarded-proto")[-1].rpartition(b",")[2].strip().lower() in (
+        b"https",
+        b"wss",
+    )
 
 
 def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:
@@ -172,22 +199,33 @@ def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:
     return sum(entry.split()[1:2] == [ours] for entry in entries) >= MAX_HOPS
 
 
-def request_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False) -> bytes:
-    """Every field line of the request we send on, each ended by CRLF; X-Request-ID excepted, which differs each time.
+def request_fields(
+    head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False
+) -> bytes:
+    """Every field line of the request we send on, each ended by CRLF; X-Request-ID excepted, which
+    differs each time.
 
-    Host is `head.authority`, in front when it is not the Host field as it came (and left out when it is "": an HTTP/1.0 client
-    without Host). The result depends on the arguments alone, so it may be kept for equal ones.
+    Host is `head.authority`, in front when it is not the Host field as it came (and left out when
+    it is "": an HTTP/1.0 client without Host). The result depends on the arguments alone, so it may
+    be kept for equal ones.
     """
     fields = head.fields
     kept = _kept(fields, head.authority, policy, peer, wanted_by_label)
     added = added_fields(head, policy, peer, wanted_by_label=wanted_by_label)
-    return kept + added if not (fields.chunked or fields.upgrade or b"te" in fields.names) else kept + added + _framing(fields)
+    return (
+        kept + added
+        if not (fields.chunked or fields.upgrade or b"te" in fields.names)
+        else kept + added + _framing(fields)
+    )
 
 
-def added_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False) -> bytes:
+def added_fields(
+    head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False
+) -> bytes:
     """The lines of `request_fields` that say who asked: X-Forwarded-*, Forwarded, Via.
 
-    With a peer that is not trusted they depend on `head.authority` and `head.minor_version` alone, whatever the fields are.
+    With a peer that is not trusted they depend on `head.authority` and `head.minor_version` alone,
+    whatever the fields are.
     """
     lines: list[bytes] = []
     _add_claims(lines, head, policy, peer, wanted_by_label)
@@ -198,18 +236,26 @@ def added_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wan
     return b"\r\n".join(lines)
 
 
-def kept_fields(head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False) -> bytes:
+def kept_fields(
+    head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False
+) -> bytes:
     """The lines of `request_fields` without those of `added_fields`."""
     fields = head.fields
     kept = _kept(fields, head.authority, policy, peer, wanted_by_label)
-    return kept if not (fields.chunked or fields.upgrade or b"te" in fields.names) else kept + _framing(fields)
+    return (
+        kept
+        if not (fields.chunked or fields.upgrade or b"te" in fields.names)
+        else kept + _framing(fields)
+    )
 
 
 def pass_whole(names: tuple[bytes, ...], policy: ForwardingPolicy) -> bool:
-    """Whether fields of these names (`FieldSection.names`) go on as they came, whatever their values are.
+    """Whether fields of these names (`FieldSection.names`) go on as they came, whatever their
+    values are.
 
-    Then `kept_fields` is `fields.block` for every peer, as long as the request's authority is its Host field's value, and `is_loop` is
-    false. That depends on names alone, and the same names in the same order come again and again.
+    Then `kept_fields` is `fields.block` for every peer, as long as the request's authority is its
+    Host field's value, and `is_loop` is false. That depends on names alone, and the same names in
+    the same order come again and again.
     """
     joined = b"".join(names)
     if b"x-forwarded-" in joined or not _LOOKED_INTO.isdisjoint(names):
@@ -217,14 +263,26 @@ def pass_whole(names: tuple[bytes, ...], policy: ForwardingPolicy) -> bool:
     return not _ODD.search(joined) or not any(_is_dangerous(name, policy) for name in names)
 
 
-def _kept(fields: FieldSection, authority: bytes, policy: ForwardingPolicy, peer: Peer, wanted_by_label: bool) -> bytes:
+def _kept(
+    fields: FieldSection,
+    authority: bytes,
+    policy: ForwardingPolicy,
+    peer: Peer,
+    wanted_by_label: bool,
+) -> bytes:
     names = fields.names
     dropped = _HOP if peer.trusted else _HOP_AND_CLAIMS
     if fields.connection:
-        dropped = dropped | {option for option in fields.connection if option not in _PROTECTED and not option.startswith(b"x-forwarded-")}
+        dropped = dropped | {
+            option
+            for option in fields.connection
+            if option not in _PROTECTED and not option.startswith(b"x-forwarded-")
+        }
     if peer.trusted:
         dropped = dropped | _rewritten(policy, wanted_by_label)
-    same_host = fields.host == authority and bool(authority)  # an empty one is left out: the caller writes another
+    same_host = fields.host == authority and bool(
+        authority
+    )  # an empty one is left out: the caller writes another
     if not same_host:
         dropped = dropped | _HOST
     joined = b"".join(names)
@@ -235,7 +293,13 @@ def _kept(fields: FieldSection, authority: bytes, policy: ForwardingPolicy, peer
     if dropped.isdisjoint(names):
         kept = fields.block
     else:
-        kept = b"\r\n".join([line for name, line in zip(names, fields.block.split(b"\r\n"), strict=False) if name not in dropped])
+        kept = b"\r\n".join(
+            [
+                line
+                for name, line in zip(names, fields.block.split(b"\r\n"), strict=False)
+                if name not in dropped
+            ]
+        )
         kept = kept + b"\r\n" if kept else b""
     return kept if same_host or not authority else b"Host: %s\r\n%s" % (authority, kept)
 
@@ -254,24 +318,32 @@ def _framing(fields: FieldSection) -> bytes:
     upgrade = sent_upgrade(fields)
     if upgrade:
         lines += b"Connection: Upgrade\r\nUpgrade: %s\r\n" % upgrade
-    elif b"trailers" in [coding.lower() for value in fields.get_all(b"te") for coding in _listed(value)]:
+    elif b"trailers" in [
+        coding.lower() for value in fields.get_all(b"te") for coding in _listed(value)
+    ]:
         lines += b"Connection: TE\r\nTE: trailers\r\n"
     return lines
 
 
 def sent_upgrade(fields: FieldSection) -> bytes:
-    """The protocols of Upgrade that `request_fields` passes on, as they are written there; b"" for none.
+    """The protocols of Upgrade that `request_fields` passes on, as they are written there; b"" for
+    none.
 
-    They alone may be switched to by the answer: whatever else the client has asked for, the endpoint was not told (`may_switch`).
+    They alone may be switched to by the answer: whatever else the client has asked for, the
+    endpoint was not told (`may_switch`).
     """
     if fields.upgrade is None:
         return b""
     # h2c would turn the connection into one whose requests nobody routes (CVE-2023-24326 and kin).
-    return b", ".join([p for p in _listed(fields.upgrade) if p.lower().partition(b"/")[0] != b"h2c"])
+    return b", ".join(
+        [p for p in _listed(fields.upgrade) if p.lower().partition(b"/")[0] != b"h2c"]
+    )
 
 
 def may_switch(sent: bytes, fields: FieldSection) -> bool:
-    """Whether a 101 with these fields is an answer to a request that was sent with `sent_upgrade` `sent` (RFC 9110 7.8)."""
+    """Whether a 101 with these fields is an answer to a request that was sent with `sent_upgrade`
+    `sent` (RFC 9110 7.8).
+    """
     offered = {protocol.lower() for protocol in _listed(sent)}
     chosen = [protocol.lower() for protocol in _listed(fields.upgrade or b"")]
     return bool(chosen) and offered.issuperset(chosen)
@@ -281,18 +353,25 @@ def _listed(value: bytes) -> list[bytes]:
     return [item for part in value.split(b",") if (item := part.strip(b" \t"))]
 
 
-def response_fields(fields: FieldSection, *, upgraded: bool = False, bodiless: bool = False) -> bytes:
-    """Every field line of the answer we pass on, each ended by CRLF; Transfer-Encoding and Connection are the caller's.
+def response_fields(
+    fields: FieldSection, *, upgraded: bool = False, bodiless: bool = False
+) -> bytes:
+    """Every field line of the answer we pass on, each ended by CRLF; Transfer-Encoding and
+    Connection are the caller's.
 
-    With `upgraded` (a 101) the Connection and Upgrade lines are written as that answer needs them. `bodiless` (1xx, 204) drops
-    Content-Length, which such answers must not have (RFC 9110 8.6).
+    With `upgraded` (a 101) the Connection and Upgrade lines are written as that answer needs them.
+    `bodiless` (1xx, 204) drops Content-Length, which such answers must not have (RFC 9110 8.6).
     """
     names = fields.names
     dropped = _HOP_IN_ANSWER | _LENGTH if bodiless else _HOP_IN_ANSWER
     if not fields.connection and dropped.isdisjoint(names):
         return fields.block
     dropped = dropped | (fields.connection - _PROTECTED)
-    lines = [line for name, line in zip(names, fields.block.split(b"\r\n"), strict=False) if name not in dropped]
+    lines = [
+        line
+        for name, line in zip(names, fields.block.split(b"\r\n"), strict=False)
+        if name not in dropped
+    ]
     if upgraded and fields.upgrade is not None:
         lines += [b"Connection: Upgrade", b"Upgrade: " + fields.upgrade]
     lines.append(b"")
@@ -300,16 +379,25 @@ def response_fields(fields: FieldSection, *, upgraded: bool = False, bodiless: b
 
 
 def with_hsts(wire: bytes, fields: FieldSection, policy: str) -> bytes:
-    """The lines of an answer over TLS with Strict-Transport-Security, unless the application has said its own (RFC 6797 7.1)."""
-    return wire if b"strict-transport-security" in fields.names else b"%sStrict-Transport-Security: %s\r\n" % (wire, policy.encode())
+    """The lines of an answer over TLS with Strict-Transport-Security, unless the application has
+    said its own (RFC 6797 7.1).
+    """
+    return (
+        wire
+        if b"strict-transport-security" in fields.names
+        else b"%sStrict-Transport-Security: %s\r\n" % (wire, policy.encode())
+    )
 
 
 _LENGTH: Final = frozenset({b"content-length"})
-_X_FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"})
+_X_FORWARDED: Final = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"}
+)
 
 
 def _rewritten(policy: ForwardingPolicy, wanted_by_label: bool) -> frozenset[bytes]:
-    # The claims of a trusted peer that we write anew (with its value as a part); the others of it pass as they are.
+    # The claims of a trusted peer that we write anew (with its value as a part); the others of it
+    # pass as they are.
     names: set[bytes] = set()
     if policy.mode == "set":
         names |= _X_FORWARDED
@@ -320,7 +408,13 @@ def _rewritten(policy: ForwardingPolicy, wanted_by_label: bool) -> frozenset[byt
     return frozenset(names)
 
 
-def _add_claims(lines: list[bytes], head: RequestHead, policy: ForwardingPolicy, peer: Peer, wanted_by_label: bool) -> None:
+def _add_claims(
+    lines: list[bytes],
+    head: RequestHead,
+    policy: ForwardingPolicy,
+    peer: Peer,
+    wanted_by_label: bool,
+) -> None:
     fields = head.fields
     # A zone ("fe80::1%eth0") is a name of this machine's and nobody else's.
     address = peer.address.partition("%")[0].encode()
@@ -329,7 +423,9 @@ def _add_claims(lines: list[bytes], head: RequestHead, policy: ForwardingPolicy,
         return [value for value in fields.get_all(name) if value] if peer.trusted else []
 
     if policy.mode == "set" or (policy.mode == "label" and wanted_by_label):
-        lines.append(b"X-Forwarded-For: " + b", ".join([*said(b"x-forwarded-for"), address or b"unknown"]))
+        lines.append(
+            b"X-Forwarded-For: " + b", ".join([*said(b"x-forwarded-for"), address or b"unknown"])
+        )
     if policy.mode == "set":
         ours = (
             (b"X-Forwarded-Proto", peer.scheme.encode()),

@@ -41,10 +41,14 @@ def from_json(kind: type[T], text: str, where: str) -> T:
         data = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         place = f"{where}:{error.lineno}:{error.colno}"
-        raise ConfigurationError(f"this is not JSON: {error.msg}", where=place, hint="mend it there") from None
+        raise ConfigurationError(
+            f"this is not JSON: {error.msg}", where=place, hint="mend it there"
+        ) from None
     except (RecursionError, TypeError, ValueError) as error:
         message = f"this is not JSON as it is written here: {error}"
-        raise ConfigurationError(message, where=where, hint="give the text that to_json made") from None
+        raise ConfigurationError(
+            message, where=where, hint="give the text that to_json made"
+        ) from None
     value: T = _value(kind, data, where)
     return value
 
@@ -93,9 +97,14 @@ def _value(kind: Any, data: object, where: str) -> Any:
     if origin is tuple:
         if not isinstance(data, list):
             _fail(data, where, "write a list")
-        return tuple([_value(arguments[0], one, f"{where}[{index}]") for index, one in enumerate(data)])
+        return tuple(
+            [_value(arguments[0], one, f"{where}[{index}]") for index, one in enumerate(data)]
+        )
     if origin is not None:
-        return {key: _value(arguments[1], one, f"{where}.{key}") for key, one in _mapping(data, where).items()}
+        return {
+            key: _value(arguments[1], one, f"{where}.{key}")
+            for key, one in _mapping(data, where).items()
+        }
     if issubclass(kind, enum.Enum):
         known = {one.value: one for one in kind}
         if not isinstance(data, str) or data not in known:
@@ -120,13 +129,19 @@ def _record(kind: Any, data: object, where: str) -> object:
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
             raise ConfigurationError(f"there is no {_shown(name)}", where=where, hint=hint)
         found[name] = _value(hints[name], one, f"{where}.{name}")
-    missing = [name for name, default in fields.items() if default is _MISSING and name not in found]
+    missing = [
+        name for name, default in fields.items() if default is _MISSING and name not in found
+    ]
     if missing:
-        raise ConfigurationError(f"{missing[0]} is missing", where=where, hint=f"add {', '.join(missing)}")
+        raise ConfigurationError(
+            f"{missing[0]} is missing", where=where, hint=f"add {', '.join(missing)}"
+        )
     try:
         return kind(**found)
     except ValueError as error:
-        raise ConfigurationError(str(error), where=where, hint=f"mend this {kind.__name__}") from None
+        raise ConfigurationError(
+            str(error), where=where, hint=f"mend this {kind.__name__}"
+        ) from None
 
 
 def _mapping(data: object, where: str) -> dict[str, object]:
@@ -142,7 +157,11 @@ def _fail(data: object, where: str, hint: str) -> NoReturn:
 def _shown(data: object) -> str:
     if isinstance(data, dict | list):
         return "an object" if isinstance(data, dict) else "a list"
-    text = json.dumps(data) if not isinstance(data, int) or data.bit_length() < 256 else "a huge number"
+    text = (
+        json.dumps(data)
+        if not isinstance(data, int) or data.bit_length() < 256
+        else "a huge number"
+    )
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

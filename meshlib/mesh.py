@@ -220,7 +220,11 @@ class Mesh:
             for route in contribution.routes
             if route.upstream is not None
         )
-        found = dict.fromkeys(one for upstream in upstreams for one in (upstream.ready if ready else upstream.endpoints))
+        found = dict.fromkeys(
+            one
+            for upstream in upstreams
+            for one in (upstream.ready if ready else upstream.endpoints)
+        )
         return tuple(found)
 
     @property
@@ -259,19 +263,27 @@ class Mesh:
         parts = {other: snapshot for other, snapshot in self._parts.items() if other != name}
         freed = {route.claimed_name for route in gone.routes}
         merged = within_limits(self._merger.merge(parts), self._limits)
-        return self.commit(self._drafted(merged, parts, self._gathering, self._ledger, now, self._basis, freed))
+        return self.commit(
+            self._drafted(merged, parts, self._gathering, self._ledger, now, self._basis, freed)
+        )
 
     def draft(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> Draft:
         """What `publish` would do, computed and not done. Changes nothing, so that another thread
         may do it."""
-        basis = self._basis  # first of all: what takes effect from here on makes the draft a stale one
+        basis = (
+            self._basis
+        )  # first of all: what takes effect from here on makes the draft a stale one
         before = self._parts.get(name)
         if before == snapshot and before.tenures == snapshot.tenures:
             return Draft(self._parts, self._gathering, self._ledger, self._now, None, basis)
         check_snapshot(snapshot, before, f"publish({name!r})")
         # Code that gives other routes means it, while a service that is gone may be on its way
         # back: names of the one are free at once, and it does not end the time of first snapshots.
-        freed = {route.claimed_name for route in before.routes} if before is not None and not name else set()
+        freed = (
+            {route.claimed_name for route in before.routes}
+            if before is not None and not name
+            else set()
+        )
         gathering = self._gathering and (before is None or self._held or not name)
         parts = {**self._parts, name: snapshot}
         merged = within_limits(self._merger.merge(parts), self._limits)
@@ -286,8 +298,15 @@ class Mesh:
         """Let a draft take effect. False when it changes nothing; ValueError when it is not fresh
         any more."""
         if not self.is_fresh(draft):
-            raise ValueError("something else was published since this draft was begun; make another one")
-        self._parts, self._gathering, self._ledger, self._now = draft.parts, draft.gathering, draft.ledger, draft.now
+            raise ValueError(
+                "something else was published since this draft was begun; make another one"
+            )
+        self._parts, self._gathering, self._ledger, self._now = (
+            draft.parts,
+            draft.gathering,
+            draft.ledger,
+            draft.now,
+        )
         if draft.table is None:
             return False
         self.snapshot, self.table = draft.table.snapshot, draft.table
@@ -297,10 +316,12 @@ class Mesh:
         for callback in list(self._subscribers.values()):
             try:
                 callback(self)
-            except Exception as error:  # noqa: BLE001 - the change has happened: all others must hear of it
+            except Exception as error:  # noqa: BLE001
                 report(error)
         if failures:
-            raise ExceptionGroup(f"subscribers failed on version {self.version} of the mesh", failures)
+            raise ExceptionGroup(
+                f"subscribers failed on version {self.version} of the mesh", failures
+            )
         return True
 
     def restore(self, tenures: Iterable[Tenure]) -> None:
@@ -331,13 +352,19 @@ class Mesh:
 
     def settle(self, *, now: float) -> bool:
         """Free the names that have been kept long enough by `now`. False when nothing changed."""
-        return self.commit(self._drafted(self.snapshot, self._parts, self._gathering, self._ledger, now, self._basis))
+        return self.commit(
+            self._drafted(
+                self.snapshot, self._parts, self._gathering, self._ledger, now, self._basis
+            )
+        )
 
     def release(self, names: Iterable[str], *, now: float | None = None) -> bool:
         """Take names from their owners, as `Ledger.released`. False when nothing changed."""
         self.confirm()
         ledger = self._ledger.released(names, _seconds(self._now if now is None else now))
-        return self.commit(self._drafted(self.snapshot, self._parts, False, ledger, now, self._basis))
+        return self.commit(
+            self._drafted(self.snapshot, self._parts, False, ledger, now, self._basis)
+        )
 
     def subscribe(self, callback: Callable[[Mesh], None]) -> Callable[[], None]:
         """Have `callback` called after each change, in the order of subscription; returns what ends
@@ -371,8 +398,12 @@ class Mesh:
         now = self._now if now is None else now
         settled = merged
         if merged is self.snapshot or merged.tenures is None:
-            ledger = (self._restored if gathering else ledger).updated(merged.contributions, _seconds(now))
-            unused = [name for name in freed if name in ledger.tenures and ledger.tenures[name].left]
+            ledger = (self._restored if gathering else ledger).updated(
+                merged.contributions, _seconds(now)
+            )
+            unused = [
+                name for name in freed if name in ledger.tenures and ledger.tenures[name].left
+            ]
             if unused:
                 ledger = ledger.released(unused, _seconds(now))
             settled = dataclasses.replace(merged, tenures=ledger.tenures)

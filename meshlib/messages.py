@@ -50,7 +50,11 @@ class FieldSection(NamedTuple):
         if name not in names:
             return []
         lines = self.block.split(b"\r\n")
-        return [line.partition(b":")[2].strip(b" \t") for key, line in zip(names, lines, strict=False) if key == name]
+        return [
+            line.partition(b":")[2].strip(b" \t")
+            for key, line in zip(names, lines, strict=False)
+            if key == name
+        ]
 
     def first(self, name: bytes) -> bytes | None:
         """The first value of the field `name` (lower case); None when absent."""
@@ -66,7 +70,8 @@ class RequestHead(NamedTuple):
 
     `target` is what is forwarded: origin-form ("/a?b") byte for byte, or "*" with OPTIONS.
     `authority` is the host the client asked for: that of an absolute-form target, else the Host
-    value, else b"" (HTTP/1.0 only). `minor_version` is 0 or 1; 2 of a request that came over HTTP/2.
+    value, else b"" (HTTP/1.0 only). `minor_version` is 0 or 1; 2 of a request that came over
+    HTTP/2.
     """
 
     method: bytes
@@ -87,16 +92,19 @@ class ResponseHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What a TLS client said first (RFC 8446 4.1.2). Numbers are those of the IANA registries, in the order of the hello.
+    """What a TLS client said first (RFC 8446 4.1.2). Numbers are those of the IANA registries, in
+    the order of the hello.
 
-    `server_name` is the name of the server_name extension in normal form (lower case, no trailing dot), or None when the
-    client sent none. A name that cannot be routed (an address, no host name at all) has `server_name_valid` false; it is
-    then ASCII with everything odd escaped, fit for a log and for nothing else. `alpn_protocols` as offered, in order.
+    `server_name` is the name of the server_name extension in normal form (lower case, no trailing
+    dot), or None when the client sent none. A name that cannot be routed (an address, no host name
+    at all) has `server_name_valid` false; it is then ASCII with everything odd escaped, fit for a
+    log and for nothing else. `alpn_protocols` as offered, in order.
 
-    `versions` is the content of supported_versions, or else `legacy_version` alone. `extensions` are the types. `key_shares`
-    are the groups with a share. `session_id` is the legacy field. `ticket` is a session ticket of TLS 1.2 (b"" when the
-    client merely takes tickets, None when it does not); `psk_identities` are the tickets of TLS 1.3. `early_data`: data
-    follows the hello before the server answers. `ech`: an encrypted hello is inside; the fields are the outer one's.
+    `versions` is the content of supported_versions, or else `legacy_version` alone. `extensions`
+    are the types. `key_shares` are the groups with a share. `session_id` is the legacy field.
+    `ticket` is a session ticket of TLS 1.2 (b"" when the client merely takes tickets, None when it
+    does not); `psk_identities` are the tickets of TLS 1.3. `early_data`: data follows the hello
+    before the server answers. `ech`: an encrypted hello is inside; the fields are the outer one's.
     """
 
     server_name: str | None = None
@@ -124,9 +132,12 @@ class ClientHello:
 
     @property
     def post_quantum(self) -> bool:
-        """Whether the client offers a group with ML-KEM or Kyber, alone or beside a classical one."""
+        """Whether the client offers a group with ML-KEM or Kyber, alone or beside a classical
+        one.
+        """
         return not _POST_QUANTUM.isdisjoint(self.groups)
 
 
-# ML-KEM-512/768/1024; the hybrids with P-256, X25519 and P-384; the drafts with Kyber768 (X25519, P-256).
+# ML-KEM-512/768/1024; the hybrids with P-256, X25519 and P-384; the drafts with Kyber768 (X25519,
+# P-256).
 _POST_QUANTUM = frozenset((0x0200, 0x0201, 0x0202, 0x11EB, 0x11EC, 0x11ED, 0x6399, 0x639A))

@@ -4,8 +4,9 @@ Everything here is immutable and compared by value: equal snapshots mean "nothin
 Objects that did not change are reused by the resolver, so that comparing two snapshots of ten
 thousand services is ten thousand identity checks and not a walk through all of them.
 
-Names and texts that a service chooses are bounded here, when the object is made: an upstream's name, an endpoint's id,
-a route's service, label and name, all of a diagnostic. So whoever keeps, logs or sends them needs no bound of its own.
+Names and texts that a service chooses are bounded here, when the object is made: an upstream's
+name, an endpoint's id, a route's service, label and name, all of a diagnostic. So whoever keeps,
+logs or sends them needs no bound of its own.
 
 This module knows nothing of labels, Docker, HTTP or I/O.
 """
@@ -43,7 +44,8 @@ __all__ = [
     "bounded_text",
 ]
 
-# Characters of a name: "http://", a host (253) and a path as people write them, or a service with port and protocol.
+# Characters of a name: "http://", a host (253) and a path as people write them, or a service with
+# port and protocol.
 MAX_NAME: Final = 500
 # Characters of a diagnostic's message, and of its hint: ten routes written anew are in one.
 MAX_TEXT: Final = 2000
@@ -52,26 +54,33 @@ _DIGEST_BYTES: Final = 8
 
 
 def bounded_name(text: str, limit: int = MAX_NAME) -> str:
-    """`text` as a name that can be kept and sent: itself, when it has at most `limit` characters and UTF-8 can write it.
+    """`text` as a name that can be kept and sent: itself, when it has at most `limit` characters
+    and UTF-8 can write it.
 
-    Else how it begins, three dots and a digest of the whole, `limit` characters at most (at least 20): texts that
-    differ keep names that differ, and one text always has one name. Lone surrogates become question marks.
+    Else how it begins, three dots and a digest of the whole, `limit` characters at most (at least
+    20): texts that differ keep names that differ, and one text always has one name. Lone surrogates
+    become question marks.
     """
     if len(text) <= limit and _is_writable(text):
         return text
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
+    digest = hashlib.blake2b(
+        text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES
+    ).hexdigest()
     return f"{_writable(text[: limit - len(digest) - 3])}...{digest}"
 
 
 def bounded_text(text: str, limit: int = MAX_TEXT) -> str:
-    """`text` for people: cut behind `limit` characters, with three dots for the rest; lone surrogates become question marks."""
+    """`text` for people: cut behind `limit` characters, with three dots for the rest; lone
+    surrogates become question marks.
+    """
     if len(text) > limit:
         text = text[: limit - 3] + "..."
     return text if _is_writable(text) else _writable(text)
 
 
 def _is_writable(text: str) -> bool:
-    # JSON and YAML can name a surrogate without its other half; it is a character to Python, and to no encoder.
+    # JSON and YAML can name a surrogate without its other half; it is a character to Python, and to
+    # no encoder.
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -80,7 +89,9 @@ def _writable(text: str) -> str:
 
 
 class Scheme(enum.StrEnum):
-    """What a route is matched against: the head of an HTTP request, the server name of a TLS hello, or a port alone."""
+    """What a route is matched against: the head of an HTTP request, the server name of a TLS hello,
+    or a port alone.
+    """
 
     HTTP = "http"
     SNI = "sni"
@@ -112,7 +123,9 @@ class EndpointState(enum.StrEnum):
 
 
 class Severity(enum.StrEnum):
-    """ERROR: a route is missing or degraded. WARNING: it serves, perhaps not as meant. INFO: good to know."""
+    """ERROR: a route is missing or degraded. WARNING: it serves, perhaps not as meant. INFO: good
+    to know.
+    """
 
     ERROR = "error"
     WARNING = "warning"
@@ -150,10 +163,11 @@ class Upstream:
 
     `name` is unique in a snapshot and stable over updates ("shop:8080"): run-time state (idle
     connections, health, cursors) is kept under it. `endpoints` are in order of `id`, then address.
-    `strategy` is a name that `meshlib.balancing.create_strategy` knows. With `proxy_protocol` ("v1" or "v2") each connection
-    to an endpoint begins with a preamble that names the client (`meshlib.proxy_protocol`), and serves that client alone.
-    With a `server_name` connections are TLS, and the endpoint's certificate has to be one for that name ("": plain).
-    `protocol` is what HTTP routes speak to it: HTTP/1.1, or "h2c", HTTP/2 without TLS.
+    `strategy` is a name that `meshlib.balancing.create_strategy` knows. With `proxy_protocol` ("v1"
+    or "v2") each connection to an endpoint begins with a preamble that names the client
+    (`meshlib.proxy_protocol`), and serves that client alone. With a `server_name` connections are
+    TLS, and the endpoint's certificate has to be one for that name ("": plain). `protocol` is what
+    HTTP routes speak to it: HTTP/1.1, or "h2c", HTTP/2 without TLS.
     """
 
     name: str
@@ -189,18 +203,20 @@ class Route:
     """What to match, and what to do.
 
     Match: `scheme`; `host` in normal form ("shop.example.com", "*.example.com", "" for any host);
-    `path`, a prefix on segment boundaries, "/" for every path ("/" always, for SNI). A TCP or UDP route matches all that comes to
-    `port` of the gateway, and has neither host ("") nor path ("/"); other routes have no port (None). ValueError for a mixture.
-    Do: forward to `upstream`, or answer with `redirect`; exactly one of the two is set.
+    `path`, a prefix on segment boundaries, "/" for every path ("/" always, for SNI). A TCP or UDP
+    route matches all that comes to `port` of the gateway, and has neither host ("") nor path ("/");
+    other routes have no port (None). ValueError for a mixture. Do: forward to `upstream`, or answer
+    with `redirect`; exactly one of the two is set.
 
     `service` and `label` say who asked for it and where (for people), `schema` which label schema
-    ("hrm"). `internal_port` is the port inside the container (None for a redirect).
-    `sticky_cookie` names the application's cookie that pins a session to an endpoint.
-    `forwarded_for` is the label's own wish for X-Forwarded-For (HRM's include_forwarded_for).
-    `degraded`: the label that asked for this route is now wrong, and this is its last good version.
-    `https_only`: requests that did not come over TLS are sent there instead (exact hosts of HTTP routes only).
-    `hsts`: the value of Strict-Transport-Security for answers over TLS that do not have one ("": none).
-    `share_with`: whom the owner of the host lets ask for it, too, as `meshlib.ownership.admits` reads it.
+    ("hrm"). `internal_port` is the port inside the container (None for a redirect). `sticky_cookie`
+    names the application's cookie that pins a session to an endpoint. `forwarded_for` is the
+    label's own wish for X-Forwarded-For (HRM's include_forwarded_for). `degraded`: the label that
+    asked for this route is now wrong, and this is its last good version. `https_only`: requests
+    that did not come over TLS are sent there instead (exact hosts of HTTP routes only). `hsts`: the
+    value of Strict-Transport-Security for answers over TLS that do not have one ("": none).
+    `share_with`: whom the owner of the host lets ask for it, too, as `meshlib.ownership.admits`
+    reads it.
     """
 
     scheme: Scheme
@@ -222,23 +238,31 @@ class Route:
 
     def __post_init__(self) -> None:
         if (self.port is None) is (self.scheme in (Scheme.TCP, Scheme.UDP)):
-            raise ValueError(f"a {self.scheme} route {'needs a' if self.port is None else 'has no'} port of the gateway")
+            raise ValueError(
+                f"a {self.scheme} route {'needs a' if self.port is None else 'has no'} port of the gateway"
+            )
         object.__setattr__(self, "service", bounded_name(self.service))
         object.__setattr__(self, "label", bounded_name(self.label))
 
     @property
     def listening_port(self) -> ListeningPort | None:
-        """The port that is this route's alone; None for a route that is matched by what clients say."""
+        """The port that is this route's alone; None for a route that is matched by what clients
+        say.
+        """
         return ListeningPort(self.scheme, self.port) if self.port is not None else None
 
     @property
     def claimed_name(self) -> str:
-        """What is asked for, as a name that somebody can own: the host pattern ("": any host), or "tcp://:5432"."""
+        """What is asked for, as a name that somebody can own: the host pattern ("": any host), or
+        "tcp://:5432".
+        """
         return f"{self.scheme}://:{self.port}" if self.port is not None else self.host
 
     @property
     def name(self) -> str:
-        """A short name for logs and metrics: "http://shop.example.com/api", "tcp://:5432"; bounded (`bounded_name`)."""
+        """A short name for logs and metrics: "http://shop.example.com/api", "tcp://:5432"; bounded
+        (`bounded_name`).
+        """
         if self.port is not None:
             return f"{self.scheme}://:{self.port}"
         path = self.path if self.path != "/" else ""
@@ -296,9 +320,10 @@ class Contribution:
     """What one Docker service, container or file entry adds to the snapshot.
 
     `key` is unique and stable ("swarm/x8a7...": provider and the object's id), `created_at` its age
-    in nanoseconds since the epoch (the older one wins a conflict; 0 when unknown). `owner` is the hand that
-    it belongs to, as `meshlib.ownership` compares it: "stack shop", "project shop", "service shop", "container shop",
-    "file /etc/services.yml"; "" for what is given in code. `networks` are the names of the networks it is on.
+    in nanoseconds since the epoch (the older one wins a conflict; 0 when unknown). `owner` is the
+    hand that it belongs to, as `meshlib.ownership` compares it: "stack shop", "project shop",
+    "service shop", "container shop", "file /etc/services.yml"; "" for what is given in code.
+    `networks` are the names of the networks it is on.
     """
 
     key: str
@@ -319,9 +344,9 @@ class Contribution:
 class Tenure(NamedTuple):
     """Whose a name is.
 
-    `name` is what a route asks for (`Route.claimed_name`), `owner` a `Contribution.owner`. `since` is
-    when the owner got it and `left` when the owner ceased to ask for it (0: it asks), in seconds since the
-    epoch. `guests` are those that the owner's routes let in (`Route.share_with`), sorted.
+    `name` is what a route asks for (`Route.claimed_name`), `owner` a `Contribution.owner`. `since`
+    is when the owner got it and `left` when the owner ceased to ask for it (0: it asks), in seconds
+    since the epoch. `guests` are those that the owner's routes let in (`Route.share_with`), sorted.
     """
 
     name: str
@@ -335,8 +360,9 @@ class Tenure(NamedTuple):
 class Snapshot:
     """All that is known, immutable; contributions are sorted by `key`, which makes equality exact.
 
-    `tenures` says by name whose it is (None: not settled yet). It is no part of equality: providers do not
-    know it; `meshlib.ownership` finds it, and it travels along so that every process has the same.
+    `tenures` says by name whose it is (None: not settled yet). It is no part of equality: providers
+    do not know it; `meshlib.ownership` finds it, and it travels along so that every process has the
+    same.
     """
 
     contributions: tuple[Contribution, ...] = ()
@@ -364,15 +390,18 @@ class Snapshot:
     def from_json(text: str, *, where: str = "snapshot") -> Snapshot:
         """The snapshot that `to_json` wrote; contributions may be in any order.
 
-        `ConfigurationError` names the place below `where` ("snapshot.contributions[0].routes[2].port") and the cure. Whether
-        its routes can be served is checked when a mesh gets it, as with every snapshot.
+        `ConfigurationError` names the place below `where`
+        ("snapshot.contributions[0].routes[2].port") and the cure. Whether its routes can be served
+        is checked when a mesh gets it, as with every snapshot.
         """
         found = from_json(Snapshot, text, where)
         try:
             ordered = Snapshot.of(found.contributions)
         except ValueError as error:
             hint = "give each contribution a key of its own"
-            raise ConfigurationError(str(error), where=f"{where}.contributions", hint=hint) from None
+            raise ConfigurationError(
+                str(error), where=f"{where}.contributions", hint=hint
+            ) from None
         return Snapshot(ordered.contributions, found.tenures)
 
     @property

@@ -1,13 +1,17 @@
-"""Who may ask for a name: it belongs to the owner who had it first, whatever comes and goes after that.
+"""Who may ask for a name: it belongs to the owner who had it first, whatever comes and goes after
+that.
 
-A *name* is what routes ask for: a host, a wildcard, any host (""), or a port of the gateway ("tcp://:5432"). An *owner* is
-one hand that deploys: a stack, a Compose project, a file, else a Swarm service or a container (`Contribution.owner`). A
-host belongs to its owner with all paths, redirects and `sni://`, and so does the wildcard below it: "shop.example.com" covers
-"*.shop.example.com". A wildcard covers the hosts below it that nobody had before. "" covers nothing else.
+A *name* is what routes ask for: a host, a wildcard, any host (""), or a port of the gateway
+("tcp://:5432"). An *owner* is one hand that deploys: a stack, a Compose project, a file, else a
+Swarm service or a container (`Contribution.owner`). A host belongs to its owner with all paths,
+redirects and `sni://`, and so does the wildcard below it: "shop.example.com" covers
+"*.shop.example.com". A wildcard covers the hosts below it that nobody had before. "" covers nothing
+else.
 
-When nothing is recorded, the oldest contribution has a name first; from then on the record (`Tenure`) decides, and age
-does not. A name whose owner has not asked for it for `OwnershipRules.keep` seconds is free. `Ledger` keeps the record;
-what the table makes of it is `meshlib.table.access`.
+When nothing is recorded, the oldest contribution has a name first; from then on the record
+(`Tenure`) decides, and age does not. A name whose owner has not asked for it for
+`OwnershipRules.keep` seconds is free. `Ledger` keeps the record; what the table makes of it is
+`meshlib.table.access`.
 
 Linear in what changed; names that are asked for in vain are looked at each time.
 """
@@ -23,7 +27,17 @@ from typing import Final, Literal, NamedTuple
 
 from meshlib.model import Contribution, Tenure
 
-__all__ = ["KINDS", "Ledger", "OwnershipRules", "Right", "admits", "changes", "covering", "owner_text", "right_of"]
+__all__ = [
+    "KINDS",
+    "Ledger",
+    "OwnershipRules",
+    "Right",
+    "admits",
+    "changes",
+    "covering",
+    "owner_text",
+    "right_of",
+]
 
 # What may stand before the colon of a grant. All but the last are the first word of an owner.
 KINDS: Final = ("stack", "project", "service", "container", "file", "network")
@@ -35,10 +49,11 @@ Age = tuple[bool, int, str]
 class OwnershipRules:
     """What the operator decides.
 
-    `sharing`: what others may have of a host: nothing ("owner"), paths that its owner does not ask for ("paths"), or
-    all that HRM gave them ("merge"). `owners` says by name who alone may have it ("*": every other host), as `admits` reads it.
-    `keep`: seconds that an unused name is kept for its owner. At most `max_names` are recorded, `max_names_per_owner`
-    of them for one owner: an owner over its share loses its own unused ones first, and never costs another anything.
+    `sharing`: what others may have of a host: nothing ("owner"), paths that its owner does not ask
+    for ("paths"), or all that HRM gave them ("merge"). `owners` says by name who alone may have it
+    ("*": every other host), as `admits` reads it. `keep`: seconds that an unused name is kept for
+    its owner. At most `max_names` are recorded, `max_names_per_owner` of them for one owner: an
+    owner over its share loses its own unused ones first, and never costs another anything.
     """
 
     sharing: Literal["owner", "paths", "merge"] = "owner"
@@ -49,9 +64,11 @@ class OwnershipRules:
 
 
 class Right(NamedTuple):
-    """Whose a name is: the `tenure` that covers it (None: nobody's), or who may have it by the operator's word.
+    """Whose a name is: the `tenure` that covers it (None: nobody's), or who may have it by the
+    operator's word.
 
-    `grants` is None without such a word, else `pattern` is the key of `OwnershipRules.owners` that has it.
+    `grants` is None without such a word, else `pattern` is the key of `OwnershipRules.owners` that
+    has it.
     """
 
     tenure: Tenure | None
@@ -62,7 +79,11 @@ class Right(NamedTuple):
     def key(self) -> tuple[object, ...]:
         """What a table depends on: not when the owner came or left."""
         tenure = self.tenure
-        return (self.grants, tenure.owner, tenure.guests, tenure.name) if tenure is not None else (self.grants,)
+        return (
+            (self.grants, tenure.owner, tenure.guests, tenure.name)
+            if tenure is not None
+            else (self.grants,)
+        )
 
 
 class _Asker(NamedTuple):
@@ -88,7 +109,8 @@ def owner_text(owner: str) -> str:
 def admits(grants: Iterable[str], owner: str, networks: Iterable[str] = ()) -> bool:
     """Whether one of `grants` means `owner`, or one of its networks.
 
-    A grant is "KIND:NAME" with one of `KINDS`; a NAME alone means the stack or the Compose project of that name.
+    A grant is "KIND:NAME" with one of `KINDS`; a NAME alone means the stack or the Compose project
+    of that name.
     """
     for grant in grants:
         kind, colon, name = grant.partition(":")
@@ -101,7 +123,9 @@ def admits(grants: Iterable[str], owner: str, networks: Iterable[str] = ()) -> b
 
 
 def covering(name: str) -> Iterator[str]:
-    """The names that `name` is a part of, nearest first: itself, the host that a wildcard is below of, the wildcards above."""
+    """The names that `name` is a part of, nearest first: itself, the host that a wildcard is below
+    of, the wildcards above.
+    """
     yield name
     if ":" in name:
         return
@@ -126,20 +150,32 @@ def right_of(name: str, tenures: Mapping[str, Tenure], rules: OwnershipRules) ->
     return Right(tenure)
 
 
-def changes(old: tuple[Contribution, ...], new: tuple[Contribution, ...]) -> tuple[list[Contribution], list[Contribution]]:
-    """The contributions of `old` whose claims are gone or others now, and those of `new` that are new or other ones."""
-    # By identity first: providers reuse what did not change, and then ten thousand comparisons cost less than a millisecond.
+def changes(
+    old: tuple[Contribution, ...], new: tuple[Contribution, ...]
+) -> tuple[list[Contribution], list[Contribution]]:
+    """The contributions of `old` whose claims are gone or others now, and those of `new` that are
+    new or other ones.
+    """
+    # By identity first: providers reuse what did not change, and then ten thousand comparisons cost
+    # less than a millisecond.
     left, right = _unlike(old, new)
     left_ids, right_ids = set(map(id, left)), set(map(id, right))
     gone = {c.key: c for c in left if id(c) not in right_ids}
     come = {c.key: c for c in right if id(c) not in left_ids}
-    for key in [key for key, contribution in come.items() if key in gone and _claims_alike(contribution, gone[key])]:
+    for key in [
+        key
+        for key, contribution in come.items()
+        if key in gone and _claims_alike(contribution, gone[key])
+    ]:
         del gone[key], come[key]
     return list(gone.values()), list(come.values())
 
 
-def _unlike(old: tuple[Contribution, ...], new: tuple[Contribution, ...]) -> tuple[Sequence[Contribution], Sequence[Contribution]]:
-    # Both are in order of their keys, so nearly all stand at the same place, seen from the beginning or from the end.
+def _unlike(
+    old: tuple[Contribution, ...], new: tuple[Contribution, ...]
+) -> tuple[Sequence[Contribution], Sequence[Contribution]]:
+    # Both are in order of their keys, so nearly all stand at the same place, seen from the
+    # beginning or from the end.
     if old is new:
         return (), ()
     most = min(len(old), len(new))
@@ -162,13 +198,23 @@ def _claims(one: Contribution) -> tuple[object, ...]:
 
 
 class Ledger:
-    """Every name that somebody has, and who asks for which. Never changed; `updated` and `released` make the next one.
+    """Every name that somebody has, and who asks for which. Never changed; `updated` and `released`
+    make the next one.
 
-    `tenures` are those of an earlier ledger, as they were kept: who asked for its name then (`left` 0) is taken to have done so
-    until the first `updated`.
+    `tenures` are those of an earlier ledger, as they were kept: who asked for its name then (`left`
+    0) is taken to have done so until the first `updated`.
     """
 
-    __slots__ = ("_claims", "_contributions", "_counts", "_pending", "_unclaimed", "_unverified", "rules", "tenures")
+    __slots__ = (
+        "_claims",
+        "_contributions",
+        "_counts",
+        "_pending",
+        "_unclaimed",
+        "_unverified",
+        "rules",
+        "tenures",
+    )
 
     def __init__(self, rules: OwnershipRules | None = None, tenures: Iterable[Tenure] = ()) -> None:
         self.rules: Final = rules or OwnershipRules()
@@ -178,7 +224,9 @@ class Ledger:
         self._pending: set[str] = set()
         self._unverified = frozenset(self.tenures)
         # In the order of `left`, so that what has to go stands first.
-        unclaimed = sorted((tenure.left, tenure.name) for tenure in self.tenures.values() if tenure.left)
+        unclaimed = sorted(
+            (tenure.left, tenure.name) for tenure in self.tenures.values() if tenure.left
+        )
         self._unclaimed: dict[str, None] = {name: None for _, name in unclaimed}
         self._counts = Counter(tenure.owner for tenure in self.tenures.values())
 
@@ -186,7 +234,9 @@ class Ledger:
         return f"<Ledger of {len(self.tenures)} names, {len(self._unclaimed)} unused>"
 
     def updated(self, contributions: tuple[Contribution, ...], now: int) -> Ledger:
-        """The ledger after a change of what is asked for, `now` in seconds since the epoch; this one where nothing changed."""
+        """The ledger after a change of what is asked for, `now` in seconds since the epoch; this
+        one where nothing changed.
+        """
         gone, come = changes(self._contributions, contributions)
         oldest = next(iter(self._unclaimed), None)
         due = oldest is not None and self.tenures[oldest].left + self.rules.keep <= now
@@ -198,8 +248,8 @@ class Ledger:
         return step.ledger(contributions)
 
     def released(self, names: Iterable[str], now: int) -> Ledger:
-        """The ledger after `names` were taken from their owners, each with the wildcard below it: who else asks for it has it now;
-        where nobody else does, whoever asks first."""
+        """The ledger after `names` were taken from their owners, each with the wildcard below it:
+        who else asks for it has it now; where nobody else does, whoever asks first."""
         step = _Step(self, now)
         for name in names:
             step.release(name)
@@ -222,11 +272,14 @@ class _Step:
         self._counts = Counter(before._counts)
         self._touched = set(before._unverified)
         self._hoarder: str | None = None  # who has the most names; found when there is no room
-        self._spare: dict[str, list[str]] | None = None  # unused names by owner, the oldest last; made when there is no room
+        self._spare: dict[str, list[str]] | None = (
+            None  # unused names by owner, the oldest last; made when there is no room
+        )
 
     def ledger(self, contributions: tuple[Contribution, ...]) -> Ledger:
         made = Ledger(self._rules)
-        # The same record where it says the same: then nobody has to look for what became of the names.
+        # The same record where it says the same: then nobody has to look for what became of the
+        # names.
         made.tenures = self._tenures if self._is_changed else self._before.tenures
         made._contributions, made._claims = contributions, self._claims
         made._pending, made._unclaimed, made._counts = self._pending, self._unclaimed, self._counts
@@ -250,7 +303,9 @@ class _Step:
             for route in contribution.routes:
                 guests.setdefault(route.claimed_name, []).extend(route.share_with)
             for name, wanted in guests.items():
-                asker = _Asker(age, contribution.owner, contribution.networks, tuple(sorted(set(wanted))))
+                asker = _Asker(
+                    age, contribution.owner, contribution.networks, tuple(sorted(set(wanted)))
+                )
                 askers(name)[contribution.key] = asker
         for name in fresh:
             if not self._claims[name]:
@@ -266,7 +321,11 @@ class _Step:
             if held is None or held.owner != tenure.owner:
                 continue
             self._drop(released)
-            others = [(a.age, a.owner) for a in self._claims.get(released, {}).values() if a.owner != held.owner]
+            others = [
+                (a.age, a.owner)
+                for a in self._claims.get(released, {}).values()
+                if a.owner != held.owner
+            ]
             for _, owner in sorted(others):
                 if self._may_have(released, owner):
                     self._grant(released, owner)
@@ -301,8 +360,12 @@ class _Step:
             (self._pending.add if askers else self._pending.discard)(name)
             return
         own = [asker for asker in askers.values() if asker.owner == tenure.owner]
-        # Of an owner that does not ask now only its name can be compared with what the operator says.
-        if not any(self._is_granted(name, asker.owner, asker.networks) for asker in own or [_nobody(tenure.owner)]):
+        # Of an owner that does not ask now only its name can be compared with what the operator
+        # says.
+        if not any(
+            self._is_granted(name, asker.owner, asker.networks)
+            for asker in own or [_nobody(tenure.owner)]
+        ):
             self._drop(name)
         elif own:
             guests = _guests(own)
@@ -354,7 +417,8 @@ class _Step:
             return True
         if self._evict(owner):
             return True
-        # Whoever has the most makes room, and only for somebody with less: a flood of names evicts itself.
+        # Whoever has the most makes room, and only for somebody with less: a flood of names evicts
+        # itself.
         if self._hoarder is None:
             self._hoarder = max(self._counts, key=lambda one: (self._counts[one], one))
         hoarder = self._hoarder

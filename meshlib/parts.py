@@ -55,19 +55,30 @@ class PartMerger:
 
 
 def _renamed(snapshot: Snapshot, names: set[str], publisher: str) -> Snapshot:
-    # Contributions without one of these names stay the same objects: that is what makes the next table cheap.
+    # Contributions without one of these names stay the same objects: that is what makes the next
+    # table cheap.
     made: dict[Upstream, Upstream] = {}
 
     def upstream(old: Upstream) -> Upstream:
         new = made.get(old)
         if new is None:
-            # Sessions stick to an endpoint's id, and a merged route may have endpoints of both publishers.
-            endpoints = sorted((replace(e, id=f"{e.id}@{publisher}") for e in old.endpoints), key=lambda e: (e.id, e.host, e.port))
-            made[old] = new = replace(old, name=f"{old.name}@{publisher}", endpoints=tuple(endpoints))
+            # Sessions stick to an endpoint's id, and a merged route may have endpoints of both
+            # publishers.
+            endpoints = sorted(
+                (replace(e, id=f"{e.id}@{publisher}") for e in old.endpoints),
+                key=lambda e: (e.id, e.host, e.port),
+            )
+            made[old] = new = replace(
+                old, name=f"{old.name}@{publisher}", endpoints=tuple(endpoints)
+            )
         return new
 
     def route(old: Route) -> Route:
-        return replace(old, upstream=upstream(old.upstream)) if old.upstream is not None and old.upstream.name in names else old
+        return (
+            replace(old, upstream=upstream(old.upstream))
+            if old.upstream is not None and old.upstream.name in names
+            else old
+        )
 
     def contribution(old: Contribution) -> Contribution:
         if any(r.upstream is not None and r.upstream.name in names for r in old.routes):

@@ -1,7 +1,7 @@
 """Host patterns and path prefixes: what a route is matched against, in one normal form.
 
-Labels write them, requests are matched against them, the table sorts by them; all must agree on the form,
-so it is made here, once. This module knows nothing of labels, requests or precedence.
+Labels write them, requests are matched against them, the table sorts by them; all must agree on the
+form, so it is made here, once. This module knows nothing of labels, requests or precedence.
 """
 
 from __future__ import annotations
@@ -12,14 +12,22 @@ from meshlib.authority import is_ip_address, normalize_host, parse_authority
 from meshlib.errors import AuthorityError, PathError
 from meshlib.escapes import unescaped_forms
 
-__all__ = ["host_matches", "host_specificity", "parse_host_pattern", "parse_path_prefix", "path_matches", "path_specificity"]
+__all__ = [
+    "host_matches",
+    "host_specificity",
+    "parse_host_pattern",
+    "parse_path_prefix",
+    "path_matches",
+    "path_specificity",
+]
 
 
 # A character of a path (RFC 3986 3.3, pchar) or the slash between two segments.
 _NOT_PATH = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")
 _ESCAPED = tuple(f"%{byte:02X}" for byte in range(256))
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
-# Escapes that some servers undo and others take for the end of the path, and an escape of an escape.
+# Escapes that some servers undo and others take for the end of the path, and an escape of an
+# escape.
 _UNCLEAR_ESCAPE = re.compile(r"%(?:3F|23|25(?=[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4}))")
 
 
@@ -33,7 +41,9 @@ def parse_host_pattern(text: str) -> str:
         return ""
     if text.startswith("["):
         if not text.endswith("]"):
-            raise AuthorityError("a host pattern has no port", reason="bad_host", position=text.find("]") + 1)
+            raise AuthorityError(
+                "a host pattern has no port", reason="bad_host", position=text.find("]") + 1
+            )
         return parse_authority(text).host
     if not text.startswith("*."):
         _refuse_star(text, 0)
@@ -51,17 +61,22 @@ def parse_host_pattern(text: str) -> str:
 def _refuse_star(text: str, start: int) -> None:
     star = text.find("*", start)
     if star >= 0:
-        raise AuthorityError("a wildcard is the whole first label: *.example.com", reason="bad_wildcard", position=star)
+        raise AuthorityError(
+            "a wildcard is the whole first label: *.example.com",
+            reason="bad_wildcard",
+            position=star,
+        )
 
 
 def parse_path_prefix(text: str) -> str:
     """The normal form of a path prefix: "/" or "/a/b", without a slash at the end.
 
-    Percent-encodings of characters that may stand in a segment are undone (RFC 3986 3.3), the others get upper-case digits;
-    letters outside ASCII are encoded (UTF-8). "" means "/". Raises `PathError` for a query or fragment, dot segments, empty
-    segments, spaces, control bytes, and for whatever no two servers read alike (`meshlib.table.paths`), for requests could not reach it:
-    path parameters (";"), encoded slashes, backslashes, control bytes, "?", "#" and percent signs before digits, dots and spaces at the
-    end of a segment, full-width characters.
+    Percent-encodings of characters that may stand in a segment are undone (RFC 3986 3.3), the
+    others get upper-case digits; letters outside ASCII are encoded (UTF-8). "" means "/". Raises
+    `PathError` for a query or fragment, dot segments, empty segments, spaces, control bytes, and
+    for whatever no two servers read alike (`meshlib.table.paths`), for requests could not reach it:
+    path parameters (";"), encoded slashes, backslashes, control bytes, "?", "#" and percent signs
+    before digits, dots and spaces at the end of a segment, full-width characters.
     """
     if not text:
         return "/"
@@ -92,16 +107,22 @@ def _segment(text: str, position: int) -> str:
         if not _NOT_PATH.match(character):
             pieces.append(character)
         elif ord(character) < 0x80 or 0xD800 <= ord(character) <= 0xDFFF:
-            raise PathError("this character cannot be in a path", reason="bad_path", position=position + at)
+            raise PathError(
+                "this character cannot be in a path", reason="bad_path", position=position + at
+            )
         else:
             pieces.append("".join(map(_ESCAPED.__getitem__, character.encode())))
         at += 1
     result = "".join(pieces)
     if result in (".", ".."):
-        raise PathError("a dot segment never reaches a server", reason="bad_path", position=position)
+        raise PathError(
+            "a dot segment never reaches a server", reason="bad_path", position=position
+        )
     unclear = _unclear(result)
     if unclear:
-        raise PathError(f"{unclear} read differently by different servers", reason="bad_path", position=position)
+        raise PathError(
+            f"{unclear} read differently by different servers", reason="bad_path", position=position
+        )
     return result
 
 
@@ -115,7 +136,9 @@ def _unclear(segment: str) -> str:
     if escape is not None:
         return f"the escape {escape.group()} is"
     if len(set(unescaped_forms(segment.encode()))) > 1:
-        return "characters that are ASCII in another form (full-width, ligatures, overlong UTF-8) are"
+        return (
+            "characters that are ASCII in another form (full-width, ligatures, overlong UTF-8) are"
+        )
     return ""
 
 
@@ -123,7 +146,11 @@ def _escape(text: str, at: int, position: int) -> str:
     escape = _ESCAPE.match(text, at)
     digits = escape.group(1) if escape else None
     if digits is None:
-        raise PathError("a percent sign is followed by two hexadecimal digits", reason="bad_path", position=position + at)
+        raise PathError(
+            "a percent sign is followed by two hexadecimal digits",
+            reason="bad_path",
+            position=position + at,
+        )
     value = int(digits, 16)
     if value < 0x20 or value == 0x7F or chr(value) in "/\\":
         message = "this encoded character is read differently by different servers"
@@ -145,7 +172,8 @@ def host_matches(pattern: str, host: str) -> bool:
 
 
 def host_specificity(pattern: str) -> tuple[int, int]:
-    """Larger is more specific: exact before wildcard before catch-all, then more labels before fewer.
+    """Larger is more specific: exact before wildcard before catch-all, then more labels before
+    fewer.
 
     It counts labels, never characters: "*.a.example.com" beats "*.a-much-longer-name.com".
     """

@@ -1,7 +1,8 @@
-"""The PROXY protocol, versions 1 and 2 (HAProxy's proxy-protocol.txt): who the client of a proxy in front of us is.
+"""The PROXY protocol, versions 1 and 2 (HAProxy's proxy-protocol.txt): who the client of a proxy in
+front of us is.
 
-Bytes in, values out, and the preamble to send on. Whether a sender may be believed is for the caller to decide before a byte is
-read: this module knows addresses, and no trust, socket or HTTP.
+Bytes in, values out, and the preamble to send on. Whether a sender may be believed is for the
+caller to decide before a byte is read: this module knows addresses, and no trust, socket or HTTP.
 """
 
 from __future__ import annotations
@@ -30,19 +31,24 @@ __all__ = [
     "build_v2",
 ]
 
-# The longest line of version 1 that can be written: "PROXY UNKNOWN" with two full IPv6 addresses and ports, CRLF included (2.1).
+# The longest line of version 1 that can be written: "PROXY UNKNOWN" with two full IPv6 addresses
+# and ports, CRLF included (2.1).
 MAX_V1: Final = 107
-# Bytes behind the fixed 16 of version 2. The protocol promises that a preamble fits the smallest TCP segment that every host
-# must take, 536 bytes (2); the largest addresses need 216 of them, which leaves room for what cloud balancers add.
+# Bytes behind the fixed 16 of version 2. The protocol promises that a preamble fits the smallest
+# TCP segment that every host must take, 536 bytes (2); the largest addresses need 216 of them,
+# which leaves room for what cloud balancers add.
 MAX_V2: Final = 536
 
 _V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _FIXED: Final = 16  # signature, version and command, family and transport, length
 
 # One preamble and nothing near it: single spaces, ports without leading zeros.
-_LINE: Final = re.compile(rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]{2,39}) ([0-9A-Fa-f:.]{2,39}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})\r\n")
+_LINE: Final = re.compile(
+    rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]{2,39}) ([0-9A-Fa-f:.]{2,39}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})\r\n"
+)
 _UNKNOWN: Final = re.compile(rb"PROXY UNKNOWN(?: [ -~]*)?\r\n")
-# What tells version 1 from a request with the method PROXY: the target of a request begins otherwise.
+# What tells version 1 from a request with the method PROXY: the target of a request begins
+# otherwise.
 _STARTS: Final = (b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN", _V2)
 
 _LOCAL, _PROXY = 0x20, 0x21
@@ -66,7 +72,9 @@ ABSENT: Final = Absent.ABSENT
 
 
 class ProxyAddress(NamedTuple):
-    """An IP address in normal form, without zone, and a port; of a UNIX socket its path (undecodable bytes as surrogates) and 0."""
+    """An IP address in normal form, without zone, and a port; of a UNIX socket its path
+    (undecodable bytes as surrogates) and 0.
+    """
 
     host: str
     port: int
@@ -81,11 +89,12 @@ class TLV(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProxyPreamble:
-    """What the proxy said. Without `source` and `destination` (LOCAL, UNKNOWN, UNSPEC) the connection speaks for itself:
-    it is the proxy's own, a health check for instance.
+    """What the proxy said. Without `source` and `destination` (LOCAL, UNKNOWN, UNSPEC) the
+    connection speaks for itself: it is the proxy's own, a health check for instance.
 
-    `transport` is "stream" or "datagram" ("" when there are no addresses), `unix` says that the addresses are paths. `tlvs` are
-    kept as they came, those of LOCAL and UNSPEC left out; a CRC-32C among them is right.
+    `transport` is "stream" or "datagram" ("" when there are no addresses), `unix` says that the
+    addresses are paths. `tlvs` are kept as they came, those of LOCAL and UNSPEC left out; a CRC-32C
+    among them is right.
     """
 
     version: Literal[1, 2]
@@ -102,9 +111,10 @@ Result: TypeAlias = Literal[NeedData.NEED_DATA, Absent.ABSENT] | ProxyPreamble
 class ProxyProtocolReader:
     """Finds the preamble at the start of a connection, however it is cut into reads.
 
-    `receive_data` takes what was read (bytes once given are not to be given again) and returns `NEED_DATA`, a `ProxyPreamble`, or
-    `ABSENT`; then `rest` holds what stands behind the preamble, for `ABSENT` everything. Raises `ProxyProtocolError` for a
-    preamble that is wrong and `LimitExceeded` for one that is too long: the connection is then to be closed (2, 2.2). At most
+    `receive_data` takes what was read (bytes once given are not to be given again) and returns
+    `NEED_DATA`, a `ProxyPreamble`, or `ABSENT`; then `rest` holds what stands behind the preamble,
+    for `ABSENT` everything. Raises `ProxyProtocolError` for a preamble that is wrong and
+    `LimitExceeded` for one that is too long: the connection is then to be closed (2, 2.2). At most
     `MAX_V1` or 16 + `MAX_V2` bytes are kept. One reader reads one connection.
     """
 
@@ -133,7 +143,9 @@ class ProxyProtocolReader:
         end = data.find(b"\r\n", 0, MAX_V1)
         if end < 0:
             if len(data) >= MAX_V1:
-                raise LimitExceeded("bytes of a PROXY line", MAX_V1, reason="proxy_too_long", status_hint=400)
+                raise LimitExceeded(
+                    "bytes of a PROXY line", MAX_V1, reason="proxy_too_long", status_hint=400
+                )
             self._kept = data
             return NEED_DATA
         line = data[: end + 2]
@@ -145,12 +157,16 @@ class ProxyProtocolReader:
         if not self._needed and len(data) >= _FIXED:
             length = int.from_bytes(data[14:16])
             if length > MAX_V2:
-                raise LimitExceeded("bytes of a PROXY preamble", MAX_V2, reason="proxy_too_long", status_hint=400)
+                raise LimitExceeded(
+                    "bytes of a PROXY preamble", MAX_V2, reason="proxy_too_long", status_hint=400
+                )
             self._needed = _FIXED + length
         if not self._needed or len(data) < self._needed:
             self._kept = data
             return NEED_DATA
-        preamble = _parse_binary(data[12], data[13], data[_FIXED : self._needed], data[: self._needed])
+        preamble = _parse_binary(
+            data[12], data[13], data[_FIXED : self._needed], data[: self._needed]
+        )
         self._kept, self.rest = b"", data[self._needed :]
         return preamble
 
@@ -168,13 +184,19 @@ def _parse_line(line: bytes) -> ProxyPreamble:
         raise ProxyProtocolError("an address that is none", reason="proxy_address") from None
     ports = [int(text) for text in match.group(4, 5)]
     if any(host.version != version for host in hosts) or max(ports) > 65535:
-        raise ProxyProtocolError("an address of another family, or a port that does not exist", reason="proxy_address")
-    return ProxyPreamble(1, ProxyAddress(str(hosts[0]), ports[0]), ProxyAddress(str(hosts[1]), ports[1]), "stream")
+        raise ProxyProtocolError(
+            "an address of another family, or a port that does not exist", reason="proxy_address"
+        )
+    return ProxyPreamble(
+        1, ProxyAddress(str(hosts[0]), ports[0]), ProxyAddress(str(hosts[1]), ports[1]), "stream"
+    )
 
 
 def _parse_binary(command: int, family: int, data: bytes, whole: bytes) -> ProxyPreamble:
     if command == _LOCAL:
-        return ProxyPreamble(2)  # the proxy's own connection; all else is to be ignored, the family included (2.2)
+        return ProxyPreamble(
+            2
+        )  # the proxy's own connection; all else is to be ignored, the family included (2.2)
     if command != _PROXY:
         raise ProxyProtocolError("a version or command that does not exist", reason="proxy_command")
     if family == 0:
@@ -188,12 +210,19 @@ def _parse_binary(command: int, family: int, data: bytes, whole: bytes) -> Proxy
         raise ProxyProtocolError("shorter than its addresses", reason="proxy_length")
     hosts = data[:size], data[size : 2 * size]
     if unix:
-        source, destination = (ProxyAddress(path.partition(b"\0")[0].decode("utf-8", "surrogateescape"), 0) for path in hosts)
+        source, destination = (
+            ProxyAddress(path.partition(b"\0")[0].decode("utf-8", "surrogateescape"), 0)
+            for path in hosts
+        )
     else:
         ports = int.from_bytes(data[at - 4 : at - 2]), int.from_bytes(data[at - 2 : at])
-        source, destination = (ProxyAddress(str(ipaddress.ip_address(h)), p) for h, p in zip(hosts, ports, strict=True))
+        source, destination = (
+            ProxyAddress(str(ipaddress.ip_address(h)), p) for h, p in zip(hosts, ports, strict=True)
+        )
     tlvs = _parse_tlvs(data, at, whole)
-    return ProxyPreamble(2, source, destination, "stream" if family & 15 == 1 else "datagram", unix, tlvs)
+    return ProxyPreamble(
+        2, source, destination, "stream" if family & 15 == 1 else "datagram", unix, tlvs
+    )
 
 
 def _parse_tlvs(data: bytes, at: int, whole: bytes) -> tuple[TLV, ...]:
@@ -207,7 +236,11 @@ def _parse_tlvs(data: bytes, at: int, whole: bytes) -> tuple[TLV, ...]:
         if data[at] == _CRC32C:
             checksums += 1
             place = _FIXED + at + 3
-            if checksums > 1 or len(value) != 4 or _crc32c(whole[:place] + bytes(4) + whole[place + 4 :]) != int.from_bytes(value):
+            if (
+                checksums > 1
+                or len(value) != 4
+                or _crc32c(whole[:place] + bytes(4) + whole[place + 4 :]) != int.from_bytes(value)
+            ):
                 raise ProxyProtocolError("the checksum does not fit", reason="proxy_checksum")
         found.append(TLV(data[at], value))
         at = end
@@ -215,7 +248,9 @@ def _parse_tlvs(data: bytes, at: int, whole: bytes) -> tuple[TLV, ...]:
 
 
 def _crc32c(data: bytes) -> int:
-    """Castagnoli's CRC (RFC 3720 12.1), which the standard library has not; for the few hundred bytes of a preamble."""
+    """Castagnoli's CRC (RFC 3720 12.1), which the standard library has not; for the few hundred
+    bytes of a preamble.
+    """
     value = 0xFFFFFFFF
     for byte in data:
         value = _TABLE[(value ^ byte) & 0xFF] ^ (value >> 8)
@@ -234,18 +269,25 @@ _TABLE: Final = tuple(map(_table_entry, range(256)))
 def build_v1(source: ProxyAddress | None, destination: ProxyAddress | None) -> bytes:
     """The line for a TCP connection between two IP addresses; "PROXY UNKNOWN" without one of them.
 
-    Where one is IPv4 and the other IPv6, the first is written as an IPv6 address (::ffff:...). ValueError for what is no address.
+    Where one is IPv4 and the other IPv6, the first is written as an IPv6 address (::ffff:...).
+    ValueError for what is no address.
     """
     if source is None or destination is None:
         return b"PROXY UNKNOWN\r\n"
     left, right = _of_one_family(source.host, destination.host)
-    return f"PROXY TCP{left.version} {left} {right} {_port(source)} {_port(destination)}\r\n".encode()
+    return (
+        f"PROXY TCP{left.version} {left} {right} {_port(source)} {_port(destination)}\r\n".encode()
+    )
 
 
-def build_v2(source: ProxyAddress | None, destination: ProxyAddress | None, tlvs: Iterable[TLV] = ()) -> bytes:
-    """The binary preamble for a TCP connection; LOCAL, without addresses and TLVs, when one of the addresses is missing.
+def build_v2(
+    source: ProxyAddress | None, destination: ProxyAddress | None, tlvs: Iterable[TLV] = ()
+) -> bytes:
+    """The binary preamble for a TCP connection; LOCAL, without addresses and TLVs, when one of the
+    addresses is missing.
 
-    Families as in `build_v1`. ValueError for what is no address, and for TLVs that do not fit `MAX_V2`.
+    Families as in `build_v1`. ValueError for what is no address, and for TLVs that do not fit
+    `MAX_V2`.
     """
     if source is None or destination is None:
         return _V2 + bytes((_LOCAL, 0, 0, 0))
@@ -261,14 +303,21 @@ _IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _of_one_family(left: str, right: str) -> tuple[_IP, _IP]:
-    first, second = ipaddress.ip_address(left.partition("%")[0]), ipaddress.ip_address(right.partition("%")[0])
+    first, second = (
+        ipaddress.ip_address(left.partition("%")[0]),
+        ipaddress.ip_address(right.partition("%")[0]),
+    )
     if first.version == second.version:
         return first, second
     return _as_v6(first), _as_v6(second)
 
 
 def _as_v6(address: _IP) -> ipaddress.IPv6Address:
-    return address if isinstance(address, ipaddress.IPv6Address) else ipaddress.IPv6Address(f"::ffff:{address}")
+    return (
+        address
+        if isinstance(address, ipaddress.IPv6Address)
+        else ipaddress.IPv6Address(f"::ffff:{address}")
+    )
 
 
 def _port(address: ProxyAddress) -> int:

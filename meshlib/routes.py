@@ -118,7 +118,9 @@ def redirect(target: str, status: int = 301, keep_path: bool = True) -> Redirect
     return RedirectRule(target, status, keep_path)
 
 
-def given_routes(routes: Mapping[str, Target] | Snapshot, before: Snapshot | None = None) -> Snapshot:
+def given_routes(
+    routes: Mapping[str, Target] | Snapshot, before: Snapshot | None = None
+) -> Snapshot:
     """The snapshot of a mapping, or the snapshot itself, checked; what is as `before` is the very
     same object."""
     if isinstance(routes, Snapshot):
@@ -158,9 +160,7 @@ def read_routes(routes: Mapping[str, Target]) -> Snapshot:
     return Snapshot.of(contributions)
 
 
-def labelled_service(
-    labels: Mapping[str, str], endpoints: Sequence[str], service: str
-) -> Snapshot:
+def labelled_service(labels: Mapping[str, str], endpoints: Sequence[str], service: str) -> Snapshot:
     """The snapshot of one service with `labels`, found at `endpoints`.
 
     Wrong labels are diagnostics of the snapshot; a wrong endpoint is a `ConfigurationError`.

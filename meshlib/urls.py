@@ -37,12 +37,16 @@ def request_head(method: str, url: str, headers: Headers = ()) -> tuple[RequestH
     request would be taken.
     """
     if not isinstance(url, str) or not isinstance(method, str):
-        raise ConfigurationError("method and URL are texts", where=f"{method!a} {url!a}", hint=_SHAPE)
+        raise ConfigurationError(
+            "method and URL are texts", where=f"{method!a} {url!a}", hint=_SHAPE
+        )
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     lines = [f"{name}: {value}" for name, value in pairs]
     if _BROKEN.search(url) or any("\n" in line or "\r" in line for line in lines):
         # In a URL they would be dropped in silence, in a field they would begin another one.
-        raise ConfigurationError("no request has a line end or a tab in it", where=_shown(url), hint=_SHAPE)
+        raise ConfigurationError(
+            "no request has a line end or a tab in it", where=_shown(url), hint=_SHAPE
+        )
     authority, target, secure = _parts(url)
     if any(line[:5].lower() == "host:" for line in lines):
         version = 1
@@ -65,7 +69,9 @@ def _parts(url: str) -> tuple[str, str, bool]:
     if url == "*":
         return "", url, False
     if not whole and not url.startswith("/"):
-        raise ConfigurationError("this is not what a request asks for", where=_shown(url), hint=_SHAPE)
+        raise ConfigurationError(
+            "this is not what a request asks for", where=_shown(url), hint=_SHAPE
+        )
     try:
         parts = urlsplit(url if whole else f"http://host{url}")
         authority = parts.netloc if whole else ""
@@ -77,7 +83,11 @@ def _parts(url: str) -> tuple[str, str, bool]:
     if whole and not authority:
         raise ConfigurationError("there is no host", where=_shown(url), hint=_SHAPE)
     query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
-    return authority, quote(parts.path or "/", safe=_SAFE) + query, scheme.lower() == "https" and whole
+    return (
+        authority,
+        quote(parts.path or "/", safe=_SAFE) + query,
+        scheme.lower() == "https" and whole,
+    )
 
 
 def _shown(url: str) -> str:

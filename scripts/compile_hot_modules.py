@@ -1,9 +1,11 @@
-"""The build hook that compiles the hot modules (mypyc) into a wheel of the same sources; off unless it is asked for.
+"""The build hook that compiles the hot modules (mypyc) into a wheel of the same sources; off unless
+it is asked for.
 
     HATCH_BUILD_HOOK_ENABLE_CUSTOM=true pip install .
 
-pyproject.toml lists the modules, beside the hook's switch. Their sources stay in the wheel: tracebacks show them, and Python
-prefers the extension module that lies beside a source. Editable installs stay pure, since they are for changing sources.
+pyproject.toml lists the modules, beside the hook's switch. Their sources stay in the wheel:
+tracebacks show them, and Python prefers the extension module that lies beside a source. Editable
+installs stay pure, since they are for changing sources.
 """
 
 from __future__ import annotations
@@ -34,8 +36,14 @@ class HotModules(BuildHookInterface):  # type: ignore[type-arg]  # hatchling's p
         for package in self.build_config.packages:
             shutil.copytree(Path(self.root, package), tree / Path(package).name, ignore=_IGNORED)
         _compile(tree, self.config["modules"])
-        extensions = [path for path in tree.rglob("*") if path.suffix in (".so", ".pyd") and "build" not in path.relative_to(tree).parts]
-        build_data["force_include"].update({str(path): path.relative_to(tree).as_posix() for path in extensions})
+        extensions = [
+            path
+            for path in tree.rglob("*")
+            if path.suffix in (".so", ".pyd") and "build" not in path.relative_to(tree).parts
+        ]
+        build_data["force_include"].update(
+            {str(path): path.relative_to(tree).as_posix() for path in extensions}
+        )
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
 
@@ -46,12 +54,17 @@ class HotModules(BuildHookInterface):  # type: ignore[type-arg]  # hatchling's p
 
 
 def _compile(tree: Path, modules: list[str]) -> None:
-    # Not strict, silent about other modules, and third parties unknown: whether the types are right is for `make lint`, where
-    # everything is installed.
+    # Not strict, silent about other modules, and third parties unknown: whether the types are right
+    # is for `make lint`, where everything is installed.
     options = ["--ignore-missing-imports", "--follow-imports=silent", "--config-file="]
     command = [sys.executable, "-m", "mypyc", *options, *modules]
-    # `python -m mypyc` takes the modules of the working directory first, so it is the copy that is compiled.
-    result = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)  # noqa: S603  # our own modules
+    # `python -m mypyc` takes the modules of the working directory first, so it is the copy that is
+    # compiled.
+    result = subprocess.run(  # noqa: S603 - our own modules
+        command, cwd=tree, capture_output=True, text=True, check=False
+    )
     if result.returncode:
         told = result.stdout + result.stderr
-        raise SystemExit(f"mypyc cannot compile the hot modules (a C compiler and Python's headers are needed):\n{told}")
+        raise SystemExit(
+            f"mypyc cannot compile the hot modules (a C compiler and Python's headers are needed):\n{told}"
+        )

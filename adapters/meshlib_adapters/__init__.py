@@ -6,8 +6,8 @@
     mesh = meshlib.Mesh({"shop.example.com": ["10.0.0.5:8080", "10.0.0.6:8080"]})
     Gateway(mesh, providers=[SwarmProvider()], http=":80").run()
 
-Shown here is what most programs need, each loaded on first use; everything else is imported from its module, and each
-module needs only its own extra.
+Shown here is what most programs need, each loaded on first use; everything else is imported from
+its module, and each module needs only its own extra.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """`Gateway`: a mesh, providers and listeners as one object that runs.
 
-Life of a gateway: take the ports (bound, refusing) -> ask the providers -> first snapshots -> listen, ready
--> serve -> SIGTERM or SIGINT: not ready, stop accepting, finish what is under way within `timeouts.drain`,
-close. A second signal ends at once. SIGHUP reads the files of services and certificates again, at once; settings need a restart.
+Life of a gateway: take the ports (bound, refusing) -> ask the providers -> first snapshots ->
+listen, ready -> serve -> SIGTERM or SIGINT: not ready, stop accepting, finish what is under way
+within `timeouts.drain`, close. A second signal ends at once. SIGHUP reads the files of services and
+certificates again, at once; settings need a restart.
 """
 
 from __future__ import annotations
@@ -57,15 +58,17 @@ class Gateway:
 
         Gateway(mesh, providers=[SwarmProvider()], http=":80", tls=":8443").run()
 
-    `http`, `tls` and `admin` are addresses: "HOST:PORT", ":PORT", a port, or a list of such; nothing is opened that is
-    not named. `certificates` are files and directories: TLS for their hosts is terminated here, all other TLS is passed
-    through. `ports` is "labels" or "published" and opens the TCP and UDP ports that routes ask for. `workers` are the
-    processes that serve, 0 for one a core. `settings` holds whatever else there is, by the name that `meshlib config` shows
-    ({"timeouts.drain": "5s"}), or is a `Settings` as the command line reads it: then its listeners, access log and
-    providers are meant, too. Without a mesh a new one is made; what providers say goes into `mesh` under their names.
+    `http`, `tls` and `admin` are addresses: "HOST:PORT", ":PORT", a port, or a list of such;
+    nothing is opened that is not named. `certificates` are files and directories: TLS for their
+    hosts is terminated here, all other TLS is passed through. `ports` is "labels" or "published"
+    and opens the TCP and UDP ports that routes ask for. `workers` are the processes that serve, 0
+    for one a core. `settings` holds whatever else there is, by the name that `meshlib config` shows
+    ({"timeouts.drain": "5s"}), or is a `Settings` as the command line reads it: then its listeners,
+    access log and providers are meant, too. Without a mesh a new one is made; what providers say
+    goes into `mesh` under their names.
 
-    Raises `ConfigurationError` for whatever is wrong, here or, where only trying tells, in `run`. It writes log records
-    on the logger "meshlib" and configures nothing of logging.
+    Raises `ConfigurationError` for whatever is wrong, here or, where only trying tells, in `run`.
+    It writes log records on the logger "meshlib" and configures nothing of logging.
 
     `addresses` says where it listens ("http", "https", "admin": addresses) once it has started.
     """
@@ -84,19 +87,43 @@ class Gateway:
         settings: Settings | Mapping[str, object] | None = None,
     ) -> None:
         if mesh is not None and not isinstance(mesh, Mesh):
-            raise ConfigurationError(f"a Mesh is wanted, not {mesh!r}", where="mesh", hint="write Gateway(meshlib.Mesh({...}), ...)")
-        given = {"http": http, "https": tls, "admin": admin, "tls.certificates": certificates, "ports.open": ports, "workers": workers}
+            raise ConfigurationError(
+                f"a Mesh is wanted, not {mesh!r}",
+                where="mesh",
+                hint="write Gateway(meshlib.Mesh({...}), ...)",
+            )
+        given = {
+            "http": http,
+            "https": tls,
+            "admin": admin,
+            "tls.certificates": certificates,
+            "ports.open": ports,
+            "workers": workers,
+        }
         from_command_line = isinstance(settings, Settings)
         settings = embedded_settings(
-            settings, {name: value for name, value in given.items() if value is not None}, {"https": "tls", "ports.open": "ports"}
+            settings,
+            {name: value for name, value in given.items() if value is not None},
+            {"https": "tls", "ports.open": "ports"},
         )
-        # Read here: workers, which become somebody else, may be unable to, and a file that is replaced later must not surprise one of them.
-        self.settings = settings = replace(settings, tls=replace(settings.tls, upstream_ca=read_authorities(settings.tls.upstream_ca)))
+        # Read here: workers, which become somebody else, may be unable to, and a file that is
+        # replaced later must not surprise one of them.
+        self.settings = settings = replace(
+            settings,
+            tls=replace(settings.tls, upstream_ca=read_authorities(settings.tls.upstream_ca)),
+        )
         self.providers = _checked(providers)
         if names_providers(settings) or (mesh is None and providers is None):
             self.providers += tuple(build_providers(settings))
-        if not from_command_line and not settings.http and not settings.https and settings.ports.open == "off":
-            raise ConfigurationError("there is nothing to listen on", where="http, tls, ports", hint='write http=":8080"')
+        if (
+            not from_command_line
+            and not settings.http
+            and not settings.https
+            and settings.ports.open == "off"
+        ):
+            raise ConfigurationError(
+                "there is nothing to listen on", where="http, tls, ports", hint='write http=":8080"'
+            )
         self.mesh = mesh if mesh is not None else create_mesh(settings)
         if self.mesh.on_error is None:
             self.mesh.on_error = log_failure
@@ -108,8 +135,12 @@ class Gateway:
         self._stop = anyio.Event()
         self._serving = create_serving(self.mesh, settings, self.totals, self._stop)
         self._page = MetricsPage(self, self.totals, self._serving.workers)
-        self._keeper = StateKeeper(self.mesh, find_directory(settings.state, os.environ), [p.name for p in self.providers])
-        self._feed = Feed(self.mesh, self.providers, lambda name: self._keeper.snapshots.get(name), logger)
+        self._keeper = StateKeeper(
+            self.mesh, find_directory(settings.state, os.environ), [p.name for p in self.providers]
+        )
+        self._feed = Feed(
+            self.mesh, self.providers, lambda name: self._keeper.snapshots.get(name), logger
+        )
         self._signal = 0
         self._over = anyio.Event()
         self._served = False
@@ -122,13 +153,20 @@ class Gateway:
         if self._stop.is_set():
             return "stopping"
         if not self.started.is_set():
-            waiting = [p.name + (f" ({p.status.reason})" if p.status.reason else "") for p in self._feed.missing]
-            return f"waiting for the first snapshot of {', '.join(waiting)}" if waiting else "starting"
+            waiting = [
+                p.name + (f" ({p.status.reason})" if p.status.reason else "")
+                for p in self._feed.missing
+            ]
+            return (
+                f"waiting for the first snapshot of {', '.join(waiting)}" if waiting else "starting"
+            )
         return self._serving.not_ready
 
     @property
     def from_disk(self) -> tuple[str, ...]:
-        """The providers that have not delivered, and whose services are those that were kept from before the start."""
+        """The providers that have not delivered, and whose services are those that were kept from
+        before the start.
+        """
         return self._feed.from_disk
 
     def stop(self) -> None:
@@ -136,9 +174,11 @@ class Gateway:
         self._stop.set()
 
     def run(self, *, signals: bool = True) -> int:
-        """Serve in an event loop of its own (uvloop's, when installed) until `stop`, SIGTERM or SIGINT.
+        """Serve in an event loop of its own (uvloop's, when installed) until `stop`, SIGTERM or
+        SIGINT.
 
-        Returns the exit status: 0, or 128 + the number of a second signal. Without `signals` they are left alone.
+        Returns the exit status: 0, or 128 + the number of a second signal. Without `signals` they
+        are left alone.
         """
         return run_async(functools.partial(self.serve, signals=signals))
 
@@ -158,7 +198,12 @@ class Gateway:
             raise self._failure
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.stop()
         try:
             await self._over.wait()
@@ -180,7 +225,9 @@ class Gateway:
             self._over.set()
 
     async def serve(self, *, signals: bool = False) -> int:
-        """Do as `run` in the event loop that runs already. Once for each gateway: RuntimeError for a second time."""
+        """Do as `run` in the event loop that runs already. Once for each gateway: RuntimeError for
+        a second time.
+        """
         self._check_unserved()
         self._served = True
         log = SnapshotLog(logger.getChild("routes"))
@@ -189,7 +236,9 @@ class Gateway:
         failure: ConfigurationError | None = None
         with contextlib.ExitStack() as held:
             held.callback(unsubscribe)
-            bound = {name: self._bind(name, getattr(self.settings, name), held) for name in _LISTENERS}
+            bound = {
+                name: self._bind(name, getattr(self.settings, name), held) for name in _LISTENERS
+            }
             self._warn_of_no_state()
             await self._keeper.load()
             async with anyio.create_task_group() as group:
@@ -214,13 +263,21 @@ class Gateway:
         logger.info("stopped")
         return 128 + self._signal if self._signal else 0
 
-    def _bind(self, name: str, addresses: Sequence[Address], held: contextlib.ExitStack) -> list[socket.socket]:
+    def _bind(
+        self, name: str, addresses: Sequence[Address], held: contextlib.ExitStack
+    ) -> list[socket.socket]:
         sockets = []
         for address in addresses:
-            for sock in [bind_address(address, setting=name)] if name == "admin" else self._serving.bind(name, address):
+            for sock in (
+                [bind_address(address, setting=name)]
+                if name == "admin"
+                else self._serving.bind(name, address)
+            ):
                 sockets.append(held.enter_context(sock))
         # Those of one address follow each other and are named once.
-        self.addresses[name] = tuple(dict.fromkeys(Address(*sock.getsockname()[:2]) for sock in sockets))
+        self.addresses[name] = tuple(
+            dict.fromkeys(Address(*sock.getsockname()[:2]) for sock in sockets)
+        )
         return sockets
 
     def _admin(self, sockets: list[socket.socket]) -> list[tuple[AdminServer, list[socket.socket]]]:
@@ -228,14 +285,21 @@ class Gateway:
             return []
         terminates = self.certificates.covers if self.certificates is not None else None
         hosts = {*self.settings.admin_hosts, *(address.host for address in self.settings.admin)}
-        app = create_admin(self, hosts=hosts, details=self._serving.details, metrics=self._page.render, terminates=terminates)
+        app = create_admin(
+            self,
+            hosts=hosts,
+            details=self._serving.details,
+            metrics=self._page.render,
+            terminates=terminates,
+        )
         return [(AdminServer(app, health=HEALTH), sockets)]
 
     async def _serve(self, bound: dict[str, list[socket.socket]], group: TaskGroup) -> None:
         await self._feed.first_snapshots(self.settings.timeouts.first_snapshot, self._stop)
         if self._stop.is_set():
             return
-        # From here on requests are served: whoever comes later finds its names taken, however old it is.
+        # From here on requests are served: whoever comes later finds its names taken, however old
+        # it is.
         self.mesh.confirm()
         await self._keeper.release()
         serving = self._serving
@@ -249,9 +313,14 @@ class Gateway:
             await serving.listen(bound["http"], bound["https"])
             if not self._stop.is_set():
                 self.started.set()
-                logger.info("ready: %s", self._where(), extra={"fields": {"addresses": self._where()}})
+                logger.info(
+                    "ready: %s", self._where(), extra={"fields": {"addresses": self._where()}}
+                )
             await self._stop.wait()
-            logger.info("stopping: not ready, no new connections, up to %g s for what is under way", self.settings.timeouts.drain)
+            logger.info(
+                "stopping: not ready, no new connections, up to %g s for what is under way",
+                self.settings.timeouts.drain,
+            )
             cut = await serving.drain(self.settings.timeouts.drain)
             if cut:
                 logger.warning("%d connections were still busy and were cut", cut)
@@ -261,10 +330,16 @@ class Gateway:
     def _warn_of_no_state(self) -> None:
         strangers = self.settings.docker is not None or self.settings.swarm is not None
         if strangers and self.settings.state.lower() != "off" and not self._keeper.keeps:
-            logger.warning("whose the names of services are is not known after a restart: set state to a directory (or to off)")
+            logger.warning(
+                "whose the names of services are is not known after a restart: set state to a directory (or to off)"
+            )
 
     def _where(self) -> str:
-        return ", ".join(f"{name} {address}" for name, addresses in self.addresses.items() for address in addresses)
+        return ", ".join(
+            f"{name} {address}"
+            for name, addresses in self.addresses.items()
+            for address in addresses
+        )
 
     async def _watch_signals(self, scope: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
@@ -285,7 +360,9 @@ class Gateway:
         if self.certificates is not None:
             self.certificates.look_soon()
         self._page.reloads += 1
-        logger.info("SIGHUP: providers and certificates are read again; a change of settings needs a restart")
+        logger.info(
+            "SIGHUP: providers and certificates are read again; a change of settings needs a restart"
+        )
 
 
 async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
@@ -296,19 +373,29 @@ async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
 def _checked(providers: Iterable[Provider] | None) -> tuple[Provider, ...]:
     found = tuple(providers or ())
     for number, provider in enumerate(found):
-        if not callable(getattr(provider, "snapshots", None)) or not isinstance(getattr(provider, "name", None), str):
+        if not callable(getattr(provider, "snapshots", None)) or not isinstance(
+            getattr(provider, "name", None), str
+        ):
             hint = "give instances, such as SwarmProvider()"
-            raise ConfigurationError(f"{provider!r} is not a provider", where=f"providers[{number}]", hint=hint)
+            raise ConfigurationError(
+                f"{provider!r} is not a provider", where=f"providers[{number}]", hint=hint
+            )
     return found
 
 
 def watch_certificates(settings: Settings) -> CertificateWatch | None:
-    """What knows the certificates that `settings` name; None when they name none. Raises `ConfigurationError`."""
+    """What knows the certificates that `settings` name; None when they name none. Raises
+    `ConfigurationError`.
+    """
     if not settings.tls.certificates:
         return None
     try:
         from meshlib_adapters.tls.certificate_watch import CertificateWatch
     except ImportError as error:
         hint = "pip install 'meshlib-gateway[tls]'"
-        raise ConfigurationError(f"what reads certificates is not installed: {error}", where="tls.certificates", hint=hint) from None
+        raise ConfigurationError(
+            f"what reads certificates is not installed: {error}",
+            where="tls.certificates",
+            hint=hint,
+        ) from None
     return CertificateWatch(settings)

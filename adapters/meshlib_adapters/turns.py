@@ -1,8 +1,9 @@
 """Turns: how much work one connection may cause before everybody else is served.
 
-A read of the event loop may hold thousands of messages, frames or chunks, and uvloop reads one socket up to 32 times in a row while
-each read fills its buffer. So each connection, of clients and of endpoints alike, has a `Turn`: it spends what its bytes cost, and
-when the turn is over it keeps what is left, stops reading, and goes on in the loop's next round.
+A read of the event loop may hold thousands of messages, frames or chunks, and uvloop reads one
+socket up to 32 times in a row while each read fills its buffer. So each connection, of clients and
+of endpoints alike, has a `Turn`: it spends what its bytes cost, and when the turn is over it keeps
+what is left, stops reading, and goes on in the loop's next round.
 
 How to use it, for any protocol:
 
@@ -28,11 +29,13 @@ How to use it, for any protocol:
     def connection_lost(self, exc):
         self._turn.cancel()                        # nothing of this connection runs any more, whoever uses the object next
 
-Pausing for a turn and pausing for back-pressure are two reasons to pause: keep them apart, and read only when neither holds. A connection
-that is paused hears of no end of its peer's (EOF) until it reads again; `connection_lost` may come at any time.
+Pausing for a turn and pausing for back-pressure are two reasons to pause: keep them apart, and read
+only when neither holds. A connection that is paused hears of no end of its peer's (EOF) until it
+reads again; `connection_lost` may come at any time.
 
-What is spent is not given back when a turn passes without `end`: a connection that does little in each of many turns ends one of
-them now and then, which costs one call of the loop. So the bound needs no clock and no count of turns, whatever the loop does.
+What is spent is not given back when a turn passes without `end`: a connection that does little in
+each of many turns ends one of them now and then, which costs one call of the loop. So the bound
+needs no clock and no count of turns, whatever the loop does.
 """
 
 from __future__ import annotations
@@ -43,8 +46,9 @@ from typing import Final
 
 __all__ = ["BYTES", "CHUNK", "FRAME", "MESSAGE", "WORK", "Turn"]
 
-# Units of work are about a microsecond of one core. A turn of half a millisecond leaves a bystander, whose exchange takes some five
-# turns of the loop, within 50 ms beside twenty connections that all use theirs up.
+# Units of work are about a microsecond of one core. A turn of half a millisecond leaves a
+# bystander, whose exchange takes some five turns of the loop, within 50 ms beside twenty
+# connections that all use theirs up.
 WORK: Final = 512
 # A head that is read, and answered or passed on.
 MESSAGE: Final = 32
@@ -80,7 +84,9 @@ class Turn:
         return left > 0
 
     def end(self, go_on: Callable[[], None]) -> None:
-        """Have `go_on` called in the loop's next round, with a full budget. Once for each turn: a second call changes nothing."""
+        """Have `go_on` called in the loop's next round, with a full budget. Once for each turn: a
+        second call changes nothing.
+        """
         if self._handle is None:
             self._handle = self._loop.call_soon(self._begin, go_on)
 

@@ -1,4 +1,6 @@
-"""Whom to prefer (strategies), who is well (health), who belongs together (stickiness): three things, kept apart."""
+"""Whom to prefer (strategies), who is well (health), who belongs together (stickiness): three
+things, kept apart.
+"""
 
 from meshlib.balancing.cookies import cookie_values, set_cookie_value
 from meshlib.balancing.health import EndpointHealth, HealthState, Observation, usable
@@ -6,7 +8,14 @@ from meshlib.balancing.rendezvous import rendezvous_order, within_load
 from meshlib.balancing.sessions import Binding, SessionLimits, SessionTables
 from meshlib.balancing.slow_start import SlowStart
 from meshlib.balancing.stickiness import LearnedTable, Standing, session_key
-from meshlib.balancing.strategy import STRATEGIES, RoundRobin, Strategy, Weighted, WeightedRoundRobin, create_strategy
+from meshlib.balancing.strategy import (
+    STRATEGIES,
+    RoundRobin,
+    Strategy,
+    Weighted,
+    WeightedRoundRobin,
+    create_strategy,
+)
 
 __all__ = [
     "STRATEGIES",

@@ -1,4 +1,6 @@
-"""Cookies as far as stickiness reads them: the values a request brings, and the value that a response sets or removes (RFC 6265)."""
+"""Cookies as far as stickiness reads them: the values a request brings, and the value that a
+response sets or removes (RFC 6265).
+"""
 
 from __future__ import annotations
 
@@ -9,25 +11,41 @@ from typing import Final
 
 __all__ = ["MAX_VALUES", "cookie_values", "set_cookie_value"]
 
-# Values of one name that are read from one request. Browsers keep at most some 180 cookies of a domain, whatever their names.
+# Values of one name that are read from one request. Browsers keep at most some 180 cookies of a
+# domain, whatever their names.
 MAX_VALUES: Final = 256
 
 _MAX_AGE = re.compile(rb"-?[0-9]+")
-# RFC 6265 5.1.1: a date is cut at these, and each piece is the first of time, day, month and year that it can be.
+# RFC 6265 5.1.1: a date is cut at these, and each piece is the first of time, day, month and year
+# that it can be.
 _DATE_PIECES = re.compile(rb"[^\x09\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+")
 _TIME = re.compile(rb"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?![0-9])")
 _DAY = re.compile(rb"([0-9]{1,2})(?![0-9])")
 _YEAR = re.compile(rb"([0-9]{2,4})(?![0-9])")
-_MONTHS: Final = (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec")
+_MONTHS: Final = (
+    b"jan",
+    b"feb",
+    b"mar",
+    b"apr",
+    b"may",
+    b"jun",
+    b"jul",
+    b"aug",
+    b"sep",
+    b"oct",
+    b"nov",
+    b"dec",
+)
 # Longer texts are not dates, and of a date no more than the first pieces count.
 _LONGEST_DATE: Final = 100
 
 
 def cookie_values(fields: Iterable[bytes], name: bytes) -> tuple[bytes, ...]:
-    """The values of the cookie `name` in Cookie field values (RFC 6265 4.2), in order, each once; empty ones are left out.
+    """The values of the cookie `name` in Cookie field values (RFC 6265 4.2), in order, each once;
+    empty ones are left out.
 
-    A client sends several when paths or domains differ (RFC 6265 5.4), and which of them the application means is not known here.
-    Of more than `MAX_VALUES` the first count.
+    A client sends several when paths or domains differ (RFC 6265 5.4), and which of them the
+    application means is not known here. Of more than `MAX_VALUES` the first count.
     """
     found: dict[bytes, None] = {}
     for value in fields:
@@ -43,11 +61,13 @@ def cookie_values(fields: Iterable[bytes], name: bytes) -> tuple[bytes, ...]:
 
 
 def set_cookie_value(fields: Iterable[bytes], name: bytes, now: float) -> bytes | None:
-    """The value that Set-Cookie field values give the cookie `name` (RFC 6265 4.1); None when they do not name it.
+    """The value that Set-Cookie field values give the cookie `name` (RFC 6265 4.1); None when they
+    do not name it.
 
-    b"" means that it is removed: an empty value, a Max-Age of zero or less, or an Expires before `now` (seconds since the epoch; a
-    Max-Age counts more than an Expires, RFC 6265 5.3). Of several the last that gives a value counts: applications remove a
-    cookie from an old path beside the one that they set. Other attributes and prefixes of names say nothing about the session.
+    b"" means that it is removed: an empty value, a Max-Age of zero or less, or an Expires before
+    `now` (seconds since the epoch; a Max-Age counts more than an Expires, RFC 6265 5.3). Of several
+    the last that gives a value counts: applications remove a cookie from an old path beside the one
+    that they set. Other attributes and prefixes of names say nothing about the session.
     """
     found: bytes | None = None
     for value in fields:

@@ -1,12 +1,14 @@
-"""Passive health of an endpoint as a state machine: observations in, "may it be asked?" out. Time is an argument.
+"""Passive health of an endpoint as a state machine: observations in, "may it be asked?" out. Time
+is an argument.
 
     state      | OK        | failure                                   | time
     HEALTHY    | stays     | EJECTED after `CONSECUTIVE` in a row      |
     EJECTED    | HEALTHY   | stays (it was under way before)           | PROBATION when the ejection is over
     PROBATION  | HEALTHY   | EJECTED at once, for longer               |
 
-How long doubles with each ejection, and one step is forgiven for each `FORGIVE_SECONDS` of good conduct. Whether an ejection
-is honoured depends on the other endpoints of the upstream; that rule is `usable`.
+How long doubles with each ejection, and one step is forgiven for each `FORGIVE_SECONDS` of good
+conduct. Whether an ejection is honoured depends on the other endpoints of the upstream; that rule
+is `usable`.
 """
 
 from __future__ import annotations
@@ -17,15 +19,19 @@ from typing import Final, TypeVar
 
 __all__ = ["EndpointHealth", "HealthState", "Observation", "usable"]
 
-# Envoy ejects after 5 consecutive 5xx, nginx after 1 failure (max_fails=1). We count only failures of the connection and of
-# the protocol, never an application's 5xx, and three in a row are no accident.
+# Envoy ejects after 5 consecutive 5xx, nginx after 1 failure (max_fails=1). We count only failures
+# of the connection and of the protocol, never an application's 5xx, and three in a row are no
+# accident.
 CONSECUTIVE: Final = 3
-# Envoy's base is 30 s, nginx's fail_timeout 10 s. Tasks are replaced within seconds, so we begin low and double up to five minutes.
+# Envoy's base is 30 s, nginx's fail_timeout 10 s. Tasks are replaced within seconds, so we begin
+# low and double up to five minutes.
 BASE_SECONDS: Final = 5.0
 MAX_SECONDS: Final = 300.0
-# Envoy forgives one step at each of its 10 s intervals; a task that fails every half minute must not begin anew each time.
+# Envoy forgives one step at each of its 10 s intervals; a task that fails every half minute must
+# not begin anew each time.
 FORGIVE_SECONDS: Final = 60.0
-# Envoy ejects at most 10 % (but at least one), which with three replicas means one. Half keeps small services working too.
+# Envoy ejects at most 10 % (but at least one), which with three replicas means one. Half keeps
+# small services working too.
 MAX_SHARE: Final = 0.5
 
 
@@ -61,7 +67,9 @@ _TRANSITIONS: Final = {
 
 
 class EndpointHealth:
-    """The health of one endpoint. `state` as of the last call; `failures` counts those in a row, and is not 0 unless it is HEALTHY."""
+    """The health of one endpoint. `state` as of the last call; `failures` counts those in a row,
+    and is not 0 unless it is HEALTHY.
+    """
 
     __slots__ = ("_ejections", "_until", "_well_since", "failures", "state")
 
@@ -86,14 +94,18 @@ class EndpointHealth:
             return
         if self.state is HealthState.EJECTED:
             if before is HealthState.HEALTHY:
-                self._ejections = max(self._ejections - int((now - self._well_since) / FORGIVE_SECONDS), 0)
+                self._ejections = max(
+                    self._ejections - int((now - self._well_since) / FORGIVE_SECONDS), 0
+                )
             self._until = now + min(BASE_SECONDS * 2.0 ** min(self._ejections, 16), MAX_SECONDS)
             self._ejections += 1
         else:
             self._well_since = now
 
     def spotless(self, now: float) -> bool:
-        """Whether nothing is left to remember at `now`: it is well, and every ejection is forgiven, as with a new `EndpointHealth`."""
+        """Whether nothing is left to remember at `now`: it is well, and every ejection is forgiven,
+        as with a new `EndpointHealth`.
+        """
         if self.state is not HealthState.HEALTHY or self.failures:
             return False
         return self._ejections <= int((now - self._well_since) / FORGIVE_SECONDS)
@@ -113,8 +125,9 @@ T = TypeVar("T")
 def usable(endpoints: Sequence[T], available: Sequence[bool]) -> list[T]:
     """The endpoints that may be asked, where `available` says of each whether its health allows it.
 
-    At most `MAX_SHARE` of them (at least one) stay out; past that the earliest in order are let in again, and when all are out all are
-    let in (panic: a wrong guess for every endpoint is more likely than the death of all).
+    At most `MAX_SHARE` of them (at least one) stay out; past that the earliest in order are let in
+    again, and when all are out all are let in (panic: a wrong guess for every endpoint is more
+    likely than the death of all).
     """
     out = [index for index, good in enumerate(available) if not good]
     allowed = max(int(len(endpoints) * MAX_SHARE), 1)

@@ -1,7 +1,7 @@
 """The sticky bindings of all upstreams of one process, bounded for each upstream and in all.
 
-Which cookies are sticky, and how many sessions there are, is chosen by services and their clients: whoever has most makes room
-first, so that one service cannot push out the sessions of another.
+Which cookies are sticky, and how many sessions there are, is chosen by services and their clients:
+whoever has most makes room first, so that one service cannot push out the sessions of another.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _MOST_MET: Final = 4
 
 
 class Binding(NamedTuple):
-    """A session as processes tell it each other. `value` is what `session_key` keeps; `endpoint_id` "": it was forgotten."""
+    """A session as processes tell it each other. `value` is what `session_key` keeps; `endpoint_id`
+    "": it was forgotten.
+    """
 
     upstream: str
     cookie: str
@@ -32,8 +34,9 @@ class Binding(NamedTuple):
 class SessionLimits:
     """How many sessions are remembered, and for how many seconds after their last use.
 
-    Learned ones of one upstream and cookie (`table`), of one upstream, and in all; of those that no application has set
-    here `unknown` of one upstream and cookie, `unknown_total` in all. Values of more than `value_size` bytes are not remembered.
+    Learned ones of one upstream and cookie (`table`), of one upstream, and in all; of those that no
+    application has set here `unknown` of one upstream and cookie, `unknown_total` in all. Values of
+    more than `value_size` bytes are not remembered.
     """
 
     table: int = 100_000
@@ -65,9 +68,11 @@ class _Change(NamedTuple):
 
 
 class SessionTables:
-    """(upstream, cookie name, value) -> endpoint id, within `limits`. `len()` is how many sessions there are.
+    """(upstream, cookie name, value) -> endpoint id, within `limits`. `len()` is how many sessions
+    there are.
 
-    Changes return what is news for other processes that keep the same sessions; those take it by `adopt`.
+    Changes return what is news for other processes that keep the same sessions; those take it by
+    `adopt`.
     """
 
     def __init__(self, limits: SessionLimits | None = None) -> None:
@@ -84,7 +89,9 @@ class SessionTables:
         return f"<SessionTables {self._learned} learned, {self._met} met, in {self._tables} tables>"
 
     def find(self, upstream: str, cookie: str, values: Sequence[bytes], now: float) -> list[str]:
-        """The endpoint ids to which `values` of one request are bound, the best known first; their times begin anew."""
+        """The endpoint ids to which `values` of one request are bound, the best known first; their
+        times begin anew.
+        """
         shelf = self._shelves.get(upstream)
         table = shelf.tables.get(cookie) if shelf is not None else None
         if table is None:
@@ -94,18 +101,27 @@ class SessionTables:
             return [] if known is None else [known]
         return [endpoint_id for _, endpoint_id in table.find(values, now)]
 
-    def learn(self, upstream: str, cookie: str, value: bytes, endpoint_id: str, now: float) -> list[Binding]:
+    def learn(
+        self, upstream: str, cookie: str, value: bytes, endpoint_id: str, now: float
+    ) -> list[Binding]:
         """Bind a session that the application has begun."""
         change = self._begin(upstream, cookie)
         standing = change.table.learn(value, endpoint_id, now)
         self._end(change)
-        return [Binding(upstream, cookie, session_key(value), endpoint_id, standing)] if standing is not None else []
+        return (
+            [Binding(upstream, cookie, session_key(value), endpoint_id, standing)]
+            if standing is not None
+            else []
+        )
 
-    def keep(self, upstream: str, cookie: str, values: Sequence[bytes], endpoint_id: str, now: float) -> list[Binding]:
-        """An endpoint has served a request with these `values`, of which the application has changed none.
+    def keep(
+        self, upstream: str, cookie: str, values: Sequence[bytes], endpoint_id: str, now: float
+    ) -> list[Binding]:
+        """An endpoint has served a request with these `values`, of which the application has
+        changed none.
 
-        The sessions that are bound to it stay; when none of them is, the best known moves there; when none is known, the first
-        few are met.
+        The sessions that are bound to it stay; when none of them is, the best known moves there;
+        when none is known, the first few are met.
         """
         shelf = self._shelves.get(upstream)
         table = shelf.tables.get(cookie) if shelf is not None else None
@@ -118,14 +134,20 @@ class SessionTables:
         chosen = bound or [value for value, _ in found[:1]] or values[:_MOST_MET]
         told = [(value, change.table.meet(value, endpoint_id, now)) for value in chosen]
         self._end(change)
-        return [Binding(upstream, cookie, session_key(value), endpoint_id, new) for value, new in told if new is not None]
+        return [
+            Binding(upstream, cookie, session_key(value), endpoint_id, new)
+            for value, new in told
+            if new is not None
+        ]
 
     def forget(self, upstream: str, cookie: str, value: bytes) -> list[Binding]:
         """The application has ended a session."""
         change = self._begin(upstream, cookie)
         known = change.table.forget(value)
         self._end(change)
-        return [Binding(upstream, cookie, session_key(value), "", Standing.LEARNED)] if known else []
+        return (
+            [Binding(upstream, cookie, session_key(value), "", Standing.LEARNED)] if known else []
+        )
 
     def adopt(self, told: Binding, now: float) -> None:
         """Do what another process has done."""
@@ -154,8 +176,14 @@ class SessionTables:
             self._met -= sum(table.met for table in shelf.tables.values())
 
     def forget_expired(self, now: float, *, most: int = 1000) -> None:
-        """Drop what nobody has used in time, at most `most` sessions of each standing in each table."""
-        for upstream, cookie in [(upstream, cookie) for upstream, shelf in self._shelves.items() for cookie in shelf.tables]:
+        """Drop what nobody has used in time, at most `most` sessions of each standing in each
+        table.
+        """
+        for upstream, cookie in [
+            (upstream, cookie)
+            for upstream, shelf in self._shelves.items()
+            for cookie in shelf.tables
+        ]:
             change = self._begin(upstream, cookie)
             change.table.forget_expired(now, most=most)
             self._end(change)
@@ -166,7 +194,12 @@ class SessionTables:
         table = shelf.tables.get(cookie)
         if table is None:
             limits = self._limits
-            table = LearnedTable(limit=limits.table, unknown=limits.unknown, ttl=limits.ttl, value_size=limits.value_size)
+            table = LearnedTable(
+                limit=limits.table,
+                unknown=limits.unknown,
+                ttl=limits.ttl,
+                value_size=limits.value_size,
+            )
         return _Change(upstream, cookie, shelf, table, table.learned, table.met)
 
     def _end(self, change: _Change) -> None:
@@ -188,7 +221,8 @@ class SessionTables:
         self._drop_if_empty(upstream, cookie)
 
     def _largest(self, upstream: str) -> str:
-        # Whoever has at least the average is not looked beyond: at the limit that saves a walk through all upstreams each time.
+        # Whoever has at least the average is not looked beyond: at the limit that saves a walk
+        # through all upstreams each time.
         own = self._shelves.get(upstream)
         if own is not None and own.learned * len(self._shelves) >= self._learned:
             return upstream
@@ -204,9 +238,15 @@ class SessionTables:
 
     def _evict_met(self, upstream: str, cookie: str) -> None:
         own = self._shelves.get(upstream)
-        if own is None or cookie not in own.tables or own.tables[cookie].met * self._tables < self._met:
+        if (
+            own is None
+            or cookie not in own.tables
+            or own.tables[cookie].met * self._tables < self._met
+        ):
             places = ((name, key) for name, shelf in self._shelves.items() for key in shelf.tables)
-            upstream, cookie = max(places, key=lambda place: self._shelves[place[0]].tables[place[1]].met)
+            upstream, cookie = max(
+                places, key=lambda place: self._shelves[place[0]].tables[place[1]].met
+            )
         self._shelves[upstream].tables[cookie].evict_met()
         self._met -= 1
         self._drop_if_empty(upstream, cookie)

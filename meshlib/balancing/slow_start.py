@@ -1,4 +1,6 @@
-"""A growing share of picks for an endpoint that has just begun, or is just well again: its caches are cold. Time is an argument."""
+"""A growing share of picks for an endpoint that has just begun, or is just well again: its caches
+are cold. Time is an argument.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,18 @@ FIRST_SHARE: Final = 0.125
 
 
 class SlowStart:
-    """From `begun` on and for `seconds` (more than 0), in seconds of any steady clock, the share grows evenly to the whole."""
+    """From `begun` on and for `seconds` (more than 0), in seconds of any steady clock, the share
+    grows evenly to the whole.
+    """
 
     __slots__ = ("_begun", "_credit", "_seconds")
 
     def __init__(self, begun: float, seconds: float) -> None:
         self._begun = begun
         self._seconds = seconds
-        self._credit = 1.0 - FIRST_SHARE  # the first pick is its own: it may be the only one for long
+        self._credit = (
+            1.0 - FIRST_SHARE
+        )  # the first pick is its own: it may be the only one for long
 
     def __repr__(self) -> str:
         return f"<SlowStart of {self._seconds:g} s>"
@@ -28,7 +34,9 @@ class SlowStart:
         return now - self._begun >= self._seconds
 
     def takes(self, now: float) -> bool:
-        """Whether it takes this pick, which the strategy would give it; spreads those it takes evenly over those it is offered."""
+        """Whether it takes this pick, which the strategy would give it; spreads those it takes
+        evenly over those it is offered.
+        """
         self._credit += min(max((now - self._begun) / self._seconds, FIRST_SHARE), 1.0)
         if self._credit < 1.0:
             return False

@@ -1,12 +1,14 @@
 """One session, one endpoint: learn from the cookie that the application sets, and find it again.
 
-HRM's way: the gateway sets, changes and removes no cookie. A table is bounded and forgets what is not used; what it
-keeps is the endpoint's stable identity, so a session survives the replacement of its task.
+HRM's way: the gateway sets, changes and removes no cookie. A table is bounded and forgets what is
+not used; what it keeps is the endpoint's stable identity, so a session survives the replacement of
+its task.
 
-Anybody can write a cookie, so sessions are kept in three parts, and what a stranger can do in one costs nobody in the next:
-*met* are values that came with a request and that no application has set here; *learned* are those that an application has set;
-*proven* are learned ones that a client has brought back. Values that are met evict values that are met; new sessions evict new ones
-before they evict one that is in use.
+Anybody can write a cookie, so sessions are kept in three parts, and what a stranger can do in one
+costs nobody in the next: *met* are values that came with a request and that no application has set
+here; *learned* are those that an application has set; *proven* are learned ones that a client has
+brought back. Values that are met evict values that are met; new sessions evict new ones before they
+evict one that is in use.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from typing import Final
 
 __all__ = ["MAX_VALUE", "LearnedTable", "Standing", "session_key"]
 
-# A longer value is not remembered. RFC 6265 6.1 has clients keep 4096 bytes a cookie; some frameworks put a signed session into it.
+# A longer value is not remembered. RFC 6265 6.1 has clients keep 4096 bytes a cookie; some
+# frameworks put a signed session into it.
 MAX_VALUE: Final = 4096
 # What is longer is kept as its digest: the table must not become a store for anybody's data.
 _KEPT_AS_IT_IS: Final = 64
-# Sessions that nobody has brought back yet keep this share of a full table, or nothing new could be learned in it.
+# Sessions that nobody has brought back yet keep this share of a full table, or nothing new could be
+# learned in it.
 _SHARE_OF_NEW: Final = 8
 # A session in use is news again after this share of its time to live, or others would forget it.
 _NEWS_AGAIN: Final = 0.25
@@ -48,20 +52,33 @@ class _Entry:
 
 
 class LearnedTable:
-    """Cookie value -> endpoint id: at most `limit` sessions that were learned and `unknown` that were only met.
+    """Cookie value -> endpoint id: at most `limit` sessions that were learned and `unknown` that
+    were only met.
 
-    Each is forgotten `ttl` seconds after its last use; values of more than `value_size` bytes are not remembered. One table for each
-    upstream and cookie name: a session of one service says nothing to another. When the endpoint that `get` names is gone,
-    choose another and `meet` that.
+    Each is forgotten `ttl` seconds after its last use; values of more than `value_size` bytes are
+    not remembered. One table for each upstream and cookie name: a session of one service says
+    nothing to another. When the endpoint that `get` names is gone, choose another and `meet` that.
 
-    `learn` and `meet` return what is news for others who keep the same sessions: the standing of a session that is new, has
-    moved, stands better than before, or was last told a quarter of `ttl` ago; else None.
+    `learn` and `meet` return what is news for others who keep the same sessions: the standing of a
+    session that is new, has moved, stands better than before, or was last told a quarter of `ttl`
+    ago; else None.
     """
 
     __slots__ = ("_again", "_limit", "_parts", "_proven", "_ttl", "_unknown", "_value_size")
 
-    def __init__(self, *, limit: int = 100_000, unknown: int = 1000, ttl: float = 1800.0, value_size: int = MAX_VALUE) -> None:
-        self._parts: tuple[OrderedDict[bytes, _Entry], ...] = (OrderedDict(), OrderedDict(), OrderedDict())  # by standing
+    def __init__(
+        self,
+        *,
+        limit: int = 100_000,
+        unknown: int = 1000,
+        ttl: float = 1800.0,
+        value_size: int = MAX_VALUE,
+    ) -> None:
+        self._parts: tuple[OrderedDict[bytes, _Entry], ...] = (
+            OrderedDict(),
+            OrderedDict(),
+            OrderedDict(),
+        )  # by standing
         self._proven = self._parts[Standing.PROVEN]
         self._limit = limit
         self._unknown = unknown
@@ -83,10 +100,14 @@ class LearnedTable:
         return len(self._parts[Standing.MET])
 
     def get(self, value: bytes, now: float) -> str | None:
-        """The endpoint id of a session, whose time begins anew; None when it is unknown or forgotten."""
+        """The endpoint id of a session, whose time begins anew; None when it is unknown or
+        forgotten.
+        """
         key = self._key(value)
         entry = self._proven.get(key)
-        if entry is not None and now - entry.used <= self._ttl:  # what nearly all requests of a session meet
+        if (
+            entry is not None and now - entry.used <= self._ttl
+        ):  # what nearly all requests of a session meet
             entry.used = now
             self._proven.move_to_end(key)
             return entry.endpoint_id
@@ -94,7 +115,9 @@ class LearnedTable:
         return found[0][1] if found else None
 
     def find(self, values: Iterable[bytes], now: float) -> list[tuple[bytes, str]]:
-        """(value, endpoint id) of the known ones of `values`, whose times begin anew: learned ones first, else in order."""
+        """(value, endpoint id) of the known ones of `values`, whose times begin anew: learned ones
+        first, else in order.
+        """
         learned: list[tuple[bytes, str]] = []
         met: list[tuple[bytes, str]] = []
         for value in values:
@@ -111,7 +134,9 @@ class LearnedTable:
         return learned + met
 
     def is_settled(self, value: bytes, endpoint_id: str, now: float) -> bool:
-        """Whether a session in use is bound to this endpoint, and others have been told of it lately: to `meet` it is no news."""
+        """Whether a session in use is bound to this endpoint, and others have been told of it
+        lately: to `meet` it is no news.
+        """
         entry = self._proven.get(self._key(value))
         return (
             entry is not None
@@ -122,11 +147,15 @@ class LearnedTable:
         )
 
     def learn(self, value: bytes, endpoint_id: str, now: float) -> Standing | None:
-        """Bind a session that an application has begun. An empty or overlong value is not learned."""
+        """Bind a session that an application has begun. An empty or overlong value is not
+        learned.
+        """
         return self._bind(value, endpoint_id, now, Standing.LEARNED)
 
     def meet(self, value: bytes, endpoint_id: str, now: float) -> Standing | None:
-        """Bind a session that came with a request: one that was learned moves, any other stands with those that were met."""
+        """Bind a session that came with a request: one that was learned moves, any other stands
+        with those that were met.
+        """
         return self._bind(value, endpoint_id, now, Standing.MET)
 
     def adopt(self, value: bytes, endpoint_id: str, standing: Standing, now: float) -> None:
@@ -139,7 +168,9 @@ class LearnedTable:
         return any(part.pop(key, None) is not None for part in self._parts)
 
     def evict(self) -> None:
-        """Forget the learned session that is missed least: the longest unused of the new ones, while they have their share."""
+        """Forget the learned session that is missed least: the longest unused of the new ones,
+        while they have their share.
+        """
         new, proven = self._parts[Standing.LEARNED], self._parts[Standing.PROVEN]
         if len(new) > max(1, self.learned // _SHARE_OF_NEW) or not proven:
             new.popitem(last=False)
@@ -151,7 +182,9 @@ class LearnedTable:
         self._parts[Standing.MET].popitem(last=False)
 
     def sessions(self, now: float) -> list[tuple[bytes, str, Standing]]:
-        """Key, endpoint id and standing of all that is not forgotten, of each standing the longest unused first."""
+        """Key, endpoint id and standing of all that is not forgotten, of each standing the longest
+        unused first.
+        """
         return [
             (key, entry.endpoint_id, standing)
             for standing in Standing
@@ -178,7 +211,9 @@ class LearnedTable:
                 return standing, entry
         return Standing.MET, None
 
-    def _bind(self, value: bytes, endpoint_id: str, now: float, standing: Standing) -> Standing | None:
+    def _bind(
+        self, value: bytes, endpoint_id: str, now: float, standing: Standing
+    ) -> Standing | None:
         key = self._key(value)
         if not key:
             return None
@@ -205,6 +240,12 @@ class LearnedTable:
 
 
 def session_key(value: bytes) -> bytes:
-    """What a table keeps of a cookie's value: a short one itself, else a digest. A key is its own key and may be learned in its place."""
+    """What a table keeps of a cookie's value: a short one itself, else a digest. A key is its own
+    key and may be learned in its place.
+    """
     # No cookie value has a NUL, so no value is another one's digest.
-    return value if len(value) <= _KEPT_AS_IT_IS else b"\0" + hashlib.blake2b(value, digest_size=32).digest()
+    return (
+        value
+        if len(value) <= _KEPT_AS_IT_IS
+        else b"\0" + hashlib.blake2b(value, digest_size=32).digest()
+    )

@@ -1,8 +1,9 @@
 """Whom to prefer: strategies order candidates and do nothing else.
 
-They do not connect, keep health, set cookies or know HTTP. A strategy has a little state (a cursor) and is used by
-one event loop; its order depends on its arguments and that state alone. What is ordered needs only a `weight`
-and must be hashable. `first` costs the same however many there are, as long as it is asked with the same tuple.
+They do not connect, keep health, set cookies or know HTTP. A strategy has a little state (a cursor)
+and is used by one event loop; its order depends on its arguments and that state alone. What is
+ordered needs only a `weight` and must be hashable. `first` costs the same however many there are,
+as long as it is asked with the same tuple.
 """
 
 from __future__ import annotations
@@ -15,14 +16,24 @@ from typing import Final, Protocol, TypeVar
 
 from meshlib.errors import ConfigurationError
 
-__all__ = ["STRATEGIES", "RoundRobin", "Strategy", "Weighted", "WeightedRoundRobin", "create_strategy"]
+__all__ = [
+    "STRATEGIES",
+    "RoundRobin",
+    "Strategy",
+    "Weighted",
+    "WeightedRoundRobin",
+    "create_strategy",
+]
 
 
-# Endpoints that are gone are remembered (their turn waits for them) until there are this many more than twice those that are there.
+# Endpoints that are gone are remembered (their turn waits for them) until there are this many more
+# than twice those that are there.
 _REMEMBERED: Final = 64
-# Sets of weights whose place in the cycle is remembered: as many as a rolling update or a flapping endpoint makes.
+# Sets of weights whose place in the cycle is remembered: as many as a rolling update or a flapping
+# endpoint makes.
 _CYCLES: Final = 8
-# Picks after which a cycle repeats at the latest. Weights with a larger sum are rounded to shares of it, at least one.
+# Picks after which a cycle repeats at the latest. Weights with a larger sum are rounded to shares
+# of it, at least one.
 _LONGEST_CYCLE: Final = 4096
 
 
@@ -38,27 +49,33 @@ T = TypeVar("T", bound=Weighted)
 
 
 class Strategy(Protocol):
-    """Orders candidates, best first. `candidates` offers each of them once; the caller takes the first it accepts."""
+    """Orders candidates, best first. `candidates` offers each of them once; the caller takes the
+    first it accepts.
+    """
 
     def first(self, endpoints: Sequence[T]) -> T | None:
         """The first of `candidates`, for the price of one; None when there are none."""
 
     def candidates(self, endpoints: Sequence[T]) -> Iterator[T]:
-        """Every one of `endpoints`, best first, worked out as far as it is consumed. Counts as one pick."""
+        """Every one of `endpoints`, best first, worked out as far as it is consumed. Counts as one
+        pick.
+        """
 
 
 class RoundRobin:
     """Whoever was picked longest ago. Weights are ignored, but those of weight 0 come last.
 
-    With the same endpoints that is one after the other; when they change, who stays keeps the place and who is new comes first,
-    so that no pattern of changes leaves anybody out.
+    With the same endpoints that is one after the other; when they change, who stays keeps the place
+    and who is new comes first, so that no pattern of changes leaves anybody out.
     """
 
     __slots__ = ("_before", "_last", "_picks", "_rotation", "_seen", "_spare")
 
     def __init__(self) -> None:
         self._seen: tuple[Weighted, ...] = ()
-        self._rotation: list[int] = []  # indexes, the one to be picked next at `_picks` modulo the length
+        self._rotation: list[
+            int
+        ] = []  # indexes, the one to be picked next at `_picks` modulo the length
         self._spare: list[int] = []
         self._picks = 0  # since the endpoints changed
         self._before = 0  # until then
@@ -92,20 +109,26 @@ class RoundRobin:
         self._before += self._picks
         self._picks = 0
         if len(last) > 2 * len(endpoints) + _REMEMBERED:
-            last = self._last = {endpoint: last[endpoint] for endpoint in endpoints if endpoint in last}
+            last = self._last = {
+                endpoint: last[endpoint] for endpoint in endpoints if endpoint in last
+            }
         indexes = range(len(endpoints))
         weighty = [index for index in indexes if endpoints[index].weight] or list(indexes)
         self._rotation = sorted(weighty, key=lambda index: last.get(endpoints[index], 0))
-        self._spare = [index for index in indexes if not endpoints[index].weight] if len(weighty) < len(endpoints) else []
+        self._spare = (
+            [index for index in indexes if not endpoints[index].weight]
+            if len(weighty) < len(endpoints)
+            else []
+        )
         self._seen = tuple(endpoints)
 
 
 class WeightedRoundRobin:
     """In proportion to the weights, as evenly interleaved as nginx's smooth weighted round robin.
 
-    Each pick raises every credit by its weight, takes the highest, and lowers that by the sum of the weights. The picks repeat
-    after as many as that sum; they are worked out once, as they are needed. A set of weights that was seen lately goes
-    on where it stood.
+    Each pick raises every credit by its weight, takes the highest, and lowers that by the sum of
+    the weights. The picks repeat after as many as that sum; they are worked out once, as they are
+    needed. A set of weights that was seen lately goes on where it stood.
     """
 
     __slots__ = ("_cycle", "_cycles", "_seen")
@@ -122,7 +145,9 @@ class WeightedRoundRobin:
         return endpoints[self._cycle.pick()] if endpoints else None
 
     def candidates(self, endpoints: Sequence[T]) -> Iterator[T]:
-        """See `Strategy`; behind the pick the others follow as the next picks would be, as far as these are known."""
+        """See `Strategy`; behind the pick the others follow as the next picks would be, as far as
+        these are known.
+        """
         if self.first(endpoints) is None:
             return iter(())
         return map(endpoints.__getitem__, self._cycle.order_from(self._cycle.position - 1))
@@ -149,7 +174,9 @@ class _Cycle:
         divisor = math.gcd(*weights) or 1
         total = sum(weights)
         if total > divisor * _LONGEST_CYCLE:
-            self._weights = [max(weight * _LONGEST_CYCLE // total, 1) if weight else 0 for weight in weights]
+            self._weights = [
+                max(weight * _LONGEST_CYCLE // total, 1) if weight else 0 for weight in weights
+            ]
         else:
             self._weights = [weight // divisor for weight in weights]
         self._period = sum(self._weights)
@@ -181,15 +208,24 @@ class _Cycle:
         yield picks[position]
         seen = {picks[position]}
         known = set(picks)
-        heaviest_first = sorted(range(len(self._given)), key=lambda index: (-self._given[index], index))
-        never_picked = [index for index in heaviest_first if self._weights[index] and index not in known]
-        for index in chain(islice(picks, position, None), never_picked, islice(picks, position), heaviest_first):
+        heaviest_first = sorted(
+            range(len(self._given)), key=lambda index: (-self._given[index], index)
+        )
+        never_picked = [
+            index for index in heaviest_first if self._weights[index] and index not in known
+        ]
+        for index in chain(
+            islice(picks, position, None), never_picked, islice(picks, position), heaviest_first
+        ):
             if index not in seen:
                 seen.add(index)
                 yield index
 
 
-STRATEGIES: dict[str, Callable[[], Strategy]] = {"round_robin": RoundRobin, "weighted_round_robin": WeightedRoundRobin}
+STRATEGIES: dict[str, Callable[[], Strategy]] = {
+    "round_robin": RoundRobin,
+    "weighted_round_robin": WeightedRoundRobin,
+}
 
 
 def create_strategy(name: str) -> Strategy:

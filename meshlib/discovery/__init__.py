@@ -1,1 +1,3 @@
-"""What orchestrators and files say -> `Snapshot`. Pure: engine JSON comes in decoded, time comes in as a number."""
+"""What orchestrators and files say -> `Snapshot`. Pure: engine JSON comes in decoded, time comes in
+as a number.
+"""

@@ -1,8 +1,9 @@
 """What services may have, each and all together, and who goes short when they ask for more.
 
-One rule for everything that is shared out (routes, label text, diagnostics): each service's equal part is safe, so that no
-flood of others can take it; what is left over goes to the oldest, so that the youngest lose. One that goes short is told so by
-a diagnostic of its own, and costs nobody else anything.
+One rule for everything that is shared out (routes, label text, diagnostics): each service's equal
+part is safe, so that no flood of others can take it; what is left over goes to the oldest, so that
+the youngest lose. One that goes short is told so by a diagnostic of its own, and costs nobody else
+anything.
 """
 
 from __future__ import annotations
@@ -26,31 +27,53 @@ __all__ = [
     "within_limits",
 ]
 
-TOO_MANY_ROUTES = Finding("LIM001", Severity.ERROR, "all services together ask for more routes than the gateway may have")
-TOO_MUCH_TEXT = Finding("LIM002", Severity.ERROR, "the routing labels of all services together have more characters than are read")
-TOO_MANY_ENDPOINTS = Finding("LIM003", Severity.WARNING, "a service has more endpoints, over all its ports, than it may have")
-TOO_MANY_PORTS = Finding("LIM004", Severity.WARNING, "a service publishes more TCP and UDP ports than it may have")
-TOO_MANY_NAMES = Finding("LIM005", Severity.WARNING, "a service has more names and aliases than are answered")
+TOO_MANY_ROUTES = Finding(
+    "LIM001", Severity.ERROR, "all services together ask for more routes than the gateway may have"
+)
+TOO_MUCH_TEXT = Finding(
+    "LIM002",
+    Severity.ERROR,
+    "the routing labels of all services together have more characters than are read",
+)
+TOO_MANY_ENDPOINTS = Finding(
+    "LIM003", Severity.WARNING, "a service has more endpoints, over all its ports, than it may have"
+)
+TOO_MANY_PORTS = Finding(
+    "LIM004", Severity.WARNING, "a service publishes more TCP and UDP ports than it may have"
+)
+TOO_MANY_NAMES = Finding(
+    "LIM005", Severity.WARNING, "a service has more names and aliases than are answered"
+)
 TOO_MANY_DIAGNOSTICS = Finding("LIM006", Severity.WARNING, "more is wrong than is kept")
 
-CATALOGUE = (TOO_MANY_ROUTES, TOO_MUCH_TEXT, TOO_MANY_ENDPOINTS, TOO_MANY_PORTS, TOO_MANY_NAMES, TOO_MANY_DIAGNOSTICS)
+CATALOGUE = (
+    TOO_MANY_ROUTES,
+    TOO_MUCH_TEXT,
+    TOO_MANY_ENDPOINTS,
+    TOO_MANY_PORTS,
+    TOO_MANY_NAMES,
+    TOO_MANY_DIAGNOSTICS,
+)
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryLimits:
-    """Limits of one service (`labels`, `endpoints`, `names`) and of all together; each is at least 1.
+    """Limits of one service (`labels`, `endpoints`, `names`) and of all together; each is at least
+    1.
 
-    `endpoints`: over all ports of a service; each port has one at least. `names`: records of names. `label_text`:
-    characters in the routing labels of all services of one provider. `routes` and `diagnostics`: of all providers.
+    `endpoints`: over all ports of a service; each port has one at least. `names`: records of names.
+    `label_text`: characters in the routing labels of all services of one provider. `routes` and
+    `diagnostics`: of all providers.
     """
 
     labels: LabelLimits = field(default_factory=LabelLimits)
     # A thousand tasks at ten ports.
     endpoints: int = 10_000
     names: int = 10_000
-    # Ten thousand services with five labels each; read in some seconds, once, within the time that a look may take.
+    # Ten thousand services with five labels each; read in some seconds, once, within the time that
+    # a look may take.
     label_text: int = 4 * 1024 * 1024
     routes: int = 100_000
     diagnostics: int = 10_000
@@ -59,8 +82,8 @@ class DiscoveryLimits:
 def fair_shares(wanted: Sequence[int], total: int) -> list[int]:
     """How much each gets of `total`; `wanted` is in order of age, the oldest first.
 
-    All that is wanted, where there is enough. Else nobody gets less than the smaller of what it wants and an equal part of
-    `total`; the rest goes to the oldest.
+    All that is wanted, where there is enough. Else nobody gets less than the smaller of what it
+    wants and an equal part of `total`; the rest goes to the oldest.
     """
     if sum(wanted) <= total:
         return list(wanted)
@@ -75,30 +98,42 @@ def fair_shares(wanted: Sequence[int], total: int) -> list[int]:
 
 
 def limited_text(sizes: Iterable[tuple[int, str, int]], limits: DiscoveryLimits) -> dict[str, int]:
-    """Of (created at, key, characters of its routing labels) of each service: by key, how many characters may be read of those that go
-    short. Empty where there is enough for all."""
-    ordered = sorted((created_at == 0, created_at, key, min(size, limits.labels.characters)) for created_at, key, size in sizes)
+    """Of (created at, key, characters of its routing labels) of each service: by key, how many
+    characters may be read of those that go short. Empty where there is enough for all."""
+    ordered = sorted(
+        (created_at == 0, created_at, key, min(size, limits.labels.characters))
+        for created_at, key, size in sizes
+    )
     wanted = [size for *_, size in ordered]
     shares = fair_shares(wanted, limits.label_text)
-    return {key: share for (_, _, key, size), share in zip(ordered, shares, strict=True) if share < size}
+    return {
+        key: share for (_, _, key, size), share in zip(ordered, shares, strict=True) if share < size
+    }
 
 
 class Allowance:
-    """What one service may have beside its labels. What is left out is counted, and told by `diagnostics`.
+    """What one service may have beside its labels. What is left out is counted, and told by
+    `diagnostics`.
 
     `text`: how many characters of its labels may be read, None for all (`limited_text`).
     """
 
-    def __init__(self, service: str, limits: DiscoveryLimits | None = None, text: int | None = None) -> None:
+    def __init__(
+        self, service: str, limits: DiscoveryLimits | None = None, text: int | None = None
+    ) -> None:
         limits = limits or DiscoveryLimits()
-        self.labels = limits.labels if text is None else replace(limits.labels, characters=max(text, 1))
+        self.labels = (
+            limits.labels if text is None else replace(limits.labels, characters=max(text, 1))
+        )
         self._service = service
         self._limits = limits
         self._endpoints = limits.endpoints
         self._notes: dict[Finding, Diagnostic] = {}
         if text is not None:
             message = f"all routing labels have more than {limits.label_text} characters together; {text} of this service's are read"
-            self._note(TOO_MUCH_TEXT, message, "write less into labels, or raise discovery.max_label_text")
+            self._note(
+                TOO_MUCH_TEXT, message, "write less into labels, or raise discovery.max_label_text"
+            )
 
     def endpoints(self, found: Sequence[T]) -> Sequence[T]:
         """The endpoints at one port more of the service: the first ones, one at least."""
@@ -107,17 +142,26 @@ class Allowance:
         if len(found) <= most:
             return found
         message = f"the service has more than {self._limits.endpoints} endpoints over all its ports; at some ports not all are used"
-        self._note(TOO_MANY_ENDPOINTS, message, "route fewer ports of it, or raise discovery.max_endpoints_per_service")
+        self._note(
+            TOO_MANY_ENDPOINTS,
+            message,
+            "route fewer ports of it, or raise discovery.max_endpoints_per_service",
+        )
         return found[:most]
 
     def published(self, routes: Sequence[Route], ports: Sequence[T]) -> Sequence[T]:
         """Of published `ports`, those that there is room for beside `routes`."""
         labels = self._limits.labels
-        most = min(labels.ports - sum(route.port is not None for route in routes), labels.routes - len(routes))
+        most = min(
+            labels.ports - sum(route.port is not None for route in routes),
+            labels.routes - len(routes),
+        )
         if len(ports) <= most:
             return ports
         message = f"the service publishes {len(ports)} ports, more than it may have; those of the highest numbers are not opened"
-        self._note(TOO_MANY_PORTS, message, "publish fewer ports, or raise discovery.max_ports_per_service")
+        self._note(
+            TOO_MANY_PORTS, message, "publish fewer ports, or raise discovery.max_ports_per_service"
+        )
         return ports[: max(most, 0)]
 
     def names(self, records: Iterable[NameRecord]) -> tuple[NameRecord, ...]:
@@ -126,20 +170,33 @@ class Allowance:
         found = tuple(islice(made, self._limits.names))
         if next(made, None) is not None:
             message = f"the service has more than {self._limits.names} names and aliases; further ones are not answered"
-            self._note(TOO_MANY_NAMES, message, "give it fewer aliases, or raise discovery.max_names_per_service")
+            self._note(
+                TOO_MANY_NAMES,
+                message,
+                "give it fewer aliases, or raise discovery.max_names_per_service",
+            )
         return found
 
-    def diagnostics(self, found: Sequence[Diagnostic], unreported: int = 0) -> tuple[Diagnostic, ...]:
-        """All that is to be told of the service; of what was `found` the first ones. `unreported` were not even kept until now."""
+    def diagnostics(
+        self, found: Sequence[Diagnostic], unreported: int = 0
+    ) -> tuple[Diagnostic, ...]:
+        """All that is to be told of the service; of what was `found` the first ones. `unreported`
+        were not even kept until now.
+        """
         notes = tuple(self._notes.values())
-        return notes + _first_diagnostics(found, max(self._limits.labels.diagnostics - len(notes), 1), self._service, unreported)
+        return notes + _first_diagnostics(
+            found, max(self._limits.labels.diagnostics - len(notes), 1), self._service, unreported
+        )
 
     def _note(self, finding: Finding, message: str, hint: str) -> None:
-        self._notes.setdefault(finding, Diagnostic(finding.code, finding.severity, self._service, "", message, hint))
+        self._notes.setdefault(
+            finding, Diagnostic(finding.code, finding.severity, self._service, "", message, hint)
+        )
 
 
 def within_limits(snapshot: Snapshot, limits: DiscoveryLimits) -> Snapshot:
-    """The snapshot with no more routes and diagnostics than `limits` allow; the very same one when it has not.
+    """The snapshot with no more routes and diagnostics than `limits` allow; the very same one when
+    it has not.
 
     A contribution that goes short keeps its first routes; what it lacks is told by a diagnostic.
     """
@@ -147,32 +204,57 @@ def within_limits(snapshot: Snapshot, limits: DiscoveryLimits) -> Snapshot:
     diagnostics = sum(map(len, map(attrgetter("diagnostics"), snapshot.contributions)))
     if routes <= limits.routes and diagnostics <= limits.diagnostics:
         return snapshot
-    by_age = sorted(snapshot.contributions, key=lambda item: (item.created_at == 0, item.created_at, item.key))
+    by_age = sorted(
+        snapshot.contributions, key=lambda item: (item.created_at == 0, item.created_at, item.key)
+    )
     wanted = [len(item.routes) for item in by_age]
     cut = {
-        item.key: replace(item, routes=item.routes[:share], diagnostics=(_short(item, share, limits), *item.diagnostics))
-        for item, share, want in zip(by_age, fair_shares(wanted, limits.routes), wanted, strict=True)
+        item.key: replace(
+            item,
+            routes=item.routes[:share],
+            diagnostics=(_short(item, share, limits), *item.diagnostics),
+        )
+        for item, share, want in zip(
+            by_age, fair_shares(wanted, limits.routes), wanted, strict=True
+        )
         if share < want
     }
     by_age = [cut.get(item.key, item) for item in by_age]
     wanted = [len(item.diagnostics) for item in by_age]
-    for item, share, want in zip(by_age, fair_shares(wanted, limits.diagnostics), wanted, strict=True):
+    for item, share, want in zip(
+        by_age, fair_shares(wanted, limits.diagnostics), wanted, strict=True
+    ):
         if share < want:
-            cut[item.key] = replace(item, diagnostics=_first_diagnostics(item.diagnostics, share, item.service))
-    return replace(snapshot, contributions=tuple(cut.get(item.key, item) for item in snapshot.contributions))
+            cut[item.key] = replace(
+                item, diagnostics=_first_diagnostics(item.diagnostics, share, item.service)
+            )
+    return replace(
+        snapshot, contributions=tuple(cut.get(item.key, item) for item in snapshot.contributions)
+    )
 
 
 def _short(item: Contribution, share: int, limits: DiscoveryLimits) -> Diagnostic:
     message = f"all services together ask for more than {limits.routes} routes; of this one's {len(item.routes)} there are {share}"
     hint = "ask for fewer routes, for example with a wildcard host, or raise discovery.max_routes"
-    return Diagnostic(TOO_MANY_ROUTES.code, TOO_MANY_ROUTES.severity, item.service, "", message, hint)
+    return Diagnostic(
+        TOO_MANY_ROUTES.code, TOO_MANY_ROUTES.severity, item.service, "", message, hint
+    )
 
 
-def _first_diagnostics(found: Sequence[Diagnostic], most: int, service: str, unreported: int = 0) -> tuple[Diagnostic, ...]:
+def _first_diagnostics(
+    found: Sequence[Diagnostic], most: int, service: str, unreported: int = 0
+) -> tuple[Diagnostic, ...]:
     if not unreported and len(found) <= most:
         return tuple(found)
     kept = found[: max(most - 1, 0)]
     finding = TOO_MANY_DIAGNOSTICS
     message = f"{len(found) - len(kept) + unreported} more diagnostics of this service are not kept"
-    more = Diagnostic(finding.code, finding.severity, service, "", message, "mend those that are told; the others follow")
+    more = Diagnostic(
+        finding.code,
+        finding.severity,
+        service,
+        "",
+        message,
+        "mend those that are told; the others follow",
+    )
     return (*kept, more)[:most]

@@ -1,7 +1,8 @@
-"""Docker's embedded DNS as look-ups in a snapshot: "shop", "tasks.shop", aliases, containers' names, each in its network.
+"""Docker's embedded DNS as look-ups in a snapshot: "shop", "tasks.shop", aliases, containers'
+names, each in its network.
 
-Docker answers a container by the networks that the container is on. Nobody here is on any network, so whoever asks says the network,
-or the name is in one only. Nothing is asked of any DNS server.
+Docker answers a container by the networks that the container is on. Nobody here is on any network,
+so whoever asks says the network, or the name is in one only. Nothing is asked of any DNS server.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _MAX_NAME = 253
 
 
 class NameIndex:
-    """The names of one snapshot. Building is one walk over its records, a look-up a few reads of a dictionary."""
+    """The names of one snapshot. Building is one walk over its records, a look-up a few reads of a
+    dictionary.
+    """
 
     def __init__(self, snapshot: Snapshot) -> None:
         # name -> network -> addresses; a dictionary is a set in order of insertion.
@@ -30,21 +33,30 @@ class NameIndex:
                 name = f"{_TASKS}{record.name}" if record.kind is NameKind.TASKS else record.name
                 addresses = names.setdefault(name, {}).setdefault(record.network, {})
                 addresses.update(dict.fromkeys(record.addresses))
-        self._names = {name: {network: tuple(found) for network, found in by.items()} for name, by in names.items()}
+        self._names = {
+            name: {network: tuple(found) for network, found in by.items()}
+            for name, by in names.items()
+        }
 
     def resolve(self, name: str, network: str | None = None) -> tuple[str, ...]:
-        """The addresses behind `name`, without repetition and in a stable order; () when nobody has it.
+        """The addresses behind `name`, without repetition and in a stable order; () when nobody has
+        it.
 
-        `name`: a service, an alias or a container, "tasks.NAME" for the tasks of a service one by one; case and a dot at the end do not
-        matter. With `network` only that network's names are answered. Without, "NAME.NETWORK" names the network too, where no
-        whole name is like it. `ConfigurationError` when the name is in several networks with different answers.
+        `name`: a service, an alias or a container, "tasks.NAME" for the tasks of a service one by
+        one; case and a dot at the end do not matter. With `network` only that network's names are
+        answered. Without, "NAME.NETWORK" names the network too, where no whole name is like it.
+        `ConfigurationError` when the name is in several networks with different answers.
         """
         asked = name.lower().removesuffix(".")
         if len(asked) > _MAX_NAME:
             return ()
         if network is not None:
             found = self._names.get(asked, {}).get(network)
-            return found if found is not None else self._names.get(asked.removesuffix(f".{network.lower()}"), {}).get(network, ())
+            return (
+                found
+                if found is not None
+                else self._names.get(asked.removesuffix(f".{network.lower()}"), {}).get(network, ())
+            )
         by_network = self._names.get(asked)
         if by_network is None:
             by_network = self._in_named_network(asked)

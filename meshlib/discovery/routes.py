@@ -33,11 +33,13 @@ def build_routes(
     allowance: Allowance | None = None,
     published: Iterable[PublishedPort] = (),
 ) -> tuple[Route, ...]:
-    """Routes of one service. Without a network (`networked` false) only redirects are left: they ask no endpoint.
+    """Routes of one service. Without a network (`networked` false) only redirects are left: they
+    ask no endpoint.
 
-    A label that has failed keeps the routes it had in `previous`, marked degraded and with today's endpoints, unless
-    another label has taken their place by now. Each of the `published` ports (TCP and UDP) is a route, unless a label asks for it.
-    There are as many as the `allowance` has room for: today's labels come first, then last good routes, then published ports.
+    A label that has failed keeps the routes it had in `previous`, marked degraded and with today's
+    endpoints, unless another label has taken their place by now. Each of the `published` ports (TCP
+    and UDP) is a route, unless a label asks for it. There are as many as the `allowance` has room
+    for: today's labels come first, then last good routes, then published ports.
     """
     allowance = allowance or Allowance(service)
     routes = [
@@ -52,7 +54,10 @@ def build_routes(
             upstream=None
             if fragment.internal_port is None or fragment.redirect
             else _spoken_to(
-                upstream_for(fragment.internal_port), fragment.proxy_protocol, fragment.server_name, fragment.upstream_protocol
+                upstream_for(fragment.internal_port),
+                fragment.proxy_protocol,
+                fragment.server_name,
+                fragment.upstream_protocol,
             ),
             redirect=fragment.redirect,
             sticky_cookie=fragment.sticky_cookie,
@@ -70,22 +75,49 @@ def build_routes(
     for old in previous.routes if previous is not None else ():
         if old.label not in result.failed or (old.scheme, old.host, old.path, old.port) in taken:
             continue
-        if len(routes) >= allowance.labels.routes or (old.port is not None and ports >= allowance.labels.ports):
+        if len(routes) >= allowance.labels.routes or (
+            old.port is not None and ports >= allowance.labels.ports
+        ):
             continue
         ports += old.port is not None
         if old.redirect is not None:
             routes.append(replace(old, degraded=True))
         elif old.internal_port is not None and networked:
-            asked = (before.proxy_protocol, before.server_name, before.protocol) if (before := old.upstream) is not None else ()
-            routes.append(replace(old, degraded=True, upstream=_spoken_to(upstream_for(old.internal_port), *asked)))
+            asked = (
+                (before.proxy_protocol, before.server_name, before.protocol)
+                if (before := old.upstream) is not None
+                else ()
+            )
+            routes.append(
+                replace(
+                    old, degraded=True, upstream=_spoken_to(upstream_for(old.internal_port), *asked)
+                )
+            )
     if networked:
         labelled = {route.listening_port for route in routes}
-        asked_for = {port: target for port, target in _published(published).items() if port not in labelled}
+        asked_for = {
+            port: target for port, target in _published(published).items() if port not in labelled
+        }
         routes += [
-            Route(port.scheme, "", "/", service, "", PUBLISHED, target, upstream_for(target), port=port.port)
+            Route(
+                port.scheme,
+                "",
+                "/",
+                service,
+                "",
+                PUBLISHED,
+                target,
+                upstream_for(target),
+                port=port.port,
+            )
             for port, target in allowance.published(routes, sorted(asked_for.items()))
         ]
-    return tuple(sorted(routes, key=lambda route: (route.label, route.scheme, route.host, route.path, route.port or 0)))
+    return tuple(
+        sorted(
+            routes,
+            key=lambda route: (route.label, route.scheme, route.host, route.path, route.port or 0),
+        )
+    )
 
 
 def _published(ports: Iterable[PublishedPort]) -> dict[ListeningPort, int]:
@@ -99,9 +131,13 @@ def _published(ports: Iterable[PublishedPort]) -> dict[ListeningPort, int]:
 
 
 def _spoken_to(
-    upstream: Upstream, version: Literal["", "v1", "v2"] = "", server_name: str = "", protocol: Literal["", "h2c"] = ""
+    upstream: Upstream,
+    version: Literal["", "v1", "v2"] = "",
+    server_name: str = "",
+    protocol: Literal["", "h2c"] = "",
 ) -> Upstream:
-    # Under a name of its own: connections that begin with a preamble, with TLS or with HTTP/2 are not those of the service's other routes.
+    # Under a name of its own: connections that begin with a preamble, with TLS or with HTTP/2 are
+    # not those of the service's other routes.
     if server_name:
         return replace(upstream, name=f"{upstream.name}/tls-{server_name}", server_name=server_name)
     if protocol and upstream.protocol != protocol:

@@ -1,10 +1,27 @@
-"""HTTP/1 heads and framing: bytes in, values out. Nothing here knows a socket, a route or an upstream."""
+"""HTTP/1 heads and framing: bytes in, values out. Nothing here knows a socket, a route or an
+upstream.
+"""
 
 from meshlib.http1.body import RequestBody
 from meshlib.http1.chunked import LAST_CHUNK, ChunkedReader, chunk_head
 from meshlib.http1.fields import EMPTY_SECTION, KnownLines, parse_fields, section_of
-from meshlib.http1.request import NEED_DATA, REQUEST_LINE, HeadBuffer, NeedData, finish_head, head_of, parse_request_head, request_line
-from meshlib.http1.response import BodyKind, body_kind, finish_response, parse_response_head, status_line
+from meshlib.http1.request import (
+    NEED_DATA,
+    REQUEST_LINE,
+    HeadBuffer,
+    NeedData,
+    finish_head,
+    head_of,
+    parse_request_head,
+    request_line,
+)
+from meshlib.http1.response import (
+    BodyKind,
+    body_kind,
+    finish_response,
+    parse_response_head,
+    status_line,
+)
 from meshlib.http1.trailers import announced_trailers, may_trail, parse_trailers
 
 __all__ = [

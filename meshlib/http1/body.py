@@ -12,15 +12,20 @@ __all__ = ["RequestBody"]
 class RequestBody:
     """Hands on the body of one request in its wire form and finds its end.
 
-    `receive_data` reads `data` from `start` on, at most `most` chunks of it, and returns what to send on; `position` is where in `data`
-    it stopped, and `chunks` how many it has read. When `done`, the bytes from `position` on are behind the body. `size` counts the bytes
-    handed on. `payload` (instead of the wire form) takes the chunks apart. Raises as `ChunkedReader`.
+    `receive_data` reads `data` from `start` on, at most `most` chunks of it, and returns what to
+    send on; `position` is where in `data` it stopped, and `chunks` how many it has read. When
+    `done`, the bytes from `position` on are behind the body. `size` counts the bytes handed on.
+    `payload` (instead of the wire form) takes the chunks apart. Raises as `ChunkedReader`.
     """
 
     __slots__ = ("_chunks", "_left", "chunks", "done", "position", "size")
 
     def __init__(self, fields: FieldSection, *, payload: bool = False) -> None:
-        self._chunks = ChunkedReader(relay=not payload, announced=announced_trailers(fields)) if fields.chunked else None
+        self._chunks = (
+            ChunkedReader(relay=not payload, announced=announced_trailers(fields))
+            if fields.chunked
+            else None
+        )
         self._left = fields.content_length or 0
         self.done = not self._left and self._chunks is None
         self.size = 0

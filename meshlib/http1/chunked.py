@@ -1,4 +1,6 @@
-"""The chunked transfer coding (RFC 9112 7.1): bytes in, payload or clean chunks out, each byte looked at once."""
+"""The chunked transfer coding (RFC 9112 7.1): bytes in, payload or clean chunks out, each byte
+looked at once.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ __all__ = ["LAST_CHUNK", "ChunkedReader", "chunk_head"]
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
-# A size line longer than this is an attack, not an extension: nobody uses them (Go allows 4 KiB, CVE-2023-39326 was unlimited).
+# A size line longer than this is an attack, not an extension: nobody uses them (Go allows 4 KiB,
+# CVE-2023-39326 was unlimited).
 MAX_LINE: Final = 1024
-# All extensions of one body together: a client could otherwise send a kilobyte for each byte of payload for ever.
+# All extensions of one body together: a client could otherwise send a kilobyte for each byte of
+# payload for ever.
 MAX_EXTENSIONS: Final = 16 * 1024
 MAX_TRAILERS: Final = 8 * 1024  # bytes; as one of nginx's buffers for large fields
 
@@ -39,12 +43,14 @@ class _Part(enum.Enum):
 class ChunkedReader:
     """Finds the end of a chunked body. `announced`: the message's `announced_trailers`.
 
-    `receive_data` returns pieces: the payload; or, with `relay`, the same chunks as they are to be sent on (extensions
-    and trailers that must not be forwarded removed), which is nearly always `data` itself. It reads `data` from `start` on, and no more
-    than `most` chunks of it, so that whoever calls decides how long a read full of tiny chunks may take: `position` is where in `data`
-    it stopped, and the next call goes on from there; `chunks` is how many it has read. When the last chunk and the
-    trailers are in, `done` is true, `position` is behind the body and `trailers` has the trailer lines that may be forwarded.
-    Raises `RequestHeadError` (`ResponseHeadError` with `response`) or `LimitExceeded` for anything that is not chunked
+    `receive_data` returns pieces: the payload; or, with `relay`, the same chunks as they are to be
+    sent on (extensions and trailers that must not be forwarded removed), which is nearly always
+    `data` itself. It reads `data` from `start` on, and no more than `most` chunks of it, so that
+    whoever calls decides how long a read full of tiny chunks may take: `position` is where in
+    `data` it stopped, and the next call goes on from there; `chunks` is how many it has read. When
+    the last chunk and the trailers are in, `done` is true, `position` is behind the body and
+    `trailers` has the trailer lines that may be forwarded. Raises `RequestHeadError`
+    (`ResponseHeadError` with `response`) or `LimitExceeded` for anything that is not chunked
     coding, after which the reader is of no more use.
     """
 
@@ -64,16 +70,26 @@ class ChunkedReader:
         "trailers",
     )
 
-    def __init__(self, *, response: bool = False, relay: bool = False, announced: frozenset[bytes] = frozenset()) -> None:
+    def __init__(
+        self,
+        *,
+        response: bool = False,
+        relay: bool = False,
+        announced: frozenset[bytes] = frozenset(),
+    ) -> None:
         self._announced = announced
         self._part = _Part.SIZE
         self._left = 0  # bytes of the current chunk still to come
-        self._kept = b""  # an incomplete size line, CRLF or trailer section, bounded by the limits above
+        self._kept = (
+            b""  # an incomplete size line, CRLF or trailer section, bounded by the limits above
+        )
         self._extensions = 0
         self._response = response
         self._relay = relay
         self._out: list[bytes] = []
-        self._start = 0  # relay: where in the current data the bytes begin that are still to be sent on
+        self._start = (
+            0  # relay: where in the current data the bytes begin that are still to be sent on
+        )
         self.chunks = 0
         self.done = False
         self.position = 0
@@ -193,7 +209,8 @@ class ChunkedReader:
             self._part = _Part.DONE
             self.done = True
             return position + 2
-        # A line end is put in front, so that an empty section ends like any other: with two of them.
+        # A line end is put in front, so that an empty section ends like any other: with two of
+        # them.
         section = (kept or b"\r\n") + data[position : position + MAX_TRAILERS + 4]
         end = section.find(b"\r\n\r\n", max(len(kept) - 3, 0))
         if end < 0:
@@ -202,7 +219,9 @@ class ChunkedReader:
             self._kept = section
             self._emit(data, position, len(data), b"")
             return len(data)
-        self.trailers = parse_trailers(section[2 : end + 2], self._announced, response=self._response)
+        self.trailers = parse_trailers(
+            section[2 : end + 2], self._announced, response=self._response
+        )
         after = position + end + 4 - (len(kept) or 2)
         self._emit(data, position, after, self.trailers + b"\r\n")
         self._kept = b""
@@ -211,10 +230,16 @@ class ChunkedReader:
         return after
 
     def _error(self, message: str, reason: str) -> ProtocolError:
-        return ResponseHeadError(message, reason=reason) if self._response else RequestHeadError(message, reason=reason)
+        return (
+            ResponseHeadError(message, reason=reason)
+            if self._response
+            else RequestHeadError(message, reason=reason)
+        )
 
     def _limit(self, what: str, limit: int) -> LimitExceeded:
-        return LimitExceeded(what, limit, reason="chunk_overhead", status_hint=502 if self._response else 400)
+        return LimitExceeded(
+            what, limit, reason="chunk_overhead", status_hint=502 if self._response else 400
+        )
 
 
 def chunk_head(size: int) -> bytes:

@@ -16,22 +16,36 @@ from meshlib.messages import FieldSection
 
 __all__ = ["EMPTY_SECTION", "LINE", "KnownLines", "parse_fields", "section_of", "what_is_wrong"]
 
-# One line: a token, a colon with no space before it, and a value without control bytes but the tab (RFC 9110 5.5, 5.6.2).
-# Possessive quantifiers keep it linear. `^` with MULTILINE anchors every match at the start of a line, so the number
-# of matches equals the number of LFs exactly when every line is well formed: folds, bare CR and bare LF make it differ.
-LINE: Final = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n")
+# One line: a token, a colon with no space before it, and a value without control bytes but the tab
+# (RFC 9110 5.5, 5.6.2). Possessive quantifiers keep it linear. `^` with MULTILINE anchors every
+# match at the start of a line, so the number of matches equals the number of LFs exactly when every
+# line is well formed: folds, bare CR and bare LF make it differ.
+LINE: Final = re.compile(
+    rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n"
+)
 # The same for one line without its CRLF.
 _ONE_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[^\x00-\x08\x0a-\x1f\x7f]*+")
 # A leading Host without its CRLF.
 _HOST_LINE = re.compile(rb"[Hh][Oo][Ss][Tt]:([^\x00-\x08\x0a-\x1f\x7f]*+)")
-# 18 digits stay below 2**63, where other implementations begin to overflow (nginx and HAProxy refuse from there on).
+# 18 digits stay below 2**63, where other implementations begin to overflow (nginx and HAProxy
+# refuse from there on).
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
-# The names that this module looks into. Most heads have two of them, so one set operation decides what to read.
-_SPECIAL: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"})
+# The names that this module looks into. Most heads have two of them, so one set operation decides
+# what to read.
+_SPECIAL: Final = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"}
+)
 # Connection before Upgrade, which counts only when Connection lists it.
-_SPECIAL_ORDER: Final = (b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade", b"expect")
+_SPECIAL_ORDER: Final = (
+    b"host",
+    b"connection",
+    b"content-length",
+    b"transfer-encoding",
+    b"upgrade",
+    b"expect",
+)
 # Of these a second line is an error, of the others their values are one list (RFC 9110 5.3).
 _ONCE: Final = {
     b"host": ("more than one Host field", "repeated_host"),
@@ -46,10 +60,12 @@ EMPTY_SECTION: Final = FieldSection(b"", (), None, None, False, _NO_OPTIONS, Non
 
 
 class KnownLines(dict[bytes, bytes]):
-    """Field lines that were seen and found well formed, and their names in lower case: the same lines come again and again.
+    """Field lines that were seen and found well formed, and their names in lower case: the same
+    lines come again and again.
 
-    Look-ups of lines that are not here check and keep them; `ValueError` for what is no field line. Holds `limit` lines of at most
-    `longest` bytes at a time, then begins anew. May be shared by everything that parses in one thread.
+    Look-ups of lines that are not here check and keep them; `ValueError` for what is no field line.
+    Holds `limit` lines of at most `longest` bytes at a time, then begins anew. May be shared by
+    everything that parses in one thread.
     """
 
     __slots__ = ("_limit", "_longest")
@@ -72,15 +88,21 @@ class KnownLines(dict[bytes, bytes]):
 
 
 def parse_fields(
-    block: bytes, *, response: bool = False, max_fields: int = 100, known: KnownLines | None = None, last: FieldSection | None = None
+    block: bytes,
+    *,
+    response: bool = False,
+    max_fields: int = 100,
+    known: KnownLines | None = None,
+    last: FieldSection | None = None,
 ) -> FieldSection:
     """Parse field lines, each ended by CRLF, without the empty line that ends the section.
 
-    Raises `RequestHeadError` (or `ResponseHeadError` with `response`) for lines that are no field lines, for
-    several or malformed Content-Length, for Transfer-Encoding other than `chunked` alone, for both together, and for several
-    Host fields; `LimitExceeded` for more than `max_fields` lines. Cost: linear in `block`. With `known` lines that came before cost
-    less, and so does a section that differs from the `last` one (of the same kind, within the same limit) in its leading Host alone; the
-    result is the same.
+    Raises `RequestHeadError` (or `ResponseHeadError` with `response`) for lines that are no field
+    lines, for several or malformed Content-Length, for Transfer-Encoding other than `chunked`
+    alone, for both together, and for several Host fields; `LimitExceeded` for more than
+    `max_fields` lines. Cost: linear in `block`. With `known` lines that came before cost less, and
+    so does a section that differs from the `last` one (of the same kind, within the same limit) in
+    its leading Host alone; the result is the same.
     """
     if last is not None and last.names[:1] == (b"host",):
         before = last.block
@@ -91,7 +113,12 @@ def parse_fields(
     if lines.pop():
         raise _error(response, what_is_wrong(block), "bad_field")
     if len(lines) > max_fields:
-        raise LimitExceeded("number of fields", max_fields, reason="too_many_fields", status_hint=502 if response else 431)
+        raise LimitExceeded(
+            "number of fields",
+            max_fields,
+            reason="too_many_fields",
+            status_hint=502 if response else 431,
+        )
     try:
         names = tuple(map((KnownLines(0) if known is None else known).__getitem__, lines))
     except ValueError:
@@ -105,7 +132,9 @@ def parse_fields(
     connection = _NO_OPTIONS
     upgrade: bytes | None = None
     expect = False
-    for name in special if len(special) == 1 else [name for name in _SPECIAL_ORDER if name in special]:
+    for name in (
+        special if len(special) == 1 else [name for name in _SPECIAL_ORDER if name in special]
+    ):
         value = lines[names.index(name)].partition(b":")[2].strip(b" \t")
         if names.count(name) > 1:
             value = _joined(name, names, lines, response)
@@ -115,33 +144,49 @@ def parse_fields(
             connection = _options(value, response)
         elif name == b"content-length":
             if not _LENGTH.fullmatch(value):
-                raise _error(response, "Content-Length is not a decimal number", "bad_content_length")
+                raise _error(
+                    response, "Content-Length is not a decimal number", "bad_content_length"
+                )
             content_length = int(value)
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked":
-                raise _error(response, "a Transfer-Encoding other than chunked", "bad_transfer_encoding", status=501)
+                raise _error(
+                    response,
+                    "a Transfer-Encoding other than chunked",
+                    "bad_transfer_encoding",
+                    status=501,
+                )
             chunked = True
         elif name == b"upgrade":
             if b"upgrade" in connection:
                 upgrade = value
         else:
             if value.lower() != b"100-continue" and not response:
-                raise _error(response, "an expectation other than 100-continue", "bad_expect", status=417)
+                raise _error(
+                    response, "an expectation other than 100-continue", "bad_expect", status=417
+                )
             expect = True
     if chunked and content_length is not None:
         raise _error(response, "both Content-Length and Transfer-Encoding", "length_and_chunked")
     return FieldSection(block, names, host, content_length, chunked, connection, upgrade, expect)
 
 
-def section_of(pairs: Iterable[tuple[bytes, bytes]], *, response: bool = False, max_fields: int = 100) -> FieldSection:
+def section_of(
+    pairs: Iterable[tuple[bytes, bytes]], *, response: bool = False, max_fields: int = 100
+) -> FieldSection:
     """A section of pairs that somebody else took apart (an ASGI or WSGI server, HTTP/2).
 
-    They are written out and parsed again, because servers differ in what they let through; raises as `parse_fields`.
+    They are written out and parsed again, because servers differ in what they let through; raises
+    as `parse_fields`.
     """
     known = list(pairs)
-    section = parse_fields(b"".join([b"%s: %s\r\n" % pair for pair in known]), response=response, max_fields=max_fields)
+    section = parse_fields(
+        b"".join([b"%s: %s\r\n" % pair for pair in known]), response=response, max_fields=max_fields
+    )
     if section.names != tuple([name.lower() for name, _ in known]):
-        raise _error(response, "a field with a line end or a colon in it", "bad_field")  # it would read as another field
+        raise _error(
+            response, "a field with a line end or a colon in it", "bad_field"
+        )  # it would read as another field
     return section
 
 
@@ -149,7 +194,13 @@ def _joined(name: bytes, names: tuple[bytes, ...], lines: list[bytes], response:
     wrong = _ONCE.get(name)
     if wrong is not None:
         raise _error(response, *wrong)
-    return b", ".join([line.partition(b":")[2].strip(b" \t") for key, line in zip(names, lines, strict=True) if key == name])
+    return b", ".join(
+        [
+            line.partition(b":")[2].strip(b" \t")
+            for key, line in zip(names, lines, strict=True)
+            if key == name
+        ]
+    )
 
 
 def _options(value: bytes, response: bool) -> frozenset[bytes]:
@@ -166,7 +217,9 @@ def _options(value: bytes, response: bool) -> frozenset[bytes]:
 
 
 def what_is_wrong(block: bytes) -> str:
-    """The fault of field lines that are not well formed, for people. Only for the message: called for what is refused alone."""
+    """The fault of field lines that are not well formed, for people. Only for the message: called
+    for what is refused alone.
+    """
     if re.search(rb"\r(?!\n)|(?<!\r)\n", block):
         return "a bare CR or LF among the fields"
     if re.search(rb"(?m)^[ \t]", block):

@@ -1,7 +1,7 @@
 """Request heads (RFC 9112 3): bytes in; a `RequestHead`, `NEED_DATA` or an error out.
 
-Knows nothing of routing or sockets. What it returns can be forwarded as it stands: one method, one target in
-origin-form, one authority, one way to tell where the body ends.
+Knows nothing of routing or sockets. What it returns can be forwarded as it stands: one method, one
+target in origin-form, one authority, one way to tell where the body ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from meshlib.errors import LimitExceeded, RequestHeadError
 from meshlib.http1.fields import parse_fields
 from meshlib.messages import FieldSection, RequestHead
 
-__all__ = ["NEED_DATA", "REQUEST_LINE", "HeadBuffer", "NeedData", "finish_head", "head_of", "parse_request_head", "request_line"]
+__all__ = [
+    "NEED_DATA",
+    "REQUEST_LINE",
+    "HeadBuffer",
+    "NeedData",
+    "finish_head",
+    "head_of",
+    "parse_request_head",
+    "request_line",
+]
 
 
 class NeedData(enum.Enum):
@@ -25,9 +34,11 @@ class NeedData(enum.Enum):
 
 NEED_DATA: Final = NeedData.NEED_DATA
 
-# Method, target, minor version, and the CRLF. Visible ASCII only in the target (RFC 3986): spaces, control and eight-bit bytes are
-# where parsers begin to disagree.
-REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n")
+# Method, target, minor version, and the CRLF. Visible ASCII only in the target (RFC 3986): spaces,
+# control and eight-bit bytes are where parsers begin to disagree.
+REQUEST_LINE: Final = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n"
+)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _OTHER_VERSION = re.compile(rb"[A-Z]{1,32} [!-~]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
@@ -36,11 +47,13 @@ _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
 class HeadBuffer:
     """Collects bytes until a head is complete, looking at each byte once.
 
-    `receive_data(data, start)` reads `data` from `start` on and returns the head (through its empty line) once it is there, or `NEED_DATA`;
-    `position` is then where in `data` it stopped: behind the head, or the end. So thousands of heads in one read are taken out of it
-    one by one and nothing is copied but they. One leading empty line is skipped (RFC 9112 2.2). `limit` is the largest head, start line
-    and empty line included: a longer one raises `LimitExceeded` and is not kept. A start that can become no request (TLS, a line of
-    HTTP/0.9) raises `RequestHeadError` at once and is not waited for. After an error the buffer is of no more use.
+    `receive_data(data, start)` reads `data` from `start` on and returns the head (through its empty
+    line) once it is there, or `NEED_DATA`; `position` is then where in `data` it stopped: behind
+    the head, or the end. So thousands of heads in one read are taken out of it one by one and
+    nothing is copied but they. One leading empty line is skipped (RFC 9112 2.2). `limit` is the
+    largest head, start line and empty line included: a longer one raises `LimitExceeded` and is not
+    kept. A start that can become no request (TLS, a line of HTTP/0.9) raises `RequestHeadError` at
+    once and is not waited for. After an error the buffer is of no more use.
     """
 
     __slots__ = ("_begun", "_buffer", "_limit", "_response", "_skipped", "position")
@@ -65,7 +78,9 @@ class HeadBuffer:
 
     def receive_data(self, data: bytes, start: int = 0) -> bytes | NeedData:
         """See the class. After a head was returned the buffer is empty and takes the next one."""
-        if not self._buffer and not data.startswith(b"\r", start):  # nearly always: a whole head and nothing kept from before
+        if not self._buffer and not data.startswith(
+            b"\r", start
+        ):  # nearly always: a whole head and nothing kept from before
             end = data.find(b"\r\n\r\n", start, start + self._limit) + 4
             if end >= 4:
                 self._skipped = self._response
@@ -118,10 +133,19 @@ class HeadBuffer:
     def _too_large(self, seen: bytes | bytearray) -> LimitExceeded:
         line = seen.find(b"\r\n", 0, self._limit) < 0
         if self._response:
-            return LimitExceeded("size of the answer's head", self._limit, reason="head_too_large", status_hint=502)
+            return LimitExceeded(
+                "size of the answer's head", self._limit, reason="head_too_large", status_hint=502
+            )
         if line:
-            return LimitExceeded("size of the request line", self._limit, reason="start_line_too_long", status_hint=414)
-        return LimitExceeded("size of the head", self._limit, reason="head_too_large", status_hint=431)
+            return LimitExceeded(
+                "size of the request line",
+                self._limit,
+                reason="start_line_too_long",
+                status_hint=414,
+            )
+        return LimitExceeded(
+            "size of the head", self._limit, reason="head_too_large", status_hint=431
+        )
 
 
 def parse_request_head(data: bytes, *, max_fields: int = 100) -> RequestHead:
@@ -139,25 +163,35 @@ def request_line(data: bytes) -> tuple[bytes, bytes, int, int]:
     match = REQUEST_LINE.match(data)
     if match is None:
         if _OTHER_VERSION.match(data) and not data.startswith(b"PRI "):
-            raise RequestHeadError("an HTTP version that we do not speak", reason="bad_version", status_hint=505)
+            raise RequestHeadError(
+                "an HTTP version that we do not speak", reason="bad_version", status_hint=505
+            )
         raise RequestHeadError("this is not a request line", reason="bad_request_line")
     method, target, version = match.groups()
     return method, target, 1 if version == b"1" else 0, match.end()
 
 
 def head_of(method: bytes, target: bytes, minor_version: int, fields: FieldSection) -> RequestHead:
-    """A head of parts that somebody else took apart (an ASGI or WSGI server, HTTP/2); `fields` are of `section_of`.
+    """A head of parts that somebody else took apart (an ASGI or WSGI server, HTTP/2); `fields` are
+    of `section_of`.
 
-    The line is written out and matched again, because servers differ in what they let through: no space, line end, control
-    or eight-bit byte gets into the line we send. Raises as `parse_request_head`.
+    The line is written out and matched again, because servers differ in what they let through: no
+    space, line end, control or eight-bit byte gets into the line we send. Raises as
+    `parse_request_head`.
     """
     if REQUEST_LINE.fullmatch(b"%s %s HTTP/1.%d\r\n" % (method, target, minor_version)) is None:
-        raise RequestHeadError("a method or target that cannot stand in a request line", reason="bad_request_line")
+        raise RequestHeadError(
+            "a method or target that cannot stand in a request line", reason="bad_request_line"
+        )
     return finish_head(method, target, minor_version, fields)
 
 
-def finish_head(method: bytes, target: bytes, minor_version: int, fields: FieldSection) -> RequestHead:
-    """Put a request line and its parsed fields together, checking what concerns both (RFC 9112 3.2, 6.1)."""
+def finish_head(
+    method: bytes, target: bytes, minor_version: int, fields: FieldSection
+) -> RequestHead:
+    """Put a request line and its parsed fields together, checking what concerns both (RFC 9112 3.2,
+    6.1).
+    """
     authority = fields.host
     if authority is None:
         if minor_version:
@@ -177,13 +211,16 @@ def finish_head(method: bytes, target: bytes, minor_version: int, fields: FieldS
     return RequestHead(method, target, authority, minor_version, fields)
 
 
-# CONNECT would make the gateway a tunnel to anywhere; TRACE echoes credentials that other hops added (RFC 9110 9.3.8).
+# CONNECT would make the gateway a tunnel to anywhere; TRACE echoes credentials that other hops
+# added (RFC 9110 9.3.8).
 _UNUSUAL: Final = frozenset({b"CONNECT", b"TRACE"})
 
 
 def _unusual(method: bytes, target: bytes, authority: bytes) -> tuple[bytes, bytes]:
     if method in _UNUSUAL:
-        raise RequestHeadError(f"{method.decode()} is not served here", reason="method_refused", status_hint=405)
+        raise RequestHeadError(
+            f"{method.decode()} is not served here", reason="method_refused", status_hint=405
+        )
     if target == b"*":
         if method == b"OPTIONS":
             return target, authority
@@ -191,6 +228,7 @@ def _unusual(method: bytes, target: bytes, authority: bytes) -> tuple[bytes, byt
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise RequestHeadError("the target is neither a path nor an http URL", reason="bad_target")
-    # RFC 9112 3.2.2: the authority of the target wins over Host; userinfo in it is refused with the host itself.
+    # RFC 9112 3.2.2: the authority of the target wins over Host; userinfo in it is refused with the
+    # host itself.
     host, rest = match.groups()
     return rest if rest.startswith(b"/") else b"/" + rest, host

@@ -1,4 +1,6 @@
-"""Heads of responses, where their bodies end (RFC 9112 4, 6.3), and reason phrases: as strict towards upstreams as towards clients."""
+"""Heads of responses, where their bodies end (RFC 9112 4, 6.3), and reason phrases: as strict
+towards upstreams as towards clients.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ from meshlib.errors import ResponseHeadError
 from meshlib.http1.fields import KnownLines, parse_fields
 from meshlib.messages import FieldSection, ResponseHead
 
-__all__ = ["BodyKind", "body_kind", "finish_response", "parse_response_head", "phrase", "status_line"]
+__all__ = [
+    "BodyKind",
+    "body_kind",
+    "finish_response",
+    "parse_response_head",
+    "phrase",
+    "status_line",
+]
 
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xff]*))?\r\n")
@@ -26,8 +35,12 @@ class BodyKind(enum.Enum):
     TUNNEL = "tunnel"
 
 
-def parse_response_head(data: bytes, *, max_fields: int = 100, known: KnownLines | None = None) -> ResponseHead:
-    """Parse a complete head, its empty line included; raises `ResponseHeadError` or `LimitExceeded`. `known`: see `parse_fields`."""
+def parse_response_head(
+    data: bytes, *, max_fields: int = 100, known: KnownLines | None = None
+) -> ResponseHead:
+    """Parse a complete head, its empty line included; raises `ResponseHeadError` or
+    `LimitExceeded`. `known`: see `parse_fields`.
+    """
     status, reason, version, at = status_line(data)
     fields = parse_fields(data[at:-2], response=True, max_fields=max_fields, known=known)
     return finish_response(status, reason, version, fields)
@@ -42,7 +55,9 @@ def status_line(data: bytes) -> tuple[int, bytes, int, int]:
     return int(status), reason or b"", 1 if version == b"1" else 0, match.end()
 
 
-def finish_response(status: int, reason: bytes, minor_version: int, fields: FieldSection) -> ResponseHead:
+def finish_response(
+    status: int, reason: bytes, minor_version: int, fields: FieldSection
+) -> ResponseHead:
     """Put a status line and its parsed fields together."""
     if fields.chunked and not minor_version:
         raise ResponseHeadError("Transfer-Encoding in HTTP/1.0", reason="chunked_in_1_0")
@@ -50,13 +65,18 @@ def finish_response(status: int, reason: bytes, minor_version: int, fields: Fiel
         if fields.upgrade is None:
             raise ResponseHeadError("101 without Upgrade", reason="bad_upgrade")
     elif status < 200 and (fields.chunked or fields.content_length):
-        # RFC 9110 8.6, RFC 9112 6.1: never in an interim answer. Some clients (llhttp from 104 on) would wait for that body.
-        raise ResponseHeadError("an interim answer that announces a body", reason="interim_with_body")
+        # RFC 9110 8.6, RFC 9112 6.1: never in an interim answer. Some clients (llhttp from 104 on)
+        # would wait for that body.
+        raise ResponseHeadError(
+            "an interim answer that announces a body", reason="interim_with_body"
+        )
     return ResponseHead(status, reason, minor_version, fields)
 
 
 def body_kind(head: ResponseHead, method: bytes) -> BodyKind:
-    """Where the body of the answer to a `method` request ends (RFC 9112 6.3). An interim answer has none."""
+    """Where the body of the answer to a `method` request ends (RFC 9112 6.3). An interim answer has
+    none.
+    """
     status = head.status
     if status == 101:
         return BodyKind.TUNNEL

@@ -1,8 +1,10 @@
-"""Which trailer fields may be passed on (RFC 9110 6.5.1): those that were announced, and a few that everybody knows.
+"""Which trailer fields may be passed on (RFC 9110 6.5.1): those that were announced, and a few that
+everybody knows.
 
-A trailer comes when the message has been routed, authorised and often answered already, so a field that is obeyed there was checked
-by nobody. Many servers merge trailers into the head's fields. So the list is one of what may pass, for requests and responses alike,
-and for every version of HTTP: HTTP/1.1's chunked coding and HTTP/2's trailing HEADERS both ask `may_trail`.
+A trailer comes when the message has been routed, authorised and often answered already, so a field
+that is obeyed there was checked by nobody. Many servers merge trailers into the head's fields. So
+the list is one of what may pass, for requests and responses alike, and for every version of HTTP:
+HTTP/1.1's chunked coding and HTTP/2's trailing HEADERS both ask `may_trail`.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from meshlib.messages import FieldSection
 
 __all__ = ["announced_trailers", "may_trail", "parse_trailers"]
 
-# Sent without being announced, by servers and clients that are in use, and known to govern nothing: gRPC's status, digests
-# (RFC 9530, and the Digest of RFC 3230 before it), and times for a browser's tools.
+# Sent without being announced, by servers and clients that are in use, and known to govern nothing:
+# gRPC's status, digests (RFC 9530, and the Digest of RFC 3230 before it), and times for a browser's
+# tools.
 _KNOWN: Final = frozenset({b"content-digest", b"digest", b"repr-digest", b"server-timing"})
 _GRPC: Final = b"grpc-"
 
-# Never, whoever announces them: what governs framing, routing, authentication, caching, conditions or the request's conduct, who asked,
-# what a browser may do. Every other name that begins as `_FAMILIES` says is one too.
+# Never, whoever announces them: what governs framing, routing, authentication, caching, conditions
+# or the request's conduct, who asked, what a browser may do. Every other name that begins as
+# `_FAMILIES` says is one too.
 _FORBIDDEN: Final = frozenset(
     {
         b"accept",
@@ -81,7 +85,8 @@ _FORBIDDEN: Final = frozenset(
         b"x-rewrite-url",
     }
 )
-# How the content is to be read, conditions, who the client is and what its certificate says, what other origins may do.
+# How the content is to be read, conditions, who the client is and what its certificate says, what
+# other origins may do.
 _FAMILIES: Final = (
     b"accept-",
     b"access-control-",
@@ -100,7 +105,9 @@ _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 def announced_trailers(fields: FieldSection) -> frozenset[bytes]:
-    """The names that a head's Trailer fields announce, in lower case, but for those that Connection keeps to one hop."""
+    """The names that a head's Trailer fields announce, in lower case, but for those that Connection
+    keeps to one hop.
+    """
     if b"trailer" not in fields.names:
         return _NOTHING
     listed = b",".join(fields.get_all(b"trailer")).lower().split(b",")
@@ -108,17 +115,30 @@ def announced_trailers(fields: FieldSection) -> frozenset[bytes]:
 
 
 def may_trail(name: bytes, announced: frozenset[bytes]) -> bool:
-    """Whether a trailer field of this name (in lower case) is passed on; `announced` is `announced_trailers` of the message's head.
+    """Whether a trailer field of this name (in lower case) is passed on; `announced` is
+    `announced_trailers` of the message's head.
 
     What may not is dropped and the message goes on, as RFC 9110 6.5.1 has it.
     """
     if name in _KNOWN or (name.startswith(_GRPC) and _PLAIN_NAME.fullmatch(name)):
         return True
-    return name in announced and name not in _FORBIDDEN and not name.startswith(_FAMILIES) and _PLAIN_NAME.fullmatch(name) is not None
+    return (
+        name in announced
+        and name not in _FORBIDDEN
+        and not name.startswith(_FAMILIES)
+        and _PLAIN_NAME.fullmatch(name) is not None
+    )
 
 
-def parse_trailers(block: bytes, announced: frozenset[bytes] = _NOTHING, *, response: bool = False, max_fields: int = 100) -> bytes:
-    """The trailer lines of `block` that may be passed on, each ended by CRLF; others are dropped (see `may_trail`).
+def parse_trailers(
+    block: bytes,
+    announced: frozenset[bytes] = _NOTHING,
+    *,
+    response: bool = False,
+    max_fields: int = 100,
+) -> bytes:
+    """The trailer lines of `block` that may be passed on, each ended by CRLF; others are dropped
+    (see `may_trail`).
 
     Raises as `parse_fields`: a trailer section that is malformed is never repaired.
     """
@@ -126,9 +146,24 @@ def parse_trailers(block: bytes, announced: frozenset[bytes] = _NOTHING, *, resp
     if len(lines) != block.count(b"\n") or (block and block[-1] != 10):  # LF
         raise _error(response, what_is_wrong(block), "bad_trailer")
     if len(lines) > max_fields:
-        raise LimitExceeded("number of trailers", max_fields, reason="too_many_fields", status_hint=502 if response else 431)
-    return b"".join([b"%s: %s\r\n" % (name, value) for name, value in lines if may_trail(name.lower(), announced)])
+        raise LimitExceeded(
+            "number of trailers",
+            max_fields,
+            reason="too_many_fields",
+            status_hint=502 if response else 431,
+        )
+    return b"".join(
+        [
+            b"%s: %s\r\n" % (name, value)
+            for name, value in lines
+            if may_trail(name.lower(), announced)
+        ]
+    )
 
 
 def _error(response: bool, message: str, reason: str) -> ProtocolError:
-    return ResponseHeadError(message, reason=reason) if response else RequestHeadError(message, reason=reason)
+    return (
+        ResponseHeadError(message, reason=reason)
+        if response
+        else RequestHeadError(message, reason=reason)
+    )

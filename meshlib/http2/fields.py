@@ -1,7 +1,8 @@
 """Field lists of HTTP/2 to heads of HTTP/1 and back (RFC 9113 8).
 
-What HTTP/2 has in frames becomes lines here, and a line break or colon at the wrong place would be another line. So nothing is
-taken as it is: names and values are checked by HTTP/2's rules, written out, and parsed as if they had come off an HTTP/1 wire.
+What HTTP/2 has in frames becomes lines here, and a line break or colon at the wrong place would be
+another line. So nothing is taken as it is: names and values are checked by HTTP/2's rules, written
+out, and parsed as if they had come off an HTTP/1 wire.
 """
 
 from __future__ import annotations
@@ -14,13 +15,23 @@ from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
 from meshlib.http1 import head_of, parse_trailers
 from meshlib.messages import FieldSection, RequestHead
 
-__all__ = ["Malformed", "answer_fields", "request_fields", "request_head", "trailer_fields", "trailer_lines"]
+__all__ = [
+    "Malformed",
+    "answer_fields",
+    "request_fields",
+    "request_head",
+    "trailer_fields",
+    "trailer_lines",
+]
 
 Pair = tuple[bytes, bytes]
 
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
-# RFC 9113 8.2.2: these say something about a connection of HTTP/1, and here they would only be smuggled.
-_OF_CONNECTION: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+# RFC 9113 8.2.2: these say something about a connection of HTTP/1, and here they would only be
+# smuggled.
+_OF_CONNECTION: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
 _WITHOUT_LENGTH: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _BAD_VALUE: Final = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
@@ -32,10 +43,13 @@ class Malformed(RequestHeadError):
     """A request that RFC 9113 calls malformed: a stream error, and no answer."""
 
 
-def request_fields(pairs: Iterable[Pair], *, ended: bool, limit: int) -> tuple[bytes, bytes, bytes, tuple[bytes, ...]]:
+def request_fields(
+    pairs: Iterable[Pair], *, ended: bool, limit: int
+) -> tuple[bytes, bytes, bytes, tuple[bytes, ...]]:
     """Method, path, the field lines with Host in front, and their names; see `request_head`.
 
-    Raises `Malformed`, or `LimitExceeded` for a list larger than `limit`. `ended`: the request has no body.
+    Raises `Malformed`, or `LimitExceeded` for a list larger than `limit`. `ended`: the request has
+    no body.
     """
     pseudo: dict[bytes, bytes] = {}
     regular: list[Pair] = []
@@ -45,13 +59,21 @@ def request_fields(pairs: Iterable[Pair], *, ended: bool, limit: int) -> tuple[b
     for name, value in pairs:
         size += len(name) + len(value) + _OVERHEAD
         if _BAD_VALUE.search(value):
-            raise Malformed("a line end, a zero byte, or white space around the value of a field", reason="bad_field")
+            raise Malformed(
+                "a line end, a zero byte, or white space around the value of a field",
+                reason="bad_field",
+            )
         if name[:1] == b":":
             if name not in _PSEUDO or name in pseudo or regular or cookies or hosts:
-                raise Malformed("a pseudo-field that is unknown, repeated, or behind others", reason="bad_pseudo_field")
+                raise Malformed(
+                    "a pseudo-field that is unknown, repeated, or behind others",
+                    reason="bad_pseudo_field",
+                )
             pseudo[name] = value
         elif name == b"cookie":
-            cookies.append(value)  # clients send each cookie as a field of its own, because that compresses better (8.2.3)
+            cookies.append(
+                value
+            )  # clients send each cookie as a field of its own, because that compresses better (8.2.3)
             if len(cookies) == 1:
                 regular.append((name, value))
         elif name == b"host":
@@ -66,17 +88,31 @@ def request_fields(pairs: Iterable[Pair], *, ended: bool, limit: int) -> tuple[b
         raise LimitExceeded("size of the head", limit, reason="head_too_large", status_hint=431)
     method, path, authority = _request_line(pseudo, hosts)
     if len(cookies) > 1:
-        regular = [(name, b"; ".join(cookies)) if name == b"cookie" else (name, value) for name, value in regular]
-    if ended and method in _WITHOUT_LENGTH and all(name != b"content-length" for name, _ in regular):
+        regular = [
+            (name, b"; ".join(cookies)) if name == b"cookie" else (name, value)
+            for name, value in regular
+        ]
+    if (
+        ended
+        and method in _WITHOUT_LENGTH
+        and all(name != b"content-length" for name, _ in regular)
+    ):
         regular.append((b"content-length", b"0"))  # HTTP/1 servers want to be told
     regular.insert(0, (b"host", authority))
-    return method, path, b"".join([b"%s: %s\r\n" % pair for pair in regular]), tuple([name for name, _ in regular])
+    return (
+        method,
+        path,
+        b"".join([b"%s: %s\r\n" % pair for pair in regular]),
+        tuple([name for name, _ in regular]),
+    )
 
 
 def _request_line(pseudo: dict[bytes, bytes], hosts: list[bytes]) -> tuple[bytes, bytes, bytes]:
     method = pseudo.get(b":method")
     if method == b"CONNECT":  # also in its extended form (RFC 8441), which nobody was offered
-        raise RequestHeadError("CONNECT is not served here", reason="method_refused", status_hint=405)
+        raise RequestHeadError(
+            "CONNECT is not served here", reason="method_refused", status_hint=405
+        )
     path = pseudo.get(b":path")
     scheme = pseudo.get(b":scheme")
     if not method or not path or not scheme:
@@ -86,7 +122,9 @@ def _request_line(pseudo: dict[bytes, bytes], hosts: list[bytes]) -> tuple[bytes
     if not path.startswith(b"/") and path != b"*":
         raise Malformed("a :path that is no path", reason="bad_target")
     authority = pseudo.get(b":authority")
-    if len(hosts) > 1 or (hosts and authority is not None and hosts[0].lower() != authority.lower()):
+    if len(hosts) > 1 or (
+        hosts and authority is not None and hosts[0].lower() != authority.lower()
+    ):
         raise Malformed(":authority and host do not agree", reason="bad_authority")
     if authority is None:
         authority = hosts[0] if hosts else b""
@@ -95,7 +133,9 @@ def _request_line(pseudo: dict[bytes, bytes], hosts: list[bytes]) -> tuple[bytes
     return method, path, authority
 
 
-def request_head(method: bytes, path: bytes, names: tuple[bytes, ...], fields: FieldSection, *, ended: bool) -> RequestHead:
+def request_head(
+    method: bytes, path: bytes, names: tuple[bytes, ...], fields: FieldSection, *, ended: bool
+) -> RequestHead:
     """The head of what `request_fields` has found, its lines parsed as `fields`.
 
     Raises as `http1.head_of`, and `Malformed` where HTTP/2 demands it. `minor_version` is 2.
@@ -108,7 +148,9 @@ def request_head(method: bytes, path: bytes, names: tuple[bytes, ...], fields: F
 
 
 def trailer_lines(pairs: Iterable[Pair], announced: frozenset[bytes], max_fields: int) -> bytes:
-    """The trailers of a request as lines, those that may be sent on (see `http1.may_trail`). Raises `Malformed`."""
+    """The trailers of a request as lines, those that may be sent on (see `http1.may_trail`). Raises
+    `Malformed`.
+    """
     lines = []
     for name, value in pairs:
         if not _NAME.fullmatch(name) or name in _OF_CONNECTION or _BAD_VALUE.search(value):
@@ -121,7 +163,9 @@ def trailer_lines(pairs: Iterable[Pair], announced: frozenset[bytes], max_fields
 
 
 def answer_fields(wire: bytes, status: int) -> list[Pair]:
-    """The field list of an answer whose head is `wire`: status line, lines, perhaps an empty one; cleaned by `response_fields`."""
+    """The field list of an answer whose head is `wire`: status line, lines, perhaps an empty one;
+    cleaned by `response_fields`.
+    """
     start = wire.find(b"\r\n") + 2
     fields = [(b":status", b"%d" % status)]
     fields += trailer_fields(wire[start:])

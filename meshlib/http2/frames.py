@@ -1,7 +1,7 @@
 """Frames of one HTTP/2 peer (RFC 9113 4 and 6): nine bytes that say what follows, and that.
 
-What can be judged without knowing a stream is judged here, before anybody keeps or parses it: lengths, stream numbers,
-the order of header blocks, and PUSH_PROMISE, which nobody may send to us.
+What can be judged without knowing a stream is judged here, before anybody keeps or parses it:
+lengths, stream numbers, the order of header blocks, and PUSH_PROMISE, which nobody may send to us.
 """
 
 from __future__ import annotations
@@ -70,11 +70,13 @@ _MAX_SETTINGS: Final = 32
 
 
 class FrameReader:
-    """Bytes as they come, frames as they are asked for: `receive_data`, then `next_frame` until that is None.
+    """Bytes as they come, frames as they are asked for: `receive_data`, then `next_frame` until
+    that is None.
 
-    Each byte is looked at once and copied at most twice, however it comes: less than one frame is kept besides what
-    `receive_data` was given and `next_frame` was not asked for yet. `preface` has to come first. No frame may be larger
-    than `max_frame_size`; its nine bytes are enough to refuse it.
+    Each byte is looked at once and copied at most twice, however it comes: less than one frame is
+    kept besides what `receive_data` was given and `next_frame` was not asked for yet. `preface` has
+    to come first. No frame may be larger than `max_frame_size`; its nine bytes are enough to refuse
+    it.
     """
 
     __slots__ = ("_at", "_block", "_data", "_max", "_more", "_need", "_preface", "_tail")
@@ -100,11 +102,15 @@ class FrameReader:
     @property
     def in_head(self) -> bool:
         """Whether a part of a header block is here, and the rest is not."""
-        return self._block != 0 or (len(self._tail) > 3 and self._tail[3] == _HEADERS and not self._preface)
+        return self._block != 0 or (
+            len(self._tail) > 3 and self._tail[3] == _HEADERS and not self._preface
+        )
 
     @property
     def next_kind(self) -> int:
-        """The type of the frame that `next_frame` would look at, as far as it is at hand; else -1."""
+        """The type of the frame that `next_frame` would look at, as far as it is at hand; else
+        -1.
+        """
         at = self._at + 3
         return self._data[at] if at < len(self._data) else -1
 
@@ -122,8 +128,8 @@ class FrameReader:
     def next_frame(self) -> RawFrame | None:
         """The next frame; None: not all of it is here.
 
-        Raises `FrameError` for what ends the connection, and, with its `stream`, for what ends that stream alone: then
-        the frame counts as read.
+        Raises `FrameError` for what ends the connection, and, with its `stream`, for what ends that
+        stream alone: then the frame counts as read.
         """
         tail = self._tail
         if tail:
@@ -141,7 +147,11 @@ class FrameReader:
                 high, low, kind, flags, number = _HEAD.unpack_from(data, at)
                 size = high << 8 | low
                 if size > self._max:
-                    raise FrameError("a frame larger than SETTINGS_MAX_FRAME_SIZE", reason="bad_frame", code=_FRAME_SIZE_ERROR)
+                    raise FrameError(
+                        "a frame larger than SETTINGS_MAX_FRAME_SIZE",
+                        reason="bad_frame",
+                        code=_FRAME_SIZE_ERROR,
+                    )
                 need += size
                 if left >= need:
                     self._at = at + need
@@ -170,7 +180,11 @@ class FrameReader:
         while True:
             begin = self._data[: len(preface)]
             if not preface.startswith(begin):
-                raise FrameError("it does not begin with the preface of HTTP/2", reason="bad_frame", code=_PROTOCOL_ERROR)
+                raise FrameError(
+                    "it does not begin with the preface of HTTP/2",
+                    reason="bad_frame",
+                    code=_PROTOCOL_ERROR,
+                )
             if len(begin) == len(preface):
                 break
             if not self._refill(len(preface)):
@@ -180,7 +194,8 @@ class FrameReader:
         return True
 
     def _check(self, kind: int, flags: int, number: int, size: int, payload: memoryview) -> None:
-        # RFC 9113 6, in the order of what is said there. Nothing may stand between the frames of a header block (6.10).
+        # RFC 9113 6, in the order of what is said there. Nothing may stand between the frames of a
+        # header block (6.10).
         block = self._block
         if (kind == _CONTINUATION) is not (block != 0) or (block and number != block):
             raise _broken("a header block that is interrupted, or goes on without a beginning")
@@ -192,20 +207,38 @@ class FrameReader:
             raise _broken("PUSH_PROMISE, which nobody was offered")
         elif kind == _PRIORITY:
             if size != 5:
-                raise FrameError("a PRIORITY of another size", reason="bad_frame", code=_FRAME_SIZE_ERROR, stream=number)
+                raise FrameError(
+                    "a PRIORITY of another size",
+                    reason="bad_frame",
+                    code=_FRAME_SIZE_ERROR,
+                    stream=number,
+                )
         elif kind == _SETTINGS:
             if size % 6 or (flags & 1 and size):
-                raise FrameError("SETTINGS of a wrong size", reason="bad_frame", code=_FRAME_SIZE_ERROR)
+                raise FrameError(
+                    "SETTINGS of a wrong size", reason="bad_frame", code=_FRAME_SIZE_ERROR
+                )
             if size > 6 * _MAX_SETTINGS:
-                raise FrameError("more settings than there are", reason="flood", code=_ENHANCE_YOUR_CALM)
+                raise FrameError(
+                    "more settings than there are", reason="flood", code=_ENHANCE_YOUR_CALM
+                )
         elif (kind in _SIZES and size != _SIZES[kind]) or (kind == _GOAWAY and size < 8):
             raise FrameError("a frame of a wrong size", reason="bad_frame", code=_FRAME_SIZE_ERROR)
-        elif kind == _WINDOW_UPDATE and not (payload[0] & 0x7F or payload[1] or payload[2] or payload[3]):
-            raise FrameError("a window opened by nothing", reason="bad_frame", code=_PROTOCOL_ERROR, stream=number)
+        elif kind == _WINDOW_UPDATE and not (
+            payload[0] & 0x7F or payload[1] or payload[2] or payload[3]
+        ):
+            raise FrameError(
+                "a window opened by nothing",
+                reason="bad_frame",
+                code=_PROTOCOL_ERROR,
+                stream=number,
+            )
 
 
 def body_of(flags: int, payload: memoryview) -> memoryview:
-    """What is in a DATA frame, without its padding (RFC 9113 6.1). Raises `FrameError` for the connection."""
+    """What is in a DATA frame, without its padding (RFC 9113 6.1). Raises `FrameError` for the
+    connection.
+    """
     if not flags & 8:  # PADDED
         return payload
     if not payload or payload[0] >= len(payload):
@@ -214,7 +247,8 @@ def body_of(flags: int, payload: memoryview) -> memoryview:
 
 
 def block_of(flags: int, payload: memoryview) -> tuple[memoryview, int]:
-    """What a HEADERS frame has of a header block, and the stream on which it is to depend, -1 for none (RFC 9113 6.2).
+    """What a HEADERS frame has of a header block, and the stream on which it is to depend, -1 for
+    none (RFC 9113 6.2).
 
     Raises `FrameError` for the connection.
     """
@@ -222,7 +256,9 @@ def block_of(flags: int, payload: memoryview) -> tuple[memoryview, int]:
     if not flags & 32:  # PRIORITY
         return block, -1
     if len(block) < 5:
-        raise FrameError("a HEADERS frame without what it announces", reason="bad_frame", code=_FRAME_SIZE_ERROR)
+        raise FrameError(
+            "a HEADERS frame without what it announces", reason="bad_frame", code=_FRAME_SIZE_ERROR
+        )
     return block[5:], int.from_bytes(block[:4]) & _STREAM
 
 

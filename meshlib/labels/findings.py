@@ -15,8 +15,8 @@ __all__ = ["Finding", "Findings", "LabelFindings", "show"]
 
 # Enough for ten routes in the hint that rewrites a label; a screen cannot show more.
 MAX_HINT = 1500
-# A label of commas and slips would make far more diagnostics than it has characters worth reading; who has
-# mended twenty sees the next ones.
+# A label of commas and slips would make far more diagnostics than it has characters worth reading;
+# who has mended twenty sees the next ones.
 MAX_PER_LABEL = 20
 
 
@@ -24,7 +24,9 @@ _LIMITS = LabelLimits()
 
 
 class Finding(NamedTuple):
-    """A kind of diagnostic: its stable code, how bad it is, and what it means (the line in the docs)."""
+    """A kind of diagnostic: its stable code, how bad it is, and what it means (the line in the
+    docs).
+    """
 
     code: str
     severity: Severity
@@ -34,7 +36,8 @@ class Finding(NamedTuple):
 class Findings:
     """Collects the diagnostics of one service, and which of its labels failed.
 
-    As many diagnostics are kept as `limits` allow; `unreported` counts the others. `suggestions` are the service's.
+    As many diagnostics are kept as `limits` allow; `unreported` counts the others. `suggestions`
+    are the service's.
     """
 
     def __init__(self, service: str, limits: LabelLimits = _LIMITS) -> None:
@@ -73,25 +76,36 @@ class LabelFindings:
         return self.failed and self._count >= MAX_PER_LABEL
 
     def add(self, finding: Finding, message: str, hint: str = "", *, column: int = 0) -> None:
-        """Report `finding` at `column` (1-based; 0: the whole label). After 20 a label is only marked, and so it is when the
-        service has no room for more."""
+        """Report `finding` at `column` (1-based; 0: the whole label). After 20 a label is only
+        marked, and so it is when the service has no room for more."""
         if finding.severity is Severity.ERROR:
             self.failed = True
             self._findings.failed.add(self.key)
         self._count += 1
         if self._count <= MAX_PER_LABEL:
             self._findings.keep(
-                Diagnostic(finding.code, finding.severity, self._findings.service, self.key, message, _printable(hint), column)
+                Diagnostic(
+                    finding.code,
+                    finding.severity,
+                    self._findings.service,
+                    self.key,
+                    message,
+                    _printable(hint),
+                    column,
+                )
             )
 
 
 def _printable(text: str) -> str:
-    # Hints repeat the label's text so that it can be copied; a line end or an escape sequence in it must not reach a log.
+    # Hints repeat the label's text so that it can be copied; a line end or an escape sequence in it
+    # must not reach a log.
     if len(text) > MAX_HINT:
         text = text[:MAX_HINT] + "..."
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
 
 
 def show(text: str, limit: int = 60) -> str:

@@ -17,11 +17,12 @@ __all__ = ["LabelResult", "PublishedPort", "RouteFragment"]
 class RouteFragment:
     """One route as a label asks for it.
 
-    `scheme`, `host` and `path` as in `meshlib.model.Route`, in normal form. `label` is the label's key,
-    `schema` the schema that read it ("hrm"). `internal_port` is the port inside the container: always set
-    unless `redirect` is. `port` is the gateway's port that a TCP or UDP route has for itself, None for others.
-    `proxy_protocol` is the version of the preamble that endpoints get ("": none). With a `server_name` endpoints are
-    spoken to over TLS, and have to be of that name. `https_only`: requests without TLS are sent to https. `hsts`: as in `Route`.
+    `scheme`, `host` and `path` as in `meshlib.model.Route`, in normal form. `label` is the label's
+    key, `schema` the schema that read it ("hrm"). `internal_port` is the port inside the container:
+    always set unless `redirect` is. `port` is the gateway's port that a TCP or UDP route has for
+    itself, None for others. `proxy_protocol` is the version of the preamble that endpoints get ("":
+    none). With a `server_name` endpoints are spoken to over TLS, and have to be of that name.
+    `https_only`: requests without TLS are sent to https. `hsts`: as in `Route`.
     `upstream_protocol`: as `Upstream.protocol`. `share_with`: as `Route.share_with`.
     """
 
@@ -45,7 +46,9 @@ class RouteFragment:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPort:
-    """A port that a service publishes: `target` inside the container, `published` outside (None: not known (yet))."""
+    """A port that a service publishes: `target` inside the container, `published` outside (None:
+    not known (yet)).
+    """
 
     target: int
     published: int | None = None
@@ -57,9 +60,10 @@ class PublishedPort:
 class LabelResult:
     """What the labels of one service say.
 
-    `fragments` in order of label key, never two with the same scheme, host, path and port. `diagnostics` in order
-    of label key, then as found, but those of a limit of the service first. `failed`: keys of labels with an error; the resolver
-    keeps their last good routes. `unreported`: how many diagnostics there was no room for.
+    `fragments` in order of label key, never two with the same scheme, host, path and port.
+    `diagnostics` in order of label key, then as found, but those of a limit of the service first.
+    `failed`: keys of labels with an error; the resolver keeps their last good routes. `unreported`:
+    how many diagnostics there was no room for.
     """
 
     fragments: tuple[RouteFragment, ...] = ()

@@ -1,8 +1,10 @@
-"""Labels of the HTTP Routing Mesh: `com.docker.ucp.mesh.http[.SUFFIX]=external_route=...,internal_port=...`
+"""Labels of the HTTP Routing Mesh:
+`com.docker.ucp.mesh.http[.SUFFIX]=external_route=...,internal_port=...`
 
-The grammar of UCP 2.1 and 2.2, that of UCP 2.0 (several routes in one label), and what meshlib adds:
-wildcard hosts, path prefixes, `redirect_status`, TCP and UDP ports, how endpoints are spoken to. `docs/labels.md` describes it to
-users. One wrong label costs its own routes only. This module knows nothing of endpoints, networks or other services.
+The grammar of UCP 2.1 and 2.2, that of UCP 2.0 (several routes in one label), and what meshlib
+adds: wildcard hosts, path prefixes, `redirect_status`, TCP and UDP ports, how endpoints are spoken
+to. `docs/labels.md` describes it to users. One wrong label costs its own routes only. This module
+knows nothing of endpoints, networks or other services.
 """
 
 from __future__ import annotations
@@ -60,32 +62,44 @@ _KEYS = (
     "share_with",
 )
 # What says how the endpoints are asked: a redirect has none.
-_BESIDE_REDIRECT = tuple(key for key in _KEYS if key not in ("external_route", "redirect", "redirect_status", "share_with"))
+_BESIDE_REDIRECT = tuple(
+    key
+    for key in _KEYS
+    if key not in ("external_route", "redirect", "redirect_status", "share_with")
+)
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
 _PROSE_SLIP = "com.docker.mesh.http"  # the documentation of UCP had it so in one sentence
 _SHOWN = 10  # candidates named in a message
 
 
 class _Ports(NamedTuple):
-    """The ports of a service, of one protocol: targets in order, and published port -> target where they differ."""
+    """The ports of a service, of one protocol: targets in order, and published port -> target where
+    they differ.
+    """
 
     targets: tuple[int, ...]
     published: Mapping[int, int]
 
 
 def is_hrm_label(key: str) -> bool:
-    """Whether `key` is a routing label: `com.docker.ucp.mesh.http`, or that and a dot and anything."""
+    """Whether `key` is a routing label: `com.docker.ucp.mesh.http`, or that and a dot and
+    anything.
+    """
     return key.startswith(LABEL) and key[len(LABEL) : len(LABEL) + 1] in ("", ".")
 
 
 def parse_labels(
-    labels: Mapping[str, str], *, service: str, ports: Sequence[PublishedPort] = (), limits: LabelLimits = _LIMITS
+    labels: Mapping[str, str],
+    *,
+    service: str,
+    ports: Sequence[PublishedPort] = (),
+    limits: LabelLimits = _LIMITS,
 ) -> LabelResult:
     """Read the routing labels among `labels`, in order of key; all others are left alone.
 
-    `service` is the name put into diagnostics, `ports` what the service publishes. Never raises for any
-    text; does not depend on the order of the mapping. Cost is linear in the length of the labels, up to `limits`: labels beyond
-    them fail, each limit with one diagnostic.
+    `service` is the name put into diagnostics, `ports` what the service publishes. Never raises for
+    any text; does not depend on the order of the mapping. Cost is linear in the length of the
+    labels, up to `limits`: labels beyond them fail, each limit with one diagnostic.
     """
     findings = Findings(service, limits)
     facts = {protocol: _port_facts(ports, protocol) for protocol in ("tcp", "udp")}
@@ -101,20 +115,34 @@ def parse_labels(
             route = (fragment.scheme, fragment.host, fragment.path, fragment.port)
             first = routes.get(route)
             if first is not None:
-                message = f"the route is asked for by {show(first.label, 100)} already, which counts"
-                found.add(codes.DUPLICATE_ROUTE, message, "keep one of the two labels", column=column)
+                message = (
+                    f"the route is asked for by {show(first.label, 100)} already, which counts"
+                )
+                found.add(
+                    codes.DUPLICATE_ROUTE, message, "keep one of the two labels", column=column
+                )
             elif room.for_route(fragment):
                 routes[route] = fragment
     _report_key_slips(labels, findings, limits)
-    diagnostics = (*room.exceeded, *sorted(findings.diagnostics, key=lambda diagnostic: diagnostic.label))
-    return LabelResult(tuple(routes.values()), diagnostics, frozenset(findings.failed), findings.unreported)
+    diagnostics = (
+        *room.exceeded,
+        *sorted(findings.diagnostics, key=lambda diagnostic: diagnostic.label),
+    )
+    return LabelResult(
+        tuple(routes.values()), diagnostics, frozenset(findings.failed), findings.unreported
+    )
 
 
 def _port_facts(ports: Sequence[PublishedPort], protocol: str) -> _Ports:
     own = [port for port in ports if port.protocol.lower() == protocol]
     targets = sorted({port.target for port in own})
-    pairs = sorted(((port.published, port.target) for port in own if port.published is not None), reverse=True)
-    return _Ports(tuple(targets), {published: target for published, target in pairs if published not in targets})
+    pairs = sorted(
+        ((port.published, port.target) for port in own if port.published is not None), reverse=True
+    )
+    return _Ports(
+        tuple(targets),
+        {published: target for published, target in pairs if published not in targets},
+    )
 
 
 def _report_key_slips(labels: Mapping[str, str], findings: Findings, limits: LabelLimits) -> None:
@@ -124,27 +152,37 @@ def _report_key_slips(labels: Mapping[str, str], findings: Findings, limits: Lab
         meant = _meant_key(key, findings.suggestions)
         if meant is not None:
             message = "the label is not read: its key is not quite that of a routing label"
-            findings.label(bounded_name(key)).add(codes.LABEL_KEY_SLIP, message, f"did you mean {meant[:100]}?")
+            findings.label(bounded_name(key)).add(
+                codes.LABEL_KEY_SLIP, message, f"did you mean {meant[:100]}?"
+            )
 
 
 def _meant_key(key: str, suggestions: Suggestions) -> str | None:
     head, rest = key[: len(LABEL)], key[len(LABEL) :]
     if head.lower() == LABEL and not rest[:1].isalpha():
         return LABEL if not rest else f"{LABEL}.{rest.lstrip('.-_:/ ')}"
-    if key[: len(_PROSE_SLIP)].lower() == _PROSE_SLIP and key[len(_PROSE_SLIP) : len(_PROSE_SLIP) + 1] in ("", "."):
+    if key[: len(_PROSE_SLIP)].lower() == _PROSE_SLIP and key[
+        len(_PROSE_SLIP) : len(_PROSE_SLIP) + 1
+    ] in ("", "."):
         return LABEL + key[len(_PROSE_SLIP) :]
     ends = range(len(LABEL) - 2, min(len(LABEL) + 2, len(key)) + 1)
-    near = suggestions.first_near([key[:end] for end in ends if key[end : end + 1] in ("", ".")], LABEL)
+    near = suggestions.first_near(
+        [key[:end] for end in ends if key[end : end + 1] in ("", ".")], LABEL
+    )
     if near is not None:
         return LABEL + key[len(near) :]
     return LABEL if head.lower() == LABEL else None
 
 
-def _read_label(value: str, found: LabelFindings, ports: Mapping[str, _Ports]) -> list[tuple[int, RouteFragment]]:
+def _read_label(
+    value: str, found: LabelFindings, ports: Mapping[str, _Ports]
+) -> list[tuple[int, RouteFragment]]:
     """The routes of one label, each with its column; of the newer form there is one or none."""
     if len(value) > MAX_VALUE:
         message = f"the value has more than {MAX_VALUE} characters"
-        found.add(codes.TOO_LONG, message, "spread the routes over several labels", column=MAX_VALUE + 1)
+        found.add(
+            codes.TOO_LONG, message, "spread the routes over several labels", column=MAX_VALUE + 1
+        )
         return []
     elements = split_elements(value)
     if len(elements) > MAX_ELEMENTS:
@@ -154,11 +192,20 @@ def _read_label(value: str, found: LabelFindings, ports: Mapping[str, _Ports]) -
         return []
     full = [element for element in elements if element.text]
     if not full:
-        found.add(codes.NO_EXTERNAL_ROUTE, "the label is empty", "write external_route=http://HOST,internal_port=PORT")
+        found.add(
+            codes.NO_EXTERNAL_ROUTE,
+            "the label is empty",
+            "write external_route=http://HOST,internal_port=PORT",
+        )
         return []
     if len(full) < len(elements):
         column = next(element.column for element in elements if not element.text)
-        found.add(codes.EMPTY_ELEMENT, "nothing stands beside this comma", "leave out the comma", column=min(column, len(value)))
+        found.add(
+            codes.EMPTY_ELEMENT,
+            "nothing stands beside this comma",
+            "leave out the comma",
+            column=min(column, len(value)),
+        )
     for element in full:
         if _report_quotes(element, found):
             return []
@@ -186,7 +233,9 @@ def _is_legacy(elements: list[Part]) -> bool:
     return not any(pair and pair[0].text in _KEYS for pair in map(split_pair, elements))
 
 
-def _read_legacy(elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]) -> list[tuple[int, RouteFragment]]:
+def _read_legacy(
+    elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]
+) -> list[tuple[int, RouteFragment]]:
     routes: list[tuple[int, RouteFragment]] = []
     newer: list[str] = []
     for element in elements:
@@ -196,11 +245,20 @@ def _read_legacy(elements: list[Part], found: LabelFindings, ports: Mapping[str,
         port = _choose_port(number, route, found, ports)
         if route is None or port is None:
             continue
-        fragment = RouteFragment(route.scheme, route.host, route.path, found.key, SCHEMA, port, port=route.port)
+        fragment = RouteFragment(
+            route.scheme, route.host, route.path, found.key, SCHEMA, port, port=route.port
+        )
         routes.append((element.column, fragment))
-        newer.append(f"{LABEL}.{len(routes)}=external_route={route}" + (f",internal_port={port}" if number else ""))
+        newer.append(
+            f"{LABEL}.{len(routes)}=external_route={route}"
+            + (f",internal_port={port}" if number else "")
+        )
     shown = "; ".join(newer[:_SHOWN]) + ("; ..." if len(newer) > _SHOWN else "")
-    hint = f"write {shown}" if newer else f"write {LABEL}.1=external_route=http://HOST,internal_port=PORT"
+    hint = (
+        f"write {shown}"
+        if newer
+        else f"write {LABEL}.1=external_route=http://HOST,internal_port=PORT"
+    )
     message = "this is the form of UCP 2.0; later ones have one route a label"
     found.add(codes.LEGACY_FORM, message, hint, column=elements[0].column)
     return routes
@@ -209,18 +267,25 @@ def _read_legacy(elements: list[Part], found: LabelFindings, ports: Mapping[str,
 # --- UCP 2.1 and 2.2: key=value pairs, one route a label
 
 
-def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]) -> tuple[int, RouteFragment] | None:
+def _read_pairs(
+    elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]
+) -> tuple[int, RouteFragment] | None:
     pairs = _collect_pairs(elements, found)
     asked = pairs.get("external_route")
     if asked is None:
         if not found.failed:
-            found.add(codes.NO_EXTERNAL_ROUTE, "external_route is missing", "write external_route=http://HOST or external_route=sni://HOST")
+            found.add(
+                codes.NO_EXTERNAL_ROUTE,
+                "external_route is missing",
+                "write external_route=http://HOST or external_route=sni://HOST",
+            )
         return None
     malformed = found.failed
     route = parse_external_route(asked.value, found)
     if malformed:  # what a pair lacks would be reported a second time as a missing port, and so on
         return None
-    # With a wrong external_route the rest is read as for http, so that all mistakes are seen at once.
+    # With a wrong external_route the rest is read as for http, so that all mistakes are seen at
+    # once.
     scheme = route.scheme if route is not None else Scheme.HTTP
     redirect = read_redirect(pairs, route, found)
     sticky: str | None = None
@@ -235,7 +300,12 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
         for key in _BESIDE_REDIRECT:
             if key in pairs:
                 message = f"{key} is not used: a redirect is answered by the gateway itself"
-                found.add(codes.UNUSED_BESIDE_REDIRECT, message, f"leave out {key}", column=pairs[key].name.column)
+                found.add(
+                    codes.UNUSED_BESIDE_REDIRECT,
+                    message,
+                    f"leave out {key}",
+                    column=pairs[key].name.column,
+                )
     else:
         number = pairs.get("internal_port")
         port = _choose_port(number.value if number else None, route, found, ports)
@@ -252,7 +322,17 @@ def _read_pairs(elements: list[Part], found: LabelFindings, ports: Mapping[str, 
     match = (route.scheme, route.host, route.path, found.key, SCHEMA)
     asked_of_endpoints = (route.port, preamble, server_name)
     told = (https_only, hsts)
-    fragment = RouteFragment(*match, port, redirect, sticky, forwarded_for is True, *asked_of_endpoints, *told, protocol, share_with)
+    fragment = RouteFragment(
+        *match,
+        port,
+        redirect,
+        sticky,
+        forwarded_for is True,
+        *asked_of_endpoints,
+        *told,
+        protocol,
+        share_with,
+    )
     return asked.value.column, fragment
 
 
@@ -263,17 +343,32 @@ def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, Pair
             break
         split = split_pair(element)
         if split is None or not split[0].text or "://" in split[0].text:
-            found.add(codes.NOT_A_PAIR, f"{show(element.text)} is not key=value", _pair_hint(element.text), column=element.column)
+            found.add(
+                codes.NOT_A_PAIR,
+                f"{show(element.text)} is not key=value",
+                _pair_hint(element.text),
+                column=element.column,
+            )
             continue
         pair = Pair(*split)
         key = pair.name.text
         if key not in _KEYS:
             meant = found.suggestions.nearest(key, _KEYS, 3)
             hint = f"did you mean {meant}?" if meant else f"the keys are {', '.join(_KEYS)}"
-            found.add(codes.UNKNOWN_KEY, f"the key {show(key)} is not known and is ignored", hint, column=pair.name.column)
+            found.add(
+                codes.UNKNOWN_KEY,
+                f"the key {show(key)} is not known and is ignored",
+                hint,
+                column=pair.name.column,
+            )
             continue
         if key in pairs:
-            found.add(codes.REPEATED_KEY, f"{key} occurs twice; this one counts", "leave out one", column=pair.name.column)
+            found.add(
+                codes.REPEATED_KEY,
+                f"{key} occurs twice; this one counts",
+                "leave out one",
+                column=pair.name.column,
+            )
         pairs[key] = pair
     return {key: pair for key, pair in pairs.items() if _has_value(pair, found)}
 
@@ -294,13 +389,24 @@ def _has_value(pair: Pair, found: LabelFindings) -> bool:
     if pair.value.text:
         return True
     key = pair.name.text
-    hint = "write external_route=http:// for every host" if key == "external_route" else f"write a value, or leave out {key}"
+    hint = (
+        "write external_route=http:// for every host"
+        if key == "external_route"
+        else f"write a value, or leave out {key}"
+    )
     found.add(codes.EMPTY_VALUE, f"{key} has no value", hint, column=pair.value.column)
     return False
 
 
-def _choose_port(written: Part | None, route: ExternalRoute | None, found: LabelFindings, known: Mapping[str, _Ports]) -> int | None:
-    """The port in the container: as written, else the only one that is published, of the route's protocol."""
+def _choose_port(
+    written: Part | None,
+    route: ExternalRoute | None,
+    found: LabelFindings,
+    known: Mapping[str, _Ports],
+) -> int | None:
+    """The port in the container: as written, else the only one that is published, of the route's
+    protocol.
+    """
     protocol = "udp" if route is not None and route.scheme is Scheme.UDP else "tcp"
     ports = known[protocol]
     if written is not None:
@@ -308,15 +414,28 @@ def _choose_port(written: Part | None, route: ExternalRoute | None, found: Label
         if port is not None and port in ports.published:
             target = ports.published[port]
             message = f"{port} is the published port; inside the container it is {target}"
-            found.add(codes.PUBLISHED_PORT, message, f"write internal_port={target}", column=written.column)
+            found.add(
+                codes.PUBLISHED_PORT,
+                message,
+                f"write internal_port={target}",
+                column=written.column,
+            )
         return port
     if len(ports.targets) == 1:
         return ports.targets[0]
     if not ports.targets:
         message = f"internal_port is missing, and the service publishes no {protocol.upper()} port to take instead"
-        found.add(codes.NO_PORT, message, "add internal_port=PORT, the port that the container listens on")
+        found.add(
+            codes.NO_PORT, message, "add internal_port=PORT, the port that the container listens on"
+        )
         return None
-    names = [str(target) for target in ports.targets[:_SHOWN]] + (["..."] if len(ports.targets) > _SHOWN else [])
+    names = [str(target) for target in ports.targets[:_SHOWN]] + (
+        ["..."] if len(ports.targets) > _SHOWN else []
+    )
     message = f"internal_port is missing, and the service publishes several: {', '.join(names)}"
-    found.add(codes.SEVERAL_PORTS, message, "add " + " or ".join(f"internal_port={name}" for name in names[:3]))
+    found.add(
+        codes.SEVERAL_PORTS,
+        message,
+        "add " + " or ".join(f"internal_port={name}" for name in names[:3]),
+    )
     return None

@@ -1,7 +1,9 @@
-"""What a label asks for beside host, path and port: each function reads one option, on the kind of route where it has a meaning.
+"""What a label asks for beside host, path and port: each function reads one option, on the kind of
+route where it has a meaning.
 
-Wrong values are errors; an option that the route has no use for is ignored with a warning. This module knows how options
-go together with a route and with each other; what a value means by itself is `meshlib.labels.hrm_values`'.
+Wrong values are errors; an option that the route has no use for is ignored with a warning. This
+module knows how options go together with a route and with each other; what a value means by itself
+is `meshlib.labels.hrm_values`'.
 """
 
 from __future__ import annotations
@@ -46,13 +48,22 @@ class Pair(NamedTuple):
     value: Part
 
 
-def read_redirect(pairs: Mapping[str, Pair], route: ExternalRoute | None, found: LabelFindings) -> RedirectRule | None:
-    """`redirect` and `redirect_status`: where clients are sent; None without them, or when they are wrong."""
+def read_redirect(
+    pairs: Mapping[str, Pair], route: ExternalRoute | None, found: LabelFindings
+) -> RedirectRule | None:
+    """`redirect` and `redirect_status`: where clients are sent; None without them, or when they are
+    wrong.
+    """
     asked, status_pair = pairs.get("redirect"), pairs.get("redirect_status")
     if asked is None:
         if status_pair is not None:
             message = "redirect_status is ignored: the label has no redirect"
-            found.add(codes.STATUS_WITHOUT_REDIRECT, message, "add redirect=URL, or leave it out", column=status_pair.name.column)
+            found.add(
+                codes.STATUS_WITHOUT_REDIRECT,
+                message,
+                "add redirect=URL, or leave it out",
+                column=status_pair.name.column,
+            )
         return None
     target = parse_redirect(asked.value, found)
     status = parse_redirect_status(status_pair.value, found) if status_pair else 301
@@ -70,7 +81,12 @@ def read_redirect(pairs: Mapping[str, Pair], route: ExternalRoute | None, found:
         return None
     if target.leads_to(route):
         message = "the redirect leads to its own route: clients would go round in circles"
-        found.add(codes.REDIRECT_LOOP, message, "redirect to another host, path or scheme", column=asked.value.column)
+        found.add(
+            codes.REDIRECT_LOOP,
+            message,
+            "redirect to another host, path or scheme",
+            column=asked.value.column,
+        )
         return None
     return RedirectRule(target.url, status, keep_path=target.path is None)
 
@@ -81,7 +97,12 @@ def read_sticky(pair: Pair | None, scheme: Scheme, found: LabelFindings) -> str 
         return None
     if scheme is Scheme.SNI:
         message = "sticky_sessions is ignored: the cookie is inside the TLS connection, which is not opened"
-        found.add(codes.STICKY_ON_SNI, message, "leave it out; a TLS session stays on one task anyway", column=pair.name.column)
+        found.add(
+            codes.STICKY_ON_SNI,
+            message,
+            "leave it out; a TLS session stays on one task anyway",
+            column=pair.name.column,
+        )
         return None
     return parse_cookie_name(pair.value, found)
 
@@ -100,12 +121,16 @@ def read_forwarded_for(pair: Pair | None, scheme: Scheme, found: LabelFindings) 
 def _is_of_no_use(pair: Pair, scheme: Scheme, found: LabelFindings) -> bool:
     if scheme not in (Scheme.TCP, Scheme.UDP):
         return False
-    message = f"{pair.name.text} is ignored: nothing is read of what comes to a {scheme.upper()} port"
+    message = (
+        f"{pair.name.text} is ignored: nothing is read of what comes to a {scheme.upper()} port"
+    )
     found.add(codes.HTTP_KEY_ON_PORT, message, "leave it out", column=pair.name.column)
     return True
 
 
-def read_preamble(pair: Pair | None, scheme: Scheme, found: LabelFindings) -> Literal["", "v1", "v2"]:
+def read_preamble(
+    pair: Pair | None, scheme: Scheme, found: LabelFindings
+) -> Literal["", "v1", "v2"]:
     """`proxy_protocol`; "" without it."""
     if pair is None:
         return ""
@@ -117,7 +142,9 @@ def read_preamble(pair: Pair | None, scheme: Scheme, found: LabelFindings) -> Li
 
 
 def read_server_name(pair: Pair | None, scheme: Scheme, preamble: str, found: LabelFindings) -> str:
-    """`upstream_tls`: the name in the endpoints' certificate; "" without it. `preamble` is what `read_preamble` gave."""
+    """`upstream_tls`: the name in the endpoints' certificate; "" without it. `preamble` is what
+    `read_preamble` gave.
+    """
     if pair is None or _is_of_no_use(pair, scheme, found):
         return ""
     if scheme is Scheme.SNI:
@@ -132,7 +159,9 @@ def read_server_name(pair: Pair | None, scheme: Scheme, preamble: str, found: La
 
 
 def read_https(pair: Pair | None, route: ExternalRoute | None, found: LabelFindings) -> bool:
-    """`https`: whether requests without TLS are sent to https. `route` None: it was wrong itself."""
+    """`https`: whether requests without TLS are sent to https. `route` None: it was wrong
+    itself.
+    """
     if pair is None or route is None or _is_of_no_use(pair, route.scheme, found):
         return False
     if route.scheme is Scheme.SNI:
@@ -141,11 +170,18 @@ def read_https(pair: Pair | None, route: ExternalRoute | None, found: LabelFindi
         return False
     if pair.value.text.lower() != "require":
         hint = "write https=require, or leave it out"
-        found.add(codes.BAD_HTTPS, f"https is {show(pair.value.text)}", hint, column=pair.value.column)
+        found.add(
+            codes.BAD_HTTPS, f"https is {show(pair.value.text)}", hint, column=pair.value.column
+        )
         return False
     if not route.host or route.host.startswith("*"):
         message = "a route for many hosts has no one place of its own to send clients to"
-        found.add(codes.BAD_HTTPS, message, "ask for each host by itself, or leave out https", column=pair.name.column)
+        found.add(
+            codes.BAD_HTTPS,
+            message,
+            "ask for each host by itself, or leave out https",
+            column=pair.name.column,
+        )
         return False
     return True
 
@@ -161,8 +197,12 @@ def read_hsts(pair: Pair | None, scheme: Scheme, found: LabelFindings) -> str:
     return parse_hsts(pair.value, found)
 
 
-def read_protocol(pair: Pair | None, scheme: Scheme, server_name: str, found: LabelFindings) -> Literal["", "h2c"]:
-    """`upstream_protocol`: what endpoints are spoken to with ("": HTTP/1.1). `server_name` is what `read_server_name` gave."""
+def read_protocol(
+    pair: Pair | None, scheme: Scheme, server_name: str, found: LabelFindings
+) -> Literal["", "h2c"]:
+    """`upstream_protocol`: what endpoints are spoken to with ("": HTTP/1.1). `server_name` is what
+    `read_server_name` gave.
+    """
     if pair is None or _is_of_no_use(pair, scheme, found):
         return ""
     if scheme is Scheme.SNI:
@@ -171,11 +211,18 @@ def read_protocol(pair: Pair | None, scheme: Scheme, server_name: str, found: La
         return ""
     if pair.value.text.lower() != "h2c":
         hint = "write upstream_protocol=h2c for HTTP/2 without TLS, or leave it out for HTTP/1.1"
-        found.add(codes.BAD_UPSTREAM_PROTOCOL, f"upstream_protocol is {show(pair.value.text)}", hint, column=pair.value.column)
+        found.add(
+            codes.BAD_UPSTREAM_PROTOCOL,
+            f"upstream_protocol is {show(pair.value.text)}",
+            hint,
+            column=pair.value.column,
+        )
         return ""
     if server_name:
         message = "upstream_protocol=h2c is HTTP/2 without TLS, and upstream_tls asks for TLS"
-        found.add(codes.BAD_UPSTREAM_PROTOCOL, message, "leave out one of them", column=pair.name.column)
+        found.add(
+            codes.BAD_UPSTREAM_PROTOCOL, message, "leave out one of them", column=pair.name.column
+        )
         return ""
     return "h2c"
 

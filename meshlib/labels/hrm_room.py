@@ -1,6 +1,7 @@
 """What a service's routing labels have left of their limits, and what is said when nothing is left.
 
-Labels count in order of key, so what is left out does not depend on anything but the labels. This module reads no label.
+Labels count in order of key, so what is left out does not depend on anything but the labels. This
+module reads no label.
 """
 
 from __future__ import annotations
@@ -32,11 +33,21 @@ class Room:
         self._characters -= label_size([(key, value)])
         if self._labels < 0:
             what = f"the service has more than {self._limits.labels} routing labels; this one and those after it are not read"
-            return self._exceed(codes.TOO_MANY_LABELS, name, what, "spread the routes over several services, or use a wildcard host")
+            return self._exceed(
+                codes.TOO_MANY_LABELS,
+                name,
+                what,
+                "spread the routes over several services, or use a wildcard host",
+            )
         if self._characters < 0:
             most = self._limits.characters
             what = f"the service's routing labels have more than {most} characters; this one and those after it are not read"
-            return self._exceed(codes.TOO_MUCH_TEXT, name, what, "write less into its labels, or spread the routes over several services")
+            return self._exceed(
+                codes.TOO_MUCH_TEXT,
+                name,
+                what,
+                "write less into its labels, or spread the routes over several services",
+            )
         # Nothing that it asks for could be made.
         return bool(self._routes) or self._no_route(name)
 
@@ -47,17 +58,28 @@ class Room:
         if fragment.port is not None:
             if not self._ports:
                 what = f"the service asks for more than {self._limits.ports} ports; this one and those after it are not made"
-                return self._exceed(codes.TOO_MANY_PORTS, fragment.label, what, "spread them over several services")
+                return self._exceed(
+                    codes.TOO_MANY_PORTS, fragment.label, what, "spread them over several services"
+                )
             self._ports -= 1
         self._routes -= 1
         return True
 
     def _no_route(self, label: str) -> bool:
         what = f"the service asks for more than {self._limits.routes} routes; this one and those after it are not made"
-        return self._exceed(codes.TOO_MANY_ROUTES, label, what, "spread them over several services, or use a wildcard host")
+        return self._exceed(
+            codes.TOO_MANY_ROUTES,
+            label,
+            what,
+            "spread them over several services, or use a wildcard host",
+        )
 
     def _exceed(self, finding: Finding, label: str, message: str, hint: str) -> bool:
         self._findings.failed.add(label)
         if all(diagnostic.code != finding.code for diagnostic in self.exceeded):
-            self.exceeded.append(Diagnostic(finding.code, finding.severity, self._findings.service, label, message, hint))
+            self.exceeded.append(
+                Diagnostic(
+                    finding.code, finding.severity, self._findings.service, label, message, hint
+                )
+            )
         return False

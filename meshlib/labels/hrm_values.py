@@ -1,4 +1,5 @@
-"""The values of HRM's keys: each function takes one value and gives what it means, or reports and gives None.
+"""The values of HRM's keys: each function takes one value and gives what it means, or reports and
+gives None.
 
 This module knows the keys one by one; how they go together is `meshlib.labels.hrm`'s.
 """
@@ -34,13 +35,17 @@ __all__ = [
 # Up to 31 years; browsers cap it at one or two.
 _HSTS_SECONDS = re.compile(r"[0-9]{1,9}")
 _HSTS_DIRECTIVES = {"includesubdomains": "includeSubDomains", "preload": "preload"}
-_NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")  # RFC 9110 5.6.2, which RFC 6265 4.1.1 uses for cookie names
+_NOT_TOKEN = re.compile(
+    r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"
+)  # RFC 9110 5.6.2, which RFC 6265 4.1.1 uses for cookie names
 # What may follow the host of a URL (RFC 3986 3.3 to 3.5); it goes into a Location field as it is.
 _NOT_URL = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?#%-]|%(?![0-9A-Fa-f]{2})")
 _AUTHORITY_END = re.compile(r"[/?#]")
 _ROUTES = ("http", "sni", "tcp", "udp")
 # Names of stacks, projects, services, containers and networks, as Docker takes them.
-_GRANT = re.compile(r"(?:(?:stack|project|service|container|network):)?[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
+_GRANT = re.compile(
+    r"(?:(?:stack|project|service|container|network):)?[A-Za-z0-9][A-Za-z0-9_.-]{0,252}"
+)
 _MAX_GRANTS = 32
 _STATUSES = ("301", "302", "307", "308")
 
@@ -61,7 +66,9 @@ class ExternalRoute(NamedTuple):
 
 
 class RedirectTarget(NamedTuple):
-    """Where `redirect` leads: `url` is rendered; `path` is its path in normal form, None when it has none of its own."""
+    """Where `redirect` leads: `url` is rendered; `path` is its path in normal form, None when it
+    has none of its own.
+    """
 
     url: str
     scheme: str
@@ -70,13 +77,18 @@ class RedirectTarget(NamedTuple):
 
     def leads_to(self, route: ExternalRoute) -> bool:
         """Whether a client that follows it surely comes back to `route`."""
-        if (self.scheme, self.authority.host) != (route.scheme, route.host) or self.authority.port not in (None, 80):
+        if (self.scheme, self.authority.host) != (
+            route.scheme,
+            route.host,
+        ) or self.authority.port not in (None, 80):
             return False
         return self.path is None or self.path == route.path
 
 
 def parse_external_route(value: Part, found: LabelFindings) -> ExternalRoute | None:
-    """`http://HOST[/PATH]`, `sni://HOST`, `tcp://:PORT` or `udp://:PORT`; a host may be blank or begin with "*."."""
+    """`http://HOST[/PATH]`, `sni://HOST`, `tcp://:PORT` or `udp://:PORT`; a host may be blank or
+    begin with "*.".
+    """
     name, mark, rest = value.text.partition("://")
     if not mark or name.lower() not in _ROUTES:
         found.add(
@@ -109,7 +121,12 @@ def _parse_port_route(scheme: Scheme, part: Part, found: LabelFindings) -> Exter
         return ExternalRoute(scheme, "", "/", parse_port(number))
     except AuthorityError as error:
         message = f"the port in {scheme}://{show(part.text)}: {error}"
-        found.add(codes.BAD_LISTENING_PORT, message, f"write {scheme}://:PORT, 1 to 65535", column=part.column + 1)
+        found.add(
+            codes.BAD_LISTENING_PORT,
+            message,
+            f"write {scheme}://:PORT, 1 to 65535",
+            column=part.column + 1,
+        )
         return None
 
 
@@ -126,7 +143,12 @@ def _parse_route_host(scheme: Scheme, part: Part, found: LabelFindings) -> str |
     except AuthorityError as error:
         finding = codes.BAD_WILDCARD if error.reason == "bad_wildcard" else codes.BAD_HOST
         hint = _host_hint(scheme, part.text, error)
-        found.add(finding, f"the host is {show(part.text)}: {error}", hint, column=part.column + error.position)
+        found.add(
+            finding,
+            f"the host is {show(part.text)}: {error}",
+            hint,
+            column=part.column + error.position,
+        )
         return None
     if scheme is Scheme.SNI and is_ip_address(host):
         found.add(
@@ -172,12 +194,19 @@ def _host_hint(scheme: Scheme, text: str, error: AuthorityError) -> str:
     return f"write {scheme}://shop.example.com"
 
 
-def _parse_route_path(scheme: Scheme, authority: str, part: Part, found: LabelFindings) -> str | None:
+def _parse_route_path(
+    scheme: Scheme, authority: str, part: Part, found: LabelFindings
+) -> str | None:
     if part.text in ("", "/"):
         return "/"
     if scheme is Scheme.SNI:
         hint = f"write sni://{authority}, or route http:// by path"
-        found.add(codes.SNI_PATH, "the path is inside the TLS connection, which is not opened", hint, column=part.column)
+        found.add(
+            codes.SNI_PATH,
+            "the path is inside the TLS connection, which is not opened",
+            hint,
+            column=part.column,
+        )
         return None
     try:
         return parse_path_prefix(part.text)
@@ -194,7 +223,9 @@ def _parse_route_path(scheme: Scheme, authority: str, part: Part, found: LabelFi
 
 
 def parse_redirect(value: Part, found: LabelFindings) -> RedirectTarget | None:
-    """`http://`, `https://` or `sni://` URL (the last is rendered as https); "/" alone counts as no path of its own."""
+    """`http://`, `https://` or `sni://` URL (the last is rendered as https); "/" alone counts as no
+    path of its own.
+    """
     name, mark, rest = value.text.partition("://")
     scheme = name.lower()
     if not mark or scheme not in ("http", "https", "sni"):
@@ -208,19 +239,28 @@ def parse_redirect(value: Part, found: LabelFindings) -> RedirectTarget | None:
         authority = parse_authority(host_text)
     except AuthorityError as error:
         hint = "write the host to go to: redirect=https://shop.example.com"
-        found.add(codes.BAD_REDIRECT_URL, f"redirect to {show(value.text)}: {error}", hint, column=column + error.position)
+        found.add(
+            codes.BAD_REDIRECT_URL,
+            f"redirect to {show(value.text)}: {error}",
+            hint,
+            column=column + error.position,
+        )
         return None
     bad = _NOT_URL.search(tail)
     if bad:
         message = f"the character {show(bad.group())} cannot be in a URL"
         hint = "percent-encode it (a space is %20)"
-        found.add(codes.BAD_REDIRECT_URL, message, hint, column=column + len(host_text) + bad.start())
+        found.add(
+            codes.BAD_REDIRECT_URL, message, hint, column=column + len(host_text) + bad.start()
+        )
         return None
     scheme = "https" if scheme == "sni" else scheme
     if tail in ("", "/"):
         return RedirectTarget(f"{scheme}://{authority}", scheme, authority, None)
     tail = tail if tail.startswith("/") else f"/{tail}"
-    return RedirectTarget(f"{scheme}://{authority}{tail}", scheme, authority, _comparable_path(tail))
+    return RedirectTarget(
+        f"{scheme}://{authority}{tail}", scheme, authority, _comparable_path(tail)
+    )
 
 
 def _comparable_path(tail: str) -> str:
@@ -237,7 +277,11 @@ def _scheme_hint(key: str, text: str, schemes: tuple[str, ...], found: LabelFind
         if name.lower() == "https":
             return f"write {key}=sni://{rest} to pass TLS through to the service, or {key}=http://{rest}"
         meant = found.suggestions.nearest(name, schemes)
-        return f"did you mean {key}={meant}://{rest}?" if meant else f"write {key}={schemes[0]}://{rest}"
+        return (
+            f"did you mean {key}={meant}://{rest}?"
+            if meant
+            else f"write {key}={schemes[0]}://{rest}"
+        )
     for scheme in ("tcp", "udp"):
         if scheme in schemes and text.lower().startswith(f"{scheme}:"):
             return f"did you mean {key}={scheme}://:{text[len(scheme) :].lstrip(':/')}?"
@@ -256,7 +300,12 @@ def parse_internal_port(value: Part, found: LabelFindings) -> int | None:
         hint = "write the port that the container listens on, for example internal_port=8080"
         if number != value.text and number.isascii() and number.isdigit():
             hint = f"write the container's port only: internal_port={number[:5]}"
-        found.add(codes.BAD_INTERNAL_PORT, f"internal_port is {show(value.text)}: {error}", hint, column=value.column)
+        found.add(
+            codes.BAD_INTERNAL_PORT,
+            f"internal_port is {show(value.text)}: {error}",
+            hint,
+            column=value.column,
+        )
         return None
 
 
@@ -278,7 +327,12 @@ def parse_proxy_protocol(value: Part, found: LabelFindings) -> Literal["", "v1",
         return "v1"
     if text == "v2":
         return "v2"
-    found.add(codes.BAD_PROXY_PROTOCOL, f"proxy_protocol is {show(value.text)}", "write v1 or v2, or leave it out", column=value.column)
+    found.add(
+        codes.BAD_PROXY_PROTOCOL,
+        f"proxy_protocol is {show(value.text)}",
+        "write v1 or v2, or leave it out",
+        column=value.column,
+    )
     return ""
 
 
@@ -292,16 +346,32 @@ def parse_server_name(value: Part, found: LabelFindings) -> str:
     except AuthorityError as error:
         wrong = str(error)
     message = f"upstream_tls is {show(value.text)}: {wrong}"
-    found.add(codes.BAD_SERVER_NAME, message, "write the host name in the service's certificate", column=value.column)
+    found.add(
+        codes.BAD_SERVER_NAME,
+        message,
+        "write the host name in the service's certificate",
+        column=value.column,
+    )
     return ""
 
 
 def parse_hsts(value: Part, found: LabelFindings) -> str:
-    """The value of Strict-Transport-Security (RFC 6797 6.1): seconds, then directives behind semicolons; "" when it is none."""
+    """The value of Strict-Transport-Security (RFC 6797 6.1): seconds, then directives behind
+    semicolons; "" when it is none.
+    """
     seconds, *asked = [word.strip() for word in value.text.split(";")]
     wanted = {word.lower() for word in asked}
-    if _HSTS_SECONDS.fullmatch(seconds) and wanted <= _HSTS_DIRECTIVES.keys() and len(wanted) == len(asked):
-        return "; ".join([f"max-age={int(seconds)}", *(text for word, text in _HSTS_DIRECTIVES.items() if word in wanted)])
+    if (
+        _HSTS_SECONDS.fullmatch(seconds)
+        and wanted <= _HSTS_DIRECTIVES.keys()
+        and len(wanted) == len(asked)
+    ):
+        return "; ".join(
+            [
+                f"max-age={int(seconds)}",
+                *(text for word, text in _HSTS_DIRECTIVES.items() if word in wanted),
+            ]
+        )
     hint = "write the seconds that browsers shall remember it, hsts=31536000, or hsts=31536000;includeSubDomains"
     found.add(codes.BAD_HSTS, f"hsts is {show(value.text)}", hint, column=value.column)
     return ""
@@ -313,7 +383,9 @@ def parse_flag(value: Part, found: LabelFindings) -> bool | None:
     if text in ("true", "false"):
         return text == "true"
     hint = "write include_forwarded_for=true, or leave it out"
-    found.add(codes.BAD_FLAG, f"include_forwarded_for is {show(value.text)}", hint, column=value.column)
+    found.add(
+        codes.BAD_FLAG, f"include_forwarded_for is {show(value.text)}", hint, column=value.column
+    )
     return None
 
 
@@ -322,17 +394,28 @@ def parse_redirect_status(value: Part, found: LabelFindings) -> int | None:
     if value.text in _STATUSES:
         return int(value.text)
     hint = "write 301 or 302, or 308 or 307 to keep the method of the request"
-    found.add(codes.BAD_REDIRECT_STATUS, f"redirect_status is {show(value.text)}", hint, column=value.column)
+    found.add(
+        codes.BAD_REDIRECT_STATUS,
+        f"redirect_status is {show(value.text)}",
+        hint,
+        column=value.column,
+    )
     return None
 
 
 def parse_share_with(value: Part, found: LabelFindings) -> tuple[str, ...]:
-    """`NAME[;NAME...]`: stacks or Compose projects, or "stack:", "project:", "service:", "container:", "network:" and a name; sorted."""
+    """`NAME[;NAME...]`: stacks or Compose projects, or "stack:", "project:", "service:",
+    "container:", "network:" and a name; sorted.
+    """
     names = [name.strip() for name in value.text.split(";") if name.strip()]
     wrong = next((name for name in names if not _GRANT.fullmatch(name)), None)
     if wrong is None and 0 < len(names) <= _MAX_GRANTS:
         return tuple(sorted(set(names)))
-    what = f"{show(wrong)} is no name" if wrong is not None else f"there are {len(names)} names, not 1 to {_MAX_GRANTS}"
+    what = (
+        f"{show(wrong)} is no name"
+        if wrong is not None
+        else f"there are {len(names)} names, not 1 to {_MAX_GRANTS}"
+    )
     hint = "write share_with=STACK, or several: share_with=blog;project:shop;network:edge"
     found.add(codes.BAD_SHARE_WITH, f"share_with: {what}", hint, column=value.column)
     return ()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 __all__ = ["Suggestions", "distance", "nearest"]
 
-# The longest word compared; a longer one is no slip of a known word, and comparing costs the product of both lengths.
+# The longest word compared; a longer one is no slip of a known word, and comparing costs the
+# product of both lengths.
 _LONGEST = 64
 # A shorter piece is in too many words to say anything ("port" is in "internal_port" and means it).
 _SHORTEST_PIECE = 3
@@ -29,7 +30,9 @@ def distance(left: str, right: str) -> int:
 
 
 def nearest(word: str, known: Sequence[str], limit: int = 2) -> str | None:
-    """The known word nearest to `word` within `limit` edits (case ignored); else the first that contains it; else None."""
+    """The known word nearest to `word` within `limit` edits (case ignored); else the first that
+    contains it; else None.
+    """
     lower = word.lower()
     if len(lower) > _LONGEST:
         return None
@@ -46,9 +49,11 @@ def nearest(word: str, known: Sequence[str], limit: int = 2) -> str | None:
 
 
 class Suggestions:
-    """Comparisons for the labels of one service: of `limit` different words at most, each compared once.
+    """Comparisons for the labels of one service: of `limit` different words at most, each compared
+    once.
 
-    Comparing is the dearest thing that a label can ask for; beyond the limit nothing is near anything.
+    Comparing is the dearest thing that a label can ask for; beyond the limit nothing is near
+    anything.
     """
 
     def __init__(self, limit: int) -> None:
@@ -63,7 +68,9 @@ class Suggestions:
         return self._nearest.get(key)
 
     def first_near(self, words: Sequence[str], known: str, limit: int = 2) -> str | None:
-        """The first of `words` within `limit` edits of `known`; None for none, or when there is no comparison left."""
+        """The first of `words` within `limit` edits of `known`; None for none, or when there is no
+        comparison left.
+        """
         if not words or not self._take():
             return None
         return next((word for word in words if distance(word.lower(), known) <= limit), None)

@@ -1,10 +1,11 @@
-"""Which claims on a name are admitted: those of its owner and of whom it, or the operator, lets in. The others are told so.
+"""Which claims on a name are admitted: those of its owner and of whom it, or the operator, lets in.
+The others are told so.
 
     TBL004  error  the name belongs to another owner
     TBL005  error  the operator's `routing.owners` gives the name to others
 
-A claim that is not admitted changes nothing for anybody: it is kept beside the site, to be looked at again when the name's
-owner changes.
+A claim that is not admitted changes nothing for anybody: it is kept beside the site, to be looked
+at again when the name's owner changes.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from meshlib.table.compile import Claim
 
 __all__ = ["Barred", "Divide", "divide", "gets_the_rest", "grant_for"]
 
-# What a client trusts to speak for the whole host (RFC 8615): certificates are issued on the word of acme-challenge.
+# What a client trusts to speak for the whole host (RFC 8615): certificates are issued on the word
+# of acme-challenge.
 _WELL_KNOWN: Final = "/.well-known"
 _SHOWN_NETWORKS: Final = 5
 
 
 class Barred(NamedTuple):
-    """The claims on one name that are not admitted, and what their services are told: once for each, however many routes it wants."""
+    """The claims on one name that are not admitted, and what their services are told: once for
+    each, however many routes it wants.
+    """
 
     claims: tuple[Claim, ...]
     diagnostics: tuple[Diagnostic, ...]
@@ -34,8 +38,11 @@ class Barred(NamedTuple):
 Divide = Callable[[str, Sequence[Claim]], tuple[list[Claim], Barred | None]]
 
 
-def divide(name: str, claims: Sequence[Claim], right: Right, rules: OwnershipRules) -> tuple[list[Claim], Barred | None]:
-    """The claims on `name`, in any order, that are admitted, each with its place; and those that are not (None: all are).
+def divide(
+    name: str, claims: Sequence[Claim], right: Right, rules: OwnershipRules
+) -> tuple[list[Claim], Barred | None]:
+    """The claims on `name`, in any order, that are admitted, each with its place; and those that
+    are not (None: all are).
 
     A name that nobody is recorded for belongs to the oldest claim's owner.
     """
@@ -43,13 +50,25 @@ def divide(name: str, claims: Sequence[Claim], right: Right, rules: OwnershipRul
         return [_placed(claim, 0) for claim in claims], None
     owner = right.tenure.owner if right.tenure is not None else ""
     if right.tenure is None and claims:
-        entitled = [claim for claim in claims if right.grants is None or admits(right.grants, claim.owner, claim.networks)]
+        entitled = [
+            claim
+            for claim in claims
+            if right.grants is None or admits(right.grants, claim.owner, claim.networks)
+        ]
         owner = min(entitled or claims, key=lambda claim: claim.rank).owner
-    guests = right.grants if right.grants is not None else right.tenure.guests if right.tenure is not None else ()
+    guests = (
+        right.grants
+        if right.grants is not None
+        else right.tenure.guests
+        if right.tenure is not None
+        else ()
+    )
     admitted: list[Claim] = []
     strangers: list[Claim] = []
     for claim in claims:
-        if claim.owner == owner and (right.grants is None or admits(right.grants, claim.owner, claim.networks)):
+        if claim.owner == owner and (
+            right.grants is None or admits(right.grants, claim.owner, claim.networks)
+        ):
             admitted.append(_placed(claim, 0))
         elif guests and admits(guests, claim.owner, claim.networks):
             admitted.append(_placed(claim, 1))
@@ -64,17 +83,20 @@ def divide(name: str, claims: Sequence[Claim], right: Right, rules: OwnershipRul
 
 
 def gets_the_rest(host: Claim, right: Right, rest: Claim, rules: OwnershipRules) -> bool:
-    """Whether a wildcard or the catch-all gets what the routes of a host below it leave over: paths, or another scheme.
+    """Whether a wildcard or the catch-all gets what the routes of a host below it leave over:
+    paths, or another scheme.
 
-    `host` and `rest` are the first claims of both; `right` says whose the host is. Of one owner's, yes; another gets it only
-    where it is let in to the host as well.
+    `host` and `rest` are the first claims of both; `right` says whose the host is. Of one owner's,
+    yes; another gets it only where it is let in to the host as well.
     """
     if right.grants is not None:
         return rest.owner == host.owner or admits(right.grants, rest.owner, rest.networks)
     if rules.sharing == "merge":
         return True
     owner = right.tenure.owner if right.tenure is not None else host.owner
-    return rest.owner == owner or (right.tenure is not None and admits(right.tenure.guests, rest.owner, rest.networks))
+    return rest.owner == owner or (
+        right.tenure is not None and admits(right.tenure.guests, rest.owner, rest.networks)
+    )
 
 
 def _placed(claim: Claim, place: int) -> Claim:
@@ -82,12 +104,18 @@ def _placed(claim: Claim, place: int) -> Claim:
 
 
 def _with_paths(admitted: list[Claim], strangers: list[Claim]) -> list[Claim]:
-    """Add to `admitted` the paths that strangers may have; what is left. A path is one owner's alone, the oldest claim's."""
+    """Add to `admitted` the paths that strangers may have; what is left. A path is one owner's
+    alone, the oldest claim's.
+    """
     taken: dict[str, str | None] = {claim.route.path: None for claim in admitted}
     left: list[Claim] = []
     for claim in sorted(strangers, key=lambda claim: claim.rank):
         path = claim.route.path
-        open_to_all = claim.route.scheme is Scheme.HTTP and path != "/" and f"{path}/".partition(f"{_WELL_KNOWN}/")[0] != ""
+        open_to_all = (
+            claim.route.scheme is Scheme.HTTP
+            and path != "/"
+            and f"{path}/".partition(f"{_WELL_KNOWN}/")[0] != ""
+        )
         if open_to_all and taken.setdefault(path, claim.owner) == claim.owner:
             admitted.append(_placed(claim, 2))
         else:
@@ -100,7 +128,9 @@ def grant_for(owner: str) -> str:
     return owner.replace(" ", ":", 1)
 
 
-def _refusals(name: str, strangers: Sequence[Claim], owner: str, right: Right) -> tuple[Diagnostic, ...]:
+def _refusals(
+    name: str, strangers: Sequence[Claim], owner: str, right: Right
+) -> tuple[Diagnostic, ...]:
     first: dict[str, Claim] = {}
     count: dict[str, int] = {}
     for claim in strangers:
@@ -118,13 +148,26 @@ def _refused(name: str, claim: Claim, count: int, owner: str, right: Right) -> D
         f"{claim.route.name}{_more(count)} is not routed: {shown} belongs to {owner_text(owner)}, {why};"
         f" this service is of {owner_text(claim.owner)}"
     )
-    opt_in = "" if claim.route.port is not None else f"have its owner add share_with={grant_for(claim.owner)} to its label, or "
+    opt_in = (
+        ""
+        if claim.route.port is not None
+        else f"have its owner add share_with={grant_for(claim.owner)} to its label, or "
+    )
     hint = f"choose another {'port' if claim.route.port is not None else 'host'}, or {opt_in}ask the operator for it (routing.owners"
-    return Diagnostic("TBL004", Severity.ERROR, claim.service, claim.route.label, message, hint + ", routing.sharing)")
+    return Diagnostic(
+        "TBL004",
+        Severity.ERROR,
+        claim.service,
+        claim.route.label,
+        message,
+        hint + ", routing.sharing)",
+    )
 
 
 def _not_granted(name: str, claim: Claim, count: int, owner: str, right: Right) -> Diagnostic:
-    networks = ", ".join(claim.networks[:_SHOWN_NETWORKS]) + (", ..." if len(claim.networks) > _SHOWN_NETWORKS else "")
+    networks = ", ".join(claim.networks[:_SHOWN_NETWORKS]) + (
+        ", ..." if len(claim.networks) > _SHOWN_NETWORKS else ""
+    )
     where = f" on {networks}" if networks else ""
     message = (
         f"{claim.route.name}{_more(count)} is not routed: routing.owners gives {right.pattern or name} to"

@@ -1,13 +1,14 @@
 """Claims on a host become slots with a decision: who wins, who is merged, who loses and is told so.
 
-A *claim* is one route of one contribution; a *slot* is one (scheme, host, path), for which one decision is prebuilt; a
-*site* is all slots of one host. This module compiles one site at a time and knows no other, which is what makes a
-change of one service cheap. It does not look up anything.
+A *claim* is one route of one contribution; a *slot* is one (scheme, host, path), for which one
+decision is prebuilt; a *site* is all slots of one host. This module compiles one site at a time and
+knows no other, which is what makes a change of one service cheap. It does not look up anything.
 
-Who may have a slot at all is settled before (`meshlib.table.access`). Who wins one that several claim: the host's owner before
-those that it lets in, then the oldest contribution (`created_at`, 0 counting as youngest, then `key`). A claim of
-the same schema with the same options is merged into it: one upstream with the endpoints of all. Every other claim
-loses, whatever it agrees with: never two owners, never a result that depends on the order of discovery.
+Who may have a slot at all is settled before (`meshlib.table.access`). Who wins one that several
+claim: the host's owner before those that it lets in, then the oldest contribution (`created_at`, 0
+counting as youngest, then `key`). A claim of the same schema with the same options is merged into
+it: one upstream with the endpoints of all. Every other claim loses, whatever it agrees with: never
+two owners, never a result that depends on the order of discovery.
 
     TBL001  error  the slot belongs to another service, which is older or the host's owner, with another schema or other options
     TBL002  error  the same service claims the slot twice
@@ -21,7 +22,16 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, Route, Severity, Upstream, bounded_name
+from meshlib.model import (
+    MAX_NAME,
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    Route,
+    Severity,
+    Upstream,
+    bounded_name,
+)
 from meshlib.ownership import owner_text
 from meshlib.patterns import path_specificity
 
@@ -35,9 +45,11 @@ _SHOWN_NAMES: Final = 3
 
 
 class Claim(NamedTuple):
-    """One route of one contribution. `rank` orders claims, oldest first: unknown age, age, contribution, label, position.
+    """One route of one contribution. `rank` orders claims, oldest first: unknown age, age,
+    contribution, label, position.
 
-    `owner` and `networks` are the contribution's. `place` is 0 for the host's owner, 1 for whom it lets in, 2 for others.
+    `owner` and `networks` are the contribution's. `place` is 0 for the host's owner, 1 for whom it
+    lets in, 2 for others.
     """
 
     rank: tuple[bool, int, str, str, int]
@@ -62,9 +74,11 @@ class Lost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Slot(Generic[D]):
-    """One (scheme, host, path): every claim on it (oldest first), the winning route, and the decision.
+    """One (scheme, host, path): every claim on it (oldest first), the winning route, and the
+    decision.
 
-    `upstream` is that of the route, with the endpoints of all merged claims; equal upstreams of one table are one object.
+    `upstream` is that of the route, with the endpoints of all merged claims; equal upstreams of one
+    table are one object.
     """
 
     path: str
@@ -79,8 +93,8 @@ class Slot(Generic[D]):
 class Site(Generic[D]):
     """One host pattern of one scheme. `slots` by path, most specific first.
 
-    `only` is the decision when "/" is the one path; `root` that of "/", None without such a slot; `paths` those of the
-    others by path, and `depth` the number of segments in the longest of these.
+    `only` is the decision when "/" is the one path; `root` that of "/", None without such a slot;
+    `paths` those of the others by path, and `depth` the number of segments in the longest of these.
     """
 
     host: str
@@ -91,7 +105,9 @@ class Site(Generic[D]):
     depth: int
 
     def match(self, path: bytes) -> D | None:
-        """The decision of the most specific slot whose path contains `path`; "/" also contains "*". None: no slot does."""
+        """The decision of the most specific slot whose path contains `path`; "/" also contains "*".
+        None: no slot does.
+        """
         paths = self.paths
         if paths:
             parts = path.split(b"/", self.depth + 1)
@@ -104,7 +120,9 @@ class Site(Generic[D]):
     @property
     def leader(self) -> Claim:
         """The first claim of the host's owner, or else of whom it lets in."""
-        return min((slot.claims[0] for slot in self.slots), key=lambda claim: (claim.place, claim.rank))
+        return min(
+            (slot.claims[0] for slot in self.slots), key=lambda claim: (claim.place, claim.rank)
+        )
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -116,7 +134,10 @@ def claims_of(contribution: Contribution) -> list[Claim]:
     """The claims of a contribution, in the order of its routes."""
     age, key, service = contribution.created_at, contribution.key, contribution.service
     owner, networks = contribution.owner, contribution.networks
-    return [Claim((age == 0, age, key, r.label, i), service, r, owner, networks) for i, r in enumerate(contribution.routes)]
+    return [
+        Claim((age == 0, age, key, r.label, i), service, r, owner, networks)
+        for i, r in enumerate(contribution.routes)
+    ]
 
 
 def compile_site(
@@ -128,8 +149,8 @@ def compile_site(
 ) -> Site[D]:
     """The site of at least one claim on `host`, in any order.
 
-    `intern` returns the one object to use for an upstream of this value. Slots of `previous` with the same claims are reused,
-    and `previous` itself when all are.
+    `intern` returns the one object to use for an upstream of this value. Slots of `previous` with
+    the same claims are reused, and `previous` itself when all are.
     """
     reusable = {slot.path: slot for slot in previous.slots} if previous else {}
     slots: list[Slot[D]] = []
@@ -139,11 +160,17 @@ def compile_site(
         if slot is None or slot.claims != members:
             slot = _compile_slot(path, members, decide, intern)
         slots.append(slot)
-    if previous is not None and len(slots) == len(previous.slots) and all(map(_is, slots, previous.slots)):
+    if (
+        previous is not None
+        and len(slots) == len(previous.slots)
+        and all(map(_is, slots, previous.slots))
+    ):
         return previous
     root = slots[-1].decision if slots[-1].path == "/" else None
     paths = {slot.path.encode(): slot.decision for slot in slots if slot.path != "/"}
-    return Site(host, tuple(slots), None if paths else root, root, paths, path_specificity(slots[0].path))
+    return Site(
+        host, tuple(slots), None if paths else root, root, paths, path_specificity(slots[0].path)
+    )
 
 
 def _slot_order(claim: Claim) -> tuple[int, str, int, tuple[bool, int, str, str, int]]:
@@ -183,18 +210,34 @@ def _compile_slot(
 def _terms(route: Route) -> tuple[object, ...]:
     # What two services must agree on to share a slot; where the requests go is what they share.
     upstream = route.upstream
-    terms = (upstream.strategy, upstream.proxy_protocol, upstream.server_name, upstream.protocol) if upstream else (None,) * 4
-    return route.schema, route.redirect, route.sticky_cookie, route.forwarded_for, route.https_only, route.hsts, *terms
+    terms = (
+        (upstream.strategy, upstream.proxy_protocol, upstream.server_name, upstream.protocol)
+        if upstream
+        else (None,) * 4
+    )
+    return (
+        route.schema,
+        route.redirect,
+        route.sticky_cookie,
+        route.forwarded_for,
+        route.https_only,
+        route.hsts,
+        *terms,
+    )
 
 
 _UPSTREAM_TERMS: Final = ("strategy", "PROXY protocol", "TLS to endpoints", "protocol")
 
 
 def _merge(routes: Sequence[Route]) -> Route:
-    # The names in order and not the ages: the name of an upstream must not change when one of its services is re-created.
+    # The names in order and not the ages: the name of an upstream must not change when one of its
+    # services is re-created.
     owner = routes[0]
     degraded = any(route.degraded for route in routes)
-    upstreams = sorted((r.upstream for r in routes if r.upstream is not None), key=lambda u: (u.name, u.endpoints != (), repr(u)))
+    upstreams = sorted(
+        (r.upstream for r in routes if r.upstream is not None),
+        key=lambda u: (u.name, u.endpoints != (), repr(u)),
+    )
     if not upstreams:
         return replace(owner, degraded=degraded)
     distinct = list(dict.fromkeys(upstreams))
@@ -213,8 +256,9 @@ def _merge(routes: Sequence[Route]) -> Route:
 
 
 def _merged_name(names: Sequence[str]) -> str:
-    # All names while they fit. Else the first ones, how many more there are, and a digest of all: state is kept under the name,
-    # so it has to be this set's alone, and the same for it every time.
+    # All names while they fit. Else the first ones, how many more there are, and a digest of all:
+    # state is kept under the name, so it has to be this set's alone, and the same for it every
+    # time.
     name = "+".join(names)
     if len(name) <= MAX_NAME:
         return name
@@ -229,9 +273,23 @@ def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:
 
 def _conflict(claim: Claim, owner: Claim) -> Diagnostic:
     route, other = claim.route, owner.route
-    names = ("schema", "redirect", "sticky cookie", "forwarded-for", "https", "hsts", *_UPSTREAM_TERMS)
-    differing = [name for name, a, b in zip(names, _terms(route), _terms(other), strict=True) if a != b]
-    whose = "the older service" if claim.place == owner.place else f"{owner_text(owner.owner)}'s service"
+    names = (
+        "schema",
+        "redirect",
+        "sticky cookie",
+        "forwarded-for",
+        "https",
+        "hsts",
+        *_UPSTREAM_TERMS,
+    )
+    differing = [
+        name for name, a, b in zip(names, _terms(route), _terms(other), strict=True) if a != b
+    ]
+    whose = (
+        "the older service"
+        if claim.place == owner.place
+        else f"{owner_text(owner.owner)}'s service"
+    )
     return Diagnostic(
         "TBL001",
         Severity.ERROR,

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from meshlib.decision import Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond, TableDecision, TLSDecision
+from meshlib.decision import (
+    Forward,
+    Passthrough,
+    Redirect,
+    RedirectToTLS,
+    Reject,
+    Respond,
+    TableDecision,
+    TLSDecision,
+)
 from meshlib.model import RedirectRule, Route, Upstream
 
 __all__ = ["decide_http", "decide_tls"]
 
 
-def decide_http(route: Route, upstream: Upstream | None, retry_after: int, https_port: int = 443) -> TableDecision:
-    """What every request that this route wins is answered with. `https_port` is that of https as clients see it."""
+def decide_http(
+    route: Route, upstream: Upstream | None, retry_after: int, https_port: int = 443
+) -> TableDecision:
+    """What every request that this route wins is answered with. `https_port` is that of https as
+    clients see it.
+    """
     if route.redirect is not None:
         return Redirect(route, route.redirect)
     ready = upstream is not None and upstream.ready
-    decision = Forward(route, upstream) if upstream is not None and ready else Respond(503, "no_endpoint", retry_after, route)
+    decision = (
+        Forward(route, upstream)
+        if upstream is not None and ready
+        else Respond(503, "no_endpoint", retry_after, route)
+    )
     if not route.https_only:
         return decision
     # 308 keeps the method. Whether there is an endpoint does not matter yet.
     host = f"[{route.host}]" if ":" in route.host else route.host
     port = "" if https_port == 443 else f":{https_port}"
-    return RedirectToTLS(route, Redirect(route, RedirectRule(f"https://{host}{port}", 308)), decision)
+    return RedirectToTLS(
+        route, Redirect(route, RedirectRule(f"https://{host}{port}", 308)), decision
+    )
 
 
 def decide_tls(route: Route, upstream: Upstream | None) -> TLSDecision:
-    """What every hello that this route wins is answered with. 80 is internal_error, the alert for "not now"."""
+    """What every hello that this route wins is answered with. 80 is internal_error, the alert for
+    "not now".
+    """
     if upstream is not None and upstream.ready:
         return Passthrough(route, upstream)
     return Reject(80, "no_endpoint", route)

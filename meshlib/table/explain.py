@@ -1,6 +1,8 @@
-"""Why a request goes where it goes: every route that came into question, and what made it win or lose.
+"""Why a request goes where it goes: every route that came into question, and what made it win or
+lose.
 
-The decision is the table's own, and the routes are those of the sites the table asks, in its order; this module only finds words.
+The decision is the table's own, and the routes are those of the sites the table asks, in its order;
+this module only finds words.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ from meshlib.table.routing import RoutingTable, host_of
 __all__ = ["Explanation", "Reason", "explain"]
 
 _Sites: TypeAlias = Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]]
-# Candidates that are told of one host, and characters of a path in what is said of one: both are chosen by services.
+# Candidates that are told of one host, and characters of a path in what is said of one: both are
+# chosen by services.
 _SHOWN_REASONS = 500
 _SHOWN_PATH = 200
 # Readings of an odd path that are worth a line; more of them say nothing new.
@@ -49,13 +52,14 @@ _SHOWN_READINGS = 4
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`decision` is what the table answers, `kind` its name: "forward", "redirect", "respond", "passthrough", "terminate", "reject",
-    "carry", "refuse".
+    """`decision` is what the table answers, `kind` its name: "forward", "redirect", "respond",
+    "passthrough", "terminate", "reject", "carry", "refuse".
 
-    `route` is the one that matched, `endpoints` all of its upstream's, ready or not. `status` is set for answers of our own,
-    `location` for redirects. `owner` is whose the route is (`Contribution.owner`; None without a route).
-    `notes` say what was read from the request, and what became of it where no route can tell;
-    `reasons` name the candidates of the host, 500 at most: exact, wildcard, catch-all; within each the longest path first.
+    `route` is the one that matched, `endpoints` all of its upstream's, ready or not. `status` is
+    set for answers of our own, `location` for redirects. `owner` is whose the route is
+    (`Contribution.owner`; None without a route). `notes` say what was read from the request, and
+    what became of it where no route can tell; `reasons` name the candidates of the host, 500 at
+    most: exact, wildcard, catch-all; within each the longest path first.
     """
 
     decision: Decision | TLSDecision | PortDecision
@@ -76,7 +80,8 @@ def explain(
     *,
     secure: bool = False,
 ) -> Explanation:
-    """Explain `table.route(asked)`, `table.route_tls(asked, terminates)` or `table.route_port(asked)`; never raises.
+    """Explain `table.route(asked)`, `table.route_tls(asked, terminates)` or
+    `table.route_port(asked)`; never raises.
 
     `secure`: the request came over TLS.
     """
@@ -89,17 +94,29 @@ def explain(
     try:
         host = host_of(asked.authority)
     except AuthorityError as error:
-        return _explanation(decision, [f"the host {_text(asked.authority)} cannot be used: {error}"], ())
+        return _explanation(
+            decision, [f"the host {_text(asked.authority)} cannot be used: {error}"], ()
+        )
     path = asked.target.partition(b"?")[0]
-    notes = [f"host {host}, path {_text(path)}" if host else f"no host (only a catch-all can match), path {_text(path)}"]
+    notes = [
+        f"host {host}, path {_text(path)}"
+        if host
+        else f"no host (only a catch-all can match), path {_text(path)}"
+    ]
     others = readings(path)[1:] if has_other_readings(path) else []
     if others:
         shown = ", ".join(map(_text, others[:_SHOWN_READINGS]))
-        more = f" and in {len(others) - _SHOWN_READINGS} more ways" if len(others) > _SHOWN_READINGS else ""
+        more = (
+            f" and in {len(others) - _SHOWN_READINGS} more ways"
+            if len(others) > _SHOWN_READINGS
+            else ""
+        )
         notes.append(f"servers may also read the path as {shown}{more}")
     if decision == Respond(400, "ambiguous_path"):
         if len(others) >= most_readings(path):
-            notes.append("nobody can tell how a server reads such a path, and this host has routes by path, so the request is refused")
+            notes.append(
+                "nobody can tell how a server reads such a path, and this host has routes by path, so the request is refused"
+            )
         else:
             notes.append("these readings belong to different routes, so the request is refused")
     sites = table.matching(Scheme.HTTP, host)
@@ -108,24 +125,36 @@ def explain(
         notes.append("no route has this host, a wildcard above it, or any host")
     if isinstance(found, RedirectToTLS) and not secure:
         notes.append("over TLS the request is served")
-    reasons = _reasons(sites, equivalent_path(path), decision) + barred_reasons(table, Scheme.HTTP, host)
+    reasons = _reasons(sites, equivalent_path(path), decision) + barred_reasons(
+        table, Scheme.HTTP, host
+    )
     return _explanation(decision, notes, reasons, asked.target, owner_of(sites, decision))
 
 
-def _explain_hello(table: RoutingTable, hello: ClientHello, terminates: Callable[[str], bool] | None) -> Explanation:
+def _explain_hello(
+    table: RoutingTable, hello: ClientHello, terminates: Callable[[str], bool] | None
+) -> Explanation:
     decision = table.route_tls(hello, terminates)
     name = hello.server_name
     if decision == Reject(112, "bad_server_name"):
-        return _explanation(decision, [f"server name {name}: this is no host name (RFC 6066 3)"], ())
+        return _explanation(
+            decision, [f"server name {name}: this is no host name (RFC 6066 3)"], ()
+        )
     host = normalize_host(name) if name is not None else ""
-    notes = [f"server name {host}" if host else "no server name was sent (only a catch-all, sni://, can match)"]
+    notes = [
+        f"server name {host}"
+        if host
+        else "no server name was sent (only a catch-all, sni://, can match)"
+    ]
     sites = table.matching(Scheme.SNI, host)
     notes += owner_notes(table, host)
     barred = barred_reasons(table, Scheme.SNI, host)
     if isinstance(decision, Terminate):
         notes.append("TLS is ended here; each request is then routed by its own host, as http://")
     elif decision.route is not None and decision.route.scheme is Scheme.HTTP:
-        notes.append(f"{decision.route.name} wants this host, but there is no certificate to end TLS with")
+        notes.append(
+            f"{decision.route.name} wants this host, but there is no certificate to end TLS with"
+        )
     elif not sites:
         notes.append("no route has this server name, a wildcard above it, or any name")
     winner = decision.route
@@ -133,7 +162,11 @@ def _explain_hello(table: RoutingTable, hello: ClientHello, terminates: Callable
         reasons_ = _reasons(sites, b"/", decision) + barred
         return _explanation(decision, notes, reasons_, owner=owner_of(sites, decision))
     reasons = [Reason(winner, True, f"{_host(winner)} is the most specific that matches")]
-    reasons += [Reason(s.route, False, f"{_host(s.route)} is less specific than {_host(winner)}") for site in sites for s in site.slots]
+    reasons += [
+        Reason(s.route, False, f"{_host(s.route)} is less specific than {_host(winner)}")
+        for site in sites
+        for s in site.slots
+    ]
     own = owner_of(table.matching(Scheme.HTTP, host), decision)
     return _explanation(decision, notes, (*reasons, *barred), owner=own)
 
@@ -144,10 +177,14 @@ def _explain_port(table: RoutingTable, port: ListeningPort) -> Explanation:
     barred = barred_reasons(table, port.scheme, str(port.port))
     notes = owner_notes(table, str(port))
     if slot is None:
-        return _explanation(decision, [*notes, f"no route {'may have' if barred else 'asks for'} {port}"], barred)
+        return _explanation(
+            decision, [*notes, f"no route {'may have' if barred else 'asks for'} {port}"], barred
+        )
     text = f"it has {port} to itself{_unready(slot)}"
     reasons = [Reason(slot.route, True, text)]
-    reasons += [Reason(lost.claim.route, False, f"lost: {lost.diagnostic.message}") for lost in slot.lost]
+    reasons += [
+        Reason(lost.claim.route, False, f"lost: {lost.diagnostic.message}") for lost in slot.lost
+    ]
     return _explanation(decision, notes, (*reasons, *barred), owner=slot.claims[0].owner)
 
 
@@ -168,14 +205,29 @@ def _explanation(
         notes = [*notes, f"refused with TLS alert {decision.alert} ({decision.reason})"]
     elif isinstance(decision, Refuse):
         notes = [*notes, f"nothing is taken on the port ({decision.reason})"]
-    upstream = decision.upstream if isinstance(decision, Forward | Passthrough | Carry) else route.upstream if route else None
+    upstream = (
+        decision.upstream
+        if isinstance(decision, Forward | Passthrough | Carry)
+        else route.upstream
+        if route
+        else None
+    )
     endpoints = upstream.endpoints if upstream is not None else ()
     if len(reasons) > _SHOWN_REASONS:
-        notes = [*notes, f"{len(reasons) - _SHOWN_REASONS} more routes came into question, which are not told"]
+        notes = [
+            *notes,
+            f"{len(reasons) - _SHOWN_REASONS} more routes came into question, which are not told",
+        ]
         told = reasons[:_SHOWN_REASONS]
-        reasons = told if any(reason.won for reason in told) else (*(r for r in reasons if r.won), *told[:-1])
+        reasons = (
+            told
+            if any(reason.won for reason in told)
+            else (*(r for r in reasons if r.won), *told[:-1])
+        )
     kind = "redirect" if isinstance(decision, Redirect) else type(decision).__name__.lower()
-    return Explanation(decision, kind, route, status, where, endpoints, tuple(notes), reasons, owner)
+    return Explanation(
+        decision, kind, route, status, where, endpoints, tuple(notes), reasons, owner
+    )
 
 
 def _reasons(sites: _Sites, path: bytes, decision: Decision | TLSDecision) -> tuple[Reason, ...]:
@@ -189,7 +241,10 @@ def _reasons(sites: _Sites, path: bytes, decision: Decision | TLSDecision) -> tu
             reasons.append(Reason(route, won, _won(slot) if won else _why_not(route, text, winner)))
             if won:
                 winner = route
-            reasons += [Reason(lost.claim.route, False, f"lost: {lost.diagnostic.message}") for lost in slot.lost]
+            reasons += [
+                Reason(lost.claim.route, False, f"lost: {lost.diagnostic.message}")
+                for lost in slot.lost
+            ]
     return tuple(reasons)
 
 
@@ -205,7 +260,11 @@ def _won(slot: Slot[TableDecision] | Slot[TLSDecision]) -> str:
 def _unready(slot: Slot[TableDecision] | Slot[TLSDecision] | Slot[PortDecision]) -> str:
     if slot.upstream is not None and slot.upstream.ready:
         return ""
-    states = Counter(str(endpoint.state) for endpoint in slot.upstream.endpoints) if slot.upstream is not None else Counter[str]()
+    states = (
+        Counter(str(endpoint.state) for endpoint in slot.upstream.endpoints)
+        if slot.upstream is not None
+        else Counter[str]()
+    )
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     return f"; no endpoint is ready: {counts or 'there is none'}"
 

@@ -1,4 +1,6 @@
-"""Whose a name is and why, and who asked for it in vain: the part of an explanation that owners are concerned with."""
+"""Whose a name is and why, and who asked for it in vain: the part of an explanation that owners are
+concerned with.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ class Reason:
     text: str
 
 
-def owner_of(sites: Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]], decision: Decision | TLSDecision) -> str | None:
+def owner_of(
+    sites: Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]],
+    decision: Decision | TLSDecision,
+) -> str | None:
     """Whose the route of `decision` is; None when it has none."""
     for site in sites:
         for slot in site.slots:
@@ -36,7 +41,8 @@ def owner_of(sites: Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]],
 def owner_notes(table: RoutingTable, name: str) -> list[str]:
     """Whose `name` is (a host in normal form, or a port), since when and by which rule.
 
-    Nothing when nobody has it, or when it belongs to routes given in code: there is nobody to tell apart.
+    Nothing when nobody has it, or when it belongs to routes given in code: there is nobody to tell
+    apart.
     """
     for candidate in dict.fromkeys((*covering(name), *(() if "://" in name else ("",)))):
         right = table.right(candidate)
@@ -55,7 +61,9 @@ def _whose(right: Right, name: str, table: RoutingTable) -> str:
         return f"may be had by {', '.join(right.grants) or 'nobody'} alone (routing.owners){first}"
     assert tenure is not None
     if table.rules.sharing == "merge":
-        return f"is for everybody (routing.sharing is merge); {owner_text(tenure.owner)} had it first"
+        return (
+            f"is for everybody (routing.sharing is merge); {owner_text(tenure.owner)} had it first"
+        )
     since = f" since {_day(tenure.since)}" if tenure.since else ""
     rule = "who asked for it first" if tenure.name == name else f"whose {tenure.name} covers it"
     guests = f"; it lets in {', '.join(tenure.guests)} (share_with)" if tenure.guests else ""
@@ -64,14 +72,20 @@ def _whose(right: Right, name: str, table: RoutingTable) -> str:
 
 
 def _day(seconds: int) -> str:
-    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)  # noqa: DTZ001 - UTC
+    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)  # noqa: DTZ001
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def barred_reasons(table: RoutingTable, scheme: Scheme, name: str) -> tuple[Reason, ...]:
-    """Who asked for `name` (a host, or the number of a port), or for a pattern that matches it, and was not admitted."""
+    """Who asked for `name` (a host, or the number of a port), or for a pattern that matches it, and
+    was not admitted.
+    """
     ports = scheme in (Scheme.TCP, Scheme.UDP)
-    patterns = (name,) if ports else tuple(dict.fromkeys((*(p for p in covering(name) if p == name or p[:1] == "*"), "")))
+    patterns = (
+        (name,)
+        if ports
+        else tuple(dict.fromkeys((*(p for p in covering(name) if p == name or p[:1] == "*"), "")))
+    )
     reasons = []
     for pattern in patterns:
         barred = table.barred(scheme, pattern)

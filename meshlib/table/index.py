@@ -1,7 +1,8 @@
-"""All sites of one scheme, found by host: exact, then wildcards from longer to shorter, then the catch-all.
+"""All sites of one scheme, found by host: exact, then wildcards from longer to shorter, then the
+catch-all.
 
-A look-up walks the labels of the host, never the sites: it costs the same however many there are. An index is never
-changed; `updated` makes the next one. This module knows no requests and no paths.
+A look-up walks the labels of the host, never the sites: it costs the same however many there are.
+An index is never changed; `updated` makes the next one. This module knows no requests and no paths.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _RUN: Final = 4096  # hosts that are sorted at once
 
 
 class Chain(Generic[D]):
-    """The sites that may answer for one host, most specific first, up to the first that takes every path.
+    """The sites that may answer for one host, most specific first, up to the first that takes every
+    path.
 
     `only` is the decision when the path cannot change it, else None.
     """
@@ -49,19 +51,26 @@ class Chain(Generic[D]):
 
 
 class HostIndex(Generic[D]):
-    """Sites by host pattern. `conflicts` has the diagnostics of those sites that have any, `barred` what is not admitted."""
+    """Sites by host pattern. `conflicts` has the diagnostics of those sites that have any, `barred`
+    what is not admitted.
+    """
 
     __slots__ = ("barred", "conflicts", "sites")
 
     def __init__(
-        self, sites: dict[str, Site[D]], conflicts: dict[str, tuple[Diagnostic, ...]], barred: dict[str, Barred] | None = None
+        self,
+        sites: dict[str, Site[D]],
+        conflicts: dict[str, tuple[Diagnostic, ...]],
+        barred: dict[str, Barred] | None = None,
     ) -> None:
         self.sites = sites
         self.conflicts = conflicts
         self.barred: dict[str, Barred] = barred if barred is not None else {}
 
     def matching(self, host: str) -> list[Site[D]]:
-        """Every site whose pattern matches `host` (normal form, "" for none), most specific first."""
+        """Every site whose pattern matches `host` (normal form, "" for none), most specific
+        first.
+        """
         sites = self.sites
         found = [sites.get(host)] if host else []
         dot = host.find(".")
@@ -79,8 +88,9 @@ class HostIndex(Generic[D]):
         intern: Callable[[Upstream], Upstream],
         divide: Divide,
     ) -> HostIndex[D]:
-        """The index after a change: `touched` has the new claims of each host that is concerned, `changed` the keys of the
-        contributions whose old claims no longer count. Sites of other hosts are the same objects. `divide` says who is admitted."""
+        """The index after a change: `touched` has the new claims of each host that is concerned,
+        `changed` the keys of the contributions whose old claims no longer count. Sites of other
+        hosts are the same objects. `divide` says who is admitted."""
         sites = dict(self.sites)
         conflicts = dict(self.conflicts)
         barred = dict(self.barred)
@@ -88,7 +98,12 @@ class HostIndex(Generic[D]):
             previous = sites.get(host)
             claims = [*new]
             if previous is not None:
-                claims += [c for slot in previous.slots for c in slot.claims if c.contribution not in changed]
+                claims += [
+                    c
+                    for slot in previous.slots
+                    for c in slot.claims
+                    if c.contribution not in changed
+                ]
             kept_out = barred.pop(host, None)
             if kept_out is not None:
                 claims += [c for c in kept_out.claims if c.contribution not in changed]
@@ -131,7 +146,8 @@ class HostIndex(Generic[D]):
 
 
 def _in_order(hosts: Iterable[str]) -> Iterator[str]:
-    # As sorted() does it, but never for long at once: one call for 100,000 hosts would hold up every other thread.
+    # As sorted() does it, but never for long at once: one call for 100,000 hosts would hold up
+    # every other thread.
     rest = iter(hosts)
     runs: list[list[str]] = []
     while run := sorted(islice(rest, _RUN)):

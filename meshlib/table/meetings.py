@@ -1,6 +1,8 @@
-"""Services that meet on one host: who shares a route, who has paths beside another's, whose host is inside whose wildcard.
+"""Services that meet on one host: who shares a route, who has paths beside another's, whose host is
+inside whose wildcard.
 
-Nothing is wrong with any of it; it is told so that nobody is surprised. One diagnostic for each service and host.
+Nothing is wrong with any of it; it is told so that nobody is surprised. One diagnostic for each
+service and host.
 
     TBL101  warning  the name is not recorded: there are too many
     TBL201  info     two services share a route
@@ -20,8 +22,12 @@ from meshlib.table.compile import Claim, Slot
 __all__ = ["find_meetings", "find_overlap", "overlap_diagnostics"]
 
 
-def find_meetings(host: str, slots: Sequence[Slot[TableDecision] | Slot[TLSDecision]], right: Right) -> tuple[Diagnostic, ...]:
-    """What the services of one host are told about each other. `slots` are those of all its sites, at least one."""
+def find_meetings(
+    host: str, slots: Sequence[Slot[TableDecision] | Slot[TLSDecision]], right: Right
+) -> tuple[Diagnostic, ...]:
+    """What the services of one host are told about each other. `slots` are those of all its sites,
+    at least one.
+    """
     lost = {item.claim.contribution for slot in slots for item in slot.lost}
     first: dict[str, Claim] = {}
     partner: dict[str, Claim] = {}  # who has the route that it shares
@@ -38,8 +44,12 @@ def find_meetings(host: str, slots: Sequence[Slot[TableDecision] | Slot[TLSDecis
     found = [_unrecorded(host, leader)] if right.tenure is None and right.grants is None else []
     for claim in ordered[1:]:
         other = partner.get(claim.contribution)
-        # While a container is replaced it is there twice; those are no two services. Who lost was told more.
-        if claim.contribution in lost or (claim.service, claim.owner) == ((other or leader).service, (other or leader).owner):
+        # While a container is replaced it is there twice; those are no two services. Who lost was
+        # told more.
+        if claim.contribution in lost or (claim.service, claim.owner) == (
+            (other or leader).service,
+            (other or leader).owner,
+        ):
             continue
         found.append(_shared(claim, other) if other is not None else _beside(host, claim, leader))
     return tuple(found)
@@ -71,7 +81,9 @@ def _unrecorded(host: str, leader: Claim) -> Diagnostic:
 
 
 def find_overlap(host: str, tenures: Mapping[str, Tenure]) -> str:
-    """The nearest wildcard of another owner above `host`, which has an owner of its own; "" for none."""
+    """The nearest wildcard of another owner above `host`, which has an owner of its own; "" for
+    none.
+    """
     own = tenures.get(host)
     if own is not None:
         for name in covering(host):
@@ -81,8 +93,12 @@ def find_overlap(host: str, tenures: Mapping[str, Tenure]) -> str:
     return ""
 
 
-def overlap_diagnostics(overlaps: Mapping[str, str], leaders: Mapping[str, Claim], tenures: Mapping[str, Tenure]) -> Iterable[Diagnostic]:
-    """What those with a wildcard are told: `overlaps` from hosts to wildcards, `leaders` has the first claim on each wildcard."""
+def overlap_diagnostics(
+    overlaps: Mapping[str, str], leaders: Mapping[str, Claim], tenures: Mapping[str, Tenure]
+) -> Iterable[Diagnostic]:
+    """What those with a wildcard are told: `overlaps` from hosts to wildcards, `leaders` has the
+    first claim on each wildcard.
+    """
     below: dict[str, list[str]] = {}
     for host, wildcard in overlaps.items():
         below.setdefault(wildcard, []).append(host)

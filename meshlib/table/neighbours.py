@@ -1,4 +1,5 @@
-"""What a table knows of the relations between hosts: who meets on one, whose lies below whose wildcard.
+"""What a table knows of the relations between hosts: who meets on one, whose lies below whose
+wildcard.
 
 Found anew only where something changed, and for all hosts at once when the owner of a wildcard did.
 """
@@ -20,7 +21,8 @@ __all__ = ["Neighbours"]
 class Neighbours:
     """Never changed; `updated` makes the next one.
 
-    `orphans` are the hosts that are asked for and have no tenure of their own: whose they are is found among other names.
+    `orphans` are the hosts that are asked for and have no tenure of their own: whose they are is
+    found among other names.
     """
 
     __slots__ = ("_meetings", "_overlaps", "orphans")
@@ -45,7 +47,9 @@ class Neighbours:
         *,
         everywhere: bool,
     ) -> Neighbours:
-        """After a change of the `touched` hosts. `everywhere`: a wildcard has another owner than before."""
+        """After a change of the `touched` hosts. `everywhere`: a wildcard has another owner than
+        before.
+        """
         meetings, orphans = dict(self._meetings), set(self.orphans)
         overlaps = {} if everywhere else dict(self._overlaps)
         for host in touched:
@@ -59,13 +63,18 @@ class Neighbours:
                 orphans.add(host)
         for host in http.sites.keys() | sni.sites.keys() if everywhere else touched:
             overlaps.pop(host, None)
-            wildcard = find_overlap(host, tenures) if host in http.sites or host in sni.sites else ""
+            wildcard = (
+                find_overlap(host, tenures) if host in http.sites or host in sni.sites else ""
+            )
             if wildcard:
                 overlaps[host] = wildcard
         return Neighbours(meetings, overlaps, frozenset(orphans))
 
     def diagnostics(
-        self, http: HostIndex[TableDecision], sni: HostIndex[TLSDecision], tenures: Mapping[str, Tenure]
+        self,
+        http: HostIndex[TableDecision],
+        sni: HostIndex[TLSDecision],
+        tenures: Mapping[str, Tenure],
     ) -> Iterator[Diagnostic]:
         """What the services of each host are told about others, by host."""
         for host in sorted(self._meetings):
@@ -78,5 +87,7 @@ class Neighbours:
         yield from overlap_diagnostics(self._overlaps, leaders, tenures)
 
 
-def _slots(host: str, http: HostIndex[TableDecision], sni: HostIndex[TLSDecision]) -> list[Slot[TableDecision] | Slot[TLSDecision]]:
+def _slots(
+    host: str, http: HostIndex[TableDecision], sni: HostIndex[TLSDecision]
+) -> list[Slot[TableDecision] | Slot[TLSDecision]]:
     return [*http.slots(host), *sni.slots(host)]

@@ -1,7 +1,8 @@
 """The ports that are one route's alone (TCP and UDP): who has which, and who asked for it too late.
 
-A port is nobody's to share: unlike a host, it is never merged from several services, however alike they are, because what
-comes to it (a database's client, say) means one of them. The oldest claim of its owner keeps it.
+A port is nobody's to share: unlike a host, it is never merged from several services, however alike
+they are, because what comes to it (a database's client, say) means one of them. The oldest claim of
+its owner keeps it.
 
     TBL002  error  the same service claims the port twice
     TBL003  error  the port belongs to an older service of the same owner, or of one that the operator names as well
@@ -20,11 +21,17 @@ __all__ = ["PortIndex", "decide_port"]
 
 
 class PortIndex:
-    """Slots by port, and by port what is not admitted. An index is never changed; `updated` makes the next one."""
+    """Slots by port, and by port what is not admitted. An index is never changed; `updated` makes
+    the next one.
+    """
 
     __slots__ = ("barred", "slots")
 
-    def __init__(self, slots: dict[ListeningPort, Slot[PortDecision]], barred: dict[ListeningPort, Barred] | None = None) -> None:
+    def __init__(
+        self,
+        slots: dict[ListeningPort, Slot[PortDecision]],
+        barred: dict[ListeningPort, Barred] | None = None,
+    ) -> None:
         self.slots = slots
         self.barred: dict[ListeningPort, Barred] = barred if barred is not None else {}
 
@@ -51,11 +58,15 @@ class PortIndex:
             if admitted:
                 members = tuple(sorted(admitted, key=lambda claim: (claim.place, claim.rank)))
                 same = previous is not None and previous.claims == members
-                slots[port] = previous if previous is not None and same else _compile_slot(members, intern)
+                slots[port] = (
+                    previous if previous is not None and same else _compile_slot(members, intern)
+                )
         return PortIndex(slots, barred)
 
     def named(self, name: str) -> tuple[ListeningPort, ...]:
-        """The port that is called `name` ("tcp://:5432"), if somebody asks for it, admitted or not."""
+        """The port that is called `name` ("tcp://:5432"), if somebody asks for it, admitted or
+        not.
+        """
         scheme, found, number = name.partition("://:")
         port = ListeningPort(Scheme(scheme), int(number)) if found else None
         return (port,) if port is not None and (port in self.slots or port in self.barred) else ()
@@ -87,7 +98,9 @@ def decide_port(route: Route, upstream: Upstream | None) -> PortDecision:
     return Refuse("no_endpoint", route)
 
 
-def _compile_slot(claims: tuple[Claim, ...], intern: Callable[[Upstream], Upstream]) -> Slot[PortDecision]:
+def _compile_slot(
+    claims: tuple[Claim, ...], intern: Callable[[Upstream], Upstream]
+) -> Slot[PortDecision]:
     owner = claims[0]
     route = owner.route
     upstream = intern(route.upstream) if route.upstream is not None else None
@@ -99,7 +112,11 @@ def _taken(claim: Claim, owner: Claim) -> Diagnostic:
     route, other = claim.route, owner.route
     whose = f"label {other.label}" if other.label else "a published port"
     if claim.contribution == owner.contribution:
-        code, message, hint = "TBL002", f"this service asks for {route.name} twice ({whose} is the first)", "ask for it once"
+        code, message, hint = (
+            "TBL002",
+            f"this service asks for {route.name} twice ({whose} is the first)",
+            "ask for it once",
+        )
     else:
         code = "TBL003"
         message = f"{route.name} belongs to the older service {owner.service!r} ({whose}); a port is one service's alone"

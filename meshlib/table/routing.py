@@ -1,17 +1,22 @@
-"""`RoutingTable`: what to do with a request head, a TLS hello, or what comes to a port, compiled from a snapshot.
+"""`RoutingTable`: what to do with a request head, a TLS hello, or what comes to a port, compiled
+from a snapshot.
 
-Which route wins: an exact host before a wildcard (longer before shorter) before the catch-all; then the longest
-path prefix, on the boundaries of segments. A host whose routes do not match the path is no dead end: the next less
-specific host is asked, so "*.example.com" serves what "shop.example.com/api" leaves over, if both are of one owner: a
-host is its owner's with all paths and both schemes (`gets_the_rest`). A host whose
-route matches but has no ready endpoint is an end: 503, never somebody else's service.
+Which route wins: an exact host before a wildcard (longer before shorter) before the catch-all; then
+the longest path prefix, on the boundaries of segments. A host whose routes do not match the path is
+no dead end: the next less specific host is asked, so "*.example.com" serves what
+"shop.example.com/api" leaves over, if both are of one owner: a host is its owner's with all paths
+and both schemes (`gets_the_rest`). A host whose route matches but has no ready endpoint is an end:
+503, never somebody else's service.
 
-A path that servers may read in several ways (`meshlib.table.paths`) is matched in all of them, where there is more than one
-decision to choose from; if they disagree the answer is 400 "ambiguous_path".
+A path that servers may read in several ways (`meshlib.table.paths`) is matched in all of them,
+where there is more than one decision to choose from; if they disagree the answer is 400
+"ambiguous_path".
 
-Whose a host or port is says `Snapshot.tenures` (`meshlib.ownership`); claims of others are not admitted.
+Whose a host or port is says `Snapshot.tenures` (`meshlib.ownership`); claims of others are not
+admitted.
 
-A table never changes after it is built (a bounded memo of raw authorities apart). Use it from one thread.
+A table never changes after it is built (a bounded memo of raw authorities apart). Use it from one
+thread.
 """
 
 from __future__ import annotations
@@ -22,7 +27,15 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from meshlib.authority import is_ip_address, normalize_host, parse_authority
-from meshlib.decision import PortDecision, Refuse, Reject, Respond, TableDecision, Terminate, TLSDecision
+from meshlib.decision import (
+    PortDecision,
+    Refuse,
+    Reject,
+    Respond,
+    TableDecision,
+    Terminate,
+    TLSDecision,
+)
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Snapshot, Tenure, Upstream
@@ -40,10 +53,12 @@ from meshlib.table.touched import Touched
 
 __all__ = ["RoutingTable", "host_of"]
 
-# Raw authorities whose meaning is remembered: other spellings ("SHOP.example.com.", with a port) of the hosts in use. Clients
-# choose them, so there is a bound; when it is reached the memo starts anew, which costs each host one slow look-up.
+# Raw authorities whose meaning is remembered: other spellings ("SHOP.example.com.", with a port) of
+# the hosts in use. Clients choose them, so there is a bound; when it is reached the memo starts
+# anew, which costs each host one slow look-up.
 _MEMO_ENTRIES = 4096
-# A host has at most 253 characters, then a dot, a colon and five digits; what is longer is wrong, and not kept.
+# A host has at most 253 characters, then a dot, a colon and five digits; what is longer is wrong,
+# and not kept.
 _MEMO_LENGTH = 262
 
 _BAD_AUTHORITY = Respond(400, "bad_authority")
@@ -58,7 +73,8 @@ D = TypeVar("D")
 class RoutingTable:
     """See the module. Make one with `build`.
 
-    `snapshot` is what it was built from. `compiled_hosts` says how many (scheme, host) were compiled anew to build it.
+    `snapshot` is what it was built from. `compiled_hosts` says how many (scheme, host) were
+    compiled anew to build it.
     """
 
     __slots__ = (
@@ -98,7 +114,9 @@ class RoutingTable:
         self.https_port = https_port
         self.compiled_hosts = 0
         # A 503 asks to come back, whatever its cause.
-        self._unmatched = Respond(unmatched_status, "no_route", retry_after if unmatched_status == 503 else None)
+        self._unmatched = Respond(
+            unmatched_status, "no_route", retry_after if unmatched_status == 503 else None
+        )
         self._http: HostIndex[TableDecision] = HostIndex({}, {})
         self._sni: HostIndex[TLSDecision] = HostIndex({}, {})
         self._ports = PortIndex({})
@@ -124,26 +142,47 @@ class RoutingTable:
         https_port: int = 443,
         rules: OwnershipRules | None = None,
     ) -> RoutingTable:
-        """The table of `snapshot`; the same, however it was reached. `previous` stays as it is and in use.
+        """The table of `snapshot`; the same, however it was reached. `previous` stays as it is and
+        in use.
 
-        With a `previous` of the same four settings only hosts of contributions that changed, or whose owner did, are compiled;
-        everything else is shared with it. `unmatched_status` answers what no route matches, `retry_after` (seconds) goes with
-        503. `https_port`, as clients see it, is where routes that require TLS send them. A snapshot without
-        tenures is taken for the first one there is: the oldest claims have their names.
+        With a `previous` of the same four settings only hosts of contributions that changed, or
+        whose owner did, are compiled; everything else is shared with it. `unmatched_status` answers
+        what no route matches, `retry_after` (seconds) goes with
+        503. `https_port`, as clients see it, is where routes that require TLS send them. A snapshot
+             without tenures is taken for the first one there is: the oldest claims have their
+             names.
         """
-        table = RoutingTable(unmatched_status=unmatched_status, retry_after=retry_after, https_port=https_port, rules=rules)
-        base = previous if previous is not None and previous._terms() == table._terms() else RoutingTable(rules=rules)
+        table = RoutingTable(
+            unmatched_status=unmatched_status,
+            retry_after=retry_after,
+            https_port=https_port,
+            rules=rules,
+        )
+        base = (
+            previous
+            if previous is not None and previous._terms() == table._terms()
+            else RoutingTable(rules=rules)
+        )
         gone, come = changes(base.snapshot.contributions, snapshot.contributions)
         table.snapshot = snapshot
         known = snapshot.tenures
-        table.tenures = known if known is not None else Ledger(table.rules).updated(snapshot.contributions, 0).tenures
+        table.tenures = (
+            known
+            if known is not None
+            else Ledger(table.rules).updated(snapshot.contributions, 0).tenures
+        )
         touched = Touched(gone, come)
         renamed = table._changed_names(base)
         touched.add_names(renamed, base._http, base._sni, base._ports)
         table._compile(base, touched)
         everywhere = any(name.startswith("*") for name in renamed)
         table._neighbours = base._neighbours.updated(
-            touched.hosts, table._http, table._sni, table.tenures, table.right, everywhere=everywhere
+            touched.hosts,
+            table._http,
+            table._sni,
+            table.tenures,
+            table.right,
+            everywhere=everywhere,
         )
         return table
 
@@ -158,7 +197,9 @@ class RoutingTable:
         found = {name for name in old if name not in new}
         for name, tenure in new.items():
             before = old.get(name)
-            if before is not tenure and (before is None or before.owner != tenure.owner or before.guests != tenure.guests):
+            if before is not tenure and (
+                before is None or before.owner != tenure.owner or before.guests != tenure.guests
+            ):
                 found.add(name)
         if found:
             for host in base._neighbours.orphans:
@@ -197,13 +238,21 @@ class RoutingTable:
                     self._exact.pop(raw, None)
                 else:
                     self._exact[raw] = site
-        self._count_upstreams(base, base._upstreams_of(http, sni, ports), self._upstreams_of(http, sni, ports))
+        self._count_upstreams(
+            base, base._upstreams_of(http, sni, ports), self._upstreams_of(http, sni, ports)
+        )
 
-    def _upstreams_of(self, http: Iterable[str], sni: Iterable[str], ports: Iterable[ListeningPort]) -> list[Upstream]:
-        hosts = [u for host in http for u in self._http.upstreams(host)] + [u for host in sni for u in self._sni.upstreams(host)]
+    def _upstreams_of(
+        self, http: Iterable[str], sni: Iterable[str], ports: Iterable[ListeningPort]
+    ) -> list[Upstream]:
+        hosts = [u for host in http for u in self._http.upstreams(host)] + [
+            u for host in sni for u in self._sni.upstreams(host)
+        ]
         return hosts + self._ports.upstreams(tuple(ports))
 
-    def _count_upstreams(self, base: RoutingTable, gone: list[Upstream], come: list[Upstream]) -> None:
+    def _count_upstreams(
+        self, base: RoutingTable, gone: list[Upstream], come: list[Upstream]
+    ) -> None:
         upstreams, uses = dict(base._upstreams), dict(base._uses)
         for upstream in come:
             uses[upstream.name] = uses.get(upstream.name, 0) + 1
@@ -218,8 +267,9 @@ class RoutingTable:
     def route(self, head: RequestHead) -> TableDecision:
         """The decision for a request; never raises.
 
-        `Respond` has the reason "bad_authority" (400), "ambiguous_path" (400), "no_route" or "no_endpoint" (503). A request
-        without authority (HTTP/1.0) can only match the catch-all. The target "*" matches routes of the path "/".
+        `Respond` has the reason "bad_authority" (400), "ambiguous_path" (400), "no_route" or
+        "no_endpoint" (503). A request without authority (HTTP/1.0) can only match the catch-all.
+        The target "*" matches routes of the path "/".
         """
         site = self._exact.get(head.authority)
         if site is not None:
@@ -267,20 +317,25 @@ class RoutingTable:
                     return _AMBIGUOUS_PATH
         return decision or self._unmatched
 
-    def route_tls(self, hello: ClientHello, terminates: Callable[[str], bool] | None = None) -> TLSDecision:
+    def route_tls(
+        self, hello: ClientHello, terminates: Callable[[str], bool] | None = None
+    ) -> TLSDecision:
         """The decision for a TLS connection; never raises.
 
-        A hello without a name can only match the catch-all. A name that is none (RFC 6066 3: an address is not permitted)
-        is rejected and not taken for "no name": what follows would be meant for a host that we do not know.
+        A hello without a name can only match the catch-all. A name that is none (RFC 6066 3: an
+        address is not permitted) is rejected and not taken for "no name": what follows would be
+        meant for a host that we do not know.
 
-        `terminates` says whether there is a certificate for a name (normal form; "" for none); None: TLS is never ended here.
-        Then the hosts of HTTP routes count too: the most specific pattern wins, and of two alike the one that passes TLS through.
+        `terminates` says whether there is a certificate for a name (normal form; "" for none);
+        None: TLS is never ended here. Then the hosts of HTTP routes count too: the most specific
+        pattern wins, and of two alike the one that passes TLS through.
         """
         name = hello.server_name
         if not hello.server_name_valid:
             return _BAD_NAME
         if name is not None:
-            # Nearly always a name that somebody wants as it is. Keys are in normal form; those of wildcards and catch-alls are no names.
+            # Nearly always a name that somebody wants as it is. Keys are in normal form; those of
+            # wildcards and catch-alls are no names.
             site = self._sni.sites.get(name)
             if site is not None and site.root is not None and name and name[0] != "*":
                 return site.root
@@ -301,12 +356,17 @@ class RoutingTable:
                 return ended
         return passed.root if passed is not None and passed.root is not None else _NO_NAME
 
-    def _terminated(self, name: str, passed: Site[TLSDecision] | None, terminates: Callable[[str], bool]) -> TLSDecision | None:
+    def _terminated(
+        self, name: str, passed: Site[TLSDecision] | None, terminates: Callable[[str], bool]
+    ) -> TLSDecision | None:
         if not name:
-            # Which host is meant shows in the requests; a catch-all for TLS as it is takes precedence, as with any pattern.
+            # Which host is meant shows in the requests; a catch-all for TLS as it is takes
+            # precedence, as with any pattern.
             return Terminate("") if passed is None and self._http.sites and terminates("") else None
         sites = self._of_one_hand(name, self._http.matching(name))
-        if not sites or (passed is not None and host_specificity(sites[0].host) <= host_specificity(passed.host)):
+        if not sites or (
+            passed is not None and host_specificity(sites[0].host) <= host_specificity(passed.host)
+        ):
             return None
         route = sites[0].slots[-1].route
         if terminates(name):
@@ -323,8 +383,12 @@ class RoutingTable:
         """Every port that some route wants for itself, with all claims on it."""
         return MappingProxyType(self._ports.slots)
 
-    def matching(self, scheme: Scheme, host: str) -> Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]]:
-        """Every site that may serve `host` (normal form, "" for none), most specific first. For explanations."""
+    def matching(
+        self, scheme: Scheme, host: str
+    ) -> Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]]:
+        """Every site that may serve `host` (normal form, "" for none), most specific first. For
+        explanations.
+        """
         if scheme is Scheme.HTTP:
             return self._of_one_hand(host, self._http.matching(host))
         return self._of_one_hand(host, self._sni.matching(host))
@@ -334,10 +398,16 @@ class RoutingTable:
         if not sites or (sites[0].host == host and sites[0].root is not None):
             return sites
         http, sni = self._http.matching(host), self._sni.matching(host)
-        of_http = not sni or (http and host_specificity(http[0].host) >= host_specificity(sni[0].host))
+        of_http = not sni or (
+            http and host_specificity(http[0].host) >= host_specificity(sni[0].host)
+        )
         named, leader = (http[0].host, http[0].leader) if of_http else (sni[0].host, sni[0].leader)
         right = self.right(named)
-        return [site for site in sites if site.host == named or gets_the_rest(leader, right, site.leader, self.rules)]
+        return [
+            site
+            for site in sites
+            if site.host == named or gets_the_rest(leader, right, site.leader, self.rules)
+        ]
 
     @property
     def upstreams(self) -> Mapping[str, Upstream]:
@@ -346,7 +416,9 @@ class RoutingTable:
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """The winning routes, with merged upstreams: http before sni, by host, then the most specific path first; ports last."""
+        """The winning routes, with merged upstreams: http before sni, by host, then the most
+        specific path first; ports last.
+        """
         if self._routes is None:
             self._routes = tuple(slot.route for slot in self._slots())
         return self._routes
@@ -362,15 +434,18 @@ class RoutingTable:
         yield from self._ports.ordered()
 
     def barred(self, scheme: Scheme, name: str) -> Barred | None:
-        """The claims of `scheme` on a host pattern, or on the number of a port, that are not admitted; None for none."""
+        """The claims of `scheme` on a host pattern, or on the number of a port, that are not
+        admitted; None for none.
+        """
         if scheme in (Scheme.TCP, Scheme.UDP):
             return self._ports.barred.get(ListeningPort(scheme, int(name)))
         return (self._http if scheme is Scheme.HTTP else self._sni).barred.get(name)
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """What was wrong: first what the labels' schemas found, in order of contributions, then the conflicts, as `routes`;
-        last who meets whom, by host. Of each service's conflicts the first 100 (`meshlib.table.telling`)."""
+        """What was wrong: first what the labels' schemas found, in order of contributions, then the
+        conflicts, as `routes`; last who meets whom, by host. Of each service's conflicts the first
+        100 (`meshlib.table.telling`)."""
         if self._diagnostics is None:
             conflicts = [
                 *self._http.diagnostics(),
@@ -383,7 +458,9 @@ class RoutingTable:
 
 
 def host_of(authority: bytes) -> str:
-    """The host that a raw authority names, in normal form, "" for an empty one; `AuthorityError` when it names none."""
+    """The host that a raw authority names, in normal form, "" for an empty one; `AuthorityError`
+    when it names none.
+    """
     if not authority:
         return ""
     try:

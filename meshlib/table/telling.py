@@ -1,4 +1,5 @@
-"""How much of its conflicts a service is told: a stranger could cause, and a service could ask for, thousands at once.
+"""How much of its conflicts a service is told: a stranger could cause, and a service could ask for,
+thousands at once.
 
 TBL102  warning  a service has more conflicts than it is told of
 """
@@ -17,7 +18,9 @@ __all__ = ["MOST_CONFLICTS", "first_of_each_service"]
 MOST_CONFLICTS: Final = 100
 
 
-def first_of_each_service(found: Iterable[Diagnostic], most: int = MOST_CONFLICTS) -> Iterator[Diagnostic]:
+def first_of_each_service(
+    found: Iterable[Diagnostic], most: int = MOST_CONFLICTS
+) -> Iterator[Diagnostic]:
     """The first `most` of each service, in order; then for each with more how many those are."""
     counts: Counter[str] = Counter()
     for item in found:
@@ -26,5 +29,8 @@ def first_of_each_service(found: Iterable[Diagnostic], most: int = MOST_CONFLICT
             yield item
     for service, count in counts.items():
         if count > most:
-            message, hint = f"{count - most} more conflicts of this service are not told", "settle those that are; the others follow"
+            message, hint = (
+                f"{count - most} more conflicts of this service are not told",
+                "settle those that are; the others follow",
+            )
             yield Diagnostic("TBL102", Severity.WARNING, service, "", message, hint)

@@ -1,4 +1,6 @@
-"""What a change touches: the hosts and ports that have to be compiled anew, each with the claims that are new there."""
+"""What a change touches: the hosts and ports that have to be compiled anew, each with the claims
+that are new there.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ __all__ = ["Touched"]
 
 
 class Touched:
-    """`http` and `sni` by host pattern, `ports` by port; a host that only loses claims has none here.
+    """`http` and `sni` by host pattern, `ports` by port; a host that only loses claims has none
+    here.
 
-    `gone` are the contributions whose claims no longer count (`changed` has their keys), `come` those whose claims are new.
+    `gone` are the contributions whose claims no longer count (`changed` has their keys), `come`
+    those whose claims are new.
     """
 
     __slots__ = ("changed", "http", "ports", "sni")
@@ -40,8 +44,16 @@ class Touched:
         """The host patterns of both schemes."""
         return self.http.keys() | self.sni.keys()
 
-    def add_names(self, names: Iterable[str], http: HostIndex[TableDecision], sni: HostIndex[TLSDecision], ports: PortIndex) -> None:
-        """Touch `names` (`Route.claimed_name`) as well, wherever somebody asks for them until now."""
+    def add_names(
+        self,
+        names: Iterable[str],
+        http: HostIndex[TableDecision],
+        sni: HostIndex[TLSDecision],
+        ports: PortIndex,
+    ) -> None:
+        """Touch `names` (`Route.claimed_name`) as well, wherever somebody asks for them until
+        now.
+        """
         for name in names:
             if http.has_claims(name):
                 self.http.setdefault(name, [])

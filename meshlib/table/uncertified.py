@@ -1,7 +1,9 @@
-"""What is decided about a request that came without TLS to a gateway whose clients must show certificates.
+"""What is decided about a request that came without TLS to a gateway whose clients must show
+certificates.
 
-Routes know nothing of certificates: a host whose clients must show one over TLS would serve anybody who leaves TLS out. So
-nothing is forwarded that came without; the client is sent to https if it can show its certificate there.
+Routes know nothing of certificates: a host whose clients must show one over TLS would serve anybody
+who leaves TLS out. So nothing is forwarded that came without; the client is sent to https if it can
+show its certificate there.
 """
 
 from __future__ import annotations
@@ -21,14 +23,20 @@ REASON: Final = "client_certificate_required"
 
 
 def decide_uncertified(
-    table: RoutingTable, head: RequestHead, decision: TableDecision, *, secure: bool, terminates: Callable[[str], bool]
+    table: RoutingTable,
+    head: RequestHead,
+    decision: TableDecision,
+    *,
+    secure: bool,
+    terminates: Callable[[str], bool],
 ) -> Redirect | Respond:
     """The decision in place of `decision`, which `table` made for a request without TLS.
 
-    Redirects, and requests that no route matches or nobody understands, are answered as ever: these reach no service. Everything
-    else is redirected (308) to https at the same host and path, at the table's `https_port`, if TLS for that host is ended here
-    with a certificate (`terminates`, as in `RoutingTable.route_tls`); or it is refused with 403 and `REASON`. `secure`: a trusted proxy
-    in front says that its client used https already, which a redirect would send round in a circle.
+    Redirects, and requests that no route matches or nobody understands, are answered as ever: these
+    reach no service. Everything else is redirected (308) to https at the same host and path, at the
+    table's `https_port`, if TLS for that host is ended here with a certificate (`terminates`, as in
+    `RoutingTable.route_tls`); or it is refused with 403 and `REASON`. `secure`: a trusted proxy in
+    front says that its client used https already, which a redirect would send round in a circle.
     """
     if isinstance(decision, Redirect):
         return decision

@@ -1,7 +1,8 @@
 """What a TLS client says before anything is encrypted: read it, never take part in it.
 
-Bytes in, values out: `ClientHelloSniffer` finds the hello in the first bytes of a connection, `ja3` and `ja4` name its
-sender, `alert_record` makes the answer to a hello that is refused. Nothing here knows a socket, a key or a route.
+Bytes in, values out: `ClientHelloSniffer` finds the hello in the first bytes of a connection, `ja3`
+and `ja4` name its sender, `alert_record` makes the answer to a hello that is refused. Nothing here
+knows a socket, a key or a route.
 """
 
 from meshlib.tls.alerts import alert_record

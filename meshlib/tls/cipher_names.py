@@ -1,4 +1,5 @@
-"""Names of cipher suites (IANA, TLS Cipher Suites): those that clients of today and of the last fifteen years offer.
+"""Names of cipher suites (IANA, TLS Cipher Suites): those that clients of today and of the last
+fifteen years offer.
 
 Data, and nothing else; `meshlib.tls.names` is what reads it.
 """
@@ -199,4 +200,6 @@ ccad DHE_PSK_WITH_CHACHA20_POLY1305_SHA256
 ccae RSA_PSK_WITH_CHACHA20_POLY1305_SHA256
 """
 
-CIPHER_SUITES: Final = {int(number, 16): f"TLS_{name}" for number, name in map(str.split, _LINES.splitlines())}
+CIPHER_SUITES: Final = {
+    int(number, 16): f"TLS_{name}" for number, name in map(str.split, _LINES.splitlines())
+}

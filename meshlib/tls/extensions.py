@@ -1,7 +1,8 @@
 """The extensions of a ClientHello that we look into, each checked as strictly as OpenSSL checks it.
 
-A refused extension raises `ClientHelloError`; what an extension says is put into the keyword arguments of a `ClientHello`.
-Extensions that are not listed here are opaque: whatever is in them is the business of the two ends.
+A refused extension raises `ClientHelloError`; what an extension says is put into the keyword
+arguments of a `ClientHello`. Extensions that are not listed here are opaque: whatever is in them is
+the business of the two ends.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class ExtensionType:
 
 @dataclass(slots=True)
 class ExtensionFacts:
-    """What the extensions said so far; the names are those of `ClientHello`, where an absent extension leaves the default."""
+    """What the extensions said so far; the names are those of `ClientHello`, where an absent
+    extension leaves the default.
+    """
 
     server_name: str | None = None
     server_name_valid: bool = True
@@ -67,14 +70,18 @@ ExtensionParser: TypeAlias = Callable[[bytes, ExtensionFacts], None]
 
 
 def vector_8(data: bytes, reason: str) -> bytes:
-    """The content of a vector with one byte of length that fills `data` exactly and is not empty."""
+    """The content of a vector with one byte of length that fills `data` exactly and is not
+    empty.
+    """
     if len(data) < 2 or data[0] != len(data) - 1:
         _refuse(reason)
     return data[1:]
 
 
 def vector_16(data: bytes, reason: str) -> bytes:
-    """The content of a vector with two bytes of length that fills `data` exactly and is not empty."""
+    """The content of a vector with two bytes of length that fills `data` exactly and is not
+    empty.
+    """
     if len(data) < 3 or (data[0] << 8) + data[1] != len(data) - 2:
         _refuse(reason)
     return data[2:]
@@ -93,10 +100,16 @@ def _refuse(reason: str, alert: int = DECODE_ERROR) -> Never:
 
 
 def _server_name(data: bytes, facts: ExtensionFacts) -> None:
-    # RFC 6066 3 has a list of names of several types; only one type was ever defined and one name of it is allowed, so
-    # the only well-formed content is: length of the list, type 0, length of the name, name. OpenSSL demands exactly this.
+    # RFC 6066 3 has a list of names of several types; only one type was ever defined and one name
+    # of it is allowed, so the only well-formed content is: length of the list, type 0, length of
+    # the name, name. OpenSSL demands exactly this.
     size = len(data)
-    if size < 5 or data[2] != 0 or (data[0] << 8) + data[1] != size - 2 or (data[3] << 8) + data[4] != size - 5:
+    if (
+        size < 5
+        or data[2] != 0
+        or (data[0] << 8) + data[1] != size - 2
+        or (data[3] << 8) + data[4] != size - 5
+    ):
         _refuse("bad_server_name_list")
     facts.server_name, facts.server_name_valid = _read_name(data[5:])
 
@@ -108,13 +121,18 @@ def _read_name(raw: bytes) -> tuple[str, bool]:
             name = normalize_host(text)
         except AuthorityError:
             return _escape(raw), False
-        # RFC 6066 3: an address is not permitted. A router that took one would send it to whoever claimed that "name".
+        # RFC 6066 3: an address is not permitted. A router that took one would send it to whoever
+        # claimed that "name".
         return name, not is_ip_address(name)
-    return _escape(raw), False  # RFC 6066: A-labels. What folds to ASCII only in Unicode (a Kelvin sign) is another name.
+    return (
+        _escape(raw),
+        False,
+    )  # RFC 6066: A-labels. What folds to ASCII only in Unicode (a Kelvin sign) is another name.
 
 
 def _escape(raw: bytes) -> str:
-    # A name that needs no escape and is invalid all the same ("a..b", "-a") gets a mark that no host name can have.
+    # A name that needs no escape and is invalid all the same ("a..b", "-a") gets a mark that no
+    # host name can have.
     text = raw.decode("latin-1").encode("unicode_escape").decode("ascii")
     return text if "\\" in text else text + "\\"
 
@@ -145,7 +163,9 @@ def _point_formats(data: bytes, facts: ExtensionFacts) -> None:
 
 
 def _signature_algorithms(data: bytes, facts: ExtensionFacts) -> None:
-    facts.signature_algorithms = numbers_16(vector_16(data, "bad_signature_algorithms"), "bad_signature_algorithms")
+    facts.signature_algorithms = numbers_16(
+        vector_16(data, "bad_signature_algorithms"), "bad_signature_algorithms"
+    )
 
 
 def _signature_algorithms_cert(data: bytes, facts: ExtensionFacts) -> None:
@@ -167,7 +187,9 @@ def _status_request(data: bytes, facts: ExtensionFacts) -> None:
         return
     end = 3 + int.from_bytes(data[1:3], "big")
     for responder in _list_16(data[3:end], "bad_status_request"):
-        if not any(_is_der(responder, outer, inner) for outer, inner in ((0xA1, 0x30), (0xA2, 0x04))):
+        if not any(
+            _is_der(responder, outer, inner) for outer, inner in ((0xA1, 0x30), (0xA2, 0x04))
+        ):
             _refuse("bad_status_request")
     extensions = data[end + 2 :]
     if len(data) < end + 2 or int.from_bytes(data[end : end + 2], "big") != len(extensions):
@@ -190,7 +212,8 @@ def _list_16(content: bytes, reason: str) -> list[bytes]:
 
 
 def _is_der(data: bytes, tag: int, inner: int | None = None) -> bool:
-    # Whether `data` is one DER element with this tag and a length that fits; `inner` is the tag of the one inside.
+    # Whether `data` is one DER element with this tag and a length that fits; `inner` is the tag of
+    # the one inside.
     if len(data) < 2 or data[0] != tag:
         return False
     head = 2 + (data[1] & 0x7F if data[1] & 0x80 else 0)
@@ -217,7 +240,9 @@ def _psk_modes(data: bytes, facts: ExtensionFacts) -> None:
 
 
 def _certificate_authorities(data: bytes, facts: ExtensionFacts) -> None:
-    for name in _list_16(vector_16(data, "bad_certificate_authorities"), "bad_certificate_authorities"):
+    for name in _list_16(
+        vector_16(data, "bad_certificate_authorities"), "bad_certificate_authorities"
+    ):
         if not _is_der(name, 0x30):
             _refuse("bad_certificate_authorities")
 
@@ -225,10 +250,14 @@ def _certificate_authorities(data: bytes, facts: ExtensionFacts) -> None:
 def _renegotiation_info(data: bytes, facts: ExtensionFacts) -> None:
     # RFC 5746 3.6: in a first hello renegotiated_connection is empty.
     if data != b"\x00":
-        _refuse("bad_renegotiation_info", HANDSHAKE_FAILURE if data and data[0] == len(data) - 1 else DECODE_ERROR)
+        _refuse(
+            "bad_renegotiation_info",
+            HANDSHAKE_FAILURE if data and data[0] == len(data) - 1 else DECODE_ERROR,
+        )
 
 
-# Lengths of the shares of the groups that every TLS library knows; NIST's are uncompressed points (RFC 8446 4.2.8.2).
+# Lengths of the shares of the groups that every TLS library knows; NIST's are uncompressed points
+# (RFC 8446 4.2.8.2).
 _SHARE_SIZES: Final = {0x0017: 65, 0x0018: 97, 0x0019: 133, 0x001D: 32, 0x001E: 56}
 
 
@@ -247,14 +276,17 @@ def _key_share(data: bytes, facts: ExtensionFacts) -> None:
         position = start + length
         if not length or position > size:
             _refuse("bad_key_share")
-        if _SHARE_SIZES.get(group, length) != length or (0x0017 <= group <= 0x0019 and data[start] != 4):
+        if _SHARE_SIZES.get(group, length) != length or (
+            0x0017 <= group <= 0x0019 and data[start] != 4
+        ):
             _refuse("bad_key_share", ILLEGAL_PARAMETER)
         groups.append(group)
     facts.key_shares = tuple(groups)
 
 
 def _pre_shared_key(data: bytes, facts: ExtensionFacts) -> None:
-    # RFC 8446 4.2.11: identities (each with four bytes of age), then as many binders of 32 to 255 bytes.
+    # RFC 8446 4.2.11: identities (each with four bytes of age), then as many binders of 32 to 255
+    # bytes.
     size = len(data)
     end = 2 + int.from_bytes(data[:2], "big")
     identities = []

@@ -1,7 +1,7 @@
 """JA3 and JA4: what a ClientHello says about the software that sent it, as a short text.
 
-JA3: github.com/salesforce/ja3; JA4: github.com/FoxIO-LLC/ja4, technical_details/JA4.md. Both are hints for people and
-statistics, and easily imitated: never a reason to trust anybody.
+JA3: github.com/salesforce/ja3; JA4: github.com/FoxIO-LLC/ja4, technical_details/JA4.md. Both are
+hints for people and statistics, and easily imitated: never a reason to trust anybody.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ _NOTHING = "000000000000"
 
 
 def ja3_text(hello: ClientHello) -> str:
-    """The text that JA3 hashes: version, ciphers, extensions, groups and point formats in decimal, without GREASE."""
+    """The text that JA3 hashes: version, ciphers, extensions, groups and point formats in decimal,
+    without GREASE.
+    """
     lists = (hello.cipher_suites, hello.extensions, hello.groups, hello.point_formats)
-    return ",".join((str(hello.legacy_version), *("-".join(map(str, _meant(numbers))) for numbers in lists)))
+    return ",".join(
+        (str(hello.legacy_version), *("-".join(map(str, _meant(numbers))) for numbers in lists))
+    )
 
 
 def ja3(hello: ClientHello) -> str:
@@ -35,8 +39,12 @@ def ja4(hello: ClientHello) -> str:
     extensions = _meant(hello.extensions)
     version = _JA4_VERSIONS.get(max(_meant(hello.versions), default=0), "00")
     name = "d" if ExtensionType.SERVER_NAME in extensions else "i"
-    head = f"t{version}{name}{min(len(suites), 99):02}{min(len(extensions), 99):02}{_alpn_mark(hello)}"
-    hashed = _hex_list(sorted(e for e in extensions if e not in (ExtensionType.SERVER_NAME, ExtensionType.ALPN)))
+    head = (
+        f"t{version}{name}{min(len(suites), 99):02}{min(len(extensions), 99):02}{_alpn_mark(hello)}"
+    )
+    hashed = _hex_list(
+        sorted(e for e in extensions if e not in (ExtensionType.SERVER_NAME, ExtensionType.ALPN))
+    )
     if hello.signature_algorithms:
         hashed += "_" + _hex_list(_meant(hello.signature_algorithms))
     return f"{head}_{_short_hash(_hex_list(sorted(suites)))}_{_short_hash(hashed) if extensions else _NOTHING}"

@@ -1,8 +1,9 @@
-"""One complete ClientHello message (RFC 8446 4.1.2, RFC 5246 7.4.1.2): bytes in, a `ClientHello` or an error out.
+"""One complete ClientHello message (RFC 8446 4.1.2, RFC 5246 7.4.1.2): bytes in, a `ClientHello` or
+an error out.
 
-Knows nothing of records; `meshlib.tls.sniffer` puts the message together. Every length is checked against the bytes that
-are there, and nothing may be left over: a reader that forgives is a reader that can be made to see another name than the
-server behind it.
+Knows nothing of records; `meshlib.tls.sniffer` puts the message together. Every length is checked
+against the bytes that are there, and nothing may be left over: a reader that forgives is a reader
+that can be made to see another name than the server behind it.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ _FIXED = 35  # version, random, and the length of the session id
 
 
 def parse_client_hello(body: bytes) -> ClientHello:
-    """Parse the body of a ClientHello: the handshake message without its four bytes of type and length.
+    """Parse the body of a ClientHello: the handshake message without its four bytes of type and
+    length.
 
-    Raises `ClientHelloError` for everything that OpenSSL refuses as malformed. What is well formed but unwanted (old
-    versions, weak ciphers) is the server's to judge, and passes.
+    Raises `ClientHelloError` for everything that OpenSSL refuses as malformed. What is well formed
+    but unwanted (old versions, weak ciphers) is the server's to judge, and passes.
     """
     size = len(body)
     if size < _FIXED:
         raise _malformed("truncated", size)
     legacy_version = (body[0] << 8) + body[1]
     if legacy_version < 0x0300:  # a higher one than we know is allowed (RFC 5246 E.1)
-        raise ClientHelloError("no version of TLS", reason="bad_version", alert=PROTOCOL_VERSION, position=0)
+        raise ClientHelloError(
+            "no version of TLS", reason="bad_version", alert=PROTOCOL_VERSION, position=0
+        )
     position = _FIXED + body[34]
     if body[34] > 32:
         raise _malformed("bad_session_id", _FIXED - 1)
@@ -40,7 +44,9 @@ def parse_client_hello(body: bytes) -> ClientHello:
     if position >= size:
         raise _malformed("truncated", size)
     if not suites:
-        raise ClientHelloError("no cipher suites", reason="bad_cipher_suites", alert=ILLEGAL_PARAMETER, position=start)
+        raise ClientHelloError(
+            "no cipher suites", reason="bad_cipher_suites", alert=ILLEGAL_PARAMETER, position=start
+        )
     if len(suites) & 1:
         raise _malformed("bad_cipher_suites", start)
     cipher_suites = numbers_16(suites, "bad_cipher_suites")
@@ -96,7 +102,9 @@ def _parse_extensions(body: bytes, position: int) -> ExtensionFacts:
             raise _malformed("bad_extension_length", start - 4)
         if kind in seen:
             text = f"extension {kind} is there twice"
-            raise ClientHelloError(text, reason="duplicate_extension", alert=ILLEGAL_PARAMETER, position=start - 4)
+            raise ClientHelloError(
+                text, reason="duplicate_extension", alert=ILLEGAL_PARAMETER, position=start - 4
+            )
         seen.add(kind)
         types.append(kind)
         parse = PARSERS.get(kind)
@@ -112,13 +120,23 @@ def _parse_extensions(body: bytes, position: int) -> ExtensionFacts:
 def _check_versions(facts: ExtensionFacts, legacy_version: int, compression: bytes) -> None:
     types = facts.types
     if facts.versions and legacy_version <= 0x0300:
-        raise ClientHelloError("SSL 3.0 and supported_versions in one hello", reason="bad_version", alert=PROTOCOL_VERSION)
+        raise ClientHelloError(
+            "SSL 3.0 and supported_versions in one hello",
+            reason="bad_version",
+            alert=PROTOCOL_VERSION,
+        )
     if ExtensionType.PRE_SHARED_KEY in types and types[-1] != ExtensionType.PRE_SHARED_KEY:
-        raise ClientHelloError("pre_shared_key is not the last extension", reason="psk_not_last", alert=ILLEGAL_PARAMETER)
+        raise ClientHelloError(
+            "pre_shared_key is not the last extension",
+            reason="psk_not_last",
+            alert=ILLEGAL_PARAMETER,
+        )
     if _TLS13 not in facts.versions:
         return
     if compression != b"\x00":
-        raise ClientHelloError("compression with TLS 1.3", reason="bad_compression", alert=ILLEGAL_PARAMETER)
+        raise ClientHelloError(
+            "compression with TLS 1.3", reason="bad_compression", alert=ILLEGAL_PARAMETER
+        )
     if ExtensionType.PRE_SHARED_KEY in types:
         needed = [ExtensionType.PSK_KEY_EXCHANGE_MODES]
     else:
@@ -130,6 +148,12 @@ def _check_versions(facts: ExtensionFacts, legacy_version: int, compression: byt
         needed.append(ExtensionType.KEY_SHARE)
     for kind in needed:
         if kind not in types:
-            raise ClientHelloError(f"extension {kind} is missing", reason="missing_extension", alert=MISSING_EXTENSION)
+            raise ClientHelloError(
+                f"extension {kind} is missing", reason="missing_extension", alert=MISSING_EXTENSION
+            )
     if not set(facts.key_shares) <= set(facts.groups):
-        raise ClientHelloError("a key share of a group that is not offered", reason="bad_key_share", alert=ILLEGAL_PARAMETER)
+        raise ClientHelloError(
+            "a key share of a group that is not offered",
+            reason="bad_key_share",
+            alert=ILLEGAL_PARAMETER,
+        )

@@ -1,7 +1,9 @@
-"""Hellos that were read before: what a client repeats with each connection need not be checked again.
+"""Hellos that were read before: what a client repeats with each connection need not be checked
+again.
 
-A client's hellos to one server differ in the random bytes, the session id and the keys of its shares, and in nothing else. What
-`parse_client_hello` finds depends on none of these, but for their lengths, the session id itself, and the first byte of a key.
+A client's hellos to one server differ in the random bytes, the session id and the keys of its
+shares, and in nothing else. What `parse_client_hello` finds depends on none of these, but for their
+lengths, the session id itself, and the first byte of a key.
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ from meshlib.tls.hello import parse_client_hello
 
 __all__ = ["HelloMemo"]
 
-# A larger hello has post-quantum shares of a browser, which is different each time (RFC 8701), or nothing that we know.
+# A larger hello has post-quantum shares of a browser, which is different each time (RFC 8701), or
+# nothing that we know.
 MAX_SIZE: Final = 2048
 _FIELDS: Final = tuple(name for name in ClientHello.__dataclass_fields__ if name != "session_id")
 _SESSION_ID: Final = 35
 
 
 class HelloMemo:
-    """`parse` answers as `parse_client_hello`, whatever was parsed before, and quicker for a hello like one of those.
+    """`parse` answers as `parse_client_hello`, whatever was parsed before, and quicker for a hello
+    like one of those.
 
     At most `limit` are kept (of `MAX_SIZE` bytes each); one more, and it begins anew.
     """
@@ -47,7 +51,9 @@ class HelloMemo:
             parts, known = shape
             hello = known.get(b"".join([body[part] for part in parts]))
             if hello is not None:
-                return _with_session_id(hello, body[_SESSION_ID : _SESSION_ID + body[_SESSION_ID - 1]])
+                return _with_session_id(
+                    hello, body[_SESSION_ID : _SESSION_ID + body[_SESSION_ID - 1]]
+                )
         hello = parse_client_hello(body)
         # Tickets are others each time, and they say something.
         if not hello.psk_identities and not hello.ticket and len(body) <= MAX_SIZE:
@@ -59,7 +65,8 @@ class HelloMemo:
         if self._count >= self._limit:
             self._shapes.clear()
             self._count = 0
-        # Another shape of the same size is not kept: two clients that take turns would only drive each other out.
+        # Another shape of the same size is not kept: two clients that take turns would only drive
+        # each other out.
         kept, known = self._shapes.setdefault(len(body), (parts, {}))
         if kept == parts:
             known[b"".join([body[part] for part in parts])] = hello
@@ -78,7 +85,8 @@ def _with_session_id(hello: ClientHello, session_id: bytes) -> ClientHello:
 
 
 def _parts(body: bytes) -> tuple[slice, ...]:
-    # Everything but the random bytes, the session id, and each key from its second byte on. `body` was parsed: all lengths are right.
+    # Everything but the random bytes, the session id, and each key from its second byte on. `body`
+    # was parsed: all lengths are right.
     size = len(body)
     at = _SESSION_ID + body[_SESSION_ID - 1]
     parts = [slice(0, 2), slice(_SESSION_ID - 1, _SESSION_ID)]

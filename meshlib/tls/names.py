@@ -1,6 +1,7 @@
 """What the numbers in a TLS hello are called in the IANA registries, for people who read one.
 
-Small tables of what is met in practice: a number without a name is "unknown", which says nothing against it.
+Small tables of what is met in practice: a number without a name is "unknown", which says nothing
+against it.
 """
 
 from __future__ import annotations
@@ -148,7 +149,11 @@ _SIGNATURE_ALGORITHMS: Final = {
 _HASHES: Final = {1: "md5", 2: "sha1", 3: "sha224", 4: "sha256", 5: "sha384", 6: "sha512"}
 _SIGNATURES: Final = {1: "rsa_pkcs1", 2: "dsa", 3: "ecdsa"}
 
-_POINT_FORMATS: Final = {0: "uncompressed", 1: "ansiX962_compressed_prime", 2: "ansiX962_compressed_char2"}
+_POINT_FORMATS: Final = {
+    0: "uncompressed",
+    1: "ansiX962_compressed_prime",
+    2: "ansiX962_compressed_char2",
+}
 
 _ALERTS: Final = {
     10: "unexpected_message",

@@ -1,6 +1,7 @@
 """What the first bytes of a connection say about its protocol, when that is not TLS.
 
-Knows a few bytes of each protocol that is often sent to a TLS port by mistake, and nothing more of any of them.
+Knows a few bytes of each protocol that is often sent to a TLS port by mistake, and nothing more of
+any of them.
 """
 
 from __future__ import annotations
@@ -51,19 +52,25 @@ _LITERALS: Final = (
     (b"\r\n\r\n\x00\r\nQUIT\n", ForeignProtocol.PROXY_V2),
     (b"PRI * HTTP/2.0\r\n", ForeignProtocol.HTTP2),  # RFC 9113 3.4
     (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", ForeignProtocol.POSTGRES),  # SSLRequest
-    (b"\x00\x00\x00\x08\x04\xd2\x16\x30", ForeignProtocol.POSTGRES),  # GSSENCRequest, sent first by libpq with Kerberos
+    (
+        b"\x00\x00\x00\x08\x04\xd2\x16\x30",
+        ForeignProtocol.POSTGRES,
+    ),  # GSSENCRequest, sent first by libpq with Kerberos
 )
 
-# A method and the start of a target. The longest registered method has 17 letters (UPDATEREDIRECTREF, RFC 4437).
+# A method and the start of a target. The longest registered method has 17 letters
+# (UPDATEREDIRECTREF, RFC 4437).
 _HTTP = re.compile(rb"[A-Z][A-Z-]{0,19} [/*!-~]")
 _HTTP_BEGUN = re.compile(rb"[A-Z](?:[A-Z-]{0,19} ?)?")
 
-# Types of TLS records (RFC 8446 5.1, RFC 6520). Only a handshake may be first; the sniffer refuses the others with an alert.
+# Types of TLS records (RFC 8446 5.1, RFC 6520). Only a handshake may be first; the sniffer refuses
+# the others with an alert.
 _RECORD_TYPES: Final = frozenset((20, 21, 22, 23, 24))
 
 
 def identify_prelude(data: bytes) -> Verdict:
-    """What `data`, the first bytes of a connection (at least one), begins: "tls", another protocol, or `NEED_DATA`.
+    """What `data`, the first bytes of a connection (at least one), begins: "tls", another protocol,
+    or `NEED_DATA`.
 
     Decides on the first byte that leaves no choice, at the latest after 22 bytes.
     """
@@ -87,7 +94,8 @@ def identify_prelude(data: bytes) -> Verdict:
 
 
 def _sslv2(data: bytes) -> Verdict:
-    # RFC 5246 E.2: two bytes of length with the top bit set, message type 1, then a version: 0x0002 or 0x03xx.
+    # RFC 5246 E.2: two bytes of length with the top bit set, message type 1, then a version: 0x0002
+    # or 0x03xx.
     if len(data) >= 3 and data[2] != 1:
         return ForeignProtocol.UNKNOWN
     if len(data) >= 4 and data[3] not in (0, 3):

@@ -1,8 +1,9 @@
 """Which endpoint a TLS session belongs to, as far as that can be read without a key.
 
-A client that takes up a session of TLS 1.2 shows the id or the ticket that the server once gave it, in clear both times: `SessionReader`
-reads the server's first messages for them, `session_keys` a hello. Tickets of TLS 1.3 are given encrypted: nobody between the two
-ends can know whose they are. Keys are digests, so that what is remembered opens no session.
+A client that takes up a session of TLS 1.2 shows the id or the ticket that the server once gave it,
+in clear both times: `SessionReader` reads the server's first messages for them, `session_keys` a
+hello. Tickets of TLS 1.3 are given encrypted: nobody between the two ends can know whose they are.
+Keys are digests, so that what is remembered opens no session.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from meshlib.tls.extensions import ExtensionType
 
 __all__ = ["SessionReader", "session_keys"]
 
-# The server's messages up to its ChangeCipherSpec: mostly certificates, of which OpenSSL's clients take 100 KiB. Whoever sends more
-# is relayed like everybody else, and not looked at any more.
+# The server's messages up to its ChangeCipherSpec: mostly certificates, of which OpenSSL's clients
+# take 100 KiB. Whoever sends more is relayed like everybody else, and not looked at any more.
 MAX_WIRE: Final = 128 * 1024
-# A ticket holds the session, sometimes with the client's certificate. A longer one is not remembered.
+# A ticket holds the session, sometimes with the client's certificate. A longer one is not
+# remembered.
 MAX_TICKET: Final = 16 * 1024
 
 _HANDSHAKE: Final = 22
@@ -27,7 +29,9 @@ _NEW_SESSION_TICKET: Final = 4
 
 
 def session_keys(hello: ClientHello) -> tuple[bytes, ...]:
-    """The keys of the session that `hello` may want to take up, the surest first; an id may also mean nothing (RFC 8446 D.4)."""
+    """The keys of the session that `hello` may want to take up, the surest first; an id may also
+    mean nothing (RFC 8446 D.4).
+    """
     return tuple(_key(what) for what in (hello.ticket, hello.session_id) if what)
 
 
@@ -38,8 +42,9 @@ def _key(what: bytes) -> bytes:
 class SessionReader:
     """The first bytes of a server in, keys of the sessions that it gives out.
 
-    `receive_data` takes what was read and returns the keys that it completed; it never raises. `done` says that nothing more can
-    come: the rest is encrypted, or is TLS 1.3, or no TLS, or too long. At most one message is kept, up to `MAX_TICKET`.
+    `receive_data` takes what was read and returns the keys that it completed; it never raises.
+    `done` says that nothing more can come: the rest is encrypted, or is TLS 1.3, or no TLS, or too
+    long. At most one message is kept, up to `MAX_TICKET`.
     """
 
     __slots__ = ("_header", "_left", "_message", "_skip", "_wire", "done")
@@ -123,10 +128,14 @@ class SessionReader:
 
 
 def _chooses_tls13(extensions: bytes) -> bool:
-    # Only TLS 1.3 and later say their version in an extension; there the id is the client's own, and means nothing.
+    # Only TLS 1.3 and later say their version in an extension; there the id is the client's own,
+    # and means nothing.
     position = 0
     while position + 4 <= len(extensions):
-        if int.from_bytes(extensions[position : position + 2], "big") == ExtensionType.SUPPORTED_VERSIONS:
+        if (
+            int.from_bytes(extensions[position : position + 2], "big")
+            == ExtensionType.SUPPORTED_VERSIONS
+        ):
             return True
         position += 4 + int.from_bytes(extensions[position + 2 : position + 4], "big")
     return False

@@ -1,7 +1,9 @@
-"""Reads the ClientHello off the start of a connection without taking part in it: bytes in, values out.
+"""Reads the ClientHello off the start of a connection without taking part in it: bytes in, values
+out.
 
-Puts the handshake message together from TLS records (RFC 8446 5.1) and hands it to `parse_client_hello`. The caller keeps
-the bytes: they go on to a server unchanged. Knows no socket and no route.
+Puts the handshake message together from TLS records (RFC 8446 5.1) and hands it to
+`parse_client_hello`. The caller keeps the bytes: they go on to a server unchanged. Knows no socket
+and no route.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ from meshlib.tls.prelude import NEED_DATA, ForeignProtocol, NeedData, NotTLS, id
 
 __all__ = ["MAX_HELLO", "MAX_WIRE", "ClientHelloSniffer"]
 
-# The largest handshake message, header included. Real hellos are 0.2-2 KiB, with post-quantum shares, tickets and padding up to
-# 18 KiB; nginx reads up to 64 KiB when told to, OpenSSL takes 128 KiB. Who claims more is refused when the claim is read.
+# The largest handshake message, header included. Real hellos are 0.2-2 KiB, with post-quantum
+# shares, tickets and padding up to 18 KiB; nginx reads up to 64 KiB when told to, OpenSSL takes 128
+# KiB. Who claims more is refused when the claim is read.
 MAX_HELLO: Final = 64 * 1024
-# The same with its record headers. A record of one byte costs six, so this is a 21 KiB hello in the smallest of records; it keeps
-# the bytes that the caller must hold for one client in proportion.
+# The same with its record headers. A record of one byte costs six, so this is a 21 KiB hello in the
+# smallest of records; it keeps the bytes that the caller must hold for one client in proportion.
 MAX_WIRE: Final = 128 * 1024
-# Empty records in a row. RFC 8446 5.1 forbids them, OpenSSL takes 32 of them; they cost five bytes and move nothing.
+# Empty records in a row. RFC 8446 5.1 forbids them, OpenSSL takes 32 of them; they cost five bytes
+# and move nothing.
 MAX_EMPTY_RECORDS: Final = 32
 
 _MAX_FRAGMENT: Final = 1 << 14  # RFC 8446 5.1
@@ -34,19 +38,35 @@ Result: TypeAlias = Literal[NeedData.NEED_DATA] | NotTLS | ClientHello
 
 
 class ClientHelloSniffer:
-    """Finds the ClientHello in the first bytes of a connection, however they are cut into reads and records.
+    """Finds the ClientHello in the first bytes of a connection, however they are cut into reads and
+    records.
 
-    `receive_data` takes what was read (bytes once given are not to be given again) and returns `NEED_DATA`, a `ClientHello`, or
-    `NotTLS`; raises `ClientHelloError`, whose `alert` is the answer to send. Each byte is looked at once, except the first 22
-    while it is not clear that they are TLS. Anything else it raises is a bug. One sniffer reads one connection.
-    `max_hello` limits the handshake message, `max_wire` the bytes up to its end; `parse` reads the message, once it is whole: that of a
-    `HelloMemo` is quicker where clients repeat themselves.
+    `receive_data` takes what was read (bytes once given are not to be given again) and returns
+    `NEED_DATA`, a `ClientHello`, or `NotTLS`; raises `ClientHelloError`, whose `alert` is the
+    answer to send. Each byte is looked at once, except the first 22 while it is not clear that they
+    are TLS. Anything else it raises is a bug. One sniffer reads one connection. `max_hello` limits
+    the handshake message, `max_wire` the bytes up to its end; `parse` reads the message, once it is
+    whole: that of a `HelloMemo` is quicker where clients repeat themselves.
     """
 
-    __slots__ = ("_empty_records", "_header", "_left", "_max_hello", "_max_wire", "_message", "_needed", "_parse", "_wire")
+    __slots__ = (
+        "_empty_records",
+        "_header",
+        "_left",
+        "_max_hello",
+        "_max_wire",
+        "_message",
+        "_needed",
+        "_parse",
+        "_wire",
+    )
 
     def __init__(
-        self, *, max_hello: int = MAX_HELLO, max_wire: int = MAX_WIRE, parse: Callable[[bytes], ClientHello] = parse_client_hello
+        self,
+        *,
+        max_hello: int = MAX_HELLO,
+        max_wire: int = MAX_WIRE,
+        parse: Callable[[bytes], ClientHello] = parse_client_hello,
     ) -> None:
         self._parse = parse
         self._max_hello = max_hello
@@ -63,7 +83,9 @@ class ClientHelloSniffer:
 
     @property
     def bytes_consumed(self) -> int:
-        """Bytes up to the end of the hello (early data and what else follows are not counted), or received so far."""
+        """Bytes up to the end of the hello (early data and what else follows are not counted), or
+        received so far.
+        """
         return self._wire
 
     def receive_data(self, data: bytes) -> Result:
@@ -89,7 +111,11 @@ class ClientHelloSniffer:
                 return self._parse(data[9 : self._wire])
         size = len(data)
         while position < size:
-            position = self._fragment(data, position) if self._left else self._record_header(data, position)
+            position = (
+                self._fragment(data, position)
+                if self._left
+                else self._record_header(data, position)
+            )
             if self._wire > self._max_wire:
                 raise _too_large()
             if self._needed and len(self._message) >= self._needed:
@@ -117,27 +143,42 @@ class ClientHelloSniffer:
         self._header = b""
         length = (header[3] << 8) + header[4]
         if length > _MAX_FRAGMENT:
-            raise ClientHelloError("a record of more than 16 KiB", reason="record_too_large", alert=RECORD_OVERFLOW)
+            raise ClientHelloError(
+                "a record of more than 16 KiB", reason="record_too_large", alert=RECORD_OVERFLOW
+            )
         if length:
             self._empty_records = 0
         else:
             self._empty_records += 1
             if self._empty_records > MAX_EMPTY_RECORDS:
-                raise ClientHelloError("too many empty records", reason="empty_records", alert=UNEXPECTED_MESSAGE)
+                raise ClientHelloError(
+                    "too many empty records", reason="empty_records", alert=UNEXPECTED_MESSAGE
+                )
         self._left = length
         return position + taken
 
     def _check_header(self, header: bytes) -> None:
         if header[0] != _HANDSHAKE:
-            raise ClientHelloError("a record that is no handshake", reason="unexpected_record", alert=UNEXPECTED_MESSAGE)
-        # The minor version means nothing (RFC 8446 5.1); the major one is what tells TLS from noise.
+            raise ClientHelloError(
+                "a record that is no handshake",
+                reason="unexpected_record",
+                alert=UNEXPECTED_MESSAGE,
+            )
+        # The minor version means nothing (RFC 8446 5.1); the major one is what tells TLS from
+        # noise.
         if len(header) > 1 and header[1] != 3:
-            raise ClientHelloError("a record of no version of TLS", reason="bad_record_version", alert=UNEXPECTED_MESSAGE)
+            raise ClientHelloError(
+                "a record of no version of TLS",
+                reason="bad_record_version",
+                alert=UNEXPECTED_MESSAGE,
+            )
 
     def _fragment(self, data: bytes, position: int) -> int:
         end = min(position + self._left, len(data))
         message = self._message
-        if self._needed:  # never keep more than the message: the rest is a record's that does not end with it
+        if (
+            self._needed
+        ):  # never keep more than the message: the rest is a record's that does not end with it
             end = min(end, position + self._needed - len(message))
         elif len(message) + end - position > 4:
             end = position + 4 - len(message)
@@ -151,7 +192,11 @@ class ClientHelloSniffer:
     def _message_header(self) -> None:
         message = self._message
         if message[0] != _CLIENT_HELLO:
-            raise ClientHelloError("a message that is no ClientHello", reason="unexpected_handshake", alert=UNEXPECTED_MESSAGE)
+            raise ClientHelloError(
+                "a message that is no ClientHello",
+                reason="unexpected_handshake",
+                alert=UNEXPECTED_MESSAGE,
+            )
         if len(message) == 4:
             self._needed = 4 + int.from_bytes(message[1:4], "big")
             if self._needed > self._max_hello:
@@ -159,10 +204,17 @@ class ClientHelloSniffer:
 
     def _finish(self) -> ClientHello:
         if self._left:
-            # RFC 8446 5.1: no other message may share its record; before TLS 1.3 the client has nothing to add either.
-            raise ClientHelloError("bytes behind the hello in its record", reason="excess_data", alert=UNEXPECTED_MESSAGE)
+            # RFC 8446 5.1: no other message may share its record; before TLS 1.3 the client has
+            # nothing to add either.
+            raise ClientHelloError(
+                "bytes behind the hello in its record",
+                reason="excess_data",
+                alert=UNEXPECTED_MESSAGE,
+            )
         return self._parse(bytes(self._message[4:]))
 
 
 def _too_large() -> ClientHelloError:
-    return ClientHelloError("the hello is larger than we keep", reason="hello_too_large", alert=ILLEGAL_PARAMETER)
+    return ClientHelloError(
+        "the hello is larger than we keep", reason="hello_too_large", alert=ILLEGAL_PARAMETER
+    )

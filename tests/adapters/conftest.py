@@ -13,7 +13,8 @@ from meshlib_adapters.config.settings import Settings
 
 @pytest.fixture(scope="session", autouse=True)
 def _default_ports_are_taken() -> Iterator[None]:
-    """A test that leaves a port to the defaults fails here and now, not on the day another program has it.
+    """A test that leaves a port to the defaults fails here and now, not on the day another program
+    has it.
 
     They are bound, and nobody listens: who connects there is refused.
     """

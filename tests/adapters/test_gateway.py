@@ -1,4 +1,6 @@
-"""`Gateway`, the front door: a mesh served with one line, what can be asked of it by keyword, and its mistakes."""
+"""`Gateway`, the front door: a mesh served with one line, what can be asked of it by keyword, and
+its mistakes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,16 @@ import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Diagnostic, Endpoint, Route, Scheme, Severity, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    Route,
+    Scheme,
+    Severity,
+    Snapshot,
+    Upstream,
+)
 from meshlib_adapters import Gateway
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.providers.provider import ProviderStatus
@@ -38,9 +49,13 @@ def snapshot(port: int, host: str = HOST, key: str = "shop", *diagnostics: Diagn
     return Snapshot.of([Contribution(key, key, routes=(route,), diagnostics=diagnostics)])
 
 
-async def ask(gateway: Gateway, host: str = HOST, listener: str = "http", path: str = "/") -> httpx.Response:
+async def ask(
+    gateway: Gateway, host: str = HOST, listener: str = "http", path: str = "/"
+) -> httpx.Response:
     async with httpx.AsyncClient(trust_env=False) as client:
-        return await client.get(f"http://{gateway.addresses[listener][0]}{path}", headers={"Host": host})
+        return await client.get(
+            f"http://{gateway.addresses[listener][0]}{path}", headers={"Host": host}
+        )
 
 
 class Told:
@@ -62,7 +77,9 @@ class Told:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_mesh_is_served_while_the_block_runs(backend: Backend, workers: int) -> None:
     async def main() -> None:
-        async with Gateway(Mesh(snapshot(backend.port)), http="127.0.0.1:0", workers=workers) as gateway:
+        async with Gateway(
+            Mesh(snapshot(backend.port)), http="127.0.0.1:0", workers=workers
+        ) as gateway:
             assert (await ask(gateway)).text == "ok"
             assert (await ask(gateway, "other.example.com")).status_code == 404
         with pytest.raises(httpx.ConnectError):
@@ -83,7 +100,9 @@ def test_what_the_block_raises_leaves_it_as_it_is(backend: Backend) -> None:
 @pytest.mark.parametrize("where", ["entering", "inside"])
 def test_who_is_cancelled_leaves_nothing_behind(backend: Backend, where: str) -> None:
     async def main() -> None:
-        mesh, providers = (Mesh(), [Told()]) if where == "entering" else (Mesh(snapshot(backend.port)), [])
+        mesh, providers = (
+            (Mesh(), [Told()]) if where == "entering" else (Mesh(snapshot(backend.port)), [])
+        )
         gateway = Gateway(mesh, providers=providers, http="127.0.0.1:0")
         with anyio.move_on_after(0.3) as scope:
             async with gateway:
@@ -114,21 +133,31 @@ def test_a_gateway_serves_once(backend: Backend) -> None:
 def test_nothing_is_opened_that_is_not_named(backend: Backend) -> None:
     async def main() -> None:
         async with Gateway(Mesh(snapshot(backend.port)), http="127.0.0.1:0") as gateway:
-            assert {name: len(addresses) for name, addresses in gateway.addresses.items()} == {"http": 1, "https": 0, "admin": 0}
+            assert {name: len(addresses) for name, addresses in gateway.addresses.items()} == {
+                "http": 1,
+                "https": 0,
+                "admin": 0,
+            }
             assert not gateway.settings.log.access
             assert gateway.settings.state == "off"
 
     anyio.run(main)
 
 
-def test_providers_and_code_share_the_mesh(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+def test_providers_and_code_share_the_mesh(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "meshlib")
 
     async def main() -> None:
         mesh, told = Mesh(snapshot(backend.port)), Told()
-        wrong = Diagnostic("HRM003", Severity.ERROR, "late", "label", "it is wrong", "write it right")
+        wrong = Diagnostic(
+            "HRM003", Severity.ERROR, "late", "label", "it is wrong", "write it right"
+        )
         told.next.append(snapshot(backend.port, "late.example.com", "late", wrong))
-        async with Gateway(mesh, providers=[told], http="127.0.0.1:0", admin="127.0.0.1:0") as gateway:
+        async with Gateway(
+            mesh, providers=[told], http="127.0.0.1:0", admin="127.0.0.1:0"
+        ) as gateway:
             assert (await ask(gateway)).text == "ok"
             assert (await ask(gateway, "late.example.com")).text == "ok"
             told.status = ProviderStatus("degraded", None, "the engine is gone")
@@ -139,21 +168,29 @@ def test_providers_and_code_share_the_mesh(backend: Backend, caplog: pytest.LogC
 
     async def until(happened: Callable[[], bool]) -> None:
         with anyio.fail_after(20):
-            while not happened():  # noqa: ASYNC110 - a log has no event
+            while not happened():  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
     anyio.run(main)
-    assert {record.name.partition(".")[0] for record in caplog.records if record.name.startswith("meshlib")} == {"meshlib"}
+    assert {
+        record.name.partition(".")[0]
+        for record in caplog.records
+        if record.name.startswith("meshlib")
+    } == {"meshlib"}
     assert "2 routes (1 added, 0 removed)" in caplog.text
     assert "1 routes (0 added, 1 removed)" in caplog.text
     assert "HRM003" in caplog.text
     assert "the engine is gone" in caplog.text
 
 
-def test_a_silent_provider_holds_up_the_routes_in_code_only_for_a_while(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_silent_provider_holds_up_the_routes_in_code_only_for_a_while(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         settings = {"timeouts.first_snapshot": "0.2s"}
-        async with Gateway(Mesh(snapshot(backend.port)), providers=[Told()], http="127.0.0.1:0", settings=settings) as gateway:
+        async with Gateway(
+            Mesh(snapshot(backend.port)), providers=[Told()], http="127.0.0.1:0", settings=settings
+        ) as gateway:
             assert (await ask(gateway)).text == "ok"
 
     anyio.run(main)
@@ -170,7 +207,10 @@ def test_a_silent_provider_holds_up_the_routes_in_code_only_for_a_while(backend:
         ({"http": ":0", "ports": "all"}, "Gateway(ports=): "),
         ({"http": ":0", "providers": ["swarm"]}, "providers[0]: 'swarm' is not a provider"),
         ({"http": ":0", "providers": [Told(), Told()]}, "two providers have the name 'told'"),
-        ({"http": ":0", "settings": {"timeouts.drian": "1s"}}, "settings['timeouts.drian']: there is no such setting"),
+        (
+            {"http": ":0", "settings": {"timeouts.drian": "1s"}},
+            "settings['timeouts.drian']: there is no such setting",
+        ),
         ({"http": ":0", "settings": {"timeouts.drain": "soon"}}, "settings['timeouts.drain']: "),
         ({"http": ":0", "settings": "gateway.toml"}, "Gateway(settings=): "),
     ],
@@ -225,7 +265,9 @@ def test_run_serves_until_sigterm(backend: Backend) -> None:
         print("status", status)
         """
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=_environment()) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=_environment()
+    ) as process:
         assert process.stdout is not None
         line = next(line for line in process.stdout if "ready" in line)
         address = line.rpartition("http ")[2].strip()
@@ -249,8 +291,17 @@ def test_a_missing_extra_is_named() -> None:
             print(error)
         """
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=_environment())
-    assert "SwarmProvider needs docker, which is not installed; write: pip install 'meshlib-gateway[docker]'" in result.stdout
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=_environment(),
+    )
+    assert (
+        "SwarmProvider needs docker, which is not installed; write: pip install 'meshlib-gateway[docker]'"
+        in result.stdout
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""What another stack or container gets of a host by its labels: nothing, from the engine's records to the table."""
+"""What another stack or container gets of a host by its labels: nothing, from the engine's records
+to the table.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +41,22 @@ def beside_shop(route: str) -> RoutingTable:
             f"s{number}",
             f"{stack}_web",
             number,
-            {LABEL: f"external_route={asked},internal_port=80", "com.docker.stack.namespace": stack},
+            {
+                LABEL: f"external_route={asked},internal_port=80",
+                "com.docker.stack.namespace": stack,
+            },
             replicas=1,
             attachments=(Attachment("n1"),),
         )
         for number, stack, asked in ((1, "shop", SHOP), (2, "evil", route))
     ]
-    tasks = [TaskRecord(f"t{n}", f"s{n}", 1, "", "running", "running", (("n1", f"10.0.1.{n}"),)) for n in (1, 2)]
-    return RoutingTable.build(SwarmResolver().resolve(SwarmRecords(tuple(services), tuple(tasks), NETWORKS)))
+    tasks = [
+        TaskRecord(f"t{n}", f"s{n}", 1, "", "running", "running", (("n1", f"10.0.1.{n}"),))
+        for n in (1, 2)
+    ]
+    return RoutingTable.build(
+        SwarmResolver().resolve(SwarmRecords(tuple(services), tuple(tasks), NETWORKS))
+    )
 
 
 @pytest.mark.parametrize("path", ["", "/login", "/.well-known/acme-challenge"])

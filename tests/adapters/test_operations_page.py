@@ -32,10 +32,14 @@ def settings_rows() -> dict[str, str]:
 
 @pytest.mark.parametrize(("name", "row"), settings_rows().items())
 def test_every_setting_has_its_row(name: str, row: str) -> None:
-    (found,) = re.findall(rf"^\| `{re.escape(name)}` \|.*$", PAGE, re.MULTILINE) or [f"none; it should begin: {row}"]
+    (found,) = re.findall(rf"^\| `{re.escape(name)}` \|.*$", PAGE, re.MULTILINE) or [
+        f"none; it should begin: {row}"
+    ]
     assert found.startswith(row)
     seen = found.removeprefix(row).strip(" |")
-    assert bool(seen) == name.startswith(("limits.", "timeouts.")), "limits and time-outs say what the client sees"
+    assert bool(seen) == name.startswith(("limits.", "timeouts.")), (
+        "limits and time-outs say what the client sees"
+    )
 
 
 def test_no_row_is_of_something_that_is_not_there() -> None:
@@ -45,9 +49,14 @@ def test_no_row_is_of_something_that_is_not_there() -> None:
 
 def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     rows = re.findall(r"^\| `(meshlib_\w+)` \| (\w+) \| ([^|]*) \| ([^|]+) \|$", PAGE, re.MULTILINE)
-    documented = {name: (kind, tuple(re.findall(r"`(\w+)`", names)), about.strip()) for name, kind, names, about in rows}
+    documented = {
+        name: (kind, tuple(re.findall(r"`(\w+)`", names)), about.strip())
+        for name, kind, names, about in rows
+    }
     assert len(documented) == len(rows)
-    assert documented == {family.name: (family.kind, family.labels, family.about) for family in FAMILIES.values()}
+    assert documented == {
+        family.name: (family.kind, family.labels, family.about) for family in FAMILIES.values()
+    }
 
 
 def test_alerts_name_metrics_that_exist() -> None:

@@ -1,4 +1,6 @@
-"""`Turn`: a budget that ends, begins again in the loop's next round, and never runs for somebody else."""
+"""`Turn`: a budget that ends, begins again in the loop's next round, and never runs for somebody
+else.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ async def rounds(count: int = 3) -> None:
         await asyncio.sleep(0)
 
 
-def on_loop(test: Callable[[asyncio.AbstractEventLoop], Coroutine[None, None, None]]) -> Callable[[LoopFactory], None]:
+def on_loop(
+    test: Callable[[asyncio.AbstractEventLoop], Coroutine[None, None, None]],
+) -> Callable[[LoopFactory], None]:
     """The test, on each kind of loop."""
 
     def run(loop_factory: LoopFactory) -> None:
@@ -32,7 +36,9 @@ def on_loop(test: Callable[[asyncio.AbstractEventLoop], Coroutine[None, None, No
 
 
 @on_loop
-async def test_a_turn_ends_when_its_work_is_spent_and_the_next_one_has_a_full_budget(loop: asyncio.AbstractEventLoop) -> None:
+async def test_a_turn_ends_when_its_work_is_spent_and_the_next_one_has_a_full_budget(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
     turn = Turn(loop)
     served = 0
     while turn.spend(MESSAGE):
@@ -46,7 +52,9 @@ async def test_a_turn_ends_when_its_work_is_spent_and_the_next_one_has_a_full_bu
 
 
 @on_loop
-async def test_a_turn_goes_on_once_however_often_it_was_ended(loop: asyncio.AbstractEventLoop) -> None:
+async def test_a_turn_goes_on_once_however_often_it_was_ended(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
     turn = Turn(loop)
     seen: list[str] = []
     turn.end(lambda: seen.append("first"))
@@ -56,7 +64,9 @@ async def test_a_turn_goes_on_once_however_often_it_was_ended(loop: asyncio.Abst
 
 
 @on_loop
-async def test_what_was_cancelled_never_runs_and_leaves_a_full_budget_to_the_next_user(loop: asyncio.AbstractEventLoop) -> None:
+async def test_what_was_cancelled_never_runs_and_leaves_a_full_budget_to_the_next_user(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
     turn = Turn(loop)
     turn.spend(WORK)
     turn.end(lambda: pytest.fail("the connection is gone"))
@@ -82,7 +92,9 @@ async def test_others_are_served_between_two_turns(loop: asyncio.AbstractEventLo
     work()
     loop.call_soon(order.append, "innocent")
     await rounds(12)
-    assert order.index("innocent") == 2  # behind the turn that had begun, and the one that was already due
+    assert (
+        order.index("innocent") == 2
+    )  # behind the turn that had begun, and the one that was already due
 
 
 def test_the_costs_of_all_kinds_fit_a_turn_many_times() -> None:

@@ -1,9 +1,9 @@
 """The commands that Python sources start, read from their syntax trees.
 
 Found are the first words of what is handed to `subprocess`, asyncio's `create_subprocess_exec` and
-`shutil.which`, also through functions that only pass their parameter on; what `nsenter` and the like
-run in turn; and the commands of a `sh -c` text. Words that are only known when the program runs
-(a path that was looked up, a container's command) are not found.
+`shutil.which`, also through functions that only pass their parameter on; what `nsenter` and the
+like run in turn; and the commands of a `sh -c` text. Words that are only known when the program
+runs (a path that was looked up, a container's command) are not found.
 """
 
 from __future__ import annotations
@@ -28,22 +28,46 @@ _STARTERS: Final = {
 _RUNNERS: Final = {"env", "nice", "nsenter", "prlimit", "setpriv", "setsid", "timeout", "unshare"}
 _WITH_VALUE: Final = (["--pdeathsig"], ["--propagation"], ["-n"])
 _WORD: Final = re.compile(r"[a-z][a-z0-9_.+-]*\Z")
-_SHELL_BUILTINS: Final = {"cd", "echo", "exec", "exit", "read", "test", "trap", "wait", "while", "do", "done", "for", "if", "then", "fi"}
+_SHELL_BUILTINS: Final = {
+    "cd",
+    "echo",
+    "exec",
+    "exit",
+    "read",
+    "test",
+    "trap",
+    "wait",
+    "while",
+    "do",
+    "done",
+    "for",
+    "if",
+    "then",
+    "fi",
+}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass
 class _Module:
-    calls: list[tuple[Function | None, ast.Call]] = field(default_factory=list)  # and the function each stands in
-    classes: dict[int, str] = field(default_factory=dict)  # the class of a function, by its identity
+    calls: list[tuple[Function | None, ast.Call]] = field(
+        default_factory=list
+    )  # and the function each stands in
+    classes: dict[int, str] = field(
+        default_factory=dict
+    )  # the class of a function, by its identity
     imported: dict[str, str] = field(default_factory=dict)  # local name -> module it comes from
-    starters: dict[str, int] = field(default_factory=dict)  # its functions that start what they are given
+    starters: dict[str, int] = field(
+        default_factory=dict
+    )  # its functions that start what they are given
     values: dict[str, list[ast.expr]] = field(default_factory=lambda: defaultdict(list))
 
 
 def commands_in(sources: dict[str, str]) -> dict[str, set[str]]:
-    """Command -> the modules that start it; `sources` are texts of modules by their dotted names."""
+    """Command -> the modules that start it; `sources` are texts of modules by their dotted
+    names.
+    """
     modules = {name: _read(text) for name, text in sources.items()}
     methods: dict[str, int] = {}
     while sum(_learn(modules, module, methods) for module in modules.values()):
@@ -71,25 +95,41 @@ def _note_values(statement: ast.AST, values: dict[str, list[ast.expr]]) -> None:
         for target in statement.targets:
             if isinstance(target, ast.Name):
                 values[target.id].append(statement.value)
-    elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+    elif (
+        isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and statement.value
+    ):
         values[statement.target.id].append(statement.value)
-    elif isinstance(statement, (ast.For, ast.comprehension)) and isinstance(statement.target, ast.Name):
+    elif isinstance(statement, (ast.For, ast.comprehension)) and isinstance(
+        statement.target, ast.Name
+    ):
         values[statement.target.id].extend(_elements(statement.iter))
-    elif isinstance(statement, ast.For | ast.comprehension) and isinstance(statement.target, ast.Tuple):
+    elif isinstance(statement, ast.For | ast.comprehension) and isinstance(
+        statement.target, ast.Tuple
+    ):
         first = statement.target.elts[0]
         if isinstance(first, ast.Name):
-            values[first.id].extend(part.elts[0] for part in _elements(statement.iter) if isinstance(part, ast.Tuple) and part.elts)
+            values[first.id].extend(
+                part.elts[0]
+                for part in _elements(statement.iter)
+                if isinstance(part, ast.Tuple) and part.elts
+            )
             values[first.id].append(statement.iter)
 
 
 def _elements(collection: ast.expr) -> list[ast.expr]:
-    return collection.elts if isinstance(collection, ast.List | ast.Tuple | ast.Set) else [collection]
+    return (
+        collection.elts if isinstance(collection, ast.List | ast.Tuple | ast.Set) else [collection]
+    )
 
 
 def _note_calls(module: _Module, node: ast.AST, function: Function | None) -> None:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ImportFrom) and child.module:
-            module.imported.update({alias.asname or alias.name: child.module for alias in child.names})
+            module.imported.update(
+                {alias.asname or alias.name: child.module for alias in child.names}
+            )
         elif isinstance(child, ast.Call):
             module.calls.append((function, child))
         elif isinstance(child, Function):
@@ -106,7 +146,9 @@ def _starting_calls(
             yield function, call, position
 
 
-def _position(modules: dict[str, _Module], module: _Module, methods: dict[str, int], called: ast.expr) -> int | None:
+def _position(
+    modules: dict[str, _Module], module: _Module, methods: dict[str, int], called: ast.expr
+) -> int | None:
     if isinstance(called, ast.Attribute):
         if isinstance(called.value, ast.Name) and called.value.id in _STARTERS:
             return _STARTERS[called.value.id].get(called.attr)
@@ -148,7 +190,10 @@ def _first_names(node: ast.expr) -> Iterator[str]:
             yield from _first_names(node.value)
         case ast.List(elts=[first, *rest]) | ast.Tuple(elts=[first, *rest]):
             runs_another = isinstance(first, ast.Constant) and first.value in _RUNNERS
-            for part in [first, *(part for part in rest if runs_another and isinstance(part, ast.Starred))]:
+            for part in [
+                first,
+                *(part for part in rest if runs_another and isinstance(part, ast.Starred)),
+            ]:
                 yield from _first_names(part)
         case ast.BinOp(op=ast.Add()):
             yield from _first_names(node.left)
@@ -158,7 +203,9 @@ def _first_names(node: ast.expr) -> Iterator[str]:
 
 
 def _handed_over(call: ast.Call, position: int) -> list[ast.expr]:
-    """The command's words as far as they are arguments of their own, or the one argument that holds them."""
+    """The command's words as far as they are arguments of their own, or the one argument that holds
+    them.
+    """
     given = [keyword.value for keyword in call.keywords if keyword.arg in ("args", "command")]
     return call.args[position:] or given
 
@@ -177,7 +224,12 @@ class _Reader:
                 _note_values(node, self._values)
             for decorator in function.decorator_list:
                 if isinstance(decorator, ast.Call):
-                    self._params += [part for key in decorator.keywords if key.arg == "params" for part in _elements(key.value)]
+                    self._params += [
+                        part
+                        for key in decorator.keywords
+                        if key.arg == "params"
+                        for part in _elements(key.value)
+                    ]
 
     def words(self, expressions: list[ast.expr]) -> set[str]:
         found: set[str] = set()
@@ -188,7 +240,12 @@ class _Reader:
     def _commands(self, expressions: list[ast.expr]) -> Iterator[list[str]]:
         """Each reading of the first expression, followed by the words of those after it."""
         if expressions:
-            rest = [word for expression in expressions[1:] for reading in self._read(expression)[:1] for word in reading]
+            rest = [
+                word
+                for expression in expressions[1:]
+                for reading in self._read(expression)[:1]
+                for word in reading
+            ]
             for reading in self._read(expressions[0]):
                 yield reading + rest
 
@@ -201,7 +258,11 @@ class _Reader:
             case ast.List(elts=parts) | ast.Tuple(elts=parts):
                 return [list(reading) for reading in self._commands(parts)]
             case ast.Dict(keys=keys):
-                return [[key.value] for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+                return [
+                    [key.value]
+                    for key in keys
+                    if isinstance(key, ast.Constant) and isinstance(key.value, str)
+                ]
             case ast.BinOp(op=ast.Add()):
                 return list(self._commands([node.left, node.right]))
             case ast.IfExp():
@@ -214,7 +275,9 @@ class _Reader:
                 return self._read(called)
             case ast.Name(id=name) if name not in self._reading:
                 self._reading.add(name)
-                readings = [reading for value in self._values.get(name, []) for reading in self._read(value)]
+                readings = [
+                    reading for value in self._values.get(name, []) for reading in self._read(value)
+                ]
                 self._reading.discard(name)
                 return readings
         return [[""]]  # something, and not a word we know
@@ -228,7 +291,11 @@ def _programs(command: list[str]) -> Iterable[str]:
     if first == "sh" and rest[:1] == ["-c"] and len(rest) > 1:
         yield from _shell_programs(rest[1])
     elif first in _RUNNERS:
-        after_option = [at for at, word in enumerate(rest) if not word.startswith("-") and rest[at - 1 : at] not in _WITH_VALUE]
+        after_option = [
+            at
+            for at, word in enumerate(rest)
+            if not word.startswith("-") and rest[at - 1 : at] not in _WITH_VALUE
+        ]
         if after_option:
             yield from _programs(rest[after_option[0] :])
 
@@ -243,4 +310,6 @@ def _shell_programs(text: str) -> Iterator[str]:
 def sources_under(*folders: Path, root: Path) -> dict[str, str]:
     """Dotted name -> text, of all Python files below some folders of `root`."""
     found = sorted(path for folder in folders for path in folder.rglob("*.py"))
-    return {".".join(path.relative_to(root).with_suffix("").parts): path.read_text() for path in found}
+    return {
+        ".".join(path.relative_to(root).with_suffix("").parts): path.read_text() for path in found
+    }

@@ -2,9 +2,10 @@
 
     python tests/architecture/module_coverage.py
 
-Runs tests/meshlib once, in one process for each processor, keeping apart what each test module reached, then asks of
-`meshlib/x/y.py` what `tests/meshlib/x/test_y.py` alone left out. What runs while modules are imported counts for all. Exit
-status 1: a test failed, or a line or branch is missing; they are listed.
+Runs tests/meshlib once, in one process for each processor, keeping apart what each test module
+reached, then asks of `meshlib/x/y.py` what `tests/meshlib/x/test_y.py` alone left out. What runs
+while modules are imported counts for all. Exit status 1: a test failed, or a line or branch is
+missing; they are listed.
 """
 
 from __future__ import annotations
@@ -40,16 +41,23 @@ def mirror_of(path: Path) -> Path:
 
 
 def has_logic(path: Path) -> bool:
-    """Whether a file does more than import, re-export and name constants; only a package's `__init__` may do so little."""
+    """Whether a file does more than import, re-export and name constants; only a package's
+    `__init__` may do so little.
+    """
     if path.name != "__init__.py":
         return True
     plain = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
     body = ast.parse(path.read_text()).body
-    return not all(isinstance(n, plain) or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)) for n in body)
+    return not all(
+        isinstance(n, plain) or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
+        for n in body
+    )
 
 
 class _Share:
-    """Runs whole test modules, those that no other process has taken before, each in a coverage context of its name."""
+    """Runs whole test modules, those that no other process has taken before, each in a coverage
+    context of its name.
+    """
 
     def __init__(self, measured: coverage.Coverage, folder: Path) -> None:
         self._measured = measured
@@ -59,7 +67,9 @@ class _Share:
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         if session.testsfailed:
             return None  # pytest's own loop says which modules cannot be imported
-        for number, (path, items) in enumerate(itertools.groupby(session.items, lambda item: item.path)):
+        for number, (path, items) in enumerate(
+            itertools.groupby(session.items, lambda item: item.path)
+        ):
             if self._take(number):
                 self._measured.switch_context(_context(path))
                 module = list(items)
@@ -80,28 +90,42 @@ def _context(test_module: Path) -> str:
 
 
 def _coverage(data: Path) -> coverage.Coverage:
-    measured = coverage.Coverage(data_file=str(data), config_file=False, branch=True, include=[str(CORE / "*")])
+    measured = coverage.Coverage(
+        data_file=str(data), config_file=False, branch=True, include=[str(CORE / "*")]
+    )
     measured.exclude(r"if TYPE_CHECKING:")
     return measured
 
 
 def _run_share(data: Path) -> int:
-    """Run what is left of the tests, and write to `data` what they reached. pytest's exit status."""
+    """Run what is left of the tests, and write to `data` what they reached. pytest's exit
+    status.
+    """
     measured = _coverage(data)
     measured.start()
-    status = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", str(TESTS)], plugins=[_Share(measured, data.parent)])
+    status = pytest.main(
+        ["-q", "--no-header", "-p", "no:cacheprovider", str(TESTS)],
+        plugins=[_Share(measured, data.parent)],
+    )
     measured.stop()
     measured.save()
     return status
 
 
 def _run_all(folder: Path) -> coverage.Coverage | None:
-    """Run the tests in one process for each processor, and show what they print. `None` if one failed."""
+    """Run the tests in one process for each processor, and show what they print. `None` if one
+    failed.
+    """
     parts = [folder / f"part-{number}" for number in range(os.cpu_count() or 1)]
     with contextlib.ExitStack() as stack:
         logs = [stack.enter_context(part.with_suffix(".log").open("w+")) for part in parts]
         processes = [
-            subprocess.Popen([sys.executable, __file__, str(part)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            subprocess.Popen(
+                [sys.executable, __file__, str(part)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
             for part, log in zip(parts, logs, strict=True)
         ]
         statuses = [process.wait() for process in processes]
@@ -137,14 +161,20 @@ def main() -> int:
         gaps = {path: _missing(measured, path, report) for path in modules}
     for path, missing in gaps.items():
         if missing:
-            print(f"{path.relative_to(ROOT)}: not reached by {_context(mirror_of(path))}: {missing}")
+            print(
+                f"{path.relative_to(ROOT)}: not reached by {_context(mirror_of(path))}: {missing}"
+            )
     complete = sum(not missing for missing in gaps.values())
-    print(f"module coverage: {complete} of {len(gaps)} core modules are covered 100% (branches too) by their own test module")
+    print(
+        f"module coverage: {complete} of {len(gaps)} core modules are covered 100% (branches too) by their own test module"
+    )
     return 0 if complete == len(gaps) else 1
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("COVERAGE_CORE", "ctrace")  # the only one on every Python that tells contexts apart
+    os.environ.setdefault(
+        "COVERAGE_CORE", "ctrace"
+    )  # the only one on every Python that tells contexts apart
     os.chdir(ROOT)
     sys.path[:0] = [str(ROOT), str(ROOT / "adapters")]
     sys.exit(_run_share(Path(sys.argv[1])) if len(sys.argv) > 1 else main())

@@ -1,4 +1,6 @@
-"""docs/architecture.md is true: its layers are the linted ones, and it names every part that exists."""
+"""docs/architecture.md is true: its layers are the linted ones, and it names every part that
+exists.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,16 @@ import pytest
 from tests.architecture.tree import ADAPTERS, CORE, ROOT
 
 _PAGE = (ROOT / "docs/architecture.md").read_text()
-_LAYERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+_LAYERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][
+    0
+]["layers"]
 
 
 def _parts(package: str) -> list[str]:
     root = CORE if package == "meshlib" else ADAPTERS
-    names = {path.stem for path in root.glob("*.py")} | {path.name for path in root.iterdir() if (path / "__init__.py").exists()}
+    names = {path.stem for path in root.glob("*.py")} | {
+        path.name for path in root.iterdir() if (path / "__init__.py").exists()
+    }
     return sorted(name for name in names if not name.startswith("__"))
 
 
@@ -32,7 +38,9 @@ def test_every_core_part_has_a_layer(name: str) -> None:
 
 @pytest.mark.parametrize("name", _parts("meshlib_adapters"))
 def test_every_adapter_is_named(name: str) -> None:
-    assert re.search(rf"`(meshlib_adapters\.)?{name}`", _PAGE), f"docs/architecture.md says nothing of meshlib_adapters.{name}"
+    assert re.search(rf"`(meshlib_adapters\.)?{name}`", _PAGE), (
+        f"docs/architecture.md says nothing of meshlib_adapters.{name}"
+    )
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", _PAGE))))

@@ -1,6 +1,8 @@
-"""The compiled build is the same gateway: built from the checkout, and the tests of what is compiled hold for it too.
+"""The compiled build is the same gateway: built from the checkout, and the tests of what is
+compiled hold for it too.
 
-What runs against it are copies of the tests, beside what the wheel holds, in a directory where nothing of the checkout can answer.
+What runs against it are copies of the tests, beside what the wheel holds, in a directory where
+nothing of the checkout can answer.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
 
 pytestmark = pytest.mark.timeout(600)
 
-# Each with the modules it is about; those of the adapters are few, since their time is mostly waiting.
+# Each with the modules it is about; those of the adapters are few, since their time is mostly
+# waiting.
 _TESTS: Final = [
     "tests/meshlib/http1",
     "tests/meshlib/balancing",
@@ -43,7 +46,9 @@ _TESTS: Final = [
     "tests/differential",
 ]
 # It counts look-ups by a subclass of dict, whose methods compiled code does not call.
-_PURE_ONLY: Final = "tests/meshlib/table/test_index.py::test_a_look_up_costs_the_same_among_many_hosts"
+_PURE_ONLY: Final = (
+    "tests/meshlib/table/test_index.py::test_a_look_up_costs_the_same_among_many_hosts"
+)
 
 
 def _missing() -> str:
@@ -55,15 +60,23 @@ def _missing() -> str:
 
 
 def _run(command: list[str | Path], cwd: Path, **more: str) -> str:
-    environment = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "MESHLIB_DIFFERENTIAL"}}
-    result = subprocess.run(command, cwd=cwd, env={**environment, **more}, capture_output=True, text=True, check=False)
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in {"PYTHONPATH", "MESHLIB_DIFFERENTIAL"}
+    }
+    result = subprocess.run(
+        command, cwd=cwd, env={**environment, **more}, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 def _named() -> list[str]:
     with (ROOT / "pyproject.toml").open("rb") as file:
-        modules: list[str] = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
+        modules: list[str] = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["wheel"][
+            "hooks"
+        ]["custom"]["modules"]
     return modules
 
 
@@ -76,11 +89,34 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(missing)
     directory = tmp_path_factory.mktemp("compiled")
     wheels, tree = directory / "wheels", directory / "tree"
-    build: list[str | Path] = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", wheels, ROOT]
+    build: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--wheel",
+        "--outdir",
+        wheels,
+        ROOT,
+    ]
     _run(build, directory, HATCH_BUILD_HOOK_ENABLE_CUSTOM="true")
     (wheel,) = wheels.glob("*.whl")
     assert not wheel.name.endswith("-none-any.whl")
-    _run([sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", tree, wheel], directory)
+    _run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+            "--target",
+            tree,
+            wheel,
+        ],
+        directory,
+    )
     shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
     return tree
@@ -88,18 +124,41 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_who_inherits_from_a_compiled_class_is_compiled_too() -> None:
     """Compiled code refuses other subclasses, and only when one is made."""
-    trees = {path: ast.parse(path.read_text("utf-8")) for package in (CORE, ADAPTERS) for path in modules_under(package)}
-    named = {path for path in trees if path.relative_to(CORE.parent if CORE in path.parents else ADAPTERS.parent).as_posix() in _named()}
+    trees = {
+        path: ast.parse(path.read_text("utf-8"))
+        for package in (CORE, ADAPTERS)
+        for path in modules_under(package)
+    }
+    named = {
+        path
+        for path in trees
+        if path.relative_to(CORE.parent if CORE in path.parents else ADAPTERS.parent).as_posix()
+        in _named()
+    }
     assert len(named) == len(_named())
-    classes = [(path, node) for path, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes = [
+        (path, node)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
     compiled = {node.name for path, node in classes if path in named}
-    heirs = [(path, node.name) for path, node in classes for base in node.bases if ast.unparse(base).split(".")[-1] in compiled]
+    heirs = [
+        (path, node.name)
+        for path, node in classes
+        for base in node.bases
+        if ast.unparse(base).split(".")[-1] in compiled
+    ]
     assert heirs
     assert [(path, name) for path, name in heirs if path not in named] == []
 
 
 def test_every_named_module_is_compiled_and_no_other(compiled: Path) -> None:
-    found = [path for package in ("meshlib", "meshlib_adapters") for path in (compiled / package).rglob("*.so")]
+    found = [
+        path
+        for package in ("meshlib", "meshlib_adapters")
+        for path in (compiled / package).rglob("*.so")
+    ]
     extensions = {path.relative_to(compiled).as_posix() for path in found}
     assert extensions == {name.removesuffix(".py") + EXTENSION_SUFFIXES[0] for name in _named()}
     names = [name.removesuffix(".py").replace("/", ".") for name in _named()]
@@ -116,7 +175,18 @@ def test_it_says_that_it_is_compiled(compiled: Path) -> None:
 
 
 def test_the_tests_of_what_is_compiled_hold(compiled: Path) -> None:
-    command: list[str | Path] = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--deselect", _PURE_ONLY, *_TESTS]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "--deselect",
+        _PURE_ONLY,
+        *_TESTS,
+    ]
     summary = _run(command, compiled).splitlines()[-1]
     assert " passed" in summary
     assert " skipped" not in summary

@@ -1,4 +1,6 @@
-"""The core computes: it imports an allow-list of the standard library and itself, wherever the import stands."""
+"""The core computes: it imports an allow-list of the standard library and itself, wherever the
+import stands.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ import pytest
 
 from tests.architecture.tree import core_modules
 
-# Modules without I/O, clock, randomness, threads, logging or environment in what they are for. A module that has some of
-# it beside what we need (`datetime.now`) is allowed, and the names to keep away from stand in _FORBIDDEN_NAMES.
+# Modules without I/O, clock, randomness, threads, logging or environment in what they are for. A
+# module that has some of it beside what we need (`datetime.now`) is allowed, and the names to keep
+# away from stand in _FORBIDDEN_NAMES.
 ALLOWED = {
     "__future__",
     "base64",
@@ -47,29 +50,46 @@ def findings(source: str, name: str) -> list[str]:
     found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [f"{node.lineno}: import {alias.name}" for alias in node.names if not _allowed(alias.name)]
+            found += [
+                f"{node.lineno}: import {alias.name}"
+                for alias in node.names
+                if not _allowed(alias.name)
+            ]
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 found.append(f"{node.lineno}: relative import")
             elif not _allowed(node.module or ""):
                 found.append(f"{node.lineno}: import {node.module}")
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FORBIDDEN_CALLS:
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in _FORBIDDEN_CALLS
+        ):
             found.append(f"{node.lineno}: {node.func.id}()")
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _FORBIDDEN_NAMES:
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in _FORBIDDEN_NAMES
+        ):
             found.append(f"{node.lineno}: .{node.func.attr}()")
     return [f"{name}:{finding}" for finding in found]
 
 
 def _allowed(module: str) -> bool:
     # `http` holds the names of statuses and methods; what opens sockets are its modules.
-    return module == "http" or any(module == name or module.startswith(f"{name}.") for name in (*ALLOWED, "meshlib"))
+    return module == "http" or any(
+        module == name or module.startswith(f"{name}.") for name in (*ALLOWED, "meshlib")
+    )
 
 
 @pytest.mark.parametrize(("name", "path"), core_modules().items(), ids=list(core_modules()))
 def test_module_is_pure(name: str, path: Path) -> None:
-    # The package itself loads its parts on first use (PEP 562), so that `import meshlib` takes no time.
+    # The package itself loads its parts on first use (PEP 562), so that `import meshlib` takes no
+    # time.
     lazy = {"importlib", ".import_module()"} if name == "meshlib" else set()
-    assert [found for found in findings(path.read_text(), name) if found.split()[-1] not in lazy] == []
+    assert [
+        found for found in findings(path.read_text(), name) if found.split()[-1] not in lazy
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Every module can be the first one imported, and the core brings nothing but the standard library."""
+"""Every module can be the first one imported, and the core brings nothing but the standard
+library.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,16 @@ import sys
 
 import pytest
 
-from tests.architecture.tree import ADAPTERS, core_modules, module_name, modules_under, source_environment
+from tests.architecture.tree import (
+    ADAPTERS,
+    core_modules,
+    module_name,
+    modules_under,
+    source_environment,
+)
 
-# Imports each module in a fork of its own of one small process: what one loads, the next does not see.
+# Imports each module in a fork of its own of one small process: what one loads, the next does not
+# see.
 _IMPORT_EACH = """
 import importlib, os, sys, traceback
 for name in sys.argv[1:]:
@@ -27,7 +36,8 @@ for name in sys.argv[1:]:
     os.waitpid(child, 0)
 """
 
-# Prints what is loaded beyond the standard library and beyond what the interpreter's own start has loaded.
+# Prints what is loaded beyond the standard library and beyond what the interpreter's own start has
+# loaded.
 _IMPORT_ALL = """
 import sys
 before = set(sys.modules)
@@ -40,17 +50,31 @@ print(*sorted(name for name in set(sys.modules) - before if name.partition(".")[
 
 
 def _run(program: str, names: list[str]) -> str:
-    result = subprocess.run([sys.executable, "-c", program, *names], env=source_environment(), capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", program, *names],
+        env=source_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 
 
 def _adapters() -> list[str]:
-    return [module_name(path, ADAPTERS) for path in modules_under(ADAPTERS) if path.name != "__main__.py"]
+    return [
+        module_name(path, ADAPTERS)
+        for path in modules_under(ADAPTERS)
+        if path.name != "__main__.py"
+    ]
 
 
-@pytest.mark.timeout(600)  # an interpreter's start for each module: a minute alone, more beside others
-@pytest.mark.parametrize("names", [list(core_modules()), _adapters()], ids=["meshlib", "meshlib_adapters"])
+@pytest.mark.timeout(
+    600
+)  # an interpreter's start for each module: a minute alone, more beside others
+@pytest.mark.parametrize(
+    "names", [list(core_modules()), _adapters()], ids=["meshlib", "meshlib_adapters"]
+)
 def test_each_module_imports_alone(names: list[str]) -> None:
     assert _run(_IMPORT_EACH, names) == ""
 
@@ -64,7 +88,17 @@ def test_the_whole_core_loads_the_standard_library_only() -> None:
 
 
 def test_import_meshlib_loads_nothing_heavy() -> None:
-    heavy = {"asyncio", "ssl", "socket", "logging", "http.client", "multiprocessing", "threading", "subprocess", "unittest"}
+    heavy = {
+        "asyncio",
+        "ssl",
+        "socket",
+        "logging",
+        "http.client",
+        "multiprocessing",
+        "threading",
+        "subprocess",
+        "unittest",
+    }
     program = "import sys, meshlib; print(*sorted(set(sys.argv[1:]) & set(sys.modules)))"
     assert _run(program, sorted(heavy)) == ""
 

@@ -1,4 +1,6 @@
-"""Nothing in the repository names the machine it was written on, or a host that packages are fetched from."""
+"""Nothing in the repository names the machine it was written on, or a host that packages are
+fetched from.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +14,45 @@ import pytest
 from tests.architecture.tree import ROOT
 
 # Put together from pieces, so that this file does not find itself.
-_HOSTS = ("py" + "pi.org", "pythonh" + "osted.org", "registry.npm" + "js.org", "deb.deb" + "ian.org", "dock" + "er.io")
+_HOSTS = (
+    "py" + "pi.org",
+    "pythonh" + "osted.org",
+    "registry.npm" + "js.org",
+    "deb.deb" + "ian.org",
+    "dock" + "er.io",
+)
 _FORBIDDEN = {
     "a checkout of ours": re.compile(r"(?<![\w.])/wo" + r"rk/"),
     "a private environment": re.compile(r"/tmp/" + r"venv\b"),
-    "a home directory": re.compile(r"(?<![\w.])/(?:ho" + r"me/[a-z]|ro" + r"ot/|Us" + r"ers/[A-Z])"),
+    "a home directory": re.compile(
+        r"(?<![\w.])/(?:ho" + r"me/[a-z]|ro" + r"ot/|Us" + r"ers/[A-Z])"
+    ),
     # The word before says where: as a URL or a host, not as the name of Debian's package.
-    "a registry host": re.compile(r"(?i)(?://|\b[a-z0-9-]+\.|@)(?:" + "|".join(map(re.escape, _HOSTS)) + r")\b"),
+    "a registry host": re.compile(
+        r"(?i)(?://|\b[a-z0-9-]+\.|@)(?:" + "|".join(map(re.escape, _HOSTS)) + r")\b"
+    ),
     "a package index": re.compile(r"--(?:extra-)?index-" + r"url|--find-" + r"links"),
 }
 
 
 def findings(text: str) -> list[str]:
     """What a text names that it must not."""
-    return [f"{what}: {match.group()}" for what, pattern in _FORBIDDEN.items() if (match := pattern.search(text))]
+    return [
+        f"{what}: {match.group()}"
+        for what, pattern in _FORBIDDEN.items()
+        if (match := pattern.search(text))
+    ]
 
 
 def _files() -> list[Path]:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         return []
-    listed = subprocess.run(["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
     return [ROOT / name.decode() for name in listed.stdout.split(b"\0") if name]
 
 
@@ -61,6 +82,8 @@ def test_a_planted_name_is_found(text: str) -> None:
     assert findings(text)
 
 
-@pytest.mark.parametrize("text", ["docs/work/flow", "WORKDIR /srv", "/worker", "~/.docker", "apt-get install docker.io"])
+@pytest.mark.parametrize(
+    "text", ["docs/work/flow", "WORKDIR /srv", "/worker", "~/.docker", "apt-get install docker.io"]
+)
 def test_ordinary_text_is_not(text: str) -> None:
     assert findings(text) == []

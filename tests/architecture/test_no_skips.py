@@ -1,4 +1,6 @@
-"""With `CI` set nothing is skipped: a part that is missing fails the run, whatever the test that needs it says."""
+"""With `CI` set nothing is skipped: a part that is missing fails the run, whatever the test that
+needs it says.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,33 @@ _WAYS = {
 def test_a_skip_fails_where_ci_is_set(tmp_path: Path, way: str) -> None:
     test = tmp_path / "test_it.py"
     test.write_text(f"import pytest\n\n{_WAYS[way]}")
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "tests.conftest", str(test)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tests.conftest",
+        str(test),
+    ]
     for ci, status in (("true", {1, 2}), ("", {0, 5})):
-        environment = {**os.environ, "CI": ci, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        environment = {
+            **os.environ,
+            "CI": ci,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}",
+        }
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
         assert done.returncode in status, done.stdout + done.stderr
         assert "no such tool" in done.stdout
         assert ("1 skipped" in done.stdout) is not bool(ci)

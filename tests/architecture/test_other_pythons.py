@@ -1,4 +1,6 @@
-"""`make test` on every Python that is here: which are found, what runs on them, and that it is said."""
+"""`make test` on every Python that is here: which are found, what runs on them, and that it is
+said.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ import pytest
 from tests.architecture.tree import ROOT
 
 _OURS: Final = "{}.{}.{}".format(*sys.version_info[:3])
-# A version that no machine has; it stands for itself where the script asks, and tells how it was called where it runs tests.
+# A version that no machine has; it stands for itself where the script asks, and tells how it was
+# called where it runs tests.
 _FAKE: Final = """#!/bin/sh
 case "$*" in
 *ensurepip*) echo "3.{minor} 3.{minor}.{patch}" ;;
@@ -41,7 +44,11 @@ def _fake(checkout: Path, minor: int, *, patch: int = 1, status: int = 0) -> str
     """The path of a Python that says it is 3.`minor`, with its environment made already."""
     calls = checkout / f"calls-{minor}"
     text = _FAKE.format(minor=minor, patch=patch, calls=calls, status=status)
-    places = [checkout / f"python3.{minor}.{patch}", checkout / f".venv-3.{minor}/bin/python", checkout / f".venv-3.{minor}/bin/meshlib"]
+    places = [
+        checkout / f"python3.{minor}.{patch}",
+        checkout / f".venv-3.{minor}/bin/python",
+        checkout / f".venv-3.{minor}/bin/meshlib",
+    ]
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
@@ -56,20 +63,39 @@ def _fake(checkout: Path, minor: int, *, patch: int = 1, status: int = 0) -> str
 def _run(checkout: Path, *arguments: str, pythons: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONS": " ".join(pythons)}
     return subprocess.run(
-        [str(checkout / "scripts/other-pythons"), *arguments], env=environment, capture_output=True, text=True, timeout=100, check=False
+        [str(checkout / "scripts/other-pythons"), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
 
 
 def test_no_other_python_is_said_and_well(checkout: Path) -> None:
     done = _run(checkout, "core", pythons=[])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"core tests and the demo's checks ran on: {_OURS}; not here: 3.1")
+    assert done.stdout.startswith(
+        f"core tests and the demo's checks ran on: {_OURS}; not here: 3.1"
+    )
 
 
 def test_each_other_minor_version_runs_core_and_demo(checkout: Path) -> None:
     old, new = _fake(checkout, 97, patch=9), _fake(checkout, 97, patch=10)
-    # Of one minor version the newest; neither ours again, nor one that cannot be run, nor one that is too old.
-    done = _run(checkout, "core", pythons=[old, new, _fake(checkout, 98), sys.executable, str(checkout / "no-python"), _fake(checkout, 10)])
+    # Of one minor version the newest; neither ours again, nor one that cannot be run, nor one that
+    # is too old.
+    done = _run(
+        checkout,
+        "core",
+        pythons=[
+            old,
+            new,
+            _fake(checkout, 98),
+            sys.executable,
+            str(checkout / "no-python"),
+            _fake(checkout, 10),
+        ],
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Python 3.97.10: 7 passed in 1.00s, the demo's checks are ok" in done.stdout
     assert f"ran on: {_OURS}, 3.97.10, 3.98.1; not here: 3.1" in done.stdout.splitlines()[-1]

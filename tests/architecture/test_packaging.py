@@ -1,4 +1,6 @@
-"""What people install is what is here: wheel, sdist and editable install, each imported from an empty directory."""
+"""What people install is what is here: wheel, sdist and editable install, each imported from an
+empty directory.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,15 @@ from tests.architecture.tree import ADAPTERS, CORE, ROOT
 from tests.support.code_blocks import code_blocks, serves, try_gateway
 
 _TELL = "import meshlib, meshlib_adapters; print(meshlib.__file__); print(meshlib_adapters.__file__); print(meshlib.__version__)"
-_FROM_THE_WHEEL = (
-    "import sys, meshlib, meshlib_adapters\nfor package in (meshlib, meshlib_adapters): assert package.__file__.startswith(sys.prefix)\n"
-)
+_FROM_THE_WHEEL = "import sys, meshlib, meshlib_adapters\nfor package in (meshlib, meshlib_adapters): assert package.__file__.startswith(sys.prefix)\n"
 
 
 def _run(command: list[str | Path], cwd: Path) -> str:
     # PYTHONPATH would let the checkout answer for what was installed.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -37,7 +39,20 @@ def _contents(wheel: Path) -> dict[str, bytes]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the sdist and the wheel, both built from the checkout."""
     directory = tmp_path_factory.mktemp("dist")
-    _run([sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel", "--outdir", directory, ROOT], directory)
+    _run(
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--no-isolation",
+            "--sdist",
+            "--wheel",
+            "--outdir",
+            directory,
+            ROOT,
+        ],
+        directory,
+    )
     return directory
 
 
@@ -67,12 +82,16 @@ def test_wheel_has_every_source_file_and_nothing_else(wheel: Path) -> None:
 
 
 def test_wheel_names_itself_its_licence_and_its_command(wheel: Path) -> None:
-    contents = {name.partition(".dist-info/")[2]: data.decode() for name, data in _contents(wheel).items()}
+    contents = {
+        name.partition(".dist-info/")[2]: data.decode() for name, data in _contents(wheel).items()
+    }
     assert "Name: meshlib-gateway\n" in contents["METADATA"]
     assert "License-Expression: Apache-2.0\n" in contents["METADATA"]
     assert "Apache License" in contents["licenses/LICENSE"]
     assert "meshlib = meshlib_adapters.cli.main:main" in contents["entry_points.txt"]
-    required = [line for line in contents["METADATA"].splitlines() if line.startswith("Requires-Dist:")]
+    required = [
+        line for line in contents["METADATA"].splitlines() if line.startswith("Requires-Dist:")
+    ]
     assert [line for line in required if "extra ==" not in line] == []
 
 
@@ -85,14 +104,34 @@ def test_wheel_from_the_sdist_is_the_same(built: Path, wheel: Path, tmp_path: Pa
         else:
             archive.extractall(tmp_path)
     (unpacked,) = tmp_path.iterdir()
-    for name in ("README.md", "CHANGELOG.md", "Makefile", "docs/architecture.md", "tests/conftest.py"):
+    for name in (
+        "README.md",
+        "CHANGELOG.md",
+        "Makefile",
+        "docs/architecture.md",
+        "tests/conftest.py",
+    ):
         assert (unpacked / name).exists(), f"the sdist lacks {name}"
-    _run([sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path / "again", unpacked], tmp_path)
+    _run(
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--no-isolation",
+            "--wheel",
+            "--outdir",
+            tmp_path / "again",
+            unpacked,
+        ],
+        tmp_path,
+    )
     (again,) = (tmp_path / "again").glob("*.whl")
     assert _contents(again) == _contents(wheel)
 
 
-def test_wheel_installs_and_imports_from_an_empty_directory(wheel: Path, fresh: Path, tmp_path: Path) -> None:
+def test_wheel_installs_and_imports_from_an_empty_directory(
+    wheel: Path, fresh: Path, tmp_path: Path
+) -> None:
     (empty := tmp_path / "empty").mkdir()
     _run([fresh, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel], empty)
     core, adapters, version = _run([fresh, "-c", _TELL], empty).split()
@@ -105,10 +144,20 @@ def test_wheel_installs_and_imports_from_an_empty_directory(wheel: Path, fresh: 
 def test_editable_install_is_the_checkout(fresh: Path, tmp_path: Path) -> None:
     (empty := tmp_path / "empty").mkdir()
     # The build backend comes from the environment that runs the tests; nothing is fetched.
-    site = _run([sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], empty).strip()
+    site = _run(
+        [sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], empty
+    ).strip()
     (linked,) = (tmp_path / "venv/lib").glob("python*/site-packages")
     (linked / "backend.pth").write_text(f"{site}\n")
-    install: list[str | Path] = [fresh, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    install: list[str | Path] = [
+        fresh,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+    ]
     install += ["--no-build-isolation", "--ignore-installed"]
     _run([*install, "--editable", ROOT], empty)
     (linked / "backend.pth").unlink()
@@ -118,10 +167,14 @@ def test_editable_install_is_the_checkout(fresh: Path, tmp_path: Path) -> None:
     assert (fresh.parent / "meshlib").exists()
 
 
-def test_what_the_readme_shows_runs_from_the_wheel(wheel: Path, fresh: Path, tmp_path: Path) -> None:
+def test_what_the_readme_shows_runs_from_the_wheel(
+    wheel: Path, fresh: Path, tmp_path: Path
+) -> None:
     """As an installed distribution, the other packages beside it; nothing of the checkout."""
     _run([fresh, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel], tmp_path)
-    site = _run([sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], tmp_path).strip()
+    site = _run(
+        [sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], tmp_path
+    ).strip()
     environment = {**os.environ, "PYTHONPATH": site}
     blocks = [block for _, block in code_blocks(ROOT / "README.md")]
     assert any(serves(block) for block in blocks)
@@ -131,5 +184,12 @@ def test_what_the_readme_shows_runs_from_the_wheel(wheel: Path, fresh: Path, tmp
         if serves(block):
             try_gateway(fresh, _FROM_THE_WHEEL + block, tmp_path, environment)
         else:
-            result = subprocess.run([fresh, program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            result = subprocess.run(
+                [fresh, program],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert result.returncode == 0, result.stderr

@@ -1,4 +1,6 @@
-"""What tests use is installed by the project's own files: commands and libraries by debian-parts.txt, packages by pyproject.toml."""
+"""What tests use is installed by the project's own files: commands and libraries by
+debian-parts.txt, packages by pyproject.toml.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ _ESSENTIAL: Final = {
     "ldd": "libc-bin",
     "sh": "dash",
 }
-# Peers that only `make bench` starts, and says when they are missing; benchmarks/requirements.txt has them.
+# Peers that only `make bench` starts, and says when they are missing; benchmarks/requirements.txt
+# has them.
 _PEERS: Final = {"envoy"}
 # What wheels may rely on (manylinux), so that it is there where Python is.
 _SYSTEM_LIBRARIES: Final = {
@@ -40,22 +43,42 @@ _TYPING_ONLY: Final = {"_typeshed"}
 
 
 def _declared() -> list[tuple[str, str]]:
-    rows = [line.split() for line in _PARTS.read_text().splitlines() if line and not line.startswith("#")]
+    rows = [
+        line.split()
+        for line in _PARTS.read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     return [(package, proof) for package, proof in rows]
 
 
 @functools.cache
 def _started() -> dict[str, set[str]]:
-    return commands_in(sources_under(ROOT / "tests", ROOT / "scripts", ROOT / "examples", root=ROOT))
+    return commands_in(
+        sources_under(ROOT / "tests", ROOT / "scripts", ROOT / "examples", root=ROOT)
+    )
 
 
 def test_every_command_that_is_started_is_installed_by_us_or_by_debian() -> None:
     proofs = {proof for _, proof in _declared()}
     started = _started()
-    unknown = {command: modules for command, modules in started.items() if command not in {*proofs, *_ESSENTIAL, *_PEERS}}
+    unknown = {
+        command: modules
+        for command, modules in started.items()
+        if command not in {*proofs, *_ESSENTIAL, *_PEERS}
+    }
     assert unknown == {}, "put the package and the command into scripts/debian-parts.txt"
     # The search can see: through functions, fixtures, `sh -c` and nsenter.
-    assert {"curl", "dockerd", "h2load", "hostname", "ip", "openssl", "prlimit", "redis-server", "wrk"} <= started.keys()
+    assert {
+        "curl",
+        "dockerd",
+        "h2load",
+        "hostname",
+        "ip",
+        "openssl",
+        "prlimit",
+        "redis-server",
+        "wrk",
+    } <= started.keys()
 
 
 @pytest.mark.parametrize(
@@ -92,20 +115,30 @@ def test_libraries_that_are_loaded_are_installed_too() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 for library in re.findall(r"\blib[\w+-]+\.so", node.value):
-                    assert library in _SYSTEM_LIBRARIES or any(proof.startswith(library) for proof in proofs), f"{name}: {library}"
+                    assert library in _SYSTEM_LIBRARIES or any(
+                        proof.startswith(library) for proof in proofs
+                    ), f"{name}: {library}"
 
 
 def test_what_we_take_for_essential_is_so() -> None:
     if shutil.which("dpkg-query") is None:
         pytest.skip("not a Debian system")
     asked = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Package} ${Essential}\n", *_ESSENTIAL.values()], capture_output=True, text=True, check=True
+        ["dpkg-query", "-W", "-f", "${Package} ${Essential}\n", *_ESSENTIAL.values()],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert {f"{package} yes" for package in _ESSENTIAL.values()} == set(asked.stdout.splitlines())
 
 
-@pytest.mark.parametrize(("proof", "there"), [("sh", True), ("no-such-command", False), ("/bin/s?", True), ("/no/such/*", False)])
-def test_the_installer_takes_a_command_or_a_file_as_proof(tmp_path: Path, proof: str, there: bool) -> None:
+@pytest.mark.parametrize(
+    ("proof", "there"),
+    [("sh", True), ("no-such-command", False), ("/bin/s?", True), ("/no/such/*", False)],
+)
+def test_the_installer_takes_a_command_or_a_file_as_proof(
+    tmp_path: Path, proof: str, there: bool
+) -> None:
     for name in ("install-parts", "quietly"):
         shutil.copy(ROOT / "scripts" / name, tmp_path)
     (tmp_path / "debian-parts.txt").write_text(f"# packages\npart-of-a-test  {proof}\n\n")
@@ -120,14 +153,27 @@ def test_the_installer_takes_a_command_or_a_file_as_proof(tmp_path: Path, proof:
 
 def test_what_went_well_is_not_shown_and_what_did_not_is(tmp_path: Path) -> None:
     quietly = str(ROOT / "scripts/quietly")
-    well = subprocess.run([quietly, "sh", "-c", "echo news; echo warning >&2"], capture_output=True, text=True, check=True)
+    well = subprocess.run(
+        [quietly, "sh", "-c", "echo news; echo warning >&2"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert (well.stdout, well.stderr) == ("", "")
-    ill = subprocess.run([quietly, "sh", "-c", "echo news; echo warning >&2; exit 7"], capture_output=True, text=True, check=False)
+    ill = subprocess.run(
+        [quietly, "sh", "-c", "echo news; echo warning >&2; exit 7"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (ill.returncode, ill.stdout, ill.stderr) == (7, "", "news\nwarning\n")
 
 
 def test_pip_and_apt_are_only_called_so() -> None:
-    scripts = [ROOT / "Makefile", *(path for path in (ROOT / "scripts").iterdir() if path.suffix == "" and path.is_file())]
+    scripts = [
+        ROOT / "Makefile",
+        *(path for path in (ROOT / "scripts").iterdir() if path.suffix == "" and path.is_file()),
+    ]
     installing = re.compile(r"(?<![\w#])(?:pip install|apt-get (?:update -|install -y))")
     calls = {
         f"{path.name}: {line.strip()}"
@@ -140,7 +186,9 @@ def test_pip_and_apt_are_only_called_so() -> None:
 
 
 def _extras() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     return found
 
 
@@ -169,7 +217,12 @@ def _imports(*folders: Path) -> dict[str, set[str]]:
             imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported = [node.module]
-            for top in {module.partition(".")[0] for module in imported} - ours - sys.stdlib_module_names - _TYPING_ONLY:
+            for top in (
+                {module.partition(".")[0] for module in imported}
+                - ours
+                - sys.stdlib_module_names
+                - _TYPING_ONLY
+            ):
                 found.setdefault(top, set()).add(name)
     return found
 
@@ -197,4 +250,6 @@ def test_every_package_that_adapters_import_is_in_an_extra_of_theirs() -> None:
 
 
 def test_an_undeclared_import_is_found() -> None:
-    assert _undeclared({"sqlalchemy": {"tests.x"}, "yaml": {"tests.y"}}, "dev") == {"sqlalchemy": {"tests.x"}}
+    assert _undeclared({"sqlalchemy": {"tests.x"}, "yaml": {"tests.y"}}, "dev") == {
+        "sqlalchemy": {"tests.x"}
+    }

@@ -1,4 +1,6 @@
-"""README.md and the pages of docs/ do what they say: code blocks run, links lead somewhere, commands exist."""
+"""README.md and the pages of docs/ do what they say: code blocks run, links lead somewhere,
+commands exist.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,25 @@ _LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 
 def _blocks() -> list[tuple[str, str]]:
-    return [(f"{page.relative_to(ROOT)}:{line}", block) for page in _PAGES for line, block in code_blocks(page)]
+    return [
+        (f"{page.relative_to(ROOT)}:{line}", block)
+        for page in _PAGES
+        for line, block in code_blocks(page)
+    ]
 
 
 def _run(directory: Path, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command: list[str | Path] = [sys.executable, "-W", "error", program, *arguments]
     environment = source_environment()
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize(("place", "block"), _blocks(), ids=[place for place, _ in _blocks()])
@@ -43,7 +57,9 @@ def test_python_block_runs(place: str, block: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    assert [link for link in _LINK.findall(page.read_text()) if not (page.parent / link).exists()] == []
+    assert [
+        link for link in _LINK.findall(page.read_text()) if not (page.parent / link).exists()
+    ] == []
 
 
 def _examples() -> list[Path]:
@@ -52,6 +68,8 @@ def _examples() -> list[Path]:
 
 @pytest.mark.parametrize("example", _examples(), ids=lambda path: path.name)
 def test_example_checks_itself(example: Path, tmp_path: Path) -> None:
-    """Each example takes `--check`: it does on a small scale what it shows, and exits 0 if that worked."""
+    """Each example takes `--check`: it does on a small scale what it shows, and exits 0 if that
+    worked.
+    """
     result = _run(tmp_path, example, "--check")
     assert result.returncode == 0, result.stdout + result.stderr

@@ -1,4 +1,6 @@
-"""No module of the tests imports a test module or a conftest: what several of them need stands in a module that has no tests."""
+"""No module of the tests imports a test module or a conftest: what several of them need stands in a
+module that has no tests.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,15 @@ from tests.architecture.tree import ROOT, modules_under
 
 
 def findings(source: str) -> list[str]:
-    """The imports of test modules and of conftests in a module's source, wherever they stand, as "line: what"."""
+    """The imports of test modules and of conftests in a module's source, wherever they stand, as
+    "line: what".
+    """
     found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [f"{node.lineno}: {alias.name}" for alias in node.names if _has_tests(alias.name)]
+            found += [
+                f"{node.lineno}: {alias.name}" for alias in node.names if _has_tests(alias.name)
+            ]
         elif isinstance(node, ast.ImportFrom):
             names = [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
             found += [f"{node.lineno}: {name}" for name in names if _has_tests(name)]
@@ -27,7 +33,10 @@ def _has_tests(name: str) -> bool:
 
 
 def _findings_under(folder: Path) -> dict[str, list[str]]:
-    found = {path.relative_to(folder).as_posix(): findings(path.read_text("utf-8")) for path in modules_under(folder)}
+    found = {
+        path.relative_to(folder).as_posix(): findings(path.read_text("utf-8"))
+        for path in modules_under(folder)
+    }
     return {name: what for name, what in found.items() if what}
 
 

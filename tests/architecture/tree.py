@@ -6,7 +6,15 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["ADAPTERS", "CORE", "ROOT", "core_modules", "module_name", "modules_under", "source_environment"]
+__all__ = [
+    "ADAPTERS",
+    "CORE",
+    "ROOT",
+    "core_modules",
+    "module_name",
+    "modules_under",
+    "source_environment",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "meshlib"
@@ -19,7 +27,9 @@ def modules_under(package: Path) -> list[Path]:
 
 
 def module_name(path: Path, package: Path) -> str:
-    """ "meshlib.labels.hrm" for a file of the package at `package`; a package's name for its `__init__`."""
+    """ "meshlib.labels.hrm" for a file of the package at `package`; a package's name for its
+    `__init__`.
+    """
     parts = list(path.relative_to(package.parent).with_suffix("").parts)
     if parts[-1] == "__init__":
         parts.pop()
@@ -32,7 +42,9 @@ def core_modules() -> dict[str, Path]:
 
 
 def source_environment(root: Path = ROOT) -> dict[str, str]:
-    """The environment in which a child process imports both packages from the checkout at `root`."""
+    """The environment in which a child process imports both packages from the checkout at
+    `root`.
+    """
     paths = os.pathsep.join([str(root), str(root / "adapters")])
     return {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "PATH": _path()}
 

@@ -1,4 +1,6 @@
-"""The servers behind the proxies: nginx for fixed answers (cheap and correct), a small asyncio one for streams."""
+"""The servers behind the proxies: nginx for fixed answers (cheap and correct), a small asyncio one
+for streams.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Ports on 127.0.0.1. `fixed`: 100 bytes anywhere, 1 MiB at /large. `stream`: see `stream_server`."""
+    """Ports on 127.0.0.1. `fixed`: 100 bytes anywhere, 1 MiB at /large. `stream`: see
+    `stream_server`.
+    """
 
     fixed: int
     stream: int
@@ -75,7 +79,9 @@ def serving(work: Path, cpus: set[int]) -> Iterator[Backend]:
     backend = Backend(free_port(), free_port())
     (work / "large").write_bytes(b"L" * LARGE_SIZE)
     config = work / "backend.conf"
-    config.write_text(_CONFIG.format(work=work, port=backend.fixed, small="s" * SMALL_SIZE), encoding="utf-8")
+    config.write_text(
+        _CONFIG.format(work=work, port=backend.fixed, small="s" * SMALL_SIZE), encoding="utf-8"
+    )
     command = [nginx, "-p", str(work), "-c", str(config)]
     script = [sys.executable, str(Path(stream_server.__file__)), str(backend.stream)]
     with (

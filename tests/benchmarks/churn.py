@@ -1,8 +1,11 @@
-"""Thousands of routes, a hundred changes a second: does anybody get a wrong answer, or a late one? python -m tests.benchmarks.churn
+"""Thousands of routes, a hundred changes a second: does anybody get a wrong answer, or a late one?
+python -m tests.benchmarks.churn
 
-A gateway follows a scripted engine (`churn_swarm`) in which a task is replaced a hundred times a second, and clients ask routes that do
-not change all the while. An answer of a task that was never the asked service's is wrong. Of every tenth change it is told how soon the
-first answer came from the new task. Runs in a network namespace of its own, made by unshare(1), so that no address is anybody else's.
+A gateway follows a scripted engine (`churn_swarm`) in which a task is replaced a hundred times a
+second, and clients ask routes that do not change all the while. An answer of a task that was never
+the asked service's is wrong. Of every tenth change it is told how soon the first answer came from
+the new task. Runs in a network namespace of its own, made by unshare(1), so that no address is
+anybody else's.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ _PATIENCE = 60.0
 
 @dataclass(slots=True)
 class Churn:
-    """What came of it. Times in seconds; `idle`, `busy`: of answers of stable routes; `visible`: from a change to the new task's answer."""
+    """What came of it. Times in seconds; `idle`, `busy`: of answers of stable routes; `visible`:
+    from a change to the new task's answer.
+    """
 
     idle: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
@@ -59,22 +64,32 @@ class _Site:
         self.answered: set[tuple[int, str]] = set()
         self.churn = Churn()
 
-    async def ask(self, number: int, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> str:
+    async def ask(
+        self, number: int, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    ) -> str:
         """The address that has answered."""
         reader, writer = streams
-        writer.write(f"GET / HTTP/1.1\r\nHost: {host_of(number)}\r\nUser-Agent: churn\r\n\r\n".encode())
+        writer.write(
+            f"GET / HTTP/1.1\r\nHost: {host_of(number)}\r\nUser-Agent: churn\r\n\r\n".encode()
+        )
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
         body = (await reader.readexactly(length)).decode("latin-1")
         address, _, host = body.partition(" ")
         if host != host_of(number):
-            self.churn.wrong.append(f"{host_of(number)}: {head.split(b' ', 2)[1].decode()} {body[:80]}")
+            self.churn.wrong.append(
+                f"{host_of(number)}: {head.split(b' ', 2)[1].decode()} {body[:80]}"
+            )
         self.answered.add((number, address))
         return address
 
     def judge(self) -> Churn:
         """At the end: while a change is under way the gateway may know of it before we do."""
-        owners = [(number, address) for number, address in self.answered if address not in self.addresses[number]]
+        owners = [
+            (number, address)
+            for number, address in self.answered
+            if address not in self.addresses[number]
+        ]
         self.churn.wrong += [f"{host_of(number)}: {address}" for number, address in owners]
         return self.churn
 
@@ -105,8 +120,12 @@ class _Site:
                 await asyncio.sleep(0.02)
         self.churn.unseen += self.addresses[number][-1] == address
 
-    async def change(self, swarm: asyncio.subprocess.Process, changes: float, seconds: float) -> None:
-        """So many changes a second, for so long; and wait until those that are looked at are seen."""
+    async def change(
+        self, swarm: asyncio.subprocess.Process, changes: float, seconds: float
+    ) -> None:
+        """So many changes a second, for so long; and wait until those that are looked at are
+        seen.
+        """
         assert swarm.stdin is not None
         assert swarm.stdout is not None
         looking: list[asyncio.Task[None]] = []
@@ -138,17 +157,34 @@ async def _measure(work: Path, options: argparse.Namespace) -> Churn:
         if len(addresses) != options.routes:
             raise BenchmarkError("the scripted engine does not start")
         site = _Site(addresses, options.routes // 2)
-        command = [sys.executable, "-m", "meshlib_adapters.cli", "serve", "--swarm", f"unix://{engine}", "--https=off"]
-        command += [f"--http=127.0.0.1:{_HTTP}", f"--admin=127.0.0.1:{_ADMIN}", f"--workers={options.workers}"]
+        command = [
+            sys.executable,
+            "-m",
+            "meshlib_adapters.cli",
+            "serve",
+            "--swarm",
+            f"unix://{engine}",
+            "--https=off",
+        ]
+        command += [
+            f"--http=127.0.0.1:{_HTTP}",
+            f"--admin=127.0.0.1:{_ADMIN}",
+            f"--workers={options.workers}",
+        ]
         cpus = os.sched_getaffinity(0)
-        with Process("gateway", command, cpus=cpus, output=work / "gateway.out", environment=path) as gateway:
-            await asyncio.to_thread(gateway.wait_until, lambda: _routes() == options.routes and _listens(), _PATIENCE)
+        with Process(
+            "gateway", command, cpus=cpus, output=work / "gateway.out", environment=path
+        ) as gateway:
+            await asyncio.to_thread(
+                gateway.wait_until, lambda: _routes() == options.routes and _listens(), _PATIENCE
+            )
             await site.stable([], min(options.seconds, 5), options.rate)  # warm
             await site.stable(site.churn.idle, options.seconds, options.rate)
             before = cpu_seconds(gateway.pid)
             began = time.monotonic()
             await asyncio.gather(
-                site.stable(site.churn.busy, options.seconds, options.rate), site.change(swarm, options.changes, options.seconds)
+                site.stable(site.churn.busy, options.seconds, options.rate),
+                site.change(swarm, options.changes, options.seconds),
             )
             site.churn.cpu = (cpu_seconds(gateway.pid) - before) / (time.monotonic() - began)
         return site.judge()
@@ -159,7 +195,10 @@ async def _measure(work: Path, options: argparse.Namespace) -> Churn:
 
 
 def _routes() -> int:
-    with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(f"http://127.0.0.1:{_ADMIN}/-/routes", timeout=20) as answer:
+    with (
+        contextlib.suppress(OSError, ValueError),
+        urllib.request.urlopen(f"http://127.0.0.1:{_ADMIN}/-/routes", timeout=20) as answer,
+    ):
         return len(json.load(answer)["routes"])
     return -1
 
@@ -174,17 +213,38 @@ def missing() -> str:
     """What this machine lacks for a network namespace of our own; "" for nothing."""
     if not shutil.which("unshare") or not shutil.which("ip"):
         return "unshare (package util-linux) and ip (package iproute2) are needed"
-    done = subprocess.run(["unshare", "--map-root-user", "--net", "true"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--net", "true"], capture_output=True, text=True, check=False
+    )
     return f"no network namespace can be made: {done.stderr.strip()}" if done.returncode else ""
 
 
 def run_apart(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """This program in a namespace of its own."""
     script = f'ip link set lo up && ip route add local {NETWORK} dev lo && exec "$@"'
-    command = ["unshare", "--map-root-user", "--net", "sh", "-c", script, "sh", sys.executable, "-m", "tests.benchmarks.churn", "--inside"]
+    command = [
+        "unshare",
+        "--map-root-user",
+        "--net",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        sys.executable,
+        "-m",
+        "tests.benchmarks.churn",
+        "--inside",
+    ]
     path = f"{_ROOT}{os.pathsep}{_ROOT / 'adapters'}"
     environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run([*command, *arguments], env=environment, cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    return subprocess.run(
+        [*command, *arguments],
+        env=environment,
+        cwd=_ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
 
 
 def _row(name: str, times: Sequence[float]) -> str:
@@ -193,12 +253,23 @@ def _row(name: str, times: Sequence[float]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print times and what was wrong; 1 when an answer was wrong or a change was never seen, 2 when a part is missing."""
+    """Print times and what was wrong; 1 when an answer was wrong or a change was never seen, 2 when
+    a part is missing.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--routes", type=int, default=5000, help="services, half of which change (default 5000)")
+    parser.add_argument(
+        "--routes", type=int, default=5000, help="services, half of which change (default 5000)"
+    )
     parser.add_argument("--changes", type=float, default=100, help="per second (default 100)")
-    parser.add_argument("--seconds", type=float, default=60, help="without changes, and again with them (default 60)")
-    parser.add_argument("--rate", type=float, default=200, help="requests per second to stable routes (default 200)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60,
+        help="without changes, and again with them (default 60)",
+    )
+    parser.add_argument(
+        "--rate", type=float, default=200, help="requests per second to stable routes (default 200)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="of the gateway (default 1)")
     parser.add_argument("--json", action="store_true", help="counts, for programs")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -219,10 +290,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if options.json:
-        counts = {"asked": len(churn.busy), "visible": len(churn.visible), "unseen": churn.unseen, "changes": churn.changes}
+        counts = {
+            "asked": len(churn.busy),
+            "visible": len(churn.visible),
+            "unseen": churn.unseen,
+            "changes": churn.changes,
+        }
         print(json.dumps({**counts, "wrong": churn.wrong}))
     else:
-        print(f"{options.routes} routes, {churn.changes} changes; the gateway took {churn.cpu:.0%} of a core while they came")
+        print(
+            f"{options.routes} routes, {churn.changes} changes; the gateway took {churn.cpu:.0%} of a core while they came"
+        )
         print(f"{'milliseconds':<42}{'n':>7}{'p50':>9}{'p99':>9}{'max':>9}")
         print(_row("stable routes, without changes", churn.idle))
         print(_row("stable routes, with changes", churn.busy))

@@ -1,8 +1,11 @@
-"""A Swarm of thousands of services whose tasks are replaced on request: `python -m tests.benchmarks.churn_swarm SOCKET SERVICES`.
+"""A Swarm of thousands of services whose tasks are replaced on request: `python -m
+tests.benchmarks.churn_swarm SOCKET SERVICES`.
 
-Every task has an address of its own out of 10.64.0.0/10 and answers on port 8080 with that address and the host it was asked for, so each
-answer tells which task it is of. All these addresses must lead here (see `churn`). A line "NUMBER" on standard input replaces the task of
-that service; the answer is a line with the new address. The engine is one that has its answers ready: what takes time is the gateway.
+Every task has an address of its own out of 10.64.0.0/10 and answers on port 8080 with that address
+and the host it was asked for, so each answer tells which task it is of. All these addresses must
+lead here (see `churn`). A line "NUMBER" on standard input replaces the task of that service; the
+answer is a line with the new address. The engine is one that has its answers ready: what takes time
+is the gateway.
 """
 
 from __future__ import annotations
@@ -65,8 +68,17 @@ class _Swarm(FakeEngine):
     def _run(self, number: int) -> None:
         fresh = next(self._fresh)
         address = str(ipaddress.ip_address(fresh))
-        task: dict[str, Any] = {**self._written[self._ids[number]], "ID": f"task{fresh}", "Status": {"State": "running"}}
-        task["NetworksAttachments"] = [{"Network": {"ID": self._network, "Spec": {"Name": "mesh"}}, "Addresses": [f"{address}/10"]}]
+        task: dict[str, Any] = {
+            **self._written[self._ids[number]],
+            "ID": f"task{fresh}",
+            "Status": {"State": "running"},
+        }
+        task["NetworksAttachments"] = [
+            {
+                "Network": {"ID": self._network, "Spec": {"Name": "mesh"}},
+                "Addresses": [f"{address}/10"],
+            }
+        ]
         self.addresses[number] = address
         self._tasks[number] = json.dumps(task).encode()
 
@@ -85,7 +97,9 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 async def _serve(swarm: _Swarm) -> None:
     async with await asyncio.start_server(_answer, "0.0.0.0", PORT, backlog=4096):
         lines = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), sys.stdin
+        )
         print(" ".join(swarm.addresses), flush=True)
         while line := await lines.readline():
             print(swarm.replace(int(line)), flush=True)

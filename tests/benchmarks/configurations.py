@@ -1,6 +1,7 @@
 """The configuration texts of the proxies under test. Pure: a `Site` in, text out.
 
-Limits that would cost one peer and not another (requests per kept connection, pool sizes) are set alike.
+Limits that would cost one peer and not another (requests per kept connection, pool sizes) are set
+alike.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ POOL = 1024  # idle connections kept to one endpoint: as many as any scenario ha
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a peer shall serve: `port` on 127.0.0.1; two named hosts and `routes - 2` more, in services, with the same two backends."""
+    """What a peer shall serve: `port` on 127.0.0.1; two named hosts and `routes - 2` more, in
+    services, with the same two backends.
+    """
 
     work: Path
     port: int
@@ -53,9 +56,14 @@ class Site:
         return self.work / "access.log"
 
     def services(self) -> dict[str, list[str]]:
-        """The hosts of the fixed backend, by service. Every peer keeps connections for each service, as if its endpoints were others."""
+        """The hosts of the fixed backend, by service. Every peer keeps connections for each
+        service, as if its endpoints were others.
+        """
         hosts = [SMALL_HOST, *(f"h{number}.bench.test" for number in range(self.routes - 2))]
-        return {f"fixed{at // SERVICE_HOSTS}": hosts[at : at + SERVICE_HOSTS] for at in range(0, len(hosts), SERVICE_HOSTS)}
+        return {
+            f"fixed{at // SERVICE_HOSTS}": hosts[at : at + SERVICE_HOSTS]
+            for at in range(0, len(hosts), SERVICE_HOSTS)
+        }
 
     def targets(self) -> dict[str, int]:
         """The port of the backend of each service, the stream's included."""
@@ -69,7 +77,9 @@ class Site:
 
 
 def nginx(site: Site, *, buffering: bool) -> str:
-    """One server block for each service: names are one hash look-up, however they are spread over blocks."""
+    """One server block for each service: names are one hash look-up, however they are spread over
+    blocks.
+    """
     log = f"access_log {site.log} bench" if site.access_log else "access_log off"
     server = """
     server {{
@@ -88,10 +98,18 @@ def nginx(site: Site, *, buffering: bool) -> str:
         }}
     }}"""
     kept = f"keepalive {POOL}; keepalive_requests 1000000000; keepalive_timeout 600s;"
-    upstreams = "\n    ".join(f"upstream {name} {{ server 127.0.0.1:{port}; {kept} }}" for name, port in site.targets().items())
+    upstreams = "\n    ".join(
+        f"upstream {name} {{ server 127.0.0.1:{port}; {kept} }}"
+        for name, port in site.targets().items()
+    )
     named = {**site.services(), "stream": [STREAM_HOST]}
     servers = "".join(
-        server.format(port=site.port, options="" if number else " backlog=4096", names="\n            ".join(hosts), upstream=name)
+        server.format(
+            port=site.port,
+            options="" if number else " backlog=4096",
+            names="\n            ".join(hosts),
+            upstream=name,
+        )
         for number, (name, hosts) in enumerate(named.items())
     )
     return f"""\
@@ -126,13 +144,25 @@ http {{
 
 def haproxy_map(site: Site) -> str:
     """Host to backend."""
-    return "".join(f"{host} {name}\n" for name, hosts in site.services().items() for host in hosts) + f"{STREAM_HOST} stream\n"
+    return (
+        "".join(f"{host} {name}\n" for name, hosts in site.services().items() for host in hosts)
+        + f"{STREAM_HOST} stream\n"
+    )
 
 
 def haproxy(site: Site) -> str:
-    """The access log goes to standard output, which is a file: HAProxy opens no log files itself."""
-    log = ("log stdout format raw local0", "log global\n    option httplog") if site.access_log else ("", "")
-    backends = "\n".join(f"backend {name}\n    server s 127.0.0.1:{port} pool-max-conn {POOL}" for name, port in site.targets().items())
+    """The access log goes to standard output, which is a file: HAProxy opens no log files
+    itself.
+    """
+    log = (
+        ("log stdout format raw local0", "log global\n    option httplog")
+        if site.access_log
+        else ("", "")
+    )
+    backends = "\n".join(
+        f"backend {name}\n    server s 127.0.0.1:{port} pool-max-conn {POOL}"
+        for name, port in site.targets().items()
+    )
     return f"""\
 global
     nbthread 1
@@ -174,8 +204,15 @@ def envoy(site: Site) -> str:
             "name": name,
             "type": "STATIC",
             "connect_timeout": "5s",
-            "circuit_breakers": {"thresholds": [{"max_connections": many, "max_pending_requests": many, "max_requests": many}]},
-            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
+            "circuit_breakers": {
+                "thresholds": [
+                    {"max_connections": many, "max_pending_requests": many, "max_requests": many}
+                ]
+            },
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            },
         }
 
     def host(name: str, target: str) -> dict[str, object]:
@@ -186,7 +223,10 @@ def envoy(site: Site) -> str:
         }
 
     def added(name: str, value: str) -> dict[str, object]:
-        return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        return {
+            "header": {"key": name, "value": value},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
 
     kind = "type.googleapis.com/envoy.extensions.{}"
     connection: dict[str, object] = {
@@ -196,7 +236,12 @@ def envoy(site: Site) -> str:
         "use_remote_address": True,
         "via": "envoy",
         "server_header_transformation": "PASS_THROUGH",
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": kind.format("filters.http.router.v3.Router")}}],
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": kind.format("filters.http.router.v3.Router")},
+            }
+        ],
         "route_config": {
             "request_headers_to_add": [
                 added("x-forwarded-host", "%REQ(:AUTHORITY)%"),
@@ -204,7 +249,11 @@ def envoy(site: Site) -> str:
             ],
             "virtual_hosts": [
                 host(STREAM_HOST, "stream"),
-                *(host(name, service) for service, hosts in site.services().items() for name in hosts),
+                *(
+                    host(name, service)
+                    for service, hosts in site.services().items()
+                    for name in hosts
+                ),
             ],
         },
     }
@@ -252,8 +301,15 @@ def traefik_routes(site: Site) -> str:
         for name, hosts in site.services().items()
         for host in hosts
     }
-    routers["stream"] = {"rule": f"Host(`{STREAM_HOST}`)", "service": "stream", "entryPoints": ["web"]}
-    services = {name: {"loadBalancer": {"servers": [{"url": f"http://127.0.0.1:{port}"}]}} for name, port in site.targets().items()}
+    routers["stream"] = {
+        "rule": f"Host(`{STREAM_HOST}`)",
+        "service": "stream",
+        "entryPoints": ["web"],
+    }
+    services = {
+        name: {"loadBalancer": {"servers": [{"url": f"http://127.0.0.1:{port}"}]}}
+        for name, port in site.targets().items()
+    }
     return json.dumps({"http": {"routers": routers, "services": services}})
 
 
@@ -267,7 +323,10 @@ def caddy(site: Site) -> str:
             "transport": {"protocol": "http", "keep_alive": {"max_idle_conns_per_host": POOL}},
             "headers": {
                 "request": {
-                    "set": {"X-Forwarded-Port": ["{http.request.local.port}"], "X-Request-Id": ["{http.request.uuid}"]},
+                    "set": {
+                        "X-Forwarded-Port": ["{http.request.local.port}"],
+                        "X-Request-Id": ["{http.request.uuid}"],
+                    },
                 }
             },
         }
@@ -278,21 +337,38 @@ def caddy(site: Site) -> str:
         "protocols": ["h1"],
         "idle_timeout": "600s",
         "automatic_https": {"disable": True},
-        "routes": [*(route(hosts, site.fixed) for hosts in site.services().values()), route([STREAM_HOST], site.stream)],
+        "routes": [
+            *(route(hosts, site.fixed) for hosts in site.services().values()),
+            route([STREAM_HOST], site.stream),
+        ],
     }
     logs: dict[str, object] = {"default": {"level": "ERROR", "exclude": ["http.log.access"]}}
     if site.access_log:
         server["logs"] = {"default_logger_name": "bench"}
         sink = {"output": "file", "filename": str(site.log), "roll": False}
-        logs["bench"] = {"writer": sink, "encoder": {"format": "json"}, "level": "INFO", "include": ["http.log.access.bench"]}
-    return json.dumps({"admin": {"disabled": True}, "logging": {"logs": logs}, "apps": {"http": {"servers": {"in": server}}}})
+        logs["bench"] = {
+            "writer": sink,
+            "encoder": {"format": "json"},
+            "level": "INFO",
+            "include": ["http.log.access.bench"],
+        }
+    return json.dumps(
+        {
+            "admin": {"disabled": True},
+            "logging": {"logs": logs},
+            "apps": {"http": {"servers": {"in": server}}},
+        }
+    )
 
 
 def meshlib_services(site: Site) -> str:
     """A services file (JSON is YAML)."""
 
     def service(hosts: Sequence[str], port: int) -> dict[str, object]:
-        routes = {f"com.docker.ucp.mesh.http.{n}": f"external_route=http://{host},internal_port={port}" for n, host in enumerate(hosts)}
+        routes = {
+            f"com.docker.ucp.mesh.http.{n}": f"external_route=http://{host},internal_port={port}"
+            for n, host in enumerate(hosts)
+        }
         return {"labels": routes, "endpoints": [f"127.0.0.1:{port}"]}
 
     services = {name: service(hosts, site.fixed) for name, hosts in site.services().items()}

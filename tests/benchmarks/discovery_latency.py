@@ -1,8 +1,10 @@
-"""How long a change of a Swarm takes to become a snapshot. Run by hand, as root: python -m tests.benchmarks.discovery_latency
+"""How long a change of a Swarm takes to become a snapshot. Run by hand, as root: python -m
+tests.benchmarks.discovery_latency
 
-Two kinds of change on a real engine, in turn: a label update, measured from the engine's answer to the update call; and a
-change of scale, measured for each new task from the time that the engine itself writes into the task's status when it runs.
-Both end when the provider yields the snapshot that shows the change. HRM polled every 30 s, Traefik's Swarm provider every 15 s.
+Two kinds of change on a real engine, in turn: a label update, measured from the engine's answer to
+the update call; and a change of scale, measured for each new task from the time that the engine
+itself writes into the task's status when it runs. Both end when the provider yields the snapshot
+that shows the change. HRM polled every 30 s, Traefik's Swarm provider every 15 s.
 """
 
 from __future__ import annotations
@@ -29,8 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print medians, 99th percentiles and maxima; 1 when a 99th percentile is over the goal."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--changes", type=int, default=30, help="of each kind (default 30)")
-    parser.add_argument("--services", type=int, default=0, help="other services that are there too, without tasks")
-    parser.add_argument("--goal", type=float, default=250, help="for the 99th percentile, in milliseconds")
+    parser.add_argument(
+        "--services", type=int, default=0, help="other services that are there too, without tasks"
+    )
+    parser.add_argument(
+        "--goal", type=float, default=250, help="for the 99th percentile, in milliseconds"
+    )
     options = parser.parse_args(arguments)
     if missing := missing_parts():
         print(f"no Docker engine can be started: {missing}", file=sys.stderr)
@@ -42,10 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lab.close()
     print(f"{'milliseconds':<34}{'n':>5}{'p50':>8}{'p99':>8}{'max':>8}")
     worst = 0.0
-    for name, values in (("label update answered -> snapshot", labels), ("task running -> snapshot", tasks)):
+    for name, values in (
+        ("label update answered -> snapshot", labels),
+        ("task running -> snapshot", tasks),
+    ):
         p99 = statistics.quantiles(values, n=100, method="inclusive")[98]
         worst = max(worst, p99)
-        print(f"{name:<34}{len(values):>5}{statistics.median(values):>8.0f}{p99:>8.0f}{max(values):>8.0f}")
+        print(
+            f"{name:<34}{len(values):>5}{statistics.median(values):>8.0f}{p99:>8.0f}{max(values):>8.0f}"
+        )
     return 0 if worst <= options.goal else 1
 
 
@@ -53,12 +64,16 @@ def _measure(lab: Lab, changes: int, others: int) -> tuple[list[float], list[flo
     lab.network_create(_NETWORK)
     for number in range(others):
         label = {_LABEL: f"external_route=http://other{number}.example.com,internal_port=8080"}
-        lab.service_create(f"other{number}", labels=label, networks=[_NETWORK], replicas=0, wait=False)
+        lab.service_create(
+            f"other{number}", labels=label, networks=[_NETWORK], replicas=0, wait=False
+        )
     lab.service_create("shop", labels={_LABEL: _route(0)}, networks=[_NETWORK])
     labels: list[float] = []
     tasks: list[float] = []
     with Following(SwarmProvider(lab.url)) as following:
-        following.until(lambda routes: len(routes.get(_host(0), [])) == 1, "the first snapshot", timeout=60)
+        following.until(
+            lambda routes: len(routes.get(_host(0), [])) == 1, "the first snapshot", timeout=60
+        )
         for number in range(1, changes + 1):
             _pause()
             labels.append(_change_label(lab, following, number))
@@ -68,7 +83,8 @@ def _measure(lab: Lab, changes: int, others: int) -> tuple[list[float], list[flo
 
 
 def _pause() -> None:
-    # Not in step with anything; sometimes the provider is still following the last change, sometimes it rests.
+    # Not in step with anything; sometimes the provider is still following the last change,
+    # sometimes it rests.
     time.sleep(random.uniform(0.5, 4))
 
 
@@ -82,7 +98,9 @@ def _route(number: int) -> str:
 
 def _update(lab: Lab, **changes: object) -> None:
     service = lab.api.inspect_service("shop")
-    lab.api.update_service(service["ID"], service["Version"]["Index"], fetch_current_spec=True, **changes)
+    lab.api.update_service(
+        service["ID"], service["Version"]["Index"], fetch_current_spec=True, **changes
+    )
 
 
 def _change_label(lab: Lab, following: Following, number: int) -> float:
@@ -101,7 +119,11 @@ def _change_scale(lab: Lab, following: Following, number: int, replicas: int) ->
     for task in lab.running_tasks("shop"):
         address = _address(task)
         if address not in before:
-            shown = _shown(following, seen, lambda routes, a=address: f"{a}:8080" in routes.get(_host(number), []))  # type: ignore[misc]
+            shown = _shown(
+                following,
+                seen,
+                lambda routes, a=address: f"{a}:8080" in routes.get(_host(number), []),  # type: ignore[misc]
+            )
             results.append((shown + offset - _running_since(task)) * 1000)
     _shown(following, seen, lambda routes: len(routes.get(_host(number), [])) == replicas)
     return results

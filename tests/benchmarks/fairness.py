@@ -1,13 +1,17 @@
-"""What a bystander notices of peers that take all they can get: python -m tests.benchmarks.fairness [--kinds ...] [--attackers 1 20]
+"""What a bystander notices of peers that take all they can get: python -m tests.benchmarks.fairness
+[--kinds ...] [--attackers 1 20]
 
-A gateway, the attackers (clients and endpoints), and the bystander are processes of their own; the gateway has a core to itself. The
-bystander asks over a kept connection, again and again, while attackers of one kind send as fast as the gateway takes it. Everything is
-on loopback and lasts `--seconds` for each kind. The figures are milliseconds of the bystander's requests: best of `--rounds` (other
-processes of the machine only make a round worse). Beside them stands how long a turn of the gateway's loop takes in its own CPU time,
-which others cannot make worse: a request of the bystander takes about five.
+A gateway, the attackers (clients and endpoints), and the bystander are processes of their own; the
+gateway has a core to itself. The bystander asks over a kept connection, again and again, while
+attackers of one kind send as fast as the gateway takes it. Everything is on loopback and lasts
+`--seconds` for each kind. The figures are milliseconds of the bystander's requests: best of
+`--rounds` (other processes of the machine only make a round worse). Beside them stands how long a
+turn of the gateway's loop takes in its own CPU time, which others cannot make worse: a request of
+the bystander takes about five.
 
-A kind is a row of `KINDS`: what a client sends first, and then again and again; whether that is inside TLS; and what the endpoint does
-that it asks (a row of `ENDPOINTS`: what it sends first, and then again and again). Kinds of other protocols are further rows.
+A kind is a row of `KINDS`: what a client sends first, and then again and again; whether that is
+inside TLS; and what the endpoint does that it asks (a row of `ENDPOINTS`: what it sends first, and
+then again and again). Kinds of other protocols are further rows.
 """
 
 from __future__ import annotations
@@ -47,7 +51,9 @@ _ROOT = Path(__file__).parents[2]
 _LARGE: Final = 256 * 1024
 _GOOD: Final = "good.example.com"
 _OLD: Final = "old.example.com"
-_OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n" + b"0" * 100
+_OK: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n" + b"0" * 100
+)
 
 
 def _many(piece: bytes) -> bytes:
@@ -65,16 +71,22 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 _PING: Final = _frame(6, 0, 0, b"12345678")
 _BEGIN: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0)
-# POST / of a host, by HPACK's static table; the second is redirected before its end, and so it is closed.
+# POST / of a host, by HPACK's static table; the second is redirected before its end, and so it is
+# closed.
 _POST2: Final = bytes([0x83, 0x87, 0x84, 0x41, 16]) + b"sink.example.com"
 _CLOSED: Final = _BEGIN + _frame(1, 4, 1, bytes([0x83, 0x87, 0x84, 0x41, 15]) + _OLD.encode())
-# Requests that are redirected: each needs a stream of its own, so there is an end to them, and then the client comes again.
-_REDIRECTED: Final = b"".join([_frame(1, 5, number, _CLOSED[-20:]) for number in range(1, 20_001, 2)])
+# Requests that are redirected: each needs a stream of its own, so there is an end to them, and then
+# the client comes again.
+_REDIRECTED: Final = b"".join(
+    [_frame(1, 5, number, _CLOSED[-20:]) for number in range(1, 20_001, 2)]
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of attacker. `endpoint`: the row of `ENDPOINTS` that serves its host; "" for none. `records`: bytes in a record of TLS."""
+    """One kind of attacker. `endpoint`: the row of `ENDPOINTS` that serves its host; "" for none.
+    `records`: bytes in a record of TLS.
+    """
 
     first: bytes
     again: bytes = b""
@@ -84,14 +96,18 @@ class Kind:
     records: int = 0
 
 
-# What an endpoint sends behind the request's head, and then again and again; it reads whatever comes.
+# What an endpoint sends behind the request's head, and then again and again; it reads whatever
+# comes.
 ENDPOINTS: Final[dict[str, tuple[bytes, bytes]]] = {
     "sink": (b"", b""),
     "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", _many(b"1\r\nx\r\n")),
     "interim": (b"", _many(b"HTTP/1.1 103 Early Hints\r\n\r\n")),
     "bulk": (b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999999\r\n\r\n", bytes(_LARGE)),
     "h2c-pings": (_frame(4, 0, 0), _many(_PING)),
-    "tunnel": (b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", bytes(_LARGE)),
+    "tunnel": (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+        bytes(_LARGE),
+    ),
 }
 
 
@@ -101,11 +117,15 @@ def _post(endpoint: str, fields: str) -> bytes:
 
 _CHUNKED: Final = _post("sink", "Transfer-Encoding: chunked")
 _BULK: Final = _post("sink", "Content-Length: 999999999999999")
-_UPGRADE: Final = b"GET / HTTP/1.1\r\nHost: tunnel.example.com\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+_UPGRADE: Final = (
+    b"GET / HTTP/1.1\r\nHost: tunnel.example.com\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+)
 
 KINDS: Final[dict[str, Kind]] = {
     "nobody": Kind(b""),
-    "pipelined requests for an unknown host": Kind(b"", _many(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")),
+    "pipelined requests for an unknown host": Kind(
+        b"", _many(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    ),
     "pipelined requests that are redirected": Kind(b"", _many(_get(_OLD))),
     "pipelined requests that are forwarded": Kind(b"", _many(_get(_GOOD))),
     "request chunks of 1 byte": Kind(_CHUNKED, _many(b"1\r\nx\r\n"), "sink"),
@@ -115,24 +135,39 @@ KINDS: Final[dict[str, Kind]] = {
     "bulk download": Kind(_get("bulk.example.com"), endpoint="bulk"),
     "a tunnel, both ways": Kind(_UPGRADE, bytes(_LARGE), "tunnel"),
     "bytes behind a refused request": Kind(b"nonsense\r\n\r\n", bytes(_LARGE)),
-    "TLS: pipelined requests for an unknown host": Kind(b"", _many(_get(_GOOD, "/").replace(b"good", b"GOOD")), secure=True),
+    "TLS: pipelined requests for an unknown host": Kind(
+        b"", _many(_get(_GOOD, "/").replace(b"good", b"GOOD")), secure=True
+    ),
     "TLS: request chunks of 1 byte": Kind(_CHUNKED, _many(b"1\r\nx\r\n"), "sink", secure=True),
     "TLS: records of 1 byte": Kind(_BULK, bytes(2000), "sink", secure=True, records=1),
     "TLS: bulk upload": Kind(_BULK, bytes(_LARGE), "sink", secure=True),
     "TLS: bulk download": Kind(_get("bulk.example.com"), endpoint="bulk", secure=True),
     "HTTP/2: PING": Kind(_BEGIN, _many(_PING), secure=True, alpn="h2"),
-    "HTTP/2: requests that are redirected": Kind(_BEGIN + _REDIRECTED, _PING, secure=True, alpn="h2"),
-    "HTTP/2: DATA of 1 byte": Kind(_BEGIN + _frame(1, 4, 1, _POST2), _many(_frame(0, 0, 1, b"x")), "sink", secure=True, alpn="h2"),
-    "HTTP/2: DATA on a closed stream": Kind(_CLOSED, _many(_frame(0, 0, 1, b"x")), secure=True, alpn="h2"),
-    "HTTP/2: windows of a closed stream": Kind(_CLOSED, _frame(8, 0, 1, b"\0\0\0\1") * 4000 + _PING, secure=True, alpn="h2"),
+    "HTTP/2: requests that are redirected": Kind(
+        _BEGIN + _REDIRECTED, _PING, secure=True, alpn="h2"
+    ),
+    "HTTP/2: DATA of 1 byte": Kind(
+        _BEGIN + _frame(1, 4, 1, _POST2),
+        _many(_frame(0, 0, 1, b"x")),
+        "sink",
+        secure=True,
+        alpn="h2",
+    ),
+    "HTTP/2: DATA on a closed stream": Kind(
+        _CLOSED, _many(_frame(0, 0, 1, b"x")), secure=True, alpn="h2"
+    ),
+    "HTTP/2: windows of a closed stream": Kind(
+        _CLOSED, _frame(8, 0, 1, b"\0\0\0\1") * 4000 + _PING, secure=True, alpn="h2"
+    ),
     "HTTP/2 to endpoints: PING": Kind(b"", _get("h2c-pings.example.com"), "h2c-pings"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Seconds of the bystander's requests, sorted; bytes that the attackers got rid of or were sent, in all; and the CPU seconds of the
-    gateway's turns: within which 99 of 100 fall, and the longest.
+    """Seconds of the bystander's requests, sorted; bytes that the attackers got rid of or were
+    sent, in all; and the CPU seconds of the gateway's turns: within which 99 of 100 fall, and the
+    longest.
     """
 
     seconds: list[float]
@@ -153,8 +188,12 @@ def _snapshot(good: int, evil: dict[str, int]) -> Snapshot:
     contributions = []
     for host, port in routes:
         protocol: Literal["", "h2c"] = "h2c" if host.startswith("h2c-") else ""
-        upstream = Upstream(f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),), protocol=protocol)
-        route = Route(Scheme.HTTP, host, "/", host, "bench", "bench", internal_port=80, upstream=upstream)
+        upstream = Upstream(
+            f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),), protocol=protocol
+        )
+        route = Route(
+            Scheme.HTTP, host, "/", host, "bench", "bench", internal_port=80, upstream=upstream
+        )
         contributions.append(Contribution(f"bench/{host}", host, routes=(route,)))
     rule = RedirectRule("https://new.example.com")
     moved = Route(Scheme.HTTP, _OLD, "/", _OLD, "bench", "bench", redirect=rule)
@@ -162,7 +201,9 @@ def _snapshot(good: int, evil: dict[str, int]) -> Snapshot:
 
 
 class _Turns:
-    """CPU seconds from one turn of the loop to the next; turns in which nothing happens are not counted."""
+    """CPU seconds from one turn of the loop to the next; turns in which nothing happens are not
+    counted.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -189,7 +230,11 @@ async def _serve(good: int, evil: dict[str, int]) -> None:
     issued = trustme.CA().issue_cert("*.example.com")
     chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
     terminator = Terminator(gateway)
-    terminator.use(CertificateSet((parse_pem("bench", "bench.pem", chain, issued.private_key_pem.bytes()),), b"", b""))
+    terminator.use(
+        CertificateSet(
+            (parse_pem("bench", "bench.pem", chain, issued.private_key_pem.bytes()),), b"", b""
+        )
+    )
     listener = TLSListener(mesh, terminator=terminator)
     secure = (await listener.listen("127.0.0.1", 0))[1]
     print(json.dumps({"plain": plain, "secure": secure}), flush=True)
@@ -201,13 +246,22 @@ async def _serve(good: int, evil: dict[str, int]) -> None:
     gateway.close()
 
 
-# The attackers: clients and endpoints in one loop, each writing as fast as it is taken from it and reading whatever comes.
+# The attackers: clients and endpoints in one loop, each writing as fast as it is taken from it and
+# reading whatever comes.
 
 
 class _Peer:
     """One socket, with what it sends: `first`, then `again` without end."""
 
-    def __init__(self, sock: socket.socket, first: bytes, again: bytes, *, waits: bool = False, records: int = 0) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        first: bytes,
+        again: bytes,
+        *,
+        waits: bool = False,
+        records: int = 0,
+    ) -> None:
         self.sock = sock
         self.first, self.again = first, again
         self.records = records
@@ -269,7 +323,9 @@ class _Attack:
         self._kind, self._count = kind, count
         self._peers: list[_Peer] = []
         self._selector = selectors.DefaultSelector()
-        self._listeners: dict[str, socket.socket] = {name: socket.create_server(("127.0.0.1", 0), backlog=64) for name in ENDPOINTS}
+        self._listeners: dict[str, socket.socket] = {
+            name: socket.create_server(("127.0.0.1", 0), backlog=64) for name in ENDPOINTS
+        }
         self._gone = 0
         for name, sock in self._listeners.items():
             sock.setblocking(False)
@@ -277,9 +333,15 @@ class _Attack:
 
     def run(self) -> None:
         """Tell the endpoints' ports; be told the gateway's; then attack until the input ends."""
-        print(json.dumps({name: sock.getsockname()[1] for name, sock in self._listeners.items()}), flush=True)
+        print(
+            json.dumps({name: sock.getsockname()[1] for name, sock in self._listeners.items()}),
+            flush=True,
+        )
         ports = json.loads(sys.stdin.readline())
-        clients = [self._add(_connected(self._kind, ports)) for _ in range(self._count if self._kind.first or self._kind.again else 0)]
+        clients = [
+            self._add(_connected(self._kind, ports))
+            for _ in range(self._count if self._kind.first or self._kind.again else 0)
+        ]
         print("attacking", flush=True)
         while not select.select([sys.stdin], [], [], 0)[0]:
             for key, mask in self._selector.select(0.05):
@@ -369,7 +431,14 @@ class _Process:
     def __init__(self, stack: contextlib.ExitStack, cores: set[int], *arguments: str) -> None:
         command = [sys.executable, "-m", "tests.benchmarks.fairness", *arguments]
         preexec: Callable[[], None] = lambda: os.sched_setaffinity(0, cores)  # noqa: E731
-        self.process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=preexec)
+        self.process = subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=preexec,
+        )
         stack.callback(self.end)
 
     def tell(self, value: object) -> None:
@@ -398,19 +467,32 @@ class _Process:
 
 
 def measure(kind: str, attackers: int, loop: str, seconds: float) -> Notice:
-    """One round: `attackers` of that kind, and a bystander for so many seconds. `loop` is "asyncio" or "uvloop"."""
+    """One round: `attackers` of that kind, and a bystander for so many seconds. `loop` is "asyncio"
+    or "uvloop".
+    """
     cores = sorted(os.sched_getaffinity(0))
     own, others = {cores[0]}, set(cores[1:]) or {cores[0]}
     with contextlib.ExitStack() as stack:
         good = _Process(stack, others, "--role", "good")
-        attack = _Process(stack, others, "--role", "attack", "--kinds", kind, "--attackers", str(attackers))
+        attack = _Process(
+            stack, others, "--role", "attack", "--kinds", kind, "--attackers", str(attackers)
+        )
         evil = json.loads(attack.line())
         gateway = _Process(stack, own, "--role", "gateway", "--loops", loop)
         gateway.tell({"good": json.loads(good.line())["port"], "evil": evil})
         ports = json.loads(gateway.line())
         attack.tell(ports)
         attack.line()
-        bystander = _Process(stack, others, "--role", "bystander", "--port", str(ports["plain"]), "--seconds", str(seconds))
+        bystander = _Process(
+            stack,
+            others,
+            "--role",
+            "bystander",
+            "--port",
+            str(ports["plain"]),
+            "--seconds",
+            str(seconds),
+        )
         taken = json.loads(bystander.line())
         gateway.tell("enough")
         turn, longest = json.loads(gateway.line())
@@ -421,7 +503,11 @@ def measure(kind: str, attackers: int, loop: str, seconds: float) -> Notice:
 def _role(options: argparse.Namespace) -> None:
     if options.role == "gateway":
         told = json.loads(sys.stdin.readline())
-        factory = importlib.import_module("uvloop").new_event_loop if options.loops == ["uvloop"] else asyncio.new_event_loop
+        factory = (
+            importlib.import_module("uvloop").new_event_loop
+            if options.loops == ["uvloop"]
+            else asyncio.new_event_loop
+        )
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(_serve(told["good"], told["evil"]))
     elif options.role == "good":
@@ -435,20 +521,32 @@ def _role(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=[*KINDS], metavar="KIND")
     parser.add_argument("--attackers", nargs="+", type=int, default=[1, 20])
-    parser.add_argument("--loops", nargs="+", choices=["asyncio", "uvloop"], default=["asyncio", "uvloop"])
+    parser.add_argument(
+        "--loops", nargs="+", choices=["asyncio", "uvloop"], default=["asyncio", "uvloop"]
+    )
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--role", choices=["gateway", "good", "attack", "bystander"], help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--role", choices=["gateway", "good", "attack", "bystander"], help=argparse.SUPPRESS
+    )
     options = parser.parse_args(arguments)
     if options.role:
         _role(options)
         return
-    print("Milliseconds: median / 99 % of the bystander's requests (99 % / longest of the gateway's turns, in CPU time)\n")
-    print("| beside | " + " | ".join(f"{count}, {loop}" for count in options.attackers for loop in options.loops) + " |")
+    print(
+        "Milliseconds: median / 99 % of the bystander's requests (99 % / longest of the gateway's turns, in CPU time)\n"
+    )
+    print(
+        "| beside | "
+        + " | ".join(f"{count}, {loop}" for count in options.attackers for loop in options.loops)
+        + " |"
+    )
     print("|---|" + "---|" * len(options.attackers) * len(options.loops))
     for kind in options.kinds:
         cells = []
@@ -456,8 +554,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for loop in options.loops:
                 seen = [measure(kind, count, loop, options.seconds) for _ in range(options.rounds)]
                 best = min(seen, key=lambda notice: notice.share(0.99))
-                turn, longest = min(notice.turn for notice in seen), min(notice.longest for notice in seen)
-                cells.append(f"{best.share(0.5) * 1e3:.1f} / {best.share(0.99) * 1e3:.1f} ({turn * 1e3:.1f} / {longest * 1e3:.1f})")
+                turn, longest = (
+                    min(notice.turn for notice in seen),
+                    min(notice.longest for notice in seen),
+                )
+                cells.append(
+                    f"{best.share(0.5) * 1e3:.1f} / {best.share(0.99) * 1e3:.1f} ({turn * 1e3:.1f} / {longest * 1e3:.1f})"
+                )
         print(f"| {kind} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -18,7 +18,15 @@ from tests.benchmarks.measure import pinned
 from tests.benchmarks.pacer import PacedResult
 from tests.benchmarks.processes import BenchmarkError
 
-__all__ = ["BROWSER_FIELDS", "WrkResult", "idle_connections", "paced", "parse_wrk", "request_head", "wrk"]
+__all__ = [
+    "BROWSER_FIELDS",
+    "WrkResult",
+    "idle_connections",
+    "paced",
+    "parse_wrk",
+    "request_head",
+    "wrk",
+]
 
 # With Host, 13 fields as a browser sends them.
 BROWSER_FIELDS = {
@@ -46,7 +54,9 @@ _BAD_ANSWERS = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 
 @dataclass(frozen=True, slots=True)
 class WrkResult:
-    """`requests` answered in `seconds`, `received` bytes; latencies in microseconds by percentile; everything that failed."""
+    """`requests` answered in `seconds`, `received` bytes; latencies in microseconds by percentile;
+    everything that failed.
+    """
 
     requests: int
     seconds: float
@@ -72,40 +82,82 @@ def parse_wrk(text: str) -> WrkResult:
         requests=int(total[1]),
         seconds=float(total[2]) * _UNITS[total[3]] / 1e6,
         received=float(total[4]) * _BYTES[total[5]],
-        latency={float(share): float(value) * _UNITS[unit] for share, value, unit in _PERCENTILE.findall(text)},
+        latency={
+            float(share): float(value) * _UNITS[unit]
+            for share, value, unit in _PERCENTILE.findall(text)
+        },
         socket_errors=sum(int(value) for value in errors.groups()) if errors else 0,
         bad_answers=int(bad[1]) if bad else 0,
     )
 
 
-def wrk(port: int, script: str, *, work: Path, cpus: set[int], connections: int, seconds: float) -> WrkResult:
-    """One thread of wrk, driven by a Lua `script`. Raises `BenchmarkError` when it is missing, fails, or got bad answers."""
+def wrk(
+    port: int, script: str, *, work: Path, cpus: set[int], connections: int, seconds: float
+) -> WrkResult:
+    """One thread of wrk, driven by a Lua `script`. Raises `BenchmarkError` when it is missing,
+    fails, or got bad answers.
+    """
     program = shutil.which("wrk")
     if program is None:
         raise BenchmarkError("wrk is not installed (apt-get install wrk)")
     path = work / "load.lua"
     path.write_text(script, encoding="utf-8")
-    command = [program, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "30s", "-s"]
+    command = [
+        program,
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--latency",
+        "--timeout",
+        "30s",
+        "-s",
+    ]
     with pinned(cpus):
-        done = subprocess.run([*command, str(path), f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, str(path), f"http://127.0.0.1:{port}/"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     result = parse_wrk(done.stdout + done.stderr)
     if result.bad_answers or not result.requests:
-        raise BenchmarkError(f"{result.bad_answers} of {result.requests} answers were not 2xx or 3xx")
+        raise BenchmarkError(
+            f"{result.bad_answers} of {result.requests} answers were not 2xx or 3xx"
+        )
     return result
 
 
-def request_head(host: str, target: str, extra: dict[str, str] | None = None, *, method: str = "GET") -> str:
+def request_head(
+    host: str, target: str, extra: dict[str, str] | None = None, *, method: str = "GET"
+) -> str:
     """A whole request head with a browser's fields; `extra` replaces or adds."""
     fields = {"Host": host, **BROWSER_FIELDS, **(extra or {})}
-    return f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+    return (
+        f"{method} {target} HTTP/1.1\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        + "\r\n"
+    )
 
 
-def paced(port: int, head: str, *, rate: float, seconds: float, connections: int, cpus: set[int]) -> PacedResult:
+def paced(
+    port: int, head: str, *, rate: float, seconds: float, connections: int, cpus: set[int]
+) -> PacedResult:
     """`rate` requests per second, open loop."""
-    order = {"host": "127.0.0.1", "port": port, "request": head, "rate": rate, "seconds": seconds, "connections": connections}
+    order = {
+        "host": "127.0.0.1",
+        "port": port,
+        "request": head,
+        "rate": rate,
+        "seconds": seconds,
+        "connections": connections,
+    }
     with pinned(cpus):
         done = subprocess.run(
-            [sys.executable, str(Path(pacer.__file__))], input=json.dumps(order), capture_output=True, text=True, check=False
+            [sys.executable, str(Path(pacer.__file__))],
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if done.returncode:
         raise BenchmarkError(f"constant-rate load failed: {done.stderr.strip()[-500:]}")
@@ -114,13 +166,17 @@ def paced(port: int, head: str, *, rate: float, seconds: float, connections: int
 
 @contextlib.contextmanager
 def idle_connections(port: int, head: str, count: int) -> Iterator[None]:
-    """`count` connections that asked once, got their answer and now wait. From several source addresses."""
+    """`count` connections that asked once, got their answer and now wait. From several source
+    addresses.
+    """
     request = head.encode("latin-1")
     with contextlib.ExitStack() as stack:
         for number in range(count):
             source = f"127.0.0.{2 + number % 8}"
             try:
-                connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10, (source, 0)))
+                connection = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", port), 10, (source, 0))
+                )
                 connection.sendall(request)
                 answer = connection.recv(65536)
             except OSError as error:

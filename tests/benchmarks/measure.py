@@ -1,7 +1,9 @@
-"""What a process and its descendants cost: CPU seconds and resident memory, read from /proc (Linux only).
+"""What a process and its descendants cost: CPU seconds and resident memory, read from /proc (Linux
+only).
 
-CPU is utime + stime of all threads, children that ended included. The kernel splits precise run time into
-these two, so that their sum is exact to one tick (10 ms); an interval should last a second or more.
+CPU is utime + stime of all threads, children that ended included. The kernel splits precise run
+time into these two, so that their sum is exact to one tick (10 ms); an interval should last a
+second or more.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Interval", "cpu_busy_seconds", "cpu_seconds", "family", "measured", "pinned", "rss_bytes"]
+__all__ = [
+    "Interval",
+    "cpu_busy_seconds",
+    "cpu_seconds",
+    "family",
+    "measured",
+    "pinned",
+    "rss_bytes",
+]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -32,8 +42,14 @@ class Interval:
 
 
 def _stat(pid: int) -> list[str]:
-    # After the last ")": the command's name may hold spaces and parentheses. Index 0 is field 3 of proc(5).
-    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    # After the last ")": the command's name may hold spaces and parentheses. Index 0 is field 3 of
+    # proc(5).
+    return (
+        Path(f"/proc/{pid}/stat")
+        .read_text(encoding="ascii", errors="replace")
+        .rpartition(")")[2]
+        .split()
+    )
 
 
 def family(root: int) -> list[int]:
@@ -72,7 +88,9 @@ def cpu_busy_seconds(cpu: int) -> float:
     for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
         name, *values = line.split()
         if name == f"cpu{cpu}":
-            user, nice, system, _idle, _iowait, irq, softirq, steal = (int(value) for value in values[:8])
+            user, nice, system, _idle, _iowait, irq, softirq, steal = (
+                int(value) for value in values[:8]
+            )
             return (user + nice + system + irq + softirq + steal) / _TICKS
     return 0.0
 
@@ -90,7 +108,9 @@ def measured(root: int, cpu: int) -> Iterator[Interval]:
 
 @contextlib.contextmanager
 def pinned(cpus: Iterable[int]) -> Iterator[None]:
-    """Processes started in this block run on `cpus` only: a child inherits the affinity of the thread that makes it."""
+    """Processes started in this block run on `cpus` only: a child inherits the affinity of the
+    thread that makes it.
+    """
     before = os.sched_getaffinity(0)
     wanted = set(cpus) & before
     os.sched_setaffinity(0, wanted or before)

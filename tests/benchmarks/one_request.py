@@ -1,8 +1,10 @@
-"""What a request costs in the gateway's own code: a client's and an endpoint's connection in one process, without sockets.
+"""What a request costs in the gateway's own code: a client's and an endpoint's connection in one
+process, without sockets.
 
     python -m tests.benchmarks.one_request [--rounds 5] [--requests 10000]
 
-Microseconds of CPU time a request, medians of the rounds. With `--compiled` the same is measured in the compiled build.
+Microseconds of CPU time a request, medians of the rounds. With `--compiled` the same is measured in
+the compiled build.
 """
 
 from __future__ import annotations
@@ -81,7 +83,10 @@ class _Nowhere(asyncio.Transport):
 def _gateway(access_log: AccessLog | None) -> tuple[HTTPGateway, Upstream]:
     upstream = Upstream("shop:80", (Endpoint("s.1", "127.0.0.1", 7001),))
     names = ["shop.example.com", *(f"h{number}.example.com" for number in range(_HOSTS))]
-    routes = tuple(Route(Scheme.HTTP, name, "/", "shop", "label", "hrm", internal_port=80, upstream=upstream) for name in names)
+    routes = tuple(
+        Route(Scheme.HTTP, name, "/", "shop", "label", "hrm", internal_port=80, upstream=upstream)
+        for name in names
+    )
     mesh = Mesh(Snapshot.of([Contribution("bench/shop", "shop", routes=routes)]))
     return HTTPGateway(mesh, HTTPSettings(), access_log=access_log), upstream
 
@@ -106,7 +111,10 @@ Load = Callable[[HTTPGateway, UpstreamConnection, int], None]
 
 
 def _same(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
-    client, flush = _client(gateway), gateway.outbox.flush  # the loop would call it at the end of its round
+    client, flush = (
+        _client(gateway),
+        gateway.outbox.flush,
+    )  # the loop would call it at the end of its round
     for _ in range(requests):
         client.data_received(_REQUEST)
         flush()
@@ -118,7 +126,9 @@ def _same(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> 
 def _different(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
     client, flush = _client(gateway), gateway.outbox.flush
     asked = [_REQUEST.replace(b"max-age=0", b"max-age=%d" % number) for number in range(_VARIANTS)]
-    answers = [_ANSWER.replace(b"text/plain", b"text/p%04d" % number) for number in range(_VARIANTS)]
+    answers = [
+        _ANSWER.replace(b"text/plain", b"text/p%04d" % number) for number in range(_VARIANTS)
+    ]
     for number in range(requests):
         client.data_received(asked[number % _VARIANTS])
         flush()
@@ -163,8 +173,12 @@ CASES: Final[dict[str, tuple[Load, bool]]] = {
 async def measured(case: str, rounds: int, requests: int) -> float:
     """The median of the rounds, in microseconds of CPU time a request."""
     load, recorded = CASES[case]
-    with open(os.devnull, "a", encoding="utf-8") as nowhere:  # noqa: ASYNC230  # no disk is waited for
-        log = AccessLog(lambda lines: cast("None", nowhere.write(lines)), form="combined") if recorded else None
+    with open(os.devnull, "a", encoding="utf-8") as nowhere:  # no disk is waited for  # noqa: ASYNC230
+        log = (
+            AccessLog(lambda lines: cast("None", nowhere.write(lines)), form="combined")
+            if recorded
+            else None
+        )
         gateway, upstream = _gateway(log)
         endpoint, transport = _endpoint(gateway, upstream)
         load(gateway, endpoint, _VARIANTS)
@@ -176,7 +190,9 @@ async def measured(case: str, rounds: int, requests: int) -> float:
                 log.hand_over()
             seen.append((time.process_time() - began) / requests * 1e6)
             if transport.writes - before != requests:
-                raise RuntimeError(f"{case}: {transport.writes - before} requests of {requests} reached the endpoint")
+                raise RuntimeError(
+                    f"{case}: {transport.writes - before} requests of {requests} reached the endpoint"
+                )
         if log is not None:
             log.flush()
             if log.dropped:
@@ -189,7 +205,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="one_request", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--compiled", action="store_true", help="build a compiled copy of the checkout first and measure that")
+    parser.add_argument(
+        "--compiled",
+        action="store_true",
+        help="build a compiled copy of the checkout first and measure that",
+    )
     options = parser.parse_args(arguments)
     if options.compiled:
         return _compiled(["--rounds", str(options.rounds), "--requests", str(options.requests)])
@@ -200,8 +220,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compiled(arguments: list[str]) -> int:
-    environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join([str(compiled_copy()), str(_ROOT)]), "PYTHONSAFEPATH": "1"}
-    return subprocess.run([sys.executable, "-m", "tests.benchmarks.one_request", *arguments], env=environment, check=False).returncode
+    environment: dict[str, Any] = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(compiled_copy()), str(_ROOT)]),
+        "PYTHONSAFEPATH": "1",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.one_request", *arguments],
+        env=environment,
+        check=False,
+    ).returncode
 
 
 if __name__ == "__main__":

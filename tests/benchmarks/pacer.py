@@ -1,12 +1,14 @@
-"""Open-loop load: requests leave at a constant rate whether answers come or not, and latency counts from the intended time.
+"""Open-loop load: requests leave at a constant rate whether answers come or not, and latency counts
+from the intended time.
 
-`python pacer.py` reads one JSON object from standard input (`host`, `port`, `request`, `rate`, `seconds`,
-`connections`) and prints one. A request that finds no idle connection waits for one, and its wait is part of its
-latency: what a closed loop hides (coordinated omission). `late` tells how late requests left though a connection was idle;
-when that is large, this program and not the proxy was the limit.
+`python pacer.py` reads one JSON object from standard input (`host`, `port`, `request`, `rate`,
+`seconds`, `connections`) and prints one. A request that finds no idle connection waits for one, and
+its wait is part of its latency: what a closed loop hides (coordinated omission). `late` tells how
+late requests left though a connection was idle; when that is large, this program and not the proxy
+was the limit.
 
-A bare epoll loop, for it shares its CPU with the backend and must be cheap; ticks come from a timerfd, because
-epoll's own time-out knows milliseconds only.
+A bare epoll loop, for it shares its CPU with the backend and must be cheap; ticks come from a
+timerfd, because epoll's own time-out knows milliseconds only.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class PacedResult:
-    """Latencies in microseconds; `late` the 99th percentile of leaving late; `achieved` answers per second."""
+    """Latencies in microseconds; `late` the 99th percentile of leaving late; `achieved` answers per
+    second.
+    """
 
     requests: int
     errors: int
@@ -98,9 +102,13 @@ class _Load:
         self._poll = select.epoll()
         self._by_handle: dict[int, socket.socket] = {}
         self._pending: dict[int, float] = {}  # handle -> intended time of the request under way
-        self._missing: dict[int, int] = {}  # handle -> bytes of its answer still to come; 0 before its head
+        self._missing: dict[
+            int, int
+        ] = {}  # handle -> bytes of its answer still to come; 0 before its head
         self._idle: collections.deque[int] = collections.deque()
-        self._waiting: collections.deque[float] = collections.deque()  # intended times of requests without a connection
+        self._waiting: collections.deque[float] = (
+            collections.deque()
+        )  # intended times of requests without a connection
         self.latencies: list[float] = []
         self.late: list[float] = []
         self.errors = 0
@@ -165,7 +173,12 @@ class _Load:
             return
         except OSError:
             data = b""
-        if len(data) == self._whole and data.startswith(b"HTTP/1.1 200") and handle in self._pending and not self._missing[handle]:
+        if (
+            len(data) == self._whole
+            and data.startswith(b"HTTP/1.1 200")
+            and handle in self._pending
+            and not self._missing[handle]
+        ):
             # Nearly always: a whole answer at once, as long as the one before.
             self.latencies.append(time.perf_counter() - self._pending.pop(handle))
             self._next(handle)
@@ -196,8 +209,12 @@ class _Load:
         self._open()
 
 
-def run(host: str, port: int, request: bytes, rate: float, seconds: float, connections: int) -> PacedResult:
-    """Send `rate` requests per second for `seconds`; an answer counts by its head's status and its Content-Length."""
+def run(
+    host: str, port: int, request: bytes, rate: float, seconds: float, connections: int
+) -> PacedResult:
+    """Send `rate` requests per second for `seconds`; an answer counts by its head's status and its
+    Content-Length.
+    """
     load = _Load(host, port, request, connections)
     start = time.perf_counter()
     try:
@@ -207,14 +224,29 @@ def run(host: str, port: int, request: bytes, rate: float, seconds: float, conne
     took = time.perf_counter() - start
     latencies, late = sorted(load.latencies), sorted(load.late)
     p50, p99, p999 = (percentile(latencies, share) * 1e6 for share in (0.5, 0.99, 0.999))
-    return PacedResult(len(latencies), load.errors, len(latencies) / took, p50, p99, p999, percentile(late, 0.99) * 1e6)
+    return PacedResult(
+        len(latencies),
+        load.errors,
+        len(latencies) / took,
+        p50,
+        p99,
+        p999,
+        percentile(late, 0.99) * 1e6,
+    )
 
 
 def main() -> None:
     """One run, described on standard input."""
     order = json.load(sys.stdin)
     gc.disable()
-    result = run(order["host"], order["port"], order["request"].encode("latin-1"), order["rate"], order["seconds"], order["connections"])
+    result = run(
+        order["host"],
+        order["port"],
+        order["request"].encode("latin-1"),
+        order["rate"],
+        order["seconds"],
+        order["connections"],
+    )
     print(json.dumps(asdict(result)))
 
 

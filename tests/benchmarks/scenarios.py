@@ -1,7 +1,7 @@
 """What is measured: a registry of named scenarios, each a function from a running peer to figures.
 
-A new scenario is one function and one `register` line here or in another module that `run` imports, as
-`tls_scenarios` is one.
+A new scenario is one function and one `register` line here or in another module that `run` imports,
+as `tls_scenarios` is one.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ Figures = dict[str, float]
 
 CONNECTIONS = 64
 IDLE = 10_000
-# Requests per second that our open-loop generator can do beside a backend on one CPU. A peer of which this is less than
-# 90% of capacity is measured at this rate: less load than it was promised, so its latency looks better, not worse.
+# Requests per second that our open-loop generator can do beside a backend on one CPU. A peer of
+# which this is less than 90% of capacity is measured at this rate: less load than it was promised,
+# so its latency looks better, not worse.
 FASTEST = 45_000.0
 _TRACE = "00-4bf92f3577b34da6a3ce92@-00f067aa0ba902b7-01"  # @: ten digits
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a scenario gets: the peer's process and port, where load runs, and how long one measurement lasts."""
+    """What a scenario gets: the peer's process and port, where load runs, and how long one
+    measurement lasts.
+    """
 
     pid: int
     port: int
@@ -42,8 +45,12 @@ class Measure:
     seconds: float
     routes: int
 
-    def load(self, script: str, connections: int = CONNECTIONS, *, seconds: float | None = None) -> Figures:
-        """Closed-loop load, and its cost. `noise`: the share of the proxy's CPU that others took meanwhile."""
+    def load(
+        self, script: str, connections: int = CONNECTIONS, *, seconds: float | None = None
+    ) -> Figures:
+        """Closed-loop load, and its cost. `noise`: the share of the proxy's CPU that others took
+        meanwhile.
+        """
         with measured(self.pid, self.proxy_cpu) as spent:
             result = self.wrk(script, connections, seconds or self.seconds)
         return {
@@ -57,14 +64,22 @@ class Measure:
 
     def wrk(self, script: str, connections: int, seconds: float) -> WrkResult:
         """Load only."""
-        return wrk(self.port, script, work=self.work, cpus=self.load_cpus, connections=connections, seconds=seconds)
+        return wrk(
+            self.port,
+            script,
+            work=self.work,
+            cpus=self.load_cpus,
+            connections=connections,
+            seconds=seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
     """`metric` of meshlib is at most (or, with `least`, at least) `limit` times that of `peer`.
 
-    Without a peer: an absolute limit. With `scenario`: our own figure there is the reference (growth).
+    Without a peer: an absolute limit. With `scenario`: our own figure there is the reference
+    (growth).
     """
 
     metric: str
@@ -76,7 +91,8 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`run` measures one peer once. `metrics`: those shown, the main one first. `fresh`: start the peer anew each round.
+    """`run` measures one peer once. `metrics`: those shown, the main one first. `fresh`: start the
+    peer anew each round.
 
     `kind`: what the peers do: HTTP, passing TLS through (`tls_peers`), ending it (`termination`).
     """
@@ -103,7 +119,11 @@ def register(scenario: Scenario) -> None:
 
 def _text(head: str) -> str:
     """A Lua string of these bytes."""
-    return '"' + head.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r").replace("\n", "\\n") + '"'
+    return (
+        '"'
+        + head.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r").replace("\n", "\\n")
+        + '"'
+    )
 
 
 def always(head: str) -> str:
@@ -112,7 +132,9 @@ def always(head: str) -> str:
 
 
 def numbered(head: str, start: int = 1_000_000_000, step: str = "n + 1") -> str:
-    """A wrk script that puts another number for each @ in `head`, each time; built from parts, for it shall cost little."""
+    """A wrk script that puts another number for each @ in `head`, each time; built from parts, for
+    it shall cost little.
+    """
     parts = " .. id .. ".join(_text(part) for part in head.split("@"))
     return f"local n = {start}\nfunction request()\n  n = {step}\n  local id = string.format('%d', n)\n  return {parts}\nend\n"
 
@@ -123,9 +145,13 @@ def keepalive(measure: Measure) -> Figures:
 
 
 def varied(measure: Measure) -> Figures:
-    """One field differs in each request, as it does in the world: a cache of whole heads gains nothing."""
+    """One field differs in each request, as it does in the world: a cache of whole heads gains
+    nothing.
+    """
     trace = {"Priority": "u=0", "traceparent": _TRACE}
-    head = request_head(SMALL_HOST, "/catalogue/items?page=2", trace).replace("Priority: u=0\r\n", "")
+    head = request_head(SMALL_HOST, "/catalogue/items?page=2", trace).replace(
+        "Priority: u=0\r\n", ""
+    )
     return measure.load(numbered(head))
 
 
@@ -138,7 +164,9 @@ def unique(measure: Measure) -> Figures:
 
 def many_connections(count: int) -> Callable[[Measure], Figures]:
     """The same load over `count` connections."""
-    return lambda measure: measure.load(always(request_head(SMALL_HOST, "/catalogue/items?page=2")), count)
+    return lambda measure: measure.load(
+        always(request_head(SMALL_HOST, "/catalogue/items?page=2")), count
+    )
 
 
 def download(measure: Measure) -> Figures:
@@ -168,20 +196,26 @@ def upload_chunked(measure: Measure) -> Figures:
 
 def close(measure: Measure) -> Figures:
     """A new connection for each request."""
-    return measure.load(always(request_head(SMALL_HOST, "/catalogue/items?page=2", {"Connection": "close"})))
+    return measure.load(
+        always(request_head(SMALL_HOST, "/catalogue/items?page=2", {"Connection": "close"}))
+    )
 
 
 def close_alone(measure: Measure) -> Figures:
-    """The same, one at a time. Load and backend sleep in between and have to be woken for each, whoever the peer is; with many at a
-    time only a slow peer pays for that (waking a process on another CPU is dear in a virtual machine), a fast one never sees them asleep.
+    """The same, one at a time. Load and backend sleep in between and have to be woken for each,
+    whoever the peer is; with many at a time only a slow peer pays for that (waking a process on
+    another CPU is dear in a virtual machine), a fast one never sees them asleep.
     """
-    return measure.load(always(request_head(SMALL_HOST, "/catalogue/items?page=2", {"Connection": "close"})), 1)
+    return measure.load(
+        always(request_head(SMALL_HOST, "/catalogue/items?page=2", {"Connection": "close"})), 1
+    )
 
 
 def latency(measure: Measure) -> Figures:
     """Latency at 50, 70 and 90 % of the peer's own capacity, which is found first; open loop.
 
-    `load_busy`: how busy the load's CPU was. Near 1 the load and not the proxy made requests wait; hence `FASTEST`.
+    `load_busy`: how busy the load's CPU was. Near 1 the load and not the proxy made requests wait;
+    hence `FASTEST`.
     """
     head = request_head(SMALL_HOST, "/catalogue/items?page=2")
     capacity = measure.wrk(always(head), CONNECTIONS, min(2.0, measure.seconds)).rate
@@ -190,8 +224,17 @@ def latency(measure: Measure) -> Figures:
         rate = min(capacity * share / 100, FASTEST)
         busy, start = sum(map(cpu_busy_seconds, measure.load_cpus)), time.perf_counter()
         with measured(measure.pid, measure.proxy_cpu) as spent:
-            result = paced(measure.port, head, rate=rate, seconds=measure.seconds, connections=CONNECTIONS * 2, cpus=measure.load_cpus)
-        busy = (sum(map(cpu_busy_seconds, measure.load_cpus)) - busy) / (time.perf_counter() - start)
+            result = paced(
+                measure.port,
+                head,
+                rate=rate,
+                seconds=measure.seconds,
+                connections=CONNECTIONS * 2,
+                cpus=measure.load_cpus,
+            )
+        busy = (sum(map(cpu_busy_seconds, measure.load_cpus)) - busy) / (
+            time.perf_counter() - start
+        )
         if not result.requests:
             raise BenchmarkError(f"no answer at {share}% load")
         figures |= {
@@ -211,7 +254,9 @@ def latency(measure: Measure) -> Figures:
 def idle(measure: Measure) -> Figures:
     """Memory for each of 10,000 kept connections, and the CPU time that holding them takes."""
     head = request_head(SMALL_HOST, "/catalogue/items?page=2")
-    measure.wrk(always(head), CONNECTIONS, 1.0)  # memory that any load needs is not the connections'
+    measure.wrk(
+        always(head), CONNECTIONS, 1.0
+    )  # memory that any load needs is not the connections'
     time.sleep(0.5)
     before = rss_bytes(measure.pid)
     with idle_connections(measure.port, head, IDLE):
@@ -228,7 +273,9 @@ def idle(measure: Measure) -> Figures:
 
 
 def routes(measure: Measure) -> Figures:
-    """Requests to all routes, by chance: in turn, each of 64 connections would have one and the same of eight hosts for ever."""
+    """Requests to all routes, by chance: in turn, each of 64 connections would have one and the
+    same of eight hosts for ever.
+    """
     hosts = measure.routes - 2
     head = request_head("h@.bench.test", "/catalogue/items?page=2")
     figures = measure.load(numbered(head, 0, f"math.random(0, {hosts - 1})"))
@@ -244,9 +291,21 @@ _REQUEST_GOALS = (
 _BODY_GOALS = (Goal("cpu_us", 1.1, "envoy"),)
 
 for _scenario in (
-    Scenario("keepalive", "100-byte answers, 13 fields, 64 connections", keepalive, goals=_REQUEST_GOALS),
-    Scenario("keepalive-varied", "the same, one field differs in each request", varied, goals=_REQUEST_GOALS),
-    Scenario("keepalive-unique", "the same, path and two fields differ in each request", unique, goals=_REQUEST_GOALS),
+    Scenario(
+        "keepalive", "100-byte answers, 13 fields, 64 connections", keepalive, goals=_REQUEST_GOALS
+    ),
+    Scenario(
+        "keepalive-varied",
+        "the same, one field differs in each request",
+        varied,
+        goals=_REQUEST_GOALS,
+    ),
+    Scenario(
+        "keepalive-unique",
+        "the same, path and two fields differ in each request",
+        unique,
+        goals=_REQUEST_GOALS,
+    ),
     Scenario("download", "1 MiB answers with a length", download, goals=_BODY_GOALS),
     Scenario("download-chunked", "1 MiB answers in chunks", download_chunked, goals=_BODY_GOALS),
     Scenario("upload", "1 MiB requests with a length", upload, goals=_BODY_GOALS),
@@ -278,7 +337,11 @@ for _scenario in (
             "rate_at_90",
             "load_busy_at_90",
         ),
-        (Goal("p99_at_50_us", 1.5, "nginx"), Goal("p99_at_70_us", 1.5, "nginx"), Goal("p99_at_90_us", 1.5, "nginx")),
+        (
+            Goal("p99_at_50_us", 1.5, "nginx"),
+            Goal("p99_at_70_us", 1.5, "nginx"),
+            Goal("p99_at_90_us", 1.5, "nginx"),
+        ),
     ),
     Scenario(
         "idle",

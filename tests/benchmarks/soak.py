@@ -1,9 +1,12 @@
-"""Hours of mixed traffic while routes come and go: does anything grow? Run by hand: python -m tests.benchmarks.soak --minutes 60
+"""Hours of mixed traffic while routes come and go: does anything grow? Run by hand: python -m
+tests.benchmarks.soak --minutes 60
 
-One gateway, as shipped, over a file of services that is written anew every other second. Through it go kept and new connections, uploads,
-downloads, downloads that are given up, tunnels, TLS sessions that are passed through, heads that never end, garbage, and hosts that
-nobody serves. Every answer is looked at: it must be whole and come from a backend of its host. A hundred times the gateway's
-memory, open files, threads, tasks and objects are taken down; at the beginning and at the end it is idle, and must hold as little.
+One gateway, as shipped, over a file of services that is written anew every other second. Through it
+go kept and new connections, uploads, downloads, downloads that are given up, tunnels, TLS sessions
+that are passed through, heads that never end, garbage, and hosts that nobody serves. Every answer
+is looked at: it must be whole and come from a backend of its host. A hundred times the gateway's
+memory, open files, threads, tasks and objects are taken down; at the beginning and at the end it is
+idle, and must hold as little.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from tests.benchmarks.soak_traffic import Backends, Counts, Traffic
 __all__ = ["Figures", "Sample", "main", "soak"]
 
 _ROOT = Path(__file__).parents[2]
-# The gateway's program, with one thing more: at SIGUSR2 it tells how many tasks and objects there are.
+# The gateway's program, with one thing more: at SIGUSR2 it tells how many tasks and objects there
+# are.
 _PROGRAM = """\
 import asyncio, gc, os, signal, sys
 from meshlib_adapters.cli.main import main
@@ -60,7 +64,9 @@ class Sample:
 
 @dataclass(slots=True)
 class Figures:
-    """`idle`: before all traffic, and after it. `busy`: while there is traffic. `cpu`: share of one core that the gateway took."""
+    """`idle`: before all traffic, and after it. `busy`: while there is traffic. `cpu`: share of one
+    core that the gateway took.
+    """
 
     counts: Counts
     idle: tuple[Sample, Sample]
@@ -91,16 +97,27 @@ class _Watched:
         tasks, objects = map(int, text.split())
         proc = Path(f"/proc/{self.process.pid}")
         files, threads = len(os.listdir(proc / "fd")), len(os.listdir(proc / "task"))
-        return Sample(time.monotonic() - self._began, rss_bytes(self.process.pid), files, threads, tasks, objects)
+        return Sample(
+            time.monotonic() - self._began,
+            rss_bytes(self.process.pid),
+            files,
+            threads,
+            tasks,
+            objects,
+        )
 
     def ready(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/-/ready", timeout=2) as answer:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/-/ready", timeout=2) as answer,
+        ):
             return bool(answer.status == 200)
         return False
 
 
 async def soak(work: Path, seconds: float, rate: float, *, kept: float = 10) -> Figures:
-    """All of it, with a sample at each hundredth of `seconds`, but not more often than each second. Raises `BenchmarkError`.
+    """All of it, with a sample at each hundredth of `seconds`, but not more often than each second.
+    Raises `BenchmarkError`.
 
     The gateway closes what is idle for `kept` seconds: the end can be looked at soon.
     """
@@ -112,10 +129,27 @@ async def soak(work: Path, seconds: float, rate: float, *, kept: float = 10) -> 
         http, https, admin = free_port(), free_port(), free_port()
         (work / "gateway.py").write_text(_PROGRAM)
         command = [sys.executable, str(work / "gateway.py"), "serve", "--services", str(services)]
-        command += [f"--http=127.0.0.1:{http}", f"--https=127.0.0.1:{https}", f"--admin=127.0.0.1:{admin}"]
-        variables = {"TOLD": str(work / "told"), "PYTHONPATH": f"{_ROOT}{os.pathsep}{_ROOT / 'adapters'}"}
-        variables |= {"MESHLIB_TIMEOUTS_IDLE": f"{kept}", "MESHLIB_TIMEOUTS_POOL_IDLE": f"{kept / 2}", "MESHLIB_TIMEOUTS_HEAD_READ": "3"}
-        with Process("gateway", command, cpus=os.sched_getaffinity(0), output=work / "gateway.out", environment=variables) as process:
+        command += [
+            f"--http=127.0.0.1:{http}",
+            f"--https=127.0.0.1:{https}",
+            f"--admin=127.0.0.1:{admin}",
+        ]
+        variables = {
+            "TOLD": str(work / "told"),
+            "PYTHONPATH": f"{_ROOT}{os.pathsep}{_ROOT / 'adapters'}",
+        }
+        variables |= {
+            "MESHLIB_TIMEOUTS_IDLE": f"{kept}",
+            "MESHLIB_TIMEOUTS_POOL_IDLE": f"{kept / 2}",
+            "MESHLIB_TIMEOUTS_HEAD_READ": "3",
+        }
+        with Process(
+            "gateway",
+            command,
+            cpus=os.sched_getaffinity(0),
+            output=work / "gateway.out",
+            environment=variables,
+        ) as process:
             watched = _Watched(work, process, admin)
             await asyncio.to_thread(process.wait_until, watched.ready, 30)
             traffic = Traffic(http, https, authority, backends, rate)
@@ -124,7 +158,9 @@ async def soak(work: Path, seconds: float, rate: float, *, kept: float = 10) -> 
             used, began = cpu_seconds(process.pid), time.monotonic()
             busy, changes = await _busy(watched, traffic, written, seconds)
             share = (cpu_seconds(process.pid) - used) / (time.monotonic() - began)
-            return Figures(traffic.counts, (first, await _idle(watched, kept, first)), busy, share, changes)
+            return Figures(
+                traffic.counts, (first, await _idle(watched, kept, first)), busy, share, changes
+            )
 
 
 class Routes:
@@ -139,7 +175,9 @@ class Routes:
         services: dict[str, object] = {}
         for index in range(_SERVICES):
             # One in ten moves to another backend, one in ten comes and goes; the rest stay.
-            port = self._backends.ports[(number if index % 10 == 0 else index) % len(self._backends.ports)]
+            port = self._backends.ports[
+                (number if index % 10 == 0 else index) % len(self._backends.ports)
+            ]
             if index % 10 != 1 or (number + index // 10) % 2:
                 services[f"s{index}"] = _service(f"http://s{index}.example.com", port)
         services["tls"] = _service("sni://tls.example.com", self._backends.tls)
@@ -150,10 +188,15 @@ class Routes:
 
 
 def _service(route: str, port: int) -> dict[str, object]:
-    return {"labels": {"com.docker.ucp.mesh.http": f"external_route={route},internal_port={port}"}, "endpoints": ["127.0.0.1"]}
+    return {
+        "labels": {"com.docker.ucp.mesh.http": f"external_route={route},internal_port={port}"},
+        "endpoints": ["127.0.0.1"],
+    }
 
 
-async def _busy(watched: _Watched, traffic: Traffic, written: Routes, seconds: float) -> tuple[list[Sample], int]:
+async def _busy(
+    watched: _Watched, traffic: Traffic, written: Routes, seconds: float
+) -> tuple[list[Sample], int]:
     samples: list[Sample] = []
     stopped = asyncio.Event()
     running = asyncio.create_task(traffic.run(stopped))
@@ -175,25 +218,37 @@ async def _busy(watched: _Watched, traffic: Traffic, written: Routes, seconds: f
 
 
 async def _idle(watched: _Watched, kept: float, wanted: Sample | None) -> Sample:
-    # All that may be kept is gone after `kept` seconds; a machine that is busy may take four times that.
+    # All that may be kept is gone after `kept` seconds; a machine that is busy may take four times
+    # that.
     began = time.monotonic()
     while True:
         now = await watched.sample()
         waited = time.monotonic() - began
-        if waited > 4 * kept or (waited > kept if wanted is None else now.files <= wanted.files and now.tasks <= wanted.tasks):
+        if waited > 4 * kept or (
+            waited > kept
+            if wanted is None
+            else now.files <= wanted.files and now.tasks <= wanted.tasks
+        ):
             return now
         await asyncio.sleep(kept / 10)
 
 
 def _means(samples: Sequence[Sample]) -> list[float]:
-    return [statistics.mean(getattr(sample, name) for sample in samples) for name in ("rss", "files", "threads", "tasks", "objects")]
+    return [
+        statistics.mean(getattr(sample, name) for sample in samples)
+        for name in ("rss", "files", "threads", "tasks", "objects")
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what it held at which time, and what came of the requests. 1: it has grown, or an answer was wrong; 2: a part is missing."""
+    """Print what it held at which time, and what came of the requests. 1: it has grown, or an
+    answer was wrong; 2: a part is missing.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--minutes", type=float, default=60, help="of traffic (default 60)")
-    parser.add_argument("--rate", type=float, default=60, help="exchanges per second, about (default 60)")
+    parser.add_argument(
+        "--rate", type=float, default=60, help="exchanges per second, about (default 60)"
+    )
     options = parser.parse_args(arguments)
     raise_file_limit()
     try:
@@ -203,14 +258,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     tenth = max(len(figures.busy) // 10, 1)
-    warm, late = _means(figures.busy[tenth : 2 * tenth] or figures.busy), _means(figures.busy[-tenth:])
+    warm, late = (
+        _means(figures.busy[tenth : 2 * tenth] or figures.busy),
+        _means(figures.busy[-tenth:]),
+    )
     print(f"{'':<26}{'RSS MiB':>9}{'files':>8}{'threads':>9}{'tasks':>8}{'objects':>10}")
     first, last = (_means([sample]) for sample in figures.idle)
-    for name, row in (("idle before", first), ("busy, second tenth", warm), ("busy, last tenth", late), ("idle after", last)):
-        print(f"{name:<26}{row[0] / 2**20:>9.1f}{row[1]:>8.0f}{row[2]:>9.0f}{row[3]:>8.0f}{row[4]:>10.0f}")
+    for name, row in (
+        ("idle before", first),
+        ("busy, second tenth", warm),
+        ("busy, last tenth", late),
+        ("idle after", last),
+    ):
+        print(
+            f"{name:<26}{row[0] / 2**20:>9.1f}{row[1]:>8.0f}{row[2]:>9.0f}{row[3]:>8.0f}{row[4]:>10.0f}"
+        )
     for kind, count in sorted(figures.counts.good.items()):
         print(f"{kind:<26}{count:>9}")
-    print(f"{'changes of the file':<26}{figures.changes:>9}    gateway: {figures.cpu:.1%} of a core")
+    print(
+        f"{'changes of the file':<26}{figures.changes:>9}    gateway: {figures.cpu:.1%} of a core"
+    )
     for wrong in figures.counts.wrong[:20]:
         print("WRONG:", wrong)
     grown = late[0] - warm[0]

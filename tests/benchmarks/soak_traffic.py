@@ -1,4 +1,6 @@
-"""What the soak sends through the gateway, and who answers it: each kind of exchange once more, in no order, at a steady rate."""
+"""What the soak sends through the gateway, and who answers it: each kind of exchange once more, in
+no order, at a steady rate.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Backends:
-    """Five servers of HTTP that say which of them answers, and one of TLS that sends back what it gets."""
+    """Five servers of HTTP that say which of them answers, and one of TLS that sends back what it
+    gets.
+    """
 
     def __init__(self) -> None:
         self.ports: list[int] = []
@@ -41,9 +45,13 @@ class Backends:
         authority.issue_cert("tls.example.com").configure_cert(context)
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(5):
-                server = await stack.enter_async_context(await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=512))
+                server = await stack.enter_async_context(
+                    await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=512)
+                )
                 made.ports.append(server.sockets[0].getsockname()[1])
-            server = await stack.enter_async_context(await asyncio.start_server(_echo, "127.0.0.1", 0, ssl=context))
+            server = await stack.enter_async_context(
+                await asyncio.start_server(_echo, "127.0.0.1", 0, ssl=context)
+            )
             made.tls = server.sockets[0].getsockname()[1]
             yield made
 
@@ -69,7 +77,9 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                     size += len((await reader.readexactly(count + 2))[:-2])
                 await reader.readexactly(2)
             if target == "/tunnel":
-                writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+                writer.write(
+                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+                )
                 await _echo(reader, writer)
                 return
             if target == "/large":
@@ -96,7 +106,9 @@ class Counts:
 class Traffic:
     """`rate` exchanges per second with a gateway's two ports."""
 
-    def __init__(self, http: int, https: int, authority: trustme.CA, backends: Backends, rate: float) -> None:
+    def __init__(
+        self, http: int, https: int, authority: trustme.CA, backends: Backends, rate: float
+    ) -> None:
         self.counts = Counts()
         self._http = http
         self._https = https
@@ -167,9 +179,19 @@ class Traffic:
         index = random.choice([number for number in range(200) if number % 10 > 1])
         return f"s{index}.example.com", self._backends.ports[index % len(self._backends.ports)]
 
-    async def _ask(self, streams: Streams, extra: str = "", method: str = "GET", body: bytes = b"", size: int = 0) -> None:
+    async def _ask(
+        self,
+        streams: Streams,
+        extra: str = "",
+        method: str = "GET",
+        body: bytes = b"",
+        size: int = 0,
+    ) -> None:
         host, port = self._stable()
-        streams[1].write(f"{method} /x?y=1 HTTP/1.1\r\nHost: {host}\r\nUser-Agent: soak\r\nAccept: */*\r\n{extra}\r\n".encode() + body)
+        streams[1].write(
+            f"{method} /x?y=1 HTTP/1.1\r\nHost: {host}\r\nUser-Agent: soak\r\nAccept: */*\r\n{extra}\r\n".encode()
+            + body
+        )
         status, text = await self._read(streams[0])
         assert (status, text) == (200, f"{port} {host} {size}".encode()), (status, text, host, port)
 
@@ -200,11 +222,15 @@ class Traffic:
         count = random.randint(1, 8)
         body = (b"%x\r\n%b\r\n" % (len(_BLOCK), _BLOCK)) * count + b"0\r\n\r\n"
         async with self._connected() as streams:
-            await self._ask(streams, "Transfer-Encoding: chunked\r\n", "POST", body, count * len(_BLOCK))
+            await self._ask(
+                streams, "Transfer-Encoding: chunked\r\n", "POST", body, count * len(_BLOCK)
+            )
 
     async def _download(self) -> None:
         async with self._connected() as (reader, writer):
-            writer.write(f"GET /large HTTP/1.1\r\nHost: {self._stable()[0]}\r\nConnection: close\r\n\r\n".encode())
+            writer.write(
+                f"GET /large HTTP/1.1\r\nHost: {self._stable()[0]}\r\nConnection: close\r\n\r\n".encode()
+            )
             assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
             size = 0
             while count := int(await reader.readuntil(b"\r\n"), 16):
@@ -225,7 +251,9 @@ class Traffic:
             await self._echoed(reader, writer)
 
     async def _pass(self) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._https, ssl=self._context, server_hostname="tls.example.com")
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self._https, ssl=self._context, server_hostname="tls.example.com"
+        )
         try:
             await self._echoed(reader, writer)
         finally:
@@ -246,7 +274,11 @@ class Traffic:
         async with self._connected() as (reader, writer):
             writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             status, text = await self._read(reader)
-            assert status == 404 or (status == 200 and text.split()[1] == host.encode()), (status, text, host)
+            assert status == 404 or (status == 200 and text.split()[1] == host.encode()), (
+                status,
+                text,
+                host,
+            )
 
     async def _never_end(self) -> None:
         async with self._connected() as (reader, writer):
@@ -260,7 +292,9 @@ class Traffic:
 
     async def _nobody(self) -> None:
         async with self._connected() as (reader, writer):
-            writer.write(f"GET / HTTP/1.1\r\nHost: n{random.random()}.example.com\r\nConnection: close\r\n\r\n".encode())
+            writer.write(
+                f"GET / HTTP/1.1\r\nHost: n{random.random()}.example.com\r\nConnection: close\r\n\r\n".encode()
+            )
             assert (await self._read(reader))[0] == 404
 
     async def _dead(self) -> None:
@@ -272,7 +306,9 @@ class Traffic:
     async def _no_name(self) -> None:
         """TLS for a name that nobody serves ends with an alert."""
         try:
-            await asyncio.open_connection("127.0.0.1", self._https, ssl=self._context, server_hostname="none.example.com")
+            await asyncio.open_connection(
+                "127.0.0.1", self._https, ssl=self._context, server_hostname="none.example.com"
+            )
         except ssl.SSLError:
             return
         raise AssertionError("a connection for nobody")

@@ -1,7 +1,9 @@
-"""The backend for what nginx cannot play: it reads uploads to their end, sends chunked bodies, and tells what it got.
+"""The backend for what nginx cannot play: it reads uploads to their end, sends chunked bodies, and
+tells what it got.
 
-`python stream_server.py PORT`. GET /chunked: 1 MiB in 16 chunks. POST anything: the number of body bytes, in
-decimal. GET /echo: the request head as it came. It trusts its peers: they are proxies under test that we started.
+`python stream_server.py PORT`. GET /chunked: 1 MiB in 16 chunks. POST anything: the number of body
+bytes, in decimal. GET /echo: the request head as it came. It trusts its peers: they are proxies
+under test that we started.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _CODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)
 
 
 class StreamProtocol(asyncio.BufferedProtocol):
-    """One connection from a proxy. Body bytes are counted in the receive buffer and never copied."""
+    """One connection from a proxy. Body bytes are counted in the receive buffer and never
+    copied.
+    """
 
     def __init__(self) -> None:
         self._space = bytearray(256 * 1024)
@@ -102,7 +106,10 @@ class StreamProtocol(asyncio.BufferedProtocol):
         self._send(b"%d\n" % self._count)
 
     def _send(self, body: bytes) -> None:
-        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body
+        )
 
 
 async def _serve(port: int) -> None:

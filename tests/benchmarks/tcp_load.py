@@ -1,14 +1,18 @@
-"""Load on a TLS passthrough. `python tcp_load.py` reads one JSON object from standard input and prints one.
+"""Load on a TLS passthrough. `python tcp_load.py` reads one JSON object from standard input and
+prints one.
 
 Input: `port`, `name`, `mode`, `seconds`, `connections`. Output: `count` and `seconds`. Modes:
 
 - `bulk`: 100 MiB towards the client again and again, one connection; `count` is in units of 100 MiB
 - `messages`: 100 bytes there and back over established connections; `count` round trips
-- `connections`: connect, hello, the server's flight, 80 bytes there (as much as a client's Finished), their echo, FIN; `count` connections
+- `connections`: connect, hello, the server's flight, 80 bytes there (as much as a client's
+  Finished), their echo, FIN; `count` connections
 
-- `handshakes`: a full handshake, one request, the end; with a proxy that ends TLS; `count` connections
+- `handshakes`: a full handshake, one request, the end; with a proxy that ends TLS; `count`
+  connections
 
-In all but the last only the hello is real TLS: what follows has the sizes of a handshake and no more cost for this side than bytes.
+In all but the last only the hello is real TLS: what follows has the sizes of a handshake and no
+more cost for this side than bytes.
 """
 
 from __future__ import annotations
@@ -75,7 +79,8 @@ def bulk(port: int, hello: bytes, seconds: float, connections: int) -> float:
             connection.sendall(b"D%d\n" % BULK)
             left = BULK
             while left:
-                # The kernel drops the bytes instead of copying them: this side's cost is not what is measured.
+                # The kernel drops the bytes instead of copying them: this side's cost is not what
+                # is measured.
                 count = connection.recv_into(_SCRATCH, min(left, len(_SCRATCH)), socket.MSG_TRUNC)
                 if not count:
                     raise OSError("closed within 100 MiB")
@@ -131,7 +136,9 @@ def connections(port: int, hello: bytes, seconds: float, connections: int) -> fl
 
     def begin() -> None:
         connection = socket.socket()
-        connection.connect(("127.0.0.1", port))  # to a loopback with room in its backlog that takes no time
+        connection.connect(
+            ("127.0.0.1", port)
+        )  # to a loopback with room in its backlog that takes no time
         connection.setblocking(False)
         handle = connection.fileno()
         crowd.by_handle[handle] = connection
@@ -178,7 +185,10 @@ def handshakes(port: int, name: str, seconds: float, connections: int) -> float:
         count = 0
         try:
             while not count or time.perf_counter() < end:
-                with socket.create_connection(("127.0.0.1", port), 10) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
+                with (
+                    socket.create_connection(("127.0.0.1", port), 10) as plain,
+                    context.wrap_socket(plain, server_hostname=name) as tls,
+                ):
                     tls.sendall(request)
                     if not tls.recv(4096).startswith(b"HTTP/1.1 200"):
                         raise OSError("not answered with 200")
@@ -208,7 +218,9 @@ def main() -> None:
     if order["mode"] == "handshakes":
         count = handshakes(order["port"], order["name"], order["seconds"], order["connections"])
     else:
-        count = _MODES[order["mode"]](order["port"], client_hello(order["name"]), order["seconds"], order["connections"])
+        count = _MODES[order["mode"]](
+            order["port"], client_hello(order["name"]), order["seconds"], order["connections"]
+        )
     print(json.dumps({"count": count, "seconds": time.perf_counter() - start}))
 
 

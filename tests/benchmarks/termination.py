@@ -1,4 +1,6 @@
-"""TLS ended at the proxy: the same certificate for all, requests over kept connections, and full handshakes."""
+"""TLS ended at the proxy: the same certificate for all, requests over kept connections, and full
+handshakes.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +44,18 @@ def _nginx(program: str, site: Site) -> Launch:
     text = configurations.nginx(site, buffering=True)
     text = text.replace(f"listen 127.0.0.1:{site.port}", f"listen 127.0.0.1:{site.port} ssl")
     text = text.replace(
-        "    keepalive_timeout 600s;\n", f"    keepalive_timeout 600s; ssl_certificate {file}; ssl_certificate_key {file};\n", 1
+        "    keepalive_timeout 600s;\n",
+        f"    keepalive_timeout 600s; ssl_certificate {file}; ssl_certificate_key {file};\n",
+        1,
     )
     return Launch((program, "-p", str(site.work), "-c", site.write("nginx.conf", text)), {})
 
 
 def _haproxy(program: str, site: Site) -> Launch:
     site.write("hosts.map", configurations.haproxy_map(site))
-    text = configurations.haproxy(site).replace("backlog 4096", f"backlog 4096 ssl crt {_certificate(site)}/shop.pem")
+    text = configurations.haproxy(site).replace(
+        "backlog 4096", f"backlog 4096 ssl crt {_certificate(site)}/shop.pem"
+    )
     return Launch((program, "-db", "-f", site.write("haproxy.cfg", text)), {})
 
 
@@ -62,13 +68,25 @@ def _envoy(program: str, site: Site) -> Launch:
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
             "common_tls_context": {
                 # Envoy's own highest version for clients' connections is 1.2; the others' is 1.3.
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
-                "tls_certificates": [{"certificate_chain": {"filename": file}, "private_key": {"filename": file}}],
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_2",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
+                "tls_certificates": [
+                    {"certificate_chain": {"filename": file}, "private_key": {"filename": file}}
+                ],
                 "alpn_protocols": ["http/1.1"],
             },
         },
     }
-    command = (program, "-c", site.write("envoy.json", json.dumps(config)), "--concurrency", "1", "--disable-hot-restart")
+    command = (
+        program,
+        "-c",
+        site.write("envoy.json", json.dumps(config)),
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+    )
     return Launch((*command, "--log-level", "error"), {})
 
 
@@ -88,8 +106,15 @@ def _caddy(program: str, site: Site) -> Launch:
     config["apps"]["tls"] = {"certificates": {"load_files": [{"certificate": file, "key": file}]}}
     for server in config["apps"]["http"]["servers"].values():
         server["tls_connection_policies"] = [{}]
-    home = {"HOME": str(site.work), "XDG_DATA_HOME": str(site.work), "XDG_CONFIG_HOME": str(site.work)}
-    return Launch((program, "run", "--config", site.write("caddy.json", json.dumps(config))), {"GOMAXPROCS": "1", **home})
+    home = {
+        "HOME": str(site.work),
+        "XDG_DATA_HOME": str(site.work),
+        "XDG_CONFIG_HOME": str(site.work),
+    }
+    return Launch(
+        (program, "run", "--config", site.write("caddy.json", json.dumps(config))),
+        {"GOMAXPROCS": "1", **home},
+    )
 
 
 def _mesh(loop: str, program: str, site: Site) -> Launch:
@@ -106,8 +131,18 @@ ENDING_PEERS: dict[str, Peer] = {
         Peer("envoy", PEERS["envoy"].find, _envoy, PEERS["envoy"].install),
         Peer("traefik", PEERS["traefik"].find, _traefik, PEERS["traefik"].install),
         Peer("caddy", PEERS["caddy"].find, _caddy, PEERS["caddy"].install),
-        Peer("meshlib", PEERS["meshlib"].find, lambda program, site: _mesh("uvloop", program, site), PEERS["meshlib"].install),
-        Peer("meshlib-asyncio", PEERS["meshlib-asyncio"].find, lambda program, site: _mesh("asyncio", program, site), ""),
+        Peer(
+            "meshlib",
+            PEERS["meshlib"].find,
+            lambda program, site: _mesh("uvloop", program, site),
+            PEERS["meshlib"].install,
+        ),
+        Peer(
+            "meshlib-asyncio",
+            PEERS["meshlib-asyncio"].find,
+            lambda program, site: _mesh("asyncio", program, site),
+            "",
+        ),
     )
 }
 
@@ -127,20 +162,40 @@ def requests(measure: Measure) -> Figures:
         raise BenchmarkError("h2load is not installed (apt-get install nghttp2-client)")
     fields = [part for name, value in BROWSER_FIELDS.items() for part in ("-H", f"{name}: {value}")]
     seconds = max(1, round(measure.seconds))
-    command = [program, "--h1", f"-c{_CONNECTIONS}", f"-D{seconds}", f"--connect-to=127.0.0.1:{measure.port}", *fields]
+    command = [
+        program,
+        "--h1",
+        f"-c{_CONNECTIONS}",
+        f"-D{seconds}",
+        f"--connect-to=127.0.0.1:{measure.port}",
+        *fields,
+    ]
     with measured(measure.pid, measure.proxy_cpu) as spent, pinned(measure.load_cpus):
-        done = subprocess.run([*command, f"https://{SMALL_HOST}/catalogue/items?page=2"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, f"https://{SMALL_HOST}/catalogue/items?page=2"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     rate, counts = _TOTAL.search(done.stdout), _DONE.search(done.stdout)
     if rate is None or counts is None or not int(counts[1]) or int(counts[2]) + int(counts[3]):
         raise BenchmarkError(f"h2load said: {(done.stdout + done.stderr).strip()[-500:]}")
-    return {"cpu_us": spent.cpu / int(counts[1]) * 1e6, "rate": float(rate[1]), "noise": spent.others / spent.elapsed}
+    return {
+        "cpu_us": spent.cpu / int(counts[1]) * 1e6,
+        "rate": float(rate[1]),
+        "noise": spent.others / spent.elapsed,
+    }
 
 
 def handshakes(measure: Measure) -> Figures:
     """A full TLS 1.3 handshake, one request, and the end, eight at once."""
     with measured(measure.pid, measure.proxy_cpu) as spent, pinned(measure.load_cpus):
         result = run_load(measure.port, SMALL_HOST, "handshakes", measure.seconds, 8)
-    return {"cpu_us": spent.cpu / result.count * 1e6, "rate": result.count / result.seconds, "noise": spent.others / spent.elapsed}
+    return {
+        "cpu_us": spent.cpu / result.count * 1e6,
+        "rate": result.count / result.seconds,
+        "noise": spent.others / spent.elapsed,
+    }
 
 
 def register_termination() -> None:
@@ -149,7 +204,20 @@ def register_termination() -> None:
         return
     goal = (Goal("cpu_us", 2.0, "nginx"),)
     for scenario in (
-        Scenario("tls-requests", "keepalive over TLS that the proxy ends", requests, ("cpu_us", "rate"), kind="termination"),
-        Scenario("tls-handshakes", "a full handshake for each request", handshakes, ("cpu_us", "rate"), goal, kind="termination"),
+        Scenario(
+            "tls-requests",
+            "keepalive over TLS that the proxy ends",
+            requests,
+            ("cpu_us", "rate"),
+            kind="termination",
+        ),
+        Scenario(
+            "tls-handshakes",
+            "a full handshake for each request",
+            handshakes,
+            ("cpu_us", "rate"),
+            goal,
+            kind="termination",
+        ),
     ):
         register(scenario)

@@ -1,4 +1,6 @@
-"""The churn program in a short form: nobody gets an answer of another's task while tasks are replaced, and every change is seen."""
+"""The churn program in a short form: nobody gets an answer of another's task while tasks are
+replaced, and every change is seen.
+"""
 
 from __future__ import annotations
 

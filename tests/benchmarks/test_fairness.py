@@ -1,4 +1,6 @@
-"""The program about attackers in a short form: of each kind one is there and does its worst, and a bystander is answered beside it."""
+"""The program about attackers in a short form: of each kind one is there and does its worst, and a
+bystander is answered beside it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,14 @@ import pytest
 from tests.benchmarks.fairness import KINDS, measure
 
 
-@pytest.mark.parametrize("kind", ["pipelined requests for an unknown host", "response chunks of 1 byte", "TLS: records of 1 byte"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "pipelined requests for an unknown host",
+        "response chunks of 1 byte",
+        "TLS: records of 1 byte",
+    ],
+)
 def test_a_bystander_is_answered(kind: str) -> None:
     notice = measure(kind, 1, "asyncio", 0.3)
     assert len(notice.seconds) >= 3

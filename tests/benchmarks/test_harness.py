@@ -1,4 +1,6 @@
-"""The benchmark harness itself: does it read and count right. No time is asserted; nothing here says what is fast."""
+"""The benchmark harness itself: does it read and count right. No time is asserted; nothing here
+says what is fast.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ Transfer/sec:     14.55MB
 
 
 def _need(*programs: str) -> None:
-    missing = [name for name in programs if shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin") is None]
+    missing = [
+        name
+        for name in programs
+        if shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin") is None
+    ]
     if missing and os.environ.get("CI") == "true":
         pytest.fail(f"missing: {', '.join(missing)}")
     if missing:
@@ -60,7 +66,11 @@ def test_wrk_output() -> None:
 
 
 def test_wrk_errors_are_counted() -> None:
-    result = parse_wrk(WRK.format(extra="  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 17\n"))
+    result = parse_wrk(
+        WRK.format(
+            extra="  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 17\n"
+        )
+    )
     assert (result.socket_errors, result.bad_answers) == (10, 17)
 
 
@@ -73,7 +83,9 @@ def test_busy_process_and_its_children_are_counted(tmp_path: Path) -> None:
     work = "sum(i * i for i in range(6_000_000))"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {work!r}]); print('done', flush=True); input()"
     with pinned({min(os.sched_getaffinity(0))}):
-        process = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
     assert process.stdout is not None
     with process, measured(process.pid, min(os.sched_getaffinity(0))) as spent:
         process.stdout.readline()
@@ -90,7 +102,9 @@ def test_processes_are_told_apart_from_a_dead_one(tmp_path: Path) -> None:
         assert process.alive()
     assert not process.alive()
     assert cpu_seconds(process.pid) == 0
-    fails = Process("fails", ["sh", "-c", "echo no such option; exit 3"], cpus={0}, output=tmp_path / "out")
+    fails = Process(
+        "fails", ["sh", "-c", "echo no such option; exit 3"], cpus={0}, output=tmp_path / "out"
+    )
     with fails, pytest.raises(BenchmarkError, match="ended with 3: no such option"):
         fails.wait_until(lambda: False, 10)
     with pytest.raises(BenchmarkError, match="cannot be started"):
@@ -129,7 +143,9 @@ def test_open_loop_counts_from_the_intended_time() -> None:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        result = pacer.run("127.0.0.1", listener.getsockname()[1], b"GET / HTTP/1.1\r\n\r\n", 100.0, 0.3, 1)
+        result = pacer.run(
+            "127.0.0.1", listener.getsockname()[1], b"GET / HTTP/1.1\r\n\r\n", 100.0, 0.3, 1
+        )
     finally:
         thread.join()
         listener.close()
@@ -151,7 +167,10 @@ class _Transport:
     ("message", "count"),
     [
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", b"5\n"),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n", b"15\n"),
+        (
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n",
+            b"15\n",
+        ),
         (b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /echo HTTP/1.1\r\nHost: a"),
     ],
 )
@@ -179,7 +198,10 @@ def test_configurations_name_every_route(tmp_path: Path) -> None:
         configurations.meshlib_services(site),
     ]
     for text in texts:
-        assert all(host in text for host in ("shop.bench.test", "stream.bench.test", "h0.bench.test", "h9.bench.test"))
+        assert all(
+            host in text
+            for host in ("shop.bench.test", "stream.bench.test", "h0.bench.test", "h9.bench.test")
+        )
         assert "h10.bench.test" not in text
 
 
@@ -196,7 +218,9 @@ def test_goals_compare_medians() -> None:
         ("traefik", None, None),
         ("caddy", None, None),
     ]
-    assert "| keepalive | meshlib | cpu_us <= 1.5 x nginx | 0.70 | pass |" in goals_table(judgements)
+    assert "| keepalive | meshlib | cpu_us <= 1.5 x nginx | 0.70 | pass |" in goals_table(
+        judgements
+    )
     table = scenario_table(results, SCENARIOS["keepalive"], ["nginx", "meshlib", "caddy", "envoy"])
     assert "| meshlib | 14.0 (0.70x) |" in table
     assert "| caddy | it / died |" in table.replace("  it", "it")
@@ -228,7 +252,12 @@ def test_one_second_of_nginx(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     figures = raw["figures"]["keepalive"]["nginx"]
     assert figures["rate"][0] > 0
     assert figures["cpu_us"][0] > 0
-    assert set(raw["duties"]["nginx"]) >= {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"}
+    assert set(raw["duties"]["nginx"]) >= {
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-port",
+    }
     assert "| nginx |" in capsys.readouterr().out
 
 
@@ -237,7 +266,17 @@ def test_a_missing_peer_is_a_failure_when_all_are_required(
 ) -> None:
     _need("nginx", "wrk")
     monkeypatch.setenv("MESHLIB_BENCH_COMMAND", "{python} -c 'raise SystemExit(\"not there yet\")'")
-    options = ["--rounds", "1", "--seconds", "1", "--quiet", "--peers", "meshlib-asyncio", "--scenario", "keepalive"]
+    options = [
+        "--rounds",
+        "1",
+        "--seconds",
+        "1",
+        "--quiet",
+        "--peers",
+        "meshlib-asyncio",
+        "--scenario",
+        "keepalive",
+    ]
     assert run.main(options) == 0
     assert "| meshlib-asyncio | " in capsys.readouterr().out
     assert run.main([*options, "--require-all"]) == 1
@@ -249,16 +288,33 @@ def test_a_free_port_is_nobody_elses_until_its_server_comes() -> None:
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind(("127.0.0.1", port))
     for _ in range(2):  # a server that is started again, too
-        with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(("127.0.0.1", port), 5):
+        with (
+            socket.create_server(("127.0.0.1", port)) as server,
+            socket.create_connection(("127.0.0.1", port), 5),
+        ):
             server.accept()[0].close()
 
 
-def test_one_second_of_tls_through_every_peer_that_is_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_second_of_tls_through_every_peer_that_is_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _need("nginx", "haproxy")
     saved = tmp_path / "raw.json"
-    present = [peer.name for peer in TLS_PEERS.values() if peer.find()]  # those of PyPI are installed by `make bench` only
+    present = [
+        peer.name for peer in TLS_PEERS.values() if peer.find()
+    ]  # those of PyPI are installed by `make bench` only
     assert {"haproxy", "meshlib-asyncio"} <= set(present)
-    options = ["--rounds", "1", "--seconds", "1", "--quiet", "--json", str(saved), "--scenario", "tls-connections"]
+    options = [
+        "--rounds",
+        "1",
+        "--seconds",
+        "1",
+        "--quiet",
+        "--json",
+        str(saved),
+        "--scenario",
+        "tls-connections",
+    ]
     assert run.main(["--peers", ",".join(["caddy", *present]), *options]) == 0
     raw = json.loads(saved.read_text(encoding="utf-8"))
     assert set(raw["figures"]["tls-connections"]) == set(present)
@@ -271,5 +327,7 @@ def test_load_without_a_proxy(tmp_path: Path, mode: str) -> None:
     with tls_serving(tmp_path, {0}) as port:
         order = {"port": port, "name": TLS_NAME, "mode": mode, "seconds": 0.3, "connections": 2}
         command = [sys.executable, str(Path(tcp_load.__file__))]
-        done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, input=json.dumps(order), capture_output=True, text=True, check=True
+        )
     assert json.loads(done.stdout)["count"] >= 1

@@ -1,4 +1,6 @@
-"""The benchmark of one request measures every case, and the requests do reach the endpoint (it counts them itself)."""
+"""The benchmark of one request measures every case, and the requests do reach the endpoint (it
+counts them itself).
+"""
 
 import re
 

@@ -1,4 +1,6 @@
-"""The program about slow clients in a short form: of each kind some are there, none is cut, and a good client is answered beside them."""
+"""The program about slow clients in a short form: of each kind some are there, none is cut, and a
+good client is answered beside them.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,11 @@ from tests.benchmarks import workers
 
 @pytest.fixture(autouse=True)
 def _parts() -> None:
-    missing = [name for name in ("wrk", "nginx") if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None]
+    missing = [
+        name
+        for name in ("wrk", "nginx")
+        if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None
+    ]
     if missing and os.environ.get("CI") == "true":
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
@@ -23,11 +27,15 @@ def _parts() -> None:
 def test_one_second_with_one_and_two_workers(capsys: pytest.CaptureFixture[str]) -> None:
     assert workers.main(["--rounds", "1", "--seconds", "1", "--restarts", "1"]) == 0
     said = capsys.readouterr().out
-    assert [int(count) for count in re.findall(r"^ +(\d+) +\d+ +[\d.]+ +[\d.]+$", said, re.MULTILINE)] == [1, 2]
+    assert [
+        int(count) for count in re.findall(r"^ +(\d+) +\d+ +[\d.]+ +[\d.]+$", said, re.MULTILINE)
+    ] == [1, 2]
     assert "s of 1\n" in said
 
 
-def test_a_gateway_that_does_not_serve_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_that_does_not_serve_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MESHLIB_BENCH_COMMAND", "{python} -c pass")
     assert workers.main(["--rounds", "1", "--seconds", "1", "--restarts", "0"]) == 2
     assert "ended with 0" in capsys.readouterr().err

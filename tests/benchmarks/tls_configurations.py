@@ -1,7 +1,8 @@
-"""The configuration texts of the proxies that pass TLS through, chosen by server name. Pure: a `Site` in, text out.
+"""The configuration texts of the proxies that pass TLS through, chosen by server name. Pure: a
+`Site` in, text out.
 
-`site.fixed` is the port of the one backend. All but Traefik write one line to an access log for each connection. HAProxy is told to
-splice; the others have nothing of that kind to be told.
+`site.fixed` is the port of the one backend. All but Traefik write one line to an access log for
+each connection. HAProxy is told to splice; the others have nothing of that kind to be told.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ import json
 
 from tests.benchmarks.configurations import Site
 
-__all__ = ["TLS_NAME", "envoy", "haproxy", "meshlib_services", "nginx", "traefik_options", "traefik_routes"]
+__all__ = [
+    "TLS_NAME",
+    "envoy",
+    "haproxy",
+    "meshlib_services",
+    "nginx",
+    "traefik_options",
+    "traefik_routes",
+]
 
 TLS_NAME = "tls.bench.test"
 
@@ -44,7 +53,11 @@ stream {{
 
 def haproxy(site: Site) -> str:
     """`mode tcp`; the access log goes to standard output, which is a file."""
-    log = ("log stdout format raw local0", "log global\n    option tcplog") if site.access_log else ("", "")
+    log = (
+        ("log stdout format raw local0", "log global\n    option tcplog")
+        if site.access_log
+        else ("", "")
+    )
     return f"""\
 global
     nbthread 1
@@ -93,13 +106,20 @@ def envoy(site: Site) -> str:
                 "listeners": [
                     {
                         "name": "in",
-                        "address": {"socket_address": {"address": "127.0.0.1", "port_value": site.port}},
+                        "address": {
+                            "socket_address": {"address": "127.0.0.1", "port_value": site.port}
+                        },
                         "tcp_backlog_size": 4096,
                         "listener_filters": [inspector],
                         "filter_chains": [
                             {
                                 "filter_chain_match": {"server_names": [TLS_NAME]},
-                                "filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}],
+                                "filters": [
+                                    {
+                                        "name": "envoy.filters.network.tcp_proxy",
+                                        "typed_config": proxy,
+                                    }
+                                ],
                             }
                         ],
                     }
@@ -109,8 +129,13 @@ def envoy(site: Site) -> str:
                         "name": "tls",
                         "type": "STATIC",
                         "connect_timeout": "5s",
-                        "circuit_breakers": {"thresholds": [{"max_connections": many, "max_pending_requests": many}]},
-                        "load_assignment": {"cluster_name": "tls", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
+                        "circuit_breakers": {
+                            "thresholds": [{"max_connections": many, "max_pending_requests": many}]
+                        },
+                        "load_assignment": {
+                            "cluster_name": "tls",
+                            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+                        },
                     }
                 ],
             }
@@ -132,7 +157,12 @@ def traefik_options(site: Site, routes: str) -> list[str]:
 
 def traefik_routes(site: Site) -> str:
     """The dynamic part (JSON is YAML)."""
-    router = {"rule": f"HostSNI(`{TLS_NAME}`)", "service": "tls", "entryPoints": ["tls"], "tls": {"passthrough": True}}
+    router = {
+        "rule": f"HostSNI(`{TLS_NAME}`)",
+        "service": "tls",
+        "entryPoints": ["tls"],
+        "tls": {"passthrough": True},
+    }
     service = {"loadBalancer": {"servers": [{"address": f"127.0.0.1:{site.fixed}"}]}}
     return json.dumps({"tcp": {"routers": {"tls": router}, "services": {"tls": service}}})
 
@@ -140,5 +170,8 @@ def traefik_routes(site: Site) -> str:
 def meshlib_services(site: Site) -> str:
     """A services file (JSON is YAML) with one service."""
     label = f"external_route=sni://{TLS_NAME},internal_port={site.fixed}"
-    service = {"labels": {"com.docker.ucp.mesh.http.1": label}, "endpoints": [f"127.0.0.1:{site.fixed}"]}
+    service = {
+        "labels": {"com.docker.ucp.mesh.http.1": label},
+        "endpoints": [f"127.0.0.1:{site.fixed}"],
+    }
     return json.dumps({"services": {"tls": service}})

@@ -23,10 +23,20 @@ class LoadResult:
 
 
 def run_load(port: int, name: str, mode: str, seconds: float, connections: int) -> LoadResult:
-    """One run in a process of its own. Raises `BenchmarkError` when it fails or nothing was done."""
-    order = {"port": port, "name": name, "mode": mode, "seconds": seconds, "connections": connections}
+    """One run in a process of its own. Raises `BenchmarkError` when it fails or nothing was
+    done.
+    """
+    order = {
+        "port": port,
+        "name": name,
+        "mode": mode,
+        "seconds": seconds,
+        "connections": connections,
+    }
     command = [sys.executable, str(Path(tcp_load.__file__))]
-    done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=json.dumps(order), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise BenchmarkError(f"the load failed: {done.stderr.strip()[-500:]}")
     result = LoadResult(**json.loads(done.stdout))

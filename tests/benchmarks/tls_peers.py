@@ -1,4 +1,6 @@
-"""The same proxies as in `peers`, passing TLS through by server name. Caddy is not among them: it cannot without a plug-in."""
+"""The same proxies as in `peers`, passing TLS through by server name. Caddy is not among them: it
+cannot without a plug-in.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +35,39 @@ def _nginx() -> str | None:
 
 
 def _nginx_launch(program: str, site: Site) -> Launch:
-    return Launch((program, "-p", str(site.work), "-c", site.write("nginx.conf", tls_configurations.nginx(site))), {})
+    return Launch(
+        (
+            program,
+            "-p",
+            str(site.work),
+            "-c",
+            site.write("nginx.conf", tls_configurations.nginx(site)),
+        ),
+        {},
+    )
 
 
 def _haproxy(program: str, site: Site) -> Launch:
-    return Launch((program, "-db", "-f", site.write("haproxy.cfg", tls_configurations.haproxy(site))), {})
+    return Launch(
+        (program, "-db", "-f", site.write("haproxy.cfg", tls_configurations.haproxy(site))), {}
+    )
 
 
 def _envoy(program: str, site: Site) -> Launch:
     config = site.write("envoy.json", tls_configurations.envoy(site))
-    return Launch((program, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"), {})
+    return Launch(
+        (
+            program,
+            "-c",
+            config,
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--log-level",
+            "error",
+        ),
+        {},
+    )
 
 
 def _traefik(program: str, site: Site) -> Launch:
@@ -57,8 +82,18 @@ TLS_PEERS: dict[str, Peer] = {
         Peer("haproxy", PEERS["haproxy"].find, _haproxy, PEERS["haproxy"].install),
         Peer("envoy", PEERS["envoy"].find, _envoy, _PYPI),
         Peer("traefik", PEERS["traefik"].find, _traefik, _PYPI),
-        Peer("meshlib", PEERS["meshlib"].find, mesh("uvloop", _MESH, tls_configurations.meshlib_services), _PYPI),
-        Peer("meshlib-asyncio", PEERS["meshlib-asyncio"].find, mesh("asyncio", _MESH, tls_configurations.meshlib_services), ""),
+        Peer(
+            "meshlib",
+            PEERS["meshlib"].find,
+            mesh("uvloop", _MESH, tls_configurations.meshlib_services),
+            _PYPI,
+        ),
+        Peer(
+            "meshlib-asyncio",
+            PEERS["meshlib-asyncio"].find,
+            mesh("asyncio", _MESH, tls_configurations.meshlib_services),
+            "",
+        ),
     )
 }
 
@@ -74,7 +109,9 @@ def tls_answers(port: int) -> bool:
 
 @contextlib.contextmanager
 def tls_serving(work: Path, cpus: set[int]) -> Iterator[int]:
-    """The backend of all TLS scenarios, ready; its port. Raises `BenchmarkError` when it does not start."""
+    """The backend of all TLS scenarios, ready; its port. Raises `BenchmarkError` when it does not
+    start.
+    """
     port = free_port()
     command = [sys.executable, str(Path(tcp_backend.__file__)), str(port)]
     with Process("TLS backend", command, cpus=cpus, output=work / "tls-backend.out") as process:

@@ -1,4 +1,6 @@
-"""What is measured of a TLS passthrough: much at once, small messages, new connections, idle tunnels."""
+"""What is measured of a TLS passthrough: much at once, small messages, new connections, idle
+tunnels.
+"""
 
 from __future__ import annotations
 

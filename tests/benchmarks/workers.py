@@ -1,7 +1,9 @@
-"""What workers bring: requests per second and CPU per request with 1, 2, ... of them, and how soon a killed one is replaced.
+"""What workers bring: requests per second and CPU per request with 1, 2, ... of them, and how soon
+a killed one is replaced.
 
-Run by hand: python -m tests.benchmarks.workers. Load, backend and gateway share all cores of the machine, so the rate can only grow while
-some are idle; the CPU time that a request costs in all processes of the gateway says what another core would bring.
+Run by hand: python -m tests.benchmarks.workers. Load, backend and gateway share all cores of the
+machine, so the rate can only grow while some are idle; the CPU time that a request costs in all
+processes of the gateway says what another core would bring.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """With so many workers: answers per second, and CPU microseconds of all the gateway's processes for each."""
+    """With so many workers: answers per second, and CPU microseconds of all the gateway's processes
+    for each.
+    """
 
     workers: int
     rate: float
@@ -48,21 +52,34 @@ class Figures:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print both tables; 2 when a part is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="how many (default 1 2)")
-    parser.add_argument("--rounds", type=int, default=3, help="of each, in turn; medians are told (default 3)")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[1, 2], help="how many (default 1 2)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of each, in turn; medians are told (default 3)"
+    )
     parser.add_argument("--seconds", type=float, default=3, help="of each round (default 3)")
     parser.add_argument("--restarts", type=int, default=5, help="workers to kill (default 5)")
     options = parser.parse_args(arguments)
     cpus = os.sched_getaffinity(0)
     try:
         with tempfile.TemporaryDirectory() as work, serving(Path(work), cpus) as backend:
-            sites = {n: _site(Path(work), n, backend.fixed, backend.stream) for n in {*options.workers, 2}}
-            rounds = [measure_load(sites[n], n, cpus, options.seconds) for _ in range(options.rounds) for n in options.workers]
+            sites = {
+                n: _site(Path(work), n, backend.fixed, backend.stream)
+                for n in {*options.workers, 2}
+            }
+            rounds = [
+                measure_load(sites[n], n, cpus, options.seconds)
+                for _ in range(options.rounds)
+                for n in options.workers
+            ]
             times = measure_restarts(sites[2], cpus, options.restarts)
     except BenchmarkError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{len(cpus)} cores for load, backend and gateway together; 64 connections, 13 fields, 100-byte answers, access log on")
+    print(
+        f"{len(cpus)} cores for load, backend and gateway together; 64 connections, 13 fields, 100-byte answers, access log on"
+    )
     print(f"{'workers':>8}{'requests/s':>12}{'ratio':>8}{'CPU us':>8}")
     first = 0.0
     for count in options.workers:
@@ -72,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{count:>8}{rate:>12.0f}{rate / first:>8.2f}{cost:>8.1f}")
     if times:
         middle, longest = statistics.median(times), max(times)
-        print(f"killed worker -> its successor is ready: median {middle:.2f} s, longest {longest:.2f} s of {len(times)}")
+        print(
+            f"killed worker -> its successor is ready: median {middle:.2f} s, longest {longest:.2f} s of {len(times)}"
+        )
     return 0
 
 
@@ -83,16 +102,23 @@ def measure_load(site: Site, workers: int, cpus: set[int], seconds: float) -> Fi
         wrk(site.port, script, work=site.work, cpus=cpus, connections=64, seconds=1)
         before = cpu_seconds(gateway.pid)
         result = wrk(site.port, script, work=site.work, cpus=cpus, connections=64, seconds=seconds)
-        return Figures(workers, result.rate, (cpu_seconds(gateway.pid) - before) / result.requests * 1e6)
+        return Figures(
+            workers, result.rate, (cpu_seconds(gateway.pid) - before) / result.requests * 1e6
+        )
 
 
 def measure_restarts(site: Site, cpus: set[int], count: int) -> list[float]:
-    """Seconds from the death of one of two workers, each well until then, until the one that takes its place accepts connections."""
+    """Seconds from the death of one of two workers, each well until then, until the one that takes
+    its place accepts connections.
+    """
     admin = free_port()
     times = []
     with running(_peer(2, admin), site, cpus) as gateway:
         for number in range(count):
-            gateway.wait_until(lambda: all(w["state"] == "ready" and w["uptime"] > _WELL for w in _workers(admin)), _PATIENCE)
+            gateway.wait_until(
+                lambda: all(w["state"] == "ready" and w["uptime"] > _WELL for w in _workers(admin)),
+                _PATIENCE,
+            )
             victim = _workers(admin)[number % 2]["pid"]
             began = time.monotonic()
             os.kill(victim, signal.SIGKILL)
@@ -121,7 +147,9 @@ def _peer(workers: int, admin: int) -> Peer:
         "{python} -m meshlib_adapters.cli serve --services {services} --http 127.0.0.1:{port} --https off "
         f"--admin 127.0.0.1:{admin} --workers {workers}"
     )
-    return Peer(f"meshlib with {workers} workers", lambda: sys.executable, mesh("uvloop", command), "")
+    return Peer(
+        f"meshlib with {workers} workers", lambda: sys.executable, mesh("uvloop", command), ""
+    )
 
 
 def _workers(admin: int) -> list[dict[str, Any]]:

@@ -1,4 +1,6 @@
-"""Comparing readings, and how many are compared: MESHLIB_DIFFERENTIAL is the number of streams (default 30,000)."""
+"""Comparing readings, and how many are compared: MESHLIB_DIFFERENTIAL is the number of streams
+(default 30,000).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ import pytest
 
 from tests.differential.differences import explained, unlike
 from tests.differential.grammar import split
-from tests.differential.readers import Reading, by_h11, by_h11_answer, by_httptools, by_httptools_answer, ours, ours_answer
+from tests.differential.readers import (
+    Reading,
+    by_h11,
+    by_h11_answer,
+    by_httptools,
+    by_httptools_answer,
+    ours,
+    ours_answer,
+)
 
 __all__ = ["STREAMS", "TIMEOUT", "Census", "compared_answer", "compared_requests"]
 
@@ -22,7 +32,9 @@ TIMEOUT: Final = pytest.mark.timeout(120 if STREAMS <= _DEFAULT else 0)
 
 
 class Census(Counter[str]):
-    """What was seen, counted: "accepted", "refused", "refused: <reason>", "<reader> takes: <reason>", "known: <reason>"."""
+    """What was seen, counted: "accepted", "refused", "refused: <reason>", "<reader> takes:
+    <reason>", "known: <reason>".
+    """
 
     def refused(self, us: Reading, others: dict[str, Reading]) -> None:
         """They may take what we refuse; it is only counted."""
@@ -39,12 +51,16 @@ class Census(Counter[str]):
         for name, them in others.items():
             for aspect in unlike(us, them):
                 known = explained(name, aspect, data, them.refused)
-                assert known is not None, f"{name}: {aspect}\n{data!r}\nours:   {us}\ntheirs: {them}"
+                assert known is not None, (
+                    f"{name}: {aspect}\n{data!r}\nours:   {us}\ntheirs: {them}"
+                )
                 self[f"known: {known.reason}"] += 1
 
 
 def compared_requests(random: Random, data: bytes, census: Census) -> int:
-    """Every message of a stream, each from where we say that it begins, by all readers. Returns how many."""
+    """Every message of a stream, each from where we say that it begins, by all readers. Returns how
+    many.
+    """
     count = at = 0
     while at < len(data):
         count += 1
@@ -78,6 +94,13 @@ def compared_answer(random: Random, data: bytes, method: bytes, census: Census) 
 
 
 def same_in_pieces(whole: Reading, cut: Reading, data: bytes) -> None:
-    """However the bytes arrive, they say the same. (What precedes an error in a body may have been handed on already.)"""
-    assert (whole.heads, whole.end, whole.refused, whole.trailers) == (cut.heads, cut.end, cut.refused, cut.trailers), data
+    """However the bytes arrive, they say the same. (What precedes an error in a body may have been
+    handed on already.)
+    """
+    assert (whole.heads, whole.end, whole.refused, whole.trailers) == (
+        cut.heads,
+        cut.end,
+        cut.refused,
+        cut.trailers,
+    ), data
     assert cut.body == whole.body or (whole.refused and cut.body.startswith(whole.body)), data

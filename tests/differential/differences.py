@@ -1,7 +1,8 @@
-"""Where h11 or httptools read a message otherwise than we do although we accept it: all of it, as data, with reasons.
+"""Where h11 or httptools read a message otherwise than we do although we accept it: all of it, as
+data, with reasons.
 
-The tests fail at every difference that is not listed here. That they accept what we refuse is no difference of this kind:
-such a message goes nowhere.
+The tests fail at every difference that is not listed here. That they accept what we refuse is no
+difference of this kind: such a message goes nowhere.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Aspect = Literal["refused", "heads", "body", "end", "trailers"]
 
 @dataclass(frozen=True)
 class Difference:
-    """`when` is searched for in the message as it came, `says` in the reader's error (for the aspect "refused").
+    """`when` is searched for in the message as it came, `says` in the reader's error (for the
+    aspect "refused").
 
     `example` is a message, a request or an answer, that shows it.
     """
@@ -34,7 +36,9 @@ class Difference:
 
 
 # In a chunked body: the line of the last chunk, then a trailer of such a name.
-_FRAMING_TRAILER: Final = rb"(?is)\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*(?:content-length|transfer-encoding):"
+_FRAMING_TRAILER: Final = (
+    rb"(?is)\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*(?:content-length|transfer-encoding):"
+)
 _EXTENSION: Final = rb"\r\n[0-9A-Fa-f]+[ \t]*;"
 _CHUNKED: Final = rb"(?i)\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n(?s:.*)"
 
@@ -127,9 +131,15 @@ DIFFERENCES: Final = (
 
 def unlike(us: Reading, them: Reading) -> list[Aspect]:
     """In what two readings of a message that we accept (its head, at least) are unlike."""
-    if us.end < 0:  # cut off or refused in its body: what went on before that must be the same as far as both got
+    if (
+        us.end < 0
+    ):  # cut off or refused in its body: what went on before that must be the same as far as both got
         known = min(len(us.body), len(them.body))
-        found: list[Aspect] = [] if us.heads == them.heads[: len(us.heads)] else ["refused" if them.refused else "heads"]
+        found: list[Aspect] = (
+            []
+            if us.heads == them.heads[: len(us.heads)]
+            else ["refused" if them.refused else "heads"]
+        )
         return found if us.body[:known] == them.body[:known] else [*found, "body"]
     if them.refused:
         return ["refused"]
@@ -144,6 +154,11 @@ def unlike(us: Reading, them: Reading) -> list[Aspect]:
 def explained(reader: str, aspect: Aspect, data: bytes, refused: str) -> Difference | None:
     """The listed difference that this one is, if any."""
     for known in DIFFERENCES:
-        if known.reader == reader and aspect in known.aspects and known.when.search(data) and known.says in refused:
+        if (
+            known.reader == reader
+            and aspect in known.aspects
+            and known.when.search(data)
+            and known.says in refused
+        ):
             return known
     return None

@@ -1,4 +1,5 @@
-"""A small grammar of HTTP/1 messages, and mutations of them. Everything follows from a number: the same seed, the same bytes.
+"""A small grammar of HTTP/1 messages, and mutations of them. Everything follows from a number: the
+same seed, the same bytes.
 
 Most of what it makes is nearly right, because that is where readers of a message begin to disagree.
 """
@@ -23,8 +24,29 @@ _TARGETS: Final = (
     b"/", b"/a/b", b"/a%2Fb;c//d/../e?q=a%20b&z=%2F", b"//evil/x", b"/?", b"/a?b?c", b"*", b"http://b.example/x?y", b"HTTPS://b:8443",
     b"http://b?x", b"/\"<>[]{}|\\^`", b"a", b"b:80", b"/#f", b"http://u@b/", b"/\xc3\xa9", b"/a b", b"http:///x", b"/%00",
 )  # fmt: skip
-_HOSTS: Final = (b"a", b"a", b"a.example.com", b"A.Example:8080", b"[::1]:80", b"127.0.0.1", b"", b"a, b", b"a b", b"u@a", b"a/b", b"\xe9")
-_VERSIONS: Final = (b"HTTP/1.1",) * 12 + (b"HTTP/1.0", b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/1.2", b"HTTP/1.10", b"http/1.1")
+_HOSTS: Final = (
+    b"a",
+    b"a",
+    b"a.example.com",
+    b"A.Example:8080",
+    b"[::1]:80",
+    b"127.0.0.1",
+    b"",
+    b"a, b",
+    b"a b",
+    b"u@a",
+    b"a/b",
+    b"\xe9",
+)
+_VERSIONS: Final = (b"HTTP/1.1",) * 12 + (
+    b"HTTP/1.0",
+    b"HTTP/1.0",
+    b"HTTP/0.9",
+    b"HTTP/2.0",
+    b"HTTP/1.2",
+    b"HTTP/1.10",
+    b"http/1.1",
+)
 _FIELDS: Final = (
     b"User-Agent: x/1 (y; z)", b"Accept: */*", b"Accept-Encoding: gzip, br", b"Cookie: a=b; c=\"d\"", b"X:", b"X: \t v \t ", b"X:v",
     b"X: a\tb", b"X: \xe9\x80\xff", b"!#$%&'*+-.^_`|~9: odd", b"x_y: 1", b"X-Forwarded-For: 6.6.6.6", b"X_Forwarded_For: 6.6.6.6",
@@ -82,7 +104,11 @@ _PIECES: Final = (
 
 
 def _seeds() -> tuple[bytes, ...]:
-    texts = [item[1] for name in ("accepted", "refused") for item in json.loads((VECTORS / f"{name}-requests.json").read_text("utf-8"))]
+    texts = [
+        item[1]
+        for name in ("accepted", "refused")
+        for item in json.loads((VECTORS / f"{name}-requests.json").read_text("utf-8"))
+    ]
     return tuple([text.encode("latin-1") for text in texts])
 
 
@@ -112,7 +138,11 @@ def chunked_body(random: Random, payload: bytes) -> bytes:
         line = b"%x" % size if random.random() < 0.8 else b"%X" % size
         if odd and random.random() < 0.5:
             line = _number(random.choice(_CHUNK_SIZES), size)
-        end = random.choice((b"", b"\n", b"\r", b"x\r\n", b"\r\r\n", b"xx")) if odd and random.random() < 0.15 else CRLF
+        end = (
+            random.choice((b"", b"\n", b"\r", b"x\r\n", b"\r\r\n", b"xx"))
+            if odd and random.random() < 0.15
+            else CRLF
+        )
         out += [line, CRLF, data, end]
     last = _number(random.choice(_CHUNK_SIZES), 0) if odd and random.random() < 0.3 else b"0"
     trailers = random.choice(_TRAILERS) if random.random() < 0.25 else b""
@@ -128,7 +158,9 @@ def request(random: Random) -> bytes:
     method = random.choice(_METHODS if odd else _METHODS[:8])
     target = random.choice(_TARGETS if odd else _TARGETS[:6])
     version = random.choice(_VERSIONS if odd else _VERSIONS[:14])
-    lines = [b"Host: " + random.choice(_HOSTS if odd else _HOSTS[:6])] if random.random() < 0.97 else []
+    lines = (
+        [b"Host: " + random.choice(_HOSTS if odd else _HOSTS[:6])] if random.random() < 0.97 else []
+    )
     lines += _some_fields(random)
     payload = body(random) if method not in (b"GET", b"HEAD") or random.random() < 0.15 else b""
     lines, wire = _framing(random, lines, payload, 0.1)
@@ -139,7 +171,11 @@ def request(random: Random) -> bytes:
 def answer(random: Random) -> bytes:
     """One answer with its interim ones and its body, before any mutation."""
     odd = random.random() < 0.2
-    interim = random.choice(_INTERIM if odd else _INTERIM[:2]) * random.choice((1, 1, 2)) if random.random() < 0.15 else b""
+    interim = (
+        random.choice(_INTERIM if odd else _INTERIM[:2]) * random.choice((1, 1, 2))
+        if random.random() < 0.15
+        else b""
+    )
     status = random.choice(_STATUSES if odd else _STATUSES[:9])
     version = random.choice(_VERSIONS if odd else _VERSIONS[:14])
     if random.random() < 0.04:
@@ -153,7 +189,9 @@ def answer(random: Random) -> bytes:
 
 
 def stream(random: Random, make: Callable[[Random], bytes]) -> bytes:
-    """Up to four messages one behind the other; half of the streams are mutated in up to three places."""
+    """Up to four messages one behind the other; half of the streams are mutated in up to three
+    places.
+    """
     data = b"".join([make(random) for _ in range(random.choice((1, 1, 2, 3, 4)))])
     for _ in range(random.choice((0, 0, 0, 1, 1, 2, 3))):
         data = mutated(random, data)
@@ -161,7 +199,9 @@ def stream(random: Random, make: Callable[[Random], bytes]) -> bytes:
 
 
 def mutated(random: Random, data: bytes) -> bytes:
-    """`data` with one change, mostly at a place that means something: an end of line, a colon, a space."""
+    """`data` with one change, mostly at a place that means something: an end of line, a colon, a
+    space.
+    """
     kind = random.randrange(9)
     marks = [i for i, byte in enumerate(data) if byte in b"\r\n: ;,"] if kind < 5 else []
     at = random.choice(marks) if marks else random.randrange(len(data) + 1)
@@ -174,7 +214,11 @@ def mutated(random: Random, data: bytes) -> bytes:
         return data[:at] + data[at + random.choice((1, 1, 2, 4)) :]
     if kind == 3:  # a line twice, or gone, or somewhere else
         lines = data.split(CRLF)
-        line = lines.pop(random.randrange(len(lines))) if random.random() < 0.5 and len(lines) > 1 else random.choice(lines)
+        line = (
+            lines.pop(random.randrange(len(lines)))
+            if random.random() < 0.5 and len(lines) > 1
+            else random.choice(lines)
+        )
         lines.insert(random.randint(0, len(lines)), line)
         return CRLF.join(lines)
     if kind == 4:
@@ -187,8 +231,16 @@ def split(random: Random, data: bytes) -> list[bytes]:
     """`data` in pieces, as reads from a socket may be; none is empty."""
     if random.random() < 0.1:
         return [data[i : i + 1] for i in range(len(data))]
-    points = sorted({random.randrange(1, len(data)) for _ in range(random.randint(1, 6))}) if len(data) > 1 else []
-    return [data[begin:end] for begin, end in zip([0, *points], [*points, len(data)], strict=True) if begin < end]
+    points = (
+        sorted({random.randrange(1, len(data)) for _ in range(random.randint(1, 6))})
+        if len(data) > 1
+        else []
+    )
+    return [
+        data[begin:end]
+        for begin, end in zip([0, *points], [*points, len(data)], strict=True)
+        if begin < end
+    ]
 
 
 def _number(form: bytes, number: int) -> bytes:
@@ -202,17 +254,26 @@ def _some_fields(random: Random) -> list[bytes]:
     return lines
 
 
-def _framing(random: Random, lines: list[bytes], payload: bytes, odd: float) -> tuple[list[bytes], bytes]:
+def _framing(
+    random: Random, lines: list[bytes], payload: bytes, odd: float
+) -> tuple[list[bytes], bytes]:
     """The fields with those that say where the body ends put somewhere among them, and the body."""
     kind = random.random()
     if kind < odd:
         line = _number(random.choice(_ODD_FRAMING), len(payload))
-        wire = chunked_body(random, payload) if b"ransfer" in line and random.random() < 0.7 else payload
+        wire = (
+            chunked_body(random, payload)
+            if b"ransfer" in line and random.random() < 0.7
+            else payload
+        )
     elif not payload and kind < 0.6:
         return lines, b""
     elif kind < 0.55:
         line, wire = b"Content-Length: %d" % len(payload), payload
     else:
-        line, wire = random.choice((b"Transfer-Encoding: chunked", b"transfer-encoding:Chunked")), chunked_body(random, payload)
+        line, wire = (
+            random.choice((b"Transfer-Encoding: chunked", b"transfer-encoding:Chunked")),
+            chunked_body(random, payload),
+        )
     at = random.randint(0, len(lines))
     return [*lines[:at], line, *lines[at:]], wire

@@ -1,7 +1,9 @@
-"""The same bytes read by three: meshlib.http1, h11 and httptools (the parser of Node), each in the same terms.
+"""The same bytes read by three: meshlib.http1, h11 and httptools (the parser of Node), each in the
+same terms.
 
-Values are compared without the white space around them, and the value of Transfer-Encoding without its case, because
-neither is part of what a message says (RFC 9110 5.5, RFC 9112 7). Everything else is compared as it is.
+Values are compared without the white space around them, and the value of Transfer-Encoding without
+its case, because neither is part of what a message says (RFC 9110 5.5, RFC 9112 7). Everything else
+is compared as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +17,16 @@ import h11
 import httptools
 
 from meshlib.errors import ProtocolError
-from meshlib.http1 import BodyKind, ChunkedReader, HeadBuffer, NeedData, RequestBody, body_kind, parse_request_head, parse_response_head
+from meshlib.http1 import (
+    BodyKind,
+    ChunkedReader,
+    HeadBuffer,
+    NeedData,
+    RequestBody,
+    body_kind,
+    parse_request_head,
+    parse_response_head,
+)
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.table.routing import host_of
 
@@ -47,10 +58,11 @@ class Head(NamedTuple):
 
 @dataclass
 class Reading:
-    """What one reader makes of a message. `end`: how many bytes of the data it took, -1 while it waits for more.
+    """What one reader makes of a message. `end`: how many bytes of the data it took, -1 while it
+    waits for more.
 
-    `heads`: the interim ones too. `refused`: why it gave up, "" when it did not. `trailers`: those it hands on.
-    `until_close`: an answer that ends with the stream, which httptools is not told of.
+    `heads`: the interim ones too. `refused`: why it gave up, "" when it did not. `trailers`: those
+    it hands on. `until_close`: an answer that ends with the stream, which httptools is not told of.
     """
 
     heads: list[Head] = field(default_factory=list)
@@ -136,7 +148,11 @@ def by_h11(pieces: Pieces) -> Reading:
 def by_h11_answer(pieces: Pieces, method: bytes) -> Reading:
     """An answer, read by h11 as a client that has asked with `method` and offered an upgrade."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=LIMIT)
-    asked = h11.Request(method=method, target=b"/", headers=[(b"Host", b"a"), (b"Connection", b"Upgrade"), (b"Upgrade", b"x")])
+    asked = h11.Request(
+        method=method,
+        target=b"/",
+        headers=[(b"Host", b"a"), (b"Connection", b"Upgrade"), (b"Upgrade", b"x")],
+    )
     connection.send(asked)
     connection.send(h11.EndOfMessage())
     return _h11_reads(connection, [*pieces, b""])
@@ -158,7 +174,9 @@ _URL: Final = re.compile(rb"(?i)https?://([^/?#]*)(.*)")
 
 
 def origin_form(target: bytes, fields: Fields) -> tuple[bytes, bytes]:
-    """Target and authority that an origin server has to act on (RFC 9112 3.2.2), worked out anew."""
+    """Target and authority that an origin server has to act on (RFC 9112 3.2.2), worked out
+    anew.
+    """
     url = _URL.fullmatch(target)
     if url is None:
         return target, next((value for name, value in fields if name.lower() == b"host"), b"")
@@ -179,7 +197,11 @@ class _AnswerBody:
     def receive_data(self, data: bytes) -> bytes:
         if self.kind is BodyKind.CHUNKED:
             out = b"".join(self._chunks.receive_data(data))
-            self.done, self.position, self.trailers = self._chunks.done, self._chunks.position, self._chunks.trailers
+            self.done, self.position, self.trailers = (
+                self._chunks.done,
+                self._chunks.position,
+                self._chunks.trailers,
+            )
             return out
         if self.kind is BodyKind.UNTIL_CLOSE:
             return data
@@ -191,7 +213,10 @@ class _AnswerBody:
 
 
 def _our_head(head: RequestHead) -> Head:
-    return Head((head.method, head.target, b"%d" % head.minor_version, head.authority), plain(head.fields.pairs()))
+    return Head(
+        (head.method, head.target, b"%d" % head.minor_version, head.authority),
+        plain(head.fields.pairs()),
+    )
 
 
 def plain(pairs: Iterable[tuple[bytes, bytes]]) -> Fields:
@@ -204,10 +229,14 @@ def plain(pairs: Iterable[tuple[bytes, bytes]]) -> Fields:
 
 
 def _lines(block: bytes) -> Fields:
-    return plain([(line.partition(b":")[0], line.partition(b":")[2]) for line in block.split(b"\r\n")[:-1]])
+    return plain(
+        [(line.partition(b":")[0], line.partition(b":")[2]) for line in block.split(b"\r\n")[:-1]]
+    )
 
 
-def request_start(method: bytes, target: bytes, version: bytes, fields: Fields) -> tuple[bytes, ...]:
+def request_start(
+    method: bytes, target: bytes, version: bytes, fields: Fields
+) -> tuple[bytes, ...]:
     """The start of a request's head, as an origin server has to understand it."""
     target, authority = origin_form(target, fields)
     return method, target, version[-1:], authority
@@ -228,10 +257,20 @@ def _h11_reads(connection: h11.Connection, pieces: Pieces) -> Reading:
                     break
                 if isinstance(event, h11.Request):
                     fields = plain(event.headers.raw_items())
-                    reading.heads.append(Head(request_start(event.method, event.target, event.http_version, fields), fields))
+                    reading.heads.append(
+                        Head(
+                            request_start(event.method, event.target, event.http_version, fields),
+                            fields,
+                        )
+                    )
                 elif isinstance(event, (h11.Response, h11.InformationalResponse)):
                     fields = plain(event.headers.raw_items())
-                    reading.heads.append(Head((b"%d" % event.status_code, event.reason, event.http_version[-1:]), fields))
+                    reading.heads.append(
+                        Head(
+                            (b"%d" % event.status_code, event.reason, event.http_version[-1:]),
+                            fields,
+                        )
+                    )
                     if event.status_code == 101:
                         reading.end = taken - len(connection.trailing_data[0])
                 elif isinstance(event, h11.Data):
@@ -283,16 +322,22 @@ Parser = httptools.HttpRequestParser | httptools.HttpResponseParser
 
 
 def _httptools_reads(parser: Parser, seen: _Callbacks, data: bytes, end: int) -> Reading:
-    """Everything but the last byte, then that: the end is where we say exactly when only the latter completes it."""
+    """Everything but the last byte, then that: the end is where we say exactly when only the latter
+    completes it.
+    """
     reading = Reading()
 
     def headed() -> None:
         fields = plain(seen.fields)
         version = parser.get_http_version().encode()[-1:]
         if isinstance(parser, httptools.HttpRequestParser):
-            reading.heads.append(Head(request_start(parser.get_method(), seen.start, version, fields), fields))
+            reading.heads.append(
+                Head(request_start(parser.get_method(), seen.start, version, fields), fields)
+            )
         else:
-            reading.heads.append(Head((b"%d" % parser.get_status_code(), seen.start, version), fields))
+            reading.heads.append(
+                Head((b"%d" % parser.get_status_code(), seen.start, version), fields)
+            )
             if parser.get_status_code() < 200 and parser.get_status_code() != 101:
                 seen.complete -= 1  # an interim answer is a message to httptools
         seen.start = b""

@@ -19,7 +19,9 @@ _NO_CONTENT: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 class Recorder:
-    """A script for backends: answers 204 and keeps every request, read by h11, and those that were cut off apart."""
+    """A script for backends: answers 204 and keeps every request, read by h11, and those that were
+    cut off apart.
+    """
 
     def __init__(self) -> None:
         self.complete: list[Reading] = []
@@ -38,7 +40,12 @@ class Recorder:
                     connection.receive_data(data)
                 elif isinstance(event, h11.Request):
                     fields = plain(event.headers.raw_items())
-                    reading.heads.append(Head(request_start(event.method, event.target, event.http_version, fields), fields))
+                    reading.heads.append(
+                        Head(
+                            request_start(event.method, event.target, event.http_version, fields),
+                            fields,
+                        )
+                    )
                 elif isinstance(event, h11.Data):
                     reading.body += event.data
                 elif isinstance(event, h11.EndOfMessage):
@@ -50,7 +57,9 @@ class Recorder:
                     peer.send(_NO_CONTENT)
                     connection.start_next_cycle()
         except h11.RemoteProtocolError as error:
-            raise AssertionError(f"the gateway sent what h11 refuses: {error}: {bytes(peer.raw)!r}") from error
+            raise AssertionError(
+                f"the gateway sent what h11 refuses: {error}: {bytes(peer.raw)!r}"
+            ) from error
         finally:
             if reading.heads:
                 self.cut.append(reading)

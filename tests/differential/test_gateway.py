@@ -1,6 +1,8 @@
-"""Hostile streams through a running gateway: the upstream gets the requests that h11 reads from the client's bytes, and no other.
+"""Hostile streams through a running gateway: the upstream gets the requests that h11 reads from the
+client's bytes, and no other.
 
-The upstream is h11 too, as strict as it is. What must be left out of a request is written here anew, not asked of the gateway.
+The upstream is h11 too, as strict as it is. What must be left out of a request is written here
+anew, not asked of the gateway.
 """
 
 from __future__ import annotations
@@ -25,14 +27,26 @@ _HOP: Final = {
 }  # fmt: skip
 _CLAIMS: Final = {b"forwarded", b"x-real-ip", b"x-request-id"}
 # Written by the gateway for the next hop: not in the comparison of what came from the client.
-_OURS: Final = re.compile(rb"(?i)(?:x-forwarded-(?:for|proto|host|port)|x-request-id|connection|upgrade|te|transfer-encoding)")
+_OURS: Final = re.compile(
+    rb"(?i)(?:x-forwarded-(?:for|proto|host|port)|x-request-id|connection|upgrade|te|transfer-encoding)"
+)
 _OUR_VIA: Final = re.compile(rb"1\.[01] meshlib")
 _IMITATED: Final = {b"host", b"via", b"content-length", b"content-type"}
-_NEVER_NAMED_AWAY: Final = {b"host", b"content-length", b"via", b"date", b"set-cookie", b"content-type", b"content-encoding"}
+_NEVER_NAMED_AWAY: Final = {
+    b"host",
+    b"content-length",
+    b"via",
+    b"date",
+    b"set-cookie",
+    b"content-type",
+    b"content-encoding",
+}
 
 
 def through(site: RunningGateway, pieces: list[bytes]) -> tuple[list[int], bool]:
-    """The statuses of all final answers to these bytes, the last on their connection; and whether a reset may have lost some."""
+    """The statuses of all final answers to these bytes, the last on their connection; and whether a
+    reset may have lost some.
+    """
     client = site.client()
     for piece in pieces:
         client.send(piece)
@@ -45,7 +59,9 @@ def through(site: RunningGateway, pieces: list[bytes]) -> tuple[list[int], bool]
 
 
 def as_h11_reads(data: bytes) -> list[Reading] | None:
-    """All requests, the last perhaps cut off (its end is -1); None where h11 gives up at something that we are known to accept."""
+    """All requests, the last perhaps cut off (its end is -1); None where h11 gives up at something
+    that we are known to accept.
+    """
     readings = []
     while data:
         reading = by_h11([data])
@@ -65,12 +81,19 @@ def as_h11_reads(data: bytes) -> list[Reading] | None:
 def stays_open(reading: Reading) -> bool:
     """Whether the client has left the connection open for another request."""
     options = connection_options(reading.heads[0].fields)
-    return b"close" not in options and (reading.heads[0].start[2] == b"1" or b"keep-alive" in options)
+    return b"close" not in options and (
+        reading.heads[0].start[2] == b"1" or b"keep-alive" in options
+    )
 
 
 def connection_options(fields: Fields) -> set[bytes]:
     """What Connection lists, in lower case."""
-    return {option.strip(b" \t") for name, value in fields if name.lower() == b"connection" for option in value.lower().split(b",")}
+    return {
+        option.strip(b" \t")
+        for name, value in fields
+        if name.lower() == b"connection"
+        for option in value.lower().split(b",")
+    }
 
 
 def to_be_forwarded(fields: Fields) -> Fields:
@@ -79,10 +102,18 @@ def to_be_forwarded(fields: Fields) -> Fields:
     kept = []
     for name, value in fields:
         lower = name.lower()
-        if lower in _HOP or lower in _CLAIMS or lower == b"host" or lower.startswith(b"x-forwarded-") or b"_" in lower:
+        if (
+            lower in _HOP
+            or lower in _CLAIMS
+            or lower == b"host"
+            or lower.startswith(b"x-forwarded-")
+            or b"_" in lower
+        ):
             continue
         as_cgi = re.sub(rb"[^a-z0-9]", b"-", lower)
-        if as_cgi != lower and (as_cgi in _HOP | _CLAIMS | _IMITATED or as_cgi.startswith(b"x-forwarded-")):
+        if as_cgi != lower and (
+            as_cgi in _HOP | _CLAIMS | _IMITATED or as_cgi.startswith(b"x-forwarded-")
+        ):
             continue
         if lower not in named or lower in _NEVER_NAMED_AWAY:
             kept.append((name, value))
@@ -90,10 +121,18 @@ def to_be_forwarded(fields: Fields) -> Fields:
 
 
 def assert_same(sent: Reading, got: Reading, data: bytes) -> None:
-    """The request that arrived is the one sent, less what is ours to drop, plus what is ours to add."""
+    """The request that arrived is the one sent, less what is ours to drop, plus what is ours to
+    add.
+    """
     (method, target, _, authority), fields = sent.heads[0]
-    assert got.heads[0].start == (method, target, b"1", authority or b"any:80"), data  # without Host: the upstream's name
-    arrived = [(name, value) for name, value in got.heads[0].fields if not _OURS.fullmatch(name) and name.lower() != b"host"]
+    assert got.heads[0].start == (method, target, b"1", authority or b"any:80"), (
+        data
+    )  # without Host: the upstream's name
+    arrived = [
+        (name, value)
+        for name, value in got.heads[0].fields
+        if not _OURS.fullmatch(name) and name.lower() != b"host"
+    ]
     vias = [value for name, value in arrived if name == b"Via" and _OUR_VIA.fullmatch(value)]
     assert len(vias) == 1, (data, arrived)
     arrived.remove((b"Via", vias[0]))
@@ -101,13 +140,17 @@ def assert_same(sent: Reading, got: Reading, data: bytes) -> None:
     names = [name.lower() for name, _ in got.heads[0].fields]
     for name in (b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"):
         assert names.count(name) == 1, (data, got)
-    assert (b"x-forwarded-for", b"127.0.0.1") in [(name.lower(), value) for name, value in got.heads[0].fields]
+    assert (b"x-forwarded-for", b"127.0.0.1") in [
+        (name.lower(), value) for name, value in got.heads[0].fields
+    ]
     assert got.body == sent.body, data
     assert set(got.trailers) <= set(sent.trailers), data
 
 
 def test_no_request_is_smuggled() -> None:
-    """As many requests arrive as h11 reads, in the same order, until one is refused; a part of one never becomes another."""
+    """As many requests arrive as h11 reads, in the same order, until one is refused; a part of one
+    never becomes another.
+    """
     checked = partly = 0
     heads = set()
     with recording() as (site, recorder):
@@ -123,13 +166,21 @@ def test_no_request_is_smuggled() -> None:
             statuses, lost = through(site, [data] if random.random() < 0.7 else split(random, data))
             got = recorder.complete[before:]
             assert len(got) <= len(whole), data
-            assert statuses.count(204) == len(got) or (lost and statuses.count(204) < len(got)), (data, statuses)
+            assert statuses.count(204) == len(got) or (lost and statuses.count(204) < len(got)), (
+                data,
+                statuses,
+            )
             for sent, arrived in zip(whole, got, strict=False):
                 assert_same(sent, arrived, data)
-            if len(got) < len(whole):  # the gateway has refused one and said so; or the client had told it to stop; or h11 takes
-                # a bare LF for the end of a line, so that it has a head where the gateway waits for the rest of one
+            if (
+                len(got) < len(whole)
+            ):  # the gateway has refused one and said so; or the client had told it to stop; or h11 takes
+                # a bare LF for the end of a line, so that it has a head where the gateway waits for
+                # the rest of one
                 bare = b"\n" in data.replace(b"\r\n", b"")
-                assert lost or statuses[-1:] != [204] or not stays_open(whole[len(got) - 1]) or bare, (data, statuses)
+                assert (
+                    lost or statuses[-1:] != [204] or not stays_open(whole[len(got) - 1]) or bare
+                ), (data, statuses)
                 partly += 1
             checked += len(got)
     assert not [reading for reading in recorder.cut if reading.heads[0].start[:2] not in heads]

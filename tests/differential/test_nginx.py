@@ -1,7 +1,9 @@
-"""The same bytes through us and through nginx: of what both forward, the server behind reads the same.
+"""The same bytes through us and through nginx: of what both forward, the server behind reads the
+same.
 
-Which requests are refused may differ, and does. What must never be is that a server is told one thing by us and another by nginx: one
-of the two would have misread the client. How many streams: a thirtieth of MESHLIB_DIFFERENTIAL.
+Which requests are refused may differ, and does. What must never be is that a server is told one
+thing by us and another by nginx: one of the two would have misread the client. How many streams: a
+thirtieth of MESHLIB_DIFFERENTIAL.
 """
 
 from __future__ import annotations
@@ -79,8 +81,12 @@ def nginx(work: Path) -> Iterator[tuple[tuple[str, int], Recorder]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     user = "user root;" if os.geteuid() == 0 else ""
-    (work / "nginx.conf").write_text(_CONFIG.format(work=work, port=port, behind=behind.port, user=user))
-    process = subprocess.Popen([program, "-p", str(work), "-c", str(work / "nginx.conf")], stderr=subprocess.PIPE)
+    (work / "nginx.conf").write_text(
+        _CONFIG.format(work=work, port=port, behind=behind.port, user=user)
+    )
+    process = subprocess.Popen(
+        [program, "-p", str(work), "-c", str(work / "nginx.conf")], stderr=subprocess.PIPE
+    )
     try:
         end = time.monotonic() + 30
         while True:
@@ -115,7 +121,12 @@ def seen(reading: Reading) -> _Seen:
     # nginx leaves out the port, also an empty one, and the dot at the end of a name.
     host = authority.lower()
     name, mark, port = host.rpartition(b":")
-    return method, target, (name if mark and (port.isdigit() or not port) else host).removesuffix(b"."), reading.body
+    return (
+        method,
+        target,
+        (name if mark and (port.isdigit() or not port) else host).removesuffix(b"."),
+        reading.body,
+    )
 
 
 def case(number: int) -> bytes:
@@ -136,8 +147,20 @@ def test_nginx_and_we_never_tell_a_server_different_things(tmp_path: Path) -> No
         for number in range(len(SEEDS) + STREAMS // 30):
             data = case(number)
             by_us, by_nginx = answered(site.address, ours, data), answered(address, theirs, data)
-            census["both" if by_us and by_nginx else "we alone" if by_us else "nginx alone" if by_nginx else "nobody"] += 1
-            apart += [f"{number}: {us} {them} {data!r}" for us, them in zip(by_us, by_nginx, strict=False) if us != them]
+            census[
+                "both"
+                if by_us and by_nginx
+                else "we alone"
+                if by_us
+                else "nginx alone"
+                if by_nginx
+                else "nobody"
+            ] += 1
+            apart += [
+                f"{number}: {us} {them} {data!r}"
+                for us, them in zip(by_us, by_nginx, strict=False)
+                if us != them
+            ]
     print(dict(census))  # for long runs
     assert not apart, f"{len(apart)} differ, the first of them: {apart[:10]}"
     assert census["both"] * 5 > census.total(), census

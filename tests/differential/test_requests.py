@@ -1,4 +1,6 @@
-"""Requests, made and mutated, by meshlib.http1, h11 and httptools: whatever we accept the others read the same."""
+"""Requests, made and mutated, by meshlib.http1, h11 and httptools: whatever we accept the others
+read the same.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ def test_streams_of_requests() -> None:
     for seed in range(STREAMS // 2):
         random = Random(seed)
         messages += compared_requests(random, stream(random, request), census)
-    # That the comparison compares something: much is accepted, much refused, and the others do take some of the latter.
+    # That the comparison compares something: much is accepted, much refused, and the others do take
+    # some of the latter.
     assert messages == census["accepted"] + census["refused"]
     assert census["accepted"] > messages // 4 < census["refused"], census
     assert len([key for key in census if key.startswith("refused: ")]) > 15, census
@@ -40,7 +43,9 @@ def test_vectors_and_their_mutations() -> None:
 
 
 def test_each_known_difference_exists() -> None:
-    """What is listed does happen, so that the list has nothing that the readers have changed since."""
+    """What is listed does happen, so that the list has nothing that the readers have changed
+    since.
+    """
     census = Census()
     expected: set[str] = set()
     for known in DIFFERENCES:

@@ -1,4 +1,6 @@
-"""Answers, made and mutated, by meshlib.http1, h11 and httptools: whatever we accept the others read the same."""
+"""Answers, made and mutated, by meshlib.http1, h11 and httptools: whatever we accept the others
+read the same.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _METHODS = (b"GET", b"GET", b"POST", b"HEAD")
 
 
 def test_answers() -> None:
-    """With interim ones before and surplus bytes behind them, half of them with something broken."""
+    """With interim ones before and surplus bytes behind them, half of them with something
+    broken.
+    """
     census = Census()
     count = STREAMS // 4
     for seed in range(count):

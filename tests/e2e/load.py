@@ -1,6 +1,8 @@
-"""Steady requests from inside a namespace, until SIGTERM: `python load.py URL HOST [CONNECTIONS]`. Prints one JSON object at its end.
+"""Steady requests from inside a namespace, until SIGTERM: `python load.py URL HOST [CONNECTIONS]`.
+Prints one JSON object at its end.
 
-`ok` counts answers with status 200, `failed` has what was wrong with others, `seen` how often each body came.
+`ok` counts answers with status 200, `failed` has what was wrong with others, `seen` how often each
+body came.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ import sys
 from urllib.parse import urlsplit
 
 
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, path: str) -> tuple[int, str, bool]:
+async def ask(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, path: str
+) -> tuple[int, str, bool]:
     writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.decode("latin-1").lower().split("\r\n")
     status = int(lines[0].split()[1])
-    length = next((int(line.partition(":")[2]) for line in lines if line.startswith("content-length:")), 0)
+    length = next(
+        (int(line.partition(":")[2]) for line in lines if line.startswith("content-length:")), 0
+    )
     body = await reader.readexactly(length) if length else b""
     return status, body.decode("latin-1").strip(), "connection: close" in lines
 
@@ -32,7 +38,9 @@ async def client(url: str, host: str, stopped: asyncio.Event, result: dict[str, 
         try:
             if writer is None:
                 reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-            status, body, closing = await asyncio.wait_for(ask(reader, writer, host, parts.path or "/"), 15)
+            status, body, closing = await asyncio.wait_for(
+                ask(reader, writer, host, parts.path or "/"), 15
+            )
             if status == 200:
                 seen[body] += 1
                 result["ok"] = int(result["ok"]) + 1  # type: ignore[call-overload]

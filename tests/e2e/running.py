@@ -1,4 +1,6 @@
-"""A gateway of this checkout inside the lab: `meshlib serve --swarm` in a namespace on the routed networks, and questions to it."""
+"""A gateway of this checkout inside the lab: `meshlib serve --swarm` in a namespace on the routed
+networks, and questions to it.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,25 @@ class Gateway:
     def __init__(self, lab: Lab, networks: Sequence[str], *options: str) -> None:
         self.lab = lab
         self.inside: Inside = lab.inside(networks)
-        command = [sys.executable, "-m", "meshlib_adapters.cli", "serve", "--swarm", lab.url, "--http", "127.0.0.1:8080"]
+        command = [
+            sys.executable,
+            "-m",
+            "meshlib_adapters.cli",
+            "serve",
+            "--swarm",
+            lab.url,
+            "--http",
+            "127.0.0.1:8080",
+        ]
         command += ["--https", "127.0.0.1:8443", "--admin", _ADMIN, *options]
-        self.process: Popen = lab.start(self.inside, command, env=_environment(), stdout=subprocess.DEVNULL)
-        wait_until(lambda: "ready" in self.fetch(f"http://{_ADMIN}/-/ready") or None, timeout=30, what="the gateway is ready")
+        self.process: Popen = lab.start(
+            self.inside, command, env=_environment(), stdout=subprocess.DEVNULL
+        )
+        wait_until(
+            lambda: "ready" in self.fetch(f"http://{_ADMIN}/-/ready") or None,
+            timeout=30,
+            what="the gateway is ready",
+        )
 
     def fetch(self, url: str, *options: str) -> str:
         return self.inside.fetch(url, *options)
@@ -54,8 +71,19 @@ class Gateway:
 
     def command(self, *arguments: str) -> str:
         """What `meshlib ARGUMENTS --admin` prints in the gateway's namespace."""
-        command = self.inside.command([sys.executable, "-m", "meshlib_adapters.cli", *arguments, "--admin", f"http://{_ADMIN}"])
-        return subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False, timeout=30).stdout
+        command = self.inside.command(
+            [
+                sys.executable,
+                "-m",
+                "meshlib_adapters.cli",
+                *arguments,
+                "--admin",
+                f"http://{_ADMIN}",
+            ]
+        )
+        return subprocess.run(
+            command, env=_environment(), capture_output=True, text=True, check=False, timeout=30
+        ).stdout
 
     def wait_for(self, host: str, *, endpoints: int, timeout: float = 15) -> None:
         """Wait until the route of `host` has exactly so many ready endpoints."""

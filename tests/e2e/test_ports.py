@@ -1,4 +1,6 @@
-"""TCP and UDP ports of services on a real Swarm: by label, and published; every replica is reached, none that is gone."""
+"""TCP and UDP ports of services on a real Swarm: by label, and published; every replica is reached,
+none that is gone.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,14 @@ def test_ports_of_services(lab: Lab, tmp_path: Path) -> None:
     lab.service_create("web", labels=web, networks=["ucp-hrm"], replicas=3)
     lab.service_create("published", networks=["ucp-hrm"], replicas=2, publish=["15001:8080"])
     dns = {f"{_LABEL}.1": "external_route=udp://:15300,internal_port=5300"}
-    lab.service_create("dns", labels=dns, networks=["ucp-hrm"], replicas=2, image=_IMAGE, command=["python3", "-c", _ECHO])
+    lab.service_create(
+        "dns",
+        labels=dns,
+        networks=["ucp-hrm"],
+        replicas=2,
+        image=_IMAGE,
+        command=["python3", "-c", _ECHO],
+    )
     wanted = ["tcp://:15000", "tcp://:15001", "udp://:15300"]
     wait_until(lambda: status(gateway)["open"] == wanted, timeout=20, what="the ports are open")
     assert status(gateway)["closed"] == {}

@@ -1,4 +1,6 @@
-"""The scenarios that gateways of this kind were documented with, on a real Swarm, with nothing but the services' own labels."""
+"""The scenarios that gateways of this kind were documented with, on a real Swarm, with nothing but
+the services' own labels.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,12 @@ def test_http_stack_every_replica_is_seen(lab: Lab) -> None:
     assert all(body.endswith(" 8080\n") for body in seen)
     assert gateway.status("other.example.com") == "404"
     (route,) = gateway.routes()["routes"]
-    assert (route["scheme"], route["host"], route["path"], route["internal_port"]) == ("http", "demo.example.com", "/", 8080)
+    assert (route["scheme"], route["host"], route["path"], route["internal_port"]) == (
+        "http",
+        "demo.example.com",
+        "/",
+        8080,
+    )
     assert route["service"] == "hrm-http-example_session-example"
 
 
@@ -33,17 +40,33 @@ def test_sticky_stack_a_session_stays_on_its_replica(lab: Lab) -> None:
     for _ in range(3):
         answer = gateway.get("demo.example.com", "/cgi-bin/login", "-i")
         replica = answer.split()[-1]
-        cookie = next(line.split()[1].rstrip(";") for line in answer.splitlines() if line.startswith("Set-Cookie: SESSION="))
-        seen = {gateway.get("demo.example.com", "/", "-H", f"Cookie: a=b; {cookie}") for _ in range(8)}
+        cookie = next(
+            line.split()[1].rstrip(";")
+            for line in answer.splitlines()
+            if line.startswith("Set-Cookie: SESSION=")
+        )
+        seen = {
+            gateway.get("demo.example.com", "/", "-H", f"Cookie: a=b; {cookie}") for _ in range(8)
+        }
         assert seen == {f"{replica} 8080\n"}
     assert len(gateway.replicas("demo.example.com", 20)) == 5  # without the cookie: balanced
 
 
 def test_two_ports_of_one_service(lab: Lab) -> None:
     lab.network_create("ucp-hrm")
-    labels = {f"{_LABEL}.800{n}": f"external_route=http://site{n + 1}.example.com,internal_port=800{n}" for n in (0, 1)}
+    labels = {
+        f"{_LABEL}.800{n}": f"external_route=http://site{n + 1}.example.com,internal_port=800{n}"
+        for n in (0, 1)
+    }
     gateway = Gateway(lab, ["ucp-hrm"])
-    lab.service_create("twosite", labels=labels, networks=["ucp-hrm"], replicas=3, ports="8000 8001", publish=["8000", "8001"])
+    lab.service_create(
+        "twosite",
+        labels=labels,
+        networks=["ucp-hrm"],
+        replicas=3,
+        ports="8000 8001",
+        publish=["8000", "8001"],
+    )
     for number in (0, 1):
         host = f"site{number + 1}.example.com"
         gateway.wait_for(host, endpoints=3)
@@ -61,15 +84,27 @@ def test_renamed_site_answers_301(lab: Lab) -> None:
     }
     lab.service_create("lbinfo", labels=labels, networks=["ucp-hrm"], replicas=3)
     gateway.wait_for("foo.example.com", endpoints=3)
-    assert gateway.status("oldsite.example.com", "/a%2Fb?c=d") == "301 http://foo.example.com/a%2Fb?c=d"
+    assert (
+        gateway.status("oldsite.example.com", "/a%2Fb?c=d")
+        == "301 http://foo.example.com/a%2Fb?c=d"
+    )
     assert len(gateway.replicas("foo.example.com", 9)) == 3
 
 
 def test_renamed_site_needs_no_network(lab: Lab) -> None:
     lab.network_create("ucp-hrm")
     gateway = Gateway(lab, ["ucp-hrm"])
-    lab.service_create("renamed", labels={f"{_LABEL}.1": "external_route=http://oldsite.example.com,redirect=http://foo.example.com"})
-    wait_until(lambda: gateway.status("oldsite.example.com", "/a") == "301 http://foo.example.com/a", timeout=10, what="it is redirected")
+    lab.service_create(
+        "renamed",
+        labels={
+            f"{_LABEL}.1": "external_route=http://oldsite.example.com,redirect=http://foo.example.com"
+        },
+    )
+    wait_until(
+        lambda: gateway.status("oldsite.example.com", "/a") == "301 http://foo.example.com/a",
+        timeout=10,
+        what="it is redirected",
+    )
 
 
 def test_two_routed_networks_are_isolated_from_each_other(lab: Lab) -> None:
@@ -87,17 +122,27 @@ def test_two_routed_networks_are_isolated_from_each_other(lab: Lab) -> None:
 
 
 def test_of_two_routed_networks_the_one_that_the_gateway_is_on(lab: Lab) -> None:
-    """A service on both is reached by the one; a service on the other alone is not routed, until the gateway is attached there."""
+    """A service on both is reached by the one; a service on the other alone is not routed, until
+    the gateway is attached there.
+    """
     for network in ("a-first", "b-second"):
         lab.network_create(network)
     gateway = Gateway(lab, ["b-second"])
     for name, networks in (("both", ["a-first", "b-second"]), ("apart", ["a-first"])):
-        lab.service_create(name, labels={_LABEL: f"external_route=http://{name}.example.com,internal_port=8080"}, networks=networks)
+        lab.service_create(
+            name,
+            labels={_LABEL: f"external_route=http://{name}.example.com,internal_port=8080"},
+            networks=networks,
+        )
     gateway.wait_for("both.example.com", endpoints=1)
     assert gateway.get("both.example.com").endswith(" 8080\n")
 
     def diagnosed() -> list[str]:
-        return [item["message"] for item in gateway.routes()["diagnostics"] if (item["service"], item["code"]) == ("apart", "NET005")]
+        return [
+            item["message"]
+            for item in gateway.routes()["diagnostics"]
+            if (item["service"], item["code"]) == ("apart", "NET005")
+        ]
 
     (message,) = wait_until(diagnosed, timeout=10, what="the service apart is diagnosed")
     assert "it is on a-first, and the gateway is on b-second" in message
@@ -123,7 +168,11 @@ def test_off_any_routed_network_and_wrong_labels_cost_only_themselves(lab: Lab) 
     assert gateway.status("off.example.com") == "404"
 
     def diagnosed() -> dict[str, dict[str, str]]:
-        found = {item["service"]: item for item in gateway.routes()["diagnostics"] if item["severity"] == "error"}
+        found = {
+            item["service"]: item
+            for item in gateway.routes()["diagnostics"]
+            if item["severity"] == "error"
+        }
         return found if {"good", "off"} <= set(found) else {}
 
     found = wait_until(diagnosed, timeout=10, what="both services are diagnosed")

@@ -1,4 +1,6 @@
-"""An application that terminates TLS itself, in five replicas behind the gateway, on a real Swarm: the stack file ssl.yml."""
+"""An application that terminates TLS itself, in five replicas behind the gateway, on a real Swarm:
+the stack file ssl.yml.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from typing import Any
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    load_pem_private_key,
+)
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509 import load_pem_x509_certificate
 
@@ -27,12 +32,22 @@ _CLIENT = Path(__file__).with_name("tls_client.py")
 
 
 def deploy(lab: Lab, folder: Path) -> Path:
-    """The stack, with a keystore and its passwords as secrets; the file of the authority that signed its certificate."""
+    """The stack, with a keystore and its passwords as secrets; the file of the authority that
+    signed its certificate.
+    """
     authority = trustme.CA()
     issued = authority.issue_cert(_HOST)
     key = load_pem_private_key(issued.private_key_pem.bytes(), password=None)
-    certificate, *others = [load_pem_x509_certificate(blob.bytes()) for blob in issued.cert_chain_pems]
-    keystore = serialize_key_and_certificates(b"shop", key, certificate, others, BestAvailableEncryption(b"of the store"))  # type: ignore[arg-type]
+    certificate, *others = [
+        load_pem_x509_certificate(blob.bytes()) for blob in issued.cert_chain_pems
+    ]
+    keystore = serialize_key_and_certificates(
+        b"shop",
+        key,
+        certificate,
+        others,
+        BestAvailableEncryption(b"of the store"),  # type: ignore[arg-type]
+    )
     for name, secret in (
         ("keystore.jks", keystore),
         ("keystore-password.txt", b"of the store\n"),
@@ -41,7 +56,9 @@ def deploy(lab: Lab, folder: Path) -> Path:
         lab.docker("secret", "create", f"session-example_{name}_v1", "-", stdin=secret)
     lab.tls_image(_IMAGE)
     stack = folder / "ssl.yml"
-    stack.write_text((STACKS / "ssl.yml").read_text().replace("ahromis/session-example:0.1", _IMAGE))
+    stack.write_text(
+        (STACKS / "ssl.yml").read_text().replace("ahromis/session-example:0.1", _IMAGE)
+    )
     lab.stack_deploy(stack, "ssl", {"DOMAIN": _HOST})
     trusted = folder / "authority.pem"
     authority.cert_pem.write_to_path(str(trusted))
@@ -54,7 +71,9 @@ def start_client(gateway: Gateway, mode: str, trusted: Path, *version: str) -> P
 
 
 def wait_until_all_answer(gateway: Gateway, trusted: Path, count: int) -> None:
-    """A task without a health check counts as running before its application listens; until then others stand in for it."""
+    """A task without a health check counts as running before its application listens; until then
+    others stand in for it.
+    """
 
     def look() -> bool:
         output, _ = start_client(gateway, "once", trusted).communicate(timeout=60)
@@ -81,7 +100,8 @@ def test_tls_stack(lab: Lab, tmp_path: Path) -> None:
     # http:// is redirected to https://, path and query kept
     assert gateway.status(_HOST, "/a%2Fb?c=d") == f"301 https://{_HOST}/a%2Fb?c=d"
 
-    # TLS reaches the application undecrypted: the client verifies the certificate of the secret; all replicas get connections
+    # TLS reaches the application undecrypted: the client verifies the certificate of the secret;
+    # all replicas get connections
     answers = ask(gateway, "once", trusted)
     assert len({answer["replica"] for answer in answers}) == 5
     assert not any(answer["resumed"] for answer in answers)
@@ -95,7 +115,9 @@ def test_tls_stack(lab: Lab, tmp_path: Path) -> None:
 
     # a name that nobody has gets the alert, and so does none at all
     for option in (["-servername", "other.example.com"], ["-noservername"]):
-        command = gateway.inside.command(["openssl", "s_client", "-connect", f"127.0.0.1:{_PORT}", *option])
+        command = gateway.inside.command(
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{_PORT}", *option]
+        )
         told = subprocess.run(command, input=b"", capture_output=True, check=False, timeout=30)
         assert told.returncode
         assert b"unrecognized name" in told.stderr

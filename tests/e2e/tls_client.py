@@ -1,7 +1,9 @@
-"""A TLS client inside a namespace: `python tls_client.py {once|sessions|load} PORT NAME CA_FILE [VERSION]`. Prints one JSON object.
+"""A TLS client inside a namespace: `python tls_client.py {once|sessions|load} PORT NAME CA_FILE
+[VERSION]`. Prints one JSON object.
 
-`once`: sixty clients ask once. `sessions`: six clients, each of which comes back eight times with the session it was given last.
-`load`: four at a time, each a new client, until SIGTERM; says "started" first. Each client has an address of its own.
+`once`: sixty clients ask once. `sessions`: six clients, each of which comes back eight times with
+the session it was given last. `load`: four at a time, each a new client, until SIGTERM; says
+"started" first. Each client has an address of its own.
 """
 
 from __future__ import annotations

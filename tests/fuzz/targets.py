@@ -1,6 +1,7 @@
 """What is fuzzed: one function of bytes for each parser that reads what strangers write.
 
-Each raises whatever should never be raised: anything but a typed error, or a broken promise about the result.
+Each raises whatever should never be raised: anything but a typed error, or a broken promise about
+the result.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from meshlib.discovery.engine.resolve import resolve_containers, resolve_swarm
 from meshlib.discovery.engine.swarm import is_settled, parse_swarm
 from meshlib.discovery.files.services import resolve_document
 from meshlib.errors import AuthorityError, ConfigurationError, PathError, ProtocolError
-from meshlib.http1 import ChunkedReader, HeadBuffer, NeedData, RequestBody, body_kind, parse_request_head, parse_response_head
+from meshlib.http1 import (
+    ChunkedReader,
+    HeadBuffer,
+    NeedData,
+    RequestBody,
+    body_kind,
+    parse_request_head,
+    parse_response_head,
+)
 from meshlib.labels.hrm import LABEL, parse_labels
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 from meshlib.tls import ClientHelloSniffer, SessionReader
@@ -46,7 +55,9 @@ def answers(data: bytes) -> None:
 
 
 def heads(data: bytes) -> None:
-    """Of requests and of answers, without anybody to compare with: whole, and in two pieces, cut where the first byte says."""
+    """Of requests and of answers, without anybody to compare with: whole, and in two pieces, cut
+    where the first byte says.
+    """
     for response in (False, True):
         results = []
         for cut in (len(data), data[0] if data else 0):
@@ -55,7 +66,9 @@ def heads(data: bytes) -> None:
                 raw = buffer.receive_data(data[1:cut])
                 if isinstance(raw, NeedData):
                     raw = buffer.receive_data(data[max(cut, 1) :])
-                results.append(None if isinstance(raw, NeedData) else _framed(raw, response=response))
+                results.append(
+                    None if isinstance(raw, NeedData) else _framed(raw, response=response)
+                )
             except ProtocolError as error:
                 results.append(error.reason)
         assert results[0] == results[1], results
@@ -64,13 +77,26 @@ def heads(data: bytes) -> None:
 def _framed(raw: bytes, *, response: bool) -> object:
     if response:
         answer = parse_response_head(raw)
-        return answer.status, answer.fields.pairs(), body_kind(answer, b"GET"), body_kind(answer, b"HEAD")
+        return (
+            answer.status,
+            answer.fields.pairs(),
+            body_kind(answer, b"GET"),
+            body_kind(answer, b"HEAD"),
+        )
     head = parse_request_head(raw)
-    return head.method, head.target, head.authority, head.fields.pairs(), RequestBody(head.fields, payload=False).done
+    return (
+        head.method,
+        head.target,
+        head.authority,
+        head.fields.pairs(),
+        RequestBody(head.fields, payload=False).done,
+    )
 
 
 def chunked(data: bytes) -> None:
-    """Whole, and in pieces of a size that the first byte gives; not more than so many, for else their number is all that takes time."""
+    """Whole, and in pieces of a size that the first byte gives; not more than so many, for else
+    their number is all that takes time.
+    """
     results = []
     size = max(data[0] + 1, len(data) // 64) if data else 1
     for step in (len(data) or 1, size):
@@ -88,7 +114,9 @@ def chunked(data: bytes) -> None:
 
 
 def hello(data: bytes) -> None:
-    """Whole, and in pieces: of one byte when it is short, for else their number is all that takes time."""
+    """Whole, and in pieces: of one byte when it is short, for else their number is all that takes
+    time.
+    """
     results: list[object] = []
     for step in (len(data) or 1, 1 + len(data) // 64):
         sniffer = ClientHelloSniffer()
@@ -109,7 +137,13 @@ def sessions(data: bytes) -> None:
     results = []
     for step in (len(data) or 1, 1):
         reader = SessionReader()
-        results.append([key for at in range(0, len(data), step) for key in reader.receive_data(data[at : at + step])])
+        results.append(
+            [
+                key
+                for at in range(0, len(data), step)
+                for key in reader.receive_data(data[at : at + step])
+            ]
+        )
     assert results[0] == results[1], results
 
 
@@ -161,7 +195,9 @@ def engine(data: bytes) -> None:
     except (ValueError, RecursionError):
         return
     lists = (
-        [document.get(name) for name in ("services", "tasks", "networks", "containers")] if isinstance(document, dict) else [document] * 4
+        [document.get(name) for name in ("services", "tasks", "networks", "containers")]
+        if isinstance(document, dict)
+        else [document] * 4
     )
     for services, tasks, networks, containers in (lists, [[item] for item in lists]):
         records = parse_swarm(services, tasks, networks)
@@ -172,7 +208,19 @@ def engine(data: bytes) -> None:
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     function.__name__: function
-    for function in (requests, answers, heads, chunked, hello, sessions, hosts, labels, cookies, documents, engine)
+    for function in (
+        requests,
+        answers,
+        heads,
+        chunked,
+        hello,
+        sessions,
+        hosts,
+        labels,
+        cookies,
+        documents,
+        engine,
+    )
 }
 
 
@@ -184,16 +232,28 @@ def seeds(name: str) -> list[bytes]:
     if name == "answers":
         return [b"G" + grammar.answer(random) for _ in range(300)]
     if name == "heads":
-        return [b"\x20" + seed for seed in (*seeds("requests")[:200], *(answer[1:] for answer in seeds("answers")[:200]))]
+        return [
+            b"\x20" + seed
+            for seed in (
+                *seeds("requests")[:200],
+                *(answer[1:] for answer in seeds("answers")[:200]),
+            )
+        ]
     if name == "chunked":
         return [b"\x07" + grammar.chunked_body(random, grammar.body(random)) for _ in range(300)]
     if name == "hello":
         real = [path.read_bytes() for path in sorted(VECTORS.glob("*.bin"))]
         return [*(case.data for case in CASES if len(case.data) < 2000), *real]
     if name == "sessions":
-        given = b"\x02\x00\x00\x46\x03\x03" + bytes(32) + b"\x20" + bytes(range(32)) + b"\xc0\x2f\x00"
+        given = (
+            b"\x02\x00\x00\x46\x03\x03" + bytes(32) + b"\x20" + bytes(range(32)) + b"\xc0\x2f\x00"
+        )
         ticket = b"\x04\x00\x00\x0c" + bytes(4) + b"\x00\x06ticket"
-        return [records(given + ticket), records(given) + records(ticket), b"\x14\x03\x03\x00\x01\x01"]
+        return [
+            records(given + ticket),
+            records(given) + records(ticket),
+            b"\x14\x03\x03\x00\x01\x01",
+        ]
     if name == "labels":
         return [
             b".1\nexternal_route=http://a.example/b,internal_port=80,sticky_sessions=c,redirect=http://b.example,include_forwarded_for=yes",
@@ -204,28 +264,52 @@ def seeds(name: str) -> list[bytes]:
         labels = {LABEL: "external_route=http://a.example,internal_port=80"}
         ours: dict[str, object] = {"labels": labels, "endpoints": ["a:1", "[::1]:2"]}
         composed = {"deploy": {"labels": ["a=b"]}, "image": "x"}
-        return [json.dumps({"services": {"s": ours, "t": composed}}).encode(), json.dumps(ours).encode()]
+        return [
+            json.dumps({"services": {"s": ours, "t": composed}}).encode(),
+            json.dumps(ours).encode(),
+        ]
     if name == "engine":
         return [json.dumps(_engine_says()).encode(), b"[]", b"[null]"]
-    hosts = [b"a.example.com:80", b"*.example.com", b"[2001:db8::1]:443", "b\xfccher.example".encode()]
+    hosts = [
+        b"a.example.com:80",
+        b"*.example.com",
+        b"[2001:db8::1]:443",
+        "b\xfccher.example".encode(),
+    ]
     return [*hosts, b"/a/b", b'a=b; c="d"; a=', b"a=b; Path=/"]
 
 
 def _engine_says() -> dict[str, object]:
     labels = {LABEL + ".80": "external_route=http://a.example,internal_port=80"}
-    network = {"Id": "n1", "Name": "mesh", "Driver": "overlay", "Scope": "swarm", "Labels": {"com.docker.ucp.mesh.http": "true"}}
+    network = {
+        "Id": "n1",
+        "Name": "mesh",
+        "Driver": "overlay",
+        "Scope": "swarm",
+        "Labels": {"com.docker.ucp.mesh.http": "true"},
+    }
     service = {
         "ID": "s1",
         "CreatedAt": "2017-03-01T10:00:00.000000000Z",
         "Spec": {
             "Name": "shop",
             "Labels": labels,
-            "TaskTemplate": {"ContainerSpec": {"Image": "i", "Hostname": "h"}, "Networks": [{"Target": "n1", "Aliases": ["a"]}]},
+            "TaskTemplate": {
+                "ContainerSpec": {"Image": "i", "Hostname": "h"},
+                "Networks": [{"Target": "n1", "Aliases": ["a"]}],
+            },
             "Mode": {"Replicated": {"Replicas": 1}},
         },
         "Endpoint": {
             "Spec": {"Mode": "vip"},
-            "Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "ingress"}],
+            "Ports": [
+                {
+                    "Protocol": "tcp",
+                    "TargetPort": 80,
+                    "PublishedPort": 8080,
+                    "PublishMode": "ingress",
+                }
+            ],
             "VirtualIPs": [{"NetworkID": "n1", "Addr": "10.9.0.2/24"}],
         },
         "UpdateStatus": {"State": "updating"},
@@ -238,7 +322,9 @@ def _engine_says() -> dict[str, object]:
         "CreatedAt": "2017-03-01T10:00:00.000000000Z",
         "DesiredState": "running",
         "Status": {"State": "running", "ContainerStatus": {"ContainerID": "c1"}},
-        "NetworksAttachments": [{"Network": {"ID": "n1", "Spec": {"Name": "mesh"}}, "Addresses": ["10.0.0.3/24"]}],
+        "NetworksAttachments": [
+            {"Network": {"ID": "n1", "Spec": {"Name": "mesh"}}, "Addresses": ["10.0.0.3/24"]}
+        ],
     }
     container = {
         "Id": "c1",
@@ -250,4 +336,9 @@ def _engine_says() -> dict[str, object]:
         "Ports": [{"PrivatePort": 80, "PublicPort": 8080, "Type": "tcp", "IP": "0.0.0.0"}],
         "NetworkSettings": {"Networks": {"mesh": {"NetworkID": "n1", "IPAddress": "10.0.0.3"}}},
     }
-    return {"services": [service], "tasks": [task], "networks": [network], "containers": [container]}
+    return {
+        "services": [service],
+        "tasks": [task],
+        "networks": [network],
+        "containers": [container],
+    }

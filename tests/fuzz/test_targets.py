@@ -1,4 +1,6 @@
-"""The fuzz targets work, on what the other tests have at hand; fuzzing itself is not a part of `make test`."""
+"""The fuzz targets work, on what the other tests have at hand; fuzzing itself is not a part of
+`make test`.
+"""
 
 from __future__ import annotations
 

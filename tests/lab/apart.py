@@ -1,7 +1,8 @@
-"""A network namespace for the calling thread alone, in which packets can be made to vanish; everything is as before at its end.
+"""A network namespace for the calling thread alone, in which packets can be made to vanish;
+everything is as before at its end.
 
-Threads and processes that are started within are in it too, so gateways, backends and clients made there reach each other, by the
-loopback address, and nobody else.
+Threads and processes that are started within are in it too, so gateways, backends and clients made
+there reach each other, by the loopback address, and nobody else.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ def missing_for_apart() -> str:
     """Why there can be no namespace with a firewall here ("" when there can)."""
     if os.geteuid() != 0:
         return "only root can make a network namespace with a firewall"
-    absent = [package for tool, package in (("iptables", "iptables"), ("ip", "iproute2")) if not shutil.which(tool, path=_PATH)]
+    absent = [
+        package
+        for tool, package in (("iptables", "iptables"), ("ip", "iproute2"))
+        if not shutil.which(tool, path=_PATH)
+    ]
     return f"not installed: {', '.join(absent)}" if absent else ""
 
 
@@ -32,7 +37,9 @@ class Apart:
     """Rules of the namespace's firewall, by TCP port."""
 
     def drop(self, port: int, *, only_new: bool = False) -> None:
-        """From now on packets to and from the port vanish; with `only_new` those that ask for a connection."""
+        """From now on packets to and from the port vanish; with `only_new` those that ask for a
+        connection.
+        """
         for rule in self._rules(port, only_new=only_new):
             _run("iptables", "-A", *rule)
 
@@ -45,17 +52,25 @@ class Apart:
     def dropped() -> int:
         """How many packets have vanished so far."""
         listed = _run("iptables", "-nvxL", "INPUT").splitlines()
-        return sum(int(line.split()[0]) for line in listed if " DROP " in line and not line.startswith("Chain"))
+        return sum(
+            int(line.split()[0])
+            for line in listed
+            if " DROP " in line and not line.startswith("Chain")
+        )
 
     @staticmethod
     def _rules(port: int, *, only_new: bool) -> list[list[str]]:
         if only_new:
             return [["INPUT", "-p", "tcp", "--dport", str(port), "--syn", "-j", "DROP"]]
-        return [["INPUT", "-p", "tcp", way, str(port), "-j", "DROP"] for way in ("--dport", "--sport")]
+        return [
+            ["INPUT", "-p", "tcp", way, str(port), "-j", "DROP"] for way in ("--dport", "--sport")
+        ]
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": _PATH})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": _PATH}
+    )
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 

@@ -1,6 +1,7 @@
 """Fixtures for tests against a real engine; `tests/conftest.py` makes them known to all tests.
 
-Without root, dockerd or the other parts the tests are skipped, naming what is missing. With CI=true they fail instead.
+Without root, dockerd or the other parts the tests are skipped, naming what is missing. With CI=true
+they fail instead.
 """
 
 from __future__ import annotations

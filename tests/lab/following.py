@@ -1,4 +1,6 @@
-"""A provider running in a thread of its own, so that a test can act on the engine in plain sequence."""
+"""A provider running in a thread of its own, so that a test can act on the engine in plain
+sequence.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,23 @@ __all__ = ["Following", "routes_of"]
 
 
 def routes_of(snapshot: Snapshot) -> dict[str, list[str]]:
-    """The addresses of the ready endpoints of each route, sorted: {"http://shop.example.com": ["10.0.1.3:8080"]}."""
+    """The addresses of the ready endpoints of each route, sorted: {"http://shop.example.com":
+    ["10.0.1.3:8080"]}.
+    """
     return {
-        route.name: sorted(e.address for e in (route.upstream.endpoints if route.upstream else ()) if e.state is EndpointState.READY)
+        route.name: sorted(
+            e.address
+            for e in (route.upstream.endpoints if route.upstream else ())
+            if e.state is EndpointState.READY
+        )
         for route in snapshot.routes
     }
 
 
 class Following:
-    """A context manager. `seen` holds (monotonic time, snapshot) of everything the provider has yielded."""
+    """A context manager. `seen` holds (monotonic time, snapshot) of everything the provider has
+    yielded.
+    """
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
@@ -41,7 +51,12 @@ class Following:
         self._started.wait()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         assert self._loop is not None
         assert self._task is not None
         with contextlib.suppress(RuntimeError):
@@ -54,7 +69,9 @@ class Following:
         """`routes_of` the newest snapshot; nothing before the first."""
         return routes_of(self.seen[-1][1]) if self.seen else {}
 
-    def until(self, true: Callable[[dict[str, list[str]]], bool], what: str, *, timeout: float = 30) -> None:
+    def until(
+        self, true: Callable[[dict[str, list[str]]], bool], what: str, *, timeout: float = 30
+    ) -> None:
         """Wait until `true(routes)`."""
 
         def look() -> bool:
@@ -63,7 +80,9 @@ class Following:
         try:
             wait_until(look, timeout=timeout, what=what, every=0.02)
         except AssertionError as error:
-            raise AssertionError(f"{error}; routes {self.routes}, status {self.provider.status}") from None
+            raise AssertionError(
+                f"{error}; routes {self.routes}, status {self.provider.status}"
+            ) from None
 
     def until_status(self, state: str, *words: str, timeout: float = 60) -> None:
         """Wait until the provider is in `state`, with all `words` in its reason."""

@@ -1,7 +1,7 @@
 """Container images made on this machine, because no registry can be reached.
 
-A root file system is a directory; `docker import` makes an image of it. The web image is a static busybox: each replica
-answers with its own host name, so that a test can count who was reached.
+A root file system is a directory; `docker import` makes an image of it. The web image is a static
+busybox: each replica answers with its own host name, so that a test can count who was reached.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ __all__ = [
     "pack",
 ]
 
-# One httpd for each of PORTS. Process 1 must take SIGTERM itself: the kernel gives it no default action.
+# One httpd for each of PORTS. Process 1 must take SIGTERM itself: the kernel gives it no default
+# action.
 _START = """#!/bin/sh
 trap 'kill $(jobs -p) 2>/dev/null; exit 0' TERM
 for port in ${PORTS:-8080}; do
@@ -62,7 +63,8 @@ SLEEP_COMMAND = '["/bin/sh", "-c", "trap \\"exit 0\\" TERM; while :; do sleep 10
 PYTHON_COMMAND = '["python3"]'
 TLS_COMMAND = '["/start"]'
 
-# As the application of 2017 did: a keystore and its passwords come as secrets. Python reads PEM only.
+# As the application of 2017 did: a keystore and its passwords come as secrets. Python reads PEM
+# only.
 _START_TLS = """#!/bin/sh
 set -e
 cd /run/secrets
@@ -93,8 +95,9 @@ _APPLETS = (
 
 
 def build_web_root(root: Path) -> None:
-    """`/` answers "HOSTNAME PORT"; `/cgi-bin/login` sets the cookie SESSION, `/cgi-bin/slow?SECONDS` takes its time,
-    `/cgi-bin/env` shows the request. Ports: the environment variable PORTS ("8000 8001"), 8080 without it."""
+    """`/` answers "HOSTNAME PORT"; `/cgi-bin/login` sets the cookie SESSION,
+    `/cgi-bin/slow?SECONDS` takes its time, `/cgi-bin/env` shows the request. Ports: the environment
+    variable PORTS ("8000 8001"), 8080 without it."""
     _add_busybox(root)
     _write(root / "start", _START)
     for name, text in (("login", _LOGIN), ("slow", _SLOW), ("env", _ENV)):
@@ -102,7 +105,8 @@ def build_web_root(root: Path) -> None:
 
 
 def build_python_root(root: Path) -> None:
-    """The Python that runs these tests and its standard library (no pip), with the libraries they are linked to, and a shell.
+    """The Python that runs these tests and its standard library (no pip), with the libraries they
+    are linked to, and a shell.
 
     It stands in for the image that a Dockerfile names in its FROM line.
     """
@@ -113,21 +117,37 @@ def build_python_root(root: Path) -> None:
     _add_linked(root, [python, *modules.glob("*.so")])
     _add_system_libraries(root)
     ignored = shutil.ignore_patterns(
-        "test", "tests", "idlelib", "tkinter", "lib2to3", "__pycache__", "site-packages", "dist-packages", "config-*"
+        "test",
+        "tests",
+        "idlelib",
+        "tkinter",
+        "lib2to3",
+        "__pycache__",
+        "site-packages",
+        "dist-packages",
+        "config-*",
     )
     shutil.copytree(library, _below(root, library), ignore=ignored, dirs_exist_ok=True)
-    wheels = sysconfig.get_config_var("WHEEL_PKG_DIR")  # where Debian has those of ensurepip, without which there is no venv
+    wheels = sysconfig.get_config_var(
+        "WHEEL_PKG_DIR"
+    )  # where Debian has those of ensurepip, without which there is no venv
     if wheels:
         shutil.copytree(wheels, _below(root, Path(wheels)), dirs_exist_ok=True)
     _add_file(root, python)
     for name in ("python3", "python"):
         (root / "bin" / name).symlink_to(python)
-    _write(root / "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n", mode=0o644)
+    _write(
+        root / "etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n",
+        mode=0o644,
+    )
     _write(root / "etc/group", "root:x:0:\nnogroup:x:65534:\n", mode=0o644)
 
 
 def build_tls_root(root: Path) -> None:
-    """`tls_server.py` on port 8443, with the certificate and key of the PKCS#12 file /run/secrets/keystore.jks."""
+    """`tls_server.py` on port 8443, with the certificate and key of the PKCS#12 file
+    /run/secrets/keystore.jks.
+    """
     build_python_root(root)
     openssl = shutil.which("openssl")
     assert openssl is not None, "openssl is not installed"
@@ -164,16 +184,27 @@ def _add_busybox(root: Path) -> None:
 
 def _add_linked(root: Path, programs: Iterable[Path]) -> None:
     for program in programs:
-        listing = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+        listing = subprocess.run(
+            ["ldd", program], capture_output=True, text=True, check=False
+        ).stdout
         for library in set(re.findall(r"(/\S+) \(0x", listing)):
             _add_file(root, Path(library))
 
 
 def _add_system_libraries(root: Path) -> None:
-    # What wheels with compiled parts may rely on (PEP 600, the manylinux policies) and every real base image has.
+    # What wheels with compiled parts may rely on (PEP 600, the manylinux policies) and every real
+    # base image has.
     listing = subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True, check=False).stdout
     for folder in {Path(found).parent for found in re.findall(r"(/\S*libc\.so\.6) \(0x", listing)}:
-        for name in ("librt.so.1", "libpthread.so.0", "libdl.so.2", "libutil.so.1", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6"):
+        for name in (
+            "librt.so.1",
+            "libpthread.so.0",
+            "libdl.so.2",
+            "libutil.so.1",
+            "libm.so.6",
+            "libgcc_s.so.1",
+            "libstdc++.so.6",
+        ):
             if (folder / name).exists():
                 _add_file(root, folder / name)
 

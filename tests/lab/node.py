@@ -1,8 +1,10 @@
-"""A machine of its own for a Docker engine: namespaces, a private socket, and everything in them gone at the end.
+"""A machine of its own for a Docker engine: namespaces, a private socket, and everything in them
+gone at the end.
 
-The engine gets its own network, mount, process and host-name namespaces. Its bridges, firewall rules, mounts and containers
-exist only in there: an engine that already runs on this machine is not touched, and the kernel takes everything away when the
-first process of the namespaces ends, which it does at the latest with the process that made it.
+The engine gets its own network, mount, process and host-name namespaces. Its bridges, firewall
+rules, mounts and containers exist only in there: an engine that already runs on this machine is not
+touched, and the kernel takes everything away when the first process of the namespaces ends, which
+it does at the latest with the process that made it.
 """
 
 from __future__ import annotations
@@ -29,9 +31,7 @@ _TOOLS = {
 }  # fmt: skip
 
 # Waits for all children, so that orphans of the engine are reaped; ends only by a signal.
-_FIRST_PROCESS = (
-    'ip link set lo up && hostname "$1" && : > "$2" && mount --bind "$2" /etc/resolv.conf && echo ready && sleep 2147483 & wait'
-)
+_FIRST_PROCESS = 'ip link set lo up && hostname "$1" && : > "$2" && mount --bind "$2" /etc/resolv.conf && echo ready && sleep 2147483 & wait'
 
 
 def missing_parts() -> str:
@@ -56,7 +56,9 @@ def _which(tool: str) -> str:
 
 
 def wait_until(look: Callable[[], _T], *, timeout: float, what: str, every: float = 0.05) -> _T:
-    """The first true value of `look()`; `AssertionError` naming `what` and the last value after `timeout` seconds."""
+    """The first true value of `look()`; `AssertionError` naming `what` and the last value after
+    `timeout` seconds.
+    """
     end = time.monotonic() + timeout
     while True:
         value = look()
@@ -68,7 +70,9 @@ def wait_until(look: Callable[[], _T], *, timeout: float, what: str, every: floa
 
 
 class Namespace:
-    """A network namespace, named by a process in it. Files, and so Docker's socket, are those of the machine."""
+    """A network namespace, named by a process in it. Files, and so Docker's socket, are those of
+    the machine.
+    """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -78,13 +82,19 @@ class Namespace:
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", *(os.fspath(part) for part in command)]
 
     def popen(self, command: Sequence[str | os.PathLike[str]], **options: object) -> Popen:
-        """Start `command`; nsenter replaces itself by it, so that `.pid` is its own. Ending it is the caller's duty."""
+        """Start `command`; nsenter replaces itself by it, so that `.pid` is its own. Ending it is
+        the caller's duty.
+        """
         return subprocess.Popen(self.command(command), **options)  # type: ignore[call-overload,no-any-return]
 
     def run(self, command: Sequence[str | os.PathLike[str]], *, timeout: float = 30) -> str:
         """What `command` printed; `AssertionError` with everything it said when it failed."""
-        done = subprocess.run(self.command(command), capture_output=True, text=True, timeout=timeout, check=False)
-        assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        done = subprocess.run(
+            self.command(command), capture_output=True, text=True, timeout=timeout, check=False
+        )
+        assert done.returncode == 0, (
+            f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
         return done.stdout
 
     def fetch(self, url: str, *options: str) -> str:
@@ -94,7 +104,9 @@ class Namespace:
 
 
 class Node:
-    """One engine in its own namespaces. `start()`, `stop()` and `kill()` are those of dockerd; `close()` ends everything."""
+    """One engine in its own namespaces. `start()`, `stop()` and `kill()` are those of dockerd;
+    `close()` ends everything.
+    """
 
     def __init__(self, name: str = "node1") -> None:
         self.name = name
@@ -122,7 +134,11 @@ class Node:
         if self._engine is not None:
             self.kill()
         options = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "dockerd.pid"}
-        paths = [part for option, name in options.items() for part in (option, str(self.directory / name))]
+        paths = [
+            part
+            for option, name in options.items()
+            for part in (option, str(self.directory / name))
+        ]
         self._engine = subprocess.Popen(
             ["nsenter", f"--target={self.first_pid}", "--net", "--mount", "--pid", "--uts", "--ipc",
              _which("dockerd"), "-H", self.url, *paths, "--cgroup-parent", self._group],
@@ -135,7 +151,9 @@ class Node:
 
     def log(self, lines: int = 20) -> str:
         """The end of the engine's log."""
-        return "\n".join((self.directory / "dockerd.log").read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(
+            (self.directory / "dockerd.log").read_text(errors="replace").splitlines()[-lines:]
+        )
 
     def stop(self) -> None:
         """Let dockerd end in order; containers end with it."""
@@ -156,7 +174,9 @@ class Node:
         self._engine.send_signal(signal.SIGCONT)  # nsenter stops itself with its child
 
     def host_pid(self, container_id: str) -> int:
-        """The first process of a container, as this machine numbers it (the engine has its own process namespace)."""
+        """The first process of a container, as this machine numbers it (the engine has its own
+        process namespace).
+        """
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -168,7 +188,8 @@ class Node:
     def close(self) -> None:
         """End everything that ever ran in here, and remove every trace."""
         if self._engine is not None:
-            # In order first, because a killed engine leaves its mounts to the kernel; then without asking.
+            # In order first, because a killed engine leaves its mounts to the kernel; then without
+            # asking.
             with contextlib.suppress(subprocess.TimeoutExpired, OSError, IndexError):
                 self._end(signal.SIGTERM, timeout=10)
         for pid in _children(self._holder.pid):
@@ -179,8 +200,13 @@ class Node:
         if self._holder.stdout is not None:
             self._holder.stdout.close()
         self._log.close()
-        wait_until(lambda: not self._processes(), timeout=20, what="the processes of the engine are gone")
-        for pattern in (self._group[1:], "*" + self._group):  # one hierarchy, or one for each controller
+        wait_until(
+            lambda: not self._processes(), timeout=20, what="the processes of the engine are gone"
+        )
+        for pattern in (
+            self._group[1:],
+            "*" + self._group,
+        ):  # one hierarchy, or one for each controller
             for group in Path("/sys/fs/cgroup").glob(pattern):
                 _remove_groups(group)
         shutil.rmtree(self.directory)
@@ -189,7 +215,10 @@ class Node:
         assert self._engine is not None
         assert self._engine.poll() is None, f"dockerd ended:\n{self.log()}"
         done = subprocess.run(
-            ["docker", "-H", self.url, "version", "--format", "{{.Server.Version}}"], capture_output=True, check=False, timeout=30
+            ["docker", "-H", self.url, "version", "--format", "{{.Server.Version}}"],
+            capture_output=True,
+            check=False,
+            timeout=30,
         )
         return done.returncode == 0
 
@@ -227,6 +256,8 @@ def _is_first(process: Path) -> bool:
 
 
 def _remove_groups(top: Path) -> None:
-    for directory in sorted((path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True):
+    for directory in sorted(
+        (path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True
+    ):
         with contextlib.suppress(OSError):
             directory.rmdir()

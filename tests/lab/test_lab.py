@@ -14,7 +14,9 @@ _ROUTED = "com.docker.ucp.mesh.http.8080"
 
 
 def _answer(inside: Inside, address: str, port: int) -> str:
-    return wait_until(lambda: inside.fetch(f"http://{address}:{port}/"), timeout=10, what=f"{address} answers")
+    return wait_until(
+        lambda: inside.fetch(f"http://{address}:{port}/"), timeout=10, what=f"{address} answers"
+    )
 
 
 def test_every_replica_of_a_stack_answers_with_its_name(lab: Lab) -> None:
@@ -48,7 +50,17 @@ def test_networks_are_isolated_and_a_namespace_may_be_on_several(lab: Lab) -> No
 
 def test_the_python_image_runs_python(lab: Lab) -> None:
     lab.python_image("python:3.11-slim")
-    assert lab.docker("run", "--rm", "python:3.11-slim", "python3", "-c", "import ssl, json, asyncio; print(6 * 7)") == "42"
+    assert (
+        lab.docker(
+            "run",
+            "--rm",
+            "python:3.11-slim",
+            "python3",
+            "-c",
+            "import ssl, json, asyncio; print(6 * 7)",
+        )
+        == "42"
+    )
 
 
 def test_nothing_is_left_of_an_engine() -> None:
@@ -66,12 +78,18 @@ def test_nothing_is_left_of_an_engine() -> None:
 
 def _traces() -> tuple[list[str], list[str], str]:
     links = sorted(path.name for path in Path("/sys/class/net").iterdir())
-    groups = sorted(str(path) for path in Path("/sys/fs/cgroup").rglob("meshlib-lab-*") if path.is_dir())
+    groups = sorted(
+        str(path) for path in Path("/sys/fs/cgroup").rglob("meshlib-lab-*") if path.is_dir()
+    )
     return links, groups, Path("/proc/mounts").read_text()
 
 
-def test_without_its_parts_the_lab_is_skipped_and_in_ci_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.lab.fixtures.missing_parts", lambda: "not installed: dockerd (package docker.io)")
+def test_without_its_parts_the_lab_is_skipped_and_in_ci_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "tests.lab.fixtures.missing_parts", lambda: "not installed: dockerd (package docker.io)"
+    )
     bring_up = lab_engine.__wrapped__  # type: ignore[attr-defined]
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match=r"dockerd \(package docker.io\)"):

@@ -1,7 +1,9 @@
-"""An application that terminates TLS itself: `python3 tls_server.py PORT PEM PASSWORD_FILE`. Standard library only; runs in a container.
+"""An application that terminates TLS itself: `python3 tls_server.py PORT PEM PASSWORD_FILE`.
+Standard library only; runs in a container.
 
-Each answer is JSON: the replica's host name, whether this connection resumed a session, and the TLS version.
-Session tickets are sealed with keys of this process alone: no other replica can resume them.
+Each answer is JSON: the replica's host name, whether this connection resumed a session, and the TLS
+version. Session tickets are sealed with keys of this process alone: no other replica can resume
+them.
 """
 
 from __future__ import annotations
@@ -13,16 +15,22 @@ import socket
 import ssl
 import sys
 
-# As careful applications do: whoever was sent here a moment before we were told to stop is still served (seconds).
+# As careful applications do: whoever was sent here a moment before we were told to stop is still
+# served (seconds).
 _GRACE = 2.0
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
-    body = json.dumps({"replica": socket.gethostname(), "resumed": tls.session_reused, "version": tls.version()}).encode()
+    body = json.dumps(
+        {"replica": socket.gethostname(), "resumed": tls.session_reused, "version": tls.version()}
+    ).encode()
     try:
         while await reader.readuntil(b"\r\n\r\n"):
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(body), body)
+            )
             await writer.drain()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         pass  # the client left

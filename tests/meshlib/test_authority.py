@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.authority import Authority, client_network, is_ip_address, normalize_host, parse_authority, parse_port
+from meshlib.authority import (
+    Authority,
+    client_network,
+    is_ip_address,
+    normalize_host,
+    parse_authority,
+    parse_port,
+)
 from meshlib.errors import AuthorityError
 
 LONGEST = ".".join(["a" * 49] * 5) + ".abc"  # 253 characters
@@ -104,10 +111,17 @@ def test_authorities(text: str, host: str, port: int | None) -> None:
 def test_what_is_none(text: str, reason: str, position: int) -> None:
     with pytest.raises(AuthorityError) as raised:
         parse_authority(text)
-    assert (raised.value.reason, raised.value.position, raised.value.status_hint) == (reason, position, 400)
+    assert (raised.value.reason, raised.value.position, raised.value.status_hint) == (
+        reason,
+        position,
+        400,
+    )
 
 
-@pytest.mark.parametrize(("text", "port"), [("a", 443), ("a:", 443), ("a:80", 80), ("[::1]", 443), ("[::1]:", 443), ("[::1]:80", 80)])
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [("a", 443), ("a:", 443), ("a:80", 80), ("[::1]", 443), ("[::1]:", 443), ("[::1]:80", 80)],
+)
 def test_the_default_port_is_used_when_the_text_has_none(text: str, port: int) -> None:
     assert parse_authority(text, default_port=443).port == port
 
@@ -120,7 +134,8 @@ def test_ports() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "address"), [("10.0.0.1", True), ("::1", True), ("a", False), ("a1", False), ("1a.b", False), ("", False)]
+    ("host", "address"),
+    [("10.0.0.1", True), ("::1", True), ("a", False), ("a1", False), ("1a.b", False), ("", False)],
 )
 def test_is_ip_address(host: str, address: bool) -> None:
     assert is_ip_address(host) is address
@@ -158,9 +173,35 @@ def check(text: str) -> None:
 
 
 label = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=8)
-hosts = st.lists(label, min_size=1, max_size=4).map(".".join) | st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map("[{}]".format)
-authorities = st.builds("{}{}{}".format, hosts, st.sampled_from(["", "."]), st.just("") | st.integers(-1, 70000).map(":{}".format))
-odd = st.sampled_from(["\u00df", "\u3002", "\uff0e", "\u0130", "\uff11", "\u200d", "\ud800", "xn--", "%", "@", "[", "]", ":", "."])
+hosts = (
+    st.lists(label, min_size=1, max_size=4).map(".".join)
+    | st.ip_addresses(v=4).map(str)
+    | st.ip_addresses(v=6).map("[{}]".format)
+)
+authorities = st.builds(
+    "{}{}{}".format,
+    hosts,
+    st.sampled_from(["", "."]),
+    st.just("") | st.integers(-1, 70000).map(":{}".format),
+)
+odd = st.sampled_from(
+    [
+        "\u00df",
+        "\u3002",
+        "\uff0e",
+        "\u0130",
+        "\uff11",
+        "\u200d",
+        "\ud800",
+        "xn--",
+        "%",
+        "@",
+        "[",
+        "]",
+        ":",
+        ".",
+    ]
+)
 
 
 @given(st.text() | authorities | st.lists(odd | label, max_size=8).map("".join))
@@ -179,10 +220,14 @@ def test_cut_and_corrupted(text: str, data: st.DataObject) -> None:
 @given(authorities)
 def test_case_does_not_matter(text: str) -> None:
     lower, upper = attempt(text.lower()), attempt(text.upper())
-    assert lower == upper or (isinstance(lower, AuthorityError) and isinstance(upper, AuthorityError))
+    assert lower == upper or (
+        isinstance(lower, AuthorityError) and isinstance(upper, AuthorityError)
+    )
 
 
-@pytest.mark.parametrize("piece", ["a", "a.", ".", ":", "[", "]", "1", "\u00e9", "\u00e9.", "@", "0:"])
+@pytest.mark.parametrize(
+    "piece", ["a", "a.", ".", ":", "[", "]", "1", "\u00e9", "\u00e9.", "@", "0:"]
+)
 def test_a_long_text_is_refused_before_anything_costly_looks_at_it(piece: str) -> None:
     assert isinstance(attempt(piece * 1_000_000), AuthorityError)
 
@@ -192,11 +237,17 @@ def test_a_long_text_is_refused_before_anything_costly_looks_at_it(piece: str) -
     [
         ("a.\u4e00" + "\u4e01" * 63, "a label of a host name has at most 63 characters", 2),
         ("a." + "a" * 63 + "\u00e9", "a label of a host name has at most 63 characters", 2),
-        ("b\u3002\ufdfa\ufdfa\ufdfa\ufdfa.c", "a label of a host name has at most 63 characters", 2),
+        (
+            "b\u3002\ufdfa\ufdfa\ufdfa\ufdfa.c",
+            "a label of a host name has at most 63 characters",
+            2,
+        ),
         (".".join(["\ufdfa\ufdfa\ufdfa"] * 5), "a host name has at most 253 characters", 0),
     ],
 )
-def test_what_idna_would_make_too_long_is_refused_before_it_begins(text: str, said: str, position: int) -> None:
+def test_what_idna_would_make_too_long_is_refused_before_it_begins(
+    text: str, said: str, position: int
+) -> None:
     with pytest.raises(AuthorityError, match=said) as caught:
         normalize_host(text)
     assert (caught.value.reason, caught.value.position) == ("bad_host", position)
@@ -209,8 +260,18 @@ def test_letters_in_pieces_count_as_they_are_put_together() -> None:
     assert normalize_host(four + ".").count(".") == 3
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cf", "Cc", "Mn"]), min_size=1, max_size=20), min_size=1, max_size=14))
-def test_nothing_that_idna_could_make_short_enough_is_refused_for_its_length(labels: list[str]) -> None:
+@given(
+    st.lists(
+        st.text(
+            st.characters(exclude_categories=["Cs", "Cf", "Cc", "Mn"]), min_size=1, max_size=20
+        ),
+        min_size=1,
+        max_size=14,
+    )
+)
+def test_nothing_that_idna_could_make_short_enough_is_refused_for_its_length(
+    labels: list[str],
+) -> None:
     text = ".".join(labels)
     try:
         short = len(text.encode("idna")) <= 253
@@ -243,15 +304,23 @@ def test_what_makes_a_client(address: str, network: str) -> None:
 
 
 @given(st.ip_addresses(v=6), st.integers(0, 2**64 - 1))
-def test_a_network_of_ipv6_is_one_client_however_it_is_written(address: ipaddress.IPv6Address, other: int) -> None:
+def test_a_network_of_ipv6_is_one_client_however_it_is_written(
+    address: ipaddress.IPv6Address, other: int
+) -> None:
     neighbour = ipaddress.IPv6Address(int(address) >> 64 << 64 | other)
     if address.ipv4_mapped is None and neighbour.ipv4_mapped is None:
-        assert client_network(str(address)) == client_network(neighbour.exploded) == client_network(f"{address}%eth0")
+        assert (
+            client_network(str(address))
+            == client_network(neighbour.exploded)
+            == client_network(f"{address}%eth0")
+        )
     apart = ipaddress.IPv6Address(int(address) ^ 1 << 64)
     assert client_network(str(address)) != client_network(str(apart))
 
 
 @given(st.ip_addresses(v=4), st.ip_addresses(v=4))
-def test_each_address_of_ipv4_is_one_client(one: ipaddress.IPv4Address, other: ipaddress.IPv4Address) -> None:
+def test_each_address_of_ipv4_is_one_client(
+    one: ipaddress.IPv4Address, other: ipaddress.IPv4Address
+) -> None:
     assert client_network(f"::ffff:{one}") == client_network(str(one)) == str(one)
     assert (client_network(str(one)) == client_network(str(other))) is (one == other)

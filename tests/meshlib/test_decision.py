@@ -61,7 +61,11 @@ def carry_out_port(what: PortDecision) -> str:
 
 
 def test_a_match_over_the_unions_is_complete() -> None:
-    decisions: list[Decision] = [Forward(ROUTE, UPSTREAM), Redirect(ROUTE, RedirectRule("https://b")), Respond(404, "no_route")]
+    decisions: list[Decision] = [
+        Forward(ROUTE, UPSTREAM),
+        Redirect(ROUTE, RedirectRule("https://b")),
+        Respond(404, "no_route"),
+    ]
     assert [carry_out(what) for what in decisions] == ["shop:80", "https://b", "404"]
     tls: list[TLSDecision] = [Passthrough(ROUTE, UPSTREAM), Reject(112, "no_route"), Terminate("a")]
     assert [carry_out_tls(what) for what in tls] == ["shop:80", "112", "a"]
@@ -77,7 +81,11 @@ def test_defaults_and_equality() -> None:
 
 
 def test_the_unions_and_exports_name_every_decision() -> None:
-    classes = {*typing.get_args(TableDecision), *typing.get_args(TLSDecision), *typing.get_args(PortDecision)}
+    classes = {
+        *typing.get_args(TableDecision),
+        *typing.get_args(TLSDecision),
+        *typing.get_args(PortDecision),
+    }
     others = {"Decision", "PortDecision", "TLSDecision", "TableDecision", "decision_for"}
     assert {cls.__name__ for cls in classes} | others == set(decision.__all__)
 

@@ -1,4 +1,6 @@
-"""What an entry matches, and what is refused of routes, endpoints and snapshots that somebody made by hand."""
+"""What an entry matches, and what is refused of routes, endpoints and snapshots that somebody made
+by hand.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, S
 KEYS = sorted(
     {
         (row["entry"], row["message"], row["cure"])
-        for row in json.loads((Path(__file__).parents[1] / "vectors/routes/mistakes.json").read_text())
+        for row in json.loads(
+            (Path(__file__).parents[1] / "vectors/routes/mistakes.json").read_text()
+        )
         if row["routes"][row["entry"]] == ["10.0.0.5:80"] and "same route" not in row["message"]
     }
 )
@@ -74,14 +78,20 @@ def test_an_entry_says_where_it_is() -> None:
 
 def test_values_of_options_are_read_as_labels_are() -> None:
     assert ENTRY.read(parse_cookie_name, "SID", "sticky", "write a name") == "SID"
-    with pytest.raises(ConfigurationError, match=r"sticky: the character ' ' cannot .*\(write a name\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"sticky: the character ' ' cannot .*\(write a name\)"
+    ):
         ENTRY.read(parse_cookie_name, "S ID", "sticky", "write a name")
 
 
 def test_redirects_are_rendered() -> None:
     match = Match(Scheme.HTTP, "a", "/")
-    assert read_redirect(ENTRY, match, RedirectRule("https://B")) == RedirectRule("https://b", 301, True)
-    assert read_redirect(ENTRY, match, RedirectRule("https://b/c", 308)) == RedirectRule("https://b/c", 308, False)
+    assert read_redirect(ENTRY, match, RedirectRule("https://B")) == RedirectRule(
+        "https://b", 301, True
+    )
+    assert read_redirect(ENTRY, match, RedirectRule("https://b/c", 308)) == RedirectRule(
+        "https://b/c", 308, False
+    )
     target: Any = None
     for rule, message in [
         (RedirectRule("/b"), "it is a whole URL"),
@@ -97,7 +107,9 @@ def test_redirects_are_rendered() -> None:
 
 def test_strategies_are_known() -> None:
     check_strategy(ENTRY, "round_robin")
-    with pytest.raises(ConfigurationError, match=r"^routes\['shop.example.com'\]: 'round' is no strategy"):
+    with pytest.raises(
+        ConfigurationError, match=r"^routes\['shop.example.com'\]: 'round' is no strategy"
+    ):
         check_strategy(ENTRY, "round")
 
 

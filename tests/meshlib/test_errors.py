@@ -18,7 +18,11 @@ from meshlib.errors import (
     ResponseHeadError,
 )
 
-CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == "meshlib.errors"]
+CLASSES = [
+    value
+    for value in vars(errors).values()
+    if inspect.isclass(value) and value.__module__ == "meshlib.errors"
+]
 
 
 def test_everything_is_exported_and_has_one_root() -> None:
@@ -36,10 +40,15 @@ def test_the_picture_in_the_docstring_names_every_class() -> None:
         (ConfigurationError("no such port"), "no such port"),
         (ConfigurationError("no such port", where="a.toml: http"), "a.toml: http: no such port"),
         (ConfigurationError("no such port", hint="write 80"), "no such port (write 80)"),
-        (ConfigurationError("no such port", where="a.toml", hint="write 80"), "a.toml: no such port (write 80)"),
+        (
+            ConfigurationError("no such port", where="a.toml", hint="write 80"),
+            "a.toml: no such port (write 80)",
+        ),
     ],
 )
-def test_a_configuration_error_says_where_what_and_how_to_mend_it(error: ConfigurationError, text: str) -> None:
+def test_a_configuration_error_says_where_what_and_how_to_mend_it(
+    error: ConfigurationError, text: str
+) -> None:
     assert str(error) == text
     assert error.message == "no such port"
 

@@ -46,7 +46,9 @@ def test_escapes_that_some_servers_undo(path: bytes, form: bytes) -> None:
     assert any(found.endswith(form) and b"%" not in found for found in unescaped_forms(path))
 
 
-@pytest.mark.parametrize("path", [b"/a", b"/%C3%A9", b"/%E9", b"/%20", b"/%ud800", b"/%25zz", b"/%E3%81%82%CC%81"])
+@pytest.mark.parametrize(
+    "path", [b"/a", b"/%C3%A9", b"/%E9", b"/%20", b"/%ud800", b"/%25zz", b"/%E3%81%82%CC%81"]
+)
 def test_paths_that_all_servers_decode_alike(path: bytes) -> None:
     assert set(unescaped_forms(path)) == {path}
 

@@ -38,14 +38,22 @@ PROXY = Peer("10.0.0.9", "http", 8080, trusted=True)
 def head(*lines: str, target: str = "/", version: int = 1, host: str | None = "a") -> RequestHead:
     fields = ([f"Host: {host}"] if host is not None else []) + list(lines)
     return parse_request_head(
-        f"GET {target} HTTP/1.{version}\r\n".encode() + "".join(f"{x}\r\n" for x in fields).encode("latin-1") + b"\r\n"
+        f"GET {target} HTTP/1.{version}\r\n".encode()
+        + "".join(f"{x}\r\n" for x in fields).encode("latin-1")
+        + b"\r\n"
     )
 
 
-def sent(asked: RequestHead, policy: ForwardingPolicy = BARE, peer: Peer = CLIENT, **options: Any) -> list[str]:
+def sent(
+    asked: RequestHead, policy: ForwardingPolicy = BARE, peer: Peer = CLIENT, **options: Any
+) -> list[str]:
     wire = request_fields(asked, policy, peer, **options)
-    parts = kept_fields(asked, policy, peer, **options) + added_fields(asked, policy, peer, **options)
-    assert sorted(parts.split(b"\r\n")) == sorted(wire.split(b"\r\n"))  # only the order of the lines differs
+    parts = kept_fields(asked, policy, peer, **options) + added_fields(
+        asked, policy, peer, **options
+    )
+    assert sorted(parts.split(b"\r\n")) == sorted(
+        wire.split(b"\r\n")
+    )  # only the order of the lines differs
     assert not wire or wire.endswith(b"\r\n")
     return wire.decode("latin-1").split("\r\n")[:-1]
 
@@ -58,7 +66,15 @@ def named(lines: list[str], prefix: str) -> list[str]:
 
 
 def test_order_case_repetition_and_spaces_are_kept() -> None:
-    lines = ["ACCEPT:*/*", "x-B:  2 ", "Cookie: a=1", "X-b: 1", "cookie: b=2", "X-Empty:", "X-Odd: caf\xe9"]
+    lines = [
+        "ACCEPT:*/*",
+        "x-B:  2 ",
+        "Cookie: a=1",
+        "X-b: 1",
+        "cookie: b=2",
+        "X-Empty:",
+        "X-Odd: caf\xe9",
+    ]
     assert sent(head(*lines)) == ["Host: a", *lines]
     assert request_fields(head(*lines), BARE, CLIENT) is not None
     asked = head(*lines)
@@ -91,7 +107,9 @@ def test_what_belongs_to_one_hop_goes_no_further(line: str, peer: Peer) -> None:
 
 
 def test_what_connection_lists_goes_no_further() -> None:
-    asked = head("Connection: close, X-Mine", "x-mine: 1", "Connection: Other", "X-Yours: 2", "OTHER: 3")
+    asked = head(
+        "Connection: close, X-Mine", "x-mine: 1", "Connection: Other", "X-Yours: 2", "OTHER: 3"
+    )
     assert sent(asked) == ["Host: a", "X-Yours: 2"]
 
 
@@ -102,11 +120,21 @@ def test_via_names_the_version() -> None:
 
 
 def test_what_connection_cannot_take_away() -> None:
-    lines = ["Content-Length: 3", "Content-Type: a/b", "Content-Encoding: gzip", "Via: 1.1 x", "Date: now", "X-Forwarded-User: u"]
+    lines = [
+        "Content-Length: 3",
+        "Content-Type: a/b",
+        "Content-Encoding: gzip",
+        "Via: 1.1 x",
+        "Date: now",
+        "X-Forwarded-User: u",
+    ]
     names = [line.partition(":")[0] for line in lines]
     asked = head("Connection: host, " + ", ".join(names), *lines)
     assert sent(asked, peer=PROXY) == ["Host: a", *lines]
-    told = sent(head("Connection: x-forwarded-for, via, x-real-ip", "X-Real-IP: 6.6.6.6"), ForwardingPolicy())
+    told = sent(
+        head("Connection: x-forwarded-for, via, x-real-ip", "X-Real-IP: 6.6.6.6"),
+        ForwardingPolicy(),
+    )
     assert named(told, "x-forwarded-for") == ["X-Forwarded-For: 192.0.2.7"]
     assert named(told, "via") == ["Via: 1.1 meshlib"]
     assert not named(told, "x-real-ip")
@@ -123,11 +151,20 @@ def test_what_connection_cannot_take_away() -> None:
             ["Transfer-Encoding: CHUNKED", "TE: trailers"],
             ["Transfer-Encoding: chunked", "Connection: TE", "TE: trailers"],
         ),
-        (["Connection: Upgrade", "Upgrade: websocket"], ["Connection: Upgrade", "Upgrade: websocket"]),
-        (["Connection: Upgrade", "Upgrade: H2C, websocket ,, x/1"], ["Connection: Upgrade", "Upgrade: websocket, x/1"]),
+        (
+            ["Connection: Upgrade", "Upgrade: websocket"],
+            ["Connection: Upgrade", "Upgrade: websocket"],
+        ),
+        (
+            ["Connection: Upgrade", "Upgrade: H2C, websocket ,, x/1"],
+            ["Connection: Upgrade", "Upgrade: websocket, x/1"],
+        ),
         (["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"], []),
         (["Connection: Upgrade", "Upgrade: h2c/1, ,"], []),
-        (["Connection: Upgrade, TE", "Upgrade: h2c", "TE: trailers"], ["Connection: TE", "TE: trailers"]),
+        (
+            ["Connection: Upgrade, TE", "Upgrade: h2c", "TE: trailers"],
+            ["Connection: TE", "TE: trailers"],
+        ),
         (["Connection: keep-alive", "Upgrade: websocket"], []),
     ],
 )
@@ -160,7 +197,10 @@ def test_an_old_client_without_host() -> None:
 # Names that pass for others.
 
 
-@pytest.mark.parametrize("line", ["X_Forwarded_For: 6.6.6.6", "X-Forwarded_For: 6.6.6.6", "Content_Length: 5", "a_b: 1", "_: 1"])
+@pytest.mark.parametrize(
+    "line",
+    ["X_Forwarded_For: 6.6.6.6", "X-Forwarded_For: 6.6.6.6", "Content_Length: 5", "a_b: 1", "_: 1"],
+)
 @pytest.mark.parametrize("peer", [CLIENT, PROXY])
 def test_underscores(line: str, peer: Peer) -> None:
     assert sent(head(line, "X-Kept: a_b"), peer=peer) == ["Host: a", "X-Kept: a_b"]
@@ -217,7 +257,13 @@ def test_what_nobody_may_claim() -> None:
 
 def test_what_a_trusted_peer_claims_is_carried_on() -> None:
     told = sent(head(*CLAIMS, "Via: 1.0 edge"), ForwardingPolicy(rfc7239=True), PROXY)
-    rewritten = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port")
+    rewritten = (
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-port",
+    )
     passed = [line for line in CLAIMS if line.partition(":")[0].lower() not in rewritten]
     assert told == [
         "Host: a",
@@ -234,7 +280,12 @@ def test_what_a_trusted_peer_claims_is_carried_on() -> None:
 
 def test_a_trusted_peer_that_claims_nothing() -> None:
     told = sent(head("X-Forwarded-For:", "X-Forwarded-Proto: "), ForwardingPolicy(via=""), PROXY)
-    assert told[1:] == ["X-Forwarded-For: 10.0.0.9", "X-Forwarded-Proto: http", "X-Forwarded-Host: a", "X-Forwarded-Port: 8080"]
+    assert told[1:] == [
+        "X-Forwarded-For: 10.0.0.9",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: a",
+        "X-Forwarded-Port: 8080",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -280,8 +331,23 @@ def test_what_is_added_does_not_depend_on_the_fields() -> None:
 
 # No field but those meant.
 
-_NAMES = ["Host", "X-Forwarded-For", "Connection", "Forwarded", "TE", "Upgrade", "Via", "Cookie", "x_y", "X.Real.IP", "X-Other", "Proxy"]
-_VALUES = st.text('ab,;: \t\r\n\x00"\\[]=/hH2cтé', max_size=12) | st.sampled_from(["close", "host, via, te", "trailers", "h2c", "upgrade"])
+_NAMES = [
+    "Host",
+    "X-Forwarded-For",
+    "Connection",
+    "Forwarded",
+    "TE",
+    "Upgrade",
+    "Via",
+    "Cookie",
+    "x_y",
+    "X.Real.IP",
+    "X-Other",
+    "Proxy",
+]
+_VALUES = st.text('ab,;: \t\r\n\x00"\\[]=/hH2cтé', max_size=12) | st.sampled_from(
+    ["close", "host, via, te", "trailers", "h2c", "upgrade"]
+)
 
 
 @given(
@@ -290,23 +356,44 @@ _VALUES = st.text('ab,;: \t\r\n\x00"\\[]=/hH2cтé', max_size=12) | st.sampled_f
     st.booleans(),
     st.sampled_from(["set", "label", "off"]),
 )
-def test_whatever_came_what_goes_on_is_fields(pairs: list[tuple[str, str]], peer: Peer, flag: bool, mode: Any) -> None:
+def test_whatever_came_what_goes_on_is_fields(
+    pairs: list[tuple[str, str]], peer: Peer, flag: bool, mode: Any
+) -> None:
     policy = ForwardingPolicy(mode=mode, rfc7239=flag, underscores=flag)
     block = "".join(f"{name}: {value}\r\n" for name, value in pairs).encode("utf-8", "replace")
     try:
-        asked = parse_request_head(b"GET / HTTP/1.1\r\n" + (b"" if "Host" in dict(pairs) else b"Host: a\r\n") + block + b"\r\n")
+        asked = parse_request_head(
+            b"GET / HTTP/1.1\r\n"
+            + (b"" if "Host" in dict(pairs) else b"Host: a\r\n")
+            + block
+            + b"\r\n"
+        )
     except ProtocolError:
         return
     wire = request_fields(asked, policy, peer, wanted_by_label=flag)
-    again = parse_fields(wire)  # raises for a bare CR or LF, and for everything else that is no field
+    again = parse_fields(
+        wire
+    )  # raises for a bare CR or LF, and for everything else that is no field
     assert again.host == asked.authority
     assert b"proxy" not in again.names
     assert b"x.real.ip" not in again.names
-    assert (again.chunked, again.content_length) == (asked.fields.chunked, asked.fields.content_length)
+    assert (again.chunked, again.content_length) == (
+        asked.fields.chunked,
+        asked.fields.content_length,
+    )
     assert again.names.count(b"connection") <= 1
     assert not again.upgrade or b"h2c" not in again.upgrade.lower().split(b", ")
     # Every line is one that came, or one of ours.
-    ours = (b"Host: ", b"X-Forwarded-", b"Forwarded: ", b"Via: 1.1 meshlib", b"Connection: ", b"Upgrade: ", b"TE: ", b"Transfer-Encoding: ")
+    ours = (
+        b"Host: ",
+        b"X-Forwarded-",
+        b"Forwarded: ",
+        b"Via: 1.1 meshlib",
+        b"Connection: ",
+        b"Upgrade: ",
+        b"TE: ",
+        b"Transfer-Encoding: ",
+    )
     came = asked.fields.block.split(b"\r\n")
     assert all(line in came or line.startswith(ours) for line in wire.split(b"\r\n"))
     kept = kept_fields(asked, policy, peer, wanted_by_label=flag)
@@ -319,7 +406,18 @@ def test_whatever_came_what_goes_on_is_fields(pairs: list[tuple[str, str]], peer
 @pytest.mark.parametrize(
     ("name", "whole"),
     [(name, True) for name in ("Accept", "Cookie", "A.B")]
-    + [(name, False) for name in ("Via", "TE", "X-Forwarded-Anything", "X-Real-IP", "Forwarded", "X.Real.IP", "a_b")]
+    + [
+        (name, False)
+        for name in (
+            "Via",
+            "TE",
+            "X-Forwarded-Anything",
+            "X-Real-IP",
+            "Forwarded",
+            "X.Real.IP",
+            "a_b",
+        )
+    ]
     + [(name, False) for name in ("Connection", "Transfer-Encoding", "Upgrade", "Proxy")],
 )
 def test_names_that_pass_whole(name: str, whole: bool) -> None:
@@ -331,8 +429,14 @@ def test_names_that_pass_whole(name: str, whole: bool) -> None:
 
 def test_a_policy_of_the_applications_own_stands() -> None:
     wire = b"HTTP/1.1 200 OK\r\nX: 1\r\n"
-    assert with_hsts(wire, parse_fields(b"X: 1\r\n"), "max-age=300") == wire + b"Strict-Transport-Security: max-age=300\r\n"
-    assert with_hsts(wire, parse_fields(b"strict-Transport-Security: max-age=0\r\n"), "max-age=300") == wire
+    assert (
+        with_hsts(wire, parse_fields(b"X: 1\r\n"), "max-age=300")
+        == wire + b"Strict-Transport-Security: max-age=300\r\n"
+    )
+    assert (
+        with_hsts(wire, parse_fields(b"strict-Transport-Security: max-age=0\r\n"), "max-age=300")
+        == wire
+    )
 
 
 def test_a_loop_is_seen() -> None:
@@ -340,7 +444,12 @@ def test_a_loop_is_seen() -> None:
     entry = "1.1 gate"
     assert is_loop(parse_fields(f"Via: {', '.join([entry] * MAX_HOPS)}\r\n".encode()), policy)
     assert is_loop(parse_fields(b"VIA: 1.1 gate (x)\r\n" * MAX_HOPS), policy)
-    assert not is_loop(parse_fields(f"Via: {', '.join([entry] * (MAX_HOPS - 1))}, 1.1 gates, gate, , 1.1 other\r\n".encode()), policy)
+    assert not is_loop(
+        parse_fields(
+            f"Via: {', '.join([entry] * (MAX_HOPS - 1))}, 1.1 gates, gate, , 1.1 other\r\n".encode()
+        ),
+        policy,
+    )
     assert not is_loop(parse_fields(b"A: 1\r\n"), policy)
     assert not is_loop(parse_fields(b"Via: 1.1 gate\r\n" * 20), ForwardingPolicy(via=""))
 
@@ -399,7 +508,16 @@ def answered(*lines: str, upgraded: bool = False) -> list[str]:
 
 
 def test_an_answer_goes_on_as_it_came() -> None:
-    lines = ["Set-Cookie: a=1", "X-b:2", "set-cookie: b=2", "X_Y: kept", "Proxy: 1", "X-Forwarded-For: 1", "Content-Length: 0", "Server: s"]
+    lines = [
+        "Set-Cookie: a=1",
+        "X-b:2",
+        "set-cookie: b=2",
+        "X_Y: kept",
+        "Proxy: 1",
+        "X-Forwarded-For: 1",
+        "Content-Length: 0",
+        "Server: s",
+    ]
     assert answered(*lines) == lines
     assert answered() == []
     fields = parse_fields(b"A: 1\r\n", response=True)
@@ -407,7 +525,9 @@ def test_an_answer_goes_on_as_it_came() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in HOP if not line.startswith(("Proxy:", "Proxy-Authorization"))] + ["Transfer-Encoding: chunked"]
+    "line",
+    [line for line in HOP if not line.startswith(("Proxy:", "Proxy-Authorization"))]
+    + ["Transfer-Encoding: chunked"],
 )
 def test_what_belongs_to_one_hop_of_an_answer(line: str) -> None:
     assert answered("A: 1", line, "A: 2") == ["A: 1", "A: 2"]
@@ -421,7 +541,11 @@ def test_what_connection_lists_in_an_answer() -> None:
 
 def test_switching_protocols() -> None:
     lines = ["Connection: Upgrade, X", "Upgrade: websocket", "X: 1", "Sec-WebSocket-Accept: y"]
-    assert answered(*lines, upgraded=True) == ["Sec-WebSocket-Accept: y", "Connection: Upgrade", "Upgrade: websocket"]
+    assert answered(*lines, upgraded=True) == [
+        "Sec-WebSocket-Accept: y",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+    ]
     assert answered(*lines) == ["Sec-WebSocket-Accept: y"]
     assert answered("Connection: close", "Upgrade: websocket", upgraded=True) == []
 
@@ -444,7 +568,9 @@ def test_an_answer_without_a_body_has_no_length() -> None:
         ("http", True, b"x-forwarded-proto: http\r\nx-forwarded-proto: WSS\r\n", True),
     ],
 )
-def test_whether_a_request_came_over_tls(scheme: str, trusted: bool, claim: bytes, secure: bool) -> None:
+def test_whether_a_request_came_over_tls(
+    scheme: str, trusted: bool, claim: bytes, secure: bool
+) -> None:
     fields = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + claim + b"\r\n").fields
     assert is_secure(fields, Peer("192.0.2.1", scheme, 80, trusted)) is secure
 
@@ -463,7 +589,11 @@ def test_whether_a_request_came_over_tls(scheme: str, trusted: bool, claim: byte
 def test_the_upgrade_that_is_sent(block: bytes, upgrade: bytes) -> None:
     fields = parse_fields(b"Host: a\r\n" + block)
     assert sent_upgrade(fields) == upgrade
-    lines = request_fields(parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + block + b"\r\n"), ForwardingPolicy(), CLIENT)
+    lines = request_fields(
+        parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + block + b"\r\n"),
+        ForwardingPolicy(),
+        CLIENT,
+    )
     assert (b"Upgrade: %s\r\n" % upgrade in lines) is bool(upgrade)
     assert lines.count(b"pgrade") == 2 * bool(upgrade)
 

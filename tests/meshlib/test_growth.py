@@ -1,7 +1,9 @@
-"""Every parser of the core takes ten times as long for ten times the input, and not a hundred times.
+"""Every parser of the core takes ten times as long for ten times the input, and not a hundred
+times.
 
-Measured in CPU time, best of several, as a ratio of two sizes: the time itself is never asked. Twenty is the bound, for caches and
-noise; what is quadratic shows a hundred. The inputs are the ones that make a careless parser go back and forth.
+Measured in CPU time, best of several, as a ratio of two sizes: the time itself is never asked.
+Twenty is the bound, for caches and noise; what is quadratic shows a hundred. The inputs are the
+ones that make a careless parser go back and forth.
 """
 
 from __future__ import annotations
@@ -19,7 +21,13 @@ from meshlib.authority import parse_authority
 from meshlib.balancing.cookies import cookie_values, set_cookie_value
 from meshlib.discovery.files.services import resolve_document
 from meshlib.errors import ConfigurationError, ProtocolError
-from meshlib.http1 import ChunkedReader, HeadBuffer, parse_request_head, parse_response_head, parse_trailers
+from meshlib.http1 import (
+    ChunkedReader,
+    HeadBuffer,
+    parse_request_head,
+    parse_response_head,
+    parse_trailers,
+)
 from meshlib.labels.hrm import LABEL, parse_labels
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 from meshlib.table.paths import readings
@@ -38,7 +46,11 @@ def _request(filling: bytes) -> Prepare:
 
 
 def _answer(filling: bytes) -> Prepare:
-    return lambda n: lambda: parse_response_head(b"HTTP/1.1 200 OK\r\n" + filling * n + b"\r\n", max_fields=1 << 30)
+    return lambda n: (
+        lambda: parse_response_head(
+            b"HTTP/1.1 200 OK\r\n" + filling * n + b"\r\n", max_fields=1 << 30
+        )
+    )
 
 
 def _chunked(filling: bytes, *, relay: bool = False, size: int = 1 << 16) -> Prepare:
@@ -88,7 +100,9 @@ def _labels(value: str) -> Prepare:
 
 
 def _many_labels(n: int) -> Parse:
-    labels = {f"{LABEL}.{i}": f"external_route=http://h{i}.example,internal_port=80" for i in range(n)}
+    labels = {
+        f"{LABEL}.{i}": f"external_route=http://h{i}.example,internal_port=80" for i in range(n)
+    }
     return lambda: parse_labels(labels, service="s")
 
 
@@ -104,7 +118,11 @@ def _document(n: int) -> Parse:
 
 
 def _endpoints(n: int) -> Parse:
-    document = {"services": {"s": {"labels": {}, "endpoints": [f"10.0.{i >> 8}.{i & 255}:80" for i in range(n)]}}}
+    document = {
+        "services": {
+            "s": {"labels": {}, "endpoints": [f"10.0.{i >> 8}.{i & 255}:80" for i in range(n)]}
+        }
+    }
     return lambda: resolve_document(document)
 
 
@@ -113,28 +131,51 @@ CASES: Final[dict[str, tuple[int, Prepare]]] = {
     "request: one long value": (2000, lambda n: _request(b"X: " + b" \t" * n + b"\x00\r\n")(1)),
     "request: one long name": (2000, lambda n: _request(b"X" * n + b" : y\r\n")(1)),
     "request: Connection in many lines": (100, _request(b"Connection: a, b\r\n")),
-    "request: Connection in one line": (500, lambda n: _request(b"Connection: " + b"a ,\t" * n + b"\r\n")(1)),
+    "request: Connection in one line": (
+        500,
+        lambda n: _request(b"Connection: " + b"a ,\t" * n + b"\r\n")(1),
+    ),
     "request: folds": (500, _request(b" x\r\n")),
     "request: bare CR": (500, _request(b"X: \r\r\r")),
-    "request: target": (5000, lambda n: lambda: parse_request_head(b"GET http://" + b"a" * n + b" HTTP/1.1\r\nHost: a\r\n\r\n")),
-    "request: method and no target": (5000, lambda n: lambda: parse_request_head(b"G" * n + b" " * n)),
+    "request: target": (
+        5000,
+        lambda n: (
+            lambda: parse_request_head(b"GET http://" + b"a" * n + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        ),
+    ),
+    "request: method and no target": (
+        5000,
+        lambda n: lambda: parse_request_head(b"G" * n + b" " * n),
+    ),
     "request: head in small pieces": (1000, _head_in_pieces),
     "answer: fields": (100, _answer(b"Set-Cookie: a=b\r\n")),
-    "answer: reason": (5000, lambda n: lambda: parse_response_head(b"HTTP/1.1 200 " + b" \t" * n + b"\x00\r\n\r\n")),
+    "answer: reason": (
+        5000,
+        lambda n: lambda: parse_response_head(b"HTTP/1.1 200 " + b" \t" * n + b"\x00\r\n\r\n"),
+    ),
     "chunked: chunks": (500, _chunked(b"1\r\nx\r\n")),
     "chunked: relayed with extensions": (300, _chunked(b"1;a=b\r\nx\r\n", relay=True)),
     "chunked: byte by byte": (200, _chunked(b"1\r\nx\r\n", relay=True, size=1)),
     "chunked: one extension": (100, lambda n: _chunked(b"1" + b" \t" * n, size=3)(1)),
-    "chunked: trailers byte by byte": (50, lambda n: _chunked(b"0\r\n" + b"X: y\r\n" * n, size=1)(1)),
+    "chunked: trailers byte by byte": (
+        50,
+        lambda n: _chunked(b"0\r\n" + b"X: y\r\n" * n, size=1)(1),
+    ),
     "trailers": (500, lambda n: lambda: parse_trailers(b"X: y\r\n" * n, max_fields=1 << 30)),
     "Cookie": (1000, lambda n: lambda: cookie_values([b"a=b;" * n], b"x")),
     "Cookie of quotes": (1000, lambda n: lambda: cookie_values([b'=";\t ' * n], b"x")),
-    "Set-Cookie": (1000, lambda n: lambda: set_cookie_value([b"x=" + b" " * n + b";a" * n], b"x", 0.0)),
+    "Set-Cookie": (
+        1000,
+        lambda n: lambda: set_cookie_value([b"x=" + b" " * n + b";a" * n], b"x", 0.0),
+    ),
     "label: commas": (300, _labels("external_route=http://a.example,")),
     "label: pairs": (300, _labels("a=b,")),
     "label: spaces and quotes": (1000, _labels(" \t\"'")),
     "label: equal signs": (1000, _labels("=")),
-    "label: long host": (1000, lambda n: lambda: parse_labels({LABEL: "external_route=http://" + "a." * n}, service="s")),
+    "label: long host": (
+        1000,
+        lambda n: lambda: parse_labels({LABEL: "external_route=http://" + "a." * n}, service="s"),
+    ),
     "labels": (30, _many_labels),
     "authority: dots": (1000, _text(parse_authority, "a.")),
     "authority: colons": (1000, _text(parse_authority, ":")),
@@ -156,7 +197,9 @@ CASES: Final[dict[str, tuple[int, Prepare]]] = {
 def test_growth(name: str) -> None:
     size, prepare = CASES[name]
     small, large = prepare(size), prepare(size * 10)
-    assert min(_ratio(small, large) for _ in range(4)) <= 20, "a parser that goes over its input again and again"
+    assert min(_ratio(small, large) for _ in range(4)) <= 20, (
+        "a parser that goes over its input again and again"
+    )
 
 
 @given(
@@ -178,7 +221,10 @@ def test_growth_of_anything(piece: bytes, kind: str) -> None:
     assert _grows_at_most(prepare(200), prepare(2000))
 
 
-@given(piece=st.text(min_size=1, max_size=8), kind=st.sampled_from(["authority", "pattern", "path", "label", "service"]))
+@given(
+    piece=st.text(min_size=1, max_size=8),
+    kind=st.sampled_from(["authority", "pattern", "path", "label", "service"]),
+)
 @settings(max_examples=60, deadline=None)
 def test_growth_of_any_text(piece: str, kind: str) -> None:
     """Whatever is repeated, in what people write."""
@@ -187,7 +233,11 @@ def test_growth_of_any_text(piece: str, kind: str) -> None:
         "pattern": _text(parse_host_pattern, piece),
         "path": _text(lambda text: parse_path_prefix("/" + text), piece),
         "label": _labels(piece),
-        "service": lambda n: lambda: resolve_document({"services": {"s": {"labels": {LABEL: piece * n}, "endpoints": [piece * n]}}}),
+        "service": lambda n: (
+            lambda: resolve_document(
+                {"services": {"s": {"labels": {LABEL: piece * n}, "endpoints": [piece * n]}}}
+            )
+        ),
     }
     prepare = makers[kind]
     assert _grows_at_most(prepare(100), prepare(1000))
@@ -212,7 +262,9 @@ def _ratio(small: Parse, large: Parse) -> float:
 
 
 def _cost(parse: Parse) -> float:
-    """CPU seconds of one call, never less than what the clock can tell apart from nothing: what is refused at once costs nothing."""
+    """CPU seconds of one call, never less than what the clock can tell apart from nothing: what is
+    refused at once costs nothing.
+    """
     best = 1.0
     gc.disable()
     try:

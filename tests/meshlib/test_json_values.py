@@ -1,4 +1,6 @@
-"""Frozen values survive the way through JSON; what is not theirs is refused with its place and a cure."""
+"""Frozen values survive the way through JSON; what is not theirs is refused with its place and a
+cure.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +48,13 @@ class Tree:
 
 
 _NAMES = st.text().filter(lambda text: text != "refused")
-_LEAVES = st.builds(Leaf, _NAMES, st.sampled_from(Colour), st.sampled_from(["", "v1"]), st.booleans())
+_LEAVES = st.builds(
+    Leaf, _NAMES, st.sampled_from(Colour), st.sampled_from(["", "v1"]), st.booleans()
+)
 _POINTS = st.dictionaries(st.text(), st.builds(Point, st.integers(), st.integers()))
-_TREES = st.builds(Tree, st.lists(_LEAVES).map(tuple), st.none() | _POINTS, st.none() | st.integers())
+_TREES = st.builds(
+    Tree, st.lists(_LEAVES).map(tuple), st.none() | _POINTS, st.none() | st.integers()
+)
 
 
 @given(_TREES)
@@ -79,20 +85,52 @@ def test_defaults_are_left_out() -> None:
         ('{"leaves": {}}', "tree.leaves", "an object cannot be here", "write a list"),
         ('{"leaves": [{"name": "a"}, {}]}', "tree.leaves[1]", "name is missing", "add name"),
         ('{"leaves": [{"name": 1}]}', "tree.leaves[0].name", "1 cannot be here", "write a text"),
-        ('{"leaves": [{"name": "a", "colour": "green"}]}', "tree.leaves[0].colour", '"green" cannot', "'red', 'blue'"),
-        ('{"leaves": [{"name": "a", "colour": []}]}', "tree.leaves[0].colour", "a list cannot", "'red', 'blue'"),
-        ('{"leaves": [{"name": "a", "kind": "v2"}]}', "tree.leaves[0].kind", '"v2" cannot', "write one of '', 'v1'"),
-        ('{"leaves": [{"name": "a", "flag": 1}]}', "tree.leaves[0].flag", "1 cannot", "true or false"),
-        ('{"leaves": [{"name": "refused"}]}', "tree.leaves[0]", "this name is refused", "mend this Leaf"),
+        (
+            '{"leaves": [{"name": "a", "colour": "green"}]}',
+            "tree.leaves[0].colour",
+            '"green" cannot',
+            "'red', 'blue'",
+        ),
+        (
+            '{"leaves": [{"name": "a", "colour": []}]}',
+            "tree.leaves[0].colour",
+            "a list cannot",
+            "'red', 'blue'",
+        ),
+        (
+            '{"leaves": [{"name": "a", "kind": "v2"}]}',
+            "tree.leaves[0].kind",
+            '"v2" cannot',
+            "write one of '', 'v1'",
+        ),
+        (
+            '{"leaves": [{"name": "a", "flag": 1}]}',
+            "tree.leaves[0].flag",
+            "1 cannot",
+            "true or false",
+        ),
+        (
+            '{"leaves": [{"name": "refused"}]}',
+            "tree.leaves[0]",
+            "this name is refused",
+            "mend this Leaf",
+        ),
         ('{"points": {"p": {"y": 1}}}', "tree.points.p", "x is missing", "add x"),
         ('{"points": [1]}', "tree.points", "a list cannot", "write an object"),
         ('{"number": true}', "tree.number", "true cannot", "write a whole number"),
         ('{"number": 1.5}', "tree.number", "1.5 cannot", "write a whole number"),
-        ('{"leaves": [{"name": %s}]}' % ("9" * 4000), "tree.leaves[0].name", "a huge number cannot", "write a text"),
+        (
+            '{"leaves": [{"name": %s}]}' % ("9" * 4000),
+            "tree.leaves[0].name",
+            "a huge number cannot",
+            "write a text",
+        ),
         ('{"number": "%s"}' % ("a" * 999), "tree.number", "aaa... cannot", "write a whole number"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place_and_the_cure(text: str, where: str, message: str, hint: str) -> None:
+def test_what_is_wrong_is_named_with_its_place_and_the_cure(
+    text: str, where: str, message: str, hint: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         from_json(Tree, text, "tree")
     assert caught.value.where == where

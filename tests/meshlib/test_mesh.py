@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.decision import Carry, Decision, Forward, Passthrough, Redirect, Refuse, Reject, Respond, Terminate
+from meshlib.decision import (
+    Carry,
+    Decision,
+    Forward,
+    Passthrough,
+    Redirect,
+    Refuse,
+    Reject,
+    Respond,
+    Terminate,
+)
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.messages import ClientHello, FieldSection, RequestHead
@@ -32,13 +42,20 @@ from meshlib.ownership import OwnershipRules
 from meshlib.routes import Service, Target, redirect
 
 NOW = 1_700_000_000.0
-HEAD = RequestHead(b"GET", b"/", b"nobody", 1, FieldSection(b"", (), None, None, False, frozenset(), None, False))
+HEAD = RequestHead(
+    b"GET", b"/", b"nobody", 1, FieldSection(b"", (), None, None, False, frozenset(), None, False)
+)
 
 
 def snapshot(*hosts: str, provider: str = "p") -> Snapshot:
     def contribution(host: str) -> Contribution:
         upstream = Upstream(f"{host}:80", (Endpoint("1", "10.0.0.1", 80),))
-        return Contribution(f"{provider}/{host}", host, 1, (Route(Scheme.HTTP, host, "/", host, "l", "hrm", 80, upstream),))
+        return Contribution(
+            f"{provider}/{host}",
+            host,
+            1,
+            (Route(Scheme.HTTP, host, "/", host, "l", "hrm", 80, upstream),),
+        )
 
     return Snapshot.of(map(contribution, hosts))
 
@@ -129,7 +146,10 @@ def test_all_subscribers_are_called_before_failures_are_raised() -> None:
     mesh.subscribe(failing("last"))
     with pytest.raises(ExceptionGroup, match="version 1") as caught:
         mesh.publish("p", snapshot("a"))
-    assert [str(error) for error in caught.value.exceptions] == ["first on version 1", "last on version 1"]
+    assert [str(error) for error in caught.value.exceptions] == [
+        "first on version 1",
+        "last on version 1",
+    ]
     assert (seen, hosts(mesh)) == ([1], ["a"])
 
 
@@ -161,10 +181,30 @@ def test_who_leaves_while_being_called() -> None:
 
 def shop(provider: str, host: str, address: str, *services: str) -> Snapshot:
     def contribution(service: str) -> Contribution:
-        upstream = Upstream(f"{service}:8080", (Endpoint(f"{service}.1", address, 8080), Endpoint(f"{service}.1.x", address, 8081)))
+        upstream = Upstream(
+            f"{service}:8080",
+            (Endpoint(f"{service}.1", address, 8080), Endpoint(f"{service}.1.x", address, 8081)),
+        )
         routes = (
-            Route(Scheme.HTTP, host, "/" if service == "shop" else f"/{service}", service, "l", "hrm", 8080, upstream),
-            Route(Scheme.HTTP, f"old.{provider}", "/", service, "l", "hrm", redirect=RedirectRule("https://new.test")),
+            Route(
+                Scheme.HTTP,
+                host,
+                "/" if service == "shop" else f"/{service}",
+                service,
+                "l",
+                "hrm",
+                8080,
+                upstream,
+            ),
+            Route(
+                Scheme.HTTP,
+                f"old.{provider}",
+                "/",
+                service,
+                "l",
+                "hrm",
+                redirect=RedirectRule("https://new.test"),
+            ),
         )
         return Contribution(f"{provider}/{service}", service, 1, routes)
 
@@ -173,7 +213,10 @@ def shop(provider: str, host: str, address: str, *services: str) -> Snapshot:
 
 @pytest.mark.parametrize("order", [("file", "swarm"), ("swarm", "file")])
 def test_two_providers_with_an_upstream_of_one_name(order: tuple[str, str]) -> None:
-    parts = {"file": shop("file", "a.test", "10.0.0.1"), "swarm": shop("swarm", "b.test", "10.0.0.2", "blog", "shop")}
+    parts = {
+        "file": shop("file", "a.test", "10.0.0.1"),
+        "swarm": shop("swarm", "b.test", "10.0.0.2", "blog", "shop"),
+    }
     mesh = Mesh()
     for provider in order:
         assert mesh.publish(provider, parts[provider])
@@ -183,7 +226,9 @@ def test_two_providers_with_an_upstream_of_one_name(order: tuple[str, str]) -> N
         "shop:8080@swarm": "10.0.0.2",
         "blog:8080": "10.0.0.2",
     }
-    assert {(r.host, r.path): r.upstream.name for r in mesh.table.routes if r.upstream is not None} == {
+    assert {
+        (r.host, r.path): r.upstream.name for r in mesh.table.routes if r.upstream is not None
+    } == {
         ("a.test", "/"): "shop:8080",
         ("b.test", "/blog"): "blog:8080",
         ("b.test", "/"): "shop:8080@swarm",
@@ -198,7 +243,10 @@ def test_two_providers_with_an_upstream_of_one_name(order: tuple[str, str]) -> N
 
 @pytest.mark.parametrize("order", [("file", "swarm"), ("swarm", "file")])
 def test_one_host_of_two_providers_with_an_upstream_of_one_name(order: tuple[str, str]) -> None:
-    parts = {"file": shop("file", "a.test", "10.0.0.1"), "swarm": shop("swarm", "a.test", "10.0.0.2")}
+    parts = {
+        "file": shop("file", "a.test", "10.0.0.1"),
+        "swarm": shop("swarm", "a.test", "10.0.0.2"),
+    }
     mesh = Mesh()
     for provider in order:
         mesh.publish(provider, parts[provider])
@@ -220,7 +268,8 @@ def test_clashes_of_names_leave_a_change_small() -> None:
     mesh.publish("file", shop("file", "a.test", "10.0.0.1"))
     mesh.publish("swarm", shop("swarm", "b.test", "10.0.0.2"))
     before = mesh.table.upstreams["shop:8080@swarm"]
-    # A change elsewhere compiles its own host; the renamed upstream stays one object, and with it pools need no look.
+    # A change elsewhere compiles its own host; the renamed upstream stays one object, and with it
+    # pools need no look.
     mesh.publish("docker", snapshot("c", provider="docker"))
     assert mesh.table.compiled_hosts == 1
     mesh.publish("docker", snapshot("c", "d", provider="docker"))
@@ -258,7 +307,10 @@ def test_a_redeployed_container_keeps_its_host() -> None:
 
 @pytest.mark.parametrize("order", [("p", "q"), ("q", "p")])
 def test_first_snapshots_count_as_if_they_had_come_together(order: tuple[str, str]) -> None:
-    parts = {"p": Snapshot.of([owned("a", "young", 20)]), "q": Snapshot.of([owned("a", "old", 10, "q")])}
+    parts = {
+        "p": Snapshot.of([owned("a", "young", 20)]),
+        "q": Snapshot.of([owned("a", "old", 10, "q")]),
+    }
     mesh = Mesh()
     for name in order:
         mesh.publish(name, parts[name], now=NOW)
@@ -273,10 +325,18 @@ def test_age_decides_until_it_is_confirmed_when_records_were_restored() -> None:
     mesh.restore([Tenure("a", "service kept", 5)])
     assert mesh.tenures == (Tenure("a", "service kept", 5),)
     mesh.publish("p", Snapshot.of([owned("a", "young", 20), owned("b", "young2", 20)]), now=NOW)
-    mesh.publish("p", Snapshot.of([owned("a", "young", 20), owned("b", "young2", 20), owned("b", "older", 10)]), now=NOW)
+    mesh.publish(
+        "p",
+        Snapshot.of([owned("a", "young", 20), owned("b", "young2", 20), owned("b", "older", 10)]),
+        now=NOW,
+    )
     assert served(mesh) == ["older"]
     mesh.confirm()
-    mesh.publish("p", Snapshot.of([owned("b", "young2", 20), owned("b", "older", 10), owned("b", "oldest", 5)]), now=NOW)
+    mesh.publish(
+        "p",
+        Snapshot.of([owned("b", "young2", 20), owned("b", "older", 10), owned("b", "oldest", 5)]),
+        now=NOW,
+    )
     assert served(mesh) == ["older"]
 
 
@@ -307,7 +367,9 @@ def test_an_upstream_that_gives_way_does_so_in_all_its_routes() -> None:
     def two(provider: str) -> Snapshot:
         upstream = Upstream("shop:80", (Endpoint("1", "10.0.0.1", 80),))
         hosts = (f"a.{provider}", f"b.{provider}")
-        routes = tuple(Route(Scheme.HTTP, host, "/", "shop", "l", "hrm", 80, upstream) for host in hosts)
+        routes = tuple(
+            Route(Scheme.HTTP, host, "/", "shop", "l", "hrm", 80, upstream) for host in hosts
+        )
         return Snapshot.of([Contribution(f"{provider}/shop", "shop", 1, routes)])
 
     mesh = Mesh()
@@ -394,14 +456,19 @@ def test_a_worker_takes_what_its_supervisor_settled() -> None:
     assert mesh.publish("supervisor", settled, now=NOW)
     assert served(mesh) == ["shop"]
     assert not mesh.publish("supervisor", Snapshot((evil, shop), dict(tenures)), now=NOW)
-    assert mesh.publish("supervisor", Snapshot((evil, shop), {"a": Tenure("a", "service evil", 2)}), now=NOW)
+    assert mesh.publish(
+        "supervisor", Snapshot((evil, shop), {"a": Tenure("a", "service evil", 2)}), now=NOW
+    )
     assert (served(mesh), mesh.version) == (["evil"], 2)
 
 
 def test_what_is_restored_is_known_before_anybody_has_published() -> None:
     mesh = Mesh()
     mesh.restore([Tenure("a", "service kept", 5), Tenure("b", "service gone", 5, 7)])
-    assert [(tenure.name, tenure.owner) for tenure in mesh.tenures] == [("a", "service kept"), ("b", "service gone")]
+    assert [(tenure.name, tenure.owner) for tenure in mesh.tenures] == [
+        ("a", "service kept"),
+        ("b", "service gone"),
+    ]
 
 
 ROUTES: Mapping[str, Target] = {
@@ -445,7 +512,9 @@ def carry_out(decision: Decision) -> str:
         ("/v1", {"Host": "api.example.com"}, None, "308 https://api.example.com"),
     ],
 )
-def test_a_request_is_decided_without_io(url: str, headers: dict[str, str], secure: bool | None, expected: str) -> None:
+def test_a_request_is_decided_without_io(
+    url: str, headers: dict[str, str], secure: bool | None, expected: str
+) -> None:
     mesh = Mesh(ROUTES)
     decision = mesh.route("GET", url, headers=headers, secure=secure)
     assert carry_out(decision) == expected
@@ -461,7 +530,11 @@ def test_other_connections_are_decided_too() -> None:
     mesh = Mesh(ROUTES)
     decision = mesh.route_tls("Mail.example.com")
     assert isinstance(decision, Passthrough)
-    assert decision == mesh.route_tls(ClientHello("mail.example.com")) == mesh.explain_tls("mail.example.com").decision
+    assert (
+        decision
+        == mesh.route_tls(ClientHello("mail.example.com"))
+        == mesh.explain_tls("mail.example.com").decision
+    )
     assert mesh.route_tls(None) == Reject(112, "no_route")
     ended = mesh.route_tls("shop.example.com", terminates=lambda name: name == "shop.example.com")
     assert isinstance(ended, Terminate)
@@ -472,24 +545,50 @@ def test_other_connections_are_decided_too() -> None:
 
 def test_who_serves() -> None:
     mesh = Mesh(ROUTES)
-    assert [endpoint.address for endpoint in mesh.endpoints("shop.example.com")] == ["10.0.0.5:8080", "10.0.0.6:8080"]
+    assert [endpoint.address for endpoint in mesh.endpoints("shop.example.com")] == [
+        "10.0.0.5:8080",
+        "10.0.0.6:8080",
+    ]
     assert [endpoint.address for endpoint in mesh.endpoints("api")] == ["10.0.0.7:80"]
     assert mesh.endpoints("old.example.com") == mesh.endpoints("nobody") == ()
     draining = Endpoint("x", "10.0.0.1", 80, state=EndpointState.DRAINING)
-    mesh.replace({"a": Service([draining, "10.0.0.2:80"], name="api"), "b": Service([draining, "10.0.0.2:80"], name="api")})
+    mesh.replace(
+        {
+            "a": Service([draining, "10.0.0.2:80"], name="api"),
+            "b": Service([draining, "10.0.0.2:80"], name="api"),
+        }
+    )
     assert [endpoint.address for endpoint in mesh.endpoints("api")] == ["10.0.0.2:80"]
-    assert [endpoint.address for endpoint in mesh.endpoints("api", ready=False)] == ["10.0.0.2:80", "10.0.0.1:80"]
+    assert [endpoint.address for endpoint in mesh.endpoints("api", ready=False)] == [
+        "10.0.0.2:80",
+        "10.0.0.1:80",
+    ]
 
 
 def test_names_are_answered_as_docker_answers_them() -> None:
     def web(*addresses: str) -> Snapshot:
-        names = [NameRecord("front", "web", NameKind.SERVICE, ("10.0.1.2",)), NameRecord("front", "web", NameKind.TASKS, addresses)]
-        return Snapshot.of([Contribution("p/web", "web", names=(*names, NameRecord("back", "web", NameKind.SERVICE, ("10.0.2.2",))))])
+        names = [
+            NameRecord("front", "web", NameKind.SERVICE, ("10.0.1.2",)),
+            NameRecord("front", "web", NameKind.TASKS, addresses),
+        ]
+        return Snapshot.of(
+            [
+                Contribution(
+                    "p/web",
+                    "web",
+                    names=(*names, NameRecord("back", "web", NameKind.SERVICE, ("10.0.2.2",))),
+                )
+            ]
+        )
 
     mesh = Mesh()
     assert mesh.resolve("tasks.web") == ()
     mesh.publish("p", web("10.0.1.3", "10.0.1.4"))
-    assert mesh.resolve("tasks.web") == mesh.resolve("tasks.web", network="front") == ("10.0.1.3", "10.0.1.4")
+    assert (
+        mesh.resolve("tasks.web")
+        == mesh.resolve("tasks.web", network="front")
+        == ("10.0.1.3", "10.0.1.4")
+    )
     with pytest.raises(ConfigurationError, match="network='back'"):
         mesh.resolve("web")
     assert mesh.resolve("web", network="back") == ("10.0.2.2",)
@@ -518,8 +617,14 @@ def test_mistakes_are_found_when_routes_are_given_and_change_nothing() -> None:
     mesh = Mesh({"a": ["10.0.0.1:80"]})
     with pytest.raises(ConfigurationError, match=r"routes\['b:80'\]"):
         mesh.replace({"b:80": ["10.0.0.1:80"]})
-    wrong = Contribution("p/s", "s", routes=(Route(Scheme.HTTP, "b", "/", "s", "l", "x", upstream=Upstream("s", (), "magic")),))
-    with pytest.raises(ConfigurationError, match=r"publish\('p'\): p/s: http://b: 'magic' is no strategy"):
+    wrong = Contribution(
+        "p/s",
+        "s",
+        routes=(Route(Scheme.HTTP, "b", "/", "s", "l", "x", upstream=Upstream("s", (), "magic")),),
+    )
+    with pytest.raises(
+        ConfigurationError, match=r"publish\('p'\): p/s: http://b: 'magic' is no strategy"
+    ):
         mesh.publish("p", Snapshot.of([wrong]))
     with pytest.raises(ConfigurationError, match=r"routes: p/s: http://b: 'magic'"):
         Mesh(Snapshot.of([wrong]))
@@ -540,14 +645,21 @@ def test_routes_that_are_withdrawn_leave_their_names_to_others() -> None:
     assert served(mesh) == ["a"]
 
 
-LABELS = {"com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=8080"}
+LABELS = {
+    "com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=8080"
+}
 
 
 def test_a_mesh_from_labels() -> None:
-    mesh = Mesh.from_labels(LABELS, ["10.0.0.5", "10.0.0.6:9000"], service="shop", unmatched_status=503)
+    mesh = Mesh.from_labels(
+        LABELS, ["10.0.0.5", "10.0.0.6:9000"], service="shop", unmatched_status=503
+    )
     assert carry_out(mesh.route("GET", "http://shop.example.com")) == "forward to shop:8080"
     assert carry_out(mesh.route("GET", "http://nobody")) == "503"
-    assert [endpoint.address for endpoint in mesh.endpoints("shop")] == ["10.0.0.5:8080", "10.0.0.6:9000"]
+    assert [endpoint.address for endpoint in mesh.endpoints("shop")] == [
+        "10.0.0.5:8080",
+        "10.0.0.6:9000",
+    ]
     assert mesh.diagnostics == ()
     wrong = Mesh.from_labels({"com.docker.ucp.mesh.http": "external_rout=http://a"}, ["10.0.0.5:1"])
     assert wrong.routes == ()
@@ -558,7 +670,14 @@ def test_a_mesh_from_labels() -> None:
 
 def test_a_mesh_from_compose() -> None:
     document = {
-        "services": {"shop": {"image": "shop", "labels": {"com.docker.ucp.mesh.http": "external_route=http://${NAME},internal_port=80"}}}
+        "services": {
+            "shop": {
+                "image": "shop",
+                "labels": {
+                    "com.docker.ucp.mesh.http": "external_route=http://${NAME},internal_port=80"
+                },
+            }
+        }
     }
     mesh = Mesh.from_compose(json.dumps(document), variables={"NAME": "a.example"}, https_port=8443)
     assert carry_out(mesh.route("GET", "http://a.example")) == "forward to shop:80"
@@ -568,7 +687,10 @@ def test_a_mesh_from_compose() -> None:
         seen.append(text)
         return document
 
-    assert Mesh.from_compose("services: ...", load=load, variables={"NAME": "a.example"}).snapshot == mesh.snapshot
+    assert (
+        Mesh.from_compose("services: ...", load=load, variables={"NAME": "a.example"}).snapshot
+        == mesh.snapshot
+    )
     assert seen == ["services: ..."]
 
 
@@ -585,11 +707,15 @@ def test_a_text_that_is_no_compose_file() -> None:
 
 
 _NAMES = st.sampled_from(["a", "b", "c", "d"])
-_PARTS = st.dictionaries(st.sampled_from(["p", "q", "r"]), st.lists(_NAMES, unique=True), min_size=1)
+_PARTS = st.dictionaries(
+    st.sampled_from(["p", "q", "r"]), st.lists(_NAMES, unique=True), min_size=1
+)
 
 
 @given(_PARTS, st.lists(_NAMES, unique=True), st.data())
-def test_the_order_of_publications_does_not_matter(parts: dict[str, list[str]], own: list[str], data: st.DataObject) -> None:
+def test_the_order_of_publications_does_not_matter(
+    parts: dict[str, list[str]], own: list[str], data: st.DataObject
+) -> None:
     def published(order: Sequence[str]) -> Mesh:
         mesh = Mesh({name: ["10.0.0.1:80"] for name in own})
         for publisher in order:
@@ -604,7 +730,9 @@ def test_the_order_of_publications_does_not_matter(parts: dict[str, list[str]], 
 
 
 @given(st.lists(st.lists(_NAMES, unique=True), min_size=1, max_size=4), _PARTS)
-def test_replacing_is_idempotent_and_forgets_what_was_before(versions: list[list[str]], parts: dict[str, list[str]]) -> None:
+def test_replacing_is_idempotent_and_forgets_what_was_before(
+    versions: list[list[str]], parts: dict[str, list[str]]
+) -> None:
     last = {name: ["10.0.0.9:80"] for name in versions[-1]}
     mesh, fresh = Mesh(), Mesh(last)
     for names in versions[:-1]:

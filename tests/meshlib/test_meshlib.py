@@ -20,5 +20,7 @@ def test_a_name_that_is_not_there() -> None:
 
 def test_importing_loads_no_part() -> None:
     code = "import sys, meshlib; print(sum(name.startswith('meshlib.') for name in sys.modules))"
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=".")
+    seen = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="."
+    )
     assert seen.stdout.strip() == "0"

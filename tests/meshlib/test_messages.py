@@ -11,11 +11,24 @@ def section(block: bytes, *names: bytes) -> FieldSection:
     return FieldSection(block, names, None, None, False, frozenset(), None, False)
 
 
-FIELDS = section(b"Host: a\r\nX-A: 1\r\nx-a:\t2 , 3 \r\nEmpty:\r\nTime: 12:30\r\n", b"host", b"x-a", b"x-a", b"empty", b"time")
+FIELDS = section(
+    b"Host: a\r\nX-A: 1\r\nx-a:\t2 , 3 \r\nEmpty:\r\nTime: 12:30\r\n",
+    b"host",
+    b"x-a",
+    b"x-a",
+    b"empty",
+    b"time",
+)
 
 
 def test_pairs_keep_order_and_the_names_as_sent() -> None:
-    assert FIELDS.pairs() == [(b"Host", b"a"), (b"X-A", b"1"), (b"x-a", b"2 , 3"), (b"Empty", b""), (b"Time", b"12:30")]
+    assert FIELDS.pairs() == [
+        (b"Host", b"a"),
+        (b"X-A", b"1"),
+        (b"x-a", b"2 , 3"),
+        (b"Empty", b""),
+        (b"Time", b"12:30"),
+    ]
 
 
 def test_no_fields() -> None:
@@ -24,7 +37,14 @@ def test_no_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "values"), [(b"x-a", [b"1", b"2 , 3"]), (b"host", [b"a"]), (b"empty", [b""]), (b"absent", []), (b"X-A", [])]
+    ("name", "values"),
+    [
+        (b"x-a", [b"1", b"2 , 3"]),
+        (b"host", [b"a"]),
+        (b"empty", [b""]),
+        (b"absent", []),
+        (b"X-A", []),
+    ],
 )
 def test_get_all(name: bytes, values: list[bytes]) -> None:
     assert FIELDS.get_all(name) == values
@@ -59,13 +79,27 @@ def test_grease(hello: ClientHello, grease: bool) -> None:
     assert hello.grease is grease
 
 
-@pytest.mark.parametrize(("groups", "post_quantum"), [((), False), ((0x001D, 0x0017), False), ((0x11EC, 0x001D), True), ((0x6399,), True)])
+@pytest.mark.parametrize(
+    ("groups", "post_quantum"),
+    [((), False), ((0x001D, 0x0017), False), ((0x11EC, 0x001D), True), ((0x6399,), True)],
+)
 def test_post_quantum(groups: tuple[int, ...], post_quantum: bool) -> None:
     assert ClientHello(groups=groups).post_quantum is post_quantum
 
 
-@pytest.mark.parametrize(("name", "values"), [(b"host", [b"a"]), (b"x", [b"1", b"2"]), (b"missing", [])])
+@pytest.mark.parametrize(
+    ("name", "values"), [(b"host", [b"a"]), (b"x", [b"1", b"2"]), (b"missing", [])]
+)
 def test_first(name: bytes, values: list[bytes]) -> None:
-    section = FieldSection(b"X: 1\r\nHost:a\r\nx:  2\t\r\n", (b"x", b"host", b"x"), b"a", None, False, frozenset(), None, False)
+    section = FieldSection(
+        b"X: 1\r\nHost:a\r\nx:  2\t\r\n",
+        (b"x", b"host", b"x"),
+        b"a",
+        None,
+        False,
+        frozenset(),
+        None,
+        False,
+    )
     assert section.get_all(name) == values
     assert section.first(name) == (values[0] if values else None)

@@ -43,7 +43,9 @@ def test_everything_public_is_exported_and_frozen() -> None:
 
 
 def test_words_are_their_own_text() -> None:
-    assert [str(word) for word in (Scheme.SNI, EndpointState.READY, Severity.INFO, NameKind.TASKS)] == [
+    assert [
+        str(word) for word in (Scheme.SNI, EndpointState.READY, Severity.INFO, NameKind.TASKS)
+    ] == [
         "sni",
         "ready",
         "info",
@@ -51,13 +53,17 @@ def test_words_are_their_own_text() -> None:
     ]
 
 
-@pytest.mark.parametrize(("host", "address"), [("10.0.0.1", "10.0.0.1:80"), ("::1", "[::1]:80"), ("shop", "shop:80")])
+@pytest.mark.parametrize(
+    ("host", "address"), [("10.0.0.1", "10.0.0.1:80"), ("::1", "[::1]:80"), ("shop", "shop:80")]
+)
 def test_address_of_an_endpoint(host: str, address: str) -> None:
     assert Endpoint("shop.1", host, 80).address == address
 
 
 def test_only_ready_endpoints_are_ready() -> None:
-    endpoints = tuple(Endpoint(f"shop.{n}", "10.0.0.1", 80, state=state) for n, state in enumerate(EndpointState))
+    endpoints = tuple(
+        Endpoint(f"shop.{n}", "10.0.0.1", 80, state=state) for n, state in enumerate(EndpointState)
+    )
     assert Upstream("shop:80", endpoints).ready == (endpoints[0],)
     assert Upstream("shop:80").ready == ()
 
@@ -98,7 +104,12 @@ def test_equal_parts_make_equal_values() -> None:
 
 def test_a_snapshot_sees_all_routes_and_diagnostics_in_order_of_key() -> None:
     other = dataclasses.replace(ROUTE, host="b")
-    snapshot = Snapshot.of([Contribution("2", "b", routes=(other,)), Contribution("1", "a", 0, (ROUTE,), (DIAGNOSTIC,))])
+    snapshot = Snapshot.of(
+        [
+            Contribution("2", "b", routes=(other,)),
+            Contribution("1", "a", 0, (ROUTE,), (DIAGNOSTIC,)),
+        ]
+    )
     assert [c.key for c in snapshot.contributions] == ["1", "2"]
     assert snapshot.routes == (ROUTE, other)
     assert snapshot.diagnostics == (DIAGNOSTIC,)
@@ -110,7 +121,10 @@ def test_two_contributions_with_one_key_are_a_bug_of_the_caller() -> None:
 
 
 def test_merge() -> None:
-    one, two = Snapshot.of([Contribution("swarm/1", "a")]), Snapshot.of([Contribution("file/1", "b")])
+    one, two = (
+        Snapshot.of([Contribution("swarm/1", "a")]),
+        Snapshot.of([Contribution("file/1", "b")]),
+    )
     assert Snapshot.merge([one, two]) == Snapshot.merge([two, one])
     assert [c.key for c in Snapshot.merge([one, two]).contributions] == ["file/1", "swarm/1"]
     assert Snapshot.merge([]) == Snapshot()
@@ -125,7 +139,9 @@ def test_order_of_contributions_does_not_matter(keys: list[str]) -> None:
 
 
 @given(st.text(st.characters(), max_size=700), st.integers(20, 600))
-def test_a_bounded_name_fits_can_be_written_and_is_the_same_every_time(text: str, limit: int) -> None:
+def test_a_bounded_name_fits_can_be_written_and_is_the_same_every_time(
+    text: str, limit: int
+) -> None:
     name = bounded_name(text, limit)
     assert len(name) <= limit
     name.encode()
@@ -167,12 +183,19 @@ def test_what_services_choose_is_bounded_in_every_object() -> None:
 
 def test_what_a_route_asks_for_is_a_name() -> None:
     assert ROUTE.claimed_name == ROUTE.host
-    assert dataclasses.replace(ROUTE, scheme=Scheme.TCP, host="", port=5432).claimed_name == "tcp://:5432"
+    assert (
+        dataclasses.replace(ROUTE, scheme=Scheme.TCP, host="", port=5432).claimed_name
+        == "tcp://:5432"
+    )
 
 
 _TEXT = st.text(max_size=5)
-_ENDPOINTS = st.builds(Endpoint, _TEXT, _TEXT, st.integers(1, 65535), st.integers(0, 9), st.sampled_from(EndpointState))
-_UPSTREAMS = st.builds(Upstream, _TEXT, st.lists(_ENDPOINTS, max_size=2).map(tuple), _TEXT, st.sampled_from(["", "v1"]))
+_ENDPOINTS = st.builds(
+    Endpoint, _TEXT, _TEXT, st.integers(1, 65535), st.integers(0, 9), st.sampled_from(EndpointState)
+)
+_UPSTREAMS = st.builds(
+    Upstream, _TEXT, st.lists(_ENDPOINTS, max_size=2).map(tuple), _TEXT, st.sampled_from(["", "v1"])
+)
 _RULES = st.builds(RedirectRule, _TEXT, st.integers(), st.booleans())
 _ROUTES = st.builds(
     Route,
@@ -191,16 +214,26 @@ _CONTRIBUTIONS = st.builds(
     _TEXT,
     st.integers(),
     st.lists(_ROUTES, max_size=2).map(tuple),
-    st.lists(st.builds(Diagnostic, _TEXT, st.sampled_from(Severity), *[_TEXT] * 4, st.integers()), max_size=2).map(tuple),
-    st.lists(st.builds(NameRecord, _TEXT, _TEXT, st.sampled_from(NameKind), st.lists(_TEXT).map(tuple)), max_size=2).map(tuple),
+    st.lists(
+        st.builds(Diagnostic, _TEXT, st.sampled_from(Severity), *[_TEXT] * 4, st.integers()),
+        max_size=2,
+    ).map(tuple),
+    st.lists(
+        st.builds(NameRecord, _TEXT, _TEXT, st.sampled_from(NameKind), st.lists(_TEXT).map(tuple)),
+        max_size=2,
+    ).map(tuple),
     _TEXT,
     st.lists(_TEXT, max_size=2).map(tuple),
 )
-_TENURES = st.none() | st.dictionaries(_TEXT, st.builds(Tenure, _TEXT, _TEXT, st.integers(), st.integers()), max_size=2)
+_TENURES = st.none() | st.dictionaries(
+    _TEXT, st.builds(Tenure, _TEXT, _TEXT, st.integers(), st.integers()), max_size=2
+)
 
 
 @given(st.lists(_CONTRIBUTIONS, max_size=3, unique_by=lambda one: one.key), _TENURES)
-def test_a_snapshot_survives_the_way_through_json(contributions: list[Contribution], tenures: dict[str, Tenure] | None) -> None:
+def test_a_snapshot_survives_the_way_through_json(
+    contributions: list[Contribution], tenures: dict[str, Tenure] | None
+) -> None:
     snapshot = Snapshot(Snapshot.of(contributions).contributions, tenures)
     again = Snapshot.from_json(snapshot.to_json())
     assert again == snapshot
@@ -210,11 +243,21 @@ def test_a_snapshot_survives_the_way_through_json(contributions: list[Contributi
 def test_a_snapshot_of_json_is_checked_and_ordered() -> None:
     text = '{"contributions": [{"key": "b", "service": "b"}, {"key": "a", "service": "a"}]}'
     assert Snapshot.from_json(text) == Snapshot.of([Contribution("a", "a"), Contribution("b", "b")])
-    with pytest.raises(ConfigurationError, match=r"file.json.contributions: two contributions have the key 'a' \(give each"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"file.json.contributions: two contributions have the key 'a' \(give each",
+    ):
         Snapshot.from_json(text.replace('"b"', '"a"'), where="file.json")
-    route = '{"scheme": "tcp", "host": "", "path": "/", "service": "s", "label": "l", "schema": "x"}'
+    route = (
+        '{"scheme": "tcp", "host": "", "path": "/", "service": "s", "label": "l", "schema": "x"}'
+    )
     wrong = f'{{"contributions": [{{"key": "a", "service": "a", "routes": [{route}]}}]}}'
-    with pytest.raises(ConfigurationError, match=r"snapshot.contributions\[0\].routes\[0\]: a tcp route needs a port"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"snapshot.contributions\[0\].routes\[0\]: a tcp route needs a port",
+    ):
         Snapshot.from_json(wrong)
-    with pytest.raises(ConfigurationError, match=r"routes\[0\].scheme.*write one of 'http', 'sni', 'tcp', 'udp'"):
+    with pytest.raises(
+        ConfigurationError, match=r"routes\[0\].scheme.*write one of 'http', 'sni', 'tcp', 'udp'"
+    ):
         Snapshot.from_json(wrong.replace("tcp", "https"))

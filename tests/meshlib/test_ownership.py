@@ -10,19 +10,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.model import Contribution, Route, Scheme, Tenure, Upstream
-from meshlib.ownership import Ledger, OwnershipRules, Right, admits, changes, covering, owner_text, right_of
+from meshlib.ownership import (
+    Ledger,
+    OwnershipRules,
+    Right,
+    admits,
+    changes,
+    covering,
+    owner_text,
+    right_of,
+)
 
 _DAY = 86400
 
 
-def route(name: str, path: str = "/", scheme: Scheme = Scheme.HTTP, share_with: tuple[str, ...] = ()) -> Route:
+def route(
+    name: str, path: str = "/", scheme: Scheme = Scheme.HTTP, share_with: tuple[str, ...] = ()
+) -> Route:
     if "://:" in name:
         scheme, number = Scheme(name.partition(":")[0]), int(name.rpartition(":")[2])
         return Route(scheme, "", "/", "s", name, "hrm", 80, Upstream("s:80"), port=number)
-    return Route(scheme, name, path, "s", f"{scheme}{path}", "hrm", 80, Upstream("s:80"), share_with=share_with)
+    return Route(
+        scheme,
+        name,
+        path,
+        "s",
+        f"{scheme}{path}",
+        "hrm",
+        80,
+        Upstream("s:80"),
+        share_with=share_with,
+    )
 
 
-def service(owner: str, *names: str | Route, age: int = 1, key: str = "", networks: tuple[str, ...] = ()) -> Contribution:
+def service(
+    owner: str, *names: str | Route, age: int = 1, key: str = "", networks: tuple[str, ...] = ()
+) -> Contribution:
     routes = tuple(route(name) if isinstance(name, str) else name for name in names)
     return Contribution(key or owner, owner, age, routes, owner=owner, networks=networks)
 
@@ -31,7 +54,12 @@ def owners(ledger: Ledger) -> dict[str, str]:
     return {name: tenure.owner for name, tenure in ledger.tenures.items()}
 
 
-def settle(*contributions: Contribution, before: Ledger | None = None, now: int = 100, rules: OwnershipRules | None = None) -> Ledger:
+def settle(
+    *contributions: Contribution,
+    before: Ledger | None = None,
+    now: int = 100,
+    rules: OwnershipRules | None = None,
+) -> Ledger:
     return (before or Ledger(rules)).updated(tuple(contributions), now)
 
 
@@ -84,7 +112,13 @@ def test_what_covers_a_name(name: str, found: list[str]) -> None:
 
 
 def test_the_older_one_has_a_name_first_and_an_unknown_age_is_the_youngest() -> None:
-    for found in itertools.permutations([service("stack a", "x", age=5), service("stack b", "x", age=2), service("stack c", "x", age=0)]):
+    for found in itertools.permutations(
+        [
+            service("stack a", "x", age=5),
+            service("stack b", "x", age=2),
+            service("stack c", "x", age=0),
+        ]
+    ):
         assert owners(settle(*found)) == {"x": "stack b"}
 
 
@@ -101,10 +135,22 @@ def test_all_that_belongs_to_a_host() -> None:
     ledger = settle(service("stack a", "shop.example", "*.wild.example", "", age=1))
     ledger = settle(
         *(service("stack a", "shop.example", "*.wild.example", "", age=1),),
-        service("stack b", "*.shop.example", "x.wild.example", "*.y.wild.example", "", "wild.example", "x.shop.example", age=2),
+        service(
+            "stack b",
+            "*.shop.example",
+            "x.wild.example",
+            "*.y.wild.example",
+            "",
+            "wild.example",
+            "x.shop.example",
+            age=2,
+        ),
         before=ledger,
     )
-    assert {name for name, owner in owners(ledger).items() if owner == "stack b"} == {"wild.example", "x.shop.example"}
+    assert {name for name, owner in owners(ledger).items() if owner == "stack b"} == {
+        "wild.example",
+        "x.shop.example",
+    }
 
 
 def test_a_wildcard_that_comes_later_takes_nothing() -> None:
@@ -116,7 +162,10 @@ def test_a_wildcard_that_comes_later_takes_nothing() -> None:
 
 
 def test_an_owner_gets_its_own_name_below_what_it_has() -> None:
-    assert owners(settle(service("stack a", "*.example", "a.example"))) == {"*.example": "stack a", "a.example": "stack a"}
+    assert owners(settle(service("stack a", "*.example", "a.example"))) == {
+        "*.example": "stack a",
+        "a.example": "stack a",
+    }
 
 
 def test_a_name_is_free_when_its_owner_has_been_away_for_long() -> None:
@@ -124,10 +173,19 @@ def test_a_name_is_free_when_its_owner_has_been_away_for_long() -> None:
     ledger = settle(second, before=settle(first, second), now=200)
     kept = settle(second, before=ledger, now=199 + 7 * _DAY)
     assert kept is ledger
-    assert settle(second, before=ledger, now=200 + 7 * _DAY).tenures["x"] == Tenure("x", "stack b", 200 + 7 * _DAY)
-    assert owners(settle(second, before=settle(first, rules=OwnershipRules(keep=0)))) == {"x": "stack b"}
+    assert settle(second, before=ledger, now=200 + 7 * _DAY).tenures["x"] == Tenure(
+        "x", "stack b", 200 + 7 * _DAY
+    )
+    assert owners(settle(second, before=settle(first, rules=OwnershipRules(keep=0)))) == {
+        "x": "stack b"
+    }
     # Of several that are away only those that were for long.
-    pair = settle(before=settle(service("stack b", "y"), before=settle(first, service("stack b", "y"), now=100), now=100), now=150)
+    pair = settle(
+        before=settle(
+            service("stack b", "y"), before=settle(first, service("stack b", "y"), now=100), now=100
+        ),
+        now=150,
+    )
     assert owners(settle(before=pair, now=100 + 7 * _DAY)) == {"y": "stack b"}
 
 
@@ -141,8 +199,13 @@ def test_nothing_changed_is_the_same_ledger() -> None:
     assert changes((one,), (same,)) == ([], [])
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1))), st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1))))
-def test_what_changed_is_found_in_whatever_order(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1))),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1))),
+)
+def test_what_changed_is_found_in_whatever_order(
+    left: list[tuple[int, int]], right: list[tuple[int, int]]
+) -> None:
     made = {(n, age): service(f"stack {n}", "x", age=age) for n in range(10) for age in (0, 1)}
     old, new = (tuple(made[n, age] for n, age in dict(side).items()) for side in (left, right))
     gone, come = changes(old, new)
@@ -162,7 +225,12 @@ def test_an_update_that_changes_no_name_keeps_the_record_itself() -> None:
 
 def test_a_record_from_before_stands_until_it_is_seen_that_nobody_asks() -> None:
     kept = [Tenure("x", "stack a", 5), Tenure("y", "stack a", 5), Tenure("z", "stack c", 5, 90)]
-    ledger = settle(service("stack b", "x", "y", "z", age=1), service("stack a", "x", age=2), before=Ledger(None, kept), now=100)
+    ledger = settle(
+        service("stack b", "x", "y", "z", age=1),
+        service("stack a", "x", age=2),
+        before=Ledger(None, kept),
+        now=100,
+    )
     assert ledger.tenures == {
         "x": Tenure("x", "stack a", 5),
         "y": Tenure("y", "stack a", 5, 100),
@@ -172,7 +240,9 @@ def test_a_record_from_before_stands_until_it_is_seen_that_nobody_asks() -> None
 
 def test_guests_are_those_of_all_routes_of_the_owner() -> None:
     mine = [
-        service("stack a", route("x", share_with=("b",)), route("x", "/p", share_with=("c",)), key="1"),
+        service(
+            "stack a", route("x", share_with=("b",)), route("x", "/p", share_with=("c",)), key="1"
+        ),
         service("stack a", route("x", "/q", share_with=("d",)), key="2"),
         service("stack b", route("x", share_with=("stranger",)), age=9),
     ]
@@ -187,7 +257,13 @@ def test_guests_are_those_of_all_routes_of_the_owner() -> None:
 
 
 def test_only_those_that_the_operator_names_get_a_name() -> None:
-    rules = OwnershipRules(owners={"x.example": ("stack:b", "network:edge"), "*.example": ("stack:a",), "*": ("stack:c",)})
+    rules = OwnershipRules(
+        owners={
+            "x.example": ("stack:b", "network:edge"),
+            "*.example": ("stack:a",),
+            "*": ("stack:c",),
+        }
+    )
     asked = [
         service("stack a", "x.example", "y.example", "*.x.example", "other", "tcp://:1", age=1),
         service("stack b", "x.example", "y.example", age=2),
@@ -195,12 +271,22 @@ def test_only_those_that_the_operator_names_get_a_name() -> None:
         service("stack d", "x.example", age=1, key="0", networks=("edge",)),
     ]
     ledger = settle(*asked, rules=rules)
-    assert owners(ledger) == {"x.example": "stack d", "y.example": "stack a", "other": "stack c", "": "stack c", "tcp://:1": "stack a"}
-    assert right_of("*.x.example", ledger.tenures, rules) == Right(None, ("stack:b", "network:edge"), "x.example")
+    assert owners(ledger) == {
+        "x.example": "stack d",
+        "y.example": "stack a",
+        "other": "stack c",
+        "": "stack c",
+        "tcp://:1": "stack a",
+    }
+    assert right_of("*.x.example", ledger.tenures, rules) == Right(
+        None, ("stack:b", "network:edge"), "x.example"
+    )
     assert right_of("y.example", ledger.tenures, rules).pattern == "*.example"
     assert right_of("tcp://:1", ledger.tenures, rules).grants is None
     # A record that it no longer agrees with does not stand.
-    before = Ledger(rules, [Tenure("x.example", "stack a", 1), Tenure("y.example", "stack b", 1, 2)])
+    before = Ledger(
+        rules, [Tenure("x.example", "stack a", 1), Tenure("y.example", "stack b", 1, 2)]
+    )
     assert owners(settle(asked[0], asked[1], before=before))["x.example"] == "stack b"
     assert "y.example" not in owners(settle(before=before))
 
@@ -238,7 +324,12 @@ def test_a_flood_of_names_costs_its_owner_alone() -> None:
     ledger = settle(before=ledger, now=110)  # away, and its record is the oldest unused one
     flood = [service("stack evil", f"e{i:02}", key=f"e{i:02}") for i in range(20)]
     ledger = settle(*flood, before=ledger, now=120)
-    assert [name for name, owner in owners(ledger).items() if owner == "stack evil"] == ["e00", "e01", "e02", "e03"]
+    assert [name for name, owner in owners(ledger).items() if owner == "stack evil"] == [
+        "e00",
+        "e01",
+        "e02",
+        "e03",
+    ]
     assert {"shop", "shop2"} <= ledger.tenures.keys()
     # Its own unused ones make room, the oldest first.
     ledger = settle(flood[3], before=ledger, now=130)
@@ -248,17 +339,26 @@ def test_a_flood_of_names_costs_its_owner_alone() -> None:
     ledger = settle(flood[3], service("stack new", "new"), before=ledger, now=150)
     assert {"e02", "e03", "e10", "shop", "shop2", "new"} == ledger.tenures.keys()
     # Nobody that has as little as the one who asks makes room.
-    small = settle(service("stack b", "b"), before=settle(service("stack a", "a"), rules=OwnershipRules(max_names=1)))
+    small = settle(
+        service("stack b", "b"),
+        before=settle(service("stack a", "a"), rules=OwnershipRules(max_names=1)),
+    )
     assert owners(small) == {"a": "stack a"}
     # In a full record an owner's own unused names make room, too.
-    own = settle(service("stack a", "c"), before=settle(service("stack a", "a"), rules=OwnershipRules(max_names=1)))
+    own = settle(
+        service("stack a", "c"),
+        before=settle(service("stack a", "a"), rules=OwnershipRules(max_names=1)),
+    )
     assert owners(own) == {"c": "stack a"}
     assert own.released(["c"], 1).tenures.keys() == {"c"}
 
 
 def test_a_full_record_costs_no_more_for_each_name_that_is_asked_for_in_vain() -> None:
     def calls(owners: int) -> int:
-        full = settle(*(service(f"stack {n}", f"n{n}", f"m{n}") for n in range(owners)), rules=OwnershipRules(max_names=2 * owners))
+        full = settle(
+            *(service(f"stack {n}", f"n{n}", f"m{n}") for n in range(owners)),
+            rules=OwnershipRules(max_names=2 * owners),
+        )
         flood = (*full._contributions, service("stack evil", *(f"e{n}" for n in range(200))))
         counted = 0
 
@@ -304,7 +404,9 @@ def _snapshot(step: dict[str, tuple[int, set[str]]]) -> list[Contribution]:
 
 @settings(max_examples=200)
 @given(_STEPS)
-def test_ownership_never_moves_while_its_owner_asks(steps: list[dict[str, tuple[int, set[str]]]]) -> None:
+def test_ownership_never_moves_while_its_owner_asks(
+    steps: list[dict[str, tuple[int, set[str]]]],
+) -> None:
     ledger = Ledger()
     for now, step in enumerate(steps, 1):
         contributions = _snapshot(step)
@@ -322,7 +424,9 @@ def test_ownership_never_moves_while_its_owner_asks(steps: list[dict[str, tuple[
 
 
 @given(_STEPS)
-def test_the_record_is_never_larger_than_its_bounds(steps: list[dict[str, tuple[int, set[str]]]]) -> None:
+def test_the_record_is_never_larger_than_its_bounds(
+    steps: list[dict[str, tuple[int, set[str]]]],
+) -> None:
     ledger = Ledger(OwnershipRules(max_names=3, max_names_per_owner=2, keep=3))
     for now, step in enumerate(steps, 1):
         ledger = ledger.updated(tuple(_snapshot(step)), now)

@@ -13,10 +13,21 @@ from meshlib.parts import PartMerger
 
 def part(publisher: str, *services: str) -> Snapshot:
     def contribution(service: str) -> Contribution:
-        endpoints = (Endpoint(f"{service}.1", "10.0.0.1", 80), Endpoint(f"{service}.1.x", "10.0.0.2", 80))
+        endpoints = (
+            Endpoint(f"{service}.1", "10.0.0.1", 80),
+            Endpoint(f"{service}.1.x", "10.0.0.2", 80),
+        )
         upstream = Upstream(f"{service}:80", endpoints)
-        routes = tuple(Route(Scheme.HTTP, f"{host}.{publisher}", "/", service, "l", "hrm", 80, upstream) for host in ("a", "b"))
-        return Contribution(f"{publisher}/{service}", service, 1, (*routes, Route(Scheme.HTTP, "c", "/", service, "l", "hrm")))
+        routes = tuple(
+            Route(Scheme.HTTP, f"{host}.{publisher}", "/", service, "l", "hrm", 80, upstream)
+            for host in ("a", "b")
+        )
+        return Contribution(
+            f"{publisher}/{service}",
+            service,
+            1,
+            (*routes, Route(Scheme.HTTP, "c", "/", service, "l", "hrm")),
+        )
 
     return Snapshot.of(map(contribution, services))
 
@@ -43,15 +54,23 @@ def test_the_publisher_that_sorts_first_keeps_a_name() -> None:
 
 
 def test_a_key_that_two_publishers_use() -> None:
-    with pytest.raises(ConfigurationError, match=r"'p/shop', of different publishers \(begin the keys"):
+    with pytest.raises(
+        ConfigurationError, match=r"'p/shop', of different publishers \(begin the keys"
+    ):
         PartMerger().merge({"p": part("p", "shop"), "q": part("p", "shop")})
 
 
 _SERVICES = st.lists(st.sampled_from(["shop", "blog", "news"]), unique=True)
 
 
-@given(st.dictionaries(st.sampled_from(["p", "q", "r"]), _SERVICES), st.randoms(use_true_random=False), st.booleans())
-def test_order_and_what_was_merged_before_do_not_matter(found: dict[str, list[str]], random: object, again: bool) -> None:
+@given(
+    st.dictionaries(st.sampled_from(["p", "q", "r"]), _SERVICES),
+    st.randoms(use_true_random=False),
+    st.booleans(),
+)
+def test_order_and_what_was_merged_before_do_not_matter(
+    found: dict[str, list[str]], random: object, again: bool
+) -> None:
     parts = {publisher: part(publisher, *services) for publisher, services in found.items()}
     merger = PartMerger()
     if again:
@@ -60,4 +79,8 @@ def test_order_and_what_was_merged_before_do_not_matter(found: dict[str, list[st
     merged = merger.merge(parts)
     assert merged == PartMerger().merge(dict(reversed(parts.items())))
     upstreams = {route.upstream for route in merged.routes if route.upstream is not None}
-    assert len({upstream.name for upstream in upstreams}) == len(upstreams) == sum(map(len, found.values()))
+    assert (
+        len({upstream.name for upstream in upstreams})
+        == len(upstreams)
+        == sum(map(len, found.values()))
+    )

@@ -5,10 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import AuthorityError, PathError
-from meshlib.patterns import host_matches, host_specificity, parse_host_pattern, parse_path_prefix, path_matches, path_specificity
+from meshlib.patterns import (
+    host_matches,
+    host_specificity,
+    parse_host_pattern,
+    parse_path_prefix,
+    path_matches,
+    path_specificity,
+)
 
 pieces = st.lists(
-    st.sampled_from(["a", "B", "*", ".", "*.", "[", "]", ":", "1", "::1", "\u00e9", "\u3002", " "]) | st.text(max_size=2),
+    st.sampled_from(["a", "B", "*", ".", "*.", "[", "]", ":", "1", "::1", "\u00e9", "\u3002", " "])
+    | st.text(max_size=2),
     max_size=8,
 )
 
@@ -133,7 +141,10 @@ def path_prefix(text: str) -> str | PathError:
         return error
 
 
-@given(st.text().map("/".__add__) | st.lists(st.sampled_from(["/", "a", ".", "%", "2", "F", "e", "\u00e9", "?"])).map("".join))
+@given(
+    st.text().map("/".__add__)
+    | st.lists(st.sampled_from(["/", "a", ".", "%", "2", "F", "e", "\u00e9", "?"])).map("".join)
+)
 def test_path_prefix_normal_form_is_stable(text: str) -> None:
     result = path_prefix(text)
     if isinstance(result, str):
@@ -177,13 +188,17 @@ def test_a_wildcard_matches_what_ends_with_it_after_a_dot(host: str, parent: str
 
 
 @given(name, name, name)
-def test_of_two_wildcards_that_match_the_more_specific_is_the_longer(host: str, one: str, other: str) -> None:
+def test_of_two_wildcards_that_match_the_more_specific_is_the_longer(
+    host: str, one: str, other: str
+) -> None:
     one, other = f"*.{one}", f"*.{other}"
     if host_matches(one, host) and host_matches(other, host):
         assert (host_specificity(one) > host_specificity(other)) == (len(one) > len(other))
 
 
-paths = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=4).map(lambda parts: "/" + "/".join(parts))
+paths = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=4).map(
+    lambda parts: "/" + "/".join(parts)
+)
 
 
 @pytest.mark.parametrize(

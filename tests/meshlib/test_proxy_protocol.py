@@ -1,4 +1,6 @@
-"""Preambles of both versions: what is taken, what is refused, in any cut; and that what we build is what we read."""
+"""Preambles of both versions: what is taken, what is refused, in any cut; and that what we build is
+what we read.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,14 @@ def binary(text: str) -> bytes:
 
 
 CASES: list[tuple[str, bytes, Any]] = [
-    *((name, text.encode("latin-1"), outcome) for name, text, outcome in json.loads((VECTORS / "v1.json").read_text())),
-    *((name, binary(text), outcome) for name, text, outcome in json.loads((VECTORS / "v2.json").read_text())),
+    *(
+        (name, text.encode("latin-1"), outcome)
+        for name, text, outcome in json.loads((VECTORS / "v1.json").read_text())
+    ),
+    *(
+        (name, binary(text), outcome)
+        for name, text, outcome in json.loads((VECTORS / "v2.json").read_text())
+    ),
 ]
 
 
@@ -70,7 +78,9 @@ def test_vectors_in_any_cut(name: str, data: bytes, outcome: Any, step: int) -> 
         result = reader.receive_data(sent[at : at + step])
         at += step
     assert isinstance(result, ProxyPreamble), outcome
-    addresses = [list(address) if address else None for address in (result.source, result.destination)]
+    addresses = [
+        list(address) if address else None for address in (result.source, result.destination)
+    ]
     assert [*addresses, result.transport] == outcome
     assert reader.rest + sent[at:] == b"GET /"
     assert "ProxyProtocolReader" in repr(reader)
@@ -78,7 +88,15 @@ def test_vectors_in_any_cut(name: str, data: bytes, outcome: Any, step: int) -> 
 
 @pytest.mark.parametrize(
     "data",
-    [b"GET / HTTP/1.1\r\n", b"PROXY / HTTP/1.1\r\n", b"PROXY TCP5 ", b"PROPFIND / HTTP/1.1\r\n", b"\r\nGET /", b"\r\n\r\nG", b"\x16\x03"],
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"PROXY / HTTP/1.1\r\n",
+        b"PROXY TCP5 ",
+        b"PROPFIND / HTTP/1.1\r\n",
+        b"\r\nGET /",
+        b"\r\n\r\nG",
+        b"\x16\x03",
+    ],
 )
 def test_no_preamble_and_nothing_lost(data: bytes) -> None:
     for step in (1, 3, 100):
@@ -99,12 +117,21 @@ def test_nothing_yet() -> None:
 
 def test_sockets_by_path() -> None:
     paths = b"/run/a".ljust(108, b"\0") + b"\xff/b".ljust(108, b"\0")
-    preamble = ProxyProtocolReader().receive_data(SIGNATURE + b"\x21\x31" + len(paths).to_bytes(2) + paths)
-    assert preamble == ProxyPreamble(2, ProxyAddress("/run/a", 0), ProxyAddress("\udcff/b", 0), "stream", unix=True)
+    preamble = ProxyProtocolReader().receive_data(
+        SIGNATURE + b"\x21\x31" + len(paths).to_bytes(2) + paths
+    )
+    assert preamble == ProxyPreamble(
+        2, ProxyAddress("/run/a", 0), ProxyAddress("\udcff/b", 0), "stream", unix=True
+    )
 
 
 def test_tlvs_are_kept_as_they_came() -> None:
-    tlvs = (TLV(0x01, b"h2"), TLV(0x02, b"shop.example.com"), TLV(0xEA, b"\x01vpce-\xff"), TLV(0x04, b""))
+    tlvs = (
+        TLV(0x01, b"h2"),
+        TLV(0x02, b"shop.example.com"),
+        TLV(0xEA, b"\x01vpce-\xff"),
+        TLV(0x04, b""),
+    )
     preamble = ProxyProtocolReader().receive_data(build_v2(A4, B4, tlvs))
     assert isinstance(preamble, ProxyPreamble)
     assert preamble.tlvs == tlvs
@@ -112,7 +139,9 @@ def test_tlvs_are_kept_as_they_came() -> None:
 
 def test_a_full_preamble_fits_and_one_byte_more_does_not() -> None:
     room = MAX_V2 - 12 - 3
-    assert isinstance(ProxyProtocolReader().receive_data(build_v2(A4, B4, [TLV(4, bytes(room))])), ProxyPreamble)
+    assert isinstance(
+        ProxyProtocolReader().receive_data(build_v2(A4, B4, [TLV(4, bytes(room))])), ProxyPreamble
+    )
     with pytest.raises(ValueError, match="more than"):
         build_v2(A4, B4, [TLV(4, bytes(room + 1))])
 
@@ -135,11 +164,16 @@ def test_families_are_never_mixed() -> None:
         assert isinstance(preamble, ProxyPreamble)
         assert preamble.source == six
         assert preamble.destination is not None
-        assert ipaddress.ip_address(preamble.destination.host) == ipaddress.ip_address("::ffff:192.0.2.2")
+        assert ipaddress.ip_address(preamble.destination.host) == ipaddress.ip_address(
+            "::ffff:192.0.2.2"
+        )
     assert build_v1(ProxyAddress("fe80::1%eth0", 1), six).startswith(b"PROXY TCP6 fe80::1 ")
 
 
-@pytest.mark.parametrize("wrong", [ProxyAddress("localhost", 1), ProxyAddress("192.0.2.1", 65536), ProxyAddress("192.0.2.1", -1)])
+@pytest.mark.parametrize(
+    "wrong",
+    [ProxyAddress("localhost", 1), ProxyAddress("192.0.2.1", 65536), ProxyAddress("192.0.2.1", -1)],
+)
 def test_what_cannot_be_sent(wrong: ProxyAddress) -> None:
     for build in (build_v1, build_v2):
         with pytest.raises(ValueError):
@@ -148,28 +182,57 @@ def test_what_cannot_be_sent(wrong: ProxyAddress) -> None:
 
 ports = st.integers(0, 65535)
 addresses = st.one_of(
-    st.tuples(st.builds(ProxyAddress, st.ip_addresses(v=4).map(str), ports), st.builds(ProxyAddress, st.ip_addresses(v=4).map(str), ports)),
-    st.tuples(st.builds(ProxyAddress, st.ip_addresses(v=6).map(str), ports), st.builds(ProxyAddress, st.ip_addresses(v=6).map(str), ports)),
+    st.tuples(
+        st.builds(ProxyAddress, st.ip_addresses(v=4).map(str), ports),
+        st.builds(ProxyAddress, st.ip_addresses(v=4).map(str), ports),
+    ),
+    st.tuples(
+        st.builds(ProxyAddress, st.ip_addresses(v=6).map(str), ports),
+        st.builds(ProxyAddress, st.ip_addresses(v=6).map(str), ports),
+    ),
 )
 
 
-@given(addresses, st.lists(st.builds(TLV, st.integers(4, 255), st.binary(max_size=40)), max_size=8), st.binary(max_size=9))
-def test_what_is_built_is_what_is_read(pair: tuple[ProxyAddress, ProxyAddress], tlvs: list[TLV], rest: bytes) -> None:
-    pair = (ProxyAddress(pair[0].host.partition("%")[0], pair[0].port), ProxyAddress(pair[1].host.partition("%")[0], pair[1].port))
+@given(
+    addresses,
+    st.lists(st.builds(TLV, st.integers(4, 255), st.binary(max_size=40)), max_size=8),
+    st.binary(max_size=9),
+)
+def test_what_is_built_is_what_is_read(
+    pair: tuple[ProxyAddress, ProxyAddress], tlvs: list[TLV], rest: bytes
+) -> None:
+    pair = (
+        ProxyAddress(pair[0].host.partition("%")[0], pair[0].port),
+        ProxyAddress(pair[1].host.partition("%")[0], pair[1].port),
+    )
     reader = ProxyProtocolReader()
     assert reader.receive_data(build_v1(*pair) + rest) == ProxyPreamble(1, *pair, "stream")
     assert reader.rest == rest
     reader = ProxyProtocolReader()
-    assert reader.receive_data(build_v2(*pair, tlvs) + rest) == ProxyPreamble(2, *pair, "stream", tlvs=tuple(tlvs))
+    assert reader.receive_data(build_v2(*pair, tlvs) + rest) == ProxyPreamble(
+        2, *pair, "stream", tlvs=tuple(tlvs)
+    )
     assert reader.rest == rest
 
 
 PROXY = SIGNATURE + b"\x21\x11"
-starts = st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 1.2.3.4 ", b"PROXY UNKNOWN", SIGNATURE, PROXY, PROXY + b"\x00\x0f"])
+starts = st.sampled_from(
+    [
+        b"",
+        b"PROXY ",
+        b"PROXY TCP4 1.2.3.4 ",
+        b"PROXY UNKNOWN",
+        SIGNATURE,
+        PROXY,
+        PROXY + b"\x00\x0f",
+    ]
+)
 
 
 @given(starts, st.binary(max_size=600), st.integers(1, 50))
-def test_anything_at_all_has_one_of_the_outcomes_in_every_cut(start: bytes, noise: bytes, step: int) -> None:
+def test_anything_at_all_has_one_of_the_outcomes_in_every_cut(
+    start: bytes, noise: bytes, step: int
+) -> None:
     def outcome(step: int) -> object:
         reader = ProxyProtocolReader()
         data = start + noise

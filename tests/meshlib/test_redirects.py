@@ -44,7 +44,9 @@ def test_the_path_can_be_left_behind() -> None:
 
 
 @given(
-    st.sampled_from(["https://b", "https://b/", "http://b:81", "https://b/own", "https://[2001:db8::1]"]),
+    st.sampled_from(
+        ["https://b", "https://b/", "http://b:81", "https://b/own", "https://[2001:db8::1]"]
+    ),
     st.binary(max_size=40),
     st.booleans(),
 )

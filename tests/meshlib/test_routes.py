@@ -12,8 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import ConfigurationError
-from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Snapshot, Upstream
-from meshlib.routes import Service, composed_services, given_routes, labelled_service, read_routes, redirect
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    EndpointState,
+    RedirectRule,
+    Route,
+    Scheme,
+    Snapshot,
+    Upstream,
+)
+from meshlib.routes import (
+    Service,
+    composed_services,
+    given_routes,
+    labelled_service,
+    read_routes,
+    redirect,
+)
 
 MISTAKES = json.loads((Path(__file__).parents[1] / "vectors/routes/mistakes.json").read_text())
 
@@ -62,7 +78,11 @@ def test_a_key_that_is_no_text() -> None:
         ("shop.example.com", "http://shop.example.com", "shop.example.com"),
         ("shop.example.com/", "http://shop.example.com", "shop.example.com"),
         ("shop.example.com/%61pi/", "http://shop.example.com/api", "shop.example.com/api"),
-        ("shop.example.com/c++/@me", "http://shop.example.com/c++/@me", "shop.example.com/c%2B%2B/%40me"),
+        (
+            "shop.example.com/c++/@me",
+            "http://shop.example.com/c++/@me",
+            "shop.example.com/c%2B%2B/%40me",
+        ),
         ("b\u00fccher.example", "http://xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("*.example.com/a", "http://*.example.com/a", "*.example.com/a"),
         ("*", "http://", "any-host"),
@@ -85,8 +105,14 @@ def test_entries_of_every_kind(key: str, name: str, upstream: str) -> None:
     assert (route.name, route.service, route.label, route.schema) == (name, key, key, "code")
     assert route.upstream is not None
     assert (route.upstream.name, route.upstream.strategy) == (upstream, "round_robin")
-    addresses = [(endpoint.id, endpoint.host, endpoint.port) for endpoint in route.upstream.endpoints]
-    assert addresses == [("10.0.0.5:80", "10.0.0.5", 80), ("[::2]:81", "::2", 81), ("db.internal:82", "db.internal", 82)]
+    addresses = [
+        (endpoint.id, endpoint.host, endpoint.port) for endpoint in route.upstream.endpoints
+    ]
+    assert addresses == [
+        ("10.0.0.5:80", "10.0.0.5", 80),
+        ("[::2]:81", "::2", 81),
+        ("db.internal:82", "db.internal", 82),
+    ]
 
 
 def test_no_address_is_a_service_that_has_none_yet() -> None:
@@ -107,7 +133,10 @@ def test_a_service_with_everything() -> None:
         forwarded_for=True,
         share_with=("stack:blog", "news"),
     )
-    endpoints = (Endpoint("10.0.0.5:80", "10.0.0.5", 80, 3), Endpoint("shop.2", "10.0.0.6", 80, 1, EndpointState.DRAINING))
+    endpoints = (
+        Endpoint("10.0.0.5:80", "10.0.0.5", 80, 3),
+        Endpoint("shop.2", "10.0.0.6", 80, 1, EndpointState.DRAINING),
+    )
     assert only_route({"shop.example.com/a": service}) == Route(
         Scheme.HTTP,
         "shop.example.com",
@@ -144,7 +173,9 @@ def test_what_endpoints_are_asked_over() -> None:
         (None, "weighted_round_robin", "weighted_round_robin"),
     ],
 )
-def test_the_strategy_is_that_which_weights_need(weights: tuple[int, ...] | None, strategy: str | None, chosen: str) -> None:
+def test_the_strategy_is_that_which_weights_need(
+    weights: tuple[int, ...] | None, strategy: str | None, chosen: str
+) -> None:
     route = only_route({"a": Service(["b:1", "c:1"], weights=weights, strategy=strategy)})
     assert route.upstream is not None
     assert route.upstream.strategy == chosen
@@ -160,10 +191,16 @@ def test_entries_that_share_a_named_service_share_its_upstream() -> None:
     ("target", "rule"),
     [
         (redirect("https://new.example.com"), RedirectRule("https://new.example.com", 301, True)),
-        (redirect("HTTP://New.example.com:8080/", 308), RedirectRule("http://new.example.com:8080", 308, True)),
+        (
+            redirect("HTTP://New.example.com:8080/", 308),
+            RedirectRule("http://new.example.com:8080", 308, True),
+        ),
         (redirect("https://a/b?c", 302), RedirectRule("https://a/b?c", 302, False)),
         (redirect("https://a", 307, keep_path=False), RedirectRule("https://a", 307, False)),
-        (redirect("http://old.example.com/b"), RedirectRule("http://old.example.com/b", 301, False)),
+        (
+            redirect("http://old.example.com/b"),
+            RedirectRule("http://old.example.com/b", 301, False),
+        ),
     ],
 )
 def test_redirects(target: RedirectRule, rule: RedirectRule) -> None:
@@ -172,7 +209,11 @@ def test_redirects(target: RedirectRule, rule: RedirectRule) -> None:
 
 
 def test_endpoints_are_checked_as_addresses_are() -> None:
-    for endpoint in (Endpoint("e", "10.0.0.5", 0), Endpoint("e", "[::1]", 80), Endpoint("e", "10.0.0.5", 80, -1)):
+    for endpoint in (
+        Endpoint("e", "10.0.0.5", 0),
+        Endpoint("e", "[::1]", 80),
+        Endpoint("e", "10.0.0.5", 80, -1),
+    ):
         with pytest.raises(ConfigurationError, match=r"routes\['a'\]"):
             read_routes({"a": [endpoint]})
 
@@ -180,7 +221,9 @@ def test_endpoints_are_checked_as_addresses_are() -> None:
 def test_a_snapshot_is_taken_as_it_is_when_it_can_be_served() -> None:
     good = read_routes({"a": ["b:1"]})
     assert given_routes(good) is good
-    wrong = Snapshot.of([Contribution("k", "s", routes=(Route(Scheme.HTTP, "A", "/", "s", "l", "x"),))])
+    wrong = Snapshot.of(
+        [Contribution("k", "s", routes=(Route(Scheme.HTTP, "A", "/", "s", "l", "x"),))]
+    )
     with pytest.raises(ConfigurationError, match="not in normal form"):
         given_routes(wrong)
 
@@ -196,10 +239,18 @@ SHOP = {"com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,i
 
 
 def test_labels_are_read_whole_and_endpoints_are_the_callers() -> None:
-    (route,) = labelled_service({**SHOP, "com.docker.ucp.mesh.http.81": "external_rout=x"}, ["10.0.0.5"], "shop").routes
+    (route,) = labelled_service(
+        {**SHOP, "com.docker.ucp.mesh.http.81": "external_rout=x"}, ["10.0.0.5"], "shop"
+    ).routes
     assert route.upstream is not None
-    assert (route.name, route.upstream.endpoints[0].address) == ("http://shop.example.com", "10.0.0.5:8080")
-    for endpoints, service, place in [(["10.0.0.5:0"], "shop", "services.shop.endpoints"), (["10.0.0.5"], "", "services")]:
+    assert (route.name, route.upstream.endpoints[0].address) == (
+        "http://shop.example.com",
+        "10.0.0.5:8080",
+    )
+    for endpoints, service, place in [
+        (["10.0.0.5:0"], "shop", "services.shop.endpoints"),
+        (["10.0.0.5"], "", "services"),
+    ]:
         with pytest.raises(ConfigurationError, match=place):
             labelled_service(SHOP, endpoints, service)
     with pytest.raises(ConfigurationError, match=r"endpoints: an address .*write \['10.0.0.5'\]"):
@@ -216,16 +267,27 @@ def test_compose_files_are_json_or_what_a_loader_makes_of_them() -> None:
     def failing(text: str) -> object:
         raise ConfigurationError("the key is here twice", where="compose:3")
 
-    for load, message in [(None, "compose: the text cannot be read.*load=yaml.safe_load"), (failing, "compose:3: the key")]:
+    for load, message in [
+        (None, "compose: the text cannot be read.*load=yaml.safe_load"),
+        (failing, "compose:3: the key"),
+    ]:
         with pytest.raises(ConfigurationError, match=message):
             composed_services("services: {}", load, None)
 
 
 _LABELS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=5)
-_HOSTS = st.lists(_LABELS, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "example"]))
+_HOSTS = st.lists(_LABELS, min_size=1, max_size=3).map(
+    lambda labels: ".".join([*labels, "example"])
+)
 _PATHS = st.lists(_LABELS, max_size=3).map(lambda parts: "".join(f"/{part}" for part in parts))
-_ENTRIES = st.builds(lambda wild, host, path: f"{wild}{host}{path}", st.sampled_from(["", "*."]), _HOSTS, _PATHS)
-_ADDRESSES = st.lists(st.builds(lambda host, port: f"{host}:{port}", _HOSTS, st.integers(1, 65535)), unique=True, max_size=4)
+_ENTRIES = st.builds(
+    lambda wild, host, path: f"{wild}{host}{path}", st.sampled_from(["", "*."]), _HOSTS, _PATHS
+)
+_ADDRESSES = st.lists(
+    st.builds(lambda host, port: f"{host}:{port}", _HOSTS, st.integers(1, 65535)),
+    unique=True,
+    max_size=4,
+)
 
 
 @given(st.dictionaries(_ENTRIES, _ADDRESSES, max_size=6))
@@ -242,7 +304,12 @@ def test_each_entry_is_a_route_of_its_own_in_any_order(routes: dict[str, list[st
         assert {endpoint.address for endpoint in route.upstream.endpoints} == set(addresses)
 
 
-@given(st.text(max_size=20), st.one_of(st.none(), st.text(max_size=9), st.lists(st.one_of(st.text(max_size=9), st.integers()))))
+@given(
+    st.text(max_size=20),
+    st.one_of(
+        st.none(), st.text(max_size=9), st.lists(st.one_of(st.text(max_size=9), st.integers()))
+    ),
+)
 def test_whatever_is_given_is_read_or_refused_in_words(key: str, target: Any) -> None:
     try:
         route = only_route({key: target})

@@ -19,7 +19,12 @@ from meshlib.urls import Headers, request_head
         ("https://shop.example.com/a/b?c=d#e", b"shop.example.com", b"/a/b?c=d", True),
         ("HTTPS://Shop.Example.com:8443/a", b"Shop.Example.com:8443", b"/a", True),
         ("http://[::1]:80/", b"[::1]:80", b"/", False),
-        ("http://b\u00fccher.example:8080/\u00e4 b?\u00f6=%20", b"xn--bcher-kva.example:8080", b"/%C3%A4%20b?%C3%B6=%20", False),
+        (
+            "http://b\u00fccher.example:8080/\u00e4 b?\u00f6=%20",
+            b"xn--bcher-kva.example:8080",
+            b"/%C3%A4%20b?%C3%B6=%20",
+            False,
+        ),
         ("http://b\u00fccher.example", b"xn--bcher-kva.example", b"/", False),
         ("/a?b", b"", b"/a?b", False),
         ("/a://b", b"", b"/a://b", False),
@@ -27,15 +32,27 @@ from meshlib.urls import Headers, request_head
 )
 def test_urls(url: str, authority: bytes, target: bytes, secure: bool) -> None:
     head, over_tls = request_head("GET", url)
-    assert (head.method, head.authority, head.target, over_tls) == (b"GET", authority, target, secure)
+    assert (head.method, head.authority, head.target, over_tls) == (
+        b"GET",
+        authority,
+        target,
+        secure,
+    )
     assert head.minor_version == (1 if authority else 0)
 
 
-@pytest.mark.parametrize("headers", [{"Host": "a.example", "X-A": "b"}, [("host", "a.example"), ("X-A", "b")]])
+@pytest.mark.parametrize(
+    "headers", [{"Host": "a.example", "X-A": "b"}, [("host", "a.example"), ("X-A", "b")]]
+)
 @pytest.mark.parametrize("url", ["http://shop.example.com/c", "/c"])
 def test_a_host_among_the_headers_is_the_one(url: str, headers: Headers) -> None:
     head, secure = request_head("POST", url, headers)
-    assert (head.authority, head.target, head.minor_version, secure) == (b"a.example", b"/c", 1, False)
+    assert (head.authority, head.target, head.minor_version, secure) == (
+        b"a.example",
+        b"/c",
+        1,
+        False,
+    )
     assert head.fields.first(b"x-a") == b"b"
 
 
@@ -77,7 +94,10 @@ def test_header_fields_that_no_client_could_send() -> None:
         request_head("GET", "http://a", {"X": "b\r\nHost: c"})
 
 
-@given(st.text(max_size=8), st.one_of(st.text(max_size=20), st.text(max_size=20).map("http://{}".format)))
+@given(
+    st.text(max_size=8),
+    st.one_of(st.text(max_size=20), st.text(max_size=20).map("http://{}".format)),
+)
 def test_whatever_is_asked_is_a_head_or_refused(method: str, url: str) -> None:
     try:
         head, _ = request_head(method, url)

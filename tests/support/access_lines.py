@@ -6,7 +6,8 @@ import re
 
 __all__ = ["COMBINED"]
 
-# host ident user [time] "request" status size "referer" "agent" route endpoint tries seconds reason termination
+# host ident user [time] "request" status size "referer" "agent" route endpoint tries seconds reason
+# termination
 COMBINED = re.compile(
     r'(\S+) - - \[([^\]]+)\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d+) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"'
     r" (\S+) (\S+) (\d+) (\d+\.\d{6}) (\S+) ([-CSP][-RBQCHDT])"

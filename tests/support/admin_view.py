@@ -6,7 +6,17 @@ import time
 from collections.abc import Sequence
 
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Severity, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    RedirectRule,
+    Route,
+    Scheme,
+    Severity,
+    Snapshot,
+    Upstream,
+)
 from meshlib_adapters.observe.admin.view import CertificateEnds
 from meshlib_adapters.providers.file import FileProvider
 from meshlib_adapters.providers.provider import Provider
@@ -22,7 +32,15 @@ class View:
         upstream = Upstream("shop:80", (Endpoint("shop.1", "10.0.0.5", 80),))
         routes = (
             Route(Scheme.HTTP, "shop.example.com", "/", "shop", "l", "hrm", 80, upstream),
-            Route(Scheme.HTTP, "old.example.com", "/", "shop", "l", "hrm", redirect=RedirectRule("https://shop.example.com")),
+            Route(
+                Scheme.HTTP,
+                "old.example.com",
+                "/",
+                "shop",
+                "l",
+                "hrm",
+                redirect=RedirectRule("https://shop.example.com"),
+            ),
         )
         wrong = Diagnostic("HRM001", Severity.ERROR, "shop", "l.1", "wrong", "right")
         self.mesh.publish("p", Snapshot.of([Contribution("p/shop", "shop", 0, routes, (wrong,))]))

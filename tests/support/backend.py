@@ -11,11 +11,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["OK", "Backend", "Lost", "Peer", "Script", "answering", "blackhole", "reset", "unused_port"]
+__all__ = [
+    "OK",
+    "Backend",
+    "Lost",
+    "Peer",
+    "Script",
+    "answering",
+    "blackhole",
+    "reset",
+    "unused_port",
+]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-# Nothing in these tests takes longer than this; who waits longer waits for something that will not come.
+# Nothing in these tests takes longer than this; who waits longer waits for something that will not
+# come.
 PATIENCE = 15.0
 
 
@@ -30,7 +41,9 @@ def reset(sock: socket.socket) -> None:
 
 
 class Peer:
-    """One connection of the gateway, on the backend's side. `number` counts from 0; `raw` is all that was read."""
+    """One connection of the gateway, on the backend's side. `number` counts from 0; `raw` is all
+    that was read.
+    """
 
     def __init__(self, sock: socket.socket, number: int) -> None:
         sock.settimeout(PATIENCE)
@@ -134,7 +147,9 @@ Script = Callable[[Peer], None]
 
 
 def answering(*answers: bytes) -> Script:
-    """Answers each request on a connection with the next of `answers`, the last of them again and again."""
+    """Answers each request on a connection with the next of `answers`, the last of them again and
+    again.
+    """
 
     def script(peer: Peer) -> None:
         for index in range(1_000_000):
@@ -145,10 +160,11 @@ def answering(*answers: bytes) -> Script:
 
 
 class Backend:
-    """Listens on a free loopback port; each connection runs the script in a thread and is closed after it.
+    """Listens on a free loopback port; each connection runs the script in a thread and is closed
+    after it.
 
-    The next connection gets the next script, all further ones the last. To be stopped after the gateway is closed:
-    `stop` then finds out whether the gateway left a connection open.
+    The next connection gets the next script, all further ones the last. To be stopped after the
+    gateway is closed: `stop` then finds out whether the gateway left a connection open.
     """
 
     def __init__(self, *scripts: Script) -> None:
@@ -199,7 +215,9 @@ class Backend:
                 peer.sock.close()
 
     def stop(self) -> None:
-        """Wait for all scripts to end, which they do when the gateway has closed its side; raise what went wrong in them."""
+        """Wait for all scripts to end, which they do when the gateway has closed its side; raise
+        what went wrong in them.
+        """
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -231,7 +249,9 @@ class Backend:
             script(peer)
         except (OSError, Lost):
             pass  # the gateway or a test has closed it; tests look at what they got
-        except AssertionError as error:  # raised again by `stop`; any other fails the test through pytest
+        except (
+            AssertionError
+        ) as error:  # raised again by `stop`; any other fails the test through pytest
             self.errors.append(error)
         finally:
             peer.sock.close()
@@ -247,7 +267,9 @@ def unused_port() -> Iterator[int]:
 
 @contextlib.contextmanager
 def blackhole() -> Iterator[int]:
-    """A port that answers nothing at all: a listener whose queue is full drops what asks for a connection."""
+    """A port that answers nothing at all: a listener whose queue is full drops what asks for a
+    connection.
+    """
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         port = listener.getsockname()[1]
@@ -260,7 +282,9 @@ def blackhole() -> Iterator[int]:
 
 
 def beginning_sessions(name: bytes) -> Callable[[Peer], None]:
-    """Begins the session NAME-N at /login, ends the one it is sent at /logout, and changes nothing elsewhere."""
+    """Begins the session NAME-N at /login, ends the one it is sent at /logout, and changes nothing
+    elsewhere.
+    """
     count = itertools.count()
 
     def script(peer: Peer) -> None:
@@ -271,6 +295,8 @@ def beginning_sessions(name: bytes) -> Callable[[Peer], None]:
                 cookie = b"Set-Cookie: SID=%s-%d; Path=/; HttpOnly\r\n" % (name, next(count))
             elif asked.startswith(b"GET /logout"):
                 cookie = b"Set-Cookie: SID=gone; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-            peer.send(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (cookie, len(name), name))
+            peer.send(
+                b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (cookie, len(name), name)
+            )
 
     return script

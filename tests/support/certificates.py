@@ -14,10 +14,15 @@ __all__ = ["issue", "serial"]
 
 
 def issue(authority: trustme.CA, folder: Path, name: str) -> None:
-    """Write a certificate as NAME.crt and NAME.key, which only its owner may read; both at once, as tools of renewal do."""
+    """Write a certificate as NAME.crt and NAME.key, which only its owner may read; both at once, as
+    tools of renewal do.
+    """
     folder.mkdir(exist_ok=True)
     issued = authority.issue_cert(name)
-    for suffix, data in ((".crt", issued.cert_chain_pems[0].bytes()), (".key", issued.private_key_pem.bytes())):
+    for suffix, data in (
+        (".crt", issued.cert_chain_pems[0].bytes()),
+        (".key", issued.private_key_pem.bytes()),
+    ):
         new = folder / f"{name}{suffix}.new"
         new.write_bytes(data)
         new.chmod(0o600)

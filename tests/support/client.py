@@ -14,12 +14,16 @@ __all__ = ["Answer", "Client", "get"]
 
 def get(target: str = "/", host: str = "a", *lines: str) -> bytes:
     """A GET request, with further field lines."""
-    return "".join(f"{line}\r\n" for line in (f"GET {target} HTTP/1.1", f"Host: {host}", *lines, "")).encode("latin-1")
+    return "".join(
+        f"{line}\r\n" for line in (f"GET {target} HTTP/1.1", f"Host: {host}", *lines, "")
+    ).encode("latin-1")
 
 
 @dataclass
 class Answer:
-    """One final answer. `fields` has names in lower case; `body` the payload; `wire` the body's bytes as they came."""
+    """One final answer. `fields` has names in lower case; `body` the payload; `wire` the body's
+    bytes as they came.
+    """
 
     status: int
     head: bytes
@@ -138,7 +142,9 @@ class Client:
         return Answer(int(match[1]), head, fields, interim=interim)
 
     def read_answer(self, method: str = "GET") -> Answer:
-        """The next answer, whole. Raises `Lost` when it is cut, AssertionError when it is ambiguous."""
+        """The next answer, whole. Raises `Lost` when it is cut, AssertionError when it is
+        ambiguous.
+        """
         answer = self.read_head()
         length = answer.one("content-length")
         coding = answer.one("transfer-encoding")

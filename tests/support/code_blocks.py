@@ -1,4 +1,6 @@
-"""Python code blocks of the pages: where they stand, and how those are run that serve until they are told to end."""
+"""Python code blocks of the pages: where they stand, and how those are run that serve until they
+are told to end.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,11 @@ def serves(block: str) -> bool:
     return block.rstrip().endswith(".run()")
 
 
-def try_gateway(python: str | Path, block: str, directory: Path, environment: Mapping[str, str]) -> None:
-    """Run a block that redirects old.example.com on port 80, as it stands: in a network of its own, beside a stand-in for an
-    engine. It must redirect, and end with status 0 on SIGTERM."""
+def try_gateway(
+    python: str | Path, block: str, directory: Path, environment: Mapping[str, str]
+) -> None:
+    """Run a block that redirects old.example.com on port 80, as it stands: in a network of its own,
+    beside a stand-in for an engine. It must redirect, and end with status 0 on SIGTERM."""
     if missing := missing_for_apart():
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
@@ -46,11 +50,18 @@ def try_gateway(python: str | Path, block: str, directory: Path, environment: Ma
     with FakeEngine(directory / "engine.sock") as engine, apart():
         command = [str(python), "-W", "error", str(program)]
         with subprocess.Popen(
-            command, cwd=directory, env={**environment, "DOCKER_HOST": engine.url}, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=directory,
+            env={**environment, "DOCKER_HOST": engine.url},
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
             try:
                 response = _first_response(process)
-                assert (response.status, response.getheader("Location")) == (301, "https://shop.example.com/cart")
+                assert (response.status, response.getheader("Location")) == (
+                    301,
+                    "https://shop.example.com/cart",
+                )
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(_PATIENCE) == 0
             finally:
@@ -64,7 +75,9 @@ def _first_response(process: subprocess.Popen[str]) -> http.client.HTTPResponse:
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=_PATIENCE)
         try:
-            connection.request("GET", "/cart", headers={"Host": "old.example.com", "Connection": "close"})
+            connection.request(
+                "GET", "/cart", headers={"Host": "old.example.com", "Connection": "close"}
+            )
             return connection.getresponse()
         except ConnectionRefusedError:
             assert process.poll() is None, "it has ended"

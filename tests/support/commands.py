@@ -14,7 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["PATIENCE", "SERVICES", "Running", "environment", "free_port", "meshlib_command", "ready", "wait_for"]
+__all__ = [
+    "PATIENCE",
+    "SERVICES",
+    "Running",
+    "environment",
+    "free_port",
+    "meshlib_command",
+    "ready",
+    "wait_for",
+]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -36,7 +45,11 @@ services:
 
 def environment(**variables: str) -> dict[str, str]:
     # PYTHONUNBUFFERED is not what people have: it hides what is left in a buffer at the end.
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(("MESHLIB_", "DOCKER_", "PYTHONUNBUFFERED"))}
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("MESHLIB_", "DOCKER_", "PYTHONUNBUFFERED"))
+    }
     return {
         **kept,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}",
@@ -47,12 +60,21 @@ def environment(**variables: str) -> dict[str, str]:
 
 def meshlib_command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "meshlib_adapters.cli", *arguments]
-    return subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @dataclass
 class Running:
-    """`meshlib serve`, its admin address, and what it has logged so far (one JSON object a line)."""
+    """`meshlib serve`, its admin address, and what it has logged so far (one JSON object a
+    line).
+    """
 
     process: subprocess.Popen[str]
     log_file: Path
@@ -60,7 +82,11 @@ class Running:
 
     @property
     def log(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        return [
+            json.loads(line)
+            for line in self.log_file.read_text(encoding="utf-8").splitlines()
+            if line.endswith("}")
+        ]
 
     def logged(self, text: str) -> bool:
         return any(text in str(record["message"]) for record in self.log)

@@ -7,7 +7,15 @@ from dataclasses import replace
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived, WindowUpdated
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
 
 from meshlib.model import Snapshot
 from tests.support.backend import Backend, Peer, Script
@@ -17,7 +25,9 @@ __all__ = ["Server", "over", "serving"]
 
 
 class Server:
-    """One connection of an h2c endpoint. `answer(server, stream)` is called when a request is complete."""
+    """One connection of an h2c endpoint. `answer(server, stream)` is called when a request is
+    complete.
+    """
 
     def __init__(self, peer: Peer, answer: Callable[[Server, int], None]) -> None:
         self.peer = peer
@@ -49,7 +59,9 @@ class Server:
                 self.bodies[event.stream_id] += event.data
                 self.frames.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             elif isinstance(event, TrailersReceived):
-                self.trailers[event.stream_id] = [(str(name), str(value)) for name, value in event.headers]
+                self.trailers[event.stream_id] = [
+                    (str(name), str(value)) for name, value in event.headers
+                ]
             elif isinstance(event, StreamReset):
                 self.reset.append(event.stream_id)
             elif isinstance(event, StreamEnded):
@@ -88,6 +100,9 @@ def over(*backends: Backend) -> Snapshot:
     plain = snapshot_of({"": list(backends)})
     contributions = []
     for contribution in plain.contributions:
-        routes = tuple(replace(r, upstream=replace(r.upstream, protocol="h2c")) if r.upstream else r for r in contribution.routes)
+        routes = tuple(
+            replace(r, upstream=replace(r.upstream, protocol="h2c")) if r.upstream else r
+            for r in contribution.routes
+        )
         contributions.append(replace(contribution, routes=routes))
     return Snapshot.of(contributions)

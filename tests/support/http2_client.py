@@ -1,4 +1,6 @@
-"""A client of HTTP/2 that does what it is told: h2's frames and HPACK, on a real socket, with nothing done behind the test's back."""
+"""A client of HTTP/2 that does what it is told: h2's frames and HPACK, on a real socket, with
+nothing done behind the test's back.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 Pairs = Sequence[tuple[str | bytes, str | bytes]]
 
 
-def request(path: str = "/", host: str = "a", *more: tuple[str, str], method: str = "GET") -> list[tuple[str | bytes, str | bytes]]:
+def request(
+    path: str = "/", host: str = "a", *more: tuple[str, str], method: str = "GET"
+) -> list[tuple[str | bytes, str | bytes]]:
     """The fields of a request."""
     return [(":method", method), (":scheme", "http"), (":authority", host), (":path", path), *more]
 
@@ -46,7 +50,9 @@ class Answer:
     @property
     def status(self) -> int:
         """The final status."""
-        return next(int(head[":status"]) for head in self.heads if not head[":status"].startswith("1"))
+        return next(
+            int(head[":status"]) for head in self.heads if not head[":status"].startswith("1")
+        )
 
     @property
     def fields(self) -> dict[str, str]:
@@ -61,13 +67,23 @@ class Answer:
 
 
 class Client2:
-    """A connection. Frames that come are kept in `frames` and, by stream, in `answers`. PINGs and SETTINGS are not answered by itself;
-    windows are opened as data comes when `open_windows` is true."""
+    """A connection. Frames that come are kept in `frames` and, by stream, in `answers`. PINGs and
+    SETTINGS are not answered by itself; windows are opened as data comes when `open_windows` is
+    true."""
 
     def __init__(
-        self, address: tuple[str, int] | socket.socket, *, window: int = 65535, open_windows: bool = True, hello: bool = True
+        self,
+        address: tuple[str, int] | socket.socket,
+        *,
+        window: int = 65535,
+        open_windows: bool = True,
+        hello: bool = True,
     ) -> None:
-        self.sock = address if isinstance(address, socket.socket) else socket.create_connection(address, PATIENCE)
+        self.sock = (
+            address
+            if isinstance(address, socket.socket)
+            else socket.create_connection(address, PATIENCE)
+        )
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.encoder = Encoder()
         self.decoder = Decoder()
@@ -153,7 +169,12 @@ class Client2:
         answer = self.answers[frame.stream_id] if frame.stream_id else Answer()
         if isinstance(frame, HeadersFrame):
             assert "END_HEADERS" in frame.flags
-            answer.heads.append({_text(name): _text(value) for name, value in self.decoder.decode(frame.data, raw=True)})
+            answer.heads.append(
+                {
+                    _text(name): _text(value)
+                    for name, value in self.decoder.decode(frame.data, raw=True)
+                }
+            )
         elif isinstance(frame, DataFrame):
             answer.data += frame.data
             if self.open_windows and frame.flow_controlled_length:
@@ -170,7 +191,9 @@ class Client2:
             answer.ended = True
 
     def answer(self, number: int) -> Answer:
-        """The whole answer on a stream, or what there is of it when it was reset. Raises `Lost` at the end of the connection."""
+        """The whole answer on a stream, or what there is of it when it was reset. Raises `Lost` at
+        the end of the connection.
+        """
         deadline = time.monotonic() + PATIENCE
         while not (answer := self.answers[number]).ended and answer.reset is None:
             assert time.monotonic() < deadline, answer
@@ -189,7 +212,9 @@ class Client2:
         return self.goaway.error_code if self.goaway is not None else None
 
     def ping(self) -> None:
-        """Wait until the gateway has seen all that was sent (nothing else may be pinged meanwhile)."""
+        """Wait until the gateway has seen all that was sent (nothing else may be pinged
+        meanwhile).
+        """
         mark = sum(isinstance(frame, PingFrame) for frame in self.frames)
         self.send(PingFrame(0, b"12345678"))
         while sum(isinstance(frame, PingFrame) for frame in self.frames) == mark:
@@ -207,4 +232,9 @@ def _text(data: bytes | str) -> str:
 
 def interims(answers: Iterable[Answer]) -> list[str]:
     """The interim statuses of answers."""
-    return [head[":status"] for answer in answers for head in answer.heads if head.get(":status", "").startswith("1")]
+    return [
+        head[":status"]
+        for answer in answers
+        for head in answer.heads
+        if head.get(":status", "").startswith("1")
+    ]

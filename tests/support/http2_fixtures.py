@@ -1,4 +1,6 @@
-"""Gateways that speak HTTP/2 without TLS, as only these tests make them; nothing may be left at the end of a test."""
+"""Gateways that speak HTTP/2 without TLS, as only these tests make them; nothing may be left at the
+end of a test.
+"""
 
 from __future__ import annotations
 
@@ -90,16 +92,25 @@ def start(stack: contextlib.ExitStack, backend: object, loop_factory: LoopFactor
         https_port: int = 443,
     ) -> Site:
         snapshot = snapshot_of({"": [over]}) if isinstance(over, Backend) else over
-        running = RunningGateway(snapshot, settings, policy=policy, loop_factory=loop_factory, https_port=https_port)
+        running = RunningGateway(
+            snapshot, settings, policy=policy, loop_factory=loop_factory, https_port=https_port
+        )
         running.gateway.upstreams._http2 = upstream_limits  # nobody has been asked yet
 
         def connection() -> HTTP2Connection:
             return HTTP2Connection(
-                running.gateway, scheme="http", allowed=allowed, client_lines=client_lines, settings=limits, server_name="a"
+                running.gateway,
+                scheme="http",
+                allowed=allowed,
+                client_lines=client_lines,
+                settings=limits,
+                server_name="a",
             )
 
         async def listen() -> tuple[asyncio.Server, tuple[str, int]]:
-            server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, backlog=512)
+            server = await asyncio.get_running_loop().create_server(
+                connection, "127.0.0.1", 0, backlog=512
+            )
             return server, server.sockets[0].getsockname()
 
         server, address = running.run(listen())

@@ -1,4 +1,6 @@
-"""Gateways and backends as fixtures; at the end of every test nothing may be left of what it did."""
+"""Gateways and backends as fixtures; at the end of every test nothing may be left of what it
+did.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Start(Protocol):
 @pytest.fixture(params=["asyncio", "uvloop"])
 def loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
     if request.param == "uvloop":
-        factory: LoopFactory = (importlib.import_module if os.environ.get("CI") else pytest.importorskip)("uvloop").new_event_loop
+        factory: LoopFactory = (
+            importlib.import_module if os.environ.get("CI") else pytest.importorskip
+        )("uvloop").new_event_loop
         return factory
     return asyncio.new_event_loop
 
@@ -60,7 +64,9 @@ def backend(stack: contextlib.ExitStack) -> Callable[..., Backend]:
 
 @pytest.fixture
 def start(stack: contextlib.ExitStack, backend: object, loop_factory: LoopFactory) -> Start:
-    """Starts gateways, over one backend for every host or over a snapshot. To be called after the backends were made."""
+    """Starts gateways, over one backend for every host or over a snapshot. To be called after the
+    backends were made.
+    """
 
     def make(
         over: Backend | Snapshot,

@@ -19,7 +19,10 @@ class Page:
         host, port = running.addresses["admin"]
         with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
             assert answer.headers["Content-Type"] == CONTENT_TYPE
-            self.families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
+            self.families = {
+                family.name: family
+                for family in text_string_to_metric_families(answer.read().decode())
+            }
 
     def get(self, name: str, /, **wanted: str) -> float:
         """The sum of the samples of that name that have these labels."""

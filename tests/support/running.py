@@ -1,4 +1,6 @@
-"""A gateway in a thread of its own, with an event loop of its own, and what may be asked of it from outside."""
+"""A gateway in a thread of its own, with an event loop of its own, and what may be asked of it from
+outside.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ def quick(**changes: float) -> HTTPSettings:
 
 
 def snapshot_of(
-    hosts: Mapping[str, Sequence[Address]], *, sticky: str | None = None, redirects: Mapping[str, RedirectRule] | None = None
+    hosts: Mapping[str, Sequence[Address]],
+    *,
+    sticky: str | None = None,
+    redirects: Mapping[str, RedirectRule] | None = None,
 ) -> Snapshot:
     """One route per host, to an upstream with these backends or ports; "" is every other host."""
     contributions = []
@@ -53,7 +58,17 @@ def snapshot_of(
         ports = [a.port if isinstance(a, Backend) else a for a in addresses]
         endpoints = tuple(Endpoint(f"{name}.{port}", "127.0.0.1", port) for port in ports)
         upstream = Upstream(f"{name}:80", endpoints)
-        route = Route(Scheme.HTTP, host, "/", name, "test", "test", internal_port=80, upstream=upstream, sticky_cookie=sticky)
+        route = Route(
+            Scheme.HTTP,
+            host,
+            "/",
+            name,
+            "test",
+            "test",
+            internal_port=80,
+            upstream=upstream,
+            sticky_cookie=sticky,
+        )
         contributions.append(Contribution(f"test/{name}", name, routes=(route,)))
     for host, rule in (redirects or {}).items():
         route = Route(Scheme.HTTP, host, "/", host, "test", "test", redirect=rule)
@@ -126,7 +141,9 @@ class RunningGateway:
 
     def pools(self) -> list[EndpointPool]:
         """Every pool of every upstream asked so far."""
-        return self.call(lambda: [pool for state in self.gateway.upstreams.states() for pool in state.pools()])
+        return self.call(
+            lambda: [pool for state in self.gateway.upstreams.states() for pool in state.pools()]
+        )
 
     def idle(self) -> int:
         """Idle upstream connections."""
@@ -180,8 +197,14 @@ class RunningGateway:
         def look() -> str:
             tasks = len(asyncio.all_tasks(self.loop)) - 1  # this one
             connections = self.gateway.connections
-            pools = [repr(p) for s in self.gateway.upstreams.states() for p in s.pools() if p.active]
-            return f"{connections} connections, {tasks} tasks, {pools}" if connections or tasks or pools else ""
+            pools = [
+                repr(p) for s in self.gateway.upstreams.states() for p in s.pools() if p.active
+            ]
+            return (
+                f"{connections} connections, {tasks} tasks, {pools}"
+                if connections or tasks or pools
+                else ""
+            )
 
         return self.call(look)
 

@@ -14,7 +14,9 @@ __all__ = ["ask", "echoing", "serve", "services"]
 
 
 def serve(gateways: Lab, *arguments: str, services: str) -> Running:
-    return gateways.serve(*arguments, services=services, MESHLIB_PORTS_OPEN="labels", MESHLIB_PORTS_HOST="127.0.0.1")
+    return gateways.serve(
+        *arguments, services=services, MESHLIB_PORTS_OPEN="labels", MESHLIB_PORTS_HOST="127.0.0.1"
+    )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,9 @@ from meshlib.table import RoutingTable
 __all__ = ["route", "service", "table_of", "told"]
 
 
-def route(text: str, service: str, share_with: tuple[str, ...] = (), sticky: str | None = None) -> Route:
+def route(
+    text: str, service: str, share_with: tuple[str, ...] = (), sticky: str | None = None
+) -> Route:
     """ "http://host/path", "sni://host", "tcp://:5432"; "-> URL" behind it makes a redirect."""
     text, _, target = text.partition(" -> ")
     scheme, _, rest = text.partition("://")
@@ -35,7 +37,12 @@ def route(text: str, service: str, share_with: tuple[str, ...] = (), sticky: str
 
 
 def service(
-    owner: str, *routes: str, age: int = 1, share_with: tuple[str, ...] = (), networks: tuple[str, ...] = (), name: str = ""
+    owner: str,
+    *routes: str,
+    age: int = 1,
+    share_with: tuple[str, ...] = (),
+    networks: tuple[str, ...] = (),
+    name: str = "",
 ) -> Contribution:
     name = name or owner.partition(" ")[2] or "code"
     made = tuple(route(text, name, share_with) for text in routes)

@@ -32,7 +32,9 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Runs a coroutine on asyncio's own loop and on uvloop."""
     factory = None
     if request.param == "uvloop":
-        factory = (importlib.import_module if os.environ.get("CI") else pytest.importorskip)("uvloop").new_event_loop
+        factory = (importlib.import_module if os.environ.get("CI") else pytest.importorskip)(
+            "uvloop"
+        ).new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
 
         def run_it(awaitable: Awaitable[None]) -> None:

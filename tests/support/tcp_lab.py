@@ -33,15 +33,29 @@ class Table:
     def table(self) -> Table:
         return self
 
-    def route_tls(self, hello: ClientHello, terminates: Callable[[str], bool] | None = None) -> TLSDecision:
+    def route_tls(
+        self, hello: ClientHello, terminates: Callable[[str], bool] | None = None
+    ) -> TLSDecision:
         name = hello.server_name or ""
         if not hello.server_name_valid:
             return Reject(112, "bad_server_name")
         addresses = self.ports.get(name, self.ports.get("*"))
         if addresses is None:
             return Reject(112, "no_route")
-        upstream = Upstream(name, tuple(Endpoint(f"{name}.{n}", host, port) for n, (host, port) in enumerate(addresses)))
-        route = Route(Scheme.SNI, name, "/", service=name, label="", schema="test", internal_port=443, upstream=upstream)
+        upstream = Upstream(
+            name,
+            tuple(Endpoint(f"{name}.{n}", host, port) for n, (host, port) in enumerate(addresses)),
+        )
+        route = Route(
+            Scheme.SNI,
+            name,
+            "/",
+            service=name,
+            label="",
+            schema="test",
+            internal_port=443,
+            upstream=upstream,
+        )
         return Passthrough(route, upstream)
 
 
@@ -58,7 +72,9 @@ class Lab:
     records: list[TunnelRecord] = field(default_factory=list)
 
     async def backend(self, name: str | None, respond: Respond, *, into: str | None = None) -> int:
-        """A server on a free port, with TLS for `name` (None: plain TCP); routed under `into` or `name`."""
+        """A server on a free port, with TLS for `name` (None: plain TCP); routed under `into` or
+        `name`.
+        """
         context = None
         if name is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -93,7 +109,9 @@ Run = Callable[[Awaitable[None]], None]
 
 
 def quick(**changes: object) -> TLSSettings:
-    return TLSSettings(**{"sweep_interval": 0.05, "linger_timeout": 0.5, "idle_timeout": 30.0, **changes})  # type: ignore[arg-type]
+    return TLSSettings(
+        **{"sweep_interval": 0.05, "linger_timeout": 0.5, "idle_timeout": 30.0, **changes}  # type: ignore[arg-type]
+    )
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -20,8 +20,12 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def start(stack: contextlib.ExitStack, authority: trustme.CA, loop_factory: LoopFactory) -> Callable[..., TLSGateway]:
-    """Starts gateways; to be called after the backends were made. Arguments are those of `TLSGateway`."""
+def start(
+    stack: contextlib.ExitStack, authority: trustme.CA, loop_factory: LoopFactory
+) -> Callable[..., TLSGateway]:
+    """Starts gateways; to be called after the backends were made. Arguments are those of
+    `TLSGateway`.
+    """
 
     def make(*hosts: object, **options: object) -> TLSGateway:
         running = TLSGateway(authority, *hosts, loop_factory=loop_factory, **options)  # type: ignore[arg-type]  # passed on

@@ -1,4 +1,6 @@
-"""A gateway whose one TLS port does all there is: ends TLS, passes it through, and speaks plain HTTP; and clients for it."""
+"""A gateway whose one TLS port does all there is: ends TLS, passes it through, and speaks plain
+HTTP; and clients for it.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,26 @@ def routes_of(places: Mapping[str, int], *, https_only: bool = False, hsts: str 
         scheme, mark, host = place.rpartition("://")
         upstream = Upstream(f"{place}:80", (Endpoint(f"{place}.1", "127.0.0.1", port),))
         kind = Scheme(scheme) if mark else Scheme.HTTP
-        route = Route(kind, host, "/", place, "l", "test", 80, upstream, https_only=https_only and not mark, hsts="" if mark else hsts)
+        route = Route(
+            kind,
+            host,
+            "/",
+            place,
+            "l",
+            "test",
+            80,
+            upstream,
+            https_only=https_only and not mark,
+            hsts="" if mark else hsts,
+        )
         contributions.append(Contribution(f"test/{place}", place, 1, (route,)))
     return Snapshot.of(contributions)
 
 
 class TLSGateway(RunningGateway):
-    """`hosts` go to `backend`, `passed` (sni://) to ports of their own. `certificates` serve; none: one for each host."""
+    """`hosts` go to `backend`, `passed` (sni://) to ports of their own. `certificates` serve; none:
+    one for each host.
+    """
 
     def __init__(
         self,
@@ -63,18 +78,26 @@ class TLSGateway(RunningGateway):
         termination: TerminationSettings | None = None,
         **options: Any,
     ) -> None:
-        places = dict.fromkeys(hosts, backend.port) | {f"sni://{host}": port for host, port in (passed or {}).items()}
+        places = dict.fromkeys(hosts, backend.port) | {
+            f"sni://{host}": port for host, port in (passed or {}).items()
+        }
         super().__init__(routes_of(places, https_only=https_only, hsts=hsts), settings, **options)
         self.authority = authority
         self.records: list[TunnelRecord] = []
-        self.served = served = certificates if certificates is not None else [certificate(authority, host) for host in hosts]
+        self.served = served = (
+            certificates
+            if certificates is not None
+            else [certificate(authority, host) for host in hosts]
+        )
         self.client_ca = client_ca
         self.ticket_secret = ticket_secret
 
         async def begin() -> tuple[Terminator, TLSListener, tuple[str, int]]:
             terminator = Terminator(self.gateway, termination)
             terminator.use(CertificateSet(tuple(served), client_ca, ticket_secret))
-            listener = TLSListener(self.mesh, tls, on_end=self.records.append, terminator=terminator)
+            listener = TLSListener(
+                self.mesh, tls, on_end=self.records.append, terminator=terminator
+            )
             return terminator, listener, await listener.listen("127.0.0.1", 0)
 
         self.terminator, self.listener, self.tls_address = self.run(begin())
@@ -82,14 +105,20 @@ class TLSGateway(RunningGateway):
 
     def use(self, *certificates: Certificate) -> None:
         """Other certificates."""
-        self.call(lambda: self.terminator.use(CertificateSet(tuple(certificates), self.client_ca, self.ticket_secret)))
+        self.call(
+            lambda: self.terminator.use(
+                CertificateSet(tuple(certificates), self.client_ca, self.ticket_secret)
+            )
+        )
 
     def offer(self, *alpn: str) -> None:
         """Serve new connections as another terminator would, which offers these protocols."""
 
         def change() -> None:
             self.terminator = Terminator(self.gateway, TerminationSettings(alpn=alpn))
-            self.terminator.use(CertificateSet(tuple(self.served), self.client_ca, self.ticket_secret))
+            self.terminator.use(
+                CertificateSet(tuple(self.served), self.client_ca, self.ticket_secret)
+            )
             self.listener.terminator = self.terminator
 
         self.call(change)
@@ -98,7 +127,13 @@ class TLSGateway(RunningGateway):
         """A bare connection to the TLS port."""
         return socket.create_connection(self.tls_address, PATIENCE)
 
-    def tls(self, name: str | None, *, context: ssl.SSLContext | None = None, session: ssl.SSLSession | None = None) -> TLSClient:
+    def tls(
+        self,
+        name: str | None,
+        *,
+        context: ssl.SSLContext | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> TLSClient:
         """A client that has shaken hands; closed at the end."""
         client = TLSClient(self.connect(), name, context or self.trusting(), session)
         self._tls_clients.append(client)
@@ -121,11 +156,19 @@ class TLSGateway(RunningGateway):
 class TLSClient:
     """A TLS connection; it checks the certificate."""
 
-    def __init__(self, sock: socket.socket, name: str | None, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        name: str | None,
+        context: ssl.SSLContext,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
         if name is None:
             context.check_hostname = False
         try:
-            self.sock = context.wrap_socket(sock, server_hostname=name, session=session, suppress_ragged_eofs=False)
+            self.sock = context.wrap_socket(
+                sock, server_hostname=name, session=session, suppress_ragged_eofs=False
+            )
         except BaseException:
             sock.close()
             raise
@@ -145,7 +188,14 @@ class TLSClient:
         while b"\r\n\r\n" not in self._buffer:
             self._more()
         head, _, rest = self._buffer.partition(b"\r\n\r\n")
-        length = next((int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+        length = next(
+            (
+                int(line.split(b":")[1])
+                for line in head.lower().split(b"\r\n")
+                if line.startswith(b"content-length:")
+            ),
+            0,
+        )
         while len(rest) < length:
             rest = self._more().partition(b"\r\n\r\n")[2]
         self._buffer = rest[length:]

@@ -1,4 +1,6 @@
-"""A gateway without sockets: transports that take everything, and what its loop would tell it, one turn after the other."""
+"""A gateway without sockets: transports that take everything, and what its loop would tell it, one
+turn after the other.
+"""
 
 from __future__ import annotations
 
@@ -61,12 +63,21 @@ class Wire(asyncio.Transport):
 
 
 class Place:
-    """A gateway that is told what its sockets would tell it, one turn of the loop after the other."""
+    """A gateway that is told what its sockets would tell it, one turn of the loop after the
+    other.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, policy: ForwardingPolicy | None = None, **changes: float) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        policy: ForwardingPolicy | None = None,
+        **changes: float,
+    ) -> None:
         self.loop = loop
         self.policy = policy
-        snapshot = snapshot_of({"a": [7001]}, redirects={"old": RedirectRule("https://new.example.com", 301)})
+        snapshot = snapshot_of(
+            {"a": [7001]}, redirects={"old": RedirectRule("https://new.example.com", 301)}
+        )
         self.snapshot = snapshot
         self.gateway = self._made(snapshot, changes)
         self.wire = Wire()
@@ -85,7 +96,9 @@ class Place:
 
     def upstream(self) -> Upstream:
         """That of host a."""
-        return next(iter(route.upstream for route in self.snapshot.routes if route.upstream is not None))
+        return next(
+            iter(route.upstream for route in self.snapshot.routes if route.upstream is not None)
+        )
 
     def endpoint(self) -> tuple[UpstreamConnection, Wire]:
         """A connection to the endpoint of host a, idle in its pool."""
@@ -97,7 +110,9 @@ class Place:
         return connection, wire
 
     def turn(self) -> None:
-        """A few rounds of the loop, as few as can be run: one for the task, one for its sleep, one or two for its end."""
+        """A few rounds of the loop, as few as can be run: one for the task, one for its sleep, one
+        or two for its end.
+        """
 
         async def nothing() -> None:
             await asyncio.sleep(0)

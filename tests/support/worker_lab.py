@@ -21,7 +21,19 @@ from typing import Any, Self
 
 from tests.support.commands import PATIENCE, Running, environment, free_port
 
-__all__ = ["Backend", "Clients", "Lab", "alive", "ask", "backend", "exchange", "lab", "labels", "status_of", "wait_for"]
+__all__ = [
+    "Backend",
+    "Clients",
+    "Lab",
+    "alive",
+    "ask",
+    "backend",
+    "exchange",
+    "lab",
+    "labels",
+    "status_of",
+    "wait_for",
+]
 
 
 class Backend(http.server.ThreadingHTTPServer):
@@ -82,23 +94,42 @@ def labels(*routes: str, endpoints: list[str]) -> str:
 
 @dataclass
 class Lab:
-    """Starts gateways, and ends those that are left. `program` is what Python runs: `meshlib`, or that with a fault in it."""
+    """Starts gateways, and ends those that are left. `program` is what Python runs: `meshlib`, or
+    that with a fault in it.
+    """
 
     path: Path
     program: tuple[str, str] = ("-m", "meshlib_adapters.cli")
     started: list[Running] = field(default_factory=list)
 
-    def serve(self, *arguments: str, services: str = "", stdout: int | None = None, **variables: str) -> Running:
+    def serve(
+        self, *arguments: str, services: str = "", stdout: int | None = None, **variables: str
+    ) -> Running:
         file = self.path / "services.yml"
         if services:
             file.write_text(services)
             arguments = ("--services", str(file), *arguments)
         admin = free_port()
-        ports = ["--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", f"127.0.0.1:{admin}", "--log-format", "json"]
+        ports = [
+            "--http",
+            "127.0.0.1:0",
+            "--https",
+            "127.0.0.1:0",
+            "--admin",
+            f"127.0.0.1:{admin}",
+            "--log-format",
+            "json",
+        ]
         log_file = self.path / f"serve-{len(self.started)}.log"
         with log_file.open("w") as log, (self.path / "access.log").open("a") as access:
             command = [sys.executable, *self.program, "serve", *ports, "--workers", "2", *arguments]
-            process = subprocess.Popen(command, env=environment(**variables), stderr=log, stdout=stdout or access, text=True)
+            process = subprocess.Popen(
+                command,
+                env=environment(**variables),
+                stderr=log,
+                stdout=stdout or access,
+                text=True,
+            )
         running = Running(process, log_file, {"admin": ("127.0.0.1", admin)})
         self.started.append(running)
         wait_for(lambda: running.logged("ready: ") or process.poll() is not None, running)
@@ -144,21 +175,31 @@ def status_of(running: Running) -> dict[str, Any]:
     return data
 
 
-def ask(address: tuple[str, int], host: str = "app.example.com", path: str = "/", cookie: str = "") -> tuple[int, str, str]:
+def ask(
+    address: tuple[str, int], host: str = "app.example.com", path: str = "/", cookie: str = ""
+) -> tuple[int, str, str]:
     """Status, body and the session that began, of one request on a connection of its own."""
     connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
     with contextlib.closing(connection):
-        connection.request("GET", path, headers={"Host": host, **({"Cookie": f"SESSION={cookie}"} if cookie else {})})
+        connection.request(
+            "GET",
+            path,
+            headers={"Host": host, **({"Cookie": f"SESSION={cookie}"} if cookie else {})},
+        )
         answer = connection.getresponse()
         session = (answer.getheader("Set-Cookie") or "").removeprefix("SESSION=")
         return answer.status, answer.read().decode(), session
 
 
 def exchange(sock: socket.socket) -> bytes:
-    """The answer to a request for `/` on a connection that is there already; what there is of it, when the connection ends."""
+    """The answer to a request for `/` on a connection that is there already; what there is of it,
+    when the connection ends.
+    """
     sock.sendall(b"GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n")
     answer = b""
-    while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < 3:  # a backend's name
+    while (
+        b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < 3
+    ):  # a backend's name
         data = sock.recv(65536)
         if not data:
             break
@@ -195,7 +236,9 @@ class Clients:
             while not self._over.is_set():
                 try:
                     if sock is None:
-                        sock = held.enter_context(socket.create_connection(self._address, timeout=PATIENCE))
+                        sock = held.enter_context(
+                            socket.create_connection(self._address, timeout=PATIENCE)
+                        )
                     answer = exchange(sock)
                 except OSError as error:
                     answer = repr(error).encode()

@@ -41,12 +41,13 @@ class Gateway:
     """Routes requests and WebSockets by the current table.
 
     `Gateway(mesh=mesh)` is an application; `Gateway(app, mesh=mesh)` (so also Starlette's
-    `Middleware(Gateway, mesh=mesh)`) is middleware: what no route matches goes to `app`, untouched. `providers` are
-    followed from the server's lifespan start to its end; where the server gives none (a mounted application), use
-    `async with gateway:`. The client's address is what the server says in `scope["client"]`; trust proxies in one place only: switch the
-    server's own reading of X-Forwarded-For off (uvicorn trusts 127.0.0.1 unless told `proxy_headers=False`) and use
-    `policy.trusted_proxies`. Servers also add a Date and a Server of their own to those of the upstream (uvicorn unless told
-    `date_header=False, server_header=False`).
+    `Middleware(Gateway, mesh=mesh)`) is middleware: what no route matches goes to `app`, untouched.
+    `providers` are followed from the server's lifespan start to its end; where the server gives
+    none (a mounted application), use `async with gateway:`. The client's address is what the server
+    says in `scope["client"]`; trust proxies in one place only: switch the server's own reading of
+    X-Forwarded-For off (uvicorn trusts 127.0.0.1 unless told `proxy_headers=False`) and use
+    `policy.trusted_proxies`. Servers also add a Date and a Server of their own to those of the
+    upstream (uvicorn unless told `date_header=False, server_header=False`).
     """
 
     def __init__(
@@ -77,30 +78,41 @@ class Gateway:
         self._ids = itertools.count(1)
 
     async def __aenter__(self) -> Self:
-        """Follow the providers; returns when each has delivered once, so that the first request finds its routes.
+        """Follow the providers; returns when each has delivered once, so that the first request
+        finds its routes.
 
-        One that stays silent holds up the server's start for `startup_wait` seconds; then what is known is served, and 503 answers
-        what no route matches while nothing is known at all.
+        One that stays silent holds up the server's start for `startup_wait` seconds; then what is
+        known is served, and 503 answers what no route matches while nothing is known at all.
         """
         self._users += 1
         if self._users == 1:
             delivered = [asyncio.Event() for _ in self._providers]
             self._followers = [
-                asyncio.create_task(self._follow(provider, event)) for provider, event in zip(self._providers, delivered, strict=True)
+                asyncio.create_task(self._follow(provider, event))
+                for provider, event in zip(self._providers, delivered, strict=True)
             ]
             try:
                 async with asyncio.timeout(self._startup_wait):
                     for event in delivered:
                         await event.wait()
             except TimeoutError:
-                silent = [provider.name for provider, event in zip(self._providers, delivered, strict=True) if not event.is_set()]
+                silent = [
+                    provider.name
+                    for provider, event in zip(self._providers, delivered, strict=True)
+                    if not event.is_set()
+                ]
                 _logger.warning("starting without the routes of %s", ", ".join(silent))
             except BaseException:
                 await self._stop()
                 raise
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Stop following, and close idle connections."""
         await self._stop()
 
@@ -178,18 +190,24 @@ class Gateway:
         loop = asyncio.get_running_loop()
         if self._upstreams is None or self._upstreams.loop is not loop:
             if self._upstreams is not None:  # test clients give each request a loop of its own
-                with contextlib.suppress(RuntimeError):  # what was left of the other loop's connections cannot be closed any more
+                with contextlib.suppress(
+                    RuntimeError
+                ):  # what was left of the other loop's connections cannot be closed any more
                     self._upstreams.close()
             self._upstreams = Upstreams(self._mesh, self._settings, loop)
             self._sweeper = asyncio.create_task(_sweep(self._upstreams, self._exchanges))
         return self._upstreams
 
-    async def _forward(self, decision: Forward, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _forward(
+        self, decision: Forward, head: RequestHead, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         peer = peer_of(scope, self._policy)
         if is_loop(head.fields, self._policy):
             await _deny(scope, receive, send, 508)
             return
-        lines = request_fields(head, self._policy, peer, wanted_by_label=decision.route.forwarded_for)
+        lines = request_fields(
+            head, self._policy, peer, wanted_by_label=decision.route.forwarded_for
+        )
         if not head.authority:
             lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
         if self._policy.request_id and not (peer.trusted and b"x-request-id" in head.fields.names):
@@ -199,7 +217,9 @@ class Gateway:
             exchange.hsts = decision.route.hsts
         self._exchanges.add(exchange)
         try:
-            with contextlib.suppress(OSError):  # raised by `send` where the client has gone (ASGI 2.4)
+            with contextlib.suppress(
+                OSError
+            ):  # raised by `send` where the client has gone (ASGI 2.4)
                 if scope["type"] == "websocket":
                     await relay_websocket(exchange, decision, head, lines, scope, receive, send)
                 else:
@@ -209,7 +229,14 @@ class Gateway:
             exchange.close()
 
     async def _exchange(
-        self, exchange: Exchange, decision: Forward, head: RequestHead, lines: bytes, scope: Scope, receive: Receive, send: Send
+        self,
+        exchange: Exchange,
+        decision: Forward,
+        head: RequestHead,
+        lines: bytes,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         first: Message | None = None
         fields = head.fields
@@ -225,7 +252,9 @@ class Gateway:
         has_body = bool(fields.content_length) or head.fields.chunked
         exchange.start(decision, head, data, done=not has_body)
         max_body = self._settings.max_body
-        sender = asyncio.create_task(_send_body(exchange, head, receive, first, has_body=has_body, max_body=max_body))
+        sender = asyncio.create_task(
+            _send_body(exchange, head, receive, first, has_body=has_body, max_body=max_body)
+        )
         sender.add_done_callback(exchange.watch)
         try:
             await _pass_on(exchange, scope, send)
@@ -237,9 +266,16 @@ class Gateway:
 
 
 async def _send_body(
-    exchange: Exchange, head: RequestHead, receive: Receive, first: Message | None, *, has_body: bool, max_body: int
+    exchange: Exchange,
+    head: RequestHead,
+    receive: Receive,
+    first: Message | None,
+    *,
+    has_body: bool,
+    max_body: int,
 ) -> None:
-    # Reads on behind the end of the body, because that is how a server says that the client has gone.
+    # Reads on behind the end of the body, because that is how a server says that the client has
+    # gone.
     done = not has_body
     chunked = head.fields.chunked
     left = max_body if chunked else head.fields.content_length or 0
@@ -248,7 +284,9 @@ async def _send_body(
     while True:
         message = first or await receive()
         first = None
-        await pace.spend(MESSAGE)  # a client of small messages: servers hand over what they have without waiting
+        await pace.spend(
+            MESSAGE
+        )  # a client of small messages: servers hand over what they have without waiting
         if message["type"] == "http.disconnect":
             exchange.leave()
             return
@@ -262,11 +300,16 @@ async def _send_body(
                 exchange.refuse(413, "body_too_large", f"the body is over the limit of {max_body}")
                 return
             if left < 0 or (done and left and not chunked):
-                # More would be read as the next request on the upstream's connection, less would have it wait.
-                exchange.refuse(400, "bad_body_length", "the body is not as long as Content-Length says")
+                # More would be read as the next request on the upstream's connection, less would
+                # have it wait.
+                exchange.refuse(
+                    400, "bad_body_length", "the body is not as long as Content-Length says"
+                )
                 return
         if chunked:
-            data = (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (LAST_CHUNK if done else b"")
+            data = (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (
+                LAST_CHUNK if done else b""
+            )
         await exchange.send(data, done=done)
 
 
@@ -275,21 +318,32 @@ async def _pass_on(exchange: Exchange, scope: Scope, send: Send) -> None:
         wire, head = await exchange.head()
     except Unanswered as failure:
         if failure.reason != "client_closed":
-            await send_error(scope, send, failure.status, retry_after=1 if failure.status == 503 else None)
+            await send_error(
+                scope, send, failure.status, retry_after=1 if failure.status == 503 else None
+            )
         return
-    await send({"type": "http.response.start", "status": head.status, "headers": fields_of(wire, head.status)})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": head.status,
+            "headers": fields_of(wire, head.status),
+        }
+    )
     try:
         while data := await exchange.read():
             await send({"type": "http.response.body", "body": data, "more_body": True})
     except Unanswered as failure:
         if failure.reason == "client_closed":
             return
-        # The server sees an application that ends without finishing its answer, and cuts the connection: that is the truth.
+        # The server sees an application that ends without finishing its answer, and cuts the
+        # connection: that is the truth.
         raise
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _deny(scope: Scope, receive: Receive, send: Send, status: int, *, retry_after: int | None = None) -> None:
+async def _deny(
+    scope: Scope, receive: Receive, send: Send, status: int, *, retry_after: int | None = None
+) -> None:
     if scope["type"] == "websocket":
         await receive()  # websocket.connect
     await send_error(scope, send, status, retry_after=retry_after)

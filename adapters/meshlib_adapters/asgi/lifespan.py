@@ -13,11 +13,17 @@ _logger = logging.getLogger("meshlib.asgi")
 
 
 async def serve_lifespan(
-    app: ASGIApplication | None, scope: Scope, receive: Receive, send: Send, end: Callable[[], Awaitable[None]]
+    app: ASGIApplication | None,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    end: Callable[[], Awaitable[None]],
 ) -> None:
-    """Returns at the server's shutdown. `app` is given the lifespan; where it raises or returns without an answer, it has none.
+    """Returns at the server's shutdown. `app` is given the lifespan; where it raises or returns
+    without an answer, it has none.
 
-    `end` is awaited before the server is told that the shutdown is complete: after that it may cancel us (hypercorn does).
+    `end` is awaited before the server is told that the shutdown is complete: after that it may
+    cancel us (hypercorn does).
     """
     begun = answered = False
 

@@ -1,4 +1,6 @@
-"""Turns for coroutines: an `await` that never has to wait gives nobody else a turn, however often it is written."""
+"""Turns for coroutines: an `await` that never has to wait gives nobody else a turn, however often
+it is written.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ __all__ = ["Pace"]
 
 
 class Pace:
-    """The budget of one coroutine that takes messages which may all be there already (see `http.turns`, whose units these are)."""
+    """The budget of one coroutine that takes messages which may all be there already (see
+    `http.turns`, whose units these are).
+    """
 
     def __init__(self) -> None:
         self._left = WORK

@@ -13,7 +13,8 @@ __all__ = ["can_deny", "fields_of", "send_answer", "send_error"]
 def fields_of(wire: bytes, status: int) -> list[tuple[bytes, bytes]]:
     """The fields of an answer's head, its status line first, as ASGI has them.
 
-    Content-Length of a 304 tells the length of what is not sent; servers take it for that of the body, so it is left out.
+    Content-Length of a 304 tells the length of what is not sent; servers take it for that of the
+    body, so it is left out.
     """
     fields = []
     for line in wire.split(b"\r\n")[1:-1]:
@@ -27,7 +28,9 @@ def can_deny(scope: Scope) -> bool:
     return "websocket.http.response" in (scope.get("extensions") or {})
 
 
-async def send_error(scope: Scope, send: Send, status: int, *, retry_after: int | None = None) -> None:
+async def send_error(
+    scope: Scope, send: Send, status: int, *, retry_after: int | None = None
+) -> None:
     """An error of our own; see `send_answer`."""
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
     if retry_after is not None:
@@ -37,8 +40,12 @@ async def send_error(scope: Scope, send: Send, status: int, *, retry_after: int 
     await send_answer(scope, send, status, headers, error_text(status))
 
 
-async def send_answer(scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """A whole answer. To a WebSocket, whose "websocket.connect" was received, it denies the handshake."""
+async def send_answer(
+    scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    """A whole answer. To a WebSocket, whose "websocket.connect" was received, it denies the
+    handshake.
+    """
     headers = [
         (b"date", email.utils.formatdate(usegmt=True).encode()),
         *headers,
@@ -47,7 +54,9 @@ async def send_answer(scope: Scope, send: Send, status: int, headers: list[tuple
     ]
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await send(
+            {"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body}
+        )
     elif can_deny(scope):
         await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": body})

@@ -1,7 +1,9 @@
-"""What an ASGI scope says, as the values of the core: the request's head and who is at the other end.
+"""What an ASGI scope says, as the values of the core: the request's head and who is at the other
+end.
 
-Servers differ in what they let through, and HTTP/2 and 3 have no lines that a line end could break. So nothing of a scope is taken as
-it is: the request line and the field lines are written out and parsed as if they had come off the wire.
+Servers differ in what they let through, and HTTP/2 and 3 have no lines that a line end could break.
+So nothing of a scope is taken as it is: the request line and the field lines are written out and
+parsed as if they had come off the wire.
 """
 
 from __future__ import annotations
@@ -20,19 +22,27 @@ from meshlib_adapters.config.http import HTTPSettings
 
 __all__ = ["addresses_of", "is_multiplexed", "peer_of", "request_head_of"]
 
-# What belongs to the handshake that the server has made with the client; ours with the upstream is made anew.
+# What belongs to the handshake that the server has made with the client; ours with the upstream is
+# made anew.
 _OF_HANDSHAKE: Final = (b"sec-websocket-", b"te")
 
 
 def request_head_of(scope: Scope, settings: HTTPSettings) -> RequestHead:
-    """The head of an `http` or `websocket` scope, without the wish for an upgrade, which ASGI cannot carry out.
+    """The head of an `http` or `websocket` scope, without the wish for an upgrade, which ASGI
+    cannot carry out.
 
-    That of a WebSocket is a GET whose Sec-WebSocket-Protocol lists the scope's subprotocols. Raises `ProtocolError` as a listener would.
+    That of a WebSocket is a GET whose Sec-WebSocket-Protocol lists the scope's subprotocols. Raises
+    `ProtocolError` as a listener would.
     """
     websocket = scope["type"] == "websocket"
     pairs = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
     if websocket:
-        pairs = [pair for pair in pairs if not pair[0].lower().startswith(_OF_HANDSHAKE[0]) and pair[0].lower() != _OF_HANDSHAKE[1]]
+        pairs = [
+            pair
+            for pair in pairs
+            if not pair[0].lower().startswith(_OF_HANDSHAKE[0])
+            and pair[0].lower() != _OF_HANDSHAKE[1]
+        ]
         offered = scope.get("subprotocols")
         if offered:
             pairs.append((b"Sec-WebSocket-Protocol", _ascii(", ".join(offered))))
@@ -45,7 +55,9 @@ def request_head_of(scope: Scope, settings: HTTPSettings) -> RequestHead:
     if websocket and (fields.content_length or fields.chunked):
         raise RequestHeadError("a WebSocket handshake with a body", reason="body_refused")
     if settings.max_body and (fields.content_length or 0) > settings.max_body:
-        raise LimitExceeded("size of the body", settings.max_body, reason="body_too_large", status_hint=413)
+        raise LimitExceeded(
+            "size of the body", settings.max_body, reason="body_too_large", status_hint=413
+        )
     return head._replace(fields=fields._replace(upgrade=None))
 
 
@@ -55,7 +67,9 @@ def is_multiplexed(scope: Scope) -> bool:
 
 
 def peer_of(scope: Scope, policy: ForwardingPolicy) -> Peer:
-    """The other end, as far as the server says something sensible of it ("unknown" else: a Unix socket, a test)."""
+    """The other end, as far as the server says something sensible of it ("unknown" else: a Unix
+    socket, a test).
+    """
     client, server = scope.get("client"), scope.get("server")
     address = str(client[0]) if client else ""
     try:
@@ -64,11 +78,18 @@ def peer_of(scope: Scope, policy: ForwardingPolicy) -> Peer:
         address = "unknown"
     scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
     port = server[1] if server else None
-    return Peer(address, scheme, port if isinstance(port, int) else 0, is_trusted(address, policy.trusted_proxies))
+    return Peer(
+        address,
+        scheme,
+        port if isinstance(port, int) else 0,
+        is_trusted(address, policy.trusted_proxies),
+    )
 
 
 def addresses_of(scope: Scope) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-    """The client's address and the server's, where they are IP addresses with ports; for upstreams that want a PROXY preamble."""
+    """The client's address and the server's, where they are IP addresses with ports; for upstreams
+    that want a PROXY preamble.
+    """
     return _address(scope.get("client")), _address(scope.get("server"))
 
 
@@ -99,4 +120,6 @@ def _ascii(text: str) -> bytes:
     try:
         return text.encode("ascii")
     except UnicodeEncodeError:
-        raise RequestHeadError("a method or subprotocol that is not ASCII", reason="bad_request_line") from None
+        raise RequestHeadError(
+            "a method or subprotocol that is not ASCII", reason="bad_request_line"
+        ) from None

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 __all__ = ["ASGIApplication", "Message", "Receive", "Scope", "Send"]
 
-# The protocol is one of dictionaries whose values depend on their "type"; nobody has typed it closer and stayed compatible.
+# The protocol is one of dictionaries whose values depend on their "type"; nobody has typed it
+# closer and stayed compatible.
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

@@ -1,6 +1,7 @@
 """WebSockets through an ASGI server: messages on its side, frames (RFC 6455) on the upstream's.
 
-The gateway's own listeners tunnel bytes and need none of this; ASGI hands over messages, so `wsproto` writes and reads the frames.
+The gateway's own listeners tunnel bytes and need none of this; ASGI hands over messages, so
+`wsproto` writes and reads the frames.
 """
 
 from __future__ import annotations
@@ -29,28 +30,43 @@ from meshlib_adapters.turns import MESSAGE
 __all__ = ["relay_websocket"]
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-# A message is passed on whole, because ASGI has no parts of one; larger ones end the connection with 1009. Uvicorn's default is the same.
+# A message is passed on whole, because ASGI has no parts of one; larger ones end the connection
+# with 1009. Uvicorn's default is the same.
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 # Codes that stand for the absence of one (RFC 6455 7.4.1); a server could not send them.
 _NEVER_SENT: Final = (None, 1005, 1006, 1015)
 
 
 async def relay_websocket(
-    exchange: Exchange, decision: Forward, head: RequestHead, lines: bytes, scope: Scope, receive: Receive, send: Send
+    exchange: Exchange,
+    decision: Forward,
+    head: RequestHead,
+    lines: bytes,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
-    """Shake hands with the upstream on behalf of the client, then carry messages until either side closes.
+    """Shake hands with the upstream on behalf of the client, then carry messages until either side
+    closes.
 
-    `lines` are the field lines to send on. A refusal of the upstream is passed on where the server can (else it answers 403).
+    `lines` are the field lines to send on. A refusal of the upstream is passed on where the server
+    can (else it answers 403).
     """
     connect = await receive()
     if connect["type"] != "websocket.connect":
         return
     key = base64.b64encode(secrets.token_bytes(16))
-    handshake = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n" % key
+    handshake = (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n"
+        % key
+    )
     data = b"GET %s HTTP/1.1\r\n%s%s\r\n" % (head.target, lines, handshake)
-    exchange.start(decision, head._replace(fields=head.fields._replace(upgrade=b"websocket")), data, done=True)
+    exchange.start(
+        decision, head._replace(fields=head.fields._replace(upgrade=b"websocket")), data, done=True
+    )
     frames = Connection(ConnectionType.CLIENT)
-    # Reads from the beginning: a client that goes away while the upstream makes up its mind must be noticed.
+    # Reads from the beginning: a client that goes away while the upstream makes up its mind must be
+    # noticed.
     client = asyncio.create_task(_from_client(exchange, frames, receive))
     client.add_done_callback(exchange.watch)
     try:
@@ -58,37 +74,64 @@ async def relay_websocket(
             wire, answer = await exchange.head()
         except Unanswered as failure:
             if failure.reason != "client_closed":
-                await send_error(scope, send, failure.status, retry_after=1 if failure.status == 503 else None)
+                await send_error(
+                    scope, send, failure.status, retry_after=1 if failure.status == 503 else None
+                )
             return
         if not exchange.upgraded:
             await _deny(exchange, wire, answer, scope, send)
             return
         accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
         chosen = answer.fields.get_all(b"sec-websocket-protocol")
-        offered = [name.strip() for name in b",".join(head.fields.get_all(b"sec-websocket-protocol")).split(b",")]
-        if answer.fields.get_all(b"sec-websocket-accept") != [accepted] or len(chosen) > 1 or not set(chosen) <= set(offered):
+        offered = [
+            name.strip()
+            for name in b",".join(head.fields.get_all(b"sec-websocket-protocol")).split(b",")
+        ]
+        if (
+            answer.fields.get_all(b"sec-websocket-accept") != [accepted]
+            or len(chosen) > 1
+            or not set(chosen) <= set(offered)
+        ):
             await send_error(scope, send, 502)
             return
         cookies = [(b"set-cookie", value) for value in answer.fields.get_all(b"set-cookie")]
-        await send({"type": "websocket.accept", "subprotocol": chosen[0].decode() if chosen else None, "headers": cookies})
+        await send(
+            {
+                "type": "websocket.accept",
+                "subprotocol": chosen[0].decode() if chosen else None,
+                "headers": cookies,
+            }
+        )
         await _relay(exchange, frames, client, send)
     finally:
         client.cancel()
         await asyncio.wait({client})
 
 
-async def _deny(exchange: Exchange, wire: bytes, answer: ResponseHead, scope: Scope, send: Send) -> None:
+async def _deny(
+    exchange: Exchange, wire: bytes, answer: ResponseHead, scope: Scope, send: Send
+) -> None:
     if not can_deny(scope):
         await send({"type": "websocket.close"})
         return
-    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": fields_of(wire, answer.status)})
-    with contextlib.suppress(Unanswered):  # cut, then; the message that would end the answer is not sent
+    await send(
+        {
+            "type": "websocket.http.response.start",
+            "status": answer.status,
+            "headers": fields_of(wire, answer.status),
+        }
+    )
+    with contextlib.suppress(
+        Unanswered
+    ):  # cut, then; the message that would end the answer is not sent
         while data := await exchange.read():
             await send({"type": "websocket.http.response.body", "body": data, "more_body": True})
         await send({"type": "websocket.http.response.body", "body": b"", "more_body": False})
 
 
-async def _relay(exchange: Exchange, frames: Connection, client: asyncio.Task[bool], send: Send) -> None:
+async def _relay(
+    exchange: Exchange, frames: Connection, client: asyncio.Task[bool], send: Send
+) -> None:
     upstream = asyncio.create_task(_from_upstream(exchange, frames, send))
     try:
         await asyncio.wait({upstream, client}, return_when=asyncio.FIRST_COMPLETED)
@@ -110,17 +153,26 @@ async def _from_client(exchange: Exchange, frames: Connection, receive: Receive)
         try:
             if message["type"] == "websocket.disconnect":
                 code = message.get("code") or 1000
-                # 1005 and 1006 are never sent: they tell of a close without a code, and of none at all (RFC 6455 7.4.1).
+                # 1005 and 1006 are never sent: they tell of a close without a code, and of none at
+                # all (RFC 6455 7.4.1).
                 code = {1005: 1000, 1006: 1001}.get(code, code)
                 if exchange.upgraded:
-                    exchange.send_tunnel(frames.send(CloseConnection(code=code, reason=message.get("reason") or None)))
+                    exchange.send_tunnel(
+                        frames.send(
+                            CloseConnection(code=code, reason=message.get("reason") or None)
+                        )
+                    )
                 else:
                     exchange.leave()
                 return True
             text = message.get("text")
             data = message.get("bytes")
             await exchange.sendable.wait()
-            exchange.send_tunnel(frames.send(TextMessage(data=text) if text is not None else BytesMessage(data=data or b"")))
+            exchange.send_tunnel(
+                frames.send(
+                    TextMessage(data=text) if text is not None else BytesMessage(data=data or b"")
+                )
+            )
         except LocalProtocolError:
             return bool(message["type"] == "websocket.disconnect")
 
@@ -136,13 +188,17 @@ async def _from_upstream(exchange: Exchange, frames: Connection, send: Send) -> 
             for event in frames.events():
                 await pace.spend(MESSAGE)
                 if isinstance(event, Ping):
-                    await exchange.sendable.wait()  # an upstream that asks and does not read is not read either
+                    await (
+                        exchange.sendable.wait()
+                    )  # an upstream that asks and does not read is not read either
                     exchange.send_tunnel(frames.send(event.response()))
                 elif isinstance(event, CloseConnection):
                     with contextlib.suppress(LocalProtocolError):
                         exchange.send_tunnel(frames.send(event.response()))
                     code = 1000 if event.code in _NEVER_SENT else event.code
-                    await send({"type": "websocket.close", "code": int(code), "reason": event.reason or ""})
+                    await send(
+                        {"type": "websocket.close", "code": int(code), "reason": event.reason or ""}
+                    )
                     return
                 elif isinstance(event, TextMessage | BytesMessage):
                     size += len(event.data)
@@ -154,7 +210,11 @@ async def _from_upstream(exchange: Exchange, frames: Connection, send: Send) -> 
                     else:
                         binary.write(event.data)
                     if event.message_finished:
-                        whole: Message = {"text": text.getvalue()} if isinstance(event, TextMessage) else {"bytes": binary.getvalue()}
+                        whole: Message = (
+                            {"text": text.getvalue()}
+                            if isinstance(event, TextMessage)
+                            else {"bytes": binary.getvalue()}
+                        )
                         await send({"type": "websocket.send", **whole})
                         text, binary, size = io.StringIO(), io.BytesIO(), 0
     except (Unanswered, RemoteProtocolError, LocalProtocolError):

@@ -45,22 +45,30 @@ class Answer:
 
 
 async def fetch(address: Address, host: str, target: str = "/", *, cookie: str = "") -> Answer:
-    """One request on a connection of its own. OSError when the connection fails, TimeoutError after a while."""
+    """One request on a connection of its own. OSError when the connection fails, TimeoutError after
+    a while.
+    """
     with anyio.fail_after(_PATIENCE):
         reader, writer = await asyncio.open_connection(address.host, address.port)
         try:
             field = f"Cookie: {cookie}\r\n" if cookie else ""
-            writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}:{address.port}\r\n{field}Connection: close\r\n\r\n".encode())
+            writer.write(
+                f"GET {target} HTTP/1.1\r\nHost: {host}:{address.port}\r\n{field}Connection: close\r\n\r\n".encode()
+            )
             head, _, body = (await reader.read()).decode("utf-8", "replace").partition("\r\n\r\n")
         finally:
             writer.close()
     status_line, *lines = head.split("\r\n")
     parts = status_line.split(" ")
-    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    fields = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     return Answer(int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0, fields, body)
 
 
-async def run_checks(http: Address, https: Address, add_service: Callable[[], None], mesh: Mesh) -> list[Check]:
+async def run_checks(
+    http: Address, https: Address, add_service: Callable[[], None], mesh: Mesh
+) -> list[Check]:
     """All checks, one after another; what fails to answer at all is "seen" as its error."""
     checks: list[Check] = []
 
@@ -98,15 +106,27 @@ async def run_checks(http: Address, https: Address, add_service: Callable[[], No
                 await anyio.sleep(0.05)
         return f"{before} only"
 
-    await check("three replicas in turn", "shop-1 x2, shop-2 x2, shop-3 x2", functools.partial(_replicas, http))
-    await check("path and query byte for byte", "/a%2Fb//c?d=e&f", functools.partial(_path_kept, http))
+    await check(
+        "three replicas in turn",
+        "shop-1 x2, shop-2 x2, shop-3 x2",
+        functools.partial(_replicas, http),
+    )
+    await check(
+        "path and query byte for byte", "/a%2Fb//c?d=e&f", functools.partial(_path_kept, http)
+    )
     await check("X-Forwarded-For, -Proto", "127.0.0.1 http", functools.partial(_forwarded, http))
     await check("a path of its own", "api-1", name_of("shop.localhost", "/api/items"))
-    await check("paths on segment boundaries", "shop", lambda: _stem(name_of("shop.localhost", "/apiary")))
+    await check(
+        "paths on segment boundaries", "shop", lambda: _stem(name_of("shop.localhost", "/apiary"))
+    )
     await check("first port of a service", "portal-web", name_of("portal.localhost"))
     await check("second port of the service", "portal-admin", name_of("admin.portal.localhost"))
     await check("case and trailing dot of the host", "portal-web", name_of("PORTAL.localhost."))
-    await check("redirect, path kept", "301 http://shop.localhost/a/b?c=d", functools.partial(_redirect, http))
+    await check(
+        "redirect, path kept",
+        "301 http://shop.localhost/a/b?c=d",
+        functools.partial(_redirect, http),
+    )
     await check("sticky session", "one backend", functools.partial(_session, http))
     await check("wildcard host", "tenants-1", name_of("acme.tenants.localhost"))
     await check("unknown host", "status 404", name_of("nobody.localhost"))
@@ -138,14 +158,20 @@ async def _redirect(http: Address) -> str:
 async def _session(http: Address) -> str:
     first = await fetch(http, "login.localhost")
     cookie = first.fields.get("set-cookie", "").partition(";")[0]
-    names = {first.name} | {(await fetch(http, "login.localhost", cookie=cookie)).name for _ in range(5)}
-    return "one backend" if len(names) == 1 and cookie else f"{len(names)} backends, cookie {cookie!r}"
+    names = {first.name} | {
+        (await fetch(http, "login.localhost", cookie=cookie)).name for _ in range(5)
+    }
+    return (
+        "one backend" if len(names) == 1 and cookie else f"{len(names)} backends, cookie {cookie!r}"
+    )
 
 
 async def _upgraded(http: Address) -> str:
     with anyio.fail_after(_PATIENCE):
         reader, writer = await asyncio.open_connection(http.host, http.port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+        )
         status = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
         writer.write(b"ping")
         said = await reader.readexactly(4)
@@ -163,7 +189,8 @@ async def _stem(look: Callable[[], Awaitable[str]]) -> str:
 
 
 async def _send_hello(https: Address, name: str) -> str:
-    # The backend of the demo echoes, so a hello that was passed on comes back as it went. No certificate is needed for that.
+    # The backend of the demo echoes, so a hello that was passed on comes back as it went. No
+    # certificate is needed for that.
     sent = _client_hello(name)
     with anyio.fail_after(_PATIENCE):
         reader, writer = await asyncio.open_connection(https.host, https.port)

@@ -1,6 +1,8 @@
-"""`meshlib demo`: sample backends and a whole gateway on loopback ports; a table to look at, or a list of checks.
+"""`meshlib demo`: sample backends and a whole gateway on loopback ports; a table to look at, or a
+list of checks.
 
-What it shows is described in a file of services, as anyone would write it; the gateway is the one of `serve`.
+What it shows is described in a file of services, as anyone would write it; the gateway is the one
+of `serve`.
 """
 
 from __future__ import annotations
@@ -128,7 +130,10 @@ class Demo:
             ("a session that stays", f"curl -b /dev/null -c - http://login.{url}/"),
             ("any name below one", f"curl http://acme.tenants.{url}/"),
             ("an unknown name: 404", f"curl -i http://nobody.{url}/"),
-            ("why", f"meshlib explain http://shop.{url}/api --admin http://{self.gateway.addresses['admin'][0]}"),
+            (
+                "why",
+                f"meshlib explain http://shop.{url}/api --admin http://{self.gateway.addresses['admin'][0]}",
+            ),
             ("change it", f"$EDITOR {self.file}"),
         ]
 
@@ -137,7 +142,12 @@ class Demo:
 async def start_demo(http: Address) -> AsyncIterator[Demo]:
     """Backends and a gateway, ready; gone again at the end."""
     backends = {
-        name: SampleBackend(name, cookie="SESSION" if name.startswith("login") else "", echo=name.startswith("vault")) for name in NAMES
+        name: SampleBackend(
+            name,
+            cookie="SESSION" if name.startswith("login") else "",
+            echo=name.startswith("vault"),
+        )
+        for name in NAMES
     }
     async with contextlib.AsyncExitStack() as stack:
         for backend in backends.values():
@@ -149,7 +159,9 @@ async def start_demo(http: Address) -> AsyncIterator[Demo]:
         file.write_text(services_text(ports), encoding="utf-8")
         loopback = (Address("127.0.0.1", 0),)
         settings = Settings(http=(http,), https=loopback, admin=loopback, services=(str(file),))
-        settings = replace(settings, log=LogSettings(access=False), timeouts=replace(settings.timeouts, drain=2.0))
+        settings = replace(
+            settings, log=LogSettings(access=False), timeouts=replace(settings.timeouts, drain=2.0)
+        )
         gateway = Gateway(settings=settings)
         async with anyio.create_task_group() as group:
             group.start_soon(gateway.serve)
@@ -163,7 +175,9 @@ async def start_demo(http: Address) -> AsyncIterator[Demo]:
 async def run_demo(check: bool, http: str) -> int:
     """The command: 1 when `check` saw a difference."""
     set_up_logging("error", "text")
-    logging.getLogger("meshlib.gateway.routes").setLevel(logging.CRITICAL)  # the table shows what it would say
+    logging.getLogger("meshlib.gateway.routes").setLevel(
+        logging.CRITICAL
+    )  # the table shows what it would say
     try:
         (address,) = read_addresses(http)
     except ValueError:
@@ -211,9 +225,13 @@ def _commands(demo: Demo) -> Table:
 
 
 def _report(results: Sequence[Check]) -> Table:
-    table = Table("", "Check", "Expected", "Seen", title="meshlib demo --check", title_justify="left")
+    table = Table(
+        "", "Check", "Expected", "Seen", title="meshlib demo --check", title_justify="left"
+    )
     for item in results:
         same = item.seen == item.expected
         mark = Text("ok", "green") if same else Text("DIFFERS", "bold red")
-        table.add_row(mark, *(Text(text, overflow="fold") for text in (item.what, item.expected, item.seen)))
+        table.add_row(
+            mark, *(Text(text, overflow="fold") for text in (item.what, item.expected, item.seen))
+        )
     return table

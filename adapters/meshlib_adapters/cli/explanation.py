@@ -15,7 +15,11 @@ __all__ = ["render_explanation"]
 
 def render_explanation(data: Mapping[str, Any]) -> RenderableType:
     """`explanation_data` for people: the decision, what it means, and why."""
-    style = "green" if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry") else "red"
+    style = (
+        "green"
+        if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry")
+        else "red"
+    )
     lines = [Text.assemble((str(data["decision"]), f"bold {style}"))]
     if data["status"]:
         lines.append(Text(f"status    {data['status']}"))
@@ -24,7 +28,9 @@ def render_explanation(data: Mapping[str, Any]) -> RenderableType:
             lines.append(Text(f"{name:<9} {escape_control(str(data[name]))}"))
     for number, endpoint in enumerate(data["endpoints"]):
         state = "" if endpoint["state"] == "ready" else f" ({endpoint['state']})"
-        lines.append(Text(f"{'' if number else 'endpoints':<9} {escape_control(endpoint['address'])}{state}"))
+        lines.append(
+            Text(f"{'' if number else 'endpoints':<9} {escape_control(endpoint['address'])}{state}")
+        )
     lines.append(Text("why", style="bold"))
     lines += [Text(f"  {escape_control(reason)}") for reason in data["reasons"]]
     return Group(*lines)

@@ -1,4 +1,6 @@
-"""Where `meshlib inspect-hello` has its bytes from: a file, an option, or a port that takes one client and says goodbye as TLS does."""
+"""Where `meshlib inspect-hello` has its bytes from: a file, an option, or a port that takes one
+client and says goodbye as TLS does.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ import time
 from collections.abc import Callable
 
 from meshlib.errors import ClientHelloError, ConfigurationError
-from meshlib.tls import MAX_WIRE, NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, alert_record
+from meshlib.tls import (
+    MAX_WIRE,
+    NEED_DATA,
+    ClientHelloSniffer,
+    ForeignProtocol,
+    NotTLS,
+    alert_record,
+)
 from meshlib.tls.alerts import HANDSHAKE_FAILURE
 from meshlib_adapters.config.readers import Address, read_addresses
 from meshlib_adapters.listeners.plain_http import REFUSAL
@@ -18,34 +27,45 @@ from meshlib_adapters.listeners.sockets import bind_address, explain_bind_error
 
 __all__ = ["take_bytes"]
 
-# How long one client has for its hello, and after that for our answer (seconds). There is no limit on the wait for a client.
+# How long one client has for its hello, and after that for our answer (seconds). There is no limit
+# on the wait for a client.
 _PATIENCE = 10.0
 _LINGER = 1.0
 _READ = 16 * 1024
 
-# What is read of a file: the longest hello as hex digits with a separator for each byte, and something behind it.
+# What is read of a file: the longest hello as hex digits with a separator for each byte, and
+# something behind it.
 _MAX_INPUT = 4 * MAX_WIRE
 
 _HEX = frozenset(string.hexdigits.encode())
 _BETWEEN = frozenset(b" \t\r\n:,")
 
 
-def take_bytes(file: str | None, digits: str | None, listen: str | None, tell: Callable[[str], None]) -> bytes:
-    """The bytes to inspect, from exactly one of the three sources; `tell` gets a line with the real port once we listen.
+def take_bytes(
+    file: str | None, digits: str | None, listen: str | None, tell: Callable[[str], None]
+) -> bytes:
+    """The bytes to inspect, from exactly one of the three sources; `tell` gets a line with the real
+    port once we listen.
 
-    Of a file these are the bytes that its hex digits mean, when there is nothing else in it. Of a client, they are those that came until
-    its hello was whole, wrong, cut off or late. Raises `ConfigurationError` for no or several sources, for one that cannot be had, and for
-    hex digits that are no bytes.
+    Of a file these are the bytes that its hex digits mean, when there is nothing else in it. Of a
+    client, they are those that came until its hello was whole, wrong, cut off or late. Raises
+    `ConfigurationError` for no or several sources, for one that cannot be had, and for hex digits
+    that are no bytes.
     """
     if [file, digits, listen].count(None) != 2:
-        raise ConfigurationError("inspect what?", hint="give one of FILE (- for stdin), --hex DIGITS and --listen HOST:PORT")
+        raise ConfigurationError(
+            "inspect what?",
+            hint="give one of FILE (- for stdin), --hex DIGITS and --listen HOST:PORT",
+        )
     if listen is not None:
         try:
             addresses = read_addresses(listen)
         except ValueError as error:
             raise ConfigurationError(str(error), where="--listen") from None
         if len(addresses) != 1:
-            raise ConfigurationError("one address is needed", where="--listen", hint="write 127.0.0.1:8443")
+            raise ConfigurationError(
+                "one address is needed", where="--listen", hint="write 127.0.0.1:8443"
+            )
         return _take_hello(addresses[0], lambda bound: tell(f"listening on {bound}"))
     if digits is not None:
         return _bytes_of_input(digits.encode(), only_hex=True, where="--hex")
@@ -62,22 +82,34 @@ def take_bytes(file: str | None, digits: str | None, listen: str | None, tell: C
 
 
 def _bytes_of_input(content: bytes, *, only_hex: bool = False, where: str = "") -> bytes:
-    # Hex digits, with white space, colons and commas between them; or else, in a file, `content` as it is.
+    # Hex digits, with white space, colons and commas between them; or else, in a file, `content` as
+    # it is.
     odd = next((byte for byte in content if byte not in _HEX and byte not in _BETWEEN), None)
     if odd is not None and not only_hex:
         return content
     digits = bytes(byte for byte in content if byte in _HEX)
     if odd is not None:
-        raise ConfigurationError(f"{chr(odd)!r} is no hex digit", where=where, hint="write the bytes as 160301...")
+        raise ConfigurationError(
+            f"{chr(odd)!r} is no hex digit", where=where, hint="write the bytes as 160301..."
+        )
     if not digits:
-        raise ConfigurationError("there are no bytes to inspect", where=where, hint="give what the client sent, from its first byte on")
+        raise ConfigurationError(
+            "there are no bytes to inspect",
+            where=where,
+            hint="give what the client sent, from its first byte on",
+        )
     if len(digits) % 2:
-        raise ConfigurationError(f"{len(digits)} hex digits are no whole bytes", where=where, hint="two digits make a byte")
+        raise ConfigurationError(
+            f"{len(digits)} hex digits are no whole bytes",
+            where=where,
+            hint="two digits make a byte",
+        )
     return bytes.fromhex(digits.decode("ascii"))
 
 
 def _take_hello(address: Address, on_listening: Callable[[Address], None]) -> bytes:
-    # What came until the hello was whole, wrong, cut off or late; the client is answered with an alert, plain HTTP with a 400.
+    # What came until the hello was whole, wrong, cut off or late; the client is answered with an
+    # alert, plain HTTP with a 400.
     with bind_address(address, setting="--listen") as listener:
         try:
             listener.listen(1)
@@ -118,7 +150,8 @@ def _read_hello(client: socket.socket) -> tuple[bytes, bytes]:
 
 
 def _say_goodbye(client: socket.socket, answer: bytes) -> None:
-    # Bytes that nobody reads would turn the answer into an RST: wait for the client to leave, but not for long.
+    # Bytes that nobody reads would turn the answer into an RST: wait for the client to leave, but
+    # not for long.
     end = time.monotonic() + _LINGER
     with contextlib.suppress(OSError):
         client.sendall(answer)

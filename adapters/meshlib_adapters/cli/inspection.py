@@ -1,4 +1,6 @@
-"""What `meshlib inspect-hello` shows: the first bytes of a client -> plain data, and that data for people."""
+"""What `meshlib inspect-hello` shows: the first bytes of a client -> plain data, and that data for
+people.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,18 @@ _PROTOCOLS = {
 
 
 def inspection_data(data: bytes) -> dict[str, Any]:
-    """The object documented for `meshlib inspect-hello --json`: what `data`, the first bytes of a client, are."""
+    """The object documented for `meshlib inspect-hello --json`: what `data`, the first bytes of a
+    client, are.
+    """
     sniffer = ClientHelloSniffer()
-    result: dict[str, Any] = {"kind": "incomplete", "bytes": 0, "trailing_bytes": 0, "protocol": None, "error": None, "hello": None}
+    result: dict[str, Any] = {
+        "kind": "incomplete",
+        "bytes": 0,
+        "trailing_bytes": 0,
+        "protocol": None,
+        "error": None,
+        "hello": None,
+    }
     try:
         found = sniffer.receive_data(data)
     except ClientHelloError as error:
@@ -38,7 +49,9 @@ def inspection_data(data: bytes) -> dict[str, Any]:
         result["error"] = {
             "reason": error.reason,
             "message": str(error),
-            "position": sniffer.bytes_consumed if error.position is None else _offset(data, error.position + 4),
+            "position": sniffer.bytes_consumed
+            if error.position is None
+            else _offset(data, error.position + 4),
             "alert": {"number": error.alert, "name": names.alert_name(error.alert)},
         }
     else:
@@ -89,7 +102,9 @@ def _hello_data(hello: ClientHello) -> dict[str, Any]:
     }
 
 
-def _named(name: Callable[[int], str], numbers: Iterable[int], *, digits: int = 4) -> list[dict[str, str]]:
+def _named(
+    name: Callable[[int], str], numbers: Iterable[int], *, digits: int = 4
+) -> list[dict[str, str]]:
     return [{"number": f"0x{number:0{digits}x}", "name": name(number)} for number in numbers]
 
 
@@ -113,9 +128,12 @@ def render_inspection(data: Mapping[str, Any]) -> RenderableType:
                 _line("answer", f"alert {alert['name']} ({alert['number']})"),
             )
         case "not_tls":
-            return Group(Text("not TLS", style="bold red"), _line("what", _PROTOCOLS[data["protocol"]]))
+            return Group(
+                Text("not TLS", style="bold red"), _line("what", _PROTOCOLS[data["protocol"]])
+            )
     return Group(
-        Text("incomplete hello", style="bold red"), _line("what", f"well formed so far; {data['bytes']} bytes are not the whole of it")
+        Text("incomplete hello", style="bold red"),
+        _line("what", f"well formed so far; {data['bytes']} bytes are not the whole of it"),
     )
 
 
@@ -123,7 +141,9 @@ def _render_hello(data: Mapping[str, Any]) -> RenderableType:
     hello = data["hello"]
     name = hello["server_name"]
     odd = "" if hello["server_name_valid"] else "  (no host name: matches no route)"
-    size = f"{data['bytes']} bytes" + (f", and {data['trailing_bytes']} behind it" if data["trailing_bytes"] else "")
+    size = f"{data['bytes']} bytes" + (
+        f", and {data['trailing_bytes']} behind it" if data["trailing_bytes"] else ""
+    )
     lines = [
         Text("TLS ClientHello", style="bold green"),
         _line("size", size),
@@ -153,16 +173,24 @@ def _render_hello(data: Mapping[str, Any]) -> RenderableType:
 def _session(hello: Mapping[str, Any]) -> str:
     parts = [f"id of {len(hello['session_id']) // 2} bytes" if hello["session_id"] else "no id"]
     if hello["ticket"] is not None:
-        parts.append(f"ticket of {len(hello['ticket']) // 2} bytes" if hello["ticket"] else "takes tickets")
+        parts.append(
+            f"ticket of {len(hello['ticket']) // 2} bytes" if hello["ticket"] else "takes tickets"
+        )
     if hello["psk_identities"]:
-        parts.append(f"{len(hello['psk_identities'])} pre-shared keys" if len(hello["psk_identities"]) > 1 else "a pre-shared key")
+        parts.append(
+            f"{len(hello['psk_identities'])} pre-shared keys"
+            if len(hello["psk_identities"]) > 1
+            else "a pre-shared key"
+        )
     if hello["early_data"]:
         parts.append("early data")
     return ", ".join(parts)
 
 
 def _names(items: Iterable[Mapping[str, str]]) -> str:
-    return ", ".join(item["name"] if item["name"] != "unknown" else item["number"] for item in items)
+    return ", ".join(
+        item["name"] if item["name"] != "unknown" else item["number"] for item in items
+    )
 
 
 def _yes(value: bool) -> str:

@@ -1,7 +1,8 @@
 """The command `meshlib`.
 
-Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not be served, not ready);
-2 a wrong setting, file or option, nobody to ask, or nowhere to write. Errors are one line on stderr with place and cure.
+Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not be served, not
+ready); 2 a wrong setting, file or option, nobody to ask, or nowhere to write. Errors are one line
+on stderr with place and cure.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ from meshlib_adapters.cli.owners import owners_data, release_names, render_owner
 from meshlib_adapters.cli.remote import admin_url, ask_admin, ask_health
 from meshlib_adapters.cli.route_list import create_console, render_routes
 from meshlib_adapters.config.settings import LogSettings, Settings
-from meshlib_adapters.config.sources import Layer, as_data, environment_layer, resolve_settings, toml_layer, toml_text
+from meshlib_adapters.config.sources import (
+    Layer,
+    as_data,
+    environment_layer,
+    resolve_settings,
+    toml_layer,
+    toml_text,
+)
 from meshlib_adapters.observe.admin.explanation import explanation_data, parse_question
 from meshlib_adapters.observe.admin.routes import routes_data
 from meshlib_adapters.observe.build_info import VERSION
@@ -61,11 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        status = cli.main(args=list(arguments) if arguments is not None else None, prog_name="meshlib", standalone_mode=False)
+        status = cli.main(
+            args=list(arguments) if arguments is not None else None,
+            prog_name="meshlib",
+            standalone_mode=False,
+        )
     except ConfigurationError as error:
         return _complain(str(error))
     except click.ClickException as error:
-        where = f" (see: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+        where = (
+            f" (see: {error.ctx.command_path} --help)"
+            if isinstance(error, click.UsageError) and error.ctx
+            else ""
+        )
         return _complain(error.format_message() + where)
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -82,7 +98,9 @@ def _complain(message: str) -> int:
     return 2
 
 
-def _options(*options: Callable[[Callable[P, R]], Callable[P, R]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def _options(
+    *options: Callable[[Callable[P, R]], Callable[P, R]],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(command: Callable[P, R]) -> Callable[P, R]:
         for option in reversed(options):
             command = option(command)
@@ -92,30 +110,70 @@ def _options(*options: Callable[[Callable[P, R]], Callable[P, R]]) -> Callable[[
 
 
 _CONFIG = click.option("--config", metavar="FILE.toml", help="Settings file; also MESHLIB_CONFIG.")
-_SERVICES = click.option("--services", metavar="FILE", multiple=True, help="YAML or compose file of services; may be repeated.")
+_SERVICES = click.option(
+    "--services",
+    metavar="FILE",
+    multiple=True,
+    help="YAML or compose file of services; may be repeated.",
+)
 _ENGINE = "[URL]"
-_DOCKER = click.option("--docker", metavar=_ENGINE, is_flag=False, flag_value="true", help="Containers of a Docker Engine.")
-_SWARM = click.option("--swarm", metavar=_ENGINE, is_flag=False, flag_value="true", help="Services of a Swarm (URL of a manager).")
+_DOCKER = click.option(
+    "--docker",
+    metavar=_ENGINE,
+    is_flag=False,
+    flag_value="true",
+    help="Containers of a Docker Engine.",
+)
+_SWARM = click.option(
+    "--swarm",
+    metavar=_ENGINE,
+    is_flag=False,
+    flag_value="true",
+    help="Services of a Swarm (URL of a manager).",
+)
 _LISTENERS = [
-    click.option("--http", metavar="HOST:PORT", multiple=True, help="Listen for HTTP; 'off' for none.  [0.0.0.0:80]"),
-    click.option("--https", metavar="HOST:PORT", multiple=True, help="Listen for TLS, routed by server name.  [0.0.0.0:8443]"),
-    click.option("--admin", metavar="HOST:PORT", multiple=True, help="Listen for /-/ready and so on.  [127.0.0.1:8081]"),
+    click.option(
+        "--http",
+        metavar="HOST:PORT",
+        multiple=True,
+        help="Listen for HTTP; 'off' for none.  [0.0.0.0:80]",
+    ),
+    click.option(
+        "--https",
+        metavar="HOST:PORT",
+        multiple=True,
+        help="Listen for TLS, routed by server name.  [0.0.0.0:8443]",
+    ),
+    click.option(
+        "--admin",
+        metavar="HOST:PORT",
+        multiple=True,
+        help="Listen for /-/ready and so on.  [127.0.0.1:8081]",
+    ),
 ]
 _LOG = [
     click.option("--log-level", metavar="L", help="debug, info, warning or error.  [info]"),
     click.option("--log-format", metavar="text|json", help="How log records look.  [text]"),
 ]
 _ASK = click.option(
-    "--admin", metavar="[URL]", is_flag=False, flag_value=_DEFAULT_ADMIN, help="Ask the running gateway with this admin listener."
+    "--admin",
+    metavar="[URL]",
+    is_flag=False,
+    flag_value=_DEFAULT_ADMIN,
+    help="Ask the running gateway with this admin listener.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_WORKERS = click.option("--workers", metavar="N", help="Processes that serve; 0: one for each core.  [1]")
+_WORKERS = click.option(
+    "--workers", metavar="N", help="Processes that serve; 0: one for each core.  [1]"
+)
 _EVERYTHING = _options(_SERVICES, _DOCKER, _SWARM, *_LISTENERS, _WORKERS, _CONFIG, *_LOG)
 _SOURCES = _options(_SERVICES, _DOCKER, _SWARM, _ASK, _CONFIG)
 
 
 class _Commands(click.Group):
-    """The commands, which end well where a reader has seen enough (`meshlib routes | head`): click says 1, which here means "no"."""
+    """The commands, which end well where a reader has seen enough (`meshlib routes | head`): click
+    says 1, which here means "no".
+    """
 
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
         with _enough():
@@ -138,10 +196,15 @@ def _enough() -> Iterator[None]:
         raise click.exceptions.Exit(0) from None
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(VERSION, "--version", message="meshlib %(version)s")
 def cli() -> None:
-    """meshlib: routes HTTP by Host and TLS by server name to the services that ask for it by their labels."""
+    """meshlib: routes HTTP by Host and TLS by server name to the services that ask for it by their
+    labels.
+    """
 
 
 @cli.command()
@@ -164,7 +227,10 @@ def serve(**options: Any) -> int:
 def config(as_json: bool, **options: Any) -> int:
     """Print the settings in effect, as TOML for --config (or JSON); passwords are masked."""
     settings, origins = load_settings(**options)
-    click.echo(json.dumps(as_data(settings), indent=2) if as_json else toml_text(settings, origins), nl=as_json)
+    click.echo(
+        json.dumps(as_data(settings), indent=2) if as_json else toml_text(settings, origins),
+        nl=as_json,
+    )
     for warning in environment_layer(os.environ)[1]:
         click.echo(f"meshlib: warning: {escape_control(warning)}", err=True)
     return 0
@@ -190,12 +256,26 @@ def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> in
 @click.argument("url", required=False)
 @_SOURCES
 @click.option("--method", metavar="M", default="GET", help="Method of the request.  [GET]")
-@click.option("--header", metavar="K:V", multiple=True, help="Field of the request; may be repeated.")
+@click.option(
+    "--header", metavar="K:V", multiple=True, help="Field of the request; may be repeated."
+)
 @_JSON
-def explain(url: str | None, admin: str | None, as_json: bool, method: str, header: tuple[str, ...], **options: Any) -> int:
-    """Tell what happens to a request for URL (http://..., https://..., sni://name, tcp://:port) and why; 1 when it would not be served."""
+def explain(
+    url: str | None,
+    admin: str | None,
+    as_json: bool,
+    method: str,
+    header: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Tell what happens to a request for URL (http://..., https://..., sni://name, tcp://:port) and
+    why; 1 when it would not be served.
+    """
     if url is None:
-        raise ConfigurationError("explain what?", hint="put the URL first: meshlib explain http://shop.example.com/ --docker")
+        raise ConfigurationError(
+            "explain what?",
+            hint="put the URL first: meshlib explain http://shop.example.com/ --docker",
+        )
     question = parse_question(url, method=method, headers=header)
     settings, _ = load_settings(**options)
     if admin is not None:
@@ -204,9 +284,13 @@ def explain(url: str | None, admin: str | None, as_json: bool, method: str, head
         _expect(status, data, admin)
     else:
         table = run_async(take_look, settings).table
-        data = explanation_data(table, question, _terminates(settings) if isinstance(question, ClientHello) else None)
+        data = explanation_data(
+            table, question, _terminates(settings) if isinstance(question, ClientHello) else None
+        )
     _show(data, render_explanation, as_json)
-    return 0 if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry") else 1
+    return (
+        0 if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry") else 1
+    )
 
 
 def _terminates(settings: Settings) -> Callable[[str], bool] | None:
@@ -226,18 +310,29 @@ def _terminates(settings: Settings) -> Callable[[str], bool] | None:
 @click.option("--listen", metavar="HOST:PORT", help="Take one connection there and show its hello.")
 @_JSON
 def inspect_hello(file: str | None, digits: str | None, listen: str | None, as_json: bool) -> int:
-    """Show what a TLS client says first: from FILE (bytes or hex digits, - for stdin), --hex or --listen; 1 when it is no good hello."""
+    """Show what a TLS client says first: from FILE (bytes or hex digits, - for stdin), --hex or
+    --listen; 1 when it is no good hello.
+    """
     from meshlib_adapters.cli.hello_sources import take_bytes
     from meshlib_adapters.cli.inspection import inspection_data, render_inspection
 
-    data = inspection_data(take_bytes(file, digits, listen, lambda text: click.echo(text, err=True)))
+    data = inspection_data(
+        take_bytes(file, digits, listen, lambda text: click.echo(text, err=True))
+    )
     _show(data, render_inspection, as_json)
     return 0 if data["kind"] == "client_hello" else 1
 
 
 @cli.command()
-@click.option("--check", is_flag=True, help="Perform the requests, compare, and exit with 1 on a difference.")
-@click.option("--http", metavar="HOST:PORT", default="127.0.0.1:0", help="Where the demo listens.  [a free port]")
+@click.option(
+    "--check", is_flag=True, help="Perform the requests, compare, and exit with 1 on a difference."
+)
+@click.option(
+    "--http",
+    metavar="HOST:PORT",
+    default="127.0.0.1:0",
+    help="Where the demo listens.  [a free port]",
+)
 def demo(check: bool, http: str) -> int:
     """Show the gateway at work on this machine, without Docker."""
     from meshlib_adapters.cli.demo import run_demo
@@ -251,10 +346,14 @@ def demo(check: bool, http: str) -> int:
 @_JSON
 @click.pass_context
 def owners(context: click.Context, /, as_json: bool, **options: Any) -> int:
-    """Show whose the hosts and ports are, as the gateway on this machine has recorded it; `release` takes some away."""
+    """Show whose the hosts and ports are, as the gateway on this machine has recorded it; `release`
+    takes some away.
+    """
     directory = existing_directory(load_settings(**options)[0].state, os.environ)
     if directory is None:
-        raise ConfigurationError("no gateway keeps a state here", where="state", hint="name its directory: --state DIR")
+        raise ConfigurationError(
+            "no gateway keeps a state here", where="state", hint="name its directory: --state DIR"
+        )
     state = directory.peek()
     for complaint in state.complaints:
         click.echo(f"meshlib: warning: {escape_control(complaint)}", err=True)
@@ -268,7 +367,9 @@ def owners(context: click.Context, /, as_json: bool, **options: Any) -> int:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.pass_obj
 def release(found: tuple[StateDirectory, KeptState], names: tuple[str, ...]) -> int:
-    """Take names (HOST, *.HOST, * for any host, tcp://:PORT) from their owners: who else asks for them gets them."""
+    """Take names (HOST, *.HOST, * for any host, tcp://:PORT) from their owners: who else asks for
+    them gets them.
+    """
     for name in release_names(*found, names):
         click.echo(f"{name or 'any host'}: released as soon as the gateway gets SIGHUP, or starts")
     return 0
@@ -282,21 +383,43 @@ def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
     """Ask the gateway on this machine whether it is ready (for HEALTHCHECK); 1 when not."""
     settings, _ = load_settings(**options)
     try:
-        status, data = ask_health(admin or admin_url(settings.admin), "/-/live" if live else "/-/ready")
+        status, data = ask_health(
+            admin or admin_url(settings.admin), "/-/live" if live else "/-/ready"
+        )
     except ConfigurationError as error:
         say(escape_control(str(error)))
         return 1
-    reason = str(data.get("reason") or data.get("error") or ("" if status == 200 else f"the admin listener answers {status}"))
+    reason = str(
+        data.get("reason")
+        or data.get("error")
+        or ("" if status == 200 else f"the admin listener answers {status}")
+    )
     click.echo(escape_control(reason) or ("live" if live else "ready"))
     return 0 if status == 200 else 1
 
 
 @cli.command("socket-proxy")
-@click.option("--listen", metavar="PATH", default="/run/meshlib/engine.sock", help="The socket to serve.  [/run/meshlib/engine.sock]")
-@click.option("--engine", metavar="PATH", default="/var/run/docker.sock", help="The engine's socket.  [/var/run/docker.sock]")
-@click.option("--check", is_flag=True, help="Ask a running one for the engine's version (for HEALTHCHECK); 1 when it does not answer.")
+@click.option(
+    "--listen",
+    metavar="PATH",
+    default="/run/meshlib/engine.sock",
+    help="The socket to serve.  [/run/meshlib/engine.sock]",
+)
+@click.option(
+    "--engine",
+    metavar="PATH",
+    default="/var/run/docker.sock",
+    help="The engine's socket.  [/var/run/docker.sock]",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Ask a running one for the engine's version (for HEALTHCHECK); 1 when it does not answer.",
+)
 def socket_proxy(listen: str, engine: str, check: bool) -> int:
-    """Let a gateway read an engine whose socket it does not get: GET of what discovery needs, and nothing else."""
+    """Let a gateway read an engine whose socket it does not get: GET of what discovery needs, and
+    nothing else.
+    """
     from meshlib_adapters.cli.socket_proxy import check_proxy, run_proxy
 
     listen, engine = listen.removeprefix("unix://"), engine.removeprefix("unix://")
@@ -317,12 +440,20 @@ def version() -> int:
 
 
 def load_settings(config: str | None = None, **options: Any) -> tuple[Settings, dict[str, str]]:
-    """The settings in effect and their origins: file, environment, then `options` (None and () are "not given")."""
+    """The settings in effect and their origins: file, environment, then `options` (None and () are
+    "not given").
+    """
     config = config or os.environ.get("MESHLIB_CONFIG") or None
-    given = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value not in (None, ())}
+    given = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+        if value not in (None, ())
+    }
     values = {name.replace("log_", "log."): value for name, value in given.items()}
     line = Layer(values, {name: "--" + name.replace(".", "-") for name in values})
-    return resolve_settings([*([toml_layer(config)] if config else []), environment_layer(os.environ)[0], line])
+    return resolve_settings(
+        [*([toml_layer(config)] if config else []), environment_layer(os.environ)[0], line]
+    )
 
 
 def _show(data: Any, render: Callable[[Any], RenderableType], as_json: bool) -> None:
@@ -334,4 +465,7 @@ def _show(data: Any, render: Callable[[Any], RenderableType], as_json: bool) -> 
 
 def _expect(status: int, data: Any, admin: str) -> None:
     if status != 200:
-        raise ConfigurationError(str(data.get("error", f"the gateway answers {status}")), where=f"--admin {admin}".strip())
+        raise ConfigurationError(
+            str(data.get("error", f"the gateway answers {status}")),
+            where=f"--admin {admin}".strip(),
+        )

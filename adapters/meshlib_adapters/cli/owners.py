@@ -1,4 +1,6 @@
-"""What `meshlib owners` shows and does: whose the names are, by the state file, and the release of some."""
+"""What `meshlib owners` shows and does: whose the names are, by the state file, and the release of
+some.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,24 @@ def render_owners(data: Mapping[str, Any]) -> RenderableType:
     """`owners_data` as a table."""
     if not data["owners"]:
         return Text("Nobody has a name.")
-    table = Table("Name", "Owner", "Since", "Not asked for since", "Lets in", title="Owners", title_justify="left")
+    table = Table(
+        "Name",
+        "Owner",
+        "Since",
+        "Not asked for since",
+        "Lets in",
+        title="Owners",
+        title_justify="left",
+    )
     for item in data["owners"]:
         unused = _day(item["unused_since"]) if item["unused_since"] else ""
-        cells = (item["name"] or "(any host)", item["owner"], _day(item["since"]), unused, ", ".join(item["guests"]))
+        cells = (
+            item["name"] or "(any host)",
+            item["owner"],
+            _day(item["since"]),
+            unused,
+            ", ".join(item["guests"]),
+        )
         table.add_row(*(Text(escape_control(cell)) for cell in cells))
     return table
 
@@ -54,19 +70,27 @@ def _day(seconds: int) -> str:
 
 
 def release_names(directory: StateDirectory, state: KeptState, names: Sequence[str]) -> list[str]:
-    """Have the gateway take `names` (as people write them, "*" for any host) from their owners; the names in normal form.
+    """Have the gateway take `names` (as people write them, "*" for any host) from their owners; the
+    names in normal form.
 
-    `ConfigurationError` for one that nobody has, and when the directory cannot be written; then nothing is released.
+    `ConfigurationError` for one that nobody has, and when the directory cannot be written; then
+    nothing is released.
     """
     known = {tenure.name for tenure in state.tenures}
     found = [_name(text) for text in names]
     for name, text in zip(found, names, strict=True):
         if name not in known:
-            raise ConfigurationError(f"nobody has {text}", where=str(directory.file), hint="meshlib owners lists the names")
+            raise ConfigurationError(
+                f"nobody has {text}",
+                where=str(directory.file),
+                hint="meshlib owners lists the names",
+            )
     try:
         directory.ask_release(found)
     except OSError as error:
-        raise ConfigurationError(f"cannot be written: {error.strerror or error}", where=str(directory.path)) from None
+        raise ConfigurationError(
+            f"cannot be written: {error.strerror or error}", where=str(directory.path)
+        ) from None
     return found
 
 
@@ -78,4 +102,6 @@ def _name(text: str) -> str:
     try:
         return parse_host_pattern(text)
     except MeshError as error:
-        raise ConfigurationError(f"{text!r} is not a name: {error}", hint="write HOST, *.HOST, * or tcp://:PORT") from None
+        raise ConfigurationError(
+            f"{text!r} is not a name: {error}", hint="write HOST, *.HOST, * or tcp://:PORT"
+        ) from None

@@ -22,22 +22,34 @@ MAX_ANSWER = 256 * 1024 * 1024  # 10,000 services with 100 tasks each are some 1
 
 
 def admin_url(addresses: Sequence[Address]) -> str:
-    """The URL of a gateway's admin listener seen from its own machine; `ConfigurationError` when it has none."""
+    """The URL of a gateway's admin listener seen from its own machine; `ConfigurationError` when it
+    has none.
+    """
     if not addresses:
-        raise ConfigurationError("the admin listener is off", where="admin", hint="name one: --admin http://HOST:PORT")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(addresses[0].host, addresses[0].host)  # noqa: S104
+        raise ConfigurationError(
+            "the admin listener is off", where="admin", hint="name one: --admin http://HOST:PORT"
+        )
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(  # noqa: S104
+        addresses[0].host, addresses[0].host
+    )
     return f"http://{Address(host, addresses[0].port)}"
 
 
-def ask_admin(url: str, path: str, query: Sequence[tuple[str, str]] = ()) -> tuple[int, Mapping[str, Any]]:
-    """Status and JSON object of GET `url` + `path`; `ConfigurationError` when nobody sensible answers.
+def ask_admin(
+    url: str, path: str, query: Sequence[tuple[str, str]] = ()
+) -> tuple[int, Mapping[str, Any]]:
+    """Status and JSON object of GET `url` + `path`; `ConfigurationError` when nobody sensible
+    answers.
 
-    `url` may lack "http://". Proxies of the environment are not used: an admin listener is never behind one.
+    `url` may lack "http://". Proxies of the environment are not used: an admin listener is never
+    behind one.
     """
     base = url if "://" in url else f"http://{url}"
     parts = urllib.parse.urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ConfigurationError(f"{url!r} is not a URL", where="--admin", hint="write http://127.0.0.1:8081")
+        raise ConfigurationError(
+            f"{url!r} is not a URL", where="--admin", hint="write http://127.0.0.1:8081"
+        )
     target = base.rstrip("/") + path + ("?" + urllib.parse.urlencode(query) if query else "")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -38,15 +38,32 @@ def render_routes(data: Mapping[str, Any]) -> RenderableType:
     for route in data["routes"]:
         host = route["host"] or ("(any host)" if route["port"] is None else f":{route['port']}")
         path = route["path"] if route["path"] != "/" else ""
-        routes.add_row(_text(f"{route['scheme']}://{host}{path}"), _text(route["service"]), _text(route["owner"]), _goes_to(route))
+        routes.add_row(
+            _text(f"{route['scheme']}://{host}{path}"),
+            _text(route["service"]),
+            _text(route["owner"]),
+            _goes_to(route),
+        )
     parts: list[RenderableType] = [routes if data["routes"] else Text("No routes.")]
     if data["diagnostics"]:
-        found = Table("Code", "Service", "Label", "What is wrong, and what to do", title="Diagnostics", title_justify="left")
+        found = Table(
+            "Code",
+            "Service",
+            "Label",
+            "What is wrong, and what to do",
+            title="Diagnostics",
+            title_justify="left",
+        )
         for item in data["diagnostics"]:
             message = _text(item["message"])
             if item["hint"]:
                 message.append("\n" + escape_control(item["hint"]), style="dim")
-            found.add_row(_text(item["code"], _STYLES.get(item["severity"], "")), _text(item["service"]), _text(item["label"]), message)
+            found.add_row(
+                _text(item["code"], _STYLES.get(item["severity"], "")),
+                _text(item["service"]),
+                _text(item["label"]),
+                message,
+            )
         parts.append(found)
     return Group(*parts)
 
@@ -57,13 +74,18 @@ def _goes_to(route: Mapping[str, Any]) -> Text:
     result = Text()
     for endpoint in route["endpoints"][:_SHOWN_ENDPOINTS]:
         state = endpoint["state"]
-        result.append(f"{endpoint['address']}" + (f" ({state})" if state != "ready" else ""), style=_STYLES.get(state, ""))
+        result.append(
+            f"{endpoint['address']}" + (f" ({state})" if state != "ready" else ""),
+            style=_STYLES.get(state, ""),
+        )
         result.append("\n")
     left = len(route["endpoints"]) - _SHOWN_ENDPOINTS
     if left > 0:
         result.append(f"and {left} more\n")
     if not route["endpoints"]:
-        result.append("no endpoint: 503\n" if route["scheme"] == "http" else "no endpoint\n", style="red")
+        result.append(
+            "no endpoint: 503\n" if route["scheme"] == "http" else "no endpoint\n", style="red"
+        )
     if route["sticky_cookie"]:
         result.append(f"sticky by cookie {escape_control(route['sticky_cookie'])}\n", style="dim")
     result.rstrip()

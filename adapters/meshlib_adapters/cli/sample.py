@@ -15,9 +15,10 @@ HEAD_LIMIT = 64 * 1024
 class SampleBackend:
     """An HTTP/1.1 server on a free loopback port.
 
-    It answers every request with a JSON object: its `name`, the request line's parts and some fields as they
-    arrived. With `cookie`, the first answer to a client sets that cookie. `Upgrade: echo` opens a connection that echoes.
-    With `echo` it speaks no HTTP at all and echoes from the first byte.
+    It answers every request with a JSON object: its `name`, the request line's parts and some
+    fields as they arrived. With `cookie`, the first answer to a client sets that cookie. `Upgrade:
+    echo` opens a connection that echoes. With `echo` it speaks no HTTP at all and echoes from the
+    first byte.
     """
 
     def __init__(self, name: str, *, cookie: str = "", echo: bool = False) -> None:
@@ -43,7 +44,9 @@ class SampleBackend:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+            with contextlib.suppress(
+                OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError
+            ):
                 if self._echo:
                     await _echo(reader, writer)
                     return
@@ -57,15 +60,23 @@ class SampleBackend:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         request_line, *lines = head.rstrip("\r\n").split("\r\n")
         method, target, _ = request_line.split(" ")
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        fields = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
         if fields.get("upgrade") == "echo":
-            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+            )
             await _echo(reader, writer)
             return False
         if length := int(fields.get("content-length", "0")):
             await reader.readexactly(length)
         told = {name: fields.get(name) for name in ("host", "x-forwarded-for", "x-forwarded-proto")}
-        body = json.dumps({"name": self.name, "method": method, "target": target, **told}).encode() + b"\n"
+        body = (
+            json.dumps({"name": self.name, "method": method, "target": target, **told}).encode()
+            + b"\n"
+        )
         cookie = ""
         if self._cookie and f"{self._cookie}=" not in fields.get("cookie", ""):
             cookie = f"Set-Cookie: {self._cookie}={self.name}-{next(self._sessions)}; Path=/; HttpOnly\r\n"

@@ -23,7 +23,10 @@ async def run_proxy(listen: str, engine: str) -> int:
     """Serve until SIGTERM or SIGINT; `ConfigurationError` when `listen` cannot be taken."""
     if not engine.startswith("/") or not listen.startswith("/"):
         raise ConfigurationError("name the paths of two Unix sockets", where="--listen, --engine")
-    with bind_socket(listen) as sock, anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+    with (
+        bind_socket(listen) as sock,
+        anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received,
+    ):
         async with anyio.create_task_group() as group:
             group.start_soon(SocketProxy(engine).serve, sock)
             logger.info("ready: %s reads %s", listen, engine)

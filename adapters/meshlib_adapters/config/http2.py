@@ -1,4 +1,6 @@
-"""Limits of HTTP/2 connections that HTTP/1 has no word for; all others are those of `HTTPSettings`."""
+"""Limits of HTTP/2 connections that HTTP/1 has no word for; all others are those of
+`HTTPSettings`.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +13,48 @@ __all__ = ["HTTP2Settings"]
 
 @dataclass(frozen=True, slots=True)
 class HTTP2Settings:
-    """Sizes in bytes, rates per second. Raises `ConfigurationError`, naming the field, for values that make no sense."""
+    """Sizes in bytes, rates per second. Raises `ConfigurationError`, naming the field, for values
+    that make no sense.
+    """
 
-    # Requests of one connection under way at a time (nginx: 128, Apache: 100; RFC 9113 5.1.2 advises 100 at least).
+    # Requests of one connection under way at a time (nginx: 128, Apache: 100; RFC 9113 5.1.2
+    # advises 100 at least).
     max_streams: int = 100
-    # What a client may send of one request body, and of all those of its connection, before an upstream has taken it. The second is
-    # what the bodies of one connection can cost in memory, behind what waits in the sockets of upstreams.
+    # What a client may send of one request body, and of all those of its connection, before an
+    # upstream has taken it. The second is what the bodies of one connection can cost in memory,
+    # behind what waits in the sockets of upstreams.
     stream_window: int = 256 * 1024
     connection_window: int = 1024 * 1024
-    # Requests that the client takes back, or that we refuse as malformed: so many at once, and so many a second in the long run
-    # (CVE-2023-44487; nghttp2: 1000 and 33).
+    # Requests that the client takes back, or that we refuse as malformed: so many at once, and so
+    # many a second in the long run (CVE-2023-44487; nghttp2: 1000 and 33).
     resets: int = 400
     resets_per_second: int = 40
-    # Frames that bring nothing forward (PING, SETTINGS, PRIORITY, empty DATA, WINDOW_UPDATE beyond what was sent, unknown ones, all that is
-    # on closed streams): so many at once, and so many a second in the long run (CVE-2019-9511 to 9518). Each request and each frame of a
-    # response earns some more. Endpoints have the same.
+    # Frames that bring nothing forward (PING, SETTINGS, PRIORITY, empty DATA, WINDOW_UPDATE beyond
+    # what was sent, unknown ones, all that is on closed streams): so many at once, and so many a
+    # second in the long run (CVE-2019-9511 to 9518). Each request and each frame of a response
+    # earns some more. Endpoints have the same.
     idle_frames: int = 2000
     idle_frames_per_second: int = 100
-    # DATA frames with less in them than their own head is long, and more to come: the smallest message of gRPC has five bytes.
+    # DATA frames with less in them than their own head is long, and more to come: the smallest
+    # message of gRPC has five bytes.
     small_frames: int = 20_000
     small_frames_per_second: int = 2000
 
     def __post_init__(self) -> None:
         for item in fields(self):
             if getattr(self, item.name) < 1:
-                raise ConfigurationError(f"{getattr(self, item.name)!r} is too small", where=item.name, hint="write a positive number")
+                raise ConfigurationError(
+                    f"{getattr(self, item.name)!r} is too small",
+                    where=item.name,
+                    hint="write a positive number",
+                )
         if not self.stream_window <= self.connection_window < 2**31:
-            raise ConfigurationError("it is smaller than stream_window, or 2 GiB", where="connection_window", hint="write a larger number")
+            raise ConfigurationError(
+                "it is smaller than stream_window, or 2 GiB",
+                where="connection_window",
+                hint="write a larger number",
+            )
         if self.stream_window < 65535:
-            raise ConfigurationError("clients begin with 65535", where="stream_window", hint="write 65535 or more")
+            raise ConfigurationError(
+                "clients begin with 65535", where="stream_window", hint="write 65535 or more"
+            )

@@ -1,7 +1,8 @@
 """Readers of single settings: what a file, a variable or an option holds -> a typed value.
 
 Each reader takes a TOML value or the text of a variable or an option and raises `ValueError`, whose
-message says what is expected. It does not know where the value came from; `settings` adds the place.
+message says what is expected. It does not know where the value came from; `settings` adds the
+place.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ _ENGINE_SCHEMES = ("unix", "tcp", "ssh", "http", "https", "npipe")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen. `host` is an IP address or a name, "" for every address; `port` 0 means a free one."""
+    """Where to listen. `host` is an IP address or a name, "" for every address; `port` 0 means a
+    free one.
+    """
 
     host: str
     port: int
@@ -81,7 +84,8 @@ class PortRange:
 
 @dataclass(frozen=True, slots=True)
 class OwnerGrants:
-    """Who alone may have `name`: a host pattern, "*" for every other host, or a port ("tcp://:5432").
+    """Who alone may have `name`: a host pattern, "*" for every other host, or a port
+    ("tcp://:5432").
 
     `grants` are as `meshlib.ownership.admits` has them.
     """
@@ -94,14 +98,21 @@ class OwnerGrants:
 
 
 def read_owners(value: object) -> tuple[OwnerGrants, ...]:
-    """A table {"shop.example.com" = ["stack:shop", "network:edge"]}, or text: "shop.example.com=stack:shop|network:edge, ..."."""
+    """A table {"shop.example.com" = ["stack:shop", "network:edge"]}, or text:
+    "shop.example.com=stack:shop|network:edge, ...".
+    """
     if isinstance(value, str):
         pairs = [item.partition("=") for item in value.split(",") if item.strip()]
-        items: list[tuple[object, object]] = [(name, [part for part in grants.split("|") if part.strip()]) for name, _, grants in pairs]
+        items: list[tuple[object, object]] = [
+            (name, [part for part in grants.split("|") if part.strip()])
+            for name, _, grants in pairs
+        ]
     elif isinstance(value, dict):
         items = list(value.items())
     else:
-        raise ValueError(f'expected a table such as {{"shop.example.com" = ["stack:shop"]}}, not {value!r}')
+        raise ValueError(
+            f'expected a table such as {{"shop.example.com" = ["stack:shop"]}}, not {value!r}'
+        )
     found: dict[str, OwnerGrants] = {}
     for name, grants in items:
         owned = _owned_name(read_text(name))
@@ -129,17 +140,25 @@ def _owned_name(text: str) -> str:
 def _grant(text: str) -> str:
     kind, colon, name = text.partition(":")
     if not colon or kind not in KINDS or not name:
-        raise ValueError(f"{text!r} names no owner: write {', '.join(f'{kind}:NAME' for kind in KINDS[:-1])} or {KINDS[-1]}:NAME")
+        raise ValueError(
+            f"{text!r} names no owner: write {', '.join(f'{kind}:NAME' for kind in KINDS[:-1])} or {KINDS[-1]}:NAME"
+        )
     return text
 
 
 def read_ports(value: object) -> tuple[PortRange, ...]:
-    """Ports and ranges of them: a number, "53, 6000-6999", or a list of such; "off" or an empty list for none."""
+    """Ports and ranges of them: a number, "53, 6000-6999", or a list of such; "off" or an empty
+    list for none.
+    """
     items = [value] if isinstance(value, int | str) and not isinstance(value, bool) else value
     if not isinstance(items, list | tuple):
         raise ValueError(f"expected ports such as 5432 or '6000-6999', not {value!r}")
     names = [name.strip() for item in items for name in str(item).split(",") if name.strip()]
-    return () if [name.lower() for name in names] == ["off"] else tuple(_port_range(name) for name in names)
+    return (
+        ()
+        if [name.lower() for name in names] == ["off"]
+        else tuple(_port_range(name) for name in names)
+    )
 
 
 def _port_range(text: str) -> PortRange:
@@ -149,7 +168,9 @@ def _port_range(text: str) -> PortRange:
         last = int(match[2] or first)
         if 1 <= first <= last <= 65535:
             return PortRange(first, last)
-    raise ValueError(f"{text!r} is not a port or a range of ports (write 5432 or 6000-6999, 1 to 65535)")
+    raise ValueError(
+        f"{text!r} is not a port or a range of ports (write 5432 or 6000-6999, 1 to 65535)"
+    )
 
 
 def read_ip(value: object) -> str:
@@ -164,7 +185,11 @@ def read_ip(value: object) -> str:
 def read_addresses(value: object) -> tuple[Address, ...]:
     """ "HOST:PORT", several of them (a list, or with commas), or "off"."""
     names = () if value is False else read_names(value)
-    return () if [name.lower() for name in names] == ["off"] else tuple(_address(name) for name in names)
+    return (
+        ()
+        if [name.lower() for name in names] == ["off"]
+        else tuple(_address(name) for name in names)
+    )
 
 
 def _address(text: str) -> Address:
@@ -257,14 +282,20 @@ def read_duration(value: object) -> float:
     elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         seconds = float(match[1]) * _SECONDS[match[2] or "s"]
     if not 0 <= seconds <= 30 * 86400:
-        raise ValueError(f"expected a duration such as 10, 0.5, '500ms', '75s' or '1h', not {value!r}")
+        raise ValueError(
+            f"expected a duration such as 10, 0.5, '500ms', '75s' or '1h', not {value!r}"
+        )
     return seconds
 
 
 def read_share(value: object) -> float:
     """A number from 0 to 1."""
     try:
-        share = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
+        share = (
+            float(value)
+            if isinstance(value, int | float | str) and not isinstance(value, bool)
+            else -1.0
+        )
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
@@ -285,7 +316,9 @@ def read_size(value: object) -> int:
 
 
 def read_answer_size(value: object) -> int:
-    """Bytes of an engine's answer that are read: a mebibyte at least, a gibibyte at most, since it is read whole."""
+    """Bytes of an engine's answer that are read: a mebibyte at least, a gibibyte at most, since it
+    is read whole.
+    """
     size = read_size(value)
     if not 2**20 <= size <= 2**30:
         raise ValueError(f"expected a size from 1m to 1g, not {value!r}")
@@ -293,7 +326,9 @@ def read_answer_size(value: object) -> int:
 
 
 def read_engine(value: object) -> str | None:
-    """A Docker Engine: None is off; "" is what DOCKER_HOST and the current context say; else its URL."""
+    """A Docker Engine: None is off; "" is what DOCKER_HOST and the current context say; else its
+    URL.
+    """
     if isinstance(value, bool):
         return "" if value else None
     text = read_text(value)
@@ -303,7 +338,9 @@ def read_engine(value: object) -> str | None:
         return ""
     scheme, found, rest = text.partition("://")
     if not found or scheme not in _ENGINE_SCHEMES or not rest:
-        raise ValueError(f"{mask_url(text)!r} is not an engine's URL (unix:///var/run/docker.sock, tcp://HOST:2376, ssh://HOST)")
+        raise ValueError(
+            f"{mask_url(text)!r} is not an engine's URL (unix:///var/run/docker.sock, tcp://HOST:2376, ssh://HOST)"
+        )
     return text
 
 
@@ -333,7 +370,9 @@ def read_pseudonym(value: object) -> str:
         return ""
     text = read_text(value)
     if not _TOKEN.fullmatch(text):
-        raise ValueError(f"expected a name of letters, digits, '-', '.' and '_', or off, not {value!r}")
+        raise ValueError(
+            f"expected a name of letters, digits, '-', '.' and '_', or off, not {value!r}"
+        )
     return text
 
 

@@ -1,8 +1,9 @@
 """The gateway's settings: defaults < TOML file < `MESHLIB_*` < command line.
 
-One declaration for each setting, here and in `sections`, with its default, its reader and its meaning; names follow from
-it: `limits.head_size` is `[limits] head_size = ...` in TOML and `MESHLIB_LIMITS_HEAD_SIZE` in the
-environment, `http` is `http = ...`, `MESHLIB_HTTP` and `--http`. `sources` reads them.
+One declaration for each setting, here and in `sections`, with its default, its reader and its
+meaning; names follow from it: `limits.head_size` is `[limits] head_size = ...` in TOML and
+`MESHLIB_LIMITS_HEAD_SIZE` in the environment, `http` is `http = ...`, `MESHLIB_HTTP` and `--http`.
+`sources` reads them.
 """
 
 from __future__ import annotations
@@ -67,22 +68,44 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, validated. `docker` and `swarm`: None is off, "" is DOCKER_HOST or the current context, else a URL."""
+    """All settings, validated. `docker` and `swarm`: None is off, "" is DOCKER_HOST or the current
+    context, else a URL.
+    """
 
-    http: tuple[Address, ...] = setting((Address("0.0.0.0", 80),), read_addresses, "listeners for HTTP; 'off' for none")  # noqa: S104
-    https: tuple[Address, ...] = setting((Address("0.0.0.0", 8443),), read_addresses, "listeners for TLS, routed by server name")  # noqa: S104
-    admin: tuple[Address, ...] = setting((Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ...")
-    admin_hosts: tuple[str, ...] = setting((), read_hosts, "names that it may be asked by, besides addresses and localhost")
-    proxy_protocol: str = setting(
-        "off", read_choice("off", "accept", "require"), "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' it or 'require' it"
+    http: tuple[Address, ...] = setting(
+        (Address("0.0.0.0", 80),),  # noqa: S104
+        read_addresses,
+        "listeners for HTTP; 'off' for none",
     )
-    proxy_protocol_from: tuple[Network, ...] = setting((), read_networks, "the proxies in front that may send one")
+    https: tuple[Address, ...] = setting(
+        (Address("0.0.0.0", 8443),),  # noqa: S104
+        read_addresses,
+        "listeners for TLS, routed by server name",
+    )
+    admin: tuple[Address, ...] = setting(
+        (Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ..."
+    )
+    admin_hosts: tuple[str, ...] = setting(
+        (), read_hosts, "names that it may be asked by, besides addresses and localhost"
+    )
+    proxy_protocol: str = setting(
+        "off",
+        read_choice("off", "accept", "require"),
+        "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' it or 'require' it",
+    )
+    proxy_protocol_from: tuple[Network, ...] = setting(
+        (), read_networks, "the proxies in front that may send one"
+    )
     workers: int = setting(1, read_integer(0, 1024), "processes that serve; 0: one for each core")
-    user: str = setting("", read_text, "the workers become this user (name or number); only as root")
+    user: str = setting(
+        "", read_text, "the workers become this user (name or number); only as root"
+    )
     group: str = setting("", read_text, "... with this group alone, instead of the user's own")
     services: tuple[str, ...] = setting((), read_names, "YAML files of services, watched")
     docker: str | None = setting(None, read_engine, "containers of one engine: true, or its URL")
-    swarm: str | None = setting(None, read_engine, "services of a Swarm, by one of its managers: true, or its URL")
+    swarm: str | None = setting(
+        None, read_engine, "services of a Swarm, by one of its managers: true, or its URL"
+    )
     state: str = setting(
         "",
         read_text,
@@ -101,16 +124,22 @@ class Settings:
 
 
 def http_settings(settings: Settings) -> HTTPSettings:
-    """What the HTTP data path needs of `settings`: its fields have the names of those in `limits` and `timeouts`."""
+    """What the HTTP data path needs of `settings`: its fields have the names of those in `limits`
+    and `timeouts`.
+    """
     wanted = {item.name for item in fields(HTTPSettings)}
     own: dict[str, Any] = {}
     for part in (settings.limits, settings.timeouts):
-        own.update({item.name: getattr(part, item.name) for item in fields(part) if item.name in wanted})
+        own.update(
+            {item.name: getattr(part, item.name) for item in fields(part) if item.name in wanted}
+        )
     return HTTPSettings(**own, upstream_ca=settings.tls.upstream_ca)
 
 
 def http2_limits(settings: Settings) -> HTTP2Settings | None:
-    """What peers of HTTP/2 may do, clients and endpoints; None: the extra `http2` is not installed."""
+    """What peers of HTTP/2 may do, clients and endpoints; None: the extra `http2` is not
+    installed.
+    """
     try:
         from meshlib_adapters.config.http2 import HTTP2Settings
     except ImportError:
@@ -162,7 +191,9 @@ def ownership_rules(settings: Settings) -> OwnershipRules:
     routing, limits = settings.routing, settings.limits
     sharing = cast("Literal['owner', 'paths', 'merge']", routing.sharing)
     owners = {item.name: item.grants for item in routing.owners}
-    return OwnershipRules(sharing, owners, int(routing.keep_owners), limits.owned_names, limits.owned_names_per_owner)
+    return OwnershipRules(
+        sharing, owners, int(routing.keep_owners), limits.owned_names, limits.owned_names_per_owner
+    )
 
 
 def forwarding_policy(settings: Settings) -> ForwardingPolicy:

@@ -1,4 +1,5 @@
-"""Sources of settings: a TOML file, the environment, the command line; what they say to `Settings`, and back.
+"""Sources of settings: a TOML file, the environment, the command line; what they say to `Settings`,
+and back.
 
 Every mistake is a `ConfigurationError` that says which file, variable or option holds it.
 """
@@ -41,7 +42,9 @@ ENVIRONMENT_PREFIX = "MESHLIB_"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Raw values by dotted key, and the place of each for messages ("gateway.toml: limits.idle", "--http")."""
+    """Raw values by dotted key, and the place of each for messages ("gateway.toml: limits.idle",
+    "--http").
+    """
 
     values: Mapping[str, object]
     places: Mapping[str, str]
@@ -63,44 +66,68 @@ def _keys() -> Iterator[_Key]:
 
 
 KEYS: Mapping[str, Field[Any]] = {key.name: key.field for key in _keys()}
-_NOT_ASKED_FOR: Mapping[str, object] = {"http": "off", "https": "off", "admin": "off", "state": "off", "log.access": False}
+_NOT_ASKED_FOR: Mapping[str, object] = {
+    "http": "off",
+    "https": "off",
+    "admin": "off",
+    "state": "off",
+    "log.access": False,
+}
 _LISTENERS = frozenset({"http", "https", "admin"})
 _SECTIONS = tuple(dict.fromkeys(name.partition(".")[0] for name in KEYS if "." in name))
 
 
 def toml_layer(path: str) -> Layer:
-    """The settings in a TOML file; unknown keys, bad TOML and unreadable files are `ConfigurationError`."""
+    """The settings in a TOML file; unknown keys, bad TOML and unreadable files are
+    `ConfigurationError`.
+    """
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", where=path, hint="see --config") from None
+        raise ConfigurationError(
+            f"cannot be read: {error.strerror}", where=path, hint="see --config"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"is not TOML: {error}", where=path) from None
     values: dict[str, object] = {}
     for name, value in document.items():
         if name in _SECTIONS:
             if not isinstance(value, dict):
-                raise ConfigurationError(f"{name} is a table", where=f"{path}: {name}", hint=f"write [{name}] and its keys below")
+                raise ConfigurationError(
+                    f"{name} is a table",
+                    where=f"{path}: {name}",
+                    hint=f"write [{name}] and its keys below",
+                )
             values.update({f"{name}.{key}": inner for key, inner in value.items()})
         else:
             values[name] = value
     places = {name: f"{path}: {name}" for name in values}
     for name in values:
         if name not in KEYS:
-            raise ConfigurationError("there is no such setting", where=places[name], hint=_suggest(name, tuple(KEYS) + _SECTIONS))
+            raise ConfigurationError(
+                "there is no such setting",
+                where=places[name],
+                hint=_suggest(name, tuple(KEYS) + _SECTIONS),
+            )
     return Layer(values, places)
 
 
 def environment_layer(environment: Mapping[str, str]) -> tuple[Layer, tuple[str, ...]]:
     """The settings in `MESHLIB_*`, and warnings for variables of that prefix that are none.
 
-    An empty variable counts as absent. Unknown ones are no errors: an orchestrator adds `MESHLIB_PORT_80_TCP` and the like by
-    itself when a service has our name.
+    An empty variable counts as absent. Unknown ones are no errors: an orchestrator adds
+    `MESHLIB_PORT_80_TCP` and the like by itself when a service has our name.
     """
     known = {variable_name(name): name for name in KEYS}
     values = {known[name]: text for name, text in environment.items() if name in known and text}
-    unknown = [n for n in sorted(environment) if n.startswith(ENVIRONMENT_PREFIX) and n not in known and n != "MESHLIB_CONFIG"]
-    warnings = tuple(f"{name}: there is no such setting; {_suggest(name, tuple(known))}" for name in unknown)
+    unknown = [
+        n
+        for n in sorted(environment)
+        if n.startswith(ENVIRONMENT_PREFIX) and n not in known and n != "MESHLIB_CONFIG"
+    ]
+    warnings = tuple(
+        f"{name}: there is no such setting; {_suggest(name, tuple(known))}" for name in unknown
+    )
     return Layer(values, {name: variable_name(name) for name in values}), warnings
 
 
@@ -110,9 +137,11 @@ def variable_name(key: str) -> str:
 
 
 def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]:
-    """Settings from `layers`, later ones over earlier ones, and where each value came from ("default").
+    """Settings from `layers`, later ones over earlier ones, and where each value came from
+    ("default").
 
-    Raises `ConfigurationError` with the place of the first value that is wrong, even if a later layer covers it.
+    Raises `ConfigurationError` with the place of the first value that is wrong, even if a later
+    layer covers it.
     """
     read: dict[str, object] = {}
     origins = dict.fromkeys(KEYS, "default")
@@ -126,7 +155,11 @@ def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]
     top: dict[str, Any] = {name: value for name, value in read.items() if "." not in name}
     hints = get_type_hints(Settings)
     for section in _SECTIONS:
-        own = {name.partition(".")[2]: value for name, value in read.items() if name.startswith(f"{section}.")}
+        own = {
+            name.partition(".")[2]: value
+            for name, value in read.items()
+            if name.startswith(f"{section}.")
+        }
         top[section] = hints[section](**own)
     settings = Settings(**top)
     try:
@@ -136,22 +169,30 @@ def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]
         _check_http2(settings.http2)
     except ConfigurationError as error:  # it knows its field, we know who set it
         key = next(name for name in KEYS if name.rpartition(".")[2] == error.where)
-        where = origins[key] if origins[key] != "default" else key  # what was set is fine by itself, but not with this
+        where = (
+            origins[key] if origins[key] != "default" else key
+        )  # what was set is fine by itself, but not with this
         raise ConfigurationError(error.message, where=where, hint=error.hint) from None
     return settings, origins
 
 
 def embedded_settings(
-    settings: Settings | Mapping[str, object] | None, keywords: Mapping[str, object], shown: Mapping[str, str]
+    settings: Settings | Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+    shown: Mapping[str, str],
 ) -> Settings:
     """Settings for a gateway in somebody's program: what `keywords` say, by key, over `settings`.
 
-    Where those are no `Settings` but values by key, or None, the rest has its defaults, except that nothing is opened,
-    kept or written that was not asked for. `shown` is what a keyword is called where that is not its key.
-    `ConfigurationError` names the keyword or the key.
+    Where those are no `Settings` but values by key, or None, the rest has its defaults, except that
+    nothing is opened, kept or written that was not asked for. `shown` is what a keyword is called
+    where that is not its key. `ConfigurationError` names the keyword or the key.
     """
     places = {name: f"Gateway({shown.get(name, name.rpartition('.')[2])}=)" for name in keywords}
-    ports = {name: str(value) for name, value in keywords.items() if name in _LISTENERS and type(value) is int}
+    ports = {
+        name: str(value)
+        for name, value in keywords.items()
+        if name in _LISTENERS and type(value) is int
+    }
     keywords = {**keywords, **ports}
     if isinstance(settings, Settings):
         for name, value in keywords.items():
@@ -166,29 +207,53 @@ def embedded_settings(
         return settings
     if settings is not None and not isinstance(settings, Mapping):
         raise ConfigurationError(
-            f"settings are values by key, not {settings!r}", where="Gateway(settings=)", hint='write {"timeouts.drain": "5s"}'
+            f"settings are values by key, not {settings!r}",
+            where="Gateway(settings=)",
+            hint='write {"timeouts.drain": "5s"}',
         )
     for name in settings or {}:
         if name not in KEYS:
-            raise ConfigurationError("there is no such setting", where=f"settings[{name!r}]", hint=_suggest(str(name), tuple(KEYS)))
+            raise ConfigurationError(
+                "there is no such setting",
+                where=f"settings[{name!r}]",
+                hint=_suggest(str(name), tuple(KEYS)),
+            )
     own = Layer(settings or {}, {name: f"settings[{name!r}]" for name in settings or {}})
-    return resolve_settings([Layer(_NOT_ASKED_FOR, {name: name for name in _NOT_ASKED_FOR}), own, Layer(keywords, places)])[0]
+    return resolve_settings(
+        [
+            Layer(_NOT_ASKED_FOR, {name: name for name in _NOT_ASKED_FOR}),
+            own,
+            Layer(keywords, places),
+        ]
+    )[0]
 
 
 def _check_tls(tls: TLSTerminationSettings) -> None:
     if tls.client_auth != "off" and not tls.client_ca:
         hint = "name a PEM file of the authorities that issue them in tls.client_ca"
-        raise ConfigurationError("nobody could say which certificates of clients are good", where="client_auth", hint=hint)
+        raise ConfigurationError(
+            "nobody could say which certificates of clients are good",
+            where="client_auth",
+            hint=hint,
+        )
     if tls.client_auth != "off" and not tls.certificates:
         hint = "name certificates of our own in tls.certificates"
-        raise ConfigurationError("clients show certificates only where TLS is ended", where="client_auth", hint=hint)
+        raise ConfigurationError(
+            "clients show certificates only where TLS is ended", where="client_auth", hint=hint
+        )
     if not tls.check:
-        raise ConfigurationError("looking at files without a pause helps nobody", where="check", hint="write 1s or more")
+        raise ConfigurationError(
+            "looking at files without a pause helps nobody", where="check", hint="write 1s or more"
+        )
 
 
 def _check_http2(http2: HTTP2LimitSettings) -> None:
     if http2.stream_window > http2.connection_window:
-        raise ConfigurationError("it is smaller than stream_window", where="connection_window", hint="write a larger number")
+        raise ConfigurationError(
+            "it is smaller than stream_window",
+            where="connection_window",
+            hint="write a larger number",
+        )
 
 
 def as_data(settings: Settings) -> dict[str, Any]:
@@ -197,12 +262,16 @@ def as_data(settings: Settings) -> dict[str, Any]:
     for name in KEYS:
         section, dot, key = name.rpartition(".")
         holder: Any = getattr(settings, section) if dot else settings
-        (result.setdefault(section, {}) if dot else result)[key] = _plain(name, getattr(holder, key))
+        (result.setdefault(section, {}) if dot else result)[key] = _plain(
+            name, getattr(holder, key)
+        )
     return result
 
 
 def toml_text(settings: Settings, origins: Mapping[str, str]) -> str:
-    """Settings as TOML that `--config` takes, each with its meaning and, where not the default, its origin."""
+    """Settings as TOML that `--config` takes, each with its meaning and, where not the default, its
+    origin.
+    """
     data = as_data(settings)
     lines: list[str] = []
     section = ""
@@ -232,7 +301,11 @@ def _toml_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_toml_value(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_toml_value(key)} = {_toml_value(item)}" for key, item in value.items())
+            + "}"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     if isinstance(value, str):  # a JSON string is a TOML basic string, but for DEL

@@ -11,7 +11,14 @@ from meshlib.forwarding import Network
 from meshlib.model import Endpoint
 from meshlib.tls import MAX_HELLO, MAX_WIRE
 
-__all__ = ["PortSettings", "PreamblePolicy", "RelaySettings", "TCPSettings", "TLSSettings", "UDPSettings"]
+__all__ = [
+    "PortSettings",
+    "PreamblePolicy",
+    "RelaySettings",
+    "TCPSettings",
+    "TLSSettings",
+    "UDPSettings",
+]
 
 
 def _at_least(settings: object, least: int, *names: str) -> None:
@@ -24,9 +31,10 @@ def _at_least(settings: object, least: int, *names: str) -> None:
 class RelaySettings:
     """How bytes are relayed. Sizes in bytes.
 
-    `buffer_size`: the one buffer that all tunnels of a relay share for small messages; a read that fills it makes the
-    direction use a pipe. `pipe_size`: what a pipe is asked to hold (the kernel may allow less); `max_pipes` of them are
-    open at most (two file descriptors each), `spare_pipes` are kept for the next burst. `splice` false never uses one.
+    `buffer_size`: the one buffer that all tunnels of a relay share for small messages; a read that
+    fills it makes the direction use a pipe. `pipe_size`: what a pipe is asked to hold (the kernel
+    may allow less); `max_pipes` of them are open at most (two file descriptors each), `spare_pipes`
+    are kept for the next burst. `splice` false never uses one.
     """
 
     buffer_size: int = 64 * 1024
@@ -42,27 +50,32 @@ class RelaySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLSSettings:
-    """Limits and time-outs of a TLS listener; seconds and bytes. Raises `ConfigurationError` for what cannot be.
+    """Limits and time-outs of a TLS listener; seconds and bytes. Raises `ConfigurationError` for
+    what cannot be.
 
-    `hello_timeout` runs from the first moment until the hello is whole, whatever arrives meanwhile. `connect_timeout` is for
-    each endpoint tried. `idle_timeout` ends a tunnel in which nothing moved either way, `max_lifetime` (None: never) any tunnel.
-    `linger_timeout`: how long a refused client has to take its alert. `sweep_interval` is the grain of all of them.
+    `hello_timeout` runs from the first moment until the hello is whole, whatever arrives meanwhile.
+    `connect_timeout` is for each endpoint tried. `idle_timeout` ends a tunnel in which nothing
+    moved either way, `max_lifetime` (None: never) any tunnel. `linger_timeout`: how long a refused
+    client has to take its alert. `sweep_interval` is the grain of all of them.
 
-    `max_connections` in all: more wait in the kernel's backlog. `max_connections_per_client` (None: no limit): more of one
-    client (an IPv4 address, or a network of 64 bits in IPv6) are closed at once. At either limit a connection that is idle is given
-    up first: one whose hello is not complete, one that waits for a request, a tunnel in which the client has said nothing but its
-    hello. `max_hello` and `max_wire` are those of `ClientHelloSniffer`; `max_held_bytes` limits the bytes
-    held for all clients whose hello is not with an endpoint yet.
+    `max_connections` in all: more wait in the kernel's backlog. `max_connections_per_client` (None:
+    no limit): more of one client (an IPv4 address, or a network of 64 bits in IPv6) are closed at
+    once. At either limit a connection that is idle is given up first: one whose hello is not
+    complete, one that waits for a request, a tunnel in which the client has said nothing but its
+    hello. `max_hello` and `max_wire` are those of `ClientHelloSniffer`; `max_held_bytes` limits the
+    bytes held for all clients whose hello is not with an endpoint yet.
 
-    `stickiness`: "session" keeps a TLS session on one endpoint as far as that can be known, "none" leaves all to the upstream's
-    strategy; `max_sessions` that servers gave out are remembered, `max_sessions_per_upstream` of one upstream, each for `session_ttl`
-    after its last use; of sessions whose id a client chose `max_unknown_sessions` of one upstream.
+    `stickiness`: "session" keeps a TLS session on one endpoint as far as that can be known, "none"
+    leaves all to the upstream's strategy; `max_sessions` that servers gave out are remembered,
+    `max_sessions_per_upstream` of one upstream, each for `session_ttl` after its last use; of
+    sessions whose id a client chose `max_unknown_sessions` of one upstream.
 
-    `acme`: the endpoints that get connections which offer "acme-tls/1" and nothing else (RFC 8737), whatever the routes say; without
-    them such a connection is one like any other.
+    `acme`: the endpoints that get connections which offer "acme-tls/1" and nothing else (RFC 8737),
+    whatever the routes say; without them such a connection is one like any other.
 
-    `plain_http`: "refuse" answers 400 to HTTP without TLS; "redirect" sends it to https with `redirect_status`, at the port
-    `https_port` as clients see it; "serve" has the listener's terminator serve it as it is.
+    `plain_http`: "refuse" answers 400 to HTTP without TLS; "redirect" sends it to https with
+    `redirect_status`, at the port `https_port` as clients see it; "serve" has the listener's
+    terminator serve it as it is.
     """
 
     hello_timeout: float = 10.0
@@ -89,12 +102,33 @@ class TLSSettings:
     relay: RelaySettings = RelaySettings()
 
     def __post_init__(self) -> None:
-        for name in ("hello_timeout", "connect_timeout", "idle_timeout", "linger_timeout", "sweep_interval", "session_ttl"):
+        for name in (
+            "hello_timeout",
+            "connect_timeout",
+            "idle_timeout",
+            "linger_timeout",
+            "sweep_interval",
+            "session_ttl",
+        ):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0", where=name)
         if self.max_lifetime is not None and not self.max_lifetime > 0:
-            raise ConfigurationError("max_lifetime must be more than 0", where="max_lifetime", hint="leave it out for no limit")
-        _at_least(self, 1, "max_connections", "max_hello", "max_wire", "max_held_bytes", "backlog", "https_port", "max_sessions")
+            raise ConfigurationError(
+                "max_lifetime must be more than 0",
+                where="max_lifetime",
+                hint="leave it out for no limit",
+            )
+        _at_least(
+            self,
+            1,
+            "max_connections",
+            "max_hello",
+            "max_wire",
+            "max_held_bytes",
+            "backlog",
+            "https_port",
+            "max_sessions",
+        )
         _at_least(self, 1, "max_sessions_per_upstream")
         _at_least(self, 0, "max_unknown_sessions")
         if self.stickiness not in ("session", "none"):
@@ -104,15 +138,18 @@ class TLSSettings:
         if self.plain_http not in ("refuse", "redirect", "serve"):
             raise ConfigurationError("plain_http is refuse, redirect or serve", where="plain_http")
         if self.redirect_status not in (301, 302, 307, 308):
-            raise ConfigurationError("redirect_status is 301, 302, 307 or 308", where="redirect_status")
+            raise ConfigurationError(
+                "redirect_status is 301, 302, 307 or 308", where="redirect_status"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TCPSettings:
-    """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections` are closed at once, unless a
-    connection whose client has said nothing yet can be given up.
+    """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections`
+    are closed at once, unless a connection whose client has said nothing yet can be given up.
 
-    `preamble_timeout`: a preamble is whole so long after the connection's first moment, where there must be one.
+    `preamble_timeout`: a preamble is whole so long after the connection's first moment, where there
+    must be one.
 
     Raises `ConfigurationError` for what cannot be.
     """
@@ -132,7 +169,11 @@ class TCPSettings:
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0", where=name)
         if self.max_lifetime is not None and not self.max_lifetime > 0:
-            raise ConfigurationError("max_lifetime must be more than 0", where="max_lifetime", hint="leave it out for no limit")
+            raise ConfigurationError(
+                "max_lifetime must be more than 0",
+                where="max_lifetime",
+                hint="leave it out for no limit",
+            )
         _at_least(self, 1, "max_connections", "backlog")
         if self.max_connections_per_client is not None:
             _at_least(self, 1, "max_connections_per_client")
@@ -140,12 +181,14 @@ class TCPSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UDPSettings:
-    """Limits and time-outs of a UDP listener; seconds. Raises `ConfigurationError` for what cannot be.
+    """Limits and time-outs of a UDP listener; seconds. Raises `ConfigurationError` for what cannot
+    be.
 
-    A flow ends when nothing came either way for `flow_timeout`, or for `drain_silence` while the listener drains.
-    `max_flows` in all (each has a socket of its own), `max_flows_per_client` of one client (as in `TLSSettings`; None: no limit); a
-    datagram that would begin another is dropped, unless a flow that was never answered can make room. `sweep_interval` is the
-    grain of the time-outs.
+    A flow ends when nothing came either way for `flow_timeout`, or for `drain_silence` while the
+    listener drains. `max_flows` in all (each has a socket of its own), `max_flows_per_client` of
+    one client (as in `TLSSettings`; None: no limit); a datagram that would begin another is
+    dropped, unless a flow that was never answered can make room. `sweep_interval` is the grain of
+    the time-outs.
     """
 
     flow_timeout: float = 60.0
@@ -168,8 +211,9 @@ class UDPSettings:
 class PreamblePolicy:
     """Whether a listener takes preambles, and from whom.
 
-    "off": none. "accept": connections from `sources` may begin with one. "require": only connections that come from `sources` and
-    begin with one are served. Raises `ConfigurationError` when nobody could send one.
+    "off": none. "accept": connections from `sources` may begin with one. "require": only
+    connections that come from `sources` and begin with one are served. Raises `ConfigurationError`
+    when nobody could send one.
     """
 
     mode: Literal["off", "accept", "require"] = "off"
@@ -178,19 +222,22 @@ class PreamblePolicy:
     def __post_init__(self) -> None:
         if self.mode != "off" and not self.sources:
             hint = "name the proxies in front in proxy_protocol_from: 10.0.0.0/8, or 0.0.0.0/0 and ::/0 where nobody else can connect"
-            raise ConfigurationError("nobody may send a preamble", where="proxy_protocol", hint=hint)
+            raise ConfigurationError(
+                "nobody may send a preamble", where="proxy_protocol", hint=hint
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortSettings:
     """What may be opened, and how. Raises `ConfigurationError` for what cannot be.
 
-    `host`: the IP address to listen on. `allowed`: ports that routes may have, as ranges. `max_ports` at most, those of the lowest
-    numbers; each costs a socket. `reuse_port`: other processes of ours listen on the same ports. `retry_interval`: seconds
-    until what could not be opened is tried again. The limits of `tcp` and `udp` count for all ports together.
+    `host`: the IP address to listen on. `allowed`: ports that routes may have, as ranges.
+    `max_ports` at most, those of the lowest numbers; each costs a socket. `reuse_port`: other
+    processes of ours listen on the same ports. `retry_interval`: seconds until what could not be
+    opened is tried again. The limits of `tcp` and `udp` count for all ports together.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104 - what is opened at all is said by `allowed`
+    host: str = "0.0.0.0"  # noqa: S104
     allowed: Sequence[range] = (range(1024, 65536),)
     max_ports: int = 1000
     reuse_port: bool = False

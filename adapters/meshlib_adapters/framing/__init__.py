@@ -1,1 +1,3 @@
-"""HTTP/2 frames of one connection, whichever end we are: the `h2` codec under our budgets. Needs the extra `http2`."""
+"""HTTP/2 frames of one connection, whichever end we are: the `h2` codec under our budgets. Needs
+the extra `http2`.
+"""

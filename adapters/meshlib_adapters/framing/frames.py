@@ -1,7 +1,9 @@
-"""The h2 library, told what RFC 9113 calls an error of one stream, and how little of a peer it has to remember.
+"""The h2 library, told what RFC 9113 calls an error of one stream, and how little of a peer it has
+to remember.
 
-h2 takes most errors of a stream for the end of the connection, and checks bodies against `content-length` in the same way. Here an
-error of a stream is a `StreamFailed`, and the length of bodies is counted by those who pass them on.
+h2 takes most errors of a stream for the end of the connection, and checks bodies against
+`content-length` in the same way. Here an error of a stream is a `StreamFailed`, and the length of
+bodies is counted by those who pass them on.
 """
 
 from __future__ import annotations
@@ -14,21 +16,34 @@ from h2.config import DummyLogger, H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
-from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError, StreamIDTooLowError
+from h2.exceptions import (
+    DenialOfServiceError,
+    ProtocolError,
+    StreamClosedError,
+    StreamIDTooLowError,
+)
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamClosedBy, StreamState
 from hpack.exceptions import HPACKError, OversizedHeaderListError
-from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import (
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 
 from meshlib_adapters.config.http2 import HTTP2Settings
 
 __all__ = ["ClientFrames", "Frames", "ServerFrames", "Standing", "StreamFailed"]
 
-# HPACK's table of what we have sent (the default of RFC 9113, and nghttp2's limit). A peer may allow gigabytes; it is we who would
-# fill them.
+# HPACK's table of what we have sent (the default of RFC 9113, and nghttp2's limit). A peer may
+# allow gigabytes; it is we who would fill them.
 _TABLE: Final = 4096
 _KNOWN_SETTINGS: Final = frozenset(int(code) for code in SettingCodes)
-# An endpoint may send so much of an answer before we have read it: it costs nothing until then, because reading is what is paused.
+# An endpoint may send so much of an answer before we have read it: it costs nothing until then,
+# because reading is what is paused.
 _ENDPOINT_WINDOW: Final = 1024 * 1024
 
 
@@ -48,7 +63,9 @@ _GONE: Final = Standing.GONE
 
 
 class StreamFailed(Event):
-    """The peer has broken a rule on one stream. It is reset already; `opening`: with the frame that would have opened it."""
+    """The peer has broken a rule on one stream. It is reset already; `opening`: with the frame that
+    would have opened it.
+    """
 
     def __init__(self, stream_id: int, code: int, reason: str, *, opening: bool = False) -> None:
         self.stream_id = stream_id
@@ -87,7 +104,9 @@ class Frames(H2Connection):
     MAX_CLOSED_STREAMS = 1024  # 65536 of them would be megabytes for each connection
 
     def receive(self, frame: Frame) -> list[Event]:
-        """What a frame of another kind means. Raises h2's `ProtocolError` for the end of the connection; see `refuse`."""
+        """What a frame of another kind means. Raises h2's `ProtocolError` for the end of the
+        connection; see `refuse`.
+        """
         return self._receive_frame(frame)
 
     def refuse(self, code: int) -> None:
@@ -116,18 +135,26 @@ class Frames(H2Connection):
         if stream is not None:
             return _GONE if stream.state_machine.state is StreamState.CLOSED else _OPEN
         ours = number & 1 == self.config.client_side
-        return _UNUSED if number > (self.highest_outbound_stream_id if ours else self.highest_inbound_stream_id) else _GONE
+        return (
+            _UNUSED
+            if number
+            > (self.highest_outbound_stream_id if ours else self.highest_inbound_stream_id)
+            else _GONE
+        )
 
     def receive_body(self, number: int, data: bytes, size: int, *, ended: bool) -> list[Event]:
         """A DATA frame, which has taken `size` bytes of our windows. Raises as `receive`."""
-        self._inbound_flow_control_window_manager.window_consumed(size)  # more than that is the connection's error
+        self._inbound_flow_control_window_manager.window_consumed(
+            size
+        )  # more than that is the connection's error
         standing = self.standing(number)
         if standing is _UNUSED:
             raise ProtocolError("DATA on a stream that was never opened")
         frames: list[Frame] = []
         events: list[Event] = []
         if standing is _GONE:
-            # In flight when we reset the stream, as a rule: it still has taken its share of the connection's window (RFC 9113 5.1).
+            # In flight when we reset the stream, as a rule: it still has taken its share of the
+            # connection's window (RFC 9113 5.1).
             if self._stream_closed_by(number) not in (StreamClosedBy.SEND_RST_STREAM, None):
                 frames = [RstStreamFrame(number, error_code=ErrorCodes.STREAM_CLOSED)]
         else:
@@ -143,22 +170,35 @@ class Frames(H2Connection):
         self._prepare_for_sending(frames)
         return events
 
-    def receive_fields(self, number: int, block: bytes, *, ended: bool, depends_on: int) -> list[Event]:
+    def receive_fields(
+        self, number: int, block: bytes, *, ended: bool, depends_on: int
+    ) -> list[Event]:
         """A whole header block. Raises as `receive`."""
-        frame = HeadersFrame(number, block, flags=["END_HEADERS", "END_STREAM"] if ended else ["END_HEADERS"])
+        frame = HeadersFrame(
+            number, block, flags=["END_HEADERS", "END_STREAM"] if ended else ["END_HEADERS"]
+        )
         return self._receive_frame(frame)
 
-    def _reset(self, number: int, code: int, reason: str, *, opening: bool = False) -> tuple[list[Frame], list[Event]]:
+    def _reset(
+        self, number: int, code: int, reason: str, *, opening: bool = False
+    ) -> tuple[list[Frame], list[Event]]:
         self.streams.pop(number, None)
         self._closed_streams[number] = StreamClosedBy.SEND_RST_STREAM
-        return [RstStreamFrame(number, error_code=code)], [StreamFailed(number, code, reason, opening=opening)]
+        return [RstStreamFrame(number, error_code=code)], [
+            StreamFailed(number, code, reason, opening=opening)
+        ]
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
         if self.standing(stream_id) is not _UNUSED:
             raise StreamIDTooLowError(stream_id, self.highest_inbound_stream_id)
         if stream_id % 2 != int(allowed_ids):
             raise ProtocolError("a stream with a number of the other side")
-        stream = _Stream(stream_id, self.config, self.local_settings.initial_window_size, self.remote_settings.initial_window_size)
+        stream = _Stream(
+            stream_id,
+            self.config,
+            self.local_settings.initial_window_size,
+            self.remote_settings.initial_window_size,
+        )
         stream.max_outbound_frame_size = self.max_outbound_frame_size
         self.streams[stream_id] = stream
         if self._stream_id_is_outbound(stream_id):
@@ -171,13 +211,17 @@ class Frames(H2Connection):
         try:
             pairs: Iterable[tuple[bytes, bytes]] = self.decoder.decode(block, raw=True)
         except OversizedHeaderListError as error:
-            raise DenialOfServiceError(f"a header block that unpacks to too much: {error}") from error
+            raise DenialOfServiceError(
+                f"a header block that unpacks to too much: {error}"
+            ) from error
         except HPACKError as error:
             raise _CompressionError(f"a header block that is no HPACK: {error}") from error
         return list(pairs)
 
     def _receive_settings_frame(self, frame: SettingsFrame) -> tuple[list[Frame], list[Event]]:
-        frame.settings = settings = {key: value for key, value in frame.settings.items() if key in _KNOWN_SETTINGS}
+        frame.settings = settings = {
+            key: value for key, value in frame.settings.items() if key in _KNOWN_SETTINGS
+        }
         table = settings.get(SettingsFrame.HEADER_TABLE_SIZE, 0)
         if table > _TABLE:
             settings[SettingsFrame.HEADER_TABLE_SIZE] = _TABLE
@@ -188,8 +232,8 @@ class Frames(H2Connection):
         return answer
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
-        # Who says that no more will be asked, or answered, still wants what is under way (RFC 9113 6.8); h2 would send nothing any more,
-        # not even what opens windows.
+        # Who says that no more will be asked, or answered, still wants what is under way (RFC 9113
+        # 6.8); h2 would send nothing any more, not even what opens windows.
         return [], [ConnectionTerminated()]
 
 
@@ -197,7 +241,8 @@ class ServerFrames(Frames):
     """Our side of a client's connection. `head_size` is what `HTTPSettings` has."""
 
     def __init__(self, head_size: int, limits: HTTP2Settings) -> None:
-        # Fields are checked by our own rules (`fields`), whose result is an error of the request and not of the connection.
+        # Fields are checked by our own rules (`fields`), whose result is an error of the request
+        # and not of the connection.
         super().__init__(
             H2Configuration(
                 client_side=False,
@@ -217,16 +262,23 @@ class ServerFrames(Frames):
                 SettingCodes.MAX_HEADER_LIST_SIZE: head_size,
             },
         )
-        # A list that is somewhat too large is answered with 431. What is beyond twice the size is not even unpacked (a bomb:
-        # CVE-2016-6581), and then the tables of both sides differ, so that it is the end of the connection.
+        # A list that is somewhat too large is answered with 431. What is beyond twice the size is
+        # not even unpacked (a bomb: CVE-2016-6581), and then the tables of both sides differ, so
+        # that it is the end of the connection.
         self.decoder.max_header_list_size = 2 * head_size
         self.initiate_connection()
         self.increment_flow_control_window(limits.connection_window - 65535)
-        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)  # as if the first had come: from here on it knows one state
+        self.state_machine.process_input(
+            ConnectionInputs.RECV_HEADERS
+        )  # as if the first had come: from here on it knows one state
 
-    def receive_fields(self, number: int, block: bytes, *, ended: bool, depends_on: int) -> list[Event]:
+    def receive_fields(
+        self, number: int, block: bytes, *, ended: bool, depends_on: int
+    ) -> list[Event]:
         """See `Frames.receive_fields`."""
-        pairs = self._decode(block)  # whatever becomes of the stream: both sides' tables must stay alike (RFC 9113 4.3)
+        pairs = self._decode(
+            block
+        )  # whatever becomes of the stream: both sides' tables must stay alike (RFC 9113 4.3)
         stream = self.streams.get(number)
         opening = stream is None
         if stream is None:
@@ -234,7 +286,9 @@ class ServerFrames(Frames):
                 return self._unexpected(number)
             if self.open_inbound_streams >= self.local_settings.max_concurrent_streams:
                 self.highest_inbound_stream_id = number
-                return self._failed(number, ErrorCodes.REFUSED_STREAM, "too_many_streams", opening=True)
+                return self._failed(
+                    number, ErrorCodes.REFUSED_STREAM, "too_many_streams", opening=True
+                )
             stream = self._begin_new_stream(number, AllowedStreamIDs.ODD)
         elif stream.state_machine.state is StreamState.CLOSED:
             return self._unexpected(number)
@@ -269,7 +323,9 @@ class ClientFrames(Frames):
     MAX_CLOSED_STREAMS = 64
 
     def __init__(self, head_size: int) -> None:
-        super().__init__(H2Configuration(client_side=True, header_encoding=None, logger=_Silent("h2")))
+        super().__init__(
+            H2Configuration(client_side=True, header_encoding=None, logger=_Silent("h2"))
+        )
         self.local_settings = Settings(
             client=True,
             initial_values={

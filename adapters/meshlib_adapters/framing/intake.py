@@ -1,4 +1,5 @@
-"""The frames of one HTTP/2 peer: counted, and given to h2 so many in a turn of the loop (see `turns`).
+"""The frames of one HTTP/2 peer: counted, and given to h2 so many in a turn of the loop (see
+`turns`).
 
 A read of 256 KiB may hold 28,000 of them.
 """
@@ -10,7 +11,14 @@ from typing import Final
 from h2.errors import ErrorCodes
 from h2.events import Event, StreamReset
 from h2.exceptions import ProtocolError
-from hyperframe.frame import Frame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import (
+    Frame,
+    GoAwayFrame,
+    PingFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 
 from meshlib.errors import FrameError
 from meshlib.http2 import Flag, FrameReader, Kind, block_of, body_of
@@ -50,7 +58,11 @@ class Intake:
         self._frames = frames
         self._policy = policy
         self._reader = FrameReader(preface=preface, max_frame_size=frames.max_inbound_frame_size)
-        self._block = (0, 0, -1)  # a header block that goes on: its stream, its flags, on which stream that is to depend
+        self._block = (
+            0,
+            0,
+            -1,
+        )  # a header block that goes on: its stream, its flags, on which stream that is to depend
         self._parts: list[bytes] = []
         self.taken = 0  # whole frames
 
@@ -72,7 +84,8 @@ class Intake:
         self._reader.receive_data(data)
 
     def take(self, turn: Turn, now: float, *, resting: bool = False) -> list[Event]:
-        """The events of as many frames as the turn has left. `resting`: the peer is an endpoint of which nothing was asked.
+        """The events of as many frames as the turn has left. `resting`: the peer is an endpoint of
+        which nothing was asked.
 
         Raises `FrameError` for the end of the connection; a GOAWAY is then ready to be sent.
         """
@@ -90,11 +103,17 @@ class Intake:
                     if resting:
                         self._policy.admit_resting(kind, now)
                     standing = self._frames.standing(number)
-                    body = body_of(flags, payload) if kind == _DATA else payload  # padding is nothing, however much of it there is
-                    work = self._policy.admit(kind, flags, len(body), now, live=standing is not _GONE)
+                    body = (
+                        body_of(flags, payload) if kind == _DATA else payload
+                    )  # padding is nothing, however much of it there is
+                    work = self._policy.admit(
+                        kind, flags, len(body), now, live=standing is not _GONE
+                    )
                     turn.left -= work + (len(payload) - len(body)) // BYTES
                     if kind == _DATA:
-                        happened = self._frames.receive_body(number, bytes(body), len(payload), ended=bool(flags & _END_STREAM))
+                        happened = self._frames.receive_body(
+                            number, bytes(body), len(payload), ended=bool(flags & _END_STREAM)
+                        )
                     elif kind == _HEADERS:
                         happened = self._begin_block(flags, number, payload)
                     else:
@@ -123,12 +142,16 @@ class Intake:
     def _begin_block(self, flags: int, number: int, payload: memoryview) -> list[Event]:
         block, depends_on = block_of(flags, payload)
         if flags & _END_HEADERS:
-            return self._frames.receive_fields(number, bytes(block), ended=bool(flags & _END_STREAM), depends_on=depends_on)
+            return self._frames.receive_fields(
+                number, bytes(block), ended=bool(flags & _END_STREAM), depends_on=depends_on
+            )
         self._block = (number, flags, depends_on)
         self._parts = [bytes(block)]
         return []
 
-    def _receive(self, kind: int, flags: int, number: int, payload: memoryview, standing: Standing) -> list[Event]:
+    def _receive(
+        self, kind: int, flags: int, number: int, payload: memoryview, standing: Standing
+    ) -> list[Event]:
         if kind == _CONTINUATION:
             self._parts.append(bytes(payload))
             if not flags & _END_HEADERS:
@@ -136,16 +159,31 @@ class Intake:
             number, flags, depends_on = self._block
             block = b"".join(self._parts)
             self._parts = []
-            return self._frames.receive_fields(number, block, ended=bool(flags & _END_STREAM), depends_on=depends_on)
+            return self._frames.receive_fields(
+                number, block, ended=bool(flags & _END_STREAM), depends_on=depends_on
+            )
         kind_class = _CLASSES.get(kind)
         if kind_class is None:  # unknown to us, or without meaning (RFC 9113 5.3.2)
-            if kind == _PRIORITY and standing is _OPEN and int.from_bytes(payload[:4]) & 0x7FFFFFFF == number:
-                raise FrameError("a stream that depends on itself", reason="bad_frame", code=ErrorCodes.PROTOCOL_ERROR, stream=number)
+            if (
+                kind == _PRIORITY
+                and standing is _OPEN
+                and int.from_bytes(payload[:4]) & 0x7FFFFFFF == number
+            ):
+                raise FrameError(
+                    "a stream that depends on itself",
+                    reason="bad_frame",
+                    code=ErrorCodes.PROTOCOL_ERROR,
+                    stream=number,
+                )
             return []
         if standing is _GONE:
             return []  # about a stream that is no more
         if standing is _UNUSED and kind == _RST_STREAM:
-            raise FrameError("the end of a stream that was never opened", reason="bad_frame", code=ErrorCodes.PROTOCOL_ERROR)
+            raise FrameError(
+                "the end of a stream that was never opened",
+                reason="bad_frame",
+                code=ErrorCodes.PROTOCOL_ERROR,
+            )
         frame = kind_class(number)
         frame.parse_flags(flags)
         frame.parse_body(payload)

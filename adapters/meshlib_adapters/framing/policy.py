@@ -1,4 +1,5 @@
-"""What one HTTP/2 peer may do, a client or an endpoint: how many frames of which kind, and what each costs.
+"""What one HTTP/2 peer may do, a client or an endpoint: how many frames of which kind, and what
+each costs.
 
 Frames are counted and not the events that h2 makes of them, because many frames make none.
 """
@@ -15,17 +16,22 @@ from meshlib_adapters.turns import BYTES, FRAME, MESSAGE
 
 __all__ = ["FramePolicy"]
 
-# Work, in the units of `turns`: reading fields is most of what a request costs here, and each byte of a header block may be a field.
+# Work, in the units of `turns`: reading fields is most of what a request costs here, and each byte
+# of a header block may be a field.
 _HEAD: Final = 2 * MESSAGE
 _BLOCK_UNIT: Final = 8
 # What is neither a request nor its data goes through `h2` whole: 30 to 40 us.
 _CONTROL: Final = 4 * FRAME
 
-# Frames that an endpoint may send while nobody asks it anything: what belongs to the last exchange, and signs of life.
-_RESTING: Final = frozenset({Kind.SETTINGS, Kind.PING, Kind.GOAWAY, Kind.WINDOW_UPDATE, Kind.RST_STREAM})
+# Frames that an endpoint may send while nobody asks it anything: what belongs to the last exchange,
+# and signs of life.
+_RESTING: Final = frozenset(
+    {Kind.SETTINGS, Kind.PING, Kind.GOAWAY, Kind.WINDOW_UPDATE, Kind.RST_STREAM}
+)
 _RESTING_FRAMES: Final = 32
 
-# DATA with less in it than a frame's head has (nginx: frames of which nine parts in ten are overhead).
+# DATA with less in it than a frame's head has (nginx: frames of which nine parts in ten are
+# overhead).
 _SMALL: Final = 9
 # Frames of one header block. The largest that we take fits in a few.
 _MAX_CONTINUATIONS: Final = 64
@@ -42,9 +48,19 @@ _PROTOCOL_ERROR: Final = 1
 
 
 class FramePolicy:
-    """The counts of one connection. Times are seconds of any one clock; what is too much is a `FrameError` for the connection."""
+    """The counts of one connection. Times are seconds of any one clock; what is too much is a
+    `FrameError` for the connection.
+    """
 
-    __slots__ = ("_block_size", "_continuations", "_idle_frames", "_max_block", "_resets", "_resting", "_small_frames")
+    __slots__ = (
+        "_block_size",
+        "_continuations",
+        "_idle_frames",
+        "_max_block",
+        "_resets",
+        "_resting",
+        "_small_frames",
+    )
 
     def __init__(self, limits: HTTP2Settings, head_size: int, now: float) -> None:
         self._resets = Allowance(limits.resets, limits.resets_per_second, now)
@@ -56,7 +72,9 @@ class FramePolicy:
         self._continuations = 0
 
     def admit(self, kind: int, flags: int, size: int, now: float, *, live: bool) -> int:
-        """Count a frame; what it takes of its peer's turn. `size` is without padding. `live`: it is on no stream that is over."""
+        """Count a frame; what it takes of its peer's turn. `size` is without padding. `live`: it is
+        on no stream that is over.
+        """
         if kind == _DATA:
             if not live:
                 self._spend(self._idle_frames, now, "frames on closed streams")

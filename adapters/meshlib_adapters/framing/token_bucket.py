@@ -1,4 +1,6 @@
-"""A budget for what clients may do a little of: it fills with time and with useful work, up to its size."""
+"""A budget for what clients may do a little of: it fills with time and with useful work, up to its
+size.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The socket's side of a client connection: who is there, which time-out is running, who has to wait for whom, and how it ends."""
+"""The socket's side of a client connection: who is there, which time-out is running, who has to
+wait for whom, and how it ends.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ TURN: Final = 4  # others are to be served first
 # Phases in which no request is under way.
 _BETWEEN: Final = frozenset((Phase.IDLE, Phase.HEAD, Phase.LINGER))
 
-# What transports keep unless they are told otherwise (asyncio, uvloop); telling them costs as much as a small write.
+# What transports keep unless they are told otherwise (asyncio, uvloop); telling them costs as much
+# as a small write.
 _BUFFERED: Final = 64 * 1024
 
 
@@ -74,7 +77,9 @@ class ClientWire(asyncio.Protocol):
         return f"<{type(self).__name__} {self.peer.address} {self.phase.name.lower()}>"
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is between."""
+        """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is
+        between.
+        """
         claimed = self.claimed
         if claimed is not None:
             return claimed.source, claimed.destination
@@ -85,12 +90,21 @@ class ClientWire(asyncio.Protocol):
         """The address of `addresses`' first, and the port that it connected to."""
         if self.claimed is None and self.port:
             name = self.transport.get_extra_info("peername")
-            return (name[0].removeprefix("::ffff:"), self.port) if isinstance(name, tuple) else ("", self.port)
+            return (
+                (name[0].removeprefix("::ffff:"), self.port)
+                if isinstance(name, tuple)
+                else ("", self.port)
+            )
         source, destination = self.addresses()
-        return source.host if source is not None else "", destination.port if destination is not None else 0
+        return (
+            source.host if source is not None else "",
+            destination.port if destination is not None else 0,
+        )
 
     def idle_since(self) -> float | None:
-        """Since when it waits for a request, or for its end; None while one is under way, or bytes of an answer are."""
+        """Since when it waits for a request, or for its end; None while one is under way, or bytes
+        of an answer are.
+        """
         phase = self.phase
         if phase is Phase.TUNNEL:
             return NEVER_IDLE
@@ -99,7 +113,9 @@ class ClientWire(asyncio.Protocol):
         return None
 
     def look(self, now: float) -> None:
-        """From time to time: bytes that leave our buffers and the kernel's are a sign of life of a client that takes them slowly."""
+        """From time to time: bytes that leave our buffers and the kernel's are a sign of life of a
+        client that takes them slowly.
+        """
         unsent = self.transport.get_write_buffer_size()
         if unsent:
             unsent += _unsent_in_kernel(self.transport)
@@ -149,7 +165,8 @@ class ClientWire(asyncio.Protocol):
         self._unpause(TURN)
 
     def _linger(self) -> None:
-        # Closing now, with bytes of the client unread, would reset the connection and take our answer away with it.
+        # Closing now, with bytes of the client unread, would reset the connection and take our
+        # answer away with it.
         self.phase = Phase.LINGER
         self.since = monotonic()
         self.gateway.hurry(cast("Client", self))
@@ -177,7 +194,9 @@ class ClientWire(asyncio.Protocol):
 
 def _address(name: object) -> ProxyAddress | None:
     # A socket for both families has IPv4 as IPv6; one with a path has no address.
-    return ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None
+    return (
+        ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None
+    )
 
 
 def _unsent_in_kernel(transport: asyncio.Transport) -> int:

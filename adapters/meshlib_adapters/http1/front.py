@@ -1,7 +1,8 @@
 """One client connection: requests in, in order (RFC 9112 9); the answers are `answering`'s.
 
-The states are few: between requests (`head` is None), in a request (its body may still be coming while the answer
-already goes out), tunnel, and lingering (our last answer is out, what still comes is thrown away). `phase` says which time-out is running.
+The states are few: between requests (`head` is None), in a request (its body may still be coming
+while the answer already goes out), tunnel, and lingering (our last answer is out, what still comes
+is thrown away). `phase` says which time-out is running.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class ClientConnection(PacedClient):
         super().__init__(gateway, scheme, port)
         self._block = b""  # the field lines of the last request: clients repeat them, and then nothing is parsed again
         self._fields: FieldSection | None = None
-        self._known: tuple[bytes, int, bool, bytes] | None = None  # authority, version, label's wish -> lines to send on
+        self._known: tuple[bytes, int, bool, bytes] | None = (
+            None  # authority, version, label's wish -> lines to send on
+        )
 
     # What the event loop calls.
 
@@ -61,11 +64,16 @@ class ClientConnection(PacedClient):
         """Bytes from the client."""
         if self.head is None:
             if self.phase is _IDLE and self._block and not self._blocked and not self._unread:
-                # Clients repeat their fields: then a whole head is its request line and the very bytes of the last one, and nothing
-                # has to be searched. The clock is `monotonic`, because uvloop's is a millisecond coarse.
+                # Clients repeat their fields: then a whole head is its request line and the very
+                # bytes of the last one, and nothing has to be searched. The clock is `monotonic`,
+                # because uvloop's is a millisecond coarse.
                 match = REQUEST_LINE.match(data)
                 block = self._block
-                if match is not None and data.startswith(block, match.end()) and len(data) == match.end() + len(block) + 2:
+                if (
+                    match is not None
+                    and data.startswith(block, match.end())
+                    and len(data) == match.end() + len(block) + 2
+                ):
                     self._repeat(match, data)
                 else:
                     self._unread = data
@@ -93,7 +101,9 @@ class ClientConnection(PacedClient):
             self._hold(data)
 
     def eof_received(self) -> bool:
-        """The client sends no more. A complete request still gets its answer (a half-closed connection)."""
+        """The client sends no more. A complete request still gets its answer (a half-closed
+        connection).
+        """
         self._eof = True
         self.push()  # before the loop may close
         if self._tunnel:
@@ -172,8 +182,9 @@ class ClientConnection(PacedClient):
     # Requests.
 
     def _process(self) -> None:
-        # The heads of `_unread` that are complete, one after the other, until one of them has to wait for its answer or the turn is
-        # over. A loop and no recursion: a client may send thousands of pipelined requests that we answer at once.
+        # The heads of `_unread` that are complete, one after the other, until one of them has to
+        # wait for its answer or the turn is over. A loop and no recursion: a client may send
+        # thousands of pipelined requests that we answer at once.
         buffer = self._buffer
         self._processing = True
         try:
@@ -189,10 +200,17 @@ class ClientConnection(PacedClient):
                         self.gateway.hurry(self)
                     break
                 self._request(raw)
-                if self._eof and self._body is not None and not self._unread:  # its rest will never come
+                if (
+                    self._eof and self._body is not None and not self._unread
+                ):  # its rest will never come
                     self._drop_request("client_closed")
                     self._close()
-                if self.head is not None or self.phase is not _IDLE or not self._unread or self._blocked:
+                if (
+                    self.head is not None
+                    or self.phase is not _IDLE
+                    or not self._unread
+                    or self._blocked
+                ):
                     break
                 if self.transport.is_closing():  # the client has gone: `connection_lost` follows
                     break
@@ -214,7 +232,12 @@ class ClientConnection(PacedClient):
         if self.head is not None:
             if self._body is not None and self._unread and not self._tunnel:
                 self._receive_body()
-        elif self.phase < _BODY and self._unread and not self._blocked and not self.transport.is_closing():
+        elif (
+            self.phase < _BODY
+            and self._unread
+            and not self._blocked
+            and not self.transport.is_closing()
+        ):
             self._process()
         if not self._turn.over:
             self._unpause(TURN)
@@ -240,7 +263,9 @@ class ClientConnection(PacedClient):
         self.since = self._started = monotonic()
         method, target, version = match.groups()
         try:
-            self._serve(method, target, 1 if version == b"1" else 0, cast("FieldSection", self._fields))
+            self._serve(
+                method, target, 1 if version == b"1" else 0, cast("FieldSection", self._fields)
+            )
         except ProtocolError as error:
             self._refuse(error)
 
@@ -256,7 +281,9 @@ class ClientConnection(PacedClient):
         decision = table.route(head)
         if gateway.certified_hosts is not None and self.scheme == "http":
             secure = is_secure(fields, self.peer)
-            decision = decide_uncertified(table, head, decision, secure=secure, terminates=gateway.certified_hosts)
+            decision = decide_uncertified(
+                table, head, decision, secure=secure, terminates=gateway.certified_hosts
+            )
         if fields.content_length or fields.chunked:
             self._begin_body(fields)
         if type(decision) is Forward:
@@ -282,7 +309,12 @@ class ClientConnection(PacedClient):
         wish = decision.route.forwarded_for
         known = self._known
         authority = head.authority
-        if known is None or known[0] != authority or known[1] != head.minor_version or known[2] != wish:
+        if (
+            known is None
+            or known[0] != authority
+            or known[1] != head.minor_version
+            or known[2] != wish
+        ):
             lines = self._lines_to_send(head, wish)
             if lines is None:
                 self._keep_alive = False
@@ -299,17 +331,27 @@ class ClientConnection(PacedClient):
         done = True
         self.phase = _RESPONSE
         if self._body is not None:
-            self._dispatch.pool = None  # if the body is refused nobody was asked, whoever answered the request before
+            self._dispatch.pool = (
+                None  # if the body is refused nobody was asked, whoever answered the request before
+            )
             data += self._take_body()
             done = self._body is None
             self.phase = _RESPONSE if done else _BODY
         preferred = None
         if decision.route.sticky_cookie is not None:
             preferred = gateway.upstreams.sticky_choice(decision, head.fields)
-        self._dispatch.start(decision, head, data, done=done, preferred=preferred, relay_chunks=head.minor_version == 1)
+        self._dispatch.start(
+            decision,
+            head,
+            data,
+            done=done,
+            preferred=preferred,
+            relay_chunks=head.minor_version == 1,
+        )
 
     def _lines_to_send(self, head: RequestHead, wish: bool) -> bytes | None:
-        # None for a request that runs in a circle. Kept while a connection's requests repeat their fields.
+        # None for a request that runs in a circle. Kept while a connection's requests repeat their
+        # fields.
         return self.gateway.memo.lines_to_send(head, self.peer, wanted_by_label=wish)
 
     def _receive_body(self) -> None:
@@ -328,12 +370,15 @@ class ClientConnection(PacedClient):
         if self._paused:
             self._unfill()
         self._dispatch.send(wire, done=done)
-        if self._eof and not done and not self._unread and self.head is not None:  # its rest will never come
+        if (
+            self._eof and not done and not self._unread and self.head is not None
+        ):  # its rest will never come
             self._drop_request("client_closed")
             self._close()
 
     def _hold(self, data: bytes) -> None:
-        # Pipelined requests wait their turn; their buffer is bounded by telling the client's kernel to wait.
+        # Pipelined requests wait their turn; their buffer is bounded by telling the client's kernel
+        # to wait.
         self._unread = self._unread[self._at :] + data
         self._at = 0
         if len(self._unread) >= self.gateway.settings.head_size:
@@ -365,7 +410,9 @@ class ClientConnection(PacedClient):
             self._dispatch.cancel()
             self._keep_alive = False
             self._answer_error(408, "body_timeout")
-        elif phase is _RESPONSE or (phase is _BODY and self._paused & UPSTREAM and not self._responding):
+        elif phase is _RESPONSE or (
+            phase is _BODY and self._paused & UPSTREAM and not self._responding
+        ):
             self._keep_alive = self._keep_alive and self._body is None
             self._dispatch.time_out()
         elif phase in (_IDLE, _LINGER):
@@ -380,11 +427,13 @@ class ClientConnection(PacedClient):
             self._reset()
 
     def probe(self, now: float) -> bool:
-        """For a half-closed client, twice a second: is anybody there? False when there is nothing left to ask.
+        """For a half-closed client, twice a second: is anybody there? False when there is nothing
+        left to ask.
 
-        A closed socket answers our bytes with a reset, one that was only shut down for writing does not. An interim answer is
-        the one thing that may be sent before the final head (RFC 9110 15.2). An answer that has begun tells by itself while it moves;
-        one that says nothing for most of a second is given up.
+        A closed socket answers our bytes with a reset, one that was only shut down for writing does
+        not. An interim answer is the one thing that may be sent before the final head (RFC 9110
+        15.2). An answer that has begun tells by itself while it moves; one that says nothing for
+        most of a second is given up.
         """
         if self.head is None or self.phase is Phase.CLOSED or self._tunnel:
             return False

@@ -15,13 +15,17 @@ __all__ = ["PacedClient"]
 
 
 class PacedClient(AnsweringClient):
-    """See the module. Bodies are judged when the gateway's sweep looks at the connection, and cost nothing in between."""
+    """See the module. Bodies are judged when the gateway's sweep looks at the connection, and cost
+    nothing in between.
+    """
 
     __slots__ = ("_receiving", "_said", "_taking")
 
     def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
         super().__init__(gateway, scheme, port)
-        self._receiving: Pace | None = None  # of the request's body, and of what the client takes; from look to look
+        self._receiving: Pace | None = (
+            None  # of the request's body, and of what the client takes; from look to look
+        )
         self._taking: Pace | None = None
         self._said = 0  # bytes of the response at the last look
 
@@ -30,7 +34,9 @@ class PacedClient(AnsweringClient):
         self._taking = None
 
     def idle_since(self) -> float | None:
-        """See `Client`; requests that wait for their turn, and answers for their round, are under way."""
+        """See `Client`; requests that wait for their turn, and answers for their round, are under
+        way.
+        """
         return None if self._held or self._unread else super().idle_since()
 
     def give_up(self) -> None:
@@ -41,17 +47,22 @@ class PacedClient(AnsweringClient):
         self.transport.abort()
 
     def look(self, now: float) -> None:
-        """See `Client`; a body that goes on too slowly is ended, if it is the client who is slow."""
+        """See `Client`; a body that goes on too slowly is ended, if it is the client who is
+        slow.
+        """
         super().look(now)
         settings = self.gateway.settings
         rate, grace = settings.min_body_rate, settings.body_grace
         if not rate or self._tunnel:
             return
         body = self._body
-        # A client and a service that talk with each other, a message now and then, are not slow: the body is no upload then.
+        # A client and a service that talk with each other, a message now and then, are not slow:
+        # the body is no upload then.
         said, self._said = self._said, self._bytes_out
         talking = self._responding and said != self._bytes_out
-        if body is None or self.phase is not Phase.BODY or self._paused or not body.size or talking:  # it may wait for our 100
+        if (
+            body is None or self.phase is not Phase.BODY or self._paused or not body.size or talking
+        ):  # it may wait for our 100
             self._receiving = None
         elif self._receiving is None:
             self._receiving = Pace(body.size, now)

@@ -19,7 +19,8 @@ __all__ = ["RecordedClient"]
 
 
 class RecordedClient(ClientWire):
-    """A client with at most one request under way: its facts are kept here until it ends, and then become one record.
+    """A client with at most one request under way: its facts are kept here until it ends, and then
+    become one record.
 
     `head` is that request's (None: there is none). The subclass makes `_dispatch`.
     """
@@ -98,7 +99,8 @@ class RecordedClient(ClientWire):
                     tries = self._dispatch.tries
                 if self._first_byte_at >= started:
                     first_byte = self._first_byte_at - started
-            # The record is made here and not by a method of the log's: a call with ten arguments costs as much as all of this.
+            # The record is made here and not by a method of the log's: a call with ten arguments
+            # costs as much as all of this.
             records = log.records
             records.append(
                 (

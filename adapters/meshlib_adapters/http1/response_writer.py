@@ -1,4 +1,6 @@
-"""Answers out: what an upstream says to a client's request, or what we say ourselves, and what comes after it on the connection."""
+"""Answers out: what an upstream says to a client's request, or what we say ourselves, and what
+comes after it on the connection.
+"""
 
 from __future__ import annotations
 
@@ -40,13 +42,24 @@ _REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
 
 
 class AnsweringClient(RecordedClient):
-    """Gives the client of an HTTP/1 connection its answers, in order. It is the `dispatch.Asker` of its requests.
+    """Gives the client of an HTTP/1 connection its answers, in order. It is the `dispatch.Asker` of
+    its requests.
 
-    What has been read and not yet looked at waits in `_unread`, from `_at` on: the rest of a body, and what comes behind the request
-    under way; the subclass reads it (`_process`) when the answer is out.
+    What has been read and not yet looked at waits in `_unread`, from `_at` on: the rest of a body,
+    and what comes behind the request under way; the subclass reads it (`_process`) when the answer
+    is out.
     """
 
-    __slots__ = ("_at", "_buffer", "_framing", "_held", "_keep_alive", "_processing", "_tunnel_over", "_unread")
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_framing",
+        "_held",
+        "_keep_alive",
+        "_processing",
+        "_tunnel_over",
+        "_unread",
+    )
 
     def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
         super().__init__(gateway, scheme, port)
@@ -75,7 +88,9 @@ class AnsweringClient(RecordedClient):
         if self.head is not None and self.head.minor_version and not self._responding:
             self._write(wire)
 
-    def on_response(self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool) -> None:
+    def on_response(
+        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+    ) -> None:
         """The head and what came with it go out in one write."""
         request = cast("RequestHead", self.head)
         self.since = self._first_byte_at = monotonic()
@@ -90,7 +105,9 @@ class AnsweringClient(RecordedClient):
         if decision is not None:
             route = decision.route
             if route.sticky_cookie is not None and self._dispatch.pool is not None:
-                gateway.upstreams.sticky_learn(decision, request.fields, head.fields, self._dispatch.pool)
+                gateway.upstreams.sticky_learn(
+                    decision, request.fields, head.fields, self._dispatch.pool
+                )
             if route.hsts and is_secure(request.fields, self.peer):
                 wire = with_hsts(wire, head.fields, route.hsts)
         extra = b"\r\n"
@@ -127,7 +144,9 @@ class AnsweringClient(RecordedClient):
             if done:
                 pieces.append(LAST_CHUNK)
         if pieces:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)  # one write: there may be hundreds of a few bytes
+            data = (
+                pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            )  # one write: there may be hundreds of a few bytes
             self._bytes_out += len(data)
             self.transport.write(data)
         if done:
@@ -181,8 +200,8 @@ class AnsweringClient(RecordedClient):
         if not self._responding:
             self._answer_error(status, reason, retry_after=1 if status == 503 else None)
             return
-        # A cut answer must look cut: the last chunk or the missing bytes tell the client; where the end of the connection is the
-        # end of the body only a reset does.
+        # A cut answer must look cut: the last chunk or the missing bytes tell the client; where the
+        # end of the connection is the end of the body only a reset does.
         self._end(reason)
         if self._tunnel or self._framing == _UNTIL_CLOSE:
             self._reset()
@@ -199,7 +218,9 @@ class AnsweringClient(RecordedClient):
         if isinstance(decision, Redirect):
             head = cast("RequestHead", self.head)
             self._status = decision.rule.status
-            data = redirect_answer(decision, head.target, close=not self._keep_alive, date=self.gateway.date())
+            data = redirect_answer(
+                decision, head.target, close=not self._keep_alive, date=self.gateway.date()
+            )
             self._bytes_out = len(data)
             self._conclude("redirect")
             self._write(data)
@@ -210,7 +231,8 @@ class AnsweringClient(RecordedClient):
             self._answer_error(decision.status, decision.reason, retry_after=decision.retry_after)
 
     def _refuse(self, error: ProtocolError) -> None:
-        # What this client sends cannot be trusted any further: one answer, then the connection ends (RFC 9112 2.2).
+        # What this client sends cannot be trusted any further: one answer, then the connection ends
+        # (RFC 9112 2.2).
         self._keep_alive = False
         if self._responding:
             self._end(error.reason)
@@ -287,7 +309,8 @@ class AnsweringClient(RecordedClient):
         self.head = None
         self._decision = None
         self._responding = False
-        # What is left of a request's body must not be read as a request; behind its FIN a client says nothing more.
+        # What is left of a request's body must not be read as a request; behind its FIN a client
+        # says nothing more.
         if not self._keep_alive or self._body is not None or (self._eof and not self._unread):
             if self._body is not None or self._unread or self._buffer or refused:
                 self._unread = b""
@@ -303,7 +326,8 @@ class AnsweringClient(RecordedClient):
             self._process()
 
     def _take_body(self) -> bytes:
-        # What `_unread` has of the body, as it is to be sent on: all of it, unless that would be more chunks than fit a turn.
+        # What `_unread` has of the body, as it is to be sent on: all of it, unless that would be
+        # more chunks than fit a turn.
         body = self._body
         if body is None:
             return b""

@@ -1,7 +1,8 @@
 """One HTTP/2 connection of a client (RFC 9113): frames in, frames out, many requests at a time.
 
-The h2 library keeps the protocol's state and HPACK's tables. This module feeds it, gives each request to its `Stream`, shares
-the way out among them frame by frame, and ends connections that ask for work without getting anywhere.
+The h2 library keeps the protocol's state and HPACK's tables. This module feeds it, gives each
+request to its `Stream`, shares the way out among them frame by frame, and ends connections that ask
+for work without getting anywhere.
 """
 
 from __future__ import annotations
@@ -46,21 +47,25 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTP2Connection"]
 
-# The largest frame of a body that we send: that and its head fit a TLS record but for a few bytes; clients may allow 16 MiB.
+# The largest frame of a body that we send: that and its head fit a TLS record but for a few bytes;
+# clients may allow 16 MiB.
 _FRAME: Final = 16 * 1024
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-# A frame of a body that was cut to the client's window is one for which that may send frames of its own from so many bytes on.
+# A frame of a body that was cut to the client's window is one for which that may send frames of its
+# own from so many bytes on.
 _WORTH: Final = 512
-# When the client does not read and this much waits for it, nothing is read from it either: what it says asks for answers too.
+# When the client does not read and this much waits for it, nothing is read from it either: what it
+# says asks for answers too.
 _MAX_UNREAD: Final = 256 * 1024
 
 
 class HTTP2Connection(asyncio.Protocol):
     """A client that begins with HTTP/2's preface.
 
-    `scheme` and `port` are what it connected to (0: the socket is asked). `allowed(authority)` says whether a request for that
-    authority may come over this connection (else it is answered with 421); `server_name` is for people. `client_lines` turns the
-    field lines for the upstream into those that are sent, for what only the connection knows (a client's certificate).
+    `scheme` and `port` are what it connected to (0: the socket is asked). `allowed(authority)` says
+    whether a request for that authority may come over this connection (else it is answered with
+    421); `server_name` is for people. `client_lines` turns the field lines for the upstream into
+    those that are sent, for what only the connection knows (a client's certificate).
     """
 
     __slots__ = (
@@ -129,7 +134,9 @@ class HTTP2Connection(asyncio.Protocol):
         self._policy = policy = FramePolicy(limits, gateway.settings.head_size, now)
         self._intake = Intake(frames, policy, _PREFACE)
         self._streams: dict[int, Stream] = {}
-        self._ready: dict[int, Stream] = {}  # those with something to send and the window for it, as far as is known; in turn
+        self._ready: dict[
+            int, Stream
+        ] = {}  # those with something to send and the window for it, as far as is known; in turn
         self._rested = now  # since when no request is under way, while none is
         self._scheduled = False
         self._turn = Turn(gateway.loop)
@@ -141,18 +148,25 @@ class HTTP2Connection(asyncio.Protocol):
         self._head_since = now
         self._bytes_in = 0
         self._bytes_out = 0  # of bodies
-        self._sending = Pace(0, now)  # how the client's bytes come, and bodies get to it; from look to look
+        self._sending = Pace(
+            0, now
+        )  # how the client's bytes come, and bodies get to it; from look to look
         self._taking = Pace(0, now)
         self._block = b""  # the last request's field lines: clients repeat themselves
         self._fields: FieldSection | None = None
-        self._last_wire: tuple[bytes, list[Pair]] = (b"", [])  # the last answer's head: so do upstreams
+        self._last_wire: tuple[bytes, list[Pair]] = (
+            b"",
+            [],
+        )  # the last answer's head: so do upstreams
 
     def __repr__(self) -> str:
         name = f" {self.server_name}" if self.server_name else ""
         return f"<HTTP2Connection {self.peer.address}{name} {self.phase.name.lower()} streams={len(self._streams)}>"
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is between."""
+        """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is
+        between.
+        """
         claimed = self.claimed
         if claimed is not None:
             return claimed.source, claimed.destination
@@ -164,11 +178,18 @@ class HTTP2Connection(asyncio.Protocol):
         source, destination = self.addresses()
         if self.port and self.claimed is None:
             return source.host if source is not None else "", self.port
-        return source.host if source is not None else "", destination.port if destination is not None else 0
+        return (
+            source.host if source is not None else "",
+            destination.port if destination is not None else 0,
+        )
 
     def idle_since(self) -> float | None:
         """See `Client`."""
-        if self._streams or self.phase not in (Phase.IDLE, Phase.HEAD, Phase.LINGER) or self.transport.get_write_buffer_size():
+        if (
+            self._streams
+            or self.phase not in (Phase.IDLE, Phase.HEAD, Phase.LINGER)
+            or self.transport.get_write_buffer_size()
+        ):
             return None
         return self.since
 
@@ -224,8 +245,9 @@ class HTTP2Connection(asyncio.Protocol):
         self._steer()
 
     def _wait(self, now: float, *, moved: bool) -> None:
-        # No request is under way: a head that has begun has its own time-out, which does not make the idle one longer. Frames
-        # that only keep a connection alive, whole or in pieces, do not make it less idle.
+        # No request is under way: a head that has begun has its own time-out, which does not make
+        # the idle one longer. Frames that only keep a connection alive, whole or in pieces, do not
+        # make it less idle.
         if self._leaving:
             self._close()
         elif self._intake.in_head:
@@ -239,7 +261,8 @@ class HTTP2Connection(asyncio.Protocol):
             self.since = self._rested
 
     def _steer(self) -> None:
-        # Read on, or not: not much before the next turn, and not from a client that does not read itself.
+        # Read on, or not: not much before the next turn, and not from a client that does not read
+        # itself.
         if self._broken:
             return
         if self._blocked and self.transport.get_write_buffer_size() > _MAX_UNREAD:
@@ -324,14 +347,18 @@ class HTTP2Connection(asyncio.Protocol):
         if stream is not None:
             stream.lost(failed.reason if failed is not None else "client_closed", who="C")
         elif failed is not None and failed.opening:
-            self.log(None, 0, 0, None, None, 0, monotonic(), -1.0, end_of(failed.reason, "R", who="C"))
+            self.log(
+                None, 0, 0, None, None, 0, monotonic(), -1.0, end_of(failed.reason, "R", who="C")
+            )
 
     def _begin(self, event: RequestReceived, gone: set[int]) -> None:
         number = event.stream_id or 0
         if number in gone:
             return  # taken back at once: nobody is asked
         if self._leaving:
-            self._frames.reset_stream(number, ErrorCodes.REFUSED_STREAM)  # the client knows by our GOAWAY that it may ask elsewhere
+            self._frames.reset_stream(
+                number, ErrorCodes.REFUSED_STREAM
+            )  # the client knows by our GOAWAY that it may ask elsewhere
             self.malformed()
             return
         self._head_since = monotonic()  # of the next one, at the earliest
@@ -370,7 +397,9 @@ class HTTP2Connection(asyncio.Protocol):
         return self._allowed is None or self._allowed(authority)
 
     def allowed_to_keep(self) -> int:
-        """How many bytes of an answer a stream may keep before its upstream has to wait: less when all together keep much."""
+        """How many bytes of an answer a stream may keep before its upstream has to wait: less when
+        all together keep much.
+        """
         size = self.gateway.settings.buffer_size
         return size if self.kept < 16 * size else 0
 
@@ -398,7 +427,9 @@ class HTTP2Connection(asyncio.Protocol):
 
     def reset(self, stream: Stream, code: ErrorCodes) -> None:
         """End a stream before its time."""
-        if not self._broken and self._frames.is_open(stream.number):  # its client may have ended it meanwhile, in the same read
+        if not self._broken and self._frames.is_open(
+            stream.number
+        ):  # its client may have ended it meanwhile, in the same read
             self._frames.reset_stream(stream.number, code)
             self.flush_soon()
 
@@ -460,7 +491,9 @@ class HTTP2Connection(asyncio.Protocol):
             sent = stream.write(min(window, room, frames.max_outbound_frame_size, _FRAME))
             room -= sent + 9
             if sent >= _WORTH or sent < window or not stream.has_something:
-                self._policy.earn(3)  # the client will open two windows; not for one that it opens byte by byte (CVE-2019-9511)
+                self._policy.earn(
+                    3
+                )  # the client will open two windows; not for one that it opens byte by byte (CVE-2019-9511)
             if stream.has_something:
                 ready[number] = stream
 
@@ -469,7 +502,9 @@ class HTTP2Connection(asyncio.Protocol):
     def _goaway(self) -> None:
         # Written here because h2 takes its own GOAWAY for the end of everything.
         self._leaving = True
-        frame = GoAwayFrame(0, last_stream_id=self._frames.highest_inbound_stream_id, error_code=ErrorCodes.NO_ERROR)
+        frame = GoAwayFrame(
+            0, last_stream_id=self._frames.highest_inbound_stream_id, error_code=ErrorCodes.NO_ERROR
+        )
         self._flush()
         self.transport.write(frame.serialize())
 
@@ -484,7 +519,17 @@ class HTTP2Connection(asyncio.Protocol):
         self._drop_streams(reason)
         self.transport.write(self._frames.data_to_send())
         if not busy:
-            self.log(None, 0, 0, None, None, 0, self.since, -1.0, end_of(reason, "R", who="P" if code is not None else "C"))
+            self.log(
+                None,
+                0,
+                0,
+                None,
+                None,
+                0,
+                self.since,
+                -1.0,
+                end_of(reason, "R", who="P" if code is not None else "C"),
+            )
         self._close()
 
     def _drop_streams(self, reason: str) -> None:
@@ -492,7 +537,8 @@ class HTTP2Connection(asyncio.Protocol):
             stream.lost(reason)
 
     def _close(self) -> None:
-        # Closing with bytes of the client unread would reset the connection and take our last frames away with it.
+        # Closing with bytes of the client unread would reset the connection and take our last
+        # frames away with it.
         if self.phase in (Phase.LINGER, Phase.CLOSED):
             return
         if not self._broken:
@@ -527,12 +573,16 @@ class HTTP2Connection(asyncio.Protocol):
         self.transport.abort()
 
     def look(self, now: float) -> None:
-        """Looks at every stream; a client that takes our bytes slowly is told from one that takes none."""
+        """Looks at every stream; a client that takes our bytes slowly is told from one that takes
+        none.
+        """
         if self.phase is not Phase.STREAM:
             return
         if not self._intake.in_head:
             self._head_since = now
-        elif now - self._head_since >= self.gateway.settings.head_read:  # beside requests, whose time-outs are others
+        elif (
+            now - self._head_since >= self.gateway.settings.head_read
+        ):  # beside requests, whose time-outs are others
             self._end(ErrorCodes.NO_ERROR, "head_timeout")
             return
         self.since = now
@@ -540,23 +590,37 @@ class HTTP2Connection(asyncio.Protocol):
         moved = unsent < self._unsent
         self._unsent = unsent
         streams = list(self._streams.values())
-        # Streams share the way: nobody is slow whose turn has not come. A body that waits for its upstream keeps the window of all.
+        # Streams share the way: nobody is slow whose turn has not come. A body that waits for its
+        # upstream keeps the window of all.
         settings = self.gateway.settings
         rate, grace = settings.min_body_rate, settings.body_grace
-        stuck = self._taking.too_slow(self._bytes_out - unsent, now, rate, grace, self.kept + unsent)
+        stuck = self._taking.too_slow(
+            self._bytes_out - unsent, now, rate, grace, self.kept + unsent
+        )
         silent = self._sending.too_slow(self._bytes_in, now, rate, grace)
         waiting = any(stream.waits_for_upstream for stream in streams)
         for stream in streams:
             if moved and stream.has_something:
                 stream.since = now
             if rate and not stream.over:
-                self._judge(stream, now, len(streams), stuck=stuck, waiting=waiting, partly=self._intake.in_frame and not silent)
+                self._judge(
+                    stream,
+                    now,
+                    len(streams),
+                    stuck=stuck,
+                    waiting=waiting,
+                    partly=self._intake.in_frame and not silent,
+                )
             stream.look(now)
 
-    def _judge(self, stream: Stream, now: float, share: int, *, stuck: bool, waiting: bool, partly: bool) -> None:
+    def _judge(
+        self, stream: Stream, now: float, share: int, *, stuck: bool, waiting: bool, partly: bool
+    ) -> None:
         settings = self.gateway.settings
         rate, grace = settings.min_body_rate / share, settings.body_grace
-        if stream.takes_too_slowly(now, rate, grace) and (stuck or self._frames.local_flow_control_window(stream.number) <= 0):
+        if stream.takes_too_slowly(now, rate, grace) and (
+            stuck or self._frames.local_flow_control_window(stream.number) <= 0
+        ):
             stream.end_slow("reader_too_slow")
         elif stream.sends_too_slowly(now, rate, grace, waiting=waiting or partly):
             stream.end_slow("body_too_slow")
@@ -595,8 +659,24 @@ class HTTP2Connection(asyncio.Protocol):
             now = monotonic()
             first_byte = first_byte_at - started if first_byte_at >= started else -1.0
             address = self.peer.address
-            log.add((now + log.offset, address, head, status, size, route, endpoint, tries, now - started, first_byte, ending))
+            log.add(
+                (
+                    now + log.offset,
+                    address,
+                    head,
+                    status,
+                    size,
+                    route,
+                    endpoint,
+                    tries,
+                    now - started,
+                    first_byte,
+                    ending,
+                )
+            )
 
 
 def _address(name: object) -> ProxyAddress | None:
-    return ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None
+    return (
+        ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None
+    )

@@ -1,7 +1,8 @@
 """One request of an HTTP/2 connection: from its fields to the last frame of its answer.
 
-The body comes in as fast as the upstream takes it, because the client may send only what its window allows, and that opens when
-bytes have gone on. The answer goes out as the client's windows allow; meanwhile the upstream waits.
+The body comes in as fast as the upstream takes it, because the client may send only what its window
+allows, and that opens when bytes have gone on. The answer goes out as the client's windows allow;
+meanwhile the upstream waits.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from meshlib.decision import Forward, Redirect, RedirectToTLS
 from meshlib.errors import LimitExceeded, ProtocolError
 from meshlib.forwarding import is_secure, with_hsts
 from meshlib.http1 import LAST_CHUNK, BodyKind, announced_trailers, chunk_head
-from meshlib.http2.fields import Malformed, Pair, request_fields, request_head, trailer_fields, trailer_lines
+from meshlib.http2.fields import (
+    Malformed,
+    Pair,
+    request_fields,
+    request_head,
+    trailer_fields,
+    trailer_lines,
+)
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.observe.end_reasons import NORMAL, end_of
@@ -30,12 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream"]
 
-# Smaller pieces of a body are kept as one: each costs time when the client opens its windows, and that of all streams at once.
+# Smaller pieces of a body are kept as one: each costs time when the client opens its windows, and
+# that of all streams at once.
 _SMALL: Final = 1024
 
 
 class Stream:
-    """A `dispatch.Asker`. It is `over` when its access record is written: what comes after that is nobody's.
+    """A `dispatch.Asker`. It is `over` when its access record is written: what comes after that is
+    nobody's.
 
     `kept` counts the bytes of the answer that the client's windows have not let out yet.
     """
@@ -81,7 +91,9 @@ class Stream:
         self._request_done = False  # the client has sent it all
         self._left = -1  # bytes of the body still to come, -1: nobody has said how many
         self._received = 0
-        self._unacknowledged = 0  # bytes that the upstream has still to take before the client may send as many
+        self._unacknowledged = (
+            0  # bytes that the upstream has still to take before the client may send as many
+        )
         self._paused = False  # the upstream takes no more of the body for now
         self._responding = False
         self._answered = False  # the upstream has sent it all
@@ -89,7 +101,9 @@ class Stream:
         self._pieces: deque[bytes] = deque()
         self._offset = 0  # of the first piece so much is sent
         self._trailers: list[Pair] = []
-        self._receiving: Pace | None = None  # of the request's body, and of what the client takes; from look to look
+        self._receiving: Pace | None = (
+            None  # of the request's body, and of what the client takes; from look to look
+        )
         self._taking: Pace | None = None
         self._first_byte_at = -1.0
         self._status = 0
@@ -108,7 +122,9 @@ class Stream:
         gateway = connection.gateway
         self._request_done = ended
         try:
-            method, path, lines, names = request_fields(pairs, ended=ended, limit=gateway.settings.head_size)
+            method, path, lines, names = request_fields(
+                pairs, ended=ended, limit=gateway.settings.head_size
+            )
             fields = connection.parse(lines)
             self.head = head = request_head(method, path, names, fields, ended=ended)
             if fields.content_length is not None:
@@ -128,19 +144,26 @@ class Stream:
             return
         decision = gateway.mesh.table.route(head)
         if isinstance(decision, RedirectToTLS):
-            decision = decision.secured if is_secure(head.fields, connection.peer) else decision.plain
+            decision = (
+                decision.secured if is_secure(head.fields, connection.peer) else decision.plain
+            )
         if isinstance(decision, Forward):
             self._forward(decision, head)
         elif isinstance(decision, Redirect):
             self._conclude("redirect")
-            self._answer(decision.rule.status, redirect_answer(decision, head.target, close=False, date=gateway.date()))
+            self._answer(
+                decision.rule.status,
+                redirect_answer(decision, head.target, close=False, date=gateway.date()),
+            )
         else:
             self._answer_error(decision.status, decision.reason, retry_after=decision.retry_after)
 
     def _forward(self, decision: Forward, head: RequestHead) -> None:
         connection = self._connection
         gateway = connection.gateway
-        lines = gateway.memo.lines_to_send(head, connection.peer, wanted_by_label=decision.route.forwarded_for)
+        lines = gateway.memo.lines_to_send(
+            head, connection.peer, wanted_by_label=decision.route.forwarded_for
+        )
         if lines is None:
             self._answer_error(508, "loop")
             return
@@ -155,10 +178,14 @@ class Stream:
         preferred = None
         if decision.route.sticky_cookie is not None:
             preferred = gateway.upstreams.sticky_choice(decision, head.fields)
-        self._dispatch.start(decision, head, data, done=done, preferred=preferred, relay_chunks=False)
+        self._dispatch.start(
+            decision, head, data, done=done, preferred=preferred, relay_chunks=False
+        )
 
     def receive(self, data: bytes, size: int, *, ended: bool) -> None:
-        """A part of the body, which has taken `size` bytes of the client's windows (padding counts)."""
+        """A part of the body, which has taken `size` bytes of the client's windows (padding
+        counts).
+        """
         if data or ended:
             self.since = monotonic()
         try:
@@ -178,10 +205,14 @@ class Stream:
             self._acknowledge()
 
     def receive_trailers(self, pairs: Iterable[Pair]) -> None:
-        """The end of the body, with trailers. They go on where the body is chunked; HTTP/1 knows none behind a Content-Length."""
+        """The end of the body, with trailers. They go on where the body is chunked; HTTP/1 knows
+        none behind a Content-Length.
+        """
         self.since = monotonic()
         try:
-            announced = announced_trailers(self.head.fields) if self.head is not None else frozenset()
+            announced = (
+                announced_trailers(self.head.fields) if self.head is not None else frozenset()
+            )
             lines = trailer_lines(pairs, announced, self._connection.gateway.settings.field_count)
             wire = self._take(b"", ended=True)
         except Malformed as error:
@@ -192,21 +223,27 @@ class Stream:
         self._send(wire)
 
     def _take(self, data: bytes, *, ended: bool) -> bytes:
-        # The wire form of a part of the body; nothing once the answer is there, or where the request was over already.
+        # The wire form of a part of the body; nothing once the answer is there, or where the
+        # request was over already.
         self._request_done = ended
         self._received += len(data)
         known = self._left >= 0
         if known:
             self._left -= len(data)
             if self._left < 0 or (ended and self._left):
-                # More would be read as the next request on the upstream's connection, less would have it wait.
-                raise Malformed("the body is not as long as Content-Length says", reason="bad_body_length")
+                # More would be read as the next request on the upstream's connection, less would
+                # have it wait.
+                raise Malformed(
+                    "the body is not as long as Content-Length says", reason="bad_body_length"
+                )
         if self._answered or self.over:
             return b""
         if known:
             return data
         self._check_size(self._received)
-        return (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (LAST_CHUNK if ended else b"")
+        return (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (
+            LAST_CHUNK if ended else b""
+        )
 
     def _check_size(self, size: int) -> None:
         limit = self._connection.gateway.settings.max_body
@@ -224,7 +261,9 @@ class Stream:
             self._connection.acknowledge(self.number, size)
 
     def refuse(self, error: ProtocolError) -> None:
-        """The request is malformed: no answer (RFC 9113 8.1.1), and the upstream's is not wanted any more."""
+        """The request is malformed: no answer (RFC 9113 8.1.1), and the upstream's is not wanted
+        any more.
+        """
         self._conclude(error.reason)
         self._connection.malformed()
         self._cut(ErrorCodes.PROTOCOL_ERROR)
@@ -238,7 +277,9 @@ class Stream:
             self._answer_error(error.status_hint, error.reason)
 
     def lost(self, reason: str = "client_closed", who: str = "") -> None:
-        """The client wants it no more, has broken a rule on it, or is gone, or we end the connection."""
+        """The client wants it no more, has broken a rule on it, or is gone, or we end the
+        connection.
+        """
         if not self.over:
             self._conclude(reason, who)
             self._finish()
@@ -259,13 +300,27 @@ class Stream:
         if not self._responding and not self.over:
             self._connection.send_head(self, wire, head.status, end=False)
 
-    def on_response(self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool) -> None:
+    def on_response(
+        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+    ) -> None:
         """The head goes out now, the body as the windows allow."""
         self.since = self._first_byte_at = monotonic()
         decision, asked, pool = self._decision, self.head, self._dispatch.pool
-        if decision is not None and decision.route.sticky_cookie is not None and asked is not None and pool is not None:
-            self._connection.gateway.upstreams.sticky_learn(decision, asked.fields, head.fields, pool)
-        if decision is not None and decision.route.hsts and asked is not None and is_secure(asked.fields, self._connection.peer):
+        if (
+            decision is not None
+            and decision.route.sticky_cookie is not None
+            and asked is not None
+            and pool is not None
+        ):
+            self._connection.gateway.upstreams.sticky_learn(
+                decision, asked.fields, head.fields, pool
+            )
+        if (
+            decision is not None
+            and decision.route.hsts
+            and asked is not None
+            and is_secure(asked.fields, self._connection.peer)
+        ):
             wire = with_hsts(wire, head.fields, decision.route.hsts)
         self._chunked_answer = kind is BodyKind.CHUNKED
         if done:
@@ -303,7 +358,9 @@ class Stream:
             self._connection.flush_soon()
 
     def on_unanswered(self, status: int, reason: str, message: str) -> None:
-        """No answer, or only its beginning: that is reset, so that it cannot be taken for a whole one."""
+        """No answer, or only its beginning: that is reset, so that it cannot be taken for a whole
+        one.
+        """
         if self.over:
             return
         if self._responding:
@@ -369,12 +426,18 @@ class Stream:
             connection.pause()
 
     def write(self, room: int) -> int:
-        """Send a frame of at most `room` bytes of payload; what of it was used. Called when windows and transport have room."""
+        """Send a frame of at most `room` bytes of payload; what of it was used. Called when windows
+        and transport have room.
+        """
         pieces = self._pieces
         sent = b""
         if pieces:
             first = pieces[0]
-            sent = first[self._offset : self._offset + room] if self._offset or len(first) > room else first
+            sent = (
+                first[self._offset : self._offset + room]
+                if self._offset or len(first) > room
+                else first
+            )
             self._offset += len(sent)
             if self._offset == len(first):
                 pieces.popleft()
@@ -412,7 +475,9 @@ class Stream:
     def _sent(self) -> None:
         # The last frame of the answer is out.
         if not self._request_done:
-            self._connection.reset(self, ErrorCodes.NO_ERROR)  # the client may stop sending (RFC 9113 8.1)
+            self._connection.reset(
+                self, ErrorCodes.NO_ERROR
+            )  # the client may stop sending (RFC 9113 8.1)
         self._finish()
 
     def _cut(self, code: ErrorCodes) -> None:
@@ -434,10 +499,14 @@ class Stream:
     # Time-outs and records.
 
     def look(self, now: float) -> None:
-        """From time to time: end what has waited for too long, and blame whoever owes the next bytes."""
+        """From time to time: end what has waited for too long, and blame whoever owes the next
+        bytes.
+        """
         settings = self._connection.gateway.settings
         waited = now - self.since
-        sending = self._request_done or self._left == 0 or self._paused  # it is not the client that we wait for
+        sending = (
+            self._request_done or self._left == 0 or self._paused
+        )  # it is not the client that we wait for
         if self.has_something:
             if waited > settings.between_bytes:
                 self._conclude("between_bytes_timeout", "C")
@@ -466,13 +535,17 @@ class Stream:
         return self._taking.too_slow(self._bytes_out, now, rate, grace, self.kept)
 
     def sends_too_slowly(self, now: float, rate: float, grace: float, *, waiting: bool) -> bool:
-        """Whether less than `rate` of the body has come in; never while a body of this connection waits for its upstream."""
+        """Whether less than `rate` of the body has come in; never while a body of this connection
+        waits for its upstream.
+        """
         if waiting or self._request_done or self._left == 0 or not self._received:
             self._receiving = None
         elif self._receiving is None:
             self._receiving = Pace(self._received, now)
         else:
-            return self._receiving.too_slow(self._received, now, rate, grace, may_rest=self._responding)
+            return self._receiving.too_slow(
+                self._received, now, rate, grace, may_rest=self._responding
+            )
         return False
 
     def end_slow(self, reason: str) -> None:

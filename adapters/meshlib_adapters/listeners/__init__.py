@@ -1,1 +1,3 @@
-"""Listeners for HTTP, TLS, TCP and UDP, and what they share: accepting, limits, deadlines, the PROXY protocol."""
+"""Listeners for HTTP, TLS, TCP and UDP, and what they share: accepting, limits, deadlines, the
+PROXY protocol.
+"""

@@ -1,7 +1,8 @@
-"""Accepts connections on listening sockets by readiness, and stops accepting while there is no room.
+"""Accepts connections on listening sockets by readiness, and stops accepting while there is no
+room.
 
-A process without file descriptors left must not spin on a socket that stays readable (EMFILE): accepting pauses instead, and
-the clients wait in the kernel's backlog.
+A process without file descriptors left must not spin on a socket that stays readable (EMFILE):
+accepting pauses instead, and the clients wait in the kernel's backlog.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ _PAUSE = 0.5
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
-def listening_socket(host: str, port: int, *, backlog: int, reuse_port: bool = False) -> socket.socket:
-    """A listening TCP socket that does not block; `host` is an IP address ("" for all of IPv4). Raises OSError."""
+def listening_socket(
+    host: str, port: int, *, backlog: int, reuse_port: bool = False
+) -> socket.socket:
+    """A listening TCP socket that does not block; `host` is an IP address ("" for all of IPv4).
+    Raises OSError.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -44,7 +49,8 @@ def listening_socket(host: str, port: int, *, backlog: int, reuse_port: bool = F
 def start_listening(sock: socket.socket, backlog: int) -> None:
     """Make a bound socket one to accept on, without blocking. Raises OSError.
 
-    Accepted sockets inherit TCP_NODELAY (a relay must not wait for more) and SO_KEEPALIVE (a peer that vanished is noticed).
+    Accepted sockets inherit TCP_NODELAY (a relay must not wait for more) and SO_KEEPALIVE (a peer
+    that vanished is noticed).
     """
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -55,8 +61,8 @@ def start_listening(sock: socket.socket, backlog: int) -> None:
 class Acceptor:
     """Calls `on_accept(sock, client_host)` for each connection, with a socket that does not block.
 
-    While `limits` are full somebody idle is given up for each who waits; where nobody is, clients wait in the backlog until `resume`, or
-    half a second.
+    While `limits` are full somebody idle is given up for each who waits; where nobody is, clients
+    wait in the backlog until `resume`, or half a second.
     """
 
     __slots__ = ("_limits", "_loop", "_on_accept", "_paused", "_resume_handle", "_sockets")

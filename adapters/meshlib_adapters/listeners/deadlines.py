@@ -14,15 +14,19 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Deadlines(Generic[T]):
-    """Calls `on_deadline(item, now)` at most `grain` seconds (and the loop's delay) after the deadline of `item`, once for each deadline.
+    """Calls `on_deadline(item, now)` at most `grain` seconds (and the loop's delay) after the
+    deadline of `item`, once for each deadline.
 
-    While nothing has a deadline there is no timer. An error of `on_deadline` is told to the loop, costs no other item its deadline,
-    and has the item asked again at the next turn, until it is cancelled.
+    While nothing has a deadline there is no timer. An error of `on_deadline` is told to the loop,
+    costs no other item its deadline, and has the item asked again at the next turn, until it is
+    cancelled.
     """
 
     __slots__ = ("_grain", "_loop", "_on_deadline", "_timer", "_wheel")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, grain: float, on_deadline: Callable[[T, float], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, grain: float, on_deadline: Callable[[T, float], None]
+    ) -> None:
         self._loop = loop
         self._grain = grain
         self._on_deadline = on_deadline
@@ -58,8 +62,10 @@ class Deadlines(Generic[T]):
         for item in self._wheel.expired(now):
             try:
                 self._on_deadline(item, now)
-            except Exception as error:  # noqa: BLE001 - as an event loop does with its callbacks
+            except Exception as error:  # noqa: BLE001
                 self._wheel.set(item, now)
-                self._loop.call_exception_handler({"message": f"the deadline of {item!r} failed", "exception": error})
+                self._loop.call_exception_handler(
+                    {"message": f"the deadline of {item!r} failed", "exception": error}
+                )
         if not len(self._wheel):
             self.close()

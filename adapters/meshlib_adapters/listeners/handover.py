@@ -1,4 +1,6 @@
-"""What a TLS listener asks of whoever ends TLS for it. `meshlib_adapters.listeners.terminator` does; this module knows no TLS."""
+"""What a TLS listener asks of whoever ends TLS for it. `meshlib_adapters.listeners.terminator`
+does; this module knows no TLS.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ class Session(Protocol):
 class Terminator(Protocol):
     """Takes connections over, with the bytes that were read from them already.
 
-    `on_end(outcome)` is called once, when the socket is closed, perhaps before `begin` returns. Outcomes that begin with "handshake_"
-    are refusals. `claimed` is what a trusted proxy in front says of the client.
+    `on_end(outcome)` is called once, when the socket is closed, perhaps before `begin` returns.
+    Outcomes that begin with "handshake_" are refusals. `claimed` is what a trusted proxy in front
+    says of the client.
     """
 
     def covers(self, name: str) -> bool:
@@ -42,9 +45,15 @@ class Terminator(Protocol):
         on_end: Callable[[str], None],
         claimed: ProxyPreamble | None = None,
     ) -> Session:
-        """Take over a client that asks for a name that is covered; its handshake has `timeout` seconds."""
+        """Take over a client that asks for a name that is covered; its handshake has `timeout`
+        seconds.
+        """
 
     def begin_plain(
-        self, sock: socket.socket, received: bytes, on_end: Callable[[str], None], claimed: ProxyPreamble | None = None
+        self,
+        sock: socket.socket,
+        received: bytes,
+        on_end: Callable[[str], None],
+        claimed: ProxyPreamble | None = None,
     ) -> Session:
         """Take over a client that speaks HTTP without TLS."""

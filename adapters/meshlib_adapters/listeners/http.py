@@ -1,4 +1,6 @@
-"""`HTTPGateway`: sockets to accept on, everybody who is connected, and the one sweep that runs all time-outs."""
+"""`HTTPGateway`: sockets to accept on, everybody who is connected, and the one sweep that runs all
+time-outs.
+"""
 
 from __future__ import annotations
 
@@ -32,35 +34,39 @@ __all__ = ["HTTPGateway"]
 logger = logging.getLogger("meshlib.listeners")
 
 
-# Clients that may wait to be accepted: the kernel caps it (net.core.somaxconn); asyncio's 100 drops connections in a burst.
+# Clients that may wait to be accepted: the kernel caps it (net.core.somaxconn); asyncio's 100 drops
+# connections in a burst.
 _BACKLOG = 4096
-# To asyncio the backlog is also how often it tries to accept in one go; without descriptors left each try fails, is logged and
-# sets a timer of its own.
+# To asyncio the backlog is also how often it tries to accept in one go; without descriptors left
+# each try fails, is logged and sets a timer of its own.
 _ACCEPTED_AT_ONCE = 16
-# Other loops (uvloop) take one connection of each listening socket in a round, however many wait; so they are given the same socket so
-# many times. With one, 64 clients that come again and again cost half as much again; a client that comes alone costs 6 % more with 8.
+# Other loops (uvloop) take one connection of each listening socket in a round, however many wait;
+# so they are given the same socket so many times. With one, 64 clients that come again and again
+# cost half as much again; a client that comes alone costs 6 % more with 8.
 _LISTENERS = 8
 
 # Phases that a connection enters by `HTTPGateway.hurry`.
 _TOLD = frozenset({Phase.HEAD, Phase.LINGER})
 
-# Making what serves a connection costs more than renewing it, and each is a heap of cycles for the collector.
+# Making what serves a connection costs more than renewing it, and each is a heap of cycles for the
+# collector.
 _SPARE = 256
 
 # Where a client that sends or takes bytes slowly has to be told from one that does not.
 _MOVING = frozenset({Phase.BODY, Phase.STREAM, Phase.TUNNEL, Phase.CLOSED})
 
 
-# Seconds between two looks at a half-closed client. A closed socket shows itself at the second: a request that nobody waits for
-# is ended within a second.
+# Seconds between two looks at a half-closed client. A closed socket shows itself at the second: a
+# request that nobody waits for is ended within a second.
 _PROBE_EVERY = 0.4
 
 
 class HTTPGateway:
     """The HTTP side of a gateway: `listen` as often as you like, later `drain`, then `close`.
 
-    To be made and used inside one running event loop (asyncio's or uvloop's). `mesh` is read once per request, so a
-    new snapshot never touches a request under way. `access_log` may be None for none.
+    To be made and used inside one running event loop (asyncio's or uvloop's). `mesh` is read once
+    per request, so a new snapshot never touches a request under way. `access_log` may be None for
+    none.
     """
 
     def __init__(
@@ -80,8 +86,8 @@ class HTTPGateway:
         self.upstreams = upstreams or Upstreams(mesh, self.settings, self.loop)
         self.outbox = self.upstreams.outbox
         self.memo = RequestMemo(self.policy, self.settings.field_count, self.upstreams.known_lines)
-        # Where clients must show certificates: whether TLS for a host is ended here. Set by the terminator; then nothing is
-        # forwarded that comes without TLS.
+        # Where clients must show certificates: whether TLS for a host is ended here. Set by the
+        # terminator; then nothing is forwarded that comes without TLS.
         self.certified_hosts: Callable[[str], bool] | None = None
         self.draining = False
         self.requests = 0
@@ -99,24 +105,36 @@ class HTTPGateway:
         )
         self._servers: list[asyncio.Server] = []
         self._open = 0
-        self.limits = ClientLimits(limits.max_connections, limits.max_connections_per_client or None)
+        self.limits = ClientLimits(
+            limits.max_connections, limits.max_connections_per_client or None
+        )
         self._spare: list[ClientConnection] = []
-        self.beginning: set[PreambleReader] = set()  # connections whose preamble is not complete; `limits` counts them
+        self.beginning: set[PreambleReader] = (
+            set()
+        )  # connections whose preamble is not complete; `limits` counts them
         self._half_closed: set[ClientConnection] = set()
         self._prober: asyncio.TimerHandle | None = None
         self._date = ("", 0.0)
-        self._id_prefix = secrets.token_hex(8).encode()  # random: an id must not repeat over processes and restarts
+        self._id_prefix = secrets.token_hex(
+            8
+        ).encode()  # random: an id must not repeat over processes and restarts
         self._id_counter = 0
-        # A wheel: each connection is in one bucket, which is looked at in one tick. It is looked at at the latest when a quarter of
-        # the shortest time-out of the phases that come and go with requests has passed (twice at least while a client takes our bytes
-        # slowly, see `ClientConnection.look`); the other phases say when they begin (`hurry`). In between it costs nothing.
-        self._longest_wait = min(self.phase_limits[phase] for phase in Phase if phase not in _TOLD) / 4
+        # A wheel: each connection is in one bucket, which is looked at in one tick. It is looked at
+        # at the latest when a quarter of the shortest time-out of the phases that come and go with
+        # requests has passed (twice at least while a client takes our bytes slowly, see
+        # `ClientConnection.look`); the other phases say when they begin (`hurry`). In between it
+        # costs nothing.
+        self._longest_wait = (
+            min(self.phase_limits[phase] for phase in Phase if phase not in _TOLD) / 4
+        )
         if limits.min_body_rate:
             self._longest_wait = min(self._longest_wait, limits.body_grace)
         self._tick = min(1.0, max(0.02, min(self.phase_limits) / 10))
         self._wheel: dict[int, set[Client]] = {}
         self._swept = int(self.loop.time() / self._tick)
-        self._arrivals = self._bucket(self.loop.time() + self._longest_wait)  # where those that come now are
+        self._arrivals = self._bucket(
+            self.loop.time() + self._longest_wait
+        )  # where those that come now are
         self._timer = self.loop.call_later(self._tick, self._sweep)
         self._gone = asyncio.Event()
 
@@ -131,21 +149,35 @@ class HTTPGateway:
         reuse_port: bool = False,
         proxy_protocol: PreamblePolicy | None = None,
     ) -> list[tuple[str, int]]:
-        """Accept connections there; returns the addresses bound (port 0 picks a free one). Raises OSError as `bind` does."""
-        port_of: list[int] = [0]  # known when the sockets are there, and before the first connection is
-        accepted: Callable[[], asyncio.Protocol] = lambda: self.create_connection("http", port_of[0])  # noqa: E731
+        """Accept connections there; returns the addresses bound (port 0 picks a free one). Raises
+        OSError as `bind` does.
+        """
+        port_of: list[int] = [
+            0
+        ]  # known when the sockets are there, and before the first connection is
+        accepted: Callable[[], asyncio.Protocol] = lambda: self.create_connection(  # noqa: E731
+            "http", port_of[0]
+        )
         if proxy_protocol is not None and proxy_protocol.mode != "off":
             accepted = functools.partial(PreambleReader, self, proxy_protocol)
         if sock is not None:
-            sock.listen(_BACKLOG)  # uvloop would return a server without a socket where this fails (another has begun to listen there)
+            sock.listen(
+                _BACKLOG
+            )  # uvloop would return a server without a socket where this fails (another has begun to listen there)
             server = await self.loop.create_server(accepted, sock=sock, backlog=_ACCEPTED_AT_ONCE)
         else:
-            server = await self.loop.create_server(accepted, host, port, backlog=_ACCEPTED_AT_ONCE, reuse_port=reuse_port or None)
+            server = await self.loop.create_server(
+                accepted, host, port, backlog=_ACCEPTED_AT_ONCE, reuse_port=reuse_port or None
+            )
         self._servers.append(server)
         if not isinstance(self.loop, asyncio.BaseEventLoop):
-            for listening in [listening for listening in server.sockets for _ in range(1, _LISTENERS)]:
+            for listening in [
+                listening for listening in server.sockets for _ in range(1, _LISTENERS)
+            ]:
                 again = socket.socket(fileno=os.dup(listening.fileno()))
-                self._servers.append(await self.loop.create_server(accepted, sock=again, backlog=_ACCEPTED_AT_ONCE))
+                self._servers.append(
+                    await self.loop.create_server(accepted, sock=again, backlog=_ACCEPTED_AT_ONCE)
+                )
         for listening in server.sockets:
             with socket.socket(fileno=os.dup(listening.fileno())) as same:
                 same.listen(_BACKLOG)
@@ -155,7 +187,9 @@ class HTTPGateway:
         return addresses
 
     def create_connection(self, scheme: str, port: int) -> ClientConnection:
-        """The protocol of a connection to `port` (0: it asks its socket); one that served others before, if there is one."""
+        """The protocol of a connection to `port` (0: it asks its socket); one that served others
+        before, if there is one.
+        """
         if not self._spare:
             return ClientConnection(self, scheme, port)
         connection = self._spare.pop()
@@ -169,7 +203,9 @@ class HTTPGateway:
             self._spare.append(connection)
 
     async def drain(self, grace: float) -> int:
-        """Stop accepting, let what is under way finish for `grace` seconds, then cut the rest. Returns how many were cut."""
+        """Stop accepting, let what is under way finish for `grace` seconds, then cut the rest.
+        Returns how many were cut.
+        """
         self.draining = True
         for server in self._servers:
             server.close()
@@ -215,7 +251,8 @@ class HTTPGateway:
     # What connections ask for.
 
     def admit(self, connection: Client) -> Peer | None:
-        """Count a new connection; None when it is one too many, and nobody is idle who could be given up for it.
+        """Count a new connection; None when it is one too many, and nobody is idle who could be
+        given up for it.
 
         Proxies in front (`trusted_proxies`) have no limit of their own: they speak for many.
         """
@@ -225,7 +262,11 @@ class HTTPGateway:
         self._arrivals.add(connection)
         trusted = is_trusted(address, self.policy.trusted_proxies)
         peer = connection.peer = Peer(address, connection.scheme, port, trusted)
-        return None if self.limits.enter(connection, address, since=connection.since, exempt=trusted) else peer
+        return (
+            None
+            if self.limits.enter(connection, address, since=connection.since, exempt=trusted)
+            else peer
+        )
 
     def leave(self, connection: Client) -> None:
         """A connection is gone."""
@@ -237,21 +278,27 @@ class HTTPGateway:
             self._gone.set()
 
     def watch_half_closed(self, connection: ClientConnection) -> None:
-        """Look after a client that has shut down its sending side (see `ClientConnection.probe`)."""
+        """Look after a client that has shut down its sending side (see
+        `ClientConnection.probe`).
+        """
         self._half_closed.add(connection)
         if self._prober is None:
             self._prober = self.loop.call_later(_PROBE_EVERY, self._probe)
 
     def _probe(self) -> None:
         # One timer, however many come and go in between: each more would ask all of them once more.
-        self._prober = self.loop.call_later(_PROBE_EVERY, self._probe) if self._half_closed else None
+        self._prober = (
+            self.loop.call_later(_PROBE_EVERY, self._probe) if self._half_closed else None
+        )
         now = self.loop.time()
         for connection in list(self._half_closed):
             if not connection.probe(now):
                 self._half_closed.discard(connection)
 
     def request_id(self, fields: FieldSection, peer: Peer) -> bytes:
-        """The X-Request-ID line to send on, or nothing: switched off, or a trusted peer has sent one."""
+        """The X-Request-ID line to send on, or nothing: switched off, or a trusted peer has sent
+        one.
+        """
         if not self.policy.request_id or (peer.trusted and b"x-request-id" in fields.names):
             return b""
         self._id_counter = count = self._id_counter + 1
@@ -288,7 +335,9 @@ class HTTPGateway:
 
     def _schedule(self, connection: Client, now: float) -> None:
         # Its own deadline, but not so late that the next phase could outlive its own.
-        deadline = min(connection.since + self.phase_limits[connection.phase], now + self._longest_wait)
+        deadline = min(
+            connection.since + self.phase_limits[connection.phase], now + self._longest_wait
+        )
         connection.bucket = bucket = self._bucket(deadline)
         bucket.add(connection)
 
@@ -296,7 +345,10 @@ class HTTPGateway:
         log.hand_over()
         if log.dropped != self._dropped:
             self._dropped = log.dropped
-            logger.warning("access log: %d records lost so far, because what takes them is too slow or fails", log.dropped)
+            logger.warning(
+                "access log: %d records lost so far, because what takes them is too slow or fails",
+                log.dropped,
+            )
 
     def _sweep(self) -> None:
         # First of all: whatever may go wrong below, time-outs go on.
@@ -308,7 +360,9 @@ class HTTPGateway:
             bucket = self._wheel[slot]
             while bucket:
                 connection = bucket.pop()
-                self._schedule(connection, now)  # before anything can go wrong with it; the others are still in their bucket
+                self._schedule(
+                    connection, now
+                )  # before anything can go wrong with it; the others are still in their bucket
                 if connection.phase in _MOVING:
                     connection.look(now)
                 if now - connection.since >= self.phase_limits[connection.phase]:
@@ -322,4 +376,6 @@ class HTTPGateway:
 
 def address_list(addresses: Iterable[tuple[str, int]]) -> str:
     """Addresses for a log line."""
-    return ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
+    return ", ".join(
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses
+    )

@@ -1,7 +1,9 @@
-"""Connections that begin with a preamble of the PROXY protocol: read it, then hand the transport to a `ClientConnection`.
+"""Connections that begin with a preamble of the PROXY protocol: read it, then hand the transport to
+a `ClientConnection`.
 
-Only listeners that were asked for it make these; no other listener pays for them. Who may speak for others is decided by
-the address of the connection, before a byte is read: everybody else's preamble is an HTTP request that makes no sense.
+Only listeners that were asked for it make these; no other listener pays for them. Who may speak for
+others is decided by the address of the connection, before a byte is read: everybody else's preamble
+is an HTTP request that makes no sense.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ __all__ = ["PreambleReader"]
 
 
 class PreambleReader(asyncio.Protocol):
-    """The first moments of a connection. They last `head_read` at most, and end when the gateway drains."""
+    """The first moments of a connection. They last `head_read` at most, and end when the gateway
+    drains.
+    """
 
     __slots__ = ("_gateway", "_policy", "_reader", "_started", "_timer", "_transport")
 
@@ -43,7 +47,11 @@ class PreambleReader(asyncio.Protocol):
         address = peername[0] if isinstance(peername, tuple) else ""
         if not is_trusted(address, self._policy.sources):
             if self._policy.mode == "require":
-                self._refuse(ProxyProtocolError("only the proxies in front are served here", reason="proxy_untrusted"))
+                self._refuse(
+                    ProxyProtocolError(
+                        "only the proxies in front are served here", reason="proxy_untrusted"
+                    )
+                )
             else:
                 self._hand_over(None, b"")
             return
@@ -65,13 +73,22 @@ class PreambleReader(asyncio.Protocol):
                 if result.transport == "datagram":
                     raise ProxyProtocolError("a datagram on a connection", reason="proxy_family")
             elif self._policy.mode == "require":
-                raise ProxyProtocolError("no preamble where there must be one", reason="proxy_missing")
+                raise ProxyProtocolError(
+                    "no preamble where there must be one", reason="proxy_missing"
+                )
         except ProtocolError as error:
             self._refuse(error)
             return
         claimed = None
-        if isinstance(result, ProxyPreamble) and result.source is not None and result.destination is not None and not result.unix:
-            claimed = replace(result, source=_unmapped(result.source), destination=_unmapped(result.destination))
+        if (
+            isinstance(result, ProxyPreamble)
+            and result.source is not None
+            and result.destination is not None
+            and not result.unix
+        ):
+            claimed = replace(
+                result, source=_unmapped(result.source), destination=_unmapped(result.destination)
+            )
         self._hand_over(claimed, reader.rest)
 
     def eof_received(self) -> bool:
@@ -96,7 +113,11 @@ class PreambleReader(asyncio.Protocol):
         self.abort()
 
     def _time_out(self) -> None:
-        self._refuse(ProtocolError("the preamble was not complete in time", reason="proxy_timeout", status_hint=408))
+        self._refuse(
+            ProtocolError(
+                "the preamble was not complete in time", reason="proxy_timeout", status_hint=408
+            )
+        )
 
     def _hand_over(self, claimed: ProxyPreamble | None, data: bytes) -> ClientConnection:
         self._end()
@@ -109,7 +130,8 @@ class PreambleReader(asyncio.Protocol):
         return connection
 
     def _refuse(self, error: ProtocolError) -> None:
-        # An HTTP answer and an access record: whoever has set up the proxy wrongly shall see it on both sides.
+        # An HTTP answer and an access record: whoever has set up the proxy wrongly shall see it on
+        # both sides.
         self._hand_over(None, b"").refuse(error)
 
     def _end(self) -> None:

@@ -1,4 +1,6 @@
-"""HTTP/1.1 inside TLS that is ended here: a `ClientConnection` that knows for which hosts it may ask, and who its client proved to be."""
+"""HTTP/1.1 inside TLS that is ended here: a `ClientConnection` that knows for which hosts it may
+ask, and who its client proved to be.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ class TLSClientConnection(ClientConnection):
 
 
 class EarlyConnection(ClientConnection):
-    """Plain HTTP whose first bytes were read before it was known to be that. `on_end` is called when the connection is gone."""
+    """Plain HTTP whose first bytes were read before it was known to be that. `on_end` is called
+    when the connection is gone.
+    """
 
     __slots__ = ("_early", "_on_end")
 

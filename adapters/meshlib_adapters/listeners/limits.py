@@ -1,6 +1,8 @@
-"""How many clients there may be, in all and of one network; and who is given up for a new one when there are that many.
+"""How many clients there may be, in all and of one network; and who is given up for a new one when
+there are that many.
 
-Shared by the listeners that have one limit together. What one new client costs does not depend on how many there are.
+Shared by the listeners that have one limit together. What one new client costs does not depend on
+how many there are.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ class Member(Protocol):
     """A connection, or a flow of datagrams."""
 
     def idle_since(self) -> float | None:
-        """Since when nothing is under way on it (of any one clock); None while something is; `NEVER_IDLE`."""
+        """Since when nothing is under way on it (of any one clock); None while something is;
+        `NEVER_IDLE`.
+        """
 
     def give_up(self) -> None:
         """End now: its place is somebody else's."""
@@ -39,19 +43,30 @@ class _Client:
         self.exempt = exempt
         self.count = 0
         self.level = 0
-        # Those that may be idle, with what they said when they were put there: roughly, the longest idle first.
+        # Those that may be idle, with what they said when they were put there: roughly, the longest
+        # idle first.
         self.waiting: dict[Member, float] = {}
 
 
 class ClientLimits:
-    """Counts members by client (`meshlib.authority.client_network`); `most` in all and `most_per_client` of one (None: no limit).
+    """Counts members by client (`meshlib.authority.client_network`); `most` in all and
+    `most_per_client` of one (None: no limit).
 
-    At a limit the member that has been idle longest is given up for the new one: of the client itself at its own limit, else of a client
-    that holds most (within a factor of two). "Longest" is true for members whose order is known, and nearly so otherwise: at most 64
-    are looked at. `given_up` only grows.
+    At a limit the member that has been idle longest is given up for the new one: of the client
+    itself at its own limit, else of a client that holds most (within a factor of two). "Longest" is
+    true for members whose order is known, and nearly so otherwise: at most 64 are looked at.
+    `given_up` only grows.
     """
 
-    __slots__ = ("_clients", "_exempt", "_levels", "_members", "given_up", "most", "most_per_client")
+    __slots__ = (
+        "_clients",
+        "_exempt",
+        "_levels",
+        "_members",
+        "given_up",
+        "most",
+        "most_per_client",
+    )
 
     def __init__(self, most: int, most_per_client: int | None = None) -> None:
         self.most = most
@@ -68,11 +83,14 @@ class ClientLimits:
     def __repr__(self) -> str:
         return f"<ClientLimits {len(self)} of {self.most}, {len(self._clients)} clients>"
 
-    def enter(self, member: Member, address: str, *, since: float | None = None, exempt: bool = False) -> str:
-        """Count one more; "" when it may stay, else "limit" or "client_limit", and nothing was counted.
+    def enter(
+        self, member: Member, address: str, *, since: float | None = None, exempt: bool = False
+    ) -> str:
+        """Count one more; "" when it may stay, else "limit" or "client_limit", and nothing was
+        counted.
 
-        `since`: what `member.idle_since` would say, where that is known. `exempt`: `address` is that of a proxy that speaks for
-        many; it has no limit of its own, and is given up last.
+        `since`: what `member.idle_since` would say, where that is known. `exempt`: `address` is
+        that of a proxy that speaks for many; it has no limit of its own, and is given up last.
         """
         if exempt:
             client = self._exempt
@@ -96,7 +114,9 @@ class ClientLimits:
         return ""
 
     def rename(self, member: Member, address: str) -> str:
-        """Count a member for the client that its proxy names, as `enter`; it is not counted any more where that refuses it."""
+        """Count a member for the client that its proxy names, as `enter`; it is not counted any
+        more where that refuses it.
+        """
         self.leave(member)
         return self.enter(member, address)
 
@@ -125,7 +145,9 @@ class ClientLimits:
             found: Member | None = None
             longest = math.inf
             for client in _first(level, looks):
-                member, since, settled, looked = self._longest_idle(client, min(looks, _LOOKS_AT_ONE))
+                member, since, settled, looked = self._longest_idle(
+                    client, min(looks, _LOOKS_AT_ONE)
+                )
                 looks -= looked
                 if client in level:  # else the next ones are asked first the next time
                     del level[client]
@@ -149,7 +171,8 @@ class ClientLimits:
         return True
 
     def _longest_idle(self, client: _Client, looks: int) -> tuple[Member | None, float, bool, int]:
-        # The best of the first few, since when, whether it is known to be the best, and how many were looked at.
+        # The best of the first few, since when, whether it is known to be the best, and how many
+        # were looked at.
         waiting = client.waiting
         found: Member | None = None
         longest = math.inf
@@ -163,7 +186,11 @@ class ClientLimits:
                 continue
             if since is not None and since <= known:
                 # Nothing has happened on it since it was put in its place.
-                return (member, since, True, looked) if since <= longest else (found, longest, True, looked)
+                return (
+                    (member, since, True, looked)
+                    if since <= longest
+                    else (found, longest, True, looked)
+                )
             del waiting[member]
             waiting[member] = known if since is None else since
             if since is not None and since < longest:

@@ -1,6 +1,8 @@
-"""Preambles of the PROXY protocol on connections that are relayed: those that endpoints get, and those of proxies in front.
+"""Preambles of the PROXY protocol on connections that are relayed: those that endpoints get, and
+those of proxies in front.
 
-Who may speak for others is decided by the address of the connection, before a byte is read: everybody else's preamble is no TLS.
+Who may speak for others is decided by the address of the connection, before a byte is read:
+everybody else's preamble is no TLS.
 """
 
 from __future__ import annotations
@@ -13,32 +15,46 @@ from typing import Protocol
 
 from meshlib.errors import ProxyProtocolError
 from meshlib.forwarding import Network, is_trusted
-from meshlib.proxy_protocol import NEED_DATA, ProxyAddress, ProxyPreamble, ProxyProtocolReader, build_v1, build_v2
+from meshlib.proxy_protocol import (
+    NEED_DATA,
+    ProxyAddress,
+    ProxyPreamble,
+    ProxyProtocolReader,
+    build_v1,
+    build_v2,
+)
 
 __all__ = ["ClientPreamble", "PreambleRule", "preamble_for", "speaks_for_others"]
 
 
 class PreambleRule(Protocol):
-    """From whom preambles are taken: the `PreamblePolicy` of `meshlib_adapters.config.transport`, or anything that tells the same."""
+    """From whom preambles are taken: the `PreamblePolicy` of `meshlib_adapters.config.transport`,
+    or anything that tells the same.
+    """
 
     @property
     def mode(self) -> str:
-        """ "off", "accept" (connections from `sources` may begin with one) or "require" (only such are served)."""
+        """ "off", "accept" (connections from `sources` may begin with one) or "require" (only such
+        are served).
+        """
 
     @property
     def sources(self) -> Sequence[Network]: ...
 
 
 def speaks_for_others(rule: PreambleRule | None, address: str) -> bool:
-    """Whether a connection from `address` may be that of a proxy in front, with clients of its own."""
+    """Whether a connection from `address` may be that of a proxy in front, with clients of its
+    own.
+    """
     return rule is not None and rule.mode != "off" and is_trusted(address, rule.sources)
 
 
 class ClientPreamble:
     """The preamble that the connection of one client begins with, or may begin with.
 
-    `receive_data` takes what was read and returns what is not the preamble's, None while more is needed; then `claimed` is what the
-    proxy says of its client, if anything. Raises `ProxyProtocolError`; then the connection is to be closed.
+    `receive_data` takes what was read and returns what is not the preamble's, None while more is
+    needed; then `claimed` is what the proxy says of its client, if anything. Raises
+    `ProxyProtocolError`; then the connection is to be closed.
     """
 
     __slots__ = ("_reader", "_required", "claimed")
@@ -49,18 +65,23 @@ class ClientPreamble:
         self.claimed: ProxyPreamble | None = None
 
     @staticmethod
-    def of(rule: PreambleRule | None, address: str, *, always: bool = False) -> ClientPreamble | None:
-        """What to expect from a connection of `address`; None for no preamble. Raises `ProxyProtocolError` if it is not served.
+    def of(
+        rule: PreambleRule | None, address: str, *, always: bool = False
+    ) -> ClientPreamble | None:
+        """What to expect from a connection of `address`; None for no preamble. Raises
+        `ProxyProtocolError` if it is not served.
 
-        `always`: `sources` never come without one. So it is where servers may be the first to speak: nobody can tell a client that
-        waits from a preamble that is on its way.
+        `always`: `sources` never come without one. So it is where servers may be the first to
+        speak: nobody can tell a client that waits from a preamble that is on its way.
         """
         if rule is None or rule.mode == "off":
             return None
         if is_trusted(address, rule.sources):
             return ClientPreamble(required=always or rule.mode == "require")
         if rule.mode == "require":
-            raise ProxyProtocolError("only the proxies in front are served here", reason="proxy_untrusted")
+            raise ProxyProtocolError(
+                "only the proxies in front are served here", reason="proxy_untrusted"
+            )
         return None
 
     def receive_data(self, data: bytes) -> bytes | None:
@@ -72,14 +93,20 @@ class ClientPreamble:
             if result.transport == "datagram":
                 raise ProxyProtocolError("a datagram on a connection", reason="proxy_family")
             if result.source is not None and result.destination is not None and not result.unix:
-                self.claimed = replace(result, source=_unmapped(result.source), destination=_unmapped(result.destination))
+                self.claimed = replace(
+                    result,
+                    source=_unmapped(result.source),
+                    destination=_unmapped(result.destination),
+                )
         elif self._required:
             raise ProxyProtocolError("no preamble where there must be one", reason="proxy_missing")
         return self._reader.rest
 
 
 def preamble_for(sock: socket.socket, version: str, claimed: ProxyPreamble | None = None) -> bytes:
-    """The preamble ("v1" or "v2") for the client at the other end of `sock`, or for the one that `claimed` names."""
+    """The preamble ("v1" or "v2") for the client at the other end of `sock`, or for the one that
+    `claimed` names.
+    """
     source: ProxyAddress | None
     destination: ProxyAddress | None
     if claimed is not None:
@@ -93,7 +120,8 @@ def preamble_for(sock: socket.socket, version: str, claimed: ProxyPreamble | Non
 
 
 def _unmapped(name: tuple[str, int]) -> ProxyAddress:
-    # Sockets for both families have IPv4 clients as IPv6, here and at the proxy; an endpoint in an IPv4 network would not know them.
+    # Sockets for both families have IPv4 clients as IPv6, here and at the proxy; an endpoint in an
+    # IPv4 network would not know them.
     address = ipaddress.ip_address(name[0].partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return ProxyAddress(str(mapped or address), name[1])

@@ -1,7 +1,8 @@
-"""Listeners for the ports that routes have for themselves: opened and closed as the published table says.
+"""Listeners for the ports that routes have for themselves: opened and closed as the published table
+says.
 
-A port that cannot be opened costs nobody else anything: it is said once, and tried again. A route that is gone takes no new clients,
-and those that are there stay until they end, or the drain.
+A port that cannot be opened costs nobody else anything: it is said once, and tried again. A route
+that is gone takes no new clients, and those that are there stay until they end, or the drain.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ class _Listener(Protocol):
 class PortListeners:
     """Follows `mesh` from `start` on. Make it inside a running event loop.
 
-    `reserved` are TCP ports of our own, which no route may have, whatever its labels say. `on_end` gets a `PortRecord` for each client
-    that is gone; it must not raise. `proxy_protocol` is for the TCP ports, as in `TCPListener`.
+    `reserved` are TCP ports of our own, which no route may have, whatever its labels say. `on_end`
+    gets a `PortRecord` for each client that is gone; it must not raise. `proxy_protocol` is for the
+    TCP ports, as in `TCPListener`.
     """
 
     def __init__(
@@ -60,11 +62,15 @@ class PortListeners:
         self._reserved = frozenset(reserved)
         self._on_end = on_end
         self._resources = RelayResources(settings.tcp.relay)
-        self._tcp_limits = ClientLimits(settings.tcp.max_connections, settings.tcp.max_connections_per_client)
+        self._tcp_limits = ClientLimits(
+            settings.tcp.max_connections, settings.tcp.max_connections_per_client
+        )
         self._udp_limits = ClientLimits(settings.udp.max_flows, settings.udp.max_flows_per_client)
         self._listeners: dict[ListeningPort, TCPListener | UDPListener] = {}
         self._open: set[ListeningPort] = set()
-        self._closed: dict[ListeningPort, str] = {}  # wanted and not open, with the reason that was told
+        self._closed: dict[
+            ListeningPort, str
+        ] = {}  # wanted and not open, with the reason that was told
         self._past = {"tcp": dict.fromkeys(_TCP, 0), "udp": dict.fromkeys(_UDP, 0)}
         self._retry: asyncio.TimerHandle | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -94,7 +100,9 @@ class PortListeners:
         return dict(self._closed)
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """What has happened on all ports since the start: "tcp" as `TCPListener.counters`, "udp" as `UDPListener.counters`."""
+        """What has happened on all ports since the start: "tcp" as `TCPListener.counters`, "udp" as
+        `UDPListener.counters`.
+        """
         total = {scheme: dict(counts) for scheme, counts in self._past.items()}
         for port, listener in self._listeners.items():
             _add(total[port.scheme], listener.counters)
@@ -105,8 +113,10 @@ class PortListeners:
         self._unsubscribe = self._mesh.subscribe(self._follow)
         self._follow(self._mesh)
 
-    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109 - it ends what is left, it does not cancel
-        """Take no new clients, wait at most `timeout` seconds for those that are there, end the rest; returns how many."""
+    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
+        """Take no new clients, wait at most `timeout` seconds for those that are there, end the
+        rest; returns how many.
+        """
         self._stop()
         listeners: list[_Listener] = list(self._listeners.values())
         cut = sum(await asyncio.gather(*(listener.drain(timeout) for listener in listeners)))
@@ -185,7 +195,9 @@ class PortListeners:
 
         settings, name = self.settings, str(port)
         if port.scheme is Scheme.UDP:
-            return UDPListener(upstream, settings.udp, name=name, on_end=self._on_end, limits=self._udp_limits)
+            return UDPListener(
+                upstream, settings.udp, name=name, on_end=self._on_end, limits=self._udp_limits
+            )
         return TCPListener(
             upstream,
             settings.tcp,
@@ -197,7 +209,11 @@ class PortListeners:
         )
 
     def _forget_empty(self) -> None:
-        for port in [port for port, listener in self._listeners.items() if port not in self._open and not len(listener)]:
+        for port in [
+            port
+            for port, listener in self._listeners.items()
+            if port not in self._open and not len(listener)
+        ]:
             _add(self._past[port.scheme], self._listeners.pop(port).counters)
 
     def _plan_retry(self) -> None:

@@ -1,7 +1,8 @@
-"""Listening addresses, taken early: what is wrong with one is said at once, naming the setting and the cure.
+"""Listening addresses, taken early: what is wrong with one is said at once, naming the setting and
+the cure.
 
-A socket that is bound but does not listen yet keeps the port for us while connections to it are still
-refused; that is how the gateway holds its ports while it waits for the first snapshot.
+A socket that is bound but does not listen yet keeps the port for us while connections to it are
+still refused; that is how the gateway holds its ports while it waits for the first snapshot.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ __all__ = ["bind_address", "bind_shared", "bound_port", "explain_bind_error"]
 
 
 def bind_shared(address: Address, count: int, *, setting: str) -> list[socket.socket]:
-    """`count` sockets on one address (SO_REUSEPORT), as `bind_address` makes them; the kernel spreads connections over those that listen.
+    """`count` sockets on one address (SO_REUSEPORT), as `bind_address` makes them; the kernel
+    spreads connections over those that listen.
 
-    Such sockets would share the port with another gateway of the same user without a word; so it is taken for ourselves alone first,
-    for a moment, and that says who else is there.
+    Such sockets would share the port with another gateway of the same user without a word; so it is
+    taken for ourselves alone first, for a moment, and that says who else is there.
     """
     with bind_address(address, setting=setting) as probe:
         port = bound_port(probe)
@@ -35,7 +37,8 @@ def bind_shared(address: Address, count: int, *, setting: str) -> list[socket.so
 
 
 def bind_address(address: Address, *, setting: str, shared: bool = False) -> socket.socket:
-    """A TCP socket bound to `address`, not listening; `ConfigurationError` names `setting` ("http").
+    """A TCP socket bound to `address`, not listening; `ConfigurationError` names `setting`
+    ("http").
 
     `shared`: other sockets of ours may have the same address (see `bind_shared`).
     """
@@ -43,9 +46,16 @@ def bind_address(address: Address, *, setting: str, shared: bool = False) -> soc
         family, target = socket.AF_INET6, ("::", address.port)
     else:
         try:
-            found = socket.getaddrinfo(address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)  # noqa: S104
+            found = socket.getaddrinfo(
+                address.host or "0.0.0.0",  # noqa: S104
+                address.port,
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_PASSIVE,
+            )
         except socket.gaierror as error:
-            raise ConfigurationError(f"the name has no address: {error.strerror}", where=f"{setting} {address}") from None
+            raise ConfigurationError(
+                f"the name has no address: {error.strerror}", where=f"{setting} {address}"
+            ) from None
         family, target = found[0][0], found[0][4]  # type: ignore[assignment]
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -64,7 +74,9 @@ def bind_address(address: Address, *, setting: str, shared: bool = False) -> soc
 
 def explain_bind_error(error: OSError, address: Address, *, setting: str) -> ConfigurationError:
     """What kept us from listening, with the setting and the cure."""
-    return ConfigurationError(_what(error), where=f"{setting} {address}", hint=_cure(error, setting, address.port))
+    return ConfigurationError(
+        _what(error), where=f"{setting} {address}", hint=_cure(error, setting, address.port)
+    )
 
 
 def bound_port(sock: socket.socket) -> int:

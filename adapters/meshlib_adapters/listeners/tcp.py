@@ -1,4 +1,6 @@
-"""The TCP listener: what comes to an address is relayed, unread, to the endpoints of one upstream."""
+"""The TCP listener: what comes to an address is relayed, unread, to the endpoints of one
+upstream.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,17 @@ __all__ = ["TCPListener"]
 
 
 class TCPListener:
-    """Relays TCP connections to the endpoints of the upstream that `upstream()` returns, which is asked for each of them.
+    """Relays TCP connections to the endpoints of the upstream that `upstream()` returns, which is
+    asked for each of them.
 
-    Make it inside a running event loop. `upstream` returns None when nobody is to be connected to. Only ready endpoints get
-    connections, in the order of the upstream's strategy, the next one when one does not take it; who failed lately is left out for
-    a while. `name` stands in records and logs. `on_end` gets a `PortRecord` for each client when it is gone; it must not raise.
-    `proxy_protocol` says which connections begin with a preamble: those of its `sources`, always (`mode` "require": nobody else is
-    served); the client that it names is the one that is logged, and announced to endpoints.
-    `limits` and `resources` may be those of other listeners too. `counters` ("accepted", "attempts", "tunnels", "refused") and
-    `refusals` (by reason) only grow.
+    Make it inside a running event loop. `upstream` returns None when nobody is to be connected to.
+    Only ready endpoints get connections, in the order of the upstream's strategy, the next one when
+    one does not take it; who failed lately is left out for a while. `name` stands in records and
+    logs. `on_end` gets a `PortRecord` for each client when it is gone; it must not raise.
+    `proxy_protocol` says which connections begin with a preamble: those of its `sources`, always
+    (`mode` "require": nobody else is served); the client that it names is the one that is logged,
+    and announced to endpoints. `limits` and `resources` may be those of other listeners too.
+    `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by reason) only grow.
     """
 
     def __init__(
@@ -47,7 +51,9 @@ class TCPListener:
         self.name = name
         self.loop = asyncio.get_running_loop()
         self.resources = resources or RelayResources(settings.relay)
-        self.deadlines: Deadlines[PortConnection] = Deadlines(self.loop, settings.sweep_interval, PortConnection.on_deadline)
+        self.deadlines: Deadlines[PortConnection] = Deadlines(
+            self.loop, settings.sweep_interval, PortConnection.on_deadline
+        )
         self.counters = {"accepted": 0, "attempts": 0, "tunnels": 0, "refused": 0}
         self.refusals: dict[str, int] = {}
         if limits is None:
@@ -70,18 +76,33 @@ class TCPListener:
         return len(self._connections)
 
     async def listen(
-        self, host: str = "", port: int = 0, *, sock: socket.socket | None = None, reuse_port: bool = False
+        self,
+        host: str = "",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
     ) -> tuple[str, int]:
-        """Accept on this address too (port 0: any free one), or on `sock`, which is bound and becomes ours.
+        """Accept on this address too (port 0: any free one), or on `sock`, which is bound and
+        becomes ours.
 
         Returns address and port. Raises OSError.
         """
         return self.open(host, port, sock=sock, reuse_port=reuse_port)
 
-    def open(self, host: str = "", port: int = 0, *, sock: socket.socket | None = None, reuse_port: bool = False) -> tuple[str, int]:
+    def open(
+        self,
+        host: str = "",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+    ) -> tuple[str, int]:
         """As `listen`, which waits for nothing either."""
         if sock is None:
-            sock = listening_socket(host, port, backlog=self.settings.backlog, reuse_port=reuse_port)
+            sock = listening_socket(
+                host, port, backlog=self.settings.backlog, reuse_port=reuse_port
+            )
         else:
             start_listening(sock, self.settings.backlog)
         self._acceptor.add(sock)
@@ -93,8 +114,10 @@ class TCPListener:
         self._acceptor.close()
         self._acceptor = Acceptor(self.loop, self._on_accept)
 
-    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109 - it ends what is left, it does not cancel
-        """Stop listening, wait at most `timeout` seconds for the clients to finish, end those that did not; returns how many."""
+    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
+        """Stop listening, wait at most `timeout` seconds for the clients to finish, end those that
+        did not; returns how many.
+        """
         self.stop_accepting()
         if self._connections:
             self._empty = self.loop.create_future()
@@ -128,7 +151,9 @@ class TCPListener:
 
     def _on_accept(self, sock: socket.socket, client: str) -> None:
         connection = PortConnection(self, sock, client)
-        full = self.limits.enter(connection, client, exempt=speaks_for_others(self.proxy_protocol, client))
+        full = self.limits.enter(
+            connection, client, exempt=speaks_for_others(self.proxy_protocol, client)
+        )
         if full:
             self.count_refusal(full)
             reset_on_close(sock)

@@ -1,9 +1,11 @@
-"""One client of a TCP port, from its first moment to the end of its relay: nothing that it says is read here.
+"""One client of a TCP port, from its first moment to the end of its relay: nothing that it says is
+read here.
 
     (PREAMBLE ──►) CONNECT ──► RELAY ──► (closed)
 
-Until an endpoint has taken the connection, the client's bytes wait in the kernel, but for those that came with the preamble of a proxy in
-front. A client that no endpoint takes, or whose preamble is wrong, gets an RST, as from a port on which nobody listens.
+Until an endpoint has taken the connection, the client's bytes wait in the kernel, but for those
+that came with the preamble of a proxy in front. A client that no endpoint takes, or whose preamble
+is wrong, gets an RST, as from a port on which nobody listens.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ _READ = 4096
 
 
 class PortConnection:
-    """Made by the listener for an accepted socket; `start` begins, and the listener is told when it is over."""
+    """Made by the listener for an accepted socket; `start` begins, and the listener is told when it
+    is over.
+    """
 
     __slots__ = (
         "_added",
@@ -79,7 +83,9 @@ class PortConnection:
         return f"<PortConnection {state} {self.client} {self._endpoint or '-'}>"
 
     def start(self) -> None:
-        """Read the preamble, if the listener's rule says so; then connect to the best endpoint that takes it."""
+        """Read the preamble, if the listener's rule says so; then connect to the best endpoint that
+        takes it.
+        """
         listener = self._listener
         try:
             self._preamble = ClientPreamble.of(listener.proxy_protocol, self.address, always=True)
@@ -156,7 +162,9 @@ class PortConnection:
             self._dialer.give_up_attempt()
 
     def idle_since(self) -> float | None:
-        """See `limits.Member`. A client that has said nothing yet may be given up, for nobody can tell what it waits for."""
+        """See `limits.Member`. A client that has said nothing yet may be given up, for nobody can
+        tell what it waits for.
+        """
         if self._preamble is not None:
             return self._started
         relay = self._relay
@@ -185,9 +193,15 @@ class PortConnection:
         listener.deadlines.set(self, listener.loop.time() + listener.settings.connect_timeout)
 
     def _blame(self) -> None:
-        # The endpoint that was tried did not take the connection; want of descriptors is no fault of its own.
+        # The endpoint that was tried did not take the connection; want of descriptors is no fault
+        # of its own.
         target, upstream, dialer = self._target, self._upstream, self._dialer
-        if target is not None and upstream is not None and dialer is not None and not dialer.starved:
+        if (
+            target is not None
+            and upstream is not None
+            and dialer is not None
+            and not dialer.starved
+        ):
             self._listener.targets.observe(upstream, target, Observation.CONNECT_FAILED)
 
     def _on_failed(self) -> None:
@@ -197,7 +211,14 @@ class PortConnection:
     def _refuse(self, reason: str) -> None:
         self._listener.count_refusal(reason)
         where, endpoint = self._listener.name, self._endpoint or "-"
-        _log.info("refused %s at %s: %s, endpoint %s", self.client, where, reason, endpoint, extra={"kind": reason})
+        _log.info(
+            "refused %s at %s: %s, endpoint %s",
+            self.client,
+            where,
+            reason,
+            endpoint,
+            extra={"kind": reason},
+        )
         self.abort(reason)
 
     def _on_connected(self, sock: socket.socket, endpoint: Endpoint) -> None:
@@ -206,7 +227,14 @@ class PortConnection:
         listener.counters["tunnels"] += 1
         assert self._upstream is not None
         listener.targets.observe(self._upstream, endpoint, Observation.OK)
-        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=self._first)
+        self._relay = Relay(
+            listener.loop,
+            self._sock,
+            sock,
+            listener.resources,
+            self._on_relay_end,
+            first=self._first,
+        )
         self._first = b""
         self._check_relay(listener.loop.time())
 
@@ -243,5 +271,7 @@ class PortConnection:
             with contextlib.suppress(OSError):
                 self._sock.close()
         seconds = listener.loop.time() - self._started
-        record = PortRecord(self.client, listener.name, self._endpoint, self._outcome, received, sent, seconds)
+        record = PortRecord(
+            self.client, listener.name, self._endpoint, self._outcome, received, sent, seconds
+        )
         listener.connection_ended(self, record)

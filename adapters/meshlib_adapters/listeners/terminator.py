@@ -29,7 +29,9 @@ __all__ = ["Session", "Terminator", "available_protocols"]
 
 
 def available_protocols() -> tuple[str, ...]:
-    """What can be offered to clients, the better first: HTTP/2 where the extra `http2` is installed."""
+    """What can be offered to clients, the better first: HTTP/2 where the extra `http2` is
+    installed.
+    """
     return ("h2", "http/1.1") if find_spec("h2") is not None else ("http/1.1",)
 
 
@@ -43,21 +45,31 @@ class Session(Protocol):
 
 
 class Terminator:
-    """Serves `gateway`'s routes over TLS. To be made inside the event loop; give it to a `TLSListener`.
+    """Serves `gateway`'s routes over TLS. To be made inside the event loop; give it to a
+    `TLSListener`.
 
-    Without certificates (before `use`) it covers no name. With `client_auth` "require" the gateway forwards nothing that comes
-    without TLS, on whichever listener (`meshlib.table.uncertified`). `http2`: limits of clients that speak it.
-    `counters` ("handshakes", "resumed", "failed", "client_certificates") only grow.
+    Without certificates (before `use`) it covers no name. With `client_auth` "require" the gateway
+    forwards nothing that comes without TLS, on whichever listener (`meshlib.table.uncertified`).
+    `http2`: limits of clients that speak it. `counters` ("handshakes", "resumed", "failed",
+    "client_certificates") only grow.
     """
 
-    def __init__(self, gateway: HTTPGateway, settings: TerminationSettings | None = None, *, http2: HTTP2Settings | None = None) -> None:
+    def __init__(
+        self,
+        gateway: HTTPGateway,
+        settings: TerminationSettings | None = None,
+        *,
+        http2: HTTP2Settings | None = None,
+    ) -> None:
         self._gateway = gateway
         self._http2 = http2
         self._settings = settings or TerminationSettings()
         self._index = CertificateIndex(CertificateSet(), self._settings)
         if self._settings.client_auth == "require":
             gateway.certified_hosts = self.covers
-        self.counters: Counter[str] = Counter(handshakes=0, resumed=0, failed=0, client_certificates=0)
+        self.counters: Counter[str] = Counter(
+            handshakes=0, resumed=0, failed=0, client_certificates=0
+        )
 
     def __repr__(self) -> str:
         return f"<Terminator {len(self._index)} certificates, {self.counters['handshakes']} handshakes>"
@@ -67,7 +79,9 @@ class Terminator:
         self._index = CertificateIndex(found, self._settings, self._index)
 
     def covers(self, name: str) -> bool:
-        """Whether there is a certificate for a server name (normal form; "" for a client that sent none)."""
+        """Whether there is a certificate for a server name (normal form; "" for a client that sent
+        none).
+        """
         return self._index.choose(name) is not None
 
     def begin(
@@ -79,9 +93,11 @@ class Terminator:
         on_end: Callable[[str], None],
         claimed: ProxyPreamble | None = None,
     ) -> Session:
-        """Take over a client whose hello, in `received`, asks for a name that is covered; the handshake has `timeout` seconds.
+        """Take over a client whose hello, in `received`, asks for a name that is covered; the
+        handshake has `timeout` seconds.
 
-        `on_end(outcome)` is called when the socket is closed, which may be before this returns (see `TLSTransport`).
+        `on_end(outcome)` is called when the socket is closed, which may be before this returns (see
+        `TLSTransport`).
         """
         served = self._index.choose(server_name)
         assert served is not None
@@ -100,7 +116,9 @@ class Terminator:
             else:
                 connection = TLSClientConnection(self._gateway, secured)
             connection.claimed = claimed
-            if self._gateway.draining:  # who comes so late may ask what it has asked already, and nothing more
+            if (
+                self._gateway.draining
+            ):  # who comes so late may ask what it has asked already, and nothing more
                 self._gateway.loop.call_soon(connection.shut)
             return connection
 
@@ -109,25 +127,39 @@ class Terminator:
                 self.counters["failed"] += 1
             on_end(outcome)
 
-        transport = TLSTransport(self._gateway.loop, sock, served.context, on_handshake=established, on_end=ended)
+        transport = TLSTransport(
+            self._gateway.loop, sock, served.context, on_handshake=established, on_end=ended
+        )
         transport.start(received, timeout)
         return transport
 
     def begin_plain(
-        self, sock: socket.socket, received: bytes, on_end: Callable[[str], None], claimed: ProxyPreamble | None = None
+        self,
+        sock: socket.socket,
+        received: bytes,
+        on_end: Callable[[str], None],
+        claimed: ProxyPreamble | None = None,
     ) -> Session:
         """Take over a client that speaks HTTP without TLS and has sent `received`."""
         return _PlainSession(self._gateway, sock, received, on_end, claimed)
 
 
-def _http2(gateway: HTTPGateway, secured: SecuredClient, settings: HTTP2Settings | None) -> HTTP2Connection:
+def _http2(
+    gateway: HTTPGateway, secured: SecuredClient, settings: HTTP2Settings | None
+) -> HTTP2Connection:
     from meshlib_adapters.http2.front import HTTP2Connection
 
     def allowed(authority: bytes) -> bool:
         return secured.allows(authority, gateway.mesh.table)
 
     lines = secured.proven_lines if secured.asks_clients else None
-    return HTTP2Connection(gateway, settings=settings, server_name=secured.server_name, allowed=allowed, client_lines=lines)
+    return HTTP2Connection(
+        gateway,
+        settings=settings,
+        server_name=secured.server_name,
+        allowed=allowed,
+        client_lines=lines,
+    )
 
 
 class _PlainSession:

@@ -1,7 +1,8 @@
 """Deadlines for many things at the cost of one timer: a coarse wheel that somebody turns.
 
-Pure bookkeeping; the listener turns it. Setting, moving and cancelling a deadline are constant work, and a thing whose
-deadline is far away costs nothing until then: ten thousand idle tunnels are looked at once per idle time-out.
+Pure bookkeeping; the listener turns it. Setting, moving and cancelling a deadline are constant
+work, and a thing whose deadline is far away costs nothing until then: ten thousand idle tunnels are
+looked at once per idle time-out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ T = TypeVar("T", bound=Hashable)
 
 
 class DeadlineWheel(Generic[T]):
-    """At most one deadline for each item. `grain` is in seconds: deadlines are rounded up to a multiple of it."""
+    """At most one deadline for each item. `grain` is in seconds: deadlines are rounded up to a
+    multiple of it.
+    """
 
     __slots__ = ("_buckets", "_grain", "_ticks", "_turned")
 

@@ -1,4 +1,6 @@
-"""The TLS listener: accepts, reads the hello, asks the table, and relays, or hands over to who ends TLS here."""
+"""The TLS listener: accepts, reads the hello, asks the table, and relays, or hands over to who ends
+TLS here.
+"""
 
 from __future__ import annotations
 
@@ -30,24 +32,30 @@ __all__ = ["CurrentTable", "EndpointOrder", "TLSListener", "TLSRouter"]
 class TLSRouter(Protocol):
     """What answers for a hello: a `RoutingTable`, or anything with this method."""
 
-    def route_tls(self, hello: ClientHello, terminates: Callable[[str], bool] | None = None) -> TLSDecision: ...
+    def route_tls(
+        self, hello: ClientHello, terminates: Callable[[str], bool] | None = None
+    ) -> TLSDecision: ...
 
 
 class CurrentTable(Protocol):
-    """Where the newest table is: a `Mesh`, or anything with this attribute. Read once for each client."""
+    """Where the newest table is: a `Mesh`, or anything with this attribute. Read once for each
+    client.
+    """
 
     @property
     def table(self) -> TLSRouter: ...
 
 
 class TLSListener:
-    """Routes TLS connections by server name to endpoints, undecrypted; those that the table wants ended here go to `terminator`.
+    """Routes TLS connections by server name to endpoints, undecrypted; those that the table wants
+    ended here go to `terminator`.
 
-    `proxy_protocol` says which connections may begin with a preamble; the client that it names is the one that is logged, kept on an
-    endpoint, and announced to endpoints. Make the listener inside a running event loop.
-    `on_end` gets a `TunnelRecord` for each client when it is gone; it must not raise.
-    `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by reason) only grow; `held_bytes` are those of
-    clients that are not with an endpoint yet; `targets` chooses endpoints. One listener serves several addresses.
+    `proxy_protocol` says which connections may begin with a preamble; the client that it names is
+    the one that is logged, kept on an endpoint, and announced to endpoints. Make the listener
+    inside a running event loop. `on_end` gets a `TunnelRecord` for each client when it is gone; it
+    must not raise. `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by
+    reason) only grow; `held_bytes` are those of clients that are not with an endpoint yet;
+    `targets` chooses endpoints. One listener serves several addresses.
     """
 
     def __init__(
@@ -64,14 +72,18 @@ class TLSListener:
         self.settings = settings = settings or TLSSettings()
         if settings.plain_http == "serve" and terminator is None:
             hint = "give the listener a terminator, or refuse or redirect"
-            raise ConfigurationError("there is nobody to serve plain HTTP", where="plain_http", hint=hint)
+            raise ConfigurationError(
+                "there is nobody to serve plain HTTP", where="plain_http", hint=hint
+            )
         self.terminator = terminator
         self.proxy_protocol = proxy_protocol
         self.acme = Upstream("acme-tls/1", settings.acme) if settings.acme else None
         self.loop = asyncio.get_running_loop()
         self.resources = RelayResources(settings.relay)
         self.watch = self.resources.readiness(self.loop)
-        self.deadlines: Deadlines[TLSConnection] = Deadlines(self.loop, settings.sweep_interval, TLSConnection.on_deadline)
+        self.deadlines: Deadlines[TLSConnection] = Deadlines(
+            self.loop, settings.sweep_interval, TLSConnection.on_deadline
+        )
         self.counters = {"accepted": 0, "attempts": 0, "tunnels": 0, "refused": 0}
         self.refusals: dict[str, int] = {}
         self.held_bytes = 0
@@ -100,22 +112,32 @@ class TLSListener:
         return len(self._connections)
 
     async def listen(
-        self, host: str = "", port: int = 0, *, sock: socket.socket | None = None, reuse_port: bool = False
+        self,
+        host: str = "",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
     ) -> tuple[str, int]:
-        """Accept on this address too (port 0: any free one), or on `sock`, which is bound and becomes ours.
+        """Accept on this address too (port 0: any free one), or on `sock`, which is bound and
+        becomes ours.
 
         Returns address and port. Raises OSError.
         """
         if sock is None:
-            sock = listening_socket(host, port, backlog=self.settings.backlog, reuse_port=reuse_port)
+            sock = listening_socket(
+                host, port, backlog=self.settings.backlog, reuse_port=reuse_port
+            )
         else:
             start_listening(sock, self.settings.backlog)
         self._acceptor.add(sock)
         name = sock.getsockname()
         return str(name[0]), int(name[1])
 
-    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109 - it ends what is left, it does not cancel
-        """Stop listening, wait at most `timeout` seconds for the clients to finish, end those that did not; returns how many."""
+    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
+        """Stop listening, wait at most `timeout` seconds for the clients to finish, end those that
+        did not; returns how many.
+        """
         self._draining = True
         self._acceptor.close()
         if self._connections:

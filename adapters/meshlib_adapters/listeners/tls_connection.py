@@ -5,8 +5,8 @@
       │ └───────────┴──┴──► LINGER ──► (closed)
       └──► HANDED_OVER ──► (closed)
 
-HEAD: plain HTTP that is to be redirected; LINGER: the client was refused and gets the time to read why; HANDED_OVER: the
-terminator has it, and tells when it is over.
+HEAD: plain HTTP that is to be redirected; LINGER: the client was refused and gets the time to read
+why; HANDED_OVER: the terminator has it, and tells when it is over.
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ __all__ = ["TLSConnection"]
 _log = logging.getLogger("meshlib.tcp")
 
 _READ = 16 * 1024
-# What a certificate authority offers, and nobody else (RFC 8737 3): it asks who holds the name, and wants no application.
+# What a certificate authority offers, and nobody else (RFC 8737 3): it asks who holds the name, and
+# wants no application.
 _ACME = (b"acme-tls/1",)
-# Read and thrown away from a refused client, so that its unread bytes do not turn our alert into an RST (bytes).
+# Read and thrown away from a refused client, so that its unread bytes do not turn our alert into an
+# RST (bytes).
 _MAX_DISCARD = 256 * 1024
 
 
@@ -97,7 +99,9 @@ class TLSConnection:
         self._claimed: ProxyPreamble | None = None
         self._phase = _Phase.HELLO
         self._sniffer: ClientHelloSniffer | None = ClientHelloSniffer(
-            max_hello=listener.settings.max_hello, max_wire=listener.settings.max_wire, parse=listener.hellos.parse
+            max_hello=listener.settings.max_hello,
+            max_wire=listener.settings.max_wire,
+            parse=listener.hellos.parse,
         )
         self._chunks: list[bytes] = []  # what was read and is not with an endpoint yet
         self._held = 0
@@ -145,13 +149,17 @@ class TLSConnection:
                 pass
 
     def idle_since(self) -> float | None:
-        """See `limits.Member`. A tunnel is in use when the client has said more in it than its hello."""
+        """See `limits.Member`. A tunnel is in use when the client has said more in it than its
+        hello.
+        """
         match self._phase:
             case _Phase.HELLO | _Phase.HEAD | _Phase.LINGER:
                 return self._started
             case _Phase.HANDED_OVER:
                 return self._session.idle_since() if self._session is not None else None
-            case _Phase.RELAY if self._relay is not None and self._relay.bytes_right <= self._first_size:
+            case _Phase.RELAY if (
+                self._relay is not None and self._relay.bytes_right <= self._first_size
+            ):
                 return self._relay.last_active
             case _Phase.CONNECT:
                 return None
@@ -173,7 +181,9 @@ class TLSConnection:
     # ---- the client's bytes, before there is a tunnel
 
     def _on_readable(self) -> None:
-        if self._phase is _Phase.CONNECT:  # early data; it waits in the kernel until there is somebody to take it
+        if (
+            self._phase is _Phase.CONNECT
+        ):  # early data; it waits in the kernel until there is somebody to take it
             self._listener.watch.remove_reader(self._fd)
             return
         try:
@@ -206,7 +216,8 @@ class TLSConnection:
             self._sniff(data)
 
     def _read_preamble(self, preamble: ClientPreamble, data: bytes) -> bytes:
-        # What is left for the sniffer, if anything yet. What the reader keeps of an unfinished preamble is a few hundred bytes at most.
+        # What is left for the sniffer, if anything yet. What the reader keeps of an unfinished
+        # preamble is a few hundred bytes at most.
         try:
             rest = preamble.receive_data(data)
         except ProtocolError as error:
@@ -243,8 +254,12 @@ class TLSConnection:
     def _not_tls(self, kind: ForeignProtocol) -> None:
         if kind is not ForeignProtocol.HTTP:
             self._refuse(b"", f"not_tls_{kind}")
-        elif self._listener.settings.plain_http == "serve" and self._listener.terminator is not None:
-            self._session = self._listener.terminator.begin_plain(self._sock, self._hand_over(), self._on_session_end, self._claimed)
+        elif (
+            self._listener.settings.plain_http == "serve" and self._listener.terminator is not None
+        ):
+            self._session = self._listener.terminator.begin_plain(
+                self._sock, self._hand_over(), self._on_session_end, self._claimed
+            )
         elif self._listener.settings.plain_http == "redirect":
             self._phase = _Phase.HEAD
             self._head = HeadBuffer(MAX_HEAD)
@@ -263,7 +278,9 @@ class TLSConnection:
             if isinstance(head, NeedHead):
                 return
             settings = self._listener.settings
-            answer = redirect_answer(head, status=settings.redirect_status, https_port=settings.https_port)
+            answer = redirect_answer(
+                head, status=settings.redirect_status, https_port=settings.https_port
+            )
         self._refuse(answer, "not_tls_http")
 
     # ---- routing and connecting
@@ -276,7 +293,9 @@ class TLSConnection:
             self._connect(listener.acme, hello)
             return
         terminator = listener.terminator
-        decision = listener.mesh.table.route_tls(hello, terminator.covers if terminator is not None else None)
+        decision = listener.mesh.table.route_tls(
+            hello, terminator.covers if terminator is not None else None
+        )
         match decision:
             case Passthrough():
                 self._route = decision.route.name
@@ -286,9 +305,16 @@ class TLSConnection:
                 self._refuse(alert_record(decision.alert), decision.reason)
             case Terminate():
                 assert terminator is not None
-                timeout = max(0.0, self._started + listener.settings.hello_timeout - listener.loop.time())
+                timeout = max(
+                    0.0, self._started + listener.settings.hello_timeout - listener.loop.time()
+                )
                 session = terminator.begin(
-                    self._sock, self._hand_over(), decision.server_name, timeout, self._on_session_end, self._claimed
+                    self._sock,
+                    self._hand_over(),
+                    decision.server_name,
+                    timeout,
+                    self._on_session_end,
+                    self._claimed,
                 )
                 self._session = session if self._phase is _Phase.HANDED_OVER else None
             case _:
@@ -332,7 +358,9 @@ class TLSConnection:
 
     def _on_failed(self) -> None:
         # Which is the client's only hint that the name is right and the service is not.
-        self._refuse(alert_record(INTERNAL_ERROR), "connect_failed" if self._endpoint else "no_endpoint")
+        self._refuse(
+            alert_record(INTERNAL_ERROR), "connect_failed" if self._endpoint else "no_endpoint"
+        )
 
     def _on_connected(self, sock: socket.socket) -> None:
         listener, passage = self._listener, self._passage
@@ -346,7 +374,15 @@ class TLSConnection:
             self._added = len(preamble)
             first = preamble + first
         self._first_size = len(first)
-        self._relay = Relay(listener.loop, self._sock, sock, listener.resources, self._on_relay_end, first=first, tap=passage.tap())
+        self._relay = Relay(
+            listener.loop,
+            self._sock,
+            sock,
+            listener.resources,
+            self._on_relay_end,
+            first=first,
+            tap=passage.tap(),
+        )
         self._check_relay(listener.loop.time())
 
     @property
@@ -375,7 +411,9 @@ class TLSConnection:
         listener.deadlines.set(self, listener.loop.time() + listener.settings.linger_timeout)
         try:
             if answer:
-                self._sock.send(answer)  # a few hundred bytes at most: the first ones that this socket sends always fit
+                self._sock.send(
+                    answer
+                )  # a few hundred bytes at most: the first ones that this socket sends always fit
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._close()
@@ -422,6 +460,15 @@ class TLSConnection:
             with contextlib.suppress(OSError):
                 self._sock.close()
         seconds = listener.loop.time() - self._started
-        record = TunnelRecord(self.client, self._name, self._route, self._endpoint, self._outcome, received, sent, seconds)
+        record = TunnelRecord(
+            self.client,
+            self._name,
+            self._route,
+            self._endpoint,
+            self._outcome,
+            received,
+            sent,
+            seconds,
+        )
         self._passage = None
         listener.connection_ended(self, record)

@@ -1,4 +1,6 @@
-"""The UDP listener: what comes to an address is carried, unread, to the endpoints of one upstream; each client has a flow."""
+"""The UDP listener: what comes to an address is carried, unread, to the endpoints of one upstream;
+each client has a flow.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,14 @@ _ANCILLARY: Final = socket.CMSG_SPACE(64)
 
 
 class UDPListener:
-    """Carries datagrams to the endpoints of the upstream that `upstream()` returns, which is asked for each of them.
+    """Carries datagrams to the endpoints of the upstream that `upstream()` returns, which is asked
+    for each of them.
 
-    Make it inside a running event loop. A client is an address and a port, and what it sends goes to one endpoint while its flow
-    lasts; only ready endpoints get new flows, in the order of the upstream's strategy, without those that refused lately. `name`,
-    `on_end` and `limits` as in `TCPListener`. `counters` ("flows", "received" and "sent" datagrams, "moved", "refused", "evicted",
-    "dropped") and `drops` (by reason) only grow.
+    Make it inside a running event loop. A client is an address and a port, and what it sends goes
+    to one endpoint while its flow lasts; only ready endpoints get new flows, in the order of the
+    upstream's strategy, without those that refused lately. `name`, `on_end` and `limits` as in
+    `TCPListener`. `counters` ("flows", "received" and "sent" datagrams, "moved", "refused",
+    "evicted", "dropped") and `drops` (by reason) only grow.
     """
 
     no_room: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -52,16 +56,24 @@ class UDPListener:
         self.name = name
         self.loop = asyncio.get_running_loop()
         self.buffer = memoryview(bytearray(MAX_DATAGRAM))
-        self.counters = dict.fromkeys(("flows", "received", "sent", "moved", "refused", "evicted", "dropped"), 0)
+        self.counters = dict.fromkeys(
+            ("flows", "received", "sent", "moved", "refused", "evicted", "dropped"), 0
+        )
         self.drops: dict[str, int] = {}
-        self.limits = limits if limits is not None else ClientLimits(settings.max_flows, settings.max_flows_per_client)
+        self.limits = (
+            limits
+            if limits is not None
+            else ClientLimits(settings.max_flows, settings.max_flows_per_client)
+        )
         self._upstream = upstream
         self.targets = Targets(self.loop.time, stickiness="none")
         self._on_end = on_end
         self._sock: socket.socket | None = None
         self._tells = False
         self._flows: dict[Origin, Flow] = {}
-        self._deadlines: Deadlines[Flow] = Deadlines(self.loop, settings.sweep_interval, self._on_deadline)
+        self._deadlines: Deadlines[Flow] = Deadlines(
+            self.loop, settings.sweep_interval, self._on_deadline
+        )
         self._empty: asyncio.Future[None] | None = None
         self._accepting = False
         self._draining = False
@@ -74,12 +86,16 @@ class UDPListener:
         """Flows that there are."""
         return len(self._flows)
 
-    async def listen(self, host: str = "", port: int = 0, *, reuse_port: bool = False) -> tuple[str, int]:
+    async def listen(
+        self, host: str = "", port: int = 0, *, reuse_port: bool = False
+    ) -> tuple[str, int]:
         """Hear this address (port 0: any free one). Returns address and port. Raises OSError."""
         return self.open(host, port, reuse_port=reuse_port)
 
     def open(self, host: str = "", port: int = 0, *, reuse_port: bool = False) -> tuple[str, int]:
-        """As `listen`, which waits for nothing either. After `stop_accepting` the socket that is still there is used again."""
+        """As `listen`, which waits for nothing either. After `stop_accepting` the socket that is
+        still there is used again.
+        """
         if self._sock is None:
             self._sock, self._tells = bind_datagrams(host, port, reuse_port=reuse_port)
             self.loop.add_reader(self._sock.fileno(), self._on_readable)
@@ -88,13 +104,16 @@ class UDPListener:
         return str(name[0]), int(name[1])
 
     def stop_accepting(self) -> None:
-        """Begin no flow any more; the socket is closed when the last one ends. `open` begins anew."""
+        """Begin no flow any more; the socket is closed when the last one ends. `open` begins
+        anew.
+        """
         self._accepting = False
         if not self._flows:
             self._close_socket()
 
-    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109 - it ends what is left, it does not cancel
-        """Begin no flow, wait at most `timeout` seconds for silence, end the flows that are still busy; returns how many.
+    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
+        """Begin no flow, wait at most `timeout` seconds for silence, end the flows that are still
+        busy; returns how many.
 
         A flow has no end of its own: one that is silent for `drain_silence` counts as finished.
         """
@@ -186,7 +205,9 @@ class UDPListener:
             self.count_drop("no_endpoint")
             if not self._told_nobody:  # once: a client may ask a thousand times a second
                 self._told_nobody = True
-                _log.info("dropped what %s sent to %s: no endpoint is ready", origin.client[0], self.name)
+                _log.info(
+                    "dropped what %s sent to %s: no endpoint is ready", origin.client[0], self.name
+                )
             return None
         self._told_nobody = False
         flow = Flow(self, origin, now)

@@ -1,6 +1,8 @@
-"""One client of a UDP port: its datagrams go to one endpoint through a socket of its own, whose answers are its own.
+"""One client of a UDP port: its datagrams go to one endpoint through a socket of its own, whose
+answers are its own.
 
-A flow stays with its endpoint until that is gone from discovery, or says (by ICMP) that nobody is there; then it moves to the next.
+A flow stays with its endpoint until that is gone from discovery, or says (by ICMP) that nobody is
+there; then it moves to the next.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ __all__ = ["Flow"]
 
 # Answers taken in one go before other sockets get their turn.
 _BATCH = 64
-# The last datagram is kept until there is an answer, so that a question (a DNS query, say) survives an endpoint that refuses it. What
-# waits for an answer fits into one Ethernet frame nearly always; more would let 10,000 flows hold real memory.
+# The last datagram is kept until there is an answer, so that a question (a DNS query, say) survives
+# an endpoint that refuses it. What waits for an answer fits into one Ethernet frame nearly always;
+# more would let 10,000 flows hold real memory.
 _MAX_KEPT = 2048
 
 
@@ -66,7 +69,9 @@ class Flow:
         self.received = self.sent = 0
 
     def __repr__(self) -> str:
-        return f"<Flow {self.client} {self._endpoint.address if self._endpoint is not None else '-'}>"
+        return (
+            f"<Flow {self.client} {self._endpoint.address if self._endpoint is not None else '-'}>"
+        )
 
     @property
     def client(self) -> str:
@@ -74,7 +79,9 @@ class Flow:
         return self.origin.client[0]
 
     def send(self, data: bytes | memoryview, upstream: Upstream | None, now: float) -> None:
-        """To the endpoint, or to the next one where that is not ready in `upstream` any more. None, or nobody ready: as before."""
+        """To the endpoint, or to the next one where that is not ready in `upstream` any more. None,
+        or nobody ready: as before.
+        """
         self.last_active = now
         self._kept = bytes(data) if len(data) <= _MAX_KEPT else None
         if upstream is not None and upstream is not self._upstream and upstream.ready:
@@ -93,7 +100,9 @@ class Flow:
             self._deliver(data)
 
     def idle_since(self) -> float | None:
-        """See `limits.Member`: a flow that nobody has answered makes room, one that was answered gives its place to nobody."""
+        """See `limits.Member`: a flow that nobody has answered makes room, one that was answered
+        gives its place to nobody.
+        """
         return NEVER_IDLE if self.answered else self._started
 
     def give_up(self) -> None:
@@ -110,10 +119,16 @@ class Flow:
         listener = self._listener
         endpoint = self._endpoint.address if self._endpoint is not None else ""
         seconds = listener.loop.time() - self._started
-        listener.flow_ended(self, PortRecord(self.client, listener.name, endpoint, outcome, self.received, self.sent, seconds))
+        listener.flow_ended(
+            self,
+            PortRecord(
+                self.client, listener.name, endpoint, outcome, self.received, self.sent, seconds
+            ),
+        )
 
     def _deliver(self, data: bytes | memoryview | None) -> None:
-        # To the next endpoint that takes it; each is tried once. None: the next datagram will go there.
+        # To the next endpoint that takes it; each is tried once. None: the next datagram will go
+        # there.
         self._hang_up()
         assert self._upstream is not None
         while True:
@@ -145,7 +160,9 @@ class Flow:
 
     async def _resolve(self, endpoint: Endpoint) -> None:
         try:
-            found = await self._listener.loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
+            found = await self._listener.loop.getaddrinfo(
+                endpoint.host, endpoint.port, type=socket.SOCK_DGRAM
+            )
         except (OSError, ValueError):  # ValueError: a name that cannot even be looked up
             found = []
         self._resolving = None

@@ -1,7 +1,8 @@
-"""Datagram sockets: one that hears a port and knows at which of our addresses a datagram came, one for each endpoint.
+"""Datagram sockets: one that hears a port and knows at which of our addresses a datagram came, one
+for each endpoint.
 
-A client takes an answer from the address that it has asked only. A socket bound to every address has to be told which that was
-(IP_PKTINFO); one that is bound to a single address has no choice.
+A client takes an answer from the address that it has asked only. A socket bound to every address
+has to be told which that was (IP_PKTINFO); one that is bound to a single address has no choice.
 """
 
 from __future__ import annotations
@@ -12,12 +13,20 @@ import struct
 import sys
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["MAX_DATAGRAM", "Ancillary", "Origin", "bind_datagrams", "connected_datagrams", "reply_from"]
+__all__ = [
+    "MAX_DATAGRAM",
+    "Ancillary",
+    "Origin",
+    "bind_datagrams",
+    "connected_datagrams",
+    "reply_from",
+]
 
 # The largest UDP payload is a little smaller than this, so nothing is ever cut off.
 MAX_DATAGRAM: Final = 1 << 16
 
-# Not in Python's `socket` for IPv4 before 3.14 (ip(7)); elsewhere than on Linux it is another number.
+# Not in Python's `socket` for IPv4 before 3.14 (ip(7)); elsewhere than on Linux it is another
+# number.
 _IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)
 _PKTINFO: Final = struct.Struct("=I4s4s")
 _PKTINFO6: Final = struct.Struct("=16sI")
@@ -26,14 +35,17 @@ Ancillary: TypeAlias = list[tuple[int, int, bytes]]
 
 
 class Origin(NamedTuple):
-    """Whose datagram it is: the client's address as `recvfrom` gives it, and what an answer has to say of ours (see `reply_from`)."""
+    """Whose datagram it is: the client's address as `recvfrom` gives it, and what an answer has to
+    say of ours (see `reply_from`).
+    """
 
     client: tuple[str, int] | tuple[str, int, int, int]
     reply: tuple[int, int, bytes] | None
 
 
 def bind_datagrams(host: str, port: int, *, reuse_port: bool = False) -> tuple[socket.socket, bool]:
-    """A bound socket that does not block, and whether it tells our addresses (it hears all of them). `host` is an IP address or "".
+    """A bound socket that does not block, and whether it tells our addresses (it hears all of
+    them). `host` is an IP address or "".
 
     Raises OSError.
     """
@@ -62,16 +74,23 @@ def reply_from(ancillary: Ancillary) -> tuple[int, int, bytes] | None:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= _PKTINFO.size:
             _, local, _ = _PKTINFO.unpack_from(data)
             return level, kind, _PKTINFO.pack(0, local, bytes(4))
-        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO and len(data) >= _PKTINFO6.size:
+        if (
+            level == socket.IPPROTO_IPV6
+            and kind == socket.IPV6_PKTINFO
+            and len(data) >= _PKTINFO6.size
+        ):
             address, interface = _PKTINFO6.unpack_from(data)
-            # A link-local address means something on its link only; with others the kernel knows the way better.
+            # A link-local address means something on its link only; with others the kernel knows
+            # the way better.
             link_local = ipaddress.IPv6Address(address).is_link_local
             return level, kind, _PKTINFO6.pack(address, interface if link_local else 0)
     return None
 
 
 def connected_datagrams(address: str, port: int) -> socket.socket:
-    """A socket that does not block and hears this address alone, its ICMP errors included. Raises OSError."""
+    """A socket that does not block and hears this address alone, its ICMP errors included. Raises
+    OSError.
+    """
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)

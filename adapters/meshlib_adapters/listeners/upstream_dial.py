@@ -1,4 +1,6 @@
-"""The way of one client to an endpoint: tries candidates, tells how it went, and learns which sessions the endpoint gives out."""
+"""The way of one client to an endpoint: tries candidates, tells how it went, and learns which
+sessions the endpoint gives out.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,25 @@ __all__ = ["Passage"]
 
 
 class Passage:
-    """Connects to the endpoint of `upstream` that `targets` prefers for `client` and its `hello`, or to the next one that takes it.
+    """Connects to the endpoint of `upstream` that `targets` prefers for `client` and its `hello`,
+    or to the next one that takes it.
 
-    After `start`, `on_attempt` is called before each attempt (`address` is then where to), and in the end `on_connected(sock)` or
-    `on_failed()`. The endpoint counts as used until `close`, which is to be called in any case.
+    After `start`, `on_attempt` is called before each attempt (`address` is then where to), and in
+    the end `on_connected(sock)` or `on_failed()`. The endpoint counts as used until `close`, which
+    is to be called in any case.
     """
 
-    __slots__ = ("_dialer", "_hello", "_on_attempt", "_on_connected", "_on_failed", "_target", "_targets", "address", "upstream")
+    __slots__ = (
+        "_dialer",
+        "_hello",
+        "_on_attempt",
+        "_on_connected",
+        "_on_failed",
+        "_target",
+        "_targets",
+        "address",
+        "upstream",
+    )
 
     def __init__(
         self,
@@ -42,7 +56,9 @@ class Passage:
         self.upstream = upstream
         self.address = ""
         self._targets = targets
-        self._hello: ClientHello | None = hello  # until it is known what the endpoint is watched for
+        self._hello: ClientHello | None = (
+            hello  # until it is known what the endpoint is watched for
+        )
         self._target: Endpoint | None = None
         self._on_attempt = on_attempt
         self._on_connected = on_connected
@@ -70,11 +86,15 @@ class Passage:
         """The endpoint is not used, or tried, any more. May be called twice."""
         if self._dialer is not None:
             self._dialer.close()
-            self._dialer = None  # which knows us: who knows each other is left to the garbage collector
+            self._dialer = (
+                None  # which knows us: who knows each other is left to the garbage collector
+            )
         self._leave()
 
     def tap(self) -> Callable[[memoryview], bool] | None:
-        """What the first bytes of the endpoint are to be shown to while it returns True; None when there is nothing to learn."""
+        """What the first bytes of the endpoint are to be shown to while it returns True; None when
+        there is nothing to learn.
+        """
         targets, upstream, target = self._targets, self.upstream, self._target
         hello, self._hello = self._hello, None
         if target is None or hello is None or not targets.learns or len(upstream.endpoints) < 2:

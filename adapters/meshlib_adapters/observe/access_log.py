@@ -1,7 +1,9 @@
-"""Access records: kept as tuples while a request is answered, formatted in batches, written by a thread.
+"""Access records: kept as tuples while a request is answered, formatted in batches, written by a
+thread.
 
-The sink runs in a thread of its own and may be as slow as it likes: requests never wait for it. What does not fit the
-bounded queue is dropped and counted, and the count is logged; on shutdown what was taken is written, unless the sink is stuck.
+The sink runs in a thread of its own and may be as slow as it likes: requests never wait for it.
+What does not fit the bounded queue is dropped and counted, and the count is logged; on shutdown
+what was taken is written, unless the sink is stuck.
 """
 
 from __future__ import annotations
@@ -30,18 +32,21 @@ _THOUSANDTHS: Final = tuple(f"{number:03d}" for number in range(1000))
 
 
 class AccessLog:
-    """Collects one record per request and gives formatted batches of lines to `sink` in its own thread.
+    """Collects one record per request and gives formatted batches of lines to `sink` in its own
+    thread.
 
-    `form` is "json" (one object per line) or "combined" (Apache's, with route, endpoint, tries and seconds behind it).
-    About `limit` records of `max_size` characters in all may wait for the sink.
+    `form` is "json" (one object per line) or "combined" (Apache's, with route, endpoint, tries and
+    seconds behind it). About `limit` records of `max_size` characters in all may wait for the sink.
     """
 
-    # Records are formatted on the event loop's thread, this many at a time (0.2 ms): formatting in the writer's thread would
-    # fight the loop for the interpreter lock, which costs more than the formatting.
+    # Records are formatted on the event loop's thread, this many at a time (0.2 ms): formatting in
+    # the writer's thread would fight the loop for the interpreter lock, which costs more than the
+    # formatting.
     BATCH: Final = 64
 
-    # Handed over at once when they are so many. While the writer makes bytes of a piece nobody else runs; a piece of this size takes a
-    # tenth of a millisecond, what comes in a fifth of a second took several.
+    # Handed over at once when they are so many. While the writer makes bytes of a piece nobody else
+    # runs; a piece of this size takes a tenth of a millisecond, what comes in a fifth of a second
+    # took several.
     PIECE: Final = 512
 
     # Seconds that `flush` waits: without anything being written, and in all.
@@ -56,9 +61,13 @@ class AccessLog:
         limit: int = 100_000,
         max_size: int = 32 << 20,
     ) -> None:
-        self.offset = time.time() - time.monotonic()  # wall clock less the clock that durations are taken from
+        self.offset = (
+            time.time() - time.monotonic()
+        )  # wall clock less the clock that durations are taken from
         self._sink = sink
-        self._format: Callable[[Record], str] = JSONFormatter() if form == "json" else CombinedFormatter()
+        self._format: Callable[[Record], str] = (
+            JSONFormatter() if form == "json" else CombinedFormatter()
+        )
         self.records: list[Record] = []
         self._limit = limit
         self._max_size = max_size
@@ -82,7 +91,8 @@ class AccessLog:
         return self._refused + self._failed
 
     def add(self, record: Record) -> None:
-        """One request is over; to be called from the event loop's thread. The owner calls `hand_over` from time to time.
+        """One request is over; to be called from the event loop's thread. The owner calls
+        `hand_over` from time to time.
 
         (The HTTP data path appends to `records` itself: even this call is too much for it.)
         """
@@ -91,7 +101,9 @@ class AccessLog:
             self.format_records()
 
     def add_line(self, line: str) -> None:
-        """A line of something else than an HTTP request, written as it is; dropped and counted as records are."""
+        """A line of something else than an HTTP request, written as it is; dropped and counted as
+        records are.
+        """
         if self._is_full():
             self._refused += 1
             return
@@ -102,7 +114,8 @@ class AccessLog:
     def flush(self) -> None:
         """Write everything that was taken, and end the thread.
 
-        Blocks until the sink has it, for `LONGEST_FLUSH` seconds at most, and for `STUCK` once the sink takes nothing.
+        Blocks until the sink has it, for `LONGEST_FLUSH` seconds at most, and for `STUCK` once the
+        sink takes nothing.
         """
         self.hand_over()
         self._batches.put(None)
@@ -135,7 +148,10 @@ class AccessLog:
 
     def _is_full(self) -> bool:
         waiting = self._formatted + self._given - self._done
-        return waiting >= self._limit or self._formatted_size + self._given_size - self._done_size >= self._max_size
+        return (
+            waiting >= self._limit
+            or self._formatted_size + self._given_size - self._done_size >= self._max_size
+        )
 
     def _give(self) -> None:
         self._given += self._formatted
@@ -148,16 +164,20 @@ class AccessLog:
             lines, count, size = batch
             try:
                 self._sink("".join(lines))
-            except Exception:  # noqa: BLE001 - a full disk, a closed pipe, a faulty sink: nothing of it may end the writer
+            except Exception:  # noqa: BLE001
                 self._failed += count
             self._done += count
             self._done_size += size
 
 
 class _Formatter:
-    """Formats records. What repeats (the second, a route, an endpoint) is written once and kept, within bounds."""
+    """Formats records. What repeats (the second, a route, an endpoint) is written once and kept,
+    within bounds.
+    """
 
-    def __init__(self, max_kept: int = 2000) -> None:  # a route that is gone is kept, too, with its endpoints, until the table is full
+    def __init__(
+        self, max_kept: int = 2000
+    ) -> None:  # a route that is gone is kept, too, with its endpoints, until the table is full
         self._max_kept = max_kept
         self._second = -1
         self._stamp = ""
@@ -165,7 +185,9 @@ class _Formatter:
         self._routes: dict[int, tuple[Route, str]] = {}
         self._endpoints: dict[int, tuple[Endpoint, str]] = {}
 
-    def __call__(self, record: Record) -> str:  # stands here, too: mypyc lays out classes with and without it differently
+    def __call__(
+        self, record: Record
+    ) -> str:  # stands here, too: mypyc lays out classes with and without it differently
         raise NotImplementedError
 
     def stamp(self, when: float, pattern: str) -> str:
@@ -201,7 +223,9 @@ class JSONFormatter(_Formatter):
 
     def __call__(self, record: Record) -> str:
         """The line of a record."""
-        when, client, head, status, size, route, endpoint, tries, seconds, first_byte, ending = record
+        when, client, head, status, size, route, endpoint, tries, seconds, first_byte, ending = (
+            record
+        )
         if int(when) != self._second:
             self.stamp(when, "%Y-%m-%dT%H:%M:%S")
         request = where = tried = ""
@@ -235,7 +259,9 @@ class JSONFormatter(_Formatter):
 
 
 class CombinedFormatter(_Formatter):
-    """Apache's combined format; behind it route, endpoint, tries, seconds, reason and termination code."""
+    """Apache's combined format; behind it route, endpoint, tries, seconds, reason and termination
+    code.
+    """
 
     SLOTS: Final = 256
     LONGEST: Final = 512
@@ -243,8 +269,9 @@ class CombinedFormatter(_Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        # What the last clients are called, found by the identity of their fields: a connection whose requests repeat their fields has one
-        # `FieldSection` for all of them. Held here, its identity is its own. Few and overwritten: most others never come again.
+        # What the last clients are called, found by the identity of their fields: a connection
+        # whose requests repeat their fields has one `FieldSection` for all of them. Held here, its
+        # identity is its own. Few and overwritten: most others never come again.
         self._clients: list[tuple[FieldSection | None, str, str]] = [(None, "-", "-")] * self.SLOTS
         self._texts: dict[bytes, str] = {}
 
@@ -252,7 +279,11 @@ class CombinedFormatter(_Formatter):
         slot = (id(fields) >> 4) % self.SLOTS
         known = self._clients[slot]
         if known[0] is not fields:
-            self._clients[slot] = known = (fields, self._text(fields, b"user-agent"), self._text(fields, b"referer"))
+            self._clients[slot] = known = (
+                fields,
+                self._text(fields, b"user-agent"),
+                self._text(fields, b"referer"),
+            )
         return known[1], known[2]
 
     def _text(self, fields: FieldSection, name: bytes) -> str:

@@ -1,4 +1,6 @@
-"""One access record for each client that was no HTTP request: TLS that was passed through or refused, and clients of TCP and UDP ports."""
+"""One access record for each client that was no HTTP request: TLS that was passed through or
+refused, and clients of TCP and UDP ports.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _text = json.JSONEncoder().encode
 
 
 class TunnelLog:
-    """What a `TLSListener` (or, by `add_port`, a port's) tells at the end of each client becomes a line of `log`, JSON or combined."""
+    """What a `TLSListener` (or, by `add_port`, a port's) tells at the end of each client becomes a
+    line of `log`, JSON or combined.
+    """
 
     def __init__(self, log: AccessLog, *, form: Literal["json", "combined"]) -> None:
         self._log = log
@@ -26,7 +30,9 @@ class TunnelLog:
         self._pattern = "%Y-%m-%dT%H:%M:%S" if form == "json" else "%d/%b/%Y:%H:%M:%S +0000"
 
     def __call__(self, record: TunnelRecord) -> None:
-        """Take a record; one of a connection that was ended here says nothing, for its requests have their own."""
+        """Take a record; one of a connection that was ended here says nothing, for its requests
+        have their own.
+        """
         if record.outcome == "terminated":
             return
         stamp, milliseconds = self._now()

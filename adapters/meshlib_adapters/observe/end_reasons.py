@@ -1,8 +1,10 @@
-"""How a request ended: a reason, and two letters that say who ended it and in which phase (after HAProxy's termination state).
+"""How a request ended: a reason, and two letters that say who ended it and in which phase (after
+HAProxy's termination state).
 
-First letter: C the client, S the upstream, P this gateway, - nobody (it ended as it should). Second letter: R the request's
-head, B its body, Q choosing an endpoint or waiting for a turn, C connecting, H waiting for the answer's head, D the answer's body,
-T a tunnel, - none of them. docs/access-log.md lists every reason. Made only for requests that end in another way than most.
+First letter: C the client, S the upstream, P this gateway, - nobody (it ended as it should). Second
+letter: R the request's head, B its body, Q choosing an endpoint or waiting for a turn, C
+connecting, H waiting for the answer's head, D the answer's body, T a tunnel, - none of them.
+docs/access-log.md lists every reason. Made only for requests that end in another way than most.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ __all__ = ["NORMAL", "Ending", "end_of"]
 
 
 class Ending(NamedTuple):
-    """Why, who and where; and how long connecting took, when the request needed a new connection (else -1)."""
+    """Why, who and where; and how long connecting took, when the request needed a new connection
+    (else -1).
+    """
 
     reason: str
     termination: str
@@ -58,6 +62,8 @@ _WHO: Final = {
 
 
 def end_of(reason: str, phase: str, *, who: str = "", connect_seconds: float = -1.0) -> Ending:
-    """The ending for `reason` in the phase of that letter; `who` where the reason alone does not tell."""
+    """The ending for `reason` in the phase of that letter; `who` where the reason alone does not
+    tell.
+    """
     termination = _WHOLE.get(reason) or (who or _WHO.get(reason, "P")) + phase
     return Ending(reason, termination, connect_seconds)

@@ -35,7 +35,9 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def say(text: str) -> None:
-    """Write a line to stderr, unless that takes longer than a second: nobody need read it, and the process has to end."""
+    """Write a line to stderr, unless that takes longer than a second: nobody need read it, and the
+    process has to end.
+    """
     data = f"{text}\n".encode("utf-8", "backslashreplace")
 
     def write() -> None:
@@ -49,11 +51,12 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def locked(lock: int, descriptor: int) -> Iterator[None]:
-    """Hold the lock of `descriptor` among all processes that have the file `lock`; -1: there are no others.
+    """Hold the lock of `descriptor` among all processes that have the file `lock`; -1: there are no
+    others.
 
     What is longer than a pipe's atomic write would end up in the midst of another process's line.
-    Each descriptor has a byte of the file, so that a stuck stdout does not hold up stderr. The kernel
-    takes the lock back from a process that dies.
+    Each descriptor has a byte of the file, so that a stuck stdout does not hold up stderr. The
+    kernel takes the lock back from a process that dies.
     """
     if lock < 0:
         yield

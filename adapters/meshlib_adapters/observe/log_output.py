@@ -1,8 +1,9 @@
-"""What takes log records to stderr: a bounded queue and a thread, so that nobody who logs ever waits.
+"""What takes log records to stderr: a bounded queue and a thread, so that nobody who logs ever
+waits.
 
-A pipe that nobody reads or a terminal that is halted takes no more lines. Lines that find no room are
-lost and counted, and a line tells how many they were as soon as lines are taken again. At the end of
-the process what waits is written within a second, or lost.
+A pipe that nobody reads or a terminal that is halted takes no more lines. Lines that find no room
+are lost and counted, and a line tells how many they were as soon as lines are taken again. At the
+end of the process what waits is written within a second, or lost.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ _FLUSH: Final = 1.0
 class QueuedOutput(logging.Handler):
     """Formats records where they are logged and gives the lines to `write` in a thread of its own.
 
-    `write` gets whole lines as UTF-8 and may block or raise; without it lines go to stderr. `limit` is
-    asked for each record. At most `max_lines` lines and 4 MiB wait.
+    `write` gets whole lines as UTF-8 and may block or raise; without it lines go to stderr. `limit`
+    is asked for each record. At most `max_lines` lines and 4 MiB wait.
     """
 
     def __init__(
@@ -52,7 +53,8 @@ class QueuedOutput(logging.Handler):
         self._max_lines = max_lines
         self._lock_file = -1
         self._queue: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
-        # Each number is written by one side alone, the lock of `handle` or the thread: `+=` is no single step.
+        # Each number is written by one side alone, the lock of `handle` or the thread: `+=` is no
+        # single step.
         self._taken = self._taken_size = self._refused = 0
         self._done = self._done_size = self._failed = 0
         self._told = 0
@@ -69,7 +71,10 @@ class QueuedOutput(logging.Handler):
         if not self.limit.admit(record, time.monotonic()):
             return
         line = self._line(record)
-        full = self._taken - self._done >= self._max_lines or self._taken_size - self._done_size + len(line) > _MAX_SIZE
+        full = (
+            self._taken - self._done >= self._max_lines
+            or self._taken_size - self._done_size + len(line) > _MAX_SIZE
+        )
         if full:
             self._refused += 1
             return
@@ -78,7 +83,9 @@ class QueuedOutput(logging.Handler):
         self._queue.put(line)
 
     def flush(self) -> None:
-        """Wait until what was taken is written, for a second at most; once that was in vain, not at all."""
+        """Wait until what was taken is written, for a second at most; once that was in vain, not at
+        all.
+        """
         if self._given_up:
             return
         for record in self._summaries(everything=True):
@@ -88,7 +95,9 @@ class QueuedOutput(logging.Handler):
         self._given_up = not written.wait(_FLUSH)
 
     def share_lock(self, lock: int) -> None:
-        """Write under the lock of a file that other processes with the same stderr have, too; -1: there are none."""
+        """Write under the lock of a file that other processes with the same stderr have, too; -1:
+        there are none.
+        """
         before, self._lock_file = self._lock_file, os.dup(lock) if lock >= 0 else -1
         if before >= 0:
             os.close(before)
@@ -96,14 +105,23 @@ class QueuedOutput(logging.Handler):
     def _line(self, record: logging.LogRecord) -> str:
         try:
             return self.format(record) + "\n"
-        except Exception as error:  # noqa: BLE001 - `logging` would print a traceback to stderr, and wait there
+        except Exception as error:  # noqa: BLE001
             message = "a record could not be written (%s): %r"
-            return self.format(_record(record.name, logging.ERROR, message, (type(error).__name__, record.msg), {})) + "\n"
+            return (
+                self.format(
+                    _record(
+                        record.name, logging.ERROR, message, (type(error).__name__, record.msg), {}
+                    )
+                )
+                + "\n"
+            )
 
     def _run(self) -> None:
         while True:
             try:
-                item = self._queue.get(timeout=_TICK if self.limit.waiting or self._told != self.lost else None)
+                item = self._queue.get(
+                    timeout=_TICK if self.limit.waiting or self._told != self.lost else None
+                )
             except queue.Empty:
                 self._tell()
                 continue
@@ -126,14 +144,16 @@ class QueuedOutput(logging.Handler):
             return True
         try:
             self._write("".join(lines).encode("utf-8", "backslashreplace"))
-        except Exception:  # noqa: BLE001 - a full disk, a closed pipe: nothing of it may end the thread
+        except Exception:  # noqa: BLE001
             self._failed += len(lines)
             return False
         return True
 
     def _tell(self) -> None:
         lost = self.lost
-        if lost != self._told and self._say("%d log lines were lost, because stderr did not take them", lost - self._told):
+        if lost != self._told and self._say(
+            "%d log lines were lost, because stderr did not take them", lost - self._told
+        ):
             self._told = lost
         if self.limit.waiting:
             self._give([self._line(record) for record in self._summaries()])
@@ -151,7 +171,13 @@ class QueuedOutput(logging.Handler):
         records = []
         for found in self.limit.take(time.monotonic(), everything=everything):
             arguments = (found.count, max(1, round(found.seconds)), found.example)
-            record = _record(found.logger, found.level, "and %d more like it in %d s: %s", arguments, {"more": found.count})
+            record = _record(
+                found.logger,
+                found.level,
+                "and %d more like it in %d s: %s",
+                arguments,
+                {"more": found.count},
+            )
             if self.filter(record):
                 records.append(record)
         return records
@@ -178,29 +204,41 @@ def share_lock(lock: int) -> None:
 
 
 def catch_stray_output() -> None:
-    """Log what Python and libraries would write to stderr themselves: warnings, and exceptions that nobody caught."""
+    """Log what Python and libraries would write to stderr themselves: warnings, and exceptions that
+    nobody caught.
+    """
     logging.captureWarnings(True)
     sys.excepthook = _log_exception
     threading.excepthook = _log_thread_exception
     sys.unraisablehook = _log_unraisable
 
 
-def _record(name: str, level: int, message: str, arguments: tuple[object, ...], fields: dict[str, int]) -> logging.LogRecord:
-    return logger.makeRecord(name, level, __file__, 0, message, arguments, None, extra={"fields": fields})
+def _record(
+    name: str, level: int, message: str, arguments: tuple[object, ...], fields: dict[str, int]
+) -> logging.LogRecord:
+    return logger.makeRecord(
+        name, level, __file__, 0, message, arguments, None, extra={"fields": fields}
+    )
 
 
 def _outputs() -> list[QueuedOutput]:
     return [output for output in logging.getLogger().handlers if isinstance(output, QueuedOutput)]
 
 
-def _log_exception(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
+def _log_exception(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
     logger.critical("the process ends because of an error", exc_info=(kind, error, trace))
 
 
 def _log_thread_exception(told: threading.ExceptHookArgs) -> None:
     if told.exc_value is not None and not isinstance(told.exc_value, SystemExit):
         name = told.thread.name if told.thread is not None else "?"
-        logger.error("the thread %s ends because of an error", name, exc_info=(told.exc_type, told.exc_value, told.exc_traceback))
+        logger.error(
+            "the thread %s ends because of an error",
+            name,
+            exc_info=(told.exc_type, told.exc_value, told.exc_traceback),
+        )
 
 
 def _log_unraisable(told: sys.UnraisableHookArgs) -> None:

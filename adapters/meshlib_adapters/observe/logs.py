@@ -18,11 +18,23 @@ from meshlib_adapters.config.sections import LogSettings
 from meshlib_adapters.observe.log_output import QueuedOutput, catch_stray_output
 from meshlib_adapters.observe.repeats import RepeatLimit
 
-__all__ = ["JSONFormatter", "SnapshotLog", "TextFormatter", "escape_control", "set_up_logging", "take_over_stderr"]
+__all__ = [
+    "JSONFormatter",
+    "SnapshotLog",
+    "TextFormatter",
+    "escape_control",
+    "set_up_logging",
+    "take_over_stderr",
+]
 
-# C0, DEL and C1 controls, and the line separators that some viewers break lines at. Also what turns text around (bidi).
+# C0, DEL and C1 controls, and the line separators that some viewers break lines at. Also what turns
+# text around (bidi).
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_LEVELS = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING, Severity.INFO: logging.INFO}
+_LEVELS = {
+    Severity.ERROR: logging.ERROR,
+    Severity.WARNING: logging.WARNING,
+    Severity.INFO: logging.INFO,
+}
 # More than this at one change is one broken stack file said many times over.
 _MOST_DIAGNOSTICS_A_CHANGE = 50
 # Each of them says something of its own: a few changes one after the other are told in full.
@@ -35,10 +47,14 @@ def escape_control(text: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO gateway: message`; a traceback follows on the same line, escaped."""
+    """`2026-01-31T12:00:00.123Z INFO gateway: message`; a traceback follows on the same line,
+    escaped.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{_timestamp(record)} {record.levelname} {_short(record.name)}: {record.getMessage()}"
+        text = (
+            f"{_timestamp(record)} {record.levelname} {_short(record.name)}: {record.getMessage()}"
+        )
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return escape_control(text)
@@ -48,7 +64,9 @@ _encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make an enc
 
 
 class JSONFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message; what the record holds in `fields`; the traceback as `exception`."""
+    """One object a line: time, level, logger, message; what the record holds in `fields`; the
+    traceback as `exception`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         data: dict[str, object] = {
@@ -65,12 +83,14 @@ class JSONFormatter(logging.Formatter):
         return _encode(data)
 
 
-def set_up_logging(level: str, form: str, stream: TextIO | None = None, *, repeats: int = 20, per_minute: int = 12) -> QueuedOutput:
+def set_up_logging(
+    level: str, form: str, stream: TextIO | None = None, *, repeats: int = 20, per_minute: int = 12
+) -> QueuedOutput:
     """Make the root logger write records from `level` on in `form`, "text" or "json".
 
-    They go to stderr, or to `stream`, through a queue that never makes anybody wait: `flush` of what
-    is returned waits for it. `repeats` and `per_minute` limit lines of one kind, see `RepeatLimit`.
-    For programs only: who embeds meshlib sets up logging as they like.
+    They go to stderr, or to `stream`, through a queue that never makes anybody wait: `flush` of
+    what is returned waits for it. `repeats` and `per_minute` limit lines of one kind, see
+    `RepeatLimit`. For programs only: who embeds meshlib sets up logging as they like.
     """
     write = None if stream is None else lambda data: _write(stream, data)
     output = QueuedOutput(write, limit=RepeatLimit(repeats, per_minute))
@@ -80,7 +100,8 @@ def set_up_logging(level: str, form: str, stream: TextIO | None = None, *, repea
         root.removeHandler(old)
     root.addHandler(output)
     root.setLevel(level.upper())
-    # Not in any of our lines, but looked up for each (the documentation of `logging`, "Optimization").
+    # Not in any of our lines, but looked up for each (the documentation of `logging`,
+    # "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # What these say below a warning is about their own machinery.
     for name in ("asyncio", "docker", "urllib3", "uvicorn"):
@@ -89,8 +110,15 @@ def set_up_logging(level: str, form: str, stream: TextIO | None = None, *, repea
 
 
 def take_over_stderr(settings: LogSettings) -> None:
-    """Have this process write to stderr through `set_up_logging` alone, as `settings` say, whoever writes."""
-    set_up_logging(settings.level, settings.format, repeats=settings.repeats, per_minute=settings.repeats_per_minute)
+    """Have this process write to stderr through `set_up_logging` alone, as `settings` say, whoever
+    writes.
+    """
+    set_up_logging(
+        settings.level,
+        settings.format,
+        repeats=settings.repeats,
+        per_minute=settings.repeats_per_minute,
+    )
     catch_stray_output()
 
 
@@ -100,7 +128,8 @@ def _write(stream: TextIO, data: bytes) -> None:
 
 
 class SnapshotLog:
-    """Writes what a new snapshot changed: how many routes, and each diagnostic once when it appears and once when it goes.
+    """Writes what a new snapshot changed: how many routes, and each diagnostic once when it appears
+    and once when it goes.
 
     Give it to `Mesh.subscribe`.
     """
@@ -111,16 +140,26 @@ class SnapshotLog:
         self._diagnostics: frozenset[Diagnostic] = frozenset()
 
     def __call__(self, mesh: Mesh) -> None:
-        # Unchanged routes are the very same objects: of a hundred thousand only those that are new or gone are given their names.
+        # Unchanged routes are the very same objects: of a hundred thousand only those that are new
+        # or gone are given their names.
         routes = mesh.table.routes
         before, now = set(map(id, self._routes)), set(map(id, routes))
         come = frozenset((route.name, route.service) for route in routes if id(route) not in before)
-        gone = frozenset((route.name, route.service) for route in self._routes if id(route) not in now)
+        gone = frozenset(
+            (route.name, route.service) for route in self._routes if id(route) not in now
+        )
         added, removed = come - gone, gone - come
         if added or removed:
             message = "%d routes (%d added, %d removed)"
-            fields = {"routes": len(routes), "added": _names(added), "removed": _names(removed), "version": mesh.version}
-            self._logger.info(message, len(routes), len(added), len(removed), extra={"fields": fields})
+            fields = {
+                "routes": len(routes),
+                "added": _names(added),
+                "removed": _names(removed),
+                "version": mesh.version,
+            }
+            self._logger.info(
+                message, len(routes), len(added), len(removed), extra={"fields": fields}
+            )
         diagnostics = frozenset(mesh.table.diagnostics)
         self._report(sorted(diagnostics - self._diagnostics, key=_order), gone=False)
         self._report(sorted(self._diagnostics - diagnostics, key=_order), gone=True)
@@ -129,14 +168,26 @@ class SnapshotLog:
     def _report(self, diagnostics: list[Diagnostic], *, gone: bool) -> None:
         for item in diagnostics[:_MOST_DIAGNOSTICS_A_CHANGE]:
             level = logging.INFO if gone else _LEVELS[item.severity]
-            fields = {"code": item.code, "service": item.service, "label": item.label, "hint": item.hint, "gone": gone}
-            place = f"{item.service}: {item.label}" + (f", character {item.column}" if item.column else "")
+            fields = {
+                "code": item.code,
+                "service": item.service,
+                "label": item.label,
+                "hint": item.hint,
+                "gone": gone,
+            }
+            place = f"{item.service}: {item.label}" + (
+                f", character {item.column}" if item.column else ""
+            )
             hint = f" ({item.hint})" if item.hint and not gone else ""
             text = f"{'settled: ' if gone else ''}{item.code} {place}: {item.message}{hint}"
             self._logger.log(level, "%s", text, extra={"fields": fields, "wide": _MANY})
         if len(diagnostics) > _MOST_DIAGNOSTICS_A_CHANGE:
             rest = len(diagnostics) - _MOST_DIAGNOSTICS_A_CHANGE
-            self._logger.warning("and %d more diagnostics %s; see meshlib routes", rest, "settled" if gone else "appeared")
+            self._logger.warning(
+                "and %d more diagnostics %s; see meshlib routes",
+                rest,
+                "settled" if gone else "appeared",
+            )
 
 
 def _order(item: Diagnostic) -> tuple[str, str, str, int]:

@@ -14,9 +14,10 @@ __all__ = ["PortRecord", "Record", "TunnelRecord"]
 class PortRecord(NamedTuple):
     """What became of one connection, or of one flow of datagrams.
 
-    `route` is the name of its listener ("tcp://:5432"), `endpoint` the address of the last one tried. `outcome` is "closed", "reset",
-    "idle_timeout", "lifetime", "drained", or why it was refused: "no_endpoint", "connect_failed" (for a flow: "refused").
-    `received` and `sent` count bytes delivered from and to the client; `seconds` from its first moment to its end.
+    `route` is the name of its listener ("tcp://:5432"), `endpoint` the address of the last one
+    tried. `outcome` is "closed", "reset", "idle_timeout", "lifetime", "drained", or why it was
+    refused: "no_endpoint", "connect_failed" (for a flow: "refused"). `received` and `sent` count
+    bytes delivered from and to the client; `seconds` from its first moment to its end.
     """
 
     client: str
@@ -29,11 +30,13 @@ class PortRecord(NamedTuple):
 
 
 class TunnelRecord(NamedTuple):
-    """What became of one client. `outcome` is "closed", "reset", "idle_timeout", "lifetime", "drained", "terminated" (TLS was ended here,
-    and requests are logged by themselves), or why it was refused.
+    """What became of one client. `outcome` is "closed", "reset", "idle_timeout", "lifetime",
+    "drained", "terminated" (TLS was ended here, and requests are logged by themselves), or why it
+    was refused.
 
-    `server_name` is fit for a log (escaped when it was no host name), `endpoint` the address of the one connected to.
-    `received` and `sent` count bytes delivered from and to the client; `seconds` from its first moment to its end.
+    `server_name` is fit for a log (escaped when it was no host name), `endpoint` the address of the
+    one connected to. `received` and `sent` count bytes delivered from and to the client; `seconds`
+    from its first moment to its end.
     """
 
     client: str
@@ -46,5 +49,18 @@ class TunnelRecord(NamedTuple):
     seconds: float
 
 
-# wall clock, client, head, status, bytes sent, route, endpoint, tries, seconds in all, seconds to the first byte (-1: none), how it ended
-Record: TypeAlias = tuple[float, str, RequestHead | None, int, int, Route | None, Endpoint | None, int, float, float, Ending]
+# wall clock, client, head, status, bytes sent, route, endpoint, tries, seconds in all, seconds to
+# the first byte (-1: none), how it ended
+Record: TypeAlias = tuple[
+    float,
+    str,
+    RequestHead | None,
+    int,
+    int,
+    Route | None,
+    Endpoint | None,
+    int,
+    float,
+    float,
+    Ending,
+]

@@ -1,4 +1,5 @@
-"""A limit on log lines of one kind, so that nobody fills a disk by causing the same line again and again.
+"""A limit on log lines of one kind, so that nobody fills a disk by causing the same line again and
+again.
 
 Clients, endpoints and services cause most lines that a gateway logs. A token bucket for each kind
 lets the first ones through; the others are counted, and a line tells how many they were.
@@ -18,7 +19,8 @@ _Kind: TypeAlias = tuple[str, int, str, str]
 # Seconds for which lines are counted before a line tells their number.
 _TELL_AFTER: Final = 10.0
 
-# Kinds are places in the source, so there are far fewer; a library that logs without templates must not fill the memory.
+# Kinds are places in the source, so there are far fewer; a library that logs without templates must
+# not fill the memory.
 _MAX_KINDS: Final = 500
 _EXAMPLE: Final = 300  # characters
 
@@ -37,7 +39,9 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Lines that were held back: how many in how many seconds, with the first one's text, level and logger."""
+    """Lines that were held back: how many in how many seconds, with the first one's text, level and
+    logger.
+    """
 
     count: int
     seconds: float
@@ -49,9 +53,10 @@ class Repeats:
 class RepeatLimit:
     """`burst` lines of a kind at once, and `per_minute` in the long run; `burst` 0: no limit.
 
-    A kind is a logger, a level, the record's attribute `kind` if it has one and, for loggers of meshlib, the
-    message before its arguments are filled in. Others may write addresses into it. A record's attribute
-    `wide` says how many times as many lines of its kind may be written. For any thread.
+    A kind is a logger, a level, the record's attribute `kind` if it has one and, for loggers of
+    meshlib, the message before its arguments are filled in. Others may write addresses into it. A
+    record's attribute `wide` says how many times as many lines of its kind may be written. For any
+    thread.
     """
 
     def __init__(self, burst: int = 20, per_minute: float = 12.0) -> None:
@@ -69,7 +74,9 @@ class RepeatLimit:
         with self._lock:
             bucket = self._find(record, now)
             limit = self._burst * bucket.wide
-            bucket.tokens = min(limit, bucket.tokens + (now - bucket.filled) * self._per_second * bucket.wide)
+            bucket.tokens = min(
+                limit, bucket.tokens + (now - bucket.filled) * self._per_second * bucket.wide
+            )
             bucket.filled = now
             if bucket.tokens >= 1.0:
                 bucket.tokens -= 1.0
@@ -89,7 +96,15 @@ class RepeatLimit:
             waiting = False
             for bucket in self._buckets.values():
                 if bucket.held_back and (everything or now - bucket.since >= _TELL_AFTER):
-                    found.append(Repeats(bucket.held_back, now - bucket.since, bucket.example, bucket.level, bucket.logger))
+                    found.append(
+                        Repeats(
+                            bucket.held_back,
+                            now - bucket.since,
+                            bucket.example,
+                            bucket.level,
+                            bucket.logger,
+                        )
+                    )
                     bucket.held_back, bucket.example = 0, ""
                 waiting = waiting or bucket.held_back > 0
             self.waiting = waiting
@@ -97,7 +112,12 @@ class RepeatLimit:
 
     def _find(self, record: logging.LogRecord, now: float) -> _Bucket:
         ours = record.name.startswith("meshlib")
-        kind = (record.name, record.levelno, str(getattr(record, "kind", "")), str(record.msg) if ours else "")
+        kind = (
+            record.name,
+            record.levelno,
+            str(getattr(record, "kind", "")),
+            str(record.msg) if ours else "",
+        )
         bucket = self._buckets.get(kind)
         if bucket is None:
             if len(self._buckets) >= _MAX_KINDS:
@@ -113,6 +133,6 @@ class RepeatLimit:
 def _text(record: logging.LogRecord) -> str:
     try:
         text = record.getMessage()
-    except Exception:  # noqa: BLE001 - arguments that do not fit their template: the record has no other text
+    except Exception:  # noqa: BLE001
         text = str(record.msg)
     return text if len(text) <= _EXAMPLE else text[:_EXAMPLE] + "..."

@@ -1,4 +1,6 @@
-"""The access log of a process that serves: its records become numbers too, also when nothing is written of them."""
+"""The access log of a process that serves: its records become numbers too, also when nothing is
+written of them.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,17 @@ _status = itemgetter(3)  # of an access_log.Record
 
 
 class TallyLog(AccessLog):
-    """An access log as `settings` say; also `statuses`, how many requests ended with which (0: with none), and numbers for metrics.
+    """An access log as `settings` say; also `statuses`, how many requests ended with which (0: with
+    none), and numbers for metrics.
 
-    They are counted in batches, where records are formatted, so that a request itself pays nothing for it. With the log switched off
-    nothing is formatted and nothing written. `spans` takes the records as well, and is closed with the log.
+    They are counted in batches, where records are formatted, so that a request itself pays nothing
+    for it. With the log switched off nothing is formatted and nothing written. `spans` takes the
+    records as well, and is closed with the log.
     """
 
-    def __init__(self, settings: Settings, sink: Callable[[str], None], *, spans: SpanWriter | None = None) -> None:
+    def __init__(
+        self, settings: Settings, sink: Callable[[str], None], *, spans: SpanWriter | None = None
+    ) -> None:
         super().__init__(sink, form="json" if settings.log.access_format == "json" else "combined")
         self.statuses: Counter[int] = Counter()
         self._tally = RequestTally()
@@ -60,14 +66,18 @@ class TallyLog(AccessLog):
             self._spans.close()
 
     def take(self) -> Iterator[Change]:
-        """What the records since the last call have changed; made while it is read, and may be read in pieces."""
+        """What the records since the last call have changed; made while it is read, and may be read
+        in pieces.
+        """
         if self.records:
             self.format_records()
         return self._tally.take()
 
 
 def create_spans(settings: Settings) -> SpanWriter | None:
-    """What makes spans, if `settings` want them; `ConfigurationError` when it is not installed or told what it cannot do."""
+    """What makes spans, if `settings` want them; `ConfigurationError` when it is not installed or
+    told what it cannot do.
+    """
     if not settings.log.spans:
         return None
     try:
@@ -75,12 +85,16 @@ def create_spans(settings: Settings) -> SpanWriter | None:
         from meshlib_adapters.observe.tracing import create_tracer_provider
     except ImportError as error:
         hint = "pip install 'meshlib-gateway[otel]'"
-        raise ConfigurationError(f"OpenTelemetry is not installed: {error}", where="log.spans", hint=hint) from None
+        raise ConfigurationError(
+            f"OpenTelemetry is not installed: {error}", where="log.spans", hint=hint
+        ) from None
     return SpanWriter(create_tracer_provider())
 
 
 def write_record(lines: str) -> None:
-    """Write to stdout, where access records go; all else goes to stderr, so that a log driver can tell them apart."""
+    """Write to stdout, where access records go; all else goes to stderr, so that a log driver can
+    tell them apart.
+    """
     write_all(STDOUT, lines.encode("utf-8", "backslashreplace"))
 
 

@@ -1,7 +1,9 @@
-"""Access records to spans: in a thread of its own, for those requests alone whose client has sampled them.
+"""Access records to spans: in a thread of its own, for those requests alone whose client has
+sampled them.
 
-`traceparent` goes on as it came, so our span is a sibling of the server's, not its parent: both are children of the client's. A request
-without a sampled `traceparent` makes no span, because nobody behind us would know of it (docs/decisions/0005).
+`traceparent` goes on as it came, so our span is a sibling of the server's, not its parent: both are
+children of the client's. A request without a sampled `traceparent` makes no span, because nobody
+behind us would know of it (docs/decisions/0005).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ __all__ = ["SpanWriter"]
 logger = logging.getLogger("meshlib.observe")
 
 # Semantic conventions: other methods are _OTHER, because a client may make them up.
-_METHODS: Final = frozenset({b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE"})
+_METHODS: Final = frozenset(
+    {b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE"}
+)
 
 # By a head's `minor_version`.
 _VERSIONS: Final = ("1.0", "1.1", "2")
@@ -42,7 +46,8 @@ _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 class SpanWriter:
-    """Takes batches of records. Those that find no room, because spans are made more slowly than requests end, are lost and counted.
+    """Takes batches of records. Those that find no room, because spans are made more slowly than
+    requests end, are lost and counted.
 
     The provider is ours: `close` shuts it down.
     """
@@ -65,8 +70,14 @@ class SpanWriter:
         return self._refused + self._failed
 
     def add(self, records: Iterable[Record]) -> None:
-        """Take those that a client has marked. From one thread alone; costs 50 ns for each that is not."""
-        marked = [record for record in records if record[2] is not None and b"traceparent" in record[2].fields.names]
+        """Take those that a client has marked. From one thread alone; costs 50 ns for each that is
+        not.
+        """
+        marked = [
+            record
+            for record in records
+            if record[2] is not None and b"traceparent" in record[2].fields.names
+        ]
         if not marked:
             return
         if self._taken - self._done + len(marked) > _MAX_WAITING:
@@ -76,7 +87,9 @@ class SpanWriter:
         self._records.put(marked)
 
     def close(self, seconds: float = 2.0) -> None:
-        """Make and export what was taken, and end. Blocks for so long at most; what takes longer is lost."""
+        """Make and export what was taken, and end. Blocks for so long at most; what takes longer is
+        lost.
+        """
         self._records.put(None)
         self._thread.join(seconds)
 
@@ -85,11 +98,16 @@ class SpanWriter:
             for record in records:
                 try:
                     self._write(record)
-                except Exception:  # of an SDK's part that somebody has put in: it must not end all spans
+                except (
+                    Exception
+                ):  # of an SDK's part that somebody has put in: it must not end all spans
                     if not self._failed:
-                        logger.exception("a span could not be made; further ones that fail are only counted")
+                        logger.exception(
+                            "a span could not be made; further ones that fail are only counted"
+                        )
                     self._failed += 1
-                # Let go of the interpreter's lock: the data path waits for nothing longer than for one span.
+                # Let go of the interpreter's lock: the data path waits for nothing longer than for
+                # one span.
                 time.sleep(0)
             self._done += len(records)
         self._provider.shutdown()
@@ -101,7 +119,9 @@ class SpanWriter:
         method = head.method.decode("latin-1") if head.method in _METHODS else "_OTHER"
         attributes: dict[str, AttributeValue] = {
             "http.request.method": method,
-            "url.path": head.target.partition(b"?")[0].decode("latin-1"),  # no query: it may hold secrets
+            "url.path": head.target.partition(b"?")[0].decode(
+                "latin-1"
+            ),  # no query: it may hold secrets
             "network.protocol.name": "http",
             "network.protocol.version": _VERSIONS[head.minor_version],
             "client.address": client,
@@ -114,7 +134,11 @@ class SpanWriter:
         if status:
             attributes["http.response.status_code"] = status
         if route is not None:
-            attributes |= {"http.route": route.path, "meshlib.route": route.name, "meshlib.service": route.service}
+            attributes |= {
+                "http.route": route.path,
+                "meshlib.route": route.name,
+                "meshlib.service": route.service,
+            }
         if endpoint is not None:
             attributes |= {"meshlib.endpoint": endpoint.address, "meshlib.tries": tries}
         attributes |= {"meshlib.bytes_sent": size, "meshlib.termination": ending.termination}
@@ -137,7 +161,8 @@ class SpanWriter:
 
 
 def _parent(fields: FieldSection) -> Context | None:
-    # W3C Trace Context 3.2: one traceparent, else there is none; any number of tracestates, which are one list.
+    # W3C Trace Context 3.2: one traceparent, else there is none; any number of tracestates, which
+    # are one list.
     lines = fields.get_all(b"traceparent")
     if len(lines) != 1:
         return None
@@ -156,4 +181,7 @@ def _server(head: RequestHead) -> dict[str, AttributeValue]:
         authority = parse_authority(head.authority.decode("latin-1"))
     except AuthorityError:  # a request that was refused for it
         return {}
-    return {"server.address": authority.host, **({"server.port": authority.port} if authority.port is not None else {})}
+    return {
+        "server.address": authority.host,
+        **({"server.port": authority.port} if authority.port is not None else {}),
+    }

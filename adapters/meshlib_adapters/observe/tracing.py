@@ -1,4 +1,6 @@
-"""Where spans go: the SDK's own exporter over HTTP, told by the standard `OTEL_*` variables and by nothing else."""
+"""Where spans go: the SDK's own exporter over HTTP, told by the standard `OTEL_*` variables and by
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +22,36 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 def create_tracer_provider() -> TracerProvider:
     """A provider that exports in batches, in threads of its own.
 
-    `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_*` and `OTEL_BSP_*` mean what the
-    specification says. `ConfigurationError` for a protocol that is not spoken here.
+    `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_*`
+    and `OTEL_BSP_*` mean what the specification says. `ConfigurationError` for a protocol that is
+    not spoken here.
     """
     for name in _PROTOCOLS:
         if (protocol := os.environ.get(name, "").strip()) not in ("", "http/protobuf"):
-            raise ConfigurationError(f"spans go out as http/protobuf, not as {protocol}", where=name, hint="unset it, and use port 4318")
+            raise ConfigurationError(
+                f"spans go out as http/protobuf, not as {protocol}",
+                where=name,
+                hint="unset it, and use port 4318",
+            )
     if (exporter := os.environ.get("OTEL_TRACES_EXPORTER", "").strip()) not in ("", "otlp"):
         hint = "unset it, or switch log.spans off"
-        raise ConfigurationError(f"spans are exported by otlp, not by {exporter}", where="OTEL_TRACES_EXPORTER", hint=hint)
-    # Resource.create puts what the variables say over these, but for the name, which it would leave as "unknown_service".
+        raise ConfigurationError(
+            f"spans are exported by otlp, not by {exporter}",
+            where="OTEL_TRACES_EXPORTER",
+            hint=hint,
+        )
+    # Resource.create puts what the variables say over these, but for the name, which it would leave
+    # as "unknown_service".
     named = {} if _names_service() else {SERVICE_NAME: "meshlib"}
-    provider = TracerProvider(resource=Resource.create({SERVICE_VERSION: meshlib.__version__, **named}), shutdown_on_exit=False)
+    provider = TracerProvider(
+        resource=Resource.create({SERVICE_VERSION: meshlib.__version__, **named}),
+        shutdown_on_exit=False,
+    )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
 
 def _names_service() -> bool:
-    return bool(os.environ.get("OTEL_SERVICE_NAME")) or SERVICE_NAME in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    return bool(os.environ.get("OTEL_SERVICE_NAME")) or SERVICE_NAME in os.environ.get(
+        "OTEL_RESOURCE_ATTRIBUTES", ""
+    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = ["MAX_PAUSE", "Backoff"]
 
 
-# An engine that comes back after a day must be seen soon: longer pauses would save nothing that matters.
+# An engine that comes back after a day must be seen soon: longer pauses would save nothing that
+# matters.
 MAX_PAUSE = 30.0
 
 
 class Backoff:
-    """Pauses between tries: `first`, then twice as long each time, at most `longest` seconds; `reset()` after a success.
+    """Pauses between tries: `first`, then twice as long each time, at most `longest` seconds;
+    `reset()` after a success.
 
     There is no random part: a gateway is one client of its engine, not one of thousands.
     """
@@ -22,7 +24,8 @@ class Backoff:
 
     def fail(self) -> float:
         """Count one more failure in a row; the seconds to wait before the next try."""
-        # 2 ** 40 is far above any limit, and a bounded exponent stays a small number after years of failures.
+        # 2 ** 40 is far above any limit, and a bounded exponent stays a small number after years of
+        # failures.
         pause = min(self._first * 2.0 ** min(self.failures, 40), self._longest)
         self.failures += 1
         return pause

@@ -13,7 +13,12 @@ from meshlib.discovery.files.variables import choose_variables
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import Snapshot
-from meshlib_adapters.config.settings import Settings, discovery_limits, ownership_rules, resolve_options
+from meshlib_adapters.config.settings import (
+    Settings,
+    discovery_limits,
+    ownership_rules,
+    resolve_options,
+)
 from meshlib_adapters.providers.feed import log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import existing_directory
@@ -24,7 +29,9 @@ _NOTHING_TO_ASK = "name at least one: --services FILE, --docker [URL], --swarm [
 
 
 def build_providers(settings: Settings) -> list[Provider]:
-    """The providers that `settings` name, at least one; `ConfigurationError` for none, or for one that is not installed."""
+    """The providers that `settings` name, at least one; `ConfigurationError` for none, or for one
+    that is not installed.
+    """
     providers: list[Provider] = []
     if settings.services:
         from meshlib_adapters.providers.file import FileProvider
@@ -32,7 +39,8 @@ def build_providers(settings: Settings) -> list[Provider]:
         compose, limits = settings.compose, discovery_limits(settings)
         variables = choose_variables(os.environ, compose.variables)
         providers += [
-            FileProvider(path, variables=variables, env_files=compose.env_file, limits=limits) for path in dict.fromkeys(settings.services)
+            FileProvider(path, variables=variables, env_files=compose.env_file, limits=limits)
+            for path in dict.fromkeys(settings.services)
         ]
     if settings.docker is not None or settings.swarm is not None:
         try:
@@ -40,12 +48,18 @@ def build_providers(settings: Settings) -> list[Provider]:
             from meshlib_adapters.providers.docker.swarm import SwarmProvider
         except ImportError as error:
             hint = "pip install 'meshlib-gateway[docker]'"
-            raise ConfigurationError(f"the Docker SDK is not installed: {error}", where="--docker, --swarm", hint=hint) from None
+            raise ConfigurationError(
+                f"the Docker SDK is not installed: {error}", where="--docker, --swarm", hint=hint
+            ) from None
         options, most = resolve_options(settings), settings.discovery.answer_size
         if settings.swarm is not None:
-            providers.append(SwarmProvider(settings.swarm or None, options=options, max_answer=most))
+            providers.append(
+                SwarmProvider(settings.swarm or None, options=options, max_answer=most)
+            )
         if settings.docker is not None:
-            providers.append(ContainerProvider(settings.docker or None, options=options, max_answer=most))
+            providers.append(
+                ContainerProvider(settings.docker or None, options=options, max_answer=most)
+            )
     if not providers:
         raise ConfigurationError("there is no provider of routes", hint=_NOTHING_TO_ASK)
     return providers
@@ -72,8 +86,9 @@ def create_mesh(settings: Settings) -> Mesh:
 async def take_look(settings: Settings, *, wait: float = 10.0) -> Mesh:
     """What all providers know now, each asked once.
 
-    Who only looks is not the gateway: which networks this process is on does not count, unless `discovery.gateway_networks` says so.
-    `ConfigurationError` when one reports trouble instead, or says nothing for `wait` seconds.
+    Who only looks is not the gateway: which networks this process is on does not count, unless
+    `discovery.gateway_networks` says so. `ConfigurationError` when one reports trouble instead, or
+    says nothing for `wait` seconds.
     """
     mesh = create_mesh(settings)
     directory = existing_directory(settings.state, os.environ)
@@ -81,11 +96,15 @@ async def take_look(settings: Settings, *, wait: float = 10.0) -> Mesh:
         # As the gateway on this machine has it, where we may read that.
         mesh.restore((await anyio.to_thread.run_sync(directory.peek)).tenures)
     if not settings.discovery.gateway_networks:
-        settings = replace(settings, discovery=replace(settings.discovery, gateway_networks=("any",)))
+        settings = replace(
+            settings, discovery=replace(settings.discovery, gateway_networks=("any",))
+        )
     for provider in build_providers(settings):
         snapshot = await _first_snapshot(provider, wait)
         if snapshot is None:
-            raise ConfigurationError(provider.status.reason or f"no answer within {wait:g} s", where=provider.name)
+            raise ConfigurationError(
+                provider.status.reason or f"no answer within {wait:g} s", where=provider.name
+            )
         mesh.publish(provider.name, snapshot, now=time.time())
     return mesh
 

@@ -1,4 +1,6 @@
-"""From providers to the mesh: each snapshot is published, in a thread of its own where that takes long, and trouble is logged."""
+"""From providers to the mesh: each snapshot is published, in a thread of its own where that takes
+long, and trouble is logged.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,13 @@ __all__ = ["Feed", "log_failure", "offer", "publish_apart"]
 
 _logger = logging.getLogger("meshlib.providers")
 
-# Routes that are compiled at once, in some milliseconds; more are compiled while requests go on. Contributions that are
-# known cost little, but are looked at.
+# Routes that are compiled at once, in some milliseconds; more are compiled while requests go on.
+# Contributions that are known cost little, but are looked at.
 _AT_ONCE: Final = 300
 _KNOWN_FOR_A_NEW: Final = 20
 _TRIES: Final = 3
-# Seconds between looks for names that have been kept long enough, and at the status of providers for the log.
+# Seconds between looks for names that have been kept long enough, and at the status of providers
+# for the log.
 _FREE_EVERY: Final = 60.0
 _STATUS_SWEEP: Final = 0.5
 
@@ -48,7 +51,8 @@ def _log_refused(name: str, error: ConfigurationError) -> None:
 
 
 async def publish_apart(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
-    """Do as `mesh.publish` for the event loop's thread, which goes on meanwhile: what takes long is computed in another one.
+    """Do as `mesh.publish` for the event loop's thread, which goes on meanwhile: what takes long is
+    computed in another one.
 
     What else is published meanwhile is not lost: then it is computed once more, at last here.
     """
@@ -74,15 +78,26 @@ def _takes_long(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
 class Feed:
     """Follows providers into a mesh: publishes what they say and logs how they fare.
 
-    `kept` tells what a provider said before the last stop, None for nothing; it is published for a provider that is
-    silent when `first_snapshots` has waited long enough. Names of providers differ (`ConfigurationError`).
+    `kept` tells what a provider said before the last stop, None for nothing; it is published for a
+    provider that is silent when `first_snapshots` has waited long enough. Names of providers differ
+    (`ConfigurationError`).
     """
 
-    def __init__(self, mesh: Mesh, providers: Sequence[Provider], kept: Callable[[str], Snapshot | None], logger: logging.Logger) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        providers: Sequence[Provider],
+        kept: Callable[[str], Snapshot | None],
+        logger: logging.Logger,
+    ) -> None:
         names = [provider.name for provider in providers]
         for name in names:
             if names.count(name) > 1:
-                raise ConfigurationError(f"two providers have the name {name!r}", where="providers", hint="name each differently")
+                raise ConfigurationError(
+                    f"two providers have the name {name!r}",
+                    where="providers",
+                    hint="name each differently",
+                )
         self._mesh = mesh
         self._providers = providers
         self._kept = kept
@@ -93,7 +108,9 @@ class Feed:
 
     @property
     def from_disk(self) -> tuple[str, ...]:
-        """The providers that have not delivered, and whose services are those that were kept from before the start."""
+        """The providers that have not delivered, and whose services are those that were kept from
+        before the start.
+        """
         return tuple(sorted(self._from_disk))
 
     @property
@@ -110,10 +127,12 @@ class Feed:
             group.start_soon(self._free_names)
 
     async def first_snapshots(self, seconds: float, stop: anyio.Event) -> None:
-        """Wait until all providers have delivered, or `stop` is set, or `seconds` have passed and there is something to serve:
-        routes of one of them, of before the last stop, or given in code."""
-        # Unknown is not empty: with no snapshot at all, every response would be a wrong 404. Refused connections
-        # let a load balancer try another gateway. One silent provider holds up the others only for a while.
+        """Wait until all providers have delivered, or `stop` is set, or `seconds` have passed and
+        there is something to serve: routes of one of them, of before the last stop, or given in
+        code."""
+        # Unknown is not empty: with no snapshot at all, every response would be a wrong 404.
+        # Refused connections let a load balancer try another gateway. One silent provider holds up
+        # the others only for a while.
         deadline = anyio.current_time() + seconds
         while self.missing and not stop.is_set():
             if anyio.current_time() >= deadline:
@@ -146,7 +165,11 @@ class Feed:
                     continue
                 self._from_disk.add(provider.name)
                 reason = provider.status.reason or "no answer yet"
-                self._logger.warning("%s: serving from disk what it said before the last stop: %s", provider.name, reason)
+                self._logger.warning(
+                    "%s: serving from disk what it said before the last stop: %s",
+                    provider.name,
+                    reason,
+                )
 
     async def _follow(self, provider: Provider) -> None:
         async for snapshot in provider.snapshots():
@@ -154,7 +177,9 @@ class Feed:
                 continue
             if provider.name in self._from_disk:
                 self._from_disk.discard(provider.name)
-                self._logger.info("%s: has delivered; what was on disk is no longer used", provider.name)
+                self._logger.info(
+                    "%s: has delivered; what was on disk is no longer used", provider.name
+                )
             self._delivered.add(provider.name)
             self._arrived.set()
             self._arrived = anyio.Event()
@@ -170,7 +195,9 @@ class Feed:
             for provider in self._providers:
                 reason = provider.status.reason if provider.status.state == "degraded" else ""
                 if reason and not told.get(provider.name):
-                    self._logger.warning("%s: degraded, the last snapshot stands: %s", provider.name, reason)
+                    self._logger.warning(
+                        "%s: degraded, the last snapshot stands: %s", provider.name, reason
+                    )
                 elif told.get(provider.name) and not reason:
                     self._logger.info("%s: well again", provider.name)
                 elif reason != told.get(provider.name, ""):

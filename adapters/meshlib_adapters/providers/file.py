@@ -1,8 +1,8 @@
 """Routes from a YAML file (ours, or a compose or stack file), watched for changes.
 
 The last good document stands when the file becomes unreadable, empty or wrong: the provider is then
-degraded, with the reason and the place in the file. What a document means is `meshlib.discovery.files.services`'s
-to say; here is only the file.
+degraded, with the reason and the place in the file. What a document means is
+`meshlib.discovery.files.services`'s to say; here is only the file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from meshlib_adapters.providers.provider import ProviderStatus
 
 __all__ = ["FileProvider", "load_document"]
 
-# 10,000 services with ten endpoints each are 5 MB. A file far above that is a mistake (a core dump, a mounted device).
+# 10,000 services with ten endpoints each are 5 MB. A file far above that is a mistake (a core dump,
+# a mounted device).
 MAX_FILE = 64 * 1024 * 1024
 POLL = 0.2  # seconds; one stat call each
 _SETTLE_READS = 5
@@ -37,12 +38,14 @@ _Marks = tuple[_Mark, ...]  # of the file, and of those with variables
 
 
 class FileProvider:
-    """Yields a snapshot of `path` at first and whenever its content changes to another good document.
+    """Yields a snapshot of `path` at first and whenever its content changes to another good
+    document.
 
-    Watching is by polling modification time, size and inode, following symbolic links: it works on every file
-    system and for every way to write a file (in place, by rename, by a swapped link as orchestrators do it).
-    `variables` are for `${NAME}` in Compose and stack files, and so are those in `env_files` (as Compose's `--env-file`; of several
-    files the last counts, and `variables` count more). Nothing is taken from the environment.
+    Watching is by polling modification time, size and inode, following symbolic links: it works on
+    every file system and for every way to write a file (in place, by rename, by a swapped link as
+    orchestrators do it). `variables` are for `${NAME}` in Compose and stack files, and so are those
+    in `env_files` (as Compose's `--env-file`; of several files the last counts, and `variables`
+    count more). Nothing is taken from the environment.
     """
 
     def __init__(
@@ -78,16 +81,21 @@ class FileProvider:
             again = self._look_now.is_set()
             if again:
                 self._look_now = anyio.Event()
-            snapshot, seen = await anyio.to_thread.run_sync(self._look, None if again else seen, last)
+            snapshot, seen = await anyio.to_thread.run_sync(
+                self._look, None if again else seen, last
+            )
             if snapshot is not None and snapshot != last:
                 last = snapshot
                 yield snapshot
             with anyio.move_on_after(self._poll):
                 await self._look_now.wait()
 
-    def _look(self, seen: _Marks | None, last: Snapshot | None) -> tuple[Snapshot | None, _Marks | None]:
+    def _look(
+        self, seen: _Marks | None, last: Snapshot | None
+    ) -> tuple[Snapshot | None, _Marks | None]:
         mark: _Marks | None
-        # In a worker thread: a file may be on a network file system, and a large one takes long to parse.
+        # In a worker thread: a file may be on a network file system, and a large one takes long to
+        # parse.
         try:
             mark = self._marks()
             if mark == seen:
@@ -97,7 +105,13 @@ class FileProvider:
             texts, mark = self._read_settled(mark)
             document = load_document(texts[0], where=str(self.path))
             variables = {**self._read_variables(texts[1:]), **self._variables}
-            snapshot = resolve_document(document, provider=self.name, variables=variables, previous=last, limits=self._limits)
+            snapshot = resolve_document(
+                document,
+                provider=self.name,
+                variables=variables,
+                previous=last,
+                limits=self._limits,
+            )
         except OSError as error:
             self._degrade(f"{error.filename or self.path} cannot be read: {error.strerror}")
             return None, None
@@ -113,13 +127,16 @@ class FileProvider:
         return tuple(_mark(path) for path in (self.path, *self._env_files))
 
     def _read_settled(self, mark: _Marks) -> tuple[list[bytes], _Marks | None]:
-        # Files that change while we read them are read again. The mark is None, which makes the next look read once more,
-        # when they never held still or were written just now: two writes within a clock tick may have the same mark.
+        # Files that change while we read them are read again. The mark is None, which makes the
+        # next look read once more, when they never held still or were written just now: two writes
+        # within a clock tick may have the same mark.
         for _ in range(_SETTLE_READS):
             texts, before = [_read(path) for path in (self.path, *self._env_files)], mark
             mark = self._marks()
             if mark == before:
-                return texts, mark if all(abs(time.time_ns() - one[0]) > _CLOCK_TICK for one in mark) else None
+                return texts, mark if all(
+                    abs(time.time_ns() - one[0]) > _CLOCK_TICK for one in mark
+                ) else None
         return texts, None
 
     def _read_variables(self, texts: list[bytes]) -> dict[str, str]:
@@ -144,18 +161,22 @@ def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
-        raise ConfigurationError(f"is larger than {MAX_FILE >> 20} MiB", where=str(path), hint="is this the right file?")
+        raise ConfigurationError(
+            f"is larger than {MAX_FILE >> 20} MiB", where=str(path), hint="is this the right file?"
+        )
     return data
 
 
 def load_document(text: bytes, *, where: str) -> object:
-    """The one document in YAML `text`; `ConfigurationError` with `where:line:column` for anything else.
+    """The one document in YAML `text`; `ConfigurationError` with `where:line:column` for anything
+    else.
 
-    A key given twice in one mapping is an error: YAML's usual answer, that the last one silently wins, loses services.
-    An empty file is one too, because that is what a file looks like while it is being written.
+    A key given twice in one mapping is an error: YAML's usual answer, that the last one silently
+    wins, loses services. An empty file is one too, because that is what a file looks like while it
+    is being written.
     """
     try:
-        document: object = yaml.load(text, _StrictLoader)  # noqa: S506 - it is a SafeLoader
+        document: object = yaml.load(text, _StrictLoader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
@@ -163,9 +184,13 @@ def load_document(text: bytes, *, where: str) -> object:
         raise ConfigurationError(problem, where=place, hint="check the YAML there") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Bytes that are no text, a date that is no date, nesting without end.
-        raise ConfigurationError(f"is not YAML: {' '.join(str(error).split())}", where=where) from None
+        raise ConfigurationError(
+            f"is not YAML: {' '.join(str(error).split())}", where=where
+        ) from None
     if document is None:
-        raise ConfigurationError("is empty", where=where, hint="write 'services: {}' for no services")
+        raise ConfigurationError(
+            "is empty", where=where, hint="write 'services: {}' for no services"
+        )
     return document
 
 
@@ -176,6 +201,8 @@ class _StrictLoader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 name = (key.tag, key.value)
                 if name in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is here twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is here twice", key.start_mark
+                    )
                 seen.add(name)
         return super().construct_mapping(node, deep)

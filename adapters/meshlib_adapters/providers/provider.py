@@ -1,7 +1,8 @@
 """What the gateway knows of a provider: a name, how it fares, and its snapshots.
 
-A provider does I/O and nothing else: what its source says is read by pure code (`meshlib.discovery`), and what becomes
-of a snapshot is `meshlib.mesh`'s business. This module knows no source.
+A provider does I/O and nothing else: what its source says is read by pure code
+(`meshlib.discovery`), and what becomes of a snapshot is `meshlib.mesh`'s business. This module
+knows no source.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ __all__ = ["Provider", "ProviderStatus"]
 class ProviderStatus:
     """How a provider fares.
 
-    "starting": nothing known yet. "ok". "degraded": `reason` says why and what to do; the last snapshot stands.
-    `last_success` is when its source was last read well, on `time.monotonic`'s clock (None: never).
+    "starting": nothing known yet. "ok". "degraded": `reason` says why and what to do; the last
+    snapshot stands. `last_success` is when its source was last read well, on `time.monotonic`'s
+    clock (None: never).
     """
 
     state: Literal["starting", "ok", "degraded"]
@@ -31,7 +33,8 @@ class ProviderStatus:
 class Provider(Protocol):
     """A source of snapshots.
 
-    `name` is unique in a gateway and begins the keys of the provider's contributions. `status` may be read at any time.
+    `name` is unique in a gateway and begins the keys of the provider's contributions. `status` may
+    be read at any time.
     """
 
     @property
@@ -43,7 +46,8 @@ class Provider(Protocol):
     def snapshots(self) -> AsyncIterator[Snapshot]:
         """The first snapshot as soon as there is one, then each that differs from the one before.
 
-        Never ends by itself and never raises for trouble with the source: it is retried for ever, with growing pauses.
-        Closing or cancelling the iterator lets go of everything it holds, at once. One iterator at a time.
+        Never ends by itself and never raises for trouble with the source: it is retried for ever,
+        with growing pauses. Closing or cancelling the iterator lets go of everything it holds, at
+        once. One iterator at a time.
         """
         ...

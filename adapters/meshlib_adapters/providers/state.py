@@ -1,8 +1,9 @@
-"""What outlives the gateway: whose the names are, and the last good snapshot of each provider, as one JSON file.
+"""What outlives the gateway: whose the names are, and the last good snapshot of each provider, as
+one JSON file.
 
-Written whole, next to its place, synced and renamed, for its owner alone. Read strictly: the file is the operator's, but a
-disk may have lost half of it and somebody may have edited it. What is wrong with one record costs that record; a file
-that is none of ours is kept aside.
+Written whole, next to its place, synced and renamed, for its owner alone. Read strictly: the file
+is the operator's, but a disk may have lost half of it and somebody may have edited it. What is
+wrong with one record costs that record; a file that is none of ours is kept aside.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from meshlib.patterns import parse_host_pattern, parse_path_prefix
 __all__ = ["FILE", "MAX_FILE", "RELEASED", "KeptState", "StateDirectory", "encode_state"]
 
 FILE: Final = "state.json"
-# Names that the operator has taken from their owners, one a line, until a gateway has heard of them.
+# Names that the operator has taken from their owners, one a line, until a gateway has heard of
+# them.
 RELEASED: Final = "released"
 # 10,000 services with ten tasks each are some 20 MB.
 MAX_FILE: Final = 128 * 1024 * 1024
@@ -68,13 +70,17 @@ class KeptState(msgspec.Struct):
 
 
 def encode_state(tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -> bytes:
-    """The state as a file holds it: routes without diagnostics and names, which only the provider itself can tell.
+    """The state as a file holds it: routes without diagnostics and names, which only the provider
+    itself can tell.
 
-    What would make the file larger than `MAX_FILE` is left out, and not made either: of services the largest, so that those of others
-    stay; whose the names are counts more, of which the last ones are left out. A provider all of whose services are left out is not
-    in it: nothing known is not the same as nothing there.
+    What would make the file larger than `MAX_FILE` is left out, and not made either: of services
+    the largest, so that those of others stay; whose the names are counts more, of which the last
+    ones are left out. A provider all of whose services are left out is not in it: nothing known is
+    not the same as nothing there.
     """
-    room = MAX_FILE - len(_encoder.encode(_Written(_FORMAT, 1, [], {name: [] for name in snapshots})))
+    room = MAX_FILE - len(
+        _encoder.encode(_Written(_FORMAT, 1, [], {name: [] for name in snapshots}))
+    )
     owned: list[msgspec.Raw] = []
     for tenure in tenures:
         raw = msgspec.Raw(_encoder.encode(tenure))
@@ -83,7 +89,9 @@ def encode_state(tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -
             break
         owned.append(raw)
     kept: dict[str, dict[str, msgspec.Raw]] = {name: {} for name in snapshots}
-    services = ((name, one) for name, snapshot in snapshots.items() for one in snapshot.contributions)
+    services = (
+        (name, one) for name, snapshot in snapshots.items() for one in snapshot.contributions
+    )
     for name, one in sorted(services, key=lambda item: _weight(item[1])):
         data = _encoded(one, room)
         if data is None:
@@ -99,12 +107,17 @@ def encode_state(tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -
 
 
 def _weight(one: Contribution) -> int:
-    # A route has some 300 bytes, an endpoint 80; which service is the largest need not be known to the byte.
-    return sum(4 + len(route.upstream.endpoints) if route.upstream is not None else 4 for route in one.routes)
+    # A route has some 300 bytes, an endpoint 80; which service is the largest need not be known to
+    # the byte.
+    return sum(
+        4 + len(route.upstream.endpoints) if route.upstream is not None else 4
+        for route in one.routes
+    )
 
 
 def _encoded(one: Contribution, room: int) -> bytes | None:
-    # Route by route: those to one port of a service have the same endpoints each, a hundred times what the service is in memory.
+    # Route by route: those to one port of a service have the same endpoints each, a hundred times
+    # what the service is in memory.
     routes = []
     for route in one.routes:
         raw = msgspec.Raw(_encoder.encode(route))
@@ -130,16 +143,22 @@ class StateDirectory:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Hold the directory against other gateways that use it: what is read and then written is all that there was.
+        """Hold the directory against other gateways that use it: what is read and then written is
+        all that there was.
 
         OSError when another one does not let go of it for 5 s.
         """
-        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         try:
             deadline = time.monotonic() + _PATIENCE
             while not _locked(descriptor):
                 if time.monotonic() >= deadline:
-                    raise OSError(errno.EWOULDBLOCK, f"{self.path / _LOCK} is held by another process; end that, or use another directory")
+                    raise OSError(
+                        errno.EWOULDBLOCK,
+                        f"{self.path / _LOCK} is held by another process; end that, or use another directory",
+                    )
                 time.sleep(_AGAIN)
             yield
         finally:
@@ -165,8 +184,8 @@ class StateDirectory:
             return KeptState([], {}, [f"{self.file} is not a state of meshlib: {error}"])
 
     def read(self) -> KeptState:
-        """What is kept, for the gateway, which is about to write it anew: a file that gives nothing is renamed to
-        `state.json.broken`."""
+        """What is kept, for the gateway, which is about to write it anew: a file that gives nothing
+        is renamed to `state.json.broken`."""
         found = self.peek()
         if not found.complaints or found.tenures or found.snapshots:
             return found
@@ -177,10 +196,14 @@ class StateDirectory:
         except OSError as error:
             kept = f"it cannot be kept aside: {error.strerror}"
         hint = "whose the names are is found out anew; put back a good copy and restart to have it as it was"
-        return KeptState([], {}, [*found.complaints[:-1], f"{found.complaints[-1]}; {kept}; {hint}"])
+        return KeptState(
+            [], {}, [*found.complaints[:-1], f"{found.complaints[-1]}; {kept}; {hint}"]
+        )
 
     def write(self, data: bytes) -> None:
-        """Replace the file. Nobody ever sees half of it, and after a power cut it is the old one or the new one."""
+        """Replace the file. Nobody ever sees half of it, and after a power cut it is the old one or
+        the new one.
+        """
         temporary = self.path / f".{FILE}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
@@ -199,8 +222,14 @@ class StateDirectory:
             os.close(directory)
 
     def ask_release(self, names: Iterable[str]) -> None:
-        """Have the gateway that uses this directory take `names` from their owners, when it starts or gets SIGHUP."""
-        descriptor = os.open(self.path / RELEASED, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        """Have the gateway that uses this directory take `names` from their owners, when it starts
+        or gets SIGHUP.
+        """
+        descriptor = os.open(
+            self.path / RELEASED,
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+        )
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write("".join(f"{name or '*'}\n" for name in names))
 
@@ -241,14 +270,18 @@ def _read(path: Path, limit: int) -> bytes:
 def _parse(data: bytes, where: str) -> KeptState:
     document = msgspec.json.decode(data, type=_Document)
     if document.format != _FORMAT or document.version != 1:
-        raise ValueError(f"its format is {document.format[:50]!r}, version {document.version}; expected {_FORMAT!r}, version 1")
+        raise ValueError(
+            f"its format is {document.format[:50]!r}, version {document.version}; expected {_FORMAT!r}, version 1"
+        )
     found = KeptState([], {}, [])
     tenures = msgspec.json.decode(document.tenures, type=list[Tenure])
     for tenure in tenures:
         try:
             _check_tenure(tenure)
         except ValueError as error:
-            _complain(found, f"{where}: tenures: {tenure.name[:100]!r}: {error}; the record is left out")
+            _complain(
+                found, f"{where}: tenures: {tenure.name[:100]!r}: {error}; the record is left out"
+            )
         else:
             found.tenures.append(tenure)
     for provider, raw in document.snapshots.items():
@@ -256,7 +289,9 @@ def _parse(data: bytes, where: str) -> KeptState:
             contributions = msgspec.json.decode(raw, type=tuple[Contribution, ...])
             found.snapshots[provider] = Snapshot.of(_checked(contributions, provider, found, where))
         except ValueError as error:
-            _complain(found, f"{where}: snapshots: {provider[:100]!r}: {error}; this snapshot is left out")
+            _complain(
+                found, f"{where}: snapshots: {provider[:100]!r}: {error}; this snapshot is left out"
+            )
     return found
 
 
@@ -265,7 +300,9 @@ def _complain(found: KeptState, message: str) -> None:
         found.complaints.append(message)
 
 
-def _checked(contributions: Iterable[Contribution], provider: str, found: KeptState, where: str) -> list[Contribution]:
+def _checked(
+    contributions: Iterable[Contribution], provider: str, found: KeptState, where: str
+) -> list[Contribution]:
     good = []
     for one in contributions:
         try:
@@ -275,7 +312,10 @@ def _checked(contributions: Iterable[Contribution], provider: str, found: KeptSt
             for route in one.routes:
                 _check_route(route, from_engine=not provider.startswith("static:"))
         except ValueError as error:
-            _complain(found, f"{where}: snapshots: {provider[:100]!r}: {one.service[:100]!r}: {error}; this service is left out")
+            _complain(
+                found,
+                f"{where}: snapshots: {provider[:100]!r}: {one.service[:100]!r}: {error}; this service is left out",
+            )
         else:
             good.append(one)
     return good
@@ -292,7 +332,12 @@ def _check_tenure(tenure: Tenure) -> None:
     if tenure.since < 0 or tenure.left < 0:
         raise ValueError("a time before 1970")
     scheme, found, port = tenure.name.partition("://:")
-    if found and scheme in (Scheme.TCP, Scheme.UDP) and port.isdecimal() and 1 <= int(port) <= 65535:
+    if (
+        found
+        and scheme in (Scheme.TCP, Scheme.UDP)
+        and port.isdecimal()
+        and 1 <= int(port) <= 65535
+    ):
         return
     _check_host(tenure.name)
 
@@ -308,7 +353,14 @@ def _check_host(host: str) -> None:
 
 def _check_route(route: Route, *, from_engine: bool) -> None:
     redirect = route.redirect
-    texts = (route.label, route.schema, route.service, route.sticky_cookie or "", route.hsts, redirect.target if redirect else "")
+    texts = (
+        route.label,
+        route.schema,
+        route.service,
+        route.sticky_cookie or "",
+        route.hsts,
+        redirect.target if redirect else "",
+    )
     _check_text(*texts, *route.share_with)
     if not all(text.isascii() for text in texts[3:]):
         raise ValueError("a field of responses would not be ASCII")
@@ -335,7 +387,9 @@ def _check_upstream(upstream: Upstream, *, from_engine: bool) -> None:
     for endpoint in upstream.endpoints:
         _check_text(endpoint.id, endpoint.host)
         if not 1 <= endpoint.port <= 65535 or not 0 <= endpoint.weight <= 1000:
-            raise ValueError(f"the endpoint {endpoint.id[:100]!r} has a port or weight out of range")
+            raise ValueError(
+                f"the endpoint {endpoint.id[:100]!r} has a port or weight out of range"
+            )
         try:
             normal = normalize_host(endpoint.host)
         except MeshError as error:

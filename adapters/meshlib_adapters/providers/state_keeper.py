@@ -1,7 +1,8 @@
-"""Keeps the state file of a running gateway: read at the start, written after changes, off the event loop.
+"""Keeps the state file of a running gateway: read at the start, written after changes, off the
+event loop.
 
-Changes of a moment are written together, and at the end what is left. A disk that is full or read-only is reported
-once and tried again with the next change; the gateway serves on.
+Changes of a moment are written together, and at the end what is left. A disk that is full or
+read-only is reported once and tried again with the next change; the gateway serves on.
 """
 
 from __future__ import annotations
@@ -27,32 +28,53 @@ logger = logging.getLogger("meshlib_adapters.providers.state")
 DEFAULT_DIRECTORY = "/var/lib/meshlib"
 # Seconds from a change to its writing: a deployment is many changes.
 _DEBOUNCE = 1.0
-# Names that are told from those of another gateway after they have been given up. One too many is only kept for longer.
+# Names that are told from those of another gateway after they have been given up. One too many is
+# only kept for longer.
 _MAX_GONE = 10_000
 
 
-def find_directory(setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY) -> StateDirectory | None:
-    """The directory for the state: that of the setting `state`, of systemd (`STATE_DIRECTORY`), or `default` if it is there.
+def find_directory(
+    setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY
+) -> StateDirectory | None:
+    """The directory for the state: that of the setting `state`, of systemd (`STATE_DIRECTORY`), or
+    `default` if it is there.
 
-    None for "off", and when there is none. One that was asked for and cannot be written is a `ConfigurationError`.
+    None for "off", and when there is none. One that was asked for and cannot be written is a
+    `ConfigurationError`.
     """
     if setting.lower() == "off":
         return None
     asked = _asked(setting, environment)
     if not asked:
-        return StateDirectory(default) if os.path.isdir(default) and os.access(default, os.W_OK | os.X_OK) else None
+        return (
+            StateDirectory(default)
+            if os.path.isdir(default) and os.access(default, os.W_OK | os.X_OK)
+            else None
+        )
     where = "state" if setting else "STATE_DIRECTORY"
     try:
         os.makedirs(asked, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"{asked} cannot be made: {error.strerror}", where=where, hint="name a directory, or off") from None
+        raise ConfigurationError(
+            f"{asked} cannot be made: {error.strerror}",
+            where=where,
+            hint="name a directory, or off",
+        ) from None
     if not os.access(asked, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"{asked} cannot be written", where=where, hint="let the gateway's user write there, or state = off")
+        raise ConfigurationError(
+            f"{asked} cannot be written",
+            where=where,
+            hint="let the gateway's user write there, or state = off",
+        )
     return StateDirectory(asked)
 
 
-def existing_directory(setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY) -> StateDirectory | None:
-    """The directory that `find_directory` would find, for who only looks: it is not made, and need not be writable."""
+def existing_directory(
+    setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY
+) -> StateDirectory | None:
+    """The directory that `find_directory` would find, for who only looks: it is not made, and need
+    not be writable.
+    """
     if setting.lower() == "off":
         return None
     asked = _asked(setting, environment) or default
@@ -67,10 +89,13 @@ def _asked(setting: str, environment: Mapping[str, str]) -> str:
 class StateKeeper:
     """Keeps what `mesh` knows in `directory` (None: nowhere).
 
-    `providers` are the names of those there are. `snapshots` are their last good ones, as they were kept.
+    `providers` are the names of those there are. `snapshots` are their last good ones, as they were
+    kept.
     """
 
-    def __init__(self, mesh: Mesh, directory: StateDirectory | None, providers: Collection[str]) -> None:
+    def __init__(
+        self, mesh: Mesh, directory: StateDirectory | None, providers: Collection[str]
+    ) -> None:
         self.snapshots: dict[str, Snapshot] = {}
         self._mesh = mesh
         self._providers = providers
@@ -79,10 +104,14 @@ class StateKeeper:
         self._changed = anyio.Event()
         self._trouble = ""
         self._lock = threading.Lock()
-        self._mark: tuple[int, ...] | None = None  # of the file as this gateway read or wrote it last
+        self._mark: tuple[int, ...] | None = (
+            None  # of the file as this gateway read or wrote it last
+        )
         self._own: set[str] = set()  # names that it had then
         self._gone: dict[str, None] = {}  # names that it had before and has no more
-        self._others: dict[str, Tenure] = {}  # what another gateway that uses the directory knows and this one does not
+        self._others: dict[
+            str, Tenure
+        ] = {}  # what another gateway that uses the directory knows and this one does not
         self._shared = False
 
     @property
@@ -91,18 +120,26 @@ class StateKeeper:
         return self._directory is not None
 
     async def load(self) -> None:
-        """Read what is kept; whose the names were counts from here on. To be called before anything is published."""
+        """Read what is kept; whose the names were counts from here on. To be called before anything
+        is published.
+        """
         if self._directory is None:
-            if not self._mesh.parts:  # else there is nothing to put in the place of what the mesh knows already
+            if (
+                not self._mesh.parts
+            ):  # else there is nothing to put in the place of what the mesh knows already
                 self._mesh.restore(())
             return
         found = await anyio.to_thread.run_sync(self._read, self._directory)
         for complaint in found.complaints:
             logger.warning("%s", complaint)
-        self.snapshots = {name: found.snapshots[name] for name in self._providers if name in found.snapshots}
+        self.snapshots = {
+            name: found.snapshots[name] for name in self._providers if name in found.snapshots
+        }
         self._mesh.restore(found.tenures)
         if found.tenures:
-            logger.info("whose %d names are is known from %s", len(found.tenures), self._directory.file)
+            logger.info(
+                "whose %d names are is known from %s", len(found.tenures), self._directory.file
+            )
 
     async def run(self) -> None:
         """Write after changes, until cancelled."""
@@ -136,7 +173,11 @@ class StateKeeper:
                 await anyio.to_thread.run_sync(self._directory.forget_released)
                 logger.info("released: %s", ", ".join(name or "any host" for name in names[:20]))
         except OSError as error:
-            logger.warning("the names to release cannot be read: %s: %s", self._directory.path, error.strerror or error)
+            logger.warning(
+                "the names to release cannot be read: %s: %s",
+                self._directory.path,
+                error.strerror or error,
+            )
 
     def _known(self) -> dict[str, Snapshot]:
         # Of a provider that has not delivered since the start, what is kept stays kept.
@@ -155,14 +196,21 @@ class StateKeeper:
             except OSError as error:
                 trouble = f"{self._directory.file} cannot be written: {error.strerror or error}"
                 if trouble != self._trouble:
-                    logger.warning("%s; after a restart it is not known whose the names are", trouble)
+                    logger.warning(
+                        "%s; after a restart it is not known whose the names are", trouble
+                    )
                 self._trouble = trouble
                 return
             if self._trouble:
                 logger.info("%s is written again", self._directory.file)
             self._trouble = ""
 
-    def _write_in_turn(self, directory: StateDirectory, tenures: tuple[Tenure, ...], snapshots: Mapping[str, Snapshot]) -> None:
+    def _write_in_turn(
+        self,
+        directory: StateDirectory,
+        tenures: tuple[Tenure, ...],
+        snapshots: Mapping[str, Snapshot],
+    ) -> None:
         own = {tenure.name for tenure in tenures}
         self._forget(self._own - own)
         self._own = own
@@ -175,16 +223,25 @@ class StateKeeper:
             self._written, self._mark = data, directory.mark()
 
     def _hear_others(self, directory: StateDirectory) -> None:
-        # What this gateway has given up is in what the other one read of it, and comes back no more.
-        self._others = {tenure.name: tenure for tenure in directory.peek().tenures if tenure.name not in self._gone}
+        # What this gateway has given up is in what the other one read of it, and comes back no
+        # more.
+        self._others = {
+            tenure.name: tenure
+            for tenure in directory.peek().tenures
+            if tenure.name not in self._gone
+        }
         if self._others and not self._shared:
             self._shared = True
             what = "is written by another gateway, too: whose the names are is kept for both, the last services of one only"
-            logger.warning("%s %s; give each a directory of its own (state), or end one", directory.file, what)
+            logger.warning(
+                "%s %s; give each a directory of its own (state), or end one", directory.file, what
+            )
 
     def _let_go(self, names: Collection[str]) -> None:
         with self._lock:
-            self._others = {name: tenure for name, tenure in self._others.items() if name not in names}
+            self._others = {
+                name: tenure for name, tenure in self._others.items() if name not in names
+            }
             self._forget(names)
 
     def _forget(self, names: Iterable[str]) -> None:
@@ -197,7 +254,9 @@ class StateKeeper:
             with directory.turn():
                 found = directory.read()
                 self._mark = directory.mark()
-        except OSError:  # the file can be read without; that it cannot be written is said when it is
+        except (
+            OSError
+        ):  # the file can be read without; that it cannot be written is said when it is
             found = directory.read()
         self._own = {tenure.name for tenure in found.tenures}
         return found

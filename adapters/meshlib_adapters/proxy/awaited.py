@@ -1,4 +1,6 @@
-"""One request of an ASGI server and its answer, between the server's coroutines and the upstream's callbacks."""
+"""One request of an ASGI server and its answer, between the server's coroutines and the upstream's
+callbacks.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ __all__ = ["Exchange", "Unanswered"]
 
 
 class Unanswered(Exception):
-    """There is no answer, or it was cut. `status` is what to answer when nothing has been sent yet."""
+    """There is no answer, or it was cut. `status` is what to answer when nothing has been sent
+    yet.
+    """
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -27,13 +31,20 @@ class Unanswered(Exception):
 
 
 class Exchange:
-    """Collects what the upstream says until the server takes it; the upstream waits when `buffer_size` bytes are kept.
+    """Collects what the upstream says until the server takes it; the upstream waits when
+    `buffer_size` bytes are kept.
 
-    `head` and `read` raise `Unanswered` when the upstream fails, and when `leave` or `refuse` end the exchange. `sendable` is set while
-    the upstream takes more of the request. `look` wants to be called now and then: it is what notices an upstream that says nothing.
+    `head` and `read` raise `Unanswered` when the upstream fails, and when `leave` or `refuse` end
+    the exchange. `sendable` is set while the upstream takes more of the request. `look` wants to be
+    called now and then: it is what notices an upstream that says nothing.
     """
 
-    def __init__(self, upstreams: Upstreams, source: ProxyAddress | None = None, destination: ProxyAddress | None = None) -> None:
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        source: ProxyAddress | None = None,
+        destination: ProxyAddress | None = None,
+    ) -> None:
         self._addresses = (source, destination)
         self._upstreams = upstreams
         self._dispatch = Dispatch(self, upstreams)
@@ -60,7 +71,9 @@ class Exchange:
         preferred = None
         if decision.route.sticky_cookie is not None:
             preferred = self._upstreams.sticky_choice(decision, head.fields)
-        self._dispatch.start(decision, head, data, done=done, preferred=preferred, relay_chunks=False)
+        self._dispatch.start(
+            decision, head, data, done=done, preferred=preferred, relay_chunks=False
+        )
 
     async def send(self, data: bytes, *, done: bool) -> None:
         """More of the body in its wire form, as fast as the upstream takes it."""
@@ -82,16 +95,22 @@ class Exchange:
         self._end(499, "client_closed", "the client has gone")
 
     def refuse(self, status: int, reason: str, message: str) -> None:
-        """The request turned out to be one that must not be sent (whole); what of it was sent is cut. No more after a complete answer."""
+        """The request turned out to be one that must not be sent (whole); what of it was sent is
+        cut. No more after a complete answer.
+        """
         self._end(status, reason, message)
 
     def watch(self, reader: asyncio.Task[Any]) -> None:
-        """For the end of the task that reads from the client: when it failed, nobody would tell that the client has gone."""
+        """For the end of the task that reads from the client: when it failed, nobody would tell
+        that the client has gone.
+        """
         if not reader.cancelled() and reader.exception() is not None:
             self.leave()
 
     def close(self) -> None:
-        """Nobody wants any more of it. What was sent into a tunnel is still delivered. Harmless after the end."""
+        """Nobody wants any more of it. What was sent into a tunnel is still delivered. Harmless
+        after the end.
+        """
         connection = self._dispatch.connection
         if self.upgraded and connection is not None:
             connection.close_tunnel()
@@ -103,7 +122,9 @@ class Exchange:
         self.sendable.set()
 
     def look(self, now: float) -> None:
-        """End an exchange whose upstream has kept it waiting for too long; time that the client takes does not count."""
+        """End an exchange whose upstream has kept it waiting for too long; time that the client
+        takes does not count.
+        """
         settings = self._upstreams.settings
         waited = now - self._since
         if self._failed is not None:
@@ -114,13 +135,19 @@ class Exchange:
         elif self._done or self._pieces:
             return
         elif self._head is None:
-            if waited > (settings.response_head if self._sent else settings.between_bytes) and (self._sent or not self.sendable.is_set()):
+            if waited > (settings.response_head if self._sent else settings.between_bytes) and (
+                self._sent or not self.sendable.is_set()
+            ):
                 self._dispatch.time_out()
         elif waited > settings.between_bytes:
-            self._end(504, "between_bytes_timeout", "the upstream stopped in the middle of its answer")
+            self._end(
+                504, "between_bytes_timeout", "the upstream stopped in the middle of its answer"
+            )
 
     async def head(self) -> tuple[bytes, ResponseHead]:
-        """The final answer's field lines to pass on (with its status line first), and the head as parsed."""
+        """The final answer's field lines to pass on (with its status line first), and the head as
+        parsed.
+        """
         while self._head is None:
             if self._failed is not None:
                 raise self._failed
@@ -140,7 +167,9 @@ class Exchange:
         data = b"".join(self._pieces)
         self._pieces.clear()
         self._kept = 0
-        self._since = self._upstreams.loop.time()  # if the server was slow to take the last part, the upstream was told to wait
+        self._since = (
+            self._upstreams.loop.time()
+        )  # if the server was slow to take the last part, the upstream was told to wait
         connection = self._dispatch.connection
         if connection is not None:
             connection.resume()
@@ -159,11 +188,18 @@ class Exchange:
         """ASGI has no message for them; the server answers `Expect` itself."""
         self._since = self._upstreams.loop.time()
 
-    def on_response(self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool) -> None:
+    def on_response(
+        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+    ) -> None:
         """The final head."""
         self._head = (with_hsts(wire, head.fields, self.hsts) if self.hsts else wire, head)
         decision, asked, pool = self._decision, self._asked, self._dispatch.pool
-        if decision is not None and asked is not None and pool is not None and decision.route.sticky_cookie is not None:
+        if (
+            decision is not None
+            and asked is not None
+            and pool is not None
+            and decision.route.sticky_cookie is not None
+        ):
             self._upstreams.sticky_learn(decision, asked, head.fields, pool)
         self._keep(pieces, done)
 

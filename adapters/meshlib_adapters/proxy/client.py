@@ -14,7 +14,8 @@ __all__ = ["NEVER_IDLE", "Client", "Phase"]
 class Client(Protocol):
     """Counted, looked after by the gateway's sweep, and told when it has to end.
 
-    `phase` says which time-out is running since `since` (of `time.monotonic`); `bucket` is the gateway's.
+    `phase` says which time-out is running since `since` (of `time.monotonic`); `bucket` is the
+    gateway's.
     """
 
     bucket: set[Client]

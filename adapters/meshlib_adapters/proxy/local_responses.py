@@ -1,6 +1,7 @@
 """Answers of our own: errors and redirects, as bytes.
 
-They name no version, no address and no reason that a client could not know (no backend, no stack), and are not to be cached.
+They name no version, no address and no reason that a client could not know (no backend, no stack),
+and are not to be cached.
 """
 
 from __future__ import annotations
@@ -33,8 +34,18 @@ def error_text(status: int) -> bytes:
     return f"{status} {phrase(status)}\n{_TEXTS.get(status, '')}".strip().encode() + b"\n"
 
 
-def error_answer(status: int, *, close: bool, head_only: bool = False, retry_after: int | None = None, allow: str = "", date: str) -> bytes:
-    """A complete answer with a line of text. `retry_after` is in seconds; `head_only` leaves the body out (HEAD)."""
+def error_answer(
+    status: int,
+    *,
+    close: bool,
+    head_only: bool = False,
+    retry_after: int | None = None,
+    allow: str = "",
+    date: str,
+) -> bytes:
+    """A complete answer with a line of text. `retry_after` is in seconds; `head_only` leaves the
+    body out (HEAD).
+    """
     body = error_text(status)
     lines = [
         f"HTTP/1.1 {status} {phrase(status)}",
@@ -55,7 +66,9 @@ def error_answer(status: int, *, close: bool, head_only: bool = False, retry_aft
 
 
 def redirect_answer(decision: Redirect, target: bytes, *, close: bool, date: str) -> bytes:
-    """A redirect without a body; 301 and 302 let clients change POST to GET, 307 and 308 do not (RFC 9110 15.4)."""
+    """A redirect without a body; 301 and 302 let clients change POST to GET, 307 and 308 do not
+    (RFC 9110 15.4).
+    """
     status = decision.rule.status
     ending = b"\r\nConnection: close" if close else b""
     return b"HTTP/1.1 %d %s\r\nDate: %s\r\nLocation: %s\r\nContent-Length: 0%s\r\n\r\n" % (

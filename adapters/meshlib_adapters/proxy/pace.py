@@ -11,9 +11,11 @@ __all__ = ["Pace"]
 
 
 class Pace:
-    """One body in one direction, from the first look at it. Forget it when whoever is judged had to wait for somebody else.
+    """One body in one direction, from the first look at it. Forget it when whoever is judged had to
+    wait for somebody else.
 
-    `total` counts the bytes that have moved; `waiting` are those that could move (math.inf: nobody knows), of somebody who takes.
+    `total` counts the bytes that have moved; `waiting` are those that could move (math.inf: nobody
+    knows), of somebody who takes.
     """
 
     __slots__ = ("_at", "_total", "_waiting")
@@ -26,12 +28,23 @@ class Pace:
     def __repr__(self) -> str:
         return f"<Pace {self._total} at {self._at}>"
 
-    def too_slow(self, total: int, now: float, rate: float, grace: float, waiting: float = math.inf, *, may_rest: bool = False) -> bool:
-        """Whether fewer than `rate` bytes a second have moved, on average, since the last look that told something.
+    def too_slow(
+        self,
+        total: int,
+        now: float,
+        rate: float,
+        grace: float,
+        waiting: float = math.inf,
+        *,
+        may_rest: bool = False,
+    ) -> bool:
+        """Whether fewer than `rate` bytes a second have moved, on average, since the last look that
+        told something.
 
-        That look is at least `grace` seconds ago: a body that stops and starts is judged by its average. Whoever has taken all that
-        waited then is not slow, however little that was; nor is whoever moves nothing at all, where one `may_rest`. A smaller `total`
-        than before is that of another body, with which everything begins anew.
+        That look is at least `grace` seconds ago: a body that stops and starts is judged by its
+        average. Whoever has taken all that waited then is not slow, however little that was; nor is
+        whoever moves nothing at all, where one `may_rest`. A smaller `total` than before is that of
+        another body, with which everything begins anew.
         """
         if total < self._total:
             self._at, self._total, self._waiting = now, total, waiting

@@ -1,15 +1,24 @@
-"""What clients say again and again, over all connections of a gateway, with what came of it the last time.
+"""What clients say again and again, over all connections of a gateway, with what came of it the
+last time.
 
-Requests of one browser differ in a line or two, those of many differ little more, and a new connection should not cost as much as
-if nobody had ever connected before. Everything here is a pure function's result, so forgetting is always right; each table
-is bounded and begins anew when it is full.
+Requests of one browser differ in a line or two, those of many differ little more, and a new
+connection should not cost as much as if nobody had ever connected before. Everything here is a pure
+function's result, so forgetting is always right; each table is bounded and begins anew when it is
+full.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from meshlib.forwarding import ForwardingPolicy, Peer, added_fields, is_loop, kept_fields, pass_whole
+from meshlib.forwarding import (
+    ForwardingPolicy,
+    Peer,
+    added_fields,
+    is_loop,
+    kept_fields,
+    pass_whole,
+)
 from meshlib.http1 import KnownLines, parse_fields
 from meshlib.messages import FieldSection, RequestHead
 
@@ -19,7 +28,8 @@ __all__ = ["RequestMemo"]
 _ENTRIES: Final = 512
 _LONGEST: Final = 2048
 
-# Stands for the authority, and in no field: what is added differs in that alone from one host to the next.
+# Stands for the authority, and in no field: what is added differs in that alone from one host to
+# the next.
 _ANY: Final = b"\0"
 
 
@@ -33,8 +43,9 @@ class RequestMemo:
         self._policy = policy
         self._max_fields = max_fields
         self._sections: dict[bytes, FieldSection] = {}
-        # Of sections in `_sections` that do not go on as they came: what goes on of them. Not every version of HTTP may upgrade, so
-        # whether the head's fields still have the wish is a part of the question.
+        # Of sections in `_sections` that do not go on as they came: what goes on of them. Not every
+        # version of HTTP may upgrade, so whether the head's fields still have the wish is a part of
+        # the question.
         self._kept: dict[tuple[bytes, bool], bytes] = {}
         self._whole: dict[tuple[bytes, ...], bool] = {}
         self._added: dict[tuple[Peer, int, bool], tuple[bytes, bytes, bytes]] = {}
@@ -52,13 +63,17 @@ class RequestMemo:
         return section
 
     def fields(self, block: bytes, last: FieldSection | None = None) -> FieldSection:
-        """The fields of a later request, which nobody is likely to send again; raises as `parse_fields`.
+        """The fields of a later request, which nobody is likely to send again; raises as
+        `parse_fields`.
 
-        `last`: those of the connection's last request, from which they may differ in the Host alone.
+        `last`: those of the connection's last request, from which they may differ in the Host
+        alone.
         """
         return parse_fields(block, max_fields=self._max_fields, known=self.lines, last=last)
 
-    def lines_to_send(self, head: RequestHead, peer: Peer, *, wanted_by_label: bool) -> bytes | None:
+    def lines_to_send(
+        self, head: RequestHead, peer: Peer, *, wanted_by_label: bool
+    ) -> bytes | None:
         """All lines of `forwarding.request_fields`; None for a request that runs in a circle."""
         fields = head.fields
         names = fields.names
@@ -73,13 +88,16 @@ class RequestMemo:
                 return None
             kept = lines
         authority = head.authority
-        # The claims of a trusted peer are a part of ours; Forwarded writes a host in a way of its own, and none is another matter too.
+        # The claims of a trusted peer are a part of ours; Forwarded writes a host in a way of its
+        # own, and none is another matter too.
         if peer.trusted or self._policy.rfc7239 or not authority:
             return kept + added_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
         key = (peer, head.minor_version, wanted_by_label)
         added = self._added.get(key)
         if added is None:
-            template = added_fields(head._replace(authority=_ANY), self._policy, peer, wanted_by_label=wanted_by_label)
+            template = added_fields(
+                head._replace(authority=_ANY), self._policy, peer, wanted_by_label=wanted_by_label
+            )
             if len(self._added) >= _ENTRIES:
                 self._added.clear()
             self._added[key] = added = template.partition(_ANY)
@@ -88,7 +106,8 @@ class RequestMemo:
 
     def _lines_kept(self, head: RequestHead, peer: Peer, wanted_by_label: bool) -> bytes | None:
         fields = head.fields
-        # They depend on the fields alone, unless the peer may say who asked, or the request's host is another than the field's.
+        # They depend on the fields alone, unless the peer may say who asked, or the request's host
+        # is another than the field's.
         alone = not peer.trusted and fields.host == head.authority
         key = (fields.block, fields.upgrade is None)
         kept = self._kept.get(key) if alone else None

@@ -1,8 +1,9 @@
 """Getting one request to an endpoint: choose, connect, send, and try the next when that is safe.
 
-What may be tried again (RFC 9110 9.2.2, reliability over speed): a request of which no endpoint has seen a byte, always; one
-that was sent, only when its method is idempotent, its body is still at hand and no byte of an answer has come. A
-budget keeps retries a small share of all requests, because a failing upstream must not be hit harder for failing.
+What may be tried again (RFC 9110 9.2.2, reliability over speed): a request of which no endpoint has
+seen a byte, always; one that was sent, only when its method is idempotent, its body is still at
+hand and no byte of an answer has come. A budget keeps retries a small share of all requests,
+because a failing upstream must not be hit harder for failing.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ _STATUS: Final = {Failure.TIMED_OUT: 504}
 
 
 def default_host(upstream: Upstream) -> bytes:
-    """The Host of a request whose client (of HTTP/1.0) named none: "shop:8080", also where the upstream is "shop:8080@swarm" or merged."""
+    """The Host of a request whose client (of HTTP/1.0) named none: "shop:8080", also where the
+    upstream is "shop:8080@swarm" or merged.
+    """
     return quote(upstream.name.partition("@")[0].partition("+")[0], safe=":").encode()
 
 
 class Asker(Protocol):
-    """Who wants the answer; see `exchange.Exchange` for the calls that come straight from the connection."""
+    """Who wants the answer; see `exchange.Exchange` for the calls that come straight from the
+    connection.
+    """
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """Who the client is, and where it asked."""
@@ -47,7 +52,9 @@ class Asker(Protocol):
     def on_interim(self, wire: bytes, head: ResponseHead) -> None:
         """A 1xx answer."""
 
-    def on_response(self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool) -> None:
+    def on_response(
+        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+    ) -> None:
         """The final answer begins."""
 
     def on_data(self, pieces: list[bytes], done: bool) -> None:
@@ -66,17 +73,19 @@ class Asker(Protocol):
         """Wait with the request's body, or go on."""
 
     def on_unanswered(self, status: int, reason: str, message: str) -> None:
-        """There will be no (further) answer: answer with `status` yourself, or cut the one that has begun.
+        """There will be no (further) answer: answer with `status` yourself, or cut the one that has
+        begun.
 
         `reason` is a token for logs, `message` is for people.
         """
 
 
 class Dispatch:
-    """One exchange at a time; made once per client connection (or per request, by ASGI) and used again.
+    """One exchange at a time; made once per client connection (or per request, by ASGI) and used
+    again.
 
-    It is an `exchange.Exchange`: the calls on the way of every answer are the asker's own methods, so that they cost nothing extra.
-    `pool` is the endpoint asked last, `tries` how many were asked.
+    It is an `exchange.Exchange`: the calls on the way of every answer are the asker's own methods,
+    so that they cost nothing extra. `pool` is the endpoint asked last, `tries` how many were asked.
     """
 
     __slots__ = (
@@ -125,7 +134,9 @@ class Dispatch:
         self._waiting: WaitingQueue | None = None
         self._state: UpstreamState | None = None
         self._tried: list[EndpointPool] = []
-        self._greeted: set[EndpointPool] = set()  # where connections were made that tell who our client is
+        self._greeted: set[EndpointPool] = (
+            set()
+        )  # where connections were made that tell who our client is
         self._method = b""
         self._idempotent = False
         self._relay_chunks = True
@@ -137,12 +148,20 @@ class Dispatch:
         self._done = False
 
     def start(
-        self, decision: Forward, head: RequestHead, data: bytes, *, done: bool, preferred: EndpointPool | None, relay_chunks: bool
+        self,
+        decision: Forward,
+        head: RequestHead,
+        data: bytes,
+        *,
+        done: bool,
+        preferred: EndpointPool | None,
+        relay_chunks: bool,
     ) -> None:
-        """Send `data` (head and what there is of the body; `done`: all of it) to an endpoint of the decision's upstream.
+        """Send `data` (head and what there is of the body; `done`: all of it) to an endpoint of the
+        decision's upstream.
 
-        `preferred` is asked first (a sticky session's endpoint). The answer comes by the asker's methods, possibly before this returns
-        when nothing can be asked.
+        `preferred` is asked first (a sticky session's endpoint). The answer comes by the asker's
+        methods, possibly before this returns when nothing can be asked.
         """
         self._state = state = self._upstreams.state(decision.upstream)
         self._method = method = head.method
@@ -162,7 +181,9 @@ class Dispatch:
         self.tries = 1
         self.connection = connection = pool.take(self)
         if connection is not None:
-            connection.begin(self, method, data, done=done, relay_chunks=relay_chunks, upgrade=self._upgrade)
+            connection.begin(
+                self, method, data, done=done, relay_chunks=relay_chunks, upgrade=self._upgrade
+            )
         else:
             self._pending = data
             self._connecting = pool.connect(self)
@@ -194,7 +215,9 @@ class Dispatch:
             self._tried = []
 
     def cancel(self) -> None:
-        """Nobody wants the answer any more: the upstream's connection is closed, so that it can stop working."""
+        """Nobody wants the answer any more: the upstream's connection is closed, so that it can
+        stop working.
+        """
         self._leave_queue()
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
@@ -223,19 +246,25 @@ class Dispatch:
 
     def leave(self) -> None:
         """The client is gone: no connection is kept for it."""
-        if self._greeted:  # all of them, not the last one's pool alone: whoever is served next is somebody else
+        if (
+            self._greeted
+        ):  # all of them, not the last one's pool alone: whoever is served next is somebody else
             for pool in self._greeted:
                 pool.let_go(self)
             self._greeted = set()
 
     @property
     def at_rest(self) -> bool:
-        """Whether nobody holds on to this: no exchange under way, none waiting, no connection kept for it."""
+        """Whether nobody holds on to this: no exchange under way, none waiting, no connection kept
+        for it.
+        """
         return self.connection is None and self._connecting is None and self._waiting is None
 
     @property
     def stage(self) -> str:
-        """What a request that has no answer yet waits for, as in termination codes: Q, its turn; C, a connection; H, the answer."""
+        """What a request that has no answer yet waits for, as in termination codes: Q, its turn; C,
+        a connection; H, the answer.
+        """
         return "Q" if self._waiting is not None else "C" if self._connecting is not None else "H"
 
     # `waiting.Waiting`
@@ -304,7 +333,15 @@ class Dispatch:
         replay = self._replay
         state = self._state
         repeatable = self._idempotent or (connection is not None and connection.unsent)
-        if began or replay is None or not repeatable or not self._done or self._upgrade or pool is None or state is None:
+        if (
+            began
+            or replay is None
+            or not repeatable
+            or not self._done
+            or self._upgrade
+            or pool is None
+            or state is None
+        ):
             self._end(failure, message, began=began)
             return
         if connection is not None and connection.uses > 1:
@@ -314,7 +351,9 @@ class Dispatch:
                 pool.observe(Observation.BAD_RESPONSE)
             self._tried.append(pool)
         following = self._following()
-        if following is None or not state.spend_retry():  # asked last: what nobody can take up costs nothing
+        if (
+            following is None or not state.spend_retry()
+        ):  # asked last: what nobody can take up costs nothing
             self._end(failure, message, began=began, observed=True)
         else:
             self._ask(following, replay)
@@ -332,7 +371,14 @@ class Dispatch:
     def _begin(self, connection: UpstreamConnection, data: bytes) -> None:
         self._unpause()  # before the connection says what it thinks of so much data
         self.connection = connection
-        connection.begin(self, self._method, data, done=self._done, relay_chunks=self._relay_chunks, upgrade=self._upgrade)
+        connection.begin(
+            self,
+            self._method,
+            data,
+            done=self._done,
+            relay_chunks=self._relay_chunks,
+            upgrade=self._upgrade,
+        )
 
     def _following(self) -> EndpointPool | None:
         state = self._state
@@ -347,9 +393,10 @@ class Dispatch:
         self._asker.on_unanswered(_STATUS.get(failure, 502), failure.value, message)
 
     def _blame(self, failure: Failure) -> None:
-        # What a client could bring about alone never counts against an endpoint: an endpoint that ends a connection on which a body was
-        # still coming, or a large one, has perhaps refused it (its own limit, its own time-out) and the answer was lost with the
-        # connection; a head that is too large may repeat what the client has sent.
+        # What a client could bring about alone never counts against an endpoint: an endpoint that
+        # ends a connection on which a body was still coming, or a large one, has perhaps refused it
+        # (its own limit, its own time-out) and the answer was lost with the connection; a head that
+        # is too large may repeat what the client has sent.
         pool = self.pool
         if pool is None or failure is Failure.OVERSIZED:
             return

@@ -1,4 +1,6 @@
-"""The client of an established TLS connection: the name it asked for, and which hosts it may ask for."""
+"""The client of an established TLS connection: the name it asked for, and which hosts it may ask
+for.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,30 @@ MISDIRECTED = Respond(421, "misdirected")
 
 
 class SecuredClient:
-    """What is known of one TLS connection. `server_name` in normal form ("": none), `fields` those of a verified client certificate.
+    """What is known of one TLS connection. `server_name` in normal form ("": none), `fields` those
+    of a verified client certificate.
 
     `asks_clients`: certificates are asked for, so nobody else may say what is in one.
     """
 
-    __slots__ = ("_authority", "_table", "_terminates", "asks_clients", "fields", "served", "server_name")
+    __slots__ = (
+        "_authority",
+        "_table",
+        "_terminates",
+        "asks_clients",
+        "fields",
+        "served",
+        "server_name",
+    )
 
     def __init__(
-        self, server_name: str, served: Served, terminates: Callable[[str], bool], fields: bytes = b"", *, asks_clients: bool = False
+        self,
+        server_name: str,
+        served: Served,
+        terminates: Callable[[str], bool],
+        fields: bytes = b"",
+        *,
+        asks_clients: bool = False,
     ) -> None:
         self.server_name = server_name
         self.served = served
@@ -40,13 +57,16 @@ class SecuredClient:
         self._table: RoutingTable | None = None
 
     def proven_lines(self, lines: bytes) -> bytes:
-        """The field lines of a request with what the client has proved, and nothing of the kind that it merely says."""
+        """The field lines of a request with what the client has proved, and nothing of the kind
+        that it merely says.
+        """
         return without_client_fields(lines) + self.fields
 
     def allows(self, authority: bytes, table: RoutingTable) -> bool:
         """Whether a request for `authority` belongs into this connection (RFC 9110 7.4; else 421).
 
-        It does for the server name itself, and for other hosts of its certificate whose TLS would be ended here as well.
+        It does for the server name itself, and for other hosts of its certificate whose TLS would
+        be ended here as well.
         """
         if (authority == self._authority and table is self._table) or not authority:
             return True
@@ -57,7 +77,9 @@ class SecuredClient:
         if host and host != self.server_name:
             if not covers(self.served.certificate, host):
                 return False
-            if not is_ip_address(host) and not isinstance(table.route_tls(ClientHello(host), self._terminates), Terminate):
+            if not is_ip_address(host) and not isinstance(
+                table.route_tls(ClientHello(host), self._terminates), Terminate
+            ):
                 return False
         self._authority, self._table = authority, table
         return True

@@ -1,4 +1,6 @@
-"""Connects to the first endpoint that takes the connection, in the order of a strategy, by readiness."""
+"""Connects to the first endpoint that takes the connection, in the order of a strategy, by
+readiness.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,14 @@ _ESTABLISHED = b"\x01"  # tcpi_state, the first byte of struct tcp_info
 
 
 class Dialer:
-    """Tries `candidates` one after the other; calls `on_connected(sock, endpoint)` or, when none is left, `on_failed()`.
+    """Tries `candidates` one after the other; calls `on_connected(sock, endpoint)` or, when none is
+    left, `on_failed()`.
 
-    The owner keeps the time: `give_up_attempt` goes on to the next candidate. `on_attempt(endpoint)` is called before each
-    attempt; `starved` says that the last one failed for want of a socket, which is not the endpoint's fault. Nothing is called from
-    within the constructor; `start` may call any of the three. `watch` watches the socket while it connects: that of
-    `RelayResources` when a relay gets the socket, which is cheaper; by default the loop.
+    The owner keeps the time: `give_up_attempt` goes on to the next candidate.
+    `on_attempt(endpoint)` is called before each attempt; `starved` says that the last one failed
+    for want of a socket, which is not the endpoint's fault. Nothing is called from within the
+    constructor; `start` may call any of the three. `watch` watches the socket while it connects:
+    that of `RelayResources` when a relay gets the socket, which is cheaper; by default the loop.
     """
 
     __slots__ = (
@@ -140,7 +144,9 @@ class Dialer:
 
     async def _resolve(self, endpoint: Endpoint) -> None:
         try:
-            found = await self._loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+            found = await self._loop.getaddrinfo(
+                endpoint.host, endpoint.port, type=socket.SOCK_STREAM
+            )
         except (OSError, ValueError):  # ValueError: a name that cannot even be looked up
             found = []
         self._resolving = None
@@ -149,8 +155,8 @@ class Dialer:
 
 
 def _is_connected(sock: socket.socket) -> bool:
-    # On one machine, containers included, the handshake is over before `connect` returns "in progress": to ask costs one call, to be
-    # told by the epoll five times as much.
+    # On one machine, containers included, the handshake is over before `connect` returns "in
+    # progress": to ask costs one call, to be told by the epoll five times as much.
     if _TCP_INFO is None:
         return False
     try:

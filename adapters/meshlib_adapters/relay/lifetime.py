@@ -19,7 +19,9 @@ class Lifetimes(Protocol):
 
 
 def look_again(relay: Relay, started: float, limits: Lifetimes, now: float) -> tuple[str, float]:
-    """Why the relay of a client that is here since `started` is to end at `now` ("" when it is not), and when to look the next time."""
+    """Why the relay of a client that is here since `started` is to end at `now` ("" when it is
+    not), and when to look the next time.
+    """
     deadline = relay.last_active + limits.idle_timeout
     if deadline <= now:
         return "idle_timeout", deadline

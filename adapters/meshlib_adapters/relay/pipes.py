@@ -14,7 +14,9 @@ def can_splice() -> bool:
 
 
 class Pipe:
-    """One pipe: `reader` and `writer` are descriptors that do not block, `size` is what it holds."""
+    """One pipe: `reader` and `writer` are descriptors that do not block, `size` is what it
+    holds.
+    """
 
     __slots__ = ("reader", "size", "writer")
 
@@ -32,7 +34,8 @@ class Pipe:
 
 
 class PipePool:
-    """Lends pipes. `acquire` returns an empty one, or None when `limit` are out or the system gives no more.
+    """Lends pipes. `acquire` returns an empty one, or None when `limit` are out or the system gives
+    no more.
 
     `release` takes back an empty pipe, `discard` one that still holds something.
     """

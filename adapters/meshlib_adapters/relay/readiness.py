@@ -1,7 +1,9 @@
-"""Which sockets can be read or written: one epoll of our own, of which the event loop watches a single descriptor.
+"""Which sockets can be read or written: one epoll of our own, of which the event loop watches a
+single descriptor.
 
-A connection's sockets come, change what they wait for, and go several times in a millisecond. To an event loop that is an object and
-two to four system calls each time; here it is one entry in a dictionary, and closing a socket costs no call at all.
+A connection's sockets come, change what they wait for, and go several times in a millisecond. To an
+event loop that is an object and two to four system calls each time; here it is one entry in a
+dictionary, and closing a socket costs no call at all.
 """
 
 from __future__ import annotations
@@ -17,18 +19,25 @@ __all__ = ["EpollReadiness", "LoopReadiness", "Readiness", "create_readiness"]
 
 _Callback = Callable[[], None]
 
-# Events taken in one go before the loop's other work gets its turn; the rest is there the next time.
+# Events taken in one go before the loop's other work gets its turn; the rest is there the next
+# time.
 _BATCH = 256
 
 
 class Readiness(Protocol):
-    """Calls back while a descriptor is ready. A callback may change or forget any descriptor, its own and others."""
+    """Calls back while a descriptor is ready. A callback may change or forget any descriptor, its
+    own and others.
+    """
 
     def add_reader(self, fd: int, callback: _Callback) -> None:
-        """Call `callback` as long as `fd` can be read, instead of the one before. Raises OSError."""
+        """Call `callback` as long as `fd` can be read, instead of the one before. Raises
+        OSError.
+        """
 
     def add_writer(self, fd: int, callback: _Callback) -> None:
-        """Call `callback` as long as `fd` can be written, instead of the one before. Raises OSError."""
+        """Call `callback` as long as `fd` can be written, instead of the one before. Raises
+        OSError.
+        """
 
     def remove_reader(self, fd: int) -> None:
         """No more calls for reading."""
@@ -95,7 +104,8 @@ class _Entry:
 
 if sys.platform == "linux":
     _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-    # Errors and hang-ups are reported unasked; who waits for anything shall find out by reading or writing.
+    # Errors and hang-ups are reported unasked; who waits for anything shall find out by reading or
+    # writing.
     _READ = _IN | select.EPOLLHUP | select.EPOLLERR
     _WRITE = _OUT | select.EPOLLHUP | select.EPOLLERR
 
@@ -172,7 +182,8 @@ if sys.platform == "linux":
             self._turn = turn = self._turn + 1
             for fd, events in self._epoll.poll(0, _BATCH):
                 entry = entries.get(fd)
-                # The event of a descriptor that was closed in this turn is not that of the next one with its number.
+                # The event of a descriptor that was closed in this turn is not that of the next one
+                # with its number.
                 if entry is None or entry.born == turn:
                     if entry is None:
                         self._unwatch(fd)
@@ -185,8 +196,10 @@ if sys.platform == "linux":
                     if events & _WRITE and entry.write is not None:
                         called = True
                         entry.write()
-                except Exception as error:  # noqa: BLE001 - as an event loop does with its callbacks
-                    self._loop.call_exception_handler({"message": f"a callback for descriptor {fd} failed", "exception": error})
+                except Exception as error:  # noqa: BLE001
+                    self._loop.call_exception_handler(
+                        {"message": f"a callback for descriptor {fd} failed", "exception": error}
+                    )
                 if not called and entries.get(fd) is entry:
                     self._narrow(fd, entry)
 
@@ -197,7 +210,8 @@ if sys.platform == "linux":
                 entry.mask = mask
                 self._epoll.modify(fd, mask)
             else:
-                # Errors and hang-ups would be reported on and on; whoever waits again enters it anew.
+                # Errors and hang-ups would be reported on and on; whoever waits again enters it
+                # anew.
                 del self._entries[fd]
                 self._unwatch(fd)
 

@@ -1,8 +1,9 @@
 """Moves bytes between two connected sockets, both ways, until both are through.
 
-Small messages go through one buffer that all tunnels share; as soon as a read fills it, the direction is moved by the kernel
-(`os.splice` through a pipe of the pool) until a read is small again. A tunnel in which nothing moves holds no buffer and no pipe.
-Works with any asyncio loop, uvloop included; knows nothing of TLS or routes.
+Small messages go through one buffer that all tunnels share; as soon as a read fills it, the
+direction is moved by the kernel (`os.splice` through a pipe of the pool) until a read is small
+again. A tunnel in which nothing moves holds no buffer and no pipe. Works with any asyncio loop,
+uvloop included; knows nothing of TLS or routes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def reset_on_close(sock: socket.socket) -> None:
 
 
 class RelayResources:
-    """What all relays of one loop share: the buffer, the pool of pipes, and who watches their sockets. `close` it after the last relay."""
+    """What all relays of one loop share: the buffer, the pool of pipes, and who watches their
+    sockets. `close` it after the last relay.
+    """
 
     __slots__ = ("_readiness", "buffer", "pipes")
 
@@ -47,7 +50,9 @@ class RelayResources:
         self._readiness: Readiness | None = None
 
     def readiness(self, loop: asyncio.AbstractEventLoop) -> Readiness:
-        """Who watches sockets; made for the loop that asks first. Raises OSError when the system gives no more descriptors."""
+        """Who watches sockets; made for the loop that asks first. Raises OSError when the system
+        gives no more descriptors.
+        """
         if self._readiness is None:
             self._readiness = create_readiness(loop)
         return self._readiness
@@ -61,18 +66,31 @@ class RelayResources:
 
 
 class Relay:
-    """A tunnel between `left` and `right`, two connected sockets that do not block; it owns and closes them.
+    """A tunnel between `left` and `right`, two connected sockets that do not block; it owns and
+    closes them.
 
-    Nobody else may watch them: a callback that `resources.readiness` has for one of them is replaced.
+    Nobody else may watch them: a callback that `resources.readiness` has for one of them is
+    replaced.
 
-    `first` are bytes already read from `left`, sent before anything else. A FIN from one side is passed on and leaves the other
-    direction open; an RST, or any other error, becomes an RST to the other side, after what that side had sent is delivered.
-    `on_end(reset)` is called once, after both sockets were closed by the relay itself; `abort` does not call it.
-    `tap` is shown what comes from `right`, before it goes on, until it returns False; until then the kernel moves nothing by itself.
-    `last_active` is the loop's time of the last progress; `bytes_right` and `bytes_left` count what was delivered.
+    `first` are bytes already read from `left`, sent before anything else. A FIN from one side is
+    passed on and leaves the other direction open; an RST, or any other error, becomes an RST to the
+    other side, after what that side had sent is delivered. `on_end(reset)` is called once, after
+    both sockets were closed by the relay itself; `abort` does not call it. `tap` is shown what
+    comes from `right`, before it goes on, until it returns False; until then the kernel moves
+    nothing by itself. `last_active` is the loop's time of the last progress; `bytes_right` and
+    `bytes_left` count what was delivered.
     """
 
-    __slots__ = ("_closed", "_leftward", "_on_end", "_rightward", "clock", "last_active", "resources", "watch")
+    __slots__ = (
+        "_closed",
+        "_leftward",
+        "_on_end",
+        "_rightward",
+        "clock",
+        "last_active",
+        "resources",
+        "watch",
+    )
 
     def __init__(
         self,
@@ -112,7 +130,9 @@ class Relay:
         self._close(reset=True)
 
     def direction_ended(self) -> bool:
-        """One direction is through; called by it. True when the other was through before, and both sockets are closed."""
+        """One direction is through; called by it. True when the other was through before, and both
+        sockets are closed.
+        """
         over = self._rightward.ended and self._leftward.ended
         if over:
             self.finish(reset=self._rightward.failed or self._leftward.failed)
@@ -138,7 +158,9 @@ class Relay:
 
 
 class _Direction:
-    """From `source` to `sink`. Reads only when everything read before is delivered: the kernel's buffers are the only queue."""
+    """From `source` to `sink`. Reads only when everything read before is delivered: the kernel's
+    buffers are the only queue.
+    """
 
     __slots__ = (
         "_bulk",
@@ -162,7 +184,9 @@ class _Direction:
         self.sink = sink
         self.source_fd = source.fileno()
         self._sink_fd = sink.fileno()
-        self._pending: bytes | memoryview = b""  # read, not sent: at most one buffer, while the sink takes no more
+        self._pending: bytes | memoryview = (
+            b""  # read, not sent: at most one buffer, while the sink takes no more
+        )
         self._pipe: Pipe | None = None  # held only while there is something in it
         self._in_pipe = 0
         self._bulk = False
@@ -211,7 +235,8 @@ class _Direction:
         self._send(buffer[:count])
 
     def _send(self, data: bytes | memoryview) -> bool:
-        # True when the sink took everything; what it did not take is kept, and reading stops until it does.
+        # True when the sink took everything; what it did not take is kept, and reading stops until
+        # it does.
         try:
             sent = self.sink.send(data)
         except (BlockingIOError, InterruptedError):
@@ -303,11 +328,14 @@ class _Direction:
         self.ended = True
         self.relay.watch.remove_reader(self.source_fd)
         if not self.relay.direction_ended():
-            with contextlib.suppress(OSError):  # the sink may be gone already; its own direction will find out
+            with contextlib.suppress(
+                OSError
+            ):  # the sink may be gone already; its own direction will find out
                 self.sink.shutdown(socket.SHUT_WR)
 
     def _sink_failed(self) -> None:
-        # The sink takes nothing more, but what it had sent before may still be unread: the other direction goes on to its end.
+        # The sink takes nothing more, but what it had sent before may still be unread: the other
+        # direction goes on to its end.
         self.ended = self.failed = True
         self.stop()
         self.relay.direction_ended()

@@ -1,7 +1,8 @@
-"""Stand-ins for the outside world that misbehave on request; for the tests of whoever builds on meshlib.
+"""Stand-ins for the outside world that misbehave on request; for the tests of whoever builds on
+meshlib.
 
-`FakeEngine` is a Docker Engine API on a unix socket: a few services, tasks, networks and containers, an event stream, and
-every fault (`Fault`) that a real engine has been seen with.
+`FakeEngine` is a Docker Engine API on a unix socket: a few services, tasks, networks and
+containers, an event stream, and every fault (`Fault`) that a real engine has been seen with.
 """
 
 from meshlib_adapters.testing.engine import FakeEngine

@@ -1,4 +1,6 @@
-"""A Docker Engine API that can be scripted: what it knows, what it says, and what is wrong with it."""
+"""A Docker Engine API that can be scripted: what it knows, what it says, and what is wrong with
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +19,45 @@ from meshlib_adapters.testing.server import EngineServer, Fault
 
 __all__ = ["FakeEngine"]
 
-_ALLOWED = frozenset({"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"})
+_ALLOWED = frozenset(
+    {"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"}
+)
 _CREATED = "2017-03-01T10:00:00.000000000Z"
 
 
 class FakeEngine:
-    """A context manager; the engine listens on `path` inside it. A call that a gateway must never make fails at its end.
+    """A context manager; the engine listens on `path` inside it. A call that a gateway must never
+    make fails at its end.
 
-    `services`, `tasks`, `networks`, `nodes` and `containers` are what the engine would answer, and may be changed at any time
-    (under `lock`); the methods keep them in order and send the events a real engine sends. `calls` counts calls by path.
+    `services`, `tasks`, `networks`, `nodes` and `containers` are what the engine would answer, and
+    may be changed at any time (under `lock`); the methods keep them in order and send the events a
+    real engine sends. `calls` counts calls by path.
     """
 
     def __init__(self, path: str | Path, *, api_version: str = "1.45") -> None:
         self.path = Path(path)
         self.url = f"unix://{self.path}"
         self.lock = threading.RLock()
-        self.version: object = {"Version": "28.0", "ApiVersion": api_version, "MinAPIVersion": "1.24"}
+        self.version: object = {
+            "Version": "28.0",
+            "ApiVersion": api_version,
+            "MinAPIVersion": "1.24",
+        }
         self.services: list[dict[str, Any]] = []
         self.tasks: list[dict[str, Any]] = []
         self.networks: list[dict[str, Any]] = [
-            {"Id": "ingress0", "Name": "ingress", "Driver": "overlay", "Scope": "swarm", "Ingress": True, "Labels": {}},
+            {
+                "Id": "ingress0",
+                "Name": "ingress",
+                "Driver": "overlay",
+                "Scope": "swarm",
+                "Ingress": True,
+                "Labels": {},
+            },
         ]
-        self.nodes: list[dict[str, Any]] = [{"ID": "node1", "Status": {"State": "ready"}, "Spec": {"Availability": "active"}}]
+        self.nodes: list[dict[str, Any]] = [
+            {"ID": "node1", "Status": {"State": "ready"}, "Spec": {"Availability": "active"}}
+        ]
         self.containers: list[dict[str, Any]] = []
         self.calls: dict[str, int] = {}
         self.forbidden: list[str] = []
@@ -52,7 +71,12 @@ class FakeEngine:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
         if error is None and self.forbidden:
             raise AssertionError(f"calls that a gateway must not make: {', '.join(self.forbidden)}")
@@ -62,7 +86,9 @@ class FakeEngine:
     def start(self) -> None:
         """Listen, on a new socket."""
         self._server = EngineServer(str(self.path), self)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
 
     def stop(self) -> None:
         """End every connection and take the socket away, as an engine that ends."""
@@ -103,7 +129,12 @@ class FakeEngine:
 
     def emit(self, kind: str, action: str, identity: str = "", **attributes: str) -> None:
         """Send an event to all subscribers; with `deaf` set it is lost."""
-        event = {"Type": kind, "Action": action, "Actor": {"ID": identity, "Attributes": attributes}, "scope": "swarm"}
+        event = {
+            "Type": kind,
+            "Action": action,
+            "Actor": {"ID": identity, "Attributes": attributes},
+            "scope": "swarm",
+        }
         self.emit_raw(json.dumps(event).encode() + b"\n")
 
     def emit_raw(self, data: bytes) -> None:
@@ -121,7 +152,9 @@ class FakeEngine:
 
     # The swarm
 
-    def add_network(self, name: str, *, mesh: bool = True, driver: str = "overlay", subnet: str = "") -> str:
+    def add_network(
+        self, name: str, *, mesh: bool = True, driver: str = "overlay", subnet: str = ""
+    ) -> str:
         """The id of a new network; without a `subnet` the engine tells none."""
         identity = f"net{next(self._numbers)}"
         labels = {"com.docker.ucp.mesh.http": "true"} if mesh else {}
@@ -142,8 +175,18 @@ class FakeEngine:
         self.emit("network", "create", identity, name=name, type=driver)
         return identity
 
-    def add_service(self, name: str, labels: Mapping[str, str], networks: Sequence[str], *, replicas: int = 1, running: bool = True) -> str:
-        """The id of a new service on networks given by id; its tasks run at once, or never (`run_tasks` later)."""
+    def add_service(
+        self,
+        name: str,
+        labels: Mapping[str, str],
+        networks: Sequence[str],
+        *,
+        replicas: int = 1,
+        running: bool = True,
+    ) -> str:
+        """The id of a new service on networks given by id; its tasks run at once, or never
+        (`run_tasks` later).
+        """
         identity = f"svc{next(self._numbers)}"
         attachments = [{"Target": network} for network in networks]
         service = {
@@ -160,7 +203,10 @@ class FakeEngine:
             },
             "Endpoint": {
                 "Spec": {"Mode": "vip"},
-                "VirtualIPs": [{"NetworkID": n, "Addr": f"10.9.0.{next(self._numbers) % 250 + 1}/24"} for n in networks],
+                "VirtualIPs": [
+                    {"NetworkID": n, "Addr": f"10.9.0.{next(self._numbers) % 250 + 1}/24"}
+                    for n in networks
+                ],
             },
         }
         with self.lock:
@@ -197,7 +243,9 @@ class FakeEngine:
         self.emit("service", "remove", service["ID"], name=name)
 
     def run_tasks(self, name: str) -> None:
-        """The wanted tasks of a service run from now on. As with a real engine there is no event."""
+        """The wanted tasks of a service run from now on. As with a real engine there is no
+        event.
+        """
         with self.lock:
             identity = self._service(name)["ID"]
             for task in self.tasks:
@@ -209,14 +257,21 @@ class FakeEngine:
 
     def _plan_tasks(self, service: dict[str, Any]) -> None:
         wanted = service["Spec"]["Mode"]["Replicated"]["Replicas"]
-        own = [task for task in self.tasks if task["ServiceID"] == service["ID"] and task["DesiredState"] == "running"]
+        own = [
+            task
+            for task in self.tasks
+            if task["ServiceID"] == service["ID"] and task["DesiredState"] == "running"
+        ]
         for task in own[wanted:]:
             task["DesiredState"] = task["Status"]["State"] = "shutdown"
         for slot in range(len(own) + 1, wanted + 1):
             number = next(self._numbers)
             attachments = [
                 {
-                    "Network": {"ID": entry["Target"], "Spec": {"Name": self._network_name(entry["Target"])}},
+                    "Network": {
+                        "ID": entry["Target"],
+                        "Spec": {"Name": self._network_name(entry["Target"])},
+                    },
                     "Addresses": [f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}/24"],
                 }
                 for entry in service["Spec"]["TaskTemplate"]["Networks"]
@@ -230,11 +285,20 @@ class FakeEngine:
             )  # fmt: skip
 
     def _network_name(self, identity: str) -> str:
-        return next((str(network["Name"]) for network in self.networks if network["Id"] == identity), "")
+        return next(
+            (str(network["Name"]) for network in self.networks if network["Id"] == identity), ""
+        )
 
     # Containers
 
-    def add_container(self, name: str, labels: Mapping[str, str], networks: Mapping[str, str], *, ports: Sequence[int] = ()) -> str:
+    def add_container(
+        self,
+        name: str,
+        labels: Mapping[str, str],
+        networks: Mapping[str, str],
+        *,
+        ports: Sequence[int] = (),
+    ) -> str:
         """The id of a new running container; `networks` are names and its address in each."""
         number = next(self._numbers)
         identity = f"{number:064x}"
@@ -256,7 +320,9 @@ class FakeEngine:
     def remove_container(self, name: str) -> None:
         """The container ends and is gone."""
         with self.lock:
-            found = next(container for container in self.containers if container["Names"] == [f"/{name}"])
+            found = next(
+                container for container in self.containers if container["Names"] == [f"/{name}"]
+            )
             self.containers.remove(found)
         self.emit("container", "die", found["Id"], name=name)
 

@@ -1,4 +1,6 @@
-"""The connections of the scripted engine: HTTP over a unix socket, with every fault a real engine has been seen with."""
+"""The connections of the scripted engine: HTTP over a unix socket, with every fault a real engine
+has been seen with.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,10 @@ __all__ = ["EngineServer", "Fault", "Script"]
 class Fault:
     """What is wrong with the answers of one path.
 
-    `status`: instead of 200, with `body` as its message. `body`: instead of the JSON. `cut`: only this many bytes are sent, then
-    the connection is closed although more was announced. `delay`: seconds before the answer. `hang`: none at all, until the
-    fault is lifted. `trickle`: one byte in each `delay`. `times`: so often (None: until lifted).
+    `status`: instead of 200, with `body` as its message. `body`: instead of the JSON. `cut`: only
+    this many bytes are sent, then the connection is closed although more was announced. `delay`:
+    seconds before the answer. `hang`: none at all, until the fault is lifted. `trickle`: one byte
+    in each `delay`. `times`: so often (None: until lifted).
     """
 
     status: int = 200
@@ -42,7 +45,9 @@ class Script(Protocol):
 
     def answer(self, path: str) -> object: ...
 
-    def subscription(self) -> contextlib.AbstractContextManager[queue.SimpleQueue[bytes | None]]: ...
+    def subscription(
+        self,
+    ) -> contextlib.AbstractContextManager[queue.SimpleQueue[bytes | None]]: ...
 
 
 class EngineServer(socketserver.ThreadingUnixStreamServer):

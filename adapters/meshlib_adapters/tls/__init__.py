@@ -1,1 +1,3 @@
-"""Terminating TLS: certificates, contexts, tickets, and a transport that can begin with bytes read before. Needs the extra `tls`."""
+"""Terminating TLS: certificates, contexts, tickets, and a transport that can begin with bytes read
+before. Needs the extra `tls`.
+"""

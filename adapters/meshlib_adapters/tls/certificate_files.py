@@ -1,9 +1,11 @@
-"""Certificates out of files: which files belong together, what changed, and what stays in use when a file is bad.
+"""Certificates out of files: which files belong together, what changed, and what stays in use when
+a file is bad.
 
     NAME.crt, NAME.cer or NAME.pem with NAME.key      NAME.pem with both      NAME.p12 or NAME.pfx
     NAME.pass: the password of the key, on its first line
 
-Docker's secrets and configs are such files, under /run/secrets or wherever the service mounts them. Blocking; to be called in a thread.
+Docker's secrets and configs are such files, under /run/secrets or wherever the service mounts them.
+Blocking; to be called in a thread.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ __all__ = ["CertificateFiles", "CertificateSet", "Problem"]
 
 # Chains are a few KiB, files of authorities a few hundred.
 _MAX_FILE: Final = 1 << 20
-# What a directory may hold; somebody who names /usr by mistake is told so instead of waiting for it.
+# What a directory may hold; somebody who names /usr by mistake is told so instead of waiting for
+# it.
 _MAX_ENTRIES: Final = 20_000
 _PEM: Final = (".crt", ".cer", ".pem")
 _PKCS12: Final = (".p12", ".pfx")
@@ -48,10 +51,11 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CertificateSet:
-    """Everything that the files hold now. `client_ca` is PEM (b"": none). A value; it can be pickled.
+    """Everything that the files hold now. `client_ca` is PEM (b"": none). A value; it can be
+    pickled.
 
-    Whoever has the same `ticket_secret` (at least `MIN_SECRET` bytes; b"": nobody) and set resumes the same sessions. It is for
-    systems where `sharing_trouble` finds none.
+    Whoever has the same `ticket_secret` (at least `MIN_SECRET` bytes; b"": nobody) and set resumes
+    the same sessions. It is for systems where `sharing_trouble` finds none.
     """
 
     certificates: tuple[Certificate, ...] = ()
@@ -71,10 +75,11 @@ class _Unit:
 
 
 class CertificateFiles:
-    """Reads `paths` (directories, or single files) and the files `client_ca` and `ticket_secret`, as often as `read` is called.
+    """Reads `paths` (directories, or single files) and the files `client_ca` and `ticket_secret`,
+    as often as `read` is called.
 
-    A file that is bad leaves what it held before in use; `problems` says what is wrong with which, now. `changed`: the last `read` found
-    another set than the one before.
+    A file that is bad leaves what it held before in use; `problems` says what is wrong with which,
+    now. `changed`: the last `read` found another set than the one before.
     """
 
     def __init__(self, paths: Sequence[str], client_ca: str = "", ticket_secret: str = "") -> None:
@@ -88,13 +93,20 @@ class CertificateFiles:
         self.changed = False
 
     def read(self, now: float | None = None) -> CertificateSet:
-        """What the files hold now; only those that changed are read again. Never raises for what is in or with a file."""
+        """What the files hold now; only those that changed are read again. Never raises for what is
+        in or with a file.
+        """
         problems: list[Problem] = []
         for path in self._paths:
             try:
                 self._of_path[path] = _units_in(path)
             except OSError as error:  # unknown is not empty: what it held before stands
-                problems.append(Problem(path, f"cannot be read: {error.strerror}; make it readable for the gateway's user"))
+                problems.append(
+                    Problem(
+                        path,
+                        f"cannot be read: {error.strerror}; make it readable for the gateway's user",
+                    )
+                )
             except CertificateError as error:
                 problems.append(Problem(path, str(error)))
         wanted = dict.fromkeys(stem for path in self._paths for stem in self._of_path.get(path, ()))
@@ -104,9 +116,14 @@ class CertificateFiles:
         plain = (self._client_ca, self._ticket_secret)
         for file in plain:
             file.refresh()
-        found = [*(unit.problem for unit in self._units.values()), *(file.problem for file in plain)]
+        found = [
+            *(unit.problem for unit in self._units.values()),
+            *(file.problem for file in plain),
+        ]
         problems += [problem for problem in found if problem is not None]
-        certificates = tuple(unit.certificate for unit in self._units.values() if unit.certificate is not None)
+        certificates = tuple(
+            unit.certificate for unit in self._units.values() if unit.certificate is not None
+        )
         problems += _expiring(certificates, time.time() if now is None else now)
         result = CertificateSet(certificates, self._client_ca.data, self._ticket_secret.data)
         self.changed = result != self.current
@@ -140,7 +157,9 @@ class _PlainFile:
             data = _read(path)
             self._check(data)
         except OSError as error:
-            self.problem = Problem(path, f"cannot be read: {error.strerror}; make it readable for the gateway's user")
+            self.problem = Problem(
+                path, f"cannot be read: {error.strerror}; make it readable for the gateway's user"
+            )
         except CertificateError as error:
             self.problem = Problem(path, str(error))
         else:
@@ -158,7 +177,9 @@ def _check_authorities(data: bytes) -> None:
 
 def _check_secret(data: bytes) -> None:
     if len(data) < MIN_SECRET:
-        raise CertificateError(f"a secret has at least {MIN_SECRET} bytes", "make it with `openssl rand`")
+        raise CertificateError(
+            f"a secret has at least {MIN_SECRET} bytes", "make it with `openssl rand`"
+        )
 
 
 def _units_in(path: str) -> tuple[str, ...]:
@@ -169,7 +190,10 @@ def _units_in(path: str) -> tuple[str, ...]:
     with os.scandir(path) as entries:
         for entry in entries:
             if len(names) > _MAX_ENTRIES:
-                raise CertificateError(f"there are more than {_MAX_ENTRIES} files in it", "name a directory of certificates alone")
+                raise CertificateError(
+                    f"there are more than {_MAX_ENTRIES} files in it",
+                    "name a directory of certificates alone",
+                )
             names.append(entry.name)
     firsts: dict[str, str] = {}
     for name in sorted(names):
@@ -235,7 +259,11 @@ def _refresh(path: str, unit: _Unit) -> None:
 
 
 def _stands(unit: _Unit) -> str:
-    return " (the certificate that it held before stays in use)" if unit.certificate is not None else ""
+    return (
+        " (the certificate that it held before stays in use)"
+        if unit.certificate is not None
+        else ""
+    )
 
 
 def _expiring(certificates: Iterable[Certificate], now: float) -> list[Problem]:
@@ -243,10 +271,19 @@ def _expiring(certificates: Iterable[Certificate], now: float) -> list[Problem]:
     for item in certificates:
         day = time.strftime("%Y-%m-%d", time.gmtime(item.not_after))
         if item.not_after <= now:
-            found.append(Problem(item.place, f"the certificate has expired on {day}, and clients refuse it; renew it"))
+            found.append(
+                Problem(
+                    item.place,
+                    f"the certificate has expired on {day}, and clients refuse it; renew it",
+                )
+            )
         elif item.not_after - now < _WARN_BEFORE:
             found.append(Problem(item.place, f"the certificate expires on {day}; renew it"))
         elif item.not_before > now:
             begin = time.strftime("%Y-%m-%d %H:%M", time.gmtime(item.not_before))
-            found.append(Problem(item.place, f"the certificate is not valid before {begin} UTC; check the clock"))
+            found.append(
+                Problem(
+                    item.place, f"the certificate is not valid before {begin} UTC; check the clock"
+                )
+            )
     return found

@@ -1,4 +1,6 @@
-"""Which certificate for which server name: exact, then wildcard, then the default; each with its context."""
+"""Which certificate for which server name: exact, then wildcard, then the default; each with its
+context.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,29 @@ DEFAULT = "default"
 
 
 class Served(NamedTuple):
-    """A certificate in use, or several of the same names with keys of different algorithms; `certificate` is the one that ends last."""
+    """A certificate in use, or several of the same names with keys of different algorithms;
+    `certificate` is the one that ends last.
+    """
 
     certificate: Certificate
     context: ssl.SSLContext
 
 
 class CertificateIndex:
-    """Made of a `CertificateSet`; never changes. What is as it was in `previous` keeps its context, and with it its clients' sessions.
+    """Made of a `CertificateSet`; never changes. What is as it was in `previous` keeps its context,
+    and with it its clients' sessions.
 
-    Where several certificates have a name, the one that ends last serves it; those that have the very same names, and keys of other
-    algorithms, serve it with that one, each the clients that can check it (RSA for old ones beside ECDSA).
+    Where several certificates have a name, the one that ends last serves it; those that have the
+    very same names, and keys of other algorithms, serve it with that one, each the clients that can
+    check it (RSA for old ones beside ECDSA).
     """
 
-    def __init__(self, found: CertificateSet, settings: TerminationSettings, previous: CertificateIndex | None = None) -> None:
+    def __init__(
+        self,
+        found: CertificateSet,
+        settings: TerminationSettings,
+        previous: CertificateIndex | None = None,
+    ) -> None:
         self._client_ca = found.client_ca
         self._settings = settings
         self._served: dict[tuple[Certificate, ...], Served] = {}
@@ -49,11 +60,17 @@ class CertificateIndex:
                 try:
                     served = Served(first, server_context(together, settings, found.client_ca))
                 except (CertificateError, ssl.SSLError) as error:
-                    _log.error("%s: the certificate is not used: %s", ", ".join(c.place for c in together), error)
+                    _log.error(
+                        "%s: the certificate is not used: %s",
+                        ", ".join(c.place for c in together),
+                        error,
+                    )
                     continue
             self._served[together] = served
             if found.ticket_secret:
-                set_ticket_keys(served.context, ticket_keys(found.ticket_secret, self._rests_on(together)))
+                set_ticket_keys(
+                    served.context, ticket_keys(found.ticket_secret, self._rests_on(together))
+                )
             for name in first.names:
                 self._names.setdefault(name, served)
             if self._default is None and any(c.name == DEFAULT for c in together):
@@ -65,7 +82,9 @@ class CertificateIndex:
         return sum(map(len, self._served))
 
     def choose(self, name: str) -> Served | None:
-        """The certificate for a server name in normal form; "" (the client named none): the default, else the first by name."""
+        """The certificate for a server name in normal form; "" (the client named none): the
+        default, else the first by name.
+        """
         if not name:
             return self._nameless
         served = self._names.get(name)
@@ -80,14 +99,19 @@ class CertificateIndex:
 
     def _rests_on(self, together: tuple[Certificate, ...]) -> list[bytes]:
         # What a session is good for: whoever serves or asks for anything else must not resume it.
-        return [repr(self._settings).encode(), self._client_ca, *(c.fingerprint.encode() for c in together)]
+        return [
+            repr(self._settings).encode(),
+            self._client_ca,
+            *(c.fingerprint.encode() for c in together),
+        ]
 
     def _alike(self, other: CertificateIndex) -> bool:
         return (self._client_ca, self._settings) == (other._client_ca, other._settings)
 
 
 def _together(certificates: Iterable[Certificate]) -> list[tuple[Certificate, ...]]:
-    # Of the same names, and with keys of different algorithms; the one that ends last in front, of each and among them.
+    # Of the same names, and with keys of different algorithms; the one that ends last in front, of
+    # each and among them.
     groups: list[dict[str, Certificate]] = []
     of_names: dict[tuple[frozenset[str], ...], dict[str, Certificate]] = {}
     for certificate in sorted(certificates, key=lambda c: (-c.not_after, c.name)):

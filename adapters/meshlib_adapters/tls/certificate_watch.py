@@ -1,4 +1,5 @@
-"""Watches the files of certificates: reads them at the start, now and then, and on SIGHUP; tells who serves, and logs what is wrong.
+"""Watches the files of certificates: reads them at the start, now and then, and on SIGHUP; tells
+who serves, and logs what is wrong.
 
 The one process that reads keys is this one, which may be root; workers are sent what was found.
 """
@@ -27,20 +28,25 @@ __all__ = ["CertificateWatch"]
 logger = logging.getLogger("meshlib_adapters.tls.certificate_watch")
 
 
-# Seconds after which our own secret is another. Who holds it can read what was said in sessions of TLS 1.2 that began with its tickets.
+# Seconds after which our own secret is another. Who holds it can read what was said in sessions of
+# TLS 1.2 that began with its tickets.
 _SECRET_LASTS: Final = 12 * 3600.0
 _SECRET_SIZE: Final = 64
 
 
 class CertificateWatch:
-    """The certificates that `settings` name; `tell` is called with each set that is another than the one before.
+    """The certificates that `settings` name; `tell` is called with each set that is another than
+    the one before.
 
-    Workers get a secret with them, so that each resumes the sessions of all: that of `tls.ticket_secret`, or one of our own.
+    Workers get a secret with them, so that each resumes the sessions of all: that of
+    `tls.ticket_secret`, or one of our own.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.tls
-        self._files = CertificateFiles(settings.tls.certificates, settings.tls.client_ca, settings.tls.ticket_secret)
+        self._files = CertificateFiles(
+            settings.tls.certificates, settings.tls.client_ca, settings.tls.ticket_secret
+        )
         several = settings.workers != 1 or settings.user != "" or settings.group != ""
         self._makes_secret = several and not settings.tls.ticket_secret
         self._secret = b""
@@ -51,7 +57,9 @@ class CertificateWatch:
 
     @property
     def not_after(self) -> Mapping[str, float]:
-        """When each certificate in use ends (seconds since 1970), by name; of several with one name the first."""
+        """When each certificate in use ends (seconds since 1970), by name; of several with one name
+        the first.
+        """
         found: dict[str, float] = {}
         for item in self._files.current.certificates:
             found[item.name] = min(item.not_after, found.get(item.name, item.not_after))
@@ -79,23 +87,37 @@ class CertificateWatch:
         renewed = self._renew_secret()
         if self._files.changed:
             names = ", ".join(item.name for item in found.certificates)
-            logger.info("certificates: %s", names or "none", extra={"fields": {"certificates": len(found.certificates)}})
+            logger.info(
+                "certificates: %s",
+                names or "none",
+                extra={"fields": {"certificates": len(found.certificates)}},
+            )
         if self._files.changed or renewed:
             self.tell(replace(found, ticket_secret=self._secret) if self._secret else found)
 
     async def begin(self) -> None:
-        """The first look. `ConfigurationError` when clients are to show certificates and nobody could say which are good."""
+        """The first look. `ConfigurationError` when clients are to show certificates and nobody
+        could say which are good.
+        """
         if self._makes_secret or self._settings.ticket_secret:
             trouble = await anyio.to_thread.run_sync(sharing_trouble)
             if trouble and self._settings.ticket_secret:
                 hint = "leave it out: then each process resumes the sessions that it has begun"
-                raise ConfigurationError(f"keys of tickets cannot be set: {trouble}", where="tls.ticket_secret", hint=hint)
+                raise ConfigurationError(
+                    f"keys of tickets cannot be set: {trouble}",
+                    where="tls.ticket_secret",
+                    hint=hint,
+                )
             if trouble:
-                logger.info("each worker resumes only the TLS sessions that it has begun: %s", trouble)
+                logger.info(
+                    "each worker resumes only the TLS sessions that it has begun: %s", trouble
+                )
                 self._makes_secret = False
         await self.look()
         if self._settings.ticket_secret and not self._files.current.ticket_secret:
-            raise ConfigurationError(self._reason(self._settings.ticket_secret), where="tls.ticket_secret")
+            raise ConfigurationError(
+                self._reason(self._settings.ticket_secret), where="tls.ticket_secret"
+            )
         if self._settings.client_auth != "off" and not self._files.current.client_ca:
             raise ConfigurationError(self._reason(self._settings.client_ca), where="tls.client_ca")
 
@@ -115,4 +137,7 @@ class CertificateWatch:
         return True
 
     def _reason(self, path: str) -> str:
-        return next((str(problem) for problem in self._files.problems if problem.place == path), "it holds nothing")
+        return next(
+            (str(problem) for problem in self._files.problems if problem.place == path),
+            "it holds nothing",
+        )

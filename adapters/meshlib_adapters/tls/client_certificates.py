@@ -1,10 +1,12 @@
-"""What a client's certificate says, as field lines for upstreams. Only of certificates that were verified.
+"""What a client's certificate says, as field lines for upstreams. Only of certificates that were
+verified.
 
     Client-Cert: :BASE64:                     the certificate (RFC 9440 2.2)
     X-Client-Cert-Subject, X-Client-Cert-Issuer    names as in RFC 4514
     X-Client-Cert-Serial, X-Client-Cert-Fingerprint   hexadecimal; the fingerprint is SHA-256 of the certificate
 
-Text is UTF-8 in which everything but printable ASCII, and "%", is written %XX: nothing in a name can end a field or begin another.
+Text is UTF-8 in which everything but printable ASCII, and "%", is written %XX: nothing in a name
+can end a field or begin another.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ def client_fields(der: bytes | None) -> bytes:
     lines = [b"Client-Cert: :%s:" % base64.b64encode(der)]
     try:
         certificate = x509.load_der_x509_certificate(der)
-        texts = (("Subject", certificate.subject.rfc4514_string()), ("Issuer", certificate.issuer.rfc4514_string()))
+        texts = (
+            ("Subject", certificate.subject.rfc4514_string()),
+            ("Issuer", certificate.issuer.rfc4514_string()),
+        )
         lines += [b"X-Client-Cert-%s: %s" % (name.encode(), _escaped(text)) for name, text in texts]
         lines.append(b"X-Client-Cert-Serial: %x" % certificate.serial_number)
     except ValueError:  # OpenSSL has verified it and is less strict about the form of names; what is certain is sent

@@ -9,7 +9,9 @@ __all__ = ["failure_reason", "socket_names"]
 
 
 def socket_names(sock: socket.socket) -> dict[str, object]:
-    """ "peername" and "sockname", as transports have them; without those of a peer that has gone already."""
+    """ "peername" and "sockname", as transports have them; without those of a peer that has gone
+    already.
+    """
     names = {}
     for name, ask in (("peername", sock.getpeername), ("sockname", sock.getsockname)):
         with contextlib.suppress(OSError):
@@ -18,7 +20,9 @@ def socket_names(sock: socket.socket) -> dict[str, object]:
 
 
 def failure_reason(error: Exception, *, detailed: bool = False) -> str:
-    """Why a handshake failed, in lower case: OpenSSL's reason, else the system's. `detailed`: with what was wrong with the certificate."""
+    """Why a handshake failed, in lower case: OpenSSL's reason, else the system's. `detailed`: with
+    what was wrong with the certificate.
+    """
     verdict = getattr(error, "verify_message", None)
     reason = getattr(error, "reason", None) or verdict or getattr(error, "strerror", None)
     text = str(reason or type(error).__name__).replace("_", " ").lower()

@@ -1,8 +1,10 @@
-"""Keys of session tickets that several processes share, so that a client resumes at any of them what it began at one.
+"""Keys of session tickets that several processes share, so that a client resumes at any of them
+what it began at one.
 
-OpenSSL has a call for that (SSL_CTX_set_tlsext_ticket_keys), Python's `ssl` does not pass it on. So it is made by `ctypes`, on the SSL_CTX
-whose address stands right behind the head of every `SSLContext` of CPython. Whether it does so here is not believed but
-tried, by `sharing_trouble`, in a process of its own, which may crash. This module needs the standard library alone.
+OpenSSL has a call for that (SSL_CTX_set_tlsext_ticket_keys), Python's `ssl` does not pass it on. So
+it is made by `ctypes`, on the SSL_CTX whose address stands right behind the head of every
+`SSLContext` of CPython. Whether it does so here is not believed but tried, by `sharing_trouble`, in
+a process of its own, which may crash. This module needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -23,16 +25,19 @@ __all__ = ["MIN_SECRET", "set_ticket_keys", "sharing_trouble", "ticket_keys"]
 # Bytes of a secret.
 MIN_SECRET: Final = 32
 
-# OpenSSL's struct: a name that says which key a ticket was made with, a key that signs and one that encrypts (16 + 32 + 32 bytes).
+# OpenSSL's struct: a name that says which key a ticket was made with, a key that signs and one that
+# encrypts (16 + 32 + 32 bytes).
 _SIZE: Final = 80
 _SET: Final = 59
 _GET: Final = 58
 
 
 def ticket_keys(secret: bytes, parts: Iterable[bytes]) -> bytes:
-    """The keys of whoever knows `secret` and agrees on all `parts`: 80 bytes, HKDF-Expand with SHA-512 (RFC 5869 2.3).
+    """The keys of whoever knows `secret` and agrees on all `parts`: 80 bytes, HKDF-Expand with
+    SHA-512 (RFC 5869 2.3).
 
-    Who serves other certificates, or asks clients for other ones, has other keys: a session ends where what it rests on does.
+    Who serves other certificates, or asks clients for other ones, has other keys: a session ends
+    where what it rests on does.
     """
     info = hashlib.sha512(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
     first = hmac.digest(secret, info + b"\x01", "sha512")
@@ -40,9 +45,11 @@ def ticket_keys(secret: bytes, parts: Iterable[bytes]) -> bytes:
 
 
 def set_ticket_keys(context: ssl.SSLContext, keys: bytes) -> None:
-    """Have a server's context make and take tickets with these keys; tickets made with others cost their clients a full handshake.
+    """Have a server's context make and take tickets with these keys; tickets made with others cost
+    their clients a full handshake.
 
-    Only where `sharing_trouble` has nothing to say. Raises ValueError when OpenSSL does not take them.
+    Only where `sharing_trouble` has nothing to say. Raises ValueError when OpenSSL does not take
+    them.
     """
     if len(keys) != _SIZE or _library().SSL_CTX_ctrl(_address(context), _SET, _SIZE, keys) != 1:
         raise ValueError("OpenSSL does not take these keys of session tickets")
@@ -50,14 +57,25 @@ def set_ticket_keys(context: ssl.SSLContext, keys: bytes) -> None:
 
 @functools.cache
 def sharing_trouble() -> str:
-    """Why keys cannot be set in this Python; "" where they can. Starts a process the first time, and blocks for a tenth of a second."""
+    """Why keys cannot be set in this Python; "" where they can. Starts a process the first time,
+    and blocks for a tenth of a second.
+    """
     if sys.implementation.name != "cpython":
         return "this is not CPython"
     try:
-        done = subprocess.run([sys.executable, "-I", "-S", os.path.abspath(__file__)], capture_output=True, timeout=30, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-I", "-S", os.path.abspath(__file__)],
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"it could not be tried: {error}"
-    return "" if done.returncode == 0 and done.stdout == b"shared" else "this Python's ssl is built in another way than expected"
+    return (
+        ""
+        if done.returncode == 0 and done.stdout == b"shared"
+        else "this Python's ssl is built in another way than expected"
+    )
 
 
 def _address(context: ssl.SSLContext) -> int:
@@ -81,7 +99,10 @@ def _tried() -> bool:
     library = _library()
     library.SSL_CTX_get_options.argtypes = [ctypes.c_void_p]
     library.SSL_CTX_get_options.restype = ctypes.c_uint64
-    for option in (ssl.OP_NO_RENEGOTIATION, ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE):
+    for option in (
+        ssl.OP_NO_RENEGOTIATION,
+        ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE,
+    ):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.options |= option
         if library.SSL_CTX_get_options(_address(context)) != int(context.options) & (1 << 64) - 1:

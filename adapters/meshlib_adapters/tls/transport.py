@@ -1,10 +1,13 @@
-"""A transport that speaks TLS: as a server, on an accepted socket from which bytes may have been read already, or as a client.
+"""A transport that speaks TLS: as a server, on an accepted socket from which bytes may have been
+read already, or as a client.
 
-asyncio's own cannot begin in the middle: the hello was read to see where the connection belongs. Nor does it bound what one read
-makes it do: 256 KiB of records of one byte are 11,000 records. `ssl.SSLObject` does the TLS, between two memory buffers; this
-module moves bytes between them and the socket, and knows no HTTP.
+asyncio's own cannot begin in the middle: the hello was read to see where the connection belongs.
+Nor does it bound what one read makes it do: 256 KiB of records of one byte are 11,000 records.
+`ssl.SSLObject` does the TLS, between two memory buffers; this module moves bytes between them and
+the socket, and knows no HTTP.
 
-    HANDSHAKE ──► OPEN ──► CLOSING (what is unsent goes out) ──► LINGER (close_notify and FIN are sent) ──► closed
+    HANDSHAKE ──► OPEN ──► CLOSING (what is unsent goes out) ──► LINGER (close_notify and FIN are
+    sent) ──► closed
 """
 
 from __future__ import annotations
@@ -22,20 +25,24 @@ from meshlib_adapters.turns import BYTES, FRAME, Turn
 
 __all__ = ["TLSTransport"]
 
-# A read from the socket: four full records, while they carry something. What carries little (records of a few bytes, changes of keys, of
-# which OpenSSL works off any number in one read) comes in small reads, so that a turn stays short.
+# A read from the socket: four full records, while they carry something. What carries little
+# (records of a few bytes, changes of keys, of which OpenSSL works off any number in one read) comes
+# in small reads, so that a turn stays short.
 _READ: Final = 64 * 1024
 _FIRST_READ: Final = 16 * 1024
 _SMALL_READ: Final = 2 * 1024
 _OVERHEAD: Final = 4 * 1024
 # A read of plaintext; a record holds no more (RFC 8446 5.1).
 _RECORD: Final = 16 * 1024
-# What a client may send until the handshake is done. A chain of client certificates is a few KiB; OpenSSL takes 100 KiB of it.
+# What a client may send until the handshake is done. A chain of client certificates is a few KiB;
+# OpenSSL takes 100 KiB of it.
 _MAX_HANDSHAKE: Final = 256 * 1024
-# Thrown away of what a client still sends behind our last byte, so that it does not turn that into a reset.
+# Thrown away of what a client still sends behind our last byte, so that it does not turn that into
+# a reset.
 _MAX_DISCARD: Final = 256 * 1024
 _HIGH: Final = 64 * 1024
-# Of answers to changes of keys, which nobody makes more than a few of, while the client takes nothing: 27 bytes each.
+# Of answers to changes of keys, which nobody makes more than a few of, while the client takes
+# nothing: 27 bytes each.
 _MAX_ANSWERS: Final = 16 * 1024
 
 
@@ -50,11 +57,12 @@ class _State(enum.Enum):
 class TLSTransport(asyncio.Transport):
     """Owns `sock`, which does not block. `start` begins.
 
-    `on_handshake(transport)` is called when TLS is established and returns the protocol to serve. `on_end(outcome)` is called once,
-    when the socket is closed: "closed", "reset", "handshake_timeout" or "handshake_failed"; `failure` says why of the last two.
-    `linger`: seconds that the peer has to take our last bytes. With a `server_hostname` we are the client: the server's certificate
-    has to be one for that name, and a handshake that fails is over at once. `get_extra_info` knows "socket", "peername",
-    "sockname", "ssl_object" and "sslcontext".
+    `on_handshake(transport)` is called when TLS is established and returns the protocol to serve.
+    `on_end(outcome)` is called once, when the socket is closed: "closed", "reset",
+    "handshake_timeout" or "handshake_failed"; `failure` says why of the last two. `linger`: seconds
+    that the peer has to take our last bytes. With a `server_hostname` we are the client: the
+    server's certificate has to be one for that name, and a handshake that fails is over at once.
+    `get_extra_info` knows "socket", "peername", "sockname", "ssl_object" and "sslcontext".
     """
 
     def __init__(
@@ -74,8 +82,15 @@ class TLSTransport(asyncio.Transport):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._is_client = is_client = server_hostname is not None
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=not is_client, server_hostname=server_hostname)
-        super().__init__({"socket": sock, "ssl_object": self._tls, "sslcontext": context, **socket_names(sock)})
+        self._tls = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=not is_client,
+            server_hostname=server_hostname,
+        )
+        super().__init__(
+            {"socket": sock, "ssl_object": self._tls, "sslcontext": context, **socket_names(sock)}
+        )
         self._on_handshake = on_handshake
         self._on_end = on_end
         self._linger_time = linger
@@ -101,7 +116,9 @@ class TLSTransport(asyncio.Transport):
         return f"<TLSTransport {self._state.value} {self.get_extra_info('peername')} unsent={len(self._unsent)}>"
 
     def start(self, received: bytes, timeout: float) -> None:
-        """Begin with what was read already. The handshake takes no longer than `timeout` seconds."""
+        """Begin with what was read already. The handshake takes no longer than `timeout`
+        seconds.
+        """
         self._timer = self._loop.call_later(timeout, self._time_out)
         self._taken = len(received)
         self._read_on()
@@ -109,7 +126,9 @@ class TLSTransport(asyncio.Transport):
         self._handshake()
 
     def idle_since(self) -> float | None:
-        """Since when nothing is under way, as the protocol says it; until there is one, and when it has ended, since the start."""
+        """Since when nothing is under way, as the protocol says it; until there is one, and when it
+        has ended, since the start.
+        """
         if self._state in (_State.HANDSHAKE, _State.LINGER):
             return self._started
         ask: Callable[[], float | None] | None = getattr(self._protocol, "idle_since", None)
@@ -143,7 +162,8 @@ class TLSTransport(asyncio.Transport):
         """Take it again."""
         if self._paused and self._state is _State.OPEN:
             self._paused = False
-            # What was decrypted or only received before waits here, and no event of the socket will tell of it.
+            # What was decrypted or only received before waits here, and no event of the socket will
+            # tell of it.
             self._turn.end(self._go_on)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -189,7 +209,9 @@ class TLSTransport(asyncio.Transport):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Send what is unsent, then close_notify and FIN; the protocol hears of it when that is done."""
+        """Send what is unsent, then close_notify and FIN; the protocol hears of it when that is
+        done.
+        """
         if self._state is not _State.OPEN:
             return
         self._state = _State.CLOSING
@@ -215,8 +237,9 @@ class TLSTransport(asyncio.Transport):
             return
         self._stop_timer()
         self._state = _State.OPEN
-        # Where the client's request came with the end of its handshake, session tickets can go out with the answer. In TLS 1.2 the client
-        # waits for what is there, and a server for the end of the handshake.
+        # Where the client's request came with the end of its handshake, session tickets can go out
+        # with the answer. In TLS 1.2 the client waits for what is there, and a server for the end
+        # of the handshake.
         if self._is_client or not self._incoming.pending or self._tls.version() != "TLSv1.3":
             self._send()
         if self._state is not _State.OPEN:
@@ -224,7 +247,7 @@ class TLSTransport(asyncio.Transport):
         try:
             self._protocol = self._on_handshake(self)
             self._protocol.connection_made(self)
-        except Exception as error:  # noqa: BLE001 - as asyncio does: a protocol's mistake ends its connection
+        except Exception as error:  # noqa: BLE001
             self._blame(error)
             return
         self._deliver()
@@ -259,7 +282,8 @@ class TLSTransport(asyncio.Transport):
             if data:
                 self._incoming.write(data)
             else:
-                # OpenSSL is not told: it would take a missing close_notify for an attack and send nothing any more.
+                # OpenSSL is not told: it would take a missing close_notify for an attack and send
+                # nothing any more.
                 self._fin = True
                 self._read_off()
             self._deliver()
@@ -285,21 +309,30 @@ class TLSTransport(asyncio.Transport):
             self._deliver()
 
     def _deliver(self) -> None:
-        # What one turn has of plaintext goes to the protocol at once: a read may hold thousands of records of one byte.
+        # What one turn has of plaintext goes to the protocol at once: a read may hold thousands of
+        # records of one byte.
         turn = self._turn
         if not self._paused and not self._eof and not turn.over and self._state is _State.OPEN:
             waiting = self._incoming.pending
             pieces, end = self._decrypt()
             overhead = waiting - self._incoming.pending - sum(map(len, pieces))
-            self._read_size = _SMALL_READ if overhead > _OVERHEAD or (overhead > _SMALL_READ // 2 and not pieces) else _READ
+            self._read_size = (
+                _SMALL_READ
+                if overhead > _OVERHEAD or (overhead > _SMALL_READ // 2 and not pieces)
+                else _READ
+            )
             if pieces:
                 try:
-                    self._protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-                except Exception as error:  # noqa: BLE001 - likewise
+                    self._protocol.data_received(
+                        pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                    )
+                except Exception as error:  # noqa: BLE001
                     self._blame(error)
                     return
             if isinstance(end, ssl.SSLZeroReturnError):
-                if not self._paused and self._state is _State.OPEN:  # else it is found again when the protocol wants to read
+                if (
+                    not self._paused and self._state is _State.OPEN
+                ):  # else it is found again when the protocol wants to read
                     self._received_eof()
                 return
             if end is not None:
@@ -308,16 +341,20 @@ class TLSTransport(asyncio.Transport):
             if turn.left <= 0 and self._state is _State.OPEN:
                 self._read_off()
                 turn.end(self._go_on)
-        if self._outgoing.pending and self._state is _State.OPEN:  # answers of TLS itself, as to a change of keys
+        if (
+            self._outgoing.pending and self._state is _State.OPEN
+        ):  # answers of TLS itself, as to a change of keys
             self._answer()
 
     def _decrypt(self) -> tuple[list[bytes], Exception | None]:
-        # The records that fit this turn, and what ended them: an `SSLZeroReturnError` for the end of the client's bytes.
+        # The records that fit this turn, and what ended them: an `SSLZeroReturnError` for the end
+        # of the client's bytes.
         tls, incoming, turn = self._tls, self._incoming, self._turn
         pieces: list[bytes] = []
         while turn.left > 0:
-            # OpenSSL takes from the buffer what it can use and no more, so where both are empty a read could only fail, which costs
-            # as much as one that succeeds. What is decrypted is never longer than what was received.
+            # OpenSSL takes from the buffer what it can use and no more, so where both are empty a
+            # read could only fail, which costs as much as one that succeeds. What is decrypted is
+            # never longer than what was received.
             size = tls.pending() or incoming.pending
             if not size and not self._fin:
                 break
@@ -336,7 +373,8 @@ class TLSTransport(asyncio.Transport):
         return pieces, None
 
     def _answer(self) -> None:
-        # They are no answers of the protocol, which would be told to wait: a client that asks and asks, and takes nothing, is cut.
+        # They are no answers of the protocol, which would be told to wait: a client that asks and
+        # asks, and takes nothing, is cut.
         self._answered = self._answered + self._outgoing.pending if self._unsent else 0
         if self._answered > _MAX_ANSWERS:
             self._cut(None)
@@ -344,7 +382,8 @@ class TLSTransport(asyncio.Transport):
             self._send()
 
     def _received_eof(self) -> None:
-        # close_notify, or a FIN without one: whether a message was complete is told by HTTP's own framing, never by this.
+        # close_notify, or a FIN without one: whether a message was complete is told by HTTP's own
+        # framing, never by this.
         self._eof = True
         self._read_off()
         if not self._protocol.eof_received():
@@ -405,9 +444,13 @@ class TLSTransport(asyncio.Transport):
     def _close_notify(self) -> None:
         if self._state is not _State.CLOSING:
             return
-        with contextlib.suppress(ssl.SSLError):  # "want read": the client's own close_notify, which we need not wait for
+        with contextlib.suppress(
+            ssl.SSLError
+        ):  # "want read": the client's own close_notify, which we need not wait for
             self._tls.unwrap()
-        with contextlib.suppress(OSError):  # it is a courtesy, and the kernel's buffer may be full again
+        with contextlib.suppress(
+            OSError
+        ):  # it is a courtesy, and the kernel's buffer may be full again
             self._sock.send(self._outgoing.read())
             self._sock.shutdown(socket.SHUT_WR)
         self._linger()
@@ -440,7 +483,12 @@ class TLSTransport(asyncio.Transport):
             self._tell_lost(error)
 
     def _blame(self, error: Exception) -> None:
-        context = {"message": f"{self!r}: its protocol failed", "exception": error, "transport": self, "protocol": self._protocol}
+        context = {
+            "message": f"{self!r}: its protocol failed",
+            "exception": error,
+            "transport": self,
+            "protocol": self._protocol,
+        }
         self._loop.call_exception_handler(context)
         self._cut(error)
 

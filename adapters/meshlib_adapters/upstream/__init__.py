@@ -1,1 +1,3 @@
-"""Upstreams at run time: pools of connections to endpoints, queues, health, and how endpoints are chosen."""
+"""Upstreams at run time: pools of connections to endpoints, queues, health, and how endpoints are
+chosen.
+"""

@@ -1,7 +1,9 @@
-"""Which endpoint a connection goes to: its session's, or its client's, or the next in turn; and which endpoints are well.
+"""Which endpoint a connection goes to: its session's, or its client's, or the next in turn; and
+which endpoints are well.
 
-Run-time state of one process, under the upstream's name: cursors, connections that are open, failures, sessions that servers gave
-out. All of it is bounded, and may be lost without more harm than a session that has to begin anew.
+Run-time state of one process, under the upstream's name: cursors, connections that are open,
+failures, sessions that servers gave out. All of it is bounded, and may be lost without more harm
+than a session that has to begin anew.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from meshlib.tls import session_keys
 
 __all__ = ["EndpointOrder", "Targets"]
 
-# Names come and go with services. What is kept under them is a cursor or a few failures: to lose the oldest costs little.
+# Names come and go with services. What is kept under them is a cursor or a few failures: to lose
+# the oldest costs little.
 _MAX_NAMES = 10_000
 # Ids that clients chose, in all: so many times what one upstream may have.
 _MAX_UNKNOWN = 10
@@ -45,13 +48,15 @@ class EndpointOrder(Protocol):
 class Targets:
     """Orders endpoints for connections. `clock` is any steady clock.
 
-    With `stickiness` "session" a connection goes to the endpoint that gave out the session that its hello takes up, where that was
-    seen here in the last `session_ttl` seconds; else to its client's: the same one in every process
-    that knows the same endpoints, while that has no more than its share of the open connections. With "none" the upstream's
-    strategy decides alone. Endpoints that refused connections lately are left out, as `meshlib.balancing.health` has it.
+    With `stickiness` "session" a connection goes to the endpoint that gave out the session that its
+    hello takes up, where that was seen here in the last `session_ttl` seconds; else to its
+    client's: the same one in every process that knows the same endpoints, while that has no more
+    than its share of the open connections. With "none" the upstream's strategy decides alone.
+    Endpoints that refused connections lately are left out, as `meshlib.balancing.health` has it.
 
-    `max_sessions` are remembered, `max_sessions_per_upstream` of one upstream; besides, of each upstream, `max_unknown_sessions`
-    whose ids clients have chosen and servers have merely repeated (RFC 5077 3.4): those push out each other and nothing else.
+    `max_sessions` are remembered, `max_sessions_per_upstream` of one upstream; besides, of each
+    upstream, `max_unknown_sessions` whose ids clients have chosen and servers have merely repeated
+    (RFC 5077 3.4): those push out each other and nothing else.
     """
 
     def __init__(
@@ -91,8 +96,12 @@ class Targets:
         """Whether `learn` is of any use."""
         return self._sticky
 
-    def candidates(self, upstream: Upstream, client: str = "", hello: ClientHello | None = None) -> Iterator[Endpoint]:
-        """The endpoints of `upstream` that may get a connection of `client` (an address) that begins with `hello`, best first."""
+    def candidates(
+        self, upstream: Upstream, client: str = "", hello: ClientHello | None = None
+    ) -> Iterator[Endpoint]:
+        """The endpoints of `upstream` that may get a connection of `client` (an address) that
+        begins with `hello`, best first.
+        """
         ready = upstream.ready
         if len(ready) < 2:
             return iter(ready)
@@ -135,11 +144,13 @@ class Targets:
         if not health.spotless(now):  # who is well again is forgotten
             self._health[key] = health
 
-    def learn(self, upstream: Upstream, endpoint: Endpoint, key: bytes, *, offered: bool = False) -> None:
+    def learn(
+        self, upstream: Upstream, endpoint: Endpoint, key: bytes, *, offered: bool = False
+    ) -> None:
         """`endpoint` has given out the session with this key (`meshlib.tls.SessionReader`).
 
-        `offered`: the client's hello had the key. Then the client may have made it up, and it moves no session away from an
-        endpoint that is still there.
+        `offered`: the client's hello had the key. Then the client may have made it up, and it moves
+        no session away from an endpoint that is still there.
         """
         now, name = self._clock(), upstream.name
         if now - self._swept > _SWEEP:
@@ -152,13 +163,17 @@ class Targets:
         if not any(other.id in known and other.id != endpoint.id for other in upstream.ready):
             self._sessions.keep(name, "", (key,), endpoint.id, now)
 
-    def _sticky_order(self, name: str, ready: Sequence[Endpoint], client: str, hello: ClientHello) -> list[Endpoint]:
+    def _sticky_order(
+        self, name: str, ready: Sequence[Endpoint], client: str, hello: ClientHello
+    ) -> list[Endpoint]:
         order = rendezvous_order(ready, client_network(client).encode())
         for known in self._sessions.find(name, "", session_keys(hello), self._clock()):
             order.sort(key=lambda endpoint: endpoint.id != known)
             if order[0].id == known:
                 return order
-        return within_load(order, [self._open.get((name, endpoint.address), 0) for endpoint in order])
+        return within_load(
+            order, [self._open.get((name, endpoint.address), 0) for endpoint in order]
+        )
 
     def _strategy_of(self, upstream: Upstream) -> EndpointOrder:
         key = (upstream.name, upstream.strategy)

@@ -6,9 +6,19 @@ __all__ = ["UpstreamCounts"]
 
 
 class UpstreamCounts:
-    """What happened to one upstream since the gateway began to ask it; for the metrics. Nothing of it is counted per request."""
+    """What happened to one upstream since the gateway began to ask it; for the metrics. Nothing of
+    it is counted per request.
+    """
 
-    __slots__ = ("connect_failures", "connects", "ejections", "failures", "queued", "retries", "turned_away")
+    __slots__ = (
+        "connect_failures",
+        "connects",
+        "ejections",
+        "failures",
+        "queued",
+        "retries",
+        "turned_away",
+    )
 
     def __init__(self) -> None:
         self.connects = 0  # connections made

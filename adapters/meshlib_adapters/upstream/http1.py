@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.errors import ProtocolError
 from meshlib.forwarding import may_switch, response_fields
-from meshlib.http1 import BodyKind, ChunkedReader, HeadBuffer, NeedData, announced_trailers, body_kind, parse_response_head
+from meshlib.http1 import (
+    BodyKind,
+    ChunkedReader,
+    HeadBuffer,
+    NeedData,
+    announced_trailers,
+    body_kind,
+    parse_response_head,
+)
 from meshlib.messages import ResponseHead
 from meshlib_adapters.turns import BYTES, CHUNK, MESSAGE
 from meshlib_adapters.upstream.http1_socket import PRESSURE, TURN, UpstreamWire
@@ -23,10 +31,12 @@ _RESPONDED: Final = frozenset({Failure.BAD_RESPONSE, Failure.OVERSIZED})
 
 
 class UpstreamConnection(UpstreamWire):
-    """States: idle in the pool (`exchange` is None), waiting for a head, reading a body, tunnel, closed.
+    """States: idle in the pool (`exchange` is None), waiting for a head, reading a body, tunnel,
+    closed.
 
-    A connection goes back to its pool only when the request was sent whole, the answer read whole with nothing behind
-    it, and neither side said `close`: everything else would poison the next exchange.
+    A connection goes back to its pool only when the request was sent whole, the answer read whole
+    with nothing behind it, and neither side said `close`: everything else would poison the next
+    exchange.
     """
 
     __slots__ = (
@@ -48,7 +58,9 @@ class UpstreamConnection(UpstreamWire):
         self.trailers = b""  # the lines behind the last chunked answer, where it was asked for without its chunks
         self._head = HeadBuffer(pool.settings.head_size, response=True)
         self._method = b""
-        self._reusable = True  # nothing that the endpoint has said forbids another exchange on this connection
+        self._reusable = (
+            True  # nothing that the endpoint has said forbids another exchange on this connection
+        )
         self._relay_chunks = True
         self._upgrade = b""  # protocols that the request offered
         self._interims = 0
@@ -70,11 +82,21 @@ class UpstreamConnection(UpstreamWire):
 
     # What the asking side calls.
 
-    def begin(self, exchange: Exchange, method: bytes, data: bytes, *, done: bool, relay_chunks: bool = True, upgrade: bytes = b"") -> None:
+    def begin(
+        self,
+        exchange: Exchange,
+        method: bytes,
+        data: bytes,
+        *,
+        done: bool,
+        relay_chunks: bool = True,
+        upgrade: bytes = b"",
+    ) -> None:
         """Send a head, with what there is of the body. `done`: that is the whole request.
 
-        `relay_chunks`: a chunked answer is handed over as clean chunks, otherwise as its payload. `upgrade`: the
-        protocols that the request offers (`forwarding.sent_upgrade`), so a 101 to one of them is an answer to expect.
+        `relay_chunks`: a chunked answer is handed over as clean chunks, otherwise as its payload.
+        `upgrade`: the protocols that the request offers (`forwarding.sent_upgrade`), so a 101 to
+        one of them is an answer to expect.
         """
         self.exchange = exchange
         self.uses += 1
@@ -113,12 +135,20 @@ class UpstreamConnection(UpstreamWire):
             return
         exchange = self.exchange
         if exchange is None or self._held:
-            self._fail(Failure.CLOSED, "the upstream answered before it was asked")  # the next client must never see it
+            self._fail(
+                Failure.CLOSED, "the upstream answered before it was asked"
+            )  # the next client must never see it
             return
-        # Answers of one endpoint repeat each other's heads more often than not (until the second of their Date is over). Then a
-        # whole answer in one read is that head and as many bytes as it says.
+        # Answers of one endpoint repeat each other's heads more often than not (until the second of
+        # their Date is over). Then a whole answer in one read is that head and as many bytes as it
+        # says.
         memo = self.pool.last_head
-        if memo is not None and not self._begun and data.startswith(memo[0]) and self._method != b"HEAD":
+        if (
+            memo is not None
+            and not self._begun
+            and data.startswith(memo[0])
+            and self._method != b"HEAD"
+        ):
             body = data[len(memo[0]) :]
             if len(body) == memo[3]:
                 self._release(True)
@@ -127,9 +157,13 @@ class UpstreamConnection(UpstreamWire):
         self._receive_head(data, 0)
 
     def eof_received(self) -> bool:
-        """The upstream sends no more: the end of an until-close body or tunnel direction, else a failure."""
+        """The upstream sends no more: the end of an until-close body or tunnel direction, else a
+        failure.
+        """
         exchange = self.exchange
-        if self._unread:  # TLS tells it although nothing is read; `_go_on` finds it behind what waits here
+        if (
+            self._unread
+        ):  # TLS tells it although nothing is read; `_go_on` finds it behind what waits here
             self._eof = True
         elif exchange is None:
             self._drop()
@@ -139,7 +173,9 @@ class UpstreamConnection(UpstreamWire):
         elif self._reading_body and self._kind is BodyKind.UNTIL_CLOSE:
             self._finish([], reusable=False)
         else:
-            self._fail(Failure.CLOSED, "the upstream closed the connection before its answer was complete")
+            self._fail(
+                Failure.CLOSED, "the upstream closed the connection before its answer was complete"
+            )
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -150,7 +186,9 @@ class UpstreamConnection(UpstreamWire):
             return
         self._turn.cancel()
         if self.exchange is not None:
-            self._fail(Failure.RESET if exc else Failure.CLOSED, "the connection to the upstream was lost")
+            self._fail(
+                Failure.RESET if exc else Failure.CLOSED, "the connection to the upstream was lost"
+            )
 
     # Reading an answer.
 
@@ -208,12 +246,20 @@ class UpstreamConnection(UpstreamWire):
         if memo is not None and memo[0] == raw:
             return memo[1], memo[2]
         pool = self.pool
-        head = parse_response_head(raw, max_fields=pool.settings.field_count, known=pool.known_lines)
+        head = parse_response_head(
+            raw, max_fields=pool.settings.field_count, known=pool.known_lines
+        )
         status = head.status
-        lines = response_fields(head.fields, upgraded=status == 101, bodiless=status < 200 or status == 204)
+        lines = response_fields(
+            head.fields, upgraded=status == 101, bodiless=status < 200 or status == 204
+        )
         wire = b"HTTP/1.1 %d %s\r\n%s" % (status, head.reason, lines)
         length = -1
-        if head.minor_version and b"close" not in head.fields.connection and body_kind(head, b"GET") is _LENGTH:
+        if (
+            head.minor_version
+            and b"close" not in head.fields.connection
+            and body_kind(head, b"GET") is _LENGTH
+        ):
             length = head.fields.content_length or -1
         pool.last_head = (raw, wire, head, length)
         return wire, head
@@ -226,8 +272,18 @@ class UpstreamConnection(UpstreamWire):
         self._reading_body = True
         exchange.on_upgrade(wire + b"\r\n", head, rest)
 
-    def _begin_body(self, exchange: Exchange, wire: bytes, head: ResponseHead, kind: BodyKind, data: bytes, at: int) -> None:
-        self._reusable = reusable = head.minor_version == 1 and b"close" not in head.fields.connection
+    def _begin_body(
+        self,
+        exchange: Exchange,
+        wire: bytes,
+        head: ResponseHead,
+        kind: BodyKind,
+        data: bytes,
+        at: int,
+    ) -> None:
+        self._reusable = reusable = (
+            head.minor_version == 1 and b"close" not in head.fields.connection
+        )
         size = len(data) - at
         if kind is BodyKind.NONE:
             self._release(reusable and not size)
@@ -244,7 +300,9 @@ class UpstreamConnection(UpstreamWire):
             self._left = length - size
             pieces = [data[at:]] if size else []
         elif kind is BodyKind.CHUNKED:
-            self._chunks = ChunkedReader(response=True, relay=self._relay_chunks, announced=announced_trailers(head.fields))
+            self._chunks = ChunkedReader(
+                response=True, relay=self._relay_chunks, announced=announced_trailers(head.fields)
+            )
             pieces, at = self._read_chunks(data, at)
             if self._chunks.done:
                 self._release(reusable and at == len(data))
@@ -315,12 +373,15 @@ class UpstreamConnection(UpstreamWire):
             exchange.on_data(pieces, True)
 
     def _release(self, reusable: bool) -> None:
-        # Before the asking side hears of the end, so that its next request finds this connection idle.
+        # Before the asking side hears of the end, so that its next request finds this connection
+        # idle.
         self.exchange = None
         self._reading_body = False
         self._chunks = None
         self._unread = b""
-        unsent = self._streamed and self.transport.get_write_buffer_size() > 0  # the upstream has not read the whole request
+        unsent = (
+            self._streamed and self.transport.get_write_buffer_size() > 0
+        )  # the upstream has not read the whole request
         if reusable and self._request_done and not self.closed and not self._eof and not unsent:
             if self.paused:
                 self._turn.cancel()

@@ -1,4 +1,6 @@
-"""The socket's side of a connection to an endpoint: what goes out, why nothing is read for now, and whose turn it is."""
+"""The socket's side of a connection to an endpoint: what goes out, why nothing is read for now, and
+whose turn it is.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class UpstreamWire(asyncio.Protocol):
         self._reading_body = False
         self._request_done = True
         self._streamed = False  # so much was once sent that a part of it may still wait here
-        self._unread = b""  # of an answer; from `_at` on nobody has looked at it, because the turn is over
+        self._unread = (
+            b""  # of an answer; from `_at` on nobody has looked at it, because the turn is over
+        )
         self._at = 0
         self._eof = False  # the endpoint has ended behind what is in `_unread`
         self._turn = Turn(pool.loop)

@@ -1,7 +1,9 @@
-"""A connection to an endpoint that speaks HTTP/2 without TLS, with prior knowledge (RFC 9113 3.3), as gRPC servers do.
+"""A connection to an endpoint that speaks HTTP/2 without TLS, with prior knowledge (RFC 9113 3.3),
+as gRPC servers do.
 
-To those who ask it looks like any other: HTTP/1.1 in its wire form goes in, and comes out. One exchange at a time, as on every upstream
-connection here: then pools, balancing, retries and time-outs are the same, and whoever waits holds up nobody else's stream.
+To those who ask it looks like any other: HTTP/1.1 in its wire form goes in, and comes out. One
+exchange at a time, as on every upstream connection here: then pools, balancing, retries and
+time-outs are the same, and whoever waits holds up nobody else's stream.
 """
 
 from __future__ import annotations
@@ -54,15 +56,19 @@ if TYPE_CHECKING:
 __all__ = ["HTTP2UpstreamConnection"]
 
 _FRAME: Final = 16 * 1024
-# When the endpoint does not read and this much waits for it, nothing is read from it either: what it says asks for frames of ours.
+# When the endpoint does not read and this much waits for it, nothing is read from it either: what
+# it says asks for frames of ours.
 _MAX_UNREAD: Final = 256 * 1024
 _UNREAD: Final = 4  # that, as a reason beside `PRESSURE` and `TURN`
-# Frames that follow from a request, and from a frame of its body: acknowledgements, windows, a PING that measures.
+# Frames that follow from a request, and from a frame of its body: acknowledgements, windows, a PING
+# that measures.
 _EARNED_BY_REQUEST: Final = 8
 _EARNED_BY_DATA: Final = 3
 _WORTH: Final = 512
 _STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
-_NOT_SENT: Final = frozenset({b"host", b"connection", b"transfer-encoding", b"upgrade", b"keep-alive"})
+_NOT_SENT: Final = frozenset(
+    {b"host", b"connection", b"transfer-encoding", b"upgrade", b"keep-alive"}
+)
 
 
 class HTTP2UpstreamConnection(UpstreamConnection):
@@ -88,22 +94,39 @@ class HTTP2UpstreamConnection(UpstreamConnection):
     def __init__(self, pool: EndpointPool, limits: HTTP2Settings | None = None) -> None:
         super().__init__(pool)
         self._limits = limits or HTTP2Settings()
-        self._frames: ClientFrames | None = None  # made with the first request: a preamble may have to go before the preface
+        self._frames: ClientFrames | None = (
+            None  # made with the first request: a preamble may have to go before the preface
+        )
         self._policy: FramePolicy | None = None  # made with it, and `_intake`
         self._intake: Intake | None = None
         self._early = b""  # what the endpoint has said before that
         self._stream = 0
         self._ended = False  # the end of the request is out
         self._request_chunks: ChunkedReader | None = None
-        self._announced: frozenset[bytes] = frozenset()  # names of trailers that the response's head has announced
-        self._out: deque[bytes] = deque()  # of the request's body, for which the endpoint's windows were too small
+        self._announced: frozenset[bytes] = (
+            frozenset()
+        )  # names of trailers that the response's head has announced
+        self._out: deque[bytes] = (
+            deque()
+        )  # of the request's body, for which the endpoint's windows were too small
         self._out_size = 0
         self._sending_paused = False  # the exchange was told to wait, for either reason
         self._blocked = False  # the endpoint does not read
         self._going = False  # the endpoint takes no more requests here
 
-    def begin(self, exchange: Exchange, method: bytes, data: bytes, *, done: bool, relay_chunks: bool = True, upgrade: bytes = b"") -> None:
-        """See `UpstreamConnection.begin`. A wish for an upgrade is not passed on: HTTP/2 has none."""
+    def begin(
+        self,
+        exchange: Exchange,
+        method: bytes,
+        data: bytes,
+        *,
+        done: bool,
+        relay_chunks: bool = True,
+        upgrade: bytes = b"",
+    ) -> None:
+        """See `UpstreamConnection.begin`. A wish for an upgrade is not passed on: HTTP/2 has
+        none.
+        """
         self.exchange = exchange
         self.uses += 1
         self.trailers = b""
@@ -167,7 +190,9 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         chunks = self._request_chunks
         trailers = trailer_fields(chunks.trailers) if chunks is not None and chunks.done else []
         while out:
-            room = min(frames.local_flow_control_window(stream), frames.max_outbound_frame_size, _FRAME)
+            room = min(
+                frames.local_flow_control_window(stream), frames.max_outbound_frame_size, _FRAME
+            )
             if room <= 0:
                 return
             piece = out.popleft()
@@ -199,7 +224,8 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         self._tell_pressure()
 
     def _tell_pressure(self) -> None:
-        # Bytes wait in the transport, or here for the endpoint's windows: the end of one does not end the other.
+        # Bytes wait in the transport, or here for the endpoint's windows: the end of one does not
+        # end the other.
         exchange = self.exchange
         waiting = self._blocked or self._out_size > self.pool.settings.buffer_size
         if exchange is not None and waiting is not self._sending_paused:
@@ -218,13 +244,17 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             return
         intake.receive_data(data)
         if self._turn.over:
-            self._hold_back(TURN)  # not before: most turns end with nothing left to read, and pausing costs more than a frame
+            self._hold_back(
+                TURN
+            )  # not before: most turns end with nothing left to read, and pausing costs more than a frame
         else:
             self._go_on()
 
     def _go_on(self) -> None:
         frames, intake = self._frames, self._intake
-        if self.closed or self.paused & PRESSURE or frames is None or intake is None:  # `resume` goes on
+        if (
+            self.closed or self.paused & PRESSURE or frames is None or intake is None
+        ):  # `resume` goes on
             return
         try:
             events = intake.take(self._turn, monotonic(), resting=self.exchange is None)
@@ -273,7 +303,9 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         if self.exchange is None:
             self._drop()
         else:
-            self._fail(Failure.CLOSED, "the upstream closed the connection before its answer was complete")
+            self._fail(
+                Failure.CLOSED, "the upstream closed the connection before its answer was complete"
+            )
         return False
 
     def _receive(self, frames: ClientFrames, event: Event) -> None:
@@ -293,20 +325,28 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             self._respond(exchange, event)
         elif isinstance(event, DataReceived):
             frames.acknowledge_received_data(event.flow_controlled_length or 0, self._stream)
-            if event.data and self._kind is not BodyKind.NONE:  # else the client would read it as its next answer
+            if (
+                event.data and self._kind is not BodyKind.NONE
+            ):  # else the client would read it as its next answer
                 self._pass_on(exchange, event.data)
         elif isinstance(event, TrailersReceived):
             lines = b"".join([b"%s: %s\r\n" % pair for pair in event.headers or []])
-            self.trailers = parse_trailers(lines, self._announced, response=True, max_fields=self.pool.settings.field_count)
+            self.trailers = parse_trailers(
+                lines, self._announced, response=True, max_fields=self.pool.settings.field_count
+            )
         elif isinstance(event, StreamEnded) and self._reading_body:
             if self._kind is BodyKind.LENGTH and self._left:
-                self._fail(Failure.BAD_RESPONSE, "the upstream ended its body before its Content-Length")
+                self._fail(
+                    Failure.BAD_RESPONSE, "the upstream ended its body before its Content-Length"
+                )
             else:
                 self._finish(self._encoded([], end=True), reusable=not self._going)
         elif isinstance(event, StreamReset):
             self._fail(Failure.RESET, "the upstream has reset the stream")
         elif isinstance(event, StreamFailed):
-            self._fail(Failure.BAD_RESPONSE, "the upstream has broken the rules of HTTP/2 on its stream")
+            self._fail(
+                Failure.BAD_RESPONSE, "the upstream has broken the rules of HTTP/2 on its stream"
+            )
 
     def _pass_on(self, exchange: Exchange, data: bytes) -> None:
         if self._kind is BodyKind.LENGTH:
@@ -333,7 +373,8 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         exchange.on_response(wire, head, self._kind, [], False)
 
     def _head_of(self, pairs: Iterable[Pair], *, bodiless: bool) -> tuple[bytes, ResponseHead]:
-        # The head as HTTP/1.1 has it, parsed with its rules. A body that is none has to say so there.
+        # The head as HTTP/1.1 has it, parsed with its rules. A body that is none has to say so
+        # there.
         known = list(pairs)
         if known[0][0] != b":status" or not _STATUS.fullmatch(known[0][1]):
             raise ResponseHeadError("no status of three digits", reason="bad_status_line")
@@ -366,4 +407,10 @@ def _request_pairs(head: bytes) -> tuple[list[Pair], bool]:
             chunked = True
         elif name not in _NOT_SENT:
             pairs.append((name, value))
-    return [(b":method", method), (b":scheme", b"http"), (b":authority", authority), (b":path", target), *pairs], chunked
+    return [
+        (b":method", method),
+        (b":scheme", b"http"),
+        (b":authority", authority),
+        (b":path", target),
+        *pairs,
+    ], chunked

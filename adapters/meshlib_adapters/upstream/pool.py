@@ -1,7 +1,9 @@
-"""The connections to one endpoint: kept idle last in first out, so that as few of them as possible stay warm.
+"""The connections to one endpoint: kept idle last in first out, so that as few of them as possible
+stay warm.
 
-Three kinds of pools: the plain one of the hot path; one whose connections begin with a PROXY preamble and belong to one client
-each; one that lets only so many requests at a time through. What the last two need costs the first nothing.
+Three kinds of pools: the plain one of the hot path; one whose connections begin with a PROXY
+preamble and belong to one client each; one that lets only so many requests at a time through. What
+the last two need costs the first nothing.
 """
 
 from __future__ import annotations
@@ -33,11 +35,15 @@ __all__ = ["Connecting", "EndpointPool", "LimitedPool", "LimitedPrivatePool", "P
 _log = logging.getLogger("meshlib.http")
 
 # What this machine lacks, and no fault of the endpoint's.
-_STARVED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+_STARVED: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
 
 
 class Connecting:
-    """A connection that is being made for an exchange. `cancel` keeps the connection but forgets the exchange."""
+    """A connection that is being made for an exchange. `cancel` keeps the connection but forgets
+    the exchange.
+    """
 
     __slots__ = ("_exchange", "_task")
 
@@ -61,18 +67,32 @@ class Connecting:
                 if pool.server_name:
                     connection = await self._connect_tls(pool)
                 else:
-                    _, connection = await pool.loop.create_connection(lambda: pool.create(pool), endpoint.host, endpoint.port)
+                    _, connection = await pool.loop.create_connection(
+                        lambda: pool.create(pool), endpoint.host, endpoint.port
+                    )
         except TimeoutError:
             reason = "connect_timeout"
-        except (OSError, ValueError) as error:  # ValueError: a host name that cannot even be looked up
-            reason = "connect_refused" if isinstance(error, ConnectionRefusedError) else "connect_failed"
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: a host name that cannot even be looked up
+            reason = (
+                "connect_refused" if isinstance(error, ConnectionRefusedError) else "connect_failed"
+            )
             starved = isinstance(error, OSError) and error.errno in _STARVED
             if isinstance(error, SSLError):
                 reason = "tls_failed"
                 if not pool.told:
                     pool.told = True
-                    _log.warning("%s: no TLS with the endpoint as %s: %s", endpoint.address, pool.server_name, error)
-        if connection is not None and connection.closed:  # accepted and dropped, before anything was sent
+                    _log.warning(
+                        "%s: no TLS with the endpoint as %s: %s",
+                        endpoint.address,
+                        pool.server_name,
+                        error,
+                    )
+        if (
+            connection is not None and connection.closed
+        ):  # accepted and dropped, before anything was sent
             connection, reason = None, "connect_failed"
         exchange = self._exchange
         pool.connecting -= 1
@@ -106,7 +126,14 @@ class Connecting:
                 made.set_exception(SSLError(0, transport.failure or outcome))
 
         try:
-            transport = TLSTransport(pool.loop, sock, context, on_handshake=established, on_end=ended, server_hostname=pool.server_name)
+            transport = TLSTransport(
+                pool.loop,
+                sock,
+                context,
+                on_handshake=established,
+                on_end=ended,
+                server_hostname=pool.server_name,
+            )
         except BaseException:  # a name that no certificate can be for
             sock.close()
             raise
@@ -121,7 +148,8 @@ class Connecting:
 class EndpointPool:
     """The connections to one endpoint of one upstream, and what the data path knows of its health.
 
-    `active` counts exchanges under way, `connecting` connections being made. `closed`: the endpoint is gone; nothing is kept any more.
+    `active` counts exchanges under way, `connecting` connections being made. `closed`: the endpoint
+    is gone; nothing is kept any more.
     """
 
     __slots__ = (
@@ -159,7 +187,9 @@ class EndpointPool:
         self.outbox = outbox or Outbox(loop)
         self.connecting = 0
         self.preamble: Literal["", "v1", "v2"] = ""
-        self.create: Callable[[EndpointPool], UpstreamConnection] = UpstreamConnection  # what is spoken to the endpoint
+        self.create: Callable[[EndpointPool], UpstreamConnection] = (
+            UpstreamConnection  # what is spoken to the endpoint
+        )
         self.server_name = ""  # in the endpoint's certificate; "": no TLS
         self.told = False  # about a TLS handshake that failed; once is enough
         self.on_free: Callable[[], None] | None = None  # of limited pools: somebody may be waiting
@@ -171,7 +201,8 @@ class EndpointPool:
         self.warming: SlowStart | None = None
         self.closed = False
         self.health = EndpointHealth()
-        # The last head of an answer: raw, what is passed on, parsed, and its length where the body has one that may be reused (else -1).
+        # The last head of an answer: raw, what is passed on, parsed, and its length where the body
+        # has one that may be reused (else -1).
         self.last_head: tuple[bytes, bytes, ResponseHead, int] | None = None
 
     def __repr__(self) -> str:
@@ -205,7 +236,9 @@ class EndpointPool:
         """The exchange's client is gone; what was kept for it alone is closed."""
 
     def connect_failed(self, *, starved: bool = False) -> None:
-        """No connection could be made. `starved`: for want of a socket, a port or memory here, which clients can bring about."""
+        """No connection could be made. `starved`: for want of a socket, a port or memory here,
+        which clients can bring about.
+        """
         self.counts.connect_failures += 1
         if not starved:
             self.observe(Observation.CONNECT_FAILED)
@@ -221,7 +254,9 @@ class EndpointPool:
         if self.closed or len(self.idle) >= self.settings.pool_size:
             connection.abandon()
         else:
-            connection.idle_since = 0.0  # the next sweep writes the time down: reading a clock per request is not free
+            connection.idle_since = (
+                0.0  # the next sweep writes the time down: reading a clock per request is not free
+            )
             self.idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
@@ -250,9 +285,13 @@ class EndpointPool:
             self.warming = SlowStart(self.loop.time(), self.settings.slow_start)
 
     def may_take(self, now: float) -> bool:
-        """Whether a new request may come here: health allows it, one on probation has none yet, one that begins takes its share."""
+        """Whether a new request may come here: health allows it, one on probation has none yet, one
+        that begins takes its share.
+        """
         health = self.health
-        if not health.available(now) or (health.state is HealthState.PROBATION and self.active + self.connecting):
+        if not health.available(now) or (
+            health.state is HealthState.PROBATION and self.active + self.connecting
+        ):
             return False
         warming = self.warming
         if warming is None:
@@ -263,7 +302,9 @@ class EndpointPool:
         return warming.takes(now)
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle too long, counted from the first sweep that sees it idle. The oldest stand first."""
+        """Close what has been idle too long, counted from the first sweep that sees it idle. The
+        oldest stand first.
+        """
         limit = now - self.settings.pool_idle
         idle = self.idle
         old = 0
@@ -291,7 +332,8 @@ class EndpointPool:
 
 
 class PrivatePool(EndpointPool):
-    """Its connections begin with a preamble of the PROXY protocol, which names one client: no other may use them.
+    """Its connections begin with a preamble of the PROXY protocol, which names one client: no other
+    may use them.
 
     A connection is kept for the next request of the exchange's client, until that client is gone.
     """
@@ -301,7 +343,11 @@ class PrivatePool(EndpointPool):
     def take(self, exchange: Exchange) -> UpstreamConnection | None:
         """The connection that was made for this client."""
         for connection in self.idle:
-            if connection.owner is exchange and not connection.closed and not connection.transport.is_closing():
+            if (
+                connection.owner is exchange
+                and not connection.closed
+                and not connection.transport.is_closing()
+            ):
                 self.idle.remove(connection)
                 self.active += 1
                 connection.leased = True
@@ -327,7 +373,9 @@ class PrivatePool(EndpointPool):
 
 
 class LimitedPool(EndpointPool):
-    """Lets `settings.max_requests_per_endpoint` requests through at a time; `on_free` hears when there is room again."""
+    """Lets `settings.max_requests_per_endpoint` requests through at a time; `on_free` hears when
+    there is room again.
+    """
 
     __slots__ = ()
 

@@ -1,7 +1,8 @@
 """The queue of requests for which every endpoint of an upstream has enough to do already.
 
-Bounded in length and in time: a request that waits costs memory and its client's patience, and one that has waited too
-long is answered with an error while somebody still listens (HAProxy's `maxconn` and `timeout queue`).
+Bounded in length and in time: a request that waits costs memory and its client's patience, and one
+that has waited too long is answered with an error while somebody still listens (HAProxy's `maxconn`
+and `timeout queue`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Waiting(Protocol):
 
 
 class WaitingQueue:
-    """First come, first served. `choose` gives an endpoint with room, for a request that must go to `preferred` that one or None.
+    """First come, first served. `choose` gives an endpoint with room, for a request that must go to
+    `preferred` that one or None.
 
     A sticky request whose endpoint is busy does not hold up those behind it.
     """
@@ -70,7 +72,9 @@ class WaitingQueue:
         self._entries = deque(entry for entry in self._entries if entry[1] is not request)
 
     def wake(self) -> None:
-        """An endpoint has room, perhaps. Served in the loop's next round: whoever made the room has not finished yet."""
+        """An endpoint has room, perhaps. Served in the loop's next round: whoever made the room has
+        not finished yet.
+        """
         if self._entries and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._serve)

@@ -34,7 +34,9 @@ _COUNTS: Final = (
 
 
 class UpstreamReader:
-    """Reads `upstreams`; forgets the counts of those that are gone, `FORGET_AFTER` seconds later."""
+    """Reads `upstreams`; forgets the counts of those that are gone, `FORGET_AFTER` seconds
+    later.
+    """
 
     def __init__(self, upstreams: Upstreams) -> None:
         self._upstreams = upstreams
@@ -70,7 +72,8 @@ class UpstreamReader:
         here = {state.upstream.name for state in self._upstreams.states()}
         for name in [name for name in kept if name not in here]:
             since = self._gone_since.setdefault(name, now)
-            # What is under way at an upstream that has gone still counts there; no request lasts so long without an end.
+            # What is under way at an upstream that has gone still counts there; no request lasts so
+            # long without an end.
             if now - since >= FORGET_AFTER:
                 del kept[name], self._gone_since[name]
                 self._named.pop(name, None)
@@ -91,7 +94,11 @@ def _measure(readings: Readings, name: str, state: UpstreamState, now: float) ->
         active += pool.active
         idle += len(pool.idle)
         connecting += pool.connecting
-        if pool.health.state is HealthState.EJECTED and not pool.health.available(now) and name != OTHER:
+        if (
+            pool.health.state is HealthState.EJECTED
+            and not pool.health.available(now)
+            and name != OTHER
+        ):
             readings.measure("meshlib_endpoint_ejected", 1, name, pool.endpoint.address)
     readings.measure("meshlib_upstream_connections", active, name, "active")
     readings.measure("meshlib_upstream_connections", idle, name, "idle")

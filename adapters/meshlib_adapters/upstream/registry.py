@@ -1,6 +1,8 @@
-"""The upstreams that have been asked so far, each with its state at run time (`state`), and their sticky sessions.
+"""The upstreams that have been asked so far, each with its state at run time (`state`), and their
+sticky sessions.
 
-Run-time state lives there and in the pools and nowhere else, under the upstream's name, and survives a new snapshot.
+Run-time state lives there and in the pools and nowhere else, under the upstream's name, and
+survives a new snapshot.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ __all__ = ["Connecting", "EndpointPool", "Upstreams"]
 
 
 class Upstreams:
-    """The state of every upstream that was asked so far, and the sticky sessions of every sticky route.
+    """The state of every upstream that was asked so far, and the sticky sessions of every sticky
+    route.
 
-    Follows `mesh`: upstreams that are gone are closed. To be used inside one event loop. `http2`: limits of endpoints that speak it.
+    Follows `mesh`: upstreams that are gone are closed. To be used inside one event loop. `http2`:
+    limits of endpoints that speak it.
     """
 
     def __init__(
@@ -51,7 +55,9 @@ class Upstreams:
         self.loop = loop
         self.known_lines = KnownLines()  # of answers, and of a gateway's requests
         self.outbox = Outbox(loop)  # of requests to endpoints, and of a gateway's answers
-        self.counts: dict[str, UpstreamCounts] = {}  # by name; kept by whoever shows them, also of upstreams that are gone
+        self.counts: dict[
+            str, UpstreamCounts
+        ] = {}  # by name; kept by whoever shows them, also of upstreams that are gone
         self.sessions = SessionTables(session_limits(settings))
         self._states: dict[str, UpstreamState] = {}
         self._swept = 0.0
@@ -63,7 +69,15 @@ class Upstreams:
         if state is None:
             counts = self.counts.setdefault(upstream.name, UpstreamCounts())
             kind = LimitedState if self.settings.max_requests_per_endpoint else UpstreamState
-            state = kind(upstream, self.settings, self.loop, counts, self.known_lines, self.outbox, self._http2)
+            state = kind(
+                upstream,
+                self.settings,
+                self.loop,
+                counts,
+                self.known_lines,
+                self.outbox,
+                self._http2,
+            )
             self._states[upstream.name] = state
         elif state.upstream is not upstream:
             state.update(upstream)
@@ -74,7 +88,9 @@ class Upstreams:
         return list(self._states.values())
 
     def sticky_choice(self, decision: Forward, fields: FieldSection) -> EndpointPool | None:
-        """The endpoint to which one of the request's sessions belongs, while it is there; None to choose freely."""
+        """The endpoint to which one of the request's sessions belongs, while it is there; None to
+        choose freely.
+        """
         cookie = decision.route.sticky_cookie
         if cookie is None or b"cookie" not in fields.names:
             return None
@@ -87,16 +103,24 @@ class Upstreams:
                 return pool
         return None
 
-    def sticky_learn(self, decision: Forward, asked: FieldSection, answer: FieldSection, pool: EndpointPool) -> None:
-        """Bind the session that the application has just begun, or that came with the request, to the endpoint that served it.
+    def sticky_learn(
+        self, decision: Forward, asked: FieldSection, answer: FieldSection, pool: EndpointPool
+    ) -> None:
+        """Bind the session that the application has just begun, or that came with the request, to
+        the endpoint that served it.
 
-        A session that the application ends is forgotten, if it is the only one of its name in the request.
+        A session that the application ends is forgotten, if it is the only one of its name in the
+        request.
         """
         cookie = decision.route.sticky_cookie
         if cookie is None:
             return
         name, upstream, now = cookie.encode(), decision.upstream.name, self.loop.time()
-        value = set_cookie_value(answer.get_all(b"set-cookie"), name, time.time()) if b"set-cookie" in answer.names else None
+        value = (
+            set_cookie_value(answer.get_all(b"set-cookie"), name, time.time())
+            if b"set-cookie" in answer.names
+            else None
+        )
         if value:
             self._tell(self.sessions.learn(upstream, cookie, value, pool.endpoint.id, now))
             return

@@ -14,7 +14,12 @@ from meshlib.http1 import KnownLines
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.upstream.counters import UpstreamCounts
-from meshlib_adapters.upstream.pool import EndpointPool, LimitedPool, LimitedPrivatePool, PrivatePool
+from meshlib_adapters.upstream.pool import (
+    EndpointPool,
+    LimitedPool,
+    LimitedPrivatePool,
+    PrivatePool,
+)
 from meshlib_adapters.upstream.queue import WaitingQueue
 from meshlib_adapters.upstream.transports import http2_connections
 from meshlib_adapters.upstream.write_batch import Outbox
@@ -43,7 +48,8 @@ class UpstreamState:
         "upstream",
     )
 
-    # Retries saved up while all is well, so that the death of one endpoint is no visible failure even at a low rate of requests.
+    # Retries saved up while all is well, so that the death of one endpoint is no visible failure
+    # even at a low rate of requests.
     MAX_SAVED: Final = 50.0
 
     def __init__(
@@ -63,7 +69,9 @@ class UpstreamState:
         self.counts = counts or UpstreamCounts()
         self._known_lines = known_lines
         self._outbox = outbox
-        self.queue: WaitingQueue | None = None  # where requests wait for an endpoint with room, if there is a limit
+        self.queue: WaitingQueue | None = (
+            None  # where requests wait for an endpoint with room, if there is a limit
+        )
         self._retries = 10.0
         self.strategy = create_strategy(upstream.strategy)
         self.upstream = upstream
@@ -74,13 +82,22 @@ class UpstreamState:
         return f"<UpstreamState {self.upstream.name} ready={len(self.ready)} of {len(self._pools)}>"
 
     def update(self, upstream: Upstream) -> None:
-        """Take the endpoints of a new snapshot; the pools of those that stay are kept, those of the others closed."""
+        """Take the endpoints of a new snapshot; the pools of those that stay are kept, those of the
+        others closed.
+        """
         if upstream.strategy != self.upstream.strategy:
             self.strategy = create_strategy(upstream.strategy)
         self.upstream = upstream
         before, self._pools = self._pools, {}
         for endpoint in upstream.endpoints:
-            key = (endpoint.id, endpoint.host, endpoint.port, upstream.proxy_protocol, upstream.server_name, upstream.protocol)
+            key = (
+                endpoint.id,
+                endpoint.host,
+                endpoint.port,
+                upstream.proxy_protocol,
+                upstream.server_name,
+                upstream.protocol,
+            )
             pool = before.pop(key, None)
             if pool is None:
                 pool = self._make_pool(endpoint)
@@ -90,11 +107,15 @@ class UpstreamState:
             self._pools[key] = pool
         for pool in before.values():
             pool.close()
-        self.ready = tuple(pool for pool in self._pools.values() if pool.endpoint.state is EndpointState.READY)
+        self.ready = tuple(
+            pool for pool in self._pools.values() if pool.endpoint.state is EndpointState.READY
+        )
 
     def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
         kind = PrivatePool if self.upstream.proxy_protocol else EndpointPool
-        pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox)
+        pool = kind(
+            endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox
+        )
         pool.preamble = self.upstream.proxy_protocol
         if self.upstream.protocol:
             pool.create = http2_connections(self._http2)
@@ -108,19 +129,30 @@ class UpstreamState:
     def first(self) -> EndpointPool | None:
         """The best endpoint for a new request, counted as a pick."""
         chosen = self.strategy.first(self.ready)
-        if chosen is None or (chosen.health.state is HealthState.HEALTHY and chosen.warming is None):
+        if chosen is None or (
+            chosen.health.state is HealthState.HEALTHY and chosen.warming is None
+        ):
             return chosen
         return self._careful(chosen)
 
     def _careful(self, chosen: EndpointPool) -> EndpointPool:
-        # One whose ejection is over gets its turn, or nothing could bring it back; but one request at a time, until that is answered.
+        # One whose ejection is over gets its turn, or nothing could bring it back; but one request
+        # at a time, until that is answered.
         now = self._loop.time()
         if chosen.may_take(now):
             return chosen
         after = self.ready.index(chosen) + 1
-        ordered = [chosen, *self.ready[after:], *self.ready[: after - 1]]  # no other pick: the strategy has counted this one
+        ordered = [
+            chosen,
+            *self.ready[after:],
+            *self.ready[: after - 1],
+        ]  # no other pick: the strategy has counted this one
         good = usable(ordered, [pool.health.available(now) for pool in ordered])
-        calm = (pool for pool in good if pool.health.state is HealthState.HEALTHY and pool.warming is None)
+        calm = (
+            pool
+            for pool in good
+            if pool.health.state is HealthState.HEALTHY and pool.warming is None
+        )
         return next(calm, good[0])
 
     def following(self, tried: list[EndpointPool]) -> EndpointPool | None:
@@ -130,7 +162,10 @@ class UpstreamState:
     def by_id(self, endpoint_id: str) -> EndpointPool | None:
         """A ready endpoint that health does not rule out, by its stable identity."""
         now = self._loop.time()
-        return next((p for p in self.ready if p.endpoint.id == endpoint_id and p.health.available(now)), None)
+        return next(
+            (p for p in self.ready if p.endpoint.id == endpoint_id and p.health.available(now)),
+            None,
+        )
 
     def earn_retries(self) -> None:
         """One more request: its share of the retry budget."""
@@ -163,13 +198,17 @@ class UpstreamState:
 
 
 class LimitedState(UpstreamState):
-    """An upstream whose endpoints take only so many requests at a time; those that find no room wait in `queue`."""
+    """An upstream whose endpoints take only so many requests at a time; those that find no room
+    wait in `queue`.
+    """
 
     __slots__ = ()
 
     def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
         kind = LimitedPrivatePool if self.upstream.proxy_protocol else LimitedPool
-        pool = kind(endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox)
+        pool = kind(
+            endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox
+        )
         pool.preamble = self.upstream.proxy_protocol
         if self.upstream.protocol:
             pool.create = http2_connections(self._http2)
@@ -194,7 +233,9 @@ class LimitedState(UpstreamState):
 
     def following(self, tried: list[EndpointPool]) -> EndpointPool | None:
         """The best endpoint with room that was not tried yet."""
-        return next((pool for pool in self._candidates() if pool not in tried and _has_room(pool)), None)
+        return next(
+            (pool for pool in self._candidates() if pool not in tried and _has_room(pool)), None
+        )
 
     def close(self) -> None:
         """Nobody will have a turn any more."""

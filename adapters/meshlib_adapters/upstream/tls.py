@@ -1,5 +1,5 @@
-"""TLS towards endpoints: the context that checks who they are (one for each set of authorities, made when it is first needed), and the
-file of authorities that a setting names."""
+"""TLS towards endpoints: the context that checks who they are (one for each set of authorities,
+made when it is first needed), and the file of authorities that a setting names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _PEM: Final = "-----BEGIN "
 
 @functools.lru_cache(maxsize=8)
 def verifying_context(authorities: str) -> ssl.SSLContext:
-    """A client's context that trusts the authorities in a PEM file, in PEM itself, or the system's (""); TLS 1.2 and later, HTTP/1.1.
+    """A client's context that trusts the authorities in a PEM file, in PEM itself, or the system's
+    (""); TLS 1.2 and later, HTTP/1.1.
 
     Raises OSError (`ssl.SSLError` is one) for a file, or PEM, that cannot be used.
     """
@@ -32,29 +33,41 @@ def verifying_context(authorities: str) -> ssl.SSLContext:
     return context
 
 
-_MAX_AUTHORITIES = 8 << 20  # bytes of `tls.upstream_ca`, so that /dev/zero is none; those of a system are a quarter of a MiB
+_MAX_AUTHORITIES = (
+    8 << 20
+)  # bytes of `tls.upstream_ca`, so that /dev/zero is none; those of a system are a quarter of a MiB
 
 
 def read_authorities(path: str) -> str:
-    """The authorities in a file as PEM; "" for none. `ConfigurationError` when nobody could be judged by them."""
+    """The authorities in a file as PEM; "" for none. `ConfigurationError` when nobody could be
+    judged by them.
+    """
     if not path:
         return ""
     try:
-        with open(path, encoding="ascii", errors="ignore") as file:  # beside its certificates a PEM file may say anything
+        with open(
+            path, encoding="ascii", errors="ignore"
+        ) as file:  # beside its certificates a PEM file may say anything
             text = file.read(_MAX_AUTHORITIES)
         if "-----BEGIN " not in text:
             raise OSError("there is no certificate in it")
         verifying_context(text)
     except OSError as error:
         hint = "name a PEM file with the certificates of authorities"
-        raise ConfigurationError(f"{path} cannot be used: {error.strerror or error}", where="tls.upstream_ca", hint=hint) from None
+        raise ConfigurationError(
+            f"{path} cannot be used: {error.strerror or error}", where="tls.upstream_ca", hint=hint
+        ) from None
     return text
 
 
 async def connected_socket(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
-    """A socket that does not block, connected to the first address of `host` that takes it; OSError when none does."""
+    """A socket that does not block, connected to the first address of `host` that takes it; OSError
+    when none does.
+    """
     trouble: OSError | None = None
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in await loop.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)

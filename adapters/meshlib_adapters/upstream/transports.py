@@ -18,8 +18,12 @@ __all__ = ["http2_connections"]
 _log = logging.getLogger("meshlib.http")
 
 
-def http2_connections(limits: HTTP2Settings | None = None) -> Callable[[EndpointPool], UpstreamConnection]:
-    """What makes connections of HTTP/2 without TLS; where the extra `http2` is missing, connecting fails and a log line says why."""
+def http2_connections(
+    limits: HTTP2Settings | None = None,
+) -> Callable[[EndpointPool], UpstreamConnection]:
+    """What makes connections of HTTP/2 without TLS; where the extra `http2` is missing, connecting
+    fails and a log line says why.
+    """
     try:
         from meshlib_adapters.upstream.http2 import HTTP2UpstreamConnection
     except ImportError:
@@ -28,5 +32,8 @@ def http2_connections(limits: HTTP2Settings | None = None) -> Callable[[Endpoint
 
 
 def _without_http2(pool: EndpointPool) -> UpstreamConnection:
-    _log.error("%s is to be spoken to in HTTP/2, but the extra http2 is not installed", pool.endpoint.address)
+    _log.error(
+        "%s is to be spoken to in HTTP/2, but the extra http2 is not installed",
+        pool.endpoint.address,
+    )
     raise OSError("HTTP/2 is not installed")

@@ -1,9 +1,10 @@
 """Writes of one round of the event loop, made together when the round's events have been seen to.
 
-Whoever reads on the same machine and is quick sleeps again before our next write; then each write has to wake it, which costs more
-than the write itself (in a virtual machine 5 us and more). Writes that follow each other closely find it awake: a seventh
-less CPU time for a kept connection's request, a third less where there are many endpoints. It costs an answer no time that would not
-have been spent on other events anyway.
+Whoever reads on the same machine and is quick sleeps again before our next write; then each write
+has to wake it, which costs more than the write itself (in a virtual machine 5 us and more). Writes
+that follow each other closely find it awake: a seventh less CPU time for a kept connection's
+request, a third less where there are many endpoints. It costs an answer no time that would not have
+been spent on other events anyway.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ class Sender(Protocol):
     """Who has bytes to write."""
 
     def push(self) -> None:
-        """Write them now; nothing to write is no error, for they may have been written or given up meanwhile."""
+        """Write them now; nothing to write is no error, for they may have been written or given up
+        meanwhile.
+        """
 
 
 class Outbox:
-    """One for each event loop. What is added waits until the loop has called back all that was ready, and no longer.
+    """One for each event loop. What is added waits until the loop has called back all that was
+    ready, and no longer.
 
-    Holds no bytes itself: a sender keeps its own, so that it can write them before anything else it has to say, or give them up.
+    Holds no bytes itself: a sender keeps its own, so that it can write them before anything else it
+    has to say, or give them up.
     """
 
     __slots__ = ("_loop", "_senders")
@@ -40,10 +45,14 @@ class Outbox:
         self._senders.append(sender)
 
     def flush(self) -> None:
-        """Call them all, first come first served. What one raises is the loop's to tell, and costs the others nothing."""
+        """Call them all, first come first served. What one raises is the loop's to tell, and costs
+        the others nothing.
+        """
         senders, self._senders = self._senders, []
         for sender in senders:
             try:
                 sender.push()
-            except Exception as error:  # noqa: BLE001 - as the loop does with its callbacks
-                self._loop.call_exception_handler({"message": f"writing for {sender!r} failed", "exception": error})
+            except Exception as error:  # noqa: BLE001
+                self._loop.call_exception_handler(
+                    {"message": f"writing for {sender!r} failed", "exception": error}
+                )

@@ -1,8 +1,10 @@
-"""What the supervisor and a worker speak over: a stream socket that carries frames, each with a kind and its length.
+"""What the supervisor and a worker speak over: a stream socket that carries frames, each with a
+kind and its length.
 
-Sending never blocks. What the other side is too slow to take waits; of frames with the same slot only the newest does, so
-that a worker which falls behind gets the newest table and not all that there were. A frame that is longer than the other side
-takes is not sent; one that comes all the same is read past, kept by nobody. Both are counted. This module knows no meaning of a frame.
+Sending never blocks. What the other side is too slow to take waits; of frames with the same slot
+only the newest does, so that a worker which falls behind gets the newest table and not all that
+there were. A frame that is longer than the other side takes is not sent; one that comes all the
+same is read past, kept by nobody. Both are counted. This module knows no meaning of a frame.
 """
 
 from __future__ import annotations
@@ -23,19 +25,24 @@ _CHUNK: Final = 1 << 18
 # Bytes of a body: more have no place in the head.
 MAX_BODY: Final = (1 << 32) - 1
 
-# Frames without a slot are news of one session each; a side that is this far behind has lost more than those.
+# Frames without a slot are news of one session each; a side that is this far behind has lost more
+# than those.
 MAX_WAITING: Final = 1000
 
 
 def make_frame(kind: bytes, body: bytes) -> bytes:
-    """A frame to `Channel.send`, any number of times. `kind` is one byte; ValueError for a body of more than `MAX_BODY` bytes."""
+    """A frame to `Channel.send`, any number of times. `kind` is one byte; ValueError for a body of
+    more than `MAX_BODY` bytes.
+    """
     if len(body) > MAX_BODY:
         raise ValueError(f"{len(body)} bytes are more than a frame can have")
     return _HEAD.pack(len(body), kind) + body
 
 
 def receive_frame(sock: socket.socket) -> tuple[bytes, bytes]:
-    """Kind and body of the next frame from a blocking socket; EOFError when the other side is gone."""
+    """Kind and body of the next frame from a blocking socket; EOFError when the other side is
+    gone.
+    """
     size, kind = _HEAD.unpack(_receive(sock, _HEAD.size))
     return kind, _receive(sock, size)
 
@@ -53,9 +60,9 @@ def _receive(sock: socket.socket, size: int) -> bytes:
 class Channel:
     """One end, for a running event loop; it owns `sock`.
 
-    `on_frame(kind, body)` is called for each frame that arrives, `on_end()` once, when the other side is gone. Neither is called after
-    `close`. Of a frame with more than `limit` bytes nothing is kept, and `on_skipped(kind)` is called instead. `most` is the other side's
-    limit.
+    `on_frame(kind, body)` is called for each frame that arrives, `on_end()` once, when the other
+    side is gone. Neither is called after `close`. Of a frame with more than `limit` bytes nothing
+    is kept, and `on_skipped(kind)` is called instead. `most` is the other side's limit.
     """
 
     def __init__(
@@ -92,10 +99,15 @@ class Channel:
     def send(self, frame: bytes, *, slot: str = "") -> bool:
         """Send a frame as soon as the other side takes it.
 
-        With a `slot` it replaces one of that slot that still waits. False: it is dropped, because the channel is closed, because the
-        other side takes no frame so long, or because it has no slot and `MAX_WAITING` frames wait already.
+        With a `slot` it replaces one of that slot that still waits. False: it is dropped, because
+        the channel is closed, because the other side takes no frame so long, or because it has no
+        slot and `MAX_WAITING` frames wait already.
         """
-        if self._closed or len(frame) > _HEAD.size + self._most or (not slot and len(self._waiting) >= MAX_WAITING):
+        if (
+            self._closed
+            or len(frame) > _HEAD.size + self._most
+            or (not slot and len(self._waiting) >= MAX_WAITING)
+        ):
             return False
         self._waiting[slot or next(self._numbers)] = frame
         if not self._writing:
@@ -103,7 +115,9 @@ class Channel:
         return True
 
     def flush(self, seconds: float) -> None:
-        """Block until all is sent, the other side is gone, or for so long at each step; the last thing before the end."""
+        """Block until all is sent, the other side is gone, or for so long at each step; the last
+        thing before the end.
+        """
         if not self._closed:
             self._sock.settimeout(seconds)
             with contextlib.suppress(OSError):

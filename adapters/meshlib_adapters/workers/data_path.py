@@ -14,7 +14,13 @@ from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import Endpoint
 from meshlib_adapters.config.readers import Address
-from meshlib_adapters.config.settings import Settings, forwarding_policy, http2_limits, http_settings, preamble_policy
+from meshlib_adapters.config.settings import (
+    Settings,
+    forwarding_policy,
+    http2_limits,
+    http_settings,
+    preamble_policy,
+)
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.http import HTTPGateway
 from meshlib_adapters.listeners.published_ports import PortListeners
@@ -35,28 +41,63 @@ __all__ = ["Listeners", "tls_settings"]
 
 
 class Listeners:
-    """HTTP, TLS and the ports of services, as one: listen, drain together, close. To be made inside the event loop.
+    """HTTP, TLS and the ports of services, as one: listen, drain together, close. To be made inside
+    the event loop.
 
-    `log` takes the records of HTTP requests (None: nobody does); `upstreams` takes the place of those that settings alone make.
+    `log` takes the records of HTTP requests (None: nobody does); `upstreams` takes the place of
+    those that settings alone make.
     """
 
-    def __init__(self, mesh: Mesh, settings: Settings, *, log: AccessLog | None = None, upstreams: Upstreams | None = None) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        settings: Settings,
+        *,
+        log: AccessLog | None = None,
+        upstreams: Upstreams | None = None,
+    ) -> None:
         descriptors = raise_limit()
         http, tls = http_settings(settings), tls_settings(settings)
-        http = replace(http, max_connections=connections_that_fit(http.max_connections, descriptors, each=1, what="HTTP"))
+        http = replace(
+            http,
+            max_connections=connections_that_fit(
+                http.max_connections, descriptors, each=1, what="HTTP"
+            ),
+        )
         if settings.https:
-            tls = replace(tls, max_connections=connections_that_fit(tls.max_connections, descriptors, each=2, what="TLS"))
+            tls = replace(
+                tls,
+                max_connections=connections_that_fit(
+                    tls.max_connections, descriptors, each=2, what="TLS"
+                ),
+            )
         if upstreams is None:
-            upstreams = Upstreams(mesh, http, asyncio.get_running_loop(), http2=http2_limits(settings))
-        self._http = HTTPGateway(mesh, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams)
+            upstreams = Upstreams(
+                mesh, http, asyncio.get_running_loop(), http2=http2_limits(settings)
+            )
+        self._http = HTTPGateway(
+            mesh, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams
+        )
         self._preambles = preamble_policy(settings)
         self._terminator = _terminator(self._http, settings)
-        form: Literal["json", "combined"] = "json" if settings.log.access_format == "json" else "combined"
-        self._tunnels = TunnelLog(log, form=form) if settings.log.access and log is not None else None
-        self._tls = TLSListener(mesh, tls, on_end=self._tunnels, terminator=self._terminator, proxy_protocol=self._preambles)
+        form: Literal["json", "combined"] = (
+            "json" if settings.log.access_format == "json" else "combined"
+        )
+        self._tunnels = (
+            TunnelLog(log, form=form) if settings.log.access and log is not None else None
+        )
+        self._tls = TLSListener(
+            mesh,
+            tls,
+            on_end=self._tunnels,
+            terminator=self._terminator,
+            proxy_protocol=self._preambles,
+        )
         self._mesh = mesh
         self._settings = settings
-        self.ports: PortListeners | None = None  # of services; made by `listen`, when it is known which ports are ours
+        self.ports: PortListeners | None = (
+            None  # of services; made by `listen`, when it is known which ports are ours
+        )
 
     def use_certificates(self, found: CertificateSet) -> None:
         """Serve new connections with these."""
@@ -64,17 +105,23 @@ class Listeners:
             self._terminator.use(found)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
-        """Begin to accept. `ConfigurationError` when another program has begun to on one of the addresses."""
+        """Begin to accept. `ConfigurationError` when another program has begun to on one of the
+        addresses.
+        """
         for sock in http:
             try:
                 await self._http.listen(sock=sock, proxy_protocol=self._preambles)
             except OSError as error:
-                raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="http") from None
+                raise explain_bind_error(
+                    error, Address(*sock.getsockname()[:2]), setting="http"
+                ) from None
         for sock in https:
             try:
                 await self._tls.listen(sock=sock)
             except OSError as error:
-                raise explain_bind_error(error, Address(*sock.getsockname()[:2]), setting="https") from None
+                raise explain_bind_error(
+                    error, Address(*sock.getsockname()[:2]), setting="https"
+                ) from None
         reserved = [int(sock.getsockname()[1]) for sock in (*http, *https)]
         on_end = self._tunnels.add_port if self._tunnels is not None else None
         self.ports = create_ports(self._mesh, self._settings, reserved, on_end)
@@ -118,7 +165,9 @@ class Listeners:
         return self._tls.counters
 
     async def drain(self, seconds: float) -> int:
-        """Stop accepting, let requests and tunnels end for so long, then cut the rest; returns how many were cut."""
+        """Stop accepting, let requests and tunnels end for so long, then cut the rest; returns how
+        many were cut.
+        """
         cut = 0
 
         async def drain_http() -> None:
@@ -165,10 +214,15 @@ def tls_settings(settings: Settings) -> TLSSettings:
             max_sessions=limits.sticky_sessions_total,
             max_sessions_per_upstream=limits.sticky_sessions_per_upstream,
             max_unknown_sessions=limits.sticky_unknown,
-            acme=tuple(Endpoint(f"acme.{number}", to.host, to.port) for number, to in enumerate(settings.tls.acme, 1)),
+            acme=tuple(
+                Endpoint(f"acme.{number}", to.host, to.port)
+                for number, to in enumerate(settings.tls.acme, 1)
+            ),
         )
     except ConfigurationError as error:
-        raise ConfigurationError(error.message, where="timeouts and limits of the TLS listener", hint=error.hint) from None
+        raise ConfigurationError(
+            error.message, where="timeouts and limits of the TLS listener", hint=error.hint
+        ) from None
 
 
 def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
@@ -180,9 +234,17 @@ def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
         from meshlib_adapters.listeners.terminator import Terminator, available_protocols
     except ImportError as error:
         hint = "pip install 'meshlib-gateway[tls]'"
-        raise ConfigurationError(f"what reads certificates is not installed: {error}", where="tls.certificates", hint=hint) from None
+        raise ConfigurationError(
+            f"what reads certificates is not installed: {error}",
+            where="tls.certificates",
+            hint=hint,
+        ) from None
     version = cast("Literal['1.2', '1.3']", tls.min_version)
     asked = cast("Literal['off', 'request', 'require']", tls.client_auth)
     protocols = available_protocols() if tls.http2 else ("http/1.1",)
     http2 = http2_limits(settings) if "h2" in protocols else None
-    return Terminator(http, TerminationSettings(min_version=version, client_auth=asked, alpn=protocols), http2=http2)
+    return Terminator(
+        http,
+        TerminationSettings(min_version=version, client_auth=asked, alpn=protocols),
+        http2=http2,
+    )

@@ -9,7 +9,8 @@ __all__ = ["connections_that_fit", "raise_limit"]
 
 logger = logging.getLogger("meshlib.workers")
 
-# Kept for what must go on when clients take all they can: the admin listener, discovery, files; and connections to endpoints.
+# Kept for what must go on when clients take all they can: the admin listener, discovery, files; and
+# connections to endpoints.
 _LEAST_RESERVE = 64
 _MOST_RESERVE = 1024
 _RESERVED_SHARE = 8
@@ -23,8 +24,11 @@ def raise_limit() -> int:
     return hard
 
 
-def connections_that_fit(wanted: int, descriptors: int, *, each: int, what: str, setting: str = "limits.max_connections") -> int:
-    """`wanted` connections of `each` descriptors, or as many as there is room for, at least one; said in the log when they are fewer.
+def connections_that_fit(
+    wanted: int, descriptors: int, *, each: int, what: str, setting: str = "limits.max_connections"
+) -> int:
+    """`wanted` connections of `each` descriptors, or as many as there is room for, at least one;
+    said in the log when they are fewer.
 
     A listener that takes more could neither connect to an endpoint nor answer its operator.
     """
@@ -33,6 +37,8 @@ def connections_that_fit(wanted: int, descriptors: int, *, each: int, what: str,
     reserve = min(max(_LEAST_RESERVE, descriptors // _RESERVED_SHARE), _MOST_RESERVE)
     room = max(1, (descriptors - reserve) // each)
     if wanted > room:
-        message = "%d open files are enough for %d %s connections, not for the %d of %s: raise nofile"
+        message = (
+            "%d open files are enough for %d %s connections, not for the %d of %s: raise nofile"
+        )
         logger.warning(message, descriptors, room, what, wanted, setting)
     return min(wanted, room)

@@ -1,4 +1,6 @@
-"""Running the gateway's coroutines: on uvloop when it is installed, and with a setting's mistake as what is raised."""
+"""Running the gateway's coroutines: on uvloop when it is installed, and with a setting's mistake as
+what is raised.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ R = TypeVar("R")
 
 
 def run_async(call: Callable[..., Awaitable[R]], *arguments: object) -> R:
-    """Run `call` in a new event loop: uvloop's when installed (and loadable on this system), else the standard one."""
+    """Run `call` in a new event loop: uvloop's when installed (and loadable on this system), else
+    the standard one.
+    """
     try:
         return anyio.run(call, *arguments, backend_options={"use_uvloop": fast_loop()})
     except BaseExceptionGroup as group:  # a task group wraps even a single exception
@@ -36,9 +40,11 @@ def fast_loop() -> bool:
 
 
 def settle_heap() -> None:
-    """Take what is there out of the collector's sight: what a start has made lives as long as the process.
+    """Take what is there out of the collector's sight: what a start has made lives as long as the
+    process.
 
-    A full collection then costs a tenth of a millisecond instead of 30, in which no request would be served.
+    A full collection then costs a tenth of a millisecond instead of 30, in which no request would
+    be served.
     """
     gc.collect()
     gc.freeze()

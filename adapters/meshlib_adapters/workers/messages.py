@@ -1,7 +1,8 @@
-"""What the supervisor tells a worker: how to begin, the newest table's snapshot, sessions, and when to end.
+"""What the supervisor tells a worker: how to begin, the newest table's snapshot, sessions, and when
+to end.
 
-Pickled: a worker believes its supervisor, which has started it and holds the only other end of their channel. Nothing that a worker
-sends is ever unpickled (see `reports`).
+Pickled: a worker believes its supervisor, which has started it and holds the only other end of
+their channel. Nothing that a worker sends is ever unpickled (see `reports`).
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ __all__ = [
     "read_table",
 ]
 
-# Kinds of frames: to a worker SETUP (the first one), CERTIFICATES (with keys, in files that a worker may be unable to read), TABLE,
-# DRAIN; from a worker REPORT, METRICS, ERROR (why it cannot begin); both ways SESSIONS.
+# Kinds of frames: to a worker SETUP (the first one), CERTIFICATES (with keys, in files that a
+# worker may be unable to read), TABLE, DRAIN; from a worker REPORT, METRICS, ERROR (why it cannot
+# begin); both ways SESSIONS.
 SETUP: Final = b"u"
 TABLE: Final = b"t"
 DRAIN: Final = b"d"
@@ -55,8 +57,9 @@ _VERSION: Final = struct.Struct("!Q")
 class Setup:
     """What a worker needs to begin.
 
-    `http` and `https` are descriptors of its own bound sockets, `log_lock` one of a file whose lock is taken to write access records.
-    `settings` name no engine and no file of services: those are the supervisor's. `identity` None: stay who you are.
+    `http` and `https` are descriptors of its own bound sockets, `log_lock` one of a file whose lock
+    is taken to write access records. `settings` name no engine and no file of services: those are
+    the supervisor's. `identity` None: stay who you are.
     """
 
     number: int
@@ -74,7 +77,7 @@ def make_setup(setup: Setup) -> bytes:
 
 def read_setup(body: bytes) -> Setup:
     """What `make_setup` was given."""
-    setup = pickle.loads(body)  # noqa: S301 - from the supervisor alone
+    setup = pickle.loads(body)  # noqa: S301
     assert isinstance(setup, Setup)
     return setup
 
@@ -85,15 +88,19 @@ def make_table(version: int, snapshot: Snapshot) -> bytes:
 
 
 def read_table(body: bytes, previous: Snapshot) -> tuple[int, Snapshot]:
-    """Version and snapshot that `make_table` was given; what is equal in `previous` is taken from there.
+    """Version and snapshot that `make_table` was given; what is equal in `previous` is taken from
+    there.
 
-    So an unchanged service stays the very same object, and the table's next build costs only what changed.
+    So an unchanged service stays the very same object, and the table's next build costs only what
+    changed.
     """
     (version,) = _VERSION.unpack_from(body)
-    snapshot = pickle.loads(memoryview(body)[_VERSION.size :])  # noqa: S301 - from the supervisor alone
+    snapshot = pickle.loads(memoryview(body)[_VERSION.size :])  # noqa: S301
     assert isinstance(snapshot, Snapshot)
     known = {item.key: item for item in previous.contributions}
-    items = tuple(old if (old := known.get(item.key)) == item else item for item in snapshot.contributions)
+    items = tuple(
+        old if (old := known.get(item.key)) == item else item for item in snapshot.contributions
+    )
     return version, Snapshot(items, snapshot.tenures)
 
 
@@ -104,5 +111,5 @@ def make_certificates(found: CertificateSet) -> bytes:
 
 def read_certificates(body: bytes) -> CertificateSet:
     """What `make_certificates` was given."""
-    found: CertificateSet = pickle.loads(body)  # noqa: S301 - from the supervisor alone
+    found: CertificateSet = pickle.loads(body)  # noqa: S301
     return found

@@ -29,7 +29,8 @@ _HANDSHAKES: Final = (
     ("meshlib_tls_handshakes_failed_total", "failed"),
 )
 
-# A round pauses for so many times what it took, so that measuring thousands of upstreams never costs more than 2 % of a core.
+# A round pauses for so many times what it took, so that measuring thousands of upstreams never
+# costs more than 2 % of a core.
 _PAUSE_FACTOR: Final = 50
 
 # Changes: adding so many up takes half a millisecond, in which nobody is served.
@@ -39,7 +40,8 @@ _TOLD_AT_ONCE: Final = 250
 class DataPathMeter:
     """Reads `listeners` and their `log` once a second and gives what changed to `tell`.
 
-    `version` is asked for that of the table which this process serves. While `may_tell` says no, changes gather; none is lost.
+    `version` is asked for that of the table which this process serves. While `may_tell` says no,
+    changes gather; none is lost.
     """
 
     def __init__(

@@ -1,7 +1,9 @@
-"""The supervisor's worker processes: starts them, tells them the newest table, hears their reports, starts again those that die.
+"""The supervisor's worker processes: starts them, tells them the newest table, hears their reports,
+starts again those that die.
 
-Driven by the event loop's callbacks alone: no worker, however slow, is ever waited for. The listening sockets belong to the
-supervisor and are kept over a worker's death, so that clients which connect meanwhile wait in the kernel for its successor.
+Driven by the event loop's callbacks alone: no worker, however slow, is ever waited for. The
+listening sockets belong to the supervisor and are kept over a worker's death, so that clients which
+connect meanwhile wait in the kernel for its successor.
 """
 
 from __future__ import annotations
@@ -43,15 +45,16 @@ __all__ = ["WorkerPool"]
 
 # Seconds that a worker may need beyond its drain to write its log and leave.
 _LEAVE: Final = 3.0
-# What a worker has no business to know: engines with their passwords, and settings that it is told by its supervisor.
+# What a worker has no business to know: engines with their passwords, and settings that it is told
+# by its supervisor.
 _KEPT_BACK: Final = (ENVIRONMENT_PREFIX, "DOCKER_")
 
 
 class WorkerPool:
     """The workers as one data path: `listen`, `drain`, `close`. To be made inside the event loop.
 
-    `stop` is set when the gateway is to end: then `listen` waits no longer, and nobody is started again. `totals` get what a worker,
-    named by its number, has changed in the metrics.
+    `stop` is set when the gateway is to end: then `listen` waits no longer, and nobody is started
+    again. `totals` get what a worker, named by its number, has changed in the metrics.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class WorkerPool:
         share_lock(self._log_lock)
         self._sessions = SessionStore(session_limits(http_settings(settings)))
         self._places = [Place(number, self._start, self) for number in range(1, count + 1)]
-        self._tables = TableSender(mesh, lambda number, frame: self._places[number - 1].send(frame, slot="table"))
+        self._tables = TableSender(
+            mesh, lambda number, frame: self._places[number - 1].send(frame, slot="table")
+        )
         self._unsubscribe: Callable[[], None] = lambda: None
         self._http: list[socket.socket] = []
         self._https: list[socket.socket] = []
@@ -133,7 +138,9 @@ class WorkerPool:
             place.send(frame, slot="certificates")
 
     async def drain(self, seconds: float) -> int:
-        """Have all workers end; returns how many connections were cut. Who has not left in time is killed."""
+        """Have all workers end; returns how many connections were cut. Who has not left in time is
+        killed.
+        """
         self._unsubscribe()
         self._tables.stop()
         for sock in (*self._http, *self._https):
@@ -168,7 +175,9 @@ class WorkerPool:
         self._mistake = message
 
     def on_sessions(self, sessions: list[Session]) -> None:
-        """A worker has learned sessions: all are told, in the order in which they come, so that all know the same in the end."""
+        """A worker has learned sessions: all are told, in the order in which they come, so that all
+        know the same in the end.
+        """
         self._sessions.add(sessions)
         for piece in write_sessions(sessions):
             frame = make_frame(SESSIONS, piece)
@@ -198,13 +207,24 @@ class WorkerPool:
     def _start(self, number: int) -> tuple[Process, dict[str, bytes]]:
         """A new process for a place, and the frames that begin it. Raises OSError."""
         count = len(self._places)
-        http, https = ([sock.fileno() for sock in sockets[number - 1 :: count]] for sockets in (self._http, self._https))
-        setup = Setup(number, self._settings, tuple(http), tuple(https), self._log_lock, self._identity)
+        http, https = (
+            [sock.fileno() for sock in sockets[number - 1 :: count]]
+            for sockets in (self._http, self._https)
+        )
+        setup = Setup(
+            number, self._settings, tuple(http), tuple(https), self._log_lock, self._identity
+        )
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                process = subprocess.Popen(  # noqa: S603 - our own module
-                    [sys.executable, "-P", "-m", "meshlib_adapters.workers.worker", str(theirs.fileno())],
+                process = subprocess.Popen(  # noqa: S603
+                    [
+                        sys.executable,
+                        "-P",
+                        "-m",
+                        "meshlib_adapters.workers.worker",
+                        str(theirs.fileno()),
+                    ],
                     pass_fds=[theirs.fileno(), self._log_lock, *http, *https],
                     stdin=subprocess.DEVNULL,
                     env=_environment(os.environ),
@@ -217,9 +237,14 @@ class WorkerPool:
             "setup": make_setup(setup),
             **({"certificates": self._certificates} if self._certificates is not None else {}),
             # Each in a slot of its own: there may be more of them than frames without one may wait.
-            **{f"sessions {i}": make_frame(SESSIONS, piece) for i, piece in enumerate(write_sessions(self._sessions.all()))},
+            **{
+                f"sessions {i}": make_frame(SESSIONS, piece)
+                for i, piece in enumerate(write_sessions(self._sessions.all()))
+            },
         }
-        self._tables.want([number])  # comes after these frames: it is sent from the event loop, in a later turn
+        self._tables.want(
+            [number]
+        )  # comes after these frames: it is sent from the event loop, in a later turn
         return Process(process, ours, time.monotonic()), frames
 
 

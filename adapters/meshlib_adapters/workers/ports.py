@@ -1,4 +1,6 @@
-"""The ports of TCP and UDP routes, told what the gateway's settings say; nothing of the kind is open unless they do."""
+"""The ports of TCP and UDP routes, told what the gateway's settings say; nothing of the kind is
+open unless they do.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,16 @@ logger = logging.getLogger("meshlib_adapters.workers.ports")
 
 
 def create_ports(
-    mesh: Mesh, settings: Settings, reserved: Collection[int], on_end: Callable[[PortRecord], None] | None = None
+    mesh: Mesh,
+    settings: Settings,
+    reserved: Collection[int],
+    on_end: Callable[[PortRecord], None] | None = None,
 ) -> PortListeners | None:
-    """The listeners, not started; None when the settings want none: then a table that asks for ports is told so in the log, once.
+    """The listeners, not started; None when the settings want none: then a table that asks for
+    ports is told so in the log, once.
 
-    `reserved` are the ports that the gateway itself listens on; those that its settings name are as well. `on_end` as in
-    `PortListeners`.
+    `reserved` are the ports that the gateway itself listens on; those that its settings name are as
+    well. `on_end` as in `PortListeners`.
     """
     if settings.ports.open == "off":
         _SayOff(mesh)
@@ -34,10 +40,18 @@ def create_ports(
     own = {address.port for address in (*settings.http, *settings.https, *settings.admin)}
     wanted, descriptors = port_settings(settings), raise_limit()
     connections = connections_that_fit(wanted.tcp.max_connections, descriptors, each=2, what="TCP")
-    flows = connections_that_fit(wanted.udp.max_flows, descriptors, each=1, what="UDP", setting="ports.max_flows")
-    wanted = replace(wanted, tcp=replace(wanted.tcp, max_connections=connections), udp=replace(wanted.udp, max_flows=flows))
+    flows = connections_that_fit(
+        wanted.udp.max_flows, descriptors, each=1, what="UDP", setting="ports.max_flows"
+    )
+    wanted = replace(
+        wanted,
+        tcp=replace(wanted.tcp, max_connections=connections),
+        udp=replace(wanted.udp, max_flows=flows),
+    )
     rule = preamble_policy(settings) if settings.ports.proxy_protocol else None
-    return PortListeners(mesh, wanted, reserved=own.union(reserved), on_end=on_end, proxy_protocol=rule)
+    return PortListeners(
+        mesh, wanted, reserved=own.union(reserved), on_end=on_end, proxy_protocol=rule
+    )
 
 
 def port_settings(settings: Settings) -> PortSettings:
@@ -52,15 +66,20 @@ def port_settings(settings: Settings) -> PortSettings:
             max_connections_per_client=limits.max_connections_per_client or None,
         )
         udp = UDPSettings(
-            flow_timeout=ports.flow_timeout, max_flows=ports.max_flows, max_flows_per_client=ports.max_flows_per_client or None
+            flow_timeout=ports.flow_timeout,
+            max_flows=ports.max_flows,
+            max_flows_per_client=ports.max_flows_per_client or None,
         )
     except ConfigurationError as error:
-        raise ConfigurationError(error.message, where="timeouts and limits of [ports]", hint=error.hint) from None
+        raise ConfigurationError(
+            error.message, where="timeouts and limits of [ports]", hint=error.hint
+        ) from None
     return PortSettings(
         host=ports.host,
         allowed=tuple(range(item.first, item.last + 1) for item in ports.allowed),
         max_ports=ports.max_ports,
-        reuse_port=settings.workers != 1,  # each worker has a socket of its own, and the kernel spreads the clients
+        reuse_port=settings.workers
+        != 1,  # each worker has a socket of its own, and the kernel spreads the clients
         tcp=tcp,
         udp=udp,
     )

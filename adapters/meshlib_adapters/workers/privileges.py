@@ -1,4 +1,6 @@
-"""Who the workers are: the settings `user` and `group` -> numbers, and becoming that user for good."""
+"""Who the workers are: the settings `user` and `group` -> numbers, and becoming that user for
+good.
+"""
 
 from __future__ import annotations
 
@@ -25,42 +27,56 @@ class Identity:
 
 
 def resolve_identity(user: str, group: str) -> Identity | None:
-    """Whom workers become: names or numbers; "" for `group` is the user's own group. None: they stay who we are.
+    """Whom workers become: names or numbers; "" for `group` is the user's own group. None: they
+    stay who we are.
 
     `ConfigurationError` for unknown names, for root, and when we may not change to that user.
     """
     if not user:
         if group:
-            raise ConfigurationError("is of no use without user", where="group", hint="set user as well, or leave out both")
+            raise ConfigurationError(
+                "is of no use without user",
+                where="group",
+                hint="set user as well, or leave out both",
+            )
         return None
     uid, own_group = _find_user(user)
     gid = _find_group(group) if group else own_group
     if gid is None:
         hint = "set group as well"
-        raise ConfigurationError(f"the user {user!r} has no entry, so its group is not known", where="user", hint=hint)
+        raise ConfigurationError(
+            f"the user {user!r} has no entry, so its group is not known", where="user", hint=hint
+        )
     identity = Identity(uid, gid)
     if uid == 0:
-        raise ConfigurationError("root is what workers are to lose", where="user", hint="name another, such as nobody")
+        raise ConfigurationError(
+            "root is what workers are to lose", where="user", hint="name another, such as nobody"
+        )
     if os.geteuid() == uid and os.getegid() == gid:
         return None
     if os.geteuid() != 0:
         hint = "start as root, or leave user and group out"
-        raise ConfigurationError("only root can run workers as another user", where="user", hint=hint)
+        raise ConfigurationError(
+            "only root can run workers as another user", where="user", hint=hint
+        )
     return identity
 
 
 def become(identity: Identity) -> None:
-    """Be that user with that group alone, in this whole process and for good. Raises OSError when the system does not allow it."""
+    """Be that user with that group alone, in this whole process and for good. Raises OSError when
+    the system does not allow it.
+    """
     os.setgroups([identity.gid])
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
 
 
 def renounce_privileges() -> None:
-    """Let no program that is started from here on gain privileges (setuid, file capabilities); systems other than Linux do not know it.
+    """Let no program that is started from here on gain privileges (setuid, file capabilities);
+    systems other than Linux do not know it.
 
-    Said by the process itself, because Swarm ignores `security_opt`. To be called before there are threads: it holds for this one
-    and those that it starts.
+    Said by the process itself, because Swarm ignores `security_opt`. To be called before there are
+    threads: it holds for this one and those that it starts.
     """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
@@ -74,7 +90,9 @@ def _find_user(user: str) -> tuple[int, int | None]:
     except (KeyError, OverflowError):
         if number and int(user) < 2**32 - 1:
             return int(user), None
-        raise ConfigurationError(f"there is no user {user!r} on this machine", where="user") from None
+        raise ConfigurationError(
+            f"there is no user {user!r} on this machine", where="user"
+        ) from None
     return entry.pw_uid, entry.pw_gid
 
 
@@ -84,4 +102,6 @@ def _find_group(group: str) -> int:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        raise ConfigurationError(f"there is no group {group!r} on this machine", where="group") from None
+        raise ConfigurationError(
+            f"there is no group {group!r} on this machine", where="group"
+        ) from None

@@ -1,8 +1,9 @@
 """What workers tell the supervisor: JSON, read with suspicion.
 
-A worker talks to the world, so the supervisor, which may be root and holds the engine's socket, takes nothing from it but numbers
-and sessions, within limits. Both ends keep to the same limits, which stand here and in `meshlib.model`: what is beyond them is left
-out by who writes, and by who reads, and counted; what has no sense at all is a ValueError. (What the supervisor says to its
+A worker talks to the world, so the supervisor, which may be root and holds the engine's socket,
+takes nothing from it but numbers and sessions, within limits. Both ends keep to the same limits,
+which stand here and in `meshlib.model`: what is beyond them is left out by who writes, and by who
+reads, and counted; what has no sense at all is a ValueError. (What the supervisor says to its
 workers is in `orders`.)
 """
 
@@ -33,7 +34,8 @@ __all__ = [
     "write_sessions",
 ]
 
-# Bytes of a frame from a worker: the pieces in which changes and sessions are written, and room. Read in some milliseconds.
+# Bytes of a frame from a worker: the pieces in which changes and sessions are written, and room.
+# Read in some milliseconds.
 MAX_REPORT: Final = 4 * MAX_PIECE
 
 # Bytes of why a worker cannot begin.
@@ -57,9 +59,10 @@ Session: TypeAlias = Binding
 class Counters:
     """What has happened since a worker's start; each number only grows.
 
-    `requests` that were answered, and of those how many with which class of status (`status_none`: the client left before); TLS
-    connections accepted, refused, and brought to an endpoint; access records that were lost; on the ports of services TCP connections
-    likewise, UDP flows, and datagrams that came, that were sent to clients, and that were dropped.
+    `requests` that were answered, and of those how many with which class of status (`status_none`:
+    the client left before); TLS connections accepted, refused, and brought to an endpoint; access
+    records that were lost; on the ports of services TCP connections likewise, UDP flows, and
+    datagrams that came, that were sent to clients, and that were dropped.
     """
 
     requests: int = 0
@@ -82,15 +85,18 @@ class Counters:
     udp_dropped: int = 0
 
     def __add__(self, other: Counters) -> Counters:
-        return Counters(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+        return Counters(
+            *(getattr(self, item.name) + getattr(other, item.name) for item in fields(self))
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a worker fares. `version` is that of the table it serves (-1: none yet), `ready` whether it accepts connections.
+    """How a worker fares. `version` is that of the table it serves (-1: none yet), `ready` whether
+    it accepts connections.
 
-    `connections` and `tunnels` (TLS) are those open now, `ports`, `port_connections` (TCP) and `flows` (UDP) those
-    of services; `cut` is how many a drain has ended by force.
+    `connections` and `tunnels` (TLS) are those open now, `ports`, `port_connections` (TCP) and
+    `flows` (UDP) those of services; `cut` is how many a drain has ended by force.
     """
 
     ready: bool = False
@@ -105,17 +111,23 @@ class Report:
 
 
 def write_report(report: Report) -> bytes:
-    """The report as the supervisor reads it; numbers beyond what it takes are the nearest ones that it does."""
+    """The report as the supervisor reads it; numbers beyond what it takes are the nearest ones that
+    it does.
+    """
     data = asdict(report)
     counters = {name: _clipped(value) for name, value in data.pop("counters").items()}
     version = _clipped(data.pop("version"), -1)
     ready = data.pop("ready")
     numbers = {name: _clipped(value) for name, value in data.items()}
-    return json.dumps({"ready": ready, "version": version, **numbers, "counters": counters}).encode()
+    return json.dumps(
+        {"ready": ready, "version": version, **numbers, "counters": counters}
+    ).encode()
 
 
 def parse_report(data: bytes) -> Report:
-    """The report that was written; `OutOfRange` for one with a number that `write_report` would not write, ValueError for anything else."""
+    """The report that was written; `OutOfRange` for one with a number that `write_report` would not
+    write, ValueError for anything else.
+    """
     found = _load(data)
     if not isinstance(found, dict) or not isinstance(ready := found.pop("ready", None), bool):
         raise ValueError("not a report")
@@ -131,10 +143,14 @@ def parse_report(data: bytes) -> Report:
         raise ValueError("not a report") from None
 
 
-def write_sessions(sessions: Iterable[Session], on_dropped: Callable[[], None] = lambda: None) -> Iterator[bytes]:
-    """Sessions as the supervisor, and then the workers, read them, in pieces of about `MAX_PIECE` bytes.
+def write_sessions(
+    sessions: Iterable[Session], on_dropped: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
+    """Sessions as the supervisor, and then the workers, read them, in pieces of about `MAX_PIECE`
+    bytes.
 
-    One with a name or a value that is longer than a session can have is left out, and `on_dropped` called.
+    One with a name or a value that is longer than a session can have is left out, and `on_dropped`
+    called.
     """
     waiting: list[str] = []
     size = 0
@@ -154,22 +170,39 @@ def write_sessions(sessions: Iterable[Session], on_dropped: Callable[[], None] =
 
 def _fits(session: Session) -> bool:
     upstream, cookie, value, endpoint, _ = session
-    return len(upstream) <= MAX_NAME and len(cookie) <= MAX_NAME and len(value) <= MAX_SESSION_KEY and len(endpoint) <= MAX_NAME
+    return (
+        len(upstream) <= MAX_NAME
+        and len(cookie) <= MAX_NAME
+        and len(value) <= MAX_SESSION_KEY
+        and len(endpoint) <= MAX_NAME
+    )
 
 
 def parse_sessions(data: bytes, on_dropped: Callable[[], None] = lambda: None) -> list[Session]:
-    """The sessions that were written, without those that `write_sessions` would leave out, too; ValueError for anything else."""
+    """The sessions that were written, without those that `write_sessions` would leave out, too;
+    ValueError for anything else.
+    """
     found = _load(data)
     if not isinstance(found, list):
         raise ValueError("not a list of sessions")
     result: list[Session] = []
     for item in found:
-        if not isinstance(item, list) or len(item) != 5 or not all(isinstance(text, str) for text in item[:4]):
+        if (
+            not isinstance(item, list)
+            or len(item) != 5
+            or not all(isinstance(text, str) for text in item[:4])
+        ):
             raise ValueError("not a session")
         upstream, cookie, text, endpoint, standing = item
         number = _number(standing)
         # UnicodeEncodeError is a ValueError.
-        session = Binding(upstream, cookie, text.encode("latin-1"), endpoint, Standing(min(number, Standing.PROVEN)))
+        session = Binding(
+            upstream,
+            cookie,
+            text.encode("latin-1"),
+            endpoint,
+            Standing(min(number, Standing.PROVEN)),
+        )
         if _fits(session) and number == session.standing:
             result.append(session)
         else:

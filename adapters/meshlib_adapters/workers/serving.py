@@ -1,4 +1,6 @@
-"""What serves for a gateway: this process, or a pool of workers. A gateway sees both as one `Serving`."""
+"""What serves for a gateway: this process, or a pool of workers. A gateway sees both as one
+`Serving`.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ _MEASURE_EVERY: Final = 1.0
 class Serving(Protocol):
     """The part of a gateway that serves requests.
 
-    `workers` is None where this process serves. `not_ready` is "" when requests are served with the newest table, else
-    why they are not.
+    `workers` is None where this process serves. `not_ready` is "" when requests are served with the
+    newest table, else why they are not.
     """
 
     @property
@@ -57,7 +59,9 @@ class Serving(Protocol):
         """Serve new connections from now on."""
 
     async def drain(self, seconds: float) -> int:
-        """Accept nothing more; how many connections were still busy after `seconds` and were cut."""
+        """Accept nothing more; how many connections were still busy after `seconds` and were
+        cut.
+        """
 
     def use_certificates(self, found: CertificateSet) -> None:
         """Serve new connections with these."""
@@ -73,7 +77,9 @@ class Serving(Protocol):
 
 
 def create_serving(mesh: Mesh, settings: Settings, totals: Totals, stop: anyio.Event) -> Serving:
-    """What `settings` want: this process for `workers = 1`, unless a worker is to be another user."""
+    """What `settings` want: this process for `workers = 1`, unless a worker is to be another
+    user.
+    """
     if worker_count(settings) != 1 or settings.user or settings.group:
         return InWorkers(mesh, settings, totals, stop)
     return InProcess(mesh, settings, totals)
@@ -105,7 +111,11 @@ class InProcess:
         """See `Serving`."""
         # Records that nobody sees, as lines or as numbers, are not made.
         wanted = self._settings.log.access or self._settings.log.spans or self._settings.admin
-        self._log = TallyLog(self._settings, write_record, spans=create_spans(self._settings)) if wanted else None
+        self._log = (
+            TallyLog(self._settings, write_record, spans=create_spans(self._settings))
+            if wanted
+            else None
+        )
         self._listeners = Listeners(self._mesh, self._settings, log=self._log)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
@@ -129,7 +139,9 @@ class InProcess:
         """See `Serving`."""
         if self._log is not None and self._settings.admin:
             tell = functools.partial(self._totals.add, process="main")
-            await DataPathMeter(self._serving, self._log, tell, version=lambda: self._mesh.version).run()
+            await DataPathMeter(
+                self._serving, self._log, tell, version=lambda: self._mesh.version
+            ).run()
 
     def close(self) -> None:
         """See `Serving`."""
@@ -153,7 +165,9 @@ class InWorkers:
         self._identity = resolve_identity(settings.user, settings.group)
         self._pool: WorkerPool | None = None
         if os.geteuid() == 0 and self._identity is None:
-            _logger.warning("the workers run as root; set user (and group) to have them be somebody else")
+            _logger.warning(
+                "the workers run as root; set user (and group) to have them be somebody else"
+            )
 
     @property
     def workers(self) -> WorkersView:
@@ -180,7 +194,9 @@ class InWorkers:
     def begin(self) -> None:
         """See `Serving`."""
         count = worker_count(self._settings)
-        self._pool = WorkerPool(self._mesh, self._settings, count, self._identity, self._stop, self._totals)
+        self._pool = WorkerPool(
+            self._mesh, self._settings, count, self._identity, self._stop, self._totals
+        )
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
         """See `Serving`."""

@@ -1,10 +1,12 @@
 """Sticky sessions of several workers: what one has learned, all know.
 
-The connections of one client go to different workers. A worker that has not seen the answer which began a session would send it anywhere;
-so each new binding is told to the supervisor, which tells all workers, in one order. Until then, some milliseconds, a
-session that goes on over another connection may meet another endpoint: the application sets its cookie well before it counts.
+The connections of one client go to different workers. A worker that has not seen the answer which
+began a session would send it anywhere; so each new binding is told to the supervisor, which tells
+all workers, in one order. Until then, some milliseconds, a session that goes on over another
+connection may meet another endpoint: the application sets its cookie well before it counts.
 
-Cookies that no application has set here are told, too, but only so many a second: anybody can make them up.
+Cookies that no application has set here are told, too, but only so many a second: anybody can make
+them up.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ __all__ = ["BATCH", "MET_AT_ONCE", "MET_PER_SECOND", "SessionStore", "SharingUps
 
 # Sessions in one frame: few enough for the other side to take them between two requests.
 BATCH: Final = 64
-# Sessions that were only met, told by one worker: at once, and a second in the long run. After a restart of the gateway all sessions
-# are unknown; of those in use that is enough, and a flood of forged ones costs each process less than a hundredth of its time.
+# Sessions that were only met, told by one worker: at once, and a second in the long run. After a
+# restart of the gateway all sessions are unknown; of those in use that is enough, and a flood of
+# forged ones costs each process less than a hundredth of its time.
 MET_AT_ONCE: Final = 1000
 MET_PER_SECOND: Final = 100
 
@@ -88,7 +91,9 @@ class SharingUpstreams(Upstreams):
 
 
 class SessionStore:
-    """The supervisor's memory of sessions, for workers that begin later, within the limits of one worker."""
+    """The supervisor's memory of sessions, for workers that begin later, within the limits of one
+    worker.
+    """
 
     def __init__(self, limits: SessionLimits) -> None:
         self._tables = SessionTables(limits)

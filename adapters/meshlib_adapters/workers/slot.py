@@ -1,4 +1,6 @@
-"""One worker's place in the pool: the process that has it now, the channel to it, what it said last, and when the next one begins."""
+"""One worker's place in the pool: the process that has it now, the channel to it, what it said
+last, and when the next one begins.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ from meshlib_adapters.observe.metrics.changes import Change, parse_changes
 from meshlib_adapters.providers.backoff import Backoff
 from meshlib_adapters.workers.channel import Channel
 from meshlib_adapters.workers.messages import ERROR, METRICS, REPORT, SESSIONS
-from meshlib_adapters.workers.reports import MAX_REPORT, Counters, OutOfRange, Report, Session, parse_error, parse_report, parse_sessions
+from meshlib_adapters.workers.reports import (
+    MAX_REPORT,
+    Counters,
+    OutOfRange,
+    Report,
+    Session,
+    parse_error,
+    parse_report,
+    parse_sessions,
+)
 
 __all__ = ["STATES", "Owner", "Place", "Process"]
 
@@ -26,13 +37,16 @@ logger = logging.getLogger("meshlib.gateway.workers")
 # What a place can be: "gone" until the next worker begins.
 STATES: Final = ("starting", "ready", "draining", "gone")
 
-# A worker that served so long was well; the next one begins at once. Others wait, but never long: their clients do too.
+# A worker that served so long was well; the next one begins at once. Others wait, but never long:
+# their clients do too.
 _WELL: Final = 5.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 
 _REAP_EVERY: Final = 0.02
-_REAP_WITHIN: Final = 2.0  # a process that has closed its channel and is still there after this is killed
+_REAP_WITHIN: Final = (
+    2.0  # a process that has closed its channel and is still there after this is killed
+)
 
 
 class Owner(Protocol):
@@ -64,9 +78,13 @@ class Process:
 
 
 class Place:
-    """Number `number` among the workers; `begin(number)` starts a process for it, with the frames to send first, by slot."""
+    """Number `number` among the workers; `begin(number)` starts a process for it, with the frames
+    to send first, by slot.
+    """
 
-    def __init__(self, number: int, begin: Callable[[int], tuple[Process, dict[str, bytes]]], owner: Owner) -> None:
+    def __init__(
+        self, number: int, begin: Callable[[int], tuple[Process, dict[str, bytes]]], owner: Owner
+    ) -> None:
         self.number = number
         self.report = Report()
         self.restarts = 0
@@ -95,7 +113,15 @@ class Place:
     @property
     def state(self) -> str:
         """One of `STATES`."""
-        return "gone" if not self.running else "draining" if self._draining else "ready" if self.report.ready else "starting"
+        return (
+            "gone"
+            if not self.running
+            else "draining"
+            if self._draining
+            else "ready"
+            if self.report.ready
+            else "starting"
+        )
 
     @property
     def counters(self) -> Counters:
@@ -134,7 +160,11 @@ class Place:
             return
         self._process = process
         self._channel = channel = Channel(
-            process.sock, on_frame=self._hear, on_end=self._ended, on_skipped=lambda kind: self._drop(), limit=MAX_REPORT
+            process.sock,
+            on_frame=self._hear,
+            on_end=self._ended,
+            on_skipped=lambda kind: self._drop(),
+            limit=MAX_REPORT,
         )
         for slot, frame in frames.items():
             channel.send(frame, slot=slot)
@@ -188,14 +218,20 @@ class Place:
         except OutOfRange:
             self._drop()
         except ValueError as error:
-            logger.error("worker %d says what makes no sense (%s), and is ended", self.number, error)
+            logger.error(
+                "worker %d says what makes no sense (%s), and is ended", self.number, error
+            )
             if self._process is not None:
                 self._process.popen.kill()
 
     def _drop(self) -> None:
-        # Out of range is no reason to end a worker: its clients would pay for what some service is called.
+        # Out of range is no reason to end a worker: its clients would pay for what some service is
+        # called.
         if not self._dropped:
-            logger.warning("worker %d says more than is taken (counted in meshlib_worker_dropped_total)", self.number)
+            logger.warning(
+                "worker %d says more than is taken (counted in meshlib_worker_dropped_total)",
+                self.number,
+            )
         self._dropped = True
         self._owner.on_dropped(self.number)
 

@@ -1,8 +1,8 @@
 """stdin, stdout and stderr at the beginning and at the end of a process of the gateway.
 
 At the beginning each is there: a descriptor that was closed by who started us would be given to the
-next socket, and lines meant for a log would go to its peer. At the end neither is in the way: Python
-flushes both when it ends, and a flush that fails turns every exit status into 120.
+next socket, and lines meant for a log would go to its peer. At the end neither is in the way:
+Python flushes both when it ends, and a flush that fails turns every exit status into 120.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def open_missing_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             os.set_inheritable(number, True)  # our own processes have the same need
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # for good
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # for good  # noqa: SIM115
 
 
 def settle_streams() -> None:

@@ -1,7 +1,7 @@
 """Tables on their way to workers: each is pickled in a thread, and then sent to those that want it.
 
-Pickling 60,000 routes takes two seconds. In the event loop, reports, the admin page and signals would wait for it. One
-table is made at a time, so that an older one never comes after a newer one.
+Pickling 60,000 routes takes two seconds. In the event loop, reports, the admin page and signals
+would wait for it. One table is made at a time, so that an older one never comes after a newer one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ logger = logging.getLogger("meshlib_adapters.gateway.workers")
 
 
 class TableSender:
-    """Sends the newest table of `mesh` to workers, as `send(number, frame)`. To be made inside the event loop."""
+    """Sends the newest table of `mesh` to workers, as `send(number, frame)`. To be made inside the
+    event loop.
+    """
 
     def __init__(self, mesh: Mesh, send: Callable[[int, bytes], None]) -> None:
         self._mesh = mesh
@@ -33,8 +35,8 @@ class TableSender:
     def want(self, numbers: Iterable[int]) -> None:
         """Send the newest table to these workers, as soon as it is made.
 
-        Each gets it once, however often it is wanted until then. While tables change faster than they are made, it gets
-        those that are made, in their order, and the newest in the end.
+        Each gets it once, however often it is wanted until then. While tables change faster than
+        they are made, it gets those that are made, in their order, and the newest in the end.
         """
         self._wanted.update(numbers)
         if self._wanted and not self._making and not self._stopped:

@@ -1,16 +1,16 @@
-"""A worker process: `python -m meshlib_adapters.workers.worker FD`, started by the supervisor and by nobody else.
+"""A worker process: `python -m meshlib_adapters.workers.worker FD`, started by the supervisor and
+by nobody else.
 
-A fresh interpreter that is given its listening sockets, one end of a channel, and nothing else: no engine, no settings of its own.
-It serves what the supervisor's newest table says, reports once a second, and ends when it is told to, on SIGTERM, or when the
-supervisor is gone: each time it stops accepting, finishes what is under way within `timeouts.drain`, and leaves.
+A fresh interpreter that is given its listening sockets, one end of a channel, and nothing else: no
+engine, no settings of its own. It serves what the supervisor's newest table says, reports once a
+second, and ends when it is told to, on SIGTERM, or when the supervisor is gone: each time it stops
+accepting, finishes what is under way within `timeouts.drain`, and leaves.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401 - here, not when first needed: after `become` files may be unreadable
 import contextlib
-import encodings.idna  # noqa: F401 - likewise
 import importlib
 import logging
 import os
@@ -74,7 +74,9 @@ logger = logging.getLogger("meshlib_adapters.workers.worker")
 
 _REPORT_EVERY = 1.0
 _BEHIND = 20  # frames that wait: while the supervisor is so far behind, changes of metrics gather here and none is lost
-_LAST_WORDS = 1.0  # seconds for the last report; a supervisor that does not take it by then is gone or stuck
+_LAST_WORDS = (
+    1.0  # seconds for the last report; a supervisor that does not take it by then is gone or stuck
+)
 
 
 class Worker:
@@ -85,11 +87,17 @@ class Worker:
         self._settings = setup.settings
         self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned, most=MAX_REPORT)
         self._mesh = create_mesh(self._settings)
-        self._log = TallyLog(self._settings, lambda lines: write_locked(lines, setup.log_lock), spans=spans)
+        self._log = TallyLog(
+            self._settings, lambda lines: write_locked(lines, setup.log_lock), spans=spans
+        )
         loop = asyncio.get_running_loop()
         limits = http2_limits(self._settings)
-        self._upstreams = SharingUpstreams(self._mesh, http_settings(self._settings), loop, self._share, http2=limits)
-        self._listeners = Listeners(self._mesh, self._settings, log=self._log, upstreams=self._upstreams)
+        self._upstreams = SharingUpstreams(
+            self._mesh, http_settings(self._settings), loop, self._share, http2=limits
+        )
+        self._listeners = Listeners(
+            self._mesh, self._settings, log=self._log, upstreams=self._upstreams
+        )
         self._meter = DataPathMeter(
             self._listeners,
             self._log,
@@ -131,7 +139,9 @@ class Worker:
 
     async def _serve(self) -> None:
         await self._first_table.wait()
-        http, https = (_sockets(descriptors) for descriptors in (self._setup.http, self._setup.https))
+        http, https = (
+            _sockets(descriptors) for descriptors in (self._setup.http, self._setup.https)
+        )
         try:
             await self._listeners.listen(http, https)
         except ConfigurationError as error:
@@ -149,7 +159,9 @@ class Worker:
             self._table_came = anyio.Event()
             body, self._table = self._table, b""
             # In a thread: while a large snapshot is read, requests go on.
-            version, snapshot = await anyio.to_thread.run_sync(read_table, body, self._mesh.snapshot)
+            version, snapshot = await anyio.to_thread.run_sync(
+                read_table, body, self._mesh.snapshot
+            )
             await publish_apart(self._mesh, "supervisor", snapshot)
             self._version = version
             early, self._early = self._early, []
@@ -171,7 +183,9 @@ class Worker:
 
     def _adopt(self, sessions: list[Session]) -> None:
         if self._version < 0:
-            self._early += sessions  # those of a predecessor come before the table that they belong to
+            self._early += (
+                sessions  # those of a predecessor come before the table that they belong to
+            )
         else:
             self._upstreams.adopt(sessions)
 
@@ -200,10 +214,22 @@ class Worker:
 
     def _report(self) -> None:
         listeners = self._listeners
-        report = Report(self._ready, self._version, listeners.connections, listeners.tunnels, self._cut, self._counters())
+        report = Report(
+            self._ready,
+            self._version,
+            listeners.connections,
+            listeners.tunnels,
+            self._cut,
+            self._counters(),
+        )
         ports = listeners.ports
         if ports is not None:
-            report = replace(report, ports=len(ports.open_ports), port_connections=ports.connections, flows=ports.flows)
+            report = replace(
+                report,
+                ports=len(ports.open_ports),
+                port_connections=ports.connections,
+                flows=ports.flows,
+            )
         self._channel.send(make_frame(REPORT, write_report(report)), slot="report")
 
     def _counters(self) -> Counters:
@@ -271,7 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 importlib.import_module("meshlib_adapters.observe.tracing")  # now, likewise
         if setup.settings.tls.certificates:
             importlib.import_module("meshlib_adapters.listeners.terminator")  # likewise
-        with contextlib.suppress(ImportError):  # HTTP/2 is not offered then, and not spoken to endpoints
+        with contextlib.suppress(
+            ImportError
+        ):  # HTTP/2 is not offered then, and not spoken to endpoints
             importlib.import_module("meshlib_adapters.upstream.http2")
         fast_loop()  # loaded before `become`, for the same reason as the imports above
         if setup.identity is not None:

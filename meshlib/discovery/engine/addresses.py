@@ -1,7 +1,9 @@
-"""Addresses that a gateway connects to on somebody's word, and those that it must not: itself, its host, its cloud, or nobody (SSRF).
+"""Addresses that a gateway connects to on somebody's word, and those that it must not: itself, its
+host, its cloud, or nobody (SSRF).
 
-An engine says where containers and tasks are, and who can write to it can make it say anything. So an address has to be one that a
-container can have: none of a special purpose, none that hides another one, and inside the subnets of the network it is in.
+An engine says where containers and tasks are, and who can write to it can make it say anything. So
+an address has to be one that a container can have: none of a special purpose, none that hides
+another one, and inside the subnets of the network it is in.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from meshlib.discovery.engine.records import IPNetwork, NetworkRecord
 
 __all__ = ["is_refused", "refusal", "refusal_in"]
 
-# The registries of special-purpose addresses (RFC 6890 and IANA), as far as no container can have them, and the addresses at which
-# clouds tell machines their secrets. The first that holds an address gives the reason.
+# The registries of special-purpose addresses (RFC 6890 and IANA), as far as no container can have
+# them, and the addresses at which clouds tell machines their secrets. The first that holds an
+# address gives the reason.
 _REFUSED: Final = (
     ("0.0.0.0/8", "an address of this host (RFC 1122)"),
     ("127.0.0.0/8", "a loopback address"),
@@ -42,7 +45,8 @@ _REFUSED: Final = (
     ("fe80::/10", "a link-local address"),
     ("fec0::/10", "a site-local address (RFC 3879)"),
     ("ff00::/8", "a multicast address"),
-    # What is left of IPv6 without global unicast (2000::/3) and unique local addresses (fc00::/7) is for nobody yet (RFC 4291 2.4).
+    # What is left of IPv6 without global unicast (2000::/3) and unique local addresses (fc00::/7)
+    # is for nobody yet (RFC 4291 2.4).
     ("::/3", "a reserved address (RFC 4291)"),
     ("4000::/2", "a reserved address (RFC 4291)"),
     ("8000::/2", "a reserved address (RFC 4291)"),
@@ -56,7 +60,9 @@ _REFUSED: Final = (
 
 def _masks(version: int) -> tuple[tuple[int, int, str], ...]:
     networks = [(ipaddress.ip_network(text), why) for text, why in _REFUSED]
-    return tuple((int(n.netmask), int(n.network_address), why) for n, why in networks if n.version == version)
+    return tuple(
+        (int(n.netmask), int(n.network_address), why) for n, why in networks if n.version == version
+    )
 
 
 # As numbers: an engine may tell of fifty thousand addresses.
@@ -64,7 +70,9 @@ _MASKS: Final = {4: _masks(4), 6: _masks(6)}
 
 
 def refusal(address: str) -> str:
-    """Why the gateway must not connect to `address` on somebody's word; "" when it may. Never raises."""
+    """Why the gateway must not connect to `address` on somebody's word; "" when it may. Never
+    raises.
+    """
     try:
         if "%" in address:
             return "an address with a zone: an interface of one machine"
@@ -76,8 +84,9 @@ def refusal(address: str) -> str:
 
 
 def refusal_in(network: NetworkRecord | None, address: str) -> str:
-    """The same for an address in `network` (None: `refusal` alone): it has to be inside its subnets, where those are known, and
-    neither the network's own nor one that the gateway or its host has there."""
+    """The same for an address in `network` (None: `refusal` alone): it has to be inside its
+    subnets, where those are known, and neither the network's own nor one that the gateway or its
+    host has there."""
     why = refusal(address)
     if why or network is None:
         return why
@@ -91,7 +100,11 @@ def refusal_in(network: NetworkRecord | None, address: str) -> str:
     subnet = next((subnet for subnet in network.subnets if parsed in subnet), None)
     if subnet is None:
         return f"outside the network {network.name} ({', '.join(map(str, network.subnets))})"
-    return f"no address of a machine in the network {network.name}" if _is_of_nobody(parsed, subnet) else ""
+    return (
+        f"no address of a machine in the network {network.name}"
+        if _is_of_nobody(parsed, subnet)
+        else ""
+    )
 
 
 def is_refused(address: str, network: NetworkRecord | None = None) -> bool:
@@ -99,6 +112,13 @@ def is_refused(address: str, network: NetworkRecord | None = None) -> bool:
     return bool(refusal_in(network, address))
 
 
-def _is_of_nobody(address: ipaddress.IPv4Address | ipaddress.IPv6Address, subnet: IPNetwork) -> bool:
-    # The first and the last address of an IPv4 subnet are its own; one of 31 or 32 bits has neither (RFC 3021).
-    return subnet.version == 4 and subnet.prefixlen < 31 and address in (subnet.network_address, subnet.broadcast_address)
+def _is_of_nobody(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, subnet: IPNetwork
+) -> bool:
+    # The first and the last address of an IPv4 subnet are its own; one of 31 or 32 bits has neither
+    # (RFC 3021).
+    return (
+        subnet.version == 4
+        and subnet.prefixlen < 31
+        and address in (subnet.network_address, subnet.broadcast_address)
+    )

@@ -1,6 +1,8 @@
-"""Records of plain containers -> snapshot. Pure and deterministic: the order of the records does not matter.
+"""Records of plain containers -> snapshot. Pure and deterministic: the order of the records does
+not matter.
 
-The same labels as on services. Containers of one Compose service with equal labels serve together; any other container stands for itself.
+The same labels as on services. Containers of one Compose service with equal labels serve together;
+any other container stands for itself.
 """
 
 from __future__ import annotations
@@ -23,13 +25,27 @@ from meshlib.discovery.engine.networks import (
 )
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.own_networks import Surroundings, find_own_networks
-from meshlib.discovery.engine.records import ContainerAddress, ContainerRecord, ContainerRecords, NetworkRecord
+from meshlib.discovery.engine.records import (
+    ContainerAddress,
+    ContainerRecord,
+    ContainerRecords,
+    NetworkRecord,
+)
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
 from meshlib.discovery.limits import Allowance
 from meshlib.discovery.routes import build_routes
 from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import is_hrm_label
-from meshlib.model import Contribution, Endpoint, EndpointState, NameKind, NameRecord, Snapshot, Upstream, bounded_name
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    EndpointState,
+    NameKind,
+    NameRecord,
+    Snapshot,
+    Upstream,
+    bounded_name,
+)
 
 __all__ = ["ContainerResolver"]
 
@@ -49,7 +65,9 @@ class _Known(NamedTuple):
 
 
 class ContainerResolver:
-    """As `SwarmResolver`, for containers. `created_at` of a group is that of its oldest container."""
+    """As `SwarmResolver`, for containers. `created_at` of a group is that of its oldest
+    container.
+    """
 
     def __init__(self, provider: str = "docker", options: ResolveOptions | None = None) -> None:
         self.parsed = self.labels_read = 0
@@ -58,18 +76,33 @@ class ContainerResolver:
         self._networks: dict[str, NetworkRecord] = {}
         self._known: dict[str, _Known] = {}
 
-    def resolve(self, records: ContainerRecords, previous: Snapshot | None = None, surroundings: Surroundings | None = None) -> Snapshot:
+    def resolve(
+        self,
+        records: ContainerRecords,
+        previous: Snapshot | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> Snapshot:
         """As `SwarmResolver.resolve`."""
-        self._networks = networks = with_malformed(records.networks, records.malformed, self._networks)
-        whereabouts = find_own_networks(networks, _attachments(records, _locate_by(networks)), surroundings, self._options)
+        self._networks = networks = with_malformed(
+            records.networks, records.malformed, self._networks
+        )
+        whereabouts = find_own_networks(
+            networks, _attachments(records, _locate_by(networks)), surroundings, self._options
+        )
         networks = whereabouts.networks
         locate = _locate_by(networks)
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
         last_known, known = self._known, {}
-        contributions = malformed_contribution(self._provider, records.malformed, whereabouts.diagnostics())
+        contributions = malformed_contribution(
+            self._provider, records.malformed, whereabouts.diagnostics()
+        )
         groups = _groups(by_id(records.containers).values())
         labelled = {key: _labelled(key, group) for key, group in groups.items()}
-        readings = LabelReadings(labelled.values(), self._options.limits, {key: memo.reading for key, memo in last_known.items()})
+        readings = LabelReadings(
+            labelled.values(),
+            self._options.limits,
+            {key: memo.reading for key, memo in last_known.items()},
+        )
         for key, group in groups.items():
             attached = _attached(group, locate)
             memo = last_known.get(key)
@@ -78,7 +111,11 @@ class ContainerResolver:
             if here is not None and here == memo:
                 contribution = here.contribution
             else:
-                last = memo.contribution if memo is not None else before.get(bounded_name(f"{self._provider}/{key}"))
+                last = (
+                    memo.contribution
+                    if memo is not None
+                    else before.get(bounded_name(f"{self._provider}/{key}"))
+                )
                 contribution = self._contribution(key, group, attached, locate, reading, last)
                 if contribution == last:
                     contribution = last
@@ -102,14 +139,18 @@ class ContainerResolver:
         allowance = Allowance(service, self._options.limits, reading.text)
         diagnostics = list(result.diagnostics)
         network = choose_network(attached, self._options)
-        forwarding = [fragment.label for fragment in result.fragments if fragment.redirect is None] or sorted(result.failed)
+        forwarding = [
+            fragment.label for fragment in result.fragments if fragment.redirect is None
+        ] or sorted(result.failed)
         if forwarding and network is None:
             diagnostics.append(off_network(service, min(forwarding), attached, self._options))
         endpoints = _endpoints(group, network, locate)
         published = self._published(group)
         if forwarding or published:
             diagnostics += [
-                refused_address(service, e.host, f"container {e.id}", network) for e in endpoints if is_refused(e.host, network)
+                refused_address(service, e.host, f"container {e.id}", network)
+                for e in endpoints
+                if is_refused(e.host, network)
             ]
         good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host, network)]
         upstream_for, networked = _upstreams(key, good, allowance), network is not None
@@ -117,7 +158,15 @@ class ContainerResolver:
             key=f"{self._provider}/{key}",
             service=service,
             created_at=reading.labelled.created_at,
-            routes=build_routes(service, result, upstream_for, last, networked=networked, allowance=allowance, published=published),
+            routes=build_routes(
+                service,
+                result,
+                upstream_for,
+                last,
+                networked=networked,
+                allowance=allowance,
+                published=published,
+            ),
             names=allowance.names(_names(group, locate)),
             diagnostics=allowance.diagnostics(diagnostics, result.unreported),
             owner=_owner(group[0]),
@@ -127,23 +176,36 @@ class ContainerResolver:
     def _published(self, group: _Group) -> list[PublishedPort]:
         if not self._options.published_ports or _is_one_off(group[0]):
             return []
-        return [port for container in group for port in container.ports if port.published is not None]
+        return [
+            port for container in group for port in container.ports if port.published is not None
+        ]
 
 
 def _labelled(key: str, group: _Group) -> Labelled:
     first = group[0]
-    # What an image exposes is in the list beside what is published; that one says more about what is meant.
+    # What an image exposes is in the list beside what is published; that one says more about what
+    # is meant.
     ports = tuple(port for port in first.ports if port.published is not None) or first.ports
     labels = {} if _is_one_off(first) else first.labels
-    return Labelled(key, min(container.created_at for container in group), _service_name(first), labels, ports)
+    return Labelled(
+        key, min(container.created_at for container in group), _service_name(first), labels, ports
+    )
 
 
 def _locate_by(networks: Mapping[str, NetworkRecord]) -> _Locate:
-    # By id, because two networks may have one name; by name for engines that write something else as the id, as Podman does.
-    by_name = {network.name: network for network in sorted(networks.values(), key=lambda network: network.id, reverse=True)}
+    # By id, because two networks may have one name; by name for engines that write something else
+    # as the id, as Podman does.
+    by_name = {
+        network.name: network
+        for network in sorted(networks.values(), key=lambda network: network.id, reverse=True)
+    }
 
     def locate(place: ContainerAddress) -> NetworkRecord:
-        return networks.get(place.network_id) or by_name.get(place.network) or NetworkRecord(place.network_id, place.network)
+        return (
+            networks.get(place.network_id)
+            or by_name.get(place.network)
+            or NetworkRecord(place.network_id, place.network)
+        )
 
     return locate
 
@@ -151,14 +213,21 @@ def _locate_by(networks: Mapping[str, NetworkRecord]) -> _Locate:
 def _attachments(records: ContainerRecords, locate: _Locate) -> Iterator[tuple[str, str]]:
     for container in records.containers:
         # With the network of its host, or of another container, it is on none of its own.
-        yield from ((container.id, locate(place).id) for place in container.addresses if place.address)
+        yield from (
+            (container.id, locate(place).id) for place in container.addresses if place.address
+        )
 
 
 def _attached(group: _Group, locate: _Locate) -> tuple[NetworkRecord, ...]:
     places = [place for container in group for place in container.addresses]
     # A network without an address ("host", "none") is no way to a container that has one elsewhere.
     found = [locate(place) for place in [place for place in places if place.address] or places]
-    return tuple({(network.name, network.id): network for network in sorted(found, key=lambda n: (n.name, n.id))}.values())
+    return tuple(
+        {
+            (network.name, network.id): network
+            for network in sorted(found, key=lambda n: (n.name, n.id))
+        }.values()
+    )
 
 
 def _service_name(container: ContainerRecord) -> str:
@@ -172,7 +241,8 @@ def _owner(container: ContainerRecord) -> str:
 
 
 def _is_one_off(container: ContainerRecord) -> bool:
-    # `docker compose run` gives a shell or a job all labels of its service, but nobody means requests to go there.
+    # `docker compose run` gives a shell or a job all labels of its service, but nobody means
+    # requests to go there.
     return container.labels.get(_ONE_OFF, "").lower() == "true"
 
 
@@ -182,11 +252,13 @@ def _groups(containers: Iterable[ContainerRecord]) -> dict[str, _Group]:
         routing = tuple(sorted((k, v) for k, v in container.labels.items() if is_hrm_label(k)))
         one_off = _is_one_off(container)
         name = container.name if one_off else _service_name(container)
-        # By owner, too: "a_b_c" may be c of a_b, b_c of a, or a container's own name, and these are not one service.
+        # By owner, too: "a_b_c" may be c of a_b, b_c of a, or a container's own name, and these are
+        # not one service.
         found.setdefault((name, _owner(container), one_off, routing), []).append(container)
     groups: dict[str, _Group] = {}
     for (name, *_), group in sorted(found.items(), key=lambda item: item[0]):
-        # Containers of one Compose service whose labels differ (while it is being replaced) are kept apart by the name of the first.
+        # Containers of one Compose service whose labels differ (while it is being replaced) are
+        # kept apart by the name of the first.
         key = name if name not in groups else f"{name}/{group[0].name}"
         groups[key if key not in groups else f"{key}/{group[0].id}"] = tuple(group)
     return groups
@@ -204,19 +276,30 @@ def _endpoints(group: _Group, network: NetworkRecord | None, locate: _Locate) ->
     found = []
     for container in group:
         state = _state(container)
-        address = next((place.address for place in container.addresses if place.address and locate(place) == network), None)
+        address = next(
+            (
+                place.address
+                for place in container.addresses
+                if place.address and locate(place) == network
+            ),
+            None,
+        )
         if state is not None and address is not None:
             found.append(Endpoint(container.name, address, 1, state=state))
     return found
 
 
-def _upstreams(service: str, endpoints: Sequence[Endpoint], allowance: Allowance) -> Callable[[int], Upstream]:
+def _upstreams(
+    service: str, endpoints: Sequence[Endpoint], allowance: Allowance
+) -> Callable[[int], Upstream]:
     made: dict[int, Upstream] = {}
 
     def upstream_for(port: int) -> Upstream:
         upstream = made.get(port)
         if upstream is None:
-            placed = ordered(Endpoint(e.id, e.host, port, state=e.state) for e in allowance.endpoints(endpoints))
+            placed = ordered(
+                Endpoint(e.id, e.host, port, state=e.state) for e in allowance.endpoints(endpoints)
+            )
             made[port] = upstream = Upstream(upstream_name(service, port), placed)
         return upstream
 
@@ -229,7 +312,8 @@ def _names(group: _Group, locate: _Locate) -> Iterator[NameRecord]:
         for container in group
         if container.state == "running"
         for place in container.addresses
-        # The default network of an engine has no names (Docker's embedded DNS serves user-defined networks only).
+        # The default network of an engine has no names (Docker's embedded DNS serves user-defined
+        # networks only).
         if place.address and place.network not in ("bridge", "host", "none")
         if (here := locate(place)).reachable is not False and not is_refused(place.address, here)
         for name in place.names

@@ -1,6 +1,7 @@
 """One engine's JSON -> records: `GET /containers/json` and `/networks`.
 
-Tasks of a Swarm appear among the containers of each node; they are left to `swarm`, which sees all nodes.
+Tasks of a Swarm appear among the containers of each node; they are left to `swarm`, which sees all
+nodes.
 """
 
 from __future__ import annotations
@@ -8,8 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from meshlib.discovery.engine.json_fields import address, entries, integer, mapping, ports, read_each, string, strings
-from meshlib.discovery.engine.records import ContainerAddress, ContainerRecord, ContainerRecords, Malformed
+from meshlib.discovery.engine.json_fields import (
+    address,
+    entries,
+    integer,
+    mapping,
+    ports,
+    read_each,
+    string,
+    strings,
+)
+from meshlib.discovery.engine.records import (
+    ContainerAddress,
+    ContainerRecord,
+    ContainerRecords,
+    Malformed,
+)
 from meshlib.discovery.engine.swarm import parse_network
 from meshlib.model import bounded_name
 
@@ -20,11 +35,23 @@ _TASK_LABEL = "com.docker.swarm.task.id"
 
 
 def parse_containers(containers: object, networks: object) -> ContainerRecords:
-    """The two lists as the API sends them, decoded. Never raises; what cannot be read is in `malformed`."""
+    """The two lists as the API sends them, decoded. Never raises; what cannot be read is in
+    `malformed`.
+    """
     malformed: list[Malformed] = []
     return ContainerRecords(
-        containers=tuple(sorted(read_each(containers, "container", _container, malformed), key=lambda c: (c.name, c.id))),
-        networks=tuple(sorted(read_each(networks, "network", parse_network, malformed), key=lambda n: (n.name, n.id))),
+        containers=tuple(
+            sorted(
+                read_each(containers, "container", _container, malformed),
+                key=lambda c: (c.name, c.id),
+            )
+        ),
+        networks=tuple(
+            sorted(
+                read_each(networks, "network", parse_network, malformed),
+                key=lambda n: (n.name, n.id),
+            )
+        ),
         malformed=tuple(malformed),
     )
 
@@ -38,7 +65,8 @@ def _container(item: Mapping[str, object]) -> ContainerRecord | None:
     # A link makes "/other/alias" of a name; the container's own has no slash in it.
     own = next((name for name in names if name and "/" not in name), identity[:12])
     status = string(item.get("Status"), "Status")
-    # The list has had a field for health since API 1.52; before that it stands in the text for people.
+    # The list has had a field for health since API 1.52; before that it stands in the text for
+    # people.
     health = string(mapping(item.get("Health"), "Health").get("Status"), "Health.Status")
     match = _HEALTH.search(status)
     if match is not None and health in ("", "none"):
@@ -60,11 +88,15 @@ def _container(item: Mapping[str, object]) -> ContainerRecord | None:
     )
 
 
-def _address(network: str, value: Mapping[str, object], name: str, identity: str) -> ContainerAddress:
+def _address(
+    network: str, value: Mapping[str, object], name: str, identity: str
+) -> ContainerAddress:
     names = {name, identity[:12]}
     for key in ("Aliases", "DNSNames"):
         names.update(string(alias, key) for alias in entries(value.get(key), key))
-    found = address(value.get("IPAddress"), "IPAddress") or address(value.get("GlobalIPv6Address"), "GlobalIPv6Address")
+    found = address(value.get("IPAddress"), "IPAddress") or address(
+        value.get("GlobalIPv6Address"), "GlobalIPv6Address"
+    )
     return ContainerAddress(
         network_id=string(value.get("NetworkID"), "NetworkID"),
         network=bounded_name(network),

@@ -1,6 +1,8 @@
-"""Taking decoded JSON apart without trusting it: a wrong type costs the object it is in, never the look.
+"""Taking decoded JSON apart without trusting it: a wrong type costs the object it is in, never the
+look.
 
-The engine's answers are input like any other. Everything here raises `Wrong` for the caller to turn into a `Malformed`.
+The engine's answers are input like any other. Everything here raises `Wrong` for the caller to turn
+into a `Malformed`.
 """
 
 from __future__ import annotations
@@ -121,8 +123,12 @@ def subnet(value: object, where: str) -> IPNetwork | None:
         raise Wrong(f"{where} is no subnet") from None
 
 
-def ports(value: object, where: str, *, target: str, published: str, mode: str = "") -> tuple[PublishedPort, ...]:
-    """Published ports; `target`, `published` and `mode` are the names of the fields, which differ between services and containers."""
+def ports(
+    value: object, where: str, *, target: str, published: str, mode: str = ""
+) -> tuple[PublishedPort, ...]:
+    """Published ports; `target`, `published` and `mode` are the names of the fields, which differ
+    between services and containers.
+    """
     found = []
     for item in items(value, where, MAX_PORTS):
         number = integer(item.get(target), f"{where}.{target}")
@@ -131,11 +137,22 @@ def ports(value: object, where: str, *, target: str, published: str, mode: str =
             kind = string(item.get(mode), f"{where}.{mode}") if mode else "host"
             protocol = string(item.get("Protocol" if mode else "Type"), where) or "tcp"
             found.append(PublishedPort(number, outside or None, protocol, kind or "ingress"))
-    return tuple(sorted(set(found), key=lambda port: (port.target, port.published or 0, port.protocol, port.mode)))
+    return tuple(
+        sorted(
+            set(found),
+            key=lambda port: (port.target, port.published or 0, port.protocol, port.mode),
+        )
+    )
 
 
-def read_each(value: object, what: str, read: Callable[[Mapping[str, object]], T | None], malformed: list[Malformed]) -> list[T]:
-    """`read` each object of an array; one that cannot be read is noted in `malformed`, None is left out.
+def read_each(
+    value: object,
+    what: str,
+    read: Callable[[Mapping[str, object]], T | None],
+    malformed: list[Malformed],
+) -> list[T]:
+    """`read` each object of an array; one that cannot be read is noted in `malformed`, None is left
+    out.
 
     What is noted does not depend on the order of the array, nor does the order of the notes.
     """

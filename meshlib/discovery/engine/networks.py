@@ -1,4 +1,5 @@
-"""What both resolvers share: which network a service is reached on, its diagnostics, and last good routes.
+"""What both resolvers share: which network a service is reached on, its diagnostics, and last good
+routes.
 
 Knows nothing of tasks and containers; `swarm_resolver` and `container_resolver` do.
 """
@@ -13,7 +14,13 @@ from meshlib.authority import MAX_HOST
 from meshlib.discovery.engine.addresses import is_refused, refusal_in
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.own_networks import GATEWAY_UNKNOWN
-from meshlib.discovery.engine.records import ContainerRecord, Malformed, NetworkRecord, ServiceRecord, TaskRecord
+from meshlib.discovery.engine.records import (
+    ContainerRecord,
+    Malformed,
+    NetworkRecord,
+    ServiceRecord,
+    TaskRecord,
+)
 from meshlib.labels.findings import Finding
 from meshlib.model import (
     Contribution,
@@ -46,14 +53,37 @@ __all__ = [
 ]
 
 
-OFF_NETWORK = Finding("NET001", Severity.ERROR, "the service is on no network that it may be reached by; only its redirects are served")
-ADDRESS_REFUSED = Finding(
-    "NET002", Severity.WARNING, "a task or container has an address that is not one of its network, or of a special purpose; it is not used"
+OFF_NETWORK = Finding(
+    "NET001",
+    Severity.ERROR,
+    "the service is on no network that it may be reached by; only its redirects are served",
 )
-LABELS_ON_CONTAINER = Finding("NET003", Severity.WARNING, "a routing label is on the containers of a Swarm service; it is not read")
-MALFORMED = Finding("NET004", Severity.WARNING, "the engine describes something in a way that cannot be read")
-OFF_GATEWAY = Finding("NET005", Severity.ERROR, "the service is on no network that the gateway is on, too; only its redirects are served")
-CATALOGUE = (OFF_NETWORK, ADDRESS_REFUSED, LABELS_ON_CONTAINER, MALFORMED, OFF_GATEWAY, GATEWAY_UNKNOWN)
+ADDRESS_REFUSED = Finding(
+    "NET002",
+    Severity.WARNING,
+    "a task or container has an address that is not one of its network, or of a special purpose; it is not used",
+)
+LABELS_ON_CONTAINER = Finding(
+    "NET003",
+    Severity.WARNING,
+    "a routing label is on the containers of a Swarm service; it is not read",
+)
+MALFORMED = Finding(
+    "NET004", Severity.WARNING, "the engine describes something in a way that cannot be read"
+)
+OFF_GATEWAY = Finding(
+    "NET005",
+    Severity.ERROR,
+    "the service is on no network that the gateway is on, too; only its redirects are served",
+)
+CATALOGUE = (
+    OFF_NETWORK,
+    ADDRESS_REFUSED,
+    LABELS_ON_CONTAINER,
+    MALFORMED,
+    OFF_GATEWAY,
+    GATEWAY_UNKNOWN,
+)
 
 # Networks of the gateway that a message names.
 MAX_SHOWN = 5
@@ -63,9 +93,17 @@ MAX_MALFORMED = 20
 R = TypeVar("R", ContainerRecord, NetworkRecord, ServiceRecord, TaskRecord)
 
 
-def choose_network(networks: Iterable[NetworkRecord], options: ResolveOptions) -> NetworkRecord | None:
-    """The network to reach a service by, of those it is on: one with the label that the gateway is on, too; by name."""
-    candidates = [network for network in networks if network.reachable is not False and _is_routed(network, options)]
+def choose_network(
+    networks: Iterable[NetworkRecord], options: ResolveOptions
+) -> NetworkRecord | None:
+    """The network to reach a service by, of those it is on: one with the label that the gateway is
+    on, too; by name.
+    """
+    candidates = [
+        network
+        for network in networks
+        if network.reachable is not False and _is_routed(network, options)
+    ]
     # None is between: of a network that may or may not be ours, nobody has said that it is not.
     candidates.sort(key=lambda network: (not network.reachable, network.name, network.id))
     return candidates[0] if candidates else None
@@ -79,15 +117,30 @@ def network_names(networks: Iterable[NetworkRecord]) -> tuple[str, ...]:
 def _is_routed(network: NetworkRecord, options: ResolveOptions) -> bool:
     if network.ingress:
         return False
-    return not options.network_label or options.network_label in network.labels or network.name in options.networks
+    return (
+        not options.network_label
+        or options.network_label in network.labels
+        or network.name in options.networks
+    )
 
 
 def off_network(
-    service: str, label: str, attached: Iterable[NetworkRecord], options: ResolveOptions, *, overlay: bool = False
+    service: str,
+    label: str,
+    attached: Iterable[NetworkRecord],
+    options: ResolveOptions,
+    *,
+    overlay: bool = False,
 ) -> Diagnostic:
-    """The diagnostic for a labelled service that is on no network it may be routed by. `overlay`: it needs one of a Swarm."""
+    """The diagnostic for a labelled service that is on no network it may be routed by. `overlay`:
+    it needs one of a Swarm.
+    """
     attached = list(attached)
-    apart = [network for network in attached if network.reachable is False and _is_routed(network, options)]
+    apart = [
+        network
+        for network in attached
+        if network.reachable is False and _is_routed(network, options)
+    ]
     if apart:
         return _off_gateway(service, label, apart)
     names = sorted(network.name for network in attached if not network.ingress)
@@ -111,7 +164,9 @@ def _off_gateway(service: str, label: str, apart: Sequence[NetworkRecord]) -> Di
     return Diagnostic(OFF_GATEWAY.code, OFF_GATEWAY.severity, service, label, message, hint)
 
 
-def refused_address(service: str, address: str, whose: str, network: NetworkRecord | None = None) -> Diagnostic:
+def refused_address(
+    service: str, address: str, whose: str, network: NetworkRecord | None = None
+) -> Diagnostic:
     """The diagnostic for an address that is refused (in `network`)."""
     return Diagnostic(
         code=ADDRESS_REFUSED.code,
@@ -123,36 +178,57 @@ def refused_address(service: str, address: str, whose: str, network: NetworkReco
     )
 
 
-def malformed_contribution(provider: str, malformed: Sequence[Malformed], others: Iterable[Diagnostic] = ()) -> list[Contribution]:
-    """What could not be read, and `others`, as a contribution without routes (none when all could). The first 20 are told one by one."""
+def malformed_contribution(
+    provider: str, malformed: Sequence[Malformed], others: Iterable[Diagnostic] = ()
+) -> list[Contribution]:
+    """What could not be read, and `others`, as a contribution without routes (none when all could).
+    The first 20 are told one by one.
+    """
     said = [(wrong.what, wrong.why) for wrong in malformed[:MAX_MALFORMED]]
     if len(malformed) > MAX_MALFORMED:
         said.append(("", f"{len(malformed) - MAX_MALFORMED} more"))
     hint = "the engine's answer was not as its API says; is this version of it supported?"
-    diagnostics = tuple(Diagnostic(MALFORMED.code, MALFORMED.severity, what, "", f"cannot be read: {why}", hint) for what, why in said)
+    diagnostics = tuple(
+        Diagnostic(MALFORMED.code, MALFORMED.severity, what, "", f"cannot be read: {why}", hint)
+        for what, why in said
+    )
     diagnostics = (*diagnostics, *others)
-    return [Contribution(key=f"{provider}/", service="", diagnostics=diagnostics)] if diagnostics else []
+    return (
+        [Contribution(key=f"{provider}/", service="", diagnostics=diagnostics)]
+        if diagnostics
+        else []
+    )
 
 
 def upstream_name(service: str, port: int) -> str:
     """The name of a service's upstream at a port: "shop:8080".
 
-    Merged upstreams have "+" between their names, and state (health, queues, sessions) is kept by name; so a service that calls
-    itself "a:80+b" is "a:80%2Bb", and never takes the name of what others have together.
+    Merged upstreams have "+" between their names, and state (health, queues, sessions) is kept by
+    name; so a service that calls itself "a:80+b" is "a:80%2Bb", and never takes the name of what
+    others have together.
     """
     return f"{service.replace('%', '%25').replace('+', '%2B')}:{port}"
 
 
 def by_id(records: Iterable[R]) -> dict[str, R]:
-    """Records by id. Of several with one id, which no sound engine has, always the same one stays, in whatever order they came."""
+    """Records by id. Of several with one id, which no sound engine has, always the same one stays,
+    in whatever order they came.
+    """
     found: dict[str, list[R]] = {}
     for record in records:
         found.setdefault(record.id, []).append(record)
-    return {identity: of_id[0] if len(of_id) == 1 else min(of_id, key=repr) for identity, of_id in found.items()}
+    return {
+        identity: of_id[0] if len(of_id) == 1 else min(of_id, key=repr)
+        for identity, of_id in found.items()
+    }
 
 
-def with_malformed(records: Iterable[R], malformed: Iterable[Malformed], before: Mapping[str, R]) -> dict[str, R]:
-    """Records by id, and of those that are there but could not be read what they were `before`: unknown is not gone."""
+def with_malformed(
+    records: Iterable[R], malformed: Iterable[Malformed], before: Mapping[str, R]
+) -> dict[str, R]:
+    """Records by id, and of those that are there but could not be read what they were `before`:
+    unknown is not gone.
+    """
     found = by_id(records)
     for wrong in malformed:
         last = before.get(wrong.id)
@@ -161,16 +237,20 @@ def with_malformed(records: Iterable[R], malformed: Iterable[Malformed], before:
     return found
 
 
-def name_records(network: str, names: Iterable[str], addresses: Mapping[NameKind, Iterable[str]]) -> Iterator[NameRecord]:
+def name_records(
+    network: str, names: Iterable[str], addresses: Mapping[NameKind, Iterable[str]]
+) -> Iterator[NameRecord]:
     """For each of `names` a record of each kind in `addresses`, in order; made while they are read.
 
-    Addresses are in a stable order, without those that are refused: who asks for a name means to connect. A name that is longer
-    than any that can be asked for has none.
+    Addresses are in a stable order, without those that are refused: who asks for a name means to
+    connect. A name that is longer than any that can be asked for has none.
     """
     answers = {kind: _usable(found) for kind, found in addresses.items()}
     for name in names:
         if len(name) <= MAX_HOST:
-            yield from (NameRecord(network, name.lower(), kind, found) for kind, found in answers.items())
+            yield from (
+                NameRecord(network, name.lower(), kind, found) for kind, found in answers.items()
+            )
 
 
 def _usable(addresses: Iterable[str]) -> tuple[str, ...]:
@@ -180,4 +260,6 @@ def _usable(addresses: Iterable[str]) -> tuple[str, ...]:
 
 def ordered(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     """In the order that `Upstream` promises."""
-    return tuple(sorted(endpoints, key=lambda endpoint: (endpoint.id, endpoint.host, endpoint.port)))
+    return tuple(
+        sorted(endpoints, key=lambda endpoint: (endpoint.id, endpoint.host, endpoint.port))
+    )

@@ -1,7 +1,9 @@
-"""The networks that the gateway itself is on, found in what an engine says and in what the gateway sees of itself.
+"""The networks that the gateway itself is on, found in what an engine says and in what the gateway
+sees of itself.
 
-A service is only reached over a network that both are on. Three things can tell which those are: the operator; the engine, when one
-of its containers is the gateway's own; the gateway's interfaces, when the engine is on the same machine. Otherwise it is not known.
+A service is only reached over a network that both are on. Three things can tell which those are:
+the operator; the engine, when one of its containers is the gateway's own; the gateway's interfaces,
+when the engine is on the same machine. Otherwise it is not known.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from meshlib.model import Diagnostic, Severity
 __all__ = ["GATEWAY_UNKNOWN", "Surroundings", "Whereabouts", "find_own_networks"]
 
 GATEWAY_UNKNOWN = Finding(
-    "NET006", Severity.INFO, "the networks that the gateway itself is on are not known; services are routed by any labelled network"
+    "NET006",
+    Severity.INFO,
+    "the networks that the gateway itself is on are not known; services are routed by any labelled network",
 )
 
 _SHORT_ID: Final = 12  # digits of a container's id that its host name has
@@ -30,10 +34,12 @@ Attachments = Iterable[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the gateway sees of itself. `containers`: ids, or their first 12 digits, one of which may be its own container's.
+    """What the gateway sees of itself. `containers`: ids, or their first 12 digits, one of which
+    may be its own container's.
 
-    `interfaces`: "ADDRESS/PREFIX" of its network interfaces; None when they cannot be read. `local`: the engine is on this machine,
-    so that its networks and those interfaces have to do with each other.
+    `interfaces`: "ADDRESS/PREFIX" of its network interfaces; None when they cannot be read.
+    `local`: the engine is on this machine, so that its networks and those interfaces have to do
+    with each other.
     """
 
     containers: frozenset[str] = frozenset()
@@ -43,7 +49,9 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """`networks` by id, each with what is known of the gateway on it; `unknown` why nothing is ("" when something is)."""
+    """`networks` by id, each with what is known of the gateway on it; `unknown` why nothing is (""
+    when something is).
+    """
 
     networks: dict[str, NetworkRecord]
     unknown: str = ""
@@ -58,9 +66,14 @@ class Whereabouts:
 
 
 def find_own_networks(
-    networks: Mapping[str, NetworkRecord], attachments: Attachments, surroundings: Surroundings | None, options: ResolveOptions
+    networks: Mapping[str, NetworkRecord],
+    attachments: Attachments,
+    surroundings: Surroundings | None,
+    options: ResolveOptions,
 ) -> Whereabouts:
-    """The `networks` with `reachable`, `gateway_on` and `taken` set. Without `surroundings` only `options.reachable` says something."""
+    """The `networks` with `reachable`, `gateway_on` and `taken` set. Without `surroundings` only
+    `options.reachable` says something.
+    """
     interfaces = _interfaces(surroundings)
     taken = _taken(networks.values(), interfaces)
     own: frozenset[str] | None
@@ -68,7 +81,11 @@ def find_own_networks(
     if not options.check_networks:
         own = None
     elif options.reachable is not None:
-        own = frozenset(network.id for network in networks.values() if not options.reachable.isdisjoint((network.id, network.name)))
+        own = frozenset(
+            network.id
+            for network in networks.values()
+            if not options.reachable.isdisjoint((network.id, network.name))
+        )
     elif surroundings is None:
         own = None
     else:
@@ -78,20 +95,35 @@ def find_own_networks(
             own |= _of_interfaces(networks.values(), interfaces)
         elif not own:
             own, unknown = None, _reason(surroundings)
-    names = tuple(sorted(network.name for network in networks.values() if own is not None and network.id in own))
-    found = {identity: _placed(network, own, certain, names, taken.get(identity, frozenset())) for identity, network in networks.items()}
+    names = tuple(
+        sorted(
+            network.name for network in networks.values() if own is not None and network.id in own
+        )
+    )
+    found = {
+        identity: _placed(network, own, certain, names, taken.get(identity, frozenset()))
+        for identity, network in networks.items()
+    }
     return Whereabouts(found, unknown)
 
 
 def _placed(
-    network: NetworkRecord, own: frozenset[str] | None, certain: bool, names: tuple[str, ...], taken: frozenset[str]
+    network: NetworkRecord,
+    own: frozenset[str] | None,
+    certain: bool,
+    names: tuple[str, ...],
+    taken: frozenset[str],
 ) -> NetworkRecord:
     reachable: bool | None = None
     if own is not None and network.id in own:
         reachable = True
-    elif own is not None and (certain or network.subnets):  # interfaces say nothing of a network whose subnets are not known
+    elif own is not None and (
+        certain or network.subnets
+    ):  # interfaces say nothing of a network whose subnets are not known
         reachable = False
-    return replace(network, reachable=reachable, gateway_on=names if reachable is False else (), taken=taken)
+    return replace(
+        network, reachable=reachable, gateway_on=names if reachable is False else (), taken=taken
+    )
 
 
 def _reason(surroundings: Surroundings) -> str:
@@ -106,27 +138,34 @@ def _of_container(containers: frozenset[str], attachments: Attachments) -> froze
     return frozenset(
         network
         for container, network in attachments
-        if container in containers or (len(container) > _SHORT_ID and container[:_SHORT_ID] in containers)
+        if container in containers
+        or (len(container) > _SHORT_ID and container[:_SHORT_ID] in containers)
     )
 
 
-def _interfaces(surroundings: Surroundings | None) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
+def _interfaces(
+    surroundings: Surroundings | None,
+) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
     if surroundings is None or surroundings.interfaces is None:
         return []
     return [ipaddress.ip_interface(text) for text in sorted(surroundings.interfaces)]
 
 
 def _of_interfaces(
-    networks: Iterable[NetworkRecord], interfaces: Iterable[ipaddress.IPv4Interface | ipaddress.IPv6Interface]
+    networks: Iterable[NetworkRecord],
+    interfaces: Iterable[ipaddress.IPv4Interface | ipaddress.IPv6Interface],
 ) -> frozenset[str]:
     here = {interface.network for interface in interfaces}
     return frozenset(network.id for network in networks if not here.isdisjoint(network.subnets))
 
 
 def _taken(
-    networks: Iterable[NetworkRecord], interfaces: Iterable[ipaddress.IPv4Interface | ipaddress.IPv6Interface]
+    networks: Iterable[NetworkRecord],
+    interfaces: Iterable[ipaddress.IPv4Interface | ipaddress.IPv6Interface],
 ) -> dict[str, frozenset[str]]:
-    """By network's id the addresses of `interfaces` that are inside it; all of them where its subnets are not known."""
+    """By network's id the addresses of `interfaces` that are inside it; all of them where its
+    subnets are not known.
+    """
     by_subnet: dict[IPNetwork, list[str]] = {}
     anywhere: list[str] = []
     for network in networks:
@@ -134,7 +173,8 @@ def _taken(
             anywhere.append(network.id)
         for subnet in network.subnets:
             by_subnet.setdefault(subnet, []).append(network.id)
-    # A look-up for each length of a prefix, not for each network: a host may have a thousand of either.
+    # A look-up for each length of a prefix, not for each network: a host may have a thousand of
+    # either.
     lengths = {(subnet.version, subnet.prefixlen) for subnet in by_subnet}
     found: dict[str, set[str]] = {}
     for interface in interfaces:

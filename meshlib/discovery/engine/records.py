@@ -1,4 +1,6 @@
-"""What the engine said, cut down to the fields we use. Values only; where they come from is `swarm` and `docker`."""
+"""What the engine said, cut down to the fields we use. Values only; where they come from is `swarm`
+and `docker`.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,17 @@ __all__ = [
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """An object of the engine that is not what the API promises: `what` and `why`; it was left out. `id` is "" when it has none."""
+    """An object of the engine that is not what the API promises: `what` and `why`; it was left out.
+    `id` is "" when it has none.
+    """
 
     what: str
     why: str
@@ -43,9 +50,10 @@ class Malformed:
 class NetworkRecord:
     """A network. `ingress` is Swarm's own, which carries published ports and never our requests.
 
-    `subnets` are its own (none: not known), `gateways` the addresses in it that are its host's or routers'. Where the gateway is said
-    by `meshlib.discovery.engine.own_networks`: `reachable` whether it is on this network (None: not known), `gateway_on` the names
-    of those that it is on instead, `taken` its own addresses here.
+    `subnets` are its own (none: not known), `gateways` the addresses in it that are its host's or
+    routers'. Where the gateway is said by `meshlib.discovery.engine.own_networks`: `reachable`
+    whether it is on this network (None: not known), `gateway_on` the names of those that it is on
+    instead, `taken` its own addresses here.
     """
 
     id: str
@@ -61,7 +69,9 @@ class NetworkRecord:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A service on a network, under extra names (aliases). `target` is the network's id or name, as it was written."""
+    """A service on a network, under extra names (aliases). `target` is the network's id or name, as
+    it was written.
+    """
 
     target: str
     aliases: tuple[str, ...] = ()
@@ -77,9 +87,11 @@ class VirtualAddress:
 
 @dataclass(frozen=True, slots=True)
 class ServiceRecord:
-    """A Swarm service. `replicas` is None for a global one; `created_at` in nanoseconds since the epoch.
+    """A Swarm service. `replicas` is None for a global one; `created_at` in nanoseconds since the
+    epoch.
 
-    `hostname` is what every task calls itself, "" when nothing was set (then it is the container's id) or it is a template.
+    `hostname` is what every task calls itself, "" when nothing was set (then it is the container's
+    id) or it is a template.
     """
 
     id: str
@@ -98,9 +110,11 @@ class ServiceRecord:
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """A task of a service. `slot` is 0 for a global service, whose tasks are told apart by `node_id`.
+    """A task of a service. `slot` is 0 for a global service, whose tasks are told apart by
+    `node_id`.
 
-    `addresses` are (network id, IP address) pairs, one for each network it is attached to. `container_id` is "" until there is one.
+    `addresses` are (network id, IP address) pairs, one for each network it is attached to.
+    `container_id` is "" until there is one.
     """
 
     id: str
@@ -115,7 +129,9 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class ContainerAddress:
-    """A container on a network: its address there ("" while it has none) and the names it answers to."""
+    """A container on a network: its address there ("" while it has none) and the names it answers
+    to.
+    """
 
     network_id: str
     network: str
@@ -125,7 +141,9 @@ class ContainerAddress:
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
-    """A container that does not belong to a Swarm. `health` is "", "starting", "healthy" or "unhealthy"."""
+    """A container that does not belong to a Swarm. `health` is "", "starting", "healthy" or
+    "unhealthy".
+    """
 
     id: str
     name: str
@@ -139,7 +157,9 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class SwarmRecords:
-    """One look at a Swarm. `attached` are plain containers on its networks: a container's id, a network's id."""
+    """One look at a Swarm. `attached` are plain containers on its networks: a container's id, a
+    network's id.
+    """
 
     services: tuple[ServiceRecord, ...] = ()
     tasks: tuple[TaskRecord, ...] = ()
@@ -158,10 +178,12 @@ class ContainerRecords:
 
 
 def parse_time(text: str) -> int:
-    """Nanoseconds since the epoch of an RFC 3339 time with up to nine fraction digits; 0 for anything else.
+    """Nanoseconds since the epoch of an RFC 3339 time with up to nine fraction digits; 0 for
+    anything else.
 
-    Times before the epoch are 0, too: the engine writes a time that nobody set as that of the year 1, and 0 is "not known".
-    Not `datetime`: it stops at microseconds, and the order of two services may be in the nanoseconds.
+    Times before the epoch are 0, too: the engine writes a time that nobody set as that of the year
+    1, and 0 is "not known". Not `datetime`: it stops at microseconds, and the order of two services
+    may be in the nanoseconds.
     """
     match = _TIME.fullmatch(text)
     if match is None:
@@ -169,7 +191,8 @@ def parse_time(text: str) -> int:
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
         return 0
-    # Days since the epoch by the civil calendar (months counted from March, so that leap days come last).
+    # Days since the epoch by the civil calendar (months counted from March, so that leap days come
+    # last).
     shifted_year, shifted_month = (year - 1, month + 9) if month <= 2 else (year, month - 3)
     era_days = shifted_year * 365 + shifted_year // 4 - shifted_year // 100 + shifted_year // 400
     days = era_days + (153 * shifted_month + 2) // 5 + day - 1 - 719468

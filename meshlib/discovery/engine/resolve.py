@@ -1,4 +1,6 @@
-"""Records -> snapshot in one call, for those who look once. Who looks again and again keeps a resolver."""
+"""Records -> snapshot in one call, for those who look once. Who looks again and again keeps a
+resolver.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,24 @@ __all__ = ["resolve_containers", "resolve_swarm"]
 
 
 def resolve_swarm(
-    records: SwarmRecords, *, previous: Snapshot | None = None, provider: str = "swarm", options: ResolveOptions | None = None
+    records: SwarmRecords,
+    *,
+    previous: Snapshot | None = None,
+    provider: str = "swarm",
+    options: ResolveOptions | None = None,
 ) -> Snapshot:
-    """What the labels of a Swarm's services ask for, with the endpoints that serve it. Never raises for any records."""
+    """What the labels of a Swarm's services ask for, with the endpoints that serve it. Never raises
+    for any records.
+    """
     return SwarmResolver(provider, options).resolve(records, previous)
 
 
 def resolve_containers(
-    records: ContainerRecords, *, previous: Snapshot | None = None, provider: str = "docker", options: ResolveOptions | None = None
+    records: ContainerRecords,
+    *,
+    previous: Snapshot | None = None,
+    provider: str = "docker",
+    options: ResolveOptions | None = None,
 ) -> Snapshot:
     """The same for the containers of one engine."""
     return ContainerResolver(provider, options).resolve(records, previous)

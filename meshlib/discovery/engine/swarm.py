@@ -1,4 +1,6 @@
-"""A Swarm manager's JSON -> records: `GET /services`, `/tasks`, `/networks` (API 1.24 and later)."""
+"""A Swarm manager's JSON -> records: `GET /services`, `/tasks`, `/networks` (API 1.24 and
+later).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,19 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from meshlib.discovery.engine.json_fields import Wrong, address, entries, integer, items, mapping, ports, read_each, string, strings, subnet
+from meshlib.discovery.engine.json_fields import (
+    Wrong,
+    address,
+    entries,
+    integer,
+    items,
+    mapping,
+    ports,
+    read_each,
+    string,
+    strings,
+    subnet,
+)
 from meshlib.discovery.engine.records import (
     Attachment,
     IPNetwork,
@@ -27,26 +41,45 @@ _OVER: Final = frozenset({"complete", "shutdown", "failed", "rejected", "remove"
 
 
 def parse_swarm(services: object, tasks: object, networks: object) -> SwarmRecords:
-    """The three lists as the API sends them, decoded. Never raises; what cannot be read is in `malformed`."""
+    """The three lists as the API sends them, decoded. Never raises; what cannot be read is in
+    `malformed`.
+    """
     malformed: list[Malformed] = []
     return SwarmRecords(
-        services=tuple(sorted(read_each(services, "service", _service, malformed), key=lambda s: s.id)),
-        tasks=tuple(sorted(read_each(tasks, "task", _task, malformed), key=lambda t: (t.service_id, t.slot, t.node_id, t.id))),
-        networks=tuple(sorted(read_each(networks, "network", parse_network, malformed), key=lambda n: (n.name, n.id))),
+        services=tuple(
+            sorted(read_each(services, "service", _service, malformed), key=lambda s: s.id)
+        ),
+        tasks=tuple(
+            sorted(
+                read_each(tasks, "task", _task, malformed),
+                key=lambda t: (t.service_id, t.slot, t.node_id, t.id),
+            )
+        ),
+        networks=tuple(
+            sorted(
+                read_each(networks, "network", parse_network, malformed),
+                key=lambda n: (n.name, n.id),
+            )
+        ),
         malformed=tuple(malformed),
         attached=_attached(tasks),
     )
 
 
 def _attached(tasks: object) -> tuple[tuple[str, str], ...]:
-    # A plain container on a Swarm's network has a task, too, of no service. Only our own is looked for here, so one that cannot be
-    # read is no news.
+    # A plain container on a Swarm's network has a task, too, of no service. Only our own is looked
+    # for here, so one that cannot be read is no news.
     found: set[tuple[str, str]] = set()
     for item in tasks if isinstance(tasks, list) else []:
         try:
-            spec = mapping(mapping(mapping(item, "task").get("Spec"), "Spec").get("NetworkAttachmentSpec"), "NetworkAttachmentSpec")
+            spec = mapping(
+                mapping(mapping(item, "task").get("Spec"), "Spec").get("NetworkAttachmentSpec"),
+                "NetworkAttachmentSpec",
+            )
             container = string(spec.get("ContainerID"), "ContainerID")
-            for attachment in items(item.get("NetworksAttachments") if container else None, "NetworksAttachments"):
+            for attachment in items(
+                item.get("NetworksAttachments") if container else None, "NetworksAttachments"
+            ):
                 network = mapping(attachment.get("Network"), "NetworksAttachments.Network")
                 found.add((container, string(network.get("ID"), "Network.ID")))
         except Wrong:
@@ -55,7 +88,9 @@ def _attached(tasks: object) -> tuple[tuple[str, str], ...]:
 
 
 def is_settled(records: SwarmRecords) -> bool:
-    """Whether every service is as it was asked for: nothing updates, each replica runs, and no task is on its way up or down."""
+    """Whether every service is as it was asked for: nothing updates, each replica runs, and no task
+    is on its way up or down.
+    """
     desired: Counter[str] = Counter()
     running: Counter[str] = Counter()
     for task in records.tasks:
@@ -63,7 +98,9 @@ def is_settled(records: SwarmRecords) -> bool:
             if task.state not in _OVER:
                 desired[task.service_id] += 1
                 running[task.service_id] += task.state == "running"
-        elif task.state not in _OVER and task.desired_state != "complete":  # a job may run for days, and goes nowhere meanwhile
+        elif (
+            task.state not in _OVER and task.desired_state != "complete"
+        ):  # a job may run for days, and goes nowhere meanwhile
             return False
     for service in records.services:
         if service.updating or running[service.id] != desired[service.id]:
@@ -81,9 +118,12 @@ def parse_network(item: Mapping[str, object]) -> NetworkRecord:
         found = subnet(entry.get("Subnet"), "IPAM.Config.Subnet")
         if found is not None:
             subnets.add(found)
-        # Auxiliary addresses are those that are never given to containers: routers, and a host's own.
+        # Auxiliary addresses are those that are never given to containers: routers, and a host's
+        # own.
         others = mapping(entry.get("AuxiliaryAddresses"), "IPAM.Config.AuxiliaryAddresses").values()
-        gateways |= {address(text, "IPAM.Config.Gateway") for text in (entry.get("Gateway"), *others)} - {""}
+        gateways |= {
+            address(text, "IPAM.Config.Gateway") for text in (entry.get("Gateway"), *others)
+        } - {""}
     return NetworkRecord(
         id=string(item.get("Id") or item.get("ID"), "Id", needed=True),
         name=string(item.get("Name"), "Name", needed=True),
@@ -99,14 +139,20 @@ def _service(item: Mapping[str, object]) -> ServiceRecord:
     template = mapping(spec.get("TaskTemplate"), "Spec.TaskTemplate")
     container = mapping(template.get("ContainerSpec"), "Spec.TaskTemplate.ContainerSpec")
     endpoint = mapping(item.get("Endpoint"), "Endpoint")
-    endpoint_spec = mapping(endpoint.get("Spec"), "Endpoint.Spec") or mapping(spec.get("EndpointSpec"), "Spec.EndpointSpec")
+    endpoint_spec = mapping(endpoint.get("Spec"), "Endpoint.Spec") or mapping(
+        spec.get("EndpointSpec"), "Spec.EndpointSpec"
+    )
     mode = mapping(spec.get("Mode"), "Spec.Mode")
     replicated = mode.get("Replicated")
     # Before API 1.25 the networks stood in the service's own specification.
     attached = template.get("Networks") or spec.get("Networks")
     update = mapping(item.get("UpdateStatus"), "UpdateStatus")
     hostname = string(container.get("Hostname"), "ContainerSpec.Hostname")
-    replicas = None if replicated is None else integer(mapping(replicated, "Spec.Mode.Replicated").get("Replicas"), "Replicas")
+    replicas = (
+        None
+        if replicated is None
+        else integer(mapping(replicated, "Spec.Mode.Replicated").get("Replicas"), "Replicas")
+    )
     return ServiceRecord(
         id=string(item.get("ID"), "ID", needed=True),
         name=string(spec.get("Name"), "Spec.Name", needed=True),
@@ -118,7 +164,11 @@ def _service(item: Mapping[str, object]) -> ServiceRecord:
         attachments=tuple(
             Attachment(
                 string(entry.get("Target"), "Networks.Target", needed=True),
-                tuple(name for alias in entries(entry.get("Aliases"), "Networks.Aliases") if (name := string(alias, "Networks.Aliases"))),
+                tuple(
+                    name
+                    for alias in entries(entry.get("Aliases"), "Networks.Aliases")
+                    if (name := string(alias, "Networks.Aliases"))
+                ),
             )
             for entry in items(attached, "Networks")
         ),
@@ -159,5 +209,8 @@ def _task(item: Mapping[str, object]) -> TaskRecord | None:
         state=string(status.get("State"), "Status.State"),
         desired_state=string(item.get("DesiredState"), "DesiredState"),
         addresses=tuple(addresses),
-        container_id=string(mapping(status.get("ContainerStatus"), "ContainerStatus").get("ContainerID"), "ContainerID"),
+        container_id=string(
+            mapping(status.get("ContainerStatus"), "ContainerStatus").get("ContainerID"),
+            "ContainerID",
+        ),
     )

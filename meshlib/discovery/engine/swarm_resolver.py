@@ -1,4 +1,6 @@
-"""Records of a Swarm -> snapshot. Pure and deterministic: the order of the records does not matter."""
+"""Records of a Swarm -> snapshot. Pure and deterministic: the order of the records does not
+matter.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ __all__ = ["SwarmResolver"]
 
 _STACK: Final = "com.docker.stack.namespace"
 
-# States from which a task does not come back. Those before "running" may have an address already or not.
+# States from which a task does not come back. Those before "running" may have an address already or
+# not.
 _GONE: Final = frozenset({"complete", "shutdown", "failed", "rejected", "remove", "orphaned"})
 
 
@@ -61,11 +64,13 @@ class _Look(NamedTuple):
 
 
 class SwarmResolver:
-    """Resolves look after look; a service that is as it was gives the very same contribution, for the price of a comparison.
+    """Resolves look after look; a service that is as it was gives the very same contribution, for
+    the price of a comparison.
 
-    `provider` begins the keys of all contributions. The last look is remembered for the last good routes of labels that have gone
-    wrong, and for services and networks that the engine describes wrongly. `parsed` counts the services that were resolved anew,
-    `labels_read` those whose labels were read for it.
+    `provider` begins the keys of all contributions. The last look is remembered for the last good
+    routes of labels that have gone wrong, and for services and networks that the engine describes
+    wrongly. `parsed` counts the services that were resolved anew, `labels_read` those whose labels
+    were read for it.
     """
 
     def __init__(self, provider: str = "swarm", options: ResolveOptions | None = None) -> None:
@@ -74,25 +79,47 @@ class SwarmResolver:
         self._options = options or ResolveOptions()
         self._last = _Look({}, {}, {})
 
-    def resolve(self, records: SwarmRecords, previous: Snapshot | None = None, surroundings: Surroundings | None = None) -> Snapshot:
-        """The snapshot of one look. `previous` is only needed by a resolver that has not seen it itself. `surroundings` tell which
-        networks the gateway is on; without them services are routed by any labelled network."""
-        # Read once and replaced in one assignment: a look that was given up may still be under way in another thread.
+    def resolve(
+        self,
+        records: SwarmRecords,
+        previous: Snapshot | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> Snapshot:
+        """The snapshot of one look. `previous` is only needed by a resolver that has not seen it
+        itself. `surroundings` tell which networks the gateway is on; without them services are
+        routed by any labelled network."""
+        # Read once and replaced in one assignment: a look that was given up may still be under way
+        # in another thread.
         last_look = self._last
         services = with_malformed(records.services, records.malformed, last_look.services)
         networks = with_malformed(records.networks, records.malformed, last_look.networks)
-        whereabouts = find_own_networks(networks, _attachments(records), surroundings, self._options)
+        whereabouts = find_own_networks(
+            networks, _attachments(records), surroundings, self._options
+        )
         networks = whereabouts.networks
         # Of networks with one name that of the lowest id answers to it.
-        by_name = {network.name: network for network in sorted(networks.values(), key=lambda network: network.id, reverse=True)}
+        by_name = {
+            network.name: network
+            for network in sorted(networks.values(), key=lambda network: network.id, reverse=True)
+        }
         tasks: dict[str, list[TaskRecord]] = {}
-        for task in sorted(by_id(records.tasks).values(), key=lambda task: (task.slot, task.node_id, task.id)):
+        for task in sorted(
+            by_id(records.tasks).values(), key=lambda task: (task.slot, task.node_id, task.id)
+        ):
             tasks.setdefault(task.service_id, []).append(task)
         before = {c.key: c for c in previous.contributions} if previous is not None else {}
         known: dict[str, _Known] = {}
-        contributions = malformed_contribution(self._provider, records.malformed, whereabouts.diagnostics())
-        labelled = {s.id: Labelled(s.id, s.created_at, s.name, s.labels, s.ports) for s in services.values()}
-        readings = LabelReadings(labelled.values(), self._options.limits, {key: memo.reading for key, memo in last_look.known.items()})
+        contributions = malformed_contribution(
+            self._provider, records.malformed, whereabouts.diagnostics()
+        )
+        labelled = {
+            s.id: Labelled(s.id, s.created_at, s.name, s.labels, s.ports) for s in services.values()
+        }
+        readings = LabelReadings(
+            labelled.values(),
+            self._options.limits,
+            {key: memo.reading for key, memo in last_look.known.items()},
+        )
         for service in services.values():
             attached = _attached(service, networks, by_name)
             own = tuple(tasks.get(service.id, ()))
@@ -102,7 +129,11 @@ class SwarmResolver:
             if here is not None and here == memo and last_look.services[service.id] == service:
                 contribution = here.contribution
             else:
-                last = memo.contribution if memo is not None else before.get(bounded_name(f"{self._provider}/{service.id}"))
+                last = (
+                    memo.contribution
+                    if memo is not None
+                    else before.get(bounded_name(f"{self._provider}/{service.id}"))
+                )
                 contribution = self._contribution(service, own, attached, reading, last)
                 if contribution == last:
                     contribution = last
@@ -121,7 +152,10 @@ class SwarmResolver:
         last: Contribution | None,
     ) -> Contribution:
         self.parsed += 1
-        result, allowance = reading.result, Allowance(service.name, self._options.limits, reading.text)
+        result, allowance = (
+            reading.result,
+            Allowance(service.name, self._options.limits, reading.text),
+        )
         diagnostics = list(result.diagnostics)
         diagnostics += _labels_on_container(service)
         network = choose_network(attached, self._options)
@@ -129,7 +163,11 @@ class SwarmResolver:
         wanted = bool(result.fragments) or bool(result.failed) or bool(published)
         # To publish a port is no word to us: off our networks such a service is nobody's mistake.
         if network is None and _needs_network(result):
-            diagnostics.append(off_network(service.name, _first_label(result), attached, self._options, overlay=True))
+            diagnostics.append(
+                off_network(
+                    service.name, _first_label(result), attached, self._options, overlay=True
+                )
+            )
         if wanted and network is not None:
             diagnostics += _refusals(service, tasks, network)
         upstream_for = _upstreams(service, tasks, network, self._options, allowance)
@@ -138,7 +176,15 @@ class SwarmResolver:
             key=f"{self._provider}/{service.id}",
             service=service.name,
             created_at=service.created_at,
-            routes=build_routes(service.name, result, upstream_for, last, networked=networked, allowance=allowance, published=published),
+            routes=build_routes(
+                service.name,
+                result,
+                upstream_for,
+                last,
+                networked=networked,
+                allowance=allowance,
+                published=published,
+            ),
             names=allowance.names(_names(service, tasks, attached)),
             diagnostics=allowance.diagnostics(diagnostics, result.unreported),
             owner=_owner(service),
@@ -148,11 +194,15 @@ class SwarmResolver:
 
 def _attachments(records: SwarmRecords) -> Iterator[tuple[str, str]]:
     for task in records.tasks:
-        yield from ((task.container_id, network) for network, _ in task.addresses if task.container_id)
+        yield from (
+            (task.container_id, network) for network, _ in task.addresses if task.container_id
+        )
     yield from records.attached
 
 
-def _attached(service: ServiceRecord, networks: dict[str, NetworkRecord], by_name: dict[str, NetworkRecord]) -> tuple[NetworkRecord, ...]:
+def _attached(
+    service: ServiceRecord, networks: dict[str, NetworkRecord], by_name: dict[str, NetworkRecord]
+) -> tuple[NetworkRecord, ...]:
     found: dict[str, NetworkRecord] = {}
     targets = [attachment.target for attachment in service.attachments]
     targets += [virtual.network_id for virtual in service.virtual_addresses]
@@ -164,9 +214,14 @@ def _attached(service: ServiceRecord, networks: dict[str, NetworkRecord], by_nam
 
 
 def _owner(service: ServiceRecord) -> str:
-    # Anybody can write the label; who names a service as one of another's stack is at least listed in it.
+    # Anybody can write the label; who names a service as one of another's stack is at least listed
+    # in it.
     stack = service.labels.get(_STACK, "")
-    return f"stack {stack}" if stack and service.name.startswith(f"{stack}_") else f"service {service.name}"
+    return (
+        f"stack {stack}"
+        if stack and service.name.startswith(f"{stack}_")
+        else f"service {service.name}"
+    )
 
 
 def _needs_network(result: LabelResult) -> bool:
@@ -179,8 +234,11 @@ def _first_label(result: LabelResult) -> str:
 
 
 def _labels_on_container(service: ServiceRecord) -> list[Diagnostic]:
-    # Written under `labels:` of a stack file instead of `deploy: labels:`, they stay on the containers, where Swarm never looks.
-    keys = sorted(key for key in service.container_labels if is_hrm_label(key) and key not in service.labels)
+    # Written under `labels:` of a stack file instead of `deploy: labels:`, they stay on the
+    # containers, where Swarm never looks.
+    keys = sorted(
+        key for key in service.container_labels if is_hrm_label(key) and key not in service.labels
+    )
     return [
         Diagnostic(
             code=LABELS_ON_CONTAINER.code,
@@ -202,17 +260,23 @@ def _state(task: TaskRecord) -> EndpointState | None:
     return EndpointState.READY if task.state == "running" else EndpointState.STARTING
 
 
-def _usable(tasks: tuple[TaskRecord, ...], network: NetworkRecord) -> list[tuple[TaskRecord, EndpointState, str]]:
+def _usable(
+    tasks: tuple[TaskRecord, ...], network: NetworkRecord
+) -> list[tuple[TaskRecord, EndpointState, str]]:
     found = []
     for task in tasks:
         state = _state(task)
-        address = next((address for network_id, address in task.addresses if network_id == network.id), None)
+        address = next(
+            (address for network_id, address in task.addresses if network_id == network.id), None
+        )
         if state is not None and address is not None:
             found.append((task, state, address))
     return found
 
 
-def _refusals(service: ServiceRecord, tasks: tuple[TaskRecord, ...], network: NetworkRecord) -> list[Diagnostic]:
+def _refusals(
+    service: ServiceRecord, tasks: tuple[TaskRecord, ...], network: NetworkRecord
+) -> list[Diagnostic]:
     return [
         refused_address(service.name, address, f"task {task.id}", network)
         for task, _, address in _usable(tasks, network)
@@ -227,11 +291,24 @@ def _upstreams(
     options: ResolveOptions,
     allowance: Allowance,
 ) -> Callable[[int], Upstream]:
-    # Several routes of a service may share a port: they share the upstream, its connections and its health.
+    # Several routes of a service may share a port: they share the upstream, its connections and its
+    # health.
     made: dict[int, Upstream] = {}
-    placed = [] if network is None else [item for item in _usable(tasks, network) if not is_refused(item[2], network)]
-    # Two tasks may hold one slot while an update starts the new one first: the ready one keeps the plain name, and sessions with it.
-    placed.sort(key=lambda item: (item[1] is not EndpointState.READY, item[0].slot, item[0].node_id, item[0].id))
+    placed = (
+        []
+        if network is None
+        else [item for item in _usable(tasks, network) if not is_refused(item[2], network)]
+    )
+    # Two tasks may hold one slot while an update starts the new one first: the ready one keeps the
+    # plain name, and sessions with it.
+    placed.sort(
+        key=lambda item: (
+            item[1] is not EndpointState.READY,
+            item[0].slot,
+            item[0].node_id,
+            item[0].id,
+        )
+    )
     names: list[tuple[str, EndpointState, str]] = []
     taken: set[str] = set()
     for task, state, address in placed:
@@ -242,7 +319,11 @@ def _upstreams(
         names.append((name, state, address))
     virtual = None
     if options.use_vip and network is not None and not service.dnsrr:
-        own = (v.address for v in service.virtual_addresses if v.network_id == network.id and not is_refused(v.address, network))
+        own = (
+            v.address
+            for v in service.virtual_addresses
+            if v.network_id == network.id and not is_refused(v.address, network)
+        )
         virtual = next(own, None)
 
     def upstream_for(port: int) -> Upstream:
@@ -251,16 +332,23 @@ def _upstreams(
             if virtual is not None:
                 ready = any(state is EndpointState.READY for _, state, _ in names)
                 state = EndpointState.READY if ready else EndpointState.STARTING
-                endpoints: tuple[Endpoint, ...] = (Endpoint(f"{service.name}.vip", virtual, port, state=state),)
+                endpoints: tuple[Endpoint, ...] = (
+                    Endpoint(f"{service.name}.vip", virtual, port, state=state),
+                )
             else:
-                endpoints = ordered(Endpoint(name, address, port, state=state) for name, state, address in allowance.endpoints(names))
+                endpoints = ordered(
+                    Endpoint(name, address, port, state=state)
+                    for name, state, address in allowance.endpoints(names)
+                )
             made[port] = upstream = Upstream(upstream_name(service.name, port), endpoints)
         return upstream
 
     return upstream_for
 
 
-def _names(service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tuple[NetworkRecord, ...]) -> Iterator[NameRecord]:
+def _names(
+    service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tuple[NetworkRecord, ...]
+) -> Iterator[NameRecord]:
     aliases: dict[str, set[str]] = {}
     for attachment in service.attachments:
         aliases.setdefault(attachment.target, set()).update(attachment.aliases)
@@ -273,13 +361,27 @@ def _names(service: ServiceRecord, tasks: tuple[TaskRecord, ...], attached: tupl
             if state is EndpointState.READY and not is_refused(address, network)
         ]
         addresses = [address for _, address in active]
-        virtual = [v.address for v in service.virtual_addresses if v.network_id == network.id and not is_refused(v.address, network)]
-        answers = {NameKind.SERVICE: addresses if service.dnsrr or not virtual else virtual, NameKind.TASKS: addresses}
+        virtual = [
+            v.address
+            for v in service.virtual_addresses
+            if v.network_id == network.id and not is_refused(v.address, network)
+        ]
+        answers = {
+            NameKind.SERVICE: addresses if service.dnsrr or not virtual else virtual,
+            NameKind.TASKS: addresses,
+        }
         others = aliases.get(network.id, set()) | aliases.get(network.name, set())
         # Its own name first, so that no number of others leaves it out.
-        yield from name_records(network.name, [service.name, *sorted(others - {service.name})], answers)
+        yield from name_records(
+            network.name, [service.name, *sorted(others - {service.name})], answers
+        )
         for task, address in active:
-            own = {f"{service.name}.{task.slot or task.node_id}.{task.id}", task.container_id[:12]} - {""}
+            own = {
+                f"{service.name}.{task.slot or task.node_id}.{task.id}",
+                task.container_id[:12],
+            } - {""}
             yield from name_records(network.name, sorted(own), {NameKind.CONTAINER: [address]})
         if service.hostname:
-            yield from name_records(network.name, [service.hostname], {NameKind.CONTAINER: addresses})
+            yield from name_records(
+                network.name, [service.hostname], {NameKind.CONTAINER: addresses}
+            )

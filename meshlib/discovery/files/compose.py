@@ -1,7 +1,8 @@
-"""Labels and published ports as Compose and stack files write them: mappings, lists, short and long forms, variables.
+"""Labels and published ports as Compose and stack files write them: mappings, lists, short and long
+forms, variables.
 
-Our own form of a file writes labels in the same ways, without variables. This module does not know what labels mean; of
-those that are not for routing nothing is reported, they are somebody else's.
+Our own form of a file writes labels in the same ways, without variables. This module does not know
+what labels mean; of those that are not for routing nothing is reported, they are somebody else's.
 """
 
 from __future__ import annotations
@@ -33,30 +34,44 @@ __all__ = ["MAX_PORTS", "ReadLabels", "merge_labels", "read_labels", "read_ports
 MAX_PORTS = 1000
 
 _RANGE = r"[0-9]{1,5}(?:-[0-9]{1,5})?"
-_SHORT = re.compile(rf"(?:(?:(?:\[[^\]]*\]|[^:\[\]]*):)?(?P<published>(?:{_RANGE})?):)?(?P<target>{_RANGE})(?:/(?P<protocol>[a-z]+))?")
+_SHORT = re.compile(
+    rf"(?:(?:(?:\[[^\]]*\]|[^:\[\]]*):)?(?P<published>(?:{_RANGE})?):)?(?P<target>{_RANGE})(?:/(?P<protocol>[a-z]+))?"
+)
 _LABELS_HINT = 'write labels: {KEY: "VALUE"}'
 _ENTRY_HINT = 'write - "KEY=VALUE"'
 _PORT_HINT = 'write "8080", "80:8080" or {target: 8080, published: 80}'
 
 
 class ReadLabels(NamedTuple):
-    """`labels` as texts; `failed` are keys of routing labels that could not be read; not `readable`: it may have been any."""
+    """`labels` as texts; `failed` are keys of routing labels that could not be read; not
+    `readable`: it may have been any.
+    """
 
     labels: Mapping[str, str]
     failed: frozenset[str] = frozenset()
     readable: bool = True
 
 
-def read_labels(value: object, place: str, mistakes: Mistakes, variables: Mapping[str, str] | None) -> ReadLabels:
-    """The labels in `value`, a mapping or a list; `variables` None: dollar signs mean themselves, as in values of others' labels."""
+def read_labels(
+    value: object, place: str, mistakes: Mistakes, variables: Mapping[str, str] | None
+) -> ReadLabels:
+    """The labels in `value`, a mapping or a list; `variables` None: dollar signs mean themselves,
+    as in values of others' labels.
+    """
     if value is None:
         return ReadLabels({})
     if not isinstance(value, dict | list):
-        mistakes.add(BAD_LABELS, place, f"{show_value(value)} is neither a mapping nor a list", _LABELS_HINT)
+        mistakes.add(
+            BAD_LABELS, place, f"{show_value(value)} is neither a mapping nor a list", _LABELS_HINT
+        )
         return ReadLabels({}, readable=False)
     labels: dict[str, str] = {}
     failed: set[str] = set()
-    pairs = _pairs_of_mapping(value, place, mistakes) if isinstance(value, dict) else _pairs_of_list(value, place, mistakes, failed)
+    pairs = (
+        _pairs_of_mapping(value, place, mistakes)
+        if isinstance(value, dict)
+        else _pairs_of_list(value, place, mistakes, failed)
+    )
     for key, text, where in pairs:
         try:
             if variables is not None and isinstance(value, list):
@@ -64,28 +79,57 @@ def read_labels(value: object, place: str, mistakes: Mistakes, variables: Mappin
             if variables is not None and isinstance(text, str) and is_hrm_label(key):
                 text = interpolate(text, variables)
             if isinstance(value, list) and key in labels and is_hrm_label(key):
-                mistakes.add(REPEATED_LABEL, where, f"the label {show(key)} stands here a second time", "keep one of the two")
+                mistakes.add(
+                    REPEATED_LABEL,
+                    where,
+                    f"the label {show(key)} stands here a second time",
+                    "keep one of the two",
+                )
             labels[key] = _text(text)
         except ConfigurationError as error:
             labels.pop(key, None)
             if is_hrm_label(key):
                 failed.add(key)
-                mistakes.add(BAD_VARIABLE if isinstance(text, str) else BAD_LABEL, where, error.message, error.hint)
+                mistakes.add(
+                    BAD_VARIABLE if isinstance(text, str) else BAD_LABEL,
+                    where,
+                    error.message,
+                    error.hint,
+                )
     return ReadLabels(labels, frozenset(failed - labels.keys()))
 
 
-def merge_labels(service: ReadLabels, deploy: ReadLabels, place: str, mistakes: Mistakes) -> ReadLabels:
-    """`labels` and `deploy.labels` of one service, of which the second counts where both have a key."""
+def merge_labels(
+    service: ReadLabels, deploy: ReadLabels, place: str, mistakes: Mistakes
+) -> ReadLabels:
+    """`labels` and `deploy.labels` of one service, of which the second counts where both have a
+    key.
+    """
     for key in sorted(service.labels.keys() & deploy.labels.keys()):
         if is_hrm_label(key) and service.labels[key] != deploy.labels[key]:
             message = f"the label {show(key)} is another one in deploy.labels, which counts"
-            mistakes.add(LABELS_DIFFER, place, message, "keep one: deploy.labels for a Swarm, labels for plain containers")
-    labels = {key: value for key, value in service.labels.items() if key not in deploy.failed} | dict(deploy.labels)
-    return ReadLabels(labels, (service.failed | deploy.failed) - labels.keys(), service.readable and deploy.readable)
+            mistakes.add(
+                LABELS_DIFFER,
+                place,
+                message,
+                "keep one: deploy.labels for a Swarm, labels for plain containers",
+            )
+    labels = {
+        key: value for key, value in service.labels.items() if key not in deploy.failed
+    } | dict(deploy.labels)
+    return ReadLabels(
+        labels,
+        (service.failed | deploy.failed) - labels.keys(),
+        service.readable and deploy.readable,
+    )
 
 
-def read_ports(value: object, place: str, mistakes: Mistakes, variables: Mapping[str, str]) -> tuple[PublishedPort, ...]:
-    """The published ports in `value`, a list of short and long forms; a port range is each of its ports."""
+def read_ports(
+    value: object, place: str, mistakes: Mistakes, variables: Mapping[str, str]
+) -> tuple[PublishedPort, ...]:
+    """The published ports in `value`, a list of short and long forms; a port range is each of its
+    ports.
+    """
     if value is None:
         return ()
     if not isinstance(value, list):
@@ -95,11 +139,18 @@ def read_ports(value: object, place: str, mistakes: Mistakes, variables: Mapping
     for index, entry in enumerate(value):
         where = f"{place}[{index}]"
         try:
-            found += _long(entry, variables) if isinstance(entry, dict) else _short(entry, variables)
+            found += (
+                _long(entry, variables) if isinstance(entry, dict) else _short(entry, variables)
+            )
         except ConfigurationError as error:
             mistakes.add(PORT_NOT_READ, where, error.message, error.hint)
         if len(found) > MAX_PORTS:
-            mistakes.add(PORT_NOT_READ, where, f"more than {MAX_PORTS} ports are not read", "name internal_port in each label")
+            mistakes.add(
+                PORT_NOT_READ,
+                where,
+                f"more than {MAX_PORTS} ports are not read",
+                "name internal_port in each label",
+            )
             break
     return tuple(found[:MAX_PORTS])
 
@@ -107,23 +158,37 @@ def read_ports(value: object, place: str, mistakes: Mistakes, variables: Mapping
 _Pair = tuple[str, object, str]
 
 
-def _pairs_of_mapping(value: Mapping[object, object], place: str, mistakes: Mistakes) -> Iterator[_Pair]:
+def _pairs_of_mapping(
+    value: Mapping[object, object], place: str, mistakes: Mistakes
+) -> Iterator[_Pair]:
     for key, text in value.items():
         if isinstance(key, str):
             yield key, text, f"{place}.{key}"
         else:
-            mistakes.add(BAD_LABEL, place, f"the key {show_value(key)} is no text", "put it in quotation marks")
+            mistakes.add(
+                BAD_LABEL,
+                place,
+                f"the key {show_value(key)} is no text",
+                "put it in quotation marks",
+            )
 
 
-def _pairs_of_list(value: list[object], place: str, mistakes: Mistakes, failed: set[str]) -> Iterator[_Pair]:
+def _pairs_of_list(
+    value: list[object], place: str, mistakes: Mistakes, failed: set[str]
+) -> Iterator[_Pair]:
     for index, entry in enumerate(value):
         where = f"{place}[{index}]"
         if isinstance(entry, str):
             key, _, text = entry.partition("=")
             yield key, text, where
         else:
-            # "- KEY: VALUE" is a mapping of one key; whose label it was meant to be is plain, and its last good route is kept.
-            failed |= {key for key in entry if isinstance(key, str) and is_hrm_label(key)} if isinstance(entry, dict) else set()
+            # "- KEY: VALUE" is a mapping of one key; whose label it was meant to be is plain, and
+            # its last good route is kept.
+            failed |= (
+                {key for key in entry if isinstance(key, str) and is_hrm_label(key)}
+                if isinstance(entry, dict)
+                else set()
+            )
             mistakes.add(BAD_LABEL, where, f"{show_value(entry)} is no KEY=VALUE", _ENTRY_HINT)
 
 
@@ -131,7 +196,10 @@ def _short_enough(text: str, variables: Mapping[str, str]) -> str:
     # Cut, it would be another key or port.
     found = interpolate(text, variables)
     if found is not text and len(found) > MAX_VALUE:
-        raise ConfigurationError(f"with its variables {show(text)} has more than {MAX_VALUE} characters", hint="write a shorter one")
+        raise ConfigurationError(
+            f"with its variables {show(text)} has more than {MAX_VALUE} characters",
+            hint="write a shorter one",
+        )
     return found
 
 
@@ -144,7 +212,9 @@ def _text(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 64):
         return str(value)
-    raise ConfigurationError(f"{show_value(value)} is no text", hint="put the label's value in quotation marks")
+    raise ConfigurationError(
+        f"{show_value(value)} is no text", hint="put the label's value in quotation marks"
+    )
 
 
 def _short(entry: object, variables: Mapping[str, str]) -> list[PublishedPort]:
@@ -158,7 +228,12 @@ def _short(entry: object, variables: Mapping[str, str]) -> list[PublishedPort]:
 def _long(entry: Mapping[str, object], variables: Mapping[str, str]) -> list[PublishedPort]:
     target, published, protocol, mode = (
         _port_text(default if entry.get(key) is None else entry[key], variables)
-        for key, default in (("target", ""), ("published", ""), ("protocol", "tcp"), ("mode", "ingress"))
+        for key, default in (
+            ("target", ""),
+            ("published", ""),
+            ("protocol", "tcp"),
+            ("mode", "ingress"),
+        )
     )
     return _ports(target, published, protocol, mode)
 
@@ -176,10 +251,15 @@ def _ports(target: str, published: str, protocol: str, mode: str) -> list[Publis
     outside = range(0) if published in ("", "0") else _range(published)
     if len(outside) != len(targets):
         if outside and len(targets) > 1:
-            raise ConfigurationError(f"{show(published)} and {show(target)} are not equally many ports", hint=_PORT_HINT)
+            raise ConfigurationError(
+                f"{show(published)} and {show(target)} are not equally many ports", hint=_PORT_HINT
+            )
         # One of several, or any free one: only the engine knows.
         return [PublishedPort(port, None, protocol, mode) for port in targets]
-    return [PublishedPort(port, seen, protocol, mode) for port, seen in zip(targets, outside, strict=True)]
+    return [
+        PublishedPort(port, seen, protocol, mode)
+        for port, seen in zip(targets, outside, strict=True)
+    ]
 
 
 def _range(text: str) -> range:

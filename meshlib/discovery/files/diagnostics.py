@@ -1,6 +1,7 @@
 """What can be wrong with a file of services, and the collector of one service's mistakes.
 
-SVC0xx: an error, something of the service is missing. SVC1xx: a warning. SVC2xx: good to know. A code is never given a new meaning.
+SVC0xx: an error, something of the service is missing. SVC1xx: a warning. SVC2xx: good to know. A
+code is never given a new meaning.
 """
 
 from __future__ import annotations
@@ -34,14 +35,26 @@ BAD_LABELS = Finding("SVC002", Severity.ERROR, "`labels` is neither a mapping no
 BAD_LABEL = Finding("SVC003", Severity.ERROR, "a label is no text, or no `key=value`")
 BAD_ENDPOINTS = Finding("SVC004", Severity.ERROR, "`endpoints` is no list")
 BAD_ENDPOINT = Finding("SVC005", Severity.ERROR, "an endpoint cannot be read; the others serve")
-BAD_VARIABLE = Finding("SVC006", Severity.ERROR, "a label of a Compose file has a variable without a value")
-BAD_PREAMBLE = Finding("SVC007", Severity.ERROR, "`proxy_protocol` is neither v1 nor v2; no preamble is sent")
+BAD_VARIABLE = Finding(
+    "SVC006", Severity.ERROR, "a label of a Compose file has a variable without a value"
+)
+BAD_PREAMBLE = Finding(
+    "SVC007", Severity.ERROR, "`proxy_protocol` is neither v1 nor v2; no preamble is sent"
+)
 BAD_PROTOCOL = Finding("SVC008", Severity.ERROR, "`protocol` is not h2c; HTTP/1.1 is spoken")
 UNKNOWN_KEY = Finding("SVC101", Severity.WARNING, "a key is not known and ignored")
 NO_ENDPOINTS = Finding("SVC102", Severity.WARNING, "a service with routes has no `endpoints`")
-PORT_NOT_READ = Finding("SVC103", Severity.WARNING, "an entry of a Compose service's `ports` cannot be read")
-REPEATED_LABEL = Finding("SVC104", Severity.WARNING, "a label stands twice in a list; the last one counts")
-LABELS_DIFFER = Finding("SVC201", Severity.INFO, "`labels` and `deploy.labels` differ in a routing label; `deploy.labels` counts")
+PORT_NOT_READ = Finding(
+    "SVC103", Severity.WARNING, "an entry of a Compose service's `ports` cannot be read"
+)
+REPEATED_LABEL = Finding(
+    "SVC104", Severity.WARNING, "a label stands twice in a list; the last one counts"
+)
+LABELS_DIFFER = Finding(
+    "SVC201",
+    Severity.INFO,
+    "`labels` and `deploy.labels` differ in a routing label; `deploy.labels` counts",
+)
 
 CATALOGUE = (
     BAD_SERVICE,
@@ -59,12 +72,15 @@ CATALOGUE = (
     LABELS_DIFFER,
 )
 
-# A generated file that is wrong in one way is wrong so ten thousand times; who has mended twenty sees the next ones.
+# A generated file that is wrong in one way is wrong so ten thousand times; who has mended twenty
+# sees the next ones.
 MAX_MISTAKES = 20
 
 
 class Mistakes:
-    """Collects what is wrong with one service of a file, 20 mistakes at most; each says its place ("services.shop.endpoints[1]")."""
+    """Collects what is wrong with one service of a file, 20 mistakes at most; each says its place
+    ("services.shop.endpoints[1]").
+    """
 
     def __init__(self, service: str) -> None:
         self.service = service
@@ -73,10 +89,14 @@ class Mistakes:
     def add(self, finding: Finding, place: str, message: str, hint: str) -> None:
         """Report `finding` at `place`; `hint` says what to write instead."""
         if len(self.diagnostics) < MAX_MISTAKES:
-            self.diagnostics.append(Diagnostic(finding.code, finding.severity, self.service, place, message, hint))
+            self.diagnostics.append(
+                Diagnostic(finding.code, finding.severity, self.service, place, message, hint)
+            )
 
     def unknown_keys(self, found: object, known: tuple[str, ...], place: str) -> None:
-        """Report the keys of the mapping `found` that are not `known`; those that begin with "x-" are anyone's own."""
+        """Report the keys of the mapping `found` that are not `known`; those that begin with "x-"
+        are anyone's own.
+        """
         for key in found if isinstance(found, dict) else ():
             if len(self.diagnostics) >= MAX_MISTAKES:
                 return
@@ -88,7 +108,9 @@ class Mistakes:
 
 
 def show_value(value: object) -> str:
-    """What stands in a document, short, for a message. Lists and mappings are only named: anchors make small files huge as text."""
+    """What stands in a document, short, for a message. Lists and mappings are only named: anchors
+    make small files huge as text.
+    """
     if isinstance(value, str):
         return show(value)
     if value is None:

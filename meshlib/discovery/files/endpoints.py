@@ -1,6 +1,7 @@
 """The `endpoints` of a service in a file: "HOST", "HOST:PORT", {host, ports, weight, id}.
 
-A wrong one costs itself only. Any address is taken, loopback too: who writes the file runs the gateway.
+A wrong one costs itself only. Any address is taken, loopback too: who writes the file runs the
+gateway.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from meshlib.model import Endpoint, Upstream
 
 __all__ = ["MAX_WEIGHT", "FileEndpoint", "build_upstreams", "read_endpoints"]
 
-# Proportions finer than one in a thousand cannot be seen, and weights are added up with each request.
+# Proportions finer than one in a thousand cannot be seen, and weights are added up with each
+# request.
 MAX_WEIGHT = 1000
 # Identities go into tables of sticky sessions and into logs.
 _MAX_ID = 128
@@ -30,7 +32,9 @@ _HINT = 'write "HOST", "HOST:PORT" or {host: HOST, ports: {INTERNAL_PORT: PORT}}
 
 @dataclass(frozen=True, slots=True)
 class FileEndpoint:
-    """An endpoint before the port inside is known: it serves at `port`, or at what `ports` says of the internal port, or at that."""
+    """An endpoint before the port inside is known: it serves at `port`, or at what `ports` says of
+    the internal port, or at that.
+    """
 
     id: str
     host: str
@@ -40,14 +44,26 @@ class FileEndpoint:
 
     def at(self, internal_port: int) -> Endpoint:
         """Where `internal_port` is found."""
-        return Endpoint(self.id, self.host, self.port or self.ports.get(internal_port, internal_port), self.weight)
+        return Endpoint(
+            self.id,
+            self.host,
+            self.port or self.ports.get(internal_port, internal_port),
+            self.weight,
+        )
 
 
-def read_endpoints(value: object, service: str, place: str, mistakes: Mistakes) -> tuple[FileEndpoint, ...]:
-    """The endpoints in the list `value`, in its order. Without an `id` of its own an endpoint is the service's name and its
-    position from 1 ("shop.2"), so that leaving out a wrong one does not move the others."""
+def read_endpoints(
+    value: object, service: str, place: str, mistakes: Mistakes
+) -> tuple[FileEndpoint, ...]:
+    """The endpoints in the list `value`, in its order. Without an `id` of its own an endpoint is
+    the service's name and its position from 1 ("shop.2"), so that leaving out a wrong one does not
+    move the others."""
     if not isinstance(value, list):
-        hint = f"write endpoints: [{show(value)}]" if isinstance(value, str) else 'write endpoints: ["HOST:PORT"], or [] for none'
+        hint = (
+            f"write endpoints: [{show(value)}]"
+            if isinstance(value, str)
+            else 'write endpoints: ["HOST:PORT"], or [] for none'
+        )
         mistakes.add(BAD_ENDPOINTS, place, f"{show_value(value)} is no list", hint)
         return ()
     found: dict[str, FileEndpoint] = {}
@@ -56,10 +72,17 @@ def read_endpoints(value: object, service: str, place: str, mistakes: Mistakes) 
         try:
             endpoint = _endpoint(entry, f"{service}.{index + 1}")
             if endpoint.id in found:
-                raise ConfigurationError(f"another endpoint has the id {show(endpoint.id)}", hint="give each its own id")
+                raise ConfigurationError(
+                    f"another endpoint has the id {show(endpoint.id)}", hint="give each its own id"
+                )
             found[endpoint.id] = endpoint
         except ConfigurationError as error:
-            mistakes.add(BAD_ENDPOINT, f"{where}.{error.where}" if error.where else where, error.message, error.hint)
+            mistakes.add(
+                BAD_ENDPOINT,
+                f"{where}.{error.where}" if error.where else where,
+                error.message,
+                error.hint,
+            )
         if isinstance(entry, dict):
             mistakes.unknown_keys(entry, _KEYS, where)
     return tuple(found.values())
@@ -73,17 +96,25 @@ def build_upstreams(
     *,
     allowance: Allowance | None = None,
 ) -> Callable[[int], Upstream]:
-    """A function from internal port to upstream, that makes each upstream once, of the endpoints that `allowance` has room for.
-    Weighted only where weights differ."""
+    """A function from internal port to upstream, that makes each upstream once, of the endpoints
+    that `allowance` has room for. Weighted only where weights differ."""
     allowance = allowance or Allowance(service)
     made: dict[int, Upstream] = {}
-    strategy = "weighted_round_robin" if len({e.weight for e in endpoints if e.weight}) > 1 else "round_robin"
+    strategy = (
+        "weighted_round_robin"
+        if len({e.weight for e in endpoints if e.weight}) > 1
+        else "round_robin"
+    )
 
     def upstream_for(internal_port: int) -> Upstream:
         if internal_port not in made:
-            placed = sorted((e.at(internal_port) for e in allowance.endpoints(endpoints)), key=lambda e: e.id)
+            placed = sorted(
+                (e.at(internal_port) for e in allowance.endpoints(endpoints)), key=lambda e: e.id
+            )
             name = upstream_name(service, internal_port)
-            made[internal_port] = Upstream(name, tuple(placed), strategy, proxy_protocol, protocol=protocol)
+            made[internal_port] = Upstream(
+                name, tuple(placed), strategy, proxy_protocol, protocol=protocol
+            )
         return made[internal_port]
 
     return upstream_for
@@ -96,12 +127,18 @@ def _endpoint(entry: object, default_id: str) -> FileEndpoint:
     if not isinstance(entry, dict):
         raise ConfigurationError(f"{show_value(entry)} is no endpoint", hint=_HINT)
     if not isinstance(entry.get("host"), str):
-        raise ConfigurationError("host is missing" if entry.get("host") is None else "host is no text", hint=_HINT)
+        raise ConfigurationError(
+            "host is missing" if entry.get("host") is None else "host is no text", hint=_HINT
+        )
     host, port = _authority(entry["host"], "host")
     ports = _ports(entry.get("ports"))
     if port is not None and ports:
-        raise ConfigurationError("host has a port, and there are ports", hint="leave out one of the two")
-    return FileEndpoint(_id(entry.get("id", default_id)), host, port, ports, _weight(entry.get("weight", 1)))
+        raise ConfigurationError(
+            "host has a port, and there are ports", hint="leave out one of the two"
+        )
+    return FileEndpoint(
+        _id(entry.get("id", default_id)), host, port, ports, _weight(entry.get("weight", 1))
+    )
 
 
 def _authority(text: str, where: str = "") -> Authority:
@@ -109,7 +146,9 @@ def _authority(text: str, where: str = "") -> Authority:
         raise ConfigurationError(f"{show(text)} is a URL, not an address", where=where, hint=_HINT)
     try:
         if text.count(":") > 1 and not text.startswith("["):
-            return Authority(normalize_host(text), None)  # an IPv6 address as people write it where no port follows
+            return Authority(
+                normalize_host(text), None
+            )  # an IPv6 address as people write it where no port follows
         return parse_authority(text)
     except AuthorityError as error:
         raise ConfigurationError(f"{show(text)}: {error}", where=where, hint=_HINT) from None
@@ -119,7 +158,11 @@ def _ports(value: object) -> dict[int, int]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{show_value(value)} is no mapping", where="ports", hint="write ports: {INTERNAL_PORT: PORT}")
+        raise ConfigurationError(
+            f"{show_value(value)} is no mapping",
+            where="ports",
+            hint="write ports: {INTERNAL_PORT: PORT}",
+        )
     return {_port(inside): _port(outside) for inside, outside in value.items()}
 
 
@@ -129,13 +172,21 @@ def _port(value: object) -> int:
     try:
         return parse_port(value if isinstance(value, str) else "")
     except AuthorityError as error:
-        raise ConfigurationError(f"{show_value(value)}: {error}", where="ports", hint="write ports: {INTERNAL_PORT: PORT}") from None
+        raise ConfigurationError(
+            f"{show_value(value)}: {error}",
+            where="ports",
+            hint="write ports: {INTERNAL_PORT: PORT}",
+        ) from None
 
 
 def _id(value: object) -> str:
     if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _MAX_ID:
         return value
-    raise ConfigurationError(f"{show_value(value)} is no identity", where="id", hint=f"write 1 to {_MAX_ID} printable characters")
+    raise ConfigurationError(
+        f"{show_value(value)} is no identity",
+        where="id",
+        hint=f"write 1 to {_MAX_ID} printable characters",
+    )
 
 
 def _weight(value: object) -> int:

@@ -1,8 +1,9 @@
-"""`${VARIABLES}` in Compose and stack files, as `docker compose` and `docker stack deploy` put values in their place.
+"""`${VARIABLES}` in Compose and stack files, as `docker compose` and `docker stack deploy` put
+values in their place.
 
-It differs in one thing: a variable without a value is an error here, where Docker puts in nothing and goes on. Nothing in the
-place of a host makes a route for every host. This module knows of labels only how long a value may be; `variables` says where
-values come from.
+It differs in one thing: a variable without a value is an error here, where Docker puts in nothing
+and goes on. Nothing in the place of a host makes a route for every host. This module knows of
+labels only how long a value may be; `variables` says where values come from.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ __all__ = ["MAX_DEPTH", "interpolate"]
 MAX_DEPTH = 20
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_REFERENCE = re.compile(rf"\$(?:(?P<dollar>\$)|(?P<plain>{_NAME})|\{{(?P<braced>{_NAME})(?P<operator>:?[-?+])?)")
+_REFERENCE = re.compile(
+    rf"\$(?:(?P<dollar>\$)|(?P<plain>{_NAME})|\{{(?P<braced>{_NAME})(?P<operator>:?[-?+])?)"
+)
 _BRACE = re.compile(r"\$\$|\$\{|\}")
 _HINT = "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign"
 
@@ -28,13 +31,14 @@ _HINT = "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign"
 def interpolate(text: str, variables: Mapping[str, str]) -> str:
     """`text` with values in the place of variables.
 
-    `$NAME`, `${NAME}`; `${NAME:-x}` is x when NAME is not set or empty, `${NAME-x}` only when it is not set; `${NAME:+x}` and
-    `${NAME+x}` are x when it is set and nothing otherwise; `${NAME:?x}` and `${NAME?x}` fail with the message x; `$$` is a dollar
-    sign. Each x may have variables itself; values are put in as they are. `ConfigurationError` for a variable without a value
-    and for a dollar sign that begins none of these.
+    `$NAME`, `${NAME}`; `${NAME:-x}` is x when NAME is not set or empty, `${NAME-x}` only when it is
+    not set; `${NAME:+x}` and `${NAME+x}` are x when it is set and nothing otherwise; `${NAME:?x}`
+    and `${NAME?x}` fail with the message x; `$$` is a dollar sign. Each x may have variables
+    itself; values are put in as they are. `ConfigurationError` for a variable without a value and
+    for a dollar sign that begins none of these.
 
-    What becomes longer than `MAX_VALUE` is cut one character beyond, where nothing more is read or made: two characters may stand
-    for thousands, and a reader of labels refuses it for its length.
+    What becomes longer than `MAX_VALUE` is cut one character beyond, where nothing more is read or
+    made: two characters may stand for thousands, and a reader of labels refuses it for its length.
     """
     return _interpolate(text, variables, 0) if "$" in text else text
 
@@ -95,13 +99,18 @@ def _braced(name: str, operator: str, rest: str, variables: Mapping[str, str], d
     if operator[-1] == "-":
         return _interpolate(rest, variables, depth + 1)
     said = _interpolate(rest, variables, depth + 1)
-    raise ConfigurationError(f"the variable {name} has no value" + (f": {show(said)}" if said else ""), hint=_cure(name))
+    raise ConfigurationError(
+        f"the variable {name} has no value" + (f": {show(said)}" if said else ""), hint=_cure(name)
+    )
 
 
 def _value(name: str, variables: Mapping[str, str]) -> str:
     value = variables.get(name)
     if value is None:
-        raise ConfigurationError(f"the variable {name} has no value", hint=f"{_cure(name)}, or write ${{{name}:-default}}")
+        raise ConfigurationError(
+            f"the variable {name} has no value",
+            hint=f"{_cure(name)}, or write ${{{name}:-default}}",
+        )
     return value
 
 

@@ -1,14 +1,17 @@
-"""A document of services, parsed from YAML, to a snapshot: our own form, and Compose and stack files.
+"""A document of services, parsed from YAML, to a snapshot: our own form, and Compose and stack
+files.
 
     services:
       shop:
         labels: {com.docker.ucp.mesh.http.80: "external_route=http://shop.example.com,internal_port=8080"}
         endpoints: ["10.0.0.5", "127.0.0.1:9001", {host: "127.0.0.1", ports: {8080: 9002}, weight: 2}]
 
-A service with `image`, `build` or `deploy` is one of Compose: its `labels` and `deploy.labels` are read, with variables, its
-`ports` tell the port that a label does not name, and unless it has `endpoints` too it is found under its own name, as
-Compose's networks have it. In a service of our own form, `proxy_protocol: v1` (or v2) has every connection to its endpoints begin
-with a preamble, and `protocol: h2c` has HTTP/2 without TLS spoken to them. Reading the file, and YAML itself, is an adapter's matter.
+A service with `image`, `build` or `deploy` is one of Compose: its `labels` and `deploy.labels` are
+read, with variables, its `ports` tell the port that a label does not name, and unless it has
+`endpoints` too it is found under its own name, as Compose's networks have it. In a service of our
+own form, `proxy_protocol: v1` (or v2) has every connection to its endpoints begin with a preamble,
+and `protocol: h2c` has HTTP/2 without TLS spoken to them. Reading the file, and YAML itself, is an
+adapter's matter.
 """
 
 from __future__ import annotations
@@ -41,7 +44,17 @@ from meshlib.model import Contribution, Snapshot, bounded_name
 
 __all__ = ["resolve_document"]
 
-_FILE_KEYS: Final = ("services", "version", "name", "include", "networks", "volumes", "secrets", "configs", "models")
+_FILE_KEYS: Final = (
+    "services",
+    "version",
+    "name",
+    "include",
+    "networks",
+    "volumes",
+    "secrets",
+    "configs",
+    "models",
+)
 _SERVICE_KEYS: Final = ("labels", "endpoints", "proxy_protocol", "protocol")
 _COMPOSE_ONLY: Final = ("image", "build", "deploy")
 # Docker's own limit for a name; it goes into keys, logs and metrics.
@@ -62,25 +75,45 @@ def resolve_document(
     previous: Snapshot | None = None,
     limits: DiscoveryLimits = _LIMITS,
 ) -> Snapshot:
-    """What the labels in `document` ask for. A contribution's key is `provider` and the service's name ("static/shop"), its age the
-    position in the document: the service that stands first wins a conflict. All belong to one owner: the project that a Compose
-    file names (`name`), else the file.
+    """What the labels in `document` ask for. A contribution's key is `provider` and the service's
+    name ("static/shop"), its age the position in the document: the service that stands first wins a
+    conflict. All belong to one owner: the project that a Compose file names (`name`), else the
+    file.
 
-    `variables` are the values for `${NAME}` in Compose services. A label that is wrong now keeps the route it had in `previous`,
-    marked degraded, and so does one beyond `limits`. Every mistake costs its own endpoint, label or service and is a diagnostic that
-    names the place ("services.shop.endpoints[1]"); only a document without a mapping `services` is a `ConfigurationError`, with `where`
-    it is from.
+    `variables` are the values for `${NAME}` in Compose services. A label that is wrong now keeps
+    the route it had in `previous`, marked degraded, and so does one beyond `limits`. Every mistake
+    costs its own endpoint, label or service and is a diagnostic that names the place
+    ("services.shop.endpoints[1]"); only a document without a mapping `services` is a
+    `ConfigurationError`, with `where` it is from.
     """
-    before = {contribution.key: contribution for contribution in previous.contributions} if previous is not None else {}
+    before = (
+        {contribution.key: contribution for contribution in previous.contributions}
+        if previous is not None
+        else {}
+    )
     owner = _owner(document, provider)
     entries: dict[str, _Entry] = {}
     mistakes = Mistakes("")
     for position, (key, value) in enumerate(_services(document, where).items(), 1):
-        name = str(key) if isinstance(key, int) and not isinstance(key, bool) and key.bit_length() <= 64 else key
+        name = (
+            str(key)
+            if isinstance(key, int) and not isinstance(key, bool) and key.bit_length() <= 64
+            else key
+        )
         if not isinstance(name, str) or not name or len(name) > _MAX_NAME or not name.isprintable():
-            mistakes.add(BAD_SERVICE, "services", f"{show_value(key)} is no name for a service", "write letters, digits and hyphens")
+            mistakes.add(
+                BAD_SERVICE,
+                "services",
+                f"{show_value(key)} is no name for a service",
+                "write letters, digits and hyphens",
+            )
         elif name in entries:
-            mistakes.add(BAD_SERVICE, f"services.{name}", "the service is here twice, once with a number for a name", "keep one of the two")
+            mistakes.add(
+                BAD_SERVICE,
+                f"services.{name}",
+                "the service is here twice, once with a number for a name",
+                "keep one of the two",
+            )
         else:
             entries[name] = _read_entry(name, position, value, variables or {})
     readings = LabelReadings((entry.labelled for entry in entries.values()), limits, {})
@@ -89,11 +122,17 @@ def resolve_document(
         last = before.get(bounded_name(f"{provider}/{name}"))
         reading = readings.read(entry.labelled)
         made = _contribution(entry, reading.result, Allowance(name, limits, reading.text), last)
-        contribution = replace(made, key=f"{provider}/{name}", created_at=entry.labelled.created_at, owner=owner)
+        contribution = replace(
+            made, key=f"{provider}/{name}", created_at=entry.labelled.created_at, owner=owner
+        )
         # The same object where nothing changed: that is what makes the next table cheap.
         found[name] = last if last == contribution else contribution
     mistakes.unknown_keys(document, _FILE_KEYS, "")
-    of_file = [Contribution(f"{provider}/", "", diagnostics=tuple(mistakes.diagnostics))] if mistakes.diagnostics else []
+    of_file = (
+        [Contribution(f"{provider}/", "", diagnostics=tuple(mistakes.diagnostics))]
+        if mistakes.diagnostics
+        else []
+    )
     return Snapshot.of([*found.values(), *of_file])
 
 
@@ -106,18 +145,23 @@ def _owner(document: object, provider: str) -> str:
 
 def _services(document: object, where: str) -> Mapping[object, object]:
     if not isinstance(document, dict):
-        raise ConfigurationError(f"the document is no mapping but {show_value(document)}", where=where, hint=_FILE_HINT)
+        raise ConfigurationError(
+            f"the document is no mapping but {show_value(document)}", where=where, hint=_FILE_HINT
+        )
     if "services" not in document:
         raise ConfigurationError("there is no 'services'", where=where, hint=_FILE_HINT)
     services = document["services"]
     if not isinstance(services, dict):
-        raise ConfigurationError(f"'services' is no mapping but {show_value(services)}", where=where, hint=_FILE_HINT)
+        raise ConfigurationError(
+            f"'services' is no mapping but {show_value(services)}", where=where, hint=_FILE_HINT
+        )
     return services
 
 
 class _Entry(NamedTuple):
-    """A service of the document with its labels. `value` is the entry, None when it is no mapping; `unread` are keys of routing labels
-    that could not be read; not `readable`: it may have been any."""
+    """A service of the document with its labels. `value` is the entry, None when it is no mapping;
+    `unread` are keys of routing labels that could not be read; not `readable`: it may have been
+    any."""
 
     value: Mapping[str, object] | None
     labelled: Labelled
@@ -130,26 +174,41 @@ def _read_entry(name: str, position: int, value: object, variables: Mapping[str,
     mistakes = Mistakes(name)
     place = f"services.{name}"
     if not isinstance(value, dict):
-        mistakes.add(BAD_SERVICE, place, f"the service is no mapping but {show_value(value)}", _SERVICE_HINT)
+        mistakes.add(
+            BAD_SERVICE, place, f"the service is no mapping but {show_value(value)}", _SERVICE_HINT
+        )
         return _Entry(None, Labelled(name, position, name, {}), mistakes)
     if _is_composed(value):
         labels = _composed_labels(value, place, variables, mistakes)
         ports = _composed_ports(value, labels, place, variables, mistakes)
     else:
         labels, ports = read_labels(value.get("labels"), f"{place}.labels", mistakes, None), ()
-    return _Entry(value, Labelled(name, position, name, labels.labels, ports), mistakes, labels.failed, labels.readable)
+    return _Entry(
+        value,
+        Labelled(name, position, name, labels.labels, ports),
+        mistakes,
+        labels.failed,
+        labels.readable,
+    )
 
 
 def _is_composed(entry: Mapping[str, object]) -> bool:
     return any(key in entry for key in _COMPOSE_ONLY)
 
 
-def _contribution(entry: _Entry, result: LabelResult, allowance: Allowance, last: Contribution | None) -> Contribution:
+def _contribution(
+    entry: _Entry, result: LabelResult, allowance: Allowance, last: Contribution | None
+) -> Contribution:
     name, value, mistakes = entry.labelled.service, entry.value, entry.mistakes
     place = f"services.{name}"
     if value is None:
-        # Nothing is known of it, its endpoints included; that is no reason to stop serving what it was.
-        routes = tuple(replace(route, degraded=True) for route in last.routes) if last is not None else ()
+        # Nothing is known of it, its endpoints included; that is no reason to stop serving what it
+        # was.
+        routes = (
+            tuple(replace(route, degraded=True) for route in last.routes)
+            if last is not None
+            else ()
+        )
         return Contribution("", name, routes=routes, diagnostics=tuple(mistakes.diagnostics))
     failed = result.failed | frozenset(map(bounded_name, entry.unread))
     if not entry.readable and last is not None:
@@ -163,12 +222,23 @@ def _contribution(entry: _Entry, result: LabelResult, allowance: Allowance, last
         preamble, protocol = _preamble(value, place, mistakes), _protocol(value, place, mistakes)
         upstream_for = build_upstreams(name, endpoints, preamble, protocol, allowance=allowance)
         mistakes.unknown_keys(value, _SERVICE_KEYS, place)
-    routes = build_routes(name, replace(result, failed=failed), upstream_for, last, networked=True, allowance=allowance)
-    diagnostics = allowance.diagnostics((*result.diagnostics, *mistakes.diagnostics), result.unreported)
+    routes = build_routes(
+        name,
+        replace(result, failed=failed),
+        upstream_for,
+        last,
+        networked=True,
+        allowance=allowance,
+    )
+    diagnostics = allowance.diagnostics(
+        (*result.diagnostics, *mistakes.diagnostics), result.unreported
+    )
     return Contribution(key="", service=name, routes=routes, diagnostics=diagnostics)
 
 
-def _preamble(entry: Mapping[str, object], place: str, mistakes: Mistakes) -> Literal["", "v1", "v2"]:
+def _preamble(
+    entry: Mapping[str, object], place: str, mistakes: Mistakes
+) -> Literal["", "v1", "v2"]:
     value = entry.get("proxy_protocol")
     if value == "v1":
         return "v1"
@@ -176,7 +246,9 @@ def _preamble(entry: Mapping[str, object], place: str, mistakes: Mistakes) -> Li
         return "v2"
     if value is not None:
         message = f"{show_value(value)} is no version of the PROXY protocol"
-        mistakes.add(BAD_PREAMBLE, f"{place}.proxy_protocol", message, "write v1 or v2, or leave it out")
+        mistakes.add(
+            BAD_PREAMBLE, f"{place}.proxy_protocol", message, "write v1 or v2, or leave it out"
+        )
     return ""
 
 
@@ -185,23 +257,44 @@ def _protocol(entry: Mapping[str, object], place: str, mistakes: Mistakes) -> Li
     if value == "h2c":
         return "h2c"
     if value is not None:
-        mistakes.add(BAD_PROTOCOL, f"{place}.protocol", f"{show_value(value)} is not h2c", "write h2c, or leave it out for HTTP/1.1")
+        mistakes.add(
+            BAD_PROTOCOL,
+            f"{place}.protocol",
+            f"{show_value(value)} is not h2c",
+            "write h2c, or leave it out for HTTP/1.1",
+        )
     return ""
 
 
-def _composed_labels(entry: Mapping[str, object], place: str, variables: Mapping[str, str], mistakes: Mistakes) -> ReadLabels:
+def _composed_labels(
+    entry: Mapping[str, object], place: str, variables: Mapping[str, str], mistakes: Mistakes
+) -> ReadLabels:
     labels = read_labels(entry.get("labels"), f"{place}.labels", mistakes, variables)
     deploy = entry.get("deploy")
     if deploy is None:
         return labels
     if not isinstance(deploy, dict):
-        mistakes.add(BAD_LABELS, f"{place}.deploy", f"{show_value(deploy)} is no mapping", 'write deploy: {labels: {KEY: "VALUE"}}')
+        mistakes.add(
+            BAD_LABELS,
+            f"{place}.deploy",
+            f"{show_value(deploy)} is no mapping",
+            'write deploy: {labels: {KEY: "VALUE"}}',
+        )
         return labels._replace(readable=False)
-    return merge_labels(labels, read_labels(deploy.get("labels"), f"{place}.deploy.labels", mistakes, variables), place, mistakes)
+    return merge_labels(
+        labels,
+        read_labels(deploy.get("labels"), f"{place}.deploy.labels", mistakes, variables),
+        place,
+        mistakes,
+    )
 
 
 def _composed_ports(
-    entry: Mapping[str, object], labels: ReadLabels, place: str, variables: Mapping[str, str], mistakes: Mistakes
+    entry: Mapping[str, object],
+    labels: ReadLabels,
+    place: str,
+    variables: Mapping[str, str],
+    mistakes: Mistakes,
 ) -> tuple[PublishedPort, ...]:
     # The ports of a service that wants no routes are none of our business, right or wrong.
     if not any(map(is_hrm_label, labels.labels)):
@@ -210,17 +303,34 @@ def _composed_ports(
 
 
 def _endpoints(
-    name: str, entry: Mapping[str, object], place: str, mistakes: Mistakes, *, composed: bool, forwards: bool
+    name: str,
+    entry: Mapping[str, object],
+    place: str,
+    mistakes: Mistakes,
+    *,
+    composed: bool,
+    forwards: bool,
 ) -> tuple[FileEndpoint, ...]:
     if "endpoints" in entry:
         return read_endpoints(entry["endpoints"], name, f"{place}.endpoints", mistakes)
     if composed:
         try:
-            # One name for all replicas: Docker's DNS answers with each of them, or with the address in front of them.
+            # One name for all replicas: Docker's DNS answers with each of them, or with the address
+            # in front of them.
             return (FileEndpoint(f"{name}.1", normalize_host(name)),)
         except AuthorityError as error:
             if forwards:
-                mistakes.add(BAD_ENDPOINT, place, f"{show(name)} is no host name: {error}", 'add endpoints: ["HOST:PORT"]')
+                mistakes.add(
+                    BAD_ENDPOINT,
+                    place,
+                    f"{show(name)} is no host name: {error}",
+                    'add endpoints: ["HOST:PORT"]',
+                )
     elif forwards:
-        mistakes.add(NO_ENDPOINTS, place, "endpoints is missing: every request is answered with 503", 'write endpoints: ["HOST:PORT"]')
+        mistakes.add(
+            NO_ENDPOINTS,
+            place,
+            "endpoints is missing: every request is answered with 503",
+            'write endpoints: ["HOST:PORT"]',
+        )
     return ()

@@ -1,7 +1,8 @@
-"""Values for `${NAME}` in Compose and stack files: those that a file gives, and those that the operator lets the environment give.
+"""Values for `${NAME}` in Compose and stack files: those that a file gives, and those that the
+operator lets the environment give.
 
-The gateway's own environment holds passwords of engines and settings. Who may write a file of services could read any of it through
-a label, so nothing comes from there that was not named.
+The gateway's own environment holds passwords of engines and settings. Who may write a file of
+services could read any of it through a label, so nothing comes from there that was not named.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ def choose_variables(environment: Mapping[str, str], allowed: Iterable[str]) -> 
 
 
 def parse_env_file(text: str, *, where: str) -> dict[str, str]:
-    """The variables in `text`, a file as Compose's `--env-file`: a NAME=VALUE in each line, perhaps after `export`.
+    """The variables in `text`, a file as Compose's `--env-file`: a NAME=VALUE in each line, perhaps
+    after `export`.
 
-    Empty lines and those that begin with # say nothing. A value may be in quotes, single or double; without them it ends before
-    " #". A value is taken as it stands: it names no other variables, and a backslash is one. Of two lines with one name the last
-    counts. `ConfigurationError`, with `where:line`, for anything else; a value is never part of it.
+    Empty lines and those that begin with # say nothing. A value may be in quotes, single or double;
+    without them it ends before " #". A value is taken as it stands: it names no other variables,
+    and a backslash is one. Of two lines with one name the last counts. `ConfigurationError`, with
+    `where:line`, for anything else; a value is never part of it.
     """
     found: dict[str, str] = {}
     for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
@@ -47,7 +50,9 @@ def parse_env_file(text: str, *, where: str) -> dict[str, str]:
         if not equals:
             raise ConfigurationError("a line is no NAME=VALUE", where=place, hint=_HINT)
         if not is_variable_name(name):
-            raise ConfigurationError(f"{show(name)} is no name of a variable", where=place, hint=_HINT)
+            raise ConfigurationError(
+                f"{show(name)} is no name of a variable", where=place, hint=_HINT
+            )
         found[name] = _value(value.strip(), place)
     return found
 
@@ -58,5 +63,7 @@ def _value(text: str, place: str) -> str:
         return "" if text.startswith("#") else text.partition(" #")[0].rstrip()
     value, closing, rest = text[1:].partition(quote)
     if not closing or (rest.strip() and not rest.strip().startswith("#")):
-        raise ConfigurationError("a value in quotes does not end with the line", where=place, hint='write NAME="VALUE"')
+        raise ConfigurationError(
+            "a value in quotes does not end with the line", where=place, hint='write NAME="VALUE"'
+        )
     return value

@@ -35,8 +35,14 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def route(host: str, port: int, *, sticky: str | None = None, redirect: RedirectRule | None = None) -> Contribution:
-    upstream = None if redirect else Upstream(f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),) if port else ())
+def route(
+    host: str, port: int, *, sticky: str | None = None, redirect: RedirectRule | None = None
+) -> Contribution:
+    upstream = (
+        None
+        if redirect
+        else Upstream(f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),) if port else ())
+    )
     found = Route(Scheme.HTTP, host, "/", host, "label", "hrm", 80, upstream, redirect, sticky)
     return Contribution(host, host, 1, (found,))
 
@@ -57,9 +63,17 @@ async def served(
     app: object = Gateway(mesh=mesh, policy=policy, settings=settings)
     if with_app:
         app = Starlette(routes=[Page("/", own)], middleware=[Middleware(Gateway, mesh=mesh)])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", proxy_headers=False, ws="websockets-sansio"))  # type: ignore[arg-type]
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            port=0,
+            log_level="critical",
+            proxy_headers=False,
+            ws="websockets-sansio",  # type: ignore[arg-type]
+        )
+    )
     task = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+    while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     try:
         yield server.servers[0].sockets[0].getsockname()[1]
@@ -100,7 +114,9 @@ def beginning_sessions(name: bytes) -> Handler:
         while True:
             begins = (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET /login")
             cookie = b"Set-Cookie: SID=%s-%d; Path=/\r\n" % (name, next(count)) if begins else b""
-            writer.write(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (cookie, len(name), name))
+            writer.write(
+                b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (cookie, len(name), name)
+            )
 
     return handler
 
@@ -108,18 +124,27 @@ def beginning_sessions(name: bytes) -> Handler:
 async def test_forged_sessions_move_no_session() -> None:
     ask = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nCookie: SID=forged; x=y\r\nCookie: %s\r\n\r\n"
     async with contextlib.AsyncExitStack() as stack:
-        ports = [await stack.enter_async_context(backend(beginning_sessions(name))) for name in (b"one", b"two", b"six")]
-        upstream = Upstream("a:80", tuple(Endpoint(f"a.{port}", "127.0.0.1", port) for port in sorted(ports)))
+        ports = [
+            await stack.enter_async_context(backend(beginning_sessions(name)))
+            for name in (b"one", b"two", b"six")
+        ]
+        upstream = Upstream(
+            "a:80", tuple(Endpoint(f"a.{port}", "127.0.0.1", port) for port in sorted(ports))
+        )
         found = route("a.test", 0, sticky="SID")
         found = replace(found, routes=(replace(found.routes[0], upstream=upstream),))
-        gateway = await stack.enter_async_context(served(found, settings=HTTPSettings(sticky_sessions=20)))
+        gateway = await stack.enter_async_context(
+            served(found, settings=HTTPSettings(sticky_sessions=20))
+        )
         sessions = {}
         for _ in range(6):
             got = await talk(gateway, GET % (b"login", b"a.test"))
             sessions[re.search(rb"set-cookie: (SID=[^;]*)", got, re.IGNORECASE)[1]] = got[-3:]  # type: ignore[index]
         for number in range(100):
             await talk(gateway, ask % (b"SID=%d" % number))
-        assert {session: (await talk(gateway, ask % session))[-3:] for session in sessions} == sessions
+        assert {
+            session: (await talk(gateway, ask % session))[-3:] for session in sessions
+        } == sessions
 
 
 async def test_middleware_falls_through_only_where_no_route_is() -> None:
@@ -147,14 +172,22 @@ async def test_what_requires_tls_is_redirected_without_it() -> None:
     async with backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as port:
         plain = route("shop.test", port)
         behind = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
-        async with served(replace(plain, routes=(replace(plain.routes[0], https_only=True),)), policy=behind) as gateway:
-            answer = await talk(gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n")
+        async with served(
+            replace(plain, routes=(replace(plain.routes[0], https_only=True),)), policy=behind
+        ) as gateway:
+            answer = await talk(
+                gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
+            )
             assert answer.startswith(b"HTTP/1.1 308")
             assert b"location: https://shop.test/x" in answer.lower()
             secure = b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
             assert (await talk(gateway, secure)).startswith(b"HTTP/1.1 200")
-        async with served(replace(plain, routes=(replace(plain.routes[0], https_only=True),)), https_port=8443) as gateway:
-            answer = await talk(gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n")
+        async with served(
+            replace(plain, routes=(replace(plain.routes[0], https_only=True),)), https_port=8443
+        ) as gateway:
+            answer = await talk(
+                gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
+            )
             assert b"location: https://shop.test:8443/x\r\n" in answer.lower()
 
 
@@ -162,9 +195,14 @@ async def test_hsts_goes_with_answers_over_tls_only() -> None:
     async with backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as port:
         plain = route("shop.test", port)
         behind = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
-        async with served(replace(plain, routes=(replace(plain.routes[0], hsts="max-age=300"),)), policy=behind) as gateway:
+        async with served(
+            replace(plain, routes=(replace(plain.routes[0], hsts="max-age=300"),)), policy=behind
+        ) as gateway:
             ask = b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: %s\r\nConnection: close\r\n\r\n"
-            assert b"\r\nstrict-transport-security: max-age=300\r\n" in (await talk(gateway, ask % b"https")).lower()
+            assert (
+                b"\r\nstrict-transport-security: max-age=300\r\n"
+                in (await talk(gateway, ask % b"https")).lower()
+            )
             assert b"strict-transport-security" not in (await talk(gateway, ask % b"http")).lower()
 
 
@@ -182,11 +220,19 @@ async def test_uploads_with_length_and_in_chunks() -> None:
     answer = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
     async with backend(answering(answer, seen)) as port, served(route("a.test", port)) as gateway:
         body = b"x" * 100_000
-        got = await talk(gateway, b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n" + body)
+        got = await talk(
+            gateway,
+            b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n"
+            + body,
+        )
         assert got.startswith(b"HTTP/1.1 201")
         assert seen[0].endswith(b"\r\n\r\n" + body)
         chunks = b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
-        got = await talk(gateway, b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunks)
+        got = await talk(
+            gateway,
+            b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+            + chunks,
+        )
         assert got.startswith(b"HTTP/1.1 201")
         payload = seen[1].partition(b"\r\n\r\n")[2]
         assert b"hello" in payload
@@ -199,7 +245,9 @@ async def test_streams_at_once_in_both_directions() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         first = await reader.readuntil(b"one\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n"
+        )
         writer.write(first[-5:] + b"\r\n")
         await release.wait()
         writer.write(b"0\r\n\r\n")
@@ -207,8 +255,12 @@ async def test_streams_at_once_in_both_directions() -> None:
 
     async with backend(handler) as port, served(route("a.test", port)) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway)
-        writer.write(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\none\r\n\r\n")
-        got = await asyncio.wait_for(reader.readuntil(b"one\r\n"), 5)  # while both bodies are still open
+        writer.write(
+            b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\none\r\n\r\n"
+        )
+        got = await asyncio.wait_for(
+            reader.readuntil(b"one\r\n"), 5
+        )  # while both bodies are still open
         assert got.startswith(b"HTTP/1.1 200")
         release.set()
         writer.write(b"0\r\n\r\n")
@@ -277,7 +329,12 @@ async def test_websocket_both_ways() -> None:
             if message == "bye":
                 await socket.close(4001, "as you wish")
 
-    async with websockets.asyncio.server.serve(echo, "127.0.0.1", 0, subprotocols=["chat"]) as server:  # type: ignore[list-item]
+    async with websockets.asyncio.server.serve(
+        echo,
+        "127.0.0.1",
+        0,
+        subprotocols=["chat"],  # type: ignore[list-item]
+    ) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         async with served(route("127.0.0.1", port)) as gateway:
             url = f"ws://127.0.0.1:{gateway}/x"

@@ -1,4 +1,6 @@
-"""What a lax server could hand over: whatever the scope says, an upstream gets one request or nothing."""
+"""What a lax server could hand over: whatever the scope says, an upstream gets one request or
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ SCOPE: Message = {
 
 
 async def exchange(
-    scope: Message, messages: list[Message], answer: bytes = b"HTTP/1.1 204 X\r\n\r\n", **options: Any
+    scope: Message,
+    messages: list[Message],
+    answer: bytes = b"HTTP/1.1 204 X\r\n\r\n",
+    **options: Any,
 ) -> tuple[list[Message], list[bytes]]:
     """What the server is sent, and what came on each connection to the upstream."""
     seen: list[bytes] = []
@@ -54,7 +59,16 @@ async def exchange(
 
     upstream_server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = upstream_server.sockets[0].getsockname()[1]
-    route = Route(Scheme.HTTP, "", "/", "s", "l", "hrm", 80, Upstream("s:80@file", (Endpoint("s.1", "127.0.0.1", port),)))
+    route = Route(
+        Scheme.HTTP,
+        "",
+        "/",
+        "s",
+        "l",
+        "hrm",
+        80,
+        Upstream("s:80@file", (Endpoint("s.1", "127.0.0.1", port),)),
+    )
     gateway = Gateway(mesh=Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])), **options)
     sent: list[Message] = []
     left = iter(messages)
@@ -119,10 +133,25 @@ HOSTILE: list[tuple[str, Message]] = [
     ("two hosts", {"headers": [(b"host", b"a"), (b"Host", b"b")]}),
     ("no host", {"headers": []}),
     ("a bad host", {"headers": [(b"host", b"a b")]}),
-    ("length and chunked", {"headers": [(b"host", b"a"), (b"content-length", b"1"), (b"transfer-encoding", b"chunked")]}),
-    ("two lengths", {"headers": [(b"host", b"a"), (b"content-length", b"1"), (b"content-length", b"2")]}),
+    (
+        "length and chunked",
+        {
+            "headers": [
+                (b"host", b"a"),
+                (b"content-length", b"1"),
+                (b"transfer-encoding", b"chunked"),
+            ]
+        },
+    ),
+    (
+        "two lengths",
+        {"headers": [(b"host", b"a"), (b"content-length", b"1"), (b"content-length", b"2")]},
+    ),
     ("a signed length", {"headers": [(b"host", b"a"), (b"content-length", b"+1")]}),
-    ("chunked in 1.0", {"http_version": "1.0", "headers": [(b"host", b"a"), (b"transfer-encoding", b"chunked")]}),
+    (
+        "chunked in 1.0",
+        {"http_version": "1.0", "headers": [(b"host", b"a"), (b"transfer-encoding", b"chunked")]},
+    ),
 ]
 
 
@@ -142,12 +171,22 @@ def test_refused_methods(method: str) -> None:
 
 
 def body(*parts: bytes) -> list[Message]:
-    return [{"type": "http.request", "body": part, "more_body": i + 1 < len(parts)} for i, part in enumerate(parts)]
+    return [
+        {"type": "http.request", "body": part, "more_body": i + 1 < len(parts)}
+        for i, part in enumerate(parts)
+    ]
 
 
-@pytest.mark.parametrize("parts", [(b"abcGET / HTTP/1.1\r\nHost: x\r\n\r\n",), (b"ab", b"c", b"GET /"), (b"a",), (b"a", b"")])
+@pytest.mark.parametrize(
+    "parts",
+    [(b"abcGET / HTTP/1.1\r\nHost: x\r\n\r\n",), (b"ab", b"c", b"GET /"), (b"a",), (b"a", b"")],
+)
 def test_a_body_of_another_length_than_said(parts: tuple[bytes, ...]) -> None:
-    scope = {**SCOPE, "method": "POST", "headers": [(b"host", b"a.test"), (b"content-length", b"3")]}
+    scope = {
+        **SCOPE,
+        "method": "POST",
+        "headers": [(b"host", b"a.test"), (b"content-length", b"3")],
+    }
     _, seen = asyncio.run(exchange(scope, body(*parts), answer=b""))
     for data in seen:
         assert b"GET" not in data
@@ -155,7 +194,11 @@ def test_a_body_of_another_length_than_said(parts: tuple[bytes, ...]) -> None:
 
 
 def test_no_body_where_length_0_was_said() -> None:
-    scope = {**SCOPE, "method": "POST", "headers": [(b"host", b"a.test"), (b"content-length", b"0")]}
+    scope = {
+        **SCOPE,
+        "method": "POST",
+        "headers": [(b"host", b"a.test"), (b"content-length", b"0")],
+    }
     sent, (data,) = asyncio.run(exchange(scope, body(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")))
     assert sent[0]["status"] == 204
     assert b"GET" not in data
@@ -173,27 +216,43 @@ def test_a_body_without_length_is_sent_in_chunks() -> None:
 def test_bodies_over_the_limit(length: bytes | None) -> None:
     headers = [(b"host", b"a.test")] + ([(b"content-length", length)] if length else [])
     options = {"settings": HTTPSettings(max_body=5)}
-    sent, _ = asyncio.run(exchange({**SCOPE, "method": "POST", "headers": headers}, body(b"abc", b"def"), answer=b"", **options))
+    sent, _ = asyncio.run(
+        exchange(
+            {**SCOPE, "method": "POST", "headers": headers},
+            body(b"abc", b"def"),
+            answer=b"",
+            **options,
+        )
+    )
     assert sent[0]["status"] == 413
 
 
 def test_no_upgrade_over_http() -> None:
     headers = [(b"host", b"a.test"), (b"connection", b"upgrade"), (b"upgrade", b"foo")]
     answer = b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n"
-    sent, (data,) = asyncio.run(exchange({**SCOPE, "http_version": "1.1", "headers": headers}, body(b""), answer=answer))
+    sent, (data,) = asyncio.run(
+        exchange({**SCOPE, "http_version": "1.1", "headers": headers}, body(b""), answer=answer)
+    )
     assert b"pgrade" not in data
     assert sent[0]["status"] == 502
 
 
 def test_a_client_of_1_0_without_host() -> None:
-    sent, (data,) = asyncio.run(exchange({**SCOPE, "http_version": "1.0", "headers": []}, body(b"")))
+    sent, (data,) = asyncio.run(
+        exchange({**SCOPE, "http_version": "1.0", "headers": []}, body(b""))
+    )
     assert sent[0]["status"] == 204
     assert b"\r\nHost: s:80\r\n" in data
     assert requests_in(data) == 1
 
 
 def test_what_server_and_proxy_say_of_the_client_is_checked() -> None:
-    scope = {**SCOPE, "client": ("1.2.3.4\r\nX: y", 5), "scheme": "http\r\nX: y", "server": ("/run/socket", None)}
+    scope = {
+        **SCOPE,
+        "client": ("1.2.3.4\r\nX: y", 5),
+        "scheme": "http\r\nX: y",
+        "server": ("/run/socket", None),
+    }
     _, (data,) = asyncio.run(exchange(scope, body(b"")))
     assert b"X-Forwarded-For: unknown\r\n" in data
     assert b"X-Forwarded-Proto: http\r\n" in data
@@ -210,7 +269,12 @@ def test_what_server_and_proxy_say_of_the_client_is_checked() -> None:
     ],
 )
 def test_websockets_refused(changes: Message) -> None:
-    sent, seen = asyncio.run(exchange({**SCOPE, "type": "websocket", "subprotocols": [], **changes}, [{"type": "websocket.connect"}]))
+    sent, seen = asyncio.run(
+        exchange(
+            {**SCOPE, "type": "websocket", "subprotocols": [], **changes},
+            [{"type": "websocket.connect"}],
+        )
+    )
     assert [message["type"] for message in sent] == ["websocket.close"]
     assert not seen
 
@@ -238,31 +302,60 @@ PARTS = st.sampled_from(
     ]
 )
 TEXT = st.lists(PARTS, max_size=4).map(b"".join)
-NAMES = st.sampled_from([b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"te", b"expect", b"trailer", b"x_y"])
+NAMES = st.sampled_from(
+    [
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"upgrade",
+        b"te",
+        b"expect",
+        b"trailer",
+        b"x_y",
+    ]
+)
 SCOPES = st.fixed_dictionaries(
     {
         "type": st.sampled_from(["http", "http", "websocket"]),
         "http_version": st.sampled_from(["1.0", "1.1", "2", "3"]),
-        "method": TEXT.map(lambda data: data.decode("latin-1")) | st.sampled_from(["GET", "POST", "HEAD"]),
+        "method": TEXT.map(lambda data: data.decode("latin-1"))
+        | st.sampled_from(["GET", "POST", "HEAD"]),
         "scheme": st.sampled_from(["http", "https", "a\r\nb: c"]),
         "path": TEXT.map(lambda data: data.decode("latin-1")),
         "raw_path": st.none() | TEXT | TEXT.map(lambda data: b"/" + data),
         "query_string": TEXT,
         "headers": st.lists(
-            st.tuples(NAMES | TEXT, TEXT | st.sampled_from([b"a.test", b"5", b"100-continue", b"upgrade", b"chunked"])), max_size=4
+            st.tuples(
+                NAMES | TEXT,
+                TEXT | st.sampled_from([b"a.test", b"5", b"100-continue", b"upgrade", b"chunked"]),
+            ),
+            max_size=4,
         ).map(lambda pairs: [*pairs, (b"host", b"a.test")]),
         "client": st.none() | st.just(("1.2.3.4", 5)),
         "server": st.none(),
     }
 )
-BODIES = st.lists(st.sampled_from([b"", b"hello", b"0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]), min_size=1, max_size=3)
+BODIES = st.lists(
+    st.sampled_from([b"", b"hello", b"0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]),
+    min_size=1,
+    max_size=3,
+)
 
 
 @settings(max_examples=60, deadline=None)
 @given(SCOPES, BODIES)
 def test_whatever_the_scope_one_request_or_a_cut_one(scope: Message, parts: list[bytes]) -> None:
-    messages: list[Message] = body(*parts) if scope["type"] == "http" else [{"type": "websocket.connect"}]
-    sent, seen = asyncio.run(exchange(scope, messages, answer=b"HTTP/1.1 200 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+    messages: list[Message] = (
+        body(*parts) if scope["type"] == "http" else [{"type": "websocket.connect"}]
+    )
+    sent, seen = asyncio.run(
+        exchange(
+            scope,
+            messages,
+            answer=b"HTTP/1.1 200 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        )
+    )
     assert sent
     for data in seen:
         count = requests_in(data)

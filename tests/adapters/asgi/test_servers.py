@@ -1,4 +1,6 @@
-"""The same application under different servers: each hands over, cuts and cancels in its own way."""
+"""The same application under different servers: each hands over, cuts and cancels in its own
+way.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +64,18 @@ async def served(server: str, upstream: int) -> AsyncIterator[int]:
             await task
         return
     http = server.partition("-")[2]
-    running = uvicorn.Server(uvicorn.Config(app, port=0, http=http, log_level="critical", proxy_headers=False, ws="websockets-sansio"))
+    running = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            port=0,
+            http=http,
+            log_level="critical",
+            proxy_headers=False,
+            ws="websockets-sansio",
+        )
+    )
     task = asyncio.create_task(running.serve())
-    while not running.started:  # noqa: ASYNC110 - uvicorn has no event for it
+    while not running.started:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     try:
         yield running.servers[0].sockets[0].getsockname()[1]
@@ -89,7 +100,10 @@ GET = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
 
 
 async def test_get(server: str) -> None:
-    async with backend(answering(b"HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 2\r\n\r\nhi")) as port, served(server, port) as gateway:
+    async with (
+        backend(answering(b"HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 2\r\n\r\nhi")) as port,
+        served(server, port) as gateway,
+    ):
         got = await talk(gateway, GET)
     assert got.startswith(b"HTTP/1.1 200")
     assert b"\r\nx: 1\r\n" in got.lower()
@@ -122,10 +136,16 @@ async def test_chunked_upload_after_100_continue(server: str) -> None:
 
     async with backend(handler) as port, served(server, port) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway)
-        writer.write(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
-        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 100")
+        writer.write(
+            b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(
+            b"HTTP/1.1 100"
+        )
         writer.write(b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")
-        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 201")
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(
+            b"HTTP/1.1 201"
+        )
         writer.close()
     assert b"hello" in seen[1]
     assert b" world" in seen[1]
@@ -136,7 +156,9 @@ async def test_streaming(server: str) -> None:
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"
+        )
         await release.wait()
         writer.write(b"3\r\ntwo\r\n0\r\n\r\n")
         await writer.drain()
@@ -215,7 +237,12 @@ async def test_websocket(server: str) -> None:
             if message == "bye":
                 await socket.close(4001, "as you wish")
 
-    async with websockets.asyncio.server.serve(echo, "127.0.0.1", 0, subprotocols=["chat"]) as listening:  # type: ignore[list-item]
+    async with websockets.asyncio.server.serve(
+        echo,
+        "127.0.0.1",
+        0,
+        subprotocols=["chat"],  # type: ignore[list-item]
+    ) as listening:
         port = next(iter(listening.sockets)).getsockname()[1]
         async with served(server, port) as gateway:
             url = f"ws://127.0.0.1:{gateway}/x"
@@ -249,7 +276,9 @@ async def test_a_websocket_closed_by_the_client_is_closed_at_the_upstream(server
 
 
 async def test_a_denied_websocket(server: str) -> None:
-    answer = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 4\r\n\r\nno!\n"
+    answer = (
+        b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 4\r\n\r\nno!\n"
+    )
     async with backend(answering(answer)) as port, served(server, port) as gateway:
         with pytest.raises(websockets.InvalidStatus) as refused:
             async with websockets.asyncio.client.connect(f"ws://127.0.0.1:{gateway}/"):

@@ -1,4 +1,6 @@
-"""A client of small messages, behind a server that has them all: everybody else has their turns meanwhile."""
+"""A client of small messages, behind a server that has them all: everybody else has their turns
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,9 @@ async def test_a_websocket_of_small_messages(direction: str) -> None:
                 if isinstance(event, Handshake):
                     writer.write(ours.send(AcceptConnection()))
                     if direction == "to the client":
-                        writer.write(b"".join([ours.send(TextMessage(data="x")) for _ in range(COUNT)]))
+                        writer.write(
+                            b"".join([ours.send(TextMessage(data="x")) for _ in range(COUNT)])
+                        )
                 elif isinstance(event, Message):
                     seen += 1
                     if seen == COUNT:

@@ -15,9 +15,17 @@ from meshlib_adapters.observe.admin.explanation import parse_question
     ("url", "authority", "target"),
     [
         ("http://shop.example.com", "shop.example.com", "/"),
-        ("HTTP://Shop.example.com:8080/a%2Fb/../c?d=e&f#g", "Shop.example.com:8080", "/a%2Fb/../c?d=e&f"),
+        (
+            "HTTP://Shop.example.com:8080/a%2Fb/../c?d=e&f#g",
+            "Shop.example.com:8080",
+            "/a%2Fb/../c?d=e&f",
+        ),
         ("http://[::1]:80/", "[::1]:80", "/"),
-        ("http://grüße.example.com/grüße?ü", "xn--gre-6ka8i.example.com", "/gr%C3%BC%C3%9Fe?%C3%BC"),
+        (
+            "http://grüße.example.com/grüße?ü",
+            "xn--gre-6ka8i.example.com",
+            "/gr%C3%BC%C3%9Fe?%C3%BC",
+        ),
         ("http://shop.example.com/a b", "shop.example.com", "/a%20b"),
     ],
 )
@@ -30,10 +38,16 @@ def test_a_request(url: str, authority: str, target: str) -> None:
 
 
 def test_method_and_fields() -> None:
-    head = parse_question("http://shop.example.com/", method="POST", headers=["Cookie:SESSION=1", "X-A: b:c"])
+    head = parse_question(
+        "http://shop.example.com/", method="POST", headers=["Cookie:SESSION=1", "X-A: b:c"]
+    )
     assert isinstance(head, RequestHead)
     assert head.method == b"POST"
-    assert head.fields.pairs() == [(b"Host", b"shop.example.com"), (b"Cookie", b"SESSION=1"), (b"X-A", b"b:c")]
+    assert head.fields.pairs() == [
+        (b"Host", b"shop.example.com"),
+        (b"Cookie", b"SESSION=1"),
+        (b"X-A", b"b:c"),
+    ]
 
 
 def test_a_host_field_replaces_that_of_the_url() -> None:

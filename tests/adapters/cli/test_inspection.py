@@ -1,4 +1,6 @@
-"""`meshlib inspect-hello`: what it says of good, bad and other first bytes, from a file, an option and a live port."""
+"""`meshlib inspect-hello`: what it says of good, bad and other first bytes, from a file, an option
+and a live port.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,11 @@ def text_of(data: dict[str, Any]) -> str:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(("MESHLIB_", "DOCKER_"))}
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("MESHLIB_", "DOCKER_"))
+    }
     return {**kept, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}"}
 
 
@@ -45,7 +51,14 @@ def command_line(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command_line(*arguments), env=environment(), input=stdin, capture_output=True, timeout=60, check=False)
+    return subprocess.run(
+        command_line(*arguments),
+        env=environment(),
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_every_field_of_a_hello_is_there_by_name() -> None:
@@ -69,7 +82,15 @@ def test_real_clients_have_a_name_for_every_number_that_is_no_grease(path: Path)
     assert data["bytes"] + data["trailing_bytes"] == path.stat().st_size
     nameless = [
         (key, item)
-        for key in ("versions", "cipher_suites", "extensions", "groups", "key_shares", "signature_algorithms", "point_formats")
+        for key in (
+            "versions",
+            "cipher_suites",
+            "extensions",
+            "groups",
+            "key_shares",
+            "signature_algorithms",
+            "point_formats",
+        )
         for item in data["hello"][key]
         if item["name"] == "unknown"
     ]
@@ -77,11 +98,20 @@ def test_real_clients_have_a_name_for_every_number_that_is_no_grease(path: Path)
 
 
 def test_what_a_client_resumes_and_hides() -> None:
-    wire = records(hello(sni("a.example"), ext(0xFE0D, b"x"), ext(0x2A2A), ext(35, b"old"), *BASE, ext(42), PSK))
+    wire = records(
+        hello(
+            sni("a.example"), ext(0xFE0D, b"x"), ext(0x2A2A), ext(35, b"old"), *BASE, ext(42), PSK
+        )
+    )
     data = inspection_data(wire + b"early")
     shown = data["hello"]
     assert (shown["ticket"], shown["psk_identities"]) == (b"old".hex(), [(b"ticket" * 20).hex()])
-    assert [shown[key] for key in ("early_data", "ech", "grease", "post_quantum")] == [True, True, True, False]
+    assert [shown[key] for key in ("early_data", "ech", "grease", "post_quantum")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert data["trailing_bytes"] == 5
     text = text_of(data)
     assert "id of 32 bytes, ticket of 3 bytes, a pre-shared key, early data" in text
@@ -90,7 +120,9 @@ def test_what_a_client_resumes_and_hides() -> None:
 
 
 def test_odd_names_are_shown_and_cannot_write_to_a_terminal() -> None:
-    text = text_of(inspection_data(records(hello(sni(b"\x1b[2J"), ext(16, b"\x00\x03\x02\x1b["), *BASE))))
+    text = text_of(
+        inspection_data(records(hello(sni(b"\x1b[2J"), ext(16, b"\x00\x03\x02\x1b["), *BASE)))
+    )
     assert "\x1b" not in text
     assert "matches no route" in text
     nameless = text_of(inspection_data(records(hello(*BASE, session_id=b""))))
@@ -154,7 +186,12 @@ def test_a_file_of_bytes_of_hex_and_standard_input(tmp_path: Path) -> None:
     raw, digits = tmp_path / "hello.bin", tmp_path / "hello.txt"
     raw.write_bytes(GOOD)
     digits.write_text("\n".join(re.findall(".{1,32}", GOOD.hex(":"))), encoding="ascii")
-    outputs = [run(str(raw), "--json"), run(str(digits), "--json"), run("-", "--json", stdin=GOOD), run("--hex", GOOD.hex(), "--json")]
+    outputs = [
+        run(str(raw), "--json"),
+        run(str(digits), "--json"),
+        run("-", "--json", stdin=GOOD),
+        run("--hex", GOOD.hex(), "--json"),
+    ]
     assert [(done.returncode, done.stderr) for done in outputs] == [(0, b"")] * 4
     assert {done.stdout for done in outputs} == {outputs[0].stdout}
     assert json.loads(outputs[0].stdout) == inspection_data(GOOD)
@@ -209,7 +246,11 @@ def listening() -> Iterator[Listening]:
 
     def start() -> tuple[subprocess.Popen[str], int]:
         process = subprocess.Popen(
-            command_line("--listen", "127.0.0.1:0", "--json"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command_line("--listen", "127.0.0.1:0", "--json"),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         started.append(process)
         assert process.stderr is not None
@@ -228,15 +269,36 @@ def shown_by(process: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None and not os.environ.get("CI"), reason="no openssl command")
+@pytest.mark.skipif(
+    shutil.which("openssl") is None and not os.environ.get("CI"), reason="no openssl command"
+)
 def test_a_live_port_takes_one_client_and_answers_with_an_alert(listening: Listening) -> None:
     process, port = listening()
-    client = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "live.example.com", "-alpn", "h2"]
-    done = subprocess.run(client, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    client = [
+        "openssl",
+        "s_client",
+        "-connect",
+        f"127.0.0.1:{port}",
+        "-servername",
+        "live.example.com",
+        "-alpn",
+        "h2",
+    ]
+    done = subprocess.run(
+        client,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     assert "alert handshake failure" in done.stderr
     assert done.returncode == 1
     data = shown_by(process)
-    assert (data["hello"]["server_name"], data["hello"]["alpn_protocols"]) == ("live.example.com", ["h2"])
+    assert (data["hello"]["server_name"], data["hello"]["alpn_protocols"]) == (
+        "live.example.com",
+        ["h2"],
+    )
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
         pass
 
@@ -252,7 +314,9 @@ def test_a_live_port_takes_one_client_and_answers_with_an_alert(listening: Liste
         ([], "incomplete", b"\x15\x03\x01\x00\x02\x02\x28"),
     ],
 )
-def test_a_live_port_shows_what_came(listening: Listening, pieces: list[bytes], kind: str, answer: bytes) -> None:
+def test_a_live_port_shows_what_came(
+    listening: Listening, pieces: list[bytes], kind: str, answer: bytes
+) -> None:
     process, port = listening()
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

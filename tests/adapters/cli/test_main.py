@@ -16,7 +16,14 @@ import pytest
 
 import meshlib
 from meshlib_adapters.observe.build_info import VERSION
-from tests.support.commands import PATIENCE, SERVICES, Running, environment, free_port, meshlib_command
+from tests.support.commands import (
+    PATIENCE,
+    SERVICES,
+    Running,
+    environment,
+    free_port,
+    meshlib_command,
+)
 
 
 @pytest.fixture
@@ -39,7 +46,16 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
     def start(*arguments: str, wait: str = "ready: ") -> Running:
         admin = free_port()
-        ports = ["--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", f"127.0.0.1:{admin}", "--log-format", "json"]
+        ports = [
+            "--http",
+            "127.0.0.1:0",
+            "--https",
+            "127.0.0.1:0",
+            "--admin",
+            f"127.0.0.1:{admin}",
+            "--log-format",
+            "json",
+        ]
         log_file = tmp_path / f"serve-{len(started)}.log"
         with log_file.open("w") as log:
             command = [sys.executable, "-m", "meshlib_adapters.cli", "serve", *ports, *arguments]
@@ -78,15 +94,27 @@ def test_version_and_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["serve"], "there is no provider of routes (name at least one: --services FILE, --docker [URL], --swarm [URL])"),
+        (
+            ["serve"],
+            "there is no provider of routes (name at least one: --services FILE, --docker [URL], --swarm [URL])",
+        ),
         (["routes"], "there is no provider of routes"),
         (["serv"], "No such command 'serv'"),
         (["serve", "--htp", ":80"], "No such option '--htp'"),
         (["serve", "--http", "eighty"], "--http: 'eighty' is not HOST:PORT"),
-        (["serve", "--log-level", "loud"], "--log-level: expected debug, info, warning or error, not 'loud'"),
+        (
+            ["serve", "--log-level", "loud"],
+            "--log-level: expected debug, info, warning or error, not 'loud'",
+        ),
         (["serve", "--docker", "docker.sock"], "--docker: 'docker.sock' is not an engine's URL"),
-        (["config", "--config", "/nonexistent.toml"], "/nonexistent.toml: cannot be read: No such file or directory"),
-        (["routes", "--services", "/nonexistent.yml"], "/nonexistent.yml cannot be read: No such file or directory"),
+        (
+            ["config", "--config", "/nonexistent.toml"],
+            "/nonexistent.toml: cannot be read: No such file or directory",
+        ),
+        (
+            ["routes", "--services", "/nonexistent.yml"],
+            "/nonexistent.yml cannot be read: No such file or directory",
+        ),
         (["explain", "--docker", "http://shop/"], "put the URL first"),
         (["explain", "shop", "--docker"], "'shop' is not a URL that can be explained"),
         (["demo", "--http", "x"], "--http: 'x' is not HOST:PORT"),
@@ -110,11 +138,27 @@ def test_nobody_to_ask_is_one_line_and_status_2() -> None:
 def test_config_prints_what_is_in_effect(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text('swarm = "tcp://me:secret@manager:2376"\n[timeouts]\nidle = "2m"\n')
-    done = meshlib_command("config", "--http", ":8080", "--docker", MESHLIB_CONFIG=str(file), MESHLIB_LOG_LEVEL="debug", MESHLIB_ADMON="x")
+    done = meshlib_command(
+        "config",
+        "--http",
+        ":8080",
+        "--docker",
+        MESHLIB_CONFIG=str(file),
+        MESHLIB_LOG_LEVEL="debug",
+        MESHLIB_ADMON="x",
+    )
     data = tomllib.loads(done.stdout)
-    assert (data["http"], data["docker"], data["timeouts"]["idle"], data["log"]["level"]) == ([":8080"], True, 120.0, "debug")
+    assert (data["http"], data["docker"], data["timeouts"]["idle"], data["log"]["level"]) == (
+        [":8080"],
+        True,
+        120.0,
+        "debug",
+    )
     assert data["swarm"] == "tcp://me:***@manager:2376"
-    assert done.stderr == "meshlib: warning: MESHLIB_ADMON: there is no such setting; did you mean MESHLIB_ADMIN?\n"
+    assert (
+        done.stderr
+        == "meshlib: warning: MESHLIB_ADMON: there is no such setting; did you mean MESHLIB_ADMIN?\n"
+    )
     as_json = meshlib_command("config", "--http", ":8080", "--json", MESHLIB_CONFIG=str(file))
     assert json.loads(as_json.stdout)["http"] == [":8080"]
 
@@ -137,11 +181,21 @@ def test_routes_as_json_has_the_documented_shape(services: Path) -> None:
         "redirect": None,
         "sticky_cookie": "SESSION",
     }
-    assert [(e["address"], e["state"]) for e in shop["endpoints"]] == [("10.0.0.5:8080", "ready"), ("127.0.0.1:9001", "ready")]
+    assert [(e["address"], e["state"]) for e in shop["endpoints"]] == [
+        ("10.0.0.5:8080", "ready"),
+        ("127.0.0.1:9001", "ready"),
+    ]
     assert all(list(e) == ["address", "id", "state"] for e in shop["endpoints"])
     moved = routes["http://old.example.com"]
-    assert (moved["redirect"], moved["internal_port"], moved["endpoints"]) == ("https://shop.example.com", None, [])
-    assert [e["address"] for e in routes["sni://shop.example.com"]["endpoints"]] == ["10.0.0.5:8443", "127.0.0.1:9001"]
+    assert (moved["redirect"], moved["internal_port"], moved["endpoints"]) == (
+        "https://shop.example.com",
+        None,
+        [],
+    )
+    assert [e["address"] for e in routes["sni://shop.example.com"]["endpoints"]] == [
+        "10.0.0.5:8443",
+        "127.0.0.1:9001",
+    ]
     assert "http://broken.example.com" not in routes
     (wrong,) = (item for item in data["diagnostics"] if item["service"] == "broken")
     assert list(wrong) == ["code", "severity", "service", "label", "message", "hint"]
@@ -151,7 +205,13 @@ def test_routes_as_json_has_the_documented_shape(services: Path) -> None:
 def test_routes_for_people_and_strict(services: Path) -> None:
     done = meshlib_command("routes", "--services", str(services), "--strict")
     assert done.returncode == 1
-    for text in ("http://shop.example.com", "10.0.0.5:8080", "redirect to https://shop.example.com", "Diagnostics", "broken"):
+    for text in (
+        "http://shop.example.com",
+        "10.0.0.5:8080",
+        "redirect to https://shop.example.com",
+        "Diagnostics",
+        "broken",
+    ):
         assert text in done.stdout
 
 
@@ -170,11 +230,24 @@ def test_explain(services: Path, url: str, decision: str, status: int) -> None:
     done = meshlib_command("explain", url, "--services", str(services), "--json")
     data = json.loads(done.stdout)
     assert (data["decision"], done.returncode) == (decision, status)
-    assert list(data) == ["decision", "route", "service", "owner", "endpoints", "status", "location", "reasons"]
+    assert list(data) == [
+        "decision",
+        "route",
+        "service",
+        "owner",
+        "endpoints",
+        "status",
+        "location",
+        "reasons",
+    ]
     assert data["reasons"]
     assert all(isinstance(reason, str) for reason in data["reasons"])
     if decision == "redirect":
-        assert (data["status"], data["location"], data["service"]) == (301, "https://shop.example.com/a?b=c", "moved")
+        assert (data["status"], data["location"], data["service"]) == (
+            301,
+            "https://shop.example.com/a?b=c",
+            "moved",
+        )
     if decision == "respond":
         assert (data["status"], data["route"], data["endpoints"]) == (404, None, [])
     if decision in ("forward", "passthrough"):
@@ -185,13 +258,18 @@ def test_explain(services: Path, url: str, decision: str, status: int) -> None:
     assert decision in people.stdout
 
 
-def test_serve_answers_reloads_and_stops(serve: Callable[..., Running], services: Path, tmp_path: Path) -> None:
+def test_serve_answers_reloads_and_stops(
+    serve: Callable[..., Running], services: Path, tmp_path: Path
+) -> None:
     running = serve("--services", str(services))
     assert running.logged("broken: com.docker.ucp.mesh.http")
     assert running.ask("/-/live") == (200, {"live": True})
     assert running.ask("/-/ready") == (200, {"ready": True, "reason": ""})
     url = f"http://127.0.0.1:{running.addresses['admin'][1]}"
-    file, remote = (meshlib_command("routes", *source, "--json").stdout for source in (["--services", str(services)], ["--admin", url]))
+    file, remote = (
+        meshlib_command("routes", *source, "--json").stdout
+        for source in (["--services", str(services)], ["--admin", url])
+    )
     assert json.loads(file) == json.loads(remote)
     explained = meshlib_command("explain", "http://old.example.com/x", "--admin", url, "--json")
     assert json.loads(explained.stdout)["location"] == "https://shop.example.com/x"
@@ -215,7 +293,9 @@ def test_serve_answers_reloads_and_stops(serve: Callable[..., Running], services
     assert meshlib_command("healthcheck", "--admin", url).returncode == 1
 
 
-def test_serve_is_not_ready_before_the_first_snapshot(serve: Callable[..., Running], tmp_path: Path) -> None:
+def test_serve_is_not_ready_before_the_first_snapshot(
+    serve: Callable[..., Running], tmp_path: Path
+) -> None:
     path = tmp_path / "late.yml"
     running = serve("--services", str(path), wait="degraded")
     until(lambda: running.ask("/-/live")[0] == 200, running)
@@ -231,11 +311,15 @@ def test_serve_is_not_ready_before_the_first_snapshot(serve: Callable[..., Runni
 def slow_service(path: Path, backend: socket.socket) -> Path:
     port = backend.getsockname()[1]
     label = "external_route=http://slow.example.com,internal_port=80"
-    path.write_text(f'services: {{slow: {{labels: {{com.docker.ucp.mesh.http: "{label}"}}, endpoints: ["127.0.0.1:{port}"]}}}}')
+    path.write_text(
+        f'services: {{slow: {{labels: {{com.docker.ucp.mesh.http: "{label}"}}, endpoints: ["127.0.0.1:{port}"]}}}}'
+    )
     return path
 
 
-def test_sigterm_lets_a_request_end_and_takes_no_other(serve: Callable[..., Running], tmp_path: Path) -> None:
+def test_sigterm_lets_a_request_end_and_takes_no_other(
+    serve: Callable[..., Running], tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as backend:
         backend.settimeout(PATIENCE)
         running = serve("--services", str(slow_service(tmp_path / "slow.yml", backend)))
@@ -274,7 +358,9 @@ def test_a_second_signal_ends_at_once(serve: Callable[..., Running], tmp_path: P
 def test_a_port_in_use_is_one_line(services: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         http = f"127.0.0.1:{other.getsockname()[1]}"
-        done = meshlib_command("serve", "--services", str(services), "--http", http, "--https", "off", "--admin", "off")
+        done = meshlib_command(
+            "serve", "--services", str(services), "--http", http, "--https", "off", "--admin", "off"
+        )
     assert done.returncode == 2
     assert "the port is in use by another program" in done.stderr
     assert "Traceback" not in done.stderr
@@ -282,7 +368,9 @@ def test_a_port_in_use_is_one_line(services: Path) -> None:
 
 def test_no_test_leaves_a_port_to_the_defaults(services: Path) -> None:
     """They are taken, see conftest.py."""
-    done = meshlib_command("serve", "--services", str(services), "--http", "127.0.0.1:0", "--https", "off")
+    done = meshlib_command(
+        "serve", "--services", str(services), "--http", "127.0.0.1:0", "--https", "off"
+    )
     assert done.returncode == 2
     assert "admin 127.0.0.1:8081: the port is in use by another program" in done.stderr
 
@@ -298,10 +386,18 @@ def test_demo_runs_until_it_is_stopped(tmp_path: Path) -> None:
     output = tmp_path / "out"
     with output.open("w") as out:
         command = [sys.executable, "-m", "meshlib_adapters.cli", "demo"]
-        process = subprocess.Popen(command, env=environment(), stdout=out, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, env=environment(), stdout=out, stderr=subprocess.STDOUT, text=True
+        )
     running = Running(process, output)
     try:
-        until(lambda: "http://shop.localhost" in output.read_text(encoding="utf-8") or process.poll() is not None, running)
+        until(
+            lambda: (
+                "http://shop.localhost" in output.read_text(encoding="utf-8")
+                or process.poll() is not None
+            ),
+            running,
+        )
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
     finally:

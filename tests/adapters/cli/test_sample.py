@@ -32,7 +32,9 @@ def test_keep_alive_bodies_upgrade_and_nonsense() -> None:
         backend = SampleBackend("one")
         await backend.start()
         reader, writer = await asyncio.open_connection("127.0.0.1", backend.port)
-        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcHEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        writer.write(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcHEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
+        )
         assert b'"POST"' in await reader.readuntil(b"}\n")
         assert b"Content-Length" in await reader.readuntil(b"\r\n\r\n")
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")

@@ -158,14 +158,21 @@ def test_a_password_in_a_url_is_never_shown() -> None:
 
 
 def test_owners() -> None:
-    table = {"Shop.Example.": ["stack:shop", "network:edge"], "*": "stack:a, service:b", "tcp://:05432": []}
+    table = {
+        "Shop.Example.": ["stack:shop", "network:edge"],
+        "*": "stack:a, service:b",
+        "tcp://:05432": [],
+    }
     expected = (
         OwnerGrants("shop.example", ("stack:shop", "network:edge")),
         OwnerGrants("*", ("stack:a", "service:b")),
         OwnerGrants("tcp://:5432", ()),
     )
     assert read_owners(table) == expected
-    assert read_owners("shop.example = stack:shop|network:edge, *=stack:a|service:b, tcp://:5432=") == expected
+    assert (
+        read_owners("shop.example = stack:shop|network:edge, *=stack:a|service:b, tcp://:5432=")
+        == expected
+    )
     assert str(expected[0]) == "shop.example=stack:shop|network:edge"
 
 

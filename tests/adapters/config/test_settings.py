@@ -23,7 +23,15 @@ from meshlib_adapters.config.settings import (
     preamble_policy,
     resolve_options,
 )
-from meshlib_adapters.config.sources import KEYS, Layer, as_data, environment_layer, resolve_settings, toml_layer, toml_text
+from meshlib_adapters.config.sources import (
+    KEYS,
+    Layer,
+    as_data,
+    environment_layer,
+    resolve_settings,
+    toml_layer,
+    toml_text,
+)
 
 
 def option(name: str, value: object) -> Layer:
@@ -39,24 +47,39 @@ def file(directory: Path, text: str) -> Layer:
 def test_defaults_are_those_of_hrm() -> None:
     settings, origins = resolve_settings([])
     assert settings == Settings()
-    assert [str(a) for a in settings.http + settings.https + settings.admin] == ["0.0.0.0:80", "0.0.0.0:8443", "127.0.0.1:8081"]
+    assert [str(a) for a in settings.http + settings.https + settings.admin] == [
+        "0.0.0.0:80",
+        "0.0.0.0:8443",
+        "127.0.0.1:8081",
+    ]
     assert set(origins.values()) == {"default"}
     assert http_settings(settings) == HTTPSettings()
 
 
 def test_every_limit_of_the_data_path_is_a_setting() -> None:
     names = {"max_connections": 7, "pool_size": 3, "connect": 1.5, "sticky_ttl": 60.0}
-    text = {"limits.max_connections": 7, "limits.pool_size": "3", "timeouts.connect": "1500ms", "timeouts.sticky_ttl": "1m"}
+    text = {
+        "limits.max_connections": 7,
+        "limits.pool_size": "3",
+        "timeouts.connect": "1500ms",
+        "timeouts.sticky_ttl": "1m",
+    }
     settings, _ = resolve_settings([Layer(text, dict.fromkeys(text, ""))])
     made = http_settings(settings)
     assert {name: getattr(made, name) for name in names} == names
-    known = {key for part in (settings.limits, settings.timeouts, settings.tls) for key in type(part).__dataclass_fields__}
+    known = {
+        key
+        for part in (settings.limits, settings.timeouts, settings.tls)
+        for key in type(part).__dataclass_fields__
+    }
     assert set(HTTPSettings.__dataclass_fields__) <= known
 
 
 def test_the_forwarding_policy_has_the_same_defaults() -> None:
     assert forwarding_policy(Settings()) == ForwardingPolicy()
-    settings, _ = resolve_settings([option("forwarding.via", "off"), option("forwarding.mode", "label")])
+    settings, _ = resolve_settings(
+        [option("forwarding.via", "off"), option("forwarding.mode", "label")]
+    )
     assert forwarding_policy(settings) == ForwardingPolicy(via="", mode="label")
 
 
@@ -67,7 +90,10 @@ def test_every_limit_of_discovery_is_a_setting() -> None:
     settings, _ = resolve_settings([Layer(values, dict.fromkeys(values, "test"))])
     limits = discovery_limits(settings)
     assert resolve_options(settings).limits == limits
-    flat = [*asdict(limits.labels).values(), *(value for name, value in asdict(limits).items() if name != "labels")]
+    flat = [
+        *asdict(limits.labels).values(),
+        *(value for name, value in asdict(limits).items() if name != "labels"),
+    ]
     assert sorted(flat) == sorted(values.values())
 
 
@@ -82,29 +108,49 @@ def test_limits_of_http2_have_the_same_defaults() -> None:
 
 def test_who_may_send_a_preamble() -> None:
     assert preamble_policy(Settings()).mode == "off"
-    settings, _ = resolve_settings([option("proxy_protocol", "require"), option("proxy_protocol_from", "10.0.0.0/8, ::1")])
+    settings, _ = resolve_settings(
+        [option("proxy_protocol", "require"), option("proxy_protocol_from", "10.0.0.0/8, ::1")]
+    )
     policy = preamble_policy(settings)
-    assert (policy.mode, [str(network) for network in policy.sources]) == ("require", ["10.0.0.0/8", "::1/128"])
+    assert (policy.mode, [str(network) for network in policy.sources]) == (
+        "require",
+        ["10.0.0.0/8", "::1/128"],
+    )
 
 
 def test_command_line_over_environment_over_file(tmp_path: Path) -> None:
     toml = file(tmp_path, 'http = ":1"\nhttps = ":1"\nadmin = ":1"\n[timeouts]\nidle = 5\n')
-    environment, warnings = environment_layer({"MESHLIB_HTTPS": ":2", "MESHLIB_ADMIN": ":2", "MESHLIB_HTTP": "", "PATH": "/bin"})
+    environment, warnings = environment_layer(
+        {"MESHLIB_HTTPS": ":2", "MESHLIB_ADMIN": ":2", "MESHLIB_HTTP": "", "PATH": "/bin"}
+    )
     settings, origins = resolve_settings([toml, environment, option("admin", [":3"])])
     assert [a.port for a in settings.http + settings.https + settings.admin] == [1, 2, 3]
     assert settings.timeouts.idle == 5.0
     assert origins["http"] == f"{tmp_path}/gateway.toml: http"
-    assert (origins["https"], origins["admin"], origins["docker"]) == ("MESHLIB_HTTPS", "--admin", "default")
+    assert (origins["https"], origins["admin"], origins["docker"]) == (
+        "MESHLIB_HTTPS",
+        "--admin",
+        "default",
+    )
     assert warnings == ()
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[timeouts]\nidel = 5", "gateway.toml: timeouts.idel: there is no such setting (did you mean timeouts.idle?)"),
+        (
+            "[timeouts]\nidel = 5",
+            "gateway.toml: timeouts.idel: there is no such setting (did you mean timeouts.idle?)",
+        ),
         ("idle = 5", "gateway.toml: idle: there is no such setting (did you mean timeouts.idle?)"),
-        ("[timeout]\nidle = 5", "gateway.toml: timeout: there is no such setting (did you mean timeouts?)"),
-        ("zzz = 5", "gateway.toml: zzz: there is no such setting (meshlib config shows all there are)"),
+        (
+            "[timeout]\nidle = 5",
+            "gateway.toml: timeout: there is no such setting (did you mean timeouts?)",
+        ),
+        (
+            "zzz = 5",
+            "gateway.toml: zzz: there is no such setting (meshlib config shows all there are)",
+        ),
         ("log = 'debug'", "gateway.toml: log: log is a table (write [log] and its keys below)"),
         ("[timeouts]\nidle = 'x'", "gateway.toml: timeouts.idle: expected a duration"),
         ("[timeouts]\nidle = 0", "gateway.toml: timeouts.idle: 0.0 is too small"),
@@ -135,9 +181,14 @@ def test_mistakes_in_variables_and_options() -> None:
 
 
 def test_unknown_variables_are_warned_about() -> None:
-    layer, warnings = environment_layer({"MESHLIB_LIMITS_HEAD_SIZ": "1", "MESHLIB_PORT_80_TCP": "tcp://x", "MESHLIB_CONFIG": "x"})
+    layer, warnings = environment_layer(
+        {"MESHLIB_LIMITS_HEAD_SIZ": "1", "MESHLIB_PORT_80_TCP": "tcp://x", "MESHLIB_CONFIG": "x"}
+    )
     assert not layer.values
-    assert warnings[0] == "MESHLIB_LIMITS_HEAD_SIZ: there is no such setting; did you mean MESHLIB_LIMITS_HEAD_SIZE?"
+    assert (
+        warnings[0]
+        == "MESHLIB_LIMITS_HEAD_SIZ: there is no such setting; did you mean MESHLIB_LIMITS_HEAD_SIZE?"
+    )
     assert warnings[1].startswith("MESHLIB_PORT_80_TCP: ")
     assert len(warnings) == 2
 
@@ -149,14 +200,20 @@ def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:
         option("services", ['we"ird\\name.yml', "ü.yml"]),
         option("swarm", True),
         option("forwarding.trusted_proxies", "10.0.0.0/8"),
-        option("routing.owners", {"shop.example.com": ["stack:shop", "network:edge"], "*": ["project:a"]}),
+        option(
+            "routing.owners",
+            {"shop.example.com": ["stack:shop", "network:edge"], "*": ["project:a"]},
+        ),
     ]
     settings, origins = resolve_settings(layers)
     text = toml_text(settings, origins)
     assert tomllib.loads(text) == as_data(settings)
     again, _ = resolve_settings([file(tmp_path, text)])
     assert again == settings
-    assert 'http = [":8080", "[::1]:8081"]  # listeners for HTTP; \'off\' for none (from --http)' in text
+    assert (
+        'http = [":8080", "[::1]:8081"]  # listeners for HTTP; \'off\' for none (from --http)'
+        in text
+    )
 
 
 def test_passwords_are_masked() -> None:

@@ -1,4 +1,6 @@
-"""Packets that vanish, as they do when a machine loses its power or a firewall learns a rule: nobody hears of it but by waiting."""
+"""Packets that vanish, as they do when a machine loses its power or a firewall learns a rule:
+nobody hears of it but by waiting.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def network() -> Iterator[Apart]:
         yield made
 
 
-def test_an_endpoint_that_cannot_be_connected_to_is_left_out_after_a_while(network: Apart, start: Start, backend: Make) -> None:
+def test_an_endpoint_that_cannot_be_connected_to_is_left_out_after_a_while(
+    network: Apart, start: Start, backend: Make
+) -> None:
     gone, good, other = backend(), backend(), backend()
     network.drop(gone.port, only_new=True)
     site = start(snapshot_of({"shop": [gone, good], "other": [other]}), quick(connect=0.2))
@@ -37,14 +41,22 @@ def test_an_endpoint_that_cannot_be_connected_to_is_left_out_after_a_while(netwo
     for _ in range(40):
         assert client.ask(get("/", "shop")).body == b"ok"  # the next endpoint is tried
         assert neighbour.ask(get("/", "other")).status == 200
-    tries = [record["tries"] for record in site.log(80) if record["route"].startswith("http://shop")]
+    tries = [
+        record["tries"] for record in site.log(80) if record["route"].startswith("http://shop")
+    ]
     assert 2 in tries, tries
     assert set(tries[-10:]) == {1}, tries  # ejected
     assert not gone.peers
-    assert all(record["tries"] == 1 for record in site.log(80) if record["route"].startswith("http://other"))
+    assert all(
+        record["tries"] == 1
+        for record in site.log(80)
+        if record["route"].startswith("http://other")
+    )
 
 
-def test_it_is_used_again_when_packets_arrive_again(network: Apart, start: Start, backend: Make) -> None:
+def test_it_is_used_again_when_packets_arrive_again(
+    network: Apart, start: Start, backend: Make
+) -> None:
     only = backend()
     network.drop(only.port, only_new=True)
     site = start(snapshot_of({"shop": [only]}), quick(connect=0.2))
@@ -55,16 +67,25 @@ def test_it_is_used_again_when_packets_arrive_again(network: Apart, start: Start
 
 
 @pytest.mark.parametrize("coding", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
-def test_in_the_middle_of_an_answer(network: Apart, start: Start, backend: Make, coding: bytes) -> None:
+def test_in_the_middle_of_an_answer(
+    network: Apart, start: Start, backend: Make, coding: bytes
+) -> None:
     """The client sees that the answer is cut, and the next one is of the other endpoint."""
 
     def half(peer: Peer) -> None:
         peer.read_request()
-        peer.send(b"HTTP/1.1 200 OK\r\n" + coding + b"\r\n\r\n" + (b"4\r\nhalf\r\n" if b"chunked" in coding else b"half"))
+        peer.send(
+            b"HTTP/1.1 200 OK\r\n"
+            + coding
+            + b"\r\n\r\n"
+            + (b"4\r\nhalf\r\n" if b"chunked" in coding else b"half")
+        )
         peer.read_rest()
 
     gone, good = backend(half), backend(answering(OK))
-    site = start(snapshot_of({"shop": [gone, good], "other": [good]}), quick(connect=0.2, between_bytes=1.0))
+    site = start(
+        snapshot_of({"shop": [gone, good], "other": [good]}), quick(connect=0.2, between_bytes=1.0)
+    )
     neighbour = site.client()
     for _ in range(2):  # whichever is first
         client = site.client()
@@ -82,10 +103,16 @@ def test_in_the_middle_of_an_answer(network: Apart, start: Start, backend: Make,
     site.wait(lambda: "between_bytes_timeout" in "".join(site.lines))
 
 
-def test_a_kept_connection_that_leads_nowhere_ends_one_request_in_time(network: Apart, start: Start, backend: Make) -> None:
-    """Nothing says that the endpoint has not read it: it is answered 504, not repeated. The connection is not used again."""
+def test_a_kept_connection_that_leads_nowhere_ends_one_request_in_time(
+    network: Apart, start: Start, backend: Make
+) -> None:
+    """Nothing says that the endpoint has not read it: it is answered 504, not repeated. The
+    connection is not used again.
+    """
     gone, good = backend(), backend()
-    site = start(snapshot_of({"shop": [gone], "other": [good]}), quick(connect=0.2, response_head=0.5))
+    site = start(
+        snapshot_of({"shop": [gone], "other": [good]}), quick(connect=0.2, response_head=0.5)
+    )
     client, neighbour = site.client(), site.client()
     assert client.ask(get("/", "shop")).status == 200
     network.drop(gone.port)

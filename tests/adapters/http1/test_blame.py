@@ -1,4 +1,6 @@
-"""What counts against an endpoint, and what its clients could bring about: the second never puts it out."""
+"""What counts against an endpoint, and what its clients could bring about: the second never puts it
+out.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ TIMES = 6
 
 def blamed(site: RunningGateway) -> int:
     """Failures that count against the endpoint."""
-    return site.call(lambda: sum(p.health.failures for s in site.gateway.upstreams.states() for p in s.pools()))
+    return site.call(
+        lambda: sum(p.health.failures for s in site.gateway.upstreams.states() for p in s.pools())
+    )
 
 
 def healthy(site: RunningGateway) -> bool:
@@ -63,14 +67,19 @@ def test_a_body_that_is_larger_than_the_endpoint_takes(start: Start, backend: Ma
     site = start(backend(*[small] * TIMES))
     for _ in range(TIMES):
         client = site.client()
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size
+            + bytes(size)
+        )
         client.read_rest()
     site.log(TIMES)
     assert blamed(site) == 0
     assert healthy(site)
 
 
-@pytest.mark.parametrize("end", [b"nonsense\r\n", b"", None], ids=["a bad chunk", "silence", "a reset"])
+@pytest.mark.parametrize(
+    "end", [b"nonsense\r\n", b"", None], ids=["a bad chunk", "silence", "a reset"]
+)
 def test_a_body_that_the_client_spoils(start: Start, backend: Make, end: bytes | None) -> None:
     site = start(backend(), quick(between_bytes=0.3))
     for _ in range(TIMES):
@@ -92,7 +101,10 @@ def test_an_endpoint_that_repeats_what_it_was_sent(start: Start, backend: Make) 
     def echo(peer: Peer) -> None:
         while request := peer.read_request():
             target = request.split(b" ")[1]
-            peer.send(b"HTTP/1.1 302 Found\r\nLocation: %s/\r\nX-Was: %s\r\nContent-Length: 0\r\n\r\n" % (target, target))
+            peer.send(
+                b"HTTP/1.1 302 Found\r\nLocation: %s/\r\nX-Was: %s\r\nContent-Length: 0\r\n\r\n"
+                % (target, target)
+            )
 
     site = start(backend(*[echo] * (TIMES + 1)), quick(head_size=4096))
     for _ in range(TIMES):
@@ -105,7 +117,9 @@ def test_an_endpoint_that_repeats_what_it_was_sent(start: Start, backend: Make) 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_wish_for_an_upgrade(start: Start, backend: Make, version: str) -> None:
-    """The same lines by both versions of HTTP, again and again (RFC 9110 7.8): each gets what it may have."""
+    """The same lines by both versions of HTTP, again and again (RFC 9110 7.8): each gets what it
+    may have.
+    """
 
     def server(peer: Peer) -> None:
         while request := peer.read_request():
@@ -118,7 +132,9 @@ def test_a_wish_for_an_upgrade(start: Start, backend: Make, version: str) -> Non
     site = start(backend(*[server] * (4 * TIMES)))
     for turn in range(2 * TIMES):
         spoken = version if turn % 2 else ("1.1" if version == "1.0" else "1.0")
-        request = get("/ws", "a", UPGRADE, "Upgrade: websocket").replace(b"HTTP/1.1", b"HTTP/" + spoken.encode())
+        request = get("/ws", "a", UPGRADE, "Upgrade: websocket").replace(
+            b"HTTP/1.1", b"HTTP/" + spoken.encode()
+        )
         client = site.client()
         client.send(request)
         assert client.read_head().status == (101 if spoken == "1.1" else 200)
@@ -129,9 +145,17 @@ def test_a_wish_for_an_upgrade(start: Start, backend: Make, version: str) -> Non
 
 @pytest.mark.parametrize(
     ("asked", "switched"),
-    [("h2c", b"h2c"), ("h2c", b"websocket"), ("websocket, h2c", b"h2c"), ("websocket", b"h2c"), ("websocket", b"websocket, h2c")],
+    [
+        ("h2c", b"h2c"),
+        ("h2c", b"websocket"),
+        ("websocket, h2c", b"h2c"),
+        ("websocket", b"h2c"),
+        ("websocket", b"websocket, h2c"),
+    ],
 )
-def test_only_what_was_offered_to_the_endpoint_may_be_switched_to(start: Start, backend: Make, asked: str, switched: bytes) -> None:
+def test_only_what_was_offered_to_the_endpoint_may_be_switched_to(
+    start: Start, backend: Make, asked: str, switched: bytes
+) -> None:
     """Not what the client has asked for: h2c is not passed on, so nobody may speak it."""
 
     def server(peer: Peer) -> None:
@@ -157,7 +181,9 @@ def test_what_was_offered_is_compared_without_case(start: Start, backend: Make) 
 
 
 def test_want_of_sockets_here(start: Start, backend: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients can use them up; the endpoints that cannot be connected to then are as well as before."""
+    """Clients can use them up; the endpoints that cannot be connected to then are as well as
+    before.
+    """
     site = start(backend())
 
     async def starved(*_: object, **__: object) -> None:
@@ -172,7 +198,9 @@ def test_want_of_sockets_here(start: Start, backend: Make, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("closing", ["Connection: close", "HTTP/1.0"])
-def test_a_connection_that_its_endpoint_closes_is_not_used_again(start: Start, backend: Make, closing: str) -> None:
+def test_a_connection_that_its_endpoint_closes_is_not_used_again(
+    start: Start, backend: Make, closing: str
+) -> None:
     """Though the request's body ends after the response has begun."""
     version = b"HTTP/1.0" if closing == "HTTP/1.0" else b"HTTP/1.1"
     line = b"Connection: close\r\n" if closing != "HTTP/1.0" else b""

@@ -1,4 +1,6 @@
-"""Where bodies end, both ways: lengths, chunks, the end of the connection, and what happens when they lie."""
+"""Where bodies end, both ways: lengths, chunks, the end of the connection, and what happens when
+they lie.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +51,16 @@ def test_length(start: Start, backend: Make) -> None:
 
 
 def test_chunks_are_passed_on_clean(start: Start, backend: Make) -> None:
-    """The same chunks without their extensions; trailers that were announced stay trailers, less those that must not be one."""
+    """The same chunks without their extensions; trailers that were announced stay trailers, less
+    those that must not be one.
+    """
     upstream = backend()
     site = start(upstream, policy=BARE)
     client = site.client()
     body = b'5;a=b;c="d;e"\r\nhello\r\n00a ;x\r\n0123456789\r\n0;end\r\nX-Sum: 1\r\nContent-Length: 3\r\nHost: b\r\nX-B: 2\r\n\r\n'
-    client.send(POST + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n\r\n" + body)
+    client.send(
+        POST + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n\r\n" + body
+    )
     assert client.read_answer().status == 200
     head, _, rest = upstream.requests[0].partition(b"\r\n\r\n")
     assert rest == b"5\r\nhello\r\na\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
@@ -83,7 +89,9 @@ BAD_CHUNKS = [
 
 @pytest.mark.parametrize("first", [True, False], ids=["with the head", "later"])
 def test_bad_chunks_cut_the_upstream(start: Start, backend: Make, first: bool) -> None:
-    """400 and the end of both connections; what the backend got so far has no end, so it cannot take it for a request."""
+    """400 and the end of both connections; what the backend got so far has no end, so it cannot
+    take it for a request.
+    """
     arrived = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -124,7 +132,9 @@ def test_get_with_a_body(start: Start, backend: Make) -> None:
 
 
 def test_largest_body(start: Start, backend: Make) -> None:
-    """max_body: by the announced length before a byte is forwarded, by counting when it is chunked."""
+    """max_body: by the announced length before a byte is forwarded, by counting when it is
+    chunked.
+    """
     upstream = backend()
     site = start(upstream, quick(max_body=1000))
     client = site.client()
@@ -149,7 +159,9 @@ def test_largest_body(start: Start, backend: Make) -> None:
 @pytest.mark.parametrize("then", ["stall", "close", "reset"])
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_early_final_answer(start: Start, backend: Make, then: str, pieces: int) -> None:
-    """413 before the body is in: delivered while the client goes on sending, and the rest is never taken for a request."""
+    """413 before the body is in: delivered while the client goes on sending, and the rest is never
+    taken for a request.
+    """
 
     def script(peer: Peer) -> None:
         peer.read_head()
@@ -179,7 +191,9 @@ def test_early_final_answer(start: Start, backend: Make, then: str, pieces: int)
 
 
 def test_early_answer_whose_body_ends_later(start: Start, backend: Make) -> None:
-    """The head early, its end later, the request's end never: what the client sends then is no request."""
+    """The head early, its end later, the request's end never: what the client sends then is no
+    request.
+    """
     go = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -204,7 +218,9 @@ def test_early_answer_whose_body_ends_later(start: Start, backend: Make) -> None
 
 
 def test_answer_and_request_overlap(start: Start, backend: Make) -> None:
-    """An echo: the answer streams while the request does; both end well and the connections go on."""
+    """An echo: the answer streams while the request does; both end well and the connections go
+    on.
+    """
 
     def script(peer: Peer) -> None:
         while True:
@@ -257,7 +273,9 @@ def test_100_from_the_backend(start: Start, backend: Make) -> None:
 
 
 def test_final_instead_of_100(start: Start, backend: Make) -> None:
-    """The client never sends its body then; nothing of this may reach the next request on either side."""
+    """The client never sends its body then; nothing of this may reach the next request on either
+    side.
+    """
 
     def script(peer: Peer) -> None:
         peer.read_head()
@@ -328,7 +346,9 @@ def test_flood_of_interim_answers(start: Start, backend: Make) -> None:
     ],
 )
 def test_answers_without_body(start: Start, backend: Make, head: bytes, method: str) -> None:
-    """Complete with their head, the connections go on, and Content-Length is what the backend said."""
+    """Complete with their head, the connections go on, and Content-Length is what the backend
+    said.
+    """
     upstream = backend(answering(head + b"\r\n"))
     site = start(upstream)
     client = site.client()
@@ -340,7 +360,9 @@ def test_answers_without_body(start: Start, backend: Make, head: bytes, method: 
 
 
 def test_chunked_answer(start: Start, backend: Make) -> None:
-    """Chunks without extensions, trailers behind them, for HTTP/1.1; the payload and a close for HTTP/1.0."""
+    """Chunks without extensions, trailers behind them, for HTTP/1.1; the payload and a close for
+    HTTP/1.0.
+    """
     wire = ANSWER_CHUNKED.replace(b"OK\r\n", b"OK\r\nTrailer: X-Sum\r\n") + (
         b"3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 7\r\nContent-Length: 9\r\nSet-Cookie: a=b\r\n\r\n"
     )
@@ -353,13 +375,19 @@ def test_chunked_answer(start: Start, backend: Make) -> None:
         assert answer.wire == b"3\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 7\r\n\r\n"
     client = site.client()
     answer = client.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-    assert (answer.body, answer.one("connection"), answer.one("transfer-encoding")) == (b"abcdefg", "close", None)
+    assert (answer.body, answer.one("connection"), answer.one("transfer-encoding")) == (
+        b"abcdefg",
+        "close",
+        None,
+    )
     assert len(upstream.peers) == 1
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_answer_until_close(start: Start, backend: Make, version: bytes) -> None:
-    """For HTTP/1.1 it becomes chunked, and the client's connection goes on; for 1.0 it stays what it is."""
+    """For HTTP/1.1 it becomes chunked, and the client's connection goes on; for 1.0 it stays what
+    it is.
+    """
 
     def script(peer: Peer) -> None:
         peer.read_request()
@@ -405,11 +433,17 @@ def test_until_close_that_is_cut(start: Start, backend: Make) -> None:
 @pytest.mark.parametrize("how", ["fin", "reset"])
 @pytest.mark.parametrize(
     "answer",
-    [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", ANSWER_CHUNKED + b"5\r\nshort\r\n", ANSWER_CHUNKED + b"6\r\nshort"],
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+        ANSWER_CHUNKED + b"5\r\nshort\r\n",
+        ANSWER_CHUNKED + b"6\r\nshort",
+    ],
     ids=["length", "chunks", "inside a chunk"],
 )
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-def test_short_body_is_seen_to_be_short(start: Start, backend: Make, how: str, answer: bytes, version: str) -> None:
+def test_short_body_is_seen_to_be_short(
+    start: Start, backend: Make, how: str, answer: bytes, version: str
+) -> None:
     """A backend that ends too early: never the last chunk, never the last byte, never a retry."""
     go = threading.Event()
 
@@ -455,7 +489,9 @@ BAD_ANSWERS = [
 
 
 def test_bad_answers(start: Start, backend: Make) -> None:
-    """502 to the client, whose connection goes on; the backend's is closed; nothing of the answer leaks."""
+    """502 to the client, whose connection goes on; the backend's is closed; nothing of the answer
+    leaks.
+    """
     current: list[bytes] = []
 
     def script(peer: Peer) -> None:
@@ -475,7 +511,11 @@ def test_bad_answers(start: Start, backend: Make) -> None:
         assert (bad, answer.status) == (bad, 502)
         assert b"secret" not in answer.body
     assert len(upstream.peers) == len(BAD_ANSWERS)
-    assert set(site.reasons(len(BAD_ANSWERS))) == {"bad_response", "response_too_large", "upstream_closed"}
+    assert set(site.reasons(len(BAD_ANSWERS))) == {
+        "bad_response",
+        "response_too_large",
+        "upstream_closed",
+    }
 
 
 def test_bad_chunks_in_an_answer(start: Start, backend: Make) -> None:
@@ -512,7 +552,9 @@ SURPLUS = [
 
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 def test_surplus_bytes_reach_nobody(start: Start, backend: Make, later: bool) -> None:
-    """What a backend sends behind its answer is thrown away with its connection, at once or when it comes late."""
+    """What a backend sends behind its answer is thrown away with its connection, at once or when it
+    comes late.
+    """
 
     def script(peer: Peer) -> None:
         number = peer.number // 2
@@ -544,7 +586,9 @@ def test_surplus_bytes_reach_nobody(start: Start, backend: Make, later: bool) ->
 
 
 def test_answer_before_a_request(start: Start, backend: Make) -> None:
-    """A backend that speaks first on an idle connection loses it; the next request does not see what it said."""
+    """A backend that speaks first on an idle connection loses it; the next request does not see
+    what it said.
+    """
     go = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -566,9 +610,13 @@ def test_answer_before_a_request(start: Start, backend: Make) -> None:
 
 @pytest.mark.parametrize("extra", [b"Connection: close\r\n", b""])
 def test_backends_that_close(start: Start, backend: Make, extra: bytes) -> None:
-    """`Connection: close` and HTTP/1.0 answers: their connection is not used again, the client's goes on."""
+    """`Connection: close` and HTTP/1.0 answers: their connection is not used again, the client's
+    goes on.
+    """
     version = b"1.1" if extra else b"1.0"
-    upstream = backend(answering(b"HTTP/%s 200 OK\r\n%sContent-Length: 2\r\n\r\nok" % (version, extra)))
+    upstream = backend(
+        answering(b"HTTP/%s 200 OK\r\n%sContent-Length: 2\r\n\r\nok" % (version, extra))
+    )
     site = start(upstream)
     client = site.client()
     for _ in range(3):
@@ -579,7 +627,9 @@ def test_backends_that_close(start: Start, backend: Make, extra: bytes) -> None:
 
 
 def test_200_to_an_upgrade_stays_http(start: Start, backend: Make) -> None:
-    """CVE-2024-23326: the connection is no tunnel; the next request on it is routed like any other."""
+    """CVE-2024-23326: the connection is no tunnel; the next request on it is routed like any
+    other.
+    """
     upstream = backend()
     site = start(upstream)
     client = site.client()
@@ -609,7 +659,10 @@ def test_trickled_answer(start: Start, backend: Make) -> None:
 
 def test_gzip_is_not_touched(start: Start, backend: Make) -> None:
     body = bytes(range(256)) * 400
-    head = b'HTTP/1.1 200 Fine \xe9\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\nETag: "x"\r\n\r\n' % len(body)
+    head = (
+        b'HTTP/1.1 200 Fine \xe9\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\nETag: "x"\r\n\r\n'
+        % len(body)
+    )
     upstream = backend(answering(head + body))
     site = start(upstream)
     answer = site.client().ask(get())

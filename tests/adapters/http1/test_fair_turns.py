@@ -1,7 +1,8 @@
-"""No peer is served more than its turn: one read full of work is done in many turns of the loop, and nothing of it is lost.
+"""No peer is served more than its turn: one read full of work is done in many turns of the loop,
+and nothing of it is lost.
 
-Transports of these tests take everything, tell whether they are read, and count nothing but what is written: so a turn is exactly what
-happens between two calls of the loop.
+Transports of these tests take everything, tell whether they are read, and count nothing but what is
+written: so a turn is exactly what happens between two calls of the loop.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def test_pipelined_requests_that_we_answer(place: Callable[..., Place], request_
     count = 5000
     site.client.data_received(request_ * count)
     assert 1 < answers(site.wire) <= MOST
-    assert not site.wire.reading  # inside `data_received`: that is what ends the loop's row of reads
+    assert (
+        not site.wire.reading
+    )  # inside `data_received`: that is what ends the loop's row of reads
     seen = answers(site.wire)
     while seen < count:
         site.turn()
@@ -65,7 +68,9 @@ def test_pipelined_requests_that_we_answer(place: Callable[..., Place], request_
 
 
 def test_pipelined_requests_in_their_order_with_their_own_ends(place: Callable[..., Place]) -> None:
-    """The last one has another field, and a body that comes later: it is read where the others have ended."""
+    """The last one has another field, and a body that comes later: it is read where the others have
+    ended.
+    """
     site = place()
     last = b"POST /x HTTP/1.1\r\nHost: old\r\nContent-Length: 3\r\n\r\nabc"
     site.client.data_received(UNKNOWN * 300 + last + REDIRECTED[:20])
@@ -109,7 +114,9 @@ def test_tiny_chunks_in_one_read_with_their_head(place: Callable[..., Place]) ->
 
 @pytest.mark.parametrize("size", range(199, 203))
 def test_tiny_chunks_with_any_part_of_the_turn_left(place: Callable[..., Place], size: int) -> None:
-    """A large chunk before them takes units one by one, a small one takes two: nothing may be left that ends no turn."""
+    """A large chunk before them takes units one by one, a small one takes two: nothing may be left
+    that ends no turn.
+    """
     site = place()
     _, endpoint = site.endpoint()
     site.client.data_received(CHUNKED)
@@ -127,7 +134,9 @@ def test_tiny_chunks_of_an_endpoint(place: Callable[..., Place]) -> None:
     site.client.data_received(UNKNOWN.replace(b"b\r", b"a\r"))
     site.turns(lambda: bool(endpoint.sent))
     count = 20_000
-    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(count))
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(count)
+    )
     assert not endpoint.reading
     assert len(site.wire.sent) <= 6 * WORK + 200
     site.turns(lambda: site.wire.sent.endswith(b"\r\n0\r\n\r\n"))
@@ -138,12 +147,16 @@ def test_tiny_chunks_of_an_endpoint(place: Callable[..., Place]) -> None:
 
 
 def test_tiny_chunks_for_a_client_that_knows_none(place: Callable[..., Place]) -> None:
-    """What one turn has of them is one write: hundreds of a byte would take longer than all else in it."""
+    """What one turn has of them is one write: hundreds of a byte would take longer than all else in
+    it.
+    """
     site = place()
     connection, endpoint = site.endpoint()
     site.client.data_received(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
     site.turns(lambda: bool(endpoint.sent))
-    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(5000))
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(5000)
+    )
     site.turns(lambda: site.wire.closed)
     assert bytes(site.wire.sent).partition(b"\r\n\r\n")[2] == b"x" * 5000
     assert site.wire.writes <= 2 * 5000 * 2 // WORK
@@ -151,8 +164,12 @@ def test_tiny_chunks_for_a_client_that_knows_none(place: Callable[..., Place]) -
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("slow", [True, False])
-def test_an_endpoint_that_ends_behind_its_tiny_chunks(place: Callable[..., Place], whole: bool, slow: bool) -> None:
-    """Over TLS the end comes with the last bytes, and the connection is lost, whether or not anything is read."""
+def test_an_endpoint_that_ends_behind_its_tiny_chunks(
+    place: Callable[..., Place], whole: bool, slow: bool
+) -> None:
+    """Over TLS the end comes with the last bytes, and the connection is lost, whether or not
+    anything is read.
+    """
     site = place()
     connection, endpoint = site.endpoint()
     site.client.data_received(UNKNOWN.replace(b"b\r", b"a\r"))
@@ -173,13 +190,19 @@ def test_an_endpoint_that_ends_behind_its_tiny_chunks(place: Callable[..., Place
     assert not connection.pool.active
 
 
-def test_an_endpoint_waits_for_a_slow_client_in_the_middle_of_its_turns(place: Callable[..., Place]) -> None:
-    """Two reasons to pause: the end of one does not end the other, and what waits is neither lost nor delivered meanwhile."""
+def test_an_endpoint_waits_for_a_slow_client_in_the_middle_of_its_turns(
+    place: Callable[..., Place],
+) -> None:
+    """Two reasons to pause: the end of one does not end the other, and what waits is neither lost
+    nor delivered meanwhile.
+    """
     site = place()
     connection, endpoint = site.endpoint()
     site.client.data_received(UNKNOWN.replace(b"b\r", b"a\r"))
     site.turns(lambda: bool(endpoint.sent))
-    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(5000))
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(5000)
+    )
     site.client.pause_writing()
     before = len(site.wire.sent)
     for _ in range(5):
@@ -191,14 +214,18 @@ def test_an_endpoint_waits_for_a_slow_client_in_the_middle_of_its_turns(place: C
     assert bytes(site.wire.sent).partition(b"\r\n\r\n")[2] == chunks(5000)
 
 
-def test_a_client_waits_for_a_slow_endpoint_in_the_middle_of_its_turns(place: Callable[..., Place]) -> None:
+def test_a_client_waits_for_a_slow_endpoint_in_the_middle_of_its_turns(
+    place: Callable[..., Place],
+) -> None:
     site = place()
     connection, endpoint = site.endpoint()
     site.client.data_received(CHUNKED)
     site.turns(lambda: bool(endpoint.sent))
     site.client.data_received(chunks(2000))
     connection.pause_writing()
-    site.turns(lambda: endpoint.sent.endswith(b"0\r\n\r\n"))  # what was read goes on: it is bounded by one read
+    site.turns(
+        lambda: endpoint.sent.endswith(b"0\r\n\r\n")
+    )  # what was read goes on: it is bounded by one read
     assert not site.wire.reading
     connection.resume_writing()
     assert site.wire.reading
@@ -219,7 +246,9 @@ def test_interim_answers_without_end(place: Callable[..., Place]) -> None:
 
 @pytest.mark.parametrize("direction", ["up", "down", "lingering"])
 def test_bytes_alone_end_a_turn(place: Callable[..., Place], direction: str) -> None:
-    """uvloop calls `data_received` again and again in one turn, as long as each read fills its buffer."""
+    """uvloop calls `data_received` again and again in one turn, as long as each read fills its
+    buffer.
+    """
     site = place()
     connection, endpoint = site.endpoint()
     read = bytes(256 * 1024)
@@ -245,7 +274,9 @@ def test_bytes_alone_end_a_turn(place: Callable[..., Place], direction: str) -> 
         site.turns(lambda: wire.reading)
 
 
-def test_a_client_that_goes_in_the_middle_leaves_nothing_to_the_next_one(place: Callable[..., Place]) -> None:
+def test_a_client_that_goes_in_the_middle_leaves_nothing_to_the_next_one(
+    place: Callable[..., Place],
+) -> None:
     """What served it serves another: the turn that was due must never be this other's."""
     site = place()
     site.client.data_received(UNKNOWN * 5000)
@@ -266,7 +297,9 @@ def test_an_endpoint_that_is_given_up_in_the_middle(place: Callable[..., Place])
     connection, endpoint = site.endpoint()
     site.client.data_received(UNKNOWN.replace(b"b\r", b"a\r"))
     site.turns(lambda: bool(endpoint.sent))
-    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(5000))
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(5000)
+    )
     site.client.connection_lost(ConnectionResetError())
     assert endpoint.closed
     sent = len(site.wire.sent)

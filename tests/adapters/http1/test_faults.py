@@ -1,4 +1,6 @@
-"""Faults of upstreams, of clients and of the system, and what they may cost those who have no part in them: nothing."""
+"""Faults of upstreams, of clients and of the system, and what they may cost those who have no part
+in them: nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ from tests.support.running import quick, snapshot_of
 Make = Callable[..., Backend]
 
 _SLOW = 300  # connections of an attack
-# Bytes that one of them may cost: `buffer_size`, and behind it what an event loop had under way when it was told to stop: a read of 256 KiB
-# and, with uvloop, a write of as much. What they ask for is 4 MB each.
+# Bytes that one of them may cost: `buffer_size`, and behind it what an event loop had under way
+# when it was told to stop: a read of 256 KiB and, with uvloop, a write of as much. What they ask
+# for is 4 MB each.
 _MOST = 640 * 1024
 _ROOT = Path(__file__).parents[3]
 
@@ -38,7 +41,10 @@ def test_one_that_never_answers_touches_no_other(start: Start, backend: Make) ->
     """As a stopped process does: the kernel accepts for it, and takes what is sent."""
     stopped, healthy = socket.create_server(("127.0.0.1", 0), backlog=64), backend()
     with stopped:
-        site = start(snapshot_of({"stopped": [stopped.getsockname()[1]], "healthy": [healthy]}), quick(response_head=1.0))
+        site = start(
+            snapshot_of({"stopped": [stopped.getsockname()[1]], "healthy": [healthy]}),
+            quick(response_head=1.0),
+        )
         waiting = [site.client() for _ in range(20)]
         for client in waiting:
             client.send(get("/", "stopped"))
@@ -50,17 +56,23 @@ def test_one_that_never_answers_touches_no_other(start: Start, backend: Make) ->
         assert site.reasons(121).count("upstream_timeout") == 20
 
 
-def test_one_of_an_upstream_that_never_answers_is_left_out_after_a_while(start: Start, backend: Make) -> None:
+def test_one_of_an_upstream_that_never_answers_is_left_out_after_a_while(
+    start: Start, backend: Make
+) -> None:
     stopped, healthy = socket.create_server(("127.0.0.1", 0), backlog=64), backend()
     with stopped:
-        site = start(snapshot_of({"": [stopped.getsockname()[1], healthy]}), quick(response_head=0.2))
+        site = start(
+            snapshot_of({"": [stopped.getsockname()[1], healthy]}), quick(response_head=0.2)
+        )
         client = site.client()
         seen = [client.ask(get()).status for _ in range(60)]
     assert set(seen) == {200, 504}
     assert set(seen[-20:]) == {200}  # passive ejection
 
 
-def test_an_answer_that_trickles_is_let_through_and_holds_up_nobody(start: Start, backend: Make) -> None:
+def test_an_answer_that_trickles_is_let_through_and_holds_up_nobody(
+    start: Start, backend: Make
+) -> None:
     body = bytes(range(65, 65 + 20))
 
     def trickle(peer: Peer) -> None:
@@ -163,13 +175,28 @@ else:
 
 
 class Process:
-    """A gateway in a process of its own, whose memory and CPU time can be read, with at most so many open files."""
+    """A gateway in a process of its own, whose memory and CPU time can be read, with at most so
+    many open files.
+    """
 
     def __init__(self, port: int, loop: str, *settings: str, files: int) -> None:
         path = os.pathsep.join([str(_ROOT), str(_ROOT / "adapters")])
-        command = ["prlimit", f"--nofile={files}", sys.executable, "-c", _GATEWAY, str(port), loop, *settings]
+        command = [
+            "prlimit",
+            f"--nofile={files}",
+            sys.executable,
+            "-c",
+            _GATEWAY,
+            str(port),
+            loop,
+            *settings,
+        ]
         self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": path}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
         )
         assert self._process.stdout is not None
         self.address = ("127.0.0.1", int(self._process.stdout.readline()))
@@ -179,7 +206,10 @@ class Process:
         return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+        return (
+            int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+            * resource.getpagesize()
+        )
 
     def files(self) -> int:
         return len(os.listdir(f"/proc/{self._process.pid}/fd"))
@@ -208,12 +238,18 @@ class Process:
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def process(request: pytest.FixtureRequest, stack: contextlib.ExitStack) -> Iterator[Callable[..., Process]]:
+def process(
+    request: pytest.FixtureRequest, stack: contextlib.ExitStack
+) -> Iterator[Callable[..., Process]]:
     if shutil.which("prlimit") is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("prlimit (package util-linux) is not installed")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "prlimit (package util-linux) is not installed"
+        )
     if request.param == "uvloop" and os.environ.get("CI") != "true":
         pytest.importorskip("uvloop")
-    with contextlib.ExitStack() as mine:  # ended before the backends, which wait for its connections to be closed
+    with (
+        contextlib.ExitStack() as mine
+    ):  # ended before the backends, which wait for its connections to be closed
 
         def make(port: int, *settings: str, files: int = 2000) -> Process:
             made = Process(port, request.param, *settings, files=files)
@@ -224,9 +260,15 @@ def process(request: pytest.FixtureRequest, stack: contextlib.ExitStack) -> Iter
 
 
 @pytest.mark.parametrize("attack", [dribbling_heads, dribbling_bodies, taking_nothing])
-def test_slow_clients(process: Callable[..., Process], backend: Make, attack: Callable[[Client, int], None]) -> None:
-    """Hundreds of them: good clients are served beside them, memory is bounded, and their time-outs end them."""
-    gateway = process(backend(large_or_small).port, "head_read=2.0", "between_bytes=2.0", "lingering_close=0.3")
+def test_slow_clients(
+    process: Callable[..., Process], backend: Make, attack: Callable[[Client, int], None]
+) -> None:
+    """Hundreds of them: good clients are served beside them, memory is bounded, and their time-outs
+    end them.
+    """
+    gateway = process(
+        backend(large_or_small).port, "head_read=2.0", "between_bytes=2.0", "lingering_close=0.3"
+    )
     assert gateway.serves()
     files, memory = gateway.files(), gateway.memory()
     with contextlib.ExitStack() as stack:
@@ -248,7 +290,9 @@ def test_slow_clients(process: Callable[..., Process], backend: Make, attack: Ca
 
 
 def test_no_descriptors_left(process: Callable[..., Process], backend: Make) -> None:
-    """Clients may connect as they like: nothing turns in circles, and when they leave everything is as before."""
+    """Clients may connect as they like: nothing turns in circles, and when they leave everything is
+    as before.
+    """
     gateway = process(backend().port, files=60)
     assert gateway.serves()
     with contextlib.ExitStack() as stack:
@@ -277,12 +321,17 @@ def test_soak(start: Start, backend: Make) -> None:
                 peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
                 return
             if b" /chunks" in head:
-                peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+                peer.send(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+                )
             else:
                 peer.send(OK)
 
     backends = [backend(unreliable) for _ in range(3)]
-    layouts = [snapshot_of({"a": some, "b": backends[:1]}) for some in (backends, backends[:2], backends[1:], backends[2:])]
+    layouts = [
+        snapshot_of({"a": some, "b": backends[:1]})
+        for some in (backends, backends[:2], backends[1:], backends[2:])
+    ]
     site = start(layouts[0], quick(between_bytes=2.0, head_read=2.0, idle=5.0))
     wires = [
         get("/", "a"),

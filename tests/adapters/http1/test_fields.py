@@ -68,7 +68,11 @@ def test_what_an_answer_cannot_name_away(start: Start, backend: Make) -> None:
     upstream = backend(answering(head + b"ok"))
     site = start(upstream)
     answer = site.client().ask(get())
-    assert (answer.one("content-length"), answer.one("set-cookie"), answer.body) == ("2", "a", b"ok")
+    assert (answer.one("content-length"), answer.one("set-cookie"), answer.body) == (
+        "2",
+        "a",
+        b"ok",
+    )
 
 
 def test_who_asked(start: Start, backend: Make) -> None:
@@ -91,10 +95,15 @@ SPOOFED = (
 
 
 def test_spoofed_claims_are_dropped(start: Start, backend: Make) -> None:
-    """By default nobody is trusted; a list of Connection options cannot take our own fields away."""
+    """By default nobody is trusted; a list of Connection options cannot take our own fields
+    away.
+    """
     upstream = backend()
     site = start(upstream)
-    for connection in ("X-Forwarded-For, X-Forwarded-Host, x-real-ip, Host, Via, X-Request-ID", "keep-alive"):
+    for connection in (
+        "X-Forwarded-For, X-Forwarded-Host, x-real-ip, Host, Via, X-Request-ID",
+        "keep-alive",
+    ):
         got = arrived(site, upstream, f"Connection: {connection}", *SPOOFED)
         assert got["x-forwarded-for"] == ["127.0.0.1"]
         assert got["x-forwarded-host"] == ["a"]
@@ -110,7 +119,13 @@ def test_claims_of_a_trusted_peer(start: Start, backend: Make) -> None:
     """What it says is passed on, with the peer's own address behind it."""
     upstream = backend()
     site = start(upstream, policy=TRUSTING)
-    said = ("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https", "Forwarded: for=6.6.6.6", "X-Request-ID: mine", "Via: 1.0 cdn")
+    said = (
+        "X-Forwarded-For: 6.6.6.6",
+        "X-Forwarded-Proto: https",
+        "Forwarded: for=6.6.6.6",
+        "X-Request-ID: mine",
+        "Via: 1.0 cdn",
+    )
     got = arrived(site, upstream, *said)
     assert got["x-forwarded-for"] == ["6.6.6.6, 127.0.0.1"]
     assert got["x-forwarded-proto"] == ["https"]
@@ -134,7 +149,9 @@ def test_request_ids_differ(start: Start, backend: Make) -> None:
 
 
 def test_lines_are_not_remembered_for_others(start: Start, backend: Make) -> None:
-    """Equal fields, but another host, version or target: what is kept from the request before must not show."""
+    """Equal fields, but another host, version or target: what is kept from the request before must
+    not show.
+    """
     upstream = backend()
     site = start(upstream)
     client = site.client()

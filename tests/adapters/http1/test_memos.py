@@ -1,6 +1,8 @@
-"""What a gateway remembers changes nothing: every request has the result that it has in a gateway that nobody has asked before.
+"""What a gateway remembers changes nothing: every request has the result that it has in a gateway
+that nobody has asked before.
 
-Whatever came before, in any order, on this connection or on others, whose objects serve one client after another.
+Whatever came before, in any order, on this connection or on others, whose objects serve one client
+after another.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from tests.support.wires import Place, Wire
 
 POLICIES = [
     ForwardingPolicy(request_id=False),
-    ForwardingPolicy(request_id=False, trusted_proxies=parse_networks(["127.0.0.0/8"]), rfc7239=True),
+    ForwardingPolicy(
+        request_id=False, trusted_proxies=parse_networks(["127.0.0.0/8"]), rfc7239=True
+    ),
 ]
 WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 BLOCKS = [
@@ -45,13 +49,33 @@ BLOCKS = [
 ]
 METHODS = st.sampled_from([b"GET", b"HEAD", b"POST"])
 TARGETS = st.sampled_from([b"/", b"/x?y", b"http://a/z", b"*"])
-HOSTS = st.sampled_from([b"Host: a\r\n", b"Host: a\r\n", b"Host: b\r\n", b"Host: old\r\n", b"Host: A\r\n", b"Host:\r\n", b""])
+HOSTS = st.sampled_from(
+    [
+        b"Host: a\r\n",
+        b"Host: a\r\n",
+        b"Host: b\r\n",
+        b"Host: old\r\n",
+        b"Host: A\r\n",
+        b"Host:\r\n",
+        b"",
+    ]
+)
 
 
-def histories(blocks: list[bytes]) -> st.SearchStrategy[list[tuple[int, tuple[bytes, bytes, bytes, bytes, bytes], int]]]:
-    """Requests that repeat each other's fields: what is remembered is then asked for again, by another version, host or client."""
-    request = st.tuples(METHODS, TARGETS, st.sampled_from([b"0", b"1"]), HOSTS, st.sampled_from(blocks))
-    return st.lists(st.tuples(st.integers(0, 1), request, st.sampled_from([0, 0, 0, 7, 40])), min_size=2, max_size=8)
+def histories(
+    blocks: list[bytes],
+) -> st.SearchStrategy[list[tuple[int, tuple[bytes, bytes, bytes, bytes, bytes], int]]]:
+    """Requests that repeat each other's fields: what is remembered is then asked for again, by
+    another version, host or client.
+    """
+    request = st.tuples(
+        METHODS, TARGETS, st.sampled_from([b"0", b"1"]), HOSTS, st.sampled_from(blocks)
+    )
+    return st.lists(
+        st.tuples(st.integers(0, 1), request, st.sampled_from([0, 0, 0, 7, 40])),
+        min_size=2,
+        max_size=8,
+    )
 
 
 HISTORIES = st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=2).flatmap(histories)
@@ -71,8 +95,12 @@ class Site:
         self.wires = [self.place.wire, Wire()]
         self.clients = [self.place.client, self.place.connected(self.wires[1])]
 
-    def ask(self, number: int, request: bytes, cut: int, response: bytes = b"") -> tuple[bytes, bytes, bool]:
-        """What the endpoint got, what the client got, and whether it was closed. `response`: the endpoint's, else one that fits."""
+    def ask(
+        self, number: int, request: bytes, cut: int, response: bytes = b""
+    ) -> tuple[bytes, bytes, bool]:
+        """What the endpoint got, what the client got, and whether it was closed. `response`: the
+        endpoint's, else one that fits.
+        """
         place, wire, client = self.place, self.wires[number], self.clients[number]
         connection, endpoint = place.endpoint()
         wire.sent.clear()
@@ -87,7 +115,8 @@ class Site:
                 response = (
                     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
                     if switching
-                    else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + b"ok" * (not got.startswith(b"HEAD"))
+                    else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+                    + b"ok" * (not got.startswith(b"HEAD"))
                 )
             connection.data_received(response)
             place.gateway.outbox.flush()
@@ -115,7 +144,11 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def fresh(
-    loop: asyncio.AbstractEventLoop, policy: ForwardingPolicy, request: bytes, cut: int, response: bytes = b""
+    loop: asyncio.AbstractEventLoop,
+    policy: ForwardingPolicy,
+    request: bytes,
+    cut: int,
+    response: bytes = b"",
 ) -> tuple[bytes, bytes, bool]:
     site = Site(loop, policy)
     try:
@@ -126,9 +159,13 @@ def fresh(
 
 @pytest.mark.parametrize("policy", POLICIES, ids=["plain", "trusted"])
 @given(history=HISTORIES)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_the_result_is_that_of_a_fresh_gateway(
-    loop: asyncio.AbstractEventLoop, policy: ForwardingPolicy, history: list[tuple[int, tuple[bytes, bytes, bytes, bytes, bytes], int]]
+    loop: asyncio.AbstractEventLoop,
+    policy: ForwardingPolicy,
+    history: list[tuple[int, tuple[bytes, bytes, bytes, bytes, bytes], int]],
 ) -> None:
     site = Site(loop, policy)
     try:
@@ -140,7 +177,9 @@ def test_the_result_is_that_of_a_fresh_gateway(
 
 
 # Heads that begin alike, with bodies that are as long as they say, or not.
-STATUSES = st.sampled_from([b"1.1 200 OK", b"1.1 200 OK", b"1.1 404 Gone", b"1.1 204 None", b"1.1 304 Same", b"1.0 200 OK"])
+STATUSES = st.sampled_from(
+    [b"1.1 200 OK", b"1.1 200 OK", b"1.1 404 Gone", b"1.1 204 None", b"1.1 304 Same", b"1.0 200 OK"]
+)
 LINES = [
     b"Content-Length: 2\r\n",
     b"Content-Length: 2\r\n",
@@ -151,8 +190,12 @@ LINES = [
     b"",
 ]
 BODIES = st.sampled_from([b"ok", b"ok", b"", b"o", b"ok!", b"2\r\nok\r\n0\r\n\r\n"])
-RESPONSES = st.tuples(STATUSES, st.sampled_from(LINES), BODIES).map(lambda parts: b"HTTP/%s\r\n%s\r\n%s" % parts)
-ASKED = st.sampled_from([b"GET / HTTP/1.1", b"GET / HTTP/1.1", b"HEAD / HTTP/1.1", b"GET / HTTP/1.0"])
+RESPONSES = st.tuples(STATUSES, st.sampled_from(LINES), BODIES).map(
+    lambda parts: b"HTTP/%s\r\n%s\r\n%s" % parts
+)
+ASKED = st.sampled_from(
+    [b"GET / HTTP/1.1", b"GET / HTTP/1.1", b"HEAD / HTTP/1.1", b"GET / HTTP/1.0"]
+)
 
 
 def exchanges(few: list[bytes]) -> st.SearchStrategy[list[tuple[bytes, bytes]]]:
@@ -160,22 +203,32 @@ def exchanges(few: list[bytes]) -> st.SearchStrategy[list[tuple[bytes, bytes]]]:
 
 
 @given(history=st.lists(RESPONSES, min_size=1, max_size=2).flatmap(exchanges))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_response_is_that_of_a_fresh_gateway(loop: asyncio.AbstractEventLoop, history: list[tuple[bytes, bytes]]) -> None:
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_response_is_that_of_a_fresh_gateway(
+    loop: asyncio.AbstractEventLoop, history: list[tuple[bytes, bytes]]
+) -> None:
     """An endpoint's last head is remembered for all of its connections, whatever was asked for."""
     site = Site(loop, POLICIES[0])
     try:
         for line, response in history:
             wire = line + b"\r\nHost: a\r\n\r\n"
-            assert site.ask(0, wire, 0, response) == fresh(loop, POLICIES[0], wire, 0, response), history
+            assert site.ask(0, wire, 0, response) == fresh(loop, POLICIES[0], wire, 0, response), (
+                history
+            )
     finally:
         site.close()
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["one connection", "two connections"])
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_handshake_of_one_version_is_none_of_the_other(loop: asyncio.AbstractEventLoop, same: bool, first: int) -> None:
-    """HTTP/1.0 has no Upgrade (RFC 9110 7.8): the same lines ask for it in HTTP/1.1 alone, whichever came first."""
+def test_a_handshake_of_one_version_is_none_of_the_other(
+    loop: asyncio.AbstractEventLoop, same: bool, first: int
+) -> None:
+    """HTTP/1.0 has no Upgrade (RFC 9110 7.8): the same lines ask for it in HTTP/1.1 alone,
+    whichever came first.
+    """
     site = Site(loop, POLICIES[0])
     try:
         for turn in range(4):

@@ -28,7 +28,9 @@ def settings(**changes: float) -> HTTPSettings:
 
 
 def dribble(client: Client, data: bytes) -> None:
-    """Send this again and again, with pauses far shorter than any time-out, until the gateway has had enough."""
+    """Send this again and again, with pauses far shorter than any time-out, until the gateway has
+    had enough.
+    """
     while client.is_open():
         client.send(data)
         time.sleep(0.05)
@@ -65,7 +67,9 @@ def test_a_request_body_that_trickles(start: Start, backend: Make) -> None:
         assert (record["reason"], record["termination"]) == ("body_too_slow", "CB")
 
 
-def test_one_that_trickles_behind_the_beginning_of_its_response(start: Start, backend: Make) -> None:
+def test_one_that_trickles_behind_the_beginning_of_its_response(
+    start: Start, backend: Make
+) -> None:
     def script(peer: Peer) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
@@ -81,7 +85,9 @@ def test_one_that_trickles_behind_the_beginning_of_its_response(start: Start, ba
 
 
 def test_those_who_talk_with_each_other_are_not_slow(start: Start, backend: Make) -> None:
-    """A request that stays open beside its response: events come, a word goes out now and then, and nothing at all for a while."""
+    """A request that stays open beside its response: events come, a word goes out now and then, and
+    nothing at all for a while.
+    """
 
     def script(peer: Peer) -> None:
         peer.read_head()
@@ -145,11 +151,17 @@ def test_whoever_waits_for_the_service_is_not_slow(start: Start, backend: Make) 
     site = start(backend(script, script, script), settings())
     waiting, hearing, expecting = (site.client() for _ in range(3))
     upload = threading.Thread(
-        target=waiting.send, args=(b"POST /takes HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n" + bytes(30_000_000),)
+        target=waiting.send,
+        args=(
+            b"POST /takes HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n"
+            + bytes(30_000_000),
+        ),
     )
     upload.start()
     hearing.send(get("/says"))
-    expecting.send(b"POST /expects HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+    expecting.send(
+        b"POST /expects HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    )
     assert hearing.read_answer().body == b"x" * 40
     assert b" 100 " in expecting.read_until(b"\r\n\r\n")
     expecting.send(b"hello")
@@ -174,7 +186,9 @@ def test_without_a_least_rate_nobody_is_slow(start: Start, backend: Make) -> Non
 def test_tunnels_may_be_as_slow_as_they_like(start: Start, backend: Make) -> None:
     def script(peer: Peer) -> None:
         peer.read_head()
-        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        peer.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+        )
         try:
             while True:
                 peer.send(peer.read(1))

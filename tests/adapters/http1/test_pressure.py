@@ -1,4 +1,5 @@
-"""Bodies that come faster than they are taken: whoever sends them is told to wait for as long as anybody has to, and no longer.
+"""Bodies that come faster than they are taken: whoever sends them is told to wait for as long as
+anybody has to, and no longer.
 
 Without sockets: a connection of these tests says by itself when it takes no more.
 """
@@ -49,7 +50,9 @@ class Full(Wire):
 
 
 def connecting(site: Place) -> Connecting:
-    """A connection is being made for the client's upload, and the client waits because it has sent much. Never comes by itself."""
+    """A connection is being made for the client's upload, and the client waits because it has sent
+    much. Never comes by itself.
+    """
     site.client.data_received(UPLOAD)
     site.client.data_received(MUCH)
     assert not site.wire.reading
@@ -59,7 +62,9 @@ def connecting(site: Place) -> Connecting:
     return attempt
 
 
-def test_a_connection_that_takes_no_more_of_what_has_waited_for_it(place: Callable[..., Place]) -> None:
+def test_a_connection_that_takes_no_more_of_what_has_waited_for_it(
+    place: Callable[..., Place],
+) -> None:
     site = place()
     connecting(site)
     connection, _ = site.endpoint()
@@ -83,7 +88,9 @@ def test_a_connection_that_takes_all_of_it(place: Callable[..., Place]) -> None:
     assert site.wire.reading
 
 
-def test_another_endpoint_that_has_a_connection_takes_it(place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_endpoint_that_has_a_connection_takes_it(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = place()
     connecting(site)
     connection, wire = site.endpoint()
@@ -104,7 +111,9 @@ def test_the_next_client_has_to_wait_like_any_other(place: Callable[..., Place])
     assert attempt is not None
     attempt.cancel()
     size = len(MUCH)
-    site.client.data_received(b"%x\r\n%s\r\n%s" % (size, MUCH, b"1\r\nx\r\n" * 1000 + b"nonsense\r\n"))
+    site.client.data_received(
+        b"%x\r\n%s\r\n%s" % (size, MUCH, b"1\r\nx\r\n" * 1000 + b"nonsense\r\n")
+    )
     assert not site.wire.reading
     site.turns(lambda: b" 400 " in site.wire.sent)
     site.client.connection_lost(None)

@@ -1,6 +1,8 @@
-"""Thirty-one questions to any reverse proxy, each on a real connection, with the one reading that is right.
+"""Thirty-one questions to any reverse proxy, each on a real connection, with the one reading that
+is right.
 
-Most of it is looked at more closely elsewhere; here is the whole list, in the order in which proxies are compared by it.
+Most of it is looked at more closely elsewhere; here is the whole list, in the order in which
+proxies are compared by it.
 """
 
 from __future__ import annotations
@@ -87,7 +89,9 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     place.serve()
     place.client.ask(get("/", "shop.example.com:8080"))
-    assert [line for line in place.lines() if line.startswith(b"host:")] == [b"host: shop.example.com:8080"]
+    assert [line for line in place.lines() if line.startswith(b"host:")] == [
+        b"host: shop.example.com:8080"
+    ]
 
 
 @probe("raw path kept")
@@ -107,21 +111,40 @@ def _(place: Place) -> None:
 
 @probe("two Set-Cookie kept")
 def _(place: Place) -> None:
-    place.serve(answering(answer(b"Set-Cookie: a=1", b"Set-Cookie: b=2; Expires=Thu, 01 Jan 2099 00:00:00 GMT")))
-    assert place.client.ask(get()).all("set-cookie") == ["a=1", "b=2; Expires=Thu, 01 Jan 2099 00:00:00 GMT"]
+    place.serve(
+        answering(
+            answer(b"Set-Cookie: a=1", b"Set-Cookie: b=2; Expires=Thu, 01 Jan 2099 00:00:00 GMT")
+        )
+    )
+    assert place.client.ask(get()).all("set-cookie") == [
+        "a=1",
+        "b=2; Expires=Thu, 01 Jan 2099 00:00:00 GMT",
+    ]
 
 
 @probe("repeated request field kept")
 def _(place: Place) -> None:
     place.serve()
     place.client.ask(get("/", "a", "X-Many: one", "X-Many: two"))
-    assert [line for line in place.lines() if line.startswith(b"x-many:")] == [b"x-many: one", b"x-many: two"]
+    assert [line for line in place.lines() if line.startswith(b"x-many:")] == [
+        b"x-many: one",
+        b"x-many: two",
+    ]
 
 
 @probe("hop-by-hop fields of the request removed")
 def _(place: Place) -> None:
     place.serve()
-    place.client.ask(get("/", "a", "Connection: X-Hop, keep-alive", "X-Hop: 1", "Proxy-Authorization: Basic eA==", "Keep-Alive: 5"))
+    place.client.ask(
+        get(
+            "/",
+            "a",
+            "Connection: X-Hop, keep-alive",
+            "X-Hop: 1",
+            "Proxy-Authorization: Basic eA==",
+            "Keep-Alive: 5",
+        )
+    )
     names = {line.partition(b":")[0] for line in place.lines()}
     assert not names & {b"x-hop", b"proxy-authorization", b"keep-alive"}
 
@@ -145,7 +168,14 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     place.serve()
     place.client.ask(
-        get("/", "a", "X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil", "Forwarded: for=6.6.6.6")
+        get(
+            "/",
+            "a",
+            "X-Forwarded-For: 6.6.6.6",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Host: evil",
+            "Forwarded: for=6.6.6.6",
+        )
     )
     assert b"6.6.6.6" not in place.arrived()
     assert b"evil" not in place.arrived()
@@ -161,13 +191,23 @@ def _(place: Place) -> None:
 
 @probe("204 and 304 without body")
 def _(place: Place) -> None:
-    place.serve(answering(b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n", OK))
+    place.serve(
+        answering(
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n",
+            OK,
+        )
+    )
     assert [place.client.ask(get()).status for _ in range(3)] == [204, 304, 200]
 
 
 @probe("redirect not followed")
 def _(place: Place) -> None:
-    place.serve(answering(b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/x\r\nContent-Length: 0\r\n\r\n"))
+    place.serve(
+        answering(
+            b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/x\r\nContent-Length: 0\r\n\r\n"
+        )
+    )
     got = place.client.ask(get())
     assert (got.status, got.one("location")) == (302, "http://elsewhere.example/x")
 
@@ -178,7 +218,9 @@ def _(place: Place) -> None:
 
     def script(peer: Peer) -> None:
         peer.read_request()
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n")
+        peer.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"
+        )
         assert seen.wait(10), "the first event waits for the second"
         peer.send(b"0\r\n\r\n")
 
@@ -210,7 +252,10 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     place.serve()
     assert (
-        place.client.ask(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").status == 200
+        place.client.ask(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+        ).status
+        == 200
     )
     assert place.arrived().endswith(b"\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
 
@@ -224,12 +269,17 @@ def _(place: Place) -> None:
 
 @probe("CL and TE together refused")
 def _(place: Place) -> None:
-    place.refused(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX", 400)
+    place.refused(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
+        400,
+    )
 
 
 @probe("two different Content-Length refused")
 def _(place: Place) -> None:
-    place.refused(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400)
+    place.refused(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400
+    )
 
 
 @probe("Content-Length: +1_0 refused")
@@ -240,7 +290,9 @@ def _(place: Place) -> None:
 @probe("chunk size 0x5 refused")
 def _(place: Place) -> None:
     place.serve()
-    place.client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nabcde\r\n0\r\n\r\n")
+    place.client.send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nabcde\r\n0\r\n\r\n"
+    )
     assert 400 <= place.client.read_answer().status < 500
     assert not place.upstream.requests
 
@@ -276,10 +328,14 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     def script(peer: Peer) -> None:
         peer.read_head()
-        peer.send(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig")
+        peer.send(
+            b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig"
+        )
 
     place.serve(script)
-    place.client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 10_000)
+    place.client.send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 10_000
+    )
     got = place.client.read_answer()
     assert (got.status, got.body) == (413, b"big")
 
@@ -301,12 +357,23 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     def script(peer: Peer) -> None:
         peer.read_head()
-        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        peer.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        )
         while data := peer.more():
             peer.send(data)
 
     place.serve(script)
-    place.client.send(get("/", "a", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA=="))
+    place.client.send(
+        get(
+            "/",
+            "a",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: eA==",
+        )
+    )
     assert place.client.read_head().status == 101
     place.client.send(b"\x81\x85\0\0\0\0hello")
     assert place.client.read(11) == b"\x81\x85\0\0\0\0hello"
@@ -316,7 +383,11 @@ def _(place: Place) -> None:
 
 @probe("trailers of the answer")
 def _(place: Place) -> None:
-    place.serve(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 5\r\n\r\n"))
+    place.serve(
+        answering(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 5\r\n\r\n"
+        )
+    )
     got = place.client.ask(get("/", "a", "TE: trailers"))
     assert (got.body, got.trailers) == (b"ok", b"X-Sum: 5\r\n")
 
@@ -346,7 +417,9 @@ def _(place: Place) -> None:
     try:
         before = process.warm()
         client = Client(process.address)
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (_UPLOAD * MEGABYTE))
+        client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (_UPLOAD * MEGABYTE)
+        )
         block = b"x" * MEGABYTE
         for _ in range(_UPLOAD):
             client.send(block)

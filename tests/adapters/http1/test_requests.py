@@ -18,10 +18,19 @@ from tests.support.running import quick, snapshot_of
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "http1"
 REFUSED: list[tuple[str, str, int, str]] = [
-    (name, "\r\n" + text if text.startswith("\r\n") else text, status, reason)  # on the wire one empty line is skipped
-    for name, text, status, reason in json.loads((VECTORS / "refused-requests.json").read_text("utf-8"))
+    (
+        name,
+        "\r\n" + text if text.startswith("\r\n") else text,
+        status,
+        reason,
+    )  # on the wire one empty line is skipped
+    for name, text, status, reason in json.loads(
+        (VECTORS / "refused-requests.json").read_text("utf-8")
+    )
 ]
-ACCEPTED: list[tuple[str, str, dict[str, object]]] = json.loads((VECTORS / "accepted-requests.json").read_text("utf-8"))
+ACCEPTED: list[tuple[str, str, dict[str, object]]] = json.loads(
+    (VECTORS / "accepted-requests.json").read_text("utf-8")
+)
 
 Make = Callable[..., Backend]
 
@@ -30,7 +39,9 @@ BARE = ForwardingPolicy(mode="off", via="", request_id=False, underscores=True)
 
 
 def test_refused(start: Start, backend: Make) -> None:
-    """Every refused vector: its status, its reason in the log, the connection closed, and not a byte for the backend."""
+    """Every refused vector: its status, its reason in the log, the connection closed, and not a
+    byte for the backend.
+    """
     upstream = backend()
     site = start(upstream)
     for name, text, status, _ in REFUSED:
@@ -59,7 +70,9 @@ def test_refused_behind_a_good_one(start: Start, backend: Make) -> None:
 
 
 def test_accepted_byte_for_byte(start: Start, backend: Make) -> None:
-    """Every accepted vector arrives with its method and target, and with its field lines as they were and in their order."""
+    """Every accepted vector arrives with its method and target, and with its field lines as they
+    were and in their order.
+    """
     upstream = backend(_answer_heads)
     site = start(upstream, policy=BARE)
     for name, text, expected in ACCEPTED:
@@ -72,8 +85,12 @@ def test_accepted_byte_for_byte(start: Start, backend: Make) -> None:
         method, target, version = line.split(b" ")
         assert version == b"HTTP/1.1"
         assert method == raw.split(b" ")[0], name
-        assert target.decode("latin-1") == expected.get("target", raw.split(b" ")[1].decode("latin-1")), name
-        hosts = [one.partition(b":")[2].strip() for one in lines if one.lower().startswith(b"host:")]
+        assert target.decode("latin-1") == expected.get(
+            "target", raw.split(b" ")[1].decode("latin-1")
+        ), name
+        hosts = [
+            one.partition(b":")[2].strip() for one in lines if one.lower().startswith(b"host:")
+        ]
         assert hosts == [str(expected.get("authority", "a") or "any:80").encode()], name
         hop = (b"host:", b"connection:", b"upgrade:", b"transfer-encoding:")
         kept = [one for one in raw[:-4].split(b"\r\n")[1:] if not one.lower().startswith(hop)]
@@ -87,10 +104,15 @@ def _answer_heads(peer: Peer) -> None:
 
 
 def test_path_query_and_fields_untouched(start: Start, backend: Make) -> None:
-    """The first probes of every peer: raw path, repeated fields in order, encodings and odd values."""
+    """The first probes of every peer: raw path, repeated fields in order, encodings and odd
+    values.
+    """
     upstream = backend()
     site = start(upstream, policy=BARE)
-    target = "/a%2Fb;c//d/%7Ex/../é".encode().replace("é".encode(), b"%c3%a9") + b"?q=a%20b&z=%2F&&=;%%&?"
+    target = (
+        "/a%2Fb;c//d/%7Ex/../é".encode().replace("é".encode(), b"%c3%a9")
+        + b"?q=a%20b&z=%2F&&=;%%&?"
+    )
     fields = (
         b"Accept: b\r\naccept: a\r\nX-Empty:\r\nX-Space:  two  words\t\r\nACCEPT-Encoding: gzip;q=0, br\r\n"
         b'Cookie: a=1; b=2\r\nCookie: c="x,y"\r\nX-Eight: \xe9\xff\r\nAuthorization: Basic eA==\r\nRange: bytes=0-,1-,2-\r\n'
@@ -115,7 +137,22 @@ def test_hosts_nobody_can_have(start: Start, backend: Make) -> None:
     """Syntactically a field, but no authority: refused, closed, and never forwarded."""
     upstream = backend()
     site = start(upstream)
-    for host in (b"a b", b"a/b", b"u@a", b"a:99999", b"a:x", b"a,b", b"[::1", b"a\\b", b"a?b", b"a#b", b"\xe9", b"<a>", b"a%", b"a::1"):
+    for host in (
+        b"a b",
+        b"a/b",
+        b"u@a",
+        b"a:99999",
+        b"a:x",
+        b"a,b",
+        b"[::1",
+        b"a\\b",
+        b"a?b",
+        b"a#b",
+        b"\xe9",
+        b"<a>",
+        b"a%",
+        b"a::1",
+    ):
         client = site.client()
         answer = client.ask(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
         assert (host, answer.status) == (host, 400)
@@ -157,19 +194,26 @@ def test_split_anywhere(start: Start, backend: Make, size: int) -> None:
     assert [client.read_answer().status for _ in range(3)] == [200, 200, 200]
     first, second, third = upstream.requests
     assert first == get("/1")
-    assert second.startswith(b"POST /2 HTTP/1.1\r\nHost: a\r\nTrailer: T\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    assert second.startswith(
+        b"POST /2 HTTP/1.1\r\nHost: a\r\nTrailer: T\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+    )
     assert second.endswith(b"\r\n0123456789\r\n0\r\nT: v\r\n\r\n")
     assert third == b"PUT /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nwxyz"
 
 
 def test_pipelined_in_order_by_their_own_hosts(start: Start, backend: Make) -> None:
-    """Each request goes where its own Host says, and the answers come in the order of the requests."""
+    """Each request goes where its own Host says, and the answers come in the order of the
+    requests.
+    """
 
     def naming(name: bytes) -> Callable[[Peer], None]:
         def script(peer: Peer) -> None:
             while True:
                 target = peer.read_request().split()[1]
-                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(name + target), name + target))
+                peer.send(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+                    % (len(name + target), name + target)
+                )
 
         return script
 
@@ -180,12 +224,18 @@ def test_pipelined_in_order_by_their_own_hosts(start: Start, backend: Make) -> N
     client.send(b"".join(get(f"/{n}", host) for n, host in enumerate(chosen)))
     for n, host in enumerate(chosen):
         answer = client.read_answer()
-        assert (answer.status, answer.body) == (200, f"{host}/{n}".encode()) if host != "x" else answer.status == 404
+        assert (
+            (answer.status, answer.body) == (200, f"{host}/{n}".encode())
+            if host != "x"
+            else answer.status == 404
+        )
     assert client.is_open()
 
 
 def test_thousands_pipelined(start: Start, backend: Make) -> None:
-    """As many as a client likes, with bodies between them; answered by us or by a backend; no recursion, none lost."""
+    """As many as a client likes, with bodies between them; answered by us or by a backend; no
+    recursion, none lost.
+    """
     upstream = backend()
     site = start(snapshot_of({"a": [upstream]}))
     client = site.client()
@@ -212,7 +262,9 @@ def test_nothing_after_close(start: Start, backend: Make) -> None:
 
 
 def test_http_1_0(start: Start, backend: Make) -> None:
-    """Closed after the answer, unless it asked to be kept; without Host the upstream gets a name that is one."""
+    """Closed after the answer, unless it asked to be kept; without Host the upstream gets a name
+    that is one.
+    """
     upstream = backend()
     site = start(upstream, policy=BARE)
     client = site.client()
@@ -235,7 +287,12 @@ def test_an_upgrade_of_http_1_0_is_none(start: Start, backend: Make) -> None:
     upstream = backend()
     site = start(upstream, policy=BARE)
     client = site.client()
-    assert client.ask(b"GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").status == 200
+    assert (
+        client.ask(
+            b"GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        ).status
+        == 200
+    )
     assert b"pgrade" not in upstream.requests[0]
 
 
@@ -260,7 +317,9 @@ def test_limits_of_heads(start: Start, backend: Make) -> None:
 
 
 def test_redirect_and_no_route(start: Start, backend: Make) -> None:
-    """Answers of our own: complete, silent about us, and the connection goes on, unless a body is still to come."""
+    """Answers of our own: complete, silent about us, and the connection goes on, unless a body is
+    still to come.
+    """
     from meshlib.model import RedirectRule
 
     upstream = backend()
@@ -268,7 +327,11 @@ def test_redirect_and_no_route(start: Start, backend: Make) -> None:
     site = start(snapshot_of({"a": [upstream], "empty": []}, redirects={"old": rule}))
     client = site.client()
     answer = client.ask(get("//evil/%0d%0aX:y?z", "old"))
-    assert (answer.status, answer.one("location"), answer.body) == (308, "https://new.example.com//evil/%0d%0aX:y?z", b"")
+    assert (answer.status, answer.one("location"), answer.body) == (
+        308,
+        "https://new.example.com//evil/%0d%0aX:y?z",
+        b"",
+    )
     for method in ("GET", "HEAD"):
         answer = client.ask(get("/", "nowhere").replace(b"GET", method.encode()), method)
         assert (answer.status, answer.one("x-content-type-options")) == (404, "nosniff")
@@ -292,7 +355,10 @@ def test_asterisk(start: Start, backend: Make) -> None:
     assert OK.endswith(b"ok")
 
 
-@pytest.mark.parametrize("start_of", [b"\x16\x03\x01\x02\x00\x01", b"GET /\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"HELO there\r\n"])
+@pytest.mark.parametrize(
+    "start_of",
+    [b"\x16\x03\x01\x02\x00\x01", b"GET /\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"HELO there\r\n"],
+)
 def test_other_protocols_are_told_at_once(start: Start, backend: Make, start_of: bytes) -> None:
     """Who speaks something else, or HTTP/0.9, is answered before any time-out."""
     upstream = backend()

@@ -36,13 +36,17 @@ def process_over(request: pytest.FixtureRequest) -> Iterator[Callable[[Backend],
 
 
 def test_download_by_a_slow_reader(process_over: Callable[[Backend], Process]) -> None:
-    """100 MB (or more, see SIZE) to a client that sleeps now and then: what the gateway keeps is its buffers."""
+    """100 MB (or more, see SIZE) to a client that sleeps now and then: what the gateway keeps is
+    its buffers.
+    """
     block = random.Random(3).randbytes(MEGABYTE)
 
     def script(peer: Peer) -> None:
         while b"/warm" in (head := peer.read_request()):
             peer.send(OK)
-        kind = b"Transfer-Encoding: chunked" if b"/chunked" in head else b"Content-Length: %d" % SIZE
+        kind = (
+            b"Transfer-Encoding: chunked" if b"/chunked" in head else b"Content-Length: %d" % SIZE
+        )
         peer.send(b"HTTP/1.1 200 OK\r\n" + kind + b"\r\n\r\n")
         for _ in range(SIZE // MEGABYTE):
             peer.send(b"%x\r\n" % MEGABYTE + block + b"\r\n" if b"/chunked" in head else block)
@@ -57,7 +61,10 @@ def test_download_by_a_slow_reader(process_over: Callable[[Backend], Process]) -
         client.send(get(target))
         time.sleep(0.5)  # everything fills up
         answer = client.read_answer()
-        assert hashlib.sha256(answer.body).digest() == hashlib.sha256(block * (SIZE // MEGABYTE)).digest()
+        assert (
+            hashlib.sha256(answer.body).digest()
+            == hashlib.sha256(block * (SIZE // MEGABYTE)).digest()
+        )
         client.close()
     assert process.memory("VmHWM") - before < 20 * MEGABYTE
     process.stop()
@@ -98,7 +105,9 @@ def test_upload_to_a_slow_backend(process_over: Callable[[Backend], Process]) ->
 def test_pipelining_without_reading(start: Start, backend: Make) -> None:
     """Requests behind an answer that is not taken wait: their answers do not pile up."""
     body = b"x" * 200_000
-    upstream = backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body))
+    upstream = backend(
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    )
     site = start(upstream)
     client = site.client(receive_buffer=4096)
     client.send(get() * 300)
@@ -152,11 +161,19 @@ def test_events_at_once(start: Start, backend: Make) -> None:
 
 @pytest.mark.parametrize(
     ("when", "how"),
-    [(when, how) for when in ("waiting", "streaming", "silent stream", "uploading") for how in ("reset", "close")]
-    + [("waiting with 1.0", "reset")],  # HTTP/1.0 has nothing that could be sent to find out whether a FIN was more than that
+    [
+        (when, how)
+        for when in ("waiting", "streaming", "silent stream", "uploading")
+        for how in ("reset", "close")
+    ]
+    + [
+        ("waiting with 1.0", "reset")
+    ],  # HTTP/1.0 has nothing that could be sent to find out whether a FIN was more than that
 )
 def test_client_gone(start: Start, backend: Make, when: str, how: str) -> None:
-    """The backend's connection is closed, so that it can stop working; and soon, whatever the request was doing."""
+    """The backend's connection is closed, so that it can stop working; and soon, whatever the
+    request was doing.
+    """
     sent = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -175,7 +192,11 @@ def test_client_gone(start: Start, backend: Make, when: str, how: str) -> None:
     upstream = backend(script)
     site = start(upstream)
     client = site.client()
-    wire = get() if when != "uploading" else b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx"
+    wire = (
+        get()
+        if when != "uploading"
+        else b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx"
+    )
     client.send(wire.replace(b"1.1", b"1.0") if when.endswith("1.0") else wire)
     assert sent.wait(10)
     if "stream" in when:
@@ -186,7 +207,9 @@ def test_client_gone(start: Start, backend: Make, when: str, how: str) -> None:
         site.wait(lambda: not site.call(lambda: site.gateway.connections))
     else:
         assert upstream.ended()
-        assert upstream.peers[0].ended_at - gone_at < 5  # a second by design; only "never" must fail on a busy machine
+        assert (
+            upstream.peers[0].ended_at - gone_at < 5
+        )  # a second by design; only "never" must fail on a busy machine
     assert site.reasons(1) == ["client_closed"]
 
 
@@ -225,8 +248,14 @@ def test_half_closed_client(start: Start, backend: Make, version: str) -> None:
 
 
 def test_half_closed_behind_several_requests(start: Start, backend: Make) -> None:
-    """All that were complete are answered, then the connection ends; what was incomplete is not forwarded."""
-    for tail in (b"", b"GET /torso HTTP/1.1\r\nHo", b"POST /torso HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx"):
+    """All that were complete are answered, then the connection ends; what was incomplete is not
+    forwarded.
+    """
+    for tail in (
+        b"",
+        b"GET /torso HTTP/1.1\r\nHo",
+        b"POST /torso HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx",
+    ):
         upstream = backend()
         site = start(upstream)
         client = site.client()
@@ -238,7 +267,9 @@ def test_half_closed_behind_several_requests(start: Start, backend: Make) -> Non
 
 
 def test_unread_request_is_not_left_on_the_connection(start: Start, backend: Make) -> None:
-    """A backend that answers without reading the body: its connection, where a part of it still waits, is not used again."""
+    """A backend that answers without reading the body: its connection, where a part of it still
+    waits, is not used again.
+    """
 
     def script(peer: Peer) -> None:
         peer.read_head()

@@ -16,8 +16,12 @@ from tests.support.running import quick
 
 Make = Callable[..., Backend]
 
-ASK = get("/ws", "a", "Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x")
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX: y\r\n\r\n"
+ASK = get(
+    "/ws", "a", "Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x"
+)
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX: y\r\n\r\n"
+)
 
 
 def echo(peer: Peer) -> None:
@@ -33,7 +37,12 @@ def echo(peer: Peer) -> None:
 def upgraded(client: Client) -> None:
     client.send(ASK)
     answer = client.read_head()
-    assert (answer.status, answer.one("upgrade"), answer.one("connection"), answer.one("x")) == (101, "websocket", "Upgrade", "y")
+    assert (answer.status, answer.one("upgrade"), answer.one("connection"), answer.one("x")) == (
+        101,
+        "websocket",
+        "Upgrade",
+        "y",
+    )
 
 
 def test_echo_of_megabytes(start: Start, backend: Make) -> None:
@@ -60,7 +69,9 @@ def test_echo_of_megabytes(start: Start, backend: Make) -> None:
 
 
 def test_early_bytes(start: Start, backend: Make) -> None:
-    """What either side sends behind its head goes through the tunnel, and none of it before the 101."""
+    """What either side sends behind its head goes through the tunnel, and none of it before the
+    101.
+    """
     go = threading.Event()
 
     def script(peer: Peer) -> None:

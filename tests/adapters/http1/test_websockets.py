@@ -1,4 +1,6 @@
-"""Real WebSocket software on both sides: what it says goes through the tunnel as bytes, compressed or not, and so does the end."""
+"""Real WebSocket software on both sides: what it says goes through the tunnel as bytes, compressed
+or not, and so does the end.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ async def echo(connection: websockets.asyncio.server.ServerConnection) -> None:
         if message == "bye":
             await connection.close(4001, "as asked")
             return
-        await connection.send(len(message).to_bytes(8, "big") if len(message) >= len(BOMB) else message)
+        await connection.send(
+            len(message).to_bytes(8, "big") if len(message) >= len(BOMB) else message
+        )
 
 
 def through(start: Start, work: Callable[[str], Coroutine[Any, Any, None]]) -> RunningGateway:
@@ -34,7 +38,9 @@ def through(start: Start, work: Callable[[str], Coroutine[Any, Any, None]]) -> R
     sites: list[RunningGateway] = []
 
     async def main() -> None:
-        async with websockets.asyncio.server.serve(echo, "127.0.0.1", 0, subprotocols=CHAT, max_size=None) as server:
+        async with websockets.asyncio.server.serve(
+            echo, "127.0.0.1", 0, subprotocols=CHAT, max_size=None
+        ) as server:
             port = next(iter(server.sockets)).getsockname()[1]
             site = await asyncio.to_thread(start, snapshot_of({"": [port]}))
             sites.append(site)
@@ -46,10 +52,14 @@ def through(start: Start, work: Callable[[str], Coroutine[Any, Any, None]]) -> R
 
 @pytest.mark.parametrize("compression", ["deflate", None])
 def test_messages_of_every_size(start: Start, compression: str | None) -> None:
-    """Texts, empty ones, megabytes and pings come back as they were; extensions and subprotocols are agreed between the two ends."""
+    """Texts, empty ones, megabytes and pings come back as they were; extensions and subprotocols
+    are agreed between the two ends.
+    """
 
     async def work(url: str) -> None:
-        async with websockets.asyncio.client.connect(url, compression=compression, subprotocols=CHAT, max_size=None) as client:
+        async with websockets.asyncio.client.connect(
+            url, compression=compression, subprotocols=CHAT, max_size=None
+        ) as client:
             assert client.subprotocol == "chat"
             assert bool(client.protocol.extensions) == (compression is not None)
             for message in ("hello", "", "ä" * 1000, bytes(range(256)) * 4000):
@@ -79,10 +89,14 @@ def test_the_end_of_either_side(start: Start) -> None:
 
 
 def test_what_is_compressed_stays_compressed(start: Start) -> None:
-    """CVE-2018-1000518: a message that unpacks to megabytes is kilobytes for us; we do not look inside."""
+    """CVE-2018-1000518: a message that unpacks to megabytes is kilobytes for us; we do not look
+    inside.
+    """
 
     async def work(url: str) -> None:
-        async with websockets.asyncio.client.connect(url, subprotocols=CHAT, max_size=None) as client:
+        async with websockets.asyncio.client.connect(
+            url, subprotocols=CHAT, max_size=None
+        ) as client:
             await client.send(BOMB)
             assert await client.recv() == len(BOMB).to_bytes(8, "big")
 

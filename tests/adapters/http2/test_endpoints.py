@@ -1,4 +1,6 @@
-"""Endpoints of HTTP/2 that break the rules: bodies of another length, floods, pushes, tables. Clients get what is true, or an error."""
+"""Endpoints of HTTP/2 that break the rules: bodies of another length, floods, pushes, tables.
+Clients get what is true, or an error.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def nothing_but_trailers(server: Server, number: int) -> None:
 
 
 def nothing(server: Server, number: int) -> None:
-    server.frames.send_headers(number, [(":status", "200"), ("content-length", "10")], end_stream=True)
+    server.frames.send_headers(
+        number, [(":status", "200"), ("content-length", "10")], end_stream=True
+    )
 
 
 def nothing_in_a_frame(server: Server, number: int) -> None:
@@ -59,11 +63,22 @@ def long_in_one_frame(server: Server, number: int) -> None:
 
 
 def two_lengths(server: Server, number: int) -> None:
-    server.frames.send_headers(number, [(":status", "200"), ("content-length", "5"), ("content-length", "6")])
+    server.frames.send_headers(
+        number, [(":status", "200"), ("content-length", "5"), ("content-length", "6")]
+    )
     server.send(number, b"123456", end=True)
 
 
-WRONG = [short, short_with_trailers, nothing_but_trailers, nothing, nothing_in_a_frame, long, long_in_one_frame, two_lengths]
+WRONG = [
+    short,
+    short_with_trailers,
+    nothing_but_trailers,
+    nothing,
+    nothing_in_a_frame,
+    long,
+    long_in_one_frame,
+    two_lengths,
+]
 
 
 def mostly(wrong: Callable[[Server, int], None]) -> Script:
@@ -79,8 +94,12 @@ def mostly(wrong: Callable[[Server, int], None]) -> Script:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_body_of_another_length_to_a_client_of_http_1(start: StartSite, backend: Make, wrong: Callable[[Server, int], None]) -> None:
-    """It is no complete response, and nothing of the next one is read as its body: a 502, or the end of the connection."""
+def test_a_body_of_another_length_to_a_client_of_http_1(
+    start: StartSite, backend: Make, wrong: Callable[[Server, int], None]
+) -> None:
+    """It is no complete response, and nothing of the next one is read as its body: a 502, or the
+    end of the connection.
+    """
     site = start(over(backend(*[mostly(wrong)] * 4)))
     client = site.running.client()
     client.send(get("/wrong") + get("/next"))
@@ -89,7 +108,10 @@ def test_a_body_of_another_length_to_a_client_of_http_1(start: StartSite, backen
         assert client.read_answer().status == 204
     else:
         head = client.read_head()
-        assert (head.status, head.one("content-length")) == (200, "5" if wrong in (long, long_in_one_frame) else "10")
+        assert (head.status, head.one("content-length")) == (
+            200,
+            "5" if wrong in (long, long_in_one_frame) else "10",
+        )
         rest = client.read_rest()
         assert rest in ((b"", b"12345") if wrong is not long else (b"12345",))
     assert site.log(1)[0]["reason"] == "bad_response"
@@ -97,7 +119,9 @@ def test_a_body_of_another_length_to_a_client_of_http_1(start: StartSite, backen
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_body_of_another_length_to_a_client_of_http_2(start: StartSite, backend: Make, wrong: Callable[[Server, int], None]) -> None:
+def test_a_body_of_another_length_to_a_client_of_http_2(
+    start: StartSite, backend: Make, wrong: Callable[[Server, int], None]
+) -> None:
     client = start(over(backend(*[mostly(wrong)] * 4))).client()
     answer = client.get("/wrong")
     assert answer.reset is not None or answer.status == 502
@@ -111,7 +135,9 @@ def test_lengths_without_a_body(start: StartSite, backend: Make, status: str) ->
     """What HEAD, 304 and 204 say of a length is none of the body that comes."""
 
     def answer(server: Server, number: int) -> None:
-        server.frames.send_headers(number, [(":status", status), ("content-length", "10")], end_stream=True)
+        server.frames.send_headers(
+            number, [(":status", status), ("content-length", "10")], end_stream=True
+        )
 
     site = start(over(backend(serving(answer))))
     method = "HEAD" if status == "200" else "GET"
@@ -121,7 +147,9 @@ def test_lengths_without_a_body(start: StartSite, backend: Make, status: str) ->
         assert (whole.status, whole.ended, whole.reset) == (int(status), True, None)
     older = site.running.client()
     for _ in range(2):
-        assert older.ask(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode(), method).status == int(status)
+        assert older.ask(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode(), method).status == int(
+            status
+        )
 
 
 def frame(kind: int, flags: int, number: int, payload: bytes = b"") -> bytes:
@@ -142,7 +170,9 @@ FLOODS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_floods(start: StartSite, backend: Make, name: str) -> None:
-    """They end the exchange, and the connection: what the client gets is an error, or a response that is cut."""
+    """They end the exchange, and the connection: what the client gets is an error, or a response
+    that is cut.
+    """
 
     def answer(server: Server, number: int) -> None:
         if dict(server.heads[number])[":path"] == "/fine":
@@ -171,7 +201,9 @@ def pools(site: Site) -> list[EndpointPool]:
 
 @pytest.mark.parametrize("name", [*FLOODS, "a head", "a few signs of life"])
 def test_an_idle_connection(start: StartSite, backend: Make, name: str) -> None:
-    """A few signs of life are taken; more, or anything else, closes it. Nobody's response comes of it."""
+    """A few signs of life are taken; more, or anything else, closes it. Nobody's response comes of
+    it.
+    """
 
     def answer(server: Server, number: int) -> None:
         server.frames.send_headers(number, [(":status", "204")], end_stream=True)
@@ -180,7 +212,9 @@ def test_an_idle_connection(start: StartSite, backend: Make, name: str) -> None:
     site = start(over(backend(*[serving(answer, keep=seen)] * 4)))
     client = site.client()
     assert client.get().status == 204
-    site.running.wait(lambda: site.running.call(lambda: sum(len(pool.idle) for pool in pools(site))) == 1)
+    site.running.wait(
+        lambda: site.running.call(lambda: sum(len(pool.idle) for pool in pools(site))) == 1
+    )
     if name == "a few signs of life":
         alive = FLOODS["ping"] * 5 + FLOODS["settings"] + FLOODS["windows"]
         seen[0].peer.send(alive)
@@ -190,7 +224,9 @@ def test_an_idle_connection(start: StartSite, backend: Make, name: str) -> None:
         return
     wire = frame(1, 5, 1, b"\x88") if name == "a head" else FLOODS[name] * 100
     seen[0].peer.send(wire)
-    site.running.wait(lambda: site.running.call(lambda: sum(len(pool.idle) for pool in pools(site))) == 0)
+    site.running.wait(
+        lambda: site.running.call(lambda: sum(len(pool.idle) for pool in pools(site))) == 0
+    )
     assert client.get().status == 204
     assert len(seen) == 2
 
@@ -206,7 +242,9 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make) -> None:
     client = site.client()
     number = client.ask(request("/wait"))
     client.ping()
-    site.running.wait(lambda: site.running.call(lambda: sum(pool.active for pool in pools(site))) == 1)
+    site.running.wait(
+        lambda: site.running.call(lambda: sum(pool.active for pool in pools(site))) == 1
+    )
 
     def feed() -> int:
         stream = next(iter(site._connections()[0]._streams.values()))
@@ -222,11 +260,15 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make) -> None:
 
 
 def test_pushes(start: StartSite, backend: Make) -> None:
-    """They are not wanted, which is said at once; one is the end of the connection, before anything is unpacked or kept."""
+    """They are not wanted, which is said at once; one is the end of the connection, before anything
+    is unpacked or kept.
+    """
 
     def answer(server: Server, number: int) -> None:
         assert server.frames.remote_settings.enable_push == 0
-        push = PushPromiseFrame(number, promised_stream_id=2, data=b"\x82\x84\x86", flags=["END_HEADERS"])
+        push = PushPromiseFrame(
+            number, promised_stream_id=2, data=b"\x82\x84\x86", flags=["END_HEADERS"]
+        )
         server.flush()
         server.peer.send(push.serialize() * 100)
 

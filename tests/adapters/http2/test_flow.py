@@ -1,4 +1,6 @@
-"""Streams that are slower than the other side, in both directions; ends, drains and time-outs. Growth and counts, never times."""
+"""Streams that are slower than the other side, in both directions; ends, drains and time-outs.
+Growth and counts, never times.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def test_download(start: StartSite, backend: Make) -> None:
         assert client.pump()
         sizes += [(number, len(client.answers[number].data)) for number in (first, second)]
     assert len(client.answers[first].data) == len(client.answers[second].data) == 24 * MIB
-    half = next(index for index, (number, size) in enumerate(sizes) if number == first and size > 12 * MIB)
+    half = next(
+        index for index, (number, size) in enumerate(sizes) if number == first and size > 12 * MIB
+    )
     assert 0 < sizes[half + 1][1] < 24 * MIB  # the other one was not kept waiting
     assert [record["bytes"] >= 24 * MIB for record in site.log(2)] == [True, True]
 
@@ -70,11 +74,16 @@ def test_upload(start: StartSite, backend: Make) -> None:
         peer.send(OK)
 
     client = start(backend(script)).client()
-    number = client.ask(request("/", "a", ("content-length", str(24 * MIB)), method="PUT"), end=False)
+    number = client.ask(
+        request("/", "a", ("content-length", str(24 * MIB)), method="PUT"), end=False
+    )
     sent = 0
     while sent < 24 * MIB:
         windows = [f for f in client.frames if isinstance(f, WindowUpdateFrame)]
-        room = {at: 65535 + sum(f.window_increment for f in windows if f.stream_id == at) - sent for at in (0, number)}
+        room = {
+            at: 65535 + sum(f.window_increment for f in windows if f.stream_id == at) - sent
+            for at in (0, number)
+        }
         room[number] += HTTP2Settings().stream_window - 65535
         size = min(room[0], room[number], 16384, 24 * MIB - sent)
         if size <= 0:
@@ -149,7 +158,11 @@ def test_an_upstream_that_takes_nothing(start: StartSite, backend: Make) -> None
         client.data(slow, b"u" * 16384)
         sent += 16384
         client.ping()
-        granted = sum(f.window_increment for f in client.frames if isinstance(f, WindowUpdateFrame) and f.stream_id == slow)
+        granted = sum(
+            f.window_increment
+            for f in client.frames
+            if isinstance(f, WindowUpdateFrame) and f.stream_id == slow
+        )
     assert sent < 40 * MIB
     assert sent - granted <= window
     assert client.get("/fast").status == 200
@@ -210,7 +223,11 @@ def test_cut_answers(start: StartSite, backend: Make) -> None:
     assert client.get("/cut").reset == 2
     assert client.get("/bad").status == 502
     assert client.get("/fine").status == 200
-    assert [record.get("reason") for record in site.log(3)] == ["upstream_closed", "bad_response", None]
+    assert [record.get("reason") for record in site.log(3)] == [
+        "upstream_closed",
+        "bad_response",
+        None,
+    ]
 
 
 def test_the_clients_goaway(start: StartSite, backend: Make) -> None:
@@ -233,7 +250,9 @@ def test_the_clients_goaway(start: StartSite, backend: Make) -> None:
 
 
 def test_drain(start: StartSite, backend: Make) -> None:
-    """GOAWAY; what is under way is answered, what comes later refused so that it may be asked elsewhere."""
+    """GOAWAY; what is under way is answered, what comes later refused so that it may be asked
+    elsewhere.
+    """
     release = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -246,7 +265,9 @@ def test_drain(start: StartSite, backend: Make) -> None:
     idle.ping()
     number = client.ask(request())
     client.ping()
-    site.running.loop.call_soon_threadsafe(lambda: site.running.loop.create_task(site.running.gateway.drain(10)))
+    site.running.loop.call_soon_threadsafe(
+        lambda: site.running.loop.create_task(site.running.gateway.drain(10))
+    )
     assert idle.read_to_end() == 0
     while client.goaway is None:
         assert client.pump()
@@ -297,7 +318,9 @@ def test_time_outs(start: StartSite, backend: Make) -> None:
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
         peer.read_rest()
 
-    site = start(backend(script), quick(head_read=0.3, idle=0.6, response_head=0.3, between_bytes=0.3))
+    site = start(
+        backend(script), quick(head_read=0.3, idle=0.6, response_head=0.3, between_bytes=0.3)
+    )
     client = site.client(hello=False)
     client.send(b"PRI * HTTP/2.0")
     said = b""
@@ -312,12 +335,20 @@ def test_time_outs(start: StartSite, backend: Make) -> None:
     assert client.answer(body).status == 408
     assert client.get("/half").reset == 2
     reasons = [(record["reason"], record["termination"]) for record in site.log(4)]
-    assert reasons == [("head_timeout", "CR"), ("upstream_timeout", "SH"), ("body_timeout", "CB"), ("between_bytes_timeout", "SD")]
+    assert reasons == [
+        ("head_timeout", "CR"),
+        ("upstream_timeout", "SH"),
+        ("body_timeout", "CB"),
+        ("between_bytes_timeout", "SD"),
+    ]
 
 
 @pytest.mark.parametrize("ended", ["a frame", "a block"])
-def test_the_time_of_a_head_ends_beside_requests_that_go_on(start: StartSite, backend: Make, ended: str) -> None:
-    """Of one that never ends, in the middle of a frame or of a block, while a response comes; bytes of it that come do not prolong it.
+def test_the_time_of_a_head_ends_beside_requests_that_go_on(
+    start: StartSite, backend: Make, ended: str
+) -> None:
+    """Of one that never ends, in the middle of a frame or of a block, while a response comes; bytes
+    of it that come do not prolong it.
 
     Its own time: the stream that is served has longer ones, and has bytes all the while.
     """
@@ -337,7 +368,10 @@ def test_the_time_of_a_head_ends_beside_requests_that_go_on(start: StartSite, ba
         assert client.pump()
     unfinished = client.head(request("/unfinished"))
     if ended == "a frame":
-        head, rest = unfinished[:12], [unfinished[at : at + 1] for at in range(12, len(unfinished) - 1)]
+        head, rest = (
+            unfinished[:12],
+            [unfinished[at : at + 1] for at in range(12, len(unfinished) - 1)],
+        )
     else:
         frame = HeadersFrame(served + 2, unfinished[9:], flags=["END_STREAM"])
         head, rest = frame.serialize(), [ContinuationFrame(served + 2, b"").serialize()] * 10
@@ -361,7 +395,10 @@ def test_a_client_that_takes_nothing(start: StartSite, backend: Make) -> None:
     site = start(backend(giving(MIB)), quick(between_bytes=0.3))
     client = site.client(open_windows=False, window=1000)
     assert client.answer(client.ask(request())).reset == 8
-    assert (site.log(1)[0]["reason"], site.log(1)[0]["termination"]) == ("between_bytes_timeout", "CD")
+    assert (site.log(1)[0]["reason"], site.log(1)[0]["termination"]) == (
+        "between_bytes_timeout",
+        "CD",
+    )
 
 
 def test_windows_by_settings(start: StartSite, backend: Make) -> None:
@@ -380,7 +417,9 @@ def test_windows_by_settings(start: StartSite, backend: Make) -> None:
 
 
 def test_a_client_that_reads_nothing(start: StartSite, backend: Make) -> None:
-    """What it asks for with every frame is not collected without end: at some time nothing is read from it any more."""
+    """What it asks for with every frame is not collected without end: at some time nothing is read
+    from it any more.
+    """
     site = start(backend(), limits=HTTP2Settings(idle_frames=10**9))
     client = site.client()
     before = memory()

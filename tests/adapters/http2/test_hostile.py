@@ -9,7 +9,15 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from hyperframe.frame import ContinuationFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, PriorityFrame, SettingsFrame
+from hyperframe.frame import (
+    ContinuationFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    PriorityFrame,
+    SettingsFrame,
+)
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.http2 import HTTP2Settings
@@ -121,7 +129,9 @@ def test_refused(start: StartSite, backend: Make, pairs: Pairs, status: int) -> 
 
 
 def test_body_of_another_length(start: StartSite, backend: Make) -> None:
-    """More than announced is one error, less another; the upstream's connection is closed each time."""
+    """More than announced is one error, less another; the upstream's connection is closed each
+    time.
+    """
     server = backend(lambda peer: peer.read_rest() and None)
     site = start(server)
     client = site.client()
@@ -152,14 +162,26 @@ def test_trailers_that_are_none(start: StartSite, backend: Make) -> None:
 FRAMES = {
     "no preface": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "too large": PREFACE + b"\x00\x40\x01\x04\x00\x00\x00\x00\x00",
-    "data on an idle stream": PREFACE + SettingsFrame(0).serialize() + b"\x00\x00\x01\x00\x00\x00\x00\x00\x01x",
-    "continuation of nothing": PREFACE + SettingsFrame(0).serialize() + ContinuationFrame(1, b"x", flags=["END_HEADERS"]).serialize(),
-    "even stream": PREFACE + SettingsFrame(0).serialize() + b"\x00\x00\x03\x01\x05\x00\x00\x00\x02\x82\x84\x86",
-    "bad hpack": PREFACE + SettingsFrame(0).serialize() + b"\x00\x00\x03\x01\x05\x00\x00\x00\x01\xff\xff\xff",
-    "window of nothing": PREFACE + SettingsFrame(0).serialize() + b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+    "data on an idle stream": PREFACE
+    + SettingsFrame(0).serialize()
+    + b"\x00\x00\x01\x00\x00\x00\x00\x00\x01x",
+    "continuation of nothing": PREFACE
+    + SettingsFrame(0).serialize()
+    + ContinuationFrame(1, b"x", flags=["END_HEADERS"]).serialize(),
+    "even stream": PREFACE
+    + SettingsFrame(0).serialize()
+    + b"\x00\x00\x03\x01\x05\x00\x00\x00\x02\x82\x84\x86",
+    "bad hpack": PREFACE
+    + SettingsFrame(0).serialize()
+    + b"\x00\x00\x03\x01\x05\x00\x00\x00\x01\xff\xff\xff",
+    "window of nothing": PREFACE
+    + SettingsFrame(0).serialize()
+    + b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00",
     "settings on a stream": PREFACE + b"\x00\x00\x00\x04\x00\x00\x00\x00\x01",
     "settings of odd size": PREFACE + b"\x00\x00\x01\x04\x00\x00\x00\x00\x00x",
-    "push": PREFACE + SettingsFrame(0).serialize() + b"\x00\x00\x05\x05\x04\x00\x00\x00\x01\x00\x00\x00\x02\x82",
+    "push": PREFACE
+    + SettingsFrame(0).serialize()
+    + b"\x00\x00\x05\x05\x04\x00\x00\x00\x01\x00\x00\x00\x02\x82",
 }
 
 
@@ -178,13 +200,20 @@ def test_frames_that_are_none(start: StartSite, backend: Make, name: str) -> Non
 
 
 def test_rapid_reset(start: StartSite, backend: Make) -> None:
-    """CVE-2023-44487: requests taken back at once cost no endpoint anything, and in numbers end the connection."""
+    """CVE-2023-44487: requests taken back at once cost no endpoint anything, and in numbers end the
+    connection.
+    """
     server = backend()
     site = start(server)
     client = site.client()
     wire = b""
     for number in range(1, 2001, 2):
-        wire += client.head(request()) + b"\x00\x00\x04\x03\x00" + number.to_bytes(4, "big") + b"\x00\x00\x00\x08"
+        wire += (
+            client.head(request())
+            + b"\x00\x00\x04\x03\x00"
+            + number.to_bytes(4, "big")
+            + b"\x00\x00\x00\x08"
+        )
     client.send(wire)
     assert client.read_to_end() == ENHANCE_YOUR_CALM
     assert any(record.get("reason") == "flood" for record in site.log(1))
@@ -194,7 +223,10 @@ def test_rapid_reset(start: StartSite, backend: Make) -> None:
 
 def test_resets_one_by_one(start: StartSite, backend: Make) -> None:
     """The same, with the request already on its way to an endpoint: that hears of the end."""
-    site = start(backend(lambda peer: peer.read_rest() and None), limits=HTTP2Settings(resets=20, resets_per_second=1))
+    site = start(
+        backend(lambda peer: peer.read_rest() and None),
+        limits=HTTP2Settings(resets=20, resets_per_second=1),
+    )
     client = site.client()
     for index in range(200):
         number = client.ask(request())
@@ -225,7 +257,9 @@ IDLE_FRAMES: dict[str, Frame | bytes] = {
 @pytest.mark.parametrize("name", IDLE_FRAMES)
 def test_floods(start: StartSite, backend: Make, name: str) -> None:
     """CVE-2019-9512 and its kin."""
-    client = start(backend(), limits=HTTP2Settings(idle_frames=100, idle_frames_per_second=10)).client()
+    client = start(
+        backend(), limits=HTTP2Settings(idle_frames=100, idle_frames_per_second=10)
+    ).client()
     frame = IDLE_FRAMES[name]
     wire = frame if isinstance(frame, bytes) else frame.serialize()
     client.send(wire * 5000)
@@ -234,7 +268,9 @@ def test_floods(start: StartSite, backend: Make, name: str) -> None:
 
 def test_empty_data(start: StartSite, backend: Make) -> None:
     """CVE-2019-9518."""
-    client = start(backend(lambda peer: peer.read_rest() and None), limits=HTTP2Settings(idle_frames=100)).client()
+    client = start(
+        backend(lambda peer: peer.read_rest() and None), limits=HTTP2Settings(idle_frames=100)
+    ).client()
     number = client.ask(request(method="POST"), end=False)
     client.send((b"\x00\x00\x00\x00\x00" + number.to_bytes(4, "big")) * 5000)
     assert client.read_to_end() == ENHANCE_YOUR_CALM
@@ -276,7 +312,10 @@ def test_a_table_of_gigabytes(start: StartSite, backend: Make) -> None:
     def script(peer: Peer) -> None:
         for index in range(10_000):
             peer.read_request()
-            peer.send(b"HTTP/1.1 200 OK\r\nX-Long: %d%s\r\nContent-Length: 0\r\n\r\n" % (index, b"x" * 3000))
+            peer.send(
+                b"HTTP/1.1 200 OK\r\nX-Long: %d%s\r\nContent-Length: 0\r\n\r\n"
+                % (index, b"x" * 3000)
+            )
 
     site = start(backend(script))
     client = site.client()
@@ -289,7 +328,9 @@ def test_a_table_of_gigabytes(start: StartSite, backend: Make) -> None:
 
 
 def test_too_many_streams(start: StartSite, backend: Make) -> None:
-    """A request over the limit is refused; the others go on, and the next one is taken. Its fields are read all the same."""
+    """A request over the limit is refused; the others go on, and the next one is taken. Its fields
+    are read all the same.
+    """
 
     def script(peer: Peer) -> None:
         if b"/late" in peer.read_head():
@@ -302,7 +343,9 @@ def test_too_many_streams(start: StartSite, backend: Make) -> None:
         client.ask(request())
     client.ping()
     assert site.streams() == 5
-    settings = next(frame for frame in client.frames if isinstance(frame, SettingsFrame) and frame.settings)
+    settings = next(
+        frame for frame in client.frames if isinstance(frame, SettingsFrame) and frame.settings
+    )
     assert settings.settings[SettingsFrame.MAX_CONCURRENT_STREAMS] == 5
     refused = client.ask(request("/late", "a", ("x-only-here", "in the table from now on")))
     assert client.answer(refused).reset == REFUSED_STREAM
@@ -320,7 +363,9 @@ def test_requests_stay_apart(start: StartSite, backend: Make) -> None:
     number = client.ask(request("/1", method="POST"), end=False)
     client.data(number, body, end=True)
     assert client.answer(number).status == 200
-    number = client.ask(request("/2", "a", ("content-length", str(len(body))), method="POST"), end=False)
+    number = client.ask(
+        request("/2", "a", ("content-length", str(len(body))), method="POST"), end=False
+    )
     client.data(number, body, end=True)
     assert client.answer(number).status == 200
     assert [re.match(rb"\S+ (\S+)", r)[1] for r in server.requests] == [b"/1", b"/2"]  # type: ignore[index]
@@ -352,15 +397,24 @@ def test_a_client_too_many(start: StartSite, backend: Make) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"max_streams": 0}, {"stream_window": 100}, {"stream_window": 2**20, "connection_window": 2**19}, {"connection_window": 2**31}],
+    [
+        {"max_streams": 0},
+        {"stream_window": 100},
+        {"stream_window": 2**20, "connection_window": 2**19},
+        {"connection_window": 2**31},
+    ],
 )
 def test_settings_that_make_no_sense(changes: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=r"stream_window|connection_window|max_streams"):
         HTTP2Settings(**changes)
 
 
-def test_a_client_that_is_gone_before_its_last_frame_was_looked_at(start: StartSite, backend: Make) -> None:
-    """A GOAWAY has been read, and behind it the client has reset the connection: there is nothing left that could be half closed."""
+def test_a_client_that_is_gone_before_its_last_frame_was_looked_at(
+    start: StartSite, backend: Make
+) -> None:
+    """A GOAWAY has been read, and behind it the client has reset the connection: there is nothing
+    left that could be half closed.
+    """
     site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")))
     client = site.client()
     assert client.get().status == 200

@@ -40,7 +40,9 @@ def test_a_request_body_that_trickles(start: StartSite, backend: Make, whole: bo
 
     site = start(backend(script), settings())
     client = site.client()
-    number = client.ask([*request("/", "a", method="POST"), ("content-length", "100000")], end=False)
+    number = client.ask(
+        [*request("/", "a", method="POST"), ("content-length", "100000")], end=False
+    )
     client.data(number, b"x")
     if not whole:
         client.send(b"\x00\x40\x00\x00\x00" + number.to_bytes(4, "big"))
@@ -50,7 +52,9 @@ def test_a_request_body_that_trickles(start: StartSite, backend: Make, whole: bo
 
 
 def test_those_who_talk_with_each_other_are_not_slow(start: StartSite, backend: Make) -> None:
-    """A call of gRPC that both sides keep open: events come, then nothing at all for a while, then the client ends it."""
+    """A call of gRPC that both sides keep open: events come, then nothing at all for a while, then
+    the client ends it.
+    """
 
     def script(peer: Peer) -> None:
         peer.read_head()
@@ -117,8 +121,12 @@ def test_a_head_that_never_ends_beside_a_request(start: StartSite, backend: Make
     assert site.log(1)[0]["reason"] == "head_timeout"
 
 
-def test_streams_that_wait_for_each_other_or_for_the_service_are_not_slow(start: StartSite, backend: Make) -> None:
-    """Many share a way that is slow for one and fast enough for all; a service takes nothing for long; another says little."""
+def test_streams_that_wait_for_each_other_or_for_the_service_are_not_slow(
+    start: StartSite, backend: Make
+) -> None:
+    """Many share a way that is slow for one and fast enough for all; a service takes nothing for
+    long; another says little.
+    """
 
     def script(peer: Peer) -> None:
         head = peer.read_head()
@@ -136,7 +144,9 @@ def test_streams_that_wait_for_each_other_or_for_the_service_are_not_slow(start:
 
     site = start(backend(*[script] * 8), settings())
     client = site.client()
-    upload = client.ask([*request("/takes", "a", method="POST"), ("content-length", "200000")], end=False)
+    upload = client.ask(
+        [*request("/takes", "a", method="POST"), ("content-length", "200000")], end=False
+    )
     for _ in range(20):
         client.data(upload, bytes(10_000))
     numbers = [client.ask(request("/says")) for _ in range(2)]

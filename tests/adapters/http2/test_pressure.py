@@ -1,4 +1,5 @@
-"""Bodies that an endpoint of HTTP/2 does not take: its windows and its socket are two reasons to wait, and no read is lost over them.
+"""Bodies that an endpoint of HTTP/2 does not take: its windows and its socket are two reasons to
+wait, and no read is lost over them.
 
 Without sockets: the transport takes everything, and says what the test wants it to say.
 """
@@ -18,7 +19,9 @@ from meshlib_adapters.upstream.http2 import HTTP2UpstreamConnection
 from tests.support.wires import Place, Wire
 
 MIB = 1024 * 1024
-MUCH = bytes(200_000)  # more than the window that an endpoint begins with, and `buffer_size` beyond it
+MUCH = bytes(
+    200_000
+)  # more than the window that an endpoint begins with, and `buffer_size` beyond it
 
 
 class Holding(Wire):
@@ -89,7 +92,9 @@ def test_a_client_waits_until_neither_is_full(site: Callable[..., Site], first: 
     made.place.turns(lambda: wire.reading, most=10)
 
 
-def test_an_endpoint_is_read_while_its_socket_takes_what_may_wait(site: Callable[..., Site]) -> None:
+def test_an_endpoint_is_read_while_its_socket_takes_what_may_wait(
+    site: Callable[..., Site],
+) -> None:
     """With a buffer that may hold so much nobody will say that there is room again."""
     made = site(buffer_size=4 * MIB)
     made.wire.holds = MIB
@@ -106,7 +111,11 @@ def test_a_response_of_tiny_chunks_is_kept_in_few_pieces(site: Callable[..., Sit
     client, taken = H2Connection(H2Configuration(client_side=True)), Wire()
     client.initiate_connection()
     client.update_settings({4: 0})
-    client.send_headers(1, [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], end_stream=True)
+    client.send_headers(
+        1,
+        [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")],
+        end_stream=True,
+    )
     served = HTTP2Connection(place.gateway, port=443)
     served.connection_made(taken)
     served.data_received(client.data_to_send())

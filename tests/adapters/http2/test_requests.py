@@ -23,7 +23,9 @@ def test_a_request(start: StartSite, backend: Make) -> None:
     fields = b"Server: x\r\nKeep-Alive: 5\r\nX-Y: 1\r\nConnection: X-Y\r\nContent-Length: 2"
     server = backend(answering(b"HTTP/1.1 200 Fine\r\n" + fields + b"\r\n\r\nok"))
     site = start(server)
-    answer = site.client().get("/p?q", "shop.example", ("accept", "*/*"), ("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"))
+    answer = site.client().get(
+        "/p?q", "shop.example", ("accept", "*/*"), ("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")
+    )
     assert answer.heads == [{":status": "200", "server": "x", "content-length": "2"}]
     assert bytes(answer.data) == b"ok"
     lines = server.requests[0].decode().split("\r\n")
@@ -46,15 +48,29 @@ def test_a_request(start: StartSite, backend: Make) -> None:
     ]
     record = site.log(1)[0]
     assert record["protocol"] == "HTTP/2"
-    assert (record["status"], record["host"], record["target"], record["tries"]) == (200, "shop.example", "/p?q", 1)
+    assert (record["status"], record["host"], record["target"], record["tries"]) == (
+        200,
+        "shop.example",
+        "/p?q",
+        1,
+    )
     assert record["bytes"] > 2
     assert record["termination"] == "--"
 
 
-@pytest.mark.parametrize(("port", "where"), [(443, "https://a.example/x?y"), (8443, "https://a.example:8443/x?y")])
-def test_what_requires_tls_is_redirected_without_it(start: StartSite, backend: Make, port: int, where: str) -> None:
+@pytest.mark.parametrize(
+    ("port", "where"), [(443, "https://a.example/x?y"), (8443, "https://a.example:8443/x?y")]
+)
+def test_what_requires_tls_is_redirected_without_it(
+    start: StartSite, backend: Make, port: int, where: str
+) -> None:
     label = f"external_route=http://a.example,internal_port={backend().port},https=require"
-    site = start(resolve_document({"services": {"a": {"labels": {LABEL: label}, "endpoints": ["127.0.0.1"]}}}), https_port=port)
+    site = start(
+        resolve_document(
+            {"services": {"a": {"labels": {LABEL: label}, "endpoints": ["127.0.0.1"]}}}
+        ),
+        https_port=port,
+    )
     answer = site.client().get("/x?y", "a.example")
     assert (answer.fields[":status"], answer.fields["location"]) == ("308", where)
 
@@ -75,7 +91,9 @@ def test_many_at_once(start: StartSite, backend: Make) -> None:
     client.send(b"".join(client.head(request(f"/{index}")) for index in range(100)))
     for index in range(100):
         assert bytes(client.answer(2 * index + 1).data) == b"ok"
-    assert sorted(record["target"] for record in site.log(100)) == sorted(f"/{index}" for index in range(100))
+    assert sorted(record["target"] for record in site.log(100)) == sorted(
+        f"/{index}" for index in range(100)
+    )
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -83,12 +101,19 @@ def test_splits(start: StartSite, backend: Make, size: int) -> None:
     """However the bytes are cut into reads."""
     server = backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))
     client = start(server).client(hello=False)
-    wire = PREFACE + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + client.head(request("/x", method="POST"), end=False)
+    wire = (
+        PREFACE
+        + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+        + client.head(request("/x", method="POST"), end=False)
+    )
     wire += b"\x00\x00\x03\x00\x01\x00\x00\x00\x01abc" + client.head(request("/y"))
     for at in range(0, len(wire), size):
         client.send(wire[at : at + size])
     assert bytes(client.answer(1).data) == bytes(client.answer(3).data) == b"hello"
-    assert any(r.endswith(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") for r in server.requests)
+    assert any(
+        r.endswith(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        for r in server.requests
+    )
 
 
 def test_bodies_with_a_length(start: StartSite, backend: Make) -> None:
@@ -117,7 +142,10 @@ def test_no_body_at_all(start: StartSite, backend: Make) -> None:
 def test_trailers_of_the_request(start: StartSite, backend: Make) -> None:
     server = backend()
     client = start(server).client()
-    number = client.ask(request("/", "a", ("te", "trailers"), ("trailer", "x-sum, content-type"), method="POST"), end=False)
+    number = client.ask(
+        request("/", "a", ("te", "trailers"), ("trailer", "x-sum, content-type"), method="POST"),
+        end=False,
+    )
     client.data(number, b"abc")
     client.send(client.head([("x-sum", "1"), ("x-user", "admin"), ("content-type", "no")], number))
     assert client.answer(number).status == 200
@@ -183,7 +211,10 @@ def test_answers_without_a_body(start: StartSite, backend: Make) -> None:
         )
     )
     client = start(server).client()
-    answers = [client.answer(client.ask(request(method=method))) for method in ("HEAD", "GET", "GET", "GET")]
+    answers = [
+        client.answer(client.ask(request(method=method)))
+        for method in ("HEAD", "GET", "GET", "GET")
+    ]
     assert [answer.status for answer in answers] == [200, 204, 304, 200]
     assert [answer.fields.get("content-length") for answer in answers] == ["5", None, "5", "0"]
     assert not any(answer.data for answer in answers)
@@ -210,12 +241,22 @@ def test_answers_of_our_own(start: StartSite, backend: Make) -> None:
     assert missing.fields["content-length"] == str(len(missing.data))
     assert not client.answer(client.ask(request("/", "nobody", method="HEAD"))).data
     assert client.answer(client.ask(request(method="TRACE"))).status == 405
-    assert client.answer(client.ask([(":method", "CONNECT"), (":authority", "a:443")])).status == 405
+    assert (
+        client.answer(client.ask([(":method", "CONNECT"), (":authority", "a:443")])).status == 405
+    )
     number = client.ask([(":method", "CONNECT"), (":protocol", "websocket"), *request()[1:]])
     assert client.answer(number).reset == 1
     assert client.get("/", "a").status == 200
     reasons = [record.get("reason") for record in site.log(7)]
-    assert reasons == ["redirect", "no_route", "no_route", "method_refused", "method_refused", "bad_pseudo_field", None]
+    assert reasons == [
+        "redirect",
+        "no_route",
+        "no_route",
+        "method_refused",
+        "method_refused",
+        "bad_pseudo_field",
+        None,
+    ]
 
 
 def test_early_answer(start: StartSite, backend: Make) -> None:
@@ -243,7 +284,12 @@ def test_early_answer(start: StartSite, backend: Make) -> None:
 def test_limits(start: StartSite, backend: Make) -> None:
     site = start(backend(), quick(max_body=10, head_size=2048, field_count=20))
     client = site.client()
-    assert client.answer(client.ask(request("/", "a", ("content-length", "11"), method="POST"), end=False)).status == 413
+    assert (
+        client.answer(
+            client.ask(request("/", "a", ("content-length", "11"), method="POST"), end=False)
+        ).status
+        == 413
+    )
     number = client.ask(request(method="POST"), end=False)
     client.data(number, b"x" * 11)
     assert client.answer(number).status == 413
@@ -251,12 +297,22 @@ def test_limits(start: StartSite, backend: Make) -> None:
     assert client.get("/", "a", *[(f"x{i}", "y") for i in range(25)]).status == 431
     assert client.get().status == 200
     reasons = [record.get("reason") for record in site.log(5)]
-    assert reasons == ["body_too_large", "body_too_large", "head_too_large", "too_many_fields", None]
+    assert reasons == [
+        "body_too_large",
+        "body_too_large",
+        "head_too_large",
+        "too_many_fields",
+        None,
+    ]
 
 
 def test_hosts_of_another_connection(start: StartSite, backend: Make) -> None:
     """421 for what this connection's certificate does not cover, whatever would have answered."""
-    site = start(backend(), allowed=lambda authority: authority.endswith(b"example"), client_lines=lambda lines: lines + b"X-Client: 1\r\n")
+    site = start(
+        backend(),
+        allowed=lambda authority: authority.endswith(b"example"),
+        client_lines=lambda lines: lines + b"X-Client: 1\r\n",
+    )
     client = site.client()
     assert client.get("/", "a.example").status == 200
     assert client.get("/", "elsewhere").status == 421
@@ -264,15 +320,27 @@ def test_hosts_of_another_connection(start: StartSite, backend: Make) -> None:
 
 
 def test_loops_end(start: StartSite, backend: Make) -> None:
-    assert start(backend()).client().get("/", "a", ("via", ", ".join(["2 meshlib"] * 8))).status == 508
+    assert (
+        start(backend()).client().get("/", "a", ("via", ", ".join(["2 meshlib"] * 8))).status == 508
+    )
 
 
 def test_sticky_sessions(start: StartSite, backend: Make) -> None:
-    servers = [backend(answering(b"HTTP/1.1 200 OK\r\nSet-Cookie: s=%d\r\nContent-Length: 1\r\n\r\n%d" % (i, i))) for i in range(3)]
+    servers = [
+        backend(
+            answering(
+                b"HTTP/1.1 200 OK\r\nSet-Cookie: s=%d\r\nContent-Length: 1\r\n\r\n%d" % (i, i)
+            )
+        )
+        for i in range(3)
+    ]
     client = start(snapshot_of({"": servers}, sticky="s")).client()
     first = bytes(client.get().data).decode()
     for _ in range(6):
-        assert bytes(client.get("/", "a", ("cookie", "x=1"), ("cookie", f"s={first}")).data).decode() == first
+        assert (
+            bytes(client.get("/", "a", ("cookie", "x=1"), ("cookie", f"s={first}")).data).decode()
+            == first
+        )
 
 
 def test_forged_sessions_move_no_session(start: StartSite, backend: Make) -> None:
@@ -285,12 +353,21 @@ def test_forged_sessions_move_no_session(start: StartSite, backend: Make) -> Non
     for number in range(100):
         client.get("/", "a", ("cookie", "x=1"), ("cookie", f"SID=forged-{number}"))
     for session, name in sessions.items():
-        assert bytes(client.get("/", "a", ("cookie", "SID=unknown"), ("cookie", "x=1"), ("cookie", session)).data) == name
+        assert (
+            bytes(
+                client.get(
+                    "/", "a", ("cookie", "SID=unknown"), ("cookie", "x=1"), ("cookie", session)
+                ).data
+            )
+            == name
+        )
 
 
 def test_trusted_peer(start: StartSite, backend: Make) -> None:
     server = backend()
-    client = start(server, policy=ForwardingPolicy(trusted_proxies=parse_networks(["127.0.0.1"]))).client()
+    client = start(
+        server, policy=ForwardingPolicy(trusted_proxies=parse_networks(["127.0.0.1"]))
+    ).client()
     client.get("/", "a", ("x-forwarded-for", "192.0.2.9"), ("x-request-id", "mine"))
     assert b"X-Forwarded-For: 192.0.2.9, 127.0.0.1\r\n" in server.requests[0]
     assert b"x-request-id: mine\r\n" in server.requests[0]

@@ -1,4 +1,6 @@
-"""An error of one stream is that stream's alone (RFC 9113 5.4.2): the connection, its other streams and HPACK's tables go on."""
+"""An error of one stream is that stream's alone (RFC 9113 5.4.2): the connection, its other streams
+and HPACK's tables go on.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,14 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PriorityFrame, RstStreamFrame, WindowUpdateFrame
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    HeadersFrame,
+    PriorityFrame,
+    RstStreamFrame,
+    WindowUpdateFrame,
+)
 
 from meshlib.model import RedirectRule
 from tests.support.backend import Backend, Peer
@@ -49,9 +58,17 @@ def opened(client: Client2, *more: tuple[str, str], path: str = "/open") -> int:
     return number
 
 
-def headers(client: Client2, number: int, pairs: list[tuple[str | bytes, str | bytes]], *flags: str, depends_on: int = 0) -> None:
+def headers(
+    client: Client2,
+    number: int,
+    pairs: list[tuple[str | bytes, str | bytes]],
+    *flags: str,
+    depends_on: int = 0,
+) -> None:
     frame = HeadersFrame(number, depends_on=depends_on, flags=["END_HEADERS", *flags])
-    frame.data = client.encoder.encode([(str(name).encode(), str(value).encode()) for name, value in pairs])
+    frame.data = client.encoder.encode(
+        [(str(name).encode(), str(value).encode()) for name, value in pairs]
+    )
     client.send(frame)
 
 
@@ -90,7 +107,9 @@ def an_interim_status_in_a_request(client: Client2) -> int:
 def a_request_that_depends_on_itself(client: Client2) -> int:
     number = client._next
     client._next += 2
-    headers(client, number, [*request("/open"), LEARNED], "PRIORITY", "END_STREAM", depends_on=number)
+    headers(
+        client, number, [*request("/open"), LEARNED], "PRIORITY", "END_STREAM", depends_on=number
+    )
     return number
 
 
@@ -184,7 +203,9 @@ ERRORS: dict[Callable[[Client2], int], int] = {
 
 @pytest.mark.parametrize("wrong", ERRORS)
 def test_one_stream_fails(start: StartSite, backend: Make, wrong: Callable[[Client2], int]) -> None:
-    """It is reset; one that was there before, and one that comes later with fields out of the table, are answered."""
+    """It is reset; one that was there before, and one that comes later with fields out of the
+    table, are answered.
+    """
     site = start(backend(*[serving] * 4))
     client = site.client()
     before = client.ask(request("/before", method="POST"), end=False)
@@ -203,7 +224,11 @@ def test_one_stream_fails(start: StartSite, backend: Make, wrong: Callable[[Clie
 def test_a_length_that_is_none(start: StartSite, backend: Make, length: str) -> None:
     server = backend(serving)
     client = start(server).client()
-    answer = client.answer(client.ask(request("/x", "a", LEARNED, ("content-length", length), method="POST"), end=False))
+    answer = client.answer(
+        client.ask(
+            request("/x", "a", LEARNED, ("content-length", length), method="POST"), end=False
+        )
+    )
     assert answer.reset == PROTOCOL_ERROR or answer.status == 400
     assert client.answer(client.ask([*request("/fine"), LEARNED])).status == 200
     assert sum(peer.raw.count(b" HTTP/1.1\r\n") for peer in server.peers) == 1
@@ -223,14 +248,18 @@ def test_a_request_that_we_answer_ourselves_with_its_body_in_the_same_read(
         if ends == "trailers":
             last = DataFrame(number, b"abc").serialize() + client.head([("x-trailer", "1")], number)
         else:
-            last = DataFrame(number, b"abc" if ends == "data" else b"", flags=["END_STREAM"]).serialize()
+            last = DataFrame(
+                number, b"abc" if ends == "data" else b"", flags=["END_STREAM"]
+            ).serialize()
         client.send(head + last)
         assert client.answer(number).status == status
     assert client.goaway is None
 
 
 def test_frames_in_flight_when_we_reset_a_stream(start: StartSite, backend: Make) -> None:
-    """They are read and thrown away, without a RST_STREAM for each; their share of the connection's window is given back."""
+    """They are read and thrown away, without a RST_STREAM for each; their share of the connection's
+    window is given back.
+    """
     client = start(backend(*[serving] * 4)).client()
     for _ in range(30):  # 30 times 64 KiB: more than the connection's window has
         number = client.ask(request("/x", "a", ("te", "gzip"), method="POST"), end=False)
@@ -272,7 +301,9 @@ CONNECTION_ERRORS = [
 
 
 @pytest.mark.parametrize("wrong", CONNECTION_ERRORS)
-def test_errors_of_the_connection(start: StartSite, backend: Make, wrong: Callable[[Client2], None]) -> None:
+def test_errors_of_the_connection(
+    start: StartSite, backend: Make, wrong: Callable[[Client2], None]
+) -> None:
     client = start(backend(*[serving] * 4)).client()
     wrong(client)
     assert client.read_to_end() == PROTOCOL_ERROR
@@ -309,7 +340,9 @@ def drip(client: Client2, wire: bytes, half: int, *, together: bool) -> None:
 
 @pytest.mark.parametrize("name", PIECES)
 @pytest.mark.parametrize("together", [False, True])
-def test_what_only_keeps_a_connection_alive_does_not(start: StartSite, backend: Make, name: str, together: bool) -> None:
+def test_what_only_keeps_a_connection_alive_does_not(
+    start: StartSite, backend: Make, name: str, together: bool
+) -> None:
     """The connection ends when it has been idle for long enough."""
     client = start(backend(), quick(head_read=0.4, idle=0.8)).client()
     client.ping()
@@ -319,7 +352,9 @@ def test_what_only_keeps_a_connection_alive_does_not(start: StartSite, backend: 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_heads_that_never_are(start: StartSite, backend: Make, together: bool) -> None:
-    """The same with header blocks of a stream that is over: each has its time-out, and none makes the connection less idle."""
+    """The same with header blocks of a stream that is over: each has its time-out, and none makes
+    the connection less idle.
+    """
     client = start(backend(*[serving] * 4), quick(head_read=0.4, idle=0.8)).client()
     number = client.ask(request("/x", "a", ("te", "gzip")), end=False)
     assert client.answer(number).reset == PROTOCOL_ERROR
@@ -334,7 +369,11 @@ def test_a_body_of_nothing_is_no_progress(start: StartSite, backend: Make) -> No
     client.sock.settimeout(0.05)
     padded = DataFrame(number, b"", pad_length=50, flags=["PADDED"]).serialize()
     deadline = time.monotonic() + 20
-    while not client.answers[number].heads and client.answers[number].reset is None and time.monotonic() < deadline:
+    while (
+        not client.answers[number].heads
+        and client.answers[number].reset is None
+        and time.monotonic() < deadline
+    ):
         try:
             assert client.pump()
         except TimeoutError:

@@ -22,12 +22,21 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 BOTH = TerminationSettings(alpn=("h2", "http/1.1"))
 
 
-def serve(stack: contextlib.ExitStack, backend: Backend, *names: str, loop_factory: LoopFactory) -> TLSGateway:
+def serve(
+    stack: contextlib.ExitStack, backend: Backend, *names: str, loop_factory: LoopFactory
+) -> TLSGateway:
     """A gateway with one certificate for all of these names."""
     authority = trustme.CA()
     one = certificate(authority, "one", *names)
     site = TLSGateway(
-        authority, backend, *names, "other.example", certificates=[one], termination=BOTH, hsts="max-age=300", loop_factory=loop_factory
+        authority,
+        backend,
+        *names,
+        "other.example",
+        certificates=[one],
+        termination=BOTH,
+        hsts="max-age=300",
+        loop_factory=loop_factory,
     )
     stack.callback(site.stop)
     return site
@@ -41,14 +50,24 @@ def echo(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n" % (scheme, len(body)) + body)
 
 
-def test_curl(stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory, tmp_path: Path) -> None:
+def test_curl(
+    stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory, tmp_path: Path
+) -> None:
     """Chosen by ALPN, or not; megabytes there and back."""
     site = serve(stack, backend(echo), "a.example", loop_factory=loop_factory)
     site.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     port = site.tls_address[1]
     body = tmp_path / "body"
     body.write_bytes(os.urandom(8_000_000))
-    curl = ("curl", "-sSi", "--resolve", f"a.example:{port}:127.0.0.1", "--cacert", str(tmp_path / "ca.pem"), f"https://a.example:{port}/")
+    curl = (
+        "curl",
+        "-sSi",
+        "--resolve",
+        f"a.example:{port}:127.0.0.1",
+        "--cacert",
+        str(tmp_path / "ca.pem"),
+        f"https://a.example:{port}/",
+    )
     said = run(*curl, "--http2", "--data-binary", f"@{body}", "-H", "Expect:")
     assert said.startswith("HTTP/2 200")
     assert "\r\nx-scheme: https\r\n" in said
@@ -62,13 +81,19 @@ def test_curl(stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFact
 def test_h2load(stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory) -> None:
     """Many at once, all answered."""
     site = serve(stack, backend(), "localhost", loop_factory=loop_factory)
-    said = run("h2load", "-n", "1000", "-c", "5", "-m", "20", f"https://localhost:{site.tls_address[1]}/")
+    said = run(
+        "h2load", "-n", "1000", "-c", "5", "-m", "20", f"https://localhost:{site.tls_address[1]}/"
+    )
     assert "Application protocol: h2" in said
     assert "1000 succeeded, 0 failed" in said
 
 
-def test_several_hosts(stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory) -> None:
-    """Browsers ask for all hosts of a certificate over one connection (RFC 9113 9.1.1); for others they are sent away."""
+def test_several_hosts(
+    stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory
+) -> None:
+    """Browsers ask for all hosts of a certificate over one connection (RFC 9113 9.1.1); for others
+    they are sent away.
+    """
     site = serve(stack, backend(), "a.example", "b.example", loop_factory=loop_factory)
     context = site.trusting()
     context.set_alpn_protocols(["h2"])
@@ -76,6 +101,9 @@ def test_several_hosts(stack: contextlib.ExitStack, backend: Make, loop_factory:
     secured = context.wrap_socket(bare, server_hostname="a.example")
     assert secured.selected_alpn_protocol() == "h2"
     client = Client2(secured)
-    assert [client.get("/", host).status for host in ("a.example", "b.example", "other.example", "a.example")] == [200, 200, 421, 200]
+    assert [
+        client.get("/", host).status
+        for host in ("a.example", "b.example", "other.example", "a.example")
+    ] == [200, 200, 421, 200]
     client.close()
     assert site.log(4)[2]["reason"] == "misdirected"

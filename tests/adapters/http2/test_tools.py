@@ -21,7 +21,10 @@ def test_curl(start: StartSite, backend: Make, tmp_path: Path) -> None:
         for _ in range(3):
             request = peer.read_request()
             size = len(request.partition(b"\r\n\r\n")[2])
-            peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n7\r\n%07d\r\n0\r\nX-Sum: 9\r\n\r\n" % size)
+            peer.send(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n7\r\n%07d\r\n0\r\nX-Sum: 9\r\n\r\n"
+                % size
+            )
 
     site = start(backend(script))
     body = tmp_path / "body"
@@ -47,10 +50,16 @@ def test_nghttp(start: StartSite, backend: Make) -> None:
 
 def test_h2load(start: StartSite, backend: Make, tmp_path: Path) -> None:
     """Many connections and streams at once, downloads and uploads: every request is answered."""
-    site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20000)))
-    assert "2000 succeeded, 0 failed" in run("h2load", "-n", "2000", "-c", "5", "-m", "50", site.url)
+    site = start(
+        backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20000))
+    )
+    assert "2000 succeeded, 0 failed" in run(
+        "h2load", "-n", "2000", "-c", "5", "-m", "50", site.url
+    )
     body = tmp_path / "body"
     body.write_bytes(b"u" * 100_000)
     said = run("h2load", "-n", "200", "-c", "2", "-m", "20", "-d", str(body), site.url)
     assert "200 succeeded, 0 failed" in said
-    assert all(record["status"] == 200 and record["termination"] == "--" for record in site.log(2200))
+    assert all(
+        record["status"] == 200 and record["termination"] == "--" for record in site.log(2200)
+    )

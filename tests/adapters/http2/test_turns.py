@@ -1,4 +1,6 @@
-"""No client is served more than its turn, and frames are counted whether h2 makes something of them or not."""
+"""No client is served more than its turn, and frames are counted whether h2 makes something of them
+or not.
+"""
 
 from __future__ import annotations
 
@@ -71,16 +73,28 @@ KINDS: dict[str, Callable[[Client2], bytes]] = {
     "ends of a stream that is over": lambda c: frame(3, 0, closed_stream(c), b"\0\0\0\x08"),
     "windows of a stream that was reset": lambda c: frame(8, 0, refused_stream(c), b"\0\0\0\1"),
     "heads on a stream that was reset": lambda c: frame(1, 5, refused_stream(c), b"\x82"),
-    "heads in pieces": lambda c: frame(1, 1, refused_stream(c), b"\x82") + frame(9, 0, 1, b"") * 9 + frame(9, 4, 1, b""),
+    "heads in pieces": lambda c: (
+        frame(1, 1, refused_stream(c), b"\x82") + frame(9, 0, 1, b"") * 9 + frame(9, 4, 1, b"")
+    ),
     "priorities of no size": lambda c: frame(2, 0, 99),
-    "windows of nothing on a stream that is over": lambda c: frame(8, 0, closed_stream(c), bytes(4)),
+    "windows of nothing on a stream that is over": lambda c: frame(
+        8, 0, closed_stream(c), bytes(4)
+    ),
 }
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_frame_is_counted(start: StartSite, backend: Make, name: str) -> None:
-    """Whatever they are and whichever stream they are on: a PING from time to time does not make them fewer."""
-    limits = HTTP2Settings(idle_frames=300, idle_frames_per_second=1, small_frames=300, small_frames_per_second=1, resets=20)
+    """Whatever they are and whichever stream they are on: a PING from time to time does not make
+    them fewer.
+    """
+    limits = HTTP2Settings(
+        idle_frames=300,
+        idle_frames_per_second=1,
+        small_frames=300,
+        small_frames_per_second=1,
+        resets=20,
+    )
     site = start(backend(*[reading] * 4), limits=limits)
     client = site.client()
     wire = KINDS[name](client)
@@ -94,16 +108,24 @@ def test_every_kind_of_frame_is_counted(start: StartSite, backend: Make, name: s
 
 
 def taken(site: Site) -> list[int]:
-    return site.running.call(lambda: [connection._intake.taken for connection in site._connections()])
+    return site.running.call(
+        lambda: [connection._intake.taken for connection in site._connections()]
+    )
 
 
 @pytest.mark.parametrize("name", [*KINDS, "requests that we answer"])
 def test_a_turn_is_bounded(start: StartSite, backend: Make, name: str) -> None:
-    """However much comes in one read: so many frames, and then everybody else; all of it is read in the end."""
+    """However much comes in one read: so many frames, and then everybody else; all of it is read in
+    the end.
+    """
     site = start(backend(*[reading] * 4), limits=MUCH)
     client = site.client()
     own = name == "requests that we answer"
-    wire = b"".join(client.head(request("/#x")) for _ in range(100)) if own else KINDS[name](client) * 1000
+    wire = (
+        b"".join(client.head(request("/#x")) for _ in range(100))
+        if own
+        else KINDS[name](client) * 1000
+    )
     client.ping()
     (before,) = taken(site)
 
@@ -123,7 +145,9 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make, name: str) -> None:
 
 @pytest.fixture
 def _threads_take_turns() -> Iterator[None]:
-    """uvloop gives the interpreter up so often, and takes it again so soon, that no other thread would wait long enough to ask for it."""
+    """uvloop gives the interpreter up so often, and takes it again so soon, that no other thread
+    would wait long enough to ask for it.
+    """
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     yield
@@ -132,7 +156,9 @@ def _threads_take_turns() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_threads_take_turns")
 def test_others_are_served_in_between(start: StartSite, backend: Make) -> None:
-    """Beside thousands of frames that wait for their turn, a request of somebody else is answered."""
+    """Beside thousands of frames that wait for their turn, a request of somebody else is
+    answered.
+    """
     site = start(backend(reading, answering(*[OK] * 40)), limits=MUCH)
     attacker, other = site.client(), site.client()
     assert other.get().status == 200
@@ -153,7 +179,10 @@ def test_others_are_served_in_between(start: StartSite, backend: Make) -> None:
 def test_windows_opened_byte_by_byte(start: StartSite, backend: Make) -> None:
     """CVE-2019-9511: each byte that is let out earns nothing."""
     limits = HTTP2Settings(idle_frames=300, idle_frames_per_second=1)
-    site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)), limits=limits)
+    site = start(
+        backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)),
+        limits=limits,
+    )
     client = site.client(window=0, open_windows=False)
     number = client.ask(request())
     while not client.answers[number].heads:
@@ -167,7 +196,9 @@ def test_windows_opened_byte_by_byte(start: StartSite, backend: Make) -> None:
 
 
 def test_settings_that_nobody_knows_are_not_kept(start: StartSite, backend: Make) -> None:
-    """60,000 numbers of settings, each with a value: nothing of them stays; more than 32 in a frame are refused."""
+    """60,000 numbers of settings, each with a value: nothing of them stays; more than 32 in a frame
+    are refused.
+    """
     site = start(backend(), limits=HTTP2Settings(idle_frames=10_000))
     client = site.client()
     client.ping()
@@ -180,7 +211,9 @@ def test_settings_that_nobody_knows_are_not_kept(start: StartSite, backend: Make
     for first in range(16, 60_016, 3000):
         wire = b""
         for number in range(first, first + 3000, 30):
-            wire += frame(4, 0, 0, b"".join(key.to_bytes(2) + bytes(4) for key in range(number, number + 30)))
+            wire += frame(
+                4, 0, 0, b"".join(key.to_bytes(2) + bytes(4) for key in range(number, number + 30))
+            )
         client.send(wire)
         client.ping()
     assert site.running.call(known) == before
@@ -208,7 +241,14 @@ def test_what_is_kept_of_streams_that_are_over(start: StartSite, backend: Make) 
         for _ in range(20):
             client.send(b"".join(client.head(request("/#x")) for _ in range(100)))
             client.ping()
-        sizes.append(site.running.call(lambda: [len(c._frames.streams) + len(c._frames._closed_streams) for c in site._connections()])[0])
+        sizes.append(
+            site.running.call(
+                lambda: [
+                    len(c._frames.streams) + len(c._frames._closed_streams)
+                    for c in site._connections()
+                ]
+            )[0]
+        )
     assert max(sizes) <= 1024 + 101
 
 

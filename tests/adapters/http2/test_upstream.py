@@ -1,4 +1,6 @@
-"""Endpoints that speak HTTP/2 without TLS, as gRPC servers do: to clients of HTTP/2 and of HTTP/1.1, which see no difference."""
+"""Endpoints that speak HTTP/2 without TLS, as gRPC servers do: to clients of HTTP/2 and of
+HTTP/1.1, which see no difference.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,20 @@ def grpc(server: Server, number: int) -> None:
         unknown = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "12")]
         server.frames.send_headers(number, unknown, end_stream=True)
         return
-    server.frames.send_headers(number, [(":status", "200"), ("content-type", "application/grpc"), ("te-was", head.get("te", ""))])
+    server.frames.send_headers(
+        number,
+        [(":status", "200"), ("content-type", "application/grpc"), ("te-was", head.get("te", ""))],
+    )
     server.send(number, server.bodies[number])
-    server.frames.send_headers(number, [("grpc-status", "0"), ("grpc-message", "fine")], end_stream=True)
+    server.frames.send_headers(
+        number, [("grpc-status", "0"), ("grpc-message", "fine")], end_stream=True
+    )
 
 
 def test_a_call_of_grpc(start: StartSite, backend: Make) -> None:
-    """What a gRPC client and a gRPC server say to each other, message by message and to the trailers."""
+    """What a gRPC client and a gRPC server say to each other, message by message and to the
+    trailers.
+    """
     seen: list[Server] = []
     server = backend(serving(grpc, keep=seen))
     client = start(over(server)).client()
@@ -51,12 +60,19 @@ def test_a_call_of_grpc(start: StartSite, backend: Make) -> None:
         assert answer.fields["te-was"] == "trailers"
         assert bytes(answer.data) == message(text)
         assert answer.trailers == {"grpc-status": "0", "grpc-message": "fine"}
-    unknown = client.answer(client.ask(request("/echo.Echo/Nothing", "a", ("te", "trailers"), method="POST")))
+    unknown = client.answer(
+        client.ask(request("/echo.Echo/Nothing", "a", ("te", "trailers"), method="POST"))
+    )
     assert unknown.fields["grpc-status"] == "12"
     assert not unknown.data
     assert len(server.peers) == 1
     head = dict(seen[0].heads[1])
-    assert (head[":method"], head[":scheme"], head[":authority"], head["grpc-timeout"]) == ("POST", "http", "a", "1S")
+    assert (head[":method"], head[":scheme"], head[":authority"], head["grpc-timeout"]) == (
+        "POST",
+        "http",
+        "a",
+        "1S",
+    )
     assert head["via"] == "2 meshlib"
     assert "transfer-encoding" not in head
 
@@ -81,13 +97,22 @@ def test_both_directions_at_once(start: StartSite, backend: Make) -> None:
     """A stream of messages each way: an answer goes out while the request goes on."""
 
     def script(peer: Peer) -> None:
-        server = Server(peer, lambda server, number: server.frames.send_headers(number, [("grpc-status", "0")], end_stream=True))
+        server = Server(
+            peer,
+            lambda server, number: server.frames.send_headers(
+                number, [("grpc-status", "0")], end_stream=True
+            ),
+        )
         answered = 0
         while server.pump():
             for number, body in list(server.bodies.items()):
                 if body and not answered:
                     server.frames.send_headers(number, [(":status", "200")])
-                if len(body) > answered and number not in server.trailers and server.frames.streams[number].open:
+                if (
+                    len(body) > answered
+                    and number not in server.trailers
+                    and server.frames.streams[number].open
+                ):
                     server.send(number, body[answered:])
                     answered = len(body)
 
@@ -113,9 +138,13 @@ def test_clients_of_http_1(start: StartSite, backend: Make) -> None:
             server.send(number, b"12345", end=True)
         else:
             server.frames.send_headers(number, [(":status", "103"), ("link", "</x>")])
-            server.frames.send_headers(number, [(":status", "200"), ("server", "x"), ("trailer", "x-sum")])
+            server.frames.send_headers(
+                number, [(":status", "200"), ("server", "x"), ("trailer", "x-sum")]
+            )
             server.send(number, server.bodies[number] or b"body")
-            server.frames.send_headers(number, [("x-sum", "1"), ("x-user", "admin")], end_stream=True)
+            server.frames.send_headers(
+                number, [("x-sum", "1"), ("x-user", "admin")], end_stream=True
+            )
 
     site = start(over(backend(serving(answer))))
     client = site.running.client()
@@ -125,9 +154,14 @@ def test_clients_of_http_1(start: StartSite, backend: Make) -> None:
     assert first.one("server") == "x"
     assert client.ask(get("/none")).one("content-length") == "0"
     assert client.ask(get("/length")).body == b"12345"
-    sent = client.ask(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nx-t: 1\r\n\r\n")
+    sent = client.ask(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nx-t: 1\r\n\r\n"
+    )
     assert sent.body == b"abcde"
-    assert client.ask(b"HEAD /length HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD").one("content-length") is not None
+    assert (
+        client.ask(b"HEAD /length HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD").one("content-length")
+        is not None
+    )
     assert client.ask(get("/length")).body == b"12345"
 
 
@@ -135,7 +169,9 @@ def test_megabytes(start: StartSite, backend: Make) -> None:
     """Up and down through windows that are smaller."""
 
     def answer(server: Server, number: int) -> None:
-        server.frames.send_headers(number, [(":status", "200"), ("x-size", str(len(server.bodies[number])))])
+        server.frames.send_headers(
+            number, [(":status", "200"), ("x-size", str(len(server.bodies[number])))]
+        )
         server.send(number, b"z" * (8 * MIB), end=True)
 
     site = start(over(backend(serving(answer))))
@@ -150,7 +186,9 @@ def test_megabytes(start: StartSite, backend: Make) -> None:
 
 
 def test_what_goes_wrong(start: StartSite, backend: Make) -> None:
-    """A reset before the answer is a 502, in it a reset; a server of HTTP/1 is no answer; a client that leaves is heard of."""
+    """A reset before the answer is a 502, in it a reset; a server of HTTP/1 is no answer; a client
+    that leaves is heard of.
+    """
 
     def answer(server: Server, number: int) -> None:
         path = dict(server.heads[number])[":path"]
@@ -190,7 +228,9 @@ def test_goaway(start: StartSite, backend: Make) -> None:
     """Who says that it takes no more requests gets none; what it still answers is passed on."""
 
     def answer(server: Server, number: int) -> None:
-        server.peer.send(b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + number.to_bytes(4, "big") + bytes(4))
+        server.peer.send(
+            b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + number.to_bytes(4, "big") + bytes(4)
+        )
         server.frames.send_headers(number, [(":status", "204")], end_stream=True)
 
     server = backend(serving(answer))
@@ -219,7 +259,11 @@ def test_a_status_that_is_none(start: StartSite, backend: Make, status: str) -> 
 
     def answer(server: Server, number: int) -> None:
         wrong = dict(server.heads[number])[":path"] == "/wrong"
-        server.frames.send_headers(number, [(":status", status if wrong else "204"), ("x", "y")], end_stream=status != "1x0" or not wrong)
+        server.frames.send_headers(
+            number,
+            [(":status", status if wrong else "204"), ("x", "y")],
+            end_stream=status != "1x0" or not wrong,
+        )
 
     def script(peer: Peer) -> None:
         server = Server(peer, answer)
@@ -232,11 +276,19 @@ def test_a_status_that_is_none(start: StartSite, backend: Make, status: str) -> 
 
 
 def test_time_out(start: StartSite, backend: Make) -> None:
-    assert start(over(backend(serving(lambda server, number: None))), quick(response_head=0.3)).client().get().status == 504
+    assert (
+        start(over(backend(serving(lambda server, number: None))), quick(response_head=0.3))
+        .client()
+        .get()
+        .status
+        == 504
+    )
 
 
 @pytest.mark.parametrize(("status", "sent"), [("204", 204), ("304", 304), ("101", 502)])
-def test_what_would_be_read_as_another_answer_is_not_passed_on(start: StartSite, backend: Make, status: str, sent: int) -> None:
+def test_what_would_be_read_as_another_answer_is_not_passed_on(
+    start: StartSite, backend: Make, status: str, sent: int
+) -> None:
     """DATA behind the head of an answer that has no body, and 101, which HTTP/2 does not know."""
 
     def wrong(server: Server, number: int) -> None:

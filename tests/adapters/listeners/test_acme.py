@@ -1,4 +1,6 @@
-"""Connections of a certificate authority that asks who holds a name (TLS-ALPN-01) go where they are told to go."""
+"""Connections of a certificate authority that asks who holds a name (TLS-ALPN-01) go where they are
+told to go.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,18 @@ def test_exactly_acme_is_steered_whatever_the_routes_say(run: Run, lab: MakeLab)
                 await writer.drain()
 
             acme = await env.backend(None, responder)
-            listener, port = await env.listener(TLSSettings(acme=(Endpoint("acme.1", LOOPBACK, acme),)))
+            listener, port = await env.listener(
+                TLSSettings(acme=(Endpoint("acme.1", LOOPBACK, acme),))
+            )
             assert await answer(port, offering(b"acme-tls/1")) == b"acme"
             unknown = records(hello(sni("nobody.example"), ext(16, u16(u8(b"acme-tls/1"))), *BASE))
             assert await answer(port, unknown) == b"acme"
-            for data in (offering(b"acme-tls/1", b"h2"), offering(b"h2", b"acme-tls/1"), offering(b"h2"), hello_for("a.example")):
+            for data in (
+                offering(b"acme-tls/1", b"h2"),
+                offering(b"h2", b"acme-tls/1"),
+                offering(b"h2"),
+                hello_for("a.example"),
+            ):
                 assert await answer(port, data + b"ping") == b"ping"
             assert listener.counters["tunnels"] == 6
             _, plain = await env.listener()
@@ -57,13 +66,20 @@ def test_a_responder_that_is_down_costs_the_client_an_alert(run: Run, lab: MakeL
         async with lab() as env:
             with socket.socket() as nobody:
                 nobody.bind((LOOPBACK, 0))  # and does not listen
-                _, port = await env.listener(TLSSettings(acme=(Endpoint("acme.1", LOOPBACK, nobody.getsockname()[1]),)))
-                assert await answer_alert(port, offering(b"acme-tls/1")) == b"\x15\x03\x01\x00\x02\x02\x50"
+                _, port = await env.listener(
+                    TLSSettings(acme=(Endpoint("acme.1", LOOPBACK, nobody.getsockname()[1]),))
+                )
+                assert (
+                    await answer_alert(port, offering(b"acme-tls/1"))
+                    == b"\x15\x03\x01\x00\x02\x02\x50"
+                )
 
     run(main())
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None and not os.environ.get("CI"), reason="no openssl command")
+@pytest.mark.skipif(
+    shutil.which("openssl") is None and not os.environ.get("CI"), reason="no openssl command"
+)
 def test_openssl_asks_as_an_authority_does(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
@@ -72,9 +88,22 @@ def test_openssl_asks_as_an_authority_does(run: Run, lab: MakeLab) -> None:
             acme = await env.backend(name, saying(b"the responder\n"))
             env.table.ports.pop(name)
             _, port = await env.listener(TLSSettings(acme=(Endpoint("acme.1", LOOPBACK, acme),)))
-            for alpn, said in (("acme-tls/1", b"the responder"), ("h2,acme-tls/1", b"the application")):
+            for alpn, said in (
+                ("acme-tls/1", b"the responder"),
+                ("h2,acme-tls/1", b"the application"),
+            ):
                 client = await asyncio.create_subprocess_exec(
-                    *("openssl", "s_client", "-connect", f"{LOOPBACK}:{port}", "-servername", "a.example", "-alpn", alpn, "-quiet"),
+                    *(
+                        "openssl",
+                        "s_client",
+                        "-connect",
+                        f"{LOOPBACK}:{port}",
+                        "-servername",
+                        "a.example",
+                        "-alpn",
+                        alpn,
+                        "-quiet",
+                    ),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.DEVNULL,

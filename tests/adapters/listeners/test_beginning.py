@@ -1,4 +1,6 @@
-"""Endpoints that begin: a growing share for those that join others, one request at a time for those whose ejection is over."""
+"""Endpoints that begin: a growing share for those that join others, one request at a time for those
+whose ejection is over.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Make = Callable[..., Backend]
 
 
 def test_slow_start(start: Start, backend: Make) -> None:
-    """Who joins gets a request at once and then few; with the setting off, and among those that begin together, all the same."""
+    """Who joins gets a request at once and then few; with the setting off, and among those that
+    begin together, all the same.
+    """
     for seconds, least, most in ((3600.0, 1, 8), (0.0, 20, 20)):
         old, new = [backend(), backend()], backend()
         site = start(snapshot_of({"": old}), quick(slow_start=seconds))
@@ -39,7 +43,9 @@ def test_slow_start_ends(start: Start, backend: Make) -> None:
     assert client.ask(get()).status == 200
     site.publish(snapshot_of({"": [old, new]}))
     assert client.ask(get()).status == 200
-    site.wait(lambda: client.ask(get()).status == 200 and not any(pool.warming for pool in site.pools()))
+    site.wait(
+        lambda: client.ask(get()).status == 200 and not any(pool.warming for pool in site.pools())
+    )
     before = len(new.requests)
     for _ in range(20):
         assert client.ask(get()).status == 200
@@ -47,7 +53,9 @@ def test_slow_start_ends(start: Start, backend: Make) -> None:
 
 
 def test_probation(start: Start, backend: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first request after an ejection is alone there until it is answered, however many come meanwhile."""
+    """The first request after an ejection is alone there until it is answered, however many come
+    meanwhile.
+    """
     monkeypatch.setattr("meshlib.balancing.health.BASE_SECONDS", 0.3)
     down, hold = threading.Event(), threading.Event()
     down.set()

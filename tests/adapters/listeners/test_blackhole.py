@@ -1,4 +1,6 @@
-"""Packets of an endpoint that vanish, for connections that are passed through by their server names."""
+"""Packets of an endpoint that vanish, for connections that are passed through by their server
+names.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def network() -> Iterator[Apart]:
         yield made
 
 
-def test_the_next_endpoint_is_used_and_the_silent_one_soon_left_out(network: Apart, run: Run, lab: MakeLab) -> None:
+def test_the_next_endpoint_is_used_and_the_silent_one_soon_left_out(
+    network: Apart, run: Run, lab: MakeLab
+) -> None:
     async def main() -> None:
         async with lab() as env:
             gone = await env.backend(None, plain_echo, into="a.example")
@@ -53,7 +57,9 @@ def test_the_next_endpoint_is_used_and_the_silent_one_soon_left_out(network: Apa
     run(main())
 
 
-def test_a_tunnel_whose_endpoint_vanishes_ends_when_it_is_idle_too_long(network: Apart, run: Run, lab: MakeLab) -> None:
+def test_a_tunnel_whose_endpoint_vanishes_ends_when_it_is_idle_too_long(
+    network: Apart, run: Run, lab: MakeLab
+) -> None:
     async def main() -> None:
         async with lab() as env:
             gone = await env.backend(None, plain_echo, into="a.example")

@@ -102,7 +102,9 @@ def served(what: str, upstream: Upstream) -> Served:
 
 
 @pytest.mark.parametrize(("what", "method"), [("tls", "_close"), ("tcp", "abort"), ("udp", "end")])
-def test_one_that_fails_stops_no_other_time_out(run: Run, what: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_fails_stops_no_other_time_out(
+    run: Run, what: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first to time out breaks each time; the others go, and so does who comes later."""
     owner = {"tls": TLSConnection, "tcp": PortConnection, "udp": Flow}[what]
     original = getattr(owner, method)
@@ -124,12 +126,16 @@ def test_one_that_fails_stops_no_other_time_out(run: Run, what: str, method: str
             server.bind((LOOPBACK, 0))
             if kind is socket.SOCK_STREAM:
                 server.listen()
-            listener = served(what, Upstream("e:1", (Endpoint("e.1", LOOPBACK, server.getsockname()[1]),)))
+            listener = served(
+                what, Upstream("e:1", (Endpoint("e.1", LOOPBACK, server.getsockname()[1]),))
+            )
             _, port = await listener.listen(LOOPBACK, 0)
             for total in (5, 10):
                 with clients(port, kind, 5):
                     # On a busy machine the first may have timed out before the last is there.
-                    await until(lambda: listener.counters["flows" if what == "udp" else "accepted"] >= total)  # noqa: B023
+                    await until(
+                        lambda: listener.counters["flows" if what == "udp" else "accepted"] >= total  # noqa: B023
+                    )
                     await until(lambda: len(listener) == 1)
             mended.append(True)
             await until(lambda: not len(listener))

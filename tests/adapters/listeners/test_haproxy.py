@@ -53,7 +53,10 @@ class Table:
         return self
 
     def route_tls(self, hello: ClientHello, covered: object = None) -> TLSDecision:
-        return Passthrough(Route(Scheme.SNI, "a.example", "/", "a", "", "test", 443, self._upstream), self._upstream)
+        return Passthrough(
+            Route(Scheme.SNI, "a.example", "/", "a", "", "test", 443, self._upstream),
+            self._upstream,
+        )
 
 
 def free_port() -> int:
@@ -63,7 +66,8 @@ def free_port() -> int:
 
 
 @pytest.mark.skipif(
-    (shutil.which("haproxy") is None or shutil.which("curl") is None) and not os.environ.get("CI"), reason="no haproxy or curl"
+    (shutil.which("haproxy") is None or shutil.which("curl") is None) and not os.environ.get("CI"),
+    reason="no haproxy or curl",
 )
 @pytest.mark.parametrize(("says", "version"), [("send-proxy", "v2"), ("send-proxy-v2", "v1")])
 def test_the_clients_address_survives_two_proxies_and_us(
@@ -71,17 +75,37 @@ def test_the_clients_address_survives_two_proxies_and_us(
 ) -> None:
     async def main() -> None:
         async with lab() as env:
-            certificate, trust, configuration = tmp_path / "a.pem", tmp_path / "ca.pem", tmp_path / "haproxy.cfg"
-            certificate.write_bytes(authority.issue_cert("a.example").private_key_and_cert_chain_pem.bytes())
+            certificate, trust, configuration = (
+                tmp_path / "a.pem",
+                tmp_path / "ca.pem",
+                tmp_path / "haproxy.cfg",
+            )
+            certificate.write_bytes(
+                authority.issue_cert("a.example").private_key_and_cert_chain_pem.bytes()
+            )
             authority.cert_pem.write_to_path(str(trust))
             front, behind = free_port(), free_port()
-            upstream = Upstream("a:443", (Endpoint("a.1", LOOPBACK, behind),), proxy_protocol=version)  # type: ignore[arg-type]
+            upstream = Upstream(
+                "a:443",
+                (Endpoint("a.1", LOOPBACK, behind),),
+                proxy_protocol=version,  # type: ignore[arg-type]
+            )
             sources: tuple[Network, ...] = US
-            listener = TLSListener(Table(upstream), on_end=env.records.append, proxy_protocol=PreamblePolicy("require", sources))
+            listener = TLSListener(
+                Table(upstream),
+                on_end=env.records.append,
+                proxy_protocol=PreamblePolicy("require", sources),
+            )
             env.stack.callback(listener.close)
             _, ours = await listener.listen(LOOPBACK, 0)
-            configuration.write_text(CONFIGURATION.format(front=front, ours=ours, behind=behind, says=says, certificate=certificate))
-            haproxy = await asyncio.create_subprocess_exec("haproxy", "-db", "-f", str(configuration), stderr=subprocess.DEVNULL)
+            configuration.write_text(
+                CONFIGURATION.format(
+                    front=front, ours=ours, behind=behind, says=says, certificate=certificate
+                )
+            )
+            haproxy = await asyncio.create_subprocess_exec(
+                "haproxy", "-db", "-f", str(configuration), stderr=subprocess.DEVNULL
+            )
             try:
                 for port in (front, behind):
                     while haproxy.returncode is None:
@@ -92,8 +116,21 @@ def test_the_clients_address_survives_two_proxies_and_us(
                 assert haproxy.returncode is None
                 mine = free_port()
                 client = await asyncio.create_subprocess_exec(
-                    *("curl", "-sS", "--cacert", str(trust), "--resolve", f"a.example:{front}:{LOOPBACK}"),
-                    *("--local-port", str(mine), "--interface", "127.0.0.9", f"https://a.example:{front}/"),
+                    *(
+                        "curl",
+                        "-sS",
+                        "--cacert",
+                        str(trust),
+                        "--resolve",
+                        f"a.example:{front}:{LOOPBACK}",
+                    ),
+                    *(
+                        "--local-port",
+                        str(mine),
+                        "--interface",
+                        "127.0.0.9",
+                        f"https://a.example:{front}/",
+                    ),
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                 )

@@ -1,4 +1,6 @@
-"""The PROXY protocol on a listener: whose preamble is taken, what becomes of it, and what a listener does without it."""
+"""The PROXY protocol on a listener: whose preamble is taken, what becomes of it, and what a
+listener does without it.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def telling(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
-def site(start: Start, backend: Make, mode: Mode, sources: Sequence[Network] = US, **changes: float) -> tuple[RunningGateway, Address]:
+def site(
+    start: Start, backend: Make, mode: Mode, sources: Sequence[Network] = US, **changes: float
+) -> tuple[RunningGateway, Address]:
     """A gateway with a listener that takes preambles, and where it listens."""
     running = start(backend(telling), quick(**changes))
     policy = PreamblePolicy(mode, tuple(sources))
@@ -71,7 +75,9 @@ def connect(running: RunningGateway, address: Address) -> Client:
 
 @pytest.mark.parametrize("preamble", PREAMBLES, ids=["v1", "v2"])
 @pytest.mark.parametrize("mode", ["accept", "require"])
-def test_the_client_is_whom_the_proxy_names(start: Start, backend: Make, mode: Mode, preamble: bytes) -> None:
+def test_the_client_is_whom_the_proxy_names(
+    start: Start, backend: Make, mode: Mode, preamble: bytes
+) -> None:
     running, address = site(start, backend, mode)
     client = connect(running, address)
     answer = client.ask(preamble + get())
@@ -90,12 +96,18 @@ def test_a_preamble_in_single_bytes(start: Start, backend: Make, preamble: bytes
 
 def test_a_mapped_address_is_the_ipv4_one(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "require")
-    preamble = build_v2(ProxyAddress("::ffff:198.51.100.7", 1), ProxyAddress("::ffff:203.0.113.9", 8443))
+    preamble = build_v2(
+        ProxyAddress("::ffff:198.51.100.7", 1), ProxyAddress("::ffff:203.0.113.9", 8443)
+    )
     assert connect(running, address).ask(preamble + get()).body.split(b"\n") == EXPECTED
 
 
-@pytest.mark.parametrize("preamble", [b"PROXY UNKNOWN\r\n", build_v2(None, None), UNIX], ids=["unknown", "local", "unix"])
-def test_without_an_address_the_proxy_speaks_for_itself(start: Start, backend: Make, preamble: bytes) -> None:
+@pytest.mark.parametrize(
+    "preamble", [b"PROXY UNKNOWN\r\n", build_v2(None, None), UNIX], ids=["unknown", "local", "unix"]
+)
+def test_without_an_address_the_proxy_speaks_for_itself(
+    start: Start, backend: Make, preamble: bytes
+) -> None:
     running, address = site(start, backend, "require")
     assert b"X-Forwarded-For: 127.0.0.1" in connect(running, address).ask(preamble + get()).body
 
@@ -108,7 +120,9 @@ def test_accept_takes_connections_without_preamble(start: Start, backend: Make) 
 
 
 @pytest.mark.parametrize(("mode", "sources", "data", "reason"), REFUSED)
-def test_refused(start: Start, backend: Make, mode: Mode, sources: Sequence[Network], data: bytes, reason: str) -> None:
+def test_refused(
+    start: Start, backend: Make, mode: Mode, sources: Sequence[Network], data: bytes, reason: str
+) -> None:
     running, address = site(start, backend, mode, sources)
     client = connect(running, address)
     client.send(data)
@@ -143,8 +157,12 @@ def test_beginnings_make_room_the_longest_idle_first(start: Start, backend: Make
 def test_the_limit_is_that_of_the_client_whom_the_proxy_names(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "require", max_connections_per_client=1)
     clients = [connect(running, address) for _ in range(3)]
-    others = [PREAMBLES[0].replace(b"198.51.100.7", b"198.51.100.%d" % number) for number in range(3)]
-    assert [client.ask(other + get()).status for client, other in zip(clients, others, strict=True)] == [200] * 3
+    others = [
+        PREAMBLES[0].replace(b"198.51.100.7", b"198.51.100.%d" % number) for number in range(3)
+    ]
+    assert [
+        client.ask(other + get()).status for client, other in zip(clients, others, strict=True)
+    ] == [200] * 3
     same = connect(running, address)
     assert same.ask(others[2] + get()).status == 200
     assert clients[2].at_end()

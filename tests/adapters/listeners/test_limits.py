@@ -1,4 +1,6 @@
-"""Who may stay and who is given up, as bookkeeping; the listeners' own tests have the connections."""
+"""Who may stay and who is given up, as bookkeeping; the listeners' own tests have the
+connections.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,14 @@ def test_proxies_have_no_limit_of_their_own_and_are_given_up_last() -> None:
     assert len(limits) == 4
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.sampled_from([None, 0.0, 1.0, NEVER_IDLE])), max_size=60))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 5), st.integers(0, 3), st.sampled_from([None, 0.0, 1.0, NEVER_IDLE])
+        ),
+        max_size=60,
+    )
+)
 def test_counts_stay_true_whatever_happens(steps: list[tuple[int, int, float | None]]) -> None:
     limits = ClientLimits(8, 3)
     here: list[tuple[Connection, str]] = []

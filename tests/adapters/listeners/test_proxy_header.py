@@ -1,4 +1,6 @@
-"""Preambles of proxies in front of the TLS listener: believed from those that are named, and from nobody else."""
+"""Preambles of proxies in front of the TLS listener: believed from those that are named, and from
+nobody else.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ from typing import Literal
 import pytest
 
 from meshlib.forwarding import Network
-from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble, ProxyProtocolReader, build_v1, build_v2
+from meshlib.proxy_protocol import (
+    ProxyAddress,
+    ProxyPreamble,
+    ProxyProtocolReader,
+    build_v1,
+    build_v2,
+)
 from meshlib_adapters.config.transport import PreamblePolicy
 from meshlib_adapters.listeners.proxy_header import ClientPreamble, preamble_for
 from meshlib_adapters.listeners.tls import TLSListener
@@ -23,12 +31,21 @@ CLIENT, FRONT = ProxyAddress("192.0.2.7", 4711), ProxyAddress("198.51.100.1", 44
 PREAMBLES = {
     "v1": build_v1(CLIENT, FRONT),
     "v2": build_v2(CLIENT, FRONT),
-    "mapped": build_v2(ProxyAddress("::ffff:192.0.2.7", 4711), ProxyAddress("::ffff:198.51.100.1", 443)),
+    "mapped": build_v2(
+        ProxyAddress("::ffff:192.0.2.7", 4711), ProxyAddress("::ffff:198.51.100.1", 443)
+    ),
 }
 
 
-async def listening(env: Lab, mode: Literal["off", "accept", "require"], sources: tuple[Network, ...]) -> tuple[TLSListener, int]:
-    listener = TLSListener(env.table, quick(hello_timeout=1.0), on_end=env.records.append, proxy_protocol=PreamblePolicy(mode, sources))
+async def listening(
+    env: Lab, mode: Literal["off", "accept", "require"], sources: tuple[Network, ...]
+) -> tuple[TLSListener, int]:
+    listener = TLSListener(
+        env.table,
+        quick(hello_timeout=1.0),
+        on_end=env.records.append,
+        proxy_protocol=PreamblePolicy(mode, sources),
+    )
     env.stack.callback(listener.close)
     _, port = await listener.listen(LOOPBACK, 0)
     return listener, port
@@ -37,7 +54,9 @@ async def listening(env: Lab, mode: Literal["off", "accept", "require"], sources
 @pytest.mark.parametrize("mode", ["accept", "require"])
 @pytest.mark.parametrize("preamble", PREAMBLES.values(), ids=PREAMBLES)
 @pytest.mark.parametrize("size", [1, 20, 10_000])
-def test_the_client_is_whom_the_proxy_names(run: Run, lab: MakeLab, mode: Literal["accept", "require"], preamble: bytes, size: int) -> None:
+def test_the_client_is_whom_the_proxy_names(
+    run: Run, lab: MakeLab, mode: Literal["accept", "require"], preamble: bytes, size: int
+) -> None:
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
@@ -51,9 +70,9 @@ def test_the_client_is_whom_the_proxy_names(run: Run, lab: MakeLab, mode: Litera
             assert await reader.readexactly(4) == b"ping"
             writer.close()
             await until(lambda: env.records)
-            assert [(r.client, r.outcome in ("closed", "reset"), r.received) for r in env.records] == [
-                ("192.0.2.7", True, len(data) - len(preamble))
-            ]
+            assert [
+                (r.client, r.outcome in ("closed", "reset"), r.received) for r in env.records
+            ] == [("192.0.2.7", True, len(data) - len(preamble))]
             assert listener.held_bytes == 0
             assert not len(listener)
 
@@ -97,12 +116,22 @@ def test_a_proxys_own_connection_speaks_for_itself(run: Run, lab: MakeLab) -> No
         ("require", US, PREAMBLES["v1"][:20], "hello_timeout"),
         ("accept", US, PREAMBLES["v1"], "hello_timeout"),
         ("accept", US, PREAMBLES["v1"] * 2, "not_tls_proxy_v1"),
-        ("accept", US, b"PROXY TCP4 1.2.3.4 1.2.3 1 1\r\n" + hello_for("a.example"), "proxy_address"),
+        (
+            "accept",
+            US,
+            b"PROXY TCP4 1.2.3.4 1.2.3 1 1\r\n" + hello_for("a.example"),
+            "proxy_address",
+        ),
         ("accept", US, PREAMBLES["v2"][:13] + b"\x12" + PREAMBLES["v2"][14:], "proxy_family"),
     ],
 )
 def test_who_is_not_believed_is_closed_and_counted(
-    run: Run, lab: MakeLab, mode: Literal["accept", "require"], sources: tuple[Network, ...], data: bytes, reason: str
+    run: Run,
+    lab: MakeLab,
+    mode: Literal["accept", "require"],
+    sources: tuple[Network, ...],
+    data: bytes,
+    reason: str,
 ) -> None:
     async def main() -> None:
         async with lab() as env:

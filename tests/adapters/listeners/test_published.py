@@ -17,7 +17,16 @@ def test_starting_tasks_get_nothing(run: Run, lab: MakeLab) -> None:
             port = await env.backend(None, plain_echo)
             starting = Endpoint("a.1", LOOPBACK, 9, state=EndpointState.STARTING)
             upstream = Upstream("a:443", (starting, Endpoint("a.2", LOOPBACK, port)))
-            route = Route(Scheme.SNI, "*.example", "/", "a", "label", "hrm", internal_port=443, upstream=upstream)
+            route = Route(
+                Scheme.SNI,
+                "*.example",
+                "/",
+                "a",
+                "label",
+                "hrm",
+                internal_port=443,
+                upstream=upstream,
+            )
             mesh = Mesh()
             mesh.publish("test", Snapshot.of([Contribution("a", "a", routes=(route,))]))
             listener = TLSListener(mesh)

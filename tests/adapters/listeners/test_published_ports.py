@@ -13,7 +13,16 @@ import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, EndpointState, ListeningPort, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    EndpointState,
+    ListeningPort,
+    Route,
+    Scheme,
+    Snapshot,
+    Upstream,
+)
 from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
 from meshlib_adapters.listeners.published_ports import PortListeners
 from meshlib_adapters.observe.records import PortRecord
@@ -41,9 +50,18 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def service(name: str, backend: int, *ports: ListeningPort, age: int = 1, state: EndpointState = EndpointState.READY) -> Contribution:
+def service(
+    name: str,
+    backend: int,
+    *ports: ListeningPort,
+    age: int = 1,
+    state: EndpointState = EndpointState.READY,
+) -> Contribution:
     upstream = Upstream(f"{name}:1", (Endpoint(f"{name}.1", LOOPBACK, backend, state=state),))
-    routes = [Route(port.scheme, "", "/", name, "l", "hrm", backend, upstream, port=port.port) for port in ports]
+    routes = [
+        Route(port.scheme, "", "/", name, "l", "hrm", backend, upstream, port=port.port)
+        for port in ports
+    ]
     return Contribution(f"p/{name}", name, age, tuple(routes))
 
 
@@ -79,7 +97,13 @@ class Gateway:
     def __init__(self, **settings: object) -> None:
         self.mesh = Mesh()
         self.records: list[PortRecord] = []
-        wanted = {"host": LOOPBACK, "allowed": EVERY, "retry_interval": 0.1, "tcp": TCPSettings(sweep_interval=0.05), **settings}
+        wanted = {
+            "host": LOOPBACK,
+            "allowed": EVERY,
+            "retry_interval": 0.1,
+            "tcp": TCPSettings(sweep_interval=0.05),
+            **settings,
+        }
         self.reserved: set[int] = set(wanted.pop("reserved", ()))  # type: ignore[call-overload]
         self.ports = PortListeners(
             self.mesh,
@@ -130,9 +154,15 @@ def test_ports_open_and_close_as_routes_come_and_go(caplog: pytest.LogCaptureFix
                 assert [await ask(tcp), await ask(udp)] == [b"hello"] * 2
                 await until(lambda: not gateway.ports.connections)
                 counters = gateway.ports.counters()
-                assert (counters["tcp"]["tunnels"], counters["udp"]["flows"], counters["udp"]["sent"]) == (2, 2, 2)
+                assert (
+                    counters["tcp"]["tunnels"],
+                    counters["udp"]["flows"],
+                    counters["udp"]["sent"],
+                ) == (2, 2, 2)
                 assert {(r.route, r.outcome) for r in gateway.records} == {(str(tcp), "closed")}
-                assert repr(gateway.ports) == "<PortListeners 2 open, 0 not, 0 connections, 2 flows>"
+                assert (
+                    repr(gateway.ports) == "<PortListeners 2 open, 0 not, 0 connections, 2 flows>"
+                )
 
     caplog.set_level(logging.INFO, "meshlib.ports")
     run(main())
@@ -176,14 +206,20 @@ def test_who_is_there_stays_when_the_route_goes_and_the_counts_survive() -> None
                 writer.close()
                 await until(lambda: "0 connections, 0 flows" in repr(gateway.ports))
                 await until(lambda: not gateway.ports._listeners)
-                assert gateway.ports.counters()["tcp"]["accepted"] == gateway.ports.counters()["udp"]["flows"] == 1
+                assert (
+                    gateway.ports.counters()["tcp"]["accepted"]
+                    == gateway.ports.counters()["udp"]["flows"]
+                    == 1
+                )
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                     sock.bind((LOOPBACK, number))
 
     run(main())
 
 
-def test_a_port_that_is_taken_is_said_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_port_that_is_taken_is_said_once_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def main() -> None:
         good = ListeningPort(Scheme.TCP, free_port())
         async with echoing() as backend:
@@ -194,7 +230,9 @@ def test_a_port_that_is_taken_is_said_once_and_tried_again(caplog: pytest.LogCap
                 gateway = Gateway()
                 gateway.ports.start()
                 gateway.publish(service("sql", backend, taken, good))
-                assert gateway.ports.closed_ports == {taken: "the port is in use by another program"}
+                assert gateway.ports.closed_ports == {
+                    taken: "the port is in use by another program"
+                }
                 assert await ask(good) == b"hello"
                 gateway.publish(service("sql", backend, taken, good), service("more", backend))
                 await asyncio.sleep(0.3)  # some tries, which nobody hears of
@@ -212,7 +250,9 @@ def test_a_port_that_is_taken_is_said_once_and_tried_again(caplog: pytest.LogCap
 
 def test_ports_that_no_label_can_have(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        ours, low, fine, last = (ListeningPort(Scheme.TCP, number) for number in (8443, 22, free_port(), 65535))
+        ours, low, fine, last = (
+            ListeningPort(Scheme.TCP, number) for number in (8443, 22, free_port(), 65535)
+        )
         allowed = (range(1024, 65536), range(53, 54))
         async with echoing() as backend:
             with Gateway(reserved={8443}, allowed=allowed, max_ports=1) as gateway:
@@ -223,7 +263,8 @@ def test_ports_that_no_label_can_have(caplog: pytest.LogCaptureFixture) -> None:
                     low: "it is not one of the allowed ports",
                     last: "1 ports are open already",
                 }
-                # One that was refused and is asked for no more is forgotten; a place that is free is taken.
+                # One that was refused and is asked for no more is forgotten; a place that is free
+                # is taken.
                 gateway.publish(service("sql", backend, low, last))
                 assert list(gateway.ports.open_ports) == [last]
                 assert list(gateway.ports.closed_ports) == [low]
@@ -243,7 +284,10 @@ def test_the_older_service_has_the_port_and_the_next_one_gets_it() -> None:
                 gateway.publish(new)
                 await ask(port)
                 await until(lambda: len(gateway.records) == 2)
-                assert [r.endpoint for r in gateway.records] == [f"{LOOPBACK}:{one}", f"{LOOPBACK}:{other}"]
+                assert [r.endpoint for r in gateway.records] == [
+                    f"{LOOPBACK}:{one}",
+                    f"{LOOPBACK}:{other}",
+                ]
                 assert gateway.ports.counters()["tcp"]["accepted"] == 2
 
     run(main())
@@ -275,7 +319,10 @@ def test_draining() -> None:
             _, writer = await asyncio.open_connection(LOOPBACK, number)
             await until(lambda: gateway.ports.counters()["tcp"]["tunnels"] == 1)
             assert await gateway.ports.drain(0.5) == 1
-            assert sorted((r.route, r.outcome) for r in gateway.records) == [(str(tcp), "drained"), (str(udp), "drained")]
+            assert sorted((r.route, r.outcome) for r in gateway.records) == [
+                (str(tcp), "drained"),
+                (str(udp), "drained"),
+            ]
             gateway.publish()  # nothing is followed any more
             assert list(gateway.ports.open_ports) == []
             gateway.ports.close()
@@ -296,7 +343,11 @@ def test_two_processes_may_share_a_port() -> None:
                 for _ in range(20):
                     assert [await ask(tcp), await ask(udp)] == [b"hello"] * 2
                 counts = [gateway.ports.counters() for gateway in (one, other)]
-                assert sum(c["tcp"]["accepted"] for c in counts) == sum(c["udp"]["flows"] for c in counts) == 20
+                assert (
+                    sum(c["tcp"]["accepted"] for c in counts)
+                    == sum(c["udp"]["flows"] for c in counts)
+                    == 20
+                )
 
     run(main())
 

@@ -1,4 +1,6 @@
-"""What served one connection serves the next: nothing of the first may be seen by the second, however the first has ended."""
+"""What served one connection serves the next: nothing of the first may be seen by the second,
+however the first has ended.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,19 @@ FIRST = {
 
 
 def as_new(site: RunningGateway, upstream: Backend) -> bytes:
-    """A second client is served as if it were the first, and nothing of an earlier one is sent on for it."""
+    """A second client is served as if it were the first, and nothing of an earlier one is sent on
+    for it.
+    """
     client = site.client()
     number = len(upstream.requests)
     client.send(b"\r\n" + get(f"/clean{number}", "a", "X-Own: 2"))
     assert client.read_answer().status == 200
-    (sent,) = [request for request in upstream.requests if request.startswith(b"GET /clean%d " % number)]
-    assert sent.startswith(b"GET /clean%d HTTP/1.1\r\nHost: a\r\nX-Own: 2\r\nX-Forwarded-For: 127.0.0.1\r\n" % number)
+    (sent,) = [
+        request for request in upstream.requests if request.startswith(b"GET /clean%d " % number)
+    ]
+    assert sent.startswith(
+        b"GET /clean%d HTTP/1.1\r\nHost: a\r\nX-Own: 2\r\nX-Forwarded-For: 127.0.0.1\r\n" % number
+    )
     assert b"Secret" not in sent
     assert b"Cookie" not in sent
     client.send(get("/again"))  # it is kept
@@ -81,7 +89,10 @@ def test_who_the_client_was(start: Start, backend: Make) -> None:
     address = site.run(site.gateway.listen("127.0.0.1", 0, proxy_protocol=policy))[0]
     for _ in range(3):
         behind = Client(address)
-        behind.send(build_v1(ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.1", 8443)) + get("/claimed"))
+        behind.send(
+            build_v1(ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.1", 8443))
+            + get("/claimed")
+        )
         assert behind.read_answer().status == 200
         assert b"X-Forwarded-For: 192.0.2.7\r\n" in upstream.requests[-1]
         assert b"X-Forwarded-Port: 8443\r\n" in upstream.requests[-1]

@@ -47,7 +47,9 @@ def test_an_address_of_another_machine() -> None:
 
 
 def test_a_name_without_an_address() -> None:
-    with pytest.raises(ConfigurationError, match=r"^http nobody\.invalid:80: the name has no address"):
+    with pytest.raises(
+        ConfigurationError, match=r"^http nobody\.invalid:80: the name has no address"
+    ):
         bind_address(Address("nobody.invalid", 80), setting="http")
 
 
@@ -57,5 +59,7 @@ def test_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
-    with pytest.raises(ConfigurationError, match=r"no permission .* CAP_NET_BIND_SERVICE .*--http :8080\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"no permission .* CAP_NET_BIND_SERVICE .*--http :8080\)"
+    ):
         bind_address(Address("0.0.0.0", 80), setting="http")

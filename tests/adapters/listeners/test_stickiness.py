@@ -1,4 +1,6 @@
-"""One TLS session stays on one endpoint: real handshakes, real sessions, several endpoints that do not know each other's."""
+"""One TLS session stays on one endpoint: real handshakes, real sessions, several endpoints that do
+not know each other's.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,19 @@ from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run, quick, until
 REPLICAS = 4
 
 
-def client_settings(trusting: ssl.SSLContext, version: ssl.TLSVersion, options: int) -> ssl.SSLContext:
+def client_settings(
+    trusting: ssl.SSLContext, version: ssl.TLSVersion, options: int
+) -> ssl.SSLContext:
     trusting.minimum_version = trusting.maximum_version = version
     trusting.options |= options
     return trusting
 
 
 def ask(
-    port: int, context: ssl.SSLContext, address: str = LOOPBACK, session: ssl.SSLSession | None = None
+    port: int,
+    context: ssl.SSLContext,
+    address: str = LOOPBACK,
+    session: ssl.SSLSession | None = None,
 ) -> tuple[bytes, bool, ssl.SSLSession | None]:
     """Who answers, whether it took up `session`, and the session to come back with. Blocks."""
     with (
@@ -47,7 +54,9 @@ async def replicas(env: Lab) -> None:
 
 
 @pytest.mark.parametrize("options", [0, ssl.OP_NO_TICKET], ids=["ticket", "id"])
-def test_a_session_of_tls12_is_found_again_from_anywhere(run: Run, lab: MakeLab, client_context: ssl.SSLContext, options: int) -> None:
+def test_a_session_of_tls12_is_found_again_from_anywhere(
+    run: Run, lab: MakeLab, client_context: ssl.SSLContext, options: int
+) -> None:
     context = client_settings(client_context, ssl.TLSVersion.TLSv1_2, options)
 
     async def main() -> None:
@@ -56,11 +65,17 @@ def test_a_session_of_tls12_is_found_again_from_anywhere(run: Run, lab: MakeLab,
             _, port = await env.listener()
             homes = set()
             for client in range(12):
-                home, reused, session = await asyncio.to_thread(ask, port, context, f"127.0.1.{client}")
+                home, reused, session = await asyncio.to_thread(
+                    ask, port, context, f"127.0.1.{client}"
+                )
                 assert not reused
                 homes.add(home)
                 for move in range(3):
-                    assert (await asyncio.to_thread(ask, port, context, f"127.0.2.{client * 3 + move}", session))[:2] == (home, True)
+                    assert (
+                        await asyncio.to_thread(
+                            ask, port, context, f"127.0.2.{client * 3 + move}", session
+                        )
+                    )[:2] == (home, True)
             assert len(homes) > 1
 
     run(main())
@@ -80,13 +95,17 @@ def test_a_session_of_tls13_is_found_again_by_its_clients_address_in_every_proce
             for client in range(12):
                 home, _, session = await asyncio.to_thread(ask, one, context, f"127.0.1.{client}")
                 homes.add(home)
-                assert (await asyncio.to_thread(ask, other, context, f"127.0.1.{client}", session))[:2] == (home, True)
+                assert (await asyncio.to_thread(ask, other, context, f"127.0.1.{client}", session))[
+                    :2
+                ] == (home, True)
             assert len(homes) > 1
 
     run(main())
 
 
-def test_without_it_sessions_go_astray(run: Run, lab: MakeLab, client_context: ssl.SSLContext) -> None:
+def test_without_it_sessions_go_astray(
+    run: Run, lab: MakeLab, client_context: ssl.SSLContext
+) -> None:
     context = client_settings(client_context, ssl.TLSVersion.TLSv1_2, 0)
 
     async def main() -> None:
@@ -94,7 +113,10 @@ def test_without_it_sessions_go_astray(run: Run, lab: MakeLab, client_context: s
             await replicas(env)
             _, port = await env.listener(quick(stickiness="none"))
             _, _, session = await asyncio.to_thread(ask, port, context)
-            answers = [await asyncio.to_thread(ask, port, context, LOOPBACK, session) for _ in range(REPLICAS)]
+            answers = [
+                await asyncio.to_thread(ask, port, context, LOOPBACK, session)
+                for _ in range(REPLICAS)
+            ]
             assert len({home for home, _, _ in answers}) == REPLICAS
             assert [reused for _, reused, _ in answers].count(True) == 1
 
@@ -102,14 +124,18 @@ def test_without_it_sessions_go_astray(run: Run, lab: MakeLab, client_context: s
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_an_endpoint_that_wants_it_gets_a_preamble_before_the_hello(run: Run, lab: MakeLab, version: str) -> None:
+def test_an_endpoint_that_wants_it_gets_a_preamble_before_the_hello(
+    run: Run, lab: MakeLab, version: str
+) -> None:
     async def main() -> None:
         async with lab() as env:
             seen: list[ProxyPreamble] = []
 
             async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 preambles, data = ProxyProtocolReader(), b""
-                while not isinstance(found := preambles.receive_data(await reader.read(10_000)), ProxyPreamble):
+                while not isinstance(
+                    found := preambles.receive_data(await reader.read(10_000)), ProxyPreamble
+                ):
                     assert found
                 seen.append(found)
                 data = preambles.rest
@@ -127,7 +153,10 @@ def test_an_endpoint_that_wants_it_gets_a_preamble_before_the_hello(run: Run, la
                     return self
 
                 def route_tls(self, hello: ClientHello, covered: object = None) -> TLSDecision:
-                    return Passthrough(Route(Scheme.SNI, "a.example", "/", "a", "", "test", 443, upstream), upstream)
+                    return Passthrough(
+                        Route(Scheme.SNI, "a.example", "/", "a", "", "test", 443, upstream),
+                        upstream,
+                    )
 
             listener = TLSListener(Table(), TLSSettings(), on_end=env.records.append)
             env.stack.callback(listener.close)

@@ -20,7 +20,13 @@ import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint, EndpointState, Upstream
-from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble, ProxyProtocolReader, build_v1, build_v2
+from meshlib.proxy_protocol import (
+    ProxyAddress,
+    ProxyPreamble,
+    ProxyProtocolReader,
+    build_v1,
+    build_v2,
+)
 from meshlib_adapters.config.transport import PreamblePolicy, RelaySettings, TCPSettings
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.tcp import TCPListener
@@ -52,8 +58,12 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.write_eof()
 
 
-def upstream_of(*ports: int, state: EndpointState = EndpointState.READY, preamble: Literal["", "v1", "v2"] = "") -> Upstream:
-    endpoints = tuple(Endpoint(f"e.{n}", LOOPBACK, port, state=state) for n, port in enumerate(ports))
+def upstream_of(
+    *ports: int, state: EndpointState = EndpointState.READY, preamble: Literal["", "v1", "v2"] = ""
+) -> Upstream:
+    endpoints = tuple(
+        Endpoint(f"e.{n}", LOOPBACK, port, state=state) for n, port in enumerate(ports)
+    )
     return Upstream("e:1", endpoints, proxy_protocol=preamble)
 
 
@@ -104,10 +114,14 @@ async def serving(respond: Respond) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def listening(settings: TCPSettings | None = None, *ports: int) -> AsyncIterator[tuple[Port, TCPListener]]:
+async def listening(
+    settings: TCPSettings | None = None, *ports: int
+) -> AsyncIterator[tuple[Port, TCPListener]]:
     port = Port()
     port.upstream = upstream_of(*ports) if ports else None
-    listener = TCPListener(lambda: port.upstream, settings or quick(), name="tcp://:1", on_end=port.records.append)
+    listener = TCPListener(
+        lambda: port.upstream, settings or quick(), name="tcp://:1", on_end=port.records.append
+    )
     try:
         _, port.number = await listener.listen(LOOPBACK, 0)
         yield port, listener
@@ -115,8 +129,12 @@ async def listening(settings: TCPSettings | None = None, *ports: int) -> AsyncIt
         listener.close()
 
 
-def test_a_connection_that_takes_a_moment_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As over a network; on one machine a connection is there at once, where the system can tell."""
+def test_a_connection_that_takes_a_moment_is_waited_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over a network; on one machine a connection is there at once, where the system can
+    tell.
+    """
     monkeypatch.setattr("meshlib_adapters.relay.dialer._TCP_INFO", None)
 
     async def scenario() -> None:
@@ -135,7 +153,11 @@ def test_what_served_a_client_is_not_left_to_the_garbage_collector(run: Run) -> 
                 for _ in range(20):
                     assert await port.say(b"x") == b"x"
                 await until(lambda: not len(listener))
-                left = [item for item in gc.get_objects() if isinstance(item, PortConnection | Relay | Dialer)]
+                left = [
+                    item
+                    for item in gc.get_objects()
+                    if isinstance(item, PortConnection | Relay | Dialer)
+                ]
                 assert len(left) <= 1  # the last one may still be in a frame or a traceback
             finally:
                 gc.enable()
@@ -156,9 +178,9 @@ def test_bytes_go_both_ways_and_each_end_is_told(run: Run) -> None:
                 assert await port.say(b"hello %d" % n) == b"hello %d" % n
             await until(lambda: not len(listener))
             assert listener.counters == {"accepted": 3, "attempts": 3, "tunnels": 3, "refused": 0}
-            assert [(r.client, r.route, r.endpoint, r.outcome, r.received, r.sent) for r in port.records] == [
-                (LOOPBACK, "tcp://:1", f"{LOOPBACK}:{backend}", "closed", 7, 7)
-            ] * 3
+            assert [
+                (r.client, r.route, r.endpoint, r.outcome, r.received, r.sent) for r in port.records
+            ] == [(LOOPBACK, "tcp://:1", f"{LOOPBACK}:{backend}", "closed", 7, 7)] * 3
             assert len(listener.limits) == 0
 
     run(main())
@@ -206,7 +228,9 @@ def test_an_rst_becomes_an_rst(run: Run) -> None:
         async with serving(wait) as backend, listening(None, backend) as (port, listener):
             reader, writer = await port.connect()
             assert await reader.readexactly(1) == b"x"
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
             writer.transport.abort()
             await until(lambda: seen and not len(listener))
             assert port.records[0].outcome == "reset"
@@ -243,7 +267,9 @@ def test_a_hundred_mebibytes_arrive_as_they_were_sent(run: Run, splice: bool) ->
     run(main())
 
 
-def test_the_upstream_is_asked_at_each_connection_and_an_open_one_stays_where_it_is(run: Run) -> None:
+def test_the_upstream_is_asked_at_each_connection_and_an_open_one_stays_where_it_is(
+    run: Run,
+) -> None:
     def saying(text: bytes) -> Respond:
         async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while await reader.readline():
@@ -252,7 +278,11 @@ def test_the_upstream_is_asked_at_each_connection_and_an_open_one_stays_where_it
         return respond
 
     async def main() -> None:
-        async with serving(saying(b"a\n")) as a, serving(saying(b"b\n")) as b, listening(None, a) as (port, _):
+        async with (
+            serving(saying(b"a\n")) as a,
+            serving(saying(b"b\n")) as b,
+            listening(None, a) as (port, _),
+        ):
             reader, writer = await port.connect()
             writer.write(b"\n")
             assert await reader.readline() == b"a\n"
@@ -267,7 +297,10 @@ def test_the_upstream_is_asked_at_each_connection_and_an_open_one_stays_where_it
 
 def test_the_next_endpoint_takes_what_one_refuses(run: Run) -> None:
     async def main() -> None:
-        async with serving(echo) as backend, listening(None, closed_port(), backend) as (port, listener):
+        async with (
+            serving(echo) as backend,
+            listening(None, closed_port(), backend) as (port, listener),
+        ):
             for _ in range(4):
                 assert await port.say(b"x") == b"x"
             assert listener.counters["tunnels"] == 4
@@ -278,7 +311,10 @@ def test_the_next_endpoint_takes_what_one_refuses(run: Run) -> None:
 
 def test_an_endpoint_that_keeps_refusing_is_left_out_for_a_while(run: Run) -> None:
     async def main() -> None:
-        async with serving(echo) as backend, listening(None, closed_port(), backend) as (port, listener):
+        async with (
+            serving(echo) as backend,
+            listening(None, closed_port(), backend) as (port, listener),
+        ):
             for _ in range(40):
                 assert await port.say(b"x") == b"x"
             assert 40 < listener.counters["attempts"] < 55  # 60, if every second one began there
@@ -306,7 +342,9 @@ def test_an_endpoint_that_never_answers_costs_its_timeout_only(run: Run) -> None
     run(main())
 
 
-@pytest.mark.parametrize("state", [EndpointState.STARTING, EndpointState.UNHEALTHY, EndpointState.DRAINING])
+@pytest.mark.parametrize(
+    "state", [EndpointState.STARTING, EndpointState.UNHEALTHY, EndpointState.DRAINING]
+)
 def test_only_ready_endpoints_get_connections(run: Run, state: EndpointState) -> None:
     async def main() -> None:
         async with serving(echo) as backend, listening() as (port, listener):
@@ -322,7 +360,10 @@ def test_only_ready_endpoints_get_connections(run: Run, state: EndpointState) ->
 def test_nobody_there(run: Run) -> None:
     async def main() -> None:
         async with listening() as (port, listener):
-            for ports, reason in (((), "no_endpoint"), ((closed_port(), closed_port()), "connect_failed")):
+            for ports, reason in (
+                ((), "no_endpoint"),
+                ((closed_port(), closed_port()), "connect_failed"),
+            ):
                 port.upstream = upstream_of(*ports) if ports else None
                 await refused(port.number)
                 assert port.records[-1].outcome == reason
@@ -368,12 +409,20 @@ SAID = ProxyAddress("192.0.2.7", 4711), ProxyAddress("198.51.100.1", 5432)
 
 
 @contextlib.asynccontextmanager
-async def behind(mode: Literal["off", "accept", "require"], number: int, **changes: object) -> AsyncIterator[tuple[Port, TCPListener]]:
+async def behind(
+    mode: Literal["off", "accept", "require"], number: int, **changes: object
+) -> AsyncIterator[tuple[Port, TCPListener]]:
     """A listener behind proxies that come from 127.0.0.1; endpoints are told who the client is."""
     port = Port()
     port.upstream = upstream_of(number, preamble="v1")
     rule = PreamblePolicy(mode, SOURCES)
-    listener = TCPListener(lambda: port.upstream, quick(**changes), name="tcp://:1", on_end=port.records.append, proxy_protocol=rule)
+    listener = TCPListener(
+        lambda: port.upstream,
+        quick(**changes),
+        name="tcp://:1",
+        on_end=port.records.append,
+        proxy_protocol=rule,
+    )
     try:
         _, port.number = await listener.listen(LOOPBACK, 0)
         yield port, listener
@@ -383,7 +432,9 @@ async def behind(mode: Literal["off", "accept", "require"], number: int, **chang
 
 @pytest.mark.parametrize("build", [build_v1, build_v2])
 @pytest.mark.parametrize("piece", [1, 7, 1000])
-def test_a_proxys_preamble_names_the_client(run: Run, build: Callable[..., bytes], piece: int) -> None:
+def test_a_proxys_preamble_names_the_client(
+    run: Run, build: Callable[..., bytes], piece: int
+) -> None:
     async def scenario() -> None:
         async with serving(echo) as number, behind("accept", number) as (port, listener):
             reader, writer = await port.connect()
@@ -432,7 +483,9 @@ def test_a_proxy_may_speak_for_itself_and_a_server_first(run: Run) -> None:
 def test_a_wrong_preamble_is_refused(run: Run, said: bytes, reason: str) -> None:
     async def scenario() -> None:
         async with serving(echo) as number, behind("accept", number) as (port, listener):
-            with contextlib.suppress(OSError, RuntimeError):  # the reset may come before the last of it is said
+            with contextlib.suppress(
+                OSError, RuntimeError
+            ):  # the reset may come before the last of it is said
                 assert await port.say(said) == b""
             await until(lambda: port.records)
             assert port.records[0].outcome.startswith(reason)
@@ -444,7 +497,10 @@ def test_a_wrong_preamble_is_refused(run: Run, said: bytes, reason: str) -> None
 
 def test_who_says_nothing_is_not_waited_for_for_ever(run: Run) -> None:
     async def scenario() -> None:
-        async with serving(echo) as number, behind("accept", number, preamble_timeout=0.1) as (port, listener):
+        async with (
+            serving(echo) as number,
+            behind("accept", number, preamble_timeout=0.1) as (port, listener),
+        ):
             await refused(port.number)
             await until(lambda: port.records)
             assert port.records[0].outcome == "proxy_timeout"
@@ -460,12 +516,16 @@ def test_who_says_nothing_is_not_waited_for_for_ever(run: Run) -> None:
 
 
 @pytest.mark.parametrize("mode", ["off", "accept", "require"])
-def test_somebody_elses_preamble_is_his_own_bytes_or_refused(run: Run, mode: Literal["off", "accept", "require"]) -> None:
+def test_somebody_elses_preamble_is_his_own_bytes_or_refused(
+    run: Run, mode: Literal["off", "accept", "require"]
+) -> None:
     async def scenario() -> None:
         async with serving(echo) as number, behind(mode, number) as (port, _):
             answer = b""
             with contextlib.suppress(OSError, RuntimeError):
-                reader, writer = await asyncio.open_connection(LOOPBACK, port.number, local_addr=("127.0.0.2", 0))
+                reader, writer = await asyncio.open_connection(
+                    LOOPBACK, port.number, local_addr=("127.0.0.2", 0)
+                )
                 writer.write(build_v1(*SAID))
                 writer.write_eof()
                 answer = await reader.read()
@@ -484,7 +544,10 @@ def test_somebody_elses_preamble_is_his_own_bytes_or_refused(run: Run, mode: Lit
 def test_time_limits(run: Run) -> None:
     async def main() -> None:
         async with serving(echo) as backend:
-            for changes, outcome in (({"idle_timeout": 0.2}, "idle_timeout"), ({"max_lifetime": 0.3}, "lifetime")):
+            for changes, outcome in (
+                ({"idle_timeout": 0.2}, "idle_timeout"),
+                ({"max_lifetime": 0.3}, "lifetime"),
+            ):
                 async with listening(quick(**changes), backend) as (port, _):
                     reader, writer = await port.connect()
                     with contextlib.suppress(ConnectionResetError):
@@ -495,10 +558,18 @@ def test_time_limits(run: Run) -> None:
     run(main())
 
 
-@pytest.mark.parametrize(("changes", "reason"), [({"max_connections": 2}, "limit"), ({"max_connections_per_client": 2}, "client_limit")])
-def test_clients_over_a_limit_are_closed_at_once(run: Run, changes: dict[str, int], reason: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"max_connections": 2}, "limit"), ({"max_connections_per_client": 2}, "client_limit")],
+)
+def test_clients_over_a_limit_are_closed_at_once(
+    run: Run, changes: dict[str, int], reason: str
+) -> None:
     async def main() -> None:
-        async with serving(echo) as backend, listening(quick(**changes), backend) as (port, listener):
+        async with (
+            serving(echo) as backend,
+            listening(quick(**changes), backend) as (port, listener),
+        ):
             clients = [await port.connect() for _ in range(2)]
             for reader, writer in clients:  # who has said something is not given up
                 writer.write(b"x")
@@ -517,7 +588,10 @@ def test_clients_over_a_limit_are_closed_at_once(run: Run, changes: dict[str, in
 @pytest.mark.parametrize("changes", [{"max_connections": 2}, {"max_connections_per_client": 2}])
 def test_clients_that_have_said_nothing_make_room(run: Run, changes: dict[str, int]) -> None:
     async def main() -> None:
-        async with serving(echo) as backend, listening(quick(**changes), backend) as (port, listener):
+        async with (
+            serving(echo) as backend,
+            listening(quick(**changes), backend) as (port, listener),
+        ):
             clients = [await port.connect() for _ in range(2)]
             await until(lambda: listener.counters["tunnels"] == 2)
             for idle, _ in list(clients):
@@ -539,7 +613,10 @@ def test_two_listeners_may_share_their_limits_and_pipes(run: Run) -> None:
     async def main() -> None:
         limits, resources = ClientLimits(1), RelayResources()
         async with serving(echo) as backend:
-            listeners = [TCPListener(lambda: upstream_of(backend), limits=limits, resources=resources) for _ in range(2)]
+            listeners = [
+                TCPListener(lambda: upstream_of(backend), limits=limits, resources=resources)
+                for _ in range(2)
+            ]
             ports = [(await listener.listen(LOOPBACK, 0))[1] for listener in listeners]
             reader, first = await asyncio.open_connection(LOOPBACK, ports[0])
             first.write(b"x")
@@ -627,9 +704,15 @@ def _start(*command: str) -> subprocess.Popen[bytes]:
 
 async def _redis(number: int, *words: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(LOOPBACK, number)
-    writer.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
+    writer.write(
+        b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+    )
     line = await reader.readline()
-    answer = await reader.readexactly(int(line[1:]) + 2) if line.startswith(b"$") and line != b"$-1\r\n" else line
+    answer = (
+        await reader.readexactly(int(line[1:]) + 2)
+        if line.startswith(b"$") and line != b"$-1\r\n"
+        else line
+    )
     writer.close()
     return answer.strip()
 
@@ -637,7 +720,18 @@ async def _redis(number: int, *words: bytes) -> bytes:
 def test_a_real_redis(run: Run, redis_server: str, tmp_path: Path) -> None:
     async def main() -> None:
         number = closed_port()
-        arguments = ["--port", str(number), "--bind", LOOPBACK, "--save", "", "--appendonly", "no", "--dir", str(tmp_path)]
+        arguments = [
+            "--port",
+            str(number),
+            "--bind",
+            LOOPBACK,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            str(tmp_path),
+        ]
         process = _start(redis_server, *arguments)
         try:
             async with listening(None, number) as (port, _):

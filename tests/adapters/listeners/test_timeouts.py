@@ -1,4 +1,6 @@
-"""Every time-out and every limit of the settings, by its name. Nothing asserts how long it took, only that it came."""
+"""Every time-out and every limit of the settings, by its name. Nothing asserts how long it took,
+only that it came.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,18 @@ def choosy(peer: Peer) -> None:
 
 
 def test_settings_that_make_no_sense() -> None:
-    for name, value in (("idle", 0), ("head_read", -1), ("max_tries", 0), ("head_size", 100), ("buffer_size", 0)):
+    for name, value in (
+        ("idle", 0),
+        ("head_read", -1),
+        ("max_tries", 0),
+        ("head_size", 100),
+        ("buffer_size", 0),
+    ):
         with pytest.raises(ConfigurationError, match=name):
             quick(**{name: value})
-    assert HTTPSettings(max_body=0, retry_budget=0, pool_size=0, replay_size=0, max_connections_per_client=0)
+    assert HTTPSettings(
+        max_body=0, retry_budget=0, pool_size=0, replay_size=0, max_connections_per_client=0
+    )
 
 
 def test_idle(start: Start, backend: Make) -> None:
@@ -71,7 +81,9 @@ def test_head_read(start: Start, backend: Make) -> None:
 
 
 def test_body(start: Start, backend: Make) -> None:
-    """A body that stops is 408 and ends the upstream's request; one that moves slowly may take its time."""
+    """A body that stops is 408 and ends the upstream's request; one that moves slowly may take its
+    time.
+    """
     upstream = backend()
     site = start(upstream, quick(between_bytes=0.4))
     client = site.client()
@@ -88,7 +100,9 @@ def test_body(start: Start, backend: Make) -> None:
 
 
 def test_response_head(start: Start, backend: Make) -> None:
-    """504, the upstream's connection closed, the client's kept; a head that trickles counts as none."""
+    """504, the upstream's connection closed, the client's kept; a head that trickles counts as
+    none.
+    """
 
     def trickling(peer: Peer) -> None:
         peer.read_request()
@@ -114,7 +128,9 @@ def test_response_head_while_connecting(start: Start, backend: Make) -> None:
 
     upstream = backend()
     with blackhole() as dead:
-        site = start(snapshot_of({"a": [dead], "b": [upstream]}), quick(response_head=0.2, connect=0.6))
+        site = start(
+            snapshot_of({"a": [dead], "b": [upstream]}), quick(response_head=0.2, connect=0.6)
+        )
         client = site.client()
         assert client.ask(get()).status == 504
         assert client.ask(get("/", "b")).status == 200
@@ -157,7 +173,9 @@ def test_between_bytes(start: Start, backend: Make) -> None:
 
 
 def test_end_that_nobody_takes(start: Start, backend: Make) -> None:
-    """Behind the last byte of a last answer the connection waits for the client to take it, but not for ever."""
+    """Behind the last byte of a last answer the connection waits for the client to take it, but not
+    for ever.
+    """
     size = 3_000_000
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
     site = start(backend(answering(whole)), quick(between_bytes=0.6, buffer_size=8_000_000))
@@ -169,7 +187,9 @@ def test_end_that_nobody_takes(start: Start, backend: Make) -> None:
 
 
 def test_slow_reader_is_not_cut(start: Start, backend: Make) -> None:
-    """A client that takes little but never stops has all the time it needs, whatever the kernel's buffers hide."""
+    """A client that takes little but never stops has all the time it needs, whatever the kernel's
+    buffers hide.
+    """
     size = 6_000_000
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
     site = start(backend(answering(whole)), quick(between_bytes=0.5))
@@ -184,7 +204,9 @@ def test_slow_reader_is_not_cut(start: Start, backend: Make) -> None:
 
 
 def test_lingering_close(start: Start, backend: Make) -> None:
-    """Behind a refusal what still comes is thrown away for a while, then the connection is closed even so."""
+    """Behind a refusal what still comes is thrown away for a while, then the connection is closed
+    even so.
+    """
     site = start(backend(), quick(lingering_close=0.3, max_body=10))
     client = site.client()
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
@@ -231,7 +253,11 @@ def test_max_connections(start: Start, backend: Make) -> None:
     site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]) == [Phase.BODY] * 2)
     third = site.client()
     answer = third.read_answer()
-    assert (answer.status, answer.one("retry-after"), answer.one("connection")) == (503, "1", "close")
+    assert (answer.status, answer.one("retry-after"), answer.one("connection")) == (
+        503,
+        "1",
+        "close",
+    )
     assert third.at_end()
     first.close()
     site.wait(lambda: site.call(lambda: len(site.gateway.limits)) == 1)
@@ -251,19 +277,30 @@ def test_max_connections_per_client(start: Start, backend: Make) -> None:
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_client"])
-def test_idle_clients_make_room_the_longest_idle_first(start: Start, backend: Make, limit: str) -> None:
+def test_idle_clients_make_room_the_longest_idle_first(
+    start: Start, backend: Make, limit: str
+) -> None:
     """Before the first byte, in a head, between requests; who is in a request stays."""
     site = start(backend(choosy), quick(**{limit: 4}, head_read=30))
     kept, fresh, begun, busy = (site.client() for _ in range(4))
     assert kept.ask(get()).status == 200
     begun.send(b"GET / HT")
     busy.send(POST)
-    site.wait(lambda: Phase.HEAD in (phases := site.call(lambda: [c.phase for c in site.connections()])) and Phase.BODY in phases)
-    assert kept.ask(get()).status == 200  # which makes it the one that has been idle for the shortest time
+    site.wait(
+        lambda: (
+            Phase.HEAD in (phases := site.call(lambda: [c.phase for c in site.connections()]))
+            and Phase.BODY in phases
+        )
+    )
+    assert (
+        kept.ask(get()).status == 200
+    )  # which makes it the one that has been idle for the shortest time
     for idle in (fresh, begun, kept):
         site.client().send(POST)
         assert idle.at_end()
-    site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]).count(Phase.BODY) == 4)
+    site.wait(
+        lambda: site.call(lambda: [c.phase for c in site.connections()]).count(Phase.BODY) == 4
+    )
     assert site.client().read_answer().status == 503
     assert site.call(lambda: site.gateway.limits.given_up) == 3
     assert [reason for reason in site.reasons(4) if reason] == ["given_up", "too_many_connections"]
@@ -279,7 +316,9 @@ def test_proxies_in_front_have_no_limit_of_their_own(start: Start, backend: Make
 
 
 def test_good_clients_beside_slow_ones(start: Start, backend: Make) -> None:
-    """Hundreds that dribble heads and bodies: everybody else is served, and they are gone after their time."""
+    """Hundreds that dribble heads and bodies: everybody else is served, and they are gone after
+    their time.
+    """
     site = start(backend(), quick(head_read=0.5, between_bytes=0.5))
     slow = [site.client() for _ in range(200)]
     for number, client in enumerate(slow):

@@ -36,7 +36,10 @@ def test_a_deadline_in_the_past_passes_at_the_next_turn() -> None:
     assert wheel.expired(51.0) == ["late"]
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 50)), max_size=40), st.lists(st.floats(0, 60), max_size=10))
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.floats(0, 50)), max_size=40),
+    st.lists(st.floats(0, 60), max_size=10),
+)
 def test_as_a_plain_list_would(deadlines: list[tuple[int, float]], times: list[float]) -> None:
     grain = 0.5
     wheel: DeadlineWheel[int] = DeadlineWheel(grain, now=0.0)

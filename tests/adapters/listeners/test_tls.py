@@ -35,8 +35,14 @@ def test_two_names_two_backends(run: Run, lab: MakeLab, client_context: ssl.SSLC
             await env.backend("a.example", saying(b"from a"))
             await env.backend("b.example", saying(b"from b"))
             listener, port = await env.listener()
-            for name, text in (("a.example", b"from a"), ("b.example", b"from b"), ("A.Example", b"from a")) * 3:
-                reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=client_context, server_hostname=name)
+            for name, text in (
+                ("a.example", b"from a"),
+                ("b.example", b"from b"),
+                ("A.Example", b"from a"),
+            ) * 3:
+                reader, writer = await asyncio.open_connection(
+                    LOOPBACK, port, ssl=client_context, server_hostname=name
+                )
                 writer.write(b"hello\n")
                 assert await reader.read() == text
                 writer.close()
@@ -66,7 +72,11 @@ def test_what_served_a_client_is_not_left_to_the_garbage_collector(run: Run, lab
                     assert await reader.read() == b"x"
                     writer.close()
                 await until(lambda: not len(listener))
-                left = [item for item in gc.get_objects() if isinstance(item, TLSConnection | Passage | Relay)]
+                left = [
+                    item
+                    for item in gc.get_objects()
+                    if isinstance(item, TLSConnection | Passage | Relay)
+                ]
                 assert len(left) <= 2  # the last ones may still be in a frame
             finally:
                 gc.enable()
@@ -316,7 +326,11 @@ def test_names_of_endpoints_are_resolved(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
             port = await env.backend(None, plain_echo)
-            env.table.ports["a.example"] = [("nowhere.invalid", port), ("x" * 64 + ".invalid", port), ("localhost", port)]
+            env.table.ports["a.example"] = [
+                ("nowhere.invalid", port),
+                ("x" * 64 + ".invalid", port),
+                ("localhost", port),
+            ]
             _, entry = await env.listener()
             for _ in range(2):
                 reader, writer = await asyncio.open_connection(LOOPBACK, entry)
@@ -370,10 +384,14 @@ def test_a_name_without_a_way_gets_an_alert_and_a_log_line(
 ) -> None:
     async def main() -> None:
         async with lab() as env:
-            env.table.ports.update({"dead.example": [(LOOPBACK, closed_port())], "empty.example": []})
+            env.table.ports.update(
+                {"dead.example": [(LOOPBACK, closed_port())], "empty.example": []}
+            )
             listener, port = await env.listener(quick())
             with caplog.at_level(logging.INFO, "meshlib.tcp"):
-                assert await answer_alert(port, hello_for(name)) == b"\x15\x03\x01\x00\x02\x02" + bytes((alert,))
+                assert await answer_alert(
+                    port, hello_for(name)
+                ) == b"\x15\x03\x01\x00\x02\x02" + bytes((alert,))
             assert listener.refusals == {reason: 1}
             lines = [r.getMessage() for r in caplog.records]
             assert len(lines) == 1
@@ -411,7 +429,9 @@ def test_no_server_name_goes_to_the_catch_all_only(run: Run, lab: MakeLab) -> No
         (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", b"", "not_tls_postgres"),
     ],
 )
-def test_what_is_no_hello_is_refused_at_once(run: Run, lab: MakeLab, data: bytes, answer: bytes, reason: str) -> None:
+def test_what_is_no_hello_is_refused_at_once(
+    run: Run, lab: MakeLab, data: bytes, answer: bytes, reason: str
+) -> None:
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, echo, into="*")
@@ -427,7 +447,9 @@ def test_plain_http_is_told_so(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
             _, port = await env.listener(quick())
-            answer = await answer_alert(port, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n" + b"x" * 100_000)
+            answer = await answer_alert(
+                port, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n" + b"x" * 100_000
+            )
             assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
             assert answer.endswith(b"plain HTTP sent to the TLS port\n")
 
@@ -438,8 +460,14 @@ def test_plain_http_is_told_so(run: Run, lab: MakeLab) -> None:
     ("head", "location"),
     [
         (b"GET /a?b=c HTTP/1.1\r\nHost: A.Example:8443\r\n\r\n", b"https://a.example:9443/a?b=c"),
-        (b"GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n", b"https://b.example:9443/x"),
-        (b"GET //evil.example HTTP/1.1\r\nHost: a.example\r\n\r\n", b"https://a.example:9443//evil.example"),
+        (
+            b"GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            b"https://b.example:9443/x",
+        ),
+        (
+            b"GET //evil.example HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            b"https://a.example:9443//evil.example",
+        ),
         (b"GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n", b"https://[2001:db8::1]:9443/"),
         (b"GET / HTTP/1.1\r\n\r\n", None),
         (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", None),
@@ -447,7 +475,9 @@ def test_plain_http_is_told_so(run: Run, lab: MakeLab) -> None:
         (b"GET / HTTP/1.1\r\nX: " + b"y" * 9000, None),
     ],
 )
-def test_plain_http_is_sent_to_https(run: Run, lab: MakeLab, head: bytes, location: bytes | None) -> None:
+def test_plain_http_is_sent_to_https(
+    run: Run, lab: MakeLab, head: bytes, location: bytes | None
+) -> None:
     async def main() -> None:
         async with lab() as env:
             _, port = await env.listener(quick(plain_http="redirect", https_port=9443))
@@ -531,14 +561,19 @@ def test_too_many_bytes_held_are_refused(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
             listener, port = await env.listener(quick(max_held_bytes=100))
-            assert await answer_alert(port, hello_for("a.example")[:150]) == b"\x15\x03\x01\x00\x02\x02\x50"
+            assert (
+                await answer_alert(port, hello_for("a.example")[:150])
+                == b"\x15\x03\x01\x00\x02\x02\x50"
+            )
             assert listener.refusals == {"overload": 1}
 
     run(main())
 
 
 async def served(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client that is in the middle of something: its server has answered what it said after its hello."""
+    """A client that is in the middle of something: its server has answered what it said after its
+    hello.
+    """
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(hello_for("a.example") + b"ping")
     assert await reader.readexactly(4) == b"ping"
@@ -548,7 +583,9 @@ async def served(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @pytest.mark.parametrize("changes", [{"max_connections": 2}, {"max_connections_per_client": 2}])
-def test_clients_whose_hello_is_not_there_make_room(run: Run, lab: MakeLab, changes: dict[str, int]) -> None:
+def test_clients_whose_hello_is_not_there_make_room(
+    run: Run, lab: MakeLab, changes: dict[str, int]
+) -> None:
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
@@ -607,8 +644,13 @@ def test_more_connections_than_allowed_wait_for_their_turn(run: Run, lab: MakeLa
     run(main())
 
 
-@pytest.mark.parametrize(("changes", "outcome"), [({"idle_timeout": 0.2}, "idle_timeout"), ({"max_lifetime": 0.4}, "lifetime")])
-def test_a_tunnel_ends_at_its_limit(run: Run, lab: MakeLab, changes: dict[str, float], outcome: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [({"idle_timeout": 0.2}, "idle_timeout"), ({"max_lifetime": 0.4}, "lifetime")],
+)
+def test_a_tunnel_ends_at_its_limit(
+    run: Run, lab: MakeLab, changes: dict[str, float], outcome: str
+) -> None:
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
@@ -681,17 +723,25 @@ def test_drain_waits_and_then_ends(run: Run, lab: MakeLab) -> None:
 
 
 async def communicate(*command: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
-    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     out, err = await process.communicate(stdin)
     return process.returncode or 0, out, err
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None and not os.environ.get("CI"), reason="no openssl command")
-def test_openssl_on_both_ends(run: Run, lab: MakeLab, authority: trustme.CA, tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    shutil.which("openssl") is None and not os.environ.get("CI"), reason="no openssl command"
+)
+def test_openssl_on_both_ends(
+    run: Run, lab: MakeLab, authority: trustme.CA, tmp_path: Path
+) -> None:
     async def main() -> None:
         async with lab() as env:
             pem = tmp_path / "server.pem"
-            pem.write_bytes(authority.issue_cert("a.example").private_key_and_cert_chain_pem.bytes())
+            pem.write_bytes(
+                authority.issue_cert("a.example").private_key_and_cert_chain_pem.bytes()
+            )
             port = closed_port()
             server = await asyncio.create_subprocess_exec(
                 "openssl",
@@ -737,7 +787,13 @@ def test_openssl_on_both_ends(run: Run, lab: MakeLab, authority: trustme.CA, tmp
                     client.terminate()
                     await client.wait()
                 _, out, err = await communicate(
-                    "openssl", "s_client", "-connect", f"{LOOPBACK}:{entry}", "-servername", "b.example", stdin=b"Q\n"
+                    "openssl",
+                    "s_client",
+                    "-connect",
+                    f"{LOOPBACK}:{entry}",
+                    "-servername",
+                    "b.example",
+                    stdin=b"Q\n",
                 )
                 assert b"unrecognized name" in out + err
             finally:
@@ -747,8 +803,12 @@ def test_openssl_on_both_ends(run: Run, lab: MakeLab, authority: trustme.CA, tmp
     run(main())
 
 
-@pytest.mark.skipif(shutil.which("curl") is None and not os.environ.get("CI"), reason="no curl command")
-def test_curl_through_the_tunnel(run: Run, lab: MakeLab, authority: trustme.CA, tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    shutil.which("curl") is None and not os.environ.get("CI"), reason="no curl command"
+)
+def test_curl_through_the_tunnel(
+    run: Run, lab: MakeLab, authority: trustme.CA, tmp_path: Path
+) -> None:
     async def main() -> None:
         async with lab() as env:
 
@@ -762,7 +822,13 @@ def test_curl_through_the_tunnel(run: Run, lab: MakeLab, authority: trustme.CA, 
             ca = tmp_path / "ca.pem"
             authority.cert_pem.write_to_path(str(ca))
             code, out, err = await communicate(
-                "curl", "-sS", "--cacert", str(ca), "--resolve", f"a.example:{port}:{LOOPBACK}", f"https://a.example:{port}/"
+                "curl",
+                "-sS",
+                "--cacert",
+                str(ca),
+                "--resolve",
+                f"a.example:{port}:{LOOPBACK}",
+                f"https://a.example:{port}/",
             )
             assert (code, out) == (0, b"ok"), err
 

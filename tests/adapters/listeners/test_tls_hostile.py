@@ -1,4 +1,6 @@
-"""Clients and circumstances that mean harm to the TLS listener: thousands of slow hellos, no file descriptors left."""
+"""Clients and circumstances that mean harm to the TLS listener: thousands of slow hellos, no file
+descriptors left.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,15 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_two_thousand_hellos_that_come_byte_by_byte(run: Run, lab: MakeLab, many_files: None) -> None:
+def test_two_thousand_hellos_that_come_byte_by_byte(
+    run: Run, lab: MakeLab, many_files: None
+) -> None:
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
-            listener, port = await env.listener(quick(hello_timeout=3600.0, connect_timeout=30.0, max_connections_per_client=None))
+            listener, port = await env.listener(
+                quick(hello_timeout=3600.0, connect_timeout=30.0, max_connections_per_client=None)
+            )
 
             async def served() -> bool:
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -130,7 +136,8 @@ def test_a_process_without_descriptors_waits_and_then_goes_on(tmp_path: Path) ->
             while complaints() < 6:
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.05)
-            # It sleeps between its attempts: three of them need few turns of the loop, where a spin would need thousands in a second.
+            # It sleeps between its attempts: three of them need few turns of the loop, where a spin
+            # would need thousands in a second.
             assert complaints() <= 8
             assert _switches(process.pid) - switches < 200
             for sock in silent:

@@ -28,7 +28,9 @@ Run = Callable[[Awaitable[None]], None]
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     factory = None
     if request.param == "uvloop":
-        factory = (importlib.import_module if os.environ.get("CI") else pytest.importorskip)("uvloop").new_event_loop
+        factory = (importlib.import_module if os.environ.get("CI") else pytest.importorskip)(
+            "uvloop"
+        ).new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
 
         def run_it(awaitable: Awaitable[None]) -> None:
@@ -72,9 +74,13 @@ class Server(asyncio.DatagramProtocol):
 
 
 @contextlib.asynccontextmanager
-async def serving(name: bytes = b"", *, silent: bool = False, host: str = LOOPBACK, port: int = 0) -> AsyncIterator[Server]:
+async def serving(
+    name: bytes = b"", *, silent: bool = False, host: str = LOOPBACK, port: int = 0
+) -> AsyncIterator[Server]:
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(lambda: Server(name, silent), (host, port))
+    transport, server = await loop.create_datagram_endpoint(
+        lambda: Server(name, silent), (host, port)
+    )
     try:
         yield server
     finally:
@@ -83,9 +89,13 @@ async def serving(name: bytes = b"", *, silent: bool = False, host: str = LOOPBA
 
 class Client:
     def __init__(self, port: int, host: str = LOOPBACK) -> None:
-        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock = socket.socket(
+            socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
+        )
         self.sock.setblocking(False)
-        self.sock.connect((host, port))  # so that only answers from the very address that was asked are heard
+        self.sock.connect(
+            (host, port)
+        )  # so that only answers from the very address that was asked are heard
 
     def send(self, data: bytes) -> None:
         self.sock.send(data)
@@ -114,10 +124,14 @@ class Port:
 
 
 @contextlib.asynccontextmanager
-async def listening(settings: UDPSettings | None = None, *ports: int, host: str = LOOPBACK) -> AsyncIterator[tuple[Port, UDPListener]]:
+async def listening(
+    settings: UDPSettings | None = None, *ports: int, host: str = LOOPBACK
+) -> AsyncIterator[tuple[Port, UDPListener]]:
     port = Port()
     port.upstream = upstream_of(*ports) if ports else None
-    listener = UDPListener(lambda: port.upstream, settings or quick(), name="udp://:1", on_end=port.records.append)
+    listener = UDPListener(
+        lambda: port.upstream, settings or quick(), name="udp://:1", on_end=port.records.append
+    )
     try:
         _, port.number = await listener.listen(host, 0)
         yield port, listener
@@ -128,8 +142,12 @@ async def listening(settings: UDPSettings | None = None, *ports: int, host: str 
         assert len(listener.limits) == len(listener) == 0
 
 
-def upstream_of(*ports: int, host: str = LOOPBACK, state: EndpointState = EndpointState.READY) -> Upstream:
-    return Upstream("e:1", tuple(Endpoint(f"e.{n}", host, port, state=state) for n, port in enumerate(ports)))
+def upstream_of(
+    *ports: int, host: str = LOOPBACK, state: EndpointState = EndpointState.READY
+) -> Upstream:
+    return Upstream(
+        "e:1", tuple(Endpoint(f"e.{n}", host, port, state=state) for n, port in enumerate(ports))
+    )
 
 
 def closed_port() -> int:
@@ -148,7 +166,11 @@ def test_each_client_has_its_answers(run: Run) -> None:
                 for n, client in enumerate(clients):
                     assert await client.hear() == b"%d.%d" % (round_, n)
             assert len(listener) == len(server.clients) == 5
-            assert (listener.counters["flows"], listener.counters["received"], listener.counters["sent"]) == (5, 15, 15)
+            assert (
+                listener.counters["flows"],
+                listener.counters["received"],
+                listener.counters["sent"],
+            ) == (5, 15, 15)
             largest = os.urandom(65507)
             assert await clients[0].ask(largest) == largest
             clients[0].send(b"")  # a datagram like others, which asyncio's server cannot answer
@@ -164,7 +186,11 @@ def test_each_client_has_its_answers(run: Run) -> None:
 
 def test_a_client_stays_with_its_endpoint_and_clients_are_spread(run: Run) -> None:
     async def main() -> None:
-        async with serving(b"a") as a, serving(b"b") as b, listening(None, a.port, b.port) as (port, _):
+        async with (
+            serving(b"a") as a,
+            serving(b"b") as b,
+            listening(None, a.port, b.port) as (port, _),
+        ):
             found: list[bytes] = []
             for _ in range(6):
                 client = port.client()
@@ -178,7 +204,11 @@ def test_a_client_stays_with_its_endpoint_and_clients_are_spread(run: Run) -> No
 
 def test_a_flow_moves_when_its_endpoint_is_gone_from_discovery_and_only_then(run: Run) -> None:
     async def main() -> None:
-        async with serving(b"a") as a, serving(b"b") as b, listening(None, a.port) as (port, listener):
+        async with (
+            serving(b"a") as a,
+            serving(b"b") as b,
+            listening(None, a.port) as (port, listener),
+        ):
             client = port.client()
             assert await client.ask(b"") == b"a"
             port.upstream = upstream_of(b.port, a.port)  # one more, under another name
@@ -192,7 +222,11 @@ def test_a_flow_moves_when_its_endpoint_is_gone_from_discovery_and_only_then(run
                 port.upstream = nobody
                 assert await client.ask(b"") == b"b"
                 port.client().send(b"lost")
-                await until(lambda: listener.drops.get("no_endpoint", 0) == (1 if port.upstream is None else 2))
+                await until(
+                    lambda: (
+                        listener.drops.get("no_endpoint", 0) == (1 if port.upstream is None else 2)
+                    )
+                )
 
     run(main())
 
@@ -263,7 +297,10 @@ def test_when_all_refuse_the_flow_ends_and_the_next_datagram_begins_another(run:
 
 def test_a_silent_flow_ends(run: Run) -> None:
     async def main() -> None:
-        async with serving() as server, listening(quick(flow_timeout=0.3), server.port) as (port, listener):
+        async with (
+            serving() as server,
+            listening(quick(flow_timeout=0.3), server.port) as (port, listener),
+        ):
             client, talker = port.client(), port.client()
             assert await client.ask(b"x") == b"x"
             while not port.records:  # who talks stays
@@ -280,7 +317,11 @@ def test_a_silent_flow_ends(run: Run) -> None:
 def test_a_flood_is_bounded_and_evicts_itself(run: Run) -> None:
     async def main() -> None:
         settings = quick(max_flows=20, max_flows_per_client=None)
-        async with serving() as server, serving(silent=True) as hole, listening(settings, server.port) as (port, listener):
+        async with (
+            serving() as server,
+            serving(silent=True) as hole,
+            listening(settings, server.port) as (port, listener),
+        ):
             friend = port.client()
             assert await friend.ask(b"x") == b"x"
             port.upstream = upstream_of(hole.port, server.port)
@@ -296,7 +337,13 @@ def test_a_flood_is_bounded_and_evicts_itself(run: Run) -> None:
 
 def test_flows_that_are_answered_give_way_to_nobody(run: Run) -> None:
     async def main() -> None:
-        async with serving() as server, listening(quick(max_flows=3, max_flows_per_client=None), server.port) as (port, listener):
+        async with (
+            serving() as server,
+            listening(quick(max_flows=3, max_flows_per_client=None), server.port) as (
+                port,
+                listener,
+            ),
+        ):
             for _ in range(3):
                 assert await port.client().ask(b"x") == b"x"
             for _ in range(5):
@@ -309,7 +356,10 @@ def test_flows_that_are_answered_give_way_to_nobody(run: Run) -> None:
 
 def test_one_client_has_its_limit(run: Run) -> None:
     async def main() -> None:
-        async with serving() as server, listening(quick(max_flows_per_client=2), server.port) as (port, listener):
+        async with (
+            serving() as server,
+            listening(quick(max_flows_per_client=2), server.port) as (port, listener),
+        ):
             for _ in range(2):
                 assert await port.client().ask(b"x") == b"x"
             port.client().send(b"x")
@@ -348,7 +398,9 @@ def test_an_endpoint_by_name(run: Run) -> None:
             port.client().send(b"x")
             await until(lambda: port.records)
             assert port.records[0].outcome == "refused"
-            port.upstream = upstream_of(server.port, host="x" * 64 + ".invalid")  # no name at all: looking it up raises something else
+            port.upstream = upstream_of(
+                server.port, host="x" * 64 + ".invalid"
+            )  # no name at all: looking it up raises something else
             port.client().send(b"x")
             await until(lambda: len(port.records) == 2)
             assert port.records[1].outcome == "refused"
@@ -358,7 +410,10 @@ def test_an_endpoint_by_name(run: Run) -> None:
 
 def test_a_drain_waits_for_silence_and_ends_who_goes_on(run: Run) -> None:
     async def main() -> None:
-        async with serving() as server, listening(quick(drain_silence=0.2), server.port) as (port, listener):
+        async with (
+            serving() as server,
+            listening(quick(drain_silence=0.2), server.port) as (port, listener),
+        ):
             quiet, busy = port.client(), port.client()
             assert (await quiet.ask(b"q"), await busy.ask(b"b")) == (b"q", b"b")
             draining = asyncio.create_task(listener.drain(2))
@@ -378,7 +433,10 @@ def test_a_drain_waits_for_silence_and_ends_who_goes_on(run: Run) -> None:
 
 def test_the_socket_outlives_its_route_while_there_are_flows(run: Run) -> None:
     async def main() -> None:
-        async with serving() as server, listening(quick(flow_timeout=0.3), server.port) as (port, listener):
+        async with (
+            serving() as server,
+            listening(quick(flow_timeout=0.3), server.port) as (port, listener),
+        ):
             client = port.client()
             assert await client.ask(b"1") == b"1"
             listener.stop_accepting()
@@ -416,7 +474,9 @@ def test_without_descriptors_datagrams_are_dropped(run: Run) -> None:
         async with serving() as server, listening(None, server.port) as (port, listener):
             client = port.client()
             before = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), before[1]))
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), before[1])
+            )
             try:
                 with contextlib.ExitStack() as stack:
                     with contextlib.suppress(OSError):
@@ -432,7 +492,14 @@ def test_without_descriptors_datagrams_are_dropped(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"flow_timeout": 0}, {"drain_silence": 0}, {"sweep_interval": -1}, {"max_flows": 0}, {"max_flows_per_client": 0}]
+    "changes",
+    [
+        {"flow_timeout": 0},
+        {"drain_silence": 0},
+        {"sweep_interval": -1},
+        {"max_flows": 0},
+        {"max_flows_per_client": 0},
+    ],
 )
 def test_settings_that_cannot_be(changes: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError) as error:

@@ -30,7 +30,11 @@ Make = Callable[..., Backend]
 
 HOSTILE = (
     get('/"quote\\back?x="}', "a", 'User-Agent: "}\\', 'Referer: \t"\xff\xe9\x80\x9b[31m'),
-    get("/" + "".join(chr(c) for c in range(33, 127) if chr(c) not in "#"), "a", "User-Agent: %0a%0d<script>"),
+    get(
+        "/" + "".join(chr(c) for c in range(33, 127) if chr(c) not in "#"),
+        "a",
+        "User-Agent: %0a%0d<script>",
+    ),
     get("/", '"', "User-Agent: x"),
     get("/", "a\xe9\x9b", 'Referer: {"time":1}'),
     b"!#$%&'*+-.^_`|~ / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -89,7 +93,13 @@ def test_every_end_has_a_record(start: Start, backend: Make) -> None:
     client.send(get("/", "cut"))
     client.read_rest()
     site.client().ask(b"nonsense\r\n\r\n")
-    assert site.reasons(5) == [None, "no_route", "no_endpoint", "upstream_closed", "bad_request_line"]
+    assert site.reasons(5) == [
+        None,
+        "no_route",
+        "no_endpoint",
+        "upstream_closed",
+        "bad_request_line",
+    ]
     assert [record["status"] for record in site.log(5)] == [200, 404, 503, 200, 400]
     assert "endpoint" not in site.log(5)[1]
     assert "endpoint" not in site.log(5)[2]
@@ -97,7 +107,9 @@ def test_every_end_has_a_record(start: Start, backend: Make) -> None:
 
 
 def test_nothing_of_the_request_before(start: Start, backend: Make) -> None:
-    """A refused request behind a good one on the same connection has neither its endpoint nor its times."""
+    """A refused request behind a good one on the same connection has neither its endpoint nor its
+    times.
+    """
     site = start(backend())
     client = site.client()
     client.ask(get())
@@ -160,19 +172,38 @@ _SECONDS = st.floats(0, 1e6)
     st.booleans(),
     _SECONDS,
     st.just(-1.0) | _SECONDS,
-    st.sampled_from([NORMAL, Ending("", "--", 0.25), Ending("queue_full", "PQ"), Ending("x", "SD", 1.5)]),
+    st.sampled_from(
+        [NORMAL, Ending("", "--", 0.25), Ending("queue_full", "PQ"), Ending("x", "SD", 1.5)]
+    ),
 )
 def test_a_line_says_what_the_record_says(
-    when: float, asked: tuple[bytes, bytes, int] | None, service: str | None, tried: bool, seconds: float, first: float, ending: Ending
+    when: float,
+    asked: tuple[bytes, bytes, int] | None,
+    service: str | None,
+    tried: bool,
+    seconds: float,
+    first: float,
+    ending: Ending,
 ) -> None:
     head = asked and RequestHead(b"GET", asked[1], asked[0], asked[2], EMPTY_SECTION)
     route = None if service is None else Route(Scheme.HTTP, "a", "/", service, "l", "hrm", 80)
     endpoint = Endpoint("task.1", "192.0.2.7", 80) if tried else None
-    line = JSONFormatter()((when, "192.0.2.1", head, 200, 7, route, endpoint, 2, seconds, first, ending))
+    line = JSONFormatter()(
+        (when, "192.0.2.1", head, 200, 7, route, endpoint, 2, seconds, first, ending)
+    )
     assert line.count("\n") == 1
     said = json.loads(line)
-    expected = {"client": "192.0.2.1", "status": 200, "bytes": 7, "seconds": round(seconds, 6), "termination": ending.termination}
-    expected["time"] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(when))) + f".{int(when * 1000) % 1000:03d}Z"
+    expected = {
+        "client": "192.0.2.1",
+        "status": 200,
+        "bytes": 7,
+        "seconds": round(seconds, 6),
+        "termination": ending.termination,
+    }
+    expected["time"] = (
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(when)))
+        + f".{int(when * 1000) % 1000:03d}Z"
+    )
     if head is not None:
         protocol = ("HTTP/1.0", "HTTP/1.1", "HTTP/2")[head.minor_version]
         texts = {"host": head.authority.decode("latin-1"), "target": head.target.decode("latin-1")}
@@ -196,7 +227,9 @@ def test_what_is_kept_of_routes_and_endpoints_is_bounded() -> None:
         route = Route(Scheme.HTTP, f"h{number}", "/", "s", "l", "hrm", 80)
         endpoint = Endpoint(f"t{number}", "192.0.2.7", number + 1)
         for _ in range(2):
-            said = json.loads(formatter((0.0, "", None, 200, 0, route, endpoint, 1, 0.0, -1.0, NORMAL)))
+            said = json.loads(
+                formatter((0.0, "", None, 200, 0, route, endpoint, 1, 0.0, -1.0, NORMAL))
+            )
             assert (said["route"], said["endpoint_id"]) == (f"http://h{number}", f"t{number}")
 
 
@@ -235,18 +268,43 @@ def test_too_far_behind() -> None:
     assert [json.loads(line)["bytes"] for line in lines] == list(range(len(lines)))
 
 
-LINES = [b"", b"User-Agent: a\r\n", b"User-Agent: b\r\n", b'User-Agent: "\r\n', b"user-agent:  a\r\nReferer: x\r\n", b"Referer: a\r\n"]
+LINES = [
+    b"",
+    b"User-Agent: a\r\n",
+    b"User-Agent: b\r\n",
+    b'User-Agent: "\r\n',
+    b"user-agent:  a\r\nReferer: x\r\n",
+    b"Referer: a\r\n",
+]
 KEPT = [parse_fields(line) for line in LINES]
-# By number: the fields (of a connection that repeats them, or of another), the route and the endpoint (None, one that stays, or one made
-# anew, whose identity may be that of one that is gone), and the second.
+# By number: the fields (of a connection that repeats them, or of another), the route and the
+# endpoint (None, one that stays, or one made anew, whose identity may be that of one that is gone),
+# and the second.
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 60.0])
 RECORDS = st.lists(
-    st.tuples(st.integers(0, 5), st.booleans(), st.integers(-1, 3), st.integers(-1, 3), st.booleans(), SECONDS), min_size=2, max_size=12
+    st.tuples(
+        st.integers(0, 5),
+        st.booleans(),
+        st.integers(-1, 3),
+        st.integers(-1, 3),
+        st.booleans(),
+        SECONDS,
+    ),
+    min_size=2,
+    max_size=12,
 )
 
 
 def route_named(number: int) -> Route:
-    return Route(Scheme.HTTP, "a", "/", f"service-{number}", "label", "test", redirect=RedirectRule(f"https://{number}.example.com", 301))
+    return Route(
+        Scheme.HTTP,
+        "a",
+        "/",
+        f"service-{number}",
+        "label",
+        "test",
+        redirect=RedirectRule(f"https://{number}.example.com", 301),
+    )
 
 
 @functools.cache
@@ -254,8 +312,24 @@ def many_records() -> list[Record]:
     """As many of each thing as fill the tables: the next one begins them anew."""
     records: list[Record] = []
     for number in range(2000):
-        head = RequestHead(b"GET", b"/", b"a", 1, parse_fields(b"User-Agent: %d\r\n" % (number % 1000)))
-        records.append((0.0, "c", head, 200, 0, route_named(number), Endpoint(f"id-{number}", "a", 1), 1, 0.0, 0.0, NORMAL))
+        head = RequestHead(
+            b"GET", b"/", b"a", 1, parse_fields(b"User-Agent: %d\r\n" % (number % 1000))
+        )
+        records.append(
+            (
+                0.0,
+                "c",
+                head,
+                200,
+                0,
+                route_named(number),
+                Endpoint(f"id-{number}", "a", 1),
+                1,
+                0.0,
+                0.0,
+                NORMAL,
+            )
+        )
     return records
 
 
@@ -264,17 +338,34 @@ def many_records() -> list[Record]:
 @given(records=RECORDS)
 @settings(max_examples=60)
 def test_a_line_is_that_of_a_fresh_formatter_whatever_came_before(
-    form: Callable[[], JSONFormatter | CombinedFormatter], full: bool, records: list[tuple[int, bool, int, int, bool, float]]
+    form: Callable[[], JSONFormatter | CombinedFormatter],
+    full: bool,
+    records: list[tuple[int, bool, int, int, bool, float]],
 ) -> None:
     used = form()
     for record in many_records() if full else ():
         used(record)
-    routes, endpoints = [route_named(number) for number in range(4)], [Endpoint(f"id-{number}", "a", 1 + number) for number in range(4)]
+    routes, endpoints = (
+        [route_named(number) for number in range(4)],
+        [Endpoint(f"id-{number}", "a", 1 + number) for number in range(4)],
+    )
     for fields, known, route, endpoint, stays, when in records:
         section = KEPT[fields] if known else parse_fields(LINES[fields])
         head = RequestHead(b"GET", b"/", b"a", 1, section)
         where = None if route < 0 else routes[route] if stays else route_named(route)
-        place = None if endpoint < 0 else endpoints[endpoint] if stays else Endpoint(f"id-{endpoint}", "b", 9 - endpoint)
+        place = (
+            None
+            if endpoint < 0
+            else endpoints[endpoint]
+            if stays
+            else Endpoint(f"id-{endpoint}", "b", 9 - endpoint)
+        )
         record = (when, "192.0.2.1", head, 200, 5, where, place, 1, 0.5, 0.25, NORMAL)
         assert used(record) == form()(record)
-        del section, head, where, place, record  # their identities are free from here on, but for those that are kept
+        del (
+            section,
+            head,
+            where,
+            place,
+            record,
+        )  # their identities are free from here on, but for those that are kept

@@ -13,7 +13,16 @@ from meshlib_adapters.observe.records import PortRecord, TunnelRecord
 from tests.support.access_lines import COMBINED
 
 RECORDS = [
-    TunnelRecord("192.0.2.1", "shop.example.com", "sni://shop.example.com", "10.0.0.5:8443", "closed", 517, 4000, 1.25),
+    TunnelRecord(
+        "192.0.2.1",
+        "shop.example.com",
+        "sni://shop.example.com",
+        "10.0.0.5:8443",
+        "closed",
+        517,
+        4000,
+        1.25,
+    ),
     TunnelRecord("2001:db8::1", '"}\\x1b\x1b\n', "", "", "bad_server_name", 0, 7, 0.0),
     TunnelRecord("192.0.2.1", "shop.example.com", "", "", "terminated", 0, 0, 9.0),
 ]
@@ -49,7 +58,10 @@ def test_json() -> None:
 
 def test_combined() -> None:
     first, second = lines("combined")
-    assert '"TLS shop.example.com" - 4000 "-" "-" sni://shop.example.com 10.0.0.5:8443 1 1.250000 closed --' in first
+    assert (
+        '"TLS shop.example.com" - 4000 "-" "-" sni://shop.example.com 10.0.0.5:8443 1 1.250000 closed --'
+        in first
+    )
     assert "\x1b" not in second
     # But for the status it has the shape of a request's record.
     assert COMBINED.fullmatch(first.replace('" - 4000', '" 200 4000')) is not None

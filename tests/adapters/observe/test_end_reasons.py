@@ -66,7 +66,9 @@ def test_refused_by_us(start: Start, backend: Make, data: bytes, code: str) -> N
 
 
 @pytest.mark.parametrize(("script", "code"), [(silent, "CH"), (half, "CD")])
-def test_the_client_goes(start: Start, backend: Make, script: Callable[[Peer], None], code: str) -> None:
+def test_the_client_goes(
+    start: Start, backend: Make, script: Callable[[Peer], None], code: str
+) -> None:
     upstream = backend(script)
     site = start(upstream)
     client = site.client()
@@ -111,7 +113,11 @@ def test_the_client_goes_while_it_waits(start: Start, backend: Make) -> None:
     first.send(get())
     site.wait(lambda: any(pool.active for pool in site.pools()))
     second.send(get())
-    site.wait(lambda: any(site.call(lambda: [len(state.queue or ()) for state in site.gateway.upstreams.states()])))
+    site.wait(
+        lambda: any(
+            site.call(lambda: [len(state.queue or ()) for state in site.gateway.upstreams.states()])
+        )
+    )
     second.reset()
     assert codes(site, 1) == ["CQ"]
     gate.set()
@@ -135,7 +141,13 @@ def test_nobody_there(start: Start) -> None:
         (half, {"between_bytes": 0.1}, "SD"),
     ],
 )
-def test_the_upstream_fails(start: Start, backend: Make, script: Callable[[Peer], None], changes: dict[str, float], code: str) -> None:
+def test_the_upstream_fails(
+    start: Start,
+    backend: Make,
+    script: Callable[[Peer], None],
+    changes: dict[str, float],
+    code: str,
+) -> None:
     site = start(backend(script), quick(**changes))
     client = site.client()
     client.send(get("/", "a", "Connection: close"))
@@ -167,4 +179,8 @@ def test_reasons_and_codes() -> None:
     assert NORMAL == ("", "--", -1.0)
     assert end_of("anything_else", "T").termination == "PT"
     assert end_of("upstream_reset", "T").termination == "ST"
-    assert end_of("between_bytes_timeout", "D", who="C", connect_seconds=0.5) == ("between_bytes_timeout", "CD", 0.5)
+    assert end_of("between_bytes_timeout", "D", who="C", connect_seconds=0.5) == (
+        "between_bytes_timeout",
+        "CD",
+        0.5,
+    )

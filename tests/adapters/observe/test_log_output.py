@@ -1,4 +1,6 @@
-"""The log's queue: nobody who logs waits, nothing grows, and what is lost or held back is counted and told."""
+"""The log's queue: nobody who logs waits, nothing grows, and what is lost or held back is counted
+and told.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def test_a_stuck_sink_holds_up_nobody_and_what_is_lost_is_told(sink: Sink, attac
         time.sleep(0.01)
     told = [line for line in sink.lines if not line.startswith("line ")]
     assert told == [f"{lost} log lines were lost, because stderr did not take them"]
-    assert [line for line in sink.lines if line not in told] == [f"line {number}" for number in range(1000 - lost)]
+    assert [line for line in sink.lines if line not in told] == [
+        f"line {number}" for number in range(1000 - lost)
+    ]
 
 
 def test_long_lines_are_bounded_by_their_size(sink: Sink, attach: Logging) -> None:
@@ -87,7 +91,9 @@ def test_long_lines_are_bounded_by_their_size(sink: Sink, attach: Logging) -> No
     assert output.lost >= 15
 
 
-def test_a_sink_that_fails_loses_lines_and_the_next_that_works_is_told(sink: Sink, attach: Logging) -> None:
+def test_a_sink_that_fails_loses_lines_and_the_next_that_works_is_told(
+    sink: Sink, attach: Logging
+) -> None:
     output = attach(QueuedOutput(sink, limit=unlimited()))
     sink.open.set()
     sink.error = OSError("full")
@@ -100,7 +106,9 @@ def test_a_sink_that_fails_loses_lines_and_the_next_that_works_is_told(sink: Sin
     assert sink.lines == ["two", "1 log lines were lost, because stderr did not take them"]
 
 
-def test_a_record_that_cannot_be_formatted_is_told_and_nothing_else(sink: Sink, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_record_that_cannot_be_formatted_is_told_and_nothing_else(
+    sink: Sink, capfd: pytest.CaptureFixture[str]
+) -> None:
     output = QueuedOutput(sink)
     sink.open.set()
     output.handle(logging.LogRecord("x", logging.INFO, "", 0, "%d", ("no number",), None))
@@ -136,7 +144,12 @@ def test_a_bucket_fills_again_and_others_names_are_not_kinds() -> None:
         assert limit.admit(record("asyncio", f"failed for {number}"), 0.0) == (number < 2)
     assert limit.take(9.0) == []
     (told,) = limit.take(10.0)
-    assert (told.count, told.seconds, told.example, told.logger) == (8, 10.0, "failed for 2", "asyncio")
+    assert (told.count, told.seconds, told.example, told.logger) == (
+        8,
+        10.0,
+        "failed for 2",
+        "asyncio",
+    )
     assert not limit.waiting
     assert [limit.admit(record("asyncio", "again"), 10.0) for _ in range(3)] == [True, True, False]
     assert limit.waiting
@@ -144,7 +157,9 @@ def test_a_bucket_fills_again_and_others_names_are_not_kinds() -> None:
 
 def test_kinds_are_bounded() -> None:
     limit = RepeatLimit(1, 1)
-    admitted = sum(limit.admit(record("meshlib.x", f"made up {number}"), 0.0) for number in range(10_000))
+    admitted = sum(
+        limit.admit(record("meshlib.x", f"made up {number}"), 0.0) for number in range(10_000)
+    )
     assert admitted <= 501
     assert len(limit._buckets) <= 501
     (told, *_) = limit.take(100.0)

@@ -1,4 +1,6 @@
-"""What is logged: one line a record, nothing that starts a line of its own, each diagnostic once."""
+"""What is logged: one line a record, nothing that starts a line of its own, each diagnostic
+once.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,12 @@ def test_json_holds_the_fields_of_a_record() -> None:
     stream = written("json")
     logger.info("ready", extra={"fields": {"port": 80, "message": "not mine"}})
     data = json.loads(stream.getvalue())
-    assert (data["level"], data["logger"], data["message"], data["port"]) == ("info", "gateway.test", "ready", 80)
+    assert (data["level"], data["logger"], data["message"], data["port"]) == (
+        "info",
+        "gateway.test",
+        "ready",
+        80,
+    )
 
 
 def test_level_and_the_noise_of_libraries() -> None:
@@ -82,7 +89,9 @@ def test_escaping_keeps_what_can_be_read() -> None:
 
 def snapshot(*diagnostics: Diagnostic, hosts: tuple[str, ...] = ()) -> Snapshot:
     rule = RedirectRule("http://target.example.com")
-    routes = tuple(Route(Scheme.HTTP, host, "/", "shop", "label", "hrm", redirect=rule) for host in hosts)
+    routes = tuple(
+        Route(Scheme.HTTP, host, "/", "shop", "label", "hrm", redirect=rule) for host in hosts
+    )
     return Snapshot.of([Contribution("k", "shop", 0, routes, diagnostics)])
 
 
@@ -103,7 +112,9 @@ def test_a_diagnostic_is_logged_when_it_appears_and_when_it_goes() -> None:
     assert " ERROR " in lines[1]
     mesh.publish("p", snapshot(wrong("HRM001"), wrong("HRM002"), hosts=("a.example.com",)))
     mesh.publish("p", snapshot(hosts=("a.example.com",)))
-    later = [line.partition("test: ")[2].partition(" ")[0] for line in stream.getvalue().splitlines()[2:]]
+    later = [
+        line.partition("test: ")[2].partition(" ")[0] for line in stream.getvalue().splitlines()[2:]
+    ]
     assert later == ["HRM002", "settled:", "settled:"]
 
 
@@ -111,7 +122,9 @@ def test_only_routes_that_changed_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     stream = written("text")
     mesh = Mesh()
     mesh.subscribe(SnapshotLog(logger))
-    services = [Contribution(f"k{n}", "shop", 1, snapshot(hosts=(f"h{n}",)).routes) for n in range(2000)]
+    services = [
+        Contribution(f"k{n}", "shop", 1, snapshot(hosts=(f"h{n}",)).routes) for n in range(2000)
+    ]
     mesh.publish("p", Snapshot.of(services))
     named: list[str] = []
 

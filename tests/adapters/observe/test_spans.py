@@ -1,4 +1,6 @@
-"""Spans from access records: which requests have one, what it says, and that nobody waits for it."""
+"""Spans from access records: which requests have one, what it says, and that nobody waits for
+it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def record(
     endpoint: Endpoint | None = ENDPOINT,
     version: int = 1,
 ) -> Record:
-    block = "".join(f"{line}\r\n" for line in ("Host: shop.example.com:8000", *lines)).encode("latin-1")
+    block = "".join(f"{line}\r\n" for line in ("Host: shop.example.com:8000", *lines)).encode(
+        "latin-1"
+    )
     head = finish_head(method, b"/api/x?token=secret", version, parse_fields(block))
     return (END, "192.0.2.1", head, status, 1234, route, endpoint, 2, 0.25, 0.1, ending)
 
@@ -115,10 +119,16 @@ def test_a_head_that_nobody_could_read_has_no_span() -> None:
         (404, end_of("no_route", "Q"), StatusCode.UNSET, None),
     ],
 )
-def test_only_what_a_server_is_to_blame_for_is_an_error(status: int, ending: Ending, error: StatusCode, kind: str | None) -> None:
+def test_only_what_a_server_is_to_blame_for_is_an_error(
+    status: int, ending: Ending, error: StatusCode, kind: str | None
+) -> None:
     (span,) = spans_of(record(SAMPLED, status=status, ending=ending, route=None, endpoint=None))
     attributes = span.attributes or {}
-    assert (span.name, span.status.status_code, attributes.get("error.type")) == ("GET", error, kind)
+    assert (span.name, span.status.status_code, attributes.get("error.type")) == (
+        "GET",
+        error,
+        kind,
+    )
     assert attributes.get("http.response.status_code") == (status or None)
 
 
@@ -126,7 +136,10 @@ def test_a_made_up_method_is_no_name() -> None:
     (span,) = spans_of(record(SAMPLED, method=b"BREW"))
     attributes = span.attributes or {}
     assert span.name == "HTTP /api"
-    assert (attributes["http.request.method"], attributes["http.request.method_original"]) == ("_OTHER", "BREW")
+    assert (attributes["http.request.method"], attributes["http.request.method_original"]) == (
+        "_OTHER",
+        "BREW",
+    )
 
 
 @pytest.mark.parametrize(("version", "told"), [(0, "1.0"), (1, "1.1"), (2, "2")])
@@ -178,11 +191,17 @@ def test_one_that_fails_does_not_end_the_others(caplog: pytest.LogCaptureFixture
     ("name", "value", "said"),
     [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "spans go out as http/protobuf, not as grpc"),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "spans go out as http/protobuf, not as http/json"),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            "http/json",
+            "spans go out as http/protobuf, not as http/json",
+        ),
         ("OTEL_TRACES_EXPORTER", "zipkin", "spans are exported by otlp, not by zipkin"),
     ],
 )
-def test_what_is_not_spoken_is_said(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+def test_what_is_not_spoken_is_said(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=said):
         create_tracer_provider()
@@ -197,7 +216,10 @@ def test_what_is_not_spoken_is_said(monkeypatch: pytest.MonkeyPatch, name: str, 
     ],
 )
 def test_the_standard_variables_name_the_service(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str, request: pytest.FixtureRequest
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    name: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)

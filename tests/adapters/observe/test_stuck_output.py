@@ -1,4 +1,6 @@
-"""A stdout and a stderr that nobody reads any more: the gateway serves on, and ends when it is told to."""
+"""A stdout and a stderr that nobody reads any more: the gateway serves on, and ends when it is told
+to.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ class Pipe:
         self._thread.join()
 
     def fill(self) -> None:
-        """Leave no room for a single byte. (Its description is another one: the gateway's own stays as it is.)"""
+        """Leave no room for a single byte. (Its description is another one: the gateway's own stays
+        as it is.)
+        """
         with open(f"/proc/self/fd/{self.writer}", "wb", buffering=0) as again:
             fcntl.fcntl(again, fcntl.F_SETFL, os.O_NONBLOCK | os.O_WRONLY)
             for size in (4096, 1):
@@ -77,10 +81,37 @@ def serving(pipe: Pipe, tmp_path: Path, workers: str, one: str) -> Iterator[Runn
     file = tmp_path / "services.yml"
     file.write_text(labels(APP, endpoints=[one]))
     http, https, admin = free_port(), free_port(), free_port()
-    ports = ["--http", f"127.0.0.1:{http}", "--https", f"127.0.0.1:{https}", "--admin", f"127.0.0.1:{admin}"]
-    command = [sys.executable, "-m", "meshlib_adapters.cli", "serve", *ports, "--workers", workers, "--services", str(file)]
-    process = subprocess.Popen(command, env=environment(MESHLIB_TIMEOUTS_DRAIN="1"), stdout=pipe.writer, stderr=pipe.writer, text=True)
-    addresses = {"http": ("127.0.0.1", http), "https": ("127.0.0.1", https), "admin": ("127.0.0.1", admin)}
+    ports = [
+        "--http",
+        f"127.0.0.1:{http}",
+        "--https",
+        f"127.0.0.1:{https}",
+        "--admin",
+        f"127.0.0.1:{admin}",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "meshlib_adapters.cli",
+        "serve",
+        *ports,
+        "--workers",
+        workers,
+        "--services",
+        str(file),
+    ]
+    process = subprocess.Popen(
+        command,
+        env=environment(MESHLIB_TIMEOUTS_DRAIN="1"),
+        stdout=pipe.writer,
+        stderr=pipe.writer,
+        text=True,
+    )
+    addresses = {
+        "http": ("127.0.0.1", http),
+        "https": ("127.0.0.1", https),
+        "admin": ("127.0.0.1", admin),
+    }
     running = Running(process, tmp_path / "none", addresses)
     try:
         end = time.monotonic() + PATIENCE
@@ -97,13 +128,18 @@ def serving(pipe: Pipe, tmp_path: Path, workers: str, one: str) -> Iterator[Runn
 def refused(address: tuple[str, int], count: int) -> None:
     """Connections that nobody has to answer for, each of which is refused."""
     for _ in range(count):
-        with contextlib.suppress(ConnectionResetError), socket.create_connection(address, timeout=PATIENCE) as sock:
+        with (
+            contextlib.suppress(ConnectionResetError),
+            socket.create_connection(address, timeout=PATIENCE) as sock,
+        ):
             sock.sendall(NO_HELLO)
             sock.recv(100)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_outputs_that_nobody_reads_hold_up_neither_requests_nor_the_end(pipe: Pipe, tmp_path: Path, workers: str) -> None:
+def test_outputs_that_nobody_reads_hold_up_neither_requests_nor_the_end(
+    pipe: Pipe, tmp_path: Path, workers: str
+) -> None:
     with backend() as one, serving(pipe, tmp_path, workers, one.address) as running:
         pipe.stop()
         pipe.fill()
@@ -116,9 +152,13 @@ def test_outputs_that_nobody_reads_hold_up_neither_requests_nor_the_end(pipe: Pi
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_flood_of_clients_writes_few_lines_and_one_that_counts_them(tmp_path: Path, workers: str) -> None:
+def test_a_flood_of_clients_writes_few_lines_and_one_that_counts_them(
+    tmp_path: Path, workers: str
+) -> None:
     with lab(tmp_path) as gateways, backend() as one:
-        running = gateways.serve("--workers", workers, services=labels(APP, endpoints=[one.address]))
+        running = gateways.serve(
+            "--workers", workers, services=labels(APP, endpoints=[one.address])
+        )
         before = len(running.log)
         refused(running.addresses["https"], REFUSED)
 
@@ -130,13 +170,31 @@ def test_a_flood_of_clients_writes_few_lines_and_one_that_counts_them(tmp_path: 
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(PATIENCE) == 0
         told = sum(int(str(record["more"])) for record in running.log if "more" in record)
-        assert told + sum("refused 127" in str(record["message"]) and "more" not in record for record in running.log) == REFUSED
+        assert (
+            told
+            + sum(
+                "refused 127" in str(record["message"]) and "more" not in record
+                for record in running.log
+            )
+            == REFUSED
+        )
 
 
-def test_a_mistake_at_the_start_ends_the_process_though_nobody_reads_it(pipe: Pipe, tmp_path: Path) -> None:
+def test_a_mistake_at_the_start_ends_the_process_though_nobody_reads_it(
+    pipe: Pipe, tmp_path: Path
+) -> None:
     pipe.stop()
     pipe.fill()
-    command = [sys.executable, "-m", "meshlib_adapters.cli", "serve", "--services", str(tmp_path / "none.yml"), "--admin", "x"]
+    command = [
+        sys.executable,
+        "-m",
+        "meshlib_adapters.cli",
+        "serve",
+        "--services",
+        str(tmp_path / "none.yml"),
+        "--admin",
+        "x",
+    ]
     process = subprocess.Popen(command, env=environment(), stdout=pipe.writer, stderr=pipe.writer)
     try:
         assert process.wait(PATIENCE) == 2

@@ -1,4 +1,6 @@
-"""Trace context goes through as it came, and spans reach a collector, from one process and from workers."""
+"""Trace context goes through as it came, and spans reach a collector, from one process and from
+workers.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def collector() -> Iterator[Collector]:
 
 def send(address: tuple[str, int], *lines: str) -> None:
     with socket.create_connection(address, timeout=PATIENCE) as sock:
-        head = "\r\n".join(("GET /x HTTP/1.1", "Host: app.example.com", "Connection: close", *lines))
+        head = "\r\n".join(
+            ("GET /x HTTP/1.1", "Host: app.example.com", "Connection: close", *lines)
+        )
         sock.sendall(f"{head}\r\n\r\n".encode())
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
         while sock.recv(65536):
@@ -80,7 +84,9 @@ def send(address: tuple[str, int], *lines: str) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_spans_of_sampled_requests_reach_the_collector(gateways: Lab, collector: Collector, workers: str) -> None:
+def test_spans_of_sampled_requests_reach_the_collector(
+    gateways: Lab, collector: Collector, workers: str
+) -> None:
     endpoint = f"http://127.0.0.1:{collector.server_address[1]}"
     with backend() as one:
         running = gateways.serve(
@@ -97,7 +103,9 @@ def test_spans_of_sampled_requests_reach_the_collector(gateways: Lab, collector:
             send(running.addresses["http"], f"traceparent: 00-{TRACE}-{number + 100:016x}-00")
             assert ask(running.addresses["http"])[0] == 200
         wait_for(lambda: len(collector.spans) >= 10, running)
-        assert sorted(collector.spans) == [("GET /", TRACE, f"{number + 1:016x}") for number in range(10)]
+        assert sorted(collector.spans) == [
+            ("GET /", TRACE, f"{number + 1:016x}") for number in range(10)
+        ]
         (resource,) = {
             a.value.string_value
             for r in collector.requests
@@ -114,7 +122,10 @@ def test_spans_on_their_way_at_the_end_are_not_lost(gateways: Lab, collector: Co
     with backend() as one:
         services = labels(APP, endpoints=[one.address])
         running = gateways.serve(
-            services=services, MESHLIB_LOG_SPANS="on", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="600000"
+            services=services,
+            MESHLIB_LOG_SPANS="on",
+            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_BSP_SCHEDULE_DELAY="600000",
         )
         for number in range(5):
             send(running.addresses["http"], f"traceparent: 00-{TRACE}-{number + 1:016x}-01")
@@ -132,7 +143,12 @@ def test_trace_context_goes_on_as_the_bytes_it_came_in(gateways: Lab) -> None:
     )
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        running = gateways.serve("--workers", "1", services=labels(APP, endpoints=[f"127.0.0.1:{port}"]), MESHLIB_LOG_SPANS="on")
+        running = gateways.serve(
+            "--workers",
+            "1",
+            services=labels(APP, endpoints=[f"127.0.0.1:{port}"]),
+            MESHLIB_LOG_SPANS="on",
+        )
         with socket.create_connection(running.addresses["http"], timeout=PATIENCE) as client:
             head = "\r\n".join(("GET /x HTTP/1.1", "Host: app.example.com", *lines)) + "\r\n\r\n"
             client.sendall(head.encode())
@@ -144,7 +160,11 @@ def test_trace_context_goes_on_as_the_bytes_it_came_in(gateways: Lab) -> None:
                     received += upstream.recv(65536)
                 upstream.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
                 assert client.recv(65536).startswith(b"HTTP/1.1 204 ")
-        assert [line for line in received.decode().split("\r\n") if line.lower().startswith(("trace", "baggage"))] == list(lines)
+        assert [
+            line
+            for line in received.decode().split("\r\n")
+            if line.lower().startswith(("trace", "baggage"))
+        ] == list(lines)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -152,6 +172,13 @@ def test_a_protocol_that_is_not_spoken_is_one_line(tmp_path: Path, workers: str)
     file = tmp_path / "services.yml"
     file.write_text("services: {}")
     where = ["--http", "127.0.0.1:0", "--https", "off", "--admin", "off", "--workers", workers]
-    done = meshlib_command("serve", "--services", str(file), *where, MESHLIB_LOG_SPANS="on", OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    done = meshlib_command(
+        "serve",
+        "--services",
+        str(file),
+        *where,
+        MESHLIB_LOG_SPANS="on",
+        OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+    )
     assert "spans go out as http/protobuf, not as grpc" in done.stderr
     assert done.returncode == 2

@@ -33,16 +33,24 @@ def routes(found: Settings) -> list[str]:
     return [route.name for route in asyncio.run(take_look(found)).table.routes]
 
 
-def test_a_file_of_services_gets_the_variables_that_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_services_gets_the_variables_that_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stack, variables = tmp_path / "stack.yml", tmp_path / "stack.env"
     stack.write_text(_STACK)
     variables.write_text("DOMAIN=file.example.com\nPATH_OF=x\n")
     monkeypatch.setenv("DOMAIN", "environment.example.com")
     services = [str(stack)]
     assert routes(settings(services=services)) == []
-    assert routes(settings(services=services, compose__variables=["DOMAIN", "UNSET"])) == ["http://environment.example.com"]
-    assert routes(settings(services=services, compose__env_file=str(variables))) == ["http://file.example.com/x"]
-    both = settings(services=services, compose__variables="DOMAIN", compose__env_file=str(variables))
+    assert routes(settings(services=services, compose__variables=["DOMAIN", "UNSET"])) == [
+        "http://environment.example.com"
+    ]
+    assert routes(settings(services=services, compose__env_file=str(variables))) == [
+        "http://file.example.com/x"
+    ]
+    both = settings(
+        services=services, compose__variables="DOMAIN", compose__env_file=str(variables)
+    )
     assert routes(both) == ["http://environment.example.com/x"]
 
 
@@ -52,20 +60,29 @@ def test_names_of_variables_are_checked() -> None:
 
 
 def test_the_word_for_the_gateways_networks() -> None:
-    assert (resolve_options(settings()).reachable, resolve_options(settings()).check_networks) == (None, True)
+    assert (resolve_options(settings()).reachable, resolve_options(settings()).check_networks) == (
+        None,
+        True,
+    )
     named = resolve_options(settings(discovery__gateway_networks="front, back"))
     assert (named.reachable, named.check_networks) == (frozenset({"front", "back"}), True)
     assert resolve_options(settings(discovery__gateway_networks="any")).check_networks is False
 
 
 def test_who_only_looks_is_not_the_gateway(tmp_path: Path) -> None:
-    """The networks of this process do not count, but what the operator says of the gateway's does."""
+    """The networks of this process do not count, but what the operator says of the gateway's
+    does.
+    """
     with FakeEngine(tmp_path / "docker.sock") as fake:
         fake.add_network("front", driver="bridge", subnet="203.0.113.0/24")
-        label = {"com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=80"}
+        label = {
+            "com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=80"
+        }
         fake.add_container("shop", label, {"front": "203.0.113.5"})
         assert routes(settings(docker=fake.url)) == ["http://shop.example.com"]
-        assert routes(settings(docker=fake.url, discovery__gateway_networks=["front"])) == ["http://shop.example.com"]
+        assert routes(settings(docker=fake.url, discovery__gateway_networks=["front"])) == [
+            "http://shop.example.com"
+        ]
         assert routes(settings(docker=fake.url, discovery__gateway_networks=["back"])) == []
 
 
@@ -75,5 +92,8 @@ def test_how_long_a_list_of_an_engine_may_be(tmp_path: Path, kind: str, path: st
     with FakeEngine(tmp_path / "docker.sock") as engine:
         engine.fault(path, Fault(body=b"[" + b" " * 2**20 + b"]"))
         assert routes(settings(**{kind: engine.url})) == []
-        with pytest.raises(ConfigurationError, match=f"{path} answered 1048578 bytes, of which 1048576 .* raise discovery.answer_size"):
+        with pytest.raises(
+            ConfigurationError,
+            match=f"{path} answered 1048578 bytes, of which 1048576 .* raise discovery.answer_size",
+        ):
             routes(settings(**{kind: engine.url}, discovery__answer_size="1m"))

@@ -1,4 +1,6 @@
-"""Snapshots of many routes are published beside the event loop, and nothing that comes meanwhile is lost."""
+"""Snapshots of many routes are published beside the event loop, and nothing that comes meanwhile is
+lost.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ from meshlib_adapters.providers.provider import ProviderStatus
 def snapshot(*hosts: str, provider: str = "p") -> Snapshot:
     def contribution(host: str) -> Contribution:
         upstream = Upstream(f"{host}:80", (Endpoint("1", "10.0.0.1", 80),))
-        return Contribution(f"{provider}/{host}", host, 1, (Route(Scheme.HTTP, host, "/", host, "l", "hrm", 80, upstream),))
+        return Contribution(
+            f"{provider}/{host}",
+            host,
+            1,
+            (Route(Scheme.HTTP, host, "/", host, "l", "hrm", 80, upstream),),
+        )
 
     return Snapshot.of(map(contribution, hosts))
 
@@ -102,10 +109,20 @@ def test_a_subscriber_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> 
     assert "RuntimeError: broken" in caplog.text
 
 
-WRONG = Snapshot.of([Contribution("p/b", "b", routes=(Route(Scheme.HTTP, "B", "/", "b", "l", "mine", upstream=Upstream("b")),))])
+WRONG = Snapshot.of(
+    [
+        Contribution(
+            "p/b",
+            "b",
+            routes=(Route(Scheme.HTTP, "B", "/", "b", "l", "mine", upstream=Upstream("b")),),
+        )
+    ]
+)
 
 
-def test_what_cannot_be_served_is_logged_and_what_was_there_stands(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_served_is_logged_and_what_was_there_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     mesh = Mesh(snapshot("a"))
 
     async def story() -> list[bool]:
@@ -114,10 +131,15 @@ def test_what_cannot_be_served_is_logged_and_what_was_there_stands(caplog: pytes
     assert asyncio.run(story()) == [True, False, True]
     assert hosts(mesh) == ["a", "b"]
     (line,) = caplog.messages
-    assert line == "p: what it delivered is not used: publish('p'): p/b: http://B: the host 'B' is not in normal form (write \"b\")"
+    assert (
+        line
+        == "p: what it delivered is not used: publish('p'): p/b: http://B: the host 'B' is not in normal form (write \"b\")"
+    )
 
 
-def test_a_provider_is_followed_beyond_a_snapshot_that_cannot_be_served(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_provider_is_followed_beyond_a_snapshot_that_cannot_be_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Provider:
         name = "p"
         status = ProviderStatus("ok", None, "")
@@ -135,7 +157,9 @@ def test_a_provider_is_followed_beyond_a_snapshot_that_cannot_be_served(caplog: 
     assert len(caplog.messages) == 1
 
 
-def test_a_gateway_follows_a_provider_beyond_it_and_starts_without_what_it_kept(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_gateway_follows_a_provider_beyond_it_and_starts_without_what_it_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Provider:
         name = "p"
         status = ProviderStatus("ok", None, "")

@@ -62,7 +62,9 @@ def by_link(path: Path, text: str) -> None:
     os.replace(link, path)
 
 
-def tell(story: Callable[[FileProvider, AsyncIterator[Snapshot]], Awaitable[None]], path: Path) -> None:
+def tell(
+    story: Callable[[FileProvider, AsyncIterator[Snapshot]], Awaitable[None]], path: Path
+) -> None:
     async def run() -> None:
         provider = FileProvider(path, poll=0.01)
         snapshots = provider.snapshots()
@@ -72,7 +74,9 @@ def tell(story: Callable[[FileProvider, AsyncIterator[Snapshot]], Awaitable[None
 
 
 @pytest.mark.parametrize("write", [in_place, by_rename, by_link])
-def test_changes_are_seen_however_they_are_written(tmp_path: Path, write: Callable[[Path, str], None]) -> None:
+def test_changes_are_seen_however_they_are_written(
+    tmp_path: Path, write: Callable[[Path, str], None]
+) -> None:
     path = tmp_path / "services.yml"
     write(path, document("one"))
 
@@ -190,7 +194,10 @@ def test_refresh_does_not_wait_for_the_next_look(tmp_path: Path) -> None:
         (b"a: [1", "file.yml:1:6: while parsing a flow sequence"),
         (b"a:\n  b: 1\n  b: 2\n", "file.yml:3:3: the key 'b' is here twice"),
         (b"a: !reset null", "file.yml:1:4: could not determine a constructor for the tag '!reset'"),
-        (b"a: 1\n---\nb: 2", "file.yml:2:1: expected a single document in the stream but found another document"),
+        (
+            b"a: 1\n---\nb: 2",
+            "file.yml:2:1: expected a single document in the stream but found another document",
+        ),
         (b"a: \xff\xfe", "file.yml: is not YAML: "),
         (b"a: 2026-99-99", "file.yml: is not YAML: "),
         (b"[" * 5000, "file.yml"),
@@ -222,7 +229,9 @@ services:
 """
 
 
-def test_the_environment_gives_no_value_that_was_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_gives_no_value_that_was_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story() -> None:
         path = tmp_path / "stack.yml"
         path.write_text(COMPOSED)
@@ -231,7 +240,11 @@ def test_the_environment_gives_no_value_that_was_not_asked_for(tmp_path: Path, m
         snapshot = await following(FileProvider(path, poll=0.01).snapshots())
         assert snapshot.routes == ()
         (said,) = snapshot.diagnostics
-        assert (said.code, said.service, said.label) == ("SVC006", "shop", "services.shop.labels.com.docker.ucp.mesh.http.80")
+        assert (said.code, said.service, said.label) == (
+            "SVC006",
+            "shop",
+            "services.shop.labels.com.docker.ucp.mesh.http.80",
+        )
         assert said.message == "the variable DOMAIN has no value"
         assert "compose.variables" in said.hint
         assert "secret" not in repr(snapshot)
@@ -258,7 +271,9 @@ def test_variables_come_from_files_which_are_watched(tmp_path: Path) -> None:
         two.write_bytes(b"\xff")
         await until(lambda: provider.status.reason == f"{two}: is not UTF-8")
         two.unlink()
-        await until(lambda: provider.status.reason == f"{two} cannot be read: No such file or directory")
+        await until(
+            lambda: provider.status.reason == f"{two} cannot be read: No such file or directory"
+        )
         two.write_text("DOMAIN=new.example.com\n")
         assert hosts(await reading) == ["new.example.com"]
 

@@ -15,19 +15,54 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Severity, Snapshot, Tenure, Upstream
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    RedirectRule,
+    Route,
+    Scheme,
+    Severity,
+    Snapshot,
+    Tenure,
+    Upstream,
+)
 from meshlib_adapters.providers import state
 from meshlib_adapters.providers.state import FILE, RELEASED, KeptState, StateDirectory, encode_state
 
 UPSTREAM = Upstream("shop:80", (Endpoint("shop.1", "10.0.0.5", 80),), protocol="h2c")
 ROUTES = (
-    Route(Scheme.HTTP, "shop.example", "/api", "shop", "l", "hrm", 80, UPSTREAM, sticky_cookie="SID", hsts="5", share_with=("blog",)),
-    Route(Scheme.HTTP, "*.old.example", "/", "shop", "m", "hrm", redirect=RedirectRule("https://shop.example", 308)),
+    Route(
+        Scheme.HTTP,
+        "shop.example",
+        "/api",
+        "shop",
+        "l",
+        "hrm",
+        80,
+        UPSTREAM,
+        sticky_cookie="SID",
+        hsts="5",
+        share_with=("blog",),
+    ),
+    Route(
+        Scheme.HTTP,
+        "*.old.example",
+        "/",
+        "shop",
+        "m",
+        "hrm",
+        redirect=RedirectRule("https://shop.example", 308),
+    ),
     Route(Scheme.SNI, "", "/", "shop", "n", "hrm", 443, UPSTREAM),
     Route(Scheme.TCP, "", "/", "shop", "o", "hrm", 1, UPSTREAM, port=5432),
 )
 SHOP = Contribution("docker/shop", "shop", 5, ROUTES, owner="project shop", networks=("front",))
-TENURES = [Tenure("shop.example", "project shop", 5, 0, ("blog",)), Tenure("", "stack all", 6, 7), Tenure("tcp://:5432", "", 1)]
+TENURES = [
+    Tenure("shop.example", "project shop", 5, 0, ("blog",)),
+    Tenure("", "stack all", 6, 7),
+    Tenure("tcp://:5432", "", 1),
+]
 
 
 @pytest.fixture
@@ -35,7 +70,9 @@ def directory(tmp_path: Path) -> StateDirectory:
     return StateDirectory(tmp_path)
 
 
-def written(directory: StateDirectory, *contributions: Contribution, provider: str = "docker") -> dict[str, Any]:
+def written(
+    directory: StateDirectory, *contributions: Contribution, provider: str = "docker"
+) -> dict[str, Any]:
     directory.write(encode_state(TENURES, {provider: Snapshot.of(contributions)}))
     data: dict[str, Any] = json.loads(directory.file.read_bytes())
     return data
@@ -61,13 +98,27 @@ def test_nothing_there_is_nothing_known(directory: StateDirectory) -> None:
         (b"[]", "Expected `object`"),
         (b"{}", "missing required field"),
         (b'{"format": "x", "version": 1, "tenures": [], "snapshots": {}}', "its format is 'x'"),
-        (b'{"format": "meshlib state", "version": 2, "tenures": [], "snapshots": {}}', "version 2; expected"),
-        (b'{"format": "meshlib state", "version": 1, "tenures": [], "snapshots": {}, "more": 1}', "unknown field `more`"),
-        (b'{"format": "meshlib state", "version": 1, "tenures": [["a", 5]], "snapshots": {}}', "Expected `str`, got `int` - at `$[0][1]`"),
-        (b'{"format": "meshlib state", "version": 1, "tenures": 5, "snapshots": {}}', "Expected `array`"),
+        (
+            b'{"format": "meshlib state", "version": 2, "tenures": [], "snapshots": {}}',
+            "version 2; expected",
+        ),
+        (
+            b'{"format": "meshlib state", "version": 1, "tenures": [], "snapshots": {}, "more": 1}',
+            "unknown field `more`",
+        ),
+        (
+            b'{"format": "meshlib state", "version": 1, "tenures": [["a", 5]], "snapshots": {}}',
+            "Expected `str`, got `int` - at `$[0][1]`",
+        ),
+        (
+            b'{"format": "meshlib state", "version": 1, "tenures": 5, "snapshots": {}}',
+            "Expected `array`",
+        ),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_kept_aside(directory: StateDirectory, data: bytes, said: str) -> None:
+def test_a_file_that_is_none_of_ours_is_kept_aside(
+    directory: StateDirectory, data: bytes, said: str
+) -> None:
     directory.file.write_bytes(data)
     peeked = directory.peek()
     assert directory.file.read_bytes() == data
@@ -81,7 +132,9 @@ def test_a_file_that_is_none_of_ours_is_kept_aside(directory: StateDirectory, da
     assert not directory.file.exists()
 
 
-def test_what_is_not_a_file_is_said_and_waited_for_by_nobody(directory: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_a_file_is_said_and_waited_for_by_nobody(
+    directory: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(directory.file)
     assert "it is not a regular file" in directory.read().complaints[0]
     os.symlink("/dev/zero", directory.file)
@@ -119,14 +172,20 @@ def _set(data: dict[str, Any], path: str, value: object) -> None:
         ("0.routes.0.upstream.endpoints.0.port", 0, "out of range"),
         ("0.routes.0.upstream.endpoints.0.weight", 10**9, "out of range"),
         ("0.routes.0.upstream.endpoints.0.host", "127.0.0.1", "no address to send requests to"),
-        ("0.routes.0.upstream.endpoints.0.host", "169.254.169.254", "no address to send requests to"),
+        (
+            "0.routes.0.upstream.endpoints.0.host",
+            "169.254.169.254",
+            "no address to send requests to",
+        ),
         ("0.routes.0.upstream.endpoints.0.host", "a b", "cannot be in a host name"),
         ("0.routes.0.upstream", None, "forwards or redirects"),
         ("0.routes.1.redirect.status", 200, "has the status 200"),
         ("0.routes.3.port", 70000, "not within 1-65535"),
     ],
 )
-def test_a_service_that_is_wrong_costs_itself_only(directory: StateDirectory, path: str, value: object, said: str) -> None:
+def test_a_service_that_is_wrong_costs_itself_only(
+    directory: StateDirectory, path: str, value: object, said: str
+) -> None:
     other = replace(SHOP, key="docker/other", service="other", routes=())
     data = written(directory, other, SHOP)
     _set(data, path.replace("0", "1", 1), value)
@@ -141,9 +200,17 @@ def test_a_service_that_is_wrong_costs_itself_only(directory: StateDirectory, pa
 
 
 @pytest.mark.parametrize(
-    ("path", "value"), [("0.routes.0.scheme", "gopher"), ("0.routes.0.port", 5), ("0.created_at", "now"), ("0.service", None)]
+    ("path", "value"),
+    [
+        ("0.routes.0.scheme", "gopher"),
+        ("0.routes.0.port", 5),
+        ("0.created_at", "now"),
+        ("0.service", None),
+    ],
 )
-def test_a_snapshot_of_other_shape_is_left_out_and_ownership_stays(directory: StateDirectory, path: str, value: object) -> None:
+def test_a_snapshot_of_other_shape_is_left_out_and_ownership_stays(
+    directory: StateDirectory, path: str, value: object
+) -> None:
     data = written(directory, SHOP)
     _set(data, path, value)
     directory.file.write_text(json.dumps(data))
@@ -165,7 +232,10 @@ def test_records_of_owners_that_are_wrong_cost_themselves_only(directory: StateD
     found = directory.read()
     assert found.tenures == TENURES
     assert len(found.complaints) == 20
-    assert "tenures: 'A': the host 'A' is not in its normal form; the record is left out" in found.complaints[0]
+    assert (
+        "tenures: 'A': the host 'A' is not in its normal form; the record is left out"
+        in found.complaints[0]
+    )
 
 
 def test_files_of_services_may_name_any_address(directory: StateDirectory) -> None:
@@ -175,16 +245,27 @@ def test_files_of_services_may_name_any_address(directory: StateDirectory) -> No
     assert directory.read().snapshots == {"static:a.yml": Snapshot.of([shop])}
 
 
-def test_services_that_make_it_too_large_are_left_out_and_cost_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_that_make_it_too_large_are_left_out_and_cost_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     huge = [replace(SHOP, key=f"docker/huge{i}", routes=ROUTES * (20 + i)) for i in range(2)]
-    found = {"docker": Snapshot.of([SHOP, *huge]), "swarm": Snapshot.of([replace(SHOP, key="swarm/1")])}
+    found = {
+        "docker": Snapshot.of([SHOP, *huge]),
+        "swarm": Snapshot.of([replace(SHOP, key="swarm/1")]),
+    }
 
     def kept() -> dict[str, list[str]]:
         data = encode_state([], found)
         assert len(data) <= state.MAX_FILE
-        return {name: [one["key"] for one in services] for name, services in json.loads(data)["snapshots"].items()}
+        return {
+            name: [one["key"] for one in services]
+            for name, services in json.loads(data)["snapshots"].items()
+        }
 
-    assert kept() == {"docker": ["docker/huge0", "docker/huge1", "docker/shop"], "swarm": ["swarm/1"]}
+    assert kept() == {
+        "docker": ["docker/huge0", "docker/huge1", "docker/shop"],
+        "swarm": ["swarm/1"],
+    }
     monkeypatch.setattr(state, "MAX_FILE", len(encode_state([], found)) - 1)
     assert kept() == {"docker": ["docker/huge0", "docker/shop"], "swarm": ["swarm/1"]}
     monkeypatch.setattr(state, "MAX_FILE", 5000)
@@ -208,19 +289,34 @@ def test_what_is_left_out_is_not_made_either(monkeypatch: pytest.MonkeyPatch) ->
         assert peak < 25 * state.MAX_FILE
 
 
-def test_names_that_make_it_too_large_leave_out_the_last_ones_and_all_services(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_make_it_too_large_leave_out_the_last_ones_and_all_services(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(state, "MAX_FILE", 10_000)
-    data = encode_state([Tenure(f"{i}.example", "stack a") for i in range(1000)], {"docker": Snapshot.of([SHOP]), "swarm": Snapshot()})
+    data = encode_state(
+        [Tenure(f"{i}.example", "stack a") for i in range(1000)],
+        {"docker": Snapshot.of([SHOP]), "swarm": Snapshot()},
+    )
     assert 9_900 < len(data) <= state.MAX_FILE
     document = json.loads(data)
-    assert [one[0] for one in document["tenures"]] == [f"{i}.example" for i in range(len(document["tenures"]))]
+    assert [one[0] for one in document["tenures"]] == [
+        f"{i}.example" for i in range(len(document["tenures"]))
+    ]
     assert document["snapshots"] == {"swarm": []}
 
 
-def test_one_at_a_time_has_its_turn(directory: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_at_a_time_has_its_turn(
+    directory: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(state, "_PATIENCE", 0.1)
     with directory.turn():
-        with pytest.raises(OSError, match=r"/\.lock is held by another process; end that, or use another directory"), directory.turn():
+        with (
+            pytest.raises(
+                OSError,
+                match=r"/\.lock is held by another process; end that, or use another directory",
+            ),
+            directory.turn(),
+        ):
             pass
         monkeypatch.setattr(state, "_PATIENCE", 20.0)
         monkeypatch.setattr(state, "_AGAIN", 0.001)
@@ -250,12 +346,21 @@ def test_names_to_release(directory: StateDirectory) -> None:
         directory.ask_release(["x"])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.data())
-def test_whatever_became_of_the_file_reading_ends_well(directory: StateDirectory, data: st.DataObject) -> None:
+def test_whatever_became_of_the_file_reading_ends_well(
+    directory: StateDirectory, data: st.DataObject
+) -> None:
     whole = encode_state(TENURES, {"docker": Snapshot.of([SHOP])})
     at = data.draw(st.integers(0, len(whole)))
-    directory.file.write_bytes(whole[:at] + data.draw(st.binary(max_size=3)) + whole[data.draw(st.integers(at, len(whole))) :])
+    directory.file.write_bytes(
+        whole[:at]
+        + data.draw(st.binary(max_size=3))
+        + whole[data.draw(st.integers(at, len(whole))) :]
+    )
     found = directory.read()
     for snapshot in found.snapshots.values():
         assert all(one.key.startswith("docker/") for one in snapshot.contributions)

@@ -1,4 +1,6 @@
-"""Whose the names are outlives redeployments and restarts, and so does the last snapshot of an engine that is away."""
+"""Whose the names are outlives redeployments and restarts, and so does the last snapshot of an
+engine that is away.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +41,21 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 def run(engine: FakeEngine, name: str) -> None:
     """A container that asks for the host, and answers with a redirect to a host of its name."""
-    engine.add_container(name, {LABEL: f"external_route=http://{HOST},redirect=https://{name}.example"}, {"front": "172.20.0.2"})
+    engine.add_container(
+        name,
+        {LABEL: f"external_route=http://{HOST},redirect=https://{name}.example"},
+        {"front": "172.20.0.2"},
+    )
 
 
 def serve(gateways: Lab, engine: FakeEngine, workers: str, first_snapshot: str = "10s") -> Running:
-    variables = {"MESHLIB_STATE": str(gateways.path / "state"), "MESHLIB_TIMEOUTS_FIRST_SNAPSHOT": first_snapshot}
-    return gateways.serve("--docker", engine.url, "--workers", workers, services="", stdout=None, **variables)
+    variables = {
+        "MESHLIB_STATE": str(gateways.path / "state"),
+        "MESHLIB_TIMEOUTS_FIRST_SNAPSHOT": first_snapshot,
+    }
+    return gateways.serve(
+        "--docker", engine.url, "--workers", workers, services="", stdout=None, **variables
+    )
 
 
 def answer(running: Running) -> str:
@@ -53,7 +64,11 @@ def answer(running: Running) -> str:
     with contextlib.closing(connection):
         connection.request("GET", "/", headers={"Host": HOST})
         response = connection.getresponse()
-        return (response.getheader("Location") or str(response.status)).removeprefix("https://").partition(".")[0]
+        return (
+            (response.getheader("Location") or str(response.status))
+            .removeprefix("https://")
+            .partition(".")[0]
+        )
 
 
 def stop(running: Running) -> None:
@@ -62,7 +77,9 @@ def stop(running: Running) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_host_is_its_owners_over_redeployment_and_restart(tmp_path: Path, engine: FakeEngine, workers: str) -> None:
+def test_a_host_is_its_owners_over_redeployment_and_restart(
+    tmp_path: Path, engine: FakeEngine, workers: str
+) -> None:
     run(engine, "shop")
     run(engine, "evil")
     with lab(tmp_path) as gateways:
@@ -101,7 +118,9 @@ def test_a_host_is_its_owners_over_redeployment_and_restart(tmp_path: Path, engi
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_an_engine_that_is_away_is_served_from_disk_until_it_is_back(tmp_path: Path, engine: FakeEngine, workers: str) -> None:
+def test_an_engine_that_is_away_is_served_from_disk_until_it_is_back(
+    tmp_path: Path, engine: FakeEngine, workers: str
+) -> None:
     run(engine, "shop")
     with lab(tmp_path) as gateways:
         first = serve(gateways, engine, workers)
@@ -111,7 +130,9 @@ def test_an_engine_that_is_away_is_served_from_disk_until_it_is_back(tmp_path: P
         second = serve(gateways, engine, workers, first_snapshot="100ms")
         assert answer(second) == "shop"
         (provider,) = status_of(second)["providers"]
-        assert second.logged(f"{provider['name']}: serving from disk what it said before the last stop"), second.log
+        assert second.logged(
+            f"{provider['name']}: serving from disk what it said before the last stop"
+        ), second.log
         code, ready = second.ask("/-/ready")
         assert (code, ready["ready"], ready["from_disk"]) == (200, True, [provider["name"]])
         assert provider["from_disk"] is True
@@ -130,13 +151,16 @@ def test_a_broken_state_is_kept_aside_and_said(tmp_path: Path, engine: FakeEngin
     with lab(tmp_path) as gateways:
         running = serve(gateways, engine, "1")
         assert answer(running) == "shop"
-        assert running.logged("state.json is not a state of meshlib: Input data was truncated; it is kept as")
+        assert running.logged(
+            "state.json is not a state of meshlib: Input data was truncated; it is kept as"
+        )
         wait_for(lambda: (tmp_path / "state" / FILE).exists(), running)
         assert (tmp_path / "state" / f"{FILE}.broken").read_bytes() == b'{"format": "mesh'
         stop(running)
 
 
-# `meshlib`, whose default directory is another one than this machine's own, which may be there or not.
+# `meshlib`, whose default directory is another one than this machine's own, which may be there or
+# not.
 ELSEWHERE = """
 from functools import partial
 from meshlib_adapters import gateway as wiring
@@ -163,7 +187,9 @@ def test_without_a_place_it_says_so_once(tmp_path: Path, engine: FakeEngine) -> 
         wait_for(lambda: (default / FILE).exists(), kept)
 
 
-def test_a_disk_that_takes_nothing_does_not_stop_the_gateway(tmp_path: Path, engine: FakeEngine) -> None:
+def test_a_disk_that_takes_nothing_does_not_stop_the_gateway(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
     run(engine, "shop")
     # What is written first is a directory: no right of root helps against that.
     (tmp_path / "state" / f".{FILE}.new").mkdir(parents=True)
@@ -186,8 +212,23 @@ class Gateway:
         asyncio.run(self.keeper.load())
 
     def serve(self, *hosts: str) -> None:
-        routes = tuple(Route(Scheme.HTTP, host, "/", "shop", "l", "hrm", redirect=RedirectRule("https://x.example", 302)) for host in hosts)
-        self.mesh.publish("p", Snapshot.of([Contribution("p/shop", "shop", 1, routes, owner="stack shop")]), now=1.0)
+        routes = tuple(
+            Route(
+                Scheme.HTTP,
+                host,
+                "/",
+                "shop",
+                "l",
+                "hrm",
+                redirect=RedirectRule("https://x.example", 302),
+            )
+            for host in hosts
+        )
+        self.mesh.publish(
+            "p",
+            Snapshot.of([Contribution("p/shop", "shop", 1, routes, owner="stack shop")]),
+            now=1.0,
+        )
         self.mesh.confirm()
         self.keeper.finish()
 
@@ -198,13 +239,17 @@ def kept(path: Path) -> list[str]:
     return sorted(tenure.name for tenure in found.tenures)
 
 
-def test_two_gateways_that_share_a_directory_lose_no_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_gateways_that_share_a_directory_lose_no_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     one, two = Gateway(tmp_path), Gateway(tmp_path)
     one.serve("a", "b")
     assert "another gateway" not in caplog.text
     two.serve("c")
     assert kept(tmp_path) == ["a", "b", "c"]
-    (said,) = [record.getMessage() for record in caplog.records if "another gateway" in record.getMessage()]
+    (said,) = [
+        record.getMessage() for record in caplog.records if "another gateway" in record.getMessage()
+    ]
     assert said.startswith(f"{tmp_path / FILE} is written by another gateway, too: ")
     assert said.endswith("give each a directory of its own (state), or end one")
     one.serve("a", "d")
@@ -213,7 +258,9 @@ def test_two_gateways_that_share_a_directory_lose_no_names(tmp_path: Path, caplo
     two.serve("c", "e")
     one.serve("a")
     assert kept(tmp_path) == ["a", "c", "e"]
-    assert len([record for record in caplog.records if "another gateway" in record.getMessage()]) == 2
+    assert (
+        len([record for record in caplog.records if "another gateway" in record.getMessage()]) == 2
+    )
     assert [tenure.name for tenure in Gateway(tmp_path).mesh.tenures] == ["a", "c", "e"]
 
 
@@ -226,7 +273,9 @@ def test_a_name_that_is_released_is_not_kept_for_another_gateway(tmp_path: Path)
     assert kept(tmp_path) == ["b"]
 
 
-def test_what_was_given_up_is_remembered_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_given_up_is_remembered_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(keeping, "_MAX_GONE", 3)
     one = Gateway(tmp_path)
     for number in range(10):
@@ -249,7 +298,10 @@ def test_a_directory_that_another_process_holds_is_said(
         held = Gateway(tmp_path)
         assert [tenure.name for tenure in held.mesh.tenures] == ["a"]
         held.serve("a", "b")
-    assert f"{tmp_path / FILE} cannot be written: {tmp_path / '.lock'} is held by another process" in caplog.text
+    assert (
+        f"{tmp_path / FILE} cannot be written: {tmp_path / '.lock'} is held by another process"
+        in caplog.text
+    )
     held.serve("a", "b", "c")
     assert kept(tmp_path) == ["a", "b", "c"]
 
@@ -279,22 +331,41 @@ def test_where_the_state_is(tmp_path: Path) -> None:
 
 def test_owners_without_a_state_or_of_no_name(tmp_path: Path) -> None:
     done = meshlib_command("owners", "--state", str(tmp_path / "none"))
-    assert (done.returncode, done.stderr) == (2, "meshlib: state: no gateway keeps a state here (name its directory: --state DIR)\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "meshlib: state: no gateway keeps a state here (name its directory: --state DIR)\n",
+    )
     assert meshlib_command("owners", "--state", str(tmp_path)).stdout == "Nobody has a name.\n"
-    for name, said in (("shop", "nobody has shop"), ("a b", "is not a name"), ("tcp://:1", "nobody has tcp://:1"), ("*", "nobody has *")):
+    for name, said in (
+        ("shop", "nobody has shop"),
+        ("a b", "is not a name"),
+        ("tcp://:1", "nobody has tcp://:1"),
+        ("*", "nobody has *"),
+    ):
         done = meshlib_command("owners", "--state", str(tmp_path), "release", name)
         assert done.returncode == 2
         assert said in done.stderr
     assert os.listdir(tmp_path) == []
 
 
-def test_a_look_without_a_gateway_knows_what_is_recorded(tmp_path: Path, engine: FakeEngine) -> None:
+def test_a_look_without_a_gateway_knows_what_is_recorded(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
     state = tmp_path / "state"
     state.mkdir()
     (state / FILE).write_text(
-        json.dumps({"format": "meshlib state", "version": 1, "tenures": [[HOST, "service shop", 5, 0, []]], "snapshots": {}})
+        json.dumps(
+            {
+                "format": "meshlib state",
+                "version": 1,
+                "tenures": [[HOST, "service shop", 5, 0, []]],
+                "snapshots": {},
+            }
+        )
     )
     run(engine, "evil")
-    done: subprocess.CompletedProcess[str] = meshlib_command("routes", "--docker", engine.url, "--json", MESHLIB_STATE=str(state))
+    done: subprocess.CompletedProcess[str] = meshlib_command(
+        "routes", "--docker", engine.url, "--json", MESHLIB_STATE=str(state)
+    )
     data = json.loads(done.stdout)
     assert ([item["code"] for item in data["diagnostics"]], data["routes"]) == (["TBL004"], [])

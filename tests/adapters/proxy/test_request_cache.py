@@ -1,4 +1,6 @@
-"""What a gateway remembers of its clients' fields: the same answers as without, and never more than so many."""
+"""What a gateway remembers of its clients' fields: the same answers as without, and never more than
+so many.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from meshlib.http1 import KnownLines, parse_fields, parse_request_head
 from meshlib.messages import RequestHead
 from meshlib_adapters.proxy.request_cache import RequestMemo
 
-POLICIES = [ForwardingPolicy(), ForwardingPolicy(rfc7239=True), ForwardingPolicy(mode="label"), ForwardingPolicy(mode="off", via="")]
+POLICIES = [
+    ForwardingPolicy(),
+    ForwardingPolicy(rfc7239=True),
+    ForwardingPolicy(mode="label"),
+    ForwardingPolicy(mode="off", via=""),
+]
 POLICY = POLICIES[0]
 CLIENT = Peer("192.0.2.7", "http", 8080)
 PROXY = Peer("10.0.0.9", "https", 8443, trusted=True)
@@ -43,17 +50,26 @@ def lines(wire: bytes | None) -> list[bytes]:
 
 @pytest.mark.parametrize("first", [False, True], ids=["later", "first"])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_lines_are_those_of_the_function_whatever_came_before(policy: ForwardingPolicy, first: bool) -> None:
+def test_lines_are_those_of_the_function_whatever_came_before(
+    policy: ForwardingPolicy, first: bool
+) -> None:
     kept = memo(policy)
     for _ in range(2):
         for raw in HEADS:
             head = parse_request_head(raw)
             if first:
                 head = head._replace(fields=kept.first_fields(head.fields.block))
-            for peer in (CLIENT, PROXY, CLIENT._replace(address="192.0.2.8"), CLIENT._replace(scheme="https")):
+            for peer in (
+                CLIENT,
+                PROXY,
+                CLIENT._replace(address="192.0.2.8"),
+                CLIENT._replace(scheme="https"),
+            ):
                 for wanted in (False, True):
                     expected = request_fields(head, policy, peer, wanted_by_label=wanted)
-                    assert lines(kept.lines_to_send(head, peer, wanted_by_label=wanted)) == lines(expected)
+                    assert lines(kept.lines_to_send(head, peer, wanted_by_label=wanted)) == lines(
+                        expected
+                    )
 
 
 def test_a_loop_is_seen() -> None:
@@ -62,7 +78,10 @@ def test_a_loop_is_seen() -> None:
     assert memo().lines_to_send(head, CLIENT, wanted_by_label=False) is None
     kept = memo()
     again = head._replace(fields=kept.first_fields(head.fields.block))
-    assert [kept.lines_to_send(again, CLIENT, wanted_by_label=False) for _ in range(2)] == [None, None]
+    assert [kept.lines_to_send(again, CLIENT, wanted_by_label=False) for _ in range(2)] == [
+        None,
+        None,
+    ]
 
 
 def test_first_fields_are_parsed_once() -> None:
@@ -76,13 +95,21 @@ def test_nothing_grows_without_limit() -> None:
     kept = memo()
     sizes = set()
     for number in range(3000):
-        fields = kept.first_fields(b"Host: h%d\r\nConnection: close\r\nX-%d: %d\r\n" % (number, number, number))
+        fields = kept.first_fields(
+            b"Host: h%d\r\nConnection: close\r\nX-%d: %d\r\n" % (number, number, number)
+        )
         head = RequestHead(b"GET", b"/", b"h%d" % number, 1, fields)
-        assert kept.lines_to_send(head, CLIENT._replace(address=f"192.0.2.{number}"), wanted_by_label=False)
+        assert kept.lines_to_send(
+            head, CLIENT._replace(address=f"192.0.2.{number}"), wanted_by_label=False
+        )
         sizes.update(size_of(kept))
     assert max(sizes) == 512
     before = size_of(kept)
     long = b"x" * 3000
     fields = kept.first_fields(b"Host: %s\r\nX-%s: y\r\n" % (long, long))
-    assert kept.lines_to_send(RequestHead(b"GET", b"/", long, 1, fields), CLIENT._replace(address="192.0.2.2999"), wanted_by_label=False)
+    assert kept.lines_to_send(
+        RequestHead(b"GET", b"/", long, 1, fields),
+        CLIENT._replace(address="192.0.2.2999"),
+        wanted_by_label=False,
+    )
     assert size_of(kept) == before

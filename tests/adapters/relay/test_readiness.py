@@ -1,4 +1,6 @@
-"""Who waits for a descriptor is called, nobody else, and nobody spins: with our own epoll and with the loop alone."""
+"""Who waits for a descriptor is called, nobody else, and nobody spins: with our own epoll and with
+the loop alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ from typing import Any
 
 import pytest
 
-from meshlib_adapters.relay.readiness import EpollReadiness, LoopReadiness, Readiness, create_readiness
+from meshlib_adapters.relay.readiness import (
+    EpollReadiness,
+    LoopReadiness,
+    Readiness,
+    create_readiness,
+)
 from tests.support.tcp_lab import Run
 
 Make = Callable[[asyncio.AbstractEventLoop], Readiness]
@@ -106,7 +113,7 @@ def test_a_descriptor_that_nobody_waits_for_is_not_watched(run: Run) -> None:
             assert repr(watch) == "<EpollReadiness 1 descriptors>"
             watch.remove_reader(left.fileno())
             right.close()  # reported on and on, were it still watched
-            while repr(watch) != "<EpollReadiness 0 descriptors>":  # noqa: ASYNC110 - turns of the loop, not time, are waited for
+            while repr(watch) != "<EpollReadiness 0 descriptors>":  # noqa: ASYNC110
                 await asyncio.sleep(0)
         watch.close()
 
@@ -122,7 +129,8 @@ def test_the_next_descriptor_of_a_number_gets_nothing_of_the_last_ones(run: Run)
 
             def replace(mine: socket.socket, other: socket.socket) -> Callable[[], None]:
                 def on_readable() -> None:
-                    # Both are ready in this turn. The number of the one that is closed goes to a socket that is writable, but not readable.
+                    # Both are ready in this turn. The number of the one that is closed goes to a
+                    # socket that is writable, but not readable.
                     number = other.fileno()
                     for sock in (mine, other):
                         watch.forget(sock.fileno())

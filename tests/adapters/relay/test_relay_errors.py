@@ -112,7 +112,9 @@ def test_both_directions_full_and_one_side_resets(run: Run, settings: RelaySetti
     run(main())
 
 
-def test_what_a_side_said_before_it_stopped_reading_is_delivered(run: Run, settings: RelaySettings) -> None:
+def test_what_a_side_said_before_it_stopped_reading_is_delivered(
+    run: Run, settings: RelaySettings
+) -> None:
     async def main() -> None:
         it = tunnel(settings)
         loop = asyncio.get_running_loop()

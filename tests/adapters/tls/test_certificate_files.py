@@ -1,4 +1,6 @@
-"""Certificates out of real files: every form, every mistake with its cure, and what stays when one goes bad."""
+"""Certificates out of real files: every form, every mistake with its cure, and what stays when one
+goes bad.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from meshlib_adapters.config.tls import TerminationSettings
@@ -30,14 +37,22 @@ def parts(authority: trustme.CA, name: str, days: int = 365) -> tuple[bytes, byt
 
 
 def encrypted(key: bytes, password: bytes) -> bytes:
-    return load_pem_private_key(key, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+    return load_pem_private_key(key, None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password)
+    )
 
 
 def pkcs12(chain: bytes, key: bytes, authority: trustme.CA, password: bytes) -> bytes:
     private = load_pem_private_key(key, None)
     assert isinstance(private, ec.EllipticCurvePrivateKey)
     issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
-    return serialize_key_and_certificates(b"x", private, x509.load_pem_x509_certificate(chain), [issuer], BestAvailableEncryption(password))
+    return serialize_key_and_certificates(
+        b"x",
+        private,
+        x509.load_pem_x509_certificate(chain),
+        [issuer],
+        BestAvailableEncryption(password),
+    )
 
 
 def first_problem(files: CertificateFiles) -> str:
@@ -86,23 +101,58 @@ def test_every_form(tmp_path: Path, authority: trustme.CA) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("other_key", "certificate and private key do not belong together; replace the one that is out of date"),
-        ("wrong_order", "the key belongs to another certificate than the first; put the server's own certificate first"),
-        ("no_key", "there is no private key in it; put it into a file of the same name that ends in .key"),
+        (
+            "other_key",
+            "certificate and private key do not belong together; replace the one that is out of date",
+        ),
+        (
+            "wrong_order",
+            "the key belongs to another certificate than the first; put the server's own certificate first",
+        ),
+        (
+            "no_key",
+            "there is no private key in it; put it into a file of the same name that ends in .key",
+        ),
         ("empty_key", "there is no private key in its .key file; put it into"),
-        ("no_password", "the private key is encrypted; put its password into a file of the same name that ends in .pass"),
-        ("wrong_password", "the private key cannot be read with the password; correct the .pass file or the key"),
-        ("idle_password", "there is a password, but the private key is not encrypted; remove the .pass file"),
+        (
+            "no_password",
+            "the private key is encrypted; put its password into a file of the same name that ends in .pass",
+        ),
+        (
+            "wrong_password",
+            "the private key cannot be read with the password; correct the .pass file or the key",
+        ),
+        (
+            "idle_password",
+            "there is a password, but the private key is not encrypted; remove the .pass file",
+        ),
         ("damaged_key", "the private key is damaged or of an unknown kind; export it again as PEM"),
-        ("no_certificate", "there is no certificate in it that can be read; write PEM: -----BEGIN CERTIFICATE-----"),
-        ("nonsense", "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----"),
-        ("empty", "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----"),
-        ("binary", "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----"),
+        (
+            "no_certificate",
+            "there is no certificate in it that can be read; write PEM: -----BEGIN CERTIFICATE-----",
+        ),
+        (
+            "nonsense",
+            "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----",
+        ),
+        (
+            "empty",
+            "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----",
+        ),
+        (
+            "binary",
+            "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----",
+        ),
         ("huge", "the file is larger than 1 MiB; this is no certificate"),
-        ("bad_p12", "this is no PKCS#12 file, or its password is another; put its password into a file of the same name"),
+        (
+            "bad_p12",
+            "this is no PKCS#12 file, or its password is another; put its password into a file of the same name",
+        ),
     ],
 )
-def test_every_mistake_has_its_cure_and_costs_no_other(tmp_path: Path, authority: trustme.CA, name: str, message: str) -> None:
+def test_every_mistake_has_its_cure_and_costs_no_other(
+    tmp_path: Path, authority: trustme.CA, name: str, message: str
+) -> None:
     chain, key = parts(authority, "bad.example")
     certificate, private, password = {
         "other_key": (chain, parts(authority, "x.example")[1], None),
@@ -139,7 +189,9 @@ def test_every_mistake_has_its_cure_and_costs_no_other(tmp_path: Path, authority
     files = CertificateFiles([str(tmp_path), str(tmp_path / "missing")])
     assert [item.name for item in files.read().certificates] == ["good"]
     missing, problem = files.problems
-    assert str(missing).endswith("missing: cannot be read: No such file or directory; make it readable for the gateway's user")
+    assert str(missing).endswith(
+        "missing: cannot be read: No such file or directory; make it readable for the gateway's user"
+    )
     assert problem.place == str(bad)
     assert problem.message.startswith(message)
     assert "secret" not in problem.message
@@ -179,7 +231,9 @@ def test_ends_are_known_and_warned_of(tmp_path: Path, authority: trustme.CA) -> 
     assert "has expired on " in first_problem(files)
     files.read(found.not_before - DAY)
     assert "not valid before " in first_problem(files)
-    assert len(files.current.certificates) == 1  # it is served all the same: clients say so more clearly than a refusal would
+    assert (
+        len(files.current.certificates) == 1
+    )  # it is served all the same: clients say so more clearly than a refusal would
 
 
 def test_of_two_with_one_name_the_later_end_serves(tmp_path: Path, authority: trustme.CA) -> None:
@@ -206,10 +260,15 @@ def test_client_authorities(tmp_path: Path, authority: trustme.CA) -> None:
     assert "authorities as PEM" in first_problem(files)
 
 
-def test_a_directory_of_everything_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_of_everything_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("meshlib_adapters.tls.certificate_files._MAX_ENTRIES", 5)
     for number in range(8):
         (tmp_path / f"{number}").touch()
     files = CertificateFiles([str(tmp_path)])
     files.read()
-    assert first_problem(files) == "there are more than 5 files in it; name a directory of certificates alone"
+    assert (
+        first_problem(files)
+        == "there are more than 5 files in it; name a directory of certificates alone"
+    )

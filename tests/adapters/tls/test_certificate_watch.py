@@ -1,4 +1,6 @@
-"""Certificates of a running gateway: from files, over workers that may not read them, and changed while clients are there."""
+"""Certificates of a running gateway: from files, over workers that may not read them, and changed
+while clients are there.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,11 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
     user, group = ("nobody", "65534") if workers == "2" and os.geteuid() == 0 else ("", "")
     with backend() as one:
         services = labels(APP, OTHER, endpoints=[one.address])
-        variables = {"MESHLIB_USER": user, "MESHLIB_GROUP": group, "MESHLIB_TLS_CERTIFICATES": str(folder)}
+        variables = {
+            "MESHLIB_USER": user,
+            "MESHLIB_GROUP": group,
+            "MESHLIB_TLS_CERTIFICATES": str(folder),
+        }
         running = gateways.serve("--workers", workers, services=services, **variables)  # type: ignore[arg-type]  # no option is meant
         before = serial(running, authority)
         other = serial(running, authority, "other.example.com")
@@ -55,12 +61,15 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
         wait_for(lambda: serial(running, authority) != before, running)
         after = serial(running, authority)
         # A bad file: one line with the file and the cure, and what it held before stays.
-        (folder / "app.example.com.key").write_bytes(authority.issue_cert("x.example").private_key_pem.bytes())
+        (folder / "app.example.com.key").write_bytes(
+            authority.issue_cert("x.example").private_key_pem.bytes()
+        )
         running.process.send_signal(signal.SIGHUP)
         wait_for(lambda: running.logged("do not belong together"), running)
         assert {serial(running, authority) for _ in range(8)} == {after}
         assert serial(running, authority, "other.example.com") == other
-        # The other one is taken away: nobody serves it any more, and its clients are told by the alert.
+        # The other one is taken away: nobody serves it any more, and its clients are told by the
+        # alert.
         for file in folder.glob("other.*"):
             file.unlink()
         running.process.send_signal(signal.SIGHUP)
@@ -80,13 +89,19 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
         code, explained = running.ask("/-/explain?url=https://app.example.com")
         assert (code, explained["decision"]) == (200, "terminate")
         asked = ("--services", str(tmp_path / "services.yml"), "--json")
-        told = meshlib_command("explain", "https://app.example.com", *asked, MESHLIB_TLS_CERTIFICATES=str(folder))
-        assert told.returncode == 1  # from the files as they are: the key is wrong, and nothing was good before
+        told = meshlib_command(
+            "explain", "https://app.example.com", *asked, MESHLIB_TLS_CERTIFICATES=str(folder)
+        )
+        assert (
+            told.returncode == 1
+        )  # from the files as they are: the key is wrong, and nothing was good before
         assert "there is no certificate to end TLS with" in told.stdout
         assert "PRIVATE KEY" not in running.log_file.read_text()
 
 
-def returns(address: tuple[str, int], context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession]:
+def returns(
+    address: tuple[str, int], context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[bool, ssl.SSLSession]:
     """Ask for / over TLS; whether `session` went on, and the one that there is now."""
     with (
         socket.create_connection(address, PATIENCE) as plain,
@@ -102,7 +117,9 @@ def returns(address: tuple[str, int], context: ssl.SSLContext, session: ssl.SSLS
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_every_worker_goes_on_with_every_session(gateways: Lab, tmp_path: Path, version: ssl.TLSVersion) -> None:
+def test_every_worker_goes_on_with_every_session(
+    gateways: Lab, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
     authority = trustme.CA()
     folder = tmp_path / "certificates"
     issue(authority, folder, "app.example.com")
@@ -111,7 +128,11 @@ def test_every_worker_goes_on_with_every_session(gateways: Lab, tmp_path: Path, 
     context.minimum_version = context.maximum_version = version
     user, group = ("nobody", "65534") if os.geteuid() == 0 else ("", "")
     with backend() as one:
-        variables = {"MESHLIB_USER": user, "MESHLIB_GROUP": group, "MESHLIB_TLS_CERTIFICATES": str(folder)}
+        variables = {
+            "MESHLIB_USER": user,
+            "MESHLIB_GROUP": group,
+            "MESHLIB_TLS_CERTIFICATES": str(folder),
+        }
         running = gateways.serve(services=labels(APP, endpoints=[one.address]), **variables)  # type: ignore[arg-type]  # no option is meant
         address = running.addresses["https"]
         _, session = returns(address, context, None)
@@ -121,13 +142,19 @@ def test_every_worker_goes_on_with_every_session(gateways: Lab, tmp_path: Path, 
             nonlocal session
             reused, session = returns(address, context, session)
             assert reused
-            seen.update(worker["pid"] for worker in status_of(running)["workers"] if worker["counters"]["tls_accepted"])
+            seen.update(
+                worker["pid"]
+                for worker in status_of(running)["workers"]
+                if worker["counters"]["tls_accepted"]
+            )
             return len(seen) == 2
 
         wait_for(everywhere, running)
         issue(authority, folder, "other.example.com")
         running.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: running.logged("certificates: app.example.com, other.example.com"), running)
+        wait_for(
+            lambda: running.logged("certificates: app.example.com, other.example.com"), running
+        )
         for worker in status_of(running)["workers"]:
             os.kill(worker["pid"], signal.SIGKILL)
 
@@ -141,7 +168,9 @@ def test_every_worker_goes_on_with_every_session(gateways: Lab, tmp_path: Path, 
             assert reused
 
 
-def test_gateways_with_the_same_secret_go_on_with_each_others_sessions(gateways: Lab, tmp_path: Path) -> None:
+def test_gateways_with_the_same_secret_go_on_with_each_others_sessions(
+    gateways: Lab, tmp_path: Path
+) -> None:
     authority = trustme.CA()
     folder, secret = tmp_path / "certificates", tmp_path / "secret"
     issue(authority, folder, "app.example.com")
@@ -152,7 +181,10 @@ def test_gateways_with_the_same_secret_go_on_with_each_others_sessions(gateways:
     with backend() as one:
         session = None
         for workers in ("1", "1", "2"):
-            variables = {"MESHLIB_TLS_CERTIFICATES": str(folder), "MESHLIB_TLS_TICKET_SECRET": str(secret)}
+            variables = {
+                "MESHLIB_TLS_CERTIFICATES": str(folder),
+                "MESHLIB_TLS_TICKET_SECRET": str(secret),
+            }
             services = labels(APP, endpoints=[one.address])
             running = gateways.serve("--workers", workers, services=services, **variables)  # type: ignore[arg-type]  # no option is meant
             reused, session = returns(running.addresses["https"], context, session)
@@ -229,29 +261,43 @@ def secure_backend(authority: trustme.CA, name: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_authorities_of_services_are_read_by_who_may(gateways: Lab, tmp_path: Path, workers: str) -> None:
+def test_authorities_of_services_are_read_by_who_may(
+    gateways: Lab, tmp_path: Path, workers: str
+) -> None:
     authority = trustme.CA()
     file = tmp_path / "private" / "authorities.pem"
     file.parent.mkdir(mode=0o700)
     file.write_bytes(b"\xc3\xa9: ours\n" + authority.cert_pem.bytes())
     file.chmod(0o600)
     user, group = ("nobody", "65534") if workers == "2" and os.geteuid() == 0 else ("", "")
-    with secure_backend(authority, "shop.internal") as good, secure_backend(trustme.CA(), "shop.internal") as bad:
+    with (
+        secure_backend(authority, "shop.internal") as good,
+        secure_backend(trustme.CA(), "shop.internal") as bad,
+    ):
         for endpoint, status in ((good, 204), (bad, 502)):
             services = labels(f"{APP},upstream_tls=shop.internal", endpoints=[endpoint])
-            variables = {"MESHLIB_USER": user, "MESHLIB_GROUP": group, "MESHLIB_TLS_UPSTREAM_CA": str(file)}
+            variables = {
+                "MESHLIB_USER": user,
+                "MESHLIB_GROUP": group,
+                "MESHLIB_TLS_UPSTREAM_CA": str(file),
+            }
             running = gateways.serve("--workers", workers, services=services, **variables)  # type: ignore[arg-type]  # no option is meant
             assert [ask(running.addresses["http"])[0] for _ in range(2)] == [status] * 2
 
 
-@pytest.mark.parametrize("content", [None, b"", b"nothing\n", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"nothing\n", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
+)
 def test_authorities_that_are_none_end_the_start(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "authorities.pem"
     if content is not None:
         file.write_bytes(content)
     services = tmp_path / "services.yml"
     services.write_text("services: {}\n")
-    done = meshlib_command("serve", "--services", str(services), *_ANYWHERE, MESHLIB_TLS_UPSTREAM_CA=str(file))
+    done = meshlib_command(
+        "serve", "--services", str(services), *_ANYWHERE, MESHLIB_TLS_UPSTREAM_CA=str(file)
+    )
     assert done.returncode == 2
     assert f"tls.upstream_ca: {file} cannot be used: " in done.stderr
     assert "name a PEM file" in done.stderr
@@ -264,7 +310,10 @@ def test_limits_of_http2_are_those_of_the_settings(gateways: Lab, tmp_path: Path
     authority.configure_trust(context)
     context.set_alpn_protocols(["h2"])
     with backend() as one:
-        variables = {"MESHLIB_TLS_CERTIFICATES": str(tmp_path / "certificates"), "MESHLIB_HTTP2_MAX_STREAMS": "7"}
+        variables = {
+            "MESHLIB_TLS_CERTIFICATES": str(tmp_path / "certificates"),
+            "MESHLIB_HTTP2_MAX_STREAMS": "7",
+        }
         running = gateways.serve(services=labels(APP, endpoints=[one.address]), **variables)  # type: ignore[arg-type]  # no option is meant
         with (
             socket.create_connection(running.addresses["https"], PATIENCE) as plain,
@@ -276,19 +325,40 @@ def test_limits_of_http2_are_those_of_the_settings(gateways: Lab, tmp_path: Path
             settings = read.read(int.from_bytes(head[:3], "big"))
     assert head[3] == 4  # SETTINGS (RFC 9113 6.5)
     told = {
-        int.from_bytes(settings[at : at + 2], "big"): int.from_bytes(settings[at + 2 : at + 6], "big") for at in range(0, len(settings), 6)
+        int.from_bytes(settings[at : at + 2], "big"): int.from_bytes(
+            settings[at + 2 : at + 6], "big"
+        )
+        for at in range(0, len(settings), 6)
     }
     assert told[3] == 7  # SETTINGS_MAX_CONCURRENT_STREAMS
 
 
 def test_clients_that_must_show_a_certificate_need_an_authority(tmp_path: Path) -> None:
     (tmp_path / "s.yml").write_text(labels(APP, endpoints=["127.0.0.1:9"]))
-    services = ("--services", str(tmp_path / "s.yml"), "--http", "off", "--https", "127.0.0.1:0", "--admin", "off")
-    done = meshlib_command("serve", *services, MESHLIB_TLS_CLIENT_AUTH="require", MESHLIB_TLS_CERTIFICATES=str(tmp_path))
+    services = (
+        "--services",
+        str(tmp_path / "s.yml"),
+        "--http",
+        "off",
+        "--https",
+        "127.0.0.1:0",
+        "--admin",
+        "off",
+    )
+    done = meshlib_command(
+        "serve",
+        *services,
+        MESHLIB_TLS_CLIENT_AUTH="require",
+        MESHLIB_TLS_CERTIFICATES=str(tmp_path),
+    )
     assert done.returncode == 2
     assert "nobody could say which certificates of clients are good" in done.stderr
     missing = str(tmp_path / "missing.pem")
-    variables = {"MESHLIB_TLS_CLIENT_AUTH": "require", "MESHLIB_TLS_CERTIFICATES": str(tmp_path), "MESHLIB_TLS_CLIENT_CA": missing}
+    variables = {
+        "MESHLIB_TLS_CLIENT_AUTH": "require",
+        "MESHLIB_TLS_CERTIFICATES": str(tmp_path),
+        "MESHLIB_TLS_CLIENT_CA": missing,
+    }
     done = meshlib_command("serve", *services, **variables)
     assert done.returncode == 2
     assert "missing.pem: cannot be read" in done.stderr

@@ -1,4 +1,6 @@
-"""Clients that show certificates: who is let in, what upstreams are told, and what nobody may claim."""
+"""Clients that show certificates: who is let in, what upstreams are told, and what nobody may
+claim.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ from meshlib_adapters.tls.client_certificates import client_fields, without_clie
 from tests.support.backend import PATIENCE, Backend
 from tests.support.tls_lab import TLSGateway, certificate
 
-CLAIMS = ("X-Client-Cert-Subject: CN=admin", "Client-Cert: :AAAA:", "x-client-cert-FINGERPRINT: 00", "X_Client_Cert_Subject: CN=admin")
+CLAIMS = (
+    "X-Client-Cert-Subject: CN=admin",
+    "Client-Cert: :AAAA:",
+    "x-client-cert-FINGERPRINT: 00",
+    "X_Client_Cert_Subject: CN=admin",
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +49,19 @@ def lines(request: bytes) -> dict[str, str]:
 
 @pytest.mark.parametrize("trusted", [False, True])
 def test_what_was_verified_is_told_and_nothing_else(
-    backend: Callable[..., Backend], start: Callable[..., TLSGateway], people: trustme.CA, trusted: bool
+    backend: Callable[..., Backend],
+    start: Callable[..., TLSGateway],
+    people: trustme.CA,
+    trusted: bool,
 ) -> None:
     web = backend()
-    policy = ForwardingPolicy(underscores=True, trusted_proxies=(ip_network("127.0.0.0/8"),) if trusted else ())
+    policy = ForwardingPolicy(
+        underscores=True, trusted_proxies=(ip_network("127.0.0.0/8"),) if trusted else ()
+    )
     asked = TerminationSettings(client_auth="request")
-    running = start(web, "a.example", termination=asked, client_ca=people.cert_pem.bytes(), policy=policy)
+    running = start(
+        web, "a.example", termination=asked, client_ca=people.cert_pem.bytes(), policy=policy
+    )
     known = running.tls("a.example", context=showing(running, people, "me@example.org"))
     for _ in range(2):
         assert known.get("a.example", "/", *CLAIMS).endswith(b"ok")
@@ -66,11 +80,19 @@ def test_what_was_verified_is_told_and_nothing_else(
     assert running.call(lambda: running.terminator.counters["client_certificates"]) == 1
 
 
-def test_a_claim_over_plain_http_is_dropped(backend: Callable[..., Backend], start: Callable[..., TLSGateway]) -> None:
+def test_a_claim_over_plain_http_is_dropped(
+    backend: Callable[..., Backend], start: Callable[..., TLSGateway]
+) -> None:
     web = backend()
     running = start(web, "a.example")
     client = running.client()
-    client.send(("GET / HTTP/1.1\r\nHost: a.example\r\n" + "".join(f"{claim}\r\n" for claim in CLAIMS) + "\r\n").encode())
+    client.send(
+        (
+            "GET / HTTP/1.1\r\nHost: a.example\r\n"
+            + "".join(f"{claim}\r\n" for claim in CLAIMS)
+            + "\r\n"
+        ).encode()
+    )
     web.wait(lambda: bool(web.requests))
     assert not [name for name in lines(web.requests[0]) if "client" in name and "cert" in name]
 
@@ -81,7 +103,11 @@ def test_without_a_good_certificate_nobody_comes_in(
     web = backend()
     asked = TerminationSettings(client_auth="require")
     running = start(web, "a.example", termination=asked, client_ca=people.cert_pem.bytes())
-    assert running.tls("a.example", context=showing(running, people, "me@example.org")).get("a.example").endswith(b"ok")
+    assert (
+        running.tls("a.example", context=showing(running, people, "me@example.org"))
+        .get("a.example")
+        .endswith(b"ok")
+    )
     for context in (running.trusting(), showing(running, trustme.CA(), "me@example.org")):
         with pytest.raises(OSError):  # in TLS 1.3 the client learns it when it reads
             running.tls("a.example", context=context).get("a.example")
@@ -109,7 +135,11 @@ _UNPROVEN = {
 
 @pytest.mark.parametrize("port", ["http", "tls"])
 def test_without_tls_nobody_comes_in_either(
-    backend: Callable[..., Backend], start: Callable[..., TLSGateway], people: trustme.CA, authority: trustme.CA, port: str
+    backend: Callable[..., Backend],
+    start: Callable[..., TLSGateway],
+    people: trustme.CA,
+    authority: trustme.CA,
+    port: str,
 ) -> None:
     web = backend()
     asked = TerminationSettings(client_auth="require")
@@ -119,7 +149,10 @@ def test_without_tls_nobody_comes_in_either(
         "bare.example",
         "passed.example",
         passed={"passed.example": web.port},
-        certificates=[certificate(authority, "a.example"), certificate(authority, "passed.example")],
+        certificates=[
+            certificate(authority, "a.example"),
+            certificate(authority, "passed.example"),
+        ],
         termination=asked,
         tls=TLSSettings(plain_http="serve"),
         client_ca=people.cert_pem.bytes(),
@@ -127,33 +160,56 @@ def test_without_tls_nobody_comes_in_either(
     )
     found = {}
     for request in _UNPROVEN:
-        if port == "tls" and request.startswith("PRI"):  # told from HTTP/1 by its first bytes, and closed
+        if port == "tls" and request.startswith(
+            "PRI"
+        ):  # told from HTTP/1 by its first bytes, and closed
             continue
-        with socket.create_connection(running.address if port == "http" else running.tls_address, PATIENCE) as plain:
+        with socket.create_connection(
+            running.address if port == "http" else running.tls_address, PATIENCE
+        ) as plain:
             plain.sendall(request.encode())
             with plain.makefile("rb") as file:
                 status = file.readline().split()[1].decode()
-                locations = [line[9:].strip().decode() for line in iter(file.readline, b"\r\n") if line.lower().startswith(b"location:")]
+                locations = [
+                    line[9:].strip().decode()
+                    for line in iter(file.readline, b"\r\n")
+                    if line.lower().startswith(b"location:")
+                ]
         found[request] = f"{status} {''.join(locations)}"
-    assert found == {request: expected for request, expected in _UNPROVEN.items() if request in found}
+    assert found == {
+        request: expected for request, expected in _UNPROVEN.items() if request in found
+    }
     assert web.requests == []
-    reasons = {line["reason"] for line in map(json.loads, running.lines) if line.get("status") == 403}
+    reasons = {
+        line["reason"] for line in map(json.loads, running.lines) if line.get("status") == 403
+    }
     assert reasons <= {"client_certificate_required"}
-    assert running.tls("a.example", context=showing(running, people, "me@example.org")).get("a.example").endswith(b"ok")
+    assert (
+        running.tls("a.example", context=showing(running, people, "me@example.org"))
+        .get("a.example")
+        .endswith(b"ok")
+    )
 
 
 def test_certificates_that_are_only_asked_for_leave_plain_http_as_it_is(
     backend: Callable[..., Backend], start: Callable[..., TLSGateway], people: trustme.CA
 ) -> None:
     web = backend()
-    running = start(web, "a.example", termination=TerminationSettings(client_auth="request"), client_ca=people.cert_pem.bytes())
+    running = start(
+        web,
+        "a.example",
+        termination=TerminationSettings(client_auth="request"),
+        client_ca=people.cert_pem.bytes(),
+    )
     client = running.client()
     client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
     assert client.read_answer().body == b"ok"
 
 
 def test_no_authority_is_nobody_and_not_everybody(
-    backend: Callable[..., Backend], start: Callable[..., TLSGateway], caplog: pytest.LogCaptureFixture
+    backend: Callable[..., Backend],
+    start: Callable[..., TLSGateway],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     running = start(backend(), "a.example", termination=TerminationSettings(client_auth="require"))
     with pytest.raises(ssl.SSLError):
@@ -169,4 +225,7 @@ def test_nothing_in_a_name_can_end_a_field() -> None:
     assert b"%0D%0AX-Admin: yes" in fields
     assert client_fields(None) == b""
     assert client_fields(b"no certificate").count(b"\r\n") == 2
-    assert without_client_fields(b"A: 1\r\nClient-Cert-Chain: x\r\nX-Client-Certain: 2\r\nB: 2\r\n") == b"A: 1\r\nB: 2\r\n"
+    assert (
+        without_client_fields(b"A: 1\r\nClient-Cert-Chain: x\r\nX-Client-Certain: 2\r\nB: 2\r\n")
+        == b"A: 1\r\nB: 2\r\n"
+    )

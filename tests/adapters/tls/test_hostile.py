@@ -1,4 +1,6 @@
-"""Clients that mean harm, or know no better: each gets its answer or its end, and costs nobody else anything."""
+"""Clients that mean harm, or know no better: each gets its answer or its end, and costs nobody else
+anything.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def until_end(sock: socket.socket) -> bytes:
         b"\x15\x03\x03\x00\x02\x02\x28",
     ],
 )
-def test_garbage_behind_the_hello(backend: Make, start: Start, caplog: pytest.LogCaptureFixture, garbage: bytes) -> None:
+def test_garbage_behind_the_hello(
+    backend: Make, start: Start, caplog: pytest.LogCaptureFixture, garbage: bytes
+) -> None:
     caplog.set_level(logging.INFO, "meshlib.tcp")
     running = start(backend(), "a.example")
     good = running.tls("a.example")
@@ -72,7 +76,10 @@ def test_half_a_handshake_ends_in_time(backend: Make, start: Start) -> None:
         until_end(silent)
         until_end(slow)
     running.wait(lambda: len(running.records) == 2)
-    assert sorted(record.outcome for record in running.records) == ["handshake_timeout", "hello_timeout"]
+    assert sorted(record.outcome for record in running.records) == [
+        "handshake_timeout",
+        "hello_timeout",
+    ]
 
 
 def test_a_client_that_leaves_in_the_handshake(backend: Make, start: Start) -> None:
@@ -98,8 +105,12 @@ def test_a_broken_record_ends_that_connection_alone(backend: Make, start: Start)
     assert good.get("a.example").endswith(b"ok")
 
 
-def test_a_client_that_asks_for_new_keys_and_reads_nothing_is_cut(backend: Make, start: Start) -> None:
-    running = start(backend(), "a.example", settings=quick(idle=100.0))  # the other takes its time on a busy machine
+def test_a_client_that_asks_for_new_keys_and_reads_nothing_is_cut(
+    backend: Make, start: Start
+) -> None:
+    running = start(
+        backend(), "a.example", settings=quick(idle=100.0)
+    )  # the other takes its time on a busy machine
     good = running.tls("a.example")
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = running.trusting().wrap_bio(incoming, outgoing, server_hostname="a.example")
@@ -112,9 +123,12 @@ def test_a_client_that_asks_for_new_keys_and_reads_nothing_is_cut(backend: Make,
             except ssl.SSLWantReadError:
                 sock.sendall(outgoing.read())
                 incoming.write(sock.recv(65536))
-        # Python cannot ask for new keys; the OpenSSL below it can. Its connection comes behind the object's head and one field.
+        # Python cannot ask for new keys; the OpenSSL below it can. Its connection comes behind the
+        # object's head and one field.
         openssl = ctypes.CDLL(importlib.import_module("_ssl").__file__)
-        connection = ctypes.c_void_p.from_address(id(tls._sslobj) + 3 * ctypes.sizeof(ctypes.c_void_p))  # type: ignore[attr-defined]
+        connection = ctypes.c_void_p.from_address(
+            id(tls._sslobj) + 3 * ctypes.sizeof(ctypes.c_void_p)  # type: ignore[attr-defined]
+        )
         sent = 0
         with contextlib.suppress(ConnectionError):
             while not running.records and sent < 64 << 20:

@@ -1,4 +1,6 @@
-"""TLS that ends here, with the standard library's client: names, hosts, large bodies, resumption, and everything on one port."""
+"""TLS that ends here, with the standard library's client: names, hosts, large bodies, resumption,
+and everything on one port.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +62,15 @@ def test_large_bodies_both_ways(backend: Make, start: Start, version: ssl.TLSVer
     context.minimum_version = context.maximum_version = version
     client = running.tls("shop.example", context=context)
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    client.send(b"POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: %d\r\n\r\n" % size + body)
+    client.send(
+        b"POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: %d\r\n\r\n" % size + body
+    )
     assert client.answer().partition(b"\r\n\r\n")[2] == body
 
 
-def test_a_client_that_reads_nothing_stops_the_upstream_and_is_cut(backend: Make, start: Start) -> None:
+def test_a_client_that_reads_nothing_stops_the_upstream_and_is_cut(
+    backend: Make, start: Start
+) -> None:
     def endless(peer: Peer) -> None:
         peer.read_request()
         with contextlib.suppress(OSError):
@@ -79,9 +85,18 @@ def test_a_client_that_reads_nothing_stops_the_upstream_and_is_cut(backend: Make
 
 
 def test_names_choose_certificates(backend: Make, start: Start, authority: trustme.CA) -> None:
-    own = [certificate(authority, "exact", "a.shop.example"), certificate(authority, "wild", "*.shop.example")]
+    own = [
+        certificate(authority, "exact", "a.shop.example"),
+        certificate(authority, "wild", "*.shop.example"),
+    ]
     fallback = certificate(authority, "default", "other.example", "127.0.0.1")
-    running = start(backend(), "a.shop.example", "*.shop.example", "stranger.example", certificates=[*own, fallback])
+    running = start(
+        backend(),
+        "a.shop.example",
+        "*.shop.example",
+        "stranger.example",
+        certificates=[*own, fallback],
+    )
 
     def names(name: str | None) -> list[str]:
         context = running.trusting()
@@ -96,21 +111,33 @@ def test_names_choose_certificates(backend: Make, start: Start, authority: trust
 
 
 def test_two_algorithms_for_one_name(backend: Make, start: Start, authority: trustme.CA) -> None:
-    """Each client gets the certificate that it can check; of two with the same algorithm the one that ends last."""
+    """Each client gets the certificate that it can check; of two with the same algorithm the one
+    that ends last.
+    """
     found = []
-    for name, kind, days in (("old", trustme.KeyType.RSA, 30), ("rsa", trustme.KeyType.RSA, 60), ("ec", trustme.KeyType.ECDSA, 50)):
+    for name, kind, days in (
+        ("old", trustme.KeyType.RSA, 30),
+        ("rsa", trustme.KeyType.RSA, 60),
+        ("ec", trustme.KeyType.ECDSA, 50),
+    ):
         until = datetime.now(UTC) + timedelta(days=days)
         issued = authority.issue_cert("shop.example", key_type=kind, not_after=until)
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
         found.append(parse_pem(name, f"{name}.pem", chain, issued.private_key_pem.bytes()))
     assert [one.algorithm for one in found] == ["RSA", "RSA", "EC"]
     site = start(backend(), "shop.example", certificates=found)
-    for ciphers, expected in (("ECDHE-RSA-AES128-GCM-SHA256", found[1]), ("ECDHE-ECDSA-AES128-GCM-SHA256", found[2])):
+    for ciphers, expected in (
+        ("ECDHE-RSA-AES128-GCM-SHA256", found[1]),
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", found[2]),
+    ):
         context = ssl.create_default_context()
         authority.configure_trust(context)
         context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the ciphers name the algorithm
         context.set_ciphers(ciphers)
-        with site.connect() as plain, context.wrap_socket(plain, server_hostname="shop.example") as sock:
+        with (
+            site.connect() as plain,
+            context.wrap_socket(plain, server_hostname="shop.example") as sock,
+        ):
             shown = sock.getpeercert(binary_form=True)
             assert shown is not None
             assert hashlib.sha256(shown).hexdigest() == expected.fingerprint
@@ -118,16 +145,30 @@ def test_two_algorithms_for_one_name(backend: Make, start: Start, authority: tru
             assert sock.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_a_host_that_is_not_the_connections_is_misdirected(backend: Make, start: Start, authority: trustme.CA) -> None:
+def test_a_host_that_is_not_the_connections_is_misdirected(
+    backend: Make, start: Start, authority: trustme.CA
+) -> None:
     shared = certificate(authority, "shared", "a.example", "b.example", "p.example")
     alone = certificate(authority, "alone", "c.example")
-    running = start(backend(), "a.example", "b.example", "c.example", "p.example", certificates=[shared, alone], passed={"p.example": 9})
+    running = start(
+        backend(),
+        "a.example",
+        "b.example",
+        "c.example",
+        "p.example",
+        certificates=[shared, alone],
+        passed={"p.example": 9},
+    )
     client = running.tls("a.example")
     assert client.get("a.example").startswith(b"HTTP/1.1 200 ")
     assert client.get("A.example:443").startswith(b"HTTP/1.1 200 ")
-    assert client.get("b.example").startswith(b"HTTP/1.1 200 ")  # another name of the same certificate (RFC 9110 4.3.3)
+    assert client.get("b.example").startswith(
+        b"HTTP/1.1 200 "
+    )  # another name of the same certificate (RFC 9110 4.3.3)
     assert client.get("c.example").startswith(b"HTTP/1.1 421 ")
-    assert client.get("p.example").startswith(b"HTTP/1.1 421 ")  # whose TLS is passed through, not ended
+    assert client.get("p.example").startswith(
+        b"HTTP/1.1 421 "
+    )  # whose TLS is passed through, not ended
     assert client.get("nobody.example").startswith(b"HTTP/1.1 421 ")
     assert client.get("a.example").startswith(b"HTTP/1.1 200 ")
     nameless = running.tls(None)
@@ -146,7 +187,12 @@ def test_one_port_for_everything(backend: Make, start: Start, authority: trustme
             sock.sendall(OK.replace(b"ok", b"pp"))
 
     web, other = backend(), backend(other_server)
-    running = start(web, "ended.example", passed={"passed.example": other.port}, tls=TLSSettings(plain_http="serve"))
+    running = start(
+        web,
+        "ended.example",
+        passed={"passed.example": other.port},
+        tls=TLSSettings(plain_http="serve"),
+    )
     assert running.tls("ended.example").get("ended.example").endswith(b"ok")
     assert running.tls("passed.example").get("passed.example").endswith(b"pp")
     with running.connect() as plain:
@@ -158,8 +204,12 @@ def test_one_port_for_everything(backend: Make, start: Start, authority: trustme
         running.tls("nobody.example")
 
 
-def test_sessions_are_resumed_also_over_a_reload(backend: Make, start: Start, authority: trustme.CA) -> None:
-    running = start(backend(), "a.example", certificates=[own := certificate(authority, "a.example")])
+def test_sessions_are_resumed_also_over_a_reload(
+    backend: Make, start: Start, authority: trustme.CA
+) -> None:
+    running = start(
+        backend(), "a.example", certificates=[own := certificate(authority, "a.example")]
+    )
     context = running.trusting()
     first = running.tls("a.example", context=context)
     first.get("a.example")
@@ -249,7 +299,13 @@ def test_draining_lets_requests_end(backend: Make, start: Start) -> None:
 def test_requests_without_tls_are_sent_to_https(backend: Make, start: Start) -> None:
     policy = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
     for trusting in (False, True):
-        running = start(backend(), "a.example", https_only=True, tls=TLSSettings(plain_http="serve"), policy=policy if trusting else None)
+        running = start(
+            backend(),
+            "a.example",
+            https_only=True,
+            tls=TLSSettings(plain_http="serve"),
+            policy=policy if trusting else None,
+        )
         with running.connect() as plain:
             for _ in range(2):
                 plain.sendall(b"POST /x?y HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n")
@@ -262,7 +318,13 @@ def test_requests_without_tls_are_sent_to_https(backend: Make, start: Start) -> 
 
 
 def test_they_are_sent_to_the_port_that_clients_see(backend: Make, start: Start) -> None:
-    running = start(backend(), "a.example", https_only=True, tls=TLSSettings(plain_http="serve"), https_port=8443)
+    running = start(
+        backend(),
+        "a.example",
+        https_only=True,
+        tls=TLSSettings(plain_http="serve"),
+        https_port=8443,
+    )
     with running.connect() as plain:
         plain.sendall(b"GET /x?y HTTP/1.1\r\nHost: a.example:8080\r\n\r\n")
         assert b"\r\nLocation: https://a.example:8443/x?y\r\n" in plain.recv(1000)
@@ -270,7 +332,9 @@ def test_they_are_sent_to_the_port_that_clients_see(backend: Make, start: Start)
 
 def test_hsts_goes_with_answers_over_tls_only(backend: Make, start: Start) -> None:
     """RFC 6797 7.2: never without TLS, which anybody could have written it into."""
-    running = start(backend(), "a.example", hsts="max-age=300; preload", tls=TLSSettings(plain_http="serve"))
+    running = start(
+        backend(), "a.example", hsts="max-age=300; preload", tls=TLSSettings(plain_http="serve")
+    )
     line = b"\r\nStrict-Transport-Security: max-age=300; preload\r\n"
     assert line in running.tls("a.example").get("a.example")
     with running.connect() as plain:
@@ -281,7 +345,9 @@ def test_hsts_goes_with_answers_over_tls_only(backend: Make, start: Start) -> No
 
 
 @pytest.mark.parametrize("changes", [{"max_connections": 1}, {"max_connections_per_client": 1}])
-def test_a_client_between_requests_makes_room(backend: Make, start: Start, changes: dict[str, int]) -> None:
+def test_a_client_between_requests_makes_room(
+    backend: Make, start: Start, changes: dict[str, int]
+) -> None:
     """At the limit of the TLS listener, and at that of HTTP inside."""
     running = start(backend(), "a.example", tls=TLSSettings(**changes))  # type: ignore[arg-type]  # limits alone
     first = running.tls("a.example")
@@ -295,7 +361,9 @@ def test_a_client_between_requests_makes_room(backend: Make, start: Start, chang
 
 
 @pytest.mark.parametrize("changes", [{"max_connections": 1}, {"max_connections_per_client": 1}])
-def test_so_it_does_at_the_limit_of_http(backend: Make, start: Start, changes: dict[str, int]) -> None:
+def test_so_it_does_at_the_limit_of_http(
+    backend: Make, start: Start, changes: dict[str, int]
+) -> None:
     running = start(backend(), "a.example", settings=HTTPSettings(**changes))  # type: ignore[arg-type]  # limits alone
     assert running.tls("a.example").get("a.example").endswith(b"ok")
     second = running.tls("a.example")

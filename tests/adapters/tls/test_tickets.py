@@ -1,4 +1,6 @@
-"""Tickets that one process gives out and another takes: with the same secret, for the same certificate and the same demands."""
+"""Tickets that one process gives out and another takes: with the same secret, for the same
+certificate and the same demands.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,17 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 @given(st.binary(min_size=64, max_size=100), st.lists(st.binary(max_size=20)))
 def test_keys_are_those_of_the_rfc(secret: bytes, parts: list[bytes]) -> None:
-    # As a key HMAC takes at most a block as it is; a pseudorandom key for HKDF-Expand has at least the size of the hash.
+    # As a key HMAC takes at most a block as it is; a pseudorandom key for HKDF-Expand has at least
+    # the size of the hash.
     info = hashlib.sha512(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
     assert ticket_keys(secret, parts) == HKDFExpand(hashes.SHA512(), 80, info).derive(secret)
 
 
 def test_what_is_together_is_not_what_is_apart() -> None:
-    keys = {ticket_keys(SECRET, parts) for parts in ([], [b""], [b"", b""], [b"ab"], [b"a", b"b"], [b"b", b"a"])}
+    keys = {
+        ticket_keys(SECRET, parts)
+        for parts in ([], [b""], [b"", b""], [b"ab"], [b"a", b"b"], [b"b", b"a"])
+    }
     assert len(keys) == 6
     assert ticket_keys(SECRET[:32], []) != ticket_keys(SECRET[:33], [])
 
@@ -59,7 +65,12 @@ def test_keys_of_another_size_are_refused() -> None:
             set_ticket_keys(context, bytes(size))
 
 
-def resumes(one: TLSGateway, other: TLSGateway, version: ssl.TLSVersion, context: ssl.SSLContext | None = None) -> bool:
+def resumes(
+    one: TLSGateway,
+    other: TLSGateway,
+    version: ssl.TLSVersion,
+    context: ssl.SSLContext | None = None,
+) -> bool:
     """Whether a session that began at `one` goes on at `other`, and there once more."""
     context = context or one.trusting()
     context.minimum_version = context.maximum_version = version
@@ -83,7 +94,9 @@ def test_a_session_goes_on_where_the_secret_is_the_same(
     one, same = (start(web, "a.example", certificates=own, ticket_secret=SECRET) for _ in range(2))
     other = start(web, "a.example", certificates=own, ticket_secret=SECRET[::-1])
     alone = start(web, "a.example", certificates=own)
-    renewed = start(web, "a.example", certificates=[certificate(authority, "a.example")], ticket_secret=SECRET)
+    renewed = start(
+        web, "a.example", certificates=[certificate(authority, "a.example")], ticket_secret=SECRET
+    )
     found = [resumes(one, at, version) for at in (same, other, alone, renewed)]
     assert found == [True, False, False, False]
     assert same.call(lambda: same.terminator.counters["resumed"]) == 2
@@ -93,16 +106,34 @@ def test_a_session_goes_on_where_the_secret_is_the_same(
 def test_a_session_without_a_certificate_is_none_where_one_is_demanded(
     backend: Make, start: Start, authority: trustme.CA, version: ssl.TLSVersion
 ) -> None:
-    web, own, people, others = backend(), [certificate(authority, "a.example")], trustme.CA(), trustme.CA()
+    web, own, people, others = (
+        backend(),
+        [certificate(authority, "a.example")],
+        trustme.CA(),
+        trustme.CA(),
+    )
 
     def asking(how: str, judge: trustme.CA) -> TLSGateway:
         termination = TerminationSettings(client_auth=how)  # type: ignore[arg-type]  # one of three
         ca = judge.cert_pem.bytes()
-        return start(web, "a.example", certificates=own, ticket_secret=SECRET, termination=termination, client_ca=ca)
+        return start(
+            web,
+            "a.example",
+            certificates=own,
+            ticket_secret=SECRET,
+            termination=termination,
+            client_ca=ca,
+        )
 
     free = start(web, "a.example", certificates=own, ticket_secret=SECRET)
     requesting, demanding, again, elsewhere = (
-        asking(how, judge) for how, judge in (("request", people), ("require", people), ("require", people), ("require", others))
+        asking(how, judge)
+        for how, judge in (
+            ("request", people),
+            ("require", people),
+            ("require", people),
+            ("require", others),
+        )
     )
     for one in (free, requesting):
         context = one.trusting()
@@ -110,7 +141,9 @@ def test_a_session_without_a_certificate_is_none_where_one_is_demanded(
         session = one.tls("a.example", context=context)
         session.get("a.example")
         with pytest.raises((ssl.SSLError, ConnectionError)):
-            demanding.tls("a.example", context=context, session=session.sock.session).get("a.example")
+            demanding.tls("a.example", context=context, session=session.sock.session).get(
+                "a.example"
+            )
     known = demanding.trusting()
     people.issue_cert("me@example.org").configure_cert(known)
     assert resumes(demanding, again, version, known)
@@ -121,10 +154,14 @@ def test_a_session_without_a_certificate_is_none_where_one_is_demanded(
         elsewhere.tls("a.example", context=known, session=session.sock.session).get("a.example")
 
 
-def test_a_reload_keeps_the_sessions_of_a_certificate_that_stays(backend: Make, start: Start, authority: trustme.CA) -> None:
+def test_a_reload_keeps_the_sessions_of_a_certificate_that_stays(
+    backend: Make, start: Start, authority: trustme.CA
+) -> None:
     own = certificate(authority, "a.example")
     web = backend()
-    one, other = (start(web, "a.example", certificates=[own], ticket_secret=SECRET) for _ in range(2))
+    one, other = (
+        start(web, "a.example", certificates=[own], ticket_secret=SECRET) for _ in range(2)
+    )
     one.use(own, certificate(authority, "b.example"))
     assert resumes(one, other, ssl.TLSVersion.TLSv1_3)
     other.ticket_secret = SECRET[::-1]
@@ -133,22 +170,38 @@ def test_a_reload_keeps_the_sessions_of_a_certificate_that_stays(backend: Make, 
 
 
 @pytest.mark.parametrize("flag", ["-tls1_2", "-tls1_3"])
-def test_openssl_goes_on_elsewhere(backend: Make, start: Start, authority: trustme.CA, tmp_path: Path, flag: str) -> None:
+def test_openssl_goes_on_elsewhere(
+    backend: Make, start: Start, authority: trustme.CA, tmp_path: Path, flag: str
+) -> None:
     web, own = backend(), [certificate(authority, "a.example")]
     session = tmp_path / "session.pem"
     told = []
-    for running in [start(web, "a.example", certificates=own, ticket_secret=SECRET) for _ in range(2)]:
+    for running in [
+        start(web, "a.example", certificates=own, ticket_secret=SECRET) for _ in range(2)
+    ]:
         kept = ["-sess_in", str(session)] if session.exists() else ["-sess_out", str(session)]
         address = "{}:{}".format(*running.tls_address)
         done = subprocess.run(
-            ["openssl", "s_client", "-connect", address, "-servername", "a.example", flag, "-ign_eof", *kept],
+            [
+                "openssl",
+                "s_client",
+                "-connect",
+                address,
+                "-servername",
+                "a.example",
+                flag,
+                "-ign_eof",
+                *kept,
+            ],
             input=b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
             capture_output=True,
             timeout=30,
             check=False,
         )
         assert b"200 OK" in done.stdout
-        told.append(next(word for word in (b"New", b"Reused") if b"\n%s, TLSv1" % word in done.stdout))
+        told.append(
+            next(word for word in (b"New", b"Reused") if b"\n%s, TLSv1" % word in done.stdout)
+        )
     assert told == [b"New", b"Reused"]
 
 
@@ -159,7 +212,10 @@ def test_the_secret_of_a_file(tmp_path: Path) -> None:
     assert "cannot be read: No such file" in str(files.problems[0])
     file.write_bytes(bytes(31))
     assert files.read().ticket_secret == b""
-    assert str(files.problems[0]) == f"{file}: a secret has at least 32 bytes; make it with `openssl rand`"
+    assert (
+        str(files.problems[0])
+        == f"{file}: a secret has at least 32 bytes; make it with `openssl rand`"
+    )
     file.write_bytes(SECRET)
     assert files.read().ticket_secret == SECRET
     assert files.problems == ()

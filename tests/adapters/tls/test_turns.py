@@ -1,4 +1,6 @@
-"""What one turn of the loop takes out of TLS: a bounded number of records, in one call of the protocol, and nothing is lost."""
+"""What one turn of the loop takes out of TLS: a bounded number of records, in one call of the
+protocol, and nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -64,10 +66,21 @@ class Pair:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         own, peer, name = (trusting, server, "a.example") if is_client else (server, trusting, None)
-        self.tls = peer.wrap_bio(self.incoming, self.outgoing, server_side=is_client, server_hostname=None if is_client else "a.example")
+        self.tls = peer.wrap_bio(
+            self.incoming,
+            self.outgoing,
+            server_side=is_client,
+            server_hostname=None if is_client else "a.example",
+        )
         self.over: list[str] = []
         self.transport = TLSTransport(
-            loop, other, own, on_handshake=lambda _: self.reader, on_end=self.over.append, linger=0.1, server_hostname=name
+            loop,
+            other,
+            own,
+            on_handshake=lambda _: self.reader,
+            on_end=self.over.append,
+            linger=0.1,
+            server_hostname=name,
         )
         self.transport.start(b"", 30)
         while True:
@@ -124,7 +137,9 @@ def test_records_of_one_byte(pair: Pair) -> None:
     pair.until(lambda: len(pair.got) == COUNT)
     assert pair.got == data
     assert max(map(len, pair.reader.calls)) <= WORK // FRAME + 1
-    assert len(set(pair.reader.turns)) >= COUNT // (WORK // FRAME) // 4  # a round of these tests is a few of the loop's
+    assert (
+        len(set(pair.reader.turns)) >= COUNT // (WORK // FRAME) // 4
+    )  # a round of these tests is a few of the loop's
 
 
 def test_a_pause_in_the_middle_and_the_end_behind_it(pair: Pair) -> None:
@@ -163,4 +178,6 @@ def test_large_records_are_read_in_large_pieces(pair: Pair) -> None:
     pair.send()
     pair.until(lambda: len(pair.got) == len(data))
     assert len(pair.reader.calls) < 60
-    assert importlib.import_module("meshlib_adapters.tls.transport")._READ in {pair.transport._read_size}
+    assert importlib.import_module("meshlib_adapters.tls.transport")._READ in {
+        pair.transport._read_size
+    }

@@ -1,4 +1,6 @@
-"""Services that are asked over TLS: who they are is checked, and who is somebody else is not asked."""
+"""Services that are asked over TLS: who they are is checked, and who is somebody else is not
+asked.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def secure(authority: trustme.CA, *names: str) -> Callable[[Peer], None]:
 
 
 def asked_as(name: str, backend: Backend) -> Snapshot:
-    upstream = Upstream("shop:443", (Endpoint("shop.1", "127.0.0.1", backend.port),), server_name=name)
+    upstream = Upstream(
+        "shop:443", (Endpoint("shop.1", "127.0.0.1", backend.port),), server_name=name
+    )
     route = Route(Scheme.HTTP, "", "/", "shop", "l", "hrm", 443, upstream)
     return Snapshot.of([Contribution("p/shop", "shop", 1, (route,))])
 
@@ -87,7 +91,11 @@ def test_anybody_else_is_not_asked(
         assert client.read_answer().status in (502, 503)
     assert not shop.requests
     assert "tls_failed" in running.reasons(1)
-    warnings = [record.getMessage() for record in caplog.records if "no TLS with the endpoint as shop.internal" in record.getMessage()]
+    warnings = [
+        record.getMessage()
+        for record in caplog.records
+        if "no TLS with the endpoint as shop.internal" in record.getMessage()
+    ]
     assert len(warnings) == 1
 
 
@@ -110,10 +118,15 @@ def test_a_service_that_answers_in_records_of_one_byte(
 
 
 def test_a_service_that_says_nothing_of_tls_is_not_waited_for(
-    backend: Callable[..., Backend], authority: trustme.CA, loop_factory: LoopFactory, stack: contextlib.ExitStack
+    backend: Callable[..., Backend],
+    authority: trustme.CA,
+    loop_factory: LoopFactory,
+    stack: contextlib.ExitStack,
 ) -> None:
     silent = backend(lambda peer: [peer.more() for _ in range(2)])  # the hello, and the end
-    running = RunningGateway(asked_as("shop.internal", silent), quick(connect=0.3), loop_factory=loop_factory)
+    running = RunningGateway(
+        asked_as("shop.internal", silent), quick(connect=0.3), loop_factory=loop_factory
+    )
     stack.callback(running.stop)
     client = running.client()
     client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")

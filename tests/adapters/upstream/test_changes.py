@@ -36,14 +36,18 @@ def silent(peer: Peer) -> None:
 
 
 def saying(text: bytes, fields: bytes = b"") -> Callable[[Peer], None]:
-    return answering(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (fields, len(text), text))
+    return answering(
+        b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (fields, len(text), text)
+    )
 
 
 # Snapshots.
 
 
 def test_endpoint_removed_under_a_request(start: Start, backend: Make) -> None:
-    """The request ends well, new ones go elsewhere, and the removed endpoint keeps no connection."""
+    """The request ends well, new ones go elsewhere, and the removed endpoint keeps no
+    connection.
+    """
     go, begun = threading.Event(), threading.Event()
     old, new = backend(slow(go, begun)), backend(saying(b"new"))
     site = start(snapshot_of({"": [old]}))
@@ -68,7 +72,9 @@ def test_endpoint_removed_under_a_request(start: Start, backend: Make) -> None:
 
 
 def test_idle_connections_of_removed_endpoints(start: Start, backend: Make) -> None:
-    """At once when the endpoint goes, and when its whole upstream goes; those that stay keep theirs."""
+    """At once when the endpoint goes, and when its whole upstream goes; those that stay keep
+    theirs.
+    """
     one, two, other = backend(), backend(), backend()
     site = start(snapshot_of({"a": [one, two], "b": [other]}))
     client = site.client()
@@ -111,7 +117,9 @@ def test_many_changes_under_load(start: Start, backend: Make) -> None:
     with concurrent.futures.ThreadPoolExecutor() as pool:
         results = [pool.submit(loop) for _ in range(3)]
         for number in range(150):
-            site.publish(snapshot_of({"": [b for index, b in enumerate(backends) if index != number % 4]}))
+            site.publish(
+                snapshot_of({"": [b for index, b in enumerate(backends) if index != number % 4]})
+            )
         stop.set()
         assert [result.result() for result in results] == [{200}] * 3
 
@@ -120,7 +128,9 @@ def test_many_changes_under_load(start: Start, backend: Make) -> None:
 
 
 def test_session_learned_and_bound_again(start: Start, backend: Make) -> None:
-    """The application's own cookie decides; when its endpoint goes, the session moves once and stays."""
+    """The application's own cookie decides; when its endpoint goes, the session moves once and
+    stays.
+    """
     names = (b"one", b"two", b"three")
 
     def application(name: bytes) -> Callable[[Peer], None]:
@@ -128,7 +138,9 @@ def test_session_learned_and_bound_again(start: Start, backend: Make) -> None:
             while True:
                 begins = b"SID=" not in peer.read_request()
                 cookie = b"Set-Cookie: SID=%s-session; Path=/\r\n" % name if begins else b""
-                peer.send(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (cookie, len(name), name))
+                peer.send(
+                    b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (cookie, len(name), name)
+                )
 
         return script
 
@@ -147,11 +159,26 @@ def test_session_learned_and_bound_again(start: Start, backend: Make) -> None:
 
 
 def test_forged_sessions(start: Start, backend: Make) -> None:
-    """Whatever a cookie says, it chooses nobody who is not a member, and unknown ones are spread."""
+    """Whatever a cookie says, it chooses nobody who is not a member, and unknown ones are
+    spread.
+    """
     backends = [backend(saying(name)) for name in (b"one", b"two")]
     site = start(snapshot_of({"": backends}, sticky="SID"))
     client = site.client()
-    values = ["127.0.0.1:80", "any.1", "", "=", ";", '"', "\x7f".strip("\x7f"), "x" * 4000, "%00", "a b", ",", "SID=SID"]
+    values = [
+        "127.0.0.1:80",
+        "any.1",
+        "",
+        "=",
+        ";",
+        '"',
+        "\x7f".strip("\x7f"),
+        "x" * 4000,
+        "%00",
+        "a b",
+        ",",
+        "SID=SID",
+    ]
     bodies = {client.ask(get("/", "a", f"Cookie: SID={value}")).body for value in values * 2}
     assert bodies == {b"one", b"two"}
 
@@ -166,17 +193,23 @@ def log_in(client: Client, count: int) -> dict[str, bytes]:
 
 
 def test_forged_sessions_move_no_session(start: Start, backend: Make) -> None:
-    """However many cookies are made up, every session that an application has begun stays where it is."""
+    """However many cookies are made up, every session that an application has begun stays where it
+    is.
+    """
     backends = [backend(beginning_sessions(name)) for name in (b"one", b"two", b"three")]
     site = start(snapshot_of({"": backends}, sticky="SID"), quick(sticky_sessions=50))
     client = site.client()
     sessions = log_in(client, 20)
     for number in range(500):
         assert client.ask(get("/", "a", f"Cookie: SID=forged-{number}")).status == 200
-    assert {session: client.ask(get("/", "a", f"Cookie: {session}")).body for session in sessions} == sessions
+    assert {
+        session: client.ask(get("/", "a", f"Cookie: {session}")).body for session in sessions
+    } == sessions
 
 
-def test_of_several_cookies_of_the_name_any_that_is_known_counts(start: Start, backend: Make) -> None:
+def test_of_several_cookies_of_the_name_any_that_is_known_counts(
+    start: Start, backend: Make
+) -> None:
     backends = [backend(beginning_sessions(name)) for name in (b"one", b"two", b"three")]
     site = start(snapshot_of({"": backends}, sticky="SID"))
     client = site.client()
@@ -191,7 +224,11 @@ def test_of_several_cookies_of_the_name_any_that_is_known_counts(start: Start, b
 
 
 def test_a_session_that_its_application_ends_is_forgotten(start: Start, backend: Make) -> None:
-    site = start(snapshot_of({"": [backend(beginning_sessions(name)) for name in (b"one", b"two")]}, sticky="SID"))
+    site = start(
+        snapshot_of(
+            {"": [backend(beginning_sessions(name)) for name in (b"one", b"two")]}, sticky="SID"
+        )
+    )
     client = site.client()
     (session,) = log_in(client, 1)
     assert len(site.gateway.upstreams.sessions) == 1
@@ -212,7 +249,13 @@ def test_sessions_of_upstreams_that_are_gone_are_forgotten(start: Start, backend
 
 def test_sessions_are_bounded_for_each_upstream_and_in_all(start: Start, backend: Make) -> None:
     hosts = {host: [backend(beginning_sessions(host.encode()))] for host in "abc"}
-    limits = quick(sticky_sessions_per_upstream=8, sticky_sessions_total=12, sticky_unknown=3, sticky_unknown_total=4, sticky_value_size=64)
+    limits = quick(
+        sticky_sessions_per_upstream=8,
+        sticky_sessions_total=12,
+        sticky_unknown=3,
+        sticky_unknown_total=4,
+        sticky_value_size=64,
+    )
     site = start(snapshot_of(hosts, sticky="SID"), limits)
     client = site.client()
     for number in range(20):

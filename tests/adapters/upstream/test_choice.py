@@ -1,4 +1,6 @@
-"""Which endpoint a connection is given: by session, by client, by turn, and not those that refuse."""
+"""Which endpoint a connection is given: by session, by client, by turn, and not those that
+refuse.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,16 @@ def upstream(count: int = 5, name: str = "shop:443") -> Upstream:
     return Upstream(name, tuple(Endpoint(f"shop.{n}", "10.0.0.1", 8000 + n) for n in range(count)))
 
 
-def make(stickiness: Literal["session", "none"] = "session", **changes: float) -> tuple[Targets, Clock]:
+def make(
+    stickiness: Literal["session", "none"] = "session", **changes: float
+) -> tuple[Targets, Clock]:
     clock = Clock()
     return Targets(clock, stickiness=stickiness, **changes), clock  # type: ignore[arg-type]
 
 
-def first(targets: Targets, client: str, hello: ClientHello | None = FRESH, among: Upstream | None = None) -> str:
+def first(
+    targets: Targets, client: str, hello: ClientHello | None = FRESH, among: Upstream | None = None
+) -> str:
     return next(targets.candidates(among or upstream(), client, hello)).id
 
 
@@ -50,7 +56,10 @@ def test_a_client_has_one_endpoint_in_every_process() -> None:
 def test_only_the_clients_of_an_endpoint_that_goes_move() -> None:
     targets = make()[0]
     whole = upstream()
-    endpoints = tuple(e if e.id != "shop.2" else Endpoint(e.id, e.host, e.port, state=EndpointState.DRAINING) for e in whole.endpoints)
+    endpoints = tuple(
+        e if e.id != "shop.2" else Endpoint(e.id, e.host, e.port, state=EndpointState.DRAINING)
+        for e in whole.endpoints
+    )
     without = Upstream(whole.name, endpoints)
     for client in CLIENTS[:300]:
         before, after = first(targets, client, among=whole), first(targets, client, among=without)
@@ -65,7 +74,9 @@ def test_a_learned_session_wins_over_the_address_and_only_in_its_upstream() -> N
     targets.learn(shop, elsewhere, KEY)
     assert all(first(targets, client, KNOWN) == elsewhere.id for client in CLIENTS[:50])
     other = upstream(name="other:443")
-    assert [first(targets, c, KNOWN, other) for c in CLIENTS[:50]] == [first(targets, c, FRESH, other) for c in CLIENTS[:50]]
+    assert [first(targets, c, KNOWN, other) for c in CLIENTS[:50]] == [
+        first(targets, c, FRESH, other) for c in CLIENTS[:50]
+    ]
     clock.now += 7201
     assert first(targets, CLIENTS[0], KNOWN) == first(targets, CLIENTS[0])
 
@@ -108,7 +119,9 @@ def test_sessions_are_bounded() -> None:
 
 
 def test_what_clients_make_up_moves_no_session() -> None:
-    """A server that takes up a ticket repeats whatever id the client has sent with it (RFC 5077 3.4)."""
+    """A server that takes up a ticket repeats whatever id the client has sent with it (RFC 5077
+    3.4).
+    """
     targets, _ = make(max_sessions=20, max_unknown_sessions=5)
     shop = upstream()
     sessions = {}
@@ -121,7 +134,9 @@ def test_what_clients_make_up_moves_no_session() -> None:
         targets.learn(shop, shop.endpoints[number % 5], forged, offered=True)
     for hello in sessions:  # and who knows another's id does not take it away
         targets.learn(shop, shop.endpoints[0], session_keys(hello)[0], offered=True)
-    assert {hello: first(targets, CLIENTS[0], hello) for hello in sessions} == {hello: e.id for hello, e in sessions.items()}
+    assert {hello: first(targets, CLIENTS[0], hello) for hello in sessions} == {
+        hello: e.id for hello, e in sessions.items()
+    }
     assert "20 sessions" in repr(targets)
 
 
@@ -140,7 +155,9 @@ def test_sessions_of_one_upstream_push_out_none_of_another() -> None:
     elsewhere = next(e for e in shop.endpoints if e.id != first(targets, CLIENTS[0]))
     targets.learn(shop, elsewhere, KEY)
     for number in range(1000):
-        targets.learn(other, other.endpoints[0], session_keys(ClientHello(ticket=b"%d" % number))[0])
+        targets.learn(
+            other, other.endpoints[0], session_keys(ClientHello(ticket=b"%d" % number))[0]
+        )
     assert first(targets, CLIENTS[0], KNOWN) == elsewhere.id
     assert "16 sessions" in repr(targets)
     clock.now += 7201
@@ -151,12 +168,21 @@ def test_sessions_of_one_upstream_push_out_none_of_another() -> None:
 def test_without_stickiness_the_strategy_decides() -> None:
     targets, _ = make("none")
     assert not targets.learns
-    assert [first(targets, "10.0.0.2", KNOWN) for _ in range(6)] == ["shop.0", "shop.1", "shop.2", "shop.3", "shop.4", "shop.0"]
+    assert [first(targets, "10.0.0.2", KNOWN) for _ in range(6)] == [
+        "shop.0",
+        "shop.1",
+        "shop.2",
+        "shop.3",
+        "shop.4",
+        "shop.0",
+    ]
     assert [first(make()[0], "10.0.0.2", None) for _ in range(2)] == ["shop.0", "shop.0"]
 
 
 @pytest.mark.parametrize("stickiness", ["session", "none"])
-def test_who_refuses_three_times_gets_nothing_for_a_while_and_longer_each_time(stickiness: Literal["session", "none"]) -> None:
+def test_who_refuses_three_times_gets_nothing_for_a_while_and_longer_each_time(
+    stickiness: Literal["session", "none"],
+) -> None:
     targets, clock = make(stickiness)
     shop = upstream(3)
     bad = shop.endpoints[0]
@@ -206,8 +232,12 @@ def test_state_of_names_that_come_and_go_is_bounded(monkeypatch: pytest.MonkeyPa
         shop = upstream(2, f"shop-{number}:443")
         next(targets.candidates(shop, "10.0.0.2", FRESH))
         targets.observe(shop, shop.endpoints[0], Observation.CONNECT_FAILED)
-    assert list(targets._strategies) == [(f"shop-{number}:443", "round_robin") for number in range(80, 100)]
-    assert list(targets._health) == [(f"shop-{number}:443", "10.0.0.1:8000") for number in range(80, 100)]
+    assert list(targets._strategies) == [
+        (f"shop-{number}:443", "round_robin") for number in range(80, 100)
+    ]
+    assert list(targets._health) == [
+        (f"shop-{number}:443", "10.0.0.1:8000") for number in range(80, 100)
+    ]
 
 
 def test_who_is_well_again_is_forgotten_and_not_before_its_ejections_are() -> None:

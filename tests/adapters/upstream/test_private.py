@@ -1,4 +1,6 @@
-"""Preambles of the PROXY protocol to upstreams: who is named, and that nobody else ever uses the connection."""
+"""Preambles of the PROXY protocol to upstreams: who is named, and that nobody else ever uses the
+connection.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def _forget() -> None:
 def private(backend: Backend, version: Version, **others: Backend) -> Snapshot:
     """`others`: by their host."""
     contributions = []
-    for contribution in snapshot_of({"": [backend], **{host: [other] for host, other in others.items()}}).contributions:
+    for contribution in snapshot_of(
+        {"": [backend], **{host: [other] for host, other in others.items()}}
+    ).contributions:
         (route,) = contribution.routes
         assert route.upstream is not None
         route = replace(route, upstream=replace(route.upstream, proxy_protocol=version))
@@ -56,7 +60,9 @@ def own_address(client: Client) -> ProxyAddress:
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_each_client_has_a_connection_of_its_own(start: Start, backend: Make, version: Version) -> None:
+def test_each_client_has_a_connection_of_its_own(
+    start: Start, backend: Make, version: Version
+) -> None:
     upstream = backend(reading)
     site = start(private(upstream, version))
     first, second = site.client(), site.client()
@@ -81,7 +87,9 @@ def test_a_client_that_goes_takes_its_connection_along(start: Start, backend: Ma
     assert len(upstream.peers) == 2
 
 
-def test_a_client_that_asked_several_services_takes_all_its_connections_along(start: Start, backend: Make) -> None:
+def test_a_client_that_asked_several_services_takes_all_its_connections_along(
+    start: Start, backend: Make
+) -> None:
     """What served it serves the next client, who must not be taken for it anywhere."""
     one, two = backend(reading), backend(reading)
     site = start(private(one, "v2", b=two))
@@ -98,7 +106,9 @@ def test_a_client_that_asked_several_services_takes_all_its_connections_along(st
 
 def test_whom_a_proxy_in_front_names_is_named_on(start: Start, backend: Make) -> None:
     site = start(private(backend(reading), "v2"))
-    address = site.run(site.gateway.listen("127.0.0.1", 0, proxy_protocol=PreamblePolicy("require", US)))[0]
+    address = site.run(
+        site.gateway.listen("127.0.0.1", 0, proxy_protocol=PreamblePolicy("require", US))
+    )[0]
     client = Client(address)
     site.clients.append(client)
     assert client.ask(build_v1(SOURCE, DESTINATION) + get()).status == 200

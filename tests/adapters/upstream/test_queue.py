@@ -1,4 +1,6 @@
-"""A limit of requests at one endpoint: who has to wait, for how long, and what happens to those who wait in vain."""
+"""A limit of requests at one endpoint: who has to wait, for how long, and what happens to those who
+wait in vain.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def gated(gate: threading.Event) -> Script:
 
 
 def waiting(site: RunningGateway) -> int:
-    return site.call(lambda: sum(len(state.queue or ()) for state in site.gateway.upstreams.states()))
+    return site.call(
+        lambda: sum(len(state.queue or ()) for state in site.gateway.upstreams.states())
+    )
 
 
 def test_one_at_a_time_and_in_order(start: Start, backend: Make) -> None:
@@ -42,7 +46,13 @@ def test_one_at_a_time_and_in_order(start: Start, backend: Make) -> None:
     gate.set()
     assert [client.read_answer().status for client in clients] == [200] * 5
     assert len(upstream.peers) == 1  # nobody needed a second connection
-    assert [request.split()[1] for request in upstream.requests] == [b"/0", b"/1", b"/2", b"/3", b"/4"]
+    assert [request.split()[1] for request in upstream.requests] == [
+        b"/0",
+        b"/1",
+        b"/2",
+        b"/3",
+        b"/4",
+    ]
 
 
 def test_the_limit_is_that_of_each_endpoint(start: Start, backend: Make) -> None:
@@ -72,7 +82,11 @@ def test_a_full_queue_and_one_that_is_too_slow(start: Start, backend: Make) -> N
     assert second.read_answer().status == 503
     gate.set()
     assert first.read_answer().status == 200
-    assert sorted(str(reason) for reason in site.reasons(3)) == ["None", "queue_full", "queue_timeout"]
+    assert sorted(str(reason) for reason in site.reasons(3)) == [
+        "None",
+        "queue_full",
+        "queue_timeout",
+    ]
     counts = site.call(lambda: site.gateway.upstreams.counts["any:80"])
     assert (counts.queued, counts.turned_away) == (1, 2)
 
@@ -114,7 +128,10 @@ def test_a_body_waits_with_its_request(start: Start, backend: Make) -> None:
     first.send(get())
     site.wait(lambda: any(pool.active for pool in site.pools()))
     body = bytes(300_000)
-    sender = threading.Thread(target=second.send, args=(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body,))
+    sender = threading.Thread(
+        target=second.send,
+        args=(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body,),
+    )
     sender.start()
     site.wait(lambda: waiting(site) == 1)
     gate.set()

@@ -1,4 +1,6 @@
-"""What is read of upstreams: their counts and connections, under a bounded number of names, and forgotten when they are gone."""
+"""What is read of upstreams: their counts and connections, under a bounded number of names, and
+forgotten when they are gone.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,19 @@ from meshlib_adapters.upstream.registry import Upstreams
 
 
 def upstream(name: str) -> Upstream:
-    return Upstream(name, (Endpoint(f"{name}.1", "192.0.2.1", 80), Endpoint(f"{name}.2", "192.0.2.2", 80)))
+    return Upstream(
+        name, (Endpoint(f"{name}.1", "192.0.2.1", 80), Endpoint(f"{name}.2", "192.0.2.2", 80))
+    )
 
 
 def snapshot(*names: str) -> Snapshot:
-    routes = [Route(Scheme.HTTP, f"{name}.example.com", "/", name, "l", "hrm", 80, upstream(name)) for name in names]
-    return Snapshot.of([Contribution(f"p/{route.service}", route.service, 0, (route,)) for route in routes])
+    routes = [
+        Route(Scheme.HTTP, f"{name}.example.com", "/", name, "l", "hrm", 80, upstream(name))
+        for name in names
+    ]
+    return Snapshot.of(
+        [Contribution(f"p/{route.service}", route.service, 0, (route,)) for route in routes]
+    )
 
 
 class Reading:
@@ -44,7 +53,9 @@ class Reading:
         """The steps it took, and what has changed."""
         self.readings.begin()
         steps = sum(1 for _ in self.reader.read(self.readings))
-        return steps, {(change.family, change.labels): change.value for change in self.readings.take()}
+        return steps, {
+            (change.family, change.labels): change.value for change in self.readings.take()
+        }
 
 
 def run(story: Callable[[], None]) -> None:
@@ -100,7 +111,11 @@ def test_names_are_bounded_and_steps_are_small() -> None:
             reading.ask(name).counts.connects = 1
         steps, changes = reading.round()
         assert steps == 2 * 1200 // 50
-        connects = {labels[0]: value for (family, labels), value in changes.items() if family == "meshlib_upstream_connects_total"}
+        connects = {
+            labels[0]: value
+            for (family, labels), value in changes.items()
+            if family == "meshlib_upstream_connects_total"
+        }
         assert len(connects) == 1001
         assert connects[OTHER] == 200
 

@@ -47,7 +47,9 @@ def _wait(event: threading.Event) -> None:
     event.wait(10)
 
 
-@pytest.mark.parametrize("wire", [get(), POST, POST.replace(b"POST", b"PATCH")], ids=["GET", "POST", "PATCH"])
+@pytest.mark.parametrize(
+    "wire", [get(), POST, POST.replace(b"POST", b"PATCH")], ids=["GET", "POST", "PATCH"]
+)
 def test_refused_connection(start: Start, backend: Make, wire: bytes) -> None:
     """No byte was sent, so any request goes to the next endpoint."""
     upstream = backend()
@@ -59,7 +61,9 @@ def test_refused_connection(start: Start, backend: Make, wire: bytes) -> None:
         tries = [record["tries"] for record in site.log(12)]
         assert 2 in tries
         assert max(tries) == 2
-        assert [state for p in site.pools() if (state := p.health.state) is HealthState.EJECTED] == [HealthState.EJECTED]
+        assert [
+            state for p in site.pools() if (state := p.health.state) is HealthState.EJECTED
+        ] == [HealthState.EJECTED]
 
 
 def test_all_refuse(start: Start) -> None:
@@ -83,7 +87,9 @@ def test_host_that_cannot_be_looked_up(start: Start, backend: Make) -> None:
     route = snapshot.routes[0]
     assert route.upstream is not None
     odd = replace(route.upstream.endpoints[0], id="odd", host="x" * 70 + "..")
-    changed = replace(route, upstream=replace(route.upstream, endpoints=(odd, *route.upstream.endpoints)))
+    changed = replace(
+        route, upstream=replace(route.upstream, endpoints=(odd, *route.upstream.endpoints))
+    )
     site = start(Snapshot.of([replace(snapshot.contributions[0], routes=(changed,))]))
     client = site.client()
     for _ in range(4):
@@ -112,9 +118,15 @@ def test_connect_time_out(start: Start, backend: Make) -> None:
 
 
 @pytest.mark.parametrize("death", [dying, resetting])
-@pytest.mark.parametrize(("wire", "status"), [(get(), 200), (PUT, 200), (POST, 502)], ids=["GET", "PUT", "POST"])
-def test_stale_idle_connection(start: Start, backend: Make, death: Callable[[Peer], None], wire: bytes, status: int) -> None:
-    """A kept connection that dies with the request on it: repeated when that is safe, and no fault of the endpoint."""
+@pytest.mark.parametrize(
+    ("wire", "status"), [(get(), 200), (PUT, 200), (POST, 502)], ids=["GET", "PUT", "POST"]
+)
+def test_stale_idle_connection(
+    start: Start, backend: Make, death: Callable[[Peer], None], wire: bytes, status: int
+) -> None:
+    """A kept connection that dies with the request on it: repeated when that is safe, and no fault
+    of the endpoint.
+    """
     upstream = backend(once_then(death), answering(OK))
     site = start(upstream)
     client = site.client()
@@ -157,7 +169,9 @@ def test_dies_before_the_answer(start: Start, backend: Make, death: Callable[[Pe
     assert posts.count(502) == sum(r.startswith(b"POST") for r in bad.requests)
 
 
-@pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200 OK\r\n", OK[:-1], b"HTTP/1.1 100 Continue\r\n\r\n"])
+@pytest.mark.parametrize(
+    "begun", [b"H", b"HTTP/1.1 200 OK\r\n", OK[:-1], b"HTTP/1.1 100 Continue\r\n\r\n"]
+)
 def test_never_after_bytes_of_an_answer(start: Start, backend: Make, begun: bytes) -> None:
     """However little of it there was."""
 
@@ -275,5 +289,7 @@ def test_accepts_and_resets_at_once(start: Start, backend: Make) -> None:
 def test_upgrade_is_not_repeated(start: Start, backend: Make) -> None:
     upstream = backend(dying)
     site = start(upstream)
-    assert site.client().ask(get("/", "a", "Connection: upgrade", "Upgrade: websocket")).status == 502
+    assert (
+        site.client().ask(get("/", "a", "Connection: upgrade", "Upgrade: websocket")).status == 502
+    )
     assert len(upstream.requests) == 1

@@ -1,4 +1,6 @@
-"""What is written at the end of a round of the event loop: what else happens in it neither loses that nor gives it to somebody else."""
+"""What is written at the end of a round of the event loop: what else happens in it neither loses
+that nor gives it to somebody else.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SECRET = OK.replace(b"ok", b"no")
 
 
 def in_one_round(site: RunningGateway, *calls: Callable[[], None]) -> None:
-    """While these are called the gateway's loop stands still: it finds what they did all at once, in their order."""
+    """While these are called the gateway's loop stands still: it finds what they did all at once,
+    in their order.
+    """
     site.call(lambda: [call() for call in calls])
 
 
@@ -82,7 +86,9 @@ def test_an_idle_connection_dies_as_it_is_taken(start: Start, backend: Make) -> 
         client.send(get(f"/{number}"))
         assert client.read_answer().status == 200
         peer = upstream.peer(number)
-        in_one_round(site, partial(client.send, POST), partial(peer.sock.shutdown, socket.SHUT_RDWR))
+        in_one_round(
+            site, partial(client.send, POST), partial(peer.sock.shutdown, socket.SHUT_RDWR)
+        )
         assert client.read_answer().status == 200
     assert sum(request.startswith(b"POST") for request in upstream.requests) == 10
 
@@ -101,8 +107,12 @@ def test_an_answer_to_nothing_as_the_connection_is_taken(start: Start, backend: 
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["kept", "last"])
-def test_an_answer_and_the_end_of_the_client_s_side(start: Start, backend: Make, last: bool) -> None:
-    """A client that has asked and then says FIN has its answer, though both come in the same round."""
+def test_an_answer_and_the_end_of_the_client_s_side(
+    start: Start, backend: Make, last: bool
+) -> None:
+    """A client that has asked and then says FIN has its answer, though both come in the same
+    round.
+    """
     upstream = backend(silent)
     site = start(upstream)
     for number in range(10):
@@ -133,7 +143,11 @@ def test_an_answer_to_one_who_is_gone(start: Start, backend: Make) -> None:
 
         site.call(at_once)
         upstream.wait(lambda number=number: len(upstream.requests) == 2 * number + 2)  # type: ignore[misc]
-        (asked,) = [peer for peer in upstream.peers if peer.requests and peer.requests[-1].startswith(b"GET /second ") and not peer.ended]
+        (asked,) = [
+            peer
+            for peer in upstream.peers
+            if peer.requests and peer.requests[-1].startswith(b"GET /second ") and not peer.ended
+        ]
         asked.send(OK)
         assert others[0].read_answer().body == b"ok"
         others[0].close()
@@ -152,7 +166,9 @@ def test_what_we_say_ourselves_comes_behind(start: Start, backend: Make) -> None
 
 
 def test_those_who_come_together_are_taken_together(start: Start, backend: Make) -> None:
-    """Few rounds of the loop for many new connections: what a round writes goes out at once only if a round has much to write."""
+    """Few rounds of the loop for many new connections: what a round writes goes out at once only if
+    a round has much to write.
+    """
     site = start(backend())
     clients: list[Client] = []
 

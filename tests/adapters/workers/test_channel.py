@@ -1,4 +1,6 @@
-"""The channel between supervisor and worker: frames, slots, a side that does not read, and its end."""
+"""The channel between supervisor and worker: frames, slots, a side that does not read, and its
+end.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ class End:
     def __init__(self, sock: socket.socket, limit: int = 1 << 30) -> None:
         self.heard: list[tuple[bytes, bytes]] = []
         self.ended = 0
-        self.channel = Channel(sock, on_frame=lambda kind, body: self.heard.append((kind, body)), on_end=self._end, limit=limit)
+        self.channel = Channel(
+            sock,
+            on_frame=lambda kind, body: self.heard.append((kind, body)),
+            on_end=self._end,
+            limit=limit,
+        )
 
     def _end(self) -> None:
         self.ended += 1
@@ -34,7 +41,7 @@ def story(tell: Callable[[socket.socket, socket.socket], Awaitable[None]]) -> No
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for is no event of ours
+    while not condition():  # noqa: ASYNC110
         await anyio.sleep(0.001)
 
 
@@ -75,7 +82,9 @@ def test_without_a_slot_there_is_a_bound() -> None:
     async def tell(ours: socket.socket, theirs: socket.socket) -> None:
         left = End(ours)
         left.channel.send(make_frame(b"t", b"x" * 3_000_000))
-        assert [left.channel.send(make_frame(b"s", b"")) for _ in range(MAX_WAITING + 1)].count(False) == 1
+        assert [left.channel.send(make_frame(b"s", b"")) for _ in range(MAX_WAITING + 1)].count(
+            False
+        ) == 1
         assert left.channel.send(make_frame(b"d", b""), slot="drain")
         left.channel.close()
 
@@ -83,11 +92,19 @@ def test_without_a_slot_there_is_a_bound() -> None:
 
 
 @pytest.mark.parametrize("size", [11, 3_000_000])
-def test_a_frame_that_is_too_long_is_read_past_and_counted_and_the_next_ones_are_heard(size: int) -> None:
+def test_a_frame_that_is_too_long_is_read_past_and_counted_and_the_next_ones_are_heard(
+    size: int,
+) -> None:
     async def tell(ours: socket.socket, theirs: socket.socket) -> None:
         skipped: list[bytes] = []
         heard: list[bytes] = []
-        left = Channel(ours, on_frame=lambda kind, body: heard.append(body), on_end=lambda: None, on_skipped=skipped.append, limit=10)
+        left = Channel(
+            ours,
+            on_frame=lambda kind, body: heard.append(body),
+            on_end=lambda: None,
+            on_skipped=skipped.append,
+            limit=10,
+        )
         right = End(theirs)
         for body in (b"1", b"x" * size, b"y" * 10, b"x" * size, b"2"):
             assert right.channel.send(make_frame(b"r", body))
@@ -130,7 +147,9 @@ def test_flush_sends_what_waits_and_gives_up_on_a_side_that_does_not_read() -> N
         theirs.setblocking(True)
         left.channel.send(make_frame(b"r", b"x" * 1_000_000))
         left.channel.send(make_frame(b"r", b"last"))
-        reading = asyncio.get_running_loop().run_in_executor(None, lambda: (receive_frame(theirs), receive_frame(theirs)))
+        reading = asyncio.get_running_loop().run_in_executor(
+            None, lambda: (receive_frame(theirs), receive_frame(theirs))
+        )
         left.channel.flush(10)
         assert await reading == ((b"r", b"x" * 1_000_000), (b"r", b"last"))
         left.channel.close()

@@ -1,4 +1,6 @@
-"""A gateway that has too few file descriptors for what clients want: it goes on with what it has, and its operator is answered."""
+"""A gateway that has too few file descriptors for what clients want: it goes on with what it has,
+and its operator is answered.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def connected(port: int, count: int) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
         clients = []
         for _ in range(count):
-            clients.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE)))
+            clients.append(
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
+            )
         yield clients
 
 
@@ -63,16 +67,38 @@ def test_clients_cannot_take_what_the_operator_needs(tmp_path: Path, loop: str) 
         variables["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{variables['PYTHONPATH']}"
     with backend() as server, errors.open("w") as sink:
         services.write_text(
-            labels(f"external_route=http://a.example.com,internal_port={server.server_address[1]}", endpoints=[server.address])
+            labels(
+                f"external_route=http://a.example.com,internal_port={server.server_address[1]}",
+                endpoints=[server.address],
+            )
         )
-        addresses = [f"--http=127.0.0.1:{http}", f"--https=127.0.0.1:{https}", f"--admin=127.0.0.1:{admin}"]
-        command = ["prlimit", f"--nofile={_FILES}", sys.executable, "-m", "meshlib_adapters.cli", "serve", "--services", str(services)]
-        process = subprocess.Popen([*command, *addresses, "--log-format=json"], env=variables, stderr=sink, stdout=subprocess.DEVNULL)
+        addresses = [
+            f"--http=127.0.0.1:{http}",
+            f"--https=127.0.0.1:{https}",
+            f"--admin=127.0.0.1:{admin}",
+        ]
+        command = [
+            "prlimit",
+            f"--nofile={_FILES}",
+            sys.executable,
+            "-m",
+            "meshlib_adapters.cli",
+            "serve",
+            "--services",
+            str(services),
+        ]
+        process = subprocess.Popen(
+            [*command, *addresses, "--log-format=json"],
+            env=variables,
+            stderr=sink,
+            stdout=subprocess.DEVNULL,
+        )
         try:
             wait_for(lambda: ready(admin))
             for port in (http, https):
                 with connected(port, 2 * _FILES) as clients:
-                    # Nobody asks anything: most are sent away or wait, and nothing turns in circles.
+                    # Nobody asks anything: most are sent away or wait, and nothing turns in
+                    # circles.
                     before = cpu_seconds(process.pid)
                     time.sleep(1)
                     assert cpu_seconds(process.pid) - before < 0.5
@@ -84,7 +110,11 @@ def test_clients_cannot_take_what_the_operator_needs(tmp_path: Path, loop: str) 
         finally:
             process.terminate()
             process.wait(PATIENCE)
-    said = [json.loads(line)["message"] for line in errors.read_text().splitlines() if line.startswith("{")]
+    said = [
+        json.loads(line)["message"]
+        for line in errors.read_text().splitlines()
+        if line.startswith("{")
+    ]
     assert any("100 open files are enough for 36 HTTP connections" in message for message in said)
     assert any("100 open files are enough for 18 TLS connections" in message for message in said)
 
@@ -116,7 +146,10 @@ def test_logs_that_cannot_be_written_cost_no_request(tmp_path: Path, sink: str) 
     http, admin = free_port(), free_port()
     with backend() as server, contextlib.ExitStack() as stack:
         services.write_text(
-            labels(f"external_route=http://a.example.com,internal_port={server.server_address[1]}", endpoints=[server.address])
+            labels(
+                f"external_route=http://a.example.com,internal_port={server.server_address[1]}",
+                endpoints=[server.address],
+            )
         )
         if sink == "closed pipe":
             reading, writing = os.pipe()
@@ -124,15 +157,27 @@ def test_logs_that_cannot_be_written_cost_no_request(tmp_path: Path, sink: str) 
             output = stack.enter_context(os.fdopen(writing, "wb"))
         else:
             output = stack.enter_context(open(sink, "wb"))
-        command = [sys.executable, "-m", "meshlib_adapters.cli", "serve", "--services", str(services), "--https=off"]
+        command = [
+            sys.executable,
+            "-m",
+            "meshlib_adapters.cli",
+            "serve",
+            "--services",
+            str(services),
+            "--https=off",
+        ]
         addresses = [f"--http=127.0.0.1:{http}", f"--admin=127.0.0.1:{admin}", "--log-level=debug"]
-        process = subprocess.Popen([*command, *addresses], env=environment(), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [*command, *addresses], env=environment(), stdout=output, stderr=output
+        )
         try:
             wait_for(lambda: ready(admin))
             before = cpu_seconds(process.pid)
             for _ in range(50):
                 assert served(http)
-            time.sleep(1)  # the log is handed to its writer, fails, and that is told to a log that fails as well
+            time.sleep(
+                1
+            )  # the log is handed to its writer, fails, and that is told to a log that fails as well
             assert served(http)
             assert ready(admin)
             assert cpu_seconds(process.pid) - before < 0.5

@@ -1,4 +1,6 @@
-"""What operations do to a gateway: it is told to end under load, its log is full or gone, its clock jumps, descriptors run out."""
+"""What operations do to a gateway: it is told to end under load, its log is full or gone, its clock
+jumps, descriptors run out.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,23 @@ import pytest
 
 from tests.support.commands import PATIENCE, Running
 from tests.support.metrics_page import Page
-from tests.support.worker_lab import Lab, alive, ask, backend, exchange, lab, labels, status_of, wait_for
+from tests.support.worker_lab import (
+    Lab,
+    alive,
+    ask,
+    backend,
+    exchange,
+    lab,
+    labels,
+    status_of,
+    wait_for,
+)
 
 APP = "external_route=http://app.example.com,internal_port=80"
-FAKETIME = [Path(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1") for machine in ("x86_64", "aarch64")]
+FAKETIME = [
+    Path(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1")
+    for machine in ("x86_64", "aarch64")
+]
 
 
 @pytest.fixture
@@ -70,12 +85,16 @@ def counting() -> Iterator[Counting]:
 
 
 class Askers:
-    """Threads that ask over kept connections until nobody takes them any more; each request has a path of its own."""
+    """Threads that ask over kept connections until nobody takes them any more; each request has a
+    path of its own.
+    """
 
     def __init__(self, address: tuple[str, int], count: int) -> None:
         self.answered: set[str] = set()
         self._address = address
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(count)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(number,)) for number in range(count)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -90,7 +109,10 @@ class Askers:
                     self.answered.add(path)
             except ConnectionRefusedError:
                 break
-            except (OSError, http.client.HTTPException):  # an idle connection that was closed, or one nobody had accepted
+            except (
+                OSError,
+                http.client.HTTPException,
+            ):  # an idle connection that was closed, or one nobody had accepted
                 connection.close()
         connection.close()
 
@@ -102,7 +124,11 @@ class Askers:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_under_load_costs_no_request_under_way(gateways: Lab, workers: str) -> None:
     with counting() as upstream:
-        running = gateways.serve("--workers", workers, services=labels(APP, endpoints=[f"127.0.0.1:{upstream.server_address[1]}"]))
+        running = gateways.serve(
+            "--workers",
+            workers,
+            services=labels(APP, endpoints=[f"127.0.0.1:{upstream.server_address[1]}"]),
+        )
         askers = Askers(running.addresses["http"], 16)
         wait_for(lambda: len(askers.answered) > 100, running)
         running.process.send_signal(signal.SIGTERM)
@@ -120,16 +146,28 @@ def test_who_connects_while_no_worker_lives_waits_for_the_next(gateways: Lab) ->
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(alive(pid) for pid in pids), running)
-        waiting = [held.enter_context(socket.create_connection(running.addresses["http"], timeout=PATIENCE)) for _ in range(40)]
+        waiting = [
+            held.enter_context(
+                socket.create_connection(running.addresses["http"], timeout=PATIENCE)
+            )
+            for _ in range(40)
+        ]
         assert [exchange(sock).startswith(b"HTTP/1.1 200 ") for sock in waiting] == [True] * 40
         wait_for(lambda: Page(running).get("meshlib_worker_restarts_total") == 2, running)
-        wait_for(lambda: Page(running).get("meshlib_http_requests_total", code="2xx") == 40, running)
+        wait_for(
+            lambda: Page(running).get("meshlib_http_requests_total", code="2xx") == 40, running
+        )
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_full_disk_behind_stdout_stops_nobody(gateways: Lab, workers: str) -> None:
     with backend() as one, open("/dev/full", "w") as full:
-        running = gateways.serve("--workers", workers, services=labels(APP, endpoints=[one.address]), stdout=full.fileno())
+        running = gateways.serve(
+            "--workers",
+            workers,
+            services=labels(APP, endpoints=[one.address]),
+            stdout=full.fileno(),
+        )
         serves_on_and_counts(running)
 
 
@@ -139,7 +177,9 @@ def test_a_closed_pipe_behind_stdout_stops_nobody(gateways: Lab, workers: str) -
     os.close(reader)
     try:
         with backend() as one:
-            running = gateways.serve("--workers", workers, services=labels(APP, endpoints=[one.address]), stdout=writer)
+            running = gateways.serve(
+                "--workers", workers, services=labels(APP, endpoints=[one.address]), stdout=writer
+            )
             serves_on_and_counts(running)
     finally:
         os.close(writer)
@@ -178,9 +218,16 @@ def test_a_clock_that_jumps_times_nobody_out(gateways: Lab, tmp_path: Path) -> N
             MESHLIB_LOG_ACCESS_FORMAT="json",
         )
         with contextlib.ExitStack() as held:
-            kept = [held.enter_context(socket.create_connection(running.addresses["http"], timeout=PATIENCE)) for _ in range(8)]
+            kept = [
+                held.enter_context(
+                    socket.create_connection(running.addresses["http"], timeout=PATIENCE)
+                )
+                for _ in range(8)
+            ]
             for jump in ("+3600", "-3600", "+0"):
-                slow = held.enter_context(socket.create_connection(running.addresses["http"], timeout=PATIENCE))
+                slow = held.enter_context(
+                    socket.create_connection(running.addresses["http"], timeout=PATIENCE)
+                )
                 waiting = one.waiting
                 one.release.clear()
                 slow.sendall(b"GET /slow HTTP/1.1\r\nHost: app.example.com\r\n\r\n")
@@ -192,13 +239,18 @@ def test_a_clock_that_jumps_times_nobody_out(gateways: Lab, tmp_path: Path) -> N
                     for sock in kept:
                         assert exchange(sock).startswith(b"HTTP/1.1 200 ")
                     now = time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() + 3600 * hours))
-                    return any(f'"time":"{now}' in line for line in (tmp_path / "access.log").read_text().splitlines()[before:])
+                    return any(
+                        f'"time":"{now}' in line
+                        for line in (tmp_path / "access.log").read_text().splitlines()[before:]
+                    )
 
                 wait_for(jumped, running)
                 one.release.set()
                 assert slow.recv(65536).startswith(b"HTTP/1.1 200 ")
         page = Page(running)
-        assert page.get("meshlib_http_requests_total", code="2xx") == page.get("meshlib_http_requests_total")
+        assert page.get("meshlib_http_requests_total", code="2xx") == page.get(
+            "meshlib_http_requests_total"
+        )
         assert page.get("meshlib_worker_restarts_total") == 0
 
 
@@ -211,9 +263,13 @@ def test_a_server_without_descriptors_recovers(gateways: Lab) -> None:
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
         with contextlib.ExitStack() as held:
             for _ in range(60):
-                sock = held.enter_context(socket.create_connection(running.addresses["http"], timeout=PATIENCE))
+                sock = held.enter_context(
+                    socket.create_connection(running.addresses["http"], timeout=PATIENCE)
+                )
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n")
-            wait_for(lambda: len(os.listdir(f"/proc/{running.process.pid}/fd")) >= limit - 2, running)
+            wait_for(
+                lambda: len(os.listdir(f"/proc/{running.process.pid}/fd")) >= limit - 2, running
+            )
             assert running.process.poll() is None
         assert len(running.log) < 100  # and it does not say so again and again
 

@@ -33,17 +33,28 @@ def test_what_there_is_without_settings() -> None:
 def test_each_is_passed_on() -> None:
     found = tls_settings(settings(tls__stickiness="none", tls__acme=["10.0.0.9:443", "acme:8443"]))
     assert found.stickiness == "none"
-    assert [(endpoint.id, endpoint.address) for endpoint in found.acme] == [("acme.1", "10.0.0.9:443"), ("acme.2", "acme:8443")]
+    assert [(endpoint.id, endpoint.address) for endpoint in found.acme] == [
+        ("acme.1", "10.0.0.9:443"),
+        ("acme.2", "acme:8443"),
+    ]
 
 
-@pytest.mark.parametrize("wrong", [{"tls__stickiness": "cookie"}, {"tls__acme": "nowhere"}, {"tls__acme": ["a:99999"]}])
+@pytest.mark.parametrize(
+    "wrong", [{"tls__stickiness": "cookie"}, {"tls__acme": "nowhere"}, {"tls__acme": ["a:99999"]}]
+)
 def test_a_wrong_one_is_an_error_with_its_place(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=r"gateway\.toml: tls\."):
         settings(**wrong)
 
 
-@pytest.mark.parametrize("preamble", [b"", build_v2(ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.8", 443))], ids=["none", "v2"])
-def test_a_challenge_finds_the_responder_behind_a_required_preamble(preamble: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "preamble",
+    [b"", build_v2(ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.8", 443))],
+    ids=["none", "v2"],
+)
+def test_a_challenge_finds_the_responder_behind_a_required_preamble(
+    preamble: bytes, tmp_path: Path
+) -> None:
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readexactly(len(CHALLENGE)))
         await writer.drain()
@@ -53,7 +64,10 @@ def test_a_challenge_finds_the_responder_behind_a_required_preamble(preamble: by
         responder = await asyncio.start_server(respond, LOOPBACK, 0)
         port = responder.sockets[0].getsockname()[1]
         wanted = settings(
-            proxy_protocol="require", proxy_protocol_from=[f"{LOOPBACK}/32"], tls__acme=[f"{LOOPBACK}:{port}"], log__access=False
+            proxy_protocol="require",
+            proxy_protocol_from=[f"{LOOPBACK}/32"],
+            tls__acme=[f"{LOOPBACK}:{port}"],
+            log__access=False,
         )
         listeners = Listeners(Mesh(), wanted)
         sock = socket.create_server((LOOPBACK, 0))

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from meshlib.balancing import Binding, SessionLimits, Standing, session_key
 from meshlib.errors import ConfigurationError
-from meshlib.model import MAX_NAME, Contribution, Diagnostic, Endpoint, Route, Scheme, Severity, Snapshot, Tenure, Upstream
+from meshlib.model import (
+    MAX_NAME,
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    Route,
+    Scheme,
+    Severity,
+    Snapshot,
+    Tenure,
+    Upstream,
+)
 from meshlib.table import RoutingTable
 from meshlib_adapters.observe.metrics.changes import Change, parse_changes, write_changes
 from meshlib_adapters.workers.messages import make_table, read_table
@@ -77,19 +88,31 @@ def test_whatever_a_worker_sends_is_a_value_or_a_value_error(data: bytes) -> Non
 any_text = st.text(st.characters(), max_size=2 * MAX_NAME)
 
 
-SESSIONS = st.builds(Binding, any_text, any_text, st.binary(max_size=100), any_text, st.sampled_from(Standing))
+SESSIONS = st.builds(
+    Binding, any_text, any_text, st.binary(max_size=100), any_text, st.sampled_from(Standing)
+)
 
 
 @given(st.lists(SESSIONS, max_size=5), st.integers(1, 100))
-def test_sessions_are_read_as_they_were_written_but_for_those_that_are_too_long(sessions: list[Session], times: int) -> None:
+def test_sessions_are_read_as_they_were_written_but_for_those_that_are_too_long(
+    sessions: list[Session], times: int
+) -> None:
     unwritten: list[None] = []
     pieces = list(write_sessions(sessions * times, lambda: unwritten.append(None)))
     unread: list[None] = []
-    read = [session for piece in pieces for session in parse_sessions(piece, lambda: unread.append(None))]
+    read = [
+        session
+        for piece in pieces
+        for session in parse_sessions(piece, lambda: unread.append(None))
+    ]
     assert max(map(len, pieces), default=0) <= MAX_REPORT
     assert not unread
     assert len(read) + len(unwritten) == len(sessions) * times
-    assert read == [s for s in sessions * times if max(map(len, (s[0], s[1], s[3]))) <= MAX_NAME and len(s[2]) <= MAX_SESSION_KEY]
+    assert read == [
+        s
+        for s in sessions * times
+        if max(map(len, (s[0], s[1], s[3]))) <= MAX_NAME and len(s[2]) <= MAX_SESSION_KEY
+    ]
 
 
 @given(st.binary(max_size=5000))
@@ -101,14 +124,29 @@ def test_every_value_as_tables_keep_it_fits(value: bytes) -> None:
 counts = st.integers()
 
 
-@given(st.builds(Report, st.booleans(), counts, counts, counts, counts, st.builds(Counters, *[counts] * 18), counts, counts, counts))
+@given(
+    st.builds(
+        Report,
+        st.booleans(),
+        counts,
+        counts,
+        counts,
+        counts,
+        st.builds(Counters, *[counts] * 18),
+        counts,
+        counts,
+        counts,
+    )
+)
 def test_a_report_with_any_numbers_is_read_with_the_nearest_that_are_taken(report: Report) -> None:
     def near(number: int, least: int = 0) -> int:
         return min(max(number, least), 2**63 - 1)
 
     read = parse_report(write_report(report))
     assert read.version == near(report.version, -1)
-    assert asdict(read.counters) == {name: near(number) for name, number in asdict(report.counters).items()}
+    assert asdict(read.counters) == {
+        name: near(number) for name, number in asdict(report.counters).items()
+    }
     for name in ("connections", "tunnels", "cut", "ports", "port_connections", "flows"):
         assert getattr(read, name) == near(getattr(report, name))
 
@@ -116,7 +154,9 @@ def test_a_report_with_any_numbers_is_read_with_the_nearest_that_are_taken(repor
 @given(st.text(st.characters()))
 def test_why_a_worker_cannot_begin_is_read_whatever_it_says(message: str) -> None:
     assert len(write_error(message * 100)) <= MAX_ERROR
-    assert parse_error(write_error(message)) == message.encode("utf-8", "replace")[:MAX_ERROR].decode("utf-8", "replace")
+    assert parse_error(write_error(message)) == message.encode("utf-8", "replace")[
+        :MAX_ERROR
+    ].decode("utf-8", "replace")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +185,9 @@ def test_a_session_that_is_out_of_range_is_dropped_and_counted() -> None:
 
 def test_an_unchanged_service_stays_the_same_object_in_a_worker() -> None:
     before = Snapshot.of([Contribution("p/a", "a"), Contribution("p/b", "b")])
-    after = Snapshot.of([Contribution("p/a", "a"), Contribution("p/b", "b", 1), Contribution("p/c", "c")])
+    after = Snapshot.of(
+        [Contribution("p/a", "a"), Contribution("p/b", "b", 1), Contribution("p/c", "c")]
+    )
     after = Snapshot(after.contributions, {"a": Tenure("a", "stack shop", 5)})
     version, read = read_table(make_table(9, after)[5:], before)
     assert read.tenures == after.tenures
@@ -175,7 +217,9 @@ def test_in_the_store_forged_sessions_push_out_no_session() -> None:
     store.add([learned(b"forged %d" % number, "b", Standing.MET) for number in range(1000)])
     store.add([learned(b"%d" % number, "b", Standing.MET) for number in range(100, 200)])
     kept = store.all()
-    assert [session for session in kept if session.endpoint_id == "a"] == [learned(b"%d" % number, "a") for number in range(5)]
+    assert [session for session in kept if session.endpoint_id == "a"] == [
+        learned(b"%d" % number, "a") for number in range(5)
+    ]
     assert len(kept) == 8
 
 
@@ -191,20 +235,30 @@ def test_who_is_not_root_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_identity("12345", "12345") is None
 
 
-endpoints = st.builds(Endpoint, any_text, st.sampled_from(["10.0.0.1", "2001:db8::1"]), st.integers(1, 65535))
-upstreams = st.builds(lambda name, found: Upstream(name, tuple(found)), any_text, st.lists(endpoints, max_size=3))
+endpoints = st.builds(
+    Endpoint, any_text, st.sampled_from(["10.0.0.1", "2001:db8::1"]), st.integers(1, 65535)
+)
+upstreams = st.builds(
+    lambda name, found: Upstream(name, tuple(found)), any_text, st.lists(endpoints, max_size=3)
+)
 paths = st.one_of(st.just("/"), st.integers(0, 5000).map(lambda size: "/" + "p" * size))
 routes = st.builds(
-    lambda host, path, service, label, upstream: Route(Scheme.HTTP, host, path, service, label, "hrm", 80, upstream),
+    lambda host, path, service, label, upstream: Route(
+        Scheme.HTTP, host, path, service, label, "hrm", 80, upstream
+    ),
     st.sampled_from(["", "a", "*.a", ".".join(["h" * 62] * 4)]),
     paths,
     any_text,
     any_text,
     upstreams,
 )
-diagnostics = st.builds(Diagnostic, any_text, st.sampled_from(Severity), any_text, any_text, any_text, any_text)
+diagnostics = st.builds(
+    Diagnostic, any_text, st.sampled_from(Severity), any_text, any_text, any_text, any_text
+)
 contributions = st.builds(
-    lambda key, service, age, found, wrong: Contribution(key, service, age, tuple(found), tuple(wrong)),
+    lambda key, service, age, found, wrong: Contribution(
+        key, service, age, tuple(found), tuple(wrong)
+    ),
     any_text,
     any_text,
     st.integers(0, 3),
@@ -219,7 +273,10 @@ def test_of_any_snapshot_all_that_is_said_is_heard(snapshot: Snapshot, cookie: s
     version, read = read_table(make_table(5, snapshot)[5:], Snapshot())
     assert (version, read) == (5, snapshot)
     table = RoutingTable.build(read)
-    told = [Change("meshlib_http_requests_total", (route.name, "2xx", "GET"), 1) for route in table.routes]
+    told = [
+        Change("meshlib_http_requests_total", (route.name, "2xx", "GET"), 1)
+        for route in table.routes
+    ]
     told += [Change("meshlib_upstream_connects_total", (name,), 1) for name in table.upstreams]
     sessions: list[Session] = []
     for name, upstream in table.upstreams.items():
@@ -230,5 +287,11 @@ def test_of_any_snapshot_all_that_is_said_is_heard(snapshot: Snapshot, cookie: s
     def dropped() -> None:
         raise AssertionError("something was left out")
 
-    assert [change for piece in write_changes(told, dropped) for change in parse_changes(piece, dropped)] == told
-    assert [session for piece in write_sessions(sessions, dropped) for session in parse_sessions(piece, dropped)] == sessions
+    assert [
+        change for piece in write_changes(told, dropped) for change in parse_changes(piece, dropped)
+    ] == told
+    assert [
+        session
+        for piece in write_sessions(sessions, dropped)
+        for session in parse_sessions(piece, dropped)
+    ] == sessions

@@ -1,4 +1,6 @@
-"""`meshlib serve` with the ports of services: one process and several, what is refused, what is told, the drain."""
+"""`meshlib serve` with the ports of services: one process and several, what is refused, what is
+told, the drain.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ def test_a_proxy_in_front_names_the_clients_of_a_port(gateways: Lab) -> None:
             MESHLIB_PROXY_PROTOCOL="accept",
             MESHLIB_PROXY_PROTOCOL_FROM="127.0.0.1",
         )
-        assert ask(socket.SOCK_STREAM, port, b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 5432\r\nhello") == b"hello"
+        assert (
+            ask(socket.SOCK_STREAM, port, b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 5432\r\nhello")
+            == b"hello"
+        )
         access = gateways.path / "access.log"
         wait_for(lambda: " closed --\n" in access.read_text(), running)
         assert access.read_text().startswith("192.0.2.7 - - ")
@@ -57,7 +62,9 @@ def test_one_process(gateways: Lab) -> None:
     port = free_port()
     with echoing() as backend:
         running = serve(gateways, "--workers", "1", services=services(port, backend=backend))
-        assert [ask(kind, port) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)] == [b"hello"] * 2
+        assert [ask(kind, port) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)] == [
+            b"hello"
+        ] * 2
         wait_for(lambda: status_of(running)["ports"]["connections"] == 0, running)
         found: dict[str, Any] = status_of(running)["ports"]
         assert found["open"] == [f"tcp://:{port}", f"udp://:{port}"]
@@ -68,7 +75,9 @@ def test_one_process(gateways: Lab) -> None:
         assert f' "TCP -" - 5 "-" "-" tcp://:{port} 127.0.0.1:{backend} 1 ' in access.read_text()
         # A change of the file closes one, and the other stays as it is.
         (gateways.path / "services.yml").write_text(
-            labels(f"external_route=udp://:{port},internal_port=1", endpoints=[f"127.0.0.1:{backend}"])
+            labels(
+                f"external_route=udp://:{port},internal_port=1", endpoints=[f"127.0.0.1:{backend}"]
+            )
         )
         wait_for(lambda: status_of(running)["ports"]["open"] == [f"udp://:{port}"], running)
         assert ask(socket.SOCK_DGRAM, port) == b"hello"
@@ -83,7 +92,8 @@ def test_several_processes_share_the_ports_and_are_counted(gateways: Lab) -> Non
         with contextlib.ExitStack() as stack:
             for _ in range(30):
                 assert ask(socket.SOCK_STREAM, port) == b"hello"
-                # Kept open: the system might give the next client the same port, and then it would be the same flow.
+                # Kept open: the system might give the next client the same port, and then it would
+                # be the same flow.
                 sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
                 sock.settimeout(PATIENCE)
                 sock.connect(("127.0.0.1", port))
@@ -92,7 +102,11 @@ def test_several_processes_share_the_ports_and_are_counted(gateways: Lab) -> Non
 
         def counted() -> bool:
             found = status_of(running)["total"]
-            return (found["counters"]["tcp_tunnels"], found["counters"]["udp_flows"], found["flows"]) == (30, 30, 30)
+            return (
+                found["counters"]["tcp_tunnels"],
+                found["counters"]["udp_flows"],
+                found["flows"],
+            ) == (30, 30, 30)
 
         wait_for(counted, running)
         status = status_of(running)
@@ -121,7 +135,13 @@ def test_what_is_off_is_off_and_said_once(gateways: Lab) -> None:
     port = free_port()
     with echoing() as backend:
         running = gateways.serve("--workers", "1", services=services(port, backend=backend))
-        assert warnings(running, f"app asks for tcp://:{port}, and no such port is opened here: set ports.open to 'labels'") == 1
+        assert (
+            warnings(
+                running,
+                f"app asks for tcp://:{port}, and no such port is opened here: set ports.open to 'labels'",
+            )
+            == 1
+        )
         assert "ports" not in status_of(running)
         with pytest.raises(ConnectionRefusedError):
             ask(socket.SOCK_STREAM, port)
@@ -134,8 +154,14 @@ def test_ports_of_the_gateway_itself_are_no_services(gateways: Lab, workers: str
         more = [f"external_route=tcp://:{number},internal_port=1" for number in (own, 22)]
         text = services(port, *more, backend=backend)
         running = serve(gateways, "--workers", workers, "--http", f"127.0.0.1:{own}", services=text)
-        for number, reason in ((own, "it is the gateway's own"), (22, "it is not one of the allowed ports")):
-            wait_for(lambda n=number, r=reason: running.logged(f"tcp://:{n} is not opened for app: {r}"), running)  # type: ignore[misc]
+        for number, reason in (
+            (own, "it is the gateway's own"),
+            (22, "it is not one of the allowed ports"),
+        ):
+            wait_for(
+                lambda n=number, r=reason: running.logged(f"tcp://:{n} is not opened for app: {r}"),  # type: ignore[misc]
+                running,
+            )
         assert ask(socket.SOCK_STREAM, port) == b"hello"
         assert ask(socket.SOCK_STREAM, own, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 404 ")
 
@@ -146,8 +172,13 @@ def test_what_routes_and_explain_show(tmp_path: Path) -> None:
     shown = meshlib_command("routes", "--services", str(file))
     assert "tcp://:5432" in shown.stdout
     assert "udp://:5432" in shown.stdout
-    found = json.loads(meshlib_command("routes", "--json", "--services", str(file)).stdout)["routes"]
-    assert [(route["scheme"], route["host"], route["port"]) for route in found] == [("tcp", "", 5432), ("udp", "", 5432)]
+    found = json.loads(meshlib_command("routes", "--json", "--services", str(file)).stdout)[
+        "routes"
+    ]
+    assert [(route["scheme"], route["host"], route["port"]) for route in found] == [
+        ("tcp", "", 5432),
+        ("udp", "", 5432),
+    ]
     explained = meshlib_command("explain", "tcp://:5432", "--services", str(file))
     assert explained.returncode == 0
     assert "carry" in explained.stdout
@@ -199,7 +230,9 @@ def test_settings_of_the_listeners() -> None:
         names = {key.replace("__", "."): value for key, value in values.items()}
         return resolve_settings([Layer(names, dict.fromkeys(names, "--test"))])[0]
 
-    found = settings(ports__open="published", ports__allowed="53,8000-8001", ports__flow_timeout="90s", workers=2)
+    found = settings(
+        ports__open="published", ports__allowed="53,8000-8001", ports__flow_timeout="90s", workers=2
+    )
     assert resolve_options(found).published_ports
     assert not resolve_options(settings(ports__open="labels")).published_ports
     wanted = port_settings(found)

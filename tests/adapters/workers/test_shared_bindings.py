@@ -1,4 +1,6 @@
-"""What workers tell each other of sessions: all that applications begin and end, and of what clients make up only so much."""
+"""What workers tell each other of sessions: all that applications begin and end, and of what
+clients make up only so much.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ from meshlib.http1 import parse_request_head, section_of
 from meshlib.mesh import Mesh
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.workers.reports import Session, parse_sessions, write_sessions
-from meshlib_adapters.workers.shared_bindings import BATCH, MET_AT_ONCE, MET_PER_SECOND, SharingUpstreams
+from meshlib_adapters.workers.shared_bindings import (
+    BATCH,
+    MET_AT_ONCE,
+    MET_PER_SECOND,
+    SharingUpstreams,
+)
 from tests.support.running import snapshot_of
 
 NOTHING = section_of(())
@@ -25,7 +32,9 @@ class Worker:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.frames: list[list[Session]] = []
         self.mesh = Mesh(snapshot_of({"a": [1, 2]}, sticky="SID"))
-        self.upstreams = SharingUpstreams(self.mesh, HTTPSettings(sticky_unknown=50), loop, self.frames.append)
+        self.upstreams = SharingUpstreams(
+            self.mesh, HTTPSettings(sticky_unknown=50), loop, self.frames.append
+        )
         head = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         decision = self.mesh.table.route(head)
         assert isinstance(decision, Forward)
@@ -43,7 +52,9 @@ class Worker:
         self.upstreams.sticky_learn(self.decision, ask, say, pool)
 
     def chosen(self, asked: bytes) -> str | None:
-        pool = self.upstreams.sticky_choice(self.decision, section_of([(b"Cookie", b"SID=" + asked)]))
+        pool = self.upstreams.sticky_choice(
+            self.decision, section_of([(b"Cookie", b"SID=" + asked)])
+        )
         return pool.endpoint.id if pool is not None else None
 
 
@@ -94,10 +105,14 @@ def test_a_flood_of_forged_cookies_floods_no_channel(loop: asyncio.AbstractEvent
     assert repr(worker.upstreams.sessions) == "<SessionTables 50 learned, 50 met, in 1 tables>"
 
 
-def test_what_others_met_pushes_out_nothing_that_was_learned(loop: asyncio.AbstractEventLoop) -> None:
+def test_what_others_met_pushes_out_nothing_that_was_learned(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
     worker = Worker(loop)
     worker.serve(answer=b"mine", endpoint=1)
-    forged = [Session("a:80", "SID", b"forged %d" % number, "a.1", Standing.MET) for number in range(1000)]
+    forged = [
+        Session("a:80", "SID", b"forged %d" % number, "a.1", Standing.MET) for number in range(1000)
+    ]
     worker.upstreams.adopt([*forged, Session("a:80", "SID", b"other", "a.1", Standing.LEARNED)])
     assert (worker.chosen(b"mine"), worker.chosen(b"other")) == ("a.2", "a.1")
     assert len(worker.upstreams.sessions) == 52

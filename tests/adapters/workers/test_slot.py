@@ -1,4 +1,6 @@
-"""A worker that says what makes no sense is ended, and another one begins; one that says too much is kept, and it is counted."""
+"""A worker that says what makes no sense is ended, and another one begins; one that says too much
+is kept, and it is counted.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,9 @@ _LONG = "x" * (MAX_NAME + 1)
     [
         make_frame(METRICS, b'[["meshlib_tls_accepted_total", [], -1]]'),
         make_frame(METRICS, json.dumps([["meshlib_upstream_connects_total", [_LONG], 1]]).encode()),
-        make_frame(METRICS, json.dumps([["meshlib_upstream_connects_total", ["\ud800"], 1]]).encode()),
+        make_frame(
+            METRICS, json.dumps([["meshlib_upstream_connects_total", ["\ud800"], 1]]).encode()
+        ),
         make_frame(METRICS, b"x" * (MAX_REPORT + 1)),
         make_frame(SESSIONS, json.dumps([[_LONG, "SID", "1", "a.1", 1]]).encode()),
         make_frame(SESSIONS, json.dumps([["a:80", _LONG, "1", "a.1", 1]]).encode()),
@@ -124,7 +128,9 @@ def test_what_is_out_of_range_is_dropped_and_counted_and_the_worker_is_kept(beyo
             assert time.monotonic() < end
             await asyncio.sleep(0.01)
         assert (place.restarts, place.running, pool.dropped) == (0, True, 1)
-        assert [told for _, changes in pool.changes for told in changes] == [Change("meshlib_tls_accepted_total", (), 3)] * 2
+        assert [told for _, changes in pool.changes for told in changes] == [
+            Change("meshlib_tls_accepted_total", (), 3)
+        ] * 2
         assert pool.sessions == [Binding("a:80", "SID", b"1", "a.1", Standing.LEARNED)]
         pool.stopping = True
         place.close()

@@ -1,4 +1,6 @@
-"""The soak in a short form: every kind of traffic through a gateway while its routes change, and nothing is left of it."""
+"""The soak in a short form: every kind of traffic through a gateway while its routes change, and
+nothing is left of it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from pathlib import Path
 
 from tests.benchmarks.soak import soak
 
-# As often as not the traffic is over when something is still kept for later; what may be left of it in spite of that: none.
+# As often as not the traffic is over when something is still kept for later; what may be left of it
+# in spite of that: none.
 _SPARE = 3
 
 

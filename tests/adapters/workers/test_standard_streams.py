@@ -1,4 +1,6 @@
-"""Standard streams that take nothing, or are not there: what the command does and how it ends stays the same."""
+"""Standard streams that take nothing, or are not there: what the command does and how it ends stays
+the same.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,14 @@ def _ended(code: str, kind: str, *, unbuffered: str = "") -> int:
     """The exit status of a Python that runs `code`, both its streams taking nothing."""
     with _sink(kind) as sink:
         variables = environment(PYTHONUNBUFFERED=unbuffered)
-        return subprocess.run([sys.executable, "-c", code], env=variables, stdout=sink, stderr=sink, timeout=60, check=False).returncode
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env=variables,
+            stdout=sink,
+            stderr=sink,
+            timeout=60,
+            check=False,
+        ).returncode
 
 
 _FILLED = """
@@ -52,7 +61,9 @@ with contextlib.suppress(OSError):
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_the_last_flush_changes_no_exit_status(kind: str, unbuffered: str) -> None:
     assert _ended(f"{_FILLED}settle_streams(); sys.exit(3)", kind, unbuffered=unbuffered) == 3
-    closed = "with contextlib.suppress(OSError):\n    sys.stderr.close()\nsettle_streams(); sys.exit(3)"
+    closed = (
+        "with contextlib.suppress(OSError):\n    sys.stderr.close()\nsettle_streams(); sys.exit(3)"
+    )
     assert _ended(_FILLED + closed, kind, unbuffered=unbuffered) == 3
 
 
@@ -63,11 +74,23 @@ def test_python_itself_would_change_it() -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("kind", ["/dev/full", "closed pipe", "closed"])
 def test_serve_ends_with_0(tmp_path: Path, kind: str, workers: str) -> None:
-    """Workers too: one that ended otherwise would be told to a log that cannot be read, and be counted."""
+    """Workers too: one that ended otherwise would be told to a log that cannot be read, and be
+    counted.
+    """
     services = tmp_path / "services.yml"
     services.write_text(SERVICES)
     admin = free_port()
-    command = [sys.executable, "-m", _MODULE, "serve", "--services", str(services), "--workers", workers, "--http=127.0.0.1:0"]
+    command = [
+        sys.executable,
+        "-m",
+        _MODULE,
+        "serve",
+        "--services",
+        str(services),
+        "--workers",
+        workers,
+        "--http=127.0.0.1:0",
+    ]
     command += ["--https=off", f"--admin=127.0.0.1:{admin}", "--log-level=debug"]
     if kind == "closed":
         command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
@@ -85,21 +108,55 @@ def test_serve_ends_with_0(tmp_path: Path, kind: str, workers: str) -> None:
             process.wait(PATIENCE)
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["--version"], ["--help"], ["config"], ["config", "--json"], ["routes"], ["explain"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["version"],
+        ["--version"],
+        ["--help"],
+        ["config"],
+        ["config", "--json"],
+        ["routes"],
+        ["explain"],
+    ],
+)
 def test_a_full_disk_is_one_line_and_status_2(tmp_path: Path, arguments: list[str]) -> None:
     services = tmp_path / "services.yml"
     services.write_text(SERVICES)
     if arguments[0] in ("routes", "explain"):
-        arguments = [*arguments, *(["http://shop.example.com/"] if arguments[0] == "explain" else []), "--services", str(services)]
+        arguments = [
+            *arguments,
+            *(["http://shop.example.com/"] if arguments[0] == "explain" else []),
+            "--services",
+            str(services),
+        ]
     command = [sys.executable, "-m", _MODULE, *arguments]
     with _sink("/dev/full") as sink:
-        done = subprocess.run(command, env=environment(), stdout=sink, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (2, "meshlib: stdout cannot be written: No space left on device\n")
+        done = subprocess.run(
+            command,
+            env=environment(),
+            stdout=sink,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "meshlib: stdout cannot be written: No space left on device\n",
+    )
 
 
 def test_a_mistake_keeps_its_status_where_it_cannot_be_told() -> None:
     with _sink("/dev/full") as sink:
-        done = subprocess.run([sys.executable, "-m", _MODULE, "serv"], env=environment(), stdout=sink, stderr=sink, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", _MODULE, "serv"],
+            env=environment(),
+            stdout=sink,
+            stderr=sink,
+            timeout=60,
+            check=False,
+        )
     assert done.returncode == 2
 
 
@@ -107,7 +164,21 @@ def test_a_mistake_keeps_its_status_where_it_cannot_be_told() -> None:
 def test_a_reader_that_has_enough_is_no_mistake(tmp_path: Path, arguments: list[str]) -> None:
     services = tmp_path / "services.yml"
     services.write_text(SERVICES)
-    command = [sys.executable, "-m", _MODULE, *arguments, *(["--services", str(services)] if arguments[0] == "routes" else [])]
+    command = [
+        sys.executable,
+        "-m",
+        _MODULE,
+        *arguments,
+        *(["--services", str(services)] if arguments[0] == "routes" else []),
+    ]
     with _sink("closed pipe") as sink:
-        done = subprocess.run(command, env=environment(), stdout=sink, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command,
+            env=environment(),
+            stdout=sink,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert (done.returncode, done.stderr) == (0, "")

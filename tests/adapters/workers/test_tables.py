@@ -1,4 +1,6 @@
-"""Tables are made beside the event loop, in their order, and each worker gets the newest one once."""
+"""Tables are made beside the event loop, in their order, and each worker gets the newest one
+once.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Workers:
     def __init__(self) -> None:
         self.mesh = Mesh()
         self.sent: list[tuple[int, bytes]] = []
-        self.sender = TableSender(self.mesh, lambda number, frame: self.sent.append((number, frame)))
+        self.sender = TableSender(
+            self.mesh, lambda number, frame: self.sent.append((number, frame))
+        )
 
     def change(self) -> None:
         name = f"p/{self.mesh.version}"

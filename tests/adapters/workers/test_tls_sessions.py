@@ -77,9 +77,14 @@ def visit(
         return answer, bool(tls.session_reused), tls.session
 
 
-def test_every_worker_finds_the_task_of_a_session(gateways: Lab, tasks: tuple[trustme.CA, list[Task]]) -> None:
+def test_every_worker_finds_the_task_of_a_session(
+    gateways: Lab, tasks: tuple[trustme.CA, list[Task]]
+) -> None:
     authority, made = tasks
-    route = labels("external_route=sni://a.example,internal_port=443", endpoints=[task.address for task in made])
+    route = labels(
+        "external_route=sni://a.example,internal_port=443",
+        endpoints=[task.address for task in made],
+    )
     running = gateways.serve(services=route)
     context = ssl.create_default_context()
     authority.configure_trust(context)

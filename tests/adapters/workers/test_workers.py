@@ -20,12 +20,25 @@ import pytest
 
 from meshlib_adapters.testing import FakeEngine
 from tests.support.commands import PATIENCE, Running, environment, meshlib_command
-from tests.support.worker_lab import Clients, Lab, alive, ask, backend, exchange, lab, labels, status_of, wait_for
+from tests.support.worker_lab import (
+    Clients,
+    Lab,
+    alive,
+    ask,
+    backend,
+    exchange,
+    lab,
+    labels,
+    status_of,
+    wait_for,
+)
 
 APP = "external_route=http://app.example.com,internal_port=80"
 STICKY = f"{APP},sticky_sessions=SESSION"
 
-as_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="only root can become somebody else")
+as_root = pytest.mark.skipif(
+    os.geteuid() != 0 and not os.environ.get("CI"), reason="only root can become somebody else"
+)
 
 
 @pytest.fixture
@@ -68,7 +81,10 @@ def test_requests_are_spread_and_counted(gateways: Lab) -> None:
         wait_for(lambda: status_of(running)["total"]["counters"]["requests"] == 41, running)
         data = status_of(running)
         assert all(worker["counters"]["requests"] for worker in data["workers"])
-        assert (data["total"]["counters"]["status_2xx"], data["total"]["counters"]["status_4xx"]) == (40, 1)
+        assert (
+            data["total"]["counters"]["status_2xx"],
+            data["total"]["counters"]["status_4xx"],
+        ) == (40, 1)
         assert [worker["state"] for worker in data["workers"]] == ["ready", "ready"]
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(PATIENCE) == 0
@@ -82,11 +98,18 @@ def test_access_records_of_several_workers_stay_whole_in_a_pipe(gateways: Lab) -
         with open(reader, encoding="utf-8") as records:
             try:
                 services = labels(APP, endpoints=[one.address])
-                running = gateways.serve(services=services, stdout=writer, MESHLIB_LOG_ACCESS_FORMAT="json")
+                running = gateways.serve(
+                    services=services, stdout=writer, MESHLIB_LOG_ACCESS_FORMAT="json"
+                )
             finally:
                 os.close(writer)
             target = "/" + "x" * 1000
-            threads = [threading.Thread(target=ask, args=(running.addresses["http"], "app.example.com", target)) for _ in range(40)]
+            threads = [
+                threading.Thread(
+                    target=ask, args=(running.addresses["http"], "app.example.com", target)
+                )
+                for _ in range(40)
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -122,8 +145,16 @@ def test_one_that_dies_again_and_again_is_started_again_and_again(gateways: Lab)
         before = len(descriptors(running.process.pid))
         for restart in range(1, 4):
             os.kill(pids(running)[0], signal.SIGKILL)
-            wait_for(lambda n=restart: workers(running)[0]["restarts"] == n and workers(running)[0]["state"] == "ready", running)  # type: ignore[misc]
-        pauses = [re.search(r"another one (?:in ([\d.]+) s|at once)", str(record["message"])) for record in running.log]
+            wait_for(
+                lambda n=restart: (  # type: ignore[misc]
+                    workers(running)[0]["restarts"] == n and workers(running)[0]["state"] == "ready"
+                ),
+                running,
+            )
+        pauses = [
+            re.search(r"another one (?:in ([\d.]+) s|at once)", str(record["message"]))
+            for record in running.log
+        ]
         assert [found[1] for found in pauses if found is not None] == [None, "0.2", "0.4"]
         # The admin connections of our own questions come and go.
         wait_for(lambda: len(descriptors(running.process.pid)) <= before + 1, running)
@@ -134,14 +165,18 @@ def test_sigterm_lets_what_is_under_way_end(gateways: Lab) -> None:
     with backend() as one:
         running = gateways.serve(services=labels(APP, endpoints=[one.address]))
         their = pids(running)
-        slow = [socket.create_connection(running.addresses["http"], timeout=PATIENCE) for _ in range(12)]
+        slow = [
+            socket.create_connection(running.addresses["http"], timeout=PATIENCE) for _ in range(12)
+        ]
         with contextlib.ExitStack() as held:
             for sock in slow:
                 held.enter_context(sock)
                 sock.sendall(b"GET /slow HTTP/1.1\r\nHost: app.example.com\r\n\r\n")
             wait_for(lambda: one.waiting == 12, running)
             running.process.send_signal(signal.SIGTERM)
-            wait_for(lambda: [w["state"] for w in workers(running)] == ["draining", "draining"], running)
+            wait_for(
+                lambda: [w["state"] for w in workers(running)] == ["draining", "draining"], running
+            )
             assert running.ask("/-/ready") == (503, {"ready": False, "reason": "stopping"})
             wait_for(lambda: refused(running.addresses["http"]), running)
             one.release.set()
@@ -192,7 +227,9 @@ def test_workers_end_with_their_supervisor(gateways: Lab) -> None:
 def test_a_change_reaches_all_workers_and_no_connection(gateways: Lab) -> None:
     with backend("one") as one, backend("two") as two:
         running = gateways.serve(services=labels(APP, endpoints=[one.address]))
-        kept = [socket.create_connection(running.addresses["http"], timeout=PATIENCE) for _ in range(12)]
+        kept = [
+            socket.create_connection(running.addresses["http"], timeout=PATIENCE) for _ in range(12)
+        ]
         with contextlib.ExitStack() as held:
             for sock in kept:
                 held.enter_context(sock)
@@ -208,7 +245,9 @@ def test_a_change_reaches_all_workers_and_no_connection(gateways: Lab) -> None:
 
 def test_a_worker_that_stands_still_holds_up_nobody(gateways: Lab) -> None:
     # Large enough to fill a stopped worker's socket many times over.
-    many = [f"external_route=http://host{number}.example.com,internal_port=80" for number in range(3000)]
+    many = [
+        f"external_route=http://host{number}.example.com,internal_port=80" for number in range(3000)
+    ]
     with backend("one") as one, backend("two") as two:
         running = gateways.serve(services=labels(APP, *many, endpoints=[one.address]))
         stopped, other = pids(running)
@@ -235,27 +274,42 @@ def test_a_session_is_kept_whichever_worker_it_meets(gateways: Lab) -> None:
             assert code == 200
             sessions[session] = name
         assert set(sessions.values()) == {"one", "two"}
-        wait_for(lambda: all(ask(running.addresses["http"], cookie=s)[1] == name for s, name in sessions.items()), running)
+        wait_for(
+            lambda: all(
+                ask(running.addresses["http"], cookie=s)[1] == name for s, name in sessions.items()
+            ),
+            running,
+        )
         for session, name in sessions.items():
             assert {ask(running.addresses["http"], cookie=session)[1] for _ in range(8)} == {name}
         for pid in pids(running):  # those who come after them know the sessions too
             restarts = sum(w["restarts"] for w in workers(running))
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda n=restarts: sum(w["restarts"] for w in workers(running)) == n + 1, running)  # type: ignore[misc]
+            wait_for(
+                lambda n=restarts: sum(w["restarts"] for w in workers(running)) == n + 1,
+                running,  # type: ignore[misc]
+            )
             wait_for(lambda: all(w["state"] == "ready" for w in workers(running)), running)
         for session, name in sessions.items():
             assert {ask(running.addresses["http"], cookie=session)[1] for _ in range(8)} == {name}
 
 
 def test_workers_have_no_descriptor_of_the_engine(gateways: Lab) -> None:
-    """Neither those that begin with the gateway nor one that comes later, when there are connections to the engine to be inherited."""
+    """Neither those that begin with the gateway nor one that comes later, when there are
+    connections to the engine to be inherited.
+    """
     socket_path = gateways.path / "engine.sock"
     with FakeEngine(socket_path) as fake:
         running = gateways.serve("--docker", f"unix://{socket_path}")
         wait_for(lambda: fake.subscribers > 0, running)
         first = pids(running)[0]
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: first not in pids(running) and all(w["state"] == "ready" for w in workers(running)), running)
+        wait_for(
+            lambda: (
+                first not in pids(running) and all(w["state"] == "ready" for w in workers(running))
+            ),
+            running,
+        )
         engine = {link for link in descriptors(running.process.pid) if link.startswith("socket:")}
         assert engine & unix_sockets()
         listening = listening_sockets(running)
@@ -275,7 +329,11 @@ def listening_sockets(running: Running) -> set[str]:
     ports = {f"{port:04X}" for _, port in running.addresses.values()}
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     rows = [line.split() for line in lines]
-    return {f"socket:[{row[9]}]" for row in rows if row[1].rpartition(":")[2] in ports and row[3] == "0A"}
+    return {
+        f"socket:[{row[9]}]"
+        for row in rows
+        if row[1].rpartition(":")[2] in ports and row[3] == "0A"
+    }
 
 
 @as_root
@@ -283,11 +341,15 @@ def test_workers_become_the_user_and_lose_the_engines_socket(gateways: Lab) -> N
     socket_path = gateways.path / "engine.sock"
     with FakeEngine(socket_path):
         socket_path.chmod(0o660)
-        running = gateways.serve("--docker", f"unix://{socket_path}", MESHLIB_USER="nobody", MESHLIB_GROUP="65534")
+        running = gateways.serve(
+            "--docker", f"unix://{socket_path}", MESHLIB_USER="nobody", MESHLIB_GROUP="65534"
+        )
         for pid in pids(running):
             process = Path(f"/proc/{pid}/status").read_text()
             for name in ("Uid", "Gid"):
-                assert re.search(rf"^{name}:\s+65534\s+65534\s+65534\s+65534$", process, re.MULTILINE)
+                assert re.search(
+                    rf"^{name}:\s+65534\s+65534\s+65534\s+65534$", process, re.MULTILINE
+                )
             assert re.search(r"^Groups:\s+65534\s*$", process, re.MULTILINE)
             assert re.search(r"^CapEff:\s+0+$", process, re.MULTILINE)
             assert re.search(r"^NoNewPrivs:\s+1$", process, re.MULTILINE)
@@ -298,14 +360,18 @@ from meshlib_adapters.workers.privileges import become, resolve_identity
 become(resolve_identity("nobody", "65534"))
 socket.socket(socket.AF_UNIX).connect({str(socket_path)!r})
 """
-        done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment(), capture_output=True, check=False
+        )
         assert b"PermissionError" in done.stderr
 
 
 @as_root
 def test_one_worker_with_another_user_is_a_worker(gateways: Lab) -> None:
     with backend() as one:
-        running = gateways.serve("--workers", "1", services=labels(APP, endpoints=[one.address]), MESHLIB_USER="nobody")
+        running = gateways.serve(
+            "--workers", "1", services=labels(APP, endpoints=[one.address]), MESHLIB_USER="nobody"
+        )
         (pid,) = pids(running)
         assert Path(f"/proc/{pid}").stat().st_uid == 65534
         assert ask(running.addresses["http"])[:2] == (200, "one")
@@ -317,7 +383,11 @@ def test_one_worker_with_another_user_is_a_worker(gateways: Lab) -> None:
     [
         ("nobody-of-that-name", "", "user: there is no user 'nobody-of-that-name' on this machine"),
         ("nobody", "no-such-group", "group: there is no group 'no-such-group' on this machine"),
-        ("54321", "", "user: the user '54321' has no entry, so its group is not known (set group as well)"),
+        (
+            "54321",
+            "",
+            "user: the user '54321' has no entry, so its group is not known (set group as well)",
+        ),
         ("root", "", "user: root is what workers are to lose"),
         ("", "nogroup", "group: is of no use without user"),
     ],
@@ -326,7 +396,9 @@ def test_a_wrong_user_is_one_line(tmp_path: Path, user: str, group: str, said: s
     file = tmp_path / "services.yml"
     file.write_text("services: {}")
     where = ["--http", "127.0.0.1:0", "--https", "off", "--admin", "off"]
-    done = meshlib_command("serve", "--services", str(file), *where, MESHLIB_USER=user, MESHLIB_GROUP=group)
+    done = meshlib_command(
+        "serve", "--services", str(file), *where, MESHLIB_USER=user, MESHLIB_GROUP=group
+    )
     assert said in done.stderr
     assert done.returncode == 2
 
@@ -336,13 +408,17 @@ def test_a_port_in_use_is_said(gateways: Lab) -> None:
         running = gateways.serve(services=labels(APP, endpoints=[one.address]))
         host, port = running.addresses["http"]
         where = ["--http", f"{host}:{port}", "--https", "off", "--admin", "off"]
-        done = meshlib_command("serve", "--services", str(gateways.path / "services.yml"), "--workers", "2", *where)
+        done = meshlib_command(
+            "serve", "--services", str(gateways.path / "services.yml"), "--workers", "2", *where
+        )
         assert "the port is in use by another program" in done.stderr
         assert done.returncode == 2
 
 
 def test_no_name_of_services_ends_a_worker(gateways: Lab) -> None:
-    """One path as long as a label can have, and one host that 40 services share: their names are told, and nobody is killed."""
+    """One path as long as a label can have, and one host that 40 services share: their names are
+    told, and nobody is killed.
+    """
     path = "/" + "p" * 3000
     with backend() as one:
         services: dict[str, object] = {
@@ -364,7 +440,12 @@ def test_no_name_of_services_ends_a_worker(gateways: Lab) -> None:
             assert ask(running.addresses["http"], cookie=session)[:2] == (200, "one")
         # Numbers are told once a second, and then again what is new.
         wait_for(lambda: status_of(running)["total"]["counters"]["requests"] == 80, running)
-        wait_for(lambda: "http://app.example.com/ppp" in metrics(running) and " more (" in metrics(running), running)
+        wait_for(
+            lambda: (
+                "http://app.example.com/ppp" in metrics(running) and " more (" in metrics(running)
+            ),
+            running,
+        )
         assert [worker["restarts"] for worker in workers(running)] == [0, 0]
         assert pids(running) == before
         assert "meshlib_worker_dropped_total{" not in metrics(running)

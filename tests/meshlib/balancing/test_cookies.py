@@ -1,4 +1,6 @@
-"""Cookies of any shape can be read: what a request brings, what a response sets, and what it removes."""
+"""Cookies of any shape can be read: what a request brings, what a response sets, and what it
+removes.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_reading_a_cookie(fields: list[bytes], expected: tuple[bytes, ...]) -> N
 
 
 def test_of_very_many_values_the_first_count() -> None:
-    fields = [b"; ".join(b"SID=%d" % number for number in range(start, start + 200)) for start in (0, 200)]
+    fields = [
+        b"; ".join(b"SID=%d" % number for number in range(start, start + 200)) for start in (0, 200)
+    ]
     assert cookie_values(fields, b"SID") == tuple(b"%d" % number for number in range(MAX_VALUES))
 
 
@@ -115,7 +119,11 @@ def test_a_date_is_read_as_it_was_written(seconds: int) -> None:
     assert set_cookie_value([b"SID=a; Expires=" + text], b"SID", NOW) == (b"" if over else b"a")
 
 
-@given(st.binary(min_size=1, max_size=20).filter(lambda value: not set(value) & set(b'";') and value == value.strip(b" \t")))
+@given(
+    st.binary(min_size=1, max_size=20).filter(
+        lambda value: not set(value) & set(b'";') and value == value.strip(b" \t")
+    )
+)
 def test_what_is_set_is_what_comes_back(value: bytes) -> None:
     assert set_cookie_value([b"SID=" + value + b"; Path=/"], b"SID", NOW) == value
     assert cookie_values([b"a=b; SID=" + value], b"SID") == (value,)

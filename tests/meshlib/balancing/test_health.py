@@ -59,7 +59,9 @@ def test_ejections_grow_to_a_limit() -> None:
     assert set(seconds[7:]) == {300}
 
 
-@pytest.mark.parametrize(("well_for", "expected"), [(1.0, 20), (61.0, 10), (125.0, 5), (10_000.0, 5)])
+@pytest.mark.parametrize(
+    ("well_for", "expected"), [(1.0, 20), (61.0, 10), (125.0, 5), (10_000.0, 5)]
+)
 def test_good_conduct_is_forgiving(well_for: float, expected: int) -> None:
     health, now = EndpointHealth(), 0.0
     for _ in range(2):
@@ -80,7 +82,8 @@ def test_what_was_under_way_does_not_prolong_an_ejection() -> None:
 
 
 def test_an_answer_ends_an_ejection() -> None:
-    # It is asked while ejected only when all are, and then the one that answers must be preferred at once.
+    # It is asked while ejected only when all are, and then the one that answers must be preferred
+    # at once.
     health = EndpointHealth()
     eject(health, 0.0)
     health.observe(OK, 1.0)

@@ -1,4 +1,6 @@
-"""Rendezvous hashing: the same answer everywhere, even shares, as little movement as can be, and no endpoint that runs hot."""
+"""Rendezvous hashing: the same answer everywhere, even shares, as little movement as can be, and no
+endpoint that runs hot.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ SETS = st.lists(st.integers(0, 4), min_size=1, max_size=12).map(lambda weights: 
 
 
 def test_the_answer_does_not_depend_on_the_process() -> None:
-    # As another replica, or another version, works it out: these may never change, or every session moves at an update.
+    # As another replica, or another version, works it out: these may never change, or every session
+    # moves at an update.
     order = rendezvous_order(endpoints(1, 1, 1, 1, 1), b"192.0.2.7")
     assert [endpoint.id for endpoint in order] == ["shop.4", "shop.0", "shop.1", "shop.2", "shop.3"]
 
@@ -34,7 +37,9 @@ def test_none_and_one() -> None:
 
 
 @given(SETS, st.binary(max_size=40), st.randoms())
-def test_the_order_of_the_endpoints_does_not_matter(among: list[Endpoint], key: bytes, random: Random) -> None:
+def test_the_order_of_the_endpoints_does_not_matter(
+    among: list[Endpoint], key: bytes, random: Random
+) -> None:
     mixed = list(among)
     random.shuffle(mixed)
     order = rendezvous_order(among, key)
@@ -44,10 +49,14 @@ def test_the_order_of_the_endpoints_does_not_matter(among: list[Endpoint], key: 
 
 
 @given(SETS.filter(lambda among: len(among) > 1), st.binary(max_size=40), st.data())
-def test_who_goes_takes_only_its_own_keys_along(among: list[Endpoint], key: bytes, data: st.DataObject) -> None:
+def test_who_goes_takes_only_its_own_keys_along(
+    among: list[Endpoint], key: bytes, data: st.DataObject
+) -> None:
     gone = data.draw(st.sampled_from(among))
     order = rendezvous_order(among, key)
-    assert rendezvous_order([e for e in among if e is not gone], key) == [e for e in order if e is not gone]
+    assert rendezvous_order([e for e in among if e is not gone], key) == [
+        e for e in order if e is not gone
+    ]
 
 
 def test_the_shares_are_even_and_follow_the_weights() -> None:
@@ -74,7 +83,10 @@ def test_a_new_endpoint_takes_its_share_and_nobody_else_moves() -> None:
 def test_an_address_that_changes_with_the_task_changes_nothing() -> None:
     before = endpoints(1, 1, 1)
     after = [Endpoint(e.id, "10.9.9.9", e.port + 100, e.weight) for e in before]
-    assert all(rendezvous_order(before, key)[0].id == rendezvous_order(after, key)[0].id for key in KEYS[:200])
+    assert all(
+        rendezvous_order(before, key)[0].id == rendezvous_order(after, key)[0].id
+        for key in KEYS[:200]
+    )
 
 
 def test_two_of_one_id_stay_together_in_their_order() -> None:
@@ -103,11 +115,19 @@ def test_a_few_connections_of_one_client_stay_together() -> None:
     order = rendezvous_order(endpoints(1, 1, 1, 1, 1), b"10.0.0.2")
     for load in range(FREE):
         assert within_load(order, [load, 0, 0, 0, 0]) == order
-    assert within_load(order, [FREE, 2, 1, 0, 1]) == [order[3], order[2], order[4], order[1], order[0]]
+    assert within_load(order, [FREE, 2, 1, 0, 1]) == [
+        order[3],
+        order[2],
+        order[4],
+        order[1],
+        order[0],
+    ]
 
 
 @given(SETS, st.data())
-def test_the_first_has_room_or_is_the_least_loaded(among: list[Endpoint], data: st.DataObject) -> None:
+def test_the_first_has_room_or_is_the_least_loaded(
+    among: list[Endpoint], data: st.DataObject
+) -> None:
     loads = data.draw(st.lists(st.integers(0, 1000), min_size=len(among), max_size=len(among)))
     order = rendezvous_order(among, b"key")
     found = within_load(order, loads)

@@ -1,4 +1,6 @@
-"""Sessions of many upstreams share one memory, and nobody pushes out the sessions of somebody else."""
+"""Sessions of many upstreams share one memory, and nobody pushes out the sessions of somebody
+else.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,11 @@ from meshlib.balancing.stickiness import Standing, session_key
 
 
 def small(**limits: int) -> SessionTables:
-    return SessionTables(SessionLimits(**{"table": 4, "upstream": 6, "total": 10, "unknown": 2, "unknown_total": 3, **limits}))
+    return SessionTables(
+        SessionLimits(
+            **{"table": 4, "upstream": 6, "total": 10, "unknown": 2, "unknown_total": 3, **limits}
+        )
+    )
 
 
 def test_a_session_says_nothing_to_another_upstream_or_cookie() -> None:
@@ -27,12 +33,18 @@ def test_what_a_request_brings_is_kept() -> None:
     assert tables.keep("shop", "SID", [b"1", b"2", b"3", b"4", b"5"], "shop.1", 0.0) == [
         Binding("shop", "SID", b"%d" % number, "shop.1", Standing.MET) for number in range(1, 5)
     ]
-    assert tables.keep("shop", "SID", [b"9", b"2"], "shop.1", 0.0) == []  # 2 is known, so nobody cares for 9
+    assert (
+        tables.keep("shop", "SID", [b"9", b"2"], "shop.1", 0.0) == []
+    )  # 2 is known, so nobody cares for 9
     assert tables.find("shop", "SID", [b"9"], 0.0) == []
     tables.learn("shop", "SID", b"a", "shop.2", 0.0)
     tables.learn("shop", "SID", b"b", "shop.3", 0.0)
-    assert tables.keep("shop", "SID", [b"1", b"a", b"b"], "shop.3", 0.0) == [Binding("shop", "SID", b"b", "shop.3", Standing.PROVEN)]
-    assert tables.keep("shop", "SID", [b"1", b"a", b"b"], "shop.4", 0.0) == [Binding("shop", "SID", b"a", "shop.4", Standing.PROVEN)]
+    assert tables.keep("shop", "SID", [b"1", b"a", b"b"], "shop.3", 0.0) == [
+        Binding("shop", "SID", b"b", "shop.3", Standing.PROVEN)
+    ]
+    assert tables.keep("shop", "SID", [b"1", b"a", b"b"], "shop.4", 0.0) == [
+        Binding("shop", "SID", b"a", "shop.4", Standing.PROVEN)
+    ]
     assert tables.find("shop", "SID", [b"1", b"a", b"b"], 0.0) == ["shop.4", "shop.3", "shop.1"]
 
 
@@ -85,10 +97,15 @@ def test_whoever_has_most_makes_room() -> None:
         tables.learn("shop", "A", b"%d" % number, "1", 0.0)
         tables.learn("shop", "B", b"%d" % number, "1", 0.0)
         tables.learn("api", "SID", b"%d" % number, "1", 0.0)
-    found = {(u, c): len([b for b in tables.all(0.0) if b[:2] == (u, c)]) for u, c in [("shop", "A"), ("shop", "B"), ("api", "SID")]}
+    found = {
+        (u, c): len([b for b in tables.all(0.0) if b[:2] == (u, c)])
+        for u, c in [("shop", "A"), ("shop", "B"), ("api", "SID")]
+    }
     assert len(tables) == 10
     assert sorted(found.values()) == [1, 2, 4] or sum(found.values()) == 7
-    assert [tables.find("little", "SID", [b"%d" % number], 0.0) for number in range(3)] == [["1"]] * 3
+    assert [tables.find("little", "SID", [b"%d" % number], 0.0) for number in range(3)] == [
+        ["1"]
+    ] * 3
     tables.learn("new", "SID", b"a", "1", 0.0)
     assert (len(tables), tables.find("new", "SID", [b"a"], 0.0)) == (10, ["1"])
 
@@ -136,11 +153,18 @@ def test_sessions_end() -> None:
 
 
 NAMES = st.sampled_from(["a", "b", "c"])
-STEPS = st.lists(st.tuples(st.sampled_from(["learn", "keep", "forget", "find"]), NAMES, NAMES, st.binary(max_size=2)), max_size=80)
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["learn", "keep", "forget", "find"]), NAMES, NAMES, st.binary(max_size=2)
+    ),
+    max_size=80,
+)
 
 
 @given(STEPS)
-def test_memory_is_bounded_and_counted_whatever_happens(steps: list[tuple[str, str, str, bytes]]) -> None:
+def test_memory_is_bounded_and_counted_whatever_happens(
+    steps: list[tuple[str, str, str, bytes]],
+) -> None:
     limits = SessionLimits(table=4, upstream=6, total=10, unknown=2, unknown_total=3, ttl=20.0)
     tables = SessionTables(limits)
     for now, (step, upstream, cookie, value) in enumerate(steps):
@@ -158,17 +182,31 @@ def test_memory_is_bounded_and_counted_whatever_happens(steps: list[tuple[str, s
         assert tables._tables == len(kept)
         assert sum(table.learned for _, _, table in kept) <= 10
         assert sum(table.met for _, _, table in kept) <= 3
-        assert all(sum(t.learned for u, _, t in kept if u == name) == shelf.learned <= 6 for name, shelf in tables._shelves.items())
+        assert all(
+            sum(t.learned for u, _, t in kept if u == name) == shelf.learned <= 6
+            for name, shelf in tables._shelves.items()
+        )
 
 
 @given(
-    st.dictionaries(st.tuples(NAMES, st.binary(min_size=1, max_size=3)), st.sampled_from(["1", "2"]), max_size=10),
-    st.lists(st.tuples(NAMES, NAMES, st.lists(st.binary(min_size=1, max_size=3), min_size=1, max_size=6)), max_size=60),
+    st.dictionaries(
+        st.tuples(NAMES, st.binary(min_size=1, max_size=3)),
+        st.sampled_from(["1", "2"]),
+        max_size=10,
+    ),
+    st.lists(
+        st.tuples(
+            NAMES, NAMES, st.lists(st.binary(min_size=1, max_size=3), min_size=1, max_size=6)
+        ),
+        max_size=60,
+    ),
 )
 def test_whatever_is_forged_every_learned_session_stays(
     learned: dict[tuple[str, bytes], str], forged: list[tuple[str, str, list[bytes]]]
 ) -> None:
-    tables = SessionTables(SessionLimits(table=10, upstream=10, total=10, unknown=3, unknown_total=5))
+    tables = SessionTables(
+        SessionLimits(table=10, upstream=10, total=10, unknown=3, unknown_total=5)
+    )
     for (upstream, value), endpoint in learned.items():
         tables.learn(upstream, "a", value, endpoint, 0.0)
     for upstream, cookie, values in forged:
@@ -176,4 +214,6 @@ def test_whatever_is_forged_every_learned_session_stays(
         tables.find(upstream, cookie, made_up, 1.0)
         tables.keep(upstream, cookie, made_up, "3", 1.0)
     assert len(tables) <= 15
-    assert {place: tables.find(place[0], "a", [place[1]], 2.0) for place in learned} == {k: [v] for k, v in learned.items()}
+    assert {place: tables.find(place[0], "a", [place[1]], 2.0) for place in learned} == {
+        k: [v] for k, v in learned.items()
+    }

@@ -141,7 +141,13 @@ def test_forgetting_one() -> None:
     table = LearnedTable()
     table.learn(b"a", "1", 0.0)
     table.meet(b"b", "1", 0.0)
-    assert [table.forget(value) for value in (b"a", b"b", b"b", b"", b"x" * 9999)] == [True, True, False, False, False]
+    assert [table.forget(value) for value in (b"a", b"b", b"b", b"", b"x" * 9999)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert len(table) == 0
 
 
@@ -152,18 +158,26 @@ def test_all_sessions_by_standing() -> None:
     table.learn(b"b", "2", 5.0)
     table.meet(b"c", "3", 5.0)
     assert table.get(b"a", 6.0) == "1"
-    assert table.sessions(11.0) == [(b"c", "3", Standing.MET), (b"b", "2", Standing.LEARNED), (b"a", "1", Standing.PROVEN)]
+    assert table.sessions(11.0) == [
+        (b"c", "3", Standing.MET),
+        (b"b", "2", Standing.LEARNED),
+        (b"a", "1", Standing.PROVEN),
+    ]
 
 
 VALUES = st.binary(max_size=80)
 
 
 @given(
-    st.dictionaries(st.binary(min_size=1, max_size=80), st.sampled_from(["1", "2", "3"]), max_size=20),
+    st.dictionaries(
+        st.binary(min_size=1, max_size=80), st.sampled_from(["1", "2", "3"]), max_size=20
+    ),
     st.lists(st.tuples(VALUES, st.sampled_from(["1", "2", "3"])), max_size=100),
     st.integers(0, 5),
 )
-def test_whatever_is_forged_every_learned_session_stays(learned: dict[bytes, str], forged: list[tuple[bytes, str]], unknown: int) -> None:
+def test_whatever_is_forged_every_learned_session_stays(
+    learned: dict[bytes, str], forged: list[tuple[bytes, str]], unknown: int
+) -> None:
     table = LearnedTable(limit=20, unknown=unknown)
     for value, endpoint in learned.items():
         table.learn(value, endpoint, 0.0)

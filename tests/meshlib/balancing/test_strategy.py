@@ -16,7 +16,10 @@ from meshlib.model import Endpoint
 
 
 def endpoints(*weights: int) -> tuple[Endpoint, ...]:
-    return tuple(Endpoint("abcdefghij"[n % 10] * (n // 10 + 1), "10.0.0.1", n + 1, weight) for n, weight in enumerate(weights))
+    return tuple(
+        Endpoint("abcdefghij"[n % 10] * (n // 10 + 1), "10.0.0.1", n + 1, weight)
+        for n, weight in enumerate(weights)
+    )
 
 
 def picks(strategy: Strategy, among: Sequence[Endpoint], count: int) -> str:
@@ -38,7 +41,11 @@ def test_a_name_makes_a_strategy(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("roundrobin", "did you mean round_robin?"), ("weighted", "weighted_round_robin"), ("zzz", "known are round_robin, weighted")],
+    [
+        ("roundrobin", "did you mean round_robin?"),
+        ("weighted", "weighted_round_robin"),
+        ("zzz", "known are round_robin, weighted"),
+    ],
 )
 def test_an_unknown_name(name: str, hint: str) -> None:
     with pytest.raises(ConfigurationError, match=name) as caught:
@@ -66,8 +73,12 @@ def test_weight_0_comes_last(name: str) -> None:
     assert Counter(picks(strategy, endpoints(0, 0), 10)) == {"a": 5, "b": 5}
 
 
-@given(st.sampled_from(sorted(STRATEGIES)), st.lists(st.integers(0, 5), max_size=7), st.integers(0, 20))
-def test_candidates_are_everybody_once_and_count_as_a_pick(name: str, weights: list[int], before: int) -> None:
+@given(
+    st.sampled_from(sorted(STRATEGIES)), st.lists(st.integers(0, 5), max_size=7), st.integers(0, 20)
+)
+def test_candidates_are_everybody_once_and_count_as_a_pick(
+    name: str, weights: list[int], before: int
+) -> None:
     among = endpoints(*weights)
     one, other = create_strategy(name), create_strategy(name)
     picks(one, among, before)
@@ -96,7 +107,9 @@ def test_what_comes_out_is_what_went_in(name: str) -> None:
         among = endpoints(1, 2)
         picked = strategy.first(among)
         assert any(picked is endpoint for endpoint in among)
-        assert all(any(found is endpoint for endpoint in among) for found in strategy.candidates(among))
+        assert all(
+            any(found is endpoint for endpoint in among) for found in strategy.candidates(among)
+        )
 
 
 # Round robin.

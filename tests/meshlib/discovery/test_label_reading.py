@@ -14,7 +14,9 @@ def labels(count: int, port: str = ",internal_port=80") -> dict[str, str]:
 
 
 def look(
-    services: list[Labelled], before: Mapping[str, Reading] | None = None, limits: DiscoveryLimits | None = None
+    services: list[Labelled],
+    before: Mapping[str, Reading] | None = None,
+    limits: DiscoveryLimits | None = None,
 ) -> tuple[int, dict[str, Reading]]:
     readings = LabelReadings(services, limits or DiscoveryLimits(), before or {})
     found = {service.key: readings.read(service) for service in services}
@@ -22,9 +24,16 @@ def look(
 
 
 def test_what_is_as_it_was_is_not_read_again() -> None:
-    a, b = Labelled("a", 1, "shop", labels(2, "")), Labelled("b", 2, "api", labels(1) | {"other": "x" * 1000})
+    a, b = (
+        Labelled("a", 1, "shop", labels(2, "")),
+        Labelled("b", 2, "api", labels(1) | {"other": "x" * 1000}),
+    )
     fresh, first = look([a, b])
-    assert (fresh, [first[key].size for key in "ab"], [first[key].text for key in "ab"]) == (2, [108, 71], [None, None])
+    assert (fresh, [first[key].size for key in "ab"], [first[key].text for key in "ab"]) == (
+        2,
+        [108, 71],
+        [None, None],
+    )
     fresh, second = look([b._replace(labels=dict(b.labels)), a], first)
     assert fresh == 0
     assert second["a"] is first["a"]
@@ -35,7 +44,9 @@ def test_what_is_as_it_was_is_not_read_again() -> None:
 
 
 def test_each_service_is_read_within_its_limits() -> None:
-    _, found = look([Labelled("a", 1, "shop", labels(9))], limits=DiscoveryLimits(labels=LabelLimits(labels=4)))
+    _, found = look(
+        [Labelled("a", 1, "shop", labels(9))], limits=DiscoveryLimits(labels=LabelLimits(labels=4))
+    )
     assert len(found["a"].result.fragments) == 4
     assert found["a"].result.diagnostics[0].code == "HRM022"
 

@@ -10,9 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.discovery.limits import CATALOGUE, Allowance, DiscoveryLimits, fair_shares, limited_text, within_limits
+from meshlib.discovery.limits import (
+    CATALOGUE,
+    Allowance,
+    DiscoveryLimits,
+    fair_shares,
+    limited_text,
+    within_limits,
+)
 from meshlib.labels.limits import LabelLimits
-from meshlib.model import Contribution, Diagnostic, NameKind, NameRecord, Route, Scheme, Severity, Snapshot
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    NameKind,
+    NameRecord,
+    Route,
+    Scheme,
+    Severity,
+    Snapshot,
+)
 
 DOCS = Path(__file__).parents[3] / "docs" / "labels.md"
 
@@ -27,7 +43,13 @@ def diagnostic(number: int) -> Diagnostic:
 
 
 def contribution(key: str, age: int, routes: int, diagnostics: int = 0) -> Contribution:
-    return Contribution(key, key, age, tuple(route(f"{key}{n}") for n in range(routes)), tuple(map(diagnostic, range(diagnostics))))
+    return Contribution(
+        key,
+        key,
+        age,
+        tuple(route(f"{key}{n}") for n in range(routes)),
+        tuple(map(diagnostic, range(diagnostics))),
+    )
 
 
 def test_the_table_in_the_documentation_is_the_catalogue() -> None:
@@ -53,14 +75,21 @@ def test_shares(wanted: list[int], total: int, shares: list[int]) -> None:
 
 
 @given(st.lists(st.integers(0, 100), min_size=1), st.integers(1, 1000))
-def test_nobody_gets_less_than_an_equal_part_and_nothing_is_wasted(wanted: list[int], total: int) -> None:
+def test_nobody_gets_less_than_an_equal_part_and_nothing_is_wasted(
+    wanted: list[int], total: int
+) -> None:
     shares = fair_shares(wanted, total)
     assert sum(shares) == min(sum(wanted), total)
-    assert all(min(want, total // len(wanted)) <= share <= want for want, share in zip(wanted, shares, strict=True))
+    assert all(
+        min(want, total // len(wanted)) <= share <= want
+        for want, share in zip(wanted, shares, strict=True)
+    )
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=20), st.integers(1, 10), st.integers(0, 5))
-def test_a_flood_takes_nothing_of_an_equal_part_however_old_it_is(flood: list[int], own: int, place: int) -> None:
+def test_a_flood_takes_nothing_of_an_equal_part_however_old_it_is(
+    flood: list[int], own: int, place: int
+) -> None:
     wanted = [*flood[:place], own, *flood[place:]]
     assert fair_shares(wanted, own * len(wanted))[len(flood[:place])] == own
 
@@ -92,16 +121,25 @@ def test_a_stranger_with_many_older_services_takes_no_route_of_one_with_few() ->
     assert mine in made.contributions
     kept = [len(c.routes) for c in made.contributions if c is not mine]
     assert max(kept) == len(next(c for c in made.contributions if c.key == "f0").routes)
-    assert all(c.routes == f.routes[: len(c.routes)] for c, f in zip(made.contributions, Snapshot.of(flood).contributions, strict=False))
+    assert all(
+        c.routes == f.routes[: len(c.routes)]
+        for c, f in zip(made.contributions, Snapshot.of(flood).contributions, strict=False)
+    )
 
 
 def test_diagnostics_in_all_are_bounded_and_who_has_few_keeps_them() -> None:
-    made = within_limits(Snapshot.of([contribution("a", 1, 0, 50), contribution("b", 2, 0, 2)]), DiscoveryLimits(diagnostics=12))
+    made = within_limits(
+        Snapshot.of([contribution("a", 1, 0, 50), contribution("b", 2, 0, 2)]),
+        DiscoveryLimits(diagnostics=12),
+    )
     assert len(made.diagnostics) == 12
     assert made.contributions[1].diagnostics == (diagnostic(0), diagnostic(1))
     assert made.contributions[0].diagnostics[-1].code == "LIM006"
     assert "41 more" in made.contributions[0].diagnostics[-1].message
-    made = within_limits(Snapshot.of([contribution(f"{n}", 1 + n, 0, 5) for n in range(4)]), DiscoveryLimits(diagnostics=2))
+    made = within_limits(
+        Snapshot.of([contribution(f"{n}", 1 + n, 0, 5) for n in range(4)]),
+        DiscoveryLimits(diagnostics=2),
+    )
     assert [len(c.diagnostics) for c in made.contributions] == [2, 0, 0, 0]
 
 
@@ -110,7 +148,11 @@ def test_text_that_goes_short() -> None:
     assert limited_text([(1, "a", 80), (2, "b", 20)], limits) == {}
     # What is beyond the limit of one service is that service's own matter.
     assert limited_text([(1, "a", 1000), (2, "b", 20)], limits) == {}
-    assert limited_text([(3, "c", 50), (1, "a", 70), (0, "d", 60), (2, "b", 5)], limits) == {"a": 45, "c": 25, "d": 25}
+    assert limited_text([(3, "c", 50), (1, "a", 70), (0, "d", 60), (2, "b", 5)], limits) == {
+        "a": 45,
+        "c": 25,
+        "d": 25,
+    }
 
 
 def test_text_is_told_and_limits_what_is_read() -> None:

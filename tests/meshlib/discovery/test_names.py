@@ -1,4 +1,6 @@
-"""Names as Docker's embedded DNS answers them: kinds, scopes, and the same answer for a name however it is written."""
+"""Names as Docker's embedded DNS answers them: kinds, scopes, and the same answer for a name
+however it is written.
+"""
 
 from __future__ import annotations
 
@@ -86,8 +88,16 @@ def test_resolve(name: str, network: str | None, addresses: tuple[str, ...]) -> 
 @pytest.mark.parametrize(
     ("name", "said", "hint"),
     [
-        ("Shop.", "'Shop.' is in several networks, with another answer in each: back, front", "say which, as in network='back'"),
-        ("y.c.net", "'y.c.net' is in several networks, with another answer in each: c.net, net", "say which, as in network='c.net'"),
+        (
+            "Shop.",
+            "'Shop.' is in several networks, with another answer in each: back, front",
+            "say which, as in network='back'",
+        ),
+        (
+            "y.c.net",
+            "'y.c.net' is in several networks, with another answer in each: c.net, net",
+            "say which, as in network='c.net'",
+        ),
     ],
 )
 def test_which_network_must_be_said_where_answers_differ(name: str, said: str, hint: str) -> None:
@@ -104,13 +114,21 @@ def test_an_empty_snapshot_knows_nobody() -> None:
 NAMES = st.sampled_from(["a", "b", "a.b", "tasks.a"])
 NETWORKS = st.sampled_from(["a", "n", "n.b"])
 RECORDS = st.builds(
-    NameRecord, NETWORKS, NAMES, st.sampled_from(list(NameKind)), st.lists(st.sampled_from(["1.1.1.1", "1.1.1.2"])).map(tuple)
+    NameRecord,
+    NETWORKS,
+    NAMES,
+    st.sampled_from(list(NameKind)),
+    st.lists(st.sampled_from(["1.1.1.1", "1.1.1.2"])).map(tuple),
 )
 
 
 @given(st.lists(RECORDS), NAMES, NETWORKS)
-def test_one_answer_however_the_name_is_written(records: list[NameRecord], name: str, network: str) -> None:
-    snapshot = Snapshot.of(Contribution(str(n), "x", names=(record,)) for n, record in enumerate(records))
+def test_one_answer_however_the_name_is_written(
+    records: list[NameRecord], name: str, network: str
+) -> None:
+    snapshot = Snapshot.of(
+        Contribution(str(n), "x", names=(record,)) for n, record in enumerate(records)
+    )
     index = NameIndex(snapshot)
     found = index.resolve(name, network)
     assert found == index.resolve(name.upper() + ".", network)
@@ -118,7 +136,8 @@ def test_one_answer_however_the_name_is_written(records: list[NameRecord], name:
     held = {
         address
         for record in records
-        if record.network == network and name == ("tasks." if record.kind is NameKind.TASKS else "") + record.name
+        if record.network == network
+        and name == ("tasks." if record.kind is NameKind.TASKS else "") + record.name
         for address in record.addresses
     }
     if held:

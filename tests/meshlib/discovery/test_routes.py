@@ -13,7 +13,9 @@ from meshlib.labels.limits import LabelLimits
 from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Upstream
 
 
-def fragment(host: str, port: int | None = 80, label: str = LABEL, redirect: RedirectRule | None = None) -> RouteFragment:
+def fragment(
+    host: str, port: int | None = 80, label: str = LABEL, redirect: RedirectRule | None = None
+) -> RouteFragment:
     return RouteFragment(Scheme.HTTP, host, "/", label, "hrm", port, redirect)
 
 
@@ -21,7 +23,9 @@ def upstream(port: int) -> Upstream:
     return Upstream(f"shop:{port}", (Endpoint("shop.1", "10.0.0.1", port),))
 
 
-def build(result: LabelResult, previous: tuple[Route, ...] = (), *, networked: bool = True) -> tuple[Route, ...]:
+def build(
+    result: LabelResult, previous: tuple[Route, ...] = (), *, networked: bool = True
+) -> tuple[Route, ...]:
     last = Contribution("k", "shop", routes=previous) if previous else None
     return build_routes("shop", result, upstream, last, networked=networked)
 
@@ -30,9 +34,23 @@ MOVED = RedirectRule("http://new.example.com")
 
 
 def test_a_fragment_becomes_a_route() -> None:
-    wish = RouteFragment(Scheme.HTTP, "a", "/x", LABEL, "hrm", 80, None, "SESSION", forwarded_for=True)
+    wish = RouteFragment(
+        Scheme.HTTP, "a", "/x", LABEL, "hrm", 80, None, "SESSION", forwarded_for=True
+    )
     assert build(LabelResult((wish,))) == (
-        Route(Scheme.HTTP, "a", "/x", "shop", LABEL, "hrm", 80, upstream(80), None, "SESSION", forwarded_for=True),
+        Route(
+            Scheme.HTTP,
+            "a",
+            "/x",
+            "shop",
+            LABEL,
+            "hrm",
+            80,
+            upstream(80),
+            None,
+            "SESSION",
+            forwarded_for=True,
+        ),
     )
 
 
@@ -41,34 +59,48 @@ def on_port(number: int, label: str = "l1", version: Literal["", "v1", "v2"] = "
 
 
 def test_a_preamble_makes_an_upstream_of_its_own() -> None:
-    plain, first, second = build(LabelResult((on_port(1), on_port(2, version="v1"), on_port(3, version="v2"))))
+    plain, first, second = build(
+        LabelResult((on_port(1), on_port(2, version="v1"), on_port(3, version="v2")))
+    )
     assert [route.name for route in (plain, first, second)] == ["tcp://:1", "tcp://:2", "tcp://:3"]
     assert plain.upstream == upstream(80)
     assert first.upstream == replace(upstream(80), name="shop:80/proxy-v1", proxy_protocol="v1")
     assert second.upstream == replace(upstream(80), name="shop:80/proxy-v2", proxy_protocol="v2")
     # A service whose endpoints all want it (a file can say so) has it anyway.
     wanted = replace(upstream(80), proxy_protocol="v1")
-    (route,) = build_routes("shop", LabelResult((on_port(1, version="v1"),)), lambda port: wanted, None, networked=True)
+    (route,) = build_routes(
+        "shop", LabelResult((on_port(1, version="v1"),)), lambda port: wanted, None, networked=True
+    )
     assert route.upstream is wanted
 
 
 def test_tls_to_endpoints_makes_an_upstream_of_its_own() -> None:
     fragment = RouteFragment(Scheme.HTTP, "a", "/", "l1", "hrm", 443, server_name="shop.internal")
     (before,) = build(LabelResult((fragment,)))
-    assert before.upstream == replace(upstream(443), name="shop:443/tls-shop.internal", server_name="shop.internal")
-    assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (replace(before, degraded=True),)
+    assert before.upstream == replace(
+        upstream(443), name="shop:443/tls-shop.internal", server_name="shop.internal"
+    )
+    assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (
+        replace(before, degraded=True),
+    )
 
 
 def test_http2_to_endpoints_makes_an_upstream_of_its_own() -> None:
     fragment = RouteFragment(Scheme.HTTP, "a", "/", "l1", "hrm", 80, upstream_protocol="h2c")
     (before,) = build(LabelResult((fragment,)))
     assert before.upstream == replace(upstream(80), name="shop:80/h2c", protocol="h2c")
-    assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (replace(before, degraded=True),)
+    assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (
+        replace(before, degraded=True),
+    )
     (both,) = build(LabelResult((replace(fragment, proxy_protocol="v2"),)))
-    assert both.upstream == replace(upstream(80), name="shop:80/h2c/proxy-v2", proxy_protocol="v2", protocol="h2c")
+    assert both.upstream == replace(
+        upstream(80), name="shop:80/h2c/proxy-v2", proxy_protocol="v2", protocol="h2c"
+    )
     # A file can say it of the whole service.
     wanted = replace(upstream(80), protocol="h2c")
-    (route,) = build_routes("shop", LabelResult((fragment,)), lambda port: wanted, None, networked=True)
+    (route,) = build_routes(
+        "shop", LabelResult((fragment,)), lambda port: wanted, None, networked=True
+    )
     assert route.upstream is wanted
 
 
@@ -76,7 +108,9 @@ def test_a_failed_label_keeps_its_port_and_its_preamble() -> None:
     before = build(LabelResult((on_port(1, version="v1"), on_port(2, "l2"))))
     kept = build(LabelResult((on_port(3, "l2"),), failed=frozenset({"l1"})), before)
     assert kept == (replace(before[0], degraded=True), *build(LabelResult((on_port(3, "l2"),))))
-    assert [r.port for r in build(LabelResult((on_port(1, "l2"),), failed=frozenset({"l1"})), before)] == [1]
+    assert [
+        r.port for r in build(LabelResult((on_port(1, "l2"),), failed=frozenset({"l1"})), before)
+    ] == [1]
     bare = replace(before[0], upstream=None)
     assert build(LabelResult(failed=frozenset({"l1"})), (bare,))[0].upstream == upstream(80)
 
@@ -102,30 +136,52 @@ def test_published_ports_are_routes_where_no_label_asks_for_them() -> None:
 
 def test_a_redirect_needs_no_network() -> None:
     result = LabelResult((fragment("a"), fragment("b", None, redirect=MOVED)))
-    assert [(r.host, r.upstream, r.redirect) for r in build(result, networked=False)] == [("b", None, MOVED)]
+    assert [(r.host, r.upstream, r.redirect) for r in build(result, networked=False)] == [
+        ("b", None, MOVED)
+    ]
     assert [r.host for r in build(result)] == ["a", "b"]
 
 
 def test_a_failed_label_keeps_its_last_good_routes_with_todays_endpoints() -> None:
-    old = Route(Scheme.HTTP, "a", "/", "shop", "l1", "hrm", 80, Upstream("shop:80", (Endpoint("shop.1", "10.0.0.99", 80),)))
+    old = Route(
+        Scheme.HTTP,
+        "a",
+        "/",
+        "shop",
+        "l1",
+        "hrm",
+        80,
+        Upstream("shop:80", (Endpoint("shop.1", "10.0.0.99", 80),)),
+    )
     moved = Route(Scheme.HTTP, "m", "/", "shop", "l1", "hrm", redirect=MOVED)
     removed = Route(Scheme.HTTP, "r", "/", "shop", "l2", "hrm", 80, upstream(80))
     kept = build(LabelResult(failed=frozenset({"l1"})), (old, moved, removed))
-    assert [(r.host, r.degraded, r.upstream) for r in kept] == [("a", True, upstream(80)), ("m", True, None)]
+    assert [(r.host, r.degraded, r.upstream) for r in kept] == [
+        ("a", True, upstream(80)),
+        ("m", True, None),
+    ]
     assert build(LabelResult(failed=frozenset({"l1"})), kept) == kept
-    # Off any network the redirect is left, and the forwarding route is gone like that of a label without a mistake.
-    assert [r.host for r in build(LabelResult(failed=frozenset({"l1"})), (old, moved), networked=False)] == ["m"]
+    # Off any network the redirect is left, and the forwarding route is gone like that of a label
+    # without a mistake.
+    assert [
+        r.host for r in build(LabelResult(failed=frozenset({"l1"})), (old, moved), networked=False)
+    ] == ["m"]
 
 
 def test_a_last_good_route_gives_way_to_another_label_that_has_taken_its_place() -> None:
     old = Route(Scheme.HTTP, "a", "/", "shop", "l1", "hrm", 80, upstream(80))
     result = LabelResult((fragment("a", 81, "l2"),), failed=frozenset({"l1"}))
-    assert [(r.label, r.internal_port, r.degraded) for r in build(result, (old,))] == [("l2", 81, False)]
+    assert [(r.label, r.internal_port, r.degraded) for r in build(result, (old,))] == [
+        ("l2", 81, False)
+    ]
 
 
 def test_last_good_routes_and_published_ports_take_what_room_is_left() -> None:
-    old = tuple(Route(Scheme.TCP, "", "/", "shop", "gone", "hrm", 80, upstream(80), port=n) for n in (7, 8)) + tuple(
-        Route(Scheme.HTTP, host, "/", "shop", "gone", "hrm", 80, upstream(80)) for host in ("x", "y", "z")
+    old = tuple(
+        Route(Scheme.TCP, "", "/", "shop", "gone", "hrm", 80, upstream(80), port=n) for n in (7, 8)
+    ) + tuple(
+        Route(Scheme.HTTP, host, "/", "shop", "gone", "hrm", 80, upstream(80))
+        for host in ("x", "y", "z")
     )
     result = LabelResult((fragment("a"), on_port(5)), failed=frozenset({"gone"}))
     published = [PublishedPort(80, number) for number in (9000, 5, 9001)]
@@ -133,11 +189,24 @@ def test_last_good_routes_and_published_ports_take_what_room_is_left() -> None:
     def made(limits: LabelLimits) -> tuple[list[str], tuple[Diagnostic, ...]]:
         allowance = Allowance("shop", DiscoveryLimits(labels=limits))
         last = Contribution("k", "shop", routes=old)
-        routes = build_routes("shop", result, upstream, last, networked=True, published=published, allowance=allowance)
-        return sorted(route.name.removeprefix("http://") for route in routes), allowance.diagnostics(())
+        routes = build_routes(
+            "shop", result, upstream, last, networked=True, published=published, allowance=allowance
+        )
+        return sorted(
+            route.name.removeprefix("http://") for route in routes
+        ), allowance.diagnostics(())
 
-    assert made(LabelLimits()) == (["a", *(f"tcp://:{n}" for n in (5, 7, 8, 9000, 9001)), "x", "y", "z"], ())
+    assert made(LabelLimits()) == (
+        ["a", *(f"tcp://:{n}" for n in (5, 7, 8, 9000, 9001)), "x", "y", "z"],
+        (),
+    )
     names, said = made(LabelLimits(routes=6, ports=2))
-    assert (names, [d.code for d in said]) == (["a", "tcp://:5", "tcp://:7", "x", "y", "z"], ["LIM004"])
+    assert (names, [d.code for d in said]) == (
+        ["a", "tcp://:5", "tcp://:7", "x", "y", "z"],
+        ["LIM004"],
+    )
     names, said = made(LabelLimits(routes=100, ports=4))
-    assert (names[1:5], [d.code for d in said]) == (["tcp://:5", "tcp://:7", "tcp://:8", "tcp://:9000"], ["LIM004"])
+    assert (names[1:5], [d.code for d in said]) == (
+        ["tcp://:5", "tcp://:7", "tcp://:8", "tcp://:9000"],
+        ["LIM004"],
+    )

@@ -27,7 +27,10 @@ def test_no_body() -> None:
 def test_chunked_as_wire_and_as_payload() -> None:
     fields = parse_fields(b"Transfer-Encoding: chunked\r\n")
     wire = RequestBody(fields)
-    assert wire.receive_data(b"2;x\r\nab\r\n1\r\nc\r\n0\r\n\r\nNEXT") == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+    assert (
+        wire.receive_data(b"2;x\r\nab\r\n1\r\nc\r\n0\r\n\r\nNEXT")
+        == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+    )
     assert (wire.done, wire.position) == (True, 20)
     payload = RequestBody(fields, payload=True)
     assert payload.receive_data(b"2;x\r\nab\r\n1\r\nc\r\n") == b"abc"
@@ -38,7 +41,10 @@ def test_chunked_as_wire_and_as_payload() -> None:
 
 def test_a_body_in_the_middle_of_a_read() -> None:
     """What stands before and behind it is not touched, and nothing of that is copied."""
-    for block, wire in ((b"Content-Length: 5\r\n", b"hello"), (b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n")):
+    for block, wire in (
+        (b"Content-Length: 5\r\n", b"hello"),
+        (b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
+    ):
         body = RequestBody(parse_fields(block))
         assert body.receive_data(b"BEFORE" + wire + b"BEHIND", 6) == wire
         assert (body.done, body.position) == (True, 6 + len(wire))
@@ -51,4 +57,8 @@ def test_as_many_chunks_as_are_wanted() -> None:
     assert (body.done, body.position, body.chunks) == (False, 12, 2)
     assert body.receive_data(data, body.position, 100) == b"1\r\nx\r\n" * 3 + b"0\r\n\r\n"
     assert (body.done, data[body.position :], body.chunks) == (True, b"NEXT", 4)
-    assert (body.receive_data(data, body.position), body.chunks, data[body.position :]) == (b"", 0, b"NEXT")
+    assert (body.receive_data(data, body.position), body.chunks, data[body.position :]) == (
+        b"",
+        0,
+        b"NEXT",
+    )

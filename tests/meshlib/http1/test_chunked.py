@@ -14,9 +14,19 @@ GOOD = [
     (b"5\r\nhello\r\n0\r\n\r\nGET", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"GET"),
     (b"5\r\nhello\r\n00\r\n\r\n", b"hello", b"5\r\nhello\r\n00\r\n\r\n", b""),
     (b"A\r\n0123456789\r\n0\r\n\r\n\r\n", b"0123456789", b"A\r\n0123456789\r\n0\r\n\r\n", b"\r\n"),
-    (b'1;a=b\r\nx\r\n1 \t;c="d e"\r\ny\r\n0;z\r\n\r\n', b"xy", b"1\r\nx\r\n1\r\ny\r\n0\r\n\r\n", b""),
+    (
+        b'1;a=b\r\nx\r\n1 \t;c="d e"\r\ny\r\n0;z\r\n\r\n',
+        b"xy",
+        b"1\r\nx\r\n1\r\ny\r\n0\r\n\r\n",
+        b"",
+    ),
     (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n", b"2\r\n\r\n\r\n0\r\n\r\n", b""),
-    (b"1\r\nx\r\n0\r\nDigest: 1\r\nHost: evil\r\nX-Sum: 2\r\n\r\nrest", b"x", b"1\r\nx\r\n0\r\nDigest: 1\r\n\r\n", b"rest"),
+    (
+        b"1\r\nx\r\n0\r\nDigest: 1\r\nHost: evil\r\nX-Sum: 2\r\n\r\nrest",
+        b"x",
+        b"1\r\nx\r\n0\r\nDigest: 1\r\n\r\n",
+        b"rest",
+    ),
     (b"000000000000001\r\nx\r\n0\r\n\r\n", b"x", b"000000000000001\r\nx\r\n0\r\n\r\n", b""),
 ]
 
@@ -50,7 +60,9 @@ def test_cut(wire: bytes, payload: bytes, clean: bytes, rest: bytes, step: int) 
 def _plain(wire: bytes) -> bytes:
     # Size lines that were cut by a read are sent on without leading zeros; the chunks are the same.
     reader = ChunkedReader(relay=False)
-    return b"|".join([*reader.receive_data(wire), reader.trailers, b"done" if reader.done else b"cut"])
+    return b"|".join(
+        [*reader.receive_data(wire), reader.trailers, b"done" if reader.done else b"cut"]
+    )
 
 
 def test_plain_chunks_are_sent_on_as_the_very_bytes() -> None:
@@ -147,7 +159,22 @@ def test_a_call_reads_no_more_chunks_than_it_may(relay: bool) -> None:
 
 
 _WIRE = st.lists(
-    st.sampled_from([b"5\r\nhello\r\n", b"1;x\r\na\r\n", b"0\r\n", b"\r\n", b"X: y\r\n", b"5", b"\r", b"\n", b";", b"hello", b"0", b"g"]),
+    st.sampled_from(
+        [
+            b"5\r\nhello\r\n",
+            b"1;x\r\na\r\n",
+            b"0\r\n",
+            b"\r\n",
+            b"X: y\r\n",
+            b"5",
+            b"\r",
+            b"\n",
+            b";",
+            b"hello",
+            b"0",
+            b"g",
+        ]
+    ),
     max_size=10,
 ).map(b"".join)
 
@@ -176,7 +203,9 @@ def _run(wire: bytes, steps: list[int]) -> tuple[bytes | None, tuple[bytes, bool
 
 
 @given(_WIRE, st.integers(1, 3), st.booleans(), st.binary(max_size=3))
-def test_how_many_chunks_a_call_may_read_does_not_matter(wire: bytes, most: int, relay: bool, before: bytes) -> None:
+def test_how_many_chunks_a_call_may_read_does_not_matter(
+    wire: bytes, most: int, relay: bool, before: bytes
+) -> None:
     """Nor where in the data they begin; and it never reads more than it may."""
     data = before + wire
     whole, parts = ChunkedReader(relay=relay), ChunkedReader(relay=relay)
@@ -187,7 +216,11 @@ def test_how_many_chunks_a_call_may_read_does_not_matter(wire: bytes, most: int,
             _in_turns(parts, data, len(before), most)
         return
     assert _in_turns(parts, data, len(before), most) == out
-    assert (parts.done, parts.position, parts.trailers) == (whole.done, whole.position + len(before), whole.trailers)
+    assert (parts.done, parts.position, parts.trailers) == (
+        whole.done,
+        whole.position + len(before),
+        whole.trailers,
+    )
 
 
 def _in_turns(reader: ChunkedReader, data: bytes, position: int, most: int) -> bytes:

@@ -69,7 +69,8 @@ def test_sections_of_pairs() -> None:
 
 
 def test_a_pair_cannot_smuggle_a_line() -> None:
-    # A value with CRLF and a field behind it would be a well-formed block, so pairs are checked one by one.
+    # A value with CRLF and a field behind it would be a well-formed block, so pairs are checked one
+    # by one.
     for pair in ((b"x", b"a\r\nhost: evil"), (b"x: y\r\nhost", b"evil"), (b"host: evil", b"b")):
         with pytest.raises(RequestHeadError):
             section_of([pair])
@@ -106,17 +107,36 @@ def test_the_field_blocks_of_the_accepted_vectors() -> None:
     ("block", "options", "upgrade"),
     [
         (b"Connection: keep-alive\r\nUpgrade: x\r\n", [b"keep-alive"], None),
-        (b"Upgrade: a \r\nconnection: ,keep-alive ,\tUPGRADE,\r\nUpgrade: b/2\r\n", [b"keep-alive", b"upgrade"], b"a, b/2"),
+        (
+            b"Upgrade: a \r\nconnection: ,keep-alive ,\tUPGRADE,\r\nUpgrade: b/2\r\n",
+            [b"keep-alive", b"upgrade"],
+            b"a, b/2",
+        ),
         (b"Connection: a\r\nConnection:\r\nConnection: b\r\n", [b"a", b"b"], None),
         (b"Connection:\r\n", [], None),
     ],
 )
-def test_lists_over_several_lines(block: bytes, options: list[bytes], upgrade: bytes | None) -> None:
+def test_lists_over_several_lines(
+    block: bytes, options: list[bytes], upgrade: bytes | None
+) -> None:
     section = parse_fields(block)
     assert (sorted(section.connection), section.upgrade) == (options, upgrade)
 
 
-_PIECES = [b"Host", b"A", b":", b" ", b"\t", b"\r\n", b"\r", b"\n", b"x: y\r\n", b"\x00", b"\xe9", b"Content-Length: 1"]
+_PIECES = [
+    b"Host",
+    b"A",
+    b":",
+    b" ",
+    b"\t",
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"x: y\r\n",
+    b"\x00",
+    b"\xe9",
+    b"Content-Length: 1",
+]
 
 
 @given(st.lists(st.sampled_from(_PIECES)))
@@ -157,8 +177,16 @@ _HOSTS += [b"Host : a\r\n", b"Host: a\x00\r\n", b"Host: a\n\r\n", b"Host: a\r"]
 _RESTS = [_REST, b"", b"\r\n", b"Host: c\r\n", _REST[:-1], b"X: y\r\n", b"A: long\r\n\tfolded\r\n"]
 
 
-@given(st.sampled_from(_HOSTS), st.sampled_from(_RESTS), st.sampled_from(_HOSTS), st.sampled_from(_RESTS), st.booleans())
-def test_what_came_last_changes_nothing(host: bytes, rest: bytes, next_host: bytes, next_rest: bytes, response: bool) -> None:
+@given(
+    st.sampled_from(_HOSTS),
+    st.sampled_from(_RESTS),
+    st.sampled_from(_HOSTS),
+    st.sampled_from(_RESTS),
+    st.booleans(),
+)
+def test_what_came_last_changes_nothing(
+    host: bytes, rest: bytes, next_host: bytes, next_rest: bytes, response: bool
+) -> None:
     def outcome(block: bytes, last: FieldSection | None) -> object:
         try:
             return parse_fields(block, response=response, last=last)

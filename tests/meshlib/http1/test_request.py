@@ -45,7 +45,9 @@ def test_h11_reads_the_same(name: str, text: str, facts: dict[str, Any]) -> None
     assert isinstance(event, h11.Request)
     assert event.method == ours.method
     # h11 writes the coding's name in lower case.
-    assert [(k.lower(), v.lower()) for k, v in ours.fields.pairs()] == [(k, v.lower()) for k, v in event.headers]
+    assert [(k.lower(), v.lower()) for k, v in ours.fields.pairs()] == [
+        (k, v.lower()) for k, v in event.headers
+    ]
     if not event.target.lower().startswith(b"http"):
         assert event.target == ours.target
 
@@ -53,7 +55,9 @@ def test_h11_reads_the_same(name: str, text: str, facts: dict[str, Any]) -> None
 @pytest.mark.parametrize(("name", "text", "facts"), ACCEPTED, ids=[v[0] for v in ACCEPTED])
 @pytest.mark.parametrize("before", [b"", b"\r\n"])
 @pytest.mark.parametrize("rest", [b"", b"GET / HTTP/1.1\r\n", b"\r\n\r\n"])
-def test_every_split(name: str, text: str, facts: dict[str, Any], before: bytes, rest: bytes) -> None:
+def test_every_split(
+    name: str, text: str, facts: dict[str, Any], before: bytes, rest: bytes
+) -> None:
     head = text.encode("latin-1")
     data = before + head + rest
     whole = HeadBuffer(4096)
@@ -147,7 +151,8 @@ def test_an_answer_has_no_leading_empty_line() -> None:
 
 
 def test_each_byte_is_scanned_once() -> None:
-    # Not a time: bytes handed to the search. A buffer that starts over at each read would scan n**2 / 2 of them.
+    # Not a time: bytes handed to the search. A buffer that starts over at each read would scan n**2
+    # / 2 of them.
     class Counting(bytearray):
         scanned = 0
 
@@ -172,8 +177,33 @@ def test_no_other_exception(data: bytes) -> None:
         pass
 
 
-_WORDS = [b"GET", b" ", b"/", b" HTTP/1.1", b"\r\n", b"\n", b"\r", b"Host: a", b"Content-Length: ", b"5", b"\x00", b":", b"\t"]
-_WORDS += [b"Transfer-Encoding: chunked", b"X: y", b"Connection: ", b"close", b",", b"http://h", b"*", b"OPTIONS", b"#", b"\xff"]
+_WORDS = [
+    b"GET",
+    b" ",
+    b"/",
+    b" HTTP/1.1",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"Host: a",
+    b"Content-Length: ",
+    b"5",
+    b"\x00",
+    b":",
+    b"\t",
+]
+_WORDS += [
+    b"Transfer-Encoding: chunked",
+    b"X: y",
+    b"Connection: ",
+    b"close",
+    b",",
+    b"http://h",
+    b"*",
+    b"OPTIONS",
+    b"#",
+    b"\xff",
+]
 _PIECES = st.sampled_from(_WORDS)
 
 
@@ -192,14 +222,19 @@ def test_what_we_accept_h11_reads_the_same(pieces: list[bytes]) -> None:
     theirs.receive_data(raw)
     event = theirs.next_event()
     assert isinstance(event, h11.Request)
-    assert (event.method, [v for k, v in event.headers if k == b"host"]) == (ours.method, ours.fields.get_all(b"host"))
+    assert (event.method, [v for k, v in event.headers if k == b"host"]) == (
+        ours.method,
+        ours.fields.get_all(b"host"),
+    )
     lengths = [int(v) for k, v in event.headers if k == b"content-length"]
     assert lengths == ([] if ours.fields.content_length is None else [ours.fields.content_length])
 
 
 def test_head_of_parts() -> None:
     fields = section_of([(b"Host", b"a")])
-    assert head_of(b"GET", b"/x?y", 1, fields) == parse_request_head(b"GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert head_of(b"GET", b"/x?y", 1, fields) == parse_request_head(
+        b"GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n"
+    )
     assert head_of(b"OPTIONS", b"*", 0, fields).target == b"*"
 
 
@@ -234,7 +269,10 @@ def test_head_of_never_makes_another_line(method: bytes, target: bytes, version:
         head = head_of(method, b"/" + target, version, section_of([(b"host", b"a")]))
     except ProtocolError:
         return
-    assert parse_request_head(b"%s %s HTTP/1.%d\r\nhost: a\r\n\r\n" % (method, b"/" + target, version)) == head
+    assert (
+        parse_request_head(b"%s %s HTTP/1.%d\r\nhost: a\r\n\r\n" % (method, b"/" + target, version))
+        == head
+    )
 
 
 @pytest.mark.parametrize("response", [False, True])
@@ -252,7 +290,16 @@ def test_a_cleared_buffer_is_as_new(response: bool) -> None:
 
 @pytest.mark.parametrize(
     "start",
-    [b"\x16\x03\x01", b"GET /\r\n", b"GET /\n", b" GET", b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\n", b"\r\nGET\r\n", b"\rG"],
+    [
+        b"\x16\x03\x01",
+        b"GET /\r\n",
+        b"GET /\n",
+        b" GET",
+        b"PRI * HTTP/2.0\r\n",
+        b"GET / HTTP/1.1\n",
+        b"\r\nGET\r\n",
+        b"\rG",
+    ],
 )
 def test_what_can_become_no_request_is_not_waited_for(start: bytes) -> None:
     for step in (1, 2, len(start)):
@@ -264,7 +311,13 @@ def test_what_can_become_no_request_is_not_waited_for(start: bytes) -> None:
 
 
 def test_what_can_is_waited_for() -> None:
-    for start in (b"G", b"!", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nno field\r\n", b"\r\nOPTIONS * HTTP/1.0\r\n"):
+    for start in (
+        b"G",
+        b"!",
+        b"GET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\nno field\r\n",
+        b"\r\nOPTIONS * HTTP/1.0\r\n",
+    ):
         buffer = HeadBuffer(64)
         for at in range(len(start)):
             assert buffer.receive_data(start[at : at + 1]) is NEED_DATA

@@ -89,7 +89,13 @@ def test_no_other_exception(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("status", "text"),
-    [(100, "Continue"), (200, "OK"), (308, "Permanent Redirect"), (404, "Not Found"), (431, "Request Header Fields Too Large")],
+    [
+        (100, "Continue"),
+        (200, "OK"),
+        (308, "Permanent Redirect"),
+        (404, "Not Found"),
+        (431, "Request Header Fields Too Large"),
+    ],
 )
 def test_phrases_are_the_registered_ones(status: int, text: str) -> None:
     assert phrase(status) == text
@@ -102,5 +108,7 @@ def test_a_status_that_nobody_registered_is_an_error(status: int) -> None:
 
 @given(st.integers(100, 999))
 def test_every_phrase_can_stand_in_a_status_line(status: int) -> None:
-    parsed = parse_response_head(f"HTTP/1.1 {status} {phrase(status)}\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".encode())
+    parsed = parse_response_head(
+        f"HTTP/1.1 {status} {phrase(status)}\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".encode()
+    )
     assert (parsed.status, parsed.reason.decode()) == (status, phrase(status))

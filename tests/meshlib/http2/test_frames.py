@@ -26,9 +26,17 @@ def read(reader: FrameReader) -> list[tuple[int, int, int, bytes]]:
 
 
 PIECES = st.one_of(
-    st.builds(lambda size, end: frame(Kind.DATA, end, 1, b"d" * size), st.integers(0, 300), st.sampled_from([0, Flag.END_STREAM])),
+    st.builds(
+        lambda size, end: frame(Kind.DATA, end, 1, b"d" * size),
+        st.integers(0, 300),
+        st.sampled_from([0, Flag.END_STREAM]),
+    ),
     st.just(frame(Kind.HEADERS, Flag.END_HEADERS, 3, b"h" * 20)),
-    st.just(frame(Kind.HEADERS, 0, 5, b"h") + frame(Kind.CONTINUATION, 0, 5, b"") + frame(Kind.CONTINUATION, Flag.END_HEADERS, 5, b"i")),
+    st.just(
+        frame(Kind.HEADERS, 0, 5, b"h")
+        + frame(Kind.CONTINUATION, 0, 5, b"")
+        + frame(Kind.CONTINUATION, Flag.END_HEADERS, 5, b"i")
+    ),
     st.just(frame(Kind.PRIORITY, 0, 7, b"12345")),
     st.just(frame(Kind.RST_STREAM, 0, 7, b"1234")),
     st.just(frame(Kind.SETTINGS, 0, 0, b"123456" * 32)),
@@ -41,9 +49,18 @@ PIECES = st.one_of(
 )
 
 
-@given(st.lists(PIECES, max_size=12), st.lists(st.integers(1, 60), max_size=30), st.booleans(), st.booleans())
-def test_pieces_make_no_difference(wires: list[bytes], cuts: list[int], greedy: bool, preface: bool) -> None:
-    """The frames are the same in one piece and in many, and whether they are asked for after each piece or at the end."""
+@given(
+    st.lists(PIECES, max_size=12),
+    st.lists(st.integers(1, 60), max_size=30),
+    st.booleans(),
+    st.booleans(),
+)
+def test_pieces_make_no_difference(
+    wires: list[bytes], cuts: list[int], greedy: bool, preface: bool
+) -> None:
+    """The frames are the same in one piece and in many, and whether they are asked for after each
+    piece or at the end.
+    """
     wire = b"".join(wires)
     whole = FrameReader()
     whole.receive_data(wire)
@@ -101,7 +118,9 @@ def test_the_reserved_bit_of_a_stream_is_ignored() -> None:
     ],
 )
 def test_frames_that_must_not_be(wire: bytes, code: int, stream: int) -> None:
-    """RFC 9113 6: what ends the connection, and what only a stream. A frame that is too large is refused by its nine bytes."""
+    """RFC 9113 6: what ends the connection, and what only a stream. A frame that is too large is
+    refused by its nine bytes.
+    """
     reader = FrameReader()
     reader.receive_data(wire)
     with pytest.raises(FrameError) as caught:
@@ -152,7 +171,9 @@ def test_what_comes_next() -> None:
 
 
 def test_no_byte_is_looked_at_again_and_again() -> None:
-    """A frame of 16 KiB that comes byte by byte, many of them: what is kept is less than a frame, and is not copied for each byte."""
+    """A frame of 16 KiB that comes byte by byte, many of them: what is kept is less than a frame,
+    and is not copied for each byte.
+    """
     reader = FrameReader()
     wire = frame(Kind.DATA, 0, 1, b"x" * 16384)
     copied = 0

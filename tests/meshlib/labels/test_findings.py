@@ -12,7 +12,9 @@ def test_a_warning_is_kept_and_does_not_fail_the_label() -> None:
     findings = Findings("shop")
     label = findings.label("key")
     label.add(ODD, "message", "hint", column=3)
-    assert findings.diagnostics == [Diagnostic("X101", Severity.WARNING, "shop", "key", "message", "hint", 3)]
+    assert findings.diagnostics == [
+        Diagnostic("X101", Severity.WARNING, "shop", "key", "message", "hint", 3)
+    ]
     assert not label.failed
     assert findings.failed == set()
 
@@ -40,7 +42,10 @@ def test_hints_are_printable_and_short() -> None:
     findings = Findings("shop")
     findings.label("key").add(ODD, "", "a\n\x1b\ud800\u00e9")
     findings.label("key").add(ODD, "", "x" * (MAX_HINT + 1))
-    assert [d.hint for d in findings.diagnostics] == ["a\\n\\x1b\\ud800\u00e9", "x" * MAX_HINT + "..."]
+    assert [d.hint for d in findings.diagnostics] == [
+        "a\\n\\x1b\\ud800\u00e9",
+        "x" * MAX_HINT + "...",
+    ]
 
 
 def test_show_quotes_and_shortens() -> None:

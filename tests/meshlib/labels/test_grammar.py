@@ -23,7 +23,12 @@ def test_trim(text: str, part: Part) -> None:
 
 
 def test_elements_know_their_columns() -> None:
-    assert split_elements("a=1, b = 2,,c") == [Part("a=1", 1), Part("b = 2", 6), Part("", 12), Part("c", 13)]
+    assert split_elements("a=1, b = 2,,c") == [
+        Part("a=1", 1),
+        Part("b = 2", 6),
+        Part("", 12),
+        Part("c", 13),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,9 @@ def test_elements_know_their_columns() -> None:
         (Part("a", 1), None),
     ],
 )
-def test_a_pair_is_split_at_the_first_equals_sign(element: Part, pair: tuple[Part, Part] | None) -> None:
+def test_a_pair_is_split_at_the_first_equals_sign(
+    element: Part, pair: tuple[Part, Part] | None
+) -> None:
     assert split_pair(element) == pair
 
 

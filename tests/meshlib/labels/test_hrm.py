@@ -32,7 +32,9 @@ REFERENCE, ROUTES, WRONG = load("hrm_reference"), load("hrm_routes"), load("hrm_
 
 
 def read(vector: dict[str, Any]) -> LabelResult:
-    return parse_labels(vector["labels"], service="shop", ports=[PublishedPort(**port) for port in vector["ports"]])
+    return parse_labels(
+        vector["labels"], service="shop", ports=[PublishedPort(**port) for port in vector["ports"]]
+    )
 
 
 def diagnostics(result: LabelResult) -> list[list[object]]:
@@ -47,7 +49,12 @@ def fragments(result: LabelResult) -> list[dict[str, object]]:
             "path": f.path,
             "label": f.label,
             "internal_port": f.internal_port,
-            "redirect": f.redirect and {"target": f.redirect.target, "status": f.redirect.status, "keep_path": f.redirect.keep_path},
+            "redirect": f.redirect
+            and {
+                "target": f.redirect.target,
+                "status": f.redirect.status,
+                "keep_path": f.redirect.keep_path,
+            },
             "sticky_cookie": f.sticky_cookie,
             "forwarded_for": f.forwarded_for,
             **({"port": f.port} if f.port is not None else {}),
@@ -85,7 +92,9 @@ def test_the_reference_vectors_are_all_there() -> None:
 
 
 def test_every_code_is_produced_by_a_vector() -> None:
-    produced = {code for vector in REFERENCE + ROUTES + WRONG for code, _, _ in vector["diagnostics"]}
+    produced = {
+        code for vector in REFERENCE + ROUTES + WRONG for code, _, _ in vector["diagnostics"]
+    }
     by_tests = {"HRM022", "HRM040", "HRM041", "HRM042"}  # limits of a service, see below
     assert produced | by_tests == {finding.code for finding in CATALOGUE}
 
@@ -130,7 +139,10 @@ def test_which_keys_are_routing_labels(key: str, routing: bool) -> None:
         ({LABEL: "external_route=http://${HOST},internal_port=80"}, "variable"),
         ({LABEL: "external_route=http://a.*,internal_port=80"}, "http://*.example.com"),
         ({LABEL: "external_route=http://a:99999,internal_port=80"}, "http://a;"),
-        ({LABEL: "8080=http://foo,http://bar/x"}, f"{LABEL}.1=external_route=http://foo,internal_port=8080"),
+        (
+            {LABEL: "8080=http://foo,http://bar/x"},
+            f"{LABEL}.1=external_route=http://foo,internal_port=8080",
+        ),
         ({LABEL: "8080=http://[::1]/x"}, "external_route=http://[::1]/x,internal_port=8080"),
         ({LABEL: "true"}, "network"),
         ({"com.docker.ucp.mesh.htpp.80": "x"}, "com.docker.ucp.mesh.http.80?"),
@@ -144,7 +156,9 @@ def test_hints_say_what_to_write(labels: dict[str, str], hint: str) -> None:
 
 def test_a_missing_port_names_the_candidates() -> None:
     ports = [PublishedPort(n) for n in range(1, 13)]
-    (diagnostic,) = parse_labels({LABEL: "external_route=http://a"}, service="shop", ports=ports).diagnostics
+    (diagnostic,) = parse_labels(
+        {LABEL: "external_route=http://a"}, service="shop", ports=ports
+    ).diagnostics
     assert "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ..." in diagnostic.message
     assert diagnostic.hint == "add internal_port=1 or internal_port=2 or internal_port=3"
 
@@ -160,11 +174,20 @@ def test_the_older_form_is_rewritten_for_ten_routes() -> None:
 def test_the_longest_value_and_the_most_elements_still_route() -> None:
     value = "external_route=http://a,internal_port=80"
     assert parse_labels({LABEL: value.ljust(MAX_VALUE)}, service="shop").fragments
-    assert len(parse_labels({LABEL: ",".join(f"80=http://a{n}" for n in range(MAX_ELEMENTS))}, service="shop").fragments) == 100
+    assert (
+        len(
+            parse_labels(
+                {LABEL: ",".join(f"80=http://a{n}" for n in range(MAX_ELEMENTS))}, service="shop"
+            ).fragments
+        )
+        == 100
+    )
 
 
 def routing(count: int) -> dict[str, str]:
-    return {f"{LABEL}.{n:04}": f"external_route=http://a{n:04},internal_port=80" for n in range(count)}
+    return {
+        f"{LABEL}.{n:04}": f"external_route=http://a{n:04},internal_port=80" for n in range(count)
+    }
 
 
 def test_more_labels_than_we_read() -> None:
@@ -182,8 +205,13 @@ def test_more_labels_than_we_read() -> None:
         (LabelLimits(routes=3), "HRM041"),
     ],
 )
-def test_what_is_beyond_a_limit_fails_with_one_diagnostic_and_the_rest_is_read(limits: LabelLimits, code: str) -> None:
-    labels = routing(6) | {"other": "x" * 100_000, f"{LABEL}.0000x": "external_route=oops,internal_port=80"}
+def test_what_is_beyond_a_limit_fails_with_one_diagnostic_and_the_rest_is_read(
+    limits: LabelLimits, code: str
+) -> None:
+    labels = routing(6) | {
+        "other": "x" * 100_000,
+        f"{LABEL}.0000x": "external_route=oops,internal_port=80",
+    }
     result = parse_labels(labels, service="shop", limits=limits)
     assert [d.code for d in result.diagnostics] == [code, "HRM004"]
     assert len(result.fragments) in (2, 3)
@@ -194,7 +222,10 @@ def test_what_is_beyond_a_limit_fails_with_one_diagnostic_and_the_rest_is_read(l
 
 
 def test_the_routes_of_one_label_count_one_by_one() -> None:
-    labels = {LABEL: ",".join(f"80=http://a{n}" for n in range(9)) + ",53=udp://:5001,53=udp://:5002,80=http://b,80=http://c"}
+    labels = {
+        LABEL: ",".join(f"80=http://a{n}" for n in range(9))
+        + ",53=udp://:5001,53=udp://:5002,80=http://b,80=http://c"
+    }
     result = parse_labels(labels, service="shop", limits=LabelLimits(routes=11, ports=1))
     assert [d.code for d in result.diagnostics] == ["HRM042", "HRM041", "HRM201"]
     assert [f.host or f.port for f in result.fragments] == [*(f"a{n}" for n in range(9)), 5001, "b"]
@@ -208,9 +239,14 @@ def test_a_value_too_long_to_be_read_takes_no_room_from_others() -> None:
 
 
 def test_a_service_keeps_a_bounded_number_of_diagnostics_and_counts_the_others() -> None:
-    labels = {f"{LABEL}.{n:02}": "oops" for n in range(50)} | {f"com.docker.ucp.mesh.htpp.{n:02}": "" for n in range(50)}
+    labels = {f"{LABEL}.{n:02}": "oops" for n in range(50)} | {
+        f"com.docker.ucp.mesh.htpp.{n:02}": "" for n in range(50)
+    }
     result = parse_labels(labels, service="shop", limits=LabelLimits(diagnostics=7))
-    assert ([d.label for d in result.diagnostics], result.unreported) == ([f"{LABEL}.{n:02}" for n in range(7)], 50 + 50 - 7)
+    assert ([d.label for d in result.diagnostics], result.unreported) == (
+        [f"{LABEL}.{n:02}" for n in range(7)],
+        50 + 50 - 7,
+    )
     assert len(result.failed) == 50
 
 
@@ -222,13 +258,24 @@ def test_slips_of_keys_are_looked_for_in_a_bounded_number_of_labels() -> None:
 @pytest.mark.parametrize(
     "labels",
     [
-        {f"{LABEL}.{n}": "external_route=http://a," + ",".join(f"internal_prt{n}{m}=1" for m in range(90)) for n in range(200)},
-        {f"{LABEL}.{n}": ",".join(f"htt{chr(97 + m % 26)}{chr(97 + n % 26)}://a{n}" for m in range(90)) for n in range(200)},
+        {
+            f"{LABEL}.{n}": "external_route=http://a,"
+            + ",".join(f"internal_prt{n}{m}=1" for m in range(90))
+            for n in range(200)
+        },
+        {
+            f"{LABEL}.{n}": ",".join(
+                f"htt{chr(97 + m % 26)}{chr(97 + n % 26)}://a{n}" for m in range(90)
+            )
+            for n in range(200)
+        },
         {f"com.docker.ucp.mesh.{n:06}....": "" for n in range(9000)},
     ],
     ids=["keys of pairs", "schemes", "keys of labels"],
 )
-def test_words_are_compared_a_bounded_number_of_times(labels: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_are_compared_a_bounded_number_of_times(
+    labels: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     compared = 0
     distance = suggest.distance
 
@@ -242,7 +289,9 @@ def test_words_are_compared_a_bounded_number_of_times(labels: dict[str, str], mo
     assert 20 <= compared <= 20 * 11
 
 
-def test_a_label_that_has_failed_with_all_that_is_told_is_not_read_further(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_label_that_has_failed_with_all_that_is_told_is_not_read_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     read: list[Part] = []
     monkeypatch.setattr(hrm, "split_pair", lambda element: read.append(element))
     result = parse_labels({LABEL: ",".join(f"x{n}" for n in range(90))}, service="shop")
@@ -253,7 +302,9 @@ def test_a_label_that_has_failed_with_all_that_is_told_is_not_read_further(monke
 
 def test_any_key_is_repeated_as_a_bounded_name() -> None:
     key = f"{LABEL}.\ud800" + "x" * 10_000
-    result = parse_labels({key: "external_route=http://a,internal_port=80,oops=1", f"{key}y": "oops"}, service="shop")
+    result = parse_labels(
+        {key: "external_route=http://a,internal_port=80,oops=1", f"{key}y": "oops"}, service="shop"
+    )
     assert {d.label for d in result.diagnostics} == {bounded_name(key), bounded_name(f"{key}y")}
     assert [f.label for f in result.fragments] == [bounded_name(key)]
     assert result.failed == {bounded_name(f"{key}y")}
@@ -266,26 +317,41 @@ def test_one_label_makes_a_bounded_number_of_diagnostics_and_still_fails() -> No
     assert result.failed == {LABEL}
 
 
-key = st.sampled_from([LABEL, f"{LABEL}.1", f"{LABEL}.80-1", f"{LABEL}x", "com.docker.ucp.mesh.htpp"]) | st.text()
+key = (
+    st.sampled_from([LABEL, f"{LABEL}.1", f"{LABEL}.80-1", f"{LABEL}x", "com.docker.ucp.mesh.htpp"])
+    | st.text()
+)
 TOKENS = """
     external_route internal_port redirect redirect_status sticky_sessions include_forwarded_for http:// https:// sni://
     proxy_protocol v1 tcp://: udp://: upstream_protocol h2c upstream_tls https require hsts
     80 8080 65536 a.example.com *.a . / // ? # : [::1] true 301 S = == , ,, ; @ % %2F $ { " ' * -
 """
 token = st.sampled_from(TOKENS.split())
-nearly = st.lists(token | st.sampled_from([" ", "\n", "\0", "\ud800", "\u00e9", "\u0130"]) | st.text(max_size=3), max_size=24).map("".join)
+nearly = st.lists(
+    token | st.sampled_from([" ", "\n", "\0", "\ud800", "\u00e9", "\u0130"]) | st.text(max_size=3),
+    max_size=24,
+).map("".join)
 route = st.builds(
     lambda scheme, host, tail: f"external_route={scheme}://{host}{tail}",
     st.sampled_from(["http", "sni", "HTTP", "https", "tcp", "udp"]),
     st.sampled_from(["a", "A.b", "*.a", "", "[::1]", "1.2.3.4", "a:80", ":80", ":0"]),
-    st.sampled_from(["", "/", "/x", "/x/", ",internal_port=80", ",redirect=http://a", "/%78", "/\u00e9"]),
+    st.sampled_from(
+        ["", "/", "/x", "/x/", ",internal_port=80", ",redirect=http://a", "/%78", "/\u00e9"]
+    ),
 )
 values = st.text() | nearly | route | st.tuples(route, nearly).map("".join)
-a_port = st.builds(PublishedPort, st.integers(1, 9), st.none() | st.integers(1, 9), st.sampled_from(["tcp", "TCP", "udp"]))
+a_port = st.builds(
+    PublishedPort,
+    st.integers(1, 9),
+    st.none() | st.integers(1, 9),
+    st.sampled_from(["tcp", "TCP", "udp"]),
+)
 
 
 @given(st.dictionaries(key, values, max_size=6), st.lists(a_port, max_size=3))
-def test_never_raises_and_keeps_its_promises(labels: dict[str, str], ports: list[PublishedPort]) -> None:
+def test_never_raises_and_keeps_its_promises(
+    labels: dict[str, str], ports: list[PublishedPort]
+) -> None:
     result = parse_labels(labels, service="shop", ports=ports)
     assert result.failed == {d.label for d in result.diagnostics if d.severity is Severity.ERROR}
     for d in result.diagnostics:
@@ -300,17 +366,33 @@ def test_never_raises_and_keeps_its_promises(labels: dict[str, str], ports: list
         assert parse_path_prefix(f.path) == f.path
         assert (f.internal_port is None) == (f.redirect is not None)
         if f.scheme is Scheme.SNI:
-            assert (f.path, f.redirect, f.sticky_cookie, f.forwarded_for) == ("/", None, None, False)
+            assert (f.path, f.redirect, f.sticky_cookie, f.forwarded_for) == (
+                "/",
+                None,
+                None,
+                False,
+            )
         if f.port is not None:
             assert f.scheme in (Scheme.TCP, Scheme.UDP)
-            assert (f.host, f.path, f.redirect, f.sticky_cookie, f.forwarded_for) == ("", "/", None, None, False)
+            assert (f.host, f.path, f.redirect, f.sticky_cookie, f.forwarded_for) == (
+                "",
+                "/",
+                None,
+                None,
+                False,
+            )
         assert (f.port is None) == (f.scheme in (Scheme.HTTP, Scheme.SNI))
-    assert len({(f.scheme, f.host, f.path, f.port) for f in result.fragments}) == len(result.fragments)
+    assert len({(f.scheme, f.host, f.path, f.port) for f in result.fragments}) == len(
+        result.fragments
+    )
     reordered = dict(reversed(labels.items()))
     assert parse_labels(reordered, service="shop", ports=list(reversed(ports))) == result
 
 
-@given(st.dictionaries(st.sampled_from([LABEL, f"{LABEL}.1", f"{LABEL}.80-1"]), values, min_size=1), values)
+@given(
+    st.dictionaries(st.sampled_from([LABEL, f"{LABEL}.1", f"{LABEL}.80-1"]), values, min_size=1),
+    values,
+)
 def test_one_wrong_label_spoils_only_itself(labels: dict[str, str], value: str) -> None:
     last = f"{LABEL}.zzz"
     alone = parse_labels(labels, service="shop")
@@ -319,7 +401,9 @@ def test_one_wrong_label_spoils_only_itself(labels: dict[str, str], value: str) 
     assert [d for d in beside.diagnostics if d.label != last] == list(alone.diagnostics)
 
 
-@pytest.mark.parametrize("piece", [",", "a=b,", "http://a,", "80=http://a,", "=", "*", ".", "/", "%", "\u00e9", '"'])
+@pytest.mark.parametrize(
+    "piece", [",", "a=b,", "http://a,", "80=http://a,", "=", "*", ".", "/", "%", "\u00e9", '"']
+)
 def test_cost_is_bounded_for_any_repetition(piece: str) -> None:
     # A count, no time: what comes out is bounded however long the label is.
     result = parse_labels({LABEL: "external_route=http://" + piece * 100_000}, service="shop")
@@ -327,7 +411,9 @@ def test_cost_is_bounded_for_any_repetition(piece: str) -> None:
 
 
 def test_a_hint_is_printable_and_short() -> None:
-    (diagnostic, _) = parse_labels({LABEL: "external_route=x\x1b[2J\ud800" + "y" * 3000}, service="shop").diagnostics
+    (diagnostic, _) = parse_labels(
+        {LABEL: "external_route=x\x1b[2J\ud800" + "y" * 3000}, service="shop"
+    ).diagnostics
     assert diagnostic.hint.isprintable()
     assert "\\x1b" in diagnostic.hint
     assert len(diagnostic.hint) < 2 * MAX_HINT

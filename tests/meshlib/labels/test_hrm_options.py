@@ -38,7 +38,9 @@ def route(scheme: str, host: str = "a.example") -> ExternalRoute:
         ("read_hsts", "hsts", "300", "max-age=300", "", "HRM115"),
     ],
 )
-def test_what_only_http_has_a_use_for(name: str, key: str, value: str, got: object, nothing: object, on_sni: str) -> None:
+def test_what_only_http_has_a_use_for(
+    name: str, key: str, value: str, got: object, nothing: object, on_sni: str
+) -> None:
     read: Callable[..., Any] = getattr(hrm_options, name)
     assert outcome(lambda found: read(None, Scheme.HTTP, found)) == (nothing, [])
     assert outcome(lambda found: read(pair(key, value), Scheme.HTTP, found)) == (got, [])
@@ -57,20 +59,30 @@ REDIRECT = {"redirect": pair("redirect", "https://b.example")}
         ({"redirect_status": pair("redirect_status", "302")}, route("http"), None, ["HRM110"]),
         (REDIRECT, route("http"), RedirectRule("https://b.example", 301, keep_path=True), []),
         (
-            {"redirect": pair("redirect", "https://b.example/x"), "redirect_status": pair("redirect_status", "308")},
+            {
+                "redirect": pair("redirect", "https://b.example/x"),
+                "redirect_status": pair("redirect_status", "308"),
+            },
             route("http"),
             RedirectRule("https://b.example/x", 308, keep_path=False),
             [],
         ),
         ({"redirect": pair("redirect", "b.example")}, route("http"), None, ["HRM013"]),
-        ({**REDIRECT, "redirect_status": pair("redirect_status", "200")}, route("http"), None, ["HRM016"]),
+        (
+            {**REDIRECT, "redirect_status": pair("redirect_status", "200")},
+            route("http"),
+            None,
+            ["HRM016"],
+        ),
         (REDIRECT, None, None, []),
         (REDIRECT, route("sni"), None, ["HRM014"]),
         (REDIRECT, route("tcp"), None, ["HRM025"]),
         ({"redirect": pair("redirect", "http://a.example")}, route("http"), None, ["HRM015"]),
     ],
 )
-def test_redirects(pairs: Mapping[str, Pair], asked: ExternalRoute | None, got: object, codes: list[str]) -> None:
+def test_redirects(
+    pairs: Mapping[str, Pair], asked: ExternalRoute | None, got: object, codes: list[str]
+) -> None:
     assert outcome(lambda found: hrm_options.read_redirect(pairs, asked, found)) == (got, codes)
 
 
@@ -78,7 +90,10 @@ def test_preambles() -> None:
     asked = pair("proxy_protocol", "v2")
     assert outcome(lambda found: hrm_options.read_preamble(None, Scheme.TCP, found)) == ("", [])
     assert outcome(lambda found: hrm_options.read_preamble(asked, Scheme.TCP, found)) == ("v2", [])
-    assert outcome(lambda found: hrm_options.read_preamble(asked, Scheme.UDP, found)) == ("", ["HRM112"])
+    assert outcome(lambda found: hrm_options.read_preamble(asked, Scheme.UDP, found)) == (
+        "",
+        ["HRM112"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,8 +107,14 @@ def test_preambles() -> None:
 )
 def test_tls_to_endpoints(scheme: Scheme, preamble: str, got: str, codes: list[str]) -> None:
     asked = pair("upstream_tls", "b.example")
-    assert outcome(lambda found: hrm_options.read_server_name(asked, scheme, preamble, found)) == (got, codes)
-    assert outcome(lambda found: hrm_options.read_server_name(None, scheme, preamble, found)) == ("", [])
+    assert outcome(lambda found: hrm_options.read_server_name(asked, scheme, preamble, found)) == (
+        got,
+        codes,
+    )
+    assert outcome(lambda found: hrm_options.read_server_name(None, scheme, preamble, found)) == (
+        "",
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,10 +128,18 @@ def test_tls_to_endpoints(scheme: Scheme, preamble: str, got: str, codes: list[s
         (Scheme.UDP, "h2c", "", "", ["HRM111"]),
     ],
 )
-def test_http2_to_endpoints(scheme: Scheme, value: str, server_name: str, got: str, codes: list[str]) -> None:
+def test_http2_to_endpoints(
+    scheme: Scheme, value: str, server_name: str, got: str, codes: list[str]
+) -> None:
     asked = pair("upstream_protocol", value)
-    assert outcome(lambda found: hrm_options.read_protocol(asked, scheme, server_name, found)) == (got, codes)
-    assert outcome(lambda found: hrm_options.read_protocol(None, scheme, server_name, found)) == ("", [])
+    assert outcome(lambda found: hrm_options.read_protocol(asked, scheme, server_name, found)) == (
+        got,
+        codes,
+    )
+    assert outcome(lambda found: hrm_options.read_protocol(None, scheme, server_name, found)) == (
+        "",
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +156,10 @@ def test_http2_to_endpoints(scheme: Scheme, value: str, server_name: str, got: s
     ],
 )
 def test_https(asked: ExternalRoute | None, value: str, got: bool, codes: list[str]) -> None:
-    assert outcome(lambda found: hrm_options.read_https(pair("https", value), asked, found)) == (got, codes)
+    assert outcome(lambda found: hrm_options.read_https(pair("https", value), asked, found)) == (
+        got,
+        codes,
+    )
     assert outcome(lambda found: hrm_options.read_https(None, asked, found)) == (False, [])
 
 
@@ -141,7 +173,9 @@ def test_https(asked: ExternalRoute | None, value: str, got: bool, codes: list[s
         (Scheme.UDP, "blog", (), ["HRM117"]),
     ],
 )
-def test_who_else_may_have_a_host(scheme: Scheme, value: str, got: tuple[str, ...], codes: list[str]) -> None:
+def test_who_else_may_have_a_host(
+    scheme: Scheme, value: str, got: tuple[str, ...], codes: list[str]
+) -> None:
     asked = pair("share_with", value)
     assert outcome(lambda found: hrm_options.read_share_with(asked, scheme, found)) == (got, codes)
     assert outcome(lambda found: hrm_options.read_share_with(None, scheme, found)) == ((), [])

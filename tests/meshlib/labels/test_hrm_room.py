@@ -8,7 +8,15 @@ from meshlib.model import Scheme, Severity
 
 
 def route(host: str = "a", port: int | None = None) -> RouteFragment:
-    return RouteFragment(Scheme.HTTP if port is None else Scheme.TCP, host, "/", f"label {host}{port or ''}", "hrm", 80, port=port)
+    return RouteFragment(
+        Scheme.HTTP if port is None else Scheme.TCP,
+        host,
+        "/",
+        f"label {host}{port or ''}",
+        "hrm",
+        80,
+        port=port,
+    )
 
 
 def test_labels_are_read_while_there_is_room_for_their_number() -> None:
@@ -17,7 +25,12 @@ def test_labels_are_read_while_there_is_room_for_their_number() -> None:
     assert [room.for_label(name, name, "v") for name in "abcd"] == [True, True, False, False]
     assert findings.failed == {"c", "d"}
     (diagnostic,) = room.exceeded
-    assert (diagnostic.code, diagnostic.severity, diagnostic.service, diagnostic.label) == ("HRM022", Severity.ERROR, "shop", "c")
+    assert (diagnostic.code, diagnostic.severity, diagnostic.service, diagnostic.label) == (
+        "HRM022",
+        Severity.ERROR,
+        "shop",
+        "c",
+    )
     assert "2 routing labels" in diagnostic.message
     assert diagnostic.hint
 
@@ -25,7 +38,10 @@ def test_labels_are_read_while_there_is_room_for_their_number() -> None:
 def test_and_for_their_text_and_once_that_is_over_nothing_is_read() -> None:
     findings = Findings("shop")
     room = Room(findings, LabelLimits(characters=10))
-    assert [room.for_label(name, name, value) for name, value in (("a", "12345"), ("b", "1234567"), ("c", ""))] == [True, False, False]
+    assert [
+        room.for_label(name, name, value)
+        for name, value in (("a", "12345"), ("b", "1234567"), ("c", ""))
+    ] == [True, False, False]
     assert findings.failed == {"b", "c"}
     assert [diagnostic.code for diagnostic in room.exceeded] == ["HRM040"]
     assert "10 characters" in room.exceeded[0].message
@@ -34,9 +50,22 @@ def test_and_for_their_text_and_once_that_is_over_nothing_is_read() -> None:
 def test_routes_are_made_while_there_is_room_and_ports_are_some_of_them() -> None:
     findings = Findings("shop")
     room = Room(findings, LabelLimits(routes=3, ports=1))
-    made = [room.for_route(fragment) for fragment in (route(port=1), route(port=2), route("b"), route("c"), route("d"), route(port=3))]
+    made = [
+        room.for_route(fragment)
+        for fragment in (
+            route(port=1),
+            route(port=2),
+            route("b"),
+            route("c"),
+            route("d"),
+            route(port=3),
+        )
+    ]
     assert made == [True, False, True, True, False, False]
-    assert [(d.code, d.label) for d in room.exceeded] == [("HRM042", "label a2"), ("HRM041", "label d")]
+    assert [(d.code, d.label) for d in room.exceeded] == [
+        ("HRM042", "label a2"),
+        ("HRM041", "label d"),
+    ]
     assert findings.failed == {"label a2", "label a3", "label d"}
     assert not room.for_label("e", "e", "v")
     assert "e" in findings.failed

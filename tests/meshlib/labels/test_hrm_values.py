@@ -31,10 +31,15 @@ def read(parse: Callable[..., object], text: str) -> tuple[object, list[Diagnost
     ],
 )
 def test_external_route(text: str, host: str, path: str) -> None:
-    assert read(hrm_values.parse_external_route, text) == (ExternalRoute(Scheme.HTTP, host, path), [])
+    assert read(hrm_values.parse_external_route, text) == (
+        ExternalRoute(Scheme.HTTP, host, path),
+        [],
+    )
 
 
-@pytest.mark.parametrize("text", ["http://a", "http://[::1]/x", "sni://*.a", "tcp://:5432", "udp://:53"])
+@pytest.mark.parametrize(
+    "text", ["http://a", "http://[::1]/x", "sni://*.a", "tcp://:5432", "udp://:53"]
+)
 def test_a_route_is_written_as_it_is_read(text: str) -> None:
     assert str(read(hrm_values.parse_external_route, text)[0]) == text
 
@@ -70,7 +75,9 @@ def test_external_route_that_is_wrong(text: str, code: str, column: int, hint: s
     assert hint in diagnostic.hint
 
 
-@pytest.mark.parametrize(("text", "column"), [("http://a:80", 25), ("http://*.a:80/x", 27), ("sni://a:443", 24)])
+@pytest.mark.parametrize(
+    ("text", "column"), [("http://a:80", 25), ("http://*.a:80/x", 27), ("sni://a:443", 24)]
+)
 def test_a_port_is_ignored_with_a_warning(text: str, column: int) -> None:
     route, (diagnostic,) = read(hrm_values.parse_external_route, text)
     assert route is not None
@@ -96,7 +103,14 @@ def test_redirect(text: str, url: str, path: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("text", "column"),
-    [("b", 16), ("ftp://b", 16), ("http://", 23), ("http://b c", 24), ("http://b/ c", 25), ("http://b/%g", 25)],
+    [
+        ("b", 16),
+        ("ftp://b", 16),
+        ("http://", 23),
+        ("http://b c", 24),
+        ("http://b/ c", 25),
+        ("http://b/%g", 25),
+    ],
 )
 def test_redirect_that_is_wrong(text: str, column: int) -> None:
     target, (diagnostic,) = read(hrm_values.parse_redirect, text)
@@ -152,7 +166,9 @@ def test_simple_values(parse: Callable[..., object], text: str, value: object) -
         (hrm_values.parse_redirect_status, "303", "HRM016", 16, "301"),
     ],
 )
-def test_simple_values_that_are_wrong(parse: Callable[..., object], text: str, code: str, column: int, hint: str) -> None:
+def test_simple_values_that_are_wrong(
+    parse: Callable[..., object], text: str, code: str, column: int, hint: str
+) -> None:
     value, (diagnostic,) = read(parse, text)
     assert value is None
     assert (diagnostic.code, diagnostic.column) == (code, column)
@@ -176,7 +192,10 @@ def test_proxy_protocol() -> None:
 
 def test_hsts() -> None:
     assert read(hrm_values.parse_hsts, "31536000") == ("max-age=31536000", [])
-    assert read(hrm_values.parse_hsts, "0;includeSubDomains") == ("max-age=0; includeSubDomains", [])
+    assert read(hrm_values.parse_hsts, "0;includeSubDomains") == (
+        "max-age=0; includeSubDomains",
+        [],
+    )
     for text in ("", "-1", "1.5", "1e3", "\u0663", "1;x", "1;;preload", "preload"):
         value, (diagnostic,) = read(hrm_values.parse_hsts, text)
         assert (value, diagnostic.code) == ("", "HRM028")
@@ -185,9 +204,17 @@ def test_hsts() -> None:
 def test_share_with() -> None:
     assert read(hrm_values.parse_share_with, "blog") == (("blog",), [])
     names = " shop ; project:shop;container:shop;network:edge;shop; "
-    assert read(hrm_values.parse_share_with, names) == (("container:shop", "network:edge", "project:shop", "shop"), [])
+    assert read(hrm_values.parse_share_with, names) == (
+        ("container:shop", "network:edge", "project:shop", "shop"),
+        [],
+    )
     too_many = ";".join(f"s{number}" for number in range(33))
-    for text, part in (("", "0 names"), (" ; ", "0 names"), ("a;b c", "'b c'"), (too_many, "33 names")):
+    for text, part in (
+        ("", "0 names"),
+        (" ; ", "0 names"),
+        ("a;b c", "'b c'"),
+        (too_many, "33 names"),
+    ):
         value, (diagnostic,) = read(hrm_values.parse_share_with, text)
         assert (value, diagnostic.code, diagnostic.column) == ((), "HRM030", 16)
         assert part in diagnostic.message

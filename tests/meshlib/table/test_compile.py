@@ -25,12 +25,16 @@ def decide(route: Route, upstream: Upstream | None) -> TableDecision:
 
 
 def upstream_of(service: str, count: int = 1, strategy: str = "round_robin") -> Upstream:
-    endpoints = tuple(Endpoint(f"{service}.{i}", f"10.0.{len(service)}.{i}", 80) for i in range(1, count + 1))
+    endpoints = tuple(
+        Endpoint(f"{service}.{i}", f"10.0.{len(service)}.{i}", 80) for i in range(1, count + 1)
+    )
     return Upstream(f"{service}:80", endpoints, strategy)
 
 
 def route_of(service: str, path: str = "/", label: str = "http", **options: Any) -> Route:
-    return replace(Route(Scheme.HTTP, "a", path, service, label, "hrm", 80, upstream_of(service)), **options)
+    return replace(
+        Route(Scheme.HTTP, "a", path, service, label, "hrm", 80, upstream_of(service)), **options
+    )
 
 
 def contribution(service: str, age: int, *routes: Route) -> Contribution:
@@ -57,11 +61,16 @@ def test_one_claim() -> None:
 
 
 def test_the_oldest_keeps_what_differs() -> None:
-    site = site_of(contribution("b", 2), contribution("a", 1, route_of("a", sticky_cookie="SID", label="x")))
+    site = site_of(
+        contribution("b", 2), contribution("a", 1, route_of("a", sticky_cookie="SID", label="x"))
+    )
     assert site.slots[0].route.service == site.leader.service == "a"
     (diagnostic,) = site.diagnostics
     assert (diagnostic.code, diagnostic.service, diagnostic.label) == ("TBL001", "b", "http")
-    assert diagnostic.message == "http://a belongs to the older service 'a' (label x); they differ in sticky cookie"
+    assert (
+        diagnostic.message
+        == "http://a belongs to the older service 'a' (label x); they differ in sticky cookie"
+    )
     assert "same options" in diagnostic.hint
 
 
@@ -83,12 +92,25 @@ def test_what_two_services_must_agree_on(options: dict[str, Any]) -> None:
 
 
 def test_an_unknown_age_is_the_youngest_and_the_key_settles_ties() -> None:
-    assert site_of(contribution("a", 0), contribution("b", 9, route_of("b", sticky_cookie="S"))).slots[0].route.service == "b"
-    assert site_of(contribution("b", 5), contribution("a", 5, route_of("a", sticky_cookie="S"))).slots[0].route.service == "a"
+    assert (
+        site_of(contribution("a", 0), contribution("b", 9, route_of("b", sticky_cookie="S")))
+        .slots[0]
+        .route.service
+        == "b"
+    )
+    assert (
+        site_of(contribution("b", 5), contribution("a", 5, route_of("a", sticky_cookie="S")))
+        .slots[0]
+        .route.service
+        == "a"
+    )
 
 
 def test_equal_terms_are_merged() -> None:
-    old, new = contribution("b", 1, route_of("b", upstream=upstream_of("b", 2))), contribution("a", 2)
+    old, new = (
+        contribution("b", 1, route_of("b", upstream=upstream_of("b", 2))),
+        contribution("a", 2),
+    )
     site = site_of(new, old)
     (slot,) = site.slots
     assert slot.upstream is not None
@@ -112,17 +134,27 @@ def test_the_name_of_many_merged_upstreams_is_bounded_stable_and_theirs_alone() 
     assert len(name) <= MAX_NAME
     assert name.startswith("service-000:80+service-001:80+service-002:80+97 more (")
     assert merged_name(*reversed(names)) == name
-    assert len({merged_name(*names[:count]) for count in range(2, 101)} | {merged_name(*names[1:])}) == 100
+    assert (
+        len({merged_name(*names[:count]) for count in range(2, 101)} | {merged_name(*names[1:])})
+        == 100
+    )
     assert len(merged_name("a" * MAX_NAME, "b" * MAX_NAME)) <= MAX_NAME
-    assert merged_name("a" * MAX_NAME, "b" * MAX_NAME) != merged_name("a" * MAX_NAME, "c" * MAX_NAME)
+    assert merged_name("a" * MAX_NAME, "b" * MAX_NAME) != merged_name(
+        "a" * MAX_NAME, "c" * MAX_NAME
+    )
 
 
 def test_merging_keeps_what_is_one() -> None:
     shared = upstream_of("shop")
-    old, new = contribution("a", 1, route_of("a", upstream=shared)), contribution("b", 2, route_of("b", upstream=shared))
+    old, new = (
+        contribution("a", 1, route_of("a", upstream=shared)),
+        contribution("b", 2, route_of("b", upstream=shared)),
+    )
     assert site_of(old, new).slots[0].upstream == shared
     rule = RedirectRule("https://b")
-    old, new = (replace(c, routes=(replace(c.routes[0], redirect=rule, upstream=None),)) for c in (old, new))
+    old, new = (
+        replace(c, routes=(replace(c.routes[0], redirect=rule, upstream=None),)) for c in (old, new)
+    )
     site = site_of(old, new)
     assert site.only == Redirect(old.routes[0], rule)
     assert not site.diagnostics
@@ -141,7 +173,11 @@ def test_a_service_claims_a_slot_once() -> None:
 
 
 def test_three_of_which_two_agree() -> None:
-    first, second, third = contribution("a", 1), contribution("b", 2, route_of("b", forwarded_for=True)), contribution("c", 3)
+    first, second, third = (
+        contribution("a", 1),
+        contribution("b", 2, route_of("b", forwarded_for=True)),
+        contribution("c", 3),
+    )
     site = site_of(third, second, first)
     assert [lost.claim.service for lost in site.slots[0].lost] == ["b"]
     assert site.slots[0].upstream is not None
@@ -163,13 +199,22 @@ _ROUTES = st.builds(
 def _contributions(draw: st.DrawFn) -> list[Contribution]:
     services = draw(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=5, unique=True))
     return [
-        Contribution(f"p/{service}", service, draw(st.integers(0, 2)), tuple(draw(st.lists(_ROUTES, min_size=1, max_size=3))))
+        Contribution(
+            f"p/{service}",
+            service,
+            draw(st.integers(0, 2)),
+            tuple(draw(st.lists(_ROUTES, min_size=1, max_size=3))),
+        )
         for service in services
     ]
 
 
-def _reference(contributions: list[Contribution]) -> dict[str, tuple[str, set[str], list[tuple[str, str]]]]:
-    """path -> (owning contribution, contributions that share it, (contribution, label) that lost)."""
+def _reference(
+    contributions: list[Contribution],
+) -> dict[str, tuple[str, set[str], list[tuple[str, str]]]]:
+    """path -> (owning contribution, contributions that share it, (contribution, label) that
+    lost).
+    """
     result: dict[str, tuple[str, set[str], list[tuple[str, str]]]] = {}
     ages = {c.key: c.created_at or 1_000_000 for c in contributions}
     keys = sorted(ages, key=lambda key: (ages[key], key))
@@ -178,7 +223,9 @@ def _reference(contributions: list[Contribution]) -> dict[str, tuple[str, set[st
         owner: Route | None = None
         owning, sharing, lost = "", set(), []
         for key in keys:
-            for route in sorted((r for r in by_key[key].routes if r.path == path), key=lambda r: r.label):
+            for route in sorted(
+                (r for r in by_key[key].routes if r.path == path), key=lambda r: r.label
+            ):
                 if owner is None:
                     owner, owning = route, key
                     sharing.add(key)
@@ -191,7 +238,9 @@ def _reference(contributions: list[Contribution]) -> dict[str, tuple[str, set[st
 
 
 @given(_contributions(), st.randoms(use_true_random=False))
-def test_every_order_gives_what_the_reference_gives(contributions: list[Contribution], random: Random) -> None:
+def test_every_order_gives_what_the_reference_gives(
+    contributions: list[Contribution], random: Random
+) -> None:
     expected = _reference(contributions)
     shuffled = claims(*contributions)
     random.shuffle(shuffled)
@@ -202,7 +251,11 @@ def test_every_order_gives_what_the_reference_gives(contributions: list[Contribu
         lost = [(item.claim.contribution, item.claim.route.label) for item in slot.lost]
         sharing = {claim.contribution for claim in slot.claims} - {key for key, _ in lost}
         owner = slot.claims[0].contribution
-        found[slot.path] = (owner, sharing | {key for key, _ in lost if key in expected[slot.path][1]}, lost)
+        found[slot.path] = (
+            owner,
+            sharing | {key for key, _ in lost if key in expected[slot.path][1]},
+            lost,
+        )
     assert found == expected
 
 
@@ -218,7 +271,16 @@ def test_paths_are_found_from_the_longest() -> None:
         assert isinstance(decision, Forward)
         return decision.route.path
 
-    table = {b"/": "/", b"*": "/", b"/a": "/a", b"/a/": "/a", b"/ab": "/", b"/a/b/c/d": "/a/b", b"/a/bc": "/a", b"/c/d": "/"}
+    table = {
+        b"/": "/",
+        b"*": "/",
+        b"/a": "/a",
+        b"/a/": "/a",
+        b"/ab": "/",
+        b"/a/b/c/d": "/a/b",
+        b"/a/bc": "/a",
+        b"/c/d": "/",
+    }
     assert {path: matched(path) for path in table} == table
     assert matched(b"/c/d/e/f") == "/c/d/e"
 
@@ -229,13 +291,18 @@ def test_no_path_matches() -> None:
 
 
 def test_what_is_unchanged_is_reused() -> None:
-    old, other = contribution("a", 1, route_of("a"), route_of("a", "/x")), contribution("b", 2, route_of("b", "/y"))
+    old, other = (
+        contribution("a", 1, route_of("a"), route_of("a", "/x")),
+        contribution("b", 2, route_of("b", "/y")),
+    )
     before = site_of(old, other)
     assert compile_site("a", claims(other, old), decide, same, before) is before
     after = compile_site("a", claims(old), decide, same, before)
     assert after is not before
     assert [slot.path for slot in after.slots] == ["/x", "/"]
     assert after.slots[0] is before.slots[0]
-    grown = compile_site("a", claims(old, other, contribution("c", 3, route_of("c", "/y"))), decide, same, before)
+    grown = compile_site(
+        "a", claims(old, other, contribution("c", 3, route_of("c", "/y"))), decide, same, before
+    )
     kept = [slot.path for slot in grown.slots if any(slot is known for known in before.slots)]
     assert kept == ["/x", "/"]

@@ -29,7 +29,9 @@ def test_without_an_endpoint_that_is_ready(upstream: Upstream | None) -> None:
 
 @pytest.mark.parametrize("upstream", [READY, None])
 @pytest.mark.parametrize("https_only", [False, True])
-def test_a_redirect_is_the_same_whatever_else_there_is(upstream: Upstream | None, https_only: bool) -> None:
+def test_a_redirect_is_the_same_whatever_else_there_is(
+    upstream: Upstream | None, https_only: bool
+) -> None:
     rule = RedirectRule("http://new.example")
     route = replace(ROUTE, redirect=rule, https_only=https_only)
     assert decide_http(route, upstream, 7) == Redirect(route, rule)
@@ -44,7 +46,11 @@ def test_https_only_redirects_and_keeps_what_is_done_over_tls(host: str, target:
     moved = Redirect(route, RedirectRule(target, 308))
     assert decide_http(route, READY, 1) == RedirectToTLS(route, moved, Forward(route, READY))
     for upstream in (STARTING, None):
-        assert decide_http(route, upstream, 1) == RedirectToTLS(route, moved, Respond(503, "no_endpoint", 1, route))
+        assert decide_http(route, upstream, 1) == RedirectToTLS(
+            route, moved, Respond(503, "no_endpoint", 1, route)
+        )
     assert decide_http(route, READY, 1, 443) == decide_http(route, READY, 1)
     elsewhere = Redirect(route, RedirectRule(f"{target}:8443", 308))
-    assert decide_http(route, READY, 1, 8443) == RedirectToTLS(route, elsewhere, Forward(route, READY))
+    assert decide_http(route, READY, 1, 8443) == RedirectToTLS(
+        route, elsewhere, Forward(route, READY)
+    )

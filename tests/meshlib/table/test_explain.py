@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.messages import ClientHello, FieldSection, RequestHead
-from meshlib.model import Contribution, Endpoint, EndpointState, ListeningPort, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    EndpointState,
+    ListeningPort,
+    RedirectRule,
+    Route,
+    Scheme,
+    Snapshot,
+    Upstream,
+)
 from meshlib.patterns import host_matches
 from meshlib.table import Explanation, RoutingTable, explain
 
@@ -18,8 +28,16 @@ def head(authority: str, target: str = "/") -> RequestHead:
     return RequestHead(b"GET", target.encode("latin-1"), authority.encode("latin-1"), 1, fields)
 
 
-def route(host: str, path: str = "/", service: str = "s", *states: EndpointState, scheme: Scheme = Scheme.HTTP) -> Route:
-    endpoints = tuple(Endpoint(f"{service}.{i}", "10.0.0.1", i + 1, state=state) for i, state in enumerate(states))
+def route(
+    host: str,
+    path: str = "/",
+    service: str = "s",
+    *states: EndpointState,
+    scheme: Scheme = Scheme.HTTP,
+) -> Route:
+    endpoints = tuple(
+        Endpoint(f"{service}.{i}", "10.0.0.1", i + 1, state=state) for i, state in enumerate(states)
+    )
     upstream = Upstream(f"{service}:80", endpoints or (Endpoint(f"{service}.1", "10.0.0.1", 80),))
     return Route(scheme, host, path, service, "l", "hrm", 80, upstream)
 
@@ -27,7 +45,9 @@ def route(host: str, path: str = "/", service: str = "s", *states: EndpointState
 def table_of(*routes: Route) -> RoutingTable:
     services = dict.fromkeys(r.service for r in routes)
     mine = {service: tuple(r for r in routes if r.service == service) for service in services}
-    return RoutingTable.build(Snapshot.of(Contribution(f"p/{s}", s, age, mine[s]) for age, s in enumerate(services, 1)))
+    return RoutingTable.build(
+        Snapshot.of(Contribution(f"p/{s}", s, age, mine[s]) for age, s in enumerate(services, 1))
+    )
 
 
 def told(explanation: Explanation) -> dict[str, tuple[bool, str]]:
@@ -52,14 +72,23 @@ def test_every_candidate_has_its_reason() -> None:
     assert [e.id for e in found.endpoints] == ["s.1"]
     assert found.notes == ("host shop.example.com, path /api/v20",)
     assert told(found) == {
-        "http://shop.example.com/api/v2 s": (False, "path /api/v2 does not contain /api/v20: prefixes end at a segment"),
-        "http://shop.example.com/api s": (True, "host shop.example.com and path /api are the most specific that match"),
+        "http://shop.example.com/api/v2 s": (
+            False,
+            "path /api/v2 does not contain /api/v20: prefixes end at a segment",
+        ),
+        "http://shop.example.com/api s": (
+            True,
+            "host shop.example.com and path /api are the most specific that match",
+        ),
         "http://shop.example.com/api late": (
             False,
             "lost: http://shop.example.com/api belongs to the older service 's' (label l); they differ in sticky cookie",
         ),
         "http://shop.example.com s": (False, "path / is shorter than /api"),
-        "http://*.example.com s": (False, "host *.example.com is less specific than host shop.example.com"),
+        "http://*.example.com s": (
+            False,
+            "host *.example.com is less specific than host shop.example.com",
+        ),
         "http:// s": (False, "the catch-all is less specific than host shop.example.com"),
     }
 
@@ -85,9 +114,17 @@ def test_no_endpoint_is_ready() -> None:
     assert found.reasons[0].won
     assert found.reasons[0].text.endswith("; no endpoint is ready: 1 draining, 2 starting")
     empty = replace(route("a"), upstream=Upstream("s:80"))
-    assert explain(table_of(empty), head("a")).reasons[0].text.endswith("; no endpoint is ready: there is none")
+    assert (
+        explain(table_of(empty), head("a"))
+        .reasons[0]
+        .text.endswith("; no endpoint is ready: there is none")
+    )
     neither = replace(route("a"), upstream=None)
-    assert explain(table_of(neither), head("a")).reasons[0].text.endswith("; no endpoint is ready: there is none")
+    assert (
+        explain(table_of(neither), head("a"))
+        .reasons[0]
+        .text.endswith("; no endpoint is ready: there is none")
+    )
 
 
 def test_a_shared_route() -> None:
@@ -99,7 +136,12 @@ def test_a_shared_route() -> None:
 def test_a_redirect() -> None:
     rule = RedirectRule("https://b", 308)
     found = explain(table_of(replace(route("a"), redirect=rule, upstream=None)), head("a", "/x?y"))
-    assert (found.kind, found.status, found.location, found.endpoints) == ("redirect", 308, "https://b/x?y", ())
+    assert (found.kind, found.status, found.location, found.endpoints) == (
+        "redirect",
+        308,
+        "https://b/x?y",
+        (),
+    )
     assert found.reasons[0].text == "host a and path / are the most specific that match"
 
 
@@ -115,8 +157,14 @@ def test_an_ambiguous_path() -> None:
     assert (found.kind, found.status, found.route) == ("respond", 400, None)
     assert found.notes[1].startswith("servers may also read the path as ")
     assert found.notes[2] == "these readings belong to different routes, so the request is refused"
-    assert told(found)["http://a s"][1] == "path / contains /x//..\\\\../admin, but not as every server reads it"
-    many = explain(table_of(route("a"), route("a", "/admin")), head("a", "/x\\..;a/%3b/%2fx//%252f/../b%00c./%20"))
+    assert (
+        told(found)["http://a s"][1]
+        == "path / contains /x//..\\\\../admin, but not as every server reads it"
+    )
+    many = explain(
+        table_of(route("a"), route("a", "/admin")),
+        head("a", "/x\\..;a/%3b/%2fx//%252f/../b%00c./%20"),
+    )
     assert many.notes[1].endswith(" more ways")
     assert many.notes[2].startswith("nobody can tell how a server reads such a path")
     harmless = explain(table_of(route("a")), head("a", "/x//y"))
@@ -129,7 +177,9 @@ def test_a_hello() -> None:
     found = explain(table, ClientHello("A.b"))
     assert (found.kind, found.notes, found.status) == ("passthrough", ("server name a.b",), None)
     assert [reason.won for reason in found.reasons] == [True, False, False]
-    assert explain(table, ClientHello()).notes == ("no server name was sent (only a catch-all, sni://, can match)",)
+    assert explain(table, ClientHello()).notes == (
+        "no server name was sent (only a catch-all, sni://, can match)",
+    )
 
 
 def test_a_refused_hello() -> None:
@@ -141,7 +191,9 @@ def test_a_refused_hello() -> None:
     )
     bad = explain(table_of(), ClientHello("10.0.0.1", server_name_valid=False))
     assert bad.notes[0] == "server name 10.0.0.1: this is no host name (RFC 6066 3)"
-    starting = explain(table_of(route("a", "/", "s", EndpointState.STARTING, scheme=Scheme.SNI)), ClientHello("a"))
+    starting = explain(
+        table_of(route("a", "/", "s", EndpointState.STARTING, scheme=Scheme.SNI)), ClientHello("a")
+    )
     assert len(starting.endpoints) == 1
     assert starting.reasons[0].won
 
@@ -156,7 +208,9 @@ def test_a_hello_whose_tls_is_ended_here() -> None:
     table = table_of(route("a.b"), route("*.b", scheme=Scheme.SNI))
     found = explain(table, ClientHello("a.b"), lambda _: True)
     assert (found.kind, found.route) == ("terminate", table.routes[0])
-    assert found.notes[1:] == ("TLS is ended here; each request is then routed by its own host, as http://",)
+    assert found.notes[1:] == (
+        "TLS is ended here; each request is then routed by its own host, as http://",
+    )
     assert [(reason.won, reason.text) for reason in found.reasons] == [
         (True, "host a.b is the most specific that matches"),
         (False, "host *.b is less specific than host a.b"),
@@ -172,7 +226,8 @@ def test_a_hello_whose_tls_is_ended_here() -> None:
 _NAMES = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=3).map(".".join)
 _ROUTES = st.builds(
     lambda host, path, service, scheme, state, cookie: replace(
-        route(host, path if scheme is Scheme.HTTP else "/", service, state, scheme=scheme), sticky_cookie=cookie
+        route(host, path if scheme is Scheme.HTTP else "/", service, state, scheme=scheme),
+        sticky_cookie=cookie,
     ),
     st.one_of(st.just(""), _NAMES, _NAMES.map("*.".__add__)),
     st.sampled_from(["/", "/x", "/x/y", "/y"]),
@@ -195,10 +250,14 @@ def test_it_agrees_with_the_table(routes: list[Route], host: str, target: str) -
     ):
         assert found.decision is decision
         assert found.route is decision.route
-        assert [r.route for r in found.reasons if r.won] == ([decision.route] if decision.route else [])
+        assert [r.route for r in found.reasons if r.won] == (
+            [decision.route] if decision.route else []
+        )
         if " " not in host:
             expected = [r for r in routes if r.scheme is scheme and host_matches(r.host, host)]
-            assert {(r.route.host, r.route.path) for r in found.reasons} == {(r.host, r.path) for r in expected}
+            assert {(r.route.host, r.route.path) for r in found.reasons} == {
+                (r.host, r.path) for r in expected
+            }
 
 
 def test_a_port() -> None:
@@ -207,11 +266,18 @@ def test_a_port() -> None:
 
     table = table_of(on(1, "a"), on(1, "b"), on(2, "c", EndpointState.STARTING))
     found = explain(table, ListeningPort(Scheme.TCP, 1))
-    assert (found.kind, found.route, [e.id for e in found.endpoints]) == ("carry", on(1, "a"), ["a.1"])
+    assert (found.kind, found.route, [e.id for e in found.endpoints]) == (
+        "carry",
+        on(1, "a"),
+        ["a.1"],
+    )
     assert (found.status, found.location, found.notes) == (None, None, ())
     assert [(r.won, r.text) for r in found.reasons] == [
         (True, "it has tcp://:1 to itself"),
-        (False, "lost: tcp://:1 belongs to the older service 'a' (label l); a port is one service's alone"),
+        (
+            False,
+            "lost: tcp://:1 belongs to the older service 'a' (label l); a port is one service's alone",
+        ),
     ]
     found = explain(table, ListeningPort(Scheme.TCP, 2))
     assert (found.kind, found.notes) == ("refuse", ("nothing is taken on the port (no_endpoint)",))
@@ -230,4 +296,7 @@ def test_of_thousands_of_candidates_the_first_are_told_and_always_the_one_that_w
     assert max(len(reason.text) for reason in found.reasons) < 300
     first = table.routes[0]
     found = explain(table, head("a", first.path))
-    assert ([reason.route for reason in found.reasons if reason.won], len(found.reasons)) == ([first], 500)
+    assert ([reason.route for reason in found.reasons if reason.won], len(found.reasons)) == (
+        [first],
+        500,
+    )

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    RedirectRule,
+    Route,
+    Scheme,
+    Snapshot,
+    Upstream,
+)
 from meshlib.patterns import host_matches, host_specificity
 from meshlib.table import RoutingTable
 from meshlib.table.access import Barred
@@ -26,7 +35,14 @@ def same(upstream: Upstream) -> Upstream:
     return upstream
 
 
-def claim(host: str, path: str = "/", service: str = "s", cookie: str | None = None, *, redirect: bool = False) -> Claim:
+def claim(
+    host: str,
+    path: str = "/",
+    service: str = "s",
+    cookie: str | None = None,
+    *,
+    redirect: bool = False,
+) -> Claim:
     upstream = None if redirect else Upstream(f"{service}:80", (Endpoint("1", "10.0.0.1", 80),))
     route = Route(Scheme.HTTP, host, path, service, "l", "hrm", 80, upstream, sticky_cookie=cookie)
     return claims_of(Contribution(f"p/{service}", service, 1, (route,)))[0]
@@ -36,17 +52,23 @@ def everybody(_: str, claims: Sequence[Claim]) -> tuple[list[Claim], Barred | No
     return list(claims), None
 
 
-def index_of(claims: Sequence[Claim], before: HostIndex[str] | None = None, changed: Sequence[str] = ()) -> HostIndex[str]:
+def index_of(
+    claims: Sequence[Claim], before: HostIndex[str] | None = None, changed: Sequence[str] = ()
+) -> HostIndex[str]:
     touched: dict[str, list[Claim]] = {}
     for item in claims:
         touched.setdefault(item.route.host, []).append(item)
-    return (before or HostIndex({}, {})).updated(touched, frozenset(changed), decide, same, everybody)
+    return (before or HostIndex({}, {})).updated(
+        touched, frozenset(changed), decide, same, everybody
+    )
 
 
 @given(st.lists(_PATTERNS, unique=True, max_size=12), st.one_of(st.just(""), _NAMES))
 def test_the_walk_finds_what_the_rules_say(patterns: list[str], host: str) -> None:
     index = index_of([claim(pattern) for pattern in patterns])
-    expected = sorted((p for p in patterns if host_matches(p, host)), key=host_specificity, reverse=True)
+    expected = sorted(
+        (p for p in patterns if host_matches(p, host)), key=host_specificity, reverse=True
+    )
     assert [site.host for site in index.matching(host)] == expected
 
 
@@ -100,7 +122,9 @@ def test_an_update_compiles_what_is_touched_and_shares_the_rest() -> None:
 def test_what_is_not_admitted_is_kept_beside_the_sites() -> None:
     def nobody_but_s(_: str, claims: Sequence[Claim]) -> tuple[list[Claim], Barred | None]:
         left = tuple(claim for claim in claims if claim.service != "s")
-        return [claim for claim in claims if claim.service == "s"], Barred(left, ()) if left else None
+        return [claim for claim in claims if claim.service == "s"], Barred(
+            left, ()
+        ) if left else None
 
     touched = {"a": [claim("a"), claim("a", service="t")], "b": [claim("b", service="t")]}
     before = HostIndex[str]({}, {}).updated(touched, frozenset(), decide, same, nobody_but_s)
@@ -117,7 +141,15 @@ def test_what_is_not_admitted_is_kept_beside_the_sites() -> None:
 def test_thousands_of_hosts_are_listed_in_order() -> None:
     count = 10_000
     routes = tuple(
-        Route(Scheme.HTTP, f"h{number * 7919 % count}.example.com", "/", "s", f"l{number}", "hrm", redirect=RedirectRule("http://to"))
+        Route(
+            Scheme.HTTP,
+            f"h{number * 7919 % count}.example.com",
+            "/",
+            "s",
+            f"l{number}",
+            "hrm",
+            redirect=RedirectRule("http://to"),
+        )
         for number in range(count)
     )
     table = RoutingTable.build(Snapshot.of([Contribution("k", "s", 0, routes)]))
@@ -126,7 +158,12 @@ def test_thousands_of_hosts_are_listed_in_order() -> None:
 
 def test_what_an_index_lists() -> None:
     index = index_of([claim("b"), claim("a", "/x"), claim("a"), claim("c", redirect=True)])
-    assert [slot.route.name for slot in index.ordered()] == ["http://a/x", "http://a", "http://b", "http://c"]
+    assert [slot.route.name for slot in index.ordered()] == [
+        "http://a/x",
+        "http://a",
+        "http://b",
+        "http://c",
+    ]
     assert [upstream.name for upstream in index.upstreams("a")] == ["s:80", "s:80"]
     assert index.upstreams("c") == []
     assert index.upstreams("never") == []

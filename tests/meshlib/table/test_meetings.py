@@ -12,7 +12,9 @@ from tests.support.tables import route, service, table_of, told
 
 def test_services_of_one_owner_meet_without_an_error() -> None:
     web = service("stack shop", "http://shop.example", age=1, name="shop_web")
-    same = service("stack shop", "http://shop.example", "http://shop.example/x", age=2, name="shop_more")
+    same = service(
+        "stack shop", "http://shop.example", "http://shop.example/x", age=2, name="shop_more"
+    )
     api = service("stack shop", "http://shop.example/api", age=3, name="shop_api")
     tls = service("stack shop", "sni://shop.example", age=4, name="shop_tls")
     far = service("stack shop", "http://far.example", age=5, name="shop_far")
@@ -21,7 +23,10 @@ def test_services_of_one_owner_meet_without_an_error() -> None:
     assert {item.severity for item in table.diagnostics} == {Severity.INFO}
     shared, beside, passed = (item.message for item in table.diagnostics)
     assert shared == "this service and 'shop_web' share http://shop.example: requests go to both"
-    assert beside == "this service has http://shop.example/api beside http://shop.example of 'shop_web'"
+    assert (
+        beside
+        == "this service has http://shop.example/api beside http://shop.example of 'shop_web'"
+    )
     assert passed == "this service has sni://shop.example beside http://shop.example of 'shop_web'"
 
 
@@ -29,17 +34,24 @@ def test_of_different_owners_both_are_named() -> None:
     shop = service("stack shop", "http://shop.example", share_with=("blog",))
     table = table_of(shop, service("stack blog", "http://shop.example", age=2))
     (item,) = table.diagnostics
-    assert item.message == "this service and 'shop' of stack shop share http://shop.example: requests go to both"
+    assert (
+        item.message
+        == "this service and 'shop' of stack shop share http://shop.example: requests go to both"
+    )
 
 
 def test_a_service_that_is_there_twice_while_it_is_replaced_meets_nobody() -> None:
-    first = Contribution("p/1", "shop", 1, (route("http://shop.example", "shop"),), owner="service shop")
+    first = Contribution(
+        "p/1", "shop", 1, (route("http://shop.example", "shop"),), owner="service shop"
+    )
     assert told(table_of(first, replace(first, key="p/2", created_at=2))) == []
 
 
 def test_who_lost_a_route_is_told_that_alone() -> None:
     first = service("stack shop", "http://shop.example", name="a")
-    other = Contribution("p/b", "b", 2, (route("http://shop.example", "b", sticky="S"),), owner="stack shop")
+    other = Contribution(
+        "p/b", "b", 2, (route("http://shop.example", "b", sticky="S"),), owner="stack shop"
+    )
     assert told(table_of(first, other)) == [("TBL001", "b")]
 
 
@@ -54,11 +66,16 @@ def test_a_wildcard_leaves_out_the_hosts_of_others() -> None:
     ledger = ledger.updated(everybody, 2)
     table = RoutingTable.build(Snapshot(everybody, ledger.tenures), before)
     assert told(table) == [("TBL203", "wild")]
-    assert table.diagnostics[0].message == "*.example leaves out s0.example, which belongs to stack s0, and 2 more hosts of others"
+    assert (
+        table.diagnostics[0].message
+        == "*.example leaves out s0.example, which belongs to stack s0, and 2 more hosts of others"
+    )
     # A later host is seen without looking at all the others; so is one that goes.
     one = (hosts[0], wild)
     less = RoutingTable.build(Snapshot(one, ledger.updated(one, 3).tenures), table)
-    assert less.diagnostics[0].message == "*.example leaves out s0.example, which belongs to stack s0"
+    assert (
+        less.diagnostics[0].message == "*.example leaves out s0.example, which belongs to stack s0"
+    )
     # Whose wildcard is not asked for now hears nothing.
     alone = (hosts[0],)
     assert told(RoutingTable.build(Snapshot(alone, ledger.updated(alone, 3).tenures), less)) == []
@@ -66,7 +83,9 @@ def test_a_wildcard_leaves_out_the_hosts_of_others() -> None:
 
 def test_a_name_that_could_not_be_recorded_is_told() -> None:
     rules = OwnershipRules(max_names=1)
-    table = table_of(service("stack a", "http://a"), service("", "http://", age=2, name="b"), rules=rules)
+    table = table_of(
+        service("stack a", "http://a"), service("", "http://", age=2, name="b"), rules=rules
+    )
     assert told(table) == [("TBL101", "b")]
     why = "there are too many names, or too many of routes given in code"
     assert table.diagnostics[0].message == f"whose any host is cannot be recorded: {why}"

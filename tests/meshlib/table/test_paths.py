@@ -14,13 +14,38 @@ from meshlib.patterns import parse_path_prefix
 from meshlib.table.paths import equivalent_path, has_other_readings, most_readings, readings
 
 
-@pytest.mark.parametrize("path", [b"/", b"/a", b"/a/b.c/~d", b"/a=b,c/d", b"*", b"/.well-known/x", b"/a/.hidden", b"/@a:b", b"/a/...b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/",
+        b"/a",
+        b"/a/b.c/~d",
+        b"/a=b,c/d",
+        b"*",
+        b"/.well-known/x",
+        b"/a/.hidden",
+        b"/@a:b",
+        b"/a/...b",
+    ],
+)
 def test_a_plain_path_has_one_reading(path: bytes) -> None:
     assert not has_other_readings(path)
     assert readings(path) == [path]
 
 
-@pytest.mark.parametrize("path", [b"/a%20b", b"/caf%C3%A9", b"/caf%E9", b"/%E3%81%82", b"/%22x%22", b"/a/.", b"relative/..", b""])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/a%20b",
+        b"/caf%C3%A9",
+        b"/caf%E9",
+        b"/%E3%81%82",
+        b"/%22x%22",
+        b"/a/.",
+        b"relative/..",
+        b"",
+    ],
+)
 def test_a_path_may_look_suspicious_and_have_one_reading(path: bytes) -> None:
     assert [found for found in readings(path) if found not in (path, b"/a")] == []
 
@@ -82,7 +107,13 @@ def reference(path: bytes) -> set[bytes]:
         (_same, _slash),
         (_same, _dots, _merge, lambda text: _dots(_merge(text))),
         (_same, _each, _last, _first),
-        (_same, _once, _twice, lambda text: _once(_loose(text)), lambda text: _once(_loose(_unpercent(text)))),
+        (
+            _same,
+            _once,
+            _twice,
+            lambda text: _once(_loose(text)),
+            lambda text: _once(_loose(_unpercent(text))),
+        ),
         (_same, _slash),
         (_same, _each, _last, _first),
         (_same, lambda text: text.split("%00")[0], lambda text: re.split("%3F|%23", text)[0]),
@@ -131,7 +162,9 @@ def _twice(text: str) -> str:
 def _loose(text: str) -> str:
     for match in set(re.findall("%[uU][0-9A-Fa-f]{4}", text)):
         if not 0xD800 <= int(match[2:], 16) <= 0xDFFF:
-            text = text.replace(match, "".join(f"%{byte:02X}" for byte in chr(int(match[2:], 16)).encode()))
+            text = text.replace(
+                match, "".join(f"%{byte:02X}" for byte in chr(int(match[2:], 16)).encode())
+            )
     for code in range(128):
         low = f"%{0x80 | code & 0x3F:02X}"
         for form in (f"%E0%{0x80 | code >> 6:02X}{low}", f"%F0%80%{0x80 | code >> 6:02X}{low}"):
@@ -139,8 +172,12 @@ def _loose(text: str) -> str:
         for second in {code & 0x3F, 0x40 | code & 0x3F, 0x80 | code & 0x3F, 0xC0 | code & 0x3F}:
             text = text.replace(f"%C{code >> 6}%{second:02X}", f"%{code:02X}")
     for character in (*map(chr, range(0xFF01, 0xFF5F)), *"\u2024\u2025\u2044\u2215\u2216\u00a0"):
-        plain = {"\u2044": "/", "\u2215": "/", "\u2216": "\\"}.get(character) or unicodedata.normalize("NFKC", character)
-        text = text.replace("".join(f"%{byte:02X}" for byte in character.encode()), plain.replace(" ", "%20"))
+        plain = {"\u2044": "/", "\u2215": "/", "\u2216": "\\"}.get(
+            character
+        ) or unicodedata.normalize("NFKC", character)
+        text = text.replace(
+            "".join(f"%{byte:02X}" for byte in character.encode()), plain.replace(" ", "%20")
+        )
     return text
 
 
@@ -191,10 +228,44 @@ def _trim(text: str) -> str:
     return "/".join(segments)
 
 
-_PIECES = ["/", "/a", "a", "b", "..", ".", "/../", "\\", ";", "%2f", "%5C", "%3b", "%252e", "%2e", "%40", "@", "%25", "%00", "%3f", "%20"]
-_WILD = ["%c0%af", "%C0%2f", "%e0%80%ae", "%F0%80%80%AF", "%u002f", "%25u002e", "%ud800", "%ef%bc%8f", "%EF%BC%8E", "%e2%88%95"]
+_PIECES = [
+    "/",
+    "/a",
+    "a",
+    "b",
+    "..",
+    ".",
+    "/../",
+    "\\",
+    ";",
+    "%2f",
+    "%5C",
+    "%3b",
+    "%252e",
+    "%2e",
+    "%40",
+    "@",
+    "%25",
+    "%00",
+    "%3f",
+    "%20",
+]
+_WILD = [
+    "%c0%af",
+    "%C0%2f",
+    "%e0%80%ae",
+    "%F0%80%80%AF",
+    "%u002f",
+    "%25u002e",
+    "%ud800",
+    "%ef%bc%8f",
+    "%EF%BC%8E",
+    "%e2%88%95",
+]
 _WILD += ["%41", "%c3%a9", "%E9", "%zz"]
-_PATHS = st.lists(st.sampled_from(_PIECES) | st.sampled_from(_WILD), max_size=6).map(lambda pieces: ("/" + "".join(pieces)).encode())
+_PATHS = st.lists(st.sampled_from(_PIECES) | st.sampled_from(_WILD), max_size=6).map(
+    lambda pieces: ("/" + "".join(pieces)).encode()
+)
 
 
 @settings(deadline=None)
@@ -235,7 +306,25 @@ def test_the_work_has_a_limit_in_bytes_too() -> None:
     assert len(readings(honest)) <= most_readings(honest)
 
 
-_PARTS = ["a", "b%41", "%7e", "%2e", "caf%c3%a9", "%20", "%21!", "x;y=z", "%40", "%25", "%2541", "%", "%zz", ".", "\uff41", "%c0%af", "%3f"]
+_PARTS = [
+    "a",
+    "b%41",
+    "%7e",
+    "%2e",
+    "caf%c3%a9",
+    "%20",
+    "%21!",
+    "x;y=z",
+    "%40",
+    "%25",
+    "%2541",
+    "%",
+    "%zz",
+    ".",
+    "\uff41",
+    "%c0%af",
+    "%3f",
+]
 _SEGMENTS = st.lists(st.sampled_from(_PARTS), min_size=1).map("".join)
 
 

@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.decision import Carry, Forward, Passthrough, Redirect, Refuse, Reject, Respond, TableDecision, Terminate, TLSDecision
+from meshlib.decision import (
+    Carry,
+    Forward,
+    Passthrough,
+    Redirect,
+    Refuse,
+    Reject,
+    Respond,
+    TableDecision,
+    Terminate,
+    TLSDecision,
+)
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, FieldSection, RequestHead
 from meshlib.model import (
@@ -29,7 +40,13 @@ from meshlib.model import (
     Tenure,
     Upstream,
 )
-from meshlib.patterns import host_matches, host_specificity, parse_host_pattern, path_matches, path_specificity
+from meshlib.patterns import (
+    host_matches,
+    host_specificity,
+    parse_host_pattern,
+    path_matches,
+    path_specificity,
+)
 from meshlib.table import RoutingTable
 from meshlib.table.explain import explain
 from meshlib.table.paths import most_readings, readings
@@ -43,14 +60,29 @@ def head(authority: bytes | str, target: bytes | str = b"/") -> RequestHead:
     return RequestHead(b"GET", path, raw, 1, FIELDS)
 
 
-def service(name: str, *places: str, age: int = 1, state: EndpointState = EndpointState.READY, **options: Any) -> Contribution:
+def service(
+    name: str,
+    *places: str,
+    age: int = 1,
+    state: EndpointState = EndpointState.READY,
+    **options: Any,
+) -> Contribution:
     """A service with a route for each place: "host/path", or "sni://host"."""
     upstream = Upstream(f"{name}:80", (Endpoint(f"{name}.1", "10.0.0.1", 80, state=state),))
     routes = []
     for place in places:
         scheme, mark, rest = place.rpartition("://")
         host, _, path = rest.partition("/")
-        route = Route(Scheme(scheme) if mark else Scheme.HTTP, host, f"/{path}", name, "l", "hrm", 80, upstream)
+        route = Route(
+            Scheme(scheme) if mark else Scheme.HTTP,
+            host,
+            f"/{path}",
+            name,
+            "l",
+            "hrm",
+            80,
+            upstream,
+        )
         routes.append(replace(route, **options))
     return Contribution(f"p/{name}", name, age, tuple(routes))
 
@@ -102,7 +134,13 @@ def test_what_is_no_authority_is_refused(authority: bytes) -> None:
 
 
 def test_names_in_other_scripts_are_asked_for_in_ascii() -> None:
-    table = table_of(service("s", parse_host_pattern("B\xfccher.example") + "/", parse_host_pattern("*.\u4f8b.example") + "/"))
+    table = table_of(
+        service(
+            "s",
+            parse_host_pattern("B\xfccher.example") + "/",
+            parse_host_pattern("*.\u4f8b.example") + "/",
+        )
+    )
     assert place_of(table.route(head("XN--BCHER-KVA.example:80"))) == "xn--bcher-kva.example/"
     assert place_of(table.route(head("a.xn--fsq.example"))) == "*.xn--fsq.example/"
     assert place_of(table.route(head("b\xfccher.example"))) == "bad_authority"
@@ -119,7 +157,10 @@ def test_no_authority_is_for_the_catch_all() -> None:
 
 def test_precedence_of_hosts() -> None:
     table = table_of(service("s", "a.b.example.com/", "*.b.example.com/", "*.example.com/", "/"))
-    found = {host: place_of(table.route(head(host))) for host in ("a.b.example.com", "x.a.b.example.com", "b.example.com", "example.com")}
+    found = {
+        host: place_of(table.route(head(host)))
+        for host in ("a.b.example.com", "x.a.b.example.com", "b.example.com", "example.com")
+    }
     assert found == {
         "a.b.example.com": "a.b.example.com/",
         "x.a.b.example.com": "*.b.example.com/",
@@ -130,7 +171,13 @@ def test_precedence_of_hosts() -> None:
 
 def test_a_host_whose_paths_do_not_match_is_no_dead_end() -> None:
     table = table_of(service("s", "shop.example.com/api", "*.example.com/static", "/"))
-    targets = {"/api/x?y": "shop.example.com/api", "/apix": "/", "/static": "*.example.com/static", "/x": "/", "*": "/"}
+    targets = {
+        "/api/x?y": "shop.example.com/api",
+        "/apix": "/",
+        "/static": "*.example.com/static",
+        "/x": "/",
+        "*": "/",
+    }
     assert {t: place_of(table.route(head("shop.example.com", t))) for t in targets} == targets
     without = table_of(service("s", "shop.example.com/api"))
     assert without.route(head("shop.example.com", "/x")) == Respond(404, "no_route")
@@ -169,20 +216,38 @@ _ROUTED = json.loads((Path(__file__).parents[2] / "vectors" / "paths" / "routed.
 @pytest.mark.parametrize("case", _ROUTED, ids=lambda case: " ".join(case["routes"]))
 def test_paths_are_refused_where_readings_belong_to_different_routes(case: dict[str, Any]) -> None:
     table = table_of(service("s", *(f"a{path}" for path in case["routes"])))
-    found = {path: place_of(table.route(head("a", path))) for path in (*case["refused"], *case["passed"])}
+    found = {
+        path: place_of(table.route(head("a", path))) for path in (*case["refused"], *case["passed"])
+    }
     expected = dict.fromkeys(case["refused"], "ambiguous_path")
-    expected |= {path: f"a{route}" if route else "no_route" for path, route in case["passed"].items()}
+    expected |= {
+        path: f"a{route}" if route else "no_route" for path, route in case["passed"].items()
+    }
     assert found == expected
 
 
 @given(
     st.lists(st.sampled_from(["/", "/a", "/a/b", "/@c", "/b"]), unique=True, min_size=1),
-    st.lists(st.sampled_from(["/", "a", "b", "..", ";", "%2f", "\\", "%40c", "@c", "%252e", "%20", "%u002f", "%00"]), max_size=7),
+    st.lists(
+        st.sampled_from(
+            ["/", "a", "b", "..", ";", "%2f", "\\", "%40c", "@c", "%252e", "%20", "%u002f", "%00"]
+        ),
+        max_size=7,
+    ),
 )
-def test_a_path_is_refused_if_and_only_if_its_readings_have_several_routes(routes: list[str], pieces: list[str]) -> None:
+def test_a_path_is_refused_if_and_only_if_its_readings_have_several_routes(
+    routes: list[str], pieces: list[str]
+) -> None:
     path = ("/" + "".join(pieces)).encode()
     table = table_of(service("s", *(f"a{route}" for route in routes)))
-    found = {max((r for r in routes if path_matches(r, way.decode())), key=path_specificity, default="no_route") for way in readings(path)}
+    found = {
+        max(
+            (r for r in routes if path_matches(r, way.decode())),
+            key=path_specificity,
+            default="no_route",
+        )
+        for way in readings(path)
+    }
     decision = place_of(table.route(head("a", path.decode())))
     if routes == ["/"]:
         assert decision == "a/"
@@ -215,14 +280,20 @@ def test_a_host_without_paths_refuses_none() -> None:
 def test_answers_of_our_own() -> None:
     rule = RedirectRule("https://b")
     shop = service("s", "a/", state=EndpointState.STARTING)
-    table = RoutingTable.build(Snapshot.of([shop, service("r", "r/", redirect=rule, upstream=None)]), unmatched_status=503, retry_after=7)
+    table = RoutingTable.build(
+        Snapshot.of([shop, service("r", "r/", redirect=rule, upstream=None)]),
+        unmatched_status=503,
+        retry_after=7,
+    )
     assert table.route(head("a")) == Respond(503, "no_endpoint", 7, shop.routes[0])
     assert table.route(head("x")) == Respond(503, "no_route", 7)
     assert isinstance(table.route(head("r")), Redirect)
 
 
 def test_a_route_without_endpoint_never_falls_through() -> None:
-    table = table_of(service("s", "a.b/", state=EndpointState.UNHEALTHY), service("w", "*.b/"), service("c", "/"))
+    table = table_of(
+        service("s", "a.b/", state=EndpointState.UNHEALTHY), service("w", "*.b/"), service("c", "/")
+    )
     assert place_of(table.route(head("a.b"))) == "no_endpoint"
 
 
@@ -236,20 +307,35 @@ def test_decisions_exist_before_they_are_asked_for() -> None:
 
 _NAMES = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=3).map(".".join)
 _PATTERNS = st.one_of(st.just(""), _NAMES, _NAMES.map("*.".__add__))
-_PATHS = st.lists(st.sampled_from(["x", "y", "xy"]), max_size=3).map(lambda parts: "/" + "/".join(parts))
+_PATHS = st.lists(st.sampled_from(["x", "y", "xy"]), max_size=3).map(
+    lambda parts: "/" + "/".join(parts)
+)
 
 
-@given(st.lists(st.tuples(_PATTERNS, _PATHS), unique=True, max_size=12), st.one_of(st.just(""), _NAMES), _PATHS)
-def test_the_table_does_what_the_rules_say(places: list[tuple[str, str]], host: str, path: str) -> None:
+@given(
+    st.lists(st.tuples(_PATTERNS, _PATHS), unique=True, max_size=12),
+    st.one_of(st.just(""), _NAMES),
+    _PATHS,
+)
+def test_the_table_does_what_the_rules_say(
+    places: list[tuple[str, str]], host: str, path: str
+) -> None:
     table = table_of(service("s", *(host + path for host, path in places)))
     matching = [(h, p) for h, p in places if host_matches(h, host) and path_matches(p, path)]
-    best = max(matching, key=lambda place: (host_specificity(place[0]), path_specificity(place[1])), default=None)
+    best = max(
+        matching,
+        key=lambda place: (host_specificity(place[0]), path_specificity(place[1])),
+        default=None,
+    )
     assert place_of(table.route(head(host, path))) == ("".join(best) if best else "no_route")
 
 
 @given(st.binary(max_size=30), st.binary(max_size=30))
 def test_route_never_raises(authority: bytes, target: bytes) -> None:
-    assert table_of(service("s", "a/", "a/x", "/", "/y")).route(head(authority, b"/" + target)) is not None
+    assert (
+        table_of(service("s", "a/", "a/x", "/", "/y")).route(head(authority, b"/" + target))
+        is not None
+    )
 
 
 # TLS.
@@ -278,10 +364,14 @@ def test_server_names(name: str | None, expected: str) -> None:
 def test_refused_hellos() -> None:
     shop = service("s", "sni://a", state=EndpointState.STARTING)
     table = table_of(shop)
-    assert table.route_tls(ClientHello(server_name="a")) == Reject(80, "no_endpoint", shop.routes[0])
+    assert table.route_tls(ClientHello(server_name="a")) == Reject(
+        80, "no_endpoint", shop.routes[0]
+    )
     assert table.route_tls(ClientHello(server_name="b")) == Reject(112, "no_route")
     assert table.route_tls(ClientHello()) == Reject(112, "no_route")
-    assert table.route_tls(ClientHello("a", server_name_valid=False)) == Reject(112, "bad_server_name")
+    assert table.route_tls(ClientHello("a", server_name_valid=False)) == Reject(
+        112, "bad_server_name"
+    )
     odd = table_of(service("s", "sni://a/never", "sni://"))  # the path of an SNI route is "/"
     assert place_of(odd.route_tls(ClientHello("a"))) == "/"
 
@@ -301,7 +391,9 @@ def test_refused_hellos() -> None:
         ("10.0.0.1", True, "bad_server_name"),
     ],
 )
-def test_where_tls_is_ended(name: str | None, ended: bool, expected: str | Terminate | Reject) -> None:
+def test_where_tls_is_ended(
+    name: str | None, ended: bool, expected: str | Terminate | Reject
+) -> None:
     table = table_of(service("s", "sni://a.b", "a.b/", "sni://*.b", "c.b/x", "c.b/", "*.d/"))
     found = table.route_tls(ClientHello(name), lambda _: ended)
     if isinstance(expected, str):
@@ -315,7 +407,9 @@ def test_where_tls_is_ended(name: str | None, ended: bool, expected: str | Termi
 def test_a_catch_all_for_tls_takes_hellos_without_a_name() -> None:
     table = table_of(service("s", "sni://", "/"))
     assert place_of(table.route_tls(ClientHello(), lambda _: True)) == "/"
-    assert table_of(service("s", "sni://a")).route_tls(ClientHello(), lambda _: True) == Reject(112, "no_route")
+    assert table_of(service("s", "sni://a")).route_tls(ClientHello(), lambda _: True) == Reject(
+        112, "no_route"
+    )
 
 
 # What a table tells.
@@ -325,10 +419,22 @@ def test_what_a_table_lists() -> None:
     found = Diagnostic("HRM001", Severity.ERROR, "s", "l", "wrong")
     shop = replace(service("s", "b/", "a/", "a/x", "sni://a"), diagnostics=(found,))
     table = table_of(shop, service("t", "b/", age=2), service("u", "a/", age=3, sticky_cookie="S"))
-    assert [route.name for route in table.routes] == ["http://a/x", "http://a", "http://b", "sni://a"]
+    assert [route.name for route in table.routes] == [
+        "http://a/x",
+        "http://a",
+        "http://b",
+        "sni://a",
+    ]
     assert table.routes is table.routes
-    assert {name: len(upstream.endpoints) for name, upstream in table.upstreams.items()} == {"s:80": 1, "s:80+t:80": 2}
-    assert [(d.code, d.service) for d in table.diagnostics] == [("HRM001", "s"), ("TBL001", "u"), ("TBL201", "t")]
+    assert {name: len(upstream.endpoints) for name, upstream in table.upstreams.items()} == {
+        "s:80": 1,
+        "s:80+t:80": 2,
+    }
+    assert [(d.code, d.service) for d in table.diagnostics] == [
+        ("HRM001", "s"),
+        ("TBL001", "u"),
+        ("TBL201", "t"),
+    ]
     assert table.diagnostics is table.diagnostics
     assert repr(table) == "<RoutingTable 2 http hosts, 1 sni hosts>"
     assert [site.host for site in table.matching(Scheme.HTTP, "a")] == ["a"]
@@ -342,7 +448,9 @@ def test_equal_upstreams_are_one_object() -> None:
     assert isinstance(first, Forward)
     assert isinstance(second, Forward)
     assert first.upstream is second.upstream is table.upstreams["s:80+t:80"]
-    after = RoutingTable.build(Snapshot.of([service("s", "a/"), service("t", "a/", age=2), service("x", "b/")]), table)
+    after = RoutingTable.build(
+        Snapshot.of([service("s", "a/"), service("t", "a/", age=2), service("x", "b/")]), table
+    )
     third = after.route(head("a"))
     assert isinstance(third, Forward)
     assert third.upstream is first.upstream
@@ -358,7 +466,11 @@ def shape(table: RoutingTable) -> object:
 _SERVICES = st.builds(
     lambda name, places, age, cookie: service(name, *places, age=age, sticky_cookie=cookie),
     st.sampled_from("stuv"),
-    st.lists(st.sampled_from(["a/", "a/x", "b/", "*.b/", "/", "sni://a", "2001:db8::1/"]), unique=True, max_size=4),
+    st.lists(
+        st.sampled_from(["a/", "a/x", "b/", "*.b/", "/", "sni://a", "2001:db8::1/"]),
+        unique=True,
+        max_size=4,
+    ),
     st.integers(0, 2),
     st.sampled_from([None, "S"]),
 )
@@ -398,7 +510,9 @@ def test_one_changed_service_does_not_rebuild_the_world() -> None:
 def test_equal_is_unchanged() -> None:
     before = RoutingTable.build(Snapshot.of(many(5)))
     assert RoutingTable.build(Snapshot.of(many(5)), before).compiled_hosts == 0
-    named = [replace(c, diagnostics=(Diagnostic("X", Severity.INFO, "s", "l", "m"),)) for c in many(5)]
+    named = [
+        replace(c, diagnostics=(Diagnostic("X", Severity.INFO, "s", "l", "m"),)) for c in many(5)
+    ]
     after = RoutingTable.build(Snapshot.of(named), before)
     assert after.compiled_hosts == 0
     assert len(after.diagnostics) == 5
@@ -407,7 +521,12 @@ def test_equal_is_unchanged() -> None:
 def test_other_settings_compile_all() -> None:
     before = RoutingTable.build(Snapshot.of(many(5)))
     after = RoutingTable.build(Snapshot.of(many(5)), before, retry_after=9)
-    assert (after.compiled_hosts, after.retry_after, after.unmatched_status, after.https_port) == (5, 9, 404, 443)
+    assert (after.compiled_hosts, after.retry_after, after.unmatched_status, after.https_port) == (
+        5,
+        9,
+        404,
+        443,
+    )
     elsewhere = RoutingTable.build(after.snapshot, after, retry_after=9, https_port=8443)
     assert (elsewhere.compiled_hosts, elsewhere.https_port) == (5, 8443)
 
@@ -453,7 +572,10 @@ def test_hosts_follow_their_owners() -> None:
     assert before.barred(Scheme.SNI, "z.w") is not None
     assert before.barred(Scheme.TCP, "1") is None
     # The wildcard is nobody's any more, and what was below it is its own owner's.
-    tenures = {name: Tenure(name, owner) for name, owner in (("x.w", "stack s"), ("y.w", "stack t"), ("z.w", "stack t"))}
+    tenures = {
+        name: Tenure(name, owner)
+        for name, owner in (("x.w", "stack s"), ("y.w", "stack t"), ("z.w", "stack t"))
+    }
     after = RoutingTable.build(replace(both, tenures=tenures), before)
     assert after.barred(Scheme.HTTP, "y.w") is None
     assert [route.service for route in after.routes if route.host in ("y.w", "z.w")] == ["t", "t"]
@@ -464,7 +586,9 @@ def test_hosts_follow_their_owners() -> None:
     assert moved.barred(Scheme.HTTP, "*.w") is not None
     assert RoutingTable.build(replace(both, tenures=tenures), after).compiled_hosts == 0
     # Those that something else covers stay as they are.
-    elsewhere = RoutingTable.build(replace(both, tenures={**before.tenures, "other": Tenure("other", "stack u")}), before)
+    elsewhere = RoutingTable.build(
+        replace(both, tenures={**before.tenures, "other": Tenure("other", "stack u")}), before
+    )
     assert elsewhere.compiled_hosts == 0
     assert elsewhere.barred(Scheme.HTTP, "y.w") is not None
 
@@ -473,7 +597,13 @@ def test_a_host_is_its_owners_with_all_paths_and_both_schemes() -> None:
     shop = replace(service("shop", "shop.w/api", "sni://tls.w"), owner="stack shop")
     wild = replace(service("wild", "*.w/", "sni://*.w", age=2), owner="stack wild")
     table = RoutingTable.build(Snapshot.of([shop, wild]))
-    found = {host: [site.host for site in table.matching(Scheme.HTTP, host)] for host in ("shop.w", "tls.w", "x.w")}
+    found = {
+        host: [site.host for site in table.matching(Scheme.HTTP, host)]
+        for host in ("shop.w", "tls.w", "x.w")
+    }
     assert found == {"shop.w": ["shop.w"], "tls.w": [], "x.w": ["*.w"]}
-    found = {host: [site.host for site in table.matching(Scheme.SNI, host)] for host in ("shop.w", "tls.w", "x.w")}
+    found = {
+        host: [site.host for site in table.matching(Scheme.SNI, host)]
+        for host in ("shop.w", "tls.w", "x.w")
+    }
     assert found == {"shop.w": [], "tls.w": ["tls.w", "*.w"], "x.w": ["*.w"]}

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from meshlib.decision import Redirect, Respond, TableDecision
 from meshlib.messages import FieldSection, RequestHead
-from meshlib.model import Contribution, Endpoint, EndpointState, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    EndpointState,
+    RedirectRule,
+    Route,
+    Scheme,
+    Snapshot,
+    Upstream,
+)
 from meshlib.redirects import location
 from meshlib.table import RoutingTable
 from meshlib.table.uncertified import decide_uncertified
@@ -16,26 +25,49 @@ from meshlib.table.uncertified import decide_uncertified
 CERTIFIED = {"a.example", "x.wild.example", "both.example", "only.example", "down.example", "::1"}
 
 
-def route(host: str, *, scheme: Scheme = Scheme.HTTP, ready: bool = True, https_only: bool = False) -> Route:
+def route(
+    host: str, *, scheme: Scheme = Scheme.HTTP, ready: bool = True, https_only: bool = False
+) -> Route:
     state = EndpointState.READY if ready else EndpointState.STARTING
     upstream = Upstream(f"{scheme}{host}", (Endpoint("e", "10.0.0.1", 80, state=state),))
     return Route(scheme, host, "/", "s", "l", "test", 80, upstream, https_only=https_only)
 
 
 def table(https_port: int = 443) -> RoutingTable:
-    routes = [route(host) for host in ("a.example", "*.wild.example", "both.example", "bare.example", "::1", "")]
+    routes = [
+        route(host)
+        for host in ("a.example", "*.wild.example", "both.example", "bare.example", "::1", "")
+    ]
     routes.append(route("both.example", scheme=Scheme.SNI))
     routes.append(route("only.example", https_only=True))
     routes.append(route("down.example", ready=False))
-    routes.append(Route(Scheme.HTTP, "old.example", "/", "s", "l", "test", None, None, redirect=RedirectRule("http://new.example")))
-    return RoutingTable.build(Snapshot.of([Contribution("s", "s", 1, tuple(routes))]), https_port=https_port)
+    routes.append(
+        Route(
+            Scheme.HTTP,
+            "old.example",
+            "/",
+            "s",
+            "l",
+            "test",
+            None,
+            None,
+            redirect=RedirectRule("http://new.example"),
+        )
+    )
+    return RoutingTable.build(
+        Snapshot.of([Contribution("s", "s", 1, tuple(routes))]), https_port=https_port
+    )
 
 
-def decided(authority: str, target: str = "/x?y", *, secure: bool = False, https_port: int = 443) -> str:
+def decided(
+    authority: str, target: str = "/x?y", *, secure: bool = False, https_port: int = 443
+) -> str:
     known = table(https_port)
     fields = FieldSection(b"", (), None, None, False, frozenset(), None, False)
     head = RequestHead(b"GET", target.encode(), authority.encode(), 1, fields)
-    decision = decide_uncertified(known, head, known.route(head), secure=secure, terminates=CERTIFIED.__contains__)
+    decision = decide_uncertified(
+        known, head, known.route(head), secure=secure, terminates=CERTIFIED.__contains__
+    )
     if isinstance(decision, Redirect):
         return f"{decision.rule.status} {location(decision.rule, head.target).decode()}"
     return f"{decision.status} {decision.reason}"
@@ -49,7 +81,10 @@ def decided(authority: str, target: str = "/x?y", *, secure: bool = False, https
         ("x.wild.example", "308 https://x.wild.example/x?y"),
         ("y.wild.example", "403 client_certificate_required"),
         ("bare.example", "403 client_certificate_required"),
-        ("both.example", "403 client_certificate_required"),  # its TLS is passed through: there is no certificate to be seen
+        (
+            "both.example",
+            "403 client_certificate_required",
+        ),  # its TLS is passed through: there is no certificate to be seen
         ("down.example", "308 https://down.example/x?y"),
         ("only.example", "308 https://only.example/x?y"),
         ("old.example", "301 http://new.example/x?y"),
@@ -65,8 +100,12 @@ def test_nothing_is_forwarded(authority: str, expected: str) -> None:
 
 def test_what_no_route_matches() -> None:
     empty = RoutingTable()
-    head = RequestHead(b"GET", b"/", b"a", 1, FieldSection(b"", (), None, None, False, frozenset(), None, False))
-    assert decide_uncertified(empty, head, empty.route(head), secure=False, terminates=bool) == Respond(404, "no_route")
+    head = RequestHead(
+        b"GET", b"/", b"a", 1, FieldSection(b"", (), None, None, False, frozenset(), None, False)
+    )
+    assert decide_uncertified(
+        empty, head, empty.route(head), secure=False, terminates=bool
+    ) == Respond(404, "no_route")
 
 
 def test_a_client_that_uses_https_already_is_not_sent_in_a_circle() -> None:
@@ -79,9 +118,30 @@ def test_where_https_is_and_a_target_without_a_path() -> None:
     assert decided("a.example", "*") == "403 client_certificate_required"
 
 
-@given(st.sampled_from(["a.example", "x.wild.example", "both.example", "only.example", "down.example", "nobody", ""]), st.booleans())
+@given(
+    st.sampled_from(
+        [
+            "a.example",
+            "x.wild.example",
+            "both.example",
+            "only.example",
+            "down.example",
+            "nobody",
+            "",
+        ]
+    ),
+    st.booleans(),
+)
 def test_no_decision_forwards(authority: str, secure: bool) -> None:
     known = table()
-    head = RequestHead(b"GET", b"/", authority.encode(), 1, FieldSection(b"", (), None, None, False, frozenset(), None, False))
-    decision: TableDecision = decide_uncertified(known, head, known.route(head), secure=secure, terminates=CERTIFIED.__contains__)
+    head = RequestHead(
+        b"GET",
+        b"/",
+        authority.encode(),
+        1,
+        FieldSection(b"", (), None, None, False, frozenset(), None, False),
+    )
+    decision: TableDecision = decide_uncertified(
+        known, head, known.route(head), secure=secure, terminates=CERTIFIED.__contains__
+    )
     assert isinstance(decision, Redirect | Respond)

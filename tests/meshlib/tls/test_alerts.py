@@ -10,7 +10,10 @@ from meshlib.tls import alert_record
 from meshlib.tls.alerts import INTERNAL_ERROR, UNRECOGNIZED_NAME
 
 
-@pytest.mark.parametrize(("alert", "text"), [(UNRECOGNIZED_NAME, "unrecognized name"), (INTERNAL_ERROR, "internal error")])
+@pytest.mark.parametrize(
+    ("alert", "text"),
+    [(UNRECOGNIZED_NAME, "unrecognized name"), (INTERNAL_ERROR, "internal error")],
+)
 def test_a_client_understands_it(alert: int, text: str) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="a.example")

@@ -12,7 +12,14 @@ from meshlib.tls.extensions import PARSERS, ExtensionFacts
 from meshlib.tls.hello import parse_client_hello
 from tests.vectors.tls.hellos import BASE_12, CASES, Case, ext, hello, sni, u16
 
-CUT = [c for c in CASES if c.data[:1] == b"\x16" and c.data[9:11] == b"\x03\x03" and len(c.data) < 16_000 and "second" not in c.title]
+CUT = [
+    c
+    for c in CASES
+    if c.data[:1] == b"\x16"
+    and c.data[9:11] == b"\x03\x03"
+    and len(c.data) < 16_000
+    and "second" not in c.title
+]
 
 
 @pytest.mark.parametrize("case", CUT, ids=lambda case: case.title)

@@ -62,7 +62,14 @@ def test_ja3_leaves_grease_out() -> None:
 
 @pytest.mark.parametrize(
     ("protocols", "mark"),
-    [((), "00"), ((b"h2",), "h2"), ((b"http/1.1", b"h2"), "h1"), ((b"x",), "xx"), ((b"\xab\xcd",), "ad"), ((b"h\xff",), "6f")],
+    [
+        ((), "00"),
+        ((b"h2",), "h2"),
+        ((b"http/1.1", b"h2"), "h1"),
+        ((b"x",), "xx"),
+        ((b"\xab\xcd",), "ad"),
+        ((b"h\xff",), "6f"),
+    ],
 )
 def test_ja4_marks_the_first_protocol(protocols: tuple[bytes, ...], mark: str) -> None:
     assert ja4(ClientHello(alpn_protocols=protocols)).startswith(f"t12i0000{mark}_")

@@ -1,4 +1,6 @@
-"""What is read from the hellos of real clients: the standard library's in many settings, and those kept in tests/vectors/tls."""
+"""What is read from the hellos of real clients: the standard library's in many settings, and those
+kept in tests/vectors/tls.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,20 @@ import pytest
 from meshlib.errors import ClientHelloError
 from meshlib.messages import ClientHello
 from meshlib.tls import NEED_DATA, ClientHelloSniffer, ja4, parse_client_hello
-from tests.vectors.tls.hellos import ALPN, BASE, CASES, PSK, Case, ext, hello, numbers, records, sni, u8, u16
+from tests.vectors.tls.hellos import (
+    ALPN,
+    BASE,
+    CASES,
+    PSK,
+    Case,
+    ext,
+    hello,
+    numbers,
+    records,
+    sni,
+    u8,
+    u16,
+)
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "tls"
 EXPECTED = json.loads((VECTORS / "expected.json").read_text())
@@ -57,7 +72,9 @@ def test_a_real_client_cut_anywhere_and_with_more_behind(stem: str) -> None:
         assert sniffer.receive_data(wire[cut:]) == whole, cut
         assert sniffer.bytes_consumed == len(wire)
     sniffer = ClientHelloSniffer()
-    assert [sniffer.receive_data(wire[at : at + 1]) for at in range(len(wire))] == [NEED_DATA] * (len(wire) - 1) + [whole]
+    assert [sniffer.receive_data(wire[at : at + 1]) for at in range(len(wire))] == [NEED_DATA] * (
+        len(wire) - 1
+    ) + [whole]
     sniffer = ClientHelloSniffer()
     assert sniffer.receive_data(wire + b"early data, or anything") == whole
     assert sniffer.bytes_consumed == len(wire)
@@ -79,14 +96,23 @@ def from_ssl(name: str | None, context: ssl.SSLContext) -> bytes:
 
 
 V = ssl.TLSVersion
-RANGES = [(V.TLSv1, V.TLSv1_3), (V.TLSv1_2, V.TLSv1_2), (V.TLSv1_3, V.TLSv1_3), (V.TLSv1_2, V.TLSv1_3)]
+RANGES = [
+    (V.TLSv1, V.TLSv1_3),
+    (V.TLSv1_2, V.TLSv1_2),
+    (V.TLSv1_3, V.TLSv1_3),
+    (V.TLSv1_2, V.TLSv1_3),
+]
 
 
 @pytest.mark.parametrize("versions", RANGES, ids=str)
 @pytest.mark.parametrize("alpn", [[], ["h2"], ["http/1.1", "h2"], ["acme-tls/1"]], ids=str)
 @pytest.mark.parametrize("ciphers", ["DEFAULT", "ECDHE+AESGCM", "ALL:@SECLEVEL=0"])
-@pytest.mark.parametrize("name", ["a.example", "A.EXAMPLE", "a.b.c.d.example", "x" * 63 + ".example", None])
-def test_the_standard_library(versions: tuple[V, V], alpn: list[str], ciphers: str, name: str | None) -> None:
+@pytest.mark.parametrize(
+    "name", ["a.example", "A.EXAMPLE", "a.b.c.d.example", "x" * 63 + ".example", None]
+)
+def test_the_standard_library(
+    versions: tuple[V, V], alpn: list[str], ciphers: str, name: str | None
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -100,7 +126,9 @@ def test_the_standard_library(versions: tuple[V, V], alpn: list[str], ciphers: s
     assert found.server_name == (name and name.lower())
     assert found.alpn_protocols == tuple(p.encode() for p in alpn)
     assert (max(found.versions), found.legacy_version) == (versions[1], 0x0303)
-    assert found.versions == ((0x0303,) if versions[1] is V.TLSv1_2 else tuple(range(versions[1], versions[0] - 1, -1)))
+    assert found.versions == (
+        (0x0303,) if versions[1] is V.TLSv1_2 else tuple(range(versions[1], versions[0] - 1, -1))
+    )
     assert bool(found.key_shares) == (versions[1] is V.TLSv1_3)
     assert found.cipher_suites
     assert found.signature_algorithms
@@ -113,7 +141,19 @@ def test_every_field() -> None:
     groups = ext(10, u16(numbers(0x2A2A, 0x11EC, 0x001D)))
     rest = [part for part in BASE if part[:2] not in (b"\x00\x0a", b"\x00\x33")]
     ech = ext(0xFE0D, b"outer")
-    data = hello(sni("a.example"), ALPN, *rest, groups, shares, ext(35, b"t1"), ext(42), ech, PSK, session_id=b"id", suites=numbers(0x1301))
+    data = hello(
+        sni("a.example"),
+        ALPN,
+        *rest,
+        groups,
+        shares,
+        ext(35, b"t1"),
+        ext(42),
+        ech,
+        PSK,
+        session_id=b"id",
+        suites=numbers(0x1301),
+    )
     found = parse_client_hello(data[4:])
     assert found == ClientHello(
         server_name="a.example",
@@ -137,14 +177,20 @@ def test_every_field() -> None:
 
 
 def test_what_is_absent() -> None:
-    found = parse_client_hello(hello(block=b"", suites=numbers(0x2F), compression=u8(b"\x00")[1:])[4:])
+    found = parse_client_hello(
+        hello(block=b"", suites=numbers(0x2F), compression=u8(b"\x00")[1:])[4:]
+    )
     assert found == ClientHello(cipher_suites=(0x2F,), session_id=bytes(32))
     assert not found.grease
     assert not found.post_quantum
     assert ClientHello(server_name="a").server_name_valid
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.data[:1] == b"\x16" and len(c.data) < 16_000], ids=lambda case: case.title)
+@pytest.mark.parametrize(
+    "case",
+    [c for c in CASES if c.data[:1] == b"\x16" and len(c.data) < 16_000],
+    ids=lambda case: case.title,
+)
 def test_the_first_record_alone(case: Case) -> None:
     # Much of this is cut off or mixed up: it may be refused, and may not be misread.
     body = case.data[9 : 5 + int.from_bytes(case.data[3:5], "big")]
@@ -176,7 +222,8 @@ def test_the_first_record_alone(case: Case) -> None:
     ],
 )
 def test_an_error_says_where(position: int | None, body: bytes) -> None:
-    # A session id of 32 bytes ends at 67, four suites at 77, compression at 79; the first extension is the name, its content at 85.
+    # A session id of 32 bytes ends at 67, four suites at 77, compression at 79; the first extension
+    # is the name, its content at 85.
     with pytest.raises(ClientHelloError) as caught:
         parse_client_hello(body)
     assert caught.value.position == position

@@ -60,7 +60,14 @@ def test_the_broken_ones_after_a_good_one() -> None:
         assert outcome(memo.parse, body) == outcome(parse_client_hello, body)
 
 
-@pytest.mark.parametrize("body", [hello(sni("a.example"), *BASE, PSK)[4:], hello(sni("a.example"), ext(35, b"t"), *BASE)[4:], LARGE])
+@pytest.mark.parametrize(
+    "body",
+    [
+        hello(sni("a.example"), *BASE, PSK)[4:],
+        hello(sni("a.example"), ext(35, b"t"), *BASE)[4:],
+        LARGE,
+    ],
+)
 def test_what_is_another_each_time_is_not_kept(body: bytes) -> None:
     memo = HelloMemo()
     assert memo.parse(body) == parse_client_hello(body)
@@ -84,8 +91,14 @@ def test_another_shape_of_the_same_size_is_parsed() -> None:
     assert len(memo) == 1
 
 
-@given(st.sampled_from([BODY, *BODIES]), st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), max_size=4), st.integers(0, 40))
-def test_as_the_parser_whatever_is_changed(body: bytes, changes: list[tuple[int, int]], cut: int) -> None:
+@given(
+    st.sampled_from([BODY, *BODIES]),
+    st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), max_size=4),
+    st.integers(0, 40),
+)
+def test_as_the_parser_whatever_is_changed(
+    body: bytes, changes: list[tuple[int, int]], cut: int
+) -> None:
     memo = HelloMemo()
     memo.parse(body)
     changed = bytearray(body)
@@ -95,7 +108,8 @@ def test_as_the_parser_whatever_is_changed(body: bytes, changes: list[tuple[int,
         assert outcome(memo.parse, each) == outcome(parse_client_hello, each)
 
 
-# The first byte of a NIST group's key says whether it is a point as it has to be; the others say nothing.
+# The first byte of a NIST group's key says whether it is a point as it has to be; the others say
+# nothing.
 KEYS = [bytes([first, second]) + bytes(63) for first, second in ((4, 1), (4, 2), (5, 1))]
 POINTS = [hello(*BASE[:-1], ext(51, u16(b"\0\x17" + u16(key))))[4:] for key in KEYS]
 
@@ -108,29 +122,43 @@ def test_the_first_byte_of_a_key_says_something() -> None:
     assert isinstance(outcome(memo.parse, bad), tuple)
 
 
-# Clients that differ in what the memo leaves out (random bytes, session ids, keys), in what it must not, and in the bytes that
-# hold lengths; the same again and again, so that all that is kept is asked for.
+# Clients that differ in what the memo leaves out (random bytes, session ids, keys), in what it must
+# not, and in the bytes that hold lengths; the same again and again, so that all that is kept is
+# asked for.
 ALIKE = [
     BODY,
     hello(sni("b.example"), *BASE)[4:],
-    *(hello(sni("a" * (8 + size) + ".example"), *BASE, session_id=bytes(32 - size))[4:] for size in range(3)),
+    *(
+        hello(sni("a" * (8 + size) + ".example"), *BASE, session_id=bytes(32 - size))[4:]
+        for size in range(3)
+    ),
     hello(sni("a.example"), *BASE, PSK)[4:],
     hello(sni("a.example"), ext(35, b""), *BASE)[4:],
     hello(sni("a.example"), ext(35, b"t"), *BASE)[4:],
     *POINTS,
 ]
-CHANGES = st.lists(st.tuples(st.integers(0, 4095) | st.integers(0, 80), st.integers(0, 255)), max_size=2)
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 4095) | st.integers(0, 80), st.integers(0, 255)), max_size=2
+)
 
-HELLOS = st.tuples(st.sampled_from(ALIKE) | st.sampled_from(BODIES), CHANGES, st.just(0) | st.integers(0, 40))
+HELLOS = st.tuples(
+    st.sampled_from(ALIKE) | st.sampled_from(BODIES), CHANGES, st.just(0) | st.integers(0, 40)
+)
 
 
 @given(st.lists(HELLOS, min_size=2, max_size=12), st.integers(1, 6))
-def test_as_a_fresh_memo_whatever_came_before(history: list[tuple[bytes, list[tuple[int, int]], int]], limit: int) -> None:
+def test_as_a_fresh_memo_whatever_came_before(
+    history: list[tuple[bytes, list[tuple[int, int]], int]], limit: int
+) -> None:
     memo = HelloMemo(limit)
     for body, changes, cut in history * 2:
         changed = bytearray(body)
         for position, value in changes:
             changed[position % len(changed)] = value
         asked = bytes(changed[: len(changed) - cut])
-        assert outcome(memo.parse, asked) == outcome(HelloMemo().parse, asked) == outcome(parse_client_hello, asked)
+        assert (
+            outcome(memo.parse, asked)
+            == outcome(HelloMemo().parse, asked)
+            == outcome(parse_client_hello, asked)
+        )
         assert len(memo) <= limit

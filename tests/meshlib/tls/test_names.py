@@ -43,5 +43,11 @@ def test_names(function: Callable[[int], str], number: int, name: str) -> None:
 
 def test_what_we_look_into_and_what_we_send_has_a_name() -> None:
     assert [number for number in PARSERS if names.extension_name(number) == "unknown"] == []
-    sent = {name: number for name, number in vars(alerts).items() if name.isupper() and isinstance(number, int)}
-    assert {name: names.alert_name(number).upper() for name, number in sent.items()} == {name: name for name in sent}
+    sent = {
+        name: number
+        for name, number in vars(alerts).items()
+        if name.isupper() and isinstance(number, int)
+    }
+    assert {name: names.alert_name(number).upper() for name, number in sent.items()} == {
+        name: name for name in sent
+    }

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from meshlib.tls.prelude import NEED_DATA, identify_prelude
 from tests.vectors.tls.hellos import CASES
 
-FOREIGN = [(case.data, case.verdict.partition(":")[2]) for case in CASES if case.verdict.startswith("not_tls:")]
+FOREIGN = [
+    (case.data, case.verdict.partition(":")[2])
+    for case in CASES
+    if case.verdict.startswith("not_tls:")
+]
 
 
 @pytest.mark.parametrize(("data", "kind"), [*FOREIGN, (b"\x16\x03", "tls"), (b"\x17\x03", "tls")])
@@ -17,7 +21,9 @@ def test_known_from_its_first_bytes(data: bytes, kind: str) -> None:
     assert identify_prelude(data) == kind
 
 
-@given(st.one_of(st.sampled_from([data for data, _ in FOREIGN]), st.binary(min_size=1, max_size=40)))
+@given(
+    st.one_of(st.sampled_from([data for data, _ in FOREIGN]), st.binary(min_size=1, max_size=40))
+)
 def test_an_answer_never_changes_and_comes_soon(data: bytes) -> None:
     final = identify_prelude(data)
     for end in range(1, len(data)):

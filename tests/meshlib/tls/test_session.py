@@ -1,4 +1,6 @@
-"""What is read of a server's first messages: sessions of TLS 1.2 by id and by ticket, nothing of TLS 1.3, and no garbage."""
+"""What is read of a server's first messages: sessions of TLS 1.2 by id and by ticket, nothing of
+TLS 1.3, and no garbage.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,18 @@ def message(kind: int, body: bytes) -> bytes:
 
 
 def records(data: bytes, size: int = 16_384, kind: int = 22) -> bytes:
-    return b"".join(struct.pack("!BHH", kind, 0x0303, len(data[at : at + size])) + data[at : at + size] for at in range(0, len(data), size))
+    return b"".join(
+        struct.pack("!BHH", kind, 0x0303, len(data[at : at + size])) + data[at : at + size]
+        for at in range(0, len(data), size)
+    )
 
 
 def server_hello(session_id: bytes, *extensions: bytes) -> bytes:
     block = b"".join(extensions)
     tail = struct.pack("!H", len(block)) + block if block else b""
-    return message(2, b"\x03\x03" + bytes(32) + bytes((len(session_id),)) + session_id + b"\xc0\x2f\x00" + tail)
+    return message(
+        2, b"\x03\x03" + bytes(32) + bytes((len(session_id),)) + session_id + b"\xc0\x2f\x00" + tail
+    )
 
 
 def ticket(value: bytes) -> bytes:
@@ -45,7 +52,12 @@ def keys(pieces: Iterable[bytes]) -> tuple[list[bytes], SessionReader]:
 
 TICKET, ID = b"a ticket" * 20, bytes(range(32))
 OF_TICKET, OF_ID = session_keys(ClientHello(ticket=TICKET, session_id=ID))
-FLIGHT = records(server_hello(ID, struct.pack("!HH", 0xFF01, 1) + b"\x00") + message(11, bytes(3000)) + message(14, b"") + ticket(TICKET))
+FLIGHT = records(
+    server_hello(ID, struct.pack("!HH", 0xFF01, 1) + b"\x00")
+    + message(11, bytes(3000))
+    + message(14, b"")
+    + ticket(TICKET)
+)
 ENDED = FLIGHT + records(b"\x01", kind=20) + b"encrypted"
 
 
@@ -65,7 +77,9 @@ def test_id_and_ticket_are_read() -> None:
 
 @given(st.integers(1, 200), st.integers(1, 500))
 def test_however_it_is_cut(record: int, read: int) -> None:
-    wire = records(server_hello(ID) + message(11, bytes(700)) + ticket(TICKET), record) + records(b"\x01", kind=20)
+    wire = records(server_hello(ID) + message(11, bytes(700)) + ticket(TICKET), record) + records(
+        b"\x01", kind=20
+    )
     found, reader = keys(wire[at : at + read] for at in range(0, len(wire), read))
     assert (found, reader.done) == ([OF_ID, OF_TICKET], True)
 
@@ -84,7 +98,9 @@ def test_an_id_of_tls13_is_the_clients_own() -> None:
     assert (found, reader.done) == ([], True)
 
 
-@pytest.mark.parametrize("first", [b"HTTP/1.1 400 Bad Request\r\n", b"\x15\x03\x03\x00\x02\x02\x28", b"\x17\x03\x03"])
+@pytest.mark.parametrize(
+    "first", [b"HTTP/1.1 400 Bad Request\r\n", b"\x15\x03\x03\x00\x02\x02\x28", b"\x17\x03\x03"]
+)
 def test_what_is_no_handshake_is_not_looked_at(first: bytes) -> None:
     found, reader = keys([first])
     assert (found, reader.done) == ([], True)
@@ -115,9 +131,13 @@ def test_noise_never_raises(pieces: list[bytes]) -> None:
 def handshake(
     client_context: ssl.SSLContext, server_context: ssl.SSLContext, session: ssl.SSLSession | None
 ) -> tuple[bytes, bytes, tuple[ssl.SSLObject, ssl.SSLObject]]:
-    """What the client said, what the server said, and both ends (OpenSSL forgets the session of an end that just vanishes)."""
+    """What the client said, what the server said, and both ends (OpenSSL forgets the session of an
+    end that just vanishes).
+    """
     from_client, from_server, to_client, to_server = (ssl.MemoryBIO() for _ in range(4))
-    client = client_context.wrap_bio(to_client, from_client, server_hostname="shop.example.com", session=session)
+    client = client_context.wrap_bio(
+        to_client, from_client, server_hostname="shop.example.com", session=session
+    )
     server = server_context.wrap_bio(to_server, from_server, server_side=True)
     ends = [client, server]
     said, answered = b"", b""
@@ -155,7 +175,8 @@ def test_a_session_of_openssl_is_known_again(options: int) -> None:
     again, answered, (client, _) = handshake(client_context, server_context, ends[0].session)
     assert client.session_reused
     assert of(again)[0] == given[0]
-    # An abbreviated handshake gives the same id again, and no new ticket while the old one is young.
+    # An abbreviated handshake gives the same id again, and no new ticket while the old one is
+    # young.
     assert set(keys([answered])[0]) <= set(of(again))
 
 

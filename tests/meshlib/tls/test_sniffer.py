@@ -95,7 +95,9 @@ def test_any_cut_gives_the_same_answer(data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(SHORT))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.data)), max_size=8)))
     edges = [0, *cuts, len(case.data)]
-    assert expected(case, verdict(ClientHelloSniffer(), *(case.data[a:b] for a, b in itertools.pairwise(edges))))
+    assert expected(
+        case, verdict(ClientHelloSniffer(), *(case.data[a:b] for a, b in itertools.pairwise(edges)))
+    )
 
 
 @given(st.data())
@@ -104,7 +106,9 @@ def test_any_records_give_the_same_hello(data: st.DataObject) -> None:
     message = hello(sni("a.example"), *BASE)
     sizes = data.draw(st.lists(st.integers(0, 300), max_size=20))
     sniffer = ClientHelloSniffer()
-    assert sniffer.receive_data(records(message, sizes)) == ClientHelloSniffer().receive_data(records(message))
+    assert sniffer.receive_data(records(message, sizes)) == ClientHelloSniffer().receive_data(
+        records(message)
+    )
 
 
 @given(st.data())
@@ -119,15 +123,22 @@ def test_corrupted_hellos_never_raise_anything_else(data: st.DataObject) -> None
     assert whole[1] is None or (whole[1].isascii() and whole[1].isprintable())
 
 
-@given(st.binary(max_size=200), st.sampled_from([b"", b"\x16\x03\x01", b"\x16\x03\x01\x00\x40\x01\x00\x00\x3c\x03\x03"]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\x16\x03\x01", b"\x16\x03\x01\x00\x40\x01\x00\x00\x3c\x03\x03"]),
+)
 @settings(max_examples=500, deadline=None)
 def test_noise_never_raises_anything_else(noise: bytes, prefix: bytes) -> None:
     data = prefix + noise
-    assert verdict(ClientHelloSniffer(), data) == verdict(ClientHelloSniffer(), *(data[i : i + 1] for i in range(len(data))))
+    assert verdict(ClientHelloSniffer(), data) == verdict(
+        ClientHelloSniffer(), *(data[i : i + 1] for i in range(len(data)))
+    )
 
 
 def lines_run(pieces: list[bytes]) -> int:
-    """Lines of our code that run while the pieces are read: work that does not depend on the machine."""
+    """Lines of our code that run while the pieces are read: work that does not depend on the
+    machine.
+    """
     count = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> TraceFunction:
@@ -234,7 +245,12 @@ if ssl.OPENSSL_VERSION_INFO[:2] == (3, 0):
         found, alert = openssl_verdict(judge, case.data)
         assert found == (case.openssl or ("accept" if case.verdict == "route" else "reject"))
         assert bool(case.openssl) == bool(case.why)
-        if found == "reject" and alert is not None and case.verdict not in {*OTHER_ALERT, "bad_name"} and ":" not in case.verdict:
+        if (
+            found == "reject"
+            and alert is not None
+            and case.verdict not in {*OTHER_ALERT, "bad_name"}
+            and ":" not in case.verdict
+        ):
             with pytest.raises(ClientHelloError) as caught:
                 ClientHelloSniffer().receive_data(case.data)
             assert caught.value.alert == alert
@@ -242,12 +258,15 @@ if ssl.OPENSSL_VERSION_INFO[:2] == (3, 0):
 
 @given(data=st.data())
 @settings(max_examples=400, deadline=None)
-def test_what_openssl_refuses_as_malformed_is_refused(data: st.DataObject, judge: ssl.SSLContext) -> None:
+def test_what_openssl_refuses_as_malformed_is_refused(
+    data: st.DataObject, judge: ssl.SSLContext
+) -> None:
     raw = bytearray(data.draw(st.sampled_from([c for c in ROUTED if len(c.data) < 700])).data)
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     found = verdict(ClientHelloSniffer(), bytes(raw))
     if found[0] != "route":
         return
     theirs, alert = openssl_verdict(judge, bytes(raw))
-    # Left to the server: whether a share is a point it can use (47), and what is missing when it does not know the ticket (109).
+    # Left to the server: whether a share is a point it can use (47), and what is missing when it
+    # does not know the ticket (109).
     assert theirs == "accept" or alert in (40, 47, 70, 109)

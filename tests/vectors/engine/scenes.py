@@ -1,4 +1,6 @@
-"""What engines answer, with what it means: each file has the lists as the API sends them, and the facts expected of the snapshot."""
+"""What engines answer, with what it means: each file has the lists as the API sends them, and the
+facts expected of the snapshot.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def scenes(prefix: str) -> list[Scene]:
     for path in sorted(_FOLDER.glob(f"{prefix}*.json")):
         data = json.loads(path.read_text())
         asked = data.get("options", {})
-        options: dict[str, Any] = {key: frozenset(value) if isinstance(value, list) else value for key, value in asked.items()}
+        options: dict[str, Any] = {
+            key: frozenset(value) if isinstance(value, list) else value
+            for key, value in asked.items()
+        }
         found.append(Scene(path.stem, data, ResolveOptions(**options), data["expected"]))
     return found
 
@@ -40,7 +45,10 @@ def scenes(prefix: str) -> list[Scene]:
 def facts(snapshot: Snapshot, names: Mapping[str, object]) -> dict[str, object]:
     """A snapshot in the form of `expected`, as far as `names` ("NETWORK NAME") are concerned."""
     return {
-        "routes": sorted((_route(snapshot, index) for index in range(len(snapshot.routes))), key=lambda r: (r["service"], r["route"])),
+        "routes": sorted(
+            (_route(snapshot, index) for index in range(len(snapshot.routes))),
+            key=lambda r: (r["service"], r["route"]),
+        ),
         "diagnostics": sorted([d.code, d.service, d.label] for d in snapshot.diagnostics),
         "names": {asked: _addresses(snapshot, *asked.split(" ")) for asked in names},
     }
@@ -78,7 +86,8 @@ def _addresses(snapshot: Snapshot, network: str, name: str) -> list[str]:
             address
             for contribution in snapshot.contributions
             for record in contribution.names
-            if (record.network, record.name, record.kind is NameKind.TASKS) == (network, name, tasks)
+            if (record.network, record.name, record.kind is NameKind.TASKS)
+            == (network, name, tasks)
             for address in record.addresses
         }
     )

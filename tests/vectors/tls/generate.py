@@ -1,8 +1,9 @@
-"""Writes the ClientHellos of real clients beside this file: `python tests/vectors/tls/generate.py [NAME ...]`, all of them or some.
+"""Writes the ClientHellos of real clients beside this file: `python tests/vectors/tls/generate.py
+[NAME ...]`, all of them or some.
 
-Each client (README.md says which) is started against a listener on loopback that keeps what comes first and hangs up. The name of
-each file says which client with which options; what `meshlib.tls` must see in it stands in `expected.json`, checked by hand
-against the options.
+Each client (README.md says which) is started against a listener on loopback that keeps what comes
+first and hangs up. The name of each file says which client with which options; what `meshlib.tls`
+must see in it stands in `expected.json`, checked by hand against the options.
 """
 
 from __future__ import annotations
@@ -31,9 +32,22 @@ OPENSSL: dict[str, list[str]] = {
     "openssl-tls13-alpn": ["-servername", "Shop.Example.com", "-tls1_3", "-alpn", "h2,http/1.1"],
     "openssl-noservername": ["-noservername"],
     "openssl-p384-first": ["-servername", "shop.example.com", "-curves", "P-384:X25519"],
-    "openssl-status-maxfragment": ["-servername", "shop.example.com", "-status", "-maxfraglen", "1024"],
+    "openssl-status-maxfragment": [
+        "-servername",
+        "shop.example.com",
+        "-status",
+        "-maxfraglen",
+        "1024",
+    ],
     "openssl-acme": ["-servername", "shop.example.com", "-alpn", "acme-tls/1"],
-    "openssl-psk": ["-servername", "shop.example.com", "-psk", "00112233445566778899aabbccddeeff", "-psk_identity", "me"],
+    "openssl-psk": [
+        "-servername",
+        "shop.example.com",
+        "-psk",
+        "00112233445566778899aabbccddeeff",
+        "-psk_identity",
+        "me",
+    ],
 }
 CURL: dict[str, list[str]] = {
     "curl-default": [],
@@ -99,14 +113,18 @@ def capture(command: list[str], port_text: str) -> bytes:
 def python_default() -> bytes:
     """The hello of Python's client."""
     outgoing = ssl.MemoryBIO()
-    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="shop.example.com")
+    client = ssl.create_default_context().wrap_bio(
+        ssl.MemoryBIO(), outgoing, server_hostname="shop.example.com"
+    )
     with contextlib.suppress(ssl.SSLWantReadError):
         client.do_handshake()
     return outgoing.read()
 
 
 def resumption(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, options: int = 0) -> bytes:
-    """The hello with which Python's client takes up a session of `version` after a first handshake; a ticket unless `options` forbids."""
+    """The hello with which Python's client takes up a session of `version` after a first handshake;
+    a ticket unless `options` forbids.
+    """
     authority = trustme.CA()
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("shop.example.com").configure_cert(server_context)
@@ -129,7 +147,9 @@ def resumption(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, options: int = 
             session = tls.session
         thread.join()
     outgoing = ssl.MemoryBIO()
-    client = client_context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="shop.example.com", session=session)
+    client = client_context.wrap_bio(
+        ssl.MemoryBIO(), outgoing, server_hostname="shop.example.com", session=session
+    )
     with contextlib.suppress(ssl.SSLWantReadError):
         client.do_handshake()
     return outgoing.read()
@@ -139,17 +159,35 @@ def vectors(directory: Path) -> dict[str, Callable[[], bytes]]:
     """How each file is made; `directory` is for sources and profiles."""
     made: dict[str, Callable[[], bytes]] = {}
     for name, options in OPENSSL.items():
-        made[name] = partial(capture, ["openssl", "s_client", "-connect", "127.0.0.1:PORT", *options], "PORT")
+        made[name] = partial(
+            capture, ["openssl", "s_client", "-connect", "127.0.0.1:PORT", *options], "PORT"
+        )
     for name, options in CURL.items():
-        command = ["curl", "-sk", *options, "--resolve", "shop.example.com:PORT:127.0.0.1", "https://shop.example.com:PORT/"]
+        command = [
+            "curl",
+            "-sk",
+            *options,
+            "--resolve",
+            "shop.example.com:PORT:127.0.0.1",
+            "https://shop.example.com:PORT/",
+        ]
         made[name] = partial(capture, command, "PORT")
     java, go = directory / "Hello.java", directory / "hello.go"
     java.write_text(JAVA)
     go.write_text(GO)
     made["java-default"] = partial(capture, ["java", str(java), "PORT"], "PORT")
     made["go-default"] = partial(capture, ["go", "run", str(go), "PORT"], "PORT")
-    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory / 'profile'}"]
-    browser += ["--host-resolver-rules=MAP shop.example.com 127.0.0.1", "https://shop.example.com:PORT/"]
+    browser = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={directory / 'profile'}",
+    ]
+    browser += [
+        "--host-resolver-rules=MAP shop.example.com 127.0.0.1",
+        "https://shop.example.com:PORT/",
+    ]
     made["chromium-default"] = partial(capture, browser, "PORT")
     made["python-default"] = python_default
     made["python-resumption"] = resumption

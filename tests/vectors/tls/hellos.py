@@ -1,6 +1,7 @@
 """ClientHellos built by hand: good ones, odd ones and broken ones, each with the verdict we want.
 
-`openssl` is what OpenSSL 3.0 says when it differs from our verdict; `why` is then the reason for the difference.
+`openssl` is what OpenSSL 3.0 says when it differs from our verdict; `why` is then the reason for
+the difference.
 """
 
 from __future__ import annotations
@@ -62,7 +63,13 @@ def hello(
     block: bytes | None = None,
 ) -> bytes:
     """A handshake message with a ClientHello; `block` replaces the extensions with their length."""
-    body = struct.pack("!H", version) + bytes(range(32)) + u8(session_id) + u16(suites) + u8(compression)
+    body = (
+        struct.pack("!H", version)
+        + bytes(range(32))
+        + u8(session_id)
+        + u16(suites)
+        + u8(compression)
+    )
     body += u16(b"".join(extensions)) if block is None else block
     return message(body)
 
@@ -71,7 +78,9 @@ def message(body: bytes, *, kind: int = 1, length: int | None = None) -> bytes:
     return bytes((kind,)) + (len(body) if length is None else length).to_bytes(3, "big") + body
 
 
-def records(data: bytes, sizes: Iterable[int] = (), *, version: int = 0x0301, rest: int = 1 << 14) -> bytes:
+def records(
+    data: bytes, sizes: Iterable[int] = (), *, version: int = 0x0301, rest: int = 1 << 14
+) -> bytes:
     """`data` in handshake records of the given sizes, then of `rest` bytes each."""
     out, position = bytearray(), 0
     for size in sizes:
@@ -84,7 +93,9 @@ def records(data: bytes, sizes: Iterable[int] = (), *, version: int = 0x0301, re
 
 
 class Case(NamedTuple):
-    """`verdict`: "route" (with `name`), "bad_name", "need_data", "not_tls:KIND", or the reason of the error."""
+    """`verdict`: "route" (with `name`), "bad_name", "need_data", "not_tls:KIND", or the reason of
+    the error.
+    """
 
     title: str
     data: bytes
@@ -98,16 +109,32 @@ def _good() -> list[Case]:
     whole = hello(NAME, *BASE)
     name_at = whole.index(b"a.example")
     big = ext(21, bytes(15_000))
-    pq = ext(51, u16(numbers(0x11EC) + u16(bytes(1216)) + numbers(0x4588) + u16(bytes(1584)) + numbers(0x001D) + u16(X25519)))
+    pq = ext(
+        51,
+        u16(
+            numbers(0x11EC)
+            + u16(bytes(1216))
+            + numbers(0x4588)
+            + u16(bytes(1584))
+            + numbers(0x001D)
+            + u16(X25519)
+        ),
+    )
     pq_groups = ext(10, u16(numbers(0x11EC, 0x4588, 0x001D)))
     rest = (POINTS, SIGALGS, VERSIONS, MODES)
     found = {
         "plain": records(whole),
         "TLS 1.2": records(hello(NAME, *BASE_12)),
         "TLS 1.2 as client version 0301": records(hello(NAME, *BASE_12, version=0x0301)),
-        "client version 0304 without supported_versions": records(hello(NAME, *BASE_12, version=0x0304)),
-        "client version 0399 without supported_versions": records(hello(NAME, *BASE_12, version=0x0399)),
-        "client version 0403 without supported_versions": records(hello(NAME, *BASE_12, version=0x0403)),
+        "client version 0304 without supported_versions": records(
+            hello(NAME, *BASE_12, version=0x0304)
+        ),
+        "client version 0399 without supported_versions": records(
+            hello(NAME, *BASE_12, version=0x0399)
+        ),
+        "client version 0403 without supported_versions": records(
+            hello(NAME, *BASE_12, version=0x0403)
+        ),
         "SRP": records(hello(NAME, ext(12, u8(b"user")), *BASE_12)),
         "no session id": records(hello(NAME, *BASE, session_id=b"")),
         "record boundary after byte 1": records(whole, [1]),
@@ -123,9 +150,17 @@ def _good() -> list[Case]:
         "17 KB over two records": records(hello(big, ext(35, bytes(2200)), NAME, *BASE)),
         "60 KB over four records": records(hello(ext(21, bytes(60_000)), NAME, *BASE)),
         "6 KB ticket": records(hello(ext(35, bytes(6000)), NAME, *BASE_12)),
-        "8 KB PSK": records(hello(NAME, *BASE, ext(41, u16(u16(bytes(8000)) + bytes(4)) + u16(u8(bytes(48)))))),
+        "8 KB PSK": records(
+            hello(NAME, *BASE, ext(41, u16(u16(bytes(8000)) + bytes(4)) + u16(u8(bytes(48)))))
+        ),
         "post-quantum shares before the name": records(hello(pq, pq_groups, *rest, NAME)),
-        "ECH outer": records(hello(NAME, *BASE, ext(0xFE0D, b"\x00" + numbers(1, 1) + b"\x07" + u16(bytes(32)) + u16(bytes(200))))),
+        "ECH outer": records(
+            hello(
+                NAME,
+                *BASE,
+                ext(0xFE0D, b"\x00" + numbers(1, 1) + b"\x07" + u16(bytes(32)) + u16(bytes(200))),
+            )
+        ),
         "GREASE everywhere": records(
             hello(
                 ext(0x1A1A),
@@ -140,12 +175,19 @@ def _good() -> list[Case]:
                 suites=numbers(0x0A0A) + SUITES,
             )
         ),
-        "PSK and early data, its bytes behind the hello": records(hello(NAME, *BASE, ext(42), PSK)) + b"\x17\x03\x03\x00\x10" + bytes(16),
-        "a change_cipher_spec record behind the hello": records(whole) + b"\x14\x03\x03\x00\x01\x01",
-        "compression methods deflate and null, TLS 1.2": records(hello(NAME, *BASE_12, compression=b"\x01\x00")),
+        "PSK and early data, its bytes behind the hello": records(hello(NAME, *BASE, ext(42), PSK))
+        + b"\x17\x03\x03\x00\x10"
+        + bytes(16),
+        "a change_cipher_spec record behind the hello": records(whole)
+        + b"\x14\x03\x03\x00\x01\x01",
+        "compression methods deflate and null, TLS 1.2": records(
+            hello(NAME, *BASE_12, compression=b"\x01\x00")
+        ),
         "empty ALPN-less, empty ticket": records(hello(NAME, ext(35), *BASE)),
         "ALPN": records(hello(NAME, ALPN, *BASE)),
-        "status_request": records(hello(NAME, ext(5, b"\x01" + u16(u16(OCSP_ID)) + u16(b"")), *BASE)),
+        "status_request": records(
+            hello(NAME, ext(5, b"\x01" + u16(u16(OCSP_ID)) + u16(b"")), *BASE)
+        ),
         "status_request of another type": records(hello(NAME, ext(5, b"\x09junk"), *BASE)),
         "max_fragment_length": records(hello(NAME, ext(1, b"\x02"), *BASE)),
         "extended master secret, renegotiation_info, post handshake auth": records(
@@ -156,17 +198,44 @@ def _good() -> list[Case]:
     }
     cases = [Case(title, data, "route", "a.example") for title, data in found.items()]
     for minor in range(5):
-        cases.append(Case(f"record version 030{minor}", records(whole, version=0x0300 + minor), "route", "a.example"))
+        cases.append(
+            Case(
+                f"record version 030{minor}",
+                records(whole, version=0x0300 + minor),
+                "route",
+                "a.example",
+            )
+        )
     cases += [
         Case("upper case", records(hello(sni("A.ExAmPlE"), *BASE)), "route", "a.example"),
         Case("trailing dot", records(hello(sni("a.example."), *BASE)), "route", "a.example"),
         Case("underscore", records(hello(sni("my_app.example"), *BASE)), "route", "my_app.example"),
-        Case("A-label", records(hello(sni("xn--bcher-kva.example"), *BASE)), "route", "xn--bcher-kva.example"),
+        Case(
+            "A-label",
+            records(hello(sni("xn--bcher-kva.example"), *BASE)),
+            "route",
+            "xn--bcher-kva.example",
+        ),
         Case("one label", records(hello(sni("localhost"), *BASE)), "route", "localhost"),
-        Case("longest label", records(hello(sni("x" * 63 + ".example"), *BASE)), "route", "x" * 63 + ".example"),
+        Case(
+            "longest label",
+            records(hello(sni("x" * 63 + ".example"), *BASE)),
+            "route",
+            "x" * 63 + ".example",
+        ),
         Case("no server_name", records(hello(*BASE)), "route", None),
-        Case("no extensions", records(hello(block=b"", suites=numbers(0x002F, 0x009C))), "route", None),
-        Case("an empty extensions block", records(hello(suites=numbers(0x002F, 0x009C))), "route", None),
+        Case(
+            "no extensions",
+            records(hello(block=b"", suites=numbers(0x002F, 0x009C))),
+            "route",
+            None,
+        ),
+        Case(
+            "an empty extensions block",
+            records(hello(suites=numbers(0x002F, 0x009C))),
+            "route",
+            None,
+        ),
     ]
     return cases
 
@@ -199,18 +268,32 @@ def _bad_names() -> list[Case]:
         "a leading hyphen": b"-a.example",
         "an empty name": b"",
     }
-    cases = [Case(f"name: {t}", records(hello(sni(n), *BASE)), "bad_name", openssl="accept", why=_NO_NAME) for t, n in names.items()]
+    cases = [
+        Case(
+            f"name: {t}", records(hello(sni(n), *BASE)), "bad_name", openssl="accept", why=_NO_NAME
+        )
+        for t, n in names.items()
+    ]
     cases.append(Case("name: NUL", records(hello(sni(b"a.example\x00.b"), *BASE)), "bad_name"))
     cases.append(Case("name: 256 bytes", records(hello(sni(b"x." * 128), *BASE)), "bad_name"))
     return cases
 
 
 _STRICTER: Final = "RFC 8446 forbids it and other servers refuse it; OpenSSL does not look"
-_NOT_USED: Final = "OpenSSL does not read this extension in this handshake; broken it is all the same"
+_NOT_USED: Final = (
+    "OpenSSL does not read this extension in this handshake; broken it is all the same"
+)
 
 
 def _broken_extensions() -> list[Case]:
-    def case(title: str, reason: str, *parts: bytes, base: Sequence[bytes] = BASE, openssl: str = "", why: str = "") -> Case:
+    def case(
+        title: str,
+        reason: str,
+        *parts: bytes,
+        base: Sequence[bytes] = BASE,
+        openssl: str = "",
+        why: str = "",
+    ) -> Case:
         return Case(title, records(hello(*parts, *base)), reason, openssl=openssl, why=why)
 
     def without(*absent: bytes) -> tuple[bytes, ...]:
@@ -237,43 +320,189 @@ def _broken_extensions() -> list[Case]:
         case("garbage behind the list of names", listed, ext(0, u16(name) + b"!")),
         case("two ALPN extensions", "duplicate_extension", NAME, ALPN, ALPN),
         case("two supported_groups", "duplicate_extension", NAME, GROUPS),
-        case("an unknown extension twice", "duplicate_extension", NAME, ext(0xABCD), ext(0xABCD), openssl="accept", why=_STRICTER),
+        case(
+            "an unknown extension twice",
+            "duplicate_extension",
+            NAME,
+            ext(0xABCD),
+            ext(0xABCD),
+            openssl="accept",
+            why=_STRICTER,
+        ),
         case("ALPN without content", "bad_alpn", NAME, ext(16)),
         case("ALPN, empty list", "bad_alpn", NAME, ext(16, u16(b""))),
         case("ALPN, empty protocol", "bad_alpn", NAME, ext(16, u16(u8(b"h2") + u8(b"")))),
         case("ALPN, protocol longer than the list", "bad_alpn", NAME, ext(16, u16(b"\x09h2"))),
         case("ALPN, wrong list length", "bad_alpn", NAME, ext(16, b"\x00\x09" + u8(b"h2"))),
         case("ALPN, garbage behind", "bad_alpn", NAME, ext(16, u16(u8(b"h2")) + b"x")),
-        case("supported_versions, empty", "bad_supported_versions", NAME, ext(43, u8(b"")), base=without(VERSIONS)),
-        case("supported_versions, odd", "bad_supported_versions", NAME, ext(43, u8(b"\x03\x04\x03")), base=without(VERSIONS)),
-        case("supported_versions, too long", "bad_supported_versions", NAME, ext(43, b"\x08\x03\x04"), base=without(VERSIONS)),
-        case("supported_versions, garbage", "bad_supported_versions", NAME, ext(43, u8(b"\x03\x04") + b"!"), base=without(VERSIONS)),
-        case("supported_groups, empty", "bad_supported_groups", NAME, ext(10, u16(b"")), base=without(GROUPS)),
-        case("supported_groups, odd", "bad_supported_groups", NAME, ext(10, u16(b"\x00\x1d\x00")), base=without(GROUPS)),
-        case("supported_groups, wrong length", "bad_supported_groups", NAME, ext(10, b"\x00\x09\x00\x1d"), base=without(GROUPS)),
-        case("point formats, empty", "bad_ec_point_formats", NAME, ext(11, u8(b"")), base=(GROUPS, SIGALGS)),
-        case("point formats, wrong length", "bad_ec_point_formats", NAME, ext(11, b"\x05\x00"), base=(GROUPS, SIGALGS)),
-        case("signature_algorithms, empty", "bad_signature_algorithms", NAME, ext(13, u16(b"")), base=without(SIGALGS)),
-        case("signature_algorithms, odd", "bad_signature_algorithms", NAME, ext(13, u16(b"\x04\x03\x08")), base=without(SIGALGS)),
-        case("signature_algorithms_cert, odd", "bad_signature_algorithms_cert", NAME, ext(50, u16(b"\x04\x03\x08"))),
-        case("max_fragment_length of two bytes", "bad_max_fragment_length", NAME, ext(1, b"\x01\x01")),
+        case(
+            "supported_versions, empty",
+            "bad_supported_versions",
+            NAME,
+            ext(43, u8(b"")),
+            base=without(VERSIONS),
+        ),
+        case(
+            "supported_versions, odd",
+            "bad_supported_versions",
+            NAME,
+            ext(43, u8(b"\x03\x04\x03")),
+            base=without(VERSIONS),
+        ),
+        case(
+            "supported_versions, too long",
+            "bad_supported_versions",
+            NAME,
+            ext(43, b"\x08\x03\x04"),
+            base=without(VERSIONS),
+        ),
+        case(
+            "supported_versions, garbage",
+            "bad_supported_versions",
+            NAME,
+            ext(43, u8(b"\x03\x04") + b"!"),
+            base=without(VERSIONS),
+        ),
+        case(
+            "supported_groups, empty",
+            "bad_supported_groups",
+            NAME,
+            ext(10, u16(b"")),
+            base=without(GROUPS),
+        ),
+        case(
+            "supported_groups, odd",
+            "bad_supported_groups",
+            NAME,
+            ext(10, u16(b"\x00\x1d\x00")),
+            base=without(GROUPS),
+        ),
+        case(
+            "supported_groups, wrong length",
+            "bad_supported_groups",
+            NAME,
+            ext(10, b"\x00\x09\x00\x1d"),
+            base=without(GROUPS),
+        ),
+        case(
+            "point formats, empty",
+            "bad_ec_point_formats",
+            NAME,
+            ext(11, u8(b"")),
+            base=(GROUPS, SIGALGS),
+        ),
+        case(
+            "point formats, wrong length",
+            "bad_ec_point_formats",
+            NAME,
+            ext(11, b"\x05\x00"),
+            base=(GROUPS, SIGALGS),
+        ),
+        case(
+            "signature_algorithms, empty",
+            "bad_signature_algorithms",
+            NAME,
+            ext(13, u16(b"")),
+            base=without(SIGALGS),
+        ),
+        case(
+            "signature_algorithms, odd",
+            "bad_signature_algorithms",
+            NAME,
+            ext(13, u16(b"\x04\x03\x08")),
+            base=without(SIGALGS),
+        ),
+        case(
+            "signature_algorithms_cert, odd",
+            "bad_signature_algorithms_cert",
+            NAME,
+            ext(50, u16(b"\x04\x03\x08")),
+        ),
+        case(
+            "max_fragment_length of two bytes", "bad_max_fragment_length", NAME, ext(1, b"\x01\x01")
+        ),
         case("max_fragment_length 9", "bad_max_fragment_length", NAME, ext(1, b"\x09")),
         case("status_request without content", "bad_status_request", NAME, ext(5)),
         case("status_request cut", "bad_status_request", NAME, ext(5, b"\x01\x00")),
-        case("status_request, empty id", "bad_status_request", NAME, ext(5, b"\x01" + u16(u16(b"")) + u16(b""))),
-        case("status_request, id too long", "bad_status_request", NAME, ext(5, b"\x01" + u16(b"\x00\x09id") + u16(b""))),
-        case("status_request, an id that is not DER", "bad_status_request", NAME, ext(5, b"\x01" + u16(u16(b"id")) + u16(b""))),
-        case("status_request, extensions that are not DER", "bad_status_request", NAME, ext(5, b"\x01" + u16(b"") + u16(b"x"))),
-        case("status_request, garbage behind", "bad_status_request", NAME, ext(5, b"\x01" + u16(b"") + u16(b"") + b"!")),
+        case(
+            "status_request, empty id",
+            "bad_status_request",
+            NAME,
+            ext(5, b"\x01" + u16(u16(b"")) + u16(b"")),
+        ),
+        case(
+            "status_request, id too long",
+            "bad_status_request",
+            NAME,
+            ext(5, b"\x01" + u16(b"\x00\x09id") + u16(b"")),
+        ),
+        case(
+            "status_request, an id that is not DER",
+            "bad_status_request",
+            NAME,
+            ext(5, b"\x01" + u16(u16(b"id")) + u16(b"")),
+        ),
+        case(
+            "status_request, extensions that are not DER",
+            "bad_status_request",
+            NAME,
+            ext(5, b"\x01" + u16(b"") + u16(b"x")),
+        ),
+        case(
+            "status_request, garbage behind",
+            "bad_status_request",
+            NAME,
+            ext(5, b"\x01" + u16(b"") + u16(b"") + b"!"),
+        ),
         case("early_data with content", "bad_extension", NAME, ext(42, b"!")),
-        case("extended master secret with content", "bad_extension", NAME, ext(23, b"!"), openssl="accept", why=_STRICTER),
+        case(
+            "extended master secret with content",
+            "bad_extension",
+            NAME,
+            ext(23, b"!"),
+            openssl="accept",
+            why=_STRICTER,
+        ),
         case("post handshake auth with content", "bad_extension", NAME, ext(49, b"!")),
-        case("PSK modes, empty", "bad_psk_key_exchange_modes", NAME, ext(45, u8(b"")), base=without(MODES)),
-        case("PSK modes, wrong length", "bad_psk_key_exchange_modes", NAME, ext(45, b"\x09\x01"), base=without(MODES)),
-        case("certificate_authorities, empty name", "bad_certificate_authorities", NAME, ext(47, u16(u16(b"")))),
-        case("certificate_authorities, not DER", "bad_certificate_authorities", NAME, ext(47, u16(u16(b"\x30\x05\x00")))),
-        case("certificate_authorities, too long", "bad_certificate_authorities", NAME, ext(47, u16(b"\x00\x09x"))),
-        case("renegotiation_info with content", "bad_renegotiation_info", NAME, ext(0xFF01, u8(b"verify")), base=BASE_12),
+        case(
+            "PSK modes, empty",
+            "bad_psk_key_exchange_modes",
+            NAME,
+            ext(45, u8(b"")),
+            base=without(MODES),
+        ),
+        case(
+            "PSK modes, wrong length",
+            "bad_psk_key_exchange_modes",
+            NAME,
+            ext(45, b"\x09\x01"),
+            base=without(MODES),
+        ),
+        case(
+            "certificate_authorities, empty name",
+            "bad_certificate_authorities",
+            NAME,
+            ext(47, u16(u16(b""))),
+        ),
+        case(
+            "certificate_authorities, not DER",
+            "bad_certificate_authorities",
+            NAME,
+            ext(47, u16(u16(b"\x30\x05\x00"))),
+        ),
+        case(
+            "certificate_authorities, too long",
+            "bad_certificate_authorities",
+            NAME,
+            ext(47, u16(b"\x00\x09x")),
+        ),
+        case(
+            "renegotiation_info with content",
+            "bad_renegotiation_info",
+            NAME,
+            ext(0xFF01, u8(b"verify")),
+            base=BASE_12,
+        ),
         case(
             "TLS 1.3, renegotiation_info with content",
             "bad_renegotiation_info",
@@ -282,7 +511,13 @@ def _broken_extensions() -> list[Case]:
             openssl="accept",
             why=_NOT_USED,
         ),
-        case("renegotiation_info, wrong length", "bad_renegotiation_info", NAME, ext(0xFF01, b"\x05"), base=BASE_12),
+        case(
+            "renegotiation_info, wrong length",
+            "bad_renegotiation_info",
+            NAME,
+            ext(0xFF01, b"\x05"),
+            base=BASE_12,
+        ),
         case(
             "TLS 1.3, renegotiation_info, wrong length",
             "bad_renegotiation_info",
@@ -291,23 +526,86 @@ def _broken_extensions() -> list[Case]:
             openssl="accept",
             why=_NOT_USED,
         ),
-        case("renegotiation_info, nothing", "bad_renegotiation_info", NAME, ext(0xFF01), base=BASE_12),
-        case("TLS 1.3, renegotiation_info, nothing", "bad_renegotiation_info", NAME, ext(0xFF01), openssl="accept", why=_NOT_USED),
+        case(
+            "renegotiation_info, nothing", "bad_renegotiation_info", NAME, ext(0xFF01), base=BASE_12
+        ),
+        case(
+            "TLS 1.3, renegotiation_info, nothing",
+            "bad_renegotiation_info",
+            NAME,
+            ext(0xFF01),
+            openssl="accept",
+            why=_NOT_USED,
+        ),
         case("key_share, nothing", "bad_key_share", NAME, ext(51), base=late),
-        case("key_share, half an entry", "bad_key_share", NAME, ext(51, u16(b"\x00\x1d\x00")), base=late),
-        case("key_share, wrong list length", "bad_key_share", NAME, ext(51, b"\x00\x09" + b"\x00\x1d"), base=late),
-        case("key_share, empty share", "bad_key_share", NAME, ext(51, u16(numbers(0x1D, 0))), base=late),
-        case("key_share, share longer than the list", "bad_key_share", NAME, ext(51, u16(numbers(0x1D, 64) + X25519)), base=late),
-        case("key_share, x25519 of 31 bytes", "bad_key_share", NAME, ext(51, u16(numbers(0x1D) + u16(X25519[1:]))), base=late),
-        case("key_share, P-256 compressed", "bad_key_share", NAME, ext(51, u16(numbers(0x17) + u16(b"\x02" * 65))), base=late),
-        case("key_share of a group not offered", "bad_key_share", NAME, ext(51, u16(numbers(0x18) + u16(b"\x04" * 97))), base=late),
+        case(
+            "key_share, half an entry",
+            "bad_key_share",
+            NAME,
+            ext(51, u16(b"\x00\x1d\x00")),
+            base=late,
+        ),
+        case(
+            "key_share, wrong list length",
+            "bad_key_share",
+            NAME,
+            ext(51, b"\x00\x09" + b"\x00\x1d"),
+            base=late,
+        ),
+        case(
+            "key_share, empty share",
+            "bad_key_share",
+            NAME,
+            ext(51, u16(numbers(0x1D, 0))),
+            base=late,
+        ),
+        case(
+            "key_share, share longer than the list",
+            "bad_key_share",
+            NAME,
+            ext(51, u16(numbers(0x1D, 64) + X25519)),
+            base=late,
+        ),
+        case(
+            "key_share, x25519 of 31 bytes",
+            "bad_key_share",
+            NAME,
+            ext(51, u16(numbers(0x1D) + u16(X25519[1:]))),
+            base=late,
+        ),
+        case(
+            "key_share, P-256 compressed",
+            "bad_key_share",
+            NAME,
+            ext(51, u16(numbers(0x17) + u16(b"\x02" * 65))),
+            base=late,
+        ),
+        case(
+            "key_share of a group not offered",
+            "bad_key_share",
+            NAME,
+            ext(51, u16(numbers(0x18) + u16(b"\x04" * 97))),
+            base=late,
+        ),
         case("TLS 1.3 without key_share", "missing_extension", NAME, base=without(SHARE)),
         case("TLS 1.3 without supported_groups", "missing_extension", NAME, base=without(GROUPS)),
-        case("TLS 1.3 without groups and shares", "missing_extension", NAME, base=without(GROUPS, SHARE)),
-        case("TLS 1.3 without signature_algorithms", "missing_extension", NAME, base=without(SIGALGS)),
+        case(
+            "TLS 1.3 without groups and shares",
+            "missing_extension",
+            NAME,
+            base=without(GROUPS, SHARE),
+        ),
+        case(
+            "TLS 1.3 without signature_algorithms", "missing_extension", NAME, base=without(SIGALGS)
+        ),
         case("SRP with a wrong length", "bad_srp", NAME, ext(12, b"\x09user"), base=BASE_12),
         case("SRP with a NUL", "bad_srp", NAME, ext(12, u8(b"us\x00er")), base=BASE_12),
-        case("use_srtp, which is DTLS's", "extension_out_of_place", NAME, ext(14, u16(b"\x00\x01") + u8(b""))),
+        case(
+            "use_srtp, which is DTLS's",
+            "extension_out_of_place",
+            NAME,
+            ext(14, u16(b"\x00\x01") + u8(b"")),
+        ),
         case("PSK not last, TLS 1.2", "psk_not_last", PSK, NAME, base=BASE_12),
         case("PSK not last", "psk_not_last", PSK, NAME),
         case("PSK without modes", "missing_extension", NAME, *without(MODES), PSK, base=()),
@@ -321,9 +619,32 @@ def _broken_extensions() -> list[Case]:
             openssl="accept",
             why=_STRICTER,
         ),
-        case("PSK, identity too long", "bad_pre_shared_key", NAME, *BASE, ext(41, u16(b"\x00\x99id") + u16(binder)), base=()),
-        case("PSK, empty identity", "bad_pre_shared_key", NAME, *BASE, ext(41, u16(bytes(6)) + u16(binder)), base=()),
-        case("PSK, no binders", "bad_pre_shared_key", NAME, *BASE, ext(41, u16(pair)), base=(), openssl="accept", why=_STRICTER),
+        case(
+            "PSK, identity too long",
+            "bad_pre_shared_key",
+            NAME,
+            *BASE,
+            ext(41, u16(b"\x00\x99id") + u16(binder)),
+            base=(),
+        ),
+        case(
+            "PSK, empty identity",
+            "bad_pre_shared_key",
+            NAME,
+            *BASE,
+            ext(41, u16(bytes(6)) + u16(binder)),
+            base=(),
+        ),
+        case(
+            "PSK, no binders",
+            "bad_pre_shared_key",
+            NAME,
+            *BASE,
+            ext(41, u16(pair)),
+            base=(),
+            openssl="accept",
+            why=_STRICTER,
+        ),
         case(
             "PSK, garbage behind",
             "bad_pre_shared_key",
@@ -364,7 +685,15 @@ def _broken_extensions() -> list[Case]:
             openssl="accept",
             why=_STRICTER,
         ),
-        case("TLS 1.2 with a broken key_share", "bad_key_share", NAME, ext(51, b"!"), base=BASE_12, openssl="accept", why=_NOT_USED),
+        case(
+            "TLS 1.2 with a broken key_share",
+            "bad_key_share",
+            NAME,
+            ext(51, b"!"),
+            base=BASE_12,
+            openssl="accept",
+            why=_NOT_USED,
+        ),
     ]
 
 
@@ -374,19 +703,37 @@ def _broken_messages() -> list[Case]:
     block = u16(b"".join((NAME, *BASE)))
     suites_at = 2 + 32 + 33
     found: dict[str, tuple[str, bytes]] = {
-        "compression without null": ("bad_compression", records(hello(NAME, *BASE, compression=b"\x01"))),
+        "compression without null": (
+            "bad_compression",
+            records(hello(NAME, *BASE, compression=b"\x01")),
+        ),
         "no compression methods": ("bad_compression", records(hello(NAME, *BASE, compression=b""))),
-        "compression with TLS 1.3": ("bad_compression", records(hello(NAME, *BASE, compression=b"\x01\x00"))),
-        "two null methods with TLS 1.3": ("bad_compression", records(hello(NAME, *BASE, compression=b"\x00\x00"))),
-        "session id of 33 bytes": ("bad_session_id", records(hello(NAME, *BASE, session_id=bytes(33)))),
+        "compression with TLS 1.3": (
+            "bad_compression",
+            records(hello(NAME, *BASE, compression=b"\x01\x00")),
+        ),
+        "two null methods with TLS 1.3": (
+            "bad_compression",
+            records(hello(NAME, *BASE, compression=b"\x00\x00")),
+        ),
+        "session id of 33 bytes": (
+            "bad_session_id",
+            records(hello(NAME, *BASE, session_id=bytes(33))),
+        ),
         "no cipher suites": ("bad_cipher_suites", records(hello(NAME, *BASE, suites=b""))),
-        "cipher suites of odd length": ("bad_cipher_suites", records(hello(NAME, *BASE, suites=SUITES + b"\x00"))),
+        "cipher suites of odd length": (
+            "bad_cipher_suites",
+            records(hello(NAME, *BASE, suites=SUITES + b"\x00")),
+        ),
         "cipher suites longer than the hello": (
             "truncated",
             records(message(body[:suites_at] + b"\xff\xff" + body[suites_at + 2 :])),
         ),
         "client version 0200": ("bad_version", records(hello(NAME, *BASE_12, version=0x0200))),
-        "client version 0300 with supported_versions": ("bad_version", records(hello(NAME, *BASE, version=0x0300))),
+        "client version 0300 with supported_versions": (
+            "bad_version",
+            records(hello(NAME, *BASE, version=0x0300)),
+        ),
         "extensions length too small": (
             "bad_extensions_length",
             records(hello(block=struct.pack("!H", len(block) - 3) + block[2:])),
@@ -396,22 +743,37 @@ def _broken_messages() -> list[Case]:
             records(hello(block=struct.pack("!H", len(block) + 3) + block[2:])),
         ),
         "half an extensions length": ("bad_extensions_length", records(hello(block=b"\x00"))),
-        "garbage behind the extensions": ("bad_extensions_length", records(hello(block=block + b"!!!"))),
+        "garbage behind the extensions": (
+            "bad_extensions_length",
+            records(hello(block=block + b"!!!")),
+        ),
         "an extension longer than the rest": (
             "bad_extension_length",
             records(hello(block=u16(NAME + b"".join(BASE) + b"\xab\xcd\x00\x09!"))),
         ),
-        "half an extension header": ("bad_extension_length", records(hello(block=u16(NAME + b"".join(BASE) + b"\xab\xcd\x00")))),
+        "half an extension header": (
+            "bad_extension_length",
+            records(hello(block=u16(NAME + b"".join(BASE) + b"\xab\xcd\x00"))),
+        ),
         "an empty hello": ("truncated", records(message(b""))),
         "a hello of 34 bytes": ("truncated", records(message(body[:34]))),
         "the hello ends in its session id": ("truncated", records(message(body[:40]))),
-        "the hello ends in its cipher suites": ("truncated", records(message(body[: suites_at + 5]))),
-        "the hello ends before compression": ("truncated", records(message(body[: suites_at + 2 + len(SUITES)]))),
+        "the hello ends in its cipher suites": (
+            "truncated",
+            records(message(body[: suites_at + 5])),
+        ),
+        "the hello ends before compression": (
+            "truncated",
+            records(message(body[: suites_at + 2 + len(SUITES)])),
+        ),
         "the hello ends in compression": (
             "truncated",
             records(message(body[: suites_at + 2 + len(SUITES)] + b"\x09\x00")),
         ),
-        "handshake length one too small": ("excess_data", records(message(body, length=len(body) - 1))),
+        "handshake length one too small": (
+            "excess_data",
+            records(message(body, length=len(body) - 1)),
+        ),
         "a ServerHello": ("unexpected_handshake", records(message(body, kind=2))),
         "a HelloRequest": ("unexpected_handshake", records(message(b"", kind=0))),
         "16 MB claimed": ("hello_too_large", records(message(body, length=0xFFFFFF))),
@@ -431,8 +793,14 @@ def _broken_messages() -> list[Case]:
         "an alert first": ("unexpected_record", b"\x15\x03\x01\x00\x02\x02\x28"),
         "application data first": ("unexpected_record", b"\x17\x03\x03\x00\x05hello"),
         "change_cipher_spec first": ("unexpected_record", b"\x14\x03\x01\x00\x01\x01"),
-        "the second record is none": ("unexpected_record", records(whole[:20]) + b"GET / HTTP/1.1\r\n\r\n"),
-        "the second record has version 0500": ("bad_record_version", records(whole[:20]) + records(whole[20:], version=0x0500)),
+        "the second record is none": (
+            "unexpected_record",
+            records(whole[:20]) + b"GET / HTTP/1.1\r\n\r\n",
+        ),
+        "the second record has version 0500": (
+            "bad_record_version",
+            records(whole[:20]) + records(whole[20:], version=0x0500),
+        ),
         "half a message behind the hello": ("excess_data", records(whole + whole[:20])),
         "two hellos in one record": ("excess_data", records(whole + whole)),
     }
@@ -455,7 +823,8 @@ def _broken_messages() -> list[Case]:
 
 
 def _large() -> bytes:
-    # Two bytes of extensions length end at 65,535; only cipher suites can make a hello larger than that.
+    # Two bytes of extensions length end at 65,535; only cipher suites can make a hello larger than
+    # that.
     return hello(ext(21, bytes(40_000)), NAME, *BASE, suites=SUITES + numbers(*[0x5A5A] * 15_000))
 
 
@@ -488,12 +857,24 @@ def _foreign() -> list[Case]:
             b"\x15\x00",
         ],
     }
-    cases = [Case(f"{kind}: {data[:14]!r}", data, f"not_tls:{kind}") for kind, items in found.items() for data in items]
+    cases = [
+        Case(f"{kind}: {data[:14]!r}", data, f"not_tls:{kind}")
+        for kind, items in found.items()
+        for data in items
+    ]
     why = "OpenSSL still reads the hello of SSL 2; it has no server name, and nobody has sent one for years"
     v2 = b"\x01\x03\x01" + numbers(3, 0, 16) + b"\x00\x00\x2f" + bytes(16)
-    cases.append(Case("SSLv2 hello for TLS 1.0", b"\x80" + u8(v2), "not_tls:sslv2", openssl="accept", why=why))
-    cases.append(Case("SSLv2 hello for SSL 2", b"\x80" + u8(b"\x01\x00\x02" + v2[3:]), "not_tls:sslv2"))
+    cases.append(
+        Case(
+            "SSLv2 hello for TLS 1.0", b"\x80" + u8(v2), "not_tls:sslv2", openssl="accept", why=why
+        )
+    )
+    cases.append(
+        Case("SSLv2 hello for SSL 2", b"\x80" + u8(b"\x01\x00\x02" + v2[3:]), "not_tls:sslv2")
+    )
     return cases
 
 
-CASES: Final = tuple(_good() + _bad_names() + _broken_extensions() + _broken_messages() + _foreign())
+CASES: Final = tuple(
+    _good() + _bad_names() + _broken_extensions() + _broken_messages() + _foreign()
+)

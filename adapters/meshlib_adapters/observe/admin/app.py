@@ -1,8 +1,8 @@
 """The admin side: `/-/live`, `/-/ready`, `/-/routes`, `/-/status`, `/-/explain`, `/metrics`.
 
-Read-only (GET and HEAD), responses from memory, off the public listeners. Only requests for an address,
-for `localhost` or for a name that the operator has given are taken: a web page that points its own name
-here (DNS rebinding) gets nothing.
+Read-only (GET and HEAD), responses from memory, off the public listeners. Only requests for an
+address, for `localhost` or for a name that the operator has given are taken: a web page that points
+its own name here (DNS rebinding) gets nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def status_data(view: GatewayView, now: float) -> dict[str, Any]:
                 "state": provider.status.state,
                 "reason": provider.status.reason,
                 "from_disk": provider.name in view.from_disk,
-                "age": None if provider.status.last_success is None else round(now - provider.status.last_success, 3),
+                "age": None
+                if provider.status.last_success is None
+                else round(now - provider.status.last_success, 3),
             }
             for provider in view.providers
         ],
@@ -71,10 +73,11 @@ def create_admin(
     metrics: Callable[[], AsyncIterator[bytes]] | None = None,
     terminates: Callable[[str], bool] | None = None,
 ) -> ASGIApp:
-    """The admin side as an ASGI application, for requests whose Host is an address, `localhost` or one of `hosts`.
+    """The admin side as an ASGI application, for requests whose Host is an address, `localhost` or
+    one of `hosts`.
 
-    `details` is called for what `/-/status` tells besides `status_data`, `metrics` for the page `/metrics` (None: there is none).
-    `terminates` as in `RoutingTable.route_tls`.
+    `details` is called for what `/-/status` tells besides `status_data`, `metrics` for the page
+    `/metrics` (None: there is none). `terminates` as in `RoutingTable.route_tls`.
     """
 
     async def ready(request: Request) -> Response:
@@ -92,17 +95,30 @@ def create_admin(
     async def explain(request: Request) -> Response:
         query = request.query_params
         if not query.get("url"):
-            return _json({"error": "ask with ?url=http://host/path (and method=, header=Name:value)"}, 400)
+            return _json(
+                {"error": "ask with ?url=http://host/path (and method=, header=Name:value)"}, 400
+            )
         try:
-            question = parse_question(query["url"], method=query.get("method", "GET"), headers=query.getlist("header"))
+            question = parse_question(
+                query["url"], method=query.get("method", "GET"), headers=query.getlist("header")
+            )
         except ConfigurationError as error:
             return _json({"error": str(error)}, 400)
         # In a thread: a host with thousands of paths has as many candidates.
-        data = await anyio.to_thread.run_sync(explanation_data, view.mesh.table, question, terminates)
+        data = await anyio.to_thread.run_sync(
+            explanation_data, view.mesh.table, question, terminates
+        )
         return _page(request, stream_json(data))
 
     async def index(request: Request) -> Response:
-        return _json({"paths": [*(f"/-/{name}" for name in _PATHS), *(["/metrics"] if metrics is not None else [])]})
+        return _json(
+            {
+                "paths": [
+                    *(f"/-/{name}" for name in _PATHS),
+                    *(["/metrics"] if metrics is not None else []),
+                ]
+            }
+        )
 
     async def numbers(request: Request) -> Response:
         assert metrics is not None  # there is no such path without
@@ -168,10 +184,21 @@ class _KnownHosts:
         return True
 
 
-def _page(request: Request, pieces: AsyncIterator[bytes], kind: str = "application/json") -> Response:
+def _page(
+    request: Request, pieces: AsyncIterator[bytes], kind: str = "application/json"
+) -> Response:
     fields = {"Content-Type": kind, **_FIELDS}
-    return Response(headers=fields) if request.method == "HEAD" else StreamingResponse(pieces, headers=fields)
+    return (
+        Response(headers=fields)
+        if request.method == "HEAD"
+        else StreamingResponse(pieces, headers=fields)
+    )
 
 
 def _json(data: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(data, indent=1) + "\n", status, {**_FIELDS, **(headers or {})}, "application/json")
+    return Response(
+        json.dumps(data, indent=1) + "\n",
+        status,
+        {**_FIELDS, **(headers or {})},
+        "application/json",
+    )

@@ -21,11 +21,14 @@ __all__ = ["explanation_data", "parse_question"]
 _SHAPE = "write http://host/path, https://host, sni://host, tcp://:port or udp://:port"
 
 
-def parse_question(url: str, *, method: str = "GET", headers: Sequence[str] = ()) -> RequestHead | ClientHello | ListeningPort:
-    """The request head that a client would send for `url` (http), its TLS hello (https, sni), or the port it comes to (tcp, udp).
+def parse_question(
+    url: str, *, method: str = "GET", headers: Sequence[str] = ()
+) -> RequestHead | ClientHello | ListeningPort:
+    """The request head that a client would send for `url` (http), its TLS hello (https, sni), or
+    the port it comes to (tcp, udp).
 
-    `headers` are "Name: value", or "Name:value"; a Host there is what the request says instead of the URL's host.
-    `ConfigurationError` says what is wrong with any of the three.
+    `headers` are "Name: value", or "Name:value"; a Host there is what the request says instead of
+    the URL's host. `ConfigurationError` says what is wrong with any of the three.
     """
     scheme, found, rest = url.partition("://")
     scheme = scheme.lower()
@@ -38,7 +41,9 @@ def parse_question(url: str, *, method: str = "GET", headers: Sequence[str] = ()
             # A host before the port would be the gateway's own; it makes no difference.
             return ListeningPort(Scheme(scheme), parse_port(rest.rstrip("/").rpartition(":")[2]))
         except AuthorityError as error:
-            raise ConfigurationError(str(error), where=url, hint=f"write {scheme}://:PORT") from None
+            raise ConfigurationError(
+                str(error), where=url, hint=f"write {scheme}://:PORT"
+            ) from None
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if not authority:
         return ClientHello(server_name=None)
@@ -59,9 +64,13 @@ def _request(url: str, method: str, headers: Sequence[str]) -> RequestHead:
 
 
 def explanation_data(
-    table: RoutingTable, question: RequestHead | ClientHello | ListeningPort, terminates: Callable[[str], bool] | None = None
+    table: RoutingTable,
+    question: RequestHead | ClientHello | ListeningPort,
+    terminates: Callable[[str], bool] | None = None,
 ) -> dict[str, Any]:
-    """The object documented for `meshlib explain --json`. `terminates` as in `RoutingTable.route_tls`."""
+    """The object documented for `meshlib explain --json`. `terminates` as in
+    `RoutingTable.route_tls`.
+    """
     found = explain(table, question, terminates)
     return {
         "decision": found.kind,
@@ -71,7 +80,10 @@ def explanation_data(
         "endpoints": endpoint_data(found.endpoints),
         "status": found.status,
         "location": found.location,
-        "reasons": [*found.notes, *(f"{reason.route.name}: {_verdict(reason)}{reason.text}" for reason in found.reasons)],
+        "reasons": [
+            *found.notes,
+            *(f"{reason.route.name}: {_verdict(reason)}{reason.text}" for reason in found.reasons),
+        ],
     }
 
 

@@ -1,4 +1,6 @@
-"""The page `/metrics`: what processes have told, and what the gateway itself knows at this moment."""
+"""The page `/metrics`: what processes have told, and what the gateway itself knows at this
+moment.
+"""
 
 from __future__ import annotations
 
@@ -123,19 +125,29 @@ class MetricsPage:
             "upstreams": _single(len(facts.names["upstream"])),
             "endpoints": _each(EndpointState, facts.endpoints),
             "diagnostics": _each(Severity, facts.diagnostics),
-            "provider_up": [Series((name,), int(status.state == "ok")) for name, status in providers],
+            "provider_up": [
+                Series((name,), int(status.state == "ok")) for name, status in providers
+            ],
             "provider_last_success_age_seconds": [
-                Series((name,), round(now - status.last_success, 3)) for name, status in providers if status.last_success is not None
+                Series((name,), round(now - status.last_success, 3))
+                for name, status in providers
+                if status.last_success is not None
             ],
             "reloads_total": _single(self.reloads),
             "metrics_series": _single(len(self._totals)),
         }
         certificates = view.certificates
         if certificates is not None:
-            own["certificate_not_after_seconds"] = [Series((name,), end) for name, end in certificates.not_after.items()]
+            own["certificate_not_after_seconds"] = [
+                Series((name,), end) for name, end in certificates.not_after.items()
+            ]
         if self._workers is not None:
-            own["workers"] = [Series((state,), count) for state, count in self._workers.states().items()]
-            own["worker_restarts_total"] = [Series((name,), count) for name, count in self._workers.restarts().items()]
+            own["workers"] = [
+                Series((state,), count) for state, count in self._workers.states().items()
+            ]
+            own["worker_restarts_total"] = [
+                Series((name,), count) for name, count in self._workers.restarts().items()
+            ]
         return {f"meshlib_{name}": found for name, found in own.items()}
 
 

@@ -1,6 +1,8 @@
-"""Pages of the admin side in pieces, so that one of 100,000 routes neither holds the event loop nor fills the memory.
+"""Pages of the admin side in pieces, so that one of 100,000 routes neither holds the event loop nor
+fills the memory.
 
-A piece is made when the client has taken those before it. All of them tell the same version of the table.
+A piece is made when the client has taken those before it. All of them tell the same version of the
+table.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ _encode = json.JSONEncoder().encode
 
 
 async def table_lists(table: RoutingTable) -> tuple[tuple[Route, ...], tuple[Diagnostic, ...]]:
-    """`table.routes` and `table.diagnostics`, which a table makes when it is first asked: in a thread, because that takes long."""
+    """`table.routes` and `table.diagnostics`, which a table makes when it is first asked: in a
+    thread, because that takes long.
+    """
     return await anyio.to_thread.run_sync(lambda: (table.routes, table.diagnostics))
 
 
@@ -78,7 +82,9 @@ def _array(items: Iterable[Iterable[str]]) -> Iterator[str]:
     yield "]" if before == "," else "[]"
 
 
-def _routes(routes: Iterable[tuple[Route, str]], diagnostics: Iterable[Diagnostic]) -> Iterator[str]:
+def _routes(
+    routes: Iterable[tuple[Route, str]], diagnostics: Iterable[Diagnostic]
+) -> Iterator[str]:
     yield '{"routes": '
     yield from _array(_route(route, owner) for route, owner in routes)
     yield ',\n"diagnostics": '

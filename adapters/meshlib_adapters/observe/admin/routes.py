@@ -16,7 +16,10 @@ def routes_data(table: RoutingTable) -> dict[str, Any]:
     """`{"routes": [...], "diagnostics": [...]}` as documented for `meshlib routes --json`."""
     return {
         "routes": [
-            {**route_data(route, owner), "endpoints": endpoint_data(route.upstream.endpoints if route.upstream else ())}
+            {
+                **route_data(route, owner),
+                "endpoints": endpoint_data(route.upstream.endpoints if route.upstream else ()),
+            }
             for route, owner in zip(table.routes, table.owners, strict=True)
         ],
         "diagnostics": [diagnostic_data(item) for item in table.diagnostics],

@@ -1,8 +1,9 @@
 """The admin listener's server: HTTP/1.1 by h11 in front of an ASGI application.
 
-An operator, a load balancer and a container's health check have to get in, whoever else has connected.
-So connections that are idle are given up for new ones, a head and a response have their time, the pages
-under way are bounded, and health is answered beyond that bound. Request bodies are refused.
+An operator, a load balancer and a container's health check have to get in, whoever else has
+connected. So connections that are idle are given up for new ones, a head and a response have their
+time, the pages under way are bounded, and health is answered beyond that bound. Request bodies are
+refused.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ __all__ = ["AdminLimits", "AdminServer"]
 logger = logging.getLogger("meshlib_adapters.observe.admin.app")
 
 _SWEEP: Final = 0.25
-# Accepted in one turn of the loop: fewer than idle connections may be, so that a connection is read before those after it push it out.
+# Accepted in one turn of the loop: fewer than idle connections may be, so that a connection is read
+# before those after it push it out.
 _BACKLOG: Final = 64
 _MAX_HEAD: Final = 16 * 1024
 _BUFFER: Final = 64 * 1024
@@ -38,8 +40,8 @@ _LINGER: Final = 1.0
 class AdminLimits:
     """What clients of the admin listener may take: connections, pages under way, seconds.
 
-    `head`: for an idle connection, and for a head from its first byte to its last. A response may be
-    read as slowly as a client likes for `patience` seconds, after that at `rate` bytes a second.
+    `head`: for an idle connection, and for a head from its first byte to its last. A response may
+    be read as slowly as a client likes for `patience` seconds, after that at `rate` bytes a second.
     """
 
     connections: int = 128
@@ -52,10 +54,13 @@ class AdminLimits:
 class AdminServer:
     """Serves `app` on bound sockets inside the running event loop, until `close`.
 
-    `health` are the paths that are answered however many pages are under way; they have to be cheap.
+    `health` are the paths that are answered however many pages are under way; they have to be
+    cheap.
     """
 
-    def __init__(self, app: ASGIApp, *, health: Collection[str] = (), limits: AdminLimits | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, health: Collection[str] = (), limits: AdminLimits | None = None
+    ) -> None:
         self.app = app
         self.health = frozenset(health)
         self.limits = limits or AdminLimits()
@@ -66,7 +71,10 @@ class AdminServer:
     async def serve(self, sockets: list[socket.socket]) -> None:
         """Run until `close`, or until cancelled."""
         loop = asyncio.get_running_loop()
-        servers = [await loop.create_server(lambda: _Connection(self), sock=sock, backlog=_BACKLOG) for sock in sockets]
+        servers = [
+            await loop.create_server(lambda: _Connection(self), sock=sock, backlog=_BACKLOG)
+            for sock in sockets
+        ]
         try:
             while not self._stop.is_set():
                 with contextlib.suppress(TimeoutError):
@@ -86,11 +94,17 @@ class AdminServer:
         self._stop.set()
 
     def admit(self, connection: _Connection) -> None:
-        """Keep a new connection; beyond the limit the oldest idle one goes, of the address that has most."""
+        """Keep a new connection; beyond the limit the oldest idle one goes, of the address that has
+        most.
+        """
         if len(self._connections) >= self.limits.connections:
             counts = Counter(other.peer for other in self._connections)
-            idle = (other for other in self._connections if not other.has_page)  # pages are fewer than connections may be
-            victim = min(idle, key=lambda other: (-counts[other.peer], other.since), default=connection)
+            idle = (
+                other for other in self._connections if not other.has_page
+            )  # pages are fewer than connections may be
+            victim = min(
+                idle, key=lambda other: (-counts[other.peer], other.since), default=connection
+            )
             victim.abort()
             if victim is connection:
                 return
@@ -208,7 +222,9 @@ class _Connection(asyncio.Protocol):
             self._finish()
 
     def _begin(self, request: h11.Request) -> None:
-        names = {name for name, value in request.headers if value != b"0" or name != b"content-length"}
+        names = {
+            name for name, value in request.headers if value != b"0" or name != b"content-length"
+        }
         if names & {b"content-length", b"transfer-encoding"}:
             self._refuse(413, "a request has no body here")
             return
@@ -222,7 +238,10 @@ class _Connection(asyncio.Protocol):
         if self.has_page:
             if self._server.pages >= self._server.limits.pages:
                 self.has_page = False
-                self._refuse(503, "too many pages are being read; /-/live and /-/ready are answered all the same")
+                self._refuse(
+                    503,
+                    "too many pages are being read; /-/live and /-/ready are answered all the same",
+                )
                 return
             self._server.pages += 1
         self.since, self._in_head, self._written = self._loop.time(), False, 0
@@ -248,7 +267,9 @@ class _Connection(asyncio.Protocol):
         try:
             await self._server.app(scope, self._receiver(), self._sender(scope["method"] == "HEAD"))
         except Exception:
-            if not self._gone.is_set():  # else it is the application's way to say that the client has left
+            if (
+                not self._gone.is_set()
+            ):  # else it is the application's way to say that the client has left
                 logger.exception("an admin page failed")
         finally:
             if self.has_page:
@@ -282,7 +303,9 @@ class _Connection(asyncio.Protocol):
     def _sender(self, head_only: bool) -> Callable[[Any], Awaitable[None]]:
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._send(h11.Response(status_code=message["status"], headers=message.get("headers", [])))
+                self._send(
+                    h11.Response(status_code=message["status"], headers=message.get("headers", []))
+                )
             elif message["type"] == "http.response.body":
                 body = b"" if head_only else message.get("body", b"")
                 if body:
@@ -304,7 +327,11 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, why: str) -> None:
         body = json.dumps({"error": why}).encode() + b"\n"
-        fields = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
+        fields = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+        ]
         with contextlib.suppress(h11.LocalProtocolError):
             self._send(h11.Response(status_code=status, headers=fields))
             self._send(h11.Data(data=body))
@@ -312,7 +339,8 @@ class _Connection(asyncio.Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        # Closed when the client has, or a moment later: a reset, which unread bytes cause, would take the response with it.
+        # Closed when the client has, or a moment later: a reset, which unread bytes cause, would
+        # take the response with it.
         self._over, self.since = True, self._loop.time()
         transport = self._transport
         if transport is not None and not transport.is_closing():

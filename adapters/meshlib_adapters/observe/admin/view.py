@@ -19,7 +19,9 @@ class CertificateEnds(Protocol):
 
 
 class GatewayView(Protocol):
-    """What the admin side sees of a gateway. `not_ready` is "" when it is ready, else why it is not."""
+    """What the admin side sees of a gateway. `not_ready` is "" when it is ready, else why it is
+    not.
+    """
 
     @property
     def mesh(self) -> Mesh: ...

@@ -1,1 +1,3 @@
-"""Counts summed over all processes, in Prometheus' text format. Nothing here is done per request: records are folded in batches."""
+"""Counts summed over all processes, in Prometheus' text format. Nothing here is done per request:
+records are folded in batches.
+"""

@@ -1,6 +1,8 @@
-"""Every metric there is: its name, kind, labels and meaning. docs/operations.md lists the same, which a test compares.
+"""Every metric there is: its name, kind, labels and meaning. docs/operations.md lists the same,
+which a test compares.
 
-Names have the units and nouns of Prometheus' conventions; a counter ends in `_total`, times are seconds, sizes bytes.
+Names have the units and nouns of Prometheus' conventions; a counter ends in `_total`, times are
+seconds, sizes bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from typing import Final, Literal, NamedTuple
 
 __all__ = ["DROPPED", "FAMILIES", "PROCESS", "Family"]
 
-# The label that says which process a value is of; written by whoever receives a change, never by who sends it.
+# The label that says which process a value is of; written by whoever receives a change, never by
+# who sends it.
 PROCESS: Final = "process"
 
 # What both ends of a worker's channel count that they leave out.
@@ -43,22 +46,67 @@ def _gauge(name: str, about: str, *labels: str) -> Family:
 
 
 _ALL: Final = (
-    _counter("http_requests_total", "Requests that ended; code is the class of the status (none: no answer)", "route", "code", "method"),
-    Family("meshlib_http_request_duration_seconds", "histogram", "From a request's head to its end; no upgraded ones", ("route",), _WAITS),
-    Family("meshlib_http_first_byte_seconds", "histogram", "From a request's head to the answer's first byte", ("route",), _WAITS),
+    _counter(
+        "http_requests_total",
+        "Requests that ended; code is the class of the status (none: no answer)",
+        "route",
+        "code",
+        "method",
+    ),
+    Family(
+        "meshlib_http_request_duration_seconds",
+        "histogram",
+        "From a request's head to its end; no upgraded ones",
+        ("route",),
+        _WAITS,
+    ),
+    Family(
+        "meshlib_http_first_byte_seconds",
+        "histogram",
+        "From a request's head to the answer's first byte",
+        ("route",),
+        _WAITS,
+    ),
     _counter("http_response_bytes_total", "Bytes sent to clients, heads included", "route"),
-    _counter("http_endings_total", "Requests that ended otherwise than they should, as in the access log", "reason", "termination"),
+    _counter(
+        "http_endings_total",
+        "Requests that ended otherwise than they should, as in the access log",
+        "reason",
+        "termination",
+    ),
     _gauge("http_connections", "Connections of HTTP clients open now"),
     _counter("upstream_connects_total", "Connections made to endpoints", "upstream"),
-    _counter("upstream_connect_failures_total", "Connections to endpoints that could not be made", "upstream"),
+    _counter(
+        "upstream_connect_failures_total",
+        "Connections to endpoints that could not be made",
+        "upstream",
+    ),
     _counter("upstream_failures_total", "Exchanges that ended without a proper answer", "upstream"),
     _counter("upstream_retries_total", "Requests sent once more", "upstream"),
-    _counter("upstream_ejections_total", "Times that an endpoint was put out because it failed", "upstream"),
+    _counter(
+        "upstream_ejections_total",
+        "Times that an endpoint was put out because it failed",
+        "upstream",
+    ),
     _counter("upstream_queued_total", "Requests that had to wait for a turn", "upstream"),
-    _counter("upstream_turned_away_total", "Requests that had no turn: queue full, or waited too long", "upstream"),
-    _gauge("upstream_connections", "Connections to endpoints now: active, idle, connecting", "upstream", "state"),
+    _counter(
+        "upstream_turned_away_total",
+        "Requests that had no turn: queue full, or waited too long",
+        "upstream",
+    ),
+    _gauge(
+        "upstream_connections",
+        "Connections to endpoints now: active, idle, connecting",
+        "upstream",
+        "state",
+    ),
     _gauge("upstream_queue_length", "Requests that wait for a turn now", "upstream"),
-    _gauge("endpoint_ejected", "Processes that keep this endpoint out now because it failed", "upstream", "endpoint"),
+    _gauge(
+        "endpoint_ejected",
+        "Processes that keep this endpoint out now because it failed",
+        "upstream",
+        "endpoint",
+    ),
     _gauge("tls_connections", "Connections of TLS clients open now"),
     _counter("tls_accepted_total", "TLS connections accepted"),
     _counter("tls_refused_total", "TLS connections refused", "reason"),
@@ -72,16 +120,34 @@ _ALL: Final = (
     _counter("tcp_tunnels_total", "Connections brought to an endpoint there"),
     _gauge("udp_flows", "Flows on UDP ports of services now"),
     _counter("udp_flows_begun_total", "Flows that began there"),
-    _counter("udp_datagrams_total", "Datagrams there: received from clients, sent to them, dropped either way", "what"),
-    _counter("access_records_lost_total", "Access records lost, because what takes them is too slow or fails"),
+    _counter(
+        "udp_datagrams_total",
+        "Datagrams there: received from clients, sent to them, dropped either way",
+        "what",
+    ),
+    _counter(
+        "access_records_lost_total",
+        "Access records lost, because what takes them is too slow or fails",
+    ),
     _counter("spans_lost_total", "Spans lost, because what takes them is too slow"),
-    _counter("log_lines_lost_total", "Log lines lost, because what takes them is too slow or fails"),
-    _counter("log_lines_held_back_total", "Log lines that were counted and told in one, because many were of their kind"),
+    _counter(
+        "log_lines_lost_total", "Log lines lost, because what takes them is too slow or fails"
+    ),
+    _counter(
+        "log_lines_held_back_total",
+        "Log lines that were counted and told in one, because many were of their kind",
+    ),
     _counter("process_cpu_seconds_total", "Processor time", PROCESS),
     _gauge("process_resident_memory_bytes", "Resident memory", PROCESS),
     _gauge("process_open_fds", "Open descriptors", PROCESS),
     _gauge("process_max_fds", "Limit of open descriptors", PROCESS),
-    Family("meshlib_process_gc_pause_seconds", "histogram", "Pauses for the garbage collector", (PROCESS,), _PAUSES),
+    Family(
+        "meshlib_process_gc_pause_seconds",
+        "histogram",
+        "Pauses for the garbage collector",
+        (PROCESS,),
+        _PAUSES,
+    ),
     _gauge("process_snapshot_version", "Version of the snapshot that this process serves", PROCESS),
     _gauge("build_info", "Always 1", "version", "python"),
     _gauge("ready", "1 when /-/ready says so"),
@@ -93,12 +159,22 @@ _ALL: Final = (
     _gauge("endpoints", "Endpoints of upstreams in the table", "state"),
     _gauge("diagnostics", "What is wrong with labels", "severity"),
     _gauge("provider_up", "1 while the provider's source can be read", "provider"),
-    _gauge("provider_last_success_age_seconds", "Since the provider's source was last read well", "provider"),
+    _gauge(
+        "provider_last_success_age_seconds",
+        "Since the provider's source was last read well",
+        "provider",
+    ),
     _counter("reloads_total", "Times that SIGHUP asked for a reload"),
     _gauge("workers", "Workers by state; none with one process", "state"),
     _counter("worker_restarts_total", "Workers that ended unasked and were started again", PROCESS),
-    _counter("worker_dropped_total", "Numbers, names and sessions of a worker left out because they are out of range", PROCESS),
-    _gauge("certificate_not_after_seconds", "When the certificate expires, in Unix seconds", "name"),
+    _counter(
+        "worker_dropped_total",
+        "Numbers, names and sessions of a worker left out because they are out of range",
+        PROCESS,
+    ),
+    _gauge(
+        "certificate_not_after_seconds", "When the certificate expires, in Unix seconds", "name"
+    ),
     _gauge("metrics_series", "Series kept for this page"),
 )
 

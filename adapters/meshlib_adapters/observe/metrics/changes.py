@@ -1,10 +1,13 @@
-"""What has changed in one process since it last told: the numbers that go from a worker to its supervisor, as JSON.
+"""What has changed in one process since it last told: the numbers that go from a worker to its
+supervisor, as JSON.
 
-A counter's change is what to add, a histogram's a sum and a count for each bucket (the infinite one last), a gauge's its new value, or
-None when it is gone. So a process that dies takes with it only what it has not told yet, and no counter ever goes back.
+A counter's change is what to add, a histogram's a sum and a count for each bucket (the infinite one
+last), a gauge's its new value, or None when it is gone. So a process that dies takes with it only
+what it has not told yet, and no counter ever goes back.
 
-Workers talk to the world: what they say is read with suspicion. Both ends keep to the same limits: a change with a name or a number
-beyond them is left out by who writes and by who reads, and counted; what is no change at all is refused.
+Workers talk to the world: what they say is read with suspicion. Both ends keep to the same limits:
+a change with a name or a number beyond them is left out by who writes and by who reads, and
+counted; what is no change at all is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +19,15 @@ from typing import Final, NamedTuple, TypeAlias
 from meshlib.model import MAX_NAME
 from meshlib_adapters.observe.metrics.catalogue import FAMILIES, Family
 
-__all__ = ["MAX_PIECE", "MAX_VALUE", "Change", "Histogram", "Value", "parse_changes", "write_changes"]
+__all__ = [
+    "MAX_PIECE",
+    "MAX_VALUE",
+    "Change",
+    "Histogram",
+    "Value",
+    "parse_changes",
+    "write_changes",
+]
 
 # Characters of a label's value: names of routes, upstreams and endpoints are made to fit.
 MAX_VALUE: Final = MAX_NAME
@@ -29,7 +40,9 @@ MAX_PIECE: Final = 1 << 16
 
 
 class Histogram(NamedTuple):
-    """Observations: their sum, and how many fell into each bucket (not cumulated), the infinite one last."""
+    """Observations: their sum, and how many fell into each bucket (not cumulated), the infinite one
+    last.
+    """
 
     sum: float
     counts: tuple[int, ...]
@@ -46,7 +59,9 @@ class Change(NamedTuple):
     value: Value
 
 
-def write_changes(changes: Iterable[Change], on_dropped: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+def write_changes(
+    changes: Iterable[Change], on_dropped: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
     """The changes as JSON, in pieces of at most `MAX_PIECE` bytes that can each be read alone.
 
     One that the reader would leave out is not written, and `on_dropped` called.
@@ -68,7 +83,9 @@ def write_changes(changes: Iterable[Change], on_dropped: Callable[[], None] = la
 
 
 def parse_changes(data: bytes, on_dropped: Callable[[], None] = lambda: None) -> list[Change]:
-    """The changes that were written; `on_dropped` is called for each that is out of range. ValueError for anything else."""
+    """The changes that were written; `on_dropped` is called for each that is out of range.
+    ValueError for anything else.
+    """
     try:
         found = json.loads(data)
     except RecursionError:
@@ -90,7 +107,11 @@ def _change(item: object) -> Change:
         raise ValueError("not a change")
     name, labels, value = item
     family = FAMILIES.get(name) if isinstance(name, str) else None
-    if family is None or not isinstance(labels, list) or len(labels) != len(family.labels) - family.per_process:
+    if (
+        family is None
+        or not isinstance(labels, list)
+        or len(labels) != len(family.labels) - family.per_process
+    ):
         raise ValueError("not a known metric with its labels")
     if not all(isinstance(text, str) for text in labels):
         raise ValueError("not a label's value")
@@ -102,7 +123,9 @@ def _value(family: Family, value: object) -> Value:
         if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):
             raise ValueError("not a histogram")
         total, counts = value
-        if len(counts) != len(family.buckets) + 1 or not all(type(count) is int for count in counts):
+        if len(counts) != len(family.buckets) + 1 or not all(
+            type(count) is int for count in counts
+        ):
             raise ValueError("not a histogram's counts")
         return Histogram(_number(total), tuple(counts))
     if value is None and family.kind == "gauge":
@@ -119,7 +142,9 @@ def _number(value: object) -> int | float:
 def _is_in_range(change: Change) -> bool:
     for text in change.labels:
         # A lone surrogate could not be written again.
-        if len(text) > MAX_VALUE or (not text.isascii() and text != text.encode("utf-8", "replace").decode()):
+        if len(text) > MAX_VALUE or (
+            not text.isascii() and text != text.encode("utf-8", "replace").decode()
+        ):
             return False
     value = change.value
     if isinstance(value, Histogram):

@@ -1,6 +1,8 @@
-"""Series as Prometheus' text format (version 0.0.4), in pieces, so that a large page holds up nobody.
+"""Series as Prometheus' text format (version 0.0.4), in pieces, so that a large page holds up
+nobody.
 
-Written by hand: it is smaller than what would translate our sums for a library, and a test reads it with Prometheus' own parser.
+Written by hand: it is smaller than what would translate our sums for a library, and a test reads it
+with Prometheus' own parser.
 """
 
 from __future__ import annotations
@@ -25,21 +27,30 @@ _ESCAPES: Final = {"\\": r"\\", '"': r"\"", "\n": r"\n"}
 
 
 def render_text(series: Callable[[Family], Iterable[Series]]) -> Iterator[str]:
-    """The page, in pieces of some hundred lines. `series` is asked for each family's; a family without any is left out.
+    """The page, in pieces of some hundred lines. `series` is asked for each family's; a family
+    without any is left out.
 
-    Each series is whole in its piece: the buckets of a histogram fit each other, whatever is counted between two pieces.
+    Each series is whole in its piece: the buckets of a histogram fit each other, whatever is
+    counted between two pieces.
     """
     lines: list[str] = []
     for family in FAMILIES.values():
         found = list(series(family))
         if found:
-            lines += (f"# HELP {family.name} {family.about}.\n", f"# TYPE {family.name} {family.kind}\n")
+            lines += (
+                f"# HELP {family.name} {family.about}.\n",
+                f"# TYPE {family.name} {family.kind}\n",
+            )
         for one in found:
             if isinstance(one.value, Histogram):
                 lines += _histogram(family, one.labels, one.value)
             else:
                 labels = _labels(family, one.labels)
-                lines.append(f"{family.name}{{{labels}}} {one.value}\n" if labels else f"{family.name} {one.value}\n")
+                lines.append(
+                    f"{family.name}{{{labels}}} {one.value}\n"
+                    if labels
+                    else f"{family.name} {one.value}\n"
+                )
             if len(lines) >= _PIECE:
                 yield "".join(lines)
                 lines = []
@@ -47,7 +58,10 @@ def render_text(series: Callable[[Family], Iterable[Series]]) -> Iterator[str]:
 
 
 def _labels(family: Family, values: tuple[str, ...]) -> str:
-    return ",".join(f'{label}="{_SPECIAL.sub(_escape, value)}"' for label, value in zip(family.labels, values, strict=True))
+    return ",".join(
+        f'{label}="{_SPECIAL.sub(_escape, value)}"'
+        for label, value in zip(family.labels, values, strict=True)
+    )
 
 
 def _escape(match: re.Match[str]) -> str:

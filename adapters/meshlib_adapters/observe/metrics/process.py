@@ -1,4 +1,6 @@
-"""What one process costs: processor time, memory, descriptors, and the pauses of its garbage collector."""
+"""What one process costs: processor time, memory, descriptors, and the pauses of its garbage
+collector.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _PAUSES: Final = FAMILIES["meshlib_process_gc_pause_seconds"]
 
 
 class ProcessWatch:
-    """Watches the collector from `start` to `stop`; `take` tells what this process has used since it was asked last."""
+    """Watches the collector from `start` to `stop`; `take` tells what this process has used since
+    it was asked last.
+    """
 
     def __init__(self) -> None:
         self._began = 0.0
@@ -44,7 +48,9 @@ class ProcessWatch:
             Change("meshlib_process_cpu_seconds_total", (), cpu - self._cpu),
         ]
         self._cpu = cpu
-        with contextlib.suppress(OSError):  # systems without /proc do not tell, and no descriptor may be left to ask with
+        with contextlib.suppress(
+            OSError
+        ):  # systems without /proc do not tell, and no descriptor may be left to ask with
             changes.append(Change("meshlib_process_resident_memory_bytes", (), _resident_bytes()))
             changes.append(Change("meshlib_process_open_fds", (), _open_descriptors()))
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -57,7 +63,8 @@ class ProcessWatch:
         return changes
 
     def _collecting(self, phase: str, info: dict[str, int]) -> None:
-        # Called by the collector itself, in whichever thread had the last allocation: nothing here may take long.
+        # Called by the collector itself, in whichever thread had the last allocation: nothing here
+        # may take long.
         if phase == "start":
             self._began = time.perf_counter()
         else:

@@ -1,4 +1,6 @@
-"""Numbers that others count for themselves, to changes: each is read now and then, and what differs from the last time is told."""
+"""Numbers that others count for themselves, to changes: each is read now and then, and what differs
+from the last time is told.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ _Key: TypeAlias = tuple[str, tuple[str, ...]]
 
 
 class Readings:
-    """One round: `begin`, `count` and `measure` everything there is, `take`. What was not measured again is gone."""
+    """One round: `begin`, `count` and `measure` everything there is, `take`. What was not measured
+    again is gone.
+    """
 
     def __init__(self) -> None:
         self._told_counts: dict[_Key, int | float] = {}
@@ -40,10 +44,15 @@ class Readings:
         changes = [
             Change(*key, value - before)
             for key, value in self._counts.items()
-            if value > (before := told.get(key, 0))  # a sum over things of which one is gone may be smaller: nothing has happened
+            if value
+            > (
+                before := told.get(key, 0)
+            )  # a sum over things of which one is gone may be smaller: nothing has happened
         ]
         known = self._told_gauges
-        changes += [Change(*key, value) for key, value in self._gauges.items() if known.get(key) != value]
+        changes += [
+            Change(*key, value) for key, value in self._gauges.items() if known.get(key) != value
+        ]
         changes += [Change(*key, None) for key in known if key not in self._gauges]
         self._told_counts, self._told_gauges = self._counts, self._gauges
         self.begin()

@@ -1,4 +1,6 @@
-"""Access records to numbers: counted in batches where records are formatted, so that a request itself pays nothing for it."""
+"""Access records to numbers: counted in batches where records are formatted, so that a request
+itself pays nothing for it.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +19,41 @@ from meshlib_adapters.observe.records import Record
 __all__ = ["RequestTally"]
 
 # Clients may make methods up; these are told apart.
-_METHODS: Final = {b"": "none"} | {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_METHODS: Final = {b"": "none"} | {
+    m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
 
 _DURATION: Final = FAMILIES["meshlib_http_request_duration_seconds"]
 _FIRST_BYTE: Final = FAMILIES["meshlib_http_first_byte_seconds"]
 
-# Routes that are told apart, as many as a page has names for; and for how many takes one is kept that nobody asks for.
+# Routes that are told apart, as many as a page has names for; and for how many takes one is kept
+# that nobody asks for.
 _MAX_ROUTES: Final = 1000
 _IDLE_TAKES: Final = 60
 
 
 class _RouteTally:
-    """What records say of one route. Numbers only: no record is kept alive, and few bytes are touched for each.
+    """What records say of one route. Numbers only: no record is kept alive, and few bytes are
+    touched for each.
 
-    Records of a route mostly have one status and method, so these are counted in `run` until another comes.
+    Records of a route mostly have one status and method, so these are counted in `run` until
+    another comes.
     """
 
-    __slots__ = ("counts", "durations", "first_seconds", "firsts", "idle", "method", "name", "route", "run", "seconds", "sent", "status")
+    __slots__ = (
+        "counts",
+        "durations",
+        "first_seconds",
+        "firsts",
+        "idle",
+        "method",
+        "name",
+        "route",
+        "run",
+        "seconds",
+        "sent",
+        "status",
+    )
 
     def __init__(self, name: str, route: Route | None = None) -> None:
         self.route = route  # kept, so that its identity is not given out again
@@ -42,7 +62,9 @@ class _RouteTally:
         self._forget()
 
     def _forget(self) -> None:
-        self.counts: dict[tuple[int, str], int] = {}  # by status and method, but for the `run` of the last ones
+        self.counts: dict[
+            tuple[int, str], int
+        ] = {}  # by status and method, but for the `run` of the last ones
         self.status = 0
         self.method = b""
         self.run = 0
@@ -72,9 +94,15 @@ class _RouteTally:
         for (status, method), count in self.counts.items():
             key = (f"{status // 100}xx" if 100 <= status < 600 else "none", method)
             classes[key] = classes.get(key, 0) + count
-        changes = [Change("meshlib_http_requests_total", (self.name, *key), count) for key, count in classes.items()]
+        changes = [
+            Change("meshlib_http_requests_total", (self.name, *key), count)
+            for key, count in classes.items()
+        ]
         changes.append(Change("meshlib_http_response_bytes_total", labels, self.sent))
-        for family, total, counts in ((_DURATION, self.seconds, self.durations), (_FIRST_BYTE, self.first_seconds, self.firsts)):
+        for family, total, counts in (
+            (_DURATION, self.seconds, self.durations),
+            (_FIRST_BYTE, self.first_seconds, self.firsts),
+        ):
             if any(counts):
                 changes.append(Change(family.name, labels, Histogram(total, tuple(counts))))
         self._forget()
@@ -82,7 +110,9 @@ class _RouteTally:
 
 
 class RequestTally:
-    """What records say, since it was last taken. It tells so many routes apart as a page has names for; others are one."""
+    """What records say, since it was last taken. It tells so many routes apart as a page has names
+    for; others are one.
+    """
 
     def __init__(self) -> None:
         self._routes: dict[int, _RouteTally] = {}
@@ -117,14 +147,24 @@ class RequestTally:
         if tally is None:
             if len(self._routes) >= _MAX_ROUTES:
                 return self._other
-            self._routes[id(route)] = tally = _RouteTally(route.name if route is not None else NONE, route)
+            self._routes[id(route)] = tally = _RouteTally(
+                route.name if route is not None else NONE, route
+            )
         return tally
 
     def take(self) -> Iterator[Change]:
-        """What has come since the last call: of each route when its turn comes, so that nobody waits for a thousand of them at once."""
+        """What has come since the last call: of each route when its turn comes, so that nobody
+        waits for a thousand of them at once.
+        """
         endings, self._endings = self._endings, Counter()
-        yield from (Change("meshlib_http_endings_total", key, count) for key, count in endings.items())
+        yield from (
+            Change("meshlib_http_endings_total", key, count) for key, count in endings.items()
+        )
         for tally in (*self._routes.values(), self._other):
             yield from tally.take()
-        for key in [key for key, tally in self._routes.items() if tally.idle >= _IDLE_TAKES and not tally.run]:
+        for key in [
+            key
+            for key, tally in self._routes.items()
+            if tally.idle >= _IDLE_TAKES and not tally.run
+        ]:
             del self._routes[key]

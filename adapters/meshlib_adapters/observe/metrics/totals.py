@@ -1,7 +1,8 @@
 """The sum of what all processes have told, with a bounded number of series.
 
-Label values that come from outside (routes, upstreams, endpoints) are admitted up to a limit each; those that come later are counted
-together under "(other)". Values that are no longer in the routing table are forgotten after a while, and make room.
+Label values that come from outside (routes, upstreams, endpoints) are admitted up to a limit each;
+those that come later are counted together under "(other)". Values that are no longer in the routing
+table are forgotten after a while, and make room.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ __all__ = ["FORGET_AFTER", "NONE", "OTHER", "Series", "Totals"]
 OTHER: Final = "(other)"
 NONE: Final = "(none)"
 
-# Seconds for which the series of something that is gone can still be asked for: many scrapes' intervals, and the time of a rollback.
+# Seconds for which the series of something that is gone can still be asked for: many scrapes'
+# intervals, and the time of a rollback.
 FORGET_AFTER: Final = 600.0
 
-# Values of a label: with 1,000 routes a page has some 40,000 lines, about what a Prometheus takes of one target without notice.
+# Values of a label: with 1,000 routes a page has some 40,000 lines, about what a Prometheus takes
+# of one target without notice.
 _LIMITS: Final = {"route": 1000, "upstream": 1000, "endpoint": 2000, "process": 1025, "name": 1000}
 _OTHER_LIMIT: Final = 200
 
-# Gauges of one process; a worker reports no more than three for each admitted upstream and one for each endpoint.
+# Gauges of one process; a worker reports no more than three for each admitted upstream and one for
+# each endpoint.
 _MAX_GAUGES: Final = 10_000
 
 
-# Series of one family: 1,000 routes with all their classes and methods. Only a worker that makes values up comes so far.
+# Series of one family: 1,000 routes with all their classes and methods. Only a worker that makes
+# values up comes so far.
 _MAX_SERIES: Final = 64_000
 
 
@@ -82,7 +87,9 @@ class Totals:
         self._values: dict[str, _Values] = {}
         self._counters: dict[str, dict[tuple[str, ...], int | float]] = {}
         self._histograms: dict[str, dict[tuple[str, ...], list[Histogram]]] = {}
-        self._gauges: dict[str, dict[str, dict[tuple[str, ...], int | float]]] = {}  # by process, by family
+        self._gauges: dict[
+            str, dict[str, dict[tuple[str, ...], int | float]]
+        ] = {}  # by process, by family
 
     def add(self, changes: Iterable[Change], process: str) -> None:
         """Take the changes of a process."""
@@ -94,7 +101,10 @@ class Totals:
             if family.kind == "gauge":
                 self._set(gauges, family, labels, value)
                 continue
-            labels = tuple(self._label(label).admit(text) for label, text in zip(family.labels, labels, strict=True))
+            labels = tuple(
+                self._label(label).admit(text)
+                for label, text in zip(family.labels, labels, strict=True)
+            )
             if isinstance(value, Histogram):
                 # Kept as they come and added up when somebody asks, or when they are many.
                 histograms = self._histograms.setdefault(name, {})
@@ -112,7 +122,9 @@ class Totals:
         self._gauges.pop(process, None)
 
     def retain(self, label: str, present: Collection[str], now: float) -> None:
-        """Only `present` values of a label are still in use; others are forgotten after `FORGET_AFTER`."""
+        """Only `present` values of a label are still in use; others are forgotten after
+        `FORGET_AFTER`.
+        """
         gone = self._label(label).retain(present, now)
         if not gone:
             return
@@ -124,7 +136,9 @@ class Totals:
                         del series[labels]
 
     def series(self, family: Family) -> Iterator[Series]:
-        """The family's, in the order in which they came. What is counted without labels is there from the start, as 0."""
+        """The family's, in the order in which they came. What is counted without labels is there
+        from the start, as 0.
+        """
         if family.kind == "gauge":
             yield from self._gauge_series(family)
         elif family.kind == "histogram":
@@ -140,10 +154,19 @@ class Totals:
 
     def __len__(self) -> int:
         """Series kept."""
-        kept: list[Mapping[tuple[str, ...], object]] = [*self._counters.values(), *self._histograms.values()]
+        kept: list[Mapping[tuple[str, ...], object]] = [
+            *self._counters.values(),
+            *self._histograms.values(),
+        ]
         return sum(map(len, kept)) + sum(map(_size, self._gauges.values()))
 
-    def _set(self, gauges: dict[str, dict[tuple[str, ...], int | float]], family: Family, labels: tuple[str, ...], value: object) -> None:
+    def _set(
+        self,
+        gauges: dict[str, dict[tuple[str, ...], int | float]],
+        family: Family,
+        labels: tuple[str, ...],
+        value: object,
+    ) -> None:
         kept = gauges.setdefault(family.name, {})
         if value is None:
             kept.pop(labels, None)
@@ -156,7 +179,10 @@ class Totals:
         sums: dict[tuple[str, ...], int | float] = {}
         for gauges in self._gauges.values():
             for values, value in gauges.get(family.name, {}).items():
-                labels = tuple(self._label(label).shown(text) for label, text in zip(family.labels, values, strict=True))
+                labels = tuple(
+                    self._label(label).shown(text)
+                    for label, text in zip(family.labels, values, strict=True)
+                )
                 sums[labels] = sums.get(labels, 0) + value
         for labels, total in sums.items():
             yield Series(labels, total)

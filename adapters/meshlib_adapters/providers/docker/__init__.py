@@ -1,1 +1,3 @@
-"""Providers for Docker: the services of a Swarm, the containers of one engine. Needs the extra `docker`."""
+"""Providers for Docker: the services of a Swarm, the containers of one engine. Needs the extra
+`docker`.
+"""

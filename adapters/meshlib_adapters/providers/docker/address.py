@@ -20,7 +20,9 @@ _HINT = "write unix:///var/run/docker.sock, tcp://HOST:2376, ssh://USER@HOST or 
 
 @dataclass(frozen=True, slots=True)
 class EngineAddress:
-    """What an API client needs to know of an engine. `base_url` None: the local socket, wherever this platform has it."""
+    """What an API client needs to know of an engine. `base_url` None: the local socket, wherever
+    this platform has it.
+    """
 
     base_url: str | None
     tls: TLSConfig | None = None
@@ -32,8 +34,9 @@ class EngineAddress:
 def find_engine(url: str | None = None) -> EngineAddress:
     """The engine at `url`; `ConfigurationError` when there can be no such engine.
 
-    Without `url`: DOCKER_HOST, else DOCKER_CONTEXT, else the current context, else the local socket. Keys and certificates
-    are those of the context, or of DOCKER_CERT_PATH with DOCKER_TLS_VERIFY.
+    Without `url`: DOCKER_HOST, else DOCKER_CONTEXT, else the current context, else the local
+    socket. Keys and certificates are those of the context, or of DOCKER_CERT_PATH with
+    DOCKER_TLS_VERIFY.
     """
     try:
         if url is None and not os.environ.get("DOCKER_HOST"):
@@ -52,8 +55,12 @@ def find_engine(url: str | None = None) -> EngineAddress:
 def _context(name: str | None) -> EngineAddress:
     try:
         context = ContextAPI.get_context(name)
-    except Exception as error:  # noqa: BLE001 - what the SDK raises for a broken context file
-        raise ConfigurationError(f"cannot be read: {error}", where=f"docker context {name}", hint="docker context ls") from None
+    except Exception as error:  # noqa: BLE001
+        raise ConfigurationError(
+            f"cannot be read: {error}", where=f"docker context {name}", hint="docker context ls"
+        ) from None
     if context is None:
-        raise ConfigurationError("does not exist", where=f"docker context {name}", hint="docker context ls")
+        raise ConfigurationError(
+            "does not exist", where=f"docker context {name}", hint="docker context ls"
+        )
     return EngineAddress(context.Host or None, context.TLSConfig or None)

@@ -20,16 +20,31 @@ __all__ = ["ContainerProvider"]
 
 # "kill" comes before the container has ended: the look after it finds out whether it was for that.
 _ACTIONS = {
-    "container": frozenset({"start", "die", "stop", "kill", "oom", "pause", "unpause", "destroy", "rename", "update", "health_status"}),
+    "container": frozenset(
+        {
+            "start",
+            "die",
+            "stop",
+            "kill",
+            "oom",
+            "pause",
+            "unpause",
+            "destroy",
+            "rename",
+            "update",
+            "health_status",
+        }
+    ),
     "network": frozenset({"create", "connect", "disconnect", "destroy", "remove", "update"}),
 }
 
 
 class ContainerProvider(EngineWatch):
-    """Yields what the labels of an engine's own containers ask for; tasks of a Swarm among them are left to `SwarmProvider`.
+    """Yields what the labels of an engine's own containers ask for; tasks of a Swarm among them are
+    left to `SwarmProvider`.
 
-    `url`, `surroundings` and `max_answer` as for `SwarmProvider`. A look is two calls (containers, networks), however many there are
-    of each.
+    `url`, `surroundings` and `max_answer` as for `SwarmProvider`. A look is two calls (containers,
+    networks), however many there are of each.
     """
 
     def __init__(
@@ -45,10 +60,20 @@ class ContainerProvider(EngineWatch):
         self._engine = address = find_engine(url)
         self._resolver = ContainerResolver(f"docker:{address}", options)
         self._surroundings = surroundings
-        super().__init__(f"docker:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock, max_answer=max_answer)
+        super().__init__(
+            f"docker:{address}",
+            address,
+            self._read,
+            actions=_ACTIONS,
+            timing=timing,
+            clock=clock,
+            max_answer=max_answer,
+        )
 
     def _read(self, engine: Engine, last: Snapshot | None) -> Look:
         containers = engine.get_list("/containers/json")
         networks = engine.get_list("/networks")
         records = parse_containers(containers, networks)
-        return Look(self._resolver.resolve(records, last, self._surroundings(self._engine)), settled=True)
+        return Look(
+            self._resolver.resolve(records, last, self._surroundings(self._engine)), settled=True
+        )

@@ -1,7 +1,9 @@
-"""Reading from a Docker engine: GET and nothing else, from a short list of paths, with a limit on everything.
+"""Reading from a Docker engine: GET and nothing else, from a short list of paths, with a limit on
+everything.
 
-Whoever can write to an engine's socket owns the machine, and whoever answers on it is not trusted either: an answer may be
-huge, endless, of the wrong type, or none. All calls here block; `meshlib_adapters.providers.docker.threads` runs them.
+Whoever can write to an engine's socket owns the machine, and whoever answers on it is not trusted
+either: an answer may be huge, endless, of the wrong type, or none. All calls here block;
+`meshlib_adapters.providers.docker.threads` runs them.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ __all__ = ["PATHS", "Engine", "EngineError"]
 # Everything that is ever asked. A proxy in front of the socket needs to allow these and no more.
 PATHS = frozenset({"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"})
 
-# 10,000 services with 50,000 tasks are about 60 MB of JSON; far more than that is most often an accident or an attack, and who
-# has so many says so (`discovery.answer_size`).
+# 10,000 services with 50,000 tasks are about 60 MB of JSON; far more than that is most often an
+# accident or an attack, and who has so many says so (`discovery.answer_size`).
 MAX_ANSWER = 64 * 1024 * 1024
-# An event is a few hundred bytes; labels of a container (its attributes) can make it some ten thousand.
+# An event is a few hundred bytes; labels of a container (its attributes) can make it some ten
+# thousand.
 MAX_EVENT = 1024 * 1024
 _PIECE = 64 * 1024
 _COUNTED = 4  # times the limit: what is longer has no size that anybody would allow
@@ -44,21 +47,31 @@ _LESS = {
     "/networks": "docker network prune removes those that are not used",
 }
 _SHOWN = 200  # characters of an engine's own words in a reason
-_TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException, OSError)
+_TROUBLE = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    docker.errors.DockerException,
+    OSError,
+)
 
 
 class EngineError(MeshError):
-    """The engine could not be read. The message says why and, where there is one, names the cure."""
+    """The engine could not be read. The message says why and, where there is one, names the
+    cure.
+    """
 
 
 class Engine:
-    """One client of one engine. Blocking; used by one thread at a time, except `abort`, which any thread may call.
+    """One client of one engine. Blocking; used by one thread at a time, except `abort`, which any
+    thread may call.
 
-    `timeout` is how long the engine may be silent, in seconds; `limit` how long an answer may be, in bytes. Nothing is sent
-    before the first call.
+    `timeout` is how long the engine may be silent, in seconds; `limit` how long an answer may be,
+    in bytes. Nothing is sent before the first call.
     """
 
-    def __init__(self, address: EngineAddress, *, timeout: float = 5.0, limit: int = MAX_ANSWER) -> None:
+    def __init__(
+        self, address: EngineAddress, *, timeout: float = 5.0, limit: int = MAX_ANSWER
+    ) -> None:
         self.where = str(address)
         self._address = address
         self._timeout = timeout
@@ -71,7 +84,9 @@ class Engine:
         self._aborted = False
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
-        """The JSON that the engine answers; `EngineError` for anything else, after which the next call connects anew."""
+        """The JSON that the engine answers; `EngineError` for anything else, after which the next
+        call connects anew.
+        """
         with self._use(self._timeout) as client:
             return self._read_json(client, path, params)
 
@@ -82,21 +97,30 @@ class Engine:
             return []
         if not isinstance(answer, list):
             self.close()
-            raise EngineError(f"{self.where}: {path} answered {type(answer).__name__} and not a list")
+            raise EngineError(
+                f"{self.where}: {path} answered {type(answer).__name__} and not a list"
+            )
         return answer
 
     @contextlib.contextmanager
-    def events(self, filters: Mapping[str, list[str]], *, silence: float) -> Iterator[Iterator[dict[str, object]]]:
-        """A subscription that stands on entry: what happens from then on is seen. Ends (`EngineError`) when the stream breaks or
-        nothing came for `silence` seconds; wrong events are left out."""
+    def events(
+        self, filters: Mapping[str, list[str]], *, silence: float
+    ) -> Iterator[Iterator[dict[str, object]]]:
+        """A subscription that stands on entry: what happens from then on is seen. Ends
+        (`EngineError`) when the stream breaks or nothing came for `silence` seconds; wrong events
+        are left out."""
         with self._use(silence) as client:
-            response = self._ask(client, "/events", {"filters": json.dumps(filters)}, (self._timeout, silence))
+            response = self._ask(
+                client, "/events", {"filters": json.dumps(filters)}, (self._timeout, silence)
+            )
             with contextlib.closing(response):
                 self._check_status(response, "/events")
                 yield self._read_events(response)
 
     def abort(self) -> None:
-        """The end: whatever another thread waits for in here raises `EngineError`, soon, and nothing stays open."""
+        """The end: whatever another thread waits for in here raises `EngineError`, soon, and
+        nothing stays open.
+        """
         with self._lock:
             idle = not self._busy
             self._aborted = True
@@ -108,7 +132,9 @@ class Engine:
             sock = getattr(connection, "sock", None)
             with contextlib.suppress(OSError):
                 if isinstance(sock, socket.socket):
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not close(): that would not wake the other thread
+                    socket.socket.shutdown(
+                        sock, socket.SHUT_RDWR
+                    )  # not close(): that would not wake the other thread
                 elif sock is not None:
                     sock.close()  # ssh: a process
 
@@ -139,11 +165,14 @@ class Engine:
 
     def _connected(self) -> docker.APIClient:
         if self._client is None:
-            # With a version given the SDK asks nothing by itself; the question is ours, so that its answer is bounded too.
+            # With a version given the SDK asks nothing by itself; the question is ours, so that its
+            # answer is bounded too.
             version = MINIMUM_DOCKER_API_VERSION
             tls = self._address.tls or False
             seconds: Any = self._timeout  # declared as int, and handed to a socket
-            self._client = docker.APIClient(self._address.base_url, version, seconds, tls, use_ssh_client=True)
+            self._client = docker.APIClient(
+                self._address.base_url, version, seconds, tls, use_ssh_client=True
+            )
             self._client.headers["Accept-Encoding"] = "identity"
             self._track(self._client)
             self._version = ""
@@ -153,13 +182,19 @@ class Engine:
     def _negotiate(self, client: docker.APIClient) -> str:
         answer = self._read_json(client, "/version", None)
         version = answer.get("ApiVersion") if isinstance(answer, dict) else None
-        if not isinstance(version, str) or not version.replace(".", "", 1).isascii() or not version.replace(".", "", 1).isdigit():
-            raise EngineError(f"{self.where}: /version names no API version; is this a Docker engine?")
+        if (
+            not isinstance(version, str)
+            or not version.replace(".", "", 1).isascii()
+            or not version.replace(".", "", 1).isdigit()
+        ):
+            raise EngineError(
+                f"{self.where}: /version names no API version; is this a Docker engine?"
+            )
         return version
 
     def _track(self, client: docker.APIClient) -> None:
-        # A blocked call is ended through its socket, which neither the SDK nor requests hands out. Every kind of pool that
-        # they use makes its connections in `_new_conn`.
+        # A blocked call is ended through its socket, which neither the SDK nor requests hands out.
+        # Every kind of pool that they use makes its connections in `_new_conn`.
         adapter: Any = client.get_adapter(f"{client.base_url}/")
         choose_pool = adapter.get_connection_with_tls_context
 
@@ -182,15 +217,33 @@ class Engine:
         adapter.get_connection_with_tls_context = choose_tracked
 
     def _ask(
-        self, client: docker.APIClient, path: str, params: Mapping[str, str] | None, timeout: float | tuple[float, float]
+        self,
+        client: docker.APIClient,
+        path: str,
+        params: Mapping[str, str] | None,
+        timeout: float | tuple[float, float],
     ) -> requests.Response:
         if path not in PATHS:
             raise ValueError(f"{path} is not one of the paths that are read")
-        url = f"{client.base_url}/v{self._version}{path}" if self._version else f"{client.base_url}{path}"
-        # `verify` is said again because requests would prefer REQUESTS_CA_BUNDLE to the authority named for this engine.
-        return client.get(url, params=params, stream=True, timeout=timeout, allow_redirects=False, verify=client.verify)
+        url = (
+            f"{client.base_url}/v{self._version}{path}"
+            if self._version
+            else f"{client.base_url}{path}"
+        )
+        # `verify` is said again because requests would prefer REQUESTS_CA_BUNDLE to the authority
+        # named for this engine.
+        return client.get(
+            url,
+            params=params,
+            stream=True,
+            timeout=timeout,
+            allow_redirects=False,
+            verify=client.verify,
+        )
 
-    def _read_json(self, client: docker.APIClient, path: str, params: Mapping[str, str] | None) -> object:
+    def _read_json(
+        self, client: docker.APIClient, path: str, params: Mapping[str, str] | None
+    ) -> object:
         response = self._ask(client, path, params, self._timeout)
         with contextlib.closing(response):
             self._check_status(response, path)
@@ -234,7 +287,9 @@ class Engine:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 with contextlib.suppress(ValueError, RecursionError):
-                    event = json.loads(line.lstrip(b"\x1e"))  # a record separator, in application/json-seq
+                    event = json.loads(
+                        line.lstrip(b"\x1e")
+                    )  # a record separator, in application/json-seq
                     if isinstance(event, dict):
                         yield event
             if len(rest) > MAX_EVENT:
@@ -243,7 +298,8 @@ class Engine:
 
 
 def _connect_unix(connection: Any) -> None:
-    # As the SDK does it, except that a socket is not left open when nobody listens: a retry for ever would collect them.
+    # As the SDK does it, except that a socket is not left open when nobody listens: a retry for
+    # ever would collect them.
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(connection.timeout)
@@ -262,17 +318,27 @@ def _explain_status(where: str, path: str, status: int, said: str) -> str:
         hint = f"is a proxy in front of the engine? It must allow GET {path}"
     else:
         hint = ""
-    return f"{where}: {path}: HTTP {status}" + (f" ({shown})" if shown else "") + (f"; {hint}" if hint else "")
+    return (
+        f"{where}: {path}: HTTP {status}"
+        + (f" ({shown})" if shown else "")
+        + (f"; {hint}" if hint else "")
+    )
 
 
 def _explain(error: BaseException, seconds: float) -> str:
-    """What went wrong in a few words: the innermost cause, because the outer ones only say that something did."""
+    """What went wrong in a few words: the innermost cause, because the outer ones only say that
+    something did.
+    """
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in seen:
         seen.append(cause)
         inner = getattr(cause, "reason", None)
-        inner = inner if isinstance(inner, BaseException) else next((a for a in cause.args if isinstance(a, BaseException)), None)
+        inner = (
+            inner
+            if isinstance(inner, BaseException)
+            else next((a for a in cause.args if isinstance(a, BaseException)), None)
+        )
         cause = inner or cause.__cause__ or cause.__context__
     for found in reversed(seen):
         if isinstance(found, FileNotFoundError):
@@ -281,7 +347,10 @@ def _explain(error: BaseException, seconds: float) -> str:
             return "permission denied; is this user in the group that owns the socket?"
         if isinstance(found, ConnectionRefusedError):
             return "connection refused; is the engine running?"
-    if any(isinstance(found, (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)) for found in seen):
+    if any(
+        isinstance(found, (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError))
+        for found in seen
+    ):
         return f"no answer for {seconds:g} s"
     text = " ".join(str(seen[-1]).split()) or type(seen[-1]).__name__
     return "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])

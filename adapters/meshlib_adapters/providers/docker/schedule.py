@@ -1,7 +1,8 @@
 """When to look at an engine again: computed from what happened, without a clock.
 
-Events ask for a look, each look that found things still on their way asks for another, and one is due after `resync` in any
-case, because streams of events go silent. Looks never follow each other so closely that they are more than a fifth of the time.
+Events ask for a look, each look that found things still on their way asks for another, and one is
+due after `resync` in any case, because streams of events go silent. Looks never follow each other
+so closely that they are more than a fifth of the time.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ __all__ = ["Schedule", "Timing"]
 class Timing:
     """All in seconds.
 
-    `resync`: a look at least so often. `gap`: at least so long between looks, however many events come. `follow`: between looks
-    while tasks are on their way. `linger`: after an event or a change keep following so long, since what an event announces takes
-    effect later. `tire`: while nothing changes for so long, follow more and more slowly. `timeout`: the engine may be silent so
-    long in an answer. `deadline`: a look may take so long. `silence`: without an event for so long, subscribe anew.
+    `resync`: a look at least so often. `gap`: at least so long between looks, however many events
+    come. `follow`: between looks while tasks are on their way. `linger`: after an event or a change
+    keep following so long, since what an event announces takes effect later. `tire`: while nothing
+    changes for so long, follow more and more slowly. `timeout`: the engine may be silent so long in
+    an answer. `deadline`: a look may take so long. `silence`: without an event for so long,
+    subscribe anew.
     """
 
     resync: float = 10.0
@@ -51,7 +54,8 @@ class Schedule:
         timing = self._timing
         took = now - started
         self._ended = now
-        # A large swarm takes long to list: four times as long of rest keeps an engine (and us) from doing nothing else.
+        # A large swarm takes long to list: four times as long of rest keeps an engine (and us) from
+        # doing nothing else.
         self._pause = max(timing.gap, 4 * took)
         if changed:
             self._moved = now

@@ -1,8 +1,10 @@
-"""An engine's socket for somebody who may only read: what discovery asks for passes, everything else gets 403.
+"""An engine's socket for somebody who may only read: what discovery asks for passes, everything
+else gets 403.
 
-Who can connect to an engine's socket owns the machine. The process that faces the internet connects to this
-proxy instead, which holds the socket and faces nobody. Nothing that a client says reaches the engine but the
-path and the query of a GET request: the head is written anew, and one connection carries one request.
+Who can connect to an engine's socket owns the machine. The process that faces the internet connects
+to this proxy instead, which holds the socket and faces nobody. Nothing that a client says reaches
+the engine but the path and the query of a GET request: the head is written anew, and one connection
+carries one request.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ __all__ = ["SocketProxy", "bind_socket", "is_allowed"]
 logger = logging.getLogger("meshlib.providers")
 
 _ALLOWED: Final = re.compile(
-    rb"(?:/v[0-9]{1,2}\.[0-9]{1,3})?(?:" + b"|".join(re.escape(path.encode()) for path in sorted(PATHS)) + rb")(?:\?.*)?"
+    rb"(?:/v[0-9]{1,2}\.[0-9]{1,3})?(?:"
+    + b"|".join(re.escape(path.encode()) for path in sorted(PATHS))
+    + rb")(?:\?.*)?"
 )
 _EVENTS: Final = re.compile(rb"(?:/v[0-9.]+)?/events(?:\?.*)?")
 
@@ -41,7 +45,9 @@ _STUCK: Final = 60.0  # seconds without a byte, from the engine (events excepted
 
 
 def is_allowed(method: bytes, target: bytes) -> bool:
-    """Whether a request may pass: GET of one of `PATHS`, with or without a version of the API before it."""
+    """Whether a request may pass: GET of one of `PATHS`, with or without a version of the API
+    before it.
+    """
     return method == b"GET" and _ALLOWED.fullmatch(target) is not None
 
 
@@ -57,7 +63,9 @@ def bind_socket(path: str, mode: int = 0o600) -> socket.socket:
         sock.bind(path)
     except OSError as error:
         sock.close()
-        raise ConfigurationError(f"{path} cannot be taken: {error.strerror or error}", where="--listen") from None
+        raise ConfigurationError(
+            f"{path} cannot be taken: {error.strerror or error}", where="--listen"
+        ) from None
     finally:
         os.umask(before)
     return sock
@@ -122,20 +130,28 @@ class SocketProxy:
         else:
             await self._pass(request.target, reader, writer)
 
-    async def _pass(self, target: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, target: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             async with asyncio.timeout(_CONNECT_TIME):
-                from_engine, to_engine = await asyncio.open_unix_connection(self._engine, limit=_PIECE)
+                from_engine, to_engine = await asyncio.open_unix_connection(
+                    self._engine, limit=_PIECE
+                )
         except (OSError, TimeoutError) as error:
             why = getattr(error, "strerror", None) or "no connection in time"
             logger.warning("the engine cannot be reached: %s", why)
             await _refuse(writer, 502, f"the engine cannot be reached: {why}")
             return
         try:
-            to_engine.write(b"GET %b HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n" % target)
+            to_engine.write(
+                b"GET %b HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n" % target
+            )
             endless = _EVENTS.fullmatch(target) is not None
             copying = asyncio.ensure_future(_copy(from_engine, writer, None if endless else _STUCK))
-            leaving = asyncio.ensure_future(reader.read(1))  # the client says no more: this is its end
+            leaving = asyncio.ensure_future(
+                reader.read(1)
+            )  # the client says no more: this is its end
             try:
                 await asyncio.wait((copying, leaving), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -161,16 +177,23 @@ async def _read_head(reader: asyncio.StreamReader) -> h11.Request | None:
             return None
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence: float | None) -> None:
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence: float | None
+) -> None:
     try:
         async with asyncio.timeout(_STUCK):
             head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
-        await _refuse(writer, 502, "the engine has no response, or one with a head that is too long")
+        await _refuse(
+            writer, 502, "the engine has no response, or one with a head that is too long"
+        )
         return
-    # Not every engine says that its connection ends, and a client that does not know asks once more on it.
+    # Not every engine says that its connection ends, and a client that does not know asks once more
+    # on it.
     status, *fields = head[:-4].split(b"\r\n")
-    fields = [line for line in fields if not line.lower().startswith((b"connection:", b"keep-alive:"))]
+    fields = [
+        line for line in fields if not line.lower().startswith((b"connection:", b"keep-alive:"))
+    ]
     writer.write(b"\r\n".join([status, *fields, b"Connection: close", b"", b""]))
     while True:
         async with asyncio.timeout(silence):

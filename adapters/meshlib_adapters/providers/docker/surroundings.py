@@ -1,7 +1,9 @@
-"""Where this process is: which container it may be in, and which addresses its network interfaces have.
+"""Where this process is: which container it may be in, and which addresses its network interfaces
+have.
 
-Nothing is asked of the engine. A container's id stands in the mounts that every engine makes for it (Docker, Podman), in the names of
-control groups, and in its host name; addresses come from the kernel, by its routing socket. What cannot be read is not known.
+Nothing is asked of the engine. A container's id stands in the mounts that every engine makes for it
+(Docker, Podman), in the names of control groups, and in its host name; addresses come from the
+kernel, by its routing socket. What cannot be read is not known.
 """
 
 from __future__ import annotations
@@ -21,10 +23,14 @@ from meshlib_adapters.providers.docker.address import EngineAddress
 
 __all__ = ["find_containers", "find_interfaces", "find_surroundings", "is_local"]
 
-# Fields of /proc/self/mountinfo (proc(5)): ids, device, root of the mount in its file system, mount point, ...
-# "/var/lib/docker/containers/ID/hostname /etc/hostname", Podman: ".../overlay-containers/ID/userdata/hostname /etc/hostname".
-_MOUNT: Final = re.compile(r"^\S+ \S+ \S+ \S*/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ", re.MULTILINE)
-# "0::/docker/ID", "0::/system.slice/docker-ID.scope", "0::/machine.slice/libpod-ID.scope/container"; only where not hidden.
+# Fields of /proc/self/mountinfo (proc(5)): ids, device, root of the mount in its file system, mount
+# point, ... "/var/lib/docker/containers/ID/hostname /etc/hostname", Podman:
+# ".../overlay-containers/ID/userdata/hostname /etc/hostname".
+_MOUNT: Final = re.compile(
+    r"^\S+ \S+ \S+ \S*/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ", re.MULTILINE
+)
+# "0::/docker/ID", "0::/system.slice/docker-ID.scope",
+# "0::/machine.slice/libpod-ID.scope/container"; only where not hidden.
 _GROUP: Final = re.compile(r"[/-]([0-9a-f]{64})(?=[./]|$)", re.MULTILINE)
 _SHORT: Final = re.compile(r"[0-9a-f]{12}")
 
@@ -41,13 +47,17 @@ _SECONDS: Final = 1.0
 
 
 def find_surroundings(address: EngineAddress) -> Surroundings:
-    """What this process sees of itself now, for an engine at `address`. Blocks for some microseconds, never raises."""
+    """What this process sees of itself now, for an engine at `address`. Blocks for some
+    microseconds, never raises.
+    """
     interfaces = find_interfaces()
     return Surroundings(find_containers(), interfaces, is_local(address, interfaces or frozenset()))
 
 
 def find_containers(proc: Path = Path("/proc"), hostname: str | None = None) -> frozenset[str]:
-    """Ids of containers, or their first 12 digits, of which one may be that of the container that this process is in."""
+    """Ids of containers, or their first 12 digits, of which one may be that of the container that
+    this process is in.
+    """
     found = set(_MOUNT.findall(_read(proc / "self/mountinfo")))
     found.update(_GROUP.findall(_read(proc / "self/cgroup")))
     name = socket.gethostname() if hostname is None else hostname
@@ -64,7 +74,9 @@ def find_interfaces() -> frozenset[str] | None:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
             sock.settimeout(_SECONDS)
             body = _INTERFACE.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-            sock.send(_HEADER.pack(_HEADER.size + len(body), _GET_ADDRESS, _REQUEST_DUMP, 1, 0) + body)
+            sock.send(
+                _HEADER.pack(_HEADER.size + len(body), _GET_ADDRESS, _REQUEST_DUMP, 1, 0) + body
+            )
             return frozenset(_addresses(sock))
     except OSError:
         return None
@@ -85,7 +97,9 @@ def is_local(address: EngineAddress, interfaces: frozenset[str]) -> bool:
         return True
     with contextlib.suppress(ValueError):
         given = ipaddress.ip_address(host)
-        return given.is_loopback or any(given == ipaddress.ip_interface(own).ip for own in interfaces)
+        return given.is_loopback or any(
+            given == ipaddress.ip_interface(own).ip for own in interfaces
+        )
     return False
 
 

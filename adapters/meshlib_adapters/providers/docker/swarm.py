@@ -19,25 +19,27 @@ from meshlib_adapters.providers.docker.watch import EngineWatch, Look
 
 __all__ = ["SwarmProvider"]
 
-# Events of containers come only from the node that is asked, but there they tell at once what tasks would tell later.
+# Events of containers come only from the node that is asked, but there they tell at once what tasks
+# would tell later.
 _ACTIONS = {
     "service": frozenset({"create", "update", "remove"}),
     "network": frozenset({"create", "update", "remove", "destroy", "connect", "disconnect"}),
     "node": frozenset({"create", "update", "remove"}),
     "container": frozenset({"start", "die", "health_status"}),
 }
-# Tasks that are meant to run, or to be ready to: so a task is that waits to replace one that failed. The others (history, and those
-# being stopped) never get requests and are most of the list.
+# Tasks that are meant to run, or to be ready to: so a task is that waits to replace one that
+# failed. The others (history, and those being stopped) never get requests and are most of the list.
 _MEANT_TO_RUN = {"filters": json.dumps({"desired-state": ["running", "ready"]})}
 
 
 class SwarmProvider(EngineWatch):
     """Yields what the labels of a Swarm's services ask for, by way of one of its managers.
 
-    `url`: unix://, tcp://, ssh:// or context://; without it DOCKER_HOST or the current docker context. `ConfigurationError`
-    when it can be none of them; anything wrong with the engine itself is the status's matter. A look is three calls
-    (services, tasks, networks), however many there are of each. `surroundings` tell where the gateway is, before each look. A list of
-    more than `max_answer` bytes is not read; what was known before stands, and the status names the list.
+    `url`: unix://, tcp://, ssh:// or context://; without it DOCKER_HOST or the current docker
+    context. `ConfigurationError` when it can be none of them; anything wrong with the engine itself
+    is the status's matter. A look is three calls (services, tasks, networks), however many there
+    are of each. `surroundings` tell where the gateway is, before each look. A list of more than
+    `max_answer` bytes is not read; what was known before stands, and the status names the list.
     """
 
     def __init__(
@@ -53,11 +55,22 @@ class SwarmProvider(EngineWatch):
         self._engine = address = find_engine(url)
         self._resolver = SwarmResolver(f"swarm:{address}", options)
         self._surroundings = surroundings
-        super().__init__(f"swarm:{address}", address, self._read, actions=_ACTIONS, timing=timing, clock=clock, max_answer=max_answer)
+        super().__init__(
+            f"swarm:{address}",
+            address,
+            self._read,
+            actions=_ACTIONS,
+            timing=timing,
+            clock=clock,
+            max_answer=max_answer,
+        )
 
     def _read(self, engine: Engine, last: Snapshot | None) -> Look:
         services = engine.get_list("/services")
         tasks = engine.get_list("/tasks", _MEANT_TO_RUN)
         networks = engine.get_list("/networks")
         records = parse_swarm(services, tasks, networks)
-        return Look(self._resolver.resolve(records, last, self._surroundings(self._engine)), is_settled(records))
+        return Look(
+            self._resolver.resolve(records, last, self._surroundings(self._engine)),
+            is_settled(records),
+        )

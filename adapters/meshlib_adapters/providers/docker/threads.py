@@ -1,7 +1,8 @@
 """Blocking calls in threads that neither outlive their use nor hold up an exit.
 
-The usual worker threads do not fit: a call to a hung engine would keep its thread, and with it the end of the event loop, until
-a timeout. Here each call has a thread of its own (which costs less than a tenth of a millisecond) and a way to be ended.
+The usual worker threads do not fit: a call to a hung engine would keep its thread, and with it the
+end of the event loop, until a timeout. Here each call has a thread of its own (which costs less
+than a tenth of a millisecond) and a way to be ended.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ _T = TypeVar("_T")
 _KEPT = 256  # events; when more are waiting, only that there were more matters
 
 
-async def run_blocking(call: Callable[[], _T], *, abort: Callable[[], None], seconds: float, what: str) -> _T:
-    """What `call` returns or raises, from a thread. After `seconds`, or when cancelled, `abort` is to end it; the first is
-    an `EngineError` ("`what` took longer ...")."""
+async def run_blocking(
+    call: Callable[[], _T], *, abort: Callable[[], None], seconds: float, what: str
+) -> _T:
+    """What `call` returns or raises, from a thread. After `seconds`, or when cancelled, `abort` is
+    to end it; the first is an `EngineError` ("`what` took longer ...")."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()
 
@@ -38,7 +41,7 @@ async def run_blocking(call: Callable[[], _T], *, abort: Callable[[], None], sec
         value, error = None, None
         try:
             value = call()
-        except Exception as caught:  # noqa: BLE001 - it is raised where the call is awaited
+        except Exception as caught:  # noqa: BLE001
             error = caught
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(settle, value, error)
@@ -57,11 +60,19 @@ async def run_blocking(call: Callable[[], _T], *, abort: Callable[[], None], sec
 class EventStream:
     """One subscription to an engine's events, read by a thread.
 
-    `wake` is called in the event loop when it stands, when events came, and when it ended; however fast they come, at most one
-    such call is under way. `stands` and `ended` tell the state, `reason` why it ended, `take()` the events.
+    `wake` is called in the event loop when it stands, when events came, and when it ended; however
+    fast they come, at most one such call is under way. `stands` and `ended` tell the state,
+    `reason` why it ended, `take()` the events.
     """
 
-    def __init__(self, engine: Engine, filters: Mapping[str, list[str]], *, silence: float, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        filters: Mapping[str, list[str]],
+        *,
+        silence: float,
+        wake: Callable[[], None],
+    ) -> None:
         self.stands = False
         self.ended = False
         self.reason = ""

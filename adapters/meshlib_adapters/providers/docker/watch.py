@@ -1,8 +1,9 @@
-"""Following an engine: events for speed, a look from time to time for truth, and patience with everything that goes wrong.
+"""Following an engine: events for speed, a look from time to time for truth, and patience with
+everything that goes wrong.
 
-What a look reads and what it means is the caller's; here is only when, and what happens when it fails. Subscribing comes before
-looking, so that no change falls between. The end of the event stream, its silence and its refusal come to the same: looks
-go on, and it is subscribed to again.
+What a look reads and what it means is the caller's; here is only when, and what happens when it
+fails. Subscribing comes before looking, so that no change falls between. The end of the event
+stream, its silence and its refusal come to the same: looks go on, and it is subscribed to again.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ __all__ = ["EngineWatch", "Look"]
 
 logger = logging.getLogger("meshlib.providers")
 
-_SUBSCRIBE = 1.0  # seconds that a look waits for the subscription before it; later, a second look follows
+_SUBSCRIBE = (
+    1.0  # seconds that a look waits for the subscription before it; later, a second look follows
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look found; not `settled` when things are still on their way to what was asked for."""
+    """What one look found; not `settled` when things are still on their way to what was asked
+    for.
+    """
 
     snapshot: Snapshot
     settled: bool
@@ -41,8 +46,9 @@ class Look:
 class EngineWatch:
     """A provider of the snapshots of one engine.
 
-    `look` reads the engine (blocking, in a thread; `EngineError` when it cannot) with the snapshot before; `actions` are the
-    events that are a reason to look: actions by type of object. `max_answer`: bytes of one list that are read.
+    `look` reads the engine (blocking, in a thread; `EngineError` when it cannot) with the snapshot
+    before; `actions` are the events that are a reason to look: actions by type of object.
+    `max_answer`: bytes of one list that are read.
     """
 
     def __init__(
@@ -77,7 +83,9 @@ class EngineWatch:
         try:
             await subscription.begin()
             while True:
-                engine = engine or Engine(self._address, timeout=self._timing.timeout, limit=self._max_answer)
+                engine = engine or Engine(
+                    self._address, timeout=self._timing.timeout, limit=self._max_answer
+                )
                 started = self._clock()
                 try:
                     look = await self._take_look(engine, last)
@@ -104,17 +112,27 @@ class EngineWatch:
     async def _take_look(self, engine: Engine, last: Snapshot | None) -> Look:
         call = functools.partial(self._look, engine, last)
         try:
-            return await run_blocking(call, abort=engine.abort, seconds=self._timing.deadline, what=f"reading {engine.where}")
+            return await run_blocking(
+                call,
+                abort=engine.abort,
+                seconds=self._timing.deadline,
+                what=f"reading {engine.where}",
+            )
         except EngineError:
             raise
         except Exception as error:
-            # A defect of ours, met by what some engine says. The routes that are known must outlive it.
+            # A defect of ours, met by what some engine says. The routes that are known must outlive
+            # it.
             logger.exception("%s: what the engine says could not be understood", self.name)
-            raise _Failed(f"{engine.where}: what it says could not be understood: {error!r}") from error
+            raise _Failed(
+                f"{engine.where}: what it says could not be understood: {error!r}"
+            ) from error
 
     def _status_after_success(self, now: float, trouble: str) -> ProviderStatus:
         if trouble:
-            reason = f"no events, so changes are only seen every {self._timing.resync:g} s: {trouble}"
+            reason = (
+                f"no events, so changes are only seen every {self._timing.resync:g} s: {trouble}"
+            )
             return ProviderStatus("degraded", now, reason)
         return ProviderStatus("ok", now, "")
 
@@ -176,16 +194,27 @@ class _Subscription:
     def _open(self) -> None:
         self._stood = False
         engine = Engine(self._address, timeout=self._timing.timeout)
-        filters = {"type": sorted(self._actions), "event": sorted(frozenset[str]().union(*self._actions.values()))}
-        self._stream = EventStream(engine, filters, silence=self._timing.silence, wake=self._wake.set)
+        filters = {
+            "type": sorted(self._actions),
+            "event": sorted(frozenset[str]().union(*self._actions.values())),
+        }
+        self._stream = EventStream(
+            engine, filters, silence=self._timing.silence, wake=self._wake.set
+        )
 
     def _matters(self, event: Mapping[str, object]) -> bool:
-        # Again, because a type of one and an action of another pass the engine's filter. "health_status: healthy" is an action.
+        # Again, because a type of one and an action of another pass the engine's filter.
+        # "health_status: healthy" is an action.
         kind, action = event.get("Type"), event.get("Action")
-        return isinstance(kind, str) and isinstance(action, str) and action.partition(":")[0] in self._actions.get(kind, ())
+        return (
+            isinstance(kind, str)
+            and isinstance(action, str)
+            and action.partition(":")[0] in self._actions.get(kind, ())
+        )
 
     def _recovered(self) -> bool:
-        # A subscription that stands again is the first sign that an engine is back: no need to sit out the pause.
+        # A subscription that stands again is the first sign that an engine is back: no need to sit
+        # out the pause.
         return self._stream is not None and self._stream.stands and not self._stood
 
     def _note(self, schedule: Schedule | None) -> None:
@@ -201,7 +230,8 @@ class _Subscription:
         if events:
             self._backoff.reset()
         if stream.ended:
-            # Twice in a row without an event between is trouble; once is an engine that restarts, or a long silence.
+            # Twice in a row without an event between is trouble; once is an engine that restarts,
+            # or a long silence.
             if self._backoff.failures:
                 self.trouble = stream.reason
             self._next_try = now + self._backoff.fail()

@@ -16,7 +16,14 @@ from meshlib_adapters.providers.provider import ProviderStatus
 from tests.support.admin_view import View
 
 
-def ask(view: View, path: str, *, method: str = "GET", hosts: Sequence[str] = (), host: str = "localhost:8081") -> httpx.Response:
+def ask(
+    view: View,
+    path: str,
+    *,
+    method: str = "GET",
+    hosts: Sequence[str] = (),
+    host: str = "localhost:8081",
+) -> httpx.Response:
     async def story() -> httpx.Response:
         transport = httpx.ASGITransport(create_admin(view, hosts=hosts), raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
@@ -54,7 +61,14 @@ def test_routes_have_the_documented_shape() -> None:
         "sticky_cookie": None,
         "endpoints": [{"address": "10.0.0.5:80", "id": "shop.1", "state": "ready"}],
     }
-    wrong = {"code": "HRM001", "severity": "error", "service": "shop", "label": "l.1", "message": "wrong", "hint": "right"}
+    wrong = {
+        "code": "HRM001",
+        "severity": "error",
+        "service": "shop",
+        "label": "l.1",
+        "message": "wrong",
+        "hint": "right",
+    }
     assert data["diagnostics"] == [wrong]
 
 
@@ -63,7 +77,15 @@ def test_status_tells_age_and_reason_of_each_provider() -> None:
     data = body(ask(view, "/-/status"))
     assert (data["version"], data["compiled"], data["ready"]) == (meshlib.__version__, False, True)
     assert data["snapshot"] == {"version": view.mesh.version, "routes": 2, "diagnostics": 1}
-    assert data["providers"] == [{"name": "static:services.yml", "state": "starting", "reason": "", "from_disk": False, "age": None}]
+    assert data["providers"] == [
+        {
+            "name": "static:services.yml",
+            "state": "starting",
+            "reason": "",
+            "from_disk": False,
+            "age": None,
+        }
+    ]
     view.provider.status = ProviderStatus("degraded", time.monotonic() - 100, "gone")
     (provider,) = body(ask(view, "/-/status"))["providers"]
     assert (provider["state"], provider["reason"]) == ("degraded", "gone")
@@ -72,7 +94,9 @@ def test_status_tells_age_and_reason_of_each_provider() -> None:
 
 def test_explain() -> None:
     view = View()
-    data = body(ask(view, "/-/explain?url=http://old.example.com/a?b&method=POST&header=X:1&header=Y:2"))
+    data = body(
+        ask(view, "/-/explain?url=http://old.example.com/a?b&method=POST&header=X:1&header=Y:2")
+    )
     assert (data["decision"], data["location"]) == ("redirect", "https://shop.example.com/a?b")
     assert body(ask(view, "/-/explain?url=sni://shop.example.com"))["decision"] == "reject"
     for query in ("", "?url=", "?url=x", "?url=http://a/&header=x", "?url=http://a/%0d%0a"):

@@ -1,4 +1,6 @@
-"""The page `/metrics` itself: who may ask for it, what it tells of the table, and that writing it holds up nobody."""
+"""The page `/metrics` itself: who may ask for it, what it tells of the table, and that writing it
+holds up nobody.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +22,37 @@ from meshlib_adapters.providers.provider import ProviderStatus
 from tests.support.admin_view import View
 
 
-def ask(page: MetricsPage | None, *, method: str = "GET", host: str = "localhost", path: str = "/metrics") -> httpx.Response:
+def ask(
+    page: MetricsPage | None,
+    *,
+    method: str = "GET",
+    host: str = "localhost",
+    path: str = "/metrics",
+) -> httpx.Response:
     async def story() -> httpx.Response:
         app = create_admin(View(), metrics=page.render if page is not None else None)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://gateway"
+        ) as client:
             return await client.request(method, path, headers={"Host": host})
 
     return anyio.run(story)
 
 
 def numbers(text: str) -> dict[tuple[str, ...], float]:
-    return {(s.name, *s.labels.values()): s.value for f in text_string_to_metric_families(text) for s in f.samples}
+    return {
+        (s.name, *s.labels.values()): s.value
+        for f in text_string_to_metric_families(text)
+        for s in f.samples
+    }
 
 
 def snapshot(count: int) -> Snapshot:
     def contribution(number: int) -> Contribution:
         upstream = Upstream(f"u{number}:80", (Endpoint(f"u{number}.1", "10.0.0.5", 80 + number),))
-        route = Route(Scheme.HTTP, f"h{number}.example.com", "/", f"s{number}", "l", "hrm", 80, upstream)
+        route = Route(
+            Scheme.HTTP, f"h{number}.example.com", "/", f"s{number}", "l", "hrm", 80, upstream
+        )
         return Contribution(f"p/{number}", f"s{number}", 0, (route,))
 
     return Snapshot.of([contribution(number) for number in range(count)])
@@ -51,9 +67,16 @@ def test_the_page_is_guarded_as_all_of_the_admin_side() -> None:
     page = MetricsPage(View(), Totals(), None)
     assert ask(page, host="evil.example.com").status_code == 421
     head = ask(page, method="HEAD")
-    assert (head.status_code, head.content, head.headers["content-type"]) == (200, b"", CONTENT_TYPE)
+    assert (head.status_code, head.content, head.headers["content-type"]) == (
+        200,
+        b"",
+        CONTENT_TYPE,
+    )
     answer = ask(page)
-    assert (answer.headers["content-type"], answer.headers["cache-control"]) == (CONTENT_TYPE, "no-store")
+    assert (answer.headers["content-type"], answer.headers["cache-control"]) == (
+        CONTENT_TYPE,
+        "no-store",
+    )
     assert "/metrics" in ask(page, path="/").json()["paths"]
 
 
@@ -70,7 +93,10 @@ def test_the_page_tells_of_the_table_and_its_providers() -> None:
     found = numbers(ask(page).text)
     assert found["meshlib_ready",] == 0
     assert (found["meshlib_routes", "http"], found["meshlib_routes", "sni"]) == (2, 0)
-    assert (found["meshlib_diagnostics", "error"], found["meshlib_diagnostics", "warning"]) == (1, 0)
+    assert (found["meshlib_diagnostics", "error"], found["meshlib_diagnostics", "warning"]) == (
+        1,
+        0,
+    )
     assert (found["meshlib_upstreams",], found["meshlib_endpoints", "ready"]) == (1, 1)
     assert found["meshlib_provider_up", "static:services.yml"] == 0
     assert ("meshlib_provider_last_success_age_seconds", "static:services.yml") not in found
@@ -78,7 +104,11 @@ def test_the_page_tells_of_the_table_and_its_providers() -> None:
     page.reloads += 1
     view.mesh.publish("p", snapshot(3))
     found = numbers(ask(page).text)
-    assert (found["meshlib_routes", "http"], found["meshlib_diagnostics", "error"], found["meshlib_reloads_total",]) == (3, 0, 1)
+    assert (
+        found["meshlib_routes", "http"],
+        found["meshlib_diagnostics", "error"],
+        found["meshlib_reloads_total",],
+    ) == (3, 0, 1)
 
 
 def test_others_have_their_turn_while_a_large_page_is_written() -> None:
@@ -87,7 +117,16 @@ def test_others_have_their_turn_while_a_large_page_is_written() -> None:
         view.mesh.publish("p", snapshot(5000))
         totals = Totals()
         for number in range(1000):
-            totals.add([Change("meshlib_http_first_byte_seconds", (f"r{number}",), Histogram(1.0, (1,) * 15))], "main")
+            totals.add(
+                [
+                    Change(
+                        "meshlib_http_first_byte_seconds",
+                        (f"r{number}",),
+                        Histogram(1.0, (1,) * 15),
+                    )
+                ],
+                "main",
+            )
         page = MetricsPage(view, totals, None)
         turns = size = 0
 
@@ -130,10 +169,14 @@ def test_what_is_in_the_table_is_kept_and_a_change_is_noted() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(page.tend, 0.01)
             with anyio.fail_after(30):
-                while not totals.kept:  # noqa: ASYNC110 - there is nothing to wait on but the page's own pause
+                while not totals.kept:  # noqa: ASYNC110
                     await anyio.sleep(0.01)
                 view.mesh.publish("p", snapshot(1))
-                wanted = {"route": {"http://h0.example.com"}, "upstream": {"u0:80"}, "endpoint": {"10.0.0.5:80"}}
+                wanted = {
+                    "route": {"http://h0.example.com"},
+                    "upstream": {"u0:80"},
+                    "endpoint": {"10.0.0.5:80"},
+                }
                 while dict(totals.kept[-3:]) != wanted:  # noqa: ASYNC110
                     await anyio.sleep(0.01)
             group.cancel_scope.cancel()

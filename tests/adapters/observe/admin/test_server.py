@@ -66,14 +66,21 @@ def test_health_is_told_whoever_else_has_connected(gateways: Lab, first: bytes) 
 
 def table_of(routes: int, endpoints: int = 1) -> View:
     view = View()
-    upstream = Upstream("u", tuple(Endpoint(f"e{n}", "10.0.0.1", 1000 + n) for n in range(endpoints)))
-    made = tuple(Route(Scheme.HTTP, f"h{n}.example.com", "/", "s", f"l{n}", "hrm", 80, upstream) for n in range(routes))
+    upstream = Upstream(
+        "u", tuple(Endpoint(f"e{n}", "10.0.0.1", 1000 + n) for n in range(endpoints))
+    )
+    made = tuple(
+        Route(Scheme.HTTP, f"h{n}.example.com", "/", "s", f"l{n}", "hrm", 80, upstream)
+        for n in range(routes)
+    )
     view.mesh.publish("p", Snapshot.of([Contribution("p/s", "s", 0, made, ())]))
     return view
 
 
 @contextlib.asynccontextmanager
-async def serving(view: View, limits: AdminLimits | None = None) -> AsyncIterator[tuple[AdminServer, tuple[str, int]]]:
+async def serving(
+    view: View, limits: AdminLimits | None = None
+) -> AsyncIterator[tuple[AdminServer, tuple[str, int]]]:
     page = MetricsPage(view, Totals(), None)
     server = AdminServer(create_admin(view, metrics=page.render), health=HEALTH, limits=limits)
     sock = socket.create_server(("127.0.0.1", 0))
@@ -96,7 +103,7 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - nothing tells
+    while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 
@@ -117,7 +124,10 @@ async def exchange(address: tuple[str, int], request: bytes) -> bytes:
         (b"GET /-/live HTTP/1.0\r\n\r\n", 200),
         (b"HEAD /-/routes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 200),
         (b"GET /-/live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", 413),
-        (b"POST /-/live HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 413),
+        (
+            b"POST /-/live HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            413,
+        ),
         (b"GET http://localhost/-/live HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"GET /-/live HTTP/1.1\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
@@ -165,7 +175,9 @@ def test_who_reads_nothing_holds_little_and_is_cut() -> None:
     async def story() -> None:
         view = table_of(20_000)
         whole = len(json.dumps(view.mesh.version)) + 20_000 * 200
-        async with serving(view, AdminLimits(connections=16, pages=4, patience=1.0, rate=1 << 20)) as (server, address):
+        async with serving(
+            view, AdminLimits(connections=16, pages=4, patience=1.0, rate=1 << 20)
+        ) as (server, address):
             stuck = []
             for _ in range(12):
                 sock = socket.socket()
@@ -175,7 +187,9 @@ def test_who_reads_nothing_holds_little_and_is_cut() -> None:
                 sock.send(b"GET /-/routes HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 stuck.append(sock)
             await until(lambda: server.pages == 4)
-            response = await exchange(address, LIVE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            response = await exchange(
+                address, LIVE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            )
             assert response.startswith(b"HTTP/1.1 200 ")
             assert server.pages <= 4
             unread = sum(connection._unread() for connection in server._connections)
@@ -187,7 +201,9 @@ def test_who_reads_nothing_holds_little_and_is_cut() -> None:
     run(story)
 
 
-@pytest.mark.parametrize("path", ["/-/routes", "/-/status", "/metrics", "/-/explain?url=http://h1.example.com/"])
+@pytest.mark.parametrize(
+    "path", ["/-/routes", "/-/status", "/metrics", "/-/explain?url=http://h1.example.com/"]
+)
 def test_a_page_of_many_routes_leaves_the_loop_to_others(path: str) -> None:
     turns = 0
 
@@ -230,7 +246,9 @@ def test_a_route_of_many_endpoints_is_told_in_pieces() -> None:
         async with serving(table_of(1, endpoints=1234)) as (_, address):
             response = await exchange(address, b"GET /-/routes HTTP/1.0\r\n\r\n")
             data = json.loads(response.partition(b"\r\n\r\n")[2])
-            assert [e["id"] for e in data["routes"][0]["endpoints"]] == [f"e{n}" for n in range(1234)]
+            assert [e["id"] for e in data["routes"][0]["endpoints"]] == [
+                f"e{n}" for n in range(1234)
+            ]
 
     run(story)
 

@@ -9,15 +9,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib_adapters.observe.metrics.catalogue import FAMILIES
-from meshlib_adapters.observe.metrics.changes import MAX_PIECE, MAX_VALUE, Change, Histogram, parse_changes, write_changes
+from meshlib_adapters.observe.metrics.changes import (
+    MAX_PIECE,
+    MAX_VALUE,
+    Change,
+    Histogram,
+    parse_changes,
+    write_changes,
+)
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=500)
-numbers = st.one_of(st.integers(0, 2**53 - 1), st.floats(0, 2.0**53, exclude_max=True, allow_nan=False))
+numbers = st.one_of(
+    st.integers(0, 2**53 - 1), st.floats(0, 2.0**53, exclude_max=True, allow_nan=False)
+)
 counts = st.tuples(*[st.integers(0, 2**53 - 1)] * 15)
 changes = st.one_of(
-    st.builds(Change, st.just("meshlib_http_requests_total"), st.tuples(names, names, names), numbers),
-    st.builds(Change, st.just("meshlib_upstream_connections"), st.tuples(names, names), st.one_of(st.none(), numbers)),
-    st.builds(Change, st.just("meshlib_http_first_byte_seconds"), st.tuples(names), st.builds(Histogram, numbers, counts)),
+    st.builds(
+        Change, st.just("meshlib_http_requests_total"), st.tuples(names, names, names), numbers
+    ),
+    st.builds(
+        Change,
+        st.just("meshlib_upstream_connections"),
+        st.tuples(names, names),
+        st.one_of(st.none(), numbers),
+    ),
+    st.builds(
+        Change,
+        st.just("meshlib_http_first_byte_seconds"),
+        st.tuples(names),
+        st.builds(Histogram, numbers, counts),
+    ),
     st.builds(Change, st.just("meshlib_process_cpu_seconds_total"), st.just(()), numbers),
 )
 
@@ -28,7 +49,10 @@ def test_changes_are_read_as_they_were_written(told: list[Change]) -> None:
 
 
 def test_many_changes_come_in_small_pieces() -> None:
-    told = [Change("meshlib_http_requests_total", ("\u00e9" * 500, str(number), "GET"), 1) for number in range(2000)]
+    told = [
+        Change("meshlib_http_requests_total", ("\u00e9" * 500, str(number), "GET"), 1)
+        for number in range(2000)
+    ]
     pieces = list(write_changes(told))
     assert max(map(len, pieces)) < 100_000
     assert [change for piece in pieces for change in parse_changes(piece)] == told
@@ -98,8 +122,18 @@ def test_what_is_out_of_range_is_left_out_and_counted_and_the_rest_is_read(beyon
 any_name = st.text(st.characters(), max_size=2 * MAX_VALUE)
 any_number = st.one_of(st.integers(), st.floats(), st.just(10**400))
 any_change = st.one_of(
-    st.builds(Change, st.just("meshlib_http_requests_total"), st.tuples(any_name, any_name, any_name), any_number),
-    st.builds(Change, st.just("meshlib_upstream_connections"), st.tuples(any_name, any_name), st.one_of(st.none(), any_number)),
+    st.builds(
+        Change,
+        st.just("meshlib_http_requests_total"),
+        st.tuples(any_name, any_name, any_name),
+        any_number,
+    ),
+    st.builds(
+        Change,
+        st.just("meshlib_upstream_connections"),
+        st.tuples(any_name, any_name),
+        st.one_of(st.none(), any_number),
+    ),
     st.builds(
         Change,
         st.just("meshlib_http_first_byte_seconds"),
@@ -114,7 +148,9 @@ def test_whatever_is_told_the_other_end_reads(told: list[Change], times: int) ->
     unwritten: list[None] = []
     unread: list[None] = []
     pieces = list(write_changes(told * times, lambda: unwritten.append(None)))
-    read = [change for piece in pieces for change in parse_changes(piece, lambda: unread.append(None))]
+    read = [
+        change for piece in pieces for change in parse_changes(piece, lambda: unread.append(None))
+    ]
     assert max(map(len, pieces), default=0) <= MAX_PIECE
     assert not unread
     assert len(read) + len(unwritten) == len(told) * times

@@ -32,7 +32,9 @@ def record(
     ending: Ending = NORMAL,
     size: int = 100,
 ) -> Record:
-    head = RequestHead(method, b"/", b"shop.example.com", 1, parse_fields(b"Host: shop.example.com\r\n"))
+    head = RequestHead(
+        method, b"/", b"shop.example.com", 1, parse_fields(b"Host: shop.example.com\r\n")
+    )
     return (0.0, "192.0.2.1", head, status, size, route, None, 1, seconds, first, ending)
 
 
@@ -51,8 +53,17 @@ def test_statuses_and_methods_are_classes() -> None:
         record(0, method=b"MADE-UP"),
         record(999, route=None),
     )
-    requests = {labels: value for (family, labels), value in found.items() if family == "meshlib_http_requests_total"}
-    assert requests == {(NAME, "2xx", "GET"): 2, (NAME, "4xx", "POST"): 1, (NAME, "none", "other"): 2, ("(none)", "none", "GET"): 1}
+    requests = {
+        labels: value
+        for (family, labels), value in found.items()
+        if family == "meshlib_http_requests_total"
+    }
+    assert requests == {
+        (NAME, "2xx", "GET"): 2,
+        (NAME, "4xx", "POST"): 1,
+        (NAME, "none", "other"): 2,
+        ("(none)", "none", "GET"): 1,
+    }
     assert found["meshlib_http_response_bytes_total", (NAME,)] == 500
 
 
@@ -72,10 +83,12 @@ def test_tunnels_and_missing_first_bytes_are_no_durations() -> None:
 
 
 def test_only_endings_with_a_reason_are_told() -> None:
-    found = taken(record(ending=Ending("", "--", 0.001)), record(503, ending=end_of("queue_full", "Q")))
-    assert {key: value for key, value in found.items() if key[0] == "meshlib_http_endings_total"} == {
-        ("meshlib_http_endings_total", ("queue_full", "PQ")): 1
-    }
+    found = taken(
+        record(ending=Ending("", "--", 0.001)), record(503, ending=end_of("queue_full", "Q"))
+    )
+    assert {
+        key: value for key, value in found.items() if key[0] == "meshlib_http_endings_total"
+    } == {("meshlib_http_endings_total", ("queue_full", "PQ")): 1}
 
 
 def test_what_was_taken_is_gone() -> None:
@@ -87,7 +100,9 @@ def test_what_was_taken_is_gone() -> None:
 
 def test_what_comes_while_it_is_taken_is_not_lost() -> None:
     tally = RequestTally()
-    routes = [Route(Scheme.HTTP, f"h{number}.example", "/", "shop", "l", "hrm", 80) for number in range(3)]
+    routes = [
+        Route(Scheme.HTTP, f"h{number}.example", "/", "shop", "l", "hrm", 80) for number in range(3)
+    ]
     tally.add([record(route=route) for route in routes])
     added, told, before = 3, 0, -1
     while told > before:
@@ -96,7 +111,9 @@ def test_what_comes_while_it_is_taken_is_not_lost() -> None:
             if change.family == "meshlib_http_requests_total" and isinstance(change.value, int):
                 told += change.value
                 if added < 30:
-                    tally.add([record(status, route=route) for route in routes for status in (200, 500)])
+                    tally.add(
+                        [record(status, route=route) for route in routes for status in (200, 500)]
+                    )
                     added += 6
     assert told == added >= 30
 
@@ -113,27 +130,46 @@ def test_what_comes_while_it_is_taken_is_not_lost() -> None:
     ),
     st.integers(1, 70),
 )
-def test_numbers_are_those_of_a_slow_reference(facts: list[tuple[int, bytes, float, float, int]], batch: int) -> None:
+def test_numbers_are_those_of_a_slow_reference(
+    facts: list[tuple[int, bytes, float, float, int]], batch: int
+) -> None:
     routes = [SHOP, Route(Scheme.HTTP, "b.example", "/", "b", "l", "hrm", 80), None]
-    records = [record(status, method=method, seconds=s, first=f, route=routes[at]) for status, method, s, f, at in facts]
+    records = [
+        record(status, method=method, seconds=s, first=f, route=routes[at])
+        for status, method, s, f, at in facts
+    ]
     tally = RequestTally()
     for start in range(0, len(records), batch):
         tally.add(records[start : start + batch])
     found = {(change.family, change.labels): change.value for change in tally.take()}
     for at, name in enumerate((NAME, "http://b.example", "(none)")):
         mine = [fact for fact in facts if fact[4] == at]
-        counted = Counter((f"{s // 100}xx" if s else "none", m.decode() if m != b"BREW" else "other") for s, m, *_ in mine)
-        requests = {key[1][1:]: value for key, value in found.items() if key[0] == "meshlib_http_requests_total" and key[1][0] == name}
+        counted = Counter(
+            (f"{s // 100}xx" if s else "none", m.decode() if m != b"BREW" else "other")
+            for s, m, *_ in mine
+        )
+        requests = {
+            key[1][1:]: value
+            for key, value in found.items()
+            if key[0] == "meshlib_http_requests_total" and key[1][0] == name
+        }
         assert requests == counted
         assert found.get(("meshlib_http_response_bytes_total", (name,)), 0) == 100 * len(mine)
         for family, values in (
-            ("meshlib_http_request_duration_seconds", [seconds for status, _, seconds, _, _ in mine if status != 101]),
+            (
+                "meshlib_http_request_duration_seconds",
+                [seconds for status, _, seconds, _, _ in mine if status != 101],
+            ),
             ("meshlib_http_first_byte_seconds", [first for *_, first, _ in mine if first >= 0]),
         ):
-            told = found.get((family, (name,)), Histogram(0.0, (0,) * (len(FAMILIES[family].buckets) + 1)))
+            told = found.get(
+                (family, (name,)), Histogram(0.0, (0,) * (len(FAMILIES[family].buckets) + 1))
+            )
             assert isinstance(told, Histogram)
             bounds = [*FAMILIES[family].buckets, math.inf]
-            assert [sum(told.counts[: at + 1]) for at in range(len(bounds))] == [sum(v <= bound for v in values) for bound in bounds]
+            assert [sum(told.counts[: at + 1]) for at in range(len(bounds))] == [
+                sum(v <= bound for v in values) for bound in bounds
+            ]
             assert math.isclose(told.sum, sum(values))
 
 
@@ -166,11 +202,16 @@ def test_a_round_that_was_broken_off_counts_nothing_twice() -> None:
 
 def test_routes_beyond_the_limit_are_one_and_those_nobody_asks_for_make_room() -> None:
     tally = RequestTally()
-    routes = [Route(Scheme.HTTP, f"h{number}.example.com", "/", "s", "l", "hrm", 80) for number in range(1500)]
+    routes = [
+        Route(Scheme.HTTP, f"h{number}.example.com", "/", "s", "l", "hrm", 80)
+        for number in range(1500)
+    ]
 
     def requests() -> dict[str, object]:
         family = "meshlib_http_requests_total"
-        return {change.labels[0]: change.value for change in tally.take() if change.family == family}
+        return {
+            change.labels[0]: change.value for change in tally.take() if change.family == family
+        }
 
     tally.add([record(route=route) for route in routes])
     told = requests()

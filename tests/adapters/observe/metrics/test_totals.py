@@ -32,7 +32,9 @@ def page(totals: Totals) -> str:
 def test_counters_and_gauges_of_processes_are_summed() -> None:
     totals = Totals()
     totals.add([requests("a", 2), Change(CONNECTIONS, ("u", "idle"), 3), Change(CPU, (), 0.5)], "1")
-    totals.add([requests("a", 5), Change(CONNECTIONS, ("u", "idle"), 4), Change(CPU, (), 0.25)], "2")
+    totals.add(
+        [requests("a", 5), Change(CONNECTIONS, ("u", "idle"), 4), Change(CPU, (), 0.25)], "2"
+    )
     totals.add([Change(CPU, (), 0.25)], "1")
     assert series(totals, REQUESTS) == {("a", "2xx", "GET"): 7}
     assert series(totals, CONNECTIONS) == {("u", "idle"): 7}
@@ -60,17 +62,38 @@ def test_histograms_add_up_however_many_come() -> None:
     counts = tuple(range(len(FAMILIES[DURATION].buckets) + 1))
     for _ in range(100):
         totals.add([Change(DURATION, ("a",), Histogram(0.5, counts))], "1")
-    assert series(totals, DURATION) == {("a",): Histogram(50.0, tuple(100 * count for count in counts))}
-    assert series(totals, DURATION) == {("a",): Histogram(50.0, tuple(100 * count for count in counts))}
+    assert series(totals, DURATION) == {
+        ("a",): Histogram(50.0, tuple(100 * count for count in counts))
+    }
+    assert series(totals, DURATION) == {
+        ("a",): Histogram(50.0, tuple(100 * count for count in counts))
+    }
 
 
 def test_what_is_beyond_the_limit_is_counted_together() -> None:
     totals = Totals({"route": 2, "upstream": 1})
-    totals.add([requests("a"), requests("b"), requests("c"), requests("d"), requests("a"), requests(NONE), requests(OTHER)], "1")
+    totals.add(
+        [
+            requests("a"),
+            requests("b"),
+            requests("c"),
+            requests("d"),
+            requests("a"),
+            requests(NONE),
+            requests(OTHER),
+        ],
+        "1",
+    )
     found = {labels[0]: value for labels, value in series(totals, REQUESTS).items()}
     assert found == {"a": 2, "b": 1, OTHER: 3, NONE: 1}
     for process in ("1", "2"):
-        totals.add([Change(CONNECTIONS, (name, "idle"), value) for name, value in (("u", 1), ("v", 2), ("w", 3))], process)
+        totals.add(
+            [
+                Change(CONNECTIONS, (name, "idle"), value)
+                for name, value in (("u", 1), ("v", 2), ("w", 3))
+            ],
+            process,
+        )
     assert series(totals, CONNECTIONS) == {("u", "idle"): 2, (OTHER, "idle"): 10}
 
 
@@ -83,7 +106,10 @@ def test_a_value_that_is_too_long_is_one_of_the_others() -> None:
 def test_growth_is_bounded_whatever_comes() -> None:
     totals = Totals()
     for number in range(20_000):
-        totals.add([requests(f"route-{number}"), Change(CONNECTIONS, (f"upstream-{number}", "idle"), 1)], "1")
+        totals.add(
+            [requests(f"route-{number}"), Change(CONNECTIONS, (f"upstream-{number}", "idle"), 1)],
+            "1",
+        )
     assert len(series(totals, REQUESTS)) == 1001
     assert len(series(totals, CONNECTIONS)) == 1001
     assert len(totals) <= 1001 + 10_000
@@ -92,7 +118,13 @@ def test_growth_is_bounded_whatever_comes() -> None:
 def test_what_left_the_table_is_forgotten_after_a_while_and_makes_room() -> None:
     totals = Totals({"route": 2})
     totals.add(
-        [requests("a"), requests("b"), Change(DURATION, ("a",), Histogram(0.1, (1,) * 15)), Change(CONNECTIONS, ("a", "idle"), 1)], "1"
+        [
+            requests("a"),
+            requests("b"),
+            Change(DURATION, ("a",), Histogram(0.1, (1,) * 15)),
+            Change(CONNECTIONS, ("a", "idle"), 1),
+        ],
+        "1",
     )
     totals.retain("route", {"b"}, 100.0)
     totals.retain("route", {"b"}, 99.0 + FORGET_AFTER)
@@ -118,20 +150,35 @@ def test_the_page_is_read_by_prometheus_as_it_was_meant() -> None:
     names = ["plain", 'with "quotes"', "back\\slash", "line\nfeed", "\\n", "ünï\u2028cödé", "", "}"]
     totals = Totals()
     for number, name in enumerate(names):
-        totals.add([requests(name, number), Change(DURATION, (name,), Histogram(number / 8, (number,) * 15))], "1")
+        totals.add(
+            [
+                requests(name, number),
+                Change(DURATION, (name,), Histogram(number / 8, (number,) * 15)),
+            ],
+            "1",
+        )
     found = {family.name: family for family in text_string_to_metric_families(page(totals))}
-    assert {s.labels["route"]: s.value for s in found["meshlib_http_requests"].samples} == {name: n for n, name in enumerate(names)}
+    assert {s.labels["route"]: s.value for s in found["meshlib_http_requests"].samples} == {
+        name: n for n, name in enumerate(names)
+    }
     samples = found[DURATION].samples
     assert found[DURATION].type == "histogram"
     for number, name in enumerate(names):
         own = [sample for sample in samples if sample.labels["route"] == name]
         buckets = [sample.value for sample in own if sample.name.endswith("_bucket")]
         assert buckets == [number * (at + 1) for at in range(15)]
-        assert {s.name.rpartition("_")[2]: s.value for s in own if "le" not in s.labels} == {"sum": number / 8, "count": number * 15}
+        assert {s.name.rpartition("_")[2]: s.value for s in own if "le" not in s.labels} == {
+            "sum": number / 8,
+            "count": number * 15,
+        }
 
 
 def test_what_is_counted_without_labels_is_there_from_the_start() -> None:
-    found = {sample.name: sample.value for family in text_string_to_metric_families(page(Totals())) for sample in family.samples}
+    found = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(page(Totals()))
+        for sample in family.samples
+    }
     assert found["meshlib_access_records_lost_total"] == 0
     assert REQUESTS not in found
 
@@ -140,9 +187,17 @@ def test_a_page_comes_in_pieces_and_grows_with_its_series_alone() -> None:
     sizes = []
     for routes in (100, 200, 400):
         totals = Totals()
-        for _ in range(random.Random(routes).randrange(1, 50)):  # how much was counted is of no matter
+        for _ in range(
+            random.Random(routes).randrange(1, 50)
+        ):  # how much was counted is of no matter
             for number in range(routes):
-                totals.add([requests(f"r{number:04d}"), Change(DURATION, (f"r{number:04d}",), Histogram(0.5, (1,) * 15))], "1")
+                totals.add(
+                    [
+                        requests(f"r{number:04d}"),
+                        Change(DURATION, (f"r{number:04d}",), Histogram(0.5, (1,) * 15)),
+                    ],
+                    "1",
+                )
         pieces = list(render_text(totals.series))
         assert max(piece.count("\n") for piece in pieces) < 600
         sizes.append(sum(piece.count("\n") for piece in pieces))

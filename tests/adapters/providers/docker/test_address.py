@@ -1,4 +1,6 @@
-"""Which engine is meant: an address, the environment, a context; and engines that are not on a local socket."""
+"""Which engine is meant: an address, the environment, a context; and engines that are not on a
+local socket.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def _write_context(directory: Path, name: str, host: str, *, current: bool = Fal
     meta = directory / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
     meta.mkdir(parents=True)
     endpoint = {"Host": host, "SkipTLSVerify": False}
-    (meta / "meta.json").write_text(json.dumps({"Name": name, "Metadata": {}, "Endpoints": {"docker": endpoint}}))
+    (meta / "meta.json").write_text(
+        json.dumps({"Name": name, "Metadata": {}, "Endpoints": {"docker": endpoint}})
+    )
     (directory / "config.json").write_text(json.dumps({"currentContext": name} if current else {}))
 
 
@@ -50,14 +54,18 @@ def test_docker_host_comes_before_contexts(monkeypatch: pytest.MonkeyPatch, tmp_
     assert find_engine("ssh://admin@192.0.2.9").base_url == "ssh://admin@192.0.2.9"
 
 
-def test_a_named_context_comes_before_the_current_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_named_context_comes_before_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     _write_context(tmp_path / "cli", "one", "tcp://192.0.2.1:2375", current=True)
     _write_context(tmp_path / "cli", "two", "tcp://192.0.2.2:2375")
     monkeypatch.setenv("DOCKER_CONTEXT", "two")
     assert find_engine().base_url == "tcp://192.0.2.2:2375"
 
 
-@pytest.mark.parametrize("url", ["gopher://x", "tcp://", "unix", "context://nowhere", "tcp://h:port"])
+@pytest.mark.parametrize(
+    "url", ["gopher://x", "tcp://", "unix", "context://nowhere", "tcp://h:port"]
+)
 def test_what_cannot_be_an_engine_is_said_at_once(url: str) -> None:
     with pytest.raises(ConfigurationError):
         find_engine(url)
@@ -72,7 +80,9 @@ def test_a_broken_context_names_itself(tmp_path: Path) -> None:
 
 
 class _TLSFront:
-    """TLS on a TCP port in front of a unix socket, as a remote engine has it; client certificates are demanded."""
+    """TLS on a TCP port in front of a unix socket, as a remote engine has it; client certificates
+    are demanded.
+    """
 
     def __init__(self, target: Path, authority: trustme.CA) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -132,7 +142,9 @@ def certificates(tmp_path: Path) -> tuple[trustme.CA, Path]:
 
 
 @pytest.fixture
-def remote(tmp_path: Path, certificates: tuple[trustme.CA, Path]) -> Iterator[tuple[FakeEngine, str]]:
+def remote(
+    tmp_path: Path, certificates: tuple[trustme.CA, Path]
+) -> Iterator[tuple[FakeEngine, str]]:
     with FakeEngine(tmp_path / "docker.sock") as fake:
         front = _TLSFront(fake.path, certificates[0])
         try:
@@ -143,7 +155,9 @@ def remote(tmp_path: Path, certificates: tuple[trustme.CA, Path]) -> Iterator[tu
 
 
 def test_an_engine_behind_tls_is_read_and_a_hanging_call_to_it_ended(
-    remote: tuple[FakeEngine, str], certificates: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch
+    remote: tuple[FakeEngine, str],
+    certificates: tuple[trustme.CA, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake, url = remote
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
@@ -175,7 +189,11 @@ def test_an_engine_with_a_foreign_certificate_is_not_believed(
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
     directory = certificates[1]
-    tls = docker.tls.TLSConfig(client_cert=(str(directory / "cert.pem"), str(directory / "key.pem")), ca_cert=str(other), verify=True)
+    tls = docker.tls.TLSConfig(
+        client_cert=(str(directory / "cert.pem"), str(directory / "key.pem")),
+        ca_cert=str(other),
+        verify=True,
+    )
     address = EngineAddress(remote[1].replace("tcp://", "https://"), tls)
     engine = Engine(address, timeout=5)
     with pytest.raises(EngineError, match=r"(?i)certificate"):

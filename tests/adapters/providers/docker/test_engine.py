@@ -39,7 +39,10 @@ def test_lists_are_read_with_the_version_of_the_engine(fake: FakeEngine, engine:
 
 
 def test_only_what_is_in_the_list_can_be_asked(engine: Engine) -> None:
-    assert frozenset({"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"}) == PATHS  # as docs/threats.md says
+    assert (
+        frozenset({"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"})
+        == PATHS
+    )  # as docs/threats.md says
     with pytest.raises(ValueError, match="not one of the paths"):
         engine.get("/secrets")
 
@@ -47,7 +50,10 @@ def test_only_what_is_in_the_list_can_be_asked(engine: Engine) -> None:
 _FAULTS = {
     "HTTP 500": (Fault(status=500, body=b"boom\x1b[31m\nline"), r"HTTP 500 \(boom\?\[31m\?line\)"),
     "HTTP 404": (Fault(status=404), "HTTP 404"),
-    "not a manager": (Fault(status=503, body=b"This node is not a swarm manager."), "connect to a manager"),
+    "not a manager": (
+        Fault(status=503, body=b"This node is not a swarm manager."),
+        "connect to a manager",
+    ),
     "filtered": (Fault(status=403), "must allow GET /services"),
     "a redirect": (Fault(status=302), "HTTP 302"),
     "garbage": (Fault(body=b"\x00\xff garbage"), "not JSON"),
@@ -57,7 +63,10 @@ _FAULTS = {
         Fault(body=b"[" + b"1," * 60_000 + b"1]"),
         r"/services answered 120003 bytes, of which 100000 .*raise discovery.answer_size .*labels",
     ),
-    "far too much": (Fault(body=b"[" + b"1," * 600_000 + b"1]"), "/services answered more than 4[0-9]{5} bytes, of which 100000 "),
+    "far too much": (
+        Fault(body=b"[" + b"1," * 600_000 + b"1]"),
+        "/services answered more than 4[0-9]{5} bytes, of which 100000 ",
+    ),
     "an object": (Fault(body=b'{"message": "hello"}'), "answered dict and not a list"),
     "cut off": (Fault(cut=1), "incomplete|IncompleteRead|closed"),
     "nothing at all": (Fault(hang=True), "no answer for 0.5 s"),
@@ -65,7 +74,9 @@ _FAULTS = {
 
 
 @pytest.mark.parametrize("name", _FAULTS)
-def test_a_fault_is_one_kind_of_error_with_a_reason_and_passes(name: str, fake: FakeEngine, engine: Engine) -> None:
+def test_a_fault_is_one_kind_of_error_with_a_reason_and_passes(
+    name: str, fake: FakeEngine, engine: Engine
+) -> None:
     fault, reason = _FAULTS[name]
     fake.fault("/services", fault)
     with pytest.raises(EngineError, match=reason):
@@ -79,7 +90,10 @@ def test_null_is_an_empty_list(fake: FakeEngine, engine: Engine) -> None:
     assert engine.get_list("/tasks") == []
 
 
-@pytest.mark.parametrize("version", [{}, [], {"ApiVersion": 1.45}, {"ApiVersion": "1.45/../x"}, {"ApiVersion": "."}, None])
+@pytest.mark.parametrize(
+    "version",
+    [{}, [], {"ApiVersion": 1.45}, {"ApiVersion": "1.45/../x"}, {"ApiVersion": "."}, None],
+)
 def test_an_engine_must_name_its_version(fake: FakeEngine, engine: Engine, version: object) -> None:
     fake.version = version
     with pytest.raises(EngineError, match="names no API version"):
@@ -119,7 +133,9 @@ def _in_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[BaseE
     return thread, errors
 
 
-@pytest.mark.parametrize("fault", [Fault(hang=True), Fault(body=b"[" + b" " * 1000, trickle=True, delay=0.05)])
+@pytest.mark.parametrize(
+    "fault", [Fault(hang=True), Fault(body=b"[" + b" " * 1000, trickle=True, delay=0.05)]
+)
 def test_abort_ends_a_call_at_any_stage(fake: FakeEngine, fault: Fault) -> None:
     engine = Engine(EngineAddress(fake.url), timeout=60)
     engine.get_list("/tasks")
@@ -135,7 +151,9 @@ def test_abort_ends_a_call_at_any_stage(fake: FakeEngine, fault: Fault) -> None:
         engine.get("/tasks")
 
 
-def test_events_are_seen_from_the_moment_the_subscription_stands(fake: FakeEngine, engine: Engine) -> None:
+def test_events_are_seen_from_the_moment_the_subscription_stands(
+    fake: FakeEngine, engine: Engine
+) -> None:
     with engine.events({"type": ["service"]}, silence=5) as events:
         fake.emit("service", "update", "s1", name="shop")
         fake.emit_raw(b"not json\n[1]\n\x1e" + b'{"Type": "ser')
@@ -180,7 +198,9 @@ def test_the_fake_itself_notices_what_a_gateway_must_not_do(tmp_path: Path) -> N
     def misbehave() -> None:
         with FakeEngine(tmp_path / "docker.sock") as fake, socket.socket(socket.AF_UNIX) as client:
             client.connect(str(fake.path))
-            client.sendall(b"POST /v1.45/services/create HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            client.sendall(
+                b"POST /v1.45/services/create HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+            )
             assert client.recv(100)
 
     with pytest.raises(AssertionError, match="POST /services/create"):

@@ -27,7 +27,9 @@ def _label(host: str) -> dict[str, str]:
 
 
 def _routes(snapshot: Snapshot) -> dict[str, int]:
-    return {route.name: len(route.upstream.ready) if route.upstream else 0 for route in snapshot.routes}
+    return {
+        route.name: len(route.upstream.ready) if route.upstream else 0 for route in snapshot.routes
+    }
 
 
 async def _next(snapshots: AsyncIterator[Snapshot], true: Callable[[Snapshot], bool]) -> Snapshot:
@@ -38,7 +40,9 @@ async def _next(snapshots: AsyncIterator[Snapshot], true: Callable[[Snapshot], b
                 return snapshot
 
 
-def _run(provider: EngineWatch, scenario: Callable[[AsyncIterator[Snapshot]], Awaitable[None]]) -> None:
+def _run(
+    provider: EngineWatch, scenario: Callable[[AsyncIterator[Snapshot]], Awaitable[None]]
+) -> None:
     async def run() -> None:
         snapshots = provider.snapshots()
         try:
@@ -69,7 +73,9 @@ def test_a_swarm_is_three_calls_whatever_its_size(socket_path: Path) -> None:
         network = fake.add_network("ucp-hrm")
         with fake.lock:
             for number in range(100):
-                fake.add_service(f"s{number}", _label(f"s{number}.example.com"), [network], replicas=3)
+                fake.add_service(
+                    f"s{number}", _label(f"s{number}.example.com"), [network], replicas=3
+                )
         snapshot = await _next(snapshots, lambda s: len(s.routes) == 100)
         assert set(_routes(snapshot).values()) == {3}
         await asyncio.sleep(0.5)
@@ -102,9 +108,19 @@ def test_a_service_is_followed_from_its_label_to_its_last_task(socket_path: Path
         _run(SwarmProvider(fake.url, timing=TIMING), scenario)
 
 
-@pytest.mark.parametrize("answer", [b'[{"ID": 5}]', b"[null, 1, []]", b'[{"ID": "x", "Spec": {"Labels": 3, "Mode": []}}]', b'[{"Id": {}}]'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'[{"ID": 5}]',
+        b"[null, 1, []]",
+        b'[{"ID": "x", "Spec": {"Labels": 3, "Mode": []}}]',
+        b'[{"Id": {}}]',
+    ],
+)
 @pytest.mark.parametrize("path", ["/services", "/tasks", "/networks"])
-def test_objects_of_the_wrong_type_cost_themselves_only(socket_path: Path, path: str, answer: bytes) -> None:
+def test_objects_of_the_wrong_type_cost_themselves_only(
+    socket_path: Path, path: str, answer: bytes
+) -> None:
     async def scenario(snapshots: AsyncIterator[Snapshot]) -> None:
         network = fake.add_network("ucp-hrm")
         fake.add_service("shop", _label("shop.example.com"), [network])
@@ -131,7 +147,7 @@ async def _drain(snapshots: AsyncIterator[Snapshot]) -> None:
 
 async def _counted(fake: FakeEngine, path: str, calls: int) -> None:
     async with asyncio.timeout(10):
-        while fake.count(path) < calls:  # noqa: ASYNC110 - the engine is in another thread
+        while fake.count(path) < calls:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -141,7 +157,9 @@ def test_containers_are_two_calls_whatever_their_number(socket_path: Path) -> No
         with fake.lock:
             for number in range(50):
                 address = f"172.18.1.{number + 1}"
-                fake.add_container(f"c{number}", _label(f"c{number}.example.com"), {"front": address}, ports=[8080])
+                fake.add_container(
+                    f"c{number}", _label(f"c{number}.example.com"), {"front": address}, ports=[8080]
+                )
         snapshot = await _next(snapshots, lambda s: len(s.routes) == 50)
         assert set(_routes(snapshot).values()) == {1}
         await asyncio.sleep(0.3)
@@ -157,26 +175,45 @@ def test_containers_are_two_calls_whatever_their_number(socket_path: Path) -> No
 
 
 def test_where_the_gateway_is_counts_and_is_looked_at_again(socket_path: Path) -> None:
-    """Two labelled networks: the route goes by the one that the gateway is on, and by the other once it is attached there."""
+    """Two labelled networks: the route goes by the one that the gateway is on, and by the other
+    once it is attached there.
+    """
     here = Surroundings(interfaces=frozenset({"172.18.0.9/16"}), local=True)
 
     def addresses(snapshot: Snapshot) -> list[str]:
-        return [endpoint.host for route in snapshot.routes if route.upstream for endpoint in route.upstream.ready]
+        return [
+            endpoint.host
+            for route in snapshot.routes
+            if route.upstream
+            for endpoint in route.upstream.ready
+        ]
 
     async def scenario(snapshots: AsyncIterator[Snapshot]) -> None:
         nonlocal here
         fake.add_network("a-back", driver="bridge", subnet="172.19.0.0/16")
         fake.add_network("front", driver="bridge", subnet="172.18.0.0/16")
-        fake.add_container("both", _label("both.example.com"), {"a-back": "172.19.0.2", "front": "172.18.0.2"}, ports=[8080])
+        fake.add_container(
+            "both",
+            _label("both.example.com"),
+            {"a-back": "172.19.0.2", "front": "172.18.0.2"},
+            ports=[8080],
+        )
         assert addresses(await _next(snapshots, lambda s: bool(s.routes))) == ["172.18.0.2"]
-        fake.add_container("back", _label("back.example.com"), {"a-back": "172.19.0.3"}, ports=[8080])
+        fake.add_container(
+            "back", _label("back.example.com"), {"a-back": "172.19.0.3"}, ports=[8080]
+        )
         snapshot = await _next(snapshots, lambda s: bool(s.diagnostics))
         assert [(said.code, said.service) for said in snapshot.diagnostics] == [("NET005", "back")]
         here = Surroundings(interfaces=frozenset({"172.18.0.9/16", "172.19.0.9/16"}), local=True)
         fake.emit("network", "connect", "a-back")
         snapshot = await _next(snapshots, lambda s: len(s.routes) == 2)
         assert snapshot.diagnostics == ()
-        assert set(fake.calls) <= {"/version", "/events", "/containers/json", "/networks"}  # nothing is asked for it
+        assert set(fake.calls) <= {
+            "/version",
+            "/events",
+            "/containers/json",
+            "/networks",
+        }  # nothing is asked for it
 
     with FakeEngine(socket_path) as fake:
         _run(ContainerProvider(fake.url, timing=TIMING, surroundings=lambda _: here), scenario)
@@ -194,7 +231,9 @@ def test_a_gateway_that_is_a_task_of_the_swarm_finds_itself(socket_path: Path) -
         snapshot = await _next(snapshots, lambda s: bool(s.diagnostics))
         assert [(said.code, said.service) for said in snapshot.diagnostics] == [("NET005", "off")]
         assert _routes(snapshot) == {"http://shop.example.com": 1}
-        assert {name.network for found in snapshot.contributions for name in found.names} == {"z-front"}
+        assert {name.network for found in snapshot.contributions for name in found.names} == {
+            "z-front"
+        }
 
     with FakeEngine(socket_path) as fake:
         here = Surroundings(frozenset({"f" * 12}))  # by its host name, of an engine behind a proxy
@@ -209,4 +248,6 @@ def test_what_is_not_known_of_the_gateway_is_said_once_and_costs_nothing(socket_
         assert [(said.code, said.service) for said in snapshot.diagnostics] == [("NET006", "")]
 
     with FakeEngine(socket_path) as fake:
-        _run(SwarmProvider(fake.url, timing=TIMING, surroundings=lambda _: Surroundings()), scenario)
+        _run(
+            SwarmProvider(fake.url, timing=TIMING, surroundings=lambda _: Surroundings()), scenario
+        )

@@ -1,4 +1,6 @@
-"""The filtering proxy before an engine's socket: what passes, what does not, and that nothing holds it up."""
+"""The filtering proxy before an engine's socket: what passes, what does not, and that nothing holds
+it up.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,9 @@ def test_the_gateways_own_client_reads_through_it(engine: FakeEngine, tmp_path: 
     assert (check.returncode, check.stdout, len(check.stderr.splitlines())) == (1, "", 1)
 
 
-def test_whatever_else_is_asked_never_reaches_the_engine(engine: FakeEngine, tmp_path: Path) -> None:
+def test_whatever_else_is_asked_never_reaches_the_engine(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
     with proxy(tmp_path) as (path, _):
         for said, status in (
             (request("/containers/create", "POST", "Content-Length: 2\r\n") + b"{}", 400),
@@ -115,7 +119,10 @@ def test_whatever_else_is_asked_never_reaches_the_engine(engine: FakeEngine, tmp
             (request("/secrets"), 403),
             (request("/version", "DELETE"), 403),
             (request("/version", more="Content-Length: 5\r\n") + b"hello", 400),
-            (request("/version", more="Transfer-Encoding: chunked\r\n") + b"1\r\nx\r\n0\r\n\r\n", 400),
+            (
+                request("/version", more="Transfer-Encoding: chunked\r\n") + b"1\r\nx\r\n0\r\n\r\n",
+                400,
+            ),
             (b"nonsense\r\n\r\n", 400),
             (b"GET /version HTTP/1.1\r\nX: " + b"x" * 100_000, 400),
         ):
@@ -123,19 +130,26 @@ def test_whatever_else_is_asked_never_reaches_the_engine(engine: FakeEngine, tmp
             assert response.startswith(b"HTTP/1.1 %d " % status), said[:60]
             assert b'"message"' in response
         assert engine.calls == {}
-        # What follows the first request does not pass, nor do fields that would make another connection of it.
+        # What follows the first request does not pass, nor do fields that would make another
+        # connection of it.
         ask(path, request("/version") + request("/containers/x/kill", "POST"))
-        assert ask(path, request("/version", more="Connection: Upgrade\r\nUpgrade: tcp\r\n")).startswith(b"HTTP/1.1 200")
+        assert ask(
+            path, request("/version", more="Connection: Upgrade\r\nUpgrade: tcp\r\n")
+        ).startswith(b"HTTP/1.1 200")
         assert set(engine.calls) <= {"/version"}
 
 
-def test_clients_that_say_nothing_are_bounded_and_the_next_is_served(engine: FakeEngine, tmp_path: Path) -> None:
+def test_clients_that_say_nothing_are_bounded_and_the_next_is_served(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
     with proxy(tmp_path) as (path, _), contextlib.ExitStack() as held:
         for _ in range(100):
             sock = held.enter_context(socket.socket(socket.AF_UNIX))
             sock.connect(path)
         end = time.monotonic() + PATIENCE
-        while not ask(path, request("/version")).startswith(b"HTTP/1.1 200"):  # at last when the silent ones have had their time
+        while not ask(path, request("/version")).startswith(
+            b"HTTP/1.1 200"
+        ):  # at last when the silent ones have had their time
             assert time.monotonic() < end
             time.sleep(0.1)
 
@@ -174,7 +188,7 @@ def test_a_client_that_leaves_takes_its_events_with_it(engine: FakeEngine, tmp_p
             assert len(made._clients) == 1
             writer.close()
             async with asyncio.timeout(PATIENCE):
-                while made._clients:  # noqa: ASYNC110 - nothing tells
+                while made._clients:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

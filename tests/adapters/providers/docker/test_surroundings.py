@@ -1,4 +1,6 @@
-"""Where this process is: its container, its addresses, and whether an engine is on the same machine."""
+"""Where this process is: its container, its addresses, and whether an engine is on the same
+machine.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ import pytest
 
 from meshlib_adapters.providers.docker import surroundings
 from meshlib_adapters.providers.docker.address import EngineAddress
-from meshlib_adapters.providers.docker.surroundings import find_containers, find_interfaces, find_surroundings, is_local
+from meshlib_adapters.providers.docker.surroundings import (
+    find_containers,
+    find_interfaces,
+    find_surroundings,
+    is_local,
+)
 
 ID = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -27,11 +34,31 @@ def proc(tmp_path: Path, mounts: str = "", groups: str = "") -> Path:
 @pytest.mark.parametrize(
     ("mounts", "groups", "hostname", "found"),
     [
-        (f"756 743 8:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw,relatime - ext4 /dev/sda1 rw\n", "0::/\n", "web", {ID}),
-        (f"756 743 0:25 /containers/overlay-containers/{ID}/userdata/hosts /etc/hosts rw - tmpfs tmpfs rw\n", "0::/\n", "web", {ID}),
+        (
+            f"756 743 8:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw,relatime - ext4 /dev/sda1 rw\n",
+            "0::/\n",
+            "web",
+            {ID},
+        ),
+        (
+            f"756 743 0:25 /containers/overlay-containers/{ID}/userdata/hosts /etc/hosts rw - tmpfs tmpfs rw\n",
+            "0::/\n",
+            "web",
+            {ID},
+        ),
         # On a host the mounts of all its containers are seen; none of them is its own.
-        (f"756 743 0:50 / /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm rw\n", "0::/init.scope\n", "host", set()),
-        (f"756 743 0:50 / /var/lib/docker/overlay2/{ID}/merged rw - overlay overlay rw\n", "0::/user.slice\n", "host", set()),
+        (
+            f"756 743 0:50 / /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm rw\n",
+            "0::/init.scope\n",
+            "host",
+            set(),
+        ),
+        (
+            f"756 743 0:50 / /var/lib/docker/overlay2/{ID}/merged rw - overlay overlay rw\n",
+            "0::/user.slice\n",
+            "host",
+            set(),
+        ),
         ("", f"12:cpu:/docker/{ID}\n11:memory:/docker/{ID}\n0::/\n", "web", {ID}),
         ("", f"0::/system.slice/docker-{ID}.scope\n", "web", {ID}),
         ("", f"0::/machine.slice/libpod-{ID}.scope/container\n", "web", {ID}),
@@ -41,7 +68,9 @@ def proc(tmp_path: Path, mounts: str = "", groups: str = "") -> Path:
         ("", "", "", set()),
     ],
 )
-def test_the_container_that_this_may_be(tmp_path: Path, mounts: str, groups: str, hostname: str, found: set[str]) -> None:
+def test_the_container_that_this_may_be(
+    tmp_path: Path, mounts: str, groups: str, hostname: str, found: set[str]
+) -> None:
     assert find_containers(proc(tmp_path, mounts, groups), hostname) == found
 
 

@@ -20,7 +20,10 @@ from meshlib_adapters.testing import FakeEngine, Fault
 
 # The resync is out of reach, unless a test is about it: what is seen is seen by events.
 EVENTS_ONLY = Timing(resync=60, timeout=1, deadline=3, linger=0.2)
-_ACTIONS = {"service": frozenset({"create", "update", "remove"}), "container": frozenset({"start", "health_status"})}
+_ACTIONS = {
+    "service": frozenset({"create", "update", "remove"}),
+    "container": frozenset({"start", "health_status"}),
+}
 QUICK = Timing(resync=0.1, timeout=0.3, deadline=1, linger=0)
 
 
@@ -62,11 +65,16 @@ class Following:
             await asyncio.sleep(0.01)
 
     async def sees(self, *services: str) -> None:
-        await self.until(lambda: bool(self.seen) and self.seen[-1] == list(services), f"waiting for {services}")
+        await self.until(
+            lambda: bool(self.seen) and self.seen[-1] == list(services), f"waiting for {services}"
+        )
 
     async def is_degraded(self, *words: str) -> None:
         await self.until(
-            lambda: self.watch.status.state == "degraded" and all(word in self.watch.status.reason for word in words),
+            lambda: (
+                self.watch.status.state == "degraded"
+                and all(word in self.watch.status.reason for word in words)
+            ),
             f"waiting for trouble with {words}",
         )
 
@@ -75,7 +83,9 @@ class Following:
 
 
 @contextlib.asynccontextmanager
-async def _following(fake: FakeEngine, timing: Timing, look: Callable[[Engine, Snapshot | None], Look] = _look) -> AsyncIterator[Following]:
+async def _following(
+    fake: FakeEngine, timing: Timing, look: Callable[[Engine, Snapshot | None], Look] = _look
+) -> AsyncIterator[Following]:
     watch = EngineWatch("fake", EngineAddress(fake.url), look, actions=_ACTIONS, timing=timing)
     following = Following(watch)
     task = asyncio.create_task(following.read())
@@ -87,7 +97,9 @@ async def _following(fake: FakeEngine, timing: Timing, look: Callable[[Engine, S
             await task
 
 
-def _run(fake: FakeEngine, timing: Timing, scenario: Callable[[Following], Awaitable[None]]) -> None:
+def _run(
+    fake: FakeEngine, timing: Timing, scenario: Callable[[Following], Awaitable[None]]
+) -> None:
     async def run() -> None:
         async with _following(fake, timing) as following:
             await scenario(following)
@@ -266,7 +278,11 @@ def test_events_of_no_interest_are_no_reason_to_look(fake: FakeEngine) -> None:
         await following.is_ok()
         await asyncio.sleep(0.5)
         before = fake.count("/services")
-        for kind, action in (("container", "exec_create: /bin/true"), ("container", "update"), ("secret", "create")):
+        for kind, action in (
+            ("container", "exec_create: /bin/true"),
+            ("container", "update"),
+            ("secret", "create"),
+        ):
             fake.emit(kind, action)
         fake.emit_raw(b'{"Type": 1, "Action": []}\n{}\n')
         await asyncio.sleep(0.2)
@@ -277,7 +293,9 @@ def test_events_of_no_interest_are_no_reason_to_look(fake: FakeEngine) -> None:
     _run(fake, EVENTS_ONLY, scenario)
 
 
-def test_a_defect_of_ours_costs_a_look_and_no_route(fake: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_of_ours_costs_a_look_and_no_route(
+    fake: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
     def look(engine: Engine, last: Snapshot | None) -> Look:
         if fake.services[0]["Spec"]["Labels"]:
             raise KeyError("Spec")
@@ -302,7 +320,9 @@ def test_ten_megabytes_are_read(fake: FakeEngine) -> None:
         with fake.lock:
             for number in range(2000):
                 fake.add_service(f"s{number:04}", {"text": "x" * 5000}, [])
-        await following.until(lambda: bool(following.seen) and len(following.seen[-1]) == 2000, "all services")
+        await following.until(
+            lambda: bool(following.seen) and len(following.seen[-1]) == 2000, "all services"
+        )
 
     _run(fake, EVENTS_ONLY, scenario)
 
@@ -343,7 +363,9 @@ def test_cancelling_ends_everything_at_once_whatever_hangs(path: str, fake: Fake
 
 def test_closing_the_iterator_ends_its_threads(fake: FakeEngine) -> None:
     async def run() -> None:
-        watch = EngineWatch("fake", EngineAddress(fake.url), _look, actions=_ACTIONS, timing=EVENTS_ONLY)
+        watch = EngineWatch(
+            "fake", EngineAddress(fake.url), _look, actions=_ACTIONS, timing=EVENTS_ONLY
+        )
         iterator = watch.snapshots()
         await anext(iterator)
         assert fake.subscribers == 1

@@ -14,7 +14,11 @@ from meshlib.discovery.engine.records import NetworkRecord
 NET = NetworkRecord(
     "n1",
     "shop",
-    subnets=(ipaddress.ip_network("10.0.1.0/24"), ipaddress.ip_network("192.0.2.8/31"), ipaddress.ip_network("2001:db8::/64")),
+    subnets=(
+        ipaddress.ip_network("10.0.1.0/24"),
+        ipaddress.ip_network("192.0.2.8/31"),
+        ipaddress.ip_network("2001:db8::/64"),
+    ),
     gateways=frozenset({"10.0.1.1"}),
     taken=frozenset({"10.0.1.7"}),
 )
@@ -76,21 +80,41 @@ def test_addresses_in_a_network(address: str, why: str) -> None:
 
 
 def test_where_the_subnets_are_not_known_any_address_will_do_that_is_not_taken() -> None:
-    network = NetworkRecord("n1", "shop", gateways=frozenset({"10.0.1.1"}), taken=frozenset({"10.0.1.7"}))
-    assert [is_refused(address, network) for address in ("10.9.9.9", "10.0.1.1", "10.0.1.7", "127.0.0.1")] == [False, True, True, True]
+    network = NetworkRecord(
+        "n1", "shop", gateways=frozenset({"10.0.1.1"}), taken=frozenset({"10.0.1.7"})
+    )
+    assert [
+        is_refused(address, network)
+        for address in ("10.9.9.9", "10.0.1.1", "10.0.1.7", "127.0.0.1")
+    ] == [False, True, True, True]
 
 
 addresses = st.ip_addresses() | st.builds(ipaddress.IPv6Address, st.integers(0, 2**104))
 
 
 @given(addresses)
-def test_whatever_the_library_calls_special_is_refused(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    special = address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
+def test_whatever_the_library_calls_special_is_refused(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    special = (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_reserved
+    )
     if isinstance(address, ipaddress.IPv6Address):
-        special = special or address.is_site_local or bool(address.ipv4_mapped or address.sixtofour or address.teredo)
+        special = (
+            special
+            or address.is_site_local
+            or bool(address.ipv4_mapped or address.sixtofour or address.teredo)
+        )
     assert is_refused(str(address)) or not special
     containers = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "2600::/12", "fc00::/8")
-    assert not (is_refused(str(address)) and any(address in ipaddress.ip_network(text) for text in containers))
+    assert not (
+        is_refused(str(address))
+        and any(address in ipaddress.ip_network(text) for text in containers)
+    )
 
 
 @given(st.ip_addresses(v=4), st.sampled_from(["::ffff:", "::", "64:ff9b::", "::ffff:0:"]))
@@ -99,8 +123,13 @@ def test_no_other_form_of_an_address_passes(address: ipaddress.IPv4Address, pref
 
 
 @given(st.ip_addresses(), st.integers(0, 128))
-def test_in_a_network_only_its_own_pass(address: ipaddress.IPv4Address | ipaddress.IPv6Address, length: int) -> None:
-    subnet = ipaddress.ip_network(f"10.0.0.0/{length % 25 + 8}" if address.version == 4 else f"2001:db8::/{32 + length % 97}", strict=False)
+def test_in_a_network_only_its_own_pass(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, length: int
+) -> None:
+    subnet = ipaddress.ip_network(
+        f"10.0.0.0/{length % 25 + 8}" if address.version == 4 else f"2001:db8::/{32 + length % 97}",
+        strict=False,
+    )
     network = NetworkRecord("n1", "shop", subnets=(subnet,))
     assert is_refused(str(address), network) or address in subnet
 

@@ -15,7 +15,13 @@ from meshlib.discovery.engine.containers import parse_containers
 from meshlib.discovery.engine.networks import ADDRESS_REFUSED, MALFORMED, OFF_GATEWAY, OFF_NETWORK
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.own_networks import GATEWAY_UNKNOWN, Surroundings
-from meshlib.discovery.engine.records import ContainerAddress, ContainerRecord, ContainerRecords, Malformed, NetworkRecord
+from meshlib.discovery.engine.records import (
+    ContainerAddress,
+    ContainerRecord,
+    ContainerRecords,
+    Malformed,
+    NetworkRecord,
+)
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
@@ -31,8 +37,14 @@ GOOD = {LABEL: "external_route=http://web.example.com,internal_port=80"}
 BAD = {LABEL: "external_route=http://web.example.com,internal_port=eighty"}
 
 
-def container(number: int, labels: dict[str, str] | None = None, *, compose: str = "", network: str = "front") -> ContainerRecord:
-    composed = {"com.docker.compose.project": "demo", "com.docker.compose.service": compose} if compose else {}
+def container(
+    number: int, labels: dict[str, str] | None = None, *, compose: str = "", network: str = "front"
+) -> ContainerRecord:
+    composed = (
+        {"com.docker.compose.project": "demo", "com.docker.compose.service": compose}
+        if compose
+        else {}
+    )
     return ContainerRecord(
         id=f"{number:064}",
         name=f"c{number}",
@@ -48,7 +60,11 @@ def resolve(*containers: ContainerRecord, options: ResolveOptions | None = None)
 
 
 def endpoints(snapshot: Snapshot) -> list[list[tuple[str, str, str]]]:
-    return [[(e.id, e.address, str(e.state)) for e in r.upstream.endpoints] for r in snapshot.routes if r.upstream]
+    return [
+        [(e.id, e.address, str(e.state)) for e in r.upstream.endpoints]
+        for r in snapshot.routes
+        if r.upstream
+    ]
 
 
 def codes(snapshot: Snapshot) -> list[str]:
@@ -58,26 +74,45 @@ def codes(snapshot: Snapshot) -> list[str]:
 def test_a_single_container() -> None:
     snapshot = resolve(container(1))
     (contribution,) = snapshot.contributions
-    assert (contribution.key, contribution.service, contribution.created_at) == ("docker/c1", "c1", 1)
+    assert (contribution.key, contribution.service, contribution.created_at) == (
+        "docker/c1",
+        "c1",
+        1,
+    )
     assert endpoints(snapshot) == [[("c1", "172.18.0.1:80", "ready")]]
 
 
 def test_containers_of_one_compose_service_serve_together() -> None:
     snapshot = resolve(container(2, compose="web"), container(1, compose="web"), container(3))
     assert [c.key for c in snapshot.contributions] == ["docker/c3", "docker/demo_web"]
-    assert endpoints(snapshot)[1] == [("c1", "172.18.0.1:80", "ready"), ("c2", "172.18.0.2:80", "ready")]
+    assert endpoints(snapshot)[1] == [
+        ("c1", "172.18.0.1:80", "ready"),
+        ("c2", "172.18.0.2:80", "ready"),
+    ]
     assert snapshot.contributions[1].created_at == 1
 
 
 def test_services_of_two_owners_that_come_out_with_one_name_are_two() -> None:
-    # "demo_shop_web" is web of demo_shop; shop_web of demo and a container of that name say the same.
+    # "demo_shop_web" is web of demo_shop; shop_web of demo and a container of that name say the
+    # same.
     names = [("demo_shop", "web"), ("demo", "shop_web")]
     made = [
-        replace(container(n), labels={**GOOD, "com.docker.compose.project": project, "com.docker.compose.service": service})
+        replace(
+            container(n),
+            labels={
+                **GOOD,
+                "com.docker.compose.project": project,
+                "com.docker.compose.service": service,
+            },
+        )
         for n, (project, service) in enumerate(names, 1)
     ]
     snapshot = resolve(*made, replace(container(3), name="demo_shop_web"))
-    assert {item.owner for item in snapshot.contributions} == {"project demo_shop", "project demo", "container demo_shop_web"}
+    assert {item.owner for item in snapshot.contributions} == {
+        "project demo_shop",
+        "project demo",
+        "container demo_shop_web",
+    }
     assert sorted(endpoint for (endpoint,) in endpoints(snapshot)) == [
         ("c1", "172.18.0.1:80", "ready"),
         ("c2", "172.18.0.2:80", "ready"),
@@ -87,10 +122,15 @@ def test_services_of_two_owners_that_come_out_with_one_name_are_two() -> None:
 
 def test_no_service_can_call_its_upstream_as_merged_ones_are_called() -> None:
     shared = [container(1, compose="a"), container(2, compose="b")]
-    labels = {LABEL: "external_route=http://other.example,internal_port=80", "com.docker.compose.project": "demo_a:80+demo"}
+    labels = {
+        LABEL: "external_route=http://other.example,internal_port=80",
+        "com.docker.compose.project": "demo_a:80+demo",
+    }
     forged = replace(container(3), labels={**labels, "com.docker.compose.service": "b"})
     table = RoutingTable.build(resolve(*shared, forged))
-    assert {name: [e.id for e in upstream.endpoints] for name, upstream in table.upstreams.items()} == {
+    assert {
+        name: [e.id for e in upstream.endpoints] for name, upstream in table.upstreams.items()
+    } == {
         "demo_a:80+demo_b:80": ["c1", "c2"],
         "demo_a:80%2Bdemo_b:80": ["c3"],
     }
@@ -98,7 +138,9 @@ def test_no_service_can_call_its_upstream_as_merged_ones_are_called() -> None:
 
 def test_containers_of_one_compose_service_with_other_labels_are_kept_apart() -> None:
     other = {LABEL: "external_route=http://web.example.com,internal_port=81"}
-    snapshot = resolve(container(1, compose="web"), container(2, other, compose="web"), container(3, compose="web"))
+    snapshot = resolve(
+        container(1, compose="web"), container(2, other, compose="web"), container(3, compose="web")
+    )
     assert {c.service for c in snapshot.contributions} == {"demo_web"}
     names = [route.upstream.name for route in snapshot.routes if route.upstream]
     assert len(snapshot.contributions) == len(names) == 2
@@ -107,8 +149,16 @@ def test_containers_of_one_compose_service_with_other_labels_are_kept_apart() ->
 
 
 def test_groups_of_one_name_and_one_first_name_are_told_apart_by_id() -> None:
-    labels = [{LABEL: f"external_route=http://web.example.com,internal_port={port}"} for port in (80, 81, 82)]
-    snapshot = resolve(*(replace(container(n, label, compose="web"), name="same") for n, label in enumerate(labels, 1)))
+    labels = [
+        {LABEL: f"external_route=http://web.example.com,internal_port={port}"}
+        for port in (80, 81, 82)
+    ]
+    snapshot = resolve(
+        *(
+            replace(container(n, label, compose="web"), name="same")
+            for n, label in enumerate(labels, 1)
+        )
+    )
     assert len(snapshot.contributions) == 3
 
 
@@ -125,7 +175,10 @@ def test_a_one_off_container_with_the_name_of_a_service_takes_nothing_from_it() 
     shell = replace(container(2, compose="web"), name="demo_web")
     shell = replace(shell, labels={**shell.labels, "com.docker.compose.oneoff": "True"})
     snapshot = resolve(container(1, compose="web"), shell)
-    assert [(c.key, len(c.routes)) for c in snapshot.contributions] == [("docker/demo_web", 1), ("docker/demo_web/demo_web", 0)]
+    assert [(c.key, len(c.routes)) for c in snapshot.contributions] == [
+        ("docker/demo_web", 1),
+        ("docker/demo_web/demo_web", 0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -142,12 +195,17 @@ def test_a_one_off_container_with_the_name_of_a_service_takes_nothing_from_it() 
 )
 def test_states(state: str, health: str, expected: str | None) -> None:
     snapshot = resolve(replace(container(1), state=state, health=health))
-    assert [[e[2] for e in group] for group in endpoints(snapshot)] == [[expected] if expected else []]
+    assert [[e[2] for e in group] for group in endpoints(snapshot)] == [
+        [expected] if expected else []
+    ]
 
 
 def test_the_port_that_is_published_counts_before_those_that_are_only_exposed() -> None:
     label = {LABEL: "external_route=http://web.example.com"}
-    published, exposed = PublishedPort(8080, 80, mode="host"), PublishedPort(8443, None, mode="host")
+    published, exposed = (
+        PublishedPort(8080, 80, mode="host"),
+        PublishedPort(8443, None, mode="host"),
+    )
     for ports, expected in (((published, exposed), [8080]), ((exposed,), [8443]), ((), [])):
         snapshot = resolve(replace(container(1, label), ports=ports))
         assert [route.internal_port for route in snapshot.routes] == expected
@@ -157,10 +215,19 @@ def test_off_any_labelled_network_there_is_no_route_but_a_word_about_it() -> Non
     outside = container(1, network="bridge")
     assert codes(resolve(outside)) == [OFF_NETWORK.code]
     assert resolve(outside).routes == ()
-    assert endpoints(resolve(outside, options=ResolveOptions(network_label=""))) == [[("c1", "172.18.0.1:80", "ready")]]
+    assert endpoints(resolve(outside, options=ResolveOptions(network_label=""))) == [
+        [("c1", "172.18.0.1:80", "ready")]
+    ]
     assert codes(resolve(container(1, BAD, network="bridge"))) == ["HRM010", OFF_NETWORK.code]
     assert codes(resolve(container(1, {}, network="bridge"))) == []
-    assert codes(resolve(container(1, {LABEL: "external_route=http://a,redirect=http://b"}, network="bridge"))) == []
+    assert (
+        codes(
+            resolve(
+                container(1, {LABEL: "external_route=http://a,redirect=http://b"}, network="bridge")
+            )
+        )
+        == []
+    )
 
 
 def test_a_network_that_is_not_in_the_list_has_no_labels() -> None:
@@ -171,26 +238,37 @@ def test_networks_of_one_name_are_told_apart_by_id() -> None:
     twins = (NetworkRecord("n4", "twin"), NetworkRecord("n5", "twin", {LABEL: ""}))
     for networks in (twins, twins[::-1]):
         for network_id, routed in (("n4", []), ("n5", [[("c1", "172.18.0.1:80", "ready")]])):
-            one = replace(container(1), addresses=(ContainerAddress(network_id, "twin", "172.18.0.1"),))
-            assert endpoints(ContainerResolver().resolve(ContainerRecords((one,), networks))) == routed
+            one = replace(
+                container(1), addresses=(ContainerAddress(network_id, "twin", "172.18.0.1"),)
+            )
+            assert (
+                endpoints(ContainerResolver().resolve(ContainerRecords((one,), networks))) == routed
+            )
 
 
 def test_an_id_that_is_in_no_list_is_looked_for_by_name() -> None:
-    one = replace(container(1), addresses=(ContainerAddress("front", "front", "172.18.0.1"),))  # as Podman writes it
+    one = replace(
+        container(1), addresses=(ContainerAddress("front", "front", "172.18.0.1"),)
+    )  # as Podman writes it
     assert endpoints(resolve(one)) == [[("c1", "172.18.0.1:80", "ready")]]
 
 
 def test_a_network_that_the_engine_describes_wrongly_is_what_it_was() -> None:
     resolver = ContainerResolver()
     first = resolver.resolve(ContainerRecords((container(1),), NETWORKS))
-    again = resolver.resolve(ContainerRecords((container(1),), (), (Malformed("network n1", "why", "n1"),)))
+    again = resolver.resolve(
+        ContainerRecords((container(1),), (), (Malformed("network n1", "why", "n1"),))
+    )
     assert endpoints(again) == endpoints(first) == [[("c1", "172.18.0.1:80", "ready")]]
     assert codes(again) == [MALFORMED.code]
 
 
 def test_a_network_without_an_address_is_no_way_to_a_container() -> None:
     any_network = ResolveOptions(network_label="")
-    one = replace(container(1), addresses=(ContainerAddress("", "a", ""), ContainerAddress("", "back", "172.19.0.1")))
+    one = replace(
+        container(1),
+        addresses=(ContainerAddress("", "a", ""), ContainerAddress("", "back", "172.19.0.1")),
+    )
     assert endpoints(resolve(one, options=any_network)) == [[("c1", "172.19.0.1:80", "ready")]]
     nowhere = replace(container(1), addresses=(ContainerAddress("", "front", ""),))
     assert endpoints(resolve(nowhere)) == [[]]
@@ -212,8 +290,15 @@ def test_routes_to_one_port_share_their_upstream() -> None:
 
 def test_names() -> None:
     stopped = replace(container(2, {}), state="exited")
-    snapshot = resolve(container(1, {}), stopped, container(3, {}, network="bridge"), container(4, {}, network="back"))
-    found = [(r.network, r.name, r.kind, r.addresses) for c in snapshot.contributions for r in c.names]
+    snapshot = resolve(
+        container(1, {}),
+        stopped,
+        container(3, {}, network="bridge"),
+        container(4, {}, network="back"),
+    )
+    found = [
+        (r.network, r.name, r.kind, r.addresses) for c in snapshot.contributions for r in c.names
+    ]
     assert found == [
         ("front", "alias", NameKind.CONTAINER, ("172.18.0.1",)),
         ("front", "c1", NameKind.CONTAINER, ("172.18.0.1",)),
@@ -223,7 +308,9 @@ def test_names() -> None:
 
 
 def test_what_was_malformed_is_reported() -> None:
-    assert codes(ContainerResolver().resolve(ContainerRecords(malformed=(Malformed("container ?", "why"),)))) == [MALFORMED.code]
+    assert codes(
+        ContainerResolver().resolve(ContainerRecords(malformed=(Malformed("container ?", "why"),)))
+    ) == [MALFORMED.code]
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -232,9 +319,12 @@ def test_a_label_that_goes_wrong_keeps_its_last_good_route(remembered: bool) -> 
     snapshot = resolver.resolve(ContainerRecords((container(1, compose="web"),), NETWORKS))
 
     def look(labels: dict[str, str]) -> Snapshot:
-        # Labels of a container never change: it was made anew, under its old name and with another address.
+        # Labels of a container never change: it was made anew, under its old name and with another
+        # address.
         made_anew = replace(container(9, labels, compose="web"), name="c1")
-        return (resolver if remembered else ContainerResolver()).resolve(ContainerRecords((made_anew,), NETWORKS), snapshot)
+        return (resolver if remembered else ContainerResolver()).resolve(
+            ContainerRecords((made_anew,), NETWORKS), snapshot
+        )
 
     snapshot = look(BAD)
     assert [route.degraded for route in snapshot.routes] == [True]
@@ -253,7 +343,9 @@ def test_one_change_among_many_containers_is_one_reading() -> None:
     containers[7] = replace(containers[7], health="unhealthy")
     changed = resolver.resolve(ContainerRecords(tuple(containers), NETWORKS))
     assert resolver.parsed == 501
-    assert [one is other for one, other in zip(first.contributions, changed.contributions, strict=True)].count(False) == 1
+    assert [
+        one is other for one, other in zip(first.contributions, changed.contributions, strict=True)
+    ].count(False) == 1
 
 
 def test_an_equal_result_is_the_object_it_was() -> None:
@@ -264,7 +356,10 @@ def test_an_equal_result_is_the_object_it_was() -> None:
     assert again.contributions[0] is first.contributions[0]
 
 
-PARSED = [parse_containers(scene.lists["containers"], scene.lists["networks"]) for scene in scenes("containers")]
+PARSED = [
+    parse_containers(scene.lists["containers"], scene.lists["networks"])
+    for scene in scenes("containers")
+]
 
 
 @settings(max_examples=30)
@@ -277,12 +372,19 @@ def test_the_order_of_records_does_not_matter(scene: ContainerRecords, random: R
     assert ContainerResolver().resolve(mixed) == ContainerResolver().resolve(scene)
 
 
-CONTAINERS = (container(1), replace(container(1), name="twin"), replace(container(2), name="c1"), container(3, BAD, compose="web"))
+CONTAINERS = (
+    container(1),
+    replace(container(1), name="twin"),
+    replace(container(2), name="c1"),
+    container(3, BAD, compose="web"),
+)
 TWIN_NETWORKS = (*NETWORKS, NetworkRecord("n1", "front"), NetworkRecord("n9", "front"))
 
 
 @given(st.permutations(CONTAINERS), st.permutations(TWIN_NETWORKS))
-def test_nor_does_it_where_two_have_one_id_or_name(containers: list[ContainerRecord], networks: list[NetworkRecord]) -> None:
+def test_nor_does_it_where_two_have_one_id_or_name(
+    containers: list[ContainerRecord], networks: list[NetworkRecord]
+) -> None:
     mixed = ContainerResolver().resolve(ContainerRecords(tuple(containers), tuple(networks)))
     assert mixed == ContainerResolver().resolve(ContainerRecords(CONTAINERS, TWIN_NETWORKS))
 
@@ -307,13 +409,22 @@ def test_published_ports_are_carried_on_request() -> None:
 
 
 def test_a_container_is_of_its_project_or_stands_for_itself() -> None:
-    found = {c.service: (c.owner, c.networks) for c in resolve(container(1), container(2, compose="web")).contributions}
+    found = {
+        c.service: (c.owner, c.networks)
+        for c in resolve(container(1), container(2, compose="web")).contributions
+    }
     assert found == {"c1": ("container c1", ("front",)), "demo_web": ("project demo", ("front",))}
 
 
 def test_a_container_over_its_limits_is_cut_down_alone_and_keeps_its_last_good_routes() -> None:
     def fat(count: int) -> ContainerRecord:
-        return container(2, {f"{LABEL}.{n:03}": f"external_route=http://a{99 - n:02},internal_port=80" for n in range(98 - count, 98)})
+        return container(
+            2,
+            {
+                f"{LABEL}.{n:03}": f"external_route=http://a{99 - n:02},internal_port=80"
+                for n in range(98 - count, 98)
+            },
+        )
 
     limits = DiscoveryLimits(labels=LabelLimits(characters=600), names=1, endpoints=1)
     resolver = ContainerResolver(options=ResolveOptions(limits=limits))
@@ -326,46 +437,77 @@ def test_a_container_over_its_limits_is_cut_down_alone_and_keeps_its_last_good_r
     assert last_good == ["a06", "a05", "a04", "a03", "a02"]
     assert (resolver.parsed, resolver.labels_read) == (3, 3)
     # Health is no news to labels.
-    resolver.resolve(ContainerRecords((replace(container(1), health="unhealthy"), fat(20)), NETWORKS))
+    resolver.resolve(
+        ContainerRecords((replace(container(1), health="unhealthy"), fat(20)), NETWORKS)
+    )
     assert (resolver.parsed, resolver.labels_read) == (4, 3)
 
 
 def test_the_names_that_labels_make_are_bounded() -> None:
-    long = {"com.docker.compose.project": "p" * 100_000, "com.docker.compose.service": "s" * 100_000}
+    long = {
+        "com.docker.compose.project": "p" * 100_000,
+        "com.docker.compose.service": "s" * 100_000,
+    }
     snapshot = resolve(replace(container(1), labels=GOOD | long))
     (contribution,) = snapshot.contributions
     (route,) = snapshot.routes
     assert route.upstream is not None
-    assert max(map(len, (contribution.key, contribution.service, contribution.owner, route.upstream.name))) <= MAX_NAME
+    assert (
+        max(
+            map(
+                len,
+                (contribution.key, contribution.service, contribution.owner, route.upstream.name),
+            )
+        )
+        <= MAX_NAME
+    )
     again = resolve(replace(container(1), labels=BAD | long))
     resolver = ContainerResolver()
-    kept = resolver.resolve(ContainerRecords((replace(container(1), labels=BAD | long),), NETWORKS), snapshot)
+    kept = resolver.resolve(
+        ContainerRecords((replace(container(1), labels=BAD | long),), NETWORKS), snapshot
+    )
     assert (len(again.routes), [r.degraded for r in kept.routes]) == (0, [True])
 
 
 # Where the gateway is.
 
-FRONT_HERE = replace(FRONT, subnets=(ip_network("172.18.0.0/16"),), gateways=frozenset({"172.18.0.1"}))
+FRONT_HERE = replace(
+    FRONT, subnets=(ip_network("172.18.0.0/16"),), gateways=frozenset({"172.18.0.1"})
+)
 BACK_HERE = NetworkRecord("n2", "back", {LABEL: ""}, subnets=(ip_network("172.19.0.0/16"),))
-ME = ContainerRecord("f" * 64, "gateway", state="running", addresses=(ContainerAddress("n2", "back", "172.19.0.99"),))
+ME = ContainerRecord(
+    "f" * 64, "gateway", state="running", addresses=(ContainerAddress("n2", "back", "172.19.0.99"),)
+)
 
 
-def look(*containers: ContainerRecord, surroundings: Surroundings | None, options: ResolveOptions | None = None) -> Snapshot:
+def look(
+    *containers: ContainerRecord,
+    surroundings: Surroundings | None,
+    options: ResolveOptions | None = None,
+) -> Snapshot:
     records = ContainerRecords((*containers, ME), (FRONT_HERE, BACK_HERE))
     return ContainerResolver(options=options).resolve(records, surroundings=surroundings)
 
 
 @pytest.mark.parametrize(
     "surroundings",
-    [Surroundings(frozenset({ME.id})), Surroundings(interfaces=frozenset({"172.19.0.99/16"}), local=True)],
+    [
+        Surroundings(frozenset({ME.id})),
+        Surroundings(interfaces=frozenset({"172.19.0.99/16"}), local=True),
+    ],
 )
-def test_of_two_labelled_networks_the_one_that_the_gateway_is_on(surroundings: Surroundings) -> None:
-    places = tuple(ContainerAddress(f"n{n}", name, f"172.1{7 + n}.0.2", ("c",)) for n, name in ((1, "front"), (2, "back")))
+def test_of_two_labelled_networks_the_one_that_the_gateway_is_on(
+    surroundings: Surroundings,
+) -> None:
+    places = tuple(
+        ContainerAddress(f"n{n}", name, f"172.1{7 + n}.0.2", ("c",))
+        for n, name in ((1, "front"), (2, "back"))
+    )
     two = replace(container(2), addresses=places[::-1])
     assert endpoints(look(two, surroundings=surroundings)) == [[("c2", "172.19.0.2:80", "ready")]]
-    assert endpoints(look(two, surroundings=None, options=ResolveOptions(reachable=frozenset({"front"})))) == [
-        [("c2", "172.18.0.2:80", "ready")]
-    ]
+    assert endpoints(
+        look(two, surroundings=None, options=ResolveOptions(reachable=frozenset({"front"})))
+    ) == [[("c2", "172.18.0.2:80", "ready")]]
     off = look(container(2), surroundings=surroundings)
     assert codes(off) == [OFF_GATEWAY.code]
     assert off.routes == ()
@@ -375,15 +517,21 @@ def test_of_two_labelled_networks_the_one_that_the_gateway_is_on(surroundings: S
 def test_a_gateway_with_the_network_of_its_host_is_known_by_its_interfaces() -> None:
     me = replace(ME, addresses=(ContainerAddress("n0", "host", ""),))
     here = Surroundings(frozenset({me.id}), frozenset({"172.18.0.1/16"}), local=True)
-    snapshot = ContainerResolver().resolve(ContainerRecords((container(2), me), (FRONT_HERE, BACK_HERE)), surroundings=here)
+    snapshot = ContainerResolver().resolve(
+        ContainerRecords((container(2), me), (FRONT_HERE, BACK_HERE)), surroundings=here
+    )
     assert endpoints(snapshot) == [[("c2", "172.18.0.2:80", "ready")]]
     far = ContainerResolver().resolve(
-        ContainerRecords((container(2), me), (FRONT_HERE, BACK_HERE)), surroundings=Surroundings(frozenset({me.id}))
+        ContainerRecords((container(2), me), (FRONT_HERE, BACK_HERE)),
+        surroundings=Surroundings(frozenset({me.id})),
     )
     assert codes(far) == [GATEWAY_UNKNOWN.code]
 
 
-@pytest.mark.parametrize("address", ["172.18.0.1", "172.18.0.0", "172.18.255.255", "172.19.0.5", "172.18.0.50", "64:ff9b::1"])
+@pytest.mark.parametrize(
+    "address",
+    ["172.18.0.1", "172.18.0.0", "172.18.255.255", "172.19.0.5", "172.18.0.50", "64:ff9b::1"],
+)
 def test_addresses_that_no_container_can_have_are_refused(address: str) -> None:
     here = Surroundings(interfaces=frozenset({"172.18.0.50/16"}), local=True)
     bad = replace(container(2), addresses=(ContainerAddress("n1", "front", address, ("c2",)),))

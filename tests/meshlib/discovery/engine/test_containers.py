@@ -1,4 +1,6 @@
-"""One engine's JSON -> records of containers: health in all its forms, names, ports, and anything else without an exception."""
+"""One engine's JSON -> records of containers: health in all its forms, names, ports, and anything
+else without an exception.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ CONTAINER: dict[str, Any] = {
     "Ports": [{"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8000, "Type": "tcp"}],
     "NetworkSettings": {
         "Networks": {
-            "front": {"NetworkID": "n1", "IPAddress": "172.18.0.2", "Aliases": ["Till"], "DNSNames": ["shop", "Till", ID[:12]]},
+            "front": {
+                "NetworkID": "n1",
+                "IPAddress": "172.18.0.2",
+                "Aliases": ["Till"],
+                "DNSNames": ["shop", "Till", ID[:12]],
+            },
         }
     },
 }
@@ -51,9 +58,18 @@ def test_a_container() -> None:
 
 @pytest.mark.parametrize(
     ("names", "name"),
-    [(["/shop"], "shop"), (["/other/db", "/shop"], "shop"), (["/other/db"], ID[:12]), ([], ID[:12]), (None, ID[:12]), (["/"], ID[:12])],
+    [
+        (["/shop"], "shop"),
+        (["/other/db", "/shop"], "shop"),
+        (["/other/db"], ID[:12]),
+        ([], ID[:12]),
+        (None, ID[:12]),
+        (["/"], ID[:12]),
+    ],
 )
-def test_the_name_of_a_container_is_not_that_of_a_link_to_it(names: list[str] | None, name: str) -> None:
+def test_the_name_of_a_container_is_not_that_of_a_link_to_it(
+    names: list[str] | None, name: str
+) -> None:
     assert container(Names=names).name == name
 
 
@@ -83,12 +99,21 @@ def test_addresses() -> None:
         "none": {},
     }
     found = container(NetworkSettings={"Networks": networks}).addresses
-    assert [(place.network, place.address) for place in found] == [("both", "172.18.0.2"), ("none", ""), ("six", "2001:db8::2")]
+    assert [(place.network, place.address) for place in found] == [
+        ("both", "172.18.0.2"),
+        ("none", ""),
+        ("six", "2001:db8::2"),
+    ]
     assert all(place.names == (ID[:12], "shop") for place in found)
 
 
 def test_tasks_of_a_swarm_are_left_out() -> None:
-    assert parse_containers([{**CONTAINER, "Labels": {"com.docker.swarm.task.id": "t"}}], []).containers == ()
+    assert (
+        parse_containers(
+            [{**CONTAINER, "Labels": {"com.docker.swarm.task.id": "t"}}], []
+        ).containers
+        == ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,12 +122,17 @@ def test_tasks_of_a_swarm_are_left_out() -> None:
         ({"Id": None}, "Id is no text"),
         ({"Created": "2017"}, "Created is no whole number"),
         ({"Labels": {"a": 1}}, "Labels['a'] is no text"),
-        ({"NetworkSettings": {"Networks": {"front": {"IPAddress": "x"}}}}, "IPAddress is no IP address"),
+        (
+            {"NetworkSettings": {"Networks": {"front": {"IPAddress": "x"}}}},
+            "IPAddress is no IP address",
+        ),
         ({"NetworkSettings": {"Networks": {"front": 5}}}, "Networks.front is no object"),
     ],
 )
 def test_one_wrong_container_spoils_only_itself(changes: dict[str, Any], why: str) -> None:
-    records = parse_containers([{**CONTAINER, **changes}, CONTAINER], [{"Id": "n1", "Name": "front"}, {}])
+    records = parse_containers(
+        [{**CONTAINER, **changes}, CONTAINER], [{"Id": "n1", "Name": "front"}, {}]
+    )
     assert [record.name for record in records.containers] == ["shop"]
     assert [network.name for network in records.networks] == ["front"]
     assert [wrong.why for wrong in records.malformed] == [why, "Id is no text"]
@@ -110,7 +140,10 @@ def test_one_wrong_container_spoils_only_itself(changes: dict[str, Any], why: st
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*CONTAINER, "Networks", "x"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*CONTAINER, "Networks", "x"]), inner, max_size=3)
+    ),
     max_leaves=12,
 )
 
@@ -120,7 +153,11 @@ def test_any_json_can_be_read(containers: object, networks: object) -> None:
     parse_containers(containers, networks)
 
 
-@given(st.fixed_dictionaries({"Id": st.just(ID)}, optional={key: JSON for key in CONTAINER if key != "Id"}))
+@given(
+    st.fixed_dictionaries(
+        {"Id": st.just(ID)}, optional={key: JSON for key in CONTAINER if key != "Id"}
+    )
+)
 def test_any_values_of_the_known_fields_can_be_read(item: dict[str, Any]) -> None:
     records = parse_containers([item, CONTAINER], [])
     assert len(records.malformed) + len(records.containers) == 2

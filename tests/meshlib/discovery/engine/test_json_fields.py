@@ -29,7 +29,9 @@ from meshlib.model import bounded_name
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
 )
 
 
@@ -67,7 +69,9 @@ def test_what_is_right_is_returned() -> None:
         (address, "fd00::1%a\r\nb", "f is no IP address"),
     ],
 )
-def test_what_is_wrong_is_said(read: Callable[[object, str], object], value: object, said: str) -> None:
+def test_what_is_wrong_is_said(
+    read: Callable[[object, str], object], value: object, said: str
+) -> None:
     with pytest.raises(Wrong) as caught:
         read(value, "f")
     assert str(caught.value) == said
@@ -96,13 +100,21 @@ def test_ports_of_a_service() -> None:
         {"TargetPort": 80, "PublishedPort": 65536},
     ]
     found = ports(value, "f", target="TargetPort", published="PublishedPort", mode="PublishMode")
-    assert found == (PublishedPort(53, 53, "udp", "host"), PublishedPort(80, None, "tcp", "ingress"))
+    assert found == (
+        PublishedPort(53, 53, "udp", "host"),
+        PublishedPort(80, None, "tcp", "ingress"),
+    )
 
 
 def test_ports_of_a_container() -> None:
-    value = [{"IP": ip, "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"} for ip in ("0.0.0.0", "::")] + [{"PrivatePort": 443}]
+    value = [
+        {"IP": ip, "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"} for ip in ("0.0.0.0", "::")
+    ] + [{"PrivatePort": 443}]
     found = ports(value, "f", target="PrivatePort", published="PublicPort")
-    assert found == (PublishedPort(80, 8080, "tcp", "host"), PublishedPort(443, None, "tcp", "host"))
+    assert found == (
+        PublishedPort(80, 8080, "tcp", "host"),
+        PublishedPort(443, None, "tcp", "host"),
+    )
 
 
 def _name(item: Mapping[str, object]) -> str | None:
@@ -111,9 +123,23 @@ def _name(item: Mapping[str, object]) -> str | None:
 
 def test_one_wrong_object_spoils_only_itself() -> None:
     malformed: list[Malformed] = []
-    value = [{"Name": "a"}, {"Name": 1, "ID": "x"}, {"Name": 1, "Id": "y"}, {"Name": 1, "ID": 2}, {}, None, 5, {"Name": "b"}]
+    value = [
+        {"Name": "a"},
+        {"Name": 1, "ID": "x"},
+        {"Name": 1, "Id": "y"},
+        {"Name": 1, "ID": 2},
+        {},
+        None,
+        5,
+        {"Name": "b"},
+    ]
     assert read_each(value, "thing", _name, malformed) == ["a", "b"]
-    assert [(wrong.what, wrong.id) for wrong in malformed] == [("thing ?", ""), ("thing ?", ""), ("thing x", "x"), ("thing y", "y")]
+    assert [(wrong.what, wrong.id) for wrong in malformed] == [
+        ("thing ?", ""),
+        ("thing ?", ""),
+        ("thing x", "x"),
+        ("thing y", "y"),
+    ]
     assert [wrong.why for wrong in malformed[:2]] == ["Name is no text", "thing is no object"]
     again: list[Malformed] = []
     read_each(value[::-1], "thing", _name, again)
@@ -128,7 +154,16 @@ def test_no_array_is_no_objects() -> None:
 
 @given(JSON)
 def test_any_json_gives_a_value_or_wrong(value: object) -> None:
-    readers: list[Callable[[object, str], object]] = [mapping, entries, items, string, integer, strings, address, subnet]
+    readers: list[Callable[[object, str], object]] = [
+        mapping,
+        entries,
+        items,
+        string,
+        integer,
+        strings,
+        address,
+        subnet,
+    ]
     for read in readers:
         with contextlib.suppress(Wrong):
             read(value, "f")
@@ -152,7 +187,10 @@ def test_lists_without_end_are_refused() -> None:
 
 def test_subnets() -> None:
     assert [subnet(value, "f") for value in (None, "")] == [None, None]
-    assert [str(subnet(value, "f")) for value in ("10.0.0.0/24", "10.0.0.5/24", "10.0.0.5", "2001:db8::/64")] == [
+    assert [
+        str(subnet(value, "f"))
+        for value in ("10.0.0.0/24", "10.0.0.5/24", "10.0.0.5", "2001:db8::/64")
+    ] == [
         "10.0.0.0/24",
         "10.0.0.0/24",
         "10.0.0.5/32",

@@ -1,4 +1,6 @@
-"""What both resolvers share: the choice of a network, refused addresses, names and what could not be read."""
+"""What both resolvers share: the choice of a network, refused addresses, names and what could not
+be read.
+"""
 
 from __future__ import annotations
 
@@ -51,23 +53,45 @@ def network(name: str, label: bool = True, *, ingress: bool = False) -> NetworkR
         ([network("a", False)], ResolveOptions(networks=frozenset({"a"})), "a"),
         ([network("a", False)], ResolveOptions(network_label=""), "a"),
         ([network("ingress", ingress=True)], ResolveOptions(network_label=""), None),
-        ([replace(network("a"), reachable=False), replace(network("b"), reachable=True)], ResolveOptions(), "b"),
+        (
+            [replace(network("a"), reachable=False), replace(network("b"), reachable=True)],
+            ResolveOptions(),
+            "b",
+        ),
         ([network("a"), replace(network("b"), reachable=True)], ResolveOptions(), "b"),
         ([replace(network("a"), reachable=False), network("b")], ResolveOptions(), "b"),
-        ([replace(network("a"), reachable=False), replace(network("b", False), reachable=True)], ResolveOptions(), None),
+        (
+            [replace(network("a"), reachable=False), replace(network("b", False), reachable=True)],
+            ResolveOptions(),
+            None,
+        ),
     ],
 )
-def test_the_choice_of_a_network(networks: list[NetworkRecord], options: ResolveOptions, chosen: str | None) -> None:
+def test_the_choice_of_a_network(
+    networks: list[NetworkRecord], options: ResolveOptions, chosen: str | None
+) -> None:
     for order in (networks, networks[::-1]):
         found = choose_network(order, options)
         assert (found.name if found else None) == chosen
 
 
 def test_off_network_names_where_it_is_and_the_cure() -> None:
-    said = off_network("shop", LABEL, [network("b", False), network("a", False), network("i", ingress=True)], ResolveOptions())
-    assert (said.code, said.severity, said.service, said.label) == (OFF_NETWORK.code, Severity.ERROR, "shop", LABEL)
+    said = off_network(
+        "shop",
+        LABEL,
+        [network("b", False), network("a", False), network("i", ingress=True)],
+        ResolveOptions(),
+    )
+    assert (said.code, said.severity, said.service, said.label) == (
+        OFF_NETWORK.code,
+        Severity.ERROR,
+        "shop",
+        LABEL,
+    )
     assert said.message == f"not routed: on no network with the label {LABEL} (it is on a, b)"
-    assert said.hint == f"attach it to such a network: docker network create --label {LABEL}=true NAME"
+    assert (
+        said.hint == f"attach it to such a network: docker network create --label {LABEL}=true NAME"
+    )
     swarm = off_network("shop", LABEL, [], ResolveOptions(), overlay=True)
     assert "docker network create -d overlay --label" in swarm.hint
     said = off_network("shop", LABEL, [], ResolveOptions(network_label=""))
@@ -77,23 +101,46 @@ def test_off_network_names_where_it_is_and_the_cure() -> None:
 
 def test_off_the_gateways_networks_it_names_both_and_the_cure() -> None:
     apart = [replace(network(name), reachable=False, gateway_on=("own", "two")) for name in "ba"]
-    others = [network("c", False), replace(network("i", ingress=True), reachable=False), replace(network("d", False), reachable=False)]
+    others = [
+        network("c", False),
+        replace(network("i", ingress=True), reachable=False),
+        replace(network("d", False), reachable=False),
+    ]
     said = off_network("shop", LABEL, [*apart, *others], ResolveOptions())
-    assert (said.code, said.severity, said.service, said.label) == (OFF_GATEWAY.code, Severity.ERROR, "shop", LABEL)
+    assert (said.code, said.severity, said.service, said.label) == (
+        OFF_GATEWAY.code,
+        Severity.ERROR,
+        "shop",
+        LABEL,
+    )
     assert said.message == "not routed: it is on a, b, and the gateway is on own, two"
-    assert said.hint == "attach the gateway to a; if it reaches that network otherwise, say so in discovery.gateway_networks"
+    assert (
+        said.hint
+        == "attach the gateway to a; if it reaches that network otherwise, say so in discovery.gateway_networks"
+    )
     nowhere = off_network("shop", LABEL, [replace(network("a"), reachable=False)], ResolveOptions())
     assert nowhere.message.endswith("the gateway is on no network of this engine")
-    many = off_network("shop", LABEL, [replace(apart[0], gateway_on=tuple("abcdefgh"))], ResolveOptions())
+    many = off_network(
+        "shop", LABEL, [replace(apart[0], gateway_on=tuple("abcdefgh"))], ResolveOptions()
+    )
     assert many.message.endswith("the gateway is on a, b, c, d, e, 3 more")
 
 
 def test_what_is_said_of_a_refused_address() -> None:
     said = refused_address("shop", "127.0.0.1", "task t1")
-    assert (said.code, said.severity, said.service) == (ADDRESS_REFUSED.code, Severity.WARNING, "shop")
-    assert said.message == "127.0.0.1 of task t1 is no address to send requests to: it is a loopback address"
+    assert (said.code, said.severity, said.service) == (
+        ADDRESS_REFUSED.code,
+        Severity.WARNING,
+        "shop",
+    )
+    assert (
+        said.message
+        == "127.0.0.1 of task t1 is no address to send requests to: it is a loopback address"
+    )
     inside = NetworkRecord("n1", "shop", subnets=(ipaddress.ip_network("10.0.1.0/24"),))
-    assert refused_address("shop", "10.0.2.1", "task t1", inside).message.endswith(": it is outside the network shop (10.0.1.0/24)")
+    assert refused_address("shop", "10.0.2.1", "task t1", inside).message.endswith(
+        ": it is outside the network shop (10.0.1.0/24)"
+    )
 
 
 def test_malformed_objects_are_a_contribution_without_routes() -> None:
@@ -103,24 +150,36 @@ def test_malformed_objects_are_a_contribution_without_routes() -> None:
     (said,) = contribution.diagnostics
     others = (refused_address("shop", "127.0.0.1", "task t1"),)
     assert malformed_contribution("swarm", [], others)[0].diagnostics == others
-    assert (said.code, said.service, said.message) == (MALFORMED.code, "task t1", "cannot be read: ID is no text")
+    assert (said.code, said.service, said.message) == (
+        MALFORMED.code,
+        "task t1",
+        "cannot be read: ID is no text",
+    )
 
 
 def test_many_malformed_objects_are_told_at_a_bounded_length() -> None:
-    (contribution,) = malformed_contribution("swarm", [Malformed(f"task t{n}", "why") for n in range(10_000)])
+    (contribution,) = malformed_contribution(
+        "swarm", [Malformed(f"task t{n}", "why") for n in range(10_000)]
+    )
     assert len(contribution.diagnostics) == MAX_MALFORMED + 1
     assert contribution.diagnostics[-1].message == "cannot be read: 9980 more"
 
 
 def test_the_table_in_the_documentation_is_the_catalogue() -> None:
-    rows = re.findall(r"^\| (NET\d{3}) \| (\w+) \| (.+?) \|$", DOCS.read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (NET\d{3}) \| (\w+) \| (.+?) \|$", DOCS.read_text("utf-8"), re.MULTILINE
+    )
     assert rows == [(f.code, f.severity.value, f.meaning) for f in CATALOGUE]
     assert len({f.code for f in CATALOGUE}) == len(CATALOGUE)
 
 
 def test_names_are_in_lower_case_and_addresses_in_numerical_order() -> None:
-    (record,) = name_records("front", ["Shop"], {NameKind.TASKS: ["2001:db8::1", "10.0.0.10", "10.0.0.9", "10.0.0.9"]})
-    assert record == NameRecord("front", "shop", NameKind.TASKS, ("10.0.0.9", "10.0.0.10", "2001:db8::1"))
+    (record,) = name_records(
+        "front", ["Shop"], {NameKind.TASKS: ["2001:db8::1", "10.0.0.10", "10.0.0.9", "10.0.0.9"]}
+    )
+    assert record == NameRecord(
+        "front", "shop", NameKind.TASKS, ("10.0.0.9", "10.0.0.10", "2001:db8::1")
+    )
 
 
 def test_names_never_lead_to_the_gateway_itself() -> None:
@@ -130,11 +189,24 @@ def test_names_never_lead_to_the_gateway_itself() -> None:
 
 
 def test_a_name_that_nobody_can_ask_for_has_no_record_and_each_kind_has_one() -> None:
-    records = list(name_records("front", ["a" * 254, "a" * 253, "b"], {NameKind.SERVICE: ["10.0.0.1"], NameKind.TASKS: []}))
-    assert [(record.name[:1], record.kind) for record in records] == [(n, k) for n in "ab" for k in (NameKind.SERVICE, NameKind.TASKS)]
+    records = list(
+        name_records(
+            "front",
+            ["a" * 254, "a" * 253, "b"],
+            {NameKind.SERVICE: ["10.0.0.1"], NameKind.TASKS: []},
+        )
+    )
+    assert [(record.name[:1], record.kind) for record in records] == [
+        (n, k) for n in "ab" for k in (NameKind.SERVICE, NameKind.TASKS)
+    ]
 
 
-TWINS = (NetworkRecord("n1", "a"), NetworkRecord("n1", "b"), NetworkRecord("n1", "a", {LABEL: ""}), NetworkRecord("n2", "a"))
+TWINS = (
+    NetworkRecord("n1", "a"),
+    NetworkRecord("n1", "b"),
+    NetworkRecord("n1", "a", {LABEL: ""}),
+    NetworkRecord("n2", "a"),
+)
 
 
 @given(st.permutations(TWINS))
@@ -150,7 +222,12 @@ def test_what_could_not_be_read_is_what_it_was_before() -> None:
     assert with_malformed([now], malformed, before) == {"a": now, "b": before["b"]}
 
 
-ENDPOINTS = (Endpoint("a", "10.0.0.1", 80), Endpoint("a", "10.0.0.2", 80), Endpoint("a", "10.0.0.2", 81), Endpoint("b", "x", 1))
+ENDPOINTS = (
+    Endpoint("a", "10.0.0.1", 80),
+    Endpoint("a", "10.0.0.2", 80),
+    Endpoint("a", "10.0.0.2", 81),
+    Endpoint("b", "x", 1),
+)
 
 
 @given(st.permutations(ENDPOINTS))
@@ -159,10 +236,19 @@ def test_endpoints_have_one_order(endpoints: list[Endpoint]) -> None:
 
 
 def test_networks_are_named_once_and_without_swarms_own() -> None:
-    networks = [NetworkRecord("2", "b"), NetworkRecord("1", "a"), NetworkRecord("3", "a"), NetworkRecord("0", "ingress", ingress=True)]
+    networks = [
+        NetworkRecord("2", "b"),
+        NetworkRecord("1", "a"),
+        NetworkRecord("3", "a"),
+        NetworkRecord("0", "ingress", ingress=True),
+    ]
     assert network_names(networks) == ("a", "b")
 
 
 def test_the_name_of_an_upstream_says_its_service_and_never_those_of_several() -> None:
     assert upstream_name("shop", 80) == "shop:80"
-    assert [upstream_name(service, 80) for service in ("a:80+b", "a%2Bb", "a+b")] == ["a:80%2Bb:80", "a%252Bb:80", "a%2Bb:80"]
+    assert [upstream_name(service, 80) for service in ("a:80+b", "a%2Bb", "a+b")] == [
+        "a:80%2Bb:80",
+        "a%252Bb:80",
+        "a%2Bb:80",
+    ]

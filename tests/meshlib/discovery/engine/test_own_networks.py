@@ -1,4 +1,6 @@
-"""Which networks the gateway is on: by its operator's word, by its own container, by its interfaces, or not known."""
+"""Which networks the gateway is on: by its operator's word, by its own container, by its
+interfaces, or not known.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ def network(identity: str, subnet: str = "") -> NetworkRecord:
 
 
 NETWORKS = {
-    n.id: n for n in (network("front", "10.0.1.0/24"), network("back", "10.0.2.0/24"), network("six", "2001:db8::/64"), network("plain"))
+    n.id: n
+    for n in (
+        network("front", "10.0.1.0/24"),
+        network("back", "10.0.2.0/24"),
+        network("six", "2001:db8::/64"),
+        network("plain"),
+    )
 }
 ATTACHED = [(ME, "id-front"), (OTHER, "id-back"), (OTHER, "id-front")]
 KEYS = {True: "on", False: "off", None: "?"}
@@ -45,9 +53,15 @@ def reach(surroundings: Surroundings | None, options: ResolveOptions | None = No
         (Surroundings(frozenset({ME[:12]})), "on off off off"),
         (Surroundings(frozenset({ME[:11]})), "? ? ? ?"),
         (Surroundings(frozenset({OTHER, "c" * 64}), frozenset({"10.0.1.5/24"})), "on on off off"),
-        (Surroundings(interfaces=frozenset({"10.0.1.5/24", "127.0.0.1/8"}), local=True), "on off off ?"),
+        (
+            Surroundings(interfaces=frozenset({"10.0.1.5/24", "127.0.0.1/8"}), local=True),
+            "on off off ?",
+        ),
         (Surroundings(interfaces=frozenset({"2001:db8::5/64"}), local=True), "off off on ?"),
-        (Surroundings(interfaces=frozenset({"10.0.1.5/16", "10.0.2.5/32"}), local=True), "off off off ?"),
+        (
+            Surroundings(interfaces=frozenset({"10.0.1.5/16", "10.0.2.5/32"}), local=True),
+            "off off off ?",
+        ),
         (Surroundings(interfaces=frozenset(), local=True), "off off off ?"),
         # Attached to a network later, which the engine of a Swarm does not tell.
         (Surroundings(frozenset({ME}), frozenset({"10.0.2.5/24"}), local=True), "on on off off"),
@@ -74,7 +88,9 @@ def test_the_operators_word_counts_more(options: ResolveOptions, found: str) -> 
 
 
 def test_networks_that_it_is_not_on_say_where_it_is() -> None:
-    found = find_own_networks(NETWORKS, ATTACHED, Surroundings(frozenset({OTHER})), ResolveOptions()).networks
+    found = find_own_networks(
+        NETWORKS, ATTACHED, Surroundings(frozenset({OTHER})), ResolveOptions()
+    ).networks
     assert found["id-six"].gateway_on == ("back", "front")
     assert found["id-front"].gateway_on == ()
 
@@ -88,16 +104,29 @@ def test_networks_that_it_is_not_on_say_where_it_is() -> None:
 )
 def test_what_is_not_known_is_said(surroundings: Surroundings, why: str) -> None:
     (said,) = find_own_networks(NETWORKS, ATTACHED, surroundings, ResolveOptions()).diagnostics()
-    assert (said.code, said.severity, said.service) == (GATEWAY_UNKNOWN.code, GATEWAY_UNKNOWN.severity, "")
+    assert (said.code, said.severity, said.service) == (
+        GATEWAY_UNKNOWN.code,
+        GATEWAY_UNKNOWN.severity,
+        "",
+    )
     assert why in said.message
     assert "discovery.gateway_networks" in said.hint
     assert find_own_networks(NETWORKS, ATTACHED, None, ResolveOptions()).diagnostics() == ()
-    assert find_own_networks(NETWORKS, ATTACHED, Surroundings(frozenset({ME})), ResolveOptions()).diagnostics() == ()
+    assert (
+        find_own_networks(
+            NETWORKS, ATTACHED, Surroundings(frozenset({ME})), ResolveOptions()
+        ).diagnostics()
+        == ()
+    )
 
 
 def test_its_own_addresses_are_taken_in_every_network_that_has_them() -> None:
-    interfaces = frozenset({"10.0.1.5/24", "10.0.2.9/8", "192.0.2.1/24", "2001:db8::5/64", "fe80::1/64"})
-    found = find_own_networks(NETWORKS, [], Surroundings(interfaces=interfaces), ResolveOptions()).networks
+    interfaces = frozenset(
+        {"10.0.1.5/24", "10.0.2.9/8", "192.0.2.1/24", "2001:db8::5/64", "fe80::1/64"}
+    )
+    found = find_own_networks(
+        NETWORKS, [], Surroundings(interfaces=interfaces), ResolveOptions()
+    ).networks
     taken = {network.name: sorted(network.taken) for network in found.values()}
     assert taken == {
         "front": ["10.0.1.5"],
@@ -108,15 +137,24 @@ def test_its_own_addresses_are_taken_in_every_network_that_has_them() -> None:
 
 
 def test_a_thousand_networks_and_interfaces_cost_no_product_of_both() -> None:
-    """Equal work for a network more and for an interface more: the result for many is that of each alone."""
+    """Equal work for a network more and for an interface more: the result for many is that of each
+    alone.
+    """
     subnets = [ipaddress.ip_network(f"10.{i >> 8}.{i & 255}.0/24") for i in range(1000)]
-    networks = {f"n{i}": NetworkRecord(f"n{i}", f"n{i}", subnets=(subnet,)) for i, subnet in enumerate(subnets)}
+    networks = {
+        f"n{i}": NetworkRecord(f"n{i}", f"n{i}", subnets=(subnet,))
+        for i, subnet in enumerate(subnets)
+    }
     interfaces = frozenset(f"10.{i >> 8}.{i & 255}.1/24" for i in range(0, 1000, 2))
-    found = find_own_networks(networks, [], Surroundings(interfaces=interfaces, local=True), ResolveOptions()).networks
+    found = find_own_networks(
+        networks, [], Surroundings(interfaces=interfaces, local=True), ResolveOptions()
+    ).networks
     for i in range(1000):
         placed = found[f"n{i}"]
         assert placed.reachable is (i % 2 == 0)
-        assert placed.taken == (frozenset({f"10.{i >> 8}.{i & 255}.1"}) if i % 2 == 0 else frozenset())
+        assert placed.taken == (
+            frozenset({f"10.{i >> 8}.{i & 255}.1"}) if i % 2 == 0 else frozenset()
+        )
 
 
 def test_the_finding_is_in_the_catalogue() -> None:

@@ -56,7 +56,7 @@ def test_what_is_no_time_is_unknown(text: str) -> None:
 
 
 @given(
-    st.datetimes(min_value=datetime(1960, 1, 1), max_value=datetime(9999, 12, 30)),  # noqa: DTZ001 - the zone is added below
+    st.datetimes(min_value=datetime(1960, 1, 1), max_value=datetime(9999, 12, 30)),  # noqa: DTZ001
     st.integers(-23, 23),
     st.integers(0, 9),
 )
@@ -65,5 +65,7 @@ def test_times_agree_with_the_standard_library(moment: datetime, hours: int, dig
     fraction = f"{moment.microsecond:06}000"[:digits]
     zone = f"{'-' if hours < 0 else '+'}{abs(hours):02}:00"
     text = f"{moment.year:04}{moment:-%m-%dT%H:%M:%S}{'.' + fraction if fraction else ''}{zone}"
-    whole = (zoned.replace(microsecond=0) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+    whole = (zoned.replace(microsecond=0) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
+        seconds=1
+    )
     assert parse_time(text) == max(0, whole * 1_000_000_000 + int(fraction.ljust(9, "0")))

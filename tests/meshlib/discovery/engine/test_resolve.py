@@ -39,16 +39,40 @@ def test_a_look_with_the_last_snapshot_keeps_what_is_equal() -> None:
     records = parse_swarm(scene.lists["services"], scene.lists["tasks"], scene.lists["networks"])
     first = resolve_swarm(records)
     again = resolve_swarm(records, previous=first)
-    assert all(one is other for one, other in zip(first.contributions, again.contributions, strict=True))
+    assert all(
+        one is other for one, other in zip(first.contributions, again.contributions, strict=True)
+    )
 
 
 LISTS = ("services", "tasks", "networks", "containers")
 SCENES = scenes("swarm") + scenes("containers")
-WRONG: list[Any] = [None, True, 0, -1, 1.5, 10**30, "", "x", "127.0.0.1/8", "::1%a\nb", "2017-01-01T00:00:00Z", [], [None], {}, {"a": 1}]
+WRONG: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    10**30,
+    "",
+    "x",
+    "127.0.0.1/8",
+    "::1%a\nb",
+    "2017-01-01T00:00:00Z",
+    [],
+    [None],
+    {},
+    {"a": 1},
+]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    below = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in below:
         yield (*path, key)
         yield from places(item, (*path, key))
@@ -66,18 +90,28 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
 
 def look(scene: Scene, answers: dict[str, Any]) -> Snapshot:
     if "services" in answers:
-        return resolve_swarm(parse_swarm(answers["services"], answers["tasks"], answers["networks"]), options=scene.options)
-    return resolve_containers(parse_containers(answers["containers"], answers["networks"]), options=scene.options)
+        return resolve_swarm(
+            parse_swarm(answers["services"], answers["tasks"], answers["networks"]),
+            options=scene.options,
+        )
+    return resolve_containers(
+        parse_containers(answers["containers"], answers["networks"]), options=scene.options
+    )
 
 
 @given(st.data())
-def test_whatever_is_wrong_with_an_answer_and_in_whatever_order_it_comes(data: st.DataObject) -> None:
-    """No exception, and one snapshot: with values of the wrong kind, and with parts of one object in the place of another's (two
-    of one id, of one name, networks of networks)."""
+def test_whatever_is_wrong_with_an_answer_and_in_whatever_order_it_comes(
+    data: st.DataObject,
+) -> None:
+    """No exception, and one snapshot: with values of the wrong kind, and with parts of one object
+    in the place of another's (two of one id, of one name, networks of networks)."""
     number = data.draw(st.integers(0, len(SCENES) - 1))
     answers: dict[str, Any] = copy.deepcopy(ANSWERS[number])
     for _ in range(data.draw(st.integers(1, 3))):
-        place, other = data.draw(st.sampled_from(PLACES[number])), data.draw(st.sampled_from(PLACES[number]))
+        place, other = (
+            data.draw(st.sampled_from(PLACES[number])),
+            data.draw(st.sampled_from(PLACES[number])),
+        )
         value = data.draw(st.sampled_from(WRONG) | st.just(at(ANSWERS[number], other)))
         try:
             at(answers, place[:-1])[place[-1]] = copy.deepcopy(value)

@@ -1,4 +1,6 @@
-"""A manager's JSON -> records: old and new forms of the API, and anything else without an exception."""
+"""A manager's JSON -> records: old and new forms of the API, and anything else without an
+exception.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.discovery.engine.json_fields import Wrong
-from meshlib.discovery.engine.records import Attachment, Malformed, NetworkRecord, ServiceRecord, SwarmRecords, TaskRecord, VirtualAddress
+from meshlib.discovery.engine.records import (
+    Attachment,
+    Malformed,
+    NetworkRecord,
+    ServiceRecord,
+    SwarmRecords,
+    TaskRecord,
+    VirtualAddress,
+)
 from meshlib.discovery.engine.swarm import is_settled, parse_network, parse_swarm
 from meshlib.labels.fragment import PublishedPort
 from tests.vectors.engine.scenes import scenes
@@ -29,7 +39,9 @@ SERVICE: dict[str, Any] = {
     },
     "Endpoint": {
         "Spec": {"Mode": "vip"},
-        "Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8000, "PublishMode": "ingress"}],
+        "Ports": [
+            {"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8000, "PublishMode": "ingress"}
+        ],
         "VirtualIPs": [{"NetworkID": "n1", "Addr": "10.0.0.3/24"}, {"NetworkID": "n2"}],
     },
     "UpdateStatus": {"State": "updating"},
@@ -41,7 +53,9 @@ TASK: dict[str, Any] = {
     "NodeID": "node",
     "Status": {"State": "running", "ContainerStatus": {"ContainerID": "c0ffee"}},
     "DesiredState": "running",
-    "NetworksAttachments": [{"Network": {"ID": "n1"}, "Addresses": ["10.0.0.4/24", "", "2001:db8::4/64"]}],
+    "NetworksAttachments": [
+        {"Network": {"ID": "n1"}, "Addresses": ["10.0.0.4/24", "", "2001:db8::4/64"]}
+    ],
 }
 
 
@@ -54,7 +68,11 @@ def service(change: dict[str, Any]) -> ServiceRecord:
 def _merged(value: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     result = copy.deepcopy(value)
     for key, item in change.items():
-        result[key] = _merged(result[key], item) if isinstance(item, dict) and isinstance(result.get(key), dict) else item
+        result[key] = (
+            _merged(result[key], item)
+            if isinstance(item, dict) and isinstance(result.get(key), dict)
+            else item
+        )
     return result
 
 
@@ -88,44 +106,70 @@ def test_ports_and_mode_as_asked_for_until_the_engine_has_assigned_them() -> Non
     assert record.virtual_addresses == ()
 
 
-@pytest.mark.parametrize(("mode", "dnsrr"), [("", False), (None, False), ("vip", False), ("dnsrr", True)])
+@pytest.mark.parametrize(
+    ("mode", "dnsrr"), [("", False), (None, False), ("vip", False), ("dnsrr", True)]
+)
 def test_the_mode_of_a_service_is_vip_unless_said_otherwise(mode: str | None, dnsrr: bool) -> None:
     assert service({"Endpoint": {"Spec": {"Mode": mode}}}).dnsrr is dnsrr
 
 
 @pytest.mark.parametrize(
     ("mode", "replicas"),
-    [({"Replicated": {"Replicas": 0}}, 0), ({"Replicated": {"Replicas": None}}, 0), ({"Replicated": None, "Global": {}}, None)],
+    [
+        ({"Replicated": {"Replicas": 0}}, 0),
+        ({"Replicated": {"Replicas": None}}, 0),
+        ({"Replicated": None, "Global": {}}, None),
+    ],
 )
 def test_replicas(mode: dict[str, Any], replicas: int | None) -> None:
     assert service({"Spec": {"Mode": mode}}).replicas == replicas
 
 
-@pytest.mark.parametrize("state", ["completed", "paused", "rollback_completed", "rollback_paused", ""])
+@pytest.mark.parametrize(
+    "state", ["completed", "paused", "rollback_completed", "rollback_paused", ""]
+)
 def test_no_update_is_under_way(state: str) -> None:
     assert not service({"UpdateStatus": {"State": state}}).updating
 
 
 def test_a_host_name_made_from_a_template_is_not_known() -> None:
-    assert service({"Spec": {"TaskTemplate": {"ContainerSpec": {"Hostname": "{{.Node.Hostname}}"}}}}).hostname == ""
+    assert (
+        service(
+            {"Spec": {"TaskTemplate": {"ContainerSpec": {"Hostname": "{{.Node.Hostname}}"}}}}
+        ).hostname
+        == ""
+    )
 
 
 def test_a_task() -> None:
     (record,) = parse_swarm([], [TASK], []).tasks
     assert record == TaskRecord(
-        "t1", "s1", 2, "node", "running", "running", (("n1", "10.0.0.4"), ("n1", "2001:db8::4")), container_id="c0ffee"
+        "t1",
+        "s1",
+        2,
+        "node",
+        "running",
+        "running",
+        (("n1", "10.0.0.4"), ("n1", "2001:db8::4")),
+        container_id="c0ffee",
     )
 
 
 def test_a_task_that_has_nothing_yet_and_one_of_no_service() -> None:
-    records = parse_swarm([], [{"ID": "t", "ServiceID": "s", "Status": {"State": "new"}}, {"ID": "attachment"}], [])
+    records = parse_swarm(
+        [], [{"ID": "t", "ServiceID": "s", "Status": {"State": "new"}}, {"ID": "attachment"}], []
+    )
     assert records.tasks == (TaskRecord("t", "s", state="new"),)
     assert records.malformed == ()
 
 
 def test_a_network() -> None:
-    assert parse_network({"Id": "n", "Name": "a", "Labels": None, "Ingress": True}) == NetworkRecord("n", "a", {}, ingress=True)
-    assert parse_network({"ID": "n", "Name": "a", "Labels": {"x": ""}}) == NetworkRecord("n", "a", {"x": ""})
+    assert parse_network(
+        {"Id": "n", "Name": "a", "Labels": None, "Ingress": True}
+    ) == NetworkRecord("n", "a", {}, ingress=True)
+    assert parse_network({"ID": "n", "Name": "a", "Labels": {"x": ""}}) == NetworkRecord(
+        "n", "a", {"x": ""}
+    )
     with pytest.raises(Wrong):
         parse_network({"Id": "n"})
 
@@ -133,7 +177,11 @@ def test_a_network() -> None:
 def test_the_subnets_of_a_network() -> None:
     config = [
         {"Subnet": "2001:db8::/64", "Gateway": "2001:db8::1"},
-        {"Subnet": "10.0.1.0/24", "Gateway": "10.0.1.1/24", "AuxiliaryAddresses": {"router": "10.0.1.9", "none": ""}},
+        {
+            "Subnet": "10.0.1.0/24",
+            "Gateway": "10.0.1.1/24",
+            "AuxiliaryAddresses": {"router": "10.0.1.9", "none": ""},
+        },
         {"Subnet": "10.0.1.0/24"},
         {"Gateway": "10.9.9.9"},
     ]
@@ -154,7 +202,11 @@ def test_plain_containers_on_a_swarms_networks() -> None:
     tasks = [
         {"ID": "t1", "Spec": spec, "NetworksAttachments": places, "Status": {"State": "running"}},
         {"ID": "t2", "Spec": {"NetworkAttachmentSpec": None}, "NetworksAttachments": places},
-        {"ID": "t3", "Spec": {"NetworkAttachmentSpec": {"ContainerID": 5}}, "NetworksAttachments": places},
+        {
+            "ID": "t3",
+            "Spec": {"NetworkAttachmentSpec": {"ContainerID": 5}},
+            "NetworksAttachments": places,
+        },
         {"ID": "t4", "Spec": "x"},
         5,
     ]
@@ -205,7 +257,9 @@ def test_one_service_on_its_way_is_enough() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 
@@ -216,7 +270,13 @@ def test_any_json_can_be_read(services: object, tasks: object, networks: object)
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    below = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [path, *(place for key, item in below for place in _places(item, (*path, key)))]
 
 

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.discovery.files.compose import MAX_PORTS, ReadLabels, merge_labels, read_labels, read_ports
+from meshlib.discovery.files.compose import (
+    MAX_PORTS,
+    ReadLabels,
+    merge_labels,
+    read_labels,
+    read_ports,
+)
 from meshlib.discovery.files.diagnostics import Mistakes
 from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import parse_labels
@@ -18,7 +24,9 @@ KEY = "com.docker.ucp.mesh.http"
 VARIABLES = {"DOMAIN": "a.example.com", "N": "80", "RANGE": "8000-8001"}
 
 
-def read(value: object, variables: dict[str, str] | None = VARIABLES) -> tuple[ReadLabels, list[tuple[str, str, str]]]:
+def read(
+    value: object, variables: dict[str, str] | None = VARIABLES
+) -> tuple[ReadLabels, list[tuple[str, str, str]]]:
     mistakes = Mistakes("shop")
     found = read_labels(value, "labels", mistakes, variables)
     return found, [(d.code, d.label, d.message) for d in mistakes.diagnostics]
@@ -59,8 +67,19 @@ def test_labels_of_another_kind(value: object) -> None:
 
 
 def test_a_wrong_label_costs_itself_only() -> None:
-    found, said = read({KEY: [1], f"{KEY}.1": "$NONE", f"{KEY}.2": "good", 5: "x", f"{KEY}.3": "5$", f"{KEY}.4": 16**5000})
-    assert found == ReadLabels({f"{KEY}.2": "good"}, frozenset({KEY, f"{KEY}.1", f"{KEY}.3", f"{KEY}.4"}))
+    found, said = read(
+        {
+            KEY: [1],
+            f"{KEY}.1": "$NONE",
+            f"{KEY}.2": "good",
+            5: "x",
+            f"{KEY}.3": "5$",
+            f"{KEY}.4": 16**5000,
+        }
+    )
+    assert found == ReadLabels(
+        {f"{KEY}.2": "good"}, frozenset({KEY, f"{KEY}.1", f"{KEY}.3", f"{KEY}.4"})
+    )
     assert said == [
         ("SVC003", f"labels.{KEY}", "a list is no text"),
         ("SVC006", f"labels.{KEY}.1", "the variable NONE has no value"),
@@ -73,37 +92,68 @@ def test_a_wrong_label_costs_itself_only() -> None:
 def test_a_wrong_entry_of_a_list_costs_itself_only() -> None:
     found, said = read([{KEY: "x", 5: 6, "other": ""}, 5, f"{KEY}.1=x", f"{KEY}.$NONE=y"])
     assert found == ReadLabels({f"{KEY}.1": "x"}, frozenset({KEY, f"{KEY}.$NONE"}))
-    assert [(code, place) for code, place, _ in said] == [("SVC003", "labels[0]"), ("SVC003", "labels[1]"), ("SVC006", "labels[3]")]
+    assert [(code, place) for code, place, _ in said] == [
+        ("SVC003", "labels[0]"),
+        ("SVC003", "labels[1]"),
+        ("SVC006", "labels[3]"),
+    ]
 
 
 def test_variables_that_make_a_label_too_long_cost_themselves_only() -> None:
     variables = {"LONG": "x" * MAX_VALUE, "DOMAIN": "a"}
-    found, said = read([f"{KEY}.1=$LONG$LONG", f"{KEY}.$LONG=http://a", f"{KEY}.2=$DOMAIN", f"{KEY}.{'y' * MAX_VALUE}=$DOMAIN"], variables)
-    assert {key[:26]: len(value) for key, value in found.labels.items()} == {f"{KEY}.1": MAX_VALUE + 1, f"{KEY}.2": 1, f"{KEY}.y": 1}
+    found, said = read(
+        [
+            f"{KEY}.1=$LONG$LONG",
+            f"{KEY}.$LONG=http://a",
+            f"{KEY}.2=$DOMAIN",
+            f"{KEY}.{'y' * MAX_VALUE}=$DOMAIN",
+        ],
+        variables,
+    )
+    assert {key[:26]: len(value) for key, value in found.labels.items()} == {
+        f"{KEY}.1": MAX_VALUE + 1,
+        f"{KEY}.2": 1,
+        f"{KEY}.y": 1,
+    }
     assert found.failed == {f"{KEY}.$LONG"}
-    assert said == [("SVC006", "labels[1]", f"with its variables '{KEY}.$LONG' has more than 4096 characters")]
-    assert [one.code for one in parse_labels(found.labels, service="shop").diagnostics] == ["HRM020", "HRM002", "HRM002"]
+    assert said == [
+        ("SVC006", "labels[1]", f"with its variables '{KEY}.$LONG' has more than 4096 characters")
+    ]
+    assert [one.code for one in parse_labels(found.labels, service="shop").diagnostics] == [
+        "HRM020",
+        "HRM002",
+        "HRM002",
+    ]
     mistakes = Mistakes("shop")
-    assert read_ports(["$LONG:80", "81"], "ports", mistakes, variables) == (PublishedPort(81, None, "tcp", "ingress"),)
+    assert read_ports(["$LONG:80", "81"], "ports", mistakes, variables) == (
+        PublishedPort(81, None, "tcp", "ingress"),
+    )
     assert [one.code for one in mistakes.diagnostics] == ["SVC103"]
 
 
 def test_the_last_of_equal_keys_counts() -> None:
     found, said = read([f"{KEY}=1", f"{KEY}=$NONE", f"{KEY}=2", f"{KEY}=3"])
     assert found == ReadLabels({KEY: "3"})
-    assert [(code, place) for code, place, _ in said] == [("SVC006", "labels[1]"), ("SVC104", "labels[3]")]
+    assert [(code, place) for code, place, _ in said] == [
+        ("SVC006", "labels[1]"),
+        ("SVC104", "labels[3]"),
+    ]
     assert read([f"{KEY}=1", f"{KEY}=$NONE"])[0] == ReadLabels({}, frozenset({KEY}))
 
 
 def test_deploy_labels_count_before_labels() -> None:
     mistakes = Mistakes("shop")
     service = ReadLabels(
-        {KEY: "1", "other": "1", f"{KEY}.a": "1", f"{KEY}.same": "1", f"{KEY}.bad": "1"}, frozenset({f"{KEY}.b", f"{KEY}.c"})
+        {KEY: "1", "other": "1", f"{KEY}.a": "1", f"{KEY}.same": "1", f"{KEY}.bad": "1"},
+        frozenset({f"{KEY}.b", f"{KEY}.c"}),
     )
-    deploy = ReadLabels({KEY: "2", "other": "2", f"{KEY}.b": "2", f"{KEY}.same": "1"}, frozenset({f"{KEY}.bad"}))
+    deploy = ReadLabels(
+        {KEY: "2", "other": "2", f"{KEY}.b": "2", f"{KEY}.same": "1"}, frozenset({f"{KEY}.bad"})
+    )
     merged = merge_labels(service, deploy, "services.shop", mistakes)
     assert merged == ReadLabels(
-        {KEY: "2", "other": "2", f"{KEY}.a": "1", f"{KEY}.b": "2", f"{KEY}.same": "1"}, frozenset({f"{KEY}.bad", f"{KEY}.c"})
+        {KEY: "2", "other": "2", f"{KEY}.a": "1", f"{KEY}.b": "2", f"{KEY}.same": "1"},
+        frozenset({f"{KEY}.bad", f"{KEY}.c"}),
     )
     (said,) = mistakes.diagnostics
     assert (said.code, said.label) == ("SVC201", "services.shop")
@@ -115,7 +165,9 @@ def test_deploy_labels_count_before_labels() -> None:
 def ports(value: object) -> tuple[list[tuple[object, ...]], list[tuple[str, str, str]]]:
     mistakes = Mistakes("shop")
     found = read_ports(value, "ports", mistakes, VARIABLES)
-    return [(p.target, p.published, p.protocol, p.mode) for p in found], [(d.code, d.label, d.message) for d in mistakes.diagnostics]
+    return [(p.target, p.published, p.protocol, p.mode) for p in found], [
+        (d.code, d.label, d.message) for d in mistakes.diagnostics
+    ]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +214,9 @@ def test_ports(entry: object, expected: list[tuple[object, ...]] | None) -> None
         assert found == [(1, None, "tcp", "ingress")]
         assert [(code, place) for code, place, _ in said] == [("SVC103", "ports[0]")]
     else:
-        assert found == [(*pair, "tcp", "ingress") for pair in expected] + [(1, None, "tcp", "ingress")]
+        assert found == [(*pair, "tcp", "ingress") for pair in expected] + [
+            (1, None, "tcp", "ingress")
+        ]
         assert said == []
 
 
@@ -183,10 +237,19 @@ def test_ports_have_a_limit() -> None:
 
 
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.sampled_from([KEY, f"{KEY}=x", "$N", "80:80"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from([KEY, f"{KEY}=x", "$N", "80:80"]),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from([KEY, "a", 5, None, "target", "published"]) | st.text(max_size=4), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from([KEY, "a", 5, None, "target", "published"]) | st.text(max_size=4),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )

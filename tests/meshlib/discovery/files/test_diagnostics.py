@@ -7,7 +7,13 @@ import datetime
 import pytest
 
 from meshlib.discovery.files import diagnostics as file_findings
-from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, CATALOGUE, MAX_MISTAKES, Mistakes, show_value
+from meshlib.discovery.files.diagnostics import (
+    BAD_ENDPOINT,
+    CATALOGUE,
+    MAX_MISTAKES,
+    Mistakes,
+    show_value,
+)
 from meshlib.labels.findings import Finding
 from meshlib.model import Diagnostic, Severity
 
@@ -24,14 +30,20 @@ def test_catalogue_is_complete_with_codes_by_severity() -> None:
 def test_a_mistake_becomes_a_diagnostic_with_its_place() -> None:
     mistakes = Mistakes("shop")
     mistakes.add(BAD_ENDPOINT, "services.shop.endpoints[0]", "message", "hint")
-    assert mistakes.diagnostics == [Diagnostic("SVC005", Severity.ERROR, "shop", "services.shop.endpoints[0]", "message", "hint")]
+    assert mistakes.diagnostics == [
+        Diagnostic(
+            "SVC005", Severity.ERROR, "shop", "services.shop.endpoints[0]", "message", "hint"
+        )
+    ]
 
 
 def test_not_more_than_can_be_read() -> None:
     mistakes = Mistakes("shop")
     for n in range(1000):
         mistakes.add(BAD_ENDPOINT, f"{n}", "", "")
-    assert [diagnostic.label for diagnostic in mistakes.diagnostics] == [str(n) for n in range(MAX_MISTAKES)]
+    assert [diagnostic.label for diagnostic in mistakes.diagnostics] == [
+        str(n) for n in range(MAX_MISTAKES)
+    ]
 
 
 def test_unknown_keys_with_what_was_meant() -> None:
@@ -41,7 +53,12 @@ def test_unknown_keys_with_what_was_meant() -> None:
     mistakes.unknown_keys("no mapping", ("labels",), "services.shop")
     assert [(d.code, d.label, d.message, d.hint) for d in mistakes.diagnostics[:3]] == [
         ("SVC101", "services.shop", "the key 'endpoint' is not known", "did you mean endpoints?"),
-        ("SVC101", "services.shop", "the key 'qqqqqqqq' is not known", "known are labels, endpoints"),
+        (
+            "SVC101",
+            "services.shop",
+            "the key 'qqqqqqqq' is not known",
+            "known are labels, endpoints",
+        ),
         ("SVC101", "services.shop", "the key '5' is not known", "known are labels, endpoints"),
     ]
     assert len(mistakes.diagnostics) == 4
@@ -67,7 +84,9 @@ def test_values_are_shown_short(value: object, shown: str) -> None:
     assert show_value(value) == shown
 
 
-def test_a_crowd_of_unknown_keys_is_not_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crowd_of_unknown_keys_is_not_compared_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     compared: list[str] = []
     monkeypatch.setattr(file_findings, "nearest", lambda word, known: compared.append(word))
     mistakes = Mistakes("shop")

@@ -57,10 +57,26 @@ def test_where_an_endpoint_serves(entry: object, address: str) -> None:
         ({"host": "a b"}, "endpoints[0].host", "'a b': this character cannot be in a host name"),
         ({"host": "a:1", "ports": {1: 2}}, "endpoints[0]", "host has a port, and there are ports"),
         ({"host": "a", "ports": [1]}, "endpoints[0].ports", "a list is no mapping"),
-        ({"host": "a", "ports": {1: 0}}, "endpoints[0].ports", "'0': a port is a number from 1 to 65535"),
-        ({"host": "a", "ports": {True: 80}}, "endpoints[0].ports", "true: a port is a number from 1 to 65535"),
-        ({"host": "a", "ports": {80: 16**5000}}, "endpoints[0].ports", "a huge number: a port is a number from 1 to 65535"),
-        ({"host": "a", "ports": {80: None}}, "endpoints[0].ports", "nothing: a port is a number from 1 to 65535"),
+        (
+            {"host": "a", "ports": {1: 0}},
+            "endpoints[0].ports",
+            "'0': a port is a number from 1 to 65535",
+        ),
+        (
+            {"host": "a", "ports": {True: 80}},
+            "endpoints[0].ports",
+            "true: a port is a number from 1 to 65535",
+        ),
+        (
+            {"host": "a", "ports": {80: 16**5000}},
+            "endpoints[0].ports",
+            "a huge number: a port is a number from 1 to 65535",
+        ),
+        (
+            {"host": "a", "ports": {80: None}},
+            "endpoints[0].ports",
+            "nothing: a port is a number from 1 to 65535",
+        ),
         ({"host": "a", "weight": -1}, "endpoints[0].weight", "'-1' is no weight"),
         ({"host": "a", "weight": 1001}, "endpoints[0].weight", "'1001' is no weight"),
         ({"host": "a", "weight": True}, "endpoints[0].weight", "true is no weight"),
@@ -84,13 +100,20 @@ def test_unknown_keys_are_reported() -> None:
 
 
 def test_two_endpoints_never_have_one_identity() -> None:
-    found, said = read({"host": "a", "id": "shop.2"}, "b", {"host": "c", "id": "three", "weight": 0})
+    found, said = read(
+        {"host": "a", "id": "shop.2"}, "b", {"host": "c", "id": "three", "weight": 0}
+    )
     assert found == (FileEndpoint("shop.2", "a"), FileEndpoint("three", "c", weight=0))
     assert said == [("SVC005", "endpoints[1]", "another endpoint has the id 'shop.2'")]
 
 
 @pytest.mark.parametrize(
-    ("value", "hint"), [(None, "write endpoints: ["), ("10.0.0.5", "write endpoints: ['10.0.0.5']"), ({}, "write endpoints: [")]
+    ("value", "hint"),
+    [
+        (None, "write endpoints: ["),
+        ("10.0.0.5", "write endpoints: ['10.0.0.5']"),
+        ({}, "write endpoints: ["),
+    ],
 )
 def test_endpoints_are_a_list(value: object, hint: str) -> None:
     mistakes = Mistakes("shop")
@@ -101,7 +124,9 @@ def test_endpoints_are_a_list(value: object, hint: str) -> None:
 
 
 def test_upstreams_are_made_once_with_endpoints_in_order() -> None:
-    upstream_for = build_upstreams("shop", (FileEndpoint("shop.2", "a"), FileEndpoint("shop.1", "b", 9001)))
+    upstream_for = build_upstreams(
+        "shop", (FileEndpoint("shop.2", "a"), FileEndpoint("shop.1", "b", 9001))
+    )
     upstream = upstream_for(80)
     assert upstream.name == "shop:80"
     assert upstream.endpoints == (Endpoint("shop.1", "b", 9001), Endpoint("shop.2", "a", 80))
@@ -111,10 +136,17 @@ def test_upstreams_are_made_once_with_endpoints_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "strategy"),
-    [((), "round_robin"), ((1, 1), "round_robin"), ((3, 3, 0), "round_robin"), ((1, 2), "weighted_round_robin")],
+    [
+        ((), "round_robin"),
+        ((1, 1), "round_robin"),
+        ((3, 3, 0), "round_robin"),
+        ((1, 2), "weighted_round_robin"),
+    ],
 )
 def test_strategy_follows_from_weights(weights: tuple[int, ...], strategy: str) -> None:
-    upstream = build_upstreams("shop", [FileEndpoint(str(n), "a", weight=weight) for n, weight in enumerate(weights)])(80)
+    upstream = build_upstreams(
+        "shop", [FileEndpoint(str(n), "a", weight=weight) for n, weight in enumerate(weights)]
+    )(80)
     assert upstream.strategy == strategy
     create_strategy(upstream.strategy)
 

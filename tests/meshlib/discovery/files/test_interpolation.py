@@ -50,7 +50,11 @@ def test_values(text: str, expected: str) -> None:
     [
         ("$NONE", "the variable NONE has no value", cure("NONE", default=True)),
         ("http://${NONE}", "the variable NONE has no value", cure("NONE", default=True)),
-        ("${NONE:?ask $DOMAIN}", "the variable NONE has no value: 'ask shop.example.com'", cure("NONE")),
+        (
+            "${NONE:?ask $DOMAIN}",
+            "the variable NONE has no value: 'ask shop.example.com'",
+            cure("NONE"),
+        ),
         ("${EMPTY:?}", "the variable EMPTY has no value", cure("EMPTY")),
         ("${NONE:-$OTHER}", "the variable OTHER has no value", cure("OTHER", default=True)),
         ("a $ b", "'$ b' is no variable", "$$ for a dollar sign"),
@@ -113,7 +117,10 @@ def test_what_is_as_long_as_a_value_may_be_is_whole_and_so_is_text_without_varia
     assert interpolate("x" * 10_000, {}) == "x" * 10_000
 
 
-@given(st.text(st.sampled_from("a$${}:-?+AB \n"), max_size=60), st.dictionaries(st.sampled_from(["A", "B", "AB"]), st.text(max_size=5)))
+@given(
+    st.text(st.sampled_from("a$${}:-?+AB \n"), max_size=60),
+    st.dictionaries(st.sampled_from(["A", "B", "AB"]), st.text(max_size=5)),
+)
 def test_any_text_has_a_value_or_is_a_mistake(text: str, variables: dict[str, str]) -> None:
     try:
         value = interpolate(text, variables)

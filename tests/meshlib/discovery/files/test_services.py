@@ -1,4 +1,6 @@
-"""Documents to snapshots: the vectors, last good routes, keys and ages, and that any document is read or refused."""
+"""Documents to snapshots: the vectors, last good routes, keys and ages, and that any document is
+read or refused.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,16 @@ def shape(route: Route) -> list[object]:
     if route.redirect is not None:
         return [route.name, route.redirect.target, []]
     assert route.upstream is not None
-    return [route.name, route.upstream.name, [endpoint.address for endpoint in route.upstream.endpoints]]
+    return [
+        route.name,
+        route.upstream.name,
+        [endpoint.address for endpoint in route.upstream.endpoints],
+    ]
 
 
-@pytest.mark.parametrize("vector", json.loads(VECTORS.read_text()), ids=lambda vector: vector["words"])
+@pytest.mark.parametrize(
+    "vector", json.loads(VECTORS.read_text()), ids=lambda vector: vector["words"]
+)
 def test_vectors(vector: Vector) -> None:
     snapshot = resolve_document(vector["document"], variables=vector.get("variables"))
     assert sorted(map(shape, snapshot.routes), key=str) == sorted(vector["routes"], key=str)
@@ -56,7 +64,11 @@ def test_stack_files_as_people_deployed_them(path: Path) -> None:
 
 
 def service(host: str, *endpoints: object, **more: object) -> dict[str, object]:
-    return {"labels": {KEY: f"external_route=http://{host},internal_port=80"}, "endpoints": list(endpoints), **more}
+    return {
+        "labels": {KEY: f"external_route=http://{host},internal_port=80"},
+        "endpoints": list(endpoints),
+        **more,
+    }
 
 
 def only(snapshot: Snapshot) -> Contribution:
@@ -65,7 +77,13 @@ def only(snapshot: Snapshot) -> Contribution:
 
 
 def test_keys_ages_and_identities() -> None:
-    document = {"services": {"shop": service("shop", "a", {"host": "b", "id": "second"}), 80: service("eighty"), "api": service("api")}}
+    document = {
+        "services": {
+            "shop": service("shop", "a", {"host": "b", "id": "second"}),
+            80: service("eighty"),
+            "api": service("api"),
+        }
+    }
     snapshot = resolve_document(document, provider="static:a.yml")
     assert [(c.key, c.service, c.created_at) for c in snapshot.contributions] == [
         ("static:a.yml/80", "80", 2),
@@ -79,11 +97,23 @@ def test_keys_ages_and_identities() -> None:
 
 
 def test_names_that_are_one_or_none() -> None:
-    snapshot = resolve_document({"services": {"80": service("first"), 80: service("second"), None: {}, True: {}, 16**5000: {}}})
+    snapshot = resolve_document(
+        {
+            "services": {
+                "80": service("first"),
+                80: service("second"),
+                None: {},
+                True: {},
+                16**5000: {},
+            }
+        }
+    )
     assert [route.host for route in snapshot.routes] == ["first"]
     of_file = snapshot.contributions[0]
     assert (of_file.key, of_file.service) == ("static/", "")
-    assert [(d.code, d.label) for d in of_file.diagnostics] == [("SVC001", "services.80")] + [("SVC001", "services")] * 3
+    assert [(d.code, d.label) for d in of_file.diagnostics] == [("SVC001", "services.80")] + [
+        ("SVC001", "services")
+    ] * 3
 
 
 @pytest.mark.parametrize(
@@ -140,32 +170,70 @@ def test_a_service_that_cannot_be_read_at_all_stays_as_it_was() -> None:
 def test_what_was_taken_out_is_gone() -> None:
     good = resolve_document(GOOD)
     assert resolve_document({"services": {}}, previous=good).routes == ()
-    assert resolve_document({"services": {"shop": {"endpoints": ["a"]}}}, previous=good).routes == ()
-    assert resolve_document({"services": {"shop": {"labels": "wrong"}}}, provider="other", previous=good).routes == ()
+    assert (
+        resolve_document({"services": {"shop": {"endpoints": ["a"]}}}, previous=good).routes == ()
+    )
+    assert (
+        resolve_document(
+            {"services": {"shop": {"labels": "wrong"}}}, provider="other", previous=good
+        ).routes
+        == ()
+    )
 
 
 def test_a_route_that_another_label_took_over_is_not_kept() -> None:
     labels = {KEY: "wrong", f"{KEY}.2": "external_route=http://shop,internal_port=81"}
-    snapshot = resolve_document({"services": {"shop": {"labels": labels, "endpoints": []}}}, previous=resolve_document(GOOD))
+    snapshot = resolve_document(
+        {"services": {"shop": {"labels": labels, "endpoints": []}}}, previous=resolve_document(GOOD)
+    )
     assert [(route.label, route.degraded) for route in snapshot.routes] == [(f"{KEY}.2", False)]
 
 
 def test_what_did_not_change_is_the_same_object() -> None:
     first = resolve_document({"services": {"a": service("a", "x"), "b": service("b", "x")}})
-    second = resolve_document({"services": {"a": service("a", "x"), "b": service("b", "y")}}, previous=first)
+    second = resolve_document(
+        {"services": {"a": service("a", "x"), "b": service("b", "y")}}, previous=first
+    )
     assert second.contributions[0] is first.contributions[0]
     assert second.contributions[1] != first.contributions[1]
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 KEYS = (
-    st.sampled_from(["services", "labels", "endpoints", "deploy", "image", "ports", "host", "weight", "shop", KEY, f"{KEY}.1", 5, None])
+    st.sampled_from(
+        [
+            "services",
+            "labels",
+            "endpoints",
+            "deploy",
+            "image",
+            "ports",
+            "host",
+            "weight",
+            "shop",
+            KEY,
+            f"{KEY}.1",
+            5,
+            None,
+        ]
+    )
     | st.text(max_size=4)
     | st.integers()
 )
-TEXTS = st.sampled_from(["10.0.0.5", "a:1", f"{KEY}=external_route=http://a,internal_port=1", "external_route=http://a", "$A", "80:80"])
+TEXTS = st.sampled_from(
+    [
+        "10.0.0.5",
+        "a:1",
+        f"{KEY}=external_route=http://a,internal_port=1",
+        "external_route=http://a",
+        "$A",
+        "80:80",
+    ]
+)
 DOCUMENTS = st.recursive(
-    SCALARS | TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20
+    SCALARS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=20,
 )
 
 
@@ -186,7 +254,9 @@ def test_any_document_is_read_or_refused(first: object, second: object) -> None:
 @pytest.mark.parametrize("version", ["v1", "v2", ""])
 def test_a_preamble_on_request(version: str) -> None:
     asked = {"proxy_protocol": version} if version else {}
-    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}})
+    snapshot = resolve_document(
+        {"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}}
+    )
     assert snapshot.diagnostics == ()
     (route,) = snapshot.routes
     assert route.upstream is not None
@@ -196,7 +266,9 @@ def test_a_preamble_on_request(version: str) -> None:
 @pytest.mark.parametrize("protocol", ["h2c", ""])
 def test_another_protocol(protocol: str) -> None:
     asked = {"protocol": protocol} if protocol else {}
-    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}})
+    snapshot = resolve_document(
+        {"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}}
+    )
     assert snapshot.diagnostics == ()
     (route,) = snapshot.routes
     assert route.upstream is not None
@@ -205,7 +277,9 @@ def test_another_protocol(protocol: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["h2", "H2C", "grpc", 2, ["h2c"]])
 def test_a_protocol_that_is_not_spoken(wrong: object) -> None:
-    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", protocol=wrong)}})
+    snapshot = resolve_document(
+        {"services": {"shop": service("a.example.com", "10.0.0.5", protocol=wrong)}}
+    )
     (diagnostic,) = snapshot.diagnostics
     assert (diagnostic.code, diagnostic.label) == ("SVC008", "services.shop.protocol")
     (route,) = snapshot.routes
@@ -215,7 +289,9 @@ def test_a_protocol_that_is_not_spoken(wrong: object) -> None:
 
 @pytest.mark.parametrize("wrong", ["v3", "V1", 1, True, ["v1"]])
 def test_a_preamble_of_no_version(wrong: object) -> None:
-    snapshot = resolve_document({"services": {"shop": service("a.example.com", "10.0.0.5", proxy_protocol=wrong)}})
+    snapshot = resolve_document(
+        {"services": {"shop": service("a.example.com", "10.0.0.5", proxy_protocol=wrong)}}
+    )
     (diagnostic,) = snapshot.diagnostics
     assert (diagnostic.code, diagnostic.label) == ("SVC007", "services.shop.proxy_protocol")
     (route,) = snapshot.routes
@@ -225,16 +301,29 @@ def test_a_preamble_of_no_version(wrong: object) -> None:
 
 @pytest.mark.parametrize(
     ("name", "owner"),
-    [("shop", "project shop"), (None, "file /etc/a.yml"), (7, "file /etc/a.yml"), ("", "file /etc/a.yml"), ("a\n", "file /etc/a.yml")],
+    [
+        ("shop", "project shop"),
+        (None, "file /etc/a.yml"),
+        (7, "file /etc/a.yml"),
+        ("", "file /etc/a.yml"),
+        ("a\n", "file /etc/a.yml"),
+    ],
 )
 def test_all_services_of_a_file_are_one_hands(name: object, owner: str) -> None:
-    document = {"name": name, "services": {"shop": service("shop", "a"), "api": service("api", "b")}}
-    assert {c.owner for c in resolve_document(document, provider="static:/etc/a.yml").contributions} == {owner}
+    document = {
+        "name": name,
+        "services": {"shop": service("shop", "a"), "api": service("api", "b")},
+    }
+    assert {
+        c.owner for c in resolve_document(document, provider="static:/etc/a.yml").contributions
+    } == {owner}
 
 
 @pytest.mark.parametrize("path", sorted(STACKS.glob("*.yml")), ids=lambda path: path.name)
 def test_who_deploys_one_stack_notices_nothing_of_owners(path: Path) -> None:
-    snapshot = resolve_document(yaml.safe_load(path.read_text()), variables={"DOMAIN": "shop.example.com"})
+    snapshot = resolve_document(
+        yaml.safe_load(path.read_text()), variables={"DOMAIN": "shop.example.com"}
+    )
     table = RoutingTable.build(snapshot)
     assert len(table.routes) == len(snapshot.routes)
     assert all(item.severity is Severity.INFO for item in table.diagnostics)
@@ -247,13 +336,23 @@ def test_a_service_over_its_limits_is_cut_down_alone_in_a_file(more: dict[str, o
         return {"labels": labels, "endpoints": ["10.0.0.1", "10.0.0.2"], **more}
 
     limits = DiscoveryLimits(labels=LabelLimits(routes=2), endpoints=1)
-    before = resolve_document({"services": {"fat": fat(5, 6), "shop": service("shop")}}, limits=limits)
-    after = resolve_document({"services": {"fat": fat(1, 2, 5, 6), "shop": service("shop")}}, limits=limits, previous=before)
+    before = resolve_document(
+        {"services": {"fat": fat(5, 6), "shop": service("shop")}}, limits=limits
+    )
+    after = resolve_document(
+        {"services": {"fat": fat(1, 2, 5, 6), "shop": service("shop")}},
+        limits=limits,
+        previous=before,
+    )
     one, other = after.contributions
     assert other is before.contributions[1]
     assert [d.code for d in one.diagnostics] == ["LIM003", "HRM041"]
-    assert [(route.host, len(route.upstream.endpoints)) for route in one.routes if route.upstream] == [("a1", 1), ("a2", 1)]
+    assert [
+        (route.host, len(route.upstream.endpoints)) for route in one.routes if route.upstream
+    ] == [("a1", 1), ("a2", 1)]
     short = DiscoveryLimits(label_text=300)
-    cut = resolve_document({"services": {"fat": fat(*range(1000, 1020)), "shop": service("shop")}}, limits=short)
+    cut = resolve_document(
+        {"services": {"fat": fat(*range(1000, 1020)), "shop": service("shop")}}, limits=short
+    )
     assert [len(c.routes) for c in cut.contributions] == [3, 1]
     assert [d.code for d in cut.diagnostics] == ["LIM002", "HRM040"]

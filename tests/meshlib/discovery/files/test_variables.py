@@ -51,10 +51,16 @@ def test_mistakes_name_the_place_and_no_value(text: str, said: str, place: str) 
 def test_of_an_environment_only_what_is_allowed() -> None:
     environment = {"DOMAIN": "a.example", "DOCKER_HOST": "tcp://user:secret@engine", "EMPTY": ""}
     assert choose_variables(environment, ()) == {}
-    assert choose_variables(environment, ("DOMAIN", "EMPTY", "NONE")) == {"DOMAIN": "a.example", "EMPTY": ""}
+    assert choose_variables(environment, ("DOMAIN", "EMPTY", "NONE")) == {
+        "DOMAIN": "a.example",
+        "EMPTY": "",
+    }
 
 
-@pytest.mark.parametrize(("text", "name"), [("A", True), ("_a1", True), ("", False), ("1", False), ("A-B", False), ("A\n", False)])
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("A", True), ("_a1", True), ("", False), ("1", False), ("A-B", False), ("A\n", False)],
+)
 def test_names(text: str, name: bool) -> None:
     assert is_variable_name(text) is name
 
@@ -74,4 +80,9 @@ VALUES = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_what_is_written_in_quotes_is_read(variables: dict[str, str]) -> None:
-    assert parse_env_file("\n".join(f"{name}='{value}'" for name, value in variables.items()), where="f") == variables
+    assert (
+        parse_env_file(
+            "\n".join(f"{name}='{value}'" for name, value in variables.items()), where="f"
+        )
+        == variables
+    )
