@@ -1,5 +1,5 @@
-"""What the supervisor tells a worker: how to begin, the newest table's snapshot, sessions, and when
-to end.
+"""Messages from the supervisor to a worker: how to begin, the newest snapshot, sessions, and when to
+end.
 
 Pickled: a worker believes its supervisor, which has started it and holds the only other end of
 their channel. Nothing that a worker sends is ever unpickled (see `reports`).
@@ -8,13 +8,13 @@ their channel. Nothing that a worker sends is ever unpickled (see `reports`).
 from __future__ import annotations
 
 import pickle
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from meshlib.model import Snapshot
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.workers.channel import make_frame
+from meshlib_adapters.workers.differences import SnapshotDifference, apply, difference
 from meshlib_adapters.workers.privileges import Identity
 
 if TYPE_CHECKING:
@@ -25,32 +25,41 @@ __all__ = [
     "DRAIN",
     "ERROR",
     "METRICS",
+    "NO_VERSION",
     "REPORT",
+    "RESEND",
     "SESSIONS",
     "SETUP",
-    "TABLE",
+    "SNAPSHOT",
     "Setup",
+    "VersionMismatch",
     "make_certificates",
     "make_setup",
-    "make_table",
+    "make_snapshot",
     "read_certificates",
     "read_setup",
-    "read_table",
+    "read_snapshot",
 ]
 
 # Kinds of frames: to a worker SETUP (the first one), CERTIFICATES (with keys, in files that a
-# worker may be unable to read), TABLE, DRAIN; from a worker REPORT, METRICS, ERROR (why it cannot
-# begin); both ways SESSIONS.
+# worker may be unable to read), SNAPSHOT, DRAIN; from a worker REPORT, METRICS, RESEND (it cannot
+# use the last SNAPSHOT and wants everything), ERROR (why it cannot begin); both ways SESSIONS.
 SETUP: Final = b"u"
-TABLE: Final = b"t"
+SNAPSHOT: Final = b"t"
 DRAIN: Final = b"d"
 CERTIFICATES: Final = b"c"
 REPORT: Final = b"r"
+RESEND: Final = b"a"
 ERROR: Final = b"e"
 METRICS: Final = b"m"
 SESSIONS: Final = b"s"
 
-_VERSION: Final = struct.Struct("!Q")
+# The version of who has no snapshot yet.
+NO_VERSION: Final = -1
+
+
+class VersionMismatch(Exception):
+    """A difference leads from another version than the worker has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,26 +91,26 @@ def read_setup(body: bytes) -> Setup:
     return setup
 
 
-def make_table(version: int, snapshot: Snapshot) -> bytes:
-    """The frame with a snapshot, for all workers."""
-    return make_frame(TABLE, _VERSION.pack(version) + pickle.dumps(snapshot, protocol=5))
-
-
-def read_table(body: bytes, previous: Snapshot) -> tuple[int, Snapshot]:
-    """Version and snapshot that `make_table` was given; what is equal in `previous` is taken from
-    there.
-
-    So an unchanged service stays the very same object, and the table's next build costs only what
-    changed.
+def make_snapshot(base: int, before: Snapshot, version: int, after: Snapshot) -> bytes:
+    """The frame that leads workers from version `base` of the routes, which is `before`, to
+    `version`; from `NO_VERSION`, an empty snapshot, it has everything.
     """
-    (version,) = _VERSION.unpack_from(body)
-    snapshot = pickle.loads(memoryview(body)[_VERSION.size :])  # noqa: S301
-    assert isinstance(snapshot, Snapshot)
-    known = {item.key: item for item in previous.contributions}
-    items = tuple(
-        old if (old := known.get(item.key)) == item else item for item in snapshot.contributions
-    )
-    return version, Snapshot(items, snapshot.tenures)
+    return make_frame(SNAPSHOT, pickle.dumps((base, version, difference(before, after)), 5))
+
+
+def read_snapshot(body: bytes, current: int, before: Snapshot) -> tuple[int, Snapshot]:
+    """The version and the snapshot that `make_snapshot` was given, for a worker that has version
+    `current`, which is `before`.
+
+    `VersionMismatch` when the difference is not from there.
+    """
+    base, version, change = pickle.loads(body)  # noqa: S301
+    assert isinstance(change, SnapshotDifference)
+    if base == NO_VERSION:
+        before = Snapshot()
+    elif base != current:
+        raise VersionMismatch(f"a difference from version {base}, not from {current}")
+    return version, apply(before, change)
 
 
 def make_certificates(found: CertificateSet) -> bytes:

@@ -36,7 +36,7 @@ from meshlib_adapters.workers.privileges import Identity
 from meshlib_adapters.workers.reports import Counters, Session, write_sessions
 from meshlib_adapters.workers.shared_bindings import SessionStore
 from meshlib_adapters.workers.slot import STATES, Place, Process
-from meshlib_adapters.workers.tables import TableSender
+from meshlib_adapters.workers.snapshot_sender import SnapshotSender
 
 if TYPE_CHECKING:
     from meshlib_adapters.tls.certificate_files import CertificateSet
@@ -75,8 +75,8 @@ class WorkerPool:
         share_lock(self._log_lock)
         self._sessions = SessionStore(session_limits(http_settings(settings)))
         self._places = [Place(number, self._start, self) for number in range(1, count + 1)]
-        self._tables = TableSender(
-            mesh, lambda number, frame: self._places[number - 1].send(frame, slot="table")
+        self._snapshots = SnapshotSender(
+            mesh, lambda number, frame: self._places[number - 1].send(frame, slot="snapshot")
         )
         self._unsubscribe: Callable[[], None] = lambda: None
         self._http: list[socket.socket] = []
@@ -121,7 +121,7 @@ class WorkerPool:
         `ConfigurationError` when one says that it cannot.
         """
         self._http, self._https = list(http), list(https)
-        self._unsubscribe = self._mesh.subscribe(self._tell)
+        self._unsubscribe = self._mesh.subscribe(lambda _: self._snapshots.update())
         for place in self._places:
             place.start()
         while self.not_ready and not self._stop.is_set():
@@ -142,7 +142,7 @@ class WorkerPool:
         killed.
         """
         self._unsubscribe()
-        self._tables.stop()
+        self._snapshots.stop()
         for sock in (*self._http, *self._https):
             sock.close()  # the port is given up when the worker has closed its own as well
         for place in self._places:
@@ -157,7 +157,7 @@ class WorkerPool:
     def close(self) -> None:
         """End every worker that is left, at once."""
         self._unsubscribe()
-        self._tables.stop()
+        self._snapshots.stop()
         for place in self._places:
             place.close()
         if self._log_lock >= 0:
@@ -173,6 +173,14 @@ class WorkerPool:
     def on_mistake(self, message: str) -> None:
         """A worker cannot begin, and says why."""
         self._mistake = message
+
+    def on_version(self, number: int, version: int) -> None:
+        """A worker reports which version of the routes it has."""
+        self._snapshots.confirm(number, version)
+
+    def on_mismatch(self, number: int) -> None:
+        """A worker cannot use the difference that it was sent."""
+        self._snapshots.resend(number)
 
     def on_sessions(self, sessions: list[Session]) -> None:
         """A worker has learned sessions: all are told, in the order in which they come, so that all
@@ -194,15 +202,13 @@ class WorkerPool:
 
     def on_gone(self, number: int) -> None:
         """A worker is no more."""
+        self._snapshots.forget(number)
         self._totals.forget_process(str(number))
 
     @property
     def stopping(self) -> bool:
         """Whether nobody is to be started again."""
         return self._stop.is_set()
-
-    def _tell(self, _: Mesh) -> None:
-        self._tables.want(place.number for place in self._places)
 
     def _start(self, number: int) -> tuple[Process, dict[str, bytes]]:
         """A new process for a place, and the frames that begin it. Raises OSError."""
@@ -242,9 +248,7 @@ class WorkerPool:
                 for i, piece in enumerate(write_sessions(self._sessions.all()))
             },
         }
-        self._tables.want(
-            [number]
-        )  # comes after these frames: it is sent from the event loop, in a later turn
+        self._snapshots.begin(number)
         return Process(process, ours, time.monotonic()), frames
 
 

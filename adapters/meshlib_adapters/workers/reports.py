@@ -4,7 +4,7 @@ A worker talks to the world, so the supervisor, which may be root and holds the 
 takes nothing from it but numbers and sessions, within limits. Both ends keep to the same limits,
 which stand here and in `meshlib.model`: what is beyond them is left out by who writes, and by who
 reads, and counted; what has no sense at all is a ValueError. (What the supervisor says to its
-workers is in `orders`.)
+workers is in `messages`.)
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from meshlib_adapters.observe.metrics.changes import Change, parse_changes
 from meshlib_adapters.providers.backoff import Backoff
 from meshlib_adapters.workers.channel import Channel
-from meshlib_adapters.workers.messages import ERROR, METRICS, REPORT, SESSIONS
+from meshlib_adapters.workers.messages import ERROR, METRICS, REPORT, RESEND, SESSIONS
 from meshlib_adapters.workers.reports import (
     MAX_REPORT,
     Counters,
@@ -58,6 +58,10 @@ class Owner(Protocol):
     def on_change(self) -> None: ...
 
     def on_mistake(self, message: str) -> None: ...
+
+    def on_version(self, number: int, version: int) -> None: ...
+
+    def on_mismatch(self, number: int) -> None: ...
 
     def on_sessions(self, sessions: list[Session]) -> None: ...
 
@@ -205,8 +209,11 @@ class Place:
                 ready = self.report.ready
                 self.report = parse_report(body)
                 self._reported = time.monotonic()
+                self._owner.on_version(self.number, self.report.version)
                 if ready != self.report.ready:
                     self._owner.on_change()
+            elif kind == RESEND:
+                self._owner.on_mismatch(self.number)
             elif kind == SESSIONS:
                 self._owner.on_sessions(parse_sessions(body, self._drop))
             elif kind == METRICS:

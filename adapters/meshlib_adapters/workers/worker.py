@@ -2,7 +2,7 @@
 by nobody else.
 
 A fresh interpreter that is given its listening sockets, one end of a channel, and nothing else: no
-engine, no settings of its own. It serves what the supervisor's newest table says, reports once a
+engine, no settings of its own. It serves what the supervisor's newest snapshot says, reports once a
 second, and ends when it is told to, on SIGTERM, or when the supervisor is gone: each time it stops
 accepting, finishes what is under way within `timeouts.drain`, and leaves.
 """
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from meshlib.errors import ConfigurationError
+from meshlib.model import Snapshot
 from meshlib_adapters.config.settings import http2_limits, http_settings
 from meshlib_adapters.observe.log_output import share_lock
 from meshlib_adapters.observe.logs import take_over_stderr
@@ -41,14 +42,17 @@ from meshlib_adapters.workers.messages import (
     DRAIN,
     ERROR,
     METRICS,
+    NO_VERSION,
     REPORT,
+    RESEND,
     SESSIONS,
     SETUP,
-    TABLE,
+    SNAPSHOT,
     Setup,
+    VersionMismatch,
     read_certificates,
     read_setup,
-    read_table,
+    read_snapshot,
 )
 from meshlib_adapters.workers.meter import DataPathMeter
 from meshlib_adapters.workers.privileges import become, renounce_privileges
@@ -105,10 +109,10 @@ class Worker:
             version=lambda: self._version,
             may_tell=lambda: len(self._channel) < _BEHIND,
         )
-        self._table = b""  # the newest that came and is not read yet
-        self._table_came = anyio.Event()
-        self._first_table = anyio.Event()
-        self._version = -1
+        self._message = b""  # a snapshot that came and is not read yet; only one is ever on its way
+        self._message_came = anyio.Event()
+        self._has_routes = anyio.Event()
+        self._version, self._snapshot = NO_VERSION, Snapshot()
         self._early: list[Session] = []
         self._ready = False
         self._cut = 0
@@ -121,7 +125,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._follow_tables)
+                group.start_soon(self._follow_snapshots)
                 group.start_soon(self._serve)
                 group.start_soon(self._meter.run)
                 await self._stop.wait()
@@ -138,7 +142,7 @@ class Worker:
             self._channel.close()
 
     async def _serve(self) -> None:
-        await self._first_table.wait()
+        await self._has_routes.wait()
         http, https = (
             _sockets(descriptors) for descriptors in (self._setup.http, self._setup.https)
         )
@@ -153,27 +157,29 @@ class Worker:
             self._report()
             await anyio.sleep(_REPORT_EVERY)
 
-    async def _follow_tables(self) -> None:
+    async def _follow_snapshots(self) -> None:
         while True:
-            await self._table_came.wait()
-            self._table_came = anyio.Event()
-            body, self._table = self._table, b""
-            # In a thread: while a large snapshot is read, requests go on.
-            version, snapshot = await anyio.to_thread.run_sync(
-                read_table, body, self._mesh.snapshot
-            )
+            await self._message_came.wait()
+            self._message_came = anyio.Event()
+            try:
+                # In a thread: while a large snapshot is read, requests go on.
+                version, snapshot = await anyio.to_thread.run_sync(
+                    read_snapshot, self._message, self._version, self._snapshot
+                )
+            except VersionMismatch:
+                self._channel.send(make_frame(RESEND, b""))
+                continue
             await publish_apart(self._mesh, "supervisor", snapshot)
-            self._version = version
+            self._version, self._snapshot, self._message = version, snapshot, b""
             early, self._early = self._early, []
             self._upstreams.adopt(early)
-            self._first_table.set()
-            if self._ready:
-                self._report()
+            self._has_routes.set()
+            self._report()
 
     def _obey(self, kind: bytes, body: bytes) -> None:
-        if kind == TABLE:
-            self._table = body
-            self._table_came.set()
+        if kind == SNAPSHOT:
+            self._message = body
+            self._message_came.set()
         elif kind == CERTIFICATES:
             self._listeners.use_certificates(read_certificates(body))
         elif kind == SESSIONS:
@@ -182,7 +188,7 @@ class Worker:
             self._stop.set()
 
     def _adopt(self, sessions: list[Session]) -> None:
-        if self._version < 0:
+        if self._version == NO_VERSION:
             self._early += (
                 sessions  # those of a predecessor come before the table that they belong to
             )

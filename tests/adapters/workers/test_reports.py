@@ -21,12 +21,11 @@ from meshlib.model import (
     Scheme,
     Severity,
     Snapshot,
-    Tenure,
     Upstream,
 )
 from meshlib.table import RoutingTable
 from meshlib_adapters.observe.metrics.changes import Change, parse_changes, write_changes
-from meshlib_adapters.workers.messages import make_table, read_table
+from meshlib_adapters.workers.messages import NO_VERSION, make_snapshot, read_snapshot
 from meshlib_adapters.workers.privileges import resolve_identity
 from meshlib_adapters.workers.reports import (
     MAX_ERROR,
@@ -183,19 +182,6 @@ def test_a_session_that_is_out_of_range_is_dropped_and_counted() -> None:
     assert (read, len(dropped)) == ([Binding("a", "b", b"c", "d", Standing.LEARNED)], 2)
 
 
-def test_an_unchanged_service_stays_the_same_object_in_a_worker() -> None:
-    before = Snapshot.of([Contribution("p/a", "a"), Contribution("p/b", "b")])
-    after = Snapshot.of(
-        [Contribution("p/a", "a"), Contribution("p/b", "b", 1), Contribution("p/c", "c")]
-    )
-    after = Snapshot(after.contributions, {"a": Tenure("a", "stack shop", 5)})
-    version, read = read_table(make_table(9, after)[5:], before)
-    assert read.tenures == after.tenures
-    assert (version, read) == (9, after)
-    assert read.contributions[0] is before.contributions[0]
-    assert read.contributions[1] is not before.contributions[1]
-
-
 def learned(value: bytes, endpoint: str, standing: Standing = Standing.LEARNED) -> Binding:
     return Binding("u", "C", value, endpoint, standing)
 
@@ -269,8 +255,9 @@ contributions = st.builds(
 
 @given(st.lists(contributions, max_size=8, unique_by=lambda c: c.key).map(Snapshot.of), any_text)
 def test_of_any_snapshot_all_that_is_said_is_heard(snapshot: Snapshot, cookie: str) -> None:
-    """The table reaches a worker as it is; every name in it reaches the supervisor as it is."""
-    version, read = read_table(make_table(5, snapshot)[5:], Snapshot())
+    """The snapshot reaches a worker as it is; every name in it reaches the supervisor as it is."""
+    frame = make_snapshot(NO_VERSION, Snapshot(), 5, snapshot)
+    version, read = read_snapshot(frame[5:], NO_VERSION, Snapshot())
     assert (version, read) == (5, snapshot)
     table = RoutingTable.build(read)
     told = [

@@ -18,7 +18,7 @@ from meshlib.balancing import Binding, Standing
 from meshlib.model import MAX_NAME
 from meshlib_adapters.observe.metrics.changes import Change
 from meshlib_adapters.workers.channel import make_frame
-from meshlib_adapters.workers.messages import METRICS, REPORT, SESSIONS
+from meshlib_adapters.workers.messages import METRICS, REPORT, RESEND, SESSIONS
 from meshlib_adapters.workers.reports import MAX_REPORT, Report, Session, write_report
 from meshlib_adapters.workers.slot import Place, Process
 from tests.support.commands import PATIENCE
@@ -38,10 +38,18 @@ class Pool:
         self.gone: list[int] = []
         self.sessions: list[Session] = []
         self.dropped = 0
+        self.versions: list[int] = []
+        self.mismatches = 0
 
     def on_change(self) -> None: ...
 
     def on_mistake(self, message: str) -> None: ...
+
+    def on_version(self, number: int, version: int) -> None:
+        self.versions.append(version)
+
+    def on_mismatch(self, number: int) -> None:
+        self.mismatches += 1
 
     def on_sessions(self, sessions: list[Session]) -> None:
         self.sessions += sessions
@@ -132,6 +140,23 @@ def test_what_is_out_of_range_is_dropped_and_counted_and_the_worker_is_kept(beyo
             Change("meshlib_tls_accepted_total", (), 3)
         ] * 2
         assert pool.sessions == [Binding("a:80", "SID", b"1", "a.1", Standing.LEARNED)]
+        pool.stopping = True
+        place.close()
+
+    asyncio.run(story())
+
+
+def test_the_pool_hears_which_version_a_worker_has_and_that_it_cannot_use_a_difference() -> None:
+    async def story() -> None:
+        pool = Pool()
+        reports = [make_frame(REPORT, write_report(Report(version=version))) for version in (-1, 7)]
+        place = Place(7, begin(reports[0] + reports[1] + make_frame(RESEND, b"")), pool)
+        place.start()
+        end = time.monotonic() + PATIENCE
+        while not pool.mismatches:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.01)
+        assert (pool.versions, pool.mismatches) == ([-1, 7], 1)
         pool.stopping = True
         place.close()
 

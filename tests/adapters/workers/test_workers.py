@@ -265,6 +265,37 @@ def test_a_worker_that_stands_still_holds_up_nobody(gateways: Lab) -> None:
         assert pids(running) == [stopped, other]
 
 
+def test_a_worker_killed_in_mid_change_is_followed_by_one_that_has_it(gateways: Lab) -> None:
+    many = [
+        f"external_route=http://host{number}.example.com,internal_port=80" for number in range(3000)
+    ]
+    with backend("one") as one, backend("two") as two:
+        running = gateways.serve(services=labels(APP, *many, endpoints=[one.address]))
+        stopped, other = pids(running)
+        os.kill(stopped, signal.SIGSTOP)
+        # So large that the socket of the stopped one holds only the beginning.
+        for change, chosen in enumerate([two, one, two], 2):
+            text = labels(APP, *many, endpoints=[chosen.address])
+            (gateways.path / "services.yml").write_text(text)
+            wait_for(lambda n=change: workers(running)[1]["snapshot_version"] == n, running)  # type: ignore[misc]
+        assert workers(running)[0]["snapshot_version"] == 1
+        os.kill(stopped, signal.SIGKILL)
+        wait_for(lambda: [w["snapshot_version"] for w in workers(running)] == [4, 4], running)
+        assert [w["restarts"] for w in workers(running)] == [1, 0]
+        assert pids(running)[1] == other
+        wait_for(lambda: all(w["state"] == "ready" for w in workers(running)), running)
+        assert {ask(running.addresses["http"])[1] for _ in range(20)} == {"two"}
+        # The successor goes on from there, and a reload of what is the same changes nothing.
+        running.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: running.logged("SIGHUP"), running)
+        text = labels(APP, endpoints=[one.address])
+        (gateways.path / "services.yml").write_text(text)
+        wait_for(lambda: [w["snapshot_version"] for w in workers(running)] == [5, 5], running)
+        assert {ask(running.addresses["http"])[1] for _ in range(20)} == {"one"}
+        assert ask(running.addresses["http"], host="host7.example.com")[0] == 404
+        assert not running.logged("it is sent everything")
+
+
 def test_a_session_is_kept_whichever_worker_it_meets(gateways: Lab) -> None:
     with backend("one") as one, backend("two") as two:
         running = gateways.serve(services=labels(STICKY, endpoints=[one.address, two.address]))
@@ -285,10 +316,11 @@ def test_a_session_is_kept_whichever_worker_it_meets(gateways: Lab) -> None:
         for pid in pids(running):  # those who come after them know the sessions too
             restarts = sum(w["restarts"] for w in workers(running))
             os.kill(pid, signal.SIGKILL)
-            wait_for(
-                lambda n=restarts: sum(w["restarts"] for w in workers(running)) == n + 1,
-                running,  # type: ignore[misc]
-            )
+
+            def restarted(before: int = restarts) -> bool:
+                return bool(sum(w["restarts"] for w in workers(running)) == before + 1)
+
+            wait_for(restarted, running)
             wait_for(lambda: all(w["state"] == "ready" for w in workers(running)), running)
         for session, name in sessions.items():
             assert {ask(running.addresses["http"], cookie=session)[1] for _ in range(8)} == {name}
