@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.listeners.published_ports import PortListeners
     from meshlib_adapters.listeners.tcp import TCPListener
     from meshlib_adapters.listeners.tls import TLSListener
-    from meshlib_adapters.listeners.udp import UDPListener
+    from meshlib_adapters.listeners.udp.listener import UDPListener
     from meshlib_adapters.providers.docker.containers import ContainerProvider
     from meshlib_adapters.providers.docker.swarm import SwarmProvider
     from meshlib_adapters.providers.file import FileProvider
@@ -41,7 +41,7 @@ _PLACES = {
     "SwarmProvider": ("meshlib_adapters.providers.docker.swarm", "docker"),
     "TCPListener": ("meshlib_adapters.listeners.tcp", ""),
     "TLSListener": ("meshlib_adapters.listeners.tls", ""),
-    "UDPListener": ("meshlib_adapters.listeners.udp", ""),
+    "UDPListener": ("meshlib_adapters.listeners.udp.listener", ""),
 }
 
 __all__ = [

@@ -20,7 +20,7 @@ from meshlib_adapters.config.transport import PortSettings
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.proxy_header import PreambleRule
 from meshlib_adapters.listeners.tcp import TCPListener
-from meshlib_adapters.listeners.udp import UDPListener
+from meshlib_adapters.listeners.udp.listener import UDPListener
 from meshlib_adapters.observe.records import PortRecord
 from meshlib_adapters.relay.relay import RelayResources
 

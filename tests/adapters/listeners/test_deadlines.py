@@ -17,8 +17,8 @@ from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.tcp_connection import PortConnection
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.listeners.tls_connection import TLSConnection
-from meshlib_adapters.listeners.udp import UDPListener
-from meshlib_adapters.listeners.udp_flow import Flow
+from meshlib_adapters.listeners.udp.flow import Flow
+from meshlib_adapters.listeners.udp.listener import UDPListener
 from tests.support.tcp_lab import LOOPBACK, Run, Table
 
 
@@ -101,7 +101,9 @@ def served(what: str, upstream: Upstream) -> Served:
     return UDPListener(lambda: upstream, UDPSettings(flow_timeout=0.2, sweep_interval=0.05))
 
 
-@pytest.mark.parametrize(("what", "method"), [("tls", "_close"), ("tcp", "abort"), ("udp", "end")])
+@pytest.mark.parametrize(
+    ("what", "method"), [("tls", "_close"), ("tcp", "abort"), ("udp", "abort")]
+)
 def test_one_that_fails_stops_no_other_time_out(
     run: Run, what: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib_adapters.config.transport import UDPSettings
 from meshlib_adapters.listeners.limits import ClientLimits
-from meshlib_adapters.listeners.udp import UDPListener
+from meshlib_adapters.listeners.udp.listener import UDPListener
 from meshlib_adapters.observe.records import PortRecord
 
 LOOPBACK = "127.0.0.1"

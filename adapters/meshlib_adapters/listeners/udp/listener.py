@@ -1,4 +1,4 @@
-"""The UDP listener: what comes to an address is carried, unread, to the endpoints of one upstream;
+"""The UDP listener: datagrams that come to an address go, unread, to the endpoints of one upstream;
 each client has a flow.
 """
 
@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -14,10 +13,11 @@ from typing import Final
 
 from meshlib.model import Upstream
 from meshlib_adapters.config.transport import UDPSettings
+from meshlib_adapters.listeners.clients import Clients
 from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.limits import ClientLimits
-from meshlib_adapters.listeners.udp_flow import Flow
-from meshlib_adapters.listeners.udp_sockets import MAX_DATAGRAM, Origin, bind_datagrams, reply_from
+from meshlib_adapters.listeners.udp.flow import Flow
+from meshlib_adapters.listeners.udp.sockets import MAX_DATAGRAM, Origin, bind_datagrams, reply_from
 from meshlib_adapters.observe.records import PortRecord
 from meshlib_adapters.upstream.choice import Targets
 
@@ -31,8 +31,8 @@ _ANCILLARY: Final = socket.CMSG_SPACE(64)
 
 
 class UDPListener:
-    """Carries datagrams to the endpoints of the upstream that `upstream()` returns, which is asked
-    for each of them.
+    """Passes datagrams on to the endpoints of the upstream that `upstream()` returns; it is called
+    for each datagram.
 
     Make it inside a running event loop. A client is an address and a port, and what it sends goes
     to one endpoint while its flow lasts; only ready endpoints get new flows, in the order of the
@@ -40,8 +40,6 @@ class UDPListener:
     `TCPListener`. `counters` ("flows", "received" and "sent" datagrams, "moved", "refused",
     "evicted", "dropped") and `drops` (by reason) only grow.
     """
-
-    no_room: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
     def __init__(
         self,
@@ -56,40 +54,45 @@ class UDPListener:
         self.name = name
         self.loop = asyncio.get_running_loop()
         self.buffer = memoryview(bytearray(MAX_DATAGRAM))
-        self.counters = dict.fromkeys(
-            ("flows", "received", "sent", "moved", "refused", "evicted", "dropped"), 0
+        self.chooser = Targets(self.loop.time, stickiness="none")
+        if limits is None:
+            limits = ClientLimits(settings.max_flows, settings.max_flows_per_client)
+        self.limits = limits
+        self._clients: Clients[PortRecord] = Clients(
+            self.loop,
+            limits,
+            *("received", "sent", "moved", "refused", "evicted"),
+            accepted="flows",
+            refused="dropped",
+            on_end=on_end,
+            on_leave=self._close_unused_socket,
         )
-        self.drops: dict[str, int] = {}
-        self.limits = (
-            limits
-            if limits is not None
-            else ClientLimits(settings.max_flows, settings.max_flows_per_client)
-        )
+        self.counters = self._clients.counters
+        self.drops = self._clients.refusals
         self._upstream = upstream
-        self.targets = Targets(self.loop.time, stickiness="none")
-        self._on_end = on_end
         self._sock: socket.socket | None = None
-        self._tells = False
+        self._reports_address = False  # of ours, with each datagram
         self._flows: dict[Origin, Flow] = {}
         self._deadlines: Deadlines[Flow] = Deadlines(
             self.loop, settings.sweep_interval, self._on_deadline
         )
-        self._empty: asyncio.Future[None] | None = None
         self._accepting = False
         self._draining = False
-        self._told_nobody = False
+        self._warned = False  # that no endpoint is ready
 
     def __repr__(self) -> str:
-        return f"<UDPListener {self.name} {len(self._flows)} flows>"
+        return f"<UDPListener {self.name} {len(self._clients)} flows>"
 
     def __len__(self) -> int:
-        """Flows that there are."""
-        return len(self._flows)
+        """How many flows there are."""
+        return len(self._clients)
 
     async def listen(
         self, host: str = "", port: int = 0, *, reuse_port: bool = False
     ) -> tuple[str, int]:
-        """Hear this address (port 0: any free one). Returns address and port. Raises OSError."""
+        """Receive on this address (port 0: any free one). Returns address and port. Raises
+        OSError.
+        """
         return self.open(host, port, reuse_port=reuse_port)
 
     def open(self, host: str = "", port: int = 0, *, reuse_port: bool = False) -> tuple[str, int]:
@@ -97,19 +100,16 @@ class UDPListener:
         still there is used again.
         """
         if self._sock is None:
-            self._sock, self._tells = bind_datagrams(host, port, reuse_port=reuse_port)
+            self._sock, self._reports_address = bind_datagrams(host, port, reuse_port=reuse_port)
             self.loop.add_reader(self._sock.fileno(), self._on_readable)
         self._accepting = True
         name = self._sock.getsockname()
         return str(name[0]), int(name[1])
 
     def stop_accepting(self) -> None:
-        """Begin no flow any more; the socket is closed when the last one ends. `open` begins
-        anew.
-        """
+        """Begin no new flow; the socket is closed when the last one ends. `open` begins anew."""
         self._accepting = False
-        if not self._flows:
-            self._close_socket()
+        self._close_unused_socket()
 
     async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
         """Begin no flow, wait at most `timeout` seconds for silence, end the flows that are still
@@ -121,24 +121,20 @@ class UDPListener:
         self.stop_accepting()
         for flow in self._flows.values():
             self._deadlines.set(flow, flow.last_active + self.settings.drain_silence)
-        if self._flows:
-            self._empty = self.loop.create_future()
-            await asyncio.wait((self._empty,), timeout=timeout)
-        left = len(self._flows)
+        left = await self._clients.drain(timeout)
         self.close()
         return left
 
     def close(self) -> None:
         """Close everything now. May be called twice."""
         self._accepting = False
-        for flow in list(self._flows.values()):
-            flow.end("drained")
-        self._close_socket()
+        self._clients.abort()
+        self._close_unused_socket()
         self._deadlines.close()
 
-    # What flows ask and tell.
+    # `FlowOwner`
 
-    def answer(self, origin: Origin, data: memoryview) -> bool:
+    def reply(self, origin: Origin, data: memoryview) -> bool:
         """Send to a client; false when that cannot be done now, and then the datagram is lost."""
         assert self._sock is not None
         try:
@@ -147,28 +143,20 @@ class UDPListener:
             else:
                 self._sock.sendmsg((data,), (origin.reply,), 0, origin.client)
         except OSError:
-            self.count_drop("unanswerable")
+            self.drop("unanswerable")
             return False
         self.counters["sent"] += 1
         return True
 
-    def count_drop(self, reason: str) -> None:
-        """A datagram was dropped."""
-        self.counters["dropped"] += 1
-        self.drops[reason] = self.drops.get(reason, 0) + 1
+    def drop(self, reason: str) -> None:
+        """Count a datagram that is lost."""
+        self._clients.refuse(reason)
 
     def flow_ended(self, flow: Flow, record: PortRecord) -> None:
-        """Called by a flow, once, when it is closed."""
+        """Forget a flow; called by it, once, when it is closed."""
         del self._flows[flow.origin]
         self._deadlines.cancel(flow)
-        self.limits.leave(flow)
-        if not self._flows:
-            if not self._accepting:
-                self._close_socket()
-            if self._empty is not None and not self._empty.done():
-                self._empty.set_result(None)
-        if self._on_end is not None:
-            self._on_end(record)
+        self._clients.ended(flow, record)
 
     # The clients' datagrams.
 
@@ -181,7 +169,7 @@ class UDPListener:
                 return
             reply = None
             try:
-                if self._tells:
+                if self._reports_address:
                     size, ancillary, _, client = sock.recvmsg_into((buffer,), _ANCILLARY)
                     reply = reply_from(ancillary)
                 else:
@@ -189,7 +177,7 @@ class UDPListener:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
-                continue  # an ICMP error of an answer that we have sent; whose, is not said
+                continue  # an ICMP error for some reply of ours; the system does not say which
             self.counters["received"] += 1
             upstream = self._upstream()
             origin = Origin(client, reply)
@@ -199,23 +187,20 @@ class UDPListener:
 
     def _begin(self, origin: Origin, upstream: Upstream | None, now: float) -> Flow | None:
         if not self._accepting:
-            self.count_drop("closing")
+            self.drop("closing")
             return None
         if upstream is None or not upstream.ready:
-            self.count_drop("no_endpoint")
-            if not self._told_nobody:  # once: a client may ask a thousand times a second
-                self._told_nobody = True
+            self.drop("no_endpoint")
+            if not self._warned:  # once: a client may send a thousand times a second
+                self._warned = True
                 _log.info(
                     "dropped what %s sent to %s: no endpoint is ready", origin.client[0], self.name
                 )
             return None
-        self._told_nobody = False
+        self._warned = False
         flow = Flow(self, origin, now)
-        full = self.limits.enter(flow, origin.client[0])
-        if full:
-            self.count_drop(full)
+        if self._clients.add(flow, origin.client[0]):
             return None
-        self.counters["flows"] += 1
         self._flows[origin] = flow
         self._deadlines.set(flow, now + self.settings.flow_timeout)
         return flow
@@ -224,12 +209,12 @@ class UDPListener:
         silence = self.settings.drain_silence if self._draining else self.settings.flow_timeout
         deadline = flow.last_active + silence
         if deadline <= now:
-            flow.end("drained" if self._draining else "idle_timeout")
+            flow.abort("drained" if self._draining else "idle_timeout")
         else:
             self._deadlines.set(flow, deadline)
 
-    def _close_socket(self) -> None:
-        if self._sock is not None:
+    def _close_unused_socket(self) -> None:
+        if self._sock is not None and not self._accepting and not len(self._clients):
             self.loop.remove_reader(self._sock.fileno())
             with contextlib.suppress(OSError):
                 self._sock.close()

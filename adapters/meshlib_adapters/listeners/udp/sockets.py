@@ -1,8 +1,8 @@
-"""Datagram sockets: one that hears a port and knows at which of our addresses a datagram came, one
-for each endpoint.
+"""Datagram sockets: one for the port, which knows at which of our addresses a datagram arrived, and
+one for each endpoint.
 
-A client takes an answer from the address that it has asked only. A socket bound to every address
-has to be told which that was (IP_PKTINFO); one that is bound to a single address has no choice.
+A client takes a reply only from the address that it sent to. A socket bound to every address has to
+be told which one that was (IP_PKTINFO); a socket bound to a single address has no choice.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Ancillary: TypeAlias = list[tuple[int, int, bytes]]
 
 
 class Origin(NamedTuple):
-    """Whose datagram it is: the client's address as `recvfrom` gives it, and what an answer has to
-    say of ours (see `reply_from`).
+    """The sender of a datagram: its address as `recvfrom` gives it, and what a reply has to say of
+    ours (see `reply_from`).
     """
 
     client: tuple[str, int] | tuple[str, int, int, int]
@@ -44,8 +44,8 @@ class Origin(NamedTuple):
 
 
 def bind_datagrams(host: str, port: int, *, reuse_port: bool = False) -> tuple[socket.socket, bool]:
-    """A bound socket that does not block, and whether it tells our addresses (it hears all of
-    them). `host` is an IP address or "".
+    """A bound socket that does not block, and whether it reports which of our addresses a datagram
+    came to (it listens on all of them). `host` is an IP address or "".
 
     Raises OSError.
     """
@@ -56,20 +56,20 @@ def bind_datagrams(host: str, port: int, *, reuse_port: bool = False) -> tuple[s
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         every = not host or ipaddress.ip_address(host).is_unspecified
-        told = every and sys.platform == "linux"
-        if told and family == socket.AF_INET:
+        reports = every and sys.platform == "linux"
+        if reports and family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        elif told:
+        elif reports:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         sock.bind((host, port))
     except OSError:
         sock.close()
         raise
-    return sock, told
+    return sock, reports
 
 
 def reply_from(ancillary: Ancillary) -> tuple[int, int, bytes] | None:
-    """What to send along with an answer so that it comes from the address that was asked."""
+    """What to send along with a reply so that it comes from the address the client sent to."""
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= _PKTINFO.size:
             _, local, _ = _PKTINFO.unpack_from(data)
@@ -80,16 +80,16 @@ def reply_from(ancillary: Ancillary) -> tuple[int, int, bytes] | None:
             and len(data) >= _PKTINFO6.size
         ):
             address, interface = _PKTINFO6.unpack_from(data)
-            # A link-local address means something on its link only; with others the kernel knows
-            # the way better.
+            # A link-local address has a meaning on its link only; for others the kernel knows the
+            # way better.
             link_local = ipaddress.IPv6Address(address).is_link_local
             return level, kind, _PKTINFO6.pack(address, interface if link_local else 0)
     return None
 
 
 def connected_datagrams(address: str, port: int) -> socket.socket:
-    """A socket that does not block and hears this address alone, its ICMP errors included. Raises
-    OSError.
+    """A socket that does not block and receives from this address alone, its ICMP errors included.
+    Raises OSError.
     """
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     try:
