@@ -1,10 +1,10 @@
-"""What the supervisor and a worker speak over: a stream socket that carries frames, each with a
+"""The channel between the supervisor and a worker: a stream socket that carries frames, each with a
 kind and its length.
 
-Sending never blocks. What the other side is too slow to take waits; of frames with the same slot
-only the newest does, so that a worker which falls behind gets the newest table and not all that
-there were. A frame that is longer than the other side takes is not sent; one that comes all the
-same is read past, kept by nobody. Both are counted. This module knows no meaning of a frame.
+Sending never blocks. Frames that the other side is too slow to take wait; of those with the same
+topic only the newest waits, so that a side which falls behind gets the newest and not all that
+there were. A frame longer than the other side accepts is not sent; one that comes nevertheless is
+skipped. Both are counted. This module does not know what frames mean.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["MAX_BODY", "MAX_WAITING", "Channel", "make_frame", "receive_frame"]
 _HEAD: Final = struct.Struct("!Ic")  # bytes of the body, kind
 _CHUNK: Final = 1 << 18
 
-# Bytes of a body: more have no place in the head.
+# Bytes of a body: the head has no room for a larger number.
 MAX_BODY: Final = (1 << 32) - 1
 
-# Frames without a slot are news of one session each; a side that is this far behind has lost more
-# than those.
+# Frames without a topic are bindings or changes of metrics; a side that is this far behind has lost
+# more than those.
 MAX_WAITING: Final = 1000
 
 
@@ -93,30 +93,30 @@ class Channel:
         self._loop.add_reader(sock.fileno(), self._read)
 
     def __len__(self) -> int:
-        """Frames that wait, without the one that is on its way."""
+        """Number of frames that wait, without the one that is being sent."""
         return len(self._waiting)
 
-    def send(self, frame: bytes, *, slot: str = "") -> bool:
+    def send(self, frame: bytes, *, topic: str = "") -> bool:
         """Send a frame as soon as the other side takes it.
 
-        With a `slot` it replaces one of that slot that still waits. False: it is dropped, because
-        the channel is closed, because the other side takes no frame so long, or because it has no
-        slot and `MAX_WAITING` frames wait already.
+        With a `topic` it replaces one of that topic that still waits. False: it is dropped, because
+        the channel is closed, because the other side accepts no frame so long, or because it has no
+        topic and `MAX_WAITING` frames wait already.
         """
         if (
             self._closed
             or len(frame) > _HEAD.size + self._most
-            or (not slot and len(self._waiting) >= MAX_WAITING)
+            or (not topic and len(self._waiting) >= MAX_WAITING)
         ):
             return False
-        self._waiting[slot or next(self._numbers)] = frame
+        self._waiting[topic or next(self._numbers)] = frame
         if not self._writing:
             self._write()
         return True
 
     def flush(self, seconds: float) -> None:
-        """Block until all is sent, the other side is gone, or for so long at each step; the last
-        thing before the end.
+        """Block until all is sent or the other side is gone, at most `seconds` at each step; to be
+        called just before `close`.
         """
         if not self._closed:
             self._sock.settimeout(seconds)
@@ -127,7 +127,7 @@ class Channel:
                     self._sending = memoryview(b"")
 
     def close(self) -> None:
-        """Let go; what waits is lost. May be called twice."""
+        """Close the socket; frames that wait are lost. May be called twice."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._sock.fileno())

@@ -1,4 +1,4 @@
-"""The data paths on sockets that the gateway has taken, told what its settings say."""
+"""The data path of one process, made of the gateway's settings, on sockets that are given to it."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from meshlib_adapters.listeners.terminator import Terminator
     from meshlib_adapters.tls.certificate_files import CertificateSet
 
-__all__ = ["Listeners", "tls_settings"]
+__all__ = ["DataPath", "tls_settings"]
 
 
-class Listeners:
-    """HTTP, TLS and the ports of services, as one: listen, drain together, close. To be made inside
-    the event loop.
+class DataPath:
+    """HTTP, TLS and published ports as one: listen, drain together, close. Create it inside the
+    event loop.
 
-    `log` takes the records of HTTP requests (None: nobody does); `upstreams` takes the place of
-    those that settings alone make.
+    `log` takes the records of HTTP requests (None: there are none); `upstreams` replaces the ones
+    that would be made of the settings.
     """
 
     def __init__(
@@ -100,14 +100,12 @@ class Listeners:
         )
 
     def use_certificates(self, found: CertificateSet) -> None:
-        """Serve new connections with these."""
+        """Use these for new connections."""
         if self._terminator is not None:
             self._terminator.use(found)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
-        """Begin to accept. `ConfigurationError` when another program has begun to on one of the
-        addresses.
-        """
+        """Begin to accept. `ConfigurationError` when another program listens on one of the addresses."""
         for sock in http:
             try:
                 await self._http.listen(sock=sock, proxy_protocol=self._preambles)
@@ -131,7 +129,7 @@ class Listeners:
 
     @property
     def requests(self) -> int:
-        """Requests that were answered."""
+        """Number of requests that got a response."""
         return self._http.requests
 
     @property
@@ -146,12 +144,12 @@ class Listeners:
 
     @property
     def upstreams(self) -> Upstreams:
-        """Who can be asked by HTTP."""
+        """Upstreams that HTTP requests have gone to."""
         return self._http.upstreams
 
     @property
     def handshakes(self) -> Mapping[str, int]:
-        """What has happened to TLS connections that are ended here (`Terminator.counters`)."""
+        """Counters of TLS connections that are terminated here (`Terminator.counters`)."""
         return self._terminator.counters if self._terminator is not None else {}
 
     @property
@@ -161,11 +159,11 @@ class Listeners:
 
     @property
     def tls_counters(self) -> Mapping[str, int]:
-        """What has happened to TLS connections (`TLSListener.counters`)."""
+        """Counters of TLS connections (`TLSListener.counters`)."""
         return self._tls.counters
 
     async def drain(self, seconds: float) -> int:
-        """Stop accepting, let requests and tunnels end for so long, then cut the rest; returns how
+        """Stop accepting, let requests and tunnels end within `seconds`, then cut the rest; returns how
         many were cut.
         """
         cut = 0
@@ -194,7 +192,7 @@ class Listeners:
         self._tls.close()
         if self.ports is not None:
             self.ports.close()
-        self._http.close()  # with the log, which takes what the others have to say
+        self._http.close()  # last: it closes the log, which takes the records of the others
 
 
 def tls_settings(settings: Settings) -> TLSSettings:

@@ -1,4 +1,4 @@
-"""How many connections the file descriptors of this process are enough for."""
+"""The number of connections that the file descriptors of this process allow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["connections_that_fit", "raise_limit"]
 
 logger = logging.getLogger("meshlib.workers")
 
-# Kept for what must go on when clients take all they can: the admin listener, discovery, files; and
+# Kept for what must go on when clients take all they can: the admin listener, discovery, files, and
 # connections to endpoints.
 _LEAST_RESERVE = 64
 _MOST_RESERVE = 1024
@@ -17,7 +17,7 @@ _RESERVED_SHARE = 8
 
 
 def raise_limit() -> int:
-    """As many open files as the system allows this process; returns the number."""
+    """Allow this process as many open files as the system permits; returns the number."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -28,7 +28,7 @@ def connections_that_fit(
     wanted: int, descriptors: int, *, each: int, what: str, setting: str = "limits.max_connections"
 ) -> int:
     """`wanted` connections of `each` descriptors, or as many as there is room for, at least one;
-    said in the log when they are fewer.
+    with a warning in the log when they are fewer.
 
     A listener that takes more could neither connect to an endpoint nor answer its operator.
     """

@@ -1,4 +1,4 @@
-"""Messages from the supervisor to a worker: how to begin, the newest snapshot, sessions, and when to
+"""Messages from the supervisor to a worker: how to begin, the newest snapshot, bindings, and when to
 end.
 
 Pickled: a worker believes its supervisor, which has started it and holds the only other end of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.tls.certificate_files import CertificateSet
 
 __all__ = [
+    "BINDINGS",
     "CERTIFICATES",
     "DRAIN",
     "ERROR",
@@ -28,7 +29,6 @@ __all__ = [
     "NO_VERSION",
     "REPORT",
     "RESEND",
-    "SESSIONS",
     "SETUP",
     "SNAPSHOT",
     "Setup",
@@ -43,7 +43,7 @@ __all__ = [
 
 # Kinds of frames: to a worker SETUP (the first one), CERTIFICATES (with keys, in files that a
 # worker may be unable to read), SNAPSHOT, DRAIN; from a worker REPORT, METRICS, RESEND (it cannot
-# use the last SNAPSHOT and wants everything), ERROR (why it cannot begin); both ways SESSIONS.
+# use the last SNAPSHOT and wants everything), ERROR (why it cannot start); both ways BINDINGS.
 SETUP: Final = b"u"
 SNAPSHOT: Final = b"t"
 DRAIN: Final = b"d"
@@ -52,7 +52,7 @@ REPORT: Final = b"r"
 RESEND: Final = b"a"
 ERROR: Final = b"e"
 METRICS: Final = b"m"
-SESSIONS: Final = b"s"
+BINDINGS: Final = b"s"
 
 # The version of who has no snapshot yet.
 NO_VERSION: Final = -1

@@ -1,4 +1,4 @@
-"""What one process that serves can tell of itself: its requests, upstreams, connections, memory."""
+"""Metrics of one process that serves: its requests, upstreams, connections, memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from meshlib_adapters.observe.metrics.process import ProcessWatch
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.request_counters import TallyLog
 from meshlib_adapters.upstream.readings import UpstreamReader
-from meshlib_adapters.workers.data_path import Listeners
+from meshlib_adapters.workers.data_path import DataPath
 
-__all__ = ["DataPathMeter", "read_log"]
+__all__ = ["Meter", "read_log"]
 
 _EVERY: Final = 1.0
 
@@ -34,34 +34,34 @@ _HANDSHAKES: Final = (
 _PAUSE_FACTOR: Final = 50
 
 # Changes: adding so many up takes half a millisecond, in which nobody is served.
-_TOLD_AT_ONCE: Final = 250
+_REPORTED_AT_ONCE: Final = 250
 
 
-class DataPathMeter:
-    """Reads `listeners` and their `log` once a second and gives what changed to `tell`.
+class Meter:
+    """Reads `data_path` and its `log` once a second and gives what changed to `report`.
 
-    `version` is asked for that of the table which this process serves. While `may_tell` says no,
-    changes gather; none is lost.
+    `version` returns that of the routes which this process serves. While `may_report` returns
+    False, changes gather; none is lost.
     """
 
     def __init__(
         self,
-        listeners: Listeners,
+        data_path: DataPath,
         log: TallyLog,
-        tell: Callable[[list[Change]], None],
+        report: Callable[[list[Change]], None],
         *,
         version: Callable[[], int],
-        may_tell: Callable[[], bool] = lambda: True,
+        may_report: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._listeners = listeners
+        self._data_path = data_path
         self._log = log
-        self._tell = tell
+        self._report = report
         self._version = version
-        self._may_tell = may_tell
+        self._may_report = may_report
         self._readings = Readings()
-        self._upstreams = UpstreamReader(listeners.upstreams)
+        self._upstreams = UpstreamReader(data_path.upstreams)
         self._process = ProcessWatch()
-        self._untold: Iterator[Change] = iter(())  # being taken, to be told
+        self._unreported: Iterator[Change] = iter(())  # being taken
 
     async def run(self) -> None:
         """Measure until cancelled."""
@@ -69,43 +69,43 @@ class DataPathMeter:
         try:
             while True:
                 began = time.monotonic()
-                if self._may_tell():
+                if self._may_report():
                     for _ in self._steps():
                         await anyio.lowlevel.checkpoint()
-                    self._untold = self._take()
-                    while some := list(islice(self._untold, _TOLD_AT_ONCE)):
-                        self._tell(some)
+                    self._unreported = self._take()
+                    while some := list(islice(self._unreported, _REPORTED_AT_ONCE)):
+                        self._report(some)
                         await anyio.lowlevel.checkpoint()
                 await anyio.sleep(max(_EVERY, _PAUSE_FACTOR * (time.monotonic() - began)))
         finally:
             self._process.stop()
 
     def finish(self) -> None:
-        """Tell what there is once more, at once: the last words of a process."""
+        """Report what changed once more, at once: the last report of a process."""
         for _ in self._steps():
             pass
-        self._tell([*self._untold, *self._take()])
+        self._report([*self._unreported, *self._take()])
 
     def _steps(self) -> Iterator[None]:
         self._readings.begin()
         yield from self._upstreams.read(self._readings)
 
     def _take(self) -> Iterator[Change]:
-        readings, listeners, log = self._readings, self._listeners, self._log
-        tls = listeners.tls_counters
-        readings.measure("meshlib_http_connections", listeners.connections)
-        readings.measure("meshlib_tls_connections", listeners.tunnels)
+        readings, data_path, log = self._readings, self._data_path, self._log
+        tls = data_path.tls_counters
+        readings.measure("meshlib_http_connections", data_path.connections)
+        readings.measure("meshlib_tls_connections", data_path.tunnels)
         readings.count("meshlib_tls_accepted_total", tls["accepted"])
         readings.count("meshlib_tls_tunnels_total", tls["tunnels"])
-        for reason, count in listeners.tls_refusals.items():
+        for reason, count in data_path.tls_refusals.items():
             readings.count("meshlib_tls_refused_total", count, reason)
         for name, counter in _HANDSHAKES:
-            readings.count(name, listeners.handshakes.get(counter, 0))
+            readings.count(name, data_path.handshakes.get(counter, 0))
         readings.count("meshlib_access_records_lost_total", log.dropped)
         readings.count("meshlib_spans_lost_total", log.spans_lost)
         read_log(readings)
-        if listeners.ports is not None:
-            _read_ports(readings, listeners.ports)
+        if data_path.ports is not None:
+            _read_ports(readings, data_path.ports)
         version = self._version()
         if version >= 0:
             readings.measure("meshlib_process_snapshot_version", version)
@@ -113,7 +113,7 @@ class DataPathMeter:
 
 
 def read_log(readings: Readings) -> None:
-    """What became of this process's log lines."""
+    """Count the lines of this process's log that were lost or held back."""
     readings.count("meshlib_log_lines_lost_total", lost_lines())
     readings.count("meshlib_log_lines_held_back_total", held_back_lines())
 

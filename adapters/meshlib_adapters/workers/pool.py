@@ -1,9 +1,9 @@
-"""The supervisor's worker processes: starts them, tells them the newest table, hears their reports,
-starts again those that die.
+"""The supervisor's pool of workers: starts them, sends them changes of routes, takes their reports,
+and replaces those that die.
 
-Driven by the event loop's callbacks alone: no worker, however slow, is ever waited for. The
-listening sockets belong to the supervisor and are kept over a worker's death, so that clients which
-connect meanwhile wait in the kernel for its successor.
+It is driven by callbacks of the event loop alone: it never waits for a worker, however slow. The
+listening sockets belong to the supervisor and outlive a worker, so that clients which connect
+meanwhile wait in the kernel for its successor.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from meshlib.balancing import Binding
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib_adapters.config.http import session_limits
@@ -31,11 +32,11 @@ from meshlib_adapters.observe.metrics.catalogue import DROPPED
 from meshlib_adapters.observe.metrics.changes import Change
 from meshlib_adapters.observe.metrics.totals import Totals
 from meshlib_adapters.workers.channel import make_frame
-from meshlib_adapters.workers.messages import DRAIN, SESSIONS, Setup, make_certificates, make_setup
+from meshlib_adapters.workers.messages import BINDINGS, DRAIN, Setup, make_certificates, make_setup
 from meshlib_adapters.workers.privileges import Identity
-from meshlib_adapters.workers.reports import Counters, Session, write_sessions
-from meshlib_adapters.workers.shared_bindings import SessionStore
-from meshlib_adapters.workers.slot import STATES, Place, Process
+from meshlib_adapters.workers.reports import Counters, write_bindings
+from meshlib_adapters.workers.shared_bindings import BindingStore
+from meshlib_adapters.workers.slot import STATES, Process, WorkerSlot
 from meshlib_adapters.workers.snapshot_sender import SnapshotSender
 
 if TYPE_CHECKING:
@@ -45,16 +46,16 @@ __all__ = ["WorkerPool"]
 
 # Seconds that a worker may need beyond its drain to write its log and leave.
 _LEAVE: Final = 3.0
-# What a worker has no business to know: engines with their passwords, and settings that it is told
-# by its supervisor.
+# Variables that workers do not get: engines with their passwords, and settings, which the supervisor
+# sends them.
 _KEPT_BACK: Final = (ENVIRONMENT_PREFIX, "DOCKER_")
 
 
 class WorkerPool:
-    """The workers as one data path: `listen`, `drain`, `close`. To be made inside the event loop.
+    """The workers as one data path: `listen`, `drain`, `close`. Create it inside the event loop.
 
-    `stop` is set when the gateway is to end: then `listen` waits no longer, and nobody is started
-    again. `totals` get what a worker, named by its number, has changed in the metrics.
+    `stop` is set when the gateway is to end: then `listen` waits no longer, and no worker is
+    replaced. `totals` gets the changes of metrics of each worker, by its number.
     """
 
     def __init__(
@@ -73,10 +74,10 @@ class WorkerPool:
         self._totals = totals
         self._log_lock = os.memfd_create("meshlib-log-lock")
         share_lock(self._log_lock)
-        self._sessions = SessionStore(session_limits(http_settings(settings)))
-        self._places = [Place(number, self._start, self) for number in range(1, count + 1)]
+        self._bindings = BindingStore(session_limits(http_settings(settings)))
+        self._slots = [WorkerSlot(number, self._start, self) for number in range(1, count + 1)]
         self._snapshots = SnapshotSender(
-            mesh, lambda number, frame: self._places[number - 1].send(frame, slot="snapshot")
+            mesh, lambda number, frame: self._slots[number - 1].send(frame, topic="snapshot")
         )
         self._unsubscribe: Callable[[], None] = lambda: None
         self._http: list[socket.socket] = []
@@ -88,16 +89,16 @@ class WorkerPool:
 
     @property
     def not_ready(self) -> str:
-        """ "" when every worker serves a table, else which one does not."""
-        waiting = [str(place.number) for place in self._places if not place.ready]
+        """ "" when every worker accepts connections, else which ones do not."""
+        waiting = [str(slot.number) for slot in self._slots if not slot.ready]
         return f"worker {', '.join(waiting)} is not ready" if waiting else ""
 
     def status(self) -> dict[str, Any]:
-        """All workers, and the sum of what they count, those that are gone included."""
-        total = sum((place.counters for place in self._places), Counters())
-        reports = [place.report for place in self._places]
+        """All workers, and the sums of their counters, those of ended workers included."""
+        total = sum((slot.counters for slot in self._slots), Counters())
+        reports = [slot.report for slot in self._slots]
         return {
-            "workers": [place.status() for place in self._places],
+            "workers": [slot.status() for slot in self._slots],
             "total": {
                 "connections": sum(report.connections for report in reports),
                 "tunnels": sum(report.tunnels for report in reports),
@@ -108,22 +109,22 @@ class WorkerPool:
         }
 
     def states(self) -> dict[str, int]:
-        """How many workers are in which state; see `Place.state`."""
-        return {**dict.fromkeys(STATES, 0), **Counter(place.state for place in self._places)}
+        """How many workers are in which state; see `WorkerSlot.state`."""
+        return {**dict.fromkeys(STATES, 0), **Counter(slot.state for slot in self._slots)}
 
     def restarts(self) -> dict[str, int]:
-        """How often each worker was started again, by its number."""
-        return {str(place.number): place.restarts for place in self._places}
+        """How often each worker was replaced, by its number."""
+        return {str(slot.number): slot.restarts for slot in self._slots}
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
-        """Start the workers on their sockets (a worker has each n-th) and wait until all serve.
+        """Start the workers on their sockets (each has every n-th) and wait until all serve.
 
-        `ConfigurationError` when one says that it cannot.
+        `ConfigurationError` when one reports that it cannot.
         """
         self._http, self._https = list(http), list(https)
         self._unsubscribe = self._mesh.subscribe(lambda _: self._snapshots.update())
-        for place in self._places:
-            place.start()
+        for slot in self._slots:
+            slot.start()
         while self.not_ready and not self._stop.is_set():
             if self._mistake:
                 raise ConfigurationError(self._mistake)
@@ -132,46 +133,46 @@ class WorkerPool:
             self._changed = anyio.Event()
 
     def use_certificates(self, found: CertificateSet) -> None:
-        """Have all workers serve new connections with these."""
+        """Have all workers use these for new connections."""
         self._certificates = frame = make_certificates(found)
-        for place in self._places:
-            place.send(frame, slot="certificates")
+        for slot in self._slots:
+            slot.send(frame, topic="certificates")
 
     async def drain(self, seconds: float) -> int:
-        """Have all workers end; returns how many connections were cut. Who has not left in time is
-        killed.
+        """Have all workers end; returns how many connections were cut. A worker that does not exit in
+        time is killed.
         """
         self._unsubscribe()
         self._snapshots.stop()
         for sock in (*self._http, *self._https):
-            sock.close()  # the port is given up when the worker has closed its own as well
-        for place in self._places:
-            place.drain(make_frame(DRAIN, b""))
+            sock.close()  # the port is free when the worker has closed its own, too
+        for slot in self._slots:
+            slot.drain(make_frame(DRAIN, b""))
         with anyio.move_on_after(seconds + _LEAVE):
-            while any(place.running for place in self._places):
+            while any(slot.running for slot in self._slots):
                 with anyio.move_on_after(0.1):
                     await self._changed.wait()
                 self._changed = anyio.Event()
-        return sum(place.report.cut for place in self._places)
+        return sum(slot.report.cut for slot in self._slots)
 
     def close(self) -> None:
         """End every worker that is left, at once."""
         self._unsubscribe()
         self._snapshots.stop()
-        for place in self._places:
-            place.close()
+        for slot in self._slots:
+            slot.close()
         if self._log_lock >= 0:
             os.close(self._log_lock)
             self._log_lock = -1
 
-    # What places tell.
+    # Called by the slots.
 
     def on_change(self) -> None:
-        """A worker has become ready, or has gone."""
+        """A worker has become ready, or has ended."""
         self._changed.set()
 
     def on_mistake(self, message: str) -> None:
-        """A worker cannot begin, and says why."""
+        """A worker cannot start, and reports why."""
         self._mistake = message
 
     def on_version(self, number: int, version: int) -> None:
@@ -182,37 +183,37 @@ class WorkerPool:
         """A worker cannot use the difference that it was sent."""
         self._snapshots.resend(number)
 
-    def on_sessions(self, sessions: list[Session]) -> None:
-        """A worker has learned sessions: all are told, in the order in which they come, so that all
-        know the same in the end.
+    def on_bindings(self, bindings: list[Binding]) -> None:
+        """A worker has learned bindings: all workers get them in one order, so that all know the same
+        in the end.
         """
-        self._sessions.add(sessions)
-        for piece in write_sessions(sessions):
-            frame = make_frame(SESSIONS, piece)
-            for place in self._places:
-                place.send(frame)
+        self._bindings.add(bindings)
+        for piece in write_bindings(bindings):
+            frame = make_frame(BINDINGS, piece)
+            for slot in self._slots:
+                slot.send(frame)
 
     def on_metrics(self, number: int, changes: list[Change]) -> None:
-        """A worker's numbers have changed."""
+        """A worker's metrics have changed."""
         self._totals.add(changes, str(number))
 
     def on_dropped(self, number: int) -> None:
-        """Something that a worker said was out of range."""
+        """A message of a worker was out of range."""
         self._totals.add([Change(DROPPED, (), 1)], str(number))
 
     def on_gone(self, number: int) -> None:
-        """A worker is no more."""
+        """A worker process has ended."""
         self._snapshots.forget(number)
         self._totals.forget_process(str(number))
 
     @property
     def stopping(self) -> bool:
-        """Whether nobody is to be started again."""
+        """Whether no worker is to be replaced."""
         return self._stop.is_set()
 
     def _start(self, number: int) -> tuple[Process, dict[str, bytes]]:
-        """A new process for a place, and the frames that begin it. Raises OSError."""
-        count = len(self._places)
+        """A new process for a slot, and its first frames by topic. Raises OSError."""
+        count = len(self._slots)
         http, https = (
             [sock.fileno() for sock in sockets[number - 1 :: count]]
             for sockets in (self._http, self._https)
@@ -234,7 +235,7 @@ class WorkerPool:
                     pass_fds=[theirs.fileno(), self._log_lock, *http, *https],
                     stdin=subprocess.DEVNULL,
                     env=_environment(os.environ),
-                    process_group=0,  # Ctrl-C is for the supervisor, which tells its workers
+                    process_group=0,  # Ctrl-C is for the supervisor, which ends its workers
                 )
         except OSError:
             ours.close()
@@ -242,10 +243,10 @@ class WorkerPool:
         frames = {
             "setup": make_setup(setup),
             **({"certificates": self._certificates} if self._certificates is not None else {}),
-            # Each in a slot of its own: there may be more of them than frames without one may wait.
+            # Each has a topic of its own: there may be more of them than `MAX_WAITING`.
             **{
-                f"sessions {i}": make_frame(SESSIONS, piece)
-                for i, piece in enumerate(write_sessions(self._sessions.all()))
+                f"bindings {i}": make_frame(BINDINGS, piece)
+                for i, piece in enumerate(write_bindings(self._bindings.all()))
             },
         }
         self._snapshots.begin(number)

@@ -1,5 +1,5 @@
-"""The ports of TCP and UDP routes, told what the gateway's settings say; nothing of the kind is
-open unless they do.
+"""Published ports for TCP and UDP routes as the gateway's settings want them: none unless they say
+so.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def create_ports(
     reserved: Collection[int],
     on_end: Callable[[PortRecord], None] | None = None,
 ) -> PortListeners | None:
-    """The listeners, not started; None when the settings want none: then a table that asks for
-    ports is told so in the log, once.
+    """The listeners, not started; None when the settings want none: then the log says so once, when
+    a route asks for a port.
 
-    `reserved` are the ports that the gateway itself listens on; those that its settings name are as
-    well. `on_end` as in `PortListeners`.
+    `reserved` are ports that the gateway itself listens on, besides those that its settings name.
+    `on_end` as in `PortListeners`.
     """
     if settings.ports.open == "off":
-        _SayOff(mesh)
+        _PortsOff(mesh)
         return None
     own = {address.port for address in (*settings.http, *settings.https, *settings.admin)}
     wanted, descriptors = port_settings(settings), raise_limit()
@@ -85,14 +85,14 @@ def port_settings(settings: Settings) -> PortSettings:
     )
 
 
-class _SayOff:
-    """Says once that routes ask for ports in vain."""
+class _PortsOff:
+    """Logs once that routes ask for ports that are not opened."""
 
     def __init__(self, mesh: Mesh) -> None:
-        self._unsubscribe = mesh.subscribe(self._look)
-        self._look(mesh)
+        self._unsubscribe = mesh.subscribe(self._check)
+        self._check(mesh)
 
-    def _look(self, mesh: Mesh) -> None:
+    def _check(self, mesh: Mesh) -> None:
         if mesh.table.ports:
             port, slot = min(mesh.table.ports.items())
             message = "%s asks for %s, and no such port is opened here: set ports.open to 'labels' to have them (see docs/ports.md)"

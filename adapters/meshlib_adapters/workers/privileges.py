@@ -1,4 +1,4 @@
-"""Who the workers are: the settings `user` and `group` -> numbers, and becoming that user for
+"""The identity of workers: the settings `user` and `group` as numbers, and becoming that user for
 good.
 """
 
@@ -20,15 +20,15 @@ _PR_SET_NO_NEW_PRIVS: Final = 38  # prctl(2)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user and the one group that the workers keep."""
+    """A user, and the one group that workers keep."""
 
     uid: int
     gid: int
 
 
 def resolve_identity(user: str, group: str) -> Identity | None:
-    """Whom workers become: names or numbers; "" for `group` is the user's own group. None: they
-    stay who we are.
+    """The identity that workers assume. `user` and `group` are names or numbers; "" for `group` is the
+    user's own. None: they stay who we are.
 
     `ConfigurationError` for unknown names, for root, and when we may not change to that user.
     """
@@ -72,11 +72,11 @@ def become(identity: Identity) -> None:
 
 
 def renounce_privileges() -> None:
-    """Let no program that is started from here on gain privileges (setuid, file capabilities);
-    systems other than Linux do not know it.
+    """Keep every program that is started from here on from gaining privileges (setuid, file
+    capabilities). Linux only; elsewhere it does nothing.
 
-    Said by the process itself, because Swarm ignores `security_opt`. To be called before there are
-    threads: it holds for this one and those that it starts.
+    The process does it itself, because Swarm ignores `security_opt`. Call it before there are
+    threads: it holds for the calling thread and those that it starts.
     """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:

@@ -1,10 +1,9 @@
-"""What workers tell the supervisor: JSON, read with suspicion.
+"""Messages from a worker to the supervisor: JSON, read with suspicion.
 
 A worker talks to the world, so the supervisor, which may be root and holds the engine's socket,
-takes nothing from it but numbers and sessions, within limits. Both ends keep to the same limits,
-which stand here and in `meshlib.model`: what is beyond them is left out by who writes, and by who
-reads, and counted; what has no sense at all is a ValueError. (What the supervisor says to its
-workers is in `messages`.)
+takes nothing from it but numbers and sticky bindings, within limits. Both ends keep to the same
+limits, which stand here and in `meshlib.model`: values beyond them are left out by the writer, and
+by the reader, and counted; what is malformed is a ValueError. (`messages` has the other direction.)
 """
 
 from __future__ import annotations
@@ -12,57 +11,53 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Final, TypeAlias
+from typing import Final
 
 from meshlib.balancing import Binding, Standing
 from meshlib.model import MAX_NAME
 from meshlib_adapters.observe.metrics.changes import MAX_PIECE
 
 __all__ = [
+    "MAX_BINDING_KEY",
     "MAX_ERROR",
     "MAX_REPORT",
-    "MAX_SESSION_KEY",
     "Counters",
     "OutOfRange",
     "Report",
-    "Session",
+    "parse_bindings",
     "parse_error",
     "parse_report",
-    "parse_sessions",
+    "write_bindings",
     "write_error",
     "write_report",
-    "write_sessions",
 ]
 
-# Bytes of a frame from a worker: the pieces in which changes and sessions are written, and room.
-# Read in some milliseconds.
+# Bytes of a frame from a worker: several of the pieces in which changes and bindings are written.
+# Such a frame is read in some milliseconds.
 MAX_REPORT: Final = 4 * MAX_PIECE
 
-# Bytes of why a worker cannot begin.
+# Bytes of the message that says why a worker cannot start.
 MAX_ERROR: Final = 4000
 
-# Bytes of a session's value as tables keep it (`meshlib.balancing.stickiness.session_key`).
-MAX_SESSION_KEY: Final = 64
+# Bytes of a cookie's value as tables keep it (`meshlib.balancing.stickiness.session_key`).
+MAX_BINDING_KEY: Final = 64
 
-# Counts and versions are less.
+# Counts and versions stay below this.
 _MAX_COUNT: Final = 1 << 63
 
 
 class OutOfRange(ValueError):
-    """A report that has the form of one, with a number that is not taken."""
-
-
-Session: TypeAlias = Binding
+    """A well-formed message with a number that is not accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What has happened since a worker's start; each number only grows.
+    """Events since a worker's start; each number only grows.
 
-    `requests` that were answered, and of those how many with which class of status (`status_none`:
-    the client left before); TLS connections accepted, refused, and brought to an endpoint; access
-    records that were lost; on the ports of services TCP connections likewise, UDP flows, and
-    datagrams that came, that were sent to clients, and that were dropped.
+    `requests` with a response, and how many of them with which class of status (`status_none`: the
+    client left before); TLS connections accepted, refused, and connected to an endpoint; access
+    records lost; on published ports TCP connections likewise, UDP flows, and datagrams received,
+    sent to clients, and dropped.
     """
 
     requests: int = 0
@@ -92,11 +87,11 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a worker fares. `version` is that of the table it serves (-1: none yet), `ready` whether
+    """State of a worker. `version` is that of the routes it serves (-1: none yet), `ready` whether
     it accepts connections.
 
-    `connections` and `tunnels` (TLS) are those open now, `ports`, `port_connections` (TCP) and
-    `flows` (UDP) those of services; `cut` is how many a drain has ended by force.
+    `connections` and `tunnels` (TLS) are open now, likewise `ports`, `port_connections` (TCP) and
+    `flows` (UDP) of published ports; `cut` is how many a drain has ended by force.
     """
 
     ready: bool = False
@@ -111,9 +106,7 @@ class Report:
 
 
 def write_report(report: Report) -> bytes:
-    """The report as the supervisor reads it; numbers beyond what it takes are the nearest ones that
-    it does.
-    """
+    """The report as the supervisor reads it; a number out of range becomes the nearest one in it."""
     data = asdict(report)
     counters = {name: _clipped(value) for name, value in data.pop("counters").items()}
     version = _clipped(data.pop("version"), -1)
@@ -143,22 +136,21 @@ def parse_report(data: bytes) -> Report:
         raise ValueError("not a report") from None
 
 
-def write_sessions(
-    sessions: Iterable[Session], on_dropped: Callable[[], None] = lambda: None
+def write_bindings(
+    bindings: Iterable[Binding], on_dropped: Callable[[], None] = lambda: None
 ) -> Iterator[bytes]:
-    """Sessions as the supervisor, and then the workers, read them, in pieces of about `MAX_PIECE`
+    """Bindings as the supervisor, and then the workers, read them, in pieces of about `MAX_PIECE`
     bytes.
 
-    One with a name or a value that is longer than a session can have is left out, and `on_dropped`
-    called.
+    One with a name or a value that is too long is left out, and `on_dropped` is called.
     """
     waiting: list[str] = []
     size = 0
-    for session in sessions:
-        if not _fits(session):
+    for binding in bindings:
+        if not _fits(binding):
             on_dropped()
             continue
-        text = json.dumps((*session[:2], session.value.decode("latin-1"), *session[3:]))
+        text = json.dumps((*binding[:2], binding.value.decode("latin-1"), *binding[3:]))
         if size + len(text) > MAX_PIECE:
             yield f"[{','.join(waiting)}]".encode()
             waiting, size = [], 0
@@ -168,50 +160,50 @@ def write_sessions(
         yield f"[{','.join(waiting)}]".encode()
 
 
-def _fits(session: Session) -> bool:
-    upstream, cookie, value, endpoint, _ = session
+def _fits(binding: Binding) -> bool:
+    upstream, cookie, value, endpoint, _ = binding
     return (
         len(upstream) <= MAX_NAME
         and len(cookie) <= MAX_NAME
-        and len(value) <= MAX_SESSION_KEY
+        and len(value) <= MAX_BINDING_KEY
         and len(endpoint) <= MAX_NAME
     )
 
 
-def parse_sessions(data: bytes, on_dropped: Callable[[], None] = lambda: None) -> list[Session]:
-    """The sessions that were written, without those that `write_sessions` would leave out, too;
-    ValueError for anything else.
+def parse_bindings(data: bytes, on_dropped: Callable[[], None] = lambda: None) -> list[Binding]:
+    """The bindings that were written, without those that `write_bindings` would leave out; ValueError
+    for anything else.
     """
     found = _load(data)
     if not isinstance(found, list):
-        raise ValueError("not a list of sessions")
-    result: list[Session] = []
+        raise ValueError("not a list of bindings")
+    result: list[Binding] = []
     for item in found:
         if (
             not isinstance(item, list)
             or len(item) != 5
             or not all(isinstance(text, str) for text in item[:4])
         ):
-            raise ValueError("not a session")
+            raise ValueError("not a binding")
         upstream, cookie, text, endpoint, standing = item
         number = _number(standing)
         # UnicodeEncodeError is a ValueError.
-        session = Binding(
+        binding = Binding(
             upstream,
             cookie,
             text.encode("latin-1"),
             endpoint,
             Standing(min(number, Standing.PROVEN)),
         )
-        if _fits(session) and number == session.standing:
-            result.append(session)
+        if _fits(binding) and number == binding.standing:
+            result.append(binding)
         else:
             on_dropped()
     return result
 
 
 def write_error(message: str) -> bytes:
-    """Why a worker cannot begin, as the supervisor reads it."""
+    """The reason why a worker cannot start, as the supervisor reads it."""
     return message.encode("utf-8", "replace")[:MAX_ERROR]
 
 
@@ -236,5 +228,5 @@ def _number(value: object, least: int = 0) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("not a count")
     if not least <= value < _MAX_COUNT:
-        raise OutOfRange("no count is so large or so small")
+        raise OutOfRange("a count is out of range")
     return value

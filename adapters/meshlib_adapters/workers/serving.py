@@ -1,6 +1,4 @@
-"""What serves for a gateway: this process, or a pool of workers. A gateway sees both as one
-`Serving`.
-"""
+"""Two ways to serve, this process or a pool of workers, which a gateway uses alike as a `Serving`."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ from meshlib_adapters.observe.metrics.process import ProcessWatch
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.metrics.totals import Totals
 from meshlib_adapters.observe.request_counters import TallyLog, create_spans, write_record
-from meshlib_adapters.workers.data_path import Listeners
-from meshlib_adapters.workers.meter import DataPathMeter, read_log
+from meshlib_adapters.workers.data_path import DataPath
+from meshlib_adapters.workers.meter import Meter, read_log
 from meshlib_adapters.workers.pool import WorkerPool
 from meshlib_adapters.workers.privileges import resolve_identity
 
@@ -50,35 +48,35 @@ class Serving(Protocol):
     @property
     def not_ready(self) -> str: ...
     def bind(self, setting: str, address: Address) -> list[socket.socket]:
-        """The sockets of one address; `ConfigurationError` when it cannot be had."""
+        """Bind one address; `ConfigurationError` when it cannot be bound."""
 
     def begin(self) -> None:
-        """Make what needs the event loop."""
+        """Create what needs the event loop."""
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
         """Serve new connections from now on."""
 
     async def drain(self, seconds: float) -> int:
-        """Accept nothing more; how many connections were still busy after `seconds` and were
-        cut.
+        """Accept nothing more; returns how many connections were still busy after `seconds` and
+        were cut.
         """
 
     def use_certificates(self, found: CertificateSet) -> None:
         """Serve new connections with these."""
 
     def details(self) -> dict[str, Any]:
-        """What `/-/status` says besides what is true of every gateway."""
+        """Entries of `/-/status` that only this way of serving has."""
 
     async def measure(self) -> None:
-        """Add up the numbers for the metrics until cancelled."""
+        """Add up the metrics until cancelled."""
 
     def close(self) -> None:
         """End at once."""
 
 
 def create_serving(mesh: Mesh, settings: Settings, totals: Totals, stop: anyio.Event) -> Serving:
-    """What `settings` want: this process for `workers = 1`, unless a worker is to be another
-    user.
+    """The way that `settings` ask for: this process for `workers = 1`, unless workers have to run
+    as another user.
     """
     if worker_count(settings) != 1 or settings.user or settings.group:
         return InWorkers(mesh, settings, totals, stop)
@@ -86,7 +84,7 @@ def create_serving(mesh: Mesh, settings: Settings, totals: Totals, stop: anyio.E
 
 
 def worker_count(settings: Settings) -> int:
-    """How many processes serve: as set, or one for each core that we may use."""
+    """Number of processes that serve: as set, or one for each core that we may use."""
     return settings.workers or len(os.sched_getaffinity(0))
 
 
@@ -101,7 +99,7 @@ class InProcess:
         self._settings = settings
         self._totals = totals
         self._log: TallyLog | None = None
-        self._listeners: Listeners | None = None
+        self._data_path: DataPath | None = None
 
     def bind(self, setting: str, address: Address) -> list[socket.socket]:
         """See `Serving`."""
@@ -109,14 +107,14 @@ class InProcess:
 
     def begin(self) -> None:
         """See `Serving`."""
-        # Records that nobody sees, as lines or as numbers, are not made.
+        # Records that nobody would see, as lines or as numbers, are not made.
         wanted = self._settings.log.access or self._settings.log.spans or self._settings.admin
         self._log = (
             TallyLog(self._settings, write_record, spans=create_spans(self._settings))
             if wanted
             else None
         )
-        self._listeners = Listeners(self._mesh, self._settings, log=self._log)
+        self._data_path = DataPath(self._mesh, self._settings, log=self._log)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
         """See `Serving`."""
@@ -132,26 +130,24 @@ class InProcess:
 
     def details(self) -> dict[str, Any]:
         """See `Serving`."""
-        ports = self._listeners.ports if self._listeners is not None else None
+        ports = self._data_path.ports if self._data_path is not None else None
         return {"ports": ports_data(ports)} if ports is not None else {}
 
     async def measure(self) -> None:
         """See `Serving`."""
         if self._log is not None and self._settings.admin:
-            tell = functools.partial(self._totals.add, process="main")
-            await DataPathMeter(
-                self._serving, self._log, tell, version=lambda: self._mesh.version
-            ).run()
+            report = functools.partial(self._totals.add, process="main")
+            await Meter(self._serving, self._log, report, version=lambda: self._mesh.version).run()
 
     def close(self) -> None:
         """See `Serving`."""
-        if self._listeners is not None:
-            self._listeners.close()
+        if self._data_path is not None:
+            self._data_path.close()
 
     @property
-    def _serving(self) -> Listeners:
-        assert self._listeners is not None, "begin comes first"
-        return self._listeners
+    def _serving(self) -> DataPath:
+        assert self._data_path is not None, "begin comes first"
+        return self._data_path
 
 
 class InWorkers:

@@ -1,12 +1,13 @@
-"""Sticky sessions of several workers: what one has learned, all know.
+"""Sticky bindings of several workers: what one worker learns, all of them know.
 
-The connections of one client go to different workers. A worker that has not seen the answer which
-began a session would send it anywhere; so each new binding is told to the supervisor, which tells
-all workers, in one order. Until then, some milliseconds, a session that goes on over another
-connection may meet another endpoint: the application sets its cookie well before it counts.
+The connections of one client go to different workers. A worker that has not seen the response which
+began a session would choose any endpoint; so each new binding is reported to the supervisor, which
+sends it to all workers, in one order. Until then, for some milliseconds, a session that goes on
+over another connection may meet another endpoint: applications set their cookie well before it
+matters.
 
-Cookies that no application has set here are told, too, but only so many a second: anybody can make
-them up.
+Cookies that no application has set here are reported too, but only so many a second: anybody can
+make them up.
 """
 
 from __future__ import annotations
@@ -20,26 +21,25 @@ from meshlib.balancing import Binding, SessionLimits, SessionTables, Standing
 from meshlib.mesh import Mesh
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.upstream.registry import Upstreams
-from meshlib_adapters.workers.reports import Session
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings
 
-__all__ = ["BATCH", "MET_AT_ONCE", "MET_PER_SECOND", "SessionStore", "SharingUpstreams"]
+__all__ = ["BATCH", "MET_AT_ONCE", "MET_PER_SECOND", "BindingStore", "SharingUpstreams"]
 
-# Sessions in one frame: few enough for the other side to take them between two requests.
+# Bindings in one frame: few enough for the other side to take them between two requests.
 BATCH: Final = 64
-# Sessions that were only met, told by one worker: at once, and a second in the long run. After a
-# restart of the gateway all sessions are unknown; of those in use that is enough, and a flood of
+# Cookies of unknown origin that one worker reports: at once, and a second in the long run. After a
+# restart of the gateway all cookies are unknown; for those in use that is enough, and a flood of
 # forged ones costs each process less than a hundredth of its time.
 MET_AT_ONCE: Final = 1000
 MET_PER_SECOND: Final = 100
 
-_GATHER: Final = 0.002  # seconds in which new sessions come together in one frame
+_GATHER: Final = 0.002  # seconds during which new bindings gather for one frame
 
 
 class SharingUpstreams(Upstreams):
-    """Upstreams whose sticky sessions are those of all workers.
+    """Upstreams whose sticky bindings are those of all workers.
 
     New ones are handed to `share` in batches of at most `BATCH`; those of others come by `adopt`.
     """
@@ -49,23 +49,23 @@ class SharingUpstreams(Upstreams):
         mesh: Mesh,
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
-        share: Callable[[list[Session]], None],
+        share: Callable[[list[Binding]], None],
         *,
         http2: HTTP2Settings | None = None,
     ) -> None:
         super().__init__(mesh, settings, loop, http2=http2)
         self._mesh = mesh
         self._share = share
-        self._new: list[Session] = []
+        self._new: list[Binding] = []
         self._allowed = float(MET_AT_ONCE)
         self._allowed_at = loop.time()
 
-    def adopt(self, sessions: Iterable[Session]) -> None:
+    def adopt(self, bindings: Iterable[Binding]) -> None:
         """Take over what other workers, or this one, have learned."""
         now, known = self.loop.time(), self._mesh.table.upstreams
-        for session in sessions:
-            if session.upstream in known:
-                self.sessions.adopt(session, now)
+        for binding in bindings:
+            if binding.upstream in known:
+                self.sessions.adopt(binding, now)
 
     def _tell(self, news: list[Binding]) -> None:
         for binding in news:
@@ -90,8 +90,8 @@ class SharingUpstreams(Upstreams):
             self._share(new[start : start + BATCH])
 
 
-class SessionStore:
-    """The supervisor's memory of sessions, for workers that begin later, within the limits of one
+class BindingStore:
+    """The supervisor's copy of all bindings, for workers that start later, within the limits of one
     worker.
     """
 
@@ -102,15 +102,15 @@ class SessionStore:
     def __len__(self) -> int:
         return len(self._tables)
 
-    def add(self, sessions: Iterable[Session]) -> None:
-        """Remember; what is missed least makes room."""
+    def add(self, bindings: Iterable[Binding]) -> None:
+        """Keep these; what is missed least makes room."""
         now = time.monotonic()
         if now - self._swept >= 1.0:
             self._swept = now
             self._tables.forget_expired(now)
-        for session in sessions:
-            self._tables.adopt(session, now)
+        for binding in bindings:
+            self._tables.adopt(binding, now)
 
-    def all(self) -> list[Session]:
-        """What is not forgotten; of each route the longest unused first."""
+    def all(self) -> list[Binding]:
+        """All that are kept; of each route the longest unused first."""
         return self._tables.all(time.monotonic())

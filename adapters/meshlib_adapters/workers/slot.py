@@ -1,5 +1,5 @@
-"""One worker's place in the pool: the process that has it now, the channel to it, what it said
-last, and when the next one begins.
+"""A worker's slot in the pool: its process of now, the channel to it, its last report, and when the
+next process starts.
 """
 
 from __future__ import annotations
@@ -15,42 +15,40 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
+from meshlib.balancing import Binding
 from meshlib_adapters.observe.metrics.changes import Change, parse_changes
 from meshlib_adapters.providers.backoff import Backoff
 from meshlib_adapters.workers.channel import Channel
-from meshlib_adapters.workers.messages import ERROR, METRICS, REPORT, RESEND, SESSIONS
+from meshlib_adapters.workers.messages import BINDINGS, ERROR, METRICS, REPORT, RESEND
 from meshlib_adapters.workers.reports import (
     MAX_REPORT,
     Counters,
     OutOfRange,
     Report,
-    Session,
+    parse_bindings,
     parse_error,
     parse_report,
-    parse_sessions,
 )
 
-__all__ = ["STATES", "Owner", "Place", "Process"]
+__all__ = ["STATES", "Owner", "Process", "WorkerSlot"]
 
 logger = logging.getLogger("meshlib.gateway.workers")
 
-# What a place can be: "gone" until the next worker begins.
+# States of a slot: "gone" until the next process starts.
 STATES: Final = ("starting", "ready", "draining", "gone")
 
-# A worker that served so long was well; the next one begins at once. Others wait, but never long:
-# their clients do too.
+# A worker that served so many seconds was well, and its successor starts at once. Others wait, but
+# never long: their clients wait, too.
 _WELL: Final = 5.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 
 _REAP_EVERY: Final = 0.02
-_REAP_WITHIN: Final = (
-    2.0  # a process that has closed its channel and is still there after this is killed
-)
+_REAP_WITHIN: Final = 2.0  # a process that outlives its channel by this is killed
 
 
 class Owner(Protocol):
-    """What a place tells its pool."""
+    """The pool, as its slots see it."""
 
     @property
     def stopping(self) -> bool: ...
@@ -63,7 +61,7 @@ class Owner(Protocol):
 
     def on_mismatch(self, number: int) -> None: ...
 
-    def on_sessions(self, sessions: list[Session]) -> None: ...
+    def on_bindings(self, bindings: list[Binding]) -> None: ...
 
     def on_metrics(self, number: int, changes: list[Change]) -> None: ...
 
@@ -74,16 +72,16 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A worker process, our end of its channel, and when it was started (monotonic seconds)."""
+    """A worker process, our end of its channel, and when it started (monotonic seconds)."""
 
     popen: subprocess.Popen[bytes]
     sock: socket.socket
     since: float
 
 
-class Place:
-    """Number `number` among the workers; `begin(number)` starts a process for it, with the frames
-    to send first, by slot.
+class WorkerSlot:
+    """Slot `number` of the pool. `begin(number)` starts a process for it and returns that with its
+    first frames, by topic.
     """
 
     def __init__(
@@ -102,7 +100,7 @@ class Place:
         self._past = Counters()
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        self._dropped = False  # whether that was logged
+        self._dropped = False  # whether the log has it
 
     @property
     def ready(self) -> bool:
@@ -129,7 +127,7 @@ class Place:
 
     @property
     def counters(self) -> Counters:
-        """What all processes of this place have counted, as far as they could say."""
+        """Sums over all processes of this slot, as far as they could report."""
         return self._past + self.report.counters
 
     def status(self) -> dict[str, Any]:
@@ -153,7 +151,7 @@ class Place:
         }
 
     def start(self) -> None:
-        """Begin a process; when that fails, again after a pause."""
+        """Start a process; when that fails, try again after a pause."""
         self._timer = None
         if self._owner.stopping:
             return
@@ -170,20 +168,20 @@ class Place:
             on_skipped=lambda kind: self._drop(),
             limit=MAX_REPORT,
         )
-        for slot, frame in frames.items():
-            channel.send(frame, slot=slot)
+        for topic, frame in frames.items():
+            channel.send(frame, topic=topic)
         logger.debug("worker %d: started (pid %d)", self.number, process.popen.pid)
 
-    def send(self, frame: bytes, *, slot: str = "") -> None:
-        """Tell the worker something, if it is there."""
+    def send(self, frame: bytes, *, topic: str = "") -> None:
+        """Send the worker a frame, if there is one (`Channel.send`)."""
         if self._channel is not None:
-            self._channel.send(frame, slot=slot)
+            self._channel.send(frame, topic=topic)
 
     def drain(self, frame: bytes) -> None:
-        """Have the worker end by itself, and begin no other."""
+        """Have the worker end by itself, and start no other."""
         self._draining = True
         self._cancel_timer()
-        self.send(frame, slot="drain")
+        self.send(frame, topic="drain")
 
     def close(self) -> None:
         """End the worker at once."""
@@ -214,29 +212,27 @@ class Place:
                     self._owner.on_change()
             elif kind == RESEND:
                 self._owner.on_mismatch(self.number)
-            elif kind == SESSIONS:
-                self._owner.on_sessions(parse_sessions(body, self._drop))
+            elif kind == BINDINGS:
+                self._owner.on_bindings(parse_bindings(body, self._drop))
             elif kind == METRICS:
                 self._owner.on_metrics(self.number, parse_changes(body, self._drop))
             elif kind == ERROR:
                 message = parse_error(body)
-                logger.error("worker %d cannot begin: %s", self.number, message)
+                logger.error("worker %d cannot start: %s", self.number, message)
                 self._owner.on_mistake(message)
         except OutOfRange:
             self._drop()
         except ValueError as error:
-            logger.error(
-                "worker %d says what makes no sense (%s), and is ended", self.number, error
-            )
+            logger.error("worker %d sent a malformed message (%s) and is ended", self.number, error)
             if self._process is not None:
                 self._process.popen.kill()
 
     def _drop(self) -> None:
-        # Out of range is no reason to end a worker: its clients would pay for what some service is
-        # called.
+        # A value out of range does not end a worker: its clients would pay for the name of some
+        # service.
         if not self._dropped:
             logger.warning(
-                "worker %d says more than is taken (counted in meshlib_worker_dropped_total)",
+                "worker %d sends more than is accepted (counted in meshlib_worker_dropped_total)",
                 self.number,
             )
         self._dropped = True
@@ -271,7 +267,7 @@ class Place:
         self._owner.on_change()
 
     def _again(self, what: str) -> None:
-        # The first death after a long life costs no pause at all.
+        # The first death after a long life costs no pause.
         pause = self._backoff.fail() if self._backoff.failures else self._first_pause()
         logger.error("%s: another one %s", what, f"in {pause:g} s" if pause else "at once")
         self._timer = self._loop.call_later(pause, self.start)

@@ -1,8 +1,8 @@
-"""stdin, stdout and stderr at the beginning and at the end of a process of the gateway.
+"""stdin, stdout and stderr at the start and at the end of a process.
 
-At the beginning each is there: a descriptor that was closed by who started us would be given to the
-next socket, and lines meant for a log would go to its peer. At the end neither is in the way:
-Python flushes both when it ends, and a flush that fails turns every exit status into 120.
+At the start each must be open: the next socket would get the number of one that our parent closed,
+and log lines would go to its peer. At the end neither may fail: Python flushes stdout and stderr
+then, and a flush that fails turns every exit status into 120.
 """
 
 from __future__ import annotations

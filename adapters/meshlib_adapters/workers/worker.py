@@ -1,10 +1,9 @@
-"""A worker process: `python -m meshlib_adapters.workers.worker FD`, started by the supervisor and
-by nobody else.
+"""A worker process: `python -m meshlib_adapters.workers.worker FD`, which only the supervisor starts.
 
-A fresh interpreter that is given its listening sockets, one end of a channel, and nothing else: no
-engine, no settings of its own. It serves what the supervisor's newest snapshot says, reports once a
-second, and ends when it is told to, on SIGTERM, or when the supervisor is gone: each time it stops
-accepting, finishes what is under way within `timeouts.drain`, and leaves.
+A fresh interpreter that gets its listening sockets, one end of a channel, and nothing else: no
+engine, no settings of its own. It serves the supervisor's newest snapshot, reports once a second
+and after each change, and ends when it is told to, on SIGTERM, or when the supervisor is gone: it
+stops accepting, finishes what is under way within `timeouts.drain`, and exits.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from meshlib.balancing import Binding
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
 from meshlib_adapters.config.settings import http2_limits, http_settings
@@ -35,9 +35,10 @@ from meshlib_adapters.observe.request_counters import TallyLog, create_spans, wr
 from meshlib_adapters.providers.configured import create_mesh
 from meshlib_adapters.providers.feed import publish_apart
 from meshlib_adapters.workers.channel import Channel, make_frame, receive_frame
-from meshlib_adapters.workers.data_path import Listeners
+from meshlib_adapters.workers.data_path import DataPath
 from meshlib_adapters.workers.event_loop import fast_loop, run_async
 from meshlib_adapters.workers.messages import (
+    BINDINGS,
     CERTIFICATES,
     DRAIN,
     ERROR,
@@ -45,7 +46,6 @@ from meshlib_adapters.workers.messages import (
     NO_VERSION,
     REPORT,
     RESEND,
-    SESSIONS,
     SETUP,
     SNAPSHOT,
     Setup,
@@ -54,17 +54,16 @@ from meshlib_adapters.workers.messages import (
     read_setup,
     read_snapshot,
 )
-from meshlib_adapters.workers.meter import DataPathMeter
+from meshlib_adapters.workers.meter import Meter
 from meshlib_adapters.workers.privileges import become, renounce_privileges
 from meshlib_adapters.workers.reports import (
     MAX_REPORT,
     Counters,
     Report,
-    Session,
-    parse_sessions,
+    parse_bindings,
+    write_bindings,
     write_error,
     write_report,
-    write_sessions,
 )
 from meshlib_adapters.workers.shared_bindings import SharingUpstreams
 from meshlib_adapters.workers.standard_streams import settle_streams
@@ -77,14 +76,15 @@ __all__ = ["Worker", "main"]
 logger = logging.getLogger("meshlib_adapters.workers.worker")
 
 _REPORT_EVERY = 1.0
-_BEHIND = 20  # frames that wait: while the supervisor is so far behind, changes of metrics gather here and none is lost
-_LAST_WORDS = (
-    1.0  # seconds for the last report; a supervisor that does not take it by then is gone or stuck
-)
+# Frames that wait: while the supervisor is so far behind, changes of metrics gather here, and none
+# is lost.
+_BEHIND = 20
+# Seconds for the last report; a supervisor that does not take it by then is gone or stuck.
+_LAST_REPORT = 1.0
 
 
 class Worker:
-    """The data path, told what to do by `sock`, the worker's end of the channel."""
+    """The data path of this process; `sock`, its end of the channel, brings what to do."""
 
     def __init__(self, sock: socket.socket, setup: Setup, spans: SpanWriter | None = None) -> None:
         self._setup = setup
@@ -99,24 +99,24 @@ class Worker:
         self._upstreams = SharingUpstreams(
             self._mesh, http_settings(self._settings), loop, self._share, http2=limits
         )
-        self._listeners = Listeners(
+        self._data_path = DataPath(
             self._mesh, self._settings, log=self._log, upstreams=self._upstreams
         )
-        self._meter = DataPathMeter(
-            self._listeners,
+        self._meter = Meter(
+            self._data_path,
             self._log,
-            self._tell,
+            self._report_changes,
             version=lambda: self._version,
-            may_tell=lambda: len(self._channel) < _BEHIND,
+            may_report=lambda: len(self._channel) < _BEHIND,
         )
         self._message = b""  # a snapshot that came and is not read yet; only one is ever on its way
         self._message_came = anyio.Event()
         self._has_routes = anyio.Event()
         self._version, self._snapshot = NO_VERSION, Snapshot()
-        self._early: list[Session] = []
+        self._early: list[Binding] = []
         self._ready = False
         self._cut = 0
-        self._dropped = 0  # that the supervisor would not take, and is not told of yet
+        self._dropped = 0  # too large for the supervisor, and not reported to it yet
         self._stop = anyio.Event()
 
     async def run(self) -> None:
@@ -132,13 +132,13 @@ class Worker:
                 if self._ready:
                     self._ready = False
                     self._report()
-                    self._cut = await self._listeners.drain(self._settings.timeouts.drain)
+                    self._cut = await self._data_path.drain(self._settings.timeouts.drain)
                 group.cancel_scope.cancel()
         finally:
-            self._listeners.close()
+            self._data_path.close()
             self._meter.finish()
             self._report()
-            self._channel.flush(_LAST_WORDS)
+            self._channel.flush(_LAST_REPORT)
             self._channel.close()
 
     async def _serve(self) -> None:
@@ -147,7 +147,7 @@ class Worker:
             _sockets(descriptors) for descriptors in (self._setup.http, self._setup.https)
         )
         try:
-            await self._listeners.listen(http, https)
+            await self._data_path.listen(http, https)
         except ConfigurationError as error:
             self._channel.send(make_frame(ERROR, write_error(str(error))))
             self._stop.set()
@@ -181,22 +181,21 @@ class Worker:
             self._message = body
             self._message_came.set()
         elif kind == CERTIFICATES:
-            self._listeners.use_certificates(read_certificates(body))
-        elif kind == SESSIONS:
-            self._adopt(parse_sessions(body))
+            self._data_path.use_certificates(read_certificates(body))
+        elif kind == BINDINGS:
+            self._adopt(parse_bindings(body))
         elif kind == DRAIN:
             self._stop.set()
 
-    def _adopt(self, sessions: list[Session]) -> None:
+    def _adopt(self, bindings: list[Binding]) -> None:
         if self._version == NO_VERSION:
-            self._early += (
-                sessions  # those of a predecessor come before the table that they belong to
-            )
+            # Those of a predecessor come before the routes that they belong to.
+            self._early += bindings
         else:
-            self._upstreams.adopt(sessions)
+            self._upstreams.adopt(bindings)
 
     def _orphaned(self) -> None:
-        logger.warning("the supervisor is gone: ending")
+        logger.warning("the supervisor is gone: this worker ends")
         self._stop.set()
 
     def _terminated(self) -> None:
@@ -204,31 +203,31 @@ class Worker:
             os._exit(128 + signal.SIGTERM)
         self._stop.set()
 
-    def _share(self, sessions: list[Session]) -> None:
-        for piece in write_sessions(sessions, self._drop):
-            self._channel.send(make_frame(SESSIONS, piece))
+    def _share(self, bindings: list[Binding]) -> None:
+        for piece in write_bindings(bindings, self._drop):
+            self._channel.send(make_frame(BINDINGS, piece))
 
-    def _tell(self, changes: list[Change]) -> None:
+    def _report_changes(self, changes: list[Change]) -> None:
         for piece in write_changes(changes, self._drop):
             self._channel.send(make_frame(METRICS, piece))
         if self._dropped:
-            told, self._dropped = self._dropped, 0
-            self._tell([Change(DROPPED, (), told)])
+            count, self._dropped = self._dropped, 0
+            self._report_changes([Change(DROPPED, (), count)])
 
     def _drop(self) -> None:
         self._dropped += 1
 
     def _report(self) -> None:
-        listeners = self._listeners
+        data_path = self._data_path
         report = Report(
             self._ready,
             self._version,
-            listeners.connections,
-            listeners.tunnels,
+            data_path.connections,
+            data_path.tunnels,
             self._cut,
             self._counters(),
         )
-        ports = listeners.ports
+        ports = data_path.ports
         if ports is not None:
             report = replace(
                 report,
@@ -236,15 +235,15 @@ class Worker:
                 port_connections=ports.connections,
                 flows=ports.flows,
             )
-        self._channel.send(make_frame(REPORT, write_report(report)), slot="report")
+        self._channel.send(make_frame(REPORT, write_report(report)), topic="report")
 
     def _counters(self) -> Counters:
-        log, tls = self._log, self._listeners.tls_counters
+        log, tls = self._log, self._data_path.tls_counters
         log.format_records()
         classes = [0] * 6
         for status, count in log.statuses.items():
             classes[status // 100 if 100 <= status < 600 else 0] += count
-        ports = self._listeners.ports
+        ports = self._data_path.ports
         carried = ports.counters() if ports is not None else {}
         tcp, udp = (Counter(carried.get(scheme, {})) for scheme in ("tcp", "udp"))
         return Counters(
@@ -274,7 +273,7 @@ def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:
 
 
 class _Numbered(logging.Filter):
-    """Says in each record which worker it comes from."""
+    """Adds the worker's number to each record."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -288,11 +287,11 @@ class _Numbered(logging.Filter):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Be a worker until the end."""
+    """Run a worker until it ends."""
     renounce_privileges()
     (descriptor,) = arguments if arguments is not None else sys.argv[1:]
     sock = socket.socket(fileno=int(descriptor))
-    with contextlib.suppress(EOFError):  # the supervisor is gone again
+    with contextlib.suppress(EOFError):  # the supervisor has ended already
         kind, body = receive_frame(sock)
         assert kind == SETUP
         setup = read_setup(body)
@@ -300,14 +299,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             os.set_inheritable(inherited, False)
         if setup.settings.log.spans:
             with contextlib.suppress(ImportError):  # `create_spans` says so
-                importlib.import_module("meshlib_adapters.observe.tracing")  # now, likewise
+                # Before `become`, which may take away the right to read these files.
+                importlib.import_module("meshlib_adapters.observe.tracing")
         if setup.settings.tls.certificates:
-            importlib.import_module("meshlib_adapters.listeners.terminator")  # likewise
-        with contextlib.suppress(
-            ImportError
-        ):  # HTTP/2 is not offered then, and not spoken to endpoints
+            importlib.import_module("meshlib_adapters.listeners.terminator")
+        with contextlib.suppress(ImportError):  # without it there is no HTTP/2 on either side
             importlib.import_module("meshlib_adapters.upstream.http2")
-        fast_loop()  # loaded before `become`, for the same reason as the imports above
+        fast_loop()
         if setup.identity is not None:
             try:
                 become(setup.identity)

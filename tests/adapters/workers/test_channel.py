@@ -1,4 +1,4 @@
-"""The channel between supervisor and worker: frames, slots, a side that does not read, and its
+"""The channel between supervisor and worker: frames, topics, a side that does not read, and its
 end.
 """
 
@@ -67,7 +67,7 @@ def test_of_a_slot_only_the_newest_waits_for_a_side_that_does_not_read() -> None
     async def tell(ours: socket.socket, theirs: socket.socket) -> None:
         left = End(ours)
         for number in range(50):
-            left.channel.send(make_frame(b"t", b"%d" % number * 1_000_000), slot="table")
+            left.channel.send(make_frame(b"t", b"%d" % number * 1_000_000), topic="table")
         assert len(left.channel) == 1
         right = End(theirs)
         await until(lambda: len(right.heard) == 2)
@@ -85,7 +85,7 @@ def test_without_a_slot_there_is_a_bound() -> None:
         assert [left.channel.send(make_frame(b"s", b"")) for _ in range(MAX_WAITING + 1)].count(
             False
         ) == 1
-        assert left.channel.send(make_frame(b"d", b""), slot="drain")
+        assert left.channel.send(make_frame(b"d", b""), topic="drain")
         left.channel.close()
 
     story(tell)
@@ -122,7 +122,7 @@ def test_a_frame_that_the_other_side_would_not_take_is_not_sent() -> None:
         left = Channel(ours, on_frame=lambda kind, body: None, on_end=lambda: None, most=10)
         right = End(theirs, limit=10)
         assert not left.send(make_frame(b"r", b"x" * 11))
-        assert not left.send(make_frame(b"r", b"x" * 11), slot="report")
+        assert not left.send(make_frame(b"r", b"x" * 11), topic="report")
         assert left.send(make_frame(b"r", b"x" * 10))
         await until(lambda: bool(right.heard))
         assert right.heard == [(b"r", b"x" * 10)]

@@ -13,7 +13,7 @@ from meshlib.mesh import Mesh
 from meshlib.proxy_protocol import ProxyAddress, build_v2
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import Layer, resolve_settings
-from meshlib_adapters.workers.data_path import Listeners, tls_settings
+from meshlib_adapters.workers.data_path import DataPath, tls_settings
 from tests.vectors.tls.hellos import BASE, ext, hello, records, sni, u8, u16
 
 LOOPBACK = "127.0.0.1"
@@ -69,7 +69,7 @@ def test_a_challenge_finds_the_responder_behind_a_required_preamble(
             tls__acme=[f"{LOOPBACK}:{port}"],
             log__access=False,
         )
-        listeners = Listeners(Mesh(), wanted)
+        listeners = DataPath(Mesh(), wanted)
         sock = socket.create_server((LOOPBACK, 0))
         entry = sock.getsockname()
         await listeners.listen([], [sock])

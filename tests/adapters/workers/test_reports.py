@@ -28,20 +28,19 @@ from meshlib_adapters.observe.metrics.changes import Change, parse_changes, writ
 from meshlib_adapters.workers.messages import NO_VERSION, make_snapshot, read_snapshot
 from meshlib_adapters.workers.privileges import resolve_identity
 from meshlib_adapters.workers.reports import (
+    MAX_BINDING_KEY,
     MAX_ERROR,
     MAX_REPORT,
-    MAX_SESSION_KEY,
     Counters,
     Report,
-    Session,
+    parse_bindings,
     parse_error,
     parse_report,
-    parse_sessions,
+    write_bindings,
     write_error,
     write_report,
-    write_sessions,
 )
-from meshlib_adapters.workers.shared_bindings import SessionStore
+from meshlib_adapters.workers.shared_bindings import BindingStore
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
@@ -77,7 +76,7 @@ def test_what_is_no_report_is_refused(data: bytes) -> None:
 
 @given(st.binary())
 def test_whatever_a_worker_sends_is_a_value_or_a_value_error(data: bytes) -> None:
-    for parse in (parse_report, parse_sessions):
+    for parse in (parse_report, parse_bindings):
         try:
             parse(data)
         except ValueError:
@@ -87,22 +86,22 @@ def test_whatever_a_worker_sends_is_a_value_or_a_value_error(data: bytes) -> Non
 any_text = st.text(st.characters(), max_size=2 * MAX_NAME)
 
 
-SESSIONS = st.builds(
+BINDINGS = st.builds(
     Binding, any_text, any_text, st.binary(max_size=100), any_text, st.sampled_from(Standing)
 )
 
 
-@given(st.lists(SESSIONS, max_size=5), st.integers(1, 100))
+@given(st.lists(BINDINGS, max_size=5), st.integers(1, 100))
 def test_sessions_are_read_as_they_were_written_but_for_those_that_are_too_long(
-    sessions: list[Session], times: int
+    sessions: list[Binding], times: int
 ) -> None:
     unwritten: list[None] = []
-    pieces = list(write_sessions(sessions * times, lambda: unwritten.append(None)))
+    pieces = list(write_bindings(sessions * times, lambda: unwritten.append(None)))
     unread: list[None] = []
     read = [
         session
         for piece in pieces
-        for session in parse_sessions(piece, lambda: unread.append(None))
+        for session in parse_bindings(piece, lambda: unread.append(None))
     ]
     assert max(map(len, pieces), default=0) <= MAX_REPORT
     assert not unread
@@ -110,14 +109,14 @@ def test_sessions_are_read_as_they_were_written_but_for_those_that_are_too_long(
     assert read == [
         s
         for s in sessions * times
-        if max(map(len, (s[0], s[1], s[3]))) <= MAX_NAME and len(s[2]) <= MAX_SESSION_KEY
+        if max(map(len, (s[0], s[1], s[3]))) <= MAX_NAME and len(s[2]) <= MAX_BINDING_KEY
     ]
 
 
 @given(st.binary(max_size=5000))
 def test_every_value_as_tables_keep_it_fits(value: bytes) -> None:
     session = Binding("u", "C", session_key(value), "e", Standing.LEARNED)
-    assert [parse_sessions(piece) for piece in write_sessions([session])] == [[session]]
+    assert [parse_bindings(piece) for piece in write_bindings([session])] == [[session]]
 
 
 counts = st.integers()
@@ -172,13 +171,13 @@ def test_why_a_worker_cannot_begin_is_read_whatever_it_says(message: str) -> Non
 )
 def test_what_is_no_session_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
-        parse_sessions(data)
+        parse_bindings(data)
 
 
 def test_a_session_that_is_out_of_range_is_dropped_and_counted() -> None:
     dropped: list[None] = []
     rows = [["a", "b", "c", "d", 3], ["a", "b", "c" * 65, "d", 1], ["a", "b", "c", "d", 1]]
-    read = parse_sessions(json.dumps(rows).encode(), lambda: dropped.append(None))
+    read = parse_bindings(json.dumps(rows).encode(), lambda: dropped.append(None))
     assert (read, len(dropped)) == ([Binding("a", "b", b"c", "d", Standing.LEARNED)], 2)
 
 
@@ -187,18 +186,18 @@ def learned(value: bytes, endpoint: str, standing: Standing = Standing.LEARNED) 
 
 
 def test_the_store_of_sessions_is_bounded_and_keeps_the_newest() -> None:
-    store = SessionStore(SessionLimits(total=2))
+    store = BindingStore(SessionLimits(total=2))
     store.add([learned(b"1", "a"), learned(b"2", "a")])
     store.add([learned(b"1", "b"), learned(b"3", "c")])
     assert store.all() == [learned(b"1", "b"), learned(b"3", "c")]
     assert len(store) == 2
-    forgetful = SessionStore(SessionLimits(ttl=-1.0))
+    forgetful = BindingStore(SessionLimits(ttl=-1.0))
     forgetful.add([learned(b"1", "a")])
     assert forgetful.all() == []
 
 
 def test_in_the_store_forged_sessions_push_out_no_session() -> None:
-    store = SessionStore(SessionLimits(total=5, unknown=3))
+    store = BindingStore(SessionLimits(total=5, unknown=3))
     store.add([learned(b"%d" % number, "a") for number in range(5)])
     store.add([learned(b"forged %d" % number, "b", Standing.MET) for number in range(1000)])
     store.add([learned(b"%d" % number, "b", Standing.MET) for number in range(100, 200)])
@@ -265,7 +264,7 @@ def test_of_any_snapshot_all_that_is_said_is_heard(snapshot: Snapshot, cookie: s
         for route in table.routes
     ]
     told += [Change("meshlib_upstream_connects_total", (name,), 1) for name in table.upstreams]
-    sessions: list[Session] = []
+    sessions: list[Binding] = []
     for name, upstream in table.upstreams.items():
         for endpoint in upstream.endpoints:
             told.append(Change("meshlib_endpoint_ejected", (name, endpoint.address), 1))
@@ -279,6 +278,6 @@ def test_of_any_snapshot_all_that_is_said_is_heard(snapshot: Snapshot, cookie: s
     ] == told
     assert [
         session
-        for piece in write_sessions(sessions, dropped)
-        for session in parse_sessions(piece, dropped)
+        for piece in write_bindings(sessions, dropped)
+        for session in parse_bindings(piece, dropped)
     ] == sessions

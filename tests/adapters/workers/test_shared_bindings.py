@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from meshlib.balancing import Standing
+from meshlib.balancing import Binding, Standing
 from meshlib.decision import Forward
 from meshlib.http1 import parse_request_head, section_of
 from meshlib.mesh import Mesh
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.workers.reports import Session, parse_sessions, write_sessions
+from meshlib_adapters.workers.reports import parse_bindings, write_bindings
 from meshlib_adapters.workers.shared_bindings import (
     BATCH,
     MET_AT_ONCE,
@@ -30,7 +30,7 @@ class Worker:
     """The sessions of one worker. `frames` is what it has handed over."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.frames: list[list[Session]] = []
+        self.frames: list[list[Binding]] = []
         self.mesh = Mesh(snapshot_of({"a": [1, 2]}, sticky="SID"))
         self.upstreams = SharingUpstreams(
             self.mesh, HTTPSettings(sticky_unknown=50), loop, self.frames.append
@@ -41,7 +41,7 @@ class Worker:
         self.decision = decision
 
     @property
-    def told(self) -> list[Session]:
+    def told(self) -> list[Binding]:
         return [session for frame in self.frames for session in frame]
 
     def serve(self, asked: bytes = b"", answer: bytes = b"", endpoint: int = 0) -> None:
@@ -69,9 +69,9 @@ def settle(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_until_complete(asyncio.sleep(0.02))
 
 
-def passed_on(sessions: list[Session]) -> list[Session]:
+def passed_on(sessions: list[Binding]) -> list[Binding]:
     """As they come out of the channel."""
-    return [session for piece in write_sessions(sessions) for session in parse_sessions(piece)]
+    return [session for piece in write_bindings(sessions) for session in parse_bindings(piece)]
 
 
 def test_what_one_worker_learns_and_forgets_the_others_do(loop: asyncio.AbstractEventLoop) -> None:
@@ -111,8 +111,8 @@ def test_what_others_met_pushes_out_nothing_that_was_learned(
     worker = Worker(loop)
     worker.serve(answer=b"mine", endpoint=1)
     forged = [
-        Session("a:80", "SID", b"forged %d" % number, "a.1", Standing.MET) for number in range(1000)
+        Binding("a:80", "SID", b"forged %d" % number, "a.1", Standing.MET) for number in range(1000)
     ]
-    worker.upstreams.adopt([*forged, Session("a:80", "SID", b"other", "a.1", Standing.LEARNED)])
+    worker.upstreams.adopt([*forged, Binding("a:80", "SID", b"other", "a.1", Standing.LEARNED)])
     assert (worker.chosen(b"mine"), worker.chosen(b"other")) == ("a.2", "a.1")
     assert len(worker.upstreams.sessions) == 52

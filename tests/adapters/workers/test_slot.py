@@ -1,4 +1,4 @@
-"""A worker that says what makes no sense is ended, and another one begins; one that says too much
+"""A worker that sends malformed messages is ended, and another one starts; one that sends too much
 is kept, and it is counted.
 """
 
@@ -18,9 +18,9 @@ from meshlib.balancing import Binding, Standing
 from meshlib.model import MAX_NAME
 from meshlib_adapters.observe.metrics.changes import Change
 from meshlib_adapters.workers.channel import make_frame
-from meshlib_adapters.workers.messages import METRICS, REPORT, RESEND, SESSIONS
-from meshlib_adapters.workers.reports import MAX_REPORT, Report, Session, write_report
-from meshlib_adapters.workers.slot import Place, Process
+from meshlib_adapters.workers.messages import BINDINGS, METRICS, REPORT, RESEND
+from meshlib_adapters.workers.reports import MAX_REPORT, Report, write_report
+from meshlib_adapters.workers.slot import Process, WorkerSlot
 from tests.support.commands import PATIENCE
 
 GOOD = make_frame(METRICS, json.dumps([["meshlib_tls_accepted_total", [], 3]]).encode())
@@ -30,13 +30,13 @@ _BROKEN = "import socket, sys, time; s = socket.socket(fileno=int(sys.argv[1]));
 
 
 class Pool:
-    """What a place tells."""
+    """What a slot tells."""
 
     def __init__(self) -> None:
         self.stopping = False
         self.changes: list[tuple[int, list[Change]]] = []
         self.gone: list[int] = []
-        self.sessions: list[Session] = []
+        self.sessions: list[Binding] = []
         self.dropped = 0
         self.versions: list[int] = []
         self.mismatches = 0
@@ -51,7 +51,7 @@ class Pool:
     def on_mismatch(self, number: int) -> None:
         self.mismatches += 1
 
-    def on_sessions(self, sessions: list[Session]) -> None:
+    def on_bindings(self, sessions: list[Binding]) -> None:
         self.sessions += sessions
 
     def on_metrics(self, number: int, changes: list[Change]) -> None:
@@ -84,20 +84,20 @@ def begin(said: bytes) -> Callable[[int], tuple[Process, dict[str, bytes]]]:
         make_frame(METRICS, b"[1]"),
         make_frame(METRICS, b'[["meshlib_process_open_fds", ["supervisor"], 1]]'),
         make_frame(REPORT, b"{}"),
-        make_frame(SESSIONS, b'["x"]'),
+        make_frame(BINDINGS, b'["x"]'),
     ],
 )
 def test_nonsense_ends_a_worker(nonsense: bytes) -> None:
     async def story() -> None:
         pool = Pool()
-        place = Place(7, begin(GOOD + nonsense), pool)
-        place.start()
+        slot = WorkerSlot(7, begin(GOOD + nonsense), pool)
+        slot.start()
         end = time.monotonic() + PATIENCE
-        while place.restarts < 2:
+        while slot.restarts < 2:
             assert time.monotonic() < end
             await asyncio.sleep(0.01)
         pool.stopping = True
-        place.close()
+        slot.close()
         assert pool.changes[0] == (7, [Change("meshlib_tls_accepted_total", (), 3)])
         assert pool.gone[:2] == [7, 7]
 
@@ -116,11 +116,11 @@ _LONG = "x" * (MAX_NAME + 1)
             METRICS, json.dumps([["meshlib_upstream_connects_total", ["\ud800"], 1]]).encode()
         ),
         make_frame(METRICS, b"x" * (MAX_REPORT + 1)),
-        make_frame(SESSIONS, json.dumps([[_LONG, "SID", "1", "a.1", 1]]).encode()),
-        make_frame(SESSIONS, json.dumps([["a:80", _LONG, "1", "a.1", 1]]).encode()),
-        make_frame(SESSIONS, json.dumps([["a:80", "SID", "1" * 65, "a.1", 1]]).encode()),
-        make_frame(SESSIONS, json.dumps([["a:80", "SID", "1", _LONG, 1]]).encode()),
-        make_frame(SESSIONS, json.dumps([["a:80", "SID", "1", "a.1", 3]]).encode()),
+        make_frame(BINDINGS, json.dumps([[_LONG, "SID", "1", "a.1", 1]]).encode()),
+        make_frame(BINDINGS, json.dumps([["a:80", _LONG, "1", "a.1", 1]]).encode()),
+        make_frame(BINDINGS, json.dumps([["a:80", "SID", "1" * 65, "a.1", 1]]).encode()),
+        make_frame(BINDINGS, json.dumps([["a:80", "SID", "1", _LONG, 1]]).encode()),
+        make_frame(BINDINGS, json.dumps([["a:80", "SID", "1", "a.1", 3]]).encode()),
         make_frame(REPORT, write_report(Report()).replace(b'"flows": 0', b'"flows": -1')),
         make_frame(REPORT, write_report(Report()).replace(b'"flows": 0', b'"flows": %d' % 2**63)),
     ],
@@ -128,20 +128,20 @@ _LONG = "x" * (MAX_NAME + 1)
 def test_what_is_out_of_range_is_dropped_and_counted_and_the_worker_is_kept(beyond: bytes) -> None:
     async def story() -> None:
         pool = Pool()
-        good = make_frame(SESSIONS, json.dumps([["a:80", "SID", "1", "a.1", 1]]).encode())
-        place = Place(7, begin(GOOD + beyond + good + GOOD), pool)
-        place.start()
+        good = make_frame(BINDINGS, json.dumps([["a:80", "SID", "1", "a.1", 1]]).encode())
+        slot = WorkerSlot(7, begin(GOOD + beyond + good + GOOD), pool)
+        slot.start()
         end = time.monotonic() + PATIENCE
         while len(pool.changes) < 2 + (b"meshlib" in beyond):
             assert time.monotonic() < end
             await asyncio.sleep(0.01)
-        assert (place.restarts, place.running, pool.dropped) == (0, True, 1)
+        assert (slot.restarts, slot.running, pool.dropped) == (0, True, 1)
         assert [told for _, changes in pool.changes for told in changes] == [
             Change("meshlib_tls_accepted_total", (), 3)
         ] * 2
         assert pool.sessions == [Binding("a:80", "SID", b"1", "a.1", Standing.LEARNED)]
         pool.stopping = True
-        place.close()
+        slot.close()
 
     asyncio.run(story())
 
@@ -150,14 +150,14 @@ def test_the_pool_hears_which_version_a_worker_has_and_that_it_cannot_use_a_diff
     async def story() -> None:
         pool = Pool()
         reports = [make_frame(REPORT, write_report(Report(version=version))) for version in (-1, 7)]
-        place = Place(7, begin(reports[0] + reports[1] + make_frame(RESEND, b"")), pool)
-        place.start()
+        slot = WorkerSlot(7, begin(reports[0] + reports[1] + make_frame(RESEND, b"")), pool)
+        slot.start()
         end = time.monotonic() + PATIENCE
         while not pool.mismatches:
             assert time.monotonic() < end
             await asyncio.sleep(0.01)
         assert (pool.versions, pool.mismatches) == ([-1, 7], 1)
         pool.stopping = True
-        place.close()
+        slot.close()
 
     asyncio.run(story())
