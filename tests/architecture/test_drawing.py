@@ -29,7 +29,6 @@ _LONG_MODULES: Final = {
     "mesh.py": 431,
     "model.py": 415,
     "ownership.py": 436,
-    "proxy/retries.py": 417,
     "table/routing.py": 471,
     "tls/transport.py": 526,
     "upstream/http1.py": 412,

@@ -26,7 +26,7 @@ from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.listeners.http import HTTPGateway
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.build_info import VERSION
-from meshlib_adapters.upstream.http1 import UpstreamConnection
+from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
 from tests.benchmarks.compiled import compiled_copy
 
 __all__ = ["CASES", "main", "measured"]
@@ -97,23 +97,23 @@ def _client(gateway: HTTPGateway) -> asyncio.Protocol:
     return connection
 
 
-def _endpoint(gateway: HTTPGateway, upstream: Upstream) -> tuple[UpstreamConnection, _Nowhere]:
+def _endpoint(gateway: HTTPGateway, upstream: Upstream) -> tuple[HTTP1EndpointConnection, _Nowhere]:
     """A connection to the endpoint, idle in its pool."""
     pool = gateway.upstreams.state(upstream).ready[0]
-    connection, transport = UpstreamConnection(pool), _Nowhere()
+    connection, transport = HTTP1EndpointConnection(pool), _Nowhere()
     connection.connection_made(transport)
     pool.lease(connection)
     pool.release(connection)
     return connection, transport
 
 
-Load = Callable[[HTTPGateway, UpstreamConnection, int], None]
+Load = Callable[[HTTPGateway, HTTP1EndpointConnection, int], None]
 
 
-def _same(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
+def _same(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: int) -> None:
     client, flush = (
         _client(gateway),
-        gateway.outbox.flush,
+        gateway.write_batch.flush,
     )  # the loop would call it at the end of its round
     for _ in range(requests):
         client.data_received(_REQUEST)
@@ -123,8 +123,8 @@ def _same(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> 
     client.connection_lost(None)
 
 
-def _different(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
-    client, flush = _client(gateway), gateway.outbox.flush
+def _different(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: int) -> None:
+    client, flush = _client(gateway), gateway.write_batch.flush
     asked = [_REQUEST.replace(b"max-age=0", b"max-age=%d" % number) for number in range(_VARIANTS)]
     answers = [
         _ANSWER.replace(b"text/plain", b"text/p%04d" % number) for number in range(_VARIANTS)
@@ -137,8 +137,8 @@ def _different(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int
     client.connection_lost(None)
 
 
-def _hosts(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
-    client, flush = _client(gateway), gateway.outbox.flush
+def _hosts(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: int) -> None:
+    client, flush = _client(gateway), gateway.write_batch.flush
     asked = [_REQUEST.replace(b"Host: shop", b"Host: h%d" % number) for number in range(_HOSTS)]
     for number in range(requests):
         client.data_received(asked[number % _HOSTS])
@@ -148,8 +148,8 @@ def _hosts(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) ->
     client.connection_lost(None)
 
 
-def _closing(gateway: HTTPGateway, endpoint: UpstreamConnection, requests: int) -> None:
-    flush = gateway.outbox.flush
+def _closing(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: int) -> None:
+    flush = gateway.write_batch.flush
     for _ in range(requests):
         client = _client(gateway)
         client.data_received(_LAST)

@@ -13,7 +13,7 @@ from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule, Snapshot, Upstream
 from meshlib_adapters.http1.front import ClientConnection
 from meshlib_adapters.listeners.http import HTTPGateway
-from meshlib_adapters.upstream.http1 import UpstreamConnection
+from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
 from tests.support.running import quick, snapshot_of
 
 __all__ = ["Place", "Wire"]
@@ -100,10 +100,10 @@ class Place:
             iter(route.upstream for route in self.snapshot.routes if route.upstream is not None)
         )
 
-    def endpoint(self) -> tuple[UpstreamConnection, Wire]:
+    def endpoint(self) -> tuple[HTTP1EndpointConnection, Wire]:
         """A connection to the endpoint of host a, idle in its pool."""
         pool = self.gateway.upstreams.state(self.upstream()).ready[0]
-        connection, wire = UpstreamConnection(pool), Wire()
+        connection, wire = HTTP1EndpointConnection(pool), Wire()
         connection.connection_made(wire)
         pool.lease(connection)
         pool.release(connection)

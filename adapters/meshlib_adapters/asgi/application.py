@@ -27,10 +27,10 @@ from meshlib_adapters.asgi.websocket import relay_websocket
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.providers.feed import log_failure, offer
 from meshlib_adapters.providers.provider import Provider
-from meshlib_adapters.proxy.awaited import Exchange, Unanswered
+from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.proxy.retries import default_host
 from meshlib_adapters.turns import MESSAGE
-from meshlib_adapters.upstream.registry import Upstreams
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 
 __all__ = ["Gateway"]
 
@@ -67,12 +67,12 @@ class Gateway:
             mesh.on_error = log_failure  # a provider must not end because a subscriber failed
         self._settings = settings or HTTPSettings()
         self._policy = policy or ForwardingPolicy()
-        self._upstreams: Upstreams | None = None
+        self._upstreams: UpstreamRegistry | None = None
         self._followers: list[asyncio.Task[None]] = []
         self._sweeper: asyncio.Task[None] | None = None
         self._startup_wait = startup_wait
         self._informed = False
-        self._exchanges: set[Exchange] = set()
+        self._exchanges: set[AwaitedExchange] = set()
         self._users = 0
         self._id_prefix = secrets.token_hex(8)
         self._ids = itertools.count(1)
@@ -186,7 +186,7 @@ class Gateway:
         else:
             await self._forward(decision, head, scope, receive, send)
 
-    def _pools(self) -> Upstreams:
+    def _pools(self) -> UpstreamRegistry:
         loop = asyncio.get_running_loop()
         if self._upstreams is None or self._upstreams.loop is not loop:
             if self._upstreams is not None:  # test clients give each request a loop of its own
@@ -194,7 +194,7 @@ class Gateway:
                     RuntimeError
                 ):  # what was left of the other loop's connections cannot be closed any more
                     self._upstreams.close()
-            self._upstreams = Upstreams(self._mesh, self._settings, loop)
+            self._upstreams = UpstreamRegistry(self._mesh, self._settings, loop)
             self._sweeper = asyncio.create_task(_sweep(self._upstreams, self._exchanges))
         return self._upstreams
 
@@ -212,7 +212,7 @@ class Gateway:
             lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
         if self._policy.request_id and not (peer.trusted and b"x-request-id" in head.fields.names):
             lines += b"X-Request-ID: %s%012x\r\n" % (self._id_prefix.encode(), next(self._ids))
-        exchange = Exchange(self._pools(), *addresses_of(scope))
+        exchange = AwaitedExchange(self._pools(), *addresses_of(scope))
         if decision.route.hsts and is_secure(head.fields, peer):
             exchange.hsts = decision.route.hsts
         self._exchanges.add(exchange)
@@ -230,7 +230,7 @@ class Gateway:
 
     async def _exchange(
         self,
-        exchange: Exchange,
+        exchange: AwaitedExchange,
         decision: Forward,
         head: RequestHead,
         lines: bytes,
@@ -266,7 +266,7 @@ class Gateway:
 
 
 async def _send_body(
-    exchange: Exchange,
+    exchange: AwaitedExchange,
     head: RequestHead,
     receive: Receive,
     first: Message | None,
@@ -313,10 +313,10 @@ async def _send_body(
         await exchange.send(data, done=done)
 
 
-async def _pass_on(exchange: Exchange, scope: Scope, send: Send) -> None:
+async def _pass_on(exchange: AwaitedExchange, scope: Scope, send: Send) -> None:
     try:
         wire, head = await exchange.head()
-    except Unanswered as failure:
+    except NoResponse as failure:
         if failure.reason != "client_closed":
             await send_error(
                 scope, send, failure.status, retry_after=1 if failure.status == 503 else None
@@ -332,7 +332,7 @@ async def _pass_on(exchange: Exchange, scope: Scope, send: Send) -> None:
     try:
         while data := await exchange.read():
             await send({"type": "http.response.body", "body": data, "more_body": True})
-    except Unanswered as failure:
+    except NoResponse as failure:
         if failure.reason == "client_closed":
             return
         # The server sees an application that ends without finishing its answer, and cuts the
@@ -349,7 +349,7 @@ async def _deny(
     await send_error(scope, send, status, retry_after=retry_after)
 
 
-async def _sweep(upstreams: Upstreams, exchanges: set[Exchange]) -> None:
+async def _sweep(upstreams: UpstreamRegistry, exchanges: set[AwaitedExchange]) -> None:
     while True:
         await asyncio.sleep(1.0)
         now = upstreams.loop.time()

@@ -24,7 +24,7 @@ from meshlib.messages import RequestHead, ResponseHead
 from meshlib_adapters.asgi.pace import Pace
 from meshlib_adapters.asgi.responses import can_deny, fields_of, send_error
 from meshlib_adapters.asgi.types import Message, Receive, Scope, Send
-from meshlib_adapters.proxy.awaited import Exchange, Unanswered
+from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.turns import MESSAGE
 
 __all__ = ["relay_websocket"]
@@ -38,7 +38,7 @@ _NEVER_SENT: Final = (None, 1005, 1006, 1015)
 
 
 async def relay_websocket(
-    exchange: Exchange,
+    exchange: AwaitedExchange,
     decision: Forward,
     head: RequestHead,
     lines: bytes,
@@ -72,7 +72,7 @@ async def relay_websocket(
     try:
         try:
             wire, answer = await exchange.head()
-        except Unanswered as failure:
+        except NoResponse as failure:
             if failure.reason != "client_closed":
                 await send_error(
                     scope, send, failure.status, retry_after=1 if failure.status == 503 else None
@@ -109,7 +109,7 @@ async def relay_websocket(
 
 
 async def _deny(
-    exchange: Exchange, wire: bytes, answer: ResponseHead, scope: Scope, send: Send
+    exchange: AwaitedExchange, wire: bytes, answer: ResponseHead, scope: Scope, send: Send
 ) -> None:
     if not can_deny(scope):
         await send({"type": "websocket.close"})
@@ -122,7 +122,7 @@ async def _deny(
         }
     )
     with contextlib.suppress(
-        Unanswered
+        NoResponse
     ):  # cut, then; the message that would end the answer is not sent
         while data := await exchange.read():
             await send({"type": "websocket.http.response.body", "body": data, "more_body": True})
@@ -130,7 +130,7 @@ async def _deny(
 
 
 async def _relay(
-    exchange: Exchange, frames: Connection, client: asyncio.Task[bool], send: Send
+    exchange: AwaitedExchange, frames: Connection, client: asyncio.Task[bool], send: Send
 ) -> None:
     upstream = asyncio.create_task(_from_upstream(exchange, frames, send))
     try:
@@ -144,7 +144,7 @@ async def _relay(
         upstream.result()
 
 
-async def _from_client(exchange: Exchange, frames: Connection, receive: Receive) -> bool:
+async def _from_client(exchange: AwaitedExchange, frames: Connection, receive: Receive) -> bool:
     # True when the client has gone, False when the upstream takes no more.
     pace = Pace()
     while True:
@@ -177,7 +177,7 @@ async def _from_client(exchange: Exchange, frames: Connection, receive: Receive)
             return bool(message["type"] == "websocket.disconnect")
 
 
-async def _from_upstream(exchange: Exchange, frames: Connection, send: Send) -> None:
+async def _from_upstream(exchange: AwaitedExchange, frames: Connection, send: Send) -> None:
     text = io.StringIO()
     binary = io.BytesIO()
     size = 0
@@ -217,6 +217,6 @@ async def _from_upstream(exchange: Exchange, frames: Connection, send: Send) -> 
                         )
                         await send({"type": "websocket.send", **whole})
                         text, binary, size = io.StringIO(), io.BytesIO(), 0
-    except (Unanswered, RemoteProtocolError, LocalProtocolError):
+    except (NoResponse, RemoteProtocolError, LocalProtocolError):
         pass  # told below: the upstream has gone, or speaks no WebSocket
     await send({"type": "websocket.close", "code": 1014})

@@ -87,7 +87,7 @@ class ClientConnection(PacedClient):
                 self._process()
         elif self._tunnel:
             self.since = monotonic()
-            connection = self._dispatch.connection
+            connection = self._upstream_request.connection
             if connection is not None:
                 connection.send_tunnel(data)
             self._charge(len(data))
@@ -105,9 +105,9 @@ class ClientConnection(PacedClient):
         connection).
         """
         self._eof = True
-        self.push()  # before the loop may close
+        self.flush()  # before the loop may close
         if self._tunnel:
-            connection = self._dispatch.connection
+            connection = self._upstream_request.connection
             if connection is not None:
                 connection.send_eof()
             if self._tunnel_over:
@@ -128,18 +128,18 @@ class ClientConnection(PacedClient):
         self.phase = Phase.CLOSED
         self._turn.cancel()
         self.gateway.leave(self)
-        self._dispatch.leave()
+        self._upstream_request.leave()
         if self.head is not None:
-            connection = self._dispatch.connection
+            connection = self._upstream_request.connection
             if not self._tunnel:
                 self._conclude("client_closed")
             if self._tunnel and exc is None and connection is not None:
                 connection.close_tunnel()
             else:
-                self._dispatch.cancel()
+                self._upstream_request.cancel()
             self._log()
             self.head = None
-        elif self._dispatch.at_rest and not self._tunnel and type(self) is ClientConnection:
+        elif self._upstream_request.at_rest and not self._tunnel and type(self) is ClientConnection:
             self._renew()
             self.gateway.keep(self)
 
@@ -158,12 +158,12 @@ class ClientConnection(PacedClient):
         self._at = 0
         self._tunnel_over = False
         self._first_byte_at = 0.0
-        self._dispatch.pool = None
+        self._upstream_request.pool = None
 
     def pause_writing(self) -> None:
         """The client is slower than the upstream."""
         self._blocked = True
-        connection = self._dispatch.connection
+        connection = self._upstream_request.connection
         if connection is not None:
             connection.pause()
 
@@ -171,7 +171,7 @@ class ClientConnection(PacedClient):
         """The client takes more."""
         self._blocked = False
         self.since = monotonic()
-        connection = self._dispatch.connection
+        connection = self._upstream_request.connection
         if connection is not None:
             connection.resume()
         if self.head is None and self.phase < _BODY and not self._turn.over:
@@ -318,7 +318,7 @@ class ClientConnection(PacedClient):
             lines = self._lines_to_send(head, wish)
             if lines is None:
                 self._keep_alive = False
-                self._dispatch.pool = None
+                self._upstream_request.pool = None
                 self._answer_error(508, "loop")
                 return
             self._known = (authority, head.minor_version, wish, lines)
@@ -331,7 +331,7 @@ class ClientConnection(PacedClient):
         done = True
         self.phase = _RESPONSE
         if self._body is not None:
-            self._dispatch.pool = (
+            self._upstream_request.pool = (
                 None  # if the body is refused nobody was asked, whoever answered the request before
             )
             data += self._take_body()
@@ -339,8 +339,8 @@ class ClientConnection(PacedClient):
             self.phase = _RESPONSE if done else _BODY
         preferred = None
         if decision.route.sticky_cookie is not None:
-            preferred = gateway.upstreams.sticky_choice(decision, head.fields)
-        self._dispatch.start(
+            preferred = gateway.upstreams.bound_endpoint(decision, head.fields)
+        self._upstream_request.start(
             decision,
             head,
             data,
@@ -359,7 +359,7 @@ class ClientConnection(PacedClient):
         try:
             wire = self._take_body()
         except ProtocolError as error:
-            self._dispatch.cancel()
+            self._upstream_request.cancel()
             self._refuse(error)
             return
         done = self._body is None
@@ -369,7 +369,7 @@ class ClientConnection(PacedClient):
             self._rest()
         if self._paused:
             self._unfill()
-        self._dispatch.send(wire, done=done)
+        self._upstream_request.send(wire, done=done)
         if (
             self._eof and not done and not self._unread and self.head is not None
         ):  # its rest will never come
@@ -397,7 +397,7 @@ class ClientConnection(PacedClient):
             self._drop_request("shutdown")
             self._reset()
         else:
-            self.push()
+            self.flush()
             self.transport.abort()
 
     def timed_out(self) -> None:
@@ -407,14 +407,14 @@ class ClientConnection(PacedClient):
             self._keep_alive = False
             self._answer_error(408, "head_timeout")
         elif phase is _BODY and not self._paused & UPSTREAM and not self._responding:
-            self._dispatch.cancel()
+            self._upstream_request.cancel()
             self._keep_alive = False
             self._answer_error(408, "body_timeout")
         elif phase is _RESPONSE or (
             phase is _BODY and self._paused & UPSTREAM and not self._responding
         ):
             self._keep_alive = self._keep_alive and self._body is None
-            self._dispatch.time_out()
+            self._upstream_request.time_out()
         elif phase in (_IDLE, _LINGER):
             self._close()
         else:  # STREAM, TUNNEL, BODY behind an answer that has begun, or CLOSED with an end nobody takes: cut, visibly

@@ -84,7 +84,7 @@ class PacedClient(AnsweringClient):
             self._drop_request("body_too_slow", "C")
             self._reset()
         else:
-            self._dispatch.cancel()
+            self._upstream_request.cancel()
             self._keep_alive = False
             self._answer_error(408, "body_too_slow")
 

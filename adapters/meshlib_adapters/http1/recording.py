@@ -13,7 +13,7 @@ from meshlib_adapters.observe.end_reasons import NORMAL, end_of
 if TYPE_CHECKING:
     from meshlib.decision import Forward
     from meshlib_adapters.listeners.http import HTTPGateway
-    from meshlib_adapters.proxy.retries import Dispatch
+    from meshlib_adapters.proxy.retries import UpstreamRequest
 
 __all__ = ["RecordedClient"]
 
@@ -22,24 +22,24 @@ class RecordedClient(ClientWire):
     """A client with at most one request under way: its facts are kept here until it ends, and then
     become one record.
 
-    `head` is that request's (None: there is none). The subclass makes `_dispatch`.
+    `head` is that request's (None: there is none). The subclass makes `_upstream_request`.
     """
 
     __slots__ = (
         "_body",
         "_bytes_out",
         "_decision",
-        "_dispatch",
         "_ending",
         "_first_byte_at",
         "_responding",
         "_started",
         "_status",
         "_tunnel",
+        "_upstream_request",
         "head",
     )
 
-    _dispatch: Dispatch
+    _upstream_request: UpstreamRequest
 
     def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
         super().__init__(gateway, scheme, port)
@@ -57,7 +57,7 @@ class RecordedClient(ClientWire):
     def _drop_request(self, reason: str, who: str = "") -> None:
         # Nobody will have its answer, or the rest of it.
         self._conclude(reason, who)
-        self._dispatch.cancel()
+        self._upstream_request.cancel()
         self._log()
         self.head = None
 
@@ -75,7 +75,7 @@ class RecordedClient(ClientWire):
         elif self._responding:
             phase = "D"
         else:
-            phase = self._dispatch.stage
+            phase = self._upstream_request.stage
             if phase == "H" and self._body is not None:
                 phase = "B"
         self._ending = end_of(reason, phase, who=who, connect_seconds=self._ending.connect_seconds)
@@ -93,10 +93,10 @@ class RecordedClient(ClientWire):
             first_byte = -1.0
             if decision is not None:
                 route = decision.route
-                pool = self._dispatch.pool
+                pool = self._upstream_request.pool
                 if pool is not None:
                     endpoint = pool.endpoint
-                    tries = self._dispatch.tries
+                    tries = self._upstream_request.tries
                 if self._first_byte_at >= started:
                     first_byte = self._first_byte_at - started
             # The record is made here and not by a method of the log's: a call with ten arguments

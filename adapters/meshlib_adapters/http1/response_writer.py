@@ -16,7 +16,7 @@ from meshlib_adapters.http1.client_socket import FULL, UPSTREAM
 from meshlib_adapters.http1.recording import RecordedClient
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.local_responses import ALLOWED, error_answer, redirect_answer
-from meshlib_adapters.proxy.retries import Dispatch
+from meshlib_adapters.proxy.retries import UpstreamRequest
 from meshlib_adapters.turns import BYTES, CHUNK
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
 
 
 class AnsweringClient(RecordedClient):
-    """Gives the client of an HTTP/1 connection its answers, in order. It is the `dispatch.Asker` of
+    """Gives the client of an HTTP/1 connection its answers, in order. It is the `retries.ResponseReceiver` of
     its requests.
 
     What has been read and not yet looked at waits in `_unread`, from `_at` on: the rest of a body,
@@ -64,7 +64,7 @@ class AnsweringClient(RecordedClient):
     def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
         super().__init__(gateway, scheme, port)
         self._buffer = HeadBuffer(gateway.settings.head_size)
-        self._dispatch = Dispatch(self, gateway.upstreams)
+        self._upstream_request = UpstreamRequest(self, gateway.upstreams)
         self._keep_alive = True
         self._framing = _AS_IS
         self._held = b""  # a whole answer that goes out at the end of this round of the event loop
@@ -104,9 +104,9 @@ class AnsweringClient(RecordedClient):
         decision = self._decision
         if decision is not None:
             route = decision.route
-            if route.sticky_cookie is not None and self._dispatch.pool is not None:
-                gateway.upstreams.sticky_learn(
-                    decision, request.fields, head.fields, self._dispatch.pool
+            if route.sticky_cookie is not None and self._upstream_request.pool is not None:
+                gateway.upstreams.learn_binding(
+                    decision, request.fields, head.fields, self._upstream_request.pool
                 )
             if route.hsts and is_secure(request.fields, self.peer):
                 wire = with_hsts(wire, head.fields, route.hsts)
@@ -131,7 +131,7 @@ class AnsweringClient(RecordedClient):
         self._bytes_out = len(data)
         if done:
             self._hold_answer(data)
-            self._dispatch.finish()
+            self._upstream_request.finish()
             self._answered()
         else:
             self._write(data)
@@ -150,7 +150,7 @@ class AnsweringClient(RecordedClient):
             self._bytes_out += len(data)
             self.transport.write(data)
         if done:
-            self._dispatch.finish()
+            self._upstream_request.finish()
             self._answered()
 
     def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
@@ -164,7 +164,7 @@ class AnsweringClient(RecordedClient):
         self._write(wire + data)
         early = self._unread[self._at :]
         self._unread = b""
-        connection = self._dispatch.connection
+        connection = self._upstream_request.connection
         if early and connection is not None:
             connection.send_tunnel(early)
         if self._eof and connection is not None:
@@ -193,7 +193,7 @@ class AnsweringClient(RecordedClient):
             self.since = monotonic()
             self._unpause(UPSTREAM)
 
-    def on_unanswered(self, status: int, reason: str, message: str) -> None:
+    def on_no_response(self, status: int, reason: str, message: str) -> None:
         """No answer, or only its beginning."""
         if self.head is None:
             return
@@ -270,16 +270,16 @@ class AnsweringClient(RecordedClient):
 
     def _write(self, data: bytes) -> None:
         if self._held:
-            self.push()
+            self.flush()
         self.transport.write(data)
 
     def _hold_answer(self, data: bytes) -> None:
         if self._held:  # of an answer before this one, to a pipelined request
-            self.push()
+            self.flush()
         self._held = data
-        self.gateway.outbox.add(self)
+        self.gateway.write_batch.add(self)
 
-    def push(self) -> None:
+    def flush(self) -> None:
         """Write what the round's end was waited for with, and close if that was the last of it."""
         data = self._held
         if data:
@@ -293,12 +293,12 @@ class AnsweringClient(RecordedClient):
     def _close(self) -> None:
         if not self._held:
             super()._close()
-        else:  # `push` does it
+        else:  # `flush` does it
             self.phase = _CLOSED
             self.since = monotonic()
 
     def _linger(self) -> None:
-        self.push()
+        self.flush()
         super()._linger()
 
     # The end of a request, and of the connection.

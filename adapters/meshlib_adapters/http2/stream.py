@@ -31,7 +31,7 @@ from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.observe.end_reasons import NORMAL, end_of
 from meshlib_adapters.proxy.local_responses import ALLOWED, error_answer, redirect_answer
 from meshlib_adapters.proxy.pace import Pace
-from meshlib_adapters.proxy.retries import Dispatch
+from meshlib_adapters.proxy.retries import UpstreamRequest
 
 if TYPE_CHECKING:
     from meshlib_adapters.http2.front import HTTP2Connection
@@ -44,7 +44,7 @@ _SMALL: Final = 1024
 
 
 class Stream:
-    """A `dispatch.Asker`. It is `over` when its access record is written: what comes after that is
+    """A `retries.ResponseReceiver`. It is `over` when its access record is written: what comes after that is
     nobody's.
 
     `kept` counts the bytes of the answer that the client's windows have not let out yet.
@@ -56,7 +56,6 @@ class Stream:
         "_chunked_answer",
         "_connection",
         "_decision",
-        "_dispatch",
         "_ending",
         "_first_byte_at",
         "_left",
@@ -72,6 +71,7 @@ class Stream:
         "_taking",
         "_trailers",
         "_unacknowledged",
+        "_upstream_request",
         "head",
         "kept",
         "number",
@@ -86,7 +86,7 @@ class Stream:
         self.kept = 0
         self.since = self._started = monotonic()
         self._connection = connection
-        self._dispatch = Dispatch(self, connection.gateway.upstreams)
+        self._upstream_request = UpstreamRequest(self, connection.gateway.upstreams)
         self._decision: Forward | None = None
         self._request_done = False  # the client has sent it all
         self._left = -1  # bytes of the body still to come, -1: nobody has said how many
@@ -177,8 +177,8 @@ class Stream:
         self._decision = decision
         preferred = None
         if decision.route.sticky_cookie is not None:
-            preferred = gateway.upstreams.sticky_choice(decision, head.fields)
-        self._dispatch.start(
+            preferred = gateway.upstreams.bound_endpoint(decision, head.fields)
+        self._upstream_request.start(
             decision, head, data, done=done, preferred=preferred, relay_chunks=False
         )
 
@@ -253,7 +253,7 @@ class Stream:
     def _send(self, wire: bytes) -> None:
         # Also without bytes: an empty frame may be what says that this was all.
         if self._decision is not None and not self._answered and not self.over and wire:
-            self._dispatch.send(wire, done=self._request_done or self._left == 0)
+            self._upstream_request.send(wire, done=self._request_done or self._left == 0)
 
     def _acknowledge(self) -> None:
         size, self._unacknowledged = self._unacknowledged, 0
@@ -273,7 +273,7 @@ class Stream:
             self._conclude(error.reason)
             self._cut(ErrorCodes.CANCEL)
         else:
-            self._dispatch.cancel()
+            self._upstream_request.cancel()
             self._answer_error(error.status_hint, error.reason)
 
     def lost(self, reason: str = "client_closed", who: str = "") -> None:
@@ -284,7 +284,7 @@ class Stream:
             self._conclude(reason, who)
             self._finish()
 
-    # `dispatch.Asker`
+    # `retries.ResponseReceiver`
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """The connection's."""
@@ -305,14 +305,14 @@ class Stream:
     ) -> None:
         """The head goes out now, the body as the windows allow."""
         self.since = self._first_byte_at = monotonic()
-        decision, asked, pool = self._decision, self.head, self._dispatch.pool
+        decision, asked, pool = self._decision, self.head, self._upstream_request.pool
         if (
             decision is not None
             and decision.route.sticky_cookie is not None
             and asked is not None
             and pool is not None
         ):
-            self._connection.gateway.upstreams.sticky_learn(
+            self._connection.gateway.upstreams.learn_binding(
                 decision, asked.fields, head.fields, pool
             )
         if (
@@ -357,7 +357,7 @@ class Stream:
             self._acknowledge()
             self._connection.flush_soon()
 
-    def on_unanswered(self, status: int, reason: str, message: str) -> None:
+    def on_no_response(self, status: int, reason: str, message: str) -> None:
         """No answer, or only its beginning: that is reset, so that it cannot be taken for a whole
         one.
         """
@@ -370,10 +370,10 @@ class Stream:
             self._answer_error(status, reason, retry_after=1 if status == 503 else None)
 
     def _complete(self) -> None:
-        connection = self._dispatch.connection
+        connection = self._upstream_request.connection
         if self._chunked_answer and connection is not None:
             self._trailers = trailer_fields(connection.trailers)
-        self._dispatch.finish()
+        self._upstream_request.finish()
 
     # The answer.
 
@@ -421,7 +421,7 @@ class Stream:
         self.kept += size
         self._answered = done
         self._connection.kept += size
-        connection = self._dispatch.connection
+        connection = self._upstream_request.connection
         if connection is not None and not done and self.kept > self._connection.allowed_to_keep():
             connection.pause()
 
@@ -462,7 +462,7 @@ class Stream:
                 self._connection.send_trailers(self, self._trailers)
             self._sent()
         elif self.kept * 2 <= self._connection.allowed_to_keep():
-            connection = self._dispatch.connection
+            connection = self._upstream_request.connection
             if connection is not None:
                 connection.resume()
         return size
@@ -487,8 +487,8 @@ class Stream:
     def _finish(self) -> None:
         self.over = True
         if self._decision is not None and not self._answered:
-            self._dispatch.cancel()
-        self._dispatch.leave()
+            self._upstream_request.cancel()
+        self._upstream_request.leave()
         self._acknowledge()
         self._connection.kept -= self.kept
         self.kept = 0
@@ -517,10 +517,10 @@ class Stream:
                 self._cut(ErrorCodes.INTERNAL_ERROR)
         elif not sending:
             if waited > settings.between_bytes:
-                self._dispatch.cancel()
+                self._upstream_request.cancel()
                 self._answer_error(408, "body_timeout")
         elif waited > (settings.between_bytes if self._paused else settings.response_head):
-            self._dispatch.time_out()
+            self._upstream_request.time_out()
 
     @property
     def waits_for_upstream(self) -> bool:
@@ -554,7 +554,7 @@ class Stream:
             self._conclude(reason, "C")
             self._cut(ErrorCodes.CANCEL)
         else:
-            self._dispatch.cancel()
+            self._upstream_request.cancel()
             self._answer_error(408, reason)
 
     def _conclude(self, reason: str, who: str = "") -> None:
@@ -564,13 +564,13 @@ class Stream:
         elif self._responding:
             phase = "D"
         else:
-            phase = self._dispatch.stage if self._decision is not None else "R"
+            phase = self._upstream_request.stage if self._decision is not None else "R"
             if phase == "H" and not self._request_done and self._left != 0:
                 phase = "B"
         self._ending = end_of(reason, phase, who=who, connect_seconds=self._ending.connect_seconds)
 
     def _log(self) -> None:
-        pool = self._dispatch.pool
+        pool = self._upstream_request.pool
         decision = self._decision
         self._connection.log(
             self.head,
@@ -578,7 +578,7 @@ class Stream:
             self._bytes_out,
             decision.route if decision is not None else None,
             pool.endpoint if pool is not None else None,
-            self._dispatch.tries if pool is not None else 0,
+            self._upstream_request.tries if pool is not None else 0,
             self._started,
             self._first_byte_at,
             self._ending,

@@ -27,7 +27,7 @@ from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.proxy.client import Client, Phase
 from meshlib_adapters.proxy.request_cache import RequestMemo
-from meshlib_adapters.upstream.registry import Upstreams
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 
 __all__ = ["HTTPGateway"]
 
@@ -76,15 +76,15 @@ class HTTPGateway:
         *,
         policy: ForwardingPolicy | None = None,
         access_log: AccessLog | None = None,
-        upstreams: Upstreams | None = None,
+        upstreams: UpstreamRegistry | None = None,
     ) -> None:
         self.mesh = mesh
         self.settings = settings or HTTPSettings()
         self.policy = policy or ForwardingPolicy()
         self.access_log = access_log
         self.loop = asyncio.get_running_loop()
-        self.upstreams = upstreams or Upstreams(mesh, self.settings, self.loop)
-        self.outbox = self.upstreams.outbox
+        self.upstreams = upstreams or UpstreamRegistry(mesh, self.settings, self.loop)
+        self.write_batch = self.upstreams.write_batch
         self.memo = RequestMemo(self.policy, self.settings.field_count, self.upstreams.known_lines)
         # Where clients must show certificates: whether TLS for a host is ended here. Set by the
         # terminator; then nothing is forwarded that comes without TLS.

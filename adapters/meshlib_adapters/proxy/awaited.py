@@ -13,13 +13,13 @@ from meshlib.forwarding import with_hsts
 from meshlib.http1 import BodyKind
 from meshlib.messages import FieldSection, RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.proxy.retries import Dispatch
-from meshlib_adapters.upstream.registry import Upstreams
+from meshlib_adapters.proxy.retries import UpstreamRequest
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 
-__all__ = ["Exchange", "Unanswered"]
+__all__ = ["AwaitedExchange", "NoResponse"]
 
 
-class Unanswered(Exception):
+class NoResponse(Exception):
     """There is no answer, or it was cut. `status` is what to answer when nothing has been sent
     yet.
     """
@@ -30,31 +30,31 @@ class Unanswered(Exception):
         self.reason = reason
 
 
-class Exchange:
+class AwaitedExchange:
     """Collects what the upstream says until the server takes it; the upstream waits when
     `buffer_size` bytes are kept.
 
-    `head` and `read` raise `Unanswered` when the upstream fails, and when `leave` or `refuse` end
+    `head` and `read` raise `NoResponse` when the upstream fails, and when `leave` or `refuse` end
     the exchange. `sendable` is set while the upstream takes more of the request. `look` wants to be
     called now and then: it is what notices an upstream that says nothing.
     """
 
     def __init__(
         self,
-        upstreams: Upstreams,
+        upstreams: UpstreamRegistry,
         source: ProxyAddress | None = None,
         destination: ProxyAddress | None = None,
     ) -> None:
         self._addresses = (source, destination)
         self._upstreams = upstreams
-        self._dispatch = Dispatch(self, upstreams)
+        self._upstream_request = UpstreamRequest(self, upstreams)
         self._pieces: deque[bytes] = deque()
         self._kept = 0
         self._news = asyncio.Event()
         self._head: tuple[bytes, ResponseHead] | None = None
         self._decision: Forward | None = None
         self._asked: FieldSection | None = None
-        self._failed: Unanswered | None = None
+        self._failed: NoResponse | None = None
         self._done = False
         self._sent = False
         self._since = upstreams.loop.time()
@@ -64,14 +64,14 @@ class Exchange:
         self.sendable.set()
 
     def start(self, decision: Forward, head: RequestHead, data: bytes, *, done: bool) -> None:
-        """Send the head and what there is of the body; see `Dispatch.start`."""
+        """Send the head and what there is of the body; see `UpstreamRequest.start`."""
         self._decision = decision
         self._asked = head.fields
         self._sent = done
         preferred = None
         if decision.route.sticky_cookie is not None:
-            preferred = self._upstreams.sticky_choice(decision, head.fields)
-        self._dispatch.start(
+            preferred = self._upstreams.bound_endpoint(decision, head.fields)
+        self._upstream_request.start(
             decision, head, data, done=done, preferred=preferred, relay_chunks=False
         )
 
@@ -81,11 +81,11 @@ class Exchange:
         self._since = self._upstreams.loop.time()
         if not self._done and self._failed is None:
             self._sent = done
-            self._dispatch.send(data, done=done)
+            self._upstream_request.send(data, done=done)
 
     def send_tunnel(self, data: bytes) -> None:
         """Bytes of an upgraded connection."""
-        connection = self._dispatch.connection
+        connection = self._upstream_request.connection
         if connection is not None and self.upgraded:
             self._since = self._upstreams.loop.time()
             connection.send_tunnel(data)
@@ -111,13 +111,13 @@ class Exchange:
         """Nobody wants any more of it. What was sent into a tunnel is still delivered. Harmless
         after the end.
         """
-        connection = self._dispatch.connection
+        connection = self._upstream_request.connection
         if self.upgraded and connection is not None:
             connection.close_tunnel()
-            self._dispatch.finish()
+            self._upstream_request.finish()
         elif not self._done:
-            self._dispatch.cancel()
-        self._dispatch.leave()
+            self._upstream_request.cancel()
+        self._upstream_request.leave()
         self._done = True
         self.sendable.set()
 
@@ -138,7 +138,7 @@ class Exchange:
             if waited > (settings.response_head if self._sent else settings.between_bytes) and (
                 self._sent or not self.sendable.is_set()
             ):
-                self._dispatch.time_out()
+                self._upstream_request.time_out()
         elif waited > settings.between_bytes:
             self._end(
                 504, "between_bytes_timeout", "the upstream stopped in the middle of its answer"
@@ -170,12 +170,12 @@ class Exchange:
         self._since = (
             self._upstreams.loop.time()
         )  # if the server was slow to take the last part, the upstream was told to wait
-        connection = self._dispatch.connection
+        connection = self._upstream_request.connection
         if connection is not None:
             connection.resume()
         return data
 
-    # `dispatch.Asker`
+    # `retries.ResponseReceiver`
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """As the server told them."""
@@ -193,14 +193,14 @@ class Exchange:
     ) -> None:
         """The final head."""
         self._head = (with_hsts(wire, head.fields, self.hsts) if self.hsts else wire, head)
-        decision, asked, pool = self._decision, self._asked, self._dispatch.pool
+        decision, asked, pool = self._decision, self._asked, self._upstream_request.pool
         if (
             decision is not None
             and asked is not None
             and pool is not None
             and decision.route.sticky_cookie is not None
         ):
-            self._upstreams.sticky_learn(decision, asked, head.fields, pool)
+            self._upstreams.learn_binding(decision, asked, head.fields, pool)
         self._keep(pieces, done)
 
     def on_data(self, pieces: list[bytes], done: bool) -> None:
@@ -230,18 +230,18 @@ class Exchange:
         else:
             self.sendable.set()
 
-    def on_unanswered(self, status: int, reason: str, message: str) -> None:
+    def on_no_response(self, status: int, reason: str, message: str) -> None:
         """No answer, or a cut one."""
-        self._failed = self._failed or Unanswered(status, reason, message)
+        self._failed = self._failed or NoResponse(status, reason, message)
         self.sendable.set()
         self._news.set()
 
     def _end(self, status: int, reason: str, message: str) -> None:
         if self._done and not self.upgraded:
             return
-        self._dispatch.cancel()
+        self._upstream_request.cancel()
         self._pieces.clear()
-        self.on_unanswered(status, reason, message)
+        self.on_no_response(status, reason, message)
 
     def _keep(self, pieces: list[bytes], done: bool) -> None:
         self._since = self._upstreams.loop.time()
@@ -251,10 +251,10 @@ class Exchange:
                 self._kept += len(piece)
         if done:
             self._done = True
-            self._dispatch.finish()
+            self._upstream_request.finish()
             self.sendable.set()
         elif self._kept > self._upstreams.settings.buffer_size:
-            connection = self._dispatch.connection
+            connection = self._upstream_request.connection
             if connection is not None:
                 connection.pause()
         self._news.set()

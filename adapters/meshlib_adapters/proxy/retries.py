@@ -1,9 +1,9 @@
-"""Getting one request to an endpoint: choose, connect, send, and try the next when that is safe.
+"""One request on its way to an endpoint: choose, connect, send, and try the next when that is safe.
 
-What may be tried again (RFC 9110 9.2.2, reliability over speed): a request of which no endpoint has
-seen a byte, always; one that was sent, only when its method is idempotent, its body is still at
-hand and no byte of an answer has come. A budget keeps retries a small share of all requests,
-because a failing upstream must not be hit harder for failing.
+A request of which no endpoint has seen a byte may always be tried again. One that was sent may be,
+if its method is idempotent (RFC 9110 9.2.2), its body is still at hand and no byte of a response
+has come. A budget keeps retries a small share of all requests: a failing upstream must not be hit
+harder for failing.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.upstream.http1 import UpstreamConnection
-from meshlib_adapters.upstream.queue import WaitingQueue
-from meshlib_adapters.upstream.registry import Connecting, EndpointPool, Upstreams
+from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
+from meshlib_adapters.upstream.queue import RequestQueue
+from meshlib_adapters.upstream.registry import ConnectAttempt, EndpointPool, UpstreamRegistry
 from meshlib_adapters.upstream.requester import Failure
 from meshlib_adapters.upstream.state import UpstreamState
 
-__all__ = ["Asker", "Dispatch", "default_host"]
+__all__ = ["ResponseReceiver", "UpstreamRequest", "default_host"]
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-
 _STATUS: Final = {Failure.TIMED_OUT: 504}
 
 
@@ -38,24 +37,24 @@ def default_host(upstream: Upstream) -> bytes:
     return quote(upstream.name.partition("@")[0].partition("+")[0], safe=":").encode()
 
 
-class Asker(Protocol):
-    """Who wants the answer; see `exchange.Exchange` for the calls that come straight from the
-    connection.
+class ResponseReceiver(Protocol):
+    """Whoever wants the response. Most calls come straight from the connection: see
+    `upstream.requester.Requester` for their order and arguments.
     """
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """Who the client is, and where it asked."""
+        """The client's address, and the one that it connected to."""
 
     def on_connected(self, seconds: float) -> None:
         """A connection was made for this request, in so many seconds."""
 
     def on_interim(self, wire: bytes, head: ResponseHead) -> None:
-        """A 1xx answer."""
+        """A 1xx response."""
 
     def on_response(
         self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
-        """The final answer begins."""
+        """The final response begins."""
 
     def on_data(self, pieces: list[bytes], done: bool) -> None:
         """More of its body."""
@@ -67,36 +66,34 @@ class Asker(Protocol):
         """Bytes out of the tunnel."""
 
     def on_tunnel_eof(self) -> None:
-        """No more of them."""
+        """The end of those bytes."""
 
     def on_upstream_paused(self, paused: bool) -> None:
         """Wait with the request's body, or go on."""
 
-    def on_unanswered(self, status: int, reason: str, message: str) -> None:
-        """There will be no (further) answer: answer with `status` yourself, or cut the one that has
-        begun.
-
+    def on_no_response(self, status: int, reason: str, message: str) -> None:
+        """No (further) response will come: send a local one with `status`, or cut the one begun.
         `reason` is a token for logs, `message` is for people.
         """
 
 
-class Dispatch:
-    """One exchange at a time; made once per client connection (or per request, by ASGI) and used
-    again.
+class UpstreamRequest:
+    """One request at a time; made once per client connection (or per request, by ASGI) and reused.
 
-    It is an `exchange.Exchange`: the calls on the way of every answer are the asker's own methods,
-    so that they cost nothing extra. `pool` is the endpoint asked last, `tries` how many were asked.
+    It is a `Requester` and a `QueuedRequest`. What is called for every response are the receiver's
+    own methods, so that they cost nothing extra. `pool` is the endpoint asked last, `tries` how
+    many were asked.
     """
 
     __slots__ = (
-        "_asker",
+        "_announced",
         "_connecting",
         "_done",
-        "_greeted",
         "_idempotent",
         "_method",
         "_paused",
         "_pending",
+        "_receiver",
         "_relay_chunks",
         "_replay",
         "_small",
@@ -117,31 +114,31 @@ class Dispatch:
         "tries",
     )
 
-    def __init__(self, asker: Asker, upstreams: Upstreams) -> None:
-        self._asker = asker
+    def __init__(self, receiver: ResponseReceiver, upstreams: UpstreamRegistry) -> None:
+        self._receiver = receiver
         self._upstreams = upstreams
-        self.on_interim = asker.on_interim
-        self.on_response = asker.on_response
-        self.on_data = asker.on_data
-        self.on_upgrade = asker.on_upgrade
-        self.on_tunnel_data = asker.on_tunnel_data
-        self.on_tunnel_eof = asker.on_tunnel_eof
-        self.on_upstream_paused = asker.on_upstream_paused
-        self.connection: UpstreamConnection | None = None
+        self.on_interim = receiver.on_interim
+        self.on_response = receiver.on_response
+        self.on_data = receiver.on_data
+        self.on_upgrade = receiver.on_upgrade
+        self.on_tunnel_data = receiver.on_tunnel_data
+        self.on_tunnel_eof = receiver.on_tunnel_eof
+        self.on_upstream_paused = receiver.on_upstream_paused
+        self.connection: HTTP1EndpointConnection | None = None
         self.pool: EndpointPool | None = None
         self.tries = 0
-        self._connecting: Connecting | None = None
-        self._waiting: WaitingQueue | None = None
+        self._connecting: ConnectAttempt | None = None
+        self._waiting: RequestQueue | None = None
         self._state: UpstreamState | None = None
         self._tried: list[EndpointPool] = []
-        self._greeted: set[EndpointPool] = (
-            set()
-        )  # where connections were made that tell who our client is
+        # Pools with connections that have announced our client.
+        self._announced: set[EndpointPool] = set()
         self._method = b""
         self._idempotent = False
         self._relay_chunks = True
-        self._upgrade = b""  # the protocols to which the answer may switch: those that are sent
-        self._small = True  # a whole request and little of it: if the endpoint fails over it, that is the endpoint's doing
+        self._upgrade = b""  # the protocols to which the response may switch: those that are sent
+        # A whole request, and a small one: if the endpoint fails over it, the endpoint is to blame.
+        self._small = True
         self._replay: bytes | None = None  # all that was sent so far, while it may be sent again
         self._pending = b""  # what waits for a connection
         self._paused = False
@@ -157,11 +154,10 @@ class Dispatch:
         preferred: EndpointPool | None,
         relay_chunks: bool,
     ) -> None:
-        """Send `data` (head and what there is of the body; `done`: all of it) to an endpoint of the
-        decision's upstream.
+        """Send `data` (head and what there is of the body; `done`: all of it) to an endpoint.
 
-        `preferred` is asked first (a sticky session's endpoint). The answer comes by the asker's
-        methods, possibly before this returns when nothing can be asked.
+        `preferred`, a bound endpoint, is asked first. If none can be asked, the receiver hears so
+        before this returns.
         """
         self._state = state = self._upstreams.state(decision.upstream)
         self._method = method = head.method
@@ -205,7 +201,7 @@ class Dispatch:
                 self.on_upstream_paused(True)
 
     def finish(self) -> None:
-        """The answer is complete (the asker says so when it has it all)."""
+        """The response is complete; called by the receiver when it has all of it."""
         pool = self.pool
         self.connection = None
         self._replay = None
@@ -215,133 +211,120 @@ class Dispatch:
             self._tried = []
 
     def cancel(self) -> None:
-        """Nobody wants the answer any more: the upstream's connection is closed, so that it can
-        stop working.
-        """
+        """Nobody wants the response any more: close the connection, so that the endpoint can stop."""
         self._leave_queue()
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.cancel()
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.abandon()
+        self._drop_connection()
         self._pending = b""
         self._paused = False  # whoever cancels reads on, or is gone
         self._replay = None
         self._tried = []
 
     def time_out(self) -> None:
-        """The upstream did not answer in time."""
+        """The upstream did not respond in time."""
         if self._waiting is not None:
             self._leave_queue()
-            self.on_turned_away("queue_timeout")
+            self.on_rejected("queue_timeout")
             return
+        self._drop_connection()
+        self._end(Failure.TIMED_OUT, "the upstream did not answer in time", began=False)
+
+    def _drop_connection(self) -> None:
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abandon()
-        self._end(Failure.TIMED_OUT, "the upstream did not answer in time", began=False)
 
     def leave(self) -> None:
         """The client is gone: no connection is kept for it."""
-        if (
-            self._greeted
-        ):  # all of them, not the last one's pool alone: whoever is served next is somebody else
-            for pool in self._greeted:
-                pool.let_go(self)
-            self._greeted = set()
+        if self._announced:  # all, not the last pool alone: the next client is somebody else
+            for pool in self._announced:
+                pool.drop_client(self)
+            self._announced = set()
 
     @property
     def at_rest(self) -> bool:
-        """Whether nobody holds on to this: no exchange under way, none waiting, no connection kept
-        for it.
-        """
+        """Whether nothing refers to this: no connection in use, none being made, no queue."""
         return self.connection is None and self._connecting is None and self._waiting is None
 
     @property
     def stage(self) -> str:
-        """What a request that has no answer yet waits for, as in termination codes: Q, its turn; C,
-        a connection; H, the answer.
+        """What a request without a response waits for, as in end reasons: Q, admission; C, a
+        connection; H, the response.
         """
         return "Q" if self._waiting is not None else "C" if self._connecting is not None else "H"
 
-    # `waiting.Waiting`
+    # As a `QueuedRequest`.
 
     def _wait(self, state: UpstreamState, preferred: EndpointPool | None, data: bytes) -> None:
         self.pool = None
         self.tries = 0
         queue = state.queue
         if queue is None or not state.ready:
-            self._asker.on_unanswered(503, "no_endpoint", "no endpoint may be asked now")
+            self._receiver.on_no_response(503, "no_endpoint", "no endpoint may be asked now")
         elif queue.add(self, preferred):
             self._waiting = queue
             self._pending = data
         else:
-            self._asker.on_unanswered(503, "queue_full", "too many requests wait for this upstream")
+            message = "too many requests wait for this upstream"
+            self._receiver.on_no_response(503, "queue_full", message)
 
-    def on_turn(self, pool: EndpointPool) -> None:
+    def on_admitted(self, pool: EndpointPool) -> None:
         """An endpoint has room."""
         self._waiting = None
         data, self._pending = self._pending, b""
         self._ask(pool, data)
 
-    def on_turned_away(self, reason: str) -> None:
+    def on_rejected(self, reason: str) -> None:
         """No endpoint had room in time."""
         self._waiting = None
         self._give_up()
-        self._asker.on_unanswered(503, reason, "no endpoint had room for this request")
+        self._receiver.on_no_response(503, reason, "no endpoint had room for this request")
 
     def _leave_queue(self) -> None:
         queue, self._waiting = self._waiting, None
         if queue is not None:
             queue.remove(self)
 
-    # Exchange: what a connection or its pool tells us.
+    # As a `Requester`: called by a connection or its pool.
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """The asker's."""
-        return self._asker.addresses()
+        """The receiver's."""
+        return self._receiver.addresses()
 
-    def on_connection(self, connection: UpstreamConnection, seconds: float) -> None:
+    def on_connection(self, connection: HTTP1EndpointConnection, seconds: float) -> None:
         """A connection that was being made is there."""
         self._connecting = None
         if connection.owner is not None:
-            self._greeted = {pool for pool in self._greeted if not pool.closed} | {connection.pool}
-        self._asker.on_connected(seconds)
+            self._announced = {pool for pool in self._announced if not pool.closed} | {
+                connection.pool
+            }
+        self._receiver.on_connected(seconds)
         data, self._pending = self._pending, b""
         self._begin(connection, data)
 
     def on_connect_failed(self, pool: EndpointPool, reason: str) -> None:
-        """No endpoint has seen a byte yet: the next one may always be asked."""
+        """Ask the next endpoint: none has seen a byte yet."""
         self._connecting = None
         self._tried.append(pool)
         following = self._following()
         if following is None:
             status = 504 if reason == "connect_timeout" else 502
             self._give_up()
-            self._asker.on_unanswered(status, reason, f"no connection to {pool.endpoint.address}")
+            message = f"no connection to {pool.endpoint.address}"
+            self._receiver.on_no_response(status, reason, message)
             return
         data, self._pending = self._pending, b""
         self._ask(following, data)
 
     def on_failure(self, failure: Failure, message: str, began: bool) -> None:
-        """The connection ended before the answer did."""
+        """The connection ended before the response did."""
         connection, self.connection = self.connection, None
-        pool = self.pool
-        replay = self._replay
-        state = self._state
+        pool, replay, state = self.pool, self._replay, self._state
         repeatable = self._idempotent or (connection is not None and connection.unsent)
-        if (
-            began
-            or replay is None
-            or not repeatable
-            or not self._done
-            or self._upgrade
-            or pool is None
-            or state is None
-        ):
+        whole = self._done and not self._upgrade
+        if began or replay is None or not repeatable or not whole or pool is None or state is None:
             self._end(failure, message, began=began)
             return
         if connection is not None and connection.uses > 1:
@@ -351,9 +334,8 @@ class Dispatch:
                 pool.observe(Observation.BAD_RESPONSE)
             self._tried.append(pool)
         following = self._following()
-        if (
-            following is None or not state.spend_retry()
-        ):  # asked last: what nobody can take up costs nothing
+        # The budget is asked last: a retry that no endpoint can take costs nothing.
+        if following is None or not state.spend_retry():
             self._end(failure, message, began=began, observed=True)
         else:
             self._ask(following, replay)
@@ -368,8 +350,8 @@ class Dispatch:
         else:
             self._begin(connection, data)
 
-    def _begin(self, connection: UpstreamConnection, data: bytes) -> None:
-        self._unpause()  # before the connection says what it thinks of so much data
+    def _begin(self, connection: HTTP1EndpointConnection, data: bytes) -> None:
+        self._unpause()  # before the connection can pause us again for so much data
         self.connection = connection
         connection.begin(
             self,
@@ -390,13 +372,13 @@ class Dispatch:
         if not observed and (not began or failure is Failure.BAD_RESPONSE):
             self._blame(failure)
         self._give_up()
-        self._asker.on_unanswered(_STATUS.get(failure, 502), failure.value, message)
+        self._receiver.on_no_response(_STATUS.get(failure, 502), failure.value, message)
 
     def _blame(self, failure: Failure) -> None:
-        # What a client could bring about alone never counts against an endpoint: an endpoint that
-        # ends a connection on which a body was still coming, or a large one, has perhaps refused it
-        # (its own limit, its own time-out) and the answer was lost with the connection; a head that
-        # is too large may repeat what the client has sent.
+        # What a client alone could bring about never counts against an endpoint. One that ends a
+        # connection on which a large body, or the rest of one, was coming has perhaps refused it
+        # (its own limit, its own time-out), and its response was lost with the connection; a head
+        # that is too large may repeat what the client has sent.
         pool = self.pool
         if pool is None or failure is Failure.OVERSIZED:
             return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["UpstreamCounts"]
+__all__ = ["UpstreamCounters"]
 
 
-class UpstreamCounts:
+class UpstreamCounters:
     """What happened to one upstream since the gateway began to ask it; for the metrics. Nothing of
     it is counted per request.
     """

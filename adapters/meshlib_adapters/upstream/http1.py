@@ -18,19 +18,19 @@ from meshlib.http1 import (
 )
 from meshlib.messages import ResponseHead
 from meshlib_adapters.turns import BYTES, CHUNK, MESSAGE
-from meshlib_adapters.upstream.http1_socket import PRESSURE, TURN, UpstreamWire
-from meshlib_adapters.upstream.requester import Exchange, Failure
+from meshlib_adapters.upstream.http1_socket import PRESSURE, TURN, EndpointSocket
+from meshlib_adapters.upstream.requester import Failure, Requester
 
 if TYPE_CHECKING:
     from meshlib_adapters.upstream.pool import EndpointPool
 
-__all__ = ["UpstreamConnection"]
+__all__ = ["HTTP1EndpointConnection"]
 
 _LENGTH: Final = BodyKind.LENGTH
 _RESPONDED: Final = frozenset({Failure.BAD_RESPONSE, Failure.OVERSIZED})
 
 
-class UpstreamConnection(UpstreamWire):
+class HTTP1EndpointConnection(EndpointSocket):
     """States: idle in the pool (`exchange` is None), waiting for a head, reading a body, tunnel,
     closed.
 
@@ -78,13 +78,13 @@ class UpstreamConnection(UpstreamWire):
             state = "tunnel"
         else:
             state = "reading body" if self._reading_body else "waiting for head"
-        return f"<UpstreamConnection {self.pool.endpoint.address} {state} uses={self.uses}>"
+        return f"<HTTP1EndpointConnection {self.pool.endpoint.address} {state} uses={self.uses}>"
 
     # What the asking side calls.
 
     def begin(
         self,
-        exchange: Exchange,
+        exchange: Requester,
         method: bytes,
         data: bytes,
         *,
@@ -108,7 +108,7 @@ class UpstreamConnection(UpstreamWire):
         self._interims = 0
         if done:
             self._held = data
-            self.pool.outbox.add(self)
+            self.pool.write_batch.add(self)
         else:
             self.transport.write(data)
 
@@ -264,7 +264,7 @@ class UpstreamConnection(UpstreamWire):
         pool.last_head = (raw, wire, head, length)
         return wire, head
 
-    def _switch(self, exchange: Exchange, wire: bytes, head: ResponseHead, rest: bytes) -> None:
+    def _switch(self, exchange: Requester, wire: bytes, head: ResponseHead, rest: bytes) -> None:
         if not may_switch(self._upgrade, head.fields):
             self._fail(Failure.BAD_RESPONSE, "101 to a protocol that the request did not offer")
             return
@@ -274,7 +274,7 @@ class UpstreamConnection(UpstreamWire):
 
     def _begin_body(
         self,
-        exchange: Exchange,
+        exchange: Requester,
         wire: bytes,
         head: ResponseHead,
         kind: BodyKind,

@@ -12,16 +12,16 @@ from meshlib_adapters.turns import BYTES, Turn
 
 if TYPE_CHECKING:
     from meshlib_adapters.upstream.pool import EndpointPool
-    from meshlib_adapters.upstream.requester import Exchange
+    from meshlib_adapters.upstream.requester import Requester
 
-__all__ = ["PRESSURE", "TURN", "UpstreamWire"]
+__all__ = ["PRESSURE", "TURN", "EndpointSocket"]
 
 # Why nothing is read from an endpoint; either is enough, and each ends by itself.
 PRESSURE: Final = 1  # whoever gets the answer is slower
 TURN: Final = 2  # others are to be served first
 
 
-class UpstreamWire(asyncio.Protocol):
+class EndpointSocket(asyncio.Protocol):
     """See the module; what is spoken on it is the subclass's."""
 
     __slots__ = (
@@ -47,10 +47,10 @@ class UpstreamWire(asyncio.Protocol):
     def __init__(self, pool: EndpointPool) -> None:
         self.pool = pool
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.exchange: Exchange | None = None
+        self.exchange: Requester | None = None
         self.closed = False
         self.paused = 0  # why we do not read: `PRESSURE`, `TURN`
-        self.owner: Exchange | None = None  # of a connection that nobody else may use
+        self.owner: Requester | None = None  # of a connection that nobody else may use
         self.leased = False  # counted in `pool.active`
         self.uses = 0  # exchanges begun; more than 1 means that this connection was reused
         self.idle_since = 0.0
@@ -65,7 +65,7 @@ class UpstreamWire(asyncio.Protocol):
         self._eof = False  # the endpoint has ended behind what is in `_unread`
         self._turn = Turn(pool.loop)
 
-    def push(self) -> None:
+    def flush(self) -> None:
         """Send the request that `begin` was given."""
         data = self._held
         if data:

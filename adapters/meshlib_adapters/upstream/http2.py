@@ -46,14 +46,14 @@ from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.framing.frames import ClientFrames, StreamFailed
 from meshlib_adapters.framing.intake import Intake
 from meshlib_adapters.framing.policy import FramePolicy
-from meshlib_adapters.upstream.http1 import UpstreamConnection
+from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
 from meshlib_adapters.upstream.http1_socket import PRESSURE, TURN
-from meshlib_adapters.upstream.requester import Exchange, Failure
+from meshlib_adapters.upstream.requester import Failure, Requester
 
 if TYPE_CHECKING:
     from meshlib_adapters.upstream.pool import EndpointPool
 
-__all__ = ["HTTP2UpstreamConnection"]
+__all__ = ["HTTP2EndpointConnection"]
 
 _FRAME: Final = 16 * 1024
 # When the endpoint does not read and this much waits for it, nothing is read from it either: what
@@ -71,8 +71,8 @@ _NOT_SENT: Final = frozenset(
 )
 
 
-class HTTP2UpstreamConnection(UpstreamConnection):
-    """See the module; the methods are those of `UpstreamConnection`. Needs the extra `http2`."""
+class HTTP2EndpointConnection(HTTP1EndpointConnection):
+    """See the module; the methods are those of `HTTP1EndpointConnection`. Needs the extra `http2`."""
 
     __slots__ = (
         "_announced",
@@ -116,7 +116,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
 
     def begin(
         self,
-        exchange: Exchange,
+        exchange: Requester,
         method: bytes,
         data: bytes,
         *,
@@ -124,7 +124,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         relay_chunks: bool = True,
         upgrade: bytes = b"",
     ) -> None:
-        """See `UpstreamConnection.begin`. A wish for an upgrade is not passed on: HTTP/2 has
+        """See `HTTP1EndpointConnection.begin`. A wish for an upgrade is not passed on: HTTP/2 has
         none.
         """
         self.exchange = exchange
@@ -171,7 +171,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
         return frames, policy
 
     def send(self, data: bytes, *, done: bool) -> None:
-        """See `UpstreamConnection.send`."""
+        """See `HTTP1EndpointConnection.send`."""
         self._request_done = done
         if data and not self.closed and self.exchange is not None:
             self._send_body(data)
@@ -281,7 +281,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             self._read_on(TURN | _UNREAD)
 
     def resume(self) -> None:
-        """See `UpstreamConnection.resume`; first comes what was read already."""
+        """See `HTTP1EndpointConnection.resume`; first comes what was read already."""
         if self.paused & PRESSURE:
             self.paused = self.paused & ~PRESSURE | TURN
             self._turn.end(self._go_on)
@@ -348,7 +348,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
                 Failure.BAD_RESPONSE, "the upstream has broken the rules of HTTP/2 on its stream"
             )
 
-    def _pass_on(self, exchange: Exchange, data: bytes) -> None:
+    def _pass_on(self, exchange: Requester, data: bytes) -> None:
         if self._kind is BodyKind.LENGTH:
             if len(data) > self._left:  # what is behind the body would be read as the next response
                 self._fail(Failure.BAD_RESPONSE, "the upstream sent more than its Content-Length")
@@ -356,7 +356,7 @@ class HTTP2UpstreamConnection(UpstreamConnection):
             self._left -= len(data)
         exchange.on_data(self._encoded([data], end=False), False)
 
-    def _respond(self, exchange: Exchange, event: ResponseReceived) -> None:
+    def _respond(self, exchange: Requester, event: ResponseReceived) -> None:
         ended = event.stream_ended is not None
         wire, head = self._head_of(event.headers or [], bodiless=ended)
         kind = body_kind(head, self._method)

@@ -23,13 +23,13 @@ from meshlib.model import Endpoint
 from meshlib.proxy_protocol import build_v1, build_v2
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.tls.transport import TLSTransport
-from meshlib_adapters.upstream.counters import UpstreamCounts
-from meshlib_adapters.upstream.http1 import UpstreamConnection
-from meshlib_adapters.upstream.requester import Exchange
-from meshlib_adapters.upstream.tls import connected_socket, verifying_context
-from meshlib_adapters.upstream.write_batch import Outbox
+from meshlib_adapters.upstream.counters import UpstreamCounters
+from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
+from meshlib_adapters.upstream.requester import Requester
+from meshlib_adapters.upstream.tls import connected_socket, upstream_tls_context
+from meshlib_adapters.upstream.write_batch import WriteBatch
 
-__all__ = ["Connecting", "EndpointPool", "LimitedPool", "LimitedPrivatePool", "PrivatePool"]
+__all__ = ["ConnectAttempt", "EndpointPool", "LimitedPool", "LimitedPrivatePool", "PrivatePool"]
 
 
 _log = logging.getLogger("meshlib.http")
@@ -40,15 +40,15 @@ _STARVED: Final = frozenset(
 )
 
 
-class Connecting:
+class ConnectAttempt:
     """A connection that is being made for an exchange. `cancel` keeps the connection but forgets
     the exchange.
     """
 
     __slots__ = ("_exchange", "_task")
 
-    def __init__(self, pool: EndpointPool, exchange: Exchange) -> None:
-        self._exchange: Exchange | None = exchange
+    def __init__(self, pool: EndpointPool, exchange: Requester) -> None:
+        self._exchange: Requester | None = exchange
         pool.connecting += 1
         self._task = pool.loop.create_task(self._connect(pool))
 
@@ -61,7 +61,7 @@ class Connecting:
         reason = ""
         starved = False
         began = monotonic()
-        connection: UpstreamConnection | None = None
+        connection: HTTP1EndpointConnection | None = None
         try:
             async with asyncio.timeout(pool.settings.connect):
                 if pool.server_name:
@@ -104,18 +104,18 @@ class Connecting:
         pool.counts.connects += 1
         pool.lease(connection)
         if exchange is not None:
-            pool.greet(connection, exchange)
+            pool.announce_client(connection, exchange)
             exchange.on_connection(connection, monotonic() - began)
         else:
             pool.release(connection)
 
-    async def _connect_tls(self, pool: EndpointPool) -> UpstreamConnection:
+    async def _connect_tls(self, pool: EndpointPool) -> HTTP1EndpointConnection:
         endpoint, settings = pool.endpoint, pool.settings
-        context = verifying_context(settings.upstream_ca)
+        context = upstream_tls_context(settings.upstream_ca)
         sock = await connected_socket(pool.loop, endpoint.host, endpoint.port)
-        made: asyncio.Future[UpstreamConnection] = pool.loop.create_future()
+        made: asyncio.Future[HTTP1EndpointConnection] = pool.loop.create_future()
 
-        def established(transport: TLSTransport) -> UpstreamConnection:
+        def established(transport: TLSTransport) -> HTTP1EndpointConnection:
             connection = pool.create(pool)
             if not made.done():
                 made.set_result(connection)
@@ -165,12 +165,12 @@ class EndpointPool:
         "last_head",
         "loop",
         "on_free",
-        "outbox",
         "preamble",
         "server_name",
         "settings",
         "told",
         "warming",
+        "write_batch",
     )
 
     def __init__(
@@ -178,17 +178,17 @@ class EndpointPool:
         endpoint: Endpoint,
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
-        counts: UpstreamCounts | None = None,
+        counts: UpstreamCounters | None = None,
         known_lines: KnownLines | None = None,
-        outbox: Outbox | None = None,
+        write_batch: WriteBatch | None = None,
     ) -> None:
-        self.counts = counts or UpstreamCounts()
+        self.counts = counts or UpstreamCounters()
         self.known_lines = known_lines
-        self.outbox = outbox or Outbox(loop)
+        self.write_batch = write_batch or WriteBatch(loop)
         self.connecting = 0
         self.preamble: Literal["", "v1", "v2"] = ""
-        self.create: Callable[[EndpointPool], UpstreamConnection] = (
-            UpstreamConnection  # what is spoken to the endpoint
+        self.create: Callable[[EndpointPool], HTTP1EndpointConnection] = (
+            HTTP1EndpointConnection  # what is spoken to the endpoint
         )
         self.server_name = ""  # in the endpoint's certificate; "": no TLS
         self.told = False  # about a TLS handshake that failed; once is enough
@@ -196,7 +196,7 @@ class EndpointPool:
         self.endpoint = endpoint
         self.settings = settings
         self.loop = loop
-        self.idle: list[UpstreamConnection] = []
+        self.idle: list[HTTP1EndpointConnection] = []
         self.active = 0
         self.warming: SlowStart | None = None
         self.closed = False
@@ -213,7 +213,7 @@ class EndpointPool:
         """What strategies ask for."""
         return self.endpoint.weight
 
-    def take(self, exchange: Exchange) -> UpstreamConnection | None:
+    def take(self, exchange: Requester) -> HTTP1EndpointConnection | None:
         """An idle connection that is still open, or None. It is the exchange's until that ends."""
         idle = self.idle
         while idle:
@@ -224,15 +224,15 @@ class EndpointPool:
                 return connection
         return None
 
-    def lease(self, connection: UpstreamConnection) -> None:
+    def lease(self, connection: HTTP1EndpointConnection) -> None:
         """A new connection begins its first exchange."""
         self.active += 1
         connection.leased = True
 
-    def greet(self, connection: UpstreamConnection, exchange: Exchange) -> None:
+    def announce_client(self, connection: HTTP1EndpointConnection, exchange: Requester) -> None:
         """A new connection is there for the exchange: what has to be said before the request."""
 
-    def let_go(self, exchange: Exchange) -> None:
+    def drop_client(self, exchange: Requester) -> None:
         """The exchange's client is gone; what was kept for it alone is closed."""
 
     def connect_failed(self, *, starved: bool = False) -> None:
@@ -243,11 +243,11 @@ class EndpointPool:
         if not starved:
             self.observe(Observation.CONNECT_FAILED)
 
-    def connect(self, exchange: Exchange) -> Connecting:
+    def connect(self, exchange: Requester) -> ConnectAttempt:
         """Begin to connect; the exchange hears of it by `on_connection` or `on_connect_failed`."""
-        return Connecting(self, exchange)
+        return ConnectAttempt(self, exchange)
 
-    def release(self, connection: UpstreamConnection) -> None:
+    def release(self, connection: HTTP1EndpointConnection) -> None:
         """The connection's exchange is over and it can serve another."""
         self.active -= 1
         connection.leased = False
@@ -259,7 +259,7 @@ class EndpointPool:
             )
             self.idle.append(connection)
 
-    def forget(self, connection: UpstreamConnection) -> None:
+    def forget(self, connection: HTTP1EndpointConnection) -> None:
         """The connection is closed."""
         if connection.leased:
             connection.leased = False
@@ -340,7 +340,7 @@ class PrivatePool(EndpointPool):
 
     __slots__ = ()
 
-    def take(self, exchange: Exchange) -> UpstreamConnection | None:
+    def take(self, exchange: Requester) -> HTTP1EndpointConnection | None:
         """The connection that was made for this client."""
         for connection in self.idle:
             if (
@@ -354,19 +354,19 @@ class PrivatePool(EndpointPool):
                 return connection
         return None
 
-    def greet(self, connection: UpstreamConnection, exchange: Exchange) -> None:
+    def announce_client(self, connection: HTTP1EndpointConnection, exchange: Requester) -> None:
         """Say who the client is."""
         connection.owner = exchange
         build = build_v1 if self.preamble == "v1" else build_v2
         connection.transport.write(build(*exchange.addresses()))
 
-    def release(self, connection: UpstreamConnection) -> None:
+    def release(self, connection: HTTP1EndpointConnection) -> None:
         """Keep it for its client; one that nobody has spoken on is nobody's."""
         super().release(connection)
         if connection.owner is None:
             connection.abandon()
 
-    def let_go(self, exchange: Exchange) -> None:
+    def drop_client(self, exchange: Requester) -> None:
         """Nobody else can use what this client has left."""
         for connection in [kept for kept in self.idle if kept.owner is exchange]:
             connection.abandon()
@@ -384,12 +384,12 @@ class LimitedPool(EndpointPool):
         """Whether one more request would be one too many."""
         return self.active + self.connecting >= self.settings.max_requests_per_endpoint
 
-    def release(self, connection: UpstreamConnection) -> None:
+    def release(self, connection: HTTP1EndpointConnection) -> None:
         """One request less."""
         super().release(connection)
         self._tell()
 
-    def forget(self, connection: UpstreamConnection) -> None:
+    def forget(self, connection: HTTP1EndpointConnection) -> None:
         """One connection less."""
         super().forget(connection)
         self._tell()

@@ -13,23 +13,23 @@ from collections.abc import Callable
 from typing import Protocol
 
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.upstream.counters import UpstreamCounts
+from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool
 
-__all__ = ["Waiting", "WaitingQueue"]
+__all__ = ["QueuedRequest", "RequestQueue"]
 
 
-class Waiting(Protocol):
+class QueuedRequest(Protocol):
     """A request in the queue. Both methods take it out; only one of them is called."""
 
-    def on_turn(self, pool: EndpointPool) -> None:
+    def on_admitted(self, pool: EndpointPool) -> None:
         """The endpoint has room now."""
 
-    def on_turned_away(self, reason: str) -> None:
+    def on_rejected(self, reason: str) -> None:
         """It will not be its turn: "queue_timeout", or "no_endpoint" when the upstream is gone."""
 
 
-class WaitingQueue:
+class RequestQueue:
     """First come, first served. `choose` gives an endpoint with room, for a request that must go to
     `preferred` that one or None.
 
@@ -43,20 +43,20 @@ class WaitingQueue:
         choose: Callable[[EndpointPool | None], EndpointPool | None],
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
-        counts: UpstreamCounts,
+        counts: UpstreamCounters,
     ) -> None:
         self._choose = choose
         self._settings = settings
         self._loop = loop
         self._counts = counts
-        self._entries: deque[tuple[float, Waiting, EndpointPool | None]] = deque()
+        self._entries: deque[tuple[float, QueuedRequest, EndpointPool | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, request: Waiting, preferred: EndpointPool | None) -> bool:
+    def add(self, request: QueuedRequest, preferred: EndpointPool | None) -> bool:
         """Let it wait; False when the queue is full."""
         if len(self._entries) >= self._settings.queue_size:
             self._counts.turned_away += 1
@@ -67,7 +67,7 @@ class WaitingQueue:
             self._timer = self._loop.call_later(self._settings.queue, self._expire)
         return True
 
-    def remove(self, request: Waiting) -> None:
+    def remove(self, request: QueuedRequest) -> None:
         """It waits no more."""
         self._entries = deque(entry for entry in self._entries if entry[1] is not request)
 
@@ -86,17 +86,17 @@ class WaitingQueue:
             self._timer.cancel()
             self._timer = None
         for _, request, _ in entries:
-            request.on_turned_away("no_endpoint")
+            request.on_rejected("no_endpoint")
 
     def _serve(self) -> None:
         self._scheduled = False
-        left: deque[tuple[float, Waiting, EndpointPool | None]] = deque()
+        left: deque[tuple[float, QueuedRequest, EndpointPool | None]] = deque()
         while self._entries:
             entry = self._entries.popleft()
             _, request, preferred = entry
             pool = self._choose(preferred)
             if pool is not None:
-                request.on_turn(pool)
+                request.on_admitted(pool)
             else:
                 left.append(entry)
                 if preferred is None:
@@ -109,6 +109,6 @@ class WaitingQueue:
         while self._entries and self._entries[0][0] <= now:
             request = self._entries.popleft()[1]
             self._counts.turned_away += 1
-            request.on_turned_away("queue_timeout")
+            request.on_rejected("queue_timeout")
         if self._entries:
             self._timer = self._loop.call_at(self._entries[0][0], self._expire)

@@ -8,8 +8,8 @@ from typing import Final
 from meshlib.balancing import HealthState
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.metrics.totals import FORGET_AFTER, OTHER
-from meshlib_adapters.upstream.counters import UpstreamCounts
-from meshlib_adapters.upstream.registry import Upstreams
+from meshlib_adapters.upstream.counters import UpstreamCounters
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.upstream.state import UpstreamState
 
 __all__ = ["UpstreamReader"]
@@ -38,7 +38,7 @@ class UpstreamReader:
     later.
     """
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    def __init__(self, upstreams: UpstreamRegistry) -> None:
         self._upstreams = upstreams
         self._named: dict[str, None] = {}
         self._gone_since: dict[str, float] = {}
@@ -81,7 +81,7 @@ class UpstreamReader:
             del self._gone_since[name]
 
 
-def _count(readings: Readings, name: str, counts: UpstreamCounts) -> None:
+def _count(readings: Readings, name: str, counts: UpstreamCounters) -> None:
     for family, attribute in _COUNTS:
         value = getattr(counts, attribute)
         if value:

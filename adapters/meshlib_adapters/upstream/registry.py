@@ -23,18 +23,18 @@ from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib.model import Upstream
 from meshlib_adapters.config.http import HTTPSettings, session_limits
-from meshlib_adapters.upstream.counters import UpstreamCounts
-from meshlib_adapters.upstream.pool import Connecting, EndpointPool
+from meshlib_adapters.upstream.counters import UpstreamCounters
+from meshlib_adapters.upstream.pool import ConnectAttempt, EndpointPool
 from meshlib_adapters.upstream.state import LimitedState, UpstreamState
-from meshlib_adapters.upstream.write_batch import Outbox
+from meshlib_adapters.upstream.write_batch import WriteBatch
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings
 
-__all__ = ["Connecting", "EndpointPool", "Upstreams"]
+__all__ = ["ConnectAttempt", "EndpointPool", "UpstreamRegistry"]
 
 
-class Upstreams:
+class UpstreamRegistry:
     """The state of every upstream that was asked so far, and the sticky sessions of every sticky
     route.
 
@@ -54,9 +54,9 @@ class Upstreams:
         self._http2 = http2
         self.loop = loop
         self.known_lines = KnownLines()  # of answers, and of a gateway's requests
-        self.outbox = Outbox(loop)  # of requests to endpoints, and of a gateway's answers
+        self.write_batch = WriteBatch(loop)  # of requests to endpoints, and of a gateway's answers
         self.counts: dict[
-            str, UpstreamCounts
+            str, UpstreamCounters
         ] = {}  # by name; kept by whoever shows them, also of upstreams that are gone
         self.sessions = SessionTables(session_limits(settings))
         self._states: dict[str, UpstreamState] = {}
@@ -67,7 +67,7 @@ class Upstreams:
         """The state kept for an upstream, brought up to the one given."""
         state = self._states.get(upstream.name)
         if state is None:
-            counts = self.counts.setdefault(upstream.name, UpstreamCounts())
+            counts = self.counts.setdefault(upstream.name, UpstreamCounters())
             kind = LimitedState if self.settings.max_requests_per_endpoint else UpstreamState
             state = kind(
                 upstream,
@@ -75,7 +75,7 @@ class Upstreams:
                 self.loop,
                 counts,
                 self.known_lines,
-                self.outbox,
+                self.write_batch,
                 self._http2,
             )
             self._states[upstream.name] = state
@@ -87,7 +87,7 @@ class Upstreams:
         """Every upstream that was asked so far."""
         return list(self._states.values())
 
-    def sticky_choice(self, decision: Forward, fields: FieldSection) -> EndpointPool | None:
+    def bound_endpoint(self, decision: Forward, fields: FieldSection) -> EndpointPool | None:
         """The endpoint to which one of the request's sessions belongs, while it is there; None to
         choose freely.
         """
@@ -103,7 +103,7 @@ class Upstreams:
                 return pool
         return None
 
-    def sticky_learn(
+    def learn_binding(
         self, decision: Forward, asked: FieldSection, answer: FieldSection, pool: EndpointPool
     ) -> None:
         """Bind the session that the application has just begun, or that came with the request, to

@@ -17,10 +17,10 @@ from meshlib.messages import ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
 
 if TYPE_CHECKING:
-    from meshlib_adapters.upstream.http1 import UpstreamConnection
+    from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
     from meshlib_adapters.upstream.pool import EndpointPool
 
-__all__ = ["Exchange", "Failure"]
+__all__ = ["Failure", "Requester"]
 
 
 class Failure(enum.Enum):
@@ -35,13 +35,13 @@ class Failure(enum.Enum):
     TIMED_OUT = "upstream_timeout"
 
 
-class Exchange(Protocol):
+class Requester(Protocol):
     """The asking side. Every method is called from the event loop and must not block or raise."""
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """Who the client is, and where it asked; for upstreams that want a PROXY preamble."""
 
-    def on_connection(self, connection: UpstreamConnection, seconds: float) -> None:
+    def on_connection(self, connection: HTTP1EndpointConnection, seconds: float) -> None:
         """A connection that was being made is there, and ours; it took so many seconds."""
 
     def on_connect_failed(self, pool: EndpointPool, reason: str) -> None:

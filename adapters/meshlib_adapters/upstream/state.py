@@ -13,16 +13,16 @@ from meshlib.balancing import (
 from meshlib.http1 import KnownLines
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.upstream.counters import UpstreamCounts
+from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import (
     EndpointPool,
     LimitedPool,
     LimitedPrivatePool,
     PrivatePool,
 )
-from meshlib_adapters.upstream.queue import WaitingQueue
+from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.transports import http2_connections
-from meshlib_adapters.upstream.write_batch import Outbox
+from meshlib_adapters.upstream.write_batch import WriteBatch
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings
@@ -37,10 +37,10 @@ class UpstreamState:
         "_http2",
         "_known_lines",
         "_loop",
-        "_outbox",
         "_pools",
         "_retries",
         "_settings",
+        "_write_batch",
         "counts",
         "queue",
         "ready",
@@ -57,19 +57,19 @@ class UpstreamState:
         upstream: Upstream,
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
-        counts: UpstreamCounts | None = None,
+        counts: UpstreamCounters | None = None,
         known_lines: KnownLines | None = None,
-        outbox: Outbox | None = None,
+        write_batch: WriteBatch | None = None,
         http2: HTTP2Settings | None = None,
     ) -> None:
         self._settings = settings
         self._http2 = http2
         self._loop = loop
         self._pools: dict[tuple[str, str, int, str, str, str], EndpointPool] = {}
-        self.counts = counts or UpstreamCounts()
+        self.counts = counts or UpstreamCounters()
         self._known_lines = known_lines
-        self._outbox = outbox
-        self.queue: WaitingQueue | None = (
+        self._write_batch = write_batch
+        self.queue: RequestQueue | None = (
             None  # where requests wait for an endpoint with room, if there is a limit
         )
         self._retries = 10.0
@@ -114,7 +114,7 @@ class UpstreamState:
     def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
         kind = PrivatePool if self.upstream.proxy_protocol else EndpointPool
         pool = kind(
-            endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox
+            endpoint, self._settings, self._loop, self.counts, self._known_lines, self._write_batch
         )
         pool.preamble = self.upstream.proxy_protocol
         if self.upstream.protocol:
@@ -207,7 +207,7 @@ class LimitedState(UpstreamState):
     def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
         kind = LimitedPrivatePool if self.upstream.proxy_protocol else LimitedPool
         pool = kind(
-            endpoint, self._settings, self._loop, self.counts, self._known_lines, self._outbox
+            endpoint, self._settings, self._loop, self.counts, self._known_lines, self._write_batch
         )
         pool.preamble = self.upstream.proxy_protocol
         if self.upstream.protocol:
@@ -219,7 +219,7 @@ class LimitedState(UpstreamState):
     def update(self, upstream: Upstream) -> None:
         """New endpoints have room."""
         if self.queue is None:
-            self.queue = WaitingQueue(self._choose, self._settings, self._loop, self.counts)
+            self.queue = RequestQueue(self._choose, self._settings, self._loop, self.counts)
         super().update(upstream)
         self.queue.wake()
 

@@ -11,14 +11,14 @@ from typing import Final
 
 from meshlib.errors import ConfigurationError
 
-__all__ = ["connected_socket", "read_authorities", "verifying_context"]
+__all__ = ["connected_socket", "read_authorities", "upstream_tls_context"]
 
 
 _PEM: Final = "-----BEGIN "
 
 
 @functools.lru_cache(maxsize=8)
-def verifying_context(authorities: str) -> ssl.SSLContext:
+def upstream_tls_context(authorities: str) -> ssl.SSLContext:
     """A client's context that trusts the authorities in a PEM file, in PEM itself, or the system's
     (""); TLS 1.2 and later, HTTP/1.1.
 
@@ -51,7 +51,7 @@ def read_authorities(path: str) -> str:
             text = file.read(_MAX_AUTHORITIES)
         if "-----BEGIN " not in text:
             raise OSError("there is no certificate in it")
-        verifying_context(text)
+        upstream_tls_context(text)
     except OSError as error:
         hint = "name a PEM file with the certificates of authorities"
         raise ConfigurationError(

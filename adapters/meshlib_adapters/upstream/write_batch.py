@@ -12,19 +12,19 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-__all__ = ["Outbox", "Sender"]
+__all__ = ["Sender", "WriteBatch"]
 
 
 class Sender(Protocol):
     """Who has bytes to write."""
 
-    def push(self) -> None:
+    def flush(self) -> None:
         """Write them now; nothing to write is no error, for they may have been written or given up
         meanwhile.
         """
 
 
-class Outbox:
+class WriteBatch:
     """One for each event loop. What is added waits until the loop has called back all that was
     ready, and no longer.
 
@@ -39,7 +39,7 @@ class Outbox:
         self._senders: list[Sender] = []
 
     def add(self, sender: Sender) -> None:
-        """Have the sender's `push` called at the end of this round."""
+        """Have the sender's `flush` called at the end of this round."""
         if not self._senders:
             self._loop.call_soon(self.flush)
         self._senders.append(sender)
@@ -51,7 +51,7 @@ class Outbox:
         senders, self._senders = self._senders, []
         for sender in senders:
             try:
-                sender.push()
+                sender.flush()
             except Exception as error:  # noqa: BLE001
                 self._loop.call_exception_handler(
                     {"message": f"writing for {sender!r} failed", "exception": error}

@@ -28,7 +28,7 @@ from meshlib_adapters.listeners.sockets import explain_bind_error
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.connection_log import TunnelLog
-from meshlib_adapters.upstream.registry import Upstreams
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
 from meshlib_adapters.workers.event_loop import settle_heap
 from meshlib_adapters.workers.ports import create_ports
@@ -54,7 +54,7 @@ class DataPath:
         settings: Settings,
         *,
         log: AccessLog | None = None,
-        upstreams: Upstreams | None = None,
+        upstreams: UpstreamRegistry | None = None,
     ) -> None:
         descriptors = raise_limit()
         http, tls = http_settings(settings), tls_settings(settings)
@@ -72,7 +72,7 @@ class DataPath:
                 ),
             )
         if upstreams is None:
-            upstreams = Upstreams(
+            upstreams = UpstreamRegistry(
                 mesh, http, asyncio.get_running_loop(), http2=http2_limits(settings)
             )
         self._http = HTTPGateway(
@@ -143,7 +143,7 @@ class DataPath:
         return len(self._tls)
 
     @property
-    def upstreams(self) -> Upstreams:
+    def upstreams(self) -> UpstreamRegistry:
         """Upstreams that HTTP requests have gone to."""
         return self._http.upstreams
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from meshlib.balancing import Binding, SessionLimits, SessionTables, Standing
 from meshlib.mesh import Mesh
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.upstream.registry import Upstreams
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings
@@ -38,7 +38,7 @@ MET_PER_SECOND: Final = 100
 _GATHER: Final = 0.002  # seconds during which new bindings gather for one frame
 
 
-class SharingUpstreams(Upstreams):
+class SharingUpstreams(UpstreamRegistry):
     """Upstreams whose sticky bindings are those of all workers.
 
     New ones are handed to `share` in batches of at most `BATCH`; those of others come by `adopt`.

@@ -107,7 +107,7 @@ class Site:
         for part in (request[:cut], request[cut:]):
             if part and not wire.closed:
                 client.data_received(part)
-        place.gateway.outbox.flush()
+        place.gateway.write_batch.flush()
         got = bytes(endpoint.sent)
         if got:
             if not response:
@@ -119,7 +119,7 @@ class Site:
                     + b"ok" * (not got.startswith(b"HEAD"))
                 )
             connection.data_received(response)
-            place.gateway.outbox.flush()
+            place.gateway.write_batch.flush()
         answer = re.sub(rb"Date: [^\r]+\r\n", b"", bytes(wire.sent))
         closed = wire.closed
         if closed or b" 101 " in answer or client.phase:

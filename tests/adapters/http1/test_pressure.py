@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from meshlib_adapters.upstream.http1 import UpstreamConnection
-from meshlib_adapters.upstream.pool import Connecting
+from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
+from meshlib_adapters.upstream.pool import ConnectAttempt
 from tests.support.wires import Place, Wire
 
 UPLOAD = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n"
@@ -42,21 +42,21 @@ def place() -> Iterator[Callable[..., Place]]:
 class Full(Wire):
     """Takes everything, and tells its protocol from the first byte on that it should wait."""
 
-    connection: UpstreamConnection
+    connection: HTTP1EndpointConnection
 
     def write(self, data: Any) -> None:
         super().write(data)
         self.connection.pause_writing()
 
 
-def connecting(site: Place) -> Connecting:
+def connecting(site: Place) -> ConnectAttempt:
     """A connection is being made for the client's upload, and the client waits because it has sent
     much. Never comes by itself.
     """
     site.client.data_received(UPLOAD)
     site.client.data_received(MUCH)
     assert not site.wire.reading
-    attempt = site.client._dispatch._connecting
+    attempt = site.client._upstream_request._connecting
     assert attempt is not None
     attempt.cancel()
     return attempt
@@ -71,7 +71,7 @@ def test_a_connection_that_takes_no_more_of_what_has_waited_for_it(
     wire = connection.transport = Full()
     wire.connection = connection
     connection.pool.lease(connection)
-    site.client._dispatch.on_connection(connection, 0.0)
+    site.client._upstream_request.on_connection(connection, 0.0)
     assert wire.sent.endswith(MUCH)
     assert not site.wire.reading
     connection.resume_writing()
@@ -83,7 +83,7 @@ def test_a_connection_that_takes_all_of_it(place: Callable[..., Place]) -> None:
     connecting(site)
     connection, wire = site.endpoint()
     connection.pool.lease(connection)
-    site.client._dispatch.on_connection(connection, 0.0)
+    site.client._upstream_request.on_connection(connection, 0.0)
     assert wire.sent.endswith(MUCH)
     assert site.wire.reading
 
@@ -94,7 +94,7 @@ def test_another_endpoint_that_has_a_connection_takes_it(
     site = place()
     connecting(site)
     connection, wire = site.endpoint()
-    dispatch = site.client._dispatch
+    dispatch = site.client._upstream_request
     monkeypatch.setattr(dispatch._state, "ready", (connection.pool,))
     gone = site.gateway.upstreams.state(site.upstream())._make_pool(connection.pool.endpoint)
     dispatch.on_connect_failed(gone, "connect_timeout")
@@ -107,7 +107,7 @@ def test_the_next_client_has_to_wait_like_any_other(place: Callable[..., Place])
     site = place()
     chunked = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     site.client.data_received(chunked)
-    attempt = site.client._dispatch._connecting
+    attempt = site.client._upstream_request._connecting
     assert attempt is not None
     attempt.cancel()
     size = len(MUCH)

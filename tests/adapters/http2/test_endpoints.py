@@ -11,7 +11,7 @@ from hyperframe.frame import PingFrame, PushPromiseFrame, SettingsFrame
 
 from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.turns import FRAME, WORK
-from meshlib_adapters.upstream.http2 import HTTP2UpstreamConnection
+from meshlib_adapters.upstream.http2 import HTTP2EndpointConnection
 from meshlib_adapters.upstream.registry import EndpointPool
 from tests.support.backend import Backend, Peer, Script
 from tests.support.client import get
@@ -248,8 +248,8 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make) -> None:
 
     def feed() -> int:
         stream = next(iter(site._connections()[0]._streams.values()))
-        connection = stream._dispatch.connection
-        assert isinstance(connection, HTTP2UpstreamConnection)
+        connection = stream._upstream_request.connection
+        assert isinstance(connection, HTTP2EndpointConnection)
         assert connection._intake is not None
         before = connection._intake.taken
         connection.data_received(PingFrame(0, b"12345678").serialize() * 5000)
@@ -314,7 +314,7 @@ def test_an_endpoint_that_does_not_read(start: StartSite, backend: Make) -> None
 
     def waiting() -> int:
         streams = [stream for c in site._connections() for stream in c._streams.values()]
-        connections = [stream._dispatch.connection for stream in streams]
+        connections = [stream._upstream_request.connection for stream in streams]
         return max(c.transport.get_write_buffer_size() for c in connections if c is not None)
 
     held: list[int] = []

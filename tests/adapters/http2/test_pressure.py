@@ -15,7 +15,7 @@ from h2.connection import H2Connection
 from hyperframe.frame import PingFrame
 
 from meshlib_adapters.http2.front import HTTP2Connection
-from meshlib_adapters.upstream.http2 import HTTP2UpstreamConnection
+from meshlib_adapters.upstream.http2 import HTTP2EndpointConnection
 from tests.support.wires import Place, Wire
 
 MIB = 1024 * 1024
@@ -40,7 +40,7 @@ class Site:
         self.place = place
         pool = place.endpoint()[0].pool
         self.wire = Holding()
-        self.connection = HTTP2UpstreamConnection(pool)
+        self.connection = HTTP2EndpointConnection(pool)
         self.connection.connection_made(self.wire)
         pool.idle[:] = [self.connection]
         place.client.data_received(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n")

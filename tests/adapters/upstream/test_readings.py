@@ -16,7 +16,7 @@ from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.metrics.totals import FORGET_AFTER, OTHER
 from meshlib_adapters.upstream.readings import UpstreamReader
-from meshlib_adapters.upstream.registry import Upstreams
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 
 
 def upstream(name: str) -> Upstream:
@@ -42,7 +42,7 @@ class Reading:
         self.loop = asyncio.get_running_loop()
         self.mesh = Mesh()
         self.mesh.publish("p", snapshot(*names))
-        self.upstreams = Upstreams(self.mesh, HTTPSettings(**settings), self.loop)
+        self.upstreams = UpstreamRegistry(self.mesh, HTTPSettings(**settings), self.loop)
         self.reader = UpstreamReader(self.upstreams)
         self.readings = Readings()
 

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from meshlib.model import RedirectRule
-from meshlib_adapters.upstream.write_batch import Outbox
+from meshlib_adapters.upstream.write_batch import WriteBatch
 from tests.support.backend import OK, Backend, Peer
 from tests.support.client import Client, get
 from tests.support.http_fixtures import LoopFactory, Start
@@ -44,7 +44,7 @@ class Note:
     def __repr__(self) -> str:
         return f"<Note {self.text}>"
 
-    def push(self) -> None:
+    def flush(self) -> None:
         if self.text == "bad":
             raise OSError("gone")
         self.notes.append(self.text)
@@ -56,16 +56,16 @@ def test_all_of_a_round_in_their_order(loop_factory: LoopFactory) -> None:
     told: list[str] = []
     notes: list[str] = []
     loop.set_exception_handler(lambda _loop, context: told.append(context["message"]))
-    outbox = Outbox(loop)
+    write_batch = WriteBatch(loop)
 
     async def rounds() -> None:
         for text in ("a", "bad", "b"):
-            outbox.add(Note(notes, text))
+            write_batch.add(Note(notes, text))
         assert notes == []
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert notes == ["a", "b"]
-        outbox.add(Note(notes, "c"))
+        write_batch.add(Note(notes, "c"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 

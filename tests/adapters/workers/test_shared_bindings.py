@@ -49,10 +49,10 @@ class Worker:
         pool = self.upstreams.state(self.decision.upstream).pools()[endpoint]
         ask = section_of([(b"Cookie", b"SID=" + asked)]) if asked else NOTHING
         say = section_of([(b"Set-Cookie", b"SID=" + answer)]) if answer else NOTHING
-        self.upstreams.sticky_learn(self.decision, ask, say, pool)
+        self.upstreams.learn_binding(self.decision, ask, say, pool)
 
     def chosen(self, asked: bytes) -> str | None:
-        pool = self.upstreams.sticky_choice(
+        pool = self.upstreams.bound_endpoint(
             self.decision, section_of([(b"Cookie", b"SID=" + asked)])
         )
         return pool.endpoint.id if pool is not None else None
