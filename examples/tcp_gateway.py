@@ -17,13 +17,12 @@ from meshlib import Endpoint, Upstream
 from meshlib.authority import parse_authority
 from meshlib_adapters.config.transport import TCPSettings
 from meshlib_adapters.listeners.tcp import TCPListener
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 
 
-def told(record: PortRecord) -> None:
-    print(
-        f"{record.client} -> {record.endpoint}: {record.outcome}, {record.received} bytes in, {record.sent} out"
-    )
+def log_record(record: ConnectionRecord) -> None:
+    traffic = f"{record.received} bytes in, {record.sent} out"
+    print(f"{record.client} -> {record.endpoint}: {record.outcome}, {traffic}")
 
 
 def split(text: str) -> tuple[str, int]:
@@ -35,7 +34,7 @@ async def serve(address: str, *targets: str) -> tuple[TCPListener, int]:
     """The whole gateway."""
     upstream = Upstream("targets", tuple(Endpoint(target, *split(target)) for target in targets))
     settings = TCPSettings(connect_timeout=2, idle_timeout=600, max_connections_per_client=100)
-    listener = TCPListener(lambda: upstream, settings, name=f"tcp://{address}", on_end=told)
+    listener = TCPListener(lambda: upstream, settings, name=f"tcp://{address}", on_end=log_record)
     _, port = await listener.listen(*split(address))
     return listener, port
 

@@ -16,7 +16,7 @@ from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Route, Scheme, Upstream
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
-from meshlib_adapters.observe.records import TunnelRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 
 __all__ = ["LOOPBACK", "Lab", "MakeLab", "Respond", "Run", "Table", "closed_port", "quick", "until"]
 
@@ -69,7 +69,7 @@ class Lab:
     authority: trustme.CA
     stack: contextlib.AsyncExitStack
     table: Table = field(default_factory=Table)
-    records: list[TunnelRecord] = field(default_factory=list)
+    records: list[ConnectionRecord] = field(default_factory=list)
 
     async def backend(self, name: str | None, respond: Respond, *, into: str | None = None) -> int:
         """A server on a free port, with TLS for `name` (None: plain TCP); routed under `into` or

@@ -18,7 +18,7 @@ from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.terminator import Terminator
 from meshlib_adapters.listeners.tls import TLSListener
-from meshlib_adapters.observe.records import TunnelRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.tls.certificate_files import CertificateSet
 from meshlib_adapters.tls.certificates import Certificate, parse_pem
 from tests.support.backend import PATIENCE, Backend
@@ -83,7 +83,7 @@ class TLSGateway(RunningGateway):
         }
         super().__init__(routes_of(places, https_only=https_only, hsts=hsts), settings, **options)
         self.authority = authority
-        self.records: list[TunnelRecord] = []
+        self.records: list[ConnectionRecord] = []
         self.served = served = (
             certificates
             if certificates is not None

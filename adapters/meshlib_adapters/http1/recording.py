@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from meshlib.http1 import RequestBody
 from meshlib.messages import RequestHead
 from meshlib_adapters.http1.client_socket import ClientWire
-from meshlib_adapters.observe.end_reasons import NORMAL, end_of
+from meshlib_adapters.observe.end_reasons import NORMAL, end_reason
 
 if TYPE_CHECKING:
     from meshlib.decision import Forward
@@ -78,7 +78,9 @@ class RecordedClient(ClientWire):
             phase = self._upstream_request.stage
             if phase == "H" and self._body is not None:
                 phase = "B"
-        self._ending = end_of(reason, phase, who=who, connect_seconds=self._ending.connect_seconds)
+        self._ending = end_reason(
+            reason, phase, who=who, connect_seconds=self._ending.connect_seconds
+        )
 
     def _log(self) -> None:
         gateway = self.gateway

@@ -36,7 +36,7 @@ from meshlib_adapters.framing.frames import ServerFrames, StreamFailed
 from meshlib_adapters.framing.intake import Intake
 from meshlib_adapters.framing.policy import FramePolicy
 from meshlib_adapters.http2.stream import Stream
-from meshlib_adapters.observe.end_reasons import Ending, end_of
+from meshlib_adapters.observe.end_reasons import EndReason, end_reason
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.pace import Pace
 from meshlib_adapters.turns import Turn
@@ -347,9 +347,8 @@ class HTTP2Connection(asyncio.Protocol):
         if stream is not None:
             stream.lost(failed.reason if failed is not None else "client_closed", who="C")
         elif failed is not None and failed.opening:
-            self.log(
-                None, 0, 0, None, None, 0, monotonic(), -1.0, end_of(failed.reason, "R", who="C")
-            )
+            end = end_reason(failed.reason, "R", who="C")
+            self.log(None, 0, 0, None, None, 0, monotonic(), -1.0, end)
 
     def _begin(self, event: RequestReceived, gone: set[int]) -> None:
         number = event.stream_id or 0
@@ -528,7 +527,7 @@ class HTTP2Connection(asyncio.Protocol):
                 0,
                 self.since,
                 -1.0,
-                end_of(reason, "R", who="P" if code is not None else "C"),
+                end_reason(reason, "R", who="P" if code is not None else "C"),
             )
         self._close()
 
@@ -649,7 +648,7 @@ class HTTP2Connection(asyncio.Protocol):
         tries: int,
         started: float,
         first_byte_at: float,
-        ending: Ending,
+        ending: EndReason,
     ) -> None:
         """The record of a request."""
         gateway = self.gateway

@@ -28,7 +28,7 @@ from meshlib.http2.fields import (
 )
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.observe.end_reasons import NORMAL, end_of
+from meshlib_adapters.observe.end_reasons import NORMAL, end_reason
 from meshlib_adapters.proxy.local_responses import ALLOWED, error_answer, redirect_answer
 from meshlib_adapters.proxy.pace import Pace
 from meshlib_adapters.proxy.retries import UpstreamRequest
@@ -567,7 +567,8 @@ class Stream:
             phase = self._upstream_request.stage if self._decision is not None else "R"
             if phase == "H" and not self._request_done and self._left != 0:
                 phase = "B"
-        self._ending = end_of(reason, phase, who=who, connect_seconds=self._ending.connect_seconds)
+        connecting = self._ending.connect_seconds
+        self._ending = end_reason(reason, phase, who=who, connect_seconds=connecting)
 
     def _log(self) -> None:
         pool = self._upstream_request.pool

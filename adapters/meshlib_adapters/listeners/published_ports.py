@@ -21,7 +21,7 @@ from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.proxy_header import PreambleRule
 from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.udp.listener import UDPListener
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources
 
 __all__ = ["PortListeners", "ports_data"]
@@ -42,7 +42,7 @@ class PortListeners:
     """Follows `mesh` from `start` on. Make it inside a running event loop.
 
     `reserved` are TCP ports of our own, which no route may have, whatever its labels say. `on_end`
-    gets a `PortRecord` for each client that is gone; it must not raise. `proxy_protocol` is for the
+    gets a `ConnectionRecord` for each client that is gone; it must not raise. `proxy_protocol` is for the
     TCP ports, as in `TCPListener`.
     """
 
@@ -52,7 +52,7 @@ class PortListeners:
         settings: PortSettings | None = None,
         *,
         reserved: Collection[int] = (),
-        on_end: Callable[[PortRecord], None] | None = None,
+        on_end: Callable[[ConnectionRecord], None] | None = None,
         proxy_protocol: PreambleRule | None = None,
     ) -> None:
         self.settings = settings = settings or PortSettings()

@@ -15,7 +15,7 @@ from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.proxy_header import PreambleRule, speaks_for_others
 from meshlib_adapters.listeners.tcp_connection import PortConnection
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources, reset_on_close
 from meshlib_adapters.upstream.choice import Targets
 
@@ -29,7 +29,7 @@ class TCPListener:
     Make it inside a running event loop. `upstream` returns None when nobody is to be connected to.
     Only ready endpoints get connections, in the order of the upstream's strategy, the next one when
     one does not take it; who failed lately is left out for a while. `name` stands in records and
-    logs. `on_end` gets a `PortRecord` for each client when it is gone; it must not raise.
+    logs. `on_end` gets a `ConnectionRecord` for each client when it is gone; it must not raise.
     `proxy_protocol` says which connections begin with a preamble: those of its `sources`, always
     (`mode` "require": nobody else is served); the client that it names is the one that is logged,
     and announced to endpoints. `limits` and `resources` may be those of other listeners too.
@@ -42,7 +42,7 @@ class TCPListener:
         settings: TCPSettings | None = None,
         *,
         name: str = "tcp",
-        on_end: Callable[[PortRecord], None] | None = None,
+        on_end: Callable[[ConnectionRecord], None] | None = None,
         limits: ClientLimits | None = None,
         resources: RelayResources | None = None,
         proxy_protocol: PreambleRule | None = None,
@@ -140,7 +140,7 @@ class TCPListener:
         self.counters["refused"] += 1
         self.refusals[reason] = self.refusals.get(reason, 0) + 1
 
-    def connection_ended(self, connection: PortConnection, record: PortRecord) -> None:
+    def connection_ended(self, connection: PortConnection, record: ConnectionRecord) -> None:
         """Called by a connection, once, when it is closed."""
         del self._connections[connection]
         self.limits.leave(connection)

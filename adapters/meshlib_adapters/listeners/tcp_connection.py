@@ -20,7 +20,7 @@ from meshlib.errors import ProtocolError, ProxyProtocolError
 from meshlib.model import Endpoint, Upstream
 from meshlib.proxy_protocol import ProxyPreamble
 from meshlib_adapters.listeners.proxy_header import ClientPreamble, preamble_for
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.proxy.client import NEVER_IDLE
 from meshlib_adapters.relay.dialer import Dialer
 from meshlib_adapters.relay.lifetime import look_again
@@ -271,7 +271,7 @@ class PortConnection:
             with contextlib.suppress(OSError):
                 self._sock.close()
         seconds = listener.loop.time() - self._started
-        record = PortRecord(
+        record = ConnectionRecord(
             self.client, listener.name, self._endpoint, self._outcome, received, sent, seconds
         )
         listener.connection_ended(self, record)

@@ -22,7 +22,7 @@ from meshlib_adapters.listeners.handover import Terminator
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.proxy_header import PreambleRule, speaks_for_others
 from meshlib_adapters.listeners.tls_connection import TLSConnection
-from meshlib_adapters.observe.records import TunnelRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources, reset_on_close
 from meshlib_adapters.upstream.choice import EndpointOrder, Targets
 
@@ -52,7 +52,7 @@ class TLSListener:
 
     `proxy_protocol` says which connections may begin with a preamble; the client that it names is
     the one that is logged, kept on an endpoint, and announced to endpoints. Make the listener
-    inside a running event loop. `on_end` gets a `TunnelRecord` for each client when it is gone; it
+    inside a running event loop. `on_end` gets a `ConnectionRecord` for each client when it is gone; it
     must not raise. `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by
     reason) only grow; `held_bytes` are those of clients that are not with an endpoint yet;
     `targets` chooses endpoints. One listener serves several addresses.
@@ -64,7 +64,7 @@ class TLSListener:
         settings: TLSSettings | None = None,
         *,
         strategy: Callable[[str], EndpointOrder] = create_strategy,
-        on_end: Callable[[TunnelRecord], None] | None = None,
+        on_end: Callable[[ConnectionRecord], None] | None = None,
         terminator: Terminator | None = None,
         proxy_protocol: PreambleRule | None = None,
     ) -> None:
@@ -156,7 +156,7 @@ class TLSListener:
         self.deadlines.close()
         self.resources.close()
 
-    def connection_ended(self, connection: TLSConnection, record: TunnelRecord) -> None:
+    def connection_ended(self, connection: TLSConnection, record: ConnectionRecord) -> None:
         """Called by a connection, once, when it is closed."""
         del self._connections[connection]
         self.limits.leave(connection)

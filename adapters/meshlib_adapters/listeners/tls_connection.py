@@ -30,7 +30,7 @@ from meshlib_adapters.listeners.handover import Session
 from meshlib_adapters.listeners.plain_http import MAX_HEAD, REFUSAL, redirect_answer
 from meshlib_adapters.listeners.proxy_header import ClientPreamble, PreambleRule, preamble_for
 from meshlib_adapters.listeners.upstream_dial import Passage
-from meshlib_adapters.observe.records import TunnelRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.proxy.client import NEVER_IDLE
 from meshlib_adapters.relay.lifetime import look_again
 from meshlib_adapters.relay.relay import Relay, reset_on_close
@@ -460,15 +460,15 @@ class TLSConnection:
             with contextlib.suppress(OSError):
                 self._sock.close()
         seconds = listener.loop.time() - self._started
-        record = TunnelRecord(
+        record = ConnectionRecord(
             self.client,
-            self._name,
             self._route,
             self._endpoint,
             self._outcome,
             received,
             sent,
             seconds,
+            self._name,
         )
         self._passage = None
         listener.connection_ended(self, record)

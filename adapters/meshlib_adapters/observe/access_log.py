@@ -1,9 +1,8 @@
-"""Access records: kept as tuples while a request is answered, formatted in batches, written by a
-thread.
+"""Access log: records are kept as tuples, formatted in batches, and written by a thread.
 
-The sink runs in a thread of its own and may be as slow as it likes: requests never wait for it.
-What does not fit the bounded queue is dropped and counted, and the count is logged; on shutdown
-what was taken is written, unless the sink is stuck.
+The sink runs in the log's own thread and may be slow: requests never wait for it. Records that do
+not fit the bounded queue are dropped and counted, and the count is logged; on shutdown the queue is
+written out, unless the sink is stuck.
 """
 
 from __future__ import annotations
@@ -13,43 +12,52 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable
-from typing import Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, Protocol
 
 from meshlib.messages import FieldSection
 from meshlib.model import Endpoint, Route
-from meshlib_adapters.observe.end_reasons import NORMAL, Ending
-from meshlib_adapters.observe.records import Record
+from meshlib_adapters.observe.end_reasons import NORMAL, EndReason
+from meshlib_adapters.observe.records import AccessRecord
 
-__all__ = ["AccessLog", "CombinedFormatter", "JSONFormatter"]
+__all__ = ["AccessLog", "CombinedFormatter", "JSONFormatter", "RecordConsumer"]
 
 
 # By a head's `minor_version`.
 _PROTOCOLS: Final = ("HTTP/1.0", "HTTP/1.1", "HTTP/2")
 
-# To look one up costs a third of formatting it.
+# Looking one up costs a third of formatting it.
 _THOUSANDTHS: Final = tuple(f"{number:03d}" for number in range(1000))
+
+
+class RecordConsumer(Protocol):
+    """Reader of the access log's records beside the log itself: counters, spans."""
+
+    def add(self, records: Sequence[AccessRecord]) -> None:
+        """Take a batch, on the event loop's thread, before it is formatted. Must not block or
+        raise.
+        """
 
 
 class AccessLog:
     """Collects one record per request and gives formatted batches of lines to `sink` in its own
     thread.
 
-    `form` is "json" (one object per line) or "combined" (Apache's, with route, endpoint, tries and
-    seconds behind it). About `limit` records of `max_size` characters in all may wait for the sink.
+    `form` is "json" (one object per line), "combined" (Apache's format, followed by route,
+    endpoint, tries and seconds), or None: then nothing is written, and the records only go to
+    `consumers`. At most about `limit` records with `max_size` characters in all wait for the sink.
     """
 
     # Records are formatted on the event loop's thread, this many at a time (0.2 ms): formatting in
-    # the writer's thread would fight the loop for the interpreter lock, which costs more than the
-    # formatting.
+    # the writer's thread would compete with the loop for the interpreter lock, at a higher cost.
     BATCH: Final = 64
 
-    # Handed over at once when they are so many. While the writer makes bytes of a piece nobody else
-    # runs; a piece of this size takes a tenth of a millisecond, what comes in a fifth of a second
-    # took several.
+    # Formatted records that are handed over without waiting for the owner's tick. The writer holds
+    # the interpreter lock while it encodes a piece: a tenth of a millisecond for a piece of this
+    # size, but several for the records of a fifth of a second.
     PIECE: Final = 512
 
-    # Seconds that `flush` waits: without anything being written, and in all.
+    # Seconds that `flush` waits: without progress, and in all.
     STUCK: Final = 1.0
     LONGEST_FLUSH: Final = 3.0
 
@@ -57,25 +65,27 @@ class AccessLog:
         self,
         sink: Callable[[str], None],
         *,
-        form: Literal["json", "combined"] = "json",
+        form: Literal["json", "combined"] | None = "json",
         limit: int = 100_000,
         max_size: int = 32 << 20,
+        consumers: Sequence[RecordConsumer] = (),
     ) -> None:
-        self.offset = (
-            time.time() - time.monotonic()
-        )  # wall clock less the clock that durations are taken from
+        # Wall clock minus the monotonic clock that durations are measured with.
+        self.offset = time.time() - time.monotonic()
+        self.form = form
         self._sink = sink
-        self._format: Callable[[Record], str] = (
-            JSONFormatter() if form == "json" else CombinedFormatter()
+        self._format: Callable[[AccessRecord], str] = (
+            CombinedFormatter() if form == "combined" else JSONFormatter()
         )
-        self.records: list[Record] = []
+        self._consumers = tuple(consumers)
+        self.records: list[AccessRecord] = []
         self._limit = limit
         self._max_size = max_size
         self._lines: list[str] = []
         self._formatted = 0  # records in `_lines`
         self._formatted_size = 0  # characters in `_lines`
         self._batches: queue.SimpleQueue[tuple[list[str], int, int] | None] = queue.SimpleQueue()
-        # Each number is written by one thread alone: `+=` is no single step.
+        # Each number is written by one thread only: `+=` is not atomic.
         self._given = 0
         self._given_size = 0
         self._refused = 0
@@ -87,22 +97,22 @@ class AccessLog:
 
     @property
     def dropped(self) -> int:
-        """Records that were not written, because the sink is too slow or fails."""
+        """Records that were not written, because the sink was too slow or failed."""
         return self._refused + self._failed
 
-    def add(self, record: Record) -> None:
-        """One request is over; to be called from the event loop's thread. The owner calls
+    def add(self, record: AccessRecord) -> None:
+        """Take the record of a finished request, on the event loop's thread. The owner calls
         `hand_over` from time to time.
 
-        (The HTTP data path appends to `records` itself: even this call is too much for it.)
+        (The HTTP data path appends to `records` itself, to save this call.)
         """
         self.records.append(record)
         if len(self.records) >= self.BATCH:
             self.format_records()
 
     def add_line(self, line: str) -> None:
-        """A line of something else than an HTTP request, written as it is; dropped and counted as
-        records are.
+        """Take a finished line that is not about an HTTP request; dropped and counted as records
+        are.
         """
         if self._is_full():
             self._refused += 1
@@ -112,10 +122,10 @@ class AccessLog:
         self._formatted_size += len(line)
 
     def flush(self) -> None:
-        """Write everything that was taken, and end the thread.
+        """Write everything taken so far, and end the thread.
 
-        Blocks until the sink has it, for `LONGEST_FLUSH` seconds at most, and for `STUCK` once the
-        sink takes nothing.
+        Blocks until the sink has it: for `LONGEST_FLUSH` seconds at most, and for `STUCK` seconds
+        after the sink's last progress.
         """
         self.hand_over()
         self._batches.put(None)
@@ -126,8 +136,14 @@ class AccessLog:
             self._writer.join(self.STUCK)
 
     def format_records(self) -> None:
-        """Format what stands in `records`; drops it, counted, when the sink is too far behind."""
+        """Give `records` to the consumers, then format them; drops and counts them when the sink is
+        too far behind.
+        """
         records, self.records = self.records, []
+        for consumer in self._consumers:
+            consumer.add(records)
+        if self.form is None:
+            return
         if self._is_full():
             self._refused += len(records)
             return
@@ -139,7 +155,7 @@ class AccessLog:
             self._give()
 
     def hand_over(self) -> None:
-        """Give what was taken to the writer."""
+        """Give everything taken so far to the writer."""
         self.offset = time.time() - time.monotonic()
         if self.records:
             self.format_records()
@@ -171,23 +187,19 @@ class AccessLog:
 
 
 class _Formatter:
-    """Formats records. What repeats (the second, a route, an endpoint) is written once and kept,
-    within bounds.
-    """
+    """Formats records, with bounded caches for text that repeats: the second, routes, endpoints."""
 
-    def __init__(
-        self, max_kept: int = 2000
-    ) -> None:  # a route that is gone is kept, too, with its endpoints, until the table is full
+    def __init__(self, max_kept: int = 2000) -> None:
+        # Routes and endpoints that are gone stay in the caches until these are full.
         self._max_kept = max_kept
         self._second = -1
         self._stamp = ""
-        # Keyed by identity, and the objects are kept so that an identity is not given out again.
+        # Keyed by identity; the objects are kept so that their identities are not reused.
         self._routes: dict[int, tuple[Route, str]] = {}
         self._endpoints: dict[int, tuple[Endpoint, str]] = {}
 
-    def __call__(
-        self, record: Record
-    ) -> str:  # stands here, too: mypyc lays out classes with and without it differently
+    # Declared here too: mypyc lays out classes with and without __call__ differently.
+    def __call__(self, record: AccessRecord) -> str:
         raise NotImplementedError
 
     def stamp(self, when: float, pattern: str) -> str:
@@ -221,45 +233,44 @@ class _Formatter:
 class JSONFormatter(_Formatter):
     """One JSON object per line."""
 
-    def __call__(self, record: Record) -> str:
+    def __call__(self, record: AccessRecord) -> str:
         """The line of a record."""
-        when, client, head, status, size, route, endpoint, tries, seconds, first_byte, ending = (
-            record
-        )
+        when, client, head, status, size, route, endpoint, tries, seconds, first_byte, end = record
         if int(when) != self._second:
             self.stamp(when, "%Y-%m-%dT%H:%M:%S")
-        request = where = tried = ""
+        request = routed = tried = ""
         if head is not None:
             method, target, authority, version, _ = head
             if _PLAIN.fullmatch(authority + target):
-                asked = f'"host":"{authority.decode()}","target":"{target.decode()}"'
+                where_to = f'"host":"{authority.decode()}","target":"{target.decode()}"'
             else:
-                asked = f'"host":{_json(authority)},"target":{_json(target)}'
-            request = f',"method":"{method.decode()}",{asked},"protocol":"{_PROTOCOLS[version]}"'
+                where_to = f'"host":{_json(authority)},"target":{_json(target)}'
+            request = f',"method":"{method.decode()}",{where_to},"protocol":"{_PROTOCOLS[version]}"'
         if route is not None:
             known = self._routes.get(id(route))
-            where = known[1] if known is not None else self.route(route)
+            routed = known[1] if known is not None else self.route(route)
         if endpoint is not None:
             place = self._endpoints.get(id(endpoint))
             tried = f'{place[1] if place is not None else self.endpoint(endpoint)},"tries":{tries}'
         first = f',"first_byte_seconds":{first_byte:.6f}' if first_byte >= 0 else ""
-        end = "" if ending is NORMAL else _json_ending(ending)
+        reason = "" if end is NORMAL else _json_reason(end)
         return (
-            f'{{"time":"{self._stamp}.{_THOUSANDTHS[int(when * 1000) % 1000]}Z","client":"{client}","status":{status},"bytes":{size}'
-            f'{request}{where}{tried},"seconds":{seconds:.6f}{first}{end},"termination":"{ending.termination}"}}\n'
+            f'{{"time":"{self._stamp}.{_THOUSANDTHS[int(when * 1000) % 1000]}Z",'
+            f'"client":"{client}","status":{status},"bytes":{size}{request}{routed}{tried},'
+            f'"seconds":{seconds:.6f}{first}{reason},"termination":"{end.termination}"}}\n'
         )
 
     def write_route(self, route: Route) -> str:
-        """The members that say which route it was."""
+        """The members that name the route."""
         return f',"route":{_json_text(route.name)},"service":{_json_text(route.service)}'
 
     def write_endpoint(self, endpoint: Endpoint) -> str:
-        """The members that say which endpoint it was."""
+        """The members that name the endpoint."""
         return f',"endpoint":{_json_text(endpoint.address)},"endpoint_id":{_json_text(endpoint.id)}'
 
 
 class CombinedFormatter(_Formatter):
-    """Apache's combined format; behind it route, endpoint, tries, seconds, reason and termination
+    """Apache's combined format, followed by route, endpoint, tries, seconds, reason and termination
     code.
     """
 
@@ -269,9 +280,10 @@ class CombinedFormatter(_Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        # What the last clients are called, found by the identity of their fields: a connection
-        # whose requests repeat their fields has one `FieldSection` for all of them. Held here, its
-        # identity is its own. Few and overwritten: most others never come again.
+        # User agent and referer of recent requests, found by the identity of their fields: a
+        # connection whose requests repeat their fields has one `FieldSection` for all of them. It
+        # is held here so that its identity is not reused. Few slots, overwritten freely: most
+        # other fields never come again.
         self._clients: list[tuple[FieldSection | None, str, str]] = [(None, "-", "-")] * self.SLOTS
         self._texts: dict[bytes, str] = {}
 
@@ -301,12 +313,13 @@ class CombinedFormatter(_Formatter):
                 self._texts[line] = text
         return text
 
-    def __call__(self, record: Record) -> str:
+    def __call__(self, record: AccessRecord) -> str:
         """The line of a record."""
-        when, client, head, status, size, route, endpoint, tries, seconds, _, ending = record
+        when, client, head, status, size, route, endpoint, tries, seconds, _, end = record
         request = agent = referer = "-"
         if head is not None:
-            request = f"{head.method.decode()} {_json(head.target)[1:-1]} {_PROTOCOLS[head.minor_version]}"
+            target, protocol = _json(head.target)[1:-1], _PROTOCOLS[head.minor_version]
+            request = f"{head.method.decode()} {target} {protocol}"
             agent, referer = self._client(head.fields)
         stamp = self.stamp(when, "%d/%b/%Y:%H:%M:%S +0000")
         name = address = "-"
@@ -318,19 +331,19 @@ class CombinedFormatter(_Formatter):
             address = place[1] if place is not None else self.endpoint(endpoint)
         return (
             f'{client or "-"} - - [{stamp}] "{request}" {status} {size} "{referer}" "{agent}" '
-            f"{name} {address} {tries} {seconds:.6f} {ending.reason or '-'} {ending.termination}\n"
+            f"{name} {address} {tries} {seconds:.6f} {end.reason or '-'} {end.termination}\n"
         )
 
     def write_route(self, route: Route) -> str:
-        """Its name."""
+        """The route's name."""
         return route.name
 
     def write_endpoint(self, endpoint: Endpoint) -> str:
-        """Its address."""
+        """The endpoint's address."""
         return endpoint.address
 
 
-# Nothing that JSON or a quoted field would have to escape.
+# Text without a character that JSON or a quoted field would have to escape.
 _PLAIN: Final = re.compile(rb"[ !#-\[\]-~]*+")
 _PLAIN_TEXT: Final = re.compile(r"[ !#-\[\]-~]*+")
 
@@ -340,8 +353,8 @@ def _json(value: bytes) -> str:
     return f'"{text}"' if _PLAIN.fullmatch(value) else json.dumps(text)
 
 
-def _json_ending(ending: Ending) -> str:
-    reason, _, connecting = ending
+def _json_reason(end: EndReason) -> str:
+    reason, _, connecting = end
     text = f',"connect_seconds":{connecting:.6f}' if connecting >= 0 else ""
     return f'{text},"reason":"{reason}"' if reason else text
 

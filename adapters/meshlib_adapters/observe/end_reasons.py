@@ -1,22 +1,23 @@
-"""How a request ended: a reason, and two letters that say who ended it and in which phase (after
-HAProxy's termination state).
+"""End reasons of requests: a reason, and two letters for who ended the request and in which phase
+(after HAProxy's termination state).
 
-First letter: C the client, S the upstream, P this gateway, - nobody (it ended as it should). Second
-letter: R the request's head, B its body, Q choosing an endpoint or waiting for a turn, C
-connecting, H waiting for the answer's head, D the answer's body, T a tunnel, - none of them.
-docs/access-log.md lists every reason. Made only for requests that end in another way than most.
+First letter: C the client, S the upstream, P this gateway, - nobody (a normal end). Second letter:
+R the request's head, B its body, Q choosing an endpoint or waiting in the queue, C connecting, H
+waiting for the response's head, D the response's body, T a tunnel, - none of them.
+docs/access-log.md lists every reason. Only a request with another end than the normal one gets an
+`EndReason` of its own.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["NORMAL", "Ending", "end_of"]
+__all__ = ["NORMAL", "EndReason", "end_reason"]
 
 
-class Ending(NamedTuple):
-    """Why, who and where; and how long connecting took, when the request needed a new connection
-    (else -1).
+class EndReason(NamedTuple):
+    """Reason ("" for none), termination code, and seconds that connecting took, when the request
+    needed a new connection (else -1).
     """
 
     reason: str
@@ -24,9 +25,9 @@ class Ending(NamedTuple):
     connect_seconds: float = -1.0
 
 
-NORMAL: Final = Ending("", "--")
+NORMAL: Final = EndReason("", "--")
 
-# Reasons that say all by themselves.
+# Reasons that determine the whole code.
 _WHOLE: Final = {
     "redirect": "--",
     "no_route": "PQ",
@@ -50,7 +51,7 @@ _WHOLE: Final = {
     "proxy_timeout": "CR",
 }
 
-# Who ended it, for reasons that may come in any phase; every other reason is the gateway's own.
+# First letter for reasons that may come in any phase; every other reason is the gateway's own.
 _WHO: Final = {
     "client_closed": "C",
     "upstream_closed": "S",
@@ -61,9 +62,11 @@ _WHO: Final = {
 }
 
 
-def end_of(reason: str, phase: str, *, who: str = "", connect_seconds: float = -1.0) -> Ending:
-    """The ending for `reason` in the phase of that letter; `who` where the reason alone does not
-    tell.
+def end_reason(
+    reason: str, phase: str, *, who: str = "", connect_seconds: float = -1.0
+) -> EndReason:
+    """The end reason for `reason` in the phase with that letter; `who` is the first letter where
+    the reason alone does not determine it.
     """
     termination = _WHOLE.get(reason) or (who or _WHO.get(reason, "P")) + phase
-    return Ending(reason, termination, connect_seconds)
+    return EndReason(reason, termination, connect_seconds)

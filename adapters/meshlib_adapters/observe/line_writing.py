@@ -1,7 +1,7 @@
-"""Writing to stdout and stderr by their descriptors, never by `sys.stdout` and `sys.stderr`.
+"""Writing to stdout and stderr by their descriptors, never through `sys.stdout` and `sys.stderr`.
 
-Whoever reads them may stop reading. A thread that is stuck in one of Python's streams holds its
-lock, and the interpreter, which flushes both at its end, would wait for it or abort.
+The process at the other end may stop reading. A thread stuck in one of Python's streams holds its
+lock, and the interpreter, which flushes both when it exits, would wait for that lock or abort.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["STDERR", "STDOUT", "locked", "say", "write_all"]
+__all__ = ["STDERR", "STDOUT", "locked", "say", "write_all", "write_record"]
 
 STDOUT: Final = 1
 STDERR: Final = 2
 
-_LAST_WORDS: Final = 1.0
+_SAY_TIMEOUT: Final = 1.0
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -34,9 +34,17 @@ def write_all(descriptor: int, data: bytes) -> None:
             poll.poll()
 
 
+def write_record(lines: str, lock: int = -1) -> None:
+    """Write access-log lines to stdout; everything else goes to stderr, so that a log driver can
+    tell them apart. `lock` as in `locked`.
+    """
+    with locked(lock, STDOUT):
+        write_all(STDOUT, lines.encode("utf-8", "backslashreplace"))
+
+
 def say(text: str) -> None:
-    """Write a line to stderr, unless that takes longer than a second: nobody need read it, and the
-    process has to end.
+    """Write a line to stderr, giving up after a second: nobody may be reading, and the process has
+    to exit.
     """
     data = f"{text}\n".encode("utf-8", "backslashreplace")
 
@@ -46,17 +54,17 @@ def say(text: str) -> None:
 
     thread = threading.Thread(target=write, name="last-words", daemon=True)
     thread.start()
-    thread.join(_LAST_WORDS)
+    thread.join(_SAY_TIMEOUT)
 
 
 @contextlib.contextmanager
 def locked(lock: int, descriptor: int) -> Iterator[None]:
-    """Hold the lock of `descriptor` among all processes that have the file `lock`; -1: there are no
-    others.
+    """Hold the lock on writing to `descriptor` among all processes that share the file with the
+    descriptor `lock`; -1 for a process that shares its output with none.
 
-    What is longer than a pipe's atomic write would end up in the midst of another process's line.
-    Each descriptor has a byte of the file, so that a stuck stdout does not hold up stderr. The
-    kernel takes the lock back from a process that dies.
+    A write longer than a pipe's atomic size could land in the middle of another process's line.
+    Each descriptor has its own byte of the file, so a stuck stdout does not block stderr. The
+    kernel releases the lock of a process that dies.
     """
     if lock < 0:
         yield

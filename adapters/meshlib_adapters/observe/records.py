@@ -1,4 +1,4 @@
-"""Records of what is over: requests, tunnels of TLS, connections and flows of ports."""
+"""Records of finished work: one for each request, one for each TLS or TCP connection or UDP flow."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from typing import NamedTuple, TypeAlias
 
 from meshlib.messages import RequestHead
 from meshlib.model import Endpoint, Route
-from meshlib_adapters.observe.end_reasons import Ending
+from meshlib_adapters.observe.end_reasons import EndReason
 
-__all__ = ["PortRecord", "Record", "TunnelRecord"]
+__all__ = ["AccessRecord", "ConnectionRecord"]
 
 
-class PortRecord(NamedTuple):
-    """What became of one connection, or of one flow of datagrams.
+class ConnectionRecord(NamedTuple):
+    """Record of one TLS or TCP connection, or of one UDP flow.
 
-    `route` is the name of its listener ("tcp://:5432"), `endpoint` the address of the last one
-    tried. `outcome` is "closed", "reset", "idle_timeout", "lifetime", "drained", or why it was
-    refused: "no_endpoint", "connect_failed" (for a flow: "refused"). `received` and `sent` count
-    bytes delivered from and to the client; `seconds` from its first moment to its end.
+    `route` is the route's name ("sni://shop.example.com", "tcp://:5432"), `endpoint` the address of
+    the last endpoint tried. `outcome` is "closed", "reset", "idle_timeout", "lifetime", "drained",
+    "terminated" (the gateway terminated TLS, and each request has a record of its own), or the
+    reason of a refusal: "no_endpoint", "connect_failed" (for a flow: "refused"), for TLS also the
+    reasons in docs/tls.md. `received` and `sent` count the bytes delivered from and to the client;
+    `seconds` runs from the first byte or the accepted connection to the end.
+
+    `server_name` is the name in a TLS client's hello, escaped when it is not a host name, "" when
+    the hello has none; None for TCP and UDP.
     """
 
     client: str
@@ -27,31 +32,12 @@ class PortRecord(NamedTuple):
     received: int
     sent: int
     seconds: float
+    server_name: str | None = None
 
 
-class TunnelRecord(NamedTuple):
-    """What became of one client. `outcome` is "closed", "reset", "idle_timeout", "lifetime",
-    "drained", "terminated" (TLS was ended here, and requests are logged by themselves), or why it
-    was refused.
-
-    `server_name` is fit for a log (escaped when it was no host name), `endpoint` the address of the
-    one connected to. `received` and `sent` count bytes delivered from and to the client; `seconds`
-    from its first moment to its end.
-    """
-
-    client: str
-    server_name: str
-    route: str
-    endpoint: str
-    outcome: str
-    received: int
-    sent: int
-    seconds: float
-
-
-# wall clock, client, head, status, bytes sent, route, endpoint, tries, seconds in all, seconds to
-# the first byte (-1: none), how it ended
-Record: TypeAlias = tuple[
+# Record of one request: wall-clock time of its end, client, head, status, bytes sent, route,
+# endpoint, tries, seconds in all, seconds to the first byte (-1: none), end reason.
+AccessRecord: TypeAlias = tuple[
     float,
     str,
     RequestHead | None,
@@ -62,5 +48,5 @@ Record: TypeAlias = tuple[
     int,
     float,
     float,
-    Ending,
+    EndReason,
 ]

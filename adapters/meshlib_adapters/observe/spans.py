@@ -1,9 +1,8 @@
-"""Access records to spans: in a thread of its own, for those requests alone whose client has
-sampled them.
+"""Spans made of access records, in a thread, for requests whose client has sampled them.
 
-`traceparent` goes on as it came, so our span is a sibling of the server's, not its parent: both are
-children of the client's. A request without a sampled `traceparent` makes no span, because nobody
-behind us would know of it (docs/decisions/0005).
+`traceparent` is forwarded unchanged, so our span is a sibling of the server's, not its parent: both
+are children of the client's. A request without a sampled `traceparent` makes no span, because no
+server behind the gateway would know its id (docs/decisions/0005).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry.context import Context
@@ -25,13 +24,13 @@ import meshlib
 from meshlib.authority import parse_authority
 from meshlib.errors import AuthorityError
 from meshlib.messages import FieldSection, RequestHead
-from meshlib_adapters.observe.records import Record
+from meshlib_adapters.observe.records import AccessRecord
 
 __all__ = ["SpanWriter"]
 
 logger = logging.getLogger("meshlib.observe")
 
-# Semantic conventions: other methods are _OTHER, because a client may make them up.
+# Semantic conventions: every other method is _OTHER, because a client may invent methods.
 _METHODS: Final = frozenset(
     {b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE"}
 )
@@ -39,24 +38,24 @@ _METHODS: Final = frozenset(
 # By a head's `minor_version`.
 _VERSIONS: Final = ("1.0", "1.1", "2")
 
-# Records that may wait for the thread, which takes about 100 µs for each: a second's work.
+# Records that may wait for the thread, which needs about 100 µs for each: a second's work.
 _MAX_WAITING: Final = 10_000
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 class SpanWriter:
-    """Takes batches of records. Those that find no room, because spans are made more slowly than
-    requests end, are lost and counted.
+    """Makes a span of each sampled request, in a thread of its own. When requests end faster than
+    spans can be made, the records that find no room are dropped and counted.
 
-    The provider is ours: `close` shuts it down.
+    The writer owns `provider`: `close` shuts it down.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("meshlib", meshlib.__version__)
-        self._records: queue.SimpleQueue[list[Record] | None] = queue.SimpleQueue()
-        # Each number is written by one thread alone: `+=` is no single step.
+        self._records: queue.SimpleQueue[list[AccessRecord] | None] = queue.SimpleQueue()
+        # Each number is written by one thread only: `+=` is not atomic.
         self._taken = 0
         self._refused = 0
         self._done = 0
@@ -66,12 +65,12 @@ class SpanWriter:
 
     @property
     def lost(self) -> int:
-        """Spans that were not made."""
+        """Sampled requests that got no span."""
         return self._refused + self._failed
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Take those that a client has marked. From one thread alone; costs 50 ns for each that is
-        not.
+    def add(self, records: Sequence[AccessRecord]) -> None:
+        """Take the records of sampled requests. To be called from one thread only; costs 50 ns for
+        each other record.
         """
         marked = [
             record
@@ -87,8 +86,8 @@ class SpanWriter:
         self._records.put(marked)
 
     def close(self, seconds: float = 2.0) -> None:
-        """Make and export what was taken, and end. Blocks for so long at most; what takes longer is
-        lost.
+        """Make and export the spans of what was taken, and end the thread. Blocks for `seconds` at
+        most; spans not exported by then are lost.
         """
         self._records.put(None)
         self._thread.join(seconds)
@@ -98,30 +97,26 @@ class SpanWriter:
             for record in records:
                 try:
                     self._write(record)
-                except (
-                    Exception
-                ):  # of an SDK's part that somebody has put in: it must not end all spans
+                except Exception:  # from a plug-in of the SDK: it must not end all spans
                     if not self._failed:
                         logger.exception(
-                            "a span could not be made; further ones that fail are only counted"
+                            "a span could not be made; further failures are only counted"
                         )
                     self._failed += 1
-                # Let go of the interpreter's lock: the data path waits for nothing longer than for
-                # one span.
+                # Release the interpreter lock: the data path never waits longer than one span.
                 time.sleep(0)
             self._done += len(records)
         self._provider.shutdown()
 
-    def _write(self, record: Record) -> None:
-        when, client, head, status, size, route, endpoint, tries, seconds, _, ending = record
+    def _write(self, record: AccessRecord) -> None:
+        when, client, head, status, size, route, endpoint, tries, seconds, _, end = record
         if head is None or (parent := _parent(head.fields)) is None:
             return
         method = head.method.decode("latin-1") if head.method in _METHODS else "_OTHER"
+        path = head.target.partition(b"?")[0]  # without the query: it may hold secrets
         attributes: dict[str, AttributeValue] = {
             "http.request.method": method,
-            "url.path": head.target.partition(b"?")[0].decode(
-                "latin-1"
-            ),  # no query: it may hold secrets
+            "url.path": path.decode("latin-1"),
             "network.protocol.name": "http",
             "network.protocol.version": _VERSIONS[head.minor_version],
             "client.address": client,
@@ -141,12 +136,12 @@ class SpanWriter:
             }
         if endpoint is not None:
             attributes |= {"meshlib.endpoint": endpoint.address, "meshlib.tries": tries}
-        attributes |= {"meshlib.bytes_sent": size, "meshlib.termination": ending.termination}
-        if ending.reason:
-            attributes["meshlib.reason"] = ending.reason
+        attributes |= {"meshlib.bytes_sent": size, "meshlib.termination": end.termination}
+        if end.reason:
+            attributes["meshlib.reason"] = end.reason
         failed = status >= 500 or not status
         if failed:
-            attributes["error.type"] = ending.reason or str(status)
+            attributes["error.type"] = end.reason or str(status)
         name = f"{method} {route.path}" if route is not None else method
         span: Span = self._tracer.start_span(
             name.replace("_OTHER", "HTTP", 1),
@@ -161,8 +156,7 @@ class SpanWriter:
 
 
 def _parent(fields: FieldSection) -> Context | None:
-    # W3C Trace Context 3.2: one traceparent, else there is none; any number of tracestates, which
-    # are one list.
+    # W3C Trace Context 3.2: exactly one traceparent; any number of tracestates, which form one list.
     lines = fields.get_all(b"traceparent")
     if len(lines) != 1:
         return None
@@ -179,7 +173,7 @@ def _text(values: Sequence[bytes]) -> str:
 def _server(head: RequestHead) -> dict[str, AttributeValue]:
     try:
         authority = parse_authority(head.authority.decode("latin-1"))
-    except AuthorityError:  # a request that was refused for it
+    except AuthorityError:  # the request was refused for it
         return {}
     return {
         "server.address": authority.host,

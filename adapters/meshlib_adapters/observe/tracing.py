@@ -1,5 +1,5 @@
-"""Where spans go: the SDK's own exporter over HTTP, told by the standard `OTEL_*` variables and by
-nothing else.
+"""Export of spans: the SDK's own exporter over HTTP, configured by the standard `OTEL_*` variables
+only.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 
 
 def create_tracer_provider() -> TracerProvider:
-    """A provider that exports in batches, in threads of its own.
+    """Create a provider that exports in batches, in threads of its own.
 
     `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_*`
-    and `OTEL_BSP_*` mean what the specification says. `ConfigurationError` for a protocol that is
-    not spoken here.
+    and `OTEL_BSP_*` have the specification's meaning. Raises `ConfigurationError` for a protocol or
+    an exporter that is not supported.
     """
     for name in _PROTOCOLS:
         if (protocol := os.environ.get(name, "").strip()) not in ("", "http/protobuf"):
@@ -40,8 +40,8 @@ def create_tracer_provider() -> TracerProvider:
             where="OTEL_TRACES_EXPORTER",
             hint=hint,
         )
-    # Resource.create puts what the variables say over these, but for the name, which it would leave
-    # as "unknown_service".
+    # Resource.create lets the variables override these, except the name: without one it would set
+    # "unknown_service".
     named = {} if _names_service() else {SERVICE_NAME: "meshlib"}
     provider = TracerProvider(
         resource=Resource.create({SERVICE_VERSION: meshlib.__version__, **named}),

@@ -27,7 +27,7 @@ from meshlib_adapters.listeners.published_ports import PortListeners
 from meshlib_adapters.listeners.sockets import explain_bind_error
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.access_log import AccessLog
-from meshlib_adapters.observe.connection_log import TunnelLog
+from meshlib_adapters.observe.connection_log import ConnectionLog
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
 from meshlib_adapters.workers.event_loop import settle_heap
@@ -80,16 +80,13 @@ class DataPath:
         )
         self._preambles = preamble_policy(settings)
         self._terminator = _terminator(self._http, settings)
-        form: Literal["json", "combined"] = (
-            "json" if settings.log.access_format == "json" else "combined"
-        )
-        self._tunnels = (
-            TunnelLog(log, form=form) if settings.log.access and log is not None else None
+        self._connection_log = (
+            ConnectionLog(log) if settings.log.access and log is not None else None
         )
         self._tls = TLSListener(
             mesh,
             tls,
-            on_end=self._tunnels,
+            on_end=self._connection_log,
             terminator=self._terminator,
             proxy_protocol=self._preambles,
         )
@@ -121,8 +118,7 @@ class DataPath:
                     error, Address(*sock.getsockname()[:2]), setting="https"
                 ) from None
         reserved = [int(sock.getsockname()[1]) for sock in (*http, *https)]
-        on_end = self._tunnels.add_port if self._tunnels is not None else None
-        self.ports = create_ports(self._mesh, self._settings, reserved, on_end)
+        self.ports = create_ports(self._mesh, self._settings, reserved, self._connection_log)
         if self.ports is not None:
             self.ports.start()
         settle_heap()

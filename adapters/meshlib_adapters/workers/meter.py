@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
 
 from meshlib_adapters.listeners.published_ports import PortListeners
+from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.log_output import held_back_lines, lost_lines
 from meshlib_adapters.observe.metrics.changes import Change
 from meshlib_adapters.observe.metrics.process import ProcessWatch
 from meshlib_adapters.observe.metrics.readings import Readings
-from meshlib_adapters.observe.request_counters import TallyLog
+from meshlib_adapters.observe.request_counters import RequestCounters
 from meshlib_adapters.upstream.readings import UpstreamReader
 from meshlib_adapters.workers.data_path import DataPath
+
+if TYPE_CHECKING:
+    from meshlib_adapters.observe.spans import SpanWriter
 
 __all__ = ["Meter", "read_log"]
 
@@ -38,7 +42,8 @@ _REPORTED_AT_ONCE: Final = 250
 
 
 class Meter:
-    """Reads `data_path` and its `log` once a second and gives what changed to `report`.
+    """Reads `data_path`, its `log` and the `counters` of the log's records once a second and gives
+    the changes to `report`.
 
     `version` returns that of the routes which this process serves. While `may_report` returns
     False, changes gather; none is lost.
@@ -47,14 +52,18 @@ class Meter:
     def __init__(
         self,
         data_path: DataPath,
-        log: TallyLog,
+        log: AccessLog,
+        counters: RequestCounters,
         report: Callable[[list[Change]], None],
         *,
+        spans: SpanWriter | None = None,
         version: Callable[[], int],
         may_report: Callable[[], bool] = lambda: True,
     ) -> None:
         self._data_path = data_path
         self._log = log
+        self._counters = counters
+        self._spans = spans
         self._report = report
         self._version = version
         self._may_report = may_report
@@ -102,14 +111,16 @@ class Meter:
         for name, counter in _HANDSHAKES:
             readings.count(name, data_path.handshakes.get(counter, 0))
         readings.count("meshlib_access_records_lost_total", log.dropped)
-        readings.count("meshlib_spans_lost_total", log.spans_lost)
+        if self._spans is not None:
+            readings.count("meshlib_spans_lost_total", self._spans.lost)
         read_log(readings)
         if data_path.ports is not None:
             _read_ports(readings, data_path.ports)
         version = self._version()
         if version >= 0:
             readings.measure("meshlib_process_snapshot_version", version)
-        return chain(readings.take(), self._process.take(), log.take())
+        log.format_records()  # counts them, too
+        return chain(readings.take(), self._process.take(), self._counters.take())
 
 
 def read_log(readings: Readings) -> None:

@@ -13,7 +13,7 @@ from meshlib.mesh import Mesh
 from meshlib_adapters.config.settings import Settings, preamble_policy
 from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
 from meshlib_adapters.listeners.published_ports import PortListeners
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
 
 __all__ = ["create_ports", "port_settings"]
@@ -26,7 +26,7 @@ def create_ports(
     mesh: Mesh,
     settings: Settings,
     reserved: Collection[int],
-    on_end: Callable[[PortRecord], None] | None = None,
+    on_end: Callable[[ConnectionRecord], None] | None = None,
 ) -> PortListeners | None:
     """The listeners, not started; None when the settings want none: then the log says so once, when
     a route asks for a port.

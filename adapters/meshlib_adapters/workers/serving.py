@@ -16,17 +16,21 @@ from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.listeners.published_ports import ports_data
 from meshlib_adapters.listeners.sockets import bind_address, bind_shared
+from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.admin.view import WorkersView
+from meshlib_adapters.observe.configured import create_access_log, create_span_writer
+from meshlib_adapters.observe.line_writing import write_record
 from meshlib_adapters.observe.metrics.process import ProcessWatch
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.metrics.totals import Totals
-from meshlib_adapters.observe.request_counters import TallyLog, create_spans, write_record
+from meshlib_adapters.observe.request_counters import RequestCounters
 from meshlib_adapters.workers.data_path import DataPath
 from meshlib_adapters.workers.meter import Meter, read_log
 from meshlib_adapters.workers.pool import WorkerPool
 from meshlib_adapters.workers.privileges import resolve_identity
 
 if TYPE_CHECKING:
+    from meshlib_adapters.observe.spans import SpanWriter
     from meshlib_adapters.tls.certificate_files import CertificateSet
 
 __all__ = ["InProcess", "InWorkers", "Serving", "create_serving", "worker_count"]
@@ -98,7 +102,9 @@ class InProcess:
         self._mesh = mesh
         self._settings = settings
         self._totals = totals
-        self._log: TallyLog | None = None
+        self._log: AccessLog | None = None
+        self._request_counters = RequestCounters()
+        self._spans: SpanWriter | None = None
         self._data_path: DataPath | None = None
 
     def bind(self, setting: str, address: Address) -> list[socket.socket]:
@@ -109,8 +115,9 @@ class InProcess:
         """See `Serving`."""
         # Records that nobody would see, as lines or as numbers, are not made.
         wanted = self._settings.log.access or self._settings.log.spans or self._settings.admin
+        self._spans = create_span_writer(self._settings)
         self._log = (
-            TallyLog(self._settings, write_record, spans=create_spans(self._settings))
+            create_access_log(self._settings, write_record, self._request_counters, self._spans)
             if wanted
             else None
         )
@@ -137,12 +144,21 @@ class InProcess:
         """See `Serving`."""
         if self._log is not None and self._settings.admin:
             report = functools.partial(self._totals.add, process="main")
-            await Meter(self._serving, self._log, report, version=lambda: self._mesh.version).run()
+            await Meter(
+                self._serving,
+                self._log,
+                self._request_counters,
+                report,
+                spans=self._spans,
+                version=lambda: self._mesh.version,
+            ).run()
 
     def close(self) -> None:
         """See `Serving`."""
         if self._data_path is not None:
             self._data_path.close()
+        if self._spans is not None:
+            self._spans.close()
 
     @property
     def _serving(self) -> DataPath:

@@ -27,11 +27,13 @@ from meshlib.balancing import Binding
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
 from meshlib_adapters.config.settings import http2_limits, http_settings
+from meshlib_adapters.observe.configured import create_access_log, create_span_writer
+from meshlib_adapters.observe.line_writing import write_record
 from meshlib_adapters.observe.log_output import share_lock
 from meshlib_adapters.observe.logs import take_over_stderr
 from meshlib_adapters.observe.metrics.catalogue import DROPPED
 from meshlib_adapters.observe.metrics.changes import Change, write_changes
-from meshlib_adapters.observe.request_counters import TallyLog, create_spans, write_locked
+from meshlib_adapters.observe.request_counters import RequestCounters
 from meshlib_adapters.providers.configured import create_mesh
 from meshlib_adapters.providers.feed import publish_apart
 from meshlib_adapters.workers.channel import Channel, make_frame, receive_frame
@@ -91,8 +93,13 @@ class Worker:
         self._settings = setup.settings
         self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned, most=MAX_REPORT)
         self._mesh = create_mesh(self._settings)
-        self._log = TallyLog(
-            self._settings, lambda lines: write_locked(lines, setup.log_lock), spans=spans
+        self._request_counters = RequestCounters()
+        self._spans = spans
+        self._log = create_access_log(
+            self._settings,
+            lambda lines: write_record(lines, setup.log_lock),
+            self._request_counters,
+            spans,
         )
         loop = asyncio.get_running_loop()
         limits = http2_limits(self._settings)
@@ -105,7 +112,9 @@ class Worker:
         self._meter = Meter(
             self._data_path,
             self._log,
+            self._request_counters,
             self._report_changes,
+            spans=spans,
             version=lambda: self._version,
             may_report=lambda: len(self._channel) < _BEHIND,
         )
@@ -136,6 +145,8 @@ class Worker:
                 group.cancel_scope.cancel()
         finally:
             self._data_path.close()
+            if self._spans is not None:
+                self._spans.close()
             self._meter.finish()
             self._report()
             self._channel.flush(_LAST_REPORT)
@@ -241,7 +252,7 @@ class Worker:
         log, tls = self._log, self._data_path.tls_counters
         log.format_records()
         classes = [0] * 6
-        for status, count in log.statuses.items():
+        for status, count in self._request_counters.statuses.items():
             classes[status // 100 if 100 <= status < 600 else 0] += count
         ports = self._data_path.ports
         carried = ports.counters() if ports is not None else {}
@@ -298,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for inherited in (sock.fileno(), *setup.http, *setup.https, setup.log_lock):
             os.set_inheritable(inherited, False)
         if setup.settings.log.spans:
-            with contextlib.suppress(ImportError):  # `create_spans` says so
+            with contextlib.suppress(ImportError):  # `create_span_writer` says so
                 # Before `become`, which may take away the right to read these files.
                 importlib.import_module("meshlib_adapters.observe.tracing")
         if setup.settings.tls.certificates:
@@ -318,7 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for handler in logging.getLogger().handlers:
             handler.addFilter(_Numbered(setup.number))
         try:
-            spans = create_spans(setup.settings)
+            spans = create_span_writer(setup.settings)
         except ConfigurationError as error:
             sock.sendall(make_frame(ERROR, write_error(str(error))))
             sys.exit(2)

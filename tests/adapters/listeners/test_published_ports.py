@@ -25,7 +25,7 @@ from meshlib.model import (
 )
 from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
 from meshlib_adapters.listeners.published_ports import PortListeners
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 
 LOOPBACK = "127.0.0.1"
 EVERY = (range(1, 65536),)
@@ -96,7 +96,7 @@ async def echoing() -> AsyncIterator[int]:
 class Gateway:
     def __init__(self, **settings: object) -> None:
         self.mesh = Mesh()
-        self.records: list[PortRecord] = []
+        self.records: list[ConnectionRecord] = []
         wanted = {
             "host": LOOPBACK,
             "allowed": EVERY,

@@ -31,7 +31,7 @@ from meshlib_adapters.config.transport import PreamblePolicy, RelaySettings, TCP
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.tcp_connection import PortConnection
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.dialer import Dialer
 from meshlib_adapters.relay.relay import Relay, RelayResources
 from tests.support.tcp_lab import LOOPBACK, Run
@@ -72,7 +72,7 @@ class Port:
 
     def __init__(self) -> None:
         self.upstream: Upstream | None = None
-        self.records: list[PortRecord] = []
+        self.records: list[ConnectionRecord] = []
         self.number = 0
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -17,7 +17,7 @@ from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib_adapters.config.transport import UDPSettings
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.udp.listener import UDPListener
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 
 LOOPBACK = "127.0.0.1"
 
@@ -114,7 +114,7 @@ class Client:
 class Port:
     def __init__(self) -> None:
         self.upstream: Upstream | None = None
-        self.records: list[PortRecord] = []
+        self.records: list[ConnectionRecord] = []
         self.number = 0
         self.clients: list[Client] = []
 

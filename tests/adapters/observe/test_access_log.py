@@ -17,8 +17,8 @@ from meshlib.http1 import EMPTY_SECTION, parse_fields
 from meshlib.messages import RequestHead
 from meshlib.model import Endpoint, RedirectRule, Route, Scheme
 from meshlib_adapters.observe.access_log import AccessLog, CombinedFormatter, JSONFormatter
-from meshlib_adapters.observe.end_reasons import NORMAL, Ending
-from meshlib_adapters.observe.records import Record
+from meshlib_adapters.observe.end_reasons import NORMAL, EndReason
+from meshlib_adapters.observe.records import AccessRecord
 from tests.support.access_lines import COMBINED
 from tests.support.backend import Backend, Peer, answering
 from tests.support.client import get
@@ -173,7 +173,12 @@ _SECONDS = st.floats(0, 1e6)
     _SECONDS,
     st.just(-1.0) | _SECONDS,
     st.sampled_from(
-        [NORMAL, Ending("", "--", 0.25), Ending("queue_full", "PQ"), Ending("x", "SD", 1.5)]
+        [
+            NORMAL,
+            EndReason("", "--", 0.25),
+            EndReason("queue_full", "PQ"),
+            EndReason("x", "SD", 1.5),
+        ]
     ),
 )
 def test_a_line_says_what_the_record_says(
@@ -183,13 +188,13 @@ def test_a_line_says_what_the_record_says(
     tried: bool,
     seconds: float,
     first: float,
-    ending: Ending,
+    end: EndReason,
 ) -> None:
     head = asked and RequestHead(b"GET", asked[1], asked[0], asked[2], EMPTY_SECTION)
     route = None if service is None else Route(Scheme.HTTP, "a", "/", service, "l", "hrm", 80)
     endpoint = Endpoint("task.1", "192.0.2.7", 80) if tried else None
     line = JSONFormatter()(
-        (when, "192.0.2.1", head, 200, 7, route, endpoint, 2, seconds, first, ending)
+        (when, "192.0.2.1", head, 200, 7, route, endpoint, 2, seconds, first, end)
     )
     assert line.count("\n") == 1
     said = json.loads(line)
@@ -198,7 +203,7 @@ def test_a_line_says_what_the_record_says(
         "status": 200,
         "bytes": 7,
         "seconds": round(seconds, 6),
-        "termination": ending.termination,
+        "termination": end.termination,
     }
     expected["time"] = (
         time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(when)))
@@ -214,10 +219,10 @@ def test_a_line_says_what_the_record_says(
         expected |= {"endpoint": "192.0.2.7:80", "endpoint_id": "task.1", "tries": 2}
     if first >= 0:
         expected["first_byte_seconds"] = round(first, 6)
-    if ending.connect_seconds >= 0:
-        expected["connect_seconds"] = ending.connect_seconds
-    if ending.reason:
-        expected["reason"] = ending.reason
+    if end.connect_seconds >= 0:
+        expected["connect_seconds"] = end.connect_seconds
+    if end.reason:
+        expected["reason"] = end.reason
     assert said == expected
 
 
@@ -308,9 +313,9 @@ def route_named(number: int) -> Route:
 
 
 @functools.cache
-def many_records() -> list[Record]:
+def many_records() -> list[AccessRecord]:
     """As many of each thing as fill the tables: the next one begins them anew."""
-    records: list[Record] = []
+    records: list[AccessRecord] = []
     for number in range(2000):
         head = RequestHead(
             b"GET", b"/", b"a", 1, parse_fields(b"User-Agent: %d\r\n" % (number % 1000))

@@ -8,32 +8,32 @@ import re
 import pytest
 
 from meshlib_adapters.observe.access_log import AccessLog
-from meshlib_adapters.observe.connection_log import TunnelLog
-from meshlib_adapters.observe.records import PortRecord, TunnelRecord
+from meshlib_adapters.observe.connection_log import ConnectionLog
+from meshlib_adapters.observe.records import ConnectionRecord
 from tests.support.access_lines import COMBINED
 
 RECORDS = [
-    TunnelRecord(
+    ConnectionRecord(
         "192.0.2.1",
-        "shop.example.com",
         "sni://shop.example.com",
         "10.0.0.5:8443",
         "closed",
         517,
         4000,
         1.25,
+        "shop.example.com",
     ),
-    TunnelRecord("2001:db8::1", '"}\\x1b\x1b\n', "", "", "bad_server_name", 0, 7, 0.0),
-    TunnelRecord("192.0.2.1", "shop.example.com", "", "", "terminated", 0, 0, 9.0),
+    ConnectionRecord("2001:db8::1", "", "", "bad_server_name", 0, 7, 0.0, '"}\\x1b\x1b\n'),
+    ConnectionRecord("192.0.2.1", "", "", "terminated", 0, 0, 9.0, "shop.example.com"),
 ]
 
 
 def lines(form: str) -> list[str]:
     taken: list[str] = []
-    log = AccessLog(taken.append)
-    tunnels = TunnelLog(log, form="json" if form == "json" else "combined")
+    log = AccessLog(taken.append, form="json" if form == "json" else "combined")
+    write = ConnectionLog(log)
     for record in RECORDS:
-        tunnels(record)
+        write(record)
     log.flush()
     return "".join(taken).splitlines()
 
@@ -68,17 +68,17 @@ def test_combined() -> None:
 
 
 PORT_RECORDS = [
-    PortRecord("192.0.2.1", "tcp://:5432", "10.0.0.5:5432", "closed", 5, 7, 1.25),
-    PortRecord("2001:db8::1", "udp://:53", "", "no_endpoint", 0, 0, 0.0),
+    ConnectionRecord("192.0.2.1", "tcp://:5432", "10.0.0.5:5432", "closed", 5, 7, 1.25),
+    ConnectionRecord("2001:db8::1", "udp://:53", "", "no_endpoint", 0, 0, 0.0),
 ]
 
 
 def port_lines(form: str) -> list[str]:
     taken: list[str] = []
-    log = AccessLog(taken.append)
-    tunnels = TunnelLog(log, form="json" if form == "json" else "combined")
+    log = AccessLog(taken.append, form="json" if form == "json" else "combined")
+    write = ConnectionLog(log)
     for record in PORT_RECORDS:
-        tunnels.add_port(record)
+        write(record)
     log.flush()
     return "".join(taken).splitlines()
 
@@ -109,9 +109,9 @@ def test_ports_combined() -> None:
 def test_what_does_not_fit_is_dropped_and_counted(limit: int) -> None:
     taken: list[str] = []
     log = AccessLog(taken.append, limit=limit)
-    tunnels = TunnelLog(log, form="json")
+    write = ConnectionLog(log)
     for _ in range(5):
-        tunnels(RECORDS[0])
+        write(RECORDS[0])
     log.flush()
     assert len("".join(taken).splitlines()) == limit
     assert log.dropped == 5 - limit

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from meshlib_adapters.observe.end_reasons import NORMAL, end_of
+from meshlib_adapters.observe.end_reasons import NORMAL, end_reason
 from tests.support.backend import OK, PATIENCE, Backend, Peer, answering, blackhole, unused_port
 from tests.support.client import get
 from tests.support.http_fixtures import Start
@@ -177,9 +177,9 @@ def test_the_gateway_ends(start: Start, backend: Make) -> None:
 
 def test_reasons_and_codes() -> None:
     assert NORMAL == ("", "--", -1.0)
-    assert end_of("anything_else", "T").termination == "PT"
-    assert end_of("upstream_reset", "T").termination == "ST"
-    assert end_of("between_bytes_timeout", "D", who="C", connect_seconds=0.5) == (
+    assert end_reason("anything_else", "T").termination == "PT"
+    assert end_reason("upstream_reset", "T").termination == "ST"
+    assert end_reason("between_bytes_timeout", "D", who="C", connect_seconds=0.5) == (
         "between_bytes_timeout",
         "CD",
         0.5,

@@ -16,8 +16,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from meshlib.errors import ConfigurationError
 from meshlib.http1 import finish_head, parse_fields
 from meshlib.model import Endpoint, Route, Scheme
-from meshlib_adapters.observe.end_reasons import NORMAL, Ending, end_of
-from meshlib_adapters.observe.records import Record
+from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
+from meshlib_adapters.observe.records import AccessRecord
 from meshlib_adapters.observe.spans import SpanWriter
 from meshlib_adapters.observe.tracing import create_tracer_provider
 
@@ -33,19 +33,19 @@ def record(
     *lines: str,
     method: bytes = b"GET",
     status: int = 200,
-    ending: Ending = NORMAL,
+    end: EndReason = NORMAL,
     route: Route | None = SHOP,
     endpoint: Endpoint | None = ENDPOINT,
     version: int = 1,
-) -> Record:
+) -> AccessRecord:
     block = "".join(f"{line}\r\n" for line in ("Host: shop.example.com:8000", *lines)).encode(
         "latin-1"
     )
     head = finish_head(method, b"/api/x?token=secret", version, parse_fields(block))
-    return (END, "192.0.2.1", head, status, 1234, route, endpoint, 2, 0.25, 0.1, ending)
+    return (END, "192.0.2.1", head, status, 1234, route, endpoint, 2, 0.25, 0.1, end)
 
 
-def spans_of(*records: Record) -> Sequence[ReadableSpan]:
+def spans_of(*records: AccessRecord) -> Sequence[ReadableSpan]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -111,18 +111,18 @@ def test_a_head_that_nobody_could_read_has_no_span() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "ending", "error", "kind"),
+    ("status", "end", "error", "kind"),
     [
         (500, NORMAL, StatusCode.ERROR, "500"),
-        (503, end_of("queue_full", "Q"), StatusCode.ERROR, "queue_full"),
-        (0, end_of("client_closed", "H"), StatusCode.ERROR, "client_closed"),
-        (404, end_of("no_route", "Q"), StatusCode.UNSET, None),
+        (503, end_reason("queue_full", "Q"), StatusCode.ERROR, "queue_full"),
+        (0, end_reason("client_closed", "H"), StatusCode.ERROR, "client_closed"),
+        (404, end_reason("no_route", "Q"), StatusCode.UNSET, None),
     ],
 )
 def test_only_what_a_server_is_to_blame_for_is_an_error(
-    status: int, ending: Ending, error: StatusCode, kind: str | None
+    status: int, end: EndReason, error: StatusCode, kind: str | None
 ) -> None:
-    (span,) = spans_of(record(SAMPLED, status=status, ending=ending, route=None, endpoint=None))
+    (span,) = spans_of(record(SAMPLED, status=status, end=end, route=None, endpoint=None))
     attributes = span.attributes or {}
     assert (span.name, span.status.status_code, attributes.get("error.type")) == (
         "GET",

@@ -17,7 +17,7 @@ from meshlib.authority import is_ip_address
 from meshlib.balancing import Observation
 from meshlib.model import Endpoint, Upstream
 from meshlib_adapters.listeners.udp.sockets import MAX_DATAGRAM, Origin, connected_datagrams
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.proxy.client import NEVER_IDLE
 from meshlib_adapters.upstream.choice import Targets
 
@@ -52,7 +52,7 @@ class FlowOwner(Protocol):
     def drop(self, reason: str) -> None:
         """Count a datagram that is lost."""
 
-    def flow_ended(self, flow: Flow, record: PortRecord) -> None:
+    def flow_ended(self, flow: Flow, record: ConnectionRecord) -> None:
         """Forget a flow; called by it, once, when it is closed."""
 
 
@@ -145,7 +145,7 @@ class Flow:
         seconds = owner.loop.time() - self._started
         owner.flow_ended(
             self,
-            PortRecord(
+            ConnectionRecord(
                 self.client, owner.name, endpoint, outcome, self.received, self.sent, seconds
             ),
         )

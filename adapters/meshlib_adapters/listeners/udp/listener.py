@@ -18,7 +18,7 @@ from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.udp.flow import Flow
 from meshlib_adapters.listeners.udp.sockets import MAX_DATAGRAM, Origin, bind_datagrams, reply_from
-from meshlib_adapters.observe.records import PortRecord
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.upstream.choice import Targets
 
 __all__ = ["UDPListener"]
@@ -47,7 +47,7 @@ class UDPListener:
         settings: UDPSettings | None = None,
         *,
         name: str = "udp",
-        on_end: Callable[[PortRecord], None] | None = None,
+        on_end: Callable[[ConnectionRecord], None] | None = None,
         limits: ClientLimits | None = None,
     ) -> None:
         self.settings = settings = settings or UDPSettings()
@@ -58,7 +58,7 @@ class UDPListener:
         if limits is None:
             limits = ClientLimits(settings.max_flows, settings.max_flows_per_client)
         self.limits = limits
-        self._clients: Clients[PortRecord] = Clients(
+        self._clients: Clients[ConnectionRecord] = Clients(
             self.loop,
             limits,
             *("received", "sent", "moved", "refused", "evicted"),
@@ -152,7 +152,7 @@ class UDPListener:
         """Count a datagram that is lost."""
         self._clients.refuse(reason)
 
-    def flow_ended(self, flow: Flow, record: PortRecord) -> None:
+    def flow_ended(self, flow: Flow, record: ConnectionRecord) -> None:
         """Forget a flow; called by it, once, when it is closed."""
         del self._flows[flow.origin]
         self._deadlines.cancel(flow)

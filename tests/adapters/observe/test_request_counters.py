@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from meshlib.http1 import parse_fields
 from meshlib.messages import RequestHead
 from meshlib.model import Route, Scheme
-from meshlib_adapters.observe.end_reasons import NORMAL, Ending, end_of
+from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
 from meshlib_adapters.observe.metrics.catalogue import FAMILIES
 from meshlib_adapters.observe.metrics.changes import Change, Histogram
 from meshlib_adapters.observe.metrics.readings import Readings
-from meshlib_adapters.observe.metrics.requests import RequestTally
-from meshlib_adapters.observe.records import Record
+from meshlib_adapters.observe.records import AccessRecord
+from meshlib_adapters.observe.request_counters import RequestCounters
 
 SHOP = Route(Scheme.HTTP, "shop.example.com", "/", "shop", "l", "hrm", 80)
 NAME = "http://shop.example.com"
@@ -29,19 +29,19 @@ def record(
     route: Route | None = SHOP,
     seconds: float = 0.003,
     first: float = 0.002,
-    ending: Ending = NORMAL,
+    end: EndReason = NORMAL,
     size: int = 100,
-) -> Record:
+) -> AccessRecord:
     head = RequestHead(
         method, b"/", b"shop.example.com", 1, parse_fields(b"Host: shop.example.com\r\n")
     )
-    return (0.0, "192.0.2.1", head, status, size, route, None, 1, seconds, first, ending)
+    return (0.0, "192.0.2.1", head, status, size, route, None, 1, seconds, first, end)
 
 
-def taken(*records: Record) -> dict[tuple[str, tuple[str, ...]], object]:
-    tally = RequestTally()
-    tally.add(records)
-    return {(change.family, change.labels): change.value for change in tally.take()}
+def taken(*records: AccessRecord) -> dict[tuple[str, tuple[str, ...]], object]:
+    counters = RequestCounters()
+    counters.add(records)
+    return {(change.family, change.labels): change.value for change in counters.take()}
 
 
 def test_statuses_and_methods_are_classes() -> None:
@@ -84,7 +84,7 @@ def test_tunnels_and_missing_first_bytes_are_no_durations() -> None:
 
 def test_only_endings_with_a_reason_are_told() -> None:
     found = taken(
-        record(ending=Ending("", "--", 0.001)), record(503, ending=end_of("queue_full", "Q"))
+        record(end=EndReason("", "--", 0.001)), record(503, end=end_reason("queue_full", "Q"))
     )
     assert {
         key: value for key, value in found.items() if key[0] == "meshlib_http_endings_total"
@@ -92,26 +92,26 @@ def test_only_endings_with_a_reason_are_told() -> None:
 
 
 def test_what_was_taken_is_gone() -> None:
-    tally = RequestTally()
-    tally.add([record()])
-    assert list(tally.take())
-    assert list(tally.take()) == []
+    counters = RequestCounters()
+    counters.add([record()])
+    assert list(counters.take())
+    assert list(counters.take()) == []
 
 
 def test_what_comes_while_it_is_taken_is_not_lost() -> None:
-    tally = RequestTally()
+    counters = RequestCounters()
     routes = [
         Route(Scheme.HTTP, f"h{number}.example", "/", "shop", "l", "hrm", 80) for number in range(3)
     ]
-    tally.add([record(route=route) for route in routes])
+    counters.add([record(route=route) for route in routes])
     added, told, before = 3, 0, -1
     while told > before:
         before = told
-        for change in tally.take():
+        for change in counters.take():
             if change.family == "meshlib_http_requests_total" and isinstance(change.value, int):
                 told += change.value
                 if added < 30:
-                    tally.add(
+                    counters.add(
                         [record(status, route=route) for route in routes for status in (200, 500)]
                     )
                     added += 6
@@ -138,10 +138,10 @@ def test_numbers_are_those_of_a_slow_reference(
         record(status, method=method, seconds=s, first=f, route=routes[at])
         for status, method, s, f, at in facts
     ]
-    tally = RequestTally()
+    counters = RequestCounters()
     for start in range(0, len(records), batch):
-        tally.add(records[start : start + batch])
-    found = {(change.family, change.labels): change.value for change in tally.take()}
+        counters.add(records[start : start + batch])
+    found = {(change.family, change.labels): change.value for change in counters.take()}
     for at, name in enumerate((NAME, "http://b.example", "(none)")):
         mine = [fact for fact in facts if fact[4] == at]
         counted = Counter(
@@ -201,7 +201,7 @@ def test_a_round_that_was_broken_off_counts_nothing_twice() -> None:
 
 
 def test_routes_beyond_the_limit_are_one_and_those_nobody_asks_for_make_room() -> None:
-    tally = RequestTally()
+    counters = RequestCounters()
     routes = [
         Route(Scheme.HTTP, f"h{number}.example.com", "/", "s", "l", "hrm", 80)
         for number in range(1500)
@@ -210,17 +210,17 @@ def test_routes_beyond_the_limit_are_one_and_those_nobody_asks_for_make_room() -
     def requests() -> dict[str, object]:
         family = "meshlib_http_requests_total"
         return {
-            change.labels[0]: change.value for change in tally.take() if change.family == family
+            change.labels[0]: change.value for change in counters.take() if change.family == family
         }
 
-    tally.add([record(route=route) for route in routes])
+    counters.add([record(route=route) for route in routes])
     told = requests()
     assert len(told) == 1001
     assert told["(other)"] == 500
     assert requests() == {}
-    tally.add([record(route=routes[0])])
+    counters.add([record(route=routes[0])])
     assert requests() == {"http://h0.example.com": 1}
     for _ in range(60):
         assert requests() == {}
-    tally.add([record(route=routes[-1])])
+    counters.add([record(route=routes[-1])])
     assert requests() == {"http://h1499.example.com": 1}
