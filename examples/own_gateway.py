@@ -16,10 +16,11 @@ from pathlib import Path
 
 import meshlib
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.providers.feed import publish_apart
 from meshlib_adapters.providers.file import FileProvider
 from meshlib_adapters.providers.provider import Provider
+from meshlib_adapters.proxy.proxy import Proxy
 
 
 async def follow(provider: Provider, mesh: meshlib.Mesh) -> None:
@@ -42,13 +43,14 @@ async def follow(provider: Provider, mesh: meshlib.Mesh) -> None:
                 )
 
 
-async def serve(path: Path, port: int) -> tuple[HTTPGateway, asyncio.Task[None], int]:
+async def serve(path: Path, port: int) -> tuple[HTTPListener, asyncio.Task[None], int]:
     """The whole gateway."""
     mesh = meshlib.Mesh()
     following = asyncio.create_task(follow(FileProvider(path), mesh))
-    gateway = HTTPGateway(mesh, HTTPSettings(response_head=30, max_body=10 * 1024 * 1024))
-    ((_, bound),) = await gateway.listen("127.0.0.1", port)
-    return gateway, following, bound
+    proxy = Proxy(mesh, HTTPSettings(response_head=30, max_body=10 * 1024 * 1024))
+    listener = HTTPListener(proxy)
+    ((_, bound),) = await listener.listen("127.0.0.1", port)
+    return listener, following, bound
 
 
 async def check() -> None:
@@ -68,7 +70,7 @@ async def check() -> None:
             f'    labels: {{com.docker.ucp.mesh.http.80: "external_route=http://shop.example.com,internal_port={port}"}}\n'
             '    endpoints: ["127.0.0.1"]\n'
         )
-        gateway, following, bound = await serve(path, 0)
+        listener, following, bound = await serve(path, 0)
         answer = b""
         while not answer.endswith(b"\r\n\r\nhi\n"):  # 404 until the file has been read
             reader, writer = await asyncio.open_connection("127.0.0.1", bound)
@@ -78,8 +80,9 @@ async def check() -> None:
             await writer.wait_closed()
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         following.cancel()
-        await gateway.drain(1.0)
-        gateway.close()
+        await listener.drain(1.0)
+        listener.close()
+        listener.proxy.close()
         server.close()
         await asyncio.sleep(0.05)  # what was closed is gone after a round or two of the loop
     print("ok")

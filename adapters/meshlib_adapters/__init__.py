@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from meshlib_adapters.config.settings import Settings
     from meshlib_adapters.gateway import Gateway
-    from meshlib_adapters.listeners.http import HTTPGateway
+    from meshlib_adapters.listeners.http import HTTPListener
     from meshlib_adapters.listeners.published_ports import PortListeners
     from meshlib_adapters.listeners.tcp import TCPListener
     from meshlib_adapters.listeners.tls import TLSListener
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     from meshlib_adapters.providers.docker.swarm import SwarmProvider
     from meshlib_adapters.providers.file import FileProvider
     from meshlib_adapters.providers.provider import Provider, ProviderStatus
+    from meshlib_adapters.proxy.proxy import Proxy
 
 # Each with the extra that its module needs ("": none).
 _PLACES = {
     "ContainerProvider": ("meshlib_adapters.providers.docker.containers", "docker"),
     "FileProvider": ("meshlib_adapters.providers.file", "gateway"),
     "Gateway": ("meshlib_adapters.gateway", "gateway"),
-    "HTTPGateway": ("meshlib_adapters.listeners.http", ""),
+    "HTTPListener": ("meshlib_adapters.listeners.http", ""),
     "PortListeners": ("meshlib_adapters.listeners.published_ports", ""),
     "Provider": ("meshlib_adapters.providers.provider", ""),
+    "Proxy": ("meshlib_adapters.proxy.proxy", ""),
     "ProviderStatus": ("meshlib_adapters.providers.provider", ""),
     "Settings": ("meshlib_adapters.config.settings", ""),
     "SwarmProvider": ("meshlib_adapters.providers.docker.swarm", "docker"),
@@ -48,10 +50,11 @@ __all__ = [
     "ContainerProvider",
     "FileProvider",
     "Gateway",
-    "HTTPGateway",
+    "HTTPListener",
     "PortListeners",
     "Provider",
     "ProviderStatus",
+    "Proxy",
     "Settings",
     "SwarmProvider",
     "TCPListener",

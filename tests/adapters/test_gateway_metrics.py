@@ -106,8 +106,8 @@ def test_a_workers_death_takes_no_count_back(gateways: Lab) -> None:
             for restarts in (1, 2):
                 goal = seen + 200
                 wait_for(
-                    lambda g=goal: Page(running).get("meshlib_http_requests_total") >= g,
-                    running,  # type: ignore[misc]
+                    lambda g=goal: Page(running).get("meshlib_http_requests_total") >= g,  # type: ignore[misc]
+                    running,
                 )
                 os.kill(status_of(running)["workers"][restarts % 2]["pid"], signal.SIGKILL)
 

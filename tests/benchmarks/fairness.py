@@ -39,9 +39,10 @@ import trustme
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.listeners.terminator import Terminator
 from meshlib_adapters.listeners.tls import TLSListener
+from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.tls.certificate_files import CertificateSet
 from meshlib_adapters.tls.certificates import parse_pem
 
@@ -225,11 +226,11 @@ class _Turns:
 
 async def _serve(good: int, evil: dict[str, int]) -> None:
     mesh = Mesh(_snapshot(good, evil))
-    gateway = HTTPGateway(mesh, HTTPSettings())
+    gateway = HTTPListener(Proxy(mesh, HTTPSettings()))
     plain = (await gateway.listen("127.0.0.1", 0))[0][1]
     issued = trustme.CA().issue_cert("*.example.com")
     chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
-    terminator = Terminator(gateway)
+    terminator = Terminator(gateway.clients)
     terminator.use(
         CertificateSet(
             (parse_pem("bench", "bench.pem", chain, issued.private_key_pem.bytes()),), b"", b""

@@ -1,4 +1,4 @@
-"""What a request costs in the gateway's own code: a client's and an endpoint's connection in one
+"""What a request costs in the clients's own code: a client's and an endpoint's connection in one
 process, without sockets.
 
     python -m tests.benchmarks.one_request [--rounds 5] [--requests 10000]
@@ -23,9 +23,10 @@ from typing import Any, Final, cast
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.build_info import VERSION
+from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
 from tests.benchmarks.compiled import compiled_copy
 
@@ -80,7 +81,7 @@ class _Nowhere(asyncio.Transport):
     resume_reading = pause_reading
 
 
-def _gateway(access_log: AccessLog | None) -> tuple[HTTPGateway, Upstream]:
+def _gateway(access_log: AccessLog | None) -> tuple[HTTPClients, Upstream]:
     upstream = Upstream("shop:80", (Endpoint("s.1", "127.0.0.1", 7001),))
     names = ["shop.example.com", *(f"h{number}.example.com" for number in range(_HOSTS))]
     routes = tuple(
@@ -88,18 +89,18 @@ def _gateway(access_log: AccessLog | None) -> tuple[HTTPGateway, Upstream]:
         for name in names
     )
     mesh = Mesh(Snapshot.of([Contribution("bench/shop", "shop", routes=routes)]))
-    return HTTPGateway(mesh, HTTPSettings(), access_log=access_log), upstream
+    return HTTPClients(Proxy(mesh, HTTPSettings(), access_log=access_log)), upstream
 
 
-def _client(gateway: HTTPGateway) -> asyncio.Protocol:
-    connection = cast("asyncio.Protocol", gateway.create_connection("http", 80))
+def _client(clients: HTTPClients) -> asyncio.Protocol:
+    connection = cast("asyncio.Protocol", clients.create_front("http", 80))
     connection.connection_made(_Nowhere())
     return connection
 
 
-def _endpoint(gateway: HTTPGateway, upstream: Upstream) -> tuple[HTTP1EndpointConnection, _Nowhere]:
+def _endpoint(clients: HTTPClients, upstream: Upstream) -> tuple[HTTP1EndpointConnection, _Nowhere]:
     """A connection to the endpoint, idle in its pool."""
-    pool = gateway.upstreams.state(upstream).ready[0]
+    pool = clients.proxy.upstreams.state(upstream).ready[0]
     connection, transport = HTTP1EndpointConnection(pool), _Nowhere()
     connection.connection_made(transport)
     pool.lease(connection)
@@ -107,13 +108,13 @@ def _endpoint(gateway: HTTPGateway, upstream: Upstream) -> tuple[HTTP1EndpointCo
     return connection, transport
 
 
-Load = Callable[[HTTPGateway, HTTP1EndpointConnection, int], None]
+Load = Callable[[HTTPClients, HTTP1EndpointConnection, int], None]
 
 
-def _same(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: int) -> None:
+def _same(clients: HTTPClients, endpoint: HTTP1EndpointConnection, requests: int) -> None:
     client, flush = (
-        _client(gateway),
-        gateway.write_batch.flush,
+        _client(clients),
+        clients.proxy.write_batch.flush,
     )  # the loop would call it at the end of its round
     for _ in range(requests):
         client.data_received(_REQUEST)
@@ -123,8 +124,8 @@ def _same(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: int
     client.connection_lost(None)
 
 
-def _different(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: int) -> None:
-    client, flush = _client(gateway), gateway.write_batch.flush
+def _different(clients: HTTPClients, endpoint: HTTP1EndpointConnection, requests: int) -> None:
+    client, flush = _client(clients), clients.proxy.write_batch.flush
     asked = [_REQUEST.replace(b"max-age=0", b"max-age=%d" % number) for number in range(_VARIANTS)]
     answers = [
         _ANSWER.replace(b"text/plain", b"text/p%04d" % number) for number in range(_VARIANTS)
@@ -137,8 +138,8 @@ def _different(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests
     client.connection_lost(None)
 
 
-def _hosts(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: int) -> None:
-    client, flush = _client(gateway), gateway.write_batch.flush
+def _hosts(clients: HTTPClients, endpoint: HTTP1EndpointConnection, requests: int) -> None:
+    client, flush = _client(clients), clients.proxy.write_batch.flush
     asked = [_REQUEST.replace(b"Host: shop", b"Host: h%d" % number) for number in range(_HOSTS)]
     for number in range(requests):
         client.data_received(asked[number % _HOSTS])
@@ -148,10 +149,10 @@ def _hosts(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: in
     client.connection_lost(None)
 
 
-def _closing(gateway: HTTPGateway, endpoint: HTTP1EndpointConnection, requests: int) -> None:
-    flush = gateway.write_batch.flush
+def _closing(clients: HTTPClients, endpoint: HTTP1EndpointConnection, requests: int) -> None:
+    flush = clients.proxy.write_batch.flush
     for _ in range(requests):
-        client = _client(gateway)
+        client = _client(clients)
         client.data_received(_LAST)
         flush()
         endpoint.data_received(_ANSWER)
@@ -179,13 +180,13 @@ async def measured(case: str, rounds: int, requests: int) -> float:
             if recorded
             else None
         )
-        gateway, upstream = _gateway(log)
-        endpoint, transport = _endpoint(gateway, upstream)
-        load(gateway, endpoint, _VARIANTS)
+        clients, upstream = _gateway(log)
+        endpoint, transport = _endpoint(clients, upstream)
+        load(clients, endpoint, _VARIANTS)
         seen = []
         for _ in range(rounds):
             before, began = transport.writes, time.process_time()
-            load(gateway, endpoint, requests)
+            load(clients, endpoint, requests)
             if log is not None:
                 log.hand_over()
             seen.append((time.process_time() - began) / requests * 1e6)

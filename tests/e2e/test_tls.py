@@ -43,10 +43,10 @@ def deploy(lab: Lab, folder: Path) -> Path:
     ]
     keystore = serialize_key_and_certificates(
         b"shop",
-        key,
+        key,  # type: ignore[arg-type]
         certificate,
         others,
-        BestAvailableEncryption(b"of the store"),  # type: ignore[arg-type]
+        BestAvailableEncryption(b"of the store"),
     )
     for name, secret in (
         ("keystore.jks", keystore),

@@ -15,7 +15,7 @@ from meshlib.forwarding import ForwardingPolicy
 from meshlib.model import Snapshot
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.http2 import HTTP2Settings
-from meshlib_adapters.http2.front import HTTP2Connection
+from meshlib_adapters.http2.front import HTTP2Front
 from tests.support.backend import Backend
 from tests.support.http2_client import Client2
 from tests.support.http_fixtures import LoopFactory, backend, loop_factory, stack
@@ -51,8 +51,8 @@ class Site:
         """Bytes of answers that wait, by connection."""
         return self.running.call(lambda: [c.kept for c in self._connections()])
 
-    def _connections(self) -> list[HTTP2Connection]:
-        return [c for c in self.running.gateway.clients() if isinstance(c, HTTP2Connection)]
+    def _connections(self) -> list[HTTP2Front]:
+        return [c for c in self.running.listener.clients if isinstance(c, HTTP2Front)]
 
     def stop(self) -> None:
         """Clients first."""
@@ -95,11 +95,12 @@ def start(stack: contextlib.ExitStack, backend: object, loop_factory: LoopFactor
         running = RunningGateway(
             snapshot, settings, policy=policy, loop_factory=loop_factory, https_port=https_port
         )
-        running.gateway.upstreams._http2 = upstream_limits  # nobody has been asked yet
+        running.proxy.upstreams._http2 = upstream_limits  # nobody has been asked yet
 
-        def connection() -> HTTP2Connection:
-            return HTTP2Connection(
-                running.gateway,
+        def connection() -> HTTP2Front:
+            return HTTP2Front(
+                running.proxy,
+                running.listener.clients,
                 scheme="http",
                 allowed=allowed,
                 client_lines=client_lines,

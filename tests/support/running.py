@@ -16,9 +16,10 @@ from meshlib.forwarding import ForwardingPolicy
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.http1.front import ClientConnection
-from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.http1.front import HTTP1Front
+from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.upstream.registry import EndpointPool
 from tests.support.backend import PATIENCE, Backend
 from tests.support.client import Client
@@ -79,7 +80,7 @@ def snapshot_of(
 class RunningGateway:
     """Started on construction; `stop` closes it and looks whether it has leaked anything.
 
-    `gateway` must only be touched through `call`.
+    `proxy` and `listener` must only be touched through `call`.
     """
 
     def __init__(
@@ -103,13 +104,15 @@ class RunningGateway:
         self._thread.start()
         log_to = sink or (lambda text: self.lines.extend(text.splitlines()))
 
-        async def start() -> tuple[Mesh, AccessLog, HTTPGateway, tuple[str, int]]:
+        async def start() -> tuple[Mesh, AccessLog, Proxy, HTTPListener, tuple[str, int]]:
             mesh = Mesh(snapshot, https_port=https_port)
             log = AccessLog(log_to, form=form)
-            gateway = HTTPGateway(mesh, settings or quick(), policy=policy, access_log=log)
-            return mesh, log, gateway, (await gateway.listen("127.0.0.1", 0))[0]
+            proxy = Proxy(mesh, settings or quick(), policy=policy, access_log=log)
+            listener = HTTPListener(proxy)
+            return mesh, log, proxy, listener, (await listener.listen("127.0.0.1", 0))[0]
 
-        self.mesh, self.access_log, self.gateway, self.address = self.run(start())
+        started = self.run(start())
+        self.mesh, self.access_log, self.proxy, self.listener, self.address = started
 
     # What tests do with it.
 
@@ -135,14 +138,14 @@ class RunningGateway:
         self.clients.append(client)
         return client
 
-    def connections(self) -> list[ClientConnection]:
+    def connections(self) -> list[HTTP1Front]:
         """Those of clients; to be asked for on the gateway's loop."""
-        return [client for client in self.gateway.clients() if isinstance(client, ClientConnection)]
+        return [client for client in self.listener.clients if isinstance(client, HTTP1Front)]
 
     def pools(self) -> list[EndpointPool]:
         """Every pool of every upstream asked so far."""
         return self.call(
-            lambda: [pool for state in self.gateway.upstreams.states() for pool in state.pools()]
+            lambda: [pool for state in self.proxy.upstreams.states() for pool in state.pools()]
         )
 
     def idle(self) -> int:
@@ -185,7 +188,8 @@ class RunningGateway:
         try:
             self.settle()
         finally:
-            self.call(self.gateway.close)
+            self.call(self.listener.close)
+            self.call(self.proxy.close)
             for _ in range(5):  # what was aborted hears of it in the loop's next rounds
                 self.run(asyncio.sleep(0))
             self.loop.call_soon_threadsafe(self.loop.stop)
@@ -196,10 +200,8 @@ class RunningGateway:
     def _busy(self) -> str:
         def look() -> str:
             tasks = len(asyncio.all_tasks(self.loop)) - 1  # this one
-            connections = self.gateway.connections
-            pools = [
-                repr(p) for s in self.gateway.upstreams.states() for p in s.pools() if p.active
-            ]
+            connections = len(self.listener.clients)
+            pools = [repr(p) for s in self.proxy.upstreams.states() for p in s.pools() if p.active]
             return (
                 f"{connections} connections, {tasks} tasks, {pools}"
                 if connections or tasks or pools

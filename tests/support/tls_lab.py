@@ -93,14 +93,14 @@ class TLSGateway(RunningGateway):
         self.ticket_secret = ticket_secret
 
         async def begin() -> tuple[Terminator, TLSListener, tuple[str, int]]:
-            terminator = Terminator(self.gateway, termination)
+            terminator = Terminator(self.listener.clients, termination)
             terminator.use(CertificateSet(tuple(served), client_ca, ticket_secret))
             listener = TLSListener(
                 self.mesh, tls, on_end=self.records.append, terminator=terminator
             )
             return terminator, listener, await listener.listen("127.0.0.1", 0)
 
-        self.terminator, self.listener, self.tls_address = self.run(begin())
+        self.terminator, self.tls_listener, self.tls_address = self.run(begin())
         self._tls_clients: list[TLSClient] = []
 
     def use(self, *certificates: Certificate) -> None:
@@ -115,11 +115,11 @@ class TLSGateway(RunningGateway):
         """Serve new connections as another terminator would, which offers these protocols."""
 
         def change() -> None:
-            self.terminator = Terminator(self.gateway, TerminationSettings(alpn=alpn))
+            self.terminator = Terminator(self.listener.clients, TerminationSettings(alpn=alpn))
             self.terminator.use(
                 CertificateSet(tuple(self.served), self.client_ca, self.ticket_secret)
             )
-            self.listener.terminator = self.terminator
+            self.tls_listener.terminator = self.terminator
 
         self.call(change)
 
@@ -148,8 +148,8 @@ class TLSGateway(RunningGateway):
     def settle(self) -> None:
         for client in self._tls_clients:
             client.close()
-        self.wait(lambda: not self.call(lambda: len(self.listener)))
-        self.call(self.listener.close)
+        self.wait(lambda: not self.call(lambda: len(self.tls_listener)))
+        self.call(self.tls_listener.close)
         super().settle()
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule, Snapshot, Upstream
-from meshlib_adapters.http1.front import ClientConnection
-from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.http1.front import HTTP1Front
+from meshlib_adapters.listeners.http_clients import HTTPClients
+from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
 from tests.support.running import quick, snapshot_of
 
@@ -79,20 +80,26 @@ class Place:
             {"a": [7001]}, redirects={"old": RedirectRule("https://new.example.com", 301)}
         )
         self.snapshot = snapshot
-        self.gateway = self._made(snapshot, changes)
+        self.clients = self._made(snapshot, changes)
+        self.proxy = self.clients.proxy
         self.wire = Wire()
         self.client = self.connected(self.wire)
 
-    def _made(self, snapshot: Snapshot, changes: dict[str, float]) -> HTTPGateway:
-        async def make() -> HTTPGateway:
-            return HTTPGateway(Mesh(snapshot), quick(**changes), policy=self.policy)
+    def _made(self, snapshot: Snapshot, changes: dict[str, float]) -> HTTPClients:
+        async def make() -> HTTPClients:
+            return HTTPClients(Proxy(Mesh(snapshot), quick(**changes), policy=self.policy))
 
         return self.loop.run_until_complete(make())
 
-    def connected(self, wire: Wire) -> ClientConnection:
-        client = self.gateway.create_connection("http", 80)
+    def connected(self, wire: Wire) -> HTTP1Front:
+        client = self.clients.create_front("http", 80)
         client.connection_made(wire)
         return client
+
+    def close(self) -> None:
+        """The end of every connection."""
+        self.clients.close()
+        self.proxy.close()
 
     def upstream(self) -> Upstream:
         """That of host a."""
@@ -102,7 +109,7 @@ class Place:
 
     def endpoint(self) -> tuple[HTTP1EndpointConnection, Wire]:
         """A connection to the endpoint of host a, idle in its pool."""
-        pool = self.gateway.upstreams.state(self.upstream()).ready[0]
+        pool = self.proxy.upstreams.state(self.upstream()).ready[0]
         connection, wire = HTTP1EndpointConnection(pool), Wire()
         connection.connection_made(wire)
         pool.lease(connection)

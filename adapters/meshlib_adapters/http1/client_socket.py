@@ -5,7 +5,10 @@ wait for whom, and how it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import socket
+import struct
 import sys
 import termios
 from time import monotonic
@@ -17,10 +20,10 @@ from meshlib_adapters.proxy.client import NEVER_IDLE, Phase
 from meshlib_adapters.turns import BYTES, Turn
 
 if TYPE_CHECKING:
-    from meshlib_adapters.listeners.http import HTTPGateway
-    from meshlib_adapters.proxy.client import Client
+    from meshlib_adapters.proxy.client import Client, ClientKeeper
+    from meshlib_adapters.proxy.proxy import Proxy
 
-__all__ = ["FULL", "TURN", "UPSTREAM", "ClientWire"]
+__all__ = ["FULL", "TURN", "UPSTREAM", "ClientWire", "reset"]
 
 
 # Why nothing is read from a client; any of them is enough, and each ends by itself.
@@ -46,31 +49,31 @@ class ClientWire(asyncio.Protocol):
         "_paused",
         "_turn",
         "_unsent",
-        "bucket",
         "claimed",
-        "gateway",
+        "keeper",
         "peer",
         "phase",
         "port",
+        "proxy",
         "scheme",
         "since",
         "transport",
     )
 
-    def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
-        self.gateway = gateway
+    def __init__(self, proxy: Proxy, keeper: ClientKeeper, scheme: str, port: int) -> None:
+        self.proxy = proxy
+        self.keeper = keeper
         self.scheme = scheme
         self.port = port  # 0: ask the socket
         self.phase = Phase.IDLE
         self.since = 0.0
-        self.bucket: set[Client] = set()  # of the gateway's wheel
         self.peer = Peer("", "http", 0)
         self.claimed: ProxyPreamble | None = None  # what a trusted proxy says who the client is
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._paused = 0  # why we do not read: `UPSTREAM`, `FULL`, `TURN`
         self._blocked = False  # the client does not read
         self._eof = False  # the client has said all
-        self._turn = Turn(gateway.loop)
+        self._turn = Turn(proxy.loop)
         self._unsent = 0  # bytes it had still to take when `look` last saw it
 
     def __repr__(self) -> str:
@@ -86,7 +89,7 @@ class ClientWire(asyncio.Protocol):
         get = self.transport.get_extra_info
         return _address(get("peername")), _address(get("sockname"))
 
-    def client(self) -> tuple[str, int]:
+    def origin(self) -> tuple[str, int]:
         """The address of `addresses`' first, and the port that it connected to."""
         if self.claimed is None and self.port:
             name = self.transport.get_extra_info("peername")
@@ -112,7 +115,7 @@ class ClientWire(asyncio.Protocol):
             return self.since
         return None
 
-    def look(self, now: float) -> None:
+    def check_progress(self, now: float) -> None:
         """From time to time: bytes that leave our buffers and the kernel's are a sign of life of a
         client that takes them slowly.
         """
@@ -125,8 +128,8 @@ class ClientWire(asyncio.Protocol):
 
     def _take(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        if self.gateway.settings.buffer_size != _BUFFERED:
-            self.transport.set_write_buffer_limits(high=self.gateway.settings.buffer_size)
+        if self.proxy.settings.buffer_size != _BUFFERED:
+            self.transport.set_write_buffer_limits(high=self.proxy.settings.buffer_size)
         self.phase = Phase.IDLE
         self.since = monotonic()
 
@@ -169,7 +172,7 @@ class ClientWire(asyncio.Protocol):
         # answer away with it.
         self.phase = Phase.LINGER
         self.since = monotonic()
-        self.gateway.hurry(cast("Client", self))
+        self.keeper.enter_short_phase(cast("Client", self))
         if self._eof or not self.transport.can_write_eof():
             self._close()
             return
@@ -189,7 +192,7 @@ class ClientWire(asyncio.Protocol):
 
     def _reset(self) -> None:
         self.phase = Phase.CLOSED
-        self.gateway.reset(self.transport)
+        reset(self.transport)
 
 
 def _address(name: object) -> ProxyAddress | None:
@@ -197,6 +200,15 @@ def _address(name: object) -> ProxyAddress | None:
     return (
         ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None
     )
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close with RST, so that a cut response cannot be taken for a complete one."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):  # the peer was quicker
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _unsent_in_kernel(transport: asyncio.Transport) -> int:

@@ -25,9 +25,10 @@ from meshlib_adapters.proxy.retries import default_host
 from meshlib_adapters.turns import MESSAGE
 
 if TYPE_CHECKING:
-    from meshlib_adapters.listeners.http import HTTPGateway
+    from meshlib_adapters.proxy.client import ClientKeeper
+    from meshlib_adapters.proxy.proxy import Proxy
 
-__all__ = ["ClientConnection"]
+__all__ = ["HTTP1Front"]
 
 # Bound once: looking a member up in its class costs as much as a small function call (Python 3.11).
 _IDLE: Final = Phase.IDLE
@@ -38,13 +39,15 @@ _STREAM: Final = Phase.STREAM
 _LINGER: Final = Phase.LINGER
 
 
-class ClientConnection(PacedClient):
+class HTTP1Front(PacedClient):
     """See the module. Everything is called from the event loop; nothing blocks."""
 
     __slots__ = ("_block", "_fields", "_known")
 
-    def __init__(self, gateway: HTTPGateway, scheme: str = "http", port: int = 0) -> None:
-        super().__init__(gateway, scheme, port)
+    def __init__(
+        self, proxy: Proxy, keeper: ClientKeeper, scheme: str = "http", port: int = 0
+    ) -> None:
+        super().__init__(proxy, keeper, scheme, port)
         self._block = b""  # the field lines of the last request: clients repeat them, and then nothing is parsed again
         self._fields: FieldSection | None = None
         self._known: tuple[bytes, int, bool, bytes] | None = (
@@ -56,7 +59,7 @@ class ClientConnection(PacedClient):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there; it may be one too many."""
         self._take(transport)
-        if self.gateway.admit(self) is None:
+        if self.keeper.admit(self) is None:
             self._keep_alive = False
             self._answer_error(503, "too_many_connections", retry_after=1)
 
@@ -120,14 +123,14 @@ class ClientConnection(PacedClient):
             return False
         if not self._unread:
             self._keep_alive = False
-        self.gateway.watch_half_closed(self)
+        self.keeper.watch_half_closed(self)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; whoever works for it is told."""
         self.phase = Phase.CLOSED
         self._turn.cancel()
-        self.gateway.leave(self)
+        self.keeper.leave(self)
         self._upstream_request.leave()
         if self.head is not None:
             connection = self._upstream_request.connection
@@ -139,9 +142,9 @@ class ClientConnection(PacedClient):
                 self._upstream_request.cancel()
             self._log()
             self.head = None
-        elif self._upstream_request.at_rest and not self._tunnel and type(self) is ClientConnection:
+        elif self._upstream_request.at_rest and not self._tunnel and type(self) is HTTP1Front:
             self._renew()
-            self.gateway.keep(self)
+            self.keeper.recycle(self)
 
     def _renew(self) -> None:
         # What the last client's fields were stays: it depends on them and on nothing else.
@@ -197,7 +200,7 @@ class ClientConnection(PacedClient):
                     elif self.phase is _IDLE and len(buffer):
                         self.phase = _HEAD
                         self.since = monotonic()
-                        self.gateway.hurry(self)
+                        self.keeper.enter_short_phase(self)
                     break
                 self._request(raw)
                 if (
@@ -221,7 +224,7 @@ class ClientConnection(PacedClient):
             self._refuse(error)
         finally:
             self._processing = False
-        if len(self._unread) - self._at >= self.gateway.settings.head_size:
+        if len(self._unread) - self._at >= self.proxy.settings.head_size:
             self._pause(FULL)
         elif self._paused:
             self._unfill()
@@ -248,7 +251,7 @@ class ClientConnection(PacedClient):
         block = raw[at:-2]
         fields = self._fields
         if fields is None or block != self._block:
-            memo = self.gateway.memo
+            memo = self.proxy.memo
             fields = memo.first_fields(block) if fields is None else memo.fields(block, fields)
             self._block = block
             self._fields = fields
@@ -256,7 +259,7 @@ class ClientConnection(PacedClient):
         self._serve(method, target, version, fields)
 
     def _repeat(self, match: re.Match[bytes], data: bytes) -> None:
-        if not data.endswith(b"\r\n") or len(data) > self.gateway.settings.head_size:
+        if not data.endswith(b"\r\n") or len(data) > self.proxy.settings.head_size:
             self._unread = data
             self._process()
             return
@@ -270,19 +273,19 @@ class ClientConnection(PacedClient):
             self._refuse(error)
 
     def _serve(self, method: bytes, target: bytes, version: int, fields: FieldSection) -> None:
-        gateway = self.gateway
+        proxy = self.proxy
         self.head = head = finish_head(method, target, version, fields)
         if version:
-            self._keep_alive = b"close" not in fields.connection and not gateway.draining
+            self._keep_alive = b"close" not in fields.connection and not self.keeper.draining
         else:
-            self._keep_alive = b"keep-alive" in fields.connection and not gateway.draining
+            self._keep_alive = b"keep-alive" in fields.connection and not self.keeper.draining
         self._responding = False
-        table = gateway.mesh.table
+        table = proxy.mesh.table
         decision = table.route(head)
-        if gateway.certified_hosts is not None and self.scheme == "http":
+        if proxy.certified_hosts is not None and self.scheme == "http":
             secure = is_secure(fields, self.peer)
             decision = decide_uncertified(
-                table, head, decision, secure=secure, terminates=gateway.certified_hosts
+                table, head, decision, secure=secure, terminates=proxy.certified_hosts
             )
         if fields.content_length or fields.chunked:
             self._begin_body(fields)
@@ -297,14 +300,14 @@ class ClientConnection(PacedClient):
                 self._answer(cast("Redirect | Respond", decision))
 
     def _begin_body(self, fields: FieldSection) -> None:
-        limit = self.gateway.settings.max_body
+        limit = self.proxy.settings.max_body
         if limit and (fields.content_length or 0) > limit:
             raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
         self._body = RequestBody(fields)
         self._receiving = None
 
     def _forward(self, decision: Forward, head: RequestHead) -> None:
-        gateway = self.gateway
+        proxy = self.proxy
         self._decision = decision
         wish = decision.route.forwarded_for
         known = self._known
@@ -326,7 +329,7 @@ class ClientConnection(PacedClient):
             lines = known[3]
         if not head.authority:
             lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
-        identifier = gateway.request_id(head.fields, self.peer)
+        identifier = proxy.request_id(head.fields, self.peer)
         data = b"%s %s HTTP/1.1\r\n%s%s\r\n" % (head.method, head.target, lines, identifier)
         done = True
         self.phase = _RESPONSE
@@ -339,7 +342,7 @@ class ClientConnection(PacedClient):
             self.phase = _RESPONSE if done else _BODY
         preferred = None
         if decision.route.sticky_cookie is not None:
-            preferred = gateway.upstreams.bound_endpoint(decision, head.fields)
+            preferred = proxy.upstreams.bound_endpoint(decision, head.fields)
         self._upstream_request.start(
             decision,
             head,
@@ -352,7 +355,7 @@ class ClientConnection(PacedClient):
     def _lines_to_send(self, head: RequestHead, wish: bool) -> bytes | None:
         # None for a request that runs in a circle. Kept while a connection's requests repeat their
         # fields.
-        return self.gateway.memo.lines_to_send(head, self.peer, wanted_by_label=wish)
+        return self.proxy.memo.lines_to_send(head, self.peer, wanted_by_label=wish)
 
     def _receive_body(self) -> None:
         self.since = monotonic()
@@ -381,7 +384,7 @@ class ClientConnection(PacedClient):
         # to wait.
         self._unread = self._unread[self._at :] + data
         self._at = 0
-        if len(self._unread) >= self.gateway.settings.head_size:
+        if len(self._unread) >= self.proxy.settings.head_size:
             self._pause(FULL)
 
     def shut(self) -> None:
@@ -400,7 +403,7 @@ class ClientConnection(PacedClient):
             self.flush()
             self.transport.abort()
 
-    def timed_out(self) -> None:
+    def on_timeout(self) -> None:
         """The time-out of the current phase has passed."""
         phase = self.phase
         if phase is _HEAD:

@@ -9,20 +9,21 @@ from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.pace import Pace
 
 if TYPE_CHECKING:
-    from meshlib_adapters.listeners.http import HTTPGateway
+    from meshlib_adapters.proxy.client import ClientKeeper
+    from meshlib_adapters.proxy.proxy import Proxy
 
 __all__ = ["PacedClient"]
 
 
 class PacedClient(AnsweringClient):
-    """See the module. Bodies are judged when the gateway's sweep looks at the connection, and cost
+    """See the module. Bodies are judged when the keeper checks the connection, and cost
     nothing in between.
     """
 
     __slots__ = ("_receiving", "_said", "_taking")
 
-    def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
-        super().__init__(gateway, scheme, port)
+    def __init__(self, proxy: Proxy, keeper: ClientKeeper, scheme: str, port: int) -> None:
+        super().__init__(proxy, keeper, scheme, port)
         self._receiving: Pace | None = (
             None  # of the request's body, and of what the client takes; from look to look
         )
@@ -46,12 +47,12 @@ class PacedClient(AnsweringClient):
             self._end("given_up")
         self.transport.abort()
 
-    def look(self, now: float) -> None:
+    def check_progress(self, now: float) -> None:
         """See `Client`; a body that goes on too slowly is ended, if it is the client who is
         slow.
         """
-        super().look(now)
-        settings = self.gateway.settings
+        super().check_progress(now)
+        settings = self.proxy.settings
         rate, grace = settings.min_body_rate, settings.body_grace
         if not rate or self._tunnel:
             return

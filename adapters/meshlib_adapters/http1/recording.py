@@ -12,7 +12,8 @@ from meshlib_adapters.observe.end_reasons import NORMAL, end_reason
 
 if TYPE_CHECKING:
     from meshlib.decision import Forward
-    from meshlib_adapters.listeners.http import HTTPGateway
+    from meshlib_adapters.proxy.client import ClientKeeper
+    from meshlib_adapters.proxy.proxy import Proxy
     from meshlib_adapters.proxy.retries import UpstreamRequest
 
 __all__ = ["RecordedClient"]
@@ -41,8 +42,8 @@ class RecordedClient(ClientWire):
 
     _upstream_request: UpstreamRequest
 
-    def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
-        super().__init__(gateway, scheme, port)
+    def __init__(self, proxy: Proxy, keeper: ClientKeeper, scheme: str, port: int) -> None:
+        super().__init__(proxy, keeper, scheme, port)
         self.head: RequestHead | None = None
         self._body: RequestBody | None = None  # None: the request is complete
         self._decision: Forward | None = None
@@ -83,9 +84,9 @@ class RecordedClient(ClientWire):
         )
 
     def _log(self) -> None:
-        gateway = self.gateway
-        gateway.requests += 1
-        log = gateway.access_log
+        proxy = self.proxy
+        proxy.requests += 1
+        log = proxy.access_log
         if log is not None:
             now = monotonic()
             started = self._started

@@ -20,7 +20,8 @@ from meshlib_adapters.proxy.retries import UpstreamRequest
 from meshlib_adapters.turns import BYTES, CHUNK
 
 if TYPE_CHECKING:
-    from meshlib_adapters.listeners.http import HTTPGateway
+    from meshlib_adapters.proxy.client import ClientKeeper
+    from meshlib_adapters.proxy.proxy import Proxy
 
 __all__ = ["AnsweringClient"]
 
@@ -61,10 +62,10 @@ class AnsweringClient(RecordedClient):
         "_unread",
     )
 
-    def __init__(self, gateway: HTTPGateway, scheme: str, port: int) -> None:
-        super().__init__(gateway, scheme, port)
-        self._buffer = HeadBuffer(gateway.settings.head_size)
-        self._upstream_request = UpstreamRequest(self, gateway.upstreams)
+    def __init__(self, proxy: Proxy, keeper: ClientKeeper, scheme: str, port: int) -> None:
+        super().__init__(proxy, keeper, scheme, port)
+        self._buffer = HeadBuffer(proxy.settings.head_size)
+        self._upstream_request = UpstreamRequest(self, proxy.upstreams)
         self._keep_alive = True
         self._framing = _AS_IS
         self._held = b""  # a whole answer that goes out at the end of this round of the event loop
@@ -100,19 +101,19 @@ class AnsweringClient(RecordedClient):
             self.phase = _STREAM
         elif done:
             self._keep_alive = False  # the rest of the request will not be read
-        gateway = self.gateway
+        proxy = self.proxy
         decision = self._decision
         if decision is not None:
             route = decision.route
             if route.sticky_cookie is not None and self._upstream_request.pool is not None:
-                gateway.upstreams.learn_binding(
+                proxy.upstreams.learn_binding(
                     decision, request.fields, head.fields, self._upstream_request.pool
                 )
             if route.hsts and is_secure(request.fields, self.peer):
                 wire = with_hsts(wire, head.fields, route.hsts)
         extra = b"\r\n"
         self._framing = _AS_IS
-        if gateway.draining:
+        if self.keeper.draining:
             self._keep_alive = False
         if kind is _CHUNKED or kind is _CLOSE_DELIMITED:
             if request.minor_version:
@@ -219,7 +220,7 @@ class AnsweringClient(RecordedClient):
             head = cast("RequestHead", self.head)
             self._status = decision.rule.status
             data = redirect_answer(
-                decision, head.target, close=not self._keep_alive, date=self.gateway.date()
+                decision, head.target, close=not self._keep_alive, date=self.proxy.date()
             )
             self._bytes_out = len(data)
             self._conclude("redirect")
@@ -257,7 +258,7 @@ class AnsweringClient(RecordedClient):
             head_only=head is not None and head.method == b"HEAD",
             retry_after=retry_after,
             allow=ALLOWED if status == 405 else "",
-            date=self.gateway.date(),
+            date=self.proxy.date(),
         )
         self._conclude(reason)
         self._status = status
@@ -277,7 +278,7 @@ class AnsweringClient(RecordedClient):
         if self._held:  # of an answer before this one, to a pipelined request
             self.flush()
         self._held = data
-        self.gateway.write_batch.add(self)
+        self.proxy.write_batch.add(self)
 
     def flush(self) -> None:
         """Write what the round's end was waited for with, and close if that was the last of it."""
@@ -339,7 +340,7 @@ class AnsweringClient(RecordedClient):
             wire = body.receive_data(unread, start, max((turn.left + CHUNK - 1) // CHUNK, 1))
             turn.spend(body.chunks * CHUNK + (body.position - start) // BYTES)
             self._take_until(body.position)
-        limit = self.gateway.settings.max_body
+        limit = self.proxy.settings.max_body
         if limit and body.size > limit:
             raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
         if body.done:
@@ -356,7 +357,7 @@ class AnsweringClient(RecordedClient):
 
     def _unfill(self) -> None:
         # Read on when little enough waits here.
-        if self._paused & FULL and len(self._unread) - self._at < self.gateway.settings.head_size:
+        if self._paused & FULL and len(self._unread) - self._at < self.proxy.settings.head_size:
             self._unpause(FULL)
 
 

@@ -42,10 +42,10 @@ from meshlib_adapters.proxy.pace import Pace
 from meshlib_adapters.turns import Turn
 
 if TYPE_CHECKING:
-    from meshlib_adapters.listeners.http import HTTPGateway
-    from meshlib_adapters.proxy.client import Client
+    from meshlib_adapters.proxy.client import ClientKeeper
+    from meshlib_adapters.proxy.proxy import Proxy
 
-__all__ = ["HTTP2Connection"]
+__all__ = ["HTTP2Front"]
 
 # The largest frame of a body that we send: that and its head fit a TLS record but for a few bytes;
 # clients may allow 16 MiB.
@@ -59,7 +59,7 @@ _WORTH: Final = 512
 _MAX_UNREAD: Final = 256 * 1024
 
 
-class HTTP2Connection(asyncio.Protocol):
+class HTTP2Front(asyncio.Protocol):
     """A client that begins with HTTP/2's preface.
 
     `scheme` and `port` are what it connected to (0: the socket is asked). `allowed(authority)` says
@@ -91,14 +91,14 @@ class HTTP2Connection(asyncio.Protocol):
         "_taking",
         "_turn",
         "_unsent",
-        "bucket",
         "claimed",
         "client_lines",
-        "gateway",
+        "keeper",
         "kept",
         "peer",
         "phase",
         "port",
+        "proxy",
         "scheme",
         "server_name",
         "since",
@@ -107,7 +107,8 @@ class HTTP2Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        gateway: HTTPGateway,
+        proxy: Proxy,
+        keeper: ClientKeeper,
         *,
         scheme: str = "https",
         port: int = 0,
@@ -116,7 +117,8 @@ class HTTP2Connection(asyncio.Protocol):
         client_lines: Callable[[bytes], bytes] | None = None,
         settings: HTTP2Settings | None = None,
     ) -> None:
-        self.gateway = gateway
+        self.proxy = proxy
+        self.keeper = keeper
         self.scheme = scheme
         self.port = port
         self.server_name = server_name
@@ -124,14 +126,13 @@ class HTTP2Connection(asyncio.Protocol):
         self.phase = Phase.HEAD
         self.since = now = monotonic()
         self.claimed: ProxyPreamble | None = None  # what a trusted proxy says who the client is
-        self.bucket: set[Client] = set()  # of the gateway's wheel
         self.peer = Peer("", scheme, port)
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.kept = 0  # bytes of answers that wait for the client's windows, of all streams
         self._allowed = allowed
         limits = settings or HTTP2Settings()
-        self._frames = frames = ServerFrames(gateway.settings.head_size, limits)
-        self._policy = policy = FramePolicy(limits, gateway.settings.head_size, now)
+        self._frames = frames = ServerFrames(proxy.settings.head_size, limits)
+        self._policy = policy = FramePolicy(limits, proxy.settings.head_size, now)
         self._intake = Intake(frames, policy, _PREFACE)
         self._streams: dict[int, Stream] = {}
         self._ready: dict[
@@ -139,7 +140,7 @@ class HTTP2Connection(asyncio.Protocol):
         ] = {}  # those with something to send and the window for it, as far as is known; in turn
         self._rested = now  # since when no request is under way, while none is
         self._scheduled = False
-        self._turn = Turn(gateway.loop)
+        self._turn = Turn(proxy.loop)
         self._blocked = False  # the client does not read
         self._paused = False  # we do not read
         self._leaving = False  # no new streams
@@ -161,7 +162,7 @@ class HTTP2Connection(asyncio.Protocol):
 
     def __repr__(self) -> str:
         name = f" {self.server_name}" if self.server_name else ""
-        return f"<HTTP2Connection {self.peer.address}{name} {self.phase.name.lower()} streams={len(self._streams)}>"
+        return f"<HTTP2Front {self.peer.address}{name} {self.phase.name.lower()} streams={len(self._streams)}>"
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is
@@ -173,7 +174,7 @@ class HTTP2Connection(asyncio.Protocol):
         get = self.transport.get_extra_info
         return _address(get("peername")), _address(get("sockname"))
 
-    def client(self) -> tuple[str, int]:
+    def origin(self) -> tuple[str, int]:
         """See `Client`."""
         source, destination = self.addresses()
         if self.port and self.claimed is None:
@@ -205,14 +206,14 @@ class HTTP2Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there; it may be one too many."""
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=self.gateway.settings.buffer_size)
+        self.transport.set_write_buffer_limits(high=self.proxy.settings.buffer_size)
         self.since = self._rested = monotonic()
-        if self.gateway.admit(self) is None:
+        if self.keeper.admit(self) is None:
             self._end(ErrorCodes.ENHANCE_YOUR_CALM, "too_many_connections")
             return
-        self.gateway.hurry(self)
+        self.keeper.enter_short_phase(self)
         self._flush()
-        if self.gateway.draining:
+        if self.keeper.draining:
             self.shut()
 
     def data_received(self, data: bytes) -> None:
@@ -252,10 +253,10 @@ class HTTP2Connection(asyncio.Protocol):
             self._close()
         elif self._intake.in_head:
             if self.phase is Phase.IDLE:
-                limits = self.gateway.settings
+                limits = self.proxy.settings
                 self.phase = Phase.HEAD
                 self.since = min(now, self._rested + limits.idle - limits.head_read)
-                self.gateway.hurry(self)
+                self.keeper.enter_short_phase(self)
         elif moved and self.phase is Phase.HEAD:
             self.phase = Phase.IDLE
             self.since = self._rested
@@ -293,7 +294,7 @@ class HTTP2Connection(asyncio.Protocol):
         self._broken = True
         self._drop_streams("client_closed")
         self.phase = Phase.CLOSED
-        self.gateway.leave(self)
+        self.keeper.leave(self)
 
     def pause_writing(self) -> None:
         """The client is slower than the upstreams."""
@@ -386,7 +387,7 @@ class HTTP2Connection(asyncio.Protocol):
     def parse(self, lines: bytes) -> FieldSection:
         """Field lines as a section; raises as `parse_fields`."""
         if lines != self._block or self._fields is None:
-            memo = self.gateway.memo
+            memo = self.proxy.memo
             self._fields = memo.fields(lines) if self._block else memo.first_fields(lines)
             self._block = lines
         return self._fields
@@ -399,7 +400,7 @@ class HTTP2Connection(asyncio.Protocol):
         """How many bytes of an answer a stream may keep before its upstream has to wait: less when
         all together keep much.
         """
-        size = self.gateway.settings.buffer_size
+        size = self.proxy.settings.buffer_size
         return size if self.kept < 16 * size else 0
 
     def acknowledge(self, number: int, size: int) -> None:
@@ -443,7 +444,7 @@ class HTTP2Connection(asyncio.Protocol):
         try:
             self._policy.admit_reset(monotonic())
         except FrameError as error:
-            self.gateway.loop.call_soon(self._end, ErrorCodes.ENHANCE_YOUR_CALM, error.reason)
+            self.proxy.loop.call_soon(self._end, ErrorCodes.ENHANCE_YOUR_CALM, error.reason)
 
     def forget(self, stream: Stream) -> None:
         """A stream is over."""
@@ -459,7 +460,7 @@ class HTTP2Connection(asyncio.Protocol):
         """What several streams have to send in one round of the loop goes out together."""
         if not self._scheduled and not self._broken:
             self._scheduled = True
-            self.gateway.loop.call_soon(self._flush)
+            self.proxy.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -477,7 +478,7 @@ class HTTP2Connection(asyncio.Protocol):
     def _fill(self) -> None:
         # Frames of bodies, in turn, as many as the transport's buffer may hold.
         frames, ready = self._frames, self._ready
-        room = 0 if self._blocked else self.gateway.settings.buffer_size
+        room = 0 if self._blocked else self.proxy.settings.buffer_size
         while ready and room > 0:
             number, stream = next(iter(ready.items()))
             del ready[number]
@@ -547,7 +548,7 @@ class HTTP2Connection(asyncio.Protocol):
         self._read_on()
         if self.transport.can_write_eof():
             self.phase = Phase.LINGER
-            self.gateway.hurry(self)
+            self.keeper.enter_short_phase(self)
             try:
                 self.transport.write_eof()
             except OSError:  # the client was quicker, and its RST has not been read yet
@@ -571,7 +572,7 @@ class HTTP2Connection(asyncio.Protocol):
         self._drop_streams("shutdown")
         self.transport.abort()
 
-    def look(self, now: float) -> None:
+    def check_progress(self, now: float) -> None:
         """Looks at every stream; a client that takes our bytes slowly is told from one that takes
         none.
         """
@@ -580,7 +581,7 @@ class HTTP2Connection(asyncio.Protocol):
         if not self._intake.in_head:
             self._head_since = now
         elif (
-            now - self._head_since >= self.gateway.settings.head_read
+            now - self._head_since >= self.proxy.settings.head_read
         ):  # beside requests, whose time-outs are others
             self._end(ErrorCodes.NO_ERROR, "head_timeout")
             return
@@ -591,7 +592,7 @@ class HTTP2Connection(asyncio.Protocol):
         streams = list(self._streams.values())
         # Streams share the way: nobody is slow whose turn has not come. A body that waits for its
         # upstream keeps the window of all.
-        settings = self.gateway.settings
+        settings = self.proxy.settings
         rate, grace = settings.min_body_rate, settings.body_grace
         stuck = self._taking.too_slow(
             self._bytes_out - unsent, now, rate, grace, self.kept + unsent
@@ -610,12 +611,12 @@ class HTTP2Connection(asyncio.Protocol):
                     waiting=waiting,
                     partly=self._intake.in_frame and not silent,
                 )
-            stream.look(now)
+            stream.check_progress(now)
 
     def _judge(
         self, stream: Stream, now: float, share: int, *, stuck: bool, waiting: bool, partly: bool
     ) -> None:
-        settings = self.gateway.settings
+        settings = self.proxy.settings
         rate, grace = settings.min_body_rate / share, settings.body_grace
         if stream.takes_too_slowly(now, rate, grace) and (
             stuck or self._frames.local_flow_control_window(stream.number) <= 0
@@ -624,7 +625,7 @@ class HTTP2Connection(asyncio.Protocol):
         elif stream.sends_too_slowly(now, rate, grace, waiting=waiting or partly):
             stream.end_slow("body_too_slow")
 
-    def timed_out(self) -> None:
+    def on_timeout(self) -> None:
         """The time-out of the current phase has passed."""
         if self.phase is Phase.HEAD:
             self._end(ErrorCodes.NO_ERROR, "head_timeout")
@@ -651,9 +652,9 @@ class HTTP2Connection(asyncio.Protocol):
         ending: EndReason,
     ) -> None:
         """The record of a request."""
-        gateway = self.gateway
-        gateway.requests += 1
-        log = gateway.access_log
+        proxy = self.proxy
+        proxy.requests += 1
+        log = proxy.access_log
         if log is not None:
             now = monotonic()
             first_byte = first_byte_at - started if first_byte_at >= started else -1.0

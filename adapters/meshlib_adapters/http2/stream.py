@@ -34,7 +34,7 @@ from meshlib_adapters.proxy.pace import Pace
 from meshlib_adapters.proxy.retries import UpstreamRequest
 
 if TYPE_CHECKING:
-    from meshlib_adapters.http2.front import HTTP2Connection
+    from meshlib_adapters.http2.front import HTTP2Front
 
 __all__ = ["Stream"]
 
@@ -79,14 +79,14 @@ class Stream:
         "since",
     )
 
-    def __init__(self, connection: HTTP2Connection, number: int) -> None:
+    def __init__(self, connection: HTTP2Front, number: int) -> None:
         self.number = number
         self.head: RequestHead | None = None
         self.over = False
         self.kept = 0
         self.since = self._started = monotonic()
         self._connection = connection
-        self._upstream_request = UpstreamRequest(self, connection.gateway.upstreams)
+        self._upstream_request = UpstreamRequest(self, connection.proxy.upstreams)
         self._decision: Forward | None = None
         self._request_done = False  # the client has sent it all
         self._left = -1  # bytes of the body still to come, -1: nobody has said how many
@@ -119,11 +119,11 @@ class Stream:
     def begin(self, pairs: Iterable[Pair], *, ended: bool) -> None:
         """The request's fields; `ended`: it has no body."""
         connection = self._connection
-        gateway = connection.gateway
+        proxy = connection.proxy
         self._request_done = ended
         try:
             method, path, lines, names = request_fields(
-                pairs, ended=ended, limit=gateway.settings.head_size
+                pairs, ended=ended, limit=proxy.settings.head_size
             )
             fields = connection.parse(lines)
             self.head = head = request_head(method, path, names, fields, ended=ended)
@@ -142,7 +142,7 @@ class Stream:
         if not connection.allows(head.authority):
             self._answer_error(421, "misdirected")
             return
-        decision = gateway.mesh.table.route(head)
+        decision = proxy.mesh.table.route(head)
         if isinstance(decision, RedirectToTLS):
             decision = (
                 decision.secured if is_secure(head.fields, connection.peer) else decision.plain
@@ -153,15 +153,15 @@ class Stream:
             self._conclude("redirect")
             self._answer(
                 decision.rule.status,
-                redirect_answer(decision, head.target, close=False, date=gateway.date()),
+                redirect_answer(decision, head.target, close=False, date=proxy.date()),
             )
         else:
             self._answer_error(decision.status, decision.reason, retry_after=decision.retry_after)
 
     def _forward(self, decision: Forward, head: RequestHead) -> None:
         connection = self._connection
-        gateway = connection.gateway
-        lines = gateway.memo.lines_to_send(
+        proxy = connection.proxy
+        lines = proxy.memo.lines_to_send(
             head, connection.peer, wanted_by_label=decision.route.forwarded_for
         )
         if lines is None:
@@ -169,7 +169,7 @@ class Stream:
             return
         if connection.client_lines is not None:
             lines = connection.client_lines(lines)
-        lines += gateway.request_id(head.fields, connection.peer)
+        lines += proxy.request_id(head.fields, connection.peer)
         done = self._request_done or self._left == 0
         if not done and self._left < 0:
             lines += b"Transfer-Encoding: chunked\r\n"
@@ -177,7 +177,7 @@ class Stream:
         self._decision = decision
         preferred = None
         if decision.route.sticky_cookie is not None:
-            preferred = gateway.upstreams.bound_endpoint(decision, head.fields)
+            preferred = proxy.upstreams.bound_endpoint(decision, head.fields)
         self._upstream_request.start(
             decision, head, data, done=done, preferred=preferred, relay_chunks=False
         )
@@ -213,7 +213,7 @@ class Stream:
             announced = (
                 announced_trailers(self.head.fields) if self.head is not None else frozenset()
             )
-            lines = trailer_lines(pairs, announced, self._connection.gateway.settings.field_count)
+            lines = trailer_lines(pairs, announced, self._connection.proxy.settings.field_count)
             wire = self._take(b"", ended=True)
         except Malformed as error:
             self.refuse(error)
@@ -246,7 +246,7 @@ class Stream:
         )
 
     def _check_size(self, size: int) -> None:
-        limit = self._connection.gateway.settings.max_body
+        limit = self._connection.proxy.settings.max_body
         if limit and size > limit:
             raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
 
@@ -312,7 +312,7 @@ class Stream:
             and asked is not None
             and pool is not None
         ):
-            self._connection.gateway.upstreams.learn_binding(
+            self._connection.proxy.upstreams.learn_binding(
                 decision, asked.fields, head.fields, pool
             )
         if (
@@ -385,7 +385,7 @@ class Stream:
             head_only=head is not None and head.method == b"HEAD",
             retry_after=retry_after,
             allow=ALLOWED if status == 405 else "",
-            date=self._connection.gateway.date(),
+            date=self._connection.proxy.date(),
         )
         self._conclude(reason)
         self._answer(status, answer)
@@ -498,11 +498,11 @@ class Stream:
 
     # Time-outs and records.
 
-    def look(self, now: float) -> None:
+    def check_progress(self, now: float) -> None:
         """From time to time: end what has waited for too long, and blame whoever owes the next
         bytes.
         """
-        settings = self._connection.gateway.settings
+        settings = self._connection.proxy.settings
         waited = now - self.since
         sending = (
             self._request_done or self._left == 0 or self._paused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 from meshlib_adapters.listeners.timers import DeadlineWheel
@@ -38,6 +38,12 @@ class Deadlines(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._wheel)
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._wheel
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._wheel)
 
     def set(self, item: T, deadline: float) -> None:
         """Give `item` this deadline (the loop's time) instead of the one it has."""

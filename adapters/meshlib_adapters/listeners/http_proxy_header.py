@@ -1,107 +1,90 @@
-"""Connections that begin with a preamble of the PROXY protocol: read it, then hand the transport to
-a `ClientConnection`.
+"""HTTP connections that begin with a header of the PROXY protocol.
 
 Only listeners that were asked for it make these; no other listener pays for them. Who may speak for
-others is decided by the address of the connection, before a byte is read: everybody else's preamble
+others is decided by the address of the connection, before a byte is read: a header of anybody else
 is an HTTP request that makes no sense.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from meshlib.errors import ProtocolError, ProxyProtocolError
-from meshlib.forwarding import is_trusted
-from meshlib.proxy_protocol import NEED_DATA, ProxyAddress, ProxyPreamble, ProxyProtocolReader
+from meshlib.errors import ProtocolError
+from meshlib.proxy_protocol import ProxyPreamble
 from meshlib_adapters.config.transport import PreamblePolicy
-from meshlib_adapters.http1.front import ClientConnection
+from meshlib_adapters.listeners.proxy_header import ClientPreamble
 
 if TYPE_CHECKING:
-    from meshlib_adapters.listeners.http import HTTPGateway
+    from meshlib_adapters.listeners.http_clients import HTTPClients
 
-__all__ = ["PreambleReader"]
+__all__ = ["HTTPProxyHeaderReader", "OnHeader"]
+
+# The transport, what the header says (None: nothing), the bytes behind it, and what was wrong.
+OnHeader = Callable[[asyncio.Transport, ProxyPreamble | None, bytes, ProtocolError | None], None]
 
 
-class PreambleReader(asyncio.Protocol):
-    """The first moments of a connection. They last `head_read` at most, and end when the gateway
-    drains.
+class HTTPProxyHeaderReader(asyncio.Protocol):
+    """Reads the header, then gives the transport to `on_header`.
+
+    It waits for `head_read` seconds at most, and ends when its clients drain.
     """
 
-    __slots__ = ("_gateway", "_policy", "_reader", "_started", "_timer", "_transport")
+    __slots__ = ("_clients", "_on_header", "_policy", "_reader", "_started", "_timer", "_transport")
 
-    def __init__(self, gateway: HTTPGateway, policy: PreamblePolicy) -> None:
-        self._gateway = gateway
+    def __init__(self, clients: HTTPClients, policy: PreamblePolicy, on_header: OnHeader) -> None:
+        self._clients = clients
         self._policy = policy
-        self._reader = ProxyProtocolReader()
-        self._started = gateway.loop.time()
+        self._on_header = on_header
+        self._reader: ClientPreamble | None = None
+        self._started = clients.proxy.loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._transport = cast("asyncio.Transport", None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody has connected."""
+        """Expect a header, or give the transport on at once."""
         self._transport = cast("asyncio.Transport", transport)
         peername = transport.get_extra_info("peername")
         address = peername[0] if isinstance(peername, tuple) else ""
-        if not is_trusted(address, self._policy.sources):
-            if self._policy.mode == "require":
-                self._refuse(
-                    ProxyProtocolError(
-                        "only the proxies in front are served here", reason="proxy_untrusted"
-                    )
-                )
-            else:
-                self._hand_over(None, b"")
+        try:
+            self._reader = ClientPreamble.of(self._policy, address)
+        except ProtocolError as error:
+            self._end(None, b"", error)
             return
-        gateway = self._gateway
-        if gateway.limits.enter(self, address, since=self._started, exempt=True):
+        if self._reader is None:
+            self._end(None, b"")
+            return
+        clients = self._clients
+        if clients.limits.enter(self, address, since=self._started, exempt=True):
             self._transport.abort()
             return
-        gateway.beginning.add(self)
-        self._timer = gateway.loop.call_later(gateway.settings.head_read, self._time_out)
+        clients.beginning.add(self)
+        wait = clients.proxy.settings.head_read
+        self._timer = clients.proxy.loop.call_later(wait, self._time_out)
 
     def data_received(self, data: bytes) -> None:
-        """The preamble, or a part of it, or something else."""
-        reader = self._reader
+        """Read the header, or a part of it, or something else."""
+        reader = cast("ClientPreamble", self._reader)
         try:
-            result = reader.receive_data(data)
-            if result is NEED_DATA:
-                return
-            if isinstance(result, ProxyPreamble):
-                if result.transport == "datagram":
-                    raise ProxyProtocolError("a datagram on a connection", reason="proxy_family")
-            elif self._policy.mode == "require":
-                raise ProxyProtocolError(
-                    "no preamble where there must be one", reason="proxy_missing"
-                )
+            rest = reader.receive_data(data)
         except ProtocolError as error:
-            self._refuse(error)
+            self._end(None, b"", error)
             return
-        claimed = None
-        if (
-            isinstance(result, ProxyPreamble)
-            and result.source is not None
-            and result.destination is not None
-            and not result.unix
-        ):
-            claimed = replace(
-                result, source=_unmapped(result.source), destination=_unmapped(result.destination)
-            )
-        self._hand_over(claimed, reader.rest)
+        if rest is not None:
+            self._end(reader.claimed, rest)
 
     def eof_received(self) -> bool:
-        """Gone before it said anything, as health checks are."""
+        """Close: the client is gone before it said anything, as health checks are."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        self._end()
+        """Forget the connection."""
+        self._leave()
 
     def abort(self) -> None:
-        """The gateway ends, or drains: nothing has been asked yet."""
-        self._end()
+        """End now: nothing has been asked yet."""
+        self._leave()
         self._transport.abort()
 
     def idle_since(self) -> float | None:
@@ -113,36 +96,18 @@ class PreambleReader(asyncio.Protocol):
         self.abort()
 
     def _time_out(self) -> None:
-        self._refuse(
-            ProtocolError(
-                "the preamble was not complete in time", reason="proxy_timeout", status_hint=408
-            )
-        )
+        message = "the PROXY protocol header was not complete in time"
+        self._end(None, b"", ProtocolError(message, reason="proxy_timeout", status_hint=408))
 
-    def _hand_over(self, claimed: ProxyPreamble | None, data: bytes) -> ClientConnection:
-        self._end()
-        connection = self._gateway.create_connection("http", 0)
-        connection.claimed = claimed
-        self._transport.set_protocol(connection)
-        connection.connection_made(self._transport)
-        if data and not self._transport.is_closing():
-            connection.data_received(data)
-        return connection
+    def _end(
+        self, claimed: ProxyPreamble | None, data: bytes, error: ProtocolError | None = None
+    ) -> None:
+        self._leave()
+        self._on_header(self._transport, claimed, data, error)
 
-    def _refuse(self, error: ProtocolError) -> None:
-        # An HTTP answer and an access record: whoever has set up the proxy wrongly shall see it on
-        # both sides.
-        self._hand_over(None, b"").refuse(error)
-
-    def _end(self) -> None:
-        self._gateway.beginning.discard(self)
-        self._gateway.limits.leave(self)
+    def _leave(self) -> None:
+        self._clients.beginning.discard(self)
+        self._clients.limits.leave(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _unmapped(address: ProxyAddress) -> ProxyAddress:
-    # A proxy with sockets for both families writes IPv4 as IPv6.
-    mapped = getattr(ipaddress.ip_address(address.host), "ipv4_mapped", None)
-    return ProxyAddress(str(mapped), address.port) if mapped is not None else address

@@ -1,4 +1,4 @@
-"""HTTP/1.1 inside TLS that is ended here: a `ClientConnection` that knows for which hosts it may
+"""HTTP/1.1 inside TLS that is ended here: a `HTTP1Front` that knows for which hosts it may
 ask, and who its client proved to be.
 """
 
@@ -9,35 +9,35 @@ from typing import TYPE_CHECKING
 
 from meshlib.decision import Forward, Redirect, Respond
 from meshlib.messages import RequestHead
-from meshlib_adapters.http1.front import ClientConnection
+from meshlib_adapters.http1.front import HTTP1Front
 from meshlib_adapters.proxy.tls_client import MISDIRECTED, SecuredClient
 
 if TYPE_CHECKING:
     import asyncio
 
-    from meshlib_adapters.listeners.http import HTTPGateway
+    from meshlib_adapters.listeners.http_clients import HTTPClients
 
 __all__ = ["EarlyConnection", "TLSClientConnection"]
 
 
-class TLSClientConnection(ClientConnection):
+class TLSClientConnection(HTTP1Front):
     """See the module."""
 
     __slots__ = ("_secured",)
 
-    def __init__(self, gateway: HTTPGateway, secured: SecuredClient) -> None:
-        super().__init__(gateway, "https")
+    def __init__(self, clients: HTTPClients, secured: SecuredClient) -> None:
+        super().__init__(clients.proxy, clients, "https")
         self._secured = secured
 
     def _forward(self, decision: Forward, head: RequestHead) -> None:
-        if self._secured.allows(head.authority, self.gateway.mesh.table):
+        if self._secured.allows(head.authority, self.proxy.mesh.table):
             super()._forward(decision, head)
         else:
             super()._answer(MISDIRECTED)
 
     def _answer(self, decision: Redirect | Respond) -> None:
         head = self.head
-        if head is not None and not self._secured.allows(head.authority, self.gateway.mesh.table):
+        if head is not None and not self._secured.allows(head.authority, self.proxy.mesh.table):
             decision = MISDIRECTED
         super()._answer(decision)
 
@@ -49,15 +49,15 @@ class TLSClientConnection(ClientConnection):
         return secured.proven_lines(lines)
 
 
-class EarlyConnection(ClientConnection):
+class EarlyConnection(HTTP1Front):
     """Plain HTTP whose first bytes were read before it was known to be that. `on_end` is called
     when the connection is gone.
     """
 
     __slots__ = ("_early", "_on_end")
 
-    def __init__(self, gateway: HTTPGateway, early: bytes, on_end: Callable[[str], None]) -> None:
-        super().__init__(gateway)
+    def __init__(self, clients: HTTPClients, early: bytes, on_end: Callable[[str], None]) -> None:
+        super().__init__(clients.proxy, clients)
         self._early = early
         self._on_end = on_end
 

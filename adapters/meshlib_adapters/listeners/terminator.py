@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from meshlib.proxy_protocol import ProxyPreamble
 from meshlib_adapters.config.tls import TerminationSettings
-from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.listeners.https import EarlyConnection, TLSClientConnection
 from meshlib_adapters.proxy.tls_client import SecuredClient
 from meshlib_adapters.tls.certificate_files import CertificateSet
@@ -23,7 +23,7 @@ from meshlib_adapters.tls.transport import TLSTransport
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings
-    from meshlib_adapters.http2.front import HTTP2Connection
+    from meshlib_adapters.http2.front import HTTP2Front
 
 __all__ = ["Session", "Terminator", "available_protocols"]
 
@@ -45,7 +45,7 @@ class Session(Protocol):
 
 
 class Terminator:
-    """Serves `gateway`'s routes over TLS. To be made inside the event loop; give it to a
+    """Serves the routes of the proxy of `clients` over TLS. To be made inside the event loop; give it to a
     `TLSListener`.
 
     Without certificates (before `use`) it covers no name. With `client_auth` "require" the gateway
@@ -56,17 +56,17 @@ class Terminator:
 
     def __init__(
         self,
-        gateway: HTTPGateway,
+        clients: HTTPClients,
         settings: TerminationSettings | None = None,
         *,
         http2: HTTP2Settings | None = None,
     ) -> None:
-        self._gateway = gateway
+        self._clients = clients
         self._http2 = http2
         self._settings = settings or TerminationSettings()
         self._index = CertificateIndex(CertificateSet(), self._settings)
         if self._settings.client_auth == "require":
-            gateway.certified_hosts = self.covers
+            clients.proxy.certified_hosts = self.covers
         self.counters: Counter[str] = Counter(
             handshakes=0, resumed=0, failed=0, client_certificates=0
         )
@@ -110,16 +110,16 @@ class Terminator:
             fields = client_fields(tls.getpeercert(binary_form=True)) if asks else b""
             self.counters["client_certificates"] += bool(fields)
             secured = SecuredClient(server_name, served, self.covers, fields, asks_clients=asks)
-            connection: TLSClientConnection | HTTP2Connection
+            connection: TLSClientConnection | HTTP2Front
             if tls.selected_alpn_protocol() == "h2":
-                connection = _http2(self._gateway, secured, self._http2)
+                connection = _http2(self._clients, secured, self._http2)
             else:
-                connection = TLSClientConnection(self._gateway, secured)
+                connection = TLSClientConnection(self._clients, secured)
             connection.claimed = claimed
             if (
-                self._gateway.draining
+                self._clients.draining
             ):  # who comes so late may ask what it has asked already, and nothing more
-                self._gateway.loop.call_soon(connection.shut)
+                self._clients.proxy.loop.call_soon(connection.shut)
             return connection
 
         def ended(outcome: str) -> None:
@@ -128,7 +128,7 @@ class Terminator:
             on_end(outcome)
 
         transport = TLSTransport(
-            self._gateway.loop, sock, served.context, on_handshake=established, on_end=ended
+            self._clients.proxy.loop, sock, served.context, on_handshake=established, on_end=ended
         )
         transport.start(received, timeout)
         return transport
@@ -141,20 +141,21 @@ class Terminator:
         claimed: ProxyPreamble | None = None,
     ) -> Session:
         """Take over a client that speaks HTTP without TLS and has sent `received`."""
-        return _PlainSession(self._gateway, sock, received, on_end, claimed)
+        return _PlainSession(self._clients, sock, received, on_end, claimed)
 
 
 def _http2(
-    gateway: HTTPGateway, secured: SecuredClient, settings: HTTP2Settings | None
-) -> HTTP2Connection:
-    from meshlib_adapters.http2.front import HTTP2Connection
+    clients: HTTPClients, secured: SecuredClient, settings: HTTP2Settings | None
+) -> HTTP2Front:
+    from meshlib_adapters.http2.front import HTTP2Front
 
     def allowed(authority: bytes) -> bool:
-        return secured.allows(authority, gateway.mesh.table)
+        return secured.allows(authority, clients.proxy.mesh.table)
 
     lines = secured.proven_lines if secured.asks_clients else None
-    return HTTP2Connection(
-        gateway,
+    return HTTP2Front(
+        clients.proxy,
+        clients,
         settings=settings,
         server_name=secured.server_name,
         allowed=allowed,
@@ -169,7 +170,7 @@ class _PlainSession:
 
     def __init__(
         self,
-        gateway: HTTPGateway,
+        clients: HTTPClients,
         sock: socket.socket,
         received: bytes,
         on_end: Callable[[str], None],
@@ -177,11 +178,11 @@ class _PlainSession:
     ) -> None:
         self.failure = ""
         self._sock = sock
-        loop = gateway.loop
+        loop = clients.proxy.loop
         self._started = loop.time()
 
         def begun() -> EarlyConnection:
-            connection = EarlyConnection(gateway, received, on_end)
+            connection = EarlyConnection(clients, received, on_end)
             connection.claimed = claimed
             return connection
 

@@ -7,7 +7,7 @@ looked at once per idle time-out.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["DeadlineWheel"]
@@ -30,6 +30,12 @@ class DeadlineWheel(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._ticks)
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._ticks
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._ticks)
 
     def set(self, item: T, deadline: float) -> None:
         """Give `item` this deadline instead of the one it has."""

@@ -1,4 +1,4 @@
-"""What a gateway knows of a client connection, whichever version of HTTP it speaks."""
+"""One client connection of HTTP, whichever version it speaks, and the registry that keeps it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Final, Protocol
 
 from meshlib.forwarding import Peer
 
-__all__ = ["NEVER_IDLE", "Client", "Phase"]
+__all__ = ["NEVER_IDLE", "Client", "ClientKeeper", "HalfClosed", "Phase"]
 
 
 class Client(Protocol):
-    """Counted, looked after by the gateway's sweep, and told when it has to end.
+    """A connection that is counted, checked from time to time, and told when it has to end.
 
-    `phase` says which time-out is running since `since` (of `time.monotonic`); `bucket` is the
-    gateway's.
+    `phase` says which time-out is running since `since` (of `time.monotonic`).
     """
 
-    bucket: set[Client]
     peer: Peer
     phase: Phase
     scheme: str
     since: float
+
+    def origin(self) -> tuple[str, int]:
+        """The client's address, and the local port that it connected to."""
 
     def idle_since(self) -> float | None:
         """As `meshlib_adapters.listeners.limits.Member`: since when it waits for a request."""
@@ -30,13 +31,10 @@ class Client(Protocol):
     def give_up(self) -> None:
         """End now, while idle: its place is somebody else's."""
 
-    def client(self) -> tuple[str, int]:
-        """Whose connection this is, and the port that it was made to."""
-
-    def look(self, now: float) -> None:
+    def check_progress(self, now: float) -> None:
         """Called from time to time while bytes go to the client."""
 
-    def timed_out(self) -> None:
+    def on_timeout(self) -> None:
         """The time-out of the current phase has passed."""
 
     def shut(self) -> None:
@@ -46,8 +44,38 @@ class Client(Protocol):
         """End now."""
 
 
+class HalfClosed(Client, Protocol):
+    """A client that has shut down its sending side and may still wait for a response."""
+
+    def probe(self, now: float) -> bool:
+        """Find out whether somebody is still there; False when there is nothing left to ask."""
+
+
+class ClientKeeper(Protocol):
+    """The registry of client connections, as a connection sees it. It is called once for each
+    connection or rare phase, never for each request. `draining`: no connection takes new requests.
+    """
+
+    draining: bool
+
+    def admit(self, client: Client) -> Peer | None:
+        """Count a new connection; None when it is one too many."""
+
+    def leave(self, client: Client) -> None:
+        """Forget a connection that is gone."""
+
+    def enter_short_phase(self, client: Client) -> None:
+        """Check the time-out of a phase that is short and rare."""
+
+    def recycle(self, client: Client) -> None:
+        """Take back the object of a connection that is gone, as good as new, for the next one."""
+
+    def watch_half_closed(self, client: HalfClosed) -> None:
+        """Probe a half-closed client twice a second."""
+
+
 class Phase(enum.IntEnum):
-    """Which time-out is running; the order is that of `HTTPGateway.phase_limits`."""
+    """Which time-out is running; the order is that of `HTTPClients.phase_limits`."""
 
     IDLE = 0
     HEAD = 1

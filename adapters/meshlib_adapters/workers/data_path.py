@@ -22,18 +22,20 @@ from meshlib_adapters.config.settings import (
     preamble_policy,
 )
 from meshlib_adapters.config.transport import TLSSettings
-from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.listeners.published_ports import PortListeners
 from meshlib_adapters.listeners.sockets import explain_bind_error
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.connection_log import ConnectionLog
+from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
 from meshlib_adapters.workers.event_loop import settle_heap
 from meshlib_adapters.workers.ports import create_ports
 
 if TYPE_CHECKING:
+    from meshlib_adapters.listeners.http_clients import HTTPClients
     from meshlib_adapters.listeners.terminator import Terminator
     from meshlib_adapters.tls.certificate_files import CertificateSet
 
@@ -75,11 +77,12 @@ class DataPath:
             upstreams = UpstreamRegistry(
                 mesh, http, asyncio.get_running_loop(), http2=http2_limits(settings)
             )
-        self._http = HTTPGateway(
+        self._proxy = Proxy(
             mesh, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams
         )
+        self._http = HTTPListener(self._proxy)
         self._preambles = preamble_policy(settings)
-        self._terminator = _terminator(self._http, settings)
+        self._terminator = _terminator(self._http.clients, settings)
         self._connection_log = (
             ConnectionLog(log) if settings.log.access and log is not None else None
         )
@@ -126,12 +129,12 @@ class DataPath:
     @property
     def requests(self) -> int:
         """Number of requests that got a response."""
-        return self._http.requests
+        return self._proxy.requests
 
     @property
     def connections(self) -> int:
         """Connections of HTTP clients open now."""
-        return self._http.connections
+        return len(self._http.clients)
 
     @property
     def tunnels(self) -> int:
@@ -140,8 +143,8 @@ class DataPath:
 
     @property
     def upstreams(self) -> UpstreamRegistry:
-        """Upstreams that HTTP requests have gone to."""
-        return self._http.upstreams
+        """UpstreamRegistry that HTTP requests have gone to."""
+        return self._proxy.upstreams
 
     @property
     def handshakes(self) -> Mapping[str, int]:
@@ -188,7 +191,8 @@ class DataPath:
         self._tls.close()
         if self.ports is not None:
             self.ports.close()
-        self._http.close()  # last: it closes the log, which takes the records of the others
+        self._http.close()
+        self._proxy.close()  # last: it closes the log, which takes the records of the others
 
 
 def tls_settings(settings: Settings) -> TLSSettings:
@@ -219,7 +223,7 @@ def tls_settings(settings: Settings) -> TLSSettings:
         ) from None
 
 
-def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
+def _terminator(clients: HTTPClients, settings: Settings) -> Terminator | None:
     tls = settings.tls
     if not tls.certificates and tls.plain_http != "serve":
         return None
@@ -238,7 +242,7 @@ def _terminator(http: HTTPGateway, settings: Settings) -> Terminator | None:
     protocols = available_protocols() if tls.http2 else ("http/1.1",)
     http2 = http2_limits(settings) if "h2" in protocols else None
     return Terminator(
-        http,
+        clients,
         TerminationSettings(min_version=version, client_auth=asked, alpn=protocols),
         http2=http2,
     )

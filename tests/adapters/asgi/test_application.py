@@ -65,11 +65,11 @@ async def served(
         app = Starlette(routes=[Page("/", own)], middleware=[Middleware(Gateway, mesh=mesh)])
     server = uvicorn.Server(
         uvicorn.Config(
-            app,
+            app,  # type: ignore[arg-type]
             port=0,
             log_level="critical",
             proxy_headers=False,
-            ws="websockets-sansio",  # type: ignore[arg-type]
+            ws="websockets-sansio",
         )
     )
     task = asyncio.create_task(server.serve())

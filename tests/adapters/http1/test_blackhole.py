@@ -149,6 +149,6 @@ def test_clients_that_vanish_are_let_go(network: Apart, start: Start, backend: M
     upstream.wait(lambda: len(upstream.peers) == 2)
     for client in (sending, taking):
         network.drop(client.sock.getsockname()[1])
-    site.wait(lambda: not site.call(lambda: site.gateway.connections))
+    site.wait(lambda: not site.call(lambda: len(site.listener.clients)))
     assert site.idle() == 0
     assert len(site.log(2)) == 2

@@ -26,7 +26,7 @@ TIMES = 6
 def blamed(site: RunningGateway) -> int:
     """Failures that count against the endpoint."""
     return site.call(
-        lambda: sum(p.health.failures for s in site.gateway.upstreams.states() for p in s.pools())
+        lambda: sum(p.health.failures for s in site.proxy.upstreams.states() for p in s.pools())
     )
 
 

@@ -168,7 +168,7 @@ def test_early_final_answer(start: Start, backend: Make, then: str, pieces: int)
         answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge"
         peer.send(answer[:-3])
         if pieces == 2:
-            site.wait(lambda: site.call(lambda: site.gateway.connections) == 1)
+            site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 1)
         peer.send(answer[-3:])
         site.log(1)  # a reset may overtake the answer, for which nobody can be blamed
         if then == "reset":

@@ -37,7 +37,7 @@ def place(loop_factory: LoopFactory) -> Iterator[Callable[..., Place]]:
 
     yield make
     for one in made:
-        loop.call_soon(one.gateway.close)
+        loop.call_soon(one.close)
         one.turn()
     loop.close()
     assert not problems
@@ -312,7 +312,7 @@ def test_draining_in_the_middle(place: Callable[..., Place]) -> None:
     """The next answer is the last one, and says so."""
     site = place()
     site.client.data_received(UNKNOWN * 5000)
-    site.loop.call_soon(lambda: setattr(site.gateway, "draining", True))
+    site.loop.call_soon(lambda: setattr(site.clients, "draining", True))
     site.client.shut()
     site.turns(lambda: b"Connection: close" in site.wire.sent)
     seen = answers(site.wire)

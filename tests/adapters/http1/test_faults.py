@@ -34,7 +34,7 @@ _MOST = 640 * 1024
 _ROOT = Path(__file__).parents[3]
 
 
-# Upstreams.
+# UpstreamRegistry.
 
 
 def test_one_that_never_answers_touches_no_other(start: Start, backend: Make) -> None:
@@ -155,14 +155,15 @@ def large_or_small(peer: Peer) -> None:
 _GATEWAY = """
 import asyncio, sys
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.listeners.http import HTTPGateway
+from meshlib_adapters.listeners.http import HTTPListener
+from meshlib_adapters.proxy.proxy import Proxy
 from meshlib.mesh import Mesh
 from tests.support.running import quick, snapshot_of
 
 async def main():
     names = dict(item.split("=") for item in sys.argv[3:])
     settings = quick(**{name: float(value) if "." in value else int(value) for name, value in names.items()})
-    gateway = HTTPGateway(Mesh(snapshot_of({"": [int(sys.argv[1])]})), settings)
+    gateway = HTTPListener(Proxy(Mesh(snapshot_of({"": [int(sys.argv[1])]})), settings))
     print((await gateway.listen("127.0.0.1", 0))[0][1], flush=True)
     await asyncio.Event().wait()
 
@@ -364,7 +365,7 @@ def test_soak(start: Start, backend: Make) -> None:
 
     def settled() -> tuple[int, int]:
         site.publish(layouts[0])
-        site.wait(lambda: site.call(lambda: site.gateway.connections) == 0)
+        site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 0)
         return site.call(lambda: len(asyncio.all_tasks())), sum(
             len(p.active) if hasattr(p.active, "__len__") else p.active for p in site.pools()
         )
@@ -390,4 +391,4 @@ def test_another_has_begun_to_listen_there(start: Start, backend: Make) -> None:
         other.bind(ours.getsockname())
         other.listen()
         with pytest.raises(OSError, match="in use"):
-            site.run(site.gateway.listen(sock=ours))
+            site.run(site.listener.listen(sock=ours))

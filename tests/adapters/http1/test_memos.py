@@ -107,7 +107,7 @@ class Site:
         for part in (request[:cut], request[cut:]):
             if part and not wire.closed:
                 client.data_received(part)
-        place.gateway.write_batch.flush()
+        place.proxy.write_batch.flush()
         got = bytes(endpoint.sent)
         if got:
             if not response:
@@ -119,20 +119,20 @@ class Site:
                     + b"ok" * (not got.startswith(b"HEAD"))
                 )
             connection.data_received(response)
-            place.gateway.write_batch.flush()
+            place.proxy.write_batch.flush()
         answer = re.sub(rb"Date: [^\r]+\r\n", b"", bytes(wire.sent))
         closed = wire.closed
         if closed or b" 101 " in answer or client.phase:
             client.connection_lost(None)
             self.wires[number] = Wire()
             self.clients[number] = place.connected(self.wires[number])
-        for pool in place.gateway.upstreams.states():
+        for pool in place.proxy.upstreams.states():
             for one in pool.pools():
                 one.drop_idle()
         return got, answer, closed
 
     def close(self) -> None:
-        self.place.gateway.close()
+        self.place.close()
 
 
 @pytest.fixture(scope="module")

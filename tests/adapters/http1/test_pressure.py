@@ -33,7 +33,7 @@ def place() -> Iterator[Callable[..., Place]]:
 
     yield make
     for one in made:
-        loop.call_soon(one.gateway.close)
+        loop.call_soon(one.close)
         one.turn()
     loop.close()
     assert not problems
@@ -96,7 +96,7 @@ def test_another_endpoint_that_has_a_connection_takes_it(
     connection, wire = site.endpoint()
     dispatch = site.client._upstream_request
     monkeypatch.setattr(dispatch._state, "ready", (connection.pool,))
-    gone = site.gateway.upstreams.state(site.upstream())._make_pool(connection.pool.endpoint)
+    gone = site.proxy.upstreams.state(site.upstream())._make_pool(connection.pool.endpoint)
     dispatch.on_connect_failed(gone, "connect_timeout")
     assert wire.sent.endswith(MUCH)
     assert site.wire.reading

@@ -204,7 +204,7 @@ def test_client_gone(start: Start, backend: Make, when: str, how: str) -> None:
     gone_at = time.monotonic()
     client.reset() if how == "reset" else client.close()
     if when == "streaming":
-        site.wait(lambda: not site.call(lambda: site.gateway.connections))
+        site.wait(lambda: not site.call(lambda: len(site.listener.clients)))
     else:
         assert upstream.ended()
         assert (

@@ -143,7 +143,7 @@ def test_half_closed_before_the_101(start: Start, backend: Make) -> None:
 
     def script(peer: Peer) -> None:
         peer.read_head()
-        site.wait(lambda: site.call(lambda: len(site.gateway._half_closed)) == 1)
+        site.wait(lambda: site.call(lambda: site.listener.clients.half_closed) == 1)
         peer.send(SWITCH)
         peer.send(peer.read_rest()[::-1])
 

@@ -196,7 +196,7 @@ def test_floods(start: StartSite, backend: Make, name: str) -> None:
 
 
 def pools(site: Site) -> list[EndpointPool]:
-    return [pool for state in site.running.gateway.upstreams.states() for pool in state.pools()]
+    return [pool for state in site.running.proxy.upstreams.states() for pool in state.pools()]
 
 
 @pytest.mark.parametrize("name", [*FLOODS, "a head", "a few signs of life"])

@@ -131,7 +131,7 @@ def test_many_answers_that_nobody_takes(start: StartSite, backend: Make) -> None
     assert max(site.kept()) < 100 * 256 * 1024
     assert all(not client.answers[number].data for number in range(1, 201, 2))
     client.reset()
-    site.running.wait(lambda: site.running.gateway.connections == 0)
+    site.running.wait(lambda: len(site.running.listener.clients) == 0)
     assert len(site.log(100)) == 100
     assert {record["reason"] for record in site.log(100)} == {"client_closed"}
 
@@ -266,7 +266,7 @@ def test_drain(start: StartSite, backend: Make) -> None:
     number = client.ask(request())
     client.ping()
     site.running.loop.call_soon_threadsafe(
-        lambda: site.running.loop.create_task(site.running.gateway.drain(10))
+        lambda: site.running.loop.create_task(site.running.listener.drain(10))
     )
     assert idle.read_to_end() == 0
     while client.goaway is None:
@@ -277,7 +277,7 @@ def test_drain(start: StartSite, backend: Make) -> None:
     release.set()
     assert client.answer(number).status == 200
     assert client.read_to_end() == 0
-    site.running.wait(lambda: site.running.gateway.connections == 0)
+    site.running.wait(lambda: len(site.running.listener.clients) == 0)
 
 
 def test_a_client_without_requests_makes_room(start: StartSite, backend: Make) -> None:
@@ -305,7 +305,7 @@ def test_the_end_of_a_drain(start: StartSite, backend: Make) -> None:
     client = site.client()
     client.ask(request())
     client.ping()
-    assert site.running.run(site.running.gateway.drain(0.05)) == 1
+    assert site.running.run(site.running.listener.drain(0.05)) == 1
     client.read_to_end()
     assert site.log(1)[0]["reason"] == "shutdown"
 

@@ -14,7 +14,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from hyperframe.frame import PingFrame
 
-from meshlib_adapters.http2.front import HTTP2Connection
+from meshlib_adapters.http2.front import HTTP2Front
 from meshlib_adapters.upstream.http2 import HTTP2EndpointConnection
 from tests.support.wires import Place, Wire
 
@@ -66,7 +66,7 @@ def site() -> Iterator[Callable[..., Site]]:
 
     yield make
     for place in made:
-        loop.call_soon(place.gateway.close)
+        loop.call_soon(place.close)
         place.turn()
     loop.close()
 
@@ -116,7 +116,7 @@ def test_a_response_of_tiny_chunks_is_kept_in_few_pieces(site: Callable[..., Sit
         [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")],
         end_stream=True,
     )
-    served = HTTP2Connection(place.gateway, port=443)
+    served = HTTP2Front(place.proxy, place.clients, port=443)
     served.connection_made(taken)
     served.data_received(client.data_to_send())
     place.turns(lambda: bool(wire.sent), most=10)

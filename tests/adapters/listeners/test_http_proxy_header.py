@@ -64,7 +64,7 @@ def site(
     """A gateway with a listener that takes preambles, and where it listens."""
     running = start(backend(telling), quick(**changes))
     policy = PreamblePolicy(mode, tuple(sources))
-    return running, running.run(running.gateway.listen("127.0.0.1", 0, proxy_protocol=policy))[0]
+    return running, running.run(running.listener.listen("127.0.0.1", 0, proxy_protocol=policy))[0]
 
 
 def connect(running: RunningGateway, address: Address) -> Client:
@@ -148,7 +148,7 @@ def test_a_preamble_has_the_time_of_a_head(start: Start, backend: Make) -> None:
 def test_beginnings_make_room_the_longest_idle_first(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "require", max_connections=2)
     held = [connect(running, address) for _ in range(2)]
-    running.wait(lambda: running.call(lambda: len(running.gateway.beginning)) == 2)
+    running.wait(lambda: running.call(lambda: len(running.listener.clients.beginning)) == 2)
     assert connect(running, address).ask(PREAMBLES[0] + get()).status == 200
     assert not held[0].more()
     assert held[1].ask(PREAMBLES[0] + get()).status == 200
@@ -173,8 +173,8 @@ def test_beginnings_end_with_the_drain(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "require")
     client = connect(running, address)
     client.send(PREAMBLES[0][:5])
-    running.wait(lambda: running.call(lambda: len(running.gateway.beginning)) == 1)
-    assert running.run(running.gateway.drain(1.0)) == 0
+    running.wait(lambda: running.call(lambda: len(running.listener.clients.beginning)) == 1)
+    assert running.run(running.listener.drain(1.0)) == 0
     assert not client.more()
 
 
@@ -183,7 +183,7 @@ def test_a_client_that_says_nothing_and_goes(start: Start, backend: Make) -> Non
     client = connect(running, address)
     client.shut()
     assert not client.more()
-    running.wait(lambda: not running.call(lambda: running.gateway.beginning))
+    running.wait(lambda: not running.call(lambda: running.listener.clients.beginning))
 
 
 def test_somebody_must_be_trusted() -> None:

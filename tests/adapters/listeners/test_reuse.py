@@ -74,11 +74,11 @@ def test_nothing_is_left(start: Start, backend: Make, how: str) -> None:
         if how == "shut":
             client.read_rest()
             client.close()
-        site.wait(lambda: site.call(lambda: site.gateway.connections) == 0)
+        site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 0)
         as_new(site, upstream)
-        site.wait(lambda: site.call(lambda: site.gateway.connections) == 0)
-    kept = site.call(lambda: list(site.gateway._spare))
-    assert 1 <= len(kept) <= 3  # the same few have served all of them
+        site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 0)
+    kept = site.call(lambda: site.listener.clients.spare)
+    assert 1 <= kept <= 3  # the same few have served all of them
 
 
 def test_who_the_client_was(start: Start, backend: Make) -> None:
@@ -86,7 +86,7 @@ def test_who_the_client_was(start: Start, backend: Make) -> None:
     upstream = backend()
     site = start(upstream)
     policy = PreamblePolicy("accept", parse_networks(["127.0.0.0/8"]))
-    address = site.run(site.gateway.listen("127.0.0.1", 0, proxy_protocol=policy))[0]
+    address = site.run(site.listener.listen("127.0.0.1", 0, proxy_protocol=policy))[0]
     for _ in range(3):
         behind = Client(address)
         behind.send(
@@ -97,21 +97,21 @@ def test_who_the_client_was(start: Start, backend: Make) -> None:
         assert b"X-Forwarded-For: 192.0.2.7\r\n" in upstream.requests[-1]
         assert b"X-Forwarded-Port: 8443\r\n" in upstream.requests[-1]
         behind.close()
-        site.wait(lambda: site.call(lambda: site.gateway.connections) == 0)
+        site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 0)
         assert b"X-Forwarded-Port: %d\r\n" % site.address[1] in as_new(site, upstream)
-        site.wait(lambda: site.call(lambda: site.gateway.connections) == 0)
-    assert len(site.call(lambda: list(site.gateway._spare))) == 1
+        site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 0)
+    assert site.call(lambda: site.listener.clients.spare) == 1
 
 
 def test_few_are_kept(start: Start, backend: Make) -> None:
     """A burst of clients leaves no heap behind."""
     site = start(backend())
     clients = [site.client() for _ in range(300)]
-    site.wait(lambda: site.call(lambda: site.gateway.connections) == 300)
+    site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 300)
     for client in clients:
         client.send(get())
     for client in clients:
         assert client.read_answer().status == 200
         client.close()
-    site.wait(lambda: site.call(lambda: site.gateway.connections) == 0)
-    assert site.call(lambda: len(site.gateway._spare)) == 256
+    site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 0)
+    assert site.call(lambda: site.listener.clients.spare) == 256

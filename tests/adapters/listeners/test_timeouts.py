@@ -182,8 +182,8 @@ def test_end_that_nobody_takes(start: Start, backend: Make) -> None:
     client = site.client(receive_buffer=4096)
     client.send(get("/", "a", "Connection: close"))
     site.log(1)
-    assert site.call(lambda: site.gateway.connections) == 1
-    site.wait(lambda: site.call(lambda: site.gateway.connections) == 0)
+    assert site.call(lambda: len(site.listener.clients)) == 1
+    site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 0)
 
 
 def test_slow_reader_is_not_cut(start: Start, backend: Make) -> None:
@@ -214,7 +214,7 @@ def test_lingering_close(start: Start, backend: Make) -> None:
         client.send(b"x" * 10_000)
     assert client.read_answer().status == 413
     assert client.at_end()
-    site.wait(lambda: not site.call(lambda: site.gateway.connections))
+    site.wait(lambda: not site.call(lambda: len(site.listener.clients)))
 
 
 def test_pool_idle(start: Start, backend: Make) -> None:
@@ -260,9 +260,9 @@ def test_max_connections(start: Start, backend: Make) -> None:
     )
     assert third.at_end()
     first.close()
-    site.wait(lambda: site.call(lambda: len(site.gateway.limits)) == 1)
+    site.wait(lambda: site.call(lambda: len(site.listener.clients.limits)) == 1)
     site.client().send(get())
-    site.wait(lambda: site.call(lambda: len(site.gateway.limits)) == 2)
+    site.wait(lambda: site.call(lambda: len(site.listener.clients.limits)) == 2)
     assert site.reasons(2).count("too_many_connections") == 1
 
 
@@ -273,7 +273,7 @@ def test_max_connections_per_client(start: Start, backend: Make) -> None:
     site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]) == [Phase.BODY])
     assert site.client().read_answer().status == 503
     first.close()
-    site.wait(lambda: not site.call(lambda: len(site.gateway.limits)))
+    site.wait(lambda: not site.call(lambda: len(site.listener.clients.limits)))
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_client"])
@@ -302,7 +302,7 @@ def test_idle_clients_make_room_the_longest_idle_first(
         lambda: site.call(lambda: [c.phase for c in site.connections()]).count(Phase.BODY) == 4
     )
     assert site.client().read_answer().status == 503
-    assert site.call(lambda: site.gateway.limits.given_up) == 3
+    assert site.call(lambda: site.listener.clients.limits.given_up) == 3
     assert [reason for reason in site.reasons(4) if reason] == ["given_up", "too_many_connections"]
     busy.send(b"x")
     assert not busy.ended
@@ -341,7 +341,7 @@ class Broken:
         self.since = 0.0
         self.asked = 0
 
-    def client(self) -> tuple[str, int]:
+    def origin(self) -> tuple[str, int]:
         return "192.0.2.1", 80
 
     def idle_since(self) -> float | None:
@@ -350,10 +350,10 @@ class Broken:
     def give_up(self) -> None:
         pass
 
-    def look(self, now: float) -> None:
+    def check_progress(self, now: float) -> None:
         raise AssertionError
 
-    def timed_out(self) -> None:
+    def on_timeout(self) -> None:
         self.asked += 1
         raise LookupError("broken")
 
@@ -369,12 +369,12 @@ def test_one_that_fails_stops_no_other_time_out(start: Start, backend: Make) -> 
     site = start(backend(), quick(idle=0.2))
     broken = [Broken() for _ in range(3)]
     for each in broken:
-        site.call(lambda each=each: site.gateway.admit(each))  # type: ignore[misc]
+        site.call(lambda each=each: site.listener.clients.admit(each))  # type: ignore[misc]
     clients = [site.client() for _ in range(5)]
     for client in clients:
         assert client.more() == b""
     site.wait(lambda: all(each.asked > 1 for each in broken))
     for each in broken:
-        site.call(lambda each=each: site.gateway.leave(each))  # type: ignore[misc]
+        site.call(lambda each=each: site.listener.clients.leave(each))  # type: ignore[misc]
     assert {type(problem["exception"]) for problem in site.problems} == {LookupError}
     site.problems.clear()

@@ -115,7 +115,7 @@ def test_the_client_goes_while_it_waits(start: Start, backend: Make) -> None:
     second.send(get())
     site.wait(
         lambda: any(
-            site.call(lambda: [len(state.queue or ()) for state in site.gateway.upstreams.states()])
+            site.call(lambda: [len(state.queue or ()) for state in site.proxy.upstreams.states()])
         )
     )
     second.reset()
@@ -171,7 +171,7 @@ def test_the_gateway_ends(start: Start, backend: Make) -> None:
     client = site.client()
     client.send(get())
     client.read_head()
-    site.run(site.gateway.drain(0.05))
+    site.run(site.listener.drain(0.05))
     assert codes(site, 1) == ["PD"]
 
 

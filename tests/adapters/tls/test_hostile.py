@@ -163,5 +163,8 @@ def test_many_half_clients_leave_nothing(backend: Make, start: Start) -> None:
         with running.connect() as sock:
             sock.sendall(hello[: 20 + number * len(hello) // 60])
     running.wait(lambda: len(running.records) == 60)
-    assert running.call(lambda: (len(running.listener), running.listener.held_bytes)) == (0, 0)
+    assert running.call(lambda: (len(running.tls_listener), running.tls_listener.held_bytes)) == (
+        0,
+        0,
+    )
     assert running.tls("a.example").get("a.example").endswith(b"ok")

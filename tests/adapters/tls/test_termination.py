@@ -81,7 +81,7 @@ def test_a_client_that_reads_nothing_stops_the_upstream_and_is_cut(
     client = running.tls("shop.example")
     client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
     assert running.reasons(1) == ["between_bytes_timeout"]
-    running.wait(lambda: not running.gateway.connections)
+    running.wait(lambda: not len(running.listener.clients))
 
 
 def test_names_choose_certificates(backend: Make, start: Start, authority: trustme.CA) -> None:
@@ -283,7 +283,7 @@ def test_draining_lets_requests_end(backend: Make, start: Start) -> None:
     web.wait(lambda: bool(web.requests))
 
     async def drain() -> int:
-        return await running.gateway.drain(10)
+        return await running.listener.drain(10)
 
     result: list[int] = []
     thread = threading.Thread(target=lambda: result.append(running.run(drain())))
@@ -356,7 +356,7 @@ def test_a_client_between_requests_makes_room(
     assert second.get("a.example").endswith(b"ok")
     with pytest.raises((OSError, EOFError, AssertionError)):
         first.get("a.example")
-    assert running.call(lambda: dict(running.listener.refusals)) == {"given_up": 1}
+    assert running.call(lambda: dict(running.tls_listener.refusals)) == {"given_up": 1}
     assert second.get("a.example").endswith(b"ok")
 
 
@@ -368,5 +368,5 @@ def test_so_it_does_at_the_limit_of_http(
     assert running.tls("a.example").get("a.example").endswith(b"ok")
     second = running.tls("a.example")
     assert second.get("a.example").endswith(b"ok")
-    assert running.call(lambda: running.gateway.limits.given_up) == 1
+    assert running.call(lambda: running.listener.clients.limits.given_up) == 1
     assert second.get("a.example").endswith(b"ok")

@@ -231,9 +231,9 @@ def test_a_session_that_its_application_ends_is_forgotten(start: Start, backend:
     )
     client = site.client()
     (session,) = log_in(client, 1)
-    assert len(site.gateway.upstreams.sessions) == 1
+    assert len(site.proxy.upstreams.sessions) == 1
     client.ask(get("/logout", "a", f"Cookie: {session}"))
-    assert len(site.gateway.upstreams.sessions) == 0
+    assert len(site.proxy.upstreams.sessions) == 0
 
 
 def test_sessions_of_upstreams_that_are_gone_are_forgotten(start: Start, backend: Make) -> None:
@@ -242,9 +242,9 @@ def test_sessions_of_upstreams_that_are_gone_are_forgotten(start: Start, backend
     client = site.client()
     for host in "ab":
         client.ask(get("/login", host))
-    assert site.call(lambda: len(site.gateway.upstreams.sessions)) == 2
+    assert site.call(lambda: len(site.proxy.upstreams.sessions)) == 2
     site.publish(snapshot_of({"a": [one]}, sticky="SID"))
-    assert site.call(lambda: len(site.gateway.upstreams.sessions)) == 1
+    assert site.call(lambda: len(site.proxy.upstreams.sessions)) == 1
 
 
 def test_sessions_are_bounded_for_each_upstream_and_in_all(start: Start, backend: Make) -> None:
@@ -263,7 +263,7 @@ def test_sessions_are_bounded_for_each_upstream_and_in_all(start: Start, backend
             client.ask(get("/login", host))
             client.ask(get("/", host, f"Cookie: SID={number}"))
             client.ask(get("/", host, f"Cookie: SID={'x' * 65}"))
-    assert repr(site.gateway.upstreams.sessions).startswith("<SessionTables 12 learned, 4 met")
+    assert repr(site.proxy.upstreams.sessions).startswith("<SessionTables 12 learned, 4 met")
 
 
 def test_session_of_an_ejected_endpoint(start: Start, backend: Make) -> None:
@@ -283,8 +283,8 @@ def test_session_of_an_ejected_endpoint(start: Start, backend: Make) -> None:
 
 
 def drain(site: RunningGateway, grace: float) -> concurrent.futures.Future[int]:
-    future = asyncio.run_coroutine_threadsafe(site.gateway.drain(grace), site.loop)
-    site.wait(lambda: site.call(lambda: site.gateway.draining))
+    future = asyncio.run_coroutine_threadsafe(site.listener.drain(grace), site.loop)
+    site.wait(lambda: site.call(lambda: site.listener.clients.draining))
     return future
 
 
@@ -356,7 +356,8 @@ def test_close_loses_no_record(start: Start, backend: Make) -> None:
         client.send(get())
     upstream.wait(lambda: len(upstream.peers) == 5)
     site.wait(lambda: sum(pool.active for pool in site.pools()) == 5)
-    site.call(site.gateway.close)
+    site.call(site.listener.close)
+    site.call(site.proxy.close)  # which writes the last records
     assert site.reasons(5) == ["shutdown"] * 5
     for client in clients:
         with pytest.raises(Lost):

@@ -100,14 +100,14 @@ def test_a_client_that_asked_several_services_takes_all_its_connections_along(
         assert client.ask(get("/", "b")).status == 200
         assert [preamble.source for preamble in SEEN[-2:]] == [here, here]
         client.close()
-        site.wait(lambda: site.idle() == 0 and site.call(lambda: site.gateway.connections) == 0)
+        site.wait(lambda: site.idle() == 0 and site.call(lambda: len(site.listener.clients)) == 0)
     assert (len(one.peers), len(two.peers)) == (2, 2)
 
 
 def test_whom_a_proxy_in_front_names_is_named_on(start: Start, backend: Make) -> None:
     site = start(private(backend(reading), "v2"))
     address = site.run(
-        site.gateway.listen("127.0.0.1", 0, proxy_protocol=PreamblePolicy("require", US))
+        site.listener.listen("127.0.0.1", 0, proxy_protocol=PreamblePolicy("require", US))
     )[0]
     client = Client(address)
     site.clients.append(client)

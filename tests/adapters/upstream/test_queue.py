@@ -29,9 +29,7 @@ def gated(gate: threading.Event) -> Script:
 
 
 def waiting(site: RunningGateway) -> int:
-    return site.call(
-        lambda: sum(len(state.queue or ()) for state in site.gateway.upstreams.states())
-    )
+    return site.call(lambda: sum(len(state.queue or ()) for state in site.proxy.upstreams.states()))
 
 
 def test_one_at_a_time_and_in_order(start: Start, backend: Make) -> None:
@@ -87,7 +85,7 @@ def test_a_full_queue_and_one_that_is_too_slow(start: Start, backend: Make) -> N
         "queue_full",
         "queue_timeout",
     ]
-    counts = site.call(lambda: site.gateway.upstreams.counts["any:80"])
+    counts = site.call(lambda: site.proxy.upstreams.counts["any:80"])
     assert (counts.queued, counts.turned_away) == (1, 2)
 
 
@@ -208,4 +206,4 @@ def test_a_sticky_session_waits_for_its_endpoint(start: Start, backend: Make) ->
 def test_no_limit_is_the_default(start: Start, backend: Make) -> None:
     site = start(backend(answering(OK)))
     assert site.client().ask(get()).status == 200
-    assert all(state.queue is None for state in site.call(site.gateway.upstreams.states))
+    assert all(state.queue is None for state in site.call(site.proxy.upstreams.states))

@@ -175,7 +175,7 @@ def test_those_who_come_together_are_taken_together(start: Start, backend: Make)
     async def rounds() -> int:
         clients.extend(site.client() for _ in range(32))
         count = 0
-        while site.gateway.connections < 32:
+        while len(site.listener.clients) < 32:
             await asyncio.sleep(0)
             count += 1
         return count

@@ -1,0 +1,98 @@
+"""`Proxy`: what all requests of one data path share, whatever protocol they came by."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import secrets
+from collections.abc import Callable
+
+from meshlib.forwarding import ForwardingPolicy, Peer
+from meshlib.mesh import Mesh
+from meshlib.messages import FieldSection
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.proxy.request_cache import RequestMemo
+from meshlib_adapters.upstream.registry import UpstreamRegistry
+
+__all__ = ["Proxy"]
+
+_logger = logging.getLogger("meshlib.proxy")
+
+
+class Proxy:
+    """The mesh, the settings, the pools of upstreams and the access log of one data path.
+
+    Create and use it inside one running event loop (asyncio's or uvloop's). `mesh` is read once per
+    request, so a new snapshot never touches a request under way. `access_log` may be None for none.
+    `requests` counts the requests that have ended. Whoever drives it (`HTTPClients` for listeners)
+    calls `sweep` about once a second, and `close` at the end.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        settings: HTTPSettings | None = None,
+        *,
+        policy: ForwardingPolicy | None = None,
+        access_log: AccessLog | None = None,
+        upstreams: UpstreamRegistry | None = None,
+    ) -> None:
+        self.mesh = mesh
+        self.settings = settings or HTTPSettings()
+        self.policy = policy or ForwardingPolicy()
+        self.access_log = access_log
+        self.loop = asyncio.get_running_loop()
+        self.upstreams = upstreams or UpstreamRegistry(mesh, self.settings, self.loop)
+        self.write_batch = self.upstreams.write_batch
+        self.memo = RequestMemo(self.policy, self.settings.field_count, self.upstreams.known_lines)
+        # Where clients must show certificates: whether TLS for a host is terminated here. Set by
+        # whoever terminates it; then nothing is forwarded that comes without TLS.
+        self.certified_hosts: Callable[[str], bool] | None = None
+        self.requests = 0
+        self._dropped = 0
+        self._date = ("", 0.0)
+        # Random: an id must not repeat over processes and restarts.
+        self._id_prefix = secrets.token_hex(8).encode()
+        self._id_counter = 0
+
+    def request_id(self, fields: FieldSection, peer: Peer) -> bytes:
+        """The X-Request-ID line to send on, or nothing: switched off, or a trusted peer has sent
+        one.
+        """
+        if not self.policy.request_id or (peer.trusted and b"x-request-id" in fields.names):
+            return b""
+        self._id_counter = count = self._id_counter + 1
+        return b"X-Request-ID: %s%012x\r\n" % (self._id_prefix, count)
+
+    def date(self) -> str:
+        """The Date of responses of our own, to the second."""
+        text, at = self._date
+        now = self.loop.time()
+        if now - at >= 1.0 or not text:
+            text = email.utils.formatdate(usegmt=True)
+            self._date = (text, now)
+        return text
+
+    def sweep(self, now: float) -> None:
+        """Close connections to endpoints that were idle for too long, and hand over the access
+        log's records. `now` is the loop's time.
+        """
+        self.upstreams.sweep(now)
+        log = self.access_log
+        if log is None:
+            return
+        log.hand_over()
+        if log.dropped != self._dropped:
+            self._dropped = log.dropped
+            _logger.warning(
+                "access log: %d records lost so far, because what takes them is too slow or fails",
+                log.dropped,
+            )
+
+    def close(self) -> None:
+        """Close the connections to endpoints; write the access log's last records."""
+        self.upstreams.close()
+        if self.access_log is not None:
+            self.access_log.flush()
