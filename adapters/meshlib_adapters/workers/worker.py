@@ -9,7 +9,11 @@ stops accepting, finishes what is under way within `timeouts.drain`, and exits.
 from __future__ import annotations
 
 import asyncio
+
+# Loaded here, not when first needed: behind `become` their files may be unreadable.
+import concurrent.futures.thread  # noqa: F401
 import contextlib
+import encodings.idna  # noqa: F401
 import importlib
 import logging
 import os
