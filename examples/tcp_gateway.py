@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from meshlib import Endpoint, Upstream
+from meshlib import Endpoint, Upstream, UpstreamKey
 from meshlib.authority import parse_authority
 from meshlib_adapters.config.transport import TCPSettings
 from meshlib_adapters.listeners.tcp import TCPListener
@@ -32,7 +32,8 @@ def split(text: str) -> tuple[str, int]:
 
 async def serve(address: str, *targets: str) -> tuple[TCPListener, int]:
     """The whole gateway."""
-    upstream = Upstream("targets", tuple(Endpoint(target, *split(target)) for target in targets))
+    endpoints = tuple(Endpoint(target, *split(target)) for target in targets)
+    upstream = Upstream(UpstreamKey("targets"), endpoints)
     settings = TCPSettings(connect_timeout=2, idle_timeout=600, max_connections_per_client=100)
     listener = TCPListener(lambda: upstream, settings, name=f"tcp://{address}", on_end=log_record)
     _, port = await listener.listen(*split(address))

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     )
     from meshlib.routes import Service, redirect
     from meshlib.table import Explanation
+    from meshlib.upstream_key import UpstreamKey
 
 __version__ = "0.1.0"
 
@@ -89,6 +90,7 @@ _PLACES = {
     "TLSDecision": "meshlib.decision",
     "Terminate": "meshlib.decision",
     "Upstream": "meshlib.model",
+    "UpstreamKey": "meshlib.upstream_key",
     "redirect": "meshlib.routes",
 }
 
@@ -121,6 +123,7 @@ __all__ = [  # noqa: RUF022
     "TLSDecision",
     "Terminate",
     "Upstream",
+    "UpstreamKey",
 ]
 
 

@@ -5,7 +5,7 @@ Objects that did not change are reused by the resolver, so that comparing two sn
 thousand services is ten thousand identity checks and not a walk through all of them.
 
 Names and texts that a service chooses are bounded here, when the object is made: an upstream's
-name, an endpoint's id, a route's service, label and name, all of a diagnostic. So whoever keeps,
+key, an endpoint's id, a route's service, label and name, all of a diagnostic. So whoever keeps,
 logs or sends them needs no bound of its own.
 
 This module knows nothing of labels, Docker, HTTP or I/O.
@@ -14,18 +14,17 @@ This module knows nothing of labels, Docker, HTTP or I/O.
 from __future__ import annotations
 
 import enum
-import hashlib
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import NamedTuple
 
+from meshlib.bounds import bounded_name, bounded_text
 from meshlib.errors import ConfigurationError
 from meshlib.json_values import from_json, to_json
+from meshlib.upstream_key import Transport, UpstreamKey
 
 __all__ = [
-    "MAX_NAME",
-    "MAX_TEXT",
     "Contribution",
     "Diagnostic",
     "Endpoint",
@@ -40,52 +39,7 @@ __all__ = [
     "Snapshot",
     "Tenure",
     "Upstream",
-    "bounded_name",
-    "bounded_text",
 ]
-
-# Characters of a name: "http://", a host (253) and a path as people write them, or a service with
-# port and protocol.
-MAX_NAME: Final = 500
-# Characters of a diagnostic's message, and of its hint: ten routes written anew are in one.
-MAX_TEXT: Final = 2000
-
-_DIGEST_BYTES: Final = 8
-
-
-def bounded_name(text: str, limit: int = MAX_NAME) -> str:
-    """`text` as a name that can be kept and sent: itself, when it has at most `limit` characters
-    and UTF-8 can write it.
-
-    Else how it begins, three dots and a digest of the whole, `limit` characters at most (at least
-    20): texts that differ keep names that differ, and one text always has one name. Lone surrogates
-    become question marks.
-    """
-    if len(text) <= limit and _is_writable(text):
-        return text
-    digest = hashlib.blake2b(
-        text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES
-    ).hexdigest()
-    return f"{_writable(text[: limit - len(digest) - 3])}...{digest}"
-
-
-def bounded_text(text: str, limit: int = MAX_TEXT) -> str:
-    """`text` for people: cut behind `limit` characters, with three dots for the rest; lone
-    surrogates become question marks.
-    """
-    if len(text) > limit:
-        text = text[: limit - 3] + "..."
-    return text if _is_writable(text) else _writable(text)
-
-
-def _is_writable(text: str) -> bool:
-    # JSON and YAML can name a surrogate without its other half; it is a character to Python, and to
-    # no encoder.
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _writable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 class Scheme(enum.StrEnum):
@@ -161,24 +115,24 @@ class Endpoint:
 class Upstream:
     """A named set of endpoints with a strategy.
 
-    `name` is unique in a snapshot and stable over updates ("shop:8080"): run-time state (idle
-    connections, health, cursors) is kept under it. `endpoints` are in order of `id`, then address.
-    `strategy` is a name that `meshlib.balancing.create_strategy` knows. With `proxy_protocol` ("v1"
-    or "v2") each connection to an endpoint begins with a preamble that names the client
-    (`meshlib.proxy_protocol`), and serves that client alone. With a `server_name` connections are
-    TLS, and the endpoint's certificate has to be one for that name ("": plain). `protocol` is what
-    HTTP routes speak to it: HTTP/1.1, or "h2c", HTTP/2 without TLS.
+    `key` is unique in a snapshot and stable over updates: run-time state (idle connections, health,
+    cursors) is kept under it. `endpoints` are in order of `id`, then address. `strategy` is a name
+    that `meshlib.balancing.create_strategy` knows.
     """
 
-    name: str
+    key: UpstreamKey
     endpoints: tuple[Endpoint, ...] = ()
     strategy: str = "round_robin"
-    proxy_protocol: Literal["", "v1", "v2"] = ""
-    server_name: str = ""
-    protocol: Literal["", "h2c"] = ""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", bounded_name(self.name))
+    @property
+    def name(self) -> str:
+        """The key for people (`UpstreamKey.name`)."""
+        return self.key.name
+
+    @property
+    def transport(self) -> Transport:
+        """How its endpoints are spoken to."""
+        return self.key.transport
 
     @property
     def ready(self) -> tuple[Endpoint, ...]:
@@ -275,7 +229,7 @@ class Diagnostic:
 
     `code` is stable and documented ("HRM003"); `service` and `label` say where, `column` the
     1-based character in the label's value (0: the whole label). `message` says what is wrong,
-    `hint` what to write instead. All of them are bounded (`MAX_NAME`, `MAX_TEXT`).
+    `hint` what to write instead. All of them are bounded (`meshlib.bounds`).
     """
 
     code: str

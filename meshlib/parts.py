@@ -1,8 +1,8 @@
 """What several publishers know, as one snapshot.
 
-Upstreams of different publishers are different things, even when both call theirs "shop:8080": of
-two with one name the publisher whose name sorts first keeps it, and the other's becomes
-"NAME@PUBLISHER", its endpoints likewise.
+Upstreams of different publishers are different things, even when both have one of the key
+"shop:8080": the publisher whose name sorts first keeps it, and the key of the other's gets its
+publisher as `provider` ("shop:8080@PUBLISHER"), its endpoints' ids likewise.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Contribution, Route, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["PartMerger"]
 
@@ -21,7 +22,7 @@ class PartMerger:
     is the same one."""
 
     def __init__(self) -> None:
-        self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}
+        self._keys: dict[str, tuple[Snapshot, frozenset[UpstreamKey]]] = {}
 
     def merge(self, parts: Mapping[str, Snapshot]) -> Snapshot:
         """One snapshot of all; that of a single publisher is returned as it is.
@@ -40,22 +41,22 @@ class PartMerger:
             raise ConfigurationError(f"{error}, of different publishers", hint=hint) from None
 
     def _distinct(self, parts: Mapping[str, Snapshot]) -> Iterator[Snapshot]:
-        taken: set[str] = set()
+        taken: set[UpstreamKey] = set()
         for publisher in sorted(parts):
             snapshot = parts[publisher]
-            known = self._names.get(publisher)
+            known = self._keys.get(publisher)
             if known is None or known[0] is not snapshot:
                 routes = (r for contribution in snapshot.contributions for r in contribution.routes)
-                names = frozenset(r.upstream.name for r in routes if r.upstream is not None)
-                self._names[publisher] = known = (snapshot, names)
-            names = known[1]
-            clashing = taken & names
-            taken |= names
+                keys = frozenset(r.upstream.key for r in routes if r.upstream is not None)
+                self._keys[publisher] = known = (snapshot, keys)
+            keys = known[1]
+            clashing = taken & keys
+            taken |= keys
             yield _renamed(snapshot, clashing, publisher) if clashing else snapshot
 
 
-def _renamed(snapshot: Snapshot, names: set[str], publisher: str) -> Snapshot:
-    # Contributions without one of these names stay the same objects: that is what makes the next
+def _renamed(snapshot: Snapshot, keys: set[UpstreamKey], publisher: str) -> Snapshot:
+    # Contributions without one of these keys stay the same objects: that is what makes the next
     # table cheap.
     made: dict[Upstream, Upstream] = {}
 
@@ -68,20 +69,20 @@ def _renamed(snapshot: Snapshot, names: set[str], publisher: str) -> Snapshot:
                 (replace(e, id=f"{e.id}@{publisher}") for e in old.endpoints),
                 key=lambda e: (e.id, e.host, e.port),
             )
-            made[old] = new = replace(
-                old, name=f"{old.name}@{publisher}", endpoints=tuple(endpoints)
-            )
+            provider = f"{old.key.provider}@{publisher}" if old.key.provider else publisher
+            key = replace(old.key, provider=provider)
+            made[old] = new = replace(old, key=key, endpoints=tuple(endpoints))
         return new
 
     def route(old: Route) -> Route:
         return (
             replace(old, upstream=upstream(old.upstream))
-            if old.upstream is not None and old.upstream.name in names
+            if old.upstream is not None and old.upstream.key in keys
             else old
         )
 
     def contribution(old: Contribution) -> Contribution:
-        if any(r.upstream is not None and r.upstream.name in names for r in old.routes):
+        if any(r.upstream is not None and r.upstream.key in keys for r in old.routes):
             return replace(old, routes=tuple(map(route, old.routes)))
         return old
 

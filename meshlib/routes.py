@@ -48,6 +48,7 @@ from meshlib.labels.hrm_values import (
     parse_share_with,
 )
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import Transport, UpstreamKey
 
 __all__ = [
     "SCHEMA",
@@ -150,7 +151,7 @@ def read_routes(routes: Mapping[str, Target]) -> Snapshot:
             raise entry.mistake(f"the entry {show(first)} is the same route", "keep one of the two")
         route = _route(entry, match, target)
         if route.upstream is not None:
-            name = route.upstream.name
+            name = route.upstream.key.service
             other, same = services.setdefault(name, (key, route.upstream))
             if same != route.upstream:
                 message = f"the entry {show(other)} has another service of the name {show(name)}"
@@ -232,27 +233,18 @@ def _upstream(entry: Entry, match: Match, service: Service) -> Upstream:
     if strategy == "round_robin" and differ:
         hint = 'write strategy="weighted_round_robin", or leave strategy out'
         raise entry.mistake("round_robin takes no notice of weights", hint)
-    return Upstream(
-        _upstream_name(match, service),
-        ordered(endpoints),
-        strategy,
-        service.proxy_protocol,
-        _server_name(entry, service.tls),
-        "h2c" if service.h2c else "",
+    transport = Transport(
+        "h2c" if service.h2c else "", _server_name(entry, service.tls), service.proxy_protocol
     )
+    key = UpstreamKey(service.name or _unnamed(match), transport=transport)
+    return Upstream(key, ordered(endpoints), strategy)
 
 
-def _upstream_name(match: Match, service: Service) -> str:
-    name = service.name
-    if not name:
-        host = match.host or "any-host"
-        path = match.path if match.path != "/" else ""
-        kind = "" if match.scheme is Scheme.HTTP else f"{match.scheme}://"
-        name = f"{kind}{host}{path}" if match.port is None else f"{kind}:{match.port}"
-    # These have a meaning in names: of merged upstreams, and of those that gave way to another's.
-    for sign in "%+@":
-        name = name.replace(sign, f"%{ord(sign):02X}")
-    return name
+def _unnamed(match: Match) -> str:
+    host = match.host or "any-host"
+    path = match.path if match.path != "/" else ""
+    kind = "" if match.scheme is Scheme.HTTP else f"{match.scheme}://"
+    return f"{kind}{host}{path}" if match.port is None else f"{kind}:{match.port}"
 
 
 def _endpoints(entry: Entry, service: Service) -> list[Endpoint]:

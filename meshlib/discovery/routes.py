@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Literal
 
 from meshlib.discovery.limits import Allowance
 from meshlib.labels.fragment import LabelResult, PublishedPort
-from meshlib.model import (
-    Contribution,
-    ListeningPort,
-    Route,
-    Scheme,
-    Upstream,
-)
+from meshlib.model import Contribution, ListeningPort, Route, Scheme, Upstream
+from meshlib.upstream_key import Transport
 
 __all__ = ["PUBLISHED", "build_routes"]
 
@@ -55,9 +49,9 @@ def build_routes(
             if fragment.internal_port is None or fragment.redirect
             else _spoken_to(
                 upstream_for(fragment.internal_port),
-                fragment.proxy_protocol,
-                fragment.server_name,
-                fragment.upstream_protocol,
+                Transport(
+                    fragment.upstream_protocol, fragment.server_name, fragment.proxy_protocol
+                ),
             ),
             redirect=fragment.redirect,
             sticky_cookie=fragment.sticky_cookie,
@@ -83,16 +77,10 @@ def build_routes(
         if old.redirect is not None:
             routes.append(replace(old, degraded=True))
         elif old.internal_port is not None and networked:
-            asked = (
-                (before.proxy_protocol, before.server_name, before.protocol)
-                if (before := old.upstream) is not None
-                else ()
-            )
-            routes.append(
-                replace(
-                    old, degraded=True, upstream=_spoken_to(upstream_for(old.internal_port), *asked)
-                )
-            )
+            upstream = upstream_for(old.internal_port)
+            if old.upstream is not None:
+                upstream = _spoken_to(upstream, old.upstream.transport)
+            routes.append(replace(old, degraded=True, upstream=upstream))
     if networked:
         labelled = {route.listening_port for route in routes}
         asked_for = {
@@ -130,18 +118,16 @@ def _published(ports: Iterable[PublishedPort]) -> dict[ListeningPort, int]:
     return wanted
 
 
-def _spoken_to(
-    upstream: Upstream,
-    version: Literal["", "v1", "v2"] = "",
-    server_name: str = "",
-    protocol: Literal["", "h2c"] = "",
-) -> Upstream:
-    # Under a name of its own: connections that begin with a preamble, with TLS or with HTTP/2 are
-    # not those of the service's other routes.
-    if server_name:
-        return replace(upstream, name=f"{upstream.name}/tls-{server_name}", server_name=server_name)
-    if protocol and upstream.protocol != protocol:
-        upstream = replace(upstream, name=f"{upstream.name}/{protocol}", protocol=protocol)
-    if not version or upstream.proxy_protocol == version:
+def _spoken_to(upstream: Upstream, asked: Transport) -> Upstream:
+    # Under a key of its own: connections that begin with a PROXY protocol header, with TLS or with
+    # HTTP/2 are not those of the service's other routes. What a label does not ask for is as the
+    # service has it.
+    own = upstream.transport
+    transport = Transport(
+        asked.protocol or own.protocol,
+        asked.tls_name or own.tls_name,
+        asked.proxy_protocol or own.proxy_protocol,
+    )
+    if transport == own:
         return upstream
-    return replace(upstream, name=f"{upstream.name}/proxy-{version}", proxy_protocol=version)
+    return replace(upstream, key=replace(upstream.key, transport=transport))

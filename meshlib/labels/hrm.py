@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from meshlib.bounds import bounded_name
 from meshlib.labels import hrm_codes as codes
 from meshlib.labels.findings import Findings, LabelFindings, show
 from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
@@ -33,7 +34,7 @@ from meshlib.labels.hrm_room import Room
 from meshlib.labels.hrm_values import ExternalRoute, parse_external_route, parse_internal_port
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
 from meshlib.labels.suggest import Suggestions
-from meshlib.model import Scheme, bounded_name
+from meshlib.model import Scheme
 
 __all__ = ["LABEL", "MAX_ELEMENTS", "SCHEMA", "is_hrm_label", "parse_labels"]
 
@@ -44,7 +45,6 @@ SCHEMA = "hrm"
 MAX_ELEMENTS = 100
 # Labels of others that are looked at for a slip, for each routing label that a service may have.
 _OTHER_LABELS = 10
-
 _LIMITS = LabelLimits()
 
 _KEYS = (

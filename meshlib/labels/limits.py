@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from meshlib.model import MAX_NAME
+from meshlib.bounds import MAX_NAME
 
 __all__ = ["MAX_VALUE", "LabelLimits", "label_size"]
 

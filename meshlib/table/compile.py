@@ -16,32 +16,20 @@ two owners, never a result that depends on the order of discovery.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from meshlib.model import (
-    MAX_NAME,
-    Contribution,
-    Diagnostic,
-    Endpoint,
-    Route,
-    Severity,
-    Upstream,
-    bounded_name,
-)
+from meshlib.model import Contribution, Diagnostic, Endpoint, Route, Severity, Upstream
 from meshlib.ownership import owner_text
 from meshlib.patterns import path_specificity
+from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["Claim", "Lost", "Site", "Slot", "claims_of", "compile_site"]
 
 
 D = TypeVar("D")
-
-# Names of merged upstreams that stand in the name of the whole, when all do not fit.
-_SHOWN_NAMES: Final = 3
 
 
 class Claim(NamedTuple):
@@ -209,12 +197,15 @@ def _compile_slot(
 
 def _terms(route: Route) -> tuple[object, ...]:
     # What two services must agree on to share a slot; where the requests go is what they share.
-    upstream = route.upstream
-    terms = (
-        (upstream.strategy, upstream.proxy_protocol, upstream.server_name, upstream.protocol)
-        if upstream
-        else (None,) * 4
-    )
+    terms: tuple[object, ...] = (None,) * 4
+    if route.upstream is not None:
+        transport = route.upstream.transport
+        terms = (
+            route.upstream.strategy,
+            transport.proxy_protocol,
+            transport.tls_name,
+            transport.protocol,
+        )
     return (
         route.schema,
         route.redirect,
@@ -230,8 +221,6 @@ _UPSTREAM_TERMS: Final = ("strategy", "PROXY protocol", "TLS to endpoints", "pro
 
 
 def _merge(routes: Sequence[Route]) -> Route:
-    # The names in order and not the ages: the name of an upstream must not change when one of its
-    # services is re-created.
     owner = routes[0]
     degraded = any(route.degraded for route in routes)
     upstreams = sorted(
@@ -245,26 +234,11 @@ def _merge(routes: Sequence[Route]) -> Route:
         return replace(owner, upstream=distinct[0], degraded=degraded)
     endpoints = dict.fromkeys(endpoint for upstream in distinct for endpoint in upstream.endpoints)
     upstream = Upstream(
-        _merged_name([upstream.name for upstream in distinct]),
+        UpstreamKey.merged(upstream.key for upstream in distinct),
         tuple(sorted(endpoints, key=_endpoint_order)),
         distinct[0].strategy,
-        distinct[0].proxy_protocol,
-        distinct[0].server_name,
-        distinct[0].protocol,
     )
     return replace(owner, upstream=upstream, degraded=degraded)
-
-
-def _merged_name(names: Sequence[str]) -> str:
-    # All names while they fit. Else the first ones, how many more there are, and a digest of all:
-    # state is kept under the name, so it has to be this set's alone, and the same for it every
-    # time.
-    name = "+".join(names)
-    if len(name) <= MAX_NAME:
-        return name
-    first = bounded_name("+".join(names[:_SHOWN_NAMES]), MAX_NAME // 2)
-    digest = hashlib.blake2b("\0".join(names).encode(), digest_size=8).hexdigest()
-    return f"{first}+{max(len(names) - _SHOWN_NAMES, 0)} more ({digest})"
 
 
 def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:

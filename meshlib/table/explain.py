@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from meshlib.authority import normalize_host
+from meshlib.bounds import bounded_name
 from meshlib.decision import (
     Carry,
     Decision,
@@ -31,7 +32,7 @@ from meshlib.decision import (
 )
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
-from meshlib.model import Endpoint, ListeningPort, Route, Scheme, bounded_name
+from meshlib.model import Endpoint, ListeningPort, Route, Scheme
 from meshlib.patterns import path_matches
 from meshlib.redirects import location
 from meshlib.table.compile import Site, Slot

@@ -50,6 +50,7 @@ from meshlib.table.paths import has_other_readings, most_readings, readings
 from meshlib.table.ports import PortIndex
 from meshlib.table.telling import first_of_each_service
 from meshlib.table.touched import Touched
+from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["RoutingTable", "host_of"]
 
@@ -123,8 +124,8 @@ class RoutingTable:
         self._neighbours = Neighbours()
         self._exact: dict[bytes, Site[TableDecision]] = {}
         self._memo: dict[bytes, Chain[TableDecision]] = {}
-        self._upstreams: dict[str, Upstream] = {}
-        self._uses: dict[str, int] = {}
+        self._upstreams: dict[UpstreamKey, Upstream] = {}
+        self._uses: dict[UpstreamKey, int] = {}
         self._routes: tuple[Route, ...] | None = None
         self._diagnostics: tuple[Diagnostic, ...] | None = None
 
@@ -215,12 +216,12 @@ class RoutingTable:
         return divide(name, claims, self.right(name), self.rules)
 
     def _compile(self, base: RoutingTable, touched: Touched) -> None:
-        fresh: dict[str, Upstream] = {}
+        fresh: dict[UpstreamKey, Upstream] = {}
 
         def intern(upstream: Upstream) -> Upstream:
-            name = upstream.name
-            known = fresh.get(name) or base._upstreams.get(name)
-            result = fresh[name] = upstream if known is None or known != upstream else known
+            key = upstream.key
+            known = fresh.get(key) or base._upstreams.get(key)
+            result = fresh[key] = upstream if known is None or known != upstream else known
             return result
 
         http, sni, ports, changed = touched.http, touched.sni, touched.ports, touched.changed
@@ -255,13 +256,12 @@ class RoutingTable:
     ) -> None:
         upstreams, uses = dict(base._upstreams), dict(base._uses)
         for upstream in come:
-            uses[upstream.name] = uses.get(upstream.name, 0) + 1
-            upstreams[upstream.name] = upstream
-        for upstream in gone:
-            name = upstream.name
-            uses[name] -= 1
-            if not uses[name]:
-                del uses[name], upstreams[name]
+            uses[upstream.key] = uses.get(upstream.key, 0) + 1
+            upstreams[upstream.key] = upstream
+        for key in [upstream.key for upstream in gone]:
+            uses[key] -= 1
+            if not uses[key]:
+                del uses[key], upstreams[key]
         self._upstreams, self._uses = upstreams, uses
 
     def route(self, head: RequestHead) -> TableDecision:
@@ -410,7 +410,7 @@ class RoutingTable:
         ]
 
     @property
-    def upstreams(self) -> Mapping[str, Upstream]:
+    def upstreams(self) -> Mapping[UpstreamKey, Upstream]:
         """Every upstream that a winning route has, by name; merged ones under their own."""
         return MappingProxyType(self._upstreams)
 

@@ -28,6 +28,7 @@ from meshlib.model import (
     Snapshot,
     Upstream,
 )
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters import Gateway
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.providers.provider import ProviderStatus
@@ -44,7 +45,7 @@ def backend() -> Iterator[Backend]:
 
 
 def snapshot(port: int, host: str = HOST, key: str = "shop", *diagnostics: Diagnostic) -> Snapshot:
-    upstream = Upstream(f"{key}:80", (Endpoint("a", "127.0.0.1", port),))
+    upstream = Upstream(UpstreamKey(key, 80), (Endpoint("a", "127.0.0.1", port),))
     route = Route(Scheme.HTTP, host, "/", key, "in code", "code", upstream=upstream)
     return Snapshot.of([Contribution(key, key, routes=(route,), diagnostics=diagnostics)])
 
@@ -256,9 +257,10 @@ def test_run_serves_until_sigterm(backend: Backend) -> None:
         import logging, sys
         from meshlib.mesh import Mesh
         from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+        from meshlib.upstream_key import UpstreamKey
         from meshlib_adapters import Gateway
 
-        upstream = Upstream("shop:80", (Endpoint("a", "127.0.0.1", {backend.port}),))
+        upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("a", "127.0.0.1", {backend.port}),))
         route = Route(Scheme.HTTP, "{HOST}", "/", "shop", "in code", "code", upstream=upstream)
         logging.basicConfig(level=logging.INFO, stream=sys.stdout)
         status = Gateway(Mesh(Snapshot.of([Contribution("shop", "shop", routes=(route,))])), http="127.0.0.1:0").run()

@@ -27,7 +27,6 @@ _LONG_MODULES: Final = {
     "labels/hrm_values.py": 421,
     "listeners/tls_connection.py": 474,
     "mesh.py": 431,
-    "model.py": 415,
     "ownership.py": 436,
     "table/routing.py": 471,
     "tls/transport.py": 526,

@@ -38,6 +38,7 @@ import trustme
 
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.listeners.terminator import Terminator
@@ -190,7 +191,8 @@ def _snapshot(good: int, evil: dict[str, int]) -> Snapshot:
     for host, port in routes:
         protocol: Literal["", "h2c"] = "h2c" if host.startswith("h2c-") else ""
         upstream = Upstream(
-            f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),), protocol=protocol
+            UpstreamKey(host, 80, transport=Transport(protocol)),
+            (Endpoint(f"{host}.1", "127.0.0.1", port),),
         )
         route = Route(
             Scheme.HTTP, host, "/", host, "bench", "bench", internal_port=80, upstream=upstream

@@ -22,6 +22,7 @@ from typing import Any, Final, cast
 
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.observe.access_log import AccessLog
@@ -82,7 +83,7 @@ class _Nowhere(asyncio.Transport):
 
 
 def _gateway(access_log: AccessLog | None) -> tuple[HTTPClients, Upstream]:
-    upstream = Upstream("shop:80", (Endpoint("s.1", "127.0.0.1", 7001),))
+    upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("s.1", "127.0.0.1", 7001),))
     names = ["shop.example.com", *(f"h{number}.example.com" for number in range(_HOSTS))]
     routes = tuple(
         Route(Scheme.HTTP, name, "/", "shop", "label", "hrm", internal_port=80, upstream=upstream)

@@ -21,9 +21,10 @@ from meshlib.decision import (
     decision_for,
 )
 from meshlib.model import RedirectRule, Route, Scheme, Upstream
+from meshlib.upstream_key import UpstreamKey
 
 ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
-UPSTREAM = Upstream("shop:80")
+UPSTREAM = Upstream(UpstreamKey("shop", 80))
 
 
 def carry_out(what: Decision) -> str:

@@ -26,6 +26,7 @@ from meshlib.entries import (
 from meshlib.errors import ConfigurationError
 from meshlib.labels.hrm_values import parse_cookie_name
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 
 KEYS = sorted(
     {
@@ -37,7 +38,7 @@ KEYS = sorted(
     }
 )
 ENTRY = Entry("shop.example.com")
-UPSTREAM = Upstream("shop", (Endpoint("shop.1", "10.0.0.5", 80),))
+UPSTREAM = Upstream(UpstreamKey("shop"), (Endpoint("shop.1", "10.0.0.5", 80),))
 ROUTE = Route(Scheme.HTTP, "shop.example.com", "/", "shop", "label", "hand", upstream=UPSTREAM)
 
 
@@ -159,7 +160,7 @@ def test_endpoints_that_are_none(changes: dict[str, Any], message: str) -> None:
         ({"upstream": None, "redirect": RedirectRule("https://b", 200)}, "200 is not the status"),
         ({"upstream": None, "redirect": RedirectRule("b")}, "it is a whole URL"),
         ({"upstream": replace(UPSTREAM, strategy="magic")}, "'magic' is no strategy"),
-        ({"upstream": Upstream("s", (Endpoint("e", "10.0.0.5", 0),))}, "has the port"),
+        ({"upstream": Upstream(UpstreamKey("s"), (Endpoint("e", "10.0.0.5", 0),))}, "has the port"),
         ({"scheme": Scheme.TCP, "host": "", "port": 65536}, "the port is 65536"),
     ],
 )

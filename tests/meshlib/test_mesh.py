@@ -40,6 +40,7 @@ from meshlib.model import (
 )
 from meshlib.ownership import OwnershipRules
 from meshlib.routes import Service, Target, redirect
+from meshlib.upstream_key import UpstreamKey
 
 NOW = 1_700_000_000.0
 HEAD = RequestHead(
@@ -49,7 +50,7 @@ HEAD = RequestHead(
 
 def snapshot(*hosts: str, provider: str = "p") -> Snapshot:
     def contribution(host: str) -> Contribution:
-        upstream = Upstream(f"{host}:80", (Endpoint("1", "10.0.0.1", 80),))
+        upstream = Upstream(UpstreamKey(host, 80), (Endpoint("1", "10.0.0.1", 80),))
         return Contribution(
             f"{provider}/{host}",
             host,
@@ -182,7 +183,7 @@ def test_who_leaves_while_being_called() -> None:
 def shop(provider: str, host: str, address: str, *services: str) -> Snapshot:
     def contribution(service: str) -> Contribution:
         upstream = Upstream(
-            f"{service}:8080",
+            UpstreamKey(service, 8080),
             (Endpoint(f"{service}.1", address, 8080), Endpoint(f"{service}.1.x", address, 8081)),
         )
         routes = (
@@ -221,7 +222,7 @@ def test_two_providers_with_an_upstream_of_one_name(order: tuple[str, str]) -> N
     for provider in order:
         assert mesh.publish(provider, parts[provider])
     upstreams = mesh.table.upstreams
-    assert {name: upstream.endpoints[0].host for name, upstream in upstreams.items()} == {
+    assert {key.name: upstream.endpoints[0].host for key, upstream in upstreams.items()} == {
         "shop:8080": "10.0.0.1",
         "shop:8080@swarm": "10.0.0.2",
         "blog:8080": "10.0.0.2",
@@ -233,12 +234,12 @@ def test_two_providers_with_an_upstream_of_one_name(order: tuple[str, str]) -> N
         ("b.test", "/blog"): "blog:8080",
         ("b.test", "/"): "shop:8080@swarm",
     }
-    assert all(upstream.name == name for name, upstream in upstreams.items())
+    assert all(upstream.key == key for key, upstream in upstreams.items())
     # Routes without a clash are the very objects that the provider made.
     assert mesh.snapshot.contributions[1] is parts["swarm"].contributions[0]
     # When the other is gone the name is free again.
     assert mesh.publish("file", Snapshot())
-    assert set(mesh.table.upstreams) == {"blog:8080", "shop:8080"}
+    assert {key.name for key in mesh.table.upstreams} == {"blog:8080", "shop:8080"}
 
 
 @pytest.mark.parametrize("order", [("file", "swarm"), ("swarm", "file")])
@@ -253,7 +254,7 @@ def test_one_host_of_two_providers_with_an_upstream_of_one_name(order: tuple[str
     (merged,) = (route.upstream for route in mesh.table.routes if route.upstream is not None)
     assert merged is not None
     assert merged.name == "shop:8080+shop:8080@swarm"
-    assert dict(mesh.table.upstreams) == {merged.name: merged}
+    assert dict(mesh.table.upstreams) == {merged.key: merged}
     found = [(endpoint.id, endpoint.address) for endpoint in merged.endpoints]
     assert found == [
         ("shop.1", "10.0.0.1:8080"),
@@ -267,24 +268,29 @@ def test_clashes_of_names_leave_a_change_small() -> None:
     mesh = Mesh()
     mesh.publish("file", shop("file", "a.test", "10.0.0.1"))
     mesh.publish("swarm", shop("swarm", "b.test", "10.0.0.2"))
-    before = mesh.table.upstreams["shop:8080@swarm"]
+    swarm = UpstreamKey("shop", 8080, "swarm")
+    before = mesh.table.upstreams[swarm]
     # A change elsewhere compiles its own host; the renamed upstream stays one object, and with it
     # pools need no look.
     mesh.publish("docker", snapshot("c", provider="docker"))
     assert mesh.table.compiled_hosts == 1
     mesh.publish("docker", snapshot("c", "d", provider="docker"))
     assert mesh.table.compiled_hosts == 1
-    assert mesh.table.upstreams["shop:8080@swarm"] is before
+    assert mesh.table.upstreams[swarm] is before
     # Equal again is no change.
     assert not mesh.publish("swarm", shop("swarm", "b.test", "10.0.0.2"))
     # Three of one name.
     mesh.publish("docker", shop("docker", "d.test", "10.0.0.3"))
-    assert set(mesh.table.upstreams) == {"shop:8080", "shop:8080@file", "shop:8080@swarm"}
-    assert mesh.table.upstreams["shop:8080@swarm"] is before
+    assert {key.name for key in mesh.table.upstreams} == {
+        "shop:8080",
+        "shop:8080@file",
+        "shop:8080@swarm",
+    }
+    assert mesh.table.upstreams[swarm] is before
 
 
 def owned(host: str, owner: str, age: int, provider: str = "p") -> Contribution:
-    upstream = Upstream(f"{owner}:80", (Endpoint("1", "10.0.0.1", 80),))
+    upstream = Upstream(UpstreamKey(owner, 80), (Endpoint("1", "10.0.0.1", 80),))
     route = Route(Scheme.HTTP, host, "/", owner, "l", "hrm", 80, upstream)
     return Contribution(f"{provider}/{owner}", owner, age, (route,), owner=f"service {owner}")
 
@@ -365,7 +371,7 @@ def test_a_mesh_of_a_settled_snapshot() -> None:
 
 def test_an_upstream_that_gives_way_does_so_in_all_its_routes() -> None:
     def two(provider: str) -> Snapshot:
-        upstream = Upstream("shop:80", (Endpoint("1", "10.0.0.1", 80),))
+        upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("1", "10.0.0.1", 80),))
         hosts = (f"a.{provider}", f"b.{provider}")
         routes = tuple(
             Route(Scheme.HTTP, host, "/", "shop", "l", "hrm", 80, upstream) for host in hosts
@@ -376,8 +382,8 @@ def test_an_upstream_that_gives_way_does_so_in_all_its_routes() -> None:
     mesh.publish("p", two("p"))
     mesh.publish("q", two("q"))
     by_host = {route.host: route.upstream for route in mesh.table.routes}
-    assert by_host["a.q"] is by_host["b.q"] is mesh.table.upstreams["shop:80@q"]
-    assert by_host["a.p"] is by_host["b.p"] is mesh.table.upstreams["shop:80"]
+    assert by_host["a.q"] is by_host["b.q"] is mesh.table.upstreams[UpstreamKey("shop", 80, "q")]
+    assert by_host["a.p"] is by_host["b.p"] is mesh.table.upstreams[UpstreamKey("shop", 80)]
 
 
 def test_without_the_time_a_name_is_kept_until_its_publisher_is_withdrawn() -> None:
@@ -620,7 +626,17 @@ def test_mistakes_are_found_when_routes_are_given_and_change_nothing() -> None:
     wrong = Contribution(
         "p/s",
         "s",
-        routes=(Route(Scheme.HTTP, "b", "/", "s", "l", "x", upstream=Upstream("s", (), "magic")),),
+        routes=(
+            Route(
+                Scheme.HTTP,
+                "b",
+                "/",
+                "s",
+                "l",
+                "x",
+                upstream=Upstream(UpstreamKey("s"), (), "magic"),
+            ),
+        ),
     )
     with pytest.raises(
         ConfigurationError, match=r"publish\('p'\): p/s: http://b: 'magic' is no strategy"

@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib import model
+from meshlib.bounds import MAX_NAME, MAX_TEXT, bounded_name
 from meshlib.errors import ConfigurationError
 from meshlib.model import (
-    MAX_NAME,
-    MAX_TEXT,
     Contribution,
     Diagnostic,
     Endpoint,
@@ -25,9 +24,8 @@ from meshlib.model import (
     Snapshot,
     Tenure,
     Upstream,
-    bounded_name,
-    bounded_text,
 )
+from meshlib.upstream_key import Transport, UpstreamKey
 
 ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
 DIAGNOSTIC = Diagnostic("HRM001", Severity.ERROR, "shop", "key", "message")
@@ -64,8 +62,8 @@ def test_only_ready_endpoints_are_ready() -> None:
     endpoints = tuple(
         Endpoint(f"shop.{n}", "10.0.0.1", 80, state=state) for n, state in enumerate(EndpointState)
     )
-    assert Upstream("shop:80", endpoints).ready == (endpoints[0],)
-    assert Upstream("shop:80").ready == ()
+    assert Upstream(UpstreamKey("shop", 80), endpoints).ready == (endpoints[0],)
+    assert Upstream(UpstreamKey("shop", 80)).ready == ()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +91,7 @@ def test_a_port_is_for_routes_that_have_nothing_else_to_match() -> None:
 
 def test_equal_parts_make_equal_values() -> None:
     def make() -> Snapshot:
-        upstream = Upstream("shop:80", (Endpoint("shop.1", "10.0.0.1", 80),))
+        upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("shop.1", "10.0.0.1", 80),))
         route = dataclasses.replace(ROUTE, upstream=upstream, redirect=RedirectRule("https://b"))
         name = NameRecord("net", "shop", NameKind.SERVICE, ("10.0.0.2",))
         return Snapshot.of([Contribution("swarm/1", "shop", 1, (route,), (DIAGNOSTIC,), (name,))])
@@ -138,33 +136,6 @@ def test_order_of_contributions_does_not_matter(keys: list[str]) -> None:
     assert snapshot == Snapshot.of(Contribution(key, key) for key in sorted(keys))
 
 
-@given(st.text(st.characters(), max_size=700), st.integers(20, 600))
-def test_a_bounded_name_fits_can_be_written_and_is_the_same_every_time(
-    text: str, limit: int
-) -> None:
-    name = bounded_name(text, limit)
-    assert len(name) <= limit
-    name.encode()
-    assert bounded_name(name, limit) == name == bounded_name(text, limit)
-    if len(text) <= limit and text.encode("utf-8", "replace").decode() == text:
-        assert name == text
-
-
-def test_names_that_differ_stay_apart() -> None:
-    long = "x" * MAX_NAME
-    names = [long, long + "1", long + "2", "\ud800", "\ud801", "?"]
-    assert len(set(map(bounded_name, names))) == len(names)
-    assert bounded_name(long) == long
-    assert bounded_name(long + "1").startswith("x" * (MAX_NAME - 19) + "...")
-    assert bounded_name("\u00e9" * 9) == "\u00e9" * 9
-
-
-def test_a_bounded_text_is_cut_and_can_be_written() -> None:
-    assert bounded_text("abc", 3) == "abc"
-    assert bounded_text("abcdef", 5) == "ab..."
-    assert bounded_text("a\ud800") == "a?"
-
-
 def test_what_services_choose_is_bounded_in_every_object() -> None:
     long, endless = "n" * 10_000, "t\udc00" * 10_000
     name = bounded_name(long)
@@ -172,7 +143,7 @@ def test_what_services_choose_is_bounded_in_every_object() -> None:
     assert (route.service, route.label) == (name, name)
     assert len(route.name) <= MAX_NAME
     assert route.path == "/" + long
-    assert Upstream(long).name == Endpoint(long, "10.0.0.1", 80).id == name
+    assert UpstreamKey(long).service == Endpoint(long, "10.0.0.1", 80).id == name
     diagnostic = Diagnostic("X", Severity.INFO, long, long, endless, endless)
     assert (diagnostic.service, diagnostic.label) == (name, name)
     assert len(diagnostic.message) == len(diagnostic.hint) == MAX_TEXT
@@ -193,8 +164,13 @@ _TEXT = st.text(max_size=5)
 _ENDPOINTS = st.builds(
     Endpoint, _TEXT, _TEXT, st.integers(1, 65535), st.integers(0, 9), st.sampled_from(EndpointState)
 )
+_TRANSPORTS = st.builds(Transport, st.sampled_from(["", "h2c"]), _TEXT, st.sampled_from(["", "v1"]))
+_KEYS = st.builds(UpstreamKey, _TEXT, st.none() | st.integers(), _TEXT, _TRANSPORTS)
 _UPSTREAMS = st.builds(
-    Upstream, _TEXT, st.lists(_ENDPOINTS, max_size=2).map(tuple), _TEXT, st.sampled_from(["", "v1"])
+    Upstream,
+    st.lists(_KEYS, min_size=1, max_size=2).map(UpstreamKey.merged),
+    st.lists(_ENDPOINTS, max_size=2).map(tuple),
+    _TEXT,
 )
 _RULES = st.builds(RedirectRule, _TEXT, st.integers(), st.booleans())
 _ROUTES = st.builds(

@@ -20,6 +20,7 @@ from meshlib.ownership import (
     owner_text,
     right_of,
 )
+from meshlib.upstream_key import UpstreamKey
 
 _DAY = 86400
 
@@ -29,7 +30,9 @@ def route(
 ) -> Route:
     if "://:" in name:
         scheme, number = Scheme(name.partition(":")[0]), int(name.rpartition(":")[2])
-        return Route(scheme, "", "/", "s", name, "hrm", 80, Upstream("s:80"), port=number)
+        return Route(
+            scheme, "", "/", "s", name, "hrm", 80, Upstream(UpstreamKey("s", 80)), port=number
+        )
     return Route(
         scheme,
         name,
@@ -38,7 +41,7 @@ def route(
         f"{scheme}{path}",
         "hrm",
         80,
-        Upstream("s:80"),
+        Upstream(UpstreamKey("s", 80)),
         share_with=share_with,
     )
 

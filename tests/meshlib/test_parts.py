@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from meshlib.errors import ConfigurationError
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
 from meshlib.parts import PartMerger
+from meshlib.upstream_key import UpstreamKey
 
 
 def part(publisher: str, *services: str) -> Snapshot:
@@ -17,7 +18,7 @@ def part(publisher: str, *services: str) -> Snapshot:
             Endpoint(f"{service}.1", "10.0.0.1", 80),
             Endpoint(f"{service}.1.x", "10.0.0.2", 80),
         )
-        upstream = Upstream(f"{service}:80", endpoints)
+        upstream = Upstream(UpstreamKey(service, 80), endpoints)
         routes = tuple(
             Route(Scheme.HTTP, f"{host}.{publisher}", "/", service, "l", "hrm", 80, upstream)
             for host in ("a", "b")

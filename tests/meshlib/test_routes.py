@@ -30,6 +30,7 @@ from meshlib.routes import (
     read_routes,
     redirect,
 )
+from meshlib.upstream_key import Transport, UpstreamKey
 
 MISTAKES = json.loads((Path(__file__).parents[1] / "vectors/routes/mistakes.json").read_text())
 
@@ -117,7 +118,7 @@ def test_entries_of_every_kind(key: str, name: str, upstream: str) -> None:
 
 def test_no_address_is_a_service_that_has_none_yet() -> None:
     route = only_route({"shop.example.com": []})
-    assert route.upstream == Upstream("shop.example.com")
+    assert route.upstream == Upstream(UpstreamKey("shop.example.com"))
 
 
 def test_a_service_with_everything() -> None:
@@ -144,7 +145,11 @@ def test_a_service_with_everything() -> None:
         "shop",
         "shop.example.com/a",
         "code",
-        upstream=Upstream("shop", endpoints, "weighted_round_robin", "v2", "", "h2c"),
+        upstream=Upstream(
+            UpstreamKey("shop", transport=Transport("h2c", "", "v2")),
+            endpoints,
+            "weighted_round_robin",
+        ),
         sticky_cookie="SID",
         forwarded_for=True,
         https_only=True,
@@ -156,10 +161,10 @@ def test_a_service_with_everything() -> None:
 def test_what_endpoints_are_asked_over() -> None:
     tls = only_route({"a": Service(["10.0.0.5:443"], tls="Shop.Internal", hsts=60)})
     assert tls.upstream is not None
-    assert (tls.upstream.server_name, tls.hsts) == ("shop.internal", "max-age=60")
+    assert (tls.upstream.transport.tls_name, tls.hsts) == ("shop.internal", "max-age=60")
     port = only_route({"tcp://:5432": Service(["10.0.0.5:5432"], proxy_protocol="v1")})
     assert port.upstream is not None
-    assert (port.upstream.proxy_protocol, port.port) == ("v1", 5432)
+    assert (port.upstream.transport.proxy_protocol, port.port) == ("v1", 5432)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +189,9 @@ def test_the_strategy_is_that_which_weights_need(
 def test_entries_that_share_a_named_service_share_its_upstream() -> None:
     shop = Service(["10.0.0.5:80"], name="shop+1@x")
     upstreams = {route.upstream for route in read_routes({"a": shop, "b/x": shop}).routes}
-    assert upstreams == {Upstream("shop%2B1%40x", (Endpoint("10.0.0.5:80", "10.0.0.5", 80),))}
+    (upstream,) = upstreams
+    assert upstream == Upstream(UpstreamKey("shop+1@x"), (Endpoint("10.0.0.5:80", "10.0.0.5", 80),))
+    assert upstream.name == "shop%2B1%40x"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from meshlib.model import (
     Snapshot,
     Upstream,
 )
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.admin.view import CertificateEnds
 from meshlib_adapters.providers.file import FileProvider
 from meshlib_adapters.providers.provider import Provider
@@ -29,7 +30,7 @@ class View:
 
     def __init__(self) -> None:
         self.mesh = Mesh()
-        upstream = Upstream("shop:80", (Endpoint("shop.1", "10.0.0.5", 80),))
+        upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("shop.1", "10.0.0.5", 80),))
         routes = (
             Route(Scheme.HTTP, "shop.example.com", "/", "shop", "l", "hrm", 80, upstream),
             Route(

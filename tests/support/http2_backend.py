@@ -17,7 +17,8 @@ from h2.events import (
     WindowUpdated,
 )
 
-from meshlib.model import Snapshot
+from meshlib.model import Snapshot, Upstream
+from meshlib.upstream_key import Transport
 from tests.support.backend import Backend, Peer, Script
 from tests.support.running import snapshot_of
 
@@ -95,13 +96,17 @@ def serving(answer: Callable[[Server, int], None], keep: list[Server] | None = N
     return script
 
 
+def _over_http2(upstream: Upstream) -> Upstream:
+    return replace(upstream, key=replace(upstream.key, transport=Transport("h2c")))
+
+
 def over(*backends: Backend) -> Snapshot:
     """A route to endpoints of HTTP/2."""
     plain = snapshot_of({"": list(backends)})
     contributions = []
     for contribution in plain.contributions:
         routes = tuple(
-            replace(r, upstream=replace(r.upstream, protocol="h2c")) if r.upstream else r
+            replace(r, upstream=_over_http2(r.upstream)) if r.upstream else r
             for r in contribution.routes
         )
         contributions.append(replace(contribution, routes=routes))

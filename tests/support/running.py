@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.http1.front import HTTP1Front
 from meshlib_adapters.listeners.http import HTTPListener
@@ -58,7 +59,7 @@ def snapshot_of(
         name = host or "any"
         ports = [a.port if isinstance(a, Backend) else a for a in addresses]
         endpoints = tuple(Endpoint(f"{name}.{port}", "127.0.0.1", port) for port in ports)
-        upstream = Upstream(f"{name}:80", endpoints)
+        upstream = Upstream(UpstreamKey(name, 80), endpoints)
         route = Route(
             Scheme.HTTP,
             host,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
 from meshlib.ownership import OwnershipRules
 from meshlib.table import RoutingTable
+from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["route", "service", "table_of", "told"]
 
@@ -16,10 +17,10 @@ def route(
     text, _, target = text.partition(" -> ")
     scheme, _, rest = text.partition("://")
     if scheme in ("tcp", "udp"):
-        upstream = Upstream(f"{service}:1", (Endpoint(f"{service}.1", "10.0.0.1", 1),))
+        upstream = Upstream(UpstreamKey(service, 1), (Endpoint(f"{service}.1", "10.0.0.1", 1),))
         return Route(Scheme(scheme), "", "/", service, text, "hrm", 1, upstream, port=int(rest[1:]))
     host, slash, path = rest.partition("/")
-    upstream = Upstream(f"{service}:80", (Endpoint(f"{service}.1", "10.0.0.1", 80),))
+    upstream = Upstream(UpstreamKey(service, 80), (Endpoint(f"{service}.1", "10.0.0.1", 80),))
     redirect = RedirectRule(target) if target else None
     return Route(
         Scheme(scheme),

@@ -14,6 +14,7 @@ import trustme
 from meshlib.decision import Passthrough, Reject, TLSDecision
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Route, Scheme, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.records import ConnectionRecord
@@ -43,7 +44,7 @@ class Table:
         if addresses is None:
             return Reject(112, "no_route")
         upstream = Upstream(
-            name,
+            UpstreamKey(name),
             tuple(Endpoint(f"{name}.{n}", host, port) for n, (host, port) in enumerate(addresses)),
         )
         route = Route(

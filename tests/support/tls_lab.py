@@ -13,6 +13,7 @@ from typing import Any
 import trustme
 
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.config.transport import TLSSettings
@@ -39,7 +40,7 @@ def routes_of(places: Mapping[str, int], *, https_only: bool = False, hsts: str 
     contributions = []
     for place, port in places.items():
         scheme, mark, host = place.rpartition("://")
-        upstream = Upstream(f"{place}:80", (Endpoint(f"{place}.1", "127.0.0.1", port),))
+        upstream = Upstream(UpstreamKey(place, 80), (Endpoint(f"{place}.1", "127.0.0.1", port),))
         kind = Scheme(scheme) if mark else Scheme.HTTP
         route = Route(
             kind,

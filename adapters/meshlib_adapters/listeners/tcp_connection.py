@@ -138,8 +138,8 @@ class PortConnection:
             self._refuse("no_endpoint")
             return
         self._upstream = upstream
-        if upstream.proxy_protocol:
-            preamble = preamble_for(self._sock, upstream.proxy_protocol, claimed)
+        if upstream.transport.proxy_protocol:
+            preamble = preamble_for(self._sock, upstream.transport.proxy_protocol, claimed)
             self._added = len(preamble)
             self._first = preamble + self._first
         self._dialer = Dialer(

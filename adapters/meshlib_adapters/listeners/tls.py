@@ -15,6 +15,7 @@ from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
 from meshlib.model import Upstream
 from meshlib.tls import HelloMemo
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.listeners.deadlines import Deadlines
@@ -77,7 +78,7 @@ class TLSListener:
             )
         self.terminator = terminator
         self.proxy_protocol = proxy_protocol
-        self.acme = Upstream("acme-tls/1", settings.acme) if settings.acme else None
+        self.acme = Upstream(UpstreamKey("acme-tls/1"), settings.acme) if settings.acme else None
         self.loop = asyncio.get_running_loop()
         self.resources = RelayResources(settings.relay)
         self.watch = self.resources.readiness(self.loop)

@@ -369,8 +369,8 @@ class TLSConnection:
         first = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._release_held()
         listener.counters["tunnels"] += 1
-        if passage.upstream.proxy_protocol:
-            preamble = preamble_for(self._sock, passage.upstream.proxy_protocol, self._claimed)
+        if version := passage.upstream.transport.proxy_protocol:
+            preamble = preamble_for(self._sock, version, self._claimed)
             self._added = len(preamble)
             first = preamble + first
         self._first_size = len(first)

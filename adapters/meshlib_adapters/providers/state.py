@@ -332,12 +332,8 @@ def _check_tenure(tenure: Tenure) -> None:
     if tenure.since < 0 or tenure.left < 0:
         raise ValueError("a time before 1970")
     scheme, found, port = tenure.name.partition("://:")
-    if (
-        found
-        and scheme in (Scheme.TCP, Scheme.UDP)
-        and port.isdecimal()
-        and 1 <= int(port) <= 65535
-    ):
+    is_port = port.isdecimal() and 1 <= int(port) <= 65535
+    if found and scheme in (Scheme.TCP, Scheme.UDP) and is_port:
         return
     _check_host(tenure.name)
 
@@ -381,7 +377,10 @@ def _check_route(route: Route, *, from_engine: bool) -> None:
 
 
 def _check_upstream(upstream: Upstream, *, from_engine: bool) -> None:
-    _check_text(upstream.name, upstream.server_name)
+    for key in (upstream.key, *upstream.key.beside):
+        _check_text(key.service, key.provider, key.transport.tls_name)
+        if key.port is not None and not 1 <= key.port <= 65535:
+            raise ValueError(f"the port {key.port} of an upstream is not within 1-65535")
     if upstream.strategy not in STRATEGIES:
         raise ValueError(f"there is no strategy {upstream.strategy[:50]!r}")
     for endpoint in upstream.endpoints:

@@ -31,10 +31,10 @@ _STATUS: Final = {Failure.TIMED_OUT: 504}
 
 
 def default_host(upstream: Upstream) -> bytes:
-    """The Host of a request whose client (of HTTP/1.0) named none: "shop:8080", also where the
-    upstream is "shop:8080@swarm" or merged.
-    """
-    return quote(upstream.name.partition("@")[0].partition("+")[0], safe=":").encode()
+    """The Host of a request whose client (of HTTP/1.0) named none: "shop:8080"."""
+    key = upstream.key
+    port = "" if key.port is None else f":{key.port}"
+    return f"{quote(key.service, safe=':')}{port}".encode()
 
 
 class ResponseReceiver(Protocol):

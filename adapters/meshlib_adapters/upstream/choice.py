@@ -1,7 +1,7 @@
 """Which endpoint a connection goes to: its session's, or its client's, or the next in turn; and
 which endpoints are well.
 
-Run-time state of one process, under the upstream's name: cursors, connections that are open,
+Run-time state of one process, under the upstream's key: cursors, connections that are open,
 failures, sessions that servers gave out. All of it is bounded, and may be lost without more harm
 than a session that has to begin anew.
 """
@@ -25,12 +25,13 @@ from meshlib.balancing import (
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Upstream
 from meshlib.tls import session_keys
+from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["EndpointOrder", "Targets"]
 
-# Names come and go with services. What is kept under them is a cursor or a few failures: to lose
+# Keys come and go with services. What is kept under them is a cursor or a few failures: to lose
 # the oldest costs little.
-_MAX_NAMES = 10_000
+_MAX_KEYS = 10_000
 # Ids that clients chose, in all: so many times what one upstream may have.
 _MAX_UNKNOWN = 10
 _SWEEP = 60.0  # seconds between two looks for sessions that are over
@@ -73,7 +74,7 @@ class Targets:
         self._clock = clock
         self._sticky = stickiness == "session"
         self._strategy = strategy
-        self._strategies: dict[tuple[str, str], EndpointOrder] = {}
+        self._strategies: dict[tuple[UpstreamKey, str], EndpointOrder] = {}
         self._sessions = SessionTables(
             SessionLimits(
                 table=max_sessions_per_upstream,
@@ -85,8 +86,8 @@ class Targets:
             )
         )
         self._swept = clock()
-        self._health: dict[tuple[str, str], EndpointHealth] = {}
-        self._open: dict[tuple[str, str], int] = {}
+        self._health: dict[tuple[UpstreamKey, str], EndpointHealth] = {}
+        self._open: dict[tuple[UpstreamKey, str], int] = {}
 
     def __repr__(self) -> str:
         return f"<Targets {sum(self._open.values())} connections, {len(self._sessions)} sessions, {len(self._health)} had failures>"
@@ -106,21 +107,21 @@ class Targets:
         if len(ready) < 2:
             return iter(ready)
         if self._sticky and hello is not None:
-            order = self._sticky_order(upstream.name, ready, client, hello)
+            order = self._sticky_order(upstream.key, ready, client, hello)
         else:
             order = list(self._strategy_of(upstream).candidates(ready))
         if self._health:
-            order = usable(order, [self._available(upstream.name, endpoint) for endpoint in order])
+            order = usable(order, [self._available(upstream.key, endpoint) for endpoint in order])
         return iter(order)
 
     def enter(self, upstream: Upstream, endpoint: Endpoint) -> None:
         """A connection to `endpoint` begins; `leave` must follow."""
-        key = (upstream.name, endpoint.address)
+        key = (upstream.key, endpoint.address)
         self._open[key] = self._open.get(key, 0) + 1
 
     def leave(self, upstream: Upstream, endpoint: Endpoint) -> None:
         """A connection to `endpoint` is over, or never came about."""
-        key = (upstream.name, endpoint.address)
+        key = (upstream.key, endpoint.address)
         count = self._open[key] - 1
         if count:
             self._open[key] = count
@@ -132,7 +133,7 @@ class Targets:
         well = observation is Observation.OK
         if well and not self._health:
             return
-        key = (upstream.name, endpoint.address)
+        key = (upstream.key, endpoint.address)
         health = self._health.pop(key, None)
         if health is None:
             if well:
@@ -164,30 +165,30 @@ class Targets:
             self._sessions.keep(name, "", (key,), endpoint.id, now)
 
     def _sticky_order(
-        self, name: str, ready: Sequence[Endpoint], client: str, hello: ClientHello
+        self, key: UpstreamKey, ready: Sequence[Endpoint], client: str, hello: ClientHello
     ) -> list[Endpoint]:
         order = rendezvous_order(ready, client_network(client).encode())
-        for known in self._sessions.find(name, "", session_keys(hello), self._clock()):
+        for known in self._sessions.find(key.name, "", session_keys(hello), self._clock()):
             order.sort(key=lambda endpoint: endpoint.id != known)
             if order[0].id == known:
                 return order
         return within_load(
-            order, [self._open.get((name, endpoint.address), 0) for endpoint in order]
+            order, [self._open.get((key, endpoint.address), 0) for endpoint in order]
         )
 
     def _strategy_of(self, upstream: Upstream) -> EndpointOrder:
-        key = (upstream.name, upstream.strategy)
+        key = (upstream.key, upstream.strategy)
         strategy = self._strategies.get(key)
         if strategy is None:
             _make_room(self._strategies)
             strategy = self._strategies[key] = self._strategy(upstream.strategy)
         return strategy
 
-    def _available(self, name: str, endpoint: Endpoint) -> bool:
-        health = self._health.get((name, endpoint.address))
+    def _available(self, key: UpstreamKey, endpoint: Endpoint) -> bool:
+        health = self._health.get((key, endpoint.address))
         return health is None or health.available(self._clock())
 
 
-def _make_room(names: dict[tuple[str, str], T]) -> None:
-    if len(names) >= _MAX_NAMES:
-        del names[next(iter(names))]  # the oldest
+def _make_room(kept: dict[tuple[UpstreamKey, str], T]) -> None:
+    if len(kept) >= _MAX_KEYS:
+        del kept[next(iter(kept))]  # the oldest

@@ -1,7 +1,7 @@
 """The upstreams that have been asked so far, each with its state at run time (`state`), and their
 sticky sessions.
 
-Run-time state lives there and in the pools and nowhere else, under the upstream's name, and
+Run-time state lives there and in the pools and nowhere else, under the upstream's key, and
 survives a new snapshot.
 """
 
@@ -22,6 +22,7 @@ from meshlib.http1 import KnownLines
 from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib.model import Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings, session_limits
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import ConnectAttempt, EndpointPool
@@ -59,13 +60,16 @@ class UpstreamRegistry:
             str, UpstreamCounters
         ] = {}  # by name; kept by whoever shows them, also of upstreams that are gone
         self.sessions = SessionTables(session_limits(settings))
-        self._states: dict[str, UpstreamState] = {}
+        self._states: dict[UpstreamKey, UpstreamState] = {}
         self._swept = 0.0
+        self.names = frozenset(
+            key.name for key in mesh.table.upstreams
+        )  # sessions are kept by name
         self._unsubscribe = mesh.subscribe(self._follow)
 
     def state(self, upstream: Upstream) -> UpstreamState:
         """The state kept for an upstream, brought up to the one given."""
-        state = self._states.get(upstream.name)
+        state = self._states.get(upstream.key)
         if state is None:
             counts = self.counts.setdefault(upstream.name, UpstreamCounters())
             kind = LimitedState if self.settings.max_requests_per_endpoint else UpstreamState
@@ -78,7 +82,7 @@ class UpstreamRegistry:
                 self.write_batch,
                 self._http2,
             )
-            self._states[upstream.name] = state
+            self._states[upstream.key] = state
         elif state.upstream is not upstream:
             state.update(upstream)
         return state
@@ -153,11 +157,12 @@ class UpstreamRegistry:
 
     def _follow(self, mesh: Mesh) -> None:
         known = mesh.table.upstreams
-        for name, state in list(self._states.items()):
-            upstream = known.get(name)
+        for key, state in list(self._states.items()):
+            upstream = known.get(key)
             if upstream is None:
-                del self._states[name]
+                del self._states[key]
                 state.close()
             elif upstream is not state.upstream:
                 state.update(upstream)
-        self.sessions.keep_upstreams(known)
+        self.names = frozenset(key.name for key in known)
+        self.sessions.keep_upstreams(self.names)

@@ -65,7 +65,7 @@ class UpstreamState:
         self._settings = settings
         self._http2 = http2
         self._loop = loop
-        self._pools: dict[tuple[str, str, int, str, str, str], EndpointPool] = {}
+        self._pools: dict[tuple[str, str, int], EndpointPool] = {}
         self.counts = counts or UpstreamCounters()
         self._known_lines = known_lines
         self._write_batch = write_batch
@@ -90,14 +90,7 @@ class UpstreamState:
         self.upstream = upstream
         before, self._pools = self._pools, {}
         for endpoint in upstream.endpoints:
-            key = (
-                endpoint.id,
-                endpoint.host,
-                endpoint.port,
-                upstream.proxy_protocol,
-                upstream.server_name,
-                upstream.protocol,
-            )
+            key = (endpoint.id, endpoint.host, endpoint.port)
             pool = before.pop(key, None)
             if pool is None:
                 pool = self._make_pool(endpoint)
@@ -112,14 +105,15 @@ class UpstreamState:
         )
 
     def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
-        kind = PrivatePool if self.upstream.proxy_protocol else EndpointPool
+        transport = self.upstream.transport
+        kind = PrivatePool if transport.proxy_protocol else EndpointPool
         pool = kind(
             endpoint, self._settings, self._loop, self.counts, self._known_lines, self._write_batch
         )
-        pool.preamble = self.upstream.proxy_protocol
-        if self.upstream.protocol:
+        pool.preamble = transport.proxy_protocol
+        if transport.protocol:
             pool.create = http2_connections(self._http2)
-        pool.server_name = self.upstream.server_name
+        pool.server_name = transport.tls_name
         return pool
 
     def preferred(self, pool: EndpointPool) -> EndpointPool | None:
@@ -205,14 +199,15 @@ class LimitedState(UpstreamState):
     __slots__ = ()
 
     def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
-        kind = LimitedPrivatePool if self.upstream.proxy_protocol else LimitedPool
+        transport = self.upstream.transport
+        kind = LimitedPrivatePool if transport.proxy_protocol else LimitedPool
         pool = kind(
             endpoint, self._settings, self._loop, self.counts, self._known_lines, self._write_batch
         )
-        pool.preamble = self.upstream.proxy_protocol
-        if self.upstream.protocol:
+        pool.preamble = transport.proxy_protocol
+        if transport.protocol:
             pool.create = http2_connections(self._http2)
-        pool.server_name = self.upstream.server_name
+        pool.server_name = transport.tls_name
         pool.on_free = self._on_free
         return pool
 

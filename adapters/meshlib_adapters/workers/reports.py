@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 from meshlib.balancing import Binding, Standing
-from meshlib.model import MAX_NAME
+from meshlib.bounds import MAX_NAME
 from meshlib_adapters.observe.metrics.changes import MAX_PIECE
 
 __all__ = [

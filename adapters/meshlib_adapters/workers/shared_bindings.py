@@ -54,7 +54,6 @@ class SharingUpstreams(UpstreamRegistry):
         http2: HTTP2Settings | None = None,
     ) -> None:
         super().__init__(mesh, settings, loop, http2=http2)
-        self._mesh = mesh
         self._share = share
         self._new: list[Binding] = []
         self._allowed = float(MET_AT_ONCE)
@@ -62,7 +61,7 @@ class SharingUpstreams(UpstreamRegistry):
 
     def adopt(self, bindings: Iterable[Binding]) -> None:
         """Take over what other workers, or this one, have learned."""
-        now, known = self.loop.time(), self._mesh.table.upstreams
+        now, known = self.loop.time(), self.names
         for binding in bindings:
             if binding.upstream in known:
                 self.sessions.adopt(binding, now)

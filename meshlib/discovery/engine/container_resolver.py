@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from meshlib.bounds import bounded_name
 from meshlib.discovery.engine.addresses import is_refused
 from meshlib.discovery.engine.networks import (
     by_id,
@@ -20,7 +21,6 @@ from meshlib.discovery.engine.networks import (
     off_network,
     ordered,
     refused_address,
-    upstream_name,
     with_malformed,
 )
 from meshlib.discovery.engine.options import ResolveOptions
@@ -44,8 +44,8 @@ from meshlib.model import (
     NameRecord,
     Snapshot,
     Upstream,
-    bounded_name,
 )
+from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["ContainerResolver"]
 
@@ -300,7 +300,7 @@ def _upstreams(
             placed = ordered(
                 Endpoint(e.id, e.host, port, state=e.state) for e in allowance.endpoints(endpoints)
             )
-            made[port] = upstream = Upstream(upstream_name(service, port), placed)
+            made[port] = upstream = Upstream(UpstreamKey(service, port), placed)
         return upstream
 
     return upstream_for

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from meshlib.bounds import bounded_name
 from meshlib.discovery.engine.json_fields import (
     address,
     entries,
@@ -26,7 +27,6 @@ from meshlib.discovery.engine.records import (
     Malformed,
 )
 from meshlib.discovery.engine.swarm import parse_network
-from meshlib.model import bounded_name
 
 __all__ = ["parse_containers"]
 

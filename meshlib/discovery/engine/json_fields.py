@@ -11,10 +11,10 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from meshlib.bounds import bounded_name
 from meshlib.discovery.engine.records import IPNetwork, Malformed
 from meshlib.labels.findings import show
 from meshlib.labels.fragment import PublishedPort
-from meshlib.model import bounded_name
 
 __all__ = [
     "MAX_ENTRIES",

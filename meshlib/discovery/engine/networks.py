@@ -48,7 +48,6 @@ __all__ = [
     "off_network",
     "ordered",
     "refused_address",
-    "upstream_name",
     "with_malformed",
 ]
 
@@ -198,16 +197,6 @@ def malformed_contribution(
         if diagnostics
         else []
     )
-
-
-def upstream_name(service: str, port: int) -> str:
-    """The name of a service's upstream at a port: "shop:8080".
-
-    Merged upstreams have "+" between their names, and state (health, queues, sessions) is kept by
-    name; so a service that calls itself "a:80+b" is "a:80%2Bb", and never takes the name of what
-    others have together.
-    """
-    return f"{service.replace('%', '%25').replace('+', '%2B')}:{port}"
 
 
 def by_id(records: Iterable[R]) -> dict[str, R]:

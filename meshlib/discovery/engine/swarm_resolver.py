@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from meshlib.bounds import bounded_name
 from meshlib.discovery.engine.addresses import is_refused
 from meshlib.discovery.engine.networks import (
     LABELS_ON_CONTAINER,
@@ -18,7 +19,6 @@ from meshlib.discovery.engine.networks import (
     off_network,
     ordered,
     refused_address,
-    upstream_name,
     with_malformed,
 )
 from meshlib.discovery.engine.options import ResolveOptions
@@ -38,8 +38,8 @@ from meshlib.model import (
     NameRecord,
     Snapshot,
     Upstream,
-    bounded_name,
 )
+from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["SwarmResolver"]
 
@@ -340,7 +340,7 @@ def _upstreams(
                     Endpoint(name, address, port, state=state)
                     for name, state, address in allowance.endpoints(names)
                 )
-            made[port] = upstream = Upstream(upstream_name(service.name, port), endpoints)
+            made[port] = upstream = Upstream(UpstreamKey(service.name, port), endpoints)
         return upstream
 
     return upstream_for

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from meshlib.authority import Authority, normalize_host, parse_authority, parse_port
-from meshlib.discovery.engine.networks import upstream_name
 from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, BAD_ENDPOINTS, Mistakes, show_value
 from meshlib.discovery.limits import Allowance
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.findings import show
 from meshlib.model import Endpoint, Upstream
+from meshlib.upstream_key import Transport, UpstreamKey
 
 __all__ = ["MAX_WEIGHT", "FileEndpoint", "build_upstreams", "read_endpoints"]
 
@@ -91,8 +90,7 @@ def read_endpoints(
 def build_upstreams(
     service: str,
     endpoints: Sequence[FileEndpoint],
-    proxy_protocol: Literal["", "v1", "v2"] = "",
-    protocol: Literal["", "h2c"] = "",
+    transport: Transport | None = None,
     *,
     allowance: Allowance | None = None,
 ) -> Callable[[int], Upstream]:
@@ -111,10 +109,8 @@ def build_upstreams(
             placed = sorted(
                 (e.at(internal_port) for e in allowance.endpoints(endpoints)), key=lambda e: e.id
             )
-            name = upstream_name(service, internal_port)
-            made[internal_port] = Upstream(
-                name, tuple(placed), strategy, proxy_protocol, protocol=protocol
-            )
+            key = UpstreamKey(service, internal_port, transport=transport or Transport())
+            made[internal_port] = Upstream(key, tuple(placed), strategy)
         return made[internal_port]
 
     return upstream_for

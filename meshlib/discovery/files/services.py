@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Final, Literal, NamedTuple
 
 from meshlib.authority import normalize_host
+from meshlib.bounds import bounded_name
 from meshlib.discovery.files.compose import ReadLabels, merge_labels, read_labels, read_ports
 from meshlib.discovery.files.diagnostics import (
     BAD_ENDPOINT,
@@ -40,7 +41,8 @@ from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.findings import show
 from meshlib.labels.fragment import LabelResult, PublishedPort
 from meshlib.labels.hrm import is_hrm_label
-from meshlib.model import Contribution, Snapshot, bounded_name
+from meshlib.model import Contribution, Snapshot
+from meshlib.upstream_key import Transport
 
 __all__ = ["resolve_document"]
 
@@ -219,8 +221,9 @@ def _contribution(
     if composed:
         upstream_for = build_upstreams(name, endpoints, allowance=allowance)
     else:
-        preamble, protocol = _preamble(value, place, mistakes), _protocol(value, place, mistakes)
-        upstream_for = build_upstreams(name, endpoints, preamble, protocol, allowance=allowance)
+        version = _preamble(value, place, mistakes)
+        transport = Transport(_protocol(value, place, mistakes), proxy_protocol=version)
+        upstream_for = build_upstreams(name, endpoints, transport, allowance=allowance)
         mistakes.unknown_keys(value, _SERVICE_KEYS, place)
     routes = build_routes(
         name,

@@ -23,6 +23,7 @@ from starlette.routing import Route as Page
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.config.http import HTTPSettings
 from tests.support.asgi_raw import Handler, answering, backend, talk
@@ -41,7 +42,9 @@ def route(
     upstream = (
         None
         if redirect
-        else Upstream(f"{host}:80", (Endpoint(f"{host}.1", "127.0.0.1", port),) if port else ())
+        else Upstream(
+            UpstreamKey(host, 80), (Endpoint(f"{host}.1", "127.0.0.1", port),) if port else ()
+        )
     )
     found = Route(Scheme.HTTP, host, "/", host, "label", "hrm", 80, upstream, redirect, sticky)
     return Contribution(host, host, 1, (found,))
@@ -129,7 +132,8 @@ async def test_forged_sessions_move_no_session() -> None:
             for name in (b"one", b"two", b"six")
         ]
         upstream = Upstream(
-            "a:80", tuple(Endpoint(f"a.{port}", "127.0.0.1", port) for port in sorted(ports))
+            UpstreamKey("a", 80),
+            tuple(Endpoint(f"a.{port}", "127.0.0.1", port) for port in sorted(ports)),
         )
         found = route("a.test", 0, sticky="SID")
         found = replace(found, routes=(replace(found.routes[0], upstream=upstream),))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.config.http import HTTPSettings
 
@@ -67,7 +68,7 @@ async def exchange(
         "l",
         "hrm",
         80,
-        Upstream("s:80@file", (Endpoint("s.1", "127.0.0.1", port),)),
+        Upstream(UpstreamKey("s", 80, "file"), (Endpoint("s.1", "127.0.0.1", port),)),
     )
     gateway = Gateway(mesh=Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])), **options)
     sent: list[Message] = []

@@ -17,6 +17,7 @@ from wsproto.events import Request as Handshake
 
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.asgi.types import Message as ASGIMessage
 from meshlib_adapters.asgi.types import Scope
@@ -40,7 +41,7 @@ def anyio_backend() -> str:
 @contextlib.asynccontextmanager
 async def gateway(handler: Handler) -> AsyncIterator[Gateway]:
     async with backend(handler) as port:
-        upstream = Upstream("a:80", (Endpoint("a.1", "127.0.0.1", port),))
+        upstream = Upstream(UpstreamKey("a", 80), (Endpoint("a.1", "127.0.0.1", port),))
         route = Route(Scheme.HTTP, "a.test", "/", "a", "label", "hrm", 80, upstream)
         async with Gateway(mesh=Mesh(Snapshot.of([Contribution("a", "a", 1, (route,))]))) as made:
             yield made

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from meshlib.model import Endpoint, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TCPSettings, TLSSettings, UDPSettings
 from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.tcp import TCPListener
@@ -129,7 +130,10 @@ def test_one_that_fails_stops_no_other_time_out(
             if kind is socket.SOCK_STREAM:
                 server.listen()
             listener = served(
-                what, Upstream("e:1", (Endpoint("e.1", LOOPBACK, server.getsockname()[1]),))
+                what,
+                Upstream(
+                    UpstreamKey("e", 1), (Endpoint("e.1", LOOPBACK, server.getsockname()[1]),)
+                ),
             )
             _, port = await listener.listen(LOOPBACK, 0)
             for total in (5, 10):

@@ -17,6 +17,7 @@ from meshlib.decision import Passthrough, TLSDecision
 from meshlib.forwarding import Network
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Route, Scheme, Upstream
+from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.transport import PreamblePolicy
 from meshlib_adapters.listeners.tls import TLSListener
 from tests.support.preambles import US
@@ -85,10 +86,9 @@ def test_the_clients_address_survives_two_proxies_and_us(
             )
             authority.cert_pem.write_to_path(str(trust))
             front, behind = free_port(), free_port()
+            transport = Transport(proxy_protocol=version)  # type: ignore[arg-type]
             upstream = Upstream(
-                "a:443",
-                (Endpoint("a.1", LOOPBACK, behind),),
-                proxy_protocol=version,  # type: ignore[arg-type]
+                UpstreamKey("a", 443, transport=transport), (Endpoint("a.1", LOOPBACK, behind),)
             )
             sources: tuple[Network, ...] = US
             listener = TLSListener(

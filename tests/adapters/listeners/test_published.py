@@ -6,6 +6,7 @@ import asyncio
 
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, EndpointState, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.listeners.tls import TLSListener
 from tests.support.hellos import hello_for, plain_echo
 from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
@@ -16,7 +17,7 @@ def test_starting_tasks_get_nothing(run: Run, lab: MakeLab) -> None:
         async with lab() as env:
             port = await env.backend(None, plain_echo)
             starting = Endpoint("a.1", LOOPBACK, 9, state=EndpointState.STARTING)
-            upstream = Upstream("a:443", (starting, Endpoint("a.2", LOOPBACK, port)))
+            upstream = Upstream(UpstreamKey("a", 443), (starting, Endpoint("a.2", LOOPBACK, port)))
             route = Route(
                 Scheme.SNI,
                 "*.example",

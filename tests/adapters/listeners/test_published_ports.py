@@ -23,6 +23,7 @@ from meshlib.model import (
     Snapshot,
     Upstream,
 )
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
 from meshlib_adapters.listeners.published_ports import PortListeners
 from meshlib_adapters.observe.records import ConnectionRecord
@@ -57,7 +58,9 @@ def service(
     age: int = 1,
     state: EndpointState = EndpointState.READY,
 ) -> Contribution:
-    upstream = Upstream(f"{name}:1", (Endpoint(f"{name}.1", LOOPBACK, backend, state=state),))
+    upstream = Upstream(
+        UpstreamKey(name, 1), (Endpoint(f"{name}.1", LOOPBACK, backend, state=state),)
+    )
     routes = [
         Route(port.scheme, "", "/", name, "l", "hrm", backend, upstream, port=port.port)
         for port in ports

@@ -14,6 +14,7 @@ from meshlib.decision import Passthrough, TLSDecision
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Route, Scheme, Upstream
 from meshlib.proxy_protocol import ProxyPreamble, ProxyProtocolReader
+from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
 from tests.support.hellos import hello_for, saying
@@ -145,7 +146,10 @@ def test_an_endpoint_that_wants_it_gets_a_preamble_before_the_hello(
                 await writer.drain()
 
             port = await env.backend(None, respond)
-            upstream = Upstream("a:443", (Endpoint("a.1", LOOPBACK, port),), proxy_protocol=version)  # type: ignore[arg-type]
+            transport = Transport(proxy_protocol=version)  # type: ignore[arg-type]
+            upstream = Upstream(
+                UpstreamKey("a", 443, transport=transport), (Endpoint("a.1", LOOPBACK, port),)
+            )
 
             class Table:
                 @property

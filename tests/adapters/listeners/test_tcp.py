@@ -27,6 +27,7 @@ from meshlib.proxy_protocol import (
     build_v1,
     build_v2,
 )
+from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.transport import PreamblePolicy, RelaySettings, TCPSettings
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.tcp import TCPListener
@@ -64,7 +65,7 @@ def upstream_of(
     endpoints = tuple(
         Endpoint(f"e.{n}", LOOPBACK, port, state=state) for n, port in enumerate(ports)
     )
-    return Upstream("e:1", endpoints, proxy_protocol=preamble)
+    return Upstream(UpstreamKey("e", 1, transport=Transport(proxy_protocol=preamble)), endpoints)
 
 
 class Port:

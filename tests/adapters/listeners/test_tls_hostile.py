@@ -90,10 +90,11 @@ GATEWAY = """
 import asyncio, logging, resource, sys
 from meshlib.decision import Passthrough
 from meshlib.model import Endpoint, Route, Scheme, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
 
-upstream = Upstream("a:443", (Endpoint("a.1", "127.0.0.1", int(sys.argv[1])), Endpoint("a.2", "127.0.0.1", int(sys.argv[1]))))
+upstream = Upstream(UpstreamKey("a", 443), (Endpoint("a.1", "127.0.0.1", int(sys.argv[1])), Endpoint("a.2", "127.0.0.1", int(sys.argv[1]))))
 route = Route(Scheme.SNI, "a.example", "/", "a", "", "test", 443, upstream)
 
 class Current:

@@ -14,6 +14,7 @@ import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint, EndpointState, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import UDPSettings
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.udp.listener import UDPListener
@@ -146,7 +147,8 @@ def upstream_of(
     *ports: int, host: str = LOOPBACK, state: EndpointState = EndpointState.READY
 ) -> Upstream:
     return Upstream(
-        "e:1", tuple(Endpoint(f"e.{n}", host, port, state=state) for n, port in enumerate(ports))
+        UpstreamKey("e", 1),
+        tuple(Endpoint(f"e.{n}", host, port, state=state) for n, port in enumerate(ports)),
     )
 
 

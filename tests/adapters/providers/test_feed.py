@@ -14,6 +14,7 @@ import pytest
 
 from meshlib.mesh import Draft, Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway as Application
 from meshlib_adapters.providers.feed import Feed, log_failure, offer, publish_apart
 from meshlib_adapters.providers.provider import ProviderStatus
@@ -21,7 +22,7 @@ from meshlib_adapters.providers.provider import ProviderStatus
 
 def snapshot(*hosts: str, provider: str = "p") -> Snapshot:
     def contribution(host: str) -> Contribution:
-        upstream = Upstream(f"{host}:80", (Endpoint("1", "10.0.0.1", 80),))
+        upstream = Upstream(UpstreamKey(host, 80), (Endpoint("1", "10.0.0.1", 80),))
         return Contribution(
             f"{provider}/{host}",
             host,
@@ -114,7 +115,9 @@ WRONG = Snapshot.of(
         Contribution(
             "p/b",
             "b",
-            routes=(Route(Scheme.HTTP, "B", "/", "b", "l", "mine", upstream=Upstream("b")),),
+            routes=(
+                Route(Scheme.HTTP, "B", "/", "b", "l", "mine", upstream=Upstream(UpstreamKey("b"))),
+            ),
         )
     ]
 )

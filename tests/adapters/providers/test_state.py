@@ -27,10 +27,12 @@ from meshlib.model import (
     Tenure,
     Upstream,
 )
+from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.providers import state
 from meshlib_adapters.providers.state import FILE, RELEASED, KeptState, StateDirectory, encode_state
 
-UPSTREAM = Upstream("shop:80", (Endpoint("shop.1", "10.0.0.5", 80),), protocol="h2c")
+KEY = UpstreamKey("shop", 80, transport=Transport("h2c"))
+UPSTREAM = Upstream(KEY, (Endpoint("shop.1", "10.0.0.5", 80),))
 ROUTES = (
     Route(
         Scheme.HTTP,
@@ -178,6 +180,13 @@ def _set(data: dict[str, Any], path: str, value: object) -> None:
             "no address to send requests to",
         ),
         ("0.routes.0.upstream.endpoints.0.host", "a b", "cannot be in a host name"),
+        ("0.routes.0.upstream.key.service", "a\nb", "no text to print"),
+        ("0.routes.0.upstream.key.port", 0, "not within 1-65535"),
+        (
+            "0.routes.0.upstream.key.beside",
+            [{"service": "s", "port": 1 << 16}],
+            "not within 1-65535",
+        ),
         ("0.routes.0.upstream", None, "forwards or redirects"),
         ("0.routes.1.redirect.status", 200, "has the status 200"),
         ("0.routes.3.port", 70000, "not within 1-65535"),

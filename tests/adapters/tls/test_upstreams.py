@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from tests.support.backend import OK, Backend, Peer, answering
 from tests.support.http_fixtures import LoopFactory
@@ -34,7 +35,8 @@ def secure(authority: trustme.CA, *names: str) -> Callable[[Peer], None]:
 
 def asked_as(name: str, backend: Backend) -> Snapshot:
     upstream = Upstream(
-        "shop:443", (Endpoint("shop.1", "127.0.0.1", backend.port),), server_name=name
+        UpstreamKey("shop", 443, transport=Transport(tls_name=name)),
+        (Endpoint("shop.1", "127.0.0.1", backend.port),),
     )
     route = Route(Scheme.HTTP, "", "/", "shop", "l", "hrm", 443, upstream)
     return Snapshot.of([Contribution("p/shop", "shop", 1, (route,))])

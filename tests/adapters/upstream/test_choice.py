@@ -13,6 +13,7 @@ from meshlib.balancing import Observation
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.tls import session_keys
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.upstream.choice import Targets
 
 FRESH = ClientHello(server_name="a.example", ticket=b"", session_id=bytes(32))
@@ -28,8 +29,9 @@ class Clock:
         return self.now
 
 
-def upstream(count: int = 5, name: str = "shop:443") -> Upstream:
-    return Upstream(name, tuple(Endpoint(f"shop.{n}", "10.0.0.1", 8000 + n) for n in range(count)))
+def upstream(count: int = 5, service: str = "shop") -> Upstream:
+    key = UpstreamKey(service, 443)
+    return Upstream(key, tuple(Endpoint(f"shop.{n}", "10.0.0.1", 8000 + n) for n in range(count)))
 
 
 def make(
@@ -60,7 +62,7 @@ def test_only_the_clients_of_an_endpoint_that_goes_move() -> None:
         e if e.id != "shop.2" else Endpoint(e.id, e.host, e.port, state=EndpointState.DRAINING)
         for e in whole.endpoints
     )
-    without = Upstream(whole.name, endpoints)
+    without = Upstream(whole.key, endpoints)
     for client in CLIENTS[:300]:
         before, after = first(targets, client, among=whole), first(targets, client, among=without)
         assert after == before or before == "shop.2"
@@ -73,7 +75,7 @@ def test_a_learned_session_wins_over_the_address_and_only_in_its_upstream() -> N
     elsewhere = next(e for e in shop.endpoints if e.id != first(targets, CLIENTS[0]))
     targets.learn(shop, elsewhere, KEY)
     assert all(first(targets, client, KNOWN) == elsewhere.id for client in CLIENTS[:50])
-    other = upstream(name="other:443")
+    other = upstream(service="other")
     assert [first(targets, c, KNOWN, other) for c in CLIENTS[:50]] == [
         first(targets, c, FRESH, other) for c in CLIENTS[:50]
     ]
@@ -85,7 +87,7 @@ def test_a_learned_endpoint_that_is_gone_or_refuses_is_not_waited_for() -> None:
     targets, _ = make()
     shop = upstream()
     targets.learn(shop, shop.endpoints[0], KEY)
-    gone = Upstream(shop.name, shop.endpoints[1:])
+    gone = Upstream(shop.key, shop.endpoints[1:])
     assert first(targets, CLIENTS[0], KNOWN, gone) == first(targets, CLIENTS[0], FRESH, gone)
     for _ in range(3):
         targets.observe(shop, shop.endpoints[0], Observation.CONNECT_FAILED)
@@ -99,7 +101,7 @@ def test_one_address_for_everybody_is_spread() -> None:
         targets.enter(shop, next(targets.candidates(shop, "10.0.0.2", FRESH)))
     counts = Counter(first(targets, "10.0.0.2") for _ in range(3))
     assert len(counts) == 1
-    loads = [targets._open[shop.name, e.address] for e in shop.endpoints]
+    loads = [targets._open[shop.key, e.address] for e in shop.endpoints]
     assert sum(loads) == 500
     assert max(loads) <= 126
     assert min(loads) >= 90
@@ -144,14 +146,14 @@ def test_a_session_whose_endpoint_is_gone_moves_with_the_server_that_takes_it_up
     targets, _ = make()
     shop = upstream()
     targets.learn(shop, shop.endpoints[0], KEY)
-    left = Upstream(shop.name, shop.endpoints[1:])
+    left = Upstream(shop.key, shop.endpoints[1:])
     targets.learn(left, shop.endpoints[3], KEY, offered=True)
     assert first(targets, CLIENTS[0], KNOWN) == "shop.3"
 
 
 def test_sessions_of_one_upstream_push_out_none_of_another() -> None:
     targets, clock = make(max_sessions=20, max_sessions_per_upstream=15)
-    shop, other = upstream(), upstream(name="other:443")
+    shop, other = upstream(), upstream(service="other")
     elsewhere = next(e for e in shop.endpoints if e.id != first(targets, CLIENTS[0]))
     targets.learn(shop, elsewhere, KEY)
     for number in range(1000):
@@ -225,18 +227,18 @@ def test_the_only_endpoint_is_never_left_out() -> None:
     assert list(targets.candidates(upstream(0), "10.0.0.2", FRESH)) == []
 
 
-def test_state_of_names_that_come_and_go_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meshlib_adapters.upstream.choice._MAX_NAMES", 20)
+def test_state_of_upstreams_that_come_and_go_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshlib_adapters.upstream.choice._MAX_KEYS", 20)
     targets, _ = make("none")
     for number in range(100):
-        shop = upstream(2, f"shop-{number}:443")
+        shop = upstream(2, f"shop-{number}")
         next(targets.candidates(shop, "10.0.0.2", FRESH))
         targets.observe(shop, shop.endpoints[0], Observation.CONNECT_FAILED)
     assert list(targets._strategies) == [
-        (f"shop-{number}:443", "round_robin") for number in range(80, 100)
+        (UpstreamKey(f"shop-{number}", 443), "round_robin") for number in range(80, 100)
     ]
     assert list(targets._health) == [
-        (f"shop-{number}:443", "10.0.0.1:8000") for number in range(80, 100)
+        (UpstreamKey(f"shop-{number}", 443), "10.0.0.1:8000") for number in range(80, 100)
     ]
 
 

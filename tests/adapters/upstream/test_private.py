@@ -12,6 +12,7 @@ import pytest
 
 from meshlib.model import Snapshot
 from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble, ProxyProtocolReader, build_v1
+from meshlib.upstream_key import Transport
 from meshlib_adapters.config.transport import PreamblePolicy
 from tests.support.backend import OK, Backend, Peer
 from tests.support.client import Client, get
@@ -50,7 +51,8 @@ def private(backend: Backend, version: Version, **others: Backend) -> Snapshot:
     ).contributions:
         (route,) = contribution.routes
         assert route.upstream is not None
-        route = replace(route, upstream=replace(route.upstream, proxy_protocol=version))
+        key = replace(route.upstream.key, transport=Transport(proxy_protocol=version))
+        route = replace(route, upstream=replace(route.upstream, key=key))
         contributions.append(replace(contribution, routes=(route,)))
     return Snapshot(tuple(contributions))
 

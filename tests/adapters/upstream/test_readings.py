@@ -12,6 +12,7 @@ from typing import Any
 from meshlib.balancing import Observation
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.metrics.totals import FORGET_AFTER, OTHER
@@ -21,7 +22,8 @@ from meshlib_adapters.upstream.registry import UpstreamRegistry
 
 def upstream(name: str) -> Upstream:
     return Upstream(
-        name, (Endpoint(f"{name}.1", "192.0.2.1", 80), Endpoint(f"{name}.2", "192.0.2.2", 80))
+        UpstreamKey(name),
+        (Endpoint(f"{name}.1", "192.0.2.1", 80), Endpoint(f"{name}.2", "192.0.2.2", 80)),
     )
 
 
@@ -47,7 +49,7 @@ class Reading:
         self.readings = Readings()
 
     def ask(self, name: str) -> Any:
-        return self.upstreams.state(self.mesh.table.upstreams[name])
+        return self.upstreams.state(self.mesh.table.upstreams[UpstreamKey(name)])
 
     def round(self) -> tuple[int, dict[tuple[str, tuple[str, ...]], object]]:
         """The steps it took, and what has changed."""

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.balancing import Binding, SessionLimits, Standing, session_key
+from meshlib.bounds import MAX_NAME
 from meshlib.errors import ConfigurationError
 from meshlib.model import (
-    MAX_NAME,
     Contribution,
     Diagnostic,
     Endpoint,
@@ -24,6 +24,7 @@ from meshlib.model import (
     Upstream,
 )
 from meshlib.table import RoutingTable
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.metrics.changes import Change, parse_changes, write_changes
 from meshlib_adapters.workers.messages import NO_VERSION, make_snapshot, read_snapshot
 from meshlib_adapters.workers.privileges import resolve_identity
@@ -224,7 +225,9 @@ endpoints = st.builds(
     Endpoint, any_text, st.sampled_from(["10.0.0.1", "2001:db8::1"]), st.integers(1, 65535)
 )
 upstreams = st.builds(
-    lambda name, found: Upstream(name, tuple(found)), any_text, st.lists(endpoints, max_size=3)
+    lambda service, found: Upstream(UpstreamKey(service), tuple(found)),
+    any_text,
+    st.lists(endpoints, max_size=3),
 )
 paths = st.one_of(st.just("/"), st.integers(0, 5000).map(lambda size: "/" + "p" * size))
 routes = st.builds(
@@ -263,9 +266,10 @@ def test_of_any_snapshot_all_that_is_said_is_heard(snapshot: Snapshot, cookie: s
         Change("meshlib_http_requests_total", (route.name, "2xx", "GET"), 1)
         for route in table.routes
     ]
-    told += [Change("meshlib_upstream_connects_total", (name,), 1) for name in table.upstreams]
+    told += [Change("meshlib_upstream_connects_total", (key.name,), 1) for key in table.upstreams]
     sessions: list[Binding] = []
-    for name, upstream in table.upstreams.items():
+    for upstream in table.upstreams.values():
+        name = upstream.name
         for endpoint in upstream.endpoints:
             told.append(Change("meshlib_endpoint_ejected", (name, endpoint.address), 1))
             sessions.append(Binding(name, cookie[:MAX_NAME], b"1", endpoint.id, Standing.LEARNED))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import pytest
 
 from meshlib.balancing import Binding, Standing
-from meshlib.model import MAX_NAME
+from meshlib.bounds import MAX_NAME
 from meshlib_adapters.observe.metrics.changes import Change
 from meshlib_adapters.workers.channel import make_frame
 from meshlib_adapters.workers.messages import BINDINGS, METRICS, REPORT, RESEND

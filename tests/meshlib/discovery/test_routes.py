@@ -11,6 +11,7 @@ from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
 from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
 from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Upstream
+from meshlib.upstream_key import Transport, UpstreamKey
 
 
 def fragment(
@@ -20,7 +21,7 @@ def fragment(
 
 
 def upstream(port: int) -> Upstream:
-    return Upstream(f"shop:{port}", (Endpoint("shop.1", "10.0.0.1", port),))
+    return Upstream(UpstreamKey(f"shop:{port}"), (Endpoint("shop.1", "10.0.0.1", port),))
 
 
 def build(
@@ -54,6 +55,12 @@ def test_a_fragment_becomes_a_route() -> None:
     )
 
 
+def over(port: int, transport: Transport) -> Upstream:
+    """The upstream at `port`, under a key of its own."""
+    plain = upstream(port)
+    return replace(plain, key=replace(plain.key, transport=transport))
+
+
 def on_port(number: int, label: str = "l1", version: Literal["", "v1", "v2"] = "") -> RouteFragment:
     return RouteFragment(Scheme.TCP, "", "/", label, "hrm", 80, port=number, proxy_protocol=version)
 
@@ -64,10 +71,10 @@ def test_a_preamble_makes_an_upstream_of_its_own() -> None:
     )
     assert [route.name for route in (plain, first, second)] == ["tcp://:1", "tcp://:2", "tcp://:3"]
     assert plain.upstream == upstream(80)
-    assert first.upstream == replace(upstream(80), name="shop:80/proxy-v1", proxy_protocol="v1")
-    assert second.upstream == replace(upstream(80), name="shop:80/proxy-v2", proxy_protocol="v2")
+    assert first.upstream == over(80, Transport(proxy_protocol="v1"))
+    assert second.upstream == over(80, Transport(proxy_protocol="v2"))
     # A service whose endpoints all want it (a file can say so) has it anyway.
-    wanted = replace(upstream(80), proxy_protocol="v1")
+    wanted = over(80, Transport(proxy_protocol="v1"))
     (route,) = build_routes(
         "shop", LabelResult((on_port(1, version="v1"),)), lambda port: wanted, None, networked=True
     )
@@ -77,9 +84,7 @@ def test_a_preamble_makes_an_upstream_of_its_own() -> None:
 def test_tls_to_endpoints_makes_an_upstream_of_its_own() -> None:
     fragment = RouteFragment(Scheme.HTTP, "a", "/", "l1", "hrm", 443, server_name="shop.internal")
     (before,) = build(LabelResult((fragment,)))
-    assert before.upstream == replace(
-        upstream(443), name="shop:443/tls-shop.internal", server_name="shop.internal"
-    )
+    assert before.upstream == over(443, Transport(tls_name="shop.internal"))
     assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (
         replace(before, degraded=True),
     )
@@ -88,16 +93,14 @@ def test_tls_to_endpoints_makes_an_upstream_of_its_own() -> None:
 def test_http2_to_endpoints_makes_an_upstream_of_its_own() -> None:
     fragment = RouteFragment(Scheme.HTTP, "a", "/", "l1", "hrm", 80, upstream_protocol="h2c")
     (before,) = build(LabelResult((fragment,)))
-    assert before.upstream == replace(upstream(80), name="shop:80/h2c", protocol="h2c")
+    assert before.upstream == over(80, Transport("h2c"))
     assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (
         replace(before, degraded=True),
     )
     (both,) = build(LabelResult((replace(fragment, proxy_protocol="v2"),)))
-    assert both.upstream == replace(
-        upstream(80), name="shop:80/h2c/proxy-v2", proxy_protocol="v2", protocol="h2c"
-    )
+    assert both.upstream == over(80, Transport("h2c", proxy_protocol="v2"))
     # A file can say it of the whole service.
-    wanted = replace(upstream(80), protocol="h2c")
+    wanted = over(80, Transport("h2c"))
     (route,) = build_routes(
         "shop", LabelResult((fragment,)), lambda port: wanted, None, networked=True
     )
@@ -151,7 +154,7 @@ def test_a_failed_label_keeps_its_last_good_routes_with_todays_endpoints() -> No
         "l1",
         "hrm",
         80,
-        Upstream("shop:80", (Endpoint("shop.1", "10.0.0.99", 80),)),
+        Upstream(UpstreamKey("shop", 80), (Endpoint("shop.1", "10.0.0.99", 80),)),
     )
     moved = Route(Scheme.HTTP, "m", "/", "shop", "l1", "hrm", redirect=MOVED)
     removed = Route(Scheme.HTTP, "r", "/", "shop", "l2", "hrm", 80, upstream(80))

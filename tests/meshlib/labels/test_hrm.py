@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.bounds import bounded_name
 from meshlib.labels import hrm, suggest
 from meshlib.labels.findings import MAX_HINT, MAX_PER_LABEL
 from meshlib.labels.fragment import LabelResult, PublishedPort
@@ -17,7 +18,7 @@ from meshlib.labels.grammar import Part
 from meshlib.labels.hrm import LABEL, MAX_ELEMENTS, is_hrm_label, parse_labels
 from meshlib.labels.hrm_codes import CATALOGUE
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
-from meshlib.model import Scheme, Severity, bounded_name
+from meshlib.model import Scheme, Severity
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "labels"

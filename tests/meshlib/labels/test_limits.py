@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from meshlib.bounds import MAX_NAME
 from meshlib.labels.limits import MAX_VALUE, LabelLimits, label_size
-from meshlib.model import MAX_NAME
 
 
 def test_keys_and_values_count_and_what_is_not_read_does_not() -> None:

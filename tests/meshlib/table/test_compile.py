@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.bounds import MAX_NAME
 from meshlib.decision import Forward, Redirect, TableDecision
-from meshlib.model import MAX_NAME, Contribution, Endpoint, RedirectRule, Route, Scheme, Upstream
+from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Upstream
 from meshlib.table.compile import Claim, Site, claims_of, compile_site
 from meshlib.table.decisions import decide_http
+from meshlib.upstream_key import Transport, UpstreamKey
 
 
 def same(upstream: Upstream) -> Upstream:
@@ -28,7 +30,7 @@ def upstream_of(service: str, count: int = 1, strategy: str = "round_robin") -> 
     endpoints = tuple(
         Endpoint(f"{service}.{i}", f"10.0.{len(service)}.{i}", 80) for i in range(1, count + 1)
     )
-    return Upstream(f"{service}:80", endpoints, strategy)
+    return Upstream(UpstreamKey(service, 80), endpoints, strategy)
 
 
 def route_of(service: str, path: str = "/", label: str = "http", **options: Any) -> Route:
@@ -74,6 +76,10 @@ def test_the_oldest_keeps_what_differs() -> None:
     assert "same options" in diagnostic.hint
 
 
+def spoken_to(transport: Transport) -> Upstream:
+    return Upstream(UpstreamKey("b", 80, transport=transport), upstream_of("b").endpoints)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -82,8 +88,8 @@ def test_the_oldest_keeps_what_differs() -> None:
         {"sticky_cookie": "S"},
         {"forwarded_for": True},
         {"upstream": upstream_of("b", strategy="weighted_round_robin")},
-        {"upstream": replace(upstream_of("b"), proxy_protocol="v1")},
-        {"upstream": replace(upstream_of("b"), protocol="h2c")},
+        {"upstream": spoken_to(Transport(proxy_protocol="v1"))},
+        {"upstream": spoken_to(Transport("h2c"))},
     ],
 )
 def test_what_two_services_must_agree_on(options: dict[str, Any]) -> None:

@@ -9,9 +9,12 @@ import pytest
 from meshlib.decision import Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond
 from meshlib.model import Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
 from meshlib.table.decisions import decide_http, decide_tls
+from meshlib.upstream_key import UpstreamKey
 
-READY = Upstream("s:80", (Endpoint("s.1", "10.0.0.1", 80),))
-STARTING = Upstream("s:80", (Endpoint("s.1", "10.0.0.1", 80, state=EndpointState.STARTING),))
+READY = Upstream(UpstreamKey("s", 80), (Endpoint("s.1", "10.0.0.1", 80),))
+STARTING = Upstream(
+    UpstreamKey("s", 80), (Endpoint("s.1", "10.0.0.1", 80, state=EndpointState.STARTING),)
+)
 ROUTE = Route(Scheme.HTTP, "a", "/", "s", "http", "hrm", 80, READY)
 SNI = replace(ROUTE, scheme=Scheme.SNI)
 
@@ -21,7 +24,7 @@ def test_an_endpoint_that_is_ready_is_sent_to() -> None:
     assert decide_tls(SNI, READY) == Passthrough(SNI, READY)
 
 
-@pytest.mark.parametrize("upstream", [STARTING, Upstream("s:80", ()), None])
+@pytest.mark.parametrize("upstream", [STARTING, Upstream(UpstreamKey("s", 80), ()), None])
 def test_without_an_endpoint_that_is_ready(upstream: Upstream | None) -> None:
     assert decide_http(ROUTE, upstream, 7) == Respond(503, "no_endpoint", 7, ROUTE)
     assert decide_tls(SNI, upstream) == Reject(80, "no_endpoint", SNI)

@@ -21,6 +21,7 @@ from meshlib.model import (
 )
 from meshlib.patterns import host_matches
 from meshlib.table import Explanation, RoutingTable, explain
+from meshlib.upstream_key import UpstreamKey
 
 
 def head(authority: str, target: str = "/") -> RequestHead:
@@ -38,7 +39,9 @@ def route(
     endpoints = tuple(
         Endpoint(f"{service}.{i}", "10.0.0.1", i + 1, state=state) for i, state in enumerate(states)
     )
-    upstream = Upstream(f"{service}:80", endpoints or (Endpoint(f"{service}.1", "10.0.0.1", 80),))
+    upstream = Upstream(
+        UpstreamKey(service, 80), endpoints or (Endpoint(f"{service}.1", "10.0.0.1", 80),)
+    )
     return Route(scheme, host, path, service, "l", "hrm", 80, upstream)
 
 
@@ -113,7 +116,7 @@ def test_no_endpoint_is_ready() -> None:
     assert (found.kind, found.status, len(found.endpoints)) == ("respond", 503, 3)
     assert found.reasons[0].won
     assert found.reasons[0].text.endswith("; no endpoint is ready: 1 draining, 2 starting")
-    empty = replace(route("a"), upstream=Upstream("s:80"))
+    empty = replace(route("a"), upstream=Upstream(UpstreamKey("s", 80)))
     assert (
         explain(table_of(empty), head("a"))
         .reasons[0]

@@ -22,6 +22,7 @@ from meshlib.table import RoutingTable
 from meshlib.table.access import Barred
 from meshlib.table.compile import Claim, claims_of
 from meshlib.table.index import Chain, HostIndex
+from meshlib.upstream_key import UpstreamKey
 
 _NAMES = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map(".".join)
 _PATTERNS = st.one_of(st.just(""), _NAMES, _NAMES.map("*.".__add__))
@@ -43,7 +44,9 @@ def claim(
     *,
     redirect: bool = False,
 ) -> Claim:
-    upstream = None if redirect else Upstream(f"{service}:80", (Endpoint("1", "10.0.0.1", 80),))
+    upstream = (
+        None if redirect else Upstream(UpstreamKey(service, 80), (Endpoint("1", "10.0.0.1", 80),))
+    )
     route = Route(Scheme.HTTP, host, path, service, "l", "hrm", 80, upstream, sticky_cookie=cookie)
     return claims_of(Contribution(f"p/{service}", service, 1, (route,)))[0]
 

@@ -19,6 +19,7 @@ from meshlib.model import (
 from meshlib.table import RoutingTable
 from meshlib.table.access import Barred
 from meshlib.table.ports import PortIndex, decide_port
+from meshlib.upstream_key import UpstreamKey
 
 SQL = ListeningPort(Scheme.TCP, 5432)
 DNS = ListeningPort(Scheme.UDP, 53)
@@ -30,7 +31,9 @@ def route(
     label: str = "l",
     state: EndpointState = EndpointState.READY,
 ) -> Route:
-    upstream = Upstream(f"{service}:1", (Endpoint(f"{service}.1", "10.0.0.1", 1, state=state),))
+    upstream = Upstream(
+        UpstreamKey(service, 1), (Endpoint(f"{service}.1", "10.0.0.1", 1, state=state),)
+    )
     return Route(port.scheme, "", "/", service, label, "hrm", 1, upstream, port=port.port)
 
 
@@ -54,13 +57,13 @@ def test_what_comes_to_a_port_is_carried_to_its_service() -> None:
     assert isinstance(decision, Carry)
     assert (decision.route.name, decision.upstream.name) == ("tcp://:5432", "sql:1")
     assert table.route_port(DNS) == Carry(
-        route("dns", DNS), Upstream("dns:1", (Endpoint("dns.1", "10.0.0.1", 1),))
+        route("dns", DNS), Upstream(UpstreamKey("dns", 1), (Endpoint("dns.1", "10.0.0.1", 1),))
     )
     # TCP and UDP of one number are two ports.
     assert table.route_port(ListeningPort(Scheme.UDP, 5432)) == Refuse("no_route")
     assert [r.name for r in table.routes] == ["tcp://:5432", "udp://:53"]
     assert set(table.ports) == {SQL, DNS}
-    assert set(table.upstreams) == {"sql:1", "dns:1"}
+    assert {key.name for key in table.upstreams} == {"sql:1", "dns:1"}
     assert table.compiled_hosts == 0
     assert repr(table) == "<RoutingTable 0 http hosts, 0 sni hosts, 2 ports>"
 
@@ -98,13 +101,16 @@ def test_the_oldest_keeps_the_port_however_alike_the_other_is_and_in_whatever_or
                 "tcp://:5432 belongs to the older service 'a' (a published port); a port is one service's alone",
             ),
         ]
-        assert set(table.upstreams) == {"a:1"}
+        assert {key.name for key in table.upstreams} == {"a:1"}
 
 
 def test_a_service_that_asks_twice_is_told_so() -> None:
     table = table_of(
         contribution(
-            "a", 1, route("a", label="x"), replace(route("a", label="y"), upstream=Upstream("a:2"))
+            "a",
+            1,
+            route("a", label="x"),
+            replace(route("a", label="y"), upstream=Upstream(UpstreamKey("a", 2))),
         )
     )
     assert told(table) == [
@@ -118,7 +124,7 @@ def test_when_the_owner_goes_the_next_one_gets_the_port() -> None:
     after = table_of(b, previous=both)
     assert [r.service for r in after.routes] == ["b"]
     assert told(after) == []
-    assert set(after.upstreams) == {"b:1"}
+    assert {key.name for key in after.upstreams} == {"b:1"}
     nobody = table_of(previous=after)
     assert nobody.route_port(SQL) == Refuse("no_route")
     assert (nobody.routes, nobody.upstreams) == ((), {})
@@ -133,7 +139,10 @@ def test_a_change_touches_its_own_port_only() -> None:
     assert after.route_port(DNS) == Refuse("no_endpoint", moved.routes[0])
     # A host that changes leaves all ports as they are.
     web = Contribution(
-        "p/w", "w", 3, (Route(Scheme.HTTP, "w", "/", "w", "l", "hrm", 80, Upstream("w:80")),)
+        "p/w",
+        "w",
+        3,
+        (Route(Scheme.HTTP, "w", "/", "w", "l", "hrm", 80, Upstream(UpstreamKey("w", 80))),),
     )
     assert table_of(a, moved, web, previous=after).ports == after.ports
 

@@ -51,6 +51,7 @@ from meshlib.table import RoutingTable
 from meshlib.table.explain import explain
 from meshlib.table.paths import most_readings, readings
 from meshlib.table.routing import host_of
+from meshlib.upstream_key import UpstreamKey
 
 FIELDS = FieldSection(b"", (), None, None, False, frozenset(), None, False)
 
@@ -68,7 +69,9 @@ def service(
     **options: Any,
 ) -> Contribution:
     """A service with a route for each place: "host/path", or "sni://host"."""
-    upstream = Upstream(f"{name}:80", (Endpoint(f"{name}.1", "10.0.0.1", 80, state=state),))
+    upstream = Upstream(
+        UpstreamKey(name, 80), (Endpoint(f"{name}.1", "10.0.0.1", 80, state=state),)
+    )
     routes = []
     for place in places:
         scheme, mark, rest = place.rpartition("://")
@@ -426,7 +429,7 @@ def test_what_a_table_lists() -> None:
         "sni://a",
     ]
     assert table.routes is table.routes
-    assert {name: len(upstream.endpoints) for name, upstream in table.upstreams.items()} == {
+    assert {key.name: len(upstream.endpoints) for key, upstream in table.upstreams.items()} == {
         "s:80": 1,
         "s:80+t:80": 2,
     }
@@ -442,12 +445,16 @@ def test_what_a_table_lists() -> None:
 
 
 def test_equal_upstreams_are_one_object() -> None:
-    # Run-time state is kept by name and brought up to date when the object is another one.
+    # Run-time state is kept by key and brought up to date when the object is another one.
     table = table_of(service("s", "a/", "b/"), service("t", "a/", "b/", age=2))
     first, second = (table.route(head(host)) for host in "ab")
     assert isinstance(first, Forward)
     assert isinstance(second, Forward)
-    assert first.upstream is second.upstream is table.upstreams["s:80+t:80"]
+    assert (
+        first.upstream
+        is second.upstream
+        is table.upstreams[UpstreamKey.merged([UpstreamKey("t", 80), UpstreamKey("s", 80)])]
+    )
     after = RoutingTable.build(
         Snapshot.of([service("s", "a/"), service("t", "a/", age=2), service("x", "b/")]), table
     )
@@ -488,8 +495,8 @@ def test_a_table_does_not_remember_how_it_was_reached(snapshots: list[Snapshot])
             for path in ("/", "/x"):
                 assert table.route(head(host, path)) == fresh.route(head(host, path))
         assert table.route_tls(ClientHello("a")) == fresh.route_tls(ClientHello("a"))
-        for name, upstream in table.upstreams.items():
-            assert upstream.name == name
+        for key, upstream in table.upstreams.items():
+            assert upstream.key is key
 
 
 def many(count: int) -> list[Contribution]:
@@ -552,14 +559,14 @@ def test_ports_stand_beside_the_hosts() -> None:
     table = table_of(web, sql)
     decision = table.route_port(port)
     assert isinstance(decision, Carry)
-    assert decision.upstream is table.upstreams["sql:80"]
+    assert decision.upstream is table.upstreams[UpstreamKey("sql", 80)]
     assert list(table.ports) == [port]
     assert [r.name for r in table.routes] == ["http://a", "sni://a", "tcp://:5432"]
     assert repr(table) == "<RoutingTable 1 http hosts, 1 sni hosts, 1 ports>"
     after = RoutingTable.build(Snapshot.of([web]), table)
     assert after.route_port(port) == Refuse("no_route")
     assert after.compiled_hosts == 0
-    assert set(after.upstreams) == {"web:80"}
+    assert set(after.upstreams) == {UpstreamKey("web", 80)}
 
 
 def test_hosts_follow_their_owners() -> None:

@@ -21,6 +21,7 @@ from meshlib.model import (
 from meshlib.redirects import location
 from meshlib.table import RoutingTable
 from meshlib.table.uncertified import decide_uncertified
+from meshlib.upstream_key import UpstreamKey
 
 CERTIFIED = {"a.example", "x.wild.example", "both.example", "only.example", "down.example", "::1"}
 
@@ -29,7 +30,9 @@ def route(
     host: str, *, scheme: Scheme = Scheme.HTTP, ready: bool = True, https_only: bool = False
 ) -> Route:
     state = EndpointState.READY if ready else EndpointState.STARTING
-    upstream = Upstream(f"{scheme}{host}", (Endpoint("e", "10.0.0.1", 80, state=state),))
+    upstream = Upstream(
+        UpstreamKey(f"{scheme}{host}"), (Endpoint("e", "10.0.0.1", 80, state=state),)
+    )
     return Route(scheme, host, "/", "s", "l", "test", 80, upstream, https_only=https_only)
 
 

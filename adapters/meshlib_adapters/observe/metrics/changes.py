@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
-from meshlib.model import MAX_NAME
+from meshlib.bounds import MAX_NAME
 from meshlib_adapters.observe.metrics.catalogue import FAMILIES, Family
 
 __all__ = [

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.admin.app import create_admin
 from meshlib_adapters.observe.admin.metrics_page import MetricsPage
 from meshlib_adapters.observe.metrics.changes import Change, Histogram
@@ -49,7 +50,9 @@ def numbers(text: str) -> dict[tuple[str, ...], float]:
 
 def snapshot(count: int) -> Snapshot:
     def contribution(number: int) -> Contribution:
-        upstream = Upstream(f"u{number}:80", (Endpoint(f"u{number}.1", "10.0.0.5", 80 + number),))
+        upstream = Upstream(
+            UpstreamKey(f"u{number}", 80), (Endpoint(f"u{number}.1", "10.0.0.5", 80 + number),)
+        )
         route = Route(
             Scheme.HTTP, f"h{number}.example.com", "/", f"s{number}", "l", "hrm", 80, upstream
         )

@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.admin.app import HEALTH, create_admin
 from meshlib_adapters.observe.admin.metrics_page import MetricsPage
 from meshlib_adapters.observe.admin.server import AdminLimits, AdminServer
@@ -67,7 +68,7 @@ def test_health_is_told_whoever_else_has_connected(gateways: Lab, first: bytes) 
 def table_of(routes: int, endpoints: int = 1) -> View:
     view = View()
     upstream = Upstream(
-        "u", tuple(Endpoint(f"e{n}", "10.0.0.1", 1000 + n) for n in range(endpoints))
+        UpstreamKey("u"), tuple(Endpoint(f"e{n}", "10.0.0.1", 1000 + n) for n in range(endpoints))
     )
     made = tuple(
         Route(Scheme.HTTP, f"h{n}.example.com", "/", "s", f"l{n}", "hrm", 80, upstream)

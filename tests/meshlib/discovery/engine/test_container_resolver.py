@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshlib.bounds import MAX_NAME
 from meshlib.discovery.engine.container_resolver import ContainerResolver
 from meshlib.discovery.engine.containers import parse_containers
 from meshlib.discovery.engine.networks import ADDRESS_REFUSED, MALFORMED, OFF_GATEWAY, OFF_NETWORK
@@ -26,7 +27,7 @@ from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
-from meshlib.model import MAX_NAME, NameKind, Snapshot
+from meshlib.model import NameKind, Snapshot
 from meshlib.table import RoutingTable
 from tests.vectors.engine.scenes import scenes
 
@@ -129,7 +130,7 @@ def test_no_service_can_call_its_upstream_as_merged_ones_are_called() -> None:
     forged = replace(container(3), labels={**labels, "com.docker.compose.service": "b"})
     table = RoutingTable.build(resolve(*shared, forged))
     assert {
-        name: [e.id for e in upstream.endpoints] for name, upstream in table.upstreams.items()
+        key.name: [e.id for e in upstream.endpoints] for key, upstream in table.upstreams.items()
     } == {
         "demo_a:80+demo_b:80": ["c1", "c2"],
         "demo_a:80%2Bdemo_b:80": ["c3"],

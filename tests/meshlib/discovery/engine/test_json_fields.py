@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.bounds import bounded_name
 from meshlib.discovery.engine.json_fields import (
     MAX_ENTRIES,
     Wrong,
@@ -25,7 +26,6 @@ from meshlib.discovery.engine.json_fields import (
 )
 from meshlib.discovery.engine.records import Malformed
 from meshlib.labels.fragment import PublishedPort
-from meshlib.model import bounded_name
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

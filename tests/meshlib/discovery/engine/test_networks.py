@@ -28,7 +28,6 @@ from meshlib.discovery.engine.networks import (
     off_network,
     ordered,
     refused_address,
-    upstream_name,
     with_malformed,
 )
 from meshlib.discovery.engine.options import ResolveOptions
@@ -243,12 +242,3 @@ def test_networks_are_named_once_and_without_swarms_own() -> None:
         NetworkRecord("0", "ingress", ingress=True),
     ]
     assert network_names(networks) == ("a", "b")
-
-
-def test_the_name_of_an_upstream_says_its_service_and_never_those_of_several() -> None:
-    assert upstream_name("shop", 80) == "shop:80"
-    assert [upstream_name(service, 80) for service in ("a:80+b", "a%2Bb", "a+b")] == [
-        "a:80%2Bb:80",
-        "a%252Bb:80",
-        "a%2Bb:80",
-    ]

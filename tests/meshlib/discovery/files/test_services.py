@@ -260,7 +260,7 @@ def test_a_preamble_on_request(version: str) -> None:
     assert snapshot.diagnostics == ()
     (route,) = snapshot.routes
     assert route.upstream is not None
-    assert route.upstream.proxy_protocol == version
+    assert route.upstream.transport.proxy_protocol == version
 
 
 @pytest.mark.parametrize("protocol", ["h2c", ""])
@@ -272,7 +272,7 @@ def test_another_protocol(protocol: str) -> None:
     assert snapshot.diagnostics == ()
     (route,) = snapshot.routes
     assert route.upstream is not None
-    assert route.upstream.protocol == protocol
+    assert route.upstream.transport.protocol == protocol
 
 
 @pytest.mark.parametrize("wrong", ["h2", "H2C", "grpc", 2, ["h2c"]])
@@ -284,7 +284,7 @@ def test_a_protocol_that_is_not_spoken(wrong: object) -> None:
     assert (diagnostic.code, diagnostic.label) == ("SVC008", "services.shop.protocol")
     (route,) = snapshot.routes
     assert route.upstream is not None
-    assert route.upstream.protocol == ""
+    assert route.upstream.transport.protocol == ""
 
 
 @pytest.mark.parametrize("wrong", ["v3", "V1", 1, True, ["v1"]])
@@ -296,7 +296,7 @@ def test_a_preamble_of_no_version(wrong: object) -> None:
     assert (diagnostic.code, diagnostic.label) == ("SVC007", "services.shop.proxy_protocol")
     (route,) = snapshot.routes
     assert route.upstream is not None
-    assert route.upstream.proxy_protocol == ""
+    assert route.upstream.transport.proxy_protocol == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""Which upstream it is, as a value, and its name for people."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from meshlib.bounds import MAX_NAME, bounded_name
+
+__all__ = ["Transport", "UpstreamKey"]
+
+# Services that stand in the name of a merged upstream, when all do not fit.
+_SHOWN_SERVICES: Final = 3
+
+# What has a meaning in an upstream's name, and how it is written in the name of a service.
+_QUOTED: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%+@"})
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """How endpoints are spoken to.
+
+    `protocol` is what HTTP routes speak: HTTP/1.1 (""), or "h2c", HTTP/2 without TLS. With a
+    `tls_name` connections are TLS, and the endpoint's certificate has to be one for that name ("":
+    plain). With `proxy_protocol` ("v1" or "v2") each connection begins with a PROXY protocol header
+    that names the client (`meshlib.proxy_protocol`), and serves that client alone.
+    """
+
+    protocol: Literal["", "h2c"] = ""
+    tls_name: str = ""
+    proxy_protocol: Literal["", "v1", "v2"] = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tls_name", bounded_name(self.tls_name))
+
+    def __str__(self) -> str:
+        parts = (
+            f"/tls-{self.tls_name}" if self.tls_name else "",
+            f"/{self.protocol}" if self.protocol else "",
+            f"/proxy-{self.proxy_protocol}" if self.proxy_protocol else "",
+        )
+        return "".join(parts)
+
+
+_PLAIN: Final = Transport()
+
+
+class _Named:
+    # Beside the fields of the key, not one of them: what is made of those is neither compared nor
+    # written.
+    __slots__ = ("_hash", "name")
+    name: str
+    _hash: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamKey(_Named):
+    """Which upstream it is: a service at one of its ports, and how it is spoken to.
+
+    `service` is the service's name, or what its route from code matches; `port` the port inside the
+    container (None: there is only one). `provider` is "", except where two providers know such a
+    service: it names the one whose upstream gave way. `beside` are the keys of other services that
+    share the upstream; ValueError when one of them has any `beside` it.
+
+    `name` is the key for people, in logs and metrics: "shop:8080", "shop:8080/tls-shop.internal",
+    "shop:8080@swarm", "blog:80+shop:80"; bounded (`bounded_name`), and never taken apart again.
+    """
+
+    service: str
+    port: int | None = None
+    provider: str = ""
+    transport: Transport = _PLAIN
+    beside: tuple[UpstreamKey, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(other.beside for other in self.beside):
+            raise ValueError("a key beside another has keys beside it")
+        object.__setattr__(self, "service", bounded_name(self.service))
+        object.__setattr__(self, "provider", bounded_name(self.provider))
+        # State is looked up by key with every request.
+        object.__setattr__(self, "name", self._name())
+        object.__setattr__(self, "_hash", hash(self.name))
+
+    @staticmethod
+    def merged(keys: Iterable[UpstreamKey]) -> UpstreamKey:
+        """The key of what these upstreams, one at least, are together: the first by name, with the
+        others beside it.
+
+        The names order them and not the services' ages: state is kept under the key, which must not
+        change when one of the services is re-created.
+        """
+        alone = dict.fromkeys(one for key in keys for one in (replace(key, beside=()), *key.beside))
+        first, *others = sorted(alone, key=lambda key: key.name)
+        return replace(first, beside=tuple(others))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Another process has other hashes.
+        fields = (self.service, self.port, self.provider, self.transport, self.beside)
+        return UpstreamKey, fields
+
+    def _name(self) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        provider = f"@{self.provider}" if self.provider else ""
+        name = f"{self.service.translate(_QUOTED)}{port}{self.transport}{provider}"
+        return _joined([bounded_name(name), *(key.name for key in self.beside)])
+
+
+def _joined(names: Sequence[str]) -> str:
+    # All names while they fit. Else the first ones, how many more there are, and a digest of all:
+    # it has to be this set's alone, and the same for it every time.
+    name = "+".join(names)
+    if len(name) <= MAX_NAME:
+        return name
+    first = bounded_name("+".join(names[:_SHOWN_SERVICES]), MAX_NAME // 2)
+    digest = hashlib.blake2b("\0".join(names).encode(), digest_size=8).hexdigest()
+    return f"{first}+{max(len(names) - _SHOWN_SERVICES, 0)} more ({digest})"

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from meshlib.bounds import MAX_NAME
+from meshlib.model import Upstream
+from meshlib.upstream_key import Transport, UpstreamKey
+
+
+def test_the_name_of_a_key_is_its_fields_for_people() -> None:
+    tls, both = Transport(tls_name="shop.internal"), Transport("h2c", proxy_protocol="v2")
+    keys = {
+        UpstreamKey("shop.example.com"): "shop.example.com",
+        UpstreamKey("shop", 80): "shop:80",
+        UpstreamKey("shop", 80, transport=tls): "shop:80/tls-shop.internal",
+        UpstreamKey("shop", 80, transport=both): "shop:80/h2c/proxy-v2",
+        UpstreamKey("shop", 80, "swarm", both): "shop:80/h2c/proxy-v2@swarm",
+        UpstreamKey("blog", 80, "", both, (UpstreamKey("shop", 80, "", both),)): (
+            "blog:80/h2c/proxy-v2+shop:80/h2c/proxy-v2"
+        ),
+    }
+    assert [str(key) for key in keys] == list(keys.values())
+    upstream = Upstream(UpstreamKey("shop", 80, transport=tls))
+    assert (upstream.name, upstream.transport) == ("shop:80/tls-shop.internal", tls)
+    # No service can call itself as merged ones, or those of another provider, are called.
+    assert [UpstreamKey(service, 80).name for service in ("a:80+b", "a%2Bb", "a@b")] == [
+        "a:80%2Bb:80",
+        "a%252Bb:80",
+        "a%40b:80",
+    ]
+
+
+def test_keys_are_compared_by_value() -> None:
+    key = UpstreamKey("shop", 80, beside=(UpstreamKey("blog", 80),))
+    same = UpstreamKey("shop", 80, beside=(UpstreamKey("blog", 80),))
+    assert (key, hash(key)) == (same, hash(same))
+    assert key != UpstreamKey("shop", 80) != UpstreamKey("shop", 81)
+    assert {same: 1}[key] == 1
+
+
+def test_a_key_goes_to_another_process_without_its_hash() -> None:
+    # There texts have other hashes.
+    key = UpstreamKey("shop", 80, "swarm", Transport("h2c"), (UpstreamKey("zoo", 80),))
+    rebuilt, fields = key.__reduce__()
+    assert (rebuilt, fields) == (
+        UpstreamKey,
+        ("shop", 80, "swarm", Transport("h2c"), (UpstreamKey("zoo", 80),)),
+    )
+    there = pickle.loads(pickle.dumps(key))
+    assert (there, hash(there), there.name) == (key, hash(key), key.name)
+
+
+def test_a_merged_key_is_that_of_its_first_service_with_the_others_beside_it() -> None:
+    a, b, c = (UpstreamKey(service, 80) for service in "abc")
+    merged = UpstreamKey.merged([c, UpstreamKey.merged([b, a]), b])
+    assert merged == UpstreamKey("a", 80, beside=(b, c))
+    assert merged == UpstreamKey.merged([b, c, a])
+    assert merged.name == "a:80+b:80+c:80"
+    assert UpstreamKey.merged([a]) == a
+
+
+def test_the_name_of_very_many_services_says_some_of_them() -> None:
+    merged = UpstreamKey.merged(UpstreamKey(f"service-{n:03}", 80) for n in range(100))
+    assert len(merged.name) <= MAX_NAME
+    assert merged.name.startswith("service-000:80+service-001:80+service-002:80+97 more (")
+    other = UpstreamKey.merged(UpstreamKey(f"service-{n:03}", 80) for n in range(1, 101))
+    assert other.name != merged.name
+    two = UpstreamKey.merged([UpstreamKey("a" * 400, 80), UpstreamKey("b" * 400, 80)])
+    assert len(two.name) <= MAX_NAME
+    assert "+0 more (" in two.name
+
+
+def test_keys_beside_another_have_none_beside_them() -> None:
+    with pytest.raises(ValueError, match="has keys beside it"):
+        UpstreamKey("a", beside=(UpstreamKey("b", beside=(UpstreamKey("c"),)),))
