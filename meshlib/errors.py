@@ -6,7 +6,7 @@
         ├── AuthorityError          not a host name, address or port
         ├── PathError               not a path prefix that a route can have
         ├── ClientHelloError        not a TLS ClientHello that OpenSSL would take
-        ├── ProxyProtocolError      not a preamble of the PROXY protocol
+        ├── ProxyProtocolError      not a PROXY protocol header
         ├── RequestHeadError        not a request head that we would forward
         ├── ResponseHeadError       not an answer that we would pass on
         ├── FrameError              not a frame of HTTP/2 that may be here; has .code, .stream
@@ -101,7 +101,7 @@ class ClientHelloError(ProtocolError):
 
 
 class ProxyProtocolError(ProtocolError):
-    """Bytes that begin like a preamble of the PROXY protocol and are none; the connection is to be
+    """Bytes that begin like a PROXY protocol header and are none; the connection is to be
     closed.
     """
 

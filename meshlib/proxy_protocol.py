@@ -1,7 +1,7 @@
 """The PROXY protocol, versions 1 and 2 (HAProxy's proxy-protocol.txt): who the client of a proxy in
 front of us is.
 
-Bytes in, values out, and the preamble to send on. Whether a sender may be believed is for the
+Bytes in, values out, and the PROXY header to send on. Whether a sender may be believed is for the
 caller to decide before a byte is read: this module knows addresses, and no trust, socket or HTTP.
 """
 
@@ -25,7 +25,7 @@ __all__ = [
     "Absent",
     "NeedData",
     "ProxyAddress",
-    "ProxyPreamble",
+    "ProxyHeader",
     "ProxyProtocolReader",
     "build_v1",
     "build_v2",
@@ -34,15 +34,15 @@ __all__ = [
 # The longest line of version 1 that can be written: "PROXY UNKNOWN" with two full IPv6 addresses
 # and ports, CRLF included (2.1).
 MAX_V1: Final = 107
-# Bytes behind the fixed 16 of version 2. The protocol promises that a preamble fits the smallest
-# TCP segment that every host must take, 536 bytes (2); the largest addresses need 216 of them,
-# which leaves room for what cloud balancers add.
+# Bytes behind the fixed 16 of version 2. The protocol promises that a PROXY protocol header fits
+# the smallest TCP segment that every host must take, 536 bytes (2); the largest addresses need 216
+# of them, which leaves room for what cloud balancers add.
 MAX_V2: Final = 536
 
 _V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _FIXED: Final = 16  # signature, version and command, family and transport, length
 
-# One preamble and nothing near it: single spaces, ports without leading zeros.
+# One PROXY header and nothing near it: single spaces, ports without leading zeros.
 _LINE: Final = re.compile(
     rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]{2,39}) ([0-9A-Fa-f:.]{2,39}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})\r\n"
 )
@@ -62,7 +62,9 @@ class NeedData(enum.Enum):
 
 
 class Absent(enum.Enum):
-    """The type of `ABSENT`, the answer "this connection does not begin with a preamble"."""
+    """The type of `ABSENT`, the answer "this connection does not begin with a PROXY protocol
+    header".
+    """
 
     ABSENT = "absent"
 
@@ -88,7 +90,7 @@ class TLV(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ProxyPreamble:
+class ProxyHeader:
     """What the proxy said. Without `source` and `destination` (LOCAL, UNKNOWN, UNSPEC) the
     connection speaks for itself: it is the proxy's own, a health check for instance.
 
@@ -105,24 +107,24 @@ class ProxyPreamble:
     tlvs: tuple[TLV, ...] = ()
 
 
-Result: TypeAlias = Literal[NeedData.NEED_DATA, Absent.ABSENT] | ProxyPreamble
+Result: TypeAlias = Literal[NeedData.NEED_DATA, Absent.ABSENT] | ProxyHeader
 
 
 class ProxyProtocolReader:
-    """Finds the preamble at the start of a connection, however it is cut into reads.
+    """Finds the PROXY header at the start of a connection, however it is cut into reads.
 
     `receive_data` takes what was read (bytes once given are not to be given again) and returns
-    `NEED_DATA`, a `ProxyPreamble`, or `ABSENT`; then `rest` holds what stands behind the preamble,
-    for `ABSENT` everything. Raises `ProxyProtocolError` for a preamble that is wrong and
-    `LimitExceeded` for one that is too long: the connection is then to be closed (2, 2.2). At most
-    `MAX_V1` or 16 + `MAX_V2` bytes are kept. One reader reads one connection.
+    `NEED_DATA`, a `ProxyHeader`, or `ABSENT`; then `rest` holds what stands behind the PROXY
+    header, for `ABSENT` everything. Raises `ProxyProtocolError` for a PROXY protocol header that is
+    wrong and `LimitExceeded` for one that is too long: the connection is then to be closed (2,
+    2.2). At most `MAX_V1` or 16 + `MAX_V2` bytes are kept. One reader reads one connection.
     """
 
     __slots__ = ("_kept", "_needed", "rest")
 
     def __init__(self) -> None:
         self._kept = b""
-        self._needed = 0  # bytes of the whole preamble, once its length is known
+        self._needed = 0  # bytes of the whole PROXY header, once its length is known
         self.rest = b""
 
     def __repr__(self) -> str:
@@ -149,31 +151,34 @@ class ProxyProtocolReader:
             self._kept = data
             return NEED_DATA
         line = data[: end + 2]
-        preamble = _parse_line(line)
+        header = _parse_line(line)
         self._kept, self.rest = b"", data[end + 2 :]
-        return preamble
+        return header
 
     def _version_2(self, data: bytes) -> Result:
         if not self._needed and len(data) >= _FIXED:
             length = int.from_bytes(data[14:16])
             if length > MAX_V2:
                 raise LimitExceeded(
-                    "bytes of a PROXY preamble", MAX_V2, reason="proxy_too_long", status_hint=400
+                    "bytes of a PROXY protocol header",
+                    MAX_V2,
+                    reason="proxy_too_long",
+                    status_hint=400,
                 )
             self._needed = _FIXED + length
         if not self._needed or len(data) < self._needed:
             self._kept = data
             return NEED_DATA
-        preamble = _parse_binary(
+        header = _parse_binary(
             data[12], data[13], data[_FIXED : self._needed], data[: self._needed]
         )
         self._kept, self.rest = b"", data[self._needed :]
-        return preamble
+        return header
 
 
-def _parse_line(line: bytes) -> ProxyPreamble:
+def _parse_line(line: bytes) -> ProxyHeader:
     if _UNKNOWN.fullmatch(line):
-        return ProxyPreamble(1)  # whatever else the line says is to be ignored
+        return ProxyHeader(1)  # whatever else the line says is to be ignored
     match = _LINE.fullmatch(line)
     if match is None:
         raise ProxyProtocolError("not a line of the PROXY protocol", reason="proxy_syntax")
@@ -187,20 +192,20 @@ def _parse_line(line: bytes) -> ProxyPreamble:
         raise ProxyProtocolError(
             "an address of another family, or a port that does not exist", reason="proxy_address"
         )
-    return ProxyPreamble(
+    return ProxyHeader(
         1, ProxyAddress(str(hosts[0]), ports[0]), ProxyAddress(str(hosts[1]), ports[1]), "stream"
     )
 
 
-def _parse_binary(command: int, family: int, data: bytes, whole: bytes) -> ProxyPreamble:
+def _parse_binary(command: int, family: int, data: bytes, whole: bytes) -> ProxyHeader:
     if command == _LOCAL:
-        return ProxyPreamble(
+        return ProxyHeader(
             2
         )  # the proxy's own connection; all else is to be ignored, the family included (2.2)
     if command != _PROXY:
         raise ProxyProtocolError("a version or command that does not exist", reason="proxy_command")
     if family == 0:
-        return ProxyPreamble(2)
+        return ProxyHeader(2)
     size = {1: 4, 2: 16, 3: 108}.get(family >> 4)
     if size is None or family & 15 not in (1, 2):
         raise ProxyProtocolError("a family or transport that does not exist", reason="proxy_family")
@@ -220,7 +225,7 @@ def _parse_binary(command: int, family: int, data: bytes, whole: bytes) -> Proxy
             ProxyAddress(str(ipaddress.ip_address(h)), p) for h, p in zip(hosts, ports, strict=True)
         )
     tlvs = _parse_tlvs(data, at, whole)
-    return ProxyPreamble(
+    return ProxyHeader(
         2, source, destination, "stream" if family & 15 == 1 else "datagram", unix, tlvs
     )
 
@@ -232,7 +237,7 @@ def _parse_tlvs(data: bytes, at: int, whole: bytes) -> tuple[TLV, ...]:
         value = data[at + 3 : at + 3 + int.from_bytes(data[at + 1 : at + 3])]
         end = at + 3 + int.from_bytes(data[at + 1 : at + 3])
         if end > len(data) or at + 3 > len(data):
-            raise ProxyProtocolError("a TLV that ends behind the preamble", reason="proxy_tlv")
+            raise ProxyProtocolError("a TLV that ends behind the PROXY header", reason="proxy_tlv")
         if data[at] == _CRC32C:
             checksums += 1
             place = _FIXED + at + 3
@@ -249,7 +254,7 @@ def _parse_tlvs(data: bytes, at: int, whole: bytes) -> tuple[TLV, ...]:
 
 def _crc32c(data: bytes) -> int:
     """Castagnoli's CRC (RFC 3720 12.1), which the standard library has not; for the few hundred
-    bytes of a preamble.
+    bytes of a PROXY protocol header.
     """
     value = 0xFFFFFFFF
     for byte in data:
@@ -283,8 +288,8 @@ def build_v1(source: ProxyAddress | None, destination: ProxyAddress | None) -> b
 def build_v2(
     source: ProxyAddress | None, destination: ProxyAddress | None, tlvs: Iterable[TLV] = ()
 ) -> bytes:
-    """The binary preamble for a TCP connection; LOCAL, without addresses and TLVs, when one of the
-    addresses is missing.
+    """The binary PROXY header for a TCP connection; LOCAL, without addresses and TLVs, when one of
+    the addresses is missing.
 
     Families as in `build_v1`. ValueError for what is no address, and for TLVs that do not fit
     `MAX_V2`.

@@ -20,8 +20,8 @@ class RouteFragment:
     `scheme`, `host` and `path` as in `meshlib.model.Route`, in normal form. `label` is the label's
     key, `schema` the schema that read it ("hrm"). `internal_port` is the port inside the container:
     always set unless `redirect` is. `port` is the gateway's port that a TCP or UDP route has for
-    itself, None for others. `proxy_protocol` is the version of the preamble that endpoints get ("":
-    none). With a `server_name` endpoints are spoken to over TLS, and have to be of that name.
+    itself, None for others. `proxy_protocol` is the version of the PROXY header that endpoints get
+    ("": none). With a `server_name` endpoints are spoken to over TLS, and have to be of that name.
     `https_only`: requests without TLS are sent to https. `hsts`: as in `Route`.
     `upstream_protocol`: as `Upstream.protocol`. `share_with`: as `Route.share_with`.
     """

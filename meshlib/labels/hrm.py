@@ -23,8 +23,8 @@ from meshlib.labels.hrm_options import (
     read_forwarded_for,
     read_hsts,
     read_https,
-    read_preamble,
     read_protocol,
+    read_proxy_header,
     read_redirect,
     read_server_name,
     read_share_with,
@@ -291,7 +291,7 @@ def _read_pairs(
     sticky: str | None = None
     forwarded_for: bool | None = False
     port: int | None = None
-    preamble: Literal["", "v1", "v2"] = ""
+    proxy_header: Literal["", "v1", "v2"] = ""
     server_name = ""
     https_only = False
     hsts = ""
@@ -311,8 +311,8 @@ def _read_pairs(
         port = _choose_port(number.value if number else None, route, found, ports)
         sticky = read_sticky(pairs.get("sticky_sessions"), scheme, found)
         forwarded_for = read_forwarded_for(pairs.get("include_forwarded_for"), scheme, found)
-        preamble = read_preamble(pairs.get("proxy_protocol"), scheme, found)
-        server_name = read_server_name(pairs.get("upstream_tls"), scheme, preamble, found)
+        proxy_header = read_proxy_header(pairs.get("proxy_protocol"), scheme, found)
+        server_name = read_server_name(pairs.get("upstream_tls"), scheme, proxy_header, found)
         protocol = read_protocol(pairs.get("upstream_protocol"), scheme, server_name, found)
         https_only = read_https(pairs.get("https"), route, found)
         hsts = read_hsts(pairs.get("hsts"), scheme, found)
@@ -320,7 +320,7 @@ def _read_pairs(
     if found.failed or route is None:
         return None
     match = (route.scheme, route.host, route.path, found.key, SCHEMA)
-    asked_of_endpoints = (route.port, preamble, server_name)
+    asked_of_endpoints = (route.port, proxy_header, server_name)
     told = (https_only, hsts)
     fragment = RouteFragment(
         *match,

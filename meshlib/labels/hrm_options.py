@@ -32,8 +32,8 @@ __all__ = [
     "read_forwarded_for",
     "read_hsts",
     "read_https",
-    "read_preamble",
     "read_protocol",
+    "read_proxy_header",
     "read_redirect",
     "read_server_name",
     "read_share_with",
@@ -128,22 +128,26 @@ def _is_of_no_use(pair: Pair, scheme: Scheme, found: LabelFindings) -> bool:
     return True
 
 
-def read_preamble(
+def read_proxy_header(
     pair: Pair | None, scheme: Scheme, found: LabelFindings
 ) -> Literal["", "v1", "v2"]:
     """`proxy_protocol`; "" without it."""
     if pair is None:
         return ""
     if scheme is Scheme.UDP:
-        message = "proxy_protocol is ignored: the preamble begins a connection, and UDP has none"
+        message = (
+            "proxy_protocol is ignored: the PROXY header begins a connection, and UDP has none"
+        )
         found.add(codes.PROXY_PROTOCOL_ON_UDP, message, "leave it out", column=pair.name.column)
         return ""
     return parse_proxy_protocol(pair.value, found)
 
 
-def read_server_name(pair: Pair | None, scheme: Scheme, preamble: str, found: LabelFindings) -> str:
-    """`upstream_tls`: the name in the endpoints' certificate; "" without it. `preamble` is what
-    `read_preamble` gave.
+def read_server_name(
+    pair: Pair | None, scheme: Scheme, proxy_header: str, found: LabelFindings
+) -> str:
+    """`upstream_tls`: the name in the endpoints' certificate; "" without it. `proxy_header` is what
+    `read_proxy_header` gave.
     """
     if pair is None or _is_of_no_use(pair, scheme, found):
         return ""
@@ -151,7 +155,7 @@ def read_server_name(pair: Pair | None, scheme: Scheme, preamble: str, found: La
         message = "upstream_tls is ignored: the client's own TLS goes through to the service"
         found.add(codes.UPSTREAM_TLS_ON_SNI, message, "leave it out", column=pair.name.column)
         return ""
-    if preamble:
+    if proxy_header:
         message = "upstream_tls and proxy_protocol together are not supported"
         found.add(codes.BAD_SERVER_NAME, message, "leave out one of them", column=pair.name.column)
         return ""

@@ -25,7 +25,7 @@ _LONG_MODULES: Final = {
     "http2/stream.py": 586,
     "labels/hrm.py": 441,
     "labels/hrm_values.py": 421,
-    "listeners/tls_connection.py": 474,
+    "listeners/tls_connection.py": 475,
     "mesh.py": 431,
     "ownership.py": 436,
     "table/routing.py": 471,

@@ -1,5 +1,5 @@
-"""Preambles of both versions: what is taken, what is refused, in any cut; and that what we build is
-what we read.
+"""PROXY protocol headers of both versions: what is taken, what is refused, in any cut; and that
+what we build is what we read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from meshlib.proxy_protocol import (
     NEED_DATA,
     TLV,
     ProxyAddress,
-    ProxyPreamble,
+    ProxyHeader,
     ProxyProtocolReader,
     build_v1,
     build_v2,
@@ -77,7 +77,7 @@ def test_vectors_in_any_cut(name: str, data: bytes, outcome: Any, step: int) -> 
     while result is NEED_DATA:
         result = reader.receive_data(sent[at : at + step])
         at += step
-    assert isinstance(result, ProxyPreamble), outcome
+    assert isinstance(result, ProxyHeader), outcome
     addresses = [
         list(address) if address else None for address in (result.source, result.destination)
     ]
@@ -98,7 +98,7 @@ def test_vectors_in_any_cut(name: str, data: bytes, outcome: Any, step: int) -> 
         b"\x16\x03",
     ],
 )
-def test_no_preamble_and_nothing_lost(data: bytes) -> None:
+def test_no_proxy_header_and_nothing_lost(data: bytes) -> None:
     for step in (1, 3, 100):
         reader = ProxyProtocolReader()
         for at in range(0, len(data), step):
@@ -117,10 +117,10 @@ def test_nothing_yet() -> None:
 
 def test_sockets_by_path() -> None:
     paths = b"/run/a".ljust(108, b"\0") + b"\xff/b".ljust(108, b"\0")
-    preamble = ProxyProtocolReader().receive_data(
+    header = ProxyProtocolReader().receive_data(
         SIGNATURE + b"\x21\x31" + len(paths).to_bytes(2) + paths
     )
-    assert preamble == ProxyPreamble(
+    assert header == ProxyHeader(
         2, ProxyAddress("/run/a", 0), ProxyAddress("\udcff/b", 0), "stream", unix=True
     )
 
@@ -132,15 +132,15 @@ def test_tlvs_are_kept_as_they_came() -> None:
         TLV(0xEA, b"\x01vpce-\xff"),
         TLV(0x04, b""),
     )
-    preamble = ProxyProtocolReader().receive_data(build_v2(A4, B4, tlvs))
-    assert isinstance(preamble, ProxyPreamble)
-    assert preamble.tlvs == tlvs
+    header = ProxyProtocolReader().receive_data(build_v2(A4, B4, tlvs))
+    assert isinstance(header, ProxyHeader)
+    assert header.tlvs == tlvs
 
 
-def test_a_full_preamble_fits_and_one_byte_more_does_not() -> None:
+def test_a_full_proxy_header_fits_and_one_byte_more_does_not() -> None:
     room = MAX_V2 - 12 - 3
     assert isinstance(
-        ProxyProtocolReader().receive_data(build_v2(A4, B4, [TLV(4, bytes(room))])), ProxyPreamble
+        ProxyProtocolReader().receive_data(build_v2(A4, B4, [TLV(4, bytes(room))])), ProxyHeader
     )
     with pytest.raises(ValueError, match="more than"):
         build_v2(A4, B4, [TLV(4, bytes(room + 1))])
@@ -160,11 +160,11 @@ def test_what_is_sent_without_addresses() -> None:
 def test_families_are_never_mixed() -> None:
     six = ProxyAddress("2001:db8::1", 80)
     for build in (build_v1, build_v2):
-        preamble = ProxyProtocolReader().receive_data(build(six, B4))
-        assert isinstance(preamble, ProxyPreamble)
-        assert preamble.source == six
-        assert preamble.destination is not None
-        assert ipaddress.ip_address(preamble.destination.host) == ipaddress.ip_address(
+        header = ProxyProtocolReader().receive_data(build(six, B4))
+        assert isinstance(header, ProxyHeader)
+        assert header.source == six
+        assert header.destination is not None
+        assert ipaddress.ip_address(header.destination.host) == ipaddress.ip_address(
             "::ffff:192.0.2.2"
         )
     assert build_v1(ProxyAddress("fe80::1%eth0", 1), six).startswith(b"PROXY TCP6 fe80::1 ")
@@ -206,10 +206,10 @@ def test_what_is_built_is_what_is_read(
         ProxyAddress(pair[1].host.partition("%")[0], pair[1].port),
     )
     reader = ProxyProtocolReader()
-    assert reader.receive_data(build_v1(*pair) + rest) == ProxyPreamble(1, *pair, "stream")
+    assert reader.receive_data(build_v1(*pair) + rest) == ProxyHeader(1, *pair, "stream")
     assert reader.rest == rest
     reader = ProxyProtocolReader()
-    assert reader.receive_data(build_v2(*pair, tlvs) + rest) == ProxyPreamble(
+    assert reader.receive_data(build_v2(*pair, tlvs) + rest) == ProxyHeader(
         2, *pair, "stream", tlvs=tuple(tlvs)
     )
     assert reader.rest == rest

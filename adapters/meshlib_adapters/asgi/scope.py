@@ -88,7 +88,7 @@ def peer_of(scope: Scope, policy: ForwardingPolicy) -> Peer:
 
 def addresses_of(scope: Scope) -> tuple[ProxyAddress | None, ProxyAddress | None]:
     """The client's address and the server's, where they are IP addresses with ports; for upstreams
-    that want a PROXY preamble.
+    that want a PROXY protocol header.
     """
     return _address(scope.get("client")), _address(scope.get("server"))
 

@@ -424,7 +424,7 @@ class PortsSettings:
     proxy_protocol: bool = setting(
         False,
         read_bool,
-        "TCP connections of the proxies in proxy_protocol_from begin with a preamble here, too, each of them",
+        "TCP connections of the proxies in proxy_protocol_from begin with a PROXY protocol header here, too, each of them",
     )
     max_ports: int = setting(1000, read_integer(1, 65535), "ports open at a time")
     flow_timeout: float = setting(

@@ -42,7 +42,7 @@ from meshlib_adapters.config.sections import (
     TLSTerminationSettings,
     setting,
 )
-from meshlib_adapters.config.transport import PreamblePolicy
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings
@@ -61,7 +61,7 @@ __all__ = [
     "http2_limits",
     "http_settings",
     "ownership_rules",
-    "preamble_policy",
+    "proxy_header_policy",
     "resolve_options",
 ]
 
@@ -202,7 +202,7 @@ def forwarding_policy(settings: Settings) -> ForwardingPolicy:
     return ForwardingPolicy(**{item.name: getattr(own, item.name) for item in fields(own)})
 
 
-def preamble_policy(settings: Settings) -> PreamblePolicy:
-    """From whom the HTTP and TLS listeners take preambles of the PROXY protocol."""
+def proxy_header_policy(settings: Settings) -> ProxyHeaderPolicy:
+    """From whom the HTTP and TLS listeners take PROXY protocol headers."""
     mode = cast("Literal['off', 'accept', 'require']", settings.proxy_protocol)
-    return PreamblePolicy(mode, settings.proxy_protocol_from)
+    return ProxyHeaderPolicy(mode, settings.proxy_protocol_from)

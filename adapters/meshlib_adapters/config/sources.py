@@ -23,7 +23,7 @@ from meshlib_adapters.config.sections import (
     HTTP2LimitSettings,
     TLSTerminationSettings,
 )
-from meshlib_adapters.config.settings import Settings, http_settings, preamble_policy
+from meshlib_adapters.config.settings import Settings, http_settings, proxy_header_policy
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -164,7 +164,7 @@ def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]
     settings = Settings(**top)
     try:
         http_settings(settings)
-        preamble_policy(settings)
+        proxy_header_policy(settings)
         _check_tls(settings.tls)
         _check_http2(settings.http2)
     except ConfigurationError as error:  # it knows its field, we know who set it

@@ -13,7 +13,7 @@ from meshlib.tls import MAX_HELLO, MAX_WIRE
 
 __all__ = [
     "PortSettings",
-    "PreamblePolicy",
+    "ProxyHeaderPolicy",
     "RelaySettings",
     "TCPSettings",
     "TLSSettings",
@@ -148,13 +148,13 @@ class TCPSettings:
     """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections`
     are closed at once, unless a connection whose client has said nothing yet can be given up.
 
-    `preamble_timeout`: a preamble is whole so long after the connection's first moment, where there
-    must be one.
+    `proxy_header_timeout`: a PROXY protocol header is whole so long after the connection's first
+    moment, where there must be one.
 
     Raises `ConfigurationError` for what cannot be.
     """
 
-    preamble_timeout: float = 10.0
+    proxy_header_timeout: float = 10.0
     connect_timeout: float = 3.0
     idle_timeout: float = 3600.0
     max_lifetime: float | None = None
@@ -165,7 +165,7 @@ class TCPSettings:
     relay: RelaySettings = RelaySettings()
 
     def __post_init__(self) -> None:
-        for name in ("preamble_timeout", "connect_timeout", "idle_timeout", "sweep_interval"):
+        for name in ("proxy_header_timeout", "connect_timeout", "idle_timeout", "sweep_interval"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0", where=name)
         if self.max_lifetime is not None and not self.max_lifetime > 0:
@@ -208,8 +208,8 @@ class UDPSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class PreamblePolicy:
-    """Whether a listener takes preambles, and from whom.
+class ProxyHeaderPolicy:
+    """Whether a listener takes PROXY protocol headers, and from whom.
 
     "off": none. "accept": connections from `sources` may begin with one. "require": only
     connections that come from `sources` and begin with one are served. Raises `ConfigurationError`
@@ -223,7 +223,7 @@ class PreamblePolicy:
         if self.mode != "off" and not self.sources:
             hint = "name the proxies in front in proxy_protocol_from: 10.0.0.0/8, or 0.0.0.0/0 and ::/0 where nobody else can connect"
             raise ConfigurationError(
-                "nobody may send a preamble", where="proxy_protocol", hint=hint
+                "nobody may send a PROXY protocol header", where="proxy_protocol", hint=hint
             )
 
 

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.forwarding import Peer
-from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
+from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 from meshlib_adapters.proxy.client import NEVER_IDLE, Phase
 from meshlib_adapters.turns import BYTES, Turn
 
@@ -68,7 +68,7 @@ class ClientWire(asyncio.Protocol):
         self.phase = Phase.IDLE
         self.since = 0.0
         self.peer = Peer("", "http", 0)
-        self.claimed: ProxyPreamble | None = None  # what a trusted proxy says who the client is
+        self.claimed: ProxyHeader | None = None  # what a trusted proxy says who the client is
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._paused = 0  # why we do not read: `UPSTREAM`, `FULL`, `TURN`
         self._blocked = False  # the client does not read

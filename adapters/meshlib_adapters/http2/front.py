@@ -30,7 +30,7 @@ from meshlib.forwarding import Peer
 from meshlib.http2.fields import Pair, answer_fields
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import Endpoint, Route
-from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble
+from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.framing.frames import ServerFrames, StreamFailed
 from meshlib_adapters.framing.intake import Intake
@@ -125,7 +125,7 @@ class HTTP2Front(asyncio.Protocol):
         self.client_lines = client_lines
         self.phase = Phase.HEAD
         self.since = now = monotonic()
-        self.claimed: ProxyPreamble | None = None  # what a trusted proxy says who the client is
+        self.claimed: ProxyHeader | None = None  # what a trusted proxy says who the client is
         self.peer = Peer("", scheme, port)
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.kept = 0  # bytes of answers that wait for the client's windows, of all streams

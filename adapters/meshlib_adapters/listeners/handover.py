@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from meshlib.proxy_protocol import ProxyPreamble
+from meshlib.proxy_protocol import ProxyHeader
 
 __all__ = ["Session", "Terminator"]
 
@@ -43,7 +43,7 @@ class Terminator(Protocol):
         server_name: str,
         timeout: float,
         on_end: Callable[[str], None],
-        claimed: ProxyPreamble | None = None,
+        claimed: ProxyHeader | None = None,
     ) -> Session:
         """Take over a client that asks for a name that is covered; its handshake has `timeout`
         seconds.
@@ -54,6 +54,6 @@ class Terminator(Protocol):
         sock: socket.socket,
         received: bytes,
         on_end: Callable[[str], None],
-        claimed: ProxyPreamble | None = None,
+        claimed: ProxyHeader | None = None,
     ) -> Session:
         """Take over a client that speaks HTTP without TLS."""

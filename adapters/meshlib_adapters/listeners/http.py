@@ -9,8 +9,8 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from meshlib.errors import ProtocolError
-from meshlib.proxy_protocol import ProxyPreamble
-from meshlib_adapters.config.transport import PreamblePolicy
+from meshlib.proxy_protocol import ProxyHeader
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
 from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.listeners.http_proxy_header import HTTPProxyHeaderReader
 
@@ -51,7 +51,7 @@ class HTTPListener:
         *,
         sock: socket.socket | None = None,
         reuse_port: bool = False,
-        proxy_protocol: PreamblePolicy | None = None,
+        proxy_protocol: ProxyHeaderPolicy | None = None,
     ) -> list[tuple[str, int]]:
         """Accept connections there; returns the addresses bound (port 0 picks a free one). Raises
         OSError as `bind` does.
@@ -94,7 +94,7 @@ class HTTPListener:
     def _take_over(
         self,
         transport: asyncio.Transport,
-        claimed: ProxyPreamble | None,
+        claimed: ProxyHeader | None,
         data: bytes,
         error: ProtocolError | None,
     ) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from meshlib.errors import ProtocolError
-from meshlib.proxy_protocol import ProxyPreamble
-from meshlib_adapters.config.transport import PreamblePolicy
-from meshlib_adapters.listeners.proxy_header import ClientPreamble
+from meshlib.proxy_protocol import ProxyHeader
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
+from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader
 
 if TYPE_CHECKING:
     from meshlib_adapters.listeners.http_clients import HTTPClients
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["HTTPProxyHeaderReader", "OnHeader"]
 
 # The transport, what the header says (None: nothing), the bytes behind it, and what was wrong.
-OnHeader = Callable[[asyncio.Transport, ProxyPreamble | None, bytes, ProtocolError | None], None]
+OnHeader = Callable[[asyncio.Transport, ProxyHeader | None, bytes, ProtocolError | None], None]
 
 
 class HTTPProxyHeaderReader(asyncio.Protocol):
@@ -33,11 +33,13 @@ class HTTPProxyHeaderReader(asyncio.Protocol):
 
     __slots__ = ("_clients", "_on_header", "_policy", "_reader", "_started", "_timer", "_transport")
 
-    def __init__(self, clients: HTTPClients, policy: PreamblePolicy, on_header: OnHeader) -> None:
+    def __init__(
+        self, clients: HTTPClients, policy: ProxyHeaderPolicy, on_header: OnHeader
+    ) -> None:
         self._clients = clients
         self._policy = policy
         self._on_header = on_header
-        self._reader: ClientPreamble | None = None
+        self._reader: ProxyHeaderReader | None = None
         self._started = clients.proxy.loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._transport = cast("asyncio.Transport", None)
@@ -48,7 +50,7 @@ class HTTPProxyHeaderReader(asyncio.Protocol):
         peername = transport.get_extra_info("peername")
         address = peername[0] if isinstance(peername, tuple) else ""
         try:
-            self._reader = ClientPreamble.of(self._policy, address)
+            self._reader = ProxyHeaderReader.of(self._policy, address)
         except ProtocolError as error:
             self._end(None, b"", error)
             return
@@ -65,7 +67,7 @@ class HTTPProxyHeaderReader(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read the header, or a part of it, or something else."""
-        reader = cast("ClientPreamble", self._reader)
+        reader = cast("ProxyHeaderReader", self._reader)
         try:
             rest = reader.receive_data(data)
         except ProtocolError as error:
@@ -100,7 +102,7 @@ class HTTPProxyHeaderReader(asyncio.Protocol):
         self._end(None, b"", ProtocolError(message, reason="proxy_timeout", status_hint=408))
 
     def _end(
-        self, claimed: ProxyPreamble | None, data: bytes, error: ProtocolError | None = None
+        self, claimed: ProxyHeader | None, data: bytes, error: ProtocolError | None = None
     ) -> None:
         self._leave()
         self._on_header(self._transport, claimed, data, error)

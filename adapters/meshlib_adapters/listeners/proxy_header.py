@@ -1,59 +1,43 @@
-"""Preambles of the PROXY protocol on connections that are relayed: those that endpoints get, and
+"""PROXY protocol headers on connections that are relayed: those that endpoints get, and
 those of proxies in front.
 
 Who may speak for others is decided by the address of the connection, before a byte is read:
-everybody else's preamble is no TLS.
+everybody else's PROXY header is no TLS.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from meshlib.errors import ProxyProtocolError
-from meshlib.forwarding import Network, is_trusted
+from meshlib.forwarding import is_trusted
 from meshlib.proxy_protocol import (
     NEED_DATA,
     ProxyAddress,
-    ProxyPreamble,
+    ProxyHeader,
     ProxyProtocolReader,
     build_v1,
     build_v2,
 )
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
 
-__all__ = ["ClientPreamble", "PreambleRule", "preamble_for", "speaks_for_others"]
-
-
-class PreambleRule(Protocol):
-    """From whom preambles are taken: the `PreamblePolicy` of `meshlib_adapters.config.transport`,
-    or anything that tells the same.
-    """
-
-    @property
-    def mode(self) -> str:
-        """ "off", "accept" (connections from `sources` may begin with one) or "require" (only such
-        are served).
-        """
-
-    @property
-    def sources(self) -> Sequence[Network]: ...
+__all__ = ["ProxyHeaderReader", "proxy_header_for", "speaks_for_others"]
 
 
-def speaks_for_others(rule: PreambleRule | None, address: str) -> bool:
+def speaks_for_others(rule: ProxyHeaderPolicy | None, address: str) -> bool:
     """Whether a connection from `address` may be that of a proxy in front, with clients of its
     own.
     """
     return rule is not None and rule.mode != "off" and is_trusted(address, rule.sources)
 
 
-class ClientPreamble:
-    """The preamble that the connection of one client begins with, or may begin with.
+class ProxyHeaderReader:
+    """The PROXY header that the connection of one client begins with, or may begin with.
 
-    `receive_data` takes what was read and returns what is not the preamble's, None while more is
-    needed; then `claimed` is what the proxy says of its client, if anything. Raises
+    `receive_data` takes what was read and returns what is not the PROXY header's, None while more
+    is needed; then `claimed` is what the proxy says of its client, if anything. Raises
     `ProxyProtocolError`; then the connection is to be closed.
     """
 
@@ -62,22 +46,22 @@ class ClientPreamble:
     def __init__(self, *, required: bool) -> None:
         self._required = required
         self._reader = ProxyProtocolReader()
-        self.claimed: ProxyPreamble | None = None
+        self.claimed: ProxyHeader | None = None
 
     @staticmethod
     def of(
-        rule: PreambleRule | None, address: str, *, always: bool = False
-    ) -> ClientPreamble | None:
-        """What to expect from a connection of `address`; None for no preamble. Raises
+        rule: ProxyHeaderPolicy | None, address: str, *, always: bool = False
+    ) -> ProxyHeaderReader | None:
+        """What to expect from a connection of `address`; None for no PROXY header. Raises
         `ProxyProtocolError` if it is not served.
 
         `always`: `sources` never come without one. So it is where servers may be the first to
-        speak: nobody can tell a client that waits from a preamble that is on its way.
+        speak: nobody can tell a client that waits from a PROXY protocol header that is on its way.
         """
         if rule is None or rule.mode == "off":
             return None
         if is_trusted(address, rule.sources):
-            return ClientPreamble(required=always or rule.mode == "require")
+            return ProxyHeaderReader(required=always or rule.mode == "require")
         if rule.mode == "require":
             raise ProxyProtocolError(
                 "only the proxies in front are served here", reason="proxy_untrusted"
@@ -89,7 +73,7 @@ class ClientPreamble:
         result = self._reader.receive_data(data)
         if result is NEED_DATA:
             return None
-        if isinstance(result, ProxyPreamble):
+        if isinstance(result, ProxyHeader):
             if result.transport == "datagram":
                 raise ProxyProtocolError("a datagram on a connection", reason="proxy_family")
             if result.source is not None and result.destination is not None and not result.unix:
@@ -99,13 +83,17 @@ class ClientPreamble:
                     destination=_unmapped(result.destination),
                 )
         elif self._required:
-            raise ProxyProtocolError("no preamble where there must be one", reason="proxy_missing")
+            raise ProxyProtocolError(
+                "no PROXY header where there must be one", reason="proxy_missing"
+            )
         return self._reader.rest
 
 
-def preamble_for(sock: socket.socket, version: str, claimed: ProxyPreamble | None = None) -> bytes:
-    """The preamble ("v1" or "v2") for the client at the other end of `sock`, or for the one that
-    `claimed` names.
+def proxy_header_for(
+    sock: socket.socket, version: str, claimed: ProxyHeader | None = None
+) -> bytes:
+    """The PROXY header ("v1" or "v2") for the client at the other end of `sock`, or for the one
+    that `claimed` names.
     """
     source: ProxyAddress | None
     destination: ProxyAddress | None

@@ -16,9 +16,8 @@ from typing import Any, Protocol
 from meshlib.decision import Carry
 from meshlib.mesh import Mesh
 from meshlib.model import ListeningPort, Scheme, Upstream
-from meshlib_adapters.config.transport import PortSettings
+from meshlib_adapters.config.transport import PortSettings, ProxyHeaderPolicy
 from meshlib_adapters.listeners.limits import ClientLimits
-from meshlib_adapters.listeners.proxy_header import PreambleRule
 from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.udp.listener import UDPListener
 from meshlib_adapters.observe.records import ConnectionRecord
@@ -42,8 +41,8 @@ class PortListeners:
     """Follows `mesh` from `start` on. Make it inside a running event loop.
 
     `reserved` are TCP ports of our own, which no route may have, whatever its labels say. `on_end`
-    gets a `ConnectionRecord` for each client that is gone; it must not raise. `proxy_protocol` is for the
-    TCP ports, as in `TCPListener`.
+    gets a `ConnectionRecord` for each client that is gone; it must not raise. `proxy_protocol` is
+    for the TCP ports, as in `TCPListener`.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class PortListeners:
         *,
         reserved: Collection[int] = (),
         on_end: Callable[[ConnectionRecord], None] | None = None,
-        proxy_protocol: PreambleRule | None = None,
+        proxy_protocol: ProxyHeaderPolicy | None = None,
     ) -> None:
         self.settings = settings = settings or PortSettings()
         self._proxy_protocol = proxy_protocol

@@ -9,11 +9,11 @@ import socket
 from collections.abc import Callable
 
 from meshlib.model import Upstream
-from meshlib_adapters.config.transport import TCPSettings
+from meshlib_adapters.config.transport import ProxyHeaderPolicy, TCPSettings
 from meshlib_adapters.listeners.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.limits import ClientLimits
-from meshlib_adapters.listeners.proxy_header import PreambleRule, speaks_for_others
+from meshlib_adapters.listeners.proxy_header import speaks_for_others
 from meshlib_adapters.listeners.tcp_connection import PortConnection
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources, reset_on_close
@@ -30,10 +30,11 @@ class TCPListener:
     Only ready endpoints get connections, in the order of the upstream's strategy, the next one when
     one does not take it; who failed lately is left out for a while. `name` stands in records and
     logs. `on_end` gets a `ConnectionRecord` for each client when it is gone; it must not raise.
-    `proxy_protocol` says which connections begin with a preamble: those of its `sources`, always
-    (`mode` "require": nobody else is served); the client that it names is the one that is logged,
-    and announced to endpoints. `limits` and `resources` may be those of other listeners too.
-    `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by reason) only grow.
+    `proxy_protocol` says which connections begin with a PROXY protocol header: those of its
+    `sources`, always (`mode` "require": nobody else is served); the client that it names is the one
+    that is logged, and announced to endpoints. `limits` and `resources` may be those of other
+    listeners too. `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by
+    reason) only grow.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class TCPListener:
         on_end: Callable[[ConnectionRecord], None] | None = None,
         limits: ClientLimits | None = None,
         resources: RelayResources | None = None,
-        proxy_protocol: PreambleRule | None = None,
+        proxy_protocol: ProxyHeaderPolicy | None = None,
     ) -> None:
         self.settings = settings = settings or TCPSettings()
         self.name = name

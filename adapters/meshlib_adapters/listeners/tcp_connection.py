@@ -1,11 +1,11 @@
 """One client of a TCP port, from its first moment to the end of its relay: nothing that it says is
 read here.
 
-    (PREAMBLE ──►) CONNECT ──► RELAY ──► (closed)
+    (PROXY HEADER ──►) CONNECT ──► RELAY ──► (closed)
 
 Until an endpoint has taken the connection, the client's bytes wait in the kernel, but for those
-that came with the preamble of a proxy in front. A client that no endpoint takes, or whose preamble
-is wrong, gets an RST, as from a port on which nobody listens.
+that came with the PROXY header of a proxy in front. A client that no endpoint takes, or whose PROXY
+header is wrong, gets an RST, as from a port on which nobody listens.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from meshlib.balancing import Observation
 from meshlib.errors import ProtocolError, ProxyProtocolError
 from meshlib.model import Endpoint, Upstream
-from meshlib.proxy_protocol import ProxyPreamble
-from meshlib_adapters.listeners.proxy_header import ClientPreamble, preamble_for
+from meshlib.proxy_protocol import ProxyHeader
+from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader, proxy_header_for
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.proxy.client import NEVER_IDLE
 from meshlib_adapters.relay.dialer import Dialer
@@ -34,7 +34,7 @@ __all__ = ["PortConnection"]
 
 _log = logging.getLogger("meshlib.tcp")
 
-# A preamble has a few hundred bytes; what comes along goes on with it.
+# A PROXY protocol header has a few hundred bytes; what comes along goes on with it.
 _READ = 4096
 
 
@@ -51,7 +51,7 @@ class PortConnection:
         "_first",
         "_listener",
         "_outcome",
-        "_preamble",
+        "_proxy_header",
         "_relay",
         "_sock",
         "_started",
@@ -68,7 +68,7 @@ class PortConnection:
         self.client = client
         self._dialer: Dialer | None = None
         self._relay: Relay | None = None
-        self._preamble: ClientPreamble | None = None
+        self._proxy_header: ProxyHeaderReader | None = None
         self._first = b""  # what the endpoint gets before anything else
         self._added = 0  # bytes of it that the client has not sent
         self._upstream: Upstream | None = None
@@ -83,27 +83,29 @@ class PortConnection:
         return f"<PortConnection {state} {self.client} {self._endpoint or '-'}>"
 
     def start(self) -> None:
-        """Read the preamble, if the listener's rule says so; then connect to the best endpoint that
-        takes it.
+        """Read the PROXY header, if the listener's rule says so; then connect to the best endpoint
+        that takes it.
         """
         listener = self._listener
         try:
-            self._preamble = ClientPreamble.of(listener.proxy_protocol, self.address, always=True)
+            self._proxy_header = ProxyHeaderReader.of(
+                listener.proxy_protocol, self.address, always=True
+            )
         except ProxyProtocolError as error:
             self._refuse(error.reason)
             return
-        if self._preamble is None:
+        if self._proxy_header is None:
             self._connect(None)
         else:
-            listener.deadlines.set(self, self._started + listener.settings.preamble_timeout)
-            self._watch().add_reader(self._sock.fileno(), self._on_preamble)
+            listener.deadlines.set(self, self._started + listener.settings.proxy_header_timeout)
+            self._watch().add_reader(self._sock.fileno(), self._on_proxy_header)
 
     def _watch(self) -> Readiness:
         return self._listener.resources.readiness(self._listener.loop)
 
-    def _on_preamble(self) -> None:
-        preamble = self._preamble
-        assert preamble is not None
+    def _on_proxy_header(self) -> None:
+        proxy_header = self._proxy_header
+        assert proxy_header is not None
         try:
             data = self._sock.recv(_READ)
         except (BlockingIOError, InterruptedError):
@@ -114,16 +116,16 @@ class PortConnection:
             self._refuse("proxy_cut_off")
             return
         try:
-            rest = preamble.receive_data(data)
+            rest = proxy_header.receive_data(data)
         except ProtocolError as error:
             self._refuse(error.reason)
             return
         if rest is None:
             return
-        self._preamble = None
+        self._proxy_header = None
         self._first = rest
         self._watch().forget(self._sock.fileno())
-        claimed = preamble.claimed
+        claimed = proxy_header.claimed
         if claimed is not None and claimed.source is not None:
             self.client = claimed.source.host
             full = self._listener.limits.rename(self, self.client)
@@ -132,16 +134,16 @@ class PortConnection:
                 return
         self._connect(claimed)
 
-    def _connect(self, claimed: ProxyPreamble | None) -> None:
+    def _connect(self, claimed: ProxyHeader | None) -> None:
         upstream = self._listener.upstream()
         if upstream is None:
             self._refuse("no_endpoint")
             return
         self._upstream = upstream
         if upstream.transport.proxy_protocol:
-            preamble = preamble_for(self._sock, upstream.transport.proxy_protocol, claimed)
-            self._added = len(preamble)
-            self._first = preamble + self._first
+            proxy_header = proxy_header_for(self._sock, upstream.transport.proxy_protocol, claimed)
+            self._added = len(proxy_header)
+            self._first = proxy_header + self._first
         self._dialer = Dialer(
             self._listener.loop,
             self._listener.targets.candidates(upstream),
@@ -154,7 +156,7 @@ class PortConnection:
 
     def on_deadline(self, now: float) -> None:
         """The deadline that this connection gave the listener has passed."""
-        if self._preamble is not None:
+        if self._proxy_header is not None:
             self._refuse("proxy_timeout")
         elif self._relay is not None:
             self._check_relay(now)
@@ -165,7 +167,7 @@ class PortConnection:
         """See `limits.Member`. A client that has said nothing yet may be given up, for nobody can
         tell what it waits for.
         """
-        if self._preamble is not None:
+        if self._proxy_header is not None:
             return self._started
         relay = self._relay
         if relay is None:
@@ -265,8 +267,8 @@ class PortConnection:
             self._relay.abort()
             self._relay = None
         else:
-            if self._preamble is not None:
-                self._preamble = None
+            if self._proxy_header is not None:
+                self._proxy_header = None
                 self._watch().forget(self._sock.fileno())
             with contextlib.suppress(OSError):
                 self._sock.close()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
-from meshlib.proxy_protocol import ProxyPreamble
+from meshlib.proxy_protocol import ProxyHeader
 from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.listeners.https import EarlyConnection, TLSClientConnection
@@ -45,8 +45,8 @@ class Session(Protocol):
 
 
 class Terminator:
-    """Serves the routes of the proxy of `clients` over TLS. To be made inside the event loop; give it to a
-    `TLSListener`.
+    """Serves the routes of the proxy of `clients` over TLS. To be made inside the event loop; give
+    it to a `TLSListener`.
 
     Without certificates (before `use`) it covers no name. With `client_auth` "require" the gateway
     forwards nothing that comes without TLS, on whichever listener (`meshlib.table.uncertified`).
@@ -91,7 +91,7 @@ class Terminator:
         server_name: str,
         timeout: float,
         on_end: Callable[[str], None],
-        claimed: ProxyPreamble | None = None,
+        claimed: ProxyHeader | None = None,
     ) -> Session:
         """Take over a client whose hello, in `received`, asks for a name that is covered; the
         handshake has `timeout` seconds.
@@ -138,7 +138,7 @@ class Terminator:
         sock: socket.socket,
         received: bytes,
         on_end: Callable[[str], None],
-        claimed: ProxyPreamble | None = None,
+        claimed: ProxyHeader | None = None,
     ) -> Session:
         """Take over a client that speaks HTTP without TLS and has sent `received`."""
         return _PlainSession(self._clients, sock, received, on_end, claimed)
@@ -174,7 +174,7 @@ class _PlainSession:
         sock: socket.socket,
         received: bytes,
         on_end: Callable[[str], None],
-        claimed: ProxyPreamble | None,
+        claimed: ProxyHeader | None,
     ) -> None:
         self.failure = ""
         self._sock = sock

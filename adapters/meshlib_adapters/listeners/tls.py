@@ -16,12 +16,12 @@ from meshlib.messages import ClientHello
 from meshlib.model import Upstream
 from meshlib.tls import HelloMemo
 from meshlib.upstream_key import UpstreamKey
-from meshlib_adapters.config.transport import TLSSettings
+from meshlib_adapters.config.transport import ProxyHeaderPolicy, TLSSettings
 from meshlib_adapters.listeners.acceptor import Acceptor, listening_socket, start_listening
 from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.handover import Terminator
 from meshlib_adapters.listeners.limits import ClientLimits
-from meshlib_adapters.listeners.proxy_header import PreambleRule, speaks_for_others
+from meshlib_adapters.listeners.proxy_header import speaks_for_others
 from meshlib_adapters.listeners.tls_connection import TLSConnection
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources, reset_on_close
@@ -51,12 +51,12 @@ class TLSListener:
     """Routes TLS connections by server name to endpoints, undecrypted; those that the table wants
     ended here go to `terminator`.
 
-    `proxy_protocol` says which connections may begin with a preamble; the client that it names is
-    the one that is logged, kept on an endpoint, and announced to endpoints. Make the listener
-    inside a running event loop. `on_end` gets a `ConnectionRecord` for each client when it is gone; it
-    must not raise. `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by
-    reason) only grow; `held_bytes` are those of clients that are not with an endpoint yet;
-    `targets` chooses endpoints. One listener serves several addresses.
+    `proxy_protocol` says which connections may begin with a PROXY protocol header; the client that
+    it names is the one that is logged, kept on an endpoint, and announced to endpoints. Make the
+    listener inside a running event loop. `on_end` gets a `ConnectionRecord` for each client when it
+    is gone; it must not raise. `counters` ("accepted", "attempts", "tunnels", "refused") and
+    `refusals` (by reason) only grow; `held_bytes` are those of clients that are not with an
+    endpoint yet; `targets` chooses endpoints. One listener serves several addresses.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TLSListener:
         strategy: Callable[[str], EndpointOrder] = create_strategy,
         on_end: Callable[[ConnectionRecord], None] | None = None,
         terminator: Terminator | None = None,
-        proxy_protocol: PreambleRule | None = None,
+        proxy_protocol: ProxyHeaderPolicy | None = None,
     ) -> None:
         self.mesh = mesh
         self.settings = settings = settings or TLSSettings()

@@ -23,12 +23,13 @@ from meshlib.http1 import HeadBuffer
 from meshlib.http1 import NeedData as NeedHead
 from meshlib.messages import ClientHello
 from meshlib.model import Upstream
-from meshlib.proxy_protocol import ProxyPreamble
+from meshlib.proxy_protocol import ProxyHeader
 from meshlib.tls import NEED_DATA, ClientHelloSniffer, ForeignProtocol, NotTLS, alert_record
 from meshlib.tls.alerts import INTERNAL_ERROR
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
 from meshlib_adapters.listeners.handover import Session
 from meshlib_adapters.listeners.plain_http import MAX_HEAD, REFUSAL, redirect_answer
-from meshlib_adapters.listeners.proxy_header import ClientPreamble, PreambleRule, preamble_for
+from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader, proxy_header_for
 from meshlib_adapters.listeners.upstream_dial import Passage
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.proxy.client import NEVER_IDLE
@@ -78,7 +79,7 @@ class TLSConnection:
         "_outcome",
         "_passage",
         "_phase",
-        "_preamble",
+        "_proxy_header",
         "_relay",
         "_route",
         "_session",
@@ -95,8 +96,8 @@ class TLSConnection:
         self._fd = sock.fileno()
         self.address = client  # of the connection; `client` is what a trusted proxy says
         self.client = client
-        self._preamble: ClientPreamble | None = None
-        self._claimed: ProxyPreamble | None = None
+        self._proxy_header: ProxyHeaderReader | None = None
+        self._claimed: ProxyHeader | None = None
         self._phase = _Phase.HELLO
         self._sniffer: ClientHelloSniffer | None = ClientHelloSniffer(
             max_hello=listener.settings.max_hello,
@@ -120,15 +121,15 @@ class TLSConnection:
     def __repr__(self) -> str:
         return f"<TLSConnection {self._phase.value} {self.client} {self._name or '-'} {self._endpoint or '-'}>"
 
-    def start(self, rule: PreambleRule | None) -> None:
-        """Begin to read; with a preamble, where `rule` says so."""
+    def start(self, rule: ProxyHeaderPolicy | None) -> None:
+        """Begin to read; with a PROXY protocol header, where `rule` says so."""
         listener = self._listener
         listener.deadlines.set(self, self._started + listener.settings.hello_timeout)
         listener.watch.add_reader(self._fd, self._on_readable)
         if rule is None:
             return
         try:
-            self._preamble = ClientPreamble.of(rule, self.address)
+            self._proxy_header = ProxyHeaderReader.of(rule, self.address)
         except ProxyProtocolError as error:
             self._refuse(b"", error.reason)
 
@@ -201,8 +202,8 @@ class TLSConnection:
             self._note("no_hello" if not self._held else "hello_cut_off")
             self._close()
             return
-        if self._preamble is not None:
-            data = self._read_preamble(self._preamble, data)
+        if self._proxy_header is not None:
+            data = self._read_proxy_header(self._proxy_header, data)
             if not data:
                 return
         self._chunks.append(data)
@@ -215,20 +216,20 @@ class TLSConnection:
         else:
             self._sniff(data)
 
-    def _read_preamble(self, preamble: ClientPreamble, data: bytes) -> bytes:
+    def _read_proxy_header(self, proxy_header: ProxyHeaderReader, data: bytes) -> bytes:
         # What is left for the sniffer, if anything yet. What the reader keeps of an unfinished
-        # preamble is a few hundred bytes at most.
+        # PROXY header is a few hundred bytes at most.
         try:
-            rest = preamble.receive_data(data)
+            rest = proxy_header.receive_data(data)
         except ProtocolError as error:
             self._refuse(b"", error.reason)
             return b""
         if rest is None:
             return b""
-        self._preamble = None
-        self._claimed = preamble.claimed
-        if preamble.claimed is not None and preamble.claimed.source is not None:
-            self.client = preamble.claimed.source.host
+        self._proxy_header = None
+        self._claimed = proxy_header.claimed
+        if proxy_header.claimed is not None and proxy_header.claimed.source is not None:
+            self.client = proxy_header.claimed.source.host
             full = self._listener.limits.rename(self, self.client)
             if full:
                 self._listener.count_refusal(full)
@@ -370,9 +371,9 @@ class TLSConnection:
         self._release_held()
         listener.counters["tunnels"] += 1
         if version := passage.upstream.transport.proxy_protocol:
-            preamble = preamble_for(self._sock, version, self._claimed)
-            self._added = len(preamble)
-            first = preamble + first
+            proxy_header = proxy_header_for(self._sock, version, self._claimed)
+            self._added = len(proxy_header)
+            first = proxy_header + first
         self._first_size = len(first)
         self._relay = Relay(
             listener.loop,

@@ -72,7 +72,8 @@ _NOT_SENT: Final = frozenset(
 
 
 class HTTP2EndpointConnection(HTTP1EndpointConnection):
-    """See the module; the methods are those of `HTTP1EndpointConnection`. Needs the extra `http2`."""
+    """See the module; the methods are those of `HTTP1EndpointConnection`. Needs the extra `http2`.
+    """
 
     __slots__ = (
         "_announced",
@@ -95,7 +96,7 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
         super().__init__(pool)
         self._limits = limits or HTTP2Settings()
         self._frames: ClientFrames | None = (
-            None  # made with the first request: a preamble may have to go before the preface
+            None  # made with the first request: a PROXY protocol header may have to go before the preface
         )
         self._policy: FramePolicy | None = None  # made with it, and `_intake`
         self._intake: Intake | None = None

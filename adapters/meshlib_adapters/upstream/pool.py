@@ -1,8 +1,8 @@
 """The connections to one endpoint: kept idle last in first out, so that as few of them as possible
 stay warm.
 
-Three kinds of pools: the plain one of the hot path; one whose connections begin with a PROXY
-preamble and belong to one client each; one that lets only so many requests at a time through. What
+Three kinds of pools: the plain one of the hot path; one whose connections begin with a PROXY PROXY
+header and belong to one client each; one that lets only so many requests at a time through. What
 the last two need costs the first nothing.
 """
 
@@ -165,7 +165,7 @@ class EndpointPool:
         "last_head",
         "loop",
         "on_free",
-        "preamble",
+        "proxy_header",
         "server_name",
         "settings",
         "told",
@@ -186,7 +186,7 @@ class EndpointPool:
         self.known_lines = known_lines
         self.write_batch = write_batch or WriteBatch(loop)
         self.connecting = 0
-        self.preamble: Literal["", "v1", "v2"] = ""
+        self.proxy_header: Literal["", "v1", "v2"] = ""
         self.create: Callable[[EndpointPool], HTTP1EndpointConnection] = (
             HTTP1EndpointConnection  # what is spoken to the endpoint
         )
@@ -332,7 +332,7 @@ class EndpointPool:
 
 
 class PrivatePool(EndpointPool):
-    """Its connections begin with a preamble of the PROXY protocol, which names one client: no other
+    """Its connections begin with a PROXY protocol header, which names one client: no other
     may use them.
 
     A connection is kept for the next request of the exchange's client, until that client is gone.
@@ -357,7 +357,7 @@ class PrivatePool(EndpointPool):
     def announce_client(self, connection: HTTP1EndpointConnection, exchange: Requester) -> None:
         """Say who the client is."""
         connection.owner = exchange
-        build = build_v1 if self.preamble == "v1" else build_v2
+        build = build_v1 if self.proxy_header == "v1" else build_v2
         connection.transport.write(build(*exchange.addresses()))
 
     def release(self, connection: HTTP1EndpointConnection) -> None:

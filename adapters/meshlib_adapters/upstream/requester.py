@@ -39,7 +39,8 @@ class Requester(Protocol):
     """The asking side. Every method is called from the event loop and must not block or raise."""
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """Who the client is, and where it asked; for upstreams that want a PROXY preamble."""
+        """The client and the address it connected to, for upstreams with a PROXY protocol header.
+        """
 
     def on_connection(self, connection: HTTP1EndpointConnection, seconds: float) -> None:
         """A connection that was being made is there, and ours; it took so many seconds."""

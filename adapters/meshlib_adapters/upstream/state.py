@@ -110,7 +110,7 @@ class UpstreamState:
         pool = kind(
             endpoint, self._settings, self._loop, self.counts, self._known_lines, self._write_batch
         )
-        pool.preamble = transport.proxy_protocol
+        pool.proxy_header = transport.proxy_protocol
         if transport.protocol:
             pool.create = http2_connections(self._http2)
         pool.server_name = transport.tls_name
@@ -204,7 +204,7 @@ class LimitedState(UpstreamState):
         pool = kind(
             endpoint, self._settings, self._loop, self.counts, self._known_lines, self._write_batch
         )
-        pool.preamble = transport.proxy_protocol
+        pool.proxy_header = transport.proxy_protocol
         if transport.protocol:
             pool.create = http2_connections(self._http2)
         pool.server_name = transport.tls_name

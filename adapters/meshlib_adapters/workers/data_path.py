@@ -19,7 +19,7 @@ from meshlib_adapters.config.settings import (
     forwarding_policy,
     http2_limits,
     http_settings,
-    preamble_policy,
+    proxy_header_policy,
 )
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.http import HTTPListener
@@ -81,7 +81,7 @@ class DataPath:
             mesh, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams
         )
         self._http = HTTPListener(self._proxy)
-        self._preambles = preamble_policy(settings)
+        self._proxy_headers = proxy_header_policy(settings)
         self._terminator = _terminator(self._http.clients, settings)
         self._connection_log = (
             ConnectionLog(log) if settings.log.access and log is not None else None
@@ -91,7 +91,7 @@ class DataPath:
             tls,
             on_end=self._connection_log,
             terminator=self._terminator,
-            proxy_protocol=self._preambles,
+            proxy_protocol=self._proxy_headers,
         )
         self._mesh = mesh
         self._settings = settings
@@ -105,10 +105,12 @@ class DataPath:
             self._terminator.use(found)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
-        """Begin to accept. `ConfigurationError` when another program listens on one of the addresses."""
+        """Begin to accept. `ConfigurationError` when another program listens on one of the
+        addresses.
+        """
         for sock in http:
             try:
-                await self._http.listen(sock=sock, proxy_protocol=self._preambles)
+                await self._http.listen(sock=sock, proxy_protocol=self._proxy_headers)
             except OSError as error:
                 raise explain_bind_error(
                     error, Address(*sock.getsockname()[:2]), setting="http"
@@ -162,8 +164,8 @@ class DataPath:
         return self._tls.counters
 
     async def drain(self, seconds: float) -> int:
-        """Stop accepting, let requests and tunnels end within `seconds`, then cut the rest; returns how
-        many were cut.
+        """Stop accepting, let requests and tunnels end within `seconds`, then cut the rest; returns
+        how many were cut.
         """
         cut = 0
 

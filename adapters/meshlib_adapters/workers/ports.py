@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
-from meshlib_adapters.config.settings import Settings, preamble_policy
+from meshlib_adapters.config.settings import Settings, proxy_header_policy
 from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
 from meshlib_adapters.listeners.published_ports import PortListeners
 from meshlib_adapters.observe.records import ConnectionRecord
@@ -48,7 +48,7 @@ def create_ports(
         tcp=replace(wanted.tcp, max_connections=connections),
         udp=replace(wanted.udp, max_flows=flows),
     )
-    rule = preamble_policy(settings) if settings.ports.proxy_protocol else None
+    rule = proxy_header_policy(settings) if settings.ports.proxy_protocol else None
     return PortListeners(
         mesh, wanted, reserved=own.union(reserved), on_end=on_end, proxy_protocol=rule
     )
@@ -59,7 +59,7 @@ def port_settings(settings: Settings) -> PortSettings:
     ports, limits, timeouts = settings.ports, settings.limits, settings.timeouts
     try:
         tcp = TCPSettings(
-            preamble_timeout=timeouts.head_read,
+            proxy_header_timeout=timeouts.head_read,
             connect_timeout=timeouts.connect,
             idle_timeout=timeouts.tunnel_idle,
             max_connections=limits.max_connections,

@@ -15,8 +15,8 @@ __all__ = [
     "BAD_ENDPOINTS",
     "BAD_LABEL",
     "BAD_LABELS",
-    "BAD_PREAMBLE",
     "BAD_PROTOCOL",
+    "BAD_PROXY_HEADER",
     "BAD_SERVICE",
     "BAD_VARIABLE",
     "CATALOGUE",
@@ -38,8 +38,8 @@ BAD_ENDPOINT = Finding("SVC005", Severity.ERROR, "an endpoint cannot be read; th
 BAD_VARIABLE = Finding(
     "SVC006", Severity.ERROR, "a label of a Compose file has a variable without a value"
 )
-BAD_PREAMBLE = Finding(
-    "SVC007", Severity.ERROR, "`proxy_protocol` is neither v1 nor v2; no preamble is sent"
+BAD_PROXY_HEADER = Finding(
+    "SVC007", Severity.ERROR, "`proxy_protocol` is neither v1 nor v2; no PROXY header is sent"
 )
 BAD_PROTOCOL = Finding("SVC008", Severity.ERROR, "`protocol` is not h2c; HTTP/1.1 is spoken")
 UNKNOWN_KEY = Finding("SVC101", Severity.WARNING, "a key is not known and ignored")
@@ -63,7 +63,7 @@ CATALOGUE = (
     BAD_ENDPOINTS,
     BAD_ENDPOINT,
     BAD_VARIABLE,
-    BAD_PREAMBLE,
+    BAD_PROXY_HEADER,
     BAD_PROTOCOL,
     UNKNOWN_KEY,
     NO_ENDPOINTS,

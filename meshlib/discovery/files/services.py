@@ -9,9 +9,9 @@ files.
 A service with `image`, `build` or `deploy` is one of Compose: its `labels` and `deploy.labels` are
 read, with variables, its `ports` tell the port that a label does not name, and unless it has
 `endpoints` too it is found under its own name, as Compose's networks have it. In a service of our
-own form, `proxy_protocol: v1` (or v2) has every connection to its endpoints begin with a preamble,
-and `protocol: h2c` has HTTP/2 without TLS spoken to them. Reading the file, and YAML itself, is an
-adapter's matter.
+own form, `proxy_protocol: v1` (or v2) has every connection to its endpoints begin with a PROXY
+protocol header, and `protocol: h2c` has HTTP/2 without TLS spoken to them. Reading the file, and
+YAML itself, is an adapter's matter.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from meshlib.discovery.files.compose import ReadLabels, merge_labels, read_label
 from meshlib.discovery.files.diagnostics import (
     BAD_ENDPOINT,
     BAD_LABELS,
-    BAD_PREAMBLE,
     BAD_PROTOCOL,
+    BAD_PROXY_HEADER,
     BAD_SERVICE,
     NO_ENDPOINTS,
     Mistakes,
@@ -221,7 +221,7 @@ def _contribution(
     if composed:
         upstream_for = build_upstreams(name, endpoints, allowance=allowance)
     else:
-        version = _preamble(value, place, mistakes)
+        version = _proxy_header(value, place, mistakes)
         transport = Transport(_protocol(value, place, mistakes), proxy_protocol=version)
         upstream_for = build_upstreams(name, endpoints, transport, allowance=allowance)
         mistakes.unknown_keys(value, _SERVICE_KEYS, place)
@@ -239,7 +239,7 @@ def _contribution(
     return Contribution(key="", service=name, routes=routes, diagnostics=diagnostics)
 
 
-def _preamble(
+def _proxy_header(
     entry: Mapping[str, object], place: str, mistakes: Mistakes
 ) -> Literal["", "v1", "v2"]:
     value = entry.get("proxy_protocol")
@@ -250,7 +250,7 @@ def _preamble(
     if value is not None:
         message = f"{show_value(value)} is no version of the PROXY protocol"
         mistakes.add(
-            BAD_PREAMBLE, f"{place}.proxy_protocol", message, "write v1 or v2, or leave it out"
+            BAD_PROXY_HEADER, f"{place}.proxy_protocol", message, "write v1 or v2, or leave it out"
         )
     return ""
 

@@ -20,7 +20,7 @@ from meshlib_adapters.config.settings import (
     forwarding_policy,
     http_settings,
     ownership_rules,
-    preamble_policy,
+    proxy_header_policy,
     resolve_options,
 )
 from meshlib_adapters.config.sources import (
@@ -106,12 +106,12 @@ def test_limits_of_http2_have_the_same_defaults() -> None:
         resolve_settings([option("http2.resets", "0")])
 
 
-def test_who_may_send_a_preamble() -> None:
-    assert preamble_policy(Settings()).mode == "off"
+def test_who_may_send_a_proxy_header() -> None:
+    assert proxy_header_policy(Settings()).mode == "off"
     settings, _ = resolve_settings(
         [option("proxy_protocol", "require"), option("proxy_protocol_from", "10.0.0.0/8, ::1")]
     )
-    policy = preamble_policy(settings)
+    policy = proxy_header_policy(settings)
     assert (policy.mode, [str(network) for network in policy.sources]) == (
         "require",
         ["10.0.0.0/8", "::1/128"],
@@ -154,7 +154,10 @@ def test_command_line_over_environment_over_file(tmp_path: Path) -> None:
         ("log = 'debug'", "gateway.toml: log: log is a table (write [log] and its keys below)"),
         ("[timeouts]\nidle = 'x'", "gateway.toml: timeouts.idle: expected a duration"),
         ("[timeouts]\nidle = 0", "gateway.toml: timeouts.idle: 0.0 is too small"),
-        ("proxy_protocol = 'accept'", "gateway.toml: proxy_protocol: nobody may send a preamble"),
+        (
+            "proxy_protocol = 'accept'",
+            "gateway.toml: proxy_protocol: nobody may send a PROXY protocol header",
+        ),
         ("http = 'x'", "gateway.toml: http: 'x' is not HOST:PORT"),
         ("http = ", "gateway.toml: is not TOML: "),
     ],

@@ -18,9 +18,9 @@ from meshlib.forwarding import Network
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Route, Scheme, Upstream
 from meshlib.upstream_key import Transport, UpstreamKey
-from meshlib_adapters.config.transport import PreamblePolicy
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
 from meshlib_adapters.listeners.tls import TLSListener
-from tests.support.preambles import US
+from tests.support.proxy_headers import US
 from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
 
 CONFIGURATION = """
@@ -94,7 +94,7 @@ def test_the_clients_address_survives_two_proxies_and_us(
             listener = TLSListener(
                 Table(upstream),
                 on_end=env.records.append,
-                proxy_protocol=PreamblePolicy("require", sources),
+                proxy_protocol=ProxyHeaderPolicy("require", sources),
             )
             env.stack.callback(listener.close)
             _, ours = await listener.listen(LOOPBACK, 0)

@@ -1,4 +1,4 @@
-"""The PROXY protocol on a listener: whose preamble is taken, what becomes of it, and what a
+"""The PROXY protocol on a listener: whose PROXY header is taken, what becomes of it, and what a
 listener does without it.
 """
 
@@ -13,17 +13,17 @@ import pytest
 from meshlib.errors import ConfigurationError
 from meshlib.forwarding import Network
 from meshlib.proxy_protocol import ProxyAddress, build_v1, build_v2
-from meshlib_adapters.config.transport import PreamblePolicy
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
 from tests.support.backend import Backend, Peer
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
-from tests.support.preambles import DESTINATION, SOURCE, US
+from tests.support.proxy_headers import DESTINATION, SOURCE, US
 from tests.support.running import RunningGateway, quick
 
 ELSEWHERE: tuple[Network, ...] = (ipaddress.ip_network("10.0.0.0/8"),)
-PREAMBLES = [build_v1(SOURCE, DESTINATION), build_v2(SOURCE, DESTINATION)]
-UNIX = PREAMBLES[1][:12] + b"\x21\x31\x00\xd8" + b"/run/x".ljust(216, b"\0")
-DATAGRAM = PREAMBLES[1][:13] + b"\x12" + PREAMBLES[1][14:]
+PROXY_HEADERS = [build_v1(SOURCE, DESTINATION), build_v2(SOURCE, DESTINATION)]
+UNIX = PROXY_HEADERS[1][:12] + b"\x21\x31\x00\xd8" + b"/run/x".ljust(216, b"\0")
+DATAGRAM = PROXY_HEADERS[1][:13] + b"\x12" + PROXY_HEADERS[1][14:]
 EXPECTED = [
     b"X-Forwarded-For: 198.51.100.7",
     b"X-Forwarded-Host: a",
@@ -32,14 +32,14 @@ EXPECTED = [
 ]
 REFUSED = [
     ("require", US, get(), "proxy_missing"),
-    ("require", ELSEWHERE, PREAMBLES[0] + get(), "proxy_untrusted"),
+    ("require", ELSEWHERE, PROXY_HEADERS[0] + get(), "proxy_untrusted"),
     ("require", ELSEWHERE, get(), "proxy_untrusted"),
-    ("accept", ELSEWHERE, PREAMBLES[0] + get(), "bad_request_line"),
-    ("accept", ELSEWHERE, PREAMBLES[1] + get(), "bad_request_line"),
+    ("accept", ELSEWHERE, PROXY_HEADERS[0] + get(), "bad_request_line"),
+    ("accept", ELSEWHERE, PROXY_HEADERS[1] + get(), "bad_request_line"),
     ("accept", US, b"PROXY TCP4 localhost 127.0.0.1 1 2\r\n" + get(), "proxy_syntax"),
     ("accept", US, DATAGRAM + get(), "proxy_family"),
     ("accept", US, b"PROXY UNKNOWN " + b"x" * 200, "proxy_too_long"),
-    ("accept", US, PREAMBLES[0] + PREAMBLES[0] + get(), "bad_request_line"),
+    ("accept", US, PROXY_HEADERS[0] + PROXY_HEADERS[0] + get(), "bad_request_line"),
 ]
 
 Make = Callable[..., Backend]
@@ -61,9 +61,9 @@ def telling(peer: Peer) -> None:
 def site(
     start: Start, backend: Make, mode: Mode, sources: Sequence[Network] = US, **changes: float
 ) -> tuple[RunningGateway, Address]:
-    """A gateway with a listener that takes preambles, and where it listens."""
+    """A gateway with a listener that takes PROXY protocol headers, and where it listens."""
     running = start(backend(telling), quick(**changes))
-    policy = PreamblePolicy(mode, tuple(sources))
+    policy = ProxyHeaderPolicy(mode, tuple(sources))
     return running, running.run(running.listener.listen("127.0.0.1", 0, proxy_protocol=policy))[0]
 
 
@@ -73,46 +73,48 @@ def connect(running: RunningGateway, address: Address) -> Client:
     return client
 
 
-@pytest.mark.parametrize("preamble", PREAMBLES, ids=["v1", "v2"])
+@pytest.mark.parametrize("proxy_header", PROXY_HEADERS, ids=["v1", "v2"])
 @pytest.mark.parametrize("mode", ["accept", "require"])
 def test_the_client_is_whom_the_proxy_names(
-    start: Start, backend: Make, mode: Mode, preamble: bytes
+    start: Start, backend: Make, mode: Mode, proxy_header: bytes
 ) -> None:
     running, address = site(start, backend, mode)
     client = connect(running, address)
-    answer = client.ask(preamble + get())
+    answer = client.ask(proxy_header + get())
     assert answer.body.split(b"\n") == EXPECTED
     assert client.ask(get()).body.split(b"\n") == EXPECTED  # the connection stays his
     assert [record["client"] for record in running.log(2)] == [SOURCE.host] * 2
 
 
-@pytest.mark.parametrize("preamble", PREAMBLES, ids=["v1", "v2"])
-def test_a_preamble_in_single_bytes(start: Start, backend: Make, preamble: bytes) -> None:
+@pytest.mark.parametrize("proxy_header", PROXY_HEADERS, ids=["v1", "v2"])
+def test_a_proxy_header_in_single_bytes(start: Start, backend: Make, proxy_header: bytes) -> None:
     running, address = site(start, backend, "require")
     client = connect(running, address)
-    client.dribble(preamble, 0.001)
+    client.dribble(proxy_header, 0.001)
     assert client.ask(get()).body.split(b"\n") == EXPECTED
 
 
 def test_a_mapped_address_is_the_ipv4_one(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "require")
-    preamble = build_v2(
+    proxy_header = build_v2(
         ProxyAddress("::ffff:198.51.100.7", 1), ProxyAddress("::ffff:203.0.113.9", 8443)
     )
-    assert connect(running, address).ask(preamble + get()).body.split(b"\n") == EXPECTED
+    assert connect(running, address).ask(proxy_header + get()).body.split(b"\n") == EXPECTED
 
 
 @pytest.mark.parametrize(
-    "preamble", [b"PROXY UNKNOWN\r\n", build_v2(None, None), UNIX], ids=["unknown", "local", "unix"]
+    "proxy_header",
+    [b"PROXY UNKNOWN\r\n", build_v2(None, None), UNIX],
+    ids=["unknown", "local", "unix"],
 )
 def test_without_an_address_the_proxy_speaks_for_itself(
-    start: Start, backend: Make, preamble: bytes
+    start: Start, backend: Make, proxy_header: bytes
 ) -> None:
     running, address = site(start, backend, "require")
-    assert b"X-Forwarded-For: 127.0.0.1" in connect(running, address).ask(preamble + get()).body
+    assert b"X-Forwarded-For: 127.0.0.1" in connect(running, address).ask(proxy_header + get()).body
 
 
-def test_accept_takes_connections_without_preamble(start: Start, backend: Make) -> None:
+def test_accept_takes_connections_without_proxy_header(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "accept")
     assert b"X-Forwarded-For: 127.0.0.1" in connect(running, address).ask(get()).body
     # A method of that name is a request, too.
@@ -132,15 +134,15 @@ def test_refused(
     assert record["reason"] == reason
 
 
-def test_the_listener_without_it_knows_no_preamble(start: Start, backend: Make) -> None:
+def test_the_listener_without_it_knows_no_proxy_header(start: Start, backend: Make) -> None:
     running = start(backend(telling))
-    assert running.client().ask(PREAMBLES[0] + get()).status == 400
+    assert running.client().ask(PROXY_HEADERS[0] + get()).status == 400
 
 
-def test_a_preamble_has_the_time_of_a_head(start: Start, backend: Make) -> None:
+def test_a_proxy_header_has_the_time_of_a_head(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "require", head_read=0.1)
     client = connect(running, address)
-    client.send(PREAMBLES[0][:5])
+    client.send(PROXY_HEADERS[0][:5])
     assert client.read_answer().status == 408
     assert running.reasons(1) == ["proxy_timeout"]
 
@@ -149,16 +151,16 @@ def test_beginnings_make_room_the_longest_idle_first(start: Start, backend: Make
     running, address = site(start, backend, "require", max_connections=2)
     held = [connect(running, address) for _ in range(2)]
     running.wait(lambda: running.call(lambda: len(running.listener.clients.beginning)) == 2)
-    assert connect(running, address).ask(PREAMBLES[0] + get()).status == 200
+    assert connect(running, address).ask(PROXY_HEADERS[0] + get()).status == 200
     assert not held[0].more()
-    assert held[1].ask(PREAMBLES[0] + get()).status == 200
+    assert held[1].ask(PROXY_HEADERS[0] + get()).status == 200
 
 
 def test_the_limit_is_that_of_the_client_whom_the_proxy_names(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "require", max_connections_per_client=1)
     clients = [connect(running, address) for _ in range(3)]
     others = [
-        PREAMBLES[0].replace(b"198.51.100.7", b"198.51.100.%d" % number) for number in range(3)
+        PROXY_HEADERS[0].replace(b"198.51.100.7", b"198.51.100.%d" % number) for number in range(3)
     ]
     assert [
         client.ask(other + get()).status for client, other in zip(clients, others, strict=True)
@@ -172,7 +174,7 @@ def test_the_limit_is_that_of_the_client_whom_the_proxy_names(start: Start, back
 def test_beginnings_end_with_the_drain(start: Start, backend: Make) -> None:
     running, address = site(start, backend, "require")
     client = connect(running, address)
-    client.send(PREAMBLES[0][:5])
+    client.send(PROXY_HEADERS[0][:5])
     running.wait(lambda: running.call(lambda: len(running.listener.clients.beginning)) == 1)
     assert running.run(running.listener.drain(1.0)) == 0
     assert not client.more()
@@ -188,5 +190,5 @@ def test_a_client_that_says_nothing_and_goes(start: Start, backend: Make) -> Non
 
 def test_somebody_must_be_trusted() -> None:
     with pytest.raises(ConfigurationError, match="proxy_protocol_from: 10"):
-        PreamblePolicy("accept")
-    assert PreamblePolicy().mode == "off"
+        ProxyHeaderPolicy("accept")
+    assert ProxyHeaderPolicy().mode == "off"

@@ -1,5 +1,5 @@
-"""Preambles of proxies in front of the TLS listener: believed from those that are named, and from
-nobody else.
+"""PROXY protocol headers of proxies in front of the TLS listener: believed from those that are
+named, and from nobody else.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import pytest
 from meshlib.forwarding import Network
 from meshlib.proxy_protocol import (
     ProxyAddress,
-    ProxyPreamble,
+    ProxyHeader,
     ProxyProtocolReader,
     build_v1,
     build_v2,
 )
-from meshlib_adapters.config.transport import PreamblePolicy
-from meshlib_adapters.listeners.proxy_header import ClientPreamble, preamble_for
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
+from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader, proxy_header_for
 from meshlib_adapters.listeners.tls import TLSListener
 from tests.support.hellos import answer_alert, hello_for, plain_echo
-from tests.support.preambles import US
+from tests.support.proxy_headers import US
 from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run, quick, until
 
 OTHERS: tuple[Network, ...] = (ipaddress.ip_network("10.0.0.0/8"),)
 CLIENT, FRONT = ProxyAddress("192.0.2.7", 4711), ProxyAddress("198.51.100.1", 443)
-PREAMBLES = {
+PROXY_HEADERS = {
     "v1": build_v1(CLIENT, FRONT),
     "v2": build_v2(CLIENT, FRONT),
     "mapped": build_v2(
@@ -44,7 +44,7 @@ async def listening(
         env.table,
         quick(hello_timeout=1.0),
         on_end=env.records.append,
-        proxy_protocol=PreamblePolicy(mode, sources),
+        proxy_protocol=ProxyHeaderPolicy(mode, sources),
     )
     env.stack.callback(listener.close)
     _, port = await listener.listen(LOOPBACK, 0)
@@ -52,10 +52,10 @@ async def listening(
 
 
 @pytest.mark.parametrize("mode", ["accept", "require"])
-@pytest.mark.parametrize("preamble", PREAMBLES.values(), ids=PREAMBLES)
+@pytest.mark.parametrize("proxy_header", PROXY_HEADERS.values(), ids=PROXY_HEADERS)
 @pytest.mark.parametrize("size", [1, 20, 10_000])
 def test_the_client_is_whom_the_proxy_names(
-    run: Run, lab: MakeLab, mode: Literal["accept", "require"], preamble: bytes, size: int
+    run: Run, lab: MakeLab, mode: Literal["accept", "require"], proxy_header: bytes, size: int
 ) -> None:
     async def main() -> None:
         async with lab() as env:
@@ -63,7 +63,7 @@ def test_the_client_is_whom_the_proxy_names(
             listener, port = await listening(env, mode, US)
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            data = preamble + hello_for("a.example") + b"ping"
+            data = proxy_header + hello_for("a.example") + b"ping"
             for at in range(0, len(data), size):
                 writer.write(data[at : at + size])
                 await asyncio.sleep(0)
@@ -72,7 +72,7 @@ def test_the_client_is_whom_the_proxy_names(
             await until(lambda: env.records)
             assert [
                 (r.client, r.outcome in ("closed", "reset"), r.received) for r in env.records
-            ] == [("192.0.2.7", True, len(data) - len(preamble))]
+            ] == [("192.0.2.7", True, len(data) - len(proxy_header))]
             assert listener.held_bytes == 0
             assert not len(listener)
 
@@ -80,14 +80,14 @@ def test_the_client_is_whom_the_proxy_names(
 
 
 def test_the_named_client_is_told_on(run: Run, lab: MakeLab) -> None:
-    read = ClientPreamble(required=True)
-    assert read.receive_data(PREAMBLES["v1"] + b"rest") == b"rest"
+    read = ProxyHeaderReader(required=True)
+    assert read.receive_data(PROXY_HEADERS["v1"] + b"rest") == b"rest"
     with socket.socket() as sock:
         reader = ProxyProtocolReader()
-        told = reader.receive_data(preamble_for(sock, "v2", read.claimed))
-        assert isinstance(told, ProxyPreamble)
+        told = reader.receive_data(proxy_header_for(sock, "v2", read.claimed))
+        assert isinstance(told, ProxyHeader)
         assert (told.source, told.destination) == (CLIENT, FRONT)
-        assert preamble_for(sock, "v1") == b"PROXY UNKNOWN\r\n"  # a client that is gone already
+        assert proxy_header_for(sock, "v1") == b"PROXY UNKNOWN\r\n"  # a client that is gone already
 
 
 def test_a_proxys_own_connection_speaks_for_itself(run: Run, lab: MakeLab) -> None:
@@ -95,9 +95,9 @@ def test_a_proxys_own_connection_speaks_for_itself(run: Run, lab: MakeLab) -> No
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
             _, port = await listening(env, "require", US)
-            for preamble in (build_v1(None, None), build_v2(None, None)):
+            for proxy_header in (build_v1(None, None), build_v2(None, None)):
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)
-                writer.write(preamble + hello_for("a.example") + b"ping")
+                writer.write(proxy_header + hello_for("a.example") + b"ping")
                 assert await reader.readexactly(4) == b"ping"
                 writer.close()
             await until(lambda: len(env.records) == 2)
@@ -109,20 +109,25 @@ def test_a_proxys_own_connection_speaks_for_itself(run: Run, lab: MakeLab) -> No
 @pytest.mark.parametrize(
     ("mode", "sources", "data", "reason"),
     [
-        ("accept", OTHERS, PREAMBLES["v1"] + hello_for("a.example"), "not_tls_proxy_v1"),
-        ("accept", OTHERS, PREAMBLES["v2"] + hello_for("a.example"), "not_tls_proxy_v2"),
-        ("require", OTHERS, PREAMBLES["v1"] + hello_for("a.example"), "proxy_untrusted"),
+        ("accept", OTHERS, PROXY_HEADERS["v1"] + hello_for("a.example"), "not_tls_proxy_v1"),
+        ("accept", OTHERS, PROXY_HEADERS["v2"] + hello_for("a.example"), "not_tls_proxy_v2"),
+        ("require", OTHERS, PROXY_HEADERS["v1"] + hello_for("a.example"), "proxy_untrusted"),
         ("require", US, hello_for("a.example"), "proxy_missing"),
-        ("require", US, PREAMBLES["v1"][:20], "hello_timeout"),
-        ("accept", US, PREAMBLES["v1"], "hello_timeout"),
-        ("accept", US, PREAMBLES["v1"] * 2, "not_tls_proxy_v1"),
+        ("require", US, PROXY_HEADERS["v1"][:20], "hello_timeout"),
+        ("accept", US, PROXY_HEADERS["v1"], "hello_timeout"),
+        ("accept", US, PROXY_HEADERS["v1"] * 2, "not_tls_proxy_v1"),
         (
             "accept",
             US,
             b"PROXY TCP4 1.2.3.4 1.2.3 1 1\r\n" + hello_for("a.example"),
             "proxy_address",
         ),
-        ("accept", US, PREAMBLES["v2"][:13] + b"\x12" + PREAMBLES["v2"][14:], "proxy_family"),
+        (
+            "accept",
+            US,
+            PROXY_HEADERS["v2"][:13] + b"\x12" + PROXY_HEADERS["v2"][14:],
+            "proxy_family",
+        ),
     ],
 )
 def test_who_is_not_believed_is_closed_and_counted(

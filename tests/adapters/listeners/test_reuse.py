@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from meshlib.proxy_protocol import ProxyAddress, build_v1
-from meshlib_adapters.config.transport import PreamblePolicy
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
 from tests.support.backend import Backend
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
@@ -85,7 +85,7 @@ def test_who_the_client_was(start: Start, backend: Make) -> None:
     """The client that a proxy has named, and the trust in it, end with its connection."""
     upstream = backend()
     site = start(upstream)
-    policy = PreamblePolicy("accept", parse_networks(["127.0.0.0/8"]))
+    policy = ProxyHeaderPolicy("accept", parse_networks(["127.0.0.0/8"]))
     address = site.run(site.listener.listen("127.0.0.1", 0, proxy_protocol=policy))[0]
     for _ in range(3):
         behind = Client(address)

@@ -13,7 +13,7 @@ import pytest
 from meshlib.decision import Passthrough, TLSDecision
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Route, Scheme, Upstream
-from meshlib.proxy_protocol import ProxyPreamble, ProxyProtocolReader
+from meshlib.proxy_protocol import ProxyHeader, ProxyProtocolReader
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
@@ -125,21 +125,21 @@ def test_without_it_sessions_go_astray(
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_an_endpoint_that_wants_it_gets_a_preamble_before_the_hello(
+def test_an_endpoint_that_wants_it_gets_a_proxy_header_before_the_hello(
     run: Run, lab: MakeLab, version: str
 ) -> None:
     async def main() -> None:
         async with lab() as env:
-            seen: list[ProxyPreamble] = []
+            seen: list[ProxyHeader] = []
 
             async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                preambles, data = ProxyProtocolReader(), b""
+                proxy_headers, data = ProxyProtocolReader(), b""
                 while not isinstance(
-                    found := preambles.receive_data(await reader.read(10_000)), ProxyPreamble
+                    found := proxy_headers.receive_data(await reader.read(10_000)), ProxyHeader
                 ):
                     assert found
                 seen.append(found)
-                data = preambles.rest
+                data = proxy_headers.rest
                 while len(data) < len(hello_for("a.example")) + 4:
                     data += await reader.read(10_000)
                 writer.write(data)

@@ -22,13 +22,13 @@ from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.proxy_protocol import (
     ProxyAddress,
-    ProxyPreamble,
+    ProxyHeader,
     ProxyProtocolReader,
     build_v1,
     build_v2,
 )
 from meshlib.upstream_key import Transport, UpstreamKey
-from meshlib_adapters.config.transport import PreamblePolicy, RelaySettings, TCPSettings
+from meshlib_adapters.config.transport import ProxyHeaderPolicy, RelaySettings, TCPSettings
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.tcp_connection import PortConnection
@@ -60,12 +60,16 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 def upstream_of(
-    *ports: int, state: EndpointState = EndpointState.READY, preamble: Literal["", "v1", "v2"] = ""
+    *ports: int,
+    state: EndpointState = EndpointState.READY,
+    proxy_header: Literal["", "v1", "v2"] = "",
 ) -> Upstream:
     endpoints = tuple(
         Endpoint(f"e.{n}", LOOPBACK, port, state=state) for n, port in enumerate(ports)
     )
-    return Upstream(UpstreamKey("e", 1, transport=Transport(proxy_protocol=preamble)), endpoints)
+    return Upstream(
+        UpstreamKey("e", 1, transport=Transport(proxy_protocol=proxy_header)), endpoints
+    )
 
 
 class Port:
@@ -375,32 +379,32 @@ def test_nobody_there(run: Run) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_a_preamble_names_the_client(run: Run, version: Literal["v1", "v2"]) -> None:
+def test_a_proxy_header_names_the_client(run: Run, version: Literal["v1", "v2"]) -> None:
     found: list[object] = []
 
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parser = ProxyProtocolReader()
         data = await reader.readexactly(4)  # as long as "rest" is not read, it is there
-        while not isinstance(result := parser.receive_data(data), ProxyPreamble):
+        while not isinstance(result := parser.receive_data(data), ProxyHeader):
             data = await reader.readexactly(1)
         found.append(result)
         writer.write(await reader.read())
 
     async def main() -> None:
         async with serving(read) as backend, listening() as (port, listener):
-            port.upstream = upstream_of(backend, preamble=version)
+            port.upstream = upstream_of(backend, proxy_header=version)
             reader, writer = await port.connect()
             name = writer.get_extra_info("sockname")
             writer.write(b"rest")
             writer.write_eof()
             assert await reader.read() == b"rest"
             writer.close()
-            (preamble,) = found
-            assert isinstance(preamble, ProxyPreamble)
-            assert preamble.source == name
-            assert preamble.destination == (LOOPBACK, port.number)
+            (proxy_header,) = found
+            assert isinstance(proxy_header, ProxyHeader)
+            assert proxy_header.source == name
+            assert proxy_header.destination == (LOOPBACK, port.number)
             await until(lambda: not len(listener))
-            assert port.records[0].received == 4  # the preamble is ours
+            assert port.records[0].received == 4  # the PROXY header is ours
 
     run(main())
 
@@ -415,8 +419,8 @@ async def behind(
 ) -> AsyncIterator[tuple[Port, TCPListener]]:
     """A listener behind proxies that come from 127.0.0.1; endpoints are told who the client is."""
     port = Port()
-    port.upstream = upstream_of(number, preamble="v1")
-    rule = PreamblePolicy(mode, SOURCES)
+    port.upstream = upstream_of(number, proxy_header="v1")
+    rule = ProxyHeaderPolicy(mode, SOURCES)
     listener = TCPListener(
         lambda: port.upstream,
         quick(**changes),
@@ -433,7 +437,7 @@ async def behind(
 
 @pytest.mark.parametrize("build", [build_v1, build_v2])
 @pytest.mark.parametrize("piece", [1, 7, 1000])
-def test_a_proxys_preamble_names_the_client(
+def test_a_proxys_header_names_the_client(
     run: Run, build: Callable[..., bytes], piece: int
 ) -> None:
     async def scenario() -> None:
@@ -481,7 +485,7 @@ def test_a_proxy_may_speak_for_itself_and_a_server_first(run: Run) -> None:
         (b"\r\n\r\n\x00\r\nQUIT\n\x21\x12\x00\x0c" + bytes(12), "proxy_family"),
     ],
 )
-def test_a_wrong_preamble_is_refused(run: Run, said: bytes, reason: str) -> None:
+def test_a_wrong_proxy_header_is_refused(run: Run, said: bytes, reason: str) -> None:
     async def scenario() -> None:
         async with serving(echo) as number, behind("accept", number) as (port, listener):
             with contextlib.suppress(
@@ -500,7 +504,7 @@ def test_who_says_nothing_is_not_waited_for_for_ever(run: Run) -> None:
     async def scenario() -> None:
         async with (
             serving(echo) as number,
-            behind("accept", number, preamble_timeout=0.1) as (port, listener),
+            behind("accept", number, proxy_header_timeout=0.1) as (port, listener),
         ):
             await refused(port.number)
             await until(lambda: port.records)
@@ -517,7 +521,7 @@ def test_who_says_nothing_is_not_waited_for_for_ever(run: Run) -> None:
 
 
 @pytest.mark.parametrize("mode", ["off", "accept", "require"])
-def test_somebody_elses_preamble_is_his_own_bytes_or_refused(
+def test_somebody_elses_proxy_header_is_his_own_bytes_or_refused(
     run: Run, mode: Literal["off", "accept", "require"]
 ) -> None:
     async def scenario() -> None:

@@ -1,4 +1,4 @@
-"""Preambles of the PROXY protocol to upstreams: who is named, and that nobody else ever uses the
+"""PROXY protocol headers to upstreams: who is named, and that nobody else ever uses the
 connection.
 """
 
@@ -11,13 +11,13 @@ from typing import Literal
 import pytest
 
 from meshlib.model import Snapshot
-from meshlib.proxy_protocol import ProxyAddress, ProxyPreamble, ProxyProtocolReader, build_v1
+from meshlib.proxy_protocol import ProxyAddress, ProxyHeader, ProxyProtocolReader, build_v1
 from meshlib.upstream_key import Transport
-from meshlib_adapters.config.transport import PreamblePolicy
+from meshlib_adapters.config.transport import ProxyHeaderPolicy
 from tests.support.backend import OK, Backend, Peer
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
-from tests.support.preambles import DESTINATION, SOURCE, US
+from tests.support.proxy_headers import DESTINATION, SOURCE, US
 from tests.support.running import snapshot_of
 
 Make = Callable[..., Backend]
@@ -25,9 +25,9 @@ Version = Literal["v1", "v2"]
 
 
 def reading(peer: Peer) -> None:
-    """Reads a preamble, then answers requests."""
+    """Reads a PROXY protocol header, then answers requests."""
     reader = ProxyProtocolReader()
-    while not isinstance(result := reader.receive_data(peer.read(1)), ProxyPreamble):
+    while not isinstance(result := reader.receive_data(peer.read(1)), ProxyHeader):
         pass
     SEEN.append(result)
     while True:
@@ -35,7 +35,7 @@ def reading(peer: Peer) -> None:
         peer.send(OK)
 
 
-SEEN: list[ProxyPreamble] = []
+SEEN: list[ProxyHeader] = []
 
 
 @pytest.fixture(autouse=True)
@@ -72,9 +72,12 @@ def test_each_client_has_a_connection_of_its_own(
         for client in (first, second):
             assert client.ask(get()).body == b"ok"
     assert len(upstream.peers) == 2
-    assert [preamble.source for preamble in SEEN] == [own_address(first), own_address(second)]
-    assert {preamble.destination for preamble in SEEN} == {ProxyAddress(*site.address)}
-    assert {f"v{preamble.version}" for preamble in SEEN} == {version}
+    assert [proxy_header.source for proxy_header in SEEN] == [
+        own_address(first),
+        own_address(second),
+    ]
+    assert {proxy_header.destination for proxy_header in SEEN} == {ProxyAddress(*site.address)}
+    assert {f"v{proxy_header.version}" for proxy_header in SEEN} == {version}
 
 
 def test_a_client_that_goes_takes_its_connection_along(start: Start, backend: Make) -> None:
@@ -100,7 +103,7 @@ def test_a_client_that_asked_several_services_takes_all_its_connections_along(
         here = own_address(client)
         assert client.ask(get()).status == 200
         assert client.ask(get("/", "b")).status == 200
-        assert [preamble.source for preamble in SEEN[-2:]] == [here, here]
+        assert [proxy_header.source for proxy_header in SEEN[-2:]] == [here, here]
         client.close()
         site.wait(lambda: site.idle() == 0 and site.call(lambda: len(site.listener.clients)) == 0)
     assert (len(one.peers), len(two.peers)) == (2, 2)
@@ -109,12 +112,14 @@ def test_a_client_that_asked_several_services_takes_all_its_connections_along(
 def test_whom_a_proxy_in_front_names_is_named_on(start: Start, backend: Make) -> None:
     site = start(private(backend(reading), "v2"))
     address = site.run(
-        site.listener.listen("127.0.0.1", 0, proxy_protocol=PreamblePolicy("require", US))
+        site.listener.listen("127.0.0.1", 0, proxy_protocol=ProxyHeaderPolicy("require", US))
     )[0]
     client = Client(address)
     site.clients.append(client)
     assert client.ask(build_v1(SOURCE, DESTINATION) + get()).status == 200
-    assert [(preamble.source, preamble.destination) for preamble in SEEN] == [(SOURCE, DESTINATION)]
+    assert [(proxy_header.source, proxy_header.destination) for proxy_header in SEEN] == [
+        (SOURCE, DESTINATION)
+    ]
 
 
 def test_without_the_wish_nothing_is_sent(start: Start, backend: Make) -> None:
@@ -130,4 +135,4 @@ def test_a_change_of_the_wish_changes_connections(start: Start, backend: Make) -
     assert client.ask(get()).status == 200
     site.publish(private(upstream, "v2"))
     assert client.ask(get()).status == 200
-    assert [preamble.version for preamble in SEEN] == [1, 2]
+    assert [proxy_header.version for proxy_header in SEEN] == [1, 2]

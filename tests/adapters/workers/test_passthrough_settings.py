@@ -48,12 +48,12 @@ def test_a_wrong_one_is_an_error_with_its_place(wrong: dict[str, object]) -> Non
 
 
 @pytest.mark.parametrize(
-    "preamble",
+    "proxy_header",
     [b"", build_v2(ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.8", 443))],
     ids=["none", "v2"],
 )
-def test_a_challenge_finds_the_responder_behind_a_required_preamble(
-    preamble: bytes, tmp_path: Path
+def test_a_challenge_finds_the_responder_behind_a_required_proxy_header(
+    proxy_header: bytes, tmp_path: Path
 ) -> None:
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readexactly(len(CHALLENGE)))
@@ -74,7 +74,7 @@ def test_a_challenge_finds_the_responder_behind_a_required_preamble(
         entry = sock.getsockname()
         await listeners.listen([], [sock])
         reader, writer = await asyncio.open_connection(*entry)
-        writer.write(preamble + CHALLENGE)
+        writer.write(proxy_header + CHALLENGE)
         async with asyncio.timeout(30):
             answer = await reader.read()
         writer.close()
@@ -82,4 +82,4 @@ def test_a_challenge_finds_the_responder_behind_a_required_preamble(
         responder.close()
         return answer
 
-    assert asyncio.run(main()) == (CHALLENGE if preamble else b"")
+    assert asyncio.run(main()) == (CHALLENGE if proxy_header else b"")

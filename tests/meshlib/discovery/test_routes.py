@@ -65,7 +65,7 @@ def on_port(number: int, label: str = "l1", version: Literal["", "v1", "v2"] = "
     return RouteFragment(Scheme.TCP, "", "/", label, "hrm", 80, port=number, proxy_protocol=version)
 
 
-def test_a_preamble_makes_an_upstream_of_its_own() -> None:
+def test_a_proxy_header_makes_an_upstream_of_its_own() -> None:
     plain, first, second = build(
         LabelResult((on_port(1), on_port(2, version="v1"), on_port(3, version="v2")))
     )
@@ -107,7 +107,7 @@ def test_http2_to_endpoints_makes_an_upstream_of_its_own() -> None:
     assert route.upstream is wanted
 
 
-def test_a_failed_label_keeps_its_port_and_its_preamble() -> None:
+def test_a_failed_label_keeps_its_port_and_its_proxy_header() -> None:
     before = build(LabelResult((on_port(1, version="v1"), on_port(2, "l2"))))
     kept = build(LabelResult((on_port(3, "l2"),), failed=frozenset({"l1"})), before)
     assert kept == (replace(before[0], degraded=True), *build(LabelResult((on_port(3, "l2"),))))

@@ -86,18 +86,21 @@ def test_redirects(
     assert outcome(lambda found: hrm_options.read_redirect(pairs, asked, found)) == (got, codes)
 
 
-def test_preambles() -> None:
+def test_proxy_headers() -> None:
     asked = pair("proxy_protocol", "v2")
-    assert outcome(lambda found: hrm_options.read_preamble(None, Scheme.TCP, found)) == ("", [])
-    assert outcome(lambda found: hrm_options.read_preamble(asked, Scheme.TCP, found)) == ("v2", [])
-    assert outcome(lambda found: hrm_options.read_preamble(asked, Scheme.UDP, found)) == (
+    assert outcome(lambda found: hrm_options.read_proxy_header(None, Scheme.TCP, found)) == ("", [])
+    assert outcome(lambda found: hrm_options.read_proxy_header(asked, Scheme.TCP, found)) == (
+        "v2",
+        [],
+    )
+    assert outcome(lambda found: hrm_options.read_proxy_header(asked, Scheme.UDP, found)) == (
         "",
         ["HRM112"],
     )
 
 
 @pytest.mark.parametrize(
-    ("scheme", "preamble", "got", "codes"),
+    ("scheme", "proxy_header", "got", "codes"),
     [
         (Scheme.HTTP, "", "b.example", []),
         (Scheme.HTTP, "v1", "", ["HRM026"]),
@@ -105,13 +108,17 @@ def test_preambles() -> None:
         (Scheme.TCP, "", "", ["HRM111"]),
     ],
 )
-def test_tls_to_endpoints(scheme: Scheme, preamble: str, got: str, codes: list[str]) -> None:
+def test_tls_to_endpoints(scheme: Scheme, proxy_header: str, got: str, codes: list[str]) -> None:
     asked = pair("upstream_tls", "b.example")
-    assert outcome(lambda found: hrm_options.read_server_name(asked, scheme, preamble, found)) == (
+    assert outcome(
+        lambda found: hrm_options.read_server_name(asked, scheme, proxy_header, found)
+    ) == (
         got,
         codes,
     )
-    assert outcome(lambda found: hrm_options.read_server_name(None, scheme, preamble, found)) == (
+    assert outcome(
+        lambda found: hrm_options.read_server_name(None, scheme, proxy_header, found)
+    ) == (
         "",
         [],
     )

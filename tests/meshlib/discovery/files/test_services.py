@@ -252,7 +252,7 @@ def test_any_document_is_read_or_refused(first: object, second: object) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", ""])
-def test_a_preamble_on_request(version: str) -> None:
+def test_a_proxy_header_on_request(version: str) -> None:
     asked = {"proxy_protocol": version} if version else {}
     snapshot = resolve_document(
         {"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}}
@@ -288,7 +288,7 @@ def test_a_protocol_that_is_not_spoken(wrong: object) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["v3", "V1", 1, True, ["v1"]])
-def test_a_preamble_of_no_version(wrong: object) -> None:
+def test_a_proxy_header_of_no_version(wrong: object) -> None:
     snapshot = resolve_document(
         {"services": {"shop": service("a.example.com", "10.0.0.5", proxy_protocol=wrong)}}
     )

@@ -1,4 +1,4 @@
-"""Addresses that preambles of the PROXY protocol name, and the networks they are believed from."""
+"""Addresses that PROXY protocol headers name, and the networks they are believed from."""
 
 from __future__ import annotations
 
