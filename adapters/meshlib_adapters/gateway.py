@@ -35,7 +35,7 @@ from meshlib_adapters.observe.admin.metrics_page import MetricsPage
 from meshlib_adapters.observe.admin.server import AdminServer
 from meshlib_adapters.observe.logs import SnapshotLog
 from meshlib_adapters.observe.metrics.totals import Totals
-from meshlib_adapters.providers.configured import build_providers, create_mesh, names_providers
+from meshlib_adapters.providers.configured import build_providers, names_providers
 from meshlib_adapters.providers.feed import Feed, log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import StateKeeper, find_directory
@@ -110,7 +110,9 @@ class Gateway:
         # replaced later must not surprise one of them.
         self.settings = settings = replace(
             settings,
-            tls=replace(settings.tls, upstream_ca=read_authorities(settings.tls.upstream_ca)),
+            requests=replace(
+                settings.requests, upstream_authorities=read_authorities(settings.upstream_ca)
+            ),
         )
         self.providers = _checked(providers)
         if names_providers(settings) or (mesh is None and providers is None):
@@ -124,7 +126,7 @@ class Gateway:
             raise ConfigurationError(
                 "there is nothing to listen on", where="http, tls, ports", hint='write http=":8080"'
             )
-        self.mesh = mesh if mesh is not None else create_mesh(settings)
+        self.mesh = mesh if mesh is not None else settings.mesh()
         if self.mesh.on_error is None:
             self.mesh.on_error = log_failure
         self.started_at = time.monotonic()
@@ -295,7 +297,7 @@ class Gateway:
         return [(AdminServer(app, health=HEALTH), sockets)]
 
     async def _serve(self, bound: dict[str, list[socket.socket]], group: TaskGroup) -> None:
-        await self._feed.first_snapshots(self.settings.timeouts.first_snapshot, self._stop)
+        await self._feed.first_snapshots(self.settings.first_snapshot, self._stop)
         if self._stop.is_set():
             return
         # From here on requests are served: whoever comes later finds its names taken, however old
@@ -319,9 +321,9 @@ class Gateway:
             await self._stop.wait()
             logger.info(
                 "stopping: not ready, no new connections, up to %g s for what is under way",
-                self.settings.timeouts.drain,
+                self.settings.drain,
             )
-            cut = await serving.drain(self.settings.timeouts.drain)
+            cut = await serving.drain(self.settings.drain)
             if cut:
                 logger.warning("%d connections were still busy and were cut", cut)
         finally:
@@ -358,7 +360,7 @@ class Gateway:
     def _refresh(self) -> None:
         self._feed.refresh()
         if self.certificates is not None:
-            self.certificates.look_soon()
+            self.certificates.reload()
         self._page.reloads += 1
         logger.info(
             "SIGHUP: providers and certificates are read again; a change of settings needs a restart"
@@ -387,7 +389,7 @@ def watch_certificates(settings: Settings) -> CertificateWatch | None:
     """What knows the certificates that `settings` name; None when they name none. Raises
     `ConfigurationError`.
     """
-    if not settings.tls.certificates:
+    if not settings.termination.certificates:
         return None
     try:
         from meshlib_adapters.tls.certificate_watch import CertificateWatch

@@ -243,7 +243,7 @@ def test_keywords_stand_over_settings(backend: Backend) -> None:
         settings = {"timeouts.drain": "1s", "http": "127.0.0.1:1"}
         gateway = Gateway(Mesh(snapshot(backend.port)), http=0, settings=settings)
         assert gateway.settings.http[0].port == 0
-        assert gateway.settings.timeouts.drain == 1
+        assert gateway.settings.drain == 1
         again = Gateway(Mesh(), http="127.0.0.1:0", settings=Settings(admin=()))
         assert again.settings.http[0].port == 0
         assert again.settings.https == Settings().https

@@ -24,7 +24,7 @@ def settings_rows() -> dict[str, str]:
             section = line.strip("[]") + "."
         elif line:
             key, _, rest = line.partition(" = ")
-            about = KEYS[section + key].metadata["about"]
+            about = KEYS[section + key].declaration.about
             default = rest.removesuffix(f"  # {about}")
             rows[section + key] = f"| `{section}{key}` | `{default}` | {about} |"
     return rows

@@ -42,7 +42,7 @@ SETTINGS: dict[str, float] = {
 }
 
 
-def quick(**changes: float) -> HTTPSettings:
+def quick(**changes: float | None) -> HTTPSettings:
     """Settings of a test: no time-out disturbs it but those it names."""
     return HTTPSettings(**{**SETTINGS, **changes})  # type: ignore[arg-type]  # sizes are int, times float
 

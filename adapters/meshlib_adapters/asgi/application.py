@@ -272,14 +272,14 @@ async def _send_body(
     first: Message | None,
     *,
     has_body: bool,
-    max_body: int,
+    max_body: int | None,
 ) -> None:
     # Reads on behind the end of the body, because that is how a server says that the client has
     # gone.
     done = not has_body
     chunked = head.fields.chunked
-    left = max_body if chunked else head.fields.content_length or 0
-    limited = bool(max_body) or not chunked
+    left = (max_body or 0) if chunked else head.fields.content_length or 0
+    limited = max_body is not None or not chunked
     pace = Pace()
     while True:
         message = first or await receive()

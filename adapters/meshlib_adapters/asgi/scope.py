@@ -54,7 +54,7 @@ def request_head_of(scope: Scope, settings: HTTPSettings) -> RequestHead:
     head = head_of(method, target, 0 if scope.get("http_version") == "1.0" else 1, fields)
     if websocket and (fields.content_length or fields.chunked):
         raise RequestHeadError("a WebSocket handshake with a body", reason="body_refused")
-    if settings.max_body and (fields.content_length or 0) > settings.max_body:
+    if settings.max_body is not None and (fields.content_length or 0) > settings.max_body:
         raise LimitExceeded(
             "size of the body", settings.max_body, reason="body_too_large", status_hint=413
         )

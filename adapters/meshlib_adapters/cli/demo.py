@@ -28,7 +28,8 @@ from meshlib_adapters.cli.checks import Check, run_checks
 from meshlib_adapters.cli.route_list import create_console, render_routes
 from meshlib_adapters.cli.sample import SampleBackend
 from meshlib_adapters.config.readers import Address, read_addresses
-from meshlib_adapters.config.settings import LogSettings, Settings
+from meshlib_adapters.config.sections import LogSettings
+from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.gateway import Gateway
 from meshlib_adapters.observe.admin.routes import routes_data
 from meshlib_adapters.observe.logs import set_up_logging
@@ -159,9 +160,7 @@ async def start_demo(http: Address) -> AsyncIterator[Demo]:
         file.write_text(services_text(ports), encoding="utf-8")
         loopback = (Address("127.0.0.1", 0),)
         settings = Settings(http=(http,), https=loopback, admin=loopback, services=(str(file),))
-        settings = replace(
-            settings, log=LogSettings(access=False), timeouts=replace(settings.timeouts, drain=2.0)
-        )
+        settings = replace(settings, log=LogSettings(access=False), drain=2.0)
         gateway = Gateway(settings=settings)
         async with anyio.create_task_group() as group:
             group.start_soon(gateway.serve)

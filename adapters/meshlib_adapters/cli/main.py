@@ -25,7 +25,8 @@ from meshlib_adapters.cli.explanation import render_explanation
 from meshlib_adapters.cli.owners import owners_data, release_names, render_owners
 from meshlib_adapters.cli.remote import admin_url, ask_admin, ask_health
 from meshlib_adapters.cli.route_list import create_console, render_routes
-from meshlib_adapters.config.settings import LogSettings, Settings
+from meshlib_adapters.config.sections import LogSettings
+from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import (
     Layer,
     as_data,
@@ -39,7 +40,7 @@ from meshlib_adapters.observe.admin.routes import routes_data
 from meshlib_adapters.observe.build_info import VERSION
 from meshlib_adapters.observe.line_writing import say
 from meshlib_adapters.observe.logs import escape_control, take_over_stderr
-from meshlib_adapters.providers.configured import take_look
+from meshlib_adapters.providers.configured import first_snapshots
 from meshlib_adapters.providers.state import KeptState, StateDirectory
 from meshlib_adapters.providers.state_keeper import existing_directory
 from meshlib_adapters.workers.event_loop import run_async
@@ -247,7 +248,7 @@ def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> in
         status, data = ask_admin(admin or admin_url(settings.admin), "/-/routes")
         _expect(status, data, admin)
     else:
-        data = routes_data(run_async(take_look, settings).table)
+        data = routes_data(run_async(first_snapshots, settings).table)
     _show(data, render_routes, as_json)
     return int(strict and any(item["severity"] == "error" for item in data["diagnostics"]))
 
@@ -283,7 +284,7 @@ def explain(
         status, data = ask_admin(admin or admin_url(settings.admin), "/-/explain", query)
         _expect(status, data, admin)
     else:
-        table = run_async(take_look, settings).table
+        table = run_async(first_snapshots, settings).table
         data = explanation_data(
             table, question, _terminates(settings) if isinstance(question, ClientHello) else None
         )

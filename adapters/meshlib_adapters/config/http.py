@@ -1,4 +1,4 @@
-"""Limits and time-outs of the HTTP data path, each with its name, unit, default and reason."""
+"""Limits and time-outs of requests, each with its name, unit, default and reason."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from dataclasses import dataclass, fields
 
 from meshlib.balancing import SessionLimits
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.config.declaration import limit, setting
+from meshlib_adapters.config.readers import (
+    read_duration,
+    read_integer,
+    read_share,
+    read_size,
+)
 
 __all__ = ["HTTPSettings", "session_limits"]
 
-
 _MAY_BE_ZERO = frozenset(
     {
-        "max_body",
-        "max_connections_per_client",
-        "max_requests_per_endpoint",
-        "min_body_rate",
         "pool_size",
         "queue_size",
         "replay_size",
@@ -29,88 +31,204 @@ _MAY_BE_ZERO = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HTTPSettings:
-    """Times are seconds, sizes bytes. 0 means "no limit" only where it is said.
+    """The sections `limits` and `timeouts`, for requests. Times are seconds, sizes bytes; None is
+    "no limit" (users write 0).
 
     A time-out is never for a whole body: a slow but moving transfer may take as long as it likes.
     Raises `ConfigurationError`, naming the field, for values that make no sense.
     """
 
     # Largest request head. nginx: 4 buffers of 8 KiB; HAProxy: one of 16 KiB; Envoy: 60 KiB.
-    head_size: int = 32 * 1024
-    # Most field lines in a head. HAProxy: 101; Envoy: 100.
-    field_count: int = 100
-    # Largest request body; 0: no limit, because bodies stream and cost no memory.
-    max_body: int = 0
-    # Bytes kept per direction and connection before the faster side is told to wait.
-    buffer_size: int = 64 * 1024
-    # A request body up to this size is kept until the answer begins, so that it can be sent to
-    # another endpoint.
-    replay_size: int = 16 * 1024
-    # Keep-alive: how long a client may say nothing between two requests (nginx: 75).
-    idle: float = 75.0
-    # From the first byte of a head to its last (slowloris; nginx: 60, HAProxy's advice: 5-10).
-    head_read: float = 10.0
-    # Connecting to one endpoint; the next one is tried after that.
-    connect: float = 2.0
-    # From the request sent to the first byte of the answer (nginx proxy_read_timeout: 60).
-    response_head: float = 60.0
-    # Between two reads of a body, in either direction, while the other side is ready for more.
-    between_bytes: float = 60.0
-    # An upgraded connection with no byte either way (HAProxy's advice for tunnels: 1 h).
-    tunnel_idle: float = 3600.0
-    # How long unread request bytes are read and thrown away, so that the client can read our answer
-    # (nginx: 5).
-    lingering_close: float = 2.0
-    # Client connections in all, and of one client (0: no limit): an IPv4 address, or a network of
-    # 64 bits in IPv6. A tenth: as many as some 150 browsers behind one address hold, whose idle
-    # ones are given up first; proxies that are named have no such limit.
-    max_connections: int = 10_000
-    max_connections_per_client: int = 1000
-    # Bytes a second that a client has to send of a request's body, or take of a response's, while
-    # it is its turn (IIS and Kestrel: 240, Apache: 500); 0: no limit. Averaged over `body_grace`
-    # seconds at least; looked at as often as time-outs are.
-    min_body_rate: int = 240
-    body_grace: float = 10.0
-    # Idle connections kept to one endpoint, and for how long (many servers close after 60-75 s,
-    # Node after 5 s).
-    pool_size: int = 256
-    pool_idle: float = 30.0
-    # Endpoints tried for one request, and the share of requests that may be tried again (Envoy's
-    # retry budget: 20 %).
-    max_tries: int = 3
-    retry_budget: float = 0.2
-    # An endpoint that has joined others, or was ejected, gets a growing share of new requests for
-    # so long; 0: its whole share at once (HAProxy's and Envoy's default too).
-    slow_start: float = 0.0
-    # Requests at one endpoint at a time (0: no limit); how many more of an upstream may wait for
-    # their turn, and how long (HAProxy: maxconn, no limit, timeout connect). Less than a client's
-    # patience, or it is gone when its turn comes.
-    max_requests_per_endpoint: int = 0
-    queue_size: int = 1000
-    queue: float = 5.0
-    # Interim (1xx) answers passed on for one request; more are a flood.
-    max_interim: int = 16
-    # Sessions remembered in each process: for one upstream and cookie, for one upstream, in all;
-    # and for how long after their last use.
-    sticky_sessions: int = 100_000
-    sticky_sessions_per_upstream: int = 100_000
-    sticky_sessions_total: int = 250_000
-    sticky_ttl: float = 1800.0
-    # The same of cookies that no application has set here, which anybody can write: for one
-    # upstream and cookie, and in all.
-    sticky_unknown: int = 1000
-    sticky_unknown_total: int = 10_000
-    # A longer cookie is not remembered; RFC 6265 6.1 has clients keep 4096 bytes a cookie.
-    sticky_value_size: int = 4096
-
-    # PEM of the authorities that vouch for endpoints asked over TLS, or its file; "": those of the
-    # system.
-    upstream_ca: str = ""
+    head_size: int = setting(
+        32 * 1024, read_size, "bytes of a request's or an answer's head", key="limits.head_size"
+    )
+    # HAProxy: 101; Envoy: 100.
+    field_count: int = setting(
+        100, read_integer(1, 10000), "fields of a head", key="limits.field_count"
+    )
+    # Bodies stream and cost no memory.
+    max_body: int | None = limit(
+        None,
+        read_size,
+        "bytes of a request's body; 0: unlimited",
+        key="limits.max_body",
+    )
+    # Then the faster side is told to wait.
+    buffer_size: int = setting(
+        64 * 1024,
+        read_size,
+        "bytes kept for each direction of a connection",
+        key="limits.buffer_size",
+    )
+    # Kept until the response begins.
+    replay_size: int = setting(
+        16 * 1024,
+        read_size,
+        "bytes of a request's body kept for another try",
+        key="limits.replay_size",
+    )
+    # Keep-alive (nginx: 75).
+    idle: float = setting(
+        75.0,
+        read_duration,
+        "a kept connection waits so long for its next request",
+        key="timeouts.idle",
+    )
+    # From the first byte of a head to its last (slowloris; nginx: 60, HAProxy's advice: 5-10); the
+    # same for a TLS hello and a PROXY protocol header.
+    head_read: float = setting(
+        10.0,
+        read_duration,
+        "a request's head arrives within this (else 408)",
+        key="timeouts.head_read",
+    )
+    # The next endpoint is tried after that.
+    connect: float = setting(
+        2.0, read_duration, "connecting to one endpoint", key="timeouts.connect"
+    )
+    # From the request sent to the first byte of the response (nginx proxy_read_timeout: 60).
+    response_head: float = setting(
+        60.0,
+        read_duration,
+        "from the request's end to the answer's head (else 504)",
+        key="timeouts.response_head",
+    )
+    # Between two reads of a body while the other side is ready for more.
+    between_bytes: float = setting(
+        60.0, read_duration, "silence within a body, either way", key="timeouts.between_bytes"
+    )
+    # HAProxy's advice for tunnels: 1 h.
+    tunnel_idle: float = setting(
+        3600.0,
+        read_duration,
+        "silence in an upgraded or TLS connection",
+        key="timeouts.tunnel_idle",
+    )
+    # Unread request bytes are thrown away, so that the client can read our response (nginx: 5).
+    lingering_close: float = setting(
+        2.0, read_duration, "reading on after an early answer", key="timeouts.lingering_close"
+    )
+    # More clients wait in the kernel's backlog.
+    max_connections: int = setting(
+        10_000, read_integer(1, 10**7), "client connections at a time", key="limits.max_connections"
+    )
+    # A client is an IPv4 address, or a network of 64 bits in IPv6. A tenth of all: as many as some
+    # 150 browsers behind one address hold, whose idle ones are given up first; proxies that are
+    # named have no such limit.
+    max_connections_per_client: int | None = limit(
+        1000,
+        read_integer(0, 10**7),
+        "the same of one client (address, or IPv6 network of 64 bits); 0: unlimited",
+        key="limits.max_connections_per_client",
+    )
+    # IIS and Kestrel: 240, Apache: 500. Averaged over `body_grace` seconds at least; looked at as
+    # often as time-outs are.
+    min_body_rate: int | None = limit(
+        240,
+        read_size,
+        "bytes a second that a client sends or takes of a body, at least, in its turn; 0: any",
+        key="limits.min_body_rate",
+    )
+    body_grace: float = setting(
+        10.0,
+        read_duration,
+        "limits.min_body_rate is averaged over so long, at least",
+        key="timeouts.body_grace",
+    )
+    pool_size: int = setting(
+        256, read_integer(0, 10**5), "idle connections kept to one endpoint", key="limits.pool_size"
+    )
+    # Many servers close after 60-75 s, Node after 5 s.
+    pool_idle: float = setting(
+        30.0,
+        read_duration,
+        "an idle connection to an endpoint is kept so long",
+        key="timeouts.pool_idle",
+    )
+    max_tries: int = setting(
+        3, read_integer(1, 100), "endpoints tried for one request", key="limits.max_tries"
+    )
+    # Envoy's retry budget: 20 %.
+    retry_budget: float = setting(
+        0.2,
+        read_share,
+        "share of requests that may be tried again, 0 to 1",
+        key="limits.retry_budget",
+    )
+    # After it has joined others, or was ejected (off by default in HAProxy and Envoy, too).
+    slow_start: float = setting(
+        0.0,
+        read_duration,
+        "a new or recovered endpoint gets a growing share of requests for so long; 0: all at once",
+        key="timeouts.slow_start",
+    )
+    # HAProxy: maxconn, no limit.
+    max_requests_per_endpoint: int | None = limit(
+        None,
+        read_integer(0, 10**6),
+        "requests at one endpoint at a time; 0: unlimited",
+        key="limits.max_requests_per_endpoint",
+    )
+    queue_size: int = setting(
+        1000,
+        read_integer(0, 10**6),
+        "requests of one upstream that may wait for their turn",
+        key="limits.queue_size",
+    )
+    # Less than a client's patience, or it is gone when its turn comes.
+    queue: float = setting(
+        5.0, read_duration, "waiting for a turn at an endpoint (else 503)", key="timeouts.queue"
+    )
+    # More are a flood.
+    max_interim: int = setting(
+        16, read_integer(1, 1000), "interim (1xx) answers to one request", key="limits.max_interim"
+    )
+    # Sessions remembered in each process, by upstream and cookie, by upstream, and in all.
+    sticky_sessions: int = setting(
+        100_000,
+        read_integer(1, 10**7),
+        "sessions remembered for one sticky route",
+        key="limits.sticky_sessions",
+    )
+    sticky_sessions_per_upstream: int = setting(
+        100_000,
+        read_integer(1, 10**7),
+        "the same for all sticky routes to one upstream",
+        key="limits.sticky_sessions_per_upstream",
+    )
+    sticky_sessions_total: int = setting(
+        250_000, read_integer(1, 10**8), "the same in all", key="limits.sticky_sessions_total"
+    )
+    sticky_ttl: float = setting(
+        1800.0,
+        read_duration,
+        "a session is remembered so long after its last use",
+        key="timeouts.sticky_ttl",
+    )
+    # Anybody can write such a cookie.
+    sticky_unknown: int = setting(
+        1000,
+        read_integer(0, 10**7),
+        "cookies that no service has set here, remembered for one sticky route",
+        key="limits.sticky_unknown",
+    )
+    sticky_unknown_total: int = setting(
+        10_000, read_integer(0, 10**8), "the same in all", key="limits.sticky_unknown_total"
+    )
+    # RFC 6265 6.1 has clients keep 4096 bytes a cookie.
+    sticky_value_size: int = setting(
+        4096,
+        read_size,
+        "bytes of a sticky cookie; longer ones are not remembered",
+        key="limits.sticky_value_size",
+    )
+    # Authorities that vouch for endpoints asked over TLS, as PEM; "": those of the system.
+    upstream_authorities: str = ""
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, str):
+            if value is None or isinstance(value, str):
                 continue
             may_be_zero = item.name in _MAY_BE_ZERO
             if value < 0 or (value == 0 and not may_be_zero):

@@ -7,38 +7,60 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.config.declaration import setting
+from meshlib_adapters.config.readers import read_integer
 
 __all__ = ["HTTP2Settings"]
 
 
 @dataclass(frozen=True, slots=True)
 class HTTP2Settings:
-    """Sizes in bytes, rates per second. Raises `ConfigurationError`, naming the field, for values
+    """The section `http2`. Sizes in bytes, rates per second. Raises `ConfigurationError`, naming the field, for values
     that make no sense.
     """
 
     # Requests of one connection under way at a time (nginx: 128, Apache: 100; RFC 9113 5.1.2
     # advises 100 at least).
-    max_streams: int = 100
+    max_streams: int = setting(
+        100, read_integer(1, 10**5), "requests of one HTTP/2 connection at a time"
+    )
     # What a client may send of one request body, and of all those of its connection, before an
     # upstream has taken it. The second is what the bodies of one connection can cost in memory,
     # behind what waits in the sockets of upstreams.
-    stream_window: int = 256 * 1024
-    connection_window: int = 1024 * 1024
+    stream_window: int = setting(
+        256 * 1024,
+        read_integer(65535, 2**31 - 1),
+        "bytes of one request's body that may be on their way to us",
+    )
+    connection_window: int = setting(
+        1024 * 1024, read_integer(65535, 2**31 - 1), "the same for all requests of a connection"
+    )
     # Requests that the client takes back, or that we refuse as malformed: so many at once, and so
     # many a second in the long run (CVE-2023-44487; nghttp2: 1000 and 33).
-    resets: int = 400
-    resets_per_second: int = 40
+    resets: int = setting(
+        400,
+        read_integer(1, 10**6),
+        "requests that a client may take back, or send malformed, at once ...",
+    )
+    resets_per_second: int = setting(40, read_integer(1, 10**6), "... and in the long run")
     # Frames that bring nothing forward (PING, SETTINGS, PRIORITY, empty DATA, WINDOW_UPDATE beyond
     # what was sent, unknown ones, all that is on closed streams): so many at once, and so many a
     # second in the long run (CVE-2019-9511 to 9518). Each request and each frame of a response
     # earns some more. Endpoints have the same.
-    idle_frames: int = 2000
-    idle_frames_per_second: int = 100
+    idle_frames: int = setting(
+        2000,
+        read_integer(1, 10**6),
+        "frames that bring nothing forward (PING, SETTINGS, ...), at once ...",
+    )
+    idle_frames_per_second: int = setting(100, read_integer(1, 10**6), "... and in the long run")
     # DATA frames with less in them than their own head is long, and more to come: the smallest
     # message of gRPC has five bytes.
-    small_frames: int = 20_000
-    small_frames_per_second: int = 2000
+    small_frames: int = setting(
+        20_000,
+        read_integer(1, 10**9),
+        "frames of a body with less than nine bytes in them, at once ...",
+    )
+    small_frames_per_second: int = setting(2000, read_integer(1, 10**9), "... and in the long run")
 
     def __post_init__(self) -> None:
         for item in fields(self):

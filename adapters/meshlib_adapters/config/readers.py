@@ -11,12 +11,13 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from meshlib.authority import normalize_host
 from meshlib.discovery.files.variables import is_variable_name
 from meshlib.errors import AuthorityError, MeshError
+from meshlib.model import Endpoint
 from meshlib.ownership import KINDS
 from meshlib.patterns import parse_host_pattern
 
@@ -26,6 +27,7 @@ __all__ = [
     "OwnerGrants",
     "PortRange",
     "mask_url",
+    "read_acme",
     "read_addresses",
     "read_answer_size",
     "read_bool",
@@ -35,6 +37,7 @@ __all__ = [
     "read_hosts",
     "read_integer",
     "read_ip",
+    "read_limit",
     "read_names",
     "read_networks",
     "read_owners",
@@ -45,6 +48,9 @@ __all__ = [
     "read_text",
     "read_variables",
 ]
+
+T = TypeVar("T")
+C = TypeVar("C", bound=str)
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -77,6 +83,9 @@ class PortRange:
 
     first: int
     last: int
+
+    def __contains__(self, port: object) -> bool:
+        return isinstance(port, int) and self.first <= port <= self.last
 
     def __str__(self) -> str:
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
@@ -192,6 +201,12 @@ def read_addresses(value: object) -> tuple[Address, ...]:
     )
 
 
+def read_acme(value: object) -> tuple[Endpoint, ...]:
+    """Endpoints for ACME challenges, as `read_addresses`."""
+    found = enumerate(read_addresses(value), 1)
+    return tuple(Endpoint(f"acme.{number}", to.host, to.port) for number, to in found)
+
+
 def _address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon:
@@ -248,14 +263,15 @@ def read_hosts(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_choice(*choices: str) -> Callable[[object], str]:
+def read_choice(*choices: C) -> Callable[[object], C]:
     """A reader of one of `choices`, in lower case."""
 
-    def read(value: object) -> str:
+    def read(value: object) -> C:
         text = value.strip().lower() if isinstance(value, str) else value
-        if text not in choices:
-            raise ValueError(f"expected {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
-        return str(text)
+        for choice in choices:
+            if choice == text:
+                return choice
+        raise ValueError(f"expected {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
 
     return read
 
@@ -272,6 +288,20 @@ def read_integer(low: int, high: int) -> Callable[[object], int]:
         return number
 
     return read
+
+
+def read_limit(read: Callable[[object], T]) -> Callable[[object], T | None]:
+    """A reader of a limit that there need not be: None for 0 and "off", else what `read` makes of
+    it.
+    """
+
+    def read_or_none(value: object) -> T | None:
+        text = value.strip().lower() if isinstance(value, str) else value
+        if text is False or text == "off":
+            return None
+        return read(value) or None
+
+    return read_or_none
 
 
 def read_duration(value: object) -> float:

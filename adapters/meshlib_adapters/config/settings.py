@@ -1,75 +1,84 @@
 """The gateway's settings: defaults < TOML file < `MESHLIB_*` < command line.
 
-One declaration for each setting, here and in `sections`, with its default, its reader and its
-meaning; names follow from it: `limits.head_size` is `[limits] head_size = ...` in TOML and
+One declaration for each setting, in the dataclass of the part that it is for, which gets it as it
+is. Names follow from the declaration: `limits.head_size` is `[limits] head_size = ...` in TOML and
 `MESHLIB_LIMITS_HEAD_SIZE` in the environment, `http` is `http = ...`, `MESHLIB_HTTP` and `--http`.
 `sources` reads them.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.labels.limits import LabelLimits
+from meshlib.mesh import Mesh
 from meshlib.ownership import OwnershipRules
+from meshlib_adapters.config.declaration import Declaration, setting
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.config.readers import (
     Address,
-    Network,
     read_addresses,
+    read_bool,
     read_choice,
+    read_duration,
     read_engine,
     read_hosts,
     read_integer,
     read_names,
     read_networks,
+    read_pseudonym,
     read_text,
 )
 from meshlib_adapters.config.sections import (
     ComposeSettings,
     DiscoverySettings,
-    ForwardingSettings,
-    HTTP2LimitSettings,
-    LimitSettings,
     LogSettings,
-    PortsSettings,
     RoutingSettings,
-    TimeoutSettings,
-    TLSTerminationSettings,
-    setting,
 )
-from meshlib_adapters.config.transport import ProxyHeaderPolicy
-
-if TYPE_CHECKING:
-    from meshlib_adapters.config.http2 import HTTP2Settings
+from meshlib_adapters.config.tls import TerminationSettings
+from meshlib_adapters.config.transport import PortSettings, ProxyHeaderPolicy, TLSSettings
 
 __all__ = [
-    "ForwardingSettings",
-    "LimitSettings",
-    "LogSettings",
-    "PortsSettings",
-    "RoutingSettings",
+    "DECLARED_HERE",
     "Settings",
-    "TLSTerminationSettings",
-    "TimeoutSettings",
     "discovery_limits",
-    "forwarding_policy",
-    "http2_limits",
-    "http_settings",
     "ownership_rules",
-    "proxy_header_policy",
     "resolve_options",
 ]
+
+# Declarations of fields of the core, which knows no readers.
+DECLARED_HERE: Final[Mapping[type, Mapping[str, Declaration]]] = {
+    ForwardingPolicy: {
+        "mode": Declaration(
+            read_choice("set", "label", "off"),
+            "X-Forwarded-*: 'set' always, 'label' only where a label asks (HRM), 'off' never",
+        ),
+        "trusted_proxies": Declaration(read_networks, "peers whose X-Forwarded-* are believed"),
+        "rfc7239": Declaration(read_bool, "set Forwarded (RFC 7239) as well"),
+        "via": Declaration(
+            read_pseudonym, "our name in Via (RFC 9110 7.6.3); 'off': no Via from us"
+        ),
+        "request_id": Declaration(
+            read_bool, "give each request an X-Request-ID, unless a trusted peer did"
+        ),
+        "underscores": Declaration(read_bool, "let field names with an underscore through"),
+    }
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All settings, validated. `docker` and `swarm`: None is off, "" is DOCKER_HOST or the current
     context, else a URL.
+
+    `requests`, `http2`, `tls`, `termination`, `ports`, `proxy_header` and `forwarding` are what the
+    parts of that name take.
     """
 
     http: tuple[Address, ...] = setting(
@@ -88,14 +97,6 @@ class Settings:
     admin_hosts: tuple[str, ...] = setting(
         (), read_hosts, "names that it may be asked by, besides addresses and localhost"
     )
-    proxy_protocol: str = setting(
-        "off",
-        read_choice("off", "accept", "require"),
-        "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' it or 'require' it",
-    )
-    proxy_protocol_from: tuple[Network, ...] = setting(
-        (), read_networks, "the proxies in front that may send one"
-    )
     workers: int = setting(1, read_integer(0, 1024), "processes that serve; 0: one for each core")
     user: str = setting(
         "", read_text, "the workers become this user (name or number); only as root"
@@ -109,42 +110,49 @@ class Settings:
     state: str = setting(
         "",
         read_text,
-        "directory that keeps whose names are, and the last snapshots; 'off' for none; else STATE_DIRECTORY, /var/lib/meshlib if there",
+        "directory that keeps whose names are, and the last snapshots; 'off' for none; "
+        "else STATE_DIRECTORY, /var/lib/meshlib if there",
     )
+    proxy_header: ProxyHeaderPolicy = field(default_factory=ProxyHeaderPolicy)
     compose: ComposeSettings = field(default_factory=ComposeSettings)
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
-    forwarding: ForwardingSettings = field(default_factory=ForwardingSettings)
-    limits: LimitSettings = field(default_factory=LimitSettings)
-    timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
-    tls: TLSTerminationSettings = field(default_factory=TLSTerminationSettings)
-    http2: HTTP2LimitSettings = field(default_factory=HTTP2LimitSettings)
-    ports: PortsSettings = field(default_factory=PortsSettings)
+    forwarding: ForwardingPolicy = field(default_factory=ForwardingPolicy)
+    requests: HTTPSettings = field(default_factory=HTTPSettings)
+    tls: TLSSettings = field(default_factory=TLSSettings)
+    termination: TerminationSettings = field(default_factory=TerminationSettings)
+    http2: HTTP2Settings = field(default_factory=HTTP2Settings)
+    ports: PortSettings = field(default_factory=PortSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    drain: float = setting(
+        10.0,
+        read_duration,
+        "SIGTERM: so long may requests under way take",
+        key="timeouts.drain",
+    )
+    first_snapshot: float = setting(
+        10.0,
+        read_duration,
+        "at start, wait so long for a provider when another has delivered",
+        key="timeouts.first_snapshot",
+    )
+    upstream_ca: str = setting(
+        "",
+        read_text,
+        "file of the authorities of services asked over TLS; else the system's",
+        key="tls.upstream_ca",
+    )
 
-
-def http_settings(settings: Settings) -> HTTPSettings:
-    """What the HTTP data path needs of `settings`: its fields have the names of those in `limits`
-    and `timeouts`.
-    """
-    wanted = {item.name for item in fields(HTTPSettings)}
-    own: dict[str, Any] = {}
-    for part in (settings.limits, settings.timeouts):
-        own.update(
-            {item.name: getattr(part, item.name) for item in fields(part) if item.name in wanted}
+    def mesh(self, *, on_error: Callable[[Exception], None] | None = None) -> Mesh:
+        """An empty mesh whose tables respond as these settings say; `on_error` as in `Mesh`."""
+        return Mesh(
+            unmatched_status=self.routing.unmatched_status,
+            retry_after=self.routing.retry_after,
+            https_port=self.tls.public_port,
+            rules=ownership_rules(self),
+            limits=discovery_limits(self),
+            on_error=on_error,
         )
-    return HTTPSettings(**own, upstream_ca=settings.tls.upstream_ca)
-
-
-def http2_limits(settings: Settings) -> HTTP2Settings | None:
-    """What peers of HTTP/2 may do, clients and endpoints; None: the extra `http2` is not
-    installed.
-    """
-    try:
-        from meshlib_adapters.config.http2 import HTTP2Settings
-    except ImportError:
-        return None
-    return HTTP2Settings(**asdict(settings.http2))
 
 
 def resolve_options(settings: Settings) -> ResolveOptions:
@@ -188,21 +196,12 @@ def discovery_limits(settings: Settings) -> DiscoveryLimits:
 
 def ownership_rules(settings: Settings) -> OwnershipRules:
     """Who may ask for a name."""
-    routing, limits = settings.routing, settings.limits
-    sharing = cast("Literal['owner', 'paths', 'merge']", routing.sharing)
+    routing = settings.routing
     owners = {item.name: item.grants for item in routing.owners}
     return OwnershipRules(
-        sharing, owners, int(routing.keep_owners), limits.owned_names, limits.owned_names_per_owner
+        routing.sharing,
+        owners,
+        int(routing.keep_owners),
+        routing.owned_names,
+        routing.owned_names_per_owner,
     )
-
-
-def forwarding_policy(settings: Settings) -> ForwardingPolicy:
-    """What upstreams are told about clients."""
-    own = settings.forwarding
-    return ForwardingPolicy(**{item.name: getattr(own, item.name) for item in fields(own)})
-
-
-def proxy_header_policy(settings: Settings) -> ProxyHeaderPolicy:
-    """From whom the HTTP and TLS listeners take PROXY protocol headers."""
-    mode = cast("Literal['off', 'accept', 'require']", settings.proxy_protocol)
-    return ProxyHeaderPolicy(mode, settings.proxy_protocol_from)

@@ -10,23 +10,20 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, Final, cast, get_type_hints
 
 from meshlib.errors import ConfigurationError
-from meshlib_adapters.config.readers import (
-    OwnerGrants,
-    mask_url,
-)
-from meshlib_adapters.config.sections import (
-    HTTP2LimitSettings,
-    TLSTerminationSettings,
-)
-from meshlib_adapters.config.settings import Settings, http_settings, proxy_header_policy
+from meshlib.model import Endpoint
+from meshlib_adapters.config.declaration import Declaration, declaration_of
+from meshlib_adapters.config.readers import OwnerGrants, mask_url
+from meshlib_adapters.config.settings import DECLARED_HERE, Settings
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "KEYS",
+    "Key",
     "Layer",
     "as_data",
     "embedded_settings",
@@ -51,21 +48,38 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
-    name: str
-    field: Field[Any]
+class Key:
+    """A setting as users know it: its declaration, and the fields of `Settings` that have it, each
+    by its path ("tls", "max_connections").
+    """
+
+    declaration: Declaration
+    paths: tuple[tuple[str, ...], ...]
 
 
-def _keys() -> Iterator[_Key]:
-    hints = get_type_hints(Settings)
-    for top in fields(Settings):
-        if is_dataclass(hints[top.name]):
-            yield from (_Key(f"{top.name}.{item.name}", item) for item in fields(hints[top.name]))
-        else:
-            yield _Key(top.name, top)
+def _declared(
+    owner: type, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Declaration, tuple[str, ...]]]:
+    hints = get_type_hints(owner)
+    for item in fields(owner):
+        here = (*path, item.name)
+        declaration = declaration_of(item) or DECLARED_HERE.get(owner, {}).get(item.name)
+        if declaration is not None:
+            yield declaration.key or ".".join(here), declaration, here
+        elif is_dataclass(hints[item.name]):
+            yield from _declared(cast("type", hints[item.name]), here)
 
 
-KEYS: Mapping[str, Field[Any]] = {key.name: key.field for key in _keys()}
+def _keys() -> dict[str, Key]:
+    found: dict[str, Key] = {}
+    for name, declaration, path in _declared(Settings):
+        before = found.get(name)
+        found[name] = Key(declaration, (*(before.paths if before is not None else ()), path))
+    order = list(dict.fromkeys(name.rpartition(".")[0] for name in found))
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0].rpartition(".")[0])))
+
+
+KEYS: Final[Mapping[str, Key]] = _keys()
 _NOT_ASKED_FOR: Mapping[str, object] = {
     "http": "off",
     "https": "off",
@@ -148,32 +162,47 @@ def resolve_settings(layers: Sequence[Layer]) -> tuple[Settings, dict[str, str]]
     for layer in layers:
         for name, value in layer.values.items():
             try:
-                read[name] = KEYS[name].metadata["read"](value)
+                read[name] = KEYS[name].declaration.read(value)
             except ValueError as error:
                 raise ConfigurationError(str(error), where=layer.places[name]) from None
             origins[name] = layer.places[name]
-    top: dict[str, Any] = {name: value for name, value in read.items() if "." not in name}
-    hints = get_type_hints(Settings)
-    for section in _SECTIONS:
-        own = {
-            name.partition(".")[2]: value
-            for name, value in read.items()
-            if name.startswith(f"{section}.")
-        }
-        top[section] = hints[section](**own)
-    settings = Settings(**top)
+    settings = Settings()
     try:
-        http_settings(settings)
-        proxy_header_policy(settings)
-        _check_tls(settings.tls)
-        _check_http2(settings.http2)
+        settings = _changed(settings, read)
+        _check_termination(settings)
     except ConfigurationError as error:  # it knows its field, we know who set it
-        key = next(name for name in KEYS if name.rpartition(".")[2] == error.where)
-        where = (
-            origins[key] if origins[key] != "default" else key
-        )  # what was set is fine by itself, but not with this
+        place = origins.get(error.where, "default")
+        # What was set may be right by itself, and wrong only beside this.
+        where = place if place != "default" else error.where
         raise ConfigurationError(error.message, where=where, hint=error.hint) from None
     return settings, origins
+
+
+def _changed(settings: Settings, values: Mapping[str, object]) -> Settings:
+    """`settings` with these values by key. The place of a `ConfigurationError` is the key."""
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        for path in KEYS[name].paths:
+            branch = tree
+            for part in path[:-1]:
+                branch = branch.setdefault(part, {})
+            branch[path[-1]] = value
+    return cast("Settings", _replaced(settings, tree, ()))
+
+
+def _replaced(holder: object, tree: Mapping[str, Any], path: tuple[str, ...]) -> object:
+    own = {
+        name: _replaced(getattr(holder, name), value, (*path, name))
+        if is_dataclass(getattr(holder, name))
+        else value
+        for name, value in tree.items()
+    }
+    try:
+        return replace(cast("Any", holder), **own)
+    except ConfigurationError as error:
+        here = (*path, error.where)
+        where = next((name for name, key in KEYS.items() if here in key.paths), error.where)
+        raise ConfigurationError(error.message, where=where, hint=error.hint) from None
 
 
 def embedded_settings(
@@ -197,13 +226,10 @@ def embedded_settings(
     if isinstance(settings, Settings):
         for name, value in keywords.items():
             try:
-                parsed = KEYS[name].metadata["read"](value)
+                parsed = KEYS[name].declaration.read(value)
             except ValueError as error:
                 raise ConfigurationError(str(error), where=places[name]) from None
-            section, _, key = name.rpartition(".")
-            if section:
-                key, parsed = section, replace(getattr(settings, section), **{key: parsed})
-            settings = replace(settings, **{key: parsed})
+            settings = _changed(settings, {name: parsed})
         return settings
     if settings is not None and not isinstance(settings, Mapping):
         raise ConfigurationError(
@@ -228,43 +254,39 @@ def embedded_settings(
     )[0]
 
 
-def _check_tls(tls: TLSTerminationSettings) -> None:
-    if tls.client_auth != "off" and not tls.client_ca:
+def _check_termination(settings: Settings) -> None:
+    own = settings.termination
+    if own.client_auth != "off" and not own.client_ca:
         hint = "name a PEM file of the authorities that issue them in tls.client_ca"
         raise ConfigurationError(
             "nobody could say which certificates of clients are good",
-            where="client_auth",
+            where="tls.client_auth",
             hint=hint,
         )
-    if tls.client_auth != "off" and not tls.certificates:
+    if own.client_auth != "off" and not own.certificates:
         hint = "name certificates of our own in tls.certificates"
         raise ConfigurationError(
-            "clients show certificates only where TLS is ended", where="client_auth", hint=hint
+            "clients show certificates only where TLS is ended", where="tls.client_auth", hint=hint
         )
-    if not tls.check:
+    if not own.check:
         raise ConfigurationError(
-            "looking at files without a pause helps nobody", where="check", hint="write 1s or more"
-        )
-
-
-def _check_http2(http2: HTTP2LimitSettings) -> None:
-    if http2.stream_window > http2.connection_window:
-        raise ConfigurationError(
-            "it is smaller than stream_window",
-            where="connection_window",
-            hint="write a larger number",
+            "looking at files without a pause helps nobody",
+            where="tls.check",
+            hint="write 1s or more",
         )
 
 
 def as_data(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data for JSON and TOML; passwords in URLs are masked."""
+    """Settings as plain data for JSON and TOML, as users write them: no limit is 0, passwords in
+    URLs are masked.
+    """
     result: dict[str, Any] = {}
-    for name in KEYS:
+    for name, declared in KEYS.items():
         section, dot, key = name.rpartition(".")
-        holder: Any = getattr(settings, section) if dot else settings
-        (result.setdefault(section, {}) if dot else result)[key] = _plain(
-            name, getattr(holder, key)
-        )
+        value: object = settings
+        for part in declared.paths[0]:
+            value = getattr(value, part)
+        (result.setdefault(section, {}) if dot else result)[key] = _plain(name, value)
     return result
 
 
@@ -282,7 +304,7 @@ def toml_text(settings: Settings, origins: Mapping[str, str]) -> str:
             lines += ["", f"[{section}]"]
         value = (data[section] if section else data)[key]
         origin = origins.get(name, "default")
-        about = declared.metadata["about"] + ("" if origin == "default" else f" (from {origin})")
+        about = declared.declaration.about + ("" if origin == "default" else f" (from {origin})")
         lines.append(f"{key} = {_toml_value(value)}  # {about}")
     return "\n".join(lines) + "\n"
 
@@ -293,8 +315,8 @@ def _plain(name: str, value: object) -> object:
     if name == "routing.owners":
         return {item.name: list(item.grants) for item in cast("tuple[OwnerGrants, ...]", value)}
     if isinstance(value, tuple):
-        return [str(item) for item in value]
-    return value
+        return [item.address if isinstance(item, Endpoint) else str(item) for item in value]
+    return 0 if value is None else value
 
 
 def _toml_value(value: object) -> str:

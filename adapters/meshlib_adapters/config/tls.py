@@ -5,14 +5,62 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from meshlib_adapters.config.declaration import setting
+from meshlib_adapters.config.readers import (
+    read_bool,
+    read_choice,
+    read_duration,
+    read_names,
+    read_text,
+)
+
 __all__ = ["TerminationSettings"]
 
 
 @dataclass(frozen=True, slots=True)
 class TerminationSettings:
-    """How TLS is ended. `alpn` in order of preference; `client_auth` is what is asked of clients:
-    nothing, a certificate if they have one, or one in any case."""
+    """How TLS is terminated: the part of the section `tls` about certificates.
 
-    min_version: Literal["1.2", "1.3"] = "1.2"
+    `client_auth` is what is asked of clients: nothing, a certificate if they have one, or one in
+    any case. `alpn` are the protocols to offer, in order of preference; whoever runs a gateway by
+    `http2` leaves them alone.
+    """
+
+    certificates: tuple[str, ...] = setting(
+        (),
+        read_names,
+        "directories and files of certificates; TLS of their hosts is ended here",
+        key="tls.certificates",
+    )
+    min_version: Literal["1.2", "1.3"] = setting(
+        "1.2",
+        read_choice("1.2", "1.3"),
+        "oldest version of TLS that is taken",
+        key="tls.min_version",
+    )
+    client_auth: Literal["off", "request", "require"] = setting(
+        "off",
+        read_choice("off", "request", "require"),
+        "whether clients show a certificate",
+        key="tls.client_auth",
+    )
+    client_ca: str = setting(
+        "",
+        read_text,
+        "file of the authorities whose clients are believed",
+        key="tls.client_ca",
+    )
+    ticket_secret: str = setting(
+        "",
+        read_text,
+        "file of random bytes, the same for all gateways that are to resume each other's sessions; "
+        "else one's workers do",
+        key="tls.ticket_secret",
+    )
+    http2: bool = setting(
+        True, read_bool, "offer HTTP/2, where the extra http2 is installed", key="tls.http2"
+    )
+    check: float = setting(
+        5.0, read_duration, "seconds between looks at the files of certificates", key="tls.check"
+    )
     alpn: tuple[str, ...] = ("http/1.1",)
-    client_auth: Literal["off", "request", "require"] = "off"

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from meshlib.errors import ConfigurationError
-from meshlib.forwarding import Network
 from meshlib.model import Endpoint
 from meshlib.tls import MAX_HELLO, MAX_WIRE
+from meshlib_adapters.config.declaration import limit, same, setting
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.config.readers import (
+    Network,
+    PortRange,
+    read_acme,
+    read_bool,
+    read_choice,
+    read_duration,
+    read_integer,
+    read_ip,
+    read_networks,
+    read_ports,
+)
 
 __all__ = [
     "PortSettings",
@@ -74,31 +86,41 @@ class TLSSettings:
     whatever the routes say; without them such a connection is one like any other.
 
     `plain_http`: "refuse" answers 400 to HTTP without TLS; "redirect" sends it to https with
-    `redirect_status`, at the port `https_port` as clients see it; "serve" has the listener's
+    `redirect_status`, at the port `public_port` as clients see it; "serve" has the listener's
     terminator serve it as it is.
     """
 
-    hello_timeout: float = 10.0
-    connect_timeout: float = 3.0
-    idle_timeout: float = 3600.0
+    hello_timeout: float = same(HTTPSettings, "head_read")
+    connect_timeout: float = same(HTTPSettings, "connect")
+    idle_timeout: float = same(HTTPSettings, "tunnel_idle")
     max_lifetime: float | None = None
-    linger_timeout: float = 2.0
+    linger_timeout: float = same(HTTPSettings, "lingering_close")
     sweep_interval: float = 0.5
-    max_connections: int = 10_000
-    max_connections_per_client: int | None = 1000
+    max_connections: int = same(HTTPSettings, "max_connections")
+    max_connections_per_client: int | None = same(HTTPSettings, "max_connections_per_client")
     max_hello: int = MAX_HELLO
     max_wire: int = MAX_WIRE
     max_held_bytes: int = 64 * 1024 * 1024
     backlog: int = 4096
-    plain_http: Literal["refuse", "redirect", "serve"] = "refuse"
+    plain_http: Literal["refuse", "redirect", "serve"] = setting(
+        "refuse", read_choice("refuse", "redirect", "serve"), "HTTP without TLS on a TLS port"
+    )
     redirect_status: int = 308
-    https_port: int = 443
-    stickiness: Literal["session", "none"] = "session"
-    max_sessions: int = 100_000
-    max_sessions_per_upstream: int = 50_000
-    max_unknown_sessions: int = 1000
+    public_port: int = setting(
+        443, read_integer(1, 65535), "the port of https:// as clients see it, for redirects"
+    )
+    stickiness: Literal["session", "none"] = setting(
+        "session",
+        read_choice("session", "none"),
+        "'session': one that is passed through stays on one endpoint",
+    )
+    max_sessions: int = same(HTTPSettings, "sticky_sessions_total")
+    max_sessions_per_upstream: int = same(HTTPSettings, "sticky_sessions_per_upstream")
+    max_unknown_sessions: int = same(HTTPSettings, "sticky_unknown")
     session_ttl: float = 7200.0
-    acme: tuple[Endpoint, ...] = ()
+    acme: tuple[Endpoint, ...] = setting(
+        (), read_acme, "endpoints that get TLS-ALPN-01 challenges (acme-tls/1); 'off' for none"
+    )
     relay: RelaySettings = RelaySettings()
 
     def __post_init__(self) -> None:
@@ -126,7 +148,7 @@ class TLSSettings:
             "max_wire",
             "max_held_bytes",
             "backlog",
-            "https_port",
+            "public_port",
             "max_sessions",
         )
         _at_least(self, 1, "max_sessions_per_upstream")
@@ -148,19 +170,19 @@ class TCPSettings:
     """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections`
     are closed at once, unless a connection whose client has said nothing yet can be given up.
 
-    `proxy_header_timeout`: a PROXY protocol header is whole so long after the connection's first
-    moment, where there must be one.
+    `proxy_header_timeout`: a PROXY protocol header is whole so long after the connection's first moment, where there
+    must be one.
 
     Raises `ConfigurationError` for what cannot be.
     """
 
-    proxy_header_timeout: float = 10.0
-    connect_timeout: float = 3.0
-    idle_timeout: float = 3600.0
+    proxy_header_timeout: float = same(HTTPSettings, "head_read")
+    connect_timeout: float = same(HTTPSettings, "connect")
+    idle_timeout: float = same(HTTPSettings, "tunnel_idle")
     max_lifetime: float | None = None
     sweep_interval: float = 0.5
-    max_connections: int = 10_000
-    max_connections_per_client: int | None = 1000
+    max_connections: int = same(HTTPSettings, "max_connections")
+    max_connections_per_client: int | None = same(HTTPSettings, "max_connections_per_client")
     backlog: int = 4096
     relay: RelaySettings = RelaySettings()
 
@@ -191,10 +213,25 @@ class UDPSettings:
     the time-outs.
     """
 
-    flow_timeout: float = 60.0
+    flow_timeout: float = setting(
+        60.0,
+        read_duration,
+        "a UDP client that is silent for so long is forgotten",
+        key="ports.flow_timeout",
+    )
     drain_silence: float = 1.0
-    max_flows: int = 10_000
-    max_flows_per_client: int | None = 1000
+    max_flows: int = setting(
+        10_000,
+        read_integer(1, 10**6),
+        "UDP clients at a time; each has a socket",
+        key="ports.max_flows",
+    )
+    max_flows_per_client: int | None = limit(
+        1000,
+        read_integer(0, 10**6),
+        "the same of one client (address, or IPv6 network of 64 bits); 0: unlimited",
+        key="ports.max_flows_per_client",
+    )
     sweep_interval: float = 0.5
 
     def __post_init__(self) -> None:
@@ -209,37 +246,60 @@ class UDPSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeaderPolicy:
-    """Whether a listener takes PROXY protocol headers, and from whom.
+    """whether a listener takes PROXY protocol headers, and from whom.
 
     "off": none. "accept": connections from `sources` may begin with one. "require": only
     connections that come from `sources` and begin with one are served. Raises `ConfigurationError`
     when nobody could send one.
     """
 
-    mode: Literal["off", "accept", "require"] = "off"
-    sources: tuple[Network, ...] = ()
+    mode: Literal["off", "accept", "require"] = setting(
+        "off",
+        read_choice("off", "accept", "require"),
+        "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' it or 'require' it",
+        key="proxy_protocol",
+    )
+    sources: tuple[Network, ...] = setting(
+        (), read_networks, "the proxies in front that may send one", key="proxy_protocol_from"
+    )
 
     def __post_init__(self) -> None:
         if self.mode != "off" and not self.sources:
             hint = "name the proxies in front in proxy_protocol_from: 10.0.0.0/8, or 0.0.0.0/0 and ::/0 where nobody else can connect"
             raise ConfigurationError(
-                "nobody may send a PROXY protocol header", where="proxy_protocol", hint=hint
+                "nobody may send a PROXY protocol header", where="mode", hint=hint
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortSettings:
-    """What may be opened, and how. Raises `ConfigurationError` for what cannot be.
+    """The section `ports`: which ports may be opened, and how. Raises `ConfigurationError` for
+    values that make no sense.
 
-    `host`: the IP address to listen on. `allowed`: ports that routes may have, as ranges.
-    `max_ports` at most, those of the lowest numbers; each costs a socket. `reuse_port`: other
+    `open` says whether the gateway opens any. `host`: the IP address to listen on. `allowed`: ports
+    that routes may have. `proxy_protocol`: TCP connections of the proxies in front begin with a
+    PROXY protocol header. `max_ports` at most, those of the lowest numbers; each costs a socket. `reuse_port`: other
     processes of ours listen on the same ports. `retry_interval`: seconds until what could not be
     opened is tried again. The limits of `tcp` and `udp` count for all ports together.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104
-    allowed: Sequence[range] = (range(1024, 65536),)
-    max_ports: int = 1000
+    open: Literal["off", "labels", "published"] = setting(
+        "off",
+        read_choice("off", "labels", "published"),
+        "TCP and UDP ports of services: 'labels' opens those that labels ask for, "
+        "'published' those that are published, too",
+    )
+    host: str = setting("0.0.0.0", read_ip, "the address that they are opened on")  # noqa: S104
+    allowed: tuple[PortRange, ...] = setting(
+        (PortRange(1024, 65535),), read_ports, "the ports that a service may have"
+    )
+    proxy_protocol: bool = setting(
+        False,
+        read_bool,
+        "TCP connections of the proxies in proxy_protocol_from begin with a PROXY protocol header here, too, "
+        "each of them",
+    )
+    max_ports: int = setting(1000, read_integer(1, 65535), "ports open at a time")
     reuse_port: bool = False
     retry_interval: float = 5.0
     tcp: TCPSettings = field(default_factory=TCPSettings)

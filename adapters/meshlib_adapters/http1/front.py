@@ -301,7 +301,7 @@ class HTTP1Front(PacedClient):
 
     def _begin_body(self, fields: FieldSection) -> None:
         limit = self.proxy.settings.max_body
-        if limit and (fields.content_length or 0) > limit:
+        if limit is not None and (fields.content_length or 0) > limit:
             raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
         self._body = RequestBody(fields)
         self._receiving = None

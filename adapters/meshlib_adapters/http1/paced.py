@@ -54,7 +54,7 @@ class PacedClient(AnsweringClient):
         super().check_progress(now)
         settings = self.proxy.settings
         rate, grace = settings.min_body_rate, settings.body_grace
-        if not rate or self._tunnel:
+        if rate is None or self._tunnel:
             return
         body = self._body
         # A client and a service that talk with each other, a message now and then, are not slow:

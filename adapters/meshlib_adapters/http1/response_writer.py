@@ -341,7 +341,7 @@ class AnsweringClient(RecordedClient):
             turn.spend(body.chunks * CHUNK + (body.position - start) // BYTES)
             self._take_until(body.position)
         limit = self.proxy.settings.max_body
-        if limit and body.size > limit:
+        if limit is not None and body.size > limit:
             raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
         if body.done:
             self._body = None

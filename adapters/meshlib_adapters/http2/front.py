@@ -590,40 +590,36 @@ class HTTP2Front(asyncio.Protocol):
         moved = unsent < self._unsent
         self._unsent = unsent
         streams = list(self._streams.values())
+        if moved:
+            for stream in streams:
+                if stream.has_something:
+                    stream.since = now
+        rate = self.proxy.settings.min_body_rate
+        if rate is not None:
+            self._judge(streams, now, rate, unsent)
+        for stream in streams:
+            stream.check_progress(now)
+
+    def _judge(self, streams: list[Stream], now: float, rate: float, unsent: int) -> None:
         # Streams share the way: nobody is slow whose turn has not come. A body that waits for its
         # upstream keeps the window of all.
-        settings = self.proxy.settings
-        rate, grace = settings.min_body_rate, settings.body_grace
+        grace = self.proxy.settings.body_grace
         stuck = self._taking.too_slow(
             self._bytes_out - unsent, now, rate, grace, self.kept + unsent
         )
         silent = self._sending.too_slow(self._bytes_in, now, rate, grace)
-        waiting = any(stream.waits_for_upstream for stream in streams)
+        waits = any(stream.waits_for_upstream for stream in streams)
+        waits = waits or (self._intake.in_frame and not silent)
+        share = rate / len(streams) if streams else rate
         for stream in streams:
-            if moved and stream.has_something:
-                stream.since = now
-            if rate and not stream.over:
-                self._judge(
-                    stream,
-                    now,
-                    len(streams),
-                    stuck=stuck,
-                    waiting=waiting,
-                    partly=self._intake.in_frame and not silent,
-                )
-            stream.check_progress(now)
-
-    def _judge(
-        self, stream: Stream, now: float, share: int, *, stuck: bool, waiting: bool, partly: bool
-    ) -> None:
-        settings = self.proxy.settings
-        rate, grace = settings.min_body_rate / share, settings.body_grace
-        if stream.takes_too_slowly(now, rate, grace) and (
-            stuck or self._frames.local_flow_control_window(stream.number) <= 0
-        ):
-            stream.end_slow("reader_too_slow")
-        elif stream.sends_too_slowly(now, rate, grace, waiting=waiting or partly):
-            stream.end_slow("body_too_slow")
+            if stream.over:
+                continue
+            if stream.takes_too_slowly(now, share, grace) and (
+                stuck or self._frames.local_flow_control_window(stream.number) <= 0
+            ):
+                stream.end_slow("reader_too_slow")
+            elif stream.sends_too_slowly(now, share, grace, waiting=waits):
+                stream.end_slow("body_too_slow")
 
     def on_timeout(self) -> None:
         """The time-out of the current phase has passed."""

@@ -247,7 +247,7 @@ class Stream:
 
     def _check_size(self, size: int) -> None:
         limit = self._connection.proxy.settings.max_body
-        if limit and size > limit:
+        if limit is not None and size > limit:
             raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
 
     def _send(self, wire: bytes) -> None:

@@ -52,9 +52,7 @@ class HTTPClients:
         self.draining = False
         self.beginning: set[Beginning] = set()
         limits = proxy.settings
-        self.limits = ClientLimits(
-            limits.max_connections, limits.max_connections_per_client or None
-        )
+        self.limits = ClientLimits(limits.max_connections, limits.max_connections_per_client)
         self.phase_limits = (
             limits.idle,
             limits.head_read,
@@ -77,7 +75,7 @@ class HTTPClients:
         self._longest_wait = (
             min(self.phase_limits[phase] for phase in Phase if phase not in _SHORT) / 4
         )
-        if limits.min_body_rate:
+        if limits.min_body_rate is not None:
             self._longest_wait = min(self._longest_wait, limits.body_grace)
         self._tick = min(1.0, max(0.02, min(self.phase_limits) / 10))
         self._deadlines: Deadlines[Client] = Deadlines(  # type: ignore[type-var]

@@ -280,7 +280,7 @@ class TLSConnection:
                 return
             settings = self._listener.settings
             answer = redirect_answer(
-                head, status=settings.redirect_status, https_port=settings.https_port
+                head, status=settings.redirect_status, https_port=settings.public_port
             )
         self._refuse(answer, "not_tls_http")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.settings import Settings
@@ -21,7 +21,7 @@ def create_access_log(
     """An access log in the form of `settings.log`; with `log.access` off it formats nothing, and
     only its consumers see the records. A consumer that is None is left out.
     """
-    form = cast("Literal['json', 'combined']", settings.log.access_format)
+    form = settings.log.access_format
     present: Sequence[RecordConsumer] = [item for item in consumers if item is not None]
     return AccessLog(sink, form=form if settings.log.access else None, consumers=present)
 

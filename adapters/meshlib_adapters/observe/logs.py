@@ -84,7 +84,12 @@ class JSONFormatter(logging.Formatter):
 
 
 def set_up_logging(
-    level: str, form: str, stream: TextIO | None = None, *, repeats: int = 20, per_minute: int = 12
+    level: str,
+    form: str,
+    stream: TextIO | None = None,
+    *,
+    repeats: int | None = 20,
+    per_minute: int = 12,
 ) -> QueuedOutput:
     """Make the root logger write records from `level` on in `form`, "text" or "json".
 

@@ -51,7 +51,7 @@ class Repeats:
 
 
 class RepeatLimit:
-    """`burst` lines of a kind at once, and `per_minute` in the long run; `burst` 0: no limit.
+    """`burst` lines of a kind at once, and `per_minute` in the long run; `burst` None: no limit.
 
     A kind is a logger, a level, the record's attribute `kind` if it has one and, for loggers of
     meshlib, the message before its arguments are filled in. Others may write addresses into it. A
@@ -59,7 +59,7 @@ class RepeatLimit:
     thread.
     """
 
-    def __init__(self, burst: int = 20, per_minute: float = 12.0) -> None:
+    def __init__(self, burst: int | None = 20, per_minute: float = 12.0) -> None:
         self._burst = burst
         self._per_second = per_minute / 60.0
         self._buckets: dict[_Kind, _Bucket] = {}
@@ -69,11 +69,12 @@ class RepeatLimit:
 
     def admit(self, record: logging.LogRecord, now: float) -> bool:
         """Whether to write the record; one that is held back is counted."""
-        if not self._burst:
+        burst = self._burst
+        if burst is None:
             return True
         with self._lock:
-            bucket = self._find(record, now)
-            limit = self._burst * bucket.wide
+            bucket = self._find(record, now, burst)
+            limit = burst * bucket.wide
             bucket.tokens = min(
                 limit, bucket.tokens + (now - bucket.filled) * self._per_second * bucket.wide
             )
@@ -110,7 +111,7 @@ class RepeatLimit:
             self.waiting = waiting
         return found
 
-    def _find(self, record: logging.LogRecord, now: float) -> _Bucket:
+    def _find(self, record: logging.LogRecord, now: float, burst: int) -> _Bucket:
         ours = record.name.startswith("meshlib")
         kind = (
             record.name,
@@ -125,7 +126,7 @@ class RepeatLimit:
                 bucket = self._buckets.get(kind)
             if bucket is None:
                 wide = int(getattr(record, "wide", 1))
-                bucket = _Bucket(float(self._burst * wide), now, wide, record.levelno, record.name)
+                bucket = _Bucket(float(burst * wide), now, wide, record.levelno, record.name)
                 self._buckets[kind] = bucket
         return bucket
 

@@ -1,4 +1,4 @@
-"""Settings -> providers, and one look through them for commands that only ask."""
+"""Providers that settings name, and their first snapshots for commands that only ask."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ from meshlib.discovery.files.variables import choose_variables
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import Snapshot
-from meshlib_adapters.config.settings import (
-    Settings,
-    discovery_limits,
-    ownership_rules,
-    resolve_options,
-)
+from meshlib_adapters.config.settings import Settings, discovery_limits, resolve_options
 from meshlib_adapters.providers.feed import log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import existing_directory
 
-__all__ = ["build_providers", "create_mesh", "names_providers", "take_look"]
+__all__ = ["build_providers", "first_snapshots", "names_providers"]
 
 _NOTHING_TO_ASK = "name at least one: --services FILE, --docker [URL], --swarm [URL]"
 
@@ -70,30 +65,17 @@ def names_providers(settings: Settings) -> bool:
     return bool(settings.services) or settings.docker is not None or settings.swarm is not None
 
 
-def create_mesh(settings: Settings) -> Mesh:
-    """An empty mesh whose tables answer as `settings` say; what its subscribers raise is logged."""
-    routing = settings.routing
-    return Mesh(
-        unmatched_status=routing.unmatched_status,
-        retry_after=routing.retry_after,
-        https_port=settings.tls.public_port,
-        rules=ownership_rules(settings),
-        limits=discovery_limits(settings),
-        on_error=log_failure,
-    )
+async def first_snapshots(settings: Settings, *, wait: float = 10.0) -> Mesh:
+    """A mesh of the first snapshot of each provider, for commands that only ask.
 
-
-async def take_look(settings: Settings, *, wait: float = 10.0) -> Mesh:
-    """What all providers know now, each asked once.
-
-    Who only looks is not the gateway: which networks this process is on does not count, unless
-    `discovery.gateway_networks` says so. `ConfigurationError` when one reports trouble instead, or
-    says nothing for `wait` seconds.
+    The networks of this process do not count, since it is not the gateway, unless
+    `discovery.gateway_networks` names some. `ConfigurationError` when a provider reports trouble
+    instead, or delivers nothing for `wait` seconds.
     """
-    mesh = create_mesh(settings)
+    mesh = settings.mesh(on_error=log_failure)
     directory = existing_directory(settings.state, os.environ)
     if directory is not None:
-        # As the gateway on this machine has it, where we may read that.
+        # Owners as the gateway on this machine has recorded them, where we may read that.
         mesh.restore((await anyio.to_thread.run_sync(directory.peek)).tenures)
     if not settings.discovery.gateway_networks:
         settings = replace(

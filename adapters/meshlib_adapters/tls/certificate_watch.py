@@ -43,12 +43,10 @@ class CertificateWatch:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings.tls
-        self._files = CertificateFiles(
-            settings.tls.certificates, settings.tls.client_ca, settings.tls.ticket_secret
-        )
+        self._settings = own = settings.termination
+        self._files = CertificateFiles(own.certificates, own.client_ca, own.ticket_secret)
         several = settings.workers != 1 or settings.user != "" or settings.group != ""
-        self._makes_secret = several and not settings.tls.ticket_secret
+        self._makes_secret = several and not own.ticket_secret
         self._secret = b""
         self._secret_made = 0.0
         self._wake = anyio.Event()
@@ -70,8 +68,8 @@ class CertificateWatch:
         certificates = self._files.current.certificates
         return any(not name or item.name == DEFAULT or covers(item, name) for item in certificates)
 
-    def look_soon(self) -> None:
-        """Look at the files now."""
+    def reload(self) -> None:
+        """Read the files again at once."""
         self._wake.set()
 
     async def look(self) -> None:

@@ -72,8 +72,7 @@ _NOT_SENT: Final = frozenset(
 
 
 class HTTP2EndpointConnection(HTTP1EndpointConnection):
-    """See the module; the methods are those of `HTTP1EndpointConnection`. Needs the extra `http2`.
-    """
+    """See the module; the methods are those of `HTTP1EndpointConnection`. Needs the extra `http2`."""
 
     __slots__ = (
         "_announced",

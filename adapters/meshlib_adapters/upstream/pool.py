@@ -111,7 +111,7 @@ class ConnectAttempt:
 
     async def _connect_tls(self, pool: EndpointPool) -> HTTP1EndpointConnection:
         endpoint, settings = pool.endpoint, pool.settings
-        context = upstream_tls_context(settings.upstream_ca)
+        context = upstream_tls_context(settings.upstream_authorities)
         sock = await connected_socket(pool.loop, endpoint.host, endpoint.port)
         made: asyncio.Future[HTTP1EndpointConnection] = pool.loop.create_future()
 
@@ -382,7 +382,8 @@ class LimitedPool(EndpointPool):
     @property
     def full(self) -> bool:
         """Whether one more request would be one too many."""
-        return self.active + self.connecting >= self.settings.max_requests_per_endpoint
+        limit = self.settings.max_requests_per_endpoint
+        return limit is not None and self.active + self.connecting >= limit
 
     def release(self, connection: HTTP1EndpointConnection) -> None:
         """One request less."""

@@ -72,7 +72,11 @@ class UpstreamRegistry:
         state = self._states.get(upstream.key)
         if state is None:
             counts = self.counts.setdefault(upstream.name, UpstreamCounters())
-            kind = LimitedState if self.settings.max_requests_per_endpoint else UpstreamState
+            kind = (
+                LimitedState
+                if self.settings.max_requests_per_endpoint is not None
+                else UpstreamState
+            )
             state = kind(
                 upstream,
                 self.settings,

@@ -39,8 +39,7 @@ class Requester(Protocol):
     """The asking side. Every method is called from the event loop and must not block or raise."""
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """The client and the address it connected to, for upstreams with a PROXY protocol header.
-        """
+        """The client and the address it connected to, for upstreams with a PROXY protocol header."""
 
     def on_connection(self, connection: HTTP1EndpointConnection, seconds: float) -> None:
         """A connection that was being made is there, and ours; it took so many seconds."""

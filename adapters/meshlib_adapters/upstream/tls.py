@@ -19,15 +19,12 @@ _PEM: Final = "-----BEGIN "
 
 @functools.lru_cache(maxsize=8)
 def upstream_tls_context(authorities: str) -> ssl.SSLContext:
-    """A client's context that trusts the authorities in a PEM file, in PEM itself, or the system's
-    (""); TLS 1.2 and later, HTTP/1.1.
+    """A client's context that trusts these authorities (PEM; "": those of the system); TLS 1.2 and
+    later, HTTP/1.1.
 
-    Raises OSError (`ssl.SSLError` is one) for a file, or PEM, that cannot be used.
+    Raises OSError (`ssl.SSLError` is one) for PEM that cannot be used.
     """
-    if _PEM in authorities:
-        context = ssl.create_default_context(cadata=authorities)
-    else:
-        context = ssl.create_default_context(cafile=authorities or None)
+    context = ssl.create_default_context(cadata=authorities or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -49,7 +46,7 @@ def read_authorities(path: str) -> str:
             path, encoding="ascii", errors="ignore"
         ) as file:  # beside its certificates a PEM file may say anything
             text = file.read(_MAX_AUTHORITIES)
-        if "-----BEGIN " not in text:
+        if _PEM not in text:
             raise OSError("there is no certificate in it")
         upstream_tls_context(text)
     except OSError as error:

@@ -6,22 +6,14 @@ import asyncio
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 import anyio
 
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
-from meshlib.model import Endpoint
 from meshlib_adapters.config.readers import Address
-from meshlib_adapters.config.settings import (
-    Settings,
-    forwarding_policy,
-    http2_limits,
-    http_settings,
-    proxy_header_policy,
-)
-from meshlib_adapters.config.transport import TLSSettings
+from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.listeners.published_ports import PortListeners
 from meshlib_adapters.listeners.sockets import explain_bind_error
@@ -39,7 +31,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.listeners.terminator import Terminator
     from meshlib_adapters.tls.certificate_files import CertificateSet
 
-__all__ = ["DataPath", "tls_settings"]
+__all__ = ["DataPath"]
 
 
 class DataPath:
@@ -59,7 +51,7 @@ class DataPath:
         upstreams: UpstreamRegistry | None = None,
     ) -> None:
         descriptors = raise_limit()
-        http, tls = http_settings(settings), tls_settings(settings)
+        http, tls = settings.requests, settings.tls
         http = replace(
             http,
             max_connections=connections_that_fit(
@@ -75,13 +67,13 @@ class DataPath:
             )
         if upstreams is None:
             upstreams = UpstreamRegistry(
-                mesh, http, asyncio.get_running_loop(), http2=http2_limits(settings)
+                mesh, http, asyncio.get_running_loop(), http2=settings.http2
             )
         self._proxy = Proxy(
-            mesh, http, policy=forwarding_policy(settings), access_log=log, upstreams=upstreams
+            mesh, http, policy=settings.forwarding, access_log=log, upstreams=upstreams
         )
         self._http = HTTPListener(self._proxy)
-        self._proxy_headers = proxy_header_policy(settings)
+        self._proxy_headers = settings.proxy_header
         self._terminator = _terminator(self._http.clients, settings)
         self._connection_log = (
             ConnectionLog(log) if settings.log.access and log is not None else None
@@ -105,9 +97,7 @@ class DataPath:
             self._terminator.use(found)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
-        """Begin to accept. `ConfigurationError` when another program listens on one of the
-        addresses.
-        """
+        """Begin to accept. `ConfigurationError` when another program listens on one of the addresses."""
         for sock in http:
             try:
                 await self._http.listen(sock=sock, proxy_protocol=self._proxy_headers)
@@ -164,8 +154,8 @@ class DataPath:
         return self._tls.counters
 
     async def drain(self, seconds: float) -> int:
-        """Stop accepting, let requests and tunnels end within `seconds`, then cut the rest; returns
-        how many were cut.
+        """Stop accepting, let requests and tunnels end within `seconds`, then cut the rest; returns how
+        many were cut.
         """
         cut = 0
 
@@ -197,40 +187,11 @@ class DataPath:
         self._proxy.close()  # last: it closes the log, which takes the records of the others
 
 
-def tls_settings(settings: Settings) -> TLSSettings:
-    """What the TLS listener needs of `settings`."""
-    limits, timeouts = settings.limits, settings.timeouts
-    try:
-        return TLSSettings(
-            hello_timeout=timeouts.head_read,
-            connect_timeout=timeouts.connect,
-            idle_timeout=timeouts.tunnel_idle,
-            linger_timeout=timeouts.lingering_close,
-            max_connections=limits.max_connections,
-            max_connections_per_client=limits.max_connections_per_client or None,
-            plain_http=cast("Literal['refuse', 'redirect', 'serve']", settings.tls.plain_http),
-            https_port=settings.tls.public_port,
-            stickiness=cast("Literal['session', 'none']", settings.tls.stickiness),
-            max_sessions=limits.sticky_sessions_total,
-            max_sessions_per_upstream=limits.sticky_sessions_per_upstream,
-            max_unknown_sessions=limits.sticky_unknown,
-            acme=tuple(
-                Endpoint(f"acme.{number}", to.host, to.port)
-                for number, to in enumerate(settings.tls.acme, 1)
-            ),
-        )
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            error.message, where="timeouts and limits of the TLS listener", hint=error.hint
-        ) from None
-
-
 def _terminator(clients: HTTPClients, settings: Settings) -> Terminator | None:
-    tls = settings.tls
-    if not tls.certificates and tls.plain_http != "serve":
+    wanted = settings.termination
+    if not wanted.certificates and settings.tls.plain_http != "serve":
         return None
     try:
-        from meshlib_adapters.config.tls import TerminationSettings
         from meshlib_adapters.listeners.terminator import Terminator, available_protocols
     except ImportError as error:
         hint = "pip install 'meshlib-gateway[tls]'"
@@ -239,12 +200,11 @@ def _terminator(clients: HTTPClients, settings: Settings) -> Terminator | None:
             where="tls.certificates",
             hint=hint,
         ) from None
-    version = cast("Literal['1.2', '1.3']", tls.min_version)
-    asked = cast("Literal['off', 'request', 'require']", tls.client_auth)
-    protocols = available_protocols() if tls.http2 else ("http/1.1",)
-    http2 = http2_limits(settings) if "h2" in protocols else None
+    if wanted.http2:
+        wanted = replace(wanted, alpn=available_protocols())
+    http2 = settings.http2 if "h2" in wanted.alpn else None
     return Terminator(
         clients,
-        TerminationSettings(min_version=version, client_auth=asked, alpn=protocols),
+        wanted,
         http2=http2,
     )

@@ -25,7 +25,7 @@ from meshlib.balancing import Binding
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib_adapters.config.http import session_limits
-from meshlib_adapters.config.settings import Settings, http_settings
+from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import ENVIRONMENT_PREFIX
 from meshlib_adapters.observe.log_output import share_lock
 from meshlib_adapters.observe.metrics.catalogue import DROPPED
@@ -74,7 +74,7 @@ class WorkerPool:
         self._totals = totals
         self._log_lock = os.memfd_create("meshlib-log-lock")
         share_lock(self._log_lock)
-        self._bindings = BindingStore(session_limits(http_settings(settings)))
+        self._bindings = BindingStore(session_limits(settings.requests))
         self._slots = [WorkerSlot(number, self._start, self) for number in range(1, count + 1)]
         self._snapshots = SnapshotSender(
             mesh, lambda number, frame: self._slots[number - 1].send(frame, topic="snapshot")

@@ -8,15 +8,13 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
-from meshlib_adapters.config.settings import Settings, proxy_header_policy
-from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
+from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.listeners.published_ports import PortListeners
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
 
-__all__ = ["create_ports", "port_settings"]
+__all__ = ["create_ports"]
 
 
 logger = logging.getLogger("meshlib_adapters.workers.ports")
@@ -38,50 +36,21 @@ def create_ports(
         _PortsOff(mesh)
         return None
     own = {address.port for address in (*settings.http, *settings.https, *settings.admin)}
-    wanted, descriptors = port_settings(settings), raise_limit()
+    wanted, descriptors = settings.ports, raise_limit()
     connections = connections_that_fit(wanted.tcp.max_connections, descriptors, each=2, what="TCP")
     flows = connections_that_fit(
         wanted.udp.max_flows, descriptors, each=1, what="UDP", setting="ports.max_flows"
     )
     wanted = replace(
         wanted,
+        reuse_port=settings.workers
+        != 1,  # each has a socket of its own; the kernel spreads clients
         tcp=replace(wanted.tcp, max_connections=connections),
         udp=replace(wanted.udp, max_flows=flows),
     )
-    rule = proxy_header_policy(settings) if settings.ports.proxy_protocol else None
+    rule = settings.proxy_header if wanted.proxy_protocol else None
     return PortListeners(
         mesh, wanted, reserved=own.union(reserved), on_end=on_end, proxy_protocol=rule
-    )
-
-
-def port_settings(settings: Settings) -> PortSettings:
-    """What the listeners need of `settings`; `ConfigurationError` for what cannot be."""
-    ports, limits, timeouts = settings.ports, settings.limits, settings.timeouts
-    try:
-        tcp = TCPSettings(
-            proxy_header_timeout=timeouts.head_read,
-            connect_timeout=timeouts.connect,
-            idle_timeout=timeouts.tunnel_idle,
-            max_connections=limits.max_connections,
-            max_connections_per_client=limits.max_connections_per_client or None,
-        )
-        udp = UDPSettings(
-            flow_timeout=ports.flow_timeout,
-            max_flows=ports.max_flows,
-            max_flows_per_client=ports.max_flows_per_client or None,
-        )
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            error.message, where="timeouts and limits of [ports]", hint=error.hint
-        ) from None
-    return PortSettings(
-        host=ports.host,
-        allowed=tuple(range(item.first, item.last + 1) for item in ports.allowed),
-        max_ports=ports.max_ports,
-        reuse_port=settings.workers
-        != 1,  # each worker has a socket of its own, and the kernel spreads the clients
-        tcp=tcp,
-        udp=udp,
     )
 
 

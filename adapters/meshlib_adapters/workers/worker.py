@@ -30,7 +30,6 @@ import anyio
 from meshlib.balancing import Binding
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
-from meshlib_adapters.config.settings import http2_limits, http_settings
 from meshlib_adapters.observe.configured import create_access_log, create_span_writer
 from meshlib_adapters.observe.line_writing import write_record
 from meshlib_adapters.observe.log_output import share_lock
@@ -38,8 +37,7 @@ from meshlib_adapters.observe.logs import take_over_stderr
 from meshlib_adapters.observe.metrics.catalogue import DROPPED
 from meshlib_adapters.observe.metrics.changes import Change, write_changes
 from meshlib_adapters.observe.request_counters import RequestCounters
-from meshlib_adapters.providers.configured import create_mesh
-from meshlib_adapters.providers.feed import publish_apart
+from meshlib_adapters.providers.feed import log_failure, publish_apart
 from meshlib_adapters.workers.channel import Channel, make_frame, receive_frame
 from meshlib_adapters.workers.data_path import DataPath
 from meshlib_adapters.workers.event_loop import fast_loop, run_async
@@ -96,7 +94,7 @@ class Worker:
         self._setup = setup
         self._settings = setup.settings
         self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned, most=MAX_REPORT)
-        self._mesh = create_mesh(self._settings)
+        self._mesh = self._settings.mesh(on_error=log_failure)
         self._request_counters = RequestCounters()
         self._spans = spans
         self._log = create_access_log(
@@ -106,9 +104,8 @@ class Worker:
             spans,
         )
         loop = asyncio.get_running_loop()
-        limits = http2_limits(self._settings)
         self._upstreams = SharingUpstreams(
-            self._mesh, http_settings(self._settings), loop, self._share, http2=limits
+            self._mesh, setup.settings.requests, loop, self._share, http2=setup.settings.http2
         )
         self._data_path = DataPath(
             self._mesh, self._settings, log=self._log, upstreams=self._upstreams
@@ -145,7 +142,7 @@ class Worker:
                 if self._ready:
                     self._ready = False
                     self._report()
-                    self._cut = await self._data_path.drain(self._settings.timeouts.drain)
+                    self._cut = await self._data_path.drain(self._settings.drain)
                 group.cancel_scope.cancel()
         finally:
             self._data_path.close()
@@ -316,7 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with contextlib.suppress(ImportError):  # `create_span_writer` says so
                 # Before `become`, which may take away the right to read these files.
                 importlib.import_module("meshlib_adapters.observe.tracing")
-        if setup.settings.tls.certificates:
+        if setup.settings.termination.certificates:
             importlib.import_module("meshlib_adapters.listeners.terminator")
         with contextlib.suppress(ImportError):  # without it there is no HTTP/2 on either side
             importlib.import_module("meshlib_adapters.upstream.http2")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -17,10 +19,7 @@ from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.config.settings import (
     Settings,
     discovery_limits,
-    forwarding_policy,
-    http_settings,
     ownership_rules,
-    proxy_header_policy,
     resolve_options,
 )
 from meshlib_adapters.config.sources import (
@@ -31,6 +30,16 @@ from meshlib_adapters.config.sources import (
     resolve_settings,
     toml_layer,
     toml_text,
+)
+from meshlib_adapters.config.transport import TCPSettings, TLSSettings
+
+LIMITS = (
+    "limits.max_body",
+    "limits.min_body_rate",
+    "limits.max_connections_per_client",
+    "limits.max_requests_per_endpoint",
+    "ports.max_flows_per_client",
+    "log.repeats",
 )
 
 
@@ -53,34 +62,89 @@ def test_defaults_are_those_of_hrm() -> None:
         "127.0.0.1:8081",
     ]
     assert set(origins.values()) == {"default"}
-    assert http_settings(settings) == HTTPSettings()
 
 
-def test_every_limit_of_the_data_path_is_a_setting() -> None:
-    names = {"max_connections": 7, "pool_size": 3, "connect": 1.5, "sticky_ttl": 60.0}
+def test_a_setting_reaches_every_part_that_has_it() -> None:
     text = {
         "limits.max_connections": 7,
         "limits.pool_size": "3",
+        "limits.sticky_unknown": 5,
         "timeouts.connect": "1500ms",
-        "timeouts.sticky_ttl": "1m",
+        "timeouts.head_read": "4s",
+        "timeouts.tunnel_idle": "1m",
     }
     settings, _ = resolve_settings([Layer(text, dict.fromkeys(text, ""))])
-    made = http_settings(settings)
-    assert {name: getattr(made, name) for name in names} == names
-    known = {
-        key
-        for part in (settings.limits, settings.timeouts, settings.tls)
-        for key in type(part).__dataclass_fields__
-    }
-    assert set(HTTPSettings.__dataclass_fields__) <= known
+    assert settings.requests == replace(
+        HTTPSettings(),
+        max_connections=7,
+        pool_size=3,
+        sticky_unknown=5,
+        connect=1.5,
+        head_read=4.0,
+        tunnel_idle=60.0,
+    )
+    assert settings.tls == replace(
+        TLSSettings(),
+        max_connections=7,
+        max_unknown_sessions=5,
+        connect_timeout=1.5,
+        hello_timeout=4.0,
+        idle_timeout=60.0,
+    )
+    assert settings.ports.tcp == replace(
+        TCPSettings(),
+        max_connections=7,
+        connect_timeout=1.5,
+        proxy_header_timeout=4.0,
+        idle_timeout=60,
+    )
 
 
-def test_the_forwarding_policy_has_the_same_defaults() -> None:
-    assert forwarding_policy(Settings()) == ForwardingPolicy()
+def test_every_limit_and_time_out_of_requests_is_a_setting() -> None:
+    known = {path for key in KEYS.values() for path in key.paths}
+    for name in HTTPSettings.__dataclass_fields__:
+        assert (("requests", name) in known) is (name != "upstream_authorities")
+
+
+@pytest.mark.parametrize("value", [0, "0", "off", " Off ", False])
+@pytest.mark.parametrize("name", LIMITS)
+def test_no_limit_is_none_in_every_part(name: str, value: object) -> None:
+    settings, origins = resolve_settings([option(name, value)])
+    for path in KEYS[name].paths:
+        assert functools.reduce(getattr, path, cast("Any", settings)) is None
+    assert f"{name.rpartition('.')[2]} = 0  # " in toml_text(settings, origins)
+    limited, _ = resolve_settings([option(name, "7")])
+    for path in KEYS[name].paths:
+        assert functools.reduce(getattr, path, cast("Any", limited)) == 7
+    with pytest.raises(ConfigurationError, match=f"--{name}: expected a "):
+        resolve_settings([option(name, -1)])
+
+
+def test_there_is_no_other_limit_that_may_be_left_out() -> None:
+    found = {name for name in KEYS if resolves_to_none(name)}
+    assert found == set(LIMITS)
+
+
+def resolves_to_none(name: str) -> bool:
+    if name in ("docker", "swarm"):  # None is "not asked" there
+        return False
+    try:
+        return KEYS[name].declaration.read(0) is None
+    except ValueError:
+        return False
+
+
+def test_authorities_for_endpoints_are_named_by_a_path() -> None:
+    settings, _ = resolve_settings([option("tls.upstream_ca", "/etc/ca.pem")])
+    assert (settings.upstream_ca, settings.requests.upstream_authorities) == ("/etc/ca.pem", "")
+
+
+def test_what_upstreams_are_told_is_the_policy_itself() -> None:
+    assert Settings().forwarding == ForwardingPolicy()
     settings, _ = resolve_settings(
         [option("forwarding.via", "off"), option("forwarding.mode", "label")]
     )
-    assert forwarding_policy(settings) == ForwardingPolicy(via="", mode="label")
+    assert settings.forwarding == ForwardingPolicy(via="", mode="label")
 
 
 def test_every_limit_of_discovery_is_a_setting() -> None:
@@ -98,7 +162,7 @@ def test_every_limit_of_discovery_is_a_setting() -> None:
 
 
 def test_limits_of_http2_have_the_same_defaults() -> None:
-    assert asdict(Settings().http2) == asdict(HTTP2Settings())
+    assert Settings().http2 == HTTP2Settings()
     with pytest.raises(ConfigurationError, match=r"smaller than stream_window") as caught:
         resolve_settings([option("http2.stream_window", 2097152)])
     assert "http2.connection_window" in str(caught.value)
@@ -107,11 +171,11 @@ def test_limits_of_http2_have_the_same_defaults() -> None:
 
 
 def test_who_may_send_a_proxy_header() -> None:
-    assert proxy_header_policy(Settings()).mode == "off"
+    assert Settings().proxy_header.mode == "off"
     settings, _ = resolve_settings(
         [option("proxy_protocol", "require"), option("proxy_protocol_from", "10.0.0.0/8, ::1")]
     )
-    policy = proxy_header_policy(settings)
+    policy = settings.proxy_header
     assert (policy.mode, [str(network) for network in policy.sources]) == (
         "require",
         ["10.0.0.0/8", "::1/128"],
@@ -125,7 +189,7 @@ def test_command_line_over_environment_over_file(tmp_path: Path) -> None:
     )
     settings, origins = resolve_settings([toml, environment, option("admin", [":3"])])
     assert [a.port for a in settings.http + settings.https + settings.admin] == [1, 2, 3]
-    assert settings.timeouts.idle == 5.0
+    assert settings.requests.idle == 5.0
     assert origins["http"] == f"{tmp_path}/gateway.toml: http"
     assert (origins["https"], origins["admin"], origins["docker"]) == (
         "MESHLIB_HTTPS",

@@ -18,7 +18,7 @@ from meshlib_adapters.config.transport import RelaySettings, TLSSettings
         ("max_connections_per_client", 0),
         ("plain_http", "proxy"),
         ("redirect_status", 200),
-        ("https_port", 0),
+        ("public_port", 0),
         ("stickiness", "cookie"),
         ("max_sessions", 0),
         ("max_sessions_per_upstream", 0),

@@ -153,6 +153,17 @@ def test_largest_body(start: Start, backend: Make) -> None:
     assert site.reasons(3) == [None, "body_too_large", "body_too_large"]
 
 
+def test_without_a_limit_a_body_has_any_length(start: Start, backend: Make) -> None:
+    upstream = backend()
+    site = start(upstream, quick(max_body=None))
+    client = site.client()
+    client.send(POST + b"Content-Length: 1000000000000\r\n\r\n" + b"x" * 1000)
+    upstream.wait(lambda: bool(upstream.peers) and upstream.peers[0].raw.count(b"x") == 1000)
+    other = site.client()
+    body = b"ffff\r\n" + b"x" * 65535 + b"\r\n"
+    assert other.ask(CHUNKED + body * 20 + b"0\r\n\r\n").status == 200
+
+
 # Final answers while the request is still coming.
 
 

@@ -23,7 +23,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 LARGE = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
 
 
-def settings(**changes: float) -> HTTPSettings:
+def settings(**changes: float | None) -> HTTPSettings:
     return quick(**{"min_body_rate": 1000, "body_grace": 0.4, **changes})
 
 
@@ -176,7 +176,7 @@ def test_without_a_least_rate_nobody_is_slow(start: Start, backend: Make) -> Non
         peer.read_request()
         peer.send(OK)
 
-    site = start(backend(script), settings(min_body_rate=0))
+    site = start(backend(script), settings(min_body_rate=None))
     client = site.client()
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n")
     client.dribble(b"x" * 40, 0.05)

@@ -16,7 +16,7 @@ from tests.support.running import quick
 Make = Callable[..., Backend]
 
 
-def settings(**changes: float) -> HTTPSettings:
+def settings(**changes: float | None) -> HTTPSettings:
     return quick(**{"min_body_rate": 1000, "body_grace": 0.4, **changes})
 
 
@@ -49,6 +49,17 @@ def test_a_request_body_that_trickles(start: StartSite, backend: Make, whole: bo
     until_over(client, number, lambda: client.data(number, b"x") if whole else client.send(b"x"))
     assert client.answers[number].status == 408
     assert site.log(1)[0]["reason"] == "body_too_slow"
+
+
+def test_without_a_least_rate_no_stream_is_slow(start: StartSite, backend: Make) -> None:
+    site = start(backend(), settings(min_body_rate=None, body_grace=0.1))
+    client = site.client()
+    number = client.ask([*request("/", "a", method="POST"), ("content-length", "10")], end=False)
+    for _ in range(9):
+        client.data(number, b"x")
+        time.sleep(0.1)
+    client.data(number, b"x", end=True)
+    assert client.answer(number).status == 200
 
 
 def test_those_who_talk_with_each_other_are_not_slow(start: StartSite, backend: Make) -> None:

@@ -48,9 +48,15 @@ def test_settings_that_make_no_sense() -> None:
     ):
         with pytest.raises(ConfigurationError, match=name):
             quick(**{name: value})
-    assert HTTPSettings(
-        max_body=0, retry_budget=0, pool_size=0, replay_size=0, max_connections_per_client=0
-    )
+    for limit in (
+        "max_body",
+        "min_body_rate",
+        "max_connections_per_client",
+        "max_requests_per_endpoint",
+    ):
+        with pytest.raises(ConfigurationError, match=limit):
+            quick(**{limit: 0})
+    assert HTTPSettings(retry_budget=0, pool_size=0, replay_size=0, queue_size=0, slow_start=0)
 
 
 def test_idle(start: Start, backend: Make) -> None:
@@ -274,6 +280,16 @@ def test_max_connections_per_client(start: Start, backend: Make) -> None:
     assert site.client().read_answer().status == 503
     first.close()
     site.wait(lambda: not site.call(lambda: len(site.listener.clients.limits)))
+
+
+def test_without_a_limit_one_client_may_have_all_connections(start: Start, backend: Make) -> None:
+    site = start(backend(silent), quick(max_connections=4, max_connections_per_client=None))
+    clients = [site.client() for _ in range(4)]
+    for client in clients:
+        client.send(POST)
+    site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]) == [Phase.BODY] * 4)
+    assert site.client().read_answer().status == 503
+    assert site.reasons(1) == ["too_many_connections"]
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_client"])

@@ -480,7 +480,7 @@ def test_plain_http_is_sent_to_https(
 ) -> None:
     async def main() -> None:
         async with lab() as env:
-            _, port = await env.listener(quick(plain_http="redirect", https_port=9443))
+            _, port = await env.listener(quick(plain_http="redirect", public_port=9443))
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             writer.write(head[:20])
             await asyncio.sleep(0.02)

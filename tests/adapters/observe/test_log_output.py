@@ -64,7 +64,7 @@ def attach() -> Iterator[Logging]:
 
 
 def unlimited() -> RepeatLimit:
-    return RepeatLimit(0)
+    return RepeatLimit(None)
 
 
 def test_a_stuck_sink_holds_up_nobody_and_what_is_lost_is_told(sink: Sink, attach: Logging) -> None:

@@ -11,7 +11,7 @@ import pytest
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.settings import Settings, resolve_options
 from meshlib_adapters.config.sources import Layer, resolve_settings
-from meshlib_adapters.providers.configured import take_look
+from meshlib_adapters.providers.configured import first_snapshots
 from meshlib_adapters.providers.docker.engine import MAX_ANSWER
 from meshlib_adapters.testing import FakeEngine, Fault
 
@@ -30,7 +30,7 @@ def settings(**values: Any) -> Settings:
 
 
 def routes(found: Settings) -> list[str]:
-    return [route.name for route in asyncio.run(take_look(found)).table.routes]
+    return [route.name for route in asyncio.run(first_snapshots(found)).table.routes]
 
 
 def test_a_file_of_services_gets_the_variables_that_are_allowed(

@@ -203,8 +203,8 @@ def test_a_supervisor_makes_a_secret_and_another_one_in_time(
 ) -> None:
     folder = tmp_path / "certificates"
     issue(trustme.CA(), folder, "app.example.com")
-    tls = replace(Settings().tls, certificates=(str(folder),))
-    watch = CertificateWatch(replace(Settings(), tls=tls, workers=workers, user=user))
+    own = replace(Settings().termination, certificates=(str(folder),))
+    watch = CertificateWatch(replace(Settings(), termination=own, workers=workers, user=user))
     told: list[CertificateSet] = []
     watch.tell = told.append
 

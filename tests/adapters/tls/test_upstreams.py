@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import trustme
@@ -44,14 +43,13 @@ def asked_as(name: str, backend: Backend) -> Snapshot:
 
 @pytest.fixture
 def asking(
-    stack: contextlib.ExitStack, authority: trustme.CA, loop_factory: LoopFactory, tmp_path: Path
+    stack: contextlib.ExitStack, authority: trustme.CA, loop_factory: LoopFactory
 ) -> Callable[[str, Backend], RunningGateway]:
     """Starts a gateway that believes the authority, and asks a backend under a name."""
-    authorities = tmp_path / "authorities.pem"
-    authority.cert_pem.write_to_path(str(authorities))
+    authorities = authority.cert_pem.bytes().decode()
 
     def start(name: str, backend: Backend) -> RunningGateway:
-        settings = HTTPSettings(**SETTINGS, upstream_ca=str(authorities))  # type: ignore[arg-type]  # sizes are int, times float
+        settings = HTTPSettings(**SETTINGS, upstream_authorities=authorities)  # type: ignore[arg-type]
         running = RunningGateway(asked_as(name, backend), settings, loop_factory=loop_factory)
         stack.callback(running.stop)
         return running

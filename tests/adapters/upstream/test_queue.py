@@ -53,6 +53,19 @@ def test_one_at_a_time_and_in_order(start: Start, backend: Make) -> None:
     ]
 
 
+def test_without_a_limit_nobody_waits(start: Start, backend: Make) -> None:
+    gate = threading.Event()
+    upstream = backend(gated(gate))
+    site = start(upstream, quick(max_requests_per_endpoint=None, queue_size=0))
+    clients = [site.client() for _ in range(20)]
+    for client in clients:
+        client.send(get())
+    upstream.wait(lambda: len(upstream.peers) == 20)
+    assert waiting(site) == 0
+    gate.set()
+    assert [client.read_answer().status for client in clients] == [200] * 20
+
+
 def test_the_limit_is_that_of_each_endpoint(start: Start, backend: Make) -> None:
     gate = threading.Event()
     backends = [backend(gated(gate)) for _ in range(2)]

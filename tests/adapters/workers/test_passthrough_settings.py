@@ -13,7 +13,7 @@ from meshlib.mesh import Mesh
 from meshlib.proxy_protocol import ProxyAddress, build_v2
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import Layer, resolve_settings
-from meshlib_adapters.workers.data_path import DataPath, tls_settings
+from meshlib_adapters.workers.data_path import DataPath
 from tests.vectors.tls.hellos import BASE, ext, hello, records, sni, u8, u16
 
 LOOPBACK = "127.0.0.1"
@@ -26,12 +26,12 @@ def settings(**values: object) -> Settings:
 
 
 def test_what_there_is_without_settings() -> None:
-    found = tls_settings(settings())
+    found = settings().tls
     assert (found.stickiness, found.acme) == ("session", ())
 
 
 def test_each_is_passed_on() -> None:
-    found = tls_settings(settings(tls__stickiness="none", tls__acme=["10.0.0.9:443", "acme:8443"]))
+    found = settings(tls__stickiness="none", tls__acme=["10.0.0.9:443", "acme:8443"]).tls
     assert found.stickiness == "none"
     assert [(endpoint.id, endpoint.address) for endpoint in found.acme] == [
         ("acme.1", "10.0.0.9:443"),
@@ -69,16 +69,16 @@ def test_a_challenge_finds_the_responder_behind_a_required_proxy_header(
             tls__acme=[f"{LOOPBACK}:{port}"],
             log__access=False,
         )
-        listeners = DataPath(Mesh(), wanted)
+        data_path = DataPath(Mesh(), wanted)
         sock = socket.create_server((LOOPBACK, 0))
         entry = sock.getsockname()
-        await listeners.listen([], [sock])
+        await data_path.listen([], [sock])
         reader, writer = await asyncio.open_connection(*entry)
         writer.write(proxy_header + CHALLENGE)
         async with asyncio.timeout(30):
             answer = await reader.read()
         writer.close()
-        listeners.close()
+        data_path.close()
         responder.close()
         return answer
 

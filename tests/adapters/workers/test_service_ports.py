@@ -20,7 +20,6 @@ from meshlib_adapters.config.readers import PortRange, read_ip, read_ports
 from meshlib_adapters.config.settings import Settings, resolve_options
 from meshlib_adapters.config.sources import Layer, resolve_settings
 from meshlib_adapters.observe.admin.explanation import parse_question
-from meshlib_adapters.workers.ports import port_settings
 from tests.support.commands import PATIENCE, Running, free_port, meshlib_command
 from tests.support.service_ports import ask, echoing, serve, services
 from tests.support.worker_lab import Lab, lab, labels, status_of, wait_for
@@ -235,10 +234,9 @@ def test_settings_of_the_listeners() -> None:
     )
     assert resolve_options(found).published_ports
     assert not resolve_options(settings(ports__open="labels")).published_ports
-    wanted = port_settings(found)
-    assert (wanted.host, wanted.reuse_port, wanted.udp.flow_timeout) == ("0.0.0.0", True, 90)
-    assert list(wanted.allowed) == [range(53, 54), range(8000, 8002)]
+    assert (found.ports.host, found.ports.udp.flow_timeout) == ("0.0.0.0", 90)
+    assert found.ports.allowed == (PortRange(53, 53), PortRange(8000, 8001))
     assert settings().ports.allowed == (PortRange(1024, 65535),)
-    assert (settings().ports.open, port_settings(settings()).reuse_port) == ("off", False)
-    with pytest.raises(ConfigurationError, match="flow_timeout must be more than 0"):
-        port_settings(settings(ports__flow_timeout=0))
+    assert settings().ports.open == "off"
+    with pytest.raises(ConfigurationError, match="--test: flow_timeout must be more than 0"):
+        settings(ports__flow_timeout=0)
