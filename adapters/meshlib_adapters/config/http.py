@@ -40,7 +40,7 @@ class HTTPSettings:
 
     # Largest request head. nginx: 4 buffers of 8 KiB; HAProxy: one of 16 KiB; Envoy: 60 KiB.
     head_size: int = setting(
-        32 * 1024, read_size, "bytes of a request's or an answer's head", key="limits.head_size"
+        32 * 1024, read_size, "bytes of a request's or a response's head", key="limits.head_size"
     )
     # HAProxy: 101; Envoy: 100.
     field_count: int = setting(
@@ -71,7 +71,7 @@ class HTTPSettings:
     idle: float = setting(
         75.0,
         read_duration,
-        "a kept connection waits so long for its next request",
+        "a kept connection waits this long for its next request",
         key="timeouts.idle",
     )
     # From the first byte of a head to its last (slowloris; nginx: 60, HAProxy's advice: 5-10); the
@@ -79,7 +79,7 @@ class HTTPSettings:
     head_read: float = setting(
         10.0,
         read_duration,
-        "a request's head arrives within this (else 408)",
+        "a request's head arrives within this (else 408); a TLS hello, too",
         key="timeouts.head_read",
     )
     # The next endpoint is tried after that.
@@ -90,7 +90,7 @@ class HTTPSettings:
     response_head: float = setting(
         60.0,
         read_duration,
-        "from the request's end to the answer's head (else 504)",
+        "from the end of a request to the head of its response (else 504)",
         key="timeouts.response_head",
     )
     # Between two reads of a body while the other side is ready for more.
@@ -106,7 +106,7 @@ class HTTPSettings:
     )
     # Unread request bytes are thrown away, so that the client can read our response (nginx: 5).
     lingering_close: float = setting(
-        2.0, read_duration, "reading on after an early answer", key="timeouts.lingering_close"
+        2.0, read_duration, "reading on after an early response", key="timeouts.lingering_close"
     )
     # More clients wait in the kernel's backlog.
     max_connections: int = setting(
@@ -132,7 +132,7 @@ class HTTPSettings:
     body_grace: float = setting(
         10.0,
         read_duration,
-        "limits.min_body_rate is averaged over so long, at least",
+        "limits.min_body_rate is averaged over this long, at least",
         key="timeouts.body_grace",
     )
     pool_size: int = setting(
@@ -142,7 +142,7 @@ class HTTPSettings:
     pool_idle: float = setting(
         30.0,
         read_duration,
-        "an idle connection to an endpoint is kept so long",
+        "an idle connection to an endpoint is kept this long",
         key="timeouts.pool_idle",
     )
     max_tries: int = setting(
@@ -159,7 +159,8 @@ class HTTPSettings:
     slow_start: float = setting(
         0.0,
         read_duration,
-        "a new or recovered endpoint gets a growing share of requests for so long; 0: all at once",
+        "a new or recovered endpoint gets a growing share of requests for this long; "
+        "0: all at once",
         key="timeouts.slow_start",
     )
     # HAProxy: maxconn, no limit.
@@ -181,7 +182,10 @@ class HTTPSettings:
     )
     # More are a flood.
     max_interim: int = setting(
-        16, read_integer(1, 1000), "interim (1xx) answers to one request", key="limits.max_interim"
+        16,
+        read_integer(1, 1000),
+        "interim (1xx) responses to one request",
+        key="limits.max_interim",
     )
     # Sessions remembered in each process, by upstream and cookie, by upstream, and in all.
     sticky_sessions: int = setting(
@@ -202,7 +206,7 @@ class HTTPSettings:
     sticky_ttl: float = setting(
         1800.0,
         read_duration,
-        "a session is remembered so long after its last use",
+        "a session is remembered this long after its last use",
         key="timeouts.sticky_ttl",
     )
     # Anybody can write such a cookie.

@@ -15,8 +15,8 @@ __all__ = ["HTTP2Settings"]
 
 @dataclass(frozen=True, slots=True)
 class HTTP2Settings:
-    """The section `http2`. Sizes in bytes, rates per second. Raises `ConfigurationError`, naming the field, for values
-    that make no sense.
+    """The section `http2`. Sizes in bytes, rates per second. Raises `ConfigurationError`, naming
+    the field, for values that make no sense.
     """
 
     # Requests of one connection under way at a time (nginx: 128, Apache: 100; RFC 9113 5.1.2

@@ -150,7 +150,8 @@ def _grant(text: str) -> str:
     kind, colon, name = text.partition(":")
     if not colon or kind not in KINDS or not name:
         raise ValueError(
-            f"{text!r} names no owner: write {', '.join(f'{kind}:NAME' for kind in KINDS[:-1])} or {KINDS[-1]}:NAME"
+            f"{text!r} names no owner: "
+            f"write {', '.join(f'{kind}:NAME' for kind in KINDS[:-1])} or {KINDS[-1]}:NAME"
         )
     return text
 
@@ -369,7 +370,8 @@ def read_engine(value: object) -> str | None:
     scheme, found, rest = text.partition("://")
     if not found or scheme not in _ENGINE_SCHEMES or not rest:
         raise ValueError(
-            f"{mask_url(text)!r} is not an engine's URL (unix:///var/run/docker.sock, tcp://HOST:2376, ssh://HOST)"
+            f"{mask_url(text)!r} is not an engine's URL "
+            "(unix:///var/run/docker.sock, tcp://HOST:2376, ssh://HOST)"
         )
     return text
 

@@ -51,7 +51,7 @@ class RoutingSettings:
     keep_owners: float = setting(
         7 * 86400.0,
         read_duration,
-        "a name that nobody asks for is kept for its owner so long; 0: not at all",
+        "a name that nobody asks for is kept for its owner this long; 0: not at all",
     )
     owned_names: int = setting(
         100_000,
@@ -93,7 +93,7 @@ class DiscoverySettings:
     answer_size: int = setting(
         64 * 1024 * 1024,
         read_answer_size,
-        "bytes of one list of an engine's that are read; a longer one is not",
+        "bytes of one list from an engine; a longer one is not read",
     )
     max_routes: int = setting(_DISCOVERY.routes, _COUNT, "routes of all services together")
     max_routes_per_service: int = setting(
@@ -165,7 +165,7 @@ class LogSettings:
     repeats: int | None = limit(
         20,
         read_integer(0, 10**6),
-        "lines of one kind at once, others are counted and told in one; 0: unlimited ...",
+        "lines of one kind at once, the others are counted and reported in one; 0: unlimited ...",
     )
     repeats_per_minute: int = setting(12, read_integer(1, 10**6), "... and in the long run")
     access: bool = setting(True, read_bool, "write a record for each request")

@@ -59,7 +59,7 @@ DECLARED_HERE: Final[Mapping[type, Mapping[str, Declaration]]] = {
             read_choice("set", "label", "off"),
             "X-Forwarded-*: 'set' always, 'label' only where a label asks (HRM), 'off' never",
         ),
-        "trusted_proxies": Declaration(read_networks, "peers whose X-Forwarded-* are believed"),
+        "trusted_proxies": Declaration(read_networks, "peers whose X-Forwarded-* are trusted"),
         "rfc7239": Declaration(read_bool, "set Forwarded (RFC 7239) as well"),
         "via": Declaration(
             read_pseudonym, "our name in Via (RFC 9110 7.6.3); 'off': no Via from us"
@@ -127,19 +127,19 @@ class Settings:
     drain: float = setting(
         10.0,
         read_duration,
-        "SIGTERM: so long may requests under way take",
+        "SIGTERM: requests under way may take this long",
         key="timeouts.drain",
     )
     first_snapshot: float = setting(
         10.0,
         read_duration,
-        "at start, wait so long for a provider when another has delivered",
+        "at start, wait this long for a provider when another has delivered",
         key="timeouts.first_snapshot",
     )
     upstream_ca: str = setting(
         "",
         read_text,
-        "file of the authorities of services asked over TLS; else the system's",
+        "file of the authorities of endpoints asked over TLS; else the system's",
         key="tls.upstream_ca",
     )
 

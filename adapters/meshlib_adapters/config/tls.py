@@ -29,32 +29,32 @@ class TerminationSettings:
     certificates: tuple[str, ...] = setting(
         (),
         read_names,
-        "directories and files of certificates; TLS of their hosts is ended here",
+        "directories and files of certificates; TLS for their hosts is terminated here",
         key="tls.certificates",
     )
     min_version: Literal["1.2", "1.3"] = setting(
         "1.2",
         read_choice("1.2", "1.3"),
-        "oldest version of TLS that is taken",
+        "oldest version of TLS that is accepted",
         key="tls.min_version",
     )
     client_auth: Literal["off", "request", "require"] = setting(
         "off",
         read_choice("off", "request", "require"),
-        "whether clients show a certificate",
+        "whether clients are asked for a certificate",
         key="tls.client_auth",
     )
     client_ca: str = setting(
         "",
         read_text,
-        "file of the authorities whose clients are believed",
+        "file of the authorities whose clients are trusted",
         key="tls.client_ca",
     )
     ticket_secret: str = setting(
         "",
         read_text,
         "file of random bytes, the same for all gateways that are to resume each other's sessions; "
-        "else one's workers do",
+        "otherwise one's workers do",
         key="tls.ticket_secret",
     )
     http2: bool = setting(

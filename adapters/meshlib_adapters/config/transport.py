@@ -112,7 +112,7 @@ class TLSSettings:
     stickiness: Literal["session", "none"] = setting(
         "session",
         read_choice("session", "none"),
-        "'session': one that is passed through stays on one endpoint",
+        "'session': a TLS session that is passed through stays on one endpoint",
     )
     max_sessions: int = same(HTTPSettings, "sticky_sessions_total")
     max_sessions_per_upstream: int = same(HTTPSettings, "sticky_sessions_per_upstream")
@@ -170,8 +170,8 @@ class TCPSettings:
     """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections`
     are closed at once, unless a connection whose client has said nothing yet can be given up.
 
-    `proxy_header_timeout`: a PROXY protocol header is whole so long after the connection's first moment, where there
-    must be one.
+    `proxy_header_timeout`: a PROXY protocol header is whole so long after the connection's first
+    moment, where there must be one.
 
     Raises `ConfigurationError` for what cannot be.
     """
@@ -216,7 +216,7 @@ class UDPSettings:
     flow_timeout: float = setting(
         60.0,
         read_duration,
-        "a UDP client that is silent for so long is forgotten",
+        "a UDP client that is silent for this long is forgotten",
         key="ports.flow_timeout",
     )
     drain_silence: float = 1.0
@@ -265,7 +265,10 @@ class ProxyHeaderPolicy:
 
     def __post_init__(self) -> None:
         if self.mode != "off" and not self.sources:
-            hint = "name the proxies in front in proxy_protocol_from: 10.0.0.0/8, or 0.0.0.0/0 and ::/0 where nobody else can connect"
+            hint = (
+                "name the proxies in front in proxy_protocol_from: 10.0.0.0/8, "
+                "or 0.0.0.0/0 and ::/0 where nobody else can connect"
+            )
             raise ConfigurationError(
                 "nobody may send a PROXY protocol header", where="mode", hint=hint
             )
@@ -278,9 +281,10 @@ class PortSettings:
 
     `open` says whether the gateway opens any. `host`: the IP address to listen on. `allowed`: ports
     that routes may have. `proxy_protocol`: TCP connections of the proxies in front begin with a
-    PROXY protocol header. `max_ports` at most, those of the lowest numbers; each costs a socket. `reuse_port`: other
-    processes of ours listen on the same ports. `retry_interval`: seconds until what could not be
-    opened is tried again. The limits of `tcp` and `udp` count for all ports together.
+    PROXY protocol header. `max_ports` at most, those of the lowest numbers; each costs a socket.
+    `reuse_port`: other processes of ours listen on the same ports. `retry_interval`: seconds until
+    what could not be opened is tried again. The limits of `tcp` and `udp` count for all ports
+    together.
     """
 
     open: Literal["off", "labels", "published"] = setting(
@@ -296,8 +300,8 @@ class PortSettings:
     proxy_protocol: bool = setting(
         False,
         read_bool,
-        "TCP connections of the proxies in proxy_protocol_from begin with a PROXY protocol header here, too, "
-        "each of them",
+        "TCP connections of the proxies in proxy_protocol_from begin with a PROXY protocol header "
+        "here, too, each of them",
     )
     max_ports: int = setting(1000, read_integer(1, 65535), "ports open at a time")
     reuse_port: bool = False

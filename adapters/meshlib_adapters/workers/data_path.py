@@ -97,7 +97,9 @@ class DataPath:
             self._terminator.use(found)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
-        """Begin to accept. `ConfigurationError` when another program listens on one of the addresses."""
+        """Begin to accept. `ConfigurationError` when another program listens on one of the
+        addresses.
+        """
         for sock in http:
             try:
                 await self._http.listen(sock=sock, proxy_protocol=self._proxy_headers)
@@ -154,8 +156,8 @@ class DataPath:
         return self._tls.counters
 
     async def drain(self, seconds: float) -> int:
-        """Stop accepting, let requests and tunnels end within `seconds`, then cut the rest; returns how
-        many were cut.
+        """Stop accepting, let requests and tunnels end within `seconds`, then cut the rest; returns
+        how many were cut.
         """
         cut = 0
 

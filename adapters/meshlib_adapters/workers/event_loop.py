@@ -40,8 +40,8 @@ def fast_loop() -> bool:
 
 
 def settle_heap() -> None:
-    """Exclude all objects of now from garbage collection: those made at the start live as long as the
-    process.
+    """Exclude all objects of now from garbage collection: those made at the start live as long as
+    the process.
 
     A full collection then costs a tenth of a millisecond instead of 30, in which no request would
     be served.

@@ -1,5 +1,5 @@
-"""Messages from the supervisor to a worker: how to begin, the newest snapshot, bindings, and when to
-end.
+"""Messages from the supervisor to a worker: how to begin, the newest snapshot, bindings, and when
+to end.
 
 Pickled: a worker believes its supervisor, which has started it and holds the only other end of
 their channel. Nothing that a worker sends is ever unpickled (see `reports`).

@@ -46,8 +46,8 @@ __all__ = ["WorkerPool"]
 
 # Seconds that a worker may need beyond its drain to write its log and leave.
 _LEAVE: Final = 3.0
-# Variables that workers do not get: engines with their passwords, and settings, which the supervisor
-# sends them.
+# Variables that workers do not get: engines with their passwords, and settings, which the
+# supervisor sends them.
 _KEPT_BACK: Final = (ENVIRONMENT_PREFIX, "DOCKER_")
 
 
@@ -139,8 +139,8 @@ class WorkerPool:
             slot.send(frame, topic="certificates")
 
     async def drain(self, seconds: float) -> int:
-        """Have all workers end; returns how many connections were cut. A worker that does not exit in
-        time is killed.
+        """Have all workers end; returns how many connections were cut. A worker that does not exit
+        in time is killed.
         """
         self._unsubscribe()
         self._snapshots.stop()
@@ -184,8 +184,8 @@ class WorkerPool:
         self._snapshots.resend(number)
 
     def on_bindings(self, bindings: list[Binding]) -> None:
-        """A worker has learned bindings: all workers get them in one order, so that all know the same
-        in the end.
+        """A worker has learned bindings: all workers get them in one order, so that all know the
+        same in the end.
         """
         self._bindings.add(bindings)
         for piece in write_bindings(bindings):

@@ -64,6 +64,9 @@ class _PortsOff:
     def _check(self, mesh: Mesh) -> None:
         if mesh.table.ports:
             port, slot = min(mesh.table.ports.items())
-            message = "%s asks for %s, and no such port is opened here: set ports.open to 'labels' to have them (see docs/ports.md)"
+            message = (
+                "%s asks for %s, and no such port is opened here: "
+                "set ports.open to 'labels' to have them (see docs/ports.md)"
+            )
             logger.warning(message, slot.route.service, port)
             self._unsubscribe()

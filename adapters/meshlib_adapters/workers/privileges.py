@@ -27,8 +27,8 @@ class Identity:
 
 
 def resolve_identity(user: str, group: str) -> Identity | None:
-    """The identity that workers assume. `user` and `group` are names or numbers; "" for `group` is the
-    user's own. None: they stay who we are.
+    """The identity that workers assume. `user` and `group` are names or numbers; "" for `group` is
+    the user's own. None: they stay who we are.
 
     `ConfigurationError` for unknown names, for root, and when we may not change to that user.
     """

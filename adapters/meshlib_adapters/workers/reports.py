@@ -106,7 +106,7 @@ class Report:
 
 
 def write_report(report: Report) -> bytes:
-    """The report as the supervisor reads it; a number out of range becomes the nearest one in it."""
+    """The report as the supervisor reads it; numbers out of range become the nearest in range."""
     data = asdict(report)
     counters = {name: _clipped(value) for name, value in data.pop("counters").items()}
     version = _clipped(data.pop("version"), -1)
@@ -171,8 +171,8 @@ def _fits(binding: Binding) -> bool:
 
 
 def parse_bindings(data: bytes, on_dropped: Callable[[], None] = lambda: None) -> list[Binding]:
-    """The bindings that were written, without those that `write_bindings` would leave out; ValueError
-    for anything else.
+    """The bindings that were written, without those that `write_bindings` would leave out;
+    ValueError for anything else.
     """
     found = _load(data)
     if not isinstance(found, list):

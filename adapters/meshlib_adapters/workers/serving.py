@@ -1,4 +1,4 @@
-"""Two ways to serve, this process or a pool of workers, which a gateway uses alike as a `Serving`."""
+"""Two ways to serve: in this process or by a pool of workers. A gateway uses either as `Serving`."""
 
 from __future__ import annotations
 

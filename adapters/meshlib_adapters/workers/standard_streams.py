@@ -31,7 +31,8 @@ def open_missing_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             os.set_inheritable(number, True)  # our own processes have the same need
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # for good  # noqa: SIM115
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115  # for good
+            setattr(sys, name, stream)
 
 
 def settle_streams() -> None:

@@ -1,4 +1,5 @@
-"""A worker process: `python -m meshlib_adapters.workers.worker FD`, which only the supervisor starts.
+"""A worker process: `python -m meshlib_adapters.workers.worker FD`, which only the supervisor
+starts.
 
 A fresh interpreter that gets its listening sockets, one end of a channel, and nothing else: no
 engine, no settings of its own. It serves the supervisor's newest snapshot, reports once a second
@@ -322,7 +323,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             try:
                 become(setup.identity)
             except OSError as error:
-                message = f"user: the system does not let workers become {setup.identity.uid}: {error.strerror}"
+                message = (
+                    f"user: the system does not let workers become {setup.identity.uid}: "
+                    f"{error.strerror}"
+                )
                 sock.sendall(make_frame(ERROR, write_error(message)))
                 sys.exit(2)
         take_over_stderr(setup.settings.log)
