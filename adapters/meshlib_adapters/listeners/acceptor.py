@@ -1,4 +1,4 @@
-"""Accepts connections on listening sockets by readiness, and stops accepting while there is no
+"""`Acceptor`: accepts connections on listening sockets by readiness, and pauses while there is no
 room.
 
 A process without file descriptors left must not spin on a socket that stays readable (EMFILE):
@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from meshlib_adapters.listeners.limits import ClientLimits
 
-__all__ = ["Acceptor", "listening_socket", "start_listening"]
+__all__ = ["Acceptor"]
 
 _log = logging.getLogger("meshlib.tcp")
 
@@ -26,43 +26,11 @@ _PAUSE = 0.5
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
-def listening_socket(
-    host: str, port: int, *, backlog: int, reuse_port: bool = False
-) -> socket.socket:
-    """A listening TCP socket that does not block; `host` is an IP address ("" for all of IPv4).
-    Raises OSError.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host, port))
-        start_listening(sock, backlog)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def start_listening(sock: socket.socket, backlog: int) -> None:
-    """Make a bound socket one to accept on, without blocking. Raises OSError.
-
-    Accepted sockets inherit TCP_NODELAY (a relay must not wait for more) and SO_KEEPALIVE (a peer
-    that vanished is noticed).
-    """
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.listen(backlog)
-
-
 class Acceptor:
     """Calls `on_accept(sock, client_host)` for each connection, with a socket that does not block.
 
-    While `limits` are full somebody idle is given up for each who waits; where nobody is, clients
-    wait in the backlog until `resume`, or half a second.
+    While `limits` are full an idle client is given up for each that waits; where none is idle,
+    clients wait in the backlog until `resume`, or half a second.
     """
 
     __slots__ = ("_limits", "_loop", "_on_accept", "_paused", "_resume_handle", "_sockets")
@@ -80,11 +48,34 @@ class Acceptor:
         self._paused = False
         self._resume_handle: asyncio.TimerHandle | None = None
 
-    def add(self, sock: socket.socket) -> None:
-        """Accept on `sock`, which listens and does not block; it is closed by `close`."""
+    def listen(
+        self,
+        host: str,
+        port: int,
+        *,
+        backlog: int,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+    ) -> tuple[str, int]:
+        """Accept on this address, too, or on `sock`, which is bound and becomes ours.
+
+        `host` is an IP address ("" for all of IPv4); port 0 picks any free one. Returns address and
+        port. Raises OSError.
+        """
+        if sock is None:
+            sock = _bound_socket(host, port, reuse_port=reuse_port)
+            try:
+                _start_listening(sock, backlog)
+            except OSError:
+                sock.close()
+                raise
+        else:
+            _start_listening(sock, backlog)
         self._sockets.append(sock)
         if not self._paused:
             self._loop.add_reader(sock.fileno(), self._on_readable, sock)
+        name = sock.getsockname()
+        return str(name[0]), int(name[1])
 
     def pause(self) -> None:
         """Leave new connections in the backlog until `resume`."""
@@ -120,7 +111,7 @@ class Acceptor:
             if limits is not None and limits.full:
                 if not taken and not limits.has_room():
                     self._pause_for_a_while()
-                if taken or self._paused:  # whether somebody else waits is not known yet
+                if taken or self._paused:  # whether another waits is not known yet
                     return
             try:
                 sock, address = listener.accept()
@@ -137,3 +128,26 @@ class Acceptor:
     def _pause_for_a_while(self) -> None:
         self.pause()
         self._resume_handle = self._loop.call_later(_PAUSE, self.resume)
+
+
+def _bound_socket(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _start_listening(sock: socket.socket, backlog: int) -> None:
+    # Accepted sockets inherit TCP_NODELAY (a relay must not wait for more) and SO_KEEPALIVE (a peer
+    # that vanished is noticed).
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.listen(backlog)

@@ -1,5 +1,5 @@
-"""What a TLS listener asks of whoever ends TLS for it. `meshlib_adapters.listeners.terminator`
-does; this module knows no TLS.
+"""Protocols between a TLS listener and what terminates TLS for it, so that a listener which only
+passes TLS through needs no library for certificates.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Protocol
 
 from meshlib.proxy_protocol import ProxyHeader
 
-__all__ = ["Session", "Terminator"]
+__all__ = ["HandedOver", "TLSTermination"]
 
 
-class Session(Protocol):
+class HandedOver(Protocol):
     """A connection that was handed over. `failure` says, for people, why a handshake failed."""
 
     failure: str
@@ -25,10 +25,10 @@ class Session(Protocol):
         """End now."""
 
 
-class Terminator(Protocol):
+class TLSTermination(Protocol):
     """Takes connections over, with the bytes that were read from them already.
 
-    `on_end(outcome)` is called once, when the socket is closed, perhaps before `begin` returns.
+    `on_end(outcome)` is called once, when the socket is closed, perhaps before the method returns.
     Outcomes that begin with "handshake_" are refusals. `claimed` is what a trusted proxy in front
     says of the client.
     """
@@ -44,7 +44,7 @@ class Terminator(Protocol):
         timeout: float,
         on_end: Callable[[str], None],
         claimed: ProxyHeader | None = None,
-    ) -> Session:
+    ) -> HandedOver:
         """Take over a client that asks for a name that is covered; its handshake has `timeout`
         seconds.
         """
@@ -55,5 +55,5 @@ class Terminator(Protocol):
         received: bytes,
         on_end: Callable[[str], None],
         claimed: ProxyHeader | None = None,
-    ) -> Session:
+    ) -> HandedOver:
         """Take over a client that speaks HTTP without TLS."""

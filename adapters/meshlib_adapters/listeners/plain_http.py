@@ -1,44 +1,60 @@
-"""The answers to plain HTTP on a TLS port: a short text, or the way to https."""
+"""The responses to plain HTTP on a TLS port: a short text, or the way to https."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 
 from meshlib.authority import parse_authority
 from meshlib.errors import ProtocolError
-from meshlib.http1 import parse_request_head
+from meshlib.http1 import HeadBuffer, NeedData, parse_request_head
 
-__all__ = ["MAX_HEAD", "REFUSAL", "redirect_answer"]
+__all__ = ["REFUSAL", "PlainRequest"]
 
 # As much head as a browser sends (nginx and Apache give it 8 KiB); a client that needs more gets
 # the refusal.
-MAX_HEAD = 8 * 1024
+_MAX_HEAD: Final = 8 * 1024
 
 
-def _answer(status: HTTPStatus, text: str, extra: str = "") -> bytes:
+def _response(status: HTTPStatus, text: str, extra: str = "") -> bytes:
     head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
     return f"{head}{extra}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode(
         "ascii"
     )
 
 
-REFUSAL = _answer(HTTPStatus.BAD_REQUEST, "plain HTTP sent to the TLS port\n")
+REFUSAL = _response(HTTPStatus.BAD_REQUEST, "plain HTTP sent to the TLS port\n")
 
 
-def redirect_answer(head: bytes, *, status: int, https_port: int) -> bytes:
-    """The redirect of the request `head` (complete) to https; `REFUSAL` when it cannot be followed
-    by a careful client.
+class PlainRequest:
+    """A request without TLS that is redirected to https, with `status`, at `https_port`."""
 
-    The host is parsed and written anew, the target has passed the strict parser of `meshlib.http1`.
-    """
-    try:
+    __slots__ = ("_head", "_https_port", "_status")
+
+    def __init__(self, status: int, https_port: int) -> None:
+        self._head = HeadBuffer(_MAX_HEAD)
+        self._status = status
+        self._https_port = https_port
+
+    def receive_data(self, data: bytes) -> bytes | None:
+        """The response, once the head is complete: the redirect, or `REFUSAL` when a careful client
+        could not follow it. None while more is needed.
+        """
+        try:
+            head = self._head.receive_data(data)
+            return None if isinstance(head, NeedData) else self._redirect(head)
+        except ProtocolError:
+            return REFUSAL
+
+    def _redirect(self, head: bytes) -> bytes:
+        # The host is parsed and written anew, the target has passed the strict parser.
         request = parse_request_head(head)
         host = parse_authority(request.authority.decode("latin-1")).host
-    except ProtocolError:
-        return REFUSAL
-    if not request.target.startswith(b"/"):
-        return REFUSAL
-    name = f"[{host}]" if ":" in host else host
-    port = "" if https_port == 443 else f":{https_port}"
-    location = f"https://{name}{port}{request.target.decode('ascii')}"
-    return _answer(HTTPStatus(status), "this port speaks TLS\n", f"Location: {location}\r\n")
+        if not request.target.startswith(b"/"):
+            return REFUSAL
+        name = f"[{host}]" if ":" in host else host
+        port = "" if self._https_port == 443 else f":{self._https_port}"
+        location = f"https://{name}{port}{request.target.decode('ascii')}"
+        return _response(
+            HTTPStatus(self._status), "this port speaks TLS\n", f"Location: {location}\r\n"
+        )

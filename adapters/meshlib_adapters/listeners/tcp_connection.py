@@ -1,11 +1,11 @@
-"""One client of a TCP port, from its first moment to the end of its relay: nothing that it says is
-read here.
+"""One client of a TCP port, from its first moment to the end of its tunnel; its bytes are not read
+here.
 
-    (PROXY HEADER ──►) CONNECT ──► RELAY ──► (closed)
+    (PROXY protocol header ──►) tunnel ──► closed
 
-Until an endpoint has taken the connection, the client's bytes wait in the kernel, but for those
-that came with the PROXY header of a proxy in front. A client that no endpoint takes, or whose PROXY
-header is wrong, gets an RST, as from a port on which nobody listens.
+Until an endpoint has taken the connection, the client's bytes wait in the kernel, except for those
+that came with the header of a proxy in front. A client that no endpoint takes, or whose header is
+wrong, gets an RST, as from a port on which nobody listens.
 """
 
 from __future__ import annotations
@@ -13,99 +13,129 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
-from meshlib.balancing import Observation
 from meshlib.errors import ProtocolError, ProxyProtocolError
-from meshlib.model import Endpoint, Upstream
+from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyHeader
-from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader, proxy_header_for
+from meshlib_adapters.config.transport import ProxyHeaderPolicy, TCPSettings
+from meshlib_adapters.listeners.clients import Clients
+from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader
+from meshlib_adapters.listeners.tunnel import Tunnel, TunnelShared
 from meshlib_adapters.observe.records import ConnectionRecord
-from meshlib_adapters.proxy.client import NEVER_IDLE
-from meshlib_adapters.relay.dialer import Dialer
-from meshlib_adapters.relay.lifetime import look_again
 from meshlib_adapters.relay.readiness import Readiness
-from meshlib_adapters.relay.relay import Relay, reset_on_close
+from meshlib_adapters.relay.relay import reset_on_close
 
-if TYPE_CHECKING:
-    from meshlib_adapters.listeners.tcp import TCPListener
-
-__all__ = ["PortConnection"]
+__all__ = ["TCPConnection", "TCPShared"]
 
 _log = logging.getLogger("meshlib.tcp")
 
-# A PROXY protocol header has a few hundred bytes; what comes along goes on with it.
-_READ = 4096
+# A header has a few hundred bytes; what comes along is passed on with it.
+_READ: Final = 4096
 
 
-class PortConnection:
-    """Made by the listener for an accepted socket; `start` begins, and the listener is told when it
-    is over.
+@dataclass(slots=True)
+class TCPShared:
+    """What the connections of one TCP listener share; made by it."""
+
+    name: str
+    settings: TCPSettings
+    tunnels: TunnelShared
+    clients: Clients[ConnectionRecord]
+    upstream: Callable[[], Upstream | None]
+    proxy_protocol: ProxyHeaderPolicy | None
+
+    def readiness(self) -> Readiness:
+        """The watch over sockets. Raises OSError as `RelayResources.readiness`."""
+        return self.tunnels.resources.readiness(self.tunnels.loop)
+
+
+class TCPConnection:
+    """Made by the listener for an accepted socket; `start` begins, and `shared.clients` are told
+    when it is over.
     """
 
     __slots__ = (
-        "_added",
         "_closed",
-        "_dialer",
-        "_endpoint",
-        "_first",
-        "_listener",
         "_outcome",
         "_proxy_header",
-        "_relay",
+        "_shared",
         "_sock",
         "_started",
-        "_target",
-        "_upstream",
+        "_tunnel",
         "address",
         "client",
     )
 
-    def __init__(self, listener: TCPListener, sock: socket.socket, client: str) -> None:
-        self._listener = listener
+    def __init__(self, shared: TCPShared, sock: socket.socket, client: str) -> None:
+        self._shared = shared
         self._sock = sock
-        self.address = client  # of the connection; `client` is what a trusted proxy says
+        self.address = client  # of the connection; `client` is the one that a trusted proxy names
         self.client = client
-        self._dialer: Dialer | None = None
-        self._relay: Relay | None = None
         self._proxy_header: ProxyHeaderReader | None = None
-        self._first = b""  # what the endpoint gets before anything else
-        self._added = 0  # bytes of it that the client has not sent
-        self._upstream: Upstream | None = None
-        self._target: Endpoint | None = None  # being tried, or connected to
-        self._endpoint = ""
+        self._tunnel: Tunnel | None = None
         self._outcome = "closed"
         self._closed = False
-        self._started = listener.loop.time()
+        self._started = shared.tunnels.loop.time()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "relay" if self._relay is not None else "connect"
-        return f"<PortConnection {state} {self.client} {self._endpoint or '-'}>"
+        tunnel = self._tunnel
+        state = "connect"
+        if self._closed:
+            state = "closed"
+        elif tunnel is not None and tunnel.connected:
+            state = "relay"
+        return f"<TCPConnection {state} {self.client} {self._endpoint or '-'}>"
 
     def start(self) -> None:
-        """Read the PROXY header, if the listener's rule says so; then connect to the best endpoint
-        that takes it.
+        """Read the PROXY protocol header, if the listener's rule says so; then connect to the best
+        endpoint that takes it.
         """
-        listener = self._listener
+        shared = self._shared
         try:
             self._proxy_header = ProxyHeaderReader.of(
-                listener.proxy_protocol, self.address, always=True
+                shared.proxy_protocol, self.address, always=True
             )
         except ProxyProtocolError as error:
             self._refuse(error.reason)
             return
         if self._proxy_header is None:
-            self._connect(None)
+            self._connect(None, b"")
         else:
-            listener.deadlines.set(self, self._started + listener.settings.proxy_header_timeout)
-            self._watch().add_reader(self._sock.fileno(), self._on_proxy_header)
+            shared.tunnels.deadlines.set(self, self._started + shared.settings.proxy_header_timeout)
+            shared.readiness().add_reader(self._sock.fileno(), self._on_proxy_header)
 
-    def _watch(self) -> Readiness:
-        return self._listener.resources.readiness(self._listener.loop)
+    def on_deadline(self, now: float) -> None:
+        """Act on the deadline that was set for this connection and has passed."""
+        if self._proxy_header is not None:
+            self._refuse("proxy_timeout")
+        elif self._tunnel is not None:
+            self._tunnel.on_deadline(now)
+
+    def idle_since(self) -> float | None:
+        """See `limits.Member`. A client that has said nothing yet may be given up, for there is no
+        telling what it waits for.
+        """
+        if self._proxy_header is not None:
+            return self._started
+        return self._tunnel.idle_since() if self._tunnel is not None else None
+
+    def give_up(self) -> None:
+        """See `limits.Member`."""
+        self._shared.clients.refuse("given_up")
+        self.abort("given_up")
+
+    def abort(self, outcome: str) -> None:
+        """End now, whatever is under way, with RST."""
+        self._outcome = outcome
+        reset_on_close(self._sock)
+        self._close()
 
     def _on_proxy_header(self) -> None:
-        proxy_header = self._proxy_header
-        assert proxy_header is not None
+        header = self._proxy_header
+        assert header is not None
         try:
             data = self._sock.recv(_READ)
         except (BlockingIOError, InterruptedError):
@@ -116,164 +146,93 @@ class PortConnection:
             self._refuse("proxy_cut_off")
             return
         try:
-            rest = proxy_header.receive_data(data)
+            rest = header.receive_data(data)
         except ProtocolError as error:
             self._refuse(error.reason)
             return
         if rest is None:
             return
         self._proxy_header = None
-        self._first = rest
-        self._watch().forget(self._sock.fileno())
-        claimed = proxy_header.claimed
+        self._shared.readiness().forget(self._sock.fileno())
+        claimed = header.claimed
         if claimed is not None and claimed.source is not None:
             self.client = claimed.source.host
-            full = self._listener.limits.rename(self, self.client)
+            full = self._shared.clients.limits.rename(self, self.client)
             if full:
                 self._refuse(full)
                 return
-        self._connect(claimed)
+        self._connect(claimed, rest)
 
-    def _connect(self, claimed: ProxyHeader | None) -> None:
-        upstream = self._listener.upstream()
+    def _connect(self, claimed: ProxyHeader | None, first: bytes) -> None:
+        shared = self._shared
+        upstream = shared.upstream()
         if upstream is None:
             self._refuse("no_endpoint")
             return
-        self._upstream = upstream
-        if upstream.transport.proxy_protocol:
-            proxy_header = proxy_header_for(self._sock, upstream.transport.proxy_protocol, claimed)
-            self._added = len(proxy_header)
-            self._first = proxy_header + self._first
-        self._dialer = Dialer(
-            self._listener.loop,
-            self._listener.targets.candidates(upstream),
-            on_attempt=self._on_attempt,
-            on_connected=self._on_connected,
-            on_failed=self._on_failed,
-            watch=self._watch(),
+        self._tunnel = Tunnel(
+            shared.tunnels,
+            self,
+            self._sock,
+            self._started,
+            upstream,
+            self.client,
+            claimed=claimed,
+            first=first,
         )
-        self._dialer.start()
+        self._tunnel.start()
 
-    def on_deadline(self, now: float) -> None:
-        """The deadline that this connection gave the listener has passed."""
-        if self._proxy_header is not None:
-            self._refuse("proxy_timeout")
-        elif self._relay is not None:
-            self._check_relay(now)
-        elif self._dialer is not None:
-            self._dialer.give_up_attempt()
+    # `TunnelOwner`
 
-    def idle_since(self) -> float | None:
-        """See `limits.Member`. A client that has said nothing yet may be given up, for nobody can
-        tell what it waits for.
-        """
-        if self._proxy_header is not None:
-            return self._started
-        relay = self._relay
-        if relay is None:
-            return None
-        return relay.last_active if relay.bytes_right <= self._added else NEVER_IDLE
+    def on_connected(self) -> None:
+        """See `TunnelOwner`."""
 
-    def give_up(self) -> None:
-        """See `limits.Member`."""
-        self._listener.count_refusal("given_up")
-        self.abort("given_up")
+    def on_failed(self, reason: str) -> None:
+        """See `TunnelOwner`."""
+        self._refuse(reason)
 
-    def abort(self, outcome: str) -> None:
-        """End now, whatever is under way, with RST."""
+    def on_end(self, outcome: str) -> None:
+        """See `TunnelOwner`."""
         self._outcome = outcome
-        reset_on_close(self._sock)
         self._close()
 
-    def _on_attempt(self, endpoint: Endpoint) -> None:
-        if endpoint is not self._target:  # a name may have several addresses
-            self._blame()
-            self._target = endpoint
-        self._endpoint = endpoint.address
-        listener = self._listener
-        listener.counters["attempts"] += 1
-        listener.deadlines.set(self, listener.loop.time() + listener.settings.connect_timeout)
+    # The end.
 
-    def _blame(self) -> None:
-        # The endpoint that was tried did not take the connection; want of descriptors is no fault
-        # of its own.
-        target, upstream, dialer = self._target, self._upstream, self._dialer
-        if (
-            target is not None
-            and upstream is not None
-            and dialer is not None
-            and not dialer.starved
-        ):
-            self._listener.targets.observe(upstream, target, Observation.CONNECT_FAILED)
-
-    def _on_failed(self) -> None:
-        self._blame()
-        self._refuse("connect_failed" if self._endpoint else "no_endpoint")
+    @property
+    def _endpoint(self) -> str:
+        return self._tunnel.endpoint if self._tunnel is not None else ""
 
     def _refuse(self, reason: str) -> None:
-        self._listener.count_refusal(reason)
-        where, endpoint = self._listener.name, self._endpoint or "-"
+        self._shared.clients.refuse(reason)
         _log.info(
             "refused %s at %s: %s, endpoint %s",
             self.client,
-            where,
+            self._shared.name,
             reason,
-            endpoint,
+            self._endpoint or "-",
             extra={"kind": reason},
         )
         self.abort(reason)
-
-    def _on_connected(self, sock: socket.socket, endpoint: Endpoint) -> None:
-        listener = self._listener
-        self._dialer = None
-        listener.counters["tunnels"] += 1
-        assert self._upstream is not None
-        listener.targets.observe(self._upstream, endpoint, Observation.OK)
-        self._relay = Relay(
-            listener.loop,
-            self._sock,
-            sock,
-            listener.resources,
-            self._on_relay_end,
-            first=self._first,
-        )
-        self._first = b""
-        self._check_relay(listener.loop.time())
-
-    def _check_relay(self, now: float) -> None:
-        assert self._relay is not None
-        over, deadline = look_again(self._relay, self._started, self._listener.settings, now)
-        if over:
-            self.abort(over)
-        else:
-            self._listener.deadlines.set(self, deadline)
-
-    def _on_relay_end(self, reset: bool) -> None:
-        self._outcome = "reset" if reset else "closed"
-        self._close()
 
     def _close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        listener = self._listener
-        listener.deadlines.cancel(self)
-        if self._dialer is not None:
-            self._dialer.close()
-            self._dialer = None
+        shared, tunnel = self._shared, self._tunnel
+        tunnels = shared.tunnels
+        tunnels.deadlines.cancel(self)
         received = sent = 0
-        if self._relay is not None:
-            received, sent = max(0, self._relay.bytes_right - self._added), self._relay.bytes_left
-            self._relay.abort()
-            self._relay = None
-        else:
+        endpoint = self._endpoint
+        if tunnel is not None:
+            self._tunnel = None
+            received, sent = tunnel.close()
+        if tunnel is None or not tunnel.connected:
             if self._proxy_header is not None:
                 self._proxy_header = None
-                self._watch().forget(self._sock.fileno())
+                shared.readiness().forget(self._sock.fileno())
             with contextlib.suppress(OSError):
                 self._sock.close()
-        seconds = listener.loop.time() - self._started
+        seconds = tunnels.loop.time() - self._started
         record = ConnectionRecord(
-            self.client, listener.name, self._endpoint, self._outcome, received, sent, seconds
+            self.client, shared.name, endpoint, self._outcome, received, sent, seconds
         )
-        listener.connection_ended(self, record)
+        shared.clients.ended(self, record)

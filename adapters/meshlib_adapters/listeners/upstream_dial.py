@@ -1,5 +1,5 @@
-"""The way of one client to an endpoint: tries candidates, tells how it went, and learns which
-sessions the endpoint gives out.
+"""The way of one client to an endpoint, of a TLS or a TCP port alike: tries candidates, reports how
+each did, and learns which TLS sessions the endpoint gives out.
 """
 
 from __future__ import annotations
@@ -16,60 +16,56 @@ from meshlib_adapters.relay.dialer import Dialer
 from meshlib_adapters.relay.readiness import Readiness
 from meshlib_adapters.upstream.choice import Targets
 
-__all__ = ["Passage"]
+__all__ = ["UpstreamDial"]
 
 
-class Passage:
-    """Connects to the endpoint of `upstream` that `targets` prefers for `client` and its `hello`,
-    or to the next one that takes it.
+class UpstreamDial:
+    """Connects to the endpoint of `upstream` that `chooser` prefers for `client` and its `hello`
+    (None: it does not speak TLS, or is not read), or to the next one that takes it.
 
-    After `start`, `on_attempt` is called before each attempt (`address` is then where to), and in
-    the end `on_connected(sock)` or `on_failed()`. The endpoint counts as used until `close`, which
-    is to be called in any case.
+    After `start`, `on_attempt(address)` is called before each attempt, with the address of its
+    endpoint, and in the end `on_connected(sock)` or `on_failed()`. The endpoint counts as used
+    until `close`, which is to be called in any case.
     """
 
     __slots__ = (
+        "_chooser",
         "_dialer",
+        "_endpoint",
         "_hello",
         "_on_attempt",
         "_on_connected",
         "_on_failed",
-        "_target",
-        "_targets",
-        "address",
-        "upstream",
+        "_upstream",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        targets: Targets,
-        watch: Readiness,
+        chooser: Targets,
+        readiness: Readiness,
         upstream: Upstream,
         client: str,
-        hello: ClientHello,
+        hello: ClientHello | None,
         *,
-        on_attempt: Callable[[], None],
+        on_attempt: Callable[[str], None],
         on_connected: Callable[[socket.socket], None],
         on_failed: Callable[[], None],
     ) -> None:
-        self.upstream = upstream
-        self.address = ""
-        self._targets = targets
-        self._hello: ClientHello | None = (
-            hello  # until it is known what the endpoint is watched for
-        )
-        self._target: Endpoint | None = None
+        self._upstream = upstream
+        self._chooser = chooser
+        self._hello = hello  # until it is known what the endpoint is watched for
+        self._endpoint: Endpoint | None = None  # being tried, or connected to
         self._on_attempt = on_attempt
         self._on_connected = on_connected
         self._on_failed = on_failed
         self._dialer: Dialer | None = Dialer(
             loop,
-            targets.candidates(upstream, client, hello),
+            chooser.candidates(upstream, client, hello),
             on_attempt=self._attempt,
             on_connected=self._connected,
             on_failed=self._failed,
-            watch=watch,
+            watch=readiness,
         )
 
     def start(self) -> None:
@@ -78,46 +74,44 @@ class Passage:
         self._dialer.start()
 
     def give_up_attempt(self) -> None:
-        """The current attempt takes too long: go on to the next."""
+        """Go on to the next candidate: the current attempt takes too long."""
         if self._dialer is not None:
             self._dialer.give_up_attempt()
 
     def close(self) -> None:
-        """The endpoint is not used, or tried, any more. May be called twice."""
+        """Stop trying, or using, the endpoint. May be called twice."""
         if self._dialer is not None:
             self._dialer.close()
-            self._dialer = (
-                None  # which knows us: who knows each other is left to the garbage collector
-            )
+            self._dialer = None  # a cycle that would wait for the garbage collector
         self._leave()
 
     def tap(self) -> Callable[[memoryview], bool] | None:
-        """What the first bytes of the endpoint are to be shown to while it returns True; None when
-        there is nothing to learn.
+        """What to show the first bytes of the endpoint to while it returns True; None when there is
+        nothing to learn from them.
         """
-        targets, upstream, target = self._targets, self.upstream, self._target
+        chooser, upstream, endpoint = self._chooser, self._upstream, self._endpoint
         hello, self._hello = self._hello, None
-        if target is None or hello is None or not targets.learns or len(upstream.endpoints) < 2:
+        if endpoint is None or hello is None or not chooser.learns or len(upstream.endpoints) < 2:
             return None
         reader = SessionReader()
 
-        def look(data: memoryview) -> bool:
+        def read(data: memoryview) -> bool:
             for key in reader.receive_data(bytes(data)):
-                targets.learn(upstream, target, key, offered=key in session_keys(hello))
+                chooser.learn(upstream, endpoint, key, offered=key in session_keys(hello))
             return not reader.done
 
-        return look
+        return read
 
     def _attempt(self, endpoint: Endpoint) -> None:
-        if endpoint is not self._target:  # a name may have several addresses
+        if endpoint is not self._endpoint:  # a name may have several addresses
             self._blame()
-            self._target = endpoint
-            self._targets.enter(self.upstream, endpoint)
-        self.address = endpoint.address
-        self._on_attempt()
+            self._endpoint = endpoint
+            self._chooser.enter(self._upstream, endpoint)
+        self._on_attempt(endpoint.address)
 
     def _connected(self, sock: socket.socket, endpoint: Endpoint) -> None:
-        self._targets.observe(self.upstream, endpoint, Observation.OK)
+        self._dialer = None
+        self._chooser.observe(self._upstream, endpoint, Observation.OK)
         self._on_connected(sock)
 
     def _failed(self) -> None:
@@ -125,11 +119,12 @@ class Passage:
         self._on_failed()
 
     def _blame(self) -> None:
-        if self._target is not None and self._dialer is not None and not self._dialer.starved:
-            self._targets.observe(self.upstream, self._target, Observation.CONNECT_FAILED)
+        # The endpoint did not take the connection; a want of descriptors here is not its fault.
+        if self._endpoint is not None and self._dialer is not None and not self._dialer.starved:
+            self._chooser.observe(self._upstream, self._endpoint, Observation.CONNECT_FAILED)
         self._leave()
 
     def _leave(self) -> None:
-        if self._target is not None:
-            self._targets.leave(self.upstream, self._target)
-            self._target = None
+        if self._endpoint is not None:
+            self._chooser.leave(self._upstream, self._endpoint)
+            self._endpoint = None

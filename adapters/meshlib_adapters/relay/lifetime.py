@@ -6,11 +6,11 @@ from typing import Protocol
 
 from meshlib_adapters.relay.relay import Relay
 
-__all__ = ["Lifetimes", "look_again"]
+__all__ = ["RelayLimits", "relay_end"]
 
 
-class Lifetimes(Protocol):
-    """The settings of a listener that say it; seconds."""
+class RelayLimits(Protocol):
+    """The settings of a listener that limit relays; seconds."""
 
     @property
     def idle_timeout(self) -> float: ...
@@ -18,9 +18,9 @@ class Lifetimes(Protocol):
     def max_lifetime(self) -> float | None: ...
 
 
-def look_again(relay: Relay, started: float, limits: Lifetimes, now: float) -> tuple[str, float]:
-    """Why the relay of a client that is here since `started` is to end at `now` ("" when it is
-    not), and when to look the next time.
+def relay_end(relay: Relay, started: float, limits: RelayLimits, now: float) -> tuple[str, float]:
+    """The reason to end a relay at `now`, whose client has been connected since `started` ("": none
+    yet), and when to ask again.
     """
     deadline = relay.last_active + limits.idle_timeout
     if deadline <= now:

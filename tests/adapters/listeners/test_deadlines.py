@@ -15,7 +15,7 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TCPSettings, TLSSettings, UDPSettings
 from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.tcp import TCPListener
-from meshlib_adapters.listeners.tcp_connection import PortConnection
+from meshlib_adapters.listeners.tcp_connection import TCPConnection
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.listeners.tls_connection import TLSConnection
 from meshlib_adapters.listeners.udp.flow import Flow
@@ -109,7 +109,7 @@ def test_one_that_fails_stops_no_other_time_out(
     run: Run, what: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first to time out breaks each time; the others go, and so does who comes later."""
-    owner = {"tls": TLSConnection, "tcp": PortConnection, "udp": Flow}[what]
+    owner = {"tls": TLSConnection, "tcp": TCPConnection, "udp": Flow}[what]
     original = getattr(owner, method)
     broken: list[object] = []
 

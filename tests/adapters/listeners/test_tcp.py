@@ -31,7 +31,9 @@ from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, RelaySettings, TCPSettings
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.tcp import TCPListener
-from meshlib_adapters.listeners.tcp_connection import PortConnection
+from meshlib_adapters.listeners.tcp_connection import TCPConnection
+from meshlib_adapters.listeners.tunnel import Tunnel
+from meshlib_adapters.listeners.upstream_dial import UpstreamDial
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.dialer import Dialer
 from meshlib_adapters.relay.relay import Relay, RelayResources
@@ -161,7 +163,7 @@ def test_what_served_a_client_is_not_left_to_the_garbage_collector(run: Run) -> 
                 left = [
                     item
                     for item in gc.get_objects()
-                    if isinstance(item, PortConnection | Relay | Dialer)
+                    if isinstance(item, TCPConnection | Tunnel | UpstreamDial | Relay | Dialer)
                 ]
                 assert len(left) <= 1  # the last one may still be in a frame or a traceback
             finally:

@@ -20,7 +20,8 @@ import trustme
 
 from meshlib_adapters.config.transport import RelaySettings
 from meshlib_adapters.listeners.tls_connection import TLSConnection
-from meshlib_adapters.listeners.upstream_dial import Passage
+from meshlib_adapters.listeners.tunnel import Tunnel
+from meshlib_adapters.listeners.upstream_dial import UpstreamDial
 from meshlib_adapters.relay.relay import Relay
 from tests.support.hellos import answer_alert, echo, hello_for, plain_echo, saying, take_hello
 from tests.support.tcp_lab import LOOPBACK, MakeLab, Run, closed_port, quick, until
@@ -75,7 +76,7 @@ def test_what_served_a_client_is_not_left_to_the_garbage_collector(run: Run, lab
                 left = [
                     item
                     for item in gc.get_objects()
-                    if isinstance(item, TLSConnection | Passage | Relay)
+                    if isinstance(item, TLSConnection | Tunnel | UpstreamDial | Relay)
                 ]
                 assert len(left) <= 2  # the last ones may still be in a frame
             finally:
