@@ -34,7 +34,7 @@ async def serve(address: str, *targets: str) -> tuple[TCPListener, int]:
     """The whole gateway."""
     endpoints = tuple(Endpoint(target, *split(target)) for target in targets)
     upstream = Upstream(UpstreamKey("targets"), endpoints)
-    settings = TCPSettings(connect_timeout=2, idle_timeout=600, max_connections_per_client=100)
+    settings = TCPSettings(connect=2, tunnel_idle=600, max_connections_per_client=100)
     listener = TCPListener(lambda: upstream, settings, name=f"tcp://{address}", on_end=log_record)
     _, port = await listener.listen(*split(address))
     return listener, port

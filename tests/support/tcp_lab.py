@@ -111,7 +111,7 @@ Run = Callable[[Awaitable[None]], None]
 
 def quick(**changes: object) -> TLSSettings:
     return TLSSettings(
-        **{"sweep_interval": 0.05, "linger_timeout": 0.5, "idle_timeout": 30.0, **changes}  # type: ignore[arg-type]
+        **{"sweep_interval": 0.05, "lingering_close": 0.5, "tunnel_idle": 30.0, **changes}  # type: ignore[arg-type]
     )
 
 

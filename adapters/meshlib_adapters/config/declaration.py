@@ -41,7 +41,7 @@ def setting(default: T, read: Callable[[object], T], about: str, *, key: str = "
 def limit(
     default: int | None, read: Callable[[object], int], about: str, *, key: str = ""
 ) -> int | None:
-    """A dataclass field for an optional limit: None is no limit, which users write as 0 or "off"."""
+    """A dataclass field for a limit that may be absent: None, which users write as 0 or "off"."""
     read_or_none: Callable[[object], int | None] = read_limit(read)
     return setting(default, read_or_none, about, key=key)
 

@@ -65,10 +65,10 @@ class TLSSettings:
     """Limits and time-outs of a TLS listener; seconds and bytes. Raises `ConfigurationError` for
     what cannot be.
 
-    `hello_timeout` runs from the first moment until the hello is whole, whatever arrives meanwhile.
-    `connect_timeout` is for each endpoint tried. `idle_timeout` ends a tunnel in which nothing
-    moved either way, `max_lifetime` (None: never) any tunnel. `linger_timeout`: how long a refused
-    client has to take its alert. `sweep_interval` is the grain of all of them.
+    `head_read` runs from the first moment until the hello is whole, whatever arrives meanwhile.
+    `connect` is for each endpoint tried. `tunnel_idle` ends a tunnel in which nothing moved either
+    way, `max_lifetime` (None: never) any tunnel. `lingering_close`: how long a refused client has
+    to take its alert. `sweep_interval` is the grain of all of them.
 
     `max_connections` in all: more wait in the kernel's backlog. `max_connections_per_client` (None:
     no limit): more of one client (an IPv4 address, or a network of 64 bits in IPv6) are closed at
@@ -78,9 +78,9 @@ class TLSSettings:
     bytes held for all clients whose hello is not with an endpoint yet.
 
     `stickiness`: "session" keeps a TLS session on one endpoint as far as that can be known, "none"
-    leaves all to the upstream's strategy; `max_sessions` that servers gave out are remembered,
-    `max_sessions_per_upstream` of one upstream, each for `session_ttl` after its last use; of
-    sessions whose id a client chose `max_unknown_sessions` of one upstream.
+    leaves all to the upstream's strategy; `sticky_sessions_total` that servers gave out are
+    remembered, `sticky_sessions_per_upstream` of one upstream, each for `session_ttl` after its
+    last use; of sessions whose id a client chose `sticky_unknown` of one upstream.
 
     `acme`: the endpoints that get connections which offer "acme-tls/1" and nothing else (RFC 8737),
     whatever the routes say; without them such a connection is one like any other.
@@ -90,11 +90,11 @@ class TLSSettings:
     terminator serve it as it is.
     """
 
-    hello_timeout: float = same(HTTPSettings, "head_read")
-    connect_timeout: float = same(HTTPSettings, "connect")
-    idle_timeout: float = same(HTTPSettings, "tunnel_idle")
+    head_read: float = same(HTTPSettings, "head_read")
+    connect: float = same(HTTPSettings, "connect")
+    tunnel_idle: float = same(HTTPSettings, "tunnel_idle")
     max_lifetime: float | None = None
-    linger_timeout: float = same(HTTPSettings, "lingering_close")
+    lingering_close: float = same(HTTPSettings, "lingering_close")
     sweep_interval: float = 0.5
     max_connections: int = same(HTTPSettings, "max_connections")
     max_connections_per_client: int | None = same(HTTPSettings, "max_connections_per_client")
@@ -114,9 +114,9 @@ class TLSSettings:
         read_choice("session", "none"),
         "'session': a TLS session that is passed through stays on one endpoint",
     )
-    max_sessions: int = same(HTTPSettings, "sticky_sessions_total")
-    max_sessions_per_upstream: int = same(HTTPSettings, "sticky_sessions_per_upstream")
-    max_unknown_sessions: int = same(HTTPSettings, "sticky_unknown")
+    sticky_sessions_total: int = same(HTTPSettings, "sticky_sessions_total")
+    sticky_sessions_per_upstream: int = same(HTTPSettings, "sticky_sessions_per_upstream")
+    sticky_unknown: int = same(HTTPSettings, "sticky_unknown")
     session_ttl: float = 7200.0
     acme: tuple[Endpoint, ...] = setting(
         (), read_acme, "endpoints that get TLS-ALPN-01 challenges (acme-tls/1); 'off' for none"
@@ -125,10 +125,10 @@ class TLSSettings:
 
     def __post_init__(self) -> None:
         for name in (
-            "hello_timeout",
-            "connect_timeout",
-            "idle_timeout",
-            "linger_timeout",
+            "head_read",
+            "connect",
+            "tunnel_idle",
+            "lingering_close",
             "sweep_interval",
             "session_ttl",
         ):
@@ -149,10 +149,10 @@ class TLSSettings:
             "max_held_bytes",
             "backlog",
             "public_port",
-            "max_sessions",
+            "sticky_sessions_total",
         )
-        _at_least(self, 1, "max_sessions_per_upstream")
-        _at_least(self, 0, "max_unknown_sessions")
+        _at_least(self, 1, "sticky_sessions_per_upstream")
+        _at_least(self, 0, "sticky_unknown")
         if self.stickiness not in ("session", "none"):
             raise ConfigurationError("stickiness is session or none", where="stickiness")
         if self.max_connections_per_client is not None:
@@ -170,15 +170,15 @@ class TCPSettings:
     """Limits and time-outs of a TCP listener, each as in `TLSSettings`; more than `max_connections`
     are closed at once, unless a connection whose client has said nothing yet can be given up.
 
-    `proxy_header_timeout`: a PROXY protocol header is whole so long after the connection's first
+    `head_read`: a PROXY protocol header is whole so long after the connection's first
     moment, where there must be one.
 
     Raises `ConfigurationError` for what cannot be.
     """
 
-    proxy_header_timeout: float = same(HTTPSettings, "head_read")
-    connect_timeout: float = same(HTTPSettings, "connect")
-    idle_timeout: float = same(HTTPSettings, "tunnel_idle")
+    head_read: float = same(HTTPSettings, "head_read")
+    connect: float = same(HTTPSettings, "connect")
+    tunnel_idle: float = same(HTTPSettings, "tunnel_idle")
     max_lifetime: float | None = None
     sweep_interval: float = 0.5
     max_connections: int = same(HTTPSettings, "max_connections")
@@ -187,7 +187,7 @@ class TCPSettings:
     relay: RelaySettings = RelaySettings()
 
     def __post_init__(self) -> None:
-        for name in ("proxy_header_timeout", "connect_timeout", "idle_timeout", "sweep_interval"):
+        for name in ("head_read", "connect", "tunnel_idle", "sweep_interval"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0", where=name)
         if self.max_lifetime is not None and not self.max_lifetime > 0:

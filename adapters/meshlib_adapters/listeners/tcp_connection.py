@@ -104,7 +104,7 @@ class TCPConnection:
         if self._proxy_header is None:
             self._connect(None, b"")
         else:
-            shared.tunnels.deadlines.set(self, self._started + shared.settings.proxy_header_timeout)
+            shared.tunnels.deadlines.set(self, self._started + shared.settings.head_read)
             shared.readiness().add_reader(self._sock.fileno(), self._on_proxy_header)
 
     def on_deadline(self, now: float) -> None:

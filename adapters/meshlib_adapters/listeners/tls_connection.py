@@ -122,7 +122,7 @@ class TLSConnection:
     def start(self) -> None:
         """Begin to read; with a PROXY protocol header, where the listener's rule says so."""
         shared = self._shared
-        shared.tunnels.deadlines.set(self, self._started + shared.settings.hello_timeout)
+        shared.tunnels.deadlines.set(self, self._started + shared.settings.head_read)
         self._watch.add_reader(self._fd, self._on_readable)
         if shared.proxy_protocol is None:
             return
@@ -293,7 +293,7 @@ class TLSConnection:
                     self._sock,
                     self._hand_over(),
                     decision.server_name,
-                    max(0.0, shared.settings.hello_timeout - passed),
+                    max(0.0, shared.settings.head_read - passed),
                     self._on_handed_over_end,
                     self._claimed,
                 )
@@ -360,7 +360,7 @@ class TLSConnection:
         tunnels = self._shared.tunnels
         self._phase = _Phase.LINGER
         self._release_held()
-        tunnels.deadlines.set(self, tunnels.loop.time() + self._shared.settings.linger_timeout)
+        tunnels.deadlines.set(self, tunnels.loop.time() + self._shared.settings.lingering_close)
         try:
             if response:  # a few hundred bytes: the first ones that a socket sends always fit
                 self._sock.send(response)

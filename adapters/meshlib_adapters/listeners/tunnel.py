@@ -28,7 +28,7 @@ class TunnelLimits(RelayLimits, Protocol):
     """The settings of a listener that limit tunnels; seconds."""
 
     @property
-    def connect_timeout(self) -> float: ...
+    def connect(self) -> float: ...
 
 
 class TunnelOwner(Client, Protocol):
@@ -171,7 +171,7 @@ class Tunnel:
         shared = self._shared
         self.endpoint = address
         shared.counters["attempts"] += 1
-        shared.deadlines.set(self._owner, shared.loop.time() + shared.limits.connect_timeout)
+        shared.deadlines.set(self._owner, shared.loop.time() + shared.limits.connect)
 
     def _on_failed(self) -> None:
         self._owner.on_failed("connect_failed" if self.endpoint else "no_endpoint")

@@ -13,7 +13,7 @@ class RelayLimits(Protocol):
     """The settings of a listener that limit relays; seconds."""
 
     @property
-    def idle_timeout(self) -> float: ...
+    def tunnel_idle(self) -> float: ...
     @property
     def max_lifetime(self) -> float | None: ...
 
@@ -22,7 +22,7 @@ def relay_end(relay: Relay, started: float, limits: RelayLimits, now: float) -> 
     """The reason to end a relay at `now`, whose client has been connected since `started` ("": none
     yet), and when to ask again.
     """
-    deadline = relay.last_active + limits.idle_timeout
+    deadline = relay.last_active + limits.tunnel_idle
     if deadline <= now:
         return "idle_timeout", deadline
     if limits.max_lifetime is None:

@@ -86,18 +86,26 @@ def test_a_setting_reaches_every_part_that_has_it() -> None:
     assert settings.tls == replace(
         TLSSettings(),
         max_connections=7,
-        max_unknown_sessions=5,
-        connect_timeout=1.5,
-        hello_timeout=4.0,
-        idle_timeout=60.0,
+        sticky_unknown=5,
+        connect=1.5,
+        head_read=4.0,
+        tunnel_idle=60.0,
     )
     assert settings.ports.tcp == replace(
         TCPSettings(),
         max_connections=7,
-        connect_timeout=1.5,
-        proxy_header_timeout=4.0,
-        idle_timeout=60,
+        connect=1.5,
+        head_read=4.0,
+        tunnel_idle=60,
     )
+
+
+def test_a_setting_has_one_name_from_the_file_to_the_part() -> None:
+    # A part knows PROXY protocol headers by shorter words.
+    parts = {"proxy_protocol": "mode", "proxy_protocol_from": "sources"}
+    for name, key in KEYS.items():
+        expected = parts.get(name, name.rpartition(".")[2])
+        assert {path[-1] for path in key.paths} == {expected}
 
 
 def test_every_limit_and_time_out_of_requests_is_a_setting() -> None:

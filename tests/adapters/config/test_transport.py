@@ -11,8 +11,8 @@ from meshlib_adapters.config.transport import RelaySettings, TLSSettings
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("hello_timeout", 0),
-        ("idle_timeout", -1.0),
+        ("head_read", 0),
+        ("tunnel_idle", -1.0),
         ("max_lifetime", 0),
         ("max_connections", 0),
         ("max_connections_per_client", 0),
@@ -20,9 +20,9 @@ from meshlib_adapters.config.transport import RelaySettings, TLSSettings
         ("redirect_status", 200),
         ("public_port", 0),
         ("stickiness", "cookie"),
-        ("max_sessions", 0),
-        ("max_sessions_per_upstream", 0),
-        ("max_unknown_sessions", -1),
+        ("sticky_sessions_total", 0),
+        ("sticky_sessions_per_upstream", 0),
+        ("sticky_unknown", -1),
         ("session_ttl", 0),
     ],
 )

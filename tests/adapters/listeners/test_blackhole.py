@@ -35,7 +35,7 @@ def test_the_next_endpoint_is_used_and_the_silent_one_soon_left_out(
             await env.backend(None, plain_echo, into="a.example")
             await env.backend(None, plain_echo, into="b.example")
             network.drop(gone, only_new=True)
-            _, port = await env.listener(quick(connect_timeout=0.2))
+            _, port = await env.listener(quick(connect=0.2))
 
             async def served(name: str) -> bool:
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -63,7 +63,7 @@ def test_a_tunnel_whose_endpoint_vanishes_ends_when_it_is_idle_too_long(
     async def main() -> None:
         async with lab() as env:
             gone = await env.backend(None, plain_echo, into="a.example")
-            listener, port = await env.listener(quick(connect_timeout=0.2, idle_timeout=1.0))
+            listener, port = await env.listener(quick(connect=0.2, tunnel_idle=1.0))
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             writer.write(hello_for("a.example") + b"ping")
             assert await reader.readexactly(4) == b"ping"

@@ -96,9 +96,9 @@ Served = TCPListener | TLSListener | UDPListener
 
 def served(what: str, upstream: Upstream) -> Served:
     if what == "tls":
-        return TLSListener(Table(), TLSSettings(hello_timeout=0.2, sweep_interval=0.05))
+        return TLSListener(Table(), TLSSettings(head_read=0.2, sweep_interval=0.05))
     if what == "tcp":
-        return TCPListener(lambda: upstream, TCPSettings(idle_timeout=0.2, sweep_interval=0.05))
+        return TCPListener(lambda: upstream, TCPSettings(tunnel_idle=0.2, sweep_interval=0.05))
     return UDPListener(lambda: upstream, UDPSettings(flow_timeout=0.2, sweep_interval=0.05))
 
 

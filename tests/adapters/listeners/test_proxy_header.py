@@ -42,7 +42,7 @@ async def listening(
 ) -> tuple[TLSListener, int]:
     listener = TLSListener(
         env.table,
-        quick(hello_timeout=1.0),
+        quick(head_read=1.0),
         on_end=env.records.append,
         proxy_protocol=ProxyHeaderPolicy(mode, sources),
     )

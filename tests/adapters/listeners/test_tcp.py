@@ -45,7 +45,7 @@ Respond = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 def quick(**changes: object) -> TCPSettings:
-    return TCPSettings(**{"sweep_interval": 0.05, "idle_timeout": 30.0, **changes})  # type: ignore[arg-type]
+    return TCPSettings(**{"sweep_interval": 0.05, "tunnel_idle": 30.0, **changes})  # type: ignore[arg-type]
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -340,7 +340,7 @@ def test_an_endpoint_that_never_answers_costs_its_timeout_only(run: Run) -> None
                 filler.setblocking(False)
                 filler.connect_ex(hole.getsockname())
             async with serving(echo) as backend:
-                settings = quick(connect_timeout=0.2)
+                settings = quick(connect=0.2)
                 async with listening(settings, hole.getsockname()[1], backend) as (port, listener):
                     for _ in range(2):
                         assert await port.say(b"x") == b"x"
@@ -506,7 +506,7 @@ def test_who_says_nothing_is_not_waited_for_for_ever(run: Run) -> None:
     async def scenario() -> None:
         async with (
             serving(echo) as number,
-            behind("accept", number, proxy_header_timeout=0.1) as (port, listener),
+            behind("accept", number, head_read=0.1) as (port, listener),
         ):
             await refused(port.number)
             await until(lambda: port.records)
@@ -552,7 +552,7 @@ def test_time_limits(run: Run) -> None:
     async def main() -> None:
         async with serving(echo) as backend:
             for changes, outcome in (
-                ({"idle_timeout": 0.2}, "idle_timeout"),
+                ({"tunnel_idle": 0.2}, "idle_timeout"),
                 ({"max_lifetime": 0.3}, "lifetime"),
             ):
                 async with listening(quick(**changes), backend) as (port, _):
@@ -680,8 +680,8 @@ def test_accepting_ends_and_begins_again_around_those_who_are_there(run: Run) ->
 @pytest.mark.parametrize(
     "changes",
     [
-        {"connect_timeout": 0},
-        {"idle_timeout": -1},
+        {"connect": 0},
+        {"tunnel_idle": -1},
         {"sweep_interval": 0},
         {"max_lifetime": 0},
         {"max_connections": 0},

@@ -358,7 +358,7 @@ def test_an_endpoint_that_does_not_answer_is_given_up(run: Run, lab: MakeLab) ->
             await asyncio.sleep(0.05)
             env.table.ports["a.example"] = [(LOOPBACK, full.getsockname()[1])]
             await env.backend(None, plain_echo, into="a.example")
-            listener, port = await env.listener(quick(connect_timeout=0.2, stickiness="none"))
+            listener, port = await env.listener(quick(connect=0.2, stickiness="none"))
             for _ in range(2):
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)
                 writer.write(hello_for("a.example") + b"ping")
@@ -436,7 +436,7 @@ def test_what_is_no_hello_is_refused_at_once(
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, echo, into="*")
-            listener, port = await env.listener(quick(hello_timeout=50.0))
+            listener, port = await env.listener(quick(head_read=50.0))
             assert await answer_alert(port, data) == answer
             assert listener.refusals == {reason: 1}
             assert listener.counters["attempts"] == 0
@@ -501,7 +501,7 @@ def test_a_slow_hello_is_ended_though_bytes_keep_coming(run: Run, lab: MakeLab) 
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, echo, into="*")
-            listener, port = await env.listener(quick(hello_timeout=0.3))
+            listener, port = await env.listener(quick(head_read=0.3))
             data = hello_for("a.example")
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             sent = 0
@@ -537,7 +537,7 @@ def test_two_hundred_slow_clients_hold_little_and_hinder_nobody(run: Run, lab: M
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
-            listener, port = await env.listener(quick(hello_timeout=2.0))
+            listener, port = await env.listener(quick(head_read=2.0))
             slow = []
             for n in range(200):
                 _, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -647,7 +647,7 @@ def test_more_connections_than_allowed_wait_for_their_turn(run: Run, lab: MakeLa
 
 @pytest.mark.parametrize(
     ("changes", "outcome"),
-    [({"idle_timeout": 0.2}, "idle_timeout"), ({"max_lifetime": 0.4}, "lifetime")],
+    [({"tunnel_idle": 0.2}, "idle_timeout"), ({"max_lifetime": 0.4}, "lifetime")],
 )
 def test_a_tunnel_ends_at_its_limit(
     run: Run, lab: MakeLab, changes: dict[str, float], outcome: str

@@ -44,7 +44,7 @@ def test_two_thousand_hellos_that_come_byte_by_byte(
         async with lab() as env:
             await env.backend(None, plain_echo, into="a.example")
             listener, port = await env.listener(
-                quick(hello_timeout=3600.0, connect_timeout=30.0, max_connections_per_client=None)
+                quick(head_read=3600.0, connect=30.0, max_connections_per_client=None)
             )
 
             async def served() -> bool:
@@ -104,7 +104,7 @@ class Current:
 
 async def main():
     logging.basicConfig(level=logging.WARNING)
-    listener = TLSListener(Current(), TLSSettings(hello_timeout=3600))
+    listener = TLSListener(Current(), TLSSettings(head_read=3600))
     _, port = await listener.listen("127.0.0.1", 0)
     resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
     print(port, flush=True)

@@ -68,7 +68,7 @@ def test_garbage_behind_the_hello(
 
 
 def test_half_a_handshake_ends_in_time(backend: Make, start: Start) -> None:
-    running = start(backend(), "a.example", tls=TLSSettings(hello_timeout=0.4, linger_timeout=0.2))
+    running = start(backend(), "a.example", tls=TLSSettings(head_read=0.4, lingering_close=0.2))
     silent, slow = running.connect(), running.connect()
     with silent, slow:
         silent.sendall(hello_of("a.example"))
