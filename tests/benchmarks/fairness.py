@@ -41,7 +41,7 @@ from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, S
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.listeners.http import HTTPListener
-from meshlib_adapters.listeners.terminator import Terminator
+from meshlib_adapters.listeners.https_fronts import HTTPSFronts
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.tls.certificate_files import CertificateSet
@@ -232,7 +232,7 @@ async def _serve(good: int, evil: dict[str, int]) -> None:
     plain = (await gateway.listen("127.0.0.1", 0))[0][1]
     issued = trustme.CA().issue_cert("*.example.com")
     chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
-    terminator = Terminator(gateway.clients)
+    terminator = HTTPSFronts(gateway.clients).terminator()
     terminator.use(
         CertificateSet(
             (parse_pem("bench", "bench.pem", chain, issued.private_key_pem.bytes()),), b"", b""

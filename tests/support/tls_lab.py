@@ -17,11 +17,12 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.config.transport import TLSSettings
-from meshlib_adapters.listeners.terminator import Terminator
+from meshlib_adapters.listeners.https_fronts import HTTPSFronts
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.tls.certificate_files import CertificateSet
 from meshlib_adapters.tls.certificates import Certificate, parse_pem
+from meshlib_adapters.tls.termination import TLSTerminator
 from tests.support.backend import PATIENCE, Backend
 from tests.support.running import RunningGateway
 
@@ -93,11 +94,12 @@ class TLSGateway(RunningGateway):
         self.client_ca = client_ca
         self.ticket_secret = ticket_secret
 
-        async def begin() -> tuple[Terminator, TLSListener, tuple[str, int]]:
-            terminator = Terminator(self.listener.clients, termination)
+        async def begin() -> tuple[TLSTerminator, TLSListener, tuple[str, int]]:
+            fronts = HTTPSFronts(self.listener.clients)
+            terminator = fronts.terminator(termination)
             terminator.use(CertificateSet(tuple(served), client_ca, ticket_secret))
             listener = TLSListener(
-                self.mesh, tls, on_end=self.records.append, terminator=terminator
+                self.mesh, tls, on_end=self.records.append, terminator=terminator, plain=fronts
             )
             return terminator, listener, await listener.listen("127.0.0.1", 0)
 
@@ -116,7 +118,8 @@ class TLSGateway(RunningGateway):
         """Serve new connections as another terminator would, which offers these protocols."""
 
         def change() -> None:
-            self.terminator = Terminator(self.listener.clients, TerminationSettings(alpn=alpn))
+            fronts = HTTPSFronts(self.listener.clients)
+            self.terminator = fronts.terminator(TerminationSettings(alpn=alpn))
             self.terminator.use(
                 CertificateSet(tuple(self.served), self.client_ca, self.ticket_secret)
             )

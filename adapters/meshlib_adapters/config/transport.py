@@ -86,8 +86,8 @@ class TLSSettings:
     whatever the routes say; without them such a connection is one like any other.
 
     `plain_http`: "refuse" answers 400 to HTTP without TLS; "redirect" sends it to https with
-    `redirect_status`, at the port `public_port` as clients see it; "serve" has the listener's
-    terminator serve it as it is.
+    `redirect_status`, at the port `public_port` as clients see it; "serve" serves it as
+    it is.
     """
 
     head_read: float = same(HTTPSettings, "head_read")

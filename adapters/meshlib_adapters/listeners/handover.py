@@ -10,7 +10,7 @@ from typing import Protocol
 
 from meshlib.proxy_protocol import ProxyHeader
 
-__all__ = ["HandedOver", "TLSTermination"]
+__all__ = ["HandedOver", "PlainService", "TLSTermination"]
 
 
 class HandedOver(Protocol):
@@ -36,7 +36,7 @@ class TLSTermination(Protocol):
     def covers(self, name: str) -> bool:
         """Whether there is a certificate for a server name in normal form; "" for none."""
 
-    def begin(
+    def take_over(
         self,
         sock: socket.socket,
         received: bytes,
@@ -49,11 +49,17 @@ class TLSTermination(Protocol):
         seconds.
         """
 
-    def begin_plain(
+
+class PlainService(Protocol):
+    """Takes connections over that turned out to speak HTTP without TLS; `on_end` and `claimed` as
+    in `TLSTermination`.
+    """
+
+    def take_over_plain(
         self,
         sock: socket.socket,
         received: bytes,
         on_end: Callable[[str], None],
         claimed: ProxyHeader | None = None,
     ) -> HandedOver:
-        """Take over a client that speaks HTTP without TLS."""
+        """Take over a client that has sent `received`."""

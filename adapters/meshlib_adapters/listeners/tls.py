@@ -16,7 +16,7 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, TLSSettings
 from meshlib_adapters.listeners.acceptor import Acceptor
 from meshlib_adapters.listeners.clients import Clients
-from meshlib_adapters.listeners.handover import TLSTermination
+from meshlib_adapters.listeners.handover import PlainService, TLSTermination
 from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.proxy_header import speaks_for_others
 from meshlib_adapters.listeners.tls_connection import TLSConnection
@@ -31,7 +31,7 @@ __all__ = ["TLSListener"]
 
 class TLSListener:
     """Routes TLS connections by server name to endpoints, undecrypted; those whose TLS the table
-    wants terminated here go to `terminator`.
+    wants terminated here go to `terminator`, and plain HTTP to `plain` where `plain_http` is "serve".
 
     `proxy_protocol` says which connections may begin with a PROXY protocol header; the client that
     it names is the one that is logged, kept on an endpoint, and announced to endpoints. Make the
@@ -49,11 +49,12 @@ class TLSListener:
         strategy: Callable[[str], EndpointOrder] = create_strategy,
         on_end: Callable[[ConnectionRecord], None] | None = None,
         terminator: TLSTermination | None = None,
+        plain: PlainService | None = None,
         proxy_protocol: ProxyHeaderPolicy | None = None,
     ) -> None:
         self.settings = settings = settings or TLSSettings()
-        if settings.plain_http == "serve" and terminator is None:
-            hint = "give the listener a terminator, or refuse or redirect"
+        if settings.plain_http == "serve" and plain is None:
+            hint = "give the listener `plain`, or refuse or redirect"
             raise ConfigurationError(
                 "there is nobody to serve plain HTTP", where="plain_http", hint=hint
             )
@@ -89,6 +90,7 @@ class TLSListener:
             self._clients,
             HelloMemo(),
             terminator,
+            plain,
             proxy_protocol,
             Upstream(UpstreamKey("acme-tls/1"), settings.acme) if settings.acme else None,
         )

@@ -243,11 +243,11 @@ class TLSConnection:
             self._route_hello(result)
 
     def _not_tls(self, kind: ForeignProtocol) -> None:
-        settings, terminator = self._shared.settings, self._shared.terminator
+        settings, plain = self._shared.settings, self._shared.plain
         if kind is not ForeignProtocol.HTTP:
             self._refuse(b"", f"not_tls_{kind}")
-        elif settings.plain_http == "serve" and terminator is not None:
-            self._handed_over = terminator.begin_plain(
+        elif settings.plain_http == "serve" and plain is not None:
+            self._handed_over = plain.take_over_plain(
                 self._sock, self._hand_over(), self._on_handed_over_end, self._claimed
             )
         elif settings.plain_http == "redirect":
@@ -289,7 +289,7 @@ class TLSConnection:
             case Terminate():
                 assert terminator is not None
                 passed = shared.tunnels.loop.time() - self._started
-                handed_over = terminator.begin(
+                handed_over = terminator.take_over(
                     self._sock,
                     self._hand_over(),
                     decision.server_name,

@@ -12,7 +12,7 @@ from meshlib.model import Upstream
 from meshlib.tls import HelloMemo
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, TLSSettings
 from meshlib_adapters.listeners.clients import Clients
-from meshlib_adapters.listeners.handover import TLSTermination
+from meshlib_adapters.listeners.handover import PlainService, TLSTermination
 from meshlib_adapters.listeners.tunnel import TunnelShared
 from meshlib_adapters.observe.records import ConnectionRecord
 
@@ -46,6 +46,7 @@ class TLSShared:
     clients: Clients[ConnectionRecord]
     hellos: HelloMemo
     terminator: TLSTermination | None
+    plain: PlainService | None
     proxy_protocol: ProxyHeaderPolicy | None
     acme: Upstream | None
     held_bytes: int = 0

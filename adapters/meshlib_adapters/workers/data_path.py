@@ -28,8 +28,9 @@ from meshlib_adapters.workers.ports import create_ports
 
 if TYPE_CHECKING:
     from meshlib_adapters.listeners.http_clients import HTTPClients
-    from meshlib_adapters.listeners.terminator import Terminator
+    from meshlib_adapters.listeners.https_fronts import HTTPSFronts
     from meshlib_adapters.tls.certificate_files import CertificateSet
+    from meshlib_adapters.tls.termination import TLSTerminator
 
 __all__ = ["DataPath"]
 
@@ -74,7 +75,8 @@ class DataPath:
         )
         self._http = HTTPListener(self._proxy)
         self._proxy_headers = settings.proxy_header
-        self._terminator = _terminator(self._http.clients, settings)
+        fronts = _https_fronts(self._http.clients, settings)
+        self._terminator = _terminator(fronts, settings) if fronts is not None else None
         self._connection_log = (
             ConnectionLog(log) if settings.log.access and log is not None else None
         )
@@ -83,6 +85,7 @@ class DataPath:
             tls,
             on_end=self._connection_log,
             terminator=self._terminator,
+            plain=fronts,
             proxy_protocol=self._proxy_headers,
         )
         self._mesh = mesh
@@ -142,7 +145,7 @@ class DataPath:
 
     @property
     def handshakes(self) -> Mapping[str, int]:
-        """Counters of TLS connections that are terminated here (`Terminator.counters`)."""
+        """Counters of TLS connections that are terminated here (`TLSTerminator.counters`)."""
         return self._terminator.counters if self._terminator is not None else {}
 
     @property
@@ -189,12 +192,11 @@ class DataPath:
         self._proxy.close()  # last: it closes the log, which takes the records of the others
 
 
-def _terminator(clients: HTTPClients, settings: Settings) -> Terminator | None:
-    wanted = settings.termination
-    if not wanted.certificates and settings.tls.plain_http != "serve":
+def _https_fronts(clients: HTTPClients, settings: Settings) -> HTTPSFronts | None:
+    if not settings.termination.certificates and settings.tls.plain_http != "serve":
         return None
     try:
-        from meshlib_adapters.listeners.terminator import Terminator, available_protocols
+        from meshlib_adapters.listeners.https_fronts import HTTPSFronts
     except ImportError as error:
         hint = "pip install 'meshlib-gateway[tls]'"
         raise ConfigurationError(
@@ -202,11 +204,13 @@ def _terminator(clients: HTTPClients, settings: Settings) -> Terminator | None:
             where="tls.certificates",
             hint=hint,
         ) from None
+    return HTTPSFronts(clients, http2=settings.http2)
+
+
+def _terminator(fronts: HTTPSFronts, settings: Settings) -> TLSTerminator:
+    from meshlib_adapters.listeners.https_fronts import available_protocols
+
+    wanted = settings.termination
     if wanted.http2:
         wanted = replace(wanted, alpn=available_protocols())
-    http2 = settings.http2 if "h2" in wanted.alpn else None
-    return Terminator(
-        clients,
-        wanted,
-        http2=http2,
-    )
+    return fronts.terminator(wanted)

@@ -315,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 # Before `become`, which may take away the right to read these files.
                 importlib.import_module("meshlib_adapters.observe.tracing")
         if setup.settings.termination.certificates:
-            importlib.import_module("meshlib_adapters.listeners.terminator")
+            importlib.import_module("meshlib_adapters.listeners.https_fronts")
         with contextlib.suppress(ImportError):  # without it there is no HTTP/2 on either side
             importlib.import_module("meshlib_adapters.upstream.http2")
         fast_loop()
