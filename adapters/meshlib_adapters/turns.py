@@ -46,22 +46,22 @@ from typing import Final
 
 __all__ = ["BYTES", "CHUNK", "FRAME", "MESSAGE", "WORK", "Turn"]
 
-# Units of work are about a microsecond of one core. A turn of half a millisecond leaves a
+# Units of work are about a microsecond of one core. A turn of half a millisecond serves a
 # bystander, whose exchange takes some five turns of the loop, within 50 ms beside twenty
 # connections that all use theirs up.
 WORK: Final = 512
-# A head that is read, and answered or passed on.
+# Reading a head, and responding to it or passing it on.
 MESSAGE: Final = 32
-# A frame, or a record of TLS, that is read and counted; what it carries is spent beside it.
+# Reading and counting a frame or a TLS record; its payload is spent separately.
 FRAME: Final = 8
 # A chunk of the chunked coding.
 CHUNK: Final = 2
-# So many bytes that only pass through cost one unit: two reads of 256 KiB are a turn.
+# Bytes that only pass through, per unit: two reads of 256 KiB are a turn.
 BYTES: Final = 1024
 
 
 class Turn:
-    """The budget of one connection; `left` is what it may still spend before it has to `end`."""
+    """Budget of one connection; `left` is what it may still spend before it has to `end`."""
 
     __slots__ = ("_handle", "_loop", "left")
 
@@ -79,19 +79,19 @@ class Turn:
         return self._handle is not None
 
     def spend(self, work: int) -> bool:
-        """Count work that was done; False when the turn has to end now."""
+        """Count work done; False when the turn has to end now."""
         self.left = left = self.left - work
         return left > 0
 
     def end(self, go_on: Callable[[], None]) -> None:
-        """Have `go_on` called in the loop's next round, with a full budget. Once for each turn: a
-        second call changes nothing.
+        """Call `go_on` in the loop's next round, with a full budget. Once per turn: a second call
+        changes nothing.
         """
         if self._handle is None:
             self._handle = self._loop.call_soon(self._begin, go_on)
 
     def cancel(self) -> None:
-        """Forget it all: the connection is gone, and nobody is called."""
+        """Cancel the pending call: the connection is gone."""
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.cancel()

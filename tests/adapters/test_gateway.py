@@ -195,7 +195,7 @@ def test_a_silent_provider_holds_up_the_routes_in_code_only_for_a_while(
             assert (await ask(gateway)).text == "ok"
 
     anyio.run(main)
-    assert "starting without the routes of told: no answer yet" in caplog.text
+    assert "starting without the routes of told: no snapshot yet" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_an_engine_that_answers_nothing_is_noticed_and_forgiven(lab: Lab) -> Non
         following.until_status("ok")
         lab.node.pause()
         try:
-            following.until_status("degraded", "no answer")
+            following.until_status("degraded", "no response")
         finally:
             lab.node.resume()
         following.until_status("ok")

@@ -18,7 +18,7 @@ __all__ = ["admin_url", "ask_admin", "ask_health"]
 
 TIMEOUT = 5.0  # seconds; the admin side answers from memory
 HEALTH_TIMEOUT = 2.5  # seconds for all of it
-MAX_ANSWER = 256 * 1024 * 1024  # 10,000 services with 100 tasks each are some 100 MB of JSON
+MAX_RESPONSE = 256 * 1024 * 1024  # 10,000 services with 100 tasks each are some 100 MB of JSON
 
 
 def admin_url(addresses: Sequence[Address]) -> str:
@@ -81,10 +81,10 @@ def ask_health(url: str, path: str) -> tuple[int, Mapping[str, Any]]:
 def _ask(opener: urllib.request.OpenerDirector, target: str) -> tuple[int, Mapping[str, Any]]:
     try:
         with opener.open(target, timeout=TIMEOUT) as response:
-            return response.status, _object(response.read(MAX_ANSWER))
+            return response.status, _object(response.read(MAX_RESPONSE))
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, _object(error.read(MAX_ANSWER))
+            return error.code, _object(error.read(MAX_RESPONSE))
 
 
 def _nobody(url: str, reason: object) -> ConfigurationError:

@@ -1,9 +1,9 @@
-"""The h2 library, told what RFC 9113 calls an error of one stream, and how little of a peer it has
-to remember.
+"""The h2 library, extended by RFC 9113's errors of one stream, and by bounds on what it remembers
+of a peer.
 
-h2 takes most errors of a stream for the end of the connection, and checks bodies against
-`content-length` in the same way. Here an error of a stream is a `StreamFailed`, and the length of
-bodies is counted by those who pass them on.
+h2 treats most stream errors as connection errors, and checks bodies against `content-length` the
+same way. Here a stream error is a `StreamFailed`, and the length of bodies is counted by those who
+pass them on.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from meshlib_adapters.config.http2 import HTTP2Settings
 
 __all__ = ["ClientFrames", "Frames", "ServerFrames", "Standing", "StreamFailed"]
 
-# HPACK's table of what we have sent (the default of RFC 9113, and nghttp2's limit). A peer may
-# allow gigabytes; it is we who would fill them.
+# HPACK's table for what we send (the default of RFC 9113, and nghttp2's limit). A peer may allow
+# gigabytes, but we would have to fill them.
 _TABLE: Final = 4096
 _KNOWN_SETTINGS: Final = frozenset(int(code) for code in SettingCodes)
-# An endpoint may send so much of an answer before we have read it: it costs nothing until then,
-# because reading is what is paused.
+# An endpoint may send this much of a response before we have read it: it costs nothing until then,
+# because reading is paused.
 _ENDPOINT_WINDOW: Final = 1024 * 1024
 
 
 class Standing(Enum):
-    """How a stream stands that a frame is about."""
+    """State of a frame's stream."""
 
     NONE = 0  # no stream: the frame is about the connection
     OPEN = 1
-    UNUSED = 2  # nobody has opened it yet
+    UNUSED = 2  # not opened yet
     GONE = 3
 
 
@@ -63,8 +63,8 @@ _GONE: Final = Standing.GONE
 
 
 class StreamFailed(Event):
-    """The peer has broken a rule on one stream. It is reset already; `opening`: with the frame that
-    would have opened it.
+    """The peer has broken a rule on one stream, which is reset already; `opening`: with the frame
+    that would have opened it.
     """
 
     def __init__(self, stream_id: int, code: int, reason: str, *, opening: bool = False) -> None:
@@ -75,7 +75,7 @@ class StreamFailed(Event):
 
 
 class _Silent(DummyLogger):
-    """h2 asks its logger 23 times for each request whether it wants to hear something."""
+    """Logger that is always off: h2 asks its logger 23 times for each request whether to log."""
 
     def debug(self, *_: object, **__: object) -> None:
         """No."""
@@ -85,7 +85,7 @@ class _Silent(DummyLogger):
 
 
 class _Stream(H2Stream):
-    """A stream whose body may be of any length to h2."""
+    """Stream on which h2 accepts a body of any length."""
 
     def _initialize_content_length(self, headers: object) -> None:
         pass
@@ -99,22 +99,22 @@ class _CompressionError(ProtocolError):
 
 
 class Frames(H2Connection):
-    """h2 for either side; frames are given to it one by one, each by the method for its kind."""
+    """h2 for either side; it is given frames one by one, each through the method for its kind."""
 
     MAX_CLOSED_STREAMS = 1024  # 65536 of them would be megabytes for each connection
 
     def receive(self, frame: Frame) -> list[Event]:
-        """What a frame of another kind means. Raises h2's `ProtocolError` for the end of the
+        """Process a frame of another kind. Raises h2's `ProtocolError` for the end of the
         connection; see `refuse`.
         """
         return self._receive_frame(frame)
 
     def refuse(self, code: int) -> None:
-        """The end of the connection: GOAWAY."""
+        """End the connection with GOAWAY."""
         self._terminate_connection(ErrorCodes(code))
 
     def fail(self, number: int, code: int, reason: str) -> list[Event]:
-        """Reset a stream whose peer has broken a rule; nothing where there is none."""
+        """Reset a stream whose peer has broken a rule; no effect on a stream that is gone."""
         stream = self.streams.get(number)
         if stream is None or stream.closed:
             return []
@@ -123,12 +123,12 @@ class Frames(H2Connection):
         return events
 
     def is_open(self, number: int) -> bool:
-        """Whether anything can happen on that stream."""
+        """Return whether anything can still happen on the stream."""
         stream = self.streams.get(number)
         return stream is not None and stream.state_machine.state is not StreamState.CLOSED
 
     def standing(self, number: int) -> Standing:
-        """How the stream stands."""
+        """The state of a stream."""
         if not number:
             return _NONE
         stream = self.streams.get(number)
@@ -143,17 +143,17 @@ class Frames(H2Connection):
         )
 
     def receive_body(self, number: int, data: bytes, size: int, *, ended: bool) -> list[Event]:
-        """A DATA frame, which has taken `size` bytes of our windows. Raises as `receive`."""
+        """Process a DATA frame that has taken `size` bytes of our windows. Raises as `receive`."""
         self._inbound_flow_control_window_manager.window_consumed(
             size
-        )  # more than that is the connection's error
+        )  # beyond that it is a connection error
         standing = self.standing(number)
         if standing is _UNUSED:
             raise ProtocolError("DATA on a stream that was never opened")
         frames: list[Frame] = []
         events: list[Event] = []
         if standing is _GONE:
-            # In flight when we reset the stream, as a rule: it still has taken its share of the
+            # Mostly in flight when we reset the stream: it has still taken its share of the
             # connection's window (RFC 9113 5.1).
             if self._stream_closed_by(number) not in (StreamClosedBy.SEND_RST_STREAM, None):
                 frames = [RstStreamFrame(number, error_code=ErrorCodes.STREAM_CLOSED)]
@@ -173,7 +173,7 @@ class Frames(H2Connection):
     def receive_fields(
         self, number: int, block: bytes, *, ended: bool, depends_on: int
     ) -> list[Event]:
-        """A whole header block. Raises as `receive`."""
+        """Process a whole header block. Raises as `receive`."""
         frame = HeadersFrame(
             number, block, flags=["END_HEADERS", "END_STREAM"] if ended else ["END_HEADERS"]
         )
@@ -225,24 +225,25 @@ class Frames(H2Connection):
         table = settings.get(SettingsFrame.HEADER_TABLE_SIZE, 0)
         if table > _TABLE:
             settings[SettingsFrame.HEADER_TABLE_SIZE] = _TABLE
-        answer = super()._receive_settings_frame(frame)
+        events = super()._receive_settings_frame(frame)
         changes = self.encoder.table_size_changes
-        if len(changes) > 2:  # the smallest and the last have to be told (RFC 7541 4.2)
+        if len(changes) > 2:  # the smallest and the last have to be announced (RFC 7541 4.2)
             self.encoder.table_size_changes = [min(changes), changes[-1]]
-        return answer
+        return events
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
-        # Who says that no more will be asked, or answered, still wants what is under way (RFC 9113
-        # 6.8); h2 would send nothing any more, not even what opens windows.
+        # A peer that announces that it sends no more requests, or takes no more, still wants those
+        # under way to finish (RFC 9113 6.8); h2 would send nothing any more, not even window
+        # updates.
         return [], [ConnectionTerminated()]
 
 
 class ServerFrames(Frames):
-    """Our side of a client's connection. `head_size` is what `HTTPSettings` has."""
+    """Our side of a client's connection. `head_size` as in `HTTPSettings`."""
 
     def __init__(self, head_size: int, limits: HTTP2Settings) -> None:
-        # Fields are checked by our own rules (`fields`), whose result is an error of the request
-        # and not of the connection.
+        # Fields are checked by our own rules (`fields`), which make an error of the request and not
+        # of the connection.
         super().__init__(
             H2Configuration(
                 client_side=False,
@@ -262,15 +263,15 @@ class ServerFrames(Frames):
                 SettingCodes.MAX_HEADER_LIST_SIZE: head_size,
             },
         )
-        # A list that is somewhat too large is answered with 431. What is beyond twice the size is
-        # not even unpacked (a bomb: CVE-2016-6581), and then the tables of both sides differ, so
-        # that it is the end of the connection.
+        # A list that is somewhat too large gets a 431 response. Beyond twice the size it is not
+        # even unpacked (a bomb: CVE-2016-6581), and then the tables of both sides differ, so the
+        # connection has to end.
         self.decoder.max_header_list_size = 2 * head_size
         self.initiate_connection()
         self.increment_flow_control_window(limits.connection_window - 65535)
         self.state_machine.process_input(
             ConnectionInputs.RECV_HEADERS
-        )  # as if the first had come: from here on it knows one state
+        )  # as if the first had come: from here on it has one state
 
     def receive_fields(
         self, number: int, block: bytes, *, ended: bool, depends_on: int
@@ -278,7 +279,7 @@ class ServerFrames(Frames):
         """See `Frames.receive_fields`."""
         pairs = self._decode(
             block
-        )  # whatever becomes of the stream: both sides' tables must stay alike (RFC 9113 4.3)
+        )  # in any case: both sides' tables must stay alike (RFC 9113 4.3)
         stream = self.streams.get(number)
         opening = stream is None
         if stream is None:

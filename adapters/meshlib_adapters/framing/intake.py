@@ -1,4 +1,4 @@
-"""The frames of one HTTP/2 peer: counted, and given to h2 so many in a turn of the loop (see
+"""Intake of one HTTP/2 peer's frames: counted, and passed to h2 in turns of the event loop (see
 `turns`).
 
 A read of 256 KiB may hold 28,000 of them.
@@ -35,7 +35,7 @@ _CLASSES: Final[dict[int, type[Frame]]] = {
     Kind.GOAWAY: GoAwayFrame,
     Kind.WINDOW_UPDATE: WindowUpdateFrame,
 }
-# Bound once: a member of an enum costs as much to look up as a small function to call.
+# Bound once: looking up a member of an enum costs as much as calling a small function.
 _DATA: Final = int(Kind.DATA)
 _HEADERS: Final = int(Kind.HEADERS)
 _PRIORITY: Final = int(Kind.PRIORITY)
@@ -50,7 +50,9 @@ _RESETS: Final = frozenset({StreamReset, StreamFailed})
 
 
 class Intake:
-    """`receive_data`, then `take` as long as the turn lasts, and again in the next one."""
+    """Takes bytes by `receive_data`; call `take` as long as the turn lasts, and again in the next
+    one.
+    """
 
     __slots__ = ("_block", "_frames", "_parts", "_policy", "_reader", "taken")
 
@@ -62,7 +64,7 @@ class Intake:
             0,
             0,
             -1,
-        )  # a header block that goes on: its stream, its flags, on which stream that is to depend
+        )  # an unfinished header block: its stream, its flags, the stream it depends on
         self._parts: list[bytes] = []
         self.taken = 0  # whole frames
 
@@ -71,27 +73,28 @@ class Intake:
 
     @property
     def in_head(self) -> bool:
-        """Whether a part of a header block is here, and the rest is not."""
+        """Whether a header block has begun and is not complete."""
         return self._reader.in_head
 
     @property
     def in_frame(self) -> bool:
-        """Whether bytes are here of which no frame has been made yet."""
+        """Whether there are bytes of an incomplete frame."""
         return self._reader.unread > 0
 
     def receive_data(self, data: bytes) -> None:
-        """Bytes of the peer."""
+        """Take bytes from the peer."""
         self._reader.receive_data(data)
 
     def take(self, turn: Turn, now: float, *, resting: bool = False) -> list[Event]:
-        """The events of as many frames as the turn has left. `resting`: the peer is an endpoint of
-        which nothing was asked.
+        """The events of as many frames as the turn allows. `resting`: the peer is an endpoint
+        without a request under way.
 
         Raises `FrameError` for the end of the connection; a GOAWAY is then ready to be sent.
         """
         events: list[Event] = []
         try:
-            # A request that is taken back at once is not begun because a turn ended in between.
+            # A request that is taken back at once must not be begun because a turn ended in
+            # between.
             while turn.left > 0 or (turn.left > -WORK and self._reader.next_kind == _RST_STREAM):
                 try:
                     self.taken += 1
@@ -105,7 +108,7 @@ class Intake:
                     standing = self._frames.standing(number)
                     body = (
                         body_of(flags, payload) if kind == _DATA else payload
-                    )  # padding is nothing, however much of it there is
+                    )  # padding counts for nothing, however much there is
                     work = self._policy.admit(
                         kind, flags, len(body), now, live=standing is not _GONE
                     )
@@ -177,7 +180,7 @@ class Intake:
                 )
             return []
         if standing is _GONE:
-            return []  # about a stream that is no more
+            return []  # about a stream that is gone
         if standing is _UNUSED and kind == _RST_STREAM:
             raise FrameError(
                 "the end of a stream that was never opened",

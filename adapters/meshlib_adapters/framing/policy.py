@@ -1,5 +1,5 @@
-"""What one HTTP/2 peer may do, a client or an endpoint: how many frames of which kind, and what
-each costs.
+"""Limits for one HTTP/2 peer, a client or an endpoint: how many frames of which kind, and the cost
+of each.
 
 Frames are counted and not the events that h2 makes of them, because many frames make none.
 """
@@ -16,27 +16,26 @@ from meshlib_adapters.turns import BYTES, FRAME, MESSAGE
 
 __all__ = ["FramePolicy"]
 
-# Work, in the units of `turns`: reading fields is most of what a request costs here, and each byte
-# of a header block may be a field.
+# Work, in the units of `turns`: reading fields is most of a request's cost here, and each byte of a
+# header block may be a field.
 _HEAD: Final = 2 * MESSAGE
 _BLOCK_UNIT: Final = 8
-# What is neither a request nor its data goes through `h2` whole: 30 to 40 us.
+# Frames other than requests and their data go through `h2` whole: 30 to 40 us.
 _CONTROL: Final = 4 * FRAME
 
-# Frames that an endpoint may send while nobody asks it anything: what belongs to the last exchange,
-# and signs of life.
+# Frames that an endpoint may send while it has no request: those that belong to the last exchange,
+# and keep-alives.
 _RESTING: Final = frozenset(
     {Kind.SETTINGS, Kind.PING, Kind.GOAWAY, Kind.WINDOW_UPDATE, Kind.RST_STREAM}
 )
 _RESTING_FRAMES: Final = 32
 
-# DATA with less in it than a frame's head has (nginx: frames of which nine parts in ten are
-# overhead).
+# DATA frames with less data than a frame header (nginx: frames that are nine tenths overhead).
 _SMALL: Final = 9
 # Frames of one header block. The largest that we take fits in a few.
 _MAX_CONTINUATIONS: Final = 64
 
-# Bound once: a member of an enum costs as much to look up as a small function to call.
+# Bound once: looking up a member of an enum costs as much as calling a small function.
 _DATA: Final = int(Kind.DATA)
 _HEADERS: Final = int(Kind.HEADERS)
 _CONTINUATION: Final = int(Kind.CONTINUATION)
@@ -48,8 +47,8 @@ _PROTOCOL_ERROR: Final = 1
 
 
 class FramePolicy:
-    """The counts of one connection. Times are seconds of any one clock; what is too much is a
-    `FrameError` for the connection.
+    """Counts of one connection. Times are seconds of any one clock; an excess is a `FrameError` for
+    the connection.
     """
 
     __slots__ = (
@@ -72,8 +71,8 @@ class FramePolicy:
         self._continuations = 0
 
     def admit(self, kind: int, flags: int, size: int, now: float, *, live: bool) -> int:
-        """Count a frame; what it takes of its peer's turn. `size` is without padding. `live`: it is
-        on no stream that is over.
+        """Count a frame, and return its share of the peer's turn. `size` is without padding.
+        `live`: its stream is not over.
         """
         if kind == _DATA:
             if not live:
@@ -104,7 +103,9 @@ class FramePolicy:
     def admit_resting(self, kind: int, now: float) -> None:
         """Count a frame of an endpoint whose connection is idle in its pool."""
         if kind not in _RESTING:
-            raise FrameError("an answer to nothing", reason="bad_frame", code=_PROTOCOL_ERROR)
+            raise FrameError(
+                "a response without a request", reason="bad_frame", code=_PROTOCOL_ERROR
+            )
         self._spend(self._resting, now, "frames on an idle connection")
 
     def admit_reset(self, now: float) -> None:
@@ -112,11 +113,11 @@ class FramePolicy:
         self._spend(self._resets, now, "requests taken back or malformed")
 
     def earn(self, frames: int) -> None:
-        """Useful work was done: the peer may send so many more frames that follow from it."""
+        """Note useful work: the peer may send so many more frames that follow from it."""
         self._idle_frames.earn(frames)
 
     def earn_rest(self) -> None:
-        """An exchange begins on a connection that was idle."""
+        """Note that an exchange begins on an idle connection."""
         self._resting.earn(_RESTING_FRAMES)
 
     def _spend(self, allowance: Allowance, now: float, what: str) -> None:

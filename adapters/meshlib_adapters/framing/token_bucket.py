@@ -1,6 +1,4 @@
-"""A budget for what clients may do a little of: it fills with time and with useful work, up to its
-size.
-"""
+"""Token bucket for client abuse: it refills with time and with useful work, up to its size."""
 
 from __future__ import annotations
 
@@ -8,7 +6,9 @@ __all__ = ["Allowance"]
 
 
 class Allowance:
-    """`spend` answers whether there was something left. Times are seconds of any one clock."""
+    """Tokens for actions that a client may take in small numbers. Times are seconds of any one
+    clock.
+    """
 
     __slots__ = ("_at", "_left", "_rate", "_size")
 
@@ -19,11 +19,11 @@ class Allowance:
         self._at = now
 
     def spend(self, now: float) -> bool:
-        """Take one; False when it was one too many."""
+        """Take one token; False when none was left."""
         self._left = min(self._size, self._left + (now - self._at) * self._rate) - 1.0
         self._at = now
         return self._left >= 0.0
 
     def earn(self, count: int) -> None:
-        """Useful work was done."""
+        """Refill after useful work."""
         self._left = min(self._size, self._left + count)

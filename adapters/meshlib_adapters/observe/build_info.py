@@ -1,4 +1,4 @@
-"""How this gateway was built: its version, and whether its hot modules are compiled."""
+"""Build information: the version, and whether the hot modules are compiled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from meshlib.http1 import fields
 
 __all__ = ["COMPILED", "VERSION"]
 
-# All of them are compiled or none (one list in pyproject.toml), so one tells.
+# All of them are compiled or none (one list in pyproject.toml), so one is enough to check.
 COMPILED: Final = not str(fields.__file__).endswith((".py", ".pyc"))
 VERSION: Final = meshlib.__version__ + (" (compiled)" if COMPILED else "")

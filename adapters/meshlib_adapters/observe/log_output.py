@@ -1,9 +1,8 @@
-"""What takes log records to stderr: a bounded queue and a thread, so that nobody who logs ever
-waits.
+"""Log output to stderr through a bounded queue and a thread, so that logging never blocks.
 
-A pipe that nobody reads or a terminal that is halted takes no more lines. Lines that find no room
-are lost and counted, and a line tells how many they were as soon as lines are taken again. At the
-end of the process what waits is written within a second, or lost.
+A pipe without a reader or a stopped terminal takes no more lines. Lines that find no room are
+dropped and counted, and once stderr takes lines again, one of them reports the count. When the
+process exits, waiting lines are written within a second, or lost.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ __all__ = ["QueuedOutput", "catch_stray_output", "held_back_lines", "lost_lines"
 logger = logging.getLogger("meshlib.gateway.log")
 
 _MAX_LINES: Final = 10_000
-_MAX_SIZE: Final = 4 << 20  # characters that wait
-_PIECE: Final = 1 << 16  # characters that are written together
+_MAX_SIZE: Final = 4 << 20  # characters in the queue
+_PIECE: Final = 1 << 16  # characters written together
 _TICK: Final = 1.0
 _FLUSH: Final = 1.0
 
 
 class QueuedOutput(logging.Handler):
-    """Formats records where they are logged and gives the lines to `write` in a thread of its own.
+    """Formats records in the caller's thread and gives the lines to `write` in a thread of its own.
 
-    `write` gets whole lines as UTF-8 and may block or raise; without it lines go to stderr. `limit`
-    is asked for each record. At most `max_lines` lines and 4 MiB wait.
+    `write` gets whole lines as UTF-8 and may block or raise; the default writes to stderr. `limit`
+    decides on each record. At most `max_lines` lines or 4 MiB wait.
     """
 
     def __init__(
@@ -53,17 +52,17 @@ class QueuedOutput(logging.Handler):
         self._max_lines = max_lines
         self._lock_file = -1
         self._queue: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
-        # Each number is written by one side alone, the lock of `handle` or the thread: `+=` is no
-        # single step.
+        # Each number is written by one side only, the lock of `handle` or the thread: `+=` is not
+        # atomic.
         self._taken = self._taken_size = self._refused = 0
         self._done = self._done_size = self._failed = 0
-        self._told = 0
+        self._reported = 0
         self._given_up = False
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     @property
     def lost(self) -> int:
-        """Lines that were not written, because nobody took them."""
+        """Lines that were dropped, because stderr took no more."""
         return self._refused + self._failed
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -83,8 +82,8 @@ class QueuedOutput(logging.Handler):
         self._queue.put(line)
 
     def flush(self) -> None:
-        """Wait until what was taken is written, for a second at most; once that was in vain, not at
-        all.
+        """Wait until everything taken so far is written, for a second at most; after one such wait
+        was in vain, return at once.
         """
         if self._given_up:
             return
@@ -95,7 +94,7 @@ class QueuedOutput(logging.Handler):
         self._given_up = not written.wait(_FLUSH)
 
     def share_lock(self, lock: int) -> None:
-        """Write under the lock of a file that other processes with the same stderr have, too; -1:
+        """Write under the lock of a file shared with other processes that have the same stderr; -1:
         there are none.
         """
         before, self._lock_file = self._lock_file, os.dup(lock) if lock >= 0 else -1
@@ -120,10 +119,10 @@ class QueuedOutput(logging.Handler):
         while True:
             try:
                 item = self._queue.get(
-                    timeout=_TICK if self.limit.waiting or self._told != self.lost else None
+                    timeout=_TICK if self.limit.waiting or self._reported != self.lost else None
                 )
             except queue.Empty:
-                self._tell()
+                self._report()
                 continue
             lines, size = [], 0
             while isinstance(item, str):
@@ -131,11 +130,11 @@ class QueuedOutput(logging.Handler):
                 size += len(item)
                 if size >= _PIECE or self._queue.empty():
                     break
-                item = self._queue.get()  # there is one: nobody else takes any
+                item = self._queue.get()  # never blocks: this thread is the only reader
             self._give(lines)
             self._done += len(lines)
             self._done_size += size
-            self._tell()
+            self._report()
             if isinstance(item, threading.Event):
                 item.set()
 
@@ -149,22 +148,22 @@ class QueuedOutput(logging.Handler):
             return False
         return True
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         lost = self.lost
-        if lost != self._told and self._say(
-            "%d log lines were lost, because stderr did not take them", lost - self._told
+        if lost != self._reported and self._warn(
+            "%d log lines were lost, because stderr did not take them", lost - self._reported
         ):
-            self._told = lost
+            self._reported = lost
         if self.limit.waiting:
             self._give([self._line(record) for record in self._summaries()])
 
-    def _say(self, message: str, count: int) -> bool:
+    def _warn(self, message: str, count: int) -> bool:
         record = _record(logger.name, logging.WARNING, message, (count,), {"lost": count})
         if not self.filter(record):
             return True
         failed = self._failed
         written = self._give([self._line(record)])
-        self._failed = failed  # this line is not one of those
+        self._failed = failed  # the line about lost lines is not counted itself
         return written
 
     def _summaries(self, *, everything: bool = False) -> list[logging.LogRecord]:
@@ -188,24 +187,24 @@ class QueuedOutput(logging.Handler):
 
 
 def lost_lines() -> int:
-    """Log lines of this process that nobody took."""
+    """Log lines of this process that were dropped."""
     return sum(output.lost for output in _outputs())
 
 
 def held_back_lines() -> int:
-    """Log lines of this process that were like too many others."""
+    """Log lines of this process that were held back as repeats."""
     return sum(output.limit.held_back for output in _outputs())
 
 
 def share_lock(lock: int) -> None:
-    """Have the log of this process write under `lock`, as `QueuedOutput.share_lock`."""
+    """Make the log of this process write under `lock`; see `QueuedOutput.share_lock`."""
     for output in _outputs():
         output.share_lock(lock)
 
 
 def catch_stray_output() -> None:
-    """Log what Python and libraries would write to stderr themselves: warnings, and exceptions that
-    nobody caught.
+    """Log what Python and libraries would write to stderr themselves: warnings and uncaught
+    exceptions.
     """
     logging.captureWarnings(True)
     sys.excepthook = _log_exception
@@ -231,20 +230,20 @@ def _log_exception(
     logger.critical("the process ends because of an error", exc_info=(kind, error, trace))
 
 
-def _log_thread_exception(told: threading.ExceptHookArgs) -> None:
-    if told.exc_value is not None and not isinstance(told.exc_value, SystemExit):
-        name = told.thread.name if told.thread is not None else "?"
+def _log_thread_exception(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        name = failed.thread.name if failed.thread is not None else "?"
         logger.error(
             "the thread %s ends because of an error",
             name,
-            exc_info=(told.exc_type, told.exc_value, told.exc_traceback),
+            exc_info=(failed.exc_type, failed.exc_value, failed.exc_traceback),
         )
 
 
-def _log_unraisable(told: sys.UnraisableHookArgs) -> None:
-    text = told.err_msg or "an exception was ignored"
-    with contextlib.suppress(Exception):  # an object that is half gone may have no repr
-        text += f" in {told.object!r}"
-    error = told.exc_value
-    trace = (told.exc_type, error, told.exc_traceback) if error is not None else None
+def _log_unraisable(failed: sys.UnraisableHookArgs) -> None:
+    text = failed.err_msg or "an exception was ignored"
+    with contextlib.suppress(Exception):  # a partly destroyed object may have no repr
+        text += f" in {failed.object!r}"
+    error = failed.exc_value
+    trace = (failed.exc_type, error, failed.exc_traceback) if error is not None else None
     logger.error("%s", text, exc_info=trace)

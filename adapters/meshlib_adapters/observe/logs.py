@@ -1,7 +1,7 @@
-"""What the gateway writes while it runs: one line for each record, as text or JSON.
+"""The gateway's log: one line per record, as text or JSON.
 
-The library only logs; this is where logging is set up. Control characters are escaped in both
-formats, so that nothing a peer or a label says can start a line of its own.
+The library only emits records; logging is set up here. Control characters are escaped in both
+formats, so that no peer and no label can start a line of its own.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ __all__ = [
     "take_over_stderr",
 ]
 
-# C0, DEL and C1 controls, and the line separators that some viewers break lines at. Also what turns
-# text around (bidi).
+# C0, DEL and C1 controls, line separators at which some viewers break lines, and bidirectional
+# controls, which reorder text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _LEVELS = {
     Severity.ERROR: logging.ERROR,
     Severity.WARNING: logging.WARNING,
     Severity.INFO: logging.INFO,
 }
-# More than this at one change is one broken stack file said many times over.
+# More diagnostics than this in one change are one broken stack file repeated many times.
 _MOST_DIAGNOSTICS_A_CHANGE = 50
-# Each of them says something of its own: a few changes one after the other are told in full.
+# Lines of one kind that still count as a few: each names something else, so a few changes in
+# succession are logged in full.
 _MANY = 10
 
 
@@ -47,8 +48,8 @@ def escape_control(text: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO gateway: message`; a traceback follows on the same line,
-    escaped.
+    """Text lines: `2026-01-31T12:00:00.123Z INFO gateway: message`, followed by an escaped
+    traceback, if any.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -60,11 +61,11 @@ class TextFormatter(logging.Formatter):
         return escape_control(text)
 
 
-_encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make an encoder for each line
+_encode = json.JSONEncoder(default=str).encode  # `json.dumps` would create an encoder for each line
 
 
 class JSONFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message; what the record holds in `fields`; the
+    """JSON lines: one object with time, level, logger and message, the record's `fields`, and any
     traceback as `exception`.
     """
 
@@ -91,11 +92,11 @@ def set_up_logging(
     repeats: int | None = 20,
     per_minute: int = 12,
 ) -> QueuedOutput:
-    """Make the root logger write records from `level` on in `form`, "text" or "json".
+    """Make the root logger write records from `level` upwards in `form`, "text" or "json".
 
-    They go to stderr, or to `stream`, through a queue that never makes anybody wait: `flush` of
-    what is returned waits for it. `repeats` and `per_minute` limit lines of one kind, see
-    `RepeatLimit`. For programs only: who embeds meshlib sets up logging as they like.
+    They go to stderr, or to `stream`, through a queue that never blocks the caller; `flush` of the
+    returned output waits for it. `repeats` and `per_minute` limit lines of one kind, see
+    `RepeatLimit`. For programs only: applications that embed meshlib set up logging themselves.
     """
     write = None if stream is None else lambda data: _write(stream, data)
     output = QueuedOutput(write, limit=RepeatLimit(repeats, per_minute))
@@ -105,18 +106,18 @@ def set_up_logging(
         root.removeHandler(old)
     root.addHandler(output)
     root.setLevel(level.upper())
-    # Not in any of our lines, but looked up for each (the documentation of `logging`,
+    # Never part of our lines, but looked up for each (the documentation of `logging`,
     # "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # What these say below a warning is about their own machinery.
+    # Below warnings these log only their own internals.
     for name in ("asyncio", "docker", "urllib3", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     return output
 
 
 def take_over_stderr(settings: LogSettings) -> None:
-    """Have this process write to stderr through `set_up_logging` alone, as `settings` say, whoever
-    writes.
+    """Make `set_up_logging`, with `settings`, the only writer to this process's stderr, for
+    libraries and warnings too.
     """
     set_up_logging(
         settings.level,
@@ -133,10 +134,10 @@ def _write(stream: TextIO, data: bytes) -> None:
 
 
 class SnapshotLog:
-    """Writes what a new snapshot changed: how many routes, and each diagnostic once when it appears
-    and once when it goes.
+    """Logs the changes of each new snapshot: how many routes, and each diagnostic once when it
+    appears and once when it is gone.
 
-    Give it to `Mesh.subscribe`.
+    Pass it to `Mesh.subscribe`.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -145,8 +146,8 @@ class SnapshotLog:
         self._diagnostics: frozenset[Diagnostic] = frozenset()
 
     def __call__(self, mesh: Mesh) -> None:
-        # Unchanged routes are the very same objects: of a hundred thousand only those that are new
-        # or gone are given their names.
+        # Unchanged routes are the same objects, so of a hundred thousand only those that are new or
+        # gone need their names computed.
         routes = mesh.table.routes
         before, now = set(map(id, self._routes)), set(map(id, routes))
         come = frozenset((route.name, route.service) for route in routes if id(route) not in before)

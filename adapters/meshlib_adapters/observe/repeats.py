@@ -51,12 +51,11 @@ class Repeats:
 
 
 class RepeatLimit:
-    """`burst` lines of a kind at once, and `per_minute` in the long run; `burst` None: no limit.
+    """Limits each kind to `burst` lines at once and `per_minute` in the long run; None: no limit.
 
     A kind is a logger, a level, the record's attribute `kind` if it has one and, for loggers of
-    meshlib, the message before its arguments are filled in. Others may write addresses into it. A
-    record's attribute `wide` says how many times as many lines of its kind may be written. For any
-    thread.
+    meshlib, the message template. Other libraries may format addresses into their messages, so
+    theirs do not count. A record's attribute `wide` multiplies the limit for its kind. Thread-safe.
     """
 
     def __init__(self, burst: int | None = 20, per_minute: float = 12.0) -> None:
@@ -65,10 +64,10 @@ class RepeatLimit:
         self._buckets: dict[_Kind, _Bucket] = {}
         self._lock = threading.Lock()
         self.held_back = 0  # in all
-        self.waiting = False  # whether there is something to tell
+        self.waiting = False  # whether lines are waiting to be reported
 
     def admit(self, record: logging.LogRecord, now: float) -> bool:
-        """Whether to write the record; one that is held back is counted."""
+        """Return whether to write the record; one that is held back is counted."""
         burst = self._burst
         if burst is None:
             return True

@@ -31,8 +31,8 @@ _FIRST_BYTE: Final = FAMILIES["meshlib_http_first_byte_seconds"]
 
 _status = itemgetter(3)  # of an AccessRecord
 
-# Routes with a label of their own, as many as the metrics page has room for; and the number of takes
-# after which a route without requests is forgotten.
+# Routes with a label of their own, as many as the metrics page has room for; and the number of
+# takes after which a route without requests is forgotten.
 _MAX_ROUTES: Final = 1000
 _IDLE_TAKES: Final = 60
 

@@ -156,7 +156,8 @@ class SpanWriter:
 
 
 def _parent(fields: FieldSection) -> Context | None:
-    # W3C Trace Context 3.2: exactly one traceparent; any number of tracestates, which form one list.
+    # W3C Trace Context 3.2: exactly one traceparent; any number of tracestates, which form one
+    # list.
     lines = fields.get_all(b"traceparent")
     if len(lines) != 1:
         return None

@@ -1,1 +1,1 @@
-"""Sources of snapshots: files, Docker engines, and what was kept from before the start."""
+"""Sources of snapshots: files, Docker engines, and the state kept from before the start."""

@@ -49,11 +49,11 @@ def build_providers(settings: Settings) -> list[Provider]:
         options, most = resolve_options(settings), settings.discovery.answer_size
         if settings.swarm is not None:
             providers.append(
-                SwarmProvider(settings.swarm or None, options=options, max_answer=most)
+                SwarmProvider(settings.swarm or None, options=options, max_response=most)
             )
         if settings.docker is not None:
             providers.append(
-                ContainerProvider(settings.docker or None, options=options, max_answer=most)
+                ContainerProvider(settings.docker or None, options=options, max_response=most)
             )
     if not providers:
         raise ConfigurationError("there is no provider of routes", hint=_NOTHING_TO_ASK)
@@ -85,7 +85,7 @@ async def first_snapshots(settings: Settings, *, wait: float = 10.0) -> Mesh:
         snapshot = await _first_snapshot(provider, wait)
         if snapshot is None:
             raise ConfigurationError(
-                provider.status.reason or f"no answer within {wait:g} s", where=provider.name
+                provider.status.reason or f"no response within {wait:g} s", where=provider.name
             )
         mesh.publish(provider.name, snapshot, now=time.time())
     return mesh

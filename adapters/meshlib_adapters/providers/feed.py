@@ -1,5 +1,5 @@
-"""From providers to the mesh: each snapshot is published, in a thread of its own where that takes
-long, and trouble is logged.
+"""Feed from providers into the mesh: publishes each snapshot, in a thread where that takes long,
+and logs trouble.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ __all__ = ["Feed", "log_failure", "offer", "publish_apart"]
 
 _logger = logging.getLogger("meshlib.providers")
 
-# Routes that are compiled at once, in some milliseconds; more are compiled while requests go on.
-# Contributions that are known cost little, but are looked at.
+# Routes that are compiled in the event loop, within some milliseconds; more are compiled in a
+# thread while requests go on. Known contributions cost little, but are compared.
 _AT_ONCE: Final = 300
 _KNOWN_FOR_A_NEW: Final = 20
 _TRIES: Final = 3
-# Seconds between looks for names that have been kept long enough, and at the status of providers
-# for the log.
+# Seconds between checks for names that have been kept long enough, and of the providers' status for
+# the log.
 _FREE_EVERY: Final = 60.0
 _STATUS_SWEEP: Final = 0.5
 
 
 async def offer(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
-    """Publish what a provider delivered, as `publish_apart`; False when it cannot be served.
+    """Publish what a provider delivered, through `publish_apart`; return False when it cannot be
+    served.
 
-    Then the log says why, and what the provider delivered before stands: one wrong snapshot ends
-    neither it nor others.
+    Then the log has the reason, and the provider's previous snapshot stays: one wrong snapshot ends
+    neither its provider nor the others.
     """
     try:
         await publish_apart(mesh, name, snapshot)
@@ -47,14 +48,15 @@ async def offer(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
 
 
 def _log_refused(name: str, error: ConfigurationError) -> None:
-    _logger.error("%s: what it delivered is not used: %s", name, error)
+    _logger.error("%s: its snapshot cannot be served, and the previous one stays: %s", name, error)
 
 
 async def publish_apart(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
-    """Do as `mesh.publish` for the event loop's thread, which goes on meanwhile: what takes long is
-    computed in another one.
+    """Publish as `mesh.publish` does, from the event loop's thread, which is not blocked: long
+    computations run in another thread.
 
-    What else is published meanwhile is not lost: then it is computed once more, at last here.
+    If something else is published meanwhile, the result is computed again, the last time in this
+    thread, so nothing is lost.
     """
     for _ in range(_TRIES if _takes_long(mesh, name, snapshot) else 0):
         draft = await anyio.to_thread.run_sync(lambda: mesh.draft(name, snapshot, now=time.time()))
@@ -64,7 +66,7 @@ async def publish_apart(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
 
 
 def log_failure(error: Exception) -> None:
-    """Log what a subscriber of the mesh raised; for `Mesh.on_error`."""
+    """Log the error of a subscriber of the mesh; for `Mesh.on_error`."""
     _logger.error("a subscriber of the mesh failed on a change of routes", exc_info=error)
 
 
@@ -76,11 +78,11 @@ def _takes_long(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
 
 
 class Feed:
-    """Follows providers into a mesh: publishes what they say and logs how they fare.
+    """Follows providers into a mesh: publishes their snapshots and logs their status.
 
-    `kept` tells what a provider said before the last stop, None for nothing; it is published for a
-    provider that is silent when `first_snapshots` has waited long enough. Names of providers differ
-    (`ConfigurationError`).
+    `kept` returns a provider's snapshot from before the last stop, None for nothing; it is
+    published for a provider that is still silent when `first_snapshots` has waited long enough. Two
+    providers with one name are a `ConfigurationError`.
     """
 
     def __init__(
@@ -108,14 +110,14 @@ class Feed:
 
     @property
     def from_disk(self) -> tuple[str, ...]:
-        """The providers that have not delivered, and whose services are those that were kept from
-        before the start.
+        """Providers that have not delivered, and whose services come from the state kept before the
+        start.
         """
         return tuple(sorted(self._from_disk))
 
     @property
     def missing(self) -> list[Provider]:
-        """The providers that have not delivered yet."""
+        """Providers that have not delivered yet."""
         return [provider for provider in self._providers if provider.name not in self._delivered]
 
     async def run(self) -> None:
@@ -128,10 +130,11 @@ class Feed:
 
     async def first_snapshots(self, seconds: float, stop: anyio.Event) -> None:
         """Wait until all providers have delivered, or `stop` is set, or `seconds` have passed and
-        there is something to serve: routes of one of them, of before the last stop, or given in
-        code."""
-        # Unknown is not empty: with no snapshot at all, every response would be a wrong 404.
-        # Refused connections let a load balancer try another gateway. One silent provider holds up
+        there is something to serve: routes of a provider, from before the last stop, or given in
+        code.
+        """
+        # Unknown is not empty: without any snapshot, every response would be a wrong 404, while
+        # refused connections let a load balancer try another gateway. One silent provider delays
         # the others only for a while.
         deadline = anyio.current_time() + seconds
         while self.missing and not stop.is_set():
@@ -143,11 +146,11 @@ class Feed:
                 await self._arrived.wait()
         for provider in self.missing:
             if not stop.is_set() and provider.name not in self._from_disk:
-                reason = provider.status.reason or "no answer yet"
+                reason = provider.status.reason or "no snapshot yet"
                 self._logger.warning("starting without the routes of %s: %s", provider.name, reason)
 
     def refresh(self) -> None:
-        """Have the providers read their sources again at once, those that can."""
+        """Make the providers that can, read their sources again at once."""
         for provider in self._providers:
             refresh = getattr(provider, "refresh", None)
             if callable(refresh):
@@ -158,15 +161,16 @@ class Feed:
             kept = self._kept(provider.name)
             if kept is not None:
                 try:
-                    # At once: what the provider itself delivers meanwhile must not be overwritten.
+                    # Synchronous: it must not overwrite what the provider itself delivers
+                    # meanwhile.
                     self._mesh.publish(provider.name, kept, now=time.time())
                 except ConfigurationError as error:
                     _log_refused(provider.name, error)
                     continue
                 self._from_disk.add(provider.name)
-                reason = provider.status.reason or "no answer yet"
+                reason = provider.status.reason or "no snapshot yet"
                 self._logger.warning(
-                    "%s: serving from disk what it said before the last stop: %s",
+                    "%s: serving its routes from before the last stop: %s",
                     provider.name,
                     reason,
                 )
@@ -190,17 +194,17 @@ class Feed:
             self._mesh.settle(now=time.time())
 
     async def _watch_status(self) -> None:
-        told: dict[str, str] = {}
+        reported: dict[str, str] = {}
         while True:
             for provider in self._providers:
                 reason = provider.status.reason if provider.status.state == "degraded" else ""
-                if reason and not told.get(provider.name):
+                if reason and not reported.get(provider.name):
                     self._logger.warning(
                         "%s: degraded, the last snapshot stands: %s", provider.name, reason
                     )
-                elif told.get(provider.name) and not reason:
-                    self._logger.info("%s: well again", provider.name)
-                elif reason != told.get(provider.name, ""):
+                elif reported.get(provider.name) and not reason:
+                    self._logger.info("%s: recovered", provider.name)
+                elif reason != reported.get(provider.name, ""):
                     self._logger.warning("%s: still degraded: %s", provider.name, reason)
-                told[provider.name] = reason
+                reported[provider.name] = reason
             await anyio.sleep(_STATUS_SWEEP)

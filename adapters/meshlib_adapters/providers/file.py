@@ -1,8 +1,8 @@
-"""Routes from a YAML file (ours, or a compose or stack file), watched for changes.
+"""Routes from a YAML file (ours, or a Compose or stack file), watched for changes.
 
-The last good document stands when the file becomes unreadable, empty or wrong: the provider is then
-degraded, with the reason and the place in the file. What a document means is
-`meshlib.discovery.files.services`'s to say; here is only the file.
+The last good document stays in force when the file becomes unreadable, empty or wrong: the provider
+is then degraded, with the reason and the place in the file. `meshlib.discovery.files.services`
+interprets the document; this module only reads the file.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from meshlib_adapters.providers.provider import ProviderStatus
 
 __all__ = ["FileProvider", "load_document"]
 
-# 10,000 services with ten endpoints each are 5 MB. A file far above that is a mistake (a core dump,
-# a mounted device).
+# 10,000 services with ten endpoints each take 5 MB. A file far above that is a mistake (a core
+# dump, a mounted device).
 MAX_FILE = 64 * 1024 * 1024
 POLL = 0.2  # seconds; one stat call each
 _SETTLE_READS = 5
 _CLOCK_TICK = 50_000_000  # nanoseconds; the coarsest file systems in use on Linux have 10 ms
 
 _Mark = tuple[int, int, int, int]
-_Marks = tuple[_Mark, ...]  # of the file, and of those with variables
+_Marks = tuple[_Mark, ...]  # of the file, and of the files with variables
 
 
 class FileProvider:
-    """Yields a snapshot of `path` at first and whenever its content changes to another good
+    """Yields a snapshot of `path`, and another whenever its content changes to a different good
     document.
 
-    Watching is by polling modification time, size and inode, following symbolic links: it works on
-    every file system and for every way to write a file (in place, by rename, by a swapped link as
-    orchestrators do it). `variables` are for `${NAME}` in Compose and stack files, and so are those
-    in `env_files` (as Compose's `--env-file`; of several files the last counts, and `variables`
-    count more). Nothing is taken from the environment.
+    Watching means polling modification time, size and inode, following symbolic links: this works
+    on every file system and with every way to write a file (in place, by rename, by a swapped link
+    as orchestrators do it). `variables` are for `${NAME}` in Compose and stack files, and so are
+    those in `env_files` (as Compose's `--env-file`; the last of several files has precedence, and
+    `variables` over all files). Nothing is taken from the environment.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FileProvider:
         self._look_now.set()
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """Never ends and never raises for anything about the file."""
+        """Yield snapshots for ever; raises nothing about the file."""
         seen: _Marks | None = None
         last: Snapshot | None = None
         while True:
@@ -82,7 +82,7 @@ class FileProvider:
             if again:
                 self._look_now = anyio.Event()
             snapshot, seen = await anyio.to_thread.run_sync(
-                self._look, None if again else seen, last
+                self._load_if_changed, None if again else seen, last
             )
             if snapshot is not None and snapshot != last:
                 last = snapshot
@@ -90,7 +90,7 @@ class FileProvider:
             with anyio.move_on_after(self._poll):
                 await self._look_now.wait()
 
-    def _look(
+    def _load_if_changed(
         self, seen: _Marks | None, last: Snapshot | None
     ) -> tuple[Snapshot | None, _Marks | None]:
         mark: _Marks | None
@@ -116,9 +116,9 @@ class FileProvider:
             self._degrade(f"{error.filename or self.path} cannot be read: {error.strerror}")
             return None, None
         except ConfigurationError as error:
-            said = str(error)
+            message = str(error)
             files = tuple(str(path) for path in (self.path, *self._env_files))
-            self._degrade(said if said.startswith(files) else f"{self.path}: {said}")
+            self._degrade(message if message.startswith(files) else f"{self.path}: {message}")
             return None, mark
         self.status = ProviderStatus("ok", time.monotonic(), "")
         return snapshot, mark
@@ -127,9 +127,9 @@ class FileProvider:
         return tuple(_mark(path) for path in (self.path, *self._env_files))
 
     def _read_settled(self, mark: _Marks) -> tuple[list[bytes], _Marks | None]:
-        # Files that change while we read them are read again. The mark is None, which makes the
-        # next look read once more, when they never held still or were written just now: two writes
-        # within a clock tick may have the same mark.
+        # Files that change during the read are read again. The mark is None, which makes the next
+        # poll read once more, when they never held still or were written just now: two writes
+        # within one clock tick may have the same mark.
         for _ in range(_SETTLE_READS):
             texts, before = [_read(path) for path in (self.path, *self._env_files)], mark
             mark = self._marks()
@@ -168,12 +168,12 @@ def _read(path: Path) -> bytes:
 
 
 def load_document(text: bytes, *, where: str) -> object:
-    """The one document in YAML `text`; `ConfigurationError` with `where:line:column` for anything
-    else.
+    """Load the one document in YAML `text`. Raises `ConfigurationError` with `where:line:column`
+    for anything else.
 
-    A key given twice in one mapping is an error: YAML's usual answer, that the last one silently
-    wins, loses services. An empty file is one too, because that is what a file looks like while it
-    is being written.
+    A key given twice in one mapping is an error: YAML's usual rule, that the last one silently
+    wins, loses services. So is an empty file, because that is how a file looks while it is being
+    written.
     """
     try:
         document: object = yaml.load(text, _StrictLoader)  # noqa: S506
@@ -183,7 +183,7 @@ def load_document(text: bytes, *, where: str) -> object:
         problem = " ".join(part for part in (error.context, error.problem) if part)
         raise ConfigurationError(problem, where=place, hint="check the YAML there") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # Bytes that are no text, a date that is no date, nesting without end.
+        # Bytes that are not text, a date that does not exist, endless nesting.
         raise ConfigurationError(
             f"is not YAML: {' '.join(str(error).split())}", where=where
         ) from None

@@ -1,8 +1,7 @@
-"""What the gateway knows of a provider: a name, how it fares, and its snapshots.
+"""A provider as the gateway sees it: a name, a status, and snapshots.
 
-A provider does I/O and nothing else: what its source says is read by pure code
-(`meshlib.discovery`), and what becomes of a snapshot is `meshlib.mesh`'s business. This module
-knows no source.
+A provider does I/O and nothing else: pure code (`meshlib.discovery`) interprets its source, and
+`meshlib.mesh` decides what becomes of a snapshot. This module knows no source.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ __all__ = ["Provider", "ProviderStatus"]
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """How a provider fares.
+    """Status of a provider.
 
-    "starting": nothing known yet. "ok". "degraded": `reason` says why and what to do; the last
-    snapshot stands. `last_success` is when its source was last read well, on `time.monotonic`'s
-    clock (None: never).
+    "starting": nothing known yet. "ok". "degraded": `reason` holds the cause and the cure; the last
+    snapshot stays in force. `last_success` is the time of the last successful read, on
+    `time.monotonic`'s clock (None: never).
     """
 
     state: Literal["starting", "ok", "degraded"]
@@ -44,10 +43,11 @@ class Provider(Protocol):
     def status(self) -> ProviderStatus: ...
 
     def snapshots(self) -> AsyncIterator[Snapshot]:
-        """The first snapshot as soon as there is one, then each that differs from the one before.
+        """Yield the first snapshot as soon as there is one, then each that differs from the
+        previous one.
 
-        Never ends by itself and never raises for trouble with the source: it is retried for ever,
-        with growing pauses. Closing or cancelling the iterator lets go of everything it holds, at
-        once. One iterator at a time.
+        Never ends by itself and never raises for trouble with the source, which is retried for
+        ever, with growing pauses. Closing or cancelling the iterator releases everything it holds,
+        at once. One iterator at a time.
         """
         ...

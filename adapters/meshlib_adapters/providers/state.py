@@ -1,9 +1,9 @@
-"""What outlives the gateway: whose the names are, and the last good snapshot of each provider, as
-one JSON file.
+"""State that outlives the gateway: the owners of names, and the last good snapshot of each
+provider, as one JSON file.
 
-Written whole, next to its place, synced and renamed, for its owner alone. Read strictly: the file
-is the operator's, but a disk may have lost half of it and somebody may have edited it. What is
-wrong with one record costs that record; a file that is none of ours is kept aside.
+Written whole, next to its place, synced and renamed, readable by its owner only. Read strictly: the
+file is the operator's, but a disk may have lost half of it, and somebody may have edited it. A
+mistake in one record costs that record; a file in another format is put aside.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ from meshlib.patterns import parse_host_pattern, parse_path_prefix
 __all__ = ["FILE", "MAX_FILE", "RELEASED", "KeptState", "StateDirectory", "encode_state"]
 
 FILE: Final = "state.json"
-# Names that the operator has taken from their owners, one a line, until a gateway has heard of
-# them.
+# Names that the operator has released from their owners, one a line, until a gateway has read them.
 RELEASED: Final = "released"
-# 10,000 services with ten tasks each are some 20 MB.
+# 10,000 services with ten tasks each take some 20 MB.
 MAX_FILE: Final = 128 * 1024 * 1024
 _MAX_RELEASED: Final = 1024 * 1024
 _MAX_TEXT: Final = 8192
@@ -62,7 +61,7 @@ class _Written(msgspec.Struct):
 
 
 class KeptState(msgspec.Struct):
-    """What a state file held, and what was wrong with it."""
+    """Content of a state file, and the mistakes found in it."""
 
     tenures: list[Tenure]
     snapshots: dict[str, Snapshot]
@@ -70,13 +69,13 @@ class KeptState(msgspec.Struct):
 
 
 def encode_state(tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -> bytes:
-    """The state as a file holds it: routes without diagnostics and names, which only the provider
-    itself can tell.
+    """Encode the state for its file: routes without diagnostics and names, which only the provider
+    itself can report.
 
-    What would make the file larger than `MAX_FILE` is left out, and not made either: of services
-    the largest, so that those of others stay; whose the names are counts more, of which the last
-    ones are left out. A provider all of whose services are left out is not in it: nothing known is
-    not the same as nothing there.
+    Whatever would make the file larger than `MAX_FILE` is left out before it is encoded: of the
+    services the largest, so that others' services stay; the owners of names have precedence, and of
+    these the last are left out. A provider that has lost all its services is left out itself:
+    nothing known is not the same as nothing there.
     """
     room = MAX_FILE - len(
         _encoder.encode(_Written(_FORMAT, 1, [], {name: [] for name in snapshots}))
@@ -107,8 +106,8 @@ def encode_state(tenures: Iterable[Tenure], snapshots: Mapping[str, Snapshot]) -
 
 
 def _weight(one: Contribution) -> int:
-    # A route has some 300 bytes, an endpoint 80; which service is the largest need not be known to
-    # the byte.
+    # A route takes some 300 bytes, an endpoint 80; the largest service need not be known to the
+    # byte.
     return sum(
         4 + len(route.upstream.endpoints) if route.upstream is not None else 4
         for route in one.routes
@@ -116,8 +115,8 @@ def _weight(one: Contribution) -> int:
 
 
 def _encoded(one: Contribution, room: int) -> bytes | None:
-    # Route by route: those to one port of a service have the same endpoints each, a hundred times
-    # what the service is in memory.
+    # Route by route: routes to one port of a service share their endpoints, and each written copy
+    # adds up to a hundred times the service's size in memory.
     routes = []
     for route in one.routes:
         raw = msgspec.Raw(_encoder.encode(route))
@@ -131,22 +130,22 @@ def _encoded(one: Contribution, room: int) -> bytes | None:
 
 
 class StateDirectory:
-    """The directory that holds the state file. What the system refuses is an OSError."""
+    """The directory that holds the state file. Refusals by the system are raised as OSError."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     @property
     def file(self) -> Path:
-        """Where the state is."""
+        """Path of the state file."""
         return self.path / FILE
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Hold the directory against other gateways that use it: what is read and then written is
-        all that there was.
+        """Hold the directory against other gateways that use it, so that nothing is written between
+        a read and the write that follows.
 
-        OSError when another one does not let go of it for 5 s.
+        Raises OSError when another gateway holds it for more than 5 s.
         """
         descriptor = os.open(
             self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -157,7 +156,7 @@ class StateDirectory:
                 if time.monotonic() >= deadline:
                     raise OSError(
                         errno.EWOULDBLOCK,
-                        f"{self.path / _LOCK} is held by another process; end that, or use another directory",
+                        f"{self.path / _LOCK} is locked by another process; stop that one, or use another directory",
                     )
                 time.sleep(_AGAIN)
             yield
@@ -165,7 +164,7 @@ class StateDirectory:
             os.close(descriptor)
 
     def mark(self) -> tuple[int, ...] | None:
-        """What is another one when the file has been written since; None without a file."""
+        """A value that differs once the file has been written since; None without a file."""
         try:
             found = self.file.lstat()
         except FileNotFoundError:
@@ -173,7 +172,9 @@ class StateDirectory:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def peek(self) -> KeptState:
-        """What is kept, for who only looks; empty, with a complaint, where it cannot be read."""
+        """Read the state without changing anything; empty, with a complaint, where it cannot be
+        read.
+        """
         try:
             return _parse(_read(self.file, MAX_FILE), str(self.file))
         except FileNotFoundError:
@@ -184,8 +185,9 @@ class StateDirectory:
             return KeptState([], {}, [f"{self.file} is not a state of meshlib: {error}"])
 
     def read(self) -> KeptState:
-        """What is kept, for the gateway, which is about to write it anew: a file that gives nothing
-        is renamed to `state.json.broken`."""
+        """Read the state for the gateway, which is about to write it anew: an unusable file is
+        renamed to `state.json.broken`.
+        """
         found = self.peek()
         if not found.complaints or found.tenures or found.snapshots:
             return found
@@ -195,14 +197,14 @@ class StateDirectory:
             kept = f"it is kept as {aside}"
         except OSError as error:
             kept = f"it cannot be kept aside: {error.strerror}"
-        hint = "whose the names are is found out anew; put back a good copy and restart to have it as it was"
+        hint = "names get new owners; to keep the old ones, restore a good copy and restart"
         return KeptState(
             [], {}, [*found.complaints[:-1], f"{found.complaints[-1]}; {kept}; {hint}"]
         )
 
     def write(self, data: bytes) -> None:
-        """Replace the file. Nobody ever sees half of it, and after a power cut it is the old one or
-        the new one.
+        """Replace the file. No reader ever sees half of it, and after a power failure it is either
+        the old one or the new one.
         """
         temporary = self.path / f".{FILE}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -222,8 +224,8 @@ class StateDirectory:
             os.close(directory)
 
     def ask_release(self, names: Iterable[str]) -> None:
-        """Have the gateway that uses this directory take `names` from their owners, when it starts
-        or gets SIGHUP.
+        """Request that the gateway that uses this directory releases `names` from their owners,
+        when it starts or gets SIGHUP.
         """
         descriptor = os.open(
             self.path / RELEASED,
@@ -234,7 +236,7 @@ class StateDirectory:
             file.write("".join(f"{name or '*'}\n" for name in names))
 
     def released(self) -> list[str]:
-        """The names that `ask_release` was given and that were not forgotten since."""
+        """Names given to `ask_release` and not forgotten since."""
         try:
             text = _read(self.path / RELEASED, _MAX_RELEASED).decode("utf-8", "replace")
         except FileNotFoundError:
@@ -242,7 +244,7 @@ class StateDirectory:
         return ["" if line == "*" else line for line in text.splitlines() if line]
 
     def forget_released(self) -> None:
-        """All of `released` has been done."""
+        """Forget the names in `released`: they are done."""
         with contextlib.suppress(FileNotFoundError):
             (self.path / RELEASED).unlink()
 
@@ -256,7 +258,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    # Not blocking, for a FIFO; a device or a directory is no file of ours.
+    # Non-blocking, for a FIFO; a device or a directory is never a state file.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,8 +1,8 @@
-"""Keeps the state file of a running gateway: read at the start, written after changes, off the
+"""Keeper of a running gateway's state file: reads it at the start and writes after changes, off the
 event loop.
 
-Changes of a moment are written together, and at the end what is left. A disk that is full or
-read-only is reported once and tried again with the next change; the gateway serves on.
+Changes within a moment are written together, and at the end whatever is left. A full or read-only
+disk is reported once and tried again with the next change; the gateway goes on serving.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ logger = logging.getLogger("meshlib_adapters.providers.state")
 DEFAULT_DIRECTORY = "/var/lib/meshlib"
 # Seconds from a change to its writing: a deployment is many changes.
 _DEBOUNCE = 1.0
-# Names that are told from those of another gateway after they have been given up. One too many is
-# only kept for longer.
+# Names given up that are still told apart from another gateway's names. With one too many, a name
+# is only kept for longer.
 _MAX_GONE = 10_000
 
 
 def find_directory(
     setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY
 ) -> StateDirectory | None:
-    """The directory for the state: that of the setting `state`, of systemd (`STATE_DIRECTORY`), or
-    `default` if it is there.
+    """Find or make the state directory: that of the setting `state`, of systemd
+    (`STATE_DIRECTORY`), or `default` if it exists.
 
-    None for "off", and when there is none. One that was asked for and cannot be written is a
-    `ConfigurationError`.
+    None for "off", and without any. Raises `ConfigurationError` for a configured directory that
+    cannot be written.
     """
     if setting.lower() == "off":
         return None
-    asked = _asked(setting, environment)
-    if not asked:
+    configured = _configured(setting, environment)
+    if not configured:
         return (
             StateDirectory(default)
             if os.path.isdir(default) and os.access(default, os.W_OK | os.X_OK)
@@ -53,35 +53,35 @@ def find_directory(
         )
     where = "state" if setting else "STATE_DIRECTORY"
     try:
-        os.makedirs(asked, mode=0o700, exist_ok=True)
+        os.makedirs(configured, mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"{asked} cannot be made: {error.strerror}",
+            f"{configured} cannot be made: {error.strerror}",
             where=where,
             hint="name a directory, or off",
         ) from None
-    if not os.access(asked, os.W_OK | os.X_OK):
+    if not os.access(configured, os.W_OK | os.X_OK):
         raise ConfigurationError(
-            f"{asked} cannot be written",
+            f"{configured} cannot be written",
             where=where,
             hint="let the gateway's user write there, or state = off",
         )
-    return StateDirectory(asked)
+    return StateDirectory(configured)
 
 
 def existing_directory(
     setting: str, environment: Mapping[str, str], default: str = DEFAULT_DIRECTORY
 ) -> StateDirectory | None:
-    """The directory that `find_directory` would find, for who only looks: it is not made, and need
+    """The directory that `find_directory` would find, for reading only: it is not made, and need
     not be writable.
     """
     if setting.lower() == "off":
         return None
-    asked = _asked(setting, environment) or default
-    return StateDirectory(asked) if os.path.isdir(asked) else None
+    configured = _configured(setting, environment) or default
+    return StateDirectory(configured) if os.path.isdir(configured) else None
 
 
-def _asked(setting: str, environment: Mapping[str, str]) -> str:
+def _configured(setting: str, environment: Mapping[str, str]) -> str:
     # systemd separates several by colons; ours is the first.
     return setting or environment.get("STATE_DIRECTORY", "").partition(":")[0]
 
@@ -89,8 +89,8 @@ def _asked(setting: str, environment: Mapping[str, str]) -> str:
 class StateKeeper:
     """Keeps what `mesh` knows in `directory` (None: nowhere).
 
-    `providers` are the names of those there are. `snapshots` are their last good ones, as they were
-    kept.
+    `providers` are the names of the configured providers, `snapshots` their last good snapshots as
+    read from the file.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class StateKeeper:
         self._trouble = ""
         self._lock = threading.Lock()
         self._mark: tuple[int, ...] | None = (
-            None  # of the file as this gateway read or wrote it last
+            None  # of the file as this gateway last read or wrote it
         )
         self._own: set[str] = set()  # names that it had then
-        self._gone: dict[str, None] = {}  # names that it had before and has no more
+        self._gone: dict[str, None] = {}  # names that it had before and has no longer
         self._others: dict[
             str, Tenure
-        ] = {}  # what another gateway that uses the directory knows and this one does not
+        ] = {}  # names known to another gateway that uses the directory, and not to this one
         self._shared = False
 
     @property
@@ -120,13 +120,11 @@ class StateKeeper:
         return self._directory is not None
 
     async def load(self) -> None:
-        """Read what is kept; whose the names were counts from here on. To be called before anything
-        is published.
+        """Read the state; the owners of names apply from here on. To be called before anything is
+        published.
         """
         if self._directory is None:
-            if (
-                not self._mesh.parts
-            ):  # else there is nothing to put in the place of what the mesh knows already
+            if not self._mesh.parts:  # otherwise nothing could replace what the mesh knows already
                 self._mesh.restore(())
             return
         found = await anyio.to_thread.run_sync(self._read, self._directory)
@@ -138,7 +136,7 @@ class StateKeeper:
         self._mesh.restore(found.tenures)
         if found.tenures:
             logger.info(
-                "whose %d names are is known from %s", len(found.tenures), self._directory.file
+                "%d names have owners, read from %s", len(found.tenures), self._directory.file
             )
 
     async def run(self) -> None:
@@ -157,11 +155,11 @@ class StateKeeper:
             unsubscribe()
 
     def finish(self) -> None:
-        """Write what is not written yet, now."""
+        """Write unwritten changes now."""
         self._write(self._mesh.tenures, self._known())
 
     async def release(self) -> None:
-        """Do what `meshlib owners release` asked for."""
+        """Release the names that `meshlib owners release` requested."""
         if self._directory is None:
             return
         try:
@@ -180,7 +178,7 @@ class StateKeeper:
             )
 
     def _known(self) -> dict[str, Snapshot]:
-        # Of a provider that has not delivered since the start, what is kept stays kept.
+        # The kept snapshot of a provider that has not delivered since the start stays in the file.
         return {**self.snapshots, **self._mesh.parts}
 
     def _on_change(self, _: Mesh) -> None:
@@ -196,9 +194,7 @@ class StateKeeper:
             except OSError as error:
                 trouble = f"{self._directory.file} cannot be written: {error.strerror or error}"
                 if trouble != self._trouble:
-                    logger.warning(
-                        "%s; after a restart it is not known whose the names are", trouble
-                    )
+                    logger.warning("%s; after a restart the owners of names are unknown", trouble)
                 self._trouble = trouble
                 return
             if self._trouble:
@@ -223,8 +219,8 @@ class StateKeeper:
             self._written, self._mark = data, directory.mark()
 
     def _hear_others(self, directory: StateDirectory) -> None:
-        # What this gateway has given up is in what the other one read of it, and comes back no
-        # more.
+        # Names given up by this gateway are still in what the other one read of it, and must not
+        # come back.
         self._others = {
             tenure.name: tenure
             for tenure in directory.peek().tenures
@@ -232,7 +228,7 @@ class StateKeeper:
         }
         if self._others and not self._shared:
             self._shared = True
-            what = "is written by another gateway, too: whose the names are is kept for both, the last services of one only"
+            what = "is also written by another gateway: owners of names are kept for both, services of one only"
             logger.warning(
                 "%s %s; give each a directory of its own (state), or end one", directory.file, what
             )
@@ -254,9 +250,7 @@ class StateKeeper:
             with directory.turn():
                 found = directory.read()
                 self._mark = directory.mark()
-        except (
-            OSError
-        ):  # the file can be read without; that it cannot be written is said when it is
+        except OSError:  # reading works without it; a failed write is reported when it happens
             found = directory.read()
         self._own = {tenure.name for tenure in found.tenures}
         return found

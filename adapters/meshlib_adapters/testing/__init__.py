@@ -1,7 +1,6 @@
-"""Stand-ins for the outside world that misbehave on request; for the tests of whoever builds on
-meshlib.
+"""Stand-ins for the outside world that misbehave on request, for tests of code built on meshlib.
 
-`FakeEngine` is a Docker Engine API on a unix socket: a few services, tasks, networks and
+`FakeEngine` is a Docker Engine API on a Unix socket: a few services, tasks, networks and
 containers, an event stream, and every fault (`Fault`) that a real engine has been seen with.
 """
 

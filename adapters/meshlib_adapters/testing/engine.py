@@ -1,6 +1,4 @@
-"""A Docker Engine API that can be scripted: what it knows, what it says, and what is wrong with
-it.
-"""
+"""Scriptable Docker Engine API: its objects, its responses, and its faults."""
 
 from __future__ import annotations
 
@@ -26,11 +24,11 @@ _CREATED = "2017-03-01T10:00:00.000000000Z"
 
 
 class FakeEngine:
-    """A context manager; the engine listens on `path` inside it. A call that a gateway must never
-    make fails at its end.
+    """Context manager; the engine listens on `path` inside it. A call that a gateway must never
+    make raises on exit.
 
-    `services`, `tasks`, `networks`, `nodes` and `containers` are what the engine would answer, and
-    may be changed at any time (under `lock`); the methods keep them in order and send the events a
+    `services`, `tasks`, `networks`, `nodes` and `containers` hold the engine's responses, and may
+    be changed at any time (under `lock`); the methods keep them consistent and send the events a
     real engine sends. `calls` counts calls by path.
     """
 
@@ -84,14 +82,14 @@ class FakeEngine:
     # The engine itself
 
     def start(self) -> None:
-        """Listen, on a new socket."""
+        """Listen on a new socket."""
         self._server = EngineServer(str(self.path), self)
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         ).start()
 
     def stop(self) -> None:
-        """End every connection and take the socket away, as an engine that ends."""
+        """End every connection and remove the socket, like an engine that stops."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -103,25 +101,25 @@ class FakeEngine:
         server.server_close()
 
     def fault(self, path: str, fault: Fault) -> None:
-        """From now on `path` answers as `fault` says."""
+        """Make `path` respond as `fault` describes from now on."""
         with self.lock:
             self._faults[path] = fault
 
     def lift(self, path: str | None = None) -> None:
-        """No fault any more (on `path`, or at all); calls that hang are answered."""
+        """Lift the fault on `path`, or all faults; hanging calls get their responses."""
         with self.lock:
             for name in [path] if path else list(self._faults):
                 if fault := self._faults.pop(name, None):
                     fault.lifted.set()
 
     def count(self, path: str) -> int:
-        """How often `path` was asked for."""
+        """Number of requests for `path`."""
         with self.lock:
             return self.calls.get(path, 0)
 
     @property
     def subscribers(self) -> int:
-        """How many event streams are open."""
+        """Number of open event streams."""
         with self.lock:
             return len(self._subscribers)
 
@@ -138,14 +136,14 @@ class FakeEngine:
         self.emit_raw(json.dumps(event).encode() + b"\n")
 
     def emit_raw(self, data: bytes) -> None:
-        """Send bytes on the event streams, whatever they are."""
+        """Send arbitrary bytes on the event streams."""
         with self.lock:
             if not self.deaf:
                 for subscriber in self._subscribers:
                     subscriber.put(data)
 
     def end_events(self) -> None:
-        """End every event stream, as an engine does that has lost its own source."""
+        """End every event stream, like an engine that has lost its own source."""
         with self.lock:
             for subscriber in self._subscribers:
                 subscriber.put(None)
@@ -155,7 +153,7 @@ class FakeEngine:
     def add_network(
         self, name: str, *, mesh: bool = True, driver: str = "overlay", subnet: str = ""
     ) -> str:
-        """The id of a new network; without a `subnet` the engine tells none."""
+        """Add a network and return its id; without `subnet` the engine reports none."""
         identity = f"net{next(self._numbers)}"
         labels = {"com.docker.ucp.mesh.http": "true"} if mesh else {}
         scope = "swarm" if driver == "overlay" else "local"
@@ -184,8 +182,8 @@ class FakeEngine:
         replicas: int = 1,
         running: bool = True,
     ) -> str:
-        """The id of a new service on networks given by id; its tasks run at once, or never
-        (`run_tasks` later).
+        """Add a service on networks given by id, and return its id; its tasks run at once, or not
+        before `run_tasks`.
         """
         identity = f"svc{next(self._numbers)}"
         attachments = [{"Target": network} for network in networks]
@@ -225,7 +223,7 @@ class FakeEngine:
         self.emit("service", "update", service["ID"], name=name)
 
     def scale(self, name: str, replicas: int, *, running: bool = True) -> None:
-        """Want another number of tasks; surplus ones end at once."""
+        """Change the wanted number of tasks; surplus ones end at once."""
         with self.lock:
             service = self._service(name)
             service["Spec"]["Mode"]["Replicated"]["Replicas"] = replicas
@@ -235,7 +233,7 @@ class FakeEngine:
         self.emit("service", "update", service["ID"], name=name, **{"replicas.new": str(replicas)})
 
     def remove_service(self, name: str) -> None:
-        """The service and its tasks are gone."""
+        """Remove a service and its tasks."""
         with self.lock:
             service = self._service(name)
             self.services.remove(service)
@@ -243,7 +241,7 @@ class FakeEngine:
         self.emit("service", "remove", service["ID"], name=name)
 
     def run_tasks(self, name: str) -> None:
-        """The wanted tasks of a service run from now on. As with a real engine there is no
+        """Let the wanted tasks of a service run from now on. As with a real engine there is no
         event.
         """
         with self.lock:
@@ -299,7 +297,9 @@ class FakeEngine:
         *,
         ports: Sequence[int] = (),
     ) -> str:
-        """The id of a new running container; `networks` are names and its address in each."""
+        """Add a running container and return its id; `networks` maps names to its address
+        in each.
+        """
         number = next(self._numbers)
         identity = f"{number:064x}"
         with self.lock:
@@ -318,7 +318,7 @@ class FakeEngine:
         return identity
 
     def remove_container(self, name: str) -> None:
-        """The container ends and is gone."""
+        """End and remove a container."""
         with self.lock:
             found = next(
                 container for container in self.containers if container["Names"] == [f"/{name}"]
@@ -326,10 +326,10 @@ class FakeEngine:
             self.containers.remove(found)
         self.emit("container", "die", found["Id"], name=name)
 
-    # What the connections ask
+    # Queries from the connections
 
     def begin(self, method: str, path: str) -> Fault | None:
-        """Count a call; what is to go wrong with it."""
+        """Count a call, and return its fault, if any."""
         with self.lock:
             self.calls[path] = self.calls.get(path, 0) + 1
             if method != "GET" or path not in _ALLOWED:
@@ -341,15 +341,15 @@ class FakeEngine:
                     del self._faults[path]
             return fault
 
-    def answer(self, path: str) -> object:
-        """What a healthy engine would say now."""
+    def response(self, path: str) -> object:
+        """The response of a healthy engine."""
         with self.lock:
-            answers: dict[str, object] = {
+            responses: dict[str, object] = {
                 "/version": self.version, "/info": {"Swarm": {"LocalNodeState": "active", "ControlAvailable": True}},
                 "/containers/json": self.containers, "/services": self.services, "/tasks": self.tasks,
                 "/nodes": self.nodes, "/networks": self.networks, "/_ping": "OK",
             }  # fmt: skip
-            return copy.deepcopy(answers.get(path))
+            return copy.deepcopy(responses.get(path))
 
     @contextlib.contextmanager
     def subscription(self) -> Iterator[queue.SimpleQueue[bytes | None]]:

@@ -1,5 +1,5 @@
-"""The connections of the scripted engine: HTTP over a unix socket, with every fault a real engine
-has been seen with.
+"""Connections of the scripted engine: HTTP over a Unix socket, with every fault a real engine has
+been seen with.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["EngineServer", "Fault", "Script"]
 
 @dataclass(slots=True)
 class Fault:
-    """What is wrong with the answers of one path.
+    """Fault in the responses of one path.
 
     `status`: instead of 200, with `body` as its message. `body`: instead of the JSON. `cut`: only
     this many bytes are sent, then the connection is closed although more was announced. `delay`:
-    seconds before the answer. `hang`: none at all, until the fault is lifted. `trickle`: one byte
-    in each `delay`. `times`: so often (None: until lifted).
+    seconds before the response. `hang`: no response until the fault is lifted. `trickle`: one byte
+    per `delay`. `times`: number of calls (None: until lifted).
     """
 
     status: int = 200
@@ -39,11 +39,11 @@ class Fault:
 
 
 class Script(Protocol):
-    """What the connections ask about each call."""
+    """Queries of the connections about each call."""
 
     def begin(self, method: str, path: str) -> Fault | None: ...
 
-    def answer(self, path: str) -> object: ...
+    def response(self, path: str) -> object: ...
 
     def subscription(
         self,
@@ -73,7 +73,7 @@ class EngineServer(socketserver.ThreadingUnixStreamServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is nothing to report."""
+        """Ignore a client that goes away."""
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -92,15 +92,15 @@ class _Connection(BaseHTTPRequestHandler):
         if path == "/events" and (fault is None or fault.status == 200):
             self._stream()
         else:
-            self._send(self.server.engine.answer(path), fault or Fault())
+            self._send(self.server.engine.response(path), fault or Fault())
 
     do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_GET
 
-    def _send(self, answer: object, fault: Fault) -> None:
+    def _send(self, content: object, fault: Fault) -> None:
         if fault.status != 200:
             body = json.dumps({"message": (fault.body or b"").decode()}).encode()
         else:
-            body = fault.body if fault.body is not None else json.dumps(answer).encode()
+            body = fault.body if fault.body is not None else json.dumps(content).encode()
         self.send_response(fault.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -138,4 +138,4 @@ class _Connection(BaseHTTPRequestHandler):
             return False
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Tests count calls; nobody reads a log."""
+        """Log nothing: tests count calls."""

@@ -94,9 +94,8 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
     def __init__(self, pool: EndpointPool, limits: HTTP2Settings | None = None) -> None:
         super().__init__(pool)
         self._limits = limits or HTTP2Settings()
-        self._frames: ClientFrames | None = (
-            None  # made with the first request: a PROXY protocol header may have to go before the preface
-        )
+        # Made with the first request: a PROXY protocol header may have to precede the preface.
+        self._frames: ClientFrames | None = None
         self._policy: FramePolicy | None = None  # made with it, and `_intake`
         self._intake: Intake | None = None
         self._early = b""  # what the endpoint has said before that

@@ -12,7 +12,7 @@ from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.settings import Settings, resolve_options
 from meshlib_adapters.config.sources import Layer, resolve_settings
 from meshlib_adapters.providers.configured import first_snapshots
-from meshlib_adapters.providers.docker.engine import MAX_ANSWER
+from meshlib_adapters.providers.docker.engine import MAX_RESPONSE
 from meshlib_adapters.testing import FakeEngine, Fault
 
 _STACK = """\
@@ -88,12 +88,12 @@ def test_who_only_looks_is_not_the_gateway(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "path"), [("docker", "/containers/json"), ("swarm", "/tasks")])
 def test_how_long_a_list_of_an_engine_may_be(tmp_path: Path, kind: str, path: str) -> None:
-    assert settings().discovery.answer_size == MAX_ANSWER
+    assert settings().discovery.answer_size == MAX_RESPONSE
     with FakeEngine(tmp_path / "docker.sock") as engine:
         engine.fault(path, Fault(body=b"[" + b" " * 2**20 + b"]"))
         assert routes(settings(**{kind: engine.url})) == []
         with pytest.raises(
             ConfigurationError,
-            match=f"{path} answered 1048578 bytes, of which 1048576 .* raise discovery.answer_size",
+            match=f"{path} returned 1048578 bytes, more than the limit of 1048576.* raise discovery.answer_size",
         ):
             routes(settings(**{kind: engine.url}, discovery__answer_size="1m"))

@@ -136,7 +136,7 @@ def test_what_cannot_be_served_is_logged_and_what_was_there_stands(
     (line,) = caplog.messages
     assert (
         line
-        == "p: what it delivered is not used: publish('p'): p/b: http://B: the host 'B' is not in normal form (write \"b\")"
+        == "p: its snapshot cannot be served, and the previous one stays: publish('p'): p/b: http://B: the host 'B' is not in normal form (write \"b\")"
     )
 
 
@@ -190,5 +190,7 @@ def test_a_gateway_follows_a_provider_beyond_it_and_starts_without_what_it_kept(
     caplog.clear()
     assert asyncio.run(story(Provider(), 0)) == ["a"]
     refused, without = caplog.messages
-    assert refused.startswith("p: what it delivered is not used: publish('p'): ")
+    assert refused.startswith(
+        "p: its snapshot cannot be served, and the previous one stays: publish('p'): "
+    )
     assert without.startswith("starting without the routes of p")

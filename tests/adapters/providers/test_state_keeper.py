@@ -92,7 +92,7 @@ def test_a_host_is_its_owners_over_redeployment_and_restart(
 
         second = serve(gateways, engine, workers)
         assert answer(second) == "404"
-        assert second.logged("whose 1 names are is known from")
+        assert second.logged("1 names have owners, read from")
         run(engine, "shop")
         wait_for(lambda: answer(second) == "shop", second)
         code, data = second.ask(f"/-/explain?url=http://{HOST}/")
@@ -130,9 +130,9 @@ def test_an_engine_that_is_away_is_served_from_disk_until_it_is_back(
         second = serve(gateways, engine, workers, first_snapshot="100ms")
         assert answer(second) == "shop"
         (provider,) = status_of(second)["providers"]
-        assert second.logged(
-            f"{provider['name']}: serving from disk what it said before the last stop"
-        ), second.log
+        assert second.logged(f"{provider['name']}: serving its routes from before the last stop"), (
+            second.log
+        )
         code, ready = second.ask("/-/ready")
         assert (code, ready["ready"], ready["from_disk"]) == (200, True, [provider["name"]])
         assert provider["from_disk"] is True
@@ -250,7 +250,7 @@ def test_two_gateways_that_share_a_directory_lose_no_names(
     (said,) = [
         record.getMessage() for record in caplog.records if "another gateway" in record.getMessage()
     ]
-    assert said.startswith(f"{tmp_path / FILE} is written by another gateway, too: ")
+    assert said.startswith(f"{tmp_path / FILE} is also written by another gateway: ")
     assert said.endswith("give each a directory of its own (state), or end one")
     one.serve("a", "d")
     assert kept(tmp_path) == ["a", "c", "d"]
@@ -299,7 +299,7 @@ def test_a_directory_that_another_process_holds_is_said(
         assert [tenure.name for tenure in held.mesh.tenures] == ["a"]
         held.serve("a", "b")
     assert (
-        f"{tmp_path / FILE} cannot be written: {tmp_path / '.lock'} is held by another process"
+        f"{tmp_path / FILE} cannot be written: {tmp_path / '.lock'} is locked by another process"
         in caplog.text
     )
     held.serve("a", "b", "c")

@@ -1,8 +1,8 @@
-"""The admin side: `/-/live`, `/-/ready`, `/-/routes`, `/-/status`, `/-/explain`, `/metrics`.
+"""Admin application: `/-/live`, `/-/ready`, `/-/routes`, `/-/status`, `/-/explain`, `/metrics`.
 
-Read-only (GET and HEAD), responses from memory, off the public listeners. Only requests for an
-address, for `localhost` or for a name that the operator has given are taken: a web page that points
-its own name here (DNS rebinding) gets nothing.
+Read-only (GET and HEAD), served from memory, apart from the public listeners. Only requests whose
+Host is an address, `localhost` or a name from the settings are accepted: a web page that points its
+own name here (DNS rebinding) gets nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from meshlib_adapters.observe.metrics.exposition import CONTENT_TYPE
 __all__ = ["HEALTH", "create_admin", "status_data"]
 
 
-# Answered however many pages are read, so that nobody ends a gateway that is well.
+# Served however many pages are being read, so that no orchestrator restarts a healthy gateway.
 HEALTH = ("/-/live", "/-/ready")
 
 
@@ -73,11 +73,11 @@ def create_admin(
     metrics: Callable[[], AsyncIterator[bytes]] | None = None,
     terminates: Callable[[str], bool] | None = None,
 ) -> ASGIApp:
-    """The admin side as an ASGI application, for requests whose Host is an address, `localhost` or
-    one of `hosts`.
+    """Create the admin side as an ASGI application, for requests whose Host is an address,
+    `localhost` or one of `hosts`.
 
-    `details` is called for what `/-/status` tells besides `status_data`, `metrics` for the page
-    `/metrics` (None: there is none). `terminates` as in `RoutingTable.route_tls`.
+    `details` returns what `/-/status` shows besides `status_data`, `metrics` the page `/metrics`
+    (None: no such page). `terminates` as in `RoutingTable.route_tls`.
     """
 
     async def ready(request: Request) -> Response:
@@ -96,7 +96,7 @@ def create_admin(
         query = request.query_params
         if not query.get("url"):
             return _json(
-                {"error": "ask with ?url=http://host/path (and method=, header=Name:value)"}, 400
+                {"error": "give ?url=http://host/path (and method=, header=Name:value)"}, 400
             )
         try:
             question = parse_question(
@@ -104,7 +104,7 @@ def create_admin(
             )
         except ConfigurationError as error:
             return _json({"error": str(error)}, 400)
-        # In a thread: a host with thousands of paths has as many candidates.
+        # In a thread: a host with thousands of paths has thousands of candidates.
         data = await anyio.to_thread.run_sync(
             explanation_data, view.mesh.table, question, terminates
         )
@@ -121,7 +121,7 @@ def create_admin(
         )
 
     async def numbers(request: Request) -> Response:
-        assert metrics is not None  # there is no such path without
+        assert metrics is not None  # without metrics this path is not registered
         return _page(request, metrics(), CONTENT_TYPE)
 
     handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
@@ -148,7 +148,7 @@ async def _live(request: Request) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # registered for nothing else
+    assert isinstance(error, HTTPException)  # not registered for any other exception
     return _json({"error": error.detail}, error.status_code, dict(error.headers or {}))
 
 
@@ -165,7 +165,7 @@ class _KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._is_known(dict(scope["headers"]).get(b"host", b"")):
-            error = "ask by address, as localhost, or by a name in the setting admin_hosts"
+            error = "connect by address, as localhost, or by a name in the setting admin_hosts"
             await _json({"error": error}, 421)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -174,11 +174,11 @@ class _KnownHosts:
         try:
             name = parse_authority(host.decode("latin-1")).host
         except AuthorityError:
-            return not host  # HTTP/1.0 without Host is not a browser
+            return not host  # no browser sends HTTP/1.0 without Host
         if name in self._names:
             return True
         try:
-            ipaddress.ip_address(name)  # nobody can point an address elsewhere
+            ipaddress.ip_address(name)  # an address cannot be rebound
         except ValueError:
             return False
         return True

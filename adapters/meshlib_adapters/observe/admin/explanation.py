@@ -1,4 +1,4 @@
-"""A question about a request or a hello, and its explanation as data."""
+"""Questions about a request or a TLS hello, and their explanation as data."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SHAPE = "write http://host/path, https://host, sni://host, tcp://:port or udp:/
 def parse_question(
     url: str, *, method: str = "GET", headers: Sequence[str] = ()
 ) -> RequestHead | ClientHello | ListeningPort:
-    """The request head that a client would send for `url` (http), its TLS hello (https, sni), or
-    the port it comes to (tcp, udp).
+    """Return the request head that a client would send for `url` (http), its TLS hello (https,
+    sni), or the port it connects to (tcp, udp).
 
-    `headers` are "Name: value", or "Name:value"; a Host there is what the request says instead of
-    the URL's host. `ConfigurationError` says what is wrong with any of the three.
+    `headers` are "Name: value" or "Name:value"; a Host among them replaces the URL's host. Raises
+    `ConfigurationError` for a mistake in any of the three.
     """
     scheme, found, rest = url.partition("://")
     scheme = scheme.lower()
@@ -38,7 +38,7 @@ def parse_question(
         return _request(url, method, headers)
     if scheme in ("tcp", "udp"):
         try:
-            # A host before the port would be the gateway's own; it makes no difference.
+            # A host before the port could only be the gateway's own, so it is ignored.
             return ListeningPort(Scheme(scheme), parse_port(rest.rstrip("/").rpartition(":")[2]))
         except AuthorityError as error:
             raise ConfigurationError(

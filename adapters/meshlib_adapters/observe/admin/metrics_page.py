@@ -1,5 +1,5 @@
-"""The page `/metrics`: what processes have told, and what the gateway itself knows at this
-moment.
+"""The page `/metrics`: the sums of what processes have reported, and the gateway's own state at
+this moment.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from meshlib_adapters.observe.metrics.totals import Series, Totals
 __all__ = ["MetricsPage"]
 
 
-# Objects of the table that are looked at before requests have their turn again.
+# Objects of the table that are read before requests get a turn.
 _SLICE: Final = 500
 _TEND_EVERY: Final = 60.0
 
 
 class _TableFacts:
-    """How large the table is and which names are in it; computed once for each version."""
+    """Size of the table and the names in it; computed once per version."""
 
     def __init__(self) -> None:
         self.version = -1
@@ -69,7 +69,7 @@ async def _pause_after(seen: int) -> int:
 
 
 class MetricsPage:
-    """Renders `totals` and what `view` and `workers` (None: one process serves) tell."""
+    """Renders `totals`, and the state of `view` and `workers` (None: one process serves)."""
 
     def __init__(self, view: GatewayView, totals: Totals, workers: WorkersView | None) -> None:
         self.reloads = 0
@@ -80,7 +80,7 @@ class MetricsPage:
         self._changed = time.monotonic()
 
     async def tend(self, every: float = _TEND_EVERY) -> None:
-        """Forget, each `every` seconds, what has left the table for long; until cancelled."""
+        """Forget, each `every` seconds, what left the table long ago; until cancelled."""
         unsubscribe = self._view.mesh.subscribe(self._note_change)
         try:
             while True:
@@ -92,7 +92,7 @@ class MetricsPage:
             unsubscribe()
 
     async def render(self) -> AsyncIterator[bytes]:
-        """The page in pieces; between two of them others have their turn."""
+        """Render the page in pieces, with a turn for others after each."""
         own = self._own(await self._table_facts(), time.monotonic())
 
         def series(family: Family) -> Iterable[Series]:
@@ -156,5 +156,5 @@ def _single(value: float) -> list[Series]:
 
 
 def _each(values: Iterable[str], counts: Mapping[str, int]) -> list[Series]:
-    # All of them, so that one that has just come up is a change from 0.
+    # All states, so that the first worker to reach one is a change from 0.
     return [Series((str(value),), counts.get(value, 0)) for value in values]

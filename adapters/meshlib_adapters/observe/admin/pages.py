@@ -1,7 +1,7 @@
-"""Pages of the admin side in pieces, so that one of 100,000 routes neither holds the event loop nor
-fills the memory.
+"""Admin pages in pieces, so that a page of 100,000 routes neither blocks the event loop nor fills
+the memory.
 
-A piece is made when the client has taken those before it. All of them tell the same version of the
+A piece is made once the client has taken those before it. All pieces show the same version of the
 table.
 """
 
@@ -21,15 +21,15 @@ from meshlib_adapters.observe.admin.routes import diagnostic_data, endpoint_data
 
 __all__ = ["stream_json", "stream_routes", "table_lists"]
 
-_PIECE: Final = 16 * 1024  # characters; made in a millisecond
+_PIECE: Final = 16 * 1024  # characters; made within a millisecond
 _ENDPOINTS: Final = 100  # encoded at once
 
 _encode = json.JSONEncoder().encode
 
 
 async def table_lists(table: RoutingTable) -> tuple[tuple[Route, ...], tuple[Diagnostic, ...]]:
-    """`table.routes` and `table.diagnostics`, which a table makes when it is first asked: in a
-    thread, because that takes long.
+    """`table.routes` and `table.diagnostics`, which a table computes on first use: in a thread,
+    because that takes long.
     """
     return await anyio.to_thread.run_sync(lambda: (table.routes, table.diagnostics))
 
@@ -43,7 +43,7 @@ async def stream_routes(table: RoutingTable) -> AsyncIterator[bytes]:
 
 
 async def stream_json(data: Mapping[str, Any]) -> AsyncIterator[bytes]:
-    """A JSON object, the items of whose lists have lines of their own."""
+    """A JSON object, with one line for each item of its lists."""
     async for piece in _pieces(_object(data)):
         yield piece
 

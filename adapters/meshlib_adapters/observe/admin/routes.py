@@ -1,4 +1,4 @@
-"""Routes, endpoints and diagnostics as the admin API writes them."""
+"""Routes, endpoints and diagnostics as the admin API shows them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def routes_data(table: RoutingTable) -> dict[str, Any]:
 
 
 def endpoint_data(endpoints: Iterable[Endpoint]) -> list[dict[str, str]]:
-    """Endpoints as they stand in the output of `routes` and `explain`."""
+    """Endpoints as the output of `routes` and `explain` shows them."""
     return [{"address": e.address, "id": e.id, "state": str(e.state)} for e in endpoints]
 
 
 def route_data(route: Route, owner: str) -> dict[str, Any]:
-    """A route as it stands in the output of `routes`, without its endpoints, which come last."""
+    """A route as the output of `routes` shows it, without its endpoints, which come last."""
     return {
         "scheme": str(route.scheme),
         "host": route.host,
@@ -47,7 +47,7 @@ def route_data(route: Route, owner: str) -> dict[str, Any]:
 
 
 def diagnostic_data(item: Diagnostic) -> dict[str, str]:
-    """A diagnostic as it stands there."""
+    """A diagnostic as the output of `routes` shows it."""
     return {
         "code": item.code,
         "severity": str(item.severity),

@@ -1,9 +1,8 @@
-"""The admin listener's server: HTTP/1.1 by h11 in front of an ASGI application.
+"""Server of the admin listener: HTTP/1.1 by h11 in front of an ASGI application.
 
-An operator, a load balancer and a container's health check have to get in, whoever else has
-connected. So connections that are idle are given up for new ones, a head and a response have their
-time, the pages under way are bounded, and health is answered beyond that bound. Request bodies are
-refused.
+Operators, load balancers and a container's health check must get in, whoever else has connected. So
+idle connections give way to new ones, a head and a response have deadlines, the number of pages
+under way is bounded, and health is served beyond that bound. Request bodies are refused.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ __all__ = ["AdminLimits", "AdminServer"]
 logger = logging.getLogger("meshlib_adapters.observe.admin.app")
 
 _SWEEP: Final = 0.25
-# Accepted in one turn of the loop: fewer than idle connections may be, so that a connection is read
-# before those after it push it out.
+# Connections accepted in one turn of the loop: fewer than the idle ones allowed, so that a
+# connection is read before later ones push it out.
 _BACKLOG: Final = 64
 _MAX_HEAD: Final = 16 * 1024
 _BUFFER: Final = 64 * 1024
@@ -38,10 +37,11 @@ _LINGER: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class AdminLimits:
-    """What clients of the admin listener may take: connections, pages under way, seconds.
+    """Limits for clients of the admin listener: connections, pages under way, seconds.
 
-    `head`: for an idle connection, and for a head from its first byte to its last. A response may
-    be read as slowly as a client likes for `patience` seconds, after that at `rate` bytes a second.
+    `head`: for an idle connection, and for a head from its first byte to its last. A client may
+    read a response as slowly as it likes for `patience` seconds, after that no slower than `rate`
+    bytes a second.
     """
 
     connections: int = 128
@@ -54,8 +54,7 @@ class AdminLimits:
 class AdminServer:
     """Serves `app` on bound sockets inside the running event loop, until `close`.
 
-    `health` are the paths that are answered however many pages are under way; they have to be
-    cheap.
+    `health` are the paths that are served however many pages are under way; they have to be cheap.
     """
 
     def __init__(
@@ -90,18 +89,18 @@ class AdminServer:
                 connection.end()
 
     def close(self) -> None:
-        """Have `serve` return."""
+        """Make `serve` return."""
         self._stop.set()
 
     def admit(self, connection: _Connection) -> None:
-        """Keep a new connection; beyond the limit the oldest idle one goes, of the address that has
-        most.
+        """Register a new connection; beyond the limit, cut the oldest idle one of the address that
+        has most.
         """
         if len(self._connections) >= self.limits.connections:
             counts = Counter(other.peer for other in self._connections)
             idle = (
                 other for other in self._connections if not other.has_page
-            )  # pages are fewer than connections may be
+            )  # there are fewer pages than connections
             victim = min(
                 idle, key=lambda other: (-counts[other.peer], other.since), default=connection
             )
@@ -111,17 +110,17 @@ class AdminServer:
         self._connections[connection] = None
 
     def forget(self, connection: _Connection) -> None:
-        """The connection is gone."""
+        """Forget a connection that is gone."""
         self._connections.pop(connection, None)
 
 
 class _Connection(asyncio.Protocol):
-    """One client: a request at a time, nothing read meanwhile."""
+    """One client: one request at a time, with reading paused during the response."""
 
     def __init__(self, server: AdminServer) -> None:
         self.peer = ""
         self.has_page = False
-        self.since = 0.0  # when it became idle, or its head or its response began
+        self.since = 0.0  # start of the idle time, of the head or of the response
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
@@ -134,10 +133,11 @@ class _Connection(asyncio.Protocol):
         self._room.set()
         self._gone = asyncio.Event()
 
-    # What the transport tells.
+    # Callbacks of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's does not say so
+        # uvloop's transport is not declared as one
+        self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(_BUFFER)
         sock = transport.get_extra_info("socket")
         if sock is not None:
@@ -174,10 +174,10 @@ class _Connection(asyncio.Protocol):
             self._http.receive_data(b"")
         return True
 
-    # What the server does.
+    # Calls from the server.
 
     def look(self, now: float) -> None:
-        """End the connection if its time is over."""
+        """End the connection when its time is up."""
         limits = self._server.limits
         elapsed = now - self.since
         due = (elapsed - limits.patience) * limits.rate  # bytes that should have been read by now
@@ -197,7 +197,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def end(self) -> None:
-        """The server ends: what is written still goes out."""
+        """End the connection as the server stops; written data is still sent."""
         if self._task is not None:
             self._task.cancel()
         if self._transport is not None:
@@ -214,7 +214,7 @@ class _Connection(asyncio.Protocol):
         try:
             event = self._http.next_event()
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, "this is not a request in HTTP/1.1")
+            self._refuse(error.error_status_hint, "not an HTTP/1.1 request")
             return
         if isinstance(event, h11.Request):
             self._begin(event)
@@ -226,10 +226,10 @@ class _Connection(asyncio.Protocol):
             name for name, value in request.headers if value != b"0" or name != b"content-length"
         }
         if names & {b"content-length", b"transfer-encoding"}:
-            self._refuse(413, "a request has no body here")
+            self._refuse(413, "requests with a body are refused")
             return
         if not request.target.startswith(b"/"):
-            self._refuse(400, "ask for a path")
+            self._refuse(400, "the target must be a path")
             return
         raw_path, _, query = request.target.partition(b"?")
         path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
@@ -240,7 +240,7 @@ class _Connection(asyncio.Protocol):
                 self.has_page = False
                 self._refuse(
                     503,
-                    "too many pages are being read; /-/live and /-/ready are answered all the same",
+                    "too many pages are being read; /-/live and /-/ready still work",
                 )
                 return
             self._server.pages += 1
@@ -269,7 +269,7 @@ class _Connection(asyncio.Protocol):
         except Exception:
             if (
                 not self._gone.is_set()
-            ):  # else it is the application's way to say that the client has left
+            ):  # otherwise the application reports that the client has left
                 logger.exception("an admin page failed")
         finally:
             if self.has_page:
@@ -312,7 +312,7 @@ class _Connection(asyncio.Protocol):
                     self._send(h11.Data(data=body))
                 if not message.get("more_body", False):
                     self._send(h11.EndOfMessage())
-            await self._room.wait()  # until the client has taken most of it
+            await self._room.wait()  # until the client has read most of it
             if self._gone.is_set():
                 raise ConnectionResetError
 
@@ -339,8 +339,8 @@ class _Connection(asyncio.Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        # Closed when the client has, or a moment later: a reset, which unread bytes cause, would
-        # take the response with it.
+        # Closed when the client closes, or a moment later: a reset, which unread bytes cause, would
+        # discard the response.
         self._over, self.since = True, self._loop.time()
         transport = self._transport
         if transport is not None and not transport.is_closing():

@@ -1,4 +1,4 @@
-"""What the admin side sees of a gateway and of its workers."""
+"""The admin side's view of a gateway and of its workers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["CertificateEnds", "GatewayView", "WorkersView"]
 
 
 class CertificateEnds(Protocol):
-    """When each certificate in use ends (seconds since 1970), by name."""
+    """Expiry of each certificate in use (seconds since 1970), by name."""
 
     @property
     def not_after(self) -> Mapping[str, float]: ...
 
 
 class GatewayView(Protocol):
-    """What the admin side sees of a gateway. `not_ready` is "" when it is ready, else why it is
-    not.
+    """A gateway as the admin side sees it. `not_ready` is "" when it is ready, otherwise the
+    reason.
     """
 
     @property
@@ -38,7 +38,9 @@ class GatewayView(Protocol):
 
 
 class WorkersView(Protocol):
-    """What the page tells of workers: how many are in which state, and for each its restarts."""
+    """Workers as the metrics page sees them: how many are in which state, and the restarts
+    of each.
+    """
 
     def states(self) -> Mapping[str, int]: ...
 

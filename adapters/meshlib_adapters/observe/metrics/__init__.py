@@ -1,3 +1,3 @@
-"""Counts summed over all processes, in Prometheus' text format. Nothing here is done per request:
-records are folded in batches.
+"""Metrics summed over all processes, in Prometheus' text format. No work is done per request:
+records are counted in batches.
 """

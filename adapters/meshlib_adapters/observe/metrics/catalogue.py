@@ -1,7 +1,7 @@
-"""Every metric there is: its name, kind, labels and meaning. docs/operations.md lists the same,
-which a test compares.
+"""Catalogue of all metrics: name, kind, labels and meaning. docs/operations.md has the same list,
+and a test compares the two.
 
-Names have the units and nouns of Prometheus' conventions; a counter ends in `_total`, times are
+Names follow Prometheus' conventions for units and nouns; counters end in `_total`, times are
 seconds, sizes bytes.
 """
 
@@ -11,11 +11,10 @@ from typing import Final, Literal, NamedTuple
 
 __all__ = ["DROPPED", "FAMILIES", "PROCESS", "Family"]
 
-# The label that says which process a value is of; written by whoever receives a change, never by
-# who sends it.
+# Label for the process a value belongs to; set by the receiver of a change, never by its sender.
 PROCESS: Final = "process"
 
-# What both ends of a worker's channel count that they leave out.
+# Counter of changes that either end of a worker's channel left out.
 DROPPED: Final = "meshlib_worker_dropped_total"
 
 _WAITS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -23,7 +22,7 @@ _PAUSES: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 
 
 class Family(NamedTuple):
-    """One metric. `buckets`: upper bounds of a histogram's, without the infinite one."""
+    """One metric. `buckets`: a histogram's upper bounds, without the infinite one."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -33,7 +32,7 @@ class Family(NamedTuple):
 
     @property
     def per_process(self) -> bool:
-        """Whether processes are told apart (else they are summed)."""
+        """Whether each process has a series of its own (otherwise they are summed)."""
         return self.labels[:1] == (PROCESS,)
 
 
@@ -48,7 +47,7 @@ def _gauge(name: str, about: str, *labels: str) -> Family:
 _ALL: Final = (
     _counter(
         "http_requests_total",
-        "Requests that ended; code is the class of the status (none: no answer)",
+        "Requests that ended; code is the class of the status (none: no response)",
         "route",
         "code",
         "method",
@@ -56,21 +55,21 @@ _ALL: Final = (
     Family(
         "meshlib_http_request_duration_seconds",
         "histogram",
-        "From a request's head to its end; no upgraded ones",
+        "From a request's head to its end; upgraded requests left out",
         ("route",),
         _WAITS,
     ),
     Family(
         "meshlib_http_first_byte_seconds",
         "histogram",
-        "From a request's head to the answer's first byte",
+        "From a request's head to the response's first byte",
         ("route",),
         _WAITS,
     ),
     _counter("http_response_bytes_total", "Bytes sent to clients, heads included", "route"),
     _counter(
         "http_endings_total",
-        "Requests that ended otherwise than they should, as in the access log",
+        "Requests with an end reason, as in the access log",
         "reason",
         "termination",
     ),
@@ -81,17 +80,19 @@ _ALL: Final = (
         "Connections to endpoints that could not be made",
         "upstream",
     ),
-    _counter("upstream_failures_total", "Exchanges that ended without a proper answer", "upstream"),
-    _counter("upstream_retries_total", "Requests sent once more", "upstream"),
+    _counter(
+        "upstream_failures_total", "Exchanges that ended without a valid response", "upstream"
+    ),
+    _counter("upstream_retries_total", "Requests sent again", "upstream"),
     _counter(
         "upstream_ejections_total",
-        "Times that an endpoint was put out because it failed",
+        "Times that an endpoint was ejected because it failed",
         "upstream",
     ),
-    _counter("upstream_queued_total", "Requests that had to wait for a turn", "upstream"),
+    _counter("upstream_queued_total", "Requests that had to wait in the queue", "upstream"),
     _counter(
         "upstream_turned_away_total",
-        "Requests that had no turn: queue full, or waited too long",
+        "Requests that were rejected: queue full, or waited too long",
         "upstream",
     ),
     _gauge(
@@ -100,24 +101,24 @@ _ALL: Final = (
         "upstream",
         "state",
     ),
-    _gauge("upstream_queue_length", "Requests that wait for a turn now", "upstream"),
+    _gauge("upstream_queue_length", "Requests in the queue now", "upstream"),
     _gauge(
         "endpoint_ejected",
-        "Processes that keep this endpoint out now because it failed",
+        "Processes in which this endpoint is ejected now because it failed",
         "upstream",
         "endpoint",
     ),
     _gauge("tls_connections", "Connections of TLS clients open now"),
     _counter("tls_accepted_total", "TLS connections accepted"),
     _counter("tls_refused_total", "TLS connections refused", "reason"),
-    _counter("tls_tunnels_total", "TLS connections brought to an endpoint"),
-    _counter("tls_handshakes_total", "TLS handshakes that ended here as they should"),
-    _counter("tls_handshakes_resumed_total", "Those of them that took up an earlier session"),
-    _counter("tls_handshakes_failed_total", "TLS handshakes that failed here"),
+    _counter("tls_tunnels_total", "TLS connections passed through to an endpoint"),
+    _counter("tls_handshakes_total", "TLS handshakes completed by the gateway"),
+    _counter("tls_handshakes_resumed_total", "Those of them that resumed an earlier session"),
+    _counter("tls_handshakes_failed_total", "TLS handshakes with the gateway that failed"),
     _gauge("tcp_connections", "Connections on TCP ports of services open now"),
     _counter("tcp_accepted_total", "Connections accepted there"),
     _counter("tcp_refused_total", "Connections refused there"),
-    _counter("tcp_tunnels_total", "Connections brought to an endpoint there"),
+    _counter("tcp_tunnels_total", "Connections relayed to an endpoint there"),
     _gauge("udp_flows", "Flows on UDP ports of services now"),
     _counter("udp_flows_begun_total", "Flows that began there"),
     _counter(
@@ -127,15 +128,13 @@ _ALL: Final = (
     ),
     _counter(
         "access_records_lost_total",
-        "Access records lost, because what takes them is too slow or fails",
+        "Access records lost, because their reader is too slow or fails",
     ),
-    _counter("spans_lost_total", "Spans lost, because what takes them is too slow"),
-    _counter(
-        "log_lines_lost_total", "Log lines lost, because what takes them is too slow or fails"
-    ),
+    _counter("spans_lost_total", "Spans lost, because making or exporting them is too slow"),
+    _counter("log_lines_lost_total", "Log lines lost, because their reader is too slow or fails"),
     _counter(
         "log_lines_held_back_total",
-        "Log lines that were counted and told in one, because many were of their kind",
+        "Log lines that were only counted, because many were of their kind",
     ),
     _counter("process_cpu_seconds_total", "Processor time", PROCESS),
     _gauge("process_resident_memory_bytes", "Resident memory", PROCESS),
@@ -157,16 +156,18 @@ _ALL: Final = (
     _gauge("routes", "Routes in the table", "scheme"),
     _gauge("upstreams", "Upstreams in the table"),
     _gauge("endpoints", "Endpoints of upstreams in the table", "state"),
-    _gauge("diagnostics", "What is wrong with labels", "severity"),
+    _gauge("diagnostics", "Mistakes found in labels", "severity"),
     _gauge("provider_up", "1 while the provider's source can be read", "provider"),
     _gauge(
         "provider_last_success_age_seconds",
-        "Since the provider's source was last read well",
+        "Since the provider's source was last read successfully",
         "provider",
     ),
-    _counter("reloads_total", "Times that SIGHUP asked for a reload"),
+    _counter("reloads_total", "Reloads requested by SIGHUP"),
     _gauge("workers", "Workers by state; none with one process", "state"),
-    _counter("worker_restarts_total", "Workers that ended unasked and were started again", PROCESS),
+    _counter(
+        "worker_restarts_total", "Workers that ended unexpectedly and were started again", PROCESS
+    ),
     _counter(
         "worker_dropped_total",
         "Numbers, names and sessions of a worker left out because they are out of range",

@@ -1,13 +1,13 @@
-"""What has changed in one process since it last told: the numbers that go from a worker to its
-supervisor, as JSON.
+"""Changes of one process's metrics since its last report: what a worker sends to its supervisor, as
+JSON.
 
-A counter's change is what to add, a histogram's a sum and a count for each bucket (the infinite one
-last), a gauge's its new value, or None when it is gone. So a process that dies takes with it only
-what it has not told yet, and no counter ever goes back.
+A counter's change is the increment, a histogram's a sum and a count per bucket (the infinite one
+last), a gauge's its new value, or None when it is gone. So a process that dies loses only what it
+has not reported yet, and no counter ever goes back.
 
-Workers talk to the world: what they say is read with suspicion. Both ends keep to the same limits:
-a change with a name or a number beyond them is left out by who writes and by who reads, and
-counted; what is no change at all is refused.
+Workers talk to the world, so the supervisor does not trust their reports. Both ends apply the same
+limits: the writer and the reader each leave out and count a change whose name or number is out of
+range; anything that is not a change is refused.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ __all__ = [
     "write_changes",
 ]
 
-# Characters of a label's value: names of routes, upstreams and endpoints are made to fit.
+# Characters of a label value: names of routes, upstreams and endpoints are made to fit.
 MAX_VALUE: Final = MAX_NAME
 
-# No number is larger: a float still tells each integer below apart.
+# Largest number: up to it a float represents every integer exactly.
 _MOST: Final = 2**53
 
-# Bytes of one piece: read and added up in a few milliseconds. The longest change has a third of it.
+# Bytes of one piece: read and added up within a few milliseconds. The longest change takes a third
+# of it.
 MAX_PIECE: Final = 1 << 16
 
 
 class Histogram(NamedTuple):
-    """Observations: their sum, and how many fell into each bucket (not cumulated), the infinite one
-    last.
+    """Observations: their sum, and the count in each bucket (not cumulated), the infinite
+    one last.
     """
 
     sum: float
@@ -52,7 +53,7 @@ Value: TypeAlias = "int | float | Histogram | None"
 
 
 class Change(NamedTuple):
-    """One change: of which family, with which label values (without `process`), and what."""
+    """One change: the family, the label values (without `process`), and the change itself."""
 
     family: str
     labels: tuple[str, ...]
@@ -62,9 +63,9 @@ class Change(NamedTuple):
 def write_changes(
     changes: Iterable[Change], on_dropped: Callable[[], None] = lambda: None
 ) -> Iterator[bytes]:
-    """The changes as JSON, in pieces of at most `MAX_PIECE` bytes that can each be read alone.
+    """Write the changes as JSON, in pieces of at most `MAX_PIECE` bytes, each readable by itself.
 
-    One that the reader would leave out is not written, and `on_dropped` called.
+    A change that the reader would leave out is not written; `on_dropped` is called for it.
     """
     waiting: list[str] = []
     size = 2
@@ -83,7 +84,7 @@ def write_changes(
 
 
 def parse_changes(data: bytes, on_dropped: Callable[[], None] = lambda: None) -> list[Change]:
-    """The changes that were written; `on_dropped` is called for each that is out of range.
+    """Parse written changes; `on_dropped` is called for each that is out of range. Raises
     ValueError for anything else.
     """
     try:
@@ -141,7 +142,7 @@ def _number(value: object) -> int | float:
 
 def _is_in_range(change: Change) -> bool:
     for text in change.labels:
-        # A lone surrogate could not be written again.
+        # A lone surrogate could not be encoded again.
         if len(text) > MAX_VALUE or (
             not text.isascii() and text != text.encode("utf-8", "replace").decode()
         ):
@@ -153,4 +154,4 @@ def _is_in_range(change: Change) -> bool:
 
 
 def _can_be_added(number: float) -> bool:
-    return 0 <= number < _MOST  # which no NaN is
+    return 0 <= number < _MOST  # false for NaN

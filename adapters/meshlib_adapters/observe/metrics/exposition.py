@@ -1,8 +1,8 @@
-"""Series as Prometheus' text format (version 0.0.4), in pieces, so that a large page holds up
+"""Prometheus' text format (version 0.0.4) of all series, in pieces, so that a large page blocks
 nobody.
 
-Written by hand: it is smaller than what would translate our sums for a library, and a test reads it
-with Prometheus' own parser.
+Written by hand: it is smaller than an adapter from our sums to a library, and a test reads it with
+Prometheus' own parser.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _ESCAPES: Final = {"\\": r"\\", '"': r"\"", "\n": r"\n"}
 
 
 def render_text(series: Callable[[Family], Iterable[Series]]) -> Iterator[str]:
-    """The page, in pieces of some hundred lines. `series` is asked for each family's; a family
-    without any is left out.
+    """Render the page in pieces of some hundred lines. `series` returns the series of a family; a
+    family without any is left out.
 
-    Each series is whole in its piece: the buckets of a histogram fit each other, whatever is
-    counted between two pieces.
+    Each series is whole within its piece: the buckets of a histogram agree with each other, even if
+    counting goes on between two pieces.
     """
     lines: list[str] = []
     for family in FAMILIES.values():

@@ -1,4 +1,4 @@
-"""What one process costs: processor time, memory, descriptors, and the pauses of its garbage
+"""Resources of one process: processor time, memory, file descriptors, and pauses of its garbage
 collector.
 """
 
@@ -23,13 +23,13 @@ _PAUSES: Final = FAMILIES["meshlib_process_gc_pause_seconds"]
 
 
 class ProcessWatch:
-    """Watches the collector from `start` to `stop`; `take` tells what this process has used since
-    it was asked last.
+    """Times the collector's pauses from `start` to `stop`; `take` returns what this process has
+    used since the last call.
     """
 
     def __init__(self) -> None:
         self._began = 0.0
-        self._seconds = 0.0  # of all pauses since they were told
+        self._seconds = 0.0  # of all pauses since the last take
         self._pauses = [0] * (len(_PAUSES.buckets) + 1)
         self._cpu = 0.0
 
@@ -38,11 +38,11 @@ class ProcessWatch:
         gc.callbacks.append(self._collecting)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop timing them."""
         gc.callbacks.remove(self._collecting)
 
     def take(self) -> list[Change]:
-        """Changes without a process's name: who receives them knows whose they are."""
+        """Take the changes, without a process label: the receiver adds it."""
         cpu = time.process_time()
         changes = [
             Change("meshlib_process_cpu_seconds_total", (), cpu - self._cpu),
@@ -50,7 +50,7 @@ class ProcessWatch:
         self._cpu = cpu
         with contextlib.suppress(
             OSError
-        ):  # systems without /proc do not tell, and no descriptor may be left to ask with
+        ):  # no /proc on this system, or no descriptor left to read it with
             changes.append(Change("meshlib_process_resident_memory_bytes", (), _resident_bytes()))
             changes.append(Change("meshlib_process_open_fds", (), _open_descriptors()))
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -63,8 +63,7 @@ class ProcessWatch:
         return changes
 
     def _collecting(self, phase: str, info: dict[str, int]) -> None:
-        # Called by the collector itself, in whichever thread had the last allocation: nothing here
-        # may take long.
+        # Called by the collector, in whichever thread made the last allocation: it must be quick.
         if phase == "start":
             self._began = time.perf_counter()
         else:
@@ -79,5 +78,6 @@ def _resident_bytes() -> int:
 
 
 def _open_descriptors() -> int:
-    # Linux 6.2 and later tell the number; before, they have to be listed (and listing takes one).
+    # Linux 6.2 and later report the number; before, the descriptors have to be listed (and listing
+    # takes one).
     return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd")) - 1

@@ -1,8 +1,8 @@
-"""The sum of what all processes have told, with a bounded number of series.
+"""Sums of the changes from all processes, with a bounded number of series.
 
 Label values that come from outside (routes, upstreams, endpoints) are admitted up to a limit each;
-those that come later are counted together under "(other)". Values that are no longer in the routing
-table are forgotten after a while, and make room.
+later ones are counted together as "(other)". Values that have left the routing table are forgotten
+after a while, and make room.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from meshlib_adapters.observe.metrics.changes import MAX_VALUE, Change, Histogra
 
 __all__ = ["FORGET_AFTER", "NONE", "OTHER", "Series", "Totals"]
 
-# What is beyond a limit, and what has no value at all.
+# Label values beyond a limit, and for no value at all.
 OTHER: Final = "(other)"
 NONE: Final = "(none)"
 
-# Seconds for which the series of something that is gone can still be asked for: many scrapes'
-# intervals, and the time of a rollback.
+# Seconds for which the series of a value that is gone are kept: many scrape intervals, and time for
+# a rollback.
 FORGET_AFTER: Final = 600.0
 
-# Values of a label: with 1,000 routes a page has some 40,000 lines, about what a Prometheus takes
-# of one target without notice.
+# Values of a label: with 1,000 routes a page has some 40,000 lines, about as many as Prometheus
+# accepts from one target without trouble.
 _LIMITS: Final = {"route": 1000, "upstream": 1000, "endpoint": 2000, "process": 1025, "name": 1000}
 _OTHER_LIMIT: Final = 200
 
-# Gauges of one process; a worker reports no more than three for each admitted upstream and one for
-# each endpoint.
+# Gauges of one process; a worker reports at most three for each admitted upstream and one for each
+# endpoint.
 _MAX_GAUGES: Final = 10_000
 
 
-# Series of one family: 1,000 routes with all their classes and methods. Only a worker that makes
-# values up comes so far.
+# Series of one family: 1,000 routes with all classes and methods. Only a worker that invents values
+# reaches it.
 _MAX_SERIES: Final = 64_000
 
 
@@ -46,7 +46,7 @@ class Series(NamedTuple):
 
 
 class _Values:
-    """The admitted values of one label."""
+    """Admitted values of one label."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -65,7 +65,7 @@ class _Values:
         return value if value in self._absent_since or value == NONE else OTHER
 
     def retain(self, present: Collection[str], now: float) -> set[str]:
-        """Forgets what has been absent for long, and returns it."""
+        """Forget and return the values that have been absent for `FORGET_AFTER`."""
         gone = set()
         for value, since in self._absent_since.items():
             if value in present:
@@ -80,7 +80,7 @@ class _Values:
 
 
 class Totals:
-    """Adds changes up; `series` tells the sums. Times are seconds of one steady clock."""
+    """Adds up changes; `series` returns the sums. Times are seconds of one monotonic clock."""
 
     def __init__(self, limits: Mapping[str, int] = _LIMITS) -> None:
         self._limits = limits
@@ -89,10 +89,10 @@ class Totals:
         self._histograms: dict[str, dict[tuple[str, ...], list[Histogram]]] = {}
         self._gauges: dict[
             str, dict[str, dict[tuple[str, ...], int | float]]
-        ] = {}  # by process, by family
+        ] = {}  # by process, then by family
 
     def add(self, changes: Iterable[Change], process: str) -> None:
-        """Take the changes of a process."""
+        """Add the changes of a process."""
         gauges = self._gauges.setdefault(process, {})
         for name, labels, value in changes:
             family = FAMILIES[name]
@@ -106,7 +106,7 @@ class Totals:
                 for label, text in zip(family.labels, labels, strict=True)
             )
             if isinstance(value, Histogram):
-                # Kept as they come and added up when somebody asks, or when they are many.
+                # Kept as they come, and added up for a reader, or once there are many.
                 histograms = self._histograms.setdefault(name, {})
                 kept = histograms.setdefault(_with_room(histograms, labels), [])
                 kept.append(value)
@@ -118,11 +118,11 @@ class Totals:
                 counters[labels] = counters.get(labels, 0) + value
 
     def forget_process(self, process: str) -> None:
-        """The process is gone: what it was is no more; what it has counted stays."""
+        """Drop the gauges of a process that is gone; its counts stay."""
         self._gauges.pop(process, None)
 
     def retain(self, label: str, present: Collection[str], now: float) -> None:
-        """Only `present` values of a label are still in use; others are forgotten after
+        """Note that only `present` values of a label are still in use; others are forgotten after
         `FORGET_AFTER`.
         """
         gone = self._label(label).retain(present, now)
@@ -136,7 +136,7 @@ class Totals:
                         del series[labels]
 
     def series(self, family: Family) -> Iterator[Series]:
-        """The family's, in the order in which they came. What is counted without labels is there
+        """The series of a family, in the order of their arrival. A counter without labels exists
         from the start, as 0.
         """
         if family.kind == "gauge":
@@ -153,7 +153,7 @@ class Totals:
                 yield Series(labels, count)
 
     def __len__(self) -> int:
-        """Series kept."""
+        """Number of series kept."""
         kept: list[Mapping[tuple[str, ...], object]] = [
             *self._counters.values(),
             *self._histograms.values(),

@@ -1,4 +1,6 @@
-"""Which engine: an address, DOCKER_HOST or a docker context, read as the docker command does."""
+"""Address of the engine: a URL, DOCKER_HOST or a docker context, read as the docker command
+does.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ _HINT = "write unix:///var/run/docker.sock, tcp://HOST:2376, ssh://USER@HOST or 
 
 @dataclass(frozen=True, slots=True)
 class EngineAddress:
-    """What an API client needs to know of an engine. `base_url` None: the local socket, wherever
-    this platform has it.
+    """Parameters for an API client of an engine. `base_url` None: the local socket, wherever this
+    platform has it.
     """
 
     base_url: str | None
@@ -32,7 +34,7 @@ class EngineAddress:
 
 
 def find_engine(url: str | None = None) -> EngineAddress:
-    """The engine at `url`; `ConfigurationError` when there can be no such engine.
+    """Find the engine at `url`. Raises `ConfigurationError` when there can be no such engine.
 
     Without `url`: DOCKER_HOST, else DOCKER_CONTEXT, else the current context, else the local
     socket. Keys and certificates are those of the context, or of DOCKER_CERT_PATH with

@@ -11,14 +11,14 @@ from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.own_networks import Surroundings
 from meshlib.model import Snapshot
 from meshlib_adapters.providers.docker.address import EngineAddress, find_engine
-from meshlib_adapters.providers.docker.engine import MAX_ANSWER, Engine
+from meshlib_adapters.providers.docker.engine import MAX_RESPONSE, Engine
 from meshlib_adapters.providers.docker.schedule import Timing
 from meshlib_adapters.providers.docker.surroundings import find_surroundings
-from meshlib_adapters.providers.docker.watch import EngineWatch, Look
+from meshlib_adapters.providers.docker.watch import EngineWatch, Poll
 
 __all__ = ["ContainerProvider"]
 
-# "kill" comes before the container has ended: the look after it finds out whether it was for that.
+# "kill" precedes the end of the container, if there is one: the poll after it finds out.
 _ACTIONS = {
     "container": frozenset(
         {
@@ -40,11 +40,11 @@ _ACTIONS = {
 
 
 class ContainerProvider(EngineWatch):
-    """Yields what the labels of an engine's own containers ask for; tasks of a Swarm among them are
-    left to `SwarmProvider`.
+    """Yields the routes that the labels of an engine's own containers ask for; a Swarm's tasks
+    among them are left to `SwarmProvider`.
 
-    `url`, `surroundings` and `max_answer` as for `SwarmProvider`. A look is two calls (containers,
-    networks), however many there are of each.
+    `url`, `surroundings` and `max_response` as for `SwarmProvider`. A poll is two calls
+    (containers, networks), however many there are of each.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ContainerProvider(EngineWatch):
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
         surroundings: Callable[[EngineAddress], Surroundings] = find_surroundings,
-        max_answer: int = MAX_ANSWER,
+        max_response: int = MAX_RESPONSE,
     ) -> None:
         self._engine = address = find_engine(url)
         self._resolver = ContainerResolver(f"docker:{address}", options)
@@ -67,13 +67,13 @@ class ContainerProvider(EngineWatch):
             actions=_ACTIONS,
             timing=timing,
             clock=clock,
-            max_answer=max_answer,
+            max_response=max_response,
         )
 
-    def _read(self, engine: Engine, last: Snapshot | None) -> Look:
+    def _read(self, engine: Engine, last: Snapshot | None) -> Poll:
         containers = engine.get_list("/containers/json")
         networks = engine.get_list("/networks")
         records = parse_containers(containers, networks)
-        return Look(
+        return Poll(
             self._resolver.resolve(records, last, self._surroundings(self._engine)), settled=True
         )

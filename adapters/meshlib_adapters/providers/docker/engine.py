@@ -1,9 +1,9 @@
-"""Reading from a Docker engine: GET and nothing else, from a short list of paths, with a limit on
-everything.
+"""Read-only client of a Docker engine: GET requests only, for a short list of paths, with a limit
+on everything.
 
-Whoever can write to an engine's socket owns the machine, and whoever answers on it is not trusted
-either: an answer may be huge, endless, of the wrong type, or none. All calls here block;
-`meshlib_adapters.providers.docker.threads` runs them.
+Write access to an engine's socket is root on the machine, and the process behind the socket is not
+trusted either: a response may be huge, endless, of the wrong type, or missing. All calls here
+block; `meshlib_adapters.providers.docker.threads` runs them.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from meshlib_adapters.providers.docker.address import EngineAddress
 
 __all__ = ["PATHS", "Engine", "EngineError"]
 
-# Everything that is ever asked. A proxy in front of the socket needs to allow these and no more.
+# All paths that are ever read. A proxy in front of the socket needs to allow these and no more.
 PATHS = frozenset({"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"})
 
-# 10,000 services with 50,000 tasks are about 60 MB of JSON; far more than that is most often an
-# accident or an attack, and who has so many says so (`discovery.answer_size`).
-MAX_ANSWER = 64 * 1024 * 1024
-# An event is a few hundred bytes; labels of a container (its attributes) can make it some ten
+# 10,000 services with 50,000 tasks take about 60 MB of JSON; far more than that is mostly an
+# accident or an attack, and the setting `discovery.answer_size` allows more.
+MAX_RESPONSE = 64 * 1024 * 1024
+# An event is a few hundred bytes; a container's labels (its attributes) can make it some ten
 # thousand.
 MAX_EVENT = 1024 * 1024
 _PIECE = 64 * 1024
-_COUNTED = 4  # times the limit: what is longer has no size that anybody would allow
-# What makes a list long, and who can make it shorter.
+_COUNTED = 4  # times the limit: beyond that, no setting would allow the size anyway
+# Cause of a long list, and the command that shortens it.
 _LESS = {
     "/containers/json": "labels of containers are part of it",
     "/services": "labels, environment and earlier specifications of services are part of it",
     "/tasks": "those of tasks that run, with the environment of each",
     "/networks": "docker network prune removes those that are not used",
 }
-_SHOWN = 200  # characters of an engine's own words in a reason
+_SHOWN = 200  # characters of the engine's own text in a reason
 _TROUBLE = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -56,21 +56,19 @@ _TROUBLE = (
 
 
 class EngineError(MeshError):
-    """The engine could not be read. The message says why and, where there is one, names the
-    cure.
-    """
+    """The engine could not be read. The message has the cause and, where there is one, the cure."""
 
 
 class Engine:
-    """One client of one engine. Blocking; used by one thread at a time, except `abort`, which any
+    """Client of one engine. Blocking; used by one thread at a time, except `abort`, which any
     thread may call.
 
-    `timeout` is how long the engine may be silent, in seconds; `limit` how long an answer may be,
+    `timeout` is how long the engine may be silent, in seconds; `limit` how long a response may be,
     in bytes. Nothing is sent before the first call.
     """
 
     def __init__(
-        self, address: EngineAddress, *, timeout: float = 5.0, limit: int = MAX_ANSWER
+        self, address: EngineAddress, *, timeout: float = 5.0, limit: int = MAX_RESPONSE
     ) -> None:
         self.where = str(address)
         self._address = address
@@ -84,31 +82,34 @@ class Engine:
         self._aborted = False
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> object:
-        """The JSON that the engine answers; `EngineError` for anything else, after which the next
-        call connects anew.
+        """Return the JSON of the engine's response. Raises `EngineError` for anything else, after
+        which the next call connects anew.
         """
         with self._use(self._timeout) as client:
             return self._read_json(client, path, params)
 
     def get_list(self, path: str, params: Mapping[str, str] | None = None) -> list[object]:
-        """The same for a list; null, which the engine writes for an empty one, is an empty one."""
-        answer = self.get(path, params)
-        if answer is None:
+        """Return a list as `get` does; null, which the engine writes for an empty list, becomes an
+        empty list.
+        """
+        found = self.get(path, params)
+        if found is None:
             return []
-        if not isinstance(answer, list):
+        if not isinstance(found, list):
             self.close()
             raise EngineError(
-                f"{self.where}: {path} answered {type(answer).__name__} and not a list"
+                f"{self.where}: {path} returned {type(found).__name__} instead of a list"
             )
-        return answer
+        return found
 
     @contextlib.contextmanager
     def events(
         self, filters: Mapping[str, list[str]], *, silence: float
     ) -> Iterator[Iterator[dict[str, object]]]:
-        """A subscription that stands on entry: what happens from then on is seen. Ends
-        (`EngineError`) when the stream breaks or nothing came for `silence` seconds; wrong events
-        are left out."""
+        """Subscribe to events: on entry the subscription is established, and every later event is
+        seen. Ends (`EngineError`) when the stream breaks or after `silence` seconds without data;
+        malformed events are left out.
+        """
         with self._use(silence) as client:
             response = self._ask(
                 client, "/events", {"filters": json.dumps(filters)}, (self._timeout, silence)
@@ -118,8 +119,8 @@ class Engine:
                 yield self._read_events(response)
 
     def abort(self) -> None:
-        """The end: whatever another thread waits for in here raises `EngineError`, soon, and
-        nothing stays open.
+        """Stop for good: a call blocked in another thread soon raises `EngineError`, and no
+        connection stays open.
         """
         with self._lock:
             idle = not self._busy
@@ -148,7 +149,7 @@ class Engine:
     def _use(self, seconds: float) -> Iterator[docker.APIClient]:
         with self._lock:
             if self._aborted:
-                raise EngineError(f"{self.where}: given up")
+                raise EngineError(f"{self.where}: aborted")
             self._busy = True
         failed = True
         try:
@@ -165,11 +166,11 @@ class Engine:
 
     def _connected(self) -> docker.APIClient:
         if self._client is None:
-            # With a version given the SDK asks nothing by itself; the question is ours, so that its
-            # answer is bounded too.
+            # With a version given, the SDK sends no request of its own; we ask for the version
+            # ourselves, so that the response is bounded too.
             version = MINIMUM_DOCKER_API_VERSION
             tls = self._address.tls or False
-            seconds: Any = self._timeout  # declared as int, and handed to a socket
+            seconds: Any = self._timeout  # declared as int, but passed on to a socket
             self._client = docker.APIClient(
                 self._address.base_url, version, seconds, tls, use_ssh_client=True
             )
@@ -180,8 +181,8 @@ class Engine:
         return self._client
 
     def _negotiate(self, client: docker.APIClient) -> str:
-        answer = self._read_json(client, "/version", None)
-        version = answer.get("ApiVersion") if isinstance(answer, dict) else None
+        found = self._read_json(client, "/version", None)
+        version = found.get("ApiVersion") if isinstance(found, dict) else None
         if (
             not isinstance(version, str)
             or not version.replace(".", "", 1).isascii()
@@ -193,7 +194,7 @@ class Engine:
         return version
 
     def _track(self, client: docker.APIClient) -> None:
-        # A blocked call is ended through its socket, which neither the SDK nor requests hands out.
+        # A blocked call is ended through its socket, which neither the SDK nor requests exposes.
         # Every kind of pool that they use makes its connections in `_new_conn`.
         adapter: Any = client.get_adapter(f"{client.base_url}/")
         choose_pool = adapter.get_connection_with_tls_context
@@ -230,8 +231,8 @@ class Engine:
             if self._version
             else f"{client.base_url}{path}"
         )
-        # `verify` is said again because requests would prefer REQUESTS_CA_BUNDLE to the authority
-        # named for this engine.
+        # `verify` is given again because requests would prefer REQUESTS_CA_BUNDLE to the authority
+        # configured for this engine.
         return client.get(
             url,
             params=params,
@@ -249,15 +250,15 @@ class Engine:
             self._check_status(response, path)
             body = self._read_body(response, path)
         try:
-            answer: object = json.loads(body)
+            found: object = json.loads(body)
         except (ValueError, RecursionError):
-            raise EngineError(f"{self.where}: {path} answered something that is not JSON") from None
-        return answer
+            raise EngineError(f"{self.where}: the response to {path} is not JSON") from None
+        return found
 
     def _read_body(self, response: requests.Response, path: str) -> bytes:
         pieces: list[bytes] = []
         size = 0
-        # Read past, to a bound, for its size: so large the limit has to be.
+        # Read to its end, within a bound, for its size: the limit has to be that large.
         for piece in response.iter_content(_PIECE):
             size += len(piece)
             if size <= self._limit:
@@ -268,18 +269,19 @@ class Engine:
                 break
         if size > self._limit:
             more = "more than " if size > _COUNTED * self._limit else ""
-            cure = f"raise discovery.answer_size above its size, or let there be less in it ({_LESS.get(path, 'fewer objects')})"
-            what = f"{path} answered {more}{size} bytes, of which {self._limit} are read at most, so nothing new is seen"
-            raise EngineError(f"{self.where}: {what}; {cure}")
+            less = _LESS.get(path, "fewer objects")
+            cure = f"raise discovery.answer_size above its size, or make the list shorter ({less})"
+            what = f"{path} returned {more}{size} bytes, more than the limit of {self._limit}"
+            raise EngineError(f"{self.where}: {what}, so changes are not seen; {cure}")
         return b"".join(pieces)
 
     def _check_status(self, response: requests.Response, path: str) -> None:
         if response.status_code == 200:
             return
-        said = ""
+        message = ""
         with contextlib.suppress(*_TROUBLE, ValueError, RecursionError, AttributeError):
-            said = str(json.loads(next(response.iter_content(4096), b"")).get("message", ""))
-        raise EngineError(_explain_status(self.where, path, response.status_code, said))
+            message = str(json.loads(next(response.iter_content(4096), b"")).get("message", ""))
+        raise EngineError(_explain_status(self.where, path, response.status_code, message))
 
     def _read_events(self, response: requests.Response) -> Iterator[dict[str, object]]:
         rest = b""
@@ -298,8 +300,8 @@ class Engine:
 
 
 def _connect_unix(connection: Any) -> None:
-    # As the SDK does it, except that a socket is not left open when nobody listens: a retry for
-    # ever would collect them.
+    # As the SDK does it, except that the socket is closed when nobody listens: endless retries
+    # would collect open ones.
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(connection.timeout)
@@ -310,10 +312,10 @@ def _connect_unix(connection: Any) -> None:
     connection.sock = sock
 
 
-def _explain_status(where: str, path: str, status: int, said: str) -> str:
-    shown = "".join(c if c.isprintable() else "?" for c in said[:_SHOWN])
+def _explain_status(where: str, path: str, status: int, message: str) -> str:
+    shown = "".join(c if c.isprintable() else "?" for c in message[:_SHOWN])
     if status == 503:
-        hint = "this engine is no swarm manager: connect to a manager, or make it one with 'docker swarm init'"
+        hint = "not a swarm manager: connect to a manager, or run 'docker swarm init' here"
     elif status == 403:
         hint = f"is a proxy in front of the engine? It must allow GET {path}"
     else:
@@ -326,8 +328,8 @@ def _explain_status(where: str, path: str, status: int, said: str) -> str:
 
 
 def _explain(error: BaseException, seconds: float) -> str:
-    """What went wrong in a few words: the innermost cause, because the outer ones only say that
-    something did.
+    """Explain an error in a few words: its innermost cause, because the outer ones carry no
+    detail.
     """
     seen: list[BaseException] = []
     cause: BaseException | None = error
@@ -351,6 +353,6 @@ def _explain(error: BaseException, seconds: float) -> str:
         isinstance(found, (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError))
         for found in seen
     ):
-        return f"no answer for {seconds:g} s"
+        return f"no response for {seconds:g} s"
     text = " ".join(str(seen[-1]).split()) or type(seen[-1]).__name__
     return "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])

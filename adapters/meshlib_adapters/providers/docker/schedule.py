@@ -1,8 +1,8 @@
-"""When to look at an engine again: computed from what happened, without a clock.
+"""Schedule of polls of an engine, computed from events and results, without a clock.
 
-Events ask for a look, each look that found things still on their way asks for another, and one is
-due after `resync` in any case, because streams of events go silent. Looks never follow each other
-so closely that they are more than a fifth of the time.
+Events ask for a poll, each poll that found things still under way asks for another, and one is due
+after `resync` in any case, because event streams go silent. Polls are spaced so that they take at
+most a fifth of the time.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ __all__ = ["Schedule", "Timing"]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """All in seconds.
+    """Intervals, all in seconds.
 
-    `resync`: a look at least so often. `gap`: at least so long between looks, however many events
-    come. `follow`: between looks while tasks are on their way. `linger`: after an event or a change
-    keep following so long, since what an event announces takes effect later. `tire`: while nothing
-    changes for so long, follow more and more slowly. `timeout`: the engine may be silent so long in
-    an answer. `deadline`: a look may take so long. `silence`: without an event for so long,
+    `resync`: longest time between polls. `gap`: shortest time between polls, however many events
+    come. `follow`: time between polls while tasks are under way. `linger`: time for which following
+    goes on after an event or a change, since what an event announces takes effect later. `tire`:
+    while nothing changes for this long, following slows down. `timeout`: silence allowed within a
+    response. `deadline`: limit for a whole poll. `silence`: time without an event after which to
     subscribe anew.
     """
 
@@ -35,7 +35,9 @@ class Timing:
 
 
 class Schedule:
-    """Told of events and looks with the time; `due` is when the next look is wanted."""
+    """Takes events and the results of polls with their times; `due` is when the next poll is
+    wanted.
+    """
 
     def __init__(self, timing: Timing) -> None:
         self.due = 0.0
@@ -45,16 +47,16 @@ class Schedule:
         self._moved = float("-inf")
 
     def event(self, now: float) -> None:
-        """Something happened that may matter."""
+        """Note an event that may matter."""
         self._moved = now
         self.due = min(self.due, max(now, self._ended + self._pause))
 
-    def looked(self, started: float, now: float, *, changed: bool, settled: bool) -> None:
-        """A look is over; `settled` when all is as it was meant to be."""
+    def polled(self, started: float, now: float, *, changed: bool, settled: bool) -> None:
+        """Note the end of a poll; `settled` when everything is in its intended state."""
         timing = self._timing
         took = now - started
         self._ended = now
-        # A large swarm takes long to list: four times as long of rest keeps an engine (and us) from
+        # A large swarm takes long to list: a rest four times as long keeps an engine (and us) from
         # doing nothing else.
         self._pause = max(timing.gap, 4 * took)
         if changed:
@@ -67,6 +69,6 @@ class Schedule:
             self.due = now + min(max(timing.follow * slower, self._pause), timing.resync)
 
     def failed(self, now: float, pause: float) -> None:
-        """A look failed; the next one after `pause`."""
+        """Note a failed poll; the next one comes after `pause`."""
         self._ended = now
         self.due = now + pause

@@ -1,10 +1,8 @@
-"""An engine's socket for somebody who may only read: what discovery asks for passes, everything
-else gets 403.
+"""Read-only proxy for an engine's socket: requests that discovery needs pass, all others get 403.
 
-Who can connect to an engine's socket owns the machine. The process that faces the internet connects
-to this proxy instead, which holds the socket and faces nobody. Nothing that a client says reaches
-the engine but the path and the query of a GET request: the head is written anew, and one connection
-carries one request.
+Access to an engine's socket is root on the machine. The process that faces the internet connects to
+this proxy instead, which holds the socket and faces nobody. Only the path and the query of a GET
+request reach the engine: the head is written anew, and one connection carries one request.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ _ALLOWED: Final = re.compile(
 )
 _EVENTS: Final = re.compile(rb"(?:/v[0-9.]+)?/events(?:\?.*)?")
 
-# A gateway has a handful: its events, and a few looks at a time.
+# A gateway has a handful: its events, and a few polls at a time.
 _MAX_CLIENTS: Final = 64
 _MAX_HEAD: Final = 16 * 1024
 _PIECE: Final = 64 * 1024
@@ -45,16 +43,16 @@ _STUCK: Final = 60.0  # seconds without a byte, from the engine (events excepted
 
 
 def is_allowed(method: bytes, target: bytes) -> bool:
-    """Whether a request may pass: GET of one of `PATHS`, with or without a version of the API
+    """Return whether a request may pass: GET of one of `PATHS`, with or without an API version
     before it.
     """
     return method == b"GET" and _ALLOWED.fullmatch(target) is not None
 
 
 def bind_socket(path: str, mode: int = 0o600) -> socket.socket:
-    """A Unix socket at `path`; one that was left there by a process that is gone is replaced.
+    """Bind a Unix socket at `path`; replaces the socket of a process that is gone.
 
-    `ConfigurationError` when there is something else, or somebody who listens.
+    Raises `ConfigurationError` when there is another kind of file, or a process that listens.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o777 & ~mode)
@@ -87,14 +85,14 @@ def _remove_stale(path: str) -> None:
 
 
 class SocketProxy:
-    """Passes what `is_allowed` to the engine whose Unix socket is at `engine`."""
+    """Passes requests that `is_allowed` permits to the engine whose Unix socket is at `engine`."""
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._clients: set[asyncio.Task[None]] = set()
 
     async def serve(self, sock: socket.socket) -> None:
-        """Run on a bound Unix socket until cancelled."""
+        """Serve on a bound Unix socket until cancelled."""
         server = await asyncio.start_unix_server(self._take, sock=sock, limit=_PIECE)
         try:
             await asyncio.get_running_loop().create_future()  # until cancelled
@@ -110,7 +108,7 @@ class SocketProxy:
         try:
             await self._answer(reader, writer)
         except (OSError, TimeoutError):
-            pass  # either side is gone, or stuck
+            pass  # either side is gone or stuck
         finally:
             self._clients.discard(task)
             writer.close()
@@ -151,7 +149,7 @@ class SocketProxy:
             copying = asyncio.ensure_future(_copy(from_engine, writer, None if endless else _STUCK))
             leaving = asyncio.ensure_future(
                 reader.read(1)
-            )  # the client says no more: this is its end
+            )  # the client sends no more: this is its end
             try:
                 await asyncio.wait((copying, leaving), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -188,8 +186,8 @@ async def _copy(
             writer, 502, "the engine has no response, or one with a head that is too long"
         )
         return
-    # Not every engine says that its connection ends, and a client that does not know asks once more
-    # on it.
+    # Not every engine announces that its connection ends, and a client that does not know sends its
+    # next request on it.
     status, *fields = head[:-4].split(b"\r\n")
     fields = [
         line for line in fields if not line.lower().startswith((b"connection:", b"keep-alive:"))
@@ -206,7 +204,7 @@ async def _copy(
 
 
 async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
-    # As an engine says it.
+    # In the form of an engine's own errors.
     body = json.dumps({"message": why}).encode() + b"\n"
     head = f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     writer.write(head.encode() + body)

@@ -1,9 +1,9 @@
-"""Where this process is: which container it may be in, and which addresses its network interfaces
-have.
+"""Surroundings of this process: the container it may be in, and the addresses of its network
+interfaces.
 
-Nothing is asked of the engine. A container's id stands in the mounts that every engine makes for it
+The engine is not asked. A container's id appears in the mounts that every engine makes for it
 (Docker, Podman), in the names of control groups, and in its host name; addresses come from the
-kernel, by its routing socket. What cannot be read is not known.
+kernel, through its routing socket. Facts that cannot be read stay unknown.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SECONDS: Final = 1.0
 
 
 def find_surroundings(address: EngineAddress) -> Surroundings:
-    """What this process sees of itself now, for an engine at `address`. Blocks for some
+    """Find the surroundings of this process now, for an engine at `address`. Blocks for some
     microseconds, never raises.
     """
     interfaces = find_interfaces()
@@ -55,8 +55,8 @@ def find_surroundings(address: EngineAddress) -> Surroundings:
 
 
 def find_containers(proc: Path = Path("/proc"), hostname: str | None = None) -> frozenset[str]:
-    """Ids of containers, or their first 12 digits, of which one may be that of the container that
-    this process is in.
+    """Ids of containers, or their first 12 digits; one may be that of the container that this
+    process is in.
     """
     found = set(_MOUNT.findall(_read(proc / "self/mountinfo")))
     found.update(_GROUP.findall(_read(proc / "self/cgroup")))
@@ -67,7 +67,7 @@ def find_containers(proc: Path = Path("/proc"), hostname: str | None = None) -> 
 
 
 def find_interfaces() -> frozenset[str] | None:
-    """ "ADDRESS/PREFIX" of the network interfaces; None when the kernel does not say."""
+    """ "ADDRESS/PREFIX" of each network interface; None when the kernel does not tell."""
     if not hasattr(socket, "AF_NETLINK"):
         return None
     try:
@@ -83,7 +83,7 @@ def find_interfaces() -> frozenset[str] | None:
 
 
 def is_local(address: EngineAddress, interfaces: frozenset[str]) -> bool:
-    """Whether the engine is on this machine, as far as its address tells."""
+    """Return whether the engine is on this machine, judged by its address."""
     url = address.base_url
     if url is None:
         return True
@@ -106,7 +106,7 @@ def is_local(address: EngineAddress, interfaces: frozenset[str]) -> bool:
 def _read(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
-    except OSError:  # not Linux, or not to be seen: then nothing is known from it
+    except OSError:  # not Linux, or not permitted: then nothing is known
         return ""
 
 
@@ -138,7 +138,7 @@ def _address(message: bytes) -> Iterator[str]:
             break
         found[kind] = message[at + _ATTRIBUTE.size : at + size]
         at += -(-size // 4) * 4
-    # Of a link between two machines the first is the other one's.
+    # On a link between two machines the first address is the peer's.
     raw = found.get(_LOCAL) or found.get(_ADDRESS)
     if raw is not None:
         yield f"{ipaddress.ip_address(raw)}/{prefix}"

@@ -12,34 +12,35 @@ from meshlib.discovery.engine.swarm import is_settled, parse_swarm
 from meshlib.discovery.engine.swarm_resolver import SwarmResolver
 from meshlib.model import Snapshot
 from meshlib_adapters.providers.docker.address import EngineAddress, find_engine
-from meshlib_adapters.providers.docker.engine import MAX_ANSWER, Engine
+from meshlib_adapters.providers.docker.engine import MAX_RESPONSE, Engine
 from meshlib_adapters.providers.docker.schedule import Timing
 from meshlib_adapters.providers.docker.surroundings import find_surroundings
-from meshlib_adapters.providers.docker.watch import EngineWatch, Look
+from meshlib_adapters.providers.docker.watch import EngineWatch, Poll
 
 __all__ = ["SwarmProvider"]
 
-# Events of containers come only from the node that is asked, but there they tell at once what tasks
-# would tell later.
+# Container events come only from the polled node, but they announce at once what task events report
+# later.
 _ACTIONS = {
     "service": frozenset({"create", "update", "remove"}),
     "network": frozenset({"create", "update", "remove", "destroy", "connect", "disconnect"}),
     "node": frozenset({"create", "update", "remove"}),
     "container": frozenset({"start", "die", "health_status"}),
 }
-# Tasks that are meant to run, or to be ready to: so a task is that waits to replace one that
-# failed. The others (history, and those being stopped) never get requests and are most of the list.
+# Tasks meant to run, or to be ready to: a task that waits to replace a failed one is such. The
+# others (history, and those being stopped) never get requests and are most of the list.
 _MEANT_TO_RUN = {"filters": json.dumps({"desired-state": ["running", "ready"]})}
 
 
 class SwarmProvider(EngineWatch):
-    """Yields what the labels of a Swarm's services ask for, by way of one of its managers.
+    """Yields the routes that the labels of a Swarm's services ask for, through one of its managers.
 
     `url`: unix://, tcp://, ssh:// or context://; without it DOCKER_HOST or the current docker
-    context. `ConfigurationError` when it can be none of them; anything wrong with the engine itself
-    is the status's matter. A look is three calls (services, tasks, networks), however many there
-    are of each. `surroundings` tell where the gateway is, before each look. A list of more than
-    `max_answer` bytes is not read; what was known before stands, and the status names the list.
+    context. Raises `ConfigurationError` when it can be none of them; trouble with the engine itself
+    goes to the status. A poll is three calls (services, tasks, networks), however many there are of
+    each. `surroundings` returns where the gateway is, before each poll. A list of more than
+    `max_response` bytes is not read; the previous snapshot stays in force, and the status names the
+    list.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class SwarmProvider(EngineWatch):
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
         surroundings: Callable[[EngineAddress], Surroundings] = find_surroundings,
-        max_answer: int = MAX_ANSWER,
+        max_response: int = MAX_RESPONSE,
     ) -> None:
         self._engine = address = find_engine(url)
         self._resolver = SwarmResolver(f"swarm:{address}", options)
@@ -62,15 +63,15 @@ class SwarmProvider(EngineWatch):
             actions=_ACTIONS,
             timing=timing,
             clock=clock,
-            max_answer=max_answer,
+            max_response=max_response,
         )
 
-    def _read(self, engine: Engine, last: Snapshot | None) -> Look:
+    def _read(self, engine: Engine, last: Snapshot | None) -> Poll:
         services = engine.get_list("/services")
         tasks = engine.get_list("/tasks", _MEANT_TO_RUN)
         networks = engine.get_list("/networks")
         records = parse_swarm(services, tasks, networks)
-        return Look(
+        return Poll(
             self._resolver.resolve(records, last, self._surroundings(self._engine)),
             is_settled(records),
         )

@@ -1,8 +1,8 @@
-"""Blocking calls in threads that neither outlive their use nor hold up an exit.
+"""Blocking calls in threads that neither outlive their use nor delay an exit.
 
 The usual worker threads do not fit: a call to a hung engine would keep its thread, and with it the
 end of the event loop, until a timeout. Here each call has a thread of its own (which costs less
-than a tenth of a millisecond) and a way to be ended.
+than a tenth of a millisecond) and a way to be aborted.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from meshlib_adapters.providers.docker.engine import Engine, EngineError
 __all__ = ["EventStream", "run_blocking"]
 
 _T = TypeVar("_T")
-_KEPT = 256  # events; when more are waiting, only that there were more matters
+_KEPT = 256  # events; beyond that only the number of further ones matters
 
 
 async def run_blocking(
     call: Callable[[], _T], *, abort: Callable[[], None], seconds: float, what: str
 ) -> _T:
-    """What `call` returns or raises, from a thread. After `seconds`, or when cancelled, `abort` is
-    to end it; the first is an `EngineError` ("`what` took longer ...")."""
+    """Return or raise what `call` does, in a thread. After `seconds`, or when cancelled, `abort`
+    has to end it; after `seconds` an `EngineError` ("`what` took longer ...") is raised.
+    """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()
 
@@ -58,11 +59,11 @@ async def run_blocking(
 
 
 class EventStream:
-    """One subscription to an engine's events, read by a thread.
+    """Subscription to an engine's events, read by a thread.
 
-    `wake` is called in the event loop when it stands, when events came, and when it ended; however
-    fast they come, at most one such call is under way. `stands` and `ended` tell the state,
-    `reason` why it ended, `take()` the events.
+    `wake` is called in the event loop when the subscription is established, when events came, and
+    when it ended; however fast they come, at most one such call is under way. `stands` and `ended`
+    hold the state, `reason` the cause of its end, `take()` returns the events.
     """
 
     def __init__(

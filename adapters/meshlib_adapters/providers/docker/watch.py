@@ -1,9 +1,9 @@
-"""Following an engine: events for speed, a look from time to time for truth, and patience with
-everything that goes wrong.
+"""Watch on one engine: events for speed, polls for truth, and patience with everything that goes
+wrong.
 
-What a look reads and what it means is the caller's; here is only when, and what happens when it
-fails. Subscribing comes before looking, so that no change falls between. The end of the event
-stream, its silence and its refusal come to the same: looks go on, and it is subscribed to again.
+The caller defines what a poll reads and what it means; this module decides when, and what a failure
+leads to. Subscribing comes before polling, so that no change falls between. An event stream that
+ends, goes silent or is refused is treated alike: polls go on, and the watch subscribes again.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from dataclasses import dataclass
 from meshlib.model import Snapshot
 from meshlib_adapters.providers.backoff import MAX_PAUSE, Backoff
 from meshlib_adapters.providers.docker.address import EngineAddress
-from meshlib_adapters.providers.docker.engine import MAX_ANSWER, Engine, EngineError
+from meshlib_adapters.providers.docker.engine import MAX_RESPONSE, Engine, EngineError
 from meshlib_adapters.providers.docker.schedule import Schedule, Timing
 from meshlib_adapters.providers.docker.threads import EventStream, run_blocking
 from meshlib_adapters.providers.provider import ProviderStatus
 
-__all__ = ["EngineWatch", "Look"]
+__all__ = ["EngineWatch", "Poll"]
 
 logger = logging.getLogger("meshlib.providers")
 
 _SUBSCRIBE = (
-    1.0  # seconds that a look waits for the subscription before it; later, a second look follows
+    # seconds that a poll waits for the subscription before it; after that, a second poll follows
+    1.0
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look found; not `settled` when things are still on their way to what was asked
-    for.
+class Poll:
+    """Result of one poll; not `settled` while things are still on their way to the intended
+    state.
     """
 
     snapshot: Snapshot
@@ -44,38 +45,38 @@ class Look:
 
 
 class EngineWatch:
-    """A provider of the snapshots of one engine.
+    """Provider of the snapshots of one engine.
 
-    `look` reads the engine (blocking, in a thread; `EngineError` when it cannot) with the snapshot
-    before; `actions` are the events that are a reason to look: actions by type of object.
-    `max_answer`: bytes of one list that are read.
+    `poll` reads the engine (blocking, in a thread; raises `EngineError`) given the previous
+    snapshot; `actions` are the events that call for a poll: actions by type of object.
+    `max_response`: bytes of one list that are read.
     """
 
     def __init__(
         self,
         name: str,
         address: EngineAddress,
-        look: Callable[[Engine, Snapshot | None], Look],
+        poll: Callable[[Engine, Snapshot | None], Poll],
         *,
         actions: Mapping[str, frozenset[str]],
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
-        max_answer: int = MAX_ANSWER,
+        max_response: int = MAX_RESPONSE,
     ) -> None:
         self.name = name
         self.status = ProviderStatus("starting", None, "")
         self._address = address
-        self._look = look
+        self._poll = poll
         self._actions = actions
         self._timing = timing or Timing()
         self._clock = clock
-        self._max_answer = max_answer
+        self._max_response = max_response
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.status.state}>"
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """As `Provider.snapshots`."""
+        """Yield snapshots as `Provider.snapshots` does."""
         subscription = _Subscription(self._address, self._actions, self._timing, self._clock)
         schedule, backoff = Schedule(self._timing), Backoff()
         engine: Engine | None = None
@@ -84,11 +85,11 @@ class EngineWatch:
             await subscription.begin()
             while True:
                 engine = engine or Engine(
-                    self._address, timeout=self._timing.timeout, limit=self._max_answer
+                    self._address, timeout=self._timing.timeout, limit=self._max_response
                 )
                 started = self._clock()
                 try:
-                    look = await self._take_look(engine, last)
+                    result = await self._run_poll(engine, last)
                 except (EngineError, _Failed) as error:
                     engine.abort()
                     engine = None
@@ -97,11 +98,11 @@ class EngineWatch:
                 else:
                     backoff.reset()
                     now = self._clock()
-                    changed = look.snapshot != last
-                    schedule.looked(started, now, changed=changed, settled=look.settled)
+                    changed = result.snapshot != last
+                    schedule.polled(started, now, changed=changed, settled=result.settled)
                     self.status = self._status_after_success(now, subscription.trouble)
                     if changed:
-                        last = look.snapshot
+                        last = result.snapshot
                         yield last
                 await subscription.wait(schedule, failing=engine is None)
         finally:
@@ -109,8 +110,8 @@ class EngineWatch:
             if engine is not None:
                 engine.abort()
 
-    async def _take_look(self, engine: Engine, last: Snapshot | None) -> Look:
-        call = functools.partial(self._look, engine, last)
+    async def _run_poll(self, engine: Engine, last: Snapshot | None) -> Poll:
+        call = functools.partial(self._poll, engine, last)
         try:
             return await run_blocking(
                 call,
@@ -121,11 +122,11 @@ class EngineWatch:
         except EngineError:
             raise
         except Exception as error:
-            # A defect of ours, met by what some engine says. The routes that are known must outlive
-            # it.
-            logger.exception("%s: what the engine says could not be understood", self.name)
+            # A defect of ours, triggered by something the engine sent. The known routes must
+            # outlive it.
+            logger.exception("%s: the engine's data could not be interpreted", self.name)
             raise _Failed(
-                f"{engine.where}: what it says could not be understood: {error!r}"
+                f"{engine.where}: its data could not be interpreted: {error!r}"
             ) from error
 
     def _status_after_success(self, now: float, trouble: str) -> ProviderStatus:
@@ -138,11 +139,11 @@ class EngineWatch:
 
 
 class _Failed(Exception):
-    """A look failed in a way that it should not."""
+    """A poll failed because of a defect."""
 
 
 class _Subscription:
-    """Keeps an event stream open, and turns its life into looks wanted."""
+    """Keeps an event stream open, and turns its events and ends into polls."""
 
     def __init__(
         self,
@@ -163,7 +164,7 @@ class _Subscription:
         self._next_try = float("-inf")
 
     async def begin(self) -> None:
-        """Subscribe, and wait a moment for it to stand."""
+        """Subscribe, and wait briefly for the subscription."""
         self._open()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SUBSCRIBE):
@@ -171,7 +172,7 @@ class _Subscription:
         self._note(None)
 
     async def wait(self, schedule: Schedule, *, failing: bool) -> None:
-        """Return when a look is due."""
+        """Return when a poll is due."""
         while True:
             self._wake.clear()
             self._note(None if failing and not self._recovered() else schedule)
@@ -186,7 +187,7 @@ class _Subscription:
                     await self._wake.wait()
 
     def close(self) -> None:
-        """Let go of the stream and its thread."""
+        """Release the stream and its thread."""
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
@@ -203,7 +204,7 @@ class _Subscription:
         )
 
     def _matters(self, event: Mapping[str, object]) -> bool:
-        # Again, because a type of one and an action of another pass the engine's filter.
+        # Filtered again, because a type of one filter and an action of another pass the engine's.
         # "health_status: healthy" is an action.
         kind, action = event.get("Type"), event.get("Action")
         return (
@@ -213,8 +214,8 @@ class _Subscription:
         )
 
     def _recovered(self) -> bool:
-        # A subscription that stands again is the first sign that an engine is back: no need to sit
-        # out the pause.
+        # An established subscription is the first sign that an engine is back: no need to sit out
+        # the pause.
         return self._stream is not None and self._stream.stands and not self._stood
 
     def _note(self, schedule: Schedule | None) -> None:
@@ -230,8 +231,8 @@ class _Subscription:
         if events:
             self._backoff.reset()
         if stream.ended:
-            # Twice in a row without an event between is trouble; once is an engine that restarts,
-            # or a long silence.
+            # Twice in a row without an event between them is trouble; once is an engine that
+            # restarts, or a long silence.
             if self._backoff.failures:
                 self.trouble = stream.reason
             self._next_try = now + self._backoff.fail()

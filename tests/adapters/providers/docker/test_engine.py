@@ -61,15 +61,15 @@ _FAULTS = {
     "deep nesting": (Fault(body=b"[" * 50_000), "not JSON"),
     "too much": (
         Fault(body=b"[" + b"1," * 60_000 + b"1]"),
-        r"/services answered 120003 bytes, of which 100000 .*raise discovery.answer_size .*labels",
+        r"/services returned 120003 bytes, more than the limit of 100000.*raise discovery.answer_size .*labels",
     ),
     "far too much": (
         Fault(body=b"[" + b"1," * 600_000 + b"1]"),
-        "/services answered more than 4[0-9]{5} bytes, of which 100000 ",
+        "/services returned more than 4[0-9]{5} bytes, more than the limit of 100000",
     ),
-    "an object": (Fault(body=b'{"message": "hello"}'), "answered dict and not a list"),
+    "an object": (Fault(body=b'{"message": "hello"}'), "returned dict instead of a list"),
     "cut off": (Fault(cut=1), "incomplete|IncompleteRead|closed"),
-    "nothing at all": (Fault(hang=True), "no answer for 0.5 s"),
+    "nothing at all": (Fault(hang=True), "no response for 0.5 s"),
 }
 
 
@@ -147,7 +147,7 @@ def test_abort_ends_a_call_at_any_stage(fake: FakeEngine, fault: Fault) -> None:
     thread.join(10)
     assert not thread.is_alive()
     assert len(errors) == 1
-    with pytest.raises(EngineError, match="given up"):
+    with pytest.raises(EngineError, match="aborted"):
         engine.get("/tasks")
 
 
@@ -175,7 +175,7 @@ def test_the_end_of_a_stream_is_an_error(fake: FakeEngine, engine: Engine) -> No
 
 
 def test_the_silence_of_a_stream_is_an_error(engine: Engine) -> None:
-    with pytest.raises(EngineError, match=r"no answer for 0\.2 s"):
+    with pytest.raises(EngineError, match=r"no response for 0\.2 s"):
         _read_all(engine, lambda: None, 0.2)
 
 

@@ -18,25 +18,25 @@ def test_the_first_look_is_due_at_once() -> None:
 
 def test_settled_and_unchanged_waits_for_the_resync() -> None:
     schedule = Schedule(TIMING)
-    schedule.looked(99.99, 100, changed=False, settled=True)
+    schedule.polled(99.99, 100, changed=False, settled=True)
     assert schedule.due == 110
 
 
 def test_after_an_event_or_a_change_it_lingers() -> None:
     schedule = Schedule(TIMING)
-    schedule.looked(99.99, 100, changed=True, settled=True)
+    schedule.polled(99.99, 100, changed=True, settled=True)
     assert schedule.due == pytest.approx(100.1)
-    schedule.looked(101.99, 102.5, changed=False, settled=True)
+    schedule.polled(101.99, 102.5, changed=False, settled=True)
     assert schedule.due == 112.5
     schedule.event(105)
     assert schedule.due == 105
-    schedule.looked(105, 105.01, changed=False, settled=True)
+    schedule.polled(105, 105.01, changed=False, settled=True)
     assert schedule.due == pytest.approx(105.11)
 
 
 def test_events_do_not_come_closer_than_the_gap() -> None:
     schedule = Schedule(TIMING)
-    schedule.looked(100, 100.001, changed=False, settled=True)
+    schedule.polled(100, 100.001, changed=False, settled=True)
     for tick in range(10):
         schedule.event(100.001 + tick / 1000)
     assert schedule.due == pytest.approx(100.051)
@@ -44,7 +44,7 @@ def test_events_do_not_come_closer_than_the_gap() -> None:
 
 def test_a_slow_engine_is_asked_a_fifth_of_the_time() -> None:
     schedule = Schedule(TIMING)
-    schedule.looked(100, 101, changed=True, settled=False)
+    schedule.polled(100, 101, changed=True, settled=False)
     assert schedule.due == 105
     schedule.event(101)
     assert schedule.due == 105
@@ -55,7 +55,7 @@ def test_unsettled_is_followed_ever_more_slowly_but_at_least_at_the_resync() -> 
     schedule.event(now)
     pauses = []
     while now < 4000:
-        schedule.looked(now, now, changed=False, settled=False)
+        schedule.polled(now, now, changed=False, settled=False)
         pauses.append(schedule.due - now)
         now = schedule.due
         looks += 1

@@ -15,7 +15,7 @@ from meshlib.model import Contribution, Snapshot
 from meshlib_adapters.providers.docker.address import EngineAddress
 from meshlib_adapters.providers.docker.engine import Engine
 from meshlib_adapters.providers.docker.schedule import Timing
-from meshlib_adapters.providers.docker.watch import EngineWatch, Look
+from meshlib_adapters.providers.docker.watch import EngineWatch, Poll
 from meshlib_adapters.testing import FakeEngine, Fault
 
 # The resync is out of reach, unless a test is about it: what is seen is seen by events.
@@ -38,13 +38,13 @@ def fake(tmp_path: Path) -> Iterator[FakeEngine]:
     assert threading.active_count() <= before, [thread.name for thread in threading.enumerate()]
 
 
-def _look(engine: Engine, _last: Snapshot | None) -> Look:
+def _poll(engine: Engine, _last: Snapshot | None) -> Poll:
     services = engine.get_list("/services")
     tasks = engine.get_list("/tasks")
     names = sorted(service["Spec"]["Name"] for service in services if isinstance(service, dict))
     running = sum(task["Status"]["State"] == "running" for task in tasks if isinstance(task, dict))
     snapshot = Snapshot.of(Contribution(key=name, service=f"{name}:{running}") for name in names)
-    return Look(snapshot, settled=running == len(tasks))
+    return Poll(snapshot, settled=running == len(tasks))
 
 
 class Following:
@@ -84,9 +84,9 @@ class Following:
 
 @contextlib.asynccontextmanager
 async def _following(
-    fake: FakeEngine, timing: Timing, look: Callable[[Engine, Snapshot | None], Look] = _look
+    fake: FakeEngine, timing: Timing, poll: Callable[[Engine, Snapshot | None], Poll] = _poll
 ) -> AsyncIterator[Following]:
-    watch = EngineWatch("fake", EngineAddress(fake.url), look, actions=_ACTIONS, timing=timing)
+    watch = EngineWatch("fake", EngineAddress(fake.url), poll, actions=_ACTIONS, timing=timing)
     following = Following(watch)
     task = asyncio.create_task(following.read())
     try:
@@ -181,10 +181,10 @@ def test_without_events_it_is_degraded_and_still_right(fake: FakeEngine) -> None
 
 _FAULTS = {
     "500": (Fault(status=500), "HTTP 500"),
-    "503": (Fault(status=503), "no swarm manager"),
+    "503": (Fault(status=503), "not a swarm manager"),
     "garbage": (Fault(body=b"<html>"), "not JSON"),
     "half": (Fault(cut=1), ""),
-    "hang": (Fault(hang=True), "no answer"),
+    "hang": (Fault(hang=True), "no response"),
     "trickle": (Fault(body=b"[" + b" " * 1000, trickle=True, delay=0.2), "longer than 1 s"),
 }
 
@@ -242,7 +242,7 @@ def test_an_engine_comes_back_on_a_new_socket(fake: FakeEngine) -> None:
     _run(fake, EVENTS_ONLY, scenario)
 
 
-def test_a_storm_of_events_is_a_few_looks(fake: FakeEngine) -> None:
+def test_a_storm_of_events_is_a_few_polls(fake: FakeEngine) -> None:
     async def scenario(following: Following) -> None:
         await following.is_ok()
         fake.add_service("shop", {}, [])
@@ -273,7 +273,7 @@ def test_a_slow_list_with_an_event_during_it_is_read_again(fake: FakeEngine) -> 
     _run(fake, EVENTS_ONLY, scenario)
 
 
-def test_events_of_no_interest_are_no_reason_to_look(fake: FakeEngine) -> None:
+def test_events_of_no_interest_are_no_reason_to_poll(fake: FakeEngine) -> None:
     async def scenario(following: Following) -> None:
         await following.is_ok()
         await asyncio.sleep(0.5)
@@ -288,31 +288,31 @@ def test_events_of_no_interest_are_no_reason_to_look(fake: FakeEngine) -> None:
         await asyncio.sleep(0.2)
         assert fake.count("/services") == before
         fake.emit("container", "health_status: healthy")
-        await following.until(lambda: fake.count("/services") > before, "a look")
+        await following.until(lambda: fake.count("/services") > before, "a poll")
 
     _run(fake, EVENTS_ONLY, scenario)
 
 
-def test_a_defect_of_ours_costs_a_look_and_no_route(
+def test_a_defect_of_ours_costs_a_poll_and_no_route(
     fake: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def look(engine: Engine, last: Snapshot | None) -> Look:
+    def poll(engine: Engine, last: Snapshot | None) -> Poll:
         if fake.services[0]["Spec"]["Labels"]:
             raise KeyError("Spec")
-        return _look(engine, last)
+        return _poll(engine, last)
 
     async def run() -> None:
         fake.add_service("shop", {}, [])
-        async with _following(fake, QUICK, look) as following:
+        async with _following(fake, QUICK, poll) as following:
             await following.sees("shop:1")
             fake.update_labels("shop", {"odd": "label"})
-            await following.is_degraded("could not be understood", "KeyError")
+            await following.is_degraded("could not be interpreted", "KeyError")
             assert following.seen[-1] == ["shop:1"]
             fake.update_labels("shop", {})
             await following.is_ok()
 
     asyncio.run(run())
-    assert "could not be understood" in caplog.text
+    assert "could not be interpreted" in caplog.text
 
 
 def test_ten_megabytes_are_read(fake: FakeEngine) -> None:
@@ -364,7 +364,7 @@ def test_cancelling_ends_everything_at_once_whatever_hangs(path: str, fake: Fake
 def test_closing_the_iterator_ends_its_threads(fake: FakeEngine) -> None:
     async def run() -> None:
         watch = EngineWatch(
-            "fake", EngineAddress(fake.url), _look, actions=_ACTIONS, timing=EVENTS_ONLY
+            "fake", EngineAddress(fake.url), _poll, actions=_ACTIONS, timing=EVENTS_ONLY
         )
         iterator = watch.snapshots()
         await anext(iterator)
