@@ -1,4 +1,4 @@
-"""Where the body of a request ends (RFC 9112 6.3), whichever way it says so."""
+"""End of a request's body (RFC 9112 6.3), for every way of framing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ __all__ = ["RequestBody"]
 
 
 class RequestBody:
-    """Hands on the body of one request in its wire form and finds its end.
+    """Passes on the body of one request in its wire form and finds its end.
 
     `receive_data` reads `data` from `start` on, at most `most` chunks of it, and returns what to
-    send on; `position` is where in `data` it stopped, and `chunks` how many it has read. When
-    `done`, the bytes from `position` on are behind the body. `size` counts the bytes handed on.
-    `payload` (instead of the wire form) takes the chunks apart. Raises as `ChunkedReader`.
+    send on; `position` is the index in `data` where it stopped, and `chunks` the number of chunks
+    read. When `done`, the bytes from `position` on are behind the body. `size` counts the bytes
+    passed on. `payload` returns the payload without the chunked coding, instead of the wire form.
+    Raises as `ChunkedReader`.
     """
 
     __slots__ = ("_chunks", "_left", "chunks", "done", "position", "size")
@@ -33,7 +34,7 @@ class RequestBody:
         self.chunks = 0
 
     def receive_data(self, data: bytes, start: int = 0, most: int = NO_LIMIT) -> bytes:
-        """See the class; once `done`, nothing more is taken."""
+        """Read body bytes, as the class says; once `done`, nothing more is taken."""
         reader = self._chunks
         if self.done:
             self.position = start

@@ -1,5 +1,5 @@
 """The chunked transfer coding (RFC 9112 7.1): bytes in, payload or clean chunks out, each byte
-looked at once.
+scanned once.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ __all__ = ["LAST_CHUNK", "ChunkedReader", "chunk_head"]
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
-# A size line longer than this is an attack, not an extension: nobody uses them (Go allows 4 KiB,
-# CVE-2023-39326 was unlimited).
+# A size line longer than this is an attack, not an extension: nobody uses extensions (Go allows 4
+# KiB, CVE-2023-39326 was unlimited).
 MAX_LINE: Final = 1024
-# All extensions of one body together: a client could otherwise send a kilobyte for each byte of
+# All extensions of one body together: otherwise a client could send a kilobyte for each byte of
 # payload for ever.
 MAX_EXTENSIONS: Final = 16 * 1024
-MAX_TRAILERS: Final = 8 * 1024  # bytes; as one of nginx's buffers for large fields
+MAX_TRAILERS: Final = 8 * 1024  # bytes; the size of one of nginx's buffers for large fields
 
-# At most 15 hex digits: below 2**60, so that no reader behind us overflows.
-# As many chunks as there are.
+# At most 15 hex digits: below 2**60, so that no reader behind us overflows. The number of chunks is
+# not limited.
 NO_LIMIT: Final = 1 << 60
 
 _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
@@ -43,15 +43,15 @@ class _Part(enum.Enum):
 class ChunkedReader:
     """Finds the end of a chunked body. `announced`: the message's `announced_trailers`.
 
-    `receive_data` returns pieces: the payload; or, with `relay`, the same chunks as they are to be
-    sent on (extensions and trailers that must not be forwarded removed), which is nearly always
-    `data` itself. It reads `data` from `start` on, and no more than `most` chunks of it, so that
-    whoever calls decides how long a read full of tiny chunks may take: `position` is where in
-    `data` it stopped, and the next call goes on from there; `chunks` is how many it has read. When
-    the last chunk and the trailers are in, `done` is true, `position` is behind the body and
-    `trailers` has the trailer lines that may be forwarded. Raises `RequestHeadError`
-    (`ResponseHeadError` with `response`) or `LimitExceeded` for anything that is not chunked
-    coding, after which the reader is of no more use.
+    `receive_data` returns pieces: the payload; or, with `relay`, the same chunks in the form to
+    send on (without extensions and forbidden trailers), which is nearly always `data` itself. It
+    reads `data` from `start` on, and at most `most` chunks of it, so that the caller bounds the
+    time that a read full of tiny chunks takes: `position` is the index in `data` where it stopped,
+    and where the next call goes on; `chunks` is the number of chunks read. After the last chunk and
+    the trailers, `done` is true, `position` is behind the body and `trailers` has the trailer lines
+    that may be forwarded. Raises `RequestHeadError` (`ResponseHeadError` with `response`) or
+    `LimitExceeded` for anything that is not chunked coding, after which the reader must not be used
+    again.
     """
 
     __slots__ = (
@@ -88,7 +88,7 @@ class ChunkedReader:
         self._relay = relay
         self._out: list[bytes] = []
         self._start = (
-            0  # relay: where in the current data the bytes begin that are still to be sent on
+            0  # relay: start of the bytes in the current data that are still to be sent on
         )
         self.chunks = 0
         self.done = False
@@ -142,13 +142,13 @@ class ChunkedReader:
         return end
 
     def _flush(self, data: bytes, end: int, start: int) -> None:
-        # Relay: what stands in `data` up to `end` goes on as it came; continue at `start`.
+        # Relay: `data` up to `end` is sent on unchanged; continue at `start`.
         if end > self._start:
             self._out.append(data[self._start : end])
         self._start = start
 
     def _emit(self, data: bytes, begin: int, end: int, clean: bytes) -> None:
-        # Relay: `clean` goes on instead of data[begin:end].
+        # Relay: `clean` is sent on instead of data[begin:end].
         if self._relay:
             self._flush(data, begin, end)
             if clean:
@@ -159,7 +159,7 @@ class ChunkedReader:
         self._part = _Part.DATA if self._left else _Part.TRAILERS
 
     def _resume(self, data: bytes, start: int) -> int:
-        # A size line, or the CRLF behind a chunk, was cut by the end of a read: complete it first.
+        # The end of a read cut a size line, or the CRLF behind a chunk: complete it first.
         end = data.find(b"\n", start, start + MAX_LINE) + 1 or min(len(data), start + MAX_LINE)
         line, self._kept = self._kept + data[start:end], b""
         reader = self._size_line if self._part is _Part.SIZE else self._data_end
@@ -168,7 +168,7 @@ class ChunkedReader:
         reader(line, 0)
         self._out = out
         if self._relay and not self._kept:
-            # Its first part was held back, so the whole line goes out now, in its plain form.
+            # Its first part was held back, so the whole line is sent now, in its plain form.
             out.append(b"\r\n" if reader == self._data_end else b"%x\r\n" % self._left)
         self._start = end
         return end
@@ -209,8 +209,8 @@ class ChunkedReader:
             self._part = _Part.DONE
             self.done = True
             return position + 2
-        # A line end is put in front, so that an empty section ends like any other: with two of
-        # them.
+        # A line end is put in front, so that an empty section ends like any other: with two line
+        # ends.
         section = (kept or b"\r\n") + data[position : position + MAX_TRAILERS + 4]
         end = section.find(b"\r\n\r\n", max(len(kept) - 3, 0))
         if end < 0:
@@ -243,5 +243,5 @@ class ChunkedReader:
 
 
 def chunk_head(size: int) -> bytes:
-    """The size line of a chunk of `size` bytes; the data is followed by CRLF."""
+    """The size line of a chunk of `size` bytes; CRLF follows the data."""
     return b"%x\r\n" % size

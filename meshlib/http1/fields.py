@@ -1,8 +1,8 @@
 """Field lines of an HTTP/1 message: bytes in, a `FieldSection` out, or an error (RFC 9112 5, 6).
 
-All that decides where a message ends or whom it is for is settled here, strictly, for requests and
-answers alike; what is ambiguous is refused and never repaired. This module knows nothing of start
-lines, routing or sockets.
+Everything that decides where a message ends or whom it is for is settled here, strictly, for
+requests and responses alike; ambiguity is refused and never repaired. This module knows nothing of
+start lines, routing or sockets.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from meshlib.messages import FieldSection
 
 __all__ = ["EMPTY_SECTION", "LINE", "KnownLines", "parse_fields", "section_of", "what_is_wrong"]
 
-# One line: a token, a colon with no space before it, and a value without control bytes but the tab
-# (RFC 9110 5.5, 5.6.2). Possessive quantifiers keep it linear. `^` with MULTILINE anchors every
+# One line: a token, a colon with no space before it, and a value without control bytes except the
+# tab (RFC 9110 5.5, 5.6.2). Possessive quantifiers keep it linear. `^` with MULTILINE anchors every
 # match at the start of a line, so the number of matches equals the number of LFs exactly when every
 # line is well formed: folds, bare CR and bare LF make it differ.
 LINE: Final = re.compile(
@@ -32,7 +32,7 @@ _HOST_LINE = re.compile(rb"[Hh][Oo][Ss][Tt]:([^\x00-\x08\x0a-\x1f\x7f]*+)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
-# The names that this module looks into. Most heads have two of them, so one set operation decides
+# Names whose values this module reads. Most heads have two of them, so one set operation decides
 # what to read.
 _SPECIAL: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"}
@@ -46,7 +46,8 @@ _SPECIAL_ORDER: Final = (
     b"upgrade",
     b"expect",
 )
-# Of these a second line is an error, of the others their values are one list (RFC 9110 5.3).
+# For some of these a second line is an error, for the others the values form one list (RFC 9110
+# 5.3).
 _ONCE: Final = {
     b"host": ("more than one Host field", "repeated_host"),
     b"content-length": ("more than one Content-Length", "repeated_content_length"),
@@ -60,12 +61,12 @@ EMPTY_SECTION: Final = FieldSection(b"", (), None, None, False, _NO_OPTIONS, Non
 
 
 class KnownLines(dict[bytes, bytes]):
-    """Field lines that were seen and found well formed, and their names in lower case: the same
-    lines come again and again.
+    """Cache of well-formed field lines, with their names in lower case: the same lines come again
+    and again.
 
-    Look-ups of lines that are not here check and keep them; `ValueError` for what is no field line.
-    Holds `limit` lines of at most `longest` bytes at a time, then begins anew. May be shared by
-    everything that parses in one thread.
+    Looking up a line that is not here checks and keeps it; raises `ValueError` for anything but a
+    field line. Holds at most `limit` lines of at most `longest` bytes, then begins anew. May be
+    shared by all parsing in one thread.
     """
 
     __slots__ = ("_limit", "_longest")
@@ -97,12 +98,12 @@ def parse_fields(
 ) -> FieldSection:
     """Parse field lines, each ended by CRLF, without the empty line that ends the section.
 
-    Raises `RequestHeadError` (or `ResponseHeadError` with `response`) for lines that are no field
-    lines, for several or malformed Content-Length, for Transfer-Encoding other than `chunked`
-    alone, for both together, and for several Host fields; `LimitExceeded` for more than
-    `max_fields` lines. Cost: linear in `block`. With `known` lines that came before cost less, and
-    so does a section that differs from the `last` one (of the same kind, within the same limit) in
-    its leading Host alone; the result is the same.
+    Raises `RequestHeadError` (or `ResponseHeadError` with `response`) for malformed lines, for
+    several or malformed Content-Length, for Transfer-Encoding other than `chunked` alone, for both
+    together, and for several Host fields; `LimitExceeded` for more than `max_fields` lines. Cost:
+    linear in `block`. With `known`, repeated lines cost less, and so does a section that differs
+    from the `last` one (of the same kind, within the same limit) in its leading Host only; the
+    result is the same.
     """
     if last is not None and last.names[:1] == (b"host",):
         before = last.block
@@ -174,7 +175,7 @@ def parse_fields(
 def section_of(
     pairs: Iterable[tuple[bytes, bytes]], *, response: bool = False, max_fields: int = 100
 ) -> FieldSection:
-    """A section of pairs that somebody else took apart (an ASGI or WSGI server, HTTP/2).
+    """Make a section of pairs that another parser took apart (an ASGI or WSGI server, HTTP/2).
 
     They are written out and parsed again, because servers differ in what they let through; raises
     as `parse_fields`.
@@ -205,7 +206,7 @@ def _joined(name: bytes, names: tuple[bytes, ...], lines: list[bytes], response:
 
 def _options(value: bytes, response: bool) -> frozenset[bytes]:
     lower = value.lower()
-    if lower == b"keep-alive":  # this and "close" are what nearly every head says
+    if lower == b"keep-alive":  # nearly every head has this or "close"
         return _KEEP_ALIVE
     if lower == b"close":
         return _CLOSE
@@ -217,8 +218,8 @@ def _options(value: bytes, response: bool) -> frozenset[bytes]:
 
 
 def what_is_wrong(block: bytes) -> str:
-    """The fault of field lines that are not well formed, for people. Only for the message: called
-    for what is refused alone.
+    """Describe the fault of malformed field lines, for people. For the message only: called for
+    refused lines alone.
     """
     if re.search(rb"\r(?!\n)|(?<!\r)\n", block):
         return "a bare CR or LF among the fields"

@@ -1,7 +1,7 @@
 """Request heads (RFC 9112 3): bytes in; a `RequestHead`, `NEED_DATA` or an error out.
 
-Knows nothing of routing or sockets. What it returns can be forwarded as it stands: one method, one
-target in origin-form, one authority, one way to tell where the body ends.
+Knows nothing of routing or sockets. Its results can be forwarded unchanged: one method, one target
+in origin-form, one authority, one way to find the end of the body.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = [
 
 
 class NeedData(enum.Enum):
-    """The type of `NEED_DATA`: not an error and not an answer yet."""
+    """Type of `NEED_DATA`: neither an error nor a result yet."""
 
     NEED_DATA = "need data"
 
 
 NEED_DATA: Final = NeedData.NEED_DATA
 
-# Method, target, minor version, and the CRLF. Visible ASCII only in the target (RFC 3986): spaces,
+# Method, target, minor version, and the CRLF. The target is visible ASCII only (RFC 3986): spaces,
 # control and eight-bit bytes are where parsers begin to disagree.
 REQUEST_LINE: Final = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n"
@@ -45,22 +45,22 @@ _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
 
 
 class HeadBuffer:
-    """Collects bytes until a head is complete, looking at each byte once.
+    """Collects bytes until a head is complete, scanning each byte once.
 
     `receive_data(data, start)` reads `data` from `start` on and returns the head (through its empty
-    line) once it is there, or `NEED_DATA`; `position` is then where in `data` it stopped: behind
-    the head, or the end. So thousands of heads in one read are taken out of it one by one and
-    nothing is copied but they. One leading empty line is skipped (RFC 9112 2.2). `limit` is the
-    largest head, start line and empty line included: a longer one raises `LimitExceeded` and is not
-    kept. A start that can become no request (TLS, a line of HTTP/0.9) raises `RequestHeadError` at
-    once and is not waited for. After an error the buffer is of no more use.
+    line) once it is there, or `NEED_DATA`; `position` is the index in `data` where it stopped:
+    behind the head, or the end. So thousands of heads in one read are taken out one by one, and
+    only they are copied. One leading empty line is skipped (RFC 9112 2.2). `limit` is the largest
+    head, start line and empty line included: a longer one raises `LimitExceeded` and is not kept. A
+    start that cannot become a request (TLS, a line of HTTP/0.9) raises `RequestHeadError` at once.
+    After an error the buffer must not be used again.
     """
 
     __slots__ = ("_begun", "_buffer", "_limit", "_response", "_skipped", "position")
 
     def __init__(self, limit: int, *, response: bool = False) -> None:
         self._buffer = bytearray()
-        self._skipped = response  # an answer has no leading empty line
+        self._skipped = response  # a response has no leading empty line
         self._limit = limit
         self._response = response
         self._begun = response  # the first line is complete, and fit for a request
@@ -71,13 +71,15 @@ class HeadBuffer:
         return len(self._buffer)
 
     def clear(self) -> None:
-        """Forget everything: the next bytes are another connection's first."""
+        """Forget everything: the next bytes are the first of another connection."""
         self._buffer.clear()
         self._skipped = self._begun = self._response
         self.position = 0
 
     def receive_data(self, data: bytes, start: int = 0) -> bytes | NeedData:
-        """See the class. After a head was returned the buffer is empty and takes the next one."""
+        """Read bytes, as the class says. After it has returned a head, the buffer is empty and
+        takes the next one.
+        """
         if not self._buffer and not data.startswith(
             b"\r", start
         ):  # nearly always: a whole head and nothing kept from before
@@ -89,7 +91,7 @@ class HeadBuffer:
         return self._collect(data, self._skip(data, start))
 
     def _skip(self, data: bytes, start: int) -> int:
-        # Where the head begins: behind one empty line, which may come in two reads.
+        # The head begins behind one empty line, which may come in two reads.
         buffer = self._buffer
         if not self._skipped:
             if buffer == b"\r":
@@ -172,8 +174,8 @@ def request_line(data: bytes) -> tuple[bytes, bytes, int, int]:
 
 
 def head_of(method: bytes, target: bytes, minor_version: int, fields: FieldSection) -> RequestHead:
-    """A head of parts that somebody else took apart (an ASGI or WSGI server, HTTP/2); `fields` are
-    of `section_of`.
+    """Make a head of parts that another parser took apart (an ASGI or WSGI server, HTTP/2);
+    `fields` come from `section_of`.
 
     The line is written out and matched again, because servers differ in what they let through: no
     space, line end, control or eight-bit byte gets into the line we send. Raises as
@@ -189,7 +191,7 @@ def head_of(method: bytes, target: bytes, minor_version: int, fields: FieldSecti
 def finish_head(
     method: bytes, target: bytes, minor_version: int, fields: FieldSection
 ) -> RequestHead:
-    """Put a request line and its parsed fields together, checking what concerns both (RFC 9112 3.2,
+    """Combine a request line with its parsed fields, checking what concerns both (RFC 9112 3.2,
     6.1).
     """
     authority = fields.host

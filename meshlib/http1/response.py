@@ -1,5 +1,5 @@
-"""Heads of responses, where their bodies end (RFC 9112 4, 6.3), and reason phrases: as strict
-towards upstreams as towards clients.
+"""Response heads, ends of response bodies (RFC 9112 4, 6.3), and reason phrases: as strict towards
+upstreams as towards clients.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xf
 
 
 class BodyKind(enum.Enum):
-    """How the end of an answer's body is found."""
+    """Framing of a response's body."""
 
     NONE = "none"
     LENGTH = "length"
@@ -58,15 +58,15 @@ def status_line(data: bytes) -> tuple[int, bytes, int, int]:
 def finish_response(
     status: int, reason: bytes, minor_version: int, fields: FieldSection
 ) -> ResponseHead:
-    """Put a status line and its parsed fields together."""
+    """Combine a status line with its parsed fields."""
     if fields.chunked and not minor_version:
         raise ResponseHeadError("Transfer-Encoding in HTTP/1.0", reason="chunked_in_1_0")
     if status == 101:
         if fields.upgrade is None:
             raise ResponseHeadError("101 without Upgrade", reason="bad_upgrade")
     elif status < 200 and (fields.chunked or fields.content_length):
-        # RFC 9110 8.6, RFC 9112 6.1: never in an interim answer. Some clients (llhttp from 104 on)
-        # would wait for that body.
+        # RFC 9110 8.6, RFC 9112 6.1: never in an interim response. Some clients (llhttp from 104
+        # on) would wait for that body.
         raise ResponseHeadError(
             "an interim answer that announces a body", reason="interim_with_body"
         )
@@ -74,8 +74,8 @@ def finish_response(
 
 
 def body_kind(head: ResponseHead, method: bytes) -> BodyKind:
-    """Where the body of the answer to a `method` request ends (RFC 9112 6.3). An interim answer has
-    none.
+    """Return how the body of the response to a `method` request ends (RFC 9112 6.3). An interim
+    response has none.
     """
     status = head.status
     if status == 101:
@@ -91,7 +91,7 @@ def body_kind(head: ResponseHead, method: bytes) -> BodyKind:
 
 
 def phrase(status: int) -> str:
-    """The reason phrase of a status, "Error" for one nobody registered."""
+    """The reason phrase of a status, "Error" for an unregistered one."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

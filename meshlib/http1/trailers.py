@@ -1,10 +1,10 @@
-"""Which trailer fields may be passed on (RFC 9110 6.5.1): those that were announced, and a few that
-everybody knows.
+"""Trailer fields that may be passed on (RFC 9110 6.5.1): those that were announced, and a few that
+are well known.
 
-A trailer comes when the message has been routed, authorised and often answered already, so a field
-that is obeyed there was checked by nobody. Many servers merge trailers into the head's fields. So
-the list is one of what may pass, for requests and responses alike, and for every version of HTTP:
-HTTP/1.1's chunked coding and HTTP/2's trailing HEADERS both ask `may_trail`.
+A trailer comes when the message has been routed, authorised and often responded to already, so
+obeying a field there means that nobody has checked it. Many servers merge trailers into the head's
+fields. So the rule lists what may pass, for requests and responses alike, and for every version of
+HTTP: HTTP/1.1's chunked coding and HTTP/2's trailing HEADERS both use `may_trail`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from meshlib.messages import FieldSection
 
 __all__ = ["announced_trailers", "may_trail", "parse_trailers"]
 
-# Sent without being announced, by servers and clients that are in use, and known to govern nothing:
-# gRPC's status, digests (RFC 9530, and the Digest of RFC 3230 before it), and times for a browser's
-# tools.
+# Sent unannounced by servers and clients in use, and known to govern nothing: gRPC's status,
+# digests (RFC 9530, and the Digest of RFC 3230 before it), and times for a browser's tools.
 _KNOWN: Final = frozenset({b"content-digest", b"digest", b"repr-digest", b"server-timing"})
 _GRPC: Final = b"grpc-"
 
-# Never, whoever announces them: what governs framing, routing, authentication, caching, conditions
-# or the request's conduct, who asked, what a browser may do. Every other name that begins as
-# `_FAMILIES` says is one too.
+# Never passed on, even if announced: fields that govern framing, routing, authentication, caching,
+# conditions or the handling of the request, that name the client, or that tell a browser what it
+# may do. So is every other name that begins as `_FAMILIES` lists.
 _FORBIDDEN: Final = frozenset(
     {
         b"accept",
@@ -85,8 +84,8 @@ _FORBIDDEN: Final = frozenset(
         b"x-rewrite-url",
     }
 )
-# How the content is to be read, conditions, who the client is and what its certificate says, what
-# other origins may do.
+# Rules for reading the content, conditions, facts about the client and its certificate, permissions
+# for other origins.
 _FAMILIES: Final = (
     b"accept-",
     b"access-control-",
@@ -105,7 +104,7 @@ _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 def announced_trailers(fields: FieldSection) -> frozenset[bytes]:
-    """The names that a head's Trailer fields announce, in lower case, but for those that Connection
+    """The names that a head's Trailer fields announce, in lower case, except those that Connection
     keeps to one hop.
     """
     if b"trailer" not in fields.names:
@@ -115,10 +114,10 @@ def announced_trailers(fields: FieldSection) -> frozenset[bytes]:
 
 
 def may_trail(name: bytes, announced: frozenset[bytes]) -> bool:
-    """Whether a trailer field of this name (in lower case) is passed on; `announced` is
+    """Return whether a trailer field of this name (in lower case) is passed on; `announced` is
     `announced_trailers` of the message's head.
 
-    What may not is dropped and the message goes on, as RFC 9110 6.5.1 has it.
+    A forbidden one is dropped and the message goes on, as RFC 9110 6.5.1 has it.
     """
     if name in _KNOWN or (name.startswith(_GRPC) and _PLAIN_NAME.fullmatch(name)):
         return True
@@ -140,7 +139,7 @@ def parse_trailers(
     """The trailer lines of `block` that may be passed on, each ended by CRLF; others are dropped
     (see `may_trail`).
 
-    Raises as `parse_fields`: a trailer section that is malformed is never repaired.
+    Raises as `parse_fields`: a malformed trailer section is never repaired.
     """
     lines = LINE.findall(block)
     if len(lines) != block.count(b"\n") or (block and block[-1] != 10):  # LF

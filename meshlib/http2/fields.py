@@ -1,8 +1,8 @@
-"""Field lists of HTTP/2 to heads of HTTP/1 and back (RFC 9113 8).
+"""Conversion between field lists of HTTP/2 and heads of HTTP/1 (RFC 9113 8).
 
-What HTTP/2 has in frames becomes lines here, and a line break or colon at the wrong place would be
-another line. So nothing is taken as it is: names and values are checked by HTTP/2's rules, written
-out, and parsed as if they had come off an HTTP/1 wire.
+Content of HTTP/2 frames becomes lines here, and a line break or colon at the wrong place would
+start another line. So nothing is taken unchecked: names and values are checked by HTTP/2's rules,
+written out, and parsed as if they had come off an HTTP/1 wire.
 """
 
 from __future__ import annotations
@@ -27,20 +27,19 @@ __all__ = [
 Pair = tuple[bytes, bytes]
 
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
-# RFC 9113 8.2.2: these say something about a connection of HTTP/1, and here they would only be
-# smuggled.
+# RFC 9113 8.2.2: these concern a connection of HTTP/1, and here they would only be smuggled.
 _OF_CONNECTION: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
 _WITHOUT_LENGTH: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _BAD_VALUE: Final = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
-# What a field costs beyond its characters (RFC 9113 6.5.2).
+# The cost of a field beyond its characters (RFC 9113 6.5.2).
 _OVERHEAD: Final = 32
 
 
 class Malformed(RequestHeadError):
-    """A request that RFC 9113 calls malformed: a stream error, and no answer."""
+    """A request that RFC 9113 calls malformed: a stream error, without a response."""
 
 
 def request_fields(
@@ -73,7 +72,8 @@ def request_fields(
         elif name == b"cookie":
             cookies.append(
                 value
-            )  # clients send each cookie as a field of its own, because that compresses better (8.2.3)
+                # clients send each cookie as a field of its own, because that compresses better (8.2.3)
+            )
             if len(cookies) == 1:
                 regular.append((name, value))
         elif name == b"host":
@@ -97,7 +97,7 @@ def request_fields(
         and method in _WITHOUT_LENGTH
         and all(name != b"content-length" for name, _ in regular)
     ):
-        regular.append((b"content-length", b"0"))  # HTTP/1 servers want to be told
+        regular.append((b"content-length", b"0"))  # HTTP/1 servers expect it
     regular.insert(0, (b"host", authority))
     return (
         method,
@@ -109,7 +109,7 @@ def request_fields(
 
 def _request_line(pseudo: dict[bytes, bytes], hosts: list[bytes]) -> tuple[bytes, bytes, bytes]:
     method = pseudo.get(b":method")
-    if method == b"CONNECT":  # also in its extended form (RFC 8441), which nobody was offered
+    if method == b"CONNECT":  # also in its extended form (RFC 8441), which we do not offer
         raise RequestHeadError(
             "CONNECT is not served here", reason="method_refused", status_hint=405
         )
@@ -136,11 +136,11 @@ def _request_line(pseudo: dict[bytes, bytes], hosts: list[bytes]) -> tuple[bytes
 def request_head(
     method: bytes, path: bytes, names: tuple[bytes, ...], fields: FieldSection, *, ended: bool
 ) -> RequestHead:
-    """The head of what `request_fields` has found, its lines parsed as `fields`.
+    """Make the head of a result of `request_fields`, with its lines parsed as `fields`.
 
     Raises as `http1.head_of`, and `Malformed` where HTTP/2 demands it. `minor_version` is 2.
     """
-    if fields.names != names:  # something in a value or a name reads as another line
+    if fields.names != names:  # a value or a name reads as another line
         raise Malformed("a field with a line end or a colon in it", reason="bad_field")
     if ended and fields.content_length:
         raise Malformed("a Content-Length, but no body", reason="bad_body_length")
@@ -163,7 +163,7 @@ def trailer_lines(pairs: Iterable[Pair], announced: frozenset[bytes], max_fields
 
 
 def answer_fields(wire: bytes, status: int) -> list[Pair]:
-    """The field list of an answer whose head is `wire`: status line, lines, perhaps an empty one;
+    """The field list of a response whose head is `wire`: status line, lines, perhaps an empty one;
     cleaned by `response_fields`.
     """
     start = wire.find(b"\r\n") + 2

@@ -1,7 +1,7 @@
-"""Frames of one HTTP/2 peer (RFC 9113 4 and 6): nine bytes that say what follows, and that.
+"""Frames of one HTTP/2 peer (RFC 9113 4 and 6): a header of nine bytes, and a payload.
 
-What can be judged without knowing a stream is judged here, before anybody keeps or parses it:
-lengths, stream numbers, the order of header blocks, and PUSH_PROMISE, which nobody may send to us.
+Rules that concern no stream's state are checked here, before anything is kept or parsed: lengths,
+stream numbers, the order of header blocks, and PUSH_PROMISE, which no peer may send to us.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ _MAX_SETTINGS: Final = 32
 
 
 class FrameReader:
-    """Bytes as they come, frames as they are asked for: `receive_data`, then `next_frame` until
-    that is None.
+    """Takes bytes as they come and returns frames on request: `receive_data`, then `next_frame`
+    until that is None.
 
-    Each byte is looked at once and copied at most twice, however it comes: less than one frame is
-    kept besides what `receive_data` was given and `next_frame` was not asked for yet. `preface` has
-    to come first. No frame may be larger than `max_frame_size`; its nine bytes are enough to refuse
-    it.
+    Each byte is scanned once and copied at most twice, in whatever pieces it comes. Besides the
+    data of `receive_data` that `next_frame` has not consumed, less than one frame is kept.
+    `preface` has to come first. No frame may be larger than `max_frame_size`; its header is enough
+    to refuse it.
     """
 
     __slots__ = ("_at", "_block", "_data", "_max", "_more", "_need", "_preface", "_tail")
@@ -85,10 +85,10 @@ class FrameReader:
         self._preface = preface
         self._max = max_frame_size
         self._data = b""
-        self._at = 0  # what of `_data` was returned
-        self._more: list[bytes] = []  # what came while there was still something in `_data`
-        self._tail = bytearray()  # less than a frame, while it is all there is
-        self._need = _HEAD_SIZE  # so many bytes `_tail` has to have before it is worth another look
+        self._at = 0  # index of the first byte of `_data` not returned yet
+        self._more: list[bytes] = []  # data that came before `_data` was used up
+        self._tail = bytearray()  # less than a frame, while there is nothing else
+        self._need = _HEAD_SIZE  # number of bytes that `_tail` needs before the next attempt
         self._block = 0  # the stream whose header block is not complete
 
     def __repr__(self) -> str:
@@ -101,21 +101,19 @@ class FrameReader:
 
     @property
     def in_head(self) -> bool:
-        """Whether a part of a header block is here, and the rest is not."""
+        """Whether a header block has begun and is not complete."""
         return self._block != 0 or (
             len(self._tail) > 3 and self._tail[3] == _HEADERS and not self._preface
         )
 
     @property
     def next_kind(self) -> int:
-        """The type of the frame that `next_frame` would look at, as far as it is at hand; else
-        -1.
-        """
+        """The type of the next frame for `next_frame`, if its header is here; else -1."""
         at = self._at + 3
         return self._data[at] if at < len(self._data) else -1
 
     def receive_data(self, data: bytes) -> None:
-        """More bytes of the peer."""
+        """Take bytes from the peer."""
         tail = self._tail
         if tail:
             tail += data
@@ -126,10 +124,10 @@ class FrameReader:
             self._at = 0
 
     def next_frame(self) -> RawFrame | None:
-        """The next frame; None: not all of it is here.
+        """The next frame; None while it is incomplete.
 
-        Raises `FrameError` for what ends the connection, and, with its `stream`, for what ends that
-        stream alone: then the frame counts as read.
+        Raises `FrameError` for the end of the connection, and, with its `stream`, for the end of
+        that stream alone: then the frame counts as read.
         """
         tail = self._tail
         if tail:
@@ -163,7 +161,7 @@ class FrameReader:
                 return None
 
     def _refill(self, need: int) -> bool:
-        # What came later joins what is left; or what is left waits for more.
+        # Later data joins what is left; without any, the rest waits.
         rest = self._data[self._at :] if self._at else self._data
         self._at = 0
         if self._more:
@@ -194,8 +192,7 @@ class FrameReader:
         return True
 
     def _check(self, kind: int, flags: int, number: int, size: int, payload: memoryview) -> None:
-        # RFC 9113 6, in the order of what is said there. Nothing may stand between the frames of a
-        # header block (6.10).
+        # RFC 9113 6, in its order. Nothing may stand between the frames of a header block (6.10).
         block = self._block
         if (kind == _CONTINUATION) is not (block != 0) or (block and number != block):
             raise _broken("a header block that is interrupted, or goes on without a beginning")
@@ -236,7 +233,7 @@ class FrameReader:
 
 
 def body_of(flags: int, payload: memoryview) -> memoryview:
-    """What is in a DATA frame, without its padding (RFC 9113 6.1). Raises `FrameError` for the
+    """The content of a DATA frame, without its padding (RFC 9113 6.1). Raises `FrameError` for the
     connection.
     """
     if not flags & 8:  # PADDED
@@ -247,8 +244,8 @@ def body_of(flags: int, payload: memoryview) -> memoryview:
 
 
 def block_of(flags: int, payload: memoryview) -> tuple[memoryview, int]:
-    """What a HEADERS frame has of a header block, and the stream on which it is to depend, -1 for
-    none (RFC 9113 6.2).
+    """The part of a header block in a HEADERS frame, and the stream it depends on, -1 for none (RFC
+    9113 6.2).
 
     Raises `FrameError` for the connection.
     """

@@ -1,7 +1,7 @@
-"""What a TLS client says before anything is encrypted: read it, never take part in it.
+"""The cleartext of a TLS client's first messages: read, never taken part in.
 
 Bytes in, values out: `ClientHelloSniffer` finds the hello in the first bytes of a connection, `ja3`
-and `ja4` name its sender, `alert_record` makes the answer to a hello that is refused. Nothing here
+and `ja4` fingerprint its sender, `alert_record` makes the alert for a refused hello. Nothing here
 knows a socket, a key or a route.
 """
 

@@ -1,7 +1,7 @@
 """TLS alerts (RFC 8446 6): the numbers we send, and the seven bytes that carry one.
 
-An alert before the handshake is plain text, so a gateway without a key can tell a client what was
-wrong.
+An alert before the handshake is plain text, so a gateway without a key can tell a client the reason
+of a refusal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNRECOGNIZED_NAME: Final = 112
 
 
 def alert_record(alert: int) -> bytes:
-    """A whole record with the fatal alert `alert` (0-255; ValueError otherwise).
+    """Make a whole record with the fatal alert `alert` (0-255; raises ValueError otherwise).
 
     The record version is 0x0301, which every client takes at this point of the handshake (RFC 8446
     5.1).

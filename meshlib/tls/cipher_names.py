@@ -1,7 +1,7 @@
-"""Names of cipher suites (IANA, TLS Cipher Suites): those that clients of today and of the last
-fifteen years offer.
+"""Names of cipher suites (IANA, TLS Cipher Suites): those that clients of the last fifteen years
+offer.
 
-Data, and nothing else; `meshlib.tls.names` is what reads it.
+Data only; `meshlib.tls.names` reads it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The extensions of a ClientHello that we look into, each checked as strictly as OpenSSL checks it.
+"""Extensions of a ClientHello that we read, each checked as strictly as OpenSSL checks it.
 
-A refused extension raises `ClientHelloError`; what an extension says is put into the keyword
-arguments of a `ClientHello`. Extensions that are not listed here are opaque: whatever is in them is
-the business of the two ends.
+A malformed extension raises `ClientHelloError`; the content of an extension becomes keyword
+arguments of a `ClientHello`. Extensions that are not listed here are opaque: their content is the
+business of the two ends.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ExtensionType:
 
 @dataclass(slots=True)
 class ExtensionFacts:
-    """What the extensions said so far; the names are those of `ClientHello`, where an absent
+    """Facts from the extensions read so far; the names are those of `ClientHello`, where an absent
     extension leaves the default.
     """
 
@@ -127,12 +127,13 @@ def _read_name(raw: bytes) -> tuple[str, bool]:
     return (
         _escape(raw),
         False,
-    )  # RFC 6066: A-labels. What folds to ASCII only in Unicode (a Kelvin sign) is another name.
+        # RFC 6066: A-labels. A name that folds to ASCII only in Unicode (a Kelvin sign) is another
+        # name.
+    )
 
 
 def _escape(raw: bytes) -> str:
-    # A name that needs no escape and is invalid all the same ("a..b", "-a") gets a mark that no
-    # host name can have.
+    # An invalid name that needs no escape ("a..b", "-a") gets a mark that no host name can have.
     text = raw.decode("latin-1").encode("unicode_escape").decode("ascii")
     return text if "\\" in text else text + "\\"
 
@@ -180,7 +181,8 @@ def _max_fragment_length(data: bytes, facts: ExtensionFacts) -> None:
 
 
 def _status_request(data: bytes, facts: ExtensionFacts) -> None:
-    # RFC 6066 8: type, responder ids, extensions. A type other than OCSP has content nobody knows.
+    # RFC 6066 8: type, responder ids, extensions. The content of types other than OCSP is
+    # undefined.
     if not data:
         _refuse("bad_status_request")
     if data[0] != 1:

@@ -1,7 +1,7 @@
-"""JA3 and JA4: what a ClientHello says about the software that sent it, as a short text.
+"""JA3 and JA4: short fingerprints of the software that sent a ClientHello.
 
 JA3: github.com/salesforce/ja3; JA4: github.com/FoxIO-LLC/ja4, technical_details/JA4.md. Both are
-hints for people and statistics, and easily imitated: never a reason to trust anybody.
+hints for people and statistics, and easily imitated: never a reason to trust a client.
 """
 
 from __future__ import annotations

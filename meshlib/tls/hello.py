@@ -1,9 +1,9 @@
 """One complete ClientHello message (RFC 8446 4.1.2, RFC 5246 7.4.1.2): bytes in, a `ClientHello` or
 an error out.
 
-Knows nothing of records; `meshlib.tls.sniffer` puts the message together. Every length is checked
-against the bytes that are there, and nothing may be left over: a reader that forgives is a reader
-that can be made to see another name than the server behind it.
+Knows nothing of records; `meshlib.tls.sniffer` assembles the message. Every length is checked
+against the bytes present, and nothing may be left over: a lenient reader can be made to see another
+name than the server behind it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def parse_client_hello(body: bytes) -> ClientHello:
     """Parse the body of a ClientHello: the handshake message without its four bytes of type and
     length.
 
-    Raises `ClientHelloError` for everything that OpenSSL refuses as malformed. What is well formed
-    but unwanted (old versions, weak ciphers) is the server's to judge, and passes.
+    Raises `ClientHelloError` for everything that OpenSSL refuses as malformed. Well-formed but
+    unwanted content (old versions, weak ciphers) is the server's to judge, and passes.
     """
     size = len(body)
     if size < _FIXED:
@@ -141,7 +141,7 @@ def _check_versions(facts: ExtensionFacts, legacy_version: int, compression: byt
         needed = [ExtensionType.PSK_KEY_EXCHANGE_MODES]
     else:
         needed = [ExtensionType.SIGNATURE_ALGORITHMS, ExtensionType.SUPPORTED_GROUPS]
-    # RFC 8446 9.2 lists what may not be missing.
+    # RFC 8446 9.2 lists the mandatory extensions.
     if not facts.groups and ExtensionType.KEY_SHARE in types:
         needed.append(ExtensionType.SUPPORTED_GROUPS)
     if facts.groups:

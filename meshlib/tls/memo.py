@@ -1,9 +1,9 @@
-"""Hellos that were read before: what a client repeats with each connection need not be checked
+"""Cache of parsed hellos: content that a client repeats on each connection need not be checked
 again.
 
 A client's hellos to one server differ in the random bytes, the session id and the keys of its
-shares, and in nothing else. What `parse_client_hello` finds depends on none of these, but for their
-lengths, the session id itself, and the first byte of a key.
+shares, and in nothing else. The result of `parse_client_hello` depends on none of these, except on
+their lengths, the session id itself, and the first byte of a key.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from meshlib.tls.hello import parse_client_hello
 
 __all__ = ["HelloMemo"]
 
-# A larger hello has post-quantum shares of a browser, which is different each time (RFC 8701), or
-# nothing that we know.
+# A larger hello has a browser's post-quantum shares, which differ each time (RFC 8701), or is of an
+# unknown kind.
 MAX_SIZE: Final = 2048
 _FIELDS: Final = tuple(name for name in ClientHello.__dataclass_fields__ if name != "session_id")
 _SESSION_ID: Final = 35
 
 
 class HelloMemo:
-    """`parse` answers as `parse_client_hello`, whatever was parsed before, and quicker for a hello
-    like one of those.
+    """Parses as `parse_client_hello` does, with the same results, and faster for a hello like an
+    earlier one.
 
-    At most `limit` are kept (of `MAX_SIZE` bytes each); one more, and it begins anew.
+    At most `limit` hellos are kept (of `MAX_SIZE` bytes each); then the cache begins anew.
     """
 
     __slots__ = ("_count", "_limit", "_shapes")
@@ -35,7 +35,7 @@ class HelloMemo:
     def __init__(self, limit: int = 256) -> None:
         self._limit = limit
         self._count = 0
-        # By size: which parts of such a hello say something, and the hellos by these parts.
+        # By size: the significant parts of such a hello, and the hellos by these parts.
         self._shapes: dict[int, tuple[tuple[slice, ...], dict[bytes, ClientHello]]] = {}
 
     def __repr__(self) -> str:
@@ -55,7 +55,7 @@ class HelloMemo:
                     hello, body[_SESSION_ID : _SESSION_ID + body[_SESSION_ID - 1]]
                 )
         hello = parse_client_hello(body)
-        # Tickets are others each time, and they say something.
+        # Tickets differ each time, and are significant.
         if not hello.psk_identities and not hello.ticket and len(body) <= MAX_SIZE:
             self._keep(body, hello)
         return hello
@@ -65,8 +65,8 @@ class HelloMemo:
         if self._count >= self._limit:
             self._shapes.clear()
             self._count = 0
-        # Another shape of the same size is not kept: two clients that take turns would only drive
-        # each other out.
+        # Another shape of the same size is not kept: two clients in alternation would only evict
+        # each other.
         kept, known = self._shapes.setdefault(len(body), (parts, {}))
         if kept == parts:
             known[b"".join([body[part] for part in parts])] = hello

@@ -1,7 +1,7 @@
-"""What the numbers in a TLS hello are called in the IANA registries, for people who read one.
+"""IANA's names for the numbers in a TLS hello, for people who read one.
 
-Small tables of what is met in practice: a number without a name is "unknown", which says nothing
-against it.
+Small tables of numbers found in practice: any other number is "unknown", which does not make it
+wrong.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def alert_name(number: int) -> str:
 
 
 def _name(names: dict[int, str], number: int) -> str:
-    # RFC 8701: 0x0a0a, 0x1a1a, ... 0xfafa mean nothing, on purpose.
+    # RFC 8701: 0x0a0a, 0x1a1a, ... 0xfafa are reserved and meaningless.
     if number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF:
         return "GREASE"
     return names.get(number, _UNKNOWN)

@@ -1,4 +1,4 @@
-"""What the first bytes of a connection say about its protocol, when that is not TLS.
+"""Identification of other protocols than TLS by the first bytes of a connection.
 
 Knows a few bytes of each protocol that is often sent to a TLS port by mistake, and nothing more of
 any of them.
@@ -15,7 +15,7 @@ __all__ = ["NEED_DATA", "ForeignProtocol", "NeedData", "NotTLS", "identify_prelu
 
 
 class NeedData(enum.Enum):
-    """The type of `NEED_DATA`, the answer "so far so good, but not complete"."""
+    """Type of `NEED_DATA`, the result "so far so good, but not complete"."""
 
     NEED_DATA = "need_data"
 
@@ -24,7 +24,7 @@ NEED_DATA: Final = NeedData.NEED_DATA
 
 
 class ForeignProtocol(enum.StrEnum):
-    """What a client spoke instead of TLS. HTTP2 is the preface of HTTP/2 without TLS."""
+    """A protocol other than TLS. HTTP2 is the preface of HTTP/2 without TLS."""
 
     HTTP = "http"
     HTTP2 = "http2"
@@ -38,7 +38,7 @@ class ForeignProtocol(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NotTLS:
-    """The client does not speak TLS; `kind` is what it speaks, as far as that can be told."""
+    """The client does not speak TLS; `kind` is the protocol it speaks, as far as known."""
 
     kind: ForeignProtocol
 
@@ -69,10 +69,10 @@ _RECORD_TYPES: Final = frozenset((20, 21, 22, 23, 24))
 
 
 def identify_prelude(data: bytes) -> Verdict:
-    """What `data`, the first bytes of a connection (at least one), begins: "tls", another protocol,
-    or `NEED_DATA`.
+    """Identify the protocol that `data`, the first bytes of a connection (at least one), begins:
+    "tls", another one, or `NEED_DATA`.
 
-    Decides on the first byte that leaves no choice, at the latest after 22 bytes.
+    Decides on the first unambiguous byte, at the latest after 22 bytes.
     """
     first = data[0]
     if first in _RECORD_TYPES:

@@ -1,9 +1,10 @@
-"""Which endpoint a TLS session belongs to, as far as that can be read without a key.
+"""Keys by which a resumed TLS session is bound to its endpoint, as far as they are readable without
+a TLS key.
 
-A client that takes up a session of TLS 1.2 shows the id or the ticket that the server once gave it,
+A client that resumes a session of TLS 1.2 shows the id or the ticket that the server once gave it,
 in clear both times: `SessionReader` reads the server's first messages for them, `session_keys` a
-hello. Tickets of TLS 1.3 are given encrypted: nobody between the two ends can know whose they are.
-Keys are digests, so that what is remembered opens no session.
+hello. Tickets of TLS 1.3 are issued encrypted, so nobody between the two ends can know their
+endpoint. Keys are digests, so remembering them opens no session.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from meshlib.tls.extensions import ExtensionType
 __all__ = ["SessionReader", "session_keys"]
 
 # The server's messages up to its ChangeCipherSpec: mostly certificates, of which OpenSSL's clients
-# take 100 KiB. Whoever sends more is relayed like everybody else, and not looked at any more.
+# take 100 KiB. A server that sends more is still relayed, but no longer read.
 MAX_WIRE: Final = 128 * 1024
 # A ticket holds the session, sometimes with the client's certificate. A longer one is not
 # remembered.
@@ -29,8 +30,8 @@ _NEW_SESSION_TICKET: Final = 4
 
 
 def session_keys(hello: ClientHello) -> tuple[bytes, ...]:
-    """The keys of the session that `hello` may want to take up, the surest first; an id may also
-    mean nothing (RFC 8446 D.4).
+    """The keys of the session that `hello` may resume, the surest first; an id may also mean
+    nothing (RFC 8446 D.4).
     """
     return tuple(_key(what) for what in (hello.ticket, hello.session_id) if what)
 
@@ -40,25 +41,25 @@ def _key(what: bytes) -> bytes:
 
 
 class SessionReader:
-    """The first bytes of a server in, keys of the sessions that it gives out.
+    """Takes the first bytes of a server and returns keys of the sessions that it issues.
 
-    `receive_data` takes what was read and returns the keys that it completed; it never raises.
-    `done` says that nothing more can come: the rest is encrypted, or is TLS 1.3, or no TLS, or too
-    long. At most one message is kept, up to `MAX_TICKET`.
+    `receive_data` takes bytes as read and returns the keys that they complete; it never raises.
+    `done` means that nothing more can come: the rest is encrypted, or is TLS 1.3, or is not TLS, or
+    is too long. At most one message is kept, up to `MAX_TICKET`.
     """
 
     __slots__ = ("_header", "_left", "_message", "_skip", "_wire", "done")
 
     def __init__(self) -> None:
         self.done = False
-        self._header = b""  # the begun header of a record
+        self._header = b""  # the incomplete header of a record
         self._left = 0  # bytes of the record still to come
-        self._message = bytearray()  # the begun message, with its header
-        self._skip = 0  # bytes of a message that says nothing, still to come
+        self._message = bytearray()  # the incomplete message, with its header
+        self._skip = 0  # bytes of an irrelevant message still to come
         self._wire = 0
 
     def receive_data(self, data: bytes) -> tuple[bytes, ...]:
-        """See the class."""
+        """Read bytes, as the class says."""
         found: list[bytes] = []
         position, size = 0, len(data)
         self._wire += size
@@ -82,7 +83,7 @@ class SessionReader:
         taken = 5 - len(self._header)
         self._header += data[position : position + taken]
         header = self._header
-        if header[0] != _HANDSHAKE:  # ChangeCipherSpec, an alert, data, or no TLS at all
+        if header[0] != _HANDSHAKE:  # ChangeCipherSpec, an alert, data, or not TLS at all
             self._finish()
         elif len(header) == 5:
             self._left = (header[3] << 8) + header[4]
@@ -128,7 +129,7 @@ class SessionReader:
 
 
 def _chooses_tls13(extensions: bytes) -> bool:
-    # Only TLS 1.3 and later say their version in an extension; there the id is the client's own,
+    # Only TLS 1.3 and later have their version in an extension; there the id is the client's own,
     # and means nothing.
     position = 0
     while position + 4 <= len(extensions):

@@ -1,7 +1,6 @@
-"""Reads the ClientHello off the start of a connection without taking part in it: bytes in, values
-out.
+"""Reader of the ClientHello at the start of a connection, as a bystander: bytes in, values out.
 
-Puts the handshake message together from TLS records (RFC 8446 5.1) and hands it to
+Assembles the handshake message from TLS records (RFC 8446 5.1) and passes it to
 `parse_client_hello`. The caller keeps the bytes: they go on to a server unchanged. Knows no socket
 and no route.
 """
@@ -20,14 +19,14 @@ from meshlib.tls.prelude import NEED_DATA, ForeignProtocol, NeedData, NotTLS, id
 __all__ = ["MAX_HELLO", "MAX_WIRE", "ClientHelloSniffer"]
 
 # The largest handshake message, header included. Real hellos are 0.2-2 KiB, with post-quantum
-# shares, tickets and padding up to 18 KiB; nginx reads up to 64 KiB when told to, OpenSSL takes 128
-# KiB. Who claims more is refused when the claim is read.
+# shares, tickets and padding up to 18 KiB; nginx can be configured to read up to 64 KiB, OpenSSL
+# takes 128 KiB. A larger claim is refused when the claim is read.
 MAX_HELLO: Final = 64 * 1024
 # The same with its record headers. A record of one byte costs six, so this is a 21 KiB hello in the
-# smallest of records; it keeps the bytes that the caller must hold for one client in proportion.
+# smallest of records; it bounds the bytes that the caller must hold for one client.
 MAX_WIRE: Final = 128 * 1024
 # Empty records in a row. RFC 8446 5.1 forbids them, OpenSSL takes 32 of them; they cost five bytes
-# and move nothing.
+# and carry nothing.
 MAX_EMPTY_RECORDS: Final = 32
 
 _MAX_FRAGMENT: Final = 1 << 14  # RFC 8446 5.1
@@ -41,12 +40,12 @@ class ClientHelloSniffer:
     """Finds the ClientHello in the first bytes of a connection, however they are cut into reads and
     records.
 
-    `receive_data` takes what was read (bytes once given are not to be given again) and returns
-    `NEED_DATA`, a `ClientHello`, or `NotTLS`; raises `ClientHelloError`, whose `alert` is the
-    answer to send. Each byte is looked at once, except the first 22 while it is not clear that they
-    are TLS. Anything else it raises is a bug. One sniffer reads one connection. `max_hello` limits
-    the handshake message, `max_wire` the bytes up to its end; `parse` reads the message, once it is
-    whole: that of a `HelloMemo` is quicker where clients repeat themselves.
+    `receive_data` takes bytes as read (none twice) and returns `NEED_DATA`, a `ClientHello`, or
+    `NotTLS`; raises `ClientHelloError`, whose `alert` is the alert to send. Each byte is scanned
+    once, except the first 22 while it is open whether they are TLS. Any other exception is a bug.
+    One sniffer reads one connection. `max_hello` limits the handshake message, `max_wire` the bytes
+    up to its end; `parse` reads the whole message: that of a `HelloMemo` is faster where clients
+    repeat themselves.
     """
 
     __slots__ = (
@@ -71,8 +70,11 @@ class ClientHelloSniffer:
         self._parse = parse
         self._max_hello = max_hello
         self._max_wire = max_wire
-        self._header = b""  # the begun record header; the whole prelude until the protocol is known
-        self._left = -1  # bytes of the current record still to come; -1 while the protocol is unknown, 0 between records
+        # the incomplete record header; the whole prelude until the protocol is known
+        self._header = b""
+        # bytes of the current record still to come; -1 while the protocol is unknown, 0 between
+        # records
+        self._left = -1
         self._message = bytearray()
         self._needed = 0  # size of the handshake message, once its header is there
         self._empty_records = 0
@@ -83,13 +85,13 @@ class ClientHelloSniffer:
 
     @property
     def bytes_consumed(self) -> int:
-        """Bytes up to the end of the hello (early data and what else follows are not counted), or
+        """Bytes up to the end of the hello (early data and other data behind it not counted), or
         received so far.
         """
         return self._wire
 
     def receive_data(self, data: bytes) -> Result:
-        """See the class."""
+        """Read bytes, as the class says."""
         position = 0
         if self._left < 0:
             if self._header:
@@ -123,7 +125,7 @@ class ClientHelloSniffer:
         return NEED_DATA
 
     def _is_whole(self, data: bytes) -> bool:
-        # What nearly every client sends: one read, one record, one message that fills it.
+        # The hello of nearly every client: one read, one record, one message that fills it.
         if len(data) < 9 or data[0] != _HANDSHAKE or data[5] != _CLIENT_HELLO:
             return False
         fragment = (data[3] << 8) + data[4]
@@ -164,8 +166,7 @@ class ClientHelloSniffer:
                 reason="unexpected_record",
                 alert=UNEXPECTED_MESSAGE,
             )
-        # The minor version means nothing (RFC 8446 5.1); the major one is what tells TLS from
-        # noise.
+        # The minor version means nothing (RFC 8446 5.1); the major one tells TLS from noise.
         if len(header) > 1 and header[1] != 3:
             raise ClientHelloError(
                 "a record of no version of TLS",
@@ -178,7 +179,8 @@ class ClientHelloSniffer:
         message = self._message
         if (
             self._needed
-        ):  # never keep more than the message: the rest is a record's that does not end with it
+            # never keep more than the message: the rest belongs to a record that does not end with it
+        ):
             end = min(end, position + self._needed - len(message))
         elif len(message) + end - position > 4:
             end = position + 4 - len(message)
