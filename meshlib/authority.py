@@ -1,8 +1,8 @@
 """Host and port, parsed once, in one place, for labels, Host fields and server names alike.
 
-One normal form everywhere is what keeps a Host field, a server name and a label comparable:
-ASCII lower case, A-labels (IDNA), no trailing dot, IPv6 compressed and without brackets.
-This module knows nothing of HTTP or TLS.
+One normal form makes a Host field, a server name and a label comparable: ASCII lower case, A-labels
+(IDNA), no trailing dot, IPv6 compressed and without brackets. This module knows nothing of HTTP or
+TLS.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ __all__ = [
 
 # 253 characters is the longest name DNS can carry (RFC 1035 2.3.4, without the root dot). IDNA text
 # may be longer than its A-label only by case folding tricks, and the standard library's codec has
-# been quadratic in long labels (CVE-2022-45061), so text beyond this is refused before anything
-# else looks at it.
+# been quadratic in long labels (CVE-2022-45061), so longer text is refused before anything else
+# reads it.
 MAX_HOST = 253
 _MAX_LABEL = 63
 
 # Letters, digits, hyphen (RFC 952, 1123) and the underscore, which DNS allows and Docker names
 # have.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
-# What IDNA takes for a dot (RFC 3490 3.1).
+# Characters that IDNA treats as a dot (RFC 3490 3.1).
 _DOT = re.compile("[.\u3002\uff0e\uff61]")
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
-# Never part of a host, whatever their position: a space or control byte, or what ends or splits an
-# authority.
+# Never part of a host, whatever their position: spaces, control bytes, and characters that end or
+# split an authority.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f/?#@\\<>\"^`{|}%,;=!$&'()*+~]")
 
 
@@ -55,9 +55,9 @@ class Authority(NamedTuple):
 def parse_authority(text: str, *, default_port: int | None = None) -> Authority:
     """Parse `host [ ":" port ]` (RFC 3986 3.2.2, 3.2.3), IPv6 in brackets.
 
-    `default_port` is used when the text has no port, or an empty one ("example.com:").
-    Raises `AuthorityError` for userinfo, spaces, control bytes, paths, an empty host, bad labels,
-    IPv4 look-alikes ("1.2.3.400"), zone identifiers and ports outside 1-65535.
+    `default_port` is used when the text has no port, or an empty one ("example.com:"). Raises
+    `AuthorityError` for userinfo, spaces, control bytes, paths, an empty host, bad labels, IPv4
+    look-alikes ("1.2.3.400"), zone identifiers and ports outside 1-65535.
     """
     if text.startswith("["):
         end = text.find("]")
@@ -90,8 +90,8 @@ def parse_authority(text: str, *, default_port: int | None = None) -> Authority:
 
 
 def parse_port(text: str, *, position: int = 0) -> int:
-    """1-65535 in ASCII digits, nothing else (no sign, no space, no underscore); else
-    `AuthorityError`.
+    """Parse a port: 1-65535 in ASCII digits, nothing else (no sign, no space, no underscore);
+    raises `AuthorityError`.
     """
     if not _PORT.fullmatch(text):
         raise AuthorityError(
@@ -145,7 +145,7 @@ def normalize_host(text: str) -> str:
                 what, reason="bad_host", position=min(position, max(len(text) - 1, 0))
             )
         position += len(label) + 1
-    if name.rpartition(".")[2].isdigit():  # RFC 3986 7.4: what looks like IPv4 must be IPv4
+    if name.rpartition(".")[2].isdigit():  # RFC 3986 7.4: a look-alike of IPv4 must be IPv4
         try:
             return str(ipaddress.IPv4Address(name))
         except ValueError:
@@ -156,7 +156,7 @@ def normalize_host(text: str) -> str:
 
 
 def is_ip_address(host: str) -> bool:
-    """Whether `host`, in normal form, is an IPv4 or IPv6 address."""
+    """Return whether `host`, in normal form, is an IPv4 or IPv6 address."""
     return ":" in host or host.rpartition(".")[2].isdigit()
 
 
@@ -173,7 +173,7 @@ def _ipv6(text: str) -> str:
 
 def _to_ascii(text: str) -> str:
     # IDNA 2003 of the standard library (the core has no other). It differs from IDNA 2008 in four
-    # letters ("ß" becomes "ss"); who needs those writes the A-label.
+    # letters ("ß" becomes "ss"); a label that needs those can be written as its A-label.
     _refuse_long(text)
     try:
         return text.encode("idna").decode("ascii").lower()
@@ -183,8 +183,8 @@ def _to_ascii(text: str) -> str:
 
 def _refuse_long(text: str) -> None:
     # The codec's work grows with the square of a label's length, and one character may stand for
-    # eighteen (U+FDFA). An A-label is never shorter than its text in NFKC, which costs nothing
-    # beside it; what IDNA drops (a soft hyphen) counts here.
+    # eighteen (U+FDFA). An A-label is never shorter than its text in NFKC, which costs nothing by
+    # comparison; characters that IDNA drops (a soft hyphen) count here.
     position = length = 0
     for label in _DOT.split(text):
         size = len(unicodedata.normalize("NFKC", label))
@@ -203,11 +203,11 @@ def _refuse_long(text: str) -> None:
 
 
 def client_network(address: str) -> str:
-    """What all connections of one client have in common: its IPv4 address, or its network of 64
-    bits in IPv6 ("2001:db8::/64").
+    """The common part of all connections of one client: its IPv4 address, or its network of 64 bits
+    in IPv6 ("2001:db8::/64").
 
-    In the other 64 bits a machine changes its address as often as it likes (RFC 8981). IPv4 in IPv6
-    (::ffff:0:0/96) is IPv4, and the zone of an address counts for nothing. Everything that is no
+    A machine can change the other 64 bits of its address at will (RFC 8981). IPv4 in IPv6
+    (::ffff:0:0/96) is IPv4, and the zone of an address does not count. Everything that is not an
     address (a UNIX socket has none) is one client: "".
     """
     if ":" not in address:

@@ -1,7 +1,7 @@
-"""What routing answers, as values. Somebody else carries them out.
+"""Decisions of routing, as values; adapters carry them out.
 
-Decisions are made when the table is compiled, so a look-up returns an object that exists already.
-A `match` over one of the unions ends in `assert_never`.
+Decisions are made when the table is compiled, so a look-up returns an existing object. A `match`
+over one of the unions ends in `assert_never`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Answer with `rule.status` and a Location made by `meshlib.redirects.location`."""
+    """Respond with `rule.status` and a Location made by `meshlib.redirects.location`."""
 
     route: Route
     rule: RedirectRule
@@ -47,10 +47,10 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Respond:
-    """Answer with an error of our own.
+    """Respond with an error of our own.
 
     `reason` is a stable token: "no_route", "no_endpoint", "bad_authority", "ambiguous_path".
-    `retry_after` is in seconds (None: no such field). `route` is the one that matched, if any.
+    `retry_after` is in seconds (None: no such field). `route` is the matching route, if any.
     """
 
     status: int
@@ -64,7 +64,8 @@ class RedirectToTLS:
     """Two decisions of a route that requires TLS: `secured` for a request that came over TLS,
     `plain` for any other.
 
-    A table gives it to those that find out themselves how a request came; `Mesh.route` never does.
+    A table returns it to callers that find out themselves how a request came; `Mesh.route` never
+    does.
     """
 
     route: Route
@@ -83,8 +84,8 @@ class Passthrough:
 @dataclass(frozen=True, slots=True)
 class Reject:
     """Refuse the TLS connection with the alert `alert` (RFC 8446 6.2: 112 is unrecognized_name, 80
-    internal_error). `reason` is "no_route", "no_endpoint", "bad_server_name" or
-    "no_certificate"."""
+    internal_error). `reason` is "no_route", "no_endpoint", "bad_server_name" or "no_certificate".
+    """
 
     alert: int
     reason: str
@@ -93,8 +94,8 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Carry:
-    """Carry what comes to the port, unread, to an endpoint of `upstream` (which has at least one
-    that is ready).
+    """Relay traffic of the port, unread, to an endpoint of `upstream` (which has at least one that
+    is ready).
     """
 
     route: Route
@@ -103,7 +104,7 @@ class Carry:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Take nothing on the port. `reason` is "no_route" or "no_endpoint"."""
+    """Refuse everything on the port. `reason` is "no_route" or "no_endpoint"."""
 
     reason: str
     route: Route | None = None
@@ -111,9 +112,10 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """End the TLS connection here, with the certificate for `server_name` ("": the client named
-    none); each request in it is then routed by its own host. `route` is one of those that the name
-    was chosen for."""
+    """Terminate the TLS connection here, with the certificate for `server_name` ("": the client
+    named none); each request in it is then routed by its own host. `route` is one of those for
+    which the name was chosen.
+    """
 
     server_name: str
     route: Route | None = None

@@ -1,15 +1,15 @@
-"""Every exception that meshlib raises on purpose.
+"""All exceptions that meshlib raises on purpose.
 
     MeshError                       everything we raise on purpose
-    ├── ConfigurationError          a human wrote something wrong; has .where and .hint
-    └── ProtocolError               a peer sent something wrong; has .status_hint
+    ├── ConfigurationError          a human's mistake; has .where and .hint
+    └── ProtocolError               a peer's mistake; has .status_hint
         ├── AuthorityError          not a host name, address or port
         ├── PathError               not a path prefix that a route can have
-        ├── ClientHelloError        not a TLS ClientHello that OpenSSL would take
+        ├── ClientHelloError        not a TLS ClientHello that OpenSSL would accept
         ├── ProxyProtocolError      not a PROXY protocol header
         ├── RequestHeadError        not a request head that we would forward
-        ├── ResponseHeadError       not an answer that we would pass on
-        ├── FrameError              not a frame of HTTP/2 that may be here; has .code, .stream
+        ├── ResponseHeadError       not a response that we would pass on
+        ├── FrameError              not a permitted HTTP/2 frame; has .code, .stream
         └── LimitExceeded           well formed so far, but more than we keep; has .what, .limit
 
 Not exceptions: "need more data", "no route", a redirect, an unhealthy endpoint, and a
@@ -39,7 +39,7 @@ class MeshError(Exception):
 
 
 class ConfigurationError(MeshError):
-    """A human wrote something wrong in a file, a setting or an argument.
+    """A mistake made by a human in a file, a setting or an argument.
 
     `where` names the place ("gateway.toml: http.listen"), `hint` the cure; both may be empty.
     """
@@ -56,7 +56,7 @@ class ConfigurationError(MeshError):
 
 
 class ProtocolError(MeshError):
-    """A peer sent something wrong. `status_hint` is the HTTP status that fits as an answer.
+    """A mistake made by a peer. `status_hint` is the fitting HTTP status for a response.
 
     `reason` is a stable, short, lower-case token for logs and metrics; the message is for people
     and never holds the peer's bytes unescaped.
@@ -85,11 +85,10 @@ class PathError(ProtocolError):
 
 
 class ClientHelloError(ProtocolError):
-    """Bytes that are not a TLS ClientHello. `alert` is the TLS alert that fits as an answer (RFC
-    8446 6.2).
+    """Bytes that are not a TLS ClientHello. `alert` is the fitting TLS alert (RFC 8446 6.2).
 
-    `position` is the index, in the body of the message, of what is wrong; None when it is not one
-    place of the message.
+    `position` is the index of the fault in the body of the message; None when it has no single
+    place.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class ClientHelloError(ProtocolError):
 
 
 class ProxyProtocolError(ProtocolError):
-    """Bytes that begin like a PROXY protocol header and are none; the connection is to be
+    """Bytes that begin like a PROXY protocol header but are malformed; the connection is to be
     closed.
     """
 
@@ -111,17 +110,17 @@ class RequestHeadError(ProtocolError):
 
 
 class ResponseHeadError(ProtocolError):
-    """An answer from an upstream that must not be passed on; the client gets 502."""
+    """A response from an upstream that must not be passed on; the client gets 502."""
 
     def __init__(self, message: str, *, reason: str, status_hint: int = 502) -> None:
         super().__init__(message, reason=reason, status_hint=status_hint)
 
 
 class FrameError(ProtocolError):
-    """A frame of HTTP/2 that must not be where it is.
+    """A frame of HTTP/2 in a place where it is forbidden.
 
-    `code` is that of RFC 9113 7. `stream`: the error is that stream's alone (5.4.2); 0: the
-    connection's (5.4.1).
+    `code` is that of RFC 9113 7. `stream`: a stream error of that stream (5.4.2); 0: a connection
+    error (5.4.1).
     """
 
     def __init__(self, message: str, *, reason: str, code: int, stream: int = 0) -> None:
@@ -131,7 +130,7 @@ class FrameError(ProtocolError):
 
 
 class LimitExceeded(ProtocolError):
-    """More than we keep: `what` was limited to `limit` (bytes or a count)."""
+    """Well-formed input beyond a limit: `what` was limited to `limit` (bytes or a count)."""
 
     def __init__(self, what: str, limit: int, *, reason: str, status_hint: int = 431) -> None:
         super().__init__(

@@ -18,19 +18,20 @@ __all__ = ["decoded", "equivalent", "unescaped_forms"]
 _UNRESERVED: Final = re.compile(
     rb"%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])"
 )
-# The same, with slashes, backslashes and what else stands for itself in a segment.
+# The same, with slashes, backslashes and all other characters that stand for themselves in a
+# segment.
 _LITERAL: Final = re.compile(
     rb"%(?:2[146-9A-Fa-f]|3[0-9ABDabd]|4[0-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEe])"
 )
 _LOWER_DIGITS: Final = re.compile(rb"%(?:[a-f][0-9A-Fa-f]|[0-9A-F][a-f])")
-# What stands for itself in no path, and is sent so by some clients.
+# Characters that may stand unescaped in no path, and are sent so by some clients.
 _STRAY: Final = re.compile(rb"[^A-Za-z0-9._~!$&'()*+,;=:@/%\\-]")
 _SAFE: Final = "/%\\!$&'()*+,;=:@"
 _ESCAPED_PERCENT: Final = re.compile(rb"%25(?=[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})")
-# IIS, ASP and some firewalls: %u002f. Half a pair of surrogates is no character.
+# IIS, ASP and some firewalls: %u002f. Half a surrogate pair is not a character.
 _U_ESCAPE: Final = re.compile(rb"%[uU](?![dD][89a-fA-F])([0-9A-Fa-f]{4})")
 # ASCII in more bytes than one, as decoders that do not check read it (RFC 3629 10). The second byte
-# of two may be any: so the most famous of them did (%c1%1c).
+# of two may be any: the most famous of them accepted that (%c1%1c).
 _OVERLONG: Final = re.compile(
     rb"%C([01])%([0-9A-F]{2})|%E0%8([01])%([89AB][0-9A-F])|%F0%80%8([01])%([89AB][0-9A-F])"
 )
@@ -41,16 +42,16 @@ _BEST_FIT: Final = {0x2044: "/", 0x2215: "/", 0x2216: "\\"}
 
 
 def equivalent(path: bytes) -> bytes:
-    """`path` with the same meaning as a URI: escapes of unreserved characters undone, the digits of
-    the others in upper case (RFC 3986 6.2.2.1, 6.2.2.2), and bytes that cannot stand in a path
-    escaped."""
+    """An equivalent URI path: escapes of unreserved characters undone, the digits of the others in
+    upper case (RFC 3986 6.2.2.1, 6.2.2.2), and bytes that cannot stand in a path escaped.
+    """
     if b"%" in path:
         path = _LOWER_DIGITS.sub(_upper, _UNRESERVED.sub(_undo, path))
     return _STRAY.sub(_escape, path)
 
 
 def decoded(path: bytes) -> bytes:
-    """What a server makes of `path` that undoes escapes once: the normal form of the result."""
+    """`path` as seen by a server that undoes escapes once: the normal form of the result."""
     return _LOWER_DIGITS.sub(_upper, _LITERAL.sub(_undo, path))
 
 
@@ -85,8 +86,8 @@ def _loosened(path: bytes) -> bytes:
 
 
 class _Compatible:
-    """A table for `str.translate`: characters that ASCII stands for in compatibility mappings
-    (Unicode's NFKC) become that.
+    """Table for `str.translate`: characters become the ASCII that compatibility mappings (Unicode's
+    NFKC) give for them.
 
     One at a time, because normalising a text costs the square of a run of combining marks.
     """

@@ -1,8 +1,8 @@
-"""The field lines we send on: those that came in, less what belongs to one hop, plus what tells the
-next hop who asked.
+"""Field lines to send on: those received, minus hop-by-hop fields, plus those that tell the next
+hop about the client.
 
 RFC 9110 7.6 (Connection, Via), RFC 7239 (Forwarded), and the X-Forwarded-* names everybody uses.
-Field lines that stay are copied as the bytes they came in. Pure: who the peer is, and whether it is
+Field lines that stay are copied as the bytes they came in. Pure: the peer, and whether it is
 trusted, are arguments. This module does not know where the message goes.
 """
 
@@ -36,8 +36,8 @@ __all__ = [
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Never forwarded (RFC 9110 7.6.1), whether Connection lists them or not. `Proxy` is no field at all
-# but becomes the variable HTTP_PROXY in CGI-like servers (CVE-2016-5385).
+# Never forwarded (RFC 9110 7.6.1), whether Connection lists them or not. `Proxy` is not a
+# registered field, but becomes the variable HTTP_PROXY in CGI-like servers (CVE-2016-5385).
 _HOP: Final = frozenset(
     {
         b"connection",
@@ -54,9 +54,9 @@ _HOP: Final = frozenset(
 )
 _HOP_IN_ANSWER: Final = _HOP - {b"proxy", b"proxy-authorization"}
 
-# What only a trusted proxy in front of us may say: who the client is, and (to servers that believe
-# it) which path or host it asked for, which we have just decided on. Every other name that begins
-# with X-Forwarded- is one too (`_claims_among`).
+# Claims that only a trusted proxy in front of us may make: the client, and (for servers that
+# believe it) the path or host it requested, which we have just decided on. Every other name that
+# begins with X-Forwarded- is one too (`_claims_among`).
 _CLAIMS: Final = frozenset(
     {
         b"client-cert",
@@ -89,16 +89,16 @@ _CLAIMS: Final = frozenset(
 
 _HOP_AND_CLAIMS: Final = _HOP | _CLAIMS
 _HOST: Final = frozenset({b"host"})
-# What CGI and its descendants write as an underscore, some for the hyphen alone, some for
-# everything that is no letter or digit.
+# Characters that CGI and its descendants write as an underscore, some only the hyphen, some
+# everything but letters and digits.
 _ODD: Final = re.compile(rb"[^a-z0-9\-]")
 
 _IMITATED: Final = _HOP_AND_CLAIMS | {b"host", b"content-length", b"content-type", b"via"}
 
-# What is dropped, or whose value decides something.
+# Fields that are dropped, or whose value decides something.
 _LOOKED_INTO: Final = _HOP_AND_CLAIMS | {b"via"}
 
-# A client must not be able to name these away through Connection (CVE-2024-45410, CVE-2025-48865).
+# A client must not be able to remove these through Connection (CVE-2024-45410, CVE-2025-48865).
 _PROTECTED: Final = _CLAIMS | {
     b"host",
     b"content-length",
@@ -119,7 +119,7 @@ MAX_HOPS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class ForwardingPolicy:
-    """What we tell upstreams about the client.
+    """Claims about the client in requests to upstreams.
 
     `mode`: "set" adds X-Forwarded-For, -Proto, -Host and -Port to every request; "label" adds
     X-Forwarded-For only where the route's label asks for it (HRM's include_forwarded_for); "off"
@@ -153,8 +153,8 @@ class Peer(NamedTuple):
     """The other end of a client connection: its IP address, the scheme it used ("http", "https"),
     and our port.
 
-    `trusted`: it is one of `ForwardingPolicy.trusted_proxies`, so what it says about the client
-    counts.
+    `trusted`: it is one of `ForwardingPolicy.trusted_proxies`, so its claims about the client
+    count.
     """
 
     address: str
@@ -164,8 +164,8 @@ class Peer(NamedTuple):
 
 
 def is_trusted(address: str, networks: Sequence[Network]) -> bool:
-    """Whether the IP address is in one of the networks; an IPv4 address mapped into IPv6 counts as
-    IPv4.
+    """Return whether the IP address is in one of the networks; an IPv4 address mapped into IPv6
+    counts as IPv4.
     """
     if not networks:
         return False
@@ -179,8 +179,8 @@ def is_trusted(address: str, networks: Sequence[Network]) -> bool:
 
 
 def is_secure(fields: FieldSection, peer: Peer) -> bool:
-    """Whether the client's request came over TLS: to us, or, as a trusted peer says it
-    (X-Forwarded-Proto), to whoever is in front.
+    """Return whether the client's request came over TLS: to us, or, by a trusted peer's
+    X-Forwarded-Proto, to the proxy in front.
     """
     if not peer.trusted or b"x-forwarded-proto" not in fields.names:
         return peer.scheme == "https"
@@ -191,7 +191,7 @@ def is_secure(fields: FieldSection, peer: Peer) -> bool:
 
 
 def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:
-    """Whether the request has been through gateways of our name `MAX_HOPS` times already."""
+    """Return whether the request has been through gateways of our name `MAX_HOPS` times already."""
     if not policy.via or b"via" not in fields.names:
         return False
     entries = b",".join(fields.get_all(b"via")).split(b",")
@@ -202,12 +202,12 @@ def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:
 def request_fields(
     head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False
 ) -> bytes:
-    """Every field line of the request we send on, each ended by CRLF; X-Request-ID excepted, which
+    """Every field line of the request to send on, each ended by CRLF, except X-Request-ID, which
     differs each time.
 
     Host is `head.authority`, in front when it is not the Host field as it came (and left out when
     it is "": an HTTP/1.0 client without Host). The result depends on the arguments alone, so it may
-    be kept for equal ones.
+    be cached for equal ones.
     """
     fields = head.fields
     kept = _kept(fields, head.authority, policy, peer, wanted_by_label)
@@ -222,10 +222,10 @@ def request_fields(
 def added_fields(
     head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False
 ) -> bytes:
-    """The lines of `request_fields` that say who asked: X-Forwarded-*, Forwarded, Via.
+    """The lines of `request_fields` about the client: X-Forwarded-*, Forwarded, Via.
 
-    With a peer that is not trusted they depend on `head.authority` and `head.minor_version` alone,
-    whatever the fields are.
+    With an untrusted peer they depend on `head.authority` and `head.minor_version` alone, whatever
+    the fields are.
     """
     lines: list[bytes] = []
     _add_claims(lines, head, policy, peer, wanted_by_label)
@@ -250,7 +250,7 @@ def kept_fields(
 
 
 def pass_whole(names: tuple[bytes, ...], policy: ForwardingPolicy) -> bool:
-    """Whether fields of these names (`FieldSection.names`) go on as they came, whatever their
+    """Return whether fields of these names (`FieldSection.names`) go on unchanged, whatever their
     values are.
 
     Then `kept_fields` is `fields.block` for every peer, as long as the request's authority is its
@@ -329,8 +329,8 @@ def sent_upgrade(fields: FieldSection) -> bytes:
     """The protocols of Upgrade that `request_fields` passes on, as they are written there; b"" for
     none.
 
-    They alone may be switched to by the answer: whatever else the client has asked for, the
-    endpoint was not told (`may_switch`).
+    The response may switch to these only: no other requested protocol reaches the endpoint
+    (`may_switch`).
     """
     if fields.upgrade is None:
         return b""
@@ -341,8 +341,8 @@ def sent_upgrade(fields: FieldSection) -> bytes:
 
 
 def may_switch(sent: bytes, fields: FieldSection) -> bool:
-    """Whether a 101 with these fields is an answer to a request that was sent with `sent_upgrade`
-    `sent` (RFC 9110 7.8).
+    """Return whether a 101 with these fields is a valid response to a request sent with
+    `sent_upgrade` `sent` (RFC 9110 7.8).
     """
     offered = {protocol.lower() for protocol in _listed(sent)}
     chosen = [protocol.lower() for protocol in _listed(fields.upgrade or b"")]
@@ -356,11 +356,12 @@ def _listed(value: bytes) -> list[bytes]:
 def response_fields(
     fields: FieldSection, *, upgraded: bool = False, bodiless: bool = False
 ) -> bytes:
-    """Every field line of the answer we pass on, each ended by CRLF; Transfer-Encoding and
+    """Every field line of the response to pass on, each ended by CRLF; Transfer-Encoding and
     Connection are the caller's.
 
-    With `upgraded` (a 101) the Connection and Upgrade lines are written as that answer needs them.
-    `bodiless` (1xx, 204) drops Content-Length, which such answers must not have (RFC 9110 8.6).
+    With `upgraded` (a 101) the Connection and Upgrade lines are written as that response needs
+    them. `bodiless` (1xx, 204) drops Content-Length, which such responses must not have (RFC 9110
+    8.6).
     """
     names = fields.names
     dropped = _HOP_IN_ANSWER | _LENGTH if bodiless else _HOP_IN_ANSWER
@@ -379,8 +380,8 @@ def response_fields(
 
 
 def with_hsts(wire: bytes, fields: FieldSection, policy: str) -> bytes:
-    """The lines of an answer over TLS with Strict-Transport-Security, unless the application has
-    said its own (RFC 6797 7.1).
+    """The lines of a response over TLS with Strict-Transport-Security, unless the application has
+    set its own (RFC 6797 7.1).
     """
     return (
         wire
@@ -396,8 +397,7 @@ _X_FORWARDED: Final = frozenset(
 
 
 def _rewritten(policy: ForwardingPolicy, wanted_by_label: bool) -> frozenset[bytes]:
-    # The claims of a trusted peer that we write anew (with its value as a part); the others of it
-    # pass as they are.
+    # Claims of a trusted peer that we rewrite, keeping its value; its other claims pass unchanged.
     names: set[bytes] = set()
     if policy.mode == "set":
         names |= _X_FORWARDED
@@ -416,7 +416,7 @@ def _add_claims(
     wanted_by_label: bool,
 ) -> None:
     fields = head.fields
-    # A zone ("fe80::1%eth0") is a name of this machine's and nobody else's.
+    # A zone ("fe80::1%eth0") is valid on this machine only.
     address = peer.address.partition("%")[0].encode()
 
     def said(name: bytes) -> list[bytes]:

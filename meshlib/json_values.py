@@ -1,7 +1,7 @@
-"""Values of frozen classes to JSON and back, checked.
+"""Conversion of frozen classes to JSON and back, checked.
 
-Fields hold dataclasses, named tuples, enums, tuples, mappings, texts, numbers, or None. What a
-field may hold is read from its annotation. This module knows no class of its own.
+Fields hold dataclasses, named tuples, enums, tuples, mappings, texts, numbers, or None. The
+annotation of a field defines its type. This module knows no class of its own.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _SHOWN = 60
 
 
 def to_json(value: object) -> str:
-    """`value` as JSON text, in ASCII. Fields that have their default are left out."""
+    """`value` as JSON text, in ASCII. Fields with their default are left out."""
     return json.dumps(_plain(value), separators=(",", ":"))
 
 
 def from_json(kind: type[T], text: str, where: str) -> T:
-    """The value of class `kind` in JSON text that `to_json` wrote, or somebody else did.
+    """The value of class `kind` in JSON text, as `to_json` writes it.
 
-    `ConfigurationError` names the place below `where` ("snapshot.contributions[0].key") and the
-    cure: for a text that is not JSON, a field that is missing, unknown or of another type, and what
-    the class itself refuses.
+    Raises `ConfigurationError` with the place below `where` ("snapshot.contributions[0].key") and
+    the cure: for text that is not JSON, a field that is missing, unknown or of another type, and a
+    value that the class itself refuses.
     """
     try:
         data = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)

@@ -16,9 +16,10 @@ from meshlib.decision import Decision, PortDecision, TLSDecision, decision_for
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.discovery.names import NameIndex
 from meshlib.entries import check_snapshot
+from meshlib.ledger import Ledger
 from meshlib.messages import ClientHello
 from meshlib.model import Diagnostic, Endpoint, ListeningPort, Route, Snapshot, Tenure
-from meshlib.ownership import Ledger, OwnershipRules
+from meshlib.ownership import OwnershipRules
 from meshlib.parts import PartMerger
 from meshlib.routes import Target, composed_services, given_routes, labelled_service
 from meshlib.table import Explanation, RoutingTable, explain

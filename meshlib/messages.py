@@ -1,12 +1,12 @@
-"""What a peer said, as values: the head of a request, of an answer, and a TLS hello.
+"""Messages of a peer as values: request heads, response heads, and TLS hellos.
 
 A head keeps its field lines as the bytes they came in (`FieldSection.block`), together with the few
-facts that routing and framing need. That is what lets a gateway forward thirteen fields by copying
-one slice. The tuples are `NamedTuple`s, not dataclasses, because one is made per request: a frozen
+facts that routing and framing need, so that a gateway forwards thirteen fields by copying one
+slice. The tuples are `NamedTuple`s, not dataclasses, because one is made per request: a frozen
 dataclass costs five times as much to create.
 
-Who makes them: `meshlib.http1` from bytes off the wire, or from the pairs an ASGI or WSGI server
-hands over. Nobody else has to validate anything again.
+`meshlib.http1` makes them, from bytes off the wire or from the pairs of an ASGI or WSGI server.
+Nobody else has to validate anything again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["ClientHello", "FieldSection", "RequestHead", "ResponseHead"]
 
 
 class FieldSection(NamedTuple):
-    """The field lines of a head and what they say about framing and the connection.
+    """Field lines of a head, and the facts in them about framing and the connection.
 
     `block` is every field line, each ended by CRLF, validated (RFC 9112 5): token names, no space
     before the colon, no folds, no control bytes. `names` has each field's name in lower case, in
-    order. `host` is the value of the only Host field, or None. `content_length` and `chunked`
-    are never both set. `connection` holds the Connection options in lower case. `upgrade` is the
-    value of Upgrade when Connection lists it. `expect_continue`: the peer waits for a 100.
+    order. `host` is the value of the only Host field, or None. `content_length` and `chunked` are
+    never both set. `connection` holds the Connection options in lower case. `upgrade` is the value
+    of Upgrade when Connection lists it. `expect_continue`: the peer waits for a 100.
     """
 
     block: bytes
@@ -66,12 +66,11 @@ class FieldSection(NamedTuple):
 
 
 class RequestHead(NamedTuple):
-    """Request line and fields of an HTTP/1 request (or of one that came another way).
+    """Request line and fields of an HTTP/1 request, or of its equivalent from another source.
 
-    `target` is what is forwarded: origin-form ("/a?b") byte for byte, or "*" with OPTIONS.
-    `authority` is the host the client asked for: that of an absolute-form target, else the Host
-    value, else b"" (HTTP/1.0 only). `minor_version` is 0 or 1; 2 of a request that came over
-    HTTP/2.
+    `target` is forwarded as it is: origin-form ("/a?b") byte for byte, or "*" with OPTIONS.
+    `authority` is the host the client requested: that of an absolute-form target, else the Host
+    value, else b"" (HTTP/1.0 only). `minor_version` is 0 or 1; 2 for a request over HTTP/2.
     """
 
     method: bytes
@@ -82,7 +81,7 @@ class RequestHead(NamedTuple):
 
 
 class ResponseHead(NamedTuple):
-    """Status line and fields of an answer. `reason` may be empty."""
+    """Status line and fields of a response. `reason` may be empty."""
 
     status: int
     reason: bytes
@@ -92,19 +91,19 @@ class ResponseHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What a TLS client said first (RFC 8446 4.1.2). Numbers are those of the IANA registries, in
+    """A TLS client's first message (RFC 8446 4.1.2). Numbers are those of the IANA registries, in
     the order of the hello.
 
     `server_name` is the name of the server_name extension in normal form (lower case, no trailing
-    dot), or None when the client sent none. A name that cannot be routed (an address, no host name
-    at all) has `server_name_valid` false; it is then ASCII with everything odd escaped, fit for a
-    log and for nothing else. `alpn_protocols` as offered, in order.
+    dot), or None when the client sent none. A name that cannot be routed (an address, or not a host
+    name at all) has `server_name_valid` false; it is then ASCII with all other characters escaped,
+    fit for a log and for nothing else. `alpn_protocols` as offered, in order.
 
     `versions` is the content of supported_versions, or else `legacy_version` alone. `extensions`
     are the types. `key_shares` are the groups with a share. `session_id` is the legacy field.
-    `ticket` is a session ticket of TLS 1.2 (b"" when the client merely takes tickets, None when it
-    does not); `psk_identities` are the tickets of TLS 1.3. `early_data`: data follows the hello
-    before the server answers. `ech`: an encrypted hello is inside; the fields are the outer one's.
+    `ticket` is a session ticket of TLS 1.2 (b"" when the client merely accepts tickets, None when
+    it does not); `psk_identities` are the tickets of TLS 1.3. `early_data`: data follows the hello
+    before the server responds. `ech`: an encrypted hello is inside; the fields are the outer one's.
     """
 
     server_name: str | None = None
@@ -126,14 +125,16 @@ class ClientHello:
 
     @property
     def grease(self) -> bool:
-        """Whether the client sent values that mean nothing, to keep servers tolerant (RFC 8701)."""
+        """Whether the client sent reserved, meaningless values to keep servers tolerant
+        (RFC 8701).
+        """
         numbers = (*self.cipher_suites, *self.extensions, *self.groups, *self.versions)
         return any(number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF for number in numbers)
 
     @property
     def post_quantum(self) -> bool:
-        """Whether the client offers a group with ML-KEM or Kyber, alone or beside a classical
-        one.
+        """Whether the client offers a group with ML-KEM or Kyber, alone or beside a
+        classical one.
         """
         return not _POST_QUANTUM.isdisjoint(self.groups)
 

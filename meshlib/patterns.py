@@ -1,4 +1,4 @@
-"""Host patterns and path prefixes: what a route is matched against, in one normal form.
+"""Host patterns and path prefixes of routes, in one normal form.
 
 Labels write them, requests are matched against them, the table sorts by them; all must agree on the
 form, so it is made here, once. This module knows nothing of labels, requests or precedence.
@@ -35,7 +35,7 @@ def parse_host_pattern(text: str) -> str:
     """The normal form of a host pattern: "a.example.com", "*.example.com", "" (any host).
 
     `*.` stands for one or more whole labels and can only be the first. An IPv6 address may be in
-    brackets; the normal form has none. Raises `AuthorityError`, its `position` counts in `text`.
+    brackets; the normal form has none. Raises `AuthorityError`, whose `position` counts in `text`.
     """
     if not text:
         return ""
@@ -74,9 +74,9 @@ def parse_path_prefix(text: str) -> str:
     Percent-encodings of characters that may stand in a segment are undone (RFC 3986 3.3), the
     others get upper-case digits; letters outside ASCII are encoded (UTF-8). "" means "/". Raises
     `PathError` for a query or fragment, dot segments, empty segments, spaces, control bytes, and
-    for whatever no two servers read alike (`meshlib.table.paths`), for requests could not reach it:
-    path parameters (";"), encoded slashes, backslashes, control bytes, "?", "#" and percent signs
-    before digits, dots and spaces at the end of a segment, full-width characters.
+    for text that servers read differently (`meshlib.table.paths`), because requests could not reach
+    it: path parameters (";"), encoded slashes, backslashes, control bytes, "?", "#" and percent
+    signs before digits, dots and spaces at the end of a segment, full-width characters.
     """
     if not text:
         return "/"
@@ -127,7 +127,8 @@ def _segment(text: str, position: int) -> str:
 
 
 def _unclear(segment: str) -> str:
-    # What requests are refused for (`meshlib.table.paths`): a route with it would never be reached.
+    # Text for which requests are refused (`meshlib.table.paths`): a route with it would never be
+    # reached.
     if ";" in segment:
         return 'path parameters (";") are'
     if segment.endswith((".", "%20")):
@@ -159,10 +160,10 @@ def _escape(text: str, at: int, position: int) -> str:
 
 
 def host_matches(pattern: str, host: str) -> bool:
-    """Whether `pattern` matches `host`; both in normal form.
+    """Return whether `pattern` matches `host`; both in normal form.
 
-    "*.example.com" matches one or more labels before "example.com", never "example.com" itself;
-    "" matches everything, also the empty host of a request or hello without one.
+    "*.example.com" matches one or more labels before "example.com", never "example.com" itself; ""
+    matches everything, also the empty host of a request or hello without one.
     """
     if not pattern:
         return True
@@ -172,8 +173,8 @@ def host_matches(pattern: str, host: str) -> bool:
 
 
 def host_specificity(pattern: str) -> tuple[int, int]:
-    """Larger is more specific: exact before wildcard before catch-all, then more labels before
-    fewer.
+    """Rank of a host pattern, larger for more specific ones: exact before wildcard before
+    catch-all, then more labels before fewer.
 
     It counts labels, never characters: "*.a.example.com" beats "*.a-much-longer-name.com".
     """
@@ -185,7 +186,8 @@ def host_specificity(pattern: str) -> tuple[int, int]:
 
 
 def path_matches(prefix: str, path: str) -> bool:
-    """Whether `prefix` (normal form) matches `path`, the path of a request without its query.
+    """Return whether `prefix` (normal form) matches `path`, the path of a request without its
+    query.
 
     "/" matches every target, "*" of OPTIONS included.
     """
@@ -193,5 +195,7 @@ def path_matches(prefix: str, path: str) -> bool:
 
 
 def path_specificity(prefix: str) -> int:
-    """Larger is more specific: the number of segments ("/" has none)."""
+    """Rank of a path prefix, larger for more specific ones: the number of segments ("/" has
+    none).
+    """
     return 0 if prefix == "/" else prefix.count("/")

@@ -1,8 +1,8 @@
-"""The PROXY protocol, versions 1 and 2 (HAProxy's proxy-protocol.txt): who the client of a proxy in
-front of us is.
+"""The PROXY protocol, versions 1 and 2 (HAProxy's proxy-protocol.txt): a header by which a proxy in
+front names its client.
 
-Bytes in, values out, and the PROXY header to send on. Whether a sender may be believed is for the
-caller to decide before a byte is read: this module knows addresses, and no trust, socket or HTTP.
+Bytes in, values out, and the PROXY header to send on. The caller decides whether to believe a
+sender before it reads a byte: this module knows addresses, and no trust, socket or HTTP.
 """
 
 from __future__ import annotations
@@ -31,24 +31,23 @@ __all__ = [
     "build_v2",
 ]
 
-# The longest line of version 1 that can be written: "PROXY UNKNOWN" with two full IPv6 addresses
-# and ports, CRLF included (2.1).
+# The longest possible line of version 1: "PROXY UNKNOWN" with two full IPv6 addresses and ports,
+# CRLF included (2.1).
 MAX_V1: Final = 107
-# Bytes behind the fixed 16 of version 2. The protocol promises that a PROXY protocol header fits
-# the smallest TCP segment that every host must take, 536 bytes (2); the largest addresses need 216
-# of them, which leaves room for what cloud balancers add.
+# Bytes behind the fixed 16 of version 2. The protocol promises that a header fits the smallest TCP
+# segment that every host must accept, 536 bytes (2); the largest addresses need 216 of them, which
+# leaves room for TLVs that cloud balancers add.
 MAX_V2: Final = 536
 
 _V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _FIXED: Final = 16  # signature, version and command, family and transport, length
 
-# One PROXY header and nothing near it: single spaces, ports without leading zeros.
+# Exactly one PROXY header: single spaces, ports without leading zeros.
 _LINE: Final = re.compile(
     rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]{2,39}) ([0-9A-Fa-f:.]{2,39}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})\r\n"
 )
 _UNKNOWN: Final = re.compile(rb"PROXY UNKNOWN(?: [ -~]*)?\r\n")
-# What tells version 1 from a request with the method PROXY: the target of a request begins
-# otherwise.
+# Tells version 1 from a request with the method PROXY: the target of a request begins otherwise.
 _STARTS: Final = (b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN", _V2)
 
 _LOCAL, _PROXY = 0x20, 0x21
@@ -56,13 +55,13 @@ _CRC32C: Final = 0x03
 
 
 class NeedData(enum.Enum):
-    """The type of `NEED_DATA`, the answer "so far so good, but not complete"."""
+    """Type of `NEED_DATA`, the result "so far so good, but not complete"."""
 
     NEED_DATA = "need_data"
 
 
 class Absent(enum.Enum):
-    """The type of `ABSENT`, the answer "this connection does not begin with a PROXY protocol
+    """Type of `ABSENT`, the result "this connection does not begin with a PROXY protocol
     header".
     """
 
@@ -83,7 +82,7 @@ class ProxyAddress(NamedTuple):
 
 
 class TLV(NamedTuple):
-    """A type and what belongs to it, as it came (2.2.1 to 2.2.7)."""
+    """A type and its value, unchanged (2.2.1 to 2.2.7)."""
 
     type: int
     value: bytes
@@ -91,12 +90,12 @@ class TLV(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """What the proxy said. Without `source` and `destination` (LOCAL, UNKNOWN, UNSPEC) the
-    connection speaks for itself: it is the proxy's own, a health check for instance.
+    """A PROXY protocol header. Without `source` and `destination` (LOCAL, UNKNOWN, UNSPEC) the
+    connection is the proxy's own, a health check for instance.
 
-    `transport` is "stream" or "datagram" ("" when there are no addresses), `unix` says that the
-    addresses are paths. `tlvs` are kept as they came, those of LOCAL and UNSPEC left out; a CRC-32C
-    among them is right.
+    `transport` is "stream" or "datagram" ("" when there are no addresses); with `unix` the
+    addresses are paths. `tlvs` are kept unchanged, those of LOCAL and UNSPEC left out; a CRC-32C
+    among them is correct.
     """
 
     version: Literal[1, 2]
@@ -113,25 +112,25 @@ Result: TypeAlias = Literal[NeedData.NEED_DATA, Absent.ABSENT] | ProxyHeader
 class ProxyProtocolReader:
     """Finds the PROXY header at the start of a connection, however it is cut into reads.
 
-    `receive_data` takes what was read (bytes once given are not to be given again) and returns
-    `NEED_DATA`, a `ProxyHeader`, or `ABSENT`; then `rest` holds what stands behind the PROXY
-    header, for `ABSENT` everything. Raises `ProxyProtocolError` for a PROXY protocol header that is
-    wrong and `LimitExceeded` for one that is too long: the connection is then to be closed (2,
-    2.2). At most `MAX_V1` or 16 + `MAX_V2` bytes are kept. One reader reads one connection.
+    `receive_data` takes bytes as read (none twice) and returns `NEED_DATA`, a `ProxyHeader`, or
+    `ABSENT`; then `rest` holds the bytes behind the header, for `ABSENT` everything. Raises
+    `ProxyProtocolError` for a malformed header and `LimitExceeded` for one that is too long: the
+    connection is then to be closed (2, 2.2). At most `MAX_V1` or 16 + `MAX_V2` bytes are kept. One
+    reader reads one connection.
     """
 
     __slots__ = ("_kept", "_needed", "rest")
 
     def __init__(self) -> None:
         self._kept = b""
-        self._needed = 0  # bytes of the whole PROXY header, once its length is known
+        self._needed = 0  # bytes of the whole header, once its length is known
         self.rest = b""
 
     def __repr__(self) -> str:
         return f"<ProxyProtocolReader {len(self._kept)} of {self._needed or '?'} bytes>"
 
     def receive_data(self, data: bytes) -> Result:
-        """See the class."""
+        """Read bytes, as the class says."""
         data = self._kept + data
         if not data.startswith(_STARTS):
             if any(start.startswith(data) for start in _STARTS):
@@ -178,7 +177,7 @@ class ProxyProtocolReader:
 
 def _parse_line(line: bytes) -> ProxyHeader:
     if _UNKNOWN.fullmatch(line):
-        return ProxyHeader(1)  # whatever else the line says is to be ignored
+        return ProxyHeader(1)  # the rest of the line is to be ignored
     match = _LINE.fullmatch(line)
     if match is None:
         raise ProxyProtocolError("not a line of the PROXY protocol", reason="proxy_syntax")
@@ -253,8 +252,8 @@ def _parse_tlvs(data: bytes, at: int, whole: bytes) -> tuple[TLV, ...]:
 
 
 def _crc32c(data: bytes) -> int:
-    """Castagnoli's CRC (RFC 3720 12.1), which the standard library has not; for the few hundred
-    bytes of a PROXY protocol header.
+    """Castagnoli's CRC (RFC 3720 12.1), which the standard library does not have; for the few
+    hundred bytes of a PROXY protocol header.
     """
     value = 0xFFFFFFFF
     for byte in data:
@@ -275,7 +274,7 @@ def build_v1(source: ProxyAddress | None, destination: ProxyAddress | None) -> b
     """The line for a TCP connection between two IP addresses; "PROXY UNKNOWN" without one of them.
 
     Where one is IPv4 and the other IPv6, the first is written as an IPv6 address (::ffff:...).
-    ValueError for what is no address.
+    Raises ValueError for text that is not an address.
     """
     if source is None or destination is None:
         return b"PROXY UNKNOWN\r\n"
@@ -291,8 +290,8 @@ def build_v2(
     """The binary PROXY header for a TCP connection; LOCAL, without addresses and TLVs, when one of
     the addresses is missing.
 
-    Families as in `build_v1`. ValueError for what is no address, and for TLVs that do not fit
-    `MAX_V2`.
+    Families as in `build_v1`. Raises ValueError for text that is not an address, and for TLVs that
+    do not fit `MAX_V2`.
     """
     if source is None or destination is None:
         return _V2 + bytes((_LOCAL, 0, 0, 0))

@@ -1,5 +1,4 @@
-"""A URL, a method and header fields as people write them, to the head of the request that a client
-would send.
+"""Request heads from a URL, a method and header fields as people write them.
 
 Knows nothing of routes.
 """
@@ -18,11 +17,11 @@ from meshlib.messages import RequestHead
 
 __all__ = ["Headers", "request_head"]
 
-# Header fields: names with values, or pairs where a name is there more than once.
+# Header fields: names with values, or pairs where a name occurs more than once.
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
 _BROKEN = re.compile(r"[\t\r\n]")
-# As a URL may hold them already (RFC 3986); "%" too, so that what is encoded stays as it is.
+# Characters that a URL may hold already (RFC 3986); "%" too, so that encoded text stays as it is.
 _SAFE = "/%:@!$&'()*+,;=~-._?"
 _SHAPE = 'write "https://HOST/PATH", or "/PATH" with a Host among the headers'
 
@@ -30,11 +29,11 @@ _SHAPE = 'write "https://HOST/PATH", or "/PATH" with a Host among the headers'
 def request_head(method: str, url: str, headers: Headers = ()) -> tuple[RequestHead, bool]:
     """The head of a request for `url`, and whether it is one over TLS (https).
 
-    `url` is "http://HOST/PATH?QUERY", or https, or what comes behind the host alone ("*" is that of
-    OPTIONS). A Host among `headers` is what the request says instead of the URL's host; with
-    neither it is a request of HTTP/1.0, which need not name any. Internationalised hosts become
-    A-labels, and characters that a URL cannot have are escaped. `ConfigurationError` when no such
-    request would be taken.
+    `url` is "http://HOST/PATH?QUERY", or https, or only the part behind the host ("*" is that of
+    OPTIONS). A Host among `headers` replaces the URL's host; with neither it is a request of
+    HTTP/1.0, which need not have one. Internationalised hosts become A-labels, and characters that
+    a URL cannot have are escaped. Raises `ConfigurationError` when no such request would be
+    accepted.
     """
     if not isinstance(url, str) or not isinstance(method, str):
         raise ConfigurationError(
@@ -43,7 +42,7 @@ def request_head(method: str, url: str, headers: Headers = ()) -> tuple[RequestH
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     lines = [f"{name}: {value}" for name, value in pairs]
     if _BROKEN.search(url) or any("\n" in line or "\r" in line for line in lines):
-        # In a URL they would be dropped in silence, in a field they would begin another one.
+        # In a URL they would be dropped silently, in a field they would begin another one.
         raise ConfigurationError(
             "no request has a line end or a tab in it", where=_shown(url), hint=_SHAPE
         )

@@ -1,5 +1,5 @@
-"""Whom to prefer (strategies), who is well (health), who belongs together (stickiness): three
-things, kept apart.
+"""Balancing: strategies (preference), health (availability) and stickiness (sessions), kept
+apart.
 """
 
 from meshlib.balancing.cookies import cookie_values, set_cookie_value

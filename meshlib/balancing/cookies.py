@@ -1,5 +1,5 @@
-"""Cookies as far as stickiness reads them: the values a request brings, and the value that a
-response sets or removes (RFC 6265).
+"""Cookies as far as stickiness reads them: the values in a request, and the value that a response
+sets or removes (RFC 6265).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MONTHS: Final = (
     b"nov",
     b"dec",
 )
-# Longer texts are not dates, and of a date no more than the first pieces count.
+# Longer texts are not dates, and only the first pieces of a date count.
 _LONGEST_DATE: Final = 100
 
 
@@ -44,7 +44,7 @@ def cookie_values(fields: Iterable[bytes], name: bytes) -> tuple[bytes, ...]:
     """The values of the cookie `name` in Cookie field values (RFC 6265 4.2), in order, each once;
     empty ones are left out.
 
-    A client sends several when paths or domains differ (RFC 6265 5.4), and which of them the
+    A client sends several when paths or domains differ (RFC 6265 5.4), and the one that the
     application means is not known here. Of more than `MAX_VALUES` the first count.
     """
     found: dict[bytes, None] = {}
@@ -65,9 +65,9 @@ def set_cookie_value(fields: Iterable[bytes], name: bytes, now: float) -> bytes 
     do not name it.
 
     b"" means that it is removed: an empty value, a Max-Age of zero or less, or an Expires before
-    `now` (seconds since the epoch; a Max-Age counts more than an Expires, RFC 6265 5.3). Of several
-    the last that gives a value counts: applications remove a cookie from an old path beside the one
-    that they set. Other attributes and prefixes of names say nothing about the session.
+    `now` (seconds since the epoch; a Max-Age has precedence over an Expires, RFC 6265 5.3). Of
+    several the last that gives a value counts: applications remove a cookie from an old path beside
+    the one that they set. Other attributes and prefixes of names do not concern the session.
     """
     found: bytes | None = None
     for value in fields:
@@ -99,7 +99,7 @@ def _is_over(attributes: bytes, now: float) -> bool:
 
 
 def _date(text: bytes) -> float | None:
-    """Seconds since the epoch by the rules of RFC 6265 5.1.1; None for what is not a date."""
+    """Seconds since the epoch by the rules of RFC 6265 5.1.1; None for text that is not a date."""
     time: tuple[int, int, int] | None = None
     day = month = year = None
     for piece in _DATE_PIECES.findall(text[:_LONGEST_DATE]):

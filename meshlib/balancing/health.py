@@ -1,13 +1,13 @@
-"""Passive health of an endpoint as a state machine: observations in, "may it be asked?" out. Time
-is an argument.
+"""Passive health of an endpoint as a state machine: observations in, availability out. Time is an
+argument.
 
     state      | OK        | failure                                   | time
     HEALTHY    | stays     | EJECTED after `CONSECUTIVE` in a row      |
     EJECTED    | HEALTHY   | stays (it was under way before)           | PROBATION when the ejection is over
     PROBATION  | HEALTHY   | EJECTED at once, for longer               |
 
-How long doubles with each ejection, and one step is forgiven for each `FORGIVE_SECONDS` of good
-conduct. Whether an ejection is honoured depends on the other endpoints of the upstream; that rule
+The duration doubles with each ejection, and one step is forgiven for each `FORGIVE_SECONDS` without
+failures. Whether an ejection is honoured depends on the other endpoints of the upstream; that rule
 is `usable`.
 """
 
@@ -36,7 +36,7 @@ MAX_SHARE: Final = 0.5
 
 
 class HealthState(enum.Enum):
-    """See the module."""
+    """States of an endpoint; see the module."""
 
     HEALTHY = "healthy"
     EJECTED = "ejected"
@@ -44,7 +44,7 @@ class HealthState(enum.Enum):
 
 
 class Observation(enum.Enum):
-    """What became of an attempt."""
+    """Outcome of an attempt."""
 
     OK = "ok"
     CONNECT_FAILED = "connect_failed"
@@ -52,7 +52,7 @@ class Observation(enum.Enum):
     BAD_RESPONSE = "bad_response"
 
 
-# (state, whether it failed, whether that was once too often) -> state
+# (state, whether it failed, whether that was the last failure allowed) -> state
 _TRANSITIONS: Final = {
     (HealthState.HEALTHY, False, False): HealthState.HEALTHY,
     (HealthState.HEALTHY, True, False): HealthState.HEALTHY,
@@ -67,8 +67,8 @@ _TRANSITIONS: Final = {
 
 
 class EndpointHealth:
-    """The health of one endpoint. `state` as of the last call; `failures` counts those in a row,
-    and is not 0 unless it is HEALTHY.
+    """Health of one endpoint. `state` as of the last call; `failures` counts those in a row, and is
+    0 unless the state is HEALTHY.
     """
 
     __slots__ = ("_ejections", "_until", "_well_since", "failures", "state")
@@ -84,7 +84,7 @@ class EndpointHealth:
         return f"<EndpointHealth {self.state.value} failures={self.failures}>"
 
     def observe(self, observation: Observation, now: float) -> None:
-        """Take note of an observation at `now` (seconds of any steady clock)."""
+        """Note an observation at `now` (seconds of any monotonic clock)."""
         self.available(now)
         failed = observation is not Observation.OK
         before = self.state
@@ -103,15 +103,15 @@ class EndpointHealth:
             self._well_since = now
 
     def spotless(self, now: float) -> bool:
-        """Whether nothing is left to remember at `now`: it is well, and every ejection is forgiven,
-        as with a new `EndpointHealth`.
+        """Return whether nothing is left to remember at `now`: it is healthy, and every ejection is
+        forgiven, as in a new `EndpointHealth`.
         """
         if self.state is not HealthState.HEALTHY or self.failures:
             return False
         return self._ejections <= int((now - self._well_since) / FORGIVE_SECONDS)
 
     def available(self, now: float) -> bool:
-        """Whether it may be asked at `now`. The end of an ejection makes it PROBATION."""
+        """Return whether it may be used at `now`. The end of an ejection makes it PROBATION."""
         if self.state is HealthState.EJECTED:
             if now < self._until:
                 return False
@@ -123,7 +123,7 @@ T = TypeVar("T")
 
 
 def usable(endpoints: Sequence[T], available: Sequence[bool]) -> list[T]:
-    """The endpoints that may be asked, where `available` says of each whether its health allows it.
+    """The endpoints to use, where `available` holds for each whether its health allows it.
 
     At most `MAX_SHARE` of them (at least one) stay out; past that the earliest in order are let in
     again, and when all are out all are let in (panic: a wrong guess for every endpoint is more

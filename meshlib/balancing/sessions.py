@@ -1,7 +1,7 @@
 """The sticky bindings of all upstreams of one process, bounded for each upstream and in all.
 
-Which cookies are sticky, and how many sessions there are, is chosen by services and their clients:
-whoever has most makes room first, so that one service cannot push out the sessions of another.
+Services and their clients determine which cookies are sticky and how many sessions there are, so
+the largest table makes room first: no service can push out the sessions of another.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _MOST_MET: Final = 4
 
 
 class Binding(NamedTuple):
-    """A session as processes tell it each other. `value` is what `session_key` keeps; `endpoint_id`
-    "": it was forgotten.
+    """A session as processes report it to each other. `value` is the key by `session_key`;
+    `endpoint_id` "": it was forgotten.
     """
 
     upstream: str
@@ -32,7 +32,7 @@ class Binding(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLimits:
-    """How many sessions are remembered, and for how many seconds after their last use.
+    """Numbers of sessions remembered, and seconds for which they are kept after their last use.
 
     Learned ones of one upstream and cookie (`table`), of one upstream, and in all; of those that no
     application has set here `unknown` of one upstream and cookie, `unknown_total` in all. Values of
@@ -49,7 +49,7 @@ class SessionLimits:
 
 
 class _Shelf:
-    # The tables of one upstream, by the cookie's name. Only tables that hold something stay.
+    # The tables of one upstream, by the cookie's name. Only non-empty tables stay.
     __slots__ = ("learned", "tables")
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class _Shelf:
 
 
 class _Change(NamedTuple):
-    # A table, where it is, and what it held before.
+    # A table, its place, and its former content.
     upstream: str
     cookie: str
     shelf: _Shelf
@@ -68,10 +68,10 @@ class _Change(NamedTuple):
 
 
 class SessionTables:
-    """(upstream, cookie name, value) -> endpoint id, within `limits`. `len()` is how many sessions
-    there are.
+    """(upstream, cookie name, value) -> endpoint id, within `limits`. `len()` is the number of
+    sessions.
 
-    Changes return what is news for other processes that keep the same sessions; those take it by
+    Changes return the news for other processes that keep the same sessions; those take it by
     `adopt`.
     """
 
@@ -117,8 +117,8 @@ class SessionTables:
     def keep(
         self, upstream: str, cookie: str, values: Sequence[bytes], endpoint_id: str, now: float
     ) -> list[Binding]:
-        """An endpoint has served a request with these `values`, of which the application has
-        changed none.
+        """Note that an endpoint has served a request with these `values`, none of which the
+        application has changed.
 
         The sessions that are bound to it stay; when none of them is, the best known moves there;
         when none is known, the first few are met.
@@ -141,7 +141,7 @@ class SessionTables:
         ]
 
     def forget(self, upstream: str, cookie: str, value: bytes) -> list[Binding]:
-        """The application has ended a session."""
+        """Forget a session that the application has ended."""
         change = self._begin(upstream, cookie)
         known = change.table.forget(value)
         self._end(change)
@@ -150,7 +150,7 @@ class SessionTables:
         )
 
     def adopt(self, told: Binding, now: float) -> None:
-        """Do what another process has done."""
+        """Apply a change that another process has reported."""
         change = self._begin(told.upstream, told.cookie)
         if told.endpoint_id:
             change.table.adopt(told.value, told.endpoint_id, told.standing, now)
@@ -159,7 +159,7 @@ class SessionTables:
         self._end(change)
 
     def all(self, now: float) -> list[Binding]:
-        """Everything that is not forgotten."""
+        """All sessions that are not forgotten."""
         return [
             Binding(upstream, cookie, value, endpoint_id, standing)
             for upstream, shelf in self._shelves.items()
@@ -176,9 +176,7 @@ class SessionTables:
             self._met -= sum(table.met for table in shelf.tables.values())
 
     def forget_expired(self, now: float, *, most: int = 1000) -> None:
-        """Drop what nobody has used in time, at most `most` sessions of each standing in each
-        table.
-        """
+        """Drop sessions whose time is over, at most `most` of each standing in each table."""
         for upstream, cookie in [
             (upstream, cookie)
             for upstream, shelf in self._shelves.items()
@@ -203,7 +201,7 @@ class SessionTables:
         return _Change(upstream, cookie, shelf, table, table.learned, table.met)
 
     def _end(self, change: _Change) -> None:
-        # Whoever is over a limit makes room, and no table is kept empty.
+        # The table over a limit makes room, and no table is kept empty.
         upstream, cookie, shelf, table, learned, met = change
         self._shelves[upstream] = shelf
         if cookie not in shelf.tables:
@@ -221,8 +219,8 @@ class SessionTables:
         self._drop_if_empty(upstream, cookie)
 
     def _largest(self, upstream: str) -> str:
-        # Whoever has at least the average is not looked beyond: at the limit that saves a walk
-        # through all upstreams each time.
+        # A table with at least the average is large enough: at the limit that saves a walk through
+        # all upstreams each time.
         own = self._shelves.get(upstream)
         if own is not None and own.learned * len(self._shelves) >= self._learned:
             return upstream

@@ -1,5 +1,5 @@
-"""A growing share of picks for an endpoint that has just begun, or is just well again: its caches
-are cold. Time is an argument.
+"""Slow start: a growing share of picks for an endpoint that is new or has just recovered, because
+its caches are cold. Time is an argument.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from typing import Final
 
 __all__ = ["SlowStart"]
 
-# Of its picks in the first moment: enough to warm up, and to be seen failing.
+# Its share of picks in the first moment: enough to warm up, and for a failure to show.
 FIRST_SHARE: Final = 0.125
 
 
 class SlowStart:
-    """From `begun` on and for `seconds` (more than 0), in seconds of any steady clock, the share
-    grows evenly to the whole.
+    """From `begun` on, the share grows evenly to the whole within `seconds` (more than 0), in
+    seconds of any monotonic clock.
     """
 
     __slots__ = ("_begun", "_credit", "_seconds")
@@ -34,7 +34,7 @@ class SlowStart:
         return now - self._begun >= self._seconds
 
     def takes(self, now: float) -> bool:
-        """Whether it takes this pick, which the strategy would give it; spreads those it takes
+        """Return whether it takes this pick, offered by the strategy; spreads the picks it takes
         evenly over those it is offered.
         """
         self._credit += min(max((now - self._begun) / self._seconds, FIRST_SHARE), 1.0)

@@ -1,14 +1,14 @@
 """One session, one endpoint: learn from the cookie that the application sets, and find it again.
 
-HRM's way: the gateway sets, changes and removes no cookie. A table is bounded and forgets what is
-not used; what it keeps is the endpoint's stable identity, so a session survives the replacement of
-its task.
+HRM's way: the gateway sets, changes and removes no cookie. A table is bounded and forgets unused
+sessions; it keeps the endpoint's stable identity, so a session survives the replacement of its
+task.
 
-Anybody can write a cookie, so sessions are kept in three parts, and what a stranger can do in one
-costs nobody in the next: *met* are values that came with a request and that no application has set
+Anybody can write a cookie, so sessions are kept in three parts, and a stranger's values in one part
+do not affect the next: *met* are values that came with a request and that no application has set
 here; *learned* are those that an application has set; *proven* are learned ones that a client has
-brought back. Values that are met evict values that are met; new sessions evict new ones before they
-evict one that is in use.
+brought back. Met values evict only met ones; new sessions evict new ones before they evict one that
+is in use.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["MAX_VALUE", "LearnedTable", "Standing", "session_key"]
 # A longer value is not remembered. RFC 6265 6.1 has clients keep 4096 bytes a cookie; some
 # frameworks put a signed session into it.
 MAX_VALUE: Final = 4096
-# What is longer is kept as its digest: the table must not become a store for anybody's data.
+# A longer value is kept as its digest: the table must not become a store for anybody's data.
 _KEPT_AS_IT_IS: Final = 64
 # Sessions that nobody has brought back yet keep this share of a full table, or nothing new could be
 # learned in it.
@@ -34,7 +34,7 @@ _NEWS_AGAIN: Final = 0.25
 
 
 class Standing(enum.IntEnum):
-    """How much is known of a session; see the module."""
+    """Standing of a session; see the module."""
 
     MET = 0
     LEARNED = 1
@@ -56,12 +56,12 @@ class LearnedTable:
     were only met.
 
     Each is forgotten `ttl` seconds after its last use; values of more than `value_size` bytes are
-    not remembered. One table for each upstream and cookie name: a session of one service says
+    not remembered. One table for each upstream and cookie name: a session of one service means
     nothing to another. When the endpoint that `get` names is gone, choose another and `meet` that.
 
-    `learn` and `meet` return what is news for others who keep the same sessions: the standing of a
-    session that is new, has moved, stands better than before, or was last told a quarter of `ttl`
-    ago; else None.
+    `learn` and `meet` return the news for others who keep the same sessions: the standing of a
+    session that is new, has moved, has improved, or was last reported a quarter of `ttl` ago; else
+    None.
     """
 
     __slots__ = ("_again", "_limit", "_parts", "_proven", "_ttl", "_unknown", "_value_size")
@@ -91,12 +91,12 @@ class LearnedTable:
 
     @property
     def learned(self) -> int:
-        """How many sessions an application has begun."""
+        """Number of sessions that an application has begun."""
         return len(self._parts[Standing.LEARNED]) + len(self._parts[Standing.PROVEN])
 
     @property
     def met(self) -> int:
-        """How many were only met."""
+        """Number of sessions only met."""
         return len(self._parts[Standing.MET])
 
     def get(self, value: bytes, now: float) -> str | None:
@@ -107,7 +107,7 @@ class LearnedTable:
         entry = self._proven.get(key)
         if (
             entry is not None and now - entry.used <= self._ttl
-        ):  # what nearly all requests of a session meet
+        ):  # nearly all requests of a session end here
             entry.used = now
             self._proven.move_to_end(key)
             return entry.endpoint_id
@@ -134,8 +134,8 @@ class LearnedTable:
         return learned + met
 
     def is_settled(self, value: bytes, endpoint_id: str, now: float) -> bool:
-        """Whether a session in use is bound to this endpoint, and others have been told of it
-        lately: to `meet` it is no news.
+        """Return whether a session in use is bound to this endpoint, and was reported lately: then
+        to `meet` it is no news.
         """
         entry = self._proven.get(self._key(value))
         return (
@@ -153,17 +153,17 @@ class LearnedTable:
         return self._bind(value, endpoint_id, now, Standing.LEARNED)
 
     def meet(self, value: bytes, endpoint_id: str, now: float) -> Standing | None:
-        """Bind a session that came with a request: one that was learned moves, any other stands
-        with those that were met.
+        """Bind a session that came with a request: one that was learned moves, any other joins the
+        met ones.
         """
         return self._bind(value, endpoint_id, now, Standing.MET)
 
     def adopt(self, value: bytes, endpoint_id: str, standing: Standing, now: float) -> None:
-        """Bind a session as others have told it; it is no news here."""
+        """Bind a session as others have reported it; it is no news here."""
         self._bind(value, endpoint_id, now, standing)
 
     def forget(self, value: bytes) -> bool:
-        """Forget one session; whether it was known."""
+        """Forget one session; return whether it was known."""
         key = self._key(value)
         return any(part.pop(key, None) is not None for part in self._parts)
 
@@ -182,8 +182,8 @@ class LearnedTable:
         self._parts[Standing.MET].popitem(last=False)
 
     def sessions(self, now: float) -> list[tuple[bytes, str, Standing]]:
-        """Key, endpoint id and standing of all that is not forgotten, of each standing the longest
-        unused first.
+        """Key, endpoint id and standing of each kept session, the longest unused first within each
+        standing.
         """
         return [
             (key, entry.endpoint_id, standing)
@@ -193,7 +193,7 @@ class LearnedTable:
         ]
 
     def forget_expired(self, now: float, *, most: int = 1000) -> None:
-        """Drop up to `most` entries of each part whose time is over (they stand first)."""
+        """Drop up to `most` entries of each part whose time is over (they come first)."""
         for part in self._parts:
             for _ in range(most):
                 first = next(iter(part.items()), None)
@@ -219,7 +219,7 @@ class LearnedTable:
             return None
         before, entry = self._find(key, now)
         if entry is None:
-            self.forget(value)  # one whose time is over
+            self.forget(value)  # its time is over
             entry = _Entry(endpoint_id, now)
         else:
             del self._parts[before][key]
@@ -240,8 +240,8 @@ class LearnedTable:
 
 
 def session_key(value: bytes) -> bytes:
-    """What a table keeps of a cookie's value: a short one itself, else a digest. A key is its own
-    key and may be learned in its place.
+    """The key that a table keeps for a cookie's value: a short value itself, else a digest. A key
+    is its own key and may be learned in its place.
     """
     # No cookie value has a NUL, so no value is another one's digest.
     return (

@@ -1,9 +1,9 @@
-"""Whom to prefer: strategies order candidates and do nothing else.
+"""Strategies: they order candidates by preference and do nothing else.
 
 They do not connect, keep health, set cookies or know HTTP. A strategy has a little state (a cursor)
-and is used by one event loop; its order depends on its arguments and that state alone. What is
-ordered needs only a `weight` and must be hashable. `first` costs the same however many there are,
-as long as it is asked with the same tuple.
+and is used by one event loop; its order depends on its arguments and that state alone. Candidates
+need only a `weight` and must be hashable. The cost of `first` does not depend on their number, as
+long as it is called with the same tuple.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 
-# Endpoints that are gone are remembered (their turn waits for them) until there are this many more
-# than twice those that are there.
+# Endpoints that are gone are remembered (their turn waits for them) until their number exceeds
+# twice that of the present ones by this.
 _REMEMBERED: Final = 64
 # Sets of weights whose place in the cycle is remembered: as many as a rolling update or a flapping
 # endpoint makes.
@@ -38,7 +38,7 @@ _LONGEST_CYCLE: Final = 4096
 
 
 class Weighted(Protocol):
-    """What can be ordered; a weight of 0 means "only when nothing else is left"."""
+    """A candidate; a weight of 0 means "only when nothing else is left"."""
 
     @property
     def weight(self) -> int:
@@ -54,19 +54,19 @@ class Strategy(Protocol):
     """
 
     def first(self, endpoints: Sequence[T]) -> T | None:
-        """The first of `candidates`, for the price of one; None when there are none."""
+        """The first of `candidates`, at the cost of one; None when there are none."""
 
     def candidates(self, endpoints: Sequence[T]) -> Iterator[T]:
-        """Every one of `endpoints`, best first, worked out as far as it is consumed. Counts as one
+        """Every one of `endpoints`, best first, computed as far as it is consumed. Counts as one
         pick.
         """
 
 
 class RoundRobin:
-    """Whoever was picked longest ago. Weights are ignored, but those of weight 0 come last.
+    """Picks the least recently picked one. Weights are ignored, but those of weight 0 come last.
 
-    With the same endpoints that is one after the other; when they change, who stays keeps the place
-    and who is new comes first, so that no pattern of changes leaves anybody out.
+    With the same endpoints this is one after the other; when they change, those that stay keep
+    their place and new ones come first, so that no pattern of changes leaves anybody out.
     """
 
     __slots__ = ("_before", "_last", "_picks", "_rotation", "_seen", "_spare")
@@ -82,7 +82,7 @@ class RoundRobin:
         self._last: dict[Weighted, int] = {}  # the number of the last pick, as of then
 
     def first(self, endpoints: Sequence[T]) -> T | None:
-        """See `Strategy`."""
+        """The next pick; see `Strategy`."""
         if endpoints is not self._seen and tuple(endpoints) != self._seen:
             self._adopt(endpoints)
         rotation = self._rotation
@@ -93,7 +93,7 @@ class RoundRobin:
         return endpoints[rotation[picks % len(rotation)]]
 
     def candidates(self, endpoints: Sequence[T]) -> Iterator[T]:
-        """See `Strategy`."""
+        """All endpoints; see `Strategy`."""
         if self.first(endpoints) is None:
             return iter(())
         rotation = self._rotation
@@ -124,11 +124,12 @@ class RoundRobin:
 
 
 class WeightedRoundRobin:
-    """In proportion to the weights, as evenly interleaved as nginx's smooth weighted round robin.
+    """Picks in proportion to the weights, as evenly interleaved as nginx's smooth weighted round
+    robin.
 
     Each pick raises every credit by its weight, takes the highest, and lowers that by the sum of
-    the weights. The picks repeat after as many as that sum; they are worked out once, as they are
-    needed. A set of weights that was seen lately goes on where it stood.
+    the weights. The picks repeat after as many as that sum; they are computed once, as they are
+    needed. A recently seen set of weights resumes where it stopped.
     """
 
     __slots__ = ("_cycle", "_cycles", "_seen")
@@ -139,14 +140,14 @@ class WeightedRoundRobin:
         self._cycles: dict[tuple[int, ...], _Cycle] = {}
 
     def first(self, endpoints: Sequence[T]) -> T | None:
-        """See `Strategy`."""
+        """The next pick; see `Strategy`."""
         if endpoints is not self._seen and tuple(endpoints) != self._seen:
             self._adopt(endpoints)
         return endpoints[self._cycle.pick()] if endpoints else None
 
     def candidates(self, endpoints: Sequence[T]) -> Iterator[T]:
-        """See `Strategy`; behind the pick the others follow as the next picks would be, as far as
-        these are known.
+        """All endpoints (see `Strategy`): after the pick the others follow in the order of the next
+        picks, as far as these are known.
         """
         if self.first(endpoints) is None:
             return iter(())
@@ -229,7 +230,7 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
 
 
 def create_strategy(name: str) -> Strategy:
-    """A new strategy of that name. Raises `ConfigurationError` with the nearest known name."""
+    """Create a strategy by name. Raises `ConfigurationError` with the nearest known name."""
     factory = STRATEGIES.get(name)
     if factory is None:
         near = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.5)

@@ -37,9 +37,10 @@ from meshlib.decision import (
     TLSDecision,
 )
 from meshlib.errors import AuthorityError
+from meshlib.ledger import Ledger, changes
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Snapshot, Tenure, Upstream
-from meshlib.ownership import Ledger, OwnershipRules, Right, changes, right_of
+from meshlib.ownership import OwnershipRules, Right, right_of
 from meshlib.patterns import host_specificity
 from meshlib.table.access import Barred, divide, gets_the_rest
 from meshlib.table.compile import Claim, Site, Slot

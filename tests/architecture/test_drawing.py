@@ -27,7 +27,6 @@ _LONG_MODULES: Final = {
     "labels/hrm_values.py": 421,
     "listeners/tls_connection.py": 475,
     "mesh.py": 431,
-    "ownership.py": 436,
     "table/routing.py": 471,
     "tls/transport.py": 526,
     "upstream/http1.py": 412,

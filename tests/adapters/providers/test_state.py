@@ -129,7 +129,7 @@ def test_a_file_that_is_none_of_ours_is_kept_aside(
     (complaint,) = found.complaints
     assert said in complaint
     assert peeked.complaints[0] in complaint
-    assert "put back a good copy" in complaint
+    assert "restore a good copy" in complaint
     assert (directory.path / f"{FILE}.broken").read_bytes() == data
     assert not directory.file.exists()
 

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meshlib.decision import Carry, Forward, Redirect, Refuse, Reject
+from meshlib.ledger import Ledger
 from meshlib.messages import ClientHello, FieldSection, RequestHead
 from meshlib.model import Contribution, Diagnostic, ListeningPort, Scheme, Severity, Snapshot
-from meshlib.ownership import Ledger, OwnershipRules, Right
+from meshlib.ownership import OwnershipRules, Right
 from meshlib.table import RoutingTable
 from meshlib.table.access import divide, grant_for
 from meshlib.table.compile import claims_of

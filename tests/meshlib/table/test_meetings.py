@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from meshlib.ledger import Ledger
 from meshlib.model import Contribution, Severity, Snapshot
-from meshlib.ownership import Ledger, OwnershipRules
+from meshlib.ownership import OwnershipRules
 from meshlib.table import RoutingTable
 from tests.support.tables import route, service, table_of, told
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from meshlib.ledger import Ledger
 from meshlib.model import Contribution, Snapshot
-from meshlib.ownership import Ledger
 from meshlib.table import RoutingTable
 from meshlib.table.neighbours import Neighbours
 from tests.support.tables import service, table_of, told
