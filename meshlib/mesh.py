@@ -1,8 +1,8 @@
-"""`Mesh`: what is known now, merged from all who publish, and the table compiled from it.
+"""The `Mesh`: present knowledge, merged from all publishers, and the table compiled from it.
 
-It opens nothing and has no clock: providers hand their snapshots over, data paths read `table` once
-per request, and whoever knows the time says it. Upstreams of different publishers are different
-things, even when both call theirs "shop:8080".
+It opens nothing and has no clock: providers pass in snapshots, data paths read `table` once per
+request, and callers pass in the time. Upstreams of different publishers are distinct, even when
+both are named "shop:8080".
 """
 
 from __future__ import annotations
@@ -208,11 +208,8 @@ class Mesh:
         return self._names[1].resolve(name, network)
 
     def endpoints(self, service: str, *, ready: bool = True) -> tuple[Endpoint, ...]:
-        """The endpoints of a service, at each of its ports that is routed; those that are `ready`,
-        or all.
-
-        () when nobody is called so. Publishers may have services of one name; then these are the
-        endpoints of all.
+        """The endpoints of a service, at each of its routed ports; those that are `ready`, or all.
+        () for an unknown name. Several publishers' services of one name give the endpoints of all.
         """
         upstreams = dict.fromkeys(
             route.upstream

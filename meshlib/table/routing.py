@@ -1,22 +1,21 @@
-"""`RoutingTable`: what to do with a request head, a TLS hello, or what comes to a port, compiled
-from a snapshot.
+"""`RoutingTable`: decisions for request heads, TLS hellos and ports, compiled from a snapshot.
 
-Which route wins: an exact host before a wildcard (longer before shorter) before the catch-all; then
-the longest path prefix, on the boundaries of segments. A host whose routes do not match the path is
-no dead end: the next less specific host is asked, so "*.example.com" serves what
-"shop.example.com/api" leaves over, if both are of one owner: a host is its owner's with all paths
-and both schemes (`gets_the_rest`). A host whose route matches but has no ready endpoint is an end:
-503, never somebody else's service.
+Precedence of routes: an exact host before a wildcard (longer before shorter) before the catch-all;
+then the longest path prefix, on the boundaries of segments. When no route of a host matches the
+path, the next less specific host is tried, so "*.example.com" serves what "shop.example.com/api"
+leaves over, if both are of one owner: a host is its owner's with all paths and both schemes
+(`gets_the_rest`). A host whose route matches but has no ready endpoint is an end: 503, never
+somebody else's service.
 
 A path that servers may read in several ways (`meshlib.table.paths`) is matched in all of them,
-where there is more than one decision to choose from; if they disagree the answer is 400
+where there is more than one decision to choose from; if they disagree the decision is 400
 "ambiguous_path".
 
-Whose a host or port is says `Snapshot.tenures` (`meshlib.ownership`); claims of others are not
-admitted.
+`Snapshot.tenures` (`meshlib.ownership`) holds the owners of hosts and ports; claims of others are
+not admitted.
 
-A table never changes after it is built (a bounded memo of raw authorities apart). Use it from one
-thread.
+A table never changes after it is built (except for a bounded cache of raw authorities). Use it from
+one thread.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ _NOT_SENT: Final = frozenset(
 
 
 class HTTP2EndpointConnection(HTTP1EndpointConnection):
-    """See the module; the methods are those of `HTTP1EndpointConnection`. Needs the extra `http2`."""
+    """HTTP/2 in the guise of `HTTP1EndpointConnection`; see the module. Needs the extra `http2`."""
 
     __slots__ = (
         "_announced",
@@ -243,9 +243,8 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
             return
         intake.receive_data(data)
         if self._turn.over:
-            self._hold_back(
-                TURN
-            )  # not before: most turns end with nothing left to read, and pausing costs more than a frame
+            # Not before: most turns end with nothing left to read, and pausing costs more than a frame.
+            self._hold_back(TURN)
         else:
             self._go_on()
 
