@@ -8,14 +8,17 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from trove_classifiers import classifiers
 
 from tests.architecture.tree import ADAPTERS, CORE, ROOT
 from tests.support.code_blocks import code_blocks, serves, try_gateway
 
+_PYTHON = "Programming Language :: Python :: 3."
 _TELL = "import meshlib, meshlib_adapters; print(meshlib.__file__); print(meshlib_adapters.__file__); print(meshlib.__version__)"
 _FROM_THE_WHEEL = "import sys, meshlib, meshlib_adapters\nfor package in (meshlib, meshlib_adapters): assert package.__file__.startswith(sys.prefix)\n"
 
@@ -88,11 +91,20 @@ def test_wheel_names_itself_its_licence_and_its_command(wheel: Path) -> None:
     assert "Name: meshlib-gateway\n" in contents["METADATA"]
     assert "License-Expression: Apache-2.0\n" in contents["METADATA"]
     assert "Apache License" in contents["licenses/LICENSE"]
+    assert "Author: The meshlib developers\n" in contents["METADATA"]
+    assert "Keywords: asgi," in contents["METADATA"]
     assert "meshlib = meshlib_adapters.cli.main:main" in contents["entry_points.txt"]
     required = [
         line for line in contents["METADATA"].splitlines() if line.startswith("Requires-Dist:")
     ]
     assert [line for line in required if "extra ==" not in line] == []
+
+
+def test_classifiers_are_real_and_fit_what_is_promised() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["classifiers"]) <= classifiers
+    minors = [int(text[len(_PYTHON) :]) for text in project["classifiers"] if _PYTHON in text]
+    assert project["requires-python"] == f">=3.{min(minors)}"
 
 
 def test_wheel_from_the_sdist_is_the_same(built: Path, wheel: Path, tmp_path: Path) -> None:
