@@ -29,7 +29,7 @@ $(VENV)/.bench: $(VENV)/.dev tests/benchmarks/requirements.txt
 	@touch $@
 
 demo: $(VENV)/.gateway
-	@$(BIN)/meshlib demo $(ARGS)
+	@$(BIN)/python -m examples.demo $(ARGS)
 
 parts:
 	@scripts/install-parts

@@ -47,7 +47,6 @@ def _fake(checkout: Path, minor: int, *, patch: int = 1, status: int = 0) -> str
     places = [
         checkout / f"python3.{minor}.{patch}",
         checkout / f".venv-3.{minor}/bin/python",
-        checkout / f".venv-3.{minor}/bin/meshlib",
     ]
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +102,7 @@ def test_each_other_minor_version_runs_core_and_demo(checkout: Path) -> None:
     assert tests.startswith("-m pytest ")
     assert "tests/meshlib" in tests
     assert "--hypothesis-profile=few" in tests
-    assert demo == "demo --check"
+    assert demo == "-m examples.demo --check"
     assert not (checkout / "calls-10").exists()
 
 

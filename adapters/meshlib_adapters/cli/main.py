@@ -314,31 +314,15 @@ def inspect_hello(file: str | None, digits: str | None, listen: str | None, as_j
     """Show what a TLS client says first: from FILE (bytes or hex digits, - for stdin), --hex or
     --listen; 1 when it is no good hello.
     """
-    from meshlib_adapters.cli.hello_sources import take_bytes
-    from meshlib_adapters.cli.inspection import inspection_data, render_inspection
+    from meshlib_adapters.cli.inspection import render_inspection
+    from meshlib_adapters.hello.inspection import inspection_data
+    from meshlib_adapters.hello.sources import take_bytes
 
     data = inspection_data(
         take_bytes(file, digits, listen, lambda text: click.echo(text, err=True))
     )
     _show(data, render_inspection, as_json)
     return 0 if data["kind"] == "client_hello" else 1
-
-
-@cli.command()
-@click.option(
-    "--check", is_flag=True, help="Perform the requests, compare, and exit with 1 on a difference."
-)
-@click.option(
-    "--http",
-    metavar="HOST:PORT",
-    default="127.0.0.1:0",
-    help="Where the demo listens.  [a free port]",
-)
-def demo(check: bool, http: str) -> int:
-    """Show the gateway at work on this machine, without Docker."""
-    from meshlib_adapters.cli.demo import run_demo
-
-    return run_async(run_demo, check, http)
 
 
 @cli.group(invoke_without_command=True)

@@ -21,7 +21,8 @@ import pytest
 from rich.console import Console
 
 from meshlib.messages import ClientHello
-from meshlib_adapters.cli.inspection import inspection_data, render_inspection
+from meshlib_adapters.cli.inspection import render_inspection
+from meshlib_adapters.hello.inspection import inspection_data
 from tests.vectors.tls.hellos import BASE, CASES, PSK, Case, ext, hello, records, sni
 
 ROOT = Path(__file__).parents[3]
@@ -220,8 +221,8 @@ def test_what_is_no_good_hello_ends_with_1_and_says_why(first: bytes, word: str)
         (["-", "--hex", "16"], "give one of FILE"),
         (["no-such-file"], "no-such-file: cannot be read: No such file"),
         (["/"], "/: cannot be read: Is a directory"),
-        (["--hex", "16 03 zz"], "'z' is no hex digit"),
-        (["--hex", "160"], "3 hex digits are no whole bytes"),
+        (["--hex", "16 03 zz"], "'z' is not a hex digit"),
+        (["--hex", "160"], "3 hex digits are not whole bytes"),
         (["--hex", " "], "there are no bytes"),
         (["-"], "there are no bytes"),
         (["--listen", "nonsense"], "--listen: 'nonsense' is not HOST:PORT"),

@@ -86,7 +86,7 @@ def test_version_and_help() -> None:
         assert VERSION.startswith(meshlib.__version__)
     done = meshlib_command("--help")
     assert done.returncode == 0
-    for name in ("serve", "routes", "explain", "demo", "config", "healthcheck", "version"):
+    for name in ("serve", "routes", "explain", "config", "healthcheck", "version"):
         assert f"  {name} " in done.stdout
         assert meshlib_command(name, "--help").returncode == 0
 
@@ -117,7 +117,6 @@ def test_version_and_help() -> None:
         ),
         (["explain", "--docker", "http://shop/"], "put the URL first"),
         (["explain", "shop", "--docker"], "'shop' is not a URL that can be explained"),
-        (["demo", "--http", "x"], "--http: 'x' is not HOST:PORT"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(arguments: list[str], said: str) -> None:
@@ -373,35 +372,3 @@ def test_no_test_leaves_a_port_to_the_defaults(services: Path) -> None:
     )
     assert done.returncode == 2
     assert "admin 127.0.0.1:8081: the port is in use by another program" in done.stderr
-
-
-def test_demo_check() -> None:
-    done = meshlib_command("demo", "--check")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "DIFFERS" not in done.stdout
-    assert done.stdout.count("│ ok") >= 19
-
-
-def test_demo_runs_until_it_is_stopped(tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    with output.open("w") as out:
-        command = [sys.executable, "-m", "meshlib_adapters.cli", "demo"]
-        process = subprocess.Popen(
-            command, env=environment(), stdout=out, stderr=subprocess.STDOUT, text=True
-        )
-    running = Running(process, output)
-    try:
-        until(
-            lambda: (
-                "http://shop.localhost" in output.read_text(encoding="utf-8")
-                or process.poll() is not None
-            ),
-            running,
-        )
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait(PATIENCE)
-    assert "curl http://shop.localhost:" in output.read_text(encoding="utf-8")

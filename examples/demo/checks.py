@@ -1,4 +1,4 @@
-"""The requests of `meshlib demo --check`: what was asked, what is expected, what was seen."""
+"""The requests of `--check`: what was requested, what is expected, what was seen."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import anyio
 from meshlib.mesh import Mesh
 from meshlib_adapters.config.readers import Address
 
-__all__ = ["Answer", "Check", "fetch", "run_checks"]
+__all__ = ["Check", "Response", "fetch", "run_checks"]
 
-_PATIENCE = 10.0  # seconds for one answer; a slow machine is no difference
+_PATIENCE = 10.0  # seconds for one response; a slow machine is not a difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """`fields` by lower-case name (the last of several), `body` decoded."""
 
     status: int
@@ -37,14 +37,14 @@ class Answer:
 
     @property
     def name(self) -> str:
-        """The name of the backend that answered, or "status NNN"."""
+        """The name of the backend that responded, or "status NNN"."""
         try:
             return str(json.loads(self.body)["name"])
         except (ValueError, KeyError, TypeError):
             return f"status {self.status}"
 
 
-async def fetch(address: Address, host: str, target: str = "/", *, cookie: str = "") -> Answer:
+async def fetch(address: Address, host: str, target: str = "/", *, cookie: str = "") -> Response:
     """One request on a connection of its own. OSError when the connection fails, TimeoutError after
     a while.
     """
@@ -53,7 +53,9 @@ async def fetch(address: Address, host: str, target: str = "/", *, cookie: str =
         try:
             field = f"Cookie: {cookie}\r\n" if cookie else ""
             writer.write(
-                f"GET {target} HTTP/1.1\r\nHost: {host}:{address.port}\r\n{field}Connection: close\r\n\r\n".encode()
+                f"GET {target} HTTP/1.1\r\n"
+                f"Host: {host}:{address.port}\r\n"
+                f"{field}Connection: close\r\n\r\n".encode()
             )
             head, _, body = (await reader.read()).decode("utf-8", "replace").partition("\r\n\r\n")
         finally:
@@ -63,13 +65,13 @@ async def fetch(address: Address, host: str, target: str = "/", *, cookie: str =
     fields = {
         name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
     }
-    return Answer(int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0, fields, body)
+    return Response(int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0, fields, body)
 
 
 async def run_checks(
     http: Address, https: Address, add_service: Callable[[], None], mesh: Mesh
 ) -> list[Check]:
-    """All checks, one after another; what fails to answer at all is "seen" as its error."""
+    """All checks, one after another; an error in place of a response is what was "seen"."""
     checks: list[Check] = []
 
     async def check(what: str, expected: str, look: Callable[[], Awaitable[str]]) -> None:
@@ -100,9 +102,9 @@ async def run_checks(
         add_service()
         with anyio.move_on_after(_PATIENCE):
             while True:
-                answer = await fetch(http, "news.localhost")
-                if answer.status != before:
-                    return f"{before}, then {answer.name}"
+                response = await fetch(http, "news.localhost")
+                if response.status != before:
+                    return f"{before}, then {response.name}"
                 await anyio.sleep(0.05)
         return f"{before} only"
 
@@ -151,8 +153,8 @@ async def _path_kept(http: Address) -> str:
 
 
 async def _redirect(http: Address) -> str:
-    answer = await fetch(http, "store.localhost", "/a/b?c=d")
-    return f"{answer.status} {answer.fields.get('location')}"
+    response = await fetch(http, "store.localhost", "/a/b?c=d")
+    return f"{response.status} {response.fields.get('location')}"
 
 
 async def _session(http: Address) -> str:
@@ -174,14 +176,14 @@ async def _upgraded(http: Address) -> str:
         )
         status = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
         writer.write(b"ping")
-        said = await reader.readexactly(4)
+        echoed = await reader.readexactly(4)
         writer.close()
-    return f"{status}, {said.decode()}"
+    return f"{status}, {echoed.decode()}"
 
 
 async def _forwarded(http: Address) -> str:
-    told = json.loads((await fetch(http, "shop.localhost")).body)
-    return f"{told['x-forwarded-for']} {told['x-forwarded-proto']}"
+    seen = json.loads((await fetch(http, "shop.localhost")).body)
+    return f"{seen['x-forwarded-for']} {seen['x-forwarded-proto']}"
 
 
 async def _stem(look: Callable[[], Awaitable[str]]) -> str:

@@ -1,8 +1,8 @@
-"""`meshlib demo`: sample backends and a whole gateway on loopback ports; a table to look at, or a
-list of checks.
+"""The demo: sample backends and a whole gateway on loopback ports, with a table to watch or a list
+of checks.
 
-What it shows is described in a file of services, as anyone would write it; the gateway is the one
-of `serve`.
+A file of services, such as anyone would write, describes the routes. The gateway is the one that
+`meshlib serve` runs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from examples.demo.backends import SampleBackend
+from examples.demo.checks import Check, run_checks
 from meshlib.errors import ConfigurationError
-from meshlib_adapters.cli.checks import Check, run_checks
 from meshlib_adapters.cli.route_list import create_console, render_routes
-from meshlib_adapters.cli.sample import SampleBackend
 from meshlib_adapters.config.readers import Address, read_addresses
 from meshlib_adapters.config.sections import LogSettings
 from meshlib_adapters.config.settings import Settings
@@ -69,7 +69,8 @@ services:
   renamed:         # an old name that moved
     labels: {{{label}.80: "external_route=http://store.localhost,redirect=http://shop.localhost"}}
   login:           # a session stays where it began
-    labels: {{{label}.80: "external_route=http://login.localhost,internal_port=8080,sticky_sessions=SESSION"}}
+    labels:
+      {label}.80: "external_route=http://login.localhost,internal_port=8080,sticky_sessions=SESSION"
     endpoints: ["127.0.0.1:{login-1}", "127.0.0.1:{login-2}"]
   tenants:         # every name below one
     labels: {{{label}.80: "external_route=http://*.tenants.localhost,internal_port=8080"}}
@@ -123,6 +124,7 @@ class Demo:
         """What to show, and the command for it."""
         port = self.http.port
         url = f"localhost:{port}"
+        admin = self.gateway.addresses["admin"][0]
         return [
             ("three replicas in turn", f"curl http://shop.{url}/"),
             ("a path of its own", f"curl http://shop.{url}/api/items?page=2"),
@@ -133,7 +135,7 @@ class Demo:
             ("an unknown name: 404", f"curl -i http://nobody.{url}/"),
             (
                 "why",
-                f"meshlib explain http://shop.{url}/api --admin http://{self.gateway.addresses['admin'][0]}",
+                f"meshlib explain http://shop.{url}/api --admin http://{admin}",
             ),
             ("change it", f"$EDITOR {self.file}"),
         ]
@@ -172,11 +174,10 @@ async def start_demo(http: Address) -> AsyncIterator[Demo]:
 
 
 async def run_demo(check: bool, http: str) -> int:
-    """The command: 1 when `check` saw a difference."""
+    """The exit status: 1 when `check` saw a difference. ConfigurationError for a wrong address."""
     set_up_logging("error", "text")
-    logging.getLogger("meshlib.gateway.routes").setLevel(
-        logging.CRITICAL
-    )  # the table shows what it would say
+    # The table shows what this logger would say.
+    logging.getLogger("meshlib.gateway.routes").setLevel(logging.CRITICAL)
     try:
         (address,) = read_addresses(http)
     except ValueError:
@@ -225,7 +226,7 @@ def _commands(demo: Demo) -> Table:
 
 def _report(results: Sequence[Check]) -> Table:
     table = Table(
-        "", "Check", "Expected", "Seen", title="meshlib demo --check", title_justify="left"
+        "", "Check", "Expected", "Seen", title="make demo ARGS=--check", title_justify="left"
     )
     for item in results:
         same = item.seen == item.expected

@@ -7,12 +7,12 @@ import json
 
 import anyio
 
-from meshlib_adapters.cli.checks import fetch
-from meshlib_adapters.cli.sample import SampleBackend
+from examples.demo.backends import SampleBackend
+from examples.demo.checks import fetch
 from meshlib_adapters.config.readers import Address
 
 
-def test_it_answers_with_its_name_and_sets_its_cookie_once() -> None:
+def test_it_responds_with_its_name_and_sets_its_cookie_once() -> None:
     async def story() -> None:
         backend = SampleBackend("login-1", cookie="SESSION")
         await backend.start()
@@ -33,7 +33,8 @@ def test_keep_alive_bodies_upgrade_and_nonsense() -> None:
         await backend.start()
         reader, writer = await asyncio.open_connection("127.0.0.1", backend.port)
         writer.write(
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcHEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+            b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
         )
         assert b'"POST"' in await reader.readuntil(b"}\n")
         assert b"Content-Length" in await reader.readuntil(b"\r\n\r\n")

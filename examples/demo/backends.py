@@ -15,8 +15,8 @@ HEAD_LIMIT = 64 * 1024
 class SampleBackend:
     """An HTTP/1.1 server on a free loopback port.
 
-    It answers every request with a JSON object: its `name`, the request line's parts and some
-    fields as they arrived. With `cookie`, the first answer to a client sets that cookie. `Upgrade:
+    It responds to every request with a JSON object: its `name`, the request line's parts and some
+    fields as they arrived. With `cookie`, the first response to a client sets that cookie. `Upgrade:
     echo` opens a connection that echoes. With `echo` it speaks no HTTP at all and echoes from the
     first byte.
     """
@@ -72,16 +72,22 @@ class SampleBackend:
             return False
         if length := int(fields.get("content-length", "0")):
             await reader.readexactly(length)
-        told = {name: fields.get(name) for name in ("host", "x-forwarded-for", "x-forwarded-proto")}
+        seen = {name: fields.get(name) for name in ("host", "x-forwarded-for", "x-forwarded-proto")}
         body = (
-            json.dumps({"name": self.name, "method": method, "target": target, **told}).encode()
+            json.dumps({"name": self.name, "method": method, "target": target, **seen}).encode()
             + b"\n"
         )
         cookie = ""
         if self._cookie and f"{self._cookie}=" not in fields.get("cookie", ""):
-            cookie = f"Set-Cookie: {self._cookie}={self.name}-{next(self._sessions)}; Path=/; HttpOnly\r\n"
-        answer = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{cookie}\r\n"
-        writer.write(answer.encode() + (body if method != "HEAD" else b""))
+            value = f"{self.name}-{next(self._sessions)}"
+            cookie = f"Set-Cookie: {self._cookie}={value}; Path=/; HttpOnly\r\n"
+        response = (
+            "HTTP/1.1 200 OK\r\n"
+            "Content-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n"
+            f"{cookie}\r\n"
+        )
+        writer.write(response.encode() + (body if method != "HEAD" else b""))
         await writer.drain()
         return fields.get("connection", "").lower() != "close"
 

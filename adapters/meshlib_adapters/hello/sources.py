@@ -1,5 +1,5 @@
-"""Where `meshlib inspect-hello` has its bytes from: a file, an option, or a port that takes one
-client and says goodbye as TLS does.
+"""Bytes to inspect: from a file, from hex digits, or from one client of a port, which gets the alert
+that TLS has for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from meshlib_adapters.listeners.sockets import bind_address, explain_bind_error
 
 __all__ = ["take_bytes"]
 
-# How long one client has for its hello, and after that for our answer (seconds). There is no limit
+# How long one client has for its hello, and after that for our response (seconds). There is no limit
 # on the wait for a client.
 _PATIENCE = 10.0
 _LINGER = 1.0
@@ -90,7 +90,7 @@ def _bytes_of_input(content: bytes, *, only_hex: bool = False, where: str = "") 
     digits = bytes(byte for byte in content if byte in _HEX)
     if odd is not None:
         raise ConfigurationError(
-            f"{chr(odd)!r} is no hex digit", where=where, hint="write the bytes as 160301..."
+            f"{chr(odd)!r} is not a hex digit", where=where, hint="write the bytes as 160301..."
         )
     if not digits:
         raise ConfigurationError(
@@ -100,7 +100,7 @@ def _bytes_of_input(content: bytes, *, only_hex: bool = False, where: str = "") 
         )
     if len(digits) % 2:
         raise ConfigurationError(
-            f"{len(digits)} hex digits are no whole bytes",
+            f"{len(digits)} hex digits are not whole bytes",
             where=where,
             hint="two digits make a byte",
         )
@@ -108,8 +108,8 @@ def _bytes_of_input(content: bytes, *, only_hex: bool = False, where: str = "") 
 
 
 def _take_hello(address: Address, on_listening: Callable[[Address], None]) -> bytes:
-    # What came until the hello was whole, wrong, cut off or late; the client is answered with an
-    # alert, plain HTTP with a 400.
+    # What came until the hello was whole, wrong, cut off or late; the client gets an alert, or a
+    # 400 if it speaks plain HTTP.
     with bind_address(address, setting="--listen") as listener:
         try:
             listener.listen(1)
@@ -120,8 +120,8 @@ def _take_hello(address: Address, on_listening: Callable[[Address], None]) -> by
         listener.setblocking(True)
         client, _ = listener.accept()
     with client:
-        data, answer = _read_hello(client)
-        _say_goodbye(client, answer)
+        data, response = _read_hello(client)
+        _say_goodbye(client, response)
     return data
 
 
@@ -149,12 +149,12 @@ def _read_hello(client: socket.socket) -> tuple[bytes, bytes]:
     return data, alert_record(HANDSHAKE_FAILURE)
 
 
-def _say_goodbye(client: socket.socket, answer: bytes) -> None:
-    # Bytes that nobody reads would turn the answer into an RST: wait for the client to leave, but
+def _say_goodbye(client: socket.socket, response: bytes) -> None:
+    # Bytes that nobody reads would turn the response into an RST: wait for the client to leave, but
     # not for long.
     end = time.monotonic() + _LINGER
     with contextlib.suppress(OSError):
-        client.sendall(answer)
+        client.sendall(response)
         client.shutdown(socket.SHUT_WR)
         while (left := end - time.monotonic()) > 0:
             client.settimeout(left)
