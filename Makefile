@@ -37,6 +37,7 @@ parts:
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 	PYTHONPATH=.:adapters $(BIN)/lint-imports
 
 # The core's tests run once, where what they cover is measured; again only if ARGS names them.

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -142,7 +142,7 @@ class Demo:
 
 
 @contextlib.asynccontextmanager
-async def start_demo(http: Address) -> AsyncIterator[Demo]:
+async def start_demo(http: Address) -> AsyncGenerator[Demo]:
     """Backends and a gateway, ready; gone again at the end."""
     backends = {
         name: SampleBackend(
