@@ -17,7 +17,7 @@ __all__ = [
     "body_kind",
     "finish_response",
     "parse_response_head",
-    "phrase",
+    "reason_phrase",
     "status_line",
 ]
 
@@ -90,7 +90,7 @@ def body_kind(head: ResponseHead, method: bytes) -> BodyKind:
     return BodyKind.UNTIL_CLOSE
 
 
-def phrase(status: int) -> str:
+def reason_phrase(status: int) -> str:
     """The reason phrase of a status, "Error" for an unregistered one."""
     try:
         return HTTPStatus(status).phrase

@@ -16,10 +16,10 @@ from meshlib.http1 import head_of, parse_trailers
 from meshlib.messages import FieldSection, RequestHead
 
 __all__ = [
-    "Malformed",
-    "answer_fields",
+    "MalformedRequest",
     "request_fields",
     "request_head",
+    "response_pairs",
     "trailer_fields",
     "trailer_lines",
 ]
@@ -38,7 +38,7 @@ _BAD_VALUE: Final = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
 _OVERHEAD: Final = 32
 
 
-class Malformed(RequestHeadError):
+class MalformedRequest(RequestHeadError):
     """A request that RFC 9113 calls malformed: a stream error, without a response."""
 
 
@@ -47,7 +47,7 @@ def request_fields(
 ) -> tuple[bytes, bytes, bytes, tuple[bytes, ...]]:
     """Method, path, the field lines with Host in front, and their names; see `request_head`.
 
-    Raises `Malformed`, or `LimitExceeded` for a list larger than `limit`. `ended`: the request has
+    Raises `MalformedRequest`, or `LimitExceeded` for a list larger than `limit`. `ended`: the request has
     no body.
     """
     pseudo: dict[bytes, bytes] = {}
@@ -58,13 +58,13 @@ def request_fields(
     for name, value in pairs:
         size += len(name) + len(value) + _OVERHEAD
         if _BAD_VALUE.search(value):
-            raise Malformed(
+            raise MalformedRequest(
                 "a line end, a zero byte, or white space around the value of a field",
                 reason="bad_field",
             )
         if name[:1] == b":":
             if name not in _PSEUDO or name in pseudo or regular or cookies or hosts:
-                raise Malformed(
+                raise MalformedRequest(
                     "a pseudo-field that is unknown, repeated, or behind others",
                     reason="bad_pseudo_field",
                 )
@@ -79,9 +79,9 @@ def request_fields(
         elif name == b"host":
             hosts.append(value)
         elif name in _OF_CONNECTION or (name == b"te" and value.lower() != b"trailers"):
-            raise Malformed("a field of HTTP/1 connections", reason="connection_field")
+            raise MalformedRequest("a field of HTTP/1 connections", reason="connection_field")
         elif not _NAME.fullmatch(name):
-            raise Malformed("a field name in upper case, or none at all", reason="bad_field")
+            raise MalformedRequest("a field name in upper case, or none at all", reason="bad_field")
         else:
             regular.append((name, value))
     if size > limit:
@@ -116,20 +116,20 @@ def _request_line(pseudo: dict[bytes, bytes], hosts: list[bytes]) -> tuple[bytes
     path = pseudo.get(b":path")
     scheme = pseudo.get(b":scheme")
     if not method or not path or not scheme:
-        raise Malformed("a pseudo-field is missing", reason="bad_pseudo_field")
+        raise MalformedRequest("a pseudo-field is missing", reason="bad_pseudo_field")
     if scheme not in (b"http", b"https"):
         raise RequestHeadError("a scheme other than http and https", reason="bad_scheme")
     if not path.startswith(b"/") and path != b"*":
-        raise Malformed("a :path that is no path", reason="bad_target")
+        raise MalformedRequest("a :path that is no path", reason="bad_target")
     authority = pseudo.get(b":authority")
     if len(hosts) > 1 or (
         hosts and authority is not None and hosts[0].lower() != authority.lower()
     ):
-        raise Malformed(":authority and host do not agree", reason="bad_authority")
+        raise MalformedRequest(":authority and host do not agree", reason="bad_authority")
     if authority is None:
         authority = hosts[0] if hosts else b""
     if not authority or b"@" in authority:  # RFC 9113 8.3.1: no user name in it
-        raise Malformed("no authority, or one with a user name", reason="bad_authority")
+        raise MalformedRequest("no authority, or one with a user name", reason="bad_authority")
     return method, path, authority
 
 
@@ -138,31 +138,31 @@ def request_head(
 ) -> RequestHead:
     """Make the head of a result of `request_fields`, with its lines parsed as `fields`.
 
-    Raises as `http1.head_of`, and `Malformed` where HTTP/2 demands it. `minor_version` is 2.
+    Raises as `http1.head_of`, and `MalformedRequest` where HTTP/2 demands it. `minor_version` is 2.
     """
     if fields.names != names:  # a value or a name reads as another line
-        raise Malformed("a field with a line end or a colon in it", reason="bad_field")
+        raise MalformedRequest("a field with a line end or a colon in it", reason="bad_field")
     if ended and fields.content_length:
-        raise Malformed("a Content-Length, but no body", reason="bad_body_length")
+        raise MalformedRequest("a Content-Length, but no body", reason="bad_body_length")
     return head_of(method, path, 1, fields)._replace(minor_version=2)
 
 
 def trailer_lines(pairs: Iterable[Pair], announced: frozenset[bytes], max_fields: int) -> bytes:
     """The trailers of a request as lines, those that may be sent on (see `http1.may_trail`). Raises
-    `Malformed`.
+    `MalformedRequest`.
     """
     lines = []
     for name, value in pairs:
         if not _NAME.fullmatch(name) or name in _OF_CONNECTION or _BAD_VALUE.search(value):
-            raise Malformed("trailers with what must not be in them", reason="bad_trailer")
+            raise MalformedRequest("trailers with what must not be in them", reason="bad_trailer")
         lines.append(b"%s: %s\r\n" % (name, value))
     try:
         return parse_trailers(b"".join(lines), announced, max_fields=max_fields)
     except ProtocolError as error:
-        raise Malformed(str(error), reason=error.reason) from None
+        raise MalformedRequest(str(error), reason=error.reason) from None
 
 
-def answer_fields(wire: bytes, status: int) -> list[Pair]:
+def response_pairs(wire: bytes, status: int) -> list[Pair]:
     """The field list of a response whose head is `wire`: status line, lines, perhaps an empty one;
     cleaned by `response_fields`.
     """

@@ -8,7 +8,7 @@ knows a socket, a key or a route.
 from meshlib.tls.alerts import alert_record
 from meshlib.tls.fingerprint import ja3, ja3_text, ja4
 from meshlib.tls.hello import parse_client_hello
-from meshlib.tls.memo import HelloMemo
+from meshlib.tls.hello_cache import HelloCache
 from meshlib.tls.prelude import NEED_DATA, ForeignProtocol, NeedData, NotTLS
 from meshlib.tls.session import SessionReader, session_keys
 from meshlib.tls.sniffer import MAX_HELLO, MAX_WIRE, ClientHelloSniffer
@@ -19,7 +19,7 @@ __all__ = [
     "NEED_DATA",
     "ClientHelloSniffer",
     "ForeignProtocol",
-    "HelloMemo",
+    "HelloCache",
     "NeedData",
     "NotTLS",
     "SessionReader",

@@ -44,7 +44,7 @@ class ClientHelloSniffer:
     `NotTLS`; raises `ClientHelloError`, whose `alert` is the alert to send. Each byte is scanned
     once, except the first 22 while it is open whether they are TLS. Any other exception is a bug.
     One sniffer reads one connection. `max_hello` limits the handshake message, `max_wire` the bytes
-    up to its end; `parse` reads the whole message: that of a `HelloMemo` is faster where clients
+    up to its end; `parse` reads the whole message: that of a `HelloCache` is faster where clients
     repeat themselves.
     """
 

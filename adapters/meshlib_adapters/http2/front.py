@@ -27,7 +27,7 @@ from hyperframe.frame import GoAwayFrame
 
 from meshlib.errors import FrameError
 from meshlib.forwarding import Peer
-from meshlib.http2.fields import Pair, answer_fields
+from meshlib.http2.fields import Pair, response_pairs
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import Endpoint, Route
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
@@ -412,7 +412,7 @@ class HTTP2Front(asyncio.Protocol):
         """The head of an answer; `wire` is what an HTTP/1 client would get."""
         known = self._last_wire
         if known[0] is not wire:
-            self._last_wire = known = (wire, answer_fields(wire, status))
+            self._last_wire = known = (wire, response_pairs(wire, status))
         self._frames.send_headers(stream.number, known[1], end_stream=end)
         self.flush_soon()
 

@@ -19,7 +19,7 @@ from meshlib.errors import LimitExceeded, ProtocolError
 from meshlib.forwarding import is_secure, with_hsts
 from meshlib.http1 import LAST_CHUNK, BodyKind, announced_trailers, chunk_head
 from meshlib.http2.fields import (
-    Malformed,
+    MalformedRequest,
     Pair,
     request_fields,
     request_head,
@@ -130,7 +130,7 @@ class Stream:
             if fields.content_length is not None:
                 self._left = fields.content_length
                 self._check_size(fields.content_length)
-        except Malformed as error:
+        except MalformedRequest as error:
             self.refuse(error)
             return
         except ProtocolError as error:
@@ -190,7 +190,7 @@ class Stream:
             self.since = monotonic()
         try:
             wire = self._take(data, ended=ended)
-        except Malformed as error:
+        except MalformedRequest as error:
             self._connection.acknowledge(self.number, size)
             self.refuse(error)
             return
@@ -215,7 +215,7 @@ class Stream:
             )
             lines = trailer_lines(pairs, announced, self._connection.proxy.settings.field_count)
             wire = self._take(b"", ended=True)
-        except Malformed as error:
+        except MalformedRequest as error:
             self.refuse(error)
             return
         if wire == LAST_CHUNK:
@@ -233,7 +233,7 @@ class Stream:
             if self._left < 0 or (ended and self._left):
                 # More would be read as the next request on the upstream's connection, less would
                 # have it wait.
-                raise Malformed(
+                raise MalformedRequest(
                     "the body is not as long as Content-Length says", reason="bad_body_length"
                 )
         if self._answered or self.over:

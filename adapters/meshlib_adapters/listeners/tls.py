@@ -11,7 +11,7 @@ from collections.abc import Callable
 from meshlib.balancing import create_strategy
 from meshlib.errors import ConfigurationError
 from meshlib.model import Upstream
-from meshlib.tls import HelloMemo
+from meshlib.tls import HelloCache
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, TLSSettings
 from meshlib_adapters.listeners.acceptor import Acceptor
@@ -88,7 +88,7 @@ class TLSListener:
             settings,
             self._tunnels,
             self._clients,
-            HelloMemo(),
+            HelloCache(),
             terminator,
             plain,
             proxy_protocol,

@@ -9,7 +9,7 @@ from typing import Protocol
 from meshlib.decision import TLSDecision
 from meshlib.messages import ClientHello
 from meshlib.model import Upstream
-from meshlib.tls import HelloMemo
+from meshlib.tls import HelloCache
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, TLSSettings
 from meshlib_adapters.listeners.clients import Clients
 from meshlib_adapters.listeners.handover import PlainService, TLSTermination
@@ -44,7 +44,7 @@ class TLSShared:
     settings: TLSSettings
     tunnels: TunnelShared
     clients: Clients[ConnectionRecord]
-    hellos: HelloMemo
+    hellos: HelloCache
     terminator: TLSTermination | None
     plain: PlainService | None
     proxy_protocol: ProxyHeaderPolicy | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshlib.decision import Redirect
-from meshlib.http1.response import phrase
+from meshlib.http1.response import reason_phrase
 from meshlib.redirects import location
 
 __all__ = ["ALLOWED", "error_answer", "error_text", "redirect_answer"]
@@ -31,7 +31,7 @@ _TEXTS = {
 
 def error_text(status: int) -> bytes:
     """The body of an error of ours: its status and a line for people."""
-    return f"{status} {phrase(status)}\n{_TEXTS.get(status, '')}".strip().encode() + b"\n"
+    return f"{status} {reason_phrase(status)}\n{_TEXTS.get(status, '')}".strip().encode() + b"\n"
 
 
 def error_answer(
@@ -48,7 +48,7 @@ def error_answer(
     """
     body = error_text(status)
     lines = [
-        f"HTTP/1.1 {status} {phrase(status)}",
+        f"HTTP/1.1 {status} {reason_phrase(status)}",
         f"Date: {date}",
         "Content-Type: text/plain; charset=utf-8",
         "X-Content-Type-Options: nosniff",
@@ -73,7 +73,7 @@ def redirect_answer(decision: Redirect, target: bytes, *, close: bool, date: str
     ending = b"\r\nConnection: close" if close else b""
     return b"HTTP/1.1 %d %s\r\nDate: %s\r\nLocation: %s\r\nContent-Length: 0%s\r\n\r\n" % (
         status,
-        phrase(status).encode(),
+        reason_phrase(status).encode(),
         date.encode(),
         location(decision.rule, target),
         ending,

@@ -1,6 +1,4 @@
-"""Connects to the first endpoint that takes the connection, in the order of a strategy, by
-readiness.
-"""
+"""Dialer: connects to the first endpoint that accepts, in the order of a strategy, by readiness."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from meshlib_adapters.relay.readiness import LoopReadiness, Readiness
 
 __all__ = ["Dialer"]
 
-# Where the system knows it, a socket is made so that it does not block, and need not be told.
+# Where the system supports it, a socket is created non-blocking, which saves a call.
 _STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 _IN_PROGRESS = frozenset((errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR))
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
@@ -28,10 +26,10 @@ class Dialer:
     left, `on_failed()`.
 
     The owner keeps the time: `give_up_attempt` goes on to the next candidate.
-    `on_attempt(endpoint)` is called before each attempt; `starved` says that the last one failed
-    for want of a socket, which is not the endpoint's fault. Nothing is called from within the
-    constructor; `start` may call any of the three. `watch` watches the socket while it connects:
-    that of `RelayResources` when a relay gets the socket, which is cheaper; by default the loop.
+    `on_attempt(endpoint)` is called before each attempt; `starved` means that the last one failed
+    for want of a socket, which is not the endpoint's fault. The constructor calls nothing; `start`
+    may call any of the three. `watch` watches the socket while it connects: that of
+    `RelayResources` when a relay gets the socket, which is cheaper; by default the loop.
     """
 
     __slots__ = (
@@ -87,7 +85,7 @@ class Dialer:
                 return
 
     def give_up_attempt(self) -> None:
-        """The current attempt takes too long: try the next address or candidate."""
+        """End the current attempt, which takes too long, and try the next address or candidate."""
         self.close()
         self.start()
 
@@ -156,7 +154,7 @@ class Dialer:
 
 def _is_connected(sock: socket.socket) -> bool:
     # On one machine, containers included, the handshake is over before `connect` returns "in
-    # progress": to ask costs one call, to be told by the epoll five times as much.
+    # progress": asking costs one call, waiting for the epoll five times as much.
     if _TCP_INFO is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""How long a relay may go on: while something moves, and not for ever."""
+"""Lifetime of a relay: as long as bytes move, within a limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["RelayLimits", "relay_end"]
 
 
 class RelayLimits(Protocol):
-    """The settings of a listener that limit relays; seconds."""
+    """Settings of a listener that limit relays; seconds."""
 
     @property
     def tunnel_idle(self) -> float: ...
@@ -20,7 +20,7 @@ class RelayLimits(Protocol):
 
 def relay_end(relay: Relay, started: float, limits: RelayLimits, now: float) -> tuple[str, float]:
     """The reason to end a relay at `now`, whose client has been connected since `started` ("": none
-    yet), and when to ask again.
+    yet), and the time of the next check.
     """
     deadline = relay.last_active + limits.tunnel_idle
     if deadline <= now:

@@ -9,14 +9,12 @@ __all__ = ["Pipe", "PipePool", "can_splice"]
 
 
 def can_splice() -> bool:
-    """Whether this system has `os.splice` (Linux, Python 3.10 or later)."""
+    """Return whether this system has `os.splice` (Linux, Python 3.10 or later)."""
     return hasattr(os, "splice")
 
 
 class Pipe:
-    """One pipe: `reader` and `writer` are descriptors that do not block, `size` is what it
-    holds.
-    """
+    """One pipe: `reader` and `writer` are non-blocking descriptors, `size` is its capacity."""
 
     __slots__ = ("reader", "size", "writer")
 
@@ -24,7 +22,7 @@ class Pipe:
         self.reader, self.writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self.size = fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, size)
-        except OSError:  # over /proc/sys/fs/pipe-max-size, or over what one user may have
+        except OSError:  # over /proc/sys/fs/pipe-max-size, or over the limit of one user
             self.size = fcntl.fcntl(self.writer, fcntl.F_GETPIPE_SZ)
 
     def close(self) -> None:
@@ -34,10 +32,10 @@ class Pipe:
 
 
 class PipePool:
-    """Lends pipes. `acquire` returns an empty one, or None when `limit` are out or the system gives
-    no more.
+    """Lends pipes. `acquire` returns an empty one, or None when `limit` are lent or the system
+    gives no more.
 
-    `release` takes back an empty pipe, `discard` one that still holds something.
+    `release` takes back an empty pipe, `discard` one that still holds data.
     """
 
     __slots__ = ("_limit", "_size", "_spare", "_spares", "opened")
@@ -54,11 +52,11 @@ class PipePool:
 
     @property
     def lent(self) -> int:
-        """Pipes that somebody holds."""
+        """Number of pipes lent now."""
         return self.opened - len(self._spare)
 
     def acquire(self) -> Pipe | None:
-        """See the class."""
+        """Lend an empty pipe; None when there is none."""
         if self._spare:
             return self._spare.pop()
         if self.opened >= self._limit:
@@ -71,18 +69,18 @@ class PipePool:
         return pipe
 
     def release(self, pipe: Pipe) -> None:
-        """See the class."""
+        """Take back an empty pipe."""
         if len(self._spare) < self._spares:
             self._spare.append(pipe)
         else:
             self.discard(pipe)
 
     def discard(self, pipe: Pipe) -> None:
-        """See the class."""
+        """Close a lent pipe that still holds data."""
         pipe.close()
         self.opened -= 1
 
     def close(self) -> None:
-        """Close the pipes that nobody holds."""
+        """Close the pipes that are not lent."""
         while self._spare:
             self.discard(self._spare.pop())

@@ -1,7 +1,6 @@
-"""Which sockets can be read or written: one epoll of our own, of which the event loop watches a
-single descriptor.
+"""Readiness of sockets: one epoll of our own, of which the event loop watches a single descriptor.
 
-A connection's sockets come, change what they wait for, and go several times in a millisecond. To an
+A connection's sockets come, change their interest, and go several times in a millisecond. To an
 event loop that is an object and two to four system calls each time; here it is one entry in a
 dictionary, and closing a socket costs no call at all.
 """
@@ -30,30 +29,30 @@ class Readiness(Protocol):
     """
 
     def add_reader(self, fd: int, callback: _Callback) -> None:
-        """Call `callback` as long as `fd` can be read, instead of the one before. Raises
+        """Call `callback` as long as `fd` can be read, instead of the previous one. Raises
         OSError.
         """
 
     def add_writer(self, fd: int, callback: _Callback) -> None:
-        """Call `callback` as long as `fd` can be written, instead of the one before. Raises
+        """Call `callback` as long as `fd` can be written, instead of the previous one. Raises
         OSError.
         """
 
     def remove_reader(self, fd: int) -> None:
-        """No more calls for reading."""
+        """Stop calls for reading."""
 
     def remove_writer(self, fd: int) -> None:
-        """No more calls for writing."""
+        """Stop calls for writing."""
 
     def forget(self, fd: int) -> None:
-        """No more calls. To be called before `fd` is closed or given to somebody else."""
+        """Stop all calls for `fd`. To be called before `fd` is closed or given away."""
 
     def close(self) -> None:
-        """No more calls for anybody."""
+        """Stop all calls."""
 
 
 def create_readiness(loop: asyncio.AbstractEventLoop) -> Readiness:
-    """The best that this system has."""
+    """Create the best implementation for this system."""
     return EpollReadiness(loop) if sys.platform == "linux" else LoopReadiness(loop)
 
 
@@ -87,11 +86,11 @@ class LoopReadiness:
         self._loop.remove_writer(fd)
 
     def close(self) -> None:
-        """See `Readiness`: everybody forgets what he added."""
+        """Stop all calls, as `Readiness.close`."""
 
 
 class _Entry:
-    """One descriptor: whom to call, and what the kernel was told to watch."""
+    """One descriptor: its callbacks, and the mask that the kernel watches."""
 
     __slots__ = ("born", "mask", "read", "write")
 
@@ -104,8 +103,7 @@ class _Entry:
 
 if sys.platform == "linux":
     _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-    # Errors and hang-ups are reported unasked; who waits for anything shall find out by reading or
-    # writing.
+    # Errors and hang-ups are reported in any case; a callback finds out by reading or writing.
     _READ = _IN | select.EPOLLHUP | select.EPOLLERR
     _WRITE = _OUT | select.EPOLLHUP | select.EPOLLERR
 
@@ -130,7 +128,7 @@ if sys.platform == "linux":
             if entry is None:
                 entry = self._enter(fd, _IN)
             elif not entry.mask & _IN:
-                # What nobody waits for any more is not taken out until the mask changes anyway.
+                # Interest that has ended is not taken out until the mask changes anyway.
                 entry.mask = _IN | (_OUT if entry.write is not None else 0)
                 self._epoll.modify(fd, entry.mask)
             entry.read = callback
@@ -146,19 +144,25 @@ if sys.platform == "linux":
             entry.write = callback
 
         def remove_reader(self, fd: int) -> None:
-            """See `Readiness`. The kernel is told when `fd` becomes readable once more."""
+            """Stop calls for reading (see `Readiness`). The kernel's mask changes when `fd` becomes
+            readable again.
+            """
             entry = self._entries.get(fd)
             if entry is not None:
                 entry.read = None
 
         def remove_writer(self, fd: int) -> None:
-            """See `Readiness`. The kernel is told when `fd` becomes writable once more."""
+            """Stop calls for writing (see `Readiness`). The kernel's mask changes when `fd` becomes
+            writable again.
+            """
             entry = self._entries.get(fd)
             if entry is not None:
                 entry.write = None
 
         def forget(self, fd: int) -> None:
-            """See `Readiness`. The kernel finds out when `fd` is closed."""
+            """Stop all calls for `fd` (see `Readiness`). The kernel finds out when `fd` is
+            closed.
+            """
             self._entries.pop(fd, None)
 
         def close(self) -> None:
@@ -182,8 +186,8 @@ if sys.platform == "linux":
             self._turn = turn = self._turn + 1
             for fd, events in self._epoll.poll(0, _BATCH):
                 entry = entries.get(fd)
-                # The event of a descriptor that was closed in this turn is not that of the next one
-                # with its number.
+                # The event of a descriptor closed in this turn does not concern the next one with
+                # its number.
                 if entry is None or entry.born == turn:
                     if entry is None:
                         self._unwatch(fd)
@@ -204,13 +208,13 @@ if sys.platform == "linux":
                     self._narrow(fd, entry)
 
         def _narrow(self, fd: int, entry: _Entry) -> None:
-            # Ready for what nobody waits for.
+            # Ready for something without a callback.
             mask = (_IN if entry.read is not None else 0) | (_OUT if entry.write is not None else 0)
             if mask:
                 entry.mask = mask
                 self._epoll.modify(fd, mask)
             else:
-                # Errors and hang-ups would be reported on and on; whoever waits again enters it
+                # Errors and hang-ups would be reported again and again; the next callback enters it
                 # anew.
                 del self._entries[fd]
                 self._unwatch(fd)

@@ -1,9 +1,9 @@
-"""Moves bytes between two connected sockets, both ways, until both are through.
+"""Relay of bytes between two connected sockets, both ways, until both directions have ended.
 
-Small messages go through one buffer that all tunnels share; as soon as a read fills it, the
-direction is moved by the kernel (`os.splice` through a pipe of the pool) until a read is small
-again. A tunnel in which nothing moves holds no buffer and no pipe. Works with any asyncio loop,
-uvloop included; knows nothing of TLS or routes.
+Small messages go through one buffer that all tunnels share; as soon as a read fills it, the kernel
+moves the direction (`os.splice` through a pipe of the pool) until a read is small again. An idle
+tunnel holds no buffer and no pipe. Works with any asyncio loop, uvloop included; knows nothing of
+TLS or routes.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ else:
 
 
 def reset_on_close(sock: socket.socket) -> None:
-    """Make `close` send RST instead of FIN, and forget what was not sent."""
+    """Make `close` send RST instead of FIN, and discard unsent data."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 class RelayResources:
-    """What all relays of one loop share: the buffer, the pool of pipes, and who watches their
-    sockets. `close` it after the last relay.
+    """Shared resources of all relays of one loop: the buffer, the pool of pipes, and the readiness
+    of their sockets. `close` it after the last relay.
     """
 
     __slots__ = ("_readiness", "buffer", "pipes")
@@ -50,8 +50,8 @@ class RelayResources:
         self._readiness: Readiness | None = None
 
     def readiness(self, loop: asyncio.AbstractEventLoop) -> Readiness:
-        """Who watches sockets; made for the loop that asks first. Raises OSError when the system
-        gives no more descriptors.
+        """Readiness of the sockets; made for the first loop that calls. Raises OSError when the
+        system gives no more descriptors.
         """
         if self._readiness is None:
             self._readiness = create_readiness(loop)
@@ -66,19 +66,19 @@ class RelayResources:
 
 
 class Relay:
-    """A tunnel between `left` and `right`, two connected sockets that do not block; it owns and
-    closes them.
+    """A tunnel between `left` and `right`, two connected, non-blocking sockets; it owns and closes
+    them.
 
-    Nobody else may watch them: a callback that `resources.readiness` has for one of them is
+    Nobody else may watch them: an existing callback of `resources.readiness` for one of them is
     replaced.
 
     `first` are bytes already read from `left`, sent before anything else. A FIN from one side is
     passed on and leaves the other direction open; an RST, or any other error, becomes an RST to the
-    other side, after what that side had sent is delivered. `on_end(reset)` is called once, after
-    both sockets were closed by the relay itself; `abort` does not call it. `tap` is shown what
-    comes from `right`, before it goes on, until it returns False; until then the kernel moves
-    nothing by itself. `last_active` is the loop's time of the last progress; `bytes_right` and
-    `bytes_left` count what was delivered.
+    other side, after that side's data is delivered. `on_end(reset)` is called once, after the relay
+    itself has closed both sockets; `abort` does not call it. `tap` is given the data from `right`,
+    before it goes on, until it returns False; until then the kernel moves nothing by itself.
+    `last_active` is the loop's time of the last progress; `bytes_right` and `bytes_left` count
+    delivered bytes.
     """
 
     __slots__ = (
@@ -130,8 +130,8 @@ class Relay:
         self._close(reset=True)
 
     def direction_ended(self) -> bool:
-        """One direction is through; called by it. True when the other was through before, and both
-        sockets are closed.
+        """Note the end of one direction; called by it. True when the other had ended before, and
+        both sockets are closed.
         """
         over = self._rightward.ended and self._leftward.ended
         if over:
@@ -154,7 +154,8 @@ class Relay:
             if reset:
                 reset_on_close(direction.source)
             direction.source.close()
-            del direction.relay  # who knows each other is left to the garbage collector
+            # objects that refer to each other would be left to the garbage collector
+            del direction.relay
 
 
 class _Direction:
@@ -187,7 +188,7 @@ class _Direction:
         self._pending: bytes | memoryview = (
             b""  # read, not sent: at most one buffer, while the sink takes no more
         )
-        self._pipe: Pipe | None = None  # held only while there is something in it
+        self._pipe: Pipe | None = None  # held only while it contains data
         self._in_pipe = 0
         self._bulk = False
         self.tap: Callable[[memoryview], bool] | None = None
@@ -202,7 +203,7 @@ class _Direction:
         self.relay.watch.add_reader(self.source_fd, self._on_readable)
 
     def stop(self) -> None:
-        """Forget everything; the sockets are closed by the relay."""
+        """Stop watching; the relay closes the sockets."""
         self.relay.watch.remove_reader(self.source_fd)
         self.relay.watch.remove_writer(self._sink_fd)
         self._pending = b""
@@ -235,8 +236,7 @@ class _Direction:
         self._send(buffer[:count])
 
     def _send(self, data: bytes | memoryview) -> bool:
-        # True when the sink took everything; what it did not take is kept, and reading stops until
-        # it does.
+        # True when the sink took everything; the rest is kept, and reading stops until it is taken.
         try:
             sent = self.sink.send(data)
         except (BlockingIOError, InterruptedError):
@@ -252,14 +252,14 @@ class _Direction:
         return False
 
     def _splice(self) -> bool:
-        # False: no pipe to be had, or nothing to move; the caller reads in the ordinary way.
+        # False without a pipe or without data to move; the caller then reads in the ordinary way.
         pipes = self.relay.resources.pipes
         pipe = pipes.acquire()
         if pipe is None:
             return False
         try:
             count = os.splice(self.source_fd, pipe.writer, pipe.size, flags=_SPLICE_FLAGS)
-        except OSError:  # whatever it is, recv says it better
+        except OSError:  # recv will report the error with more detail
             count = 0
         if not count:
             pipes.release(pipe)
@@ -324,7 +324,7 @@ class _Direction:
         watch.add_reader(self.source_fd, self._on_readable)
 
     def _end(self) -> None:
-        # FIN: everything before it is delivered, for nothing is read while something is pending.
+        # FIN: everything before it is delivered, for nothing is read while data is pending.
         self.ended = True
         self.relay.watch.remove_reader(self.source_fd)
         if not self.relay.direction_ended():
@@ -334,7 +334,7 @@ class _Direction:
                 self.sink.shutdown(socket.SHUT_WR)
 
     def _sink_failed(self) -> None:
-        # The sink takes nothing more, but what it had sent before may still be unread: the other
+        # The sink takes nothing more, but data it sent before may still be unread: the other
         # direction goes on to its end.
         self.ended = self.failed = True
         self.stop()

@@ -1,10 +1,10 @@
-"""Certificates out of files: which files belong together, what changed, and what stays in use when
-a file is bad.
+"""Certificates from files: grouped by name, reread on change, and kept in use when a file turns
+bad.
 
     NAME.crt, NAME.cer or NAME.pem with NAME.key      NAME.pem with both      NAME.p12 or NAME.pfx
     NAME.pass: the password of the key, on its first line
 
-Docker's secrets and configs are such files, under /run/secrets or wherever the service mounts them.
+Docker's secrets and configs are such files, under /run/secrets or the service's mount point.
 Blocking; to be called in a thread.
 """
 
@@ -28,8 +28,8 @@ __all__ = ["CertificateFiles", "CertificateSet", "Problem"]
 
 # Chains are a few KiB, files of authorities a few hundred.
 _MAX_FILE: Final = 1 << 20
-# What a directory may hold; somebody who names /usr by mistake is told so instead of waiting for
-# it.
+# Largest number of files in a directory: an operator who names /usr by mistake gets an error
+# instead of a long wait.
 _MAX_ENTRIES: Final = 20_000
 _PEM: Final = (".crt", ".cer", ".pem")
 _PKCS12: Final = (".p12", ".pfx")
@@ -40,7 +40,7 @@ _Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
 class Problem(NamedTuple):
-    """Something about a file that somebody should do something about."""
+    """A fault of a file that somebody should fix."""
 
     place: str
     message: str
@@ -54,8 +54,8 @@ class CertificateSet:
     """Everything that the files hold now. `client_ca` is PEM (b"": none). A value; it can be
     pickled.
 
-    Whoever has the same `ticket_secret` (at least `MIN_SECRET` bytes; b"": nobody) and set resumes
-    the same sessions. It is for systems where `sharing_trouble` finds none.
+    Processes with the same set and `ticket_secret` (at least `MIN_SECRET` bytes; b"": not shared)
+    resume each other's sessions. The secret is for systems where `sharing_trouble` finds none.
     """
 
     certificates: tuple[Certificate, ...] = ()
@@ -64,7 +64,7 @@ class CertificateSet:
 
 
 class _Unit:
-    """The files of one certificate, and what they gave."""
+    """The files of one certificate, and their content."""
 
     __slots__ = ("certificate", "problem", "signature")
 
@@ -76,10 +76,10 @@ class _Unit:
 
 class CertificateFiles:
     """Reads `paths` (directories, or single files) and the files `client_ca` and `ticket_secret`,
-    as often as `read` is called.
+    each time `read` is called.
 
-    A file that is bad leaves what it held before in use; `problems` says what is wrong with which,
-    now. `changed`: the last `read` found another set than the one before.
+    A bad file leaves its previous content in use; `problems` lists the present faults. `changed`:
+    the last `read` found another set than the one before.
     """
 
     def __init__(self, paths: Sequence[str], client_ca: str = "", ticket_secret: str = "") -> None:
@@ -93,14 +93,14 @@ class CertificateFiles:
         self.changed = False
 
     def read(self, now: float | None = None) -> CertificateSet:
-        """What the files hold now; only those that changed are read again. Never raises for what is
-        in or with a file.
+        """Return the present content of the files; only changed ones are read again. Never raises
+        for anything in or with a file.
         """
         problems: list[Problem] = []
         for path in self._paths:
             try:
                 self._of_path[path] = _units_in(path)
-            except OSError as error:  # unknown is not empty: what it held before stands
+            except OSError as error:  # unknown is not empty: the previous content stays
                 problems.append(
                     Problem(
                         path,
@@ -134,7 +134,7 @@ class CertificateFiles:
 
 
 class _PlainFile:
-    """A file that is taken as it is, and what it held when it was last good; `path` "" for none."""
+    """A file that is used unparsed, and its last good content; `path` "" for none."""
 
     __slots__ = ("_check", "_path", "_signature", "data", "problem")
 

@@ -1,5 +1,5 @@
-"""Which certificate for which server name: exact, then wildcard, then the default; each with its
-context.
+"""Choice of the certificate for a server name: exact, then wildcard, then the default; each with
+its context.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["DEFAULT", "CertificateIndex", "Served"]
 
 _log = logging.getLogger("meshlib.tls")
 
-# The certificate of this name serves every server name that no other has.
+# The certificate of this name serves every server name without one of its own.
 DEFAULT = "default"
 
 
 class Served(NamedTuple):
     """A certificate in use, or several of the same names with keys of different algorithms;
-    `certificate` is the one that ends last.
+    `certificate` is the one that expires last.
     """
 
     certificate: Certificate
@@ -33,12 +33,12 @@ class Served(NamedTuple):
 
 
 class CertificateIndex:
-    """Made of a `CertificateSet`; never changes. What is as it was in `previous` keeps its context,
-    and with it its clients' sessions.
+    """Index over a `CertificateSet`; never changes. An entry that is equal in `previous` keeps its
+    context, and with it its clients' sessions.
 
-    Where several certificates have a name, the one that ends last serves it; those that have the
-    very same names, and keys of other algorithms, serve it with that one, each the clients that can
-    check it (RSA for old ones beside ECDSA).
+    Where several certificates have a name, the one that expires last serves it; others with the
+    very same names, and keys of other algorithms, serve it together with that one, each for the
+    clients that can check it (RSA for old ones beside ECDSA).
     """
 
     def __init__(
@@ -94,11 +94,12 @@ class CertificateIndex:
         return served
 
     def serves(self, served: Served, host: str) -> bool:
-        """Whether a connection with this certificate may carry requests for `host`."""
+        """Return whether a connection with this certificate may carry requests for `host`."""
         return covers(served.certificate, host)
 
     def _rests_on(self, together: tuple[Certificate, ...]) -> list[bytes]:
-        # What a session is good for: whoever serves or asks for anything else must not resume it.
+        # Conditions of a session: a server that serves or requests other certificates must not
+        # resume it.
         return [
             repr(self._settings).encode(),
             self._client_ca,
@@ -110,8 +111,8 @@ class CertificateIndex:
 
 
 def _together(certificates: Iterable[Certificate]) -> list[tuple[Certificate, ...]]:
-    # Of the same names, and with keys of different algorithms; the one that ends last in front, of
-    # each and among them.
+    # Of the same names, and with keys of different algorithms; the one that expires last in front,
+    # of each and among them.
     groups: list[dict[str, Certificate]] = []
     of_names: dict[tuple[frozenset[str], ...], dict[str, Certificate]] = {}
     for certificate in sorted(certificates, key=lambda c: (-c.not_after, c.name)):

@@ -1,7 +1,7 @@
-"""Watches the files of certificates: reads them at the start, now and then, and on SIGHUP; tells
-who serves, and logs what is wrong.
+"""Watch on the files of certificates: reads them at the start, periodically, and on SIGHUP; reports
+changes, and logs faults.
 
-The one process that reads keys is this one, which may be root; workers are sent what was found.
+This process, which may be root, is the only one that reads keys; workers get the result.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = ["CertificateWatch"]
 logger = logging.getLogger("meshlib_adapters.tls.certificate_watch")
 
 
-# Seconds after which our own secret is another. Who holds it can read what was said in sessions of
-# TLS 1.2 that began with its tickets.
+# Seconds after which our own secret is replaced. Its holder can decrypt sessions of TLS 1.2 that
+# began with its tickets.
 _SECRET_LASTS: Final = 12 * 3600.0
 _SECRET_SIZE: Final = 64
 

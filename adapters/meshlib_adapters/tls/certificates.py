@@ -1,8 +1,8 @@
 """One certificate with its key: read from PEM or PKCS#12, checked, and kept as plain bytes that can
 go to another process.
 
-Every mistake is a `CertificateError` that says what to do. Neither the key nor a password is ever
-part of a message or a `repr`. This module reads no files.
+Every mistake is a `CertificateError` with the cure. Neither the key nor a password is ever part of
+a message or a `repr`. This module reads no files.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KEY_BLOCK: Final = re.compile(
 
 
 class CertificateError(Exception):
-    """What is wrong with a certificate or its key, and `hint`, the cure."""
+    """A fault of a certificate or its key, and `hint`, the cure."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class CertificateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate with its chain and its key, known to belong together.
+    """A certificate with its chain and its key, checked to belong together.
 
     `name` is that of its files, `place` the file for messages. `names` are the hosts in it
     ("shop.example.com", "*.example.com"), `addresses` the IP addresses, in normal form.
@@ -75,8 +75,8 @@ class Certificate:
 
 
 def covers(certificate: Certificate, host: str) -> bool:
-    """Whether a client may take the certificate for `host` (normal form): a wildcard stands for one
-    label (RFC 6125 6.4.3).
+    """Return whether a client accepts the certificate for `host` (normal form): a wildcard stands
+    for one label (RFC 6125 6.4.3).
     """
     if host in certificate.names or host in certificate.addresses:
         return True
@@ -87,8 +87,8 @@ def covers(certificate: Certificate, host: str) -> bool:
 def parse_pem(
     name: str, place: str, chain: bytes, key: bytes | None, password: bytes | None = None
 ) -> Certificate:
-    """The certificate in `chain` (the server's first, then the intermediates) with `key`, or with
-    the key that stands in `chain`.
+    """Parse the certificate in `chain` (the server's first, then the intermediates) with `key`, or
+    with the key inside `chain`.
     """
     block = _KEY_BLOCK.search(key if key is not None else chain)
     if block is None:
@@ -120,7 +120,7 @@ def parse_pem(
 
 
 def parse_pkcs12(name: str, place: str, data: bytes, password: bytes | None) -> Certificate:
-    """The certificate, chain and key in a PKCS#12 file."""
+    """Parse the certificate, chain and key in a PKCS#12 file."""
     try:
         store = load_pkcs12(data, password)
     except (ValueError, UnsupportedAlgorithm):
@@ -235,7 +235,7 @@ def _hosts(texts: list[str]) -> tuple[str, ...]:
         wild = text.startswith("*.")
         try:
             host = normalize_host(text[2:] if wild else text)
-        except AuthorityError:  # such a name fits no host that a client could ask for
+        except AuthorityError:  # such a name fits no host that a client could request
             continue
         found.append(f"*.{host}" if wild else host)
     return tuple(dict.fromkeys(found))

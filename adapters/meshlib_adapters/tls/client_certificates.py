@@ -1,5 +1,4 @@
-"""What a client's certificate says, as field lines for upstreams. Only of certificates that were
-verified.
+"""Field lines for upstreams about a client's certificate, verified ones only.
 
     Client-Cert: :BASE64:                     the certificate (RFC 9440 2.2)
     X-Client-Cert-Subject, X-Client-Cert-Issuer    names as in RFC 4514
@@ -37,7 +36,8 @@ def client_fields(der: bytes | None) -> bytes:
         )
         lines += [b"X-Client-Cert-%s: %s" % (name.encode(), _escaped(text)) for name, text in texts]
         lines.append(b"X-Client-Cert-Serial: %x" % certificate.serial_number)
-    except ValueError:  # OpenSSL has verified it and is less strict about the form of names; what is certain is sent
+    # OpenSSL has verified it and is less strict about the form of names; the reliable part is sent
+    except ValueError:
         del lines[1:]
     lines += [b"X-Client-Cert-Fingerprint: " + hashlib.sha256(der).hexdigest().encode(), b""]
     return b"\r\n".join(lines)

@@ -1,9 +1,9 @@
-"""A certificate -> an `ssl.SSLContext`: TLS 1.2 and 1.3, nothing that is known to be weak, and no
-key on any disk.
+"""An `ssl.SSLContext` for certificates: TLS 1.2 and 1.3, nothing known to be weak, and no key on
+any disk.
 
 One context for one certificate (or for several of the same names with keys of different algorithms,
 among which OpenSSL chooses what the client can check): it holds the keys of its session tickets, so
-a client resumes its session in the process that gave it the ticket, and (as long as the certificate
+a client resumes its session in the process that issued the ticket, and (as long as the certificate
 stays) over a reload; elsewhere, where keys are shared (see `tickets`).
 """
 
@@ -26,10 +26,10 @@ _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3
 def server_context(
     certificates: Sequence[Certificate], settings: TerminationSettings, client_ca: bytes = b""
 ) -> ssl.SSLContext:
-    """A context that serves `certificates`, whose keys are of different algorithms.
+    """Create a context that serves `certificates`, whose keys are of different algorithms.
 
-    `client_ca`: PEM of the authorities of clients, needed unless `client_auth` is "off".
-    Raises `CertificateError` for a certificate that OpenSSL does not take.
+    `client_ca`: PEM of the authorities of clients, needed unless `client_auth` is "off". Raises
+    `CertificateError` for a certificate that OpenSSL does not accept.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.min_version]
@@ -53,14 +53,14 @@ def server_context(
 
 
 def check_certificate(certificate: Certificate) -> None:
-    """Raise `CertificateError` when OpenSSL does not take the certificate, as one with too short a
-    key.
+    """Raise `CertificateError` when OpenSSL does not accept the certificate, as one with too short
+    a key.
     """
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate)
 
 
 def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
-    # `ssl` reads keys from files alone; this one is in memory, and gone when it is closed.
+    # `ssl` reads keys from files only; this one is in memory, and gone when it is closed.
     with os.fdopen(os.memfd_create("meshlib-certificate"), "wb", buffering=0) as file:
         _write(file.fileno(), (certificate.key, certificate.chain))
         try:

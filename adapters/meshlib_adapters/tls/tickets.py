@@ -1,10 +1,10 @@
-"""Keys of session tickets that several processes share, so that a client resumes at any of them
-what it began at one.
+"""Keys of session tickets that several processes share, so that a client resumes at any of them a
+session begun at another.
 
 OpenSSL has a call for that (SSL_CTX_set_tlsext_ticket_keys), Python's `ssl` does not pass it on. So
 it is made by `ctypes`, on the SSL_CTX whose address stands right behind the head of every
-`SSLContext` of CPython. Whether it does so here is not believed but tried, by `sharing_trouble`, in
-a process of its own, which may crash. This module needs the standard library alone.
+`SSLContext` of CPython. Whether it does so here is tested, by `sharing_trouble`, in a process of
+its own, which may crash. This module needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ __all__ = ["MIN_SECRET", "set_ticket_keys", "sharing_trouble", "ticket_keys"]
 # Bytes of a secret.
 MIN_SECRET: Final = 32
 
-# OpenSSL's struct: a name that says which key a ticket was made with, a key that signs and one that
-# encrypts (16 + 32 + 32 bytes).
+# OpenSSL's struct: a name that identifies a ticket's key, a key that signs and one that encrypts
+# (16 + 32 + 32 bytes).
 _SIZE: Final = 80
 _SET: Final = 59
 _GET: Final = 58
 
 
 def ticket_keys(secret: bytes, parts: Iterable[bytes]) -> bytes:
-    """The keys of whoever knows `secret` and agrees on all `parts`: 80 bytes, HKDF-Expand with
-    SHA-512 (RFC 5869 2.3).
+    """Derive the keys for `secret` and `parts`: 80 bytes, HKDF-Expand with SHA-512 (RFC 5869 2.3).
 
-    Who serves other certificates, or asks clients for other ones, has other keys: a session ends
-    where what it rests on does.
+    A process that serves other certificates, or requests other ones from clients, has other keys: a
+    session ends with its conditions.
     """
     info = hashlib.sha512(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
     first = hmac.digest(secret, info + b"\x01", "sha512")
@@ -45,11 +44,10 @@ def ticket_keys(secret: bytes, parts: Iterable[bytes]) -> bytes:
 
 
 def set_ticket_keys(context: ssl.SSLContext, keys: bytes) -> None:
-    """Have a server's context make and take tickets with these keys; tickets made with others cost
-    their clients a full handshake.
+    """Make a server's context issue and accept tickets with these keys; tickets made with others
+    cost their clients a full handshake.
 
-    Only where `sharing_trouble` has nothing to say. Raises ValueError when OpenSSL does not take
-    them.
+    Only where `sharing_trouble` returns "". Raises ValueError when OpenSSL does not accept them.
     """
     if len(keys) != _SIZE or _library().SSL_CTX_ctrl(_address(context), _SET, _SIZE, keys) != 1:
         raise ValueError("OpenSSL does not take these keys of session tickets")
@@ -57,8 +55,8 @@ def set_ticket_keys(context: ssl.SSLContext, keys: bytes) -> None:
 
 @functools.cache
 def sharing_trouble() -> str:
-    """Why keys cannot be set in this Python; "" where they can. Starts a process the first time,
-    and blocks for a tenth of a second.
+    """The reason why keys cannot be set in this Python; "" where they can. Starts a process the
+    first time, and blocks for a tenth of a second.
     """
     if sys.implementation.name != "cpython":
         return "this is not CPython"

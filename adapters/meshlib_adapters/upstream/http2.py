@@ -39,7 +39,7 @@ from meshlib.http1 import (
     request_line,
     section_of,
 )
-from meshlib.http1.response import phrase
+from meshlib.http1.response import reason_phrase
 from meshlib.http2.fields import Pair, trailer_fields
 from meshlib.messages import ResponseHead
 from meshlib_adapters.config.http2 import HTTP2Settings
@@ -378,7 +378,7 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
             raise ResponseHeadError("no status of three digits", reason="bad_status_line")
         status = int(known[0][1])
         fields = section_of(known[1:], response=True, max_fields=self.pool.settings.field_count)
-        reason = phrase(status).encode()
+        reason = reason_phrase(status).encode()
         head = finish_response(status, reason, 1, fields)
         lines = response_fields(fields, bodiless=status < 200 or status == 204)
         if bodiless and body_kind(head, self._method) is BodyKind.UNTIL_CLOSE:

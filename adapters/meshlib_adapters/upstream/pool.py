@@ -1,9 +1,8 @@
 """The connections to one endpoint: kept idle last in first out, so that as few of them as possible
 stay warm.
 
-Three kinds of pools: the plain one of the hot path; one whose connections begin with a PROXY PROXY
-header and belong to one client each; one that lets only so many requests at a time through. What
-the last two need costs the first nothing.
+Three kinds of pools: the plain one of the hot path; one whose connections begin with a PROXY
+protocol header and belong to one client each; and one with a limit on requests under way.
 """
 
 from __future__ import annotations

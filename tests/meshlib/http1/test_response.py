@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from meshlib.errors import ProtocolError, ResponseHeadError
 from meshlib.http1 import BodyKind, body_kind, parse_response_head
-from meshlib.http1.response import phrase
+from meshlib.http1.response import reason_phrase
 
 
 def head(text: str) -> bytes:
@@ -98,17 +98,17 @@ def test_no_other_exception(data: bytes) -> None:
     ],
 )
 def test_phrases_are_the_registered_ones(status: int, text: str) -> None:
-    assert phrase(status) == text
+    assert reason_phrase(status) == text
 
 
 @pytest.mark.parametrize("status", [0, 299, 599, 999])
 def test_a_status_that_nobody_registered_is_an_error(status: int) -> None:
-    assert phrase(status) == "Error"
+    assert reason_phrase(status) == "Error"
 
 
 @given(st.integers(100, 999))
 def test_every_phrase_can_stand_in_a_status_line(status: int) -> None:
     parsed = parse_response_head(
-        f"HTTP/1.1 {status} {phrase(status)}\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".encode()
+        f"HTTP/1.1 {status} {reason_phrase(status)}\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".encode()
     )
-    assert (parsed.status, parsed.reason.decode()) == (status, phrase(status))
+    assert (parsed.status, parsed.reason.decode()) == (status, reason_phrase(status))

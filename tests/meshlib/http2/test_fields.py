@@ -18,11 +18,11 @@ from meshlib.http1 import (
     section_of,
 )
 from meshlib.http2.fields import (
-    Malformed,
+    MalformedRequest,
     Pair,
-    answer_fields,
     request_fields,
     request_head,
+    response_pairs,
     trailer_fields,
     trailer_lines,
 )
@@ -196,7 +196,7 @@ MALFORMED = [
 @pytest.mark.parametrize(("pairs", "reason"), MALFORMED)
 @pytest.mark.parametrize("ended", [True, False])
 def test_malformed_requests(pairs: list[Pair], reason: str, ended: bool) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedRequest) as caught:
         request_fields(pairs, ended=ended, limit=LIMIT)
     assert caught.value.reason == reason
 
@@ -229,7 +229,7 @@ def test_well_formed_but_refused(pairs: list[Pair], reason: str, status: int) ->
     with pytest.raises(RequestHeadError) as caught:
         read(pairs)
     assert (caught.value.reason, caught.value.status_hint) == (reason, status)
-    assert not isinstance(caught.value, Malformed)
+    assert not isinstance(caught.value, MalformedRequest)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_other_methods_have_no_length_of_ours(method: bytes) -> None:
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 def test_a_length_without_a_body_is_malformed(method: bytes) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedRequest) as caught:
         read(with_method(method, (b"content-length", b"1")))
     assert caught.value.reason == "bad_body_length"
 
@@ -332,7 +332,7 @@ def test_lines_that_read_as_other_fields_are_malformed(read_as: bytes) -> None:
     """A second check, for what the rules for names and values might let through."""
     method, path, lines, names = request_fields([*PSEUDO, (b"x", b"a")], ended=True, limit=LIMIT)
     assert request_head(method, path, names, parse_fields(lines), ended=True).fields.block == lines
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedRequest) as caught:
         request_head(method, path, names, parse_fields(read_as), ended=True)
     assert caught.value.reason == "bad_field"
 
@@ -406,7 +406,7 @@ def test_trailers_of_a_request(
     ],
 )
 def test_malformed_trailers(pair: Pair) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedRequest) as caught:
         trailer_lines([(b"digest", b"x"), pair], frozenset({b"x-sum"}), 10)
     assert caught.value.reason == "bad_trailer"
 
@@ -414,7 +414,7 @@ def test_malformed_trailers(pair: Pair) -> None:
 def test_too_many_trailers_are_malformed() -> None:
     pairs = [(b"digest", b"x")] * 3
     assert trailer_lines(pairs, frozenset(), 3) == b"digest: x\r\n" * 3
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedRequest) as caught:
         trailer_lines(pairs, frozenset(), 2)
     assert caught.value.reason == "too_many_fields"
 
@@ -440,12 +440,12 @@ def test_lines_become_a_list(lines: bytes, pairs: list[Pair]) -> None:
 @pytest.mark.parametrize("end", [b"", b"\r\n"])
 def test_the_list_of_a_response(end: bytes) -> None:
     wire = b"HTTP/1.1 404 Not: Found\r\nContent-Type: text/plain\r\nX-Time: 12:30\r\n" + end
-    assert answer_fields(wire, 404) == [
+    assert response_pairs(wire, 404) == [
         (b":status", b"404"),
         (b"content-type", b"text/plain"),
         (b"x-time", b"12:30"),
     ]
-    assert answer_fields(b"HTTP/1.1 103 Early Hints\r\n" + end, 103) == [(b":status", b"103")]
+    assert response_pairs(b"HTTP/1.1 103 Early Hints\r\n" + end, 103) == [(b":status", b"103")]
 
 
 # Both ways, and whatever a peer may send.
@@ -575,7 +575,7 @@ def test_what_is_taken_is_what_was_sent_and_nothing_more(
 def test_trailers_that_are_taken_are_some_of_those_that_were_sent(pairs: list[Pair]) -> None:
     try:
         lines = trailer_lines(pairs, frozenset({b"x"}), 10)
-    except Malformed:
+    except MalformedRequest:
         return
     assert trailer_fields(lines) == [
         (name, value) for name, value in pairs if may_trail(name, frozenset({b"x"}))
@@ -585,7 +585,7 @@ def test_trailers_that_are_taken_are_some_of_those_that_were_sent(pairs: list[Pa
 @given(st.integers(200, 999), _PAIRS)
 def test_a_response_written_as_a_list_reads_as_the_same(status: int, pairs: list[Pair]) -> None:
     wire = b"HTTP/1.1 %d Fine\r\n%s" % (status, b"".join(b"%s: %s\r\n" % pair for pair in pairs))
-    (name, number), *listed = answer_fields(wire, status)
+    (name, number), *listed = response_pairs(wire, status)
     assert (name, int(number)) == (b":status", status)
     head = finish_response(int(number), b"", 1, section_of(listed, response=True))
     assert head.fields.pairs() == [(name.lower(), value) for name, value in pairs]

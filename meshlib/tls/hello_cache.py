@@ -14,7 +14,7 @@ from meshlib.messages import ClientHello
 from meshlib.tls.extensions import ExtensionType
 from meshlib.tls.hello import parse_client_hello
 
-__all__ = ["HelloMemo"]
+__all__ = ["HelloCache"]
 
 # A larger hello has a browser's post-quantum shares, which differ each time (RFC 8701), or is of an
 # unknown kind.
@@ -23,7 +23,7 @@ _FIELDS: Final = tuple(name for name in ClientHello.__dataclass_fields__ if name
 _SESSION_ID: Final = 35
 
 
-class HelloMemo:
+class HelloCache:
     """Parses as `parse_client_hello` does, with the same results, and faster for a hello like an
     earlier one.
 
@@ -39,7 +39,7 @@ class HelloMemo:
         self._shapes: dict[int, tuple[tuple[slice, ...], dict[bytes, ClientHello]]] = {}
 
     def __repr__(self) -> str:
-        return f"<HelloMemo {self._count} of {self._limit}>"
+        return f"<HelloCache {self._count} of {self._limit}>"
 
     def __len__(self) -> int:
         return self._count

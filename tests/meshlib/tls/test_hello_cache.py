@@ -1,4 +1,4 @@
-"""The memo answers as the parser does, whatever came before."""
+"""The cache answers as the parser does, whatever came before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshlib.errors import ClientHelloError
 from meshlib.messages import ClientHello
-from meshlib.tls import HelloMemo, parse_client_hello
+from meshlib.tls import HelloCache, parse_client_hello
 from tests.vectors.tls.hellos import BASE, CASES, PSK, ext, hello, sni, u16
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "tls"
@@ -27,37 +27,37 @@ def outcome(parse: object, body: bytes) -> ClientHello | tuple[str, int, int | N
 
 
 def test_a_hello_like_one_before_is_known() -> None:
-    memo = HelloMemo()
-    assert memo.parse(BODY) == memo.parse(BODY) == parse_client_hello(BODY)
-    assert len(memo) == 1
+    cache = HelloCache()
+    assert cache.parse(BODY) == cache.parse(BODY) == parse_client_hello(BODY)
+    assert len(cache) == 1
     other = BODY[:2] + bytes(range(32)) + BODY[34:]
-    assert memo.parse(other) is memo.parse(BODY)
-    assert repr(memo) == "<HelloMemo 1 of 256>"
+    assert cache.parse(other) is cache.parse(BODY)
+    assert repr(cache) == "<HelloCache 1 of 256>"
 
 
 def test_the_session_id_is_that_of_this_hello() -> None:
-    memo = HelloMemo()
+    cache = HelloCache()
     for filler in (b"\0", b"\7", b"\0"):
         body = hello(sni("a.example"), *BASE, session_id=filler * 32)[4:]
-        assert memo.parse(body) == parse_client_hello(body)
-        assert memo.parse(body).session_id == filler * 32
-    assert len(memo) == 1
+        assert cache.parse(body) == parse_client_hello(body)
+        assert cache.parse(body).session_id == filler * 32
+    assert len(cache) == 1
 
 
 def test_real_clients_one_after_the_other() -> None:
-    memo = HelloMemo()
+    cache = HelloCache()
     for _ in range(3):
         for body in BODIES:
-            assert memo.parse(body) == parse_client_hello(body)
-    assert 0 < len(memo) < len(BODIES)
+            assert cache.parse(body) == parse_client_hello(body)
+    assert 0 < len(cache) < len(BODIES)
 
 
 def test_the_broken_ones_after_a_good_one() -> None:
-    memo = HelloMemo()
-    memo.parse(BODY)
+    cache = HelloCache()
+    cache.parse(BODY)
     for case in CASES:
         body = case.data[9:]
-        assert outcome(memo.parse, body) == outcome(parse_client_hello, body)
+        assert outcome(cache.parse, body) == outcome(parse_client_hello, body)
 
 
 @pytest.mark.parametrize(
@@ -69,26 +69,26 @@ def test_the_broken_ones_after_a_good_one() -> None:
     ],
 )
 def test_what_is_another_each_time_is_not_kept(body: bytes) -> None:
-    memo = HelloMemo()
-    assert memo.parse(body) == parse_client_hello(body)
-    assert len(memo) == 0
+    cache = HelloCache()
+    assert cache.parse(body) == parse_client_hello(body)
+    assert len(cache) == 0
 
 
 def test_what_is_kept_is_bounded() -> None:
-    memo = HelloMemo(limit=10)
+    cache = HelloCache(limit=10)
     for number in range(100):
-        memo.parse(hello(sni(f"a{number:03}.example"), *BASE)[4:])
-        assert len(memo) <= 10
+        cache.parse(hello(sni(f"a{number:03}.example"), *BASE)[4:])
+        assert len(cache) <= 10
 
 
 def test_another_shape_of_the_same_size_is_parsed() -> None:
-    memo = HelloMemo()
+    cache = HelloCache()
     whole = hello(sni("a" * 8 + ".example"), *BASE, session_id=bytes(32))[4:]
     other = hello(sni("a" * 9 + ".example"), *BASE, session_id=bytes(31))[4:]
     assert len(whole) == len(other)
     for body in (whole, other, other, whole):
-        assert memo.parse(body) == parse_client_hello(body)
-    assert len(memo) == 1
+        assert cache.parse(body) == parse_client_hello(body)
+    assert len(cache) == 1
 
 
 @given(
@@ -99,13 +99,13 @@ def test_another_shape_of_the_same_size_is_parsed() -> None:
 def test_as_the_parser_whatever_is_changed(
     body: bytes, changes: list[tuple[int, int]], cut: int
 ) -> None:
-    memo = HelloMemo()
-    memo.parse(body)
+    cache = HelloCache()
+    cache.parse(body)
     changed = bytearray(body)
     for position, value in changes:
         changed[position % len(changed)] = value
     for each in (bytes(changed), bytes(changed[:-cut]), body):
-        assert outcome(memo.parse, each) == outcome(parse_client_hello, each)
+        assert outcome(cache.parse, each) == outcome(parse_client_hello, each)
 
 
 # The first byte of a NIST group's key says whether it is a point as it has to be; the others say
@@ -115,14 +115,14 @@ POINTS = [hello(*BASE[:-1], ext(51, u16(b"\0\x17" + u16(key))))[4:] for key in K
 
 
 def test_the_first_byte_of_a_key_says_something() -> None:
-    memo = HelloMemo()
+    cache = HelloCache()
     good, like_it, bad = POINTS
-    assert memo.parse(good) is memo.parse(like_it)
-    assert outcome(memo.parse, bad) == outcome(parse_client_hello, bad)
-    assert isinstance(outcome(memo.parse, bad), tuple)
+    assert cache.parse(good) is cache.parse(like_it)
+    assert outcome(cache.parse, bad) == outcome(parse_client_hello, bad)
+    assert isinstance(outcome(cache.parse, bad), tuple)
 
 
-# Clients that differ in what the memo leaves out (random bytes, session ids, keys), in what it must
+# Clients that differ in what the cache leaves out (random bytes, session ids, keys), in what it must
 # not, and in the bytes that hold lengths; the same again and again, so that all that is kept is
 # asked for.
 ALIKE = [
@@ -150,15 +150,15 @@ HELLOS = st.tuples(
 def test_as_a_fresh_memo_whatever_came_before(
     history: list[tuple[bytes, list[tuple[int, int]], int]], limit: int
 ) -> None:
-    memo = HelloMemo(limit)
+    cache = HelloCache(limit)
     for body, changes, cut in history * 2:
         changed = bytearray(body)
         for position, value in changes:
             changed[position % len(changed)] = value
         asked = bytes(changed[: len(changed) - cut])
         assert (
-            outcome(memo.parse, asked)
-            == outcome(HelloMemo().parse, asked)
+            outcome(cache.parse, asked)
+            == outcome(HelloCache().parse, asked)
             == outcome(parse_client_hello, asked)
         )
-        assert len(memo) <= limit
+        assert len(cache) <= limit
