@@ -108,12 +108,9 @@ class Gateway:
         )
         # Read here: workers, which become somebody else, may be unable to, and a file that is
         # replaced later must not surprise one of them.
-        self.settings = settings = replace(
-            settings,
-            requests=replace(
-                settings.requests, upstream_authorities=read_authorities(settings.upstream_ca)
-            ),
-        )
+        authorities = read_authorities(settings.upstream_ca)
+        requests = replace(settings.requests, upstream_authorities=authorities)
+        self.settings = settings = replace(settings, requests=requests)
         self.providers = _checked(providers)
         if names_providers(settings) or (mesh is None and providers is None):
             self.providers += tuple(build_providers(settings))

@@ -17,9 +17,7 @@ from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
 # Those that are longer today, with their lines then: they may only shrink.
 _LONG_MODULES: Final = {
     "cli/main.py": 471,
-    "config/sections.py": 440,
     "forwarding.py": 445,
-    "gateway.py": 401,
     "http1/front.py": 450,
     "http2/front.py": 682,
     "http2/stream.py": 586,

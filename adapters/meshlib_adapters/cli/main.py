@@ -25,7 +25,6 @@ from meshlib_adapters.cli.explanation import render_explanation
 from meshlib_adapters.cli.owners import owners_data, release_names, render_owners
 from meshlib_adapters.cli.remote import admin_url, ask_admin, ask_health
 from meshlib_adapters.cli.route_list import create_console, render_routes
-from meshlib_adapters.config.sections import LogSettings
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import (
     Layer,
@@ -413,7 +412,7 @@ def socket_proxy(listen: str, engine: str, check: bool) -> int:
         say(escape_control(trouble)) if trouble else click.echo("ok")
         return int(bool(trouble))
     renounce_privileges()
-    take_over_stderr(LogSettings())
+    take_over_stderr(Settings().log)
     return run_async(run_proxy, listen, engine)
 
 

@@ -10,15 +10,14 @@ from typing import Literal
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.labels.hrm import LABEL
 from meshlib_adapters.config.declaration import limit, setting
+from meshlib_adapters.config.owners import OwnerGrants, read_owners
 from meshlib_adapters.config.readers import (
-    OwnerGrants,
     read_answer_size,
     read_bool,
     read_choice,
     read_duration,
     read_integer,
     read_names,
-    read_owners,
     read_text,
     read_variables,
 )

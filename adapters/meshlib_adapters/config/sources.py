@@ -17,7 +17,8 @@ from typing import Any, Final, cast, get_type_hints
 from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint
 from meshlib_adapters.config.declaration import Declaration, declaration_of
-from meshlib_adapters.config.readers import OwnerGrants, mask_url
+from meshlib_adapters.config.owners import OwnerGrants
+from meshlib_adapters.config.readers import mask_url
 from meshlib_adapters.config.settings import DECLARED_HERE, Settings
 
 __all__ = [

@@ -8,8 +8,8 @@ import pytest
 
 from meshlib_adapters.config.readers import (
     Address,
-    OwnerGrants,
     mask_url,
+    read_acme,
     read_addresses,
     read_answer_size,
     read_bool,
@@ -17,9 +17,10 @@ from meshlib_adapters.config.readers import (
     read_duration,
     read_engine,
     read_integer,
+    read_limit,
     read_names,
     read_networks,
-    read_owners,
+    read_ports,
     read_pseudonym,
     read_share,
     read_size,
@@ -157,38 +158,27 @@ def test_a_password_in_a_url_is_never_shown() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_owners() -> None:
-    table = {
-        "Shop.Example.": ["stack:shop", "network:edge"],
-        "*": "stack:a, service:b",
-        "tcp://:05432": [],
-    }
-    expected = (
-        OwnerGrants("shop.example", ("stack:shop", "network:edge")),
-        OwnerGrants("*", ("stack:a", "service:b")),
-        OwnerGrants("tcp://:5432", ()),
-    )
-    assert read_owners(table) == expected
-    assert (
-        read_owners("shop.example = stack:shop|network:edge, *=stack:a|service:b, tcp://:5432=")
-        == expected
-    )
-    assert str(expected[0]) == "shop.example=stack:shop|network:edge"
+@pytest.mark.parametrize("value", [0, "0", "off", "OFF", False])
+def test_a_limit_that_there_is_not(value: object) -> None:
+    assert read_limit(read_size)(value) is None
 
 
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        (5, "expected a table"),
-        ({"a b": []}, "is not a host"),
-        ({"": []}, "write .\\*. for every host"),
-        ({"tcp://:0": []}, "is not a host"),
-        ({"a": ["shop"]}, "names no owner: write stack:NAME"),
-        ({"a": ["team:shop"]}, "names no owner"),
-        ({"a": 5}, "expected text or a list"),
-        ({"a": [], "A": []}, "is here twice"),
-    ],
-)
-def test_owners_refused(value: object, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        read_owners(value)
+def test_a_limit() -> None:
+    assert read_limit(read_size)("2k") == 2048
+    for wrong in (-1, "none", True, None):
+        with pytest.raises(ValueError, match="expected a size"):
+            read_limit(read_size)(wrong)
+
+
+def test_endpoints_for_challenges() -> None:
+    assert read_acme("off") == ()
+    assert [(one.id, one.address) for one in read_acme("a:1, [::1]:2")] == [
+        ("acme.1", "a:1"),
+        ("acme.2", "[::1]:2"),
+    ]
+
+
+def test_a_range_of_ports_contains_its_ends() -> None:
+    (few,) = read_ports("53-55")
+    assert [port for port in range(50, 60) if port in few] == [53, 54, 55]
+    assert "53" not in few
