@@ -306,7 +306,7 @@ class Gateway:
         group.start_soon(serving.measure)
         try:
             if self.certificates is not None:
-                self.certificates.tell = serving.use_certificates
+                self.certificates.on_change = serving.use_certificates
                 await self.certificates.begin()
                 group.start_soon(self.certificates.run)
             await serving.listen(bound["http"], bound["https"])

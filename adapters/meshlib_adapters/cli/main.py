@@ -300,7 +300,7 @@ def _terminates(settings: Settings) -> Callable[[str], bool] | None:
     watch = watch_certificates(settings)
     if watch is None:
         return None
-    run_async(watch.look)
+    run_async(watch.read_changes)
     return watch.covers
 
 

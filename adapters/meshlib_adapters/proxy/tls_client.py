@@ -12,7 +12,7 @@ from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello
 from meshlib.table import RoutingTable
 from meshlib.table.routing import host_of
-from meshlib_adapters.tls.certificate_index import Served
+from meshlib_adapters.tls.certificate_index import ServedCertificate
 from meshlib_adapters.tls.certificates import covers
 from meshlib_adapters.tls.client_certificates import without_client_fields
 
@@ -42,7 +42,7 @@ class SecuredClient:
     def __init__(
         self,
         server_name: str,
-        served: Served,
+        served: ServedCertificate,
         terminates: Callable[[str], bool],
         fields: bytes = b"",
         *,

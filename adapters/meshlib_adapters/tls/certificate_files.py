@@ -24,7 +24,7 @@ from meshlib_adapters.tls.certificates import Certificate, CertificateError, par
 from meshlib_adapters.tls.contexts import check_certificate
 from meshlib_adapters.tls.tickets import MIN_SECRET
 
-__all__ = ["CertificateFiles", "CertificateSet", "Problem"]
+__all__ = ["CertificateFiles", "CertificateProblem", "CertificateSet"]
 
 # Chains are a few KiB, files of authorities a few hundred.
 _MAX_FILE: Final = 1 << 20
@@ -39,7 +39,7 @@ _WARN_BEFORE: Final = 14 * 86400.0
 _Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
-class Problem(NamedTuple):
+class CertificateProblem(NamedTuple):
     """A fault of a file that somebody should fix."""
 
     place: str
@@ -71,7 +71,7 @@ class _Unit:
     def __init__(self) -> None:
         self.signature: _Signature | None = None
         self.certificate: Certificate | None = None
-        self.problem: Problem | None = None
+        self.problem: CertificateProblem | None = None
 
 
 class CertificateFiles:
@@ -89,26 +89,26 @@ class CertificateFiles:
         self._client_ca = _PlainFile(client_ca, _check_authorities)
         self._ticket_secret = _PlainFile(ticket_secret, _check_secret)
         self.current = CertificateSet()
-        self.problems: tuple[Problem, ...] = ()
+        self.problems: tuple[CertificateProblem, ...] = ()
         self.changed = False
 
     def read(self, now: float | None = None) -> CertificateSet:
         """Return the present content of the files; only changed ones are read again. Never raises
         for anything in or with a file.
         """
-        problems: list[Problem] = []
+        problems: list[CertificateProblem] = []
         for path in self._paths:
             try:
                 self._of_path[path] = _units_in(path)
             except OSError as error:  # unknown is not empty: the previous content stays
                 problems.append(
-                    Problem(
+                    CertificateProblem(
                         path,
                         f"cannot be read: {error.strerror}; make it readable for the gateway's user",
                     )
                 )
             except CertificateError as error:
-                problems.append(Problem(path, str(error)))
+                problems.append(CertificateProblem(path, str(error)))
         wanted = dict.fromkeys(stem for path in self._paths for stem in self._of_path.get(path, ()))
         self._units = {stem: self._units.get(stem) or _Unit() for stem in wanted}
         for stem, unit in self._units.items():
@@ -143,7 +143,7 @@ class _PlainFile:
         self._check = check
         self._signature: _Signature | None = None
         self.data = b""
-        self.problem: Problem | None = None
+        self.problem: CertificateProblem | None = None
 
     def refresh(self) -> None:
         path = self._path
@@ -157,11 +157,11 @@ class _PlainFile:
             data = _read(path)
             self._check(data)
         except OSError as error:
-            self.problem = Problem(
+            self.problem = CertificateProblem(
                 path, f"cannot be read: {error.strerror}; make it readable for the gateway's user"
             )
         except CertificateError as error:
-            self.problem = Problem(path, str(error))
+            self.problem = CertificateProblem(path, str(error))
         else:
             self.problem = None
             self.data = data
@@ -251,9 +251,9 @@ def _refresh(path: str, unit: _Unit) -> None:
         check_certificate(certificate)
     except OSError as error:
         message = f"cannot be read: {error.strerror}; make it readable for the gateway's user"
-        unit.problem = Problem(at, message + _stands(unit))
+        unit.problem = CertificateProblem(at, message + _stands(unit))
     except CertificateError as error:
-        unit.problem = Problem(at, str(error) + _stands(unit))
+        unit.problem = CertificateProblem(at, str(error) + _stands(unit))
     else:
         unit.certificate, unit.problem = certificate, None
 
@@ -266,23 +266,25 @@ def _stands(unit: _Unit) -> str:
     )
 
 
-def _expiring(certificates: Iterable[Certificate], now: float) -> list[Problem]:
+def _expiring(certificates: Iterable[Certificate], now: float) -> list[CertificateProblem]:
     found = []
     for item in certificates:
         day = time.strftime("%Y-%m-%d", time.gmtime(item.not_after))
         if item.not_after <= now:
             found.append(
-                Problem(
+                CertificateProblem(
                     item.place,
                     f"the certificate has expired on {day}, and clients refuse it; renew it",
                 )
             )
         elif item.not_after - now < _WARN_BEFORE:
-            found.append(Problem(item.place, f"the certificate expires on {day}; renew it"))
+            found.append(
+                CertificateProblem(item.place, f"the certificate expires on {day}; renew it")
+            )
         elif item.not_before > now:
             begin = time.strftime("%Y-%m-%d %H:%M", time.gmtime(item.not_before))
             found.append(
-                Problem(
+                CertificateProblem(
                     item.place, f"the certificate is not valid before {begin} UTC; check the clock"
                 )
             )

@@ -15,7 +15,7 @@ from meshlib_adapters.tls.certificates import Certificate, CertificateError, cov
 from meshlib_adapters.tls.contexts import server_context
 from meshlib_adapters.tls.tickets import set_ticket_keys, ticket_keys
 
-__all__ = ["DEFAULT", "CertificateIndex", "Served"]
+__all__ = ["DEFAULT", "CertificateIndex", "ServedCertificate"]
 
 _log = logging.getLogger("meshlib.tls")
 
@@ -23,7 +23,7 @@ _log = logging.getLogger("meshlib.tls")
 DEFAULT = "default"
 
 
-class Served(NamedTuple):
+class ServedCertificate(NamedTuple):
     """A certificate in use, or several of the same names with keys of different algorithms;
     `certificate` is the one that expires last.
     """
@@ -49,16 +49,18 @@ class CertificateIndex:
     ) -> None:
         self._client_ca = found.client_ca
         self._settings = settings
-        self._served: dict[tuple[Certificate, ...], Served] = {}
-        self._names: dict[str, Served] = {}
-        self._default: Served | None = None
+        self._served: dict[tuple[Certificate, ...], ServedCertificate] = {}
+        self._names: dict[str, ServedCertificate] = {}
+        self._default: ServedCertificate | None = None
         known = previous._served if previous is not None and previous._alike(self) else {}
         for together in _together(found.certificates):
             first = together[0]
             served = known.get(together)
             if served is None:
                 try:
-                    served = Served(first, server_context(together, settings, found.client_ca))
+                    served = ServedCertificate(
+                        first, server_context(together, settings, found.client_ca)
+                    )
                 except (CertificateError, ssl.SSLError) as error:
                     _log.error(
                         "%s: the certificate is not used: %s",
@@ -81,7 +83,7 @@ class CertificateIndex:
     def __len__(self) -> int:
         return sum(map(len, self._served))
 
-    def choose(self, name: str) -> Served | None:
+    def choose(self, name: str) -> ServedCertificate | None:
         """The certificate for a server name in normal form; "" (the client named none): the
         default, else the first by name.
         """
@@ -93,7 +95,7 @@ class CertificateIndex:
             served = (self._names.get(f"*.{rest}") if dot else None) or self._default
         return served
 
-    def serves(self, served: Served, host: str) -> bool:
+    def serves(self, served: ServedCertificate, host: str) -> bool:
         """Return whether a connection with this certificate may carry requests for `host`."""
         return covers(served.certificate, host)
 

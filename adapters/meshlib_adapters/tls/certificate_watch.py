@@ -18,7 +18,11 @@ import anyio.to_thread
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.settings import Settings
-from meshlib_adapters.tls.certificate_files import CertificateFiles, CertificateSet, Problem
+from meshlib_adapters.tls.certificate_files import (
+    CertificateFiles,
+    CertificateProblem,
+    CertificateSet,
+)
 from meshlib_adapters.tls.certificate_index import DEFAULT
 from meshlib_adapters.tls.certificates import covers
 from meshlib_adapters.tls.tickets import sharing_trouble
@@ -35,10 +39,10 @@ _SECRET_SIZE: Final = 64
 
 
 class CertificateWatch:
-    """The certificates that `settings` name; `tell` is called with each set that is another than
-    the one before.
+    """Holds the certificates that `settings` name; `on_change` is called with each set that differs
+    from the previous one.
 
-    Workers get a secret with them, so that each resumes the sessions of all: that of
+    Workers get a secret with the set, so that each resumes the sessions of all: that of
     `tls.ticket_secret`, or one of our own.
     """
 
@@ -50,12 +54,12 @@ class CertificateWatch:
         self._secret = b""
         self._secret_made = 0.0
         self._wake = anyio.Event()
-        self._told: tuple[Problem, ...] = ()
-        self.tell: Callable[[CertificateSet], None] = lambda _: None
+        self._logged: tuple[CertificateProblem, ...] = ()
+        self.on_change: Callable[[CertificateSet], None] = lambda _: None
 
     @property
     def not_after(self) -> Mapping[str, float]:
-        """When each certificate in use ends (seconds since 1970), by name; of several with one name
+        """Expiry of each certificate in use (seconds since 1970), by name; of several with one name
         the first.
         """
         found: dict[str, float] = {}
@@ -64,7 +68,7 @@ class CertificateWatch:
         return found
 
     def covers(self, name: str) -> bool:
-        """Whether a server name (normal form, "" for none) has a certificate."""
+        """Return whether a server name (normal form, "" for none) has a certificate."""
         certificates = self._files.current.certificates
         return any(not name or item.name == DEFAULT or covers(item, name) for item in certificates)
 
@@ -72,16 +76,16 @@ class CertificateWatch:
         """Read the files again at once."""
         self._wake.set()
 
-    async def look(self) -> None:
-        """Read what has changed, and tell."""
+    async def read_changes(self) -> None:
+        """Read what has changed, and report it."""
         found = await anyio.to_thread.run_sync(self._files.read)
         for problem in self._files.problems:
-            if problem not in self._told:
+            if problem not in self._logged:
                 logger.warning("%s", problem)
-        for problem in self._told:
+        for problem in self._logged:
             if problem.place not in {now.place for now in self._files.problems}:
                 logger.info("%s: well again", problem.place)
-        self._told = self._files.problems
+        self._logged = self._files.problems
         renewed = self._renew_secret()
         if self._files.changed:
             names = ", ".join(item.name for item in found.certificates)
@@ -91,11 +95,12 @@ class CertificateWatch:
                 extra={"fields": {"certificates": len(found.certificates)}},
             )
         if self._files.changed or renewed:
-            self.tell(replace(found, ticket_secret=self._secret) if self._secret else found)
+            self.on_change(replace(found, ticket_secret=self._secret) if self._secret else found)
 
     async def begin(self) -> None:
-        """The first look. `ConfigurationError` when clients are to show certificates and nobody
-        could say which are good.
+        """Read for the first time. Raises `ConfigurationError` when client certificates are
+        requested and there are no authorities to verify them with, or a configured ticket secret
+        cannot be used.
         """
         if self._makes_secret or self._settings.ticket_secret:
             trouble = await anyio.to_thread.run_sync(sharing_trouble)
@@ -111,7 +116,7 @@ class CertificateWatch:
                     "each worker resumes only the TLS sessions that it has begun: %s", trouble
                 )
                 self._makes_secret = False
-        await self.look()
+        await self.read_changes()
         if self._settings.ticket_secret and not self._files.current.ticket_secret:
             raise ConfigurationError(
                 self._reason(self._settings.ticket_secret), where="tls.ticket_secret"
@@ -120,12 +125,12 @@ class CertificateWatch:
             raise ConfigurationError(self._reason(self._settings.client_ca), where="tls.client_ca")
 
     async def run(self) -> None:
-        """Look every `tls.check` seconds, until cancelled."""
+        """Read changes every `tls.check` seconds, until cancelled."""
         while True:
             with anyio.move_on_after(self._settings.check):
                 await self._wake.wait()
             self._wake = anyio.Event()
-            await self.look()
+            await self.read_changes()
 
     def _renew_secret(self) -> bool:
         now = time.monotonic()

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 from meshlib.proxy_protocol import ProxyHeader
 from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.tls.certificate_files import CertificateSet
-from meshlib_adapters.tls.certificate_index import CertificateIndex, Served
+from meshlib_adapters.tls.certificate_index import CertificateIndex, ServedCertificate
 from meshlib_adapters.tls.client_certificates import client_fields
 from meshlib_adapters.tls.transport import TLSTransport
 
@@ -32,7 +32,7 @@ class Established(NamedTuple):
 
     server_name: str
     alpn_protocol: str
-    served: Served
+    served: ServedCertificate
     client_fields: bytes
     asks_clients: bool
     claimed: ProxyHeader | None

@@ -206,13 +206,13 @@ def test_a_supervisor_makes_a_secret_and_another_one_in_time(
     own = replace(Settings().termination, certificates=(str(folder),))
     watch = CertificateWatch(replace(Settings(), termination=own, workers=workers, user=user))
     told: list[CertificateSet] = []
-    watch.tell = told.append
+    watch.on_change = told.append
 
     async def look() -> None:
         await watch.begin()
-        await watch.look()
+        await watch.read_changes()
         monkeypatch.setattr("meshlib_adapters.tls.certificate_watch._SECRET_LASTS", 0.0)
-        await watch.look()
+        await watch.read_changes()
 
     anyio.run(look)
     secrets = [found.ticket_secret for found in told]
