@@ -27,9 +27,6 @@ _LONG_MODULES: Final = {
     "mesh.py": 431,
     "table/routing.py": 471,
     "tls/transport.py": 526,
-    "upstream/http1.py": 412,
-    "upstream/http2.py": 416,
-    "upstream/pool.py": 410,
 }
 _LONG_PACKAGES: Final = {"meshlib_adapters/listeners": 3703}
 

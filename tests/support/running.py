@@ -21,7 +21,7 @@ from meshlib_adapters.http1.front import HTTP1Front
 from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.proxy.proxy import Proxy
-from meshlib_adapters.upstream.registry import EndpointPool
+from meshlib_adapters.upstream.pool import EndpointPool
 from tests.support.backend import PATIENCE, Backend
 from tests.support.client import Client
 

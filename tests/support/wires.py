@@ -15,6 +15,7 @@ from meshlib_adapters.http1.front import HTTP1Front
 from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
+from meshlib_adapters.upstream.pool import EndpointPool
 from tests.support.running import quick, snapshot_of
 
 __all__ = ["Place", "Wire"]
@@ -107,9 +108,13 @@ class Place:
             iter(route.upstream for route in self.snapshot.routes if route.upstream is not None)
         )
 
+    def pool(self) -> EndpointPool:
+        """That of the endpoint of host a."""
+        return self.proxy.upstreams.state(self.upstream()).ready[0]
+
     def endpoint(self) -> tuple[HTTP1EndpointConnection, Wire]:
         """A connection to the endpoint of host a, idle in its pool."""
-        pool = self.proxy.upstreams.state(self.upstream()).ready[0]
+        pool = self.pool()
         connection, wire = HTTP1EndpointConnection(pool), Wire()
         connection.connection_made(wire)
         pool.lease(connection)

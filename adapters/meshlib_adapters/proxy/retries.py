@@ -8,7 +8,7 @@ harder for failing.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 from urllib.parse import quote
 
 from meshlib.balancing.health import Observation
@@ -18,10 +18,10 @@ from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
+from meshlib_adapters.upstream.connection import EndpointConnection, Failure
+from meshlib_adapters.upstream.pool import ConnectAttempt, EndpointPool
 from meshlib_adapters.upstream.queue import RequestQueue
-from meshlib_adapters.upstream.registry import ConnectAttempt, EndpointPool, UpstreamRegistry
-from meshlib_adapters.upstream.requester import Failure
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.upstream.state import UpstreamState
 
 __all__ = ["ResponseReceiver", "UpstreamRequest", "default_host"]
@@ -39,7 +39,7 @@ def default_host(upstream: Upstream) -> bytes:
 
 class ResponseReceiver(Protocol):
     """Whoever wants the response. Most calls come straight from the connection: see
-    `upstream.requester.Requester` for their order and arguments.
+    `upstream.connection.Requester` for their order and arguments.
     """
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
@@ -124,7 +124,7 @@ class UpstreamRequest:
         self.on_tunnel_data = receiver.on_tunnel_data
         self.on_tunnel_eof = receiver.on_tunnel_eof
         self.on_upstream_paused = receiver.on_upstream_paused
-        self.connection: HTTP1EndpointConnection | None = None
+        self.connection: EndpointConnection | None = None
         self.pool: EndpointPool | None = None
         self.tries = 0
         self._connecting: ConnectAttempt | None = None
@@ -293,20 +293,20 @@ class UpstreamRequest:
         """The receiver's."""
         return self._receiver.addresses()
 
-    def on_connection(self, connection: HTTP1EndpointConnection, seconds: float) -> None:
+    def on_connection(self, connection: EndpointConnection, seconds: float) -> None:
         """A connection that was being made is there."""
         self._connecting = None
-        if connection.owner is not None:
-            self._announced = {pool for pool in self._announced if not pool.closed} | {
-                connection.pool
-            }
+        pool = self.pool
+        if connection.owner is not None and pool is not None:
+            self._announced = {pool, *(other for other in self._announced if not other.closed)}
         self._receiver.on_connected(seconds)
         data, self._pending = self._pending, b""
         self._begin(connection, data)
 
-    def on_connect_failed(self, pool: EndpointPool, reason: str) -> None:
+    def on_connect_failed(self, reason: str) -> None:
         """Ask the next endpoint: none has seen a byte yet."""
         self._connecting = None
+        pool = cast("EndpointPool", self.pool)  # that the connection was asked of
         self._tried.append(pool)
         following = self._following()
         if following is None:
@@ -350,7 +350,7 @@ class UpstreamRequest:
         else:
             self._begin(connection, data)
 
-    def _begin(self, connection: HTTP1EndpointConnection, data: bytes) -> None:
+    def _begin(self, connection: EndpointConnection, data: bytes) -> None:
         self._unpause()  # before the connection can pause us again for so much data
         self.connection = connection
         connection.begin(

@@ -1,4 +1,4 @@
-"""Counts of one upstream, for the metrics."""
+"""Counters of one upstream, for the metrics."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ __all__ = ["UpstreamCounters"]
 
 
 class UpstreamCounters:
-    """What happened to one upstream since the gateway began to ask it; for the metrics. Nothing of
-    it is counted per request.
+    """Events of one upstream since the gateway first used it; for the metrics. Nothing of it is
+    counted for each request.
     """
 
     __slots__ = (
@@ -16,15 +16,15 @@ class UpstreamCounters:
         "ejections",
         "failures",
         "queued",
+        "rejected",
         "retries",
-        "turned_away",
     )
 
     def __init__(self) -> None:
         self.connects = 0  # connections made
         self.connect_failures = 0
-        self.failures = 0  # exchanges that ended without a proper answer
+        self.failures = 0  # requests that ended without a proper response
         self.retries = 0
         self.ejections = 0
-        self.queued = 0  # requests that had to wait for a turn
-        self.turned_away = 0  # of them and instead of them: queue full, or waited too long
+        self.queued = 0  # requests that had to wait for an endpoint with room
+        self.rejected = 0  # the queue was full, or they waited too long

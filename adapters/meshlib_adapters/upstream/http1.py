@@ -1,9 +1,8 @@
-"""One connection to an endpoint: requests out, answers in (RFC 9112), one exchange at a time."""
+"""One HTTP/1.1 connection to an endpoint (RFC 9112): one request at a time out, its response in."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from meshlib.errors import ProtocolError
 from meshlib.forwarding import may_switch, response_fields
@@ -18,73 +17,69 @@ from meshlib.http1 import (
 )
 from meshlib.messages import ResponseHead
 from meshlib_adapters.turns import BYTES, CHUNK, MESSAGE
-from meshlib_adapters.upstream.http1_socket import PRESSURE, TURN, EndpointSocket
-from meshlib_adapters.upstream.requester import Failure, Requester
-
-if TYPE_CHECKING:
-    from meshlib_adapters.upstream.pool import EndpointPool
+from meshlib_adapters.upstream.connection import ConnectionHome, Failure, Requester
+from meshlib_adapters.upstream.endpoint_socket import PRESSURE, TURN, EndpointSocket
 
 __all__ = ["HTTP1EndpointConnection"]
 
 _LENGTH: Final = BodyKind.LENGTH
-_RESPONDED: Final = frozenset({Failure.BAD_RESPONSE, Failure.OVERSIZED})
 
 
 class HTTP1EndpointConnection(EndpointSocket):
-    """States: idle in the pool (`exchange` is None), waiting for a head, reading a body, tunnel,
-    closed.
+    """An `EndpointConnection`; idle in its pool (`requester` is None), waiting for a head, reading
+    a body, tunnel, or closed.
 
-    A connection goes back to its pool only when the request was sent whole, the answer read whole
+    A connection goes back to its pool only when the request was sent whole, the response read whole
     with nothing behind it, and neither side said `close`: everything else would poison the next
-    exchange.
+    request.
     """
 
     __slots__ = (
-        "_begun",
+        "_at",
         "_chunks",
+        "_eof",
         "_head",
-        "_interims",
+        "_held",
         "_kind",
         "_left",
         "_method",
         "_relay_chunks",
         "_reusable",
+        "_unread",
         "_upgrade",
-        "trailers",
     )
 
-    def __init__(self, pool: EndpointPool) -> None:
-        super().__init__(pool)
-        self.trailers = b""  # the lines behind the last chunked answer, where it was asked for without its chunks
-        self._head = HeadBuffer(pool.settings.head_size, response=True)
+    def __init__(self, home: ConnectionHome) -> None:
+        super().__init__(home)
+        self._head = HeadBuffer(home.settings.head_size, response=True)
         self._method = b""
-        self._reusable = (
-            True  # nothing that the endpoint has said forbids another exchange on this connection
-        )
+        self._held = b""  # a whole request that goes out at the end of this round of the event loop
+        self._reusable = True  # the response allows another request on this connection
         self._relay_chunks = True
         self._upgrade = b""  # protocols that the request offered
-        self._interims = 0
-        self._begun = False  # a part of a head is in `_head`
         self._kind = BodyKind.NONE
         self._left = 0
         self._chunks: ChunkedReader | None = None
+        self._unread = b""  # of a response, from `_at` on; it waits for the next turn
+        self._at = 0
+        self._eof = False  # the endpoint has ended behind what is in `_unread`
 
     def __repr__(self) -> str:
         if self.closed:
             state = "closed"
-        elif self.exchange is None:
+        elif self.requester is None:
             state = "idle"
         elif self._kind is BodyKind.TUNNEL:
             state = "tunnel"
         else:
             state = "reading body" if self._reading_body else "waiting for head"
-        return f"<HTTP1EndpointConnection {self.pool.endpoint.address} {state} uses={self.uses}>"
+        return f"<HTTP1EndpointConnection {self.home.endpoint.address} {state} uses={self.uses}>"
 
-    # What the asking side calls.
+    # What the requester calls.
 
     def begin(
         self,
-        exchange: Requester,
+        requester: Requester,
         method: bytes,
         data: bytes,
         *,
@@ -92,13 +87,8 @@ class HTTP1EndpointConnection(EndpointSocket):
         relay_chunks: bool = True,
         upgrade: bytes = b"",
     ) -> None:
-        """Send a head, with what there is of the body. `done`: that is the whole request.
-
-        `relay_chunks`: a chunked answer is handed over as clean chunks, otherwise as its payload.
-        `upgrade`: the protocols that the request offers (`forwarding.sent_upgrade`), so a 101 to
-        one of them is an answer to expect.
-        """
-        self.exchange = exchange
+        """Send a head, with what there is of the body; see `EndpointConnection.begin`."""
+        self.requester = requester
         self.uses += 1
         self._method = method
         self._request_done = done
@@ -108,24 +98,43 @@ class HTTP1EndpointConnection(EndpointSocket):
         self._interims = 0
         if done:
             self._held = data
-            self.pool.write_batch.add(self)
+            self.home.write_batch.add(self)
         else:
             self.transport.write(data)
 
-    def abandon(self) -> None:
-        """The asking side is gone or has given up: close, and tell it nothing more."""
-        self.exchange = None
-        self._drop()
+    def flush(self) -> None:
+        """Send the request that `begin` was given."""
+        data = self._held
+        if data:
+            self._held = b""
+            if not self.transport.is_closing():  # else `connection_lost` follows
+                self.transport.write(data)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether nothing of the current request has gone out."""
+        return bool(self._held)
+
+    def send(self, data: bytes, *, done: bool) -> None:
+        """More of the request's body, in its wire form."""
+        self._request_done = done
+        self._streamed = True
+        if data and not self.closed:
+            self.transport.write(data)
+
+    def resume(self) -> None:
+        """Read again. What was read before comes first, in a turn of its own: the requester is in
+        the middle of something.
+        """
+        if self.paused & PRESSURE:
+            if self._unread:
+                self._rest()
+            self._read_on(PRESSURE)
 
     # What the event loop calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=self.pool.settings.buffer_size)
-
     def data_received(self, data: bytes) -> None:
-        """Bytes of an answer."""
+        """Bytes of a response."""
         if self._unread:  # the turn is over; `_go_on` finds it
             self._unread = self._unread[self._at :] + data
             self._at = 0
@@ -133,26 +142,23 @@ class HTTP1EndpointConnection(EndpointSocket):
         if self._reading_body:
             self._receive_body(data, 0)
             return
-        exchange = self.exchange
-        if exchange is None or self._held:
-            self._fail(
-                Failure.CLOSED, "the upstream answered before it was asked"
-            )  # the next client must never see it
+        requester = self.requester
+        if requester is None or self._held:  # the next client must never see it
+            self._fail(Failure.CLOSED, "the upstream answered before it was asked")
             return
-        # Answers of one endpoint repeat each other's heads more often than not (until the second of
-        # their Date is over). Then a whole answer in one read is that head and as many bytes as it
-        # says.
-        memo = self.pool.last_head
+        # Responses of one endpoint mostly repeat each other's heads (until the second of their Date
+        # is over). Then a whole response in one read is that head and as many bytes as it says.
+        last = self.home.last_head
         if (
-            memo is not None
+            last is not None
             and not self._begun
-            and data.startswith(memo[0])
+            and data.startswith(last[0])
             and self._method != b"HEAD"
         ):
-            body = data[len(memo[0]) :]
-            if len(body) == memo[3]:
+            body = data[len(last[0]) :]
+            if len(body) == last[3]:
                 self._release(True)
-                exchange.on_response(memo[1], memo[2], _LENGTH, [body], True)
+                requester.on_response(last[1], last[2], _LENGTH, [body], True)
                 return
         self._receive_head(data, 0)
 
@@ -160,40 +166,39 @@ class HTTP1EndpointConnection(EndpointSocket):
         """The upstream sends no more: the end of an until-close body or tunnel direction, else a
         failure.
         """
-        exchange = self.exchange
-        if (
-            self._unread
-        ):  # TLS tells it although nothing is read; `_go_on` finds it behind what waits here
+        requester = self.requester
+        if self._unread:  # TLS reports it although nothing is read; `_go_on` comes to it
             self._eof = True
-        elif exchange is None:
+        elif requester is None:
             self._drop()
         elif self._kind is BodyKind.TUNNEL:
-            exchange.on_tunnel_eof()
+            requester.on_tunnel_eof()
             return True
         elif self._reading_body and self._kind is BodyKind.UNTIL_CLOSE:
             self._finish([], reusable=False)
         else:
-            self._fail(
-                Failure.CLOSED, "the upstream closed the connection before its answer was complete"
-            )
+            message = "the upstream closed the connection before its answer was complete"
+            self._fail(Failure.CLOSED, message)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whichever side."""
-        self.closed = True
-        self.pool.forget(self)
-        if self._eof and exc is None:
-            return
-        self._turn.cancel()
-        if self.exchange is not None:
-            self._fail(
-                Failure.RESET if exc else Failure.CLOSED, "the connection to the upstream was lost"
-            )
+        if self._eof and exc is None:  # `_go_on` comes to the end of what was read before
+            self.closed = True
+            self.home.forget(self)
+        else:
+            super().connection_lost(exc)
 
-    # Reading an answer.
+    # Reading a response.
+
+    def _keep(self, data: bytes, at: int) -> None:
+        # For the next turn.
+        self._unread = data
+        self._at = at
+        self._rest()
 
     def _go_on(self) -> None:
-        # A new turn. What waits here waits longer while whoever gets it is slower.
+        # A new turn. What was kept waits longer while the requester is slower.
         if self._unread and not self.paused & PRESSURE:
             unread, at = self._unread, self._at
             self._unread = b""
@@ -210,8 +215,8 @@ class HTTP1EndpointConnection(EndpointSocket):
     def _receive_head(self, data: bytes, at: int) -> None:
         buffer = self._head
         while True:
-            exchange = self.exchange
-            if exchange is None:
+            requester = self.requester
+            if requester is None:
                 return
             try:
                 raw = buffer.receive_data(data, at)
@@ -222,19 +227,19 @@ class HTTP1EndpointConnection(EndpointSocket):
                 self._begun = False
                 wire, head = self._parse(raw)
                 if head.status >= 200:
-                    self._begin_body(exchange, wire, head, body_kind(head, self._method), data, at)
+                    self._begin_body(requester, wire, head, body_kind(head, self._method), data, at)
                     return
                 if head.status == 101:
-                    self._switch(exchange, wire, head, data[at:])
+                    self._switch(requester, wire, head, data[at:])
                     return
             except ProtocolError as error:
                 self._refuse(error)
                 return
             self._interims += 1
-            if self._interims > self.pool.settings.max_interim:
+            if self._interims > self.home.settings.max_interim:
                 self._fail(Failure.BAD_RESPONSE, "too many interim answers")
                 return
-            exchange.on_interim(wire + b"\r\n", head)
+            requester.on_interim(wire + b"\r\n", head)
             if at == len(data):
                 return
             if not self._turn.spend(MESSAGE):
@@ -242,12 +247,12 @@ class HTTP1EndpointConnection(EndpointSocket):
                 return
 
     def _parse(self, raw: bytes) -> tuple[bytes, ResponseHead]:
-        memo = self.pool.last_head
-        if memo is not None and memo[0] == raw:
-            return memo[1], memo[2]
-        pool = self.pool
+        home = self.home
+        last = home.last_head
+        if last is not None and last[0] == raw:
+            return last[1], last[2]
         head = parse_response_head(
-            raw, max_fields=pool.settings.field_count, known=pool.known_lines
+            raw, max_fields=home.settings.field_count, known=home.known_lines
         )
         status = head.status
         lines = response_fields(
@@ -261,20 +266,20 @@ class HTTP1EndpointConnection(EndpointSocket):
             and body_kind(head, b"GET") is _LENGTH
         ):
             length = head.fields.content_length or -1
-        pool.last_head = (raw, wire, head, length)
+        home.last_head = (raw, wire, head, length)
         return wire, head
 
-    def _switch(self, exchange: Requester, wire: bytes, head: ResponseHead, rest: bytes) -> None:
+    def _switch(self, requester: Requester, wire: bytes, head: ResponseHead, rest: bytes) -> None:
         if not may_switch(self._upgrade, head.fields):
             self._fail(Failure.BAD_RESPONSE, "101 to a protocol that the request did not offer")
             return
         self._kind = BodyKind.TUNNEL
         self._reading_body = True
-        exchange.on_upgrade(wire + b"\r\n", head, rest)
+        requester.on_upgrade(wire + b"\r\n", head, rest)
 
     def _begin_body(
         self,
-        exchange: Requester,
+        requester: Requester,
         wire: bytes,
         head: ResponseHead,
         kind: BodyKind,
@@ -287,7 +292,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         size = len(data) - at
         if kind is BodyKind.NONE:
             self._release(reusable and not size)
-            exchange.on_response(wire, head, kind, [], True)
+            requester.on_response(wire, head, kind, [], True)
             return
         rest = b""
         pieces: list[bytes] = []
@@ -295,7 +300,7 @@ class HTTP1EndpointConnection(EndpointSocket):
             length = head.fields.content_length or 0
             if size >= length:
                 self._release(reusable and size == length)
-                exchange.on_response(wire, head, kind, [data[at : at + length]], True)
+                requester.on_response(wire, head, kind, [data[at : at + length]], True)
                 return
             self._left = length - size
             pieces = [data[at:]] if size else []
@@ -306,7 +311,7 @@ class HTTP1EndpointConnection(EndpointSocket):
             pieces, at = self._read_chunks(data, at)
             if self._chunks.done:
                 self._release(reusable and at == len(data))
-                exchange.on_response(wire, head, kind, pieces, True)
+                requester.on_response(wire, head, kind, pieces, True)
                 return
             if at < len(data):
                 rest = data
@@ -316,7 +321,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         self._reading_body = True
         if rest or not self._turn.spend(size // BYTES):
             self._keep(rest, at)
-        exchange.on_response(wire, head, kind, pieces, False)
+        requester.on_response(wire, head, kind, pieces, False)
 
     def _read_chunks(self, data: bytes, at: int) -> tuple[list[bytes], int]:
         # As many as fit this turn, and where in `data` they end. Raises as `ChunkedReader`.
@@ -331,9 +336,9 @@ class HTTP1EndpointConnection(EndpointSocket):
 
     def _receive_body(self, data: bytes, at: int) -> None:
         kind = self._kind
-        exchange = self.exchange
+        requester = self.requester
         size = len(data) - at
-        if exchange is None:
+        if requester is None:
             self._drop()
             return
         if kind is BodyKind.LENGTH:
@@ -343,7 +348,7 @@ class HTTP1EndpointConnection(EndpointSocket):
                 return
             self._left = left
             self._count(size)
-            exchange.on_data([data], False)
+            requester.on_data([data], False)
         elif kind is BodyKind.CHUNKED:
             try:
                 pieces, end = self._read_chunks(data, at)
@@ -358,55 +363,37 @@ class HTTP1EndpointConnection(EndpointSocket):
             else:
                 self._count(size)
             if pieces:
-                exchange.on_data(pieces, False)
+                requester.on_data(pieces, False)
         else:
             self._count(size)
             if kind is BodyKind.TUNNEL:
-                exchange.on_tunnel_data(data)
+                requester.on_tunnel_data(data)
             else:
-                exchange.on_data([data], False)
+                requester.on_data([data], False)
 
     def _finish(self, pieces: list[bytes], *, reusable: bool) -> None:
-        exchange = self.exchange
+        requester = self.requester
         self._release(reusable and self._reusable)
-        if exchange is not None:
-            exchange.on_data(pieces, True)
+        if requester is not None:
+            requester.on_data(pieces, True)
 
     def _release(self, reusable: bool) -> None:
-        # Before the asking side hears of the end, so that its next request finds this connection
+        # Before the requester hears of the end, so that its next request finds this connection
         # idle.
-        self.exchange = None
+        self.requester = None
         self._reading_body = False
         self._chunks = None
         self._unread = b""
-        unsent = (
-            self._streamed and self.transport.get_write_buffer_size() > 0
-        )  # the upstream has not read the whole request
+        # The endpoint has not read the whole request.
+        unsent = self._streamed and self.transport.get_write_buffer_size() > 0
         if reusable and self._request_done and not self.closed and not self._eof and not unsent:
             if self.paused:
                 self._turn.cancel()
                 self._read_on(PRESSURE | TURN)
-            self.pool.release(self)
+            self.home.release(self)
         else:
             self._drop()
 
-    def _refuse(self, error: ProtocolError) -> None:
-        oversized = error.reason in ("head_too_large", "too_many_fields") and not self._reading_body
-        self._fail(Failure.OVERSIZED if oversized else Failure.BAD_RESPONSE, str(error))
-
-    def _fail(self, failure: Failure, message: str) -> None:
-        exchange = self.exchange
-        began = self._reading_body or self._interims > 0 or len(self._head) > 0
-        self.exchange = None
-        self._drop()
-        if exchange is not None:
-            exchange.on_failure(failure, message, began or failure in _RESPONDED)
-
     def _drop(self) -> None:
-        self._reading_body = False
         self._unread = b""
-        self._turn.cancel()
-        if not self.closed:
-            self.closed = True
-            self.pool.forget(self)
-            self.transport.abort()
+        super()._drop()

@@ -1,18 +1,16 @@
 """A connection to an endpoint that speaks HTTP/2 without TLS, with prior knowledge (RFC 9113 3.3),
 as gRPC servers do.
 
-To those who ask it looks like any other: HTTP/1.1 in its wire form goes in, and comes out. One
-exchange at a time, as on every upstream connection here: then pools, balancing, retries and
-time-outs are the same, and whoever waits holds up nobody else's stream.
+To a requester it looks like any other: HTTP/1.1 in its wire form goes in, and comes out. One
+request at a time, as on every connection to an endpoint: so pools, balancing, retries and time-outs
+are the same, and a slow client holds up no stream but its own.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from h2.events import (
     ConnectionTerminated,
@@ -27,37 +25,29 @@ from h2.events import (
 from h2.exceptions import ProtocolError as NotNow
 
 from meshlib.errors import ProtocolError, ResponseHeadError
-from meshlib.forwarding import response_fields
 from meshlib.http1 import (
     BodyKind,
     ChunkedReader,
     announced_trailers,
     body_kind,
     chunk_head,
-    finish_response,
     parse_trailers,
-    request_line,
-    section_of,
 )
-from meshlib.http1.response import reason_phrase
-from meshlib.http2.fields import Pair, trailer_fields
+from meshlib.http2.fields import trailer_fields
 from meshlib.messages import ResponseHead
 from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.framing.frames import ClientFrames, StreamFailed
 from meshlib_adapters.framing.intake import Intake
 from meshlib_adapters.framing.policy import FramePolicy
-from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
-from meshlib_adapters.upstream.http1_socket import PRESSURE, TURN
-from meshlib_adapters.upstream.requester import Failure, Requester
-
-if TYPE_CHECKING:
-    from meshlib_adapters.upstream.pool import EndpointPool
+from meshlib_adapters.upstream.connection import ConnectionHome, Failure, Requester
+from meshlib_adapters.upstream.endpoint_socket import PRESSURE, TURN, EndpointSocket
+from meshlib_adapters.upstream.http2_heads import request_pairs, response_head
 
 __all__ = ["HTTP2EndpointConnection"]
 
 _FRAME: Final = 16 * 1024
-# When the endpoint does not read and this much waits for it, nothing is read from it either: what
-# it says asks for frames of ours.
+# When the endpoint does not read and so much waits for it, nothing is read from it either: its
+# frames demand frames of ours.
 _MAX_UNREAD: Final = 256 * 1024
 _UNREAD: Final = 4  # that, as a reason beside `PRESSURE` and `TURN`
 # Frames that follow from a request, and from a frame of its body: acknowledgements, windows, a PING
@@ -65,14 +55,10 @@ _UNREAD: Final = 4  # that, as a reason beside `PRESSURE` and `TURN`
 _EARNED_BY_REQUEST: Final = 8
 _EARNED_BY_DATA: Final = 3
 _WORTH: Final = 512
-_STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
-_NOT_SENT: Final = frozenset(
-    {b"host", b"connection", b"transfer-encoding", b"upgrade", b"keep-alive"}
-)
 
 
-class HTTP2EndpointConnection(HTTP1EndpointConnection):
-    """HTTP/2 in the guise of `HTTP1EndpointConnection`; see the module. Needs the extra `http2`."""
+class HTTP2EndpointConnection(EndpointSocket):
+    """An `EndpointConnection`; see the module. Needs the extra `http2`."""
 
     __slots__ = (
         "_announced",
@@ -82,40 +68,54 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
         "_frames",
         "_going",
         "_intake",
+        "_kind",
+        "_left",
         "_limits",
+        "_method",
         "_out",
         "_out_size",
         "_policy",
+        "_relay_chunks",
         "_request_chunks",
         "_sending_paused",
         "_stream",
     )
 
-    def __init__(self, pool: EndpointPool, limits: HTTP2Settings | None = None) -> None:
-        super().__init__(pool)
+    def __init__(self, home: ConnectionHome, limits: HTTP2Settings | None = None) -> None:
+        super().__init__(home)
         self._limits = limits or HTTP2Settings()
         # Made with the first request: a PROXY protocol header may have to precede the preface.
         self._frames: ClientFrames | None = None
-        self._policy: FramePolicy | None = None  # made with it, and `_intake`
+        self._policy: FramePolicy | None = None
         self._intake: Intake | None = None
-        self._early = b""  # what the endpoint has said before that
+        self._early = b""  # bytes of the endpoint that came before that
+        self._method = b""
+        self._relay_chunks = True
+        self._kind = BodyKind.NONE
+        self._left = 0
         self._stream = 0
         self._ended = False  # the end of the request is out
         self._request_chunks: ChunkedReader | None = None
-        self._announced: frozenset[bytes] = (
-            frozenset()
-        )  # names of trailers that the response's head has announced
-        self._out: deque[bytes] = (
-            deque()
-        )  # of the request's body, for which the endpoint's windows were too small
+        self._announced: frozenset[bytes] = frozenset()  # trailers that the response announced
+        # Of the request's body: what the endpoint's windows were too small for.
+        self._out: deque[bytes] = deque()
         self._out_size = 0
-        self._sending_paused = False  # the exchange was told to wait, for either reason
+        self._sending_paused = False  # the requester was told to wait, for either reason
         self._blocked = False  # the endpoint does not read
         self._going = False  # the endpoint takes no more requests here
 
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "idle" if self.requester is None else "in use"
+        return f"<HTTP2EndpointConnection {self.home.endpoint.address} {state} uses={self.uses}>"
+
+    @property
+    def unsent(self) -> bool:
+        """Never True: a request goes out as it comes."""
+        return False
+
     def begin(
         self,
-        exchange: Requester,
+        requester: Requester,
         method: bytes,
         data: bytes,
         *,
@@ -123,10 +123,8 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
         relay_chunks: bool = True,
         upgrade: bytes = b"",
     ) -> None:
-        """See `HTTP1EndpointConnection.begin`. A wish for an upgrade is not passed on: HTTP/2 has
-        none.
-        """
-        self.exchange = exchange
+        """See `EndpointConnection.begin`. An `upgrade` is not passed on: HTTP/2 has none."""
+        self.requester = requester
         self.uses += 1
         self.trailers = b""
         self._method = method
@@ -144,11 +142,7 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
         self._policy.earn(_EARNED_BY_REQUEST)
         self._policy.earn_rest()
         end = data.index(b"\r\n\r\n") + 4
-        pairs, chunked = _request_pairs(data[:end])
-        self._request_chunks = None
-        if chunked:
-            fields = section_of([pair for pair in pairs if pair[0] == b"trailer"])
-            self._request_chunks = ChunkedReader(announced=announced_trailers(fields))
+        pairs, self._request_chunks = request_pairs(data[:end])
         try:
             self._stream = frames.get_next_available_stream_id()
             self._ended = done and len(data) == end
@@ -161,7 +155,7 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
         self._flush()
 
     def _open(self) -> tuple[ClientFrames, FramePolicy]:
-        head_size = self.pool.settings.head_size
+        head_size = self.home.settings.head_size
         self._frames = frames = ClientFrames(head_size)
         self._policy = policy = FramePolicy(self._limits, head_size, monotonic())
         self._intake = Intake(frames, policy)
@@ -170,14 +164,13 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
         return frames, policy
 
     def send(self, data: bytes, *, done: bool) -> None:
-        """See `HTTP1EndpointConnection.send`."""
+        """More of the request's body, in its wire form."""
         self._request_done = done
-        if data and not self.closed and self.exchange is not None:
+        if data and not self.closed and self.requester is not None:
             self._send_body(data)
             self._flush()
 
     def _send_body(self, wire: bytes) -> None:
-        # Its wire form, as `begin` and `send` are given it.
         chunks = self._request_chunks
         for piece in [wire] if chunks is None else chunks.receive_data(wire):
             self._out.append(piece)
@@ -214,7 +207,7 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
         frames = self._frames
         if frames is None or self.closed:
             return
-        if self.exchange is not None and frames.is_open(self._stream):
+        if self.requester is not None and frames.is_open(self._stream):
             self._fill(frames)
         data = frames.data_to_send()
         if data:
@@ -225,11 +218,11 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
     def _tell_pressure(self) -> None:
         # Bytes wait in the transport, or here for the endpoint's windows: the end of one does not
         # end the other.
-        exchange = self.exchange
-        waiting = self._blocked or self._out_size > self.pool.settings.buffer_size
-        if exchange is not None and waiting is not self._sending_paused:
+        requester = self.requester
+        waiting = self._blocked or self._out_size > self.home.settings.buffer_size
+        if requester is not None and waiting is not self._sending_paused:
             self._sending_paused = waiting
-            exchange.on_upstream_paused(waiting)
+            requester.on_upstream_paused(waiting)
 
     # What the event loop calls.
 
@@ -243,19 +236,18 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
             return
         intake.receive_data(data)
         if self._turn.over:
-            # Not before: most turns end with nothing left to read, and pausing costs more than a frame.
+            # Not before: most turns end with nothing left to read, and a pause costs more than a
+            # frame.
             self._hold_back(TURN)
         else:
             self._go_on()
 
     def _go_on(self) -> None:
         frames, intake = self._frames, self._intake
-        if (
-            self.closed or self.paused & PRESSURE or frames is None or intake is None
-        ):  # `resume` goes on
-            return
+        if self.closed or self.paused & PRESSURE or frames is None or intake is None:
+            return  # `resume` goes on
         try:
-            events = intake.take(self._turn, monotonic(), resting=self.exchange is None)
+            events = intake.take(self._turn, monotonic(), resting=self.requester is None)
             over = self._turn.left <= 0
             for event in events:
                 if not self.closed:
@@ -266,7 +258,7 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
             else:
                 self._fail(Failure.BAD_RESPONSE, "the upstream does not speak HTTP/2")
             return
-        if self._going and self.exchange is None:
+        if self._going and self.requester is None:
             self._drop()
         self._flush()
         if self.closed:
@@ -279,7 +271,7 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
             self._read_on(TURN | _UNREAD)
 
     def resume(self) -> None:
-        """See `HTTP1EndpointConnection.resume`; first comes what was read already."""
+        """Read again; first comes what was read before."""
         if self.paused & PRESSURE:
             self.paused = self.paused & ~PRESSURE | TURN
             self._turn.end(self._go_on)
@@ -298,65 +290,63 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
 
     def eof_received(self) -> bool:
         """The endpoint sends no more."""
-        if self.exchange is None:
+        if self.requester is None:
             self._drop()
         else:
-            self._fail(
-                Failure.CLOSED, "the upstream closed the connection before its answer was complete"
-            )
+            message = "the upstream closed the connection before its answer was complete"
+            self._fail(Failure.CLOSED, message)
         return False
 
+    # The response.
+
     def _receive(self, frames: ClientFrames, event: Event) -> None:
-        exchange = self.exchange
+        requester = self.requester
         if isinstance(event, ConnectionTerminated):
             self._going = True
-        elif exchange is None or getattr(event, "stream_id", None) != self._stream:
+        elif requester is None or getattr(event, "stream_id", None) != self._stream:
             return
         elif isinstance(event, InformationalResponseReceived):
-            wire, head = self._head_of(event.headers or [], bodiless=False)
+            wire, head = self._head_of(event, bodiless=False)
             self._interims += 1
-            if self._interims > self.pool.settings.max_interim:
+            if self._interims > self.home.settings.max_interim:
                 self._fail(Failure.BAD_RESPONSE, "too many interim answers")
             else:
-                exchange.on_interim(wire + b"\r\n", head)
+                requester.on_interim(wire + b"\r\n", head)
         elif isinstance(event, ResponseReceived):
-            self._respond(exchange, event)
+            self._respond(requester, event)
         elif isinstance(event, DataReceived):
             frames.acknowledge_received_data(event.flow_controlled_length or 0, self._stream)
-            if (
-                event.data and self._kind is not BodyKind.NONE
-            ):  # else the client would read it as its next answer
-                self._pass_on(exchange, event.data)
+            # Data without a body would be read by the client as its next response.
+            if event.data and self._kind is not BodyKind.NONE:
+                self._pass_on(requester, event.data)
         elif isinstance(event, TrailersReceived):
             lines = b"".join([b"%s: %s\r\n" % pair for pair in event.headers or []])
             self.trailers = parse_trailers(
-                lines, self._announced, response=True, max_fields=self.pool.settings.field_count
+                lines, self._announced, response=True, max_fields=self.home.settings.field_count
             )
         elif isinstance(event, StreamEnded) and self._reading_body:
             if self._kind is BodyKind.LENGTH and self._left:
-                self._fail(
-                    Failure.BAD_RESPONSE, "the upstream ended its body before its Content-Length"
-                )
+                message = "the upstream ended its body before its Content-Length"
+                self._fail(Failure.BAD_RESPONSE, message)
             else:
                 self._finish(self._encoded([], end=True), reusable=not self._going)
         elif isinstance(event, StreamReset):
             self._fail(Failure.RESET, "the upstream has reset the stream")
         elif isinstance(event, StreamFailed):
-            self._fail(
-                Failure.BAD_RESPONSE, "the upstream has broken the rules of HTTP/2 on its stream"
-            )
+            message = "the upstream has broken the rules of HTTP/2 on its stream"
+            self._fail(Failure.BAD_RESPONSE, message)
 
-    def _pass_on(self, exchange: Requester, data: bytes) -> None:
+    def _pass_on(self, requester: Requester, data: bytes) -> None:
         if self._kind is BodyKind.LENGTH:
             if len(data) > self._left:  # what is behind the body would be read as the next response
                 self._fail(Failure.BAD_RESPONSE, "the upstream sent more than its Content-Length")
                 return
             self._left -= len(data)
-        exchange.on_data(self._encoded([data], end=False), False)
+        requester.on_data(self._encoded([data], end=False), False)
 
-    def _respond(self, exchange: Requester, event: ResponseReceived) -> None:
+    def _respond(self, requester: Requester, event: ResponseReceived) -> None:
         ended = event.stream_ended is not None
-        wire, head = self._head_of(event.headers or [], bodiless=ended)
+        wire, head = self._head_of(event, bodiless=ended)
         kind = body_kind(head, self._method)
         self._announced = announced_trailers(head.fields)
         self._left = (head.fields.content_length or 0) if kind is BodyKind.LENGTH else 0
@@ -364,26 +354,17 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
             raise ResponseHeadError("a Content-Length, but no body", reason="bad_body_length")
         if ended:
             self._release(not self._going)
-            exchange.on_response(wire, head, BodyKind.NONE, [], True)
+            requester.on_response(wire, head, BodyKind.NONE, [], True)
             return
         self._kind = BodyKind.CHUNKED if kind is BodyKind.UNTIL_CLOSE else kind
         self._reading_body = True
-        exchange.on_response(wire, head, self._kind, [], False)
+        requester.on_response(wire, head, self._kind, [], False)
 
-    def _head_of(self, pairs: Iterable[Pair], *, bodiless: bool) -> tuple[bytes, ResponseHead]:
-        # The head as HTTP/1.1 has it, parsed with its rules. A body that is none has to say so
-        # there.
-        known = list(pairs)
-        if known[0][0] != b":status" or not _STATUS.fullmatch(known[0][1]):
-            raise ResponseHeadError("no status of three digits", reason="bad_status_line")
-        status = int(known[0][1])
-        fields = section_of(known[1:], response=True, max_fields=self.pool.settings.field_count)
-        reason = reason_phrase(status).encode()
-        head = finish_response(status, reason, 1, fields)
-        lines = response_fields(fields, bodiless=status < 200 or status == 204)
-        if bodiless and body_kind(head, self._method) is BodyKind.UNTIL_CLOSE:
-            lines += b"Content-Length: 0\r\n"
-        return b"HTTP/1.1 %d %s\r\n%s" % (status, reason, lines), head
+    def _head_of(
+        self, event: ResponseReceived | InformationalResponseReceived, *, bodiless: bool
+    ) -> tuple[bytes, ResponseHead]:
+        most = self.home.settings.field_count
+        return response_head(event.headers or [], self._method, bodiless=bodiless, max_fields=most)
 
     def _encoded(self, pieces: list[bytes], *, end: bool) -> list[bytes]:
         if self._kind is not BodyKind.CHUNKED or not self._relay_chunks:
@@ -391,24 +372,23 @@ class HTTP2EndpointConnection(HTTP1EndpointConnection):
         encoded = [b"%s%s\r\n" % (chunk_head(len(piece)), piece) for piece in pieces]
         return [*encoded, b"0\r\n%s\r\n" % self.trailers] if end else encoded
 
+    def _finish(self, pieces: list[bytes], *, reusable: bool) -> None:
+        requester = self.requester
+        self._release(reusable)
+        if requester is not None:
+            requester.on_data(pieces, True)
 
-def _request_pairs(head: bytes) -> tuple[list[Pair], bool]:
-    # What our own side has written: nothing here has to be checked again.
-    method, target, _, at = request_line(head)
-    authority = b""
-    chunked = False
-    pairs: list[Pair] = []
-    for name, value in trailer_fields(head[at:]):
-        if name == b"host":
-            authority = value
-        elif name == b"transfer-encoding":
-            chunked = True
-        elif name not in _NOT_SENT:
-            pairs.append((name, value))
-    return [
-        (b":method", method),
-        (b":scheme", b"http"),
-        (b":authority", authority),
-        (b":path", target),
-        *pairs,
-    ], chunked
+    def _release(self, reusable: bool) -> None:
+        # Before the requester hears of the end, so that its next request finds this connection
+        # idle.
+        self.requester = None
+        self._reading_body = False
+        # The endpoint has not read the whole request.
+        unsent = self._streamed and self.transport.get_write_buffer_size() > 0
+        if reusable and self._request_done and not self.closed and not unsent:
+            if self.paused:
+                self._turn.cancel()
+                self._read_on(PRESSURE | TURN)
+            self.home.release(self)
+        else:
+            self._drop()

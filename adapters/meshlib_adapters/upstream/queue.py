@@ -1,8 +1,8 @@
-"""The queue of requests for which every endpoint of an upstream has enough to do already.
+"""The queue of requests to an upstream whose endpoints all have enough to do already.
 
 Bounded in length and in time: a request that waits costs memory and its client's patience, and one
-that has waited too long is answered with an error while somebody still listens (HAProxy's `maxconn`
-and `timeout queue`).
+that has waited too long gets an error while somebody still listens (HAProxy's `maxconn` and
+`timeout queue`).
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ __all__ = ["QueuedRequest", "RequestQueue"]
 
 
 class QueuedRequest(Protocol):
-    """A request in the queue. Both methods take it out; only one of them is called."""
+    """A request in the queue. Only one of the methods is called, and the request is out then."""
 
     def on_admitted(self, pool: EndpointPool) -> None:
         """The endpoint has room now."""
 
     def on_rejected(self, reason: str) -> None:
-        """It will not be its turn: "queue_timeout", or "no_endpoint" when the upstream is gone."""
+        """No endpoint will take it: "queue_timeout", or "no_endpoint" when the upstream is gone."""
 
 
 class RequestQueue:
-    """First come, first served. `choose` gives an endpoint with room, for a request that must go to
-    `preferred` that one or None.
+    """First come, first served. `choose` returns an endpoint with room, or None; for a request that
+    is bound to an endpoint it gets that one.
 
-    A sticky request whose endpoint is busy does not hold up those behind it.
+    A bound request whose endpoint is busy does not hold up those behind it.
     """
 
-    __slots__ = ("_choose", "_counts", "_entries", "_loop", "_scheduled", "_settings", "_timer")
+    __slots__ = ("_choose", "_counters", "_entries", "_loop", "_scheduled", "_settings", "_timer")
 
     def __init__(
         self,
         choose: Callable[[EndpointPool | None], EndpointPool | None],
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
-        counts: UpstreamCounters,
+        counters: UpstreamCounters,
     ) -> None:
         self._choose = choose
         self._settings = settings
         self._loop = loop
-        self._counts = counts
+        self._counters = counters
         self._entries: deque[tuple[float, QueuedRequest, EndpointPool | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
@@ -57,30 +57,28 @@ class RequestQueue:
         return len(self._entries)
 
     def add(self, request: QueuedRequest, preferred: EndpointPool | None) -> bool:
-        """Let it wait; False when the queue is full."""
+        """Let a request wait; False when the queue is full."""
         if len(self._entries) >= self._settings.queue_size:
-            self._counts.turned_away += 1
+            self._counters.rejected += 1
             return False
-        self._counts.queued += 1
+        self._counters.queued += 1
         self._entries.append((self._loop.time() + self._settings.queue, request, preferred))
         if self._timer is None:
             self._timer = self._loop.call_later(self._settings.queue, self._expire)
         return True
 
     def remove(self, request: QueuedRequest) -> None:
-        """It waits no more."""
+        """Take a request out, without a call."""
         self._entries = deque(entry for entry in self._entries if entry[1] is not request)
 
     def wake(self) -> None:
-        """An endpoint has room, perhaps. Served in the loop's next round: whoever made the room has
-        not finished yet.
-        """
+        """Look for room, in the loop's next round: whoever has made some is not finished yet."""
         if self._entries and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._serve)
 
     def close(self) -> None:
-        """The upstream is gone."""
+        """Reject all: the upstream is gone."""
         entries, self._entries = self._entries, deque()
         if self._timer is not None:
             self._timer.cancel()
@@ -108,7 +106,7 @@ class RequestQueue:
         now = self._loop.time()
         while self._entries and self._entries[0][0] <= now:
             request = self._entries.popleft()[1]
-            self._counts.turned_away += 1
+            self._counters.rejected += 1
             request.on_rejected("queue_timeout")
         if self._entries:
             self._timer = self._loop.call_at(self._entries[0][0], self._expire)

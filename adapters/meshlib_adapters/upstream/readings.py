@@ -29,7 +29,7 @@ _COUNTS: Final = (
     ("meshlib_upstream_retries_total", "retries"),
     ("meshlib_upstream_ejections_total", "ejections"),
     ("meshlib_upstream_queued_total", "queued"),
-    ("meshlib_upstream_turned_away_total", "turned_away"),
+    ("meshlib_upstream_turned_away_total", "rejected"),
 )
 
 
@@ -48,8 +48,8 @@ class UpstreamReader:
         """One round, in steps that each take well under a millisecond."""
         upstreams = self._upstreams
         self._forget(upstreams.loop.time())
-        for number, (name, counts) in enumerate(list(upstreams.counts.items())):
-            _count(readings, self._name(name), counts)
+        for number, (name, counters) in enumerate(list(upstreams.counters.items())):
+            _count(readings, self._name(name), counters)
             if number % _SLICE == _SLICE - 1:
                 yield
         for number, state in enumerate(upstreams.states()):
@@ -68,7 +68,7 @@ class UpstreamReader:
         if now - self._looked < _LOOK_EVERY:
             return
         self._looked = now
-        kept = self._upstreams.counts
+        kept = self._upstreams.counters
         here = {state.upstream.name for state in self._upstreams.states()}
         for name in [name for name in kept if name not in here]:
             since = self._gone_since.setdefault(name, now)
@@ -81,9 +81,9 @@ class UpstreamReader:
             del self._gone_since[name]
 
 
-def _count(readings: Readings, name: str, counts: UpstreamCounters) -> None:
+def _count(readings: Readings, name: str, counters: UpstreamCounters) -> None:
     for family, attribute in _COUNTS:
-        value = getattr(counts, attribute)
+        value = getattr(counters, attribute)
         if value:
             readings.count(family, value, name)
 

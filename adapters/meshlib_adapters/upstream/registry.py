@@ -25,14 +25,14 @@ from meshlib.model import Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings, session_limits
 from meshlib_adapters.upstream.counters import UpstreamCounters
-from meshlib_adapters.upstream.pool import ConnectAttempt, EndpointPool
-from meshlib_adapters.upstream.state import LimitedState, UpstreamState
+from meshlib_adapters.upstream.pool import EndpointPool
+from meshlib_adapters.upstream.state import UpstreamState
 from meshlib_adapters.upstream.write_batch import WriteBatch
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings
 
-__all__ = ["ConnectAttempt", "EndpointPool", "UpstreamRegistry"]
+__all__ = ["UpstreamRegistry"]
 
 
 class UpstreamRegistry:
@@ -56,9 +56,8 @@ class UpstreamRegistry:
         self.loop = loop
         self.known_lines = KnownLines()  # of answers, and of a gateway's requests
         self.write_batch = WriteBatch(loop)  # of requests to endpoints, and of a gateway's answers
-        self.counts: dict[
-            str, UpstreamCounters
-        ] = {}  # by name; kept by whoever shows them, also of upstreams that are gone
+        # By name, also those of upstreams that are gone: whoever shows them forgets them.
+        self.counters: dict[str, UpstreamCounters] = {}
         self.sessions = SessionTables(session_limits(settings))
         self._states: dict[UpstreamKey, UpstreamState] = {}
         self._swept = 0.0
@@ -71,17 +70,11 @@ class UpstreamRegistry:
         """The state kept for an upstream, brought up to the one given."""
         state = self._states.get(upstream.key)
         if state is None:
-            counts = self.counts.setdefault(upstream.name, UpstreamCounters())
-            kind = (
-                LimitedState
-                if self.settings.max_requests_per_endpoint is not None
-                else UpstreamState
-            )
-            state = kind(
+            state = UpstreamState(
                 upstream,
                 self.settings,
                 self.loop,
-                counts,
+                self.counters.setdefault(upstream.name, UpstreamCounters()),
                 self.known_lines,
                 self.write_batch,
                 self._http2,

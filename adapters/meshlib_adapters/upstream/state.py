@@ -14,24 +14,23 @@ from meshlib.http1 import KnownLines
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.upstream.counters import UpstreamCounters
-from meshlib_adapters.upstream.pool import (
-    EndpointPool,
-    LimitedPool,
-    LimitedPrivatePool,
-    PrivatePool,
-)
+from meshlib_adapters.upstream.pool import EndpointPool, ProxyHeaderRule, RequestLimit
 from meshlib_adapters.upstream.queue import RequestQueue
-from meshlib_adapters.upstream.transports import http2_connections
+from meshlib_adapters.upstream.transports import connection_factory
 from meshlib_adapters.upstream.write_batch import WriteBatch
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings
 
-__all__ = ["LimitedState", "UpstreamState"]
+__all__ = ["UpstreamState"]
 
 
 class UpstreamState:
-    """One upstream at run time: its pools, its strategy, its retry budget."""
+    """One upstream at run time: its pools, its strategy, its retry budget.
+
+    If its endpoints take only so many requests at a time, those that find no room wait in `queue`,
+    else that is None.
+    """
 
     __slots__ = (
         "_http2",
@@ -41,14 +40,14 @@ class UpstreamState:
         "_retries",
         "_settings",
         "_write_batch",
-        "counts",
+        "counters",
         "queue",
         "ready",
         "strategy",
         "upstream",
     )
 
-    # Retries saved up while all is well, so that the death of one endpoint is no visible failure
+    # Retries saved up while all is well, so that the death of one endpoint is not a visible failure
     # even at a low rate of requests.
     MAX_SAVED: Final = 50.0
 
@@ -57,7 +56,7 @@ class UpstreamState:
         upstream: Upstream,
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
-        counts: UpstreamCounters | None = None,
+        counters: UpstreamCounters | None = None,
         known_lines: KnownLines | None = None,
         write_batch: WriteBatch | None = None,
         http2: HTTP2Settings | None = None,
@@ -66,12 +65,12 @@ class UpstreamState:
         self._http2 = http2
         self._loop = loop
         self._pools: dict[tuple[str, str, int], EndpointPool] = {}
-        self.counts = counts or UpstreamCounters()
+        self.counters = counters or UpstreamCounters()
         self._known_lines = known_lines
         self._write_batch = write_batch
-        self.queue: RequestQueue | None = (
-            None  # where requests wait for an endpoint with room, if there is a limit
-        )
+        self.queue: RequestQueue | None = None
+        if settings.max_requests_per_endpoint is not None:
+            self.queue = RequestQueue(self._choose, settings, loop, self.counters)
         self._retries = 10.0
         self.strategy = create_strategy(upstream.strategy)
         self.upstream = upstream
@@ -103,25 +102,38 @@ class UpstreamState:
         self.ready = tuple(
             pool for pool in self._pools.values() if pool.endpoint.state is EndpointState.READY
         )
+        if self.queue is not None:
+            self.queue.wake()  # new endpoints have room
 
     def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
         transport = self.upstream.transport
-        kind = PrivatePool if transport.proxy_protocol else EndpointPool
-        pool = kind(
-            endpoint, self._settings, self._loop, self.counts, self._known_lines, self._write_batch
+        version, queue = transport.proxy_protocol, self.queue
+        most = self._settings.max_requests_per_endpoint
+        return EndpointPool(
+            endpoint,
+            self._settings,
+            self._loop,
+            connection_factory(transport.protocol, self._http2),
+            counters=self.counters,
+            known_lines=self._known_lines,
+            write_batch=self._write_batch,
+            server_name=transport.tls_name,
+            proxy_header=ProxyHeaderRule(version) if version else None,
+            limit=RequestLimit(most, queue.wake)
+            if most is not None and queue is not None
+            else None,
         )
-        pool.proxy_header = transport.proxy_protocol
-        if transport.protocol:
-            pool.create = http2_connections(self._http2)
-        pool.server_name = transport.tls_name
-        return pool
 
     def preferred(self, pool: EndpointPool) -> EndpointPool | None:
-        """The endpoint of a sticky session for one more request; None when that has to wait."""
-        return pool
+        """The endpoint that a request is bound to, or None if the request has to wait for it."""
+        return pool if self.queue is None else self._choose(pool)
 
     def first(self) -> EndpointPool | None:
-        """The best endpoint for a new request, counted as a pick."""
+        """The best endpoint for a new request, counted as a pick; None if there is none, or the
+        request has to wait.
+        """
+        if self.queue is not None:  # nobody overtakes those who wait
+            return None if self.queue else self._choose(None)
         chosen = self.strategy.first(self.ready)
         if chosen is None or (
             chosen.health.state is HealthState.HEALTHY and chosen.warming is None
@@ -129,9 +141,15 @@ class UpstreamState:
             return chosen
         return self._careful(chosen)
 
+    def _choose(self, preferred: EndpointPool | None) -> EndpointPool | None:
+        # An endpoint with room; `preferred` or none as long as that one is ready.
+        if preferred is not None and preferred in self.ready:
+            return None if preferred.full else preferred
+        return next((pool for pool in self._candidates() if not pool.full), None)
+
     def _careful(self, chosen: EndpointPool) -> EndpointPool:
-        # One whose ejection is over gets its turn, or nothing could bring it back; but one request
-        # at a time, until that is answered.
+        # An endpoint whose ejection is over gets its turn, or nothing could bring it back; but one
+        # request at a time, until it has responded.
         now = self._loop.time()
         if chosen.may_take(now):
             return chosen
@@ -150,8 +168,10 @@ class UpstreamState:
         return next(calm, good[0])
 
     def following(self, tried: list[EndpointPool]) -> EndpointPool | None:
-        """The best endpoint that was not tried yet for this request."""
-        return next((pool for pool in self._candidates() if pool not in tried), None)
+        """The best endpoint with room that was not tried yet for this request."""
+        return next(
+            (pool for pool in self._candidates() if pool not in tried and not pool.full), None
+        )
 
     def by_id(self, endpoint_id: str) -> EndpointPool | None:
         """A ready endpoint that health does not rule out, by its stable identity."""
@@ -171,7 +191,7 @@ class UpstreamState:
         if self._retries < 1.0:
             return False
         self._retries -= 1.0
-        self.counts.retries += 1
+        self.counters.retries += 1
         return True
 
     def pools(self) -> list[EndpointPool]:
@@ -179,74 +199,15 @@ class UpstreamState:
         return list(self._pools.values())
 
     def close(self) -> None:
-        """The upstream is gone: nothing new; what is under way ends by itself."""
+        """Begin no more requests: the upstream is gone. What is under way ends by itself."""
         for pool in self._pools.values():
             pool.close()
         self._pools = {}
         self.ready = ()
+        if self.queue is not None:
+            self.queue.close()
 
     def _candidates(self) -> list[EndpointPool]:
         now = self._loop.time()
         ordered = list(self.strategy.candidates(self.ready))
         return usable(ordered, [pool.health.available(now) for pool in ordered])
-
-
-class LimitedState(UpstreamState):
-    """An upstream whose endpoints take only so many requests at a time; those that find no room
-    wait in `queue`.
-    """
-
-    __slots__ = ()
-
-    def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
-        transport = self.upstream.transport
-        kind = LimitedPrivatePool if transport.proxy_protocol else LimitedPool
-        pool = kind(
-            endpoint, self._settings, self._loop, self.counts, self._known_lines, self._write_batch
-        )
-        pool.proxy_header = transport.proxy_protocol
-        if transport.protocol:
-            pool.create = http2_connections(self._http2)
-        pool.server_name = transport.tls_name
-        pool.on_free = self._on_free
-        return pool
-
-    def update(self, upstream: Upstream) -> None:
-        """New endpoints have room."""
-        if self.queue is None:
-            self.queue = RequestQueue(self._choose, self._settings, self._loop, self.counts)
-        super().update(upstream)
-        self.queue.wake()
-
-    def first(self) -> EndpointPool | None:
-        """The best endpoint with room; none while others wait already."""
-        return None if self.queue else self._choose(None)
-
-    def preferred(self, pool: EndpointPool) -> EndpointPool | None:
-        """See `UpstreamState`."""
-        return self._choose(pool)
-
-    def following(self, tried: list[EndpointPool]) -> EndpointPool | None:
-        """The best endpoint with room that was not tried yet."""
-        return next(
-            (pool for pool in self._candidates() if pool not in tried and _has_room(pool)), None
-        )
-
-    def close(self) -> None:
-        """Nobody will have a turn any more."""
-        super().close()
-        if self.queue is not None:
-            self.queue.close()
-
-    def _on_free(self) -> None:
-        if self.queue is not None:
-            self.queue.wake()
-
-    def _choose(self, preferred: EndpointPool | None) -> EndpointPool | None:
-        if preferred is not None and preferred in self.ready:
-            return preferred if _has_room(preferred) else None
-        return next((pool for pool in self._candidates() if _has_room(pool)), None)
-
-
-def _has_room(pool: EndpointPool) -> bool:
-    return isinstance(pool, LimitedPool) and not pool.full

@@ -143,7 +143,7 @@ def test_tiny_chunks_of_an_endpoint(place: Callable[..., Place]) -> None:
     assert bytes(site.wire.sent).partition(b"\r\n\r\n")[2] == chunks(count)
     site.turns(lambda: endpoint.reading)
     assert not endpoint.closed
-    assert connection.pool.idle == [connection]
+    assert site.pool().idle == [connection]
 
 
 def test_tiny_chunks_for_a_client_that_knows_none(place: Callable[..., Place]) -> None:
@@ -186,8 +186,8 @@ def test_an_endpoint_that_ends_behind_its_tiny_chunks(
         site.client.resume_writing()
     site.turns(lambda: bytes(site.wire.sent).partition(b"\r\n\r\n")[2] == sent)
     site.turns(lambda: site.wire.closed is not whole)  # one that is cut looks cut
-    assert not connection.pool.idle
-    assert not connection.pool.active
+    assert not site.pool().idle
+    assert not site.pool().active
 
 
 def test_an_endpoint_waits_for_a_slow_client_in_the_middle_of_its_turns(

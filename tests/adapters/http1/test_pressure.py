@@ -70,7 +70,7 @@ def test_a_connection_that_takes_no_more_of_what_has_waited_for_it(
     connection, _ = site.endpoint()
     wire = connection.transport = Full()
     wire.connection = connection
-    connection.pool.lease(connection)
+    site.pool().lease(connection)
     site.client._upstream_request.on_connection(connection, 0.0)
     assert wire.sent.endswith(MUCH)
     assert not site.wire.reading
@@ -82,22 +82,24 @@ def test_a_connection_that_takes_all_of_it(place: Callable[..., Place]) -> None:
     site = place()
     connecting(site)
     connection, wire = site.endpoint()
-    connection.pool.lease(connection)
+    site.pool().lease(connection)
     site.client._upstream_request.on_connection(connection, 0.0)
     assert wire.sent.endswith(MUCH)
     assert site.wire.reading
 
 
 def test_another_endpoint_that_has_a_connection_takes_it(
-    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+    place: Callable[..., Place],
 ) -> None:
     site = place()
     connecting(site)
-    connection, wire = site.endpoint()
-    dispatch = site.client._upstream_request
-    monkeypatch.setattr(dispatch._state, "ready", (connection.pool,))
-    gone = site.proxy.upstreams.state(site.upstream())._make_pool(connection.pool.endpoint)
-    dispatch.on_connect_failed(gone, "connect_timeout")
+    _, wire = site.endpoint()
+    request, other = site.client._upstream_request, site.pool()
+    assert request._state is not None
+    gone = request._state._make_pool(other.endpoint)
+    request.pool = gone
+    request.on_connect_failed("connect_timeout")
+    assert request.pool is other
     assert wire.sent.endswith(MUCH)
     assert site.wire.reading
 

@@ -12,7 +12,7 @@ from hyperframe.frame import PingFrame, PushPromiseFrame, SettingsFrame
 from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.turns import FRAME, WORK
 from meshlib_adapters.upstream.http2 import HTTP2EndpointConnection
-from meshlib_adapters.upstream.registry import EndpointPool
+from meshlib_adapters.upstream.pool import EndpointPool
 from tests.support.backend import Backend, Peer, Script
 from tests.support.client import get
 from tests.support.http2_backend import Server, over, serving

@@ -38,7 +38,7 @@ class Site:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        pool = place.endpoint()[0].pool
+        pool = place.pool()
         self.wire = Holding()
         self.connection = HTTP2EndpointConnection(pool)
         self.connection.connection_made(self.wire)
@@ -107,7 +107,7 @@ def test_a_response_of_tiny_chunks_is_kept_in_few_pieces(site: Callable[..., Sit
     """Each would cost time when the client opens its windows, and then all of them at once."""
     place = site().place
     connection, wire = place.endpoint()
-    connection.pool.idle[:] = [connection]
+    place.pool().idle[:] = [connection]
     client, taken = H2Connection(H2Configuration(client_side=True)), Wire()
     client.initiate_connection()
     client.update_settings({4: 0})

@@ -98,8 +98,8 @@ def test_a_full_queue_and_one_that_is_too_slow(start: Start, backend: Make) -> N
         "queue_full",
         "queue_timeout",
     ]
-    counts = site.call(lambda: site.proxy.upstreams.counts["any:80"])
-    assert (counts.queued, counts.turned_away) == (1, 2)
+    counters = site.call(lambda: site.proxy.upstreams.counters["any:80"])
+    assert (counters.queued, counters.rejected) == (1, 2)
 
 
 def test_without_a_queue_nobody_waits(start: Start, backend: Make) -> None:

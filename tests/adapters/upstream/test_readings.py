@@ -1,4 +1,4 @@
-"""What is read of upstreams: their counts and connections, under a bounded number of names, and
+"""What is read of upstreams: their counters and connections, under a bounded number of names, and
 forgotten when they are gone.
 """
 
@@ -75,7 +75,7 @@ def test_counts_and_connections_are_read() -> None:
         pool = state.pools()[0]
         pool.connecting = 2
         pool.active = 3
-        state.counts.connects = 5
+        state.counters.connects = 5
         for _ in range(3):
             pool.observe(Observation.CONNECT_FAILED)
         _, changes = reading.round()
@@ -110,7 +110,7 @@ def test_names_are_bounded_and_steps_are_small() -> None:
         names = [f"u{number:04d}" for number in range(1200)]
         reading = Reading(*names)
         for name in names:
-            reading.ask(name).counts.connects = 1
+            reading.ask(name).counters.connects = 1
         steps, changes = reading.round()
         assert steps == 2 * 1200 // 50
         connects = {
@@ -127,18 +127,18 @@ def test_names_are_bounded_and_steps_are_small() -> None:
 def test_what_is_gone_is_forgotten_and_counts_until_then() -> None:
     def story() -> None:
         reading = Reading("shop", "blog")
-        counts = reading.ask("shop").counts
-        reading.ask("blog").counts.connects = 1
+        counters = reading.ask("shop").counters
+        reading.ask("blog").counters.connects = 1
         reading.round()
         reading.mesh.publish("p", snapshot("blog"))
         start = time.monotonic()
         for seconds, kept in ((61, True), (122, True), (122 + FORGET_AFTER, False)):
             reading.loop.time = lambda now=start + seconds: now  # type: ignore[method-assign, misc]
-            counts.retries += 1
+            counters.retries += 1
             _, changes = reading.round()
             assert (("meshlib_upstream_retries_total", ("shop",)) in changes) is kept
-            assert ("shop" in reading.upstreams.counts) is kept
-        assert "blog" in reading.upstreams.counts
+            assert ("shop" in reading.upstreams.counters) is kept
+        assert "blog" in reading.upstreams.counters
 
     run(story)
 
@@ -146,14 +146,14 @@ def test_what_is_gone_is_forgotten_and_counts_until_then() -> None:
 def test_who_comes_back_is_not_forgotten() -> None:
     def story() -> None:
         reading = Reading("shop")
-        reading.ask("shop").counts.connects = 4
+        reading.ask("shop").counters.connects = 4
         start = time.monotonic()
         for seconds, names in ((61, ()), (300, ("shop",)), (FORGET_AFTER + 400, ())):
             reading.mesh.publish("p", snapshot(*names))
             if names:
-                assert reading.ask("shop").counts.connects == 4
+                assert reading.ask("shop").counters.connects == 4
             reading.loop.time = lambda now=start + seconds: now  # type: ignore[method-assign, misc]
             reading.round()
-        assert "shop" in reading.upstreams.counts
+        assert "shop" in reading.upstreams.counters
 
     run(story)

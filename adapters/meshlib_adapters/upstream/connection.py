@@ -1,0 +1,175 @@
+"""What a connection to an endpoint, the pool that keeps it and whoever makes a request say to each
+other.
+
+For each request a requester hears, in this order: `on_connection` or `on_connect_failed`, if a
+connection had to be made; any number of `on_interim`; then either `on_response` followed by
+`on_data` until one of them says `done`, or `on_upgrade` followed by `on_tunnel_data` and
+`on_tunnel_eof`. At any point `on_failure` may come instead, and is the last call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from meshlib.http1 import BodyKind, KnownLines
+from meshlib.messages import ResponseHead
+from meshlib.model import Endpoint
+from meshlib.proxy_protocol import ProxyAddress
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.upstream.write_batch import WriteBatch
+
+__all__ = [
+    "ConnectionFactory",
+    "ConnectionHome",
+    "EndpointConnection",
+    "Failure",
+    "LastHead",
+    "Requester",
+]
+
+
+class Failure(enum.Enum):
+    """Why a request ended early at its endpoint. The value is the token used in logs and metrics."""
+
+    CLOSED = "upstream_closed"
+    RESET = "upstream_reset"
+    BAD_RESPONSE = "bad_response"
+    # The response's head; a client may be the cause, because endpoints repeat what they were sent.
+    OVERSIZED = "response_too_large"
+    TIMED_OUT = "upstream_timeout"
+
+
+class Requester(Protocol):
+    """Whoever makes a request. Every method is called from the event loop and must not block or
+    raise.
+    """
+
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        """The client's address and the one that it connected to, for a PROXY protocol header."""
+
+    def on_connection(self, connection: EndpointConnection, seconds: float) -> None:
+        """A connection was made for this request, in so many seconds; it is leased."""
+
+    def on_connect_failed(self, reason: str) -> None:
+        """No connection to the endpoint could be made; nothing was sent."""
+
+    def on_interim(self, wire: bytes, head: ResponseHead) -> None:
+        """A 1xx response other than 101. `wire` is its head as an HTTP/1.1 client may get it."""
+
+    def on_response(
+        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+    ) -> None:
+        """The final response's head, and what of its body came along.
+
+        `wire` is the status line and the field lines to pass on, without Connection,
+        Transfer-Encoding and the empty line.
+        """
+
+    def on_data(self, pieces: list[bytes], done: bool) -> None:
+        """More of the body; `done` with the last of it. Chunked bodies come in the form that the
+        request wants (`relay_chunks`).
+        """
+
+    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+        """101 to an offered Upgrade. `wire` is the complete head, `data` the bytes behind it."""
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        """Bytes of an upgraded connection."""
+
+    def on_tunnel_eof(self) -> None:
+        """The end of the bytes from the upstream; the other direction is still open."""
+
+    def on_failure(self, failure: Failure, message: str, began: bool) -> None:
+        """The request ended without a complete response; the connection is gone. `began`: bytes of
+        a response had come.
+        """
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The upstream takes no more of the request for now, or takes more again."""
+
+
+class EndpointConnection(Protocol):
+    """One connection to an endpoint, for one request at a time. `closed`: it is of no more use.
+    `leased`: counted in its pool's `active`. `idle_since` is the pool's. `uses` counts requests.
+    `owner`: the only requester that may use it. `trailers`: the lines behind the last chunked
+    response that was handed over without its chunks.
+    """
+
+    closed: bool
+    leased: bool
+    idle_since: float
+    uses: int
+    owner: Requester | None
+    requester: Requester | None
+    trailers: bytes
+    transport: asyncio.Transport
+
+    @property
+    def unsent(self) -> bool:
+        """Whether nothing of the current request has gone out."""
+
+    def begin(
+        self,
+        requester: Requester,
+        method: bytes,
+        data: bytes,
+        *,
+        done: bool,
+        relay_chunks: bool = True,
+        upgrade: bytes = b"",
+    ) -> None:
+        """Send a head, with what there is of the body. `done`: that is the whole request.
+
+        `relay_chunks`: a chunked response is handed over as clean chunks, otherwise as its payload.
+        `upgrade`: the protocols that the request offers (`forwarding.sent_upgrade`), so a 101 to
+        one of them is a valid response.
+        """
+
+    def send(self, data: bytes, *, done: bool) -> None:
+        """More of the request's body, in its wire form."""
+
+    def send_tunnel(self, data: bytes) -> None:
+        """Bytes for an upgraded connection."""
+
+    def send_eof(self) -> None:
+        """The end of the client's bytes through the tunnel."""
+
+    def close_tunnel(self) -> None:
+        """The client has ended its tunnel in good order: what it sent is still delivered."""
+
+    def pause(self) -> None:
+        """Stop reading: the requester is slower than the endpoint."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def abandon(self) -> None:
+        """Close, and call the requester no more."""
+
+
+# The last response head of an endpoint: as read, as passed on, parsed, and the length of its body
+# if a response with the same head may be passed on without a look at it (else -1).
+LastHead: TypeAlias = tuple[bytes, bytes, ResponseHead, int]
+
+
+class ConnectionHome(Protocol):
+    """What a connection knows of the pool that keeps it."""
+
+    endpoint: Endpoint
+    settings: HTTPSettings
+    loop: asyncio.AbstractEventLoop
+    write_batch: WriteBatch
+    known_lines: KnownLines | None
+    last_head: LastHead | None
+
+    def release(self, connection: EndpointConnection) -> None:
+        """The connection's request is over, and it can serve another."""
+
+    def forget(self, connection: EndpointConnection) -> None:
+        """The connection is closed."""
+
+
+ConnectionFactory: TypeAlias = Callable[[ConnectionHome], "EndpointConnection"]
