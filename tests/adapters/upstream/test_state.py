@@ -1,0 +1,214 @@
+"""One upstream at run time, with connections of lists: which endpoint is next, who waits, and what a
+new snapshot changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from meshlib.balancing import HealthState, Observation
+from meshlib.model import Endpoint, EndpointState, Upstream
+from meshlib.upstream_key import Transport, UpstreamKey
+from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
+from meshlib_adapters.upstream.http2 import HTTP2EndpointConnection
+from meshlib_adapters.upstream.pool import EndpointPool
+from meshlib_adapters.upstream.state import UpstreamState
+from tests.support.listed import ListedConnection, ListedRequester, ScriptedLoop
+from tests.support.running import quick
+
+ENDPOINTS = tuple(Endpoint(f"a.{slot}", "10.0.0.5", 8000 + slot) for slot in (1, 2, 3))
+UPSTREAM = Upstream(UpstreamKey("a", 80), ENDPOINTS)
+
+
+@pytest.fixture
+def loop() -> Iterator[ScriptedLoop]:
+    loop = ScriptedLoop()
+    yield loop
+    loop.close()
+
+
+def state_of(loop: ScriptedLoop, upstream: Upstream = UPSTREAM, **settings: float) -> UpstreamState:
+    return UpstreamState(upstream, quick(**settings), loop)
+
+
+def busy(pool: EndpointPool) -> ListedConnection:
+    """A request is under way at the endpoint."""
+    connection = ListedConnection(pool)
+    pool.lease(connection)
+    return connection
+
+
+def names(pools: list[EndpointPool | None]) -> list[str]:
+    return [pool.endpoint.id for pool in pools if pool is not None]
+
+
+class Queued(ListedRequester):
+    """A `QueuedRequest` that takes its place at the endpoint when it is admitted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.admitted: list[str] = []
+        self.rejected: list[str] = []
+
+    def on_admitted(self, pool: EndpointPool) -> None:
+        busy(pool)
+        self.admitted.append(pool.endpoint.id)
+
+    def on_rejected(self, reason: str) -> None:
+        self.rejected.append(reason)
+
+
+def test_endpoints_take_turns(loop: ScriptedLoop) -> None:
+    state = state_of(loop)
+    assert state.queue is None
+    assert names([state.first() for _ in range(4)]) == ["a.1", "a.2", "a.3", "a.1"]
+
+
+def test_no_endpoint_is_tried_twice_for_a_request(loop: ScriptedLoop) -> None:
+    state = state_of(loop)
+    tried: list[EndpointPool] = []
+    while (pool := state.following(tried)) is not None:
+        tried.append(pool)
+    assert sorted(pool.endpoint.id for pool in tried) == ["a.1", "a.2", "a.3"]
+
+
+def test_an_ejected_endpoint_is_passed_over(loop: ScriptedLoop) -> None:
+    state = state_of(loop)
+    bad = state.ready[1]
+    while bad.health.state is not HealthState.EJECTED:
+        bad.observe(Observation.CONNECT_FAILED)
+    assert "a.2" not in names([state.first() for _ in range(6)])
+    assert state.by_id("a.2") is None
+    assert state.by_id("a.1") is state.ready[0]
+    assert state.by_id("b.1") is None
+
+
+def test_a_new_snapshot_keeps_the_pools_of_those_that_stay(loop: ScriptedLoop) -> None:
+    state = state_of(loop)
+    first, second, third = state.ready
+    connection = busy(second)
+    draining = replace(ENDPOINTS[0], state=EndpointState.DRAINING)
+    added = Endpoint("a.4", "10.0.0.5", 8004)
+    state.update(Upstream(UpstreamKey("a", 80), (draining, ENDPOINTS[1], added)))
+    assert state.ready == (second, state.ready[1])
+    assert state.ready[1].endpoint is added
+    assert state.pools() == [first, *state.ready]
+    assert (first.closed, second.closed, third.closed) == (False, False, True)
+    assert (second.active, connection.closed) == (1, False)
+
+
+def test_pools_have_what_the_transport_asks_for(loop: ScriptedLoop) -> None:
+    plain = state_of(loop)
+    assert all(pool.create is HTTP1EndpointConnection for pool in plain.ready)
+    assert all((pool.server_name, pool.proxy_header) == ("", None) for pool in plain.ready)
+    transport = Transport("h2c", "a.example.com", "v2")
+    other = state_of(loop, Upstream(UpstreamKey("a", 80, transport=transport), ENDPOINTS))
+    for pool in other.ready:
+        assert isinstance(pool.create(pool), HTTP2EndpointConnection)
+        assert pool.server_name == "a.example.com"
+        assert pool.proxy_header is not None
+
+
+def test_retries_are_a_share_of_all_requests(loop: ScriptedLoop) -> None:
+    state = state_of(loop, retry_budget=0.25)
+    saved = 0
+    while state.spend_retry():
+        saved += 1
+    assert state.counters.retries == saved
+    for _ in range(4):
+        state.earn_retries()
+    assert (state.spend_retry(), state.spend_retry()) == (True, False)
+    for _ in range(10_000):
+        state.earn_retries()
+    saved = 0
+    while state.spend_retry():
+        saved += 1
+    assert saved == state.MAX_SAVED
+
+
+# A limit of requests at each endpoint.
+
+
+def test_with_a_limit_a_request_goes_where_there_is_room(loop: ScriptedLoop) -> None:
+    state = state_of(loop, max_requests_per_endpoint=1)
+    assert state.queue is not None
+    for pool in state.ready[:2]:
+        busy(pool)
+    assert names([state.first()]) == ["a.3"]
+    assert names([state.following([])]) == ["a.3"]
+    assert state.following([state.ready[2]]) is None
+    assert state.preferred(state.ready[0]) is None  # its bound endpoint, and no other
+    assert state.preferred(state.ready[2]) is state.ready[2]
+    busy(state.ready[2])
+    assert state.first() is None
+
+
+def test_whoever_waits_is_admitted_in_order(loop: ScriptedLoop) -> None:
+    state = state_of(loop, max_requests_per_endpoint=1)
+    assert state.queue is not None
+    connections = [busy(pool) for pool in state.ready]
+    one, two = Queued(), Queued()
+    assert state.queue.add(one, None)
+    assert state.queue.add(two, None)
+    state.ready[1].release(connections[1])
+    assert state.first() is None  # nobody overtakes them
+    loop.turn()
+    assert (one.admitted, two.admitted) == (["a.2"], [])
+    connections[2].lose()
+    loop.turn()
+    assert two.admitted == ["a.3"]
+
+
+def test_a_request_that_is_bound_to_an_endpoint_holds_up_nobody(loop: ScriptedLoop) -> None:
+    state = state_of(loop, max_requests_per_endpoint=1)
+    assert state.queue is not None
+    connections = [busy(pool) for pool in state.ready]
+    bound, free = Queued(), Queued()
+    state.queue.add(bound, state.ready[0])
+    state.queue.add(free, None)
+    state.ready[1].release(connections[1])
+    loop.turn()
+    assert (bound.admitted, free.admitted) == ([], ["a.2"])
+    state.ready[0].release(connections[0])
+    loop.turn()
+    assert bound.admitted == ["a.1"]
+
+
+def test_new_endpoints_have_room_for_those_who_wait(loop: ScriptedLoop) -> None:
+    state = state_of(
+        loop, Upstream(UpstreamKey("a", 80), ENDPOINTS[:1]), max_requests_per_endpoint=1
+    )
+    assert state.queue is not None
+    busy(state.ready[0])
+    waiting = Queued()
+    state.queue.add(waiting, None)
+    state.update(UPSTREAM)
+    loop.turn()
+    assert waiting.admitted == ["a.2"]
+
+
+def test_nobody_waits_for_an_upstream_that_is_gone(loop: ScriptedLoop) -> None:
+    state = state_of(loop, max_requests_per_endpoint=1)
+    assert state.queue is not None
+    for pool in state.ready:
+        busy(pool)
+    waiting = Queued()
+    state.queue.add(waiting, None)
+    pools = state.pools()
+    state.close()
+    assert waiting.rejected == ["no_endpoint"]
+    assert all(pool.closed for pool in pools)
+    assert (state.first(), state.pools()) == (None, [])
+
+
+def test_a_queue_is_bounded_in_length(loop: ScriptedLoop) -> None:
+    state = state_of(loop, max_requests_per_endpoint=1, queue_size=2)
+    assert state.queue is not None
+    for pool in state.ready:
+        busy(pool)
+    assert [state.queue.add(Queued(), None) for _ in range(3)] == [True, True, False]
+    assert (state.counters.queued, state.counters.rejected) == (2, 1)
+    state.close()
