@@ -1,8 +1,8 @@
-"""The upstreams that have been asked so far, each with its state at run time (`state`), and their
-sticky sessions.
+"""The upstreams that were used so far, each with its state at run time (`state`), and the endpoints
+that sessions are bound to.
 
-Run-time state lives there and in the pools and nowhere else, under the upstream's key, and
-survives a new snapshot.
+Run-time state lives there and in the pools and nowhere else, under the upstream's key, and survives
+a new snapshot.
 """
 
 from __future__ import annotations
@@ -11,12 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from meshlib.balancing import (
-    Binding,
-    SessionTables,
-    cookie_values,
-    set_cookie_value,
-)
+from meshlib.balancing import cookie_values, set_cookie_value
 from meshlib.decision import Forward
 from meshlib.http1 import KnownLines
 from meshlib.mesh import Mesh
@@ -27,6 +22,7 @@ from meshlib_adapters.config.http import HTTPSettings, session_limits
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.state import UpstreamState
+from meshlib_adapters.upstream.sticky import LocalBindings, StickyBindings
 from meshlib_adapters.upstream.write_batch import WriteBatch
 
 if TYPE_CHECKING:
@@ -36,11 +32,11 @@ __all__ = ["UpstreamRegistry"]
 
 
 class UpstreamRegistry:
-    """The state of every upstream that was asked so far, and the sticky sessions of every sticky
+    """The state of every upstream that was used so far, and the sticky bindings of every sticky
     route.
 
     Follows `mesh`: upstreams that are gone are closed. To be used inside one event loop. `http2`:
-    limits of endpoints that speak it.
+    limits of endpoints that speak it. `bindings`: those of this process alone, if None is given.
     """
 
     def __init__(
@@ -50,20 +46,19 @@ class UpstreamRegistry:
         loop: asyncio.AbstractEventLoop,
         *,
         http2: HTTP2Settings | None = None,
+        bindings: StickyBindings | None = None,
     ) -> None:
         self.settings = settings
         self._http2 = http2
         self.loop = loop
-        self.known_lines = KnownLines()  # of answers, and of a gateway's requests
-        self.write_batch = WriteBatch(loop)  # of requests to endpoints, and of a gateway's answers
+        self.known_lines = KnownLines()  # of responses, and of requests to the gateway
+        self.write_batch = WriteBatch(loop)  # of requests, and of responses
         # By name, also those of upstreams that are gone: whoever shows them forgets them.
         self.counters: dict[str, UpstreamCounters] = {}
-        self.sessions = SessionTables(session_limits(settings))
+        self.bindings = LocalBindings(session_limits(settings)) if bindings is None else bindings
         self._states: dict[UpstreamKey, UpstreamState] = {}
         self._swept = 0.0
-        self.names = frozenset(
-            key.name for key in mesh.table.upstreams
-        )  # sessions are kept by name
+        self.bindings.keep_upstreams(_names(mesh))
         self._unsubscribe = mesh.subscribe(self._follow)
 
     def state(self, upstream: Upstream) -> UpstreamState:
@@ -85,11 +80,11 @@ class UpstreamRegistry:
         return state
 
     def states(self) -> list[UpstreamState]:
-        """Every upstream that was asked so far."""
+        """Every upstream that was used so far."""
         return list(self._states.values())
 
     def bound_endpoint(self, decision: Forward, fields: FieldSection) -> EndpointPool | None:
-        """The endpoint to which one of the request's sessions belongs, while it is there; None to
+        """The endpoint that one of the request's sessions is bound to, while it may be used; None to
         choose freely.
         """
         cookie = decision.route.sticky_cookie
@@ -98,14 +93,15 @@ class UpstreamRegistry:
         values = cookie_values(fields.get_all(b"cookie"), cookie.encode())
         if not values:
             return None
-        for known in self.sessions.find(decision.upstream.name, cookie, values, self.loop.time()):
-            pool = self.state(decision.upstream).by_id(known)
+        upstream = decision.upstream
+        for known in self.bindings.endpoint_ids(upstream.name, cookie, values, self.loop.time()):
+            pool = self.state(upstream).by_id(known)
             if pool is not None:
                 return pool
         return None
 
     def learn_binding(
-        self, decision: Forward, asked: FieldSection, answer: FieldSection, pool: EndpointPool
+        self, decision: Forward, request: FieldSection, response: FieldSection, pool: EndpointPool
     ) -> None:
         """Bind the session that the application has just begun, or that came with the request, to
         the endpoint that served it.
@@ -117,25 +113,25 @@ class UpstreamRegistry:
         if cookie is None:
             return
         name, upstream, now = cookie.encode(), decision.upstream.name, self.loop.time()
+        endpoint_id, bindings = pool.endpoint.id, self.bindings
         value = (
-            set_cookie_value(answer.get_all(b"set-cookie"), name, time.time())
-            if b"set-cookie" in answer.names
+            set_cookie_value(response.get_all(b"set-cookie"), name, time.time())
+            if b"set-cookie" in response.names
             else None
         )
         if value:
-            self._tell(self.sessions.learn(upstream, cookie, value, pool.endpoint.id, now))
+            bindings.bind(upstream, cookie, value, endpoint_id, now)
             return
-        values = cookie_values(asked.get_all(b"cookie"), name) if b"cookie" in asked.names else ()
+        values = (
+            cookie_values(request.get_all(b"cookie"), name) if b"cookie" in request.names else ()
+        )
         if values and value is None:
-            self._tell(self.sessions.keep(upstream, cookie, values, pool.endpoint.id, now))
+            bindings.keep(upstream, cookie, values, endpoint_id, now)
         elif len(values) == 1:
-            self._tell(self.sessions.forget(upstream, cookie, values[0]))
-
-    def _tell(self, news: list[Binding]) -> None:
-        """Sessions have changed. Nobody else keeps them here."""
+            bindings.unbind(upstream, cookie, values[0])
 
     def sweep(self, now: float) -> None:
-        """Close idle connections and forget old sessions, once a second at most."""
+        """Close idle connections and forget old bindings, once a second at most."""
         if now - self._swept < 1.0:
             return
         self._swept = now
@@ -143,7 +139,7 @@ class UpstreamRegistry:
             for pool in state.pools():
                 if pool.idle:
                     pool.sweep(now)
-        self.sessions.forget_expired(now)
+        self.bindings.forget_expired(now)
 
     def close(self) -> None:
         """Close everything that is idle and follow no more."""
@@ -161,5 +157,9 @@ class UpstreamRegistry:
                 state.close()
             elif upstream is not state.upstream:
                 state.update(upstream)
-        self.names = frozenset(key.name for key in known)
-        self.sessions.keep_upstreams(self.names)
+        self.bindings.keep_upstreams(_names(mesh))
+
+
+def _names(mesh: Mesh) -> frozenset[str]:
+    # Bindings are kept by name.
+    return frozenset(key.name for key in mesh.table.upstreams)

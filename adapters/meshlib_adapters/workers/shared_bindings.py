@@ -14,18 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Final
 
 from meshlib.balancing import Binding, SessionLimits, SessionTables, Standing
-from meshlib.mesh import Mesh
-from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.upstream.registry import UpstreamRegistry
 
-if TYPE_CHECKING:
-    from meshlib_adapters.config.http2 import HTTP2Settings
-
-__all__ = ["BATCH", "MET_AT_ONCE", "MET_PER_SECOND", "BindingStore", "SharingUpstreams"]
+__all__ = ["BATCH", "MET_AT_ONCE", "MET_PER_SECOND", "BindingStore", "SharedBindings"]
 
 # Bindings in one frame: few enough for the other side to take them between two requests.
 BATCH: Final = 64
@@ -38,44 +32,78 @@ MET_PER_SECOND: Final = 100
 _GATHER: Final = 0.002  # seconds during which new bindings gather for one frame
 
 
-class SharingUpstreams(UpstreamRegistry):
-    """Upstreams whose sticky bindings are those of all workers.
+class SharedBindings:
+    """The `StickyBindings` (`meshlib_adapters.upstream.sticky`) of a worker, which are those of all.
 
     New ones are handed to `share` in batches of at most `BATCH`; those of others come by `adopt`.
     """
 
     def __init__(
         self,
-        mesh: Mesh,
-        settings: HTTPSettings,
+        limits: SessionLimits,
         loop: asyncio.AbstractEventLoop,
         share: Callable[[list[Binding]], None],
-        *,
-        http2: HTTP2Settings | None = None,
     ) -> None:
-        super().__init__(mesh, settings, loop, http2=http2)
+        self._tables = SessionTables(limits)
+        self._loop = loop
         self._share = share
+        self._upstreams: Container[str] = frozenset()
         self._new: list[Binding] = []
         self._allowed = float(MET_AT_ONCE)
         self._allowed_at = loop.time()
 
-    def adopt(self, bindings: Iterable[Binding]) -> None:
-        """Take over what other workers, or this one, have learned."""
-        now, known = self.loop.time(), self.names
-        for binding in bindings:
-            if binding.upstream in known:
-                self.sessions.adopt(binding, now)
+    def __len__(self) -> int:
+        return len(self._tables)
 
-    def _tell(self, news: list[Binding]) -> None:
+    def __repr__(self) -> str:
+        return f"<SharedBindings {self._tables!r}>"
+
+    def adopt(self, bindings: Iterable[Binding]) -> None:
+        """Take over what other workers, or this one, have learned of upstreams that are here."""
+        now = self._loop.time()
+        for binding in bindings:
+            if binding.upstream in self._upstreams:
+                self._tables.adopt(binding, now)
+
+    def endpoint_ids(
+        self, upstream: str, cookie: str, values: Sequence[bytes], now: float
+    ) -> list[str]:
+        """The endpoints to which the values of one request are bound, the best known first."""
+        return self._tables.find(upstream, cookie, values, now)
+
+    def bind(self, upstream: str, cookie: str, value: bytes, endpoint_id: str, now: float) -> None:
+        """Bind a session that the application has begun."""
+        self._report(self._tables.learn(upstream, cookie, value, endpoint_id, now))
+
+    def keep(
+        self, upstream: str, cookie: str, values: Sequence[bytes], endpoint_id: str, now: float
+    ) -> None:
+        """Bind, or keep bound, the sessions of a request that was served."""
+        self._report(self._tables.keep(upstream, cookie, values, endpoint_id, now))
+
+    def unbind(self, upstream: str, cookie: str, value: bytes) -> None:
+        """Forget a session that the application has ended."""
+        self._report(self._tables.forget(upstream, cookie, value))
+
+    def keep_upstreams(self, names: Container[str]) -> None:
+        """Forget the bindings of all upstreams but these, and adopt no others."""
+        self._upstreams = names
+        self._tables.keep_upstreams(names)
+
+    def forget_expired(self, now: float) -> None:
+        """Forget some of the bindings that were not used in time."""
+        self._tables.forget_expired(now)
+
+    def _report(self, news: list[Binding]) -> None:
         for binding in news:
-            if binding.standing is Standing.MET and not self._may_tell_met():
+            if binding.standing is Standing.MET and not self._may_report_met():
                 continue
             if not self._new:
-                self.loop.call_later(_GATHER, self._hand_over)
+                self._loop.call_later(_GATHER, self._hand_over)
             self._new.append(binding)
 
-    def _may_tell_met(self) -> bool:
-        now = self.loop.time()
+    def _may_report_met(self) -> bool:
+        now = self._loop.time()
         self._allowed = min(self._allowed + (now - self._allowed_at) * MET_PER_SECOND, MET_AT_ONCE)
         self._allowed_at = now
         if self._allowed < 1.0:

@@ -31,6 +31,7 @@ import anyio
 from meshlib.balancing import Binding
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
+from meshlib_adapters.config.http import session_limits
 from meshlib_adapters.observe.configured import create_access_log, create_span_writer
 from meshlib_adapters.observe.line_writing import write_record
 from meshlib_adapters.observe.log_output import share_lock
@@ -39,6 +40,7 @@ from meshlib_adapters.observe.metrics.catalogue import DROPPED
 from meshlib_adapters.observe.metrics.changes import Change, write_changes
 from meshlib_adapters.observe.request_counters import RequestCounters
 from meshlib_adapters.providers.feed import log_failure, publish_apart
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.workers.channel import Channel, make_frame, receive_frame
 from meshlib_adapters.workers.data_path import DataPath
 from meshlib_adapters.workers.event_loop import fast_loop, run_async
@@ -70,7 +72,7 @@ from meshlib_adapters.workers.reports import (
     write_error,
     write_report,
 )
-from meshlib_adapters.workers.shared_bindings import SharingUpstreams
+from meshlib_adapters.workers.shared_bindings import SharedBindings
 from meshlib_adapters.workers.standard_streams import settle_streams
 
 if TYPE_CHECKING:
@@ -105,12 +107,12 @@ class Worker:
             spans,
         )
         loop = asyncio.get_running_loop()
-        self._upstreams = SharingUpstreams(
-            self._mesh, setup.settings.requests, loop, self._share, http2=setup.settings.http2
+        requests = setup.settings.requests
+        self._bindings = SharedBindings(session_limits(requests), loop, self._share)
+        upstreams = UpstreamRegistry(
+            self._mesh, requests, loop, http2=setup.settings.http2, bindings=self._bindings
         )
-        self._data_path = DataPath(
-            self._mesh, self._settings, log=self._log, upstreams=self._upstreams
-        )
+        self._data_path = DataPath(self._mesh, self._settings, log=self._log, upstreams=upstreams)
         self._meter = Meter(
             self._data_path,
             self._log,
@@ -185,7 +187,7 @@ class Worker:
             await publish_apart(self._mesh, "supervisor", snapshot)
             self._version, self._snapshot, self._message = version, snapshot, b""
             early, self._early = self._early, []
-            self._upstreams.adopt(early)
+            self._bindings.adopt(early)
             self._has_routes.set()
             self._report()
 
@@ -205,7 +207,7 @@ class Worker:
             # Those of a predecessor come before the routes that they belong to.
             self._early += bindings
         else:
-            self._upstreams.adopt(bindings)
+            self._bindings.adopt(bindings)
 
     def _orphaned(self) -> None:
         logger.warning("the supervisor is gone: this worker ends")

@@ -231,9 +231,9 @@ def test_a_session_that_its_application_ends_is_forgotten(start: Start, backend:
     )
     client = site.client()
     (session,) = log_in(client, 1)
-    assert len(site.proxy.upstreams.sessions) == 1
+    assert len(site.proxy.upstreams.bindings) == 1
     client.ask(get("/logout", "a", f"Cookie: {session}"))
-    assert len(site.proxy.upstreams.sessions) == 0
+    assert len(site.proxy.upstreams.bindings) == 0
 
 
 def test_sessions_of_upstreams_that_are_gone_are_forgotten(start: Start, backend: Make) -> None:
@@ -242,9 +242,9 @@ def test_sessions_of_upstreams_that_are_gone_are_forgotten(start: Start, backend
     client = site.client()
     for host in "ab":
         client.ask(get("/login", host))
-    assert site.call(lambda: len(site.proxy.upstreams.sessions)) == 2
+    assert site.call(lambda: len(site.proxy.upstreams.bindings)) == 2
     site.publish(snapshot_of({"a": [one]}, sticky="SID"))
-    assert site.call(lambda: len(site.proxy.upstreams.sessions)) == 1
+    assert site.call(lambda: len(site.proxy.upstreams.bindings)) == 1
 
 
 def test_sessions_are_bounded_for_each_upstream_and_in_all(start: Start, backend: Make) -> None:
@@ -263,7 +263,9 @@ def test_sessions_are_bounded_for_each_upstream_and_in_all(start: Start, backend
             client.ask(get("/login", host))
             client.ask(get("/", host, f"Cookie: SID={number}"))
             client.ask(get("/", host, f"Cookie: SID={'x' * 65}"))
-    assert repr(site.proxy.upstreams.sessions).startswith("<SessionTables 12 learned, 4 met")
+    assert repr(site.proxy.upstreams.bindings).startswith(
+        "<LocalBindings <SessionTables 12 learned, 4 met"
+    )
 
 
 def test_session_of_an_ejected_endpoint(start: Start, backend: Make) -> None:

@@ -13,13 +13,14 @@ from meshlib.balancing import Binding, Standing
 from meshlib.decision import Forward
 from meshlib.http1 import parse_request_head, section_of
 from meshlib.mesh import Mesh
-from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.config.http import HTTPSettings, session_limits
+from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.workers.reports import parse_bindings, write_bindings
 from meshlib_adapters.workers.shared_bindings import (
     BATCH,
     MET_AT_ONCE,
     MET_PER_SECOND,
-    SharingUpstreams,
+    SharedBindings,
 )
 from tests.support.running import snapshot_of
 
@@ -27,14 +28,14 @@ NOTHING = section_of(())
 
 
 class Worker:
-    """The sessions of one worker. `frames` is what it has handed over."""
+    """The bindings of one worker. `frames` is what it has handed over."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.frames: list[list[Binding]] = []
         self.mesh = Mesh(snapshot_of({"a": [1, 2]}, sticky="SID"))
-        self.upstreams = SharingUpstreams(
-            self.mesh, HTTPSettings(sticky_unknown=50), loop, self.frames.append
-        )
+        settings = HTTPSettings(sticky_unknown=50)
+        self.bindings = SharedBindings(session_limits(settings), loop, self.frames.append)
+        self.upstreams = UpstreamRegistry(self.mesh, settings, loop, bindings=self.bindings)
         head = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         decision = self.mesh.table.route(head)
         assert isinstance(decision, Forward)
@@ -78,14 +79,14 @@ def test_what_one_worker_learns_and_forgets_the_others_do(loop: asyncio.Abstract
     one, two = Worker(loop), Worker(loop)
     one.serve(answer=b"mine", endpoint=1)
     settle(loop)
-    two.upstreams.adopt(passed_on(one.told))
+    two.bindings.adopt(passed_on(one.told))
     assert two.chosen(b"mine") == "a.2"
     one.serve(asked=b"mine", answer=b"; Max-Age=0")
     settle(loop)
-    two.upstreams.adopt(passed_on(one.told[-1:]))
+    two.bindings.adopt(passed_on(one.told[-1:]))
     assert two.chosen(b"mine") is None
-    two.upstreams.adopt([session._replace(upstream="gone") for session in one.told])
-    assert len(two.upstreams.sessions) == 0
+    two.bindings.adopt([session._replace(upstream="gone") for session in one.told])
+    assert len(two.bindings) == 0
     assert two.told == []
 
 
@@ -102,7 +103,9 @@ def test_a_flood_of_forged_cookies_floods_no_channel(loop: asyncio.AbstractEvent
     assert 0 < len(met) <= MET_AT_ONCE + MET_PER_SECOND * seconds + 1
     assert len(worker.told) - len(met) == 50  # all that the application has begun
     assert max(map(len, worker.frames)) <= BATCH
-    assert repr(worker.upstreams.sessions) == "<SessionTables 50 learned, 50 met, in 1 tables>"
+    assert repr(worker.bindings) == (
+        "<SharedBindings <SessionTables 50 learned, 50 met, in 1 tables>>"
+    )
 
 
 def test_what_others_met_pushes_out_nothing_that_was_learned(
@@ -113,6 +116,6 @@ def test_what_others_met_pushes_out_nothing_that_was_learned(
     forged = [
         Binding("a:80", "SID", b"forged %d" % number, "a.1", Standing.MET) for number in range(1000)
     ]
-    worker.upstreams.adopt([*forged, Binding("a:80", "SID", b"other", "a.1", Standing.LEARNED)])
+    worker.bindings.adopt([*forged, Binding("a:80", "SID", b"other", "a.1", Standing.LEARNED)])
     assert (worker.chosen(b"mine"), worker.chosen(b"other")) == ("a.2", "a.1")
-    assert len(worker.upstreams.sessions) == 52
+    assert len(worker.bindings) == 52
