@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.config.settings import Settings
     from meshlib_adapters.gateway import Gateway
     from meshlib_adapters.listeners.http import HTTPListener
-    from meshlib_adapters.listeners.published_ports import PortListeners
+    from meshlib_adapters.listeners.published_ports import PublishedPorts
     from meshlib_adapters.listeners.tcp import TCPListener
     from meshlib_adapters.listeners.tls import TLSListener
     from meshlib_adapters.listeners.udp.listener import UDPListener
@@ -35,7 +35,7 @@ _PLACES = {
     "FileProvider": ("meshlib_adapters.providers.file", "gateway"),
     "Gateway": ("meshlib_adapters.gateway", "gateway"),
     "HTTPListener": ("meshlib_adapters.listeners.http", ""),
-    "PortListeners": ("meshlib_adapters.listeners.published_ports", ""),
+    "PublishedPorts": ("meshlib_adapters.listeners.published_ports", ""),
     "Provider": ("meshlib_adapters.providers.provider", ""),
     "Proxy": ("meshlib_adapters.proxy.proxy", ""),
     "ProviderStatus": ("meshlib_adapters.providers.provider", ""),
@@ -51,10 +51,10 @@ __all__ = [
     "FileProvider",
     "Gateway",
     "HTTPListener",
-    "PortListeners",
     "Provider",
     "ProviderStatus",
     "Proxy",
+    "PublishedPorts",
     "Settings",
     "SwarmProvider",
     "TCPListener",

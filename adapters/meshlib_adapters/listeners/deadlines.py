@@ -1,23 +1,26 @@
-"""A wheel of deadlines that the event loop turns, as long as anything has one."""
+"""Deadlines for many things at the cost of one timer: a coarse wheel that the event loop turns, as
+long as anything has a deadline.
+
+Setting, moving and cancelling a deadline are constant work, and a thing whose deadline is far away
+costs nothing until then: ten thousand idle tunnels are checked once per idle time-out.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from meshlib_adapters.listeners.timers import DeadlineWheel
+__all__ = ["DeadlineWheel", "Deadlines"]
 
-__all__ = ["Deadlines"]
-
-T = TypeVar("T", bound=Hashable)
+T = TypeVar("T")
 
 
 class Deadlines(Generic[T]):
     """Calls `on_deadline(item, now)` at most `grain` seconds (and the loop's delay) after the
     deadline of `item`, once for each deadline.
 
-    While nothing has a deadline there is no timer. An error of `on_deadline` is told to the loop,
+    While nothing has a deadline there is no timer. An error of `on_deadline` is reported to the loop,
     costs no other item its deadline, and has the item asked again at the next turn, until it is
     cancelled.
     """
@@ -75,3 +78,64 @@ class Deadlines(Generic[T]):
                 )
         if not len(self._wheel):
             self.close()
+
+
+class DeadlineWheel(Generic[T]):
+    """At most one deadline for each item; pure bookkeeping. `grain` is in seconds: deadlines are
+    rounded up to a multiple of it.
+    """
+
+    __slots__ = ("_buckets", "_grain", "_ticks", "_turned")
+
+    def __init__(self, grain: float, now: float) -> None:
+        self._grain = grain
+        self._turned = int(now / grain)
+        self._ticks: dict[T, int] = {}
+        self._buckets: dict[int, dict[T, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._ticks)
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._ticks
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._ticks)
+
+    def set(self, item: T, deadline: float) -> None:
+        """Give `item` this deadline instead of the one it has."""
+        tick = max(int(deadline / self._grain), self._turned) + 1
+        old = self._ticks.get(item)
+        if old == tick:
+            return
+        if old is not None:
+            self._drop(item, old)
+        self._ticks[item] = tick
+        self._buckets.setdefault(tick, {})[item] = None
+
+    def cancel(self, item: T) -> None:
+        """Forget `item`, if it is here."""
+        tick = self._ticks.pop(item, None)
+        if tick is not None:
+            self._drop(item, tick)
+
+    def expired(self, now: float) -> list[T]:
+        """Take out the items whose deadline has passed, in order of deadline."""
+        result: list[T] = []
+        current = int(now / self._grain)
+        if current - self._turned > len(self._buckets):  # the clock leapt: look at what there is
+            due = sorted(tick for tick in self._buckets if tick <= current)
+        else:
+            due = [tick for tick in range(self._turned + 1, current + 1) if tick in self._buckets]
+        for tick in due:
+            result += self._buckets.pop(tick)
+        self._turned = max(current, self._turned)
+        for item in result:
+            del self._ticks[item]
+        return result
+
+    def _drop(self, item: T, tick: int) -> None:
+        bucket = self._buckets[tick]
+        del bucket[item]
+        if not bucket:
+            del self._buckets[tick]

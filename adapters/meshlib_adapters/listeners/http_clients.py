@@ -78,9 +78,7 @@ class HTTPClients:
         if limits.min_body_rate is not None:
             self._longest_wait = min(self._longest_wait, limits.body_grace)
         self._tick = min(1.0, max(0.02, min(self.phase_limits) / 10))
-        self._deadlines: Deadlines[Client] = Deadlines(  # type: ignore[type-var]
-            proxy.loop, self._tick, self._check
-        )
+        self._deadlines: Deadlines[Client] = Deadlines(proxy.loop, self._tick, self._check)
         self._timer = proxy.loop.call_later(self._tick, self._sweep)
 
     def __len__(self) -> int:

@@ -1,14 +1,13 @@
 """Listeners for the ports that routes have for themselves: opened and closed as the published table
 says.
 
-A port that cannot be opened costs nobody else anything: it is said once, and tried again. A route
-that is gone takes no new clients, and those that are there stay until they end, or the drain.
+A port that cannot be opened does no harm to others: it is logged once, and tried again. A route that
+is gone takes no new clients; those that are connected stay until they end, or the drain.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
@@ -18,12 +17,13 @@ from meshlib.mesh import Mesh
 from meshlib.model import ListeningPort, Scheme, Upstream
 from meshlib_adapters.config.transport import PortSettings, ProxyHeaderPolicy
 from meshlib_adapters.listeners.limits import ClientLimits
+from meshlib_adapters.listeners.sockets import bind_failure
 from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.udp.listener import UDPListener
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources
 
-__all__ = ["PortListeners", "ports_data"]
+__all__ = ["PublishedPorts", "ports_data"]
 
 
 _log = logging.getLogger("meshlib.ports")
@@ -37,7 +37,7 @@ class _Listener(Protocol):
     def close(self) -> None: ...
 
 
-class PortListeners:
+class PublishedPorts:
     """Follows `mesh` from `start` on. Make it inside a running event loop.
 
     `reserved` are TCP ports of our own, which no route may have, whatever its labels say. `on_end`
@@ -76,7 +76,7 @@ class PortListeners:
         self._stopped = False
 
     def __repr__(self) -> str:
-        return f"<PortListeners {len(self._open)} open, {len(self._closed)} not, {self.connections} connections, {self.flows} flows>"
+        return f"<PublishedPorts {len(self._open)} open, {len(self._closed)} not, {self.connections} connections, {self.flows} flows>"
 
     @property
     def connections(self) -> int:
@@ -89,13 +89,18 @@ class PortListeners:
         return len(self._udp_limits)
 
     @property
+    def leaving(self) -> int:
+        """Ports that take no new clients while their last ones are still connected."""
+        return len(self._listeners) - len(self._open)
+
+    @property
     def open_ports(self) -> tuple[ListeningPort, ...]:
-        """Those that take new clients."""
+        """Ports that take new clients."""
         return tuple(sorted(self._open))
 
     @property
     def closed_ports(self) -> Mapping[ListeningPort, str]:
-        """Those that a route asks for and that are not open, and why."""
+        """Ports that a route asks for and that are not open, with the reason."""
         return dict(self._closed)
 
     def counters(self) -> dict[str, dict[str, int]]:
@@ -165,7 +170,7 @@ class PortListeners:
             try:
                 listener.open(self.settings.host, port.port, reuse_port=self.settings.reuse_port)
             except OSError as error:
-                reason = _what(error)
+                reason = bind_failure(error)
             else:
                 self._listeners[port] = listener
                 self._open.add(port)
@@ -216,8 +221,7 @@ class PortListeners:
             _add(self._past[port.scheme], self._listeners.pop(port).counters)
 
     def _plan_retry(self) -> None:
-        leaving = len(self._listeners) > len(self._open)
-        if self._retry is None and (self._closed or leaving):
+        if self._retry is None and (self._closed or self.leaving):
             self._retry = self._loop.call_later(self.settings.retry_interval, self._try_again)
 
     def _try_again(self) -> None:
@@ -237,15 +241,7 @@ def _add(total: dict[str, int], counts: Mapping[str, int]) -> None:
         total[name] = total.get(name, 0) + count
 
 
-def _what(error: OSError) -> str:
-    return {
-        errno.EADDRINUSE: "the port is in use by another program",
-        errno.EACCES: "no permission to open this port",
-        errno.EADDRNOTAVAIL: "this machine does not have the address to listen on",
-    }.get(error.errno or 0, f"cannot listen: {error.strerror}")
-
-
-def ports_data(ports: PortListeners) -> dict[str, Any]:
+def ports_data(ports: PublishedPorts) -> dict[str, Any]:
     """What `/-/status` tells of them."""
     return {
         "open": [str(port) for port in ports.open_ports],

@@ -13,7 +13,7 @@ import socket
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.readers import Address
 
-__all__ = ["bind_address", "bind_shared", "bound_port", "explain_bind_error"]
+__all__ = ["bind_address", "bind_failure", "bind_shared", "bound_port", "explain_bind_error"]
 
 
 def bind_shared(address: Address, count: int, *, setting: str) -> list[socket.socket]:
@@ -73,9 +73,9 @@ def bind_address(address: Address, *, setting: str, shared: bool = False) -> soc
 
 
 def explain_bind_error(error: OSError, address: Address, *, setting: str) -> ConfigurationError:
-    """What kept us from listening, with the setting and the cure."""
+    """The same, with the setting and the cure."""
     return ConfigurationError(
-        _what(error), where=f"{setting} {address}", hint=_cure(error, setting, address.port)
+        bind_failure(error), where=f"{setting} {address}", hint=_cure(error, setting, address.port)
     )
 
 
@@ -84,7 +84,8 @@ def bound_port(sock: socket.socket) -> int:
     return int(sock.getsockname()[1])
 
 
-def _what(error: OSError) -> str:
+def bind_failure(error: OSError) -> str:
+    """What kept us from listening, in a few words."""
     return {
         errno.EADDRINUSE: "the port is in use by another program",
         errno.EACCES: "no permission to open this port",

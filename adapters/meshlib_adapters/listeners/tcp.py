@@ -18,7 +18,7 @@ from meshlib_adapters.listeners.tcp_connection import TCPConnection, TCPShared
 from meshlib_adapters.listeners.tunnel import TunnelShared, owner_deadlines
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources, reset_on_close
-from meshlib_adapters.upstream.choice import Targets
+from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["TCPListener"]
 
@@ -67,7 +67,7 @@ class TCPListener:
             settings,
             self.resources,
             owner_deadlines(loop, settings.sweep_interval),
-            Targets(loop.time, stickiness="none"),
+            EndpointChooser(loop.time, stickiness="none"),
             self.counters,
         )
         self._shared = TCPShared(

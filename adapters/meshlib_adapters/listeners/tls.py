@@ -24,7 +24,7 @@ from meshlib_adapters.listeners.tls_shared import CurrentTable, TLSShared
 from meshlib_adapters.listeners.tunnel import TunnelShared, owner_deadlines
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources, reset_on_close
-from meshlib_adapters.upstream.choice import EndpointOrder, Targets
+from meshlib_adapters.upstream.choice import EndpointChooser, EndpointOrder
 
 __all__ = ["TLSListener"]
 
@@ -72,7 +72,7 @@ class TLSListener:
             settings,
             self.resources,
             owner_deadlines(loop, settings.sweep_interval),
-            Targets(
+            EndpointChooser(
                 loop.time,
                 stickiness=settings.stickiness,
                 strategy=strategy,

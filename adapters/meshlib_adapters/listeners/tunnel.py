@@ -19,7 +19,7 @@ from meshlib_adapters.listeners.upstream_dial import UpstreamDial
 from meshlib_adapters.proxy.client import NEVER_IDLE
 from meshlib_adapters.relay.lifetime import RelayLimits, relay_end
 from meshlib_adapters.relay.relay import Relay, RelayResources
-from meshlib_adapters.upstream.choice import Targets
+from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["Tunnel", "TunnelLimits", "TunnelOwner", "TunnelShared", "owner_deadlines"]
 
@@ -33,8 +33,6 @@ class TunnelLimits(RelayLimits, Protocol):
 
 class TunnelOwner(Client, Protocol):
     """The connection whose tunnel it is."""
-
-    def __hash__(self) -> int: ...
 
     def on_deadline(self, now: float) -> None:
         """Pass on to the tunnel: the deadline that it has set for its owner has passed."""
@@ -59,7 +57,7 @@ class TunnelShared:
     limits: TunnelLimits
     resources: RelayResources
     deadlines: Deadlines[TunnelOwner]
-    chooser: Targets
+    chooser: EndpointChooser
     counters: dict[str, int]
 
 

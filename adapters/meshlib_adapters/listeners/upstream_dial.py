@@ -14,7 +14,7 @@ from meshlib.model import Endpoint, Upstream
 from meshlib.tls import SessionReader, session_keys
 from meshlib_adapters.relay.dialer import Dialer
 from meshlib_adapters.relay.readiness import Readiness
-from meshlib_adapters.upstream.choice import Targets
+from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["UpstreamDial"]
 
@@ -42,7 +42,7 @@ class UpstreamDial:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        chooser: Targets,
+        chooser: EndpointChooser,
         readiness: Readiness,
         upstream: Upstream,
         client: str,

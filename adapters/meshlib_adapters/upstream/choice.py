@@ -27,7 +27,7 @@ from meshlib.model import Endpoint, Upstream
 from meshlib.tls import session_keys
 from meshlib.upstream_key import UpstreamKey
 
-__all__ = ["EndpointOrder", "Targets"]
+__all__ = ["EndpointChooser", "EndpointOrder"]
 
 # Keys come and go with services. What is kept under them is a cursor or a few failures: to lose
 # the oldest costs little.
@@ -46,7 +46,7 @@ class EndpointOrder(Protocol):
     def candidates(self, endpoints: Sequence[Endpoint]) -> Iterator[Endpoint]: ...
 
 
-class Targets:
+class EndpointChooser:
     """Orders endpoints for connections. `clock` is any steady clock.
 
     With `stickiness` "session" a connection goes to the endpoint that gave out the session that its
@@ -90,7 +90,7 @@ class Targets:
         self._open: dict[tuple[UpstreamKey, str], int] = {}
 
     def __repr__(self) -> str:
-        return f"<Targets {sum(self._open.values())} connections, {len(self._sessions)} sessions, {len(self._health)} had failures>"
+        return f"<EndpointChooser {sum(self._open.values())} connections, {len(self._sessions)} sessions, {len(self._health)} had failures>"
 
     @property
     def learns(self) -> bool:

@@ -15,7 +15,7 @@ from meshlib.mesh import Mesh
 from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.listeners.http import HTTPListener
-from meshlib_adapters.listeners.published_ports import PortListeners
+from meshlib_adapters.listeners.published_ports import PublishedPorts
 from meshlib_adapters.listeners.sockets import explain_bind_error
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.access_log import AccessLog
@@ -90,7 +90,7 @@ class DataPath:
         )
         self._mesh = mesh
         self._settings = settings
-        self.ports: PortListeners | None = (
+        self.ports: PublishedPorts | None = (
             None  # of services; made by `listen`, when it is known which ports are ours
         )
 

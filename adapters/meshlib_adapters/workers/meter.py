@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.lowlevel
 
-from meshlib_adapters.listeners.published_ports import PortListeners
+from meshlib_adapters.listeners.published_ports import PublishedPorts
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.log_output import held_back_lines, lost_lines
 from meshlib_adapters.observe.metrics.changes import Change
@@ -129,7 +129,7 @@ def read_log(readings: Readings) -> None:
     readings.count("meshlib_log_lines_held_back_total", held_back_lines())
 
 
-def _read_ports(readings: Readings, ports: PortListeners) -> None:
+def _read_ports(readings: Readings, ports: PublishedPorts) -> None:
     counters = ports.counters()
     tcp, udp = counters["tcp"], counters["udp"]
     readings.measure("meshlib_tcp_connections", ports.connections)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from meshlib.mesh import Mesh
 from meshlib_adapters.config.settings import Settings
-from meshlib_adapters.listeners.published_ports import PortListeners
+from meshlib_adapters.listeners.published_ports import PublishedPorts
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
 
@@ -25,12 +25,12 @@ def create_ports(
     settings: Settings,
     reserved: Collection[int],
     on_end: Callable[[ConnectionRecord], None] | None = None,
-) -> PortListeners | None:
+) -> PublishedPorts | None:
     """The listeners, not started; None when the settings want none: then the log says so once, when
     a route asks for a port.
 
     `reserved` are ports that the gateway itself listens on, besides those that its settings name.
-    `on_end` as in `PortListeners`.
+    `on_end` as in `PublishedPorts`.
     """
     if settings.ports.open == "off":
         _PortsOff(mesh)
@@ -49,7 +49,7 @@ def create_ports(
         udp=replace(wanted.udp, max_flows=flows),
     )
     rule = settings.proxy_header if wanted.proxy_protocol else None
-    return PortListeners(
+    return PublishedPorts(
         mesh, wanted, reserved=own.union(reserved), on_end=on_end, proxy_protocol=rule
     )
 

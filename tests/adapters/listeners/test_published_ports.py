@@ -25,7 +25,7 @@ from meshlib.model import (
 )
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
-from meshlib_adapters.listeners.published_ports import PortListeners
+from meshlib_adapters.listeners.published_ports import PublishedPorts
 from meshlib_adapters.observe.records import ConnectionRecord
 
 LOOPBACK = "127.0.0.1"
@@ -108,7 +108,7 @@ class Gateway:
             **settings,
         }
         self.reserved: set[int] = set(wanted.pop("reserved", ()))  # type: ignore[call-overload]
-        self.ports = PortListeners(
+        self.ports = PublishedPorts(
             self.mesh,
             PortSettings(**wanted),  # type: ignore[arg-type]
             reserved=self.reserved,
@@ -164,7 +164,7 @@ def test_ports_open_and_close_as_routes_come_and_go(caplog: pytest.LogCaptureFix
                 ) == (2, 2, 2)
                 assert {(r.route, r.outcome) for r in gateway.records} == {(str(tcp), "closed")}
                 assert (
-                    repr(gateway.ports) == "<PortListeners 2 open, 0 not, 0 connections, 2 flows>"
+                    repr(gateway.ports) == "<PublishedPorts 2 open, 0 not, 0 connections, 2 flows>"
                 )
 
     caplog.set_level(logging.INFO, "meshlib.ports")
@@ -208,7 +208,7 @@ def test_who_is_there_stays_when_the_route_goes_and_the_counts_survive() -> None
                         assert list(gateway.ports.open_ports) == []
                 writer.close()
                 await until(lambda: "0 connections, 0 flows" in repr(gateway.ports))
-                await until(lambda: not gateway.ports._listeners)
+                await until(lambda: not gateway.ports.leaving)
                 assert (
                     gateway.ports.counters()["tcp"]["accepted"]
                     == gateway.ports.counters()["udp"]["flows"]

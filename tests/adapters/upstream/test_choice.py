@@ -14,7 +14,7 @@ from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.tls import session_keys
 from meshlib.upstream_key import UpstreamKey
-from meshlib_adapters.upstream.choice import Targets
+from meshlib_adapters.upstream.choice import EndpointChooser
 
 FRESH = ClientHello(server_name="a.example", ticket=b"", session_id=bytes(32))
 KNOWN = ClientHello(server_name="a.example", ticket=b"ticket", session_id=bytes(32))
@@ -36,13 +36,16 @@ def upstream(count: int = 5, service: str = "shop") -> Upstream:
 
 def make(
     stickiness: Literal["session", "none"] = "session", **changes: float
-) -> tuple[Targets, Clock]:
+) -> tuple[EndpointChooser, Clock]:
     clock = Clock()
-    return Targets(clock, stickiness=stickiness, **changes), clock  # type: ignore[arg-type]
+    return EndpointChooser(clock, stickiness=stickiness, **changes), clock  # type: ignore[arg-type]
 
 
 def first(
-    targets: Targets, client: str, hello: ClientHello | None = FRESH, among: Upstream | None = None
+    targets: EndpointChooser,
+    client: str,
+    hello: ClientHello | None = FRESH,
+    among: Upstream | None = None,
 ) -> str:
     return next(targets.candidates(among or upstream(), client, hello)).id
 

@@ -147,7 +147,7 @@ HELLOS = st.tuples(
 
 
 @given(st.lists(HELLOS, min_size=2, max_size=12), st.integers(1, 6))
-def test_as_a_fresh_memo_whatever_came_before(
+def test_as_a_fresh_cache_whatever_came_before(
     history: list[tuple[bytes, list[tuple[int, int]], int]], limit: int
 ) -> None:
     cache = HelloCache(limit)

@@ -19,7 +19,7 @@ from meshlib.model import Endpoint, Upstream
 from meshlib_adapters.listeners.udp.sockets import MAX_DATAGRAM, Origin, connected_datagrams
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.proxy.client import NEVER_IDLE
-from meshlib_adapters.upstream.choice import Targets
+from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["Flow", "FlowOwner"]
 
@@ -42,7 +42,7 @@ class FlowOwner(Protocol):
 
     name: str
     loop: asyncio.AbstractEventLoop
-    chooser: Targets
+    chooser: EndpointChooser
     buffer: memoryview
     counters: dict[str, int]
 

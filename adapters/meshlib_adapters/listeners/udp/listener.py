@@ -19,7 +19,7 @@ from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.udp.flow import Flow
 from meshlib_adapters.listeners.udp.sockets import MAX_DATAGRAM, Origin, bind_datagrams, reply_from
 from meshlib_adapters.observe.records import ConnectionRecord
-from meshlib_adapters.upstream.choice import Targets
+from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["UDPListener"]
 
@@ -54,7 +54,7 @@ class UDPListener:
         self.name = name
         self.loop = asyncio.get_running_loop()
         self.buffer = memoryview(bytearray(MAX_DATAGRAM))
-        self.chooser = Targets(self.loop.time, stickiness="none")
+        self.chooser = EndpointChooser(self.loop.time, stickiness="none")
         if limits is None:
             limits = ClientLimits(settings.max_flows, settings.max_flows_per_client)
         self.limits = limits

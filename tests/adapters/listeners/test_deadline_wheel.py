@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib_adapters.listeners.timers import DeadlineWheel
+from meshlib_adapters.listeners.deadlines import DeadlineWheel
 
 
 def test_a_deadline_passes_once_and_never_early() -> None:
