@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from meshlib.authority import is_ip_address, parse_port
 from meshlib.balancing import STRATEGIES, create_strategy
@@ -18,12 +18,22 @@ from meshlib.errors import AuthorityError, ConfigurationError, PathError
 from meshlib.labels.findings import Findings, LabelFindings, show
 from meshlib.labels.grammar import Part
 from meshlib.labels.hrm_values import ExternalRoute, parse_redirect
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    HostPath,
+    ListeningPort,
+    Match,
+    RedirectRule,
+    Route,
+    Scheme,
+    ServerName,
+    Snapshot,
+)
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 
 __all__ = [
     "Entry",
-    "Match",
     "check_contribution",
     "check_endpoint",
     "check_snapshot",
@@ -70,15 +80,6 @@ class Entry:
         return value
 
 
-class Match(NamedTuple):
-    """What a route matches, as in `meshlib.model.Route`."""
-
-    scheme: Scheme
-    host: str
-    path: str
-    port: int | None = None
-
-
 def read_match(entry: Entry) -> Match:
     """What the text of an entry matches.
 
@@ -90,7 +91,7 @@ def read_match(entry: Entry) -> Match:
     scheme, mark, rest = key.partition("://")
     if not mark:
         host, slash, path = key.partition("/")
-        return Match(Scheme.HTTP, _host(entry, host, ""), _path(entry, f"{slash}{path}"))
+        return HostPath(_host(entry, host, ""), _path(entry, f"{slash}{path}"))
     if scheme == "sni":
         return _server_name(entry, rest)
     if scheme in ("tcp", "udp"):
@@ -101,7 +102,7 @@ def read_match(entry: Entry) -> Match:
     raise entry.mistake(f"{show(scheme)} is not a kind of route", _KINDS)
 
 
-def _server_name(entry: Entry, rest: str) -> Match:
+def _server_name(entry: Entry, rest: str) -> ServerName:
     host, slash, _ = rest.partition("/")
     if slash:
         message = "the path is inside the TLS connection, which is not opened"
@@ -110,16 +111,16 @@ def _server_name(entry: Entry, rest: str) -> Match:
     if name and is_ip_address(name):
         hint = 'write the name that clients connect to, or "sni://*" for any'
         raise entry.mistake("a TLS server name is never an IP address", hint)
-    return Match(Scheme.SNI, name, "/")
+    return ServerName(name)
 
 
-def _port(entry: Entry, scheme: Scheme, rest: str) -> Match:
+def _port(entry: Entry, scheme: Scheme, rest: str) -> ListeningPort:
     host, colon, number = rest.rpartition(":")
     if host or not colon:
         message = f"the port alone tells one {scheme} route from another"
         raise entry.mistake(message, f'write "{scheme}://:PORT"')
     try:
-        return Match(scheme, "", "/", parse_port(number))
+        return ListeningPort(scheme, parse_port(number))
     except AuthorityError as error:
         hint = f'write "{scheme}://:PORT", the port that clients connect to'
         raise entry.mistake(str(error), hint) from None
@@ -158,7 +159,7 @@ def _path(entry: Entry, text: str) -> str:
 
 def read_redirect(entry: Entry, match: Match, rule: RedirectRule) -> RedirectRule:
     """The rule in its rendered form."""
-    if match.scheme is not Scheme.HTTP:
+    if not isinstance(match, HostPath):
         message = f"what comes over {match.scheme}:// cannot be redirected"
         raise entry.mistake(message, 'redirect requests, "HOST/PATH"')
     if type(rule.status) is not int or rule.status not in _STATUSES:
@@ -168,7 +169,7 @@ def read_redirect(entry: Entry, match: Match, rule: RedirectRule) -> RedirectRul
         raise entry.mistake(f"{typed(rule.target)} is not the target of a redirect", _WHOLE_URL)
     target = entry.read(parse_redirect, rule.target, "the target", _WHOLE_URL)
     assert target is not None
-    if target.leads_to(ExternalRoute(match.scheme, match.host, match.path)):
+    if target.leads_to(ExternalRoute(Scheme.HTTP, match.host, match.path)):
         message = "the redirect leads to its own route: clients would go round in circles"
         raise entry.mistake(message, "redirect to another host, path or scheme")
     return RedirectRule(target.url, rule.status, bool(rule.keep_path) and target.path is None)
@@ -178,22 +179,19 @@ def check_contribution(contribution: Contribution, where: str) -> None:
     """Refuse a contribution that could not be served as it is meant.
 
     The `ConfigurationError` names the route, below `where`. Each route has a host and a path in
-    normal form and either an upstream or a redirect; strategies are known, endpoints have a host, a
+    normal form; strategies are known, endpoints have a host, a
     port and a weight. Costs some microseconds a route.
     """
     for route in contribution.routes:
         entry = Entry("", partial(_place, where, contribution, route))
         _check_match(entry, route)
-        if (route.upstream is None) is (route.redirect is None):
-            has = "neither an upstream nor" if route.upstream is None else "both an upstream and"
-            raise entry.mistake(f"the route has {has} a redirect", "give it one of the two")
-        if route.redirect is not None:
-            match = Match(route.scheme, route.host, route.path, route.port)
-            read_redirect(entry, match, route.redirect)
-        if route.upstream is not None:
-            check_strategy(entry, route.upstream.strategy)
-            for endpoint in route.upstream.endpoints:
-                check_endpoint(entry, endpoint)
+        if isinstance(route.action, RedirectRule):
+            read_redirect(entry, route.match, route.action)
+            continue
+        upstream = route.action.upstream
+        check_strategy(entry, upstream.strategy)
+        for endpoint in upstream.endpoints:
+            check_endpoint(entry, endpoint)
 
 
 def _place(where: str, contribution: Contribution, route: Route) -> str:
@@ -222,8 +220,9 @@ def _check_match(entry: Entry, route: Route) -> None:
         raise entry.mistake(f"the host {show(route.host)} is not in normal form", f'write "{host}"')
     if path != route.path:
         raise entry.mistake(f"the path {show(route.path)} is not in normal form", f'write "{path}"')
-    if route.port is not None and not 1 <= route.port <= 65535:
-        raise entry.mistake(f"the port is {route.port}", "write a number from 1 to 65535")
+    port = route.listening_port
+    if port is not None and not 1 <= port.port <= 65535:
+        raise entry.mistake(f"the port is {port.port}", "write a number from 1 to 65535")
 
 
 def check_endpoint(entry: Entry, endpoint: Endpoint) -> None:

@@ -88,8 +88,10 @@ def _hints(kind: Any) -> dict[str, Any]:
 def _value(kind: Any, data: object, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        (wanted,) = (one for one in arguments if one is not types.NoneType)
-        return None if data is None else _value(wanted, data, where)
+        wanted = [one for one in arguments if one is not types.NoneType]
+        if data is None and len(wanted) < len(arguments):
+            return None
+        return _value(_meant(wanted, data, where), data, where)
     if origin is typing.Literal:
         if data not in arguments:
             _fail(data, where, f"write one of {', '.join(map(repr, arguments))}")
@@ -115,6 +117,21 @@ def _value(kind: Any, data: object, where: str) -> Any:
     if type(data) is not kind:
         _fail(data, where, f"write {_WORDS[kind]}")
     return data
+
+
+def _meant(kinds: list[Any], data: object, where: str) -> Any:
+    # Of several classes the one whose fields without default are all there.
+    if len(kinds) == 1:
+        return kinds[0]
+    needed = {
+        kind: [n for n, one in (_fields(kind) or {}).items() if one is _MISSING] for kind in kinds
+    }
+    found = _mapping(data, where)
+    fitting = [kind for kind, names in needed.items() if all(name in found for name in names)]
+    if not fitting:
+        one_of = " or with ".join(" and ".join(names) for names in needed.values())
+        _fail(data, where, f"write an object with {one_of}")
+    return fitting[0]
 
 
 _WORDS = {str: "a text", int: "a whole number", bool: "true or false"}

@@ -187,7 +187,7 @@ class _Step:
             age = (contribution.created_at == 0, contribution.created_at, contribution.key)
             guests: dict[str, list[str]] = {}
             for route in contribution.routes:
-                guests.setdefault(route.claimed_name, []).extend(route.share_with)
+                guests.setdefault(route.claimed_name, []).extend(route.options.share_with)
             for name, wanted in guests.items():
                 asker = _Asker(
                     age, contribution.owner, contribution.networks, tuple(sorted(set(wanted)))

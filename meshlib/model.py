@@ -16,12 +16,14 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from meshlib.bounds import bounded_name, bounded_text
 from meshlib.errors import ConfigurationError
 from meshlib.json_values import from_json, to_json
+from meshlib.name_records import NameRecord
+from meshlib.route_options import NO_OPTIONS, RouteOptions
 from meshlib.upstream_key import Transport, UpstreamKey
 
 __all__ = [
@@ -29,12 +31,14 @@ __all__ = [
     "Diagnostic",
     "Endpoint",
     "EndpointState",
+    "ForwardTo",
+    "HostPath",
     "ListeningPort",
-    "NameKind",
-    "NameRecord",
+    "Match",
     "RedirectRule",
     "Route",
     "Scheme",
+    "ServerName",
     "Severity",
     "Snapshot",
     "Tenure",
@@ -153,74 +157,109 @@ class RedirectRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """What to match, and what to do.
+class ForwardTo:
+    """What a route does that has endpoints."""
 
-    Match: `scheme`; `host` in normal form ("shop.example.com", "*.example.com", "" for any host);
-    `path`, a prefix on segment boundaries, "/" for every path ("/" always, for SNI). A TCP or UDP
-    route matches all that comes to `port` of the gateway, and has neither host ("") nor path ("/");
-    other routes have no port (None). ValueError for a mixture. Do: forward to `upstream`, or answer
-    with `redirect`; exactly one of the two is set.
+    upstream: Upstream
 
-    `service` and `label` say who asked for it and where (for people), `schema` which label schema
-    ("hrm"). `internal_port` is the port inside the container (None for a redirect). `sticky_cookie`
-    names the application's cookie that pins a session to an endpoint. `forwarded_for` is the
-    label's own wish for X-Forwarded-For (HRM's include_forwarded_for). `degraded`: the label that
-    asked for this route is now wrong, and this is its last good version. `https_only`: requests
-    that did not come over TLS are sent there instead (exact hosts of HTTP routes only). `hsts`: the
-    value of Strict-Transport-Security for answers over TLS that do not have one ("": none).
-    `share_with`: whom the owner of the host lets ask for it, too, as `meshlib.ownership.admits`
-    reads it.
+
+@dataclass(frozen=True, slots=True)
+class HostPath:
+    """HTTP requests: `host` in normal form ("shop.example.com", "*.example.com", "" for any host),
+    and `path`, a prefix on segment boundaries, "/" for every path.
     """
 
-    scheme: Scheme
+    scheme: ClassVar = Scheme.HTTP
     host: str
-    path: str
+    path: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerName:
+    """TLS hellos with a server name: `name` as the host of a `HostPath`."""
+
+    scheme: ClassVar = Scheme.SNI
+    name: str
+
+
+# What a route matches; `ListeningPort`: all that comes to the port.
+Match: TypeAlias = HostPath | ServerName | ListeningPort
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What to match, and what to do. ValueError for a match by a port of HTTP or SNI.
+
+    `service` and `label` say who asked for it and where (for people), `schema` which label schema
+    ("hrm"). `degraded`: the label that asked for this route is now wrong, and this is its last good
+    version.
+    """
+
+    match: Match
+    action: ForwardTo | RedirectRule
+    options: RouteOptions = NO_OPTIONS
+    _: KW_ONLY
     service: str
-    label: str
-    schema: str
-    internal_port: int | None = None
-    upstream: Upstream | None = None
-    redirect: RedirectRule | None = None
-    sticky_cookie: str | None = None
-    forwarded_for: bool = False
+    label: str = ""
+    schema: str = ""
     degraded: bool = False
-    port: int | None = None
-    https_only: bool = False
-    hsts: str = ""
-    share_with: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if (self.port is None) is (self.scheme in (Scheme.TCP, Scheme.UDP)):
-            raise ValueError(
-                f"a {self.scheme} route {'needs a' if self.port is None else 'has no'} port of the gateway"
-            )
+        if isinstance(self.match, ListeningPort) and self.scheme not in (Scheme.TCP, Scheme.UDP):
+            raise ValueError(f"a {self.scheme} route has no port of the gateway")
         object.__setattr__(self, "service", bounded_name(self.service))
         object.__setattr__(self, "label", bounded_name(self.label))
+
+    @property
+    def scheme(self) -> Scheme:
+        """What kind of traffic it matches."""
+        return self.match.scheme
+
+    @property
+    def host(self) -> str:
+        """The host that it matches; "" for any, and for a port."""
+        if isinstance(self.match, ListeningPort):
+            return ""
+        return self.match.name if isinstance(self.match, ServerName) else self.match.host
+
+    @property
+    def path(self) -> str:
+        """The path prefix that it matches; "/" for what has no paths."""
+        return self.match.path if isinstance(self.match, HostPath) else "/"
 
     @property
     def listening_port(self) -> ListeningPort | None:
         """The port that is this route's alone; None for a route that is matched by what clients
         say.
         """
-        return ListeningPort(self.scheme, self.port) if self.port is not None else None
+        return self.match if isinstance(self.match, ListeningPort) else None
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """Where it forwards to; None for a redirect."""
+        return self.action.upstream if isinstance(self.action, ForwardTo) else None
+
+    @property
+    def redirect(self) -> RedirectRule | None:
+        """What it answers by itself; None when it forwards."""
+        return None if isinstance(self.action, ForwardTo) else self.action
 
     @property
     def claimed_name(self) -> str:
         """What is asked for, as a name that somebody can own: the host pattern ("": any host), or
         "tcp://:5432".
         """
-        return f"{self.scheme}://:{self.port}" if self.port is not None else self.host
+        return str(self.match) if isinstance(self.match, ListeningPort) else self.host
 
     @property
     def name(self) -> str:
         """A short name for logs and metrics: "http://shop.example.com/api", "tcp://:5432"; bounded
         (`bounded_name`).
         """
-        if self.port is not None:
-            return f"{self.scheme}://:{self.port}"
-        path = self.path if self.path != "/" else ""
-        return bounded_name(f"{self.scheme}://{self.host}{path}")
+        match = self.match
+        if isinstance(match, HostPath):
+            return bounded_name(f"http://{match.host}{match.path if match.path != '/' else ''}")
+        return bounded_name(f"sni://{match.name}") if isinstance(match, ServerName) else str(match)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,28 +284,6 @@ class Diagnostic:
         object.__setattr__(self, "label", bounded_name(self.label))
         object.__setattr__(self, "message", bounded_text(self.message))
         object.__setattr__(self, "hint", bounded_text(self.hint))
-
-
-class NameKind(enum.StrEnum):
-    """Whose name it is, as in Docker's embedded DNS."""
-
-    SERVICE = "service"
-    TASKS = "tasks"
-    CONTAINER = "container"
-
-
-@dataclass(frozen=True, slots=True)
-class NameRecord:
-    """One name as Docker's embedded DNS would answer it inside one network.
-
-    `name` is in lower case and without "tasks."; `network` is the network's name, `addresses` IP
-    addresses in a stable order (the VIP alone for a SERVICE in VIP mode).
-    """
-
-    network: str
-    name: str
-    kind: NameKind
-    addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +317,7 @@ class Tenure(NamedTuple):
 
     `name` is what a route asks for (`Route.claimed_name`), `owner` a `Contribution.owner`. `since`
     is when the owner got it and `left` when the owner ceased to ask for it (0: it asks), in seconds
-    since the epoch. `guests` are those that the owner's routes let in (`Route.share_with`), sorted.
+    since the epoch. `guests` are those that the owner's routes let in (`RouteOptions.share_with`), sorted.
     """
 
     name: str

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from meshlib.errors import ConfigurationError
-from meshlib.model import Contribution, Route, Snapshot, Upstream
+from meshlib.model import Contribution, ForwardTo, Route, Snapshot, Upstream
 from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["PartMerger"]
@@ -76,7 +76,7 @@ def _renamed(snapshot: Snapshot, keys: set[UpstreamKey], publisher: str) -> Snap
 
     def route(old: Route) -> Route:
         return (
-            replace(old, upstream=upstream(old.upstream))
+            replace(old, action=ForwardTo(upstream(old.upstream)))
             if old.upstream is not None and old.upstream.key in keys
             else old
         )

@@ -30,7 +30,6 @@ from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, BAD_SERVICE
 from meshlib.discovery.files.services import resolve_document
 from meshlib.entries import (
     Entry,
-    Match,
     check_endpoint,
     check_snapshot,
     check_strategy,
@@ -47,7 +46,21 @@ from meshlib.labels.hrm_values import (
     parse_server_name,
     parse_share_with,
 )
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    ListeningPort,
+    Match,
+    RedirectRule,
+    Route,
+    Scheme,
+    ServerName,
+    Snapshot,
+    Upstream,
+)
+from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import Transport, UpstreamKey
 
 __all__ = [
@@ -199,7 +212,7 @@ def composed_services(
 def _route(entry: Entry, match: Match, target: object) -> Route:
     if isinstance(target, RedirectRule):
         rule = read_redirect(entry, match, target)
-        return Route(*match[:3], entry.key, entry.key, SCHEMA, redirect=rule)
+        return Route(match, rule, service=entry.key, label=entry.key, schema=SCHEMA)
     if isinstance(target, str):
         message = "an address stands where a list of them belongs"
         raise entry.mistake(message, f"write [{show(target)}]")
@@ -209,17 +222,18 @@ def _route(entry: Entry, match: Match, target: object) -> Route:
         raise entry.mistake(f"{typed(target)} is not something to route to", hint)
     _check_options(entry, match, service)
     return Route(
-        *match[:3],
+        match,
+        ForwardTo(_upstream(entry, match, service)),
+        RouteOptions(
+            sticky_cookie=_sticky(entry, service.sticky),
+            forwarded_for=service.forwarded_for,
+            https_only=service.https_only,
+            hsts=_hsts(entry, service.hsts),
+            share_with=_share_with(entry, service.share_with),
+        ),
         service=service.name or entry.key,
         label=entry.key,
         schema=SCHEMA,
-        upstream=_upstream(entry, match, service),
-        sticky_cookie=_sticky(entry, service.sticky),
-        forwarded_for=service.forwarded_for,
-        port=match.port,
-        https_only=service.https_only,
-        hsts=_hsts(entry, service.hsts),
-        share_with=_share_with(entry, service.share_with),
     )
 
 
@@ -241,10 +255,11 @@ def _upstream(entry: Entry, match: Match, service: Service) -> Upstream:
 
 
 def _unnamed(match: Match) -> str:
-    host = match.host or "any-host"
-    path = match.path if match.path != "/" else ""
-    kind = "" if match.scheme is Scheme.HTTP else f"{match.scheme}://"
-    return f"{kind}{host}{path}" if match.port is None else f"{kind}:{match.port}"
+    if isinstance(match, ListeningPort):
+        return str(match)
+    if isinstance(match, ServerName):
+        return f"sni://{match.name or 'any-host'}"
+    return f"{match.host or 'any-host'}{match.path if match.path != '/' else ''}"
 
 
 def _endpoints(entry: Entry, service: Service) -> list[Endpoint]:
@@ -337,7 +352,8 @@ def _check_options(entry: Entry, match: Match, service: Service) -> None:
     for other in ("proxy_protocol", "h2c"):
         if service.tls and getattr(service, other):
             raise entry.mistake(f"tls and {other} do not go together", "leave one of them out")
-    if service.https_only and (not match.host or match.host.startswith("*")):
+    is_one_host = isinstance(match, HostPath) and match.host and not match.host.startswith("*")
+    if service.https_only and not is_one_host:
         message = "https_only for many hosts has no one place to send clients to"
         raise entry.mistake(message, "give each host an entry of its own, or leave https_only out")
 

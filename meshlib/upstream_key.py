@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from meshlib.bounds import MAX_NAME, bounded_name
 
-__all__ = ["Transport", "UpstreamKey"]
+__all__ = ["PLAIN", "Transport", "UpstreamKey"]
 
 # Services that stand in the name of a merged upstream, when all do not fit.
 _SHOWN_SERVICES: Final = 3
@@ -44,7 +44,7 @@ class Transport:
         return "".join(parts)
 
 
-_PLAIN: Final = Transport()
+PLAIN: Final = Transport()
 
 
 class _Named:
@@ -71,7 +71,7 @@ class UpstreamKey(_Named):
     service: str
     port: int | None = None
     provider: str = ""
-    transport: Transport = _PLAIN
+    transport: Transport = PLAIN
     beside: tuple[UpstreamKey, ...] = ()
 
     def __post_init__(self) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from meshlib.discovery.limits import Allowance, DiscoveryLimits, limited_text
-from meshlib.labels.fragment import LabelResult, PublishedPort
 from meshlib.labels.hrm import is_hrm_label, parse_labels
 from meshlib.labels.limits import label_size
+from meshlib.labels.result import LabelResult, PublishedPort
 
 __all__ = ["LabelReadings", "Labelled", "Reading"]
 

@@ -16,7 +16,14 @@ from typing import TypeVar
 
 from meshlib.labels.findings import Finding
 from meshlib.labels.limits import LabelLimits
-from meshlib.model import Contribution, Diagnostic, NameRecord, Route, Severity, Snapshot
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Route,
+    Severity,
+    Snapshot,
+)
+from meshlib.name_records import NameRecord
 
 __all__ = [
     "CATALOGUE",
@@ -153,7 +160,7 @@ class Allowance:
         """Of published `ports`, those that there is room for beside `routes`."""
         labels = self._limits.labels
         most = min(
-            labels.ports - sum(route.port is not None for route in routes),
+            labels.ports - sum(route.listening_port is not None for route in routes),
             labels.routes - len(routes),
         )
         if len(ports) <= most:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from meshlib.errors import ConfigurationError
 from meshlib.labels.findings import show
-from meshlib.model import NameKind, Snapshot
+from meshlib.model import Snapshot
+from meshlib.name_records import NameKind
 
 __all__ = ["NameIndex", "resolve"]
 

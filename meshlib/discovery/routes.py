@@ -6,8 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from meshlib.discovery.limits import Allowance
-from meshlib.labels.fragment import LabelResult, PublishedPort
-from meshlib.model import Contribution, ListeningPort, Route, Scheme, Upstream
+from meshlib.labels.result import LabelResult, PublishedPort
+from meshlib.model import (
+    Contribution,
+    ForwardTo,
+    ListeningPort,
+    RedirectRule,
+    Route,
+    Scheme,
+    Upstream,
+)
 from meshlib.upstream_key import Transport
 
 __all__ = ["PUBLISHED", "build_routes"]
@@ -38,72 +46,52 @@ def build_routes(
     allowance = allowance or Allowance(service)
     routes = [
         Route(
-            scheme=fragment.scheme,
-            host=fragment.host,
-            path=fragment.path,
+            asked.match,
+            asked.action
+            if isinstance(asked.action, RedirectRule)
+            else ForwardTo(_spoken_to(upstream_for(asked.action.number), asked.action.transport)),
+            asked.options,
             service=service,
-            label=fragment.label,
-            schema=fragment.schema,
-            internal_port=fragment.internal_port,
-            upstream=None
-            if fragment.internal_port is None or fragment.redirect
-            else _spoken_to(
-                upstream_for(fragment.internal_port),
-                Transport(
-                    fragment.upstream_protocol, fragment.server_name, fragment.proxy_protocol
-                ),
-            ),
-            redirect=fragment.redirect,
-            sticky_cookie=fragment.sticky_cookie,
-            forwarded_for=fragment.forwarded_for,
-            port=fragment.port,
-            https_only=fragment.https_only,
-            hsts=fragment.hsts,
-            share_with=fragment.share_with,
+            label=asked.label,
+            schema=asked.schema,
         )
-        for fragment in result.fragments
-        if fragment.redirect is not None or networked
+        for asked in result.routes
+        if networked or isinstance(asked.action, RedirectRule)
     ]
-    taken = {(route.scheme, route.host, route.path, route.port) for route in routes}
-    ports = sum(route.port is not None for route in routes)
+    taken = {route.match for route in routes}
+    ports = sum(isinstance(route.match, ListeningPort) for route in routes)
     for old in previous.routes if previous is not None else ():
-        if old.label not in result.failed or (old.scheme, old.host, old.path, old.port) in taken:
+        is_port = isinstance(old.match, ListeningPort)
+        if old.label not in result.failed or old.match in taken:
             continue
-        if len(routes) >= allowance.labels.routes or (
-            old.port is not None and ports >= allowance.labels.ports
-        ):
+        if len(routes) >= allowance.labels.routes or (is_port and ports >= allowance.labels.ports):
             continue
-        ports += old.port is not None
-        if old.redirect is not None:
-            routes.append(replace(old, degraded=True))
-        elif old.internal_port is not None and networked:
-            upstream = upstream_for(old.internal_port)
-            if old.upstream is not None:
-                upstream = _spoken_to(upstream, old.upstream.transport)
-            routes.append(replace(old, degraded=True, upstream=upstream))
+        ports += is_port
+        match old.action:
+            case RedirectRule():
+                routes.append(replace(old, degraded=True))
+            case ForwardTo(before) if networked and before.key.port is not None:
+                now = ForwardTo(_spoken_to(upstream_for(before.key.port), before.transport))
+                routes.append(replace(old, action=now, degraded=True))
     if networked:
         labelled = {route.listening_port for route in routes}
         asked_for = {
             port: target for port, target in _published(published).items() if port not in labelled
         }
         routes += [
-            Route(
-                port.scheme,
-                "",
-                "/",
-                service,
-                "",
-                PUBLISHED,
-                target,
-                upstream_for(target),
-                port=port.port,
-            )
+            Route(port, ForwardTo(upstream_for(target)), service=service, schema=PUBLISHED)
             for port, target in allowance.published(routes, sorted(asked_for.items()))
         ]
     return tuple(
         sorted(
             routes,
-            key=lambda route: (route.label, route.scheme, route.host, route.path, route.port or 0),
+            key=lambda route: (
+                route.label,
+                route.scheme,
+                route.host,
+                route.path,
+                route.listening_port or (),
+            ),
         )
     )
 

@@ -4,6 +4,6 @@ One module a schema, each with a pure `parse_labels`. A schema knows label text 
 it knows nothing of Docker's objects, endpoints, or what other services ask for.
 """
 
-from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
+from meshlib.labels.result import LabelResult, LabelRoute, PublishedPort
 
-__all__ = ["LabelResult", "PublishedPort", "RouteFragment"]
+__all__ = ["LabelResult", "LabelRoute", "PublishedPort"]

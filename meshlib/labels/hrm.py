@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 from meshlib.bounds import bounded_name
 from meshlib.labels import hrm_codes as codes
 from meshlib.labels.findings import Findings, LabelFindings, show
-from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
 from meshlib.labels.grammar import Part, split_elements, split_pair
 from meshlib.labels.hrm_options import (
     Pair,
@@ -33,8 +32,11 @@ from meshlib.labels.hrm_options import (
 from meshlib.labels.hrm_room import Room
 from meshlib.labels.hrm_values import ExternalRoute, parse_external_route, parse_internal_port
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
+from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
 from meshlib.labels.suggest import Suggestions
-from meshlib.model import Scheme
+from meshlib.model import HostPath, ListeningPort, Match, RedirectRule, Scheme, ServerName
+from meshlib.route_options import RouteOptions
+from meshlib.upstream_key import Transport
 
 __all__ = ["LABEL", "MAX_ELEMENTS", "SCHEMA", "is_hrm_label", "parse_labels"]
 
@@ -105,15 +107,14 @@ def parse_labels(
     facts = {protocol: _port_facts(ports, protocol) for protocol in ("tcp", "udp")}
     own = sorted(filter(is_hrm_label, labels))
     room = Room(findings, limits)
-    routes: dict[tuple[Scheme, str, str, int | None], RouteFragment] = {}
+    routes: dict[Match, LabelRoute] = {}
     for key in own:
         name = bounded_name(key)
         if not room.for_label(name, key, labels[key]):
             continue
         found = findings.label(name)
-        for column, fragment in _read_label(labels[key], found, facts):
-            route = (fragment.scheme, fragment.host, fragment.path, fragment.port)
-            first = routes.get(route)
+        for column, route in _read_label(labels[key], found, facts):
+            first = routes.get(route.match)
             if first is not None:
                 message = (
                     f"the route is asked for by {show(first.label, 100)} already, which counts"
@@ -121,8 +122,8 @@ def parse_labels(
                 found.add(
                     codes.DUPLICATE_ROUTE, message, "keep one of the two labels", column=column
                 )
-            elif room.for_route(fragment):
-                routes[route] = fragment
+            elif room.for_route(route):
+                routes[route.match] = route
     _report_key_slips(labels, findings, limits)
     diagnostics = (
         *room.exceeded,
@@ -176,7 +177,7 @@ def _meant_key(key: str, suggestions: Suggestions) -> str | None:
 
 def _read_label(
     value: str, found: LabelFindings, ports: Mapping[str, _Ports]
-) -> list[tuple[int, RouteFragment]]:
+) -> list[tuple[int, LabelRoute]]:
     """The routes of one label, each with its column; of the newer form there is one or none."""
     if len(value) > MAX_VALUE:
         message = f"the value has more than {MAX_VALUE} characters"
@@ -235,8 +236,8 @@ def _is_legacy(elements: list[Part]) -> bool:
 
 def _read_legacy(
     elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]
-) -> list[tuple[int, RouteFragment]]:
-    routes: list[tuple[int, RouteFragment]] = []
+) -> list[tuple[int, LabelRoute]]:
+    routes: list[tuple[int, LabelRoute]] = []
     newer: list[str] = []
     for element in elements:
         pair = split_pair(element)
@@ -245,10 +246,8 @@ def _read_legacy(
         port = _choose_port(number, route, found, ports)
         if route is None or port is None:
             continue
-        fragment = RouteFragment(
-            route.scheme, route.host, route.path, found.key, SCHEMA, port, port=route.port
-        )
-        routes.append((element.column, fragment))
+        asked = LabelRoute(_match_of(route), InternalPort(port), found.key, SCHEMA)
+        routes.append((element.column, asked))
         newer.append(
             f"{LABEL}.{len(routes)}=external_route={route}"
             + (f",internal_port={port}" if number else "")
@@ -269,7 +268,7 @@ def _read_legacy(
 
 def _read_pairs(
     elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]
-) -> tuple[int, RouteFragment] | None:
+) -> tuple[int, LabelRoute] | None:
     pairs = _collect_pairs(elements, found)
     asked = pairs.get("external_route")
     if asked is None:
@@ -319,21 +318,19 @@ def _read_pairs(
     share_with = read_share_with(pairs.get("share_with"), scheme, found)
     if found.failed or route is None:
         return None
-    match = (route.scheme, route.host, route.path, found.key, SCHEMA)
-    asked_of_endpoints = (route.port, proxy_header, server_name)
-    told = (https_only, hsts)
-    fragment = RouteFragment(
-        *match,
-        port,
-        redirect,
-        sticky,
-        forwarded_for is True,
-        *asked_of_endpoints,
-        *told,
-        protocol,
-        share_with,
-    )
-    return asked.value.column, fragment
+    action: InternalPort | RedirectRule | None = redirect
+    if port is not None:
+        action = InternalPort(port, Transport(protocol, server_name, proxy_header))
+    assert action is not None
+    options = RouteOptions(sticky, forwarded_for is True, https_only, hsts, share_with)
+    return asked.value.column, LabelRoute(_match_of(route), action, found.key, SCHEMA, options)
+
+
+def _match_of(route: ExternalRoute) -> Match:
+    if route.port is not None:
+        return ListeningPort(route.scheme, route.port)
+    is_sni = route.scheme is Scheme.SNI
+    return ServerName(route.host) if is_sni else HostPath(route.host, route.path)
 
 
 def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, Pair]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from meshlib.labels import hrm_codes as codes
 from meshlib.labels.findings import Finding, Findings
-from meshlib.labels.fragment import RouteFragment
 from meshlib.labels.limits import LabelLimits, label_size
-from meshlib.model import Diagnostic
+from meshlib.labels.result import LabelRoute
+from meshlib.model import Diagnostic, ListeningPort
 
 __all__ = ["Room"]
 
@@ -51,15 +51,15 @@ class Room:
         # Nothing that it asks for could be made.
         return bool(self._routes) or self._no_route(name)
 
-    def for_route(self, fragment: RouteFragment) -> bool:
+    def for_route(self, route: LabelRoute) -> bool:
         """Whether the route is made."""
         if not self._routes:
-            return self._no_route(fragment.label)
-        if fragment.port is not None:
+            return self._no_route(route.label)
+        if isinstance(route.match, ListeningPort):
             if not self._ports:
                 what = f"the service asks for more than {self._limits.ports} ports; this one and those after it are not made"
                 return self._exceed(
-                    codes.TOO_MANY_PORTS, fragment.label, what, "spread them over several services"
+                    codes.TOO_MANY_PORTS, route.label, what, "spread them over several services"
                 )
             self._ports -= 1
         self._routes -= 1

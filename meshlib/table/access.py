@@ -150,10 +150,10 @@ def _refused(name: str, claim: Claim, count: int, owner: str, right: Right) -> D
     )
     opt_in = (
         ""
-        if claim.route.port is not None
+        if claim.route.listening_port is not None
         else f"have its owner add share_with={grant_for(claim.owner)} to its label, or "
     )
-    hint = f"choose another {'port' if claim.route.port is not None else 'host'}, or {opt_in}ask the operator for it (routing.owners"
+    hint = f"choose another {'port' if claim.route.listening_port is not None else 'host'}, or {opt_in}ask the operator for it (routing.owners"
     return Diagnostic(
         "TBL004",
         Severity.ERROR,

@@ -19,9 +19,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from meshlib.model import Contribution, Diagnostic, Endpoint, Route, Severity, Upstream
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    ForwardTo,
+    RedirectRule,
+    Route,
+    Severity,
+    Upstream,
+)
 from meshlib.ownership import owner_text
 from meshlib.patterns import path_specificity
 from meshlib.upstream_key import UpstreamKey
@@ -195,29 +204,19 @@ def _compile_slot(
     return Slot(path, claims, route, upstream, decide(route, upstream), tuple(lost))
 
 
-def _terms(route: Route) -> tuple[object, ...]:
+def _terms(route: Route) -> dict[str, object]:
     # What two services must agree on to share a slot; where the requests go is what they share.
-    terms: tuple[object, ...] = (None,) * 4
-    if route.upstream is not None:
-        transport = route.upstream.transport
-        terms = (
-            route.upstream.strategy,
-            transport.proxy_protocol,
-            transport.tls_name,
-            transport.protocol,
-        )
-    return (
-        route.schema,
-        route.redirect,
-        route.sticky_cookie,
-        route.forwarded_for,
-        route.https_only,
-        route.hsts,
-        *terms,
-    )
-
-
-_UPSTREAM_TERMS: Final = ("strategy", "PROXY protocol", "TLS to endpoints", "protocol")
+    terms = {"schema": route.schema, "redirect": route.redirect, **route.options.shared()}
+    if isinstance(route.action, RedirectRule):
+        return terms
+    upstream = route.action.upstream
+    return {
+        **terms,
+        "strategy": upstream.strategy,
+        "PROXY protocol": upstream.transport.proxy_protocol,
+        "TLS to endpoints": upstream.transport.tls_name,
+        "protocol": upstream.transport.protocol,
+    }
 
 
 def _merge(routes: Sequence[Route]) -> Route:
@@ -231,14 +230,14 @@ def _merge(routes: Sequence[Route]) -> Route:
         return replace(owner, degraded=degraded)
     distinct = list(dict.fromkeys(upstreams))
     if len(distinct) == 1:
-        return replace(owner, upstream=distinct[0], degraded=degraded)
+        return replace(owner, action=ForwardTo(distinct[0]), degraded=degraded)
     endpoints = dict.fromkeys(endpoint for upstream in distinct for endpoint in upstream.endpoints)
     upstream = Upstream(
         UpstreamKey.merged(upstream.key for upstream in distinct),
         tuple(sorted(endpoints, key=_endpoint_order)),
         distinct[0].strategy,
     )
-    return replace(owner, upstream=upstream, degraded=degraded)
+    return replace(owner, action=ForwardTo(upstream), degraded=degraded)
 
 
 def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:
@@ -247,18 +246,8 @@ def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:
 
 def _conflict(claim: Claim, owner: Claim) -> Diagnostic:
     route, other = claim.route, owner.route
-    names = (
-        "schema",
-        "redirect",
-        "sticky cookie",
-        "forwarded-for",
-        "https",
-        "hsts",
-        *_UPSTREAM_TERMS,
-    )
-    differing = [
-        name for name, a, b in zip(names, _terms(route), _terms(other), strict=True) if a != b
-    ]
+    terms, others = _terms(route), _terms(other)
+    differing = [name for name in {**terms, **others} if terms.get(name) != others.get(name)]
     whose = (
         "the older service"
         if claim.place == owner.place

@@ -23,15 +23,15 @@ def decide_http(
     """What every request that this route wins is answered with. `https_port` is that of https as
     clients see it.
     """
-    if route.redirect is not None:
-        return Redirect(route, route.redirect)
+    if isinstance(route.action, RedirectRule):
+        return Redirect(route, route.action)
     ready = upstream is not None and upstream.ready
     decision = (
         Forward(route, upstream)
         if upstream is not None and ready
         else Respond(503, "no_endpoint", retry_after, route)
     )
-    if not route.https_only:
+    if not route.options.https_only:
         return decision
     # 308 keeps the method. Whether there is an endpoint does not matter yet.
     host = f"[{route.host}]" if ":" in route.host else route.host

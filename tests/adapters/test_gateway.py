@@ -22,8 +22,9 @@ from meshlib.model import (
     Contribution,
     Diagnostic,
     Endpoint,
+    ForwardTo,
+    HostPath,
     Route,
-    Scheme,
     Severity,
     Snapshot,
     Upstream,
@@ -46,7 +47,7 @@ def backend() -> Iterator[Backend]:
 
 def snapshot(port: int, host: str = HOST, key: str = "shop", *diagnostics: Diagnostic) -> Snapshot:
     upstream = Upstream(UpstreamKey(key, 80), (Endpoint("a", "127.0.0.1", port),))
-    route = Route(Scheme.HTTP, host, "/", key, "in code", "code", upstream=upstream)
+    route = Route(HostPath(host), ForwardTo(upstream), service=key, label="in code", schema="code")
     return Snapshot.of([Contribution(key, key, routes=(route,), diagnostics=diagnostics)])
 
 

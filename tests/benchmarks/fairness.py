@@ -37,7 +37,16 @@ from typing import Final, Literal
 import trustme
 
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    RedirectRule,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.listeners.http import HTTPListener
@@ -195,11 +204,11 @@ def _snapshot(good: int, evil: dict[str, int]) -> Snapshot:
             (Endpoint(f"{host}.1", "127.0.0.1", port),),
         )
         route = Route(
-            Scheme.HTTP, host, "/", host, "bench", "bench", internal_port=80, upstream=upstream
+            HostPath(host), ForwardTo(upstream), service=host, label="bench", schema="bench"
         )
         contributions.append(Contribution(f"bench/{host}", host, routes=(route,)))
     rule = RedirectRule("https://new.example.com")
-    moved = Route(Scheme.HTTP, _OLD, "/", _OLD, "bench", "bench", redirect=rule)
+    moved = Route(HostPath(_OLD), rule, service=_OLD, label="bench", schema="bench")
     return Snapshot.of([*contributions, Contribution(f"bench/{_OLD}", _OLD, routes=(moved,))])
 
 

@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.listeners.http_clients import HTTPClients
@@ -86,7 +94,7 @@ def _gateway(access_log: AccessLog | None) -> tuple[HTTPClients, Upstream]:
     upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("s.1", "127.0.0.1", 7001),))
     names = ["shop.example.com", *(f"h{number}.example.com" for number in range(_HOSTS))]
     routes = tuple(
-        Route(Scheme.HTTP, name, "/", "shop", "label", "hrm", internal_port=80, upstream=upstream)
+        Route(HostPath(name), ForwardTo(upstream), service="shop", label="label", schema="hrm")
         for name in names
     )
     mesh = Mesh(Snapshot.of([Contribution("bench/shop", "shop", routes=routes)]))

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, Snapshot
+from meshlib.model import Contribution, Endpoint, ForwardTo, Snapshot
 from meshlib.routes import labelled_service
 from meshlib_adapters.workers.messages import NO_VERSION, make_snapshot, read_snapshot
 
@@ -110,7 +110,9 @@ def _replaced(item: Contribution, change: int) -> Contribution:
     assert upstream is not None
     fresh = Endpoint(upstream.endpoints[-1].id, f"10.200.{change >> 8}.{change & 255}", 8080)
     endpoints = (*upstream.endpoints[:-1], fresh)
-    return replace(item, routes=(replace(route, upstream=replace(upstream, endpoints=endpoints)),))
+    return replace(
+        item, routes=(replace(route, action=ForwardTo(replace(upstream, endpoints=endpoints))),)
+    )
 
 
 if __name__ == "__main__":

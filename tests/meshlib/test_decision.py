@@ -20,10 +20,16 @@ from meshlib.decision import (
     TLSDecision,
     decision_for,
 )
-from meshlib.model import RedirectRule, Route, Scheme, Upstream
+from meshlib.model import ForwardTo, HostPath, RedirectRule, Route, Upstream
 from meshlib.upstream_key import UpstreamKey
 
-ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
+ROUTE = Route(
+    HostPath("a"),
+    ForwardTo(Upstream(UpstreamKey("s", 80))),
+    service="shop",
+    label="key",
+    schema="hrm",
+)
 UPSTREAM = Upstream(UpstreamKey("shop", 80))
 
 

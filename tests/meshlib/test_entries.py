@@ -13,7 +13,6 @@ import pytest
 
 from meshlib.entries import (
     Entry,
-    Match,
     check_contribution,
     check_endpoint,
     check_snapshot,
@@ -25,7 +24,20 @@ from meshlib.entries import (
 )
 from meshlib.errors import ConfigurationError
 from meshlib.labels.hrm_values import parse_cookie_name
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    ListeningPort,
+    Match,
+    RedirectRule,
+    Route,
+    Scheme,
+    ServerName,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 
 KEYS = sorted(
@@ -39,18 +51,20 @@ KEYS = sorted(
 )
 ENTRY = Entry("shop.example.com")
 UPSTREAM = Upstream(UpstreamKey("shop"), (Endpoint("shop.1", "10.0.0.5", 80),))
-ROUTE = Route(Scheme.HTTP, "shop.example.com", "/", "shop", "label", "hand", upstream=UPSTREAM)
+ROUTE = Route(
+    HostPath("shop.example.com"), ForwardTo(UPSTREAM), service="shop", label="label", schema="hand"
+)
 
 
 @pytest.mark.parametrize(
     ("key", "match"),
     [
-        ("shop.example.com", Match(Scheme.HTTP, "shop.example.com", "/")),
-        ("*/api/", Match(Scheme.HTTP, "", "/api")),
-        ("[::1]", Match(Scheme.HTTP, "::1", "/")),
-        ("sni://*.example.com", Match(Scheme.SNI, "*.example.com", "/")),
-        ("sni://*", Match(Scheme.SNI, "", "/")),
-        ("udp://:53", Match(Scheme.UDP, "", "/", 53)),
+        ("shop.example.com", HostPath("shop.example.com")),
+        ("*/api/", HostPath("", "/api")),
+        ("[::1]", HostPath("::1")),
+        ("sni://*.example.com", ServerName("*.example.com")),
+        ("sni://*", ServerName("")),
+        ("udp://:53", ListeningPort(Scheme.UDP, 53)),
     ],
 )
 def test_what_an_entry_matches(key: str, match: Match) -> None:
@@ -86,7 +100,7 @@ def test_values_of_options_are_read_as_labels_are() -> None:
 
 
 def test_redirects_are_rendered() -> None:
-    match = Match(Scheme.HTTP, "a", "/")
+    match = HostPath("a")
     assert read_redirect(ENTRY, match, RedirectRule("https://B")) == RedirectRule(
         "https://b", 301, True
     )
@@ -103,7 +117,7 @@ def test_redirects_are_rendered() -> None:
         with pytest.raises(ConfigurationError, match=message):
             read_redirect(ENTRY, match, rule)
     with pytest.raises(ConfigurationError, match="sni:// cannot be redirected"):
-        read_redirect(ENTRY, Match(Scheme.SNI, "a", "/"), RedirectRule("https://b"))
+        read_redirect(ENTRY, ServerName("a"), RedirectRule("https://b"))
 
 
 def test_strategies_are_known() -> None:
@@ -149,19 +163,20 @@ def test_endpoints_that_are_none(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"host": "Shop.example.com"}, 'not in normal form.*write "shop.example.com"'),
-        ({"host": "shop.example.com:80"}, "this is not an IPv6 address"),
-        ({"host": "https://shop.example.com"}, "cannot be in a host name"),
-        ({"path": ""}, r"the path '' is not in normal form \(write \"/\"\)"),
-        ({"path": "/a/"}, r"\(write \"/a\"\)"),
-        ({"path": "a"}, "a path begins with a slash"),
-        ({"upstream": None}, "neither an upstream nor a redirect"),
-        ({"redirect": RedirectRule("https://b")}, "both an upstream and a redirect"),
-        ({"upstream": None, "redirect": RedirectRule("https://b", 200)}, "200 is not the status"),
-        ({"upstream": None, "redirect": RedirectRule("b")}, "it is a whole URL"),
-        ({"upstream": replace(UPSTREAM, strategy="magic")}, "'magic' is no strategy"),
-        ({"upstream": Upstream(UpstreamKey("s"), (Endpoint("e", "10.0.0.5", 0),))}, "has the port"),
-        ({"scheme": Scheme.TCP, "host": "", "port": 65536}, "the port is 65536"),
+        ({"match": HostPath("Shop.example.com")}, 'not in normal form.*write "shop.example.com"'),
+        ({"match": HostPath("shop.example.com:80")}, "this is not an IPv6 address"),
+        ({"match": ServerName("https://shop.example.com")}, "cannot be in a host name"),
+        ({"match": HostPath("a", "")}, r"the path '' is not in normal form \(write \"/\"\)"),
+        ({"match": HostPath("a", "/a/")}, r"\(write \"/a\"\)"),
+        ({"match": HostPath("a", "a")}, "a path begins with a slash"),
+        ({"action": RedirectRule("https://b", 200)}, "200 is not the status"),
+        ({"action": RedirectRule("b")}, "it is a whole URL"),
+        ({"action": ForwardTo(replace(UPSTREAM, strategy="magic"))}, "'magic' is no strategy"),
+        (
+            {"action": ForwardTo(replace(UPSTREAM, endpoints=(Endpoint("e", "h", 0),)))},
+            "has the port",
+        ),
+        ({"match": ListeningPort(Scheme.TCP, 65536)}, "the port is 65536"),
     ],
 )
 def test_routes_that_could_not_be_served(changes: dict[str, Any], message: str) -> None:
@@ -172,14 +187,14 @@ def test_routes_that_could_not_be_served(changes: dict[str, Any], message: str) 
 
 
 def test_routes_that_can_be_served() -> None:
-    tcp = replace(ROUTE, scheme=Scheme.TCP, host="", port=5432)
-    moved = replace(ROUTE, host="*.example.com", upstream=None, redirect=RedirectRule("https://a"))
+    tcp = replace(ROUTE, match=ListeningPort(Scheme.TCP, 5432))
+    moved = replace(ROUTE, match=HostPath("*.example.com"), action=RedirectRule("https://a"))
     check_contribution(Contribution("p/shop", "shop", routes=(ROUTE, tcp, moved)), "here")
 
 
 def test_a_snapshot_is_checked_where_it_is_new() -> None:
     good = Contribution("p/a", "a", routes=(ROUTE,))
-    wrong = Contribution("p/b", "b", routes=(replace(ROUTE, upstream=None),))
+    wrong = Contribution("p/b", "b", routes=(replace(ROUTE, action=RedirectRule("b")),))
     check_snapshot(Snapshot.of([good]), None, "here")
     snapshot = Snapshot.of([good, wrong])
     with pytest.raises(ConfigurationError, match="here: p/b"):

@@ -57,6 +57,22 @@ _TREES = st.builds(
 )
 
 
+@dataclass(frozen=True)
+class Host:
+    host: str
+    port: int = 80
+
+
+@dataclass(frozen=True)
+class Name:
+    name: str
+
+
+@dataclass(frozen=True)
+class Either:
+    one: Host | Name | None
+
+
 @given(_TREES)
 def test_the_way_there_and_back(tree: Tree) -> None:
     text = to_json(tree)
@@ -153,3 +169,15 @@ def test_whatever_is_given_is_a_tree_or_refused(data: object) -> None:
     except ConfigurationError:
         return
     assert from_json(Tree, to_json(tree), "tree") == tree
+
+
+def test_of_several_classes_the_one_whose_fields_are_there() -> None:
+    for value in (Either(Host("a", 5)), Either(Name("b")), Either(None)):
+        assert from_json(Either, to_json(value), "x") == value
+    assert from_json(Either, '{"one": {"host": "a"}}', "x") == Either(Host("a"))
+    with pytest.raises(
+        ConfigurationError, match=r"^x.one: an object cannot .*with host or with name\)$"
+    ):
+        from_json(Either, '{"one": {"port": 5}}', "x")
+    with pytest.raises(ConfigurationError, match=r"^x.one: 5 cannot be here"):
+        from_json(Either, '{"one": 5}', "x")

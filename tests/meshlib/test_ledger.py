@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.ledger import Ledger, changes
-from meshlib.model import Contribution, Route, Scheme, Tenure, Upstream
+from meshlib.model import Contribution, ForwardTo, Route, Scheme, Tenure, Upstream
 from meshlib.ownership import OwnershipRules, Right, right_of
+from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import UpstreamKey
+from tests.support.routes import match_of
 
 _DAY = 86400
 
@@ -22,18 +24,19 @@ def route(
     if "://:" in name:
         scheme, number = Scheme(name.partition(":")[0]), int(name.rpartition(":")[2])
         return Route(
-            scheme, "", "/", "s", name, "hrm", 80, Upstream(UpstreamKey("s", 80)), port=number
+            match_of(scheme, "", "/", number),
+            ForwardTo(Upstream(UpstreamKey("s", 80))),
+            service="s",
+            label=name,
+            schema="hrm",
         )
     return Route(
-        scheme,
-        name,
-        path,
-        "s",
-        f"{scheme}{path}",
-        "hrm",
-        80,
-        Upstream(UpstreamKey("s", 80)),
-        share_with=share_with,
+        match_of(scheme, name, path),
+        ForwardTo(Upstream(UpstreamKey("s", 80))),
+        RouteOptions(share_with=share_with),
+        service="s",
+        label=f"{scheme}{path}",
+        schema="hrm",
     )
 
 

@@ -28,9 +28,9 @@ from meshlib.model import (
     Contribution,
     Endpoint,
     EndpointState,
+    ForwardTo,
+    HostPath,
     ListeningPort,
-    NameKind,
-    NameRecord,
     RedirectRule,
     Route,
     Scheme,
@@ -38,6 +38,7 @@ from meshlib.model import (
     Tenure,
     Upstream,
 )
+from meshlib.name_records import NameKind, NameRecord
 from meshlib.ownership import OwnershipRules
 from meshlib.routes import Service, Target, redirect
 from meshlib.upstream_key import UpstreamKey
@@ -55,7 +56,7 @@ def snapshot(*hosts: str, provider: str = "p") -> Snapshot:
             f"{provider}/{host}",
             host,
             1,
-            (Route(Scheme.HTTP, host, "/", host, "l", "hrm", 80, upstream),),
+            (Route(HostPath(host), ForwardTo(upstream), service=host, label="l", schema="hrm"),),
         )
 
     return Snapshot.of(map(contribution, hosts))
@@ -188,23 +189,18 @@ def shop(provider: str, host: str, address: str, *services: str) -> Snapshot:
         )
         routes = (
             Route(
-                Scheme.HTTP,
-                host,
-                "/" if service == "shop" else f"/{service}",
-                service,
-                "l",
-                "hrm",
-                8080,
-                upstream,
+                HostPath(host, "/" if service == "shop" else f"/{service}"),
+                ForwardTo(upstream),
+                service=service,
+                label="l",
+                schema="hrm",
             ),
             Route(
-                Scheme.HTTP,
-                f"old.{provider}",
-                "/",
-                service,
-                "l",
-                "hrm",
-                redirect=RedirectRule("https://new.test"),
+                HostPath(f"old.{provider}"),
+                RedirectRule("https://new.test"),
+                service=service,
+                label="l",
+                schema="hrm",
             ),
         )
         return Contribution(f"{provider}/{service}", service, 1, routes)
@@ -291,7 +287,7 @@ def test_clashes_of_names_leave_a_change_small() -> None:
 
 def owned(host: str, owner: str, age: int, provider: str = "p") -> Contribution:
     upstream = Upstream(UpstreamKey(owner, 80), (Endpoint("1", "10.0.0.1", 80),))
-    route = Route(Scheme.HTTP, host, "/", owner, "l", "hrm", 80, upstream)
+    route = Route(HostPath(host), ForwardTo(upstream), service=owner, label="l", schema="hrm")
     return Contribution(f"{provider}/{owner}", owner, age, (route,), owner=f"service {owner}")
 
 
@@ -374,7 +370,8 @@ def test_an_upstream_that_gives_way_does_so_in_all_its_routes() -> None:
         upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("1", "10.0.0.1", 80),))
         hosts = (f"a.{provider}", f"b.{provider}")
         routes = tuple(
-            Route(Scheme.HTTP, host, "/", "shop", "l", "hrm", 80, upstream) for host in hosts
+            Route(HostPath(host), ForwardTo(upstream), service="shop", label="l", schema="hrm")
+            for host in hosts
         )
         return Snapshot.of([Contribution(f"{provider}/shop", "shop", 1, routes)])
 
@@ -628,13 +625,11 @@ def test_mistakes_are_found_when_routes_are_given_and_change_nothing() -> None:
         "s",
         routes=(
             Route(
-                Scheme.HTTP,
-                "b",
-                "/",
-                "s",
-                "l",
-                "x",
-                upstream=Upstream(UpstreamKey("s"), (), "magic"),
+                HostPath("b"),
+                ForwardTo(Upstream(UpstreamKey("s"), (), "magic")),
+                service="s",
+                label="l",
+                schema="x",
             ),
         ),
     )

@@ -14,27 +14,38 @@ from meshlib.model import (
     Diagnostic,
     Endpoint,
     EndpointState,
+    ForwardTo,
+    HostPath,
     ListeningPort,
-    NameKind,
-    NameRecord,
+    Match,
     RedirectRule,
     Route,
     Scheme,
+    ServerName,
     Severity,
     Snapshot,
     Tenure,
     Upstream,
 )
+from meshlib.name_records import NameKind, NameRecord
+from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import Transport, UpstreamKey
 
-ROUTE = Route(Scheme.HTTP, "a", "/", "shop", "key", "hrm", 80)
+ROUTE = Route(
+    HostPath("a"),
+    ForwardTo(Upstream(UpstreamKey("s", 80))),
+    service="shop",
+    label="key",
+    schema="hrm",
+)
+PORT = ListeningPort(Scheme.UDP, 53)
 DIAGNOSTIC = Diagnostic("HRM001", Severity.ERROR, "shop", "key", "message")
 
 
 def test_everything_public_is_exported_and_frozen() -> None:
     values = [getattr(model, name) for name in model.__all__]
     classes = [value for value in values if dataclasses.is_dataclass(value)]
-    assert len(classes) == 8
+    assert len(classes) == 10
     for cls in classes:
         assert hasattr(cls, "__slots__")
         assert vars(cls)["__dataclass_params__"].frozen
@@ -67,32 +78,36 @@ def test_only_ready_endpoints_are_ready() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "host", "path", "name"),
+    ("match", "facts", "name"),
     [
-        (Scheme.HTTP, "shop.example.com", "/", "http://shop.example.com"),
-        (Scheme.HTTP, "shop.example.com", "/api", "http://shop.example.com/api"),
-        (Scheme.SNI, "", "/", "sni://"),
+        (HostPath("a.example"), (Scheme.HTTP, "a.example", "/", None), "http://a.example"),
+        (HostPath("a", "/api"), (Scheme.HTTP, "a", "/api", None), "http://a/api"),
+        (ServerName(""), (Scheme.SNI, "", "/", None), "sni://"),
+        (PORT, (Scheme.UDP, "", "/", PORT), "udp://:53"),
     ],
 )
-def test_name_of_a_route(scheme: Scheme, host: str, path: str, name: str) -> None:
-    assert dataclasses.replace(ROUTE, scheme=scheme, host=host, path=path).name == name
+def test_what_a_route_matches(match: Match, facts: tuple[object, ...], name: str) -> None:
+    route = dataclasses.replace(ROUTE, match=match)
+    assert (route.scheme, route.host, route.path, route.listening_port) == facts
+    assert route.name == name
+
+
+def test_a_route_forwards_or_redirects() -> None:
+    rule = RedirectRule("https://b")
+    assert (ROUTE.upstream, ROUTE.redirect) == (Upstream(UpstreamKey("s", 80)), None)
+    moved = dataclasses.replace(ROUTE, action=rule)
+    assert (moved.upstream, moved.redirect) == (None, rule)
 
 
 def test_a_port_is_for_routes_that_have_nothing_else_to_match() -> None:
-    assert ROUTE.listening_port is None
-    route = dataclasses.replace(ROUTE, scheme=Scheme.UDP, host="", port=53)
-    assert route.name == str(route.listening_port) == "udp://:53"
-    assert route.listening_port == ListeningPort(Scheme.UDP, 53)
-    with pytest.raises(ValueError, match="a tcp route needs a port"):
-        dataclasses.replace(ROUTE, scheme=Scheme.TCP)
     with pytest.raises(ValueError, match="a http route has no port"):
-        dataclasses.replace(ROUTE, port=80)
+        dataclasses.replace(ROUTE, match=ListeningPort(Scheme.HTTP, 80))
 
 
 def test_equal_parts_make_equal_values() -> None:
     def make() -> Snapshot:
         upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("shop.1", "10.0.0.1", 80),))
-        route = dataclasses.replace(ROUTE, upstream=upstream, redirect=RedirectRule("https://b"))
+        route = dataclasses.replace(ROUTE, action=ForwardTo(upstream))
         name = NameRecord("net", "shop", NameKind.SERVICE, ("10.0.0.2",))
         return Snapshot.of([Contribution("swarm/1", "shop", 1, (route,), (DIAGNOSTIC,), (name,))])
 
@@ -101,7 +116,7 @@ def test_equal_parts_make_equal_values() -> None:
 
 
 def test_a_snapshot_sees_all_routes_and_diagnostics_in_order_of_key() -> None:
-    other = dataclasses.replace(ROUTE, host="b")
+    other = dataclasses.replace(ROUTE, match=HostPath("b"))
     snapshot = Snapshot.of(
         [
             Contribution("2", "b", routes=(other,)),
@@ -139,7 +154,7 @@ def test_order_of_contributions_does_not_matter(keys: list[str]) -> None:
 def test_what_services_choose_is_bounded_in_every_object() -> None:
     long, endless = "n" * 10_000, "t\udc00" * 10_000
     name = bounded_name(long)
-    route = dataclasses.replace(ROUTE, service=long, label=long, path="/" + long)
+    route = dataclasses.replace(ROUTE, service=long, label=long, match=HostPath("a", "/" + long))
     assert (route.service, route.label) == (name, name)
     assert len(route.name) <= MAX_NAME
     assert route.path == "/" + long
@@ -154,10 +169,8 @@ def test_what_services_choose_is_bounded_in_every_object() -> None:
 
 def test_what_a_route_asks_for_is_a_name() -> None:
     assert ROUTE.claimed_name == ROUTE.host
-    assert (
-        dataclasses.replace(ROUTE, scheme=Scheme.TCP, host="", port=5432).claimed_name
-        == "tcp://:5432"
-    )
+    assert dataclasses.replace(ROUTE, match=ServerName("b")).claimed_name == "b"
+    assert dataclasses.replace(ROUTE, match=PORT).claimed_name == "udp://:53"
 
 
 _TEXT = st.text(max_size=5)
@@ -175,15 +188,20 @@ _UPSTREAMS = st.builds(
 _RULES = st.builds(RedirectRule, _TEXT, st.integers(), st.booleans())
 _ROUTES = st.builds(
     Route,
-    st.sampled_from([Scheme.HTTP, Scheme.SNI]),
-    *[_TEXT] * 5,
-    internal_port=st.none() | st.integers(),
-    upstream=st.none() | _UPSTREAMS,
-    redirect=st.none() | _RULES,
-    sticky_cookie=st.none() | _TEXT,
-    https_only=st.booleans(),
-    share_with=st.lists(_TEXT, max_size=2).map(tuple),
-) | st.builds(Route, st.just(Scheme.TCP), *[_TEXT] * 5, port=st.integers(1, 65535))
+    st.builds(HostPath, _TEXT, _TEXT)
+    | st.builds(ServerName, _TEXT)
+    | st.builds(ListeningPort, st.just(Scheme.TCP), st.integers(1, 65535)),
+    _UPSTREAMS.map(ForwardTo) | _RULES,
+    st.builds(
+        RouteOptions,
+        sticky_cookie=st.none() | _TEXT,
+        https_only=st.booleans(),
+        share_with=st.lists(_TEXT, max_size=2).map(tuple),
+    ),
+    service=_TEXT,
+    label=_TEXT,
+    schema=_TEXT,
+)
 _CONTRIBUTIONS = st.builds(
     Contribution,
     _TEXT,
@@ -224,16 +242,15 @@ def test_a_snapshot_of_json_is_checked_and_ordered() -> None:
         match=r"file.json.contributions: two contributions have the key 'a' \(give each",
     ):
         Snapshot.from_json(text.replace('"b"', '"a"'), where="file.json")
-    route = (
-        '{"scheme": "tcp", "host": "", "path": "/", "service": "s", "label": "l", "schema": "x"}'
-    )
+    route = '{"match": {"scheme": "http", "port": 1}, "action": {"target": "x"}, "service": "s"}'
     wrong = f'{{"contributions": [{{"key": "a", "service": "a", "routes": [{route}]}}]}}'
     with pytest.raises(
         ConfigurationError,
-        match=r"snapshot.contributions\[0\].routes\[0\]: a tcp route needs a port",
+        match=r"snapshot.contributions\[0\].routes\[0\]: a http route has no port",
     ):
         Snapshot.from_json(wrong)
     with pytest.raises(
-        ConfigurationError, match=r"routes\[0\].scheme.*write one of 'http', 'sni', 'tcp', 'udp'"
+        ConfigurationError,
+        match=r"routes\[0\].match.scheme.*write one of 'http', 'sni', 'tcp', 'udp'",
     ):
-        Snapshot.from_json(wrong.replace("tcp", "https"))
+        Snapshot.from_json(wrong.replace("http", "https"))

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import ConfigurationError
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    RedirectRule,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.parts import PartMerger
 from meshlib.upstream_key import UpstreamKey
 
@@ -20,14 +29,29 @@ def part(publisher: str, *services: str) -> Snapshot:
         )
         upstream = Upstream(UpstreamKey(service, 80), endpoints)
         routes = tuple(
-            Route(Scheme.HTTP, f"{host}.{publisher}", "/", service, "l", "hrm", 80, upstream)
+            Route(
+                HostPath(f"{host}.{publisher}"),
+                ForwardTo(upstream),
+                service=service,
+                label="l",
+                schema="hrm",
+            )
             for host in ("a", "b")
         )
         return Contribution(
             f"{publisher}/{service}",
             service,
             1,
-            (*routes, Route(Scheme.HTTP, "c", "/", service, "l", "hrm")),
+            (
+                *routes,
+                Route(
+                    HostPath("c"),
+                    RedirectRule("https://d"),
+                    service=service,
+                    label="l",
+                    schema="hrm",
+                ),
+            ),
         )
 
     return Snapshot.of(map(contribution, services))

@@ -16,12 +16,14 @@ from meshlib.model import (
     Contribution,
     Endpoint,
     EndpointState,
+    ForwardTo,
+    HostPath,
     RedirectRule,
     Route,
-    Scheme,
     Snapshot,
     Upstream,
 )
+from meshlib.route_options import RouteOptions
 from meshlib.routes import (
     Service,
     composed_services,
@@ -139,32 +141,34 @@ def test_a_service_with_everything() -> None:
         Endpoint("shop.2", "10.0.0.6", 80, 1, EndpointState.DRAINING),
     )
     assert only_route({"shop.example.com/a": service}) == Route(
-        Scheme.HTTP,
-        "shop.example.com",
-        "/a",
-        "shop",
-        "shop.example.com/a",
-        "code",
-        upstream=Upstream(
-            UpstreamKey("shop", transport=Transport("h2c", "", "v2")),
-            endpoints,
-            "weighted_round_robin",
+        HostPath("shop.example.com", "/a"),
+        ForwardTo(
+            Upstream(
+                UpstreamKey("shop", transport=Transport("h2c", "", "v2")),
+                endpoints,
+                "weighted_round_robin",
+            )
         ),
-        sticky_cookie="SID",
-        forwarded_for=True,
-        https_only=True,
-        hsts="max-age=31536000; includeSubDomains",
-        share_with=("news", "stack:blog"),
+        RouteOptions(
+            sticky_cookie="SID",
+            forwarded_for=True,
+            https_only=True,
+            hsts="max-age=31536000; includeSubDomains",
+            share_with=("news", "stack:blog"),
+        ),
+        service="shop",
+        label="shop.example.com/a",
+        schema="code",
     )
 
 
 def test_what_endpoints_are_asked_over() -> None:
     tls = only_route({"a": Service(["10.0.0.5:443"], tls="Shop.Internal", hsts=60)})
     assert tls.upstream is not None
-    assert (tls.upstream.transport.tls_name, tls.hsts) == ("shop.internal", "max-age=60")
+    assert (tls.upstream.transport.tls_name, tls.options.hsts) == ("shop.internal", "max-age=60")
     port = only_route({"tcp://:5432": Service(["10.0.0.5:5432"], proxy_protocol="v1")})
     assert port.upstream is not None
-    assert (port.upstream.transport.proxy_protocol, port.port) == ("v1", 5432)
+    assert (port.upstream.transport.proxy_protocol, port.name) == ("v1", "tcp://:5432")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,21 @@ def test_a_snapshot_is_taken_as_it_is_when_it_can_be_served() -> None:
     good = read_routes({"a": ["b:1"]})
     assert given_routes(good) is good
     wrong = Snapshot.of(
-        [Contribution("k", "s", routes=(Route(Scheme.HTTP, "A", "/", "s", "l", "x"),))]
+        [
+            Contribution(
+                "k",
+                "s",
+                routes=(
+                    Route(
+                        HostPath("A"),
+                        ForwardTo(Upstream(UpstreamKey("s", 80))),
+                        service="s",
+                        label="l",
+                        schema="x",
+                    ),
+                ),
+            )
+        ]
     )
     with pytest.raises(ConfigurationError, match="not in normal form"):
         given_routes(wrong)

@@ -10,9 +10,10 @@ from meshlib.model import (
     Contribution,
     Diagnostic,
     Endpoint,
+    ForwardTo,
+    HostPath,
     RedirectRule,
     Route,
-    Scheme,
     Severity,
     Snapshot,
     Upstream,
@@ -32,15 +33,19 @@ class View:
         self.mesh = Mesh()
         upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("shop.1", "10.0.0.5", 80),))
         routes = (
-            Route(Scheme.HTTP, "shop.example.com", "/", "shop", "l", "hrm", 80, upstream),
             Route(
-                Scheme.HTTP,
-                "old.example.com",
-                "/",
-                "shop",
-                "l",
-                "hrm",
-                redirect=RedirectRule("https://shop.example.com"),
+                HostPath("shop.example.com"),
+                ForwardTo(upstream),
+                service="shop",
+                label="l",
+                schema="hrm",
+            ),
+            Route(
+                HostPath("old.example.com"),
+                RedirectRule("https://shop.example.com"),
+                service="shop",
+                label="l",
+                schema="hrm",
             ),
         )
         wrong = Diagnostic("HRM001", Severity.ERROR, "shop", "l.1", "wrong", "right")

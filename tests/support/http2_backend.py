@@ -17,7 +17,7 @@ from h2.events import (
     WindowUpdated,
 )
 
-from meshlib.model import Snapshot, Upstream
+from meshlib.model import ForwardTo, Snapshot, Upstream
 from meshlib.upstream_key import Transport
 from tests.support.backend import Backend, Peer, Script
 from tests.support.running import snapshot_of
@@ -106,7 +106,7 @@ def over(*backends: Backend) -> Snapshot:
     contributions = []
     for contribution in plain.contributions:
         routes = tuple(
-            replace(r, upstream=_over_http2(r.upstream)) if r.upstream else r
+            replace(r, action=ForwardTo(_over_http2(r.upstream))) if r.upstream else r
             for r in contribution.routes
         )
         contributions.append(replace(contribution, routes=routes))

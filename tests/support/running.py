@@ -14,7 +14,17 @@ from typing import Any, Literal, TypeVar
 
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    RedirectRule,
+    Route,
+    Snapshot,
+    Upstream,
+)
+from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.http1.front import HTTP1Front
@@ -61,19 +71,16 @@ def snapshot_of(
         endpoints = tuple(Endpoint(f"{name}.{port}", "127.0.0.1", port) for port in ports)
         upstream = Upstream(UpstreamKey(name, 80), endpoints)
         route = Route(
-            Scheme.HTTP,
-            host,
-            "/",
-            name,
-            "test",
-            "test",
-            internal_port=80,
-            upstream=upstream,
-            sticky_cookie=sticky,
+            HostPath(host),
+            ForwardTo(upstream),
+            RouteOptions(sticky_cookie=sticky),
+            service=name,
+            label="test",
+            schema="test",
         )
         contributions.append(Contribution(f"test/{name}", name, routes=(route,)))
     for host, rule in (redirects or {}).items():
-        route = Route(Scheme.HTTP, host, "/", host, "test", "test", redirect=rule)
+        route = Route(HostPath(host), rule, service=host, label="test", schema="test")
         contributions.append(Contribution(f"test/{host}", host, routes=(route,)))
     return Snapshot.of(contributions)
 

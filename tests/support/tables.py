@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    RedirectRule,
+    Route,
+    Scheme,
+    Snapshot,
+    Upstream,
+)
 from meshlib.ownership import OwnershipRules
+from meshlib.route_options import RouteOptions
 from meshlib.table import RoutingTable
 from meshlib.upstream_key import UpstreamKey
+from tests.support.routes import match_of
 
 __all__ = ["route", "service", "table_of", "told"]
 
@@ -18,22 +29,22 @@ def route(
     scheme, _, rest = text.partition("://")
     if scheme in ("tcp", "udp"):
         upstream = Upstream(UpstreamKey(service, 1), (Endpoint(f"{service}.1", "10.0.0.1", 1),))
-        return Route(Scheme(scheme), "", "/", service, text, "hrm", 1, upstream, port=int(rest[1:]))
+        return Route(
+            match_of(Scheme(scheme), "", "/", int(rest[1:])),
+            ForwardTo(upstream),
+            service=service,
+            label=text,
+            schema="hrm",
+        )
     host, slash, path = rest.partition("/")
     upstream = Upstream(UpstreamKey(service, 80), (Endpoint(f"{service}.1", "10.0.0.1", 80),))
-    redirect = RedirectRule(target) if target else None
     return Route(
-        Scheme(scheme),
-        host,
-        slash + path or "/",
-        service,
-        text,
-        "hrm",
-        None if redirect else 80,
-        None if redirect else upstream,
-        redirect,
-        sticky,
-        share_with=share_with,
+        match_of(Scheme(scheme), host, slash + path or "/"),
+        RedirectRule(target) if target else ForwardTo(upstream),
+        RouteOptions(sticky_cookie=sticky, share_with=share_with),
+        service=service,
+        label=text,
+        schema="hrm",
     )
 
 

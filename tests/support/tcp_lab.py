@@ -13,7 +13,7 @@ import trustme
 
 from meshlib.decision import Passthrough, Reject, TLSDecision
 from meshlib.messages import ClientHello
-from meshlib.model import Endpoint, Route, Scheme, Upstream
+from meshlib.model import Endpoint, ForwardTo, Route, ServerName, Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
@@ -47,16 +47,7 @@ class Table:
             UpstreamKey(name),
             tuple(Endpoint(f"{name}.{n}", host, port) for n, (host, port) in enumerate(addresses)),
         )
-        route = Route(
-            Scheme.SNI,
-            name,
-            "/",
-            service=name,
-            label="",
-            schema="test",
-            internal_port=443,
-            upstream=upstream,
-        )
+        route = Route(ServerName(name), ForwardTo(upstream), service=name, label="", schema="test")
         return Passthrough(route, upstream)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import trustme
 
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import Contribution, Endpoint, ForwardTo, Route, Scheme, Snapshot, Upstream
+from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.tls import TerminationSettings
@@ -24,6 +25,7 @@ from meshlib_adapters.tls.certificate_files import CertificateSet
 from meshlib_adapters.tls.certificates import Certificate, parse_pem
 from meshlib_adapters.tls.termination import TLSTerminator
 from tests.support.backend import PATIENCE, Backend
+from tests.support.routes import match_of
 from tests.support.running import RunningGateway
 
 __all__ = ["TLSClient", "TLSGateway", "certificate", "routes_of"]
@@ -44,16 +46,12 @@ def routes_of(places: Mapping[str, int], *, https_only: bool = False, hsts: str 
         upstream = Upstream(UpstreamKey(place, 80), (Endpoint(f"{place}.1", "127.0.0.1", port),))
         kind = Scheme(scheme) if mark else Scheme.HTTP
         route = Route(
-            kind,
-            host,
-            "/",
-            place,
-            "l",
-            "test",
-            80,
-            upstream,
-            https_only=https_only and not mark,
-            hsts="" if mark else hsts,
+            match_of(kind, host, "/"),
+            ForwardTo(upstream),
+            RouteOptions(https_only=https_only and not mark, hsts="" if mark else hsts),
+            service=place,
+            label="l",
+            schema="test",
         )
         contributions.append(Contribution(f"test/{place}", place, 1, (route,)))
     return Snapshot.of(contributions)

@@ -206,15 +206,15 @@ class Gateway:
             await _deny(scope, receive, send, 508)
             return
         lines = request_fields(
-            head, self._policy, peer, wanted_by_label=decision.route.forwarded_for
+            head, self._policy, peer, wanted_by_label=decision.route.options.forwarded_for
         )
         if not head.authority:
             lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
         if self._policy.request_id and not (peer.trusted and b"x-request-id" in head.fields.names):
             lines += b"X-Request-ID: %s%012x\r\n" % (self._id_prefix.encode(), next(self._ids))
         exchange = AwaitedExchange(self._pools(), *addresses_of(scope))
-        if decision.route.hsts and is_secure(head.fields, peer):
-            exchange.hsts = decision.route.hsts
+        if decision.route.options.hsts and is_secure(head.fields, peer):
+            exchange.hsts = decision.route.options.hsts
         self._exchanges.add(exchange)
         try:
             with contextlib.suppress(

@@ -309,7 +309,7 @@ class HTTP1Front(PacedClient):
     def _forward(self, decision: Forward, head: RequestHead) -> None:
         proxy = self.proxy
         self._decision = decision
-        wish = decision.route.forwarded_for
+        wish = decision.route.options.forwarded_for
         known = self._known
         authority = head.authority
         if (
@@ -341,7 +341,7 @@ class HTTP1Front(PacedClient):
             done = self._body is None
             self.phase = _RESPONSE if done else _BODY
         preferred = None
-        if decision.route.sticky_cookie is not None:
+        if decision.route.options.sticky_cookie is not None:
             preferred = proxy.upstreams.bound_endpoint(decision, head.fields)
         self._upstream_request.start(
             decision,

@@ -105,12 +105,12 @@ class AnsweringClient(RecordedClient):
         decision = self._decision
         if decision is not None:
             route = decision.route
-            if route.sticky_cookie is not None and self._upstream_request.pool is not None:
+            if route.options.sticky_cookie is not None and self._upstream_request.pool is not None:
                 proxy.upstreams.learn_binding(
                     decision, request.fields, head.fields, self._upstream_request.pool
                 )
-            if route.hsts and is_secure(request.fields, self.peer):
-                wire = with_hsts(wire, head.fields, route.hsts)
+            if route.options.hsts and is_secure(request.fields, self.peer):
+                wire = with_hsts(wire, head.fields, route.options.hsts)
         extra = b"\r\n"
         self._framing = _AS_IS
         if self.keeper.draining:

@@ -162,7 +162,7 @@ class Stream:
         connection = self._connection
         proxy = connection.proxy
         lines = proxy.memo.lines_to_send(
-            head, connection.peer, wanted_by_label=decision.route.forwarded_for
+            head, connection.peer, wanted_by_label=decision.route.options.forwarded_for
         )
         if lines is None:
             self._answer_error(508, "loop")
@@ -176,7 +176,7 @@ class Stream:
         data = b"%s %s HTTP/1.1\r\n%s\r\n" % (head.method, head.target, lines)
         self._decision = decision
         preferred = None
-        if decision.route.sticky_cookie is not None:
+        if decision.route.options.sticky_cookie is not None:
             preferred = proxy.upstreams.bound_endpoint(decision, head.fields)
         self._upstream_request.start(
             decision, head, data, done=done, preferred=preferred, relay_chunks=False
@@ -308,7 +308,7 @@ class Stream:
         decision, asked, pool = self._decision, self.head, self._upstream_request.pool
         if (
             decision is not None
-            and decision.route.sticky_cookie is not None
+            and decision.route.options.sticky_cookie is not None
             and asked is not None
             and pool is not None
         ):
@@ -317,11 +317,11 @@ class Stream:
             )
         if (
             decision is not None
-            and decision.route.hsts
+            and decision.route.options.hsts
             and asked is not None
             and is_secure(asked.fields, self._connection.peer)
         ):
-            wire = with_hsts(wire, head.fields, decision.route.hsts)
+            wire = with_hsts(wire, head.fields, decision.route.options.hsts)
         self._chunked_answer = kind is BodyKind.CHUNKED
         if done:
             self._complete()

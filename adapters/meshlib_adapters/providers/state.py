@@ -27,6 +27,7 @@ from meshlib.discovery.engine.addresses import is_refused
 from meshlib.errors import MeshError
 from meshlib.model import Contribution, Route, Scheme, Snapshot, Tenure, Upstream
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
+from meshlib_adapters.providers.kept_contributions import KeptContribution
 
 __all__ = ["FILE", "MAX_FILE", "RELEASED", "KeptState", "StateDirectory", "encode_state"]
 
@@ -288,7 +289,7 @@ def _parse(data: bytes, where: str) -> KeptState:
             found.tenures.append(tenure)
     for provider, raw in document.snapshots.items():
         try:
-            contributions = msgspec.json.decode(raw, type=tuple[Contribution, ...])
+            contributions = msgspec.json.decode(raw, type=tuple[KeptContribution, ...])
             found.snapshots[provider] = Snapshot.of(_checked(contributions, provider, found, where))
         except ValueError as error:
             _complain(
@@ -303,7 +304,7 @@ def _complain(found: KeptState, message: str) -> None:
 
 
 def _checked(
-    contributions: Iterable[Contribution], provider: str, found: KeptState, where: str
+    contributions: Iterable[KeptContribution], provider: str, found: KeptState, where: str
 ) -> list[Contribution]:
     good = []
     for one in contributions:
@@ -311,7 +312,8 @@ def _checked(
             _check_text(one.key, one.service, one.owner, *one.networks)
             if not one.key.startswith(f"{provider}/"):
                 raise ValueError(f"the key {one.key[:100]!r} is not one of {provider}")
-            for route in one.routes:
+            made = one.contribution()
+            for route in made.routes:
                 _check_route(route, from_engine=not provider.startswith("static:"))
         except ValueError as error:
             _complain(
@@ -319,7 +321,7 @@ def _checked(
                 f"{where}: snapshots: {provider[:100]!r}: {one.service[:100]!r}: {error}; this service is left out",
             )
         else:
-            good.append(one)
+            good.append(made)
     return good
 
 
@@ -355,11 +357,11 @@ def _check_route(route: Route, *, from_engine: bool) -> None:
         route.label,
         route.schema,
         route.service,
-        route.sticky_cookie or "",
-        route.hsts,
+        route.options.sticky_cookie or "",
+        route.options.hsts,
         redirect.target if redirect else "",
     )
-    _check_text(*texts, *route.share_with)
+    _check_text(*texts, *route.options.share_with)
     if not all(text.isascii() for text in texts[3:]):
         raise ValueError("a field of responses would not be ASCII")
     _check_host(route.host)
@@ -368,10 +370,9 @@ def _check_route(route: Route, *, from_engine: bool) -> None:
             raise ValueError(f"the path {route.path[:100]!r} is not in its normal form")
     except MeshError as error:
         raise ValueError(str(error)) from None
-    if route.port is not None and not 1 <= route.port <= 65535:
-        raise ValueError(f"the port {route.port} is not within 1-65535")
-    if (route.upstream is None) is (redirect is None):
-        raise ValueError("a route forwards or redirects, one of the two")
+    port = route.listening_port
+    if port is not None and not 1 <= port.port <= 65535:
+        raise ValueError(f"the port {port.port} is not within 1-65535")
     if redirect is not None and redirect.status not in (301, 302, 307, 308):
         raise ValueError(f"a redirect has the status {redirect.status}")
     if route.upstream is not None:

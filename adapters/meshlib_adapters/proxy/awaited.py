@@ -69,7 +69,7 @@ class AwaitedExchange:
         self._asked = head.fields
         self._sent = done
         preferred = None
-        if decision.route.sticky_cookie is not None:
+        if decision.route.options.sticky_cookie is not None:
             preferred = self._upstreams.bound_endpoint(decision, head.fields)
         self._upstream_request.start(
             decision, head, data, done=done, preferred=preferred, relay_chunks=False
@@ -198,7 +198,7 @@ class AwaitedExchange:
             decision is not None
             and asked is not None
             and pool is not None
-            and decision.route.sticky_cookie is not None
+            and decision.route.options.sticky_cookie is not None
         ):
             self._upstreams.learn_binding(decision, asked, head.fields, pool)
         self._keep(pieces, done)

@@ -87,7 +87,7 @@ class UpstreamRegistry:
         """The endpoint that one of the request's sessions is bound to, while it may be used; None to
         choose freely.
         """
-        cookie = decision.route.sticky_cookie
+        cookie = decision.route.options.sticky_cookie
         if cookie is None or b"cookie" not in fields.names:
             return None
         values = cookie_values(fields.get_all(b"cookie"), cookie.encode())
@@ -109,7 +109,7 @@ class UpstreamRegistry:
         A session that the application ends is forgotten, if it is the only one of its name in the
         request.
         """
-        cookie = decision.route.sticky_cookie
+        cookie = decision.route.options.sticky_cookie
         if cookie is None:
             return
         name, upstream, now = cookie.encode(), decision.upstream.name, self.loop.time()

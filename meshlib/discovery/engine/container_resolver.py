@@ -34,17 +34,16 @@ from meshlib.discovery.engine.records import (
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
 from meshlib.discovery.limits import Allowance
 from meshlib.discovery.routes import build_routes
-from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import is_hrm_label
+from meshlib.labels.result import PublishedPort
 from meshlib.model import (
     Contribution,
     Endpoint,
     EndpointState,
-    NameKind,
-    NameRecord,
     Snapshot,
     Upstream,
 )
+from meshlib.name_records import NameKind, NameRecord
 from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["ContainerResolver"]
@@ -139,9 +138,9 @@ class ContainerResolver:
         allowance = Allowance(service, self._options.limits, reading.text)
         diagnostics = list(result.diagnostics)
         network = choose_network(attached, self._options)
-        forwarding = [
-            fragment.label for fragment in result.fragments if fragment.redirect is None
-        ] or sorted(result.failed)
+        forwarding = [route.label for route in result.routes if route.forwards] or sorted(
+            result.failed
+        )
         if forwarding and network is None:
             diagnostics.append(off_network(service, min(forwarding), attached, self._options))
         endpoints = _endpoints(group, network, locate)

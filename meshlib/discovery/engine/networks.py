@@ -26,10 +26,9 @@ from meshlib.model import (
     Contribution,
     Diagnostic,
     Endpoint,
-    NameKind,
-    NameRecord,
     Severity,
 )
+from meshlib.name_records import NameKind, NameRecord
 
 __all__ = [
     "ADDRESS_REFUSED",

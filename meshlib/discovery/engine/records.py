@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from meshlib.labels.fragment import PublishedPort
+from meshlib.labels.result import PublishedPort
 
 __all__ = [
     "Attachment",

@@ -27,18 +27,17 @@ from meshlib.discovery.engine.records import NetworkRecord, ServiceRecord, Swarm
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
 from meshlib.discovery.limits import Allowance
 from meshlib.discovery.routes import build_routes
-from meshlib.labels.fragment import LabelResult
 from meshlib.labels.hrm import is_hrm_label
+from meshlib.labels.result import LabelResult
 from meshlib.model import (
     Contribution,
     Diagnostic,
     Endpoint,
     EndpointState,
-    NameKind,
-    NameRecord,
     Snapshot,
     Upstream,
 )
+from meshlib.name_records import NameKind, NameRecord
 from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["SwarmResolver"]
@@ -160,7 +159,7 @@ class SwarmResolver:
         diagnostics += _labels_on_container(service)
         network = choose_network(attached, self._options)
         published = service.ports if self._options.published_ports else ()
-        wanted = bool(result.fragments) or bool(result.failed) or bool(published)
+        wanted = bool(result.routes) or bool(result.failed) or bool(published)
         # To publish a port is no word to us: off our networks such a service is nobody's mistake.
         if network is None and _needs_network(result):
             diagnostics.append(
@@ -225,11 +224,11 @@ def _owner(service: ServiceRecord) -> str:
 
 
 def _needs_network(result: LabelResult) -> bool:
-    return bool(result.failed) or any(fragment.redirect is None for fragment in result.fragments)
+    return bool(result.failed) or any(route.forwards for route in result.routes)
 
 
 def _first_label(result: LabelResult) -> str:
-    forwarding = [fragment.label for fragment in result.fragments if fragment.redirect is None]
+    forwarding = [route.label for route in result.routes if route.forwards]
     return min(forwarding or result.failed)
 
 

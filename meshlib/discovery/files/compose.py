@@ -24,9 +24,9 @@ from meshlib.discovery.files.diagnostics import (
 from meshlib.discovery.files.interpolation import interpolate
 from meshlib.errors import ConfigurationError
 from meshlib.labels.findings import show
-from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.limits import MAX_VALUE
+from meshlib.labels.result import PublishedPort
 
 __all__ = ["MAX_PORTS", "ReadLabels", "merge_labels", "read_labels", "read_ports"]
 

@@ -39,8 +39,8 @@ from meshlib.discovery.limits import Allowance, DiscoveryLimits
 from meshlib.discovery.routes import build_routes
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.findings import show
-from meshlib.labels.fragment import LabelResult, PublishedPort
 from meshlib.labels.hrm import is_hrm_label
+from meshlib.labels.result import LabelResult, PublishedPort
 from meshlib.model import Contribution, Snapshot
 from meshlib.upstream_key import Transport
 
@@ -215,7 +215,7 @@ def _contribution(
     failed = result.failed | frozenset(map(bounded_name, entry.unread))
     if not entry.readable and last is not None:
         failed |= {route.label for route in last.routes}
-    forwards = any(fragment.redirect is None for fragment in result.fragments)
+    forwards = any(route.forwards for route in result.routes)
     composed = _is_composed(value)
     endpoints = _endpoints(name, value, place, mistakes, composed=composed, forwards=forwards)
     if composed:

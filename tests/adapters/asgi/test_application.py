@@ -22,7 +22,17 @@ from starlette.routing import Route as Page
 
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    RedirectRule,
+    Route,
+    Snapshot,
+    Upstream,
+)
+from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.config.http import HTTPSettings
@@ -39,14 +49,16 @@ def anyio_backend() -> str:
 def route(
     host: str, port: int, *, sticky: str | None = None, redirect: RedirectRule | None = None
 ) -> Contribution:
-    upstream = (
-        None
-        if redirect
-        else Upstream(
-            UpstreamKey(host, 80), (Endpoint(f"{host}.1", "127.0.0.1", port),) if port else ()
-        )
+    endpoints = (Endpoint(f"{host}.1", "127.0.0.1", port),) if port else ()
+    upstream = Upstream(UpstreamKey(host, 80), endpoints)
+    found = Route(
+        HostPath(host),
+        redirect or ForwardTo(upstream),
+        RouteOptions(sticky_cookie=sticky),
+        service=host,
+        label="label",
+        schema="hrm",
     )
-    found = Route(Scheme.HTTP, host, "/", host, "label", "hrm", 80, upstream, redirect, sticky)
     return Contribution(host, host, 1, (found,))
 
 
@@ -136,7 +148,7 @@ async def test_forged_sessions_move_no_session() -> None:
             tuple(Endpoint(f"a.{port}", "127.0.0.1", port) for port in sorted(ports)),
         )
         found = route("a.test", 0, sticky="SID")
-        found = replace(found, routes=(replace(found.routes[0], upstream=upstream),))
+        found = replace(found, routes=(replace(found.routes[0], action=ForwardTo(upstream)),))
         gateway = await stack.enter_async_context(
             served(found, settings=HTTPSettings(sticky_sessions=20))
         )
@@ -177,7 +189,15 @@ async def test_what_requires_tls_is_redirected_without_it() -> None:
         plain = route("shop.test", port)
         behind = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
         async with served(
-            replace(plain, routes=(replace(plain.routes[0], https_only=True),)), policy=behind
+            replace(
+                plain,
+                routes=(
+                    replace(
+                        plain.routes[0], options=replace(plain.routes[0].options, https_only=True)
+                    ),
+                ),
+            ),
+            policy=behind,
         ) as gateway:
             answer = await talk(
                 gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
@@ -187,7 +207,15 @@ async def test_what_requires_tls_is_redirected_without_it() -> None:
             secure = b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
             assert (await talk(gateway, secure)).startswith(b"HTTP/1.1 200")
         async with served(
-            replace(plain, routes=(replace(plain.routes[0], https_only=True),)), https_port=8443
+            replace(
+                plain,
+                routes=(
+                    replace(
+                        plain.routes[0], options=replace(plain.routes[0].options, https_only=True)
+                    ),
+                ),
+            ),
+            https_port=8443,
         ) as gateway:
             answer = await talk(
                 gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
@@ -200,7 +228,16 @@ async def test_hsts_goes_with_answers_over_tls_only() -> None:
         plain = route("shop.test", port)
         behind = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
         async with served(
-            replace(plain, routes=(replace(plain.routes[0], hsts="max-age=300"),)), policy=behind
+            replace(
+                plain,
+                routes=(
+                    replace(
+                        plain.routes[0],
+                        options=replace(plain.routes[0].options, hsts="max-age=300"),
+                    ),
+                ),
+            ),
+            policy=behind,
         ) as gateway:
             ask = b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: %s\r\nConnection: close\r\n\r\n"
             assert (

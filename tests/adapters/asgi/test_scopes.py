@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.config.http import HTTPSettings
@@ -61,14 +69,11 @@ async def exchange(
     upstream_server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = upstream_server.sockets[0].getsockname()[1]
     route = Route(
-        Scheme.HTTP,
-        "",
-        "/",
-        "s",
-        "l",
-        "hrm",
-        80,
-        Upstream(UpstreamKey("s", 80, "file"), (Endpoint("s.1", "127.0.0.1", port),)),
+        HostPath(""),
+        ForwardTo(Upstream(UpstreamKey("s", 80, "file"), (Endpoint("s.1", "127.0.0.1", port),))),
+        service="s",
+        label="l",
+        schema="hrm",
     )
     gateway = Gateway(mesh=Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])), **options)
     sent: list[Message] = []

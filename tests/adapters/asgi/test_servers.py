@@ -17,7 +17,15 @@ import websockets.asyncio.client
 import websockets.asyncio.server
 
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
 from tests.support.asgi_raw import answering, backend, talk
@@ -48,7 +56,11 @@ class Bound(hypercorn.config.Config):
 async def served(server: str, upstream: int) -> AsyncIterator[int]:
     endpoint = Endpoint("s.1", "127.0.0.1", upstream)
     route = Route(
-        Scheme.HTTP, "", "/", "s", "l", "hrm", 80, Upstream(UpstreamKey("s", 80), (endpoint,))
+        HostPath(""),
+        ForwardTo(Upstream(UpstreamKey("s", 80), (endpoint,))),
+        service="s",
+        label="l",
+        schema="hrm",
     )
     app: Any = Gateway(mesh=Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])))
     if server == "hypercorn":

@@ -16,7 +16,15 @@ from wsproto.events import AcceptConnection, Message, Ping, TextMessage
 from wsproto.events import Request as Handshake
 
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.asgi.types import Message as ASGIMessage
@@ -42,7 +50,9 @@ def anyio_backend() -> str:
 async def gateway(handler: Handler) -> AsyncIterator[Gateway]:
     async with backend(handler) as port:
         upstream = Upstream(UpstreamKey("a", 80), (Endpoint("a.1", "127.0.0.1", port),))
-        route = Route(Scheme.HTTP, "a.test", "/", "a", "label", "hrm", 80, upstream)
+        route = Route(
+            HostPath("a.test"), ForwardTo(upstream), service="a", label="label", schema="hrm"
+        )
         async with Gateway(mesh=Mesh(Snapshot.of([Contribution("a", "a", 1, (route,))]))) as made:
             yield made
 

@@ -16,7 +16,7 @@ import trustme
 from meshlib.decision import Passthrough, TLSDecision
 from meshlib.forwarding import Network
 from meshlib.messages import ClientHello
-from meshlib.model import Endpoint, Route, Scheme, Upstream
+from meshlib.model import Endpoint, ForwardTo, Route, ServerName, Upstream
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.transport import ProxyHeaderPolicy
 from meshlib_adapters.listeners.tls import TLSListener
@@ -55,7 +55,13 @@ class Table:
 
     def route_tls(self, hello: ClientHello, covered: object = None) -> TLSDecision:
         return Passthrough(
-            Route(Scheme.SNI, "a.example", "/", "a", "", "test", 443, self._upstream),
+            Route(
+                ServerName("a.example"),
+                ForwardTo(self._upstream),
+                service="a",
+                label="",
+                schema="test",
+            ),
             self._upstream,
         )
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, EndpointState, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    EndpointState,
+    ForwardTo,
+    Route,
+    ServerName,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.listeners.tls import TLSListener
 from tests.support.hellos import hello_for, plain_echo
@@ -19,14 +28,11 @@ def test_starting_tasks_get_nothing(run: Run, lab: MakeLab) -> None:
             starting = Endpoint("a.1", LOOPBACK, 9, state=EndpointState.STARTING)
             upstream = Upstream(UpstreamKey("a", 443), (starting, Endpoint("a.2", LOOPBACK, port)))
             route = Route(
-                Scheme.SNI,
-                "*.example",
-                "/",
-                "a",
-                "label",
-                "hrm",
-                internal_port=443,
-                upstream=upstream,
+                ServerName("*.example"),
+                ForwardTo(upstream),
+                service="a",
+                label="label",
+                schema="hrm",
             )
             mesh = Mesh()
             mesh.publish("test", Snapshot.of([Contribution("a", "a", routes=(route,))]))

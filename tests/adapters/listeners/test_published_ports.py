@@ -17,6 +17,7 @@ from meshlib.model import (
     Contribution,
     Endpoint,
     EndpointState,
+    ForwardTo,
     ListeningPort,
     Route,
     Scheme,
@@ -27,6 +28,7 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
 from meshlib_adapters.listeners.published_ports import PublishedPorts
 from meshlib_adapters.observe.records import ConnectionRecord
+from tests.support.routes import match_of
 
 LOOPBACK = "127.0.0.1"
 EVERY = (range(1, 65536),)
@@ -62,7 +64,13 @@ def service(
         UpstreamKey(name, 1), (Endpoint(f"{name}.1", LOOPBACK, backend, state=state),)
     )
     routes = [
-        Route(port.scheme, "", "/", name, "l", "hrm", backend, upstream, port=port.port)
+        Route(
+            match_of(port.scheme, "", "/", port.port),
+            ForwardTo(upstream),
+            service=name,
+            label="l",
+            schema="hrm",
+        )
         for port in ports
     ]
     return Contribution(f"p/{name}", name, age, tuple(routes))

@@ -12,7 +12,7 @@ import pytest
 
 from meshlib.decision import Passthrough, TLSDecision
 from meshlib.messages import ClientHello
-from meshlib.model import Endpoint, Route, Scheme, Upstream
+from meshlib.model import Endpoint, ForwardTo, Route, ServerName, Upstream
 from meshlib.proxy_protocol import ProxyHeader, ProxyProtocolReader
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.transport import TLSSettings
@@ -158,7 +158,13 @@ def test_an_endpoint_that_wants_it_gets_a_proxy_header_before_the_hello(
 
                 def route_tls(self, hello: ClientHello, covered: object = None) -> TLSDecision:
                     return Passthrough(
-                        Route(Scheme.SNI, "a.example", "/", "a", "", "test", 443, upstream),
+                        Route(
+                            ServerName("a.example"),
+                            ForwardTo(upstream),
+                            service="a",
+                            label="",
+                            schema="test",
+                        ),
                         upstream,
                     )
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from meshlib.http1 import EMPTY_SECTION, parse_fields
 from meshlib.messages import RequestHead
-from meshlib.model import Endpoint, RedirectRule, Route, Scheme
+from meshlib.model import Endpoint, ForwardTo, HostPath, RedirectRule, Route, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.access_log import AccessLog, CombinedFormatter, JSONFormatter
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason
 from meshlib_adapters.observe.records import AccessRecord
@@ -191,7 +192,17 @@ def test_a_line_says_what_the_record_says(
     end: EndReason,
 ) -> None:
     head = asked and RequestHead(b"GET", asked[1], asked[0], asked[2], EMPTY_SECTION)
-    route = None if service is None else Route(Scheme.HTTP, "a", "/", service, "l", "hrm", 80)
+    route = (
+        None
+        if service is None
+        else Route(
+            HostPath("a"),
+            ForwardTo(Upstream(UpstreamKey("s", 80))),
+            service=service,
+            label="l",
+            schema="hrm",
+        )
+    )
     endpoint = Endpoint("task.1", "192.0.2.7", 80) if tried else None
     line = JSONFormatter()(
         (when, "192.0.2.1", head, 200, 7, route, endpoint, 2, seconds, first, end)
@@ -229,7 +240,13 @@ def test_a_line_says_what_the_record_says(
 def test_what_is_kept_of_routes_and_endpoints_is_bounded() -> None:
     formatter = JSONFormatter(max_kept=3)
     for number in range(20):
-        route = Route(Scheme.HTTP, f"h{number}", "/", "s", "l", "hrm", 80)
+        route = Route(
+            HostPath(f"h{number}"),
+            ForwardTo(Upstream(UpstreamKey("s", 80))),
+            service="s",
+            label="l",
+            schema="hrm",
+        )
         endpoint = Endpoint(f"t{number}", "192.0.2.7", number + 1)
         for _ in range(2):
             said = json.loads(
@@ -302,13 +319,11 @@ RECORDS = st.lists(
 
 def route_named(number: int) -> Route:
     return Route(
-        Scheme.HTTP,
-        "a",
-        "/",
-        f"service-{number}",
-        "label",
-        "test",
-        redirect=RedirectRule(f"https://{number}.example.com", 301),
+        HostPath("a"),
+        RedirectRule(f"https://{number}.example.com", 301),
+        service=f"service-{number}",
+        label="label",
+        schema="test",
     )
 
 

@@ -12,7 +12,15 @@ from collections.abc import Iterator
 import pytest
 
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Diagnostic, RedirectRule, Route, Scheme, Severity, Snapshot
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    HostPath,
+    RedirectRule,
+    Route,
+    Severity,
+    Snapshot,
+)
 from meshlib_adapters.observe.log_output import QueuedOutput
 from meshlib_adapters.observe.logs import SnapshotLog, escape_control, set_up_logging
 
@@ -90,7 +98,7 @@ def test_escaping_keeps_what_can_be_read() -> None:
 def snapshot(*diagnostics: Diagnostic, hosts: tuple[str, ...] = ()) -> Snapshot:
     rule = RedirectRule("http://target.example.com")
     routes = tuple(
-        Route(Scheme.HTTP, host, "/", "shop", "label", "hrm", redirect=rule) for host in hosts
+        Route(HostPath(host), rule, service="shop", label="label", schema="hrm") for host in hosts
     )
     return Snapshot.of([Contribution("k", "shop", 0, routes, diagnostics)])
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from meshlib.http1 import parse_fields
 from meshlib.messages import RequestHead
-from meshlib.model import Route, Scheme
+from meshlib.model import ForwardTo, HostPath, Route, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
 from meshlib_adapters.observe.metrics.catalogue import FAMILIES
 from meshlib_adapters.observe.metrics.changes import Change, Histogram
@@ -18,7 +19,13 @@ from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.records import AccessRecord
 from meshlib_adapters.observe.request_counters import RequestCounters
 
-SHOP = Route(Scheme.HTTP, "shop.example.com", "/", "shop", "l", "hrm", 80)
+SHOP = Route(
+    HostPath("shop.example.com"),
+    ForwardTo(Upstream(UpstreamKey("s", 80))),
+    service="shop",
+    label="l",
+    schema="hrm",
+)
 NAME = "http://shop.example.com"
 
 
@@ -101,7 +108,14 @@ def test_what_was_taken_is_gone() -> None:
 def test_what_comes_while_it_is_taken_is_not_lost() -> None:
     counters = RequestCounters()
     routes = [
-        Route(Scheme.HTTP, f"h{number}.example", "/", "shop", "l", "hrm", 80) for number in range(3)
+        Route(
+            HostPath(f"h{number}.example"),
+            ForwardTo(Upstream(UpstreamKey("s", 80))),
+            service="shop",
+            label="l",
+            schema="hrm",
+        )
+        for number in range(3)
     ]
     counters.add([record(route=route) for route in routes])
     added, told, before = 3, 0, -1
@@ -133,7 +147,17 @@ def test_what_comes_while_it_is_taken_is_not_lost() -> None:
 def test_numbers_are_those_of_a_slow_reference(
     facts: list[tuple[int, bytes, float, float, int]], batch: int
 ) -> None:
-    routes = [SHOP, Route(Scheme.HTTP, "b.example", "/", "b", "l", "hrm", 80), None]
+    routes = [
+        SHOP,
+        Route(
+            HostPath("b.example"),
+            ForwardTo(Upstream(UpstreamKey("s", 80))),
+            service="b",
+            label="l",
+            schema="hrm",
+        ),
+        None,
+    ]
     records = [
         record(status, method=method, seconds=s, first=f, route=routes[at])
         for status, method, s, f, at in facts
@@ -203,7 +227,13 @@ def test_a_round_that_was_broken_off_counts_nothing_twice() -> None:
 def test_routes_beyond_the_limit_are_one_and_those_nobody_asks_for_make_room() -> None:
     counters = RequestCounters()
     routes = [
-        Route(Scheme.HTTP, f"h{number}.example.com", "/", "s", "l", "hrm", 80)
+        Route(
+            HostPath(f"h{number}.example.com"),
+            ForwardTo(Upstream(UpstreamKey("s", 80))),
+            service="s",
+            label="l",
+            schema="hrm",
+        )
         for number in range(1500)
     ]
 

@@ -15,13 +15,20 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from meshlib.errors import ConfigurationError
 from meshlib.http1 import finish_head, parse_fields
-from meshlib.model import Endpoint, Route, Scheme
+from meshlib.model import Endpoint, ForwardTo, HostPath, Route, Upstream
+from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
 from meshlib_adapters.observe.records import AccessRecord
 from meshlib_adapters.observe.spans import SpanWriter
 from meshlib_adapters.observe.tracing import create_tracer_provider
 
-SHOP = Route(Scheme.HTTP, "shop.example.com", "/api", "shop", "l", "hrm", 80)
+SHOP = Route(
+    HostPath("shop.example.com", "/api"),
+    ForwardTo(Upstream(UpstreamKey("s", 80))),
+    service="shop",
+    label="l",
+    schema="hrm",
+)
 ENDPOINT = Endpoint("shop.1", "10.0.0.5", 8080)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"

@@ -13,7 +13,15 @@ import anyio
 import pytest
 
 from meshlib.mesh import Draft, Mesh
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway as Application
 from meshlib_adapters.providers.feed import Feed, log_failure, offer, publish_apart
@@ -27,7 +35,7 @@ def snapshot(*hosts: str, provider: str = "p") -> Snapshot:
             f"{provider}/{host}",
             host,
             1,
-            (Route(Scheme.HTTP, host, "/", host, "l", "hrm", 80, upstream),),
+            (Route(HostPath(host), ForwardTo(upstream), service=host, label="l", schema="hrm"),),
         )
 
     return Snapshot.of(map(contribution, hosts))
@@ -116,7 +124,13 @@ WRONG = Snapshot.of(
             "p/b",
             "b",
             routes=(
-                Route(Scheme.HTTP, "B", "/", "b", "l", "mine", upstream=Upstream(UpstreamKey("b"))),
+                Route(
+                    HostPath("B"),
+                    ForwardTo(Upstream(UpstreamKey("b"))),
+                    service="b",
+                    label="l",
+                    schema="mine",
+                ),
             ),
         )
     ]

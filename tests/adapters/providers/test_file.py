@@ -261,7 +261,9 @@ def test_variables_come_from_files_which_are_watched(tmp_path: Path) -> None:
         provider = FileProvider(path, poll=0.01, variables={"PORT": "9001"}, env_files=[one, two])
         snapshots = provider.snapshots()
         snapshot = await following(snapshots)
-        assert [(r.host, r.internal_port) for r in snapshot.routes] == [("one.example.com", 9001)]
+        assert [(r.host, r.upstream and r.upstream.key.port) for r in snapshot.routes] == [
+            ("one.example.com", 9001)
+        ]
         two.write_text("DOMAIN=two.example.com\n")
         assert hosts(await following(snapshots)) == ["two.example.com"]
         two.write_text("DOMAIN two.example.com\n")

@@ -19,14 +19,19 @@ from meshlib.model import (
     Contribution,
     Diagnostic,
     Endpoint,
+    ForwardTo,
+    HostPath,
+    ListeningPort,
     RedirectRule,
     Route,
     Scheme,
+    ServerName,
     Severity,
     Snapshot,
     Tenure,
     Upstream,
 )
+from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.providers import state
 from meshlib_adapters.providers.state import FILE, RELEASED, KeptState, StateDirectory, encode_state
@@ -35,29 +40,28 @@ KEY = UpstreamKey("shop", 80, transport=Transport("h2c"))
 UPSTREAM = Upstream(KEY, (Endpoint("shop.1", "10.0.0.5", 80),))
 ROUTES = (
     Route(
-        Scheme.HTTP,
-        "shop.example",
-        "/api",
-        "shop",
-        "l",
-        "hrm",
-        80,
-        UPSTREAM,
-        sticky_cookie="SID",
-        hsts="5",
-        share_with=("blog",),
+        HostPath("shop.example", "/api"),
+        ForwardTo(UPSTREAM),
+        RouteOptions(sticky_cookie="SID", hsts="5", share_with=("blog",)),
+        service="shop",
+        label="l",
+        schema="hrm",
     ),
     Route(
-        Scheme.HTTP,
-        "*.old.example",
-        "/",
-        "shop",
-        "m",
-        "hrm",
-        redirect=RedirectRule("https://shop.example", 308),
+        HostPath("*.old.example"),
+        RedirectRule("https://shop.example", 308),
+        service="shop",
+        label="m",
+        schema="hrm",
     ),
-    Route(Scheme.SNI, "", "/", "shop", "n", "hrm", 443, UPSTREAM),
-    Route(Scheme.TCP, "", "/", "shop", "o", "hrm", 1, UPSTREAM, port=5432),
+    Route(ServerName(""), ForwardTo(UPSTREAM), service="shop", label="n", schema="hrm"),
+    Route(
+        ListeningPort(Scheme.TCP, 5432),
+        ForwardTo(UPSTREAM),
+        service="shop",
+        label="o",
+        schema="hrm",
+    ),
 )
 SHOP = Contribution("docker/shop", "shop", 5, ROUTES, owner="project shop", networks=("front",))
 TENURES = [
@@ -164,32 +168,37 @@ def _set(data: dict[str, Any], path: str, value: object) -> None:
     [
         ("0.key", "swarm/shop", "is not one of docker"),
         ("0.service", "a\nb", "no text to print"),
-        ("0.routes.0.host", "Shop.example", "not in its normal form"),
-        ("0.routes.0.host", "a b", "cannot"),
-        ("0.routes.0.path", "/a/../b", "dot segment"),
-        ("0.routes.0.path", "/a/", "normal form"),
-        ("0.routes.0.hsts", "5\r\nSet-Cookie: a", "no text to print"),
-        ("0.routes.0.sticky_cookie", "ü", "not be ASCII"),
-        ("0.routes.0.upstream.strategy", "best", "no strategy 'best'"),
-        ("0.routes.0.upstream.endpoints.0.port", 0, "out of range"),
-        ("0.routes.0.upstream.endpoints.0.weight", 10**9, "out of range"),
-        ("0.routes.0.upstream.endpoints.0.host", "127.0.0.1", "no address to send requests to"),
+        ("0.routes.0.match.host", "Shop.example", "not in its normal form"),
+        ("0.routes.0.match.host", "a b", "cannot"),
+        ("0.routes.0.match.path", "/a/../b", "dot segment"),
+        ("0.routes.0.match.path", "/a/", "normal form"),
+        ("0.routes.0.options.hsts", "5\r\nSet-Cookie: a", "no text to print"),
+        ("0.routes.0.options.sticky_cookie", "ü", "not be ASCII"),
+        ("0.routes.0.action.upstream.strategy", "best", "no strategy 'best'"),
+        ("0.routes.0.action.upstream.endpoints.0.port", 0, "out of range"),
+        ("0.routes.0.action.upstream.endpoints.0.weight", 10**9, "out of range"),
         (
-            "0.routes.0.upstream.endpoints.0.host",
+            "0.routes.0.action.upstream.endpoints.0.host",
+            "127.0.0.1",
+            "no address to send requests to",
+        ),
+        (
+            "0.routes.0.action.upstream.endpoints.0.host",
             "169.254.169.254",
             "no address to send requests to",
         ),
-        ("0.routes.0.upstream.endpoints.0.host", "a b", "cannot be in a host name"),
-        ("0.routes.0.upstream.key.service", "a\nb", "no text to print"),
-        ("0.routes.0.upstream.key.port", 0, "not within 1-65535"),
+        ("0.routes.0.action.upstream.endpoints.0.host", "a b", "cannot be in a host name"),
+        ("0.routes.0.action.upstream.key.service", "a\nb", "no text to print"),
+        ("0.routes.0.action.upstream.key.port", 0, "not within 1-65535"),
         (
-            "0.routes.0.upstream.key.beside",
+            "0.routes.0.action.upstream.key.beside",
             [{"service": "s", "port": 1 << 16}],
             "not within 1-65535",
         ),
-        ("0.routes.0.upstream", None, "forwards or redirects"),
-        ("0.routes.1.redirect.status", 200, "has the status 200"),
-        ("0.routes.3.port", 70000, "not within 1-65535"),
+        ("0.routes.0.action.upstream", None, "forwards or redirects"),
+        ("0.routes.0.match.host", None, "a host or a server name"),
+        ("0.routes.1.action.status", 200, "has the status 200"),
+        ("0.routes.3.match.1", 70000, "not within 1-65535"),
     ],
 )
 def test_a_service_that_is_wrong_costs_itself_only(
@@ -211,8 +220,8 @@ def test_a_service_that_is_wrong_costs_itself_only(
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("0.routes.0.scheme", "gopher"),
-        ("0.routes.0.port", 5),
+        ("0.routes.0.match", ["gopher", 5]),
+        ("0.routes.0.match.host", 5),
         ("0.created_at", "now"),
         ("0.service", None),
     ],
@@ -249,7 +258,9 @@ def test_records_of_owners_that_are_wrong_cost_themselves_only(directory: StateD
 
 def test_files_of_services_may_name_any_address(directory: StateDirectory) -> None:
     local = replace(UPSTREAM, endpoints=(Endpoint("shop.1", "127.0.0.1", 80),))
-    shop = replace(SHOP, key="static:a.yml/shop", routes=(replace(ROUTES[0], upstream=local),))
+    shop = replace(
+        SHOP, key="static:a.yml/shop", routes=(replace(ROUTES[0], action=ForwardTo(local)),)
+    )
     written(directory, shop, provider="static:a.yml")
     assert directory.read().snapshots == {"static:a.yml": Snapshot.of([shop])}
 
@@ -286,7 +297,9 @@ def test_services_that_make_it_too_large_are_left_out_and_cost_no_other(
 def test_what_is_left_out_is_not_made_either(monkeypatch: pytest.MonkeyPatch) -> None:
     huge = [replace(SHOP, key=f"docker/huge{i}", routes=ROUTES * 20) for i in range(100)]
     wide = replace(UPSTREAM, endpoints=UPSTREAM.endpoints * 1000)
-    one = replace(SHOP, key="docker/wide", routes=(replace(ROUTES[0], upstream=wide),) * 50)
+    one = replace(
+        SHOP, key="docker/wide", routes=(replace(ROUTES[0], action=ForwardTo(wide)),) * 50
+    )
     monkeypatch.setattr(state, "MAX_FILE", 20_000)
     for found in (Snapshot.of([SHOP, *huge]), Snapshot.of([SHOP, one])):
         tracemalloc.start()

@@ -19,7 +19,7 @@ import pytest
 from meshlib.errors import ConfigurationError
 from meshlib.labels.hrm import LABEL
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, RedirectRule, Route, Scheme, Snapshot
+from meshlib.model import Contribution, HostPath, RedirectRule, Route, Snapshot
 from meshlib.ownership import OwnershipRules
 from meshlib_adapters.providers import state
 from meshlib_adapters.providers import state_keeper as keeping
@@ -214,13 +214,11 @@ class Gateway:
     def serve(self, *hosts: str) -> None:
         routes = tuple(
             Route(
-                Scheme.HTTP,
-                host,
-                "/",
-                "shop",
-                "l",
-                "hrm",
-                redirect=RedirectRule("https://x.example", 302),
+                HostPath(host),
+                RedirectRule("https://x.example", 302),
+                service="shop",
+                label="l",
+                schema="hrm",
             )
             for host in hosts
         )

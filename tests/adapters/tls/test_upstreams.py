@@ -11,7 +11,15 @@ from collections.abc import Callable
 import pytest
 import trustme
 
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from tests.support.backend import OK, Backend, Peer, answering
@@ -37,7 +45,7 @@ def asked_as(name: str, backend: Backend) -> Snapshot:
         UpstreamKey("shop", 443, transport=Transport(tls_name=name)),
         (Endpoint("shop.1", "127.0.0.1", backend.port),),
     )
-    route = Route(Scheme.HTTP, "", "/", "shop", "l", "hrm", 443, upstream)
+    route = Route(HostPath(""), ForwardTo(upstream), service="shop", label="l", schema="hrm")
     return Snapshot.of([Contribution("p/shop", "shop", 1, (route,))])
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from meshlib.model import Snapshot
+from meshlib.model import ForwardTo, Snapshot
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader, ProxyProtocolReader, build_v1
 from meshlib.upstream_key import Transport
 from meshlib_adapters.config.transport import ProxyHeaderPolicy
@@ -52,7 +52,7 @@ def private(backend: Backend, version: Version, **others: Backend) -> Snapshot:
         (route,) = contribution.routes
         assert route.upstream is not None
         key = replace(route.upstream.key, transport=Transport(proxy_protocol=version))
-        route = replace(route, upstream=replace(route.upstream, key=key))
+        route = replace(route, action=ForwardTo(replace(route.upstream, key=key)))
         contributions.append(replace(contribution, routes=(route,)))
     return Snapshot(tuple(contributions))
 

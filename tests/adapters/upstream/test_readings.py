@@ -11,7 +11,15 @@ from typing import Any
 
 from meshlib.balancing import Observation
 from meshlib.mesh import Mesh
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.metrics.readings import Readings
@@ -29,7 +37,13 @@ def upstream(name: str) -> Upstream:
 
 def snapshot(*names: str) -> Snapshot:
     routes = [
-        Route(Scheme.HTTP, f"{name}.example.com", "/", name, "l", "hrm", 80, upstream(name))
+        Route(
+            HostPath(f"{name}.example.com"),
+            ForwardTo(upstream(name)),
+            service=name,
+            label="l",
+            schema="hrm",
+        )
         for name in names
     ]
     return Snapshot.of(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from meshlib.balancing.health import HealthState
+from meshlib.model import ForwardTo
 from meshlib_adapters.config.http import HTTPSettings
 from tests.support.backend import OK, Backend, Peer, answering, blackhole, unused_port
 from tests.support.client import get
@@ -88,7 +89,7 @@ def test_host_that_cannot_be_looked_up(start: Start, backend: Make) -> None:
     assert route.upstream is not None
     odd = replace(route.upstream.endpoints[0], id="odd", host="x" * 70 + "..")
     changed = replace(
-        route, upstream=replace(route.upstream, endpoints=(odd, *route.upstream.endpoints))
+        route, action=ForwardTo(replace(route.upstream, endpoints=(odd, *route.upstream.endpoints)))
     )
     site = start(Snapshot.of([replace(snapshot.contributions[0], routes=(changed,))]))
     client = site.client()

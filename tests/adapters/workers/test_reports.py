@@ -17,8 +17,9 @@ from meshlib.model import (
     Contribution,
     Diagnostic,
     Endpoint,
+    ForwardTo,
+    HostPath,
     Route,
-    Scheme,
     Severity,
     Snapshot,
     Upstream,
@@ -232,7 +233,7 @@ upstreams = st.builds(
 paths = st.one_of(st.just("/"), st.integers(0, 5000).map(lambda size: "/" + "p" * size))
 routes = st.builds(
     lambda host, path, service, label, upstream: Route(
-        Scheme.HTTP, host, path, service, label, "hrm", 80, upstream
+        HostPath(host, path), ForwardTo(upstream), service=service, label=label, schema="hrm"
     ),
     st.sampled_from(["", "a", "*.a", ".".join(["h" * 62] * 4)]),
     paths,

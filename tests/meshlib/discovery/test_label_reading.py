@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
 from meshlib.discovery.limits import DiscoveryLimits
-from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
+from meshlib.labels.result import InternalPort, PublishedPort
 
 
 def labels(count: int, port: str = ",internal_port=80") -> dict[str, str]:
@@ -39,7 +39,7 @@ def test_what_is_as_it_was_is_not_read_again() -> None:
     assert second["a"] is first["a"]
     fresh, third = look([a._replace(ports=(PublishedPort(8080),)), b], second)
     assert (fresh, third["b"] is first["b"]) == (1, True)
-    assert [fragment.internal_port for fragment in third["a"].result.fragments] == [8080, 8080]
+    assert [route.action for route in third["a"].result.routes] == [InternalPort(8080)] * 2
     assert look([a, b._replace(labels=labels(1))], third)[0] == 2
 
 
@@ -47,7 +47,7 @@ def test_each_service_is_read_within_its_limits() -> None:
     _, found = look(
         [Labelled("a", 1, "shop", labels(9))], limits=DiscoveryLimits(labels=LabelLimits(labels=4))
     )
-    assert len(found["a"].result.fragments) == 4
+    assert len(found["a"].result.routes) == 4
     assert found["a"].result.diagnostics[0].code == "HRM022"
 
 
@@ -55,8 +55,8 @@ def test_of_too_much_text_each_has_its_part_and_a_change_of_the_part_is_a_new_re
     fat, slim = Labelled("a", 1, "fat", labels(100)), Labelled("b", 2, "slim", labels(2))
     limits = DiscoveryLimits(label_text=1000)
     _, found = look([fat, slim], limits=limits)
-    assert (found["b"].text, len(found["b"].result.fragments)) == (None, 2)
+    assert (found["b"].text, len(found["b"].result.routes)) == (None, 2)
     assert found["a"].text == 1000 - found["b"].size
-    assert 0 < len(found["a"].result.fragments) < 20
+    assert 0 < len(found["a"].result.routes) < 20
     fresh, again = look([fat], found, limits)
     assert (fresh, again["a"].text, again["a"].size) == (1, 1000, found["a"].size)

@@ -22,20 +22,29 @@ from meshlib.labels.limits import LabelLimits
 from meshlib.model import (
     Contribution,
     Diagnostic,
-    NameKind,
-    NameRecord,
+    ForwardTo,
     Route,
     Scheme,
     Severity,
     Snapshot,
+    Upstream,
 )
+from meshlib.name_records import NameKind, NameRecord
+from meshlib.upstream_key import UpstreamKey
+from tests.support.routes import match_of
 
 DOCS = Path(__file__).parents[3] / "docs" / "labels.md"
 
 
 def route(host: str, port: int | None = None) -> Route:
     scheme = Scheme.HTTP if port is None else Scheme.TCP
-    return Route(scheme, host if port is None else "", "/", "shop", "label", "hrm", 80, port=port)
+    return Route(
+        match_of(scheme, host if port is None else "", "/", port),
+        ForwardTo(Upstream(UpstreamKey("s", 80))),
+        service="shop",
+        label="label",
+        schema="hrm",
+    )
 
 
 def diagnostic(number: int) -> Diagnostic:

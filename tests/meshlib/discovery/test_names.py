@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from meshlib.discovery.names import NameIndex, resolve
 from meshlib.errors import ConfigurationError
-from meshlib.model import Contribution, NameKind, NameRecord, Snapshot
+from meshlib.model import (
+    Contribution,
+    Snapshot,
+)
+from meshlib.name_records import NameKind, NameRecord
 
 SNAPSHOT = Snapshot.of(
     [

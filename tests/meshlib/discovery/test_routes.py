@@ -7,21 +7,33 @@ from typing import Literal
 
 from meshlib.discovery.limits import Allowance, DiscoveryLimits
 from meshlib.discovery.routes import PUBLISHED, build_routes
-from meshlib.labels.fragment import LabelResult, PublishedPort, RouteFragment
 from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
-from meshlib.model import Contribution, Diagnostic, Endpoint, RedirectRule, Route, Scheme, Upstream
-from meshlib.upstream_key import Transport, UpstreamKey
+from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
+from meshlib.model import (
+    Contribution,
+    Diagnostic,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    ListeningPort,
+    RedirectRule,
+    Route,
+    Scheme,
+    Upstream,
+)
+from meshlib.route_options import RouteOptions
+from meshlib.upstream_key import PLAIN, Transport, UpstreamKey
 
 
-def fragment(
-    host: str, port: int | None = 80, label: str = LABEL, redirect: RedirectRule | None = None
-) -> RouteFragment:
-    return RouteFragment(Scheme.HTTP, host, "/", label, "hrm", port, redirect)
+def asked(
+    host: str, port: int = 80, label: str = LABEL, transport: Transport = PLAIN
+) -> LabelRoute:
+    return LabelRoute(HostPath(host), InternalPort(port, transport), label, "hrm")
 
 
 def upstream(port: int) -> Upstream:
-    return Upstream(UpstreamKey(f"shop:{port}"), (Endpoint("shop.1", "10.0.0.1", port),))
+    return Upstream(UpstreamKey("shop", port), (Endpoint("shop.1", "10.0.0.1", port),))
 
 
 def build(
@@ -34,23 +46,17 @@ def build(
 MOVED = RedirectRule("http://new.example.com")
 
 
-def test_a_fragment_becomes_a_route() -> None:
-    wish = RouteFragment(
-        Scheme.HTTP, "a", "/x", LABEL, "hrm", 80, None, "SESSION", forwarded_for=True
-    )
+def test_what_a_label_asks_for_becomes_a_route() -> None:
+    options = RouteOptions(sticky_cookie="SESSION", forwarded_for=True)
+    wish = LabelRoute(HostPath("a", "/x"), InternalPort(80), LABEL, "hrm", options)
     assert build(LabelResult((wish,))) == (
         Route(
-            Scheme.HTTP,
-            "a",
-            "/x",
-            "shop",
-            LABEL,
-            "hrm",
-            80,
-            upstream(80),
-            None,
-            "SESSION",
-            forwarded_for=True,
+            HostPath("a", "/x"),
+            ForwardTo(upstream(80)),
+            options,
+            service="shop",
+            label=LABEL,
+            schema="hrm",
         ),
     )
 
@@ -61,8 +67,9 @@ def over(port: int, transport: Transport) -> Upstream:
     return replace(plain, key=replace(plain.key, transport=transport))
 
 
-def on_port(number: int, label: str = "l1", version: Literal["", "v1", "v2"] = "") -> RouteFragment:
-    return RouteFragment(Scheme.TCP, "", "/", label, "hrm", 80, port=number, proxy_protocol=version)
+def on_port(number: int, label: str = "l1", version: Literal["", "v1", "v2"] = "") -> LabelRoute:
+    transport = Transport(proxy_protocol=version)
+    return LabelRoute(ListeningPort(Scheme.TCP, number), InternalPort(80, transport), label, "hrm")
 
 
 def test_a_proxy_header_makes_an_upstream_of_its_own() -> None:
@@ -82,8 +89,8 @@ def test_a_proxy_header_makes_an_upstream_of_its_own() -> None:
 
 
 def test_tls_to_endpoints_makes_an_upstream_of_its_own() -> None:
-    fragment = RouteFragment(Scheme.HTTP, "a", "/", "l1", "hrm", 443, server_name="shop.internal")
-    (before,) = build(LabelResult((fragment,)))
+    wish = asked("a", 443, "l1", Transport(tls_name="shop.internal"))
+    (before,) = build(LabelResult((wish,)))
     assert before.upstream == over(443, Transport(tls_name="shop.internal"))
     assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (
         replace(before, degraded=True),
@@ -91,19 +98,17 @@ def test_tls_to_endpoints_makes_an_upstream_of_its_own() -> None:
 
 
 def test_http2_to_endpoints_makes_an_upstream_of_its_own() -> None:
-    fragment = RouteFragment(Scheme.HTTP, "a", "/", "l1", "hrm", 80, upstream_protocol="h2c")
-    (before,) = build(LabelResult((fragment,)))
+    wish = asked("a", 80, "l1", Transport("h2c"))
+    (before,) = build(LabelResult((wish,)))
     assert before.upstream == over(80, Transport("h2c"))
     assert build(LabelResult(failed=frozenset({"l1"})), (before,)) == (
         replace(before, degraded=True),
     )
-    (both,) = build(LabelResult((replace(fragment, proxy_protocol="v2"),)))
+    (both,) = build(LabelResult((asked("a", 80, "l1", Transport("h2c", proxy_protocol="v2")),)))
     assert both.upstream == over(80, Transport("h2c", proxy_protocol="v2"))
     # A file can say it of the whole service.
     wanted = over(80, Transport("h2c"))
-    (route,) = build_routes(
-        "shop", LabelResult((fragment,)), lambda port: wanted, None, networked=True
-    )
+    (route,) = build_routes("shop", LabelResult((wish,)), lambda port: wanted, None, networked=True)
     assert route.upstream is wanted
 
 
@@ -112,10 +117,8 @@ def test_a_failed_label_keeps_its_port_and_its_proxy_header() -> None:
     kept = build(LabelResult((on_port(3, "l2"),), failed=frozenset({"l1"})), before)
     assert kept == (replace(before[0], degraded=True), *build(LabelResult((on_port(3, "l2"),))))
     assert [
-        r.port for r in build(LabelResult((on_port(1, "l2"),), failed=frozenset({"l1"})), before)
-    ] == [1]
-    bare = replace(before[0], upstream=None)
-    assert build(LabelResult(failed=frozenset({"l1"})), (bare,))[0].upstream == upstream(80)
+        r.name for r in build(LabelResult((on_port(1, "l2"),), failed=frozenset({"l1"})), before)
+    ] == ["tcp://:1"]
 
 
 def test_published_ports_are_routes_where_no_label_asks_for_them() -> None:
@@ -129,16 +132,16 @@ def test_published_ports_are_routes_where_no_label_asks_for_them() -> None:
     ]
     result = LabelResult((on_port(1),))
     routes = build_routes("shop", result, upstream, None, networked=True, published=ports)
-    assert [(r.name, r.schema, r.label, r.internal_port, r.upstream) for r in routes] == [
-        ("tcp://:5300", PUBLISHED, "", 53, upstream(53)),
-        ("udp://:5300", PUBLISHED, "", 53, upstream(53)),
-        ("tcp://:1", "hrm", "l1", 80, upstream(80)),
+    assert [(r.name, r.schema, r.label, r.upstream) for r in routes] == [
+        ("tcp://:5300", PUBLISHED, "", upstream(53)),
+        ("udp://:5300", PUBLISHED, "", upstream(53)),
+        ("tcp://:1", "hrm", "l1", upstream(80)),
     ]
     assert build_routes("shop", result, upstream, None, networked=False, published=ports) == ()
 
 
 def test_a_redirect_needs_no_network() -> None:
-    result = LabelResult((fragment("a"), fragment("b", None, redirect=MOVED)))
+    result = LabelResult((asked("a"), LabelRoute(HostPath("b"), MOVED, LABEL, "hrm")))
     assert [(r.host, r.upstream, r.redirect) for r in build(result, networked=False)] == [
         ("b", None, MOVED)
     ]
@@ -147,17 +150,16 @@ def test_a_redirect_needs_no_network() -> None:
 
 def test_a_failed_label_keeps_its_last_good_routes_with_todays_endpoints() -> None:
     old = Route(
-        Scheme.HTTP,
-        "a",
-        "/",
-        "shop",
-        "l1",
-        "hrm",
-        80,
-        Upstream(UpstreamKey("shop", 80), (Endpoint("shop.1", "10.0.0.99", 80),)),
+        HostPath("a"),
+        ForwardTo(Upstream(UpstreamKey("shop", 80), (Endpoint("shop.1", "10.0.0.99", 80),))),
+        service="shop",
+        label="l1",
+        schema="hrm",
     )
-    moved = Route(Scheme.HTTP, "m", "/", "shop", "l1", "hrm", redirect=MOVED)
-    removed = Route(Scheme.HTTP, "r", "/", "shop", "l2", "hrm", 80, upstream(80))
+    moved = Route(HostPath("m"), MOVED, service="shop", label="l1", schema="hrm")
+    removed = Route(
+        HostPath("r"), ForwardTo(upstream(80)), service="shop", label="l2", schema="hrm"
+    )
     kept = build(LabelResult(failed=frozenset({"l1"})), (old, moved, removed))
     assert [(r.host, r.degraded, r.upstream) for r in kept] == [
         ("a", True, upstream(80)),
@@ -172,21 +174,28 @@ def test_a_failed_label_keeps_its_last_good_routes_with_todays_endpoints() -> No
 
 
 def test_a_last_good_route_gives_way_to_another_label_that_has_taken_its_place() -> None:
-    old = Route(Scheme.HTTP, "a", "/", "shop", "l1", "hrm", 80, upstream(80))
-    result = LabelResult((fragment("a", 81, "l2"),), failed=frozenset({"l1"}))
-    assert [(r.label, r.internal_port, r.degraded) for r in build(result, (old,))] == [
-        ("l2", 81, False)
+    old = Route(HostPath("a"), ForwardTo(upstream(80)), service="shop", label="l1", schema="hrm")
+    result = LabelResult((asked("a", 81, "l2"),), failed=frozenset({"l1"}))
+    assert [(r.label, r.upstream, r.degraded) for r in build(result, (old,))] == [
+        ("l2", upstream(81), False)
     ]
 
 
 def test_last_good_routes_and_published_ports_take_what_room_is_left() -> None:
     old = tuple(
-        Route(Scheme.TCP, "", "/", "shop", "gone", "hrm", 80, upstream(80), port=n) for n in (7, 8)
+        Route(
+            ListeningPort(Scheme.TCP, n),
+            ForwardTo(upstream(80)),
+            service="shop",
+            label="gone",
+            schema="hrm",
+        )
+        for n in (7, 8)
     ) + tuple(
-        Route(Scheme.HTTP, host, "/", "shop", "gone", "hrm", 80, upstream(80))
+        Route(HostPath(host), ForwardTo(upstream(80)), service="shop", label="gone", schema="hrm")
         for host in ("x", "y", "z")
     )
-    result = LabelResult((fragment("a"), on_port(5)), failed=frozenset({"gone"}))
+    result = LabelResult((asked("a"), on_port(5)), failed=frozenset({"gone"}))
     published = [PublishedPort(80, number) for number in (9000, 5, 9001)]
 
     def made(limits: LabelLimits) -> tuple[list[str], tuple[Diagnostic, ...]]:

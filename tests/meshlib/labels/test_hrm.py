@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from hypothesis import strategies as st
 from meshlib.bounds import bounded_name
 from meshlib.labels import hrm, suggest
 from meshlib.labels.findings import MAX_HINT, MAX_PER_LABEL
-from meshlib.labels.fragment import LabelResult, PublishedPort
 from meshlib.labels.grammar import Part
 from meshlib.labels.hrm import LABEL, MAX_ELEMENTS, is_hrm_label, parse_labels
 from meshlib.labels.hrm_codes import CATALOGUE
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
-from meshlib.model import Scheme, Severity
+from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
+from meshlib.model import HostPath, ListeningPort, Scheme, ServerName, Severity
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
+from meshlib.route_options import RouteOptions
+from meshlib.upstream_key import PLAIN
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "labels"
 
@@ -43,31 +46,42 @@ def diagnostics(result: LabelResult) -> list[list[object]]:
 
 
 def fragments(result: LabelResult) -> list[dict[str, object]]:
-    return [
-        {
-            "scheme": f.scheme.value,
-            "host": f.host,
-            "path": f.path,
-            "label": f.label,
-            "internal_port": f.internal_port,
-            "redirect": f.redirect
-            and {
-                "target": f.redirect.target,
-                "status": f.redirect.status,
-                "keep_path": f.redirect.keep_path,
-            },
-            "sticky_cookie": f.sticky_cookie,
-            "forwarded_for": f.forwarded_for,
-            **({"port": f.port} if f.port is not None else {}),
-            **({"proxy_protocol": f.proxy_protocol} if f.proxy_protocol else {}),
-            **({"server_name": f.server_name} if f.server_name else {}),
-            **({"https_only": True} if f.https_only else {}),
-            **({"hsts": f.hsts} if f.hsts else {}),
-            **({"upstream_protocol": f.upstream_protocol} if f.upstream_protocol else {}),
-            **({"share_with": list(f.share_with)} if f.share_with else {}),
-        }
-        for f in result.fragments
-    ]
+    """The routes as the vectors have them."""
+    return [_fragment(route) for route in result.routes]
+
+
+def _fragment(route: LabelRoute) -> dict[str, object]:
+    match, options = route.match, route.options
+    port, transport, redirect = None, PLAIN, None
+    if isinstance(route.action, InternalPort):
+        port, transport = route.action.number, route.action.transport
+    else:
+        redirect = asdict(route.action)
+    return {
+        "scheme": match.scheme.value,
+        "host": host_of(route),
+        "path": match.path if isinstance(match, HostPath) else "/",
+        "label": route.label,
+        "internal_port": port,
+        "redirect": redirect,
+        "sticky_cookie": options.sticky_cookie,
+        "forwarded_for": options.forwarded_for,
+        **({"port": match.port} if isinstance(match, ListeningPort) else {}),
+        **({"proxy_protocol": transport.proxy_protocol} if transport.proxy_protocol else {}),
+        **({"server_name": transport.tls_name} if transport.tls_name else {}),
+        **({"https_only": True} if options.https_only else {}),
+        **({"hsts": options.hsts} if options.hsts else {}),
+        **({"upstream_protocol": transport.protocol} if transport.protocol else {}),
+        **({"share_with": list(options.share_with)} if options.share_with else {}),
+    }
+
+
+def host_of(route: LabelRoute) -> str:
+    match route.match:
+        case HostPath(host=host) | ServerName(name=host):
+            return host
+        case ListeningPort():
+            return ""
 
 
 @pytest.mark.parametrize("vector", REFERENCE + ROUTES, ids=lambda v: v["words"])
@@ -75,14 +89,14 @@ def test_labels_that_route(vector: dict[str, Any]) -> None:
     result = read(vector)
     assert fragments(result) == vector["fragments"]
     assert diagnostics(result) == vector["diagnostics"]
-    assert all(f.schema == "hrm" for f in result.fragments)
+    assert all(f.schema == "hrm" for f in result.routes)
 
 
 @pytest.mark.parametrize("vector", WRONG, ids=lambda v: v["words"])
 def test_labels_that_are_wrong(vector: dict[str, Any]) -> None:
     result = read(vector)
     assert diagnostics(result) == vector["diagnostics"]
-    assert len(result.fragments) == vector["routes"]
+    assert len(result.routes) == vector["routes"]
     assert result.failed == {d.label for d in result.diagnostics if d.severity is Severity.ERROR}
     assert all(d.service == "shop" and d.message and d.hint for d in result.diagnostics)
 
@@ -174,12 +188,12 @@ def test_the_older_form_is_rewritten_for_ten_routes() -> None:
 
 def test_the_longest_value_and_the_most_elements_still_route() -> None:
     value = "external_route=http://a,internal_port=80"
-    assert parse_labels({LABEL: value.ljust(MAX_VALUE)}, service="shop").fragments
+    assert parse_labels({LABEL: value.ljust(MAX_VALUE)}, service="shop").routes
     assert (
         len(
             parse_labels(
                 {LABEL: ",".join(f"80=http://a{n}" for n in range(MAX_ELEMENTS))}, service="shop"
-            ).fragments
+            ).routes
         )
         == 100
     )
@@ -193,7 +207,7 @@ def routing(count: int) -> dict[str, str]:
 
 def test_more_labels_than_we_read() -> None:
     result = parse_labels(routing(1002), service="shop")
-    assert len(result.fragments) == 1000
+    assert len(result.routes) == 1000
     assert [(d.code, d.label) for d in result.diagnostics] == [("HRM022", f"{LABEL}.1000")]
     assert result.failed == {f"{LABEL}.1000", f"{LABEL}.1001"}
 
@@ -215,9 +229,9 @@ def test_what_is_beyond_a_limit_fails_with_one_diagnostic_and_the_rest_is_read(
     }
     result = parse_labels(labels, service="shop", limits=limits)
     assert [d.code for d in result.diagnostics] == [code, "HRM004"]
-    assert len(result.fragments) in (2, 3)
-    assert {f.label for f in result.fragments} | result.failed == set(labels) - {"other"}
-    assert not {f.label for f in result.fragments} & result.failed
+    assert len(result.routes) in (2, 3)
+    assert {f.label for f in result.routes} | result.failed == set(labels) - {"other"}
+    assert not {f.label for f in result.routes} & result.failed
     assert parse_labels(dict(reversed(labels.items())), service="shop", limits=limits) == result
     assert all(d.hint and d.service == "shop" for d in result.diagnostics)
 
@@ -229,14 +243,18 @@ def test_the_routes_of_one_label_count_one_by_one() -> None:
     }
     result = parse_labels(labels, service="shop", limits=LabelLimits(routes=11, ports=1))
     assert [d.code for d in result.diagnostics] == ["HRM042", "HRM041", "HRM201"]
-    assert [f.host or f.port for f in result.fragments] == [*(f"a{n}" for n in range(9)), 5001, "b"]
+    assert [host_of(f) or str(f.match) for f in result.routes] == [
+        *(f"a{n}" for n in range(9)),
+        "udp://:5001",
+        "b",
+    ]
     assert result.failed == {LABEL}
 
 
 def test_a_value_too_long_to_be_read_takes_no_room_from_others() -> None:
     labels = {f"{LABEL}.0": "x" * 1_000_000} | routing(3)
     result = parse_labels(labels, service="shop", limits=LabelLimits(characters=500))
-    assert ([d.code for d in result.diagnostics], len(result.fragments)) == (["HRM020"], 3)
+    assert ([d.code for d in result.diagnostics], len(result.routes)) == (["HRM020"], 3)
 
 
 def test_a_service_keeps_a_bounded_number_of_diagnostics_and_counts_the_others() -> None:
@@ -307,7 +325,7 @@ def test_any_key_is_repeated_as_a_bounded_name() -> None:
         {key: "external_route=http://a,internal_port=80,oops=1", f"{key}y": "oops"}, service="shop"
     )
     assert {d.label for d in result.diagnostics} == {bounded_name(key), bounded_name(f"{key}y")}
-    assert [f.label for f in result.fragments] == [bounded_name(key)]
+    assert [f.label for f in result.routes] == [bounded_name(key)]
     assert result.failed == {bounded_name(f"{key}y")}
 
 
@@ -361,31 +379,18 @@ def test_never_raises_and_keeps_its_promises(
         assert d.message.isprintable()
         assert d.hint.isprintable()
         assert len(d.hint) <= 10 * (MAX_HINT + 3)
-    for f in result.fragments:
+    for f in result.routes:
         assert is_hrm_label(f.label)
-        assert parse_host_pattern(f.host) == f.host
-        assert parse_path_prefix(f.path) == f.path
-        assert (f.internal_port is None) == (f.redirect is not None)
-        if f.scheme is Scheme.SNI:
-            assert (f.path, f.redirect, f.sticky_cookie, f.forwarded_for) == (
-                "/",
-                None,
-                None,
-                False,
-            )
-        if f.port is not None:
-            assert f.scheme in (Scheme.TCP, Scheme.UDP)
-            assert (f.host, f.path, f.redirect, f.sticky_cookie, f.forwarded_for) == (
-                "",
-                "/",
-                None,
-                None,
-                False,
-            )
-        assert (f.port is None) == (f.scheme in (Scheme.HTTP, Scheme.SNI))
-    assert len({(f.scheme, f.host, f.path, f.port) for f in result.fragments}) == len(
-        result.fragments
-    )
+        assert parse_host_pattern(host_of(f)) == host_of(f)
+        if isinstance(f.match, HostPath):
+            assert parse_path_prefix(f.match.path) == f.match.path
+        else:
+            assert f.forwards
+            assert f.options == RouteOptions(share_with=f.options.share_with)
+        if isinstance(f.match, ListeningPort):
+            assert f.match.scheme in (Scheme.TCP, Scheme.UDP)
+            assert f.options == RouteOptions()
+    assert len({f.match for f in result.routes}) == len(result.routes)
     reordered = dict(reversed(labels.items()))
     assert parse_labels(reordered, service="shop", ports=list(reversed(ports))) == result
 
@@ -398,7 +403,7 @@ def test_one_wrong_label_spoils_only_itself(labels: dict[str, str], value: str) 
     last = f"{LABEL}.zzz"
     alone = parse_labels(labels, service="shop")
     beside = parse_labels({**labels, last: value}, service="shop")
-    assert [f for f in beside.fragments if f.label != last] == list(alone.fragments)
+    assert [f for f in beside.routes if f.label != last] == list(alone.routes)
     assert [d for d in beside.diagnostics if d.label != last] == list(alone.diagnostics)
 
 

@@ -1,22 +1,15 @@
 from __future__ import annotations
 
 from meshlib.labels.findings import Findings
-from meshlib.labels.fragment import RouteFragment
 from meshlib.labels.hrm_room import Room
 from meshlib.labels.limits import LabelLimits
-from meshlib.model import Scheme, Severity
+from meshlib.labels.result import InternalPort, LabelRoute
+from meshlib.model import HostPath, ListeningPort, Scheme, Severity
 
 
-def route(host: str = "a", port: int | None = None) -> RouteFragment:
-    return RouteFragment(
-        Scheme.HTTP if port is None else Scheme.TCP,
-        host,
-        "/",
-        f"label {host}{port or ''}",
-        "hrm",
-        80,
-        port=port,
-    )
+def route(host: str = "a", port: int | None = None) -> LabelRoute:
+    match = HostPath(host) if port is None else ListeningPort(Scheme.TCP, port)
+    return LabelRoute(match, InternalPort(80), f"label {host}{port or ''}", "hrm")
 
 
 def test_labels_are_read_while_there_is_room_for_their_number() -> None:
@@ -51,8 +44,8 @@ def test_routes_are_made_while_there_is_room_and_ports_are_some_of_them() -> Non
     findings = Findings("shop")
     room = Room(findings, LabelLimits(routes=3, ports=1))
     made = [
-        room.for_route(fragment)
-        for fragment in (
+        room.for_route(one)
+        for one in (
             route(port=1),
             route(port=2),
             route("b"),

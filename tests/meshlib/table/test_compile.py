@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from meshlib.bounds import MAX_NAME
 from meshlib.decision import Forward, Redirect, TableDecision
-from meshlib.model import Contribution, Endpoint, RedirectRule, Route, Scheme, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    RedirectRule,
+    Route,
+    Upstream,
+)
+from meshlib.route_options import RouteOptions
 from meshlib.table.compile import Claim, Site, claims_of, compile_site
 from meshlib.table.decisions import decide_http
 from meshlib.upstream_key import Transport, UpstreamKey
@@ -33,9 +42,20 @@ def upstream_of(service: str, count: int = 1, strategy: str = "round_robin") -> 
     return Upstream(UpstreamKey(service, 80), endpoints, strategy)
 
 
-def route_of(service: str, path: str = "/", label: str = "http", **options: Any) -> Route:
-    return replace(
-        Route(Scheme.HTTP, "a", path, service, label, "hrm", 80, upstream_of(service)), **options
+def route_of(
+    service: str,
+    path: str = "/",
+    label: str = "http",
+    action: ForwardTo | RedirectRule | None = None,
+    **options: Any,
+) -> Route:
+    return Route(
+        HostPath("a", path),
+        action or ForwardTo(upstream_of(service)),
+        RouteOptions(**options),
+        service=service,
+        label=label,
+        schema="hrm",
     )
 
 
@@ -83,18 +103,23 @@ def spoken_to(transport: Transport) -> Upstream:
 @pytest.mark.parametrize(
     "options",
     [
-        {"schema": "interlock2"},
-        {"redirect": RedirectRule("https://b"), "upstream": None},
+        {"action": RedirectRule("https://b")},
         {"sticky_cookie": "S"},
         {"forwarded_for": True},
-        {"upstream": upstream_of("b", strategy="weighted_round_robin")},
-        {"upstream": spoken_to(Transport(proxy_protocol="v1"))},
-        {"upstream": spoken_to(Transport("h2c"))},
+        {"action": ForwardTo(upstream_of("b", strategy="weighted_round_robin"))},
+        {"action": ForwardTo(spoken_to(Transport(proxy_protocol="v1")))},
+        {"action": ForwardTo(spoken_to(Transport("h2c")))},
     ],
 )
 def test_what_two_services_must_agree_on(options: dict[str, Any]) -> None:
     site = site_of(contribution("a", 1), contribution("b", 2, route_of("b", **options)))
     assert [d.service for d in site.diagnostics] == ["b"]
+
+
+def test_and_on_the_schema() -> None:
+    other = replace(route_of("b"), schema="interlock2")
+    (diagnostic,) = site_of(contribution("a", 1), contribution("b", 2, other)).diagnostics
+    assert "they differ in schema" in diagnostic.message
 
 
 def test_an_unknown_age_is_the_youngest_and_the_key_settles_ties() -> None:
@@ -114,7 +139,7 @@ def test_an_unknown_age_is_the_youngest_and_the_key_settles_ties() -> None:
 
 def test_equal_terms_are_merged() -> None:
     old, new = (
-        contribution("b", 1, route_of("b", upstream=upstream_of("b", 2))),
+        contribution("b", 1, route_of("b", action=ForwardTo(upstream_of("b", 2)))),
         contribution("a", 2),
     )
     site = site_of(new, old)
@@ -122,7 +147,7 @@ def test_equal_terms_are_merged() -> None:
     assert slot.upstream is not None
     assert slot.upstream.name == "a:80+b:80"
     assert [e.id for e in slot.upstream.endpoints] == ["a.1", "b.1", "b.2"]
-    assert slot.route == replace(old.routes[0], upstream=slot.upstream)
+    assert slot.route == replace(old.routes[0], action=ForwardTo(slot.upstream))
     assert slot.decision == Forward(slot.route, slot.upstream)
     assert not site.diagnostics
 
@@ -153,21 +178,21 @@ def test_the_name_of_many_merged_upstreams_is_bounded_stable_and_theirs_alone() 
 def test_merging_keeps_what_is_one() -> None:
     shared = upstream_of("shop")
     old, new = (
-        contribution("a", 1, route_of("a", upstream=shared)),
-        contribution("b", 2, route_of("b", upstream=shared)),
+        contribution("a", 1, route_of("a", action=ForwardTo(shared))),
+        contribution("b", 2, route_of("b", action=ForwardTo(shared))),
     )
     assert site_of(old, new).slots[0].upstream == shared
     rule = RedirectRule("https://b")
-    old, new = (
-        replace(c, routes=(replace(c.routes[0], redirect=rule, upstream=None),)) for c in (old, new)
-    )
+    old, new = (replace(c, routes=(replace(c.routes[0], action=rule),)) for c in (old, new))
     site = site_of(old, new)
     assert site.only == Redirect(old.routes[0], rule)
     assert not site.diagnostics
 
 
 def test_a_merged_route_is_degraded_with_any_of_its_parts() -> None:
-    site = site_of(contribution("a", 1), contribution("b", 2, route_of("b", degraded=True)))
+    site = site_of(
+        contribution("a", 1), contribution("b", 2, replace(route_of("b"), degraded=True))
+    )
     assert site.slots[0].route.degraded
 
 
@@ -235,7 +260,7 @@ def _reference(
                 if owner is None:
                     owner, owning = route, key
                     sharing.add(key)
-                elif key not in sharing and route.sticky_cookie == owner.sticky_cookie:
+                elif key not in sharing and route.options == owner.options:
                     sharing.add(key)
                 else:
                     lost.append((key, route.label))

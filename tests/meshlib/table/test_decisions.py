@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 
 from meshlib.decision import Forward, Passthrough, Redirect, RedirectToTLS, Reject, Respond
-from meshlib.model import Endpoint, EndpointState, RedirectRule, Route, Scheme, Upstream
+from meshlib.model import (
+    Endpoint,
+    EndpointState,
+    ForwardTo,
+    HostPath,
+    RedirectRule,
+    Route,
+    ServerName,
+    Upstream,
+)
 from meshlib.table.decisions import decide_http, decide_tls
 from meshlib.upstream_key import UpstreamKey
 
@@ -15,8 +24,8 @@ READY = Upstream(UpstreamKey("s", 80), (Endpoint("s.1", "10.0.0.1", 80),))
 STARTING = Upstream(
     UpstreamKey("s", 80), (Endpoint("s.1", "10.0.0.1", 80, state=EndpointState.STARTING),)
 )
-ROUTE = Route(Scheme.HTTP, "a", "/", "s", "http", "hrm", 80, READY)
-SNI = replace(ROUTE, scheme=Scheme.SNI)
+ROUTE = Route(HostPath("a"), ForwardTo(READY), service="s", label="http", schema="hrm")
+SNI = replace(ROUTE, match=ServerName("a"))
 
 
 def test_an_endpoint_that_is_ready_is_sent_to() -> None:
@@ -36,7 +45,7 @@ def test_a_redirect_is_the_same_whatever_else_there_is(
     upstream: Upstream | None, https_only: bool
 ) -> None:
     rule = RedirectRule("http://new.example")
-    route = replace(ROUTE, redirect=rule, https_only=https_only)
+    route = replace(ROUTE, action=rule, options=replace(ROUTE.options, https_only=https_only))
     assert decide_http(route, upstream, 7) == Redirect(route, rule)
 
 
@@ -45,7 +54,11 @@ def test_a_redirect_is_the_same_whatever_else_there_is(
     [("shop.example", "https://shop.example"), ("2001:db8::1", "https://[2001:db8::1]")],
 )
 def test_https_only_redirects_and_keeps_what_is_done_over_tls(host: str, target: str) -> None:
-    route = replace(ROUTE, host=host, https_only=True)
+    route = replace(
+        ROUTE,
+        match=HostPath(host),
+        options=replace(ROUTE.options, https_only=True),
+    )
     moved = Redirect(route, RedirectRule(target, 308))
     assert decide_http(route, READY, 1) == RedirectToTLS(route, moved, Forward(route, READY))
     for upstream in (STARTING, None):

@@ -12,6 +12,7 @@ from meshlib.model import (
     Contribution,
     Endpoint,
     EndpointState,
+    ForwardTo,
     ListeningPort,
     RedirectRule,
     Route,
@@ -22,6 +23,7 @@ from meshlib.model import (
 from meshlib.patterns import host_matches
 from meshlib.table import Explanation, RoutingTable, explain
 from meshlib.upstream_key import UpstreamKey
+from tests.support.routes import match_of
 
 
 def head(authority: str, target: str = "/") -> RequestHead:
@@ -42,7 +44,9 @@ def route(
     upstream = Upstream(
         UpstreamKey(service, 80), endpoints or (Endpoint(f"{service}.1", "10.0.0.1", 80),)
     )
-    return Route(scheme, host, path, service, "l", "hrm", 80, upstream)
+    return Route(
+        match_of(scheme, host, path), ForwardTo(upstream), service=service, label="l", schema="hrm"
+    )
 
 
 def table_of(*routes: Route) -> RoutingTable:
@@ -65,7 +69,10 @@ def test_every_candidate_has_its_reason() -> None:
         route("*.example.com"),
         route(""),
         route("other.example.com"),
-        replace(route("shop.example.com", "/api", "late"), sticky_cookie="SID"),
+        replace(
+            route("shop.example.com", "/api", "late"),
+            options=replace(route("shop.example.com", "/api", "late").options, sticky_cookie="SID"),
+        ),
     )
     found = explain(table, head("Shop.example.com:8080", "/api/v20?x"))
     assert found.decision is table.route(head("shop.example.com", "/api"))
@@ -116,15 +123,9 @@ def test_no_endpoint_is_ready() -> None:
     assert (found.kind, found.status, len(found.endpoints)) == ("respond", 503, 3)
     assert found.reasons[0].won
     assert found.reasons[0].text.endswith("; no endpoint is ready: 1 draining, 2 starting")
-    empty = replace(route("a"), upstream=Upstream(UpstreamKey("s", 80)))
+    empty = replace(route("a"), action=ForwardTo(Upstream(UpstreamKey("s", 80))))
     assert (
         explain(table_of(empty), head("a"))
-        .reasons[0]
-        .text.endswith("; no endpoint is ready: there is none")
-    )
-    neither = replace(route("a"), upstream=None)
-    assert (
-        explain(table_of(neither), head("a"))
         .reasons[0]
         .text.endswith("; no endpoint is ready: there is none")
     )
@@ -138,7 +139,7 @@ def test_a_shared_route() -> None:
 
 def test_a_redirect() -> None:
     rule = RedirectRule("https://b", 308)
-    found = explain(table_of(replace(route("a"), redirect=rule, upstream=None)), head("a", "/x?y"))
+    found = explain(table_of(replace(route("a"), action=rule)), head("a", "/x?y"))
     assert (found.kind, found.status, found.location, found.endpoints) == (
         "redirect",
         308,
@@ -202,7 +203,10 @@ def test_a_refused_hello() -> None:
 
 
 def test_a_route_that_requires_tls() -> None:
-    found = explain(table_of(replace(route("a"), https_only=True)), head("a", "/x"))
+    found = explain(
+        table_of(replace(route("a"), options=replace(route("a").options, https_only=True))),
+        head("a", "/x"),
+    )
     assert (found.kind, found.status, found.location) == ("redirect", 308, "https://a/x")
     assert found.notes[1:] == ("over TLS the request is served",)
 
@@ -230,7 +234,12 @@ _NAMES = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=3).map(".".j
 _ROUTES = st.builds(
     lambda host, path, service, scheme, state, cookie: replace(
         route(host, path if scheme is Scheme.HTTP else "/", service, state, scheme=scheme),
-        sticky_cookie=cookie,
+        options=replace(
+            route(
+                host, path if scheme is Scheme.HTTP else "/", service, state, scheme=scheme
+            ).options,
+            sticky_cookie=cookie,
+        ),
     ),
     st.one_of(st.just(""), _NAMES, _NAMES.map("*.".__add__)),
     st.sampled_from(["/", "/x", "/x/y", "/y"]),
@@ -265,7 +274,7 @@ def test_it_agrees_with_the_table(routes: list[Route], host: str, target: str) -
 
 def test_a_port() -> None:
     def on(number: int, service: str, *states: EndpointState) -> Route:
-        return replace(route("", "/", service, *states), scheme=Scheme.TCP, port=number)
+        return replace(route("", "/", service, *states), match=ListeningPort(Scheme.TCP, number))
 
     table = table_of(on(1, "a"), on(1, "b"), on(2, "c", EndpointState.STARTING))
     found = explain(table, ListeningPort(Scheme.TCP, 1))

@@ -11,13 +11,15 @@ from meshlib.model import (
     Contribution,
     Diagnostic,
     Endpoint,
+    ForwardTo,
+    HostPath,
     RedirectRule,
     Route,
-    Scheme,
     Snapshot,
     Upstream,
 )
 from meshlib.patterns import host_matches, host_specificity
+from meshlib.route_options import RouteOptions
 from meshlib.table import RoutingTable
 from meshlib.table.access import Barred
 from meshlib.table.compile import Claim, claims_of
@@ -44,10 +46,15 @@ def claim(
     *,
     redirect: bool = False,
 ) -> Claim:
-    upstream = (
-        None if redirect else Upstream(UpstreamKey(service, 80), (Endpoint("1", "10.0.0.1", 80),))
+    upstream = Upstream(UpstreamKey(service, 80), (Endpoint("1", "10.0.0.1", 80),))
+    route = Route(
+        HostPath(host, path),
+        RedirectRule("https://moved") if redirect else ForwardTo(upstream),
+        RouteOptions(sticky_cookie=cookie),
+        service=service,
+        label="l",
+        schema="hrm",
     )
-    route = Route(Scheme.HTTP, host, path, service, "l", "hrm", 80, upstream, sticky_cookie=cookie)
     return claims_of(Contribution(f"p/{service}", service, 1, (route,)))[0]
 
 
@@ -145,13 +152,11 @@ def test_thousands_of_hosts_are_listed_in_order() -> None:
     count = 10_000
     routes = tuple(
         Route(
-            Scheme.HTTP,
-            f"h{number * 7919 % count}.example.com",
-            "/",
-            "s",
-            f"l{number}",
-            "hrm",
-            redirect=RedirectRule("http://to"),
+            HostPath(f"h{number * 7919 % count}.example.com"),
+            RedirectRule("http://to"),
+            service="s",
+            label=f"l{number}",
+            schema="hrm",
         )
         for number in range(count)
     )

@@ -10,6 +10,8 @@ from meshlib.model import (
     Contribution,
     Endpoint,
     EndpointState,
+    ForwardTo,
+    HostPath,
     ListeningPort,
     Route,
     Scheme,
@@ -20,6 +22,7 @@ from meshlib.table import RoutingTable
 from meshlib.table.access import Barred
 from meshlib.table.ports import PortIndex, decide_port
 from meshlib.upstream_key import UpstreamKey
+from tests.support.routes import match_of
 
 SQL = ListeningPort(Scheme.TCP, 5432)
 DNS = ListeningPort(Scheme.UDP, 53)
@@ -34,7 +37,13 @@ def route(
     upstream = Upstream(
         UpstreamKey(service, 1), (Endpoint(f"{service}.1", "10.0.0.1", 1, state=state),)
     )
-    return Route(port.scheme, "", "/", service, label, "hrm", 1, upstream, port=port.port)
+    return Route(
+        match_of(port.scheme, "", "/", port.port),
+        ForwardTo(upstream),
+        service=service,
+        label=label,
+        schema="hrm",
+    )
 
 
 def contribution(service: str, age: int, *routes: Route) -> Contribution:
@@ -72,9 +81,9 @@ def test_without_a_ready_endpoint_nothing_is_taken() -> None:
     starting = route("sql", state=EndpointState.STARTING)
     assert decide_port(starting, starting.upstream) == Refuse("no_endpoint", starting)
     assert decide_port(starting, None) == Refuse("no_endpoint", starting)
-    table = table_of(contribution("sql", 1, replace(starting, upstream=None)))
-    assert table.route_port(SQL) == Refuse("no_endpoint", replace(starting, upstream=None))
-    assert table.upstreams == {}
+    table = table_of(contribution("sql", 1, starting))
+    assert table.route_port(SQL) == Refuse("no_endpoint", starting)
+    assert set(table.upstreams) == {UpstreamKey("sql", 1)}
 
 
 def test_the_oldest_keeps_the_port_however_alike_the_other_is_and_in_whatever_order_they_came() -> (
@@ -110,7 +119,7 @@ def test_a_service_that_asks_twice_is_told_so() -> None:
             "a",
             1,
             route("a", label="x"),
-            replace(route("a", label="y"), upstream=Upstream(UpstreamKey("a", 2))),
+            replace(route("a", label="y"), action=ForwardTo(Upstream(UpstreamKey("a", 2)))),
         )
     )
     assert told(table) == [
@@ -142,7 +151,15 @@ def test_a_change_touches_its_own_port_only() -> None:
         "p/w",
         "w",
         3,
-        (Route(Scheme.HTTP, "w", "/", "w", "l", "hrm", 80, Upstream(UpstreamKey("w", 80))),),
+        (
+            Route(
+                HostPath("w"),
+                ForwardTo(Upstream(UpstreamKey("w", 80))),
+                service="w",
+                label="l",
+                schema="hrm",
+            ),
+        ),
     )
     assert table_of(a, moved, web, previous=after).ports == after.ports
 

@@ -31,6 +31,7 @@ from meshlib.model import (
     Diagnostic,
     Endpoint,
     EndpointState,
+    ForwardTo,
     ListeningPort,
     RedirectRule,
     Route,
@@ -47,11 +48,13 @@ from meshlib.patterns import (
     path_matches,
     path_specificity,
 )
+from meshlib.route_options import RouteOptions
 from meshlib.table import RoutingTable
 from meshlib.table.explain import explain
 from meshlib.table.paths import most_readings, readings
 from meshlib.table.routing import host_of
 from meshlib.upstream_key import UpstreamKey
+from tests.support.routes import match_of
 
 FIELDS = FieldSection(b"", (), None, None, False, frozenset(), None, False)
 
@@ -66,6 +69,7 @@ def service(
     *places: str,
     age: int = 1,
     state: EndpointState = EndpointState.READY,
+    redirect: RedirectRule | None = None,
     **options: Any,
 ) -> Contribution:
     """A service with a route for each place: "host/path", or "sni://host"."""
@@ -77,16 +81,14 @@ def service(
         scheme, mark, rest = place.rpartition("://")
         host, _, path = rest.partition("/")
         route = Route(
-            Scheme(scheme) if mark else Scheme.HTTP,
-            host,
-            f"/{path}",
-            name,
-            "l",
-            "hrm",
-            80,
-            upstream,
+            match_of(Scheme(scheme) if mark else Scheme.HTTP, host, f"/{path}"),
+            redirect or ForwardTo(upstream),
+            RouteOptions(**options),
+            service=name,
+            label="l",
+            schema="hrm",
         )
-        routes.append(replace(route, **options))
+        routes.append(route)
     return Contribution(f"p/{name}", name, age, tuple(routes))
 
 
@@ -284,7 +286,7 @@ def test_answers_of_our_own() -> None:
     rule = RedirectRule("https://b")
     shop = service("s", "a/", state=EndpointState.STARTING)
     table = RoutingTable.build(
-        Snapshot.of([shop, service("r", "r/", redirect=rule, upstream=None)]),
+        Snapshot.of([shop, service("r", "r/", redirect=rule)]),
         unmatched_status=503,
         retry_after=7,
     )
@@ -375,8 +377,6 @@ def test_refused_hellos() -> None:
     assert table.route_tls(ClientHello("a", server_name_valid=False)) == Reject(
         112, "bad_server_name"
     )
-    odd = table_of(service("s", "sni://a/never", "sni://"))  # the path of an SNI route is "/"
-    assert place_of(odd.route_tls(ClientHello("a"))) == "/"
 
 
 @pytest.mark.parametrize(
@@ -555,7 +555,7 @@ def test_the_memo_is_bounded() -> None:
 def test_ports_stand_beside_the_hosts() -> None:
     port = ListeningPort(Scheme.TCP, 5432)
     web, sql = service("web", "a", "sni://a"), service("sql", "")
-    sql = replace(sql, routes=tuple(replace(r, scheme=Scheme.TCP, port=5432) for r in sql.routes))
+    sql = replace(sql, routes=tuple(replace(r, match=port) for r in sql.routes))
     table = table_of(web, sql)
     decision = table.route_port(port)
     assert isinstance(decision, Carry)

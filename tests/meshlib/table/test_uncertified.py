@@ -12,6 +12,8 @@ from meshlib.model import (
     Contribution,
     Endpoint,
     EndpointState,
+    ForwardTo,
+    HostPath,
     RedirectRule,
     Route,
     Scheme,
@@ -19,9 +21,11 @@ from meshlib.model import (
     Upstream,
 )
 from meshlib.redirects import location
+from meshlib.route_options import RouteOptions
 from meshlib.table import RoutingTable
 from meshlib.table.uncertified import decide_uncertified
 from meshlib.upstream_key import UpstreamKey
+from tests.support.routes import match_of
 
 CERTIFIED = {"a.example", "x.wild.example", "both.example", "only.example", "down.example", "::1"}
 
@@ -33,7 +37,14 @@ def route(
     upstream = Upstream(
         UpstreamKey(f"{scheme}{host}"), (Endpoint("e", "10.0.0.1", 80, state=state),)
     )
-    return Route(scheme, host, "/", "s", "l", "test", 80, upstream, https_only=https_only)
+    return Route(
+        match_of(scheme, host, "/"),
+        ForwardTo(upstream),
+        RouteOptions(https_only=https_only),
+        service="s",
+        label="l",
+        schema="test",
+    )
 
 
 def table(https_port: int = 443) -> RoutingTable:
@@ -46,15 +57,11 @@ def table(https_port: int = 443) -> RoutingTable:
     routes.append(route("down.example", ready=False))
     routes.append(
         Route(
-            Scheme.HTTP,
-            "old.example",
-            "/",
-            "s",
-            "l",
-            "test",
-            None,
-            None,
-            redirect=RedirectRule("http://new.example"),
+            HostPath("old.example"),
+            RedirectRule("http://new.example"),
+            service="s",
+            label="l",
+            schema="test",
         )
     )
     return RoutingTable.build(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from meshlib.discovery.engine.options import ResolveOptions
-from meshlib.model import NameKind, Snapshot
+from meshlib.model import Snapshot
+from meshlib.name_records import NameKind
 
 __all__ = ["Scene", "expected_facts", "facts", "scenes"]
 
@@ -70,7 +71,7 @@ def _route(snapshot: Snapshot, index: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "route": route.name,
         "service": route.service,
-        "port": route.internal_port,
+        "port": route.upstream.key.port if route.upstream else None,
         "endpoints": [[e.id, e.address, str(e.state)] for e in endpoints],
     }
     if route.redirect is not None:

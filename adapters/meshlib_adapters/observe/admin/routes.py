@@ -37,12 +37,12 @@ def route_data(route: Route, owner: str) -> dict[str, Any]:
         "scheme": str(route.scheme),
         "host": route.host,
         "path": route.path,
-        "port": route.port,
+        "port": route.listening_port.port if route.listening_port else None,
         "service": route.service,
         "owner": owner_text(owner),
-        "internal_port": route.internal_port,
+        "internal_port": route.upstream.key.port if route.upstream else None,
         "redirect": route.redirect.target if route.redirect else None,
-        "sticky_cookie": route.sticky_cookie,
+        "sticky_cookie": route.options.sticky_cookie,
     }
 
 

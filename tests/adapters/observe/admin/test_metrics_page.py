@@ -12,7 +12,15 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.admin.app import create_admin
 from meshlib_adapters.observe.admin.metrics_page import MetricsPage
@@ -54,7 +62,11 @@ def snapshot(count: int) -> Snapshot:
             UpstreamKey(f"u{number}", 80), (Endpoint(f"u{number}.1", "10.0.0.5", 80 + number),)
         )
         route = Route(
-            Scheme.HTTP, f"h{number}.example.com", "/", f"s{number}", "l", "hrm", 80, upstream
+            HostPath(f"h{number}.example.com"),
+            ForwardTo(upstream),
+            service=f"s{number}",
+            label="l",
+            schema="hrm",
         )
         return Contribution(f"p/{number}", f"s{number}", 0, (route,))
 

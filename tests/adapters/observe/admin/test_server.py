@@ -15,7 +15,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    ForwardTo,
+    HostPath,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.admin.app import HEALTH, create_admin
 from meshlib_adapters.observe.admin.metrics_page import MetricsPage
@@ -71,7 +79,13 @@ def table_of(routes: int, endpoints: int = 1) -> View:
         UpstreamKey("u"), tuple(Endpoint(f"e{n}", "10.0.0.1", 1000 + n) for n in range(endpoints))
     )
     made = tuple(
-        Route(Scheme.HTTP, f"h{n}.example.com", "/", "s", f"l{n}", "hrm", 80, upstream)
+        Route(
+            HostPath(f"h{n}.example.com"),
+            ForwardTo(upstream),
+            service="s",
+            label=f"l{n}",
+            schema="hrm",
+        )
         for n in range(routes)
     )
     view.mesh.publish("p", Snapshot.of([Contribution("p/s", "s", 0, made, ())]))

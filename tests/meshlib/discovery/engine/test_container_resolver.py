@@ -24,10 +24,11 @@ from meshlib.discovery.engine.records import (
     NetworkRecord,
 )
 from meshlib.discovery.limits import DiscoveryLimits
-from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
-from meshlib.model import NameKind, Snapshot
+from meshlib.labels.result import PublishedPort
+from meshlib.model import Snapshot
+from meshlib.name_records import NameKind
 from meshlib.table import RoutingTable
 from tests.vectors.engine.scenes import scenes
 
@@ -209,7 +210,7 @@ def test_the_port_that_is_published_counts_before_those_that_are_only_exposed() 
     )
     for ports, expected in (((published, exposed), [8080]), ((exposed,), [8443]), ((), [])):
         snapshot = resolve(replace(container(1, label), ports=ports))
-        assert [route.internal_port for route in snapshot.routes] == expected
+        assert [r.upstream and r.upstream.key.port for r in snapshot.routes] == expected
 
 
 def test_off_any_labelled_network_there_is_no_route_but_a_word_about_it() -> None:

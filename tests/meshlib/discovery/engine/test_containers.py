@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meshlib.discovery.engine.containers import parse_containers
 from meshlib.discovery.engine.records import ContainerAddress, ContainerRecord
-from meshlib.labels.fragment import PublishedPort
+from meshlib.labels.result import PublishedPort
 
 ID = "0123456789abcdef" * 4
 CONTAINER: dict[str, Any] = {

@@ -25,7 +25,7 @@ from meshlib.discovery.engine.json_fields import (
     subnet,
 )
 from meshlib.discovery.engine.records import Malformed
-from meshlib.labels.fragment import PublishedPort
+from meshlib.labels.result import PublishedPort
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -33,7 +33,11 @@ from meshlib.discovery.engine.networks import (
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.records import Malformed, NetworkRecord
 from meshlib.labels.hrm import LABEL
-from meshlib.model import Endpoint, NameKind, NameRecord, Severity
+from meshlib.model import (
+    Endpoint,
+    Severity,
+)
+from meshlib.name_records import NameKind, NameRecord
 
 DOCS = Path(__file__).parents[4] / "docs" / "labels.md"
 

@@ -22,7 +22,7 @@ from meshlib.discovery.engine.records import (
     VirtualAddress,
 )
 from meshlib.discovery.engine.swarm import is_settled, parse_network, parse_swarm
-from meshlib.labels.fragment import PublishedPort
+from meshlib.labels.result import PublishedPort
 from tests.vectors.engine.scenes import scenes
 
 SERVICE: dict[str, Any] = {

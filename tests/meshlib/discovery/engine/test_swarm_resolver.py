@@ -33,10 +33,11 @@ from meshlib.discovery.engine.records import (
 from meshlib.discovery.engine.swarm import parse_swarm
 from meshlib.discovery.engine.swarm_resolver import SwarmResolver
 from meshlib.discovery.limits import DiscoveryLimits
-from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
-from meshlib.model import NameKind, NameRecord, Snapshot
+from meshlib.labels.result import PublishedPort
+from meshlib.model import Snapshot
+from meshlib.name_records import NameKind, NameRecord
 from tests.vectors.engine.scenes import scenes
 
 HRM = NetworkRecord("n1", "ucp-hrm", {LABEL: ""})

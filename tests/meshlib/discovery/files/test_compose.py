@@ -16,9 +16,9 @@ from meshlib.discovery.files.compose import (
     read_ports,
 )
 from meshlib.discovery.files.diagnostics import Mistakes
-from meshlib.labels.fragment import PublishedPort
 from meshlib.labels.hrm import parse_labels
 from meshlib.labels.limits import MAX_VALUE
+from meshlib.labels.result import PublishedPort
 
 KEY = "com.docker.ucp.mesh.http"
 VARIABLES = {"DOMAIN": "a.example.com", "N": "80", "RANGE": "8000-8001"}

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+from meshlib.route_options import NO_OPTIONS, RouteOptions
+
+
+def test_nothing_is_asked_for_by_default() -> None:
+    assert RouteOptions() == NO_OPTIONS
+    assert not any(getattr(NO_OPTIONS, one.name) for one in fields(RouteOptions))
+
+
+def test_what_two_services_have_to_agree_on() -> None:
+    options = RouteOptions("SID", True, True, "max-age=5", ("stack:blog",))
+    assert options.shared() == {
+        "sticky cookie": "SID",
+        "forwarded-for": True,
+        "https": True,
+        "hsts": "max-age=5",
+    }
