@@ -71,14 +71,14 @@ async def check() -> None:
             '    endpoints: ["127.0.0.1"]\n'
         )
         listener, following, bound = await serve(path, 0)
-        answer = b""
-        while not answer.endswith(b"\r\n\r\nhi\n"):  # 404 until the file has been read
+        response = b""
+        while not response.endswith(b"\r\n\r\nhi\n"):  # 404 until the file has been read
             reader, writer = await asyncio.open_connection("127.0.0.1", bound)
             writer.write(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
-            answer = await reader.read()
+            response = await reader.read()
             writer.close()
             await writer.wait_closed()
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert response.startswith(b"HTTP/1.1 200 OK\r\n")
         following.cancel()
         await listener.drain(1.0)
         listener.close()

@@ -51,9 +51,9 @@ async def shop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def ask(port: int, host: str) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
-    return answer.partition(b"\r\n\r\n")[2].decode()
+    return response.partition(b"\r\n\r\n")[2].decode()
 
 
 async def main(check: bool) -> None:

@@ -1,5 +1,5 @@
 """A TCP gateway in twenty lines: one port, several endpoints, the next one when one does not
-answer.
+respond.
 
     python examples/tcp_gateway.py 127.0.0.1:5432 10.0.0.5:5432 10.0.0.6:5432    # until Ctrl-C
     python examples/tcp_gateway.py --check                                       # with an endpoint of its own, asks itself
@@ -47,7 +47,7 @@ async def check() -> None:
         await writer.wait_closed()
 
     server = await asyncio.start_server(hello, "127.0.0.1", 0)
-    # Nobody listens on port 1: the second endpoint answers for it.
+    # Nobody listens on port 1: the second endpoint serves in its place.
     listener, port = await serve(
         "127.0.0.1", "127.0.0.1:1", f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     )

@@ -1,0 +1,107 @@
+"""Code, documents, logs and help texts say a thing by its word of docs/glossary.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from meshlib_adapters.config.sources import KEYS
+from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
+
+_GLOSSARY: Final = ROOT / "docs/glossary.md"
+# Old changes and decisions keep the words of their day.
+_PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What still says old words. It may only shrink: a place that is clean has to leave it.
+_NOT_YET: Final[set[str]] = {
+    "adapters/meshlib_adapters/asgi",
+    "adapters/meshlib_adapters/cli",
+    "adapters/meshlib_adapters/config",
+    "adapters/meshlib_adapters/framing",
+    "adapters/meshlib_adapters/gateway.py",
+    "adapters/meshlib_adapters/http1",
+    "adapters/meshlib_adapters/http2",
+    "adapters/meshlib_adapters/listeners",
+    "adapters/meshlib_adapters/providers",
+    "adapters/meshlib_adapters/proxy",
+    "adapters/meshlib_adapters/tls",
+    "adapters/meshlib_adapters/upstream",
+    "adapters/meshlib_adapters/workers",
+    "docs/architecture.md",
+    "docs/http2.md",
+    "docs/labels.md",
+    "docs/life-of-a-request.md",
+    "docs/operations.md",
+    "docs/performance.md",
+    "docs/threats.md",
+    "docs/tls.md",
+    "meshlib/balancing",
+    "meshlib/discovery",
+    "meshlib/forwarding.py",
+    "meshlib/http1",
+    "meshlib/labels",
+    "meshlib/model.py",
+    "meshlib/name_records.py",
+    "meshlib/routes.py",
+    "meshlib/table",
+}
+# Settings are public: their names stay.
+_SETTINGS: Final = {key.rpartition(".")[2] for key in KEYS}
+
+
+def replaced_words() -> list[str]:
+    rows = re.findall(r"^\|[^|]+\|[^|]+\|([^|]+)\|$", _GLOSSARY.read_text(), re.M)
+    return [word for row in rows for word in re.findall(r"`([^`]+)`", row)]
+
+
+def old_words(text: str) -> set[str]:
+    """The replaced words in a text, also as parts of identifiers (`AnswerSize`, `_old_memo`)."""
+    kept = re.sub(r"\w+", lambda word: "" if word[0] in _SETTINGS else word[0], text)
+    plain = re.sub(r"[^A-Za-z]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kept)).lower()
+    return {word for word in replaced_words() if re.search(rf"\b{word}\b", plain)}
+
+
+def _place(path: Path) -> str:
+    """The package of a module, the page itself of a document."""
+    parts = path.relative_to(ROOT).parts
+    depth = {"meshlib": 2, "adapters": 3, "examples": 2}.get(parts[0], len(parts))
+    return "/".join(parts[:depth])
+
+
+def _places() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    modules = [path for root in (CORE, ADAPTERS, ROOT / "examples") for path in modules_under(root)]
+    for path in [*modules, *_PAGES]:
+        if path != _GLOSSARY:
+            found.setdefault(_place(path), set()).update(old_words(path.read_text()))
+    return found
+
+
+def test_no_place_says_an_old_word() -> None:
+    found = _places()
+    assert len(found) > 40
+    assert {place: words for place, words in found.items() if words and place not in _NOT_YET} == {}
+
+
+def test_what_is_clean_leaves_the_list() -> None:
+    found = _places()
+    assert {place for place in _NOT_YET if not found.get(place)} == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("class AnswerSize:", "answer"),
+        ("self._answers_left = 1", "answers"),
+        ("TLS that is ended\n    here", "ended here"),
+        ("the OUTBOX of a turn", "outbox"),
+    ],
+)
+def test_an_old_word_is_found(text: str, word: str) -> None:
+    assert old_words(text) == {word}
+
+
+def test_longer_words_and_settings_are_left_alone() -> None:
+    assert old_words("memory, unanswerable, discovery.answer_size") == set()
