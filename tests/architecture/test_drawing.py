@@ -16,15 +16,14 @@ from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
 
 # Those that are longer today, with their lines then: they may only shrink.
 _LONG_MODULES: Final = {
-    "cli/main.py": 471,
+    "cli/main.py": 455,
     "forwarding.py": 445,
-    "http1/front.py": 450,
-    "http2/front.py": 682,
-    "http2/stream.py": 586,
+    "http2/front.py": 632,
+    "http2/stream.py": 529,
     "labels/hrm.py": 441,
     "labels/hrm_values.py": 421,
     "listeners/tls_connection.py": 414,
-    "mesh.py": 431,
+    "mesh.py": 429,
     "table/routing.py": 471,
     "tls/transport.py": 526,
 }

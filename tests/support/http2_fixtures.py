@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import pytest
@@ -16,6 +15,7 @@ from meshlib.model import Snapshot
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.http2.front import HTTP2Front
+from meshlib_adapters.proxy.front import TLSFacts
 from tests.support.backend import Backend
 from tests.support.http2_client import Client2
 from tests.support.http_fixtures import LoopFactory, backend, loop_factory, stack
@@ -70,8 +70,7 @@ class StartSite(Protocol):
         policy: ForwardingPolicy | None = None,
         limits: HTTP2Settings | None = None,
         upstream_limits: HTTP2Settings | None = None,
-        allowed: Callable[[bytes], bool] | None = None,
-        client_lines: Callable[[bytes], bytes] | None = None,
+        tls: TLSFacts | None = None,
         https_port: int = 443,
     ) -> Site: ...
 
@@ -87,8 +86,7 @@ def start(stack: contextlib.ExitStack, backend: object, loop_factory: LoopFactor
         policy: ForwardingPolicy | None = None,
         limits: HTTP2Settings | None = None,
         upstream_limits: HTTP2Settings | None = None,
-        allowed: Callable[[bytes], bool] | None = None,
-        client_lines: Callable[[bytes], bytes] | None = None,
+        tls: TLSFacts | None = None,
         https_port: int = 443,
     ) -> Site:
         snapshot = snapshot_of({"": [over]}) if isinstance(over, Backend) else over
@@ -102,8 +100,7 @@ def start(stack: contextlib.ExitStack, backend: object, loop_factory: LoopFactor
                 running.proxy,
                 running.listener.clients,
                 scheme="http",
-                allowed=allowed,
-                client_lines=client_lines,
+                tls=tls,
                 settings=limits,
                 server_name="a",
             )

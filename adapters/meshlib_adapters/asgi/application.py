@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
-import secrets
 from collections.abc import Sequence
+from dataclasses import replace
+from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 
-from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
-from meshlib.errors import ProtocolError
-from meshlib.forwarding import ForwardingPolicy, is_loop, is_secure, request_fields
+from meshlib.decision import Forward, Respond
+from meshlib.errors import LimitExceeded, ProtocolError
+from meshlib.forwarding import ForwardingPolicy
 from meshlib.http1 import LAST_CHUNK, chunk_head
 from meshlib.mesh import Mesh
 from meshlib.messages import RequestHead
-from meshlib.redirects import location
 from meshlib_adapters.asgi.lifespan import serve_lifespan
 from meshlib_adapters.asgi.pace import Pace
-from meshlib_adapters.asgi.responses import fields_of, send_answer, send_error
+from meshlib_adapters.asgi.responses import fields_of, send_local
 from meshlib_adapters.asgi.scope import addresses_of, is_multiplexed, peer_of, request_head_of
 from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
 from meshlib_adapters.asgi.websocket import relay_websocket
@@ -28,9 +27,9 @@ from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.providers.feed import log_failure, offer
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
-from meshlib_adapters.proxy.retries import default_host
+from meshlib_adapters.proxy.local_responses import LocalResponse, local_error
+from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.turns import MESSAGE
-from meshlib_adapters.upstream.registry import UpstreamRegistry
 
 __all__ = ["Gateway"]
 
@@ -67,15 +66,13 @@ class Gateway:
             mesh.on_error = log_failure  # a provider must not end because a subscriber failed
         self._settings = settings or HTTPSettings()
         self._policy = policy or ForwardingPolicy()
-        self._upstreams: UpstreamRegistry | None = None
+        self._proxy: Proxy | None = None
         self._followers: list[asyncio.Task[None]] = []
         self._sweeper: asyncio.Task[None] | None = None
         self._startup_wait = startup_wait
         self._informed = False
         self._exchanges: set[AwaitedExchange] = set()
         self._users = 0
-        self._id_prefix = secrets.token_hex(8)
-        self._ids = itertools.count(1)
 
     async def __aenter__(self) -> Self:
         """Follow the providers; returns when each has delivered once, so that the first request
@@ -128,9 +125,9 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._upstreams is not None:
-            self._upstreams.close()
-            self._upstreams = None
+        if self._proxy is not None:
+            self._proxy.close()
+            self._proxy = None
             await asyncio.sleep(0)  # transports close in the next round of the loop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -163,83 +160,62 @@ class Gateway:
         try:
             head = request_head_of(scope, self._settings)
         except ProtocolError as error:
-            await _deny(scope, receive, send, error.status_hint)
+            response = local_error(error.status_hint, error.reason, date=formatdate(usegmt=True))
+            await _deny(scope, receive, send, response)
             return
-        decision = self._mesh.table.route(head)
-        if isinstance(decision, RedirectToTLS):
-            secure = is_secure(head.fields, peer_of(scope, self._policy))
-            decision = decision.secured if secure else decision.plain
-        if isinstance(decision, Respond):
-            if decision.reason != "no_route":
-                await _deny(scope, receive, send, decision.status, retry_after=decision.retry_after)
-            elif self._app is not None:
-                await self._app(scope, receive, send)
-            elif self._providers and not self._informed:
-                await _deny(scope, receive, send, 503, retry_after=1)  # unknown is not empty
-            else:
-                await _deny(scope, receive, send, decision.status, retry_after=decision.retry_after)
-        elif isinstance(decision, Redirect):
-            if scope["type"] == "websocket":
-                await receive()
-            where = location(decision.rule, head.target)
-            await send_answer(scope, send, decision.rule.status, [(b"location", where)], b"")
-        else:
-            await self._forward(decision, head, scope, receive, send)
-
-    def _pools(self) -> UpstreamRegistry:
-        loop = asyncio.get_running_loop()
-        if self._upstreams is None or self._upstreams.loop is not loop:
-            if self._upstreams is not None:  # test clients give each request a loop of its own
-                with contextlib.suppress(
-                    RuntimeError
-                ):  # what was left of the other loop's connections cannot be closed any more
-                    self._upstreams.close()
-            self._upstreams = UpstreamRegistry(self._mesh, self._settings, loop)
-            self._sweeper = asyncio.create_task(_sweep(self._upstreams, self._exchanges))
-        return self._upstreams
-
-    async def _forward(
-        self, decision: Forward, head: RequestHead, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        peer = peer_of(scope, self._policy)
-        if is_loop(head.fields, self._policy):
-            await _deny(scope, receive, send, 508)
-            return
-        lines = request_fields(
-            head, self._policy, peer, wanted_by_label=decision.route.options.forwarded_for
+        exchange = AwaitedExchange(
+            self._shared(), peer_of(scope, self._policy), *addresses_of(scope)
         )
-        if not head.authority:
-            lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
-        if self._policy.request_id and not (peer.trusted and b"x-request-id" in head.fields.names):
-            lines += b"X-Request-ID: %s%012x\r\n" % (self._id_prefix.encode(), next(self._ids))
-        exchange = AwaitedExchange(self._pools(), *addresses_of(scope))
-        if decision.route.options.hsts and is_secure(head.fields, peer):
-            exchange.hsts = decision.route.options.hsts
+        decision = exchange.route(head)
+        if isinstance(decision, Respond) and decision.reason == "no_route":
+            if self._app is not None:
+                await self._app(scope, receive, send)
+                return
+            if self._providers and not self._informed:  # unknown is not empty
+                decision = replace(decision, status=503, retry_after=1)
         self._exchanges.add(exchange)
         try:
-            with contextlib.suppress(
-                OSError
-            ):  # raised by `send` where the client has gone (ASGI 2.4)
-                if scope["type"] == "websocket":
-                    await relay_websocket(exchange, decision, head, lines, scope, receive, send)
-                else:
-                    await self._exchange(exchange, decision, head, lines, scope, receive, send)
+            if isinstance(decision, Forward):
+                with contextlib.suppress(
+                    OSError
+                ):  # raised by `send` where the client has gone (ASGI 2.4)
+                    if scope["type"] == "websocket":
+                        await relay_websocket(exchange, head, scope, receive, send)
+                    else:
+                        await self._exchange(exchange, head, scope, receive, send)
+            else:
+                exchange.respond(decision)
+                try:
+                    await exchange.head()
+                except NoResponse as failure:
+                    await _deny(scope, receive, send, failure.response)
         finally:
             self._exchanges.discard(exchange)
             exchange.close()
 
+    def _shared(self) -> Proxy:
+        loop = asyncio.get_running_loop()
+        proxy = self._proxy
+        if proxy is None or proxy.loop is not loop:
+            if proxy is not None:  # test clients give each request a loop of its own
+                # What was left of the other loop's connections cannot be closed any more.
+                with contextlib.suppress(RuntimeError):
+                    proxy.close()
+            self._proxy = proxy = Proxy(self._mesh, self._settings, policy=self._policy)
+            self._sweeper = asyncio.create_task(_sweep(proxy, self._exchanges))
+        return proxy
+
     async def _exchange(
         self,
         exchange: AwaitedExchange,
-        decision: Forward,
         head: RequestHead,
-        lines: bytes,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
         first: Message | None = None
         fields = head.fields
+        extra = b""
         if fields.content_length is None and not fields.chunked and is_multiplexed(scope):
             # HTTP/2 and 3 need no length: only the first message tells whether there is a body.
             first = await receive()
@@ -247,14 +223,10 @@ class Gateway:
                 return
             if first.get("body") or first.get("more_body"):
                 head = head._replace(fields=fields._replace(chunked=True))
-                lines += b"Transfer-Encoding: chunked\r\n"
-        data = b"%s %s HTTP/1.1\r\n%s\r\n" % (head.method, head.target, lines)
+                extra = b"Transfer-Encoding: chunked\r\n"
         has_body = bool(fields.content_length) or head.fields.chunked
-        exchange.start(decision, head, data, done=not has_body)
-        max_body = self._settings.max_body
-        sender = asyncio.create_task(
-            _send_body(exchange, head, receive, first, has_body=has_body, max_body=max_body)
-        )
+        exchange.start(extra, done=not has_body)
+        sender = asyncio.create_task(_send_body(exchange, head, receive, first, has_body=has_body))
         sender.add_done_callback(exchange.watch)
         try:
             await _pass_on(exchange, scope, send)
@@ -272,14 +244,13 @@ async def _send_body(
     first: Message | None,
     *,
     has_body: bool,
-    max_body: int | None,
 ) -> None:
     # Reads on behind the end of the body, because that is how a server says that the client has
     # gone.
     done = not has_body
     chunked = head.fields.chunked
-    left = (max_body or 0) if chunked else head.fields.content_length or 0
-    limited = max_body is not None or not chunked
+    size = 0
+    length = None if chunked else head.fields.content_length or 0
     pace = Pace()
     while True:
         message = first or await receive()
@@ -294,18 +265,17 @@ async def _send_body(
             continue
         data: bytes = message.get("body", b"")
         done = not message.get("more_body", False)
-        if limited:
-            left -= len(data)
-            if left < 0 and chunked:
-                exchange.refuse(413, "body_too_large", f"the body is over the limit of {max_body}")
-                return
-            if left < 0 or (done and left and not chunked):
-                # More would be read as the next request on the upstream's connection, less would
-                # have it wait.
-                exchange.refuse(
-                    400, "bad_body_length", "the body is not as long as Content-Length says"
-                )
-                return
+        size += len(data)
+        if length is not None and (size > length or (done and size < length)):
+            # More would be read as the next request on the upstream's connection, less would have
+            # it wait.
+            exchange.refuse(400, "bad_body_length")
+            return
+        try:
+            exchange.check_body(size)
+        except LimitExceeded as error:
+            exchange.refuse(error.status_hint, error.reason)
+            return
         if chunked:
             data = (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (
                 LAST_CHUNK if done else b""
@@ -317,10 +287,8 @@ async def _pass_on(exchange: AwaitedExchange, scope: Scope, send: Send) -> None:
     try:
         wire, head = await exchange.head()
     except NoResponse as failure:
-        if failure.reason != "client_closed":
-            await send_error(
-                scope, send, failure.status, retry_after=1 if failure.status == 503 else None
-            )
+        if failure.response is not None:
+            await send_local(scope, send, failure.response)
         return
     await send(
         {
@@ -341,18 +309,17 @@ async def _pass_on(exchange: AwaitedExchange, scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _deny(
-    scope: Scope, receive: Receive, send: Send, status: int, *, retry_after: int | None = None
-) -> None:
+async def _deny(scope: Scope, receive: Receive, send: Send, response: LocalResponse | None) -> None:
     if scope["type"] == "websocket":
         await receive()  # websocket.connect
-    await send_error(scope, send, status, retry_after=retry_after)
+    if response is not None:
+        await send_local(scope, send, response)
 
 
-async def _sweep(upstreams: UpstreamRegistry, exchanges: set[AwaitedExchange]) -> None:
+async def _sweep(proxy: Proxy, exchanges: set[AwaitedExchange]) -> None:
     while True:
         await asyncio.sleep(1.0)
-        now = upstreams.loop.time()
-        upstreams.sweep(now)
+        now = proxy.loop.time()
+        proxy.sweep(now)
         for exchange in list(exchanges):
-            exchange.look(now)
+            exchange.check_progress(now)

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import io
 import secrets
+from email.utils import formatdate
 from typing import Final
 
 from wsproto import ConnectionType
@@ -19,12 +20,12 @@ from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from meshlib.decision import Forward
 from meshlib.messages import RequestHead, ResponseHead
 from meshlib_adapters.asgi.pace import Pace
-from meshlib_adapters.asgi.responses import can_deny, fields_of, send_error
+from meshlib_adapters.asgi.responses import can_deny, fields_of, send_local
 from meshlib_adapters.asgi.types import Message, Receive, Scope, Send
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
+from meshlib_adapters.proxy.local_responses import local_error
 from meshlib_adapters.turns import MESSAGE
 
 __all__ = ["relay_websocket"]
@@ -39,9 +40,7 @@ _NEVER_SENT: Final = (None, 1005, 1006, 1015)
 
 async def relay_websocket(
     exchange: AwaitedExchange,
-    decision: Forward,
     head: RequestHead,
-    lines: bytes,
     scope: Scope,
     receive: Receive,
     send: Send,
@@ -49,7 +48,7 @@ async def relay_websocket(
     """Shake hands with the upstream on behalf of the client, then carry messages until either side
     closes.
 
-    `lines` are the field lines to send on. A refusal of the upstream is passed on where the server
+    A refusal of the upstream is passed on where the server
     can (else it answers 403).
     """
     connect = await receive()
@@ -60,10 +59,7 @@ async def relay_websocket(
         b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n"
         % key
     )
-    data = b"GET %s HTTP/1.1\r\n%s%s\r\n" % (head.target, lines, handshake)
-    exchange.start(
-        decision, head._replace(fields=head.fields._replace(upgrade=b"websocket")), data, done=True
-    )
+    exchange.start(handshake, done=True, upgrade=b"websocket")
     frames = Connection(ConnectionType.CLIENT)
     # Reads from the beginning: a client that goes away while the upstream makes up its mind must be
     # noticed.
@@ -73,10 +69,8 @@ async def relay_websocket(
         try:
             wire, answer = await exchange.head()
         except NoResponse as failure:
-            if failure.reason != "client_closed":
-                await send_error(
-                    scope, send, failure.status, retry_after=1 if failure.status == 503 else None
-                )
+            if failure.response is not None:
+                await send_local(scope, send, failure.response)
             return
         if not exchange.upgraded:
             await _deny(exchange, wire, answer, scope, send)
@@ -92,7 +86,8 @@ async def relay_websocket(
             or len(chosen) > 1
             or not set(chosen) <= set(offered)
         ):
-            await send_error(scope, send, 502)
+            bad = local_error(502, "bad_response", date=formatdate(usegmt=True))
+            await send_local(scope, send, bad)
             return
         cookies = [(b"set-cookie", value) for value in answer.fields.get_all(b"set-cookie")]
         await send(

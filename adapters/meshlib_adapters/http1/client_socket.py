@@ -21,9 +21,10 @@ from meshlib_adapters.turns import BYTES, Turn
 
 if TYPE_CHECKING:
     from meshlib_adapters.proxy.client import Client, ClientKeeper
+    from meshlib_adapters.proxy.front import TLSFacts
     from meshlib_adapters.proxy.proxy import Proxy
 
-__all__ = ["FULL", "TURN", "UPSTREAM", "ClientWire", "reset"]
+__all__ = ["FULL", "TURN", "UPSTREAM", "ClientSocket", "reset"]
 
 
 # Why nothing is read from a client; any of them is enough, and each ends by itself.
@@ -40,7 +41,7 @@ _BETWEEN: Final = frozenset((Phase.IDLE, Phase.HEAD, Phase.LINGER))
 _BUFFERED: Final = 64 * 1024
 
 
-class ClientWire(asyncio.Protocol):
+class ClientSocket(asyncio.Protocol):
     """See the module; what is spoken on it is the subclass's."""
 
     __slots__ = (
@@ -57,14 +58,23 @@ class ClientWire(asyncio.Protocol):
         "proxy",
         "scheme",
         "since",
+        "tls",
         "transport",
     )
 
-    def __init__(self, proxy: Proxy, keeper: ClientKeeper, scheme: str, port: int) -> None:
+    def __init__(
+        self,
+        proxy: Proxy,
+        keeper: ClientKeeper,
+        scheme: str,
+        port: int,
+        tls: TLSFacts | None,
+    ) -> None:
         self.proxy = proxy
         self.keeper = keeper
         self.scheme = scheme
         self.port = port  # 0: ask the socket
+        self.tls = tls  # None: TLS is not terminated here
         self.phase = Phase.IDLE
         self.since = 0.0
         self.peer = Peer("", "http", 0)

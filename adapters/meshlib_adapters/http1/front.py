@@ -10,22 +10,21 @@ from __future__ import annotations
 import asyncio
 import re
 from time import monotonic
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
-from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.forwarding import is_secure
+from meshlib.decision import Forward
+from meshlib.errors import ProtocolError
 from meshlib.http1 import REQUEST_LINE, NeedData, RequestBody, finish_head, request_line
-from meshlib.messages import FieldSection, RequestHead
-from meshlib.table.uncertified import decide_uncertified
+from meshlib.messages import FieldSection
 from meshlib_adapters.http1.client_socket import FULL, TURN, UPSTREAM
-from meshlib_adapters.http1.paced import PacedClient
+from meshlib_adapters.http1.paced import PacedWriter
 from meshlib_adapters.proxy.client import Phase
-from meshlib_adapters.proxy.retries import default_host
+from meshlib_adapters.proxy.exchange import State
 from meshlib_adapters.turns import MESSAGE
 
 if TYPE_CHECKING:
     from meshlib_adapters.proxy.client import ClientKeeper
+    from meshlib_adapters.proxy.front import TLSFacts
     from meshlib_adapters.proxy.proxy import Proxy
 
 __all__ = ["HTTP1Front"]
@@ -37,22 +36,26 @@ _BODY: Final = Phase.BODY
 _RESPONSE: Final = Phase.RESPONSE
 _STREAM: Final = Phase.STREAM
 _LINGER: Final = Phase.LINGER
+_TUNNEL: Final = State.TUNNEL
 
 
-class HTTP1Front(PacedClient):
+class HTTP1Front(PacedWriter):
     """See the module. Everything is called from the event loop; nothing blocks."""
 
-    __slots__ = ("_block", "_fields", "_known")
+    __slots__ = ("_block", "_fields")
 
     def __init__(
-        self, proxy: Proxy, keeper: ClientKeeper, scheme: str = "http", port: int = 0
+        self,
+        proxy: Proxy,
+        keeper: ClientKeeper,
+        scheme: str = "http",
+        port: int = 0,
+        *,
+        tls: TLSFacts | None = None,
     ) -> None:
-        super().__init__(proxy, keeper, scheme, port)
+        super().__init__(proxy, keeper, scheme, port, tls)
         self._block = b""  # the field lines of the last request: clients repeat them, and then nothing is parsed again
         self._fields: FieldSection | None = None
-        self._known: tuple[bytes, int, bool, bytes] | None = (
-            None  # authority, version, label's wish -> lines to send on
-        )
 
     # What the event loop calls.
 
@@ -61,11 +64,12 @@ class HTTP1Front(PacedClient):
         self._take(transport)
         if self.keeper.admit(self) is None:
             self._keep_alive = False
-            self._answer_error(503, "too_many_connections", retry_after=1)
+            self.exchange.local_error(503, "too_many_connections", retry_after=1)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self.head is None:
+        exchange = self.exchange
+        if exchange.head is None:
             if self.phase is _IDLE and self._block and not self._blocked and not self._unread:
                 # Clients repeat their fields: then a whole head is its request line and the very
                 # bytes of the last one, and nothing has to be searched. The clock is `monotonic`,
@@ -88,9 +92,9 @@ class HTTP1Front(PacedClient):
             else:
                 self._unread = data
                 self._process()
-        elif self._tunnel:
+        elif exchange.state is _TUNNEL:
             self.since = monotonic()
-            connection = self._upstream_request.connection
+            connection = exchange.request.connection
             if connection is not None:
                 connection.send_tunnel(data)
             self._charge(len(data))
@@ -109,16 +113,17 @@ class HTTP1Front(PacedClient):
         """
         self._eof = True
         self.flush()  # before the loop may close
-        if self._tunnel:
-            connection = self._upstream_request.connection
+        exchange = self.exchange
+        if exchange.state is _TUNNEL:
+            connection = exchange.request.connection
             if connection is not None:
                 connection.send_eof()
             if self._tunnel_over:
                 self._close()
             return not self._tunnel_over
-        if (self._body is not None or self.head is None) and not self._unread:
-            if self.head is not None:
-                self._drop_request("client_closed")
+        if (self._body is not None or exchange.head is None) and not self._unread:
+            if exchange.head is not None:
+                exchange.drop("client_closed")
             self._close()
             return False
         if not self._unread:
@@ -131,18 +136,20 @@ class HTTP1Front(PacedClient):
         self.phase = Phase.CLOSED
         self._turn.cancel()
         self.keeper.leave(self)
-        self._upstream_request.leave()
-        if self.head is not None:
-            connection = self._upstream_request.connection
-            if not self._tunnel:
-                self._conclude("client_closed")
-            if self._tunnel and exc is None and connection is not None:
+        exchange = self.exchange
+        request = exchange.request
+        request.leave()
+        if exchange.head is not None:
+            connection = request.connection
+            if exchange.state is not _TUNNEL:
+                exchange.conclude("client_closed")
+                request.cancel()
+            elif exc is None and connection is not None:
                 connection.close_tunnel()
             else:
-                self._upstream_request.cancel()
-            self._log()
-            self.head = None
-        elif self._upstream_request.at_rest and not self._tunnel and type(self) is HTTP1Front:
+                request.cancel()
+            exchange.end()
+        elif request.at_rest and not self._tunnelled and type(self) is HTTP1Front:
             self._renew()
             self.keeper.recycle(self)
 
@@ -151,22 +158,18 @@ class HTTP1Front(PacedClient):
         self._leave_wire()
         self._held = b""  # this client's, and nobody else's
         self._buffer.clear()
-        self._known = None  # who asked is in it
+        self.exchange.renew()
         self._forget_paces()
         self._body = None
-        self._decision = None
         self._keep_alive = True
-        self._responding = False
         self._unread = b""
         self._at = 0
         self._tunnel_over = False
-        self._first_byte_at = 0.0
-        self._upstream_request.pool = None
 
     def pause_writing(self) -> None:
         """The client is slower than the upstream."""
         self._blocked = True
-        connection = self._upstream_request.connection
+        connection = self.exchange.request.connection
         if connection is not None:
             connection.pause()
 
@@ -174,10 +177,10 @@ class HTTP1Front(PacedClient):
         """The client takes more."""
         self._blocked = False
         self.since = monotonic()
-        connection = self._upstream_request.connection
+        connection = self.exchange.request.connection
         if connection is not None:
             connection.resume()
-        if self.head is None and self.phase < _BODY and not self._turn.over:
+        if self.exchange.head is None and self.phase < _BODY and not self._turn.over:
             if self._unread:
                 self._process()
             self._unfill()
@@ -189,6 +192,7 @@ class HTTP1Front(PacedClient):
         # wait for its answer or the turn is over. A loop and no recursion: a client may send
         # thousands of pipelined requests that we answer at once.
         buffer = self._buffer
+        exchange = self.exchange
         self._processing = True
         try:
             while True:
@@ -206,10 +210,10 @@ class HTTP1Front(PacedClient):
                 if (
                     self._eof and self._body is not None and not self._unread
                 ):  # its rest will never come
-                    self._drop_request("client_closed")
+                    exchange.drop("client_closed")
                     self._close()
                 if (
-                    self.head is not None
+                    exchange.head is not None
                     or self.phase is not _IDLE
                     or not self._unread
                     or self._blocked
@@ -232,8 +236,9 @@ class HTTP1Front(PacedClient):
             self._rest()
 
     def _go_on(self) -> None:
-        if self.head is not None:
-            if self._body is not None and self._unread and not self._tunnel:
+        exchange = self.exchange
+        if exchange.head is not None:
+            if self._body is not None and self._unread and exchange.state is not _TUNNEL:
                 self._receive_body()
         elif (
             self.phase < _BODY
@@ -246,7 +251,7 @@ class HTTP1Front(PacedClient):
             self._unpause(TURN)
 
     def _request(self, raw: bytes) -> None:
-        self.since = self._started = monotonic()
+        self.since = self.exchange.started = monotonic()
         method, target, version, at = request_line(raw)
         block = raw[at:-2]
         fields = self._fields
@@ -255,7 +260,6 @@ class HTTP1Front(PacedClient):
             fields = memo.first_fields(block) if fields is None else memo.fields(block, fields)
             self._block = block
             self._fields = fields
-            self._known = None
         self._serve(method, target, version, fields)
 
     def _repeat(self, match: re.Match[bytes], data: bytes) -> None:
@@ -263,120 +267,57 @@ class HTTP1Front(PacedClient):
             self._unread = data
             self._process()
             return
-        self.since = self._started = monotonic()
+        self.since = self.exchange.started = monotonic()
         method, target, version = match.groups()
+        fields = self._fields
+        assert fields is not None
         try:
-            self._serve(
-                method, target, 1 if version == b"1" else 0, cast("FieldSection", self._fields)
-            )
+            self._serve(method, target, 1 if version == b"1" else 0, fields)
         except ProtocolError as error:
             self._refuse(error)
 
     def _serve(self, method: bytes, target: bytes, version: int, fields: FieldSection) -> None:
-        proxy = self.proxy
-        self.head = head = finish_head(method, target, version, fields)
+        head = finish_head(method, target, version, fields)
         if version:
             self._keep_alive = b"close" not in fields.connection and not self.keeper.draining
         else:
             self._keep_alive = b"keep-alive" in fields.connection and not self.keeper.draining
-        self._responding = False
-        table = proxy.mesh.table
-        decision = table.route(head)
-        if proxy.certified_hosts is not None and self.scheme == "http":
-            secure = is_secure(fields, self.peer)
-            decision = decide_uncertified(
-                table, head, decision, secure=secure, terminates=proxy.certified_hosts
-            )
+        exchange = self.exchange
+        decision = exchange.route(head)
         if fields.content_length or fields.chunked:
-            self._begin_body(fields)
-        if type(decision) is Forward:
-            self._forward(decision, head)
-        else:
-            if type(decision) is RedirectToTLS:
-                decision = decision.secured if is_secure(fields, self.peer) else decision.plain
-            if type(decision) is Forward:
-                self._forward(decision, head)
-            else:
-                self._answer(cast("Redirect | Respond", decision))
-
-    def _begin_body(self, fields: FieldSection) -> None:
-        limit = self.proxy.settings.max_body
-        if limit is not None and (fields.content_length or 0) > limit:
-            raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
-        self._body = RequestBody(fields)
-        self._receiving = None
-
-    def _forward(self, decision: Forward, head: RequestHead) -> None:
-        proxy = self.proxy
-        self._decision = decision
-        wish = decision.route.options.forwarded_for
-        known = self._known
-        authority = head.authority
-        if (
-            known is None
-            or known[0] != authority
-            or known[1] != head.minor_version
-            or known[2] != wish
-        ):
-            lines = self._lines_to_send(head, wish)
-            if lines is None:
-                self._keep_alive = False
-                self._upstream_request.pool = None
-                self._answer_error(508, "loop")
-                return
-            self._known = (authority, head.minor_version, wish, lines)
-        else:
-            lines = known[3]
-        if not head.authority:
-            lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
-        identifier = proxy.request_id(head.fields, self.peer)
-        data = b"%s %s HTTP/1.1\r\n%s%s\r\n" % (head.method, head.target, lines, identifier)
-        done = True
-        self.phase = _RESPONSE
+            exchange.check_body(fields.content_length or 0)
+            self._body = RequestBody(fields)
+            self._receiving = None
+        data = b""
         if self._body is not None:
-            self._upstream_request.pool = (
-                None  # if the body is refused nobody was asked, whoever answered the request before
-            )
-            data += self._take_body()
+            data = self._take_body()
+        if isinstance(decision, Forward):
             done = self._body is None
             self.phase = _RESPONSE if done else _BODY
-        preferred = None
-        if decision.route.options.sticky_cookie is not None:
-            preferred = proxy.upstreams.bound_endpoint(decision, head.fields)
-        self._upstream_request.start(
-            decision,
-            head,
-            data,
-            done=done,
-            preferred=preferred,
-            relay_chunks=head.minor_version == 1,
-        )
-
-    def _lines_to_send(self, head: RequestHead, wish: bool) -> bytes | None:
-        # None for a request that runs in a circle. Kept while a connection's requests repeat their
-        # fields.
-        return self.proxy.memo.lines_to_send(head, self.peer, wanted_by_label=wish)
+            exchange.forward(data, done=done, relay_chunks=version == 1)
+        else:
+            exchange.respond(decision)
 
     def _receive_body(self) -> None:
         self.since = monotonic()
+        exchange = self.exchange
         try:
             wire = self._take_body()
         except ProtocolError as error:
-            self._upstream_request.cancel()
+            exchange.request.cancel()
             self._refuse(error)
             return
         done = self._body is None
         if done and self.phase is _BODY:
-            self.phase = _STREAM if self._responding else _RESPONSE
+            self.phase = _STREAM if exchange.responding else _RESPONSE
         if self._turn.left <= 0:
             self._rest()
         if self._paused:
             self._unfill()
-        self._upstream_request.send(wire, done=done)
-        if (
-            self._eof and not done and not self._unread and self.head is not None
-        ):  # its rest will never come
-            self._drop_request("client_closed")
+        exchange.request.send(wire, done=done)
+        # Behind its FIN the rest will never come.
+        if self._eof and not done and not self._unread and exchange.head is not None:
+            exchange.drop("client_closed")
             self._close()
 
     def _hold(self, data: bytes) -> None:
@@ -388,16 +329,17 @@ class HTTP1Front(PacedClient):
             self._pause(FULL)
 
     def shut(self) -> None:
-        """Draining: an idle connection closes now, any other after its answer."""
-        if self.head is None and self.phase is _IDLE and not len(self._buffer) and not self._unread:
+        """Draining: an idle connection closes now, any other after its response."""
+        idle = self.exchange.head is None and self.phase is _IDLE
+        if idle and not len(self._buffer) and not self._unread:
             self._close()
         else:
             self._keep_alive = False
 
     def abort(self) -> None:
         """The end of a drain: no more waiting. What is cut looks cut."""
-        if self.head is not None:
-            self._drop_request("shutdown")
+        if self.exchange.head is not None:
+            self.exchange.drop("shutdown")
             self._reset()
         else:
             self.flush()
@@ -406,27 +348,31 @@ class HTTP1Front(PacedClient):
     def on_timeout(self) -> None:
         """The time-out of the current phase has passed."""
         phase = self.phase
+        exchange = self.exchange
+        responding = exchange.responding
         if phase is _HEAD:
             self._keep_alive = False
-            self._answer_error(408, "head_timeout")
-        elif phase is _BODY and not self._paused & UPSTREAM and not self._responding:
-            self._upstream_request.cancel()
+            exchange.local_error(408, "head_timeout")
+        elif phase is _BODY and not self._paused & UPSTREAM and not responding:
+            exchange.request.cancel()
             self._keep_alive = False
-            self._answer_error(408, "body_timeout")
-        elif phase is _RESPONSE or (
-            phase is _BODY and self._paused & UPSTREAM and not self._responding
-        ):
+            exchange.local_error(408, "body_timeout")
+        elif phase is _RESPONSE or (phase is _BODY and not responding):
             self._keep_alive = self._keep_alive and self._body is None
-            self._upstream_request.time_out()
+            exchange.request.time_out()
         elif phase in (_IDLE, _LINGER):
             self._close()
-        else:  # STREAM, TUNNEL, BODY behind an answer that has begun, or CLOSED with an end nobody takes: cut, visibly
-            if self.head is not None:
+        else:
+            # STREAM, TUNNEL, BODY behind a response that has begun, or CLOSED with an end that
+            # nobody takes: cut, visibly.
+            if exchange.head is not None:
                 if phase is Phase.TUNNEL:
-                    self._drop_request("tunnel_idle")
-                else:  # whoever owes the next bytes: the client its request or the taking of our answer, else the upstream
+                    exchange.drop("tunnel_idle")
+                else:
+                    # Whoever owes the next bytes: the client its request or the taking of our
+                    # response, else the upstream.
                     client = self._blocked or (phase is _BODY and not self._paused & UPSTREAM)
-                    self._drop_request("between_bytes_timeout", "C" if client else "S")
+                    exchange.drop("between_bytes_timeout", "C" if client else "S")
             self._reset()
 
     def probe(self, now: float) -> bool:
@@ -434,17 +380,19 @@ class HTTP1Front(PacedClient):
         left to ask.
 
         A closed socket answers our bytes with a reset, one that was only shut down for writing does
-        not. An interim answer is the one thing that may be sent before the final head (RFC 9110
-        15.2). An answer that has begun tells by itself while it moves; one that says nothing for
+        not. An interim response is the one thing that may be sent before the final head (RFC 9110
+        15.2). A response that has begun tells by itself while it moves; one that says nothing for
         most of a second is given up.
         """
-        if self.head is None or self.phase is Phase.CLOSED or self._tunnel:
+        exchange = self.exchange
+        head, state = exchange.head, exchange.state
+        if head is None or self.phase is Phase.CLOSED or state is _TUNNEL:
             return False
-        if not self._responding:
-            if self.head.minor_version:
+        if state is not State.RESPONDING:
+            if head.minor_version:
                 self._write(b"HTTP/1.1 102 Processing\r\n\r\n")
         elif now - self.since >= 0.75 and not self.transport.get_write_buffer_size():
-            self._drop_request("client_closed")
+            exchange.drop("client_closed")
             self._close()
             return False
         return True

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshlib_adapters.http1.response_writer import AnsweringClient
+from meshlib_adapters.http1.response_writer import ResponseWriter
 from meshlib_adapters.proxy.client import Phase
+from meshlib_adapters.proxy.exchange import State
 from meshlib_adapters.proxy.pace import Pace
 
 if TYPE_CHECKING:
     from meshlib_adapters.proxy.client import ClientKeeper
+    from meshlib_adapters.proxy.front import TLSFacts
     from meshlib_adapters.proxy.proxy import Proxy
 
-__all__ = ["PacedClient"]
+__all__ = ["PacedWriter"]
 
 
-class PacedClient(AnsweringClient):
+class PacedWriter(ResponseWriter):
     """See the module. Bodies are judged when the keeper checks the connection, and cost
     nothing in between.
     """
 
     __slots__ = ("_receiving", "_said", "_taking")
 
-    def __init__(self, proxy: Proxy, keeper: ClientKeeper, scheme: str, port: int) -> None:
-        super().__init__(proxy, keeper, scheme, port)
+    def __init__(
+        self,
+        proxy: Proxy,
+        keeper: ClientKeeper,
+        scheme: str,
+        port: int,
+        tls: TLSFacts | None,
+    ) -> None:
+        super().__init__(proxy, keeper, scheme, port, tls)
         self._receiving: Pace | None = (
             None  # of the request's body, and of what the client takes; from look to look
         )
@@ -43,8 +52,10 @@ class PacedClient(AnsweringClient):
     def give_up(self) -> None:
         """See `Client`. A client that has begun a request has a record of it."""
         if self.phase is Phase.HEAD:
-            self._started = self.since
-            self._end("given_up")
+            exchange = self.exchange
+            exchange.started = self.since
+            exchange.conclude("given_up")
+            exchange.end()
         self.transport.abort()
 
     def check_progress(self, now: float) -> None:
@@ -54,42 +65,45 @@ class PacedClient(AnsweringClient):
         super().check_progress(now)
         settings = self.proxy.settings
         rate, grace = settings.min_body_rate, settings.body_grace
-        if rate is None or self._tunnel:
+        exchange = self.exchange
+        if rate is None or exchange.state is State.TUNNEL:
             return
+        responding = exchange.responding
         body = self._body
         # A client and a service that talk with each other, a message now and then, are not slow:
         # the body is no upload then.
-        said, self._said = self._said, self._bytes_out
-        talking = self._responding and said != self._bytes_out
+        said, self._said = self._said, exchange.bytes_out
+        talking = responding and said != exchange.bytes_out
         if (
             body is None or self.phase is not Phase.BODY or self._paused or not body.size or talking
         ):  # it may wait for our 100
             self._receiving = None
         elif self._receiving is None:
             self._receiving = Pace(body.size, now)
-        elif self._receiving.too_slow(body.size, now, rate, grace, may_rest=self._responding):
+        elif self._receiving.too_slow(body.size, now, rate, grace, may_rest=responding):
             self._give_up_body()
             return
-        taken = self._bytes_out - self._unsent
+        taken = exchange.bytes_out - self._unsent
         if not self._unsent:  # the client waits for the service
             self._taking = None
         elif self._taking is None:
             self._taking = Pace(taken, now, self._unsent)
         elif self._taking.too_slow(taken, now, rate, grace, self._unsent):
-            if self.head is not None:
-                self._drop_request("reader_too_slow", "C")
+            if exchange.head is not None:
+                exchange.drop("reader_too_slow", "C")
             self._reset()
 
     def _give_up_body(self) -> None:
-        if self._responding:
-            self._drop_request("body_too_slow", "C")
+        exchange = self.exchange
+        if exchange.responding:
+            exchange.drop("body_too_slow", "C")
             self._reset()
         else:
-            self._upstream_request.cancel()
+            exchange.request.cancel()
             self._keep_alive = False
-            self._answer_error(408, "body_too_slow")
+            exchange.local_error(408, "body_too_slow")
 
-    def on_upstream_paused(self, paused: bool) -> None:
-        """See `AnsweringClient`; whoever has to wait is not slow."""
+    def pause_request(self, paused: bool) -> None:
+        """See `ResponseWriter`; whoever has to wait is not slow."""
         self._receiving = None
-        super().on_upstream_paused(paused)
+        super().pause_request(paused)

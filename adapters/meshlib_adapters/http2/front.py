@@ -8,7 +8,6 @@ for work without getting anywhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
@@ -28,21 +27,21 @@ from hyperframe.frame import GoAwayFrame
 from meshlib.errors import FrameError
 from meshlib.forwarding import Peer
 from meshlib.http2.fields import Pair, response_pairs
-from meshlib.messages import FieldSection, RequestHead
-from meshlib.model import Endpoint, Route
+from meshlib.messages import FieldSection
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.framing.frames import ServerFrames, StreamFailed
 from meshlib_adapters.framing.intake import Intake
 from meshlib_adapters.framing.policy import FramePolicy
 from meshlib_adapters.http2.stream import Stream
-from meshlib_adapters.observe.end_reasons import EndReason, end_reason
+from meshlib_adapters.observe.end_reasons import end_reason
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.pace import Pace
 from meshlib_adapters.turns import Turn
 
 if TYPE_CHECKING:
     from meshlib_adapters.proxy.client import ClientKeeper
+    from meshlib_adapters.proxy.front import TLSFacts
     from meshlib_adapters.proxy.proxy import Proxy
 
 __all__ = ["HTTP2Front"]
@@ -69,7 +68,6 @@ class HTTP2Front(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_allowed",
         "_block",
         "_blocked",
         "_broken",
@@ -92,7 +90,6 @@ class HTTP2Front(asyncio.Protocol):
         "_turn",
         "_unsent",
         "claimed",
-        "client_lines",
         "keeper",
         "kept",
         "peer",
@@ -102,6 +99,7 @@ class HTTP2Front(asyncio.Protocol):
         "scheme",
         "server_name",
         "since",
+        "tls",
         "transport",
     )
 
@@ -113,8 +111,7 @@ class HTTP2Front(asyncio.Protocol):
         scheme: str = "https",
         port: int = 0,
         server_name: str = "",
-        allowed: Callable[[bytes], bool] | None = None,
-        client_lines: Callable[[bytes], bytes] | None = None,
+        tls: TLSFacts | None = None,
         settings: HTTP2Settings | None = None,
     ) -> None:
         self.proxy = proxy
@@ -122,14 +119,13 @@ class HTTP2Front(asyncio.Protocol):
         self.scheme = scheme
         self.port = port
         self.server_name = server_name
-        self.client_lines = client_lines
+        self.tls = tls
         self.phase = Phase.HEAD
         self.since = now = monotonic()
         self.claimed: ProxyHeader | None = None  # what a trusted proxy says who the client is
         self.peer = Peer("", scheme, port)
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.kept = 0  # bytes of answers that wait for the client's windows, of all streams
-        self._allowed = allowed
         limits = settings or HTTP2Settings()
         self._frames = frames = ServerFrames(proxy.settings.head_size, limits)
         self._policy = policy = FramePolicy(limits, proxy.settings.head_size, now)
@@ -349,7 +345,7 @@ class HTTP2Front(asyncio.Protocol):
             stream.lost(failed.reason if failed is not None else "client_closed", who="C")
         elif failed is not None and failed.opening:
             end = end_reason(failed.reason, "R", who="C")
-            self.log(None, 0, 0, None, None, 0, monotonic(), -1.0, end)
+            self.proxy.record_unread(self.peer.address, monotonic(), end)
 
     def _begin(self, event: RequestReceived, gone: set[int]) -> None:
         number = event.stream_id or 0
@@ -392,10 +388,6 @@ class HTTP2Front(asyncio.Protocol):
             self._block = lines
         return self._fields
 
-    def allows(self, authority: bytes) -> bool:
-        """Whether this connection is one for that host."""
-        return self._allowed is None or self._allowed(authority)
-
     def allowed_to_keep(self) -> int:
         """How many bytes of an answer a stream may keep before its upstream has to wait: less when
         all together keep much.
@@ -408,12 +400,16 @@ class HTTP2Front(asyncio.Protocol):
         if size and not self._broken:
             self._frames.acknowledge_received_data(size, number)
 
-    def send_head(self, stream: Stream, wire: bytes, status: int, *, end: bool) -> None:
-        """The head of an answer; `wire` is what an HTTP/1 client would get."""
+    def pairs(self, wire: bytes, status: int) -> list[Pair]:
+        """The fields of a response's head; `wire` is what an HTTP/1 client would get."""
         known = self._last_wire
         if known[0] is not wire:
             self._last_wire = known = (wire, response_pairs(wire, status))
-        self._frames.send_headers(stream.number, known[1], end_stream=end)
+        return known[1]
+
+    def send_head(self, stream: Stream, pairs: list[Pair], *, end: bool) -> None:
+        """The head of a response."""
+        self._frames.send_headers(stream.number, pairs, end_stream=end)
         self.flush_soon()
 
     def send_data(self, stream: Stream, data: bytes, *, end: bool) -> None:
@@ -519,15 +515,9 @@ class HTTP2Front(asyncio.Protocol):
         self._drop_streams(reason)
         self.transport.write(self._frames.data_to_send())
         if not busy:
-            self.log(
-                None,
-                0,
-                0,
-                None,
-                None,
-                0,
+            self.proxy.record_unread(
+                self.peer.address,
                 self.since,
-                -1.0,
                 end_reason(reason, "R", who="P" if code is not None else "C"),
             )
         self._close()
@@ -634,42 +624,6 @@ class HTTP2Front(asyncio.Protocol):
             self.transport.close()
         else:
             self.transport.abort()
-
-    def log(
-        self,
-        head: RequestHead | None,
-        status: int,
-        size: int,
-        route: Route | None,
-        endpoint: Endpoint | None,
-        tries: int,
-        started: float,
-        first_byte_at: float,
-        ending: EndReason,
-    ) -> None:
-        """The record of a request."""
-        proxy = self.proxy
-        proxy.requests += 1
-        log = proxy.access_log
-        if log is not None:
-            now = monotonic()
-            first_byte = first_byte_at - started if first_byte_at >= started else -1.0
-            address = self.peer.address
-            log.add(
-                (
-                    now + log.offset,
-                    address,
-                    head,
-                    status,
-                    size,
-                    route,
-                    endpoint,
-                    tries,
-                    now - started,
-                    first_byte,
-                    ending,
-                )
-            )
 
 
 def _address(name: object) -> ProxyAddress | None:

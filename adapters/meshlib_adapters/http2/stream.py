@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from h2.errors import ErrorCodes
 
-from meshlib.decision import Forward, Redirect, RedirectToTLS
+from meshlib.decision import Forward
 from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.forwarding import is_secure, with_hsts
 from meshlib.http1 import LAST_CHUNK, BodyKind, announced_trailers, chunk_head
 from meshlib.http2.fields import (
     MalformedRequest,
@@ -26,38 +25,86 @@ from meshlib.http2.fields import (
     trailer_fields,
     trailer_lines,
 )
-from meshlib.messages import RequestHead, ResponseHead
+from meshlib.messages import ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.observe.end_reasons import NORMAL, end_reason
-from meshlib_adapters.proxy.local_responses import ALLOWED, error_answer, redirect_answer
+from meshlib_adapters.proxy.exchange import Exchange
+from meshlib_adapters.proxy.local_responses import LocalResponse
 from meshlib_adapters.proxy.pace import Pace
-from meshlib_adapters.proxy.retries import UpstreamRequest
 
 if TYPE_CHECKING:
-    from meshlib_adapters.http2.front import HTTP2Front
+    from meshlib.forwarding import Peer
+    from meshlib.messages import FieldSection
+    from meshlib_adapters.proxy.front import TLSFacts
+    from meshlib_adapters.proxy.proxy import Proxy
 
-__all__ = ["Stream"]
+__all__ = ["FrameSender", "Stream"]
 
 # Smaller pieces of a body are kept as one: each costs time when the client opens its windows, and
 # that of all streams at once.
 _SMALL: Final = 1024
 
 
+class FrameSender(Protocol):
+    """The connection of a stream, as the stream sees it. `kept` counts the bytes of the responses
+    of all streams that wait for the client's windows.
+    """
+
+    kept: int
+    peer: Peer
+    proxy: Proxy
+    tls: TLSFacts | None
+
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        """See `Front`."""
+
+    def parse(self, lines: bytes) -> FieldSection:
+        """Field lines as a section; raises as `parse_fields`."""
+
+    def allowed_to_keep(self) -> int:
+        """How many bytes of a response a stream may keep before its upstream has to wait."""
+
+    def acknowledge(self, number: int, size: int) -> None:
+        """Let the client send `size` bytes more on stream `number`."""
+
+    def pairs(self, wire: bytes, status: int) -> list[Pair]:
+        """The fields of a response's head; `wire` is what an HTTP/1 client would get."""
+
+    def send_head(self, stream: Stream, pairs: list[Pair], *, end: bool) -> None:
+        """Send the head of a response."""
+
+    def send_data(self, stream: Stream, data: bytes, *, end: bool) -> None:
+        """Send a frame of its body."""
+
+    def send_trailers(self, stream: Stream, fields: list[Pair]) -> None:
+        """Send the trailers, which end it."""
+
+    def reset(self, stream: Stream, code: ErrorCodes) -> None:
+        """End a stream before its time."""
+
+    def ready(self, stream: Stream) -> None:
+        """Give a stream its turn to send."""
+
+    def flush_soon(self) -> None:
+        """Write what there is at the end of this round of the loop."""
+
+    def malformed(self) -> None:
+        """Count a malformed request, or one that came too late."""
+
+    def forget(self, stream: Stream) -> None:
+        """Forget a stream that is over."""
+
+
 class Stream:
     """A `retries.ResponseReceiver`. It is `over` when its access record is written: what comes after that is
     nobody's.
 
-    `kept` counts the bytes of the answer that the client's windows have not let out yet.
+    `kept` counts the bytes of the response that the client's windows have not let out yet.
     """
 
     __slots__ = (
-        "_answered",
-        "_bytes_out",
-        "_chunked_answer",
+        "_chunked",
+        "_complete",
         "_connection",
-        "_decision",
-        "_ending",
-        "_first_byte_at",
         "_left",
         "_offset",
         "_paused",
@@ -65,71 +112,59 @@ class Stream:
         "_received",
         "_receiving",
         "_request_done",
-        "_responding",
-        "_started",
-        "_status",
         "_taking",
         "_trailers",
         "_unacknowledged",
-        "_upstream_request",
-        "head",
+        "exchange",
         "kept",
         "number",
         "over",
+        "peer",
         "since",
+        "tls",
     )
 
-    def __init__(self, connection: HTTP2Front, number: int) -> None:
+    def __init__(self, connection: FrameSender, number: int) -> None:
         self.number = number
-        self.head: RequestHead | None = None
+        self.peer = connection.peer
+        self.tls = connection.tls
         self.over = False
         self.kept = 0
-        self.since = self._started = monotonic()
+        self.exchange = Exchange(connection.proxy, self)
+        self.since = self.exchange.started = monotonic()
         self._connection = connection
-        self._upstream_request = UpstreamRequest(self, connection.proxy.upstreams)
-        self._decision: Forward | None = None
         self._request_done = False  # the client has sent it all
         self._left = -1  # bytes of the body still to come, -1: nobody has said how many
         self._received = 0
-        self._unacknowledged = (
-            0  # bytes that the upstream has still to take before the client may send as many
-        )
+        # Bytes that the upstream has still to take before the client may send as many.
+        self._unacknowledged = 0
         self._paused = False  # the upstream takes no more of the body for now
-        self._responding = False
-        self._answered = False  # the upstream has sent it all
-        self._chunked_answer = False
+        self._complete = False  # the whole response is here
+        self._chunked = False
         self._pieces: deque[bytes] = deque()
         self._offset = 0  # of the first piece so much is sent
         self._trailers: list[Pair] = []
-        self._receiving: Pace | None = (
-            None  # of the request's body, and of what the client takes; from look to look
-        )
+        # Of the request's body, and of what the client takes; from look to look.
+        self._receiving: Pace | None = None
         self._taking: Pace | None = None
-        self._first_byte_at = -1.0
-        self._status = 0
-        self._bytes_out = 0
-        self._ending = NORMAL
 
     def __repr__(self) -> str:
-        state = "over" if self.over else "answering" if self._responding else "asking"
+        state = "over" if self.over else self.exchange.state.value
         return f"<Stream {self.number} {state} kept={self.kept}>"
 
     # The request.
 
     def begin(self, pairs: Iterable[Pair], *, ended: bool) -> None:
         """The request's fields; `ended`: it has no body."""
-        connection = self._connection
-        proxy = connection.proxy
+        connection, exchange = self._connection, self.exchange
+        settings = connection.proxy.settings
         self._request_done = ended
         try:
             method, path, lines, names = request_fields(
-                pairs, ended=ended, limit=proxy.settings.head_size
+                pairs, ended=ended, limit=settings.head_size
             )
             fields = connection.parse(lines)
-            self.head = head = request_head(method, path, names, fields, ended=ended)
-            if fields.content_length is not None:
-                self._left = fields.content_length
-                self._check_size(fields.content_length)
+            head = request_head(method, path, names, fields, ended=ended)
         except MalformedRequest as error:
             self.refuse(error)
             return
@@ -137,50 +172,28 @@ class Stream:
             if error.reason == "bad_field":  # HTTP/1's word for what RFC 9113 8.2.1 calls malformed
                 self.refuse(error)
             else:
-                self._answer_error(error.status_hint, error.reason)
+                exchange.local_error(error.status_hint, error.reason)
             return
-        if not connection.allows(head.authority):
-            self._answer_error(421, "misdirected")
+        decision = exchange.route(head)
+        if fields.content_length is not None:
+            self._left = fields.content_length
+            try:
+                exchange.check_body(self._left)
+            except LimitExceeded as error:
+                exchange.local_error(error.status_hint, error.reason)
+                return
+        if not isinstance(decision, Forward):
+            exchange.respond(decision)
             return
-        decision = proxy.mesh.table.route(head)
-        if isinstance(decision, RedirectToTLS):
-            decision = (
-                decision.secured if is_secure(head.fields, connection.peer) else decision.plain
-            )
-        if isinstance(decision, Forward):
-            self._forward(decision, head)
-        elif isinstance(decision, Redirect):
-            self._conclude("redirect")
-            self._answer(
-                decision.rule.status,
-                redirect_answer(decision, head.target, close=False, date=proxy.date()),
-            )
-        else:
-            self._answer_error(decision.status, decision.reason, retry_after=decision.retry_after)
+        done = ended or self._left == 0
+        chunked = not done and self._left < 0
+        extra = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        exchange.forward(b"", done=done, extra=extra)
 
-    def _forward(self, decision: Forward, head: RequestHead) -> None:
-        connection = self._connection
-        proxy = connection.proxy
-        lines = proxy.memo.lines_to_send(
-            head, connection.peer, wanted_by_label=decision.route.options.forwarded_for
-        )
-        if lines is None:
-            self._answer_error(508, "loop")
-            return
-        if connection.client_lines is not None:
-            lines = connection.client_lines(lines)
-        lines += proxy.request_id(head.fields, connection.peer)
-        done = self._request_done or self._left == 0
-        if not done and self._left < 0:
-            lines += b"Transfer-Encoding: chunked\r\n"
-        data = b"%s %s HTTP/1.1\r\n%s\r\n" % (head.method, head.target, lines)
-        self._decision = decision
-        preferred = None
-        if decision.route.options.sticky_cookie is not None:
-            preferred = proxy.upstreams.bound_endpoint(decision, head.fields)
-        self._upstream_request.start(
-            decision, head, data, done=done, preferred=preferred, relay_chunks=False
-        )
+    @property
+    def body_pending(self) -> bool:
+        """Whether bytes of the request's body are still to come."""
+        return not self._request_done and self._left != 0
 
     def receive(self, data: bytes, size: int, *, ended: bool) -> None:
         """A part of the body, which has taken `size` bytes of the client's windows (padding
@@ -210,9 +223,8 @@ class Stream:
         """
         self.since = monotonic()
         try:
-            announced = (
-                announced_trailers(self.head.fields) if self.head is not None else frozenset()
-            )
+            head = self.exchange.head
+            announced = announced_trailers(head.fields) if head is not None else frozenset()
             lines = trailer_lines(pairs, announced, self._connection.proxy.settings.field_count)
             wire = self._take(b"", ended=True)
         except MalformedRequest as error:
@@ -236,24 +248,20 @@ class Stream:
                 raise MalformedRequest(
                     "the body is not as long as Content-Length says", reason="bad_body_length"
                 )
-        if self._answered or self.over:
+        if self._complete or self.over:
             return b""
         if known:
             return data
-        self._check_size(self._received)
+        self.exchange.check_body(self._received)
         return (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (
             LAST_CHUNK if ended else b""
         )
 
-    def _check_size(self, size: int) -> None:
-        limit = self._connection.proxy.settings.max_body
-        if limit is not None and size > limit:
-            raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
-
     def _send(self, wire: bytes) -> None:
         # Also without bytes: an empty frame may be what says that this was all.
-        if self._decision is not None and not self._answered and not self.over and wire:
-            self._upstream_request.send(wire, done=self._request_done or self._left == 0)
+        exchange = self.exchange
+        if exchange.decision is not None and not self._complete and not self.over and wire:
+            exchange.request.send(wire, done=not self.body_pending)
 
     def _acknowledge(self) -> None:
         size, self._unacknowledged = self._unacknowledged, 0
@@ -261,94 +269,82 @@ class Stream:
             self._connection.acknowledge(self.number, size)
 
     def refuse(self, error: ProtocolError) -> None:
-        """The request is malformed: no answer (RFC 9113 8.1.1), and the upstream's is not wanted
+        """The request is malformed: no response (RFC 9113 8.1.1), and the upstream's is not wanted
         any more.
         """
-        self._conclude(error.reason)
+        self.exchange.conclude(error.reason)
         self._connection.malformed()
         self._cut(ErrorCodes.PROTOCOL_ERROR)
 
     def _turn_away(self, error: ProtocolError) -> None:
-        if self._responding:
-            self._conclude(error.reason)
+        exchange = self.exchange
+        if exchange.responding:
+            exchange.conclude(error.reason)
             self._cut(ErrorCodes.CANCEL)
         else:
-            self._upstream_request.cancel()
-            self._answer_error(error.status_hint, error.reason)
+            exchange.request.cancel()
+            exchange.local_error(error.status_hint, error.reason)
 
     def lost(self, reason: str = "client_closed", who: str = "") -> None:
         """The client wants it no more, has broken a rule on it, or is gone, or we end the
         connection.
         """
         if not self.over:
-            self._conclude(reason, who)
+            self.exchange.conclude(reason, who)
             self._finish()
 
-    # `retries.ResponseReceiver`
+    # As a `Front`.
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """The connection's."""
         return self._connection.addresses()
 
-    def on_connected(self, seconds: float) -> None:
-        """A connection was made for this request."""
-        self._ending = self._ending._replace(connect_seconds=seconds)
-
-    def on_interim(self, wire: bytes, head: ResponseHead) -> None:
+    def send_interim(self, wire: bytes, head: ResponseHead) -> None:
         """100, 103 and the like."""
         self.since = monotonic()
-        if not self._responding and not self.over:
-            self._connection.send_head(self, wire, head.status, end=False)
+        if not self.exchange.responding and not self.over:
+            connection = self._connection
+            connection.send_head(self, connection.pairs(wire, head.status), end=False)
 
-    def on_response(
+    def send_response(
         self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
-        """The head goes out now, the body as the windows allow."""
-        self.since = self._first_byte_at = monotonic()
-        decision, asked, pool = self._decision, self.head, self._upstream_request.pool
-        if (
-            decision is not None
-            and decision.route.options.sticky_cookie is not None
-            and asked is not None
-            and pool is not None
-        ):
-            self._connection.proxy.upstreams.learn_binding(
-                decision, asked.fields, head.fields, pool
-            )
-        if (
-            decision is not None
-            and decision.route.options.hsts
-            and asked is not None
-            and is_secure(asked.fields, self._connection.peer)
-        ):
-            wire = with_hsts(wire, head.fields, decision.route.options.hsts)
-        self._chunked_answer = kind is BodyKind.CHUNKED
+        """Send the head now, the body as the windows allow."""
+        self.since = self.exchange.first_byte_at
+        self._chunked = kind is BodyKind.CHUNKED
         if done:
-            self._complete()
-        self._respond(wire, head.status, pieces, done)
+            self._end_of_response()
+        pairs = self._connection.pairs(wire, head.status)
+        self._respond(pairs, len(wire), pieces, done)
 
-    def on_data(self, pieces: list[bytes], done: bool) -> None:
-        """More of the body."""
+    def send_data(self, pieces: list[bytes], done: bool) -> None:
+        """Send more of the body, as the windows allow."""
         self.since = monotonic()
         self._receiving = None  # they talk with each other: the request's body is no upload then
         if done:
-            self._complete()
+            self._end_of_response()
         self._keep(pieces, done)
         self._connection.ready(self)
 
-    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+    def send_local(self, response: LocalResponse) -> None:
+        """Send a whole response of our own."""
+        pairs: list[Pair] = [(b":status", b"%d" % response.status), *response.pairs()]
+        pieces = [response.body] if response.body else []
+        self._respond(pairs, len(response.lines()), pieces, True)
+
+    def begin_tunnel(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
         """Cannot be: no upgrade is asked for."""
         raise AssertionError("a 101 that nobody asked for")
 
-    def on_tunnel_data(self, data: bytes) -> None:
-        """See `on_upgrade`."""
-        raise AssertionError("bytes of a tunnel that is none")
+    def tunnel_data(self, data: bytes) -> None:
+        """See `begin_tunnel`."""
+        raise AssertionError("bytes of a tunnel that was never begun")
 
-    def on_tunnel_eof(self) -> None:
-        """See `on_upgrade`."""
-        raise AssertionError("the end of a tunnel that is none")
+    def tunnel_eof(self) -> None:
+        """See `begin_tunnel`."""
+        raise AssertionError("the end of a tunnel that was never begun")
 
-    def on_upstream_paused(self, paused: bool) -> None:
+    def pause_request(self, paused: bool) -> None:
         """The client is told to wait by not opening its window."""
         self.since = monotonic()
         self._paused = paused
@@ -357,53 +353,27 @@ class Stream:
             self._acknowledge()
             self._connection.flush_soon()
 
-    def on_no_response(self, status: int, reason: str, message: str) -> None:
-        """No answer, or only its beginning: that is reset, so that it cannot be taken for a whole
-        one.
-        """
-        if self.over:
-            return
-        if self._responding:
-            self._conclude(reason)
-            self._cut(ErrorCodes.INTERNAL_ERROR)
-        else:
-            self._answer_error(status, reason, retry_after=1 if status == 503 else None)
+    def cut(self, reason: str) -> None:
+        """Reset the stream, so that the response cannot be taken for a whole one."""
+        self.exchange.conclude(reason)
+        self._cut(ErrorCodes.INTERNAL_ERROR)
 
-    def _complete(self) -> None:
-        connection = self._upstream_request.connection
-        if self._chunked_answer and connection is not None:
+    def _end_of_response(self) -> None:
+        request = self.exchange.request
+        connection = request.connection
+        if self._chunked and connection is not None:
             self._trailers = trailer_fields(connection.trailers)
-        self._upstream_request.finish()
+        request.finish()
 
-    # The answer.
+    # The response.
 
-    def _answer_error(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
-        head = self.head
-        answer = error_answer(
-            status,
-            close=False,
-            head_only=head is not None and head.method == b"HEAD",
-            retry_after=retry_after,
-            allow=ALLOWED if status == 405 else "",
-            date=self._connection.proxy.date(),
-        )
-        self._conclude(reason)
-        self._answer(status, answer)
-
-    def _answer(self, status: int, answer: bytes) -> None:
-        end = answer.index(b"\r\n\r\n") + 2
-        body = answer[end + 2 :]
-        self._respond(answer[:end], status, [body] if body else [], True)
-
-    def _respond(self, wire: bytes, status: int, pieces: list[bytes], done: bool) -> None:
+    def _respond(self, pairs: list[Pair], size: int, pieces: list[bytes], done: bool) -> None:
         if self.over:
             return
-        self._responding = True
-        self._status = status
-        self._bytes_out += len(wire)
+        self.exchange.bytes_out += size
         self._keep(pieces, done)
-        end = self._answered and not self.kept and not self._trailers
-        self._connection.send_head(self, wire, status, end=end)
+        end = self._complete and not self.kept and not self._trailers
+        self._connection.send_head(self, pairs, end=end)
         if end:
             self._sent()
         else:
@@ -419,9 +389,9 @@ class Stream:
             else:
                 kept.append(data)
         self.kept += size
-        self._answered = done
+        self._complete = done
         self._connection.kept += size
-        connection = self._upstream_request.connection
+        connection = self.exchange.request.connection
         if connection is not None and not done and self.kept > self._connection.allowed_to_keep():
             connection.pause()
 
@@ -452,9 +422,9 @@ class Stream:
         size = len(sent)
         self.kept -= size
         self._connection.kept -= size
-        self._bytes_out += size
+        self.exchange.bytes_out += size
         self.since = monotonic()
-        last = self._answered and not pieces
+        last = self._complete and not pieces
         if size or not self._trailers:
             self._connection.send_data(self, sent, end=last and not self._trailers)
         if last:
@@ -462,7 +432,7 @@ class Stream:
                 self._connection.send_trailers(self, self._trailers)
             self._sent()
         elif self.kept * 2 <= self._connection.allowed_to_keep():
-            connection = self._upstream_request.connection
+            connection = self.exchange.request.connection
             if connection is not None:
                 connection.resume()
         return size
@@ -470,7 +440,7 @@ class Stream:
     @property
     def has_something(self) -> bool:
         """Whether there is something to write."""
-        return not self.over and (self.kept > 0 or self._answered)
+        return not self.over and (self.kept > 0 or self._complete)
 
     def _sent(self) -> None:
         # The last frame of the answer is out.
@@ -486,14 +456,15 @@ class Stream:
 
     def _finish(self) -> None:
         self.over = True
-        if self._decision is not None and not self._answered:
-            self._upstream_request.cancel()
-        self._upstream_request.leave()
+        request = self.exchange.request
+        if self.exchange.decision is not None and not self._complete:
+            request.cancel()
+        request.leave()
         self._acknowledge()
         self._connection.kept -= self.kept
         self.kept = 0
         self._pieces.clear()
-        self._log()
+        self.exchange.end()
         self._connection.forget(self)
 
     # Time-outs and records.
@@ -502,25 +473,24 @@ class Stream:
         """From time to time: end what has waited for too long, and blame whoever owes the next
         bytes.
         """
+        exchange = self.exchange
         settings = self._connection.proxy.settings
         waited = now - self.since
-        sending = (
-            self._request_done or self._left == 0 or self._paused
-        )  # it is not the client that we wait for
+        sending = not self.body_pending or self._paused  # it is not the client that we wait for
         if self.has_something:
             if waited > settings.between_bytes:
-                self._conclude("between_bytes_timeout", "C")
+                exchange.conclude("between_bytes_timeout", "C")
                 self._cut(ErrorCodes.CANCEL)
-        elif self._responding:
+        elif exchange.responding:
             if waited > settings.between_bytes:
-                self._conclude("between_bytes_timeout", "S" if sending else "C")
+                exchange.conclude("between_bytes_timeout", "S" if sending else "C")
                 self._cut(ErrorCodes.INTERNAL_ERROR)
         elif not sending:
             if waited > settings.between_bytes:
-                self._upstream_request.cancel()
-                self._answer_error(408, "body_timeout")
+                exchange.request.cancel()
+                exchange.local_error(408, "body_timeout")
         elif waited > (settings.between_bytes if self._paused else settings.response_head):
-            self._upstream_request.time_out()
+            exchange.request.time_out()
 
     @property
     def waits_for_upstream(self) -> bool:
@@ -530,9 +500,9 @@ class Stream:
     def takes_too_slowly(self, now: float, rate: float, grace: float) -> bool:
         """Whether less than `rate` of what is here for the client has gone out (see `Pace`)."""
         if self._taking is None:
-            self._taking = Pace(self._bytes_out, now, self.kept)
+            self._taking = Pace(self.exchange.bytes_out, now, self.kept)
             return False
-        return self._taking.too_slow(self._bytes_out, now, rate, grace, self.kept)
+        return self._taking.too_slow(self.exchange.bytes_out, now, rate, grace, self.kept)
 
     def sends_too_slowly(self, now: float, rate: float, grace: float, *, waiting: bool) -> bool:
         """Whether less than `rate` of the body has come in; never while a body of this connection
@@ -544,43 +514,16 @@ class Stream:
             self._receiving = Pace(self._received, now)
         else:
             return self._receiving.too_slow(
-                self._received, now, rate, grace, may_rest=self._responding
+                self._received, now, rate, grace, may_rest=self.exchange.responding
             )
         return False
 
     def end_slow(self, reason: str) -> None:
         """End the request of a client that is too slow: "body_too_slow" or "reader_too_slow"."""
-        if self._responding:
-            self._conclude(reason, "C")
+        exchange = self.exchange
+        if exchange.responding:
+            exchange.conclude(reason, "C")
             self._cut(ErrorCodes.CANCEL)
         else:
-            self._upstream_request.cancel()
-            self._answer_error(408, reason)
-
-    def _conclude(self, reason: str, who: str = "") -> None:
-        # Before anything is undone: the phase is part of what the record says.
-        if self.head is None:
-            phase = "R"
-        elif self._responding:
-            phase = "D"
-        else:
-            phase = self._upstream_request.stage if self._decision is not None else "R"
-            if phase == "H" and not self._request_done and self._left != 0:
-                phase = "B"
-        connecting = self._ending.connect_seconds
-        self._ending = end_reason(reason, phase, who=who, connect_seconds=connecting)
-
-    def _log(self) -> None:
-        pool = self._upstream_request.pool
-        decision = self._decision
-        self._connection.log(
-            self.head,
-            self._status,
-            self._bytes_out,
-            decision.route if decision is not None else None,
-            pool.endpoint if pool is not None else None,
-            self._upstream_request.tries if pool is not None else 0,
-            self._started,
-            self._first_byte_at,
-            self._ending,
-        )
+            exchange.request.cancel()
+            exchange.local_error(408, reason)

@@ -144,7 +144,7 @@ class HTTPClients:
 
     def recycle(self, client: Client) -> None:
         """Take back the object of a connection that is gone, as good as new, for the next one."""
-        if len(self._spare) < _SPARE and type(client) is HTTP1Front:
+        if len(self._spare) < _SPARE and type(client) is HTTP1Front and client.tls is None:
             self._spare.append(client)
 
     def watch_half_closed(self, client: HalfClosed) -> None:

@@ -1,52 +1,18 @@
-"""HTTP/1.1 inside TLS that is ended here: a `HTTP1Front` that knows for which hosts it may
-ask, and who its client proved to be.
-"""
+"""Plain HTTP on the TLS port."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from meshlib.decision import Forward, Redirect, Respond
-from meshlib.messages import RequestHead
 from meshlib_adapters.http1.front import HTTP1Front
-from meshlib_adapters.proxy.tls_client import MISDIRECTED, SecuredClient
 
 if TYPE_CHECKING:
     import asyncio
 
     from meshlib_adapters.listeners.http_clients import HTTPClients
 
-__all__ = ["EarlyConnection", "TLSClientConnection"]
-
-
-class TLSClientConnection(HTTP1Front):
-    """See the module."""
-
-    __slots__ = ("_secured",)
-
-    def __init__(self, clients: HTTPClients, secured: SecuredClient) -> None:
-        super().__init__(clients.proxy, clients, "https")
-        self._secured = secured
-
-    def _forward(self, decision: Forward, head: RequestHead) -> None:
-        if self._secured.allows(head.authority, self.proxy.mesh.table):
-            super()._forward(decision, head)
-        else:
-            super()._answer(MISDIRECTED)
-
-    def _answer(self, decision: Redirect | Respond) -> None:
-        head = self.head
-        if head is not None and not self._secured.allows(head.authority, self.proxy.mesh.table):
-            decision = MISDIRECTED
-        super()._answer(decision)
-
-    def _lines_to_send(self, head: RequestHead, wish: bool) -> bytes | None:
-        lines = super()._lines_to_send(head, wish)
-        secured = self._secured
-        if lines is None or not secured.asks_clients:
-            return lines
-        return secured.proven_lines(lines)
+__all__ = ["EarlyConnection"]
 
 
 class EarlyConnection(HTTP1Front):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from meshlib.proxy_protocol import ProxyHeader
 from meshlib_adapters.config.tls import TerminationSettings
-from meshlib_adapters.listeners.https import EarlyConnection, TLSClientConnection
-from meshlib_adapters.proxy.tls_client import SecuredClient
+from meshlib_adapters.http1.front import HTTP1Front
+from meshlib_adapters.listeners.https import EarlyConnection
+from meshlib_adapters.proxy.tls_client import TLSClient
 from meshlib_adapters.tls.termination import Established, TLSTerminator
 
 if TYPE_CHECKING:
@@ -57,18 +58,18 @@ class HTTPSFronts:
     def front(self, established: Established) -> asyncio.Protocol:
         """The protocol that serves an established connection."""
         clients = self._clients
-        secured = SecuredClient(
+        secured = TLSClient(
             established.server_name,
             established.served,
             established.covers,
             established.client_fields,
             asks_clients=established.asks_clients,
         )
-        front: TLSClientConnection | HTTP2Front
+        front: HTTP1Front | HTTP2Front
         if established.alpn_protocol == "h2":
             front = _http2(clients, secured, self._http2)
         else:
-            front = TLSClientConnection(clients, secured)
+            front = HTTP1Front(clients.proxy, clients, "https", tls=secured)
         front.claimed = established.claimed
         if clients.draining:  # a client that comes so late gets what it has asked for already
             clients.proxy.loop.call_soon(front.shut)
@@ -88,22 +89,15 @@ class HTTPSFronts:
         return _PlainConnection(self._clients, sock, received, on_end, claimed)
 
 
-def _http2(
-    clients: HTTPClients, secured: SecuredClient, settings: HTTP2Settings | None
-) -> HTTP2Front:
+def _http2(clients: HTTPClients, secured: TLSClient, settings: HTTP2Settings | None) -> HTTP2Front:
     from meshlib_adapters.http2.front import HTTP2Front
 
-    def allowed(authority: bytes) -> bool:
-        return secured.allows(authority, clients.proxy.mesh.table)
-
-    lines = secured.proven_lines if secured.asks_clients else None
     return HTTP2Front(
         clients.proxy,
         clients,
         settings=settings,
         server_name=secured.server_name,
-        allowed=allowed,
-        client_lines=lines,
+        tls=secured,
     )
 
 

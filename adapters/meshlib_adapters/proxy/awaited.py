@@ -1,6 +1,4 @@
-"""One request of an ASGI server and its answer, between the server's coroutines and the upstream's
-callbacks.
-"""
+"""One exchange for coroutines: between those of a server and the callbacks of an upstream."""
 
 from __future__ import annotations
 
@@ -8,97 +6,114 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from meshlib.decision import Forward
-from meshlib.forwarding import with_hsts
+from meshlib.decision import Forward, Redirect, Respond
+from meshlib.forwarding import Peer
 from meshlib.http1 import BodyKind
-from meshlib.messages import FieldSection, RequestHead, ResponseHead
+from meshlib.messages import RequestHead, ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.proxy.retries import UpstreamRequest
-from meshlib_adapters.upstream.registry import UpstreamRegistry
+from meshlib_adapters.proxy.exchange import Exchange, State
+from meshlib_adapters.proxy.front import TLSFacts
+from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.proxy.proxy import Proxy
 
 __all__ = ["AwaitedExchange", "NoResponse"]
 
 
 class NoResponse(Exception):
-    """There is no answer, or it was cut. `status` is what to answer when nothing has been sent
-    yet.
+    """The upstream gave no response, or it was cut. `response` is the one of our own to send
+    instead; None when one has begun, or when the client has gone.
     """
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    def __init__(self, reason: str, response: LocalResponse | None = None) -> None:
+        super().__init__(reason)
         self.reason = reason
+        self.response = response
 
 
 class AwaitedExchange:
-    """Collects what the upstream says until the server takes it; the upstream waits when
+    """Collects what the upstream sends until the server takes it; the upstream waits when
     `buffer_size` bytes are kept.
 
-    `head` and `read` raise `NoResponse` when the upstream fails, and when `leave` or `refuse` end
-    the exchange. `sendable` is set while the upstream takes more of the request. `look` wants to be
-    called now and then: it is what notices an upstream that says nothing.
+    `route` first, then `start` or `respond`. `head` and `read` raise `NoResponse` when the upstream
+    fails, for a response of our own, and when `leave` or `refuse` end the exchange. `sendable` is
+    set while the upstream takes more of the request. `check_progress` wants to be called now and
+    then: it is what notices an upstream that sends nothing. It is the `Front` of an `Exchange`.
     """
 
     def __init__(
         self,
-        upstreams: UpstreamRegistry,
+        proxy: Proxy,
+        peer: Peer,
         source: ProxyAddress | None = None,
         destination: ProxyAddress | None = None,
     ) -> None:
+        self.peer = peer
+        self.tls: TLSFacts | None = None
+        self._proxy = proxy
         self._addresses = (source, destination)
-        self._upstreams = upstreams
-        self._upstream_request = UpstreamRequest(self, upstreams)
         self._pieces: deque[bytes] = deque()
         self._kept = 0
         self._news = asyncio.Event()
         self._head: tuple[bytes, ResponseHead] | None = None
-        self._decision: Forward | None = None
-        self._asked: FieldSection | None = None
         self._failed: NoResponse | None = None
         self._done = False
         self._sent = False
-        self._since = upstreams.loop.time()
+        self._since = proxy.loop.time()
         self.upgraded = False
-        self.hsts = ""  # the policy that this answer, which goes over TLS, gives browsers
         self.sendable = asyncio.Event()
         self.sendable.set()
+        self._exchange = Exchange(proxy, self)
+        self._exchange.started = self._since
 
-    def start(self, decision: Forward, head: RequestHead, data: bytes, *, done: bool) -> None:
-        """Send the head and what there is of the body; see `UpstreamRequest.start`."""
-        self._decision = decision
-        self._asked = head.fields
+    # What the server's coroutines ask for.
+
+    def route(self, head: RequestHead) -> Forward | Redirect | Respond:
+        """Decide on the request; see `Exchange.route`."""
+        return self._exchange.route(head)
+
+    def respond(self, decision: Redirect | Respond) -> None:
+        """Have `head` raise the response of our own that a decision asks for."""
+        self._exchange.respond(decision)
+
+    def start(self, extra: bytes = b"", *, done: bool, upgrade: bytes = b"") -> None:
+        """Send the request's head on, with the lines `extra`, which may ask for `upgrade`; `done`:
+        it has no body.
+        """
         self._sent = done
-        preferred = None
-        if decision.route.options.sticky_cookie is not None:
-            preferred = self._upstreams.bound_endpoint(decision, head.fields)
-        self._upstream_request.start(
-            decision, head, data, done=done, preferred=preferred, relay_chunks=False
-        )
+        self._exchange.forward(b"", done=done, extra=extra, upgrade=upgrade)
 
     async def send(self, data: bytes, *, done: bool) -> None:
-        """More of the body in its wire form, as fast as the upstream takes it."""
+        """Send more of the body in its wire form, as fast as the upstream takes it."""
         await self.sendable.wait()
-        self._since = self._upstreams.loop.time()
+        self._since = self._proxy.loop.time()
         if not self._done and self._failed is None:
             self._sent = done
-            self._upstream_request.send(data, done=done)
+            self._exchange.request.send(data, done=done)
 
     def send_tunnel(self, data: bytes) -> None:
-        """Bytes of an upgraded connection."""
-        connection = self._upstream_request.connection
+        """Send bytes of an upgraded connection."""
+        connection = self._exchange.request.connection
         if connection is not None and self.upgraded:
-            self._since = self._upstreams.loop.time()
+            self._since = self._proxy.loop.time()
             connection.send_tunnel(data)
+
+    def check_body(self, size: int) -> None:
+        """Raise `LimitExceeded` for a body that is over the limit."""
+        self._exchange.check_body(size)
 
     def leave(self) -> None:
         """The client has gone: nothing more is read for it, and the upstream can stop working."""
-        self._end(499, "client_closed", "the client has gone")
+        self._give_up("client_closed")
 
-    def refuse(self, status: int, reason: str, message: str) -> None:
+    def refuse(self, status: int, reason: str) -> None:
         """The request turned out to be one that must not be sent (whole); what of it was sent is
-        cut. No more after a complete answer.
+        cut. Nothing happens behind a complete response.
         """
-        self._end(status, reason, message)
+        if self._exchange.responding or self._failed is not None:
+            self._give_up(reason)
+        else:
+            self._exchange.request.cancel()
+            self._exchange.local_error(status, reason)
 
     def watch(self, reader: asyncio.Task[Any]) -> None:
         """For the end of the task that reads from the client: when it failed, nobody would tell
@@ -111,41 +126,45 @@ class AwaitedExchange:
         """Nobody wants any more of it. What was sent into a tunnel is still delivered. Harmless
         after the end.
         """
-        connection = self._upstream_request.connection
+        exchange = self._exchange
+        request = exchange.request
+        connection = request.connection
         if self.upgraded and connection is not None:
             connection.close_tunnel()
-            self._upstream_request.finish()
+            request.finish()
         elif not self._done:
-            self._upstream_request.cancel()
-        self._upstream_request.leave()
+            request.cancel()
+        request.leave()
+        if exchange.state is not State.IDLE:
+            if not self._done and self._failed is None:
+                exchange.conclude("client_closed")
+            exchange.end()
         self._done = True
         self.sendable.set()
 
-    def look(self, now: float) -> None:
+    def check_progress(self, now: float) -> None:
         """End an exchange whose upstream has kept it waiting for too long; time that the client
         takes does not count.
         """
-        settings = self._upstreams.settings
+        settings = self._proxy.settings
         waited = now - self._since
         if self._failed is not None:
             return
         if self.upgraded:
             if waited > settings.tunnel_idle:
-                self._end(504, "tunnel_idle", "nothing came through the tunnel")
+                self._give_up("tunnel_idle")
         elif self._done or self._pieces:
             return
         elif self._head is None:
             if waited > (settings.response_head if self._sent else settings.between_bytes) and (
                 self._sent or not self.sendable.is_set()
             ):
-                self._upstream_request.time_out()
+                self._exchange.request.time_out()
         elif waited > settings.between_bytes:
-            self._end(
-                504, "between_bytes_timeout", "the upstream stopped in the middle of its answer"
-            )
+            self._give_up("between_bytes_timeout", "S")
 
     async def head(self) -> tuple[bytes, ResponseHead]:
-        """The final answer's field lines to pass on (with its status line first), and the head as
+        """The final response's field lines to pass on (with its status line first), and the head as
         parsed.
         """
         while self._head is None:
@@ -167,94 +186,97 @@ class AwaitedExchange:
         data = b"".join(self._pieces)
         self._pieces.clear()
         self._kept = 0
-        self._since = (
-            self._upstreams.loop.time()
-        )  # if the server was slow to take the last part, the upstream was told to wait
-        connection = self._upstream_request.connection
+        # If the server was slow to take the last part, the upstream was told to wait.
+        self._since = self._proxy.loop.time()
+        connection = self._exchange.request.connection
         if connection is not None:
             connection.resume()
         return data
 
-    # `retries.ResponseReceiver`
+    # As a `Front`.
+
+    @property
+    def body_pending(self) -> bool:
+        """Whether bytes of the request's body are still to come."""
+        return not self._sent
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """As the server told them."""
         return self._addresses
 
-    def on_connected(self, seconds: float) -> None:
-        """Nobody asks for it here."""
+    def send_interim(self, wire: bytes, head: ResponseHead) -> None:
+        """Drop it: ASGI has no message for it, and the server responds to `Expect` itself."""
+        self._since = self._proxy.loop.time()
 
-    def on_interim(self, wire: bytes, head: ResponseHead) -> None:
-        """ASGI has no message for them; the server answers `Expect` itself."""
-        self._since = self._upstreams.loop.time()
-
-    def on_response(
+    def send_response(
         self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
-        """The final head."""
-        self._head = (with_hsts(wire, head.fields, self.hsts) if self.hsts else wire, head)
-        decision, asked, pool = self._decision, self._asked, self._upstream_request.pool
-        if (
-            decision is not None
-            and asked is not None
-            and pool is not None
-            and decision.route.options.sticky_cookie is not None
-        ):
-            self._upstreams.learn_binding(decision, asked, head.fields, pool)
+        """Keep the final head."""
+        self._head = (wire, head)
         self._keep(pieces, done)
 
-    def on_data(self, pieces: list[bytes], done: bool) -> None:
-        """More of the body."""
+    def send_data(self, pieces: list[bytes], done: bool) -> None:
+        """Keep more of the body."""
         self._keep(pieces, done)
 
-    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
-        """101."""
+    def send_local(self, response: LocalResponse) -> None:
+        """Have it raised."""
+        self._fail(NoResponse(response.reason, response))
+
+    def begin_tunnel(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+        """Keep the 101."""
         self._head = (wire, head)
         self.upgraded = True
         self._keep([data], False)
 
-    def on_tunnel_data(self, data: bytes) -> None:
-        """Bytes of the tunnel."""
+    def tunnel_data(self, data: bytes) -> None:
+        """Keep bytes of the tunnel."""
         self._keep([data], False)
 
-    def on_tunnel_eof(self) -> None:
-        """The end of the tunnel's bytes."""
+    def tunnel_eof(self) -> None:
+        """Note the end of the tunnel's bytes."""
         self._done = True
         self._news.set()
 
-    def on_upstream_paused(self, paused: bool) -> None:
+    def pause_request(self, paused: bool) -> None:
         """The upstream is slower than the client, or no more."""
-        self._since = self._upstreams.loop.time()
+        self._since = self._proxy.loop.time()
         if paused:
             self.sendable.clear()
         else:
             self.sendable.set()
 
-    def on_no_response(self, status: int, reason: str, message: str) -> None:
-        """No answer, or a cut one."""
-        self._failed = self._failed or NoResponse(status, reason, message)
+    def cut(self, reason: str) -> None:
+        """Have `read` raise."""
+        self._exchange.conclude(reason)
+        self._fail(NoResponse(reason))
+
+    def _fail(self, failure: NoResponse) -> None:
+        self._failed = self._failed or failure
         self.sendable.set()
         self._news.set()
 
-    def _end(self, status: int, reason: str, message: str) -> None:
+    def _give_up(self, reason: str, who: str = "") -> None:
         if self._done and not self.upgraded:
             return
-        self._upstream_request.cancel()
+        self._exchange.conclude(reason, who)
+        self._exchange.request.cancel()
         self._pieces.clear()
-        self.on_no_response(status, reason, message)
+        self._fail(NoResponse(reason))
 
     def _keep(self, pieces: list[bytes], done: bool) -> None:
-        self._since = self._upstreams.loop.time()
+        self._since = self._proxy.loop.time()
         for piece in pieces:
             if piece:
                 self._pieces.append(piece)
                 self._kept += len(piece)
+                self._exchange.bytes_out += len(piece)
         if done:
             self._done = True
-            self._upstream_request.finish()
+            self._exchange.request.finish()
             self.sendable.set()
-        elif self._kept > self._upstreams.settings.buffer_size:
-            connection = self._upstream_request.connection
+        elif self._kept > self._proxy.settings.buffer_size:
+            connection = self._exchange.request.connection
             if connection is not None:
                 connection.pause()
         self._news.set()

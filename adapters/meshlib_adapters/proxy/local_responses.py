@@ -1,4 +1,4 @@
-"""Answers of our own: errors and redirects, as bytes.
+"""Responses of our own: errors and redirects, as values that each front writes in its own form.
 
 They name no version, no address and no reason that a client could not know (no backend, no stack),
 and are not to be cached.
@@ -6,18 +6,17 @@ and are not to be cached.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from meshlib.decision import Redirect
 from meshlib.http1.response import reason_phrase
 from meshlib.redirects import location
 
-__all__ = ["ALLOWED", "error_answer", "error_text", "redirect_answer"]
-
+__all__ = ["LocalResponse", "local_error", "local_redirect"]
 
 # Goes with 405 (RFC 9110 15.5.6): CONNECT and TRACE are what is refused.
-ALLOWED: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_TEXTS = {
+_ALLOWED: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_TEXTS: Final = {
     403: "This site is served over TLS alone, to clients that show a certificate.",
     404: "No site of this name is served here.",
     408: "The request was not complete in time.",
@@ -29,52 +28,59 @@ _TEXTS = {
 }
 
 
-def error_text(status: int) -> bytes:
-    """The body of an error of ours: its status and a line for people."""
-    return f"{status} {reason_phrase(status)}\n{_TEXTS.get(status, '')}".strip().encode() + b"\n"
+class LocalResponse(NamedTuple):
+    """A complete response. `fields` are pairs in order, names as HTTP/1 writes them; Content-Length
+    is among them, Connection is the front's. `reason` is the token for logs.
+    """
+
+    status: int
+    reason: str
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes = b""
+
+    def lines(self) -> bytes:
+        """The status line and the field lines of HTTP/1.1, each ended, without the empty line."""
+        head = b"HTTP/1.1 %d %s\r\n" % (self.status, reason_phrase(self.status).encode())
+        return head + b"".join(b"%s: %s\r\n" % field for field in self.fields)
+
+    def pairs(self) -> list[tuple[bytes, bytes]]:
+        """The fields with names in lower case, as HTTP/2 and ASGI have them."""
+        return [(name.lower(), value) for name, value in self.fields]
 
 
-def error_answer(
+def local_error(
     status: int,
+    reason: str,
     *,
-    close: bool,
     head_only: bool = False,
     retry_after: int | None = None,
-    allow: str = "",
     date: str,
-) -> bytes:
-    """A complete answer with a line of text. `retry_after` is in seconds; `head_only` leaves the
+) -> LocalResponse:
+    """An error with a line of text for people. `retry_after` is in seconds; `head_only` leaves the
     body out (HEAD).
     """
-    body = error_text(status)
-    lines = [
-        f"HTTP/1.1 {status} {reason_phrase(status)}",
-        f"Date: {date}",
-        "Content-Type: text/plain; charset=utf-8",
-        "X-Content-Type-Options: nosniff",
-        "Cache-Control: no-store",
-        f"Content-Length: {len(body)}",
+    body = f"{status} {reason_phrase(status)}\n{_TEXTS.get(status, '')}".strip().encode() + b"\n"
+    fields = [
+        (b"Date", date.encode()),
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Cache-Control", b"no-store"),
+        (b"Content-Length", b"%d" % len(body)),
     ]
     if retry_after is not None:
-        lines.append(f"Retry-After: {retry_after}")
-    if allow:
-        lines.append(f"Allow: {allow}")
-    if close:
-        lines.append("Connection: close")
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
-    return head if head_only else head + body
+        fields.append((b"Retry-After", b"%d" % retry_after))
+    if status == 405:
+        fields.append((b"Allow", _ALLOWED))
+    return LocalResponse(status, reason, tuple(fields), b"" if head_only else body)
 
 
-def redirect_answer(decision: Redirect, target: bytes, *, close: bool, date: str) -> bytes:
+def local_redirect(decision: Redirect, target: bytes, *, date: str) -> LocalResponse:
     """A redirect without a body; 301 and 302 let clients change POST to GET, 307 and 308 do not
-    (RFC 9110 15.4).
+    (RFC 9110 15.4). `target` is the request's.
     """
-    status = decision.rule.status
-    ending = b"\r\nConnection: close" if close else b""
-    return b"HTTP/1.1 %d %s\r\nDate: %s\r\nLocation: %s\r\nContent-Length: 0%s\r\n\r\n" % (
-        status,
-        reason_phrase(status).encode(),
-        date.encode(),
-        location(decision.rule, target),
-        ending,
+    fields = (
+        (b"Date", date.encode()),
+        (b"Location", location(decision.rule, target)),
+        (b"Content-Length", b"0"),
     )
+    return LocalResponse(decision.rule.status, "redirect", fields)

@@ -7,12 +7,14 @@ import email.utils
 import logging
 import secrets
 from collections.abc import Callable
+from time import monotonic
 
 from meshlib.forwarding import ForwardingPolicy, Peer
 from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.observe.end_reasons import EndReason
 from meshlib_adapters.proxy.request_cache import RequestMemo
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 
@@ -74,6 +76,18 @@ class Proxy:
             text = email.utils.formatdate(usegmt=True)
             self._date = (text, now)
         return text
+
+    def record_unread(self, address: str, started: float, ending: EndReason) -> None:
+        """Write the access record of a request whose head could not be read. `started` is of
+        `time.monotonic`.
+        """
+        self.requests += 1
+        log = self.access_log
+        if log is not None:
+            now = monotonic()
+            log.add(
+                (now + log.offset, address, None, 0, 0, None, None, 0, now - started, -1.0, ending)
+            )
 
     def sweep(self, now: float) -> None:
         """Close connections to endpoints that were idle for too long, and hand over the access

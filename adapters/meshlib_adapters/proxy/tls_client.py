@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meshlib.authority import is_ip_address
-from meshlib.decision import Respond, Terminate
+from meshlib.decision import Terminate
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello
 from meshlib.table import RoutingTable
@@ -16,13 +16,10 @@ from meshlib_adapters.tls.certificate_index import ServedCertificate
 from meshlib_adapters.tls.certificates import covers
 from meshlib_adapters.tls.client_certificates import without_client_fields
 
-__all__ = ["MISDIRECTED", "SecuredClient"]
+__all__ = ["TLSClient"]
 
 
-MISDIRECTED = Respond(421, "misdirected")
-
-
-class SecuredClient:
+class TLSClient:
     """What is known of one TLS connection. `server_name` in normal form ("": none), `fields` those
     of a verified client certificate.
 

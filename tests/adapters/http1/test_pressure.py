@@ -56,7 +56,7 @@ def connecting(site: Place) -> ConnectAttempt:
     site.client.data_received(UPLOAD)
     site.client.data_received(MUCH)
     assert not site.wire.reading
-    attempt = site.client._upstream_request._connecting
+    attempt = site.client.exchange.request._connecting
     assert attempt is not None
     attempt.cancel()
     return attempt
@@ -71,7 +71,7 @@ def test_a_connection_that_takes_no_more_of_what_has_waited_for_it(
     wire = connection.transport = Full()
     wire.connection = connection
     site.pool().lease(connection)
-    site.client._upstream_request.on_connection(connection, 0.0)
+    site.client.exchange.request.on_connection(connection, 0.0)
     assert wire.sent.endswith(MUCH)
     assert not site.wire.reading
     connection.resume_writing()
@@ -83,7 +83,7 @@ def test_a_connection_that_takes_all_of_it(place: Callable[..., Place]) -> None:
     connecting(site)
     connection, wire = site.endpoint()
     site.pool().lease(connection)
-    site.client._upstream_request.on_connection(connection, 0.0)
+    site.client.exchange.request.on_connection(connection, 0.0)
     assert wire.sent.endswith(MUCH)
     assert site.wire.reading
 
@@ -94,7 +94,7 @@ def test_another_endpoint_that_has_a_connection_takes_it(
     site = place()
     connecting(site)
     _, wire = site.endpoint()
-    request, other = site.client._upstream_request, site.pool()
+    request, other = site.client.exchange.request, site.pool()
     assert request._state is not None
     gone = request._state._make_pool(other.endpoint)
     request.pool = gone
@@ -109,7 +109,7 @@ def test_the_next_client_has_to_wait_like_any_other(place: Callable[..., Place])
     site = place()
     chunked = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     site.client.data_received(chunked)
-    attempt = site.client._upstream_request._connecting
+    attempt = site.client.exchange.request._connecting
     assert attempt is not None
     attempt.cancel()
     size = len(MUCH)

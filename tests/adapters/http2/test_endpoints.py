@@ -248,7 +248,7 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make) -> None:
 
     def feed() -> int:
         stream = next(iter(site._connections()[0]._streams.values()))
-        connection = stream._upstream_request.connection
+        connection = stream.exchange.request.connection
         assert isinstance(connection, HTTP2EndpointConnection)
         assert connection._intake is not None
         before = connection._intake.taken
@@ -314,7 +314,7 @@ def test_an_endpoint_that_does_not_read(start: StartSite, backend: Make) -> None
 
     def waiting() -> int:
         streams = [stream for c in site._connections() for stream in c._streams.values()]
-        connections = [stream._upstream_request.connection for stream in streams]
+        connections = [stream.exchange.request.connection for stream in streams]
         return max(c.transport.get_write_buffer_size() for c in connections if c is not None)
 
     held: list[int] = []

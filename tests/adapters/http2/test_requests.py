@@ -10,6 +10,7 @@ from meshlib.discovery.files.services import resolve_document
 from meshlib.forwarding import ForwardingPolicy
 from meshlib.labels.hrm import LABEL
 from meshlib.model import RedirectRule
+from meshlib.table import RoutingTable
 from tests.support.backend import OK, Backend, Peer, answering, beginning_sessions
 from tests.support.http2_client import PREFACE, interims, request
 from tests.support.http2_fixtures import StartSite
@@ -308,14 +309,22 @@ def test_limits(start: StartSite, backend: Make) -> None:
 
 def test_hosts_of_another_connection(start: StartSite, backend: Make) -> None:
     """421 for what this connection's certificate does not cover, whatever would have answered."""
-    site = start(
-        backend(),
-        allowed=lambda authority: authority.endswith(b"example"),
-        client_lines=lambda lines: lines + b"X-Client: 1\r\n",
-    )
+
+    class Proven:
+        asks_clients = True
+
+        def allows(self, authority: bytes, table: RoutingTable) -> bool:
+            return authority.endswith(b"example")
+
+        def proven_lines(self, lines: bytes) -> bytes:
+            return lines + b"X-Client: 1\r\n"
+
+    upstream = backend()
+    site = start(upstream, tls=Proven())
     client = site.client()
     assert client.get("/", "a.example").status == 200
     assert client.get("/", "elsewhere").status == 421
+    assert b"X-Client: 1\r\n" in upstream.requests[0]
     assert [record.get("reason") for record in site.log(2)] == [None, "misdirected"]
 
 

@@ -1,0 +1,369 @@
+"""`Exchange`: one request and its response, with the policy that holds for every protocol.
+
+Whether the connection may ask for the host (421), the route, the redirect to TLS, the head to send
+on with its request id (508 for a loop), the endpoint that a session is bound to and what is learned
+about it, Strict-Transport-Security, the limit of bodies, who is to blame, and the access record:
+all of it is here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, cast
+
+from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
+from meshlib.errors import LimitExceeded
+from meshlib.forwarding import is_secure, with_hsts
+from meshlib.http1 import BodyKind
+from meshlib.messages import FieldSection, RequestHead, ResponseHead
+from meshlib.proxy_protocol import ProxyAddress
+from meshlib.table.uncertified import decide_uncertified
+from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
+from meshlib_adapters.proxy.front import Front
+from meshlib_adapters.proxy.local_responses import local_error, local_redirect
+from meshlib_adapters.proxy.proxy import Proxy
+from meshlib_adapters.proxy.retries import UpstreamRequest, default_host
+
+__all__ = ["TRANSITIONS", "Exchange", "State"]
+
+_MISDIRECTED: Final = Respond(421, "misdirected")
+
+
+class State(enum.Enum):
+    """What an exchange is doing. ROUTED: the request's head is known, and where it goes; WAITING:
+    an endpoint is to send a response; RESPONDING: a final response has begun, an endpoint's or our
+    own.
+    """
+
+    IDLE = "idle"
+    ROUTED = "routed"
+    WAITING = "waiting"
+    RESPONDING = "responding"
+    TUNNEL = "tunnel"
+
+
+# What may follow a state. A head that cannot be read is responded to without being routed.
+TRANSITIONS: Final = {
+    State.IDLE: frozenset({State.ROUTED, State.RESPONDING}),
+    State.ROUTED: frozenset({State.WAITING, State.RESPONDING, State.IDLE}),
+    State.WAITING: frozenset({State.RESPONDING, State.TUNNEL, State.IDLE}),
+    State.RESPONDING: frozenset({State.IDLE}),
+    State.TUNNEL: frozenset({State.IDLE}),
+}
+
+# Bound once: looking a member up in its class costs as much as a small function call (Python 3.11).
+_IDLE: Final = State.IDLE
+_ROUTED: Final = State.ROUTED
+_WAITING: Final = State.WAITING
+_RESPONDING: Final = State.RESPONDING
+_TUNNEL: Final = State.TUNNEL
+
+
+class Exchange:
+    """The requests of one `front`, one after the other: `route`, then `respond` or `forward` (more
+    of the body goes to `request.send`), and `drop` or `end` at the end of each.
+
+    It is the `ResponseReceiver` of `request`. What needs no policy, the parts of a body and of a
+    tunnel, goes straight from the endpoint's connection to the front. `head` is that of the request
+    under way (None: none was read), `decision` where it is forwarded to (None: nowhere). The front
+    sets `started` (of `time.monotonic`) when a request begins, and adds to `bytes_out` what it
+    writes.
+    """
+
+    __slots__ = (
+        "_known",
+        "bytes_out",
+        "decision",
+        "ending",
+        "first_byte_at",
+        "front",
+        "head",
+        "on_data",
+        "on_interim",
+        "on_tunnel_data",
+        "on_tunnel_eof",
+        "on_upstream_paused",
+        "proxy",
+        "request",
+        "started",
+        "state",
+        "status",
+    )
+
+    def __init__(self, proxy: Proxy, front: Front) -> None:
+        self.proxy = proxy
+        self.front = front
+        self.on_interim: Callable[[bytes, ResponseHead], None] = front.send_interim
+        self.on_data: Callable[[list[bytes], bool], None] = front.send_data
+        self.on_tunnel_data: Callable[[bytes], None] = front.tunnel_data
+        self.on_tunnel_eof: Callable[[], None] = front.tunnel_eof
+        self.on_upstream_paused: Callable[[bool], None] = front.pause_request
+        self.request = UpstreamRequest(self, proxy.upstreams)
+        self.state = _IDLE
+        self.head: RequestHead | None = None
+        self.decision: Forward | None = None
+        self.started = 0.0
+        self.first_byte_at = 0.0
+        self.status = 0
+        self.bytes_out = 0
+        self.ending: EndReason = NORMAL
+        # Fields, authority, version, the label's wish -> lines to send on: clients repeat theirs.
+        self._known: tuple[FieldSection, bytes, int, bool, bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.state.value} {self.head.target!r}>" if self.head else "<Exchange>"
+
+    # The request.
+
+    def route(self, head: RequestHead) -> Forward | Redirect | Respond:
+        """Decide on a request. Only a `Forward` is to be sent on; `respond` does the others."""
+        self.state = _ROUTED
+        self.head = head
+        self.request.pool = None  # nobody was asked yet
+        front = self.front
+        proxy = self.proxy
+        table = proxy.mesh.table
+        tls = front.tls
+        if tls is not None and not tls.allows(head.authority, table):
+            return _MISDIRECTED
+        decision = table.route(head)
+        if tls is None and proxy.certified_hosts is not None:
+            secure = is_secure(head.fields, front.peer)
+            decision = decide_uncertified(
+                table, head, decision, secure=secure, terminates=proxy.certified_hosts
+            )
+        if isinstance(decision, Forward):
+            self.decision = decision
+        elif isinstance(decision, RedirectToTLS):
+            secure = is_secure(head.fields, front.peer)
+            decision = decision.secured if secure else decision.plain
+            if isinstance(decision, Forward):
+                self.decision = decision
+        return decision
+
+    def forward(
+        self,
+        body: bytes,
+        *,
+        done: bool,
+        relay_chunks: bool = False,
+        extra: bytes = b"",
+        upgrade: bytes = b"",
+    ) -> None:
+        """Send the request to an endpoint of the decision's upstream: its head, with the lines
+        `extra`, and what there is of the body in its wire form (`done`: all of it). `upgrade` is
+        what `extra` asks to upgrade to, if it does. See `UpstreamRequest.start`. A request that runs in a circle is responded to instead (508).
+        """
+        head, decision, front, proxy = self.head, self.decision, self.front, self.proxy
+        assert head is not None
+        assert decision is not None
+        options = decision.route.options
+        wish = options.forwarded_for
+        known = self._known
+        authority, fields, version = head.authority, head.fields, head.minor_version
+        if (
+            known is not None
+            and known[0] is fields
+            and known[1] == authority
+            and known[2] == version
+            and known[3] == wish
+        ):
+            lines = known[4]
+        else:
+            found = proxy.memo.lines_to_send(head, front.peer, wanted_by_label=wish)
+            if found is None:
+                self.local_error(508, "loop")
+                return
+            tls = front.tls
+            lines = found if tls is None or not tls.asks_clients else tls.proven_lines(found)
+            self._known = (fields, authority, version, wish, lines)
+        if not authority:
+            lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
+        data = b"%s %s HTTP/1.1\r\n%s%s%s\r\n%s" % (
+            head.method,
+            head.target,
+            lines,
+            proxy.request_id(fields, front.peer),
+            extra,
+            body,
+        )
+        preferred = None
+        if options.sticky_cookie is not None:
+            preferred = proxy.upstreams.bound_endpoint(decision, fields)
+        if upgrade:
+            self.head = head = head._replace(fields=fields._replace(upgrade=upgrade))
+        self.state = _WAITING
+        self.request.start(
+            decision, head, data, done=done, preferred=preferred, relay_chunks=relay_chunks
+        )
+
+    def check_body(self, size: int) -> None:
+        """Raise `LimitExceeded` for a body of `size` bytes that is over the limit."""
+        limit = self.proxy.settings.max_body
+        if limit is not None and size > limit:
+            raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
+
+    # The response, as a `ResponseReceiver`.
+
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        """The front's."""
+        return self.front.addresses()
+
+    def on_connected(self, seconds: float) -> None:
+        """A connection was made for this request."""
+        self.ending = self.ending._replace(connect_seconds=seconds)
+
+    def on_response(
+        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+    ) -> None:
+        """Learn which endpoint the session is bound to, and pass the response on."""
+        self.state = _RESPONDING
+        self.first_byte_at = monotonic()
+        self.status = head.status
+        decision = self.decision
+        assert decision is not None
+        options = decision.route.options
+        if options.sticky_cookie is not None or options.hsts:
+            wire = self._apply_options(wire, head)
+        self.front.send_response(wire, head, kind, pieces, done)
+
+    def _apply_options(self, wire: bytes, head: ResponseHead) -> bytes:
+        decision, asked, pool = self.decision, self.head, self.request.pool
+        assert decision is not None
+        assert asked is not None
+        options = decision.route.options
+        if options.sticky_cookie is not None and pool is not None:
+            self.proxy.upstreams.learn_binding(decision, asked.fields, head.fields, pool)
+        hsts = options.hsts
+        if hsts and is_secure(asked.fields, self.front.peer):
+            return with_hsts(wire, head.fields, hsts)
+        return wire
+
+    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+        """From here on both directions are bytes, without limit of size."""
+        self.state = _TUNNEL
+        self.first_byte_at = monotonic()
+        self.status = head.status
+        self.front.begin_tunnel(wire, head, data)
+
+    def on_no_response(self, status: int, reason: str, message: str) -> None:
+        """No response, or only its beginning."""
+        state = self.state
+        if state is _WAITING or state is _ROUTED:
+            self.local_error(status, reason, retry_after=1 if status == 503 else None)
+        elif state is not _IDLE:
+            self.front.cut(reason)
+
+    # Responses of our own.
+
+    def respond(self, decision: Redirect | Respond) -> None:
+        """Send what a decision says that is no `Forward`."""
+        if isinstance(decision, Redirect):
+            head = cast("RequestHead", self.head)
+            self.conclude("redirect")
+            self.state = _RESPONDING
+            self.status = decision.rule.status
+            date = self.proxy.date()
+            self.front.send_local(local_redirect(decision, head.target, date=date))
+        else:
+            self.local_error(decision.status, decision.reason, retry_after=decision.retry_after)
+
+    def local_error(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
+        """Send an error of our own. An endpoint that is still being asked is to be left before
+        (`request.cancel`).
+        """
+        head = self.head
+        self.conclude(reason)
+        self.state = _RESPONDING
+        self.status = status
+        head_only = head is not None and head.method == b"HEAD"
+        date = self.proxy.date()
+        self.front.send_local(
+            local_error(status, reason, head_only=head_only, retry_after=retry_after, date=date)
+        )
+
+    # The end.
+
+    @property
+    def responding(self) -> bool:
+        """Whether a final response or a tunnel has begun."""
+        return self.state is _RESPONDING or self.state is _TUNNEL
+
+    def conclude(self, reason: str, who: str = "") -> None:
+        """Note why the request ends, before anything is undone: the phase is part of it. `who` as
+        in `end_reason`.
+        """
+        state = self.state
+        if self.head is None:
+            phase = "R"
+        elif state is _TUNNEL:
+            phase = "T"
+        elif state is _RESPONDING:
+            phase = "D"
+        else:
+            phase = self.request.stage
+            if phase == "H" and self.front.body_pending:
+                phase = "B"
+        seconds = self.ending.connect_seconds
+        self.ending = end_reason(reason, phase, who=who, connect_seconds=seconds)
+
+    def drop(self, reason: str, who: str = "") -> None:
+        """End a request whose response nobody will have, or not the rest of it."""
+        self.conclude(reason, who)
+        self.request.cancel()
+        self.end()
+
+    def end(self) -> None:
+        """Write the access record; the next request may come."""
+        proxy = self.proxy
+        proxy.requests += 1
+        log = proxy.access_log
+        if log is not None:
+            now = monotonic()
+            started = self.started
+            decision = self.decision
+            route = endpoint = None
+            tries = 0
+            first_byte = -1.0
+            if decision is not None:
+                route = decision.route
+                pool = self.request.pool
+                if pool is not None:
+                    endpoint = pool.endpoint
+                    tries = self.request.tries
+                if self.first_byte_at >= started:
+                    first_byte = self.first_byte_at - started
+            # The record is made here and not by a method of the log's: a call with ten arguments
+            # costs as much as all of this.
+            records = log.records
+            records.append(
+                (
+                    now + log.offset,
+                    self.front.peer.address,
+                    self.head,
+                    self.status,
+                    self.bytes_out,
+                    route,
+                    endpoint,
+                    tries,
+                    now - started,
+                    first_byte,
+                    self.ending,
+                )
+            )
+            if len(records) >= log.BATCH:
+                log.format_records()
+        self.ending = NORMAL
+        self.status = 0
+        self.bytes_out = 0
+        self.head = None
+        self.decision = None
+        self.state = _IDLE
+
+    def renew(self) -> None:
+        """Forget who the client was: the next request is another connection's."""
+        self._known = None
+        self.first_byte_at = 0.0
+        self.request.pool = None

@@ -1,0 +1,186 @@
+"""One policy for every protocol: the same requests through a front of lists, HTTP/1 and HTTP/2 have
+the same end; states follow the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from meshlib.errors import LimitExceeded
+from meshlib.forwarding import Peer
+from meshlib.http1 import BodyKind, parse_request_head
+from meshlib.mesh import Mesh
+from meshlib.messages import ResponseHead
+from meshlib.model import RedirectRule
+from meshlib.proxy_protocol import ProxyAddress
+from meshlib.table import RoutingTable
+from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.proxy.exchange import TRANSITIONS, Exchange, State
+from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.proxy.proxy import Proxy
+from tests.support.running import quick, snapshot_of
+
+
+class ListFront:
+    """Keeps what an exchange sends."""
+
+    def __init__(self, tls: Any = None) -> None:
+        self.peer = Peer("192.0.2.7", "https" if tls is not None else "http", 80)
+        self.tls = tls
+        self.body_pending = False
+        self.sent: list[tuple[Any, ...]] = []
+        self.exchange: Exchange | None = None
+
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        return ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.1", 80)
+
+    def send_interim(self, wire: bytes, head: ResponseHead) -> None:
+        self.sent.append(("interim", head.status))
+
+    def send_response(
+        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+    ) -> None:
+        self.sent.append(("response", head.status, b"".join(pieces), done))
+
+    def send_data(self, pieces: list[bytes], done: bool) -> None:
+        self.sent.append(("data", b"".join(pieces), done))
+
+    def send_local(self, response: LocalResponse) -> None:
+        self.sent.append(("local", response.status, response.reason))
+        assert self.exchange is not None
+        self.exchange.end()
+
+    def begin_tunnel(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+        self.sent.append(("tunnel", data))
+
+    def tunnel_data(self, data: bytes) -> None:
+        self.sent.append(("tunnel data", data))
+
+    def tunnel_eof(self) -> None:
+        self.sent.append(("tunnel eof",))
+
+    def pause_request(self, paused: bool) -> None:
+        self.sent.append(("paused", paused))
+
+    def cut(self, reason: str) -> None:
+        self.sent.append(("cut", reason))
+        assert self.exchange is not None
+        self.exchange.conclude(reason)
+        self.exchange.end()
+
+
+class NoName:
+    """TLS that covers no name of those that are asked for."""
+
+    asks_clients = False
+
+    def allows(self, authority: bytes, table: RoutingTable) -> bool:
+        return False
+
+    def proven_lines(self, lines: bytes) -> bytes:
+        raise AssertionError("certificates are not asked for")
+
+
+class Stand:
+    def __init__(self, loop: asyncio.AbstractEventLoop, tls: Any = None, **changes: float) -> None:
+        self.lines: list[str] = []
+        snapshot = snapshot_of(
+            {"a": [7001]}, redirects={"old": RedirectRule("https://new.example.com", 301)}
+        )
+        self.snapshot = snapshot
+
+        async def make() -> Proxy:
+            log = AccessLog(lambda text: self.lines.extend(text.splitlines()))
+            return Proxy(Mesh(snapshot), quick(**changes), access_log=log)
+
+        self.proxy = loop.run_until_complete(make())
+        self.front = ListFront(tls)
+        self.exchange = self.front.exchange = Exchange(self.proxy, self.front)
+
+    def begin(self, text: str) -> None:
+        """A request without a body, as far as its decision says."""
+        head = parse_request_head(text.replace("\n", "\r\n").encode() + b"\r\n\r\n")
+        decision = self.exchange.route(head)
+        if self.exchange.decision is not None:
+            self.exchange.forward(b"", done=True)
+        else:
+            self.exchange.respond(decision)  # type: ignore[arg-type]
+
+    def reasons(self) -> list[str]:
+        self.proxy.close()
+        return [json.loads(line).get("reason", "") for line in self.lines]
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+CASES = {
+    "unknown host": ("GET / HTTP/1.1\nHost: nobody", ("local", 404, "no_route")),
+    "redirect": ("GET /x HTTP/1.1\nHost: old", ("local", 301, "redirect")),
+    "bad host": ("GET / HTTP/1.1\nHost: a..b", ("local", 400, "bad_authority")),
+    "loop": (
+        "GET / HTTP/1.1\nHost: a\nVia: " + ", ".join(["1.1 meshlib"] * 8),
+        ("local", 508, "loop"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_policy(loop: asyncio.AbstractEventLoop, case: str) -> None:
+    text, expected = CASES[case]
+    stand = Stand(loop)
+    stand.begin(text)
+    assert stand.front.sent == [expected]
+    assert stand.exchange.state is State.IDLE
+    assert stand.reasons() == [expected[2]]
+
+
+def test_a_name_of_another_connection(loop: asyncio.AbstractEventLoop) -> None:
+    stand = Stand(loop, NoName())
+    stand.begin("GET / HTTP/1.1\nHost: a")
+    assert stand.front.sent == [("local", 421, "misdirected")]
+    stand.proxy.close()
+
+
+def test_a_request_that_is_dropped_while_it_waits(loop: asyncio.AbstractEventLoop) -> None:
+    stand = Stand(loop)
+
+    async def run() -> None:
+        stand.begin("GET / HTTP/1.1\nHost: a")
+        assert stand.exchange.state is State.WAITING
+        stand.exchange.drop("client_closed")
+
+    loop.run_until_complete(run())
+    assert stand.exchange.state is State.IDLE
+    assert stand.front.sent == []
+    assert stand.reasons() == ["client_closed"]
+
+
+@pytest.mark.parametrize("size", [0, 10, 11])
+def test_the_limit_of_bodies(loop: asyncio.AbstractEventLoop, size: int) -> None:
+    stand = Stand(loop, max_body=10)
+    if size > 10:
+        with pytest.raises(LimitExceeded) as raised:
+            stand.exchange.check_body(size)
+        assert raised.value.status_hint == 413
+    else:
+        stand.exchange.check_body(size)
+    stand.proxy.close()
+
+
+def test_every_state_can_be_left_and_reached() -> None:
+    assert set(TRANSITIONS) == set(State)
+    reached = {state for following in TRANSITIONS.values() for state in following}
+    assert reached == set(State)
+    for following in TRANSITIONS.values():
+        assert following
