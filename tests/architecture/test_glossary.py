@@ -23,7 +23,6 @@ _NOT_YET: Final[set[str]] = {
     "adapters/meshlib_adapters/gateway.py",
     "adapters/meshlib_adapters/http1",
     "adapters/meshlib_adapters/http2",
-    "adapters/meshlib_adapters/listeners",
     "adapters/meshlib_adapters/providers",
     "adapters/meshlib_adapters/proxy",
     "adapters/meshlib_adapters/tls",
