@@ -257,12 +257,12 @@ def test_run_serves_until_sigterm(backend: Backend) -> None:
         f"""
         import logging, sys
         from meshlib.mesh import Mesh
-        from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+        from meshlib.model import Contribution, Endpoint, ForwardTo, HostPath, Route, Snapshot, Upstream
         from meshlib.upstream_key import UpstreamKey
         from meshlib_adapters import Gateway
 
         upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("a", "127.0.0.1", {backend.port}),))
-        route = Route(Scheme.HTTP, "{HOST}", "/", "shop", "in code", "code", upstream=upstream)
+        route = Route(HostPath("{HOST}"), ForwardTo(upstream), service="shop")
         logging.basicConfig(level=logging.INFO, stream=sys.stdout)
         status = Gateway(Mesh(Snapshot.of([Contribution("shop", "shop", routes=(route,))])), http="127.0.0.1:0").run()
         print("status", status)

@@ -16,7 +16,7 @@ MEGABYTE = 1_000_000
 
 GATEWAY = """
 import asyncio, sys
-from meshlib.model import Contribution, Endpoint, Route, Scheme, Snapshot, Upstream
+from meshlib.model import Contribution, Endpoint, ForwardTo, HostPath, Route, Snapshot, Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.proxy.proxy import Proxy
@@ -24,7 +24,7 @@ from meshlib.mesh import Mesh
 
 async def main():
     upstream = Upstream(UpstreamKey("u"), (Endpoint("u.1", "127.0.0.1", int(sys.argv[1])),))
-    route = Route(Scheme.HTTP, "", "/", "u", "", "", internal_port=80, upstream=upstream)
+    route = Route(HostPath(""), ForwardTo(upstream), service="u")
     gateway = HTTPListener(Proxy(Mesh(Snapshot.of([Contribution("u", "u", routes=(route,))]))))
     print((await gateway.listen("127.0.0.1", 0))[0][1], flush=True)
     await asyncio.Event().wait()

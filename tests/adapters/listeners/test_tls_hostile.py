@@ -89,13 +89,13 @@ def test_two_thousand_hellos_that_come_byte_by_byte(
 GATEWAY = """
 import asyncio, logging, resource, sys
 from meshlib.decision import Passthrough
-from meshlib.model import Endpoint, Route, Scheme, Upstream
+from meshlib.model import Endpoint, ForwardTo, Route, ServerName, Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
 
 upstream = Upstream(UpstreamKey("a", 443), (Endpoint("a.1", "127.0.0.1", int(sys.argv[1])), Endpoint("a.2", "127.0.0.1", int(sys.argv[1]))))
-route = Route(Scheme.SNI, "a.example", "/", "a", "", "test", 443, upstream)
+route = Route(ServerName("a.example"), ForwardTo(upstream), service="a")
 
 class Current:
     @property
