@@ -345,11 +345,8 @@ class RoutingTable:
                 return _BAD_NAME
             if is_ip_address(name):
                 return _BAD_NAME
-        passed: Site[TLSDecision] | None = None
-        for site in self._of_one_hand(name or "", self._sni.matching(name or "")):
-            if site.root is not None:
-                passed = site
-                break
+        sites = self._of_one_hand(name or "", self._sni.matching(name or ""))
+        passed: Site[TLSDecision] | None = next(iter(sites), None)
         if terminates is not None and (passed is None or passed.host != name):
             ended = self._terminated(name or "", passed, terminates)
             if ended is not None:

@@ -254,3 +254,10 @@ def test_a_snapshot_of_json_is_checked_and_ordered() -> None:
         match=r"routes\[0\].match.scheme.*write one of 'http', 'sni', 'tcp', 'udp'",
     ):
         Snapshot.from_json(wrong.replace("http", "https"))
+
+
+def test_an_upstream_shows_its_key() -> None:
+    key = UpstreamKey("shop", 80, transport=Transport(protocol="h2c"))
+    upstream = Upstream(key)
+    assert upstream.name == key.name == "shop:80/h2c"
+    assert upstream.transport is key.transport
