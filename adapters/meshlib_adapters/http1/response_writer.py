@@ -36,8 +36,9 @@ _AS_IS: Final = 0
 _ENCODE: Final = 1  # our own chunks around an answer that ends with its connection
 _UNTIL_CLOSE: Final = 2  # HTTP/1.0 clients know no chunks
 
-# Reasons after which nobody knows what a client means by what it sends.
-_AMBIGUOUS: Final = frozenset({"bad_authority", "ambiguous_path"})
+# Reasons that end the connection: nobody knows what the client means by what it sends, or it is
+# ourselves.
+_LAST: Final = frozenset({"bad_authority", "ambiguous_path", "loop"})
 
 # Refused heads: nothing is known of what else the client has sent.
 _REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
@@ -221,7 +222,7 @@ class ResponseWriter(ClientSocket):
         exchange = self.exchange
         if exchange.head is None:
             exchange.started = self.since if self.phase is _HEAD else monotonic()
-        if self._body is not None or response.reason in _AMBIGUOUS:
+        if self._body is not None or response.reason in _LAST:
             self._keep_alive = False
         ending = b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n"
         data = response.lines() + ending + response.body

@@ -174,6 +174,7 @@ def test_loop(start: Start, backend: Make) -> None:
     site = start(upstream)
     answer = site.client().ask(get("/", "a", *["Via: 1.1 meshlib"] * 8))
     assert answer.status == 508
+    assert answer.one("connection") == "close"
     assert site.client().ask(get("/", "a", *["Via: 1.1 meshlib"] * 7)).status == 200
     assert site.reasons(2) == ["loop", None]
 
