@@ -55,7 +55,7 @@ from meshlib.upstream_key import UpstreamKey
 __all__ = ["RoutingTable", "host_of"]
 
 # Raw authorities whose meaning is remembered: other spellings ("SHOP.example.com.", with a port) of
-# the hosts in use. Clients choose them, so there is a bound; when it is reached the memo starts
+# the hosts in use. Clients choose them, so there is a bound; when it is reached the cache starts
 # anew, which costs each host one slow look-up.
 _MEMO_ENTRIES = 4096
 # A host has at most 253 characters, then a dot, a colon and five digits; what is longer is wrong,

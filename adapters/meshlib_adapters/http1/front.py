@@ -256,8 +256,8 @@ class HTTP1Front(PacedWriter):
         block = raw[at:-2]
         fields = self._fields
         if fields is None or block != self._block:
-            memo = self.proxy.memo
-            fields = memo.first_fields(block) if fields is None else memo.fields(block, fields)
+            cache = self.proxy.request_cache
+            fields = cache.first_fields(block) if fields is None else cache.fields(block, fields)
             self._block = block
             self._fields = fields
         self._serve(method, target, version, fields)

@@ -383,8 +383,8 @@ class HTTP2Front(asyncio.Protocol):
     def parse(self, lines: bytes) -> FieldSection:
         """Field lines as a section; raises as `parse_fields`."""
         if lines != self._block or self._fields is None:
-            memo = self.proxy.memo
-            self._fields = memo.fields(lines) if self._block else memo.first_fields(lines)
+            cache = self.proxy.request_cache
+            self._fields = cache.fields(lines) if self._block else cache.first_fields(lines)
             self._block = lines
         return self._fields
 

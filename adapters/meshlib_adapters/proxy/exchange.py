@@ -172,7 +172,7 @@ class Exchange:
         ):
             lines = known[4]
         else:
-            found = proxy.memo.lines_to_send(head, front.peer, wanted_by_label=wish)
+            found = proxy.request_cache.lines_to_send(head, front.peer, wanted_by_label=wish)
             if found is None:
                 self.local_error(508, "loop")
                 return

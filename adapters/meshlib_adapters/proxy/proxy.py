@@ -15,7 +15,7 @@ from meshlib.messages import FieldSection
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.end_reasons import EndReason
-from meshlib_adapters.proxy.request_cache import RequestMemo
+from meshlib_adapters.proxy.request_cache import RequestCache
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 
 __all__ = ["Proxy"]
@@ -48,7 +48,9 @@ class Proxy:
         self.loop = asyncio.get_running_loop()
         self.upstreams = upstreams or UpstreamRegistry(mesh, self.settings, self.loop)
         self.write_batch = self.upstreams.write_batch
-        self.memo = RequestMemo(self.policy, self.settings.field_count, self.upstreams.known_lines)
+        self.request_cache = RequestCache(
+            self.policy, self.settings.field_count, self.upstreams.known_lines
+        )
         # Where clients must show certificates: whether TLS for a host is terminated here. Set by
         # whoever terminates it; then nothing is forwarded that comes without TLS.
         self.certified_hosts: Callable[[str], bool] | None = None

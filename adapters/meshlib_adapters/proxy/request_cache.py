@@ -22,7 +22,7 @@ from meshlib.forwarding import (
 from meshlib.http1 import KnownLines, parse_fields
 from meshlib.messages import FieldSection, RequestHead
 
-__all__ = ["RequestMemo"]
+__all__ = ["RequestCache"]
 
 # Some hundred kinds of clients, at most a few kilobytes each.
 _ENTRIES: Final = 512
@@ -33,7 +33,7 @@ _LONGEST: Final = 2048
 _ANY: Final = b"\0"
 
 
-class RequestMemo:
+class RequestCache:
     """One for each gateway; `lines` are known field lines, of requests and answers alike."""
 
     __slots__ = ("_added", "_kept", "_max_fields", "_policy", "_sections", "_whole", "lines")

@@ -100,19 +100,19 @@ class ContainerResolver:
         readings = LabelReadings(
             labelled.values(),
             self._options.limits,
-            {key: memo.reading for key, memo in last_known.items()},
+            {key: kept.reading for key, kept in last_known.items()},
         )
         for key, group in groups.items():
             attached = _attached(group, locate)
-            memo = last_known.get(key)
+            kept = last_known.get(key)
             reading = readings.read(labelled[key])
-            here = _Known(group, attached, reading, memo.contribution) if memo is not None else None
-            if here is not None and here == memo:
+            here = _Known(group, attached, reading, kept.contribution) if kept is not None else None
+            if here is not None and here == kept:
                 contribution = here.contribution
             else:
                 last = (
-                    memo.contribution
-                    if memo is not None
+                    kept.contribution
+                    if kept is not None
                     else before.get(bounded_name(f"{self._provider}/{key}"))
                 )
                 contribution = self._contribution(key, group, attached, locate, reading, last)

@@ -117,20 +117,20 @@ class SwarmResolver:
         readings = LabelReadings(
             labelled.values(),
             self._options.limits,
-            {key: memo.reading for key, memo in last_look.known.items()},
+            {key: kept.reading for key, kept in last_look.known.items()},
         )
         for service in services.values():
             attached = _attached(service, networks, by_name)
             own = tuple(tasks.get(service.id, ()))
-            memo = last_look.known.get(service.id)
+            kept = last_look.known.get(service.id)
             reading = readings.read(labelled[service.id])
-            here = _Known(own, attached, reading, memo.contribution) if memo is not None else None
-            if here is not None and here == memo and last_look.services[service.id] == service:
+            here = _Known(own, attached, reading, kept.contribution) if kept is not None else None
+            if here is not None and here == kept and last_look.services[service.id] == service:
                 contribution = here.contribution
             else:
                 last = (
-                    memo.contribution
-                    if memo is not None
+                    kept.contribution
+                    if kept is not None
                     else before.get(bounded_name(f"{self._provider}/{service.id}"))
                 )
                 contribution = self._contribution(service, own, attached, reading, last)

@@ -9,7 +9,7 @@ import pytest
 from meshlib.forwarding import ForwardingPolicy, Peer, request_fields
 from meshlib.http1 import KnownLines, parse_fields, parse_request_head
 from meshlib.messages import RequestHead
-from meshlib_adapters.proxy.request_cache import RequestMemo
+from meshlib_adapters.proxy.request_cache import RequestCache
 
 POLICIES = [
     ForwardingPolicy(),
@@ -35,11 +35,11 @@ HEADS = [
 ]
 
 
-def memo(policy: ForwardingPolicy = POLICY) -> RequestMemo:
-    return RequestMemo(policy, 100, KnownLines())
+def cache(policy: ForwardingPolicy = POLICY) -> RequestCache:
+    return RequestCache(policy, 100, KnownLines())
 
 
-def size_of(kept: RequestMemo) -> list[int]:
+def size_of(kept: RequestCache) -> list[int]:
     return [len(kept._sections), len(kept._kept), len(kept._whole), len(kept._added)]
 
 
@@ -53,7 +53,7 @@ def lines(wire: bytes | None) -> list[bytes]:
 def test_lines_are_those_of_the_function_whatever_came_before(
     policy: ForwardingPolicy, first: bool
 ) -> None:
-    kept = memo(policy)
+    kept = cache(policy)
     for _ in range(2):
         for raw in HEADS:
             head = parse_request_head(raw)
@@ -75,8 +75,8 @@ def test_lines_are_those_of_the_function_whatever_came_before(
 def test_a_loop_is_seen() -> None:
     via = b", ".join([b"1.1 meshlib"] * 8)
     head = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\nVia: " + via + b"\r\n\r\n")
-    assert memo().lines_to_send(head, CLIENT, wanted_by_label=False) is None
-    kept = memo()
+    assert cache().lines_to_send(head, CLIENT, wanted_by_label=False) is None
+    kept = cache()
     again = head._replace(fields=kept.first_fields(head.fields.block))
     assert [kept.lines_to_send(again, CLIENT, wanted_by_label=False) for _ in range(2)] == [
         None,
@@ -85,14 +85,14 @@ def test_a_loop_is_seen() -> None:
 
 
 def test_first_fields_are_parsed_once() -> None:
-    kept = memo()
+    kept = cache()
     block = b"Host: a\r\nAccept: */*\r\n"
     assert kept.first_fields(block) is kept.first_fields(block)
     assert kept.first_fields(block) == kept.fields(block) == parse_fields(block)
 
 
 def test_nothing_grows_without_limit() -> None:
-    kept = memo()
+    kept = cache()
     sizes = set()
     for number in range(3000):
         fields = kept.first_fields(

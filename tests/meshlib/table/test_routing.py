@@ -117,7 +117,7 @@ def place_of(decision: TableDecision | TLSDecision) -> str:
 )
 def test_every_spelling_of_a_host_is_that_host(authority: str) -> None:
     table = table_of(service("s", "shop.example.com/"), service("c", "/"))
-    for _ in range(2):  # the second answer comes out of the memo
+    for _ in range(2):  # the second answer comes out of the cache
         assert place_of(table.route(head(authority))) == "shop.example.com/"
 
 
