@@ -79,7 +79,7 @@ class Gateway:
         finds its routes.
 
         One that stays silent holds up the server's start for `startup_wait` seconds; then what is
-        known is served, and 503 answers what no route matches while nothing is known at all.
+        known is served, and what no route matches gets 503 while nothing is known at all.
         """
         self._users += 1
         if self._users == 1:
@@ -303,7 +303,7 @@ async def _pass_on(exchange: AwaitedExchange, scope: Scope, send: Send) -> None:
     except NoResponse as failure:
         if failure.reason == "client_closed":
             return
-        # The server sees an application that ends without finishing its answer, and cuts the
+        # The server sees an application that ends without finishing its response, and cuts the
         # connection: that is the truth.
         raise
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -20,12 +20,12 @@ async def serve_lifespan(
     end: Callable[[], Awaitable[None]],
 ) -> None:
     """Returns at the server's shutdown. `app` is given the lifespan; where it raises or returns
-    without an answer, it has none.
+    without a response, it has none.
 
     `end` is awaited before the server is told that the shutdown is complete: after that it may
     cancel us (hypercorn does).
     """
-    begun = answered = False
+    begun = responded = False
 
     async def receiving() -> Message:
         nonlocal begun
@@ -34,8 +34,8 @@ async def serve_lifespan(
         return message
 
     async def sending(message: Message) -> None:
-        nonlocal answered
-        answered = True
+        nonlocal responded
+        responded = True
         if message["type"].startswith("lifespan.shutdown."):
             await end()
         await send(message)
@@ -44,10 +44,10 @@ async def serve_lifespan(
         try:
             await app(scope, receiving, sending)
         except Exception as error:
-            if answered:
+            if responded:
                 raise
             _logger.debug("the application has no lifespan: %r", error)
-        if answered:
+        if responded:
             return
     if not begun:
         await receive()  # lifespan.startup

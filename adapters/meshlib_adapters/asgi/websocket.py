@@ -49,7 +49,7 @@ async def relay_websocket(
     closes.
 
     A refusal of the upstream is passed on where the server
-    can (else it answers 403).
+    can (else it sends 403).
     """
     connect = await receive()
     if connect["type"] != "websocket.connect":
@@ -67,29 +67,29 @@ async def relay_websocket(
     client.add_done_callback(exchange.watch)
     try:
         try:
-            wire, answer = await exchange.head()
+            wire, response = await exchange.head()
         except NoResponse as failure:
             if failure.response is not None:
                 await send_local(scope, send, failure.response)
             return
         if not exchange.upgraded:
-            await _deny(exchange, wire, answer, scope, send)
+            await _deny(exchange, wire, response, scope, send)
             return
         accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-        chosen = answer.fields.get_all(b"sec-websocket-protocol")
+        chosen = response.fields.get_all(b"sec-websocket-protocol")
         offered = [
             name.strip()
             for name in b",".join(head.fields.get_all(b"sec-websocket-protocol")).split(b",")
         ]
         if (
-            answer.fields.get_all(b"sec-websocket-accept") != [accepted]
+            response.fields.get_all(b"sec-websocket-accept") != [accepted]
             or len(chosen) > 1
             or not set(chosen) <= set(offered)
         ):
             bad = local_error(502, "bad_response", date=formatdate(usegmt=True))
             await send_local(scope, send, bad)
             return
-        cookies = [(b"set-cookie", value) for value in answer.fields.get_all(b"set-cookie")]
+        cookies = [(b"set-cookie", value) for value in response.fields.get_all(b"set-cookie")]
         await send(
             {
                 "type": "websocket.accept",
@@ -104,7 +104,7 @@ async def relay_websocket(
 
 
 async def _deny(
-    exchange: AwaitedExchange, wire: bytes, answer: ResponseHead, scope: Scope, send: Send
+    exchange: AwaitedExchange, wire: bytes, response: ResponseHead, scope: Scope, send: Send
 ) -> None:
     if not can_deny(scope):
         await send({"type": "websocket.close"})
@@ -112,13 +112,13 @@ async def _deny(
     await send(
         {
             "type": "websocket.http.response.start",
-            "status": answer.status,
-            "headers": fields_of(wire, answer.status),
+            "status": response.status,
+            "headers": fields_of(wire, response.status),
         }
     )
     with contextlib.suppress(
         NoResponse
-    ):  # cut, then; the message that would end the answer is not sent
+    ):  # cut, then; the message that would end the response is not sent
         while data := await exchange.read():
             await send({"type": "websocket.http.response.body", "body": data, "more_body": True})
         await send({"type": "websocket.http.response.body", "body": b"", "more_body": False})

@@ -11,7 +11,7 @@ from typing import Final
 from meshlib.errors import FrameError
 from meshlib.http2 import Flag, Kind
 from meshlib_adapters.config.http2 import HTTP2Settings
-from meshlib_adapters.framing.token_bucket import Allowance
+from meshlib_adapters.framing.token_bucket import TokenBucket
 from meshlib_adapters.turns import BYTES, FRAME, MESSAGE
 
 __all__ = ["FramePolicy"]
@@ -62,10 +62,10 @@ class FramePolicy:
     )
 
     def __init__(self, limits: HTTP2Settings, head_size: int, now: float) -> None:
-        self._resets = Allowance(limits.resets, limits.resets_per_second, now)
-        self._idle_frames = Allowance(limits.idle_frames, limits.idle_frames_per_second, now)
-        self._small_frames = Allowance(limits.small_frames, limits.small_frames_per_second, now)
-        self._resting = Allowance(_RESTING_FRAMES, 1, now)
+        self._resets = TokenBucket(limits.resets, limits.resets_per_second, now)
+        self._idle_frames = TokenBucket(limits.idle_frames, limits.idle_frames_per_second, now)
+        self._small_frames = TokenBucket(limits.small_frames, limits.small_frames_per_second, now)
+        self._resting = TokenBucket(_RESTING_FRAMES, 1, now)
         self._max_block = 2 * head_size
         self._block_size = 0
         self._continuations = 0
@@ -76,28 +76,28 @@ class FramePolicy:
         """
         if kind == _DATA:
             if not live:
-                self._spend(self._idle_frames, now, "frames on closed streams")
+                self._take(self._idle_frames, now, "frames on closed streams")
             elif size < _SMALL and not flags & _END_STREAM:
                 if size:
-                    self._spend(self._small_frames, now, "frames with next to nothing in them")
+                    self._take(self._small_frames, now, "frames with next to nothing in them")
                 else:
-                    self._spend(self._idle_frames, now, "frames with nothing in them")
+                    self._take(self._idle_frames, now, "frames with nothing in them")
             return FRAME + size // BYTES
         if kind == _HEADERS:
             self._block_size = size
             self._continuations = 0
             if not live:
-                self._spend(self._idle_frames, now, "frames on closed streams")
+                self._take(self._idle_frames, now, "frames on closed streams")
             return _HEAD + size // _BLOCK_UNIT
         if kind == _CONTINUATION:
             self._block_size += size
             self._continuations += 1
             if self._block_size > self._max_block or self._continuations > _MAX_CONTINUATIONS:
                 raise FrameError("a header block without end", reason="head_too_large", code=_CALM)
-            self._spend(self._idle_frames, now, "CONTINUATION frames")
+            self._take(self._idle_frames, now, "CONTINUATION frames")
             return FRAME + size // _BLOCK_UNIT
         if kind != _RST_STREAM or not live:
-            self._spend(self._idle_frames, now, "frames that bring nothing forward")
+            self._take(self._idle_frames, now, "frames that bring nothing forward")
         return _CONTROL + size // BYTES
 
     def admit_resting(self, kind: int, now: float) -> None:
@@ -106,20 +106,20 @@ class FramePolicy:
             raise FrameError(
                 "a response without a request", reason="bad_frame", code=_PROTOCOL_ERROR
             )
-        self._spend(self._resting, now, "frames on an idle connection")
+        self._take(self._resting, now, "frames on an idle connection")
 
     def admit_reset(self, now: float) -> None:
         """Count a request that the peer has taken back, or that was malformed."""
-        self._spend(self._resets, now, "requests taken back or malformed")
+        self._take(self._resets, now, "requests taken back or malformed")
 
     def earn(self, frames: int) -> None:
         """Note useful work: the peer may send so many more frames that follow from it."""
-        self._idle_frames.earn(frames)
+        self._idle_frames.refill(frames)
 
     def earn_rest(self) -> None:
         """Note that an exchange begins on an idle connection."""
-        self._resting.earn(_RESTING_FRAMES)
+        self._resting.refill(_RESTING_FRAMES)
 
-    def _spend(self, allowance: Allowance, now: float, what: str) -> None:
-        if not allowance.spend(now):
+    def _take(self, bucket: TokenBucket, now: float, what: str) -> None:
+        if not bucket.take(now):
             raise FrameError(f"too many {what}", reason="flood", code=_CALM)

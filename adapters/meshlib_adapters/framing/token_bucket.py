@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Allowance"]
+__all__ = ["TokenBucket"]
 
 
-class Allowance:
+class TokenBucket:
     """Tokens for actions that a client may take in small numbers. Times are seconds of any one
     clock.
     """
@@ -18,12 +18,12 @@ class Allowance:
         self._left = float(size)
         self._at = now
 
-    def spend(self, now: float) -> bool:
+    def take(self, now: float) -> bool:
         """Take one token; False when none was left."""
         self._left = min(self._size, self._left + (now - self._at) * self._rate) - 1.0
         self._at = now
         return self._left >= 0.0
 
-    def earn(self, count: int) -> None:
+    def refill(self, count: int) -> None:
         """Refill after useful work."""
         self._left = min(self._size, self._left + count)

@@ -116,7 +116,7 @@ class ClientSocket(asyncio.Protocol):
 
     def idle_since(self) -> float | None:
         """Since when it waits for a request, or for its end; None while one is under way, or bytes
-        of an answer are.
+        of a response are.
         """
         phase = self.phase
         if phase is Phase.TUNNEL:
@@ -179,7 +179,7 @@ class ClientSocket(asyncio.Protocol):
 
     def _linger(self) -> None:
         # Closing now, with bytes of the client unread, would reset the connection and take our
-        # answer away with it.
+        # response away with it.
         self.phase = Phase.LINGER
         self.since = monotonic()
         self.keeper.enter_short_phase(cast("Client", self))
@@ -223,9 +223,9 @@ def reset(transport: asyncio.Transport) -> None:
 
 def _unsent_in_kernel(transport: asyncio.Transport) -> int:
     sock = transport.get_extra_info("socket")
-    answer = bytearray(4)
+    unsent = bytearray(4)
     try:
-        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, answer)
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, unsent)
     except (OSError, ValueError):  # closed meanwhile
         return 0
-    return int.from_bytes(answer, sys.byteorder)
+    return int.from_bytes(unsent, sys.byteorder)

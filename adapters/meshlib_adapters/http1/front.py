@@ -1,7 +1,7 @@
-"""One client connection: requests in, in order (RFC 9112 9); the answers are `answering`'s.
+"""One client connection: requests in, in order (RFC 9112 9); the responses are `response_writer`'s.
 
 The states are few: between requests (`head` is None), in a request (its body may still be coming
-while the answer already goes out), tunnel, and lingering (our last answer is out, what still comes
+while the response already goes out), tunnel, and lingering (our last response is out, what still comes
 is thrown away). `phase` says which time-out is running.
 """
 
@@ -108,7 +108,7 @@ class HTTP1Front(PacedWriter):
             self._hold(data)
 
     def eof_received(self) -> bool:
-        """The client sends no more. A complete request still gets its answer (a half-closed
+        """The client sends no more. A complete request still gets its response (a half-closed
         connection).
         """
         self._eof = True
@@ -189,8 +189,8 @@ class HTTP1Front(PacedWriter):
 
     def _process(self) -> None:
         # The heads of `_unread` that are complete, one after the other, until one of them has to
-        # wait for its answer or the turn is over. A loop and no recursion: a client may send
-        # thousands of pipelined requests that we answer at once.
+        # wait for its response or the turn is over. A loop and no recursion: a client may send
+        # thousands of pipelined requests that we respond to at once.
         buffer = self._buffer
         exchange = self.exchange
         self._processing = True
@@ -379,7 +379,7 @@ class HTTP1Front(PacedWriter):
         """For a half-closed client, twice a second: is anybody there? False when there is nothing
         left to ask.
 
-        A closed socket answers our bytes with a reset, one that was only shut down for writing does
+        A closed socket replies to our bytes with a reset, one that was only shut down for writing does
         not. An interim response is the one thing that may be sent before the final head (RFC 9110
         15.2). A response that has begun tells by itself while it moves; one that says nothing for
         most of a second is given up.

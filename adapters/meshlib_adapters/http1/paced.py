@@ -44,7 +44,7 @@ class PacedWriter(ResponseWriter):
         self._taking = None
 
     def idle_since(self) -> float | None:
-        """See `Client`; requests that wait for their turn, and answers for their round, are under
+        """See `Client`; requests that wait for their turn, and responses for their round, are under
         way.
         """
         return None if self._held or self._unread else super().idle_since()

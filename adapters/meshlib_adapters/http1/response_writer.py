@@ -31,9 +31,9 @@ _CLOSED: Final = Phase.CLOSED
 _CHUNKED: Final = BodyKind.CHUNKED
 _CLOSE_DELIMITED: Final = BodyKind.UNTIL_CLOSE
 
-# How the answer's body is written to the client.
+# How the response's body is written to the client.
 _AS_IS: Final = 0
-_ENCODE: Final = 1  # our own chunks around an answer that ends with its connection
+_ENCODE: Final = 1  # our own chunks around a response that ends with its connection
 _UNTIL_CLOSE: Final = 2  # HTTP/1.0 clients know no chunks
 
 # Reasons that end the connection: nobody knows what the client means by what it sends, or it is
@@ -255,7 +255,7 @@ class ResponseWriter(ClientSocket):
         self.transport.write(data)
 
     def _hold_response(self, data: bytes) -> None:
-        if self._held:  # of an answer before this one, to a pipelined request
+        if self._held:  # of a response before this one, to a pipelined request
             self.flush()
         self._held = data
         self.proxy.write_batch.add(self)

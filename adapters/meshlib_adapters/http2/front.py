@@ -54,17 +54,15 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # own from so many bytes on.
 _WORTH: Final = 512
 # When the client does not read and this much waits for it, nothing is read from it either: what it
-# says asks for answers too.
+# says asks for responses too.
 _MAX_UNREAD: Final = 256 * 1024
 
 
 class HTTP2Front(asyncio.Protocol):
     """A client that begins with HTTP/2's preface.
 
-    `scheme` and `port` are what it connected to (0: the socket is asked). `allowed(authority)` says
-    whether a request for that authority may come over this connection (else it is answered with
-    421); `server_name` is for people. `client_lines` turns the field lines for the upstream into
-    those that are sent, for what only the connection knows (a client's certificate).
+    `scheme` and `port` are what it connected to (0: the socket is asked). `tls` is what its TLS
+    connection proves (None: TLS is not terminated here); `server_name` is for people.
     """
 
     __slots__ = (
@@ -125,7 +123,7 @@ class HTTP2Front(asyncio.Protocol):
         self.claimed: ProxyHeader | None = None  # what a trusted proxy says who the client is
         self.peer = Peer("", scheme, port)
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.kept = 0  # bytes of answers that wait for the client's windows, of all streams
+        self.kept = 0  # bytes of responses that wait for the client's windows, of all streams
         limits = settings or HTTP2Settings()
         self._frames = frames = ServerFrames(proxy.settings.head_size, limits)
         self._policy = policy = FramePolicy(limits, proxy.settings.head_size, now)
@@ -154,7 +152,7 @@ class HTTP2Front(asyncio.Protocol):
         self._last_wire: tuple[bytes, list[Pair]] = (
             b"",
             [],
-        )  # the last answer's head: so do upstreams
+        )  # the last response's head: so do upstreams
 
     def __repr__(self) -> str:
         name = f" {self.server_name}" if self.server_name else ""
@@ -389,7 +387,7 @@ class HTTP2Front(asyncio.Protocol):
         return self._fields
 
     def allowed_to_keep(self) -> int:
-        """How many bytes of an answer a stream may keep before its upstream has to wait: less when
+        """How many bytes of a response a stream may keep before its upstream has to wait: less when
         all together keep much.
         """
         size = self.proxy.settings.buffer_size
@@ -549,7 +547,7 @@ class HTTP2Front(asyncio.Protocol):
             self.transport.close()
 
     def shut(self) -> None:
-        """Draining: no new requests, and the end when those under way are answered."""
+        """Draining: no new requests, and the end when those under way are done."""
         if self._broken or self._leaving:
             return
         self._goaway()

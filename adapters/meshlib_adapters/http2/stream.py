@@ -1,7 +1,7 @@
-"""One request of an HTTP/2 connection: from its fields to the last frame of its answer.
+"""One request of an HTTP/2 connection: from its fields to the last frame of its response.
 
 The body comes in as fast as the upstream takes it, because the client may send only what its window
-allows, and that opens when bytes have gone on. The answer goes out as the client's windows allow;
+allows, and that opens when bytes have gone on. The response goes out as the client's windows allow;
 meanwhile the upstream waits.
 """
 
@@ -235,7 +235,7 @@ class Stream:
         self._send(wire)
 
     def _take(self, data: bytes, *, ended: bool) -> bytes:
-        # The wire form of a part of the body; nothing once the answer is there, or where the
+        # The wire form of a part of the body; nothing once the response is there, or where the
         # request was over already.
         self._request_done = ended
         self._received += len(data)
@@ -443,7 +443,7 @@ class Stream:
         return not self.over and (self.kept > 0 or self._complete)
 
     def _sent(self) -> None:
-        # The last frame of the answer is out.
+        # The last frame of the response is out.
         if not self._request_done:
             self._connection.reset(
                 self, ErrorCodes.NO_ERROR

@@ -21,9 +21,9 @@ _TEXTS: Final = {
     404: "No site of this name is served here.",
     408: "The request was not complete in time.",
     421: "This name is not served on this connection.",
-    502: "The service gave no proper answer.",
+    502: "The service gave no proper response.",
     503: "The service is not available now.",
-    504: "The service did not answer in time.",
+    504: "The service did not respond in time.",
     508: "This request has come through here before.",
 }
 

@@ -34,7 +34,7 @@ _ANY: Final = b"\0"
 
 
 class RequestCache:
-    """One for each gateway; `lines` are known field lines, of requests and answers alike."""
+    """One for each gateway; `lines` are known field lines, of requests and responses alike."""
 
     __slots__ = ("_added", "_kept", "_max_fields", "_policy", "_sections", "_whole", "lines")
 

@@ -226,7 +226,7 @@ class UpstreamRequest:
             self.on_rejected("queue_timeout")
             return
         self._drop_connection()
-        self._end(Failure.TIMED_OUT, "the upstream did not answer in time", began=False)
+        self._end(Failure.TIMED_OUT, "the upstream did not respond in time", began=False)
 
     def _drop_connection(self) -> None:
         connecting, self._connecting = self._connecting, None

@@ -62,15 +62,15 @@ class TLSClient:
     def allows(self, authority: bytes, table: RoutingTable) -> bool:
         """Whether a request for `authority` belongs into this connection (RFC 9110 7.4; else 421).
 
-        It does for the server name itself, and for other hosts of its certificate whose TLS would
-        be ended here as well.
+        It does for the server name itself, and for other hosts of its certificate whose TLS is
+        terminated here as well.
         """
         if (authority == self._authority and table is self._table) or not authority:
             return True
         try:
             host = host_of(authority)
         except AuthorityError:
-            return True  # which is answered with 400
+            return True  # which gets a 400
         if host and host != self.server_name:
             if not covers(self.served.certificate, host):
                 return False
