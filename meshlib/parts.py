@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Contribution, ForwardTo, Route, Snapshot, Upstream
-from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["PartMerger"]
 
@@ -22,7 +21,7 @@ class PartMerger:
     is the same one."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, tuple[Snapshot, frozenset[UpstreamKey]]] = {}
+        self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}
 
     def merge(self, parts: Mapping[str, Snapshot]) -> Snapshot:
         """One snapshot of all; that of a single publisher is returned as it is.
@@ -41,22 +40,23 @@ class PartMerger:
             raise ConfigurationError(f"{error}, of different publishers", hint=hint) from None
 
     def _distinct(self, parts: Mapping[str, Snapshot]) -> Iterator[Snapshot]:
-        taken: set[UpstreamKey] = set()
+        # By name: what people read, and what sessions and counts are kept under.
+        taken: set[str] = set()
         for publisher in sorted(parts):
             snapshot = parts[publisher]
-            known = self._keys.get(publisher)
+            known = self._names.get(publisher)
             if known is None or known[0] is not snapshot:
                 routes = (r for contribution in snapshot.contributions for r in contribution.routes)
-                keys = frozenset(r.upstream.key for r in routes if r.upstream is not None)
-                self._keys[publisher] = known = (snapshot, keys)
-            keys = known[1]
-            clashing = taken & keys
-            taken |= keys
+                names = frozenset(r.upstream.name for r in routes if r.upstream is not None)
+                self._names[publisher] = known = (snapshot, names)
+            names = known[1]
+            clashing = taken & names
+            taken |= names
             yield _renamed(snapshot, clashing, publisher) if clashing else snapshot
 
 
-def _renamed(snapshot: Snapshot, keys: set[UpstreamKey], publisher: str) -> Snapshot:
-    # Contributions without one of these keys stay the same objects: that is what makes the next
+def _renamed(snapshot: Snapshot, names: set[str], publisher: str) -> Snapshot:
+    # Contributions without one of these names stay the same objects: that is what makes the next
     # table cheap.
     made: dict[Upstream, Upstream] = {}
 
@@ -77,12 +77,12 @@ def _renamed(snapshot: Snapshot, keys: set[UpstreamKey], publisher: str) -> Snap
     def route(old: Route) -> Route:
         return (
             replace(old, action=ForwardTo(upstream(old.upstream)))
-            if old.upstream is not None and old.upstream.key in keys
+            if old.upstream is not None and old.upstream.name in names
             else old
         )
 
     def contribution(old: Contribution) -> Contribution:
-        if any(r.upstream is not None and r.upstream.key in keys for r in old.routes):
+        if any(r.upstream is not None and r.upstream.name in names for r in old.routes):
             return replace(old, routes=tuple(map(route, old.routes)))
         return old
 

@@ -78,6 +78,24 @@ def test_the_publisher_that_sorts_first_keeps_a_name() -> None:
     assert [endpoint.id for endpoint in first.upstream.endpoints] == ["shop.1.x@q", "shop.1@q"]
 
 
+def test_keys_that_differ_and_are_read_alike_stay_apart() -> None:
+    """A service called "shop:80" and port 80 of "shop" are one name to people, sessions and
+    counts.
+    """
+
+    def only(publisher: str, key: UpstreamKey) -> Snapshot:
+        upstream = Upstream(key, (Endpoint("s.1", "10.0.0.1", 80),))
+        route = Route(
+            HostPath(publisher), ForwardTo(upstream), service="s", label="l", schema="hrm"
+        )
+        return Snapshot.of([Contribution(f"{publisher}/s", "s", 1, (route,))])
+
+    parts = {"": only("", UpstreamKey("shop:80")), "file": only("file", UpstreamKey("shop", 80))}
+    merged = PartMerger().merge(parts)
+    names = [route.upstream.name for route in merged.routes if route.upstream is not None]
+    assert names == ["shop:80", "shop:80@file"]
+
+
 def test_a_key_that_two_publishers_use() -> None:
     with pytest.raises(
         ConfigurationError, match=r"'p/shop', of different publishers \(begin the keys"

@@ -182,7 +182,7 @@ class Worker:
                     read_snapshot, self._message, self._version, self._snapshot
                 )
             except VersionMismatch:
-                self._channel.send(make_frame(RESEND, b""))
+                self._channel.send(make_frame(RESEND, b""), topic="resend")
                 continue
             await publish_apart(self._mesh, "supervisor", snapshot)
             self._version, self._snapshot, self._message = version, snapshot, b""
