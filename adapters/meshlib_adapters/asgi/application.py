@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from email.utils import formatdate
 from types import TracebackType
 from typing import Self
@@ -160,19 +159,27 @@ class Gateway:
         try:
             head = request_head_of(scope, self._settings)
         except ProtocolError as error:
-            response = local_error(error.status_hint, error.reason, date=formatdate(usegmt=True))
+            response = local_error(
+                error.status_hint,
+                error.reason,
+                head_only=scope.get("method") == "HEAD",
+                date=formatdate(usegmt=True),
+            )
             await _deny(scope, receive, send, response)
             return
+        if self._app is not None:
+            # What is not ours costs nothing here, and leaves nothing behind.
+            found = self._mesh.table.route(head)
+            if isinstance(found, Respond) and found.reason == "no_route":
+                await self._app(scope, receive, send)
+                return
         exchange = AwaitedExchange(
             self._shared(), peer_of(scope, self._policy), *addresses_of(scope)
         )
         decision = exchange.route(head)
-        if isinstance(decision, Respond) and decision.reason == "no_route":
-            if self._app is not None:
-                await self._app(scope, receive, send)
-                return
-            if self._providers and not self._informed:  # unknown is not empty
-                decision = replace(decision, status=503, retry_after=1)
+        unknown = isinstance(decision, Respond) and decision.reason == "no_route"
+        if unknown and self._providers and not self._informed:  # unknown is not empty
+            decision = Respond(503, "no_route", 1)
         self._exchanges.add(exchange)
         try:
             if isinstance(decision, Forward):

@@ -586,7 +586,8 @@ class HTTP2Front(asyncio.Protocol):
         if rate is not None:
             self._judge(streams, now, rate, unsent)
         for stream in streams:
-            stream.check_progress(now)
+            if not stream.over:  # what has just been ended, for one thing, is nobody's fault again
+                stream.check_progress(now)
 
     def _judge(self, streams: list[Stream], now: float, rate: float, unsent: int) -> None:
         # Streams share the way: nobody is slow whose turn has not come. A body that waits for its

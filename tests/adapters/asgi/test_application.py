@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 import uvicorn
@@ -169,6 +170,35 @@ async def test_middleware_falls_through_only_where_no_route_is() -> None:
         dead = await talk(gateway, GET % (b"", b"dead.test"))
         assert dead.startswith(b"HTTP/1.1 503")
         assert b"retry-after: 1" in dead.lower()
+
+
+async def test_what_falls_through_leaves_nothing_behind() -> None:
+    called = []
+
+    async def own(scope: Any, receive: Any, send: Any) -> None:
+        called.append(scope["path"])
+
+    gateway = Gateway(own, mesh=Mesh(Snapshot.of([route("dead.test", 0)])))
+    before = asyncio.all_tasks()
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/x",
+        "raw_path": b"/x",
+        "query_string": b"",
+        "http_version": "1.1",
+        "scheme": "http",
+        "headers": [(b"host", b"other.test")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError("nobody asks the server")
+
+    await gateway(scope, nothing, nothing)
+    assert called == ["/x"]
+    assert asyncio.all_tasks() == before
 
 
 async def test_alone_it_answers_404() -> None:

@@ -107,6 +107,24 @@ def test_a_response_that_is_taken_byte_by_byte(start: StartSite, backend: Make) 
     assert (record["reason"], record["termination"]) == ("reader_too_slow", "CD")
 
 
+def test_a_client_that_takes_nothing_is_not_its_endpoints_fault(
+    start: StartSite, backend: Make
+) -> None:
+    """The response is there; it is the client whose window stays shut."""
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
+
+    site = start(backend(script), settings(response_head=0.1))
+    client = site.client(window=0, open_windows=False)
+    number = client.ask(request())
+    until_over(client, number, lambda: None)
+    assert site.log(1)[0]["reason"] == "reader_too_slow"
+    (pool,) = site.running.pools()
+    assert site.running.call(lambda: pool.counters.failures) == 0
+
+
 def test_a_head_that_never_ends_beside_a_request(start: StartSite, backend: Make) -> None:
     """Its time-out is that of heads, whatever else the connection does."""
 
