@@ -1,4 +1,4 @@
-"""An explanation for people: what `meshlib explain` prints, made of the data of `/-/explain`."""
+"""Explanation of a decision as text: what `meshlib explain` prints of the data of `/-/explain`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["render_explanation"]
 
 
 def render_explanation(data: Mapping[str, Any]) -> RenderableType:
-    """`explanation_data` for people: the decision, what it means, and why."""
+    """`explanation_data` as text: the decision, what it means, and why."""
     style = (
         "green"
         if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry")

@@ -1,4 +1,4 @@
-"""The inspection of a hello for people: what `meshlib inspect-hello` prints."""
+"""Inspection of a ClientHello as text: what `meshlib inspect-hello` prints."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PROTOCOLS = {
     "proxy_v2": "a PROXY protocol header, version 2",
     "postgres": "a PostgreSQL client that asks for encryption first",
     "sslv2": "a hello of SSL 2.0",
-    "unknown": "nothing that is known here",
+    "unknown": "an unknown protocol",
 }
 
 
 def render_inspection(data: Mapping[str, Any]) -> RenderableType:
-    """The data of `meshlib_adapters.hello.inspection` for people."""
+    """The data of `meshlib_adapters.hello.inspection` as text."""
     match data["kind"]:
         case "client_hello":
             return _render_hello(data)
@@ -37,7 +37,7 @@ def render_inspection(data: Mapping[str, Any]) -> RenderableType:
                 _line("what", error["message"]),
                 _line("where", f"byte {error['position']} of {data['bytes']}"),
                 _line("reason", error["reason"]),
-                _line("answer", f"alert {alert['name']} ({alert['number']})"),
+                _line("alert", f"{alert['name']} ({alert['number']})"),
             )
         case "not_tls":
             return Group(
@@ -45,16 +45,16 @@ def render_inspection(data: Mapping[str, Any]) -> RenderableType:
             )
     return Group(
         Text("incomplete hello", style="bold red"),
-        _line("what", f"well formed so far; {data['bytes']} bytes are not the whole of it"),
+        _line("what", f"well formed so far, but {data['bytes']} bytes are not all of it"),
     )
 
 
 def _render_hello(data: Mapping[str, Any]) -> RenderableType:
     hello = data["hello"]
     name = hello["server_name"]
-    odd = "" if hello["server_name_valid"] else "  (no host name: matches no route)"
+    odd = "" if hello["server_name_valid"] else "  (not a host name: matches no route)"
     size = f"{data['bytes']} bytes" + (
-        f", and {data['trailing_bytes']} behind it" if data["trailing_bytes"] else ""
+        f", and {data['trailing_bytes']} after it" if data["trailing_bytes"] else ""
     )
     lines = [
         Text("TLS ClientHello", style="bold green"),

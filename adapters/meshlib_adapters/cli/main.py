@@ -1,8 +1,8 @@
 """The command `meshlib`.
 
-Exit status: 0 well; 1 the answer is "no" (a check failed, a request would not be served, not
-ready); 2 a wrong setting, file or option, nobody to ask, or nowhere to write. Errors are one line
-on stderr with place and cure.
+Exit status: 0 success; 1 "no" (a check failed, a request would not be served, the gateway is not
+ready); 2 a wrong setting, file or option, no gateway to ask, or nowhere to write. An error is one
+line on stderr that names the place and the cure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
@@ -114,7 +114,7 @@ _SERVICES = click.option(
     "--services",
     metavar="FILE",
     multiple=True,
-    help="YAML or compose file of services; may be repeated.",
+    help="YAML or Compose file of services; may be repeated.",
 )
 _ENGINE = "[URL]"
 _DOCKER = click.option(
@@ -122,57 +122,55 @@ _DOCKER = click.option(
     metavar=_ENGINE,
     is_flag=False,
     flag_value="true",
-    help="Containers of a Docker Engine.",
+    help="Route containers of a Docker Engine: at URL, else DOCKER_HOST.",
 )
 _SWARM = click.option(
     "--swarm",
     metavar=_ENGINE,
     is_flag=False,
     flag_value="true",
-    help="Services of a Swarm (URL of a manager).",
+    help="Route services of a Swarm: of the manager at URL, else DOCKER_HOST.",
 )
 _LISTENERS = [
     click.option(
         "--http",
         metavar="HOST:PORT",
         multiple=True,
-        help="Listen for HTTP; 'off' for none.  [0.0.0.0:80]",
+        help="Address to accept HTTP on, or 'off'.  [0.0.0.0:80]",
     ),
     click.option(
         "--https",
         metavar="HOST:PORT",
         multiple=True,
-        help="Listen for TLS, routed by server name.  [0.0.0.0:8443]",
+        help="Address to accept TLS on, or 'off'.  [0.0.0.0:8443]",
     ),
     click.option(
         "--admin",
         metavar="HOST:PORT",
         multiple=True,
-        help="Listen for /-/ready and so on.  [127.0.0.1:8081]",
+        help="Address of the admin listener, or 'off'.  [127.0.0.1:8081]",
     ),
 ]
 _LOG = [
     click.option("--log-level", metavar="L", help="debug, info, warning or error.  [info]"),
-    click.option("--log-format", metavar="text|json", help="How log records look.  [text]"),
+    click.option("--log-format", metavar="text|json", help="Format of log lines.  [text]"),
 ]
 _ASK = click.option(
     "--admin",
     metavar="[URL]",
     is_flag=False,
     flag_value=_DEFAULT_ADMIN,
-    help="Ask the running gateway with this admin listener.",
+    help="Ask a running gateway: its admin listener at URL, else as configured.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_WORKERS = click.option(
-    "--workers", metavar="N", help="Processes that serve; 0: one for each core.  [1]"
-)
+_WORKERS = click.option("--workers", metavar="N", help="Worker processes; 0 for one per core.  [1]")
 _EVERYTHING = _options(_SERVICES, _DOCKER, _SWARM, *_LISTENERS, _WORKERS, _CONFIG, *_LOG)
 _SOURCES = _options(_SERVICES, _DOCKER, _SWARM, _ASK, _CONFIG)
 
 
 class _Commands(click.Group):
-    """The commands, which end well where a reader has seen enough (`meshlib routes | head`): click
-    says 1, which here means "no".
+    """Group of commands that succeed when a reader has seen enough (`meshlib routes | head`): the
+    status of click is 1, which here means "no".
     """
 
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
@@ -202,9 +200,7 @@ def _enough() -> Iterator[None]:
 )
 @click.version_option(VERSION, "--version", message="meshlib %(version)s")
 def cli() -> None:
-    """meshlib: routes HTTP by Host and TLS by server name to the services that ask for it by their
-    labels.
-    """
+    """Gateway that routes HTTP requests and TLS connections to Docker services by their labels."""
 
 
 @cli.command()
@@ -225,7 +221,10 @@ def serve(**options: Any) -> int:
 @_EVERYTHING
 @_JSON
 def config(as_json: bool, **options: Any) -> int:
-    """Print the settings in effect, as TOML for --config (or JSON); passwords are masked."""
+    """Print the settings in effect.
+
+    The output is TOML for --config, or JSON. Passwords are masked.
+    """
     settings, origins = load_settings(**options)
     click.echo(
         json.dumps(as_data(settings), indent=2) if as_json else toml_text(settings, origins),
@@ -239,7 +238,7 @@ def config(as_json: bool, **options: Any) -> int:
 @cli.command()
 @_SOURCES
 @_JSON
-@click.option("--strict", is_flag=True, help="Exit with 1 when a diagnostic is an error.")
+@click.option("--strict", is_flag=True, help="Exit with status 1 if a diagnostic is an error.")
 def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> int:
     """Show the routes, and what is wrong with labels."""
     settings, _ = load_settings(**options)
@@ -255,10 +254,8 @@ def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> in
 @cli.command()
 @click.argument("url", required=False)
 @_SOURCES
-@click.option("--method", metavar="M", default="GET", help="Method of the request.  [GET]")
-@click.option(
-    "--header", metavar="K:V", multiple=True, help="Field of the request; may be repeated."
-)
+@click.option("--method", metavar="M", default="GET", help="Request method.  [GET]")
+@click.option("--header", metavar="K:V", multiple=True, help="Request field; may be repeated.")
 @_JSON
 def explain(
     url: str | None,
@@ -268,8 +265,10 @@ def explain(
     header: tuple[str, ...],
     **options: Any,
 ) -> int:
-    """Tell what happens to a request for URL (http://..., https://..., sni://name, tcp://:port) and
-    why; 1 when it would not be served.
+    """Explain where a request goes, and why.
+
+    URL is http://..., https://..., sni://NAME, tcp://:PORT or udp://:PORT. The exit status is 1 if
+    the request would not be served.
     """
     if url is None:
         raise ConfigurationError(
@@ -306,12 +305,16 @@ def _terminates(settings: Settings) -> Callable[[str], bool] | None:
 
 @cli.command("inspect-hello")
 @click.argument("file", required=False, metavar="[FILE]")
-@click.option("--hex", "digits", metavar="DIGITS", help="The bytes themselves, as hex digits.")
-@click.option("--listen", metavar="HOST:PORT", help="Take one connection there and show its hello.")
+@click.option("--hex", "digits", metavar="DIGITS", help="The bytes, as hex digits.")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Accept one connection here and show its hello."
+)
 @_JSON
 def inspect_hello(file: str | None, digits: str | None, listen: str | None, as_json: bool) -> int:
-    """Show what a TLS client says first: from FILE (bytes or hex digits, - for stdin), --hex or
-    --listen; 1 when it is no good hello.
+    """Show the ClientHello of a TLS client.
+
+    It comes from FILE (bytes or hex digits, - for stdin), --hex or --listen. The exit status is 1
+    if it is not a valid ClientHello.
     """
     from meshlib_adapters.cli.inspection import render_inspection
     from meshlib_adapters.hello.inspection import inspection_data
@@ -326,23 +329,18 @@ def inspect_hello(file: str | None, digits: str | None, listen: str | None, as_j
 
 @cli.group(invoke_without_command=True)
 @_CONFIG
-@click.option("--state", metavar="DIR", help="Directory of the gateway's state.")
+@click.option("--state", metavar="DIR", help="State directory of the gateway.")
 @_JSON
 @click.pass_context
 def owners(context: click.Context, /, as_json: bool, **options: Any) -> int:
-    """Show whose the hosts and ports are, as the gateway on this machine has recorded it; `release`
-    takes some away.
+    """Show the owners of hosts and ports.
+
+    They are those that the gateway on this machine has recorded.
     """
-    directory = existing_directory(load_settings(**options)[0].state, os.environ)
-    if directory is None:
-        raise ConfigurationError(
-            "no gateway keeps a state here", where="state", hint="name its directory: --state DIR"
-        )
-    state = directory.peek()
-    for complaint in state.complaints:
-        click.echo(f"meshlib: warning: {escape_control(complaint)}", err=True)
-    context.obj = (directory, state)
+    # A subcommand reads the state itself: its --help needs none.
+    context.obj = options
     if context.invoked_subcommand is None:
+        _, state = _kept_state(options)
         _show(owners_data(state.tenures), render_owners, as_json)
     return 0
 
@@ -350,21 +348,38 @@ def owners(context: click.Context, /, as_json: bool, **options: Any) -> int:
 @owners.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.pass_obj
-def release(found: tuple[StateDirectory, KeptState], names: tuple[str, ...]) -> int:
-    """Take names (HOST, *.HOST, * for any host, tcp://:PORT) from their owners: who else asks for
-    them gets them.
+def release(options: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """Release names from their owners.
+
+    NAME is HOST, *.HOST, * (any host), tcp://:PORT or udp://:PORT. The next service that asks for
+    a released name owns it.
     """
-    for name in release_names(*found, names):
-        click.echo(f"{name or 'any host'}: released as soon as the gateway gets SIGHUP, or starts")
+    for name in release_names(*_kept_state(options), names):
+        click.echo(f"{name or 'any host'}: released when the gateway next gets SIGHUP, or starts")
     return 0
+
+
+def _kept_state(options: Mapping[str, Any]) -> tuple[StateDirectory, KeptState]:
+    directory = existing_directory(load_settings(**options)[0].state, os.environ)
+    if directory is None:
+        raise ConfigurationError(
+            "no gateway keeps its state here", where="state", hint="name its directory: --state DIR"
+        )
+    state = directory.peek()
+    for complaint in state.complaints:
+        click.echo(f"meshlib: warning: {escape_control(complaint)}", err=True)
+    return directory, state
 
 
 @cli.command()
 @_ASK
 @_CONFIG
-@click.option("--live", is_flag=True, help="Ask whether it lives, not whether it is ready.")
+@click.option("--live", is_flag=True, help="Check that it is alive, not that it is ready.")
 def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
-    """Ask the gateway on this machine whether it is ready (for HEALTHCHECK); 1 when not."""
+    """Check that the gateway on this machine is ready.
+
+    For a container's HEALTHCHECK. The exit status is 1 if it is not.
+    """
     settings, _ = load_settings(**options)
     try:
         status, data = ask_health(
@@ -376,7 +391,7 @@ def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
     reason = str(
         data.get("reason")
         or data.get("error")
-        or ("" if status == 200 else f"the admin listener answers {status}")
+        or ("" if status == 200 else f"the admin listener responded with {status}")
     )
     click.echo(escape_control(reason) or ("live" if live else "ready"))
     return 0 if status == 200 else 1
@@ -387,22 +402,23 @@ def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
     "--listen",
     metavar="PATH",
     default="/run/meshlib/engine.sock",
-    help="The socket to serve.  [/run/meshlib/engine.sock]",
+    help="Unix socket to serve.  [/run/meshlib/engine.sock]",
 )
 @click.option(
     "--engine",
     metavar="PATH",
     default="/var/run/docker.sock",
-    help="The engine's socket.  [/var/run/docker.sock]",
+    help="Unix socket of the engine.  [/var/run/docker.sock]",
 )
 @click.option(
     "--check",
     is_flag=True,
-    help="Ask a running one for the engine's version (for HEALTHCHECK); 1 when it does not answer.",
+    help="Check that a running one reaches the engine; exit status 1 if not.",
 )
 def socket_proxy(listen: str, engine: str, check: bool) -> int:
-    """Let a gateway read an engine whose socket it does not get: GET of what discovery needs, and
-    nothing else.
+    """Give a gateway read-only access to an engine.
+
+    Its socket passes on the GET requests that discovery needs, and refuses everything else.
     """
     from meshlib_adapters.cli.socket_proxy import check_proxy, run_proxy
 
@@ -450,6 +466,6 @@ def _show(data: Any, render: Callable[[Any], RenderableType], as_json: bool) -> 
 def _expect(status: int, data: Any, admin: str) -> None:
     if status != 200:
         raise ConfigurationError(
-            str(data.get("error", f"the gateway answers {status}")),
+            str(data.get("error", f"the gateway responded with {status}")),
             where=f"--admin {admin}".strip(),
         )

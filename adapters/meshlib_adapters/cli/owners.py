@@ -1,6 +1,4 @@
-"""What `meshlib owners` shows and does: whose the names are, by the state file, and the release of
-some.
-"""
+"""The owners of names in the state file, and their release: what `meshlib owners` shows and does."""
 
 from __future__ import annotations
 
@@ -41,13 +39,13 @@ def owners_data(tenures: Iterable[Tenure]) -> dict[str, Any]:
 def render_owners(data: Mapping[str, Any]) -> RenderableType:
     """`owners_data` as a table."""
     if not data["owners"]:
-        return Text("Nobody has a name.")
+        return Text("No name has an owner.")
     table = Table(
         "Name",
         "Owner",
         "Since",
-        "Not asked for since",
-        "Lets in",
+        "Unused since",
+        "Guests",
         title="Owners",
         title_justify="left",
     )
@@ -70,10 +68,10 @@ def _day(seconds: int) -> str:
 
 
 def release_names(directory: StateDirectory, state: KeptState, names: Sequence[str]) -> list[str]:
-    """Have the gateway take `names` (as people write them, "*" for any host) from their owners; the
-    names in normal form.
+    """Have the gateway release `names` (as people write them, "*" for any host) from their owners;
+    the names in normal form.
 
-    `ConfigurationError` for one that nobody has, and when the directory cannot be written; then
+    `ConfigurationError` for a name without an owner, and when the directory cannot be written; then
     nothing is released.
     """
     known = {tenure.name for tenure in state.tenures}
@@ -81,7 +79,7 @@ def release_names(directory: StateDirectory, state: KeptState, names: Sequence[s
     for name, text in zip(found, names, strict=True):
         if name not in known:
             raise ConfigurationError(
-                f"nobody has {text}",
+                f"{text} has no owner",
                 where=str(directory.file),
                 hint="meshlib owners lists the names",
             )

@@ -1,4 +1,4 @@
-"""Asking a running gateway: a small client for its admin listener."""
+"""Small client for the admin listener of a running gateway."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from meshlib_adapters.config.readers import Address
 
 __all__ = ["admin_url", "ask_admin", "ask_health"]
 
-TIMEOUT = 5.0  # seconds; the admin side answers from memory
+TIMEOUT = 5.0  # seconds; the admin side responds from memory
 HEALTH_TIMEOUT = 2.5  # seconds for all of it
 MAX_RESPONSE = 256 * 1024 * 1024  # 10,000 services with 100 tasks each are some 100 MB of JSON
 
@@ -38,8 +38,8 @@ def admin_url(addresses: Sequence[Address]) -> str:
 def ask_admin(
     url: str, path: str, query: Sequence[tuple[str, str]] = ()
 ) -> tuple[int, Mapping[str, Any]]:
-    """Status and JSON object of GET `url` + `path`; `ConfigurationError` when nobody sensible
-    answers.
+    """Status and JSON object of GET `url` + `path`; `ConfigurationError` when no gateway
+    responds.
 
     `url` may lack "http://". Proxies of the environment are not used: an admin listener is never
     behind one.
@@ -60,7 +60,7 @@ def ask_admin(
 
 
 def ask_health(url: str, path: str) -> tuple[int, Mapping[str, Any]]:
-    """The same within `HEALTH_TIMEOUT`, however slowly a response comes."""
+    """`ask_admin` within `HEALTH_TIMEOUT`, however slowly a response comes."""
     found: list[tuple[int, Mapping[str, Any]] | ConfigurationError] = []
 
     def ask() -> None:
@@ -89,14 +89,14 @@ def _ask(opener: urllib.request.OpenerDirector, target: str) -> tuple[int, Mappi
 
 def _nobody(url: str, reason: object) -> ConfigurationError:
     return ConfigurationError(
-        f"no admin listener answers: {reason}",
+        f"no admin listener responded: {reason}",
         where=f"--admin {url}",
-        hint="does the gateway run, and with --admin on this address?",
+        hint="is the gateway running, with its admin listener on this address?",
     )
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
     data = json.loads(body)
     if not isinstance(data, dict):
-        raise ValueError("the answer is no JSON object")
+        raise ValueError("the response is not a JSON object")
     return data

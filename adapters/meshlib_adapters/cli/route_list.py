@@ -1,4 +1,4 @@
-"""The routing table for people: what `meshlib routes` prints, made of the data of `/-/routes`."""
+"""Routing table as text: what `meshlib routes` prints of the data of `/-/routes`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN_ENDPOINTS = 8
 
 
 def create_console() -> Console:
-    """A console on stdout; in a pipe or a file nothing wraps at 80 columns."""
+    """Console on stdout; in a pipe or a file nothing wraps at 80 columns."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
 

@@ -1,4 +1,4 @@
-"""`meshlib socket-proxy`: an engine's socket for gateways that may only read."""
+"""Read-only access to an engine's socket, served for gateways: `meshlib socket-proxy`."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_what_a_client_resumes_and_hides() -> None:
     assert data["trailing_bytes"] == 5
     text = text_of(data)
     assert "id of 32 bytes, ticket of 3 bytes, a pre-shared key, early data" in text
-    assert "and 5 behind it" in text
+    assert "and 5 after it" in text
     assert "encrypted_client_hello" in text
 
 
@@ -174,7 +174,7 @@ def test_a_wrong_record_has_a_place_too() -> None:
         (b"\r\n\r\n\x00\r\nQUIT\n", "proxy_v2", "PROXY"),
         (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", "postgres", "PostgreSQL"),
         (b"\x80\x2e\x01\x00\x02\x00\x15", "sslv2", "SSL 2.0"),
-        (b"\x7fELF", "unknown", "nothing that is known"),
+        (b"\x7fELF", "unknown", "an unknown protocol"),
     ],
 )
 def test_other_protocols_are_told(tmp_path: Path, first: bytes, protocol: str, words: str) -> None:

@@ -130,7 +130,7 @@ def test_nobody_to_ask_is_one_line_and_status_2() -> None:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         done = meshlib_command("routes", "--admin", url)
-    assert f"--admin {url}: no admin listener answers" in done.stderr
+    assert f"--admin {url}: no admin listener responded" in done.stderr
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
 
 

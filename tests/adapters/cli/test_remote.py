@@ -1,4 +1,4 @@
-"""Asking an admin listener, and what is said when nobody sensible answers."""
+"""Asking an admin listener, and what is said when no gateway responds."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_answers_and_errors_with_a_body(url: str) -> None:
 
 @pytest.mark.parametrize("path", ["/-/list", "/other"])
 def test_somebody_else_answers(url: str, path: str) -> None:
-    with pytest.raises(ConfigurationError, match="no admin listener answers"):
+    with pytest.raises(ConfigurationError, match="no admin listener responded"):
         ask_admin(url, path)
 
 
 def test_nobody_answers() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
-        with pytest.raises(ConfigurationError, match=r"Connection refused.*does the gateway run"):
+        with pytest.raises(ConfigurationError, match=r"Connection refused.*is the gateway running"):
             ask_admin(f"http://127.0.0.1:{held.getsockname()[1]}", "/-/ready")
 
 

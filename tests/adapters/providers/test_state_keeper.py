@@ -331,19 +331,25 @@ def test_owners_without_a_state_or_of_no_name(tmp_path: Path) -> None:
     done = meshlib_command("owners", "--state", str(tmp_path / "none"))
     assert (done.returncode, done.stderr) == (
         2,
-        "meshlib: state: no gateway keeps a state here (name its directory: --state DIR)\n",
+        "meshlib: state: no gateway keeps its state here (name its directory: --state DIR)\n",
     )
-    assert meshlib_command("owners", "--state", str(tmp_path)).stdout == "Nobody has a name.\n"
+    assert meshlib_command("owners", "--state", str(tmp_path)).stdout == "No name has an owner.\n"
     for name, said in (
-        ("shop", "nobody has shop"),
+        ("shop", "shop has no owner"),
         ("a b", "is not a name"),
-        ("tcp://:1", "nobody has tcp://:1"),
-        ("*", "nobody has *"),
+        ("tcp://:1", "tcp://:1 has no owner"),
+        ("*", "* has no owner"),
     ):
         done = meshlib_command("owners", "--state", str(tmp_path), "release", name)
         assert done.returncode == 2
         assert said in done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_help_of_release_needs_no_state(tmp_path: Path) -> None:
+    done = meshlib_command("owners", "--state", str(tmp_path / "none"), "release", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Release names" in done.stdout
 
 
 def test_a_look_without_a_gateway_knows_what_is_recorded(
