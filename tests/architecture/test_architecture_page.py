@@ -46,3 +46,14 @@ def test_every_adapter_is_named(name: str) -> None:
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", _PAGE))))
 def test_links_lead_somewhere(path: str) -> None:
     assert (ROOT / "docs" / path).exists()
+
+
+def test_where_to_look_is_where_it_is() -> None:
+    """Each question of "Where to look" has at most three files, and they exist."""
+    part = _PAGE.partition("## Where to look")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+\?) \| ([^|]+) \|$", part, re.MULTILINE)
+    assert len(rows) == part.count("?") >= 5
+    for question, places in rows:
+        paths = re.findall(r"`([^`]+)`", places)
+        assert 1 <= len(paths) <= 3, question
+        assert [path for path in paths if not (ROOT / path).is_file()] == [], question

@@ -22,7 +22,7 @@ from rich.console import RenderableType
 from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
 from meshlib_adapters.cli.explanation import render_explanation
-from meshlib_adapters.cli.owners import owners_data, release_names, render_owners
+from meshlib_adapters.cli.owners import kept_state, owners_data, release_names, render_owners
 from meshlib_adapters.cli.remote import admin_url, ask_admin, ask_health
 from meshlib_adapters.cli.route_list import create_console, render_routes
 from meshlib_adapters.config.settings import Settings
@@ -40,8 +40,6 @@ from meshlib_adapters.observe.build_info import VERSION
 from meshlib_adapters.observe.line_writing import say
 from meshlib_adapters.observe.logs import escape_control, take_over_stderr
 from meshlib_adapters.providers.configured import first_snapshots
-from meshlib_adapters.providers.state import KeptState, StateDirectory
-from meshlib_adapters.providers.state_keeper import existing_directory
 from meshlib_adapters.workers.event_loop import run_async
 from meshlib_adapters.workers.privileges import renounce_privileges
 from meshlib_adapters.workers.standard_streams import open_missing_streams, settle_streams
@@ -221,10 +219,7 @@ def serve(**options: Any) -> int:
 @_EVERYTHING
 @_JSON
 def config(as_json: bool, **options: Any) -> int:
-    """Print the settings in effect.
-
-    The output is TOML for --config, or JSON. Passwords are masked.
-    """
+    """Print the settings in effect, as TOML for --config; passwords are masked."""
     settings, origins = load_settings(**options)
     click.echo(
         json.dumps(as_data(settings), indent=2) if as_json else toml_text(settings, origins),
@@ -340,7 +335,7 @@ def owners(context: click.Context, /, as_json: bool, **options: Any) -> int:
     # A subcommand reads the state itself: its --help needs none.
     context.obj = options
     if context.invoked_subcommand is None:
-        _, state = _kept_state(options)
+        _, state = kept_state(load_settings(**options)[0])
         _show(owners_data(state.tenures), render_owners, as_json)
     return 0
 
@@ -354,21 +349,9 @@ def release(options: Mapping[str, Any], names: tuple[str, ...]) -> int:
     NAME is HOST, *.HOST, * (any host), tcp://:PORT or udp://:PORT. The next service that asks for
     a released name owns it.
     """
-    for name in release_names(*_kept_state(options), names):
+    for name in release_names(*kept_state(load_settings(**options)[0]), names):
         click.echo(f"{name or 'any host'}: released when the gateway next gets SIGHUP, or starts")
     return 0
-
-
-def _kept_state(options: Mapping[str, Any]) -> tuple[StateDirectory, KeptState]:
-    directory = existing_directory(load_settings(**options)[0].state, os.environ)
-    if directory is None:
-        raise ConfigurationError(
-            "no gateway keeps its state here", where="state", hint="name its directory: --state DIR"
-        )
-    state = directory.peek()
-    for complaint in state.complaints:
-        click.echo(f"meshlib: warning: {escape_control(complaint)}", err=True)
-    return directory, state
 
 
 @cli.command()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import click
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,10 +16,27 @@ from meshlib.errors import ConfigurationError, MeshError
 from meshlib.model import Tenure
 from meshlib.ownership import owner_text
 from meshlib.patterns import parse_host_pattern
+from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.observe.logs import escape_control
 from meshlib_adapters.providers.state import KeptState, StateDirectory
+from meshlib_adapters.providers.state_keeper import existing_directory
 
-__all__ = ["owners_data", "release_names", "render_owners"]
+__all__ = ["kept_state", "owners_data", "release_names", "render_owners"]
+
+
+def kept_state(settings: Settings) -> tuple[StateDirectory, KeptState]:
+    """State directory of the gateway on this machine, and what it keeps; what cannot be read is
+    told on stderr. `ConfigurationError` when no gateway keeps its state here.
+    """
+    directory = existing_directory(settings.state, os.environ)
+    if directory is None:
+        raise ConfigurationError(
+            "no gateway keeps its state here", where="state", hint="name its directory: --state DIR"
+        )
+    state = directory.peek()
+    for complaint in state.complaints:
+        click.echo(f"meshlib: warning: {escape_control(complaint)}", err=True)
+    return directory, state
 
 
 def owners_data(tenures: Iterable[Tenure]) -> dict[str, Any]:
