@@ -107,7 +107,7 @@ class Mesh:
         given = None if routes is None else given_routes(routes)
         self._parts: Mapping[str, Snapshot] = {"": given} if given is not None else {}
         self._merger = PartMerger()
-        self._names: tuple[Snapshot, NameIndex] | None = None
+        self._names = NameIndex(())
         self._subscribers: dict[object, Callable[[Mesh], None]] = {}
         first = within_limits(given or Snapshot(), self._limits)
         if first.tenures is None:
@@ -203,9 +203,9 @@ class Mesh:
         `network` says from which network it is asked; `ConfigurationError` when it has to be said
         (`meshlib.discovery.names`).
         """
-        if self._names is None or self._names[0] is not self.snapshot:
-            self._names = self.snapshot, NameIndex(self.snapshot)
-        return self._names[1].resolve(name, network)
+        if self._names.records is not self.snapshot.names:
+            self._names = NameIndex(self.snapshot.names)
+        return self._names.resolve(name, network)
 
     def endpoints(self, service: str, *, ready: bool = True) -> tuple[Endpoint, ...]:
         """The endpoints of a service, at each of its routed ports; those that are `ready`, or all.

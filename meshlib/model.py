@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from meshlib.bounds import bounded_name, bounded_text
@@ -302,7 +302,6 @@ class Contribution:
     created_at: int = 0
     routes: tuple[Route, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
-    names: tuple[NameRecord, ...] = ()
     owner: str = ""
     networks: tuple[str, ...] = ()
 
@@ -331,30 +330,40 @@ class Tenure(NamedTuple):
 class Snapshot:
     """All that is known, immutable; contributions are sorted by `key`, which makes equality exact.
 
-    `tenures` says by name whose it is (None: not settled yet). It is no part of equality: providers
-    do not know it; `meshlib.ownership` finds it, and it travels along so that every process has the
-    same.
+    `tenures` holds the owner of each name (None: not settled yet). It is not part of equality:
+    providers do not know it; `meshlib.ownership` finds it, and it travels along so that every
+    process has the same.
+
+    `names` are for resolvers (`meshlib.discovery.names`). No route depends on them, so a process
+    that only serves routes does without.
     """
 
     contributions: tuple[Contribution, ...] = ()
     tenures: Mapping[str, Tenure] | None = field(default=None, compare=False, repr=False)
+    names: tuple[NameRecord, ...] = ()
 
     @staticmethod
-    def of(contributions: Iterable[Contribution]) -> Snapshot:
-        """A snapshot of contributions in any order; keys must differ (ValueError)."""
+    def of(contributions: Iterable[Contribution], names: Iterable[NameRecord] = ()) -> Snapshot:
+        """A snapshot of contributions in any order, whose keys must differ (ValueError), and of
+        `names` in the given order.
+        """
         ordered = tuple(sorted(contributions, key=lambda c: c.key))
         for left, right in itertools.pairwise(ordered):
             if left.key == right.key:
                 raise ValueError(f"two contributions have the key {left.key!r}")
-        return Snapshot(ordered)
+        return Snapshot(ordered, names=tuple(names))
 
     @staticmethod
     def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
         """One snapshot of what several providers know."""
-        return Snapshot.of(c for s in snapshots for c in s.contributions)
+        parts = tuple(snapshots)
+        return Snapshot.of(
+            (c for part in parts for c in part.contributions),
+            (name for part in parts for name in part.names),
+        )
 
     def to_json(self) -> str:
-        """The snapshot as JSON, tenures included; `from_json` reads it."""
+        """The snapshot as JSON, tenures and names included; `from_json` reads it."""
         return to_json(self)
 
     @staticmethod
@@ -373,7 +382,7 @@ class Snapshot:
             raise ConfigurationError(
                 str(error), where=f"{where}.contributions", hint=hint
             ) from None
-        return Snapshot(ordered.contributions, found.tenures)
+        return replace(found, contributions=ordered.contributions)
 
     @property
     def routes(self) -> tuple[Route, ...]:

@@ -1,4 +1,4 @@
-"""Names of services, tasks and containers, as Docker's embedded DNS answers them."""
+"""Names of services, tasks and containers, as Docker's embedded DNS resolves them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["NameKind", "NameRecord"]
 
 
 class NameKind(enum.StrEnum):
-    """Whose name it is, as in Docker's embedded DNS."""
+    """Kind of object that a name belongs to, as in Docker's embedded DNS."""
 
     SERVICE = "service"
     TASKS = "tasks"
@@ -18,7 +18,7 @@ class NameKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NameRecord:
-    """One name as Docker's embedded DNS would answer it inside one network.
+    """One name as Docker's embedded DNS resolves it inside one network.
 
     `name` is in lower case and without "tasks."; `network` is the network's name, `addresses` IP
     addresses in a stable order (the VIP alone for a SERVICE in VIP mode).

@@ -86,4 +86,4 @@ def _renamed(snapshot: Snapshot, names: set[str], publisher: str) -> Snapshot:
             return replace(old, routes=tuple(map(route, old.routes)))
         return old
 
-    return Snapshot(tuple(map(contribution, snapshot.contributions)))
+    return Snapshot(tuple(map(contribution, snapshot.contributions)), names=snapshot.names)

@@ -1,20 +1,19 @@
-"""Docker's embedded DNS as look-ups in a snapshot: "shop", "tasks.shop", aliases, containers'
-names, each in its network.
+"""Docker's embedded DNS as look-ups in the names of a snapshot: "shop", "tasks.shop", aliases and
+the names of containers, each in its network.
 
-Docker answers a container by the networks that the container is on. Nobody here is on any network,
-so whoever asks says the network, or the name is in one only. Nothing is asked of any DNS server.
+Docker resolves a name by the networks of the container that looks it up. Callers here are on no
+network, so they name one, unless the name exists in a single network. No DNS server is queried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from meshlib.errors import ConfigurationError
 from meshlib.labels.findings import show
-from meshlib.model import Snapshot
-from meshlib.name_records import NameKind
+from meshlib.name_records import NameKind, NameRecord
 
-__all__ = ["NameIndex", "resolve"]
+__all__ = ["NameIndex"]
 
 _TASKS = "tasks."
 # No DNS query can ask for a longer name (RFC 1035 2.3.4), so nobody has one.
@@ -22,70 +21,66 @@ _MAX_NAME = 253
 
 
 class NameIndex:
-    """The names of one snapshot. Building is one walk over its records, a look-up a few reads of a
-    dictionary.
+    """Index of the names of a snapshot (`Snapshot.names`). Building it is one pass over the records,
+    a look-up a few reads of dictionaries.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, records: Sequence[NameRecord]) -> None:
+        self.records = records
         # name -> network -> addresses; a dictionary is a set in order of insertion.
         names: dict[str, dict[str, dict[str, None]]] = {}
-        for contribution in snapshot.contributions:
-            for record in contribution.names:
-                name = f"{_TASKS}{record.name}" if record.kind is NameKind.TASKS else record.name
-                addresses = names.setdefault(name, {}).setdefault(record.network, {})
-                addresses.update(dict.fromkeys(record.addresses))
+        for record in records:
+            name = f"{_TASKS}{record.name}" if record.kind is NameKind.TASKS else record.name
+            addresses = names.setdefault(name, {}).setdefault(record.network, {})
+            addresses.update(dict.fromkeys(record.addresses))
         self._names = {
             name: {network: tuple(found) for network, found in by.items()}
             for name, by in names.items()
         }
 
     def resolve(self, name: str, network: str | None = None) -> tuple[str, ...]:
-        """The addresses behind `name`, without repetition and in a stable order; () when nobody has
-        it.
+        """The addresses of `name`, without repetition and in a stable order; () for an unknown name.
 
-        `name`: a service, an alias or a container, "tasks.NAME" for the tasks of a service one by
-        one; case and a dot at the end do not matter. With `network` only that network's names are
-        answered. Without, "NAME.NETWORK" names the network too, where no whole name is like it.
-        `ConfigurationError` when the name is in several networks with different answers.
+        `name` is a service, an alias or a container, or "tasks.NAME" for the tasks of a service one
+        by one; case and a dot at the end do not matter. With `network`, only names of that network
+        count. Without it, "NAME.NETWORK" is also understood, unless a name is spelled so.
+        `ConfigurationError` when the name has different addresses in several networks.
         """
-        asked = name.lower().removesuffix(".")
-        if len(asked) > _MAX_NAME:
+        wanted = name.lower().removesuffix(".")
+        if len(wanted) > _MAX_NAME:
             return ()
         if network is not None:
-            found = self._names.get(asked, {}).get(network)
+            found = self._names.get(wanted, {}).get(network)
             return (
                 found
                 if found is not None
-                else self._names.get(asked.removesuffix(f".{network.lower()}"), {}).get(network, ())
+                else self._names.get(wanted.removesuffix(f".{network.lower()}"), {}).get(
+                    network, ()
+                )
             )
-        by_network = self._names.get(asked)
+        by_network = self._names.get(wanted)
         if by_network is None:
-            by_network = self._in_named_network(asked)
-        answers = set(by_network.values())
-        if len(answers) > 1:
+            by_network = self._in_named_network(wanted)
+        different = set(by_network.values())
+        if len(different) > 1:
             raise ConfigurationError(
-                f"{show(name)} is in several networks, with another answer in each: {', '.join(sorted(by_network))}",
-                hint=f"say which, as in network={min(by_network)!r}",
+                f"{show(name)} has different addresses in several networks: {', '.join(sorted(by_network))}",
+                hint=f"name one, as in network={min(by_network)!r}",
             )
-        return answers.pop() if answers else ()
+        return different.pop() if different else ()
 
-    def _in_named_network(self, asked: str) -> dict[str, tuple[str, ...]]:
+    def _in_named_network(self, wanted: str) -> dict[str, tuple[str, ...]]:
         # Both halves may have dots ("api.v1" in "net.prod"), so each of them is tried.
         return {
             network: found
-            for rest, suffix in _splits(asked)
+            for rest, suffix in _splits(wanted)
             for network, found in self._names.get(rest, {}).items()
             if network.lower() == suffix
         }
 
 
-def resolve(snapshot: Snapshot, name: str, network: str | None = None) -> tuple[str, ...]:
-    """`NameIndex(snapshot).resolve(name, network)`, for who asks once."""
-    return NameIndex(snapshot).resolve(name, network)
-
-
-def _splits(asked: str) -> Iterator[tuple[str, str]]:
-    at = asked.find(".")
+def _splits(wanted: str) -> Iterator[tuple[str, str]]:
+    at = wanted.find(".")
     while at >= 0:
-        yield asked[:at], asked[at + 1 :]
-        at = asked.find(".", at + 1)
+        yield wanted[:at], wanted[at + 1 :]
+        at = wanted.find(".", at + 1)

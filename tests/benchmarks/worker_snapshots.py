@@ -11,13 +11,14 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Endpoint, ForwardTo, Snapshot
+from meshlib.name_records import NameKind, NameRecord
 from meshlib.routes import labelled_service
 from meshlib_adapters.workers.messages import NO_VERSION, make_snapshot, read_snapshot
 
@@ -62,7 +63,8 @@ def measure(services: int, tasks: int, rounds: int) -> tuple[list[Cost], list[Co
     """What each of so many changes costs as everything, and as a difference."""
     supervisor = Mesh()
     found = [_service(number, tasks) for number in range(services)]
-    supervisor.publish("swarm", Snapshot.of(found), now=1)
+    names = [record for number in range(services) for record in _names(number, tasks)]
+    supervisor.publish("swarm", Snapshot.of(found, names), now=1)
     # A worker gets objects of its own.
     first = make_snapshot(NO_VERSION, Snapshot(), 1, supervisor.snapshot)
     workers = Mesh(), Mesh()
@@ -74,7 +76,7 @@ def measure(services: int, tasks: int, rounds: int) -> tuple[list[Cost], list[Co
         before = supervisor.version, supervisor.snapshot
         number = change % services
         found[number] = _replaced(found[number], change)
-        supervisor.publish("swarm", Snapshot.of(found), now=1)
+        supervisor.publish("swarm", Snapshot.of(found, names), now=1)
         for which, base in enumerate(((NO_VERSION, Snapshot()), before)):
             worker = workers[which]
             state = supervisor.version, supervisor.snapshot
@@ -83,7 +85,7 @@ def measure(services: int, tasks: int, rounds: int) -> tuple[list[Cost], list[Co
             versions[which], read = _timed(read_frame)
             snapshot = versions[which][1]
             _, published = _timed(partial(worker.publish, "supervisor", snapshot))
-            assert worker.snapshot == supervisor.snapshot
+            assert worker.snapshot == replace(supervisor.snapshot, names=())
             costs[which].append(Cost(len(frame), made, read, published))
     return costs
 
@@ -102,6 +104,18 @@ def _service(number: int, tasks: int) -> Contribution:
     addresses = [f"10.{number >> 8}.{number & 255}.{task + 1}:8080" for task in range(tasks)]
     (made,) = labelled_service(labels, addresses, name).contributions
     return replace(made, key=f"swarm/{name}", owner=f"stack {name}")
+
+
+def _names(number: int, tasks: int) -> Iterator[NameRecord]:
+    # As an engine has them on one network: the service, its tasks, and two names of each container.
+    name, host = f"s{number:05}", f"10.{number >> 8}.{number & 255}"
+    addresses = tuple(f"{host}.{task + 1}" for task in range(tasks))
+    yield NameRecord("front", name, NameKind.SERVICE, (f"{host}.250",))
+    yield NameRecord("front", name, NameKind.TASKS, addresses)
+    for task, address in enumerate(addresses):
+        identity = f"{number * tasks + task:025x}"
+        for own in (identity[-12:], f"{name}.{task + 1}.{identity}"):
+            yield NameRecord("front", own, NameKind.CONTAINER, (address,))
 
 
 def _replaced(item: Contribution, change: int) -> Contribution:

@@ -574,15 +574,8 @@ def test_names_are_answered_as_docker_answers_them() -> None:
             NameRecord("front", "web", NameKind.SERVICE, ("10.0.1.2",)),
             NameRecord("front", "web", NameKind.TASKS, addresses),
         ]
-        return Snapshot.of(
-            [
-                Contribution(
-                    "p/web",
-                    "web",
-                    names=(*names, NameRecord("back", "web", NameKind.SERVICE, ("10.0.2.2",))),
-                )
-            ]
-        )
+        back = NameRecord("back", "web", NameKind.SERVICE, ("10.0.2.2",))
+        return Snapshot.of([Contribution("p/web", "web")], (*names, back))
 
     mesh = Mesh()
     assert mesh.resolve("tasks.web") == ()
@@ -595,8 +588,13 @@ def test_names_are_answered_as_docker_answers_them() -> None:
     with pytest.raises(ConfigurationError, match="network='back'"):
         mesh.resolve("web")
     assert mesh.resolve("web", network="back") == ("10.0.2.2",)
-    mesh.publish("p", web("10.0.1.5"))
+    assert mesh.publish("p", web("10.0.1.5"))
     assert mesh.resolve("tasks.web") == ("10.0.1.5",)
+    mesh.publish("q", Snapshot.of([], [NameRecord("side", "till", NameKind.TASKS, ("10.0.3.2",))]))
+    assert mesh.resolve("tasks.till") == ("10.0.3.2",)
+    assert mesh.resolve("tasks.web") == ("10.0.1.5",)
+    mesh.withdraw("p")
+    assert mesh.resolve("tasks.web") == ()
 
 
 def test_routes_from_code_are_replaced_as_a_whole() -> None:

@@ -109,7 +109,7 @@ def test_equal_parts_make_equal_values() -> None:
         upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("shop.1", "10.0.0.1", 80),))
         route = dataclasses.replace(ROUTE, action=ForwardTo(upstream))
         name = NameRecord("net", "shop", NameKind.SERVICE, ("10.0.0.2",))
-        return Snapshot.of([Contribution("swarm/1", "shop", 1, (route,), (DIAGNOSTIC,), (name,))])
+        return Snapshot.of([Contribution("swarm/1", "shop", 1, (route,), (DIAGNOSTIC,))], [name])
 
     assert make() == make()
     assert hash(make()) == hash(make())
@@ -134,11 +134,13 @@ def test_two_contributions_with_one_key_are_a_bug_of_the_caller() -> None:
 
 
 def test_merge() -> None:
+    name = NameRecord("front", "a", NameKind.TASKS, ("10.0.1.2",))
     one, two = (
-        Snapshot.of([Contribution("swarm/1", "a")]),
+        Snapshot.of([Contribution("swarm/1", "a")], [name]),
         Snapshot.of([Contribution("file/1", "b")]),
     )
-    assert Snapshot.merge([one, two]) == Snapshot.merge([two, one])
+    assert Snapshot.merge(iter([one, two])) == Snapshot.merge([two, one])
+    assert Snapshot.merge([two, one]).names == (name,)
     assert [c.key for c in Snapshot.merge([one, two]).contributions] == ["file/1", "swarm/1"]
     assert Snapshot.merge([]) == Snapshot()
     with pytest.raises(ValueError, match="swarm/1"):
@@ -212,23 +214,23 @@ _CONTRIBUTIONS = st.builds(
         st.builds(Diagnostic, _TEXT, st.sampled_from(Severity), *[_TEXT] * 4, st.integers()),
         max_size=2,
     ).map(tuple),
-    st.lists(
-        st.builds(NameRecord, _TEXT, _TEXT, st.sampled_from(NameKind), st.lists(_TEXT).map(tuple)),
-        max_size=2,
-    ).map(tuple),
     _TEXT,
     st.lists(_TEXT, max_size=2).map(tuple),
+)
+_NAMES = st.lists(
+    st.builds(NameRecord, _TEXT, _TEXT, st.sampled_from(NameKind), st.lists(_TEXT).map(tuple)),
+    max_size=2,
 )
 _TENURES = st.none() | st.dictionaries(
     _TEXT, st.builds(Tenure, _TEXT, _TEXT, st.integers(), st.integers()), max_size=2
 )
 
 
-@given(st.lists(_CONTRIBUTIONS, max_size=3, unique_by=lambda one: one.key), _TENURES)
+@given(st.lists(_CONTRIBUTIONS, max_size=3, unique_by=lambda one: one.key), _TENURES, _NAMES)
 def test_a_snapshot_survives_the_way_through_json(
-    contributions: list[Contribution], tenures: dict[str, Tenure] | None
+    contributions: list[Contribution], tenures: dict[str, Tenure] | None, names: list[NameRecord]
 ) -> None:
-    snapshot = Snapshot(Snapshot.of(contributions).contributions, tenures)
+    snapshot = dataclasses.replace(Snapshot.of(contributions, names), tenures=tenures)
     again = Snapshot.from_json(snapshot.to_json())
     assert again == snapshot
     assert again.tenures == tenures

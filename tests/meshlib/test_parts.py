@@ -17,6 +17,7 @@ from meshlib.model import (
     Snapshot,
     Upstream,
 )
+from meshlib.name_records import NameKind, NameRecord
 from meshlib.parts import PartMerger
 from meshlib.upstream_key import UpstreamKey
 
@@ -54,7 +55,8 @@ def part(publisher: str, *services: str) -> Snapshot:
             ),
         )
 
-    return Snapshot.of(map(contribution, services))
+    names = [NameRecord(publisher, name, NameKind.TASKS, ("10.0.0.1",)) for name in services]
+    return Snapshot.of(map(contribution, services), names)
 
 
 def test_of_one_publisher_it_is_that_one() -> None:
@@ -74,6 +76,7 @@ def test_the_publisher_that_sorts_first_keeps_a_name() -> None:
     assert without.upstream is None
     assert first.upstream is not None
     assert first.upstream.name == "shop:80@q"
+    assert merged.names == (*parts["p"].names, *parts["q"].names)
     # In the order that upstreams promise: by id, which has changed.
     assert [endpoint.id for endpoint in first.upstream.endpoints] == ["shop.1.x@q", "shop.1@q"]
 

@@ -48,7 +48,7 @@ class _Route(msgspec.Struct):
 
 
 class KeptContribution(msgspec.Struct):
-    """A contribution as JSON has it, without its diagnostics and names."""
+    """A contribution as JSON has it, without its diagnostics."""
 
     key: str
     service: str

@@ -125,7 +125,7 @@ def _encoded(one: Contribution, room: int) -> bytes | None:
         if room < 0:
             return None
         routes.append(raw)
-    bare: dict[str, object] = msgspec.to_builtins(replace(one, routes=(), diagnostics=(), names=()))
+    bare: dict[str, object] = msgspec.to_builtins(replace(one, routes=(), diagnostics=()))
     data = _encoder.encode({**bare, "routes": routes})
     return data if len(data) - sum(len(raw) + 1 for raw in routes) < room else None
 

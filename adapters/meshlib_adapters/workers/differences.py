@@ -1,5 +1,5 @@
-"""The difference between two snapshots, as workers get it: the contributions that changed and the
-keys of those that went, and the tenures likewise.
+"""Difference between two snapshots, as workers get it: the contributions that changed and the keys
+of those that went, and the tenures likewise. Names for resolvers are left out: workers route.
 
 Pure code: `difference` in the supervisor and `apply` in a worker, with a pickle between the two.
 """
@@ -30,7 +30,7 @@ class SnapshotDifference:
 
 
 def difference(before: Snapshot, after: Snapshot) -> SnapshotDifference:
-    """What leads from `before` to `after`; from an empty snapshot it is everything.
+    """What leads from `before` to `after`; from an empty snapshot it is everything but `names`.
 
     Objects that both have are not looked into, so the cost is that of what changed, and some
     hundred nanoseconds for each contribution.
@@ -54,7 +54,7 @@ def difference(before: Snapshot, after: Snapshot) -> SnapshotDifference:
 
 
 def apply(before: Snapshot, change: SnapshotDifference) -> Snapshot:
-    """The snapshot that `change` leads to.
+    """The snapshot that `change` leads to, without names.
 
     What did not change is the very same object as in `before`, which is what makes the next table
     cheap. `change` has to be from a snapshot equal to `before`; KeyError when `before` lacks

@@ -61,6 +61,7 @@ class _Known(NamedTuple):
     attached: tuple[NetworkRecord, ...]
     reading: Reading
     contribution: Contribution
+    names: tuple[NameRecord, ...]
 
 
 class ContainerResolver:
@@ -106,25 +107,27 @@ class ContainerResolver:
             attached = _attached(group, locate)
             kept = last_known.get(key)
             reading = readings.read(labelled[key])
-            here = _Known(group, attached, reading, kept.contribution) if kept is not None else None
+            here = kept._replace(group=group, attached=attached, reading=reading) if kept else None
             if here is not None and here == kept:
-                contribution = here.contribution
+                contribution, names = here.contribution, here.names
             else:
                 last = (
                     kept.contribution
                     if kept is not None
                     else before.get(bounded_name(f"{self._provider}/{key}"))
                 )
-                contribution = self._contribution(key, group, attached, locate, reading, last)
+                contribution, names = self._resolved(key, group, attached, locate, reading, last)
                 if contribution == last:
                     contribution = last
-            known[key] = _Known(group, attached, reading, contribution)
+            known[key] = _Known(group, attached, reading, contribution, names)
             contributions.append(contribution)
         self.labels_read += readings.fresh
         self._known = known
-        return Snapshot.of(contributions)
+        return Snapshot.of(
+            contributions, (name for key in sorted(known) for name in known[key].names)
+        )
 
-    def _contribution(
+    def _resolved(
         self,
         key: str,
         group: _Group,
@@ -132,7 +135,7 @@ class ContainerResolver:
         locate: _Locate,
         reading: Reading,
         last: Contribution | None,
-    ) -> Contribution:
+    ) -> tuple[Contribution, tuple[NameRecord, ...]]:
         self.parsed += 1
         service, result = reading.labelled.service, reading.result
         allowance = Allowance(service, self._options.limits, reading.text)
@@ -153,7 +156,8 @@ class ContainerResolver:
             ]
         good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host, network)]
         upstream_for, networked = _upstreams(key, good, allowance), network is not None
-        return Contribution(
+        names = allowance.names(_names(group, locate))
+        contribution = Contribution(
             key=f"{self._provider}/{key}",
             service=service,
             created_at=reading.labelled.created_at,
@@ -166,11 +170,11 @@ class ContainerResolver:
                 allowance=allowance,
                 published=published,
             ),
-            names=allowance.names(_names(group, locate)),
             diagnostics=allowance.diagnostics(diagnostics, result.unreported),
             owner=_owner(group[0]),
             networks=network_names(attached),
         )
+        return contribution, names
 
     def _published(self, group: _Group) -> list[PublishedPort]:
         if not self._options.published_ports or _is_one_off(group[0]):

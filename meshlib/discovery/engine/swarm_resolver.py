@@ -54,6 +54,7 @@ class _Known(NamedTuple):
     attached: tuple[NetworkRecord, ...]
     reading: Reading
     contribution: Contribution
+    names: tuple[NameRecord, ...]
 
 
 class _Look(NamedTuple):
@@ -124,32 +125,34 @@ class SwarmResolver:
             own = tuple(tasks.get(service.id, ()))
             kept = last_look.known.get(service.id)
             reading = readings.read(labelled[service.id])
-            here = _Known(own, attached, reading, kept.contribution) if kept is not None else None
+            here = kept._replace(tasks=own, attached=attached, reading=reading) if kept else None
             if here is not None and here == kept and last_look.services[service.id] == service:
-                contribution = here.contribution
+                contribution, names = here.contribution, here.names
             else:
                 last = (
                     kept.contribution
                     if kept is not None
                     else before.get(bounded_name(f"{self._provider}/{service.id}"))
                 )
-                contribution = self._contribution(service, own, attached, reading, last)
+                contribution, names = self._resolved(service, own, attached, reading, last)
                 if contribution == last:
                     contribution = last
-            known[service.id] = _Known(own, attached, reading, contribution)
+            known[service.id] = _Known(own, attached, reading, contribution, names)
             contributions.append(contribution)
         self.labels_read += readings.fresh
         self._last = _Look(services, networks, known)
-        return Snapshot.of(contributions)
+        return Snapshot.of(
+            contributions, (name for identity in sorted(known) for name in known[identity].names)
+        )
 
-    def _contribution(
+    def _resolved(
         self,
         service: ServiceRecord,
         tasks: tuple[TaskRecord, ...],
         attached: tuple[NetworkRecord, ...],
         reading: Reading,
         last: Contribution | None,
-    ) -> Contribution:
+    ) -> tuple[Contribution, tuple[NameRecord, ...]]:
         self.parsed += 1
         result, allowance = (
             reading.result,
@@ -171,7 +174,8 @@ class SwarmResolver:
             diagnostics += _refusals(service, tasks, network)
         upstream_for = _upstreams(service, tasks, network, self._options, allowance)
         networked = network is not None
-        return Contribution(
+        names = allowance.names(_names(service, tasks, attached))
+        contribution = Contribution(
             key=f"{self._provider}/{service.id}",
             service=service.name,
             created_at=service.created_at,
@@ -184,11 +188,11 @@ class SwarmResolver:
                 allowance=allowance,
                 published=published,
             ),
-            names=allowance.names(_names(service, tasks, attached)),
             diagnostics=allowance.diagnostics(diagnostics, result.unreported),
             owner=_owner(service),
             networks=network_names(attached),
         )
+        return contribution, names
 
 
 def _attachments(records: SwarmRecords) -> Iterator[tuple[str, str]]:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Diagnostic, Severity, Snapshot, Tenure
+from meshlib.name_records import NameKind, NameRecord
 from meshlib.table import RoutingTable
 from meshlib_adapters.workers.differences import SnapshotDifference, apply, difference
+from meshlib_adapters.workers.messages import NO_VERSION, make_snapshot, read_snapshot
 from tests.support.tables import route, service
 
 _HOSTS = ("http://a.example.com", "http://b.example.com/x", "http://*.example.com", "sni://a.com")
@@ -101,6 +103,19 @@ def test_whose_the_names_are_travels_along() -> None:
     freed = difference(before, mesh.snapshot)
     assert freed.released == ("a.example.com",)
     assert apply(before, freed).tenures == mesh.snapshot.tenures
+
+
+def test_names_for_resolvers_are_not_sent() -> None:
+    without = Snapshot.of([A, B])
+    names = [NameRecord("front", "nameonly", NameKind.TASKS, ("192.0.2.77",))]
+    after = Snapshot.of([A, B], names)
+    for before in (Snapshot(), without):
+        frame = make_snapshot(NO_VERSION, before, 1, after)
+        assert not [text for text in (b"nameonly", b"192.0.2.77", b"Name") if text in frame]
+    everything = make_snapshot(NO_VERSION, Snapshot(), 1, after)
+    assert everything == make_snapshot(NO_VERSION, Snapshot(), 1, without)
+    assert read_snapshot(everything[5:], NO_VERSION, Snapshot()) == (1, without)
+    assert difference(without, after) == difference(without, without)
 
 
 def test_contributions_stay_in_order_and_keys_are_their_own() -> None:

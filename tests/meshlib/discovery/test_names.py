@@ -1,4 +1,4 @@
-"""Names as Docker's embedded DNS answers them: kinds, scopes, and the same answer for a name
+"""Names as Docker's embedded DNS resolves them: kinds, scopes, and the same addresses for a name
 however it is written.
 """
 
@@ -8,46 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.discovery.names import NameIndex, resolve
+from meshlib.discovery.names import NameIndex
 from meshlib.errors import ConfigurationError
-from meshlib.model import (
-    Contribution,
-    Snapshot,
-)
 from meshlib.name_records import NameKind, NameRecord
 
-SNAPSHOT = Snapshot.of(
-    [
-        Contribution(
-            "swarm/a",
-            "shop",
-            names=(
-                NameRecord("front", "shop", NameKind.SERVICE, ("10.0.1.2",)),
-                NameRecord("front", "shop", NameKind.TASKS, ("10.0.1.3", "10.0.1.4")),
-                NameRecord("front", "store", NameKind.SERVICE, ("10.0.1.2",)),
-                NameRecord("front", "store", NameKind.TASKS, ("10.0.1.3", "10.0.1.4")),
-                NameRecord("back", "shop", NameKind.SERVICE, ("10.0.2.2",)),
-                NameRecord("Net.Prod", "only.here", NameKind.SERVICE, ("10.0.3.2",)),
-                NameRecord("front", "shop.1.x8a7", NameKind.CONTAINER, ("10.0.1.3",)),
-            ),
-        ),
-        Contribution(
-            "swarm/b",
-            "other",
-            names=(
-                NameRecord("front", "store", NameKind.SERVICE, ("10.0.1.9", "10.0.1.2")),
-                NameRecord("front", "same", NameKind.CONTAINER, ("10.0.9.9",)),
-                NameRecord("back", "same", NameKind.CONTAINER, ("10.0.9.9",)),
-                NameRecord("back", "shop.front", NameKind.CONTAINER, ("10.0.2.7",)),
-                NameRecord("back", "asleep", NameKind.SERVICE, ()),
-                NameRecord("net", "x.b", NameKind.SERVICE, ("10.0.4.1",)),
-                NameRecord("b.net", "x", NameKind.SERVICE, ("10.0.4.1",)),
-                NameRecord("c.net", "y", NameKind.SERVICE, ("10.0.4.2",)),
-                NameRecord("net", "y.c", NameKind.SERVICE, ("10.0.4.3",)),
-            ),
-        ),
-    ]
+RECORDS = (
+    NameRecord("front", "shop", NameKind.SERVICE, ("10.0.1.2",)),
+    NameRecord("front", "shop", NameKind.TASKS, ("10.0.1.3", "10.0.1.4")),
+    NameRecord("front", "store", NameKind.SERVICE, ("10.0.1.2",)),
+    NameRecord("front", "store", NameKind.TASKS, ("10.0.1.3", "10.0.1.4")),
+    NameRecord("back", "shop", NameKind.SERVICE, ("10.0.2.2",)),
+    NameRecord("Net.Prod", "only.here", NameKind.SERVICE, ("10.0.3.2",)),
+    NameRecord("front", "shop.1.x8a7", NameKind.CONTAINER, ("10.0.1.3",)),
+    NameRecord("front", "store", NameKind.SERVICE, ("10.0.1.9", "10.0.1.2")),
+    NameRecord("front", "same", NameKind.CONTAINER, ("10.0.9.9",)),
+    NameRecord("back", "same", NameKind.CONTAINER, ("10.0.9.9",)),
+    NameRecord("back", "shop.front", NameKind.CONTAINER, ("10.0.2.7",)),
+    NameRecord("back", "asleep", NameKind.SERVICE, ()),
+    NameRecord("net", "x.b", NameKind.SERVICE, ("10.0.4.1",)),
+    NameRecord("b.net", "x", NameKind.SERVICE, ("10.0.4.1",)),
+    NameRecord("c.net", "y", NameKind.SERVICE, ("10.0.4.2",)),
+    NameRecord("net", "y.c", NameKind.SERVICE, ("10.0.4.3",)),
 )
+INDEX = NameIndex(RECORDS)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +68,7 @@ SNAPSHOT = Snapshot.of(
     ids=lambda value: str(value)[:30],
 )
 def test_resolve(name: str, network: str | None, addresses: tuple[str, ...]) -> None:
-    assert NameIndex(SNAPSHOT).resolve(name, network) == addresses
-    assert resolve(SNAPSHOT, name, network) == addresses
+    assert INDEX.resolve(name, network) == addresses
 
 
 @pytest.mark.parametrize(
@@ -94,30 +76,30 @@ def test_resolve(name: str, network: str | None, addresses: tuple[str, ...]) -> 
     [
         (
             "Shop.",
-            "'Shop.' is in several networks, with another answer in each: back, front",
-            "say which, as in network='back'",
+            "'Shop.' has different addresses in several networks: back, front",
+            "name one, as in network='back'",
         ),
         (
             "y.c.net",
-            "'y.c.net' is in several networks, with another answer in each: c.net, net",
-            "say which, as in network='c.net'",
+            "'y.c.net' has different addresses in several networks: c.net, net",
+            "name one, as in network='c.net'",
         ),
     ],
 )
-def test_which_network_must_be_said_where_answers_differ(name: str, said: str, hint: str) -> None:
+def test_a_network_must_be_named_where_addresses_differ(name: str, said: str, hint: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        resolve(SNAPSHOT, name)
+        INDEX.resolve(name)
     assert caught.value.message == said
     assert caught.value.hint == hint
 
 
-def test_an_empty_snapshot_knows_nobody() -> None:
-    assert resolve(Snapshot(), "shop") == ()
+def test_without_records_nobody_has_a_name() -> None:
+    assert NameIndex(()).resolve("shop") == ()
 
 
 NAMES = st.sampled_from(["a", "b", "a.b", "tasks.a"])
 NETWORKS = st.sampled_from(["a", "n", "n.b"])
-RECORDS = st.builds(
+ANY_RECORD = st.builds(
     NameRecord,
     NETWORKS,
     NAMES,
@@ -126,14 +108,11 @@ RECORDS = st.builds(
 )
 
 
-@given(st.lists(RECORDS), NAMES, NETWORKS)
-def test_one_answer_however_the_name_is_written(
+@given(st.lists(ANY_RECORD), NAMES, NETWORKS)
+def test_the_same_addresses_however_the_name_is_written(
     records: list[NameRecord], name: str, network: str
 ) -> None:
-    snapshot = Snapshot.of(
-        Contribution(str(n), "x", names=(record,)) for n, record in enumerate(records)
-    )
-    index = NameIndex(snapshot)
+    index = NameIndex(records)
     found = index.resolve(name, network)
     assert found == index.resolve(name.upper() + ".", network)
     assert len(set(found)) == len(found)

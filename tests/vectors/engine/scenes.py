@@ -85,8 +85,7 @@ def _addresses(snapshot: Snapshot, network: str, name: str) -> list[str]:
     return sorted(
         {
             address
-            for contribution in snapshot.contributions
-            for record in contribution.names
+            for record in snapshot.names
             if (record.network, record.name, record.kind is NameKind.TASKS)
             == (network, name, tasks)
             for address in record.addresses

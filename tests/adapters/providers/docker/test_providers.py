@@ -231,9 +231,7 @@ def test_a_gateway_that_is_a_task_of_the_swarm_finds_itself(socket_path: Path) -
         snapshot = await _next(snapshots, lambda s: bool(s.diagnostics))
         assert [(said.code, said.service) for said in snapshot.diagnostics] == [("NET005", "off")]
         assert _routes(snapshot) == {"http://shop.example.com": 1}
-        assert {name.network for found in snapshot.contributions for name in found.names} == {
-            "z-front"
-        }
+        assert {name.network for name in snapshot.names} == {"z-front"}
 
     with FakeEngine(socket_path) as fake:
         here = Surroundings(frozenset({"f" * 12}))  # by its host name, of an engine behind a proxy

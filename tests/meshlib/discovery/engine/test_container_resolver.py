@@ -298,9 +298,7 @@ def test_names() -> None:
         container(3, {}, network="bridge"),
         container(4, {}, network="back"),
     )
-    found = [
-        (r.network, r.name, r.kind, r.addresses) for c in snapshot.contributions for r in c.names
-    ]
+    found = [(r.network, r.name, r.kind, r.addresses) for r in snapshot.names]
     assert found == [
         ("front", "alias", NameKind.CONTAINER, ("172.18.0.1",)),
         ("front", "c1", NameKind.CONTAINER, ("172.18.0.1",)),
@@ -513,7 +511,7 @@ def test_of_two_labelled_networks_the_one_that_the_gateway_is_on(
     off = look(container(2), surroundings=surroundings)
     assert codes(off) == [OFF_GATEWAY.code]
     assert off.routes == ()
-    assert [record.network for found in off.contributions for record in found.names] == []
+    assert off.names == ()
 
 
 def test_a_gateway_with_the_network_of_its_host_is_known_by_its_interfaces() -> None:
@@ -540,4 +538,4 @@ def test_addresses_that_no_container_can_have_are_refused(address: str) -> None:
     snapshot = look(bad, surroundings=here)
     assert codes(snapshot) == [ADDRESS_REFUSED.code]
     assert endpoints(snapshot) == [[]]
-    assert all(record.addresses == () for found in snapshot.contributions for record in found.names)
+    assert all(record.addresses == () for record in snapshot.names)

@@ -37,7 +37,7 @@ from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
 from meshlib.labels.result import PublishedPort
 from meshlib.model import Snapshot
-from meshlib.name_records import NameKind, NameRecord
+from meshlib.name_records import NameKind
 from tests.vectors.engine.scenes import scenes
 
 HRM = NetworkRecord("n1", "ucp-hrm", {LABEL: ""})
@@ -212,8 +212,7 @@ def test_what_was_malformed_is_reported() -> None:
 
 
 def names(snapshot: Snapshot) -> dict[tuple[str, str, NameKind], tuple[str, ...]]:
-    records: list[NameRecord] = [record for c in snapshot.contributions for record in c.names]
-    return {(r.network, r.name, r.kind): r.addresses for r in records}
+    return {(r.network, r.name, r.kind): r.addresses for r in snapshot.names}
 
 
 def test_names_as_the_embedded_dns_has_them() -> None:
@@ -299,6 +298,7 @@ def test_one_change_among_many_services_is_one_reading() -> None:
     tasks[7] = replace(tasks[7], state="failed")
     changed = resolver.resolve(SwarmRecords(tuple(services), tuple(tasks), NETWORKS))
     assert resolver.parsed == 10_001
+    assert "shop7.1.t7" in {name.name for name in set(first.names) - set(changed.names)}
     same = [
         one is other for one, other in zip(first.contributions, changed.contributions, strict=True)
     ]
@@ -514,13 +514,12 @@ def test_aliases_are_bounded_and_leave_the_name_of_the_service() -> None:
         virtual_addresses=(),
     )
     snapshot = resolve(service, task(1), options=ResolveOptions(limits=DiscoveryLimits(names=7)))
-    (contribution,) = snapshot.contributions
-    assert [(record.name, str(record.kind)) for record in contribution.names[:3]] == [
+    assert [(record.name, str(record.kind)) for record in snapshot.names[:3]] == [
         ("shop", "service"),
         ("shop", "tasks"),
         ("a000", "service"),
     ]
-    assert len(contribution.names) == 7
+    assert len(snapshot.names) == 7
     assert codes(snapshot) == ["LIM005"]
 
 
@@ -568,7 +567,7 @@ def test_of_two_labelled_networks_the_one_that_the_gateway_is_on(
     ]
     snapshot = look(both("one", "two"), task(1), surroundings=surroundings)
     assert endpoints(snapshot) == [("shop.1", "10.0.2.11:80", "ready")]
-    assert {record.network for record in snapshot.contributions[0].names} == {"two"}
+    assert {record.network for record in snapshot.names} == {"two"}
     assert snapshot.diagnostics == ()
 
 
@@ -580,7 +579,7 @@ def test_a_service_that_shares_no_network_with_the_gateway_is_not_routed() -> No
         OFF_GATEWAY.code,
         "not routed: it is on one, and the gateway is on two",
     )
-    assert snapshot.contributions[0].names == ()
+    assert snapshot.names == ()
     redirected = replace(
         both("one"), labels={LABEL: "external_route=http://a.example,redirect=http://b.example"}
     )
@@ -648,8 +647,6 @@ def test_addresses_that_no_task_can_have_are_refused(address: str) -> None:
     (said,) = snapshot.diagnostics
     assert said.code == ADDRESS_REFUSED.code
     assert address in said.message
-    assert address not in {
-        found for record in snapshot.contributions[0].names for found in record.addresses
-    }
+    assert address not in {found for record in snapshot.names for found in record.addresses}
     by_address = look(virtual, task(2), surroundings=here, options=ResolveOptions(use_vip=True))
     assert endpoints(by_address) == [("shop.2", "10.0.1.12:80", "ready")]
