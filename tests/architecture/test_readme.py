@@ -16,6 +16,7 @@ from tests.support.code_blocks import code_blocks, serves, try_gateway
 
 _PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+_ANCHOR = re.compile(r"\]\(([^)#:\s]*)#([^)\s]+)\)")
 
 
 def _blocks() -> list[tuple[str, str]]:
@@ -60,6 +61,21 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [
         link for link in _LINK.findall(page.read_text()) if not (page.parent / link).exists()
     ] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_anchors_are_headings(page: Path) -> None:
+    links = [
+        (page.parent / path if path else page, anchor)
+        for path, anchor in _ANCHOR.findall(page.read_text())
+    ]
+    assert [anchor for target, anchor in links if anchor not in _anchors(target)] == []
 
 
 def _examples() -> list[Path]:
