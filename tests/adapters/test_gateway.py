@@ -257,14 +257,16 @@ def test_run_serves_until_sigterm(backend: Backend) -> None:
         f"""
         import logging, sys
         from meshlib.mesh import Mesh
-        from meshlib.model import Contribution, Endpoint, ForwardTo, HostPath, Route, Snapshot, Upstream
+        from meshlib.model import Contribution, Endpoint, ForwardTo, HostPath, Route
+        from meshlib.model import Snapshot, Upstream
         from meshlib.upstream_key import UpstreamKey
         from meshlib_adapters import Gateway
 
         upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("a", "127.0.0.1", {backend.port}),))
         route = Route(HostPath("{HOST}"), ForwardTo(upstream), service="shop")
         logging.basicConfig(level=logging.INFO, stream=sys.stdout)
-        status = Gateway(Mesh(Snapshot.of([Contribution("shop", "shop", routes=(route,))])), http="127.0.0.1:0").run()
+        mesh = Mesh(Snapshot.of([Contribution("shop", "shop", routes=(route,))]))
+        status = Gateway(mesh, http="127.0.0.1:0").run()
         print("status", status)
         """
     )
@@ -302,9 +304,9 @@ def test_a_missing_extra_is_named() -> None:
         env=_environment(),
     )
     assert (
-        "SwarmProvider needs docker, which is not installed; write: pip install 'meshlib-gateway[docker]'"
-        in result.stdout
-    )
+        "SwarmProvider needs docker, which is not installed; write: "
+        "pip install 'meshlib-gateway[docker]'"
+    ) in result.stdout
 
 
 def _environment() -> dict[str, str]:

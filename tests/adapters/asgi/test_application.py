@@ -103,9 +103,15 @@ GET = b"GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
 
 async def test_forwards_with_raw_path_and_fields() -> None:
     seen: list[bytes] = []
-    answer = b"HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: x-hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n\r\nhi"
+    answer = (
+        b"HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: x-hop\r\n"
+        b"X-Hop: 1\r\nContent-Length: 2\r\n\r\nhi"
+    )
     async with backend(answering(answer, seen)) as port, served(route("a.test", port)) as gateway:
-        request = b"GET /a%2Fb//c?x=%20 HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 6.6.6.6\r\nX: 1\r\nX: 2\r\nConnection: close\r\n\r\n"
+        request = (
+            b"GET /a%2Fb//c?x=%20 HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 6.6.6.6\r\nX: 1\r\n"
+            b"X: 2\r\nConnection: close\r\n\r\n"
+        )
         got = await talk(gateway, request)
     assert got.startswith(b"HTTP/1.1 200")
     assert got.endswith(b"\r\n\r\nhi")
@@ -138,7 +144,10 @@ def beginning_sessions(name: bytes) -> Handler:
 
 
 async def test_forged_sessions_move_no_session() -> None:
-    ask = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nCookie: SID=forged; x=y\r\nCookie: %s\r\n\r\n"
+    ask = (
+        b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nCookie: SID=forged; x=y\r\n"
+        b"Cookie: %s\r\n\r\n"
+    )
     async with contextlib.AsyncExitStack() as stack:
         ports = [
             await stack.enter_async_context(backend(beginning_sessions(name)))
@@ -234,7 +243,10 @@ async def test_what_requires_tls_is_redirected_without_it() -> None:
             )
             assert answer.startswith(b"HTTP/1.1 308")
             assert b"location: https://shop.test/x" in answer.lower()
-            secure = b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
+            secure = (
+                b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\n"
+                b"Connection: close\r\n\r\n"
+            )
             assert (await talk(gateway, secure)).startswith(b"HTTP/1.1 200")
         async with served(
             replace(
@@ -269,7 +281,10 @@ async def test_hsts_goes_with_answers_over_tls_only() -> None:
             ),
             policy=behind,
         ) as gateway:
-            ask = b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: %s\r\nConnection: close\r\n\r\n"
+            ask = (
+                b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: %s\r\n"
+                b"Connection: close\r\n\r\n"
+            )
             assert (
                 b"\r\nstrict-transport-security: max-age=300\r\n"
                 in (await talk(gateway, ask % b"https")).lower()
@@ -293,7 +308,10 @@ async def test_uploads_with_length_and_in_chunks() -> None:
         body = b"x" * 100_000
         got = await talk(
             gateway,
-            b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n"
+            (
+                b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n"
+                b"Connection: close\r\n\r\n"
+            )
             + body,
         )
         assert got.startswith(b"HTTP/1.1 201")
@@ -301,7 +319,10 @@ async def test_uploads_with_length_and_in_chunks() -> None:
         chunks = b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
         got = await talk(
             gateway,
-            b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+            (
+                b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n"
+                b"Connection: close\r\n\r\n"
+            )
             + chunks,
         )
         assert got.startswith(b"HTTP/1.1 201")
@@ -317,7 +338,8 @@ async def test_streams_at_once_in_both_directions() -> None:
         await reader.readuntil(b"\r\n\r\n")
         first = await reader.readuntil(b"one\r\n")
         writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n5\r\n"
         )
         writer.write(first[-5:] + b"\r\n")
         await release.wait()

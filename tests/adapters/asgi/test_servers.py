@@ -152,7 +152,8 @@ async def test_chunked_upload_after_100_continue(server: str) -> None:
     async with backend(handler) as port, served(server, port) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway)
         writer.write(
-            b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+            b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n"
+            b"Expect: 100-continue\r\n\r\n"
         )
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(
             b"HTTP/1.1 100"
@@ -172,7 +173,8 @@ async def test_streaming(server: str) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n"
         )
         await release.wait()
         writer.write(b"3\r\ntwo\r\n0\r\n\r\n")

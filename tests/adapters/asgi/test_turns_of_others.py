@@ -78,7 +78,8 @@ def scope_of(kind: str, headers: list[tuple[bytes, bytes]]) -> Scope:
     return {
         "type": kind, "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
         "scheme": "ws" if kind == "websocket" else "http",
-        "path": "/", "raw_path": b"/", "query_string": b"", "headers": [(b"host", b"a.test"), *headers], "client": ("127.0.0.1", 1),
+        "path": "/", "raw_path": b"/", "query_string": b"",
+        "headers": [(b"host", b"a.test"), *headers], "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80), "subprotocols": [],
     }  # fmt: skip
 

@@ -96,7 +96,10 @@ def test_version_and_help() -> None:
     [
         (
             ["serve"],
-            "there is no provider of routes (name at least one: --services FILE, --docker [URL], --swarm [URL])",
+            (
+                "there is no provider of routes (name at least one: --services FILE, "
+                "--docker [URL], --swarm [URL])"
+            ),
         ),
         (["routes"], "there is no provider of routes"),
         (["serv"], "No such command 'serv'"),
@@ -154,9 +157,8 @@ def test_config_prints_what_is_in_effect(tmp_path: Path) -> None:
         "debug",
     )
     assert data["swarm"] == "tcp://me:***@manager:2376"
-    assert (
-        done.stderr
-        == "meshlib: warning: MESHLIB_ADMON: there is no such setting; did you mean MESHLIB_ADMIN?\n"
+    assert done.stderr == (
+        "meshlib: warning: MESHLIB_ADMON: there is no such setting; did you mean MESHLIB_ADMIN?\n"
     )
     as_json = meshlib_command("config", "--http", ":8080", "--json", MESHLIB_CONFIG=str(file))
     assert json.loads(as_json.stdout)["http"] == [":8080"]
@@ -311,7 +313,8 @@ def slow_service(path: Path, backend: socket.socket) -> Path:
     port = backend.getsockname()[1]
     label = "external_route=http://slow.example.com,internal_port=80"
     path.write_text(
-        f'services: {{slow: {{labels: {{com.docker.ucp.mesh.http: "{label}"}}, endpoints: ["127.0.0.1:{port}"]}}}}'
+        f'services: {{slow: {{labels: {{com.docker.ucp.mesh.http: "{label}"}}, endpoints: '
+        f'["127.0.0.1:{port}"]}}}}'
     )
     return path
 

@@ -260,9 +260,8 @@ def test_unknown_variables_are_warned_about() -> None:
         {"MESHLIB_LIMITS_HEAD_SIZ": "1", "MESHLIB_PORT_80_TCP": "tcp://x", "MESHLIB_CONFIG": "x"}
     )
     assert not layer.values
-    assert (
-        warnings[0]
-        == "MESHLIB_LIMITS_HEAD_SIZ: there is no such setting; did you mean MESHLIB_LIMITS_HEAD_SIZE?"
+    assert warnings[0] == (
+        "MESHLIB_LIMITS_HEAD_SIZ: there is no such setting; did you mean MESHLIB_LIMITS_HEAD_SIZE?"
     )
     assert warnings[1].startswith("MESHLIB_PORT_80_TCP: ")
     assert len(warnings) == 2
@@ -300,7 +299,10 @@ def test_passwords_are_masked() -> None:
 
 def test_who_may_ask_for_a_name(tmp_path: Path) -> None:
     assert ownership_rules(Settings()) == OwnershipRules()
-    text = '[limits]\nowned_names = 5\nowned_names_per_owner = 4\n[routing]\nsharing = "paths"\nkeep_owners = "1d"\n'
+    text = (
+        '[limits]\nowned_names = 5\nowned_names_per_owner = 4\n[routing]\nsharing = "paths"\n'
+        'keep_owners = "1d"\n'
+    )
     text += '[routing.owners]\n"shop.example.com" = ["stack:shop"]\n'
     rules = ownership_rules(resolve_settings([file(tmp_path, text)])[0])
     assert rules == OwnershipRules("paths", {"shop.example.com": ("stack:shop",)}, 86400, 5, 4)

@@ -43,7 +43,10 @@ def test_what_connection_may_not_take_away(start: Start, backend: Make) -> None:
     the request, in any case of letters.
     """
     upstream = backend()
-    listed = "X-FORWARDED-FOR, x-forwarded-PROTO, X-Real-IP, Forwarded, Via, HOST, Content-LENGTH, X-Request-ID"
+    listed = (
+        "X-FORWARDED-FOR, x-forwarded-PROTO, X-Real-IP, Forwarded, Via, HOST, "
+        "Content-LENGTH, X-Request-ID"
+    )
     body = (
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: %s\r\n\r\nabc"
         % listed.encode()

@@ -57,7 +57,10 @@ def test_chunks_are_passed_on_clean(start: Start, backend: Make) -> None:
     upstream = backend()
     site = start(upstream, policy=BARE)
     client = site.client()
-    body = b'5;a=b;c="d;e"\r\nhello\r\n00a ;x\r\n0123456789\r\n0;end\r\nX-Sum: 1\r\nContent-Length: 3\r\nHost: b\r\nX-B: 2\r\n\r\n'
+    body = (
+        b'5;a=b;c="d;e"\r\nhello\r\n00a ;x\r\n0123456789\r\n0;end\r\nX-Sum: 1\r\n'
+        b"Content-Length: 3\r\nHost: b\r\nX-B: 2\r\n\r\n"
+    )
     client.send(
         POST + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n\r\n" + body
     )
@@ -79,10 +82,12 @@ def test_body_is_streamed(start: Start, backend: Make) -> None:
 
 
 BAD_CHUNKS = [
-    b"0x5\r\nhello\r\n", b"+5\r\nhello\r\n", b"-1\r\n", b" 5\r\nhello\r\n", b"5 5\r\nhello\r\n", b"5_0\r\n", b"\r\n", b"g\r\n",
-    b"5\nhello\r\n", b"5\rhello\r\n", b"5\r\nhelloX\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"ffffffffffffffffff\r\n",
-    b"5;\x00\r\nhello\r\n", b"5;a\nb\r\nhello\r\n", b"5;" + b"x" * 2000 + b"\r\n", b"0\r\nbad trailer\r\n\r\n", b"0\r\nX : 1\r\n\r\n",
-    b"0\r\n X: 1\r\n\r\n", b"0\r\nX: \x01\r\n\r\n", b"0\r\nX: 1\n\r\n\r\n", b"0\r\n" + b"X: y\r\n" * 3000 + b"\r\n",
+    b"0x5\r\nhello\r\n", b"+5\r\nhello\r\n", b"-1\r\n", b" 5\r\nhello\r\n", b"5 5\r\nhello\r\n",
+    b"5_0\r\n", b"\r\n", b"g\r\n", b"5\nhello\r\n", b"5\rhello\r\n", b"5\r\nhelloX\r\n",
+    b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"ffffffffffffffffff\r\n",
+    b"5;\x00\r\nhello\r\n", b"5;a\nb\r\nhello\r\n", b"5;" + b"x" * 2000 + b"\r\n",
+    b"0\r\nbad trailer\r\n\r\n", b"0\r\nX : 1\r\n\r\n", b"0\r\n X: 1\r\n\r\n",
+    b"0\r\nX: \x01\r\n\r\n", b"0\r\nX: 1\n\r\n\r\n", b"0\r\n" + b"X: y\r\n" * 3000 + b"\r\n",
     b"5\r\nhello\r\n\r\n0\r\n\r\n",
 ]  # fmt: skip
 
@@ -319,7 +324,10 @@ def test_client_does_not_wait_for_100(start: Start, backend: Make) -> None:
 
 def test_103_and_102(start: Start, backend: Make) -> None:
     """Passed on with their fields, in order; not to HTTP/1.0."""
-    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n"
+    early = (
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x-hop\r\n"
+        b"X-Hop: 1\r\n\r\n"
+    )
     upstream = backend(answering(early + b"HTTP/1.1 102 Processing\r\n\r\n" + OK))
     site = start(upstream)
     client = site.client()
@@ -375,7 +383,8 @@ def test_chunked_answer(start: Start, backend: Make) -> None:
     HTTP/1.0.
     """
     wire = ANSWER_CHUNKED.replace(b"OK\r\n", b"OK\r\nTrailer: X-Sum\r\n") + (
-        b"3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 7\r\nContent-Length: 9\r\nSet-Cookie: a=b\r\n\r\n"
+        b"3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 7\r\nContent-Length: 9\r\n"
+        b"Set-Cookie: a=b\r\n\r\n"
     )
     upstream = backend(answering(wire))
     site = start(upstream)
@@ -480,22 +489,29 @@ def test_short_body_is_seen_to_be_short(
 
 
 BAD_ANSWERS = [
-    b"", b"\r\n\r\n", b"hello\r\n\r\n", b"<html></html>", b"HTTP/1.1 20 OK\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n", b"HTTP/1.1 099 X\r\n\r\n",
-    b"HTTP/2 200 OK\r\n\r\n", b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n", b"http/1.1 200 OK\r\n\r\n", b"HTTP/1.1  200 OK\r\n\r\n",
-    b"ICY 200 OK\r\n\r\n", b"HTTP/1.1 200 O\x00K\r\n\r\n", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    b"", b"\r\n\r\n", b"hello\r\n\r\n", b"<html></html>", b"HTTP/1.1 20 OK\r\n\r\n",
+    b"HTTP/1.1 2000 OK\r\n\r\n", b"HTTP/1.1 099 X\r\n\r\n", b"HTTP/2 200 OK\r\n\r\n",
+    b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n", b"http/1.1 200 OK\r\n\r\n",
+    b"HTTP/1.1  200 OK\r\n\r\n", b"ICY 200 OK\r\n\r\n", b"HTTP/1.1 200 O\x00K\r\n\r\n",
+    b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc", b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nab",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nab", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
-    b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\n X: y\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nX: a\nSet-Cookie: b\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", b"HTTP/1.1 200 OK\r\n: v\r\n\r\n",
-    b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nsecret", b"HTTP/1.1 101 Switching\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"H" * 40_000,
-    ANSWER_CHUNKED + b"zz\r\n", ANSWER_CHUNKED + b"0x1\r\na\r\n",
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 20 OK\r\n\r\n", b"HTTP/1.1 103 Early\r\nX : y\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
+    b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nab",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nab",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n", b"HTTP/1.1 200 OK\r\n X: y\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: a\nSet-Cookie: b\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n: v\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nsecret",
+    b"HTTP/1.1 101 Switching\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"H" * 40_000, ANSWER_CHUNKED + b"zz\r\n",
+    ANSWER_CHUNKED + b"0x1\r\na\r\n", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 20 OK\r\n\r\n",
+    b"HTTP/1.1 103 Early\r\nX : y\r\n\r\n",
 ]  # fmt: skip
 
 
@@ -552,7 +568,10 @@ def test_bad_chunks_in_an_answer(start: Start, backend: Make) -> None:
 
 SURPLUS = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokEVIL",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL",
+    (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n"
+        b"Content-Length: 4\r\n\r\nEVIL"
+    ),
     b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nEVIL",
     b"HTTP/1.1 304 Not Modified\r\n\r\nEVIL",
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nEVIL",
@@ -651,7 +670,10 @@ def test_200_to_an_upgrade_stays_http(start: Start, backend: Make) -> None:
 
 def test_trickled_answer(start: Start, backend: Make) -> None:
     """One byte at a time, head and body."""
-    wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n3\r\nabc\r\n0\r\nT: u\r\n\r\n"
+    wire = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n3\r\nabc\r\n0\r\n"
+        b"T: u\r\n\r\n"
+    )
 
     def script(peer: Peer) -> None:
         peer.read_request()
@@ -671,9 +693,9 @@ def test_trickled_answer(start: Start, backend: Make) -> None:
 def test_gzip_is_not_touched(start: Start, backend: Make) -> None:
     body = bytes(range(256)) * 400
     head = (
-        b'HTTP/1.1 200 Fine \xe9\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\nETag: "x"\r\n\r\n'
-        % len(body)
-    )
+        b"HTTP/1.1 200 Fine \xe9\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n"
+        b'ETag: "x"\r\n\r\n'
+    ) % len(body)
     upstream = backend(answering(head + body))
     site = start(upstream)
     answer = site.client().ask(get())

@@ -113,7 +113,10 @@ class Site:
             if not response:
                 switching = b"\r\nUpgrade:" in got
                 response = (
-                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+                    (
+                        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+                        b"Upgrade: websocket\r\n\r\n"
+                    )
                     if switching
                     else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
                     + b"ok" * (not got.startswith(b"HEAD"))

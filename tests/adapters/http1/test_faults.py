@@ -162,7 +162,8 @@ from tests.support.running import quick, snapshot_of
 
 async def main():
     names = dict(item.split("=") for item in sys.argv[3:])
-    settings = quick(**{name: float(value) if "." in value else int(value) for name, value in names.items()})
+    numbers = {name: float(of) if "." in of else int(of) for name, of in names.items()}
+    settings = quick(**numbers)
     gateway = HTTPListener(Proxy(Mesh(snapshot_of({"": [int(sys.argv[1])]})), settings))
     print((await gateway.listen("127.0.0.1", 0))[0][1], flush=True)
     await asyncio.Event().wait()

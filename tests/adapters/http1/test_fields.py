@@ -33,13 +33,14 @@ def test_hop_by_hop_of_requests(start: Start, backend: Make) -> None:
     upstream = backend()
     site = start(upstream)
     got = arrived(
-        site, upstream, "Connection: X-Hop, keep-alive", "Connection: x-other", "x-hop: 1", "X-Other: 2", "X-End: 3",
-        "Keep-Alive: timeout=5", "Proxy-Connection: keep-alive", "Proxy-Authorization: Basic eA==", "Proxy-Authenticate: Basic",
-        "TE: gzip", "Upgrade: h2c",
+        site, upstream, "Connection: X-Hop, keep-alive", "Connection: x-other", "x-hop: 1",
+        "X-Other: 2", "X-End: 3", "Keep-Alive: timeout=5", "Proxy-Connection: keep-alive",
+        "Proxy-Authorization: Basic eA==", "Proxy-Authenticate: Basic", "TE: gzip", "Upgrade: h2c",
         "HTTP2-Settings: AAMAAABkAAQAAP__", "Proxy: http://evil/",
     )  # fmt: skip
     assert set(got) == {
-        "host", "x-end", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "via", "x-request-id",
+        "host", "x-end", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+        "x-forwarded-port", "via", "x-request-id",
     }  # fmt: skip
 
 
@@ -47,8 +48,10 @@ def test_hop_by_hop_of_answers(start: Start, backend: Make) -> None:
     """Removed there too; Set-Cookie lines stay apart and in order; nothing is added."""
     upstream = backend(
         answering(
-            b"HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: a=1\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
-            b"Upgrade: h2c\r\nProxy-Authenticate: Basic\r\nSet-Cookie: b=2\r\nLocation: http://elsewhere/\r\nContent-Length: 2\r\n\r\nok"
+            b"HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: a=1\r\nConnection: x-hop\r\nX-Hop: 1\r\n"
+            b"Keep-Alive: timeout=5\r\n"
+            b"Upgrade: h2c\r\nProxy-Authenticate: Basic\r\nSet-Cookie: b=2\r\n"
+            b"Location: http://elsewhere/\r\nContent-Length: 2\r\n\r\nok"
         )
     )
     site = start(upstream)
@@ -64,7 +67,10 @@ def test_hop_by_hop_of_answers(start: Start, backend: Make) -> None:
 
 def test_what_an_answer_cannot_name_away(start: Start, backend: Make) -> None:
     """Connection must not take the framing or the cookies out of an answer."""
-    head = b"HTTP/1.1 200 OK\r\nConnection: content-length, set-cookie\r\nSet-Cookie: a\r\nContent-Length: 2\r\n\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\nConnection: content-length, set-cookie\r\nSet-Cookie: a\r\n"
+        b"Content-Length: 2\r\n\r\n"
+    )
     upstream = backend(answering(head + b"ok"))
     site = start(upstream)
     answer = site.client().ask(get())
@@ -88,9 +94,11 @@ def test_who_asked(start: Start, backend: Make) -> None:
 
 
 SPOOFED = (
-    "X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 7.7.7.7", "x-forwarded-proto: https", "X-Forwarded-Host: evil", "X-Forwarded-Port: 1",
-    "X-Forwarded-Server: evil", "X-Real-IP: 6.6.6.6", "Forwarded: for=6.6.6.6", "X_Forwarded_For: 6.6.6.6", "X-Forwarded_For: 6.6.6.6",
-    "X-Request-ID: evil", "X-Forwarded-Prefix: /evil", "X-Forwarded-Ssl: on", "Content_Length: 5",
+    "X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 7.7.7.7", "x-forwarded-proto: https",
+    "X-Forwarded-Host: evil", "X-Forwarded-Port: 1", "X-Forwarded-Server: evil",
+    "X-Real-IP: 6.6.6.6", "Forwarded: for=6.6.6.6", "X_Forwarded_For: 6.6.6.6",
+    "X-Forwarded_For: 6.6.6.6", "X-Request-ID: evil", "X-Forwarded-Prefix: /evil",
+    "X-Forwarded-Ssl: on", "Content_Length: 5",
 )  # fmt: skip
 
 

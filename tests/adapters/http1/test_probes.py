@@ -205,7 +205,8 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     place.serve(
         answering(
-            b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/x\r\nContent-Length: 0\r\n\r\n"
+            b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/x\r\n"
+            b"Content-Length: 0\r\n\r\n"
         )
     )
     got = place.client.ask(get())
@@ -219,7 +220,8 @@ def _(place: Place) -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
         peer.send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"
         )
         assert seen.wait(10), "the first event waits for the second"
         peer.send(b"0\r\n\r\n")
@@ -253,7 +255,8 @@ def _(place: Place) -> None:
     place.serve()
     assert (
         place.client.ask(
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\n"
+            b"de\r\n0\r\n\r\n"
         ).status
         == 200
     )
@@ -270,7 +273,10 @@ def _(place: Place) -> None:
 @probe("CL and TE together refused")
 def _(place: Place) -> None:
     place.refused(
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nX"
+        ),
         400,
     )
 
@@ -385,7 +391,8 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     place.serve(
         answering(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 5\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\n"
+            b"ok\r\n0\r\nX-Sum: 5\r\n\r\n"
         )
     )
     got = place.client.ask(get("/", "a", "TE: trailers"))

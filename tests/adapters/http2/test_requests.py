@@ -161,7 +161,10 @@ def test_trailers_of_the_request(start: StartSite, backend: Make) -> None:
 
 def test_trailers_of_the_answer(start: StartSite, backend: Make) -> None:
     """What gRPC needs, with a body and without."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTrailer: grpc-status\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTrailer: grpc-status\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
     last = b"0\r\ngrpc-status: 0\r\nGrpc-Message: fine\r\nSet-Cookie: no\r\n\r\n"
 
     def in_parts(peer: Peer) -> None:

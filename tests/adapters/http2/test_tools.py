@@ -22,7 +22,10 @@ def test_curl(start: StartSite, backend: Make, tmp_path: Path) -> None:
             request = peer.read_request()
             size = len(request.partition(b"\r\n\r\n")[2])
             peer.send(
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n7\r\n%07d\r\n0\r\nX-Sum: 9\r\n\r\n"
+                (
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n7\r\n"
+                    b"%07d\r\n0\r\nX-Sum: 9\r\n\r\n"
+                )
                 % size
             )
 

@@ -155,7 +155,8 @@ def test_clients_of_http_1(start: StartSite, backend: Make) -> None:
     assert client.ask(get("/none")).one("content-length") == "0"
     assert client.ask(get("/length")).body == b"12345"
     sent = client.ask(
-        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nx-t: 1\r\n\r\n"
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\n"
+        b"de\r\n0\r\nx-t: 1\r\n\r\n"
     )
     assert sent.body == b"abcde"
     assert (

@@ -23,6 +23,7 @@ from meshlib_adapters.listeners.tls import TLSListener
 from tests.support.proxy_headers import US
 from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
 
+SEEN = "%[src]:%[src_port] %[ssl_fc_sni]"
 CONFIGURATION = """
 global
     log stderr format raw local0
@@ -39,7 +40,7 @@ backend ours
 frontend behind
     mode http
     bind 127.0.0.1:{behind} accept-proxy ssl crt {certificate}
-    http-request return status 200 content-type text/plain lf-string "%[src]:%[src_port] %[ssl_fc_sni]"
+    http-request return status 200 content-type text/plain lf-string "{seen}"
 """
 
 
@@ -106,7 +107,12 @@ def test_the_clients_address_survives_two_proxies_and_us(
             _, ours = await listener.listen(LOOPBACK, 0)
             configuration.write_text(
                 CONFIGURATION.format(
-                    front=front, ours=ours, behind=behind, says=says, certificate=certificate
+                    front=front,
+                    ours=ours,
+                    behind=behind,
+                    says=says,
+                    certificate=certificate,
+                    seen=SEEN,
                 )
             )
             haproxy = await asyncio.create_subprocess_exec(

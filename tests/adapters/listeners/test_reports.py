@@ -24,21 +24,28 @@ from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run, closed_port
 # Drawn anew at each handshake, or (sizes) following from what is: signatures of ECDSA differ in
 # length.
 _CHANCE = re.compile(
-    r"Session-ID|Master-Key|Resumption PSK|Start Time|TLS session ticket:|^\s+[0-9a-f]{4} - |handshake has read|Max Early|CONNECTED|:error:"
+    r"Session-ID|Master-Key|Resumption PSK|Start Time|TLS session ticket:|^\s+[0-9a-f]{4} - |"
+    r"handshake has read|Max Early|CONNECTED|:error:"
 )
 # Tickets of TLS 1.3 come when they come, before the client is told to leave or after; `_resumed`
 # looks at what they are good for.
 _TICKET = re.compile(
-    r"---\nPost-Handshake New Session Ticket arrived:\n.*?\n---\n(?:read R BLOCK\n)?|^DONE\n|^read R BLOCK\n",
+    (
+        r"---\nPost-Handshake New Session Ticket arrived:\n.*?\n---\n(?:read R BLOCK\n)?|"
+        r"^DONE\n|^read R BLOCK\n"
+    ),
     re.DOTALL | re.MULTILINE,
 )
 _VERSIONS = [["-tls1"], ["-tls1_1"], ["-tls1_2"], ["-tls1_3"], []]
 _LOW = ["-cipher", "ALL:@SECLEVEL=0"]
 _OTHERS = [
-    ["-alpn", "h2,http/1.1"], ["-alpn", "http/1.1"], ["-alpn", "h3"], ["-status"], ["-no_ticket", "-tls1_2"], ["-groups", "P-256"],
-    ["-groups", "P-521"], ["-groups", "X448"], ["-groups", "ffdhe2048"], ["-groups", "X25519:P-256"], ["-sigalgs", "ECDSA+SHA256"],
-    ["-sigalgs", "RSA-PSS+SHA256"], ["-maxfraglen", "512"], ["-split_send_frag", "512"], ["-no_etm", "-tls1_2"], ["-legacy_renegotiation"],
-    ["-fallback_scsv", "-tls1_2"], ["-servername", "b.example"], ["-noservername"], ["-ct"], ["-enable_pha"], ["-ignore_unexpected_eof"],
+    ["-alpn", "h2,http/1.1"], ["-alpn", "http/1.1"], ["-alpn", "h3"], ["-status"],
+    ["-no_ticket", "-tls1_2"], ["-groups", "P-256"], ["-groups", "P-521"], ["-groups", "X448"],
+    ["-groups", "ffdhe2048"], ["-groups", "X25519:P-256"], ["-sigalgs", "ECDSA+SHA256"],
+    ["-sigalgs", "RSA-PSS+SHA256"], ["-maxfraglen", "512"], ["-split_send_frag", "512"],
+    ["-no_etm", "-tls1_2"], ["-legacy_renegotiation"], ["-fallback_scsv", "-tls1_2"],
+    ["-servername", "b.example"], ["-noservername"], ["-ct"], ["-enable_pha"],
+    ["-ignore_unexpected_eof"],
 ]  # fmt: skip
 
 

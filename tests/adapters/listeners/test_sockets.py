@@ -41,7 +41,10 @@ def test_a_port_in_use() -> None:
 def test_an_address_of_another_machine() -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"^admin 192\.0\.2\.1:0: this machine does not have that address \(change --admin, MESHLIB_ADMIN",
+        match=(
+            r"^admin 192\.0\.2\.1:0: this machine does not have that address \(change "
+            r"--admin, MESHLIB_ADMIN"
+        ),
     ):
         bind_address(Address("192.0.2.1", 0), setting="admin")
 

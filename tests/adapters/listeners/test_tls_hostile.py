@@ -94,7 +94,9 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.listeners.tls import TLSListener
 
-upstream = Upstream(UpstreamKey("a", 443), (Endpoint("a.1", "127.0.0.1", int(sys.argv[1])), Endpoint("a.2", "127.0.0.1", int(sys.argv[1]))))
+port = int(sys.argv[1])
+endpoints = (Endpoint("a.1", "127.0.0.1", port), Endpoint("a.2", "127.0.0.1", port))
+upstream = Upstream(UpstreamKey("a", 443), endpoints)
 route = Route(ServerName("a.example"), ForwardTo(upstream), service="a")
 
 class Current:

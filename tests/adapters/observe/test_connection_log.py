@@ -59,9 +59,9 @@ def test_json() -> None:
 def test_combined() -> None:
     first, second = lines("combined")
     assert (
-        '"TLS shop.example.com" - 4000 "-" "-" sni://shop.example.com 10.0.0.5:8443 1 1.250000 closed --'
-        in first
-    )
+        '"TLS shop.example.com" - 4000 "-" "-" sni://shop.example.com 10.0.0.5:8443 '
+        "1 1.250000 closed --"
+    ) in first
     assert "\x1b" not in second
     # But for the status it has the shape of a request's record.
     assert COMBINED.fullmatch(first.replace('" - 4000', '" 200 4000')) is not None

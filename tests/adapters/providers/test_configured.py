@@ -94,6 +94,9 @@ def test_how_long_a_list_of_an_engine_may_be(tmp_path: Path, kind: str, path: st
         assert routes(settings(**{kind: engine.url})) == []
         with pytest.raises(
             ConfigurationError,
-            match=f"{path} returned 1048578 bytes, more than the limit of 1048576.* raise discovery.answer_size",
+            match=(
+                f"{path} returned 1048578 bytes, more than the limit of 1048576.* raise "
+                "discovery.answer_size"
+            ),
         ):
             routes(settings(**{kind: engine.url}, discovery__answer_size="1m"))

@@ -148,9 +148,9 @@ def test_what_cannot_be_served_is_logged_and_what_was_there_stands(
     assert asyncio.run(story()) == [True, False, True]
     assert hosts(mesh) == ["a", "b"]
     (line,) = caplog.messages
-    assert (
-        line
-        == "p: its snapshot cannot be served, and the previous one stays: publish('p'): p/b: http://B: the host 'B' is not in normal form (write \"b\")"
+    assert line == (
+        "p: its snapshot cannot be served, and the previous one stays: publish('p'): p/b: "
+        "http://B: the host 'B' is not in normal form (write \"b\")"
     )
 
 

@@ -335,7 +335,10 @@ def test_one_at_a_time_has_its_turn(
         with (
             pytest.raises(
                 OSError,
-                match=r"/\.lock is locked by another process; stop that one, or use another directory",
+                match=(
+                    r"/\.lock is locked by another process; stop that one, "
+                    r"or use another directory"
+                ),
             ),
             directory.turn(),
         ):

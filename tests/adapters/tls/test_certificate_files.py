@@ -103,11 +103,17 @@ def test_every_form(tmp_path: Path, authority: trustme.CA) -> None:
     [
         (
             "other_key",
-            "certificate and private key do not belong together; replace the one that is out of date",
+            (
+                "certificate and private key do not belong together; "
+                "replace the one that is out of date"
+            ),
         ),
         (
             "wrong_order",
-            "the key belongs to another certificate than the first; put the server's own certificate first",
+            (
+                "the key belongs to another certificate than the first; "
+                "put the server's own certificate first"
+            ),
         ),
         (
             "no_key",
@@ -116,7 +122,10 @@ def test_every_form(tmp_path: Path, authority: trustme.CA) -> None:
         ("empty_key", "there is no private key in its .key file; put it into"),
         (
             "no_password",
-            "the private key is encrypted; put its password into a file of the same name that ends in .pass",
+            (
+                "the private key is encrypted; put its password into a file of the same "
+                "name that ends in .pass"
+            ),
         ),
         (
             "wrong_password",
@@ -129,24 +138,39 @@ def test_every_form(tmp_path: Path, authority: trustme.CA) -> None:
         ("damaged_key", "the private key is damaged or of an unknown kind; export it again as PEM"),
         (
             "no_certificate",
-            "there is no certificate in it that can be read; write PEM: -----BEGIN CERTIFICATE-----",
+            (
+                "there is no certificate in it that can be read; write PEM: "
+                "-----BEGIN CERTIFICATE-----"
+            ),
         ),
         (
             "nonsense",
-            "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----",
+            (
+                "there is no certificate in it, and no private key; write PEM: "
+                "-----BEGIN CERTIFICATE-----"
+            ),
         ),
         (
             "empty",
-            "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----",
+            (
+                "there is no certificate in it, and no private key; write PEM: "
+                "-----BEGIN CERTIFICATE-----"
+            ),
         ),
         (
             "binary",
-            "there is no certificate in it, and no private key; write PEM: -----BEGIN CERTIFICATE-----",
+            (
+                "there is no certificate in it, and no private key; write PEM: "
+                "-----BEGIN CERTIFICATE-----"
+            ),
         ),
         ("huge", "the file is larger than 1 MiB; this is no certificate"),
         (
             "bad_p12",
-            "this is no PKCS#12 file, or its password is another; put its password into a file of the same name",
+            (
+                "this is no PKCS#12 file, or its password is another; "
+                "put its password into a file of the same name"
+            ),
         ),
     ],
 )
@@ -190,7 +214,8 @@ def test_every_mistake_has_its_cure_and_costs_no_other(
     assert [item.name for item in files.read().certificates] == ["good"]
     missing, problem = files.problems
     assert str(missing).endswith(
-        "missing: cannot be read: No such file or directory; make it readable for the gateway's user"
+        "missing: cannot be read: No such file or directory; "
+        "make it readable for the gateway's user"
     )
     assert problem.place == str(bad)
     assert problem.message.startswith(message)

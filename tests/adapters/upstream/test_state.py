@@ -1,5 +1,5 @@
-"""One upstream at run time, with connections of lists: which endpoint is next, who waits, and what a
-new snapshot changes.
+"""One upstream at run time, with connections of lists: which endpoint is next, who waits, and what
+a new snapshot changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A difference leads to exactly the snapshot it was made for, and leaves alone what did not change."""
+"""A difference leads to exactly the snapshot it was made for, and leaves the unchanged alone."""
 
 from __future__ import annotations
 

@@ -175,9 +175,8 @@ def test_logs_that_cannot_be_written_cost_no_request(tmp_path: Path, sink: str) 
             before = cpu_seconds(process.pid)
             for _ in range(50):
                 assert served(http)
-            time.sleep(
-                1
-            )  # the log is handed to its writer, fails, and that is told to a log that fails as well
+            # The log is handed to its writer, fails, and that is told to a log that fails as well.
+            time.sleep(1)
             assert served(http)
             assert ready(admin)
             assert cpu_seconds(process.pid) - before < 0.5

@@ -137,7 +137,10 @@ def test_what_is_off_is_off_and_said_once(gateways: Lab) -> None:
         assert (
             warnings(
                 running,
-                f"app asks for tcp://:{port}, and no such port is opened here: set ports.open to 'labels'",
+                (
+                    f"app asks for tcp://:{port}, and no such port is opened here: "
+                    "set ports.open to 'labels'"
+                ),
             )
             == 1
         )

@@ -26,7 +26,10 @@ from tests.support.commands import PATIENCE
 GOOD = make_frame(METRICS, json.dumps([["meshlib_tls_accepted_total", [], 3]]).encode())
 
 # A worker as it may be when somebody has broken into it: it sends what it was given, and stays.
-_BROKEN = "import socket, sys, time; s = socket.socket(fileno=int(sys.argv[1])); s.sendall(sys.stdin.buffer.read()); time.sleep(600)"
+_BROKEN = (
+    "import socket, sys, time; s = socket.socket(fileno=int(sys.argv[1])); "
+    "s.sendall(sys.stdin.buffer.read()); time.sleep(600)"
+)
 
 
 class Pool:

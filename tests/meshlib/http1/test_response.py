@@ -109,6 +109,9 @@ def test_a_status_that_nobody_registered_is_an_error(status: int) -> None:
 @given(st.integers(100, 999))
 def test_every_phrase_can_stand_in_a_status_line(status: int) -> None:
     parsed = parse_response_head(
-        f"HTTP/1.1 {status} {reason_phrase(status)}\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".encode()
+        (
+            f"HTTP/1.1 {status} {reason_phrase(status)}\r\nUpgrade: x\r\n"
+            "Connection: upgrade\r\n\r\n"
+        ).encode()
     )
     assert (parsed.status, parsed.reason.decode()) == (status, reason_phrase(status))

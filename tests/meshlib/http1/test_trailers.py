@@ -120,7 +120,10 @@ def test_what_was_not_announced_does_not_pass() -> None:
 
 
 def test_what_everybody_knows_passes_unannounced() -> None:
-    block = b"grpc-status: 0\r\ngrpc-message: fine\r\ngrpc-status-details-bin: AA\r\nServer-Timing: db;dur=53\r\n"
+    block = (
+        b"grpc-status: 0\r\ngrpc-message: fine\r\ngrpc-status-details-bin: AA\r\n"
+        b"Server-Timing: db;dur=53\r\n"
+    )
     block += (
         b"Content-Digest: sha-256=:AA==:\r\nRepr-Digest: sha-256=:AA==:\r\nDigest: sha-256=AA==\r\n"
     )

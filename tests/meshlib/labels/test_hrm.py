@@ -341,8 +341,9 @@ key = (
     | st.text()
 )
 TOKENS = """
-    external_route internal_port redirect redirect_status sticky_sessions include_forwarded_for http:// https:// sni://
-    proxy_protocol v1 tcp://: udp://: upstream_protocol h2c upstream_tls https require hsts
+    external_route internal_port redirect redirect_status sticky_sessions include_forwarded_for
+    http:// https:// sni:// proxy_protocol v1 tcp://: udp://: upstream_protocol h2c upstream_tls
+    https require hsts
     80 8080 65536 a.example.com *.a . / // ? # : [::1] true 301 S = == , ,, ; @ % %2F $ { " ' * -
 """
 token = st.sampled_from(TOKENS.split())

@@ -92,7 +92,10 @@ def test_every_candidate_has_its_reason() -> None:
         ),
         "http://shop.example.com/api late": (
             False,
-            "lost: http://shop.example.com/api belongs to the older service 's' (label l); they differ in sticky cookie",
+            (
+                "lost: http://shop.example.com/api belongs to the older service 's' (label l); "
+                "they differ in sticky cookie"
+            ),
         ),
         "http://shop.example.com s": (False, "path / is shorter than /api"),
         "http://*.example.com s": (
@@ -288,7 +291,10 @@ def test_a_port() -> None:
         (True, "it has tcp://:1 to itself"),
         (
             False,
-            "lost: tcp://:1 belongs to the older service 'a' (label l); a port is one service's alone",
+            (
+                "lost: tcp://:1 belongs to the older service 'a' (label l); "
+                "a port is one service's alone"
+            ),
         ),
     ]
     found = explain(table, ListeningPort(Scheme.TCP, 2))

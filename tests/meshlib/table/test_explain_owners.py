@@ -38,7 +38,10 @@ def test_whose_it_is_since_when_and_who_was_refused() -> None:
     table = settled(shop, evil, tenures=[Tenure("shop.example", "stack shop", SINCE, 0, ("blog",))])
     found = asked(table, "shop.example", "/login")
     assert found.owner == "stack shop"
-    whose = "shop.example belongs to stack shop since 2023-11-14 22:13 UTC, who asked for it first; it lets in blog (share_with)"
+    whose = (
+        "shop.example belongs to stack shop since 2023-11-14 22:13 UTC, who asked for it first; "
+        "it lets in blog (share_with)"
+    )
     assert found.notes[1] == whose
     (refused,) = [reason for reason in found.reasons if reason.route.service == "evil"]
     assert refused.text.startswith(
@@ -58,7 +61,8 @@ def test_a_wildcard_and_an_owner_that_is_away() -> None:
     found = asked(table, "x.example")
     assert (found.kind, found.owner) == ("respond", None)
     assert found.notes[1] == (
-        "x.example belongs to stack wild since 2023-11-14 22:13 UTC, whose *.example covers it; not asked for since 2023-11-14 22:14 UTC"
+        "x.example belongs to stack wild since 2023-11-14 22:13 UTC, "
+        "whose *.example covers it; not asked for since 2023-11-14 22:14 UTC"
     )
     assert [reason.route.service for reason in found.reasons] == ["evil"]
 

@@ -102,12 +102,18 @@ def test_the_oldest_keeps_the_port_however_alike_the_other_is_and_in_whatever_or
             (
                 "TBL003",
                 "b",
-                "tcp://:5432 belongs to the older service 'a' (a published port); a port is one service's alone",
+                (
+                    "tcp://:5432 belongs to the older service 'a' (a published port); "
+                    "a port is one service's alone"
+                ),
             ),
             (
                 "TBL003",
                 "new",
-                "tcp://:5432 belongs to the older service 'a' (a published port); a port is one service's alone",
+                (
+                    "tcp://:5432 belongs to the older service 'a' (a published port); "
+                    "a port is one service's alone"
+                ),
             ),
         ]
         assert {key.name for key in table.upstreams} == {"a:1"}

@@ -122,9 +122,9 @@ def test_the_first_byte_of_a_key_says_something() -> None:
     assert isinstance(outcome(cache.parse, bad), tuple)
 
 
-# Clients that differ in what the cache leaves out (random bytes, session ids, keys), in what it must
-# not, and in the bytes that hold lengths; the same again and again, so that all that is kept is
-# asked for.
+# Clients that differ in what the cache leaves out (random bytes, session ids, keys), in what it
+# must not, and in the bytes that hold lengths; the same again and again, so that all that is kept
+# is asked for.
 ALIKE = [
     BODY,
     hello(sni("b.example"), *BASE)[4:],

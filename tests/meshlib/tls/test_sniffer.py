@@ -200,9 +200,14 @@ def test_no_data_is_no_answer() -> None:
 POLICY = {"NO_SHARED_CIPHER", "NO_SUITABLE_SIGNATURE_ALGORITHM", "NO_SHARED_SIGNATURE_ALGORITHMS"}
 # Where our alert is another one than OpenSSL's, with the reason.
 OTHER_ALERT = {
-    "bad_supported_versions": "decode_error, as for every other malformed extension; OpenSSL says protocol_version",
+    "bad_supported_versions": (
+        "decode_error, as for every other malformed extension; OpenSSL says protocol_version"
+    ),
     "bad_version": "protocol_version; OpenSSL's own choice here is handshake_failure",
-    "unexpected_record": "unexpected_message, RFC 8446 5; OpenSSL says protocol_version when the bytes are no TLS at all",
+    "unexpected_record": (
+        "unexpected_message, RFC 8446 5; OpenSSL says protocol_version when the "
+        "bytes are no TLS at all"
+    ),
     "bad_record_version": "as above",
     "excess_data": "unexpected_message; OpenSSL has parsed the shorter hello first",
 }

@@ -140,7 +140,10 @@ async def exchange(address: tuple[str, int], request: bytes) -> bytes:
         (b"HEAD /-/routes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 200),
         (b"GET /-/live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", 413),
         (
-            b"POST /-/live HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            (
+                b"POST /-/live HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"5\r\nhello\r\n0\r\n\r\n"
+            ),
             413,
         ),
         (b"GET http://localhost/-/live HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),

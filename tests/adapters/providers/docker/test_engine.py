@@ -61,7 +61,10 @@ _FAULTS = {
     "deep nesting": (Fault(body=b"[" * 50_000), "not JSON"),
     "too much": (
         Fault(body=b"[" + b"1," * 60_000 + b"1]"),
-        r"/services returned 120003 bytes, more than the limit of 100000.*raise discovery.answer_size .*labels",
+        (
+            r"/services returned 120003 bytes, more than the limit of 100000.*raise "
+            r"discovery.answer_size .*labels"
+        ),
     ),
     "far too much": (
         Fault(body=b"[" + b"1," * 600_000 + b"1]"),

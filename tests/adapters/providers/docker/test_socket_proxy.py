@@ -78,10 +78,13 @@ def test_what_discovery_reads_is_allowed(path: str) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "/", "", "*", "/info", "/secrets", "/configs", "/images/json", "/containers/abc/json", "/containers/json/", "//version",
-        "/version/../secrets", "/version%2f..%2fsecrets", "/services/abc", "/v1.45/v1.45/version", "/v1/version", "/x/version",
-        "/containers/abc/archive?path=/", "/version;x", "/versions", "/Version", "/events/x", "http://docker/version", "/swarm/unlockkey",
-        "/session", "/grpc", "/containers/create?x=/version", "/v1.45", "/%76ersion", "/version#/", "/v1.45/exec/x/start?y=/services",
+        "/", "", "*", "/info", "/secrets", "/configs", "/images/json", "/containers/abc/json",
+        "/containers/json/", "//version", "/version/../secrets", "/version%2f..%2fsecrets",
+        "/services/abc", "/v1.45/v1.45/version", "/v1/version", "/x/version",
+        "/containers/abc/archive?path=/", "/version;x", "/versions", "/Version", "/events/x",
+        "http://docker/version", "/swarm/unlockkey", "/session", "/grpc",
+        "/containers/create?x=/version", "/v1.45", "/%76ersion", "/version#/",
+        "/v1.45/exec/x/start?y=/services",
     ],
 )  # fmt: skip
 def test_nothing_else_is(target: str) -> None:

@@ -35,13 +35,19 @@ def proc(tmp_path: Path, mounts: str = "", groups: str = "") -> Path:
     ("mounts", "groups", "hostname", "found"),
     [
         (
-            f"756 743 8:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw,relatime - ext4 /dev/sda1 rw\n",
+            (
+                f"756 743 8:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw,relatime "
+                "- ext4 /dev/sda1 rw\n"
+            ),
             "0::/\n",
             "web",
             {ID},
         ),
         (
-            f"756 743 0:25 /containers/overlay-containers/{ID}/userdata/hosts /etc/hosts rw - tmpfs tmpfs rw\n",
+            (
+                f"756 743 0:25 /containers/overlay-containers/{ID}/userdata/hosts /etc/hosts "
+                "rw - tmpfs tmpfs rw\n"
+            ),
             "0::/\n",
             "web",
             {ID},

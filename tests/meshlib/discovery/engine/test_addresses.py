@@ -27,8 +27,9 @@ NET = NetworkRecord(
 @pytest.mark.parametrize(
     "address",
     [
-        "10.0.0.1", "172.17.0.2", "192.168.1.10", "100.64.0.1", "192.0.2.1", "198.51.100.7", "203.0.113.9", "198.18.0.1", "8.8.8.8",
-        "2001:db8::1", "fd00::1", "fc00::2", "2600:1f00::5", "2001:4860:4860::8888",
+        "10.0.0.1", "172.17.0.2", "192.168.1.10", "100.64.0.1", "192.0.2.1", "198.51.100.7",
+        "203.0.113.9", "198.18.0.1", "8.8.8.8", "2001:db8::1", "fd00::1", "fc00::2", "2600:1f00::5",
+        "2001:4860:4860::8888",
     ],
 )  # fmt: skip
 def test_addresses_that_containers_have(address: str) -> None:
@@ -41,19 +42,23 @@ def test_addresses_that_containers_have(address: str) -> None:
     [
         ("127.0.0.1", "loopback"), ("127.9.9.9", "loopback"), ("::1", "loopback"),
         ("0.0.0.0", "this host"), ("0.1.2.3", "this host"), ("::", "unspecified"),
-        ("169.254.169.254", "link-local"), ("169.254.170.2", "link-local"), ("fe80::1", "link-local"), ("fec0::1", "site-local"),
-        ("fe80::1%eth0", "zone"), ("fd00::1%1", "zone"), ("10.0.0.1%x", "zone"),
-        ("224.0.0.1", "multicast"), ("239.255.255.250", "multicast"), ("ff02::1", "multicast"),
+        ("169.254.169.254", "link-local"), ("169.254.170.2", "link-local"),
+        ("fe80::1", "link-local"), ("fec0::1", "site-local"), ("fe80::1%eth0", "zone"),
+        ("fd00::1%1", "zone"), ("10.0.0.1%x", "zone"), ("224.0.0.1", "multicast"),
+        ("239.255.255.250", "multicast"), ("ff02::1", "multicast"),
         ("255.255.255.255", "broadcast"), ("240.0.0.1", "reserved"), ("254.1.2.3", "reserved"),
         ("100.100.100.200", "metadata"), ("168.63.129.16", "metadata"), ("192.0.0.192", "metadata"),
-        ("fd00:ec2::254", "metadata"), ("fd20:ce::254", "metadata"), ("fd00:42::42", "metadata"), ("192.0.0.8", "protocols"),
-        ("::ffff:127.0.0.1", "another form"), ("::ffff:10.0.0.1", "another form"), ("::ffff:0:10.0.0.1", "another form"),
-        ("::10.0.0.1", "another form"), ("64:ff9b::a9fe:a9fe", "another form"), ("64:ff9b:1::7f00:1", "another form"),
-        ("2002:7f00:1::1", "another form"), ("2001::1", "another form"), ("2001:0:5ef5:79fb::1", "another form"),
+        ("fd00:ec2::254", "metadata"), ("fd20:ce::254", "metadata"), ("fd00:42::42", "metadata"),
+        ("192.0.0.8", "protocols"), ("::ffff:127.0.0.1", "another form"),
+        ("::ffff:10.0.0.1", "another form"), ("::ffff:0:10.0.0.1", "another form"),
+        ("::10.0.0.1", "another form"), ("64:ff9b::a9fe:a9fe", "another form"),
+        ("64:ff9b:1::7f00:1", "another form"), ("2002:7f00:1::1", "another form"),
+        ("2001::1", "another form"), ("2001:0:5ef5:79fb::1", "another form"),
         ("::1:0:0:0:1", "reserved"), ("100:0:0:1::", "reserved"), ("5f00::1", "reserved"),
         ("e000::1", "reserved"), ("100::1", "thrown away"), ("192.88.99.1", "6to4"),
-        ("", "not an IP"), ("shop", "not an IP"), ("10.0.0", "not an IP"), ("010.0.0.1", "not an IP"), ("0x7f.1", "not an IP"),
-        ("10.0.0.1/24", "not an IP"), ("[::1]", "not an IP"), ("1" * 100_000, "not an IP"),
+        ("", "not an IP"), ("shop", "not an IP"), ("10.0.0", "not an IP"),
+        ("010.0.0.1", "not an IP"), ("0x7f.1", "not an IP"), ("10.0.0.1/24", "not an IP"),
+        ("[::1]", "not an IP"), ("1" * 100_000, "not an IP"),
     ],
 )  # fmt: skip
 def test_addresses_of_nobody(address: str, why: str) -> None:
@@ -65,7 +70,8 @@ def test_addresses_of_nobody(address: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        ("10.0.1.2", ""), ("10.0.1.254", ""), ("192.0.2.8", ""), ("192.0.2.9", ""), ("2001:db8::", ""), ("2001:db8::5", ""),
+        ("10.0.1.2", ""), ("10.0.1.254", ""), ("192.0.2.8", ""), ("192.0.2.9", ""),
+        ("2001:db8::", ""), ("2001:db8::5", ""),
         ("10.0.1.1", "the address of the host, or of a router, in the network shop"),
         ("10.0.1.7", "an address of the gateway itself, or of its host"),
         ("10.0.1.0", "no address of a machine in the network shop"),

@@ -117,9 +117,9 @@ def test_off_the_gateways_networks_it_names_both_and_the_cure() -> None:
         LABEL,
     )
     assert said.message == "not routed: it is on a, b, and the gateway is on own, two"
-    assert (
-        said.hint
-        == "attach the gateway to a; if it reaches that network otherwise, say so in discovery.gateway_networks"
+    assert said.hint == (
+        "attach the gateway to a; if it reaches that network otherwise, "
+        "say so in discovery.gateway_networks"
     )
     nowhere = off_network("shop", LABEL, [replace(network("a"), reachable=False)], ResolveOptions())
     assert nowhere.message.endswith("the gateway is on no network of this engine")

@@ -13,7 +13,10 @@ from meshlib.labels.limits import MAX_VALUE
 
 def cure(name: str, *, default: bool = False) -> str:
     end = f", or write ${{{name}:-default}}" if default else ""
-    return f"give {name} in a file of compose.env_file, or name it in compose.variables to take it from the environment{end}"
+    return (
+        f"give {name} in a file of compose.env_file, or name it in compose.variables to take it "
+        f"from the environment{end}"
+    )
 
 
 VARIABLES = {"DOMAIN": "shop.example.com", "EMPTY": "", "_p1": "8080", "TRICK": "${DOMAIN}$"}
