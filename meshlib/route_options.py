@@ -1,6 +1,6 @@
 """What a route asks for besides what to match and where to forward to.
 
-An option of a label is a row of `meshlib.labels.hrm_options`, a field here, and what is done about
+An option of a label is a row of `meshlib.labels.options`, a field here, and what is done about
 it in `meshlib_adapters.proxy` or `meshlib.forwarding`.
 """
 

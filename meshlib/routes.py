@@ -39,8 +39,8 @@ from meshlib.entries import (
     typed,
 )
 from meshlib.errors import AuthorityError, ConfigurationError
-from meshlib.labels.findings import show
-from meshlib.labels.hrm_values import (
+from meshlib.labels.diagnostics import show
+from meshlib.labels.values import (
     parse_cookie_name,
     parse_hsts,
     parse_server_name,
@@ -161,14 +161,14 @@ def read_routes(routes: Mapping[str, Target]) -> Snapshot:
         match = read_match(entry)
         first = found.setdefault(match, key)
         if first != key:
-            raise entry.mistake(f"the entry {show(first)} is the same route", "keep one of the two")
+            raise entry.error(f"the entry {show(first)} is the same route", "keep one of the two")
         route = _route(entry, match, target)
         if route.upstream is not None:
             name = route.upstream.key.service
             other, same = services.setdefault(name, (key, route.upstream))
             if same != route.upstream:
                 message = f"the entry {show(other)} has another service of the name {show(name)}"
-                raise entry.mistake(message, "give each service a name of its own")
+                raise entry.error(message, "give each service a name of its own")
         key = f"{SCHEMA}/{route.name}"
         contributions.append(Contribution(key, route.service, _OLDEST, (route,)))
     return Snapshot.of(contributions)
@@ -215,11 +215,11 @@ def _route(entry: Entry, match: Match, target: object) -> Route:
         return Route(match, rule, service=entry.key, label=entry.key, schema=SCHEMA)
     if isinstance(target, str):
         message = "an address stands where a list of them belongs"
-        raise entry.mistake(message, f"write [{show(target)}]")
+        raise entry.error(message, f"write [{show(target)}]")
     service = Service(target) if isinstance(target, list | tuple) else target
     if not isinstance(service, Service):
         hint = 'write ["HOST:PORT"], meshlib.Service([...]) or meshlib.redirect("https://...")'
-        raise entry.mistake(f"{typed(target)} is not something to route to", hint)
+        raise entry.error(f"{typed(target)} is not something to route to", hint)
     _check_options(entry, match, service)
     return Route(
         match,
@@ -246,7 +246,7 @@ def _upstream(entry: Entry, match: Match, service: Service) -> Upstream:
     check_strategy(entry, strategy)
     if strategy == "round_robin" and differ:
         hint = 'write strategy="weighted_round_robin", or leave strategy out'
-        raise entry.mistake("round_robin takes no notice of weights", hint)
+        raise entry.error("round_robin takes no notice of weights", hint)
     transport = Transport(
         "h2c" if service.h2c else "", _server_name(entry, service.tls), service.proxy_protocol
     )
@@ -266,21 +266,21 @@ def _endpoints(entry: Entry, service: Service) -> list[Endpoint]:
     addresses, weights = service.addresses, service.weights
     if isinstance(addresses, str) or not isinstance(addresses, Sequence):
         hint = f"write [{show(addresses)}]" if isinstance(addresses, str) else 'write ["HOST:PORT"]'
-        raise entry.mistake(f"the addresses are {typed(addresses)}, not a list", hint)
+        raise entry.error(f"the addresses are {typed(addresses)}, not a list", hint)
     endpoints: dict[str, Endpoint] = {}
     for address in addresses:
         endpoint = _endpoint(entry, address)
         if endpoints.setdefault(endpoint.id, endpoint) is not endpoint:
             hint = "leave one out; a weight gives an address more requests than others"
-            raise entry.mistake(f"the endpoint {show(endpoint.id)} stands here twice", hint)
+            raise entry.error(f"the endpoint {show(endpoint.id)} stands here twice", hint)
     found = list(endpoints.values())
     if weights is None:
         return found
     wanted = f"write one number for each of the {len(found)} addresses"
     if isinstance(weights, str) or not isinstance(weights, Sequence):
-        raise entry.mistake(f"the weights are {typed(weights)}, not a list", wanted)
+        raise entry.error(f"the weights are {typed(weights)}, not a list", wanted)
     if len(weights) != len(found):
-        raise entry.mistake(f"there are {len(weights)} weights", wanted)
+        raise entry.error(f"there are {len(weights)} weights", wanted)
     for weight in weights:
         check_weight(entry, weight)
     return [replace(one, weight=weight) for one, weight in zip(found, weights, strict=True)]
@@ -292,20 +292,20 @@ def _endpoint(entry: Entry, address: object) -> Endpoint:
         return address
     if not isinstance(address, str):
         hint = 'write "HOST:PORT", or meshlib.Endpoint(...)'
-        raise entry.mistake(f"{typed(address)} is not an address", hint)
+        raise entry.error(f"{typed(address)} is not an address", hint)
     scheme, mark, rest = address.partition("://")
     if mark:
         tls = "; tls=NAME asks endpoints over TLS" if scheme.lower() == "https" else ""
         hint = f"write {show(rest.partition('/')[0])}{tls}"
-        raise entry.mistake(f"the address {show(address)} is a URL", hint)
+        raise entry.error(f"the address {show(address)} is a URL", hint)
     try:
         host, port = parse_authority(address)
     except AuthorityError as error:
         hint = 'write "HOST:PORT", an IPv6 host in brackets'
-        raise entry.mistake(f"the address {show(address)}: {error}", hint) from None
+        raise entry.error(f"the address {show(address)}: {error}", hint) from None
     if port is None:
         hint = f"write {show(address.rstrip(':') + ':80')}, with the port that serves"
-        raise entry.mistake(f"the address {show(address)} has no port", hint)
+        raise entry.error(f"the address {show(address)} has no port", hint)
     return Endpoint(str(Authority(host, port)), host, port)
 
 
@@ -339,23 +339,23 @@ def _check_options(entry: Entry, match: Match, service: Service) -> None:
     for name, option in _OPTIONS.items():
         value = getattr(service, name)
         if not isinstance(value, option.types) or (value is True and bool not in option.types):
-            raise entry.mistake(f"{name} is {typed(value)}", option.hint)
+            raise entry.error(f"{name} is {typed(value)}", option.hint)
         if value and match.scheme not in option.schemes:
             message = f"{name} means nothing to what comes over {match.scheme}://"
-            raise entry.mistake(message, f"leave {name} out")
+            raise entry.error(message, f"leave {name} out")
     if len(service.name) > _MAX_NAME or not service.name.isprintable():
         hint = f"write at most {_MAX_NAME} printable characters"
-        raise entry.mistake(f"the name is {show(service.name)}", hint)
+        raise entry.error(f"the name is {show(service.name)}", hint)
     if service.proxy_protocol not in ("", "v1", "v2"):
         message = f"proxy_protocol is {show(service.proxy_protocol)}"
-        raise entry.mistake(message, _OPTIONS["proxy_protocol"].hint)
+        raise entry.error(message, _OPTIONS["proxy_protocol"].hint)
     for other in ("proxy_protocol", "h2c"):
         if service.tls and getattr(service, other):
-            raise entry.mistake(f"tls and {other} do not go together", "leave one of them out")
+            raise entry.error(f"tls and {other} do not go together", "leave one of them out")
     is_one_host = isinstance(match, HostPath) and match.host and not match.host.startswith("*")
     if service.https_only and not is_one_host:
         message = "https_only for many hosts has no one place to send clients to"
-        raise entry.mistake(message, "give each host an entry of its own, or leave https_only out")
+        raise entry.error(message, "give each host an entry of its own, or leave https_only out")
 
 
 def _server_name(entry: Entry, name: str) -> str:
@@ -366,7 +366,7 @@ def _server_name(entry: Entry, name: str) -> str:
 def _sticky(entry: Entry, cookie: str | None) -> str | None:
     hint = _OPTIONS["sticky"].hint
     if cookie == "":
-        raise entry.mistake("sticky is an empty text", hint)
+        raise entry.error("sticky is an empty text", hint)
     return entry.read(parse_cookie_name, cookie, "sticky", hint) if cookie is not None else None
 
 

@@ -14,7 +14,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TypeVar
 
-from meshlib.labels.findings import Finding
+from meshlib.labels.diagnostics import DiagnosticKind
 from meshlib.labels.limits import LabelLimits
 from meshlib.model import (
     Contribution,
@@ -34,24 +34,24 @@ __all__ = [
     "within_limits",
 ]
 
-TOO_MANY_ROUTES = Finding(
+TOO_MANY_ROUTES = DiagnosticKind(
     "LIM001", Severity.ERROR, "all services together ask for more routes than the gateway may have"
 )
-TOO_MUCH_TEXT = Finding(
+TOO_MUCH_TEXT = DiagnosticKind(
     "LIM002",
     Severity.ERROR,
     "the routing labels of all services together have more characters than are read",
 )
-TOO_MANY_ENDPOINTS = Finding(
+TOO_MANY_ENDPOINTS = DiagnosticKind(
     "LIM003", Severity.WARNING, "a service has more endpoints, over all its ports, than it may have"
 )
-TOO_MANY_PORTS = Finding(
+TOO_MANY_PORTS = DiagnosticKind(
     "LIM004", Severity.WARNING, "a service publishes more TCP and UDP ports than it may have"
 )
-TOO_MANY_NAMES = Finding(
+TOO_MANY_NAMES = DiagnosticKind(
     "LIM005", Severity.WARNING, "a service has more names and aliases than are answered"
 )
-TOO_MANY_DIAGNOSTICS = Finding("LIM006", Severity.WARNING, "more is wrong than is kept")
+TOO_MANY_DIAGNOSTICS = DiagnosticKind("LIM006", Severity.WARNING, "more is wrong than is kept")
 
 CATALOGUE = (
     TOO_MANY_ROUTES,
@@ -135,7 +135,7 @@ class Allowance:
         self._service = service
         self._limits = limits
         self._endpoints = limits.endpoints
-        self._notes: dict[Finding, Diagnostic] = {}
+        self._notes: dict[DiagnosticKind, Diagnostic] = {}
         if text is not None:
             message = f"all routing labels have more than {limits.label_text} characters together; {text} of this service's are read"
             self._note(
@@ -195,9 +195,9 @@ class Allowance:
             found, max(self._limits.labels.diagnostics - len(notes), 1), self._service, unreported
         )
 
-    def _note(self, finding: Finding, message: str, hint: str) -> None:
+    def _note(self, kind: DiagnosticKind, message: str, hint: str) -> None:
         self._notes.setdefault(
-            finding, Diagnostic(finding.code, finding.severity, self._service, "", message, hint)
+            kind, Diagnostic(kind.code, kind.severity, self._service, "", message, hint)
         )
 
 
@@ -254,11 +254,11 @@ def _first_diagnostics(
     if not unreported and len(found) <= most:
         return tuple(found)
     kept = found[: max(most - 1, 0)]
-    finding = TOO_MANY_DIAGNOSTICS
+    kind = TOO_MANY_DIAGNOSTICS
     message = f"{len(found) - len(kept) + unreported} more diagnostics of this service are not kept"
     more = Diagnostic(
-        finding.code,
-        finding.severity,
+        kind.code,
+        kind.severity,
         service,
         "",
         message,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from meshlib.errors import ConfigurationError
-from meshlib.labels.findings import show
+from meshlib.labels.diagnostics import show
 from meshlib.name_records import NameKind, NameRecord
 
 __all__ = ["NameIndex"]

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from meshlib.bounds import bounded_name
-from meshlib.labels import hrm_codes as codes
-from meshlib.labels.findings import Findings, LabelFindings, show
+from meshlib.labels import codes
+from meshlib.labels.diagnostics import Diagnostics, LabelDiagnostics, show
 from meshlib.labels.grammar import Part, split_elements, split_pair
-from meshlib.labels.hrm_options import (
+from meshlib.labels.limits import MAX_VALUE, LabelLimits
+from meshlib.labels.options import (
     Pair,
     read_forwarded_for,
     read_hsts,
@@ -29,11 +30,10 @@ from meshlib.labels.hrm_options import (
     read_share_with,
     read_sticky,
 )
-from meshlib.labels.hrm_room import Room
-from meshlib.labels.hrm_values import ExternalRoute, parse_external_route, parse_internal_port
-from meshlib.labels.limits import MAX_VALUE, LabelLimits
 from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
+from meshlib.labels.room import Room
 from meshlib.labels.suggest import Suggestions
+from meshlib.labels.values import ExternalRoute, parse_external_route, parse_internal_port
 from meshlib.model import HostPath, ListeningPort, Match, RedirectRule, Scheme, ServerName
 from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import Transport
@@ -103,34 +103,34 @@ def parse_labels(
     any text; does not depend on the order of the mapping. Cost is linear in the length of the
     labels, up to `limits`: labels beyond them fail, each limit with one diagnostic.
     """
-    findings = Findings(service, limits)
+    diagnostics = Diagnostics(service, limits)
     facts = {protocol: _port_facts(ports, protocol) for protocol in ("tcp", "udp")}
     own = sorted(filter(is_hrm_label, labels))
-    room = Room(findings, limits)
+    room = Room(diagnostics, limits)
     routes: dict[Match, LabelRoute] = {}
     for key in own:
         name = bounded_name(key)
         if not room.for_label(name, key, labels[key]):
             continue
-        found = findings.label(name)
-        for column, route in _read_label(labels[key], found, facts):
+        of_label = diagnostics.label(name)
+        for column, route in _read_label(labels[key], of_label, facts):
             first = routes.get(route.match)
             if first is not None:
                 message = (
                     f"the route is asked for by {show(first.label, 100)} already, which counts"
                 )
-                found.add(
+                of_label.add(
                     codes.DUPLICATE_ROUTE, message, "keep one of the two labels", column=column
                 )
             elif room.for_route(route):
                 routes[route.match] = route
-    _report_key_slips(labels, findings, limits)
-    diagnostics = (
+    _report_key_slips(labels, diagnostics, limits)
+    kept = (
         *room.exceeded,
-        *sorted(findings.diagnostics, key=lambda diagnostic: diagnostic.label),
+        *sorted(diagnostics.kept, key=lambda diagnostic: diagnostic.label),
     )
     return LabelResult(
-        tuple(routes.values()), diagnostics, frozenset(findings.failed), findings.unreported
+        tuple(routes.values()), kept, frozenset(diagnostics.failed), diagnostics.unreported
     )
 
 
@@ -146,14 +146,16 @@ def _port_facts(ports: Sequence[PublishedPort], protocol: str) -> _Ports:
     )
 
 
-def _report_key_slips(labels: Mapping[str, str], findings: Findings, limits: LabelLimits) -> None:
+def _report_key_slips(
+    labels: Mapping[str, str], diagnostics: Diagnostics, limits: LabelLimits
+) -> None:
     # Other labels are somebody else's and may be any number; only so many are looked at for a slip.
     others = sorted(key for key in labels if not is_hrm_label(key))
     for key in others[: _OTHER_LABELS * limits.labels]:
-        meant = _meant_key(key, findings.suggestions)
+        meant = _meant_key(key, diagnostics.suggestions)
         if meant is not None:
             message = "the label is not read: its key is not quite that of a routing label"
-            findings.label(bounded_name(key)).add(
+            diagnostics.label(bounded_name(key)).add(
                 codes.LABEL_KEY_SLIP, message, f"did you mean {meant[:100]}?"
             )
 
@@ -176,12 +178,12 @@ def _meant_key(key: str, suggestions: Suggestions) -> str | None:
 
 
 def _read_label(
-    value: str, found: LabelFindings, ports: Mapping[str, _Ports]
+    value: str, diagnostics: LabelDiagnostics, ports: Mapping[str, _Ports]
 ) -> list[tuple[int, LabelRoute]]:
     """The routes of one label, each with its column; of the newer form there is one or none."""
     if len(value) > MAX_VALUE:
         message = f"the value has more than {MAX_VALUE} characters"
-        found.add(
+        diagnostics.add(
             codes.TOO_LONG, message, "spread the routes over several labels", column=MAX_VALUE + 1
         )
         return []
@@ -189,11 +191,13 @@ def _read_label(
     if len(elements) > MAX_ELEMENTS:
         message = f"the label has {len(elements)} elements, more than {MAX_ELEMENTS}"
         hint = f"spread the routes over several labels: {LABEL}.1, {LABEL}.2"
-        found.add(codes.TOO_MANY_ELEMENTS, message, hint, column=elements[MAX_ELEMENTS].column)
+        diagnostics.add(
+            codes.TOO_MANY_ELEMENTS, message, hint, column=elements[MAX_ELEMENTS].column
+        )
         return []
     full = [element for element in elements if element.text]
     if not full:
-        found.add(
+        diagnostics.add(
             codes.NO_EXTERNAL_ROUTE,
             "the label is empty",
             "write external_route=http://HOST,internal_port=PORT",
@@ -201,27 +205,27 @@ def _read_label(
         return []
     if len(full) < len(elements):
         column = next(element.column for element in elements if not element.text)
-        found.add(
+        diagnostics.add(
             codes.EMPTY_ELEMENT,
             "nothing stands beside this comma",
             "leave out the comma",
             column=min(column, len(value)),
         )
     for element in full:
-        if _report_quotes(element, found):
+        if _report_quotes(element, diagnostics):
             return []
     if _is_legacy(full):
-        return _read_legacy(full, found, ports)
-    route = _read_pairs(full, found, ports)
+        return _read_legacy(full, diagnostics, ports)
+    route = _read_pairs(full, diagnostics, ports)
     return [] if route is None else [route]
 
 
-def _report_quotes(part: Part, found: LabelFindings) -> bool:
+def _report_quotes(part: Part, diagnostics: LabelDiagnostics) -> bool:
     if part.text[:1] not in ('"', "'"):
         return False
     message = "the quotation mark is part of the value; nothing takes it away"
     hint = 'leave the quotation marks out; in a YAML list put them around the whole line: - "key=value"'
-    found.add(codes.QUOTED, message, hint, column=part.column)
+    diagnostics.add(codes.QUOTED, message, hint, column=part.column)
     return True
 
 
@@ -235,18 +239,18 @@ def _is_legacy(elements: list[Part]) -> bool:
 
 
 def _read_legacy(
-    elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]
+    elements: list[Part], diagnostics: LabelDiagnostics, ports: Mapping[str, _Ports]
 ) -> list[tuple[int, LabelRoute]]:
     routes: list[tuple[int, LabelRoute]] = []
     newer: list[str] = []
     for element in elements:
         pair = split_pair(element)
         number, target = pair if pair and "://" not in pair[0].text else (None, element)
-        route = parse_external_route(target, found)
-        port = _choose_port(number, route, found, ports)
+        route = parse_external_route(target, diagnostics)
+        port = _choose_port(number, route, diagnostics, ports)
         if route is None or port is None:
             continue
-        asked = LabelRoute(_match_of(route), InternalPort(port), found.key, SCHEMA)
+        asked = LabelRoute(_match_of(route), InternalPort(port), diagnostics.key, SCHEMA)
         routes.append((element.column, asked))
         newer.append(
             f"{LABEL}.{len(routes)}=external_route={route}"
@@ -259,7 +263,7 @@ def _read_legacy(
         else f"write {LABEL}.1=external_route=http://HOST,internal_port=PORT"
     )
     message = "this is the form of UCP 2.0; later ones have one route a label"
-    found.add(codes.LEGACY_FORM, message, hint, column=elements[0].column)
+    diagnostics.add(codes.LEGACY_FORM, message, hint, column=elements[0].column)
     return routes
 
 
@@ -267,26 +271,26 @@ def _read_legacy(
 
 
 def _read_pairs(
-    elements: list[Part], found: LabelFindings, ports: Mapping[str, _Ports]
+    elements: list[Part], diagnostics: LabelDiagnostics, ports: Mapping[str, _Ports]
 ) -> tuple[int, LabelRoute] | None:
-    pairs = _collect_pairs(elements, found)
+    pairs = _collect_pairs(elements, diagnostics)
     asked = pairs.get("external_route")
     if asked is None:
-        if not found.failed:
-            found.add(
+        if not diagnostics.failed:
+            diagnostics.add(
                 codes.NO_EXTERNAL_ROUTE,
                 "external_route is missing",
                 "write external_route=http://HOST or external_route=sni://HOST",
             )
         return None
-    malformed = found.failed
-    route = parse_external_route(asked.value, found)
+    malformed = diagnostics.failed
+    route = parse_external_route(asked.value, diagnostics)
     if malformed:  # what a pair lacks would be reported a second time as a missing port, and so on
         return None
     # With a wrong external_route the rest is read as for http, so that all mistakes are seen at
     # once.
     scheme = route.scheme if route is not None else Scheme.HTTP
-    redirect = read_redirect(pairs, route, found)
+    redirect = read_redirect(pairs, route, diagnostics)
     sticky: str | None = None
     forwarded_for: bool | None = False
     port: int | None = None
@@ -299,7 +303,7 @@ def _read_pairs(
         for key in _BESIDE_REDIRECT:
             if key in pairs:
                 message = f"{key} is not used: a redirect is answered by the gateway itself"
-                found.add(
+                diagnostics.add(
                     codes.UNUSED_BESIDE_REDIRECT,
                     message,
                     f"leave out {key}",
@@ -307,23 +311,25 @@ def _read_pairs(
                 )
     else:
         number = pairs.get("internal_port")
-        port = _choose_port(number.value if number else None, route, found, ports)
-        sticky = read_sticky(pairs.get("sticky_sessions"), scheme, found)
-        forwarded_for = read_forwarded_for(pairs.get("include_forwarded_for"), scheme, found)
-        proxy_header = read_proxy_header(pairs.get("proxy_protocol"), scheme, found)
-        server_name = read_server_name(pairs.get("upstream_tls"), scheme, proxy_header, found)
-        protocol = read_protocol(pairs.get("upstream_protocol"), scheme, server_name, found)
-        https_only = read_https(pairs.get("https"), route, found)
-        hsts = read_hsts(pairs.get("hsts"), scheme, found)
-    share_with = read_share_with(pairs.get("share_with"), scheme, found)
-    if found.failed or route is None:
+        port = _choose_port(number.value if number else None, route, diagnostics, ports)
+        sticky = read_sticky(pairs.get("sticky_sessions"), scheme, diagnostics)
+        forwarded_for = read_forwarded_for(pairs.get("include_forwarded_for"), scheme, diagnostics)
+        proxy_header = read_proxy_header(pairs.get("proxy_protocol"), scheme, diagnostics)
+        server_name = read_server_name(pairs.get("upstream_tls"), scheme, proxy_header, diagnostics)
+        protocol = read_protocol(pairs.get("upstream_protocol"), scheme, server_name, diagnostics)
+        https_only = read_https(pairs.get("https"), route, diagnostics)
+        hsts = read_hsts(pairs.get("hsts"), scheme, diagnostics)
+    share_with = read_share_with(pairs.get("share_with"), scheme, diagnostics)
+    if diagnostics.failed or route is None:
         return None
     action: InternalPort | RedirectRule | None = redirect
     if port is not None:
         action = InternalPort(port, Transport(protocol, server_name, proxy_header))
     assert action is not None
     options = RouteOptions(sticky, forwarded_for is True, https_only, hsts, share_with)
-    return asked.value.column, LabelRoute(_match_of(route), action, found.key, SCHEMA, options)
+    return asked.value.column, LabelRoute(
+        _match_of(route), action, diagnostics.key, SCHEMA, options
+    )
 
 
 def _match_of(route: ExternalRoute) -> Match:
@@ -333,14 +339,14 @@ def _match_of(route: ExternalRoute) -> Match:
     return ServerName(route.host) if is_sni else HostPath(route.host, route.path)
 
 
-def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, Pair]:
+def _collect_pairs(elements: list[Part], diagnostics: LabelDiagnostics) -> dict[str, Pair]:
     pairs: dict[str, Pair] = {}
     for element in elements:
-        if found.hopeless:
+        if diagnostics.hopeless:
             break
         split = split_pair(element)
         if split is None or not split[0].text or "://" in split[0].text:
-            found.add(
+            diagnostics.add(
                 codes.NOT_A_PAIR,
                 f"{show(element.text)} is not key=value",
                 _pair_hint(element.text),
@@ -350,9 +356,9 @@ def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, Pair
         pair = Pair(*split)
         key = pair.name.text
         if key not in _KEYS:
-            meant = found.suggestions.nearest(key, _KEYS, 3)
+            meant = diagnostics.suggestions.nearest(key, _KEYS, 3)
             hint = f"did you mean {meant}?" if meant else f"the keys are {', '.join(_KEYS)}"
-            found.add(
+            diagnostics.add(
                 codes.UNKNOWN_KEY,
                 f"the key {show(key)} is not known and is ignored",
                 hint,
@@ -360,14 +366,14 @@ def _collect_pairs(elements: list[Part], found: LabelFindings) -> dict[str, Pair
             )
             continue
         if key in pairs:
-            found.add(
+            diagnostics.add(
                 codes.REPEATED_KEY,
                 f"{key} occurs twice; this one counts",
                 "leave out one",
                 column=pair.name.column,
             )
         pairs[key] = pair
-    return {key: pair for key, pair in pairs.items() if _has_value(pair, found)}
+    return {key: pair for key, pair in pairs.items() if _has_value(pair, diagnostics)}
 
 
 def _pair_hint(text: str) -> str:
@@ -380,8 +386,8 @@ def _pair_hint(text: str) -> str:
     return "write key=value; a comma always separates (in a URL it is %2C)"
 
 
-def _has_value(pair: Pair, found: LabelFindings) -> bool:
-    if _report_quotes(pair.value, found):
+def _has_value(pair: Pair, diagnostics: LabelDiagnostics) -> bool:
+    if _report_quotes(pair.value, diagnostics):
         return False
     if pair.value.text:
         return True
@@ -391,14 +397,14 @@ def _has_value(pair: Pair, found: LabelFindings) -> bool:
         if key == "external_route"
         else f"write a value, or leave out {key}"
     )
-    found.add(codes.EMPTY_VALUE, f"{key} has no value", hint, column=pair.value.column)
+    diagnostics.add(codes.EMPTY_VALUE, f"{key} has no value", hint, column=pair.value.column)
     return False
 
 
 def _choose_port(
     written: Part | None,
     route: ExternalRoute | None,
-    found: LabelFindings,
+    diagnostics: LabelDiagnostics,
     known: Mapping[str, _Ports],
 ) -> int | None:
     """The port in the container: as written, else the only one that is published, of the route's
@@ -407,11 +413,11 @@ def _choose_port(
     protocol = "udp" if route is not None and route.scheme is Scheme.UDP else "tcp"
     ports = known[protocol]
     if written is not None:
-        port = parse_internal_port(written, found)
+        port = parse_internal_port(written, diagnostics)
         if port is not None and port in ports.published:
             target = ports.published[port]
             message = f"{port} is the published port; inside the container it is {target}"
-            found.add(
+            diagnostics.add(
                 codes.PUBLISHED_PORT,
                 message,
                 f"write internal_port={target}",
@@ -422,7 +428,7 @@ def _choose_port(
         return ports.targets[0]
     if not ports.targets:
         message = f"internal_port is missing, and the service publishes no {protocol.upper()} port to take instead"
-        found.add(
+        diagnostics.add(
             codes.NO_PORT, message, "add internal_port=PORT, the port that the container listens on"
         )
         return None
@@ -430,7 +436,7 @@ def _choose_port(
         ["..."] if len(ports.targets) > _SHOWN else []
     )
     message = f"internal_port is missing, and the service publishes several: {', '.join(names)}"
-    found.add(
+    diagnostics.add(
         codes.SEVERAL_PORTS,
         message,
         "add " + " or ".join(f"internal_port={name}" for name in names[:3]),

@@ -23,7 +23,7 @@ from meshlib.entries import (
     typed,
 )
 from meshlib.errors import ConfigurationError
-from meshlib.labels.hrm_values import parse_cookie_name
+from meshlib.labels.values import parse_cookie_name
 from meshlib.model import (
     Contribution,
     Endpoint,
@@ -86,7 +86,7 @@ def test_an_entry_of_a_wrong_type() -> None:
 
 
 def test_an_entry_says_where_it_is() -> None:
-    assert str(Entry("a").mistake("it is wrong", "write b")) == "routes['a']: it is wrong (write b)"
+    assert str(Entry("a").error("it is wrong", "write b")) == "routes['a']: it is wrong (write b)"
     assert Entry("a", lambda: "file.json: a").where == "file.json: a"
     assert len(Entry("a" * 999).where) < 250
 

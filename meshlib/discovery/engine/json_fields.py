@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from meshlib.bounds import bounded_name
 from meshlib.discovery.engine.records import IPNetwork, Malformed
-from meshlib.labels.findings import show
+from meshlib.labels.diagnostics import show
 from meshlib.labels.result import PublishedPort
 
 __all__ = [

@@ -21,7 +21,7 @@ from meshlib.discovery.engine.records import (
     ServiceRecord,
     TaskRecord,
 )
-from meshlib.labels.findings import Finding
+from meshlib.labels.diagnostics import DiagnosticKind
 from meshlib.model import (
     Contribution,
     Diagnostic,
@@ -51,25 +51,25 @@ __all__ = [
 ]
 
 
-OFF_NETWORK = Finding(
+OFF_NETWORK = DiagnosticKind(
     "NET001",
     Severity.ERROR,
     "the service is on no network that it may be reached by; only its redirects are served",
 )
-ADDRESS_REFUSED = Finding(
+ADDRESS_REFUSED = DiagnosticKind(
     "NET002",
     Severity.WARNING,
     "a task or container has an address that is not one of its network, or of a special purpose; it is not used",
 )
-LABELS_ON_CONTAINER = Finding(
+LABELS_ON_CONTAINER = DiagnosticKind(
     "NET003",
     Severity.WARNING,
     "a routing label is on the containers of a Swarm service; it is not read",
 )
-MALFORMED = Finding(
+MALFORMED = DiagnosticKind(
     "NET004", Severity.WARNING, "the engine describes something in a way that cannot be read"
 )
-OFF_GATEWAY = Finding(
+OFF_GATEWAY = DiagnosticKind(
     "NET005",
     Severity.ERROR,
     "the service is on no network that the gateway is on, too; only its redirects are served",

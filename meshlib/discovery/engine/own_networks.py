@@ -15,12 +15,12 @@ from typing import Final
 
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.records import IPNetwork, NetworkRecord
-from meshlib.labels.findings import Finding
+from meshlib.labels.diagnostics import DiagnosticKind
 from meshlib.model import Diagnostic, Severity
 
 __all__ = ["GATEWAY_UNKNOWN", "Surroundings", "Whereabouts", "find_own_networks"]
 
-GATEWAY_UNKNOWN = Finding(
+GATEWAY_UNKNOWN = DiagnosticKind(
     "NET006",
     Severity.INFO,
     "the networks that the gateway itself is on are not known; services are routed by any labelled network",

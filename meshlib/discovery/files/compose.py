@@ -18,12 +18,12 @@ from meshlib.discovery.files.diagnostics import (
     LABELS_DIFFER,
     PORT_NOT_READ,
     REPEATED_LABEL,
-    Mistakes,
+    FileDiagnostics,
     show_value,
 )
 from meshlib.discovery.files.interpolation import interpolate
 from meshlib.errors import ConfigurationError
-from meshlib.labels.findings import show
+from meshlib.labels.diagnostics import show
 from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.limits import MAX_VALUE
 from meshlib.labels.result import PublishedPort
@@ -53,7 +53,7 @@ class ReadLabels(NamedTuple):
 
 
 def read_labels(
-    value: object, place: str, mistakes: Mistakes, variables: Mapping[str, str] | None
+    value: object, place: str, diagnostics: FileDiagnostics, variables: Mapping[str, str] | None
 ) -> ReadLabels:
     """The labels in `value`, a mapping or a list; `variables` None: dollar signs mean themselves,
     as in values of others' labels.
@@ -61,16 +61,16 @@ def read_labels(
     if value is None:
         return ReadLabels({})
     if not isinstance(value, dict | list):
-        mistakes.add(
+        diagnostics.add(
             BAD_LABELS, place, f"{show_value(value)} is neither a mapping nor a list", _LABELS_HINT
         )
         return ReadLabels({}, readable=False)
     labels: dict[str, str] = {}
     failed: set[str] = set()
     pairs = (
-        _pairs_of_mapping(value, place, mistakes)
+        _pairs_of_mapping(value, place, diagnostics)
         if isinstance(value, dict)
-        else _pairs_of_list(value, place, mistakes, failed)
+        else _pairs_of_list(value, place, diagnostics, failed)
     )
     for key, text, where in pairs:
         try:
@@ -79,7 +79,7 @@ def read_labels(
             if variables is not None and isinstance(text, str) and is_hrm_label(key):
                 text = interpolate(text, variables)
             if isinstance(value, list) and key in labels and is_hrm_label(key):
-                mistakes.add(
+                diagnostics.add(
                     REPEATED_LABEL,
                     where,
                     f"the label {show(key)} stands here a second time",
@@ -90,7 +90,7 @@ def read_labels(
             labels.pop(key, None)
             if is_hrm_label(key):
                 failed.add(key)
-                mistakes.add(
+                diagnostics.add(
                     BAD_VARIABLE if isinstance(text, str) else BAD_LABEL,
                     where,
                     error.message,
@@ -100,7 +100,7 @@ def read_labels(
 
 
 def merge_labels(
-    service: ReadLabels, deploy: ReadLabels, place: str, mistakes: Mistakes
+    service: ReadLabels, deploy: ReadLabels, place: str, diagnostics: FileDiagnostics
 ) -> ReadLabels:
     """`labels` and `deploy.labels` of one service, of which the second counts where both have a
     key.
@@ -108,7 +108,7 @@ def merge_labels(
     for key in sorted(service.labels.keys() & deploy.labels.keys()):
         if is_hrm_label(key) and service.labels[key] != deploy.labels[key]:
             message = f"the label {show(key)} is another one in deploy.labels, which counts"
-            mistakes.add(
+            diagnostics.add(
                 LABELS_DIFFER,
                 place,
                 message,
@@ -125,7 +125,7 @@ def merge_labels(
 
 
 def read_ports(
-    value: object, place: str, mistakes: Mistakes, variables: Mapping[str, str]
+    value: object, place: str, diagnostics: FileDiagnostics, variables: Mapping[str, str]
 ) -> tuple[PublishedPort, ...]:
     """The published ports in `value`, a list of short and long forms; a port range is each of its
     ports.
@@ -133,7 +133,7 @@ def read_ports(
     if value is None:
         return ()
     if not isinstance(value, list):
-        mistakes.add(PORT_NOT_READ, place, f"{show_value(value)} is no list", _PORT_HINT)
+        diagnostics.add(PORT_NOT_READ, place, f"{show_value(value)} is no list", _PORT_HINT)
         return ()
     found: list[PublishedPort] = []
     for index, entry in enumerate(value):
@@ -143,9 +143,9 @@ def read_ports(
                 _long(entry, variables) if isinstance(entry, dict) else _short(entry, variables)
             )
         except ConfigurationError as error:
-            mistakes.add(PORT_NOT_READ, where, error.message, error.hint)
+            diagnostics.add(PORT_NOT_READ, where, error.message, error.hint)
         if len(found) > MAX_PORTS:
-            mistakes.add(
+            diagnostics.add(
                 PORT_NOT_READ,
                 where,
                 f"more than {MAX_PORTS} ports are not read",
@@ -159,13 +159,13 @@ _Pair = tuple[str, object, str]
 
 
 def _pairs_of_mapping(
-    value: Mapping[object, object], place: str, mistakes: Mistakes
+    value: Mapping[object, object], place: str, diagnostics: FileDiagnostics
 ) -> Iterator[_Pair]:
     for key, text in value.items():
         if isinstance(key, str):
             yield key, text, f"{place}.{key}"
         else:
-            mistakes.add(
+            diagnostics.add(
                 BAD_LABEL,
                 place,
                 f"the key {show_value(key)} is no text",
@@ -174,7 +174,7 @@ def _pairs_of_mapping(
 
 
 def _pairs_of_list(
-    value: list[object], place: str, mistakes: Mistakes, failed: set[str]
+    value: list[object], place: str, diagnostics: FileDiagnostics, failed: set[str]
 ) -> Iterator[_Pair]:
     for index, entry in enumerate(value):
         where = f"{place}[{index}]"
@@ -189,7 +189,7 @@ def _pairs_of_list(
                 if isinstance(entry, dict)
                 else set()
             )
-            mistakes.add(BAD_LABEL, where, f"{show_value(entry)} is no KEY=VALUE", _ENTRY_HINT)
+            diagnostics.add(BAD_LABEL, where, f"{show_value(entry)} is no KEY=VALUE", _ENTRY_HINT)
 
 
 def _short_enough(text: str, variables: Mapping[str, str]) -> str:

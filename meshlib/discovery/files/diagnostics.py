@@ -1,4 +1,4 @@
-"""What can be wrong with a file of services, and the collector of one service's mistakes.
+"""What can be wrong with a file of services, and the collector of one service's diagnostics.
 
 SVC0xx: an error, something of the service is missing. SVC1xx: a warning. SVC2xx: good to know. A
 code is never given a new meaning.
@@ -6,7 +6,7 @@ code is never given a new meaning.
 
 from __future__ import annotations
 
-from meshlib.labels.findings import Finding, show
+from meshlib.labels.diagnostics import DiagnosticKind, show
 from meshlib.labels.suggest import nearest
 from meshlib.model import Diagnostic, Severity
 
@@ -21,36 +21,40 @@ __all__ = [
     "BAD_VARIABLE",
     "CATALOGUE",
     "LABELS_DIFFER",
-    "MAX_MISTAKES",
+    "MAX_DIAGNOSTICS",
     "NO_ENDPOINTS",
     "PORT_NOT_READ",
     "REPEATED_LABEL",
     "UNKNOWN_KEY",
-    "Mistakes",
+    "FileDiagnostics",
     "show_value",
 ]
 
-BAD_SERVICE = Finding("SVC001", Severity.ERROR, "the service's entry cannot be read")
-BAD_LABELS = Finding("SVC002", Severity.ERROR, "`labels` is neither a mapping nor a list")
-BAD_LABEL = Finding("SVC003", Severity.ERROR, "a label is no text, or no `key=value`")
-BAD_ENDPOINTS = Finding("SVC004", Severity.ERROR, "`endpoints` is no list")
-BAD_ENDPOINT = Finding("SVC005", Severity.ERROR, "an endpoint cannot be read; the others serve")
-BAD_VARIABLE = Finding(
+BAD_SERVICE = DiagnosticKind("SVC001", Severity.ERROR, "the service's entry cannot be read")
+BAD_LABELS = DiagnosticKind("SVC002", Severity.ERROR, "`labels` is neither a mapping nor a list")
+BAD_LABEL = DiagnosticKind("SVC003", Severity.ERROR, "a label is no text, or no `key=value`")
+BAD_ENDPOINTS = DiagnosticKind("SVC004", Severity.ERROR, "`endpoints` is no list")
+BAD_ENDPOINT = DiagnosticKind(
+    "SVC005", Severity.ERROR, "an endpoint cannot be read; the others serve"
+)
+BAD_VARIABLE = DiagnosticKind(
     "SVC006", Severity.ERROR, "a label of a Compose file has a variable without a value"
 )
-BAD_PROXY_HEADER = Finding(
+BAD_PROXY_HEADER = DiagnosticKind(
     "SVC007", Severity.ERROR, "`proxy_protocol` is neither v1 nor v2; no PROXY header is sent"
 )
-BAD_PROTOCOL = Finding("SVC008", Severity.ERROR, "`protocol` is not h2c; HTTP/1.1 is spoken")
-UNKNOWN_KEY = Finding("SVC101", Severity.WARNING, "a key is not known and ignored")
-NO_ENDPOINTS = Finding("SVC102", Severity.WARNING, "a service with routes has no `endpoints`")
-PORT_NOT_READ = Finding(
+BAD_PROTOCOL = DiagnosticKind("SVC008", Severity.ERROR, "`protocol` is not h2c; HTTP/1.1 is spoken")
+UNKNOWN_KEY = DiagnosticKind("SVC101", Severity.WARNING, "a key is not known and ignored")
+NO_ENDPOINTS = DiagnosticKind(
+    "SVC102", Severity.WARNING, "a service with routes has no `endpoints`"
+)
+PORT_NOT_READ = DiagnosticKind(
     "SVC103", Severity.WARNING, "an entry of a Compose service's `ports` cannot be read"
 )
-REPEATED_LABEL = Finding(
+REPEATED_LABEL = DiagnosticKind(
     "SVC104", Severity.WARNING, "a label stands twice in a list; the last one counts"
 )
-LABELS_DIFFER = Finding(
+LABELS_DIFFER = DiagnosticKind(
     "SVC201",
     Severity.INFO,
     "`labels` and `deploy.labels` differ in a routing label; `deploy.labels` counts",
@@ -74,23 +78,23 @@ CATALOGUE = (
 
 # A generated file that is wrong in one way is wrong so ten thousand times; who has mended twenty
 # sees the next ones.
-MAX_MISTAKES = 20
+MAX_DIAGNOSTICS = 20
 
 
-class Mistakes:
-    """Collects what is wrong with one service of a file, 20 mistakes at most; each says its place
+class FileDiagnostics:
+    """Collects what is wrong with one service of a file, 20 diagnostics at most; each says its place
     ("services.shop.endpoints[1]").
     """
 
     def __init__(self, service: str) -> None:
         self.service = service
-        self.diagnostics: list[Diagnostic] = []
+        self.kept: list[Diagnostic] = []
 
-    def add(self, finding: Finding, place: str, message: str, hint: str) -> None:
-        """Report `finding` at `place`; `hint` says what to write instead."""
-        if len(self.diagnostics) < MAX_MISTAKES:
-            self.diagnostics.append(
-                Diagnostic(finding.code, finding.severity, self.service, place, message, hint)
+    def add(self, kind: DiagnosticKind, place: str, message: str, hint: str) -> None:
+        """Report `kind` at `place`; `hint` says what to write instead."""
+        if len(self.kept) < MAX_DIAGNOSTICS:
+            self.kept.append(
+                Diagnostic(kind.code, kind.severity, self.service, place, message, hint)
             )
 
     def unknown_keys(self, found: object, known: tuple[str, ...], place: str) -> None:
@@ -98,7 +102,7 @@ class Mistakes:
         are anyone's own.
         """
         for key in found if isinstance(found, dict) else ():
-            if len(self.diagnostics) >= MAX_MISTAKES:
+            if len(self.kept) >= MAX_DIAGNOSTICS:
                 return
             if key in known or (isinstance(key, str) and key.startswith("x-")):
                 continue

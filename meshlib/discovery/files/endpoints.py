@@ -10,10 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from meshlib.authority import Authority, normalize_host, parse_authority, parse_port
-from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, BAD_ENDPOINTS, Mistakes, show_value
+from meshlib.discovery.files.diagnostics import (
+    BAD_ENDPOINT,
+    BAD_ENDPOINTS,
+    FileDiagnostics,
+    show_value,
+)
 from meshlib.discovery.limits import Allowance
 from meshlib.errors import AuthorityError, ConfigurationError
-from meshlib.labels.findings import show
+from meshlib.labels.diagnostics import show
 from meshlib.model import Endpoint, Upstream
 from meshlib.upstream_key import Transport, UpstreamKey
 
@@ -52,7 +57,7 @@ class FileEndpoint:
 
 
 def read_endpoints(
-    value: object, service: str, place: str, mistakes: Mistakes
+    value: object, service: str, place: str, diagnostics: FileDiagnostics
 ) -> tuple[FileEndpoint, ...]:
     """The endpoints in the list `value`, in its order. Without an `id` of its own an endpoint is
     the service's name and its position from 1 ("shop.2"), so that leaving out a wrong one does not
@@ -63,7 +68,7 @@ def read_endpoints(
             if isinstance(value, str)
             else 'write endpoints: ["HOST:PORT"], or [] for none'
         )
-        mistakes.add(BAD_ENDPOINTS, place, f"{show_value(value)} is no list", hint)
+        diagnostics.add(BAD_ENDPOINTS, place, f"{show_value(value)} is no list", hint)
         return ()
     found: dict[str, FileEndpoint] = {}
     for index, entry in enumerate(value):
@@ -76,14 +81,14 @@ def read_endpoints(
                 )
             found[endpoint.id] = endpoint
         except ConfigurationError as error:
-            mistakes.add(
+            diagnostics.add(
                 BAD_ENDPOINT,
                 f"{where}.{error.where}" if error.where else where,
                 error.message,
                 error.hint,
             )
         if isinstance(entry, dict):
-            mistakes.unknown_keys(entry, _KEYS, where)
+            diagnostics.unknown_keys(entry, _KEYS, where)
     return tuple(found.values())
 
 

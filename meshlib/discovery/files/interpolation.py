@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 
 from meshlib.errors import ConfigurationError
-from meshlib.labels.findings import show
+from meshlib.labels.diagnostics import show
 from meshlib.labels.limits import MAX_VALUE
 
 __all__ = ["MAX_DEPTH", "interpolate"]

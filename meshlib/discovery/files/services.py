@@ -30,7 +30,7 @@ from meshlib.discovery.files.diagnostics import (
     BAD_PROXY_HEADER,
     BAD_SERVICE,
     NO_ENDPOINTS,
-    Mistakes,
+    FileDiagnostics,
     show_value,
 )
 from meshlib.discovery.files.endpoints import FileEndpoint, build_upstreams, read_endpoints
@@ -38,7 +38,7 @@ from meshlib.discovery.label_reading import Labelled, LabelReadings
 from meshlib.discovery.limits import Allowance, DiscoveryLimits
 from meshlib.discovery.routes import build_routes
 from meshlib.errors import AuthorityError, ConfigurationError
-from meshlib.labels.findings import show
+from meshlib.labels.diagnostics import show
 from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.result import LabelResult, PublishedPort
 from meshlib.model import Contribution, Snapshot
@@ -95,7 +95,7 @@ def resolve_document(
     )
     owner = _owner(document, provider)
     entries: dict[str, _Entry] = {}
-    mistakes = Mistakes("")
+    diagnostics = FileDiagnostics("")
     for position, (key, value) in enumerate(_services(document, where).items(), 1):
         name = (
             str(key)
@@ -103,14 +103,14 @@ def resolve_document(
             else key
         )
         if not isinstance(name, str) or not name or len(name) > _MAX_NAME or not name.isprintable():
-            mistakes.add(
+            diagnostics.add(
                 BAD_SERVICE,
                 "services",
                 f"{show_value(key)} is no name for a service",
                 "write letters, digits and hyphens",
             )
         elif name in entries:
-            mistakes.add(
+            diagnostics.add(
                 BAD_SERVICE,
                 f"services.{name}",
                 "the service is here twice, once with a number for a name",
@@ -129,10 +129,10 @@ def resolve_document(
         )
         # The same object where nothing changed: that is what makes the next table cheap.
         found[name] = last if last == contribution else contribution
-    mistakes.unknown_keys(document, _FILE_KEYS, "")
+    diagnostics.unknown_keys(document, _FILE_KEYS, "")
     of_file = (
-        [Contribution(f"{provider}/", "", diagnostics=tuple(mistakes.diagnostics))]
-        if mistakes.diagnostics
+        [Contribution(f"{provider}/", "", diagnostics=tuple(diagnostics.kept))]
+        if diagnostics.kept
         else []
     )
     return Snapshot.of([*found.values(), *of_file])
@@ -167,28 +167,28 @@ class _Entry(NamedTuple):
 
     value: Mapping[str, object] | None
     labelled: Labelled
-    mistakes: Mistakes
+    diagnostics: FileDiagnostics
     unread: frozenset[str] = frozenset()
     readable: bool = True
 
 
 def _read_entry(name: str, position: int, value: object, variables: Mapping[str, str]) -> _Entry:
-    mistakes = Mistakes(name)
+    diagnostics = FileDiagnostics(name)
     place = f"services.{name}"
     if not isinstance(value, dict):
-        mistakes.add(
+        diagnostics.add(
             BAD_SERVICE, place, f"the service is no mapping but {show_value(value)}", _SERVICE_HINT
         )
-        return _Entry(None, Labelled(name, position, name, {}), mistakes)
+        return _Entry(None, Labelled(name, position, name, {}), diagnostics)
     if _is_composed(value):
-        labels = _composed_labels(value, place, variables, mistakes)
-        ports = _composed_ports(value, labels, place, variables, mistakes)
+        labels = _composed_labels(value, place, variables, diagnostics)
+        ports = _composed_ports(value, labels, place, variables, diagnostics)
     else:
-        labels, ports = read_labels(value.get("labels"), f"{place}.labels", mistakes, None), ()
+        labels, ports = read_labels(value.get("labels"), f"{place}.labels", diagnostics, None), ()
     return _Entry(
         value,
         Labelled(name, position, name, labels.labels, ports),
-        mistakes,
+        diagnostics,
         labels.failed,
         labels.readable,
     )
@@ -201,7 +201,7 @@ def _is_composed(entry: Mapping[str, object]) -> bool:
 def _contribution(
     entry: _Entry, result: LabelResult, allowance: Allowance, last: Contribution | None
 ) -> Contribution:
-    name, value, mistakes = entry.labelled.service, entry.value, entry.mistakes
+    name, value, diagnostics = entry.labelled.service, entry.value, entry.diagnostics
     place = f"services.{name}"
     if value is None:
         # Nothing is known of it, its endpoints included; that is no reason to stop serving what it
@@ -211,20 +211,20 @@ def _contribution(
             if last is not None
             else ()
         )
-        return Contribution("", name, routes=routes, diagnostics=tuple(mistakes.diagnostics))
+        return Contribution("", name, routes=routes, diagnostics=tuple(diagnostics.kept))
     failed = result.failed | frozenset(map(bounded_name, entry.unread))
     if not entry.readable and last is not None:
         failed |= {route.label for route in last.routes}
     forwards = any(route.forwards for route in result.routes)
     composed = _is_composed(value)
-    endpoints = _endpoints(name, value, place, mistakes, composed=composed, forwards=forwards)
+    endpoints = _endpoints(name, value, place, diagnostics, composed=composed, forwards=forwards)
     if composed:
         upstream_for = build_upstreams(name, endpoints, allowance=allowance)
     else:
-        version = _proxy_header(value, place, mistakes)
-        transport = Transport(_protocol(value, place, mistakes), proxy_protocol=version)
+        version = _proxy_header(value, place, diagnostics)
+        transport = Transport(_protocol(value, place, diagnostics), proxy_protocol=version)
         upstream_for = build_upstreams(name, endpoints, transport, allowance=allowance)
-        mistakes.unknown_keys(value, _SERVICE_KEYS, place)
+        diagnostics.unknown_keys(value, _SERVICE_KEYS, place)
     routes = build_routes(
         name,
         replace(result, failed=failed),
@@ -233,14 +233,12 @@ def _contribution(
         networked=True,
         allowance=allowance,
     )
-    diagnostics = allowance.diagnostics(
-        (*result.diagnostics, *mistakes.diagnostics), result.unreported
-    )
-    return Contribution(key="", service=name, routes=routes, diagnostics=diagnostics)
+    kept = allowance.diagnostics((*result.diagnostics, *diagnostics.kept), result.unreported)
+    return Contribution(key="", service=name, routes=routes, diagnostics=kept)
 
 
 def _proxy_header(
-    entry: Mapping[str, object], place: str, mistakes: Mistakes
+    entry: Mapping[str, object], place: str, diagnostics: FileDiagnostics
 ) -> Literal["", "v1", "v2"]:
     value = entry.get("proxy_protocol")
     if value == "v1":
@@ -249,18 +247,20 @@ def _proxy_header(
         return "v2"
     if value is not None:
         message = f"{show_value(value)} is no version of the PROXY protocol"
-        mistakes.add(
+        diagnostics.add(
             BAD_PROXY_HEADER, f"{place}.proxy_protocol", message, "write v1 or v2, or leave it out"
         )
     return ""
 
 
-def _protocol(entry: Mapping[str, object], place: str, mistakes: Mistakes) -> Literal["", "h2c"]:
+def _protocol(
+    entry: Mapping[str, object], place: str, diagnostics: FileDiagnostics
+) -> Literal["", "h2c"]:
     value = entry.get("protocol")
     if value == "h2c":
         return "h2c"
     if value is not None:
-        mistakes.add(
+        diagnostics.add(
             BAD_PROTOCOL,
             f"{place}.protocol",
             f"{show_value(value)} is not h2c",
@@ -270,14 +270,17 @@ def _protocol(entry: Mapping[str, object], place: str, mistakes: Mistakes) -> Li
 
 
 def _composed_labels(
-    entry: Mapping[str, object], place: str, variables: Mapping[str, str], mistakes: Mistakes
+    entry: Mapping[str, object],
+    place: str,
+    variables: Mapping[str, str],
+    diagnostics: FileDiagnostics,
 ) -> ReadLabels:
-    labels = read_labels(entry.get("labels"), f"{place}.labels", mistakes, variables)
+    labels = read_labels(entry.get("labels"), f"{place}.labels", diagnostics, variables)
     deploy = entry.get("deploy")
     if deploy is None:
         return labels
     if not isinstance(deploy, dict):
-        mistakes.add(
+        diagnostics.add(
             BAD_LABELS,
             f"{place}.deploy",
             f"{show_value(deploy)} is no mapping",
@@ -286,9 +289,9 @@ def _composed_labels(
         return labels._replace(readable=False)
     return merge_labels(
         labels,
-        read_labels(deploy.get("labels"), f"{place}.deploy.labels", mistakes, variables),
+        read_labels(deploy.get("labels"), f"{place}.deploy.labels", diagnostics, variables),
         place,
-        mistakes,
+        diagnostics,
     )
 
 
@@ -297,25 +300,25 @@ def _composed_ports(
     labels: ReadLabels,
     place: str,
     variables: Mapping[str, str],
-    mistakes: Mistakes,
+    diagnostics: FileDiagnostics,
 ) -> tuple[PublishedPort, ...]:
     # The ports of a service that wants no routes are none of our business, right or wrong.
     if not any(map(is_hrm_label, labels.labels)):
         return ()
-    return read_ports(entry.get("ports"), f"{place}.ports", mistakes, variables)
+    return read_ports(entry.get("ports"), f"{place}.ports", diagnostics, variables)
 
 
 def _endpoints(
     name: str,
     entry: Mapping[str, object],
     place: str,
-    mistakes: Mistakes,
+    diagnostics: FileDiagnostics,
     *,
     composed: bool,
     forwards: bool,
 ) -> tuple[FileEndpoint, ...]:
     if "endpoints" in entry:
-        return read_endpoints(entry["endpoints"], name, f"{place}.endpoints", mistakes)
+        return read_endpoints(entry["endpoints"], name, f"{place}.endpoints", diagnostics)
     if composed:
         try:
             # One name for all replicas: Docker's DNS answers with each of them, or with the address
@@ -323,14 +326,14 @@ def _endpoints(
             return (FileEndpoint(f"{name}.1", normalize_host(name)),)
         except AuthorityError as error:
             if forwards:
-                mistakes.add(
+                diagnostics.add(
                     BAD_ENDPOINT,
                     place,
                     f"{show(name)} is no host name: {error}",
                     'add endpoints: ["HOST:PORT"]',
                 )
     elif forwards:
-        mistakes.add(
+        diagnostics.add(
             NO_ENDPOINTS,
             place,
             "endpoints is missing: every request is answered with 503",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from meshlib.errors import ConfigurationError
-from meshlib.labels.findings import show
+from meshlib.labels.diagnostics import show
 
 __all__ = ["choose_variables", "is_variable_name", "parse_env_file"]
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from meshlib.bounds import bounded_name
 from meshlib.labels import hrm, suggest
-from meshlib.labels.findings import MAX_HINT, MAX_PER_LABEL
+from meshlib.labels.codes import CATALOGUE
+from meshlib.labels.diagnostics import MAX_HINT, MAX_PER_LABEL
 from meshlib.labels.grammar import Part
 from meshlib.labels.hrm import LABEL, MAX_ELEMENTS, is_hrm_label, parse_labels
-from meshlib.labels.hrm_codes import CATALOGUE
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
 from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
 from meshlib.model import HostPath, ListeningPort, Scheme, ServerName, Severity
@@ -111,7 +111,7 @@ def test_every_code_is_produced_by_a_vector() -> None:
         code for vector in REFERENCE + ROUTES + WRONG for code, _, _ in vector["diagnostics"]
     }
     by_tests = {"HRM022", "HRM040", "HRM041", "HRM042"}  # limits of a service, see below
-    assert produced | by_tests == {finding.code for finding in CATALOGUE}
+    assert produced | by_tests == {kind.code for kind in CATALOGUE}
 
 
 @pytest.mark.parametrize(

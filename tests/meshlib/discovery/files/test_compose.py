@@ -15,7 +15,7 @@ from meshlib.discovery.files.compose import (
     read_labels,
     read_ports,
 )
-from meshlib.discovery.files.diagnostics import Mistakes
+from meshlib.discovery.files.diagnostics import FileDiagnostics
 from meshlib.labels.hrm import parse_labels
 from meshlib.labels.limits import MAX_VALUE
 from meshlib.labels.result import PublishedPort
@@ -27,9 +27,9 @@ VARIABLES = {"DOMAIN": "a.example.com", "N": "80", "RANGE": "8000-8001"}
 def read(
     value: object, variables: dict[str, str] | None = VARIABLES
 ) -> tuple[ReadLabels, list[tuple[str, str, str]]]:
-    mistakes = Mistakes("shop")
-    found = read_labels(value, "labels", mistakes, variables)
-    return found, [(d.code, d.label, d.message) for d in mistakes.diagnostics]
+    diagnostics = FileDiagnostics("shop")
+    found = read_labels(value, "labels", diagnostics, variables)
+    return found, [(d.code, d.label, d.message) for d in diagnostics.kept]
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ def test_variables_that_make_a_label_too_long_cost_themselves_only() -> None:
         "HRM002",
         "HRM002",
     ]
-    mistakes = Mistakes("shop")
-    assert read_ports(["$LONG:80", "81"], "ports", mistakes, variables) == (
+    diagnostics = FileDiagnostics("shop")
+    assert read_ports(["$LONG:80", "81"], "ports", diagnostics, variables) == (
         PublishedPort(81, None, "tcp", "ingress"),
     )
-    assert [one.code for one in mistakes.diagnostics] == ["SVC103"]
+    assert [one.code for one in diagnostics.kept] == ["SVC103"]
 
 
 def test_the_last_of_equal_keys_counts() -> None:
@@ -142,7 +142,7 @@ def test_the_last_of_equal_keys_counts() -> None:
 
 
 def test_deploy_labels_count_before_labels() -> None:
-    mistakes = Mistakes("shop")
+    diagnostics = FileDiagnostics("shop")
     service = ReadLabels(
         {KEY: "1", "other": "1", f"{KEY}.a": "1", f"{KEY}.same": "1", f"{KEY}.bad": "1"},
         frozenset({f"{KEY}.b", f"{KEY}.c"}),
@@ -150,23 +150,23 @@ def test_deploy_labels_count_before_labels() -> None:
     deploy = ReadLabels(
         {KEY: "2", "other": "2", f"{KEY}.b": "2", f"{KEY}.same": "1"}, frozenset({f"{KEY}.bad"})
     )
-    merged = merge_labels(service, deploy, "services.shop", mistakes)
+    merged = merge_labels(service, deploy, "services.shop", diagnostics)
     assert merged == ReadLabels(
         {KEY: "2", "other": "2", f"{KEY}.a": "1", f"{KEY}.b": "2", f"{KEY}.same": "1"},
         frozenset({f"{KEY}.bad", f"{KEY}.c"}),
     )
-    (said,) = mistakes.diagnostics
+    (said,) = diagnostics.kept
     assert (said.code, said.label) == ("SVC201", "services.shop")
     assert said.message == f"the label '{KEY}' is another one in deploy.labels, which counts"
-    assert not merge_labels(service, ReadLabels({}, readable=False), "", mistakes).readable
-    assert not merge_labels(ReadLabels({}, readable=False), deploy, "", mistakes).readable
+    assert not merge_labels(service, ReadLabels({}, readable=False), "", diagnostics).readable
+    assert not merge_labels(ReadLabels({}, readable=False), deploy, "", diagnostics).readable
 
 
 def ports(value: object) -> tuple[list[tuple[object, ...]], list[tuple[str, str, str]]]:
-    mistakes = Mistakes("shop")
-    found = read_ports(value, "ports", mistakes, VARIABLES)
+    diagnostics = FileDiagnostics("shop")
+    found = read_ports(value, "ports", diagnostics, VARIABLES)
     return [(p.target, p.published, p.protocol, p.mode) for p in found], [
-        (d.code, d.label, d.message) for d in mistakes.diagnostics
+        (d.code, d.label, d.message) for d in diagnostics.kept
     ]
 
 
@@ -261,7 +261,7 @@ def test_anything_is_read_or_reported(value: object) -> None:
     assert all(isinstance(text, str) for text in found.labels.values())
     assert not found.failed & found.labels.keys()
     assert found.readable or said
-    mistakes = Mistakes("shop")
-    for port in read_ports(value, "ports", mistakes, VARIABLES):
+    diagnostics = FileDiagnostics("shop")
+    for port in read_ports(value, "ports", diagnostics, VARIABLES):
         assert isinstance(port, PublishedPort)
         assert 1 <= port.target <= 65535

@@ -1,4 +1,4 @@
-"""The catalogue of a file's mistakes, and their collector."""
+"""The catalogue of a file's diagnostics, and their collector."""
 
 from __future__ import annotations
 
@@ -6,31 +6,33 @@ import datetime
 
 import pytest
 
-from meshlib.discovery.files import diagnostics as file_findings
+from meshlib.discovery.files import diagnostics as file_diagnostics
 from meshlib.discovery.files.diagnostics import (
     BAD_ENDPOINT,
     CATALOGUE,
-    MAX_MISTAKES,
-    Mistakes,
+    MAX_DIAGNOSTICS,
+    FileDiagnostics,
     show_value,
 )
-from meshlib.labels.findings import Finding
+from meshlib.labels.diagnostics import DiagnosticKind
 from meshlib.model import Diagnostic, Severity
 
 
 def test_catalogue_is_complete_with_codes_by_severity() -> None:
-    constants = [value for value in vars(file_findings).values() if isinstance(value, Finding)]
+    constants = [
+        value for value in vars(file_diagnostics).values() if isinstance(value, DiagnosticKind)
+    ]
     assert sorted(constants) == sorted(CATALOGUE)
-    codes = [finding.code for finding in CATALOGUE]
+    codes = [kind.code for kind in CATALOGUE]
     assert codes == sorted(set(codes))
     by_severity = {"0": Severity.ERROR, "1": Severity.WARNING, "2": Severity.INFO}
-    assert [finding.severity for finding in CATALOGUE] == [by_severity[code[3]] for code in codes]
+    assert [kind.severity for kind in CATALOGUE] == [by_severity[code[3]] for code in codes]
 
 
 def test_a_mistake_becomes_a_diagnostic_with_its_place() -> None:
-    mistakes = Mistakes("shop")
-    mistakes.add(BAD_ENDPOINT, "services.shop.endpoints[0]", "message", "hint")
-    assert mistakes.diagnostics == [
+    diagnostics = FileDiagnostics("shop")
+    diagnostics.add(BAD_ENDPOINT, "services.shop.endpoints[0]", "message", "hint")
+    assert diagnostics.kept == [
         Diagnostic(
             "SVC005", Severity.ERROR, "shop", "services.shop.endpoints[0]", "message", "hint"
         )
@@ -38,20 +40,20 @@ def test_a_mistake_becomes_a_diagnostic_with_its_place() -> None:
 
 
 def test_not_more_than_can_be_read() -> None:
-    mistakes = Mistakes("shop")
+    diagnostics = FileDiagnostics("shop")
     for n in range(1000):
-        mistakes.add(BAD_ENDPOINT, f"{n}", "", "")
-    assert [diagnostic.label for diagnostic in mistakes.diagnostics] == [
-        str(n) for n in range(MAX_MISTAKES)
+        diagnostics.add(BAD_ENDPOINT, f"{n}", "", "")
+    assert [diagnostic.label for diagnostic in diagnostics.kept] == [
+        str(n) for n in range(MAX_DIAGNOSTICS)
     ]
 
 
 def test_unknown_keys_with_what_was_meant() -> None:
-    mistakes = Mistakes("shop")
+    diagnostics = FileDiagnostics("shop")
     document = {"labels": 1, "x-team": 1, "endpoint": 1, "qqqqqqqq": 1, 5: 1, "a\nb" * 50: 1}
-    mistakes.unknown_keys(document, ("labels", "endpoints"), "services.shop")
-    mistakes.unknown_keys("no mapping", ("labels",), "services.shop")
-    assert [(d.code, d.label, d.message, d.hint) for d in mistakes.diagnostics[:3]] == [
+    diagnostics.unknown_keys(document, ("labels", "endpoints"), "services.shop")
+    diagnostics.unknown_keys("no mapping", ("labels",), "services.shop")
+    assert [(d.code, d.label, d.message, d.hint) for d in diagnostics.kept[:3]] == [
         ("SVC101", "services.shop", "the key 'endpoint' is not known", "did you mean endpoints?"),
         (
             "SVC101",
@@ -61,8 +63,8 @@ def test_unknown_keys_with_what_was_meant() -> None:
         ),
         ("SVC101", "services.shop", "the key '5' is not known", "known are labels, endpoints"),
     ]
-    assert len(mistakes.diagnostics) == 4
-    assert "\n" not in mistakes.diagnostics[3].message
+    assert len(diagnostics.kept) == 4
+    assert "\n" not in diagnostics.kept[3].message
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_a_crowd_of_unknown_keys_is_not_compared_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared: list[str] = []
-    monkeypatch.setattr(file_findings, "nearest", lambda word, known: compared.append(word))
-    mistakes = Mistakes("shop")
-    mistakes.unknown_keys({f"lables{n}": 1 for n in range(10_000)}, ("labels",), "services.shop")
-    assert len(mistakes.diagnostics) == len(compared) == MAX_MISTAKES
+    monkeypatch.setattr(file_diagnostics, "nearest", lambda word, known: compared.append(word))
+    diagnostics = FileDiagnostics("shop")
+    diagnostics.unknown_keys({f"lables{n}": 1 for n in range(10_000)}, ("labels",), "services.shop")
+    assert len(diagnostics.kept) == len(compared) == MAX_DIAGNOSTICS

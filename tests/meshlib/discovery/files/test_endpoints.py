@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.balancing import create_strategy
-from meshlib.discovery.files.diagnostics import Mistakes
+from meshlib.discovery.files.diagnostics import FileDiagnostics
 from meshlib.discovery.files.endpoints import FileEndpoint, build_upstreams, read_endpoints
 from meshlib.model import Endpoint
 
 
 def read(*entries: object) -> tuple[tuple[FileEndpoint, ...], list[tuple[str, str, str]]]:
-    mistakes = Mistakes("shop")
-    found = read_endpoints(list(entries), "shop", "endpoints", mistakes)
-    return found, [(d.code, d.label, d.message) for d in mistakes.diagnostics]
+    diagnostics = FileDiagnostics("shop")
+    found = read_endpoints(list(entries), "shop", "endpoints", diagnostics)
+    return found, [(d.code, d.label, d.message) for d in diagnostics.kept]
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_two_endpoints_never_have_one_identity() -> None:
     ],
 )
 def test_endpoints_are_a_list(value: object, hint: str) -> None:
-    mistakes = Mistakes("shop")
-    assert read_endpoints(value, "shop", "services.shop.endpoints", mistakes) == ()
-    (said,) = mistakes.diagnostics
+    diagnostics = FileDiagnostics("shop")
+    assert read_endpoints(value, "shop", "services.shop.endpoints", diagnostics) == ()
+    (said,) = diagnostics.kept
     assert (said.code, said.label) == ("SVC004", "services.shop.endpoints")
     assert said.hint.startswith(hint)
 

@@ -7,7 +7,7 @@ to know. A code is never given a new meaning.
 
 from __future__ import annotations
 
-from meshlib.labels.findings import Finding
+from meshlib.labels.diagnostics import DiagnosticKind
 from meshlib.model import Severity
 
 __all__ = [
@@ -68,132 +68,148 @@ __all__ = [
 
 _ERROR, _WARNING, _INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 
-NO_EXTERNAL_ROUTE = Finding("HRM001", _ERROR, "the label has no `external_route`")
-NOT_A_PAIR = Finding("HRM002", _ERROR, "something between two commas is not `key=value`")
-EMPTY_VALUE = Finding("HRM003", _ERROR, "a key has no value")
-BAD_SCHEME = Finding(
+NO_EXTERNAL_ROUTE = DiagnosticKind("HRM001", _ERROR, "the label has no `external_route`")
+NOT_A_PAIR = DiagnosticKind("HRM002", _ERROR, "something between two commas is not `key=value`")
+EMPTY_VALUE = DiagnosticKind("HRM003", _ERROR, "a key has no value")
+BAD_SCHEME = DiagnosticKind(
     "HRM004", _ERROR, "`external_route` begins with none of `http://`, `sni://`, `tcp://`, `udp://`"
 )
-BAD_HOST = Finding("HRM005", _ERROR, "the host in `external_route`, or its port, cannot be one")
-BAD_WILDCARD = Finding("HRM006", _ERROR, "a `*` stands where no wildcard can be")
-BAD_PATH = Finding(
+BAD_HOST = DiagnosticKind(
+    "HRM005", _ERROR, "the host in `external_route`, or its port, cannot be one"
+)
+BAD_WILDCARD = DiagnosticKind("HRM006", _ERROR, "a `*` stands where no wildcard can be")
+BAD_PATH = DiagnosticKind(
     "HRM007",
     _ERROR,
     "the path in `external_route` cannot be a path prefix (query, `..`, `//`, spaces)",
 )
-SNI_PATH = Finding("HRM008", _ERROR, "an `sni://` route has a path")
-SNI_ADDRESS = Finding("HRM009", _ERROR, "an `sni://` route names an IP address")
-BAD_INTERNAL_PORT = Finding("HRM010", _ERROR, "`internal_port` is not a number from 1 to 65535")
-NO_PORT = Finding(
+SNI_PATH = DiagnosticKind("HRM008", _ERROR, "an `sni://` route has a path")
+SNI_ADDRESS = DiagnosticKind("HRM009", _ERROR, "an `sni://` route names an IP address")
+BAD_INTERNAL_PORT = DiagnosticKind(
+    "HRM010", _ERROR, "`internal_port` is not a number from 1 to 65535"
+)
+NO_PORT = DiagnosticKind(
     "HRM011",
     _ERROR,
     "`internal_port` is missing and the service publishes no TCP port (`udp://`: UDP port)",
 )
-SEVERAL_PORTS = Finding(
+SEVERAL_PORTS = DiagnosticKind(
     "HRM012",
     _ERROR,
     "`internal_port` is missing and the service publishes several TCP ports (`udp://`: UDP ports)",
 )
-BAD_REDIRECT_URL = Finding(
+BAD_REDIRECT_URL = DiagnosticKind(
     "HRM013", _ERROR, "`redirect` is not an absolute `http://`, `https://` or `sni://` URL"
 )
-REDIRECT_ON_SNI = Finding("HRM014", _ERROR, "an `sni://` route has a `redirect`")
-REDIRECT_LOOP = Finding("HRM015", _ERROR, "a `redirect` leads back to its own route")
-BAD_REDIRECT_STATUS = Finding("HRM016", _ERROR, "`redirect_status` is not 301, 302, 307 or 308")
-BAD_COOKIE_NAME = Finding(
+REDIRECT_ON_SNI = DiagnosticKind("HRM014", _ERROR, "an `sni://` route has a `redirect`")
+REDIRECT_LOOP = DiagnosticKind("HRM015", _ERROR, "a `redirect` leads back to its own route")
+BAD_REDIRECT_STATUS = DiagnosticKind(
+    "HRM016", _ERROR, "`redirect_status` is not 301, 302, 307 or 308"
+)
+BAD_COOKIE_NAME = DiagnosticKind(
     "HRM017", _ERROR, "`sticky_sessions` is not a cookie name (RFC 6265 token)"
 )
-BAD_FLAG = Finding("HRM018", _ERROR, "`include_forwarded_for` is neither `true` nor `false`")
-QUOTED = Finding("HRM019", _ERROR, "quotation marks are part of the value")
-TOO_LONG = Finding("HRM020", _ERROR, "the value is longer than 4096 characters")
-TOO_MANY_ELEMENTS = Finding("HRM021", _ERROR, "more than 100 pairs or routes in one label")
-TOO_MANY_LABELS = Finding(
+BAD_FLAG = DiagnosticKind("HRM018", _ERROR, "`include_forwarded_for` is neither `true` nor `false`")
+QUOTED = DiagnosticKind("HRM019", _ERROR, "quotation marks are part of the value")
+TOO_LONG = DiagnosticKind("HRM020", _ERROR, "the value is longer than 4096 characters")
+TOO_MANY_ELEMENTS = DiagnosticKind("HRM021", _ERROR, "more than 100 pairs or routes in one label")
+TOO_MANY_LABELS = DiagnosticKind(
     "HRM022",
     _ERROR,
     "more routing labels on one service than it may have (1000); the rest is not read",
 )
-BAD_LISTENING_PORT = Finding(
+BAD_LISTENING_PORT = DiagnosticKind(
     "HRM023", _ERROR, "a `tcp://` or `udp://` route is not `:PORT`, a number from 1 to 65535"
 )
-BAD_PROXY_PROTOCOL = Finding("HRM024", _ERROR, "`proxy_protocol` is neither `v1` nor `v2`")
-REDIRECT_ON_PORT = Finding("HRM025", _ERROR, "a `tcp://` or `udp://` route has a `redirect`")
-BAD_SERVER_NAME = Finding(
+BAD_PROXY_PROTOCOL = DiagnosticKind("HRM024", _ERROR, "`proxy_protocol` is neither `v1` nor `v2`")
+REDIRECT_ON_PORT = DiagnosticKind("HRM025", _ERROR, "a `tcp://` or `udp://` route has a `redirect`")
+BAD_SERVER_NAME = DiagnosticKind(
     "HRM026", _ERROR, "`upstream_tls` is no host name, or stands beside `proxy_protocol`"
 )
-BAD_HTTPS = Finding(
+BAD_HTTPS = DiagnosticKind(
     "HRM027",
     _ERROR,
     "`https` is not `require`, or the route has no host of its own to send clients to",
 )
-BAD_HSTS = Finding(
+BAD_HSTS = DiagnosticKind(
     "HRM028",
     _ERROR,
     "`hsts` is not a number of seconds, perhaps with `;includeSubDomains` and `;preload`",
 )
-BAD_UPSTREAM_PROTOCOL = Finding(
+BAD_UPSTREAM_PROTOCOL = DiagnosticKind(
     "HRM029", _ERROR, "`upstream_protocol` is not `h2c`, or stands beside `upstream_tls`"
 )
-BAD_SHARE_WITH = Finding(
+BAD_SHARE_WITH = DiagnosticKind(
     "HRM030", _ERROR, "`share_with` is not 1 to 32 names of owners or networks, with `;` between"
 )
-TOO_MUCH_TEXT = Finding(
+TOO_MUCH_TEXT = DiagnosticKind(
     "HRM040",
     _ERROR,
     "the routing labels of one service have more characters than it may have; the rest is not read",
 )
-TOO_MANY_ROUTES = Finding(
+TOO_MANY_ROUTES = DiagnosticKind(
     "HRM041", _ERROR, "the service asks for more routes than it may have; the rest is not made"
 )
-TOO_MANY_PORTS = Finding(
+TOO_MANY_PORTS = DiagnosticKind(
     "HRM042",
     _ERROR,
     "the service asks for more TCP and UDP ports than it may have; the rest is not made",
 )
 
-LABEL_KEY_SLIP = Finding(
+LABEL_KEY_SLIP = DiagnosticKind(
     "HRM101",
     _WARNING,
     "the label's key is nearly, but not quite, a routing label's; it is not read",
 )
-UNKNOWN_KEY = Finding("HRM102", _WARNING, "a key is not known; ignored")
-REPEATED_KEY = Finding("HRM103", _WARNING, "a key occurs twice; the last one counts")
-EMPTY_ELEMENT = Finding("HRM104", _WARNING, "nothing stands between two commas; ignored")
-PORT_IGNORED = Finding("HRM105", _WARNING, "`external_route` has a port; only the host is matched")
-PUBLISHED_PORT = Finding(
+UNKNOWN_KEY = DiagnosticKind("HRM102", _WARNING, "a key is not known; ignored")
+REPEATED_KEY = DiagnosticKind("HRM103", _WARNING, "a key occurs twice; the last one counts")
+EMPTY_ELEMENT = DiagnosticKind("HRM104", _WARNING, "nothing stands between two commas; ignored")
+PORT_IGNORED = DiagnosticKind(
+    "HRM105", _WARNING, "`external_route` has a port; only the host is matched"
+)
+PUBLISHED_PORT = DiagnosticKind(
     "HRM106", _WARNING, "`internal_port` is the published port and not the container's"
 )
-STICKY_ON_SNI = Finding("HRM107", _WARNING, "`sticky_sessions` on an `sni://` route; ignored")
-FORWARDED_FOR_ON_SNI = Finding(
+STICKY_ON_SNI = DiagnosticKind(
+    "HRM107", _WARNING, "`sticky_sessions` on an `sni://` route; ignored"
+)
+FORWARDED_FOR_ON_SNI = DiagnosticKind(
     "HRM108", _WARNING, "`include_forwarded_for` on an `sni://` route; ignored"
 )
-DUPLICATE_ROUTE = Finding(
+DUPLICATE_ROUTE = DiagnosticKind(
     "HRM109",
     _WARNING,
     "two labels of a service ask for one route; the first in order of key counts",
 )
-STATUS_WITHOUT_REDIRECT = Finding(
+STATUS_WITHOUT_REDIRECT = DiagnosticKind(
     "HRM110", _WARNING, "`redirect_status` without `redirect`; ignored"
 )
-HTTP_KEY_ON_PORT = Finding(
+HTTP_KEY_ON_PORT = DiagnosticKind(
     "HRM111",
     _WARNING,
     "a key that only HTTP has a use for, on a `tcp://` or `udp://` route; ignored",
 )
-PROXY_PROTOCOL_ON_UDP = Finding("HRM112", _WARNING, "`proxy_protocol` on a `udp://` route; ignored")
-UPSTREAM_TLS_ON_SNI = Finding("HRM113", _WARNING, "`upstream_tls` on an `sni://` route; ignored")
-HTTPS_ON_SNI = Finding("HRM114", _WARNING, "`https` on an `sni://` route; ignored")
-HSTS_ON_SNI = Finding("HRM115", _WARNING, "`hsts` on an `sni://` route; ignored")
-UPSTREAM_PROTOCOL_ON_SNI = Finding(
+PROXY_PROTOCOL_ON_UDP = DiagnosticKind(
+    "HRM112", _WARNING, "`proxy_protocol` on a `udp://` route; ignored"
+)
+UPSTREAM_TLS_ON_SNI = DiagnosticKind(
+    "HRM113", _WARNING, "`upstream_tls` on an `sni://` route; ignored"
+)
+HTTPS_ON_SNI = DiagnosticKind("HRM114", _WARNING, "`https` on an `sni://` route; ignored")
+HSTS_ON_SNI = DiagnosticKind("HRM115", _WARNING, "`hsts` on an `sni://` route; ignored")
+UPSTREAM_PROTOCOL_ON_SNI = DiagnosticKind(
     "HRM116", _WARNING, "`upstream_protocol` on an `sni://` route; ignored"
 )
-SHARE_WITH_ON_PORT = Finding(
+SHARE_WITH_ON_PORT = DiagnosticKind(
     "HRM117", _WARNING, "`share_with` on a `tcp://` or `udp://` route; ignored"
 )
 
-LEGACY_FORM = Finding("HRM201", _INFO, "the label is in the form of UCP 2.0; it is routed")
-UNUSED_BESIDE_REDIRECT = Finding("HRM202", _INFO, "a key that a redirect has no use for; ignored")
+LEGACY_FORM = DiagnosticKind("HRM201", _INFO, "the label is in the form of UCP 2.0; it is routed")
+UNUSED_BESIDE_REDIRECT = DiagnosticKind(
+    "HRM202", _INFO, "a key that a redirect has no use for; ignored"
+)
 
-CATALOGUE: tuple[Finding, ...] = (
+CATALOGUE: tuple[DiagnosticKind, ...] = (
     NO_EXTERNAL_ROUTE,
     NOT_A_PAIR,
     EMPTY_VALUE,

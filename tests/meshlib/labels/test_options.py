@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from meshlib.labels import hrm_options
-from meshlib.labels.findings import Findings, LabelFindings
+from meshlib.labels import options
+from meshlib.labels.diagnostics import Diagnostics, LabelDiagnostics
 from meshlib.labels.grammar import Part
-from meshlib.labels.hrm_options import Pair
-from meshlib.labels.hrm_values import ExternalRoute
+from meshlib.labels.options import Pair
+from meshlib.labels.values import ExternalRoute
 from meshlib.model import RedirectRule, Scheme
 
 
@@ -20,10 +20,10 @@ def pair(key: str, value: str) -> Pair:
     return Pair(Part(key, 1), Part(value, len(key) + 2))
 
 
-def outcome(read: Callable[[LabelFindings], object]) -> tuple[object, list[str]]:
+def outcome(read: Callable[[LabelDiagnostics], object]) -> tuple[object, list[str]]:
     """What was read, and the codes of what was found."""
-    findings = Findings("shop")
-    return read(findings.label("key")), [diagnostic.code for diagnostic in findings.diagnostics]
+    diagnostics = Diagnostics("shop")
+    return read(diagnostics.label("key")), [diagnostic.code for diagnostic in diagnostics.kept]
 
 
 def route(scheme: str, host: str = "a.example") -> ExternalRoute:
@@ -41,7 +41,7 @@ def route(scheme: str, host: str = "a.example") -> ExternalRoute:
 def test_what_only_http_has_a_use_for(
     name: str, key: str, value: str, got: object, nothing: object, on_sni: str
 ) -> None:
-    read: Callable[..., Any] = getattr(hrm_options, name)
+    read: Callable[..., Any] = getattr(options, name)
     assert outcome(lambda found: read(None, Scheme.HTTP, found)) == (nothing, [])
     assert outcome(lambda found: read(pair(key, value), Scheme.HTTP, found)) == (got, [])
     assert outcome(lambda found: read(pair(key, value), Scheme.SNI, found)) == (nothing, [on_sni])
@@ -83,17 +83,17 @@ REDIRECT = {"redirect": pair("redirect", "https://b.example")}
 def test_redirects(
     pairs: Mapping[str, Pair], asked: ExternalRoute | None, got: object, codes: list[str]
 ) -> None:
-    assert outcome(lambda found: hrm_options.read_redirect(pairs, asked, found)) == (got, codes)
+    assert outcome(lambda found: options.read_redirect(pairs, asked, found)) == (got, codes)
 
 
 def test_proxy_headers() -> None:
     asked = pair("proxy_protocol", "v2")
-    assert outcome(lambda found: hrm_options.read_proxy_header(None, Scheme.TCP, found)) == ("", [])
-    assert outcome(lambda found: hrm_options.read_proxy_header(asked, Scheme.TCP, found)) == (
+    assert outcome(lambda found: options.read_proxy_header(None, Scheme.TCP, found)) == ("", [])
+    assert outcome(lambda found: options.read_proxy_header(asked, Scheme.TCP, found)) == (
         "v2",
         [],
     )
-    assert outcome(lambda found: hrm_options.read_proxy_header(asked, Scheme.UDP, found)) == (
+    assert outcome(lambda found: options.read_proxy_header(asked, Scheme.UDP, found)) == (
         "",
         ["HRM112"],
     )
@@ -110,15 +110,11 @@ def test_proxy_headers() -> None:
 )
 def test_tls_to_endpoints(scheme: Scheme, proxy_header: str, got: str, codes: list[str]) -> None:
     asked = pair("upstream_tls", "b.example")
-    assert outcome(
-        lambda found: hrm_options.read_server_name(asked, scheme, proxy_header, found)
-    ) == (
+    assert outcome(lambda found: options.read_server_name(asked, scheme, proxy_header, found)) == (
         got,
         codes,
     )
-    assert outcome(
-        lambda found: hrm_options.read_server_name(None, scheme, proxy_header, found)
-    ) == (
+    assert outcome(lambda found: options.read_server_name(None, scheme, proxy_header, found)) == (
         "",
         [],
     )
@@ -139,11 +135,11 @@ def test_http2_to_endpoints(
     scheme: Scheme, value: str, server_name: str, got: str, codes: list[str]
 ) -> None:
     asked = pair("upstream_protocol", value)
-    assert outcome(lambda found: hrm_options.read_protocol(asked, scheme, server_name, found)) == (
+    assert outcome(lambda found: options.read_protocol(asked, scheme, server_name, found)) == (
         got,
         codes,
     )
-    assert outcome(lambda found: hrm_options.read_protocol(None, scheme, server_name, found)) == (
+    assert outcome(lambda found: options.read_protocol(None, scheme, server_name, found)) == (
         "",
         [],
     )
@@ -163,11 +159,11 @@ def test_http2_to_endpoints(
     ],
 )
 def test_https(asked: ExternalRoute | None, value: str, got: bool, codes: list[str]) -> None:
-    assert outcome(lambda found: hrm_options.read_https(pair("https", value), asked, found)) == (
+    assert outcome(lambda found: options.read_https(pair("https", value), asked, found)) == (
         got,
         codes,
     )
-    assert outcome(lambda found: hrm_options.read_https(None, asked, found)) == (False, [])
+    assert outcome(lambda found: options.read_https(None, asked, found)) == (False, [])
 
 
 @pytest.mark.parametrize(
@@ -184,5 +180,5 @@ def test_who_else_may_have_a_host(
     scheme: Scheme, value: str, got: tuple[str, ...], codes: list[str]
 ) -> None:
     asked = pair("share_with", value)
-    assert outcome(lambda found: hrm_options.read_share_with(asked, scheme, found)) == (got, codes)
-    assert outcome(lambda found: hrm_options.read_share_with(None, scheme, found)) == ((), [])
+    assert outcome(lambda found: options.read_share_with(asked, scheme, found)) == (got, codes)
+    assert outcome(lambda found: options.read_share_with(None, scheme, found)) == ((), [])

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
-from meshlib.labels import hrm_values
-from meshlib.labels.findings import Findings
+from meshlib.labels import values
+from meshlib.labels.diagnostics import Diagnostics
 from meshlib.labels.grammar import Part
-from meshlib.labels.hrm_values import ExternalRoute, RedirectTarget
+from meshlib.labels.values import ExternalRoute, RedirectTarget
 from meshlib.model import Diagnostic, Scheme
 
 
 def read(parse: Callable[..., object], text: str) -> tuple[object, list[Diagnostic]]:
-    findings = Findings("shop")
-    return parse(Part(text, 16), findings.label("key")), findings.diagnostics
+    diagnostics = Diagnostics("shop")
+    return parse(Part(text, 16), diagnostics.label("key")), diagnostics.kept
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def read(parse: Callable[..., object], text: str) -> tuple[object, list[Diagnost
     ],
 )
 def test_external_route(text: str, host: str, path: str) -> None:
-    assert read(hrm_values.parse_external_route, text) == (
+    assert read(values.parse_external_route, text) == (
         ExternalRoute(Scheme.HTTP, host, path),
         [],
     )
@@ -41,7 +41,7 @@ def test_external_route(text: str, host: str, path: str) -> None:
     "text", ["http://a", "http://[::1]/x", "sni://*.a", "tcp://:5432", "udp://:53"]
 )
 def test_a_route_is_written_as_it_is_read(text: str) -> None:
-    assert str(read(hrm_values.parse_external_route, text)[0]) == text
+    assert str(read(values.parse_external_route, text)[0]) == text
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_route_is_written_as_it_is_read(text: str) -> None:
     ],
 )
 def test_external_route_that_is_wrong(text: str, code: str, column: int, hint: str) -> None:
-    route, (diagnostic,) = read(hrm_values.parse_external_route, text)
+    route, (diagnostic,) = read(values.parse_external_route, text)
     assert route is None
     assert (diagnostic.code, diagnostic.column) == (code, column)
     assert hint in diagnostic.hint
@@ -79,7 +79,7 @@ def test_external_route_that_is_wrong(text: str, code: str, column: int, hint: s
     ("text", "column"), [("http://a:80", 25), ("http://*.a:80/x", 27), ("sni://a:443", 24)]
 )
 def test_a_port_is_ignored_with_a_warning(text: str, column: int) -> None:
-    route, (diagnostic,) = read(hrm_values.parse_external_route, text)
+    route, (diagnostic,) = read(values.parse_external_route, text)
     assert route is not None
     assert (diagnostic.code, diagnostic.column) == ("HRM105", column)
 
@@ -96,7 +96,7 @@ def test_a_port_is_ignored_with_a_warning(text: str, column: int) -> None:
     ],
 )
 def test_redirect(text: str, url: str, path: str | None) -> None:
-    target, diagnostics = read(hrm_values.parse_redirect, text)
+    target, diagnostics = read(values.parse_redirect, text)
     assert isinstance(target, RedirectTarget)
     assert (target.url, target.path, diagnostics) == (url, path, [])
 
@@ -113,7 +113,7 @@ def test_redirect(text: str, url: str, path: str | None) -> None:
     ],
 )
 def test_redirect_that_is_wrong(text: str, column: int) -> None:
-    target, (diagnostic,) = read(hrm_values.parse_redirect, text)
+    target, (diagnostic,) = read(values.parse_redirect, text)
     assert target is None
     assert (diagnostic.code, diagnostic.column) == ("HRM013", column)
 
@@ -134,8 +134,8 @@ def test_redirect_that_is_wrong(text: str, column: int) -> None:
     ],
 )
 def test_which_redirects_go_round_in_circles(route: str, target: str, loops: bool) -> None:
-    external, _ = read(hrm_values.parse_external_route, route)
-    to, _ = read(hrm_values.parse_redirect, target)
+    external, _ = read(values.parse_external_route, route)
+    to, _ = read(values.parse_redirect, target)
     assert isinstance(external, ExternalRoute)
     assert isinstance(to, RedirectTarget)
     assert to.leads_to(external) is loops
@@ -144,11 +144,11 @@ def test_which_redirects_go_round_in_circles(route: str, target: str, loops: boo
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [
-        (hrm_values.parse_internal_port, "8080", 8080),
-        (hrm_values.parse_cookie_name, "JSESSIONID", "JSESSIONID"),
-        (hrm_values.parse_flag, "True", True),
-        (hrm_values.parse_flag, "false", False),
-        (hrm_values.parse_redirect_status, "308", 308),
+        (values.parse_internal_port, "8080", 8080),
+        (values.parse_cookie_name, "JSESSIONID", "JSESSIONID"),
+        (values.parse_flag, "True", True),
+        (values.parse_flag, "false", False),
+        (values.parse_redirect_status, "308", 308),
     ],
 )
 def test_simple_values(parse: Callable[..., object], text: str, value: object) -> None:
@@ -158,12 +158,12 @@ def test_simple_values(parse: Callable[..., object], text: str, value: object) -
 @pytest.mark.parametrize(
     ("parse", "text", "code", "column", "hint"),
     [
-        (hrm_values.parse_internal_port, "x", "HRM010", 16, "internal_port=8080"),
-        (hrm_values.parse_internal_port, "80:81/tcp", "HRM010", 16, "internal_port=81"),
-        (hrm_values.parse_internal_port, "80/x:y", "HRM010", 16, "internal_port=80"),
-        (hrm_values.parse_cookie_name, "a b", "HRM017", 17, "sticky_sessions=SESSION"),
-        (hrm_values.parse_flag, "yes", "HRM018", 16, "include_forwarded_for=true"),
-        (hrm_values.parse_redirect_status, "303", "HRM016", 16, "301"),
+        (values.parse_internal_port, "x", "HRM010", 16, "internal_port=8080"),
+        (values.parse_internal_port, "80:81/tcp", "HRM010", 16, "internal_port=81"),
+        (values.parse_internal_port, "80/x:y", "HRM010", 16, "internal_port=80"),
+        (values.parse_cookie_name, "a b", "HRM017", 17, "sticky_sessions=SESSION"),
+        (values.parse_flag, "yes", "HRM018", 16, "include_forwarded_for=true"),
+        (values.parse_redirect_status, "303", "HRM016", 16, "301"),
     ],
 )
 def test_simple_values_that_are_wrong(
@@ -176,35 +176,35 @@ def test_simple_values_that_are_wrong(
 
 
 def test_server_name() -> None:
-    assert read(hrm_values.parse_server_name, "Shop.Internal.") == ("shop.internal", [])
+    assert read(values.parse_server_name, "Shop.Internal.") == ("shop.internal", [])
     for text, reason in (("10.0.0.1", "an address"), ("a b", "")):
-        name, (diagnostic,) = read(hrm_values.parse_server_name, text)
+        name, (diagnostic,) = read(values.parse_server_name, text)
         assert (name, diagnostic.code, diagnostic.column) == ("", "HRM026", 16)
         assert reason in diagnostic.message
 
 
 def test_proxy_protocol() -> None:
-    assert read(hrm_values.parse_proxy_protocol, "v1") == ("v1", [])
-    assert read(hrm_values.parse_proxy_protocol, "V2") == ("v2", [])
-    version, (diagnostic,) = read(hrm_values.parse_proxy_protocol, "2")
+    assert read(values.parse_proxy_protocol, "v1") == ("v1", [])
+    assert read(values.parse_proxy_protocol, "V2") == ("v2", [])
+    version, (diagnostic,) = read(values.parse_proxy_protocol, "2")
     assert (version, diagnostic.code, diagnostic.column) == ("", "HRM024", 16)
 
 
 def test_hsts() -> None:
-    assert read(hrm_values.parse_hsts, "31536000") == ("max-age=31536000", [])
-    assert read(hrm_values.parse_hsts, "0;includeSubDomains") == (
+    assert read(values.parse_hsts, "31536000") == ("max-age=31536000", [])
+    assert read(values.parse_hsts, "0;includeSubDomains") == (
         "max-age=0; includeSubDomains",
         [],
     )
     for text in ("", "-1", "1.5", "1e3", "\u0663", "1;x", "1;;preload", "preload"):
-        value, (diagnostic,) = read(hrm_values.parse_hsts, text)
+        value, (diagnostic,) = read(values.parse_hsts, text)
         assert (value, diagnostic.code) == ("", "HRM028")
 
 
 def test_share_with() -> None:
-    assert read(hrm_values.parse_share_with, "blog") == (("blog",), [])
+    assert read(values.parse_share_with, "blog") == (("blog",), [])
     names = " shop ; project:shop;container:shop;network:edge;shop; "
-    assert read(hrm_values.parse_share_with, names) == (
+    assert read(values.parse_share_with, names) == (
         ("container:shop", "network:edge", "project:shop", "shop"),
         [],
     )
@@ -215,7 +215,7 @@ def test_share_with() -> None:
         ("a;b c", "'b c'"),
         (too_many, "33 names"),
     ):
-        value, (diagnostic,) = read(hrm_values.parse_share_with, text)
+        value, (diagnostic,) = read(values.parse_share_with, text)
         assert (value, diagnostic.code, diagnostic.column) == ((), "HRM030", 16)
         assert part in diagnostic.message
         assert "share_with=STACK" in diagnostic.hint

@@ -1,4 +1,4 @@
-"""How a schema reports what is wrong: a catalogue of findings, and the collector of one service.
+"""How a schema reports what is wrong: a catalogue of diagnostics, and the collector of one service.
 
 This module knows no schema; each has its own catalogue.
 """
@@ -11,7 +11,7 @@ from meshlib.labels.limits import LabelLimits
 from meshlib.labels.suggest import Suggestions
 from meshlib.model import Diagnostic, Severity
 
-__all__ = ["Finding", "Findings", "LabelFindings", "show"]
+__all__ = ["DiagnosticKind", "Diagnostics", "LabelDiagnostics", "show"]
 
 # Enough for ten routes in the hint that rewrites a label; a screen cannot show more.
 MAX_HINT = 1500
@@ -23,7 +23,7 @@ MAX_PER_LABEL = 20
 _LIMITS = LabelLimits()
 
 
-class Finding(NamedTuple):
+class DiagnosticKind(NamedTuple):
     """A kind of diagnostic: its stable code, how bad it is, and what it means (the line in the
     docs).
     """
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     meaning: str
 
 
-class Findings:
+class Diagnostics:
     """Collects the diagnostics of one service, and which of its labels failed.
 
     As many diagnostics are kept as `limits` allow; `unreported` counts the others. `suggestions`
@@ -43,30 +43,30 @@ class Findings:
     def __init__(self, service: str, limits: LabelLimits = _LIMITS) -> None:
         self.service = service
         self.suggestions = Suggestions(limits.suggestions)
-        self.diagnostics: list[Diagnostic] = []
+        self.kept: list[Diagnostic] = []
         self.unreported = 0
         self.failed: set[str] = set()
         self._most = limits.diagnostics
 
     def keep(self, diagnostic: Diagnostic) -> None:
         """Keep a diagnostic, or count it."""
-        if len(self.diagnostics) < self._most:
-            self.diagnostics.append(diagnostic)
+        if len(self.kept) < self._most:
+            self.kept.append(diagnostic)
         else:
             self.unreported += 1
 
-    def label(self, key: str) -> LabelFindings:
+    def label(self, key: str) -> LabelDiagnostics:
         """A collector for the label `key`."""
-        return LabelFindings(self, key)
+        return LabelDiagnostics(self, key)
 
 
-class LabelFindings:
+class LabelDiagnostics:
     """Collects what is wrong with one label; an ERROR marks the label as failed."""
 
-    def __init__(self, findings: Findings, key: str) -> None:
-        self._findings = findings
+    def __init__(self, diagnostics: Diagnostics, key: str) -> None:
+        self._diagnostics = diagnostics
         self._count = 0
-        self.suggestions = findings.suggestions
+        self.suggestions = diagnostics.suggestions
         self.key = key
         self.failed = False
 
@@ -75,19 +75,19 @@ class LabelFindings:
         """Whether the label has failed and nothing more that is found in it would be told."""
         return self.failed and self._count >= MAX_PER_LABEL
 
-    def add(self, finding: Finding, message: str, hint: str = "", *, column: int = 0) -> None:
-        """Report `finding` at `column` (1-based; 0: the whole label). After 20 a label is only
+    def add(self, kind: DiagnosticKind, message: str, hint: str = "", *, column: int = 0) -> None:
+        """Report `kind` at `column` (1-based; 0: the whole label). After 20 a label is only
         marked, and so it is when the service has no room for more."""
-        if finding.severity is Severity.ERROR:
+        if kind.severity is Severity.ERROR:
             self.failed = True
-            self._findings.failed.add(self.key)
+            self._diagnostics.failed.add(self.key)
         self._count += 1
         if self._count <= MAX_PER_LABEL:
-            self._findings.keep(
+            self._diagnostics.keep(
                 Diagnostic(
-                    finding.code,
-                    finding.severity,
-                    self._findings.service,
+                    kind.code,
+                    kind.severity,
+                    self._diagnostics.service,
                     self.key,
                     message,
                     _printable(hint),

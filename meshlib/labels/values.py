@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 
 from meshlib.authority import Authority, is_ip_address, normalize_host, parse_authority, parse_port
 from meshlib.errors import AuthorityError, PathError
-from meshlib.labels import hrm_codes as codes
-from meshlib.labels.findings import LabelFindings, show
+from meshlib.labels import codes
+from meshlib.labels.diagnostics import LabelDiagnostics, show
 from meshlib.labels.grammar import Part
 from meshlib.model import Scheme
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
@@ -85,43 +85,45 @@ class RedirectTarget(NamedTuple):
         return self.path is None or self.path == route.path
 
 
-def parse_external_route(value: Part, found: LabelFindings) -> ExternalRoute | None:
+def parse_external_route(value: Part, diagnostics: LabelDiagnostics) -> ExternalRoute | None:
     """`http://HOST[/PATH]`, `sni://HOST`, `tcp://:PORT` or `udp://:PORT`; a host may be blank or
     begin with "*.".
     """
     name, mark, rest = value.text.partition("://")
     if not mark or name.lower() not in _ROUTES:
-        found.add(
+        diagnostics.add(
             codes.BAD_SCHEME,
             f"external_route is {show(value.text)}; it begins with http://, sni://, tcp:// or udp://",
-            _scheme_hint("external_route", value.text, _ROUTES, found),
+            _scheme_hint("external_route", value.text, _ROUTES, diagnostics),
             column=value.column,
         )
         return None
     scheme = Scheme(name.lower())
     if scheme in (Scheme.TCP, Scheme.UDP):
-        return _parse_port_route(scheme, Part(rest, value.column + len(name) + 3), found)
+        return _parse_port_route(scheme, Part(rest, value.column + len(name) + 3), diagnostics)
     authority, tail = _split_authority(rest)
     column = value.column + len(name) + 3
-    host = _parse_route_host(scheme, Part(authority, column), found)
-    path = _parse_route_path(scheme, authority, Part(tail, column + len(authority)), found)
+    host = _parse_route_host(scheme, Part(authority, column), diagnostics)
+    path = _parse_route_path(scheme, authority, Part(tail, column + len(authority)), diagnostics)
     return None if host is None or path is None else ExternalRoute(scheme, host, path)
 
 
-def _parse_port_route(scheme: Scheme, part: Part, found: LabelFindings) -> ExternalRoute | None:
+def _parse_port_route(
+    scheme: Scheme, part: Part, diagnostics: LabelDiagnostics
+) -> ExternalRoute | None:
     host, colon, number = part.text.removesuffix("/").rpartition(":")
     digits = number if number.isascii() and number.isdigit() else ""
     if host or not colon:
         # A host here would look like a restriction, and nothing could keep to it.
         message = f"{scheme}:// is followed by {show(part.text)}: there is no name in what comes to a {scheme.upper()} port, only the port"
         hint = f"write {scheme}://:{digits[:5] or 'PORT'}, the port that clients connect to"
-        found.add(codes.BAD_LISTENING_PORT, message, hint, column=part.column)
+        diagnostics.add(codes.BAD_LISTENING_PORT, message, hint, column=part.column)
         return None
     try:
         return ExternalRoute(scheme, "", "/", parse_port(number))
     except AuthorityError as error:
         message = f"the port in {scheme}://{show(part.text)}: {error}"
-        found.add(
+        diagnostics.add(
             codes.BAD_LISTENING_PORT,
             message,
             f"write {scheme}://:PORT, 1 to 65535",
@@ -135,23 +137,23 @@ def _split_authority(rest: str) -> tuple[str, str]:
     return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
 
 
-def _parse_route_host(scheme: Scheme, part: Part, found: LabelFindings) -> str | None:
+def _parse_route_host(scheme: Scheme, part: Part, diagnostics: LabelDiagnostics) -> str | None:
     if not part.text:
         return ""
     try:
         host, port_at = _host_and_port(part.text)
     except AuthorityError as error:
-        finding = codes.BAD_WILDCARD if error.reason == "bad_wildcard" else codes.BAD_HOST
+        kind = codes.BAD_WILDCARD if error.reason == "bad_wildcard" else codes.BAD_HOST
         hint = _host_hint(scheme, part.text, error)
-        found.add(
-            finding,
+        diagnostics.add(
+            kind,
             f"the host is {show(part.text)}: {error}",
             hint,
             column=part.column + error.position,
         )
         return None
     if scheme is Scheme.SNI and is_ip_address(host):
-        found.add(
+        diagnostics.add(
             codes.SNI_ADDRESS,
             f"a TLS server name is never an IP address ({host})",
             "write the name that clients connect to, or sni:// for every TLS connection without another route",
@@ -159,7 +161,7 @@ def _parse_route_host(scheme: Scheme, part: Part, found: LabelFindings) -> str |
         )
         return None
     if port_at:
-        found.add(
+        diagnostics.add(
             codes.PORT_IGNORED,
             "the port is not part of the match: clients reach the gateway on its own ports",
             f"write {scheme}://{part.text[: port_at - 1]}; the container's port goes into internal_port",
@@ -195,13 +197,13 @@ def _host_hint(scheme: Scheme, text: str, error: AuthorityError) -> str:
 
 
 def _parse_route_path(
-    scheme: Scheme, authority: str, part: Part, found: LabelFindings
+    scheme: Scheme, authority: str, part: Part, diagnostics: LabelDiagnostics
 ) -> str | None:
     if part.text in ("", "/"):
         return "/"
     if scheme is Scheme.SNI:
         hint = f"write sni://{authority}, or route http:// by path"
-        found.add(
+        diagnostics.add(
             codes.SNI_PATH,
             "the path is inside the TLS connection, which is not opened",
             hint,
@@ -218,20 +220,20 @@ def _parse_route_path(
         elif character in "; \t\r\n":
             hint = "separate the pairs with commas: external_route=...,internal_port=..."
         message = f"the path is {show(part.text)}: {error}"
-        found.add(codes.BAD_PATH, message, hint, column=part.column + error.position)
+        diagnostics.add(codes.BAD_PATH, message, hint, column=part.column + error.position)
         return None
 
 
-def parse_redirect(value: Part, found: LabelFindings) -> RedirectTarget | None:
+def parse_redirect(value: Part, diagnostics: LabelDiagnostics) -> RedirectTarget | None:
     """`http://`, `https://` or `sni://` URL (the last is rendered as https); "/" alone counts as no
     path of its own.
     """
     name, mark, rest = value.text.partition("://")
     scheme = name.lower()
     if not mark or scheme not in ("http", "https", "sni"):
-        hint = _scheme_hint("redirect", value.text, ("https", "http", "sni"), found)
+        hint = _scheme_hint("redirect", value.text, ("https", "http", "sni"), diagnostics)
         message = f"redirect is {show(value.text)}; it is a whole URL"
-        found.add(codes.BAD_REDIRECT_URL, message, hint, column=value.column)
+        diagnostics.add(codes.BAD_REDIRECT_URL, message, hint, column=value.column)
         return None
     host_text, tail = _split_authority(rest)
     column = value.column + len(name) + 3
@@ -239,7 +241,7 @@ def parse_redirect(value: Part, found: LabelFindings) -> RedirectTarget | None:
         authority = parse_authority(host_text)
     except AuthorityError as error:
         hint = "write the host to go to: redirect=https://shop.example.com"
-        found.add(
+        diagnostics.add(
             codes.BAD_REDIRECT_URL,
             f"redirect to {show(value.text)}: {error}",
             hint,
@@ -250,7 +252,7 @@ def parse_redirect(value: Part, found: LabelFindings) -> RedirectTarget | None:
     if bad:
         message = f"the character {show(bad.group())} cannot be in a URL"
         hint = "percent-encode it (a space is %20)"
-        found.add(
+        diagnostics.add(
             codes.BAD_REDIRECT_URL, message, hint, column=column + len(host_text) + bad.start()
         )
         return None
@@ -271,12 +273,14 @@ def _comparable_path(tail: str) -> str:
         return path  # equal to no route's path, whose form is normal
 
 
-def _scheme_hint(key: str, text: str, schemes: tuple[str, ...], found: LabelFindings) -> str:
+def _scheme_hint(
+    key: str, text: str, schemes: tuple[str, ...], diagnostics: LabelDiagnostics
+) -> str:
     name, mark, rest = text.partition("://")
     if mark:
         if name.lower() == "https":
             return f"write {key}=sni://{rest} to pass TLS through to the service, or {key}=http://{rest}"
-        meant = found.suggestions.nearest(name, schemes)
+        meant = diagnostics.suggestions.nearest(name, schemes)
         return (
             f"did you mean {key}={meant}://{rest}?"
             if meant
@@ -291,7 +295,7 @@ def _scheme_hint(key: str, text: str, schemes: tuple[str, ...], found: LabelFind
     return f"write {key}={schemes[0]}://{text}"
 
 
-def parse_internal_port(value: Part, found: LabelFindings) -> int | None:
+def parse_internal_port(value: Part, diagnostics: LabelDiagnostics) -> int | None:
     """A port inside the container, 1-65535."""
     try:
         return parse_port(value.text)
@@ -300,7 +304,7 @@ def parse_internal_port(value: Part, found: LabelFindings) -> int | None:
         hint = "write the port that the container listens on, for example internal_port=8080"
         if number != value.text and number.isascii() and number.isdigit():
             hint = f"write the container's port only: internal_port={number[:5]}"
-        found.add(
+        diagnostics.add(
             codes.BAD_INTERNAL_PORT,
             f"internal_port is {show(value.text)}: {error}",
             hint,
@@ -309,25 +313,25 @@ def parse_internal_port(value: Part, found: LabelFindings) -> int | None:
         return None
 
 
-def parse_cookie_name(value: Part, found: LabelFindings) -> str | None:
+def parse_cookie_name(value: Part, diagnostics: LabelDiagnostics) -> str | None:
     """The name of a cookie that the application sets (RFC 6265 token)."""
     bad = _NOT_TOKEN.search(value.text)
     if not bad:
         return value.text
     message = f"the character {show(bad.group())} cannot be in the name of a cookie"
     hint = "write the name of the cookie that the application sets, for example sticky_sessions=SESSION"
-    found.add(codes.BAD_COOKIE_NAME, message, hint, column=value.column + bad.start())
+    diagnostics.add(codes.BAD_COOKIE_NAME, message, hint, column=value.column + bad.start())
     return None
 
 
-def parse_proxy_protocol(value: Part, found: LabelFindings) -> Literal["", "v1", "v2"]:
+def parse_proxy_protocol(value: Part, diagnostics: LabelDiagnostics) -> Literal["", "v1", "v2"]:
     """`v1` or `v2`; "" when it is neither."""
     text = value.text.lower()
     if text == "v1":
         return "v1"
     if text == "v2":
         return "v2"
-    found.add(
+    diagnostics.add(
         codes.BAD_PROXY_PROTOCOL,
         f"proxy_protocol is {show(value.text)}",
         "write v1 or v2, or leave it out",
@@ -336,7 +340,7 @@ def parse_proxy_protocol(value: Part, found: LabelFindings) -> Literal["", "v1",
     return ""
 
 
-def parse_server_name(value: Part, found: LabelFindings) -> str:
+def parse_server_name(value: Part, diagnostics: LabelDiagnostics) -> str:
     """The name in an endpoint's certificate, in normal form; "" when it is none."""
     try:
         name = normalize_host(value.text)
@@ -346,7 +350,7 @@ def parse_server_name(value: Part, found: LabelFindings) -> str:
     except AuthorityError as error:
         wrong = str(error)
     message = f"upstream_tls is {show(value.text)}: {wrong}"
-    found.add(
+    diagnostics.add(
         codes.BAD_SERVER_NAME,
         message,
         "write the host name in the service's certificate",
@@ -355,7 +359,7 @@ def parse_server_name(value: Part, found: LabelFindings) -> str:
     return ""
 
 
-def parse_hsts(value: Part, found: LabelFindings) -> str:
+def parse_hsts(value: Part, diagnostics: LabelDiagnostics) -> str:
     """The value of Strict-Transport-Security (RFC 6797 6.1): seconds, then directives behind
     semicolons; "" when it is none.
     """
@@ -373,28 +377,28 @@ def parse_hsts(value: Part, found: LabelFindings) -> str:
             ]
         )
     hint = "write the seconds that browsers shall remember it, hsts=31536000, or hsts=31536000;includeSubDomains"
-    found.add(codes.BAD_HSTS, f"hsts is {show(value.text)}", hint, column=value.column)
+    diagnostics.add(codes.BAD_HSTS, f"hsts is {show(value.text)}", hint, column=value.column)
     return ""
 
 
-def parse_flag(value: Part, found: LabelFindings) -> bool | None:
+def parse_flag(value: Part, diagnostics: LabelDiagnostics) -> bool | None:
     """`true` or `false`, in any case."""
     text = value.text.lower()
     if text in ("true", "false"):
         return text == "true"
     hint = "write include_forwarded_for=true, or leave it out"
-    found.add(
+    diagnostics.add(
         codes.BAD_FLAG, f"include_forwarded_for is {show(value.text)}", hint, column=value.column
     )
     return None
 
 
-def parse_redirect_status(value: Part, found: LabelFindings) -> int | None:
+def parse_redirect_status(value: Part, diagnostics: LabelDiagnostics) -> int | None:
     """301, 302, 307 or 308."""
     if value.text in _STATUSES:
         return int(value.text)
     hint = "write 301 or 302, or 308 or 307 to keep the method of the request"
-    found.add(
+    diagnostics.add(
         codes.BAD_REDIRECT_STATUS,
         f"redirect_status is {show(value.text)}",
         hint,
@@ -403,7 +407,7 @@ def parse_redirect_status(value: Part, found: LabelFindings) -> int | None:
     return None
 
 
-def parse_share_with(value: Part, found: LabelFindings) -> tuple[str, ...]:
+def parse_share_with(value: Part, diagnostics: LabelDiagnostics) -> tuple[str, ...]:
     """`NAME[;NAME...]`: stacks or Compose projects, or "stack:", "project:", "service:",
     "container:", "network:" and a name; sorted.
     """
@@ -417,5 +421,5 @@ def parse_share_with(value: Part, found: LabelFindings) -> tuple[str, ...]:
         else f"there are {len(names)} names, not 1 to {_MAX_GRANTS}"
     )
     hint = "write share_with=STACK, or several: share_with=blog;project:shop;network:edge"
-    found.add(codes.BAD_SHARE_WITH, f"share_with: {what}", hint, column=value.column)
+    diagnostics.add(codes.BAD_SHARE_WITH, f"share_with: {what}", hint, column=value.column)
     return ()

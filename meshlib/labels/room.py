@@ -6,8 +6,8 @@ module reads no label.
 
 from __future__ import annotations
 
-from meshlib.labels import hrm_codes as codes
-from meshlib.labels.findings import Finding, Findings
+from meshlib.labels import codes
+from meshlib.labels.diagnostics import DiagnosticKind, Diagnostics
 from meshlib.labels.limits import LabelLimits, label_size
 from meshlib.labels.result import LabelRoute
 from meshlib.model import Diagnostic, ListeningPort
@@ -18,9 +18,9 @@ __all__ = ["Room"]
 class Room:
     """What a service has left of its limits; `exceeded` says once of each that it is over."""
 
-    def __init__(self, findings: Findings, limits: LabelLimits) -> None:
+    def __init__(self, diagnostics: Diagnostics, limits: LabelLimits) -> None:
         self.exceeded: list[Diagnostic] = []
-        self._findings = findings
+        self._diagnostics = diagnostics
         self._limits = limits
         self._labels = limits.labels
         self._characters = limits.characters
@@ -74,12 +74,12 @@ class Room:
             "spread them over several services, or use a wildcard host",
         )
 
-    def _exceed(self, finding: Finding, label: str, message: str, hint: str) -> bool:
-        self._findings.failed.add(label)
-        if all(diagnostic.code != finding.code for diagnostic in self.exceeded):
+    def _exceed(self, kind: DiagnosticKind, label: str, message: str, hint: str) -> bool:
+        self._diagnostics.failed.add(label)
+        if all(diagnostic.code != kind.code for diagnostic in self.exceeded):
             self.exceeded.append(
                 Diagnostic(
-                    finding.code, finding.severity, self._findings.service, label, message, hint
+                    kind.code, kind.severity, self._diagnostics.service, label, message, hint
                 )
             )
         return False
