@@ -1,7 +1,8 @@
 """A gateway of one's own, out of parts: a provider, the published snapshot, a listener.
 
-    python examples/own_gateway.py services.yaml     # HTTP on 127.0.0.1:8080 until Ctrl-C
-    python examples/own_gateway.py --check           # with a file and a backend of its own, asks itself once
+    python examples/own_gateway.py services.yaml   # HTTP on 127.0.0.1:8080 until Ctrl-C
+    python examples/own_gateway.py --check         # asks itself once, with a file and a backend
+                                                   # of its own
 
 `SwarmProvider()` of `meshlib_adapters.providers.docker.swarm` takes the place of `FileProvider` on
 a Swarm. Needs the extra `gateway`.

@@ -1,8 +1,10 @@
 """A TCP gateway in twenty lines: one port, several endpoints, the next one when one does not
 respond.
 
-    python examples/tcp_gateway.py 127.0.0.1:5432 10.0.0.5:5432 10.0.0.6:5432    # until Ctrl-C
-    python examples/tcp_gateway.py --check                                       # with an endpoint of its own, asks itself
+    # Until Ctrl-C:
+    python examples/tcp_gateway.py 127.0.0.1:5432 10.0.0.5:5432 10.0.0.6:5432
+    # With an endpoint of its own, asks itself:
+    python examples/tcp_gateway.py --check
 
 Needs the standard library only. With `PublishedPorts` of
 `meshlib_adapters.listeners.published_ports` and a provider the ports come from labels.

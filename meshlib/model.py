@@ -316,7 +316,8 @@ class Tenure(NamedTuple):
 
     `name` is what a route asks for (`Route.claimed_name`), `owner` a `Contribution.owner`. `since`
     is when the owner got it and `left` when the owner ceased to ask for it (0: it asks), in seconds
-    since the epoch. `guests` are those that the owner's routes let in (`RouteOptions.share_with`), sorted.
+    since the epoch. `guests` are those that the owner's routes let in (`RouteOptions.share_with`),
+    sorted.
     """
 
     name: str

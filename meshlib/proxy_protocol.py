@@ -44,7 +44,8 @@ _FIXED: Final = 16  # signature, version and command, family and transport, leng
 
 # Exactly one PROXY header: single spaces, ports without leading zeros.
 _LINE: Final = re.compile(
-    rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]{2,39}) ([0-9A-Fa-f:.]{2,39}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})\r\n"
+    rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]{2,39}) ([0-9A-Fa-f:.]{2,39}) "
+    rb"(0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})\r\n"
 )
 _UNKNOWN: Final = re.compile(rb"PROXY UNKNOWN(?: [ -~]*)?\r\n")
 # Tells version 1 from a request with the method PROXY: the target of a request begins otherwise.

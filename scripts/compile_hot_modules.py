@@ -66,5 +66,6 @@ def _compile(tree: Path, modules: list[str]) -> None:
     if result.returncode:
         told = result.stdout + result.stderr
         raise SystemExit(
-            f"mypyc cannot compile the hot modules (a C compiler and Python's headers are needed):\n{told}"
+            "mypyc cannot compile the hot modules (a C compiler and Python's headers "
+            f"are needed):\n{told}"
         )

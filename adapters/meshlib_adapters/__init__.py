@@ -73,7 +73,10 @@ def __getattr__(name: str) -> object:
         missing = (error.name or "").partition(".")[0]
         if not extra or missing in ("", "meshlib", "meshlib_adapters"):
             raise
-        message = f"{name} needs {missing}, which is not installed; write: pip install 'meshlib-gateway[{extra}]'"
+        message = (
+            f"{name} needs {missing}, which is not installed; write: "
+            f"pip install 'meshlib-gateway[{extra}]'"
+        )
         raise ModuleNotFoundError(message, name=error.name) from error
     globals()[name] = value
     return value

@@ -330,7 +330,8 @@ class Gateway:
         strangers = self.settings.docker is not None or self.settings.swarm is not None
         if strangers and self.settings.state.lower() != "off" and not self._keeper.keeps:
             logger.warning(
-                "whose the names of services are is not known after a restart: set state to a directory (or to off)"
+                "whose the names of services are is not known after a restart: "
+                "set state to a directory (or to off)"
             )
 
     def _where(self) -> str:
@@ -360,7 +361,8 @@ class Gateway:
             self.certificates.reload()
         self._page.reloads += 1
         logger.info(
-            "SIGHUP: providers and certificates are read again; a change of settings needs a restart"
+            "SIGHUP: providers and certificates are read again; "
+            "a change of settings needs a restart"
         )
 
 

@@ -8,8 +8,8 @@ what is left, stops reading, and goes on in the loop's next round.
 How to use it, for any protocol:
 
     def data_received(self, data):
-        self._unread += data                       # or keep (data, position) and go on by offset
-        if not self._turn.over:                    # else `_go_on` is scheduled and will find the bytes
+        self._unread += data             # or keep (data, position) and go on by offset
+        if not self._turn.over:          # else `_work_on` is scheduled and finds the bytes
             self._work()
 
     def _work(self):
@@ -17,17 +17,17 @@ How to use it, for any protocol:
             take it out and serve it
             if not self._turn.spend(FRAME):
                 break
-        if self._turn.left <= 0:                   # also for bytes alone: `spend(len(data) // BYTES)`
-            self.transport.pause_reading()         # inside `data_received`: that is what ends uvloop's row of reads
+        if self._turn.left <= 0:         # also for bytes alone: `spend(len(data) // BYTES)`
+            self.transport.pause_reading()  # inside `data_received`: ends uvloop's row of reads
             self._turn.end(self._work_on)
 
-    def _work_on(self):                            # the next round of the loop; the budget is full again
+    def _work_on(self):                  # the next round of the loop; the budget is full again
         self._work()
         if not self._turn.over and nothing else wants it paused:
             self.transport.resume_reading()
 
     def connection_lost(self, exc):
-        self._turn.cancel()                        # nothing of this connection runs any more, whoever uses the object next
+        self._turn.cancel()              # nothing runs any more, whoever uses the object next
 
 Pausing for a turn and pausing for back-pressure are two reasons to pause: keep them apart, and read
 only when neither holds. A connection that is paused hears of no end of its peer's (EOF) until it

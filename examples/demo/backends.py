@@ -16,9 +16,9 @@ class SampleBackend:
     """An HTTP/1.1 server on a free loopback port.
 
     It responds to every request with a JSON object: its `name`, the request line's parts and some
-    fields as they arrived. With `cookie`, the first response to a client sets that cookie. `Upgrade:
-    echo` opens a connection that echoes. With `echo` it speaks no HTTP at all and echoes from the
-    first byte.
+    fields as they arrived. With `cookie`, the first response to a client sets that cookie.
+    `Upgrade: echo` opens a connection that echoes. With `echo` it speaks no HTTP at all and echoes
+    from the first byte.
     """
 
     def __init__(self, name: str, *, cookie: str = "", echo: bool = False) -> None:

@@ -172,7 +172,8 @@ async def _upgraded(http: Address) -> str:
     with anyio.fail_after(_PATIENCE):
         reader, writer = await asyncio.open_connection(http.host, http.port)
         writer.write(
-            b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+            b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: Upgrade\r\n"
+            b"Upgrade: echo\r\n\r\n"
         )
         status = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
         writer.write(b"ping")

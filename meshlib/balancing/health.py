@@ -1,10 +1,10 @@
 """Passive health of an endpoint as a state machine: observations in, availability out. Time is an
 argument.
 
-    state      | OK        | failure                                   | time
-    HEALTHY    | stays     | EJECTED after `CONSECUTIVE` in a row      |
-    EJECTED    | HEALTHY   | stays (it was under way before)           | PROBATION when the ejection is over
-    PROBATION  | HEALTHY   | EJECTED at once, for longer               |
+    state      | OK        | failure                              | time
+    HEALTHY    | stays     | EJECTED after `CONSECUTIVE` in a row |
+    EJECTED    | HEALTHY   | stays (it was under way before)      | PROBATION after the ejection
+    PROBATION  | HEALTHY   | EJECTED at once, for longer          |
 
 The duration doubles with each ejection, and one step is forgiven for each `FORGIVE_SECONDS` without
 failures. Whether an ejection is honoured depends on the other endpoints of the upstream; that rule

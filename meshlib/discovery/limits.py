@@ -137,7 +137,10 @@ class Allowance:
         self._endpoints = limits.endpoints
         self._notes: dict[DiagnosticKind, Diagnostic] = {}
         if text is not None:
-            message = f"all routing labels have more than {limits.label_text} characters together; {text} of this service's are read"
+            message = (
+                f"all routing labels have more than {limits.label_text} characters together; "
+                f"{text} of this service's are read"
+            )
             self._note(
                 TOO_MUCH_TEXT, message, "write less into labels, or raise discovery.max_label_text"
             )
@@ -148,7 +151,10 @@ class Allowance:
         self._endpoints = max(self._endpoints - len(found), 0)
         if len(found) <= most:
             return found
-        message = f"the service has more than {self._limits.endpoints} endpoints over all its ports; at some ports not all are used"
+        message = (
+            f"the service has more than {self._limits.endpoints} endpoints over all its ports; "
+            "at some ports not all are used"
+        )
         self._note(
             TOO_MANY_ENDPOINTS,
             message,
@@ -165,7 +171,10 @@ class Allowance:
         )
         if len(ports) <= most:
             return ports
-        message = f"the service publishes {len(ports)} ports, more than it may have; those of the highest numbers are not opened"
+        message = (
+            f"the service publishes {len(ports)} ports, more than it may have; "
+            "those of the highest numbers are not opened"
+        )
         self._note(
             TOO_MANY_PORTS, message, "publish fewer ports, or raise discovery.max_ports_per_service"
         )
@@ -176,7 +185,10 @@ class Allowance:
         made = iter(records)
         found = tuple(islice(made, self._limits.names))
         if next(made, None) is not None:
-            message = f"the service has more than {self._limits.names} names and aliases; further ones are not answered"
+            message = (
+                f"the service has more than {self._limits.names} names and aliases; "
+                "further ones are not answered"
+            )
             self._note(
                 TOO_MANY_NAMES,
                 message,
@@ -241,7 +253,10 @@ def within_limits(snapshot: Snapshot, limits: DiscoveryLimits) -> Snapshot:
 
 
 def _short(item: Contribution, share: int, limits: DiscoveryLimits) -> Diagnostic:
-    message = f"all services together ask for more than {limits.routes} routes; of this one's {len(item.routes)} there are {share}"
+    message = (
+        f"all services together ask for more than {limits.routes} routes; "
+        f"of this one's {len(item.routes)} there are {share}"
+    )
     hint = "ask for fewer routes, for example with a wildcard host, or raise discovery.max_routes"
     return Diagnostic(
         TOO_MANY_ROUTES.code, TOO_MANY_ROUTES.severity, item.service, "", message, hint

@@ -21,8 +21,8 @@ _MAX_NAME = 253
 
 
 class NameIndex:
-    """Index of the names of a snapshot (`Snapshot.names`). Building it is one pass over the records,
-    a look-up a few reads of dictionaries.
+    """Index of the names of a snapshot (`Snapshot.names`). Building it is one pass over the
+    records, a look-up a few reads of dictionaries.
     """
 
     def __init__(self, records: Sequence[NameRecord]) -> None:
@@ -39,7 +39,7 @@ class NameIndex:
         }
 
     def resolve(self, name: str, network: str | None = None) -> tuple[str, ...]:
-        """The addresses of `name`, without repetition and in a stable order; () for an unknown name.
+        """The addresses of `name`, each once and in a stable order; () for an unknown name.
 
         `name` is a service, an alias or a container, or "tasks.NAME" for the tasks of a service one
         by one; case and a dot at the end do not matter. With `network`, only names of that network
@@ -64,7 +64,10 @@ class NameIndex:
         different = set(by_network.values())
         if len(different) > 1:
             raise ConfigurationError(
-                f"{show(name)} has different addresses in several networks: {', '.join(sorted(by_network))}",
+                (
+                    f"{show(name)} has different addresses in several networks: "
+                    f"{', '.join(sorted(by_network))}"
+                ),
                 hint=f"name one, as in network={min(by_network)!r}",
             )
         return different.pop() if different else ()

@@ -47,8 +47,8 @@ def request_fields(
 ) -> tuple[bytes, bytes, bytes, tuple[bytes, ...]]:
     """Method, path, the field lines with Host in front, and their names; see `request_head`.
 
-    Raises `MalformedRequest`, or `LimitExceeded` for a list larger than `limit`. `ended`: the request has
-    no body.
+    Raises `MalformedRequest`, or `LimitExceeded` for a list larger than `limit`. `ended`: the
+    request has no body.
     """
     pseudo: dict[bytes, bytes] = {}
     regular: list[Pair] = []
@@ -70,10 +70,8 @@ def request_fields(
                 )
             pseudo[name] = value
         elif name == b"cookie":
-            cookies.append(
-                value
-                # clients send each cookie as a field of its own, because that compresses better (8.2.3)
-            )
+            # Clients send each cookie as a field of its own: that compresses better (8.2.3).
+            cookies.append(value)
             if len(cookies) == 1:
                 regular.append((name, value))
         elif name == b"host":

@@ -224,7 +224,10 @@ def _report_quotes(part: Part, diagnostics: LabelDiagnostics) -> bool:
     if part.text[:1] not in ('"', "'"):
         return False
     message = "the quotation mark is part of the value; nothing takes it away"
-    hint = 'leave the quotation marks out; in a YAML list put them around the whole line: - "key=value"'
+    hint = (
+        "leave the quotation marks out; in a YAML list put them around the "
+        'whole line: - "key=value"'
+    )
     diagnostics.add(codes.QUOTED, message, hint, column=part.column)
     return True
 
@@ -427,7 +430,10 @@ def _choose_port(
     if len(ports.targets) == 1:
         return ports.targets[0]
     if not ports.targets:
-        message = f"internal_port is missing, and the service publishes no {protocol.upper()} port to take instead"
+        message = (
+            f"internal_port is missing, and the service publishes no {protocol.upper()} "
+            "port to take instead"
+        )
         diagnostics.add(
             codes.NO_PORT, message, "add internal_port=PORT, the port that the container listens on"
         )

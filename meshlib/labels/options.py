@@ -96,7 +96,10 @@ def read_sticky(pair: Pair | None, scheme: Scheme, diagnostics: LabelDiagnostics
     if pair is None or _is_of_no_use(pair, scheme, diagnostics):
         return None
     if scheme is Scheme.SNI:
-        message = "sticky_sessions is ignored: the cookie is inside the TLS connection, which is not opened"
+        message = (
+            "sticky_sessions is ignored: the cookie is inside the TLS "
+            "connection, which is not opened"
+        )
         diagnostics.add(
             codes.STICKY_ON_SNI,
             message,
@@ -114,7 +117,10 @@ def read_forwarded_for(
     if pair is None or _is_of_no_use(pair, scheme, diagnostics):
         return False
     if scheme is Scheme.SNI:
-        message = "include_forwarded_for is ignored: nothing can be added to a TLS connection that is passed through"
+        message = (
+            "include_forwarded_for is ignored: nothing can be added to a TLS connection "
+            "that is passed through"
+        )
         diagnostics.add(
             codes.FORWARDED_FOR_ON_SNI, message, "leave it out", column=pair.name.column
         )
@@ -220,7 +226,10 @@ def read_protocol(
     if pair is None or _is_of_no_use(pair, scheme, diagnostics):
         return ""
     if scheme is Scheme.SNI:
-        message = "upstream_protocol is ignored: what is inside the client's TLS goes through to the service"
+        message = (
+            "upstream_protocol is ignored: what is inside the client's TLS goes "
+            "through to the service"
+        )
         diagnostics.add(
             codes.UPSTREAM_PROTOCOL_ON_SNI, message, "leave it out", column=pair.name.column
         )

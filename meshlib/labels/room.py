@@ -32,7 +32,10 @@ class Room:
         self._labels -= 1
         self._characters -= label_size([(key, value)])
         if self._labels < 0:
-            what = f"the service has more than {self._limits.labels} routing labels; this one and those after it are not read"
+            what = (
+                f"the service has more than {self._limits.labels} routing labels; "
+                "this one and those after it are not read"
+            )
             return self._exceed(
                 codes.TOO_MANY_LABELS,
                 name,
@@ -41,7 +44,10 @@ class Room:
             )
         if self._characters < 0:
             most = self._limits.characters
-            what = f"the service's routing labels have more than {most} characters; this one and those after it are not read"
+            what = (
+                f"the service's routing labels have more than {most} characters; "
+                "this one and those after it are not read"
+            )
             return self._exceed(
                 codes.TOO_MUCH_TEXT,
                 name,
@@ -57,7 +63,10 @@ class Room:
             return self._no_route(route.label)
         if isinstance(route.match, ListeningPort):
             if not self._ports:
-                what = f"the service asks for more than {self._limits.ports} ports; this one and those after it are not made"
+                what = (
+                    f"the service asks for more than {self._limits.ports} ports; "
+                    "this one and those after it are not made"
+                )
                 return self._exceed(
                     codes.TOO_MANY_PORTS, route.label, what, "spread them over several services"
                 )
@@ -66,7 +75,10 @@ class Room:
         return True
 
     def _no_route(self, label: str) -> bool:
-        what = f"the service asks for more than {self._limits.routes} routes; this one and those after it are not made"
+        what = (
+            f"the service asks for more than {self._limits.routes} routes; "
+            "this one and those after it are not made"
+        )
         return self._exceed(
             codes.TOO_MANY_ROUTES,
             label,

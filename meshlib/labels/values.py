@@ -115,7 +115,10 @@ def _parse_port_route(
     digits = number if number.isascii() and number.isdigit() else ""
     if host or not colon:
         # A host here would look like a restriction, and nothing could keep to it.
-        message = f"{scheme}:// is followed by {show(part.text)}: there is no name in what comes to a {scheme.upper()} port, only the port"
+        message = (
+            f"{scheme}:// is followed by {show(part.text)}: there is no name in what comes to a "
+            f"{scheme.upper()} port, only the port"
+        )
         hint = f"write {scheme}://:{digits[:5] or 'PORT'}, the port that clients connect to"
         diagnostics.add(codes.BAD_LISTENING_PORT, message, hint, column=part.column)
         return None
@@ -156,7 +159,10 @@ def _parse_route_host(scheme: Scheme, part: Part, diagnostics: LabelDiagnostics)
         diagnostics.add(
             codes.SNI_ADDRESS,
             f"a TLS server name is never an IP address ({host})",
-            "write the name that clients connect to, or sni:// for every TLS connection without another route",
+            (
+                "write the name that clients connect to, or sni:// for every TLS connection "
+                "without another route"
+            ),
             column=part.column,
         )
         return None
@@ -164,7 +170,10 @@ def _parse_route_host(scheme: Scheme, part: Part, diagnostics: LabelDiagnostics)
         diagnostics.add(
             codes.PORT_IGNORED,
             "the port is not part of the match: clients reach the gateway on its own ports",
-            f"write {scheme}://{part.text[: port_at - 1]}; the container's port goes into internal_port",
+            (
+                f"write {scheme}://{part.text[: port_at - 1]}; "
+                "the container's port goes into internal_port"
+            ),
             column=part.column + port_at,
         )
     return host
@@ -186,9 +195,15 @@ def _host_and_port(text: str) -> tuple[str, int]:
 def _host_hint(scheme: Scheme, text: str, error: AuthorityError) -> str:
     character = text[error.position : error.position + 1]
     if error.reason == "bad_wildcard":
-        return f"write {scheme}://*.example.com for every name below example.com, {scheme}:// for every host"
+        return (
+            f"write {scheme}://*.example.com for every name below example.com, "
+            f"{scheme}:// for every host"
+        )
     if error.reason == "bad_port":
-        return f"write {scheme}://{text.rpartition(':')[0]}; the container's port goes into internal_port"
+        return (
+            f"write {scheme}://{text.rpartition(':')[0]}; "
+            "the container's port goes into internal_port"
+        )
     if character and character in "; \t\r\n":
         return "separate the pairs with commas: external_route=...,internal_port=..."
     if character and character in "${}%":
@@ -319,7 +334,10 @@ def parse_cookie_name(value: Part, diagnostics: LabelDiagnostics) -> str | None:
     if not bad:
         return value.text
     message = f"the character {show(bad.group())} cannot be in the name of a cookie"
-    hint = "write the name of the cookie that the application sets, for example sticky_sessions=SESSION"
+    hint = (
+        "write the name of the cookie that the application sets, "
+        "for example sticky_sessions=SESSION"
+    )
     diagnostics.add(codes.BAD_COOKIE_NAME, message, hint, column=value.column + bad.start())
     return None
 
@@ -376,7 +394,10 @@ def parse_hsts(value: Part, diagnostics: LabelDiagnostics) -> str:
                 *(text for word, text in _HSTS_DIRECTIVES.items() if word in wanted),
             ]
         )
-    hint = "write the seconds that browsers shall remember it, hsts=31536000, or hsts=31536000;includeSubDomains"
+    hint = (
+        "write the seconds that browsers shall remember it, hsts=31536000, "
+        "or hsts=31536000;includeSubDomains"
+    )
     diagnostics.add(codes.BAD_HSTS, f"hsts is {show(value.text)}", hint, column=value.column)
     return ""
 

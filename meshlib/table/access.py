@@ -145,7 +145,8 @@ def _refused(name: str, claim: Claim, count: int, owner: str, right: Right) -> D
     has = right.tenure.name if right.tenure is not None else name
     why = "which had it first" if has == name else f"which has {has}"
     message = (
-        f"{claim.route.name}{_more(count)} is not routed: {shown} belongs to {owner_text(owner)}, {why};"
+        f"{claim.route.name}{_more(count)} is not routed: "
+        f"{shown} belongs to {owner_text(owner)}, {why};"
         f" this service is of {owner_text(claim.owner)}"
     )
     opt_in = (
@@ -153,7 +154,10 @@ def _refused(name: str, claim: Claim, count: int, owner: str, right: Right) -> D
         if claim.route.listening_port is not None
         else f"have its owner add share_with={grant_for(claim.owner)} to its label, or "
     )
-    hint = f"choose another {'port' if claim.route.listening_port is not None else 'host'}, or {opt_in}ask the operator for it (routing.owners"
+    hint = (
+        f"choose another {'port' if claim.route.listening_port is not None else 'host'}, "
+        f"or {opt_in}ask the operator for it (routing.owners"
+    )
     return Diagnostic(
         "TBL004",
         Severity.ERROR,
@@ -170,8 +174,10 @@ def _not_granted(name: str, claim: Claim, count: int, owner: str, right: Right) 
     )
     where = f" on {networks}" if networks else ""
     message = (
-        f"{claim.route.name}{_more(count)} is not routed: routing.owners gives {right.pattern or name} to"
-        f" {', '.join(right.grants or ()) or 'nobody'} alone; this service is of {owner_text(claim.owner)}{where}"
+        f"{claim.route.name}{_more(count)} is not routed: routing.owners gives "
+        f"{right.pattern or name} to"
+        f" {', '.join(right.grants or ()) or 'nobody'} alone; this service is of "
+        f"{owner_text(claim.owner)}{where}"
     )
     hint = f"choose another name, or ask the operator to add {grant_for(claim.owner)} there"
     return Diagnostic("TBL005", Severity.ERROR, claim.service, claim.route.label, message, hint)

@@ -10,7 +10,8 @@ counting as youngest, then `key`). A claim of the same schema with the same opti
 it: one upstream with the endpoints of all. Every other claim loses, whatever it agrees with: never
 two owners, never a result that depends on the order of discovery.
 
-    TBL001  error  the slot belongs to another service, which is older or the host's owner, with another schema or other options
+    TBL001  error  the slot belongs to another service, which is older or the host's owner, with
+                   another schema or other options
     TBL002  error  the same service claims the slot twice
 """
 
@@ -258,7 +259,10 @@ def _conflict(claim: Claim, owner: Claim) -> Diagnostic:
         Severity.ERROR,
         claim.service,
         route.label,
-        f"{route.name} belongs to {whose} {owner.service!r} (label {other.label}); they differ in {', '.join(differing)}",
+        (
+            f"{route.name} belongs to {whose} {owner.service!r} (label {other.label}); "
+            f"they differ in {', '.join(differing)}"
+        ),
         "choose another host or path, or give both services the same options to share the traffic",
     )
 
@@ -269,6 +273,9 @@ def _claimed_twice(claim: Claim, owner: Claim) -> Diagnostic:
         Severity.ERROR,
         claim.service,
         claim.route.label,
-        f"this service asks for {claim.route.name} twice; {owner.service!r} already serves it (label {owner.route.label})",
+        (
+            f"this service asks for {claim.route.name} twice; {owner.service!r} already serves it "
+            f"(label {owner.route.label})"
+        ),
         "remove one of the two labels",
     )

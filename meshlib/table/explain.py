@@ -116,7 +116,8 @@ def explain(
     if decision == Respond(400, "ambiguous_path"):
         if len(others) >= most_readings(path):
             notes.append(
-                "nobody can tell how a server reads such a path, and this host has routes by path, so the request is refused"
+                "nobody can tell how a server reads such a path, "
+                "and this host has routes by path, so the request is refused"
             )
         else:
             notes.append("these readings belong to different routes, so the request is refused")
@@ -275,7 +276,10 @@ def _why_not(route: Route, path: str, winner: Route | None) -> str:
         return f"{_host(route)} is less specific than {_host(winner)}"
     if path_matches(route.path, path):
         if winner is None:
-            return f"path {_path(route)} contains {_text(path.encode('latin-1'))}, but not as every server reads it"
+            return (
+                f"path {_path(route)} contains {_text(path.encode('latin-1'))}, "
+                "but not as every server reads it"
+            )
         return f"path {_path(route)} is shorter than {_path(winner)}"
     text = f"path {_path(route)} does not contain {_text(path.encode('latin-1'))}"
     return f"{text}: prefixes end at a segment" if path.startswith(route.path) else text

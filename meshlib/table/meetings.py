@@ -64,18 +64,27 @@ def _of(claim: Claim, other: Claim) -> str:
 
 
 def _shared(claim: Claim, other: Claim) -> Diagnostic:
-    message = f"this service and {other.service!r}{_of(claim, other)} share {other.route.name}: requests go to both"
+    message = (
+        f"this service and {other.service!r}{_of(claim, other)} share "
+        f"{other.route.name}: requests go to both"
+    )
     hint = "if that is not meant, choose another host or path"
     return Diagnostic("TBL201", Severity.INFO, claim.service, claim.route.label, message, hint)
 
 
 def _beside(host: str, claim: Claim, leader: Claim) -> Diagnostic:
-    message = f"this service has {claim.route.name} beside {leader.route.name} of {leader.service!r}{_of(claim, leader)}"
+    message = (
+        f"this service has {claim.route.name} beside {leader.route.name} of "
+        f"{leader.service!r}{_of(claim, leader)}"
+    )
     return Diagnostic("TBL202", Severity.INFO, claim.service, claim.route.label, message)
 
 
 def _unrecorded(host: str, leader: Claim) -> Diagnostic:
-    message = f"whose {host or 'any host'} is cannot be recorded: there are too many names, or too many of {owner_text(leader.owner)}"
+    message = (
+        f"whose {host or 'any host'} is cannot be recorded: there are too many names, "
+        f"or too many of {owner_text(leader.owner)}"
+    )
     hint = "raise limits.owned_names or limits.owned_names_per_owner, or use a wildcard host"
     return Diagnostic("TBL101", Severity.WARNING, leader.service, leader.route.label, message, hint)
 
@@ -107,5 +116,8 @@ def overlap_diagnostics(
         if claim is not None:
             host = min(hosts)
             more = f", and {len(hosts) - 1} more hosts of others" if len(hosts) > 1 else ""
-            message = f"{wildcard} leaves out {host}, which belongs to {owner_text(tenures[host].owner)}{more}"
+            message = (
+                f"{wildcard} leaves out {host}, which belongs to "
+                f"{owner_text(tenures[host].owner)}{more}"
+            )
             yield Diagnostic("TBL203", Severity.INFO, claim.service, claim.route.label, message)

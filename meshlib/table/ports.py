@@ -5,7 +5,8 @@ they are, because what comes to it (a database's client, say) means one of them.
 its owner keeps it.
 
     TBL002  error  the same service claims the port twice
-    TBL003  error  the port belongs to an older service of the same owner, or of one that the operator names as well
+    TBL003  error  the port belongs to an older service of the same owner, or of one that the
+                   operator names as well
 """
 
 from __future__ import annotations
@@ -119,6 +120,9 @@ def _taken(claim: Claim, owner: Claim) -> Diagnostic:
         )
     else:
         code = "TBL003"
-        message = f"{route.name} belongs to the older service {owner.service!r} ({whose}); a port is one service's alone"
+        message = (
+            f"{route.name} belongs to the older service {owner.service!r} ({whose}); "
+            "a port is one service's alone"
+        )
         hint = "choose another port"
     return Diagnostic(code, Severity.ERROR, claim.service, route.label, message, hint)

@@ -131,7 +131,10 @@ class RoutingTable:
 
     def __repr__(self) -> str:
         ports = f", {len(self._ports.slots)} ports" if self._ports.slots else ""
-        return f"<RoutingTable {len(self._http.sites)} http hosts, {len(self._sni.sites)} sni hosts{ports}>"
+        return (
+            f"<RoutingTable {len(self._http.sites)} http hosts, "
+            f"{len(self._sni.sites)} sni hosts{ports}>"
+        )
 
     @staticmethod
     def build(

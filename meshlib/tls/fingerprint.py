@@ -47,7 +47,8 @@ def ja4(hello: ClientHello) -> str:
     )
     if hello.signature_algorithms:
         hashed += "_" + _hex_list(_meant(hello.signature_algorithms))
-    return f"{head}_{_short_hash(_hex_list(sorted(suites)))}_{_short_hash(hashed) if extensions else _NOTHING}"
+    last = _short_hash(hashed) if extensions else _NOTHING
+    return f"{head}_{_short_hash(_hex_list(sorted(suites)))}_{last}"
 
 
 def _meant(numbers: Iterable[int]) -> list[int]:

@@ -81,7 +81,10 @@ class ClientHelloSniffer:
         self._wire = 0
 
     def __repr__(self) -> str:
-        return f"<ClientHelloSniffer {len(self._message)} of {self._needed or '?'} bytes, {self._wire} on the wire>"
+        return (
+            f"<ClientHelloSniffer {len(self._message)} of {self._needed or '?'} bytes, "
+            f"{self._wire} on the wire>"
+        )
 
     @property
     def bytes_consumed(self) -> int:
@@ -177,10 +180,8 @@ class ClientHelloSniffer:
     def _fragment(self, data: bytes, position: int) -> int:
         end = min(position + self._left, len(data))
         message = self._message
-        if (
-            self._needed
-            # never keep more than the message: the rest belongs to a record that does not end with it
-        ):
+        if self._needed:
+            # Never keep more than the message: its record may go on behind it.
             end = min(end, position + self._needed - len(message))
         elif len(message) + end - position > 4:
             end = position + 4 - len(message)

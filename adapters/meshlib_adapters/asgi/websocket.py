@@ -56,9 +56,9 @@ async def relay_websocket(
         return
     key = base64.b64encode(secrets.token_bytes(16))
     handshake = (
-        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n"
-        % key
-    )
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: %s\r\n"
+    ) % key
     exchange.start(handshake, done=True, upgrade=b"websocket")
     frames = Connection(ConnectionType.CLIENT)
     # Reads from the beginning: a client that goes away while the upstream makes up its mind must be

@@ -1,4 +1,4 @@
-"""The owners of names in the state file, and their release: what `meshlib owners` shows and does."""
+"""The owners of names in the state file, and their release: what `meshlib owners` does."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Bytes to inspect: from a file, from hex digits, or from one client of a port, which gets the alert
-that TLS has for it.
+"""Bytes to inspect: from a file, from hex digits, or from one client of a port, which gets the
+alert that TLS has for it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from meshlib_adapters.listeners.sockets import bind_address, explain_bind_error
 
 __all__ = ["take_bytes"]
 
-# How long one client has for its hello, and after that for our response (seconds). There is no limit
-# on the wait for a client.
+# How long one client has for its hello, and after that for our response (seconds). There is no
+# limit on the wait for a client.
 _PATIENCE = 10.0
 _LINGER = 1.0
 _READ = 16 * 1024

@@ -1,8 +1,8 @@
 """One client connection: requests in, in order (RFC 9112 9); the responses are `response_writer`'s.
 
 The states are few: between requests (`head` is None), in a request (its body may still be coming
-while the response already goes out), tunnel, and lingering (our last response is out, what still comes
-is thrown away). `phase` says which time-out is running.
+while the response already goes out), tunnel, and lingering (our last response is out, what still
+comes is thrown away). `phase` says which time-out is running.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class HTTP1Front(PacedWriter):
         tls: TLSFacts | None = None,
     ) -> None:
         super().__init__(proxy, keeper, scheme, port, tls)
-        self._block = b""  # the field lines of the last request: clients repeat them, and then nothing is parsed again
+        # The field lines of the last request: clients repeat them, and nothing is parsed again.
+        self._block = b""
         self._fields: FieldSection | None = None
 
     # What the event loop calls.
@@ -379,10 +380,10 @@ class HTTP1Front(PacedWriter):
         """For a half-closed client, twice a second: is anybody there? False when there is nothing
         left to ask.
 
-        A closed socket replies to our bytes with a reset, one that was only shut down for writing does
-        not. An interim response is the one thing that may be sent before the final head (RFC 9110
-        15.2). A response that has begun tells by itself while it moves; one that says nothing for
-        most of a second is given up.
+        A closed socket replies to our bytes with a reset, one that was only shut down for writing
+        does not. An interim response is the one thing that may be sent before the final head (RFC
+        9110 15.2). A response that has begun tells by itself while it moves; one that says nothing
+        for most of a second is given up.
         """
         exchange = self.exchange
         head, state = exchange.head, exchange.state

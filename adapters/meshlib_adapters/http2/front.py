@@ -156,7 +156,10 @@ class HTTP2Front(asyncio.Protocol):
 
     def __repr__(self) -> str:
         name = f" {self.server_name}" if self.server_name else ""
-        return f"<HTTP2Front {self.peer.address}{name} {self.phase.name.lower()} streams={len(self._streams)}>"
+        return (
+            f"<HTTP2Front {self.peer.address}{name} {self.phase.name.lower()} "
+            f"streams={len(self._streams)}>"
+        )
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is
@@ -216,7 +219,9 @@ class HTTP2Front(asyncio.Protocol):
             self._bytes_in += len(data)
             self._intake.receive_data(data)
             if self._turn.over:
-                self._read_no_more()  # not before: most turns end with nothing left to read, and pausing costs more than a frame
+                # Not before: most turns end with nothing left to read, and pausing costs more than
+                # a frame.
+                self._read_no_more()
             else:
                 self._work()
 
@@ -485,9 +490,9 @@ class HTTP2Front(asyncio.Protocol):
             sent = stream.write(min(window, room, frames.max_outbound_frame_size, _FRAME))
             room -= sent + 9
             if sent >= _WORTH or sent < window or not stream.has_something:
-                self._policy.earn(
-                    3
-                )  # the client will open two windows; not for one that it opens byte by byte (CVE-2019-9511)
+                # The client will open two windows; not for one that it opens byte by byte
+                # (CVE-2019-9511).
+                self._policy.earn(3)
             if stream.has_something:
                 ready[number] = stream
 

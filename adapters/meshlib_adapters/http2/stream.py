@@ -95,8 +95,8 @@ class FrameSender(Protocol):
 
 
 class Stream:
-    """A `retries.ResponseReceiver`. It is `over` when its access record is written: what comes after that is
-    nobody's.
+    """A `retries.ResponseReceiver`. It is `over` when its access record is written: what comes
+    after that is nobody's.
 
     `kept` counts the bytes of the response that the client's windows have not let out yet.
     """

@@ -20,9 +20,9 @@ class Deadlines(Generic[T]):
     """Calls `on_deadline(item, now)` at most `grain` seconds (and the loop's delay) after the
     deadline of `item`, once for each deadline.
 
-    While nothing has a deadline there is no timer. An error of `on_deadline` is reported to the loop,
-    costs no other item its deadline, and has the item asked again at the next turn, until it is
-    cancelled.
+    While nothing has a deadline there is no timer. An error of `on_deadline` is reported to the
+    loop, costs no other item its deadline, and has the item asked again at the next turn, until it
+    is cancelled.
     """
 
     __slots__ = ("_grain", "_loop", "_on_deadline", "_timer", "_wheel")
@@ -37,7 +37,10 @@ class Deadlines(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<Deadlines {len(self._wheel)} items, {'turning' if self._timer is not None else 'at rest'}>"
+        return (
+            f"<Deadlines {len(self._wheel)} items, "
+            f"{'turning' if self._timer is not None else 'at rest'}>"
+        )
 
     def __len__(self) -> int:
         return len(self._wheel)

@@ -17,7 +17,10 @@ _MAX_HEAD: Final = 8 * 1024
 
 
 def _response(status: HTTPStatus, text: str, extra: str = "") -> bytes:
-    head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+    )
     return f"{head}{extra}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode(
         "ascii"
     )

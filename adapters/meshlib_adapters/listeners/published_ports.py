@@ -1,8 +1,8 @@
 """Listeners for the ports that routes have for themselves: opened and closed as the published table
 says.
 
-A port that cannot be opened does no harm to others: it is logged once, and tried again. A route that
-is gone takes no new clients; those that are connected stay until they end, or the drain.
+A port that cannot be opened does no harm to others: it is logged once, and tried again. A route
+that is gone takes no new clients; those that are connected stay until they end, or the drain.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ class PublishedPorts:
         self._stopped = False
 
     def __repr__(self) -> str:
-        return f"<PublishedPorts {len(self._open)} open, {len(self._closed)} not, {self.connections} connections, {self.flows} flows>"
+        return (
+            f"<PublishedPorts {len(self._open)} open, {len(self._closed)} not, "
+            f"{self.connections} connections, {self.flows} flows>"
+        )
 
     @property
     def connections(self) -> int:

@@ -96,9 +96,13 @@ def bind_failure(error: OSError) -> str:
 def _cure(error: OSError, setting: str, port: int) -> str:
     if error.errno == errno.EACCES:
         return (
-            f"ports below 1024 need root, CAP_NET_BIND_SERVICE or sysctl net.ipv4.ip_unprivileged_port_start={port};"
+            "ports below 1024 need root, CAP_NET_BIND_SERVICE or sysctl "
+            f"net.ipv4.ip_unprivileged_port_start={port};"
             f" or choose another: --{setting} :{port + 8000}"
         )
     if error.errno == errno.EADDRINUSE:
-        return f"stop it (ss -ltnp 'sport = :{port}' shows which), choose another with --{setting} HOST:PORT, or --{setting} off"
+        return (
+            f"stop it (ss -ltnp 'sport = :{port}' shows which), choose another with --{setting} "
+            f"HOST:PORT, or --{setting} off"
+        )
     return f"change --{setting}, MESHLIB_{setting.upper()} or {setting} in the TOML file"

@@ -30,10 +30,10 @@ class TCPListener:
     Make it inside a running event loop. `upstream` returns None when there is nothing to connect
     to. Only ready endpoints get connections, in the order of the upstream's strategy, the next one
     when one does not take it; one that failed lately is left out for a while. `name` stands in
-    records and logs. `on_end` gets a `ConnectionRecord` for each client when it is gone; it must not
-    raise. `proxy_protocol` says which connections begin with a PROXY protocol header: those of its
-    `sources`, always (`mode` "require": nobody else is served); the client that it names is the one
-    that is logged, and announced to endpoints. `limits` and `resources` may be those of other
+    records and logs. `on_end` gets a `ConnectionRecord` for each client when it is gone; it must
+    not raise. `proxy_protocol` says which connections begin with a PROXY protocol header: those of
+    its `sources`, always (`mode` "require": nobody else is served); the client that it names is the
+    one that is logged, and announced to endpoints. `limits` and `resources` may be those of other
     listeners, too. `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by
     reason) only grow.
     """

@@ -31,12 +31,13 @@ __all__ = ["TLSListener"]
 
 class TLSListener:
     """Routes TLS connections by server name to endpoints, undecrypted; those whose TLS the table
-    wants terminated here go to `terminator`, and plain HTTP to `plain` where `plain_http` is "serve".
+    wants terminated here go to `terminator`, and plain HTTP to `plain` where `plain_http` is
+    "serve".
 
     `proxy_protocol` says which connections may begin with a PROXY protocol header; the client that
     it names is the one that is logged, kept on an endpoint, and announced to endpoints. Make the
-    listener inside a running event loop. `on_end` gets a `ConnectionRecord` for each client when it is
-    gone; it must not raise. `counters` ("accepted", "attempts", "tunnels", "refused") and
+    listener inside a running event loop. `on_end` gets a `ConnectionRecord` for each client when it
+    is gone; it must not raise. `counters` ("accepted", "attempts", "tunnels", "refused") and
     `refusals` (by reason) only grow; `held_bytes` are those of clients that have no endpoint yet.
     One listener serves several addresses.
     """
@@ -98,7 +99,10 @@ class TLSListener:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<TLSListener {len(self._clients)} connections, {self.held_bytes} bytes held, {self.resources.pipes!r}>"
+        return (
+            f"<TLSListener {len(self._clients)} connections, {self.held_bytes} bytes held, "
+            f"{self.resources.pipes!r}>"
+        )
 
     def __len__(self) -> int:
         """How many clients there are."""

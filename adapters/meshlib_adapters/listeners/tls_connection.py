@@ -117,7 +117,10 @@ class TLSConnection:
         self._started = tunnels.loop.time()
 
     def __repr__(self) -> str:
-        return f"<TLSConnection {self._phase.value} {self.client} {self._name or '-'} {self._endpoint or '-'}>"
+        return (
+            f"<TLSConnection {self._phase.value} {self.client} {self._name or '-'} "
+            f"{self._endpoint or '-'}>"
+        )
 
     def start(self) -> None:
         """Begin to read; with a PROXY protocol header, where the listener's rule says so."""

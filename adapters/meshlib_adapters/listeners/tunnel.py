@@ -1,5 +1,5 @@
-"""The tunnel of one client of a TLS or TCP port: to the endpoint that takes it, then both ways until
-the end.
+"""The tunnel of one client of a TLS or TCP port: to the endpoint that takes it, then both ways
+until the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Access-log lines of connections without HTTP requests: TLS passed through or refused, TCP, UDP."""
+"""Access-log lines of connections without requests: TLS passed through or refused, TCP, UDP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of finished work: one for each request, one for each TLS or TCP connection or UDP flow."""
+"""Records of finished work: of each request, and of each TLS or TCP connection or UDP flow."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class KeptContribution(msgspec.Struct):
     networks: tuple[str, ...] = ()
 
     def contribution(self) -> Contribution:
-        """The same with its routes; ValueError for one that matches, or does, two things or none."""
+        """The same with its routes; ValueError if one matches, or does, two things or none."""
         routes = tuple(map(_route, self.routes))
         return Contribution(
             self.key,

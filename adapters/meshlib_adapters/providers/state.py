@@ -157,7 +157,10 @@ class StateDirectory:
                 if time.monotonic() >= deadline:
                     raise OSError(
                         errno.EWOULDBLOCK,
-                        f"{self.path / _LOCK} is locked by another process; stop that one, or use another directory",
+                        (
+                            f"{self.path / _LOCK} is locked by another process; stop that one, "
+                            "or use another directory"
+                        ),
                     )
                 time.sleep(_AGAIN)
             yield
@@ -274,7 +277,8 @@ def _parse(data: bytes, where: str) -> KeptState:
     document = msgspec.json.decode(data, type=_Document)
     if document.format != _FORMAT or document.version != 1:
         raise ValueError(
-            f"its format is {document.format[:50]!r}, version {document.version}; expected {_FORMAT!r}, version 1"
+            f"its format is {document.format[:50]!r}, version {document.version}; "
+            f"expected {_FORMAT!r}, version 1"
         )
     found = KeptState([], {}, [])
     tenures = msgspec.json.decode(document.tenures, type=list[Tenure])
@@ -318,7 +322,10 @@ def _checked(
         except ValueError as error:
             _complain(
                 found,
-                f"{where}: snapshots: {provider[:100]!r}: {one.service[:100]!r}: {error}; this service is left out",
+                (
+                    f"{where}: snapshots: {provider[:100]!r}: {one.service[:100]!r}: {error}; "
+                    "this service is left out"
+                ),
             )
         else:
             good.append(made)

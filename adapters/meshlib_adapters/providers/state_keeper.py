@@ -228,7 +228,10 @@ class StateKeeper:
         }
         if self._others and not self._shared:
             self._shared = True
-            what = "is also written by another gateway: owners of names are kept for both, services of one only"
+            what = (
+                "is also written by another gateway: owners of names are kept for both, "
+                "services of one only"
+            )
             logger.warning(
                 "%s %s; give each a directory of its own (state), or end one", directory.file, what
             )

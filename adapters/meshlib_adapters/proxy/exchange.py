@@ -154,7 +154,8 @@ class Exchange:
     ) -> None:
         """Send the request to an endpoint of the decision's upstream: its head, with the lines
         `extra`, and what there is of the body in its wire form (`done`: all of it). `upgrade` is
-        what `extra` asks to upgrade to, if it does. See `UpstreamRequest.start`. A request that runs in a circle is responded to instead (508).
+        what `extra` asks to upgrade to, if it does. See `UpstreamRequest.start`. A request that
+        runs in a circle is responded to instead (508).
         """
         head, decision, front, proxy = self.head, self.decision, self.front, self.proxy
         assert head is not None

@@ -211,7 +211,7 @@ class UpstreamRequest:
             self._tried = []
 
     def cancel(self) -> None:
-        """Nobody wants the response any more: close the connection, so that the endpoint can stop."""
+        """Close the connection, so that the endpoint can stop: nobody wants the response."""
         self._leave_queue()
         self._drop_connection()
         self._pending = b""

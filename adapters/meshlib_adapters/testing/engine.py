@@ -276,8 +276,9 @@ class FakeEngine:
             ]
             self.tasks.append(
                 {
-                    "ID": f"task{number}", "ServiceID": service["ID"], "Slot": slot, "NodeID": "node1", "CreatedAt": _CREATED,
-                    "DesiredState": "running", "Status": {"State": "preparing", "ContainerStatus": {}},
+                    "ID": f"task{number}", "ServiceID": service["ID"], "Slot": slot,
+                    "NodeID": "node1", "CreatedAt": _CREATED, "DesiredState": "running",
+                    "Status": {"State": "preparing", "ContainerStatus": {}},
                     "Spec": {"ContainerSpec": {}}, "NetworksAttachments": attachments,
                 }
             )  # fmt: skip
@@ -306,11 +307,15 @@ class FakeEngine:
             ids = {str(network["Name"]): str(network["Id"]) for network in self.networks}
             self.containers.append(
                 {
-                    "Id": identity, "Names": [f"/{name}"], "Image": "example:1", "Labels": dict(labels), "State": "running",
-                    "Status": "Up 2 seconds", "Created": 1488362400 + number,
+                    "Id": identity, "Names": [f"/{name}"], "Image": "example:1",
+                    "Labels": dict(labels), "State": "running", "Status": "Up 2 seconds",
+                    "Created": 1488362400 + number,
                     "Ports": [{"PrivatePort": port, "Type": "tcp"} for port in ports],
                     "NetworkSettings": {
-                        "Networks": {n: {"NetworkID": ids.get(n, n), "IPAddress": a} for n, a in networks.items()}
+                        "Networks": {
+                            name: {"NetworkID": ids.get(name, name), "IPAddress": address}
+                            for name, address in networks.items()
+                        }
                     },
                 }
             )  # fmt: skip
@@ -345,9 +350,11 @@ class FakeEngine:
         """The response of a healthy engine."""
         with self.lock:
             responses: dict[str, object] = {
-                "/version": self.version, "/info": {"Swarm": {"LocalNodeState": "active", "ControlAvailable": True}},
-                "/containers/json": self.containers, "/services": self.services, "/tasks": self.tasks,
-                "/nodes": self.nodes, "/networks": self.networks, "/_ping": "OK",
+                "/version": self.version,
+                "/info": {"Swarm": {"LocalNodeState": "active", "ControlAvailable": True}},
+                "/containers/json": self.containers, "/services": self.services,
+                "/tasks": self.tasks, "/nodes": self.nodes, "/networks": self.networks,
+                "/_ping": "OK",
             }  # fmt: skip
             return copy.deepcopy(responses.get(path))
 

@@ -104,7 +104,10 @@ class CertificateFiles:
                 problems.append(
                     CertificateProblem(
                         path,
-                        f"cannot be read: {error.strerror}; make it readable for the gateway's user",
+                        (
+                            f"cannot be read: {error.strerror}; "
+                            "make it readable for the gateway's user"
+                        ),
                     )
                 )
             except CertificateError as error:

@@ -2,7 +2,7 @@
 
     Client-Cert: :BASE64:                     the certificate (RFC 9440 2.2)
     X-Client-Cert-Subject, X-Client-Cert-Issuer    names as in RFC 4514
-    X-Client-Cert-Serial, X-Client-Cert-Fingerprint   hexadecimal; the fingerprint is SHA-256 of the certificate
+    X-Client-Cert-Serial, X-Client-Cert-Fingerprint   hexadecimal; SHA-256 of the certificate
 
 Text is UTF-8 in which everything but printable ASCII, and "%", is written %XX: nothing in a name
 can end a field or begin another.

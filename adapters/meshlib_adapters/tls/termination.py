@@ -65,7 +65,10 @@ class TLSTerminator:
         )
 
     def __repr__(self) -> str:
-        return f"<TLSTerminator {len(self._index)} certificates, {self.counters['handshakes']} handshakes>"
+        return (
+            f"<TLSTerminator {len(self._index)} certificates, "
+            f"{self.counters['handshakes']} handshakes>"
+        )
 
     def use(self, found: CertificateSet) -> None:
         """Serve new connections with these certificates; established ones keep theirs."""

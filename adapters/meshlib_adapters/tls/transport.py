@@ -113,7 +113,10 @@ class TLSTransport(asyncio.Transport):
         self.failure = ""
 
     def __repr__(self) -> str:
-        return f"<TLSTransport {self._state.value} {self.get_extra_info('peername')} unsent={len(self._unsent)}>"
+        return (
+            f"<TLSTransport {self._state.value} {self.get_extra_info('peername')} "
+            f"unsent={len(self._unsent)}>"
+        )
 
     def start(self, received: bytes, timeout: float) -> None:
         """Begin with what was read already. The handshake takes no longer than `timeout`

@@ -90,7 +90,10 @@ class EndpointChooser:
         self._open: dict[tuple[UpstreamKey, str], int] = {}
 
     def __repr__(self) -> str:
-        return f"<EndpointChooser {sum(self._open.values())} connections, {len(self._sessions)} sessions, {len(self._health)} had failures>"
+        return (
+            f"<EndpointChooser {sum(self._open.values())} connections, "
+            f"{len(self._sessions)} sessions, {len(self._health)} had failures>"
+        )
 
     @property
     def learns(self) -> bool:

@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Failure(enum.Enum):
-    """Why a request ended early at its endpoint. The value is the token used in logs and metrics."""
+    """Why a request ended early at its endpoint. The value is the token in logs and metrics."""
 
     CLOSED = "upstream_closed"
     RESET = "upstream_reset"

@@ -34,7 +34,7 @@ _NOT_SENT: Final = frozenset(
 
 
 def request_pairs(head: bytes) -> tuple[list[Pair], ChunkedReader | None]:
-    """The fields of a request, pseudo-fields first, and what decodes its body if that is chunked."""
+    """The fields of a request, pseudo-fields first, and what decodes its body if it is chunked."""
     method, target, _, at = request_line(head)
     authority = b""
     chunked = False

@@ -84,8 +84,8 @@ class UpstreamRegistry:
         return list(self._states.values())
 
     def bound_endpoint(self, decision: Forward, fields: FieldSection) -> EndpointPool | None:
-        """The endpoint that one of the request's sessions is bound to, while it may be used; None to
-        choose freely.
+        """The endpoint that one of the request's sessions is bound to, while it may be used; None
+        to choose freely.
         """
         cookie = decision.route.options.sticky_cookie
         if cookie is None or b"cookie" not in fields.names:

@@ -14,8 +14,8 @@ __all__ = ["LocalBindings", "StickyBindings"]
 
 
 class StickyBindings(Protocol):
-    """(upstream, cookie, value) -> endpoint id. `upstream` is the upstream's name, `cookie` the name
-    of the cookie, `now` the event loop's time. `len()` is how many bindings there are.
+    """(upstream, cookie, value) -> endpoint id. `upstream` is the upstream's name, `cookie` the
+    name of the cookie, `now` the event loop's time. `len()` is how many bindings there are.
     """
 
     def __len__(self) -> int: ...

@@ -1,5 +1,5 @@
-"""Which connection an upstream wants to its endpoints, and how it is opened: HTTP/1.1 or HTTP/2, with
-TLS or without.
+"""Which connection an upstream wants to its endpoints, and how it is opened: HTTP/1.1 or HTTP/2,
+with TLS or without.
 """
 
 from __future__ import annotations

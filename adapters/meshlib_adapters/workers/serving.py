@@ -1,4 +1,4 @@
-"""Two ways to serve: in this process or by a pool of workers. A gateway uses either as `Serving`."""
+"""Two ways to serve: in this process or by a pool of workers; to a gateway both are `Serving`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _GATHER: Final = 0.002  # seconds during which new bindings gather for one frame
 
 
 class SharedBindings:
-    """The `StickyBindings` (`meshlib_adapters.upstream.sticky`) of a worker, which are those of all.
+    """The `StickyBindings` (`meshlib_adapters.upstream.sticky`) of a worker: those of all.
 
     New ones are handed to `share` in batches of at most `BATCH`; those of others come by `adopt`.
     """

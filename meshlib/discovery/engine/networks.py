@@ -59,7 +59,10 @@ OFF_NETWORK = DiagnosticKind(
 ADDRESS_REFUSED = DiagnosticKind(
     "NET002",
     Severity.WARNING,
-    "a task or container has an address that is not one of its network, or of a special purpose; it is not used",
+    (
+        "a task or container has an address that is not one of its network, "
+        "or of a special purpose; it is not used"
+    ),
 )
 LABELS_ON_CONTAINER = DiagnosticKind(
     "NET003",
@@ -146,7 +149,10 @@ def off_network(
     if options.network_label:
         message = f"not routed: on no network with the label {options.network_label} ({where})"
         driver = "-d overlay " if overlay else ""
-        hint = f"attach it to such a network: docker network create {driver}--label {options.network_label}=true NAME"
+        hint = (
+            f"attach it to such a network: docker network create {driver}--label "
+            f"{options.network_label}=true NAME"
+        )
     else:
         message, hint = f"not routed: {where}", "attach it to a network that the gateway is on, too"
     return Diagnostic(OFF_NETWORK.code, OFF_NETWORK.severity, service, label, message, hint)
@@ -158,7 +164,10 @@ def _off_gateway(service: str, label: str, apart: Sequence[NetworkRecord]) -> Di
     shown = [*on[:MAX_SHOWN], f"{len(on) - MAX_SHOWN} more"] if len(on) > MAX_SHOWN else on
     where = ", ".join(shown) or "no network of this engine"
     message = f"not routed: it is on {', '.join(names)}, and the gateway is on {where}"
-    hint = f"attach the gateway to {names[0]}; if it reaches that network otherwise, say so in discovery.gateway_networks"
+    hint = (
+        f"attach the gateway to {names[0]}; if it reaches that network otherwise, "
+        "say so in discovery.gateway_networks"
+    )
     return Diagnostic(OFF_GATEWAY.code, OFF_GATEWAY.severity, service, label, message, hint)
 
 
@@ -171,7 +180,10 @@ def refused_address(
         severity=ADDRESS_REFUSED.severity,
         service=service,
         label="",
-        message=f"{address} of {whose} is no address to send requests to: it is {refusal_in(network, address)}",
+        message=(
+            f"{address} of {whose} is no address to send requests to: "
+            f"it is {refusal_in(network, address)}"
+        ),
         hint="a service is reached at an address of its own, inside the subnets of its network",
     )
 

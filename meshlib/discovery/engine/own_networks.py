@@ -23,7 +23,10 @@ __all__ = ["GATEWAY_UNKNOWN", "Surroundings", "Whereabouts", "find_own_networks"
 GATEWAY_UNKNOWN = DiagnosticKind(
     "NET006",
     Severity.INFO,
-    "the networks that the gateway itself is on are not known; services are routed by any labelled network",
+    (
+        "the networks that the gateway itself is on are not known; "
+        "services are routed by any labelled network"
+    ),
 )
 
 _SHORT_ID: Final = 12  # digits of a container's id that its host name has
@@ -129,7 +132,10 @@ def _placed(
 def _reason(surroundings: Surroundings) -> str:
     if not surroundings.local:
         return "the engine is on another machine, and none of its containers is the gateway's own"
-    return "the interfaces of this machine cannot be read, and no container of the engine is the gateway's own"
+    return (
+        "the interfaces of this machine cannot be read, "
+        "and no container of the engine is the gateway's own"
+    )
 
 
 def _of_container(containers: frozenset[str], attachments: Attachments) -> frozenset[str]:

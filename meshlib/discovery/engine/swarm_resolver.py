@@ -248,8 +248,14 @@ def _labels_on_container(service: ServiceRecord) -> list[Diagnostic]:
             severity=LABELS_ON_CONTAINER.severity,
             service=service.name,
             label=key,
-            message="this label is on the containers of the service and not on the service, so it routes nothing",
-            hint="in a stack file write it under deploy: labels:, on the command line use --label instead of --container-label",
+            message=(
+                "this label is on the containers of the service and not on the service, "
+                "so it routes nothing"
+            ),
+            hint=(
+                "in a stack file write it under deploy: labels:, on the command line use --label "
+                "instead of --container-label"
+            ),
         )
         for key in keys
     ]

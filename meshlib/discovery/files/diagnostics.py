@@ -82,8 +82,8 @@ MAX_DIAGNOSTICS = 20
 
 
 class FileDiagnostics:
-    """Collects what is wrong with one service of a file, 20 diagnostics at most; each says its place
-    ("services.shop.endpoints[1]").
+    """Collects what is wrong with one service of a file, 20 diagnostics at most; each says its
+    place ("services.shop.endpoints[1]").
     """
 
     def __init__(self, service: str) -> None:

@@ -115,4 +115,7 @@ def _value(name: str, variables: Mapping[str, str]) -> str:
 
 
 def _cure(name: str) -> str:
-    return f"give {name} in a file of compose.env_file, or name it in compose.variables to take it from the environment"
+    return (
+        f"give {name} in a file of compose.env_file, or name it in compose.variables to take it "
+        "from the environment"
+    )

@@ -4,7 +4,7 @@ files.
     services:
       shop:
         labels: {com.docker.ucp.mesh.http.80: "external_route=http://shop.example.com,internal_port=8080"}
-        endpoints: ["10.0.0.5", "127.0.0.1:9001", {host: "127.0.0.1", ports: {8080: 9002}, weight: 2}]
+        endpoints: [10.0.0.5, "127.0.0.1:9001", {host: 127.0.0.1, ports: {8080: 9002}, weight: 2}]
 
 A service with `image`, `build` or `deploy` is one of Compose: its `labels` and `deploy.labels` are
 read, with variables, its `ports` tell the port that a label does not name, and unless it has

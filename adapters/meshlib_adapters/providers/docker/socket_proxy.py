@@ -122,7 +122,10 @@ class SocketProxy:
         if request is None:
             await _refuse(writer, 400, "this is not a request in HTTP/1.1 without a body")
         elif not is_allowed(request.method, request.target):
-            shown = f"{request.method.decode('ascii')} {request.target.partition(b'?')[0].decode('ascii')}"
+            shown = (
+                f"{request.method.decode('ascii')} "
+                f"{request.target.partition(b'?')[0].decode('ascii')}"
+            )
             logger.warning("refused %s", shown)
             await _refuse(writer, 403, f"{shown} is not allowed here")
         else:
@@ -206,7 +209,10 @@ async def _copy(
 async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
     # In the form of an engine's own errors.
     body = json.dumps({"message": why}).encode() + b"\n"
-    head = f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    head = (
+        f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
     writer.write(head.encode() + body)
     async with asyncio.timeout(_HEAD_TIME):
         await writer.drain()
