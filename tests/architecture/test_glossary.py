@@ -16,14 +16,12 @@ _GLOSSARY: Final = ROOT / "docs/glossary.md"
 _PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What still says old words. It may only shrink: a place that is clean has to leave it.
 _NOT_YET: Final[set[str]] = {
-    "adapters/meshlib_adapters/config",
     "adapters/meshlib_adapters/gateway.py",
     "adapters/meshlib_adapters/providers",
     "adapters/meshlib_adapters/tls",
     "adapters/meshlib_adapters/upstream",
     "adapters/meshlib_adapters/workers",
     "docs/labels.md",
-    "docs/operations.md",
     "docs/performance.md",
     "docs/threats.md",
     "meshlib/balancing",

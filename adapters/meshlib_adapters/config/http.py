@@ -57,21 +57,21 @@ class HTTPSettings:
     buffer_size: int = setting(
         64 * 1024,
         read_size,
-        "bytes kept for each direction of a connection",
+        "bytes buffered for each direction of a connection",
         key="limits.buffer_size",
     )
     # Kept until the response begins.
     replay_size: int = setting(
         16 * 1024,
         read_size,
-        "bytes of a request's body kept for another try",
+        "bytes of a request's body kept for a retry",
         key="limits.replay_size",
     )
     # Keep-alive (nginx: 75).
     idle: float = setting(
         75.0,
         read_duration,
-        "a kept connection waits this long for its next request",
+        "how long a kept-alive connection waits for its next request",
         key="timeouts.idle",
     )
     # From the first byte of a head to its last (slowloris; nginx: 60, HAProxy's advice: 5-10); the
@@ -79,12 +79,12 @@ class HTTPSettings:
     head_read: float = setting(
         10.0,
         read_duration,
-        "a request's head arrives within this (else 408); a TLS hello, too",
+        "time for a whole request head (else 408), TLS hello or PROXY protocol header",
         key="timeouts.head_read",
     )
     # The next endpoint is tried after that.
     connect: float = setting(
-        2.0, read_duration, "connecting to one endpoint", key="timeouts.connect"
+        2.0, read_duration, "time to connect to one endpoint", key="timeouts.connect"
     )
     # From the request sent to the first byte of the response (nginx proxy_read_timeout: 60).
     response_head: float = setting(
@@ -95,22 +95,31 @@ class HTTPSettings:
     )
     # Between two reads of a body while the other side is ready for more.
     between_bytes: float = setting(
-        60.0, read_duration, "silence within a body, either way", key="timeouts.between_bytes"
+        60.0,
+        read_duration,
+        "silence within a body, in either direction",
+        key="timeouts.between_bytes",
     )
     # HAProxy's advice for tunnels: 1 h.
     tunnel_idle: float = setting(
         3600.0,
         read_duration,
-        "silence in an upgraded or TLS connection",
+        "silence in a tunnel: upgraded, TLS passed through, or TCP",
         key="timeouts.tunnel_idle",
     )
     # Unread request bytes are thrown away, so that the client can read our response (nginx: 5).
     lingering_close: float = setting(
-        2.0, read_duration, "reading on after an early response", key="timeouts.lingering_close"
+        2.0,
+        read_duration,
+        "time to read on after an early response",
+        key="timeouts.lingering_close",
     )
     # More clients wait in the kernel's backlog.
     max_connections: int = setting(
-        10_000, read_integer(1, 10**7), "client connections at a time", key="limits.max_connections"
+        10_000,
+        read_integer(1, 10**7),
+        "concurrent client connections",
+        key="limits.max_connections",
     )
     # A client is an IPv4 address, or a network of 64 bits in IPv6. A tenth of all: as many as some
     # 150 browsers behind one address hold, whose idle ones are given up first; proxies that are
@@ -118,7 +127,7 @@ class HTTPSettings:
     max_connections_per_client: int | None = limit(
         1000,
         read_integer(0, 10**7),
-        "the same of one client (address, or IPv6 network of 64 bits); 0: unlimited",
+        "the same for one client (IPv4 address or IPv6 /64 network); 0: unlimited",
         key="limits.max_connections_per_client",
     )
     # IIS and Kestrel: 240, Apache: 500. Averaged over `body_grace` seconds at least; looked at as
@@ -126,13 +135,13 @@ class HTTPSettings:
     min_body_rate: int | None = limit(
         240,
         read_size,
-        "bytes a second that a client sends or takes of a body, at least, in its turn; 0: any",
+        "least bytes a second that a client sends or takes of a body while it is its turn; 0: any",
         key="limits.min_body_rate",
     )
     body_grace: float = setting(
         10.0,
         read_duration,
-        "limits.min_body_rate is averaged over this long, at least",
+        "shortest time over which limits.min_body_rate is averaged",
         key="timeouts.body_grace",
     )
     pool_size: int = setting(
@@ -142,7 +151,7 @@ class HTTPSettings:
     pool_idle: float = setting(
         30.0,
         read_duration,
-        "an idle connection to an endpoint is kept this long",
+        "how long an idle connection to an endpoint is kept",
         key="timeouts.pool_idle",
     )
     max_tries: int = setting(
@@ -152,34 +161,31 @@ class HTTPSettings:
     retry_budget: float = setting(
         0.2,
         read_share,
-        "share of requests that may be tried again, 0 to 1",
+        "share of requests that may be retried, 0 to 1",
         key="limits.retry_budget",
     )
     # After it has joined others, or was ejected (off by default in HAProxy and Envoy, too).
     slow_start: float = setting(
         0.0,
         read_duration,
-        "a new or recovered endpoint gets a growing share of requests for this long; "
-        "0: all at once",
+        "how long a new or recovered endpoint gets a growing share of requests; 0: all at once",
         key="timeouts.slow_start",
     )
     # HAProxy: maxconn, no limit.
     max_requests_per_endpoint: int | None = limit(
         None,
         read_integer(0, 10**6),
-        "requests at one endpoint at a time; 0: unlimited",
+        "concurrent requests to one endpoint; 0: unlimited",
         key="limits.max_requests_per_endpoint",
     )
     queue_size: int = setting(
         1000,
         read_integer(0, 10**6),
-        "requests of one upstream that may wait for their turn",
+        "requests of one upstream that may wait in its queue",
         key="limits.queue_size",
     )
     # Less than a client's patience, or it is gone when its turn comes.
-    queue: float = setting(
-        5.0, read_duration, "waiting for a turn at an endpoint (else 503)", key="timeouts.queue"
-    )
+    queue: float = setting(5.0, read_duration, "time in the queue (else 503)", key="timeouts.queue")
     # More are a flood.
     max_interim: int = setting(
         16,
@@ -201,23 +207,26 @@ class HTTPSettings:
         key="limits.sticky_sessions_per_upstream",
     )
     sticky_sessions_total: int = setting(
-        250_000, read_integer(1, 10**8), "the same in all", key="limits.sticky_sessions_total"
+        250_000,
+        read_integer(1, 10**8),
+        "the same for all upstreams",
+        key="limits.sticky_sessions_total",
     )
     sticky_ttl: float = setting(
         1800.0,
         read_duration,
-        "a session is remembered this long after its last use",
+        "how long a session is remembered after its last use",
         key="timeouts.sticky_ttl",
     )
     # Anybody can write such a cookie.
     sticky_unknown: int = setting(
         1000,
         read_integer(0, 10**7),
-        "cookies that no service has set here, remembered for one sticky route",
+        "cookies not set by a service here, remembered for one sticky route",
         key="limits.sticky_unknown",
     )
     sticky_unknown_total: int = setting(
-        10_000, read_integer(0, 10**8), "the same in all", key="limits.sticky_unknown_total"
+        10_000, read_integer(0, 10**8), "the same for all routes", key="limits.sticky_unknown_total"
     )
     # RFC 6265 6.1 has clients keep 4096 bytes a cookie.
     sticky_value_size: int = setting(

@@ -22,7 +22,7 @@ class HTTP2Settings:
     # Requests of one connection under way at a time (nginx: 128, Apache: 100; RFC 9113 5.1.2
     # advises 100 at least).
     max_streams: int = setting(
-        100, read_integer(1, 10**5), "requests of one HTTP/2 connection at a time"
+        100, read_integer(1, 10**5), "concurrent requests of one HTTP/2 connection"
     )
     # What a client may send of one request body, and of all those of its connection, before an
     # upstream has taken it. The second is what the bodies of one connection can cost in memory,
@@ -30,7 +30,7 @@ class HTTP2Settings:
     stream_window: int = setting(
         256 * 1024,
         read_integer(65535, 2**31 - 1),
-        "bytes of one request's body that may be on their way to us",
+        "bytes of one request's body that may be in flight",
     )
     connection_window: int = setting(
         1024 * 1024, read_integer(65535, 2**31 - 1), "the same for all requests of a connection"
@@ -40,9 +40,9 @@ class HTTP2Settings:
     resets: int = setting(
         400,
         read_integer(1, 10**6),
-        "requests that a client may take back, or send malformed, at once ...",
+        "requests that a client may cancel or send malformed, in a burst",
     )
-    resets_per_second: int = setting(40, read_integer(1, 10**6), "... and in the long run")
+    resets_per_second: int = setting(40, read_integer(1, 10**6), "... and per second after that")
     # Frames that bring nothing forward (PING, SETTINGS, PRIORITY, empty DATA, WINDOW_UPDATE beyond
     # what was sent, unknown ones, all that is on closed streams): so many at once, and so many a
     # second in the long run (CVE-2019-9511 to 9518). Each request and each frame of a response
@@ -50,17 +50,21 @@ class HTTP2Settings:
     idle_frames: int = setting(
         2000,
         read_integer(1, 10**6),
-        "frames that bring nothing forward (PING, SETTINGS, ...), at once ...",
+        "frames without progress (PING, SETTINGS, ...), in a burst",
     )
-    idle_frames_per_second: int = setting(100, read_integer(1, 10**6), "... and in the long run")
+    idle_frames_per_second: int = setting(
+        100, read_integer(1, 10**6), "... and per second after that"
+    )
     # DATA frames with less in them than their own head is long, and more to come: the smallest
     # message of gRPC has five bytes.
     small_frames: int = setting(
         20_000,
         read_integer(1, 10**9),
-        "frames of a body with less than nine bytes in them, at once ...",
+        "DATA frames of less than nine bytes, in a burst",
     )
-    small_frames_per_second: int = setting(2000, read_integer(1, 10**9), "... and in the long run")
+    small_frames_per_second: int = setting(
+        2000, read_integer(1, 10**9), "... and per second after that"
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -26,7 +26,6 @@ __all__ = [
     "mask_url",
     "read_acme",
     "read_addresses",
-    "read_answer_size",
     "read_bool",
     "read_choice",
     "read_duration",
@@ -39,6 +38,7 @@ __all__ = [
     "read_networks",
     "read_ports",
     "read_pseudonym",
+    "read_response_size",
     "read_share",
     "read_size",
     "read_text",
@@ -277,9 +277,9 @@ def read_size(value: object) -> int:
     return size
 
 
-def read_answer_size(value: object) -> int:
-    """Bytes of an engine's answer that are read: a mebibyte at least, a gibibyte at most, since it
-    is read whole.
+def read_response_size(value: object) -> int:
+    """Bytes of an engine's response that are read: from a mebibyte to a gibibyte, since it is read
+    whole.
     """
     size = read_size(value)
     if not 2**20 <= size <= 2**30:

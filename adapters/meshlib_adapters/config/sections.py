@@ -12,12 +12,12 @@ from meshlib.labels.hrm import LABEL
 from meshlib_adapters.config.declaration import limit, setting
 from meshlib_adapters.config.owners import OwnerGrants, read_owners
 from meshlib_adapters.config.readers import (
-    read_answer_size,
     read_bool,
     read_choice,
     read_duration,
     read_integer,
     read_names,
+    read_response_size,
     read_text,
     read_variables,
 )
@@ -30,7 +30,7 @@ class RoutingSettings:
     """Conflicts, owners of names, and responses to requests that no route matches."""
 
     unmatched_status: int = setting(
-        404, read_integer(400, 599), "status for a host that nobody asked for (HRM: 503)"
+        404, read_integer(400, 599), "status for a host without a route (HRM: 503)"
     )
     retry_after: int = setting(
         1, read_integer(1, 86400), "seconds in Retry-After when no task can serve"
@@ -38,19 +38,19 @@ class RoutingSettings:
     sharing: Literal["owner", "paths", "merge"] = setting(
         "owner",
         read_choice("owner", "paths", "merge"),
-        "what others may have of a host: nothing ('owner'), 'paths' its owner does not ask for, "
-        "or all that HRM gave ('merge')",
+        "what other owners may have of a host: nothing ('owner'), 'paths' that its owner "
+        "does not ask for, or all that HRM gave ('merge')",
     )
     owners: tuple[OwnerGrants, ...] = setting(
         (),
         read_owners,
-        "hosts (*.HOST, * for all others), ports, and who alone may have them: stack:, project:, "
-        "service:, container:, network:",
+        "hosts (*.HOST, * for all others) and ports, and who alone may have them: "
+        "stack:, project:, service:, container:, network:",
     )
     keep_owners: float = setting(
         7 * 86400.0,
         read_duration,
-        "a name that nobody asks for is kept for its owner this long; 0: not at all",
+        "how long a name that nobody asks for is kept for its owner; 0: not at all",
     )
     owned_names: int = setting(
         100_000,
@@ -61,7 +61,7 @@ class RoutingSettings:
     owned_names_per_owner: int = setting(
         20_000,
         read_integer(1, 10**7),
-        "the same for one stack, project or service",
+        "the same for one owner",
         key="limits.owned_names_per_owner",
     )
 
@@ -83,16 +83,15 @@ class DiscoverySettings:
     gateway_networks: tuple[str, ...] = setting(
         (),
         read_names,
-        "names or ids of the networks that the gateway is on, else found by itself; "
-        "'any': not checked",
+        "names or ids of the gateway's own networks; default: detected; 'any': not checked",
     )
     use_vip: bool = setting(
-        False, read_bool, "ask a Swarm service's virtual address instead of its tasks"
+        False, read_bool, "use a Swarm service's virtual address instead of its tasks"
     )
     answer_size: int = setting(
         64 * 1024 * 1024,
-        read_answer_size,
-        "bytes of one list from an engine; a longer one is not read",
+        read_response_size,
+        "bytes of one list from an engine; a longer list is not read",
     )
     max_routes: int = setting(_DISCOVERY.routes, _COUNT, "routes of all services together")
     max_routes_per_service: int = setting(
@@ -101,10 +100,10 @@ class DiscoverySettings:
     max_ports_per_service: int = setting(
         _DISCOVERY.labels.ports,
         read_integer(1, 65535),
-        "TCP and UDP ports that one service may have, by label or published",
+        "TCP and UDP ports of one service, by label or published",
     )
     max_labels_per_service: int = setting(
-        _DISCOVERY.labels.labels, _COUNT, "routing labels of one service that are read"
+        _DISCOVERY.labels.labels, _COUNT, "routing labels of one service"
     )
     max_label_text: int = setting(
         _DISCOVERY.label_text,
@@ -118,7 +117,7 @@ class DiscoverySettings:
         _DISCOVERY.endpoints, _COUNT, "endpoints of one service, over all its ports"
     )
     max_names_per_service: int = setting(
-        _DISCOVERY.names, _COUNT, "names and aliases of one service that are answered"
+        _DISCOVERY.names, _COUNT, "names and aliases of one service that are resolved"
     )
     max_diagnostics: int = setting(
         _DISCOVERY.diagnostics, _COUNT, "diagnostics kept of all services together"
@@ -129,7 +128,7 @@ class DiscoverySettings:
     max_suggestions_per_service: int = setting(
         _DISCOVERY.labels.suggestions,
         _COUNT,
-        "mistyped words of one service that are compared with what they may mean",
+        "mistyped words of one service that are compared with known ones",
     )
 
 
@@ -145,7 +144,7 @@ class ComposeSettings:
     env_file: tuple[str, ...] = setting(
         (),
         read_names,
-        "files of NAME=VALUE for the same, watched; what the environment gives counts more",
+        "files of NAME=VALUE for the same, watched; the environment takes precedence",
     )
 
 
@@ -156,23 +155,23 @@ class LogSettings:
     level: str = setting(
         "info",
         read_choice("debug", "info", "warning", "error"),
-        "least severe records that are written",
+        "least severe level that is logged",
     )
     format: Literal["text", "json"] = setting(
-        "text", read_choice("text", "json"), "one line for each record, either way"
+        "text", read_choice("text", "json"), "format of log lines"
     )
     repeats: int | None = limit(
         20,
         read_integer(0, 10**6),
-        "lines of one kind at once, the others are counted and reported in one; 0: unlimited ...",
+        "log lines of one kind in a burst; more are counted and reported in one line; 0: unlimited",
     )
-    repeats_per_minute: int = setting(12, read_integer(1, 10**6), "... and in the long run")
-    access: bool = setting(True, read_bool, "write a record for each request")
+    repeats_per_minute: int = setting(12, read_integer(1, 10**6), "... and per minute after that")
+    access: bool = setting(True, read_bool, "write an access record for each request")
     access_format: Literal["combined", "json"] = setting(
-        "combined", read_choice("combined", "json"), "how it looks"
+        "combined", read_choice("combined", "json"), "format of access records"
     )
     spans: bool = setting(
         False,
         read_bool,
-        "OpenTelemetry spans, for requests with a sampled traceparent; OTEL_* says where to",
+        "OpenTelemetry spans for requests with a sampled traceparent; OTEL_* configures the export",
     )

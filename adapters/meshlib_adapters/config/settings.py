@@ -60,14 +60,12 @@ DECLARED_HERE: Final[Mapping[type, Mapping[str, Declaration]]] = {
             "X-Forwarded-*: 'set' always, 'label' only where a label asks (HRM), 'off' never",
         ),
         "trusted_proxies": Declaration(read_networks, "peers whose X-Forwarded-* are trusted"),
-        "rfc7239": Declaration(read_bool, "set Forwarded (RFC 7239) as well"),
-        "via": Declaration(
-            read_pseudonym, "our name in Via (RFC 9110 7.6.3); 'off': no Via from us"
-        ),
+        "rfc7239": Declaration(read_bool, "also set Forwarded (RFC 7239)"),
+        "via": Declaration(read_pseudonym, "pseudonym in Via (RFC 9110 7.6.3); 'off': add no Via"),
         "request_id": Declaration(
-            read_bool, "give each request an X-Request-ID, unless a trusted peer did"
+            read_bool, "add an X-Request-ID to each request, unless a trusted peer did"
         ),
-        "underscores": Declaration(read_bool, "let field names with an underscore through"),
+        "underscores": Declaration(read_bool, "forward fields whose name has an underscore"),
     }
 }
 
@@ -84,34 +82,38 @@ class Settings:
     http: tuple[Address, ...] = setting(
         (Address("0.0.0.0", 80),),  # noqa: S104
         read_addresses,
-        "listeners for HTTP; 'off' for none",
+        "addresses that accept HTTP; 'off' for none",
     )
     https: tuple[Address, ...] = setting(
         (Address("0.0.0.0", 8443),),  # noqa: S104
         read_addresses,
-        "listeners for TLS, routed by server name",
+        "addresses that accept TLS, routed by server name; 'off' for none",
     )
     admin: tuple[Address, ...] = setting(
-        (Address("127.0.0.1", 8081),), read_addresses, "listener for /-/live, /-/ready, ..."
+        (Address("127.0.0.1", 8081),),
+        read_addresses,
+        "address of the admin listener (/-/live, /-/ready, ...); 'off' for none",
     )
     admin_hosts: tuple[str, ...] = setting(
-        (), read_hosts, "names that it may be asked by, besides addresses and localhost"
+        (), read_hosts, "host names by which it may be asked, besides addresses and localhost"
     )
-    workers: int = setting(1, read_integer(0, 1024), "processes that serve; 0: one for each core")
+    workers: int = setting(1, read_integer(0, 1024), "worker processes; 0: one per core")
     user: str = setting(
-        "", read_text, "the workers become this user (name or number); only as root"
+        "", read_text, "user (name or number) that the workers become; only as root"
     )
-    group: str = setting("", read_text, "... with this group alone, instead of the user's own")
-    services: tuple[str, ...] = setting((), read_names, "YAML files of services, watched")
+    group: str = setting("", read_text, "... and their only group, instead of the user's own")
+    services: tuple[str, ...] = setting(
+        (), read_names, "YAML or Compose files of services, watched"
+    )
     docker: str | None = setting(None, read_engine, "containers of one engine: true, or its URL")
     swarm: str | None = setting(
-        None, read_engine, "services of a Swarm, by one of its managers: true, or its URL"
+        None, read_engine, "services of a Swarm, from one of its managers: true, or its URL"
     )
     state: str = setting(
         "",
         read_text,
-        "directory that keeps whose names are, and the last snapshots; 'off' for none; "
-        "else STATE_DIRECTORY, /var/lib/meshlib if there",
+        "directory that keeps the owners of names and the last snapshots; 'off' for "
+        "none; default: STATE_DIRECTORY, else /var/lib/meshlib if it exists",
     )
     proxy_header: ProxyHeaderPolicy = field(default_factory=ProxyHeaderPolicy)
     compose: ComposeSettings = field(default_factory=ComposeSettings)
@@ -127,19 +129,19 @@ class Settings:
     drain: float = setting(
         10.0,
         read_duration,
-        "SIGTERM: requests under way may take this long",
+        "after SIGTERM, time for requests under way",
         key="timeouts.drain",
     )
     first_snapshot: float = setting(
         10.0,
         read_duration,
-        "at start, wait this long for a provider when another has delivered",
+        "at the start, time to wait for a provider when another has delivered",
         key="timeouts.first_snapshot",
     )
     upstream_ca: str = setting(
         "",
         read_text,
-        "file of the authorities of endpoints asked over TLS; else the system's",
+        "PEM file of the authorities of endpoints asked over TLS; default: the system's",
         key="tls.upstream_ca",
     )
 

@@ -35,7 +35,7 @@ class TerminationSettings:
     min_version: Literal["1.2", "1.3"] = setting(
         "1.2",
         read_choice("1.2", "1.3"),
-        "oldest version of TLS that is accepted",
+        "oldest TLS version that is accepted",
         key="tls.min_version",
     )
     client_auth: Literal["off", "request", "require"] = setting(
@@ -47,20 +47,20 @@ class TerminationSettings:
     client_ca: str = setting(
         "",
         read_text,
-        "file of the authorities whose clients are trusted",
+        "PEM file of the authorities of client certificates",
         key="tls.client_ca",
     )
     ticket_secret: str = setting(
         "",
         read_text,
-        "file of random bytes, the same for all gateways that are to resume each other's sessions; "
-        "otherwise one's workers do",
+        "file of random bytes, shared by gateways that resume each other's TLS sessions; "
+        "default: workers of one gateway do",
         key="tls.ticket_secret",
     )
     http2: bool = setting(
-        True, read_bool, "offer HTTP/2, where the extra http2 is installed", key="tls.http2"
+        True, read_bool, "offer HTTP/2 if the extra http2 is installed", key="tls.http2"
     )
     check: float = setting(
-        5.0, read_duration, "seconds between looks at the files of certificates", key="tls.check"
+        5.0, read_duration, "how often certificate files are checked", key="tls.check"
     )
     alpn: tuple[str, ...] = ("http/1.1",)

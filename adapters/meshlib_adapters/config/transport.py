@@ -85,7 +85,7 @@ class TLSSettings:
     `acme`: the endpoints that get connections which offer "acme-tls/1" and nothing else (RFC 8737),
     whatever the routes say; without them such a connection is one like any other.
 
-    `plain_http`: "refuse" answers 400 to HTTP without TLS; "redirect" sends it to https with
+    `plain_http`: "refuse" responds with 400 to HTTP without TLS; "redirect" sends it to https with
     `redirect_status`, at the port `public_port` as clients see it; "serve" serves it as
     it is.
     """
@@ -103,23 +103,26 @@ class TLSSettings:
     max_held_bytes: int = 64 * 1024 * 1024
     backlog: int = 4096
     plain_http: Literal["refuse", "redirect", "serve"] = setting(
-        "refuse", read_choice("refuse", "redirect", "serve"), "HTTP without TLS on a TLS port"
+        "refuse",
+        read_choice("refuse", "redirect", "serve"),
+        "HTTP without TLS on a TLS port: 'refuse', 'redirect' or 'serve' it",
     )
     redirect_status: int = 308
     public_port: int = setting(
-        443, read_integer(1, 65535), "the port of https:// as clients see it, for redirects"
+        443, read_integer(1, 65535), "port of https:// as clients see it, for redirects"
     )
     stickiness: Literal["session", "none"] = setting(
         "session",
         read_choice("session", "none"),
-        "'session': a TLS session that is passed through stays on one endpoint",
+        "'session': a TLS session that is passed through stays on one endpoint; 'none': "
+        "the strategy decides",
     )
     sticky_sessions_total: int = same(HTTPSettings, "sticky_sessions_total")
     sticky_sessions_per_upstream: int = same(HTTPSettings, "sticky_sessions_per_upstream")
     sticky_unknown: int = same(HTTPSettings, "sticky_unknown")
     session_ttl: float = 7200.0
     acme: tuple[Endpoint, ...] = setting(
-        (), read_acme, "endpoints that get TLS-ALPN-01 challenges (acme-tls/1); 'off' for none"
+        (), read_acme, "endpoints for TLS-ALPN-01 challenges (acme-tls/1); 'off' for none"
     )
     relay: RelaySettings = RelaySettings()
 
@@ -209,27 +212,27 @@ class UDPSettings:
     A flow ends when nothing came either way for `flow_timeout`, or for `drain_silence` while the
     listener drains. `max_flows` in all (each has a socket of its own), `max_flows_per_client` of
     one client (as in `TLSSettings`; None: no limit); a datagram that would begin another is
-    dropped, unless a flow that was never answered can make room. `sweep_interval` is the grain of
+    dropped, unless a flow that never got a reply can make room. `sweep_interval` is the grain of
     the time-outs.
     """
 
     flow_timeout: float = setting(
         60.0,
         read_duration,
-        "a UDP client that is silent for this long is forgotten",
+        "how long a silent UDP client is remembered",
         key="ports.flow_timeout",
     )
     drain_silence: float = 1.0
     max_flows: int = setting(
         10_000,
         read_integer(1, 10**6),
-        "UDP clients at a time; each has a socket",
+        "concurrent UDP clients; each has a socket",
         key="ports.max_flows",
     )
     max_flows_per_client: int | None = limit(
         1000,
         read_integer(0, 10**6),
-        "the same of one client (address, or IPv6 network of 64 bits); 0: unlimited",
+        "the same for one client (IPv4 address or IPv6 /64 network); 0: unlimited",
         key="ports.max_flows_per_client",
     )
     sweep_interval: float = 0.5
@@ -256,11 +259,14 @@ class ProxyHeaderPolicy:
     mode: Literal["off", "accept", "require"] = setting(
         "off",
         read_choice("off", "accept", "require"),
-        "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'accept' it or 'require' it",
+        "PROXY protocol (v1, v2) on HTTP and TLS listeners: 'off', 'accept' or 'require' it",
         key="proxy_protocol",
     )
     sources: tuple[Network, ...] = setting(
-        (), read_networks, "the proxies in front that may send one", key="proxy_protocol_from"
+        (),
+        read_networks,
+        "proxies in front that may send a PROXY protocol header",
+        key="proxy_protocol_from",
     )
 
     def __post_init__(self) -> None:
@@ -290,18 +296,17 @@ class PortSettings:
     open: Literal["off", "labels", "published"] = setting(
         "off",
         read_choice("off", "labels", "published"),
-        "TCP and UDP ports of services: 'labels' opens those that labels ask for, "
-        "'published' those that are published, too",
+        "TCP and UDP ports of services to open: none ('off'), those in 'labels', or "
+        "'published' ones too",
     )
-    host: str = setting("0.0.0.0", read_ip, "the address that they are opened on")  # noqa: S104
+    host: str = setting("0.0.0.0", read_ip, "address to open them on")  # noqa: S104
     allowed: tuple[PortRange, ...] = setting(
-        (PortRange(1024, 65535),), read_ports, "the ports that a service may have"
+        (PortRange(1024, 65535),), read_ports, "ports that a service may have"
     )
     proxy_protocol: bool = setting(
         False,
         read_bool,
-        "TCP connections of the proxies in proxy_protocol_from begin with a PROXY protocol header "
-        "here, too, each of them",
+        "expect a PROXY protocol header on each TCP connection from proxy_protocol_from",
     )
     max_ports: int = setting(1000, read_integer(1, 65535), "ports open at a time")
     reuse_port: bool = False
