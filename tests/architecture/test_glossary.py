@@ -30,7 +30,6 @@ _NOT_YET: Final[set[str]] = {
     "meshlib/http1",
     "meshlib/labels",
     "meshlib/model.py",
-    "meshlib/name_records.py",
     "meshlib/routes.py",
     "meshlib/table",
 }
