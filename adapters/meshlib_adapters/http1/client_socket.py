@@ -5,10 +5,7 @@ wait for whom, and how it ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
-import socket
-import struct
 import sys
 import termios
 from time import monotonic
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from meshlib.forwarding import Peer
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 from meshlib_adapters.proxy.client import NEVER_IDLE, Phase
+from meshlib_adapters.sockets.closing import half_close, reset
 from meshlib_adapters.turns import BYTES, Turn
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.proxy.front import TLSFacts
     from meshlib_adapters.proxy.proxy import Proxy
 
-__all__ = ["FULL", "TURN", "UPSTREAM", "ClientSocket", "reset"]
+__all__ = ["FULL", "TURN", "UPSTREAM", "ClientSocket"]
 
 
 # Why nothing is read from a client; any of them is enough, and each ends by itself.
@@ -178,22 +176,14 @@ class ClientSocket(asyncio.Protocol):
         self._unpause(TURN)
 
     def _linger(self) -> None:
-        # Closing now, with bytes of the client unread, would reset the connection and take our
-        # response away with it.
+        # The client is still sending, or may be (see `sockets.closing`).
         self.phase = Phase.LINGER
         self.since = monotonic()
         self.keeper.enter_short_phase(cast("Client", self))
-        if self._eof or not self.transport.can_write_eof():
+        if self._eof or not half_close(self.transport):
             self._close()
-            return
-        self._unpause(UPSTREAM | FULL)
-        self._write_eof()
-
-    def _write_eof(self) -> None:
-        try:
-            self.transport.write_eof()
-        except OSError:  # the client was quicker, and its RST has not been read yet
-            self._close()
+        else:
+            self._unpause(UPSTREAM | FULL)
 
     def _close(self) -> None:
         self.phase = Phase.CLOSED
@@ -210,15 +200,6 @@ def _address(name: object) -> ProxyAddress | None:
     return (
         ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None
     )
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """Close with RST, so that a cut response cannot be taken for a complete one."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):  # the peer was quicker
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
 
 
 def _unsent_in_kernel(transport: asyncio.Transport) -> int:

@@ -13,6 +13,7 @@ from meshlib.messages import ResponseHead
 from meshlib_adapters.http1.client_socket import FULL, UPSTREAM, ClientSocket
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange import Exchange, State
+from meshlib_adapters.sockets.closing import half_close
 from meshlib_adapters.turns import BYTES, CHUNK
 
 if TYPE_CHECKING:
@@ -189,10 +190,8 @@ class ResponseWriter(ClientSocket):
     def tunnel_eof(self) -> None:
         """The upstream has sent all; the client may go on."""
         self._tunnel_over = True
-        if self._eof or not self.transport.can_write_eof():
+        if self._eof or not half_close(self.transport):
             self._close()
-        else:
-            self._write_eof()
 
     def pause_request(self, paused: bool) -> None:
         """The upstream is slower than the client, or no more."""

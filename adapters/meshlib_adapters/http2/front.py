@@ -37,6 +37,7 @@ from meshlib_adapters.http2.stream import Stream
 from meshlib_adapters.observe.end_reasons import end_reason
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.pace import Pace
+from meshlib_adapters.sockets.closing import half_close
 from meshlib_adapters.turns import Turn
 
 if TYPE_CHECKING:
@@ -530,8 +531,7 @@ class HTTP2Front(asyncio.Protocol):
             stream.lost(reason)
 
     def _close(self) -> None:
-        # Closing with bytes of the client unread would reset the connection and take our last
-        # frames away with it.
+        # The client may still be sending (see `sockets.closing`).
         if self.phase in (Phase.LINGER, Phase.CLOSED):
             return
         if not self._broken:
@@ -539,14 +539,9 @@ class HTTP2Front(asyncio.Protocol):
         self._broken = True
         self.since = monotonic()
         self._read_on()
-        if self.transport.can_write_eof():
+        if half_close(self.transport):
             self.phase = Phase.LINGER
             self.keeper.enter_short_phase(self)
-            try:
-                self.transport.write_eof()
-            except OSError:  # the client was quicker, and its RST has not been read yet
-                self.phase = Phase.CLOSED
-                self.transport.close()
         else:
             self.phase = Phase.CLOSED
             self.transport.close()

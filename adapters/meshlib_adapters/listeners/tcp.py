@@ -17,7 +17,8 @@ from meshlib_adapters.listeners.proxy_header import speaks_for_others
 from meshlib_adapters.listeners.tcp_connection import TCPConnection, TCPShared
 from meshlib_adapters.listeners.tunnel import TunnelShared, owner_deadlines
 from meshlib_adapters.observe.records import ConnectionRecord
-from meshlib_adapters.relay.relay import RelayResources, reset_on_close
+from meshlib_adapters.relay.relay import RelayResources
+from meshlib_adapters.sockets.closing import reset_on_close
 from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["TCPListener"]

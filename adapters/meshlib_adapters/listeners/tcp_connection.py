@@ -26,7 +26,7 @@ from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader
 from meshlib_adapters.listeners.tunnel import Tunnel, TunnelShared
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.readiness import Readiness
-from meshlib_adapters.relay.relay import reset_on_close
+from meshlib_adapters.sockets.closing import reset_on_close
 
 __all__ = ["TCPConnection", "TCPShared"]
 

@@ -23,7 +23,8 @@ from meshlib_adapters.listeners.tls_connection import TLSConnection
 from meshlib_adapters.listeners.tls_shared import CurrentTable, TLSShared
 from meshlib_adapters.listeners.tunnel import TunnelShared, owner_deadlines
 from meshlib_adapters.observe.records import ConnectionRecord
-from meshlib_adapters.relay.relay import RelayResources, reset_on_close
+from meshlib_adapters.relay.relay import RelayResources
+from meshlib_adapters.sockets.closing import reset_on_close
 from meshlib_adapters.upstream.choice import EndpointChooser, EndpointOrder
 
 __all__ = ["TLSListener"]

@@ -37,7 +37,7 @@ from meshlib_adapters.listeners.tls_shared import TLSShared
 from meshlib_adapters.listeners.tunnel import Tunnel
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.proxy.client import NEVER_IDLE
-from meshlib_adapters.relay.relay import reset_on_close
+from meshlib_adapters.sockets.closing import LingeringClose, reset_on_close
 
 __all__ = ["TLSConnection"]
 
@@ -47,9 +47,6 @@ _READ: Final = 16 * 1024
 # What a certificate authority offers, and no other client (RFC 8737 3): it asks who holds the name,
 # and wants no application.
 _ACME: Final = (b"acme-tls/1",)
-# Read and thrown away from a refused client, so that its unread bytes do not turn our alert into an
-# RST (bytes).
-_MAX_DISCARD: Final = 256 * 1024
 
 
 class _Phase(enum.Enum):
@@ -69,7 +66,6 @@ class TLSConnection:
     __slots__ = (
         "_chunks",
         "_claimed",
-        "_discarded",
         "_fd",
         "_handed_over",
         "_held",
@@ -107,7 +103,6 @@ class TLSConnection:
         )
         self._chunks: list[bytes] = []  # what was read and no endpoint has yet
         self._held = 0
-        self._discarded = 0
         self._plain: PlainRequest | None = None
         self._tunnel: Tunnel | None = None
         self._handed_over: HandedOver | None = None
@@ -184,11 +179,6 @@ class TLSConnection:
             return
         except OSError:
             data = b""
-        if self._phase is _Phase.LINGER:
-            self._discarded += len(data)
-            if not data or self._discarded > _MAX_DISCARD:
-                self._close()
-            return
         if not data:
             self._note("no_hello" if not self._held else "hello_cut_off")
             self._close()
@@ -364,14 +354,11 @@ class TLSConnection:
         self._phase = _Phase.LINGER
         self._release_held()
         tunnels.deadlines.set(self, tunnels.loop.time() + self._shared.settings.lingering_close)
-        try:
-            if response:  # a few hundred bytes: the first ones that a socket sends always fit
-                self._sock.send(response)
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._close()
-            return
-        self._watch.add_reader(self._fd, self._on_readable)
+        # A few hundred bytes: the first ones that a socket sends always fit.
+        LingeringClose(self._sock, self._on_lingered).start(self._watch, response)
+
+    def _on_lingered(self, reset: bool) -> None:
+        self._close()
 
     def _note(self, reason: str, detail: str = "") -> None:
         self._outcome = reason

@@ -12,27 +12,20 @@ import asyncio
 import contextlib
 import os
 import socket
-import struct
 import sys
 from collections.abc import Callable
 
 from meshlib_adapters.config.transport import RelaySettings
 from meshlib_adapters.relay.pipes import Pipe, PipePool, can_splice
 from meshlib_adapters.relay.readiness import Readiness, create_readiness
+from meshlib_adapters.sockets.closing import reset_on_close
 
-__all__ = ["Relay", "RelayResources", "reset_on_close"]
+__all__ = ["Relay", "RelayResources"]
 
-_RESET = struct.pack("ii", 1, 0)
 if sys.platform == "linux":
     _SPLICE_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 else:
     _SPLICE_FLAGS = 0
-
-
-def reset_on_close(sock: socket.socket) -> None:
-    """Make `close` send RST instead of FIN, and discard unsent data."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 class RelayResources:

@@ -20,6 +20,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from meshlib_adapters.sockets.closing import LingeringClose
 from meshlib_adapters.tls.peer_facts import failure_reason, socket_names
 from meshlib_adapters.turns import BYTES, FRAME, Turn
 
@@ -37,9 +38,6 @@ _RECORD: Final = 16 * 1024
 # What a client may send until the handshake is done. A chain of client certificates is a few KiB;
 # OpenSSL takes 100 KiB of it.
 _MAX_HANDSHAKE: Final = 256 * 1024
-# Thrown away of what a client still sends behind our last byte, so that it does not turn that into
-# a reset.
-_MAX_DISCARD: Final = 256 * 1024
 _HIGH: Final = 64 * 1024
 # Of answers to changes of keys, which nobody makes more than a few of, while the client takes
 # nothing: 27 bytes each.
@@ -257,10 +255,10 @@ class TLSTransport(asyncio.Transport):
 
     def _fail(self, reason: str) -> None:
         self.failure = reason
-        with contextlib.suppress(OSError):
-            self._sock.send(self._outgoing.read())  # the alert
-            self._sock.shutdown(socket.SHUT_WR)
         if self._is_client:
+            with contextlib.suppress(OSError):
+                self._sock.send(self._outgoing.read())  # the alert
+                self._sock.shutdown(socket.SHUT_WR)
             self._end("handshake_failed")
         else:
             self._linger()
@@ -292,10 +290,7 @@ class TLSTransport(asyncio.Transport):
             self._deliver()
             return
         self._taken += len(data)
-        if state is _State.LINGER:
-            if not data or self._taken > _MAX_DISCARD:
-                self._end("handshake_failed" if self.failure else "closed")
-        elif not data:
+        if not data:
             self.failure = "the other side left during the handshake"
             self._end("handshake_failed")
         elif self._taken > _MAX_HANDSHAKE:
@@ -451,26 +446,19 @@ class TLSTransport(asyncio.Transport):
             ssl.SSLError
         ):  # "want read": the client's own close_notify, which we need not wait for
             self._tls.unwrap()
-        with contextlib.suppress(
-            OSError
-        ):  # it is a courtesy, and the kernel's buffer may be full again
-            self._sock.send(self._outgoing.read())
-            self._sock.shutdown(socket.SHUT_WR)
         self._linger()
         self._tell_lost(None)
 
     def _linger(self) -> None:
-        if self._state is _State.CLOSED:
-            return
+        # With our alert or close_notify, which are a courtesy.
         self._state = _State.LINGER
-        self._taken = 0
         self._stop_timer()
-        self._timer = self._loop.call_later(self._linger_time, self._time_out_lingering)
-        self._read_on()
+        self._timer = self._loop.call_later(self._linger_time, self._on_lingered, False)
+        self._reading = True
+        LingeringClose(self._sock, self._on_lingered).start(self._loop, self._outgoing.read())
 
-    def _time_out_lingering(self) -> None:
-        self._timer = None
-        self._end("handshake_failed" if self.failure else "closed")
+    def _on_lingered(self, reset: bool) -> None:
+        self._end("handshake_failed" if self.failure else "reset" if reset else "closed")
 
     def _cut(self, error: Exception | None) -> None:
         state = self._state

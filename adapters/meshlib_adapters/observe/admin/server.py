@@ -21,6 +21,8 @@ from urllib.parse import unquote_to_bytes
 import h11
 from starlette.types import ASGIApp, Message, Scope
 
+from meshlib_adapters.sockets.closing import half_close
+
 __all__ = ["AdminLimits", "AdminServer"]
 
 logger = logging.getLogger("meshlib_adapters.observe.admin.app")
@@ -345,5 +347,4 @@ class _Connection(asyncio.Protocol):
         transport = self._transport
         if transport is not None and not transport.is_closing():
             transport.resume_reading()
-            if transport.can_write_eof():
-                transport.write_eof()
+            half_close(transport)

@@ -1,0 +1,1 @@
+"""Sockets of our own, whatever is spoken on them."""
