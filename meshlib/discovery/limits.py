@@ -49,7 +49,7 @@ TOO_MANY_PORTS = DiagnosticKind(
     "LIM004", Severity.WARNING, "a service publishes more TCP and UDP ports than it may have"
 )
 TOO_MANY_NAMES = DiagnosticKind(
-    "LIM005", Severity.WARNING, "a service has more names and aliases than are answered"
+    "LIM005", Severity.WARNING, "a service has more names and aliases than are resolved"
 )
 TOO_MANY_DIAGNOSTICS = DiagnosticKind("LIM006", Severity.WARNING, "more is wrong than is kept")
 
