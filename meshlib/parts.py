@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Contribution, ForwardTo, Route, Snapshot, Upstream
+from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["PartMerger"]
 
@@ -40,7 +41,7 @@ class PartMerger:
             raise ConfigurationError(f"{error}, of different publishers", hint=hint) from None
 
     def _distinct(self, parts: Mapping[str, Snapshot]) -> Iterator[Snapshot]:
-        # By name: what people read, and what sessions and counts are kept under.
+        # By name: it is a key's alone, costs less to compare, and is what people read.
         taken: set[str] = set()
         for publisher in sorted(parts):
             snapshot = parts[publisher]
@@ -52,13 +53,23 @@ class PartMerger:
             names = known[1]
             clashing = taken & names
             taken |= names
-            yield _renamed(snapshot, clashing, publisher) if clashing else snapshot
+            yield _renamed(snapshot, clashing, publisher, taken) if clashing else snapshot
 
 
-def _renamed(snapshot: Snapshot, names: set[str], publisher: str) -> Snapshot:
-    # Contributions without one of these names stay the same objects: that is what makes the next
+def _renamed(snapshot: Snapshot, names: set[str], publisher: str, taken: set[str]) -> Snapshot:
+    # Adds the new names to those that are `taken`. Contributions without one of these names stay the same objects: that is what makes the next
     # table cheap.
     made: dict[Upstream, Upstream] = {}
+    keys: dict[UpstreamKey, UpstreamKey] = {}
+
+    def free(old: UpstreamKey) -> UpstreamKey:
+        # The publisher may itself know an upstream by the name that this one gets.
+        key = old
+        while key.name in taken:
+            provider = f"{key.provider}@{publisher}" if key.provider else publisher
+            key = replace(key, provider=provider)
+        taken.add(key.name)
+        return key
 
     def upstream(old: Upstream) -> Upstream:
         new = made.get(old)
@@ -69,8 +80,9 @@ def _renamed(snapshot: Snapshot, names: set[str], publisher: str) -> Snapshot:
                 (replace(e, id=f"{e.id}@{publisher}") for e in old.endpoints),
                 key=lambda e: (e.id, e.host, e.port),
             )
-            provider = f"{old.key.provider}@{publisher}" if old.key.provider else publisher
-            key = replace(old.key, provider=provider)
+            key = keys.get(old.key)
+            if key is None:
+                keys[old.key] = key = free(old.key)
             made[old] = new = replace(old, key=key, endpoints=tuple(endpoints))
         return new
 

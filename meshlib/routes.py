@@ -259,7 +259,8 @@ def _unnamed(match: Match) -> str:
         return str(match)
     if isinstance(match, ServerName):
         return f"sni://{match.name or 'any-host'}"
-    return f"{match.host or 'any-host'}{match.path if match.path != '/' else ''}"
+    host = f"[{match.host}]" if ":" in match.host else match.host or "any-host"
+    return f"{host}{match.path if match.path != '/' else ''}"
 
 
 def _endpoints(entry: Entry, service: Service) -> list[Endpoint]:

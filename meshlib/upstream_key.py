@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -14,8 +15,16 @@ __all__ = ["PLAIN", "Transport", "UpstreamKey"]
 # Services that stand in the name of a merged upstream, when all do not fit.
 _SHOWN_SERVICES: Final = 3
 
-# What has a meaning in an upstream's name, and how it is written in the name of a service.
-_QUOTED: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%+@"})
+# A name is written so that no two keys have one. The signs between its parts are percent-encoded
+# inside a part: these in every part, "/" also in the server name, and in a service's name what reads
+# like the part behind it ("shop:80" without a port, "shop/h2c"). Everyday names stay as they are.
+_SIGNS: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%+@"})
+_NO_SLASH: Final = str.maketrans({"/": "%2F"})
+_NO_PLUS: Final = str.maketrans({"%": "%25", "+": "%2B"})  # behind the first "@" more may follow
+# "tcp://:5432", an entry in code, has its colon; a service in front of a port gives way to it.
+_LIKE_A_PORT: Final = re.compile(r"(?<!/):(?=[0-9]+\Z)")
+_LIKE_A_TRANSPORT: Final = re.compile(r"/(?=(?:tls-[^/]*|h2c|proxy-v[12])\Z)")
+_LAST_SLASH: Final = re.compile(r"/\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ class Transport:
 
     def __str__(self) -> str:
         parts = (
-            f"/tls-{self.tls_name}" if self.tls_name else "",
+            f"/tls-{_server_name(self.tls_name)}" if self.tls_name else "",
             f"/{self.protocol}" if self.protocol else "",
             f"/proxy-{self.proxy_protocol}" if self.proxy_protocol else "",
         )
@@ -45,6 +54,10 @@ class Transport:
 
 
 PLAIN: Final = Transport()
+
+
+def _server_name(name: str) -> str:
+    return name.translate(_SIGNS).translate(_NO_SLASH)
 
 
 class _Named:
@@ -65,7 +78,8 @@ class UpstreamKey(_Named):
     share the upstream; ValueError when one of them has any `beside` it.
 
     `name` is the key for people, in logs and metrics: "shop:8080", "shop:8080/tls-shop.internal",
-    "shop:8080@swarm", "blog:80+shop:80"; bounded (`bounded_name`), and never taken apart again.
+    "shop:8080@swarm", "blog:80+shop:80"; bounded (`bounded_name`), and never taken apart again. No
+    two keys have one name: what reads like another part of it is percent-encoded.
     """
 
     service: str
@@ -107,9 +121,13 @@ class UpstreamKey(_Named):
         return UpstreamKey, fields
 
     def _name(self) -> str:
-        port = "" if self.port is None else f":{self.port}"
-        provider = f"@{self.provider}" if self.provider else ""
-        name = f"{self.service.translate(_QUOTED)}{port}{self.transport}{provider}"
+        service = self.service.translate(_SIGNS)
+        if self.port is not None:
+            service = f"{_LAST_SLASH.sub('%2F', service)}:{self.port}"
+        else:
+            service = _LIKE_A_TRANSPORT.sub("%2F", _LIKE_A_PORT.sub("%3A", service))
+        provider = f"@{self.provider.translate(_NO_PLUS)}" if self.provider else ""
+        name = f"{service}{self.transport}{provider}"
         return _joined([bounded_name(name), *(key.name for key in self.beside)])
 
 

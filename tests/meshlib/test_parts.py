@@ -81,22 +81,49 @@ def test_the_publisher_that_sorts_first_keeps_a_name() -> None:
     assert [endpoint.id for endpoint in first.upstream.endpoints] == ["shop.1.x@q", "shop.1@q"]
 
 
-def test_keys_that_differ_and_are_read_alike_stay_apart() -> None:
-    """A service called "shop:80" and port 80 of "shop" are one name to people, sessions and
-    counts.
-    """
-
-    def only(publisher: str, key: UpstreamKey) -> Snapshot:
-        upstream = Upstream(key, (Endpoint("s.1", "10.0.0.1", 80),))
-        route = Route(
-            HostPath(publisher), ForwardTo(upstream), service="s", label="l", schema="hrm"
+def only(publisher: str, *keys: UpstreamKey) -> Snapshot:
+    routes = tuple(
+        Route(
+            HostPath(f"{number}.{publisher}"),
+            ForwardTo(Upstream(key, (Endpoint(f"s.{number}", "10.0.0.1", 80),))),
+            service="s",
+            label="l",
+            schema="hrm",
         )
-        return Snapshot.of([Contribution(f"{publisher}/s", "s", 1, (route,))])
+        for number, key in enumerate(keys)
+    )
+    return Snapshot.of([Contribution(f"{publisher}/s", "s", 1, routes)])
 
-    parts = {"": only("", UpstreamKey("shop:80")), "file": only("file", UpstreamKey("shop", 80))}
-    merged = PartMerger().merge(parts)
-    names = [route.upstream.name for route in merged.routes if route.upstream is not None]
-    assert names == ["shop:80", "shop:80@file"]
+
+def upstream_names(snapshot: Snapshot) -> list[str]:
+    return [route.upstream.name for route in snapshot.routes if route.upstream is not None]
+
+
+def test_a_service_that_is_called_like_a_port_of_another_stays_apart() -> None:
+    named, port = UpstreamKey("shop:80"), UpstreamKey("shop", 80)
+    apart = ["shop%3A80", "shop:80"]
+    assert upstream_names(only("file", named, port)) == apart
+    parts = {"": only("", named), "file": only("file", port)}
+    assert upstream_names(PartMerger().merge(parts)) == apart
+
+
+def test_what_has_one_key_gives_way_together() -> None:
+    shop = UpstreamKey("shop", 80)
+    merged = PartMerger().merge({"p": only("p", shop), "q": only("q", shop, shop)})
+    assert upstream_names(merged) == ["shop:80", "shop:80@q", "shop:80@q"]
+
+
+def test_a_name_that_gives_way_is_never_one_that_is_taken() -> None:
+    """Mesh of a mesh: what is published has keys that gave way before."""
+    shop, gave_way = UpstreamKey("shop", 80), UpstreamKey("shop", 80, provider="q")
+    parts = {"p": only("p", shop), "q": only("q", shop, gave_way), "r": only("r", gave_way, shop)}
+    assert upstream_names(PartMerger().merge(parts)) == [
+        "shop:80",
+        "shop:80@q@q",
+        "shop:80@q",
+        "shop:80@q@r",
+        "shop:80@r",
+    ]
 
 
 def test_a_key_that_two_publishers_use() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshlib.bounds import MAX_NAME
 from meshlib.model import Upstream
@@ -30,6 +33,41 @@ def test_the_name_of_a_key_is_its_fields_for_people() -> None:
         "a%252Bb:80",
         "a%40b:80",
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (UpstreamKey("shop:80"), "shop%3A80"),
+        (UpstreamKey("shop:80", 81), "shop:80:81"),
+        (UpstreamKey("tcp://:5432"), "tcp://:5432"),
+        (UpstreamKey("tcp://", 5432), "tcp:/%2F:5432"),
+        (UpstreamKey("shop/h2c"), "shop%2Fh2c"),
+        (UpstreamKey("shop/proxy-v1", transport=Transport("h2c")), "shop%2Fproxy-v1/h2c"),
+        (UpstreamKey("shop/h2c", 80), "shop/h2c:80"),
+        (UpstreamKey("shop/api"), "shop/api"),
+        (UpstreamKey("shop", transport=Transport(tls_name="a/h2c@b")), "shop/tls-a%2Fh2c%40b"),
+        (UpstreamKey("shop", provider="a@b+c%"), "shop@a@b%2Bc%25"),
+    ],
+)
+def test_what_reads_like_another_part_of_the_name_is_encoded(key: UpstreamKey, name: str) -> None:
+    assert key.name == name
+
+
+_PIECES = st.sampled_from(
+    [*"a:/@+%8", ":80", "://", "/h2c", "/proxy-v1", "/tls-", "/tls-a", "%3A", "%2F", "@q", "\n"]
+)
+_TEXTS = st.lists(_PIECES, max_size=4).map("".join)
+_TRANSPORTS = st.builds(
+    Transport, st.sampled_from(["", "h2c"]), _TEXTS, st.sampled_from(["", "v1", "v2"])
+)
+_KEYS = st.builds(UpstreamKey, _TEXTS, st.sampled_from([None, 8, 80]), _TEXTS, _TRANSPORTS)
+
+
+@given(st.lists(_KEYS, min_size=2, max_size=8))
+def test_no_two_keys_have_one_name(keys: list[UpstreamKey]) -> None:
+    every = {*keys, *(UpstreamKey.merged(pair) for pair in itertools.pairwise(keys))}
+    assert len({key.name for key in every}) == len(every)
 
 
 def test_keys_are_compared_by_value() -> None:
