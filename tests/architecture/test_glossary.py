@@ -22,7 +22,6 @@ _NOT_YET: Final[set[str]] = {
     "adapters/meshlib_adapters/upstream",
     "adapters/meshlib_adapters/workers",
     "docs/performance.md",
-    "docs/threats.md",
     "meshlib/balancing",
     "meshlib/discovery",
     "meshlib/forwarding.py",
