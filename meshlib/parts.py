@@ -57,8 +57,8 @@ class PartMerger:
 
 
 def _renamed(snapshot: Snapshot, names: set[str], publisher: str, taken: set[str]) -> Snapshot:
-    # Adds the new names to those that are `taken`. Contributions without one of these names stay the same objects: that is what makes the next
-    # table cheap.
+    # Adds the new names to those that are `taken`. Contributions without one of these names stay
+    # the same objects: that is what makes the next table cheap.
     made: dict[Upstream, Upstream] = {}
     keys: dict[UpstreamKey, UpstreamKey] = {}
 

@@ -16,8 +16,9 @@ __all__ = ["PLAIN", "Transport", "UpstreamKey"]
 _SHOWN_SERVICES: Final = 3
 
 # A name is written so that no two keys have one. The signs between its parts are percent-encoded
-# inside a part: these in every part, "/" also in the server name, and in a service's name what reads
-# like the part behind it ("shop:80" without a port, "shop/h2c"). Everyday names stay as they are.
+# inside a part: these in every part, "/" also in the server name, and in a service's name what
+# reads like the part behind it ("shop:80" without a port, "shop/h2c"). Everyday names stay as they
+# are.
 _SIGNS: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%+@"})
 _NO_SLASH: Final = str.maketrans({"/": "%2F"})
 _NO_PLUS: Final = str.maketrans({"%": "%25", "+": "%2B"})  # behind the first "@" more may follow

@@ -166,7 +166,8 @@ def main() -> int:
             )
     complete = sum(not missing for missing in gaps.values())
     print(
-        f"module coverage: {complete} of {len(gaps)} core modules are covered 100% (branches too) by their own test module"
+        f"module coverage: {complete} of {len(gaps)} core modules are covered 100% "
+        "(branches too) by their own test module"
     )
     return 0 if complete == len(gaps) else 1
 

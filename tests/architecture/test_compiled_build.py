@@ -162,7 +162,10 @@ def test_every_named_module_is_compiled_and_no_other(compiled: Path) -> None:
     extensions = {path.relative_to(compiled).as_posix() for path in found}
     assert extensions == {name.removesuffix(".py") + EXTENSION_SUFFIXES[0] for name in _named()}
     names = [name.removesuffix(".py").replace("/", ".") for name in _named()]
-    tell = "import importlib, sys\nfor name in sys.argv[1:]: print(importlib.import_module(name).__file__)"
+    tell = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]: print(importlib.import_module(name).__file__)"
+    )
     loaded = _run([sys.executable, "-c", tell, *names], compiled).split()
     assert {Path(file).relative_to(compiled).as_posix() for file in loaded} == extensions
     # The sources come along: for tracebacks, and for who looks.

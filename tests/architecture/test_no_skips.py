@@ -16,8 +16,13 @@ from tests.architecture.tree import ROOT
 _WAYS = {
     "in a test": "def test_it():\n    pytest.skip('no such tool')\n",
     "by a mark": "@pytest.mark.skipif(True, reason='no such tool')\ndef test_it():\n    pass\n",
-    "in a fixture": "@pytest.fixture\ndef tool():\n    pytest.skip('no such tool')\n\ndef test_it(tool):\n    pass\n",
-    "by an import": "def test_it():\n    pytest.importorskip('no_such_tool', reason='no such tool')\n",
+    "in a fixture": (
+        "@pytest.fixture\ndef tool():\n    pytest.skip('no such tool')\n\n"
+        "def test_it(tool):\n    pass\n"
+    ),
+    "by an import": (
+        "def test_it():\n    pytest.importorskip('no_such_tool', reason='no such tool')\n"
+    ),
     "as a module": "pytest.skip('no such tool', allow_module_level=True)\n",
 }
 

@@ -19,8 +19,14 @@ from tests.architecture.tree import ADAPTERS, CORE, ROOT
 from tests.support.code_blocks import code_blocks, serves, try_gateway
 
 _PYTHON = "Programming Language :: Python :: 3."
-_TELL = "import meshlib, meshlib_adapters; print(meshlib.__file__); print(meshlib_adapters.__file__); print(meshlib.__version__)"
-_FROM_THE_WHEEL = "import sys, meshlib, meshlib_adapters\nfor package in (meshlib, meshlib_adapters): assert package.__file__.startswith(sys.prefix)\n"
+_TELL = (
+    "import meshlib, meshlib_adapters; print(meshlib.__file__); print(meshlib_adapters.__file__); "
+    "print(meshlib.__version__)"
+)
+_FROM_THE_WHEEL = (
+    "import sys, meshlib, meshlib_adapters\n"
+    "for package in (meshlib, meshlib_adapters): assert package.__file__.startswith(sys.prefix)\n"
+)
 
 
 def _run(command: list[str | Path], cwd: Path) -> str:

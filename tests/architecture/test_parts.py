@@ -87,13 +87,25 @@ def test_every_command_that_is_started_is_installed_by_us_or_by_debian() -> None
         "subprocess.run(['tcpdump', '-n'])",
         "command = ['tcpdump']\nsubprocess.Popen([*command, '-n'], stdin=None)",
         "async def main():\n    await asyncio.create_subprocess_exec('tcpdump', '-n')",
-        "from asyncio import create_subprocess_exec as start\nfrom subprocess import run\nrun('tcpdump')",
+        (
+            "from asyncio import create_subprocess_exec as start\n"
+            "from subprocess import run\nrun('tcpdump')"
+        ),
         "def ask(*words): return subprocess.run(words)\ndef more(): ask('tcpdump', '-n')",
-        "class A:\n    def ask(self, words): subprocess.run(['nsenter', *words])\ndef more(): A().ask(['tcpdump'])",
+        (
+            "class A:\n    def ask(self, words): subprocess.run(['nsenter', *words])\n"
+            "def more(): A().ask(['tcpdump'])"
+        ),
         "missing = [name for name in ('curl', 'tcpdump') if shutil.which(name) is None]",
-        "TOOLS = {'tcpdump': 'package'}\nmissing = [p for tool, p in TOOLS.items() if shutil.which(tool)]",
+        (
+            "TOOLS = {'tcpdump': 'package'}\n"
+            "missing = [p for tool, p in TOOLS.items() if shutil.which(tool)]"
+        ),
         "@pytest.fixture(params=['tcpdump'])\ndef tool(request): shutil.which(request.param)",
-        "subprocess.run(['setpriv', '--pdeathsig', 'KILL', 'unshare', '--net', 'sh', '-c', 'true && tcpdump -n'])",
+        (
+            "subprocess.run(['setpriv', '--pdeathsig', 'KILL', 'unshare', '--net', 'sh', '-c', "
+            "'true && tcpdump -n'])"
+        ),
         "subprocess.run(['prlimit', f'--nofile={1}', '/usr/sbin/tcpdump'] if a else ['true'])",
     ],
 )

@@ -149,7 +149,8 @@ async def _measure(work: Path, options: argparse.Namespace) -> Churn:
     engine = work / "docker.sock"
     swarm = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.benchmarks.churn_swarm", str(engine), str(options.routes)),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **path}, cwd=_ROOT, limit=1 << 24,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **path}, cwd=_ROOT,
+        limit=1 << 24,
     )  # fmt: skip
     try:
         assert swarm.stdout is not None
@@ -249,7 +250,8 @@ def run_apart(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 def _row(name: str, times: Sequence[float]) -> str:
     ranks = statistics.quantiles(times, n=100, method="inclusive")
-    return f"{name:<42}{len(times):>7}{ranks[49] * 1000:>9.2f}{ranks[98] * 1000:>9.2f}{max(times) * 1000:>9.2f}"
+    shown = "".join(f"{time * 1000:>9.2f}" for time in (ranks[49], ranks[98], max(times)))
+    return f"{name:<42}{len(times):>7}{shown}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -299,7 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps({**counts, "wrong": churn.wrong}))
     else:
         print(
-            f"{options.routes} routes, {churn.changes} changes; the gateway took {churn.cpu:.0%} of a core while they came"
+            f"{options.routes} routes, {churn.changes} changes; "
+            f"the gateway took {churn.cpu:.0%} of a core while they came"
         )
         print(f"{'milliseconds':<42}{'n':>7}{'p50':>9}{'p99':>9}{'max':>9}")
         print(_row("stable routes, without changes", churn.idle))

@@ -121,16 +121,18 @@ pid {site.work}/nginx.pid;
 error_log {site.work}/error.log error;
 events {{ worker_connections 19000; }}
 http {{
-    log_format bench escape=json '{{"time":"$time_iso8601","client":"$remote_addr","method":"$request_method","host":"$host",'
-        '"target":"$request_uri","status":$status,"sent":$body_bytes_sent,"received":$request_length,"seconds":$request_time,'
-        '"upstream":"$upstream_addr","upstream_connect":"$upstream_connect_time","upstream_seconds":"$upstream_response_time",'
+    log_format bench escape=json '{{"time":"$time_iso8601","client":"$remote_addr",'
+        '"method":"$request_method","host":"$host","target":"$request_uri","status":$status,'
+        '"sent":$body_bytes_sent,"received":$request_length,"seconds":$request_time,'
+        '"upstream":"$upstream_addr","upstream_connect":"$upstream_connect_time",'
+        '"upstream_seconds":"$upstream_response_time",'
         '"referer":"$http_referer","agent":"$http_user_agent","id":"$request_id"}}';
     {log};
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
     client_max_body_size 0;
-    client_body_temp_path {site.work}/t1; proxy_temp_path {site.work}/t2; fastcgi_temp_path {site.work}/t3;
-    uwsgi_temp_path {site.work}/t4; scgi_temp_path {site.work}/t5;
+    client_body_temp_path {site.work}/t1; proxy_temp_path {site.work}/t2;
+    fastcgi_temp_path {site.work}/t3; uwsgi_temp_path {site.work}/t4; scgi_temp_path {site.work}/t5;
     server_names_hash_max_size {max(1024, site.routes * 4)};
     server_names_hash_bucket_size 128;
     proxy_http_version 1.1;
@@ -163,6 +165,7 @@ def haproxy(site: Site) -> str:
         f"backend {name}\n    server s 127.0.0.1:{port} pool-max-conn {POOL}"
         for name, port in site.targets().items()
     )
+    backend = f"req.hdr(host),lower,map_str({site.work}/hosts.map)"
     return f"""\
 global
     nbthread 1
@@ -188,8 +191,8 @@ frontend in
     http-request set-header X-Forwarded-Port %[dst_port]
     http-request set-header X-Request-ID %[unique-id]
     http-request add-header Via "1.1 haproxy"
-    http-request deny deny_status 404 unless {{ req.hdr(host),lower,map_str({site.work}/hosts.map) -m found }}
-    use_backend %[req.hdr(host),lower,map_str({site.work}/hosts.map)]
+    http-request deny deny_status 404 unless {{ {backend} -m found }}
+    use_backend %[{backend}]
 {backends}
 """
 

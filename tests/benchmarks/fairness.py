@@ -552,7 +552,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _role(options)
         return
     print(
-        "Milliseconds: median / 99 % of the bystander's requests (99 % / longest of the gateway's turns, in CPU time)\n"
+        "Milliseconds: median / 99 % of the bystander's requests (99 % / longest of the "
+        "gateway's turns, in CPU time)\n"
     )
     print(
         "| beside | "
@@ -571,7 +572,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     min(notice.longest for notice in seen),
                 )
                 cells.append(
-                    f"{best.share(0.5) * 1e3:.1f} / {best.share(0.99) * 1e3:.1f} ({turn * 1e3:.1f} / {longest * 1e3:.1f})"
+                    f"{best.share(0.5) * 1e3:.1f} / {best.share(0.99) * 1e3:.1f} "
+                    f"({turn * 1e3:.1f} / {longest * 1e3:.1f})"
                 )
         print(f"| {kind} | " + " | ".join(cells) + " |", flush=True)
 

@@ -31,7 +31,9 @@ __all__ = [
 # With Host, 13 fields as a browser sends them.
 BROWSER_FIELDS = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
-    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept": (
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+    ),
     "Accept-Language": "en-GB,en;q=0.7,de;q=0.3",
     "Accept-Encoding": "gzip, deflate, br, zstd",
     "Referer": "http://shop.bench.test/catalogue?page=3",

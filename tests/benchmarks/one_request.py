@@ -44,14 +44,19 @@ __all__ = ["CASES", "main", "measured"]
 _ROOT = Path(__file__).resolve().parents[2]
 _REQUEST: Final = (
     b"GET / HTTP/1.1\r\nHost: shop.example.com\r\n"
-    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36\r\n"
-    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\n"
-    b"Accept-Encoding: gzip, deflate, br\r\nReferer: http://shop.example.com/\r\nCookie: a=b; SESSION=abcdef0123456789\r\n"
-    b"Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    b"Chrome/120.0 Safari/537.36\r\n"
+    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+    b"Accept-Language: en-US,en;q=0.5\r\n"
+    b"Accept-Encoding: gzip, deflate, br\r\nReferer: http://shop.example.com/\r\n"
+    b"Cookie: a=b; SESSION=abcdef0123456789\r\n"
+    b"Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n"
+    b"Sec-Fetch-Site: same-origin\r\n"
     b"Cache-Control: max-age=0\r\n\r\n"
 )
 _ANSWER: Final = (
-    b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 01:44:10 GMT\r\nContent-Type: text/plain\r\n"
+    b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 01:44:10 GMT\r\n"
+    b"Content-Type: text/plain\r\n"
     b"Content-Length: 100\r\nConnection: keep-alive\r\n\r\n" + b"0" * 100
 )
 _LAST: Final = _REQUEST[:-2] + b"Connection: close\r\n\r\n"
@@ -201,7 +206,8 @@ async def measured(case: str, rounds: int, requests: int) -> float:
             seen.append((time.process_time() - began) / requests * 1e6)
             if transport.writes - before != requests:
                 raise RuntimeError(
-                    f"{case}: {transport.writes - before} requests of {requests} reached the endpoint"
+                    f"{case}: {transport.writes - before} requests of {requests} "
+                    "reached the endpoint"
                 )
         if log is not None:
             log.flush()

@@ -30,7 +30,10 @@ from tests.benchmarks.processes import BenchmarkError, Process, free_port
 __all__ = ["DEFAULT_PEERS", "PEERS", "Launch", "Peer", "mesh", "running"]
 
 _ROOT = Path(__file__).resolve().parents[2]
-_MESH = "{python} -m meshlib_adapters.cli serve --services {services} --http 127.0.0.1:{port} --https off"
+_MESH = (
+    "{python} -m meshlib_adapters.cli serve --services {services} "
+    "--http 127.0.0.1:{port} --https off"
+)
 _MESH += " --admin 127.0.0.1:{admin} --log-level warning --log-format json"
 
 

@@ -136,7 +136,10 @@ def goals_table(judgements: Sequence[Judgement]) -> str:
     for item in judgements:
         goal = item.goal
         against = goal.peer or (f"own {goal.scenario}" if goal.scenario else "")
-        text = f"{goal.metric} {'>=' if goal.least else '<='} {goal.limit:g}{' x ' + against if against else ''}"
+        text = (
+            f"{goal.metric} {'>=' if goal.least else '<='} "
+            f"{goal.limit:g}{' x ' + against if against else ''}"
+        )
         seen = "-" if item.value is None else f"{item.value:.2f}"
         verdict = {True: "pass", False: "FAIL", None: "not comparable"}[item.passed]
         lines.append(f"| {item.scenario} | {item.subject} | {text} | {seen} | {verdict} |")

@@ -1,7 +1,8 @@
 """`make bench`: our gateway beside other proxies, in one run on one machine.
 
-    python tests/benchmarks/run.py [--peers nginx,haproxy,...] [--scenario NAME ...] [--rounds N] [--seconds S]
-                                   [--access-log on|off] [--json OUT] [--markdown OUT] [--require-all] [--list]
+    python tests/benchmarks/run.py [--peers nginx,haproxy,...] [--scenario NAME ...] [--rounds N]
+                                   [--seconds S] [--access-log on|off] [--json OUT]
+                                   [--markdown OUT] [--require-all] [--list]
 
 The proxy runs alone on one CPU, load and backends on another. The main figure is CPU time per
 request, for it says the same on a slow and on a fast machine and hardly changes when the load tool

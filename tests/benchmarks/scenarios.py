@@ -136,7 +136,10 @@ def numbered(head: str, start: int = 1_000_000_000, step: str = "n + 1") -> str:
     it shall cost little.
     """
     parts = " .. id .. ".join(_text(part) for part in head.split("@"))
-    return f"local n = {start}\nfunction request()\n  n = {step}\n  local id = string.format('%d', n)\n  return {parts}\nend\n"
+    return (
+        f"local n = {start}\nfunction request()\n  n = {step}\n"
+        f"  local id = string.format('%d', n)\n  return {parts}\nend\n"
+    )
 
 
 def keepalive(measure: Measure) -> Figures:
@@ -182,7 +185,10 @@ def download_chunked(measure: Measure) -> Figures:
 def upload(measure: Measure) -> Figures:
     """1 MiB with a Content-Length."""
     head = request_head(STREAM_HOST, "/upload", {"Content-Length": str(LARGE_SIZE)}, method="POST")
-    script = f"local text = {_text(head)} .. string.rep('u', {LARGE_SIZE})\nfunction request() return text end\n"
+    script = (
+        f"local text = {_text(head)} .. string.rep('u', {LARGE_SIZE})\n"
+        "function request() return text end\n"
+    )
     return measure.load(script, 16)
 
 
@@ -190,7 +196,10 @@ def upload_chunked(measure: Measure) -> Figures:
     """1 MiB in 16 chunks."""
     head = request_head(STREAM_HOST, "/upload", {"Transfer-Encoding": "chunked"}, method="POST")
     chunk = "'10000\\r\\n' .. string.rep('u', 65536) .. '\\r\\n'"
-    script = f"local text = {_text(head)} .. string.rep({chunk}, 16) .. '0\\r\\n\\r\\n'\nfunction request() return text end\n"
+    script = (
+        f"local text = {_text(head)} .. string.rep({chunk}, 16) .. '0\\r\\n\\r\\n'\n"
+        "function request() return text end\n"
+    )
     return measure.load(script, 16)
 
 

@@ -38,9 +38,10 @@ _UPLOADS = "uploads.example.com"  # its backend reads to the end before it answe
 _ASK = f"GET / HTTP/1.1\r\nHost: {_HOST}\r\nUser-Agent: good\r\nAccept: */*\r\n\r\n"
 _LONG = "600"
 _SETTINGS = {
-    "MESHLIB_TIMEOUTS_HEAD_READ": _LONG, "MESHLIB_TIMEOUTS_BETWEEN_BYTES": _LONG, "MESHLIB_TIMEOUTS_TUNNEL_IDLE": _LONG,
-    "MESHLIB_LIMITS_MAX_CONNECTIONS": "9000", "MESHLIB_LIMITS_MAX_CONNECTIONS_PER_CLIENT": "0",
-    "MESHLIB_LIMITS_MIN_BODY_RATE": "0", "MESHLIB_LOG_ACCESS": "false",
+    "MESHLIB_TIMEOUTS_HEAD_READ": _LONG, "MESHLIB_TIMEOUTS_BETWEEN_BYTES": _LONG,
+    "MESHLIB_TIMEOUTS_TUNNEL_IDLE": _LONG, "MESHLIB_LIMITS_MAX_CONNECTIONS": "9000",
+    "MESHLIB_LIMITS_MAX_CONNECTIONS_PER_CLIENT": "0", "MESHLIB_LIMITS_MIN_BODY_RATE": "0",
+    "MESHLIB_LOG_ACCESS": "false",
 }  # fmt: skip
 
 # What is sent at first, and of what a byte follows each time; of readers kilobytes are taken
@@ -251,16 +252,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2 * options.clients + 500:
         print(
-            f"{options.clients} slow clients need {2 * options.clients + 500} open files, {hard} are allowed",
+            (
+                f"{options.clients} slow clients need {2 * options.clients + 500} "
+                f"open files, {hard} are allowed"
+            ),
             file=sys.stderr,
         )
         return 2
     cut = False
     print(
-        f"{options.clients} slow clients, a byte every {options.every:g} s each; times in milliseconds"
+        f"{options.clients} slow clients, a byte every {options.every:g} s each; "
+        "times in milliseconds"
     )
     print(
-        f"{'kind':<10}{'p50':>8}{'p99':>8}{'p50 with':>10}{'p99 with':>10}{'ratio':>7}{'KiB each':>10}{'CPU':>7}{'alive':>7}"
+        f"{'kind':<10}{'p50':>8}{'p99':>8}{'p50 with':>10}{'p99 with':>10}"
+        f"{'ratio':>7}{'KiB each':>10}{'CPU':>7}{'alive':>7}"
     )
     try:
         with (
@@ -279,8 +285,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 idle, busy = (
                     statistics.quantiles(times, n=100) for times in (slow.idle, slow.busy)
                 )
-                row = f"{idle[49] * 1000:>8.2f}{idle[98] * 1000:>8.2f}{busy[49] * 1000:>10.2f}{busy[98] * 1000:>10.2f}"
-                row += f"{busy[98] / idle[98]:>7.2f}{slow.each / 1024:>10.1f}{slow.cpu:>7.0%}{slow.alive:>7}"
+                row = f"{idle[49] * 1000:>8.2f}{idle[98] * 1000:>8.2f}"
+                row += f"{busy[49] * 1000:>10.2f}{busy[98] * 1000:>10.2f}"
+                row += f"{busy[98] / idle[98]:>7.2f}{slow.each / 1024:>10.1f}"
+                row += f"{slow.cpu:>7.0%}{slow.alive:>7}"
                 print(f"{kind:<10}{row}", flush=True)
                 cut = cut or slow.alive < slow.clients
     except BenchmarkError as error:

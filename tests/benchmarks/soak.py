@@ -271,7 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("idle after", last),
     ):
         print(
-            f"{name:<26}{row[0] / 2**20:>9.1f}{row[1]:>8.0f}{row[2]:>9.0f}{row[3]:>8.0f}{row[4]:>10.0f}"
+            f"{name:<26}{row[0] / 2**20:>9.1f}{row[1]:>8.0f}{row[2]:>9.0f}{row[3]:>8.0f}"
+            f"{row[4]:>10.0f}"
         )
     for kind, count in sorted(figures.counts.good.items()):
         print(f"{kind:<26}{count:>9}")

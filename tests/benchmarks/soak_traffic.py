@@ -78,7 +78,8 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                 await reader.readexactly(2)
             if target == "/tunnel":
                 writer.write(
-                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+                    b"Upgrade: echo\r\n\r\n"
                 )
                 await _echo(reader, writer)
                 return
@@ -118,8 +119,9 @@ class Traffic:
         self._context = ssl.create_default_context()
         authority.configure_trust(self._context)
         self._kinds: dict[Callable[[], Awaitable[None]], int] = {
-            self._ask_kept: 50, self._ask_once: 10, self._upload: 8, self._download: 5, self._give_up: 5, self._tunnel: 5, self._pass: 5,
-            self._move: 10, self._never_end: 2, self._garbage: 3, self._nobody: 3, self._dead: 2, self._no_name: 2,
+            self._ask_kept: 50, self._ask_once: 10, self._upload: 8, self._download: 5,
+            self._give_up: 5, self._tunnel: 5, self._pass: 5, self._move: 10, self._never_end: 2,
+            self._garbage: 3, self._nobody: 3, self._dead: 2, self._no_name: 2,
         }  # fmt: skip
 
     async def once_each(self) -> None:
@@ -189,7 +191,10 @@ class Traffic:
     ) -> None:
         host, port = self._stable()
         streams[1].write(
-            f"{method} /x?y=1 HTTP/1.1\r\nHost: {host}\r\nUser-Agent: soak\r\nAccept: */*\r\n{extra}\r\n".encode()
+            (
+                f"{method} /x?y=1 HTTP/1.1\r\nHost: {host}\r\nUser-Agent: soak\r\nAccept: */*\r\n"
+                f"{extra}\r\n"
+            ).encode()
             + body
         )
         status, text = await self._read(streams[0])
@@ -229,7 +234,9 @@ class Traffic:
     async def _download(self) -> None:
         async with self._connected() as (reader, writer):
             writer.write(
-                f"GET /large HTTP/1.1\r\nHost: {self._stable()[0]}\r\nConnection: close\r\n\r\n".encode()
+                (
+                    f"GET /large HTTP/1.1\r\nHost: {self._stable()[0]}\r\nConnection: close\r\n\r\n"
+                ).encode()
             )
             assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
             size = 0
@@ -245,7 +252,10 @@ class Traffic:
 
     async def _tunnel(self) -> None:
         async with self._connected() as (reader, writer):
-            head = f"GET /tunnel HTTP/1.1\r\nHost: {self._stable()[0]}\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+            head = (
+                f"GET /tunnel HTTP/1.1\r\nHost: {self._stable()[0]}\r\nConnection: Upgrade\r\n"
+                "Upgrade: echo\r\n\r\n"
+            )
             writer.write(head.encode())
             assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
             await self._echoed(reader, writer)
@@ -293,7 +303,10 @@ class Traffic:
     async def _nobody(self) -> None:
         async with self._connected() as (reader, writer):
             writer.write(
-                f"GET / HTTP/1.1\r\nHost: n{random.random()}.example.com\r\nConnection: close\r\n\r\n".encode()
+                (
+                    f"GET / HTTP/1.1\r\nHost: n{random.random()}.example.com\r\n"
+                    "Connection: close\r\n\r\n"
+                ).encode()
             )
             assert (await self._read(reader))[0] == 404
 

@@ -20,7 +20,10 @@ __all__ = ["BODY_SIZE", "StreamProtocol", "main"]
 BODY_SIZE = 1024 * 1024
 _CHUNK = 64 * 1024
 _CHUNKED = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
     + (b"%x\r\n" % _CHUNK + b"c" * _CHUNK + b"\r\n") * (BODY_SIZE // _CHUNK)
     + b"0\r\n\r\n"
 )

@@ -24,8 +24,12 @@ from tests.benchmarks.tls_load import run_load
 __all__ = ["ENDING_PEERS", "register_termination", "tls_ready"]
 
 _CONNECTIONS = 64
-_MESH = "{python} -m meshlib_adapters.cli serve --services {services} --http off --https 127.0.0.1:{port}"
+_MESH = (
+    "{python} -m meshlib_adapters.cli serve --services {services} "
+    "--http off --https 127.0.0.1:{port}"
+)
 _MESH += " --admin 127.0.0.1:{admin} --log-level warning --log-format json"
+_ENVOY_TLS = "envoy.extensions.transport_sockets.tls.v3"
 _TOTAL = re.compile(r"finished in [\d.]+m?s, ([\d.]+) req/s")
 _DONE = re.compile(r"requests: \d+ total, .* (\d+) succeeded, (\d+) failed, (\d+) errored")
 
@@ -65,7 +69,7 @@ def _envoy(program: str, site: Site) -> Launch:
     config["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"] = {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "@type": f"type.googleapis.com/{_ENVOY_TLS}.DownstreamTlsContext",
             "common_tls_context": {
                 # Envoy's own highest version for clients' connections is 1.2; the others' is 1.3.
                 "tls_params": {

@@ -68,7 +68,10 @@ def test_wrk_output() -> None:
 def test_wrk_errors_are_counted() -> None:
     result = parse_wrk(
         WRK.format(
-            extra="  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 17\n"
+            extra=(
+                "  Socket errors: connect 1, read 2, write 3, timeout 4\n"
+                "  Non-2xx or 3xx responses: 17\n"
+            )
         )
     )
     assert (result.socket_errors, result.bad_answers) == (10, 17)
@@ -81,7 +84,10 @@ def test_anything_else_from_wrk_is_an_error() -> None:
 
 def test_busy_process_and_its_children_are_counted(tmp_path: Path) -> None:
     work = "sum(i * i for i in range(6_000_000))"
-    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {work!r}]); print('done', flush=True); input()"
+    child = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {work!r}]); "
+        "print('done', flush=True); input()"
+    )
     with pinned({min(os.sched_getaffinity(0))}):
         process = subprocess.Popen(
             [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -168,7 +174,10 @@ class _Transport:
     [
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", b"5\n"),
         (
-            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n",
+            (
+                b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n"
+                b"0123456789\r\n0\r\n\r\n"
+            ),
             b"15\n",
         ),
         (b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /echo HTTP/1.1\r\nHost: a"),

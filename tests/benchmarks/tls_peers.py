@@ -21,7 +21,10 @@ __all__ = ["TLS_PEERS", "tls_answers", "tls_serving"]
 
 _PYPI = "pip install -r tests/benchmarks/requirements.txt"
 # Connections are logged at the level "info", as access records are.
-_MESH = "{python} -m meshlib_adapters.cli serve --services {services} --http off --https 127.0.0.1:{port}"
+_MESH = (
+    "{python} -m meshlib_adapters.cli serve --services {services} "
+    "--http off --https 127.0.0.1:{port}"
+)
 _MESH += " --admin 127.0.0.1:{admin} --log-level info --log-format json"
 
 

@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(
-        f"{len(cpus)} cores for load, backend and gateway together; 64 connections, 13 fields, 100-byte answers, access log on"
+        f"{len(cpus)} cores for load, backend and gateway together; 64 connections, 13 fields, "
+        "100-byte answers, access log on"
     )
     print(f"{'workers':>8}{'requests/s':>12}{'ratio':>8}{'CPU us':>8}")
     first = 0.0
@@ -90,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if times:
         middle, longest = statistics.median(times), max(times)
         print(
-            f"killed worker -> its successor is ready: median {middle:.2f} s, longest {longest:.2f} s of {len(times)}"
+            f"killed worker -> its successor is ready: median {middle:.2f} s, "
+            f"longest {longest:.2f} s of {len(times)}"
         )
     return 0
 
@@ -144,7 +146,8 @@ def _site(work: Path, workers: int, fixed: int, stream: int) -> Site:
 
 def _peer(workers: int, admin: int) -> Peer:
     command = (
-        "{python} -m meshlib_adapters.cli serve --services {services} --http 127.0.0.1:{port} --https off "
+        "{python} -m meshlib_adapters.cli serve --services {services} "
+        "--http 127.0.0.1:{port} --https off "
         f"--admin 127.0.0.1:{admin} --workers {workers}"
     )
     return Peer(

@@ -47,7 +47,10 @@ DIFFERENCES: Final = (
         "h11",
         ("refused",),
         re.compile(rb"\A\r\n"),
-        "One empty line in front of a request is skipped: some clients send one behind a body. h11 refuses it.",
+        (
+            "One empty line in front of a request is skipped: some clients send one behind a "
+            "body. h11 refuses it."
+        ),
         "RFC 9112 2.2",
         b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         says="no request line received",
@@ -56,7 +59,10 @@ DIFFERENCES: Final = (
         "h11",
         ("refused",),
         re.compile(_CHUNKED + rb"\r\n[0-9A-Fa-f]+[ \t]+;"),
-        "White space before a chunk extension is bad but allowed. The size is the same; the extension is never sent on.",
+        (
+            "White space before a chunk extension is bad but allowed. The size is the same; "
+            "the extension is never sent on."
+        ),
         "RFC 9112 7.1.1 (BWS)",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 ;a=b\r\nx\r\n0\r\n\r\n",
         says="illegal chunk header",
@@ -65,9 +71,15 @@ DIFFERENCES: Final = (
         "h11",
         ("refused",),
         re.compile(_FRAMING_TRAILER),
-        "A trailer that would change the framing is dropped unread, whatever its value. h11 checks the value first.",
+        (
+            "A trailer that would change the framing is dropped unread, whatever its value. "
+            "h11 checks the value first."
+        ),
         "RFC 9110 6.5.1",
-        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: x\r\n\r\n",
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+            b"Content-Length: x\r\n\r\n"
+        ),
     ),
     Difference(
         "httptools",
@@ -87,15 +99,24 @@ DIFFERENCES: Final = (
         "httptools",
         ("body", "end"),
         re.compile(rb"(?is)(?=.*\nupgrade:)(?=.*\nconnection:[^\r\n]*upgrade)"),
-        "The body of a request that asks for an upgrade comes before the other protocol. httptools stops at the head.",
+        (
+            "The body of a request that asks for an upgrade comes before the other protocol. "
+            "httptools stops at the head."
+        ),
         "RFC 9110 7.8",
-        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nhi",
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n"
+            b"Content-Length: 2\r\n\r\nhi"
+        ),
     ),
     Difference(
         "httptools",
         ("refused",),
         re.compile(_CHUNKED + _EXTENSION),
-        "Of a chunk extension only its end matters, for it is never sent on. httptools checks its grammar.",
+        (
+            "Of a chunk extension only its end matters, for it is never sent on. "
+            "httptools checks its grammar."
+        ),
         "RFC 9112 7.1.1",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;a b\r\nx\r\n0\r\n\r\n",
         says="in chunk",
@@ -106,14 +127,20 @@ DIFFERENCES: Final = (
         re.compile(_FRAMING_TRAILER),
         "A trailer that would change the framing is dropped. httptools refuses the message.",
         "RFC 9110 6.5.1",
-        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n",
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+            b"Content-Length: 5\r\n\r\n"
+        ),
         says="Transfer-Encoding",
     ),
     Difference(
         "httptools",
         ("refused", "body", "end"),
         re.compile(rb"(?i)\ntransfer-encoding:[ \t]*chunked[ ]*\t"),
-        "A tab behind a value is white space like any other. httptools takes it for a part of the coding's name. We write the line anew.",
+        (
+            "A tab behind a value is white space like any other. "
+            "httptools takes it for a part of the coding's name. We write the line anew."
+        ),
         "RFC 9110 5.5",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     ),
@@ -121,7 +148,10 @@ DIFFERENCES: Final = (
         "httptools",
         ("refused",),
         re.compile(rb"(?is)\AHTTP/1\.(?:0 1|1 1.*\n(?:connection:[^\r\n]*close|HTTP/1\.0 1))"),
-        "After an interim answer comes the final one, whatever the former says of the connection. httptools counts each as a message.",
+        (
+            "After an interim answer comes the final one, whatever the former says of the "
+            "connection. httptools counts each as a message."
+        ),
         "RFC 9110 15.2",
         b"HTTP/1.0 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         says="Data after",
@@ -131,9 +161,9 @@ DIFFERENCES: Final = (
 
 def unlike(us: Reading, them: Reading) -> list[Aspect]:
     """In what two readings of a message that we accept (its head, at least) are unlike."""
-    if (
-        us.end < 0
-    ):  # cut off or refused in its body: what went on before that must be the same as far as both got
+    if us.end < 0:
+        # Cut off or refused in its body: what went on before that must be the same as far as both
+        # got.
         known = min(len(us.body), len(them.body))
         found: list[Aspect] = (
             []

@@ -18,11 +18,13 @@ VECTORS: Final = Path(__file__).parents[1] / "vectors" / "http1"
 CRLF: Final = b"\r\n"
 
 _METHODS: Final = (
-    b"GET", b"GET", b"POST", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"PATCH", b"M-SEARCH", b"X!", b"CONNECT", b"TRACE",
+    b"GET", b"GET", b"POST", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"PATCH", b"M-SEARCH",
+    b"X!", b"CONNECT", b"TRACE",
 )  # fmt: skip
 _TARGETS: Final = (
-    b"/", b"/a/b", b"/a%2Fb;c//d/../e?q=a%20b&z=%2F", b"//evil/x", b"/?", b"/a?b?c", b"*", b"http://b.example/x?y", b"HTTPS://b:8443",
-    b"http://b?x", b"/\"<>[]{}|\\^`", b"a", b"b:80", b"/#f", b"http://u@b/", b"/\xc3\xa9", b"/a b", b"http:///x", b"/%00",
+    b"/", b"/a/b", b"/a%2Fb;c//d/../e?q=a%20b&z=%2F", b"//evil/x", b"/?", b"/a?b?c", b"*",
+    b"http://b.example/x?y", b"HTTPS://b:8443", b"http://b?x", b"/\"<>[]{}|\\^`", b"a", b"b:80",
+    b"/#f", b"http://u@b/", b"/\xc3\xa9", b"/a b", b"http:///x", b"/%00",
 )  # fmt: skip
 _HOSTS: Final = (
     b"a",
@@ -48,58 +50,70 @@ _VERSIONS: Final = (b"HTTP/1.1",) * 12 + (
     b"http/1.1",
 )
 _FIELDS: Final = (
-    b"User-Agent: x/1 (y; z)", b"Accept: */*", b"Accept-Encoding: gzip, br", b"Cookie: a=b; c=\"d\"", b"X:", b"X: \t v \t ", b"X:v",
-    b"X: a\tb", b"X: \xe9\x80\xff", b"!#$%&'*+-.^_`|~9: odd", b"x_y: 1", b"X-Forwarded-For: 6.6.6.6", b"X_Forwarded_For: 6.6.6.6",
-    b"Forwarded: for=6.6.6.6", b"X-Real-IP: 6.6.6.6", b"Via: 1.0 x", b"Proxy: http://evil/", b"Keep-Alive: timeout=5", b"TE: trailers",
-    b"Trailer: X-Sum", b"Set-Cookie: a=b", b"X-Hop: 1", b"Date: now", b"Content-Type: text/plain", b"Range: bytes=0-1",
-    b"X-Long: " + b"v" * 700,
+    b"User-Agent: x/1 (y; z)", b"Accept: */*", b"Accept-Encoding: gzip, br",
+    b"Cookie: a=b; c=\"d\"", b"X:", b"X: \t v \t ", b"X:v", b"X: a\tb", b"X: \xe9\x80\xff",
+    b"!#$%&'*+-.^_`|~9: odd", b"x_y: 1", b"X-Forwarded-For: 6.6.6.6", b"X_Forwarded_For: 6.6.6.6",
+    b"Forwarded: for=6.6.6.6", b"X-Real-IP: 6.6.6.6", b"Via: 1.0 x", b"Proxy: http://evil/",
+    b"Keep-Alive: timeout=5", b"TE: trailers", b"Trailer: X-Sum", b"Set-Cookie: a=b", b"X-Hop: 1",
+    b"Date: now", b"Content-Type: text/plain", b"Range: bytes=0-1", b"X-Long: " + b"v" * 700,
 )  # fmt: skip
 _CONNECTIONS: Final = (
-    b"Connection: keep-alive", b"Connection: close", b"Connection: X-Hop", b"connection: x-hop, , CLOSE", b"Connection:",
-    b"Connection: upgrade", b"Upgrade: websocket", b"Connection: Upgrade\r\nUpgrade: websocket", b"Connection: content-length",
-    b"Connection: host, transfer-encoding", b"Connection: a b", b"Proxy-Connection: keep-alive", b"Expect: 100-continue", b"Expect: y",
+    b"Connection: keep-alive", b"Connection: close", b"Connection: X-Hop",
+    b"connection: x-hop, , CLOSE", b"Connection:", b"Connection: upgrade", b"Upgrade: websocket",
+    b"Connection: Upgrade\r\nUpgrade: websocket", b"Connection: content-length",
+    b"Connection: host, transfer-encoding", b"Connection: a b", b"Proxy-Connection: keep-alive",
+    b"Expect: 100-continue", b"Expect: y",
 )  # fmt: skip
 # The corner cases of RFC 9112 and of published advisories. %d is the true length.
 _ODD_FRAMING: Final = (
-    b"Content-Length: +%d", b"Content-Length: -%d", b"Content-Length: 0x%d", b"Content-Length: 0%d", b"Content-Length: %d.0",
-    b"Content-Length: %de0", b"Content-Length: %d_0", b"Content-Length: \"%d\"", b"Content-Length: %d,", b"Content-Length: %d, 5",
-    b"Content-Length: ", b"Content-Length:\t%d ", b"Content-Length: %d\x0b", b"Content-Length : %d", b"Content-Length: 9223372036854775808",
-    b"Content-Length: 18446744073709551616", b"Content-Length: \xb2", b"Content_Length: %d", b"Content-Length\x00: %d", b": x",
-    b"Content-Length: %d\r\nContent-Length: %d", b"Content-Length: %d\r\nContent-Length: 1%d", b" Content-Length: %d",
-    b"X: y\r\n Content-Length: %d",
-    b"Content-Length: %d\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: chunked\r\nContent-Length: %d", b"X: y\nContent-Length: %d",
-    b"Transfer-Encoding: xchunked", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: chunked, identity",
-    b"Transfer-Encoding: identity",
-    b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", b"Transfer-Encoding : chunked", b"Transfer-Encoding:\x0bchunked",
-    b"Transfer-Encoding: \"chunked\"", b"Transfer-Encoding: chunked;a=b", b"Transfer-Encoding:\r\n chunked", b"Transfer-Encoding: CHUNKED ",
-    b"Transfer\xadEncoding: chunked", b"X: y\rTransfer-Encoding: chunked", b"TransferEncoding: chunked", b"Transfer-Encoding: chunked\x00",
-    b"Transfer-Encoding: chunked,", b"Transfer-Encoding: , chunked", b"Transfer-Encoding:", b"Host: other", b"Host : a",
+    b"Content-Length: +%d", b"Content-Length: -%d", b"Content-Length: 0x%d", b"Content-Length: 0%d",
+    b"Content-Length: %d.0", b"Content-Length: %de0", b"Content-Length: %d_0",
+    b"Content-Length: \"%d\"", b"Content-Length: %d,", b"Content-Length: %d, 5",
+    b"Content-Length: ", b"Content-Length:\t%d ", b"Content-Length: %d\x0b", b"Content-Length : %d",
+    b"Content-Length: 9223372036854775808", b"Content-Length: 18446744073709551616",
+    b"Content-Length: \xb2", b"Content_Length: %d", b"Content-Length\x00: %d", b": x",
+    b"Content-Length: %d\r\nContent-Length: %d", b"Content-Length: %d\r\nContent-Length: 1%d",
+    b" Content-Length: %d", b"X: y\r\n Content-Length: %d",
+    b"Content-Length: %d\r\nTransfer-Encoding: chunked",
+    b"Transfer-Encoding: chunked\r\nContent-Length: %d", b"X: y\nContent-Length: %d",
+    b"Transfer-Encoding: xchunked", b"Transfer-Encoding: gzip, chunked",
+    b"Transfer-Encoding: chunked, identity", b"Transfer-Encoding: identity",
+    b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", b"Transfer-Encoding : chunked",
+    b"Transfer-Encoding:\x0bchunked", b"Transfer-Encoding: \"chunked\"",
+    b"Transfer-Encoding: chunked;a=b", b"Transfer-Encoding:\r\n chunked",
+    b"Transfer-Encoding: CHUNKED ", b"Transfer\xadEncoding: chunked",
+    b"X: y\rTransfer-Encoding: chunked", b"TransferEncoding: chunked",
+    b"Transfer-Encoding: chunked\x00", b"Transfer-Encoding: chunked,",
+    b"Transfer-Encoding: , chunked", b"Transfer-Encoding:", b"Host: other", b"Host : a",
     b"host:a\r\nHOST:a",
 )  # fmt: skip
 _CHUNK_SIZES: Final = (
-    b"+%x", b"-%x", b"0x%x", b"%x_", b" %x", b"%x ", b"%x\t", b"", b"g", b"00000%x", b"%x;", b"%x;a", b"%x;a=b", b'%x;a="b;c"', b"%x ;a=b",
-    b"%x\t; a = b", b"%x;a\x00", b"%x;a=\xe9", b"%x;\r;", b"%x;\n", b"%x;" + b"e" * 600, b"fffffffffffffffff", b"8000000000000000",
-    b"%x;a=,b",
+    b"+%x", b"-%x", b"0x%x", b"%x_", b" %x", b"%x ", b"%x\t", b"", b"g", b"00000%x", b"%x;",
+    b"%x;a", b"%x;a=b", b'%x;a="b;c"', b"%x ;a=b", b"%x\t; a = b", b"%x;a\x00", b"%x;a=\xe9",
+    b"%x;\r;", b"%x;\n", b"%x;" + b"e" * 600, b"fffffffffffffffff", b"8000000000000000", b"%x;a=,b",
     b"0000000000000000%x", b"%x;;", b"%x;a=b;c", b"%x; a", b"%x;a ",
 )  # fmt: skip
 _TRAILERS: Final = (
-    b"X-Sum: 1\r\n", b"X-A: 1\r\nX-B: 2\r\n", b"Content-Length: 5\r\n", b"Host: evil\r\n", b"X-Sum : 1\r\n", b"X-Sum\r\n", b" X: y\r\n",
-    b"X: y\n", b"X-Forwarded-For: 1\r\n", b"x_y: 1\r\n", b"X:\r\n", b"X: y\r\n z\r\n", b"Transfer-Encoding: chunked\r\n", b"X: \x00\r\n",
+    b"X-Sum: 1\r\n", b"X-A: 1\r\nX-B: 2\r\n", b"Content-Length: 5\r\n", b"Host: evil\r\n",
+    b"X-Sum : 1\r\n", b"X-Sum\r\n", b" X: y\r\n", b"X: y\n", b"X-Forwarded-For: 1\r\n",
+    b"x_y: 1\r\n", b"X:\r\n", b"X: y\r\n z\r\n", b"Transfer-Encoding: chunked\r\n", b"X: \x00\r\n",
 )  # fmt: skip
 _STATUSES: Final = (b"200 OK",) * 6 + (
-    b"204 No Content", b"304 Not Modified", b"404 Not Found", b"500", b"500 ", b"599 \xe9\t x", b"200  OK", b"600 x", b"999 x", b"099 x",
-    b"20 x", b"2000 x", b"200\tOK", b"+20 x", b"200 a\x00b", b"0x1", b"000 x",
+    b"204 No Content", b"304 Not Modified", b"404 Not Found", b"500", b"500 ", b"599 \xe9\t x",
+    b"200  OK", b"600 x", b"999 x", b"099 x", b"20 x", b"2000 x", b"200\tOK", b"+20 x",
+    b"200 a\x00b", b"0x1", b"000 x",
 )  # fmt: skip
 _INTERIM: Final = (
-    b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 102 x\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+    b"HTTP/1.1 102 x\r\nContent-Length: 5\r\n\r\n",
     b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.0 100 x\r\n\r\n",
 )  # fmt: skip
 _PIECES: Final = (
-    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n\n", b"\r\r\n", b"\x00", b" ", b"\t", b":", b",", b";", b"\x0b", b"\x0c", b"\x7f", b"\x80",
-    b"\xff", b"\x85",
-    b"\xa0", b"\xad", b"0", b"1", b"+", b"-", b"_", b"\r\n ", b"\r\n\t", b"\n ", b"HTTP/1.1", b"chunked", b"0\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: b\r\n\r\n",
-    b"Host: b\r\n", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"\r\n\rX", b"=", b'"', b"#",
+    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n\n", b"\r\r\n", b"\x00", b" ", b"\t", b":", b",", b";",
+    b"\x0b", b"\x0c", b"\x7f", b"\x80", b"\xff", b"\x85", b"\xa0", b"\xad", b"0", b"1", b"+", b"-",
+    b"_", b"\r\n ", b"\r\n\t", b"\n ", b"HTTP/1.1", b"chunked", b"0\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: b\r\n\r\n", b"Host: b\r\n", b"Content-Length: 3\r\n",
+    b"Transfer-Encoding: chunked\r\n", b"\r\n\rX", b"=", b'"', b"#",
 )  # fmt: skip
 
 

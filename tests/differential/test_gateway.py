@@ -22,8 +22,8 @@ from tests.support.running import RunningGateway
 pytestmark = TIMEOUT
 
 _HOP: Final = {
-    b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"proxy", b"proxy-authorization",
-    b"proxy-authenticate", b"http2-settings",
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade",
+    b"proxy", b"proxy-authorization", b"proxy-authenticate", b"http2-settings",
 }  # fmt: skip
 _CLAIMS: Final = {b"forwarded", b"x-real-ip", b"x-request-id"}
 # Written by the gateway for the next hop: not in the comparison of what came from the client.
@@ -172,11 +172,10 @@ def test_no_request_is_smuggled() -> None:
             )
             for sent, arrived in zip(whole, got, strict=False):
                 assert_same(sent, arrived, data)
-            if (
-                len(got) < len(whole)
-            ):  # the gateway has refused one and said so; or the client had told it to stop; or h11 takes
-                # a bare LF for the end of a line, so that it has a head where the gateway waits for
-                # the rest of one
+            if len(got) < len(whole):
+                # The gateway has refused one and said so; or the client had told it to stop; or h11
+                # takes a bare LF for the end of a line, so that it has a head where the gateway
+                # waits for the rest of one.
                 bare = b"\n" in data.replace(b"\r\n", b"")
                 assert (
                     lost or statuses[-1:] != [204] or not stays_open(whole[len(got) - 1]) or bare

@@ -37,7 +37,8 @@ worker_processes 1; daemon off; pid {work}/pid; error_log {work}/error.log crit;
 events {{ worker_connections 512; }}
 http {{
     access_log off;
-    client_body_temp_path {work}/1; proxy_temp_path {work}/2; fastcgi_temp_path {work}/3; uwsgi_temp_path {work}/4; scgi_temp_path {work}/5;
+    client_body_temp_path {work}/1; proxy_temp_path {work}/2; fastcgi_temp_path {work}/3;
+    uwsgi_temp_path {work}/4; scgi_temp_path {work}/5;
     large_client_header_buffers 8 64k;
     underscores_in_headers on;
     keepalive_requests 1000000;

@@ -100,7 +100,8 @@ def holds_nothing(lab: Lab, container: str) -> None:
         "host = b' HTTP/1.1\\r\\nHost: docker\\r\\n'\n"
         "print(json.dumps({\n"
         "    'version': ask(b'GET /version' + host + b'\\r\\n'),\n"
-        "    'create': ask(b'POST /containers/create' + host + b'Content-Length: 2\\r\\n\\r\\n{}'),\n"
+        "    'create': ask(b'POST /containers/create' + host"
+        " + b'Content-Length: 2\\r\\n\\r\\n{}'),\n"
         "    'secrets': ask(b'GET /secrets' + host + b'\\r\\n'),\n"
         "    'socket': os.path.exists('/var/run/docker.sock'),\n"
         "    'root': write('/opt/x'), 'tmp': write('/tmp/x')}))\n"
@@ -190,7 +191,8 @@ def test_tls_ends_with_a_certificate_from_secrets(lab: Lab, context: Path, tmp_p
     lab.docker(
         "stack", "deploy", "--resolve-image", "never", *files, "gateway", env=environment(lab)
     )
-    route = "internal_port=8080,sticky_sessions=SESSION,https=require,hsts=300,share_with=service:environment"
+    route = "internal_port=8080,sticky_sessions=SESSION,https=require,hsts=300"
+    route += ",share_with=service:environment"
     label = {"com.docker.ucp.mesh.http.8080": f"external_route=http://shop.example.com,{route}"}
     lab.service_create("shop", labels=label, networks=["ucp-hrm"], replicas=3)
     label = {
@@ -246,12 +248,13 @@ def test_one_host_without_a_swarm(lab: Lab, context: Path) -> None:
         "engine:/run/meshlib",
     ]
     lab.docker(
-        "run", *rules, "--name", "engine", "--network", "none", "--user", f"65534:{values['DOCKER_GROUP']}",
+        "run", *rules, "--name", "engine", "--network", "none",
+        "--user", f"65534:{values['DOCKER_GROUP']}",
         "--volume", f"{values['DOCKER_SOCKET']}:/var/run/docker.sock", _IMAGE, "socket-proxy",
     )  # fmt: skip
     lab.docker(
-        "run", *rules, "--name", "gateway", "--network", "routed", "--user", "65534:65534", "--publish", "8088:80",
-        _IMAGE, "serve", "--docker", "unix:///run/meshlib/engine.sock",
+        "run", *rules, "--name", "gateway", "--network", "routed", "--user", "65534:65534",
+        "--publish", "8088:80", _IMAGE, "serve", "--docker", "unix:///run/meshlib/engine.sock",
     )  # fmt: skip
     label = "com.docker.ucp.mesh.http.1=external_route=http://hello.example.com,internal_port=8080"
     lab.container_run("--name", "hello", "--network", "routed", "--label", label, image=WEB_IMAGE)

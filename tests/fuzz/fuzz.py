@@ -36,7 +36,8 @@ def main() -> None:
         from tests.fuzz.targets import TARGETS, seeds
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         sys.exit(
-            f"usage: fuzz.py {'|'.join(TARGETS)} [-max_total_time=SECONDS ...] | all SECONDS [TARGET ...]"
+            f"usage: fuzz.py {'|'.join(TARGETS)} [-max_total_time=SECONDS ...] | "
+            "all SECONDS [TARGET ...]"
         )
     name = sys.argv.pop(1)
     corpus = Path(tempfile.mkdtemp())  # stays: libFuzzer ends the process
@@ -102,7 +103,10 @@ def _all(seconds: int, names: Sequence[str]) -> int:
         slowest = re.findall(r"slowest so far: (.*)", done.stderr)
         runs, took = int(found[1]), int(found[2])
         print(
-            f"{name:<12}{runs:>12}{runs / max(took, 1):>12.0f}  {slowest[-1] if slowest else 'under 5 ms'}",
+            (
+                f"{name:<12}{runs:>12}{runs / max(took, 1):>12.0f}  "
+                f"{slowest[-1] if slowest else 'under 5 ms'}"
+            ),
             flush=True,
         )
     return 1 if failed else 0

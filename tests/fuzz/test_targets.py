@@ -26,7 +26,10 @@ def test_target(name: str) -> None:
 FOUND = [
     (
         "answers",
-        b"FHTTP/1.1 103 a\r\nX: y\r\n\r\nHTTP/1.0 103 a\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\rchunked\xb8",
+        (
+            b"FHTTP/1.1 103 a\r\nX: y\r\n\r\nHTTP/1.0 103 a\r\n\r\nHTTP/1.1 200 OK\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n8\rchunked\xb8"
+        ),
     ),
 ]
 

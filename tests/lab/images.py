@@ -42,7 +42,8 @@ wait
 
 # The session cookie is the application's own, as with HRM's sticky_sessions.
 _LOGIN = """#!/bin/sh
-printf 'Content-Type: text/plain\\r\\nSet-Cookie: SESSION=%s-%s; Path=/\\r\\n\\r\\n' "$(hostname)" "$$"
+printf 'Content-Type: text/plain\\r\\n'
+printf 'Set-Cookie: SESSION=%s-%s; Path=/\\r\\n\\r\\n' "$(hostname)" "$$"
 hostname
 """
 
@@ -68,7 +69,8 @@ TLS_COMMAND = '["/start"]'
 _START_TLS = """#!/bin/sh
 set -e
 cd /run/secrets
-openssl pkcs12 -in keystore.jks -passin file:keystore-password.txt -passout file:key-password.txt -out /tmp/keystore.pem
+openssl pkcs12 -in keystore.jks -out /tmp/keystore.pem \\
+    -passin file:keystore-password.txt -passout file:key-password.txt
 exec python3 /tls_server.py 8443 /tmp/keystore.pem key-password.txt
 """
 

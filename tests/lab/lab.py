@@ -147,8 +147,9 @@ class Lab:
             f"--publish={port}" for port in publish
         ]
         service = self.docker(
-            "service", "create", "--detach", "--quiet", "--no-resolve-image", "--name", name, "--replicas", str(replicas),
-            "--env", f"PORTS={ports}", "--restart-delay", "100ms", *flags, *options, image, *command,
+            "service", "create", "--detach", "--quiet", "--no-resolve-image", "--name", name,
+            "--replicas", str(replicas), "--env", f"PORTS={ports}", "--restart-delay", "100ms",
+            *flags, *options, image, *command,
         )  # fmt: skip
         if wait:
             self.wait_running(name, replicas)

@@ -26,12 +26,16 @@ Popen = subprocess.Popen[bytes]
 _T = TypeVar("_T")
 
 _TOOLS = {
-    "dockerd": "docker.io", "docker": "docker.io or docker-cli", "iptables": "iptables", "busybox": "busybox-static",
-    "ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux",
+    "dockerd": "docker.io", "docker": "docker.io or docker-cli", "iptables": "iptables",
+    "busybox": "busybox-static", "ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux",
+    "setpriv": "util-linux",
 }  # fmt: skip
 
 # Waits for all children, so that orphans of the engine are reaped; ends only by a signal.
-_FIRST_PROCESS = 'ip link set lo up && hostname "$1" && : > "$2" && mount --bind "$2" /etc/resolv.conf && echo ready && sleep 2147483 & wait'
+_FIRST_PROCESS = (
+    'ip link set lo up && hostname "$1" && : > "$2" && mount --bind "$2" /etc/resolv.conf'
+    " && echo ready && sleep 2147483 & wait"
+)
 
 
 def missing_parts() -> str:
@@ -117,10 +121,11 @@ class Node:
         self._log = (self.directory / "dockerd.log").open("ab")
         self._engine: Popen | None = None
         self._holder = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork",
-             "--kill-child=KILL", "--mount-proc", "--propagation", "private",
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--ipc",
+             "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private",
              "sh", "-c", _FIRST_PROCESS, "sh", name, self.directory / "resolv.conf"],
-            stdout=subprocess.PIPE, stderr=self._log, stdin=subprocess.DEVNULL, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=self._log, stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"ready\n":

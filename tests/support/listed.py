@@ -1,5 +1,5 @@
-"""Connections to endpoints, and those who use them, that do nothing but list what they were told; and
-an event loop that connects to nothing.
+"""Connections to endpoints, and those who use them, that do nothing but list what they were told;
+and an event loop that connects to nothing.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class ListedRequester:
 
 
 class ScriptedLoop(asyncio.SelectorEventLoop):
-    """Connects at once, to nothing; or fails as `outcomes` has it, one for each attempt. `now` is its
-    time, which goes on only when a test says so.
+    """Connects at once, to nothing; or fails as `outcomes` has it, one for each attempt. `now` is
+    its time, which goes on only when a test says so.
     """
 
     def __init__(self) -> None:

@@ -285,9 +285,9 @@ def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:
     again, _ = resolve_settings([file(tmp_path, text)])
     assert again == settings
     assert (
-        'http = [":8080", "[::1]:8081"]  # addresses that accept HTTP; \'off\' for none (from --http)'
-        in text
-    )
+        'http = [":8080", "[::1]:8081"]  # addresses that accept HTTP; '
+        "'off' for none (from --http)"
+    ) in text
 
 
 def test_passwords_are_masked() -> None:

@@ -1,5 +1,5 @@
-"""A peer that still sends gets our last bytes and a FIN, and no more time or bytes than it may have;
-or it gets an RST.
+"""A peer that still sends gets our last bytes and a FIN, and no more time or bytes than it may
+have; or it gets an RST.
 """
 
 from __future__ import annotations

@@ -59,7 +59,9 @@ JAVA = """
 import javax.net.ssl.*;
 public class Hello {
     public static void main(String[] arguments) throws Exception {
-        SSLSocket socket = (SSLSocket) SSLSocketFactory.getDefault().createSocket("127.0.0.1", Integer.parseInt(arguments[0]));
+        int port = Integer.parseInt(arguments[0]);
+        SSLSocket socket =
+            (SSLSocket) SSLSocketFactory.getDefault().createSocket("127.0.0.1", port);
         SSLParameters parameters = socket.getSSLParameters();
         parameters.setServerNames(java.util.List.of(new SNIHostName("shop.example.com")));
         parameters.setApplicationProtocols(new String[] {"h2", "http/1.1"});
@@ -79,7 +81,8 @@ import (
 
 func main() {
 	names := []string{"h2", "http/1.1"}
-	tls.Dial("tcp", "127.0.0.1:"+os.Args[1], &tls.Config{ServerName: "shop.example.com", NextProtos: names})
+	config := &tls.Config{ServerName: "shop.example.com", NextProtos: names}
+	tls.Dial("tcp", "127.0.0.1:"+os.Args[1], config)
 }
 """
 

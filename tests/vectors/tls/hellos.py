@@ -240,7 +240,10 @@ def _good() -> list[Case]:
     return cases
 
 
-_NO_NAME: Final = "OpenSSL hands any bytes to the application; these are no host name, and no route may match them"
+_NO_NAME: Final = (
+    "OpenSSL hands any bytes to the application; these are no host name, "
+    "and no route may match them"
+)
 
 
 def _bad_names() -> list[Case]:
@@ -810,7 +813,10 @@ def _broken_messages() -> list[Case]:
             records(hello(NAME, *BASE_12) + b"\x10\x00\x00\x00"),
             "excess_data",
             openssl="accept",
-            why="OpenSSL answers the hello first and fails at the next message, which no client can send yet",
+            why=(
+                "OpenSSL answers the hello first and fails at the next message, "
+                "which no client can send yet"
+            ),
         ),
         Case(
             "70 KB",
@@ -862,7 +868,10 @@ def _foreign() -> list[Case]:
         for kind, items in found.items()
         for data in items
     ]
-    why = "OpenSSL still reads the hello of SSL 2; it has no server name, and nobody has sent one for years"
+    why = (
+        "OpenSSL still reads the hello of SSL 2; it has no server name, "
+        "and nobody has sent one for years"
+    )
     v2 = b"\x01\x03\x01" + numbers(3, 0, 16) + b"\x00\x00\x2f" + bytes(16)
     cases.append(
         Case(
