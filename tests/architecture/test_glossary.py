@@ -21,7 +21,6 @@ _NOT_YET: Final[set[str]] = {
     "adapters/meshlib_adapters/tls",
     "adapters/meshlib_adapters/upstream",
     "adapters/meshlib_adapters/workers",
-    "docs/performance.md",
     "meshlib/balancing",
     "meshlib/discovery",
     "meshlib/forwarding.py",

@@ -48,14 +48,14 @@ def requests(data: bytes) -> None:
         compared_requests(Random(len(data)), data, Census())
 
 
-def answers(data: bytes) -> None:
+def responses(data: bytes) -> None:
     """The first byte chooses what was asked."""
     if len(data) > 1:
         compared_answer(Random(len(data)), data[1:], (b"GET", b"HEAD")[data[0] & 1], Census())
 
 
 def heads(data: bytes) -> None:
-    """Of requests and of answers, without anybody to compare with: whole, and in two pieces, cut
+    """Of requests and of responses, without anybody to compare with: whole, and in two pieces, cut
     where the first byte says.
     """
     for response in (False, True):
@@ -210,7 +210,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     function.__name__: function
     for function in (
         requests,
-        answers,
+        responses,
         heads,
         chunked,
         hello,
@@ -229,14 +229,14 @@ def seeds(name: str) -> list[bytes]:
     random = Random(name)
     if name == "requests":
         return [*grammar.SEEDS, *[grammar.request(random) for _ in range(300)]]
-    if name == "answers":
+    if name == "responses":
         return [b"G" + grammar.answer(random) for _ in range(300)]
     if name == "heads":
         return [
             b"\x20" + seed
             for seed in (
                 *seeds("requests")[:200],
-                *(answer[1:] for answer in seeds("answers")[:200]),
+                *(response[1:] for response in seeds("responses")[:200]),
             )
         ]
     if name == "chunked":

@@ -25,7 +25,7 @@ def test_target(name: str) -> None:
 # What fuzzing has found; each by its target.
 FOUND = [
     (
-        "answers",
+        "responses",
         (
             b"FHTTP/1.1 103 a\r\nX: y\r\n\r\nHTTP/1.0 103 a\r\n\r\nHTTP/1.1 200 OK\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n8\rchunked\xb8"
