@@ -18,6 +18,7 @@ from meshlib.errors import ConfigurationError
 from meshlib.messages import FieldSection, RequestHead
 
 __all__ = [
+    "HOP_BY_HOP_IN_RESPONSE",
     "ForwardingPolicy",
     "Network",
     "Peer",
@@ -31,7 +32,6 @@ __all__ = [
     "request_fields",
     "response_fields",
     "sent_upgrade",
-    "with_hsts",
 ]
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -52,7 +52,7 @@ _HOP: Final = frozenset(
         b"upgrade",
     }
 )
-_HOP_IN_ANSWER: Final = _HOP - {b"proxy", b"proxy-authorization"}
+HOP_BY_HOP_IN_RESPONSE: Final = _HOP - {b"proxy", b"proxy-authorization"}
 
 # Claims that only a trusted proxy in front of us may make: the client, and (for servers that
 # believe it) the path or host it requested, which we have just decided on. Every other name that
@@ -364,7 +364,7 @@ def response_fields(
     8.6).
     """
     names = fields.names
-    dropped = _HOP_IN_ANSWER | _LENGTH if bodiless else _HOP_IN_ANSWER
+    dropped = HOP_BY_HOP_IN_RESPONSE | _LENGTH if bodiless else HOP_BY_HOP_IN_RESPONSE
     if not fields.connection and dropped.isdisjoint(names):
         return fields.block
     dropped = dropped | (fields.connection - _PROTECTED)
@@ -377,17 +377,6 @@ def response_fields(
         lines += [b"Connection: Upgrade", b"Upgrade: " + fields.upgrade]
     lines.append(b"")
     return b"\r\n".join(lines)
-
-
-def with_hsts(wire: bytes, fields: FieldSection, policy: str) -> bytes:
-    """The lines of a response over TLS with Strict-Transport-Security, unless the application has
-    set its own (RFC 6797 7.1).
-    """
-    return (
-        wire
-        if b"strict-transport-security" in fields.names
-        else b"%sStrict-Transport-Security: %s\r\n" % (wire, policy.encode())
-    )
 
 
 _LENGTH: Final = frozenset({b"content-length"})

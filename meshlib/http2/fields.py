@@ -11,35 +11,23 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
-from meshlib.http1 import head_of, parse_trailers
+from meshlib.errors import LimitExceeded, RequestHeadError
+from meshlib.http1 import head_of
+from meshlib.http2.sections import CONNECTION_FIELDS, MalformedRequest, Pair, trailer_pairs
 from meshlib.messages import FieldSection, RequestHead
 
 __all__ = [
-    "MalformedRequest",
     "request_fields",
     "request_head",
-    "response_pairs",
-    "trailer_fields",
     "trailer_lines",
 ]
 
-Pair = tuple[bytes, bytes]
-
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
-# RFC 9113 8.2.2: these concern a connection of HTTP/1, and here they would only be smuggled.
-_OF_CONNECTION: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
-)
 _WITHOUT_LENGTH: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _BAD_VALUE: Final = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
 # The cost of a field beyond its characters (RFC 9113 6.5.2).
 _OVERHEAD: Final = 32
-
-
-class MalformedRequest(RequestHeadError):
-    """A request that RFC 9113 calls malformed: a stream error, without a response."""
 
 
 def request_fields(
@@ -76,7 +64,7 @@ def request_fields(
                 regular.append((name, value))
         elif name == b"host":
             hosts.append(value)
-        elif name in _OF_CONNECTION or (name == b"te" and value.lower() != b"trailers"):
+        elif name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
             raise MalformedRequest("a field of HTTP/1 connections", reason="connection_field")
         elif not _NAME.fullmatch(name):
             raise MalformedRequest("a field name in upper case, or none at all", reason="bad_field")
@@ -149,32 +137,5 @@ def trailer_lines(pairs: Iterable[Pair], announced: frozenset[bytes], max_fields
     """The trailers of a request as lines, those that may be sent on (see `http1.may_trail`). Raises
     `MalformedRequest`.
     """
-    lines = []
-    for name, value in pairs:
-        if not _NAME.fullmatch(name) or name in _OF_CONNECTION or _BAD_VALUE.search(value):
-            raise MalformedRequest("trailers with what must not be in them", reason="bad_trailer")
-        lines.append(b"%s: %s\r\n" % (name, value))
-    try:
-        return parse_trailers(b"".join(lines), announced, max_fields=max_fields)
-    except ProtocolError as error:
-        raise MalformedRequest(str(error), reason=error.reason) from None
-
-
-def response_pairs(wire: bytes, status: int) -> list[Pair]:
-    """The field list of a response whose head is `wire`: status line, lines, perhaps an empty one;
-    cleaned by `response_fields`.
-    """
-    start = wire.find(b"\r\n") + 2
-    fields = [(b":status", b"%d" % status)]
-    fields += trailer_fields(wire[start:])
-    return fields
-
-
-def trailer_fields(lines: bytes) -> list[Pair]:
-    """Field lines as a list."""
-    fields = []
-    for line in lines.split(b"\r\n"):
-        if line:
-            name, _, value = line.partition(b":")
-            fields.append((name.lower(), value.strip(b" \t")))
-    return fields
+    kept = trailer_pairs(pairs, announced, max_fields=max_fields)
+    return b"".join([b"%s: %s\r\n" % pair for pair in kept])

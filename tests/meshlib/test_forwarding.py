@@ -24,7 +24,6 @@ from meshlib.forwarding import (
     request_fields,
     response_fields,
     sent_upgrade,
-    with_hsts,
 )
 from meshlib.http1 import parse_fields, parse_request_head
 from meshlib.messages import FieldSection, RequestHead
@@ -425,18 +424,6 @@ def test_names_that_pass_whole(name: str, whole: bool) -> None:
 
 
 # Loops.
-
-
-def test_a_policy_of_the_applications_own_stands() -> None:
-    wire = b"HTTP/1.1 200 OK\r\nX: 1\r\n"
-    assert (
-        with_hsts(wire, parse_fields(b"X: 1\r\n"), "max-age=300")
-        == wire + b"Strict-Transport-Security: max-age=300\r\n"
-    )
-    assert (
-        with_hsts(wire, parse_fields(b"strict-Transport-Security: max-age=0\r\n"), "max-age=300")
-        == wire
-    )
 
 
 def test_a_loop_is_seen() -> None:

@@ -5,11 +5,11 @@ and an event loop that connects to nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from meshlib.http1 import BodyKind
-from meshlib.messages import ResponseHead
+from meshlib.http2.sections import Pair
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.upstream.connection import (
     ConnectionHome,
@@ -17,6 +17,7 @@ from meshlib_adapters.upstream.connection import (
     Failure,
     Requester,
 )
+from meshlib_adapters.upstream.messages import ForwardResponse
 from tests.support.wires import Wire
 
 __all__ = ["ListedConnection", "ListedRequester", "ScriptedLoop"]
@@ -35,7 +36,7 @@ class ListedConnection:
         self.uses = 0
         self.owner: Requester | None = None
         self.requester: Requester | None = None
-        self.trailers = b""
+        self.trailers: Sequence[Pair] = ()
         self.unsent = False
         self.begun: list[bytes] = []
 
@@ -100,19 +101,19 @@ class ListedRequester:
     def on_connect_failed(self, reason: str) -> None:
         self.refusals.append(reason)
 
-    def on_interim(self, wire: bytes, head: ResponseHead) -> None:
-        raise AssertionError(wire)
+    def on_interim(self, response: ForwardResponse) -> None:
+        raise AssertionError(response)
 
     def on_response(
-        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
-        raise AssertionError(wire)
+        raise AssertionError(response)
 
     def on_data(self, pieces: list[bytes], done: bool) -> None:
         raise AssertionError(pieces)
 
-    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
-        raise AssertionError(wire)
+    def on_upgrade(self, response: ForwardResponse, data: bytes) -> None:
+        raise AssertionError(response)
 
     def on_tunnel_data(self, data: bytes) -> None:
         raise AssertionError(data)

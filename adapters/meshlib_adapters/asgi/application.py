@@ -193,7 +193,7 @@ class Gateway:
             else:
                 exchange.respond(decision)
                 try:
-                    await exchange.head()
+                    await exchange.response()
                 except NoResponse as failure:
                     await _deny(scope, receive, send, failure.response)
         finally:
@@ -292,7 +292,7 @@ async def _send_body(
 
 async def _pass_on(exchange: AwaitedExchange, scope: Scope, send: Send) -> None:
     try:
-        wire, head = await exchange.head()
+        response = await exchange.response()
     except NoResponse as failure:
         if failure.response is not None:
             await send_local(scope, send, failure.response)
@@ -300,8 +300,8 @@ async def _pass_on(exchange: AwaitedExchange, scope: Scope, send: Send) -> None:
     await send(
         {
             "type": "http.response.start",
-            "status": head.status,
-            "headers": fields_of(wire, head.status),
+            "status": response.status,
+            "headers": fields_of(response),
         }
     )
     try:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from meshlib_adapters.asgi.types import Scope, Send
 from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["can_deny", "fields_of", "send_local"]
 
 
-def fields_of(wire: bytes, status: int) -> list[tuple[bytes, bytes]]:
-    """The fields of a response's head, its status line first, as ASGI has them.
+def fields_of(response: ForwardResponse) -> list[tuple[bytes, bytes]]:
+    """The fields of a response as ASGI has them.
 
     Content-Length of a 304 tells the length of what is not sent; servers take it for that of the
     body, so it is left out.
     """
-    fields = []
-    for line in wire.split(b"\r\n")[1:-1]:
-        name, _, value = line.partition(b":")
-        fields.append((name.lower(), value.strip(b" \t")))
-    return [pair for pair in fields if pair[0] != b"content-length"] if status == 304 else fields
+    fields = response.pairs()
+    if response.status != 304:
+        return fields
+    return [pair for pair in fields if pair[0] != b"content-length"]
 
 
 def can_deny(scope: Scope) -> bool:

@@ -20,13 +20,14 @@ from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from meshlib.messages import RequestHead, ResponseHead
+from meshlib.messages import RequestHead
 from meshlib_adapters.asgi.pace import Pace
 from meshlib_adapters.asgi.responses import can_deny, fields_of, send_local
 from meshlib_adapters.asgi.types import Message, Receive, Scope, Send
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.proxy.local_responses import local_error
 from meshlib_adapters.turns import MESSAGE
+from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["relay_websocket"]
 
@@ -67,29 +68,29 @@ async def relay_websocket(
     client.add_done_callback(exchange.watch)
     try:
         try:
-            wire, response = await exchange.head()
+            response = await exchange.response()
         except NoResponse as failure:
             if failure.response is not None:
                 await send_local(scope, send, failure.response)
             return
         if not exchange.upgraded:
-            await _deny(exchange, wire, response, scope, send)
+            await _deny(exchange, response, scope, send)
             return
         accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-        chosen = response.fields.get_all(b"sec-websocket-protocol")
+        chosen = response.head.fields.get_all(b"sec-websocket-protocol")
         offered = [
             name.strip()
             for name in b",".join(head.fields.get_all(b"sec-websocket-protocol")).split(b",")
         ]
         if (
-            response.fields.get_all(b"sec-websocket-accept") != [accepted]
+            response.head.fields.get_all(b"sec-websocket-accept") != [accepted]
             or len(chosen) > 1
             or not set(chosen) <= set(offered)
         ):
             bad = local_error(502, "bad_response", date=formatdate(usegmt=True))
             await send_local(scope, send, bad)
             return
-        cookies = [(b"set-cookie", value) for value in response.fields.get_all(b"set-cookie")]
+        cookies = [(b"set-cookie", value) for value in response.head.fields.get_all(b"set-cookie")]
         await send(
             {
                 "type": "websocket.accept",
@@ -104,7 +105,7 @@ async def relay_websocket(
 
 
 async def _deny(
-    exchange: AwaitedExchange, wire: bytes, response: ResponseHead, scope: Scope, send: Send
+    exchange: AwaitedExchange, response: ForwardResponse, scope: Scope, send: Send
 ) -> None:
     if not can_deny(scope):
         await send({"type": "websocket.close"})
@@ -113,7 +114,7 @@ async def _deny(
         {
             "type": "websocket.http.response.start",
             "status": response.status,
-            "headers": fields_of(wire, response.status),
+            "headers": fields_of(response),
         }
     )
     with contextlib.suppress(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from meshlib.errors import ProtocolError
 from meshlib.http1 import LAST_CHUNK, BodyKind, HeadBuffer, RequestBody, chunk_head
-from meshlib.messages import ResponseHead
 from meshlib_adapters.http1.client_socket import FULL, UPSTREAM, ClientSocket
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange import Exchange, State
 from meshlib_adapters.sockets.closing import half_close
 from meshlib_adapters.turns import BYTES, CHUNK
+from meshlib_adapters.upstream.messages import ForwardResponse
 
 if TYPE_CHECKING:
     from meshlib_adapters.proxy.client import ClientKeeper
@@ -99,7 +99,7 @@ class ResponseWriter(ClientSocket):
         """Whether bytes of the request's body are still to come."""
         return self._body is not None
 
-    def send_interim(self, wire: bytes, head: ResponseHead) -> None:
+    def send_interim(self, response: ForwardResponse) -> None:
         """100 and 103 go to HTTP/1.1 clients; HTTP/1.0 knows no interim responses (RFC 9110
         15.2).
         """
@@ -107,10 +107,10 @@ class ResponseWriter(ClientSocket):
         exchange = self.exchange
         request = exchange.head
         if request is not None and request.minor_version and not exchange.responding:
-            self._write(wire)
+            self._write(response.http1() + b"\r\n")
 
     def send_response(
-        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
         """Send the head and what came with it in one write."""
         exchange = self.exchange
@@ -139,7 +139,7 @@ class ResponseWriter(ClientSocket):
             extra = b"Connection: close\r\n" + extra
         elif not minor_version:
             extra = b"Connection: keep-alive\r\n" + extra
-        data = b"".join((wire, extra, *pieces))
+        data = b"".join((response.http1(), extra, *pieces))
         exchange.bytes_out = len(data)
         if done:
             self._hold_response(data)
@@ -164,14 +164,14 @@ class ResponseWriter(ClientSocket):
             self.exchange.request.finish()
             self._responded()
 
-    def begin_tunnel(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+    def begin_tunnel(self, response: ForwardResponse, data: bytes) -> None:
         """Send a 101 and what came behind it, and what the client has sent behind its request."""
         exchange = self.exchange
         self.since = exchange.first_byte_at
         self.phase = Phase.TUNNEL
         self._tunnelled = True
         self._keep_alive = False
-        self._write(wire + data)
+        self._write(response.http1() + b"\r\n" + data)
         early = self._unread[self._at :]
         self._unread = b""
         connection = exchange.request.connection

@@ -26,7 +26,7 @@ from hyperframe.frame import GoAwayFrame
 
 from meshlib.errors import FrameError
 from meshlib.forwarding import Peer
-from meshlib.http2.fields import Pair, response_pairs
+from meshlib.http2.sections import Pair
 from meshlib.messages import FieldSection
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 from meshlib_adapters.config.http2 import HTTP2Settings
@@ -76,7 +76,6 @@ class HTTP2Front(asyncio.Protocol):
         "_frames",
         "_head_since",
         "_intake",
-        "_last_wire",
         "_leaving",
         "_paused",
         "_policy",
@@ -150,10 +149,6 @@ class HTTP2Front(asyncio.Protocol):
         self._taking = Pace(0, now)
         self._block = b""  # the last request's field lines: clients repeat themselves
         self._fields: FieldSection | None = None
-        self._last_wire: tuple[bytes, list[Pair]] = (
-            b"",
-            [],
-        )  # the last response's head: so do upstreams
 
     def __repr__(self) -> str:
         name = f" {self.server_name}" if self.server_name else ""
@@ -403,13 +398,6 @@ class HTTP2Front(asyncio.Protocol):
         """Bytes of a body are gone: the client may send as many more."""
         if size and not self._broken:
             self._frames.acknowledge_received_data(size, number)
-
-    def pairs(self, wire: bytes, status: int) -> list[Pair]:
-        """The fields of a response's head; `wire` is what an HTTP/1 client would get."""
-        known = self._last_wire
-        if known[0] is not wire:
-            self._last_wire = known = (wire, response_pairs(wire, status))
-        return known[1]
 
     def send_head(self, stream: Stream, pairs: list[Pair], *, end: bool) -> None:
         """The head of a response."""

@@ -17,19 +17,13 @@ from h2.errors import ErrorCodes
 from meshlib.decision import Forward
 from meshlib.errors import LimitExceeded, ProtocolError
 from meshlib.http1 import LAST_CHUNK, BodyKind, announced_trailers, chunk_head
-from meshlib.http2.fields import (
-    MalformedRequest,
-    Pair,
-    request_fields,
-    request_head,
-    trailer_fields,
-    trailer_lines,
-)
-from meshlib.messages import ResponseHead
+from meshlib.http2.fields import request_fields, request_head, trailer_lines
+from meshlib.http2.sections import MalformedRequest, Pair
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.local_responses import LocalResponse
 from meshlib_adapters.proxy.pace import Pace
+from meshlib_adapters.upstream.messages import ForwardResponse
 
 if TYPE_CHECKING:
     from meshlib.forwarding import Peer
@@ -65,9 +59,6 @@ class FrameSender(Protocol):
 
     def acknowledge(self, number: int, size: int) -> None:
         """Let the client send `size` bytes more on stream `number`."""
-
-    def pairs(self, wire: bytes, status: int) -> list[Pair]:
-        """The fields of a response's head; `wire` is what an HTTP/1 client would get."""
 
     def send_head(self, stream: Stream, pairs: list[Pair], *, end: bool) -> None:
         """Send the head of a response."""
@@ -299,23 +290,21 @@ class Stream:
         """The connection's."""
         return self._connection.addresses()
 
-    def send_interim(self, wire: bytes, head: ResponseHead) -> None:
+    def send_interim(self, response: ForwardResponse) -> None:
         """100, 103 and the like."""
         self.since = monotonic()
         if not self.exchange.responding and not self.over:
-            connection = self._connection
-            connection.send_head(self, connection.pairs(wire, head.status), end=False)
+            self._connection.send_head(self, _head_pairs(response), end=False)
 
     def send_response(
-        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
         """Send the head now, the body as the windows allow."""
         self.since = self.exchange.first_byte_at
         self._chunked = kind is BodyKind.CHUNKED
         if done:
             self._end_of_response()
-        pairs = self._connection.pairs(wire, head.status)
-        self._respond(pairs, len(wire), pieces, done)
+        self._respond(_head_pairs(response), response.size, pieces, done)
 
     def send_data(self, pieces: list[bytes], done: bool) -> None:
         """Send more of the body, as the windows allow."""
@@ -328,11 +317,10 @@ class Stream:
 
     def send_local(self, response: LocalResponse) -> None:
         """Send a whole response of our own."""
-        pairs: list[Pair] = [(b":status", b"%d" % response.status), *response.pairs()]
         pieces = [response.body] if response.body else []
-        self._respond(pairs, len(response.lines()), pieces, True)
+        self._respond(_head_pairs(response), response.size, pieces, True)
 
-    def begin_tunnel(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+    def begin_tunnel(self, response: ForwardResponse, data: bytes) -> None:
         """Cannot be: no upgrade is asked for."""
         raise AssertionError("a 101 that nobody asked for")
 
@@ -362,7 +350,7 @@ class Stream:
         request = self.exchange.request
         connection = request.connection
         if self._chunked and connection is not None:
-            self._trailers = trailer_fields(connection.trailers)
+            self._trailers = list(connection.trailers)
         request.finish()
 
     # The response.
@@ -527,3 +515,7 @@ class Stream:
         else:
             exchange.request.cancel()
             exchange.local_error(408, reason)
+
+
+def _head_pairs(response: ForwardResponse | LocalResponse) -> list[Pair]:
+    return [(b":status", b"%d" % response.status), *response.pairs()]

@@ -9,12 +9,13 @@ from typing import Any
 from meshlib.decision import Forward, Redirect, Respond
 from meshlib.forwarding import Peer
 from meshlib.http1 import BodyKind
-from meshlib.messages import RequestHead, ResponseHead
+from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.proxy.exchange import Exchange, State
 from meshlib_adapters.proxy.front import TLSFacts
 from meshlib_adapters.proxy.local_responses import LocalResponse
 from meshlib_adapters.proxy.proxy import Proxy
+from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["AwaitedExchange", "NoResponse"]
 
@@ -34,7 +35,7 @@ class AwaitedExchange:
     """Collects what the upstream sends until the server takes it; the upstream waits when
     `buffer_size` bytes are kept.
 
-    `route` first, then `start` or `respond`. `head` and `read` raise `NoResponse` when the upstream
+    `route` first, then `start` or `respond`. `response` and `read` raise `NoResponse` when the upstream
     fails, for a response of our own, and when `leave` or `refuse` end the exchange. `sendable` is
     set while the upstream takes more of the request. `check_progress` wants to be called now and
     then: it is what notices an upstream that sends nothing. It is the `Front` of an `Exchange`.
@@ -54,7 +55,7 @@ class AwaitedExchange:
         self._pieces: deque[bytes] = deque()
         self._kept = 0
         self._news = asyncio.Event()
-        self._head: tuple[bytes, ResponseHead] | None = None
+        self._response: ForwardResponse | None = None
         self._failed: NoResponse | None = None
         self._done = False
         self._sent = False
@@ -72,7 +73,7 @@ class AwaitedExchange:
         return self._exchange.route(head)
 
     def respond(self, decision: Redirect | Respond) -> None:
-        """Have `head` raise the response of our own that a decision asks for."""
+        """Have `response` raise the response of our own that a decision asks for."""
         self._exchange.respond(decision)
 
     def start(self, extra: bytes = b"", *, done: bool, upgrade: bytes = b"") -> None:
@@ -155,7 +156,7 @@ class AwaitedExchange:
                 self._give_up("tunnel_idle")
         elif self._done or self._pieces:
             return
-        elif self._head is None:
+        elif self._response is None:
             if waited > (settings.response_head if self._sent else settings.between_bytes) and (
                 self._sent or not self.sendable.is_set()
             ):
@@ -163,16 +164,14 @@ class AwaitedExchange:
         elif waited > settings.between_bytes:
             self._give_up("between_bytes_timeout", "S")
 
-    async def head(self) -> tuple[bytes, ResponseHead]:
-        """The final response's field lines to pass on (with its status line first), and the head as
-        parsed.
-        """
-        while self._head is None:
+    async def response(self) -> ForwardResponse:
+        """The final response's head."""
+        while self._response is None:
             if self._failed is not None:
                 raise self._failed
             self._news.clear()
             await self._news.wait()
-        return self._head
+        return self._response
 
     async def read(self) -> bytes:
         """The next part of the body (or of the tunnel), b"" at its end."""
@@ -204,15 +203,15 @@ class AwaitedExchange:
         """As the server told them."""
         return self._addresses
 
-    def send_interim(self, wire: bytes, head: ResponseHead) -> None:
+    def send_interim(self, response: ForwardResponse) -> None:
         """Drop it: ASGI has no message for it, and the server responds to `Expect` itself."""
         self._since = self._proxy.loop.time()
 
     def send_response(
-        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
         """Keep the final head."""
-        self._head = (wire, head)
+        self._response = response
         self._keep(pieces, done)
 
     def send_data(self, pieces: list[bytes], done: bool) -> None:
@@ -223,9 +222,9 @@ class AwaitedExchange:
         """Have it raised."""
         self._fail(NoResponse(response.reason, response))
 
-    def begin_tunnel(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+    def begin_tunnel(self, response: ForwardResponse, data: bytes) -> None:
         """Keep the 101."""
-        self._head = (wire, head)
+        self._response = response
         self.upgraded = True
         self._keep([data], False)
 

@@ -15,9 +15,9 @@ from typing import Final, cast
 
 from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
 from meshlib.errors import LimitExceeded
-from meshlib.forwarding import is_secure, with_hsts
+from meshlib.forwarding import is_secure
 from meshlib.http1 import BodyKind
-from meshlib.messages import FieldSection, RequestHead, ResponseHead
+from meshlib.messages import FieldSection, RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib.table.uncertified import decide_uncertified
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
@@ -25,6 +25,7 @@ from meshlib_adapters.proxy.front import Front
 from meshlib_adapters.proxy.local_responses import local_error, local_redirect
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.proxy.retries import UpstreamRequest, default_host
+from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["TRANSITIONS", "Exchange", "State"]
 
@@ -95,7 +96,7 @@ class Exchange:
     def __init__(self, proxy: Proxy, front: Front) -> None:
         self.proxy = proxy
         self.front = front
-        self.on_interim: Callable[[bytes, ResponseHead], None] = front.send_interim
+        self.on_interim: Callable[[ForwardResponse], None] = front.send_interim
         self.on_data: Callable[[list[bytes], bool], None] = front.send_data
         self.on_tunnel_data: Callable[[bytes], None] = front.tunnel_data
         self.on_tunnel_eof: Callable[[], None] = front.tunnel_eof
@@ -217,37 +218,37 @@ class Exchange:
         self.ending = self.ending._replace(connect_seconds=seconds)
 
     def on_response(
-        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
         """Learn which endpoint the session is bound to, and pass the response on."""
         self.state = _RESPONDING
         self.first_byte_at = monotonic()
-        self.status = head.status
+        self.status = response.status
         decision = self.decision
         assert decision is not None
         options = decision.route.options
         if options.sticky_cookie is not None or options.hsts:
-            wire = self._apply_options(wire, head)
-        self.front.send_response(wire, head, kind, pieces, done)
+            response = self._apply_options(response)
+        self.front.send_response(response, kind, pieces, done)
 
-    def _apply_options(self, wire: bytes, head: ResponseHead) -> bytes:
+    def _apply_options(self, response: ForwardResponse) -> ForwardResponse:
         decision, asked, pool = self.decision, self.head, self.request.pool
         assert decision is not None
         assert asked is not None
         options = decision.route.options
         if options.sticky_cookie is not None and pool is not None:
-            self.proxy.upstreams.learn_binding(decision, asked.fields, head.fields, pool)
+            self.proxy.upstreams.learn_binding(decision, asked.fields, response.head.fields, pool)
         hsts = options.hsts
         if hsts and is_secure(asked.fields, self.front.peer):
-            return with_hsts(wire, head.fields, hsts)
-        return wire
+            return response.secured(hsts)
+        return response
 
-    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+    def on_upgrade(self, response: ForwardResponse, data: bytes) -> None:
         """From here on both directions are bytes, without limit of size."""
         self.state = _TUNNEL
         self.first_byte_at = monotonic()
-        self.status = head.status
-        self.front.begin_tunnel(wire, head, data)
+        self.status = response.status
+        self.front.begin_tunnel(response, data)
 
     def on_no_response(self, status: int, reason: str, message: str) -> None:
         """No response, or only its beginning."""

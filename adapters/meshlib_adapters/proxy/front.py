@@ -6,10 +6,10 @@ from typing import Protocol
 
 from meshlib.forwarding import Peer
 from meshlib.http1 import BodyKind
-from meshlib.messages import ResponseHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib.table import RoutingTable
 from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["Front", "TLSFacts"]
 
@@ -46,11 +46,11 @@ class Front(Protocol):
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """The client's address, and the one it connected to."""
 
-    def send_interim(self, wire: bytes, head: ResponseHead) -> None:
+    def send_interim(self, response: ForwardResponse) -> None:
         """Send a 1xx response, if the protocol has them and no final one has begun."""
 
     def send_response(
-        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
         """Begin the final response, as `Requester.on_response` says; `done`: it is complete."""
 
@@ -60,7 +60,7 @@ class Front(Protocol):
     def send_local(self, response: LocalResponse) -> None:
         """Send a whole response of our own."""
 
-    def begin_tunnel(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+    def begin_tunnel(self, response: ForwardResponse, data: bytes) -> None:
         """Send a 101 and `data`; from here on both directions are bytes."""
 
     def tunnel_data(self, data: bytes) -> None:

@@ -38,6 +38,13 @@ class LocalResponse(NamedTuple):
     fields: tuple[tuple[bytes, bytes], ...]
     body: bytes = b""
 
+    @property
+    def size(self) -> int:
+        """How many bytes `lines()` has."""
+        reason = reason_phrase(self.status)
+        lines = sum([len(name) + len(value) + 4 for name, value in self.fields])
+        return len(f"HTTP/1.1 {self.status} {reason}\r\n") + lines
+
     def lines(self) -> bytes:
         """The status line and the field lines of HTTP/1.1, each ended, without the empty line."""
         head = b"HTTP/1.1 %d %s\r\n" % (self.status, reason_phrase(self.status).encode())

@@ -15,10 +15,11 @@ from meshlib.balancing.health import Observation
 from meshlib.decision import Forward
 from meshlib.forwarding import sent_upgrade
 from meshlib.http1 import BodyKind
-from meshlib.messages import RequestHead, ResponseHead
+from meshlib.messages import RequestHead
 from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.upstream.connection import EndpointConnection, Failure
+from meshlib_adapters.upstream.messages import ForwardResponse
 from meshlib_adapters.upstream.pool import ConnectAttempt, EndpointPool
 from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.registry import UpstreamRegistry
@@ -48,18 +49,18 @@ class ResponseReceiver(Protocol):
     def on_connected(self, seconds: float) -> None:
         """A connection was made for this request, in so many seconds."""
 
-    def on_interim(self, wire: bytes, head: ResponseHead) -> None:
+    def on_interim(self, response: ForwardResponse) -> None:
         """A 1xx response."""
 
     def on_response(
-        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
         """The final response begins."""
 
     def on_data(self, pieces: list[bytes], done: bool) -> None:
         """More of its body."""
 
-    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+    def on_upgrade(self, response: ForwardResponse, data: bytes) -> None:
         """The connection is a tunnel now."""
 
     def on_tunnel_data(self, data: bytes) -> None:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from meshlib.http1 import BodyKind, KnownLines
-from meshlib.messages import ResponseHead
+from meshlib.http2.sections import Pair
 from meshlib.model import Endpoint
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.upstream.messages import ForwardResponse
 from meshlib_adapters.upstream.write_batch import WriteBatch
 
 __all__ = [
@@ -56,25 +57,21 @@ class Requester(Protocol):
     def on_connect_failed(self, reason: str) -> None:
         """No connection to the endpoint could be made; nothing was sent."""
 
-    def on_interim(self, wire: bytes, head: ResponseHead) -> None:
-        """A 1xx response other than 101. `wire` is its head as an HTTP/1.1 client may get it."""
+    def on_interim(self, response: ForwardResponse) -> None:
+        """A 1xx response other than 101."""
 
     def on_response(
-        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
-        """The final response's head, and what of its body came along.
-
-        `wire` is the status line and the field lines to pass on, without Connection,
-        Transfer-Encoding and the empty line.
-        """
+        """The final response's head, and what of its body came along."""
 
     def on_data(self, pieces: list[bytes], done: bool) -> None:
         """More of the body; `done` with the last of it. Chunked bodies come in the form that the
         request wants (`relay_chunks`).
         """
 
-    def on_upgrade(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
-        """101 to an offered Upgrade. `wire` is the complete head, `data` the bytes behind it."""
+    def on_upgrade(self, response: ForwardResponse, data: bytes) -> None:
+        """101 to an offered Upgrade. `data` are the bytes behind it."""
 
     def on_tunnel_data(self, data: bytes) -> None:
         """Bytes of an upgraded connection."""
@@ -94,8 +91,8 @@ class Requester(Protocol):
 class EndpointConnection(Protocol):
     """One connection to an endpoint, for one request at a time. `closed`: it is of no more use.
     `leased`: counted in its pool's `active`. `idle_since` is the pool's. `uses` counts requests.
-    `owner`: the only requester that may use it. `trailers`: the lines behind the last chunked
-    response that was handed over without its chunks.
+    `owner`: the only requester that may use it. `trailers` may be passed on, behind the last
+    chunked response that was handed over without its chunks; names in lower case.
     """
 
     closed: bool
@@ -104,7 +101,7 @@ class EndpointConnection(Protocol):
     uses: int
     owner: Requester | None
     requester: Requester | None
-    trailers: bytes
+    trailers: Sequence[Pair]
     transport: asyncio.Transport
 
     @property
@@ -150,9 +147,9 @@ class EndpointConnection(Protocol):
         """Close, and call the requester no more."""
 
 
-# The last response head of an endpoint: as read, as passed on, parsed, and the length of its body
-# if a response with the same head may be passed on without a look at it (else -1).
-LastHead: TypeAlias = tuple[bytes, bytes, ResponseHead, int]
+# The last response head of an endpoint: as read, as passed on, and the length of its body if a
+# response with the same head may be passed on without a look at it (else -1).
+LastHead: TypeAlias = tuple[bytes, ForwardResponse, int]
 
 
 class ConnectionHome(Protocol):

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Final, cast
 
 from meshlib.errors import ProtocolError
+from meshlib.http2.sections import Pair
 from meshlib_adapters.turns import BYTES, Turn
 from meshlib_adapters.upstream.connection import (
     ConnectionHome,
@@ -60,7 +62,7 @@ class EndpointSocket(asyncio.Protocol):
         self.leased = False
         self.uses = 0
         self.idle_since = 0.0
-        self.trailers = b""
+        self.trailers: Sequence[Pair] = ()
         self._begun = False  # a part of a head is kept
         self._interims = 0
         self._reading_body = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, cast
 
 from meshlib.errors import ProtocolError
-from meshlib.forwarding import may_switch, response_fields
+from meshlib.forwarding import may_switch
 from meshlib.http1 import (
     BodyKind,
     ChunkedReader,
@@ -15,10 +15,11 @@ from meshlib.http1 import (
     body_kind,
     parse_response_head,
 )
-from meshlib.messages import ResponseHead
+from meshlib.http2.sections import pairs_of
 from meshlib_adapters.turns import BYTES, CHUNK, MESSAGE
 from meshlib_adapters.upstream.connection import ConnectionHome, Failure, Requester
 from meshlib_adapters.upstream.endpoint_socket import PRESSURE, TURN, EndpointSocket
+from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["HTTP1EndpointConnection"]
 
@@ -156,9 +157,9 @@ class HTTP1EndpointConnection(EndpointSocket):
             and self._method != b"HEAD"
         ):
             body = data[len(last[0]) :]
-            if len(body) == last[3]:
+            if len(body) == last[2]:
                 self._release(True)
-                requester.on_response(last[1], last[2], _LENGTH, [body], True)
+                requester.on_response(last[1], _LENGTH, [body], True)
                 return
         self._receive_head(data, 0)
 
@@ -225,12 +226,12 @@ class HTTP1EndpointConnection(EndpointSocket):
                     self._begun = True
                     return
                 self._begun = False
-                wire, head = self._parse(raw)
-                if head.status >= 200:
-                    self._begin_body(requester, wire, head, body_kind(head, self._method), data, at)
+                response = self._parse(raw)
+                if response.status >= 200:
+                    self._begin_body(requester, response, data, at)
                     return
-                if head.status == 101:
-                    self._switch(requester, wire, head, data[at:])
+                if response.status == 101:
+                    self._switch(requester, response, data[at:])
                     return
             except ProtocolError as error:
                 self._refuse(error)
@@ -239,26 +240,22 @@ class HTTP1EndpointConnection(EndpointSocket):
             if self._interims > self.home.settings.max_interim:
                 self._fail(Failure.BAD_RESPONSE, "too many interim answers")
                 return
-            requester.on_interim(wire + b"\r\n", head)
+            requester.on_interim(response)
             if at == len(data):
                 return
             if not self._turn.spend(MESSAGE):
                 self._keep(data, at)
                 return
 
-    def _parse(self, raw: bytes) -> tuple[bytes, ResponseHead]:
+    def _parse(self, raw: bytes) -> ForwardResponse:
         home = self.home
         last = home.last_head
         if last is not None and last[0] == raw:
-            return last[1], last[2]
+            return last[1]
         head = parse_response_head(
             raw, max_fields=home.settings.field_count, known=home.known_lines
         )
-        status = head.status
-        lines = response_fields(
-            head.fields, upgraded=status == 101, bodiless=status < 200 or status == 204
-        )
-        wire = b"HTTP/1.1 %d %s\r\n%s" % (status, head.reason, lines)
+        response = ForwardResponse.of_http1(head)
         length = -1
         if (
             head.minor_version
@@ -266,33 +263,33 @@ class HTTP1EndpointConnection(EndpointSocket):
             and body_kind(head, b"GET") is _LENGTH
         ):
             length = head.fields.content_length or -1
-        home.last_head = (raw, wire, head, length)
-        return wire, head
+        home.last_head = (raw, response, length)
+        return response
 
-    def _switch(self, requester: Requester, wire: bytes, head: ResponseHead, rest: bytes) -> None:
-        if not may_switch(self._upgrade, head.fields):
+    def _switch(self, requester: Requester, response: ForwardResponse, rest: bytes) -> None:
+        if not may_switch(self._upgrade, response.head.fields):
             self._fail(Failure.BAD_RESPONSE, "101 to a protocol that the request did not offer")
             return
         self._kind = BodyKind.TUNNEL
         self._reading_body = True
-        requester.on_upgrade(wire + b"\r\n", head, rest)
+        requester.on_upgrade(response, rest)
 
     def _begin_body(
         self,
         requester: Requester,
-        wire: bytes,
-        head: ResponseHead,
-        kind: BodyKind,
+        response: ForwardResponse,
         data: bytes,
         at: int,
     ) -> None:
+        head = response.head
+        kind = body_kind(head, self._method)
         self._reusable = reusable = (
             head.minor_version == 1 and b"close" not in head.fields.connection
         )
         size = len(data) - at
         if kind is BodyKind.NONE:
             self._release(reusable and not size)
-            requester.on_response(wire, head, kind, [], True)
+            requester.on_response(response, kind, [], True)
             return
         rest = b""
         pieces: list[bytes] = []
@@ -300,7 +297,7 @@ class HTTP1EndpointConnection(EndpointSocket):
             length = head.fields.content_length or 0
             if size >= length:
                 self._release(reusable and size == length)
-                requester.on_response(wire, head, kind, [data[at : at + length]], True)
+                requester.on_response(response, kind, [data[at : at + length]], True)
                 return
             self._left = length - size
             pieces = [data[at:]] if size else []
@@ -311,7 +308,7 @@ class HTTP1EndpointConnection(EndpointSocket):
             pieces, at = self._read_chunks(data, at)
             if self._chunks.done:
                 self._release(reusable and at == len(data))
-                requester.on_response(wire, head, kind, pieces, True)
+                requester.on_response(response, kind, pieces, True)
                 return
             if at < len(data):
                 rest = data
@@ -321,7 +318,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         self._reading_body = True
         if rest or not self._turn.spend(size // BYTES):
             self._keep(rest, at)
-        requester.on_response(wire, head, kind, pieces, False)
+        requester.on_response(response, kind, pieces, False)
 
     def _read_chunks(self, data: bytes, at: int) -> tuple[list[bytes], int]:
         # As many as fit this turn, and where in `data` they end. Raises as `ChunkedReader`.
@@ -330,8 +327,8 @@ class HTTP1EndpointConnection(EndpointSocket):
             return [], at
         pieces = reader.receive_data(data, at, max(self._turn.left // CHUNK, 1))
         self._turn.spend(reader.chunks * CHUNK)
-        if reader.done:
-            self.trailers = reader.trailers
+        if reader.done and not self._relay_chunks:
+            self.trailers = pairs_of(reader.trailers)
         return pieces, reader.position
 
     def _receive_body(self, data: bytes, at: int) -> None:

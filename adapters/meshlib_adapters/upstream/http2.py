@@ -31,17 +31,16 @@ from meshlib.http1 import (
     announced_trailers,
     body_kind,
     chunk_head,
-    parse_trailers,
 )
-from meshlib.http2.fields import trailer_fields
-from meshlib.messages import ResponseHead
+from meshlib.http2.sections import pairs_of, response_head, trailer_pairs
 from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.framing.frames import ClientFrames, StreamFailed
 from meshlib_adapters.framing.intake import Intake
 from meshlib_adapters.framing.policy import FramePolicy
 from meshlib_adapters.upstream.connection import ConnectionHome, Failure, Requester
 from meshlib_adapters.upstream.endpoint_socket import PRESSURE, TURN, EndpointSocket
-from meshlib_adapters.upstream.http2_heads import request_pairs, response_head
+from meshlib_adapters.upstream.http2_heads import request_pairs
+from meshlib_adapters.upstream.messages import ForwardResponse, last_chunk
 
 __all__ = ["HTTP2EndpointConnection"]
 
@@ -126,7 +125,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         """See `EndpointConnection.begin`. An `upgrade` is not passed on: HTTP/2 has none."""
         self.requester = requester
         self.uses += 1
-        self.trailers = b""
+        self.trailers = ()
         self._method = method
         self._request_done = done
         self._relay_chunks = relay_chunks
@@ -180,7 +179,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         # Frames of the request's body, as far as the endpoint's windows let them out.
         out, stream = self._out, self._stream
         chunks = self._request_chunks
-        trailers = trailer_fields(chunks.trailers) if chunks is not None and chunks.done else []
+        trailers = pairs_of(chunks.trailers) if chunks is not None and chunks.done else []
         while out:
             room = min(
                 frames.local_flow_control_window(stream), frames.max_outbound_frame_size, _FRAME
@@ -306,12 +305,12 @@ class HTTP2EndpointConnection(EndpointSocket):
         elif requester is None or getattr(event, "stream_id", None) != self._stream:
             return
         elif isinstance(event, InformationalResponseReceived):
-            wire, head = self._head_of(event, bodiless=False)
+            response = self._head_of(event, ended=False)
             self._interims += 1
             if self._interims > self.home.settings.max_interim:
                 self._fail(Failure.BAD_RESPONSE, "too many interim answers")
             else:
-                requester.on_interim(wire + b"\r\n", head)
+                requester.on_interim(response)
         elif isinstance(event, ResponseReceived):
             self._respond(requester, event)
         elif isinstance(event, DataReceived):
@@ -320,9 +319,11 @@ class HTTP2EndpointConnection(EndpointSocket):
             if event.data and self._kind is not BodyKind.NONE:
                 self._pass_on(requester, event.data)
         elif isinstance(event, TrailersReceived):
-            lines = b"".join([b"%s: %s\r\n" % pair for pair in event.headers or []])
-            self.trailers = parse_trailers(
-                lines, self._announced, response=True, max_fields=self.home.settings.field_count
+            self.trailers = trailer_pairs(
+                event.headers or [],
+                self._announced,
+                response=True,
+                max_fields=self.home.settings.field_count,
             )
         elif isinstance(event, StreamEnded) and self._reading_body:
             if self._kind is BodyKind.LENGTH and self._left:
@@ -346,7 +347,8 @@ class HTTP2EndpointConnection(EndpointSocket):
 
     def _respond(self, requester: Requester, event: ResponseReceived) -> None:
         ended = event.stream_ended is not None
-        wire, head = self._head_of(event, bodiless=ended)
+        response = self._head_of(event, ended=ended)
+        head = response.head
         kind = body_kind(head, self._method)
         self._announced = announced_trailers(head.fields)
         self._left = (head.fields.content_length or 0) if kind is BodyKind.LENGTH else 0
@@ -354,23 +356,25 @@ class HTTP2EndpointConnection(EndpointSocket):
             raise ResponseHeadError("a Content-Length, but no body", reason="bad_body_length")
         if ended:
             self._release(not self._going)
-            requester.on_response(wire, head, BodyKind.NONE, [], True)
+            requester.on_response(response, BodyKind.NONE, [], True)
             return
         self._kind = BodyKind.CHUNKED if kind is BodyKind.UNTIL_CLOSE else kind
         self._reading_body = True
-        requester.on_response(wire, head, self._kind, [], False)
+        requester.on_response(response, self._kind, [], False)
 
     def _head_of(
-        self, event: ResponseReceived | InformationalResponseReceived, *, bodiless: bool
-    ) -> tuple[bytes, ResponseHead]:
-        most = self.home.settings.field_count
-        return response_head(event.headers or [], self._method, bodiless=bodiless, max_fields=most)
+        self, event: ResponseReceived | InformationalResponseReceived, *, ended: bool
+    ) -> ForwardResponse:
+        head = response_head(event.headers or [], max_fields=self.home.settings.field_count)
+        return ForwardResponse.of_http2(head, self._method, ended=ended)
 
     def _encoded(self, pieces: list[bytes], *, end: bool) -> list[bytes]:
         if self._kind is not BodyKind.CHUNKED or not self._relay_chunks:
             return pieces
         encoded = [b"%s%s\r\n" % (chunk_head(len(piece)), piece) for piece in pieces]
-        return [*encoded, b"0\r\n%s\r\n" % self.trailers] if end else encoded
+        if end:
+            encoded.append(last_chunk(self.trailers))
+        return encoded
 
     def _finish(self, pieces: list[bytes], *, reusable: bool) -> None:
         requester = self.requester

@@ -1,33 +1,21 @@
-"""Heads of HTTP/1.1, in their wire form, as those of HTTP/2, and the other way round.
-
-What a requester sends here was written by our own side; what an endpoint sends is checked with the
-rules of HTTP/1.1, as a response over HTTP/1.1 would be.
+"""Heads of requests of HTTP/1.1, in their wire form, as those of HTTP/2: what a requester sends here
+was written by our own side.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Final
 
-from meshlib.errors import ResponseHeadError
-from meshlib.forwarding import response_fields
 from meshlib.http1 import (
-    BodyKind,
     ChunkedReader,
     announced_trailers,
-    body_kind,
-    finish_response,
     request_line,
     section_of,
 )
-from meshlib.http1.response import reason_phrase
-from meshlib.http2.fields import Pair, trailer_fields
-from meshlib.messages import ResponseHead
+from meshlib.http2.sections import Pair, pairs_of
 
-__all__ = ["request_pairs", "response_head"]
+__all__ = ["request_pairs"]
 
-_STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
 _NOT_SENT: Final = frozenset(
     {b"host", b"connection", b"transfer-encoding", b"upgrade", b"keep-alive"}
 )
@@ -39,7 +27,7 @@ def request_pairs(head: bytes) -> tuple[list[Pair], ChunkedReader | None]:
     authority = b""
     chunked = False
     pairs: list[Pair] = []
-    for name, value in trailer_fields(head[at:]):
+    for name, value in pairs_of(head[at:]):
         if name == b"host":
             authority = value
         elif name == b"transfer-encoding":
@@ -57,24 +45,3 @@ def request_pairs(head: bytes) -> tuple[list[Pair], ChunkedReader | None]:
         (b":path", target),
         *pairs,
     ], chunks
-
-
-def response_head(
-    fields: Iterable[Pair], method: bytes, *, bodiless: bool, max_fields: int
-) -> tuple[bytes, ResponseHead]:
-    """The status line and field lines of a response to `method`, and its head as parsed.
-
-    `bodiless`: the response ended with its head, which HTTP/1.1 has to state. Raises
-    `ProtocolError` for a head that HTTP/1.1 would not allow either.
-    """
-    pairs = list(fields)
-    if pairs[0][0] != b":status" or not _STATUS.fullmatch(pairs[0][1]):
-        raise ResponseHeadError("no status of three digits", reason="bad_status_line")
-    status = int(pairs[0][1])
-    section = section_of(pairs[1:], response=True, max_fields=max_fields)
-    reason = reason_phrase(status).encode()
-    head = finish_response(status, reason, 1, section)
-    lines = response_fields(section, bodiless=status < 200 or status == 204)
-    if bodiless and body_kind(head, method) is BodyKind.UNTIL_CLOSE:
-        lines += b"Content-Length: 0\r\n"
-    return b"HTTP/1.1 %d %s\r\n%s" % (status, reason, lines), head

@@ -15,7 +15,6 @@ from meshlib.errors import LimitExceeded
 from meshlib.forwarding import Peer
 from meshlib.http1 import BodyKind, parse_request_head
 from meshlib.mesh import Mesh
-from meshlib.messages import ResponseHead
 from meshlib.model import RedirectRule
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib.table import RoutingTable
@@ -23,6 +22,7 @@ from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.proxy.exchange import TRANSITIONS, Exchange, State
 from meshlib_adapters.proxy.local_responses import LocalResponse
 from meshlib_adapters.proxy.proxy import Proxy
+from meshlib_adapters.upstream.messages import ForwardResponse
 from tests.support.running import quick, snapshot_of
 
 
@@ -39,13 +39,13 @@ class ListFront:
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         return ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.1", 80)
 
-    def send_interim(self, wire: bytes, head: ResponseHead) -> None:
-        self.sent.append(("interim", head.status))
+    def send_interim(self, response: ForwardResponse) -> None:
+        self.sent.append(("interim", response.status))
 
     def send_response(
-        self, wire: bytes, head: ResponseHead, kind: BodyKind, pieces: list[bytes], done: bool
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
-        self.sent.append(("response", head.status, b"".join(pieces), done))
+        self.sent.append(("response", response.status, b"".join(pieces), done))
 
     def send_data(self, pieces: list[bytes], done: bool) -> None:
         self.sent.append(("data", b"".join(pieces), done))
@@ -55,7 +55,7 @@ class ListFront:
         assert self.exchange is not None
         self.exchange.end()
 
-    def begin_tunnel(self, wire: bytes, head: ResponseHead, data: bytes) -> None:
+    def begin_tunnel(self, response: ForwardResponse, data: bytes) -> None:
         self.sent.append(("tunnel", data))
 
     def tunnel_data(self, data: bytes) -> None:

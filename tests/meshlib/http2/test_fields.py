@@ -11,21 +11,12 @@ from hypothesis import strategies as st
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
 from meshlib.http1 import (
     announced_trailers,
-    finish_response,
     may_trail,
     parse_fields,
     parse_request_head,
-    section_of,
 )
-from meshlib.http2.fields import (
-    MalformedRequest,
-    Pair,
-    request_fields,
-    request_head,
-    response_pairs,
-    trailer_fields,
-    trailer_lines,
-)
+from meshlib.http2.fields import request_fields, request_head, trailer_lines
+from meshlib.http2.sections import MalformedRequest, Pair, pairs_of
 from meshlib.messages import RequestHead
 
 GET = (b":method", b"GET")
@@ -418,35 +409,6 @@ def test_too_many_trailers_are_malformed() -> None:
     assert caught.value.reason == "too_many_fields"
 
 
-@pytest.mark.parametrize(
-    ("lines", "pairs"),
-    [
-        (b"", []),
-        (b"\r\n", []),
-        (b"X-Sum: 1\r\n", [(b"x-sum", b"1")]),
-        (b"A:1\r\nB: \t2 \t\r\nC:\r\n", [(b"a", b"1"), (b"b", b"2"), (b"c", b"")]),
-        (b"Location: https://a:1/b c\r\n\r\n", [(b"location", b"https://a:1/b c")]),
-        (
-            b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n",
-            [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")],
-        ),
-    ],
-)
-def test_lines_become_a_list(lines: bytes, pairs: list[Pair]) -> None:
-    assert trailer_fields(lines) == pairs
-
-
-@pytest.mark.parametrize("end", [b"", b"\r\n"])
-def test_the_list_of_a_response(end: bytes) -> None:
-    wire = b"HTTP/1.1 404 Not: Found\r\nContent-Type: text/plain\r\nX-Time: 12:30\r\n" + end
-    assert response_pairs(wire, 404) == [
-        (b":status", b"404"),
-        (b"content-type", b"text/plain"),
-        (b"x-time", b"12:30"),
-    ]
-    assert response_pairs(b"HTTP/1.1 103 Early Hints\r\n" + end, 103) == [(b":status", b"103")]
-
-
 # Both ways, and whatever a peer may send.
 
 _TOKEN = st.text(
@@ -486,9 +448,7 @@ def test_a_request_of_http1_written_as_a_list_reads_as_the_same(
         regular.append((b"Content-Length", length))
     lines = b"".join(b"%s: %s\r\n" % pair for pair in [(b"Host", authority), *regular])
     before = parse_request_head(b"%s %s HTTP/1.1\r\n%s\r\n" % (method, path, lines))
-    pairs = [
-        (name, value) for name, value in trailer_fields(before.fields.block) if name != b"host"
-    ]
+    pairs = [(name, value) for name, value in pairs_of(before.fields.block) if name != b"host"]
     whole = [
         (b":method", before.method),
         HTTPS,
@@ -501,7 +461,7 @@ def test_a_request_of_http1_written_as_a_list_reads_as_the_same(
     assert after.fields.pairs() == [(name.lower(), value) for name, value in before.fields.pairs()]
     assert after.fields._replace(block=b"") == before.fields._replace(block=b"")
     # And once more: a list that was read is written as it was.
-    assert trailer_fields(after.fields.block) == [(b"host", authority), *pairs]
+    assert pairs_of(after.fields.block) == [(b"host", authority), *pairs]
 
 
 @given(
@@ -576,18 +536,9 @@ def test_trailers_that_are_taken_are_some_of_those_that_were_sent(pairs: list[Pa
         lines = trailer_lines(pairs, frozenset({b"x"}), 10)
     except MalformedRequest:
         return
-    assert trailer_fields(lines) == [
+    assert pairs_of(lines) == [
         (name, value) for name, value in pairs if may_trail(name, frozenset({b"x"}))
     ]
-
-
-@given(st.integers(200, 999), _PAIRS)
-def test_a_response_written_as_a_list_reads_as_the_same(status: int, pairs: list[Pair]) -> None:
-    wire = b"HTTP/1.1 %d Fine\r\n%s" % (status, b"".join(b"%s: %s\r\n" % pair for pair in pairs))
-    (name, number), *listed = response_pairs(wire, status)
-    assert (name, int(number)) == (b":status", status)
-    head = finish_response(int(number), b"", 1, section_of(listed, response=True))
-    assert head.fields.pairs() == [(name.lower(), value) for name, value in pairs]
 
 
 def test_trailers_that_a_head_announces_are_taken() -> None:
