@@ -17,6 +17,7 @@ from meshlib.errors import AuthorityError
 __all__ = [
     "Authority",
     "client_network",
+    "host_of",
     "is_ip_address",
     "normalize_host",
     "parse_authority",
@@ -200,6 +201,20 @@ def _refuse_long(text: str) -> None:
         raise AuthorityError(
             f"a host name has at most {MAX_HOST} characters", reason="bad_host", position=0
         )
+
+
+def host_of(authority: bytes) -> str:
+    """The host that a raw authority names, in normal form, "" for an empty one; `AuthorityError`
+    when it names none.
+    """
+    if not authority:
+        return ""
+    try:
+        text = authority.decode("ascii")
+    except UnicodeDecodeError as error:
+        message = "a host is sent in ASCII (A-labels)"
+        raise AuthorityError(message, reason="bad_host", position=error.start) from None
+    return parse_authority(text).host
 
 
 def client_network(address: str) -> str:

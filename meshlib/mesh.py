@@ -15,6 +15,7 @@ from typing import TypedDict, Unpack
 from meshlib.decision import Decision, PortDecision, TLSDecision, decision_for
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.discovery.names import NameIndex
+from meshlib.drafts import Draft
 from meshlib.entries import check_snapshot
 from meshlib.ledger import Ledger
 from meshlib.messages import ClientHello
@@ -22,27 +23,11 @@ from meshlib.model import Diagnostic, Endpoint, ListeningPort, Route, Snapshot, 
 from meshlib.ownership import OwnershipRules
 from meshlib.parts import PartMerger
 from meshlib.routes import Target, composed_services, given_routes, labelled_service
+from meshlib.subscribers import Subscribers
 from meshlib.table import Explanation, RoutingTable, explain
 from meshlib.urls import Headers, request_head
 
-__all__ = ["Draft", "Mesh", "MeshOptions"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Draft:
-    """A publication that has not taken effect; made by `Mesh.draft` for `Mesh.commit`."""
-
-    parts: Mapping[str, Snapshot]
-    gathering: bool
-    ledger: Ledger
-    now: float | None
-    table: RoutingTable | None
-    basis: tuple[object, ...]
-
-    @property
-    def changes_something(self) -> bool:
-        """Whether the snapshot would be another one."""
-        return self.table is not None
+__all__ = ["Mesh", "MeshOptions"]
 
 
 class MeshOptions(TypedDict, total=False):
@@ -108,7 +93,7 @@ class Mesh:
         self._parts: Mapping[str, Snapshot] = {"": given} if given is not None else {}
         self._merger = PartMerger()
         self._names = NameIndex(())
-        self._subscribers: dict[object, Callable[[Mesh], None]] = {}
+        self._subscribers: Subscribers[Mesh] = Subscribers()
         first = within_limits(given or Snapshot(), self._limits)
         if first.tenures is None:
             self._ledger = self._restored.updated(first.contributions, _seconds(None))
@@ -309,17 +294,8 @@ class Mesh:
             return False
         self.snapshot, self.table = draft.table.snapshot, draft.table
         self.version += 1
-        failures: list[Exception] = []
-        report = self.on_error or failures.append
-        for callback in list(self._subscribers.values()):
-            try:
-                callback(self)
-            except Exception as error:  # noqa: BLE001
-                report(error)
-        if failures:
-            raise ExceptionGroup(
-                f"subscribers failed on version {self.version} of the mesh", failures
-            )
+        failure = f"subscribers failed on version {self.version} of the mesh"
+        self._subscribers.call(self, self.on_error, failure)
         return True
 
     def restore(self, tenures: Iterable[Tenure]) -> None:
@@ -370,13 +346,7 @@ class Mesh:
 
         What it raises keeps no other from being called (`on_error`). It must not publish.
         """
-        key = object()
-        self._subscribers[key] = callback
-
-        def unsubscribe() -> None:
-            self._subscribers.pop(key, None)
-
-        return unsubscribe
+        return self._subscribers.add(callback)
 
     @property
     def _basis(self) -> tuple[object, ...]:

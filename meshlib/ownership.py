@@ -27,6 +27,7 @@ __all__ = [
     "OwnershipRules",
     "Right",
     "admits",
+    "changed_tenures",
     "covering",
     "owner_text",
     "right_of",
@@ -111,6 +112,20 @@ def covering(name: str) -> Iterator[str]:
     while dot > 0:
         yield f"*{name[dot:]}"
         dot = name.find(".", dot + 1)
+
+
+def changed_tenures(old: Mapping[str, Tenure], new: Mapping[str, Tenure]) -> set[str]:
+    """Names whose owner, or whose guests, differ between two records of tenures."""
+    if old is new:
+        return set()
+    found = {name for name in old if name not in new}
+    for name, tenure in new.items():
+        before = old.get(name)
+        if before is not tenure and (
+            before is None or before.owner != tenure.owner or before.guests != tenure.guests
+        ):
+            found.add(name)
+    return found
 
 
 def right_of(name: str, tenures: Mapping[str, Tenure], rules: OwnershipRules) -> Right:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from meshlib.authority import normalize_host
+from meshlib.authority import host_of, normalize_host
 from meshlib.bounds import bounded_name
 from meshlib.decision import (
     Carry,
@@ -38,7 +38,7 @@ from meshlib.redirects import location
 from meshlib.table.compile import Site, Slot
 from meshlib.table.explain_owners import Reason, barred_reasons, owner_notes, owner_of
 from meshlib.table.paths import equivalent_path, has_other_readings, most_readings, readings
-from meshlib.table.routing import RoutingTable, host_of
+from meshlib.table.routing import RoutingTable
 
 __all__ = ["Explanation", "Reason", "explain"]
 

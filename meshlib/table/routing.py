@@ -20,12 +20,12 @@ one thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from meshlib.authority import is_ip_address, normalize_host, parse_authority
+from meshlib.authority import host_of, is_ip_address, normalize_host
 from meshlib.decision import (
     PortDecision,
     Refuse,
@@ -39,20 +39,20 @@ from meshlib.errors import AuthorityError
 from meshlib.ledger import Ledger, changes
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Snapshot, Tenure, Upstream
-from meshlib.ownership import OwnershipRules, Right, right_of
+from meshlib.ownership import OwnershipRules, Right, changed_tenures, right_of
 from meshlib.patterns import host_specificity
 from meshlib.table.access import Barred, divide, gets_the_rest
 from meshlib.table.compile import Claim, Site, Slot
-from meshlib.table.decisions import decide_http, decide_tls
-from meshlib.table.index import Chain, HostIndex
+from meshlib.table.decisions import decide_http
+from meshlib.table.index import Chain
+from meshlib.table.indexes import Indexes
 from meshlib.table.neighbours import Neighbours
 from meshlib.table.paths import has_other_readings, most_readings, readings
-from meshlib.table.ports import PortIndex
 from meshlib.table.telling import first_of_each_service
 from meshlib.table.touched import Touched
 from meshlib.upstream_key import UpstreamKey
 
-__all__ = ["RoutingTable", "host_of"]
+__all__ = ["RoutingTable"]
 
 # Raw authorities whose meaning is remembered: other spellings ("SHOP.example.com.", with a port) of
 # the hosts in use. Clients choose them, so there is a bound; when it is reached the cache starts
@@ -82,14 +82,12 @@ class RoutingTable:
         "_diagnostics",
         "_exact",
         "_http",
+        "_indexes",
         "_memo",
         "_neighbours",
-        "_ports",
         "_routes",
         "_sni",
         "_unmatched",
-        "_upstreams",
-        "_uses",
         "compiled_hosts",
         "https_port",
         "retry_after",
@@ -118,23 +116,19 @@ class RoutingTable:
         self._unmatched = Respond(
             unmatched_status, "no_route", retry_after if unmatched_status == 503 else None
         )
-        self._http: HostIndex[TableDecision] = HostIndex({}, {})
-        self._sni: HostIndex[TLSDecision] = HostIndex({}, {})
-        self._ports = PortIndex({})
+        self._indexes = Indexes()
+        self._http, self._sni = self._indexes.http, self._indexes.sni
         self._neighbours = Neighbours()
         self._exact: dict[bytes, Site[TableDecision]] = {}
         self._memo: dict[bytes, Chain[TableDecision]] = {}
-        self._upstreams: dict[UpstreamKey, Upstream] = {}
-        self._uses: dict[UpstreamKey, int] = {}
         self._routes: tuple[Route, ...] | None = None
         self._diagnostics: tuple[Diagnostic, ...] | None = None
 
     def __repr__(self) -> str:
-        ports = f", {len(self._ports.slots)} ports" if self._ports.slots else ""
-        return (
-            f"<RoutingTable {len(self._http.sites)} http hosts, "
-            f"{len(self._sni.sites)} sni hosts{ports}>"
-        )
+        count = len(self._indexes.ports.slots)
+        ports = f", {count} ports" if count else ""
+        hosts = f"{len(self._http.sites)} http hosts, {len(self._sni.sites)} sni hosts"
+        return f"<RoutingTable {hosts}{ports}>"
 
     @staticmethod
     def build(
@@ -177,7 +171,7 @@ class RoutingTable:
         )
         touched = Touched(gone, come)
         renamed = table._changed_names(base)
-        touched.add_names(renamed, base._http, base._sni, base._ports)
+        touched.add_names(renamed, base._http, base._sni, base._indexes.ports)
         table._compile(base, touched)
         everywhere = any(name.startswith("*") for name in renamed)
         table._neighbours = base._neighbours.updated(
@@ -195,16 +189,7 @@ class RoutingTable:
 
     def _changed_names(self, base: RoutingTable) -> set[str]:
         """The names whose owner, or whom it lets in, is not what it was in `base`."""
-        old, new = base.tenures, self.tenures
-        if old is new:
-            return set()
-        found = {name for name in old if name not in new}
-        for name, tenure in new.items():
-            before = old.get(name)
-            if before is not tenure and (
-                before is None or before.owner != tenure.owner or before.guests != tenure.guests
-            ):
-                found.add(name)
+        found = changed_tenures(base.tenures, self.tenures)
         if found:
             for host in base._neighbours.orphans:
                 if base.right(host).key != self.right(host).key:
@@ -219,22 +204,12 @@ class RoutingTable:
         return divide(name, claims, self.right(name), self.rules)
 
     def _compile(self, base: RoutingTable, touched: Touched) -> None:
-        fresh: dict[UpstreamKey, Upstream] = {}
-
-        def intern(upstream: Upstream) -> Upstream:
-            key = upstream.key
-            known = fresh.get(key) or base._upstreams.get(key)
-            result = fresh[key] = upstream if known is None or known != upstream else known
-            return result
-
-        http, sni, ports, changed = touched.http, touched.sni, touched.ports, touched.changed
-        self.compiled_hosts = len(http) + len(sni)
+        self.compiled_hosts = len(touched.http) + len(touched.sni)
         decide = partial(decide_http, retry_after=self.retry_after, https_port=self.https_port)
-        self._http = base._http.updated(http, changed, decide, intern, self._divide)
-        self._sni = base._sni.updated(sni, changed, decide_tls, intern, self._divide)
-        self._ports = base._ports.updated(ports, changed, intern, self._divide)
+        self._indexes = base._indexes.updated(touched, decide, self._divide)
+        self._http, self._sni = self._indexes.http, self._indexes.sni
         self._exact = dict(base._exact)
-        for host in http:
+        for host in touched.http:
             if not host.startswith("*"):
                 raw = (f"[{host}]" if ":" in host else host).encode()
                 site = self._http.sites.get(host)
@@ -242,30 +217,6 @@ class RoutingTable:
                     self._exact.pop(raw, None)
                 else:
                     self._exact[raw] = site
-        self._count_upstreams(
-            base, base._upstreams_of(http, sni, ports), self._upstreams_of(http, sni, ports)
-        )
-
-    def _upstreams_of(
-        self, http: Iterable[str], sni: Iterable[str], ports: Iterable[ListeningPort]
-    ) -> list[Upstream]:
-        hosts = [u for host in http for u in self._http.upstreams(host)] + [
-            u for host in sni for u in self._sni.upstreams(host)
-        ]
-        return hosts + self._ports.upstreams(tuple(ports))
-
-    def _count_upstreams(
-        self, base: RoutingTable, gone: list[Upstream], come: list[Upstream]
-    ) -> None:
-        upstreams, uses = dict(base._upstreams), dict(base._uses)
-        for upstream in come:
-            uses[upstream.key] = uses.get(upstream.key, 0) + 1
-            upstreams[upstream.key] = upstream
-        for key in [upstream.key for upstream in gone]:
-            uses[key] -= 1
-            if not uses[key]:
-                del uses[key], upstreams[key]
-        self._upstreams, self._uses = upstreams, uses
 
     def route(self, head: RequestHead) -> TableDecision:
         """The decision for a request; never raises.
@@ -375,13 +326,13 @@ class RoutingTable:
 
     def route_port(self, port: ListeningPort) -> PortDecision:
         """The decision for what comes to `port`; never raises."""
-        slot = self._ports.slots.get(port)
+        slot = self._indexes.ports.slots.get(port)
         return slot.decision if slot is not None else _NOBODYS_PORT
 
     @property
     def ports(self) -> Mapping[ListeningPort, Slot[PortDecision]]:
         """Every port that some route wants for itself, with all claims on it."""
-        return MappingProxyType(self._ports.slots)
+        return MappingProxyType(self._indexes.ports.slots)
 
     def matching(
         self, scheme: Scheme, host: str
@@ -412,7 +363,7 @@ class RoutingTable:
     @property
     def upstreams(self) -> Mapping[UpstreamKey, Upstream]:
         """Every upstream that a winning route has, by name; merged ones under their own."""
-        return MappingProxyType(self._upstreams)
+        return MappingProxyType(self._indexes.upstreams)
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -420,26 +371,19 @@ class RoutingTable:
         specific path first; ports last.
         """
         if self._routes is None:
-            self._routes = tuple(slot.route for slot in self._slots())
+            self._routes = tuple(slot.route for slot in self._indexes.slots())
         return self._routes
 
     @property
     def owners(self) -> tuple[str, ...]:
         """Whose each of `routes` is, in their order (`Contribution.owner`)."""
-        return tuple(slot.claims[0].owner for slot in self._slots())
-
-    def _slots(self) -> Iterator[Slot[TableDecision] | Slot[TLSDecision] | Slot[PortDecision]]:
-        yield from self._http.ordered()
-        yield from self._sni.ordered()
-        yield from self._ports.ordered()
+        return tuple(slot.claims[0].owner for slot in self._indexes.slots())
 
     def barred(self, scheme: Scheme, name: str) -> Barred | None:
         """The claims of `scheme` on a host pattern, or on the number of a port, that are not
         admitted; None for none.
         """
-        if scheme in (Scheme.TCP, Scheme.UDP):
-            return self._ports.barred.get(ListeningPort(scheme, int(name)))
-        return (self._http if scheme is Scheme.HTTP else self._sni).barred.get(name)
+        return self._indexes.barred(scheme, name)
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -448,24 +392,8 @@ class RoutingTable:
         100 (`meshlib.table.telling`)."""
         if self._diagnostics is None:
             conflicts = [
-                *self._http.diagnostics(),
-                *self._sni.diagnostics(),
-                *self._ports.diagnostics(),
+                *self._indexes.diagnostics(),
                 *self._neighbours.diagnostics(self._http, self._sni, self.tenures),
             ]
             self._diagnostics = (*self.snapshot.diagnostics, *first_of_each_service(conflicts))
         return self._diagnostics
-
-
-def host_of(authority: bytes) -> str:
-    """The host that a raw authority names, in normal form, "" for an empty one; `AuthorityError`
-    when it names none.
-    """
-    if not authority:
-        return ""
-    try:
-        text = authority.decode("ascii")
-    except UnicodeDecodeError as error:
-        message = "a host is sent in ASCII (A-labels)"
-        raise AuthorityError(message, reason="bad_host", position=error.start) from None
-    return parse_authority(text).host

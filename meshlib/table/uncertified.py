@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from meshlib.authority import is_ip_address
+from meshlib.authority import host_of, is_ip_address
 from meshlib.decision import Redirect, RedirectToTLS, Respond, TableDecision, Terminate
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import RedirectRule, Route
-from meshlib.table.routing import RoutingTable, host_of
+from meshlib.table.routing import RoutingTable
 
 __all__ = ["REASON", "decide_uncertified"]
 

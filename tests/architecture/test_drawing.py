@@ -16,15 +16,12 @@ from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
 
 # Those that are longer today, with their lines then: they may only shrink.
 _LONG_MODULES: Final = {
-    "cli/main.py": 455,
     "forwarding.py": 434,
     "http2/front.py": 632,
     "http2/stream.py": 521,
     "labels/hrm.py": 444,
     "labels/values.py": 425,
     "listeners/tls_connection.py": 414,
-    "mesh.py": 429,
-    "table/routing.py": 468,
     "tls/transport.py": 526,
 }
 _LONG_PACKAGES: Final = {"meshlib_adapters/listeners": 3257}

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import h11
 import httptools
 
+from meshlib.authority import host_of
 from meshlib.errors import ProtocolError
 from meshlib.http1 import (
     BodyKind,
@@ -28,7 +29,6 @@ from meshlib.http1 import (
     parse_response_head,
 )
 from meshlib.messages import RequestHead, ResponseHead
-from meshlib.table.routing import host_of
 
 __all__ = [
     "Head",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from meshlib.authority import (
     Authority,
     client_network,
+    host_of,
     is_ip_address,
     normalize_host,
     parse_authority,
@@ -124,6 +125,21 @@ def test_what_is_none(text: str, reason: str, position: int) -> None:
 )
 def test_the_default_port_is_used_when_the_text_has_none(text: str, port: int) -> None:
     assert parse_authority(text, default_port=443).port == port
+
+
+@pytest.mark.parametrize(
+    ("raw", "host"),
+    [(b"", ""), (b"SHOP.example.com.:80", "shop.example.com"), (b"[2001:DB8::1]", "2001:db8::1")],
+)
+def test_the_host_of_a_raw_authority(raw: bytes, host: str) -> None:
+    assert host_of(raw) == host
+
+
+@pytest.mark.parametrize(("raw", "position"), [(b"a\xe9", 1), (b"a b", 1)])
+def test_a_raw_authority_that_names_no_host(raw: bytes, position: int) -> None:
+    with pytest.raises(AuthorityError) as caught:
+        host_of(raw)
+    assert caught.value.position == position
 
 
 def test_ports() -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from meshlib.model import Tenure
-from meshlib.ownership import OwnershipRules, Right, admits, covering, owner_text, right_of
+from meshlib.ownership import (
+    OwnershipRules,
+    Right,
+    admits,
+    changed_tenures,
+    covering,
+    owner_text,
+    right_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +83,20 @@ def test_what_a_table_depends_on() -> None:
     assert Right(tenure).key == Right(tenure._replace(since=9, left=8)).key
     assert Right(tenure).key != Right(tenure._replace(owner="stack b")).key
     assert Right(None).key == (None,)
+
+
+def test_tenures_that_differ_in_owner_or_guests() -> None:
+    same, other = Tenure("same", "stack a", 1), Tenure("other", "stack a", 1)
+    shared, gone = Tenure("shared", "stack a", 1), Tenure("gone", "stack a", 1)
+    old = {tenure.name: tenure for tenure in (same, other, shared, gone)}
+    new = {
+        "same": same,
+        "other": other._replace(owner="stack b"),
+        "shared": shared._replace(guests=("shop",)),
+        "come": Tenure("come", "stack a", 1),
+    }
+    assert changed_tenures(old, new) == {"other", "shared", "gone", "come"}
+    assert changed_tenures(old, old) == set()
+    # When a name was got and left does not matter to a table.
+    aged = {name: tenure._replace(since=5, left=9) for name, tenure in old.items()}
+    assert changed_tenures(old, aged) == set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from meshlib.model import (
     Contribution,
     Endpoint,
@@ -15,10 +17,13 @@ from meshlib.model import (
 from meshlib.ownership import OwnershipRules
 from meshlib.route_options import RouteOptions
 from meshlib.table import RoutingTable
+from meshlib.table.decisions import decide_http
+from meshlib.table.indexes import Indexes
+from meshlib.table.touched import Touched
 from meshlib.upstream_key import UpstreamKey
 from tests.support.routes import match_of
 
-__all__ = ["route", "service", "table_of", "told"]
+__all__ = ["indexes_of", "route", "service", "table_of", "told"]
 
 
 def route(
@@ -63,6 +68,17 @@ def service(
 
 def table_of(*contributions: Contribution, rules: OwnershipRules | None = None) -> RoutingTable:
     return RoutingTable.build(Snapshot.of(contributions), rules=rules)
+
+
+def indexes_of(
+    *come: Contribution, gone: Iterable[Contribution] = (), before: Indexes | None = None
+) -> Indexes:
+    """The indexes after these came and those went, with nobody kept out."""
+    return (before or Indexes()).updated(
+        Touched(gone, come),
+        lambda route, upstream: decide_http(route, upstream, 1, 443),
+        lambda _, claims: (list(claims), None),
+    )
 
 
 def told(table: RoutingTable) -> list[tuple[str, str]]:

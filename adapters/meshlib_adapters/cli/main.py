@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn
 
 import click
 from rich.console import RenderableType
@@ -22,16 +22,21 @@ from rich.console import RenderableType
 from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
 from meshlib_adapters.cli.explanation import render_explanation
+from meshlib_adapters.cli.options import (
+    ADMIN,
+    CONFIG,
+    JSON,
+    gateway_options,
+    load_settings,
+    source_options,
+)
 from meshlib_adapters.cli.owners import kept_state, owners_data, release_names, render_owners
 from meshlib_adapters.cli.remote import admin_url, ask_admin, ask_health
 from meshlib_adapters.cli.route_list import create_console, render_routes
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import (
-    Layer,
     as_data,
     environment_layer,
-    resolve_settings,
-    toml_layer,
     toml_text,
 )
 from meshlib_adapters.observe.admin.explanation import explanation_data, parse_question
@@ -46,11 +51,6 @@ from meshlib_adapters.workers.standard_streams import open_missing_streams, sett
 
 __all__ = ["cli", "main"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-# What a command sends to the admin listener of a gateway it was told no URL of.
-_DEFAULT_ADMIN = ""
 # The errors of a file that takes no more: nothing else that a command does ends with one of these.
 _FULL = (errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC)
 
@@ -96,76 +96,6 @@ def _complain(message: str) -> int:
     return 2
 
 
-def _options(
-    *options: Callable[[Callable[P, R]], Callable[P, R]],
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    def decorate(command: Callable[P, R]) -> Callable[P, R]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_CONFIG = click.option("--config", metavar="FILE.toml", help="Settings file; also MESHLIB_CONFIG.")
-_SERVICES = click.option(
-    "--services",
-    metavar="FILE",
-    multiple=True,
-    help="YAML or Compose file of services; may be repeated.",
-)
-_ENGINE = "[URL]"
-_DOCKER = click.option(
-    "--docker",
-    metavar=_ENGINE,
-    is_flag=False,
-    flag_value="true",
-    help="Route containers of a Docker Engine: at URL, else DOCKER_HOST.",
-)
-_SWARM = click.option(
-    "--swarm",
-    metavar=_ENGINE,
-    is_flag=False,
-    flag_value="true",
-    help="Route services of a Swarm: of the manager at URL, else DOCKER_HOST.",
-)
-_LISTENERS = [
-    click.option(
-        "--http",
-        metavar="HOST:PORT",
-        multiple=True,
-        help="Address to accept HTTP on, or 'off'.  [0.0.0.0:80]",
-    ),
-    click.option(
-        "--https",
-        metavar="HOST:PORT",
-        multiple=True,
-        help="Address to accept TLS on, or 'off'.  [0.0.0.0:8443]",
-    ),
-    click.option(
-        "--admin",
-        metavar="HOST:PORT",
-        multiple=True,
-        help="Address of the admin listener, or 'off'.  [127.0.0.1:8081]",
-    ),
-]
-_LOG = [
-    click.option("--log-level", metavar="L", help="debug, info, warning or error.  [info]"),
-    click.option("--log-format", metavar="text|json", help="Format of log lines.  [text]"),
-]
-_ASK = click.option(
-    "--admin",
-    metavar="[URL]",
-    is_flag=False,
-    flag_value=_DEFAULT_ADMIN,
-    help="Ask a running gateway: its admin listener at URL, else as configured.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_WORKERS = click.option("--workers", metavar="N", help="Worker processes; 0 for one per core.  [1]")
-_EVERYTHING = _options(_SERVICES, _DOCKER, _SWARM, *_LISTENERS, _WORKERS, _CONFIG, *_LOG)
-_SOURCES = _options(_SERVICES, _DOCKER, _SWARM, _ASK, _CONFIG)
-
-
 class _Commands(click.Group):
     """Group of commands that succeed when a reader has seen enough (`meshlib routes | head`): the
     status of click is 1, which here means "no".
@@ -202,7 +132,7 @@ def cli() -> None:
 
 
 @cli.command()
-@_EVERYTHING
+@gateway_options
 def serve(**options: Any) -> int:
     """Run the gateway until SIGTERM or Ctrl-C."""
     from meshlib_adapters.gateway import Gateway
@@ -216,8 +146,8 @@ def serve(**options: Any) -> int:
 
 
 @cli.command()
-@_EVERYTHING
-@_JSON
+@gateway_options
+@JSON
 def config(as_json: bool, **options: Any) -> int:
     """Print the settings in effect, as TOML for --config; passwords are masked."""
     settings, origins = load_settings(**options)
@@ -231,8 +161,8 @@ def config(as_json: bool, **options: Any) -> int:
 
 
 @cli.command()
-@_SOURCES
-@_JSON
+@source_options
+@JSON
 @click.option("--strict", is_flag=True, help="Exit with status 1 if a diagnostic is an error.")
 def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> int:
     """Show the routes, and what is wrong with labels."""
@@ -248,10 +178,10 @@ def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> in
 
 @cli.command()
 @click.argument("url", required=False)
-@_SOURCES
+@source_options
 @click.option("--method", metavar="M", default="GET", help="Request method.  [GET]")
 @click.option("--header", metavar="K:V", multiple=True, help="Request field; may be repeated.")
-@_JSON
+@JSON
 def explain(
     url: str | None,
     admin: str | None,
@@ -304,7 +234,7 @@ def _terminates(settings: Settings) -> Callable[[str], bool] | None:
 @click.option(
     "--listen", metavar="HOST:PORT", help="Accept one connection here and show its hello."
 )
-@_JSON
+@JSON
 def inspect_hello(file: str | None, digits: str | None, listen: str | None, as_json: bool) -> int:
     """Show the ClientHello of a TLS client.
 
@@ -323,9 +253,9 @@ def inspect_hello(file: str | None, digits: str | None, listen: str | None, as_j
 
 
 @cli.group(invoke_without_command=True)
-@_CONFIG
+@CONFIG
 @click.option("--state", metavar="DIR", help="State directory of the gateway.")
-@_JSON
+@JSON
 @click.pass_context
 def owners(context: click.Context, /, as_json: bool, **options: Any) -> int:
     """Show the owners of hosts and ports.
@@ -355,8 +285,8 @@ def release(options: Mapping[str, Any], names: tuple[str, ...]) -> int:
 
 
 @cli.command()
-@_ASK
-@_CONFIG
+@ADMIN
+@CONFIG
 @click.option("--live", is_flag=True, help="Check that it is alive, not that it is ready.")
 def healthcheck(admin: str | None, live: bool, **options: Any) -> int:
     """Check that the gateway on this machine is ready.
@@ -420,23 +350,6 @@ def version() -> int:
     """Print the version, and whether it is compiled."""
     click.echo(f"meshlib {VERSION}")
     return 0
-
-
-def load_settings(config: str | None = None, **options: Any) -> tuple[Settings, dict[str, str]]:
-    """The settings in effect and their origins: file, environment, then `options` (None and () are
-    "not given").
-    """
-    config = config or os.environ.get("MESHLIB_CONFIG") or None
-    given = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in options.items()
-        if value not in (None, ())
-    }
-    values = {name.replace("log_", "log."): value for name, value in given.items()}
-    line = Layer(values, {name: "--" + name.replace(".", "-") for name in values})
-    return resolve_settings(
-        [*([toml_layer(config)] if config else []), environment_layer(os.environ)[0], line]
-    )
 
 
 def _show(data: Any, render: Callable[[Any], RenderableType], as_json: bool) -> None:

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from meshlib.authority import is_ip_address
+from meshlib.authority import host_of, is_ip_address
 from meshlib.decision import Terminate
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello
 from meshlib.table import RoutingTable
-from meshlib.table.routing import host_of
 from meshlib_adapters.tls.certificate_index import ServedCertificate
 from meshlib_adapters.tls.certificates import covers
 from meshlib_adapters.tls.client_certificates import without_client_fields

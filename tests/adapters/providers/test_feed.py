@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from meshlib.mesh import Draft, Mesh
+from meshlib.drafts import Draft
+from meshlib.mesh import Mesh
 from meshlib.model import (
     Contribution,
     Endpoint,

@@ -7,8 +7,9 @@ from dataclasses import replace
 from meshlib.ledger import Ledger
 from meshlib.model import Contribution, Snapshot
 from meshlib.table import RoutingTable
+from meshlib.table.indexes import Indexes
 from meshlib.table.neighbours import Neighbours
-from tests.support.tables import service, table_of, told
+from tests.support.tables import service, told
 
 
 def settled(
@@ -19,8 +20,8 @@ def settled(
 
 
 def test_nobody_meets_in_an_empty_table() -> None:
-    table = table_of()
-    assert list(Neighbours().diagnostics(table._http, table._sni, {})) == []
+    nothing = Indexes()
+    assert list(Neighbours().diagnostics(nothing.http, nothing.sni, {})) == []
 
 
 def test_meetings_and_orphans_follow_every_change() -> None:

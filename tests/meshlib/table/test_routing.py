@@ -24,7 +24,6 @@ from meshlib.decision import (
     Terminate,
     TLSDecision,
 )
-from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, FieldSection, RequestHead
 from meshlib.model import (
     Contribution,
@@ -52,7 +51,6 @@ from meshlib.route_options import RouteOptions
 from meshlib.table import RoutingTable
 from meshlib.table.explain import explain
 from meshlib.table.paths import most_readings, readings
-from meshlib.table.routing import host_of
 from meshlib.upstream_key import UpstreamKey
 from tests.support.routes import match_of
 
@@ -154,10 +152,6 @@ def test_names_in_other_scripts_are_asked_for_in_ascii() -> None:
 def test_no_authority_is_for_the_catch_all() -> None:
     assert place_of(table_of(service("s", "a/"), service("c", "/")).route(head(""))) == "/"
     assert table_of(service("s", "a/", "*.a/")).route(head("")) == Respond(404, "no_route")
-    assert host_of(b"") == ""
-    with pytest.raises(AuthorityError) as caught:
-        host_of(b"a\xe9")
-    assert caught.value.position == 1
 
 
 def test_precedence_of_hosts() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from meshlib.model import ListeningPort, Scheme
 from meshlib.table.touched import Touched
-from tests.support.tables import service, table_of
+from tests.support.tables import indexes_of, service
 
 _POSTGRES = ListeningPort(Scheme.TCP, 5432)
 
@@ -30,9 +30,9 @@ def test_claims_by_scheme_host_and_port() -> None:
 
 
 def test_names_of_other_owners_are_touched_where_somebody_asks_for_them() -> None:
-    table = table_of(service("stack a", "http://x", "sni://z", "tcp://:5432"))
+    indexes = indexes_of(service("stack a", "http://x", "sni://z", "tcp://:5432"))
     touched = Touched([], [])
     touched.add_names(
-        ["x", "z", "tcp://:5432", "nobody's", "tcp://:1"], table._http, table._sni, table._ports
+        ["x", "z", "tcp://:5432", "nobody's", "tcp://:1"], indexes.http, indexes.sni, indexes.ports
     )
     assert (touched.http, touched.sni, touched.ports) == ({"x": []}, {"z": []}, {_POSTGRES: []})
