@@ -1,31 +1,20 @@
-"""Field lines to send on: those received, minus hop-by-hop fields, plus those that tell the next
-hop about the client.
+"""Field lines to send on, in both directions: those received, minus hop-by-hop fields, plus our
+claims about the client (`meshlib.client_claims`).
 
-RFC 9110 7.6 (Connection, Via), RFC 7239 (Forwarded), and the X-Forwarded-* names everybody uses.
-Field lines that stay are copied as the bytes they came in. Pure: the peer, and whether it is
-trusted, are arguments. This module does not know where the message goes.
+RFC 9110 7.6 (Connection). Field lines that stay are copied as the bytes they came in. Pure: this
+module does not know where the message goes.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final
 
-from meshlib.errors import ConfigurationError
+from meshlib.client_claims import CLAIMS, ForwardingPolicy, Peer, added_fields, rewritten_claims
 from meshlib.messages import FieldSection, RequestHead
 
 __all__ = [
     "HOP_BY_HOP_IN_RESPONSE",
-    "ForwardingPolicy",
-    "Network",
-    "Peer",
-    "added_fields",
-    "is_loop",
-    "is_secure",
-    "is_trusted",
     "kept_fields",
     "may_switch",
     "pass_whole",
@@ -33,8 +22,6 @@ __all__ = [
     "response_fields",
     "sent_upgrade",
 ]
-
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Never forwarded (RFC 9110 7.6.1), whether Connection lists them or not. `Proxy` is not a
 # registered field, but becomes the variable HTTP_PROXY in CGI-like servers (CVE-2016-5385).
@@ -54,40 +41,7 @@ _HOP: Final = frozenset(
 )
 HOP_BY_HOP_IN_RESPONSE: Final = _HOP - {b"proxy", b"proxy-authorization"}
 
-# Claims that only a trusted proxy in front of us may make: the client, and (for servers that
-# believe it) the path or host it requested, which we have just decided on. Every other name that
-# begins with X-Forwarded- is one too (`_claims_among`).
-_CLAIMS: Final = frozenset(
-    {
-        b"client-cert",
-        b"client-cert-chain",
-        b"forwarded",
-        b"true-client-ip",
-        b"x-client-cert-fingerprint",
-        b"x-client-cert-issuer",
-        b"x-client-cert-serial",
-        b"x-client-cert-subject",
-        b"x-client-ip",
-        b"x-cluster-client-ip",
-        b"x-forwarded",
-        b"x-forwarded-by",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-prefix",
-        b"x-forwarded-proto",
-        b"x-forwarded-scheme",
-        b"x-forwarded-server",
-        b"x-forwarded-ssl",
-        b"x-original-host",
-        b"x-original-url",
-        b"x-real-ip",
-        b"x-request-id",
-        b"x-rewrite-url",
-    }
-)
-
-_HOP_AND_CLAIMS: Final = _HOP | _CLAIMS
+_HOP_AND_CLAIMS: Final = _HOP | CLAIMS
 _HOST: Final = frozenset({b"host"})
 # Characters that CGI and its descendants write as an underscore, some only the hyphen, some
 # everything but letters and digits.
@@ -99,7 +53,7 @@ _IMITATED: Final = _HOP_AND_CLAIMS | {b"host", b"content-length", b"content-type
 _LOOKED_INTO: Final = _HOP_AND_CLAIMS | {b"via"}
 
 # A client must not be able to remove these through Connection (CVE-2024-45410, CVE-2025-48865).
-_PROTECTED: Final = _CLAIMS | {
+_PROTECTED: Final = CLAIMS | {
     b"host",
     b"content-length",
     b"via",
@@ -109,95 +63,6 @@ _PROTECTED: Final = _CLAIMS | {
     b"content-encoding",
 }
 
-# received-by of Via (RFC 9110 7.6.3): a token, or a host with a port.
-_PSEUDONYM: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z:\[\]]+")
-
-# Our own name in Via this many times means that we talk to ourselves; chains of a few gateways are
-# normal.
-MAX_HOPS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardingPolicy:
-    """Claims about the client in requests to upstreams.
-
-    `mode`: "set" adds X-Forwarded-For, -Proto, -Host and -Port to every request; "label" adds
-    X-Forwarded-For only where the route's label asks for it (HRM's include_forwarded_for); "off"
-    adds none. `rfc7239` adds Forwarded as well. `via` is our pseudonym in Via ("" for none).
-    `request_id` adds X-Request-ID where no trusted peer sent one. Incoming claims of peers outside
-    `trusted_proxies` are dropped. Field names with an underscore are dropped unless `underscores`
-    is set: WSGI and CGI cannot tell them from the hyphen, so X_Forwarded_For would pass for
-    X-Forwarded-For (CVE-2025-64484). Names that could pass for one that we drop or write ourselves
-    are dropped in any case ("X.Forwarded.For" too).
-
-    Raises `ConfigurationError` for a `via` that cannot stand in the field.
-    """
-
-    mode: Literal["set", "label", "off"] = "set"
-    rfc7239: bool = False
-    via: str = "meshlib"
-    request_id: bool = True
-    underscores: bool = False
-    trusted_proxies: tuple[Network, ...] = field(default=())
-
-    def __post_init__(self) -> None:
-        if self.via and not _PSEUDONYM.fullmatch(self.via):
-            raise ConfigurationError(
-                f"{self.via!r} is no pseudonym",
-                where="forwarding.via",
-                hint="write one word, like a host name",
-            )
-
-
-class Peer(NamedTuple):
-    """The other end of a client connection: its IP address, the scheme it used ("http", "https"),
-    and our port.
-
-    `trusted`: it is one of `ForwardingPolicy.trusted_proxies`, so its claims about the client
-    count.
-    """
-
-    address: str
-    scheme: str
-    port: int
-    trusted: bool = False
-
-
-def is_trusted(address: str, networks: Sequence[Network]) -> bool:
-    """Return whether the IP address is in one of the networks; an IPv4 address mapped into IPv6
-    counts as IPv4.
-    """
-    if not networks:
-        return False
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    parsed = mapped or parsed
-    return any(parsed.version == network.version and parsed in network for network in networks)
-
-
-def is_secure(fields: FieldSection, peer: Peer) -> bool:
-    """Return whether the client's request came over TLS: to us, or, by a trusted peer's
-    X-Forwarded-Proto, to the proxy in front.
-    """
-    if not peer.trusted or b"x-forwarded-proto" not in fields.names:
-        return peer.scheme == "https"
-    return fields.get_all(b"x-forwarded-proto")[-1].rpartition(b",")[2].strip().lower() in (
-        b"https",
-        b"wss",
-    )
-
-
-def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:
-    """Return whether the request has been through gateways of our name `MAX_HOPS` times already."""
-    if not policy.via or b"via" not in fields.names:
-        return False
-    entries = b",".join(fields.get_all(b"via")).split(b",")
-    ours = policy.via.encode()
-    return sum(entry.split()[1:2] == [ours] for entry in entries) >= MAX_HOPS
-
 
 def request_fields(
     head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False
@@ -205,9 +70,9 @@ def request_fields(
     """Every field line of the request to send on, each ended by CRLF, except X-Request-ID, which
     differs each time.
 
-    Host is `head.authority`, in front when it is not the Host field as it came (and left out when
-    it is "": an HTTP/1.0 client without Host). The result depends on the arguments alone, so it may
-    be cached for equal ones.
+    Host is `head.authority`: first of all where it differs from the Host field as it came, left out
+    where it is "" (an HTTP/1.0 client without Host). The result depends on the arguments alone, so
+    it may be cached for equal ones.
     """
     fields = head.fields
     kept = _kept(fields, head.authority, policy, peer, wanted_by_label)
@@ -217,23 +82,6 @@ def request_fields(
         if not (fields.chunked or fields.upgrade or b"te" in fields.names)
         else kept + added + _framing(fields)
     )
-
-
-def added_fields(
-    head: RequestHead, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False
-) -> bytes:
-    """The lines of `request_fields` about the client: X-Forwarded-*, Forwarded, Via.
-
-    With an untrusted peer they depend on `head.authority` and `head.minor_version` alone, whatever
-    the fields are.
-    """
-    lines: list[bytes] = []
-    _add_claims(lines, head, policy, peer, wanted_by_label)
-    if policy.via:
-        version = b"2" if head.minor_version == 2 else b"1.%d" % head.minor_version
-        lines.append(b"Via: %s %s" % (version, policy.via.encode()))
-    lines.append(b"")
-    return b"\r\n".join(lines)
 
 
 def kept_fields(
@@ -279,10 +127,9 @@ def _kept(
             if option not in _PROTECTED and not option.startswith(b"x-forwarded-")
         }
     if peer.trusted:
-        dropped = dropped | _rewritten(policy, wanted_by_label)
-    same_host = fields.host == authority and bool(
-        authority
-    )  # an empty one is left out: the caller writes another
+        dropped = dropped | rewritten_claims(policy, wanted_by_label)
+    # An empty one is left out: the caller writes another.
+    same_host = fields.host == authority and bool(authority)
     if not same_host:
         dropped = dropped | _HOST
     joined = b"".join(names)
@@ -380,55 +227,3 @@ def response_fields(
 
 
 _LENGTH: Final = frozenset({b"content-length"})
-_X_FORWARDED: Final = frozenset(
-    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"}
-)
-
-
-def _rewritten(policy: ForwardingPolicy, wanted_by_label: bool) -> frozenset[bytes]:
-    # Claims of a trusted peer that we rewrite, keeping its value; its other claims pass unchanged.
-    names: set[bytes] = set()
-    if policy.mode == "set":
-        names |= _X_FORWARDED
-    elif policy.mode == "label" and wanted_by_label:
-        names.add(b"x-forwarded-for")
-    if policy.rfc7239:
-        names.add(b"forwarded")
-    return frozenset(names)
-
-
-def _add_claims(
-    lines: list[bytes],
-    head: RequestHead,
-    policy: ForwardingPolicy,
-    peer: Peer,
-    wanted_by_label: bool,
-) -> None:
-    fields = head.fields
-    # A zone ("fe80::1%eth0") is valid on this machine only.
-    address = peer.address.partition("%")[0].encode()
-
-    def said(name: bytes) -> list[bytes]:
-        return [value for value in fields.get_all(name) if value] if peer.trusted else []
-
-    if policy.mode == "set" or (policy.mode == "label" and wanted_by_label):
-        lines.append(
-            b"X-Forwarded-For: " + b", ".join([*said(b"x-forwarded-for"), address or b"unknown"])
-        )
-    if policy.mode == "set":
-        ours = (
-            (b"X-Forwarded-Proto", peer.scheme.encode()),
-            (b"X-Forwarded-Host", head.authority),
-            (b"X-Forwarded-Port", b"%d" % peer.port),
-        )
-        for name, value in ours:
-            claimed = said(name.lower())
-            value = claimed[-1] if claimed else value
-            if value:
-                lines.append(b"%s: %s" % (name, value))
-    if policy.rfc7239:
-        pairs = [b'for="[%s]"' % address if b":" in address else b"for=" + (address or b"unknown")]
-        if head.authority:
-            pairs.append(b'host="%s"' % head.authority.replace(b"\\", b"").replace(b'"', b""))
-        pairs.append(b"proto=" + peer.scheme.encode())
-        lines.append(b"Forwarded: " + b", ".join([*said(b"forwarded"), b";".join(pairs)]))

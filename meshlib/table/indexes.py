@@ -1,5 +1,5 @@
-"""Indexes of a routing table: sites of hosts for HTTP and TLS, slots of ports, and the upstreams that
-their routes use.
+"""Indexes of a routing table: sites of hosts for HTTP and TLS, slots of ports, and the upstreams
+that their routes use.
 
 Indexes are never changed; `updated` makes the next ones, and shares with them all that did not
 change. Built when the table is compiled; a request does not pass through here.

@@ -30,6 +30,7 @@ _TESTS: Final = [
     "tests/meshlib/http1",
     "tests/meshlib/balancing",
     "tests/meshlib/table",
+    "tests/meshlib/test_client_claims.py",
     "tests/meshlib/test_forwarding.py",
     "tests/meshlib/test_messages.py",
     "tests/adapters/observe/test_access_log.py",

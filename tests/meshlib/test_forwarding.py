@@ -9,15 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.errors import ConfigurationError, ProtocolError
-from meshlib.forwarding import (
-    MAX_HOPS,
+from meshlib.client_claims import (
     ForwardingPolicy,
     Peer,
-    added_fields,
     is_loop,
-    is_secure,
-    is_trusted,
+)
+from meshlib.errors import ProtocolError
+from meshlib.forwarding import (
     kept_fields,
     may_switch,
     pass_whole,
@@ -26,40 +24,8 @@ from meshlib.forwarding import (
     sent_upgrade,
 )
 from meshlib.http1 import parse_fields, parse_request_head
-from meshlib.messages import FieldSection, RequestHead
-from tests.support.networks import parse_networks
-
-BARE = ForwardingPolicy(mode="off", via="")
-CLIENT = Peer("192.0.2.7", "http", 8080)
-PROXY = Peer("10.0.0.9", "http", 8080, trusted=True)
-
-
-def head(*lines: str, target: str = "/", version: int = 1, host: str | None = "a") -> RequestHead:
-    fields = ([f"Host: {host}"] if host is not None else []) + list(lines)
-    return parse_request_head(
-        f"GET {target} HTTP/1.{version}\r\n".encode()
-        + "".join(f"{x}\r\n" for x in fields).encode("latin-1")
-        + b"\r\n"
-    )
-
-
-def sent(
-    asked: RequestHead, policy: ForwardingPolicy = BARE, peer: Peer = CLIENT, **options: Any
-) -> list[str]:
-    wire = request_fields(asked, policy, peer, **options)
-    parts = kept_fields(asked, policy, peer, **options) + added_fields(
-        asked, policy, peer, **options
-    )
-    assert sorted(parts.split(b"\r\n")) == sorted(
-        wire.split(b"\r\n")
-    )  # only the order of the lines differs
-    assert not wire or wire.endswith(b"\r\n")
-    return wire.decode("latin-1").split("\r\n")[:-1]
-
-
-def named(lines: list[str], prefix: str) -> list[str]:
-    return [line for line in lines if line.lower().startswith(prefix.lower())]
-
+from meshlib.messages import FieldSection
+from tests.support.forwarding import BARE, CLIENT, PROXY, head, named, sent
 
 # What stays as it came.
 
@@ -110,12 +76,6 @@ def test_what_connection_lists_goes_no_further() -> None:
         "Connection: close, X-Mine", "x-mine: 1", "Connection: Other", "X-Yours: 2", "OTHER: 3"
     )
     assert sent(asked) == ["Host: a", "X-Yours: 2"]
-
-
-def test_via_names_the_version() -> None:
-    for version, named_so in ((0, "1.0"), (1, "1.1"), (2, "2")):
-        told = sent(head()._replace(minor_version=version), ForwardingPolicy())
-        assert named(told, "via") == [f"Via: {named_so} meshlib"]
 
 
 def test_what_connection_cannot_take_away() -> None:
@@ -220,114 +180,6 @@ def test_underscores_are_let_through_when_wished_but_never_imitations() -> None:
     assert sent(head("X.Forwarded.For: 1", "X.Mine: 2")) == ["Host: a", "X.Mine: 2"]
 
 
-# Who asked.
-
-CLAIMS = [
-    "Forwarded: for=6.6.6.6",
-    "X-Forwarded-For: 6.6.6.6",
-    "X-Forwarded-For: 7.7.7.7",
-    "X-Forwarded-Proto: https",
-    "X-Forwarded-Host: evil",
-    "X-Forwarded-Port: 1",
-    "X-Forwarded-Anything-New: evil",
-    "X-Forwarded-User: root",
-    "X-Real-IP: 6.6.6.6",
-    "X-Original-URL: /admin",
-    "X-Rewrite-URL: /admin",
-    "True-Client-IP: 6.6.6.6",
-    "X-Request-ID: 1",
-]
-
-
-def test_what_nobody_may_claim() -> None:
-    told = sent(head(*CLAIMS, "X-Kept: 1"), ForwardingPolicy(rfc7239=True))
-    assert told == [
-        "Host: a",
-        "X-Kept: 1",
-        "X-Forwarded-For: 192.0.2.7",
-        "X-Forwarded-Proto: http",
-        "X-Forwarded-Host: a",
-        "X-Forwarded-Port: 8080",
-        'Forwarded: for=192.0.2.7;host="a";proto=http',
-        "Via: 1.1 meshlib",
-    ]
-    assert sent(head(*CLAIMS)) == ["Host: a"]
-
-
-def test_what_a_trusted_peer_claims_is_carried_on() -> None:
-    told = sent(head(*CLAIMS, "Via: 1.0 edge"), ForwardingPolicy(rfc7239=True), PROXY)
-    rewritten = (
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-        "x-forwarded-port",
-    )
-    passed = [line for line in CLAIMS if line.partition(":")[0].lower() not in rewritten]
-    assert told == [
-        "Host: a",
-        *passed,
-        "Via: 1.0 edge",
-        "X-Forwarded-For: 6.6.6.6, 7.7.7.7, 10.0.0.9",
-        "X-Forwarded-Proto: https",
-        "X-Forwarded-Host: evil",
-        "X-Forwarded-Port: 1",
-        'Forwarded: for=6.6.6.6, for=10.0.0.9;host="a";proto=http',
-        "Via: 1.1 meshlib",
-    ]
-
-
-def test_a_trusted_peer_that_claims_nothing() -> None:
-    told = sent(head("X-Forwarded-For:", "X-Forwarded-Proto: "), ForwardingPolicy(via=""), PROXY)
-    assert told[1:] == [
-        "X-Forwarded-For: 10.0.0.9",
-        "X-Forwarded-Proto: http",
-        "X-Forwarded-Host: a",
-        "X-Forwarded-Port: 8080",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("mode", "wanted", "trusted", "expected"),
-    [
-        ("set", False, False, ["For: 192.0.2.7", "Proto: http", "Host: a", "Port: 8080"]),
-        ("set", True, False, ["For: 192.0.2.7", "Proto: http", "Host: a", "Port: 8080"]),
-        ("label", False, False, []),
-        ("label", True, False, ["For: 192.0.2.7"]),
-        ("label", False, True, ["For: 6.6.6.6", "Proto: https"]),
-        ("label", True, True, ["Proto: https", "For: 6.6.6.6, 192.0.2.7"]),
-        ("off", False, False, []),
-        ("off", True, False, []),
-        ("off", True, True, ["For: 6.6.6.6", "Proto: https"]),
-    ],
-)
-def test_modes(mode: Any, wanted: bool, trusted: bool, expected: list[str]) -> None:
-    policy = ForwardingPolicy(mode=mode, via="")
-    asked = head("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https")
-    told = sent(asked, policy, CLIENT._replace(trusted=trusted), wanted_by_label=wanted)
-    assert told[1:] == [f"X-Forwarded-{line}" for line in expected]
-
-
-@pytest.mark.parametrize(
-    ("address", "plain", "node"),
-    [
-        ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
-        ("2001:db8::7", "2001:db8::7", '"[2001:db8::7]"'),
-        ("fe80::1%eth0", "fe80::1", '"[fe80::1]"'),
-        ("", "unknown", "unknown"),
-    ],
-)
-def test_addresses(address: str, plain: str, node: str) -> None:
-    told = sent(head(), ForwardingPolicy(rfc7239=True, via=""), Peer(address, "https", 443))
-    assert told[1] == f"X-Forwarded-For: {plain}"
-    assert told[5] == f'Forwarded: for={node};host="a";proto=https'
-
-
-def test_what_is_added_does_not_depend_on_the_fields() -> None:
-    policy = ForwardingPolicy(rfc7239=True)
-    assert added_fields(head(*CLAIMS, *HOP), policy, CLIENT) == added_fields(head(), policy, CLIENT)
-
-
 # No field but those meant.
 
 _NAMES = [
@@ -423,78 +275,16 @@ def test_names_that_pass_whole(name: str, whole: bool) -> None:
     assert pass_whole((b"host", name.lower().encode()), BARE) is whole
 
 
-# Loops.
+# Responses.
 
 
-def test_a_loop_is_seen() -> None:
-    policy = ForwardingPolicy(via="gate")
-    entry = "1.1 gate"
-    assert is_loop(parse_fields(f"Via: {', '.join([entry] * MAX_HOPS)}\r\n".encode()), policy)
-    assert is_loop(parse_fields(b"VIA: 1.1 gate (x)\r\n" * MAX_HOPS), policy)
-    assert not is_loop(
-        parse_fields(
-            f"Via: {', '.join([entry] * (MAX_HOPS - 1))}, 1.1 gates, gate, , 1.1 other\r\n".encode()
-        ),
-        policy,
-    )
-    assert not is_loop(parse_fields(b"A: 1\r\n"), policy)
-    assert not is_loop(parse_fields(b"Via: 1.1 gate\r\n" * 20), ForwardingPolicy(via=""))
-
-
-def test_we_recognize_ourselves_after_as_many_hops() -> None:
-    asked, hops = head(), 0
-    policy = ForwardingPolicy()
-    while not is_loop(asked.fields, policy):
-        asked = asked._replace(fields=parse_fields(request_fields(asked, policy, CLIENT)))
-        hops += 1
-    assert hops == MAX_HOPS
-
-
-@pytest.mark.parametrize("via", ["a b", "a\r\nX: y", "\xe9", "a,b", "(x)"])
-def test_a_pseudonym_is_one_word(via: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        ForwardingPolicy(via=via)
-    assert caught.value.where == "forwarding.via"
-
-
-@pytest.mark.parametrize("via", ["", "edge-1", "gate.example.com:8080", "[2001:db8::1]:80"])
-def test_pseudonyms(via: str) -> None:
-    assert ForwardingPolicy(via=via).via == via
-
-
-# Trust.
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("10.1.2.3", True),
-        ("::ffff:10.1.2.3", True),
-        ("::ffff:11.1.2.3", False),
-        ("2001:db8::1", True),
-        ("fe80::1%eth0", True),
-        ("11.0.0.1", False),
-        ("2001:db9::1", False),
-        ("unknown", False),
-        ("", False),
-    ],
-)
-def test_who_is_trusted(address: str, expected: bool) -> None:
-    networks = parse_networks(["10.0.0.0/8", "2001:db8::/32", "fe80::/10"])
-    assert is_trusted(address, networks) is expected
-    assert not is_trusted(address, ())
-
-
-# Answers.
-
-
-def answered(*lines: str, upgraded: bool = False) -> list[str]:
+def passed_on(*lines: str, upgraded: bool = False) -> list[str]:
     block = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
     wire = response_fields(parse_fields(block, response=True), upgraded=upgraded)
     return wire.decode("latin-1").split("\r\n")[:-1]
 
 
-def test_an_answer_goes_on_as_it_came() -> None:
+def test_a_response_goes_on_as_it_came() -> None:
     lines = [
         "Set-Cookie: a=1",
         "X-b:2",
@@ -505,8 +295,8 @@ def test_an_answer_goes_on_as_it_came() -> None:
         "Content-Length: 0",
         "Server: s",
     ]
-    assert answered(*lines) == lines
-    assert answered() == []
+    assert passed_on(*lines) == lines
+    assert passed_on() == []
     fields = parse_fields(b"A: 1\r\n", response=True)
     assert response_fields(fields) is fields.block
 
@@ -516,50 +306,31 @@ def test_an_answer_goes_on_as_it_came() -> None:
     [line for line in HOP if not line.startswith(("Proxy:", "Proxy-Authorization"))]
     + ["Transfer-Encoding: chunked"],
 )
-def test_what_belongs_to_one_hop_of_an_answer(line: str) -> None:
-    assert answered("A: 1", line, "A: 2") == ["A: 1", "A: 2"]
+def test_what_belongs_to_one_hop_of_a_response(line: str) -> None:
+    assert passed_on("A: 1", line, "A: 2") == ["A: 1", "A: 2"]
 
 
-def test_what_connection_lists_in_an_answer() -> None:
+def test_what_connection_lists_in_a_response() -> None:
     kept = ["Set-Cookie: a=1", "Content-Length: 3", "Content-Type: a/b", "Date: now", "Via: 1.1 x"]
     listed = "Connection: X-Mine, set-cookie, content-length, content-type, date, via"
-    assert answered(listed, "X-Mine: 1", *kept) == kept
+    assert passed_on(listed, "X-Mine: 1", *kept) == kept
 
 
 def test_switching_protocols() -> None:
     lines = ["Connection: Upgrade, X", "Upgrade: websocket", "X: 1", "Sec-WebSocket-Accept: y"]
-    assert answered(*lines, upgraded=True) == [
+    assert passed_on(*lines, upgraded=True) == [
         "Sec-WebSocket-Accept: y",
         "Connection: Upgrade",
         "Upgrade: websocket",
     ]
-    assert answered(*lines) == ["Sec-WebSocket-Accept: y"]
-    assert answered("Connection: close", "Upgrade: websocket", upgraded=True) == []
+    assert passed_on(*lines) == ["Sec-WebSocket-Accept: y"]
+    assert passed_on("Connection: close", "Upgrade: websocket", upgraded=True) == []
 
 
-def test_an_answer_without_a_body_has_no_length() -> None:
+def test_a_response_without_a_body_has_no_length() -> None:
     section = parse_fields(b"Content-Length: 5\r\nX: y\r\n", response=True)
     assert response_fields(section, bodiless=True) == b"X: y\r\n"
     assert response_fields(section) == b"Content-Length: 5\r\nX: y\r\n"
-
-
-@pytest.mark.parametrize(
-    ("scheme", "trusted", "claim", "secure"),
-    [
-        ("https", False, b"", True),
-        ("http", False, b"X-Forwarded-Proto: https\r\n", False),
-        ("http", True, b"X-Forwarded-Proto: https\r\n", True),
-        ("http", True, b"X-Forwarded-Proto: https, http\r\n", False),
-        ("https", True, b"X-Forwarded-Proto: http\r\n", False),
-        ("https", True, b"", True),
-        ("http", True, b"x-forwarded-proto: http\r\nx-forwarded-proto: WSS\r\n", True),
-    ],
-)
-def test_whether_a_request_came_over_tls(
-    scheme: str, trusted: bool, claim: bytes, secure: bool
-) -> None:
-    fields = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + claim + b"\r\n").fields
-    assert is_secure(fields, Peer("192.0.2.1", scheme, 80, trusted)) is secure
 
 
 @pytest.mark.parametrize(
@@ -586,12 +357,12 @@ def test_the_upgrade_that_is_sent(block: bytes, upgrade: bytes) -> None:
 
 
 def test_only_what_was_sent_may_be_switched_to() -> None:
-    def answer(value: bytes) -> FieldSection:
+    def response(value: bytes) -> FieldSection:
         return parse_fields(b"Connection: Upgrade\r\nUpgrade: %s\r\n" % value, response=True)
 
-    assert may_switch(b"websocket, x/1", answer(b"X/1"))
-    assert may_switch(b"websocket, x/1", answer(b"WebSocket, x/1"))
-    assert not may_switch(b"websocket", answer(b"websocket, h2c"))
-    assert not may_switch(b"", answer(b"websocket"))
-    assert not may_switch(b"websocket", answer(b" ,"))
+    assert may_switch(b"websocket, x/1", response(b"X/1"))
+    assert may_switch(b"websocket, x/1", response(b"WebSocket, x/1"))
+    assert not may_switch(b"websocket", response(b"websocket, h2c"))
+    assert not may_switch(b"", response(b"websocket"))
+    assert not may_switch(b"websocket", response(b" ,"))
     assert not may_switch(b"websocket", parse_fields(b"X: y\r\n", response=True))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from meshlib.model import Snapshot
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.http2 import HTTP2Settings

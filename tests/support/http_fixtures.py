@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pytest
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from meshlib.model import Snapshot
 from meshlib_adapters.config.http import HTTPSettings
 from tests.support.backend import Backend, Script

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from meshlib.forwarding import Network
+from meshlib.client_claims import Network
 
 __all__ = ["parse_networks"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from meshlib.forwarding import Network
+from meshlib.client_claims import Network
 from meshlib.proxy_protocol import ProxyAddress
 
 __all__ = ["DESTINATION", "SOURCE", "US"]

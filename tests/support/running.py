@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from meshlib.mesh import Mesh
 from meshlib.model import (
     Contribution,

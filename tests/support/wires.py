@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule, Snapshot, Upstream
 from meshlib_adapters.http1.front import HTTP1Front

@@ -10,9 +10,9 @@ from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 
+from meshlib.client_claims import ForwardingPolicy
 from meshlib.decision import Forward, Respond
 from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.forwarding import ForwardingPolicy
 from meshlib.http1 import LAST_CHUNK, chunk_head
 from meshlib.mesh import Mesh
 from meshlib.messages import RequestHead

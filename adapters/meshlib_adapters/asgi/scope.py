@@ -12,8 +12,8 @@ import ipaddress
 from typing import Any, Final
 from urllib.parse import quote
 
+from meshlib.client_claims import ForwardingPolicy, Peer, is_trusted
 from meshlib.errors import LimitExceeded, RequestHeadError
-from meshlib.forwarding import ForwardingPolicy, Peer, is_trusted
 from meshlib.http1 import head_of, section_of
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from meshlib.client_claims import ForwardingPolicy
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.limits import DiscoveryLimits
-from meshlib.forwarding import ForwardingPolicy
 from meshlib.labels.limits import LabelLimits
 from meshlib.mesh import Mesh
 from meshlib.ownership import OwnershipRules

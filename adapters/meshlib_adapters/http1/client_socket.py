@@ -11,7 +11,7 @@ import termios
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from meshlib.forwarding import Peer
+from meshlib.client_claims import Peer
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 from meshlib_adapters.proxy.client import NEVER_IDLE, Phase
 from meshlib_adapters.sockets.closing import half_close, reset

@@ -24,8 +24,8 @@ from h2.events import (
 )
 from hyperframe.frame import GoAwayFrame
 
+from meshlib.client_claims import Peer
 from meshlib.errors import FrameError
-from meshlib.forwarding import Peer
 from meshlib.http2.sections import Pair
 from meshlib.messages import FieldSection
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader

@@ -26,7 +26,7 @@ from meshlib_adapters.proxy.pace import Pace
 from meshlib_adapters.upstream.messages import ForwardResponse
 
 if TYPE_CHECKING:
-    from meshlib.forwarding import Peer
+    from meshlib.client_claims import Peer
     from meshlib.messages import FieldSection
     from meshlib_adapters.proxy.front import TLSFacts
     from meshlib_adapters.proxy.proxy import Proxy

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from meshlib.forwarding import Peer, is_trusted
+from meshlib.client_claims import Peer, is_trusted
 from meshlib_adapters.http1.front import HTTP1Front
 from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.limits import ClientLimits

@@ -11,8 +11,8 @@ import ipaddress
 import socket
 from dataclasses import replace
 
+from meshlib.client_claims import is_trusted
 from meshlib.errors import ProxyProtocolError
-from meshlib.forwarding import is_trusted
 from meshlib.proxy_protocol import (
     NEED_DATA,
     ProxyAddress,

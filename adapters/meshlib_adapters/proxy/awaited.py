@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 from typing import Any
 
+from meshlib.client_claims import Peer
 from meshlib.decision import Forward, Redirect, Respond
-from meshlib.forwarding import Peer
 from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress

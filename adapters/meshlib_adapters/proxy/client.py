@@ -6,7 +6,7 @@ import enum
 import math
 from typing import Final, Protocol
 
-from meshlib.forwarding import Peer
+from meshlib.client_claims import Peer
 
 __all__ = ["NEVER_IDLE", "Client", "ClientKeeper", "HalfClosed", "Phase"]
 

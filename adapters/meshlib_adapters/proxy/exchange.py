@@ -13,9 +13,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
+from meshlib.client_claims import is_secure
 from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
 from meshlib.errors import LimitExceeded
-from meshlib.forwarding import is_secure
 from meshlib.http1 import BodyKind
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.proxy_protocol import ProxyAddress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from meshlib.forwarding import Peer
+from meshlib.client_claims import Peer
 from meshlib.http1 import BodyKind
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib.table import RoutingTable

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 from time import monotonic
 
-from meshlib.forwarding import ForwardingPolicy, Peer
+from meshlib.client_claims import ForwardingPolicy, Peer
 from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib_adapters.config.http import HTTPSettings

@@ -11,14 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshlib.forwarding import (
-    ForwardingPolicy,
-    Peer,
-    added_fields,
-    is_loop,
-    kept_fields,
-    pass_whole,
-)
+from meshlib.client_claims import ForwardingPolicy, Peer, added_fields, is_loop
+from meshlib.forwarding import kept_fields, pass_whole
 from meshlib.http1 import KnownLines, parse_fields
 from meshlib.messages import FieldSection, RequestHead
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
+from meshlib.client_claims import ForwardingPolicy
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.errors import ConfigurationError
-from meshlib.forwarding import ForwardingPolicy
 from meshlib.ownership import OwnershipRules
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.http2 import HTTP2Settings

@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from tests.support.backend import PATIENCE, Backend, Lost, Peer, answering
 from tests.support.client import get
 from tests.support.http_fixtures import Start

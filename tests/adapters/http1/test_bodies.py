@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from tests.support.backend import OK, Backend, Lost, Peer, answering
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start

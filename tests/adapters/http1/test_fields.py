@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from tests.support.backend import Backend, answering
 from tests.support.client import get
 from tests.support.http_fixtures import Start

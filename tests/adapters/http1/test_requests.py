@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from tests.support.backend import OK, Backend, Peer
 from tests.support.client import get
 from tests.support.http_fixtures import Start

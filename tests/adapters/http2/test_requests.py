@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from meshlib.client_claims import ForwardingPolicy
 from meshlib.discovery.files.services import resolve_document
-from meshlib.forwarding import ForwardingPolicy
 from meshlib.labels.hrm import LABEL
 from meshlib.model import RedirectRule
 from meshlib.table import RoutingTable

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from meshlib.client_claims import Network
 from meshlib.decision import Passthrough, TLSDecision
-from meshlib.forwarding import Network
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, ForwardTo, Route, ServerName, Upstream
 from meshlib.upstream_key import Transport, UpstreamKey

@@ -10,8 +10,8 @@ from typing import Literal
 
 import pytest
 
+from meshlib.client_claims import Network
 from meshlib.errors import ConfigurationError
-from meshlib.forwarding import Network
 from meshlib.proxy_protocol import ProxyAddress, build_v1, build_v2
 from meshlib_adapters.config.transport import ProxyHeaderPolicy
 from tests.support.backend import Backend, Peer

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from meshlib.forwarding import Network
+from meshlib.client_claims import Network
 from meshlib.proxy_protocol import (
     ProxyAddress,
     ProxyHeader,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from meshlib import forwarding
+from meshlib import client_claims
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.proxy.client import Client, Phase
@@ -325,7 +325,7 @@ def test_idle_clients_make_room_the_longest_idle_first(
 
 
 def test_proxies_in_front_have_no_limit_of_their_own(start: Start, backend: Make) -> None:
-    policy = forwarding.ForwardingPolicy(trusted_proxies=parse_networks(["127.0.0.0/8"]))
+    policy = client_claims.ForwardingPolicy(trusted_proxies=parse_networks(["127.0.0.0/8"]))
     site = start(backend(), quick(max_connections_per_client=1), policy=policy)
     clients = [site.client() for _ in range(5)]
     assert [client.ask(get()).status for client in clients] == [200] * 5
@@ -351,7 +351,7 @@ class Broken:
 
     def __init__(self) -> None:
         self.bucket: set[Client] = set()
-        self.peer = forwarding.Peer("", "http", 0)
+        self.peer = client_claims.Peer("", "http", 0)
         self.phase = Phase.IDLE
         self.scheme = "http"
         self.since = 0.0

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from meshlib.client_claims import Peer
 from meshlib.errors import LimitExceeded
-from meshlib.forwarding import Peer
 from meshlib.http1 import BodyKind, parse_request_head
 from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule

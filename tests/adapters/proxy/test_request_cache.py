@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from meshlib.forwarding import ForwardingPolicy, Peer, request_fields
+from meshlib.client_claims import ForwardingPolicy, Peer
+from meshlib.forwarding import request_fields
 from meshlib.http1 import KnownLines, parse_fields, parse_request_head
 from meshlib.messages import RequestHead
 from meshlib_adapters.proxy.request_cache import RequestCache

@@ -15,7 +15,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.config.transport import TLSSettings
 from meshlib_adapters.tls.client_certificates import client_fields, without_client_fields

@@ -16,7 +16,7 @@ from ipaddress import ip_network
 import pytest
 import trustme
 
-from meshlib.forwarding import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.config.transport import TLSSettings
