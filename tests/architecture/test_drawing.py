@@ -21,7 +21,6 @@ _LONG_MODULES: Final = {
     "labels/hrm.py": 444,
     "labels/values.py": 425,
     "listeners/tls_connection.py": 414,
-    "tls/transport.py": 526,
 }
 _LONG_PACKAGES: Final = {"meshlib_adapters/listeners": 3257}
 
