@@ -99,7 +99,7 @@ def test_wheel_names_itself_its_licence_and_its_command(wheel: Path) -> None:
     assert "Apache License" in contents["licenses/LICENSE"]
     assert "Author: The meshlib developers\n" in contents["METADATA"]
     assert "Keywords: asgi," in contents["METADATA"]
-    assert "meshlib = meshlib_adapters.cli.main:main" in contents["entry_points.txt"]
+    assert "meshlib = meshlib_adapters.cli.__main__:main" in contents["entry_points.txt"]
     required = [
         line for line in contents["METADATA"].splitlines() if line.startswith("Requires-Dist:")
     ]
@@ -156,7 +156,23 @@ def test_wheel_installs_and_imports_from_an_empty_directory(
     assert Path(core).is_relative_to(tmp_path)
     assert Path(adapters).is_relative_to(tmp_path)
     assert version in wheel.name
-    assert (fresh.parent / "meshlib").exists()
+
+
+def test_the_command_without_its_extra_says_so(wheel: Path, fresh: Path, tmp_path: Path) -> None:
+    _run([fresh, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel], tmp_path)
+    result = subprocess.run(
+        [fresh.parent / "meshlib", "version"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "meshlib: the command needs click, which is not installed "
+        "(write: pip install 'meshlib-gateway[gateway]')\n"
+    )
 
 
 def test_editable_install_is_the_checkout(fresh: Path, tmp_path: Path) -> None:
