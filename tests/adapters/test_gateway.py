@@ -33,14 +33,14 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters import Gateway
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.providers.provider import ProviderStatus
-from tests.support.backend import Backend, answering
+from tests.support.backend import Backend, responding
 
 HOST = "shop.example.com"
 
 
 @pytest.fixture
 def backend() -> Iterator[Backend]:
-    made = Backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+    made = Backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
     yield made
     made.stop()
 

@@ -123,7 +123,7 @@ def test_a_workers_death_takes_no_count_back(gateways: Lab) -> None:
                     )
 
                 wait_for(restarted, running)
-        answered = clients.answered
+        responded = clients.responded
         wait_for(
             lambda: (
                 Page(running).get("meshlib_process_snapshot_version")
@@ -131,7 +131,7 @@ def test_a_workers_death_takes_no_count_back(gateways: Lab) -> None:
             ),
             running,
         )
-        assert seen <= answered + len(clients.failures)
+        assert seen <= responded + len(clients.failures)
         # Workers tell their gauges at intervals: the last one told may be from before the clients
         # left.
         wait_for(

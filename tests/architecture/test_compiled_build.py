@@ -2,7 +2,7 @@
 compiled hold for it too.
 
 What runs against it are copies of the tests, beside what the wheel holds, in a directory where
-nothing of the checkout can answer.
+nothing of the checkout can take its place.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _FROM_THE_WHEEL = (
 
 
 def _run(command: list[str | Path], cwd: Path) -> str:
-    # PYTHONPATH would let the checkout answer for what was installed.
+    # PYTHONPATH would let the checkout stand in for what was installed.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     result = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False

@@ -1,5 +1,5 @@
-"""The servers behind the proxies: nginx for fixed answers (cheap and correct), a small asyncio one
-for streams.
+"""The servers behind the proxies: nginx for fixed responses (cheap and correct), a small asyncio
+one for streams.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.benchmarks import stream_server
 from tests.benchmarks.processes import BenchmarkError, Process, free_port
 
-__all__ = ["LARGE_SIZE", "SMALL_SIZE", "Backend", "answers", "serving"]
+__all__ = ["LARGE_SIZE", "SMALL_SIZE", "Backend", "responds", "serving"]
 
 SMALL_SIZE = 100
 LARGE_SIZE = 1024 * 1024
@@ -56,7 +56,7 @@ class Backend:
     stream: int
 
 
-def answers(port: int, target: str, host: str) -> bool:
+def responds(port: int, target: str, host: str) -> bool:
     """Whether a GET brings 200 with a whole body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
@@ -88,6 +88,6 @@ def serving(work: Path, cpus: set[int]) -> Iterator[Backend]:
         Process("backend nginx", command, cpus=cpus, output=work / "backend.out") as fixed,
         Process("stream backend", script, cpus=cpus, output=work / "stream.out") as stream,
     ):
-        fixed.wait_until(lambda: answers(backend.fixed, "/", "backend"), 10)
-        stream.wait_until(lambda: answers(backend.stream, "/echo", "backend"), 10)
+        fixed.wait_until(lambda: responds(backend.fixed, "/", "backend"), 10)
+        stream.wait_until(lambda: responds(backend.stream, "/echo", "backend"), 10)
         yield backend

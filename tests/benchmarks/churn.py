@@ -1,9 +1,9 @@
-"""Thousands of routes, a hundred changes a second: does anybody get a wrong answer, or a late one?
-python -m tests.benchmarks.churn
+"""Thousands of routes, a hundred changes a second: does anybody get a wrong response, or a late
+one? python -m tests.benchmarks.churn
 
 A gateway follows a scripted engine (`churn_swarm`) in which a task is replaced a hundred times a
-second, and clients ask routes that do not change all the while. An answer of a task that was never
-the asked service's is wrong. Of every tenth change it is told how soon the first answer came from
+second, and clients ask routes that do not change all the while. A response of a task that was never
+the asked service's is wrong. Of every tenth change it is told how soon the first response came from
 the new task. Runs in a network namespace of its own, made by unshare(1), so that no address is
 anybody else's.
 """
@@ -42,8 +42,8 @@ _PATIENCE = 60.0
 
 @dataclass(slots=True)
 class Churn:
-    """What came of it. Times in seconds; `idle`, `busy`: of answers of stable routes; `visible`:
-    from a change to the new task's answer.
+    """What came of it. Times in seconds; `idle`, `busy`: of responses of stable routes; `visible`:
+    from a change to the new task's response.
     """
 
     idle: list[float] = field(default_factory=list)
@@ -61,13 +61,13 @@ class _Site:
     def __init__(self, addresses: Sequence[str], changing: int) -> None:
         self.addresses = [[address] for address in addresses]  # of each service, all it ever had
         self.changing = changing  # services below this number change
-        self.answered: set[tuple[int, str]] = set()
+        self.responded: set[tuple[int, str]] = set()
         self.churn = Churn()
 
     async def ask(
         self, number: int, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     ) -> str:
-        """The address that has answered."""
+        """The address that has responded."""
         reader, writer = streams
         writer.write(
             f"GET / HTTP/1.1\r\nHost: {host_of(number)}\r\nUser-Agent: churn\r\n\r\n".encode()
@@ -80,14 +80,14 @@ class _Site:
             self.churn.wrong.append(
                 f"{host_of(number)}: {head.split(b' ', 2)[1].decode()} {body[:80]}"
             )
-        self.answered.add((number, address))
+        self.responded.add((number, address))
         return address
 
     def judge(self) -> Churn:
         """At the end: while a change is under way the gateway may know of it before we do."""
         owners = [
             (number, address)
-            for number, address in self.answered
+            for number, address in self.responded
             if address not in self.addresses[number]
         ]
         self.churn.wrong += [f"{host_of(number)}: {address}" for number, address in owners]
@@ -109,7 +109,7 @@ class _Site:
         await asyncio.gather(*(client() for _ in range(_CLIENTS)))
 
     async def see(self, number: int, address: str) -> None:
-        """Ask a service that has changed until its new task answers, or the next one has come."""
+        """Ask a service that has changed until its new task responds, or the next one has come."""
         began = time.monotonic()
         streams = await asyncio.open_connection("127.0.0.1", _HTTP)
         with contextlib.closing(streams[1]):
@@ -198,9 +198,9 @@ async def _measure(work: Path, options: argparse.Namespace) -> Churn:
 def _routes() -> int:
     with (
         contextlib.suppress(OSError, ValueError),
-        urllib.request.urlopen(f"http://127.0.0.1:{_ADMIN}/-/routes", timeout=20) as answer,
+        urllib.request.urlopen(f"http://127.0.0.1:{_ADMIN}/-/routes", timeout=20) as response,
     ):
-        return len(json.load(answer)["routes"])
+        return len(json.load(response)["routes"])
     return -1
 
 
@@ -255,8 +255,8 @@ def _row(name: str, times: Sequence[float]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print times and what was wrong; 1 when an answer was wrong or a change was never seen, 2 when
-    a part is missing.
+    """Print times and what was wrong; 1 when a response was wrong or a change was never seen, 2
+    when a part is missing.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument(
@@ -307,8 +307,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{'milliseconds':<42}{'n':>7}{'p50':>9}{'p99':>9}{'max':>9}")
         print(_row("stable routes, without changes", churn.idle))
         print(_row("stable routes, with changes", churn.busy))
-        print(_row("change -> first answer of the new task", churn.visible))
-        print(f"wrong answers: {len(churn.wrong)}; changes that were never seen: {churn.unseen}")
+        print(_row("change -> first response of the new task", churn.visible))
+        print(f"wrong responses: {len(churn.wrong)}; changes that were never seen: {churn.unseen}")
         print(*churn.wrong[:20], sep="\n")
     return 1 if churn.wrong or churn.unseen else 0
 

@@ -1,11 +1,11 @@
 """A Swarm of thousands of services whose tasks are replaced on request: `python -m
 tests.benchmarks.churn_swarm SOCKET SERVICES`.
 
-Every task has an address of its own out of 10.64.0.0/10 and answers on port 8080 with that address
-and the host it was asked for, so each answer tells which task it is of. All these addresses must
+Every task has an address of its own out of 10.64.0.0/10 and responds on port 8080 with that address
+and the host it was asked for, so each response tells which task it is of. All these addresses must
 lead here (see `churn`). A line "NUMBER" on standard input replaces the task of that service; the
-answer is a line with the new address. The engine is one that has its answers ready: what takes time
-is the gateway.
+response is a line with the new address. The engine is one that has its responses ready: what takes
+time is the gateway.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Swarm(FakeEngine):
         self._tasks[number] = json.dumps(task).encode()
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     address = writer.get_extra_info("sockname")[0]
     with contextlib.suppress(OSError, EOFError):
         while True:
@@ -95,7 +95,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 async def _serve(swarm: _Swarm) -> None:
-    async with await asyncio.start_server(_answer, "0.0.0.0", PORT, backlog=4096):
+    async with await asyncio.start_server(_respond, "0.0.0.0", PORT, backlog=4096):
         lines = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(lines), sys.stdin

@@ -1,8 +1,8 @@
 """How long a change of a Swarm takes to become a snapshot. Run by hand, as root: python -m
 tests.benchmarks.discovery_latency
 
-Two kinds of change on a real engine, in turn: a label update, measured from the engine's answer to
-the update call; and a change of scale, measured for each new task from the time that the engine
+Two kinds of change on a real engine, in turn: a label update, measured from the engine's response
+to the update call; and a change of scale, measured for each new task from the time that the engine
 itself writes into the task's status when it runs. Both end when the provider yields the snapshot
 that shows the change. HRM polled every 30 s, Traefik's Swarm provider every 15 s.
 """
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'milliseconds':<34}{'n':>5}{'p50':>8}{'p99':>8}{'max':>8}")
     worst = 0.0
     for name, values in (
-        ("label update answered -> snapshot", labels),
+        ("response to label update -> snapshot", labels),
         ("task running -> snapshot", tasks),
     ):
         p99 = statistics.quantiles(values, n=100, method="inclusive")[98]
@@ -106,8 +106,8 @@ def _update(lab: Lab, **changes: object) -> None:
 def _change_label(lab: Lab, following: Following, number: int) -> float:
     seen = len(following.seen)
     _update(lab, labels={_LABEL: _route(number)})
-    answered = time.monotonic()
-    return (_shown(following, seen, lambda routes: _host(number) in routes) - answered) * 1000
+    responded = time.monotonic()
+    return (_shown(following, seen, lambda routes: _host(number) in routes) - responded) * 1000
 
 
 def _change_scale(lab: Lab, following: Following, number: int, replicas: int) -> list[float]:

@@ -187,7 +187,7 @@ class Notice:
     longest: float
 
     def share(self, part: float) -> float:
-        """The time within which that part of the requests was answered."""
+        """The time within which that part of the requests had its response."""
         return self.seconds[min(int(len(self.seconds) * part), len(self.seconds) - 1)]
 
 

@@ -51,13 +51,13 @@ _BYTES = {"B": 1.0, "KB": 1024.0, "MB": 1024.0**2, "GB": 1024.0**3, "TB": 1024.0
 _TOTAL = re.compile(r"(\d+) requests in ([\d.]+)(us|ms|s|m|h), ([\d.]+)([KMGT]?B) read")
 _PERCENTILE = re.compile(r"^\s+([\d.]+)%\s+([\d.]+)(us|ms|s|m|h)\s*$", re.MULTILINE)
 _SOCKET_ERRORS = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
-_BAD_ANSWERS = re.compile(r"Non-2xx or 3xx responses: (\d+)")
+_BAD_RESPONSES = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class WrkResult:
-    """`requests` answered in `seconds`, `received` bytes; latencies in microseconds by percentile;
-    everything that failed.
+    """`requests` that got a response in `seconds`, `received` bytes; latencies in microseconds by
+    percentile; everything that failed.
     """
 
     requests: int
@@ -65,11 +65,11 @@ class WrkResult:
     received: float
     latency: dict[float, float]
     socket_errors: int
-    bad_answers: int
+    bad_responses: int
 
     @property
     def rate(self) -> float:
-        """Answers per second."""
+        """Responses per second."""
         return self.requests / self.seconds if self.seconds else 0.0
 
 
@@ -79,7 +79,7 @@ def parse_wrk(text: str) -> WrkResult:
     if total is None:
         raise BenchmarkError(f"wrk said: {text.strip()[-500:] or 'nothing'}")
     errors = _SOCKET_ERRORS.search(text)
-    bad = _BAD_ANSWERS.search(text)
+    bad = _BAD_RESPONSES.search(text)
     return WrkResult(
         requests=int(total[1]),
         seconds=float(total[2]) * _UNITS[total[3]] / 1e6,
@@ -89,7 +89,7 @@ def parse_wrk(text: str) -> WrkResult:
             for share, value, unit in _PERCENTILE.findall(text)
         },
         socket_errors=sum(int(value) for value in errors.groups()) if errors else 0,
-        bad_answers=int(bad[1]) if bad else 0,
+        bad_responses=int(bad[1]) if bad else 0,
     )
 
 
@@ -97,7 +97,7 @@ def wrk(
     port: int, script: str, *, work: Path, cpus: set[int], connections: int, seconds: float
 ) -> WrkResult:
     """One thread of wrk, driven by a Lua `script`. Raises `BenchmarkError` when it is missing,
-    fails, or got bad answers.
+    fails, or got bad responses.
     """
     program = shutil.which("wrk")
     if program is None:
@@ -122,9 +122,9 @@ def wrk(
             check=False,
         )
     result = parse_wrk(done.stdout + done.stderr)
-    if result.bad_answers or not result.requests:
+    if result.bad_responses or not result.requests:
         raise BenchmarkError(
-            f"{result.bad_answers} of {result.requests} answers were not 2xx or 3xx"
+            f"{result.bad_responses} of {result.requests} responses were not 2xx or 3xx"
         )
     return result
 
@@ -168,7 +168,7 @@ def paced(
 
 @contextlib.contextmanager
 def idle_connections(port: int, head: str, count: int) -> Iterator[None]:
-    """`count` connections that asked once, got their answer and now wait. From several source
+    """`count` connections that asked once, got their response and now wait. From several source
     addresses.
     """
     request = head.encode("latin-1")
@@ -180,9 +180,9 @@ def idle_connections(port: int, head: str, count: int) -> Iterator[None]:
                     socket.create_connection(("127.0.0.1", port), 10, (source, 0))
                 )
                 connection.sendall(request)
-                answer = connection.recv(65536)
+                response = connection.recv(65536)
             except OSError as error:
                 raise BenchmarkError(f"connection {number + 1} of {count}: {error}") from error
-            if not answer.startswith(b"HTTP/1.1 200"):
-                raise BenchmarkError(f"connection {number + 1} of {count}: {answer[:60]!r}")
+            if not response.startswith(b"HTTP/1.1 200"):
+                raise BenchmarkError(f"connection {number + 1} of {count}: {response[:60]!r}")
         yield

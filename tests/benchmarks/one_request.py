@@ -54,7 +54,7 @@ _REQUEST: Final = (
     b"Sec-Fetch-Site: same-origin\r\n"
     b"Cache-Control: max-age=0\r\n\r\n"
 )
-_ANSWER: Final = (
+_RESPONSE: Final = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 01:44:10 GMT\r\n"
     b"Content-Type: text/plain\r\n"
     b"Content-Length: 100\r\nConnection: keep-alive\r\n\r\n" + b"0" * 100
@@ -133,7 +133,7 @@ def _same(clients: HTTPClients, endpoint: HTTP1EndpointConnection, requests: int
     for _ in range(requests):
         client.data_received(_REQUEST)
         flush()
-        endpoint.data_received(_ANSWER)
+        endpoint.data_received(_RESPONSE)
         flush()
     client.connection_lost(None)
 
@@ -141,13 +141,13 @@ def _same(clients: HTTPClients, endpoint: HTTP1EndpointConnection, requests: int
 def _different(clients: HTTPClients, endpoint: HTTP1EndpointConnection, requests: int) -> None:
     client, flush = _client(clients), clients.proxy.write_batch.flush
     asked = [_REQUEST.replace(b"max-age=0", b"max-age=%d" % number) for number in range(_VARIANTS)]
-    answers = [
-        _ANSWER.replace(b"text/plain", b"text/p%04d" % number) for number in range(_VARIANTS)
+    responses = [
+        _RESPONSE.replace(b"text/plain", b"text/p%04d" % number) for number in range(_VARIANTS)
     ]
     for number in range(requests):
         client.data_received(asked[number % _VARIANTS])
         flush()
-        endpoint.data_received(answers[number % _VARIANTS])
+        endpoint.data_received(responses[number % _VARIANTS])
         flush()
     client.connection_lost(None)
 
@@ -158,7 +158,7 @@ def _hosts(clients: HTTPClients, endpoint: HTTP1EndpointConnection, requests: in
     for number in range(requests):
         client.data_received(asked[number % _HOSTS])
         flush()
-        endpoint.data_received(_ANSWER)
+        endpoint.data_received(_RESPONSE)
         flush()
     client.connection_lost(None)
 
@@ -169,7 +169,7 @@ def _closing(clients: HTTPClients, endpoint: HTTP1EndpointConnection, requests: 
         client = _client(clients)
         client.data_received(_LAST)
         flush()
-        endpoint.data_received(_ANSWER)
+        endpoint.data_received(_RESPONSE)
         flush()
         client.connection_lost(None)
 

@@ -1,5 +1,5 @@
-"""Open-loop load: requests leave at a constant rate whether answers come or not, and latency counts
-from the intended time.
+"""Open-loop load: requests leave at a constant rate whether responses come or not, and latency
+counts from the intended time.
 
 `python pacer.py` reads one JSON object from standard input (`host`, `port`, `request`, `rate`,
 `seconds`, `connections`) and prints one. A request that finds no idle connection waits for one, and
@@ -30,14 +30,14 @@ __all__ = ["PacedResult", "main", "percentile", "run"]
 
 _CLOCK_MONOTONIC = 1
 _SHORTEST_TICK = 50_000  # nanoseconds; below that the ticks themselves would be the load
-_PATIENCE = 5.0  # seconds for the last answers
+_PATIENCE = 5.0  # seconds for the last responses
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class PacedResult:
-    """Latencies in microseconds; `late` the 99th percentile of leaving late; `achieved` answers per
-    second.
+    """Latencies in microseconds; `late` the 99th percentile of leaving late; `achieved` responses
+    per second.
     """
 
     requests: int
@@ -72,20 +72,20 @@ def _ticker(nanoseconds: int) -> int:
 
 
 def _connect(host: str, port: int, request: bytes) -> socket.socket:
-    """A connection over which one whole answer has come."""
+    """A connection over which one whole response has come."""
     connection = socket.create_connection((host, port), 10)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(request)
-    answer = b""
-    while b"\r\n\r\n" not in answer:
+    response = b""
+    while b"\r\n\r\n" not in response:
         got = connection.recv(65536)
         if not got:
-            raise OSError("closed before an answer")
-        answer += got
-    head, _, body = answer.partition(b"\r\n\r\n")
+            raise OSError("closed before a response")
+        response += got
+    head, _, body = response.partition(b"\r\n\r\n")
     length = _LENGTH.search(head)
     if length is None or not head.startswith(b"HTTP/1.1 200"):
-        raise OSError(f"unexpected answer {head[:80]!r}")
+        raise OSError(f"unexpected response {head[:80]!r}")
     missing = int(length[1]) - len(body)
     while missing > 0:
         missing -= len(connection.recv(65536)) or missing
@@ -104,7 +104,7 @@ class _Load:
         self._pending: dict[int, float] = {}  # handle -> intended time of the request under way
         self._missing: dict[
             int, int
-        ] = {}  # handle -> bytes of its answer still to come; 0 before its head
+        ] = {}  # handle -> bytes of its response still to come; 0 before its head
         self._idle: collections.deque[int] = collections.deque()
         self._waiting: collections.deque[float] = (
             collections.deque()
@@ -112,7 +112,7 @@ class _Load:
         self.latencies: list[float] = []
         self.late: list[float] = []
         self.errors = 0
-        self._whole = 0  # bytes of the last answer
+        self._whole = 0  # bytes of the last response
         for _ in range(connections):
             self._open()
 
@@ -179,7 +179,7 @@ class _Load:
             and handle in self._pending
             and not self._missing[handle]
         ):
-            # Nearly always: a whole answer at once, as long as the one before.
+            # Nearly always: a whole response at once, as long as the one before.
             self.latencies.append(time.perf_counter() - self._pending.pop(handle))
             self._next(handle)
             return
@@ -212,7 +212,7 @@ class _Load:
 def run(
     host: str, port: int, request: bytes, rate: float, seconds: float, connections: int
 ) -> PacedResult:
-    """Send `rate` requests per second for `seconds`; an answer counts by its head's status and its
+    """Send `rate` requests per second for `seconds`; a response counts by its head's status and its
     Content-Length.
     """
     load = _Load(host, port, request, connections)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks import configurations
-from tests.benchmarks.backend import answers
+from tests.benchmarks.backend import responds
 from tests.benchmarks.compiled import compiled_copy, compiler
 from tests.benchmarks.configurations import POOL, SMALL_HOST, STREAM_HOST, Site
 from tests.benchmarks.processes import BenchmarkError, Process, free_port
@@ -47,7 +47,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`find` answers the program, or None when it is not installed; `configure` writes its files
+    """`find` returns the program, or None when it is not installed; `configure` writes its files
     and says what to run.
 
     `install` tells people how to get it. Above `most_routes` it is not measured (its look-up walks
@@ -242,4 +242,4 @@ def running(
 def _serves(site: Site) -> bool:
     last = list(site.services().values())[-1][-1]
     targets = ((SMALL_HOST, "/"), (STREAM_HOST, "/echo"), (last, "/"))
-    return all(answers(site.port, target, host) for host, target in targets)
+    return all(responds(site.port, target, host) for host, target in targets)

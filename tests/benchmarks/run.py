@@ -36,7 +36,7 @@ from tests.benchmarks.processes import BenchmarkError, Process, free_port, raise
 from tests.benchmarks.report import Results, as_data, goals_table, judge, scenario_table
 from tests.benchmarks.scenarios import SCENARIOS, Measure, Scenario
 from tests.benchmarks.termination import ENDING_PEERS, register_termination, tls_ready
-from tests.benchmarks.tls_peers import TLS_PEERS, tls_answers, tls_serving
+from tests.benchmarks.tls_peers import TLS_PEERS, tls_responds, tls_serving
 from tests.benchmarks.tls_scenarios import register_tls
 
 __all__ = ["main"]
@@ -46,7 +46,7 @@ register_termination()
 
 _PEERS = {"http": PEERS, "passthrough": TLS_PEERS, "termination": ENDING_PEERS}
 _READY: dict[str, Callable[[Site], bool]] = {
-    "passthrough": lambda site: tls_answers(site.port),
+    "passthrough": lambda site: tls_responds(site.port),
     "termination": lambda site: tls_ready(site.port),
 }
 

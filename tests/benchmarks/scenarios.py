@@ -245,7 +245,7 @@ def latency(measure: Measure) -> Figures:
             time.perf_counter() - start
         )
         if not result.requests:
-            raise BenchmarkError(f"no answer at {share}% load")
+            raise BenchmarkError(f"no response at {share}% load")
         figures |= {
             f"p50_at_{share}_us": result.p50,
             f"p99_at_{share}_us": result.p99,
@@ -301,7 +301,10 @@ _BODY_GOALS = (Goal("cpu_us", 1.1, "envoy"),)
 
 for _scenario in (
     Scenario(
-        "keepalive", "100-byte answers, 13 fields, 64 connections", keepalive, goals=_REQUEST_GOALS
+        "keepalive",
+        "100-byte responses, 13 fields, 64 connections",
+        keepalive,
+        goals=_REQUEST_GOALS,
     ),
     Scenario(
         "keepalive-varied",
@@ -315,8 +318,8 @@ for _scenario in (
         unique,
         goals=_REQUEST_GOALS,
     ),
-    Scenario("download", "1 MiB answers with a length", download, goals=_BODY_GOALS),
-    Scenario("download-chunked", "1 MiB answers in chunks", download_chunked, goals=_BODY_GOALS),
+    Scenario("download", "1 MiB responses with a length", download, goals=_BODY_GOALS),
+    Scenario("download-chunked", "1 MiB responses in chunks", download_chunked, goals=_BODY_GOALS),
     Scenario("upload", "1 MiB requests with a length", upload, goals=_BODY_GOALS),
     Scenario("upload-chunked", "1 MiB requests in chunks", upload_chunked, goals=_BODY_GOALS),
     Scenario(

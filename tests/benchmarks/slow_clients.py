@@ -2,7 +2,7 @@
 python -m tests.benchmarks.slow_clients
 
 Four kinds, one after the other, each with a gateway of its own: heads of requests that come byte by
-byte, bodies that do, answers of 1 MiB that are taken kilobyte by kilobyte, and TLS hellos byte by
+byte, bodies that do, responses of 1 MiB that are taken kilobyte by kilobyte, and TLS hellos byte by
 byte. All time-outs are long, so that nobody is cut. One good client asks over a kept connection
 from a process of its own, before the slow ones come and while they are there.
 """
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.backend import Backend, answers, serving
+from tests.benchmarks.backend import Backend, responds, serving
 from tests.benchmarks.measure import cpu_seconds, rss_bytes
 from tests.benchmarks.processes import BenchmarkError, Process, free_port, raise_file_limit
 
@@ -34,7 +34,7 @@ __all__ = ["KINDS", "Slow", "main", "measure"]
 
 _ROOT = Path(__file__).parents[2]
 _HOST = "shop.example.com"
-_UPLOADS = "uploads.example.com"  # its backend reads to the end before it answers
+_UPLOADS = "uploads.example.com"  # its backendreads to the end before it responds
 _ASK = f"GET / HTTP/1.1\r\nHost: {_HOST}\r\nUser-Agent: good\r\nAccept: */*\r\n\r\n"
 _LONG = "600"
 _SETTINGS = {
@@ -163,7 +163,7 @@ def measure(
     with Process(
         f"gateway ({kind})", command, cpus=cpus, output=work / f"{kind}.out", environment=variables
     ) as gateway:
-        gateway.wait_until(lambda: answers(http, "/", _HOST), 30)
+        gateway.wait_until(lambda: responds(http, "/", _HOST), 30)
         port = https if kind == "hellos" else http
         with contextlib.closing(
             _Crowd(kind, port, 20, 0.1)
@@ -208,21 +208,21 @@ def _good(port: int, requests: int) -> list[float]:
 
 
 def _be_good(port: int, requests: int) -> None:
-    """Ask, with a pause of two milliseconds after each answer; print seconds as JSON. Raises when
-    an answer is not what it should be.
+    """Ask, with a pause of two milliseconds after each response; print seconds as JSON. Raises when
+    a response is not what it should be.
     """
     times = []
     with socket.create_connection(("127.0.0.1", port), 60) as sock:
         for _ in range(requests):
             began = time.perf_counter()
             sock.sendall(_ASK.encode())
-            answer = b""
-            while not answer.partition(b"\r\n\r\n")[2].endswith(b"s" * 100):
+            response = b""
+            while not response.partition(b"\r\n\r\n")[2].endswith(b"s" * 100):
                 data = sock.recv(65536)
-                assert data, answer
-                answer += data
+                assert data, response
+                response += data
             times.append(time.perf_counter() - began)
-            assert answer.startswith(b"HTTP/1.1 200 "), answer
+            assert response.startswith(b"HTTP/1.1 200 "), response
             time.sleep(0.002)
     print(json.dumps(times))
 

@@ -3,7 +3,7 @@ tests.benchmarks.soak --minutes 60
 
 One gateway, as shipped, over a file of services that is written anew every other second. Through it
 go kept and new connections, uploads, downloads, downloads that are given up, tunnels, TLS sessions
-that are passed through, heads that never end, garbage, and hosts that nobody serves. Every answer
+that are passed through, heads that never end, garbage, and hosts that nobody serves. Every response
 is looked at: it must be whole and come from a backend of its host. A hundred times the gateway's
 memory, open files, threads, tasks and objects are taken down; at the beginning and at the end it is
 idle, and must hold as little.
@@ -109,9 +109,9 @@ class _Watched:
     def ready(self) -> bool:
         with (
             contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/-/ready", timeout=2) as answer,
+            urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/-/ready", timeout=2) as response,
         ):
-            return bool(answer.status == 200)
+            return bool(response.status == 200)
         return False
 
 
@@ -242,7 +242,7 @@ def _means(samples: Sequence[Sample]) -> list[float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what it held at which time, and what came of the requests. 1: it has grown, or an
-    answer was wrong; 2: a part is missing.
+    response was wrong; 2: a part is missing.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--minutes", type=float, default=60, help="of traffic (default 60)")

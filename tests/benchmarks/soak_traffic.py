@@ -1,5 +1,5 @@
-"""What the soak sends through the gateway, and who answers it: each kind of exchange once more, in
-no order, at a steady rate.
+"""What the soak sends through the gateway, and who responds to it: each kind of exchange once more,
+in no order, at a steady rate.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Backends:
-    """Five servers of HTTP that say which of them answers, and one of TLS that sends back what it
+    """Five servers of HTTP that say which of them responds, and one of TLS that sends back what it
     gets.
     """
 
@@ -46,7 +46,7 @@ class Backends:
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(5):
                 server = await stack.enter_async_context(
-                    await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=512)
+                    await asyncio.start_server(_respond, "127.0.0.1", 0, backlog=512)
                 )
                 made.ports.append(server.sockets[0].getsockname()[1])
             server = await stack.enter_async_context(
@@ -64,7 +64,7 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     port = writer.get_extra_info("sockname")[1]
     with contextlib.suppress(OSError, EOFError):
         while True:
@@ -158,7 +158,7 @@ class Traffic:
         else:
             self.counts.good[name] += 1
 
-    # Questions and answers
+    # Questions and responses
 
     @contextlib.asynccontextmanager
     async def _connected(self, port: int = 0) -> AsyncIterator[Streams]:
@@ -279,7 +279,7 @@ class Traffic:
             await asyncio.sleep(random.random())
 
     async def _move(self) -> None:
-        """A host that changes: it may be gone, but what answers has been asked for that host."""
+        """A host that changes: it may be gone, but who responds has been asked for that host."""
         host = f"s{random.randrange(20) * 10 + random.randrange(2)}.example.com"
         async with self._connected() as (reader, writer):
             writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())

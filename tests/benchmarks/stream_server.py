@@ -59,7 +59,7 @@ class StreamProtocol(asyncio.BufferedProtocol):
                 self._left -= taken
                 start += taken
                 if not self._left and self._body and not self._chunked:
-                    self._answer()
+                    self._respond()
                 continue
             block, start = self._line(b"\r\n" if self._body else b"\r\n\r\n", start, nbytes)
             if block is None:
@@ -99,12 +99,12 @@ class StreamProtocol(asyncio.BufferedProtocol):
     def _chunk(self, line: bytes) -> None:
         size = int(line.partition(b";")[0] or b"-1", 16)
         if size == -1:  # the empty line after the last chunk
-            self._answer()
+            self._respond()
         elif size:
             self._count += size
             self._left = size + 2
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         self._body = False
         self._send(b"%d\n" % self._count)
 

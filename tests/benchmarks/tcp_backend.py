@@ -1,7 +1,7 @@
 """The server behind a TLS passthrough: `python tcp_backend.py PORT`. It speaks no TLS, for who
 passes TLS through cannot tell.
 
-After one TLS record (the hello) it sends `FLIGHT` bytes, as many as a server's answer to a hello
+After one TLS record (the hello) it sends `FLIGHT` bytes, as many as a server's reply to a hello
 has. Then a message that begins with "D" is a decimal number and a line feed: so many bytes are
 sent. Anything else comes back as it is.
 """

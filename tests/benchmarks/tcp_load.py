@@ -191,7 +191,7 @@ def handshakes(port: int, name: str, seconds: float, connections: int) -> float:
                 ):
                     tls.sendall(request)
                     if not tls.recv(4096).startswith(b"HTTP/1.1 200"):
-                        raise OSError("not answered with 200")
+                        raise OSError("the response is not a 200")
                     count += 1
         except OSError as error:
             failures.append(error)

@@ -152,7 +152,7 @@ ENDING_PEERS: dict[str, Peer] = {
 
 
 def tls_ready(port: int) -> bool:
-    """Whether a request over TLS is answered with 200."""
+    """Whether a request over TLS gets a 200."""
     try:
         return run_load(port, SMALL_HOST, "handshakes", 0.01, 1).count > 0
     except BenchmarkError:

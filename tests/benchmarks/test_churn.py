@@ -1,4 +1,4 @@
-"""The churn program in a short form: nobody gets an answer of another's task while tasks are
+"""The churn program in a short form: nobody gets a response of another's task while tasks are
 replaced, and every change is seen.
 """
 
@@ -12,7 +12,7 @@ import pytest
 from tests.benchmarks.churn import missing, run_apart
 
 
-def test_no_answer_is_wrong_while_tasks_are_replaced() -> None:
+def test_no_response_is_wrong_while_tasks_are_replaced() -> None:
     if lack := missing():
         if os.environ.get("CI"):
             pytest.fail(lack)

@@ -1,5 +1,5 @@
 """The program about attackers in a short form: of each kind one is there and does its worst, and a
-bystander is answered beside it.
+bystander gets its response beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.benchmarks.fairness import KINDS, measure
         "TLS: records of 1 byte",
     ],
 )
-def test_a_bystander_is_answered(kind: str) -> None:
+def test_a_bystander_gets_its_response(kind: str) -> None:
     notice = measure(kind, 1, "asyncio", 0.3)
     assert len(notice.seconds) >= 3
     assert notice.moved > 0

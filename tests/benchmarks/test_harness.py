@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import configurations, pacer, run, tcp_load
-from tests.benchmarks.backend import answers, serving
+from tests.benchmarks.backend import responds, serving
 from tests.benchmarks.configurations import Site
 from tests.benchmarks.load import parse_wrk, request_head
 from tests.benchmarks.measure import cpu_seconds, family, measured, pinned, rss_bytes
@@ -62,7 +62,7 @@ def test_wrk_output() -> None:
     result = parse_wrk(WRK.format(extra=""))
     assert (result.requests, result.seconds, result.received) == (244127, 4.0, 58.2 * 1024**2)
     assert result.latency == {50.0: 1020.0, 75.0: 1080.0, 90.0: 1150.0, 99.0: 1470000.0}
-    assert (result.socket_errors, result.bad_answers, result.rate) == (0, 0, 244127 / 4)
+    assert (result.socket_errors, result.bad_responses, result.rate) == (0, 0, 244127 / 4)
 
 
 def test_wrk_errors_are_counted() -> None:
@@ -74,7 +74,7 @@ def test_wrk_errors_are_counted() -> None:
             )
         )
     )
-    assert (result.socket_errors, result.bad_answers) == (10, 17)
+    assert (result.socket_errors, result.bad_responses) == (10, 17)
 
 
 def test_anything_else_from_wrk_is_an_error() -> None:
@@ -193,7 +193,7 @@ def test_stream_backend_reads_bodies_in_any_pieces(message: bytes, count: bytes,
         piece = stream[start : start + size]
         protocol.get_buffer(0)[: len(piece)] = piece
         protocol.buffer_updated(len(piece))
-    assert [answer.partition(b"\r\n\r\n")[2] for answer in transport.sent] == [count] * 3
+    assert [response.partition(b"\r\n\r\n")[2] for response in transport.sent] == [count] * 3
 
 
 def test_configurations_name_every_route(tmp_path: Path) -> None:
@@ -243,13 +243,13 @@ def test_unknown_names_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no 'apache'" in capsys.readouterr().err
 
 
-def test_backend_answers(tmp_path: Path) -> None:
+def test_backend_responds(tmp_path: Path) -> None:
     _need("nginx")
     with serving(tmp_path, {0}) as backend:
-        assert answers(backend.fixed, "/anything", "a")
-        assert answers(backend.fixed, "/large", "a")
-        assert answers(backend.stream, "/chunked", "a")
-    assert not answers(backend.fixed, "/", "a")
+        assert responds(backend.fixed, "/anything", "a")
+        assert responds(backend.fixed, "/large", "a")
+        assert responds(backend.stream, "/chunked", "a")
+    assert not responds(backend.fixed, "/", "a")
 
 
 def test_one_second_of_nginx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

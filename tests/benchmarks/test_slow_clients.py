@@ -1,5 +1,5 @@
 """The program about slow clients in a short form: of each kind some are there, none is cut, and a
-good client is answered beside them.
+good client gets its responses beside them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from tests.benchmarks.processes import Process, free_port
 from tests.benchmarks.tcp_load import client_hello, opened
 from tests.benchmarks.tls_configurations import TLS_NAME
 
-__all__ = ["TLS_PEERS", "tls_answers", "tls_serving"]
+__all__ = ["TLS_PEERS", "tls_responds", "tls_serving"]
 
 _PYPI = "pip install -r tests/benchmarks/requirements.txt"
 # Connections are logged at the level "info", as access records are.
@@ -101,7 +101,7 @@ TLS_PEERS: dict[str, Peer] = {
 }
 
 
-def tls_answers(port: int) -> bool:
+def tls_responds(port: int) -> bool:
     """Whether a hello brings the backend's flight."""
     try:
         opened(port, client_hello(TLS_NAME)).close()
@@ -118,5 +118,5 @@ def tls_serving(work: Path, cpus: set[int]) -> Iterator[int]:
     port = free_port()
     command = [sys.executable, str(Path(tcp_backend.__file__)), str(port)]
     with Process("TLS backend", command, cpus=cpus, output=work / "tls-backend.out") as process:
-        process.wait_until(lambda: tls_answers(port), 10)
+        process.wait_until(lambda: tls_responds(port), 10)
         yield port

@@ -40,8 +40,8 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """With so many workers: answers per second, and CPU microseconds of all the gateway's processes
-    for each.
+    """With so many workers: responses per second, and CPU microseconds of all the gateway's
+    processes for each.
     """
 
     workers: int
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(
         f"{len(cpus)} cores for load, backend and gateway together; 64 connections, 13 fields, "
-        "100-byte answers, access log on"
+        "100-byte responses, access log on"
     )
     print(f"{'workers':>8}{'requests/s':>12}{'ratio':>8}{'CPU us':>8}")
     first = 0.0
@@ -156,8 +156,8 @@ def _peer(workers: int, admin: int) -> Peer:
 
 
 def _workers(admin: int) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/-/status", timeout=5) as answer:
-        found: list[dict[str, Any]] = json.load(answer)["workers"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/-/status", timeout=5) as response:
+        found: list[dict[str, Any]] = json.load(response)["workers"]
     return found
 
 

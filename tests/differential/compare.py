@@ -16,14 +16,14 @@ from tests.differential.grammar import split
 from tests.differential.readers import (
     Reading,
     by_h11,
-    by_h11_answer,
+    by_h11_response,
     by_httptools,
-    by_httptools_answer,
+    by_httptools_response,
     ours,
-    ours_answer,
+    ours_response,
 )
 
-__all__ = ["STREAMS", "TIMEOUT", "Census", "compared_answer", "compared_requests"]
+__all__ = ["STREAMS", "TIMEOUT", "Census", "compared_requests", "compared_response"]
 
 _DEFAULT: Final = 30_000
 STREAMS: Final = int(os.environ.get("MESHLIB_DIFFERENTIAL", _DEFAULT))
@@ -78,13 +78,13 @@ def compared_requests(random: Random, data: bytes, census: Census) -> int:
     return count
 
 
-def compared_answer(random: Random, data: bytes, method: bytes, census: Census) -> None:
-    """The answer that a stream begins with, interim ones included, by all readers."""
-    us = ours_answer([data], method)
-    same_in_pieces(us, ours_answer(split(random, data), method), data)
-    others = {"h11": by_h11_answer([data], method)}
+def compared_response(random: Random, data: bytes, method: bytes, census: Census) -> None:
+    """The response that a stream begins with, interim ones included, by all readers."""
+    us = ours_response([data], method)
+    same_in_pieces(us, ours_response(split(random, data), method), data)
+    others = {"h11": by_h11_response([data], method)}
     if method != b"HEAD":
-        others["httptools"] = by_httptools_answer(data, us.end)
+        others["httptools"] = by_httptools_response(data, us.end)
         if us.until_close and others["httptools"].end < 0:
             others["httptools"].end = us.end  # it waits for the end of the stream, as it must
     if us.heads:

@@ -23,7 +23,7 @@ class Difference:
     """`when` is searched for in the message as it came, `says` in the reader's error (for the
     aspect "refused").
 
-    `example` is a message, a request or an answer, that shows it.
+    `example` is a message, a request or a response, that shows it.
     """
 
     reader: Literal["h11", "httptools"]
@@ -149,7 +149,7 @@ DIFFERENCES: Final = (
         ("refused",),
         re.compile(rb"(?is)\AHTTP/1\.(?:0 1|1 1.*\n(?:connection:[^\r\n]*close|HTTP/1\.0 1))"),
         (
-            "After an interim answer comes the final one, whatever the former says of the "
+            "After an interim response comes the final one, whatever the former says of the "
             "connection. httptools counts each as a message."
         ),
         "RFC 9110 15.2",

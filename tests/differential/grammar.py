@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-__all__ = ["SEEDS", "answer", "body", "chunked_body", "mutated", "request", "split", "stream"]
+__all__ = ["SEEDS", "body", "chunked_body", "mutated", "request", "response", "split", "stream"]
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors" / "http1"
 CRLF: Final = b"\r\n"
@@ -182,8 +182,8 @@ def request(random: Random) -> bytes:
     return blank + CRLF.join([b" ".join((method, target, version)), *lines, b"", b""]) + wire
 
 
-def answer(random: Random) -> bytes:
-    """One answer with its interim ones and its body, before any mutation."""
+def response(random: Random) -> bytes:
+    """One response with its interim ones and its body, before any mutation."""
     odd = random.random() < 0.2
     interim = (
         random.choice(_INTERIM if odd else _INTERIM[:2]) * random.choice((1, 1, 2))

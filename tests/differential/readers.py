@@ -34,12 +34,12 @@ __all__ = [
     "Head",
     "Reading",
     "by_h11",
-    "by_h11_answer",
+    "by_h11_response",
     "by_httptools",
-    "by_httptools_answer",
+    "by_httptools_response",
     "origin_form",
     "ours",
-    "ours_answer",
+    "ours_response",
     "plain",
     "request_start",
 ]
@@ -62,7 +62,8 @@ class Reading:
     waits for more.
 
     `heads`: the interim ones too. `refused`: why it gave up, "" when it did not. `trailers`: those
-    it hands on. `until_close`: an answer that ends with the stream, which httptools is not told of.
+    it hands on. `until_close`: a response that ends with the stream, which httptools is not told
+    of.
     """
 
     heads: list[Head] = field(default_factory=list)
@@ -105,11 +106,11 @@ def ours(pieces: Pieces) -> Reading:
     return reading
 
 
-def ours_answer(pieces: Pieces, method: bytes) -> Reading:
-    """An answer to a `method` request, and the end of the stream behind it."""
+def ours_response(pieces: Pieces, method: bytes) -> Reading:
+    """A response to a `method` request, and the end of the stream behind it."""
     reading = Reading()
     buffer = HeadBuffer(LIMIT, response=True)
-    body: _AnswerBody | None = None
+    body: _ResponseBody | None = None
     taken = 0
     try:
         for piece in pieces:
@@ -124,7 +125,7 @@ def ours_answer(pieces: Pieces, method: bytes) -> Reading:
                 reading.heads.append(Head(start, plain(head.fields.pairs())))
                 data = data[buffer.position :]
                 if head.status >= 200 or head.status == 101:
-                    body = _AnswerBody(head, method)
+                    body = _ResponseBody(head, method)
             if body is None:
                 continue
             reading.body += body.receive_data(data)
@@ -145,8 +146,8 @@ def by_h11(pieces: Pieces) -> Reading:
     return _h11_reads(h11.Connection(h11.SERVER, max_incomplete_event_size=LIMIT), pieces)
 
 
-def by_h11_answer(pieces: Pieces, method: bytes) -> Reading:
-    """An answer, read by h11 as a client that has asked with `method` and offered an upgrade."""
+def by_h11_response(pieces: Pieces, method: bytes) -> Reading:
+    """A response, read by h11 as a client that has asked with `method` and offered an upgrade."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=LIMIT)
     asked = h11.Request(
         method=method,
@@ -164,8 +165,8 @@ def by_httptools(data: bytes, end: int) -> Reading:
     return _httptools_reads(httptools.HttpRequestParser(seen), seen, data, end)
 
 
-def by_httptools_answer(data: bytes, end: int) -> Reading:
-    """An answer, as `by_httptools`. It cannot be told what was asked: never for HEAD."""
+def by_httptools_response(data: bytes, end: int) -> Reading:
+    """A response, as `by_httptools`. It cannot be told what was asked: never for HEAD."""
     seen = _Callbacks()
     return _httptools_reads(httptools.HttpResponseParser(seen), seen, data, end)
 
@@ -183,8 +184,8 @@ def origin_form(target: bytes, fields: Fields) -> tuple[bytes, bytes]:
     return (url[2] if url[2][:1] == b"/" else b"/" + url[2]), url[1]
 
 
-class _AnswerBody:
-    """The body of an answer, whichever way its end is told."""
+class _ResponseBody:
+    """The body of a response, whichever way its end is told."""
 
     def __init__(self, head: ResponseHead, method: bytes) -> None:
         self.kind = body_kind(head, method)
@@ -339,7 +340,7 @@ def _httptools_reads(parser: Parser, seen: _Callbacks, data: bytes, end: int) ->
                 Head((b"%d" % parser.get_status_code(), seen.start, version), fields)
             )
             if parser.get_status_code() < 200 and parser.get_status_code() != 101:
-                seen.complete -= 1  # an interim answer is a message to httptools
+                seen.complete -= 1  # an interim response is a message to httptools
         seen.start = b""
         seen.fields = []
 

@@ -14,13 +14,13 @@ from tests.support.running import RunningGateway, quick, snapshot_of
 
 __all__ = ["Recorder", "recording"]
 
-# No body after it, whatever the method was: so the answers on a connection can be counted.
+# No body after it, whatever the method was: so the responses on a connection can be counted.
 _NO_CONTENT: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 class Recorder:
-    """A script for backends: answers 204 and keeps every request, read by h11, and those that were
-    cut off apart.
+    """A script for backends: responds with 204 and keeps every request, read by h11, and those that
+    were cut off apart.
     """
 
     def __init__(self) -> None:

@@ -17,15 +17,15 @@ from tests.differential.readers import (
     Fields,
     Reading,
     by_h11,
-    by_h11_answer,
+    by_h11_response,
     by_httptools,
-    by_httptools_answer,
+    by_httptools_response,
 )
 
 pytestmark = TIMEOUT
 
 _REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-_ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+_RESPONSE = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 # The head announces every name that the grammar makes; so what is dropped is what may never come as
 # a trailer.
 _ANNOUNCED = frozenset(
@@ -64,7 +64,7 @@ def read(
     return b"".join(out), reader, b"".join(rest), ""
 
 
-@pytest.mark.parametrize("response", [False, True], ids=["request", "answer"])
+@pytest.mark.parametrize("response", [False, True], ids=["request", "response"])
 def test_bodies(response: bool) -> None:
     census = Census()
     for seed in range(STREAMS // 8):
@@ -95,7 +95,7 @@ def _compare(random: Random, data: bytes, response: bool, census: Census) -> Non
     assert (cut_payload, cut_rest, cut_reader.trailers) == (payload, rest, reader.trailers), data
     assert (relaying.done, relay_rest, relaying.trailers) == (True, rest, reader.trailers), data
     end = len(data) - len(rest)
-    head = _ANSWER if response else _REQUEST
+    head = _RESPONSE if response else _REQUEST
     us = Reading(_others(_LAST, response, len(_LAST))["h11"].heads, payload, len(head) + end)
     others = _others(data, response, end)
     census.accepted(us, others, head + data[:end])
@@ -110,7 +110,7 @@ def _relayed_is_plain(relayed: bytes, response: bool, us: Reading, trailers: byt
     """What goes on is read by both without a single known difference: no extension, no odd trailer,
     nothing behind.
     """
-    head = _ANSWER if response else _REQUEST
+    head = _RESPONSE if response else _REQUEST
     for name, them in _others(relayed, response, len(relayed)).items():
         assert (them.refused, them.body, them.end) == ("", us.body, len(head) + len(relayed)), (
             name,
@@ -121,12 +121,12 @@ def _relayed_is_plain(relayed: bytes, response: bool, us: Reading, trailers: byt
 
 
 def _others(data: bytes, response: bool, end: int) -> dict[str, Reading]:
-    head = _ANSWER if response else _REQUEST
+    head = _RESPONSE if response else _REQUEST
     whole = len(head) + end if end >= 0 else -1
     if response:
         return {
-            "h11": by_h11_answer([head + data], b"GET"),
-            "httptools": by_httptools_answer(head + data, whole),
+            "h11": by_h11_response([head + data], b"GET"),
+            "httptools": by_httptools_response(head + data, whole),
         }
     return {"h11": by_h11([head + data]), "httptools": by_httptools(head + data, whole)}
 

@@ -44,17 +44,17 @@ _NEVER_NAMED_AWAY: Final = {
 
 
 def through(site: RunningGateway, pieces: list[bytes]) -> tuple[list[int], bool]:
-    """The statuses of all final answers to these bytes, the last on their connection; and whether a
-    reset may have lost some.
+    """The statuses of all final responses to these bytes, the last on their connection; and whether
+    a reset may have lost some.
     """
     client = site.client()
     for piece in pieces:
         client.send(piece)
     with suppress(OSError):  # reset: refused, and still sending
         client.shut()
-    answers = client.read_rest()
+    responses = client.read_rest()
     client.close()
-    statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
+    statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", responses)]
     return [status for status in statuses if status >= 200], client.ended == "reset"
 
 

@@ -105,7 +105,7 @@ def nginx(work: Path) -> Iterator[tuple[tuple[str, int], Recorder]]:
         behind.stop()
 
 
-def answered(address: tuple[str, int], recorder: Recorder, data: bytes) -> list[_Seen]:
+def passed_on(address: tuple[str, int], recorder: Recorder, data: bytes) -> list[_Seen]:
     """What the server behind has read, whole."""
     before = len(recorder.complete)
     client = Client(address)
@@ -147,7 +147,7 @@ def test_nginx_and_we_never_tell_a_server_different_things(tmp_path: Path) -> No
     with recording() as (site, ours), nginx(tmp_path) as (address, theirs):
         for number in range(len(SEEDS) + STREAMS // 30):
             data = case(number)
-            by_us, by_nginx = answered(site.address, ours, data), answered(address, theirs, data)
+            by_us, by_nginx = passed_on(site.address, ours, data), passed_on(address, theirs, data)
             census[
                 "both"
                 if by_us and by_nginx

@@ -49,11 +49,11 @@ def test_each_known_difference_exists() -> None:
     census = Census()
     expected: set[str] = set()
     for known in DIFFERENCES:
-        if not _of_answer(known):
+        if not _of_response(known):
             expected.add(f"known: {known.reason}")
             compared_requests(Random(0), known.example, census)
     assert expected == {key for key in census if key.startswith("known: ")}
 
 
-def _of_answer(known: Difference) -> bool:
+def _of_response(known: Difference) -> bool:
     return known.example.startswith(b"HTTP/")

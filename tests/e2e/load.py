@@ -1,8 +1,8 @@
 """Steady requests from inside a namespace, until SIGTERM: `python load.py URL HOST [CONNECTIONS]`.
 Prints one JSON object at its end.
 
-`ok` counts answers with status 200, `failed` has what was wrong with others, `seen` how often each
-body came.
+`ok` counts responses with status 200, `failed` has what was wrong with others, `seen` how often
+each body came.
 """
 
 from __future__ import annotations

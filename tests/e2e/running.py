@@ -57,17 +57,17 @@ class Gateway:
         return self.inside.fetch(url, *options)
 
     def get(self, host: str, path: str = "/", *options: str) -> str:
-        """The body of an answer, "" when there is none."""
+        """The body of a response, "" when there is none."""
         return self.fetch(f"{HTTP}{path}", "-H", f"Host: {host}", *options)
 
     def status(self, host: str, path: str = "/") -> str:
-        """ "STATUS LOCATION" of an answer."""
+        """ "STATUS LOCATION" of a response."""
         return self.get(host, path, "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}").strip()
 
     def routes(self) -> dict[str, Any]:
         """What `/-/routes` says."""
-        answer: dict[str, Any] = json.loads(self.fetch(f"http://{_ADMIN}/-/routes"))
-        return answer
+        response: dict[str, Any] = json.loads(self.fetch(f"http://{_ADMIN}/-/routes"))
+        return response
 
     def command(self, *arguments: str) -> str:
         """What `meshlib ARGUMENTS --admin` prints in the gateway's namespace."""
@@ -96,7 +96,7 @@ class Gateway:
         wait_until(look, timeout=timeout, what=f"{host} has {endpoints} endpoints")
 
     def replicas(self, host: str, count: int) -> set[str]:
-        """The bodies of so many answers."""
+        """The bodies of so many responses."""
         return {self.get(host) for _ in range(count)}
 
 

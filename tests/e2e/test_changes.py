@@ -31,7 +31,7 @@ def test_scaling_relabelling_and_removal_touch_nobody_else(lab: Lab) -> None:
     wait_until(
         lambda: len(gateway.replicas("shop.example.com", 16)) == 4,
         timeout=30,
-        what="all four replicas answer",
+        what="all four replicas respond",
     )
     lab.service_scale("shop", 2)
     gateway.wait_for("shop.example.com", endpoints=2)

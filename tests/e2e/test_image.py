@@ -207,7 +207,7 @@ def test_tls_ends_with_a_certificate_from_secrets(lab: Lab, context: Path, tmp_p
     wait_until(
         lambda: len({get("/") for _ in range(12)}) == 3,
         timeout=60,
-        what="all replicas answer over TLS",
+        what="all replicas respond over TLS",
         every=0.3,
     )
     assert "strict-transport-security: max-age=300" in get("/", "-D", "-", "--http2").lower()

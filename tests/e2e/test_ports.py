@@ -29,7 +29,7 @@ while True:
     sock.sendto(socket.gethostname().encode() + b" " + data, client)
 """
 
-# Each answer to a client of its own; two questions of one client must come to one replica.
+# Each reply to a client of its own; two questions of one client must come to one replica.
 _ASK = """
 import json, socket
 seen = []
@@ -37,11 +37,11 @@ for n in range(12):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(5)
         sock.connect(("127.0.0.1", 15300))
-        answers = []
+        replies = []
         for question in (b"one", b"two"):
             sock.send(question)
-            answers.append(sock.recv(65536).decode().split())
-        seen.append(answers)
+            replies.append(sock.recv(65536).decode().split())
+        seen.append(replies)
 print(json.dumps(seen))
 """
 
@@ -77,8 +77,8 @@ def test_ports_of_services(lab: Lab, tmp_path: Path) -> None:
     def replicas(port: int, count: int) -> set[str]:
         return {gateway.fetch(f"http://127.0.0.1:{port}/") for _ in range(count)} - {""}
 
-    wait_until(lambda: len(replicas(15000, 9)) == 3, timeout=30, what="three replicas answer")
-    wait_until(lambda: len(replicas(15001, 6)) == 2, timeout=30, what="two replicas answer")
+    wait_until(lambda: len(replicas(15000, 9)) == 3, timeout=30, what="three replicas respond")
+    wait_until(lambda: len(replicas(15001, 6)) == 2, timeout=30, what="two replicas respond")
 
     client = lab.start(gateway.inside, [sys.executable, "-c", _ASK], stdout=subprocess.PIPE)
     seen = json.loads(client.communicate(timeout=60)[0])
@@ -86,7 +86,7 @@ def test_ports_of_services(lab: Lab, tmp_path: Path) -> None:
     assert all([one[1], two[1]] == ["one", "two"] for one, two in seen)
     assert len({one[0] for one, _ in seen}) == 2
 
-    # Scaled down, whoever is left answers every time; removed, the port is closed.
+    # Scaled down, whoever is left replies every time; removed, the port is closed.
     lab.service_scale("web", 1)
     wait_until(lambda: len(replicas(15000, 6)) == 1, timeout=20, what="one replica is left")
     assert all(gateway.fetch("http://127.0.0.1:15000/") for _ in range(10))

@@ -38,11 +38,11 @@ def test_sticky_stack_a_session_stays_on_its_replica(lab: Lab) -> None:
     lab.stack_deploy("sticky.yml", "sticky", {"DOMAIN": "demo.example.com"})
     gateway.wait_for("demo.example.com", endpoints=5)
     for _ in range(3):
-        answer = gateway.get("demo.example.com", "/cgi-bin/login", "-i")
-        replica = answer.split()[-1]
+        response = gateway.get("demo.example.com", "/cgi-bin/login", "-i")
+        replica = response.split()[-1]
         cookie = next(
             line.split()[1].rstrip(";")
-            for line in answer.splitlines()
+            for line in response.splitlines()
             if line.startswith("Set-Cookie: SESSION=")
         )
         seen = {
@@ -75,7 +75,7 @@ def test_two_ports_of_one_service(lab: Lab) -> None:
         assert {body.split()[1] for body in seen} == {f"800{number}"}
 
 
-def test_renamed_site_answers_301(lab: Lab) -> None:
+def test_renamed_site_responds_with_301(lab: Lab) -> None:
     lab.network_create("ucp-hrm")
     gateway = Gateway(lab, ["ucp-hrm"])
     labels = {

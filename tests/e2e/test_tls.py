@@ -70,16 +70,18 @@ def start_client(gateway: Gateway, mode: str, trusted: Path, *version: str) -> P
     return gateway.lab.start(gateway.inside, command, stdout=subprocess.PIPE)
 
 
-def wait_until_all_answer(gateway: Gateway, trusted: Path, count: int) -> None:
+def wait_until_all_respond(gateway: Gateway, trusted: Path, count: int) -> None:
     """A task without a health check counts as running before its application listens; until then
     others stand in for it.
     """
 
     def look() -> bool:
         output, _ = start_client(gateway, "once", trusted).communicate(timeout=60)
-        return bool(output) and len({answer["replica"] for answer in json.loads(output)}) == count
+        return (
+            bool(output) and len({response["replica"] for response in json.loads(output)}) == count
+        )
 
-    wait_until(look, timeout=60, what=f"{count} replicas answer")
+    wait_until(look, timeout=60, what=f"{count} replicas respond")
 
 
 def ask(gateway: Gateway, mode: str, trusted: Path, *version: str) -> Any:
@@ -95,23 +97,23 @@ def test_tls_stack(lab: Lab, tmp_path: Path) -> None:
     gateway = Gateway(lab, ["ucp-hrm"])
     trusted = deploy(lab, tmp_path)
     gateway.wait_for(_HOST, endpoints=5)
-    wait_until_all_answer(gateway, trusted, 5)
+    wait_until_all_respond(gateway, trusted, 5)
 
     # http:// is redirected to https://, path and query kept
     assert gateway.status(_HOST, "/a%2Fb?c=d") == f"301 https://{_HOST}/a%2Fb?c=d"
 
     # TLS reaches the application undecrypted: the client verifies the certificate of the secret;
     # all replicas get connections
-    answers = ask(gateway, "once", trusted)
-    assert len({answer["replica"] for answer in answers}) == 5
-    assert not any(answer["resumed"] for answer in answers)
+    responses = ask(gateway, "once", trusted)
+    assert len({response["replica"] for response in responses}) == 5
+    assert not any(response["resumed"] for response in responses)
 
     # one session stays on one replica, whose ticket keys nobody else has
     for version in ("TLSv1_2", "TLSv1_3"):
         for client in ask(gateway, "sessions", trusted, version):
-            assert {answer["version"] for answer in client} == {version.replace("_", ".")}
-            assert len({answer["replica"] for answer in client}) == 1
-            assert [answer["resumed"] for answer in client] == [False] + [True] * 8
+            assert {response["version"] for response in client} == {version.replace("_", ".")}
+            assert len({response["replica"] for response in client}) == 1
+            assert [response["resumed"] for response in client] == [False] + [True] * 8
 
     # a name that nobody has gets the alert, and so does none at all
     for option in (["-servername", "other.example.com"], ["-noservername"]):
@@ -128,10 +130,10 @@ def test_tls_stack(lab: Lab, tmp_path: Path) -> None:
     assert load.stdout.readline() == b"started\n"
     lab.service_scale(_SERVICE, 7)
     gateway.wait_for(_HOST, endpoints=7)
-    wait_until_all_answer(gateway, trusted, 7)
+    wait_until_all_respond(gateway, trusted, 7)
     lab.service_scale(_SERVICE, 2)
     gateway.wait_for(_HOST, endpoints=2)
-    assert len({answer["replica"] for answer in ask(gateway, "once", trusted)}) == 2
+    assert len({response["replica"] for response in ask(gateway, "once", trusted)}) == 2
     load.send_signal(signal.SIGTERM)
     result = json.loads(load.stdout.read())
     assert result["failed"] == []

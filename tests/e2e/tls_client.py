@@ -35,7 +35,7 @@ class Client:
         self.address = f"127.1.{number // 250 % 250}.{number % 250 + 1}"
 
     def ask(self, *, resume: bool = False) -> dict[str, Any]:
-        """What the application answers over a new connection. Raises OSError."""
+        """What the application responds over a new connection. Raises OSError."""
         with socket.create_connection(("127.0.0.1", self.port), 15, (self.address, 0)) as plain:
             session = self.session if resume else None
             with self.context.wrap_socket(plain, server_hostname=self.name, session=session) as tls:
@@ -44,7 +44,7 @@ class Client:
                 while not data.endswith(b"}"):
                     more = tls.recv(65536)
                     if not more:
-                        raise OSError("closed before the answer was whole")
+                        raise OSError("closed before the response was whole")
                     data += more
                 self.session = tls.session  # with TLS 1.3 it comes behind the handshake
                 told: dict[str, Any] = json.loads(data.partition(b"\r\n\r\n")[2])

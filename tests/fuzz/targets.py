@@ -33,7 +33,7 @@ from meshlib.labels.hrm import LABEL, parse_labels
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 from meshlib.tls import ClientHelloSniffer, SessionReader
 from tests.differential import grammar
-from tests.differential.compare import Census, compared_answer, compared_requests
+from tests.differential.compare import Census, compared_requests, compared_response
 from tests.vectors.tls.hellos import CASES, records
 
 __all__ = ["TARGETS", "seeds"]
@@ -51,7 +51,7 @@ def requests(data: bytes) -> None:
 def responses(data: bytes) -> None:
     """The first byte chooses what was asked."""
     if len(data) > 1:
-        compared_answer(Random(len(data)), data[1:], (b"GET", b"HEAD")[data[0] & 1], Census())
+        compared_response(Random(len(data)), data[1:], (b"GET", b"HEAD")[data[0] & 1], Census())
 
 
 def heads(data: bytes) -> None:
@@ -76,12 +76,12 @@ def heads(data: bytes) -> None:
 
 def _framed(raw: bytes, *, response: bool) -> object:
     if response:
-        answer = parse_response_head(raw)
+        said = parse_response_head(raw)
         return (
-            answer.status,
-            answer.fields.pairs(),
-            body_kind(answer, b"GET"),
-            body_kind(answer, b"HEAD"),
+            said.status,
+            said.fields.pairs(),
+            body_kind(said, b"GET"),
+            body_kind(said, b"HEAD"),
         )
     head = parse_request_head(raw)
     return (
@@ -189,7 +189,7 @@ def documents(data: bytes) -> None:
 
 
 def engine(data: bytes) -> None:
-    """What an engine may answer: all of it, and an object alone among whole ones. Never raises."""
+    """What an engine may respond: all of it, and an object alone among whole ones. Never raises."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -230,7 +230,7 @@ def seeds(name: str) -> list[bytes]:
     if name == "requests":
         return [*grammar.SEEDS, *[grammar.request(random) for _ in range(300)]]
     if name == "responses":
-        return [b"G" + grammar.answer(random) for _ in range(300)]
+        return [b"G" + grammar.response(random) for _ in range(300)]
     if name == "heads":
         return [
             b"\x20" + seed

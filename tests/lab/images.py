@@ -1,7 +1,7 @@
 """Container images made on this machine, because no registry can be reached.
 
 A root file system is a directory; `docker import` makes an image of it. The web image is a static
-busybox: each replica answers with its own host name, so that a test can count who was reached.
+busybox: each replica responds with its own host name, so that a test can count who was reached.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ _APPLETS = (
 
 
 def build_web_root(root: Path) -> None:
-    """`/` answers "HOSTNAME PORT"; `/cgi-bin/login` sets the cookie SESSION,
+    """`/` responds "HOSTNAME PORT"; `/cgi-bin/login` sets the cookie SESSION,
     `/cgi-bin/slow?SECONDS` takes its time, `/cgi-bin/env` shows the request. Ports: the environment
     variable PORTS ("8000 8001"), 8080 without it."""
     _add_busybox(root)

@@ -135,7 +135,7 @@ class Node:
         self.namespace = Namespace(self.first_pid)
 
     def start(self, *, timeout: float = 60) -> None:
-        """Start dockerd and wait until it answers."""
+        """Start dockerd and wait until it responds."""
         if self._engine is not None:
             self.kill()
         options = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "dockerd.pid"}
@@ -150,7 +150,7 @@ class Node:
             stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         try:
-            wait_until(self._answers, timeout=timeout, what="the engine answers")
+            wait_until(self._responds, timeout=timeout, what="the engine responds")
         except AssertionError as error:
             raise AssertionError(f"{error}; its log ends with:\n{self.log()}") from None
 
@@ -169,7 +169,7 @@ class Node:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Freeze dockerd: its socket accepts, nothing answers."""
+        """Freeze dockerd: its socket accepts, nothing responds."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -216,7 +216,7 @@ class Node:
                 _remove_groups(group)
         shutil.rmtree(self.directory)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         assert self._engine is not None
         assert self._engine.poll() is None, f"dockerd ended:\n{self.log()}"
         done = subprocess.run(

@@ -13,29 +13,29 @@ from tests.lab.node import Node, wait_until
 _ROUTED = "com.docker.ucp.mesh.http.8080"
 
 
-def _answer(inside: Inside, address: str, port: int) -> str:
+def _response(inside: Inside, address: str, port: int) -> str:
     return wait_until(
-        lambda: inside.fetch(f"http://{address}:{port}/"), timeout=10, what=f"{address} answers"
+        lambda: inside.fetch(f"http://{address}:{port}/"), timeout=10, what=f"{address} responds"
     )
 
 
-def test_every_replica_of_a_stack_answers_with_its_name(lab: Lab) -> None:
+def test_every_replica_of_a_stack_responds_with_its_name(lab: Lab) -> None:
     lab.network_create("ucp-hrm")
     lab.stack_deploy("http.yml", "hrm-http-example", {"DOMAIN": "shop.example.com"})
     inside = lab.inside(["ucp-hrm"])
     addresses = lab.task_addresses("hrm-http-example_session-example", "ucp-hrm")
-    assert len({_answer(inside, address, 8080) for address in addresses}) == 5
+    assert len({_response(inside, address, 8080) for address in addresses}) == 5
     labels = lab.api.inspect_service("hrm-http-example_session-example")["Spec"]["Labels"]
     assert labels[_ROUTED] == "external_route=http://shop.example.com,internal_port=8080"
 
 
-def test_a_service_with_two_ports_answers_on_both(lab: Lab) -> None:
+def test_a_service_with_two_ports_responds_on_both(lab: Lab) -> None:
     lab.network_create("front")
     lab.service_create("twosite", networks=["front"], ports="8000 8001")
     inside = lab.inside(["front"])
     (address,) = lab.task_addresses("twosite", "front")
     for port in (8000, 8001):
-        assert _answer(inside, address, port).split()[1] == str(port)
+        assert _response(inside, address, port).split()[1] == str(port)
 
 
 def test_networks_are_isolated_and_a_namespace_may_be_on_several(lab: Lab) -> None:
@@ -44,7 +44,7 @@ def test_networks_are_isolated_and_a_namespace_may_be_on_several(lab: Lab) -> No
         lab.service_create(f"on-{network}", networks=[network])
     both, one = lab.inside(["one", "two"]), lab.inside(["one"])
     (address,) = lab.task_addresses("on-two", "two")
-    assert _answer(both, address, 8080)
+    assert _response(both, address, 8080)
     assert one.fetch(f"http://{address}:8080/", "-m", "1") == ""
 
 

@@ -122,7 +122,7 @@ def test_a_crashed_engine_leaves_the_last_snapshot_and_is_found_again(lab: Lab) 
         )
 
 
-def test_an_engine_that_answers_nothing_is_noticed_and_forgiven(lab: Lab) -> None:
+def test_an_engine_that_never_responds_is_noticed_and_forgiven(lab: Lab) -> None:
     with Following(SwarmProvider(lab.url, options=ANYWHERE)) as following:
         following.until_status("ok")
         lab.node.pause()

@@ -1,8 +1,8 @@
 """An application that terminates TLS itself: `python3 tls_server.py PORT PEM PASSWORD_FILE`.
 Standard library only; runs in a container.
 
-Each answer is JSON: the replica's host name, whether this connection resumed a session, and the TLS
-version. Session tickets are sealed with keys of this process alone: no other replica can resume
+Each response is JSON: the replica's host name, whether this connection resumed a session, and the
+TLS version. Session tickets are sealed with keys of this process alone: no other replica can resume
 them.
 """
 

@@ -66,7 +66,7 @@ def test_a_configuration_error_says_where_what_and_how_to_mend_it(
         (LimitExceeded("body", 10, reason="r", status_hint=413), 413),
     ],
 )
-def test_a_protocol_error_knows_the_answer(error: ProtocolError, status: int) -> None:
+def test_a_protocol_error_knows_the_response(error: ProtocolError, status: int) -> None:
     assert isinstance(error, ProtocolError)
     assert (error.status_hint, error.reason) == (status, "r")
 

@@ -45,7 +45,7 @@ def _request(filling: bytes) -> Prepare:
     return lambda n: lambda: parse_request_head(_HEAD + filling * n + b"\r\n", max_fields=1 << 30)
 
 
-def _answer(filling: bytes) -> Prepare:
+def _response(filling: bytes) -> Prepare:
     return lambda n: (
         lambda: parse_response_head(
             b"HTTP/1.1 200 OK\r\n" + filling * n + b"\r\n", max_fields=1 << 30
@@ -148,8 +148,8 @@ CASES: Final[dict[str, tuple[int, Prepare]]] = {
         lambda n: lambda: parse_request_head(b"G" * n + b" " * n),
     ),
     "request: head in small pieces": (1000, _head_in_pieces),
-    "answer: fields": (100, _answer(b"Set-Cookie: a=b\r\n")),
-    "answer: reason": (
+    "response: fields": (100, _response(b"Set-Cookie: a=b\r\n")),
+    "response: reason": (
         5000,
         lambda n: lambda: parse_response_head(b"HTTP/1.1 200 " + b" \t" * n + b"\x00\r\n\r\n"),
     ),
@@ -204,14 +204,14 @@ def test_growth(name: str) -> None:
 
 @given(
     piece=st.binary(min_size=1, max_size=12),
-    kind=st.sampled_from(["request", "answer", "chunked", "trailers", "cookie", "hello"]),
+    kind=st.sampled_from(["request", "response", "chunked", "trailers", "cookie", "hello"]),
 )
 @settings(max_examples=60, deadline=None)
 def test_growth_of_anything(piece: bytes, kind: str) -> None:
     """Whatever is repeated."""
     makers: dict[str, Prepare] = {
         "request": _request(piece),
-        "answer": _answer(piece + b"\r\n"),
+        "response": _response(piece + b"\r\n"),
         "chunked": _chunked(piece, relay=True, size=5),
         "trailers": lambda n: lambda: parse_trailers(piece * n + b"\r\n", max_fields=1 << 30),
         "cookie": lambda n: lambda: cookie_values([piece * n], b"x"),

@@ -568,7 +568,7 @@ def test_who_serves() -> None:
     ]
 
 
-def test_names_are_answered_as_docker_answers_them() -> None:
+def test_names_are_resolved_as_docker_resolves_them() -> None:
     def web(*addresses: str) -> Snapshot:
         names = [
             NameRecord("front", "web", NameKind.SERVICE, ("10.0.1.2",)),

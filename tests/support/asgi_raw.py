@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-__all__ = ["Handler", "answering", "backend", "talk"]
+__all__ = ["Handler", "backend", "responding", "talk"]
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -42,13 +42,13 @@ async def backend(handler: Handler) -> AsyncIterator[int]:
 async def talk(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
-    answer = await asyncio.wait_for(reader.read(), 10)
+    response = await asyncio.wait_for(reader.read(), 10)
     writer.close()
     await writer.wait_closed()
-    return answer
+    return response
 
 
-def answering(answer: bytes, seen: list[bytes] | None = None, *, once: bool = False) -> Handler:
+def responding(response: bytes, seen: list[bytes] | None = None, *, once: bool = False) -> Handler:
     """Says the same to every request of a connection; with `once` it closes behind the first."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,7 +62,7 @@ def answering(answer: bytes, seen: list[bytes] | None = None, *, once: bool = Fa
                     body = await reader.readuntil(b"0\r\n\r\n")
             if seen is not None:
                 seen.append(head + body)
-            writer.write(answer)
+            writer.write(response)
             await writer.drain()
             if once:
                 return

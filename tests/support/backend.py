@@ -17,9 +17,9 @@ __all__ = [
     "Lost",
     "Peer",
     "Script",
-    "answering",
     "blackhole",
     "reset",
+    "responding",
     "unused_port",
 ]
 
@@ -146,15 +146,15 @@ class Peer:
 Script = Callable[[Peer], None]
 
 
-def answering(*answers: bytes) -> Script:
-    """Answers each request on a connection with the next of `answers`, the last of them again and
-    again.
+def responding(*responses: bytes) -> Script:
+    """Respond to each request on a connection with the next of `responses`, the last of them again
+    and again.
     """
 
     def script(peer: Peer) -> None:
         for index in range(1_000_000):
             peer.read_request()
-            peer.send(answers[min(index, len(answers) - 1)])
+            peer.send(responses[min(index, len(responses) - 1)])
 
     return script
 
@@ -170,7 +170,7 @@ class Backend:
     def __init__(self, *scripts: Script) -> None:
         self.peers: list[Peer] = []
         self.errors: list[AssertionError] = []
-        self._scripts = scripts or (answering(OK),)
+        self._scripts = scripts or (responding(OK),)
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -267,7 +267,7 @@ def unused_port() -> Iterator[int]:
 
 @contextlib.contextmanager
 def blackhole() -> Iterator[int]:
-    """A port that answers nothing at all: a listener whose queue is full drops what asks for a
+    """A port that never responds at all: a listener whose queue is full drops what asks for a
     connection.
     """
     with contextlib.ExitStack() as stack:

@@ -30,7 +30,7 @@ def issue(authority: trustme.CA, folder: Path, name: str) -> None:
 
 
 def serial(running: Running, authority: trustme.CA, name: str = "app.example.com") -> str:
-    """Ask for / over TLS; the serial number of the certificate that answered."""
+    """Ask for / over TLS; the serial number of the certificate that is shown."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     with (
@@ -38,11 +38,11 @@ def serial(running: Running, authority: trustme.CA, name: str = "app.example.com
         context.wrap_socket(plain, server_hostname=name) as sock,
     ):
         sock.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
-        answer = b""
+        response = b""
         while data := sock.recv(65536):
-            answer += data
-        assert answer.startswith(b"HTTP/1.1 200 "), answer
-        assert answer.endswith(b"one")
+            response += data
+        assert response.startswith(b"HTTP/1.1 200 "), response
+        assert response.endswith(b"one")
         shown = sock.getpeercert()
         assert shown is not None
         return str(shown["serialNumber"])

@@ -1,4 +1,4 @@
-"""A client that sends what it is told and reads answers strictly, on a real socket."""
+"""A client that sends what it is told and reads responses strictly, on a real socket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.support.backend import PATIENCE, Lost, reset
 
-__all__ = ["Answer", "Client", "get"]
+__all__ = ["Client", "Response", "get"]
 
 
 def get(target: str = "/", host: str = "a", *lines: str) -> bytes:
@@ -20,8 +20,8 @@ def get(target: str = "/", host: str = "a", *lines: str) -> bytes:
 
 
 @dataclass
-class Answer:
-    """One final answer. `fields` has names in lower case; `body` the payload; `wire` the body's
+class Response:
+    """One final response. `fields` has names in lower case; `body` the payload; `wire` the body's
     bytes as they came.
     """
 
@@ -124,8 +124,8 @@ class Client:
             parts.append(data)
         return b"".join(parts)
 
-    def read_head(self) -> Answer:
-        """The next final answer's head, with the interim ones before it. Raises `Lost`."""
+    def read_head(self) -> Response:
+        """The next final response's head, with the interim ones before it. Raises `Lost`."""
         interim = []
         while True:
             head = self.read_until(b"\r\n\r\n")
@@ -139,33 +139,33 @@ class Client:
             if line:
                 name, _, value = line.partition(":")
                 fields.append((name.lower(), value.strip()))
-        return Answer(int(match[1]), head, fields, interim=interim)
+        return Response(int(match[1]), head, fields, interim=interim)
 
-    def read_answer(self, method: str = "GET") -> Answer:
-        """The next answer, whole. Raises `Lost` when it is cut, AssertionError when it is
+    def read_response(self, method: str = "GET") -> Response:
+        """The next response, whole. Raises `Lost` when it is cut, AssertionError when it is
         ambiguous.
         """
-        answer = self.read_head()
-        length = answer.one("content-length")
-        coding = answer.one("transfer-encoding")
+        response = self.read_head()
+        length = response.one("content-length")
+        coding = response.one("transfer-encoding")
         assert length is None or coding is None
-        if method == "HEAD" or answer.status in (204, 304):
-            return answer
+        if method == "HEAD" or response.status in (204, 304):
+            return response
         if coding is not None:
             assert coding == "chunked"
-            self._read_chunks(answer)
+            self._read_chunks(response)
         elif length is not None:
-            answer.body = answer.wire = self.read(int(length))
+            response.body = response.wire = self.read(int(length))
         else:
-            answer.body = answer.wire = self.read_rest()
+            response.body = response.wire = self.read_rest()
             if self.ended != "fin":
-                raise Lost(answer.body)
-        return answer
+                raise Lost(response.body)
+        return response
 
-    def ask(self, data: bytes, method: str = "GET") -> Answer:
-        """Send, and read one answer."""
+    def ask(self, data: bytes, method: str = "GET") -> Response:
+        """Send, and read one response."""
         self.send(data)
-        return self.read_answer(method)
+        return self.read_response(method)
 
     def at_end(self) -> bool:
         """Wait for the end of the stream; AssertionError when bytes come instead."""
@@ -193,7 +193,7 @@ class Client:
             self.send(data[start : start + size])
             time.sleep(pause)
 
-    def _read_chunks(self, answer: Answer) -> None:
+    def _read_chunks(self, response: Response) -> None:
         body, wire = [], []
         while True:
             line = self.read_until(b"\r\n")
@@ -207,6 +207,6 @@ class Client:
             wire.append(data)
             body.append(data[:-2])
         while (line := self.read_until(b"\r\n")) != b"\r\n":
-            answer.trailers += line
-        answer.body = b"".join(body)
-        answer.wire = b"".join([*wire, answer.trailers, b"\r\n"])
+            response.trailers += line
+        response.body = b"".join(body)
+        response.wire = b"".join([*wire, response.trailers, b"\r\n"])

@@ -94,8 +94,10 @@ class Running:
     def ask(self, path: str) -> tuple[int, dict[str, object]]:
         host, port = self.addresses["admin"]
         try:
-            with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=PATIENCE) as answer:
-                return answer.status, json.load(answer)
+            with urllib.request.urlopen(
+                f"http://{host}:{port}{path}", timeout=PATIENCE
+            ) as response:
+                return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.load(error)
@@ -116,7 +118,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def ready(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=PATIENCE) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/-/ready", timeout=PATIENCE
+        ) as response:
+            return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -7,20 +7,20 @@ import asyncio
 from tests.support.tcp_lab import LOOPBACK, Respond
 from tests.vectors.tls.hellos import BASE, hello, records, sni
 
-__all__ = ["answer_alert", "echo", "hello_for", "plain_echo", "saying", "take_hello"]
+__all__ = ["echo", "hello_for", "plain_echo", "reply_to", "saying", "take_hello"]
 
 
 def hello_for(name: str) -> bytes:
     return records(hello(sni(name), *BASE))
 
 
-async def answer_alert(port: int, data: bytes) -> bytes:
+async def reply_to(port: int, data: bytes) -> bytes:
     """Send `data`, return everything that comes back."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(data)
-    answer = await reader.read()
+    reply = await reader.read()
     writer.close()
-    return answer
+    return reply
 
 
 def saying(text: bytes) -> Respond:
@@ -47,6 +47,6 @@ async def take_hello(reader: asyncio.StreamReader) -> bytes:
 
 
 async def plain_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """As a TLS server that never answers the hello would look: drops it, then echoes."""
+    """As a TLS server that never responds to the hello would look: drops it, then echoes."""
     await take_hello(reader)
     await echo(reader, writer)

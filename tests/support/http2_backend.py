@@ -26,18 +26,18 @@ __all__ = ["Server", "over", "serving"]
 
 
 class Server:
-    """One connection of an h2c endpoint. `answer(server, stream)` is called when a request is
+    """One connection of an h2c endpoint. `respond(server, stream)` is called when a request is
     complete.
     """
 
-    def __init__(self, peer: Peer, answer: Callable[[Server, int], None]) -> None:
+    def __init__(self, peer: Peer, respond: Callable[[Server, int], None]) -> None:
         self.peer = peer
         self.heads: dict[int, list[tuple[str, str]]] = {}
         self.bodies: dict[int, bytes] = {}
         self.trailers: dict[int, list[tuple[str, str]]] = {}
         self.reset: list[int] = []
         self.frames = H2Connection(H2Configuration(client_side=False, header_encoding="latin-1"))
-        self._answer = answer
+        self._respond = respond
         self.frames.initiate_connection()
         self.flush()
 
@@ -66,7 +66,7 @@ class Server:
             elif isinstance(event, StreamReset):
                 self.reset.append(event.stream_id)
             elif isinstance(event, StreamEnded):
-                self._answer(self, event.stream_id)
+                self._respond(self, event.stream_id)
             elif isinstance(event, WindowUpdated):
                 continue
         self.flush()
@@ -85,9 +85,9 @@ class Server:
         self.flush()
 
 
-def serving(answer: Callable[[Server, int], None], keep: list[Server] | None = None) -> Script:
+def serving(respond: Callable[[Server, int], None], keep: list[Server] | None = None) -> Script:
     def script(peer: Peer) -> None:
-        server = Server(peer, answer)
+        server = Server(peer, respond)
         if keep is not None:
             keep.append(server)
         while server.pump():

@@ -25,7 +25,7 @@ from hyperframe.frame import (
 
 from tests.support.backend import PATIENCE, Lost
 
-__all__ = ["PREFACE", "Answer", "Client2", "request"]
+__all__ = ["PREFACE", "Client2", "Response", "request"]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 Pairs = Sequence[tuple[str | bytes, str | bytes]]
@@ -39,7 +39,7 @@ def request(
 
 
 @dataclass
-class Answer:
+class Response:
     """What has come on one stream. `ended`: with END_STREAM; `reset`: the code of a RST_STREAM."""
 
     heads: list[dict[str, str]] = field(default_factory=list)
@@ -67,8 +67,8 @@ class Answer:
 
 
 class Client2:
-    """A connection. Frames that come are kept in `frames` and, by stream, in `answers`. PINGs and
-    SETTINGS are not answered by itself; windows are opened as data comes when `open_windows` is
+    """A connection. Frames that come are kept in `frames` and, by stream, in `responses`. PINGs and
+    SETTINGS are not acknowledged by itself; windows are opened as data comes when `open_windows` is
     true."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Client2:
         self.encoder = Encoder()
         self.decoder = Decoder()
         self.frames: list[Frame] = []
-        self.answers: defaultdict[int, Answer] = defaultdict(Answer)
+        self.responses: defaultdict[int, Response] = defaultdict(Response)
         self.goaway: GoAwayFrame | None = None
         self.ended = ""
         self.open_windows = open_windows
@@ -166,44 +166,44 @@ class Client2:
 
     def _take(self, frame: Frame) -> None:
         self.frames.append(frame)
-        answer = self.answers[frame.stream_id] if frame.stream_id else Answer()
+        response = self.responses[frame.stream_id] if frame.stream_id else Response()
         if isinstance(frame, HeadersFrame):
             assert "END_HEADERS" in frame.flags
-            answer.heads.append(
+            response.heads.append(
                 {
                     _text(name): _text(value)
                     for name, value in self.decoder.decode(frame.data, raw=True)
                 }
             )
         elif isinstance(frame, DataFrame):
-            answer.data += frame.data
+            response.data += frame.data
             if self.open_windows and frame.flow_controlled_length:
                 self.window(0, frame.flow_controlled_length)
                 if "END_STREAM" not in frame.flags:
                     self.window(frame.stream_id, frame.flow_controlled_length)
         elif isinstance(frame, RstStreamFrame):
-            answer.reset = frame.error_code
+            response.reset = frame.error_code
         elif isinstance(frame, GoAwayFrame):
             self.goaway = frame
         elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
             self.send(SettingsFrame(0, flags=["ACK"]))
         if isinstance(frame, HeadersFrame | DataFrame) and "END_STREAM" in frame.flags:
-            answer.ended = True
+            response.ended = True
 
-    def answer(self, number: int) -> Answer:
-        """The whole answer on a stream, or what there is of it when it was reset. Raises `Lost` at
-        the end of the connection.
+    def response(self, number: int) -> Response:
+        """The whole response on a stream, or what there is of it when it was reset. Raises `Lost`
+        at the end of the connection.
         """
         deadline = time.monotonic() + PATIENCE
-        while not (answer := self.answers[number]).ended and answer.reset is None:
-            assert time.monotonic() < deadline, answer
+        while not (response := self.responses[number]).ended and response.reset is None:
+            assert time.monotonic() < deadline, response
             if not self.pump():
-                raise Lost(bytes(answer.data))
-        return answer
+                raise Lost(bytes(response.data))
+        return response
 
-    def get(self, path: str = "/", host: str = "a", *more: tuple[str, str]) -> Answer:
-        """One request and its answer."""
-        return self.answer(self.ask(request(path, host, *more)))
+    def get(self, path: str = "/", host: str = "a", *more: tuple[str, str]) -> Response:
+        """One request and its response."""
+        return self.response(self.ask(request(path, host, *more)))
 
     def read_to_end(self) -> int | None:
         """Everything until the connection ends; the code of the GOAWAY."""
@@ -230,11 +230,11 @@ def _text(data: bytes | str) -> str:
     return data if isinstance(data, str) else data.decode("latin-1")
 
 
-def interims(answers: Iterable[Answer]) -> list[str]:
-    """The interim statuses of answers."""
+def interims(responses: Iterable[Response]) -> list[str]:
+    """The interim statuses of responses."""
     return [
         head[":status"]
-        for answer in answers
-        for head in answer.heads
+        for response in responses
+        for head in response.heads
         if head.get(":status", "").startswith("1")
     ]

@@ -48,7 +48,7 @@ class Site:
         return self.running.call(lambda: sum(len(c._streams) for c in self._connections()))
 
     def kept(self) -> list[int]:
-        """Bytes of answers that wait, by connection."""
+        """Bytes of responses that wait, by connection."""
         return self.running.call(lambda: [c.kept for c in self._connections()])
 
     def _connections(self) -> list[HTTP2Front]:

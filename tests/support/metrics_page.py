@@ -17,11 +17,11 @@ class Page:
 
     def __init__(self, running: Running) -> None:
         host, port = running.addresses["admin"]
-        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
-            assert answer.headers["Content-Type"] == CONTENT_TYPE
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as response:
+            assert response.headers["Content-Type"] == CONTENT_TYPE
             self.families = {
                 family.name: family
-                for family in text_string_to_metric_families(answer.read().decode())
+                for family in text_string_to_metric_families(response.read().decode())
             }
 
     def get(self, name: str, /, **wanted: str) -> float:

@@ -38,12 +38,12 @@ def echoing() -> Iterator[int]:
                     connection, _ = tcp.accept()
                     threading.Thread(target=talk, args=(connection,), daemon=True).start()
 
-        def answer() -> None:
+        def respond() -> None:
             with contextlib.suppress(OSError):
                 while (found := udp.recvfrom(65536))[0] != b"end":
                     udp.sendto(*found)
 
-        threads = [threading.Thread(target=call) for call in (accept, answer)]
+        threads = [threading.Thread(target=call) for call in (accept, respond)]
         for thread in threads:
             thread.start()
         try:

@@ -177,16 +177,16 @@ class TLSClient:
         self._buffer = b""
 
     def get(self, host: str, path: str = "/", *lines: str) -> bytes:
-        """The whole answer to a GET."""
+        """The whole response to a GET."""
         self.send("\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode())
-        return self.answer()
+        return self.response()
 
     def send(self, data: bytes) -> None:
         """Send bytes."""
         self.sock.sendall(data)
 
-    def answer(self) -> bytes:
-        """The next answer, which has a Content-Length."""
+    def response(self) -> bytes:
+        """The next response, which has a Content-Length."""
         while b"\r\n\r\n" not in self._buffer:
             self._more()
         head, _, rest = self._buffer.partition(b"\r\n\r\n")

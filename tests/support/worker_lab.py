@@ -37,7 +37,7 @@ __all__ = [
 
 
 class Backend(http.server.ThreadingHTTPServer):
-    """Answers with its name; `/slow` waits until `release` is set, `/login` begins a session."""
+    """Responds with its name; `/slow` waits until `release` is set, `/login` begins a session."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -46,14 +46,14 @@ class Backend(http.server.ThreadingHTTPServer):
         self.name = name
         self.release = threading.Event()
         self.waiting = 0
-        super().__init__(("127.0.0.1", 0), _Answering)
+        super().__init__(("127.0.0.1", 0), _Responder)
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.server_address[1]}"
 
 
-class _Answering(http.server.BaseHTTPRequestHandler):
+class _Responder(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Backend
 
@@ -186,35 +186,35 @@ def ask(
             path,
             headers={"Host": host, **({"Cookie": f"SESSION={cookie}"} if cookie else {})},
         )
-        answer = connection.getresponse()
-        session = (answer.getheader("Set-Cookie") or "").removeprefix("SESSION=")
-        return answer.status, answer.read().decode(), session
+        response = connection.getresponse()
+        session = (response.getheader("Set-Cookie") or "").removeprefix("SESSION=")
+        return response.status, response.read().decode(), session
 
 
 def exchange(sock: socket.socket) -> bytes:
-    """The answer to a request for `/` on a connection that is there already; what there is of it,
+    """The response to a request for `/` on a connection that is there already; what there is of it,
     when the connection ends.
     """
     sock.sendall(b"GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n")
-    answer = b""
+    response = b""
     while (
-        b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < 3
+        b"\r\n\r\n" not in response or len(response.partition(b"\r\n\r\n")[2]) < 3
     ):  # a backend's name
         data = sock.recv(65536)
         if not data:
             break
-        answer += data
-    return answer
+        response += data
+    return response
 
 
 class Clients:
     """Threads that ask over kept connections until stopped; each has one request under way at most.
 
-    What ends without its answer is a failure, and the thread goes on with a new connection.
+    What ends without its response is a failure, and the thread goes on with a new connection.
     """
 
     def __init__(self, address: tuple[str, int], count: int = 8) -> None:
-        self.answered = 0
+        self.responded = 0
         self.failures: list[str] = []
         self._address = address
         self._over = threading.Event()
@@ -239,13 +239,13 @@ class Clients:
                         sock = held.enter_context(
                             socket.create_connection(self._address, timeout=PATIENCE)
                         )
-                    answer = exchange(sock)
+                    response = exchange(sock)
                 except OSError as error:
-                    answer = repr(error).encode()
-                if answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"one"):
-                    self.answered += 1
+                    response = repr(error).encode()
+                if response.startswith(b"HTTP/1.1 200 ") and response.endswith(b"one"):
+                    self.responded += 1
                 else:
-                    self.failures.append(answer.decode("latin-1") or "closed without an answer")
+                    self.failures.append(response.decode("latin-1") or "closed without a response")
                     if sock is not None:
                         sock.close()
                     sock = None

@@ -35,10 +35,11 @@ class AwaitedExchange:
     """Collects what the upstream sends until the server takes it; the upstream waits when
     `buffer_size` bytes are kept.
 
-    `route` first, then `start` or `respond`. `response` and `read` raise `NoResponse` when the upstream
-    fails, for a response of our own, and when `leave` or `refuse` end the exchange. `sendable` is
-    set while the upstream takes more of the request. `check_progress` wants to be called now and
-    then: it is what notices an upstream that sends nothing. It is the `Front` of an `Exchange`.
+    `route` first, then `start` or `respond`. `response` and `read` raise `NoResponse` when the
+    upstream fails, for a response of our own, and when `leave` or `refuse` end the exchange.
+    `sendable` is set while the upstream takes more of the request. `check_progress` wants to be
+    called now and then: it is what notices an upstream that sends nothing. It is the `Front` of an
+    `Exchange`.
     """
 
     def __init__(

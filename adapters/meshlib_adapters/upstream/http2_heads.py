@@ -1,5 +1,5 @@
-"""Heads of requests of HTTP/1.1, in their wire form, as those of HTTP/2: what a requester sends here
-was written by our own side.
+"""Heads of requests of HTTP/1.1, in their wire form, as those of HTTP/2: what a requester sends
+here was written by our own side.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.config.http import HTTPSettings
-from tests.support.asgi_raw import Handler, answering, backend, talk
+from tests.support.asgi_raw import Handler, backend, responding, talk
 
 pytestmark = pytest.mark.anyio
 
@@ -103,11 +103,14 @@ GET = b"GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
 
 async def test_forwards_with_raw_path_and_fields() -> None:
     seen: list[bytes] = []
-    answer = (
+    response = (
         b"HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: x-hop\r\n"
         b"X-Hop: 1\r\nContent-Length: 2\r\n\r\nhi"
     )
-    async with backend(answering(answer, seen)) as port, served(route("a.test", port)) as gateway:
+    async with (
+        backend(responding(response, seen)) as port,
+        served(route("a.test", port)) as gateway,
+    ):
         request = (
             b"GET /a%2Fb//c?x=%20 HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 6.6.6.6\r\nX: 1\r\n"
             b"X: 2\r\nConnection: close\r\n\r\n"
@@ -210,7 +213,7 @@ async def test_what_falls_through_leaves_nothing_behind() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_alone_it_answers_404() -> None:
+async def test_alone_it_responds_with_404() -> None:
     async with served() as gateway:
         assert (await talk(gateway, GET % (b"", b"other.test"))).startswith(b"HTTP/1.1 404")
 
@@ -224,7 +227,7 @@ async def test_redirect() -> None:
 
 
 async def test_what_requires_tls_is_redirected_without_it() -> None:
-    async with backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as port:
+    async with backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as port:
         plain = route("shop.test", port)
         behind = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
         async with served(
@@ -238,11 +241,11 @@ async def test_what_requires_tls_is_redirected_without_it() -> None:
             ),
             policy=behind,
         ) as gateway:
-            answer = await talk(
+            response = await talk(
                 gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
             )
-            assert answer.startswith(b"HTTP/1.1 308")
-            assert b"location: https://shop.test/x" in answer.lower()
+            assert response.startswith(b"HTTP/1.1 308")
+            assert b"location: https://shop.test/x" in response.lower()
             secure = (
                 b"GET /x HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\n"
                 b"Connection: close\r\n\r\n"
@@ -259,14 +262,14 @@ async def test_what_requires_tls_is_redirected_without_it() -> None:
             ),
             https_port=8443,
         ) as gateway:
-            answer = await talk(
+            response = await talk(
                 gateway, b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
             )
-            assert b"location: https://shop.test:8443/x\r\n" in answer.lower()
+            assert b"location: https://shop.test:8443/x\r\n" in response.lower()
 
 
-async def test_hsts_goes_with_answers_over_tls_only() -> None:
-    async with backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as port:
+async def test_hsts_goes_with_responses_over_tls_only() -> None:
+    async with backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as port:
         plain = route("shop.test", port)
         behind = ForwardingPolicy(trusted_proxies=(ip_network("127.0.0.0/8"),))
         async with served(
@@ -295,7 +298,7 @@ async def test_hsts_goes_with_answers_over_tls_only() -> None:
 @pytest.mark.parametrize("fields", [b"", b"Host: \r\n", b"Host: a b\r\n"])
 async def test_bad_hosts_never_reach_a_backend(fields: bytes) -> None:
     seen: list[bytes] = []
-    async with backend(answering(b"", seen)) as port, served(route("", port)) as gateway:
+    async with backend(responding(b"", seen)) as port, served(route("", port)) as gateway:
         got = await talk(gateway, b"GET / HTTP/1.1\r\n%sConnection: close\r\n\r\n" % fields)
     assert got.startswith(b"HTTP/1.1 400")
     assert not seen
@@ -303,8 +306,11 @@ async def test_bad_hosts_never_reach_a_backend(fields: bytes) -> None:
 
 async def test_uploads_with_length_and_in_chunks() -> None:
     seen: list[bytes] = []
-    answer = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
-    async with backend(answering(answer, seen)) as port, served(route("a.test", port)) as gateway:
+    response = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+    async with (
+        backend(responding(response, seen)) as port,
+        served(route("a.test", port)) as gateway,
+    ):
         body = b"x" * 100_000
         got = await talk(
             gateway,
@@ -380,23 +386,23 @@ async def test_a_client_that_goes_away_cancels_the_upstream() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"),
+    ("response", "status"),
     [
         (b"", 502),
         (b"nonsense\r\n\r\n", 502),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 502),
     ],
 )
-async def test_broken_upstreams(answer: bytes, status: int) -> None:
+async def test_broken_upstreams(response: bytes, status: int) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
+        writer.write(response)
 
     async with backend(handler) as port, served(route("a.test", port)) as gateway:
         assert (await talk(gateway, GET % (b"", b"a.test"))).startswith(b"HTTP/1.1 %d" % status)
 
 
-async def test_a_cut_answer_does_not_look_complete() -> None:
+async def test_a_cut_response_does_not_look_complete() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n")
@@ -408,8 +414,8 @@ async def test_a_cut_answer_does_not_look_complete() -> None:
 
 
 async def test_head_has_no_body() -> None:
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
-    async with backend(answering(answer)) as port, served(route("a.test", port)) as gateway:
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    async with backend(responding(response)) as port, served(route("a.test", port)) as gateway:
         got = await talk(gateway, b"HEAD / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
     assert b"content-length: 5" in got.lower()
     assert got.endswith(b"\r\n\r\n")

@@ -44,7 +44,7 @@ SCOPE: Message = {
 async def exchange(
     scope: Message,
     messages: list[Message],
-    answer: bytes = b"HTTP/1.1 204 X\r\n\r\n",
+    response: bytes = b"HTTP/1.1 204 X\r\n\r\n",
     **options: Any,
 ) -> tuple[list[Message], list[bytes]]:
     """What the server is sent, and what came on each connection to the upstream."""
@@ -60,7 +60,7 @@ async def exchange(
         while data := await reader.read(65536):
             seen[index] += data
             if b"\r\n\r\n" in seen[index]:
-                writer.write(answer)
+                writer.write(response)
                 break
         while data := await reader.read(65536):
             seen[index] += data
@@ -193,7 +193,7 @@ def test_a_body_of_another_length_than_said(parts: tuple[bytes, ...]) -> None:
         "method": "POST",
         "headers": [(b"host", b"a.test"), (b"content-length", b"3")],
     }
-    _, seen = asyncio.run(exchange(scope, body(*parts), answer=b""))
+    _, seen = asyncio.run(exchange(scope, body(*parts), response=b""))
     for data in seen:
         assert b"GET" not in data
         assert requests_in(data) == -1  # cut, so that it cannot pass for a whole one
@@ -226,7 +226,7 @@ def test_bodies_over_the_limit(length: bytes | None) -> None:
         exchange(
             {**SCOPE, "method": "POST", "headers": headers},
             body(b"abc", b"def"),
-            answer=b"",
+            response=b"",
             **options,
         )
     )
@@ -235,9 +235,9 @@ def test_bodies_over_the_limit(length: bytes | None) -> None:
 
 def test_no_upgrade_over_http() -> None:
     headers = [(b"host", b"a.test"), (b"connection", b"upgrade"), (b"upgrade", b"foo")]
-    answer = b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n"
+    response = b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n"
     sent, (data,) = asyncio.run(
-        exchange({**SCOPE, "http_version": "1.1", "headers": headers}, body(b""), answer=answer)
+        exchange({**SCOPE, "http_version": "1.1", "headers": headers}, body(b""), response=response)
     )
     assert b"pgrade" not in data
     assert sent[0]["status"] == 502
@@ -359,7 +359,7 @@ def test_whatever_the_scope_one_request_or_a_cut_one(scope: Message, parts: list
         exchange(
             scope,
             messages,
-            answer=b"HTTP/1.1 200 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            response=b"HTTP/1.1 200 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         )
     )
     assert sent

@@ -28,7 +28,7 @@ from meshlib.model import (
 )
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
-from tests.support.asgi_raw import answering, backend, talk
+from tests.support.asgi_raw import backend, responding, talk
 
 pytestmark = pytest.mark.anyio
 
@@ -116,7 +116,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
 
 async def test_get(server: str) -> None:
     async with (
-        backend(answering(b"HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 2\r\n\r\nhi")) as port,
+        backend(responding(b"HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 2\r\n\r\nhi")) as port,
         served(server, port) as gateway,
     ):
         got = await talk(gateway, GET)
@@ -126,17 +126,17 @@ async def test_get(server: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "answer"),
+    ("method", "response"),
     [
         (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
         (b"GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
         (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: x\r\n\r\n"),
     ],
 )
-async def test_answers_without_body(server: str, method: bytes, answer: bytes) -> None:
-    async with backend(answering(answer)) as port, served(server, port) as gateway:
+async def test_responses_without_body(server: str, method: bytes, response: bytes) -> None:
+    async with backend(responding(response)) as port, served(server, port) as gateway:
         got = await talk(gateway, GET.replace(b"GET", method))
-    assert got.startswith(answer[:12])
+    assert got.startswith(response[:12])
     assert got.endswith(b"\r\n\r\n")
     assert got.count(b"\r\n\r\n") == 1
 
@@ -212,9 +212,9 @@ async def test_a_client_that_leaves_cancels_the_upstream(server: str, begun: boo
         await asyncio.wait_for(gone.wait(), 5)
 
 
-async def test_a_cut_answer_does_not_look_complete(server: str) -> None:
-    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"
-    async with backend(answering(answer, once=True)) as port, served(server, port) as gateway:
+async def test_a_cut_response_does_not_look_complete(server: str) -> None:
+    response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"
+    async with backend(responding(response, once=True)) as port, served(server, port) as gateway:
         got = await talk(gateway, GET)
     assert b"part" in got
     assert not got.endswith(b"0\r\n\r\n")
@@ -293,10 +293,10 @@ async def test_a_websocket_closed_by_the_client_is_closed_at_the_upstream(server
 
 
 async def test_a_denied_websocket(server: str) -> None:
-    answer = (
+    response = (
         b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 4\r\n\r\nno!\n"
     )
-    async with backend(answering(answer)) as port, served(server, port) as gateway:
+    async with backend(responding(response)) as port, served(server, port) as gateway:
         with pytest.raises(websockets.InvalidStatus) as refused:
             async with websockets.asyncio.client.connect(f"ws://127.0.0.1:{gateway}/"):
                 pass

@@ -94,7 +94,7 @@ async def test_a_body_in_small_messages() -> None:
 
     given = 0
     turns: list[int] = []
-    answered: list[ASGIMessage] = []
+    responded: list[ASGIMessage] = []
     async with gateway(handler) as app:
         bystander = Bystander()
 
@@ -107,11 +107,11 @@ async def test_a_body_in_small_messages() -> None:
             return {"type": "http.request", "body": b"x", "more_body": given < COUNT}
 
         async def send(message: ASGIMessage) -> None:
-            answered.append(message)
+            responded.append(message)
 
         await app(scope_of("http", [(b"transfer-encoding", b"chunked")]), receive, send)
         await bystander.end()
-    assert answered[0]["status"] == 200
+    assert responded[0]["status"] == 200
     assert bytes(got).partition(b"\r\n\r\n")[2] == b"1\r\nx\r\n" * COUNT + b"0\r\n\r\n"
     assert turns[-1] - turns[0] >= LEAST
 
@@ -171,7 +171,7 @@ async def test_a_websocket_of_small_messages(direction: str) -> None:
 
 
 async def test_pings_of_an_upstream_that_does_not_read() -> None:
-    """It is not read either: answers to its pings would gather without end."""
+    """It is not read either: responses to its pings would gather without end."""
 
     class Full:
         def __init__(self) -> None:

@@ -273,7 +273,7 @@ def shown_by(process: subprocess.Popen[str]) -> dict[str, Any]:
 @pytest.mark.skipif(
     shutil.which("openssl") is None and not os.environ.get("CI"), reason="no openssl command"
 )
-def test_a_live_port_takes_one_client_and_answers_with_an_alert(listening: Listening) -> None:
+def test_a_live_port_takes_one_client_and_sends_it_an_alert(listening: Listening) -> None:
     process, port = listening()
     client = [
         "openssl",
@@ -305,7 +305,7 @@ def test_a_live_port_takes_one_client_and_answers_with_an_alert(listening: Liste
 
 
 @pytest.mark.parametrize(
-    ("pieces", "kind", "answer"),
+    ("pieces", "kind", "reply"),
     [
         ([GOOD[:1], GOOD[1:9], GOOD[9:]], "client_hello", b"\x15\x03\x01\x00\x02\x02\x28"),
         ([b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"], "not_tls", b"HTTP/1.1 400 "),
@@ -316,7 +316,7 @@ def test_a_live_port_takes_one_client_and_answers_with_an_alert(listening: Liste
     ],
 )
 def test_a_live_port_shows_what_came(
-    listening: Listening, pieces: list[bytes], kind: str, answer: bytes
+    listening: Listening, pieces: list[bytes], kind: str, reply: bytes
 ) -> None:
     process, port = listening()
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
@@ -328,6 +328,6 @@ def test_a_live_port_shows_what_came(
         with contextlib.suppress(ConnectionResetError):
             while piece := client.recv(4096):
                 received += piece
-    assert received[: len(answer)] == answer
-    assert bool(received) == bool(answer)
+    assert received[: len(reply)] == reply
+    assert bool(received) == bool(reply)
     assert shown_by(process)["kind"] == kind

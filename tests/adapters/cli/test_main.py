@@ -259,7 +259,7 @@ def test_explain(services: Path, url: str, decision: str, status: int) -> None:
     assert decision in people.stdout
 
 
-def test_serve_answers_reloads_and_stops(
+def test_serve_responds_reloads_and_stops(
     serve: Callable[..., Running], services: Path, tmp_path: Path
 ) -> None:
     running = serve("--services", str(services))
@@ -336,10 +336,10 @@ def test_sigterm_lets_a_request_end_and_takes_no_other(
                 with pytest.raises(ConnectionRefusedError):
                     socket.create_connection(running.addresses["http"], timeout=PATIENCE)
                 upstream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
-                answer = b""
+                response = b""
                 while data := client.recv(65536):
-                    answer += data
-        assert answer.endswith(b"done")
+                    response += data
+        assert response.endswith(b"done")
         assert running.process.wait(PATIENCE) == 0
 
 

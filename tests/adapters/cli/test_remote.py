@@ -14,7 +14,7 @@ from meshlib_adapters.cli.remote import admin_url, ask_admin
 from meshlib_adapters.config.readers import Address
 
 
-class _Answers(http.server.BaseHTTPRequestHandler):
+class _Responder(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         status, body = {
             "/-/routes?a=b+c": (200, b'{"routes": []}'),
@@ -32,7 +32,7 @@ class _Answers(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with http.server.HTTPServer(("127.0.0.1", 0), _Answers) as server:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Responder) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"127.0.0.1:{server.server_port}"
@@ -40,18 +40,18 @@ def url() -> Iterator[str]:
         thread.join()
 
 
-def test_answers_and_errors_with_a_body(url: str) -> None:
+def test_responses_and_errors_with_a_body(url: str) -> None:
     assert ask_admin(url, "/-/routes", [("a", "b c")]) == (200, {"routes": []})
     assert ask_admin(f"http://{url}/", "/-/ready") == (503, {"reason": "starting"})
 
 
 @pytest.mark.parametrize("path", ["/-/list", "/other"])
-def test_somebody_else_answers(url: str, path: str) -> None:
+def test_somebody_else_responds(url: str, path: str) -> None:
     with pytest.raises(ConfigurationError, match="no admin listener responded"):
         ask_admin(url, path)
 
 
-def test_nobody_answers() -> None:
+def test_nobody_responds() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         with pytest.raises(ConfigurationError, match=r"Connection refused.*is the gateway running"):

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from meshlib.client_claims import ForwardingPolicy
-from tests.support.backend import PATIENCE, Backend, Lost, Peer, answering
+from tests.support.backend import PATIENCE, Backend, Lost, Peer, responding
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.networks import parse_networks
@@ -99,7 +99,7 @@ def test_trailers_without_end(start: Start, backend: Make) -> None:
     client = site.client()
     client.send(CHUNKED + b"0\r\n" + b"X-T: y\r\n" * 200_000)
     try:
-        assert client.read_answer().status in (400, 431)
+        assert client.read_response().status in (400, 431)
     except Lost:
         assert client.ended == "reset"  # it was still sending when we had enough
     assert upstream.requests == []
@@ -151,9 +151,9 @@ def test_thousands_of_forged_sessions(start: Start, backend: Make) -> None:
                 "".join(rng.choices(letters, k=rng.randrange(60))),
             ]
         )
-        answer = client.ask(get("/", "a", f"Cookie: SID={number}{guess}"))
-        assert answer.status == 200
-        seen[answer.body] += 1
+        response = client.ask(get("/", "a", f"Cookie: SID={number}{guess}"))
+        assert response.status == 200
+        seen[response.body] += 1
     assert set(seen) == {b"1", b"2", b"3"}
     assert min(seen.values()) > 350  # of 500: each value goes to one of them by its digest
     assert stranger.peers == []
@@ -163,7 +163,7 @@ def test_errors_tell_nothing_of_what_is_behind(start: Start, backend: Make) -> N
     """No address, port, name of a product or version, and no trace of the failure; browsers are
     told not to guess a type.
     """
-    broken = backend(answering(b"HTTP/9.9 boom 10.9.8.7 secret\r\n\r\n"))
+    broken = backend(responding(b"HTTP/9.9 boom 10.9.8.7 secret\r\n\r\n"))
     site = start(snapshot_of({"a": [broken], "empty": []}), quick(head_size=2048))
     cases = [
         (get(), 502),
@@ -175,9 +175,9 @@ def test_errors_tell_nothing_of_what_is_behind(start: Start, backend: Make) -> N
     for wire, status in cases:
         client = site.client()
         client.send(wire)
-        answer = client.read_answer()
-        assert answer.status == status
-        said = answer.head + answer.body
+        response = client.read_response()
+        assert response.status == status
+        said = response.head + response.body
         for word in (
             b"127.0.0.1",
             str(broken.port).encode(),
@@ -189,7 +189,7 @@ def test_errors_tell_nothing_of_what_is_behind(start: Start, backend: Make) -> N
             b"Server:",
         ):
             assert word not in said
-        assert answer.one("x-content-type-options") == "nosniff"
+        assert response.one("x-content-type-options") == "nosniff"
 
 
 def test_half_closed_clients_that_come_and_go_are_not_asked_more_often(
@@ -217,9 +217,9 @@ def test_half_closed_clients_that_come_and_go_are_not_asked_more_often(
     client = site.client()
     client.send(get("/last"))
     client.shut()
-    answer = client.read_answer()
-    assert answer.status == 200
-    assert 0 < len(answer.interim) <= 10
+    response = client.read_response()
+    assert response.status == 200
+    assert 0 < len(response.interim) <= 10
 
 
 def test_the_limit_of_heads_holds_for_those_that_repeat_their_fields(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.lab.apart import Apart, apart, missing_for_apart
-from tests.support.backend import OK, Backend, Lost, Peer, answering
+from tests.support.backend import OK, Backend, Lost, Peer, responding
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.running import quick, snapshot_of
@@ -67,10 +67,10 @@ def test_it_is_used_again_when_packets_arrive_again(
 
 
 @pytest.mark.parametrize("coding", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
-def test_in_the_middle_of_an_answer(
+def test_in_the_middle_of_an_response(
     network: Apart, start: Start, backend: Make, coding: bytes
 ) -> None:
-    """The client sees that the answer is cut, and the next one is of the other endpoint."""
+    """The client sees that the response is cut, and the next one is of the other endpoint."""
 
     def half(peer: Peer) -> None:
         peer.read_request()
@@ -82,7 +82,7 @@ def test_in_the_middle_of_an_answer(
         )
         peer.read_rest()
 
-    gone, good = backend(half), backend(answering(OK))
+    gone, good = backend(half), backend(responding(OK))
     site = start(
         snapshot_of({"shop": [gone, good], "other": [good]}), quick(connect=0.2, between_bytes=1.0)
     )
@@ -106,8 +106,8 @@ def test_in_the_middle_of_an_answer(
 def test_a_kept_connection_that_leads_nowhere_ends_one_request_in_time(
     network: Apart, start: Start, backend: Make
 ) -> None:
-    """Nothing says that the endpoint has not read it: it is answered 504, not repeated. The
-    connection is not used again.
+    """Nothing says that the endpoint has not read it: the response is a 504, and it is not
+    repeated. The connection is not used again.
     """
     gone, good = backend(), backend()
     site = start(
@@ -119,7 +119,7 @@ def test_a_kept_connection_that_leads_nowhere_ends_one_request_in_time(
     client.send(get("/", "shop"))
     for _ in range(20):
         assert neighbour.ask(get("/", "other")).status == 200
-    assert client.read_answer().status == 504
+    assert client.read_response().status == 504
     network.let_through(gone.port)
     site.wait(lambda: site.client().ask(get("/", "shop")).status == 200)
     assert len(gone.peers) == 2

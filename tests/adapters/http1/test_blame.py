@@ -53,7 +53,7 @@ def test_a_body_that_the_endpoint_does_not_wait_for(start: Start, backend: Make)
         client = site.client()
         client.send(CHUNKED)
         client.send(b"1\r\nx\r\n")
-        assert client.read_answer().status == 502
+        assert client.read_response().status == 502
     assert blamed(site) == 0
     assert healthy(site)
 
@@ -89,14 +89,14 @@ def test_a_body_that_the_client_spoils(start: Start, backend: Make, end: bytes |
             client.reset()
         else:
             client.send(end)
-            assert client.read_answer().status == (400 if end else 408)
+            assert client.read_response().status == (400 if end else 408)
     site.log(TIMES)
     assert blamed(site) == 0
     assert healthy(site)
 
 
 def test_an_endpoint_that_repeats_what_it_was_sent(start: Start, backend: Make) -> None:
-    """A path of 2 KiB fits a head; an answer that has it twice does not."""
+    """A path of 2 KiB fits a head; a response that has it twice does not."""
 
     def echo(peer: Peer) -> None:
         while request := peer.read_request():
@@ -204,10 +204,10 @@ def test_a_connection_that_its_endpoint_closes_is_not_used_again(
     """Though the request's body ends after the response has begun."""
     version = b"HTTP/1.0" if closing == "HTTP/1.0" else b"HTTP/1.1"
     line = b"Connection: close\r\n" if closing != "HTTP/1.0" else b""
-    answers: list[Peer] = []
+    responses: list[Peer] = []
 
     def server(peer: Peer) -> None:
-        answers.append(peer)
+        responses.append(peer)
         peer.read_head()
         peer.send(version + b" 200 OK\r\n" + line + b"Content-Length: 4\r\n\r\nab")
         peer.read_until(b"0\r\n\r\n")
@@ -227,4 +227,4 @@ def test_a_connection_that_its_endpoint_closes_is_not_used_again(
         assert client.read(2) == b"cd"
         site.wait(lambda: not any(pool.active for pool in site.pools()))
         assert site.idle() == 0
-    assert len(answers) == 2
+    assert len(responses) == 2

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from meshlib.client_claims import ForwardingPolicy
-from tests.support.backend import OK, Backend, Lost, Peer, answering
+from tests.support.backend import OK, Backend, Lost, Peer, responding
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
 from tests.support.running import quick
@@ -22,13 +22,13 @@ BARE = ForwardingPolicy(mode="off", via="", request_id=False)
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-ANSWER_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+RESPONSE_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def cut(client: Client) -> bytes:
-    """Read an answer that must be seen to be incomplete; returns what there was of it."""
+    """Read a response that must be seen to be incomplete; returns what there was of it."""
     with pytest.raises(Lost) as caught:
-        client.read_answer()
+        client.read_response()
     return bytes(caught.value.args[0]) if caught.value.args else b""
 
 
@@ -64,7 +64,7 @@ def test_chunks_are_passed_on_clean(start: Start, backend: Make) -> None:
     client.send(
         POST + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n\r\n" + body
     )
-    assert client.read_answer().status == 200
+    assert client.read_response().status == 200
     head, _, rest = upstream.requests[0].partition(b"\r\n\r\n")
     assert rest == b"5\r\nhello\r\na\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
     assert b"TE: trailers" in head
@@ -116,9 +116,9 @@ def test_bad_chunks_cut_the_upstream(start: Start, backend: Make, first: bool) -
             arrived.wait(10)
             arrived.clear()
             client.send(bad)
-        answer = client.read_answer()
-        assert (bad, answer.status) == (bad, 400)
-        assert answer.one("connection") == "close"
+        response = client.read_response()
+        assert (bad, response.status) == (bad, 400)
+        assert response.one("connection") == "close"
         assert client.at_end()
         if not first:
             assert upstream.ended(known)
@@ -132,7 +132,7 @@ def test_get_with_a_body(start: Start, backend: Make) -> None:
     wire = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
     client = site.client()
     client.send(wire + wire)
-    assert [client.read_answer().status for _ in "12"] == [200, 200]
+    assert [client.read_response().status for _ in "12"] == [200, 200]
     assert upstream.requests == [wire, wire]
 
 
@@ -151,7 +151,7 @@ def test_largest_body(start: Start, backend: Make) -> None:
     upstream.wait(lambda: upstream.peers[0].raw.count(b"POST") == 2)
     for _ in range(20):
         client.send(b"64\r\n" + b"x" * 100 + b"\r\n")
-    assert client.read_answer().status == 413
+    assert client.read_response().status == 413
     assert client.at_end()
     assert upstream.ended(len(upstream.peers) - 1)
     assert len(upstream.requests) == 1
@@ -169,36 +169,36 @@ def test_without_a_limit_a_body_has_any_length(start: Start, backend: Make) -> N
     assert other.ask(CHUNKED + body * 20 + b"0\r\n\r\n").status == 200
 
 
-# Final answers while the request is still coming.
+# Final responses while the request is still coming.
 
 
 @pytest.mark.parametrize("then", ["stall", "close", "reset"])
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_early_final_answer(start: Start, backend: Make, then: str, pieces: int) -> None:
+def test_early_final_response(start: Start, backend: Make, then: str, pieces: int) -> None:
     """413 before the body is in: delivered while the client goes on sending, and the rest is never
     taken for a request.
     """
 
     def script(peer: Peer) -> None:
         peer.read_head()
-        answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge"
-        peer.send(answer[:-3])
+        response = b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge"
+        peer.send(response[:-3])
         if pieces == 2:
             site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 1)
-        peer.send(answer[-3:])
-        site.log(1)  # a reset may overtake the answer, for which nobody can be blamed
+        peer.send(response[-3:])
+        site.log(1)  # a reset may overtake the response, for which nobody can be blamed
         if then == "reset":
             peer.reset()
         elif then == "stall":
             peer.read_rest()
 
-    upstream = backend(script, answering(OK))
+    upstream = backend(script, responding(OK))
     site = start(upstream)
     client = site.client()
     client.send(POST + b"Content-Length: 200000\r\n\r\n")
     client.send(get("/smuggled") * 3)
-    answer = client.read_answer()
-    assert (answer.status, answer.body) == (413, b"large")
+    response = client.read_response()
+    assert (response.status, response.body) == (413, b"large")
     client.send(get("/smuggled") * 3)
     assert client.at_end()
     assert upstream.requests == []
@@ -206,7 +206,7 @@ def test_early_final_answer(start: Start, backend: Make, then: str, pieces: int)
     assert [r.split()[1] for r in upstream.requests] == [b"/next"]
 
 
-def test_early_answer_whose_body_ends_later(start: Start, backend: Make) -> None:
+def test_early_response_whose_body_ends_later(start: Start, backend: Make) -> None:
     """The head early, its end later, the request's end never: what the client sends then is no
     request.
     """
@@ -219,7 +219,7 @@ def test_early_answer_whose_body_ends_later(start: Start, backend: Make) -> None
         peer.send(b"cd")
         peer.read_rest()
 
-    upstream = backend(script, answering(OK))
+    upstream = backend(script, responding(OK))
     site = start(upstream)
     client = site.client()
     client.send(POST + b"Content-Length: 1000\r\n\r\nx")
@@ -233,15 +233,15 @@ def test_early_answer_whose_body_ends_later(start: Start, backend: Make) -> None
     assert len(upstream.peers) == 1
 
 
-def test_answer_and_request_overlap(start: Start, backend: Make) -> None:
-    """An echo: the answer streams while the request does; both end well and the connections go
+def test_response_and_request_overlap(start: Start, backend: Make) -> None:
+    """An echo: the response streams while the request does; both end well and the connections go
     on.
     """
 
     def script(peer: Peer) -> None:
         while True:
             peer.read_head()
-            peer.send(ANSWER_CHUNKED)
+            peer.send(RESPONSE_CHUNKED)
             while True:
                 line = peer.read_until(b"\r\n")
                 chunk = line + peer.read(int(line, 16) + 2)
@@ -264,7 +264,7 @@ def test_answer_and_request_overlap(start: Start, backend: Make) -> None:
     assert len(upstream.peers) == 1
 
 
-# 100-continue and other interim answers.
+# 100-continue and other interim responses.
 
 
 def test_100_from_the_backend(start: Start, backend: Make) -> None:
@@ -276,7 +276,7 @@ def test_100_from_the_backend(start: Start, backend: Make) -> None:
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         assert peer.read(3) == b"abc"
         peer.send(OK)
-        answering(OK)(peer)
+        responding(OK)(peer)
 
     upstream = backend(script)
     site = start(upstream)
@@ -298,11 +298,11 @@ def test_final_instead_of_100(start: Start, backend: Make) -> None:
         peer.send(b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n")
         peer.read_rest()
 
-    upstream = backend(script, answering(OK))
+    upstream = backend(script, responding(OK))
     site = start(upstream)
     client = site.client()
-    answer = client.ask(POST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-    assert (answer.status, answer.one("connection")) == (417, "close")
+    response = client.ask(POST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    assert (response.status, response.one("connection")) == (417, "close")
     assert client.at_end()
     assert site.client().ask(get()).status == 200
 
@@ -311,14 +311,14 @@ def test_client_does_not_wait_for_100(start: Start, backend: Make) -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
-        answering(OK)(peer)
+        responding(OK)(peer)
 
     upstream = backend(script)
     site = start(upstream)
     client = site.client()
     client.send(POST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabc")
-    answer = client.read_answer()
-    assert (answer.status, len(answer.interim)) == (200, 1)
+    response = client.read_response()
+    assert (response.status, len(response.interim)) == (200, 1)
     assert client.ask(get()).status == 200
 
 
@@ -328,30 +328,30 @@ def test_103_and_102(start: Start, backend: Make) -> None:
         b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x-hop\r\n"
         b"X-Hop: 1\r\n\r\n"
     )
-    upstream = backend(answering(early + b"HTTP/1.1 102 Processing\r\n\r\n" + OK))
+    upstream = backend(responding(early + b"HTTP/1.1 102 Processing\r\n\r\n" + OK))
     site = start(upstream)
     client = site.client()
     for _ in range(2):
-        answer = client.ask(get())
-        assert answer.body == b"ok"
-        assert answer.interim == [
+        response = client.ask(get())
+        assert response.body == b"ok"
+        assert response.interim == [
             b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n",
             b"HTTP/1.1 102 Processing\r\n\r\n",
         ]
-    answer = site.client().ask(b"GET / HTTP/1.0\r\n\r\n")
-    assert (answer.interim, answer.body) == ([], b"ok")
+    response = site.client().ask(b"GET / HTTP/1.0\r\n\r\n")
+    assert (response.interim, response.body) == ([], b"ok")
 
 
-def test_flood_of_interim_answers(start: Start, backend: Make) -> None:
-    upstream = backend(answering(b"HTTP/1.1 102 Processing\r\n\r\n" * 100_000))
+def test_flood_of_interim_responses(start: Start, backend: Make) -> None:
+    upstream = backend(responding(b"HTTP/1.1 102 Processing\r\n\r\n" * 100_000))
     site = start(upstream, quick(max_interim=16))
     client = site.client()
     client.send(get())
-    answer = client.read_answer()
-    assert (answer.status, len(answer.interim)) == (502, 16)
+    response = client.read_response()
+    assert (response.status, len(response.interim)) == (502, 16)
 
 
-# Answers.
+# Responses.
 
 
 @pytest.mark.parametrize(
@@ -364,38 +364,38 @@ def test_flood_of_interim_answers(start: Start, backend: Make) -> None:
         (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\nETag: x\r\n", "GET"),
     ],
 )
-def test_answers_without_body(start: Start, backend: Make, head: bytes, method: str) -> None:
+def test_responses_without_body(start: Start, backend: Make, head: bytes, method: str) -> None:
     """Complete with their head, the connections go on, and Content-Length is what the backend
     said.
     """
-    upstream = backend(answering(head + b"\r\n"))
+    upstream = backend(responding(head + b"\r\n"))
     site = start(upstream)
     client = site.client()
     for _ in range(3):
-        answer = client.ask(get().replace(b"GET", method.encode()), method)
+        response = client.ask(get().replace(b"GET", method.encode()), method)
         length = re.search(rb"Content-Length: (\d+)", head)
-        assert answer.one("content-length") == (length[1].decode() if length else None)
+        assert response.one("content-length") == (length[1].decode() if length else None)
     assert len(upstream.peers) == 1
 
 
-def test_chunked_answer(start: Start, backend: Make) -> None:
+def test_chunked_response(start: Start, backend: Make) -> None:
     """Chunks without extensions, trailers behind them, for HTTP/1.1; the payload and a close for
     HTTP/1.0.
     """
-    wire = ANSWER_CHUNKED.replace(b"OK\r\n", b"OK\r\nTrailer: X-Sum\r\n") + (
+    wire = RESPONSE_CHUNKED.replace(b"OK\r\n", b"OK\r\nTrailer: X-Sum\r\n") + (
         b"3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 7\r\nContent-Length: 9\r\n"
         b"Set-Cookie: a=b\r\n\r\n"
     )
-    upstream = backend(answering(wire))
+    upstream = backend(responding(wire))
     site = start(upstream)
     client = site.client()
     for _ in range(2):
-        answer = client.ask(get())
-        assert (answer.body, answer.trailers) == (b"abcdefg", b"X-Sum: 7\r\n")
-        assert answer.wire == b"3\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 7\r\n\r\n"
+        response = client.ask(get())
+        assert (response.body, response.trailers) == (b"abcdefg", b"X-Sum: 7\r\n")
+        assert response.wire == b"3\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 7\r\n\r\n"
     client = site.client()
-    answer = client.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-    assert (answer.body, answer.one("connection"), answer.one("transfer-encoding")) == (
+    response = client.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert (response.body, response.one("connection"), response.one("transfer-encoding")) == (
         b"abcdefg",
         "close",
         None,
@@ -404,7 +404,7 @@ def test_chunked_answer(start: Start, backend: Make) -> None:
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-def test_answer_until_close(start: Start, backend: Make, version: bytes) -> None:
+def test_response_until_close(start: Start, backend: Make, version: bytes) -> None:
     """For HTTP/1.1 it becomes chunked, and the client's connection goes on; for 1.0 it stays what
     it is.
     """
@@ -420,8 +420,8 @@ def test_answer_until_close(start: Start, backend: Make, version: bytes) -> None
     for _ in range(2):
         assert client.ask(get()).body == b"ab" + b"cdef" * 10_000
     client = site.client()
-    answer = client.ask(b"GET / HTTP/1.0\r\n\r\n")
-    assert (answer.body, client.ended) == (b"ab" + b"cdef" * 10_000, "fin")
+    response = client.ask(b"GET / HTTP/1.0\r\n\r\n")
+    assert (response.body, client.ended) == (b"ab" + b"cdef" * 10_000, "fin")
 
 
 def test_until_close_that_is_cut(start: Start, backend: Make) -> None:
@@ -452,24 +452,24 @@ def test_until_close_that_is_cut(start: Start, backend: Make) -> None:
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
-        ANSWER_CHUNKED + b"5\r\nshort\r\n",
-        ANSWER_CHUNKED + b"6\r\nshort",
+        RESPONSE_CHUNKED + b"5\r\nshort\r\n",
+        RESPONSE_CHUNKED + b"6\r\nshort",
     ],
     ids=["length", "chunks", "inside a chunk"],
 )
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 def test_short_body_is_seen_to_be_short(
-    start: Start, backend: Make, how: str, answer: bytes, version: str
+    start: Start, backend: Make, how: str, response: bytes, version: str
 ) -> None:
     """A backend that ends too early: never the last chunk, never the last byte, never a retry."""
     go = threading.Event()
 
     def script(peer: Peer) -> None:
         peer.read_request()
-        peer.send(answer)
+        peer.send(response)
         go.wait(10)
         if how == "reset":
             peer.reset()
@@ -482,13 +482,13 @@ def test_short_body_is_seen_to_be_short(
     go.set()
     rest = client.read_rest()
     assert b"0\r\n\r\n" not in rest
-    if version == "1.0" and b"chunked" in answer:
+    if version == "1.0" and b"chunked" in response:
         assert client.ended == "reset"
     assert len(upstream.peers) == 1
     assert site.reasons(1) == ["upstream_closed" if how == "fin" else "upstream_reset"]
 
 
-BAD_ANSWERS = [
+BAD_RESPONSES = [
     b"", b"\r\n\r\n", b"hello\r\n\r\n", b"<html></html>", b"HTTP/1.1 20 OK\r\n\r\n",
     b"HTTP/1.1 2000 OK\r\n\r\n", b"HTTP/1.1 099 X\r\n\r\n", b"HTTP/2 200 OK\r\n\r\n",
     b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n", b"http/1.1 200 OK\r\n\r\n",
@@ -509,14 +509,14 @@ BAD_ANSWERS = [
     b"HTTP/1.1 200 OK\r\n: v\r\n\r\n",
     b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nsecret",
     b"HTTP/1.1 101 Switching\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"H" * 40_000, ANSWER_CHUNKED + b"zz\r\n",
-    ANSWER_CHUNKED + b"0x1\r\na\r\n", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 20 OK\r\n\r\n",
-    b"HTTP/1.1 103 Early\r\nX : y\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"H" * 40_000,
+    RESPONSE_CHUNKED + b"zz\r\n", RESPONSE_CHUNKED + b"0x1\r\na\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 20 OK\r\n\r\n", b"HTTP/1.1 103 Early\r\nX : y\r\n\r\n",
 ]  # fmt: skip
 
 
-def test_bad_answers(start: Start, backend: Make) -> None:
-    """502 to the client, whose connection goes on; the backend's is closed; nothing of the answer
+def test_bad_responses(start: Start, backend: Make) -> None:
+    """502 to the client, whose connection goes on; the backend's is closed; nothing of the response
     leaks.
     """
     current: list[bytes] = []
@@ -532,26 +532,26 @@ def test_bad_answers(start: Start, backend: Make) -> None:
     upstream = backend(script)
     site = start(upstream)
     client = site.client()
-    for bad in BAD_ANSWERS:
+    for bad in BAD_RESPONSES:
         current[:] = [bad]
-        answer = client.ask(POST + b"\r\n")
-        assert (bad, answer.status) == (bad, 502)
-        assert b"secret" not in answer.body
-    assert len(upstream.peers) == len(BAD_ANSWERS)
-    assert set(site.reasons(len(BAD_ANSWERS))) == {
+        response = client.ask(POST + b"\r\n")
+        assert (bad, response.status) == (bad, 502)
+        assert b"secret" not in response.body
+    assert len(upstream.peers) == len(BAD_RESPONSES)
+    assert set(site.reasons(len(BAD_RESPONSES))) == {
         "bad_response",
         "response_too_large",
         "upstream_closed",
     }
 
 
-def test_bad_chunks_in_an_answer(start: Start, backend: Make) -> None:
+def test_bad_chunks_in_an_response(start: Start, backend: Make) -> None:
     """Once the head is out, an error in the chunks ends the connection without the last chunk."""
     go = threading.Event()
 
     def script(peer: Peer) -> None:
         peer.read_request()
-        peer.send(ANSWER_CHUNKED + b"3\r\nabc\r\n")
+        peer.send(RESPONSE_CHUNKED + b"3\r\nabc\r\n")
         go.wait(10)
         peer.send(b"3\r\nabcX\r\n0\r\n\r\n")
         peer.read_rest()
@@ -575,15 +575,15 @@ SURPLUS = [
     b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nEVIL",
     b"HTTP/1.1 304 Not Modified\r\n\r\nEVIL",
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nEVIL",
-    ANSWER_CHUNKED + b"2\r\nok\r\n0\r\n\r\nEVIL",
-    ANSWER_CHUNKED + b"2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL",
+    RESPONSE_CHUNKED + b"2\r\nok\r\n0\r\n\r\nEVIL",
+    RESPONSE_CHUNKED + b"2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL",
 ]
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 def test_surplus_bytes_reach_nobody(start: Start, backend: Make, later: bool) -> None:
-    """What a backend sends behind its answer is thrown away with its connection, at once or when it
-    comes late.
+    """What a backend sends behind its response is thrown away with its connection, at once or when
+    it comes late.
     """
 
     def script(peer: Peer) -> None:
@@ -609,13 +609,13 @@ def test_surplus_bytes_reach_nobody(start: Start, backend: Make, later: bool) ->
     site = start(upstream)
     client = site.client()
     for number, wire in enumerate(SURPLUS):
-        answer = client.ask(get(f"/{number}"))
-        assert (wire, answer.body in (b"ok", b"")) == (wire, True)
+        response = client.ask(get(f"/{number}"))
+        assert (wire, response.body in (b"ok", b"")) == (wire, True)
         assert upstream.ended(2 * number)
         assert client.ask(get()).body == b"clean"
 
 
-def test_answer_before_a_request(start: Start, backend: Make) -> None:
+def test_response_before_a_request(start: Start, backend: Make) -> None:
     """A backend that speaks first on an idle connection loses it; the next request does not see
     what it said.
     """
@@ -628,7 +628,7 @@ def test_answer_before_a_request(start: Start, backend: Make) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")
         peer.read_rest()
 
-    upstream = backend(script, answering(OK))
+    upstream = backend(script, responding(OK))
     site = start(upstream)
     client = site.client()
     assert client.ask(get()).body == b"ok"
@@ -640,18 +640,18 @@ def test_answer_before_a_request(start: Start, backend: Make) -> None:
 
 @pytest.mark.parametrize("extra", [b"Connection: close\r\n", b""])
 def test_backends_that_close(start: Start, backend: Make, extra: bytes) -> None:
-    """`Connection: close` and HTTP/1.0 answers: their connection is not used again, the client's
+    """`Connection: close` and HTTP/1.0 responses: their connection is not used again, the client's
     goes on.
     """
     version = b"1.1" if extra else b"1.0"
     upstream = backend(
-        answering(b"HTTP/%s 200 OK\r\n%sContent-Length: 2\r\n\r\nok" % (version, extra))
+        responding(b"HTTP/%s 200 OK\r\n%sContent-Length: 2\r\n\r\nok" % (version, extra))
     )
     site = start(upstream)
     client = site.client()
     for _ in range(3):
-        answer = client.ask(get())
-        assert (answer.body, answer.one("connection")) == (b"ok", None)
+        response = client.ask(get())
+        assert (response.body, response.one("connection")) == (b"ok", None)
     assert len(upstream.peers) == 3
     assert site.idle() == 0
 
@@ -664,11 +664,11 @@ def test_200_to_an_upgrade_stays_http(start: Start, backend: Make) -> None:
     site = start(upstream)
     client = site.client()
     client.send(get("/ws", "a", "Connection: Upgrade", "Upgrade: websocket") + get("/next"))
-    assert [client.read_answer().body for _ in "12"] == [b"ok", b"ok"]
+    assert [client.read_response().body for _ in "12"] == [b"ok", b"ok"]
     assert [r.split()[1] for r in upstream.requests] == [b"/ws", b"/next"]
 
 
-def test_trickled_answer(start: Start, backend: Make) -> None:
+def test_trickled_response(start: Start, backend: Make) -> None:
     """One byte at a time, head and body."""
     wire = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n3\r\nabc\r\n0\r\n"
@@ -679,13 +679,13 @@ def test_trickled_answer(start: Start, backend: Make) -> None:
         peer.read_request()
         for byte in wire:
             peer.send(bytes([byte]))
-        answering(OK)(peer)
+        responding(OK)(peer)
 
     upstream = backend(script)
     site = start(upstream)
     client = site.client()
-    answer = client.ask(get())
-    assert (answer.body, answer.trailers) == (b"abc", b"T: u\r\n")
+    response = client.ask(get())
+    assert (response.body, response.trailers) == (b"abc", b"T: u\r\n")
     assert client.ask(get()).body == b"ok"
     assert len(upstream.peers) == 1
 
@@ -696,8 +696,8 @@ def test_gzip_is_not_touched(start: Start, backend: Make) -> None:
         b"HTTP/1.1 200 Fine \xe9\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n"
         b'ETag: "x"\r\n\r\n'
     ) % len(body)
-    upstream = backend(answering(head + body))
+    upstream = backend(responding(head + body))
     site = start(upstream)
-    answer = site.client().ask(get())
-    assert answer.head == head
-    assert answer.body == body
+    response = site.client().ask(get())
+    assert response.head == head
+    assert response.body == body

@@ -123,16 +123,16 @@ class Site:
                 )
             connection.data_received(response)
             place.proxy.write_batch.flush()
-        answer = re.sub(rb"Date: [^\r]+\r\n", b"", bytes(wire.sent))
+        sent = re.sub(rb"Date: [^\r]+\r\n", b"", bytes(wire.sent))
         closed = wire.closed
-        if closed or b" 101 " in answer or client.phase:
+        if closed or b" 101 " in sent or client.phase:
             client.connection_lost(None)
             self.wires[number] = Wire()
             self.clients[number] = place.connected(self.wires[number])
         for pool in place.proxy.upstreams.states():
             for one in pool.pools():
                 one.drop_idle()
-        return got, answer, closed
+        return got, sent, closed
 
     def close(self) -> None:
         self.place.close()
@@ -237,8 +237,8 @@ def test_a_handshake_of_one_version_is_none_of_the_other(
         for turn in range(4):
             version = (first + turn) % 2
             request = b"GET /ws HTTP/1.%d\r\nHost: a\r\n%s\r\n" % (version, WEBSOCKET)
-            got, answer, _ = site.ask(0 if same else turn % 2, request, 0)
+            got, sent, _ = site.ask(0 if same else turn % 2, request, 0)
             assert (b"Upgrade" in got) is bool(version)
-            assert answer.startswith(b"HTTP/1.1 101 " if version else b"HTTP/1.1 200 ")
+            assert sent.startswith(b"HTTP/1.1 101 " if version else b"HTTP/1.1 200 ")
     finally:
         site.close()

@@ -43,27 +43,29 @@ def place(loop_factory: LoopFactory) -> Iterator[Callable[..., Place]]:
     assert not problems
 
 
-def answers(wire: Wire) -> int:
+def responses(wire: Wire) -> int:
     return wire.sent.count(b"HTTP/1.1 ")
 
 
 @pytest.mark.parametrize("request_", [UNKNOWN, REDIRECTED], ids=["unknown host", "redirect"])
-def test_pipelined_requests_that_we_answer(place: Callable[..., Place], request_: bytes) -> None:
+def test_pipelined_requests_that_we_respond_to(
+    place: Callable[..., Place], request_: bytes
+) -> None:
     site = place()
     count = 5000
     site.client.data_received(request_ * count)
-    assert 1 < answers(site.wire) <= MOST
+    assert 1 < responses(site.wire) <= MOST
     assert (
         not site.wire.reading
     )  # inside `data_received`: that is what ends the loop's row of reads
-    seen = answers(site.wire)
+    seen = responses(site.wire)
     while seen < count:
         site.turn()
-        now = answers(site.wire)
+        now = responses(site.wire)
         assert seen < now <= seen + 4 * MOST  # `turn` is up to four rounds of the loop
         seen = now
     site.turns(lambda: site.wire.reading)
-    assert answers(site.wire) == count
+    assert responses(site.wire) == count
     assert not site.wire.closed
 
 
@@ -74,7 +76,7 @@ def test_pipelined_requests_in_their_order_with_their_own_ends(place: Callable[.
     site = place()
     last = b"POST /x HTTP/1.1\r\nHost: old\r\nContent-Length: 3\r\n\r\nabc"
     site.client.data_received(UNKNOWN * 300 + last + REDIRECTED[:20])
-    site.turns(lambda: answers(site.wire) == 301)
+    site.turns(lambda: responses(site.wire) == 301)
     site.turns(lambda: site.wire.reading)
     assert site.wire.sent.count(b" 404 ") == 300
     assert site.wire.sent.count(b" 301 ") == 1
@@ -231,16 +233,16 @@ def test_a_client_waits_for_a_slow_endpoint_in_the_middle_of_its_turns(
     assert site.wire.reading
 
 
-def test_interim_answers_without_end(place: Callable[..., Place]) -> None:
+def test_interim_responses_without_end(place: Callable[..., Place]) -> None:
     site = place(max_interim=5000)
     connection, endpoint = site.endpoint()
     site.client.data_received(UNKNOWN.replace(b"b\r", b"a\r"))
     site.turns(lambda: bool(endpoint.sent))
     final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     connection.data_received(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000 + final)
-    assert answers(site.wire) <= MOST
+    assert responses(site.wire) <= MOST
     assert not endpoint.reading
-    site.turns(lambda: answers(site.wire) == 1001)
+    site.turns(lambda: responses(site.wire) == 1001)
     assert site.wire.sent.endswith(final)
 
 
@@ -289,7 +291,7 @@ def test_a_client_that_goes_in_the_middle_leaves_nothing_to_the_next_one(
     assert not wire.sent
     assert wire.reading
     again.data_received(REDIRECTED)
-    assert answers(wire) == 1
+    assert responses(wire) == 1
 
 
 def test_an_endpoint_that_is_given_up_in_the_middle(place: Callable[..., Place]) -> None:
@@ -309,24 +311,24 @@ def test_an_endpoint_that_is_given_up_in_the_middle(place: Callable[..., Place])
 
 
 def test_draining_in_the_middle(place: Callable[..., Place]) -> None:
-    """The next answer is the last one, and says so."""
+    """The next response is the last one, and says so."""
     site = place()
     site.client.data_received(UNKNOWN * 5000)
     site.loop.call_soon(lambda: setattr(site.clients, "draining", True))
     site.client.shut()
     site.turns(lambda: b"Connection: close" in site.wire.sent)
-    seen = answers(site.wire)
+    seen = responses(site.wire)
     for _ in range(5):
         site.turn()
-    assert answers(site.wire) == seen < 5000
+    assert responses(site.wire) == seen < 5000
 
 
 def test_the_end_of_a_client_that_comes_with_its_last_read(place: Callable[..., Place]) -> None:
-    """All that it asked is answered, then the connection closes."""
+    """All that it asked gets its response, then the connection closes."""
     site = place()
     site.client.data_received(UNKNOWN * 500)
     site.client.eof_received()
-    site.turns(lambda: answers(site.wire) == 500)
+    site.turns(lambda: responses(site.wire) == 500)
     site.turns(lambda: site.wire.closed)
 
 
@@ -346,4 +348,4 @@ def test_a_bad_chunk_that_is_found_in_a_later_turn(place: Callable[..., Place]) 
     site.client.data_received(CHUNKED + b"1\r\nx\r\n" * 5000 + b"nonsense\r\n")
     site.turns(lambda: b" 400 " in site.wire.sent)
     assert endpoint.closed
-    assert answers(site.wire) == 1
+    assert responses(site.wire) == 1

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backend import OK, PATIENCE, Backend, Lost, Peer, answering
+from tests.support.backend import OK, PATIENCE, Backend, Lost, Peer, responding
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
 from tests.support.running import quick, snapshot_of
@@ -37,7 +37,7 @@ _ROOT = Path(__file__).parents[3]
 # UpstreamRegistry.
 
 
-def test_one_that_never_answers_touches_no_other(start: Start, backend: Make) -> None:
+def test_one_that_never_responds_touches_no_other(start: Start, backend: Make) -> None:
     """As a stopped process does: the kernel accepts for it, and takes what is sent."""
     stopped, healthy = socket.create_server(("127.0.0.1", 0), backlog=64), backend()
     with stopped:
@@ -51,12 +51,12 @@ def test_one_that_never_answers_touches_no_other(start: Start, backend: Make) ->
         good = site.client()
         for _ in range(100):
             assert good.ask(get("/", "healthy")).status == 200
-        assert {client.read_answer().status for client in waiting} == {504}
+        assert {client.read_response().status for client in waiting} == {504}
         assert good.ask(get("/", "healthy")).status == 200
         assert site.reasons(121).count("upstream_timeout") == 20
 
 
-def test_one_of_an_upstream_that_never_answers_is_left_out_after_a_while(
+def test_one_of_an_upstream_that_never_responds_is_left_out_after_a_while(
     start: Start, backend: Make
 ) -> None:
     stopped, healthy = socket.create_server(("127.0.0.1", 0), backlog=64), backend()
@@ -70,7 +70,7 @@ def test_one_of_an_upstream_that_never_answers_is_left_out_after_a_while(
     assert set(seen[-20:]) == {200}  # passive ejection
 
 
-def test_an_answer_that_trickles_is_let_through_and_holds_up_nobody(
+def test_an_response_that_trickles_is_let_through_and_holds_up_nobody(
     start: Start, backend: Make
 ) -> None:
     body = bytes(range(65, 65 + 20))
@@ -90,7 +90,7 @@ def test_an_answer_that_trickles_is_let_through_and_holds_up_nobody(
     for _ in range(200):
         assert good.ask(get("/", "healthy")).status == 200
     for client in waiting:
-        assert client.read_answer().body == body
+        assert client.read_response().body == body
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,9 @@ def test_an_answer_that_trickles_is_let_through_and_holds_up_nobody(
         b"HTTP/1.0 200 OK\r\n\r\nhalf",
     ],
 )
-def test_a_reset_within_an_answer_is_seen_as_one(start: Start, backend: Make, begun: bytes) -> None:
+def test_a_reset_within_a_response_is_seen_as_one(
+    start: Start, backend: Make, begun: bytes
+) -> None:
     served = threading.Event()
 
     def dies(peer: Peer) -> None:
@@ -111,7 +113,7 @@ def test_a_reset_within_an_answer_is_seen_as_one(start: Start, backend: Make, be
         served.wait(PATIENCE)  # what was sent before an RST is lost unless it was read
         peer.reset()
 
-    site = start(backend(dies, answering(OK)))
+    site = start(backend(dies, responding(OK)))
     client = site.client()
     client.send(get())
     head = client.read_head()
@@ -360,7 +362,7 @@ def test_soak(start: Start, backend: Make) -> None:
                     if not wire.endswith(b"\r\n\r\n") and b"hello" not in wire:
                         break
                     with contextlib.suppress(Lost):
-                        client.read_answer()
+                        client.read_response()
                     if client.ended:
                         break
 

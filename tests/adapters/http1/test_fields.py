@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from meshlib.client_claims import ForwardingPolicy
-from tests.support.backend import Backend, answering
+from tests.support.backend import Backend, responding
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.networks import parse_networks
@@ -44,10 +44,10 @@ def test_hop_by_hop_of_requests(start: Start, backend: Make) -> None:
     }  # fmt: skip
 
 
-def test_hop_by_hop_of_answers(start: Start, backend: Make) -> None:
+def test_hop_by_hop_of_responses(start: Start, backend: Make) -> None:
     """Removed there too; Set-Cookie lines stay apart and in order; nothing is added."""
     upstream = backend(
-        answering(
+        responding(
             b"HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: a=1\r\nConnection: x-hop\r\nX-Hop: 1\r\n"
             b"Keep-Alive: timeout=5\r\n"
             b"Upgrade: h2c\r\nProxy-Authenticate: Basic\r\nSet-Cookie: b=2\r\n"
@@ -57,24 +57,24 @@ def test_hop_by_hop_of_answers(start: Start, backend: Make) -> None:
     site = start(upstream)
     client = site.client()
     for _ in range(2):
-        answer = client.ask(get())
-        assert answer.head == (
+        response = client.ask(get())
+        assert response.head == (
             b"HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nLocation: http://elsewhere/\r\n"
             b"Content-Length: 2\r\n\r\n"
         )
     assert len(upstream.peers) == 1
 
 
-def test_what_an_answer_cannot_name_away(start: Start, backend: Make) -> None:
-    """Connection must not take the framing or the cookies out of an answer."""
+def test_what_a_response_cannot_name_away(start: Start, backend: Make) -> None:
+    """Connection must not take the framing or the cookies out of a response."""
     head = (
         b"HTTP/1.1 200 OK\r\nConnection: content-length, set-cookie\r\nSet-Cookie: a\r\n"
         b"Content-Length: 2\r\n\r\n"
     )
-    upstream = backend(answering(head + b"ok"))
+    upstream = backend(responding(head + b"ok"))
     site = start(upstream)
-    answer = site.client().ask(get())
-    assert (answer.one("content-length"), answer.one("set-cookie"), answer.body) == (
+    response = site.client().ask(get())
+    assert (response.one("content-length"), response.one("set-cookie"), response.body) == (
         "2",
         "a",
         b"ok",
@@ -150,7 +150,7 @@ def test_request_ids_differ(start: Start, backend: Make) -> None:
     client = site.client()
     client.send(get() * 200)
     for _ in range(200):
-        assert client.read_answer().status == 200
+        assert client.read_response().status == 200
     found = [re.findall(rb"(?i)x-request-id: (\S+)", request) for request in upstream.requests]
     assert all(len(ids) == 1 for ids in found)
     assert len({ids[0] for ids in found}) == 200
@@ -180,9 +180,9 @@ def test_loop(start: Start, backend: Make) -> None:
     """A request that has been here often enough already."""
     upstream = backend()
     site = start(upstream)
-    answer = site.client().ask(get("/", "a", *["Via: 1.1 meshlib"] * 8))
-    assert answer.status == 508
-    assert answer.one("connection") == "close"
+    response = site.client().ask(get("/", "a", *["Via: 1.1 meshlib"] * 8))
+    assert response.status == 508
+    assert response.one("connection") == "close"
     assert site.client().ask(get("/", "a", *["Via: 1.1 meshlib"] * 7)).status == 200
     assert site.reasons(2) == ["loop", None]
 

@@ -59,7 +59,7 @@ def test_a_request_body_that_trickles(start: Start, backend: Make) -> None:
         client = site.client()
         client.send(head)
         dribble(client, piece)
-        assert client.read_answer().status == 408
+        assert client.read_response().status == 408
         assert client.at_end()
         assert gone.wait(30)  # and with it the endpoint's connection
         gone.clear()
@@ -162,12 +162,12 @@ def test_whoever_waits_for_the_service_is_not_slow(start: Start, backend: Make) 
     expecting.send(
         b"POST /expects HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     )
-    assert hearing.read_answer().body == b"x" * 40
+    assert hearing.read_response().body == b"x" * 40
     assert b" 100 " in expecting.read_until(b"\r\n\r\n")
     expecting.send(b"hello")
-    assert expecting.read_answer().status == 200
+    assert expecting.read_response().status == 200
     release.set()
-    assert waiting.read_answer().status == 200
+    assert waiting.read_response().status == 200
     upload.join(30)
 
 
@@ -180,7 +180,7 @@ def test_without_a_least_rate_nobody_is_slow(start: Start, backend: Make) -> Non
     client = site.client()
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n")
     client.dribble(b"x" * 40, 0.05)
-    assert client.read_answer().status == 200
+    assert client.read_response().status == 200
 
 
 def test_tunnels_may_be_as_slow_as_they_like(start: Start, backend: Make) -> None:

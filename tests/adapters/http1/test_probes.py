@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.backend import OK, Backend, Lost, Peer, Script, answering
+from tests.support.backend import OK, Backend, Lost, Peer, Script, responding
 from tests.support.client import Client, get
 from tests.support.gateway_process import MEGABYTE, Process
 from tests.support.http_fixtures import Start
@@ -35,7 +35,7 @@ class Place:
     make: Make
 
     def serve(self, script: Script | None = None) -> None:
-        self.upstream: Backend = self.make(script or answering(OK))
+        self.upstream: Backend = self.make(script or responding(OK))
         self.site: RunningGateway = self.start(self.upstream)
         self.client: Client = self.site.client()
 
@@ -52,7 +52,7 @@ class Place:
         """With one of these, and the backend sees nothing of it."""
         self.serve()
         self.client.send(wire)
-        assert self.client.read_answer().status in statuses
+        assert self.client.read_response().status in statuses
         assert self.client.at_end()
         assert not self.upstream.requests
 
@@ -74,7 +74,7 @@ def place(start: Start, backend: Make) -> Place:
     return Place(start, backend)
 
 
-def answer(*lines: bytes, body: bytes = b"ok") -> bytes:
+def response(*lines: bytes, body: bytes = b"ok") -> bytes:
     return b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b"Content-Length: %d" % len(body), b"", body])
 
 
@@ -104,7 +104,7 @@ def _(place: Place) -> None:
 @probe("gzip body intact")
 def _(place: Place) -> None:
     body = gzip.compress(b"hello " * 1000)
-    place.serve(answering(answer(b"Content-Encoding: gzip", body=body)))
+    place.serve(responding(response(b"Content-Encoding: gzip", body=body)))
     got = place.client.ask(get())
     assert (got.one("content-encoding"), got.body) == ("gzip", body)
 
@@ -112,8 +112,8 @@ def _(place: Place) -> None:
 @probe("two Set-Cookie kept")
 def _(place: Place) -> None:
     place.serve(
-        answering(
-            answer(b"Set-Cookie: a=1", b"Set-Cookie: b=2; Expires=Thu, 01 Jan 2099 00:00:00 GMT")
+        responding(
+            response(b"Set-Cookie: a=1", b"Set-Cookie: b=2; Expires=Thu, 01 Jan 2099 00:00:00 GMT")
         )
     )
     assert place.client.ask(get()).all("set-cookie") == [
@@ -149,9 +149,9 @@ def _(place: Place) -> None:
     assert not names & {b"x-hop", b"proxy-authorization", b"keep-alive"}
 
 
-@probe("hop-by-hop fields of the answer removed")
+@probe("hop-by-hop fields of the response removed")
 def _(place: Place) -> None:
-    place.serve(answering(answer(b"Connection: X-Hop", b"X-Hop: 1", b"X-Stays: 1")))
+    place.serve(responding(response(b"Connection: X-Hop", b"X-Hop: 1", b"X-Stays: 1")))
     names = {name for name, _ in place.client.ask(get()).fields}
     assert "x-stays" in names
     assert "x-hop" not in names
@@ -184,7 +184,7 @@ def _(place: Place) -> None:
 
 @probe("HEAD keeps Content-Length and has no body")
 def _(place: Place) -> None:
-    place.serve(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n", OK))
+    place.serve(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n", OK))
     assert place.client.ask(get().replace(b"GET", b"HEAD"), "HEAD").one("content-length") == "12345"
     assert place.client.ask(get()).body == b"ok"
 
@@ -192,7 +192,7 @@ def _(place: Place) -> None:
 @probe("204 and 304 without body")
 def _(place: Place) -> None:
     place.serve(
-        answering(
+        responding(
             b"HTTP/1.1 204 No Content\r\n\r\n",
             b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n",
             OK,
@@ -204,7 +204,7 @@ def _(place: Place) -> None:
 @probe("redirect not followed")
 def _(place: Place) -> None:
     place.serve(
-        answering(
+        responding(
             b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/x\r\n"
             b"Content-Length: 0\r\n\r\n"
         )
@@ -299,7 +299,7 @@ def _(place: Place) -> None:
     place.client.send(
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nabcde\r\n0\r\n\r\n"
     )
-    assert 400 <= place.client.read_answer().status < 500
+    assert 400 <= place.client.read_response().status < 500
     assert not place.upstream.requests
 
 
@@ -318,7 +318,7 @@ def _(place: Place) -> None:
     place.refused(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400)
 
 
-@probe("truncated answer neither complete nor hanging")
+@probe("truncated response neither complete nor hanging")
 def _(place: Place) -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
@@ -327,7 +327,7 @@ def _(place: Place) -> None:
     place.serve(script)
     place.client.send(get())
     with pytest.raises(Lost):
-        place.client.read_answer()
+        place.client.read_response()
 
 
 @probe("early 413 delivered while the client uploads")
@@ -342,7 +342,7 @@ def _(place: Place) -> None:
     place.client.send(
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 10_000
     )
-    got = place.client.read_answer()
+    got = place.client.read_response()
     assert (got.status, got.body) == (413, b"big")
 
 
@@ -350,7 +350,7 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
-        peer.read_rest()  # no answer, ever
+        peer.read_rest()  # no response, ever
 
     place.serve(script)
     place.client.send(get())
@@ -387,10 +387,10 @@ def _(place: Place) -> None:
     assert place.client.at_end()
 
 
-@probe("trailers of the answer")
+@probe("trailers of the response")
 def _(place: Place) -> None:
     place.serve(
-        answering(
+        responding(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\n"
             b"ok\r\n0\r\nX-Sum: 5\r\n\r\n"
         )
@@ -401,9 +401,9 @@ def _(place: Place) -> None:
 
 @probe("pipelined pair in order")
 def _(place: Place) -> None:
-    place.serve(answering(answer(body=b"1"), answer(body=b"2")))
+    place.serve(responding(response(body=b"1"), response(body=b"2")))
     place.client.send(get("/1") + get("/2"))
-    assert [place.client.read_answer().body for _ in range(2)] == [b"1", b"2"]
+    assert [place.client.read_response().body for _ in range(2)] == [b"1", b"2"]
     assert [request.split()[1] for request in place.upstream.requests] == [b"/1", b"/2"]
 
 
@@ -430,7 +430,7 @@ def _(place: Place) -> None:
         block = b"x" * MEGABYTE
         for _ in range(_UPLOAD):
             client.send(block)
-        assert client.read_answer().status == 200
+        assert client.read_response().status == 200
         client.close()
         assert process.memory("VmHWM") - before < 30 * MEGABYTE
     finally:

@@ -47,9 +47,9 @@ def test_refused(start: Start, backend: Make) -> None:
     for name, text, status, _ in REFUSED:
         client = site.client()
         client.send(text.encode("latin-1"))
-        answer = client.read_answer("HEAD" if text.startswith("HEAD") else "GET")
-        assert (name, answer.status) == (name, status)
-        assert answer.one("connection") == "close"
+        response = client.read_response("HEAD" if text.startswith("HEAD") else "GET")
+        assert (name, response.status) == (name, status)
+        assert response.one("connection") == "close"
         assert client.at_end()
         client.close()
     assert upstream.peers == []
@@ -57,14 +57,14 @@ def test_refused(start: Start, backend: Make) -> None:
 
 
 def test_refused_behind_a_good_one(start: Start, backend: Make) -> None:
-    """A pipelined bad head spoils only itself: the request before it is answered first."""
+    """A pipelined bad head spoils only itself: the request before it has its response first."""
     upstream = backend()
     site = start(upstream)
     for name, text, status, _ in REFUSED[::4]:
         client = site.client()
         client.send(get("/first") + text.encode("latin-1") + get("/never"))
-        assert client.read_answer().body == b"ok"
-        assert (name, client.read_answer().status) == (name, status)
+        assert client.read_response().body == b"ok"
+        assert (name, client.read_response().status) == (name, status)
         assert client.at_end()
     assert {request.split()[1] for request in upstream.requests} == {b"/first"}
 
@@ -73,13 +73,13 @@ def test_accepted_byte_for_byte(start: Start, backend: Make) -> None:
     """Every accepted vector arrives with its method and target, and with its field lines as they
     were and in their order.
     """
-    upstream = backend(_answer_heads)
+    upstream = backend(_respond_to_heads)
     site = start(upstream, policy=BARE)
     for name, text, expected in ACCEPTED:
         client = site.client()
         raw = text.encode("latin-1")
         client.send(raw)
-        assert (name, client.read_answer().status) == (name, 200)
+        assert (name, client.read_response().status) == (name, 200)
         client.close()
         line, *lines = bytes(upstream.peers[-1].raw).split(b"\r\n")
         method, target, version = line.split(b" ")
@@ -97,7 +97,7 @@ def test_accepted_byte_for_byte(start: Start, backend: Make) -> None:
         assert [one for one in lines[:-2] if not one.lower().startswith(hop)] == kept, name
 
 
-def _answer_heads(peer: Peer) -> None:
+def _respond_to_heads(peer: Peer) -> None:
     peer.read_head()
     peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     peer.read_rest()
@@ -119,8 +119,8 @@ def test_path_query_and_fields_untouched(start: Start, backend: Make) -> None:
         b'Cookie: a=1; b=2\r\nCookie: c="x,y"\r\nX-Eight: \xe9\xff\r\nAuthorization: Basic eA==\r\n'
         b"Range: bytes=0-,1-,2-\r\n"
     )
-    answer = site.client().ask(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n")
-    assert answer.body == b"ok"
+    response = site.client().ask(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n")
+    assert response.body == b"ok"
     assert upstream.requests == [b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"]
 
 
@@ -156,11 +156,11 @@ def test_hosts_nobody_can_have(start: Start, backend: Make) -> None:
         b"a::1",
     ):
         client = site.client()
-        answer = client.ask(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
-        assert (host, answer.status) == (host, 400)
+        response = client.ask(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+        assert (host, response.status) == (host, 400)
         assert client.at_end()
-    answer = site.client().ask(b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert answer.status == 400
+    response = site.client().ask(b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert response.status == 400
     assert upstream.peers == []
 
 
@@ -171,7 +171,7 @@ def test_leading_empty_lines(start: Start, backend: Make) -> None:
     client = site.client()
     assert client.ask(b"\r\n" + get("/1")).status == 200
     client.send(get("/2") + b"\r\n" + get("/3"))
-    assert [client.read_answer().status for _ in "23"] == [200, 200]
+    assert [client.read_response().status for _ in "23"] == [200, 200]
     client.send(b"\r")
     assert client.is_open()
     assert client.ask(b"\n" + get("/4")).status == 200
@@ -193,7 +193,7 @@ def test_split_anywhere(start: Start, backend: Make, size: int) -> None:
     )
     for at in range(0, len(wire), size):
         client.send(wire[at : at + size])
-    assert [client.read_answer().status for _ in range(3)] == [200, 200, 200]
+    assert [client.read_response().status for _ in range(3)] == [200, 200, 200]
     first, second, third = upstream.requests
     assert first == get("/1")
     assert second.startswith(
@@ -205,7 +205,7 @@ def test_split_anywhere(start: Start, backend: Make, size: int) -> None:
 
 
 def test_pipelined_in_order_by_their_own_hosts(start: Start, backend: Make) -> None:
-    """Each request goes where its own Host says, and the answers come in the order of the
+    """Each request goes where its own Host says, and the responses come in the order of the
     requests.
     """
 
@@ -226,29 +226,29 @@ def test_pipelined_in_order_by_their_own_hosts(start: Start, backend: Make) -> N
     client = site.client()
     client.send(b"".join(get(f"/{n}", host) for n, host in enumerate(chosen)))
     for n, host in enumerate(chosen):
-        answer = client.read_answer()
+        response = client.read_response()
         assert (
-            (answer.status, answer.body) == (200, f"{host}/{n}".encode())
+            (response.status, response.body) == (200, f"{host}/{n}".encode())
             if host != "x"
-            else answer.status == 404
+            else response.status == 404
         )
     assert client.is_open()
 
 
 def test_thousands_pipelined(start: Start, backend: Make) -> None:
-    """As many as a client likes, with bodies between them; answered by us or by a backend; no
-    recursion, none lost.
+    """As many as a client likes, with bodies between them; the responses are ours or a backend's;
+    no recursion, none lost.
     """
     upstream = backend()
     site = start(snapshot_of({"a": [upstream]}))
     client = site.client()
     count = 3000
     client.send(get("/", "nowhere") * count + get("/last"))
-    assert [client.read_answer().status for _ in range(count)] == [404] * count
-    assert client.read_answer().status == 200
+    assert [client.read_response().status for _ in range(count)] == [404] * count
+    assert client.read_response().status == 200
     post = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
     client.send(b"".join(post % n for n in range(500)))
-    assert [client.read_answer().status for _ in range(500)] == [200] * 500
+    assert [client.read_response().status for _ in range(500)] == [200] * 500
     assert [r.split()[1] for r in upstream.requests[1:]] == [b"/%d" % n for n in range(500)]
 
 
@@ -258,26 +258,26 @@ def test_nothing_after_close(start: Start, backend: Make) -> None:
     site = start(upstream)
     client = site.client()
     client.send(get("/1", "a", "Connection: close") + get("/2"))
-    answer = client.read_answer()
-    assert (answer.status, answer.one("connection")) == (200, "close")
+    response = client.read_response()
+    assert (response.status, response.one("connection")) == (200, "close")
     assert client.at_end()
     assert len(upstream.requests) == 1
 
 
 def test_http_1_0(start: Start, backend: Make) -> None:
-    """Closed after the answer, unless it asked to be kept; without Host the upstream gets a name
+    """Closed after the response, unless it asked to be kept; without Host the upstream gets a name
     that is one.
     """
     upstream = backend()
     site = start(upstream, policy=BARE)
     client = site.client()
-    answer = client.ask(b"GET /old HTTP/1.0\r\n\r\n")
-    assert (answer.status, answer.one("connection"), answer.body) == (200, "close", b"ok")
+    response = client.ask(b"GET /old HTTP/1.0\r\n\r\n")
+    assert (response.status, response.one("connection"), response.body) == (200, "close", b"ok")
     assert client.at_end()
     client = site.client()
     for _ in range(2):
-        answer = client.ask(b"GET /kept HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
-        assert (answer.one("connection"), answer.body) == ("keep-alive", b"ok")
+        response = client.ask(b"GET /kept HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
+        assert (response.one("connection"), response.body) == ("keep-alive", b"ok")
     assert [re.sub(rb"\r\n.*", b"", r, flags=re.S) for r in upstream.requests] == [
         b"GET /old HTTP/1.1",
         b"GET /kept HTTP/1.1",
@@ -314,13 +314,13 @@ def test_limits_of_heads(start: Start, backend: Make) -> None:
     ):
         client = site.client()
         client.send(wire)
-        assert client.read_answer().status == status
+        assert client.read_response().status == status
         assert status == 200 or client.at_end()
     assert len(upstream.requests) == 2
 
 
 def test_redirect_and_no_route(start: Start, backend: Make) -> None:
-    """Answers of our own: complete, silent about us, and the connection goes on, unless a body is
+    """Responses of our own: complete, silent about us, and the connection goes on, unless a body is
     still to come.
     """
     from meshlib.model import RedirectRule
@@ -329,23 +329,23 @@ def test_redirect_and_no_route(start: Start, backend: Make) -> None:
     rule = RedirectRule("https://new.example.com", 308)
     site = start(snapshot_of({"a": [upstream], "empty": []}, redirects={"old": rule}))
     client = site.client()
-    answer = client.ask(get("//evil/%0d%0aX:y?z", "old"))
-    assert (answer.status, answer.one("location"), answer.body) == (
+    response = client.ask(get("//evil/%0d%0aX:y?z", "old"))
+    assert (response.status, response.one("location"), response.body) == (
         308,
         "https://new.example.com//evil/%0d%0aX:y?z",
         b"",
     )
     for method in ("GET", "HEAD"):
-        answer = client.ask(get("/", "nowhere").replace(b"GET", method.encode()), method)
-        assert (answer.status, answer.one("x-content-type-options")) == (404, "nosniff")
-        assert answer.one("server") is None
-    answer = client.ask(get("/", "empty"))
-    assert (answer.status, answer.one("retry-after")) == (503, "1")
+        response = client.ask(get("/", "nowhere").replace(b"GET", method.encode()), method)
+        assert (response.status, response.one("x-content-type-options")) == (404, "nosniff")
+        assert response.one("server") is None
+    response = client.ask(get("/", "empty"))
+    assert (response.status, response.one("retry-after")) == (503, "1")
     whole = b"POST / HTTP/1.1\r\nHost: old\r\nContent-Length: 3\r\n\r\nabc"
     assert client.ask(whole).status == 308
     assert client.ask(get()).body == b"ok"
-    answer = client.ask(whole[:-1])
-    assert (answer.status, answer.one("connection")) == (308, "close")
+    response = client.ask(whole[:-1])
+    assert (response.status, response.one("connection")) == (308, "close")
     assert client.at_end()
     assert len(upstream.requests) == 1
 
@@ -363,12 +363,12 @@ def test_asterisk(start: Start, backend: Make) -> None:
     [b"\x16\x03\x01\x02\x00\x01", b"GET /\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"HELO there\r\n"],
 )
 def test_other_protocols_are_told_at_once(start: Start, backend: Make, start_of: bytes) -> None:
-    """Who speaks something else, or HTTP/0.9, is answered before any time-out."""
+    """Who speaks something else, or HTTP/0.9, gets a response before any time-out."""
     upstream = backend()
     site = start(upstream)
     client = site.client()
     client.send(start_of)
-    assert client.read_answer().status == 400
+    assert client.read_response().status == 400
     assert client.at_end()
     assert site.reasons(1) == ["bad_request_line"]
     assert upstream.peers == []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.backend import OK, Backend, Peer, answering
+from tests.support.backend import OK, Backend, Peer, responding
 from tests.support.client import Client, get
 from tests.support.gateway_process import MEGABYTE, Process
 from tests.support.http_fixtures import Start
@@ -60,9 +60,9 @@ def test_download_by_a_slow_reader(process_over: Callable[[Backend], Process]) -
         client = Client(process.address, receive_buffer=65536)
         client.send(get(target))
         time.sleep(0.5)  # everything fills up
-        answer = client.read_answer()
+        response = client.read_response()
         assert (
-            hashlib.sha256(answer.body).digest()
+            hashlib.sha256(response.body).digest()
             == hashlib.sha256(block * (SIZE // MEGABYTE)).digest()
         )
         client.close()
@@ -94,7 +94,7 @@ def test_upload_to_a_slow_backend(process_over: Callable[[Backend], Process]) ->
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % SIZE)
     for _ in range(SIZE // MEGABYTE):
         client.send(block)
-    assert client.read_answer().status == 200
+    assert client.read_response().status == 200
     assert got.digest() == hashlib.sha256(block * (SIZE // MEGABYTE)).digest()
     assert process.memory("VmHWM") - before < 20 * MEGABYTE
     client.close()
@@ -103,10 +103,10 @@ def test_upload_to_a_slow_backend(process_over: Callable[[Backend], Process]) ->
 
 
 def test_pipelining_without_reading(start: Start, backend: Make) -> None:
-    """Requests behind an answer that is not taken wait: their answers do not pile up."""
+    """Requests behind a response that is not taken wait: their responses do not pile up."""
     body = b"x" * 200_000
     upstream = backend(
-        answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        responding(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     )
     site = start(upstream)
     client = site.client(receive_buffer=4096)
@@ -117,11 +117,11 @@ def test_pipelining_without_reading(start: Start, backend: Make) -> None:
     assert kept[0] < 1_000_000
     assert len(upstream.requests) < 200
     for _ in range(300):
-        assert client.read_answer().body == body
+        assert client.read_response().body == body
 
 
-def test_pipelined_answers_of_ours_without_reading(start: Start, backend: Make) -> None:
-    """The same for answers that need no backend."""
+def test_pipelined_responses_of_ours_without_reading(start: Start, backend: Make) -> None:
+    """The same for responses that need no backend."""
     from tests.support.running import snapshot_of
 
     site = start(snapshot_of({"a": [backend()]}))
@@ -133,7 +133,7 @@ def test_pipelined_answers_of_ours_without_reading(start: Start, backend: Make) 
     kept = site.call(lambda: [c.transport.get_write_buffer_size() for c in site.connections()])
     assert kept[0] < 1_000_000
     for _ in range(count):
-        assert client.read_answer().status == 404
+        assert client.read_response().status == 404
     sender.join()
 
 
@@ -228,7 +228,7 @@ def test_client_gone_while_connecting(start: Start) -> None:
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 def test_half_closed_client(start: Start, backend: Make, version: str) -> None:
-    """Its FIN is no abort: it gets the whole answer, also one that takes its time."""
+    """Its FIN is no abort: it gets the whole response, also one that takes its time."""
     body = b"x" * 3_000_000
 
     def script(peer: Peer) -> None:
@@ -241,15 +241,15 @@ def test_half_closed_client(start: Start, backend: Make, version: str) -> None:
     client = site.client()
     client.send(get().replace(b"1.1", version.encode()))
     client.shut()
-    answer = client.read_answer()
-    assert answer.body == body
-    assert bool(answer.interim) == (version == "1.1")
+    response = client.read_response()
+    assert response.body == body
+    assert bool(response.interim) == (version == "1.1")
     assert client.at_end()
 
 
 def test_half_closed_behind_several_requests(start: Start, backend: Make) -> None:
-    """All that were complete are answered, then the connection ends; what was incomplete is not
-    forwarded.
+    """All that were complete get their responses, then the connection ends; what was incomplete is
+    not forwarded.
     """
     for tail in (
         b"",
@@ -261,13 +261,13 @@ def test_half_closed_behind_several_requests(start: Start, backend: Make) -> Non
         client = site.client()
         client.send(get("/1") + get("/2") + get("/3") + tail)
         client.shut()
-        assert [client.read_answer().body for _ in range(3)] == [b"ok"] * 3
+        assert [client.read_response().body for _ in range(3)] == [b"ok"] * 3
         assert client.at_end()
         assert [r.split()[1] for r in upstream.requests] == [b"/1", b"/2", b"/3"]
 
 
 def test_unread_request_is_not_left_on_the_connection(start: Start, backend: Make) -> None:
-    """A backend that answers without reading the body: its connection, where a part of it still
+    """A backend that responds without reading the body: its connection, where a part of it still
     waits, is not used again.
     """
 
@@ -278,7 +278,7 @@ def test_unread_request_is_not_left_on_the_connection(start: Start, backend: Mak
         closed.wait(10)
 
     arrived, closed = threading.Event(), threading.Event()
-    upstream = backend(script, answering(OK))
+    upstream = backend(script, responding(OK))
     site = start(upstream, quick(buffer_size=30 * MEGABYTE))
     client = site.client()
     size = 12 * MEGABYTE
@@ -286,7 +286,7 @@ def test_unread_request_is_not_left_on_the_connection(start: Start, backend: Mak
     client.send(b"x" * size)
     site.wait(lambda: site.call(lambda: all(c._body is None for c in site.connections())))
     arrived.set()
-    assert client.read_answer().status == 200
+    assert client.read_response().status == 200
     assert client.ask(get()).status == 200
     assert len(upstream.peers) == 2
     closed.set()

@@ -36,8 +36,13 @@ def echo(peer: Peer) -> None:
 
 def upgraded(client: Client) -> None:
     client.send(ASK)
-    answer = client.read_head()
-    assert (answer.status, answer.one("upgrade"), answer.one("connection"), answer.one("x")) == (
+    response = client.read_head()
+    assert (
+        response.status,
+        response.one("upgrade"),
+        response.one("connection"),
+        response.one("x"),
+    ) == (
         101,
         "websocket",
         "Upgrade",

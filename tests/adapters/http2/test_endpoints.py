@@ -84,13 +84,13 @@ WRONG = [
 def mostly(wrong: Callable[[Server, int], None]) -> Script:
     """`wrong` for /wrong, and 204 for everything else."""
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         if dict(server.heads[number])[":path"] == "/wrong":
             wrong(server, number)
         else:
             server.frames.send_headers(number, [(":status", "204")], end_stream=True)
 
-    return serving(answer)
+    return serving(respond)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -104,8 +104,8 @@ def test_a_body_of_another_length_to_a_client_of_http_1(
     client = site.running.client()
     client.send(get("/wrong") + get("/next"))
     if wrong in (nothing, two_lengths):
-        assert client.read_answer().status == 502
-        assert client.read_answer().status == 204
+        assert client.read_response().status == 502
+        assert client.read_response().status == 204
     else:
         head = client.read_head()
         assert (head.status, head.one("content-length")) == (
@@ -123,9 +123,9 @@ def test_a_body_of_another_length_to_a_client_of_http_2(
     start: StartSite, backend: Make, wrong: Callable[[Server, int], None]
 ) -> None:
     client = start(over(backend(*[mostly(wrong)] * 4))).client()
-    answer = client.get("/wrong")
-    assert answer.reset is not None or answer.status == 502
-    assert b"forged" not in answer.data
+    response = client.get("/wrong")
+    assert response.reset is not None or response.status == 502
+    assert b"forged" not in response.data
     assert client.get("/fine").status == 204
     assert client.goaway is None
 
@@ -134,16 +134,16 @@ def test_a_body_of_another_length_to_a_client_of_http_2(
 def test_lengths_without_a_body(start: StartSite, backend: Make, status: str) -> None:
     """What HEAD, 304 and 204 say of a length is none of the body that comes."""
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         server.frames.send_headers(
             number, [(":status", status), ("content-length", "10")], end_stream=True
         )
 
-    site = start(over(backend(serving(answer))))
+    site = start(over(backend(serving(respond))))
     method = "HEAD" if status == "200" else "GET"
     client = site.client()
     for _ in range(2):
-        whole = client.answer(client.ask(request("/", "a", method=method)))
+        whole = client.response(client.ask(request("/", "a", method=method)))
         assert (whole.status, whole.ended, whole.reset) == (int(status), True, None)
     older = site.running.client()
     for _ in range(2):
@@ -174,7 +174,7 @@ def test_floods(start: StartSite, backend: Make, name: str) -> None:
     that is cut.
     """
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         if dict(server.heads[number])[":path"] == "/fine":
             server.frames.send_headers(number, [(":status", "204")], end_stream=True)
             return
@@ -186,10 +186,10 @@ def test_floods(start: StartSite, backend: Make, name: str) -> None:
         except OSError:
             return
 
-    server = backend(*[serving(answer)] * 4)
+    server = backend(*[serving(respond)] * 4)
     site = start(over(server), upstream_limits=HTTP2Settings(idle_frames=1000, small_frames=1000))
     client = site.client()
-    cut = client.answer(client.ask(request("/flood", method="POST")))
+    cut = client.response(client.ask(request("/flood", method="POST")))
     assert cut.reset == 2 or cut.status == 502
     assert client.get("/fine").status == 204
     assert len(server.peers) == 2
@@ -205,11 +205,11 @@ def test_an_idle_connection(start: StartSite, backend: Make, name: str) -> None:
     it.
     """
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         server.frames.send_headers(number, [(":status", "204")], end_stream=True)
 
     seen: list[Server] = []
-    site = start(over(backend(*[serving(answer, keep=seen)] * 4)))
+    site = start(over(backend(*[serving(respond, keep=seen)] * 4)))
     client = site.client()
     assert client.get().status == 204
     site.running.wait(
@@ -234,11 +234,11 @@ def test_an_idle_connection(start: StartSite, backend: Make, name: str) -> None:
 def test_a_turn_is_bounded(start: StartSite, backend: Make) -> None:
     """However much an endpoint has sent at once."""
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         if dict(server.heads[number])[":path"] == "/go":
             server.frames.send_headers(number, [(":status", "204")], end_stream=True)
 
-    site = start(over(backend(serving(answer))), upstream_limits=HTTP2Settings(idle_frames=10**6))
+    site = start(over(backend(serving(respond))), upstream_limits=HTTP2Settings(idle_frames=10**6))
     client = site.client()
     number = client.ask(request("/wait"))
     client.ping()
@@ -264,7 +264,7 @@ def test_pushes(start: StartSite, backend: Make) -> None:
     is unpacked or kept.
     """
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         assert server.frames.remote_settings.enable_push == 0
         push = PushPromiseFrame(
             number, promised_stream_id=2, data=b"\x82\x84\x86", flags=["END_HEADERS"]
@@ -272,20 +272,20 @@ def test_pushes(start: StartSite, backend: Make) -> None:
         server.flush()
         server.peer.send(push.serialize() * 100)
 
-    client = start(over(backend(serving(answer)))).client()
-    assert client.answer(client.ask(request(method="POST"))).status == 502
+    client = start(over(backend(serving(respond)))).client()
+    assert client.response(client.ask(request(method="POST"))).status == 502
 
 
 def test_a_table_of_gigabytes(start: StartSite, backend: Make) -> None:
     """What an endpoint allows us to remember of our requests is not what we remember."""
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         server.frames.send_headers(number, [(":status", "204")], end_stream=True)
 
     sizes: list[int] = []
 
     def script(peer: Peer) -> None:
-        server = Server(peer, answer)
+        server = Server(peer, respond)
         peer.send(SettingsFrame(0, settings={1: 2**32 - 1}).serialize())
         server.frames.decoder.max_allowed_table_size = 2**32 - 1
         while server.pump():

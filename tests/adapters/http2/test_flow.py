@@ -33,7 +33,7 @@ def silent(peer: Peer) -> None:
 
 
 def giving(size: int) -> Callable[[Peer], None]:
-    """Answers each request with so many bytes."""
+    """Responds to each request with so many bytes."""
 
     def script(peer: Peer) -> None:
         piece = b"z" * 65536
@@ -53,10 +53,10 @@ def test_download(start: StartSite, backend: Make) -> None:
     client.window(0, MIB)
     first, second = client.ask(request("/1")), client.ask(request("/2"))
     sizes = []
-    while not (client.answers[first].ended and client.answers[second].ended):
+    while not (client.responses[first].ended and client.responses[second].ended):
         assert client.pump()
-        sizes += [(number, len(client.answers[number].data)) for number in (first, second)]
-    assert len(client.answers[first].data) == len(client.answers[second].data) == 24 * MIB
+        sizes += [(number, len(client.responses[number].data)) for number in (first, second)]
+    assert len(client.responses[first].data) == len(client.responses[second].data) == 24 * MIB
     half = next(
         index for index, (number, size) in enumerate(sizes) if number == first and size > 12 * MIB
     )
@@ -91,7 +91,7 @@ def test_upload(start: StartSite, backend: Make) -> None:
             continue
         sent += size
         client.data(number, b"u" * size, end=sent == 24 * MIB)
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     assert got == [24 * MIB]
 
 
@@ -101,7 +101,7 @@ def test_a_client_that_opens_no_window(start: StartSite, backend: Make) -> None:
     site = start(server)
     client = site.client(open_windows=False, window=1000)
     number = client.ask(request())
-    while len(client.answers[number].data) < 1000:
+    while len(client.responses[number].data) < 1000:
         assert client.pump()
     client.ping()
     before = memory()
@@ -117,19 +117,19 @@ def test_a_client_that_opens_no_window(start: StartSite, backend: Make) -> None:
     assert site.streams() <= 1
 
 
-def test_many_answers_that_nobody_takes(start: StartSite, backend: Make) -> None:
+def test_many_responses_that_nobody_takes(start: StartSite, backend: Make) -> None:
     """A hundred of them on one connection keep no more than a few do."""
     site = start(backend(giving(MIB)))
     client = site.client(open_windows=False, window=0)
     for index in range(100):
         client.ask(request(f"/{index}"))
     for number in range(1, 201, 2):
-        while not client.answers[number].heads:
+        while not client.responses[number].heads:
             assert client.pump()
     client.ping()
     # 16 of 64 KiB, and one read of an upstream (256 KiB at most) for each that had nothing yet
     assert max(site.kept()) < 100 * 256 * 1024
-    assert all(not client.answers[number].data for number in range(1, 201, 2))
+    assert all(not client.responses[number].data for number in range(1, 201, 2))
     client.reset()
     site.running.wait(lambda: len(site.running.listener.clients) == 0)
     assert len(site.log(100)) == 100
@@ -168,14 +168,14 @@ def test_an_upstream_that_takes_nothing(start: StartSite, backend: Make) -> None
     assert client.get("/fast").status == 200
     release.set()
     client.data(slow, b"", end=True)
-    assert client.answer(slow).status == 200
+    assert client.response(slow).status == 200
 
 
 def test_cancelled(start: StartSite, backend: Make) -> None:
-    """RST_STREAM ends the upstream's work, before the answer and in it."""
+    """RST_STREAM ends the upstream's work, before the response and in it."""
 
     def script(peer: Peer) -> None:
-        if b"/answered" in peer.read_head():
+        if b"/responded" in peer.read_head():
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
         peer.read_rest()
 
@@ -186,8 +186,8 @@ def test_cancelled(start: StartSite, backend: Make) -> None:
     server.wait(lambda: server.peer(0).raw.endswith(b"\r\n\r\n"))
     client.cancel(number)
     assert server.ended(0)
-    number = client.ask(request("/answered"))
-    while not client.answers[number].data:
+    number = client.ask(request("/responded"))
+    while not client.responses[number].data:
         assert client.pump()
     client.cancel(number)
     assert server.ended(1)
@@ -206,8 +206,8 @@ def test_the_client_is_gone(start: StartSite, backend: Make) -> None:
     assert {record["reason"] for record in site.log(2)} == {"client_closed"}
 
 
-def test_cut_answers(start: StartSite, backend: Make) -> None:
-    """One that ends too early is reset; one that is no answer is a 502; the connection lives on."""
+def test_cut_responses(start: StartSite, backend: Make) -> None:
+    """One that ends too early is reset; one that is no response is a 502; the connection stays."""
 
     def script(peer: Peer) -> None:
         head = peer.read_head()
@@ -244,14 +244,14 @@ def test_the_clients_goaway(start: StartSite, backend: Make) -> None:
     client.send(b"\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
     client.ping()
     release.set()
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     client.read_to_end()
     assert client.ended == "fin"
 
 
 def test_drain(start: StartSite, backend: Make) -> None:
-    """GOAWAY; what is under way is answered, what comes later refused so that it may be asked
-    elsewhere.
+    """GOAWAY; what is under way gets its response, what comes later is refused so that it may be
+    asked elsewhere.
     """
     release = threading.Event()
 
@@ -273,9 +273,9 @@ def test_drain(start: StartSite, backend: Make) -> None:
         assert client.pump()
     assert client.goaway.last_stream_id == number
     late = client.ask(request())
-    assert client.answer(late).reset == 7
+    assert client.response(late).reset == 7
     release.set()
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     assert client.read_to_end() == 0
     site.running.wait(lambda: len(site.running.listener.clients) == 0)
 
@@ -297,7 +297,7 @@ def test_a_client_without_requests_makes_room(start: StartSite, backend: Make) -
     site.running.wait(lambda: site.streams() == 1)
     assert site.client().read_to_end() == 11
     release.set()
-    assert busy.answer(number).status == 200
+    assert busy.response(number).status == 200
 
 
 def test_the_end_of_a_drain(start: StartSite, backend: Make) -> None:
@@ -311,7 +311,7 @@ def test_the_end_of_a_drain(start: StartSite, backend: Make) -> None:
 
 
 def test_time_outs(start: StartSite, backend: Make) -> None:
-    """Of a head, an idle connection, a request's body, an answer, and an answer's body."""
+    """Of a head, an idle connection, a request's body, a response, and a response's body."""
 
     def script(peer: Peer) -> None:
         if b"/half" in peer.read_head():
@@ -332,7 +332,7 @@ def test_time_outs(start: StartSite, backend: Make) -> None:
     client = site.client()
     assert client.get("/").status == 504
     body = client.ask(request("/", method="POST"), end=False)
-    assert client.answer(body).status == 408
+    assert client.response(body).status == 408
     assert client.get("/half").reset == 2
     reasons = [(record["reason"], record["termination"]) for record in site.log(4)]
     assert reasons == [
@@ -364,7 +364,7 @@ def test_the_time_of_a_head_ends_beside_requests_that_go_on(
     site = start(server, quick(head_read=0.6, idle=60, response_head=60, between_bytes=60))
     client = site.client(open_windows=False)  # no frame of its own in the middle of the block
     served = client.ask(request("/served"))
-    while not client.answers[served].data:
+    while not client.responses[served].data:
         assert client.pump()
     unfinished = client.head(request("/unfinished"))
     if ended == "a frame":
@@ -394,7 +394,7 @@ def test_the_time_of_a_head_ends_beside_requests_that_go_on(
 def test_a_client_that_takes_nothing(start: StartSite, backend: Make) -> None:
     site = start(backend(giving(MIB)), quick(between_bytes=0.3))
     client = site.client(open_windows=False, window=1000)
-    assert client.answer(client.ask(request())).reset == 8
+    assert client.response(client.ask(request())).reset == 8
     assert (site.log(1)[0]["reason"], site.log(1)[0]["termination"]) == (
         "between_bytes_timeout",
         "CD",
@@ -406,14 +406,14 @@ def test_windows_by_settings(start: StartSite, backend: Make) -> None:
     site = start(backend(giving(65536)))
     client = site.client(open_windows=False, window=0)
     number = client.ask(request())
-    while not client.answers[number].heads:
+    while not client.responses[number].heads:
         assert client.pump()
     client.ping()
-    assert not client.answers[number].data
+    assert not client.responses[number].data
     client.send(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x00\xff\xff")
     client.window(0, 100)
     client.window(number, 100)
-    assert len(client.answer(number).data) == 65536
+    assert len(client.response(number).data) == 65536
 
 
 def test_a_client_that_reads_nothing(start: StartSite, backend: Make) -> None:

@@ -21,7 +21,7 @@ from hyperframe.frame import (
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.http2 import HTTP2Settings
-from tests.support.backend import Backend, Peer, answering
+from tests.support.backend import Backend, Peer, responding
 from tests.support.http2_client import PREFACE, request
 from tests.support.http2_fixtures import StartSite
 from tests.support.running import quick
@@ -57,7 +57,7 @@ MALFORMED: dict[str, Pairs] = {
     "path twice": [*request(), (":path", "/")],
     "method twice": [(":method", "POST"), *request()],
     "unknown pseudo-field": [(":x", "y"), *request()],
-    "pseudo-field of an answer": [(":status", "200"), *request()],
+    "pseudo-field of a response": [(":status", "200"), *request()],
     "pseudo-field behind others": [("x", "y"), *request()],
     "path that is a URL": changed(":path", "http://b/"),
     "path that is a name": changed(":path", "x"),
@@ -94,9 +94,9 @@ def test_malformed(start: StartSite, backend: Make, name: str) -> None:
     server = backend()
     site = start(server)
     client = site.client()
-    answer = client.answer(client.ask(MALFORMED[name]))
-    assert answer.reset == PROTOCOL_ERROR
-    assert not answer.heads
+    response = client.response(client.ask(MALFORMED[name]))
+    assert response.reset == PROTOCOL_ERROR
+    assert not response.heads
     assert client.get("/fine").status == 200
     assert len(server.requests) == 1
     record = site.log(2)[0]
@@ -119,11 +119,11 @@ def test_malformed(start: StartSite, backend: Make, name: str) -> None:
     ],
 )
 def test_refused(start: StartSite, backend: Make, pairs: Pairs, status: int) -> None:
-    """What HTTP/1 cannot say or must not: an answer, and again no endpoint has seen it."""
+    """What HTTP/1 cannot say or must not: a response, and again no endpoint has seen it."""
     server = backend()
     client = start(server).client()
-    answer = client.answer(client.ask(pairs, end=False))
-    assert answer.status == status
+    response = client.response(client.ask(pairs, end=False))
+    assert response.status == status
     assert client.get("/fine").status == 200
     assert len(server.requests) == 1
 
@@ -139,12 +139,12 @@ def test_body_of_another_length(start: StartSite, backend: Make) -> None:
     client.data(number, b"abc")
     server.wait(lambda: server.peer(0).raw.endswith(b"abc"))
     client.send(client.head([("x-trailer", "1")], number))
-    assert client.answer(number).reset == PROTOCOL_ERROR
+    assert client.response(number).reset == PROTOCOL_ERROR
     assert server.ended(0) in ("fin", "reset")
     number = client.ask(request("/", "a", ("content-length", "5"), method="POST"), end=False)
     server.wait(lambda: server.peer(1).raw.endswith(b"\r\n\r\n"))
     client.data(number, b"abcdef")
-    assert client.answer(number).reset == PROTOCOL_ERROR
+    assert client.response(number).reset == PROTOCOL_ERROR
     assert server.ended(1) in ("fin", "reset")
     assert not any(b"abcdef" in peer.raw for peer in server.peers)
 
@@ -156,7 +156,7 @@ def test_trailers_that_are_none(start: StartSite, backend: Make) -> None:
         number = client.ask(request(method="POST"), end=False)
         client.data(number, b"abc")
         client.send(client.head([pair], number))
-        assert client.answer(number).reset == PROTOCOL_ERROR
+        assert client.response(number).reset == PROTOCOL_ERROR
 
 
 FRAMES = {
@@ -246,7 +246,7 @@ def test_malformed_requests_in_numbers(start: StartSite, backend: Make) -> None:
 
 IDLE_FRAMES: dict[str, Frame | bytes] = {
     "ping": PingFrame(0, b"12345678"),
-    "ping answers": PingFrame(0, b"12345678", flags=["ACK"]),
+    "acknowledged pings": PingFrame(0, b"12345678", flags=["ACK"]),
     "settings": SettingsFrame(0, settings={4: 70000}),
     "priority": PriorityFrame(9, depends_on=0),
     "windows": b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x01",
@@ -298,7 +298,7 @@ def test_hpack_bomb(start: StartSite, backend: Make) -> None:
     client = site.client()
     name, value = b"x" * 10, b"y" * 3900
     client.send(client.head([*request("/1"), (name, value)]))
-    assert client.answer(1).status == 200
+    assert client.response(1).status == 200
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     client.send(client.head([*request("/2"), *[(name, value)] * 16000]))
     assert client.read_to_end() == ENHANCE_YOUR_CALM
@@ -307,7 +307,7 @@ def test_hpack_bomb(start: StartSite, backend: Make) -> None:
 
 
 def test_a_table_of_gigabytes(start: StartSite, backend: Make) -> None:
-    """What the client allows us to remember of our answers is not what we remember."""
+    """What the client allows us to remember of our responses is not what we remember."""
 
     def script(peer: Peer) -> None:
         for index in range(10_000):
@@ -348,26 +348,26 @@ def test_too_many_streams(start: StartSite, backend: Make) -> None:
     )
     assert settings.settings[SettingsFrame.MAX_CONCURRENT_STREAMS] == 5
     refused = client.ask(request("/late", "a", ("x-only-here", "in the table from now on")))
-    assert client.answer(refused).reset == REFUSED_STREAM
+    assert client.response(refused).reset == REFUSED_STREAM
     client.cancel(1)
     late = client.ask(request("/late", "a", ("x-only-here", "in the table from now on")))
-    assert client.answer(late).status == 200
+    assert client.response(late).status == 200
     assert site.streams() == 4
 
 
 def test_requests_stay_apart(start: StartSite, backend: Make) -> None:
     """Whatever stands in values, the endpoint sees as many requests as were sent."""
-    server = backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+    server = backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
     client = start(server).client()
     body = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
     number = client.ask(request("/1", method="POST"), end=False)
     client.data(number, body, end=True)
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     number = client.ask(
         request("/2", "a", ("content-length", str(len(body))), method="POST"), end=False
     )
     client.data(number, body, end=True)
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     assert [re.match(rb"\S+ (\S+)", r)[1] for r in server.requests] == [b"/1", b"/2"]  # type: ignore[index]
 
 
@@ -380,7 +380,7 @@ def test_more_windows_than_there_are(start: StartSite, backend: Make) -> None:
     client = start(backend(script)).client(open_windows=False)
     number = client.ask(request())
     client.window(number, 2**31 - 1)
-    assert client.answer(number).reset == 3
+    assert client.response(number).reset == 3
     client.window(0, 2**31 - 1)
     assert client.read_to_end() == 3
 
@@ -415,7 +415,7 @@ def test_a_client_that_is_gone_before_its_last_frame_was_looked_at(
     """A GOAWAY has been read, and behind it the client has reset the connection: there is nothing
     left that could be half closed.
     """
-    site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")))
+    site = start(backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")))
     client = site.client()
     assert client.get().status == 200
 

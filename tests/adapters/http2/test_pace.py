@@ -23,7 +23,7 @@ def settings(**changes: float | None) -> HTTPSettings:
 def until_over(client: Client2, number: int, step: Callable[[], None]) -> None:
     """Go on in small steps until the gateway has had enough of the stream."""
     client.sock.settimeout(0.05)
-    while not client.answers[number].ended and client.answers[number].reset is None:
+    while not client.responses[number].ended and client.responses[number].reset is None:
         step()
         time.sleep(0.05)
         try:
@@ -47,7 +47,7 @@ def test_a_request_body_that_trickles(start: StartSite, backend: Make, whole: bo
     if not whole:
         client.send(b"\x00\x40\x00\x00\x00" + number.to_bytes(4, "big"))
     until_over(client, number, lambda: client.data(number, b"x") if whole else client.send(b"x"))
-    assert client.answers[number].status == 408
+    assert client.responses[number].status == 408
     assert site.log(1)[0]["reason"] == "body_too_slow"
 
 
@@ -59,7 +59,7 @@ def test_without_a_least_rate_no_stream_is_slow(start: StartSite, backend: Make)
         client.data(number, b"x")
         time.sleep(0.1)
     client.data(number, b"x", end=True)
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
 
 
 def test_those_who_talk_with_each_other_are_not_slow(start: StartSite, backend: Make) -> None:
@@ -81,12 +81,12 @@ def test_those_who_talk_with_each_other_are_not_slow(start: StartSite, backend: 
     client = site.client()
     number = client.ask(request(method="POST"), end=False)
     client.data(number, b"watch")
-    while len(client.answers[number].data) < 30:
+    while len(client.responses[number].data) < 30:
         assert client.pump()
     time.sleep(1.2)
     client.data(number, b"", end=True)
-    answer = client.answer(number)
-    assert (answer.status, bytes(answer.data), answer.reset) == (200, b"e" * 30, None)
+    response = client.response(number)
+    assert (response.status, bytes(response.data), response.reset) == (200, b"e" * 30, None)
 
 
 def test_a_response_that_is_taken_byte_by_byte(start: StartSite, backend: Make) -> None:
@@ -102,7 +102,7 @@ def test_a_response_that_is_taken_byte_by_byte(start: StartSite, backend: Make) 
     client = site.client(window=1, open_windows=False)
     number = client.ask(request())
     until_over(client, number, lambda: client.window(number, 1))
-    assert client.answers[number].reset == 8
+    assert client.responses[number].reset == 8
     record = site.log(1)[0]
     assert (record["reason"], record["termination"]) == ("reader_too_slow", "CD")
 
@@ -142,11 +142,11 @@ def test_a_head_that_never_ends_beside_a_request(start: StartSite, backend: Make
     client = site.client(open_windows=False)  # it may say nothing else in the middle of a head
     client.ping()
     first = client.ask(request())
-    while not client.answers[first].heads:
+    while not client.responses[first].heads:
         assert client.pump()
     client.send(client.head(request())[:-1])
     client.read_to_end()
-    assert not client.answers[first].ended
+    assert not client.responses[first].ended
     assert site.log(1)[0]["reason"] == "head_timeout"
 
 
@@ -179,11 +179,11 @@ def test_streams_that_wait_for_each_other_or_for_the_service_are_not_slow(
     for _ in range(20):
         client.data(upload, bytes(10_000))
     numbers = [client.ask(request("/says")) for _ in range(2)]
-    assert [bytes(client.answer(number).data) for number in numbers] == [b"x" * 40] * 2
-    assert client.answer(upload).status == 200
+    assert [bytes(client.response(number).data) for number in numbers] == [b"x" * 40] * 2
+    assert client.response(upload).status == 200
     slow = site.client(open_windows=False)
     slow.window(0, 1_000_000)
     shared = [slow.ask(request()) for _ in range(4)]
     for number in shared:
-        slow.answer(number)
-    assert [len(slow.answers[number].data) for number in shared] == [20_000] * 4
+        slow.response(number)
+    assert [len(slow.responses[number].data) for number in shared] == [20_000] * 4

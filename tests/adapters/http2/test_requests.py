@@ -1,4 +1,4 @@
-"""Requests and answers, and what becomes of their fields on the way."""
+"""Requests and responses, and what becomes of their fields on the way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from meshlib.discovery.files.services import resolve_document
 from meshlib.labels.hrm import LABEL
 from meshlib.model import RedirectRule
 from meshlib.table import RoutingTable
-from tests.support.backend import OK, Backend, Peer, answering, beginning_sessions
+from tests.support.backend import OK, Backend, Peer, beginning_sessions, responding
 from tests.support.http2_client import PREFACE, interims, request
 from tests.support.http2_fixtures import StartSite
 from tests.support.networks import parse_networks
@@ -22,13 +22,13 @@ Make = Callable[..., Backend]
 
 def test_a_request(start: StartSite, backend: Make) -> None:
     fields = b"Server: x\r\nKeep-Alive: 5\r\nX-Y: 1\r\nConnection: X-Y\r\nContent-Length: 2"
-    server = backend(answering(b"HTTP/1.1 200 Fine\r\n" + fields + b"\r\n\r\nok"))
+    server = backend(responding(b"HTTP/1.1 200 Fine\r\n" + fields + b"\r\n\r\nok"))
     site = start(server)
-    answer = site.client().get(
+    response = site.client().get(
         "/p?q", "shop.example", ("accept", "*/*"), ("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")
     )
-    assert answer.heads == [{":status": "200", "server": "x", "content-length": "2"}]
-    assert bytes(answer.data) == b"ok"
+    assert response.heads == [{":status": "200", "server": "x", "content-length": "2"}]
+    assert bytes(response.data) == b"ok"
     lines = server.requests[0].decode().split("\r\n")
     identifier = next(line for line in lines if line.startswith("X-Request-ID: "))
     port = site.address[1]
@@ -72,8 +72,8 @@ def test_what_requires_tls_is_redirected_without_it(
         ),
         https_port=port,
     )
-    answer = site.client().get("/x?y", "a.example")
-    assert (answer.fields[":status"], answer.fields["location"]) == ("308", where)
+    response = site.client().get("/x?y", "a.example")
+    assert (response.fields[":status"], response.fields["location"]) == ("308", where)
 
 
 def test_many_after_another(start: StartSite, backend: Make) -> None:
@@ -85,13 +85,13 @@ def test_many_after_another(start: StartSite, backend: Make) -> None:
 
 
 def test_many_at_once(start: StartSite, backend: Make) -> None:
-    """A hundred requests, answered in whatever order."""
+    """A hundred requests, whose responses come in whatever order."""
     server = backend()
     site = start(server)
     client = site.client()
     client.send(b"".join(client.head(request(f"/{index}")) for index in range(100)))
     for index in range(100):
-        assert bytes(client.answer(2 * index + 1).data) == b"ok"
+        assert bytes(client.response(2 * index + 1).data) == b"ok"
     assert sorted(record["target"] for record in site.log(100)) == sorted(
         f"/{index}" for index in range(100)
     )
@@ -100,7 +100,7 @@ def test_many_at_once(start: StartSite, backend: Make) -> None:
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_splits(start: StartSite, backend: Make, size: int) -> None:
     """However the bytes are cut into reads."""
-    server = backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))
+    server = backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))
     client = start(server).client(hello=False)
     wire = (
         PREFACE
@@ -110,7 +110,7 @@ def test_splits(start: StartSite, backend: Make, size: int) -> None:
     wire += b"\x00\x00\x03\x00\x01\x00\x00\x00\x01abc" + client.head(request("/y"))
     for at in range(0, len(wire), size):
         client.send(wire[at : at + size])
-    assert bytes(client.answer(1).data) == bytes(client.answer(3).data) == b"hello"
+    assert bytes(client.response(1).data) == bytes(client.response(3).data) == b"hello"
     assert any(
         r.endswith(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
         for r in server.requests
@@ -124,7 +124,7 @@ def test_bodies_with_a_length(start: StartSite, backend: Make) -> None:
     client.data(number, b"abc")
     client.data(number, b"def")
     client.data(number, b"", end=True)
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     assert server.requests[0].endswith(b"\r\n\r\nabcdef")
     assert b"ransfer-" not in server.requests[0]
 
@@ -133,10 +133,10 @@ def test_no_body_at_all(start: StartSite, backend: Make) -> None:
     """HTTP/1 servers are told that there is none; where an empty frame says it, too."""
     server = backend()
     client = start(server).client()
-    assert client.answer(client.ask(request(method="POST"))).status == 200
+    assert client.response(client.ask(request(method="POST"))).status == 200
     number = client.ask(request("/", "a", ("content-length", "0"), method="POST"), end=False)
     client.data(number, b"", end=True)
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     assert [r.lower().count(b"content-length: 0\r\n") for r in server.requests] == [1, 1]
 
 
@@ -149,17 +149,17 @@ def test_trailers_of_the_request(start: StartSite, backend: Make) -> None:
     )
     client.data(number, b"abc")
     client.send(client.head([("x-sum", "1"), ("x-user", "admin"), ("content-type", "no")], number))
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     assert server.requests[0].endswith(b"\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n")
     assert b"\r\nConnection: TE\r\nTE: trailers\r\n" in server.requests[0]
     number = client.ask(request("/", "a", ("content-length", "3"), method="POST"), end=False)
     client.data(number, b"abc")
     client.send(client.head([("x-sum", "1")], number))
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     assert server.requests[1].endswith(b"\r\n\r\nabc")
 
 
-def test_trailers_of_the_answer(start: StartSite, backend: Make) -> None:
+def test_trailers_of_the_response(start: StartSite, backend: Make) -> None:
     """What gRPC needs, with a body and without."""
     head = (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTrailer: grpc-status\r\n"
@@ -179,15 +179,15 @@ def test_trailers_of_the_answer(start: StartSite, backend: Make) -> None:
 
     client = start(backend(in_parts)).client()
     for body in (b"abc", b""):
-        answer = client.get()
-        assert bytes(answer.data) == body
-        assert answer.trailers == {"grpc-status": "0", "grpc-message": "fine"}
-    answer = client.get()
-    assert bytes(answer.data) == b"x"
-    assert answer.trailers == {}
+        response = client.get()
+        assert bytes(response.data) == body
+        assert response.trailers == {"grpc-status": "0", "grpc-message": "fine"}
+    response = client.get()
+    assert bytes(response.data) == b"x"
+    assert response.trailers == {}
 
 
-def test_interim_answers(start: StartSite, backend: Make) -> None:
+def test_interim_responses(start: StartSite, backend: Make) -> None:
     def script(peer: Peer) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </s>\r\n\r\n")
@@ -196,18 +196,18 @@ def test_interim_answers(start: StartSite, backend: Make) -> None:
 
     client = start(backend(script)).client()
     number = client.ask(request("/", "a", ("expect", "100-continue"), method="POST"), end=False)
-    while len(client.answers[number].heads) < 2:
+    while len(client.responses[number].heads) < 2:
         client.pump()
     client.data(number, b"abc", end=True)
-    answer = client.answer(number)
-    assert interims([answer]) == ["100", "103"]
-    assert answer.heads[1]["link"] == "</s>"
-    assert answer.status == 200
+    response = client.response(number)
+    assert interims([response]) == ["100", "103"]
+    assert response.heads[1]["link"] == "</s>"
+    assert response.status == 200
 
 
-def test_answers_without_a_body(start: StartSite, backend: Make) -> None:
+def test_responses_without_a_body(start: StartSite, backend: Make) -> None:
     server = backend(
-        answering(
+        responding(
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
             b"HTTP/1.1 204 No Content\r\n\r\n",
             b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
@@ -215,26 +215,31 @@ def test_answers_without_a_body(start: StartSite, backend: Make) -> None:
         )
     )
     client = start(server).client()
-    answers = [
-        client.answer(client.ask(request(method=method)))
+    responses = [
+        client.response(client.ask(request(method=method)))
         for method in ("HEAD", "GET", "GET", "GET")
     ]
-    assert [answer.status for answer in answers] == [200, 204, 304, 200]
-    assert [answer.fields.get("content-length") for answer in answers] == ["5", None, "5", "0"]
-    assert not any(answer.data for answer in answers)
+    assert [response.status for response in responses] == [200, 204, 304, 200]
+    assert [response.fields.get("content-length") for response in responses] == [
+        "5",
+        None,
+        "5",
+        "0",
+    ]
+    assert not any(response.data for response in responses)
 
 
-def test_answer_that_ends_with_its_connection(start: StartSite, backend: Make) -> None:
+def test_response_that_ends_with_its_connection(start: StartSite, backend: Make) -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
         peer.send(b"HTTP/1.0 200 OK\r\n\r\nall there is")
 
-    answer = start(backend(script)).client().get()
-    assert bytes(answer.data) == b"all there is"
-    assert answer.reset is None
+    response = start(backend(script)).client().get()
+    assert bytes(response.data) == b"all there is"
+    assert response.reset is None
 
 
-def test_answers_of_our_own(start: StartSite, backend: Make) -> None:
+def test_responses_of_our_own(start: StartSite, backend: Make) -> None:
     rule = RedirectRule("https://new.example", 301, keep_path=True)
     site = start(snapshot_of({"a": [backend()]}, redirects={"old": rule}))
     client = site.client()
@@ -243,13 +248,13 @@ def test_answers_of_our_own(start: StartSite, backend: Make) -> None:
     assert missing.status == 404
     assert b"404" in missing.data
     assert missing.fields["content-length"] == str(len(missing.data))
-    assert not client.answer(client.ask(request("/", "nobody", method="HEAD"))).data
-    assert client.answer(client.ask(request(method="TRACE"))).status == 405
+    assert not client.response(client.ask(request("/", "nobody", method="HEAD"))).data
+    assert client.response(client.ask(request(method="TRACE"))).status == 405
     assert (
-        client.answer(client.ask([(":method", "CONNECT"), (":authority", "a:443")])).status == 405
+        client.response(client.ask([(":method", "CONNECT"), (":authority", "a:443")])).status == 405
     )
     number = client.ask([(":method", "CONNECT"), (":protocol", "websocket"), *request()[1:]])
-    assert client.answer(number).reset == 1
+    assert client.response(number).reset == 1
     assert client.get("/", "a").status == 200
     reasons = [record.get("reason") for record in site.log(7)]
     assert reasons == [
@@ -263,7 +268,7 @@ def test_answers_of_our_own(start: StartSite, backend: Make) -> None:
     ]
 
 
-def test_early_answer(start: StartSite, backend: Make) -> None:
+def test_early_response(start: StartSite, backend: Make) -> None:
     """One that comes before the body is complete: the client is told that it may stop sending."""
 
     def script(peer: Peer) -> None:
@@ -275,11 +280,11 @@ def test_early_answer(start: StartSite, backend: Make) -> None:
     client = site.client()
     number = client.ask(request(method="POST"), end=False)
     client.data(number, b"abc")
-    answer = client.answer(number)
-    assert answer.status == 413
-    while answer.reset is None:
+    response = client.response(number)
+    assert response.status == 413
+    while response.reset is None:
         assert client.pump()
-    assert answer.reset == 0
+    assert response.reset == 0
     client.data(number, b"too late")
     client.ping()
     assert client.get("/", "a").status == 413
@@ -289,14 +294,14 @@ def test_limits(start: StartSite, backend: Make) -> None:
     site = start(backend(), quick(max_body=10, head_size=2048, field_count=20))
     client = site.client()
     assert (
-        client.answer(
+        client.response(
             client.ask(request("/", "a", ("content-length", "11"), method="POST"), end=False)
         ).status
         == 413
     )
     number = client.ask(request(method="POST"), end=False)
     client.data(number, b"x" * 11)
-    assert client.answer(number).status == 413
+    assert client.response(number).status == 413
     assert client.get("/", "a", ("x", "y" * 2500)).status == 431
     assert client.get("/", "a", *[(f"x{i}", "y") for i in range(25)]).status == 431
     assert client.get().status == 200
@@ -311,7 +316,7 @@ def test_limits(start: StartSite, backend: Make) -> None:
 
 
 def test_hosts_of_another_connection(start: StartSite, backend: Make) -> None:
-    """421 for what this connection's certificate does not cover, whatever would have answered."""
+    """421 for what this connection's certificate does not cover, whoever would have responded."""
 
     class Proven:
         asks_clients = True
@@ -340,7 +345,7 @@ def test_loops_end(start: StartSite, backend: Make) -> None:
 def test_sticky_sessions(start: StartSite, backend: Make) -> None:
     servers = [
         backend(
-            answering(
+            responding(
                 b"HTTP/1.1 200 OK\r\nSet-Cookie: s=%d\r\nContent-Length: 1\r\n\r\n%d" % (i, i)
             )
         )
@@ -360,8 +365,8 @@ def test_forged_sessions_move_no_session(start: StartSite, backend: Make) -> Non
     client = start(snapshot_of({"": servers}, sticky="SID"), quick(sticky_sessions=20)).client()
     sessions = {}
     for _ in range(6):
-        answer = client.get("/login")
-        sessions[answer.fields["set-cookie"].split(";")[0]] = bytes(answer.data)
+        response = client.get("/login")
+        sessions[response.fields["set-cookie"].split(";")[0]] = bytes(response.data)
     for number in range(100):
         client.get("/", "a", ("cookie", "x=1"), ("cookie", f"SID=forged-{number}"))
     for session, name in sessions.items():

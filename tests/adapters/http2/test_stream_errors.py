@@ -38,7 +38,7 @@ LEARNED = ("x-learned", "by the table of both sides, or of none")
 
 
 def serving(peer: Peer) -> None:
-    """Answers all but /open and /body, whose bodies it reads."""
+    """Responds to all but /open and /body, whose bodies it reads."""
     while True:
         head = peer.read_head()
         if b" /stuck" in head:
@@ -134,7 +134,7 @@ def a_window_of_more_than_there_is(client: Client2) -> int:
 def more_than_the_window_of_a_stream(client: Client2) -> int:
     RELEASED.clear()
     number = opened(client, path="/stuck")
-    while client.answers[number].reset is None:  # until sockets and window are full
+    while client.responses[number].reset is None:  # until sockets and window are full
         client.send(DataFrame(number, b"x" * 16384).serialize() * 4)
         client.ping()
     RELEASED.set()
@@ -204,18 +204,18 @@ ERRORS: dict[Callable[[Client2], int], int] = {
 @pytest.mark.parametrize("wrong", ERRORS)
 def test_one_stream_fails(start: StartSite, backend: Make, wrong: Callable[[Client2], int]) -> None:
     """It is reset; one that was there before, and one that comes later with fields out of the
-    table, are answered.
+    table, get their responses.
     """
     site = start(backend(*[serving] * 4))
     client = site.client()
     before = client.ask(request("/before", method="POST"), end=False)
     client.ping()
     number = wrong(client)
-    assert client.answer(number).reset == ERRORS[wrong]
+    assert client.response(number).reset == ERRORS[wrong]
     client.data(before, b"x", end=True)
     later = client.ask([*request("/fine"), LEARNED])
-    assert client.answer(later).status == 200
-    assert client.answer(before).status == 200
+    assert client.response(later).status == 200
+    assert client.response(before).status == 200
     assert client.goaway is None
     assert any(record.get("reason") for record in site.log(3))
 
@@ -224,19 +224,19 @@ def test_one_stream_fails(start: StartSite, backend: Make, wrong: Callable[[Clie
 def test_a_length_that_is_none(start: StartSite, backend: Make, length: str) -> None:
     server = backend(serving)
     client = start(server).client()
-    answer = client.answer(
+    response = client.response(
         client.ask(
             request("/x", "a", LEARNED, ("content-length", length), method="POST"), end=False
         )
     )
-    assert answer.reset == PROTOCOL_ERROR or answer.status == 400
-    assert client.answer(client.ask([*request("/fine"), LEARNED])).status == 200
+    assert response.reset == PROTOCOL_ERROR or response.status == 400
+    assert client.response(client.ask([*request("/fine"), LEARNED])).status == 200
     assert sum(peer.raw.count(b" HTTP/1.1\r\n") for peer in server.peers) == 1
 
 
 @pytest.mark.parametrize(("host", "status"), [("old", 301), ("nobody", 404)])
 @pytest.mark.parametrize("ends", ["data", "empty data", "trailers"])
-def test_a_request_that_we_answer_ourselves_with_its_body_in_the_same_read(
+def test_a_request_that_we_respond_to_ourselves_with_its_body_in_the_same_read(
     start: StartSite, backend: Make, host: str, status: int, ends: str
 ) -> None:
     """Head and last frame in one read, ten times over: ten responses on one connection."""
@@ -252,7 +252,7 @@ def test_a_request_that_we_answer_ourselves_with_its_body_in_the_same_read(
                 number, b"abc" if ends == "data" else b"", flags=["END_STREAM"]
             ).serialize()
         client.send(head + last)
-        assert client.answer(number).status == status
+        assert client.response(number).status == status
     assert client.goaway is None
 
 
@@ -266,9 +266,9 @@ def test_frames_in_flight_when_we_reset_a_stream(start: StartSite, backend: Make
         for _ in range(4):
             client.data(number, b"x" * 16384)
         headers(client, number, [("x-trailer", "1"), LEARNED], "END_STREAM")
-        assert client.answer(number).reset == PROTOCOL_ERROR
+        assert client.response(number).reset == PROTOCOL_ERROR
         client.ping()
-    assert client.answer(client.ask([*request("/fine"), LEARNED])).status == 200
+    assert client.response(client.ask([*request("/fine"), LEARNED])).status == 200
     resets = [frame.stream_id for frame in client.frames if isinstance(frame, RstStreamFrame)]
     assert len(resets) == len(set(resets)) == 30
     assert client.goaway is None
@@ -357,7 +357,7 @@ def test_heads_that_never_are(start: StartSite, backend: Make, together: bool) -
     """
     client = start(backend(*[serving] * 4), quick(head_read=0.4, idle=0.8)).client()
     number = client.ask(request("/x", "a", ("te", "gzip")), end=False)
-    assert client.answer(number).reset == PROTOCOL_ERROR
+    assert client.response(number).reset == PROTOCOL_ERROR
     wire = client.head([("x", "y")], number)
     drip(client, wire, len(wire) - 1, together=together)
 
@@ -370,12 +370,12 @@ def test_a_body_of_nothing_is_no_progress(start: StartSite, backend: Make) -> No
     padded = DataFrame(number, b"", pad_length=50, flags=["PADDED"]).serialize()
     deadline = time.monotonic() + 20
     while (
-        not client.answers[number].heads
-        and client.answers[number].reset is None
+        not client.responses[number].heads
+        and client.responses[number].reset is None
         and time.monotonic() < deadline
     ):
         try:
             assert client.pump()
         except TimeoutError:
             client.send(padded)
-    assert client.answers[number].heads[0][":status"] == "408"
+    assert client.responses[number].heads[0][":status"] == "408"

@@ -43,7 +43,7 @@ def serve(
 
 
 def echo(peer: Peer) -> None:
-    """Answers with the body that came."""
+    """Responds with the body that came."""
     while True:
         head, _, body = peer.read_request().partition(b"\r\n\r\n")
         scheme = b"X-Scheme: https\r\n" if b"X-Forwarded-Proto: https" in head else b""
@@ -79,7 +79,7 @@ def test_curl(
 
 
 def test_h2load(stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory) -> None:
-    """Many at once, all answered."""
+    """Many at once, all with a response."""
     site = serve(stack, backend(), "localhost", loop_factory=loop_factory)
     said = run(
         "h2load", "-n", "1000", "-c", "5", "-m", "20", f"https://localhost:{site.tls_address[1]}/"

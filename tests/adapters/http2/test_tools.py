@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.backend import Backend, Peer, answering
+from tests.support.backend import Backend, Peer, responding
 from tests.support.http2_fixtures import StartSite
 from tests.support.programs import run
 
@@ -15,7 +15,7 @@ Make = Callable[..., Backend]
 
 
 def test_curl(start: StartSite, backend: Make, tmp_path: Path) -> None:
-    """A page, an upload, what it expects before it, and the trailers of an answer."""
+    """A page, an upload, what it expects before it, and the trailers of a response."""
 
     def script(peer: Peer) -> None:
         for _ in range(3):
@@ -43,7 +43,7 @@ def test_curl(start: StartSite, backend: Make, tmp_path: Path) -> None:
 
 def test_nghttp(start: StartSite, backend: Make) -> None:
     """It speaks PRIORITY and padding, and says GOAWAY at the end."""
-    site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nfoo")))
+    site = start(backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nfoo")))
     said = run("nghttp", "-v", "--padding=50", site.url + "/1", site.url + "/2", site.url + "/3")
     assert len(re.findall(r":status: 200", said)) == 3
     assert "error_code=NO_ERROR" in said
@@ -52,9 +52,9 @@ def test_nghttp(start: StartSite, backend: Make) -> None:
 
 
 def test_h2load(start: StartSite, backend: Make, tmp_path: Path) -> None:
-    """Many connections and streams at once, downloads and uploads: every request is answered."""
+    """Many connections and streams at once, downloads and uploads: each gets its response."""
     site = start(
-        backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20000))
+        backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20000))
     )
     assert "2000 succeeded, 0 failed" in run(
         "h2load", "-n", "2000", "-c", "5", "-m", "50", site.url

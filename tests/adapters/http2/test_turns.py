@@ -12,7 +12,7 @@ from hyperframe.frame import PingFrame, SettingsFrame
 
 from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.turns import FRAME, MESSAGE, WORK
-from tests.support.backend import Backend, Peer, answering
+from tests.support.backend import Backend, Peer, responding
 from tests.support.http2_client import Client2, request
 from tests.support.http2_fixtures import Site, StartSite
 
@@ -26,7 +26,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 def reading(peer: Peer) -> None:
-    """Takes the body of /open, whatever it is, and answers everything else."""
+    """Takes the body of /open, whatever it is, and responds to everything else."""
     while True:
         if b" /open" in peer.read_head():
             peer.read_rest()
@@ -46,13 +46,13 @@ def open_stream(client: Client2) -> int:
 
 def closed_stream(client: Client2) -> int:
     number = client.ask(request("/closed"))
-    assert client.answer(number).status == 200
+    assert client.response(number).status == 200
     return number
 
 
 def refused_stream(client: Client2) -> int:
     number = client.ask(request("/x", "a", ("te", "gzip"), method="POST"), end=False)
-    assert client.answer(number).reset == PROTOCOL_ERROR
+    assert client.response(number).reset == PROTOCOL_ERROR
     return number
 
 
@@ -113,14 +113,14 @@ def taken(site: Site) -> list[int]:
     )
 
 
-@pytest.mark.parametrize("name", [*KINDS, "requests that we answer"])
+@pytest.mark.parametrize("name", [*KINDS, "requests that we respond to"])
 def test_a_turn_is_bounded(start: StartSite, backend: Make, name: str) -> None:
     """However much comes in one read: so many frames, and then everybody else; all of it is read in
     the end.
     """
     site = start(backend(*[reading] * 4), limits=MUCH)
     client = site.client()
-    own = name == "requests that we answer"
+    own = name == "requests that we respond to"
     wire = (
         b"".join(client.head(request("/#x")) for _ in range(100))
         if own
@@ -138,7 +138,7 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make, name: str) -> None:
     assert 0 < frames <= 2 * WORK // FRAME + 2
     if own:
         assert frames <= WORK // MESSAGE
-        assert client.answer(199).status == 400
+        assert client.response(199).status == 400
     else:
         site.running.wait(lambda: taken(site)[0] - before >= 1000)
 
@@ -157,9 +157,9 @@ def _threads_take_turns() -> Iterator[None]:
 @pytest.mark.usefixtures("_threads_take_turns")
 def test_others_are_served_in_between(start: StartSite, backend: Make) -> None:
     """Beside thousands of frames that wait for their turn, a request of somebody else is
-    answered.
+    get their responses.
     """
-    site = start(backend(reading, answering(*[OK] * 40)), limits=MUCH)
+    site = start(backend(reading, responding(*[OK] * 40)), limits=MUCH)
     attacker, other = site.client(), site.client()
     assert other.get().status == 200
     wire = frame(0, 0, open_stream(attacker), b"x") * 20_000
@@ -180,19 +180,19 @@ def test_windows_opened_byte_by_byte(start: StartSite, backend: Make) -> None:
     """CVE-2019-9511: each byte that is let out earns nothing."""
     limits = HTTP2Settings(idle_frames=300, idle_frames_per_second=1)
     site = start(
-        backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)),
+        backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)),
         limits=limits,
     )
     client = site.client(window=0, open_windows=False)
     number = client.ask(request())
-    while not client.answers[number].heads:
+    while not client.responses[number].heads:
         assert client.pump()
     for _ in range(1000):
         client.window(number, 1)
         if client.ended:
             break
     assert client.read_to_end() == ENHANCE_YOUR_CALM
-    assert len(client.answers[number].data) <= 310
+    assert len(client.responses[number].data) <= 310
 
 
 def test_settings_that_nobody_knows_are_not_kept(start: StartSite, backend: Make) -> None:
@@ -223,7 +223,7 @@ def test_settings_that_nobody_knows_are_not_kept(start: StartSite, backend: Make
 
 def test_table_sizes_that_go_up_and_down(start: StartSite, backend: Make) -> None:
     """The next response tells of two of them, not of thousands."""
-    site = start(backend(answering(*[OK] * 4)), limits=HTTP2Settings(idle_frames=10_000))
+    site = start(backend(responding(*[OK] * 4)), limits=HTTP2Settings(idle_frames=10_000))
     client = site.client()
     wire = b"".join(SettingsFrame(0, settings={1: size}).serialize() for size in (0, 4096) * 1000)
     client.send(wire)

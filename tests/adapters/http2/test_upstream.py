@@ -28,7 +28,7 @@ def message(text: bytes) -> bytes:
 
 
 def grpc(server: Server, number: int) -> None:
-    """Answers every message with itself; a method that is unknown with trailers alone."""
+    """Responds to every message with itself; to a method that is unknown with trailers alone."""
     head = dict(server.heads[number])
     if head[":path"] != "/echo.Echo/Say":
         unknown = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "12")]
@@ -56,11 +56,11 @@ def test_a_call_of_grpc(start: StartSite, backend: Make) -> None:
         number = client.ask(request("/echo.Echo/Say", "a", *more, method="POST"), end=False)
         client.data(number, message(text)[:3])
         client.data(number, message(text)[3:], end=True)
-        answer = client.answer(number)
-        assert answer.fields["te-was"] == "trailers"
-        assert bytes(answer.data) == message(text)
-        assert answer.trailers == {"grpc-status": "0", "grpc-message": "fine"}
-    unknown = client.answer(
+        response = client.response(number)
+        assert response.fields["te-was"] == "trailers"
+        assert bytes(response.data) == message(text)
+        assert response.trailers == {"grpc-status": "0", "grpc-message": "fine"}
+    unknown = client.response(
         client.ask(request("/echo.Echo/Nothing", "a", ("te", "trailers"), method="POST"))
     )
     assert unknown.fields["grpc-status"] == "12"
@@ -88,13 +88,13 @@ def test_a_label_says_that_endpoints_speak_http2(start: StartSite, backend: Make
     more = (("content-type", "application/grpc"), ("te", "trailers"))
     number = client.ask(request("/echo.Echo/Say", "rpc.example", *more, method="POST"), end=False)
     client.data(number, message(b"hello"), end=True)
-    answer = client.answer(number)
-    assert bytes(answer.data) == message(b"hello")
-    assert answer.trailers["grpc-status"] == "0"
+    response = client.response(number)
+    assert bytes(response.data) == message(b"hello")
+    assert response.trailers["grpc-status"] == "0"
 
 
 def test_both_directions_at_once(start: StartSite, backend: Make) -> None:
-    """A stream of messages each way: an answer goes out while the request goes on."""
+    """A stream of messages each way: a response goes out while the request goes on."""
 
     def script(peer: Peer) -> None:
         server = Server(
@@ -103,33 +103,33 @@ def test_both_directions_at_once(start: StartSite, backend: Make) -> None:
                 number, [("grpc-status", "0")], end_stream=True
             ),
         )
-        answered = 0
+        echoed = 0
         while server.pump():
             for number, body in list(server.bodies.items()):
-                if body and not answered:
+                if body and not echoed:
                     server.frames.send_headers(number, [(":status", "200")])
                 if (
-                    len(body) > answered
+                    len(body) > echoed
                     and number not in server.trailers
                     and server.frames.streams[number].open
                 ):
-                    server.send(number, body[answered:])
-                    answered = len(body)
+                    server.send(number, body[echoed:])
+                    echoed = len(body)
 
     client = start(over(backend(script))).client()
     number = client.ask(request(method="POST"), end=False)
     for index in range(5):
         client.data(number, b"%d" % index)
-        while len(client.answers[number].data) <= index:
+        while len(client.responses[number].data) <= index:
             assert client.pump()
     client.data(number, b"", end=True)
-    answer = client.answer(number)
-    assert bytes(answer.data) == b"01234"
-    assert answer.trailers == {"grpc-status": "0"}
+    response = client.response(number)
+    assert bytes(response.data) == b"01234"
+    assert response.trailers == {"grpc-status": "0"}
 
 
 def test_clients_of_http_1(start: StartSite, backend: Make) -> None:
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         path = dict(server.heads[number])[":path"]
         if path == "/none":
             server.frames.send_headers(number, [(":status", "404")], end_stream=True)
@@ -146,7 +146,7 @@ def test_clients_of_http_1(start: StartSite, backend: Make) -> None:
                 number, [("x-sum", "1"), ("x-user", "admin")], end_stream=True
             )
 
-    site = start(over(backend(serving(answer))))
+    site = start(over(backend(serving(respond))))
     client = site.running.client()
     first = client.ask(get("/"))
     assert (first.status, first.body, first.trailers.lower()) == (200, b"body", b"x-sum: 1\r\n")
@@ -169,29 +169,29 @@ def test_clients_of_http_1(start: StartSite, backend: Make) -> None:
 def test_megabytes(start: StartSite, backend: Make) -> None:
     """Up and down through windows that are smaller."""
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         server.frames.send_headers(
             number, [(":status", "200"), ("x-size", str(len(server.bodies[number])))]
         )
         server.send(number, b"z" * (8 * MIB), end=True)
 
-    site = start(over(backend(serving(answer))))
+    site = start(over(backend(serving(respond))))
     client = site.client(window=MIB)
     number = client.ask(request("/", "a", ("content-length", "200000"), method="PUT"), end=False)
     for index in range(10):
         for part in range(2):
             client.data(number, b"u" * 10_000, end=index == 9 and part == 1)
-    answer_ = client.answer(number)
-    assert answer_.fields["x-size"] == "200000"
-    assert len(answer_.data) == 8 * MIB
+    response = client.response(number)
+    assert response.fields["x-size"] == "200000"
+    assert len(response.data) == 8 * MIB
 
 
 def test_what_goes_wrong(start: StartSite, backend: Make) -> None:
-    """A reset before the answer is a 502, in it a reset; a server of HTTP/1 is no answer; a client
-    that leaves is heard of.
+    """A reset before the response is a 502, in it a reset; a server of HTTP/1 is no response; a
+    client that leaves is heard of.
     """
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         path = dict(server.heads[number])[":path"]
         if path == "/reset":
             server.frames.reset_stream(number, 2)
@@ -202,9 +202,9 @@ def test_what_goes_wrong(start: StartSite, backend: Make) -> None:
         elif path != "/silent":
             server.frames.send_headers(number, [(":status", "204")], end_stream=True)
 
-    server = backend(serving(answer))
+    server = backend(serving(respond))
     client = start(over(server)).client()
-    assert client.answer(client.ask(request("/reset", method="POST"))).status == 502
+    assert client.response(client.ask(request("/reset", method="POST"))).status == 502
     cut = client.get("/cut")
     assert cut.reset == 2
     assert client.get("/fine").status == 204
@@ -226,27 +226,27 @@ def test_a_server_of_http_1(start: StartSite, backend: Make) -> None:
 
 
 def test_goaway(start: StartSite, backend: Make) -> None:
-    """Who says that it takes no more requests gets none; what it still answers is passed on."""
+    """Who says that it takes no more requests gets none; what it still responds is passed on."""
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         server.peer.send(
             b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + number.to_bytes(4, "big") + bytes(4)
         )
         server.frames.send_headers(number, [(":status", "204")], end_stream=True)
 
-    server = backend(serving(answer))
+    server = backend(serving(respond))
     client = start(over(server)).client()
     assert [client.get().status for _ in range(3)] == [204, 204, 204]
     assert len(server.peers) == 3
 
 
 @pytest.mark.parametrize("value", ["x\r\ny: z", "x\ny", "\0"])
-def test_answers_that_could_be_misread(start: StartSite, backend: Make, value: str) -> None:
-    def answer(server: Server, number: int) -> None:
+def test_responses_that_could_be_misread(start: StartSite, backend: Make, value: str) -> None:
+    def respond(server: Server, number: int) -> None:
         server.frames.send_headers(number, [(":status", "200"), ("x", value)], end_stream=True)
 
     def script(peer: Peer) -> None:
-        server = Server(peer, answer)
+        server = Server(peer, respond)
         server.frames.config.validate_outbound_headers = False
         while server.pump():
             pass
@@ -258,7 +258,7 @@ def test_answers_that_could_be_misread(start: StartSite, backend: Make, value: s
 def test_a_status_that_is_none(start: StartSite, backend: Make, status: str) -> None:
     """502, as for an endpoint of HTTP/1 with such a status line; and the next request is served."""
 
-    def answer(server: Server, number: int) -> None:
+    def respond(server: Server, number: int) -> None:
         wrong = dict(server.heads[number])[":path"] == "/wrong"
         server.frames.send_headers(
             number,
@@ -267,7 +267,7 @@ def test_a_status_that_is_none(start: StartSite, backend: Make, status: str) -> 
         )
 
     def script(peer: Peer) -> None:
-        server = Server(peer, answer)
+        server = Server(peer, respond)
         server.frames.config.validate_outbound_headers = False
         while server.pump():
             pass
@@ -287,10 +287,10 @@ def test_time_out(start: StartSite, backend: Make) -> None:
 
 
 @pytest.mark.parametrize(("status", "sent"), [("204", 204), ("304", 304), ("101", 502)])
-def test_what_would_be_read_as_another_answer_is_not_passed_on(
+def test_what_would_be_read_as_another_response_is_not_passed_on(
     start: StartSite, backend: Make, status: str, sent: int
 ) -> None:
-    """DATA behind the head of an answer that has no body, and 101, which HTTP/2 does not know."""
+    """DATA behind the head of a response that has no body, and 101, which HTTP/2 does not know."""
 
     def wrong(server: Server, number: int) -> None:
         server.frames.send_headers(number, [(":status", status), ("x", "y")])
@@ -300,5 +300,5 @@ def test_what_would_be_read_as_another_answer_is_not_passed_on(
 
     client = start(over(backend(*[serving(wrong)] * 2))).running.client()
     for _ in range(2):
-        answer = client.ask(get("/up", "a", "Connection: Upgrade", "Upgrade: x"))
-        assert (answer.status, answer.interim) == (sent, [])
+        response = client.ask(get("/up", "a", "Connection: Upgrade", "Upgrade: x"))
+        assert (response.status, response.interim) == (sent, [])

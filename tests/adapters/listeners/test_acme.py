@@ -13,7 +13,7 @@ import pytest
 
 from meshlib.model import Endpoint
 from meshlib_adapters.config.transport import TLSSettings
-from tests.support.hellos import answer_alert, hello_for, plain_echo, saying
+from tests.support.hellos import hello_for, plain_echo, reply_to, saying
 from tests.support.tcp_lab import LOOPBACK, MakeLab, Run
 from tests.vectors.tls.hellos import BASE, ext, hello, records, sni, u8, u16
 
@@ -22,7 +22,7 @@ def offering(*names: bytes) -> bytes:
     return records(hello(sni("a.example"), ext(16, u16(b"".join(map(u8, names)))), *BASE))
 
 
-async def answer(port: int, data: bytes) -> bytes:
+async def reply(port: int, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(data)
     found = await reader.readexactly(4)
@@ -44,19 +44,19 @@ def test_exactly_acme_is_steered_whatever_the_routes_say(run: Run, lab: MakeLab)
             listener, port = await env.listener(
                 TLSSettings(acme=(Endpoint("acme.1", LOOPBACK, acme),))
             )
-            assert await answer(port, offering(b"acme-tls/1")) == b"acme"
+            assert await reply(port, offering(b"acme-tls/1")) == b"acme"
             unknown = records(hello(sni("nobody.example"), ext(16, u16(u8(b"acme-tls/1"))), *BASE))
-            assert await answer(port, unknown) == b"acme"
+            assert await reply(port, unknown) == b"acme"
             for data in (
                 offering(b"acme-tls/1", b"h2"),
                 offering(b"h2", b"acme-tls/1"),
                 offering(b"h2"),
                 hello_for("a.example"),
             ):
-                assert await answer(port, data + b"ping") == b"ping"
+                assert await reply(port, data + b"ping") == b"ping"
             assert listener.counters["tunnels"] == 6
             _, plain = await env.listener()
-            assert await answer(plain, offering(b"acme-tls/1") + b"ping") == b"ping"
+            assert await reply(plain, offering(b"acme-tls/1") + b"ping") == b"ping"
 
     run(main())
 
@@ -70,8 +70,7 @@ def test_a_responder_that_is_down_costs_the_client_an_alert(run: Run, lab: MakeL
                     TLSSettings(acme=(Endpoint("acme.1", LOOPBACK, nobody.getsockname()[1]),))
                 )
                 assert (
-                    await answer_alert(port, offering(b"acme-tls/1"))
-                    == b"\x15\x03\x01\x00\x02\x02\x50"
+                    await reply_to(port, offering(b"acme-tls/1")) == b"\x15\x03\x01\x00\x02\x02\x50"
                 )
 
     run(main())

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.backend import OK, Backend, Peer, answering
+from tests.support.backend import OK, Backend, Peer, responding
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.running import quick, snapshot_of
@@ -53,7 +53,7 @@ def test_slow_start_ends(start: Start, backend: Make) -> None:
 
 
 def test_probation(start: Start, backend: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first request after an ejection is alone there until it is answered, however many come
+    """The first request after an ejection is alone there until it has a response, however many come
     meanwhile.
     """
     monkeypatch.setattr("meshlib.balancing.health.BASE_SECONDS", 0.3)
@@ -65,7 +65,7 @@ def test_probation(start: Start, backend: Make, monkeypatch: pytest.MonkeyPatch)
         if not down.is_set():
             hold.wait(10)
             peer.send(OK)
-            answering(OK)(peer)
+            responding(OK)(peer)
 
     flapping, good = backend(script), backend()
     site = start(snapshot_of({"": [flapping, good]}))
@@ -87,7 +87,7 @@ def test_probation(start: Start, backend: Make, monkeypatch: pytest.MonkeyPatch)
     assert len(flapping.requests) == failed + 1
     hold.set()
     for each in waiting:
-        assert each.read_answer().status == 200
+        assert each.read_response().status == 200
     for _ in range(10):
         assert client.ask(get()).status == 200
     assert len(flapping.requests) > failed + 1

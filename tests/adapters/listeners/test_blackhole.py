@@ -40,10 +40,10 @@ def test_the_next_endpoint_is_used_and_the_silent_one_soon_left_out(
             async def served(name: str) -> bool:
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)
                 writer.write(hello_for(name) + b"ping")
-                answer = await reader.readexactly(4)
+                reply = await reader.readexactly(4)
                 writer.close()
                 await writer.wait_closed()
-                return answer == b"ping"
+                return reply == b"ping"
 
             for _ in range(20):
                 assert await served("a.example")

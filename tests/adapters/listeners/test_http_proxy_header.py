@@ -48,7 +48,7 @@ Address = tuple[str, int]
 
 
 def telling(peer: Peer) -> None:
-    """Answers with what the gateway says of the client."""
+    """Responds with what the gateway says of the client."""
     while True:
         head = peer.read_head()
         if not head:
@@ -80,8 +80,8 @@ def test_the_client_is_whom_the_proxy_names(
 ) -> None:
     running, address = site(start, backend, mode)
     client = connect(running, address)
-    answer = client.ask(proxy_header + get())
-    assert answer.body.split(b"\n") == EXPECTED
+    response = client.ask(proxy_header + get())
+    assert response.body.split(b"\n") == EXPECTED
     assert client.ask(get()).body.split(b"\n") == EXPECTED  # the connection stays his
     assert [record["client"] for record in running.log(2)] == [SOURCE.host] * 2
 
@@ -128,7 +128,7 @@ def test_refused(
     running, address = site(start, backend, mode, sources)
     client = connect(running, address)
     client.send(data)
-    assert client.read_answer().status == 400
+    assert client.read_response().status == 400
     assert client.at_end()
     (record,) = running.log(1)
     assert record["reason"] == reason
@@ -143,7 +143,7 @@ def test_a_proxy_header_has_the_time_of_a_head(start: Start, backend: Make) -> N
     running, address = site(start, backend, "require", head_read=0.1)
     client = connect(running, address)
     client.send(PROXY_HEADERS[0][:5])
-    assert client.read_answer().status == 408
+    assert client.read_response().status == 408
     assert running.reasons(1) == ["proxy_timeout"]
 
 

@@ -22,7 +22,7 @@ from meshlib.proxy_protocol import (
 from meshlib_adapters.config.transport import ProxyHeaderPolicy
 from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader, proxy_header_for
 from meshlib_adapters.listeners.tls import TLSListener
-from tests.support.hellos import answer_alert, hello_for, plain_echo
+from tests.support.hellos import hello_for, plain_echo, reply_to
 from tests.support.proxy_headers import US
 from tests.support.tcp_lab import LOOPBACK, Lab, MakeLab, Run, quick, until
 
@@ -142,7 +142,7 @@ def test_who_is_not_believed_is_closed_and_counted(
         async with lab() as env:
             env.table.ports["a.example"] = []
             listener, port = await listening(env, mode, sources)
-            assert await answer_alert(port, data) == b""
+            assert await reply_to(port, data) == b""
             await until(lambda: env.records)
             assert listener.refusals == {reason: 1}
             assert not len(listener)

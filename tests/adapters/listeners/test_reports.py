@@ -76,7 +76,7 @@ def _report(port: int, probe: list[str]) -> list[str]:
 def _resumed(port: int, version: str, work: Path) -> list[str]:
     session = work / f"{port}{version}"
     common = ["s_client", "-connect", f"{LOOPBACK}:{port}", "-servername", "a.example", version]
-    page = "GET / HTTP/1.0\r\n\r\n"  # TLS 1.3 gives its tickets with the first answer
+    page = "GET / HTTP/1.0\r\n\r\n"  # TLS 1.3 gives its tickets with the first response
     _openssl(*common, "-sess_out", str(session), "-ign_eof", given=page)
     said = _openssl(*common, "-sess_in", str(session), "-ign_eof", given=page)
     return re.findall(r"^(?:Reused|New), .*$", said, re.MULTILINE)

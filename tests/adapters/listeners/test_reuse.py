@@ -45,7 +45,7 @@ def as_new(site: RunningGateway, upstream: Backend) -> bytes:
     client = site.client()
     number = len(upstream.requests)
     client.send(b"\r\n" + get(f"/clean{number}", "a", "X-Own: 2"))
-    assert client.read_answer().status == 200
+    assert client.read_response().status == 200
     (sent,) = [
         request for request in upstream.requests if request.startswith(b"GET /clean%d " % number)
     ]
@@ -55,7 +55,7 @@ def as_new(site: RunningGateway, upstream: Backend) -> bytes:
     assert b"Secret" not in sent
     assert b"Cookie" not in sent
     client.send(get("/again"))  # it is kept
-    assert client.read_answer().status == 200
+    assert client.read_response().status == 200
     client.close()
     return sent
 
@@ -93,7 +93,7 @@ def test_who_the_client_was(start: Start, backend: Make) -> None:
             build_v1(ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.1", 8443))
             + get("/claimed")
         )
-        assert behind.read_answer().status == 200
+        assert behind.read_response().status == 200
         assert b"X-Forwarded-For: 192.0.2.7\r\n" in upstream.requests[-1]
         assert b"X-Forwarded-Port: 8443\r\n" in upstream.requests[-1]
         behind.close()
@@ -111,7 +111,7 @@ def test_few_are_kept(start: Start, backend: Make) -> None:
     for client in clients:
         client.send(get())
     for client in clients:
-        assert client.read_answer().status == 200
+        assert client.read_response().status == 200
         client.close()
     site.wait(lambda: site.call(lambda: len(site.listener.clients)) == 0)
     assert site.call(lambda: site.listener.clients.spare) == 256

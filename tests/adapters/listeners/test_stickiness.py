@@ -37,16 +37,16 @@ def ask(
     address: str = LOOPBACK,
     session: ssl.SSLSession | None = None,
 ) -> tuple[bytes, bool, ssl.SSLSession | None]:
-    """Who answers, whether it took up `session`, and the session to come back with. Blocks."""
+    """Who responds, whether it took up `session`, and the session to come back with. Blocks."""
     with (
         socket.create_connection((LOOPBACK, port), timeout=30, source_address=(address, 0)) as sock,
         context.wrap_socket(sock, server_hostname="a.example", session=session) as tls,
     ):
         tls.sendall(b"who\n")
-        answer = tls.recv(100)
+        reply = tls.recv(100)
         while tls.recv(100):  # to the end: OpenSSL forgets the session of an end that just vanishes
             pass
-        return answer, bool(tls.session_reused), tls.session
+        return reply, bool(tls.session_reused), tls.session
 
 
 async def replicas(env: Lab) -> None:
@@ -114,12 +114,12 @@ def test_without_it_sessions_go_astray(
             await replicas(env)
             _, port = await env.listener(quick(stickiness="none"))
             _, _, session = await asyncio.to_thread(ask, port, context)
-            answers = [
+            replies = [
                 await asyncio.to_thread(ask, port, context, LOOPBACK, session)
                 for _ in range(REPLICAS)
             ]
-            assert len({home for home, _, _ in answers}) == REPLICAS
-            assert [reused for _, reused, _ in answers].count(True) == 1
+            assert len({home for home, _, _ in replies}) == REPLICAS
+            assert [reused for _, reused, _ in replies].count(True) == 1
 
     run(main())
 

@@ -90,9 +90,9 @@ class Port:
         reader, writer = await self.connect()
         writer.write(data)
         writer.write_eof()
-        answer = await reader.read()
+        reply = await reader.read()
         writer.close()
-        return answer
+        return reply
 
 
 async def refused(number: int) -> None:
@@ -329,7 +329,7 @@ def test_an_endpoint_that_keeps_refusing_is_left_out_for_a_while(run: Run) -> No
     run(main())
 
 
-def test_an_endpoint_that_never_answers_costs_its_timeout_only(run: Run) -> None:
+def test_an_endpoint_that_never_accepts_costs_its_timeout_only(run: Run) -> None:
     async def main() -> None:
         # A full backlog: the kernel drops further SYNs, as a host that is gone would.
         with socket.socket() as hole, contextlib.ExitStack() as stack:
@@ -528,22 +528,22 @@ def test_somebody_elses_proxy_header_is_his_own_bytes_or_refused(
 ) -> None:
     async def scenario() -> None:
         async with serving(echo) as number, behind(mode, number) as (port, _):
-            answer = b""
+            reply = b""
             with contextlib.suppress(OSError, RuntimeError):
                 reader, writer = await asyncio.open_connection(
                     LOOPBACK, port.number, local_addr=("127.0.0.2", 0)
                 )
                 writer.write(build_v1(*SAID))
                 writer.write_eof()
-                answer = await reader.read()
+                reply = await reader.read()
                 writer.close()
             await until(lambda: port.records)
             assert port.records[0].client == "127.0.0.2"
             if mode == "require":
-                assert (answer, port.records[0].outcome) == (b"", "proxy_untrusted")
+                assert (reply, port.records[0].outcome) == (b"", "proxy_untrusted")
             else:
-                assert answer.startswith(b"PROXY TCP4 127.0.0.2 127.0.0.1 ")
-                assert answer.endswith(build_v1(*SAID))
+                assert reply.startswith(b"PROXY TCP4 127.0.0.2 127.0.0.1 ")
+                assert reply.endswith(build_v1(*SAID))
 
     run(scenario())
 
@@ -715,13 +715,13 @@ async def _redis(number: int, *words: bytes) -> bytes:
         b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
     )
     line = await reader.readline()
-    answer = (
+    reply = (
         await reader.readexactly(int(line[1:]) + 2)
         if line.startswith(b"$") and line != b"$-1\r\n"
         else line
     )
     writer.close()
-    return answer.strip()
+    return reply.strip()
 
 
 def test_a_real_redis(run: Run, redis_server: str, tmp_path: Path) -> None:
@@ -752,11 +752,11 @@ def test_a_real_redis(run: Run, redis_server: str, tmp_path: Path) -> None:
                 value = os.urandom(1 << 20).hex().encode()
                 assert await _redis(port.number, b"SET", b"key", value) == b"+OK"
                 assert await _redis(port.number, b"GET", b"key") == value
-                # Many questions in one go, and all answers to them.
+                # Many questions in one go, and all replies to them.
                 reader, writer = await port.connect()
                 writer.write(b"INCR n\r\n" * 5000)
-                answers = [await reader.readline() for _ in range(5000)]
-                assert answers == [b":%d\r\n" % n for n in range(1, 5001)]
+                replies = [await reader.readline() for _ in range(5000)]
+                assert replies == [b":%d\r\n" % n for n in range(1, 5001)]
                 writer.close()
         finally:
             process.terminate()

@@ -14,7 +14,7 @@ from meshlib import client_claims
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.proxy.client import Client, Phase
-from tests.support.backend import OK, Backend, Peer, answering
+from tests.support.backend import OK, Backend, Peer, responding
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.networks import parse_networks
@@ -31,7 +31,7 @@ def silent(peer: Peer) -> None:
 
 
 def choosy(peer: Peer) -> None:
-    """Answers a GET, and nothing else."""
+    """Responds to a GET, and to nothing else."""
     while (head := peer.read_head()).startswith(b"GET"):
         peer.send(OK)
     if head:
@@ -75,12 +75,12 @@ def test_head_read(start: Start, backend: Make) -> None:
     site = start(upstream, quick(head_read=0.3, idle=5))
     client = site.client()
     client.dribble(get("/", "a", "X: " + "y" * 1000), 0.02)
-    assert client.read_answer().status == 408
+    assert client.read_response().status == 408
     assert client.at_end()
     client = site.client()
     assert client.ask(get()).status == 200
     client.send(b"GET / HT")
-    assert client.read_answer().status == 408
+    assert client.read_response().status == 408
     assert site.reasons(3) == ["head_timeout", None, "head_timeout"]
     assert all(record["seconds"] < 5 for record in site.log(3))
     assert len(upstream.requests) == 1
@@ -97,9 +97,9 @@ def test_body(start: Start, backend: Make) -> None:
     for _ in range(10):
         client.send(b"x" * 10)
         time.sleep(0.1)
-    assert client.read_answer().status == 200
+    assert client.read_response().status == 200
     client.send(POST + b"x")
-    assert client.read_answer().status == 408
+    assert client.read_response().status == 408
     assert client.at_end()
     assert upstream.ended()
     assert site.reasons(2) == [None, "body_timeout"]
@@ -144,7 +144,7 @@ def test_response_head_while_connecting(start: Start, backend: Make) -> None:
         assert client.ask(get("/", "b")).status == 200
 
 
-def test_time_for_the_answer_begins_behind_the_body(start: Start, backend: Make) -> None:
+def test_time_for_the_response_begins_behind_the_body(start: Start, backend: Make) -> None:
     """A slow upload is not counted against the backend."""
     site = start(backend(), quick(response_head=0.3))
     client = site.client()
@@ -152,11 +152,11 @@ def test_time_for_the_answer_begins_behind_the_body(start: Start, backend: Make)
     for _ in range(10):
         client.send(b"x" * 10)
         time.sleep(0.06)
-    assert client.read_answer().status == 200
+    assert client.read_response().status == 200
 
 
 def test_between_bytes(start: Start, backend: Make) -> None:
-    """An answer that stops is cut, visibly; one that trickles goes on."""
+    """A response that stops is cut, visibly; one that trickles goes on."""
 
     def script(peer: Peer) -> None:
         peer.read_request()
@@ -179,12 +179,12 @@ def test_between_bytes(start: Start, backend: Make) -> None:
 
 
 def test_end_that_nobody_takes(start: Start, backend: Make) -> None:
-    """Behind the last byte of a last answer the connection waits for the client to take it, but not
-    for ever.
+    """Behind the last byte of a last response the connection waits for the client to take it, but
+    not for ever.
     """
     size = 3_000_000
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
-    site = start(backend(answering(whole)), quick(between_bytes=0.6, buffer_size=8_000_000))
+    site = start(backend(responding(whole)), quick(between_bytes=0.6, buffer_size=8_000_000))
     client = site.client(receive_buffer=4096)
     client.send(get("/", "a", "Connection: close"))
     site.log(1)
@@ -198,7 +198,7 @@ def test_slow_reader_is_not_cut(start: Start, backend: Make) -> None:
     """
     size = 6_000_000
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
-    site = start(backend(answering(whole)), quick(between_bytes=0.5))
+    site = start(backend(responding(whole)), quick(between_bytes=0.5))
     client = site.client(receive_buffer=65536)
     client.send(get("/", "a", "Connection: close"))
     got = 0
@@ -218,7 +218,7 @@ def test_lingering_close(start: Start, backend: Make) -> None:
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
     for _ in range(30):
         client.send(b"x" * 10_000)
-    assert client.read_answer().status == 413
+    assert client.read_response().status == 413
     assert client.at_end()
     site.wait(lambda: not site.call(lambda: len(site.listener.clients)))
 
@@ -233,7 +233,7 @@ def test_pool_idle(start: Start, backend: Make) -> None:
 
 
 def test_pool_size(start: Start, backend: Make) -> None:
-    """More connections than are kept may be made; they are closed after their answer."""
+    """More connections than are kept may be made; they are closed after their response."""
     gate = threading.Barrier(5)
 
     def script(peer: Peer) -> None:
@@ -246,7 +246,7 @@ def test_pool_size(start: Start, backend: Make) -> None:
     clients = [site.client() for _ in range(5)]
     for client in clients:
         client.send(get())
-    assert [client.read_answer().status for client in clients] == [200] * 5
+    assert [client.read_response().status for client in clients] == [200] * 5
     assert site.idle() == 2
 
 
@@ -258,8 +258,8 @@ def test_max_connections(start: Start, backend: Make) -> None:
         busy.send(POST)
     site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]) == [Phase.BODY] * 2)
     third = site.client()
-    answer = third.read_answer()
-    assert (answer.status, answer.one("retry-after"), answer.one("connection")) == (
+    response = third.read_response()
+    assert (response.status, response.one("retry-after"), response.one("connection")) == (
         503,
         "1",
         "close",
@@ -277,7 +277,7 @@ def test_max_connections_per_client(start: Start, backend: Make) -> None:
     first = site.client()
     first.send(POST)
     site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]) == [Phase.BODY])
-    assert site.client().read_answer().status == 503
+    assert site.client().read_response().status == 503
     first.close()
     site.wait(lambda: not site.call(lambda: len(site.listener.clients.limits)))
 
@@ -288,7 +288,7 @@ def test_without_a_limit_one_client_may_have_all_connections(start: Start, backe
     for client in clients:
         client.send(POST)
     site.wait(lambda: site.call(lambda: [c.phase for c in site.connections()]) == [Phase.BODY] * 4)
-    assert site.client().read_answer().status == 503
+    assert site.client().read_response().status == 503
     assert site.reasons(1) == ["too_many_connections"]
 
 
@@ -317,7 +317,7 @@ def test_idle_clients_make_room_the_longest_idle_first(
     site.wait(
         lambda: site.call(lambda: [c.phase for c in site.connections()]).count(Phase.BODY) == 4
     )
-    assert site.client().read_answer().status == 503
+    assert site.client().read_response().status == 503
     assert site.call(lambda: site.listener.clients.limits.given_up) == 3
     assert [reason for reason in site.reasons(4) if reason] == ["given_up", "too_many_connections"]
     busy.send(b"x")
@@ -343,7 +343,7 @@ def test_good_clients_beside_slow_ones(start: Start, backend: Make) -> None:
     for _ in range(200):
         assert good.ask(get()).status == 200
     for client in slow:
-        assert client.read_answer().status == 408
+        assert client.read_response().status == 408
 
 
 class Broken:

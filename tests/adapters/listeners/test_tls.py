@@ -23,7 +23,7 @@ from meshlib_adapters.listeners.tls_connection import TLSConnection
 from meshlib_adapters.listeners.tunnel import Tunnel
 from meshlib_adapters.listeners.upstream_dial import UpstreamDial
 from meshlib_adapters.relay.relay import Relay
-from tests.support.hellos import answer_alert, echo, hello_for, plain_echo, saying, take_hello
+from tests.support.hellos import echo, hello_for, plain_echo, reply_to, saying, take_hello
 from tests.support.tcp_lab import LOOPBACK, MakeLab, Run, closed_port, quick, until
 from tests.vectors.tls.hellos import BASE, hello, records
 
@@ -183,7 +183,7 @@ def test_half_close_by_the_client(run: Run, lab: MakeLab) -> None:
                 await take_hello(reader)
                 question = await reader.read()  # to the FIN
                 await asyncio.sleep(0.1)
-                writer.write(b"answer to " + question)
+                writer.write(b"reply to " + question)
                 await writer.drain()
 
             await env.backend(None, respond, into="a.example")
@@ -191,7 +191,7 @@ def test_half_close_by_the_client(run: Run, lab: MakeLab) -> None:
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             writer.write(hello_for("a.example") + b"question")
             writer.write_eof()
-            assert await reader.read() == b"answer to question"
+            assert await reader.read() == b"reply to question"
             writer.close()
             await until(lambda: env.records)
             assert env.records[0].outcome == "closed"
@@ -342,7 +342,7 @@ def test_names_of_endpoints_are_resolved(run: Run, lab: MakeLab) -> None:
     run(main())
 
 
-def test_an_endpoint_that_does_not_answer_is_given_up(run: Run, lab: MakeLab) -> None:
+def test_an_endpoint_that_does_not_accept_is_given_up(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
             # A full backlog drops SYNs, as a host that vanished does.
@@ -390,9 +390,9 @@ def test_a_name_without_a_way_gets_an_alert_and_a_log_line(
             )
             listener, port = await env.listener(quick())
             with caplog.at_level(logging.INFO, "meshlib.tcp"):
-                assert await answer_alert(
-                    port, hello_for(name)
-                ) == b"\x15\x03\x01\x00\x02\x02" + bytes((alert,))
+                assert await reply_to(port, hello_for(name)) == b"\x15\x03\x01\x00\x02\x02" + bytes(
+                    (alert,)
+                )
             assert listener.refusals == {reason: 1}
             lines = [r.getMessage() for r in caplog.records]
             assert len(lines) == 1
@@ -408,7 +408,7 @@ def test_no_server_name_goes_to_the_catch_all_only(run: Run, lab: MakeLab) -> No
         async with lab() as env:
             _, port = await env.listener(quick())
             data = records(hello(*BASE))
-            assert (await answer_alert(port, data))[-1] == 112
+            assert (await reply_to(port, data))[-1] == 112
             await env.backend(None, echo, into="*")
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             writer.write(data)
@@ -420,7 +420,7 @@ def test_no_server_name_goes_to_the_catch_all_only(run: Run, lab: MakeLab) -> No
 
 
 @pytest.mark.parametrize(
-    ("data", "answer", "reason"),
+    ("data", "reply", "reason"),
     [
         (b"\x17\x03\x03\x00\x01!", b"\x15\x03\x01\x00\x02\x02\x0a", "unexpected_record"),
         (records(b"\x01\xff\xff\xff"), b"\x15\x03\x01\x00\x02\x02\x2f", "hello_too_large"),
@@ -431,13 +431,13 @@ def test_no_server_name_goes_to_the_catch_all_only(run: Run, lab: MakeLab) -> No
     ],
 )
 def test_what_is_no_hello_is_refused_at_once(
-    run: Run, lab: MakeLab, data: bytes, answer: bytes, reason: str
+    run: Run, lab: MakeLab, data: bytes, reply: bytes, reason: str
 ) -> None:
     async def main() -> None:
         async with lab() as env:
             await env.backend(None, echo, into="*")
             listener, port = await env.listener(quick(head_read=50.0))
-            assert await answer_alert(port, data) == answer
+            assert await reply_to(port, data) == reply
             assert listener.refusals == {reason: 1}
             assert listener.counters["attempts"] == 0
 
@@ -448,11 +448,11 @@ def test_plain_http_is_told_so(run: Run, lab: MakeLab) -> None:
     async def main() -> None:
         async with lab() as env:
             _, port = await env.listener(quick())
-            answer = await answer_alert(
+            reply = await reply_to(
                 port, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n" + b"x" * 100_000
             )
-            assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-            assert answer.endswith(b"plain HTTP sent to the TLS port\n")
+            assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+            assert reply.endswith(b"plain HTTP sent to the TLS port\n")
 
     run(main())
 
@@ -486,13 +486,13 @@ def test_plain_http_is_sent_to_https(
             writer.write(head[:20])
             await asyncio.sleep(0.02)
             writer.write(head[20:])
-            answer = await reader.read()
+            reply = await reader.read()
             writer.close()
             if location is None:
-                assert answer.startswith(b"HTTP/1.1 400 ")
+                assert reply.startswith(b"HTTP/1.1 400 ")
             else:
-                assert answer.startswith(b"HTTP/1.1 308 ")
-                assert b"\r\nLocation: " + location + b"\r\n" in answer
+                assert reply.startswith(b"HTTP/1.1 308 ")
+                assert b"\r\nLocation: " + location + b"\r\n" in reply
 
     run(main())
 
@@ -563,7 +563,7 @@ def test_too_many_bytes_held_are_refused(run: Run, lab: MakeLab) -> None:
         async with lab() as env:
             listener, port = await env.listener(quick(max_held_bytes=100))
             assert (
-                await answer_alert(port, hello_for("a.example")[:150])
+                await reply_to(port, hello_for("a.example")[:150])
                 == b"\x15\x03\x01\x00\x02\x02\x50"
             )
             assert listener.refusals == {"overload": 1}
@@ -572,8 +572,8 @@ def test_too_many_bytes_held_are_refused(run: Run, lab: MakeLab) -> None:
 
 
 async def served(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client that is in the middle of something: its server has answered what it said after its
-    hello.
+    """A client that is in the middle of something: its server has responded to what it said after
+    its hello.
     """
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(hello_for("a.example") + b"ping")

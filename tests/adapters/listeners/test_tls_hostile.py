@@ -50,9 +50,9 @@ def test_two_thousand_hellos_that_come_byte_by_byte(
             async def served() -> bool:
                 reader, writer = await asyncio.open_connection(LOOPBACK, port)
                 writer.write(hello_for("a.example") + b"ping")
-                answer = await reader.readexactly(4)
+                reply = await reader.readexactly(4)
                 writer.close()
-                return answer == b"ping"
+                return reply == b"ping"
 
             async def held(count: int) -> None:
                 await until(lambda: listener.held_bytes == count)

@@ -54,7 +54,7 @@ def quick(**changes: object) -> UDPSettings:
 
 
 class Server(asyncio.DatagramProtocol):
-    """Answers `name` and what it heard; or not at all."""
+    """Replies with `name` and what it heard; or not at all."""
 
     def __init__(self, name: bytes, silent: bool = False) -> None:
         self.name = name
@@ -96,7 +96,7 @@ class Client:
         self.sock.setblocking(False)
         self.sock.connect(
             (host, port)
-        )  # so that only answers from the very address that was asked are heard
+        )  # so that only replies from the very address that was asked are heard
 
     def send(self, data: bytes) -> None:
         self.sock.send(data)
@@ -158,7 +158,7 @@ def closed_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def test_each_client_has_its_answers(run: Run) -> None:
+def test_each_client_has_its_replies(run: Run) -> None:
     async def main() -> None:
         async with serving() as server, listening(None, server.port) as (port, listener):
             clients = [port.client() for _ in range(5)]
@@ -175,7 +175,7 @@ def test_each_client_has_its_answers(run: Run) -> None:
             ) == (5, 15, 15)
             largest = os.urandom(65507)
             assert await clients[0].ask(largest) == largest
-            clients[0].send(b"")  # a datagram like others, which asyncio's server cannot answer
+            clients[0].send(b"")  # a datagram like others, which asyncio's server cannot reply to
             await until(lambda: server.heard[-1] == b"")
             listener.close()
             assert {(r.client, r.route, r.endpoint, r.outcome) for r in port.records} == {
@@ -196,9 +196,9 @@ def test_a_client_stays_with_its_endpoint_and_clients_are_spread(run: Run) -> No
             found: list[bytes] = []
             for _ in range(6):
                 client = port.client()
-                answers = {await client.ask(b"") for _ in range(4)}
-                assert len(answers) == 1
-                found += answers
+                replies = {await client.ask(b"") for _ in range(4)}
+                assert len(replies) == 1
+                found += replies
             assert sorted(found) == [b"a"] * 3 + [b"b"] * 3
 
     run(main())
@@ -337,7 +337,7 @@ def test_a_flood_is_bounded_and_evicts_itself(run: Run) -> None:
     run(main())
 
 
-def test_flows_that_are_answered_give_way_to_nobody(run: Run) -> None:
+def test_flows_with_replies_give_way_to_nobody(run: Run) -> None:
     async def main() -> None:
         async with (
             serving() as server,
@@ -372,7 +372,7 @@ def test_one_client_has_its_limit(run: Run) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_an_answer_comes_from_the_address_that_was_asked(run: Run, host: str) -> None:
+def test_a_reply_comes_from_the_address_that_was_asked(run: Run, host: str) -> None:
     async def main() -> None:
         async with serving() as server, listening(None, server.port, host=host) as (port, listener):
             asked = [LOOPBACK, "127.0.0.2", "127.0.0.3", *(["::1"] if host == "::" else [])]

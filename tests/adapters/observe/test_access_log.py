@@ -21,7 +21,7 @@ from meshlib_adapters.observe.access_log import AccessLog, CombinedFormatter, JS
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason
 from meshlib_adapters.observe.records import AccessRecord
 from tests.support.access_lines import COMBINED
-from tests.support.backend import Backend, Peer, answering
+from tests.support.backend import Backend, Peer, responding
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.running import snapshot_of
@@ -80,7 +80,7 @@ def test_combined_lines(start: Start, backend: Make) -> None:
 
 
 def test_every_end_has_a_record(start: Start, backend: Make) -> None:
-    """Answers, refusals, redirects to nowhere, cut answers: one record each, with the reason."""
+    """Responses, refusals, redirects to nowhere, cut responses: a record each, and the reason."""
 
     def script(peer: Peer) -> None:
         peer.read_request()
@@ -131,7 +131,7 @@ def test_blocked_sink(start: Start, backend: Make) -> None:
         gate.wait(30)
         lines.extend(text.splitlines())
 
-    site = start(backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")), sink=sink)
+    site = start(backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")), sink=sink)
     client = site.client()
     for _ in range(500):
         assert client.ask(get()).status == 200

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from meshlib_adapters.observe.end_reasons import NORMAL, end_reason
-from tests.support.backend import OK, PATIENCE, Backend, Peer, answering, blackhole, unused_port
+from tests.support.backend import OK, PATIENCE, Backend, Peer, blackhole, responding, unused_port
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.running import RunningGateway, quick, snapshot_of
@@ -61,7 +61,7 @@ def test_refused_by_us(start: Start, backend: Make, data: bytes, code: str) -> N
     site = start(snapshot_of({"a": [backend(silent)]}))
     client = site.client()
     client.send(data)
-    client.read_answer()
+    client.read_response()
     assert codes(site, 1) == [code]
 
 
@@ -121,7 +121,7 @@ def test_the_client_goes_while_it_waits(start: Start, backend: Make) -> None:
     second.reset()
     assert codes(site, 1) == ["CQ"]
     gate.set()
-    assert first.read_answer().status == 200
+    assert first.read_response().status == 200
 
 
 def test_nobody_there(start: Start) -> None:
@@ -135,7 +135,7 @@ def test_nobody_there(start: Start) -> None:
     ("script", "changes", "code"),
     [
         (lambda peer: peer.read_request(), {}, "SH"),
-        (answering(b"nonsense\r\n\r\n"), {}, "SH"),
+        (responding(b"nonsense\r\n\r\n"), {}, "SH"),
         (silent, {"response_head": 0.1}, "SH"),
         (half_and_gone, {}, "SD"),
         (half, {"between_bytes": 0.1}, "SD"),

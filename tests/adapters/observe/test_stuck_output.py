@@ -126,7 +126,7 @@ def serving(pipe: Pipe, tmp_path: Path, workers: str, one: str) -> Iterator[Runn
 
 
 def refused(address: tuple[str, int], count: int) -> None:
-    """Connections that nobody has to answer for, each of which is refused."""
+    """Connections that nobody has to stand in for, each of which is refused."""
     for _ in range(count):
         with (
             contextlib.suppress(ConnectionResetError),

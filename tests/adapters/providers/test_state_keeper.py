@@ -40,7 +40,7 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 
 def run(engine: FakeEngine, name: str) -> None:
-    """A container that asks for the host, and answers with a redirect to a host of its name."""
+    """A container that asks for the host, and responds with a redirect to a host of its name."""
     engine.add_container(
         name,
         {LABEL: f"external_route=http://{HOST},redirect=https://{name}.example"},
@@ -58,8 +58,8 @@ def serve(gateways: Lab, engine: FakeEngine, workers: str, first_snapshot: str =
     )
 
 
-def answer(running: Running) -> str:
-    """Who answers for the host, or the status."""
+def served(running: Running) -> str:
+    """Who serves the host, or the status."""
     connection = http.client.HTTPConnection(*running.addresses["http"], timeout=PATIENCE)
     with contextlib.closing(connection):
         connection.request("GET", "/", headers={"Host": HOST})
@@ -84,22 +84,22 @@ def test_a_host_is_its_owners_over_redeployment_and_restart(
     run(engine, "evil")
     with lab(tmp_path) as gateways:
         first = serve(gateways, engine, workers)
-        assert answer(first) == "shop"
+        assert served(first) == "shop"
         engine.remove_container("shop")
-        wait_for(lambda: answer(first) == "404", first)
+        wait_for(lambda: served(first) == "404", first)
         assert first.logged("TBL004")
         stop(first)
 
         second = serve(gateways, engine, workers)
-        assert answer(second) == "404"
+        assert served(second) == "404"
         assert second.logged("1 names have owners, read from")
         run(engine, "shop")
-        wait_for(lambda: answer(second) == "shop", second)
+        wait_for(lambda: served(second) == "shop", second)
         code, data = second.ask(f"/-/explain?url=http://{HOST}/")
         assert (code, data["owner"]) == (200, "container shop")
         assert any("refused: " in reason and "evil" in reason for reason in list(data["reasons"]))  # type: ignore[call-overload]
         engine.remove_container("shop")
-        wait_for(lambda: answer(second) == "404", second)
+        wait_for(lambda: served(second) == "404", second)
 
         # The operator gives the name to who asks for it.
         state = str(gateways.path / "state")
@@ -109,11 +109,11 @@ def test_a_host_is_its_owners_over_redeployment_and_restart(
         done = meshlib_command("owners", "--state", state, "release", HOST)
         assert (done.returncode, done.stderr) == (0, "")
         second.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: answer(second) == "evil", second)
+        wait_for(lambda: served(second) == "evil", second)
         wait_for(lambda: not StateDirectory(state).released(), second)
         stop(second)
         third = serve(gateways, engine, workers)
-        assert answer(third) == "evil"
+        assert served(third) == "evil"
         stop(third)
 
 
@@ -124,11 +124,11 @@ def test_an_engine_that_is_away_is_served_from_disk_until_it_is_back(
     run(engine, "shop")
     with lab(tmp_path) as gateways:
         first = serve(gateways, engine, workers)
-        assert answer(first) == "shop"
+        assert served(first) == "shop"
         stop(first)
         engine.stop()
         second = serve(gateways, engine, workers, first_snapshot="100ms")
-        assert answer(second) == "shop"
+        assert served(second) == "shop"
         (provider,) = status_of(second)["providers"]
         assert second.logged(f"{provider['name']}: serving its routes from before the last stop"), (
             second.log
@@ -139,7 +139,7 @@ def test_an_engine_that_is_away_is_served_from_disk_until_it_is_back(
         with engine.lock:
             engine.containers.clear()
         engine.start()
-        wait_for(lambda: answer(second) == "404", second)
+        wait_for(lambda: served(second) == "404", second)
         assert "from_disk" not in second.ask("/-/ready")[1]
         stop(second)
 
@@ -150,7 +150,7 @@ def test_a_broken_state_is_kept_aside_and_said(tmp_path: Path, engine: FakeEngin
     (tmp_path / "state" / FILE).write_bytes(b'{"format": "mesh')
     with lab(tmp_path) as gateways:
         running = serve(gateways, engine, "1")
-        assert answer(running) == "shop"
+        assert served(running) == "shop"
         assert running.logged(
             "state.json is not a state of meshlib: Input data was truncated; it is kept as"
         )
@@ -178,7 +178,7 @@ def test_without_a_place_it_says_so_once(tmp_path: Path, engine: FakeEngine) -> 
         running = gateways.serve("--docker", engine.url, "--workers", "1")
         said = [item for item in running.log if "not known after a restart" in str(item["message"])]
         assert [item["level"] for item in said] == ["warning"]
-        assert answer(running) == "shop"
+        assert served(running) == "shop"
         silent = gateways.serve("--docker", engine.url, "--workers", "1", MESHLIB_STATE="off")
         assert not silent.logged("not known after a restart")
         default.mkdir()
@@ -196,7 +196,7 @@ def test_a_disk_that_takes_nothing_does_not_stop_the_gateway(
     with lab(tmp_path) as gateways:
         running = serve(gateways, engine, "1")
         wait_for(lambda: running.logged("cannot be written: "), running)
-        assert answer(running) == "shop"
+        assert served(running) == "shop"
         (tmp_path / "state" / f".{FILE}.new").rmdir()
         run(engine, "other")
         wait_for(lambda: running.logged("is written again"), running)

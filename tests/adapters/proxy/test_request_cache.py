@@ -1,4 +1,4 @@
-"""What a gateway remembers of its clients' fields: the same answers as without, and never more than
+"""What a gateway remembers of its clients' fields: the same lines as without, and never more than
 so many.
 """
 

@@ -125,7 +125,7 @@ def test_what_a_side_said_before_it_stopped_reading_is_delivered(
         assert received == b"last words"
         it.right.close()  # FIN now, RST for what comes later
         assert await loop.sock_recv(it.left, 100) == b""
-        for _ in range(100):  # the first is answered with an RST, a later one finds out
+        for _ in range(100):  # the first gets an RST, a later one finds out
             try:
                 await loop.sock_sendall(it.left, BLOCK)
             except ConnectionError:

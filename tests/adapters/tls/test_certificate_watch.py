@@ -83,8 +83,8 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
 
         wait_for(refused, running)
         host, port = running.addresses["admin"]
-        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
-            page = answer.read().decode()
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as response:
+            page = response.read().decode()
         assert 'meshlib_certificate_not_after_seconds{name="app.example.com"} ' in page
         code, explained = running.ask("/-/explain?url=https://app.example.com")
         assert (code, explained["decision"]) == (200, "terminate")
@@ -108,10 +108,10 @@ def returns(
         context.wrap_socket(plain, server_hostname="app.example.com", session=session) as sock,
     ):
         sock.sendall(b"GET / HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n\r\n")
-        answer = b""
+        response = b""
         while data := sock.recv(65536):
-            answer += data
-        assert answer.startswith(b"HTTP/1.1 200 "), answer
+            response += data
+        assert response.startswith(b"HTTP/1.1 200 "), response
         assert sock.session is not None
         return bool(sock.session_reused), sock.session
 
@@ -237,7 +237,7 @@ def test_a_secret_that_is_none_ends_the_start(tmp_path: Path) -> None:
     assert f"tls.ticket_secret: {secret}: a secret has at least 32 bytes" in done.stderr
 
 
-class _Answer(http.server.BaseHTTPRequestHandler):
+class _Responder(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(204)
         self.end_headers()
@@ -251,7 +251,7 @@ def secure_backend(authority: trustme.CA, name: str) -> Iterator[str]:
     """An endpoint that speaks TLS, as `name`: its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answer) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Responder) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -203,7 +203,7 @@ def test_certificates_that_are_only_asked_for_leave_plain_http_as_it_is(
     )
     client = running.client()
     client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
-    assert client.read_answer().body == b"ok"
+    assert client.read_response().body == b"ok"
 
 
 def test_no_authority_is_nobody_and_not_everybody(

@@ -1,5 +1,5 @@
-"""Clients that mean harm, or know no better: each gets its answer or its end, and costs nobody else
-anything.
+"""Clients that mean harm, or know no better: each gets its response or its end, and costs nobody
+else anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""TLS that ends here, with the standard library's client: names, hosts, large bodies, resumption,
+"""TLS terminated here, with the standard library's client: names, hosts, large bodies, resumption,
 and everything on one port.
 """
 
@@ -29,7 +29,7 @@ Make = Callable[..., Backend]
 Start = Callable[..., TLSGateway]
 
 
-def test_a_request_over_tls_is_answered_and_says_so(backend: Make, start: Start) -> None:
+def test_a_request_over_tls_gets_its_response_and_says_so(backend: Make, start: Start) -> None:
     web = backend()
     running = start(web, "shop.example")
     client = running.tls("shop.example")
@@ -65,7 +65,7 @@ def test_large_bodies_both_ways(backend: Make, start: Start, version: ssl.TLSVer
     client.send(
         b"POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: %d\r\n\r\n" % size + body
     )
-    assert client.answer().partition(b"\r\n\r\n")[2] == body
+    assert client.response().partition(b"\r\n\r\n")[2] == body
 
 
 def test_a_client_that_reads_nothing_stops_the_upstream_and_is_cut(
@@ -247,7 +247,7 @@ def test_the_end_is_told(backend: Make, start: Start) -> None:
     assert client.rest().endswith(b"until the end")  # and a close_notify: nobody has cut it
 
 
-def test_a_cut_answer_looks_cut(backend: Make, start: Start) -> None:
+def test_a_cut_response_looks_cut(backend: Make, start: Start) -> None:
     def cut(peer: Peer) -> None:
         peer.read_request()
         peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf")
@@ -260,12 +260,12 @@ def test_a_cut_answer_looks_cut(backend: Make, start: Start) -> None:
         client.rest()
 
 
-def test_a_half_closed_client_gets_its_answer(backend: Make, start: Start) -> None:
+def test_a_half_closed_client_gets_its_response(backend: Make, start: Start) -> None:
     running = start(backend(), "a.example")
     client = running.tls("a.example")
     client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
     socket.socket.shutdown(client.sock, socket.SHUT_WR)
-    assert client.answer().endswith(b"ok")
+    assert client.response().endswith(b"ok")
 
 
 def test_draining_lets_requests_end(backend: Make, start: Start) -> None:
@@ -291,7 +291,7 @@ def test_draining_lets_requests_end(backend: Make, start: Start) -> None:
     assert idle.rest() == b""
     assert running.tls("a.example").rest() == b""  # too late to ask
     let_go.set()
-    assert b"Connection: close" in busy.answer()
+    assert b"Connection: close" in busy.response()
     thread.join()
     assert result == [0]
 
@@ -309,9 +309,9 @@ def test_requests_without_tls_are_sent_to_https(backend: Make, start: Start) -> 
         with running.connect() as plain:
             for _ in range(2):
                 plain.sendall(b"POST /x?y HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n")
-                answer = plain.recv(1000)
-                assert answer.startswith(b"HTTP/1.1 308 ")
-                assert b"Location: https://a.example/x?y\r\n" in answer
+                response = plain.recv(1000)
+                assert response.startswith(b"HTTP/1.1 308 ")
+                assert b"Location: https://a.example/x?y\r\n" in response
             plain.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: https\r\n\r\n")
             assert plain.recv(1000).startswith(b"HTTP/1.1 200 " if trusting else b"HTTP/1.1 308 ")
         assert running.tls("a.example").get("a.example").startswith(b"HTTP/1.1 200 ")
@@ -330,7 +330,7 @@ def test_they_are_sent_to_the_port_that_clients_see(backend: Make, start: Start)
         assert b"\r\nLocation: https://a.example:8443/x?y\r\n" in plain.recv(1000)
 
 
-def test_hsts_goes_with_answers_over_tls_only(backend: Make, start: Start) -> None:
+def test_hsts_goes_with_responses_over_tls_only(backend: Make, start: Start) -> None:
     """RFC 6797 7.2: never without TLS, which anybody could have written it into."""
     running = start(
         backend(), "a.example", hsts="max-age=300; preload", tls=TLSSettings(plain_http="serve")
@@ -339,9 +339,9 @@ def test_hsts_goes_with_answers_over_tls_only(backend: Make, start: Start) -> No
     assert line in running.tls("a.example").get("a.example")
     with running.connect() as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
-        answer = plain.recv(1000)
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"Strict-Transport-Security" not in answer
+        response = plain.recv(1000)
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"Strict-Transport-Security" not in response
 
 
 @pytest.mark.parametrize("changes", [{"max_connections": 1}, {"max_connections_per_client": 1}])

@@ -22,20 +22,20 @@ from meshlib.model import (
 )
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
-from tests.support.backend import OK, Backend, Peer, answering
+from tests.support.backend import OK, Backend, Peer, responding
 from tests.support.http_fixtures import LoopFactory
 from tests.support.running import SETTINGS, RunningGateway, quick
 
 
 def secure(authority: trustme.CA, *names: str) -> Callable[[Peer], None]:
-    """A script: TLS with a certificate for `names`, then answers."""
+    """A script: TLS with a certificate for `names`, then responds."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
 
     def script(peer: Peer) -> None:
         with contextlib.suppress(OSError):
             peer.sock = context.wrap_socket(peer.sock, server_side=True)
-            answering(OK)(peer)
+            responding(OK)(peer)
 
     return script
 
@@ -73,7 +73,7 @@ def test_a_service_of_that_name_is_asked_over_tls(
     client = running.client()
     for _ in range(3):
         client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
-        assert client.read_answer().body == b"ok"
+        assert client.read_response().body == b"ok"
     assert b"Host: shop.example\r\n" in shop.requests[0]
     assert len(shop.peers) == 1  # connections are kept, and so is what their handshake cost
 
@@ -96,7 +96,7 @@ def test_anybody_else_is_not_asked(
     client = running.client()
     for _ in range(2):
         client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
-        assert client.read_answer().status in (502, 503)
+        assert client.read_response().status in (502, 503)
     assert not shop.requests
     assert "tls_failed" in running.reasons(1)
     warnings = [
@@ -107,7 +107,7 @@ def test_anybody_else_is_not_asked(
     assert len(warnings) == 1
 
 
-def test_a_service_that_answers_in_records_of_one_byte(
+def test_a_service_that_responds_in_records_of_one_byte(
     backend: Callable[..., Backend], asking: Callable[..., RunningGateway], authority: trustme.CA
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -122,7 +122,7 @@ def test_a_service_that_answers_in_records_of_one_byte(
 
     client = asking("shop.internal", backend(script)).client()
     client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
-    assert client.read_answer().body == body
+    assert client.read_response().body == body
 
 
 def test_a_service_that_says_nothing_of_tls_is_not_waited_for(
@@ -138,5 +138,5 @@ def test_a_service_that_says_nothing_of_tls_is_not_waited_for(
     stack.callback(running.stop)
     client = running.client()
     client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
-    assert client.read_answer().status == 504
+    assert client.read_response().status == 504
     assert running.reasons(1) == ["connect_timeout"]

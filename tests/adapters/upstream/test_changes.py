@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.backend import OK, Backend, Lost, Peer, answering, beginning_sessions
+from tests.support.backend import OK, Backend, Lost, Peer, beginning_sessions, responding
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
 from tests.support.running import RunningGateway, quick, snapshot_of
@@ -18,7 +18,7 @@ Make = Callable[..., Backend]
 
 
 def slow(go: threading.Event, begun: threading.Event) -> Callable[[Peer], None]:
-    """Answers the first half at once, the second when it may."""
+    """Sends half of its response at once, the rest when it may."""
 
     def script(peer: Peer) -> None:
         while True:
@@ -36,7 +36,7 @@ def silent(peer: Peer) -> None:
 
 
 def saying(text: bytes, fields: bytes = b"") -> Callable[[Peer], None]:
-    return answering(
+    return responding(
         b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (fields, len(text), text)
     )
 
@@ -65,8 +65,8 @@ def test_endpoint_removed_under_a_request(start: Start, backend: Make) -> None:
     site.publish(snapshot_of({"": [new]}))
     assert idle.ask(get()).body == b"new"
     go.set()
-    assert busy.read_answer().body == b"abcd"
-    assert spare.read_answer().body == b"abcd"
+    assert busy.read_response().body == b"abcd"
+    assert spare.read_response().body == b"abcd"
     assert (old.ended(0), old.ended(1)) == ("fin", "fin")
     assert busy.ask(get()).body == b"new"
 
@@ -187,8 +187,8 @@ def log_in(client: Client, count: int) -> dict[str, bytes]:
     """Sessions, and who has begun them."""
     sessions = {}
     for _ in range(count):
-        answer = client.ask(get("/login"))
-        sessions[(answer.one("set-cookie") or "").split(";")[0]] = answer.body
+        response = client.ask(get("/login"))
+        sessions[(response.one("set-cookie") or "").split(";")[0]] = response.body
     return sessions
 
 
@@ -309,22 +309,22 @@ def test_drain(start: Start, backend: Make) -> None:
     with pytest.raises(ConnectionError):
         Client(site.address)
     go.set()
-    answer = busy.read_answer()
-    assert (answer.body, answer.one("connection")) == (b"ok", "close")
+    response = busy.read_response()
+    assert (response.body, response.one("connection")) == (b"ok", "close")
     assert busy.at_end()
     assert done.result(10) == 0
 
 
 def test_drain_of_a_request_that_comes_during_it(start: Start, backend: Make) -> None:
-    """A head that was half there is still answered."""
+    """A head that was half there still gets a response."""
     site = start(backend())
     client = site.client()
     wire = get()
     client.send(wire[:10])
     site.wait(lambda: site.call(lambda: any(len(c._buffer) for c in site.connections())))
     done = drain(site, 10)
-    answer = client.ask(wire[10:])
-    assert (answer.body, answer.one("connection")) == (b"ok", "close")
+    response = client.ask(wire[10:])
+    assert (response.body, response.one("connection")) == (b"ok", "close")
     assert done.result(10) == 0
 
 
@@ -363,4 +363,4 @@ def test_close_loses_no_record(start: Start, backend: Make) -> None:
     assert site.reasons(5) == ["shutdown"] * 5
     for client in clients:
         with pytest.raises(Lost):
-            client.read_answer()
+            client.read_response()

@@ -25,7 +25,7 @@ Version = Literal["v1", "v2"]
 
 
 def reading(peer: Peer) -> None:
-    """Reads a PROXY protocol header, then answers requests."""
+    """Reads a PROXY protocol header, then responds to requests."""
     reader = ProxyProtocolReader()
     while not isinstance(result := reader.receive_data(peer.read(1)), ProxyHeader):
         pass

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from meshlib.model import Snapshot
-from tests.support.backend import OK, PATIENCE, Backend, Peer, Script, answering, unused_port
+from tests.support.backend import OK, PATIENCE, Backend, Peer, Script, responding, unused_port
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.running import RunningGateway, quick, snapshot_of
@@ -17,7 +17,7 @@ Make = Callable[..., Backend]
 
 
 def gated(gate: threading.Event) -> Script:
-    """Answers when the gate is open."""
+    """Responds when the gate is open."""
 
     def script(peer: Peer) -> None:
         while True:
@@ -42,7 +42,7 @@ def test_one_at_a_time_and_in_order(start: Start, backend: Make) -> None:
         site.wait(lambda index=index: waiting(site) == index)  # type: ignore[misc]
     upstream.wait(lambda: len(upstream.peers) == 1)
     gate.set()
-    assert [client.read_answer().status for client in clients] == [200] * 5
+    assert [client.read_response().status for client in clients] == [200] * 5
     assert len(upstream.peers) == 1  # nobody needed a second connection
     assert [request.split()[1] for request in upstream.requests] == [
         b"/0",
@@ -63,7 +63,7 @@ def test_without_a_limit_nobody_waits(start: Start, backend: Make) -> None:
     upstream.wait(lambda: len(upstream.peers) == 20)
     assert waiting(site) == 0
     gate.set()
-    assert [client.read_answer().status for client in clients] == [200] * 20
+    assert [client.read_response().status for client in clients] == [200] * 20
 
 
 def test_the_limit_is_that_of_each_endpoint(start: Start, backend: Make) -> None:
@@ -77,7 +77,7 @@ def test_the_limit_is_that_of_each_endpoint(start: Start, backend: Make) -> None
     for upstream in backends:
         upstream.wait(lambda upstream=upstream: len(upstream.peers) == 2)  # type: ignore[misc]
     gate.set()
-    assert [client.read_answer().status for client in clients] == [200] * 5
+    assert [client.read_response().status for client in clients] == [200] * 5
 
 
 def test_a_full_queue_and_one_that_is_too_slow(start: Start, backend: Make) -> None:
@@ -88,11 +88,11 @@ def test_a_full_queue_and_one_that_is_too_slow(start: Start, backend: Make) -> N
     site.wait(lambda: any(pool.active for pool in site.pools()))
     second.send(get())
     site.wait(lambda: waiting(site) == 1)
-    answer = third.ask(get())
-    assert (answer.status, answer.one("retry-after")) == (503, "1")
-    assert second.read_answer().status == 503
+    response = third.ask(get())
+    assert (response.status, response.one("retry-after")) == (503, "1")
+    assert second.read_response().status == 503
     gate.set()
-    assert first.read_answer().status == 200
+    assert first.read_response().status == 200
     assert sorted(str(reason) for reason in site.reasons(3)) == [
         "None",
         "queue_full",
@@ -110,7 +110,7 @@ def test_without_a_queue_nobody_waits(start: Start, backend: Make) -> None:
     site.wait(lambda: any(pool.active for pool in site.pools()))
     assert second.ask(get()).status == 503
     gate.set()
-    assert first.read_answer().status == 200
+    assert first.read_response().status == 200
 
 
 def test_a_client_that_leaves_loses_its_place(start: Start, backend: Make) -> None:
@@ -127,7 +127,7 @@ def test_a_client_that_leaves_loses_its_place(start: Start, backend: Make) -> No
     second.reset()
     site.wait(lambda: waiting(site) == 1)
     gate.set()
-    assert [client.read_answer().status for client in (first, third)] == [200, 200]
+    assert [client.read_response().status for client in (first, third)] == [200, 200]
     assert [request.split()[1] for request in upstream.requests] == [b"/1", b"/3"]
 
 
@@ -146,8 +146,8 @@ def test_a_body_waits_with_its_request(start: Start, backend: Make) -> None:
     sender.start()
     site.wait(lambda: waiting(site) == 1)
     gate.set()
-    assert first.read_answer().status == 200
-    assert second.read_answer().status == 200
+    assert first.read_response().status == 200
+    assert second.read_response().status == 200
     sender.join(PATIENCE)
     assert upstream.requests[-1].endswith(body)
 
@@ -161,9 +161,9 @@ def test_an_upstream_that_goes_sends_its_queue_away(start: Start, backend: Make)
     second.send(get())
     site.wait(lambda: waiting(site) == 1)
     site.publish(Snapshot())
-    assert second.read_answer().status == 503
+    assert second.read_response().status == 503
     gate.set()
-    assert first.read_answer().status == 200
+    assert first.read_response().status == 200
 
 
 def test_a_new_endpoint_has_room(start: Start, backend: Make) -> None:
@@ -176,9 +176,9 @@ def test_a_new_endpoint_has_room(start: Start, backend: Make) -> None:
     second.send(get())
     site.wait(lambda: waiting(site) == 1)
     site.publish(snapshot_of({"": [slow, quick_one]}))
-    assert second.read_answer().status == 200
+    assert second.read_response().status == 200
     gate.set()
-    assert first.read_answer().status == 200
+    assert first.read_response().status == 200
 
 
 def test_a_failed_connection_gives_its_place_back(start: Start, backend: Make) -> None:
@@ -212,11 +212,11 @@ def test_a_sticky_session_waits_for_its_endpoint(start: Start, backend: Make) ->
     second.send(get("/", "a", session))
     site.wait(lambda: waiting(site) == 1)
     gate.set()
-    assert [client.read_answer().body for client in (first, second)] == [mine, mine]
+    assert [client.read_response().body for client in (first, second)] == [mine, mine]
     assert third.ask(get()).status == 200
 
 
 def test_no_limit_is_the_default(start: Start, backend: Make) -> None:
-    site = start(backend(answering(OK)))
+    site = start(backend(responding(OK)))
     assert site.client().ask(get()).status == 200
     assert all(state.queue is None for state in site.call(site.proxy.upstreams.states))

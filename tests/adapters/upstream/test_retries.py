@@ -11,7 +11,7 @@ import pytest
 from meshlib.balancing.health import HealthState
 from meshlib.model import ForwardTo
 from meshlib_adapters.config.http import HTTPSettings
-from tests.support.backend import OK, Backend, Peer, answering, blackhole, unused_port
+from tests.support.backend import OK, Backend, Peer, blackhole, responding, unused_port
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.running import quick, snapshot_of
@@ -34,7 +34,7 @@ def resetting(peer: Peer) -> None:
 
 
 def once_then(script: Callable[[Peer], None]) -> Callable[[Peer], None]:
-    """Answers one request; `script` gets the next one on the same connection."""
+    """Responds to one request; `script` gets the next one on the same connection."""
 
     def both(peer: Peer) -> None:
         peer.read_request()
@@ -100,8 +100,8 @@ def test_host_that_cannot_be_looked_up(start: Start, backend: Make) -> None:
 def test_no_endpoint(start: Start) -> None:
     site = start(snapshot_of({"": []}))
     client = site.client()
-    answer = client.ask(get())
-    assert (answer.status, answer.one("retry-after")) == (503, "1")
+    response = client.ask(get())
+    assert (response.status, response.one("retry-after")) == (503, "1")
     assert client.is_open()
     assert site.reasons(1) == ["no_endpoint"]
 
@@ -128,7 +128,7 @@ def test_stale_idle_connection(
     """A kept connection that dies with the request on it: repeated when that is safe, and no fault
     of the endpoint.
     """
-    upstream = backend(once_then(death), answering(OK))
+    upstream = backend(once_then(death), responding(OK))
     site = start(upstream)
     client = site.client()
     assert client.ask(get("/first")).status == 200
@@ -146,7 +146,7 @@ def test_stale_idle_connection(
 def test_idle_connection_closed_in_between(start: Start, backend: Make) -> None:
     """One that the backend closes while nobody uses it is not used again: also a POST succeeds."""
     go = threading.Event()
-    upstream = backend(once_then(lambda peer: _wait(go)), answering(OK))
+    upstream = backend(once_then(lambda peer: _wait(go)), responding(OK))
     site = start(upstream)
     client = site.client()
     assert client.ask(get()).status == 200
@@ -156,7 +156,9 @@ def test_idle_connection_closed_in_between(start: Start, backend: Make) -> None:
 
 
 @pytest.mark.parametrize("death", [dying, resetting])
-def test_dies_before_the_answer(start: Start, backend: Make, death: Callable[[Peer], None]) -> None:
+def test_dies_before_the_response(
+    start: Start, backend: Make, death: Callable[[Peer], None]
+) -> None:
     """A GET goes to another endpoint; a POST is never sent twice."""
     bad, good = backend(death), backend()
     site = start(snapshot_of({"": [bad, good]}))
@@ -173,7 +175,7 @@ def test_dies_before_the_answer(start: Start, backend: Make, death: Callable[[Pe
 @pytest.mark.parametrize(
     "begun", [b"H", b"HTTP/1.1 200 OK\r\n", OK[:-1], b"HTTP/1.1 100 Continue\r\n\r\n"]
 )
-def test_never_after_bytes_of_an_answer(start: Start, backend: Make, begun: bytes) -> None:
+def test_never_after_bytes_of_an_response(start: Start, backend: Make, begun: bytes) -> None:
     """However little of it there was."""
 
     def script(peer: Peer) -> None:
@@ -184,7 +186,7 @@ def test_never_after_bytes_of_an_answer(start: Start, backend: Make, begun: byte
     site = start(upstream)
     client = site.client()
     client.send(get())
-    client.read_rest() if begun == OK[:-1] else client.read_answer()
+    client.read_rest() if begun == OK[:-1] else client.read_response()
     assert len(upstream.requests) == 1
     assert site.log(1)[0]["tries"] == 1
 
@@ -198,14 +200,14 @@ def test_body_beyond_the_replay_size(start: Start, backend: Make) -> None:
         client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n" + b"x" * 250)
         site.wait(lambda: sum(pool.active for pool in site.pools()) == 1)
         client.send(b"x" * 250)
-        assert client.read_answer().status == 200
+        assert client.read_response().status == 200
     assert bad.requests
     assert set(bad.requests) <= set(good.requests)
     known = len(bad.requests)
     statuses = []
     for _ in range(2):
         client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9000)
-        statuses.append(client.read_answer().status)
+        statuses.append(client.read_response().status)
     assert statuses.count(502) == len(bad.requests) - known > 0
 
 
@@ -232,7 +234,7 @@ def test_ejection_and_return(start: Start, backend: Make, monkeypatch: pytest.Mo
         peer.read_request()
         if not down.is_set():
             peer.send(OK)
-            answering(OK)(peer)
+            responding(OK)(peer)
 
     flapping, good = backend(script), backend()
     site = start(snapshot_of({"": [flapping, good]}))

@@ -32,7 +32,7 @@ def in_one_round(site: RunningGateway, *calls: Callable[[], None]) -> None:
 
 
 def silent(peer: Peer) -> None:
-    """Reads requests; what is answered, and when, is the test's."""
+    """Reads requests; what it responds, and when, is the test's."""
     while True:
         peer.read_request()
 
@@ -84,33 +84,33 @@ def test_an_idle_connection_dies_as_it_is_taken(start: Start, backend: Make) -> 
     client = site.client()
     for number in range(10):
         client.send(get(f"/{number}"))
-        assert client.read_answer().status == 200
+        assert client.read_response().status == 200
         peer = upstream.peer(number)
         in_one_round(
             site, partial(client.send, POST), partial(peer.sock.shutdown, socket.SHUT_RDWR)
         )
-        assert client.read_answer().status == 200
+        assert client.read_response().status == 200
     assert sum(request.startswith(b"POST") for request in upstream.requests) == 10
 
 
-def test_an_answer_to_nothing_as_the_connection_is_taken(start: Start, backend: Make) -> None:
-    """What came before the request went out is no answer to it."""
+def test_an_response_to_nothing_as_the_connection_is_taken(start: Start, backend: Make) -> None:
+    """What came before the request went out is no response to it."""
     upstream = backend()
     site = start(upstream)
     client = site.client()
     for number in range(10):
         client.send(get(f"/{number}"))
-        assert client.read_answer().status == 200
+        assert client.read_response().status == 200
         peer = upstream.peer(number)
         in_one_round(site, partial(client.send, POST), partial(peer.send, SECRET))
-        assert client.read_answer().body == b"ok"
+        assert client.read_response().body == b"ok"
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["kept", "last"])
-def test_an_answer_and_the_end_of_the_client_s_side(
+def test_an_response_and_the_end_of_the_client_s_side(
     start: Start, backend: Make, last: bool
 ) -> None:
-    """A client that has asked and then says FIN has its answer, though both come in the same
+    """A client that has asked and then says FIN has its response, though both come in the same
     round.
     """
     upstream = backend(silent)
@@ -120,12 +120,12 @@ def test_an_answer_and_the_end_of_the_client_s_side(
         client.send(get("/", "a", "Connection: close") if last else get())
         upstream.wait(lambda number=number: len(upstream.requests) == number + 1)  # type: ignore[misc]
         in_one_round(site, partial(upstream.peer().send, OK), client.shut)
-        assert client.read_answer().body == b"ok"
+        assert client.read_response().body == b"ok"
         assert client.read_rest() == b""
         assert client.ended == "fin"
 
 
-def test_an_answer_to_one_who_is_gone(start: Start, backend: Make) -> None:
+def test_an_response_to_one_who_is_gone(start: Start, backend: Make) -> None:
     """Its connection object may serve the next client in the same round: that one never sees it."""
     upstream = backend(silent)
     site = start(upstream)
@@ -149,19 +149,19 @@ def test_an_answer_to_one_who_is_gone(start: Start, backend: Make) -> None:
             if peer.requests and peer.requests[-1].startswith(b"GET /second ") and not peer.ended
         ]
         asked.send(OK)
-        assert others[0].read_answer().body == b"ok"
+        assert others[0].read_response().body == b"ok"
         others[0].close()
 
 
 def test_what_we_say_ourselves_comes_behind(start: Start, backend: Make) -> None:
-    """Pipelined: an endpoint's answer, then a redirect of ours, then an error of ours."""
+    """Pipelined: an endpoint's response, then a redirect of ours, then an error of ours."""
     upstream = backend()
     rule = RedirectRule("https://c.example")
     site = start(snapshot_of({"a": [upstream]}, redirects={"b": rule}))
     for _ in range(5):
         client = site.client()
         client.send(get("/", "a") + get("/", "b") + get("/", "nobody") + get("/", "a"))
-        assert [client.read_answer().status for _ in range(4)] == [200, rule.status, 404, 200]
+        assert [client.read_response().status for _ in range(4)] == [200, rule.status, 404, 200]
         client.close()
 
 

@@ -1,5 +1,5 @@
 """A gateway that has too few file descriptors for what clients want: it goes on with what it has,
-and its operator is answered.
+and its operator gets responses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
-def answers(client: socket.socket) -> bool:
+def responds(client: socket.socket) -> bool:
     try:
         client.sendall(_REQUEST)
         return client.recv(4096).startswith(b"HTTP/1.1 200")
@@ -53,7 +53,7 @@ def connected(port: int, count: int) -> Iterator[list[socket.socket]]:
 
 def served(port: int) -> bool:
     with connected(port, 1) as (client,):
-        return answers(client)
+        return responds(client)
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -104,7 +104,7 @@ def test_clients_cannot_take_what_the_operator_needs(tmp_path: Path, loop: str) 
                     assert cpu_seconds(process.pid) - before < 0.5
                     assert ready(admin)
                     if port == http:
-                        assert answers(clients[-1])
+                        assert responds(clients[-1])
             wait_for(lambda: served(http))
             assert process.poll() is None
         finally:

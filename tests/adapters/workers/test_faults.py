@@ -90,7 +90,7 @@ class Askers:
     """
 
     def __init__(self, address: tuple[str, int], count: int) -> None:
-        self.answered: set[str] = set()
+        self.responded: set[str] = set()
         self._address = address
         self._threads = [
             threading.Thread(target=self._run, args=(number,)) for number in range(count)
@@ -104,9 +104,9 @@ class Askers:
             path = f"/{number}/{turn}"
             try:
                 connection.request("GET", path, headers={"Host": "app.example.com"})
-                answer = connection.getresponse()
-                if (answer.status, answer.read()) == (200, b"ok"):
-                    self.answered.add(path)
+                response = connection.getresponse()
+                if (response.status, response.read()) == (200, b"ok"):
+                    self.responded.add(path)
             except ConnectionRefusedError:
                 break
             except (
@@ -130,13 +130,14 @@ def test_sigterm_under_load_costs_no_request_under_way(gateways: Lab, workers: s
             services=labels(APP, endpoints=[f"127.0.0.1:{upstream.server_address[1]}"]),
         )
         askers = Askers(running.addresses["http"], 16)
-        wait_for(lambda: len(askers.answered) > 100, running)
+        wait_for(lambda: len(askers.responded) > 100, running)
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(PATIENCE) == 0
         askers.join()
         assert len(upstream.reached) > 100
-        # Whatever has reached the application was answered: nothing was done of which nobody heard.
-        assert [path for path in upstream.reached if path not in askers.answered] == []
+        # Whatever has reached the application got its response: nothing was done of which nobody
+        # heard.
+        assert [path for path in upstream.reached if path not in askers.responded] == []
 
 
 def test_who_connects_while_no_worker_lives_waits_for_the_next(gateways: Lab) -> None:
@@ -273,10 +274,10 @@ def test_a_server_without_descriptors_recovers(gateways: Lab) -> None:
             assert running.process.poll() is None
         assert len(running.log) < 100  # and it does not say so again and again
 
-        def answers() -> bool:
+        def responds() -> bool:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return ask(running.addresses["http"])[0] == 200
             return False
 
-        wait_for(answers, running)
+        wait_for(responds, running)
         assert Page(running).get("meshlib_ready") == 1

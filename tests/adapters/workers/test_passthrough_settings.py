@@ -76,10 +76,10 @@ def test_a_challenge_finds_the_responder_behind_a_required_proxy_header(
         reader, writer = await asyncio.open_connection(*entry)
         writer.write(proxy_header + CHALLENGE)
         async with asyncio.timeout(30):
-            answer = await reader.read()
+            reply = await reader.read()
         writer.close()
         data_path.close()
         responder.close()
-        return answer
+        return reply
 
     assert asyncio.run(main()) == (CHALLENGE if proxy_header else b"")

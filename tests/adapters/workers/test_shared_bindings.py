@@ -45,11 +45,11 @@ class Worker:
     def told(self) -> list[Binding]:
         return [session for frame in self.frames for session in frame]
 
-    def serve(self, asked: bytes = b"", answer: bytes = b"", endpoint: int = 0) -> None:
+    def serve(self, asked: bytes = b"", response: bytes = b"", endpoint: int = 0) -> None:
         """A request with a cookie of this value has been served."""
         pool = self.upstreams.state(self.decision.upstream).pools()[endpoint]
         ask = section_of([(b"Cookie", b"SID=" + asked)]) if asked else NOTHING
-        say = section_of([(b"Set-Cookie", b"SID=" + answer)]) if answer else NOTHING
+        say = section_of([(b"Set-Cookie", b"SID=" + response)]) if response else NOTHING
         self.upstreams.learn_binding(self.decision, ask, say, pool)
 
     def chosen(self, asked: bytes) -> str | None:
@@ -77,11 +77,11 @@ def passed_on(sessions: list[Binding]) -> list[Binding]:
 
 def test_what_one_worker_learns_and_forgets_the_others_do(loop: asyncio.AbstractEventLoop) -> None:
     one, two = Worker(loop), Worker(loop)
-    one.serve(answer=b"mine", endpoint=1)
+    one.serve(response=b"mine", endpoint=1)
     settle(loop)
     two.bindings.adopt(passed_on(one.told))
     assert two.chosen(b"mine") == "a.2"
-    one.serve(asked=b"mine", answer=b"; Max-Age=0")
+    one.serve(asked=b"mine", response=b"; Max-Age=0")
     settle(loop)
     two.bindings.adopt(passed_on(one.told[-1:]))
     assert two.chosen(b"mine") is None
@@ -96,7 +96,7 @@ def test_a_flood_of_forged_cookies_floods_no_channel(loop: asyncio.AbstractEvent
     for number in range(5000):
         worker.serve(asked=b"forged %d" % number)
         if number % 100 == 0:
-            worker.serve(answer=b"begun %d" % number)
+            worker.serve(response=b"begun %d" % number)
     settle(loop)
     seconds = loop.time() - began
     met = [session for session in worker.told if session.standing is Standing.MET]
@@ -112,7 +112,7 @@ def test_what_others_met_pushes_out_nothing_that_was_learned(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     worker = Worker(loop)
-    worker.serve(answer=b"mine", endpoint=1)
+    worker.serve(response=b"mine", endpoint=1)
     forged = [
         Binding("a:80", "SID", b"forged %d" % number, "a.1", Standing.MET) for number in range(1000)
     ]

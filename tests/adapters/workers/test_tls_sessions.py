@@ -72,9 +72,9 @@ def visit(
         context.wrap_socket(sock, server_hostname="a.example", session=session) as tls,
     ):
         tls.sendall(b"who")
-        answer = tls.recv(100)
+        reply = tls.recv(100)
         assert tls.session is not None
-        return answer, bool(tls.session_reused), tls.session
+        return reply, bool(tls.session_reused), tls.session
 
 
 def test_every_worker_finds_the_task_of_a_session(

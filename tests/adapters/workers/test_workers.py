@@ -58,8 +58,8 @@ def pids(running: Running) -> list[int]:
 
 def metrics(running: Running) -> str:
     host, port = running.addresses["admin"]
-    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as answer:
-        text: str = answer.read().decode()
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as response:
+        text: str = response.read().decode()
         return text
 
 
@@ -124,13 +124,13 @@ def test_a_killed_worker_costs_its_own_requests_and_is_replaced(gateways: Lab) -
         running = gateways.serve(services=labels(APP, endpoints=[one.address]))
         first, second = pids(running)
         with Clients(running.addresses["http"]) as clients:
-            wait_for(lambda: clients.answered > 200, running)
+            wait_for(lambda: clients.responded > 200, running)
             os.kill(first, signal.SIGKILL)
             wait_for(lambda: [w["restarts"] for w in workers(running)] == [1, 0], running)
             wait_for(lambda: all(w["state"] == "ready" for w in workers(running)), running)
             failed = len(clients.failures)
-            answered = clients.answered
-            wait_for(lambda: clients.answered > answered + 200, running)
+            responded = clients.responded
+            wait_for(lambda: clients.responded > responded + 200, running)
         assert len(clients.failures) == failed <= 8, clients.failures
         assert pids(running)[1] == second
         assert first not in pids(running)
@@ -180,13 +180,13 @@ def test_sigterm_lets_what_is_under_way_end(gateways: Lab) -> None:
             assert running.ask("/-/ready") == (503, {"ready": False, "reason": "stopping"})
             wait_for(lambda: refused(running.addresses["http"]), running)
             one.release.set()
-            answers = []
+            responses = []
             for sock in slow:
-                answer = b""
+                response = b""
                 while data := sock.recv(65536):
-                    answer += data
-                answers.append(answer)
-        assert all(a.startswith(b"HTTP/1.1 200 ") and a.endswith(b"one") for a in answers)
+                    response += data
+                responses.append(response)
+        assert all(a.startswith(b"HTTP/1.1 200 ") and a.endswith(b"one") for a in responses)
         assert running.process.wait(PATIENCE) == 0
         assert not any(alive(pid) for pid in their)
         assert running.log[-1]["message"] == "stopped"

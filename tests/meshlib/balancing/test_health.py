@@ -36,7 +36,7 @@ def test_three_failures_in_a_row_eject(failure: Observation) -> None:
     assert repr(health) == "<EndpointHealth probation failures=3>"
 
 
-def test_on_probation_one_answer_decides() -> None:
+def test_on_probation_one_response_decides() -> None:
     health = EndpointHealth()
     eject(health, 0.0)
     assert health.available(5.0)
@@ -81,8 +81,8 @@ def test_what_was_under_way_does_not_prolong_an_ejection() -> None:
     assert health.available(5.0)
 
 
-def test_an_answer_ends_an_ejection() -> None:
-    # It is asked while ejected only when all are, and then the one that answers must be preferred
+def test_an_response_ends_an_ejection() -> None:
+    # It is asked while ejected only when all are, and then the one that responds must be preferred
     # at once.
     health = EndpointHealth()
     eject(health, 0.0)

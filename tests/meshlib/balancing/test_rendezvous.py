@@ -1,4 +1,4 @@
-"""Rendezvous hashing: the same answer everywhere, even shares, as little movement as can be, and no
+"""Rendezvous hashing: the same choice everywhere, even shares, as little movement as can be, and no
 endpoint that runs hot.
 """
 
@@ -23,7 +23,7 @@ KEYS = [f"10.1.{n >> 8}.{n & 255}".encode() for n in range(10_000)]
 SETS = st.lists(st.integers(0, 4), min_size=1, max_size=12).map(lambda weights: endpoints(*weights))
 
 
-def test_the_answer_does_not_depend_on_the_process() -> None:
+def test_the_choice_does_not_depend_on_the_process() -> None:
     # As another replica, or another version, works it out: these may never change, or every session
     # moves at an update.
     order = rendezvous_order(endpoints(1, 1, 1, 1, 1), b"192.0.2.7")

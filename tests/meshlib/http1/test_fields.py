@@ -55,7 +55,7 @@ def test_number_of_fields() -> None:
         assert caught.value.status_hint == status
 
 
-def test_an_answer_may_expect_anything() -> None:
+def test_an_response_may_expect_anything() -> None:
     assert parse_fields(b"Expect: nonsense\r\n", response=True).expect_continue
 
 
@@ -91,7 +91,7 @@ def test_the_field_blocks_of_the_vectors(block: bytes, reason: str) -> None:
     with pytest.raises(RequestHeadError) as caught:
         parse_fields(block)
     assert caught.value.reason == reason
-    if reason != "bad_expect":  # an answer may hold such a field
+    if reason != "bad_expect":  # a response may hold such a field
         with pytest.raises(ResponseHeadError):
             parse_fields(block, response=True)
 

@@ -67,9 +67,9 @@ def test_every_split(
     assert (b"BEFORE" + data)[whole.position :] == rest
     single = HeadBuffer(4096)
     for index in range(len(data)):
-        answer = single.receive_data(data[index : index + 1])
-        if answer is not NEED_DATA:
-            assert answer == head
+        result = single.receive_data(data[index : index + 1])
+        if result is not NEED_DATA:
+            assert result == head
             assert index == len(before) + len(head) - 1
             break
     for cut in range(1, len(data)):
@@ -132,9 +132,9 @@ def test_the_limit_is_on_the_head(data: bytes, reason: str, status: int) -> None
             for index in range(0, len(data), step):
                 buffer.receive_data(data[index : index + step])
         assert (caught.value.reason, caught.value.status_hint) == (reason, status)
-    answer = HeadBuffer(128, response=True)
+    response = HeadBuffer(128, response=True)
     with pytest.raises(LimitExceeded) as caught:
-        answer.receive_data(data)
+        response.receive_data(data)
     assert caught.value.status_hint == 502
 
 
@@ -145,7 +145,7 @@ def test_the_limit_itself_fits() -> None:
     assert [buffer.receive_data(head[i : i + 1]) for i in range(len(head))][-1] == head
 
 
-def test_an_answer_has_no_leading_empty_line() -> None:
+def test_an_response_has_no_leading_empty_line() -> None:
     buffer = HeadBuffer(100, response=True)
     assert buffer.receive_data(b"\r\nHTTP/1.1 200 OK\r\n\r\n") == b"\r\nHTTP/1.1 200 OK\r\n\r\n"
 
@@ -323,7 +323,7 @@ def test_what_can_is_waited_for() -> None:
             assert buffer.receive_data(start[at : at + 1]) is NEED_DATA
 
 
-def test_an_answer_has_another_first_line() -> None:
+def test_an_response_has_another_first_line() -> None:
     buffer = HeadBuffer(64, response=True)
     assert buffer.receive_data(b"HTTP/1.1 200 OK\r\n") is NEED_DATA
     assert buffer.receive_data(b"X") is NEED_DATA

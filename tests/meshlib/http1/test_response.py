@@ -51,7 +51,7 @@ def test_status_lines(text: str, status: int, reason: bytes) -> None:
         "HTTP/1.1 103 Early Hints\nTransfer-Encoding: chunked",
     ],
 )
-def test_broken_answers(text: str) -> None:
+def test_broken_responses(text: str) -> None:
     with pytest.raises(ResponseHeadError) as caught:
         parse_response_head(head(text))
     assert caught.value.status_hint == 502

@@ -85,9 +85,9 @@ def test_no_pair_reads_as_another_line(pair: Pair) -> None:
     with pytest.raises(MalformedRequest) as asked:
         pair_section([(b"a", b"b"), pair])
     assert asked.value.reason == "bad_field"
-    with pytest.raises(ResponseHeadError) as answered:
+    with pytest.raises(ResponseHeadError) as responded:
         pair_section([pair], response=True)
-    assert answered.value.reason == "bad_field"
+    assert responded.value.reason == "bad_field"
 
 
 @pytest.mark.parametrize("name", sorted(CONNECTION_FIELDS))
@@ -224,9 +224,9 @@ def test_so_many_trailers_and_no_more() -> None:
     with pytest.raises(MalformedRequest) as asked:
         trailer_pairs(pairs, frozenset(), max_fields=2)
     assert asked.value.reason == "too_many_fields"
-    with pytest.raises(LimitExceeded) as answered:
+    with pytest.raises(LimitExceeded) as responded:
         trailer_pairs(pairs, frozenset(), response=True, max_fields=2)
-    assert (answered.value.reason, answered.value.status_hint) == ("too_many_fields", 502)
+    assert (responded.value.reason, responded.value.status_hint) == ("too_many_fields", 502)
 
 
 # Whatever a peer sends.

@@ -42,7 +42,7 @@ def served_by(table: RoutingTable, host: str, target: str = "/") -> str:
 
 VICTIM = service("stack shop", "http://shop.example", age=1)
 
-# What another stack asks for, the request that shows whether it got it, and who answers.
+# What another stack asks for, the request that shows whether it got it, and who serves it.
 ATTACKS = [
     ("http://shop.example", "/", "shop"),
     ("http://shop.example/login", "/login", "shop"),
@@ -54,9 +54,9 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("sharing", ["owner", "paths"])
-@pytest.mark.parametrize(("asked", "target", "answer"), ATTACKS)
+@pytest.mark.parametrize(("asked", "target", "served"), ATTACKS)
 def test_another_owner_gets_nothing_of_a_host(
-    asked: str, target: str, answer: str, sharing: Literal["owner", "paths"]
+    asked: str, target: str, served: str, sharing: Literal["owner", "paths"]
 ) -> None:
     evil = service("stack evil", asked, age=2)
     for found in itertools.permutations([VICTIM, evil]):
@@ -64,7 +64,7 @@ def test_another_owner_gets_nothing_of_a_host(
         if sharing == "paths" and "/login" in asked:
             assert told(table) == [("TBL202", "evil")]
             continue
-        assert served_by(table, "shop.example", target) == answer
+        assert served_by(table, "shop.example", target) == served
         (item,) = table.diagnostics
         assert (item.code, item.severity, item.service, item.label) == (
             "TBL004",
@@ -130,9 +130,9 @@ def test_who_is_let_in_to_a_host_gets_what_it_leaves_over() -> None:
         served_by(table_of(shop, wild, rules=OwnershipRules("merge")), "shop.example", "/x")
         == "wild"
     )
-    for grants, answer in ((("stack:shop",), "404"), (("stack:shop", "network:edge"), "wild")):
+    for grants, served in ((("stack:shop",), "404"), (("stack:shop", "network:edge"), "wild")):
         rules = OwnershipRules("merge", owners={"shop.example": grants})
-        assert served_by(table_of(shop, wild, rules=rules), "shop.example", "/x") == answer
+        assert served_by(table_of(shop, wild, rules=rules), "shop.example", "/x") == served
     # A host that cannot be recorded is its first claim's.
     full = OwnershipRules(max_names_per_owner=0)
     assert served_by(table_of(shop, wild, rules=full), "shop.example", "/x") == "404"

@@ -115,7 +115,7 @@ def place_of(decision: TableDecision | TLSDecision) -> str:
 )
 def test_every_spelling_of_a_host_is_that_host(authority: str) -> None:
     table = table_of(service("s", "shop.example.com/"), service("c", "/"))
-    for _ in range(2):  # the second answer comes out of the cache
+    for _ in range(2):  # the second decision comes out of the cache
         assert place_of(table.route(head(authority))) == "shop.example.com/"
 
 
@@ -276,7 +276,7 @@ def test_a_host_without_paths_refuses_none() -> None:
     assert place_of(table_of(service("s", "a/")).route(head("a", "/x/../%2f\\//y"))) == "a/"
 
 
-def test_answers_of_our_own() -> None:
+def test_responses_of_our_own() -> None:
     rule = RedirectRule("https://b")
     shop = service("s", "a/", state=EndpointState.STARTING)
     table = RoutingTable.build(

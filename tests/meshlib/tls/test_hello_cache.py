@@ -1,4 +1,4 @@
-"""The cache answers as the parser does, whatever came before."""
+"""The cache gives what the parser gives, whatever came before."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def test_known_from_its_first_bytes(data: bytes, kind: str) -> None:
 @given(
     st.one_of(st.sampled_from([data for data, _ in FOREIGN]), st.binary(min_size=1, max_size=40))
 )
-def test_an_answer_never_changes_and_comes_soon(data: bytes) -> None:
+def test_a_verdict_never_changes_and_comes_soon(data: bytes) -> None:
     final = identify_prelude(data)
     for end in range(1, len(data)):
         early = identify_prelude(data[:end])

@@ -140,17 +140,17 @@ def handshake(
     )
     server = server_context.wrap_bio(to_server, from_server, server_side=True)
     ends = [client, server]
-    said, answered = b"", b""
+    said, heard = b"", b""
     while ends:
         for end in list(ends):
             with contextlib.suppress(ssl.SSLWantReadError):
                 end.do_handshake()
                 ends.remove(end)
             forth, back = from_client.read(), from_server.read()
-            said, answered = said + forth, answered + back
+            said, heard = said + forth, heard + back
             to_server.write(forth)
             to_client.write(back)
-    return said, answered, (client, server)
+    return said, heard, (client, server)
 
 
 def of(said: bytes) -> tuple[bytes, ...]:
@@ -167,17 +167,17 @@ def test_a_session_of_openssl_is_known_again(options: int) -> None:
     AUTHORITY.configure_trust(client_context)
     client_context.maximum_version = ssl.TLSVersion.TLSv1_2
     client_context.options |= options
-    said, answered, ends = handshake(client_context, server_context, None)
-    given, reader = keys([answered])
+    said, heard, ends = handshake(client_context, server_context, None)
+    given, reader = keys([heard])
     assert len(given) == 1
     assert reader.done
     assert not set(of(said)) & set(given)
-    again, answered, (client, _) = handshake(client_context, server_context, ends[0].session)
+    again, heard, (client, _) = handshake(client_context, server_context, ends[0].session)
     assert client.session_reused
     assert of(again)[0] == given[0]
     # An abbreviated handshake gives the same id again, and no new ticket while the old one is
     # young.
-    assert set(keys([answered])[0]) <= set(of(again))
+    assert set(keys([heard])[0]) <= set(of(again))
 
 
 def test_nothing_of_tls13_is_known() -> None:
@@ -185,5 +185,5 @@ def test_nothing_of_tls13_is_known() -> None:
     AUTHORITY.issue_cert("shop.example.com").configure_cert(server_context)
     client_context = ssl.create_default_context()
     AUTHORITY.configure_trust(client_context)
-    _, answered, _ = handshake(client_context, server_context, None)
-    assert keys([answered])[0] == []
+    _, heard, _ = handshake(client_context, server_context, None)
+    assert keys([heard])[0] == []

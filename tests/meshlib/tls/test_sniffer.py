@@ -91,7 +91,7 @@ def test_what_follows_the_hello_is_not_counted(case: Case, size: int) -> None:
 
 @given(st.data())
 @settings(max_examples=300, deadline=None)
-def test_any_cut_gives_the_same_answer(data: st.DataObject) -> None:
+def test_any_cut_gives_the_same_result(data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(SHORT))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.data)), max_size=8)))
     edges = [0, *cuts, len(case.data)]
@@ -185,7 +185,7 @@ def test_nothing_is_kept_beyond_the_claim() -> None:
     assert sniffer.bytes_consumed == 9
 
 
-def test_no_data_is_no_answer() -> None:
+def test_no_data_is_no_verdict() -> None:
     sniffer = ClientHelloSniffer()
     assert sniffer.receive_data(b"") is NEED_DATA
     assert sniffer.receive_data(b"\x16") is NEED_DATA
@@ -233,9 +233,9 @@ def openssl_verdict(context: ssl.SSLContext, data: bytes) -> tuple[str, int | No
     except ssl.SSLWantReadError:
         return ("accept" if outgoing.read(1) == b"\x16" else "need_data"), None
     except ssl.SSLError as error:
-        answer = outgoing.read()
-        accepted = answer[:1] == b"\x16" or error.reason in POLICY
-        return ("accept" if accepted else "reject"), answer[6] if len(answer) > 6 else None
+        reply = outgoing.read()
+        accepted = reply[:1] == b"\x16" or error.reason in POLICY
+        return ("accept" if accepted else "reject"), reply[6] if len(reply) > 6 else None
     return "accept", None
 
 

@@ -1,4 +1,4 @@
-"""What engines answer, with what it means: each file has the lists as the API sends them, and the
+"""What engines respond, with what it means: each file has the lists as the API sends them, and the
 facts expected of the snapshot.
 """
 
@@ -21,7 +21,7 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Scene:
-    """One file. `lists` are the engine's answers by name ("services"), `expected` the facts."""
+    """One file. `lists` are the engine's responses by name ("services"), `expected` the facts."""
 
     name: str
     lists: Mapping[str, object]

@@ -814,7 +814,7 @@ def _broken_messages() -> list[Case]:
             "excess_data",
             openssl="accept",
             why=(
-                "OpenSSL answers the hello first and fails at the next message, "
+                "OpenSSL responds to the hello first and fails at the next message, "
                 "which no client can send yet"
             ),
         ),

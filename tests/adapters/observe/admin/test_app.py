@@ -1,4 +1,4 @@
-"""The admin side: what it answers, to whom, and that it is read-only."""
+"""The admin side: what it responds, to whom, and that it is read-only."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_live_and_ready() -> None:
     assert body(ask(view, "/-/live")) == {"live": True}
     assert body(ask(view, "/-/ready")) == {"ready": True, "reason": ""}
     view.not_ready = "stopping"
-    answer = ask(view, "/-/ready")
-    assert (answer.status_code, body(answer)) == (503, {"ready": False, "reason": "stopping"})
+    response = ask(view, "/-/ready")
+    assert (response.status_code, body(response)) == (503, {"ready": False, "reason": "stopping"})
     assert ask(view, "/-/live").status_code == 200
 
 
@@ -100,21 +100,24 @@ def test_explain() -> None:
     assert (data["decision"], data["location"]) == ("redirect", "https://shop.example.com/a?b")
     assert body(ask(view, "/-/explain?url=sni://shop.example.com"))["decision"] == "reject"
     for query in ("", "?url=", "?url=x", "?url=http://a/&header=x", "?url=http://a/%0d%0a"):
-        answer = ask(view, f"/-/explain{query}")
-        assert (answer.status_code, list(body(answer))) in ((400, ["error"]), (200, list(data)))
+        response = ask(view, f"/-/explain{query}")
+        assert (response.status_code, list(body(response))) in ((400, ["error"]), (200, list(data)))
 
 
 def test_read_only_and_no_hints_for_browsers() -> None:
     view = View()
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
-        answer = ask(view, "/-/routes", method=method)
-        assert (answer.status_code, "access-control-allow-origin" in answer.headers) == (405, False)
+        response = ask(view, "/-/routes", method=method)
+        assert (response.status_code, "access-control-allow-origin" in response.headers) == (
+            405,
+            False,
+        )
     head = ask(view, "/-/routes", method="HEAD")
     assert (head.status_code, head.content) == (200, b"")
     for path in ("/", "/-/routes", "/-/nothing", "/-/explain"):
-        answer = ask(view, path)
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["content-type"] == "application/json"
+        response = ask(view, path)
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["content-type"] == "application/json"
     assert ask(view, "/-/nothing").status_code == 404
 
 

@@ -87,8 +87,8 @@ def test_the_page_is_guarded_as_all_of_the_admin_side() -> None:
         b"",
         CONTENT_TYPE,
     )
-    answer = ask(page)
-    assert (answer.headers["content-type"], answer.headers["cache-control"]) == (
+    response = ask(page)
+    assert (response.headers["content-type"], response.headers["cache-control"]) == (
         CONTENT_TYPE,
         "no-store",
     )

@@ -163,7 +163,7 @@ def test_each_request_gets_its_response_or_the_reason(request_: bytes, status: i
     run(story)
 
 
-def test_requests_in_one_read_are_answered_one_after_the_other() -> None:
+def test_requests_in_one_read_get_their_responses_one_after_the_other() -> None:
     async def story() -> None:
         async with serving(View()) as (_, address):
             last = b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -274,17 +274,17 @@ def test_a_route_of_many_endpoints_is_told_in_pieces() -> None:
 # What asks.
 
 
-def test_the_health_check_says_one_line_and_1_whoever_answers() -> None:
+def test_the_health_check_says_one_line_and_1_whoever_responds() -> None:
     unavailable = b"HTTP/1.1 503 Service Unavailable\r\n\r\nService Unavailable"
     for said in (unavailable, b"hello\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\n\r\n[1]", None):
         with socket.create_server(("127.0.0.1", 0)) as server:
-            threading.Thread(target=answer, args=(server, said), daemon=True).start()
+            threading.Thread(target=respond, args=(server, said), daemon=True).start()
             done = meshlib_command("healthcheck", "--admin", f"127.0.0.1:{server.getsockname()[1]}")
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
         assert "no admin listener responded" in done.stderr
 
 
-def answer(server: socket.socket, said: bytes | None) -> None:
+def respond(server: socket.socket, said: bytes | None) -> None:
     with contextlib.suppress(OSError):
         sock, _ = server.accept()
         with sock:

@@ -1,4 +1,4 @@
-"""Reading an engine that answers everything but what it should."""
+"""Reading an engine that responds with everything but what it should."""
 
 from __future__ import annotations
 

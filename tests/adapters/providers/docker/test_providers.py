@@ -109,7 +109,7 @@ def test_a_service_is_followed_from_its_label_to_its_last_task(socket_path: Path
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b'[{"ID": 5}]',
         b"[null, 1, []]",
@@ -119,13 +119,13 @@ def test_a_service_is_followed_from_its_label_to_its_last_task(socket_path: Path
 )
 @pytest.mark.parametrize("path", ["/services", "/tasks", "/networks"])
 def test_objects_of_the_wrong_type_cost_themselves_only(
-    socket_path: Path, path: str, answer: bytes
+    socket_path: Path, path: str, response: bytes
 ) -> None:
     async def scenario(snapshots: AsyncIterator[Snapshot]) -> None:
         network = fake.add_network("ucp-hrm")
         fake.add_service("shop", _label("shop.example.com"), [network])
         await _next(snapshots, lambda s: _routes(s) == {"http://shop.example.com": 1})
-        fake.fault(path, Fault(body=answer))
+        fake.fault(path, Fault(body=response))
         before = fake.count("/networks")
         fake.emit("service", "update")
         reading = asyncio.create_task(_drain(snapshots))

@@ -104,7 +104,7 @@ def test_a_machine_that_does_not_tell_its_interfaces(monkeypatch: pytest.MonkeyP
     assert (here.interfaces, here.local) == (None, True)
 
 
-def test_a_kernel_that_answers_oddly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_responds_oddly(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with theirs:
         monkeypatch.setattr(socket, "socket", lambda *_: ours)

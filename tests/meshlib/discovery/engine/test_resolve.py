@@ -78,8 +78,8 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(item, (*path, key))
 
 
-ANSWERS = [{name: scene.lists[name] for name in LISTS if name in scene.lists} for scene in SCENES]
-PLACES = [[place for place in places(answers) if len(place) > 1] for answers in ANSWERS]
+RESPONSES = [{name: scene.lists[name] for name in LISTS if name in scene.lists} for scene in SCENES]
+PLACES = [[place for place in places(responses) if len(place) > 1] for responses in RESPONSES]
 
 
 def at(value: Any, path: tuple[Any, ...]) -> Any:
@@ -88,36 +88,36 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
     return value
 
 
-def look(scene: Scene, answers: dict[str, Any]) -> Snapshot:
-    if "services" in answers:
+def look(scene: Scene, responses: dict[str, Any]) -> Snapshot:
+    if "services" in responses:
         return resolve_swarm(
-            parse_swarm(answers["services"], answers["tasks"], answers["networks"]),
+            parse_swarm(responses["services"], responses["tasks"], responses["networks"]),
             options=scene.options,
         )
     return resolve_containers(
-        parse_containers(answers["containers"], answers["networks"]), options=scene.options
+        parse_containers(responses["containers"], responses["networks"]), options=scene.options
     )
 
 
 @given(st.data())
-def test_whatever_is_wrong_with_an_answer_and_in_whatever_order_it_comes(
+def test_whatever_is_wrong_with_a_response_and_in_whatever_order_it_comes(
     data: st.DataObject,
 ) -> None:
     """No exception, and one snapshot: with values of the wrong kind, and with parts of one object
     in the place of another's (two of one id, of one name, networks of networks)."""
     number = data.draw(st.integers(0, len(SCENES) - 1))
-    answers: dict[str, Any] = copy.deepcopy(ANSWERS[number])
+    responses: dict[str, Any] = copy.deepcopy(RESPONSES[number])
     for _ in range(data.draw(st.integers(1, 3))):
         place, other = (
             data.draw(st.sampled_from(PLACES[number])),
             data.draw(st.sampled_from(PLACES[number])),
         )
-        value = data.draw(st.sampled_from(WRONG) | st.just(at(ANSWERS[number], other)))
+        value = data.draw(st.sampled_from(WRONG) | st.just(at(RESPONSES[number], other)))
         try:
-            at(answers, place[:-1])[place[-1]] = copy.deepcopy(value)
+            at(responses, place[:-1])[place[-1]] = copy.deepcopy(value)
         except (KeyError, IndexError, TypeError):
             continue  # the change before has taken this place away
-    first = look(SCENES[number], answers)
-    for found in answers.values():
+    first = look(SCENES[number], responses)
+    for found in responses.values():
         found[:] = data.draw(st.permutations(found))
-    assert look(SCENES[number], answers) == first
+    assert look(SCENES[number], responses) == first

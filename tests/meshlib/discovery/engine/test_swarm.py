@@ -214,7 +214,7 @@ def test_plain_containers_on_a_swarms_networks() -> None:
     assert parse_swarm([], None, []).attached == ()
 
 
-def test_answers_that_are_no_lists() -> None:
+def test_responses_that_are_no_lists() -> None:
     assert [m.what for m in parse_swarm({}, None, "x").malformed] == ["service", "task", "network"]
 
 
