@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from meshlib.discovery.files.services import resolve_document
+from meshlib_adapters.config.sources import resolve_settings, toml_layer
+from meshlib_adapters.providers.file import load_document
 from tests.architecture.tree import ROOT, source_environment
 from tests.support.code_blocks import code_blocks, serves, try_gateway
 
@@ -19,11 +22,11 @@ _LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 _ANCHOR = re.compile(r"\]\(([^)#:\s]*)#([^)\s]+)\)")
 
 
-def _blocks() -> list[tuple[str, str]]:
+def _blocks(language: str = "python") -> list[tuple[str, str]]:
     return [
         (f"{page.relative_to(ROOT)}:{line}", block)
         for page in _PAGES
-        for line, block in code_blocks(page)
+        for line, block in code_blocks(page, language)
     ]
 
 
@@ -54,6 +57,20 @@ def test_python_block_runs(place: str, block: str, tmp_path: Path) -> None:
     promised = re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE)
     if promised:
         assert result.stdout.splitlines() == promised
+
+
+@pytest.mark.parametrize(("place", "block"), _blocks("yaml"))
+def test_yaml_block_is_of_services_that_are_routed(place: str, block: str) -> None:
+    snapshot = resolve_document(load_document(block, where=place))
+    assert snapshot.routes, place
+    assert snapshot.diagnostics == ()
+
+
+@pytest.mark.parametrize(("place", "block"), _blocks("toml"))
+def test_toml_block_is_of_settings(place: str, block: str, tmp_path: Path) -> None:
+    (file := tmp_path / "settings.toml").write_text(block)
+    _, origins = resolve_settings([toml_layer(str(file))])
+    assert origins, place
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

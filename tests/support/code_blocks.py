@@ -1,4 +1,4 @@
-"""Python code blocks of the pages: where they stand, and how those are run that serve until they
+"""Code blocks of the pages: where they stand, and how those are run that serve until they
 are told to end.
 """
 
@@ -20,15 +20,16 @@ from tests.lab.apart import apart, missing_for_apart
 
 __all__ = ["code_blocks", "serves", "try_gateway"]
 
-_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```([a-z]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _PATIENCE = 60.0
 
 
-def code_blocks(page: Path) -> Iterator[tuple[int, str]]:
-    """Line and text of each Python block of a page."""
+def code_blocks(page: Path, language: str = "python") -> Iterator[tuple[int, str]]:
+    """Line and text of each block of a page that is in `language`."""
     text = page.read_text()
     for match in _BLOCK.finditer(text):
-        yield text.count("\n", 0, match.start()) + 1, match.group(1)
+        if match[1] == language:
+            yield text.count("\n", 0, match.start()) + 1, match[2]
 
 
 def serves(block: str) -> bool:

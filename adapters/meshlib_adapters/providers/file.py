@@ -167,7 +167,7 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def load_document(text: bytes, *, where: str) -> object:
+def load_document(text: str | bytes, *, where: str = "YAML") -> object:
     """Load the one document in YAML `text`. Raises `ConfigurationError` with `where:line:column`
     for anything else.
 
