@@ -29,7 +29,6 @@ from meshlib.mesh import Mesh
 from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import embedded_settings
-from meshlib_adapters.listeners.sockets import bind_address
 from meshlib_adapters.observe.admin.app import HEALTH, create_admin
 from meshlib_adapters.observe.admin.metrics_page import MetricsPage
 from meshlib_adapters.observe.admin.server import AdminServer
@@ -39,6 +38,7 @@ from meshlib_adapters.providers.configured import build_providers, names_provide
 from meshlib_adapters.providers.feed import Feed, log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import StateKeeper, find_directory
+from meshlib_adapters.sockets.binding import bind_address
 from meshlib_adapters.upstream.tls import read_authorities
 from meshlib_adapters.workers.event_loop import run_async
 from meshlib_adapters.workers.serving import create_serving

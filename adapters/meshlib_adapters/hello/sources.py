@@ -23,7 +23,7 @@ from meshlib.tls import (
 from meshlib.tls.alerts import HANDSHAKE_FAILURE
 from meshlib_adapters.config.readers import Address, read_addresses
 from meshlib_adapters.listeners.plain_http import REFUSAL
-from meshlib_adapters.listeners.sockets import bind_address, explain_bind_error
+from meshlib_adapters.sockets.binding import bind_address, explain_bind_error
 
 __all__ = ["take_bytes"]
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from meshlib.client_claims import Peer
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
-from meshlib_adapters.proxy.client import NEVER_IDLE, Phase
+from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.sockets.closing import half_close, reset
+from meshlib_adapters.sockets.limits import NEVER_IDLE
 from meshlib_adapters.turns import BYTES, Turn
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ class HandedOver(Protocol):
     failure: str
 
     def idle_since(self) -> float | None:
-        """As `limits.Member.idle_since`."""
+        """As `Member.idle_since`."""
 
     def abort(self) -> None:
         """End now."""

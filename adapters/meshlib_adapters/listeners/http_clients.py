@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from meshlib.client_claims import Peer, is_trusted
 from meshlib_adapters.http1.front import HTTP1Front
-from meshlib_adapters.listeners.deadlines import Deadlines
-from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.proxy.client import Client, HalfClosed, Phase
+from meshlib_adapters.sockets.deadlines import Deadlines
+from meshlib_adapters.sockets.limits import ClientLimits
 
 if TYPE_CHECKING:
     from meshlib_adapters.proxy.proxy import Proxy

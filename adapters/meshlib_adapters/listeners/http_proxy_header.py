@@ -90,11 +90,11 @@ class HTTPProxyHeaderReader(asyncio.Protocol):
         self._transport.abort()
 
     def idle_since(self) -> float | None:
-        """See `meshlib_adapters.listeners.limits.Member`."""
+        """See `meshlib_adapters.sockets.limits.Member`."""
         return self._started
 
     def give_up(self) -> None:
-        """See `meshlib_adapters.listeners.limits.Member`."""
+        """See `meshlib_adapters.sockets.limits.Member`."""
         self.abort()
 
     def _time_out(self) -> None:

@@ -16,12 +16,12 @@ from meshlib.decision import Carry
 from meshlib.mesh import Mesh
 from meshlib.model import ListeningPort, Scheme, Upstream
 from meshlib_adapters.config.transport import PortSettings, ProxyHeaderPolicy
-from meshlib_adapters.listeners.limits import ClientLimits
-from meshlib_adapters.listeners.sockets import bind_failure
 from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.udp.listener import UDPListener
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources
+from meshlib_adapters.sockets.binding import bind_failure
+from meshlib_adapters.sockets.limits import ClientLimits
 
 __all__ = ["PublishedPorts", "ports_data"]
 

@@ -10,15 +10,15 @@ from collections.abc import Callable
 
 from meshlib.model import Upstream
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, TCPSettings
-from meshlib_adapters.listeners.acceptor import Acceptor
-from meshlib_adapters.listeners.clients import Clients
-from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.proxy_header import speaks_for_others
 from meshlib_adapters.listeners.tcp_connection import TCPConnection, TCPShared
 from meshlib_adapters.listeners.tunnel import TunnelShared, owner_deadlines
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources
+from meshlib_adapters.sockets.acceptor import Acceptor
+from meshlib_adapters.sockets.clients import Clients
 from meshlib_adapters.sockets.closing import reset_on_close
+from meshlib_adapters.sockets.limits import ClientLimits
 from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["TCPListener"]

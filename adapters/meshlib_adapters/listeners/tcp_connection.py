@@ -21,11 +21,11 @@ from meshlib.errors import ProtocolError, ProxyProtocolError
 from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyHeader
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, TCPSettings
-from meshlib_adapters.listeners.clients import Clients
 from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader
 from meshlib_adapters.listeners.tunnel import Tunnel, TunnelShared
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.readiness import Readiness
+from meshlib_adapters.sockets.clients import Clients
 from meshlib_adapters.sockets.closing import reset_on_close
 
 __all__ = ["TCPConnection", "TCPShared"]
@@ -115,7 +115,7 @@ class TCPConnection:
             self._tunnel.on_deadline(now)
 
     def idle_since(self) -> float | None:
-        """See `limits.Member`. A client that has said nothing yet may be given up, for there is no
+        """See `Member`. A client that has said nothing yet may be given up, for there is no
         telling what it waits for.
         """
         if self._proxy_header is not None:
@@ -123,7 +123,7 @@ class TCPConnection:
         return self._tunnel.idle_since() if self._tunnel is not None else None
 
     def give_up(self) -> None:
-        """See `limits.Member`."""
+        """See `Member`."""
         self._shared.clients.refuse("given_up")
         self.abort("given_up")
 

@@ -14,17 +14,17 @@ from meshlib.model import Upstream
 from meshlib.tls import HelloCache
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, TLSSettings
-from meshlib_adapters.listeners.acceptor import Acceptor
-from meshlib_adapters.listeners.clients import Clients
 from meshlib_adapters.listeners.handover import PlainService, TLSTermination
-from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.proxy_header import speaks_for_others
 from meshlib_adapters.listeners.tls_connection import TLSConnection
 from meshlib_adapters.listeners.tls_shared import CurrentTable, TLSShared
 from meshlib_adapters.listeners.tunnel import TunnelShared, owner_deadlines
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.relay import RelayResources
+from meshlib_adapters.sockets.acceptor import Acceptor
+from meshlib_adapters.sockets.clients import Clients
 from meshlib_adapters.sockets.closing import reset_on_close
+from meshlib_adapters.sockets.limits import ClientLimits
 from meshlib_adapters.upstream.choice import EndpointChooser, EndpointOrder
 
 __all__ = ["TLSListener"]

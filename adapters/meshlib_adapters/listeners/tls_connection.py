@@ -36,8 +36,8 @@ from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader
 from meshlib_adapters.listeners.tls_shared import TLSShared
 from meshlib_adapters.listeners.tunnel import Tunnel
 from meshlib_adapters.observe.records import ConnectionRecord
-from meshlib_adapters.proxy.client import NEVER_IDLE
 from meshlib_adapters.sockets.closing import LingeringClose, reset_on_close
+from meshlib_adapters.sockets.limits import NEVER_IDLE
 
 __all__ = ["TLSConnection"]
 
@@ -144,7 +144,7 @@ class TLSConnection:
                 pass
 
     def idle_since(self) -> float | None:
-        """See `limits.Member`."""
+        """See `Member`."""
         match self._phase:
             case _Phase.HELLO | _Phase.HEAD | _Phase.LINGER:
                 return self._started
@@ -155,7 +155,7 @@ class TLSConnection:
         return NEVER_IDLE
 
     def give_up(self) -> None:
-        """See `limits.Member`."""
+        """See `Member`."""
         self._shared.clients.refuse("given_up")
         self.abort("given_up")
 

@@ -11,10 +11,10 @@ from meshlib.messages import ClientHello
 from meshlib.model import Upstream
 from meshlib.tls import HelloCache
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, TLSSettings
-from meshlib_adapters.listeners.clients import Clients
 from meshlib_adapters.listeners.handover import PlainService, TLSTermination
 from meshlib_adapters.listeners.tunnel import TunnelShared
 from meshlib_adapters.observe.records import ConnectionRecord
+from meshlib_adapters.sockets.clients import Clients
 
 __all__ = ["CurrentTable", "TLSRouter", "TLSShared"]
 

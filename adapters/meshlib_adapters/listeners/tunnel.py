@@ -12,13 +12,13 @@ from typing import Protocol
 from meshlib.messages import ClientHello
 from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyHeader
-from meshlib_adapters.listeners.clients import Client
-from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.proxy_header import proxy_header_for
 from meshlib_adapters.listeners.upstream_dial import UpstreamDial
-from meshlib_adapters.proxy.client import NEVER_IDLE
 from meshlib_adapters.relay.lifetime import RelayLimits, relay_end
 from meshlib_adapters.relay.relay import Relay, RelayResources
+from meshlib_adapters.sockets.clients import Client
+from meshlib_adapters.sockets.deadlines import Deadlines
+from meshlib_adapters.sockets.limits import NEVER_IDLE
 from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["Tunnel", "TunnelLimits", "TunnelOwner", "TunnelShared", "owner_deadlines"]
@@ -144,7 +144,7 @@ class Tunnel:
             self._dial.give_up_attempt()
 
     def idle_since(self) -> float | None:
-        """See `limits.Member`. The tunnel is in use when the client has said more in it than its
+        """See `Member`. The tunnel is in use when the client has said more in it than its
         prelude.
         """
         relay = self._relay

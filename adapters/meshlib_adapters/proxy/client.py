@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import math
-from typing import Final, Protocol
+from typing import Protocol
 
 from meshlib.client_claims import Peer
 
-__all__ = ["NEVER_IDLE", "Client", "ClientKeeper", "HalfClosed", "Phase"]
+__all__ = ["Client", "ClientKeeper", "HalfClosed", "Phase"]
 
 
 class Client(Protocol):
@@ -26,7 +25,7 @@ class Client(Protocol):
         """The client's address, and the local port that it connected to."""
 
     def idle_since(self) -> float | None:
-        """As `meshlib_adapters.listeners.limits.Member`: since when it waits for a request."""
+        """As `meshlib_adapters.sockets.limits.Member`: since when it waits for a request."""
 
     def give_up(self) -> None:
         """End now, while idle: its place is somebody else's."""
@@ -85,7 +84,3 @@ class Phase(enum.IntEnum):
     TUNNEL = 5
     LINGER = 6
     CLOSED = 7
-
-
-# From `Member.idle_since`: it is in use, and will be until it ends.
-NEVER_IDLE: Final = math.inf

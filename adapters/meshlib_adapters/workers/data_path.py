@@ -16,11 +16,11 @@ from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.listeners.published_ports import PublishedPorts
-from meshlib_adapters.listeners.sockets import explain_bind_error
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.connection_log import ConnectionLog
 from meshlib_adapters.proxy.proxy import Proxy
+from meshlib_adapters.sockets.binding import explain_bind_error
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.workers.descriptors import connections_that_fit, raise_limit
 from meshlib_adapters.workers.event_loop import settle_heap

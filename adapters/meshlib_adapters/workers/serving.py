@@ -15,7 +15,6 @@ from meshlib.mesh import Mesh
 from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.listeners.published_ports import ports_data
-from meshlib_adapters.listeners.sockets import bind_address, bind_shared
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.admin.view import WorkersView
 from meshlib_adapters.observe.configured import create_access_log, create_span_writer
@@ -24,6 +23,7 @@ from meshlib_adapters.observe.metrics.process import ProcessWatch
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.metrics.totals import Totals
 from meshlib_adapters.observe.request_counters import RequestCounters
+from meshlib_adapters.sockets.binding import bind_address, bind_shared
 from meshlib_adapters.workers.data_path import DataPath
 from meshlib_adapters.workers.meter import Meter, read_log
 from meshlib_adapters.workers.pool import WorkerPool

@@ -1,4 +1,4 @@
-"""Deadlines that the loop turns, and the three listeners whose time-outs they are."""
+"""The time-outs of three listeners: one that fails stops no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 from meshlib.model import Endpoint, Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TCPSettings, TLSSettings, UDPSettings
-from meshlib_adapters.listeners.deadlines import Deadlines
 from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.tcp_connection import TCPConnection
 from meshlib_adapters.listeners.tls import TLSListener
@@ -32,52 +31,6 @@ def problems_of(loop: asyncio.AbstractEventLoop) -> list[dict[str, Any]]:
     problems: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: problems.append(context))
     return problems
-
-
-def test_turns_while_anything_has_a_deadline_and_not_else(run: Run) -> None:
-    async def scenario() -> None:
-        loop = asyncio.get_running_loop()
-        passed: list[str] = []
-        deadlines: Deadlines[str] = Deadlines(loop, 0.01, lambda item, now: passed.append(item))
-        assert repr(deadlines) == "<Deadlines 0 items, at rest>"
-        deadlines.set("a", loop.time())
-        deadlines.set("b", loop.time() + 3600)
-        await until(lambda: passed)
-        assert repr(deadlines) == "<Deadlines 1 items, turning>"
-        deadlines.cancel("b")
-        await until(lambda: "at rest" in repr(deadlines))
-        deadlines.set("c", loop.time())
-        deadlines.close()
-        deadlines.close()
-        assert passed == ["a"]
-        assert len(deadlines) == 1
-
-    run(scenario())
-
-
-def test_an_error_costs_nobody_else_a_deadline_and_is_tried_again(run: Run) -> None:
-    async def scenario() -> None:
-        loop = asyncio.get_running_loop()
-        problems = problems_of(loop)
-        passed: list[str] = []
-
-        def on_deadline(item: str, now: float) -> None:
-            passed.append(item)
-            if item == "broken":
-                raise LookupError(item)
-
-        deadlines: Deadlines[str] = Deadlines(loop, 0.01, on_deadline)
-        for item in ("broken", "a", "b"):
-            deadlines.set(item, loop.time())
-        await until(lambda: passed.count("broken") > 2)
-        deadlines.set("late", loop.time())
-        await until(lambda: "late" in passed)
-        deadlines.close()
-        assert sorted(set(passed)) == ["a", "b", "broken", "late"]
-        assert passed.count("a") == passed.count("b") == 1
-        assert {type(problem["exception"]) for problem in problems} == {LookupError}
-
-    run(scenario())
 
 
 @contextlib.contextmanager

@@ -29,7 +29,6 @@ from meshlib.proxy_protocol import (
 )
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.transport import ProxyHeaderPolicy, RelaySettings, TCPSettings
-from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.tcp_connection import TCPConnection
 from meshlib_adapters.listeners.tunnel import Tunnel
@@ -37,6 +36,7 @@ from meshlib_adapters.listeners.upstream_dial import UpstreamDial
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.relay.dialer import Dialer
 from meshlib_adapters.relay.relay import Relay, RelayResources
+from meshlib_adapters.sockets.limits import ClientLimits
 from tests.support.tcp_lab import LOOPBACK, Run
 
 BLOCK = os.urandom(1 << 16)

@@ -16,9 +16,9 @@ from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import UDPSettings
-from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.udp.listener import UDPListener
 from meshlib_adapters.observe.records import ConnectionRecord
+from meshlib_adapters.sockets.limits import ClientLimits
 
 LOOPBACK = "127.0.0.1"
 

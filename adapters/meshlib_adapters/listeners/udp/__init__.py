@@ -1,1 +1,1 @@
-"""Published UDP: one listener, a flow for each client, and the sockets of both."""
+"""Published UDP: one listener, and a flow for each client."""

@@ -16,9 +16,9 @@ from typing import Final, Protocol
 from meshlib.authority import is_ip_address
 from meshlib.balancing import Observation
 from meshlib.model import Endpoint, Upstream
-from meshlib_adapters.listeners.udp.sockets import MAX_DATAGRAM, Origin, connected_datagrams
 from meshlib_adapters.observe.records import ConnectionRecord
-from meshlib_adapters.proxy.client import NEVER_IDLE
+from meshlib_adapters.sockets.datagrams import MAX_DATAGRAM, Origin, connected_datagrams
+from meshlib_adapters.sockets.limits import NEVER_IDLE
 from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["Flow", "FlowOwner"]
@@ -124,13 +124,13 @@ class Flow:
             self._deliver(data)
 
     def idle_since(self) -> float | None:
-        """See `limits.Member`: a flow without any reply makes room for others; one that has had a
+        """See `Member`: a flow without any reply makes room for others; one that has had a
         reply never does.
         """
         return NEVER_IDLE if self.replied else self._started
 
     def give_up(self) -> None:
-        """See `limits.Member`."""
+        """See `Member`."""
         self._owner.counters["evicted"] += 1
         self.abort("evicted")
 

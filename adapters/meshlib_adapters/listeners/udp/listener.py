@@ -13,12 +13,12 @@ from typing import Final
 
 from meshlib.model import Upstream
 from meshlib_adapters.config.transport import UDPSettings
-from meshlib_adapters.listeners.clients import Clients
-from meshlib_adapters.listeners.deadlines import Deadlines
-from meshlib_adapters.listeners.limits import ClientLimits
 from meshlib_adapters.listeners.udp.flow import Flow
-from meshlib_adapters.listeners.udp.sockets import MAX_DATAGRAM, Origin, bind_datagrams, reply_from
 from meshlib_adapters.observe.records import ConnectionRecord
+from meshlib_adapters.sockets.clients import Clients
+from meshlib_adapters.sockets.datagrams import MAX_DATAGRAM, Origin, bind_datagrams, reply_from
+from meshlib_adapters.sockets.deadlines import Deadlines
+from meshlib_adapters.sockets.limits import ClientLimits
 from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["UDPListener"]

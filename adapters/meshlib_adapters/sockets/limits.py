@@ -11,10 +11,11 @@ import math
 from typing import Final, Protocol
 
 from meshlib.authority import client_network
-from meshlib_adapters.proxy.client import NEVER_IDLE
 
-__all__ = ["ClientLimits", "Member"]
+__all__ = ["NEVER_IDLE", "ClientLimits", "Member"]
 
+# From `Member.idle_since`: it is in use, and will be until it ends.
+NEVER_IDLE: Final = math.inf
 
 # Members that are looked at for one new client: of one network, and in all.
 _LOOKS_AT_ONE: Final = 16

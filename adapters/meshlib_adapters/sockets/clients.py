@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from meshlib_adapters.listeners.limits import ClientLimits, Member
+from meshlib_adapters.sockets.limits import ClientLimits, Member
 
 __all__ = ["Client", "Clients"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.readers import Address
-from meshlib_adapters.listeners.sockets import bind_address, bound_port
+from meshlib_adapters.sockets.binding import bind_address, bound_port
 
 
 def test_a_bound_port_refuses_until_it_listens() -> None:

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.authority import client_network
-from meshlib_adapters.listeners.limits import ClientLimits
-from meshlib_adapters.proxy.client import NEVER_IDLE
+from meshlib_adapters.sockets.limits import NEVER_IDLE, ClientLimits
 
 
 class Connection:

@@ -13,7 +13,7 @@ import logging
 import socket
 from collections.abc import Callable
 
-from meshlib_adapters.listeners.limits import ClientLimits
+from meshlib_adapters.sockets.limits import ClientLimits
 
 __all__ = ["Acceptor"]
 
