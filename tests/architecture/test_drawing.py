@@ -20,7 +20,6 @@ _LONG_MODULES: Final = {
     "http2/stream.py": 521,
     "labels/hrm.py": 444,
     "labels/values.py": 425,
-    "listeners/tls_connection.py": 414,
 }
 _LONG_PACKAGES: Final[dict[str, int]] = {}
 

@@ -22,17 +22,11 @@ from meshlib.errors import ClientHelloError, ProtocolError, ProxyProtocolError
 from meshlib.messages import ClientHello
 from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyHeader
-from meshlib.tls import (
-    NEED_DATA,
-    ClientHelloSniffer,
-    ForeignProtocol,
-    NotTLS,
-    alert_record,
-)
+from meshlib.tls import ForeignProtocol, NotTLS, alert_record
 from meshlib.tls.alerts import INTERNAL_ERROR
 from meshlib_adapters.listeners.handover import HandedOver
 from meshlib_adapters.listeners.plain_http import REFUSAL, PlainRequest
-from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader
+from meshlib_adapters.listeners.tls_opening import TLSOpening
 from meshlib_adapters.listeners.tls_shared import TLSShared
 from meshlib_adapters.listeners.tunnel import Tunnel
 from meshlib_adapters.observe.records import ConnectionRecord
@@ -64,19 +58,16 @@ class TLSConnection:
     """
 
     __slots__ = (
-        "_chunks",
         "_claimed",
         "_fd",
         "_handed_over",
-        "_held",
         "_name",
+        "_opening",
         "_outcome",
         "_phase",
         "_plain",
-        "_proxy_header",
         "_route",
         "_shared",
-        "_sniffer",
         "_sock",
         "_started",
         "_tunnel",
@@ -93,16 +84,9 @@ class TLSConnection:
         self._watch = tunnels.resources.readiness(tunnels.loop)
         self.address = client  # of the connection; `client` is the one that a trusted proxy names
         self.client = client
-        self._proxy_header: ProxyHeaderReader | None = None
+        self._opening: TLSOpening | None = TLSOpening(shared)  # until somebody has its bytes
         self._claimed: ProxyHeader | None = None
         self._phase = _Phase.HELLO
-        self._sniffer: ClientHelloSniffer | None = ClientHelloSniffer(
-            max_hello=shared.settings.max_hello,
-            max_wire=shared.settings.max_wire,
-            parse=shared.hellos.parse,
-        )
-        self._chunks: list[bytes] = []  # what was read and no endpoint has yet
-        self._held = 0
         self._plain: PlainRequest | None = None
         self._tunnel: Tunnel | None = None
         self._handed_over: HandedOver | None = None
@@ -122,10 +106,9 @@ class TLSConnection:
         shared = self._shared
         shared.tunnels.deadlines.set(self, self._started + shared.settings.head_read)
         self._watch.add_reader(self._fd, self._on_readable)
-        if shared.proxy_protocol is None:
-            return
+        assert self._opening is not None
         try:
-            self._proxy_header = ProxyHeaderReader.of(shared.proxy_protocol, self.address)
+            self._opening.expect_header(self.address)
         except ProxyProtocolError as error:
             self._refuse(b"", error.reason)
 
@@ -179,37 +162,31 @@ class TLSConnection:
             return
         except OSError:
             data = b""
+        opening = self._opening
+        assert opening is not None
         if not data:
-            self._note("no_hello" if not self._held else "hello_cut_off")
+            self._note("no_hello" if not opening.held else "hello_cut_off")
             self._close()
             return
-        if self._proxy_header is not None:
-            data = self._read_proxy_header(self._proxy_header, data)
+        if opening.header is not None:
+            data = self._read_proxy_header(opening, data)
             if not data:
                 return
-        shared = self._shared
-        self._chunks.append(data)
-        self._held += len(data)
-        shared.held_bytes += len(data)
-        if shared.held_bytes > shared.settings.max_held_bytes:
+        if not opening.hold(data):
             self._refuse(alert_record(INTERNAL_ERROR), "overload")
         elif self._phase is _Phase.HEAD:
             self._read_head(data)
         else:
-            self._sniff(data)
+            self._sniff(opening, data)
 
-    def _read_proxy_header(self, header: ProxyHeaderReader, data: bytes) -> bytes:
-        # What is left for the sniffer, if anything yet. What the reader keeps of an unfinished
-        # header is a few hundred bytes at most.
+    def _read_proxy_header(self, opening: TLSOpening, data: bytes) -> bytes:
+        # What is behind it, if anything yet.
         try:
-            rest = header.receive_data(data)
+            rest = opening.read_header(data)
         except ProtocolError as error:
             self._refuse(b"", error.reason)
             return b""
-        if rest is None:
-            return b""
-        self._proxy_header = None
-        self._claimed = claimed = header.claimed
+        self._claimed = claimed = opening.claimed
         if claimed is not None and claimed.source is not None:
             self.client = claimed.source.host
             clients = self._shared.clients
@@ -220,16 +197,14 @@ class TLSConnection:
                 return b""
         return rest
 
-    def _sniff(self, data: bytes) -> None:
-        assert self._sniffer is not None
+    def _sniff(self, opening: TLSOpening, data: bytes) -> None:
         try:
-            result = self._sniffer.receive_data(data)
+            result = opening.sniff(data)
         except ClientHelloError as error:
             self._refuse(alert_record(error.alert), error.reason)
             return
-        if result is NEED_DATA:
+        if result is None:
             return
-        self._sniffer = None
         if isinstance(result, NotTLS):
             self._not_tls(result.kind)
         else:
@@ -246,7 +221,7 @@ class TLSConnection:
         elif settings.plain_http == "redirect":
             self._phase = _Phase.HEAD
             self._plain = PlainRequest(settings.redirect_status, settings.public_port)
-            self._read_head(self._received())
+            self._read_head(self._received)
         else:
             self._refuse(REFUSAL, "not_tls_http")
 
@@ -256,8 +231,9 @@ class TLSConnection:
         if response is not None:
             self._refuse(response, "not_tls_http")
 
+    @property
     def _received(self) -> bytes:
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return self._opening.received() if self._opening is not None else b""
 
     # Routing.
 
@@ -296,7 +272,7 @@ class TLSConnection:
 
     def _hand_over(self) -> bytes:
         # From here on the socket belongs to what terminates TLS.
-        received = self._received()
+        received = self._received
         self._release_held()
         self._phase = _Phase.HANDED_OVER
         self._outcome = "terminated"
@@ -311,6 +287,7 @@ class TLSConnection:
 
     def _connect(self, upstream: Upstream, hello: ClientHello) -> None:
         self._phase = _Phase.TUNNEL
+        first = self._received
         self._tunnel = Tunnel(
             self._shared.tunnels,
             self,
@@ -320,8 +297,8 @@ class TLSConnection:
             self.client,
             hello=hello,
             claimed=self._claimed,
-            first=self._received(),
-            prelude=self._held,
+            first=first,
+            prelude=len(first),
         )
         self._tunnel.start()
 
@@ -374,9 +351,9 @@ class TLSConnection:
             )
 
     def _release_held(self) -> None:
-        self._shared.held_bytes -= self._held
-        self._held = 0
-        self._chunks = []
+        if self._opening is not None:
+            self._opening.release()
+            self._opening = None
 
     def _close(self) -> None:
         if self._phase is _Phase.CLOSED:
