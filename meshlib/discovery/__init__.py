@@ -1,3 +1,3 @@
-"""What orchestrators and files say -> `Snapshot`. Pure: engine JSON comes in decoded, time comes in
-as a number.
+"""Resolvers: what engines and files say, to a `Snapshot`. Pure: an engine's JSON comes in decoded,
+times come in as numbers.
 """

@@ -1,5 +1,5 @@
-"""The labels of all services of one look, read within their limits; what is as it was is not read
-again.
+"""Labels of all services of one poll, read within their limits. Labels that did not change are not
+read again.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from meshlib.discovery.limits import Allowance, DiscoveryLimits, limited_text
+from meshlib.discovery.limits import DiscoveryLimits, ServiceQuota, limited_text
 from meshlib.labels.hrm import is_hrm_label, parse_labels
 from meshlib.labels.limits import label_size
 from meshlib.labels.result import LabelResult, PublishedPort
@@ -16,9 +16,7 @@ __all__ = ["LabelReadings", "Labelled", "Reading"]
 
 
 class Labelled(NamedTuple):
-    """A service with its labels. `key` tells it from all others, `created_at` is its age as in
-    `Contribution`.
-    """
+    """A service with its labels. `key` identifies it; `created_at` is as in `Contribution`."""
 
     key: str
     created_at: int
@@ -28,8 +26,8 @@ class Labelled(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What the labels of one service say. `size`: their characters; `text`: how many of these may
-    be read (None: all).
+    """Result of reading the labels of one service. `size` counts their characters; `text` is how
+    many of these may be read (None: all).
     """
 
     labelled: Labelled
@@ -39,8 +37,8 @@ class Reading(NamedTuple):
 
 
 class LabelReadings:
-    """One look. `before` are the readings of the last one by key, `fresh` counts the services whose
-    labels were read anew.
+    """Readings of one poll. `before` has those of the last poll by key; `fresh` counts the services
+    whose labels were read anew.
     """
 
     def __init__(
@@ -53,14 +51,14 @@ class LabelReadings:
         self._text = limited_text(self._sizes.values(), limits)
 
     def read(self, service: Labelled) -> Reading:
-        """One of the services: the very same reading as before where nothing about its labels is
-        new.
+        """The reading of one of the services: the very same object as before where nothing about
+        its labels changed.
         """
         before, text = self._before.get(service.key), self._text.get(service.key)
         if before is not None and before.text == text and before.labelled == service:
             return before
         self.fresh += 1
-        limits = Allowance(service.service, self._limits, text).labels
+        limits = ServiceQuota(service.service, self._limits, text).labels
         result = parse_labels(
             service.labels, service=service.service, ports=service.ports, limits=limits
         )

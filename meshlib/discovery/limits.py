@@ -1,9 +1,9 @@
-"""What services may have, each and all together, and who goes short when they ask for more.
+"""Limits on what services may have, each and all together, and shares of what is scarce.
 
-One rule for everything that is shared out (routes, label text, diagnostics): each service's equal
-part is safe, so that no flood of others can take it; what is left over goes to the oldest, so that
-the youngest lose. One that goes short is told so by a diagnostic of its own, and costs nobody else
-anything.
+One rule for everything that is shared (routes, label text, diagnostics): the equal part of each
+service is safe, so that a flood of others cannot take it; the rest goes to the oldest services. A
+service that gets less than it wants has a diagnostic of its own that says so, and costs the others
+nothing.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from meshlib.name_records import NameRecord
 
 __all__ = [
     "CATALOGUE",
-    "Allowance",
     "DiscoveryLimits",
+    "ServiceQuota",
     "fair_shares",
     "limited_text",
     "within_limits",
@@ -70,9 +70,9 @@ class DiscoveryLimits:
     """Limits of one service (`labels`, `endpoints`, `names`) and of all together; each is at least
     1.
 
-    `endpoints`: over all ports of a service; each port has one at least. `names`: records of names.
-    `label_text`: characters in the routing labels of all services of one provider. `routes` and
-    `diagnostics`: of all providers.
+    `endpoints` counts those at all ports of a service; each port has at least one. `names` counts
+    records of names. `label_text` counts characters in the routing labels of all services of one
+    provider. `routes` and `diagnostics` are those of all providers.
     """
 
     labels: LabelLimits = field(default_factory=LabelLimits)
@@ -80,17 +80,17 @@ class DiscoveryLimits:
     endpoints: int = 10_000
     names: int = 10_000
     # Ten thousand services with five labels each; read in some seconds, once, within the time that
-    # a look may take.
+    # a poll may take.
     label_text: int = 4 * 1024 * 1024
     routes: int = 100_000
     diagnostics: int = 10_000
 
 
 def fair_shares(wanted: Sequence[int], total: int) -> list[int]:
-    """How much each gets of `total`; `wanted` is in order of age, the oldest first.
+    """The share of each in `total`; `wanted` is in order of age, the oldest first.
 
-    All that is wanted, where there is enough. Else nobody gets less than the smaller of what it
-    wants and an equal part of `total`; the rest goes to the oldest.
+    Everybody gets what it wants where there is enough. Otherwise nobody gets less than the smaller
+    of what it wants and an equal part of `total`; the rest goes to the oldest.
     """
     if sum(wanted) <= total:
         return list(wanted)
@@ -105,8 +105,10 @@ def fair_shares(wanted: Sequence[int], total: int) -> list[int]:
 
 
 def limited_text(sizes: Iterable[tuple[int, str, int]], limits: DiscoveryLimits) -> dict[str, int]:
-    """Of (created at, key, characters of its routing labels) of each service: by key, how many
-    characters may be read of those that go short. Empty where there is enough for all."""
+    """For each service that gets less than it wants, by key: how many characters of its labels may
+    be read. Empty where there is enough for all. `sizes` are (created at, key, characters of its
+    routing labels) of each service.
+    """
     ordered = sorted(
         (created_at == 0, created_at, key, min(size, limits.labels.characters))
         for created_at, key, size in sizes
@@ -118,11 +120,11 @@ def limited_text(sizes: Iterable[tuple[int, str, int]], limits: DiscoveryLimits)
     }
 
 
-class Allowance:
-    """What one service may have beside its labels. What is left out is counted, and told by
-    `diagnostics`.
+class ServiceQuota:
+    """Quota of one service for what it may have beside its labels. What exceeds it is left out,
+    counted, and reported by `diagnostics`.
 
-    `text`: how many characters of its labels may be read, None for all (`limited_text`).
+    `text` is how many characters of its labels may be read, None for all (`limited_text`).
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class Allowance:
             )
 
     def endpoints(self, found: Sequence[T]) -> Sequence[T]:
-        """The endpoints at one port more of the service: the first ones, one at least."""
+        """Endpoints at one more port of the service: the first ones, at least one."""
         most = max(self._endpoints, 1)
         self._endpoints = max(self._endpoints - len(found), 0)
         if len(found) <= most:
@@ -163,7 +165,7 @@ class Allowance:
         return found[:most]
 
     def published(self, routes: Sequence[Route], ports: Sequence[T]) -> Sequence[T]:
-        """Of published `ports`, those that there is room for beside `routes`."""
+        """Those of the published `ports` that there is room for beside `routes`."""
         labels = self._limits.labels
         most = min(
             labels.ports - sum(route.listening_port is not None for route in routes),
@@ -181,13 +183,13 @@ class Allowance:
         return ports[: max(most, 0)]
 
     def names(self, records: Iterable[NameRecord]) -> tuple[NameRecord, ...]:
-        """The first records."""
+        """The first records, as many as the service may have."""
         made = iter(records)
         found = tuple(islice(made, self._limits.names))
         if next(made, None) is not None:
             message = (
                 f"the service has more than {self._limits.names} names and aliases; "
-                "further ones are not answered"
+                "further ones do not resolve"
             )
             self._note(
                 TOO_MANY_NAMES,
@@ -199,8 +201,8 @@ class Allowance:
     def diagnostics(
         self, found: Sequence[Diagnostic], unreported: int = 0
     ) -> tuple[Diagnostic, ...]:
-        """All that is to be told of the service; of what was `found` the first ones. `unreported`
-        were not even kept until now.
+        """All diagnostics of the service: those of the quota, and the first ones of `found`.
+        `unreported` is the number of those that were dropped before.
         """
         notes = tuple(self._notes.values())
         return notes + _first_diagnostics(
@@ -214,10 +216,11 @@ class Allowance:
 
 
 def within_limits(snapshot: Snapshot, limits: DiscoveryLimits) -> Snapshot:
-    """The snapshot with no more routes and diagnostics than `limits` allow; the very same one when
-    it has not.
+    """The snapshot with no more routes and diagnostics than `limits` allow; the very same one where
+    it has no more.
 
-    A contribution that goes short keeps its first routes; what it lacks is told by a diagnostic.
+    A contribution that gets less than it wants keeps its first routes, and has a diagnostic that
+    says what is left out.
     """
     routes = sum(map(len, map(attrgetter("routes"), snapshot.contributions)))
     diagnostics = sum(map(len, map(attrgetter("diagnostics"), snapshot.contributions)))

@@ -1,11 +1,11 @@
-"""The routes of one service, for engines and files alike."""
+"""Routes of one service, for engines and files alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from meshlib.discovery.limits import Allowance
+from meshlib.discovery.limits import ServiceQuota
 from meshlib.labels.result import LabelResult, PublishedPort
 from meshlib.model import (
     Contribution,
@@ -32,24 +32,26 @@ def build_routes(
     previous: Contribution | None,
     *,
     networked: bool,
-    allowance: Allowance | None = None,
+    quota: ServiceQuota | None = None,
     published: Iterable[PublishedPort] = (),
 ) -> tuple[Route, ...]:
-    """Routes of one service. Without a network (`networked` false) only redirects are left: they
-    ask no endpoint.
+    """Routes of one service. Without a network (`networked` false) only redirects remain: they need
+    no endpoint.
 
     A label that has failed keeps the routes it had in `previous`, marked degraded and with today's
-    endpoints, unless another label has taken their place by now. Each of the `published` ports (TCP
-    and UDP) is a route, unless a label asks for it. There are as many as the `allowance` has room
-    for: today's labels come first, then last good routes, then published ports.
+    endpoints, unless another label has taken their place. Each of the `published` ports (TCP and
+    UDP) is a route, unless a label asks for it. There are as many routes as the `quota` allows:
+    today's labels come first, then last good routes, then published ports.
     """
-    allowance = allowance or Allowance(service)
+    quota = quota or ServiceQuota(service)
     routes = [
         Route(
             asked.match,
             asked.action
             if isinstance(asked.action, RedirectRule)
-            else ForwardTo(_spoken_to(upstream_for(asked.action.number), asked.action.transport)),
+            else ForwardTo(
+                _with_transport(upstream_for(asked.action.number), asked.action.transport)
+            ),
             asked.options,
             service=service,
             label=asked.label,
@@ -64,14 +66,14 @@ def build_routes(
         is_port = isinstance(old.match, ListeningPort)
         if old.label not in result.failed or old.match in taken:
             continue
-        if len(routes) >= allowance.labels.routes or (is_port and ports >= allowance.labels.ports):
+        if len(routes) >= quota.labels.routes or (is_port and ports >= quota.labels.ports):
             continue
         ports += is_port
         match old.action:
             case RedirectRule():
                 routes.append(replace(old, degraded=True))
             case ForwardTo(before) if networked and before.key.port is not None:
-                now = ForwardTo(_spoken_to(upstream_for(before.key.port), before.transport))
+                now = ForwardTo(_with_transport(upstream_for(before.key.port), before.transport))
                 routes.append(replace(old, action=now, degraded=True))
     if networked:
         labelled = {route.listening_port for route in routes}
@@ -80,7 +82,7 @@ def build_routes(
         }
         routes += [
             Route(port, ForwardTo(upstream_for(target)), service=service, schema=PUBLISHED)
-            for port, target in allowance.published(routes, sorted(asked_for.items()))
+            for port, target in quota.published(routes, sorted(asked_for.items()))
         ]
     return tuple(
         sorted(
@@ -100,13 +102,13 @@ def _published(ports: Iterable[PublishedPort]) -> dict[ListeningPort, int]:
     wanted: dict[ListeningPort, int] = {}
     for port in ports:
         protocol = port.protocol.lower()
-        # SCTP is nothing that we carry; a port that the engine chooses is not known before it has.
+        # SCTP is not carried; a port that the engine chooses is not known before it has chosen.
         if port.published is not None and protocol in (Scheme.TCP, Scheme.UDP):
             wanted.setdefault(ListeningPort(Scheme(protocol), port.published), port.target)
     return wanted
 
 
-def _spoken_to(upstream: Upstream, asked: Transport) -> Upstream:
+def _with_transport(upstream: Upstream, asked: Transport) -> Upstream:
     # Under a key of its own: connections that begin with a PROXY protocol header, with TLS or with
     # HTTP/2 are not those of the service's other routes. What a label does not ask for is as the
     # service has it.

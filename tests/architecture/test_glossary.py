@@ -23,7 +23,6 @@ _NOT_YET: Final[set[str]] = {
     "adapters/meshlib_adapters/upstream",
     "adapters/meshlib_adapters/workers",
     "meshlib/balancing",
-    "meshlib/discovery",
     "meshlib/http1",
     "meshlib/labels",
     "meshlib/model.py",

@@ -21,13 +21,9 @@ from typing import Final
 
 import msgspec
 
-from meshlib.authority import normalize_host
-from meshlib.balancing.strategy import STRATEGIES
-from meshlib.discovery.engine.addresses import is_refused
-from meshlib.errors import MeshError
-from meshlib.model import Contribution, Route, Scheme, Snapshot, Tenure, Upstream
-from meshlib.patterns import parse_host_pattern, parse_path_prefix
+from meshlib.model import Contribution, Snapshot, Tenure
 from meshlib_adapters.providers.kept_contributions import KeptContribution
+from meshlib_adapters.providers.state_checks import check_route, check_tenure, check_text
 
 __all__ = ["FILE", "MAX_FILE", "RELEASED", "KeptState", "StateDirectory", "encode_state"]
 
@@ -37,7 +33,6 @@ RELEASED: Final = "released"
 # 10,000 services with ten tasks each take some 20 MB.
 MAX_FILE: Final = 128 * 1024 * 1024
 _MAX_RELEASED: Final = 1024 * 1024
-_MAX_TEXT: Final = 8192
 _FORMAT: Final = "meshlib state"
 # Locked while one of the gateways that share a directory reads and writes.
 _LOCK: Final = ".lock"
@@ -284,7 +279,7 @@ def _parse(data: bytes, where: str) -> KeptState:
     tenures = msgspec.json.decode(document.tenures, type=list[Tenure])
     for tenure in tenures:
         try:
-            _check_tenure(tenure)
+            check_tenure(tenure)
         except ValueError as error:
             _complain(
                 found, f"{where}: tenures: {tenure.name[:100]!r}: {error}; the record is left out"
@@ -313,12 +308,12 @@ def _checked(
     good = []
     for one in contributions:
         try:
-            _check_text(one.key, one.service, one.owner, *one.networks)
+            check_text(one.key, one.service, one.owner, *one.networks)
             if not one.key.startswith(f"{provider}/"):
                 raise ValueError(f"the key {one.key[:100]!r} is not one of {provider}")
             made = one.contribution()
             for route in made.routes:
-                _check_route(route, from_engine=not provider.startswith("static:"))
+                check_route(route, from_engine=not provider.startswith("static:"))
         except ValueError as error:
             _complain(
                 found,
@@ -330,78 +325,3 @@ def _checked(
         else:
             good.append(made)
     return good
-
-
-def _check_text(*texts: str) -> None:
-    for text in texts:
-        if len(text) > _MAX_TEXT or not text.isprintable():
-            raise ValueError(f"{text[:50]!r} is too long, or no text to print")
-
-
-def _check_tenure(tenure: Tenure) -> None:
-    _check_text(*tenure.guests, tenure.owner)
-    if tenure.since < 0 or tenure.left < 0:
-        raise ValueError("a time before 1970")
-    scheme, found, port = tenure.name.partition("://:")
-    is_port = port.isdecimal() and 1 <= int(port) <= 65535
-    if found and scheme in (Scheme.TCP, Scheme.UDP) and is_port:
-        return
-    _check_host(tenure.name)
-
-
-def _check_host(host: str) -> None:
-    try:
-        same = parse_host_pattern(host) == host
-    except MeshError as error:
-        raise ValueError(str(error)) from None
-    if not same:
-        raise ValueError(f"the host {host[:100]!r} is not in its normal form")
-
-
-def _check_route(route: Route, *, from_engine: bool) -> None:
-    redirect = route.redirect
-    texts = (
-        route.label,
-        route.schema,
-        route.service,
-        route.options.sticky_cookie or "",
-        route.options.hsts,
-        redirect.target if redirect else "",
-    )
-    _check_text(*texts, *route.options.share_with)
-    if not all(text.isascii() for text in texts[3:]):
-        raise ValueError("a field of responses would not be ASCII")
-    _check_host(route.host)
-    try:
-        if parse_path_prefix(route.path) != route.path:
-            raise ValueError(f"the path {route.path[:100]!r} is not in its normal form")
-    except MeshError as error:
-        raise ValueError(str(error)) from None
-    port = route.listening_port
-    if port is not None and not 1 <= port.port <= 65535:
-        raise ValueError(f"the port {port.port} is not within 1-65535")
-    if redirect is not None and redirect.status not in (301, 302, 307, 308):
-        raise ValueError(f"a redirect has the status {redirect.status}")
-    if route.upstream is not None:
-        _check_upstream(route.upstream, from_engine=from_engine)
-
-
-def _check_upstream(upstream: Upstream, *, from_engine: bool) -> None:
-    for key in (upstream.key, *upstream.key.beside):
-        _check_text(key.service, key.provider, key.transport.tls_name)
-        if key.port is not None and not 1 <= key.port <= 65535:
-            raise ValueError(f"the port {key.port} of an upstream is not within 1-65535")
-    if upstream.strategy not in STRATEGIES:
-        raise ValueError(f"there is no strategy {upstream.strategy[:50]!r}")
-    for endpoint in upstream.endpoints:
-        _check_text(endpoint.id, endpoint.host)
-        if not 1 <= endpoint.port <= 65535 or not 0 <= endpoint.weight <= 1000:
-            raise ValueError(
-                f"the endpoint {endpoint.id[:100]!r} has a port or weight out of range"
-            )
-        try:
-            normal = normalize_host(endpoint.host)
-        except MeshError as error:
-            raise ValueError(str(error)) from None
-        if normal != endpoint.host or (from_engine and is_refused(endpoint.host)):
-            raise ValueError(f"{endpoint.host[:100]} is no address to send requests to")

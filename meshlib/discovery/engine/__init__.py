@@ -1,1 +1,1 @@
-"""A Docker engine's JSON to records, and records to a snapshot."""
+"""Resolvers for Docker engines: JSON to records, records to a snapshot."""

@@ -1,9 +1,9 @@
-"""Addresses that a gateway connects to on somebody's word, and those that it must not: itself, its
-host, its cloud, or nobody (SSRF).
+"""Addresses that a gateway connects to because an engine says so, and those that it must not: its
+own, its host's, its cloud's, or nobody's (SSRF).
 
-An engine says where containers and tasks are, and who can write to it can make it say anything. So
-an address has to be one that a container can have: none of a special purpose, none that hides
-another one, and inside the subnets of the network it is in.
+An engine says where containers and tasks are, and whoever can write to it can make it say anything.
+So an address has to be one that a container can have: not of a special purpose, not one that hides
+another address, and inside the subnets of its network.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def _masks(version: int) -> tuple[tuple[int, int, str], ...]:
     )
 
 
-# As numbers: an engine may tell of fifty thousand addresses.
+# As numbers: an engine may have fifty thousand addresses.
 _MASKS: Final = {4: _masks(4), 6: _masks(6)}
 
 
 def refusal(address: str) -> str:
-    """Why the gateway must not connect to `address` on somebody's word; "" when it may. Never
+    """Why the gateway must not connect to `address` because somebody says so; "" when it may. Never
     raises.
     """
     try:
@@ -84,9 +84,10 @@ def refusal(address: str) -> str:
 
 
 def refusal_in(network: NetworkRecord | None, address: str) -> str:
-    """The same for an address in `network` (None: `refusal` alone): it has to be inside its
-    subnets, where those are known, and neither the network's own nor one that the gateway or its
-    host has there."""
+    """The same for an address in `network` (None: `refusal` alone): it has to be inside the
+    subnets, where those are known, and must be neither the network's own address nor one that the
+    gateway or its host has there.
+    """
     why = refusal(address)
     if why or network is None:
         return why

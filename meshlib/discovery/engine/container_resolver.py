@@ -1,8 +1,7 @@
-"""Records of plain containers -> snapshot. Pure and deterministic: the order of the records does
-not matter.
+"""Resolver for plain containers. Pure and deterministic: the order of the records does not matter.
 
-The same labels as on services. Containers of one Compose service with equal labels serve together;
-any other container stands for itself.
+Labels are the same as on services. Containers of one Compose service with equal labels serve
+together; every other container stands for itself.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from meshlib.discovery.engine.records import (
     NetworkRecord,
 )
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
-from meshlib.discovery.limits import Allowance
+from meshlib.discovery.limits import ServiceQuota
 from meshlib.discovery.routes import build_routes
 from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.result import PublishedPort
@@ -65,7 +64,7 @@ class _Known(NamedTuple):
 
 
 class ContainerResolver:
-    """As `SwarmResolver`, for containers. `created_at` of a group is that of its oldest
+    """Resolver as `SwarmResolver`, for containers. `created_at` of a group is that of its oldest
     container.
     """
 
@@ -138,7 +137,7 @@ class ContainerResolver:
     ) -> tuple[Contribution, tuple[NameRecord, ...]]:
         self.parsed += 1
         service, result = reading.labelled.service, reading.result
-        allowance = Allowance(service, self._options.limits, reading.text)
+        quota = ServiceQuota(service, self._options.limits, reading.text)
         diagnostics = list(result.diagnostics)
         network = choose_network(attached, self._options)
         forwarding = [route.label for route in result.routes if route.forwards] or sorted(
@@ -155,8 +154,8 @@ class ContainerResolver:
                 if is_refused(e.host, network)
             ]
         good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host, network)]
-        upstream_for, networked = _upstreams(key, good, allowance), network is not None
-        names = allowance.names(_names(group, locate))
+        upstream_for, networked = _upstreams(key, good, quota), network is not None
+        names = quota.names(_names(group, locate))
         contribution = Contribution(
             key=f"{self._provider}/{key}",
             service=service,
@@ -167,10 +166,10 @@ class ContainerResolver:
                 upstream_for,
                 last,
                 networked=networked,
-                allowance=allowance,
+                quota=quota,
                 published=published,
             ),
-            diagnostics=allowance.diagnostics(diagnostics, result.unreported),
+            diagnostics=quota.diagnostics(diagnostics, result.unreported),
             owner=_owner(group[0]),
             networks=network_names(attached),
         )
@@ -269,7 +268,7 @@ def _groups(containers: Iterable[ContainerRecord]) -> dict[str, _Group]:
 
 def _state(container: ContainerRecord) -> EndpointState | None:
     if container.state != "running":
-        return None  # paused, restarting, exited: nobody would answer
+        return None  # paused, restarting, exited: nothing would respond
     if container.health == "unhealthy":
         return EndpointState.UNHEALTHY
     return EndpointState.STARTING if container.health == "starting" else EndpointState.READY
@@ -293,7 +292,7 @@ def _endpoints(group: _Group, network: NetworkRecord | None, locate: _Locate) ->
 
 
 def _upstreams(
-    service: str, endpoints: Sequence[Endpoint], allowance: Allowance
+    service: str, endpoints: Sequence[Endpoint], quota: ServiceQuota
 ) -> Callable[[int], Upstream]:
     made: dict[int, Upstream] = {}
 
@@ -301,7 +300,7 @@ def _upstreams(
         upstream = made.get(port)
         if upstream is None:
             placed = ordered(
-                Endpoint(e.id, e.host, port, state=e.state) for e in allowance.endpoints(endpoints)
+                Endpoint(e.id, e.host, port, state=e.state) for e in quota.endpoints(endpoints)
             )
             made[port] = upstream = Upstream(UpstreamKey(service, port), placed)
         return upstream

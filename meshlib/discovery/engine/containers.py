@@ -1,7 +1,7 @@
-"""One engine's JSON -> records: `GET /containers/json` and `/networks`.
+"""Records of one engine, from its JSON: `GET /containers/json` and `/networks`.
 
-Tasks of a Swarm appear among the containers of each node; they are left to `swarm`, which sees all
-nodes.
+Tasks of a Swarm appear among the containers of each node; `swarm`, which sees all nodes, reads
+those.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _TASK_LABEL = "com.docker.swarm.task.id"
 
 
 def parse_containers(containers: object, networks: object) -> ContainerRecords:
-    """The two lists as the API sends them, decoded. Never raises; what cannot be read is in
-    `malformed`.
+    """Records of the two lists as the API sends them, decoded. Never raises; what cannot be read is
+    in `malformed`.
     """
     malformed: list[Malformed] = []
     return ContainerRecords(

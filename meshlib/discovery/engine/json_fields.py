@@ -1,8 +1,8 @@
-"""Taking decoded JSON apart without trusting it: a wrong type costs the object it is in, never the
-look.
+"""Decoded JSON, taken apart without trust: a wrong type costs the object that it is in, never the
+poll.
 
-The engine's answers are input like any other. Everything here raises `Wrong` for the caller to turn
-into a `Malformed`.
+What an engine responds with is input like any other. Everything here raises `Wrong`, which the
+caller turns into a `Malformed`.
 """
 
 from __future__ import annotations
@@ -49,32 +49,32 @@ def mapping(value: object, where: str) -> Mapping[str, object]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise Wrong(f"{where} is no object")
+        raise Wrong(f"{where} is not an object")
     return value
 
 
 def entries(value: object, where: str, most: int = MAX_ENTRIES) -> list[object]:
-    """A JSON array of at most so many; absent or null is an empty one."""
+    """A JSON array with a bounded number of entries; absent or null is an empty one."""
     if value is None:
         return []
     if not isinstance(value, list):
-        raise Wrong(f"{where} is no array")
+        raise Wrong(f"{where} is not an array")
     if len(value) > most:
         raise Wrong(f"{where} has {len(value)} entries, more than {most}")
     return value
 
 
 def items(value: object, where: str, most: int = MAX_ENTRIES) -> list[Mapping[str, object]]:
-    """A JSON array of at most so many objects."""
+    """A JSON array of objects, with a bounded number of entries."""
     return [mapping(item, where) for item in entries(value, where, most)]
 
 
 def string(value: object, where: str, *, needed: bool = False) -> str:
-    """A JSON string, as `bounded_name` has it; absent or null is "" unless it is `needed`."""
+    """A JSON string, as `bounded_name` returns it; absent or null is "", unless it is `needed`."""
     if value is None and not needed:
         return ""
     if not isinstance(value, str) or (needed and not value):
-        raise Wrong(f"{where} is no text")
+        raise Wrong(f"{where} is not a string")
     return bounded_name(value)
 
 
@@ -83,16 +83,16 @@ def integer(value: object, where: str) -> int:
     if value is None:
         return 0
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Wrong(f"{where} is no whole number")
+        raise Wrong(f"{where} is not a whole number")
     return value
 
 
 def strings(value: object, where: str) -> dict[str, str]:
-    """A JSON object with texts for values (labels), as they are."""
+    """A JSON object whose values are texts (labels), unchanged."""
     found: dict[str, str] = {}
     for key, item in mapping(value, where).items():
         if item is not None and not isinstance(item, str):
-            raise Wrong(f"{where}[{show(key)}] is no text")
+            raise Wrong(f"{where}[{show(key)}] is not a string")
         found[key] = item or ""
     return found
 
@@ -107,7 +107,7 @@ def address(value: object, where: str) -> str:
             raise ValueError
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise Wrong(f"{where} is no IP address") from None
+        raise Wrong(f"{where} is not an IP address") from None
 
 
 def subnet(value: object, where: str) -> IPNetwork | None:
@@ -120,7 +120,7 @@ def subnet(value: object, where: str) -> IPNetwork | None:
             raise ValueError
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise Wrong(f"{where} is no subnet") from None
+        raise Wrong(f"{where} is not a subnet") from None
 
 
 def ports(
@@ -151,10 +151,10 @@ def read_each(
     read: Callable[[Mapping[str, object]], T | None],
     malformed: list[Malformed],
 ) -> list[T]:
-    """`read` each object of an array; one that cannot be read is noted in `malformed`, None is left
-    out.
+    """Call `read` for each object of an array; one that cannot be read is noted in `malformed` and
+    left out, and so is one for which `read` returns None.
 
-    What is noted does not depend on the order of the array, nor does the order of the notes.
+    Neither the notes nor their order depend on the order of the array.
     """
     if not isinstance(value, list):
         malformed.append(Malformed(what, "the engine sent no array"))

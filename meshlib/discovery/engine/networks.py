@@ -1,7 +1,7 @@
-"""What both resolvers share: which network a service is reached on, its diagnostics, and last good
-routes.
+"""Networks and names, for both resolvers: the network to reach a service by, diagnostics about
+networks, records that could not be read.
 
-Knows nothing of tasks and containers; `swarm_resolver` and `container_resolver` do.
+This module knows nothing of tasks and containers; `swarm_resolver` and `container_resolver` do.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ R = TypeVar("R", ContainerRecord, NetworkRecord, ServiceRecord, TaskRecord)
 def choose_network(
     networks: Iterable[NetworkRecord], options: ResolveOptions
 ) -> NetworkRecord | None:
-    """The network to reach a service by, of those it is on: one with the label that the gateway is
-    on, too; by name.
+    """The network to reach a service by, one of those it is on: it has the label, and the gateway
+    is on it, too. Of several the first by name.
     """
     candidates = [
         network
@@ -111,7 +111,7 @@ def choose_network(
 
 
 def network_names(networks: Iterable[NetworkRecord]) -> tuple[str, ...]:
-    """The names of the networks that a service is on, without Swarm's own."""
+    """Names of the networks that a service is on, without those of Swarm itself."""
     return tuple(sorted({network.name for network in networks if not network.ingress}))
 
 
@@ -134,7 +134,7 @@ def off_network(
     overlay: bool = False,
 ) -> Diagnostic:
     """The diagnostic for a labelled service that is on no network it may be routed by. `overlay`:
-    it needs one of a Swarm.
+    it needs a network of a Swarm.
     """
     attached = list(attached)
     apart = [
@@ -181,7 +181,7 @@ def refused_address(
         service=service,
         label="",
         message=(
-            f"{address} of {whose} is no address to send requests to: "
+            f"{address} of {whose} is not an address to send requests to: "
             f"it is {refusal_in(network, address)}"
         ),
         hint="a service is reached at an address of its own, inside the subnets of its network",
@@ -191,16 +191,16 @@ def refused_address(
 def malformed_contribution(
     provider: str, malformed: Sequence[Malformed], others: Iterable[Diagnostic] = ()
 ) -> list[Contribution]:
-    """What could not be read, and `others`, as a contribution without routes (none when all could).
-    The first 20 are told one by one.
+    """What could not be read, and `others`, as a contribution without routes (none when all could
+    be read). The first 20 are reported one by one.
     """
-    said = [(wrong.what, wrong.why) for wrong in malformed[:MAX_MALFORMED]]
+    reports = [(wrong.what, wrong.why) for wrong in malformed[:MAX_MALFORMED]]
     if len(malformed) > MAX_MALFORMED:
-        said.append(("", f"{len(malformed) - MAX_MALFORMED} more"))
-    hint = "the engine's answer was not as its API says; is this version of it supported?"
+        reports.append(("", f"{len(malformed) - MAX_MALFORMED} more"))
+    hint = "the engine's response is not what its API promises; is this version of it supported?"
     diagnostics = tuple(
         Diagnostic(MALFORMED.code, MALFORMED.severity, what, "", f"cannot be read: {why}", hint)
-        for what, why in said
+        for what, why in reports
     )
     diagnostics = (*diagnostics, *others)
     return (
@@ -211,8 +211,8 @@ def malformed_contribution(
 
 
 def by_id(records: Iterable[R]) -> dict[str, R]:
-    """Records by id. Of several with one id, which no sound engine has, always the same one stays,
-    in whatever order they came.
+    """Records by id. Of several with one id, which a sound engine does not have, it is always the
+    same one that remains, whatever their order.
     """
     found: dict[str, list[R]] = {}
     for record in records:
@@ -226,8 +226,8 @@ def by_id(records: Iterable[R]) -> dict[str, R]:
 def with_malformed(
     records: Iterable[R], malformed: Iterable[Malformed], before: Mapping[str, R]
 ) -> dict[str, R]:
-    """Records by id, and of those that are there but could not be read what they were `before`:
-    unknown is not gone.
+    """Records by id; those that exist and could not be read are as they were `before`: unknown is
+    not gone.
     """
     found = by_id(records)
     for wrong in malformed:
@@ -242,24 +242,24 @@ def name_records(
 ) -> Iterator[NameRecord]:
     """For each of `names` a record of each kind in `addresses`, in order; made while they are read.
 
-    Addresses are in a stable order, without those that are refused: who asks for a name means to
-    connect. A name that is longer than any that can be asked for has none.
+    Addresses are in a stable order. Those that are refused are left out: whoever looks up a name
+    means to connect. A name longer than any that can be looked up has no record.
     """
-    answers = {kind: _usable(found) for kind, found in addresses.items()}
+    usable = {kind: _usable(found) for kind, found in addresses.items()}
     for name in names:
         if len(name) <= MAX_HOST:
             yield from (
-                NameRecord(network, name.lower(), kind, found) for kind, found in answers.items()
+                NameRecord(network, name.lower(), kind, found) for kind, found in usable.items()
             )
 
 
 def _usable(addresses: Iterable[str]) -> tuple[str, ...]:
-    usable = {address for address in addresses if not is_refused(address)}
-    return tuple(sorted(usable, key=lambda a: (":" in a, ipaddress.ip_address(a).packed)))
+    found = {address for address in addresses if not is_refused(address)}
+    return tuple(sorted(found, key=lambda a: (":" in a, ipaddress.ip_address(a).packed)))
 
 
 def ordered(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """In the order that `Upstream` promises."""
+    """Endpoints in the order that `Upstream` requires."""
     return tuple(
         sorted(endpoints, key=lambda endpoint: (endpoint.id, endpoint.host, endpoint.port))
     )

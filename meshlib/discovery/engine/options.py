@@ -1,4 +1,4 @@
-"""What the operator decides about resolving."""
+"""Options for resolving, set by the operator."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ __all__ = ["ResolveOptions"]
 
 @dataclass(frozen=True, slots=True)
 class ResolveOptions:
-    """`network_label`: a service is only routed when it is on a network that carries this label
-    (whatever its value), as HRM had it; "" routes on any network. `networks`: names of networks
-    that count as labelled. `reachable`: names or ids of the networks that the gateway itself is on:
-    others lead nowhere (None: found out, where that can be). `check_networks` false: the gateway
-    reaches every network, whatever it is on. `use_vip`: ask the service's virtual address instead
-    of its tasks (no stickiness, no health of our own). `published_ports`: the ports that services
+    """Options of both resolvers.
+
+    `network_label`: a service is only routed when it is on a network with this label (whatever its
+    value), as HRM did; "" routes on any network. `networks`: names of networks that count as
+    labelled. `reachable`: names or ids of the networks that the gateway itself is on; other
+    networks are not used (None: found out, where possible). `check_networks` false: the gateway
+    reaches every network, whatever it is on. `use_vip`: the service's virtual address instead of
+    its tasks' (no stickiness, no health of our own). `published_ports`: the ports that services
     publish are TCP and UDP routes, without a label. `limits`: what services may have.
     """
 

@@ -1,9 +1,9 @@
-"""The networks that the gateway itself is on, found in what an engine says and in what the gateway
-sees of itself.
+"""Networks that the gateway itself is on, found in what an engine says and in what the gateway sees
+of itself.
 
-A service is only reached over a network that both are on. Three things can tell which those are:
-the operator; the engine, when one of its containers is the gateway's own; the gateway's interfaces,
-when the engine is on the same machine. Otherwise it is not known.
+A service is only reached over a network that both are on. There are three sources: the operator;
+the engine, when one of its containers is the gateway's own; the gateway's interfaces, when the
+engine is on the same machine. Without any of them the networks are not known.
 """
 
 from __future__ import annotations
@@ -37,12 +37,11 @@ Attachments = Iterable[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the gateway sees of itself. `containers`: ids, or their first 12 digits, one of which
-    may be its own container's.
+    """What the gateway sees of itself. `containers` are ids, or their first 12 digits; one of them
+    may be that of its own container.
 
-    `interfaces`: "ADDRESS/PREFIX" of its network interfaces; None when they cannot be read.
-    `local`: the engine is on this machine, so that its networks and those interfaces have to do
-    with each other.
+    `interfaces` are the "ADDRESS/PREFIX" of its network interfaces, None when they cannot be read.
+    `local`: the engine is on this machine, so that those interfaces may be on its networks.
     """
 
     containers: frozenset[str] = frozenset()
@@ -52,15 +51,15 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """`networks` by id, each with what is known of the gateway on it; `unknown` why nothing is (""
-    when something is).
+    """Networks by id, each with what is known of the gateway on it; `unknown` is the reason when
+    nothing is known, else "".
     """
 
     networks: dict[str, NetworkRecord]
     unknown: str = ""
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """What to say of it."""
+        """Diagnostics when the networks of the gateway are not known."""
         if not self.unknown:
             return ()
         message = f"it is not known which networks the gateway is on: {self.unknown}"
@@ -74,8 +73,8 @@ def find_own_networks(
     surroundings: Surroundings | None,
     options: ResolveOptions,
 ) -> Whereabouts:
-    """The `networks` with `reachable`, `gateway_on` and `taken` set. Without `surroundings` only
-    `options.reachable` says something.
+    """The `networks` with `reachable`, `gateway_on` and `taken` set. Without `surroundings`,
+    `options.reachable` is the only source.
     """
     interfaces = _interfaces(surroundings)
     taken = _taken(networks.values(), interfaces)
@@ -169,8 +168,8 @@ def _taken(
     networks: Iterable[NetworkRecord],
     interfaces: Iterable[ipaddress.IPv4Interface | ipaddress.IPv6Interface],
 ) -> dict[str, frozenset[str]]:
-    """By network's id the addresses of `interfaces` that are inside it; all of them where its
-    subnets are not known.
+    """By id of a network, those of `interfaces` that are inside it; all of them where its subnets
+    are not known.
     """
     by_subnet: dict[IPNetwork, list[str]] = {}
     anywhere: list[str] = []

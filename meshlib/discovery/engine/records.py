@@ -1,5 +1,5 @@
-"""What the engine said, cut down to the fields we use. Values only; where they come from is `swarm`
-and `docker`.
+"""Records of an engine's objects, cut down to the fields in use. Values only; `swarm` and
+`containers` make them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _TIME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """An object of the engine that is not what the API promises: `what` and `why`; it was left out.
-    `id` is "" when it has none.
+    """An object of the engine that is not what the API promises, and was left out: `what` it is and
+    `why` it cannot be read. `id` is "" when it has none.
     """
 
     what: str
@@ -48,12 +48,13 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRecord:
-    """A network. `ingress` is Swarm's own, which carries published ports and never our requests.
+    """A network. `ingress` is the one of Swarm itself, which carries published ports and never our
+    requests. `subnets` are its own (none: not known), `gateways` the addresses of its host or of
+    routers in it.
 
-    `subnets` are its own (none: not known), `gateways` the addresses in it that are its host's or
-    routers'. Where the gateway is said by `meshlib.discovery.engine.own_networks`: `reachable`
-    whether it is on this network (None: not known), `gateway_on` the names of those that it is on
-    instead, `taken` its own addresses here.
+    `meshlib.discovery.engine.own_networks` sets the rest: `reachable` says whether the gateway is
+    on this network (None: not known), `gateway_on` the names of the networks that it is on instead,
+    `taken` its own addresses here.
     """
 
     id: str
@@ -70,7 +71,7 @@ class NetworkRecord:
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """A service on a network, under extra names (aliases). `target` is the network's id or name, as
-    it was written.
+    it is written.
     """
 
     target: str
@@ -87,11 +88,11 @@ class VirtualAddress:
 
 @dataclass(frozen=True, slots=True)
 class ServiceRecord:
-    """A Swarm service. `replicas` is None for a global one; `created_at` in nanoseconds since the
-    epoch.
+    """A Swarm service. `replicas` is None for a global one; `created_at` is in nanoseconds since
+    the epoch.
 
-    `hostname` is what every task calls itself, "" when nothing was set (then it is the container's
-    id) or it is a template.
+    `hostname` is the host name of every task; "" when it is not set (then it is the container's
+    id), or is a template.
     """
 
     id: str
@@ -113,7 +114,7 @@ class TaskRecord:
     """A task of a service. `slot` is 0 for a global service, whose tasks are told apart by
     `node_id`.
 
-    `addresses` are (network id, IP address) pairs, one for each network it is attached to.
+    `addresses` are (network id, IP address) pairs, one for each network that it is attached to.
     `container_id` is "" until there is one.
     """
 
@@ -129,8 +130,8 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class ContainerAddress:
-    """A container on a network: its address there ("" while it has none) and the names it answers
-    to.
+    """A container on a network: its address there ("" while it has none) and the names that resolve
+    to it.
     """
 
     network_id: str
@@ -157,7 +158,7 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class SwarmRecords:
-    """One look at a Swarm. `attached` are plain containers on its networks: a container's id, a
+    """One poll of a Swarm. `attached` are plain containers on its networks: a container's id, a
     network's id.
     """
 
@@ -170,7 +171,7 @@ class SwarmRecords:
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecords:
-    """One look at an engine's containers."""
+    """One poll of an engine's containers."""
 
     containers: tuple[ContainerRecord, ...] = ()
     networks: tuple[NetworkRecord, ...] = ()
@@ -181,8 +182,8 @@ def parse_time(text: str) -> int:
     """Nanoseconds since the epoch of an RFC 3339 time with up to nine fraction digits; 0 for
     anything else.
 
-    Times before the epoch are 0, too: the engine writes a time that nobody set as that of the year
-    1, and 0 is "not known". Not `datetime`: it stops at microseconds, and the order of two services
+    Times before the epoch are 0, too: an engine writes a time that is not set as one of the year 1,
+    and 0 means "not known". Not `datetime`, which stops at microseconds: the order of two services
     may be in the nanoseconds.
     """
     match = _TIME.fullmatch(text)

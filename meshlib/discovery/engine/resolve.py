@@ -1,6 +1,4 @@
-"""Records -> snapshot in one call, for those who look once. Who looks again and again keeps a
-resolver.
-"""
+"""Records to a snapshot in one call, for a single poll. For poll after poll, keep a resolver."""
 
 from __future__ import annotations
 
@@ -20,8 +18,8 @@ def resolve_swarm(
     provider: str = "swarm",
     options: ResolveOptions | None = None,
 ) -> Snapshot:
-    """What the labels of a Swarm's services ask for, with the endpoints that serve it. Never raises
-    for any records.
+    """Snapshot of a Swarm: what the labels of its services ask for, with the endpoints that serve
+    it. Never raises for any records.
     """
     return SwarmResolver(provider, options).resolve(records, previous)
 
@@ -33,5 +31,5 @@ def resolve_containers(
     provider: str = "docker",
     options: ResolveOptions | None = None,
 ) -> Snapshot:
-    """The same for the containers of one engine."""
+    """Snapshot of the containers of one engine, as `resolve_swarm`."""
     return ContainerResolver(provider, options).resolve(records, previous)

@@ -1,4 +1,4 @@
-"""A Swarm manager's JSON -> records: `GET /services`, `/tasks`, `/networks` (API 1.24 and
+"""Records of a Swarm, from its manager's JSON: `GET /services`, `/tasks`, `/networks` (API 1.24 and
 later).
 """
 
@@ -41,8 +41,8 @@ _OVER: Final = frozenset({"complete", "shutdown", "failed", "rejected", "remove"
 
 
 def parse_swarm(services: object, tasks: object, networks: object) -> SwarmRecords:
-    """The three lists as the API sends them, decoded. Never raises; what cannot be read is in
-    `malformed`.
+    """Records of the three lists as the API sends them, decoded. Never raises; what cannot be read
+    is in `malformed`.
     """
     malformed: list[Malformed] = []
     return SwarmRecords(
@@ -88,8 +88,8 @@ def _attached(tasks: object) -> tuple[tuple[str, str], ...]:
 
 
 def is_settled(records: SwarmRecords) -> bool:
-    """Whether every service is as it was asked for: nothing updates, each replica runs, and no task
-    is on its way up or down.
+    """Whether every service is as it was requested: no update is under way, each replica runs, and
+    no task is starting or stopping.
     """
     desired: Counter[str] = Counter()
     running: Counter[str] = Counter()
@@ -100,7 +100,7 @@ def is_settled(records: SwarmRecords) -> bool:
                 running[task.service_id] += task.state == "running"
         elif (
             task.state not in _OVER and task.desired_state != "complete"
-        ):  # a job may run for days, and goes nowhere meanwhile
+        ):  # a job may run for days, and changes nothing meanwhile
             return False
     for service in records.services:
         if service.updating or running[service.id] != desired[service.id]:

@@ -1,6 +1,4 @@
-"""Records of a Swarm -> snapshot. Pure and deterministic: the order of the records does not
-matter.
-"""
+"""Resolver for a Swarm. Pure and deterministic: the order of the records does not matter."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.own_networks import Surroundings, find_own_networks
 from meshlib.discovery.engine.records import NetworkRecord, ServiceRecord, SwarmRecords, TaskRecord
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
-from meshlib.discovery.limits import Allowance
+from meshlib.discovery.limits import ServiceQuota
 from meshlib.discovery.routes import build_routes
 from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.result import LabelResult
@@ -57,17 +55,17 @@ class _Known(NamedTuple):
     names: tuple[NameRecord, ...]
 
 
-class _Look(NamedTuple):
+class _Poll(NamedTuple):
     services: dict[str, ServiceRecord]
     networks: dict[str, NetworkRecord]
     known: dict[str, _Known]
 
 
 class SwarmResolver:
-    """Resolves look after look; a service that is as it was gives the very same contribution, for
-    the price of a comparison.
+    """Resolver of poll after poll; a service that did not change costs a comparison, and has the
+    very same contribution as before.
 
-    `provider` begins the keys of all contributions. The last look is remembered for the last good
+    `provider` begins the keys of all contributions. The last poll is remembered for the last good
     routes of labels that have gone wrong, and for services and networks that the engine describes
     wrongly. `parsed` counts the services that were resolved anew, `labels_read` those whose labels
     were read for it.
@@ -77,7 +75,7 @@ class SwarmResolver:
         self.parsed = self.labels_read = 0
         self._provider = provider
         self._options = options or ResolveOptions()
-        self._last = _Look({}, {}, {})
+        self._last = _Poll({}, {}, {})
 
     def resolve(
         self,
@@ -85,19 +83,20 @@ class SwarmResolver:
         previous: Snapshot | None = None,
         surroundings: Surroundings | None = None,
     ) -> Snapshot:
-        """The snapshot of one look. `previous` is only needed by a resolver that has not seen it
+        """The snapshot of one poll. `previous` is only needed by a resolver that has not made it
         itself. `surroundings` tell which networks the gateway is on; without them services are
-        routed by any labelled network."""
-        # Read once and replaced in one assignment: a look that was given up may still be under way
+        routed over any labelled network.
+        """
+        # Read once and replaced in one assignment: a poll that was given up may still be under way
         # in another thread.
-        last_look = self._last
-        services = with_malformed(records.services, records.malformed, last_look.services)
-        networks = with_malformed(records.networks, records.malformed, last_look.networks)
+        last_poll = self._last
+        services = with_malformed(records.services, records.malformed, last_poll.services)
+        networks = with_malformed(records.networks, records.malformed, last_poll.networks)
         whereabouts = find_own_networks(
             networks, _attachments(records), surroundings, self._options
         )
         networks = whereabouts.networks
-        # Of networks with one name that of the lowest id answers to it.
+        # Of networks with one name, the name is that of the lowest id.
         by_name = {
             network.name: network
             for network in sorted(networks.values(), key=lambda network: network.id, reverse=True)
@@ -118,15 +117,15 @@ class SwarmResolver:
         readings = LabelReadings(
             labelled.values(),
             self._options.limits,
-            {key: kept.reading for key, kept in last_look.known.items()},
+            {key: kept.reading for key, kept in last_poll.known.items()},
         )
         for service in services.values():
             attached = _attached(service, networks, by_name)
             own = tuple(tasks.get(service.id, ()))
-            kept = last_look.known.get(service.id)
+            kept = last_poll.known.get(service.id)
             reading = readings.read(labelled[service.id])
             here = kept._replace(tasks=own, attached=attached, reading=reading) if kept else None
-            if here is not None and here == kept and last_look.services[service.id] == service:
+            if here is not None and here == kept and last_poll.services[service.id] == service:
                 contribution, names = here.contribution, here.names
             else:
                 last = (
@@ -140,7 +139,7 @@ class SwarmResolver:
             known[service.id] = _Known(own, attached, reading, contribution, names)
             contributions.append(contribution)
         self.labels_read += readings.fresh
-        self._last = _Look(services, networks, known)
+        self._last = _Poll(services, networks, known)
         return Snapshot.of(
             contributions, (name for identity in sorted(known) for name in known[identity].names)
         )
@@ -154,16 +153,16 @@ class SwarmResolver:
         last: Contribution | None,
     ) -> tuple[Contribution, tuple[NameRecord, ...]]:
         self.parsed += 1
-        result, allowance = (
+        result, quota = (
             reading.result,
-            Allowance(service.name, self._options.limits, reading.text),
+            ServiceQuota(service.name, self._options.limits, reading.text),
         )
         diagnostics = list(result.diagnostics)
         diagnostics += _labels_on_container(service)
         network = choose_network(attached, self._options)
         published = service.ports if self._options.published_ports else ()
         wanted = bool(result.routes) or bool(result.failed) or bool(published)
-        # To publish a port is no word to us: off our networks such a service is nobody's mistake.
+        # To publish a port does not mean us: off our networks such a service is not a mistake.
         if network is None and _needs_network(result):
             diagnostics.append(
                 off_network(
@@ -172,9 +171,9 @@ class SwarmResolver:
             )
         if wanted and network is not None:
             diagnostics += _refusals(service, tasks, network)
-        upstream_for = _upstreams(service, tasks, network, self._options, allowance)
+        upstream_for = _upstreams(service, tasks, network, self._options, quota)
         networked = network is not None
-        names = allowance.names(_names(service, tasks, attached))
+        names = quota.names(_names(service, tasks, attached))
         contribution = Contribution(
             key=f"{self._provider}/{service.id}",
             service=service.name,
@@ -185,10 +184,10 @@ class SwarmResolver:
                 upstream_for,
                 last,
                 networked=networked,
-                allowance=allowance,
+                quota=quota,
                 published=published,
             ),
-            diagnostics=allowance.diagnostics(diagnostics, result.unreported),
+            diagnostics=quota.diagnostics(diagnostics, result.unreported),
             owner=_owner(service),
             networks=network_names(attached),
         )
@@ -217,8 +216,8 @@ def _attached(
 
 
 def _owner(service: ServiceRecord) -> str:
-    # Anybody can write the label; who names a service as one of another's stack is at least listed
-    # in it.
+    # Anybody can write the label; whoever names a service as one of another's stack is at least
+    # listed in it.
     stack = service.labels.get(_STACK, "")
     return (
         f"stack {stack}"
@@ -298,7 +297,7 @@ def _upstreams(
     tasks: tuple[TaskRecord, ...],
     network: NetworkRecord | None,
     options: ResolveOptions,
-    allowance: Allowance,
+    quota: ServiceQuota,
 ) -> Callable[[int], Upstream]:
     # Several routes of a service may share a port: they share the upstream, its connections and its
     # health.
@@ -347,7 +346,7 @@ def _upstreams(
             else:
                 endpoints = ordered(
                     Endpoint(name, address, port, state=state)
-                    for name, state, address in allowance.endpoints(names)
+                    for name, state, address in quota.endpoints(names)
                 )
             made[port] = upstream = Upstream(UpstreamKey(service.name, port), endpoints)
         return upstream
@@ -375,14 +374,14 @@ def _names(
             for v in service.virtual_addresses
             if v.network_id == network.id and not is_refused(v.address, network)
         ]
-        answers = {
+        addresses_of = {
             NameKind.SERVICE: addresses if service.dnsrr or not virtual else virtual,
             NameKind.TASKS: addresses,
         }
         others = aliases.get(network.id, set()) | aliases.get(network.name, set())
         # Its own name first, so that no number of others leaves it out.
         yield from name_records(
-            network.name, [service.name, *sorted(others - {service.name})], answers
+            network.name, [service.name, *sorted(others - {service.name})], addresses_of
         )
         for task, address in active:
             own = {

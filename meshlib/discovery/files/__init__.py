@@ -1,1 +1,1 @@
-"""Files of services, as people write them, to a snapshot."""
+"""Resolver for files of services, as people write them."""

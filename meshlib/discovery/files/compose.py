@@ -1,8 +1,8 @@
-"""Labels and published ports as Compose and stack files write them: mappings, lists, short and long
-forms, variables.
+"""Labels and published ports in all the ways of Compose and stack files: mappings, lists, short and
+long forms, variables.
 
-Our own form of a file writes labels in the same ways, without variables. This module does not know
-what labels mean; of those that are not for routing nothing is reported, they are somebody else's.
+Files of our own form write labels in the same ways, without variables. This module does not know
+what labels mean, and reports nothing about those that are not for routing.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _PORT_HINT = 'write "8080", "80:8080" or {target: 8080, published: 80}'
 
 
 class ReadLabels(NamedTuple):
-    """`labels` as texts; `failed` are keys of routing labels that could not be read; not
-    `readable`: it may have been any.
+    """`labels` as texts; `failed` has the keys of routing labels that could not be read. When not
+    `readable`, any label may have been among those.
     """
 
     labels: Mapping[str, str]
@@ -55,8 +55,8 @@ class ReadLabels(NamedTuple):
 def read_labels(
     value: object, place: str, diagnostics: FileDiagnostics, variables: Mapping[str, str] | None
 ) -> ReadLabels:
-    """The labels in `value`, a mapping or a list; `variables` None: dollar signs mean themselves,
-    as in values of others' labels.
+    """The labels in `value`, a mapping or a list. Without `variables` (None), and in the values of
+    labels that are not for routing, a dollar sign is only that.
     """
     if value is None:
         return ReadLabels({})
@@ -102,9 +102,7 @@ def read_labels(
 def merge_labels(
     service: ReadLabels, deploy: ReadLabels, place: str, diagnostics: FileDiagnostics
 ) -> ReadLabels:
-    """`labels` and `deploy.labels` of one service, of which the second counts where both have a
-    key.
-    """
+    """`labels` and `deploy.labels` of one service; the second have precedence."""
     for key in sorted(service.labels.keys() & deploy.labels.keys()):
         if is_hrm_label(key) and service.labels[key] != deploy.labels[key]:
             message = f"the label {show(key)} is another one in deploy.labels, which counts"
@@ -127,13 +125,13 @@ def merge_labels(
 def read_ports(
     value: object, place: str, diagnostics: FileDiagnostics, variables: Mapping[str, str]
 ) -> tuple[PublishedPort, ...]:
-    """The published ports in `value`, a list of short and long forms; a port range is each of its
-    ports.
+    """The published ports in `value`, a list of short and long forms; a range of ports counts as
+    each of them.
     """
     if value is None:
         return ()
     if not isinstance(value, list):
-        diagnostics.add(PORT_NOT_READ, place, f"{show_value(value)} is no list", _PORT_HINT)
+        diagnostics.add(PORT_NOT_READ, place, f"{show_value(value)} is not a list", _PORT_HINT)
         return ()
     found: list[PublishedPort] = []
     for index, entry in enumerate(value):
@@ -168,7 +166,7 @@ def _pairs_of_mapping(
             diagnostics.add(
                 BAD_LABEL,
                 place,
-                f"the key {show_value(key)} is no text",
+                f"the key {show_value(key)} is not a string",
                 "put it in quotation marks",
             )
 
@@ -189,7 +187,9 @@ def _pairs_of_list(
                 if isinstance(entry, dict)
                 else set()
             )
-            diagnostics.add(BAD_LABEL, where, f"{show_value(entry)} is no KEY=VALUE", _ENTRY_HINT)
+            diagnostics.add(
+                BAD_LABEL, where, f"{show_value(entry)} is not a KEY=VALUE", _ENTRY_HINT
+            )
 
 
 def _short_enough(text: str, variables: Mapping[str, str]) -> str:
@@ -213,7 +213,7 @@ def _text(value: object) -> str:
     if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 64):
         return str(value)
     raise ConfigurationError(
-        f"{show_value(value)} is no text", hint="put the label's value in quotation marks"
+        f"{show_value(value)} is not a string", hint="put the label's value in quotation marks"
     )
 
 
@@ -221,7 +221,7 @@ def _short(entry: object, variables: Mapping[str, str]) -> list[PublishedPort]:
     text = _port_text(entry, variables)
     match = _SHORT.fullmatch(text)
     if match is None:
-        raise ConfigurationError(f"{show(text)} is no port", hint=_PORT_HINT)
+        raise ConfigurationError(f"{show(text)} is not a port", hint=_PORT_HINT)
     return _ports(match["target"], match["published"] or "", match["protocol"] or "tcp", "ingress")
 
 
@@ -243,7 +243,7 @@ def _port_text(value: object, variables: Mapping[str, str]) -> str:
         return _short_enough(value, variables)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
         return str(value)
-    raise ConfigurationError(f"{show_value(value)} is no port", hint=_PORT_HINT)
+    raise ConfigurationError(f"{show_value(value)} is not a port", hint=_PORT_HINT)
 
 
 def _ports(target: str, published: str, protocol: str, mode: str) -> list[PublishedPort]:
@@ -264,7 +264,7 @@ def _ports(target: str, published: str, protocol: str, mode: str) -> list[Publis
 
 def _range(text: str) -> range:
     if not re.fullmatch(_RANGE, text, re.ASCII):
-        raise ConfigurationError(f"{show(text)} is no port", hint=_PORT_HINT)
+        raise ConfigurationError(f"{show(text)} is not a port", hint=_PORT_HINT)
     first, _, last = text.partition("-")
     found = range(int(first), int(last or first) + 1)
     if not found or found[0] < 1 or found[-1] > 65535:

@@ -1,7 +1,7 @@
-"""What can be wrong with a file of services, and the collector of one service's diagnostics.
+"""Kinds of mistakes in a file of services, and the collector of one service's diagnostics.
 
-SVC0xx: an error, something of the service is missing. SVC1xx: a warning. SVC2xx: good to know. A
-code is never given a new meaning.
+SVC0xx: an error, something of the service is missing. SVC1xx: a warning. SVC2xx: good to know. The
+meaning of a code never changes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ __all__ = [
 
 BAD_SERVICE = DiagnosticKind("SVC001", Severity.ERROR, "the service's entry cannot be read")
 BAD_LABELS = DiagnosticKind("SVC002", Severity.ERROR, "`labels` is neither a mapping nor a list")
-BAD_LABEL = DiagnosticKind("SVC003", Severity.ERROR, "a label is no text, or no `key=value`")
-BAD_ENDPOINTS = DiagnosticKind("SVC004", Severity.ERROR, "`endpoints` is no list")
+BAD_LABEL = DiagnosticKind("SVC003", Severity.ERROR, "a label is not a string, or no `key=value`")
+BAD_ENDPOINTS = DiagnosticKind("SVC004", Severity.ERROR, "`endpoints` is not a list")
 BAD_ENDPOINT = DiagnosticKind(
     "SVC005", Severity.ERROR, "an endpoint cannot be read; the others serve"
 )
@@ -82,7 +82,7 @@ MAX_DIAGNOSTICS = 20
 
 
 class FileDiagnostics:
-    """Collects what is wrong with one service of a file, 20 diagnostics at most; each says its
+    """Collector of what is wrong with one service of a file, 20 diagnostics at most; each names its
     place ("services.shop.endpoints[1]").
     """
 
@@ -112,7 +112,7 @@ class FileDiagnostics:
 
 
 def show_value(value: object) -> str:
-    """What stands in a document, short, for a message. Lists and mappings are only named: anchors
+    """A value of a document in short, for a message. Lists and mappings are only named: anchors
     make small files huge as text.
     """
     if isinstance(value, str):

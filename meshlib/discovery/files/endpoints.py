@@ -1,7 +1,7 @@
-"""The `endpoints` of a service in a file: "HOST", "HOST:PORT", {host, ports, weight, id}.
+"""Endpoints of a service in a file: "HOST", "HOST:PORT", {host, ports, weight, id}.
 
-A wrong one costs itself only. Any address is taken, loopback too: who writes the file runs the
-gateway.
+A wrong one costs only itself. Any address is accepted, loopback too: whoever writes the file runs
+the gateway.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from meshlib.discovery.files.diagnostics import (
     FileDiagnostics,
     show_value,
 )
-from meshlib.discovery.limits import Allowance
+from meshlib.discovery.limits import ServiceQuota
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.diagnostics import show
 from meshlib.model import Endpoint, Upstream
@@ -36,8 +36,8 @@ _HINT = 'write "HOST", "HOST:PORT" or {host: HOST, ports: {INTERNAL_PORT: PORT}}
 
 @dataclass(frozen=True, slots=True)
 class FileEndpoint:
-    """An endpoint before the port inside is known: it serves at `port`, or at what `ports` says of
-    the internal port, or at that.
+    """An endpoint before the internal port is known: it serves at `port`, or else at what `ports`
+    has for the internal port, or else at the internal port.
     """
 
     id: str
@@ -47,7 +47,7 @@ class FileEndpoint:
     weight: int = 1
 
     def at(self, internal_port: int) -> Endpoint:
-        """Where `internal_port` is found."""
+        """The endpoint for `internal_port`."""
         return Endpoint(
             self.id,
             self.host,
@@ -59,16 +59,16 @@ class FileEndpoint:
 def read_endpoints(
     value: object, service: str, place: str, diagnostics: FileDiagnostics
 ) -> tuple[FileEndpoint, ...]:
-    """The endpoints in the list `value`, in its order. Without an `id` of its own an endpoint is
-    the service's name and its position from 1 ("shop.2"), so that leaving out a wrong one does not
-    move the others."""
+    """The endpoints in the list `value`, in its order. The default `id` is the service's name and
+    the position from 1 ("shop.2"), so that leaving out a wrong one does not rename the others.
+    """
     if not isinstance(value, list):
         hint = (
             f"write endpoints: [{show(value)}]"
             if isinstance(value, str)
             else 'write endpoints: ["HOST:PORT"], or [] for none'
         )
-        diagnostics.add(BAD_ENDPOINTS, place, f"{show_value(value)} is no list", hint)
+        diagnostics.add(BAD_ENDPOINTS, place, f"{show_value(value)} is not a list", hint)
         return ()
     found: dict[str, FileEndpoint] = {}
     for index, entry in enumerate(value):
@@ -97,11 +97,12 @@ def build_upstreams(
     endpoints: Sequence[FileEndpoint],
     transport: Transport | None = None,
     *,
-    allowance: Allowance | None = None,
+    quota: ServiceQuota | None = None,
 ) -> Callable[[int], Upstream]:
-    """A function from internal port to upstream, that makes each upstream once, of the endpoints
-    that `allowance` has room for. Weighted only where weights differ."""
-    allowance = allowance or Allowance(service)
+    """A function from internal port to upstream that makes each upstream once, of the endpoints
+    that the `quota` has room for. Weighted only where weights differ.
+    """
+    quota = quota or ServiceQuota(service)
     made: dict[int, Upstream] = {}
     strategy = (
         "weighted_round_robin"
@@ -112,7 +113,7 @@ def build_upstreams(
     def upstream_for(internal_port: int) -> Upstream:
         if internal_port not in made:
             placed = sorted(
-                (e.at(internal_port) for e in allowance.endpoints(endpoints)), key=lambda e: e.id
+                (e.at(internal_port) for e in quota.endpoints(endpoints)), key=lambda e: e.id
             )
             key = UpstreamKey(service, internal_port, transport=transport or Transport())
             made[internal_port] = Upstream(key, tuple(placed), strategy)
@@ -126,10 +127,10 @@ def _endpoint(entry: object, default_id: str) -> FileEndpoint:
         host, port = _authority(entry)
         return FileEndpoint(default_id, host, port)
     if not isinstance(entry, dict):
-        raise ConfigurationError(f"{show_value(entry)} is no endpoint", hint=_HINT)
+        raise ConfigurationError(f"{show_value(entry)} is not an endpoint", hint=_HINT)
     if not isinstance(entry.get("host"), str):
         raise ConfigurationError(
-            "host is missing" if entry.get("host") is None else "host is no text", hint=_HINT
+            "host is missing" if entry.get("host") is None else "host is not a string", hint=_HINT
         )
     host, port = _authority(entry["host"], "host")
     ports = _ports(entry.get("ports"))
@@ -160,7 +161,7 @@ def _ports(value: object) -> dict[int, int]:
         return {}
     if not isinstance(value, dict):
         raise ConfigurationError(
-            f"{show_value(value)} is no mapping",
+            f"{show_value(value)} is not a mapping",
             where="ports",
             hint="write ports: {INTERNAL_PORT: PORT}",
         )
@@ -184,7 +185,7 @@ def _id(value: object) -> str:
     if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _MAX_ID:
         return value
     raise ConfigurationError(
-        f"{show_value(value)} is no identity",
+        f"{show_value(value)} is not an identity",
         where="id",
         hint=f"write 1 to {_MAX_ID} printable characters",
     )
@@ -194,4 +195,4 @@ def _weight(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_WEIGHT:
         return value
     hint = f"write a whole number from 0 to {MAX_WEIGHT}; 0 serves only when no other can"
-    raise ConfigurationError(f"{show_value(value)} is no weight", where="weight", hint=hint)
+    raise ConfigurationError(f"{show_value(value)} is not a weight", where="weight", hint=hint)

@@ -1,9 +1,9 @@
-"""`${VARIABLES}` in Compose and stack files, as `docker compose` and `docker stack deploy` put
-values in their place.
+"""`${VARIABLES}` in Compose and stack files, replaced as `docker compose` and `docker stack deploy`
+do.
 
-It differs in one thing: a variable without a value is an error here, where Docker puts in nothing
-and goes on. Nothing in the place of a host makes a route for every host. This module knows of
-labels only how long a value may be; `variables` says where values come from.
+There is one difference: a variable without a value is an error here, where Docker puts in nothing
+and goes on. Nothing in the place of a host makes a route for every host. All that this module knows
+of labels is how long a value may be; `variables` says where values come from.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _interpolate(text: str, variables: Mapping[str, str], depth: int) -> str:
         put(text[at:dollar])
         match = _REFERENCE.match(text, dollar)
         if match is None:
-            raise ConfigurationError(f"{show(text[dollar:], 20)} is no variable", hint=_HINT)
+            raise ConfigurationError(f"{show(text[dollar:], 20)} is not a variable", hint=_HINT)
         at = match.end()
         if match["dollar"]:
             put("$")
@@ -88,7 +88,9 @@ def _end_of_braces(text: str, start: int) -> int:
 def _braced(name: str, operator: str, rest: str, variables: Mapping[str, str], depth: int) -> str:
     if not operator:
         if rest:
-            raise ConfigurationError(f"{show('${' + name + rest + '}')} is no variable", hint=_HINT)
+            raise ConfigurationError(
+                f"{show('${' + name + rest + '}')} is not a variable", hint=_HINT
+            )
         return _value(name, variables)
     # A colon makes an empty value count as none.
     present = bool(variables.get(name)) if operator[0] == ":" else name in variables

@@ -35,7 +35,7 @@ from meshlib.discovery.files.diagnostics import (
 )
 from meshlib.discovery.files.endpoints import FileEndpoint, build_upstreams, read_endpoints
 from meshlib.discovery.label_reading import Labelled, LabelReadings
-from meshlib.discovery.limits import Allowance, DiscoveryLimits
+from meshlib.discovery.limits import DiscoveryLimits, ServiceQuota
 from meshlib.discovery.routes import build_routes
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.diagnostics import show
@@ -77,16 +77,16 @@ def resolve_document(
     previous: Snapshot | None = None,
     limits: DiscoveryLimits = _LIMITS,
 ) -> Snapshot:
-    """What the labels in `document` ask for. A contribution's key is `provider` and the service's
-    name ("static/shop"), its age the position in the document: the service that stands first wins a
-    conflict. All belong to one owner: the project that a Compose file names (`name`), else the
-    file.
+    """Snapshot of what the labels in `document` ask for. A contribution's key is `provider` and the
+    service's name ("static/shop"), its age the position in the document: the service that stands
+    first wins a conflict. All belong to one owner: the project that a Compose file names (`name`),
+    else the file.
 
     `variables` are the values for `${NAME}` in Compose services. A label that is wrong now keeps
     the route it had in `previous`, marked degraded, and so does one beyond `limits`. Every mistake
     costs its own endpoint, label or service and is a diagnostic that names the place
-    ("services.shop.endpoints[1]"); only a document without a mapping `services` is a
-    `ConfigurationError`, with `where` it is from.
+    ("services.shop.endpoints[1]"). `ConfigurationError`, with `where` it comes from, only for a
+    document without a mapping `services`.
     """
     before = (
         {contribution.key: contribution for contribution in previous.contributions}
@@ -106,7 +106,7 @@ def resolve_document(
             diagnostics.add(
                 BAD_SERVICE,
                 "services",
-                f"{show_value(key)} is no name for a service",
+                f"{show_value(key)} is not a name for a service",
                 "write letters, digits and hyphens",
             )
         elif name in entries:
@@ -123,7 +123,7 @@ def resolve_document(
     for name, entry in entries.items():
         last = before.get(bounded_name(f"{provider}/{name}"))
         reading = readings.read(entry.labelled)
-        made = _contribution(entry, reading.result, Allowance(name, limits, reading.text), last)
+        made = _contribution(entry, reading.result, ServiceQuota(name, limits, reading.text), last)
         contribution = replace(
             made, key=f"{provider}/{name}", created_at=entry.labelled.created_at, owner=owner
         )
@@ -148,22 +148,25 @@ def _owner(document: object, provider: str) -> str:
 def _services(document: object, where: str) -> Mapping[object, object]:
     if not isinstance(document, dict):
         raise ConfigurationError(
-            f"the document is no mapping but {show_value(document)}", where=where, hint=_FILE_HINT
+            f"the document is not a mapping but {show_value(document)}",
+            where=where,
+            hint=_FILE_HINT,
         )
     if "services" not in document:
         raise ConfigurationError("there is no 'services'", where=where, hint=_FILE_HINT)
     services = document["services"]
     if not isinstance(services, dict):
         raise ConfigurationError(
-            f"'services' is no mapping but {show_value(services)}", where=where, hint=_FILE_HINT
+            f"'services' is not a mapping but {show_value(services)}", where=where, hint=_FILE_HINT
         )
     return services
 
 
 class _Entry(NamedTuple):
-    """A service of the document with its labels. `value` is the entry, None when it is no mapping;
-    `unread` are keys of routing labels that could not be read; not `readable`: it may have been
-    any."""
+    """A service of the document with its labels. `value` is the entry, None when it is not a
+    mapping; `unread` has the keys of routing labels that could not be read; when not `readable`,
+    any may have been among those.
+    """
 
     value: Mapping[str, object] | None
     labelled: Labelled
@@ -177,7 +180,10 @@ def _read_entry(name: str, position: int, value: object, variables: Mapping[str,
     place = f"services.{name}"
     if not isinstance(value, dict):
         diagnostics.add(
-            BAD_SERVICE, place, f"the service is no mapping but {show_value(value)}", _SERVICE_HINT
+            BAD_SERVICE,
+            place,
+            f"the service is not a mapping but {show_value(value)}",
+            _SERVICE_HINT,
         )
         return _Entry(None, Labelled(name, position, name, {}), diagnostics)
     if _is_composed(value):
@@ -199,7 +205,7 @@ def _is_composed(entry: Mapping[str, object]) -> bool:
 
 
 def _contribution(
-    entry: _Entry, result: LabelResult, allowance: Allowance, last: Contribution | None
+    entry: _Entry, result: LabelResult, quota: ServiceQuota, last: Contribution | None
 ) -> Contribution:
     name, value, diagnostics = entry.labelled.service, entry.value, entry.diagnostics
     place = f"services.{name}"
@@ -219,11 +225,11 @@ def _contribution(
     composed = _is_composed(value)
     endpoints = _endpoints(name, value, place, diagnostics, composed=composed, forwards=forwards)
     if composed:
-        upstream_for = build_upstreams(name, endpoints, allowance=allowance)
+        upstream_for = build_upstreams(name, endpoints, quota=quota)
     else:
         version = _proxy_header(value, place, diagnostics)
         transport = Transport(_protocol(value, place, diagnostics), proxy_protocol=version)
-        upstream_for = build_upstreams(name, endpoints, transport, allowance=allowance)
+        upstream_for = build_upstreams(name, endpoints, transport, quota=quota)
         diagnostics.unknown_keys(value, _SERVICE_KEYS, place)
     routes = build_routes(
         name,
@@ -231,9 +237,9 @@ def _contribution(
         upstream_for,
         last,
         networked=True,
-        allowance=allowance,
+        quota=quota,
     )
-    kept = allowance.diagnostics((*result.diagnostics, *diagnostics.kept), result.unreported)
+    kept = quota.diagnostics((*result.diagnostics, *diagnostics.kept), result.unreported)
     return Contribution(key="", service=name, routes=routes, diagnostics=kept)
 
 
@@ -246,7 +252,7 @@ def _proxy_header(
     if value == "v2":
         return "v2"
     if value is not None:
-        message = f"{show_value(value)} is no version of the PROXY protocol"
+        message = f"{show_value(value)} is not a version of the PROXY protocol"
         diagnostics.add(
             BAD_PROXY_HEADER, f"{place}.proxy_protocol", message, "write v1 or v2, or leave it out"
         )
@@ -283,7 +289,7 @@ def _composed_labels(
         diagnostics.add(
             BAD_LABELS,
             f"{place}.deploy",
-            f"{show_value(deploy)} is no mapping",
+            f"{show_value(deploy)} is not a mapping",
             'write deploy: {labels: {KEY: "VALUE"}}',
         )
         return labels._replace(readable=False)
@@ -302,7 +308,7 @@ def _composed_ports(
     variables: Mapping[str, str],
     diagnostics: FileDiagnostics,
 ) -> tuple[PublishedPort, ...]:
-    # The ports of a service that wants no routes are none of our business, right or wrong.
+    # The ports of a service that wants no routes do not concern us, right or wrong.
     if not any(map(is_hrm_label, labels.labels)):
         return ()
     return read_ports(entry.get("ports"), f"{place}.ports", diagnostics, variables)
@@ -321,7 +327,7 @@ def _endpoints(
         return read_endpoints(entry["endpoints"], name, f"{place}.endpoints", diagnostics)
     if composed:
         try:
-            # One name for all replicas: Docker's DNS answers with each of them, or with the address
+            # One name for all replicas: Docker's DNS resolves it to each of them, or to the address
             # in front of them.
             return (FileEndpoint(f"{name}.1", normalize_host(name)),)
         except AuthorityError as error:
@@ -329,14 +335,14 @@ def _endpoints(
                 diagnostics.add(
                     BAD_ENDPOINT,
                     place,
-                    f"{show(name)} is no host name: {error}",
+                    f"{show(name)} is not a host name: {error}",
                     'add endpoints: ["HOST:PORT"]',
                 )
     elif forwards:
         diagnostics.add(
             NO_ENDPOINTS,
             place,
-            "endpoints is missing: every request is answered with 503",
+            "endpoints is missing: the response to every request is 503",
             'write endpoints: ["HOST:PORT"]',
         )
     return ()

@@ -1,8 +1,9 @@
-"""Values for `${NAME}` in Compose and stack files: those that a file gives, and those that the
-operator lets the environment give.
+"""Values for `${NAME}` in Compose and stack files: those that a file gives, and those of the
+environment that the operator allows.
 
-The gateway's own environment holds passwords of engines and settings. Who may write a file of
-services could read any of it through a label, so nothing comes from there that was not named.
+The gateway's own environment holds passwords of engines and settings. Whoever may write a file of
+services could read any of it through a label, so only variables that are named are taken from
+there.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ _HINT: Final = "write NAME=VALUE"
 
 
 def is_variable_name(text: str) -> bool:
-    """Whether a Compose file can name a variable so."""
+    """Whether a Compose file can name a variable like this."""
     return _NAME.fullmatch(text) is not None
 
 
 def choose_variables(environment: Mapping[str, str], allowed: Iterable[str]) -> dict[str, str]:
-    """What `environment` has of the names that are `allowed`."""
+    """Those variables of `environment` whose names are `allowed`."""
     return {name: environment[name] for name in allowed if name in environment}
 
 
 def parse_env_file(text: str, *, where: str) -> dict[str, str]:
-    """The variables in `text`, a file as Compose's `--env-file`: a NAME=VALUE in each line, perhaps
-    after `export`.
+    """The variables in `text`, a file as for Compose's `--env-file`: one NAME=VALUE in each line,
+    optionally after `export`.
 
-    Empty lines and those that begin with # say nothing. A value may be in quotes, single or double;
-    without them it ends before " #". A value is taken as it stands: it names no other variables,
-    and a backslash is one. Of two lines with one name the last counts. `ConfigurationError`, with
-    `where:line`, for anything else; a value is never part of it.
+    Empty lines and those that begin with # are skipped. A value may be in single or double quotes;
+    without quotes it ends before " #". A value is taken literally: it refers to no other variables,
+    and a backslash is a backslash. Of two lines with one name the last has precedence.
+    `ConfigurationError`, with `where:line`, for anything else; a value is never part of it.
     """
     found: dict[str, str] = {}
     for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
@@ -48,10 +49,10 @@ def parse_env_file(text: str, *, where: str) -> dict[str, str]:
         name = name.strip()
         place = f"{where}:{number}"
         if not equals:
-            raise ConfigurationError("a line is no NAME=VALUE", where=place, hint=_HINT)
+            raise ConfigurationError("a line is not a NAME=VALUE", where=place, hint=_HINT)
         if not is_variable_name(name):
             raise ConfigurationError(
-                f"{show(name)} is no name of a variable", where=place, hint=_HINT
+                f"{show(name)} is not the name of a variable", where=place, hint=_HINT
             )
         found[name] = _value(value.strip(), place)
     return found

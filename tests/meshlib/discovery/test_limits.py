@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from meshlib.discovery.limits import (
     CATALOGUE,
-    Allowance,
     DiscoveryLimits,
+    ServiceQuota,
     fair_shares,
     limited_text,
     within_limits,
@@ -165,32 +165,32 @@ def test_text_that_goes_short() -> None:
 
 
 def test_text_is_told_and_limits_what_is_read() -> None:
-    assert Allowance("shop").labels == LabelLimits()
-    allowance = Allowance("shop", DiscoveryLimits(label_text=500), 70)
-    assert allowance.labels == replace(LabelLimits(), characters=70)
-    (said,) = allowance.diagnostics(())
+    assert ServiceQuota("shop").labels == LabelLimits()
+    quota = ServiceQuota("shop", DiscoveryLimits(label_text=500), 70)
+    assert quota.labels == replace(LabelLimits(), characters=70)
+    (said,) = quota.diagnostics(())
     assert (said.code, said.service) == ("LIM002", "shop")
     assert "500 characters together; 70 of this service's" in said.message
-    assert Allowance("shop", DiscoveryLimits(), 0).labels.characters == 1
+    assert ServiceQuota("shop", DiscoveryLimits(), 0).labels.characters == 1
 
 
 def test_endpoints_over_all_ports_and_one_at_least_at_each() -> None:
-    allowance = Allowance("shop", DiscoveryLimits(endpoints=5))
-    assert [len(allowance.endpoints("abc")) for _ in range(4)] == [3, 2, 1, 1]
-    assert allowance.endpoints("") == ""
-    (said,) = allowance.diagnostics(())
+    quota = ServiceQuota("shop", DiscoveryLimits(endpoints=5))
+    assert [len(quota.endpoints("abc")) for _ in range(4)] == [3, 2, 1, 1]
+    assert quota.endpoints("") == ""
+    (said,) = quota.diagnostics(())
     assert said.code == "LIM003"
-    assert Allowance("shop", DiscoveryLimits(endpoints=5)).endpoints("abcde") == "abcde"
+    assert ServiceQuota("shop", DiscoveryLimits(endpoints=5)).endpoints("abcde") == "abcde"
 
 
 def test_published_ports_beside_routes() -> None:
-    allowance = Allowance("shop", DiscoveryLimits(labels=LabelLimits(ports=3, routes=5)))
+    quota = ServiceQuota("shop", DiscoveryLimits(labels=LabelLimits(ports=3, routes=5)))
     routes = [route("a"), route("", 1)]
-    assert allowance.published(routes, [1, 2]) == [1, 2]
-    assert allowance.diagnostics(()) == ()
-    assert allowance.published(routes, [1, 2, 3]) == [1, 2]
-    assert allowance.published([route(f"{n}") for n in range(9)], [1]) == []
-    assert [said.code for said in allowance.diagnostics(())] == ["LIM004"]
+    assert quota.published(routes, [1, 2]) == [1, 2]
+    assert quota.diagnostics(()) == ()
+    assert quota.published(routes, [1, 2, 3]) == [1, 2]
+    assert quota.published([route(f"{n}") for n in range(9)], [1]) == []
+    assert [said.code for said in quota.diagnostics(())] == ["LIM004"]
 
 
 def test_names_are_made_only_as_far_as_they_are_kept() -> None:
@@ -201,19 +201,21 @@ def test_names_are_made_only_as_far_as_they_are_kept() -> None:
             made.append(1)
             yield NameRecord("net", f"n{len(made)}", NameKind.SERVICE, ())
 
-    allowance = Allowance("shop", DiscoveryLimits(names=3))
-    assert [record.name for record in allowance.names(endless())] == ["n1", "n2", "n3"]  # type: ignore[arg-type]
+    quota = ServiceQuota("shop", DiscoveryLimits(names=3))
+    assert [record.name for record in quota.names(endless())] == ["n1", "n2", "n3"]  # type: ignore[arg-type]
     assert len(made) == 4
-    assert [said.code for said in allowance.diagnostics(())] == ["LIM005"]
-    assert len(Allowance("shop").names(iter([NameRecord("net", "n", NameKind.SERVICE, ())]))) == 1
+    assert [said.code for said in quota.diagnostics(())] == ["LIM005"]
+    assert (
+        len(ServiceQuota("shop").names(iter([NameRecord("net", "n", NameKind.SERVICE, ())]))) == 1
+    )
 
 
 def test_diagnostics_of_a_service_are_bounded_and_the_rest_is_counted() -> None:
     found = tuple(map(diagnostic, range(5)))
     limits = DiscoveryLimits(labels=LabelLimits(diagnostics=5))
-    assert Allowance("shop", limits).diagnostics(found) == found
-    told = Allowance("shop", limits).diagnostics(found, 7)
+    assert ServiceQuota("shop", limits).diagnostics(found) == found
+    told = ServiceQuota("shop", limits).diagnostics(found, 7)
     assert (told[:4], told[4].code) == (found[:4], "LIM006")
     assert "8 more" in told[4].message
-    told = Allowance("shop", limits, 9).diagnostics(found)
+    told = ServiceQuota("shop", limits, 9).diagnostics(found)
     assert [said.code for said in told] == ["LIM002", "X0", "X1", "X2", "LIM006"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from meshlib.discovery.limits import Allowance, DiscoveryLimits
+from meshlib.discovery.limits import DiscoveryLimits, ServiceQuota
 from meshlib.discovery.routes import PUBLISHED, build_routes
 from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
@@ -199,14 +199,12 @@ def test_last_good_routes_and_published_ports_take_what_room_is_left() -> None:
     published = [PublishedPort(80, number) for number in (9000, 5, 9001)]
 
     def made(limits: LabelLimits) -> tuple[list[str], tuple[Diagnostic, ...]]:
-        allowance = Allowance("shop", DiscoveryLimits(labels=limits))
+        quota = ServiceQuota("shop", DiscoveryLimits(labels=limits))
         last = Contribution("k", "shop", routes=old)
         routes = build_routes(
-            "shop", result, upstream, last, networked=True, published=published, allowance=allowance
+            "shop", result, upstream, last, networked=True, published=published, quota=quota
         )
-        return sorted(
-            route.name.removeprefix("http://") for route in routes
-        ), allowance.diagnostics(())
+        return sorted(route.name.removeprefix("http://") for route in routes), quota.diagnostics(())
 
     assert made(LabelLimits()) == (
         ["a", *(f"tcp://:{n}" for n in (5, 7, 8, 9000, 9001)), "x", "y", "z"],

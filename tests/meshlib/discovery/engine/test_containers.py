@@ -119,14 +119,14 @@ def test_tasks_of_a_swarm_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"Id": None}, "Id is no text"),
-        ({"Created": "2017"}, "Created is no whole number"),
-        ({"Labels": {"a": 1}}, "Labels['a'] is no text"),
+        ({"Id": None}, "Id is not a string"),
+        ({"Created": "2017"}, "Created is not a whole number"),
+        ({"Labels": {"a": 1}}, "Labels['a'] is not a string"),
         (
             {"NetworkSettings": {"Networks": {"front": {"IPAddress": "x"}}}},
-            "IPAddress is no IP address",
+            "IPAddress is not an IP address",
         ),
-        ({"NetworkSettings": {"Networks": {"front": 5}}}, "Networks.front is no object"),
+        ({"NetworkSettings": {"Networks": {"front": 5}}}, "Networks.front is not an object"),
     ],
 )
 def test_one_wrong_container_spoils_only_itself(changes: dict[str, Any], why: str) -> None:
@@ -135,7 +135,7 @@ def test_one_wrong_container_spoils_only_itself(changes: dict[str, Any], why: st
     )
     assert [record.name for record in records.containers] == ["shop"]
     assert [network.name for network in records.networks] == ["front"]
-    assert [wrong.why for wrong in records.malformed] == [why, "Id is no text"]
+    assert [wrong.why for wrong in records.malformed] == [why, "Id is not a string"]
 
 
 JSON = st.recursive(

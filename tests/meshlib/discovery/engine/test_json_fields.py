@@ -54,19 +54,19 @@ def test_what_is_right_is_returned() -> None:
 @pytest.mark.parametrize(
     ("read", "value", "said"),
     [
-        (mapping, [], "f is no object"),
-        (entries, {}, "f is no array"),
-        (items, [5], "f is no object"),
-        (string, 5, "f is no text"),
-        (integer, True, "f is no whole number"),
-        (integer, 1.0, "f is no whole number"),
-        (integer, "1", "f is no whole number"),
-        (strings, {"a": 1}, "f['a'] is no text"),
-        (address, "10.0.0", "f is no IP address"),
-        (address, "10.0.0.256/24", "f is no IP address"),
-        (address, "host", "f is no IP address"),
-        (address, "fe80::1%eth0", "f is no IP address"),
-        (address, "fd00::1%a\r\nb", "f is no IP address"),
+        (mapping, [], "f is not an object"),
+        (entries, {}, "f is not an array"),
+        (items, [5], "f is not an object"),
+        (string, 5, "f is not a string"),
+        (integer, True, "f is not a whole number"),
+        (integer, 1.0, "f is not a whole number"),
+        (integer, "1", "f is not a whole number"),
+        (strings, {"a": 1}, "f['a'] is not a string"),
+        (address, "10.0.0", "f is not an IP address"),
+        (address, "10.0.0.256/24", "f is not an IP address"),
+        (address, "host", "f is not an IP address"),
+        (address, "fe80::1%eth0", "f is not an IP address"),
+        (address, "fd00::1%a\r\nb", "f is not an IP address"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -140,7 +140,10 @@ def test_one_wrong_object_spoils_only_itself() -> None:
         ("thing x", "x"),
         ("thing y", "y"),
     ]
-    assert [wrong.why for wrong in malformed[:2]] == ["Name is no text", "thing is no object"]
+    assert [wrong.why for wrong in malformed[:2]] == [
+        "Name is not a string",
+        "thing is not an object",
+    ]
     again: list[Malformed] = []
     read_each(value[::-1], "thing", _name, again)
     assert again == malformed

@@ -138,7 +138,7 @@ def test_what_is_said_of_a_refused_address() -> None:
     )
     assert (
         said.message
-        == "127.0.0.1 of task t1 is no address to send requests to: it is a loopback address"
+        == "127.0.0.1 of task t1 is not an address to send requests to: it is a loopback address"
     )
     inside = NetworkRecord("n1", "shop", subnets=(ipaddress.ip_network("10.0.1.0/24"),))
     assert refused_address("shop", "10.0.2.1", "task t1", inside).message.endswith(
@@ -148,7 +148,7 @@ def test_what_is_said_of_a_refused_address() -> None:
 
 def test_malformed_objects_are_a_contribution_without_routes() -> None:
     assert malformed_contribution("swarm", []) == []
-    (contribution,) = malformed_contribution("swarm", [Malformed("task t1", "ID is no text")])
+    (contribution,) = malformed_contribution("swarm", [Malformed("task t1", "ID is not a string")])
     assert (contribution.key, contribution.routes) == ("swarm/", ())
     (said,) = contribution.diagnostics
     others = (refused_address("shop", "127.0.0.1", "task t1"),)
@@ -156,7 +156,7 @@ def test_malformed_objects_are_a_contribution_without_routes() -> None:
     assert (said.code, said.service, said.message) == (
         MALFORMED.code,
         "task t1",
-        "cannot be read: ID is no text",
+        "cannot be read: ID is not a string",
     )
 
 

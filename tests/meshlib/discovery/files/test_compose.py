@@ -81,11 +81,11 @@ def test_a_wrong_label_costs_itself_only() -> None:
         {f"{KEY}.2": "good"}, frozenset({KEY, f"{KEY}.1", f"{KEY}.3", f"{KEY}.4"})
     )
     assert said == [
-        ("SVC003", f"labels.{KEY}", "a list is no text"),
+        ("SVC003", f"labels.{KEY}", "a list is not a string"),
         ("SVC006", f"labels.{KEY}.1", "the variable NONE has no value"),
-        ("SVC003", "labels", "the key '5' is no text"),
-        ("SVC006", f"labels.{KEY}.3", "'$' is no variable"),
-        ("SVC003", f"labels.{KEY}.4", "a huge number is no text"),
+        ("SVC003", "labels", "the key '5' is not a string"),
+        ("SVC006", f"labels.{KEY}.3", "'$' is not a variable"),
+        ("SVC003", f"labels.{KEY}.4", "a huge number is not a string"),
     ]
 
 
@@ -227,7 +227,7 @@ def test_protocol_and_mode() -> None:
 
 def test_no_ports_and_ports_of_another_kind() -> None:
     assert ports(None) == ([], [])
-    assert ports("80") == ([], [("SVC103", "ports", "'80' is no list")])
+    assert ports("80") == ([], [("SVC103", "ports", "'80' is not a list")])
 
 
 def test_ports_have_a_limit() -> None:

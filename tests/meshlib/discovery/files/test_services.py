@@ -119,12 +119,12 @@ def test_names_that_are_one_or_none() -> None:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ([], "the document is no mapping but a list"),
-        (None, "the document is no mapping but nothing"),
-        ("services", "the document is no mapping but 'services'"),
+        ([], "the document is not a mapping but a list"),
+        (None, "the document is not a mapping but nothing"),
+        ("services", "the document is not a mapping but 'services'"),
         ({"web": {}}, "there is no 'services'"),
-        ({"services": None}, "'services' is no mapping but nothing"),
-        ({"services": ["shop"]}, "'services' is no mapping but a list"),
+        ({"services": None}, "'services' is not a mapping but nothing"),
+        ({"services": ["shop"]}, "'services' is not a mapping but a list"),
     ],
 )
 def test_what_is_no_document_of_services(document: object, said: str) -> None:

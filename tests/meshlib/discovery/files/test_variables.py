@@ -32,10 +32,10 @@ def test_files_of_variables(text: str, expected: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("text", "said", "place"),
     [
-        ("A=1\nSECRET", "a line is no NAME=VALUE", "a.env:2"),
-        ("1A=SECRET", "'1A' is no name of a variable", "a.env:1"),
-        ("A B=SECRET", "'A B' is no name of a variable", "a.env:1"),
-        ("=SECRET", "'' is no name of a variable", "a.env:1"),
+        ("A=1\nSECRET", "a line is not a NAME=VALUE", "a.env:2"),
+        ("1A=SECRET", "'1A' is not the name of a variable", "a.env:1"),
+        ("A B=SECRET", "'A B' is not the name of a variable", "a.env:1"),
+        ("=SECRET", "'' is not the name of a variable", "a.env:1"),
         ("\n\nA='SECRET", "a value in quotes does not end with the line", "a.env:3"),
         ('A="SECRET" and more', "a value in quotes does not end with the line", "a.env:1"),
     ],
