@@ -54,9 +54,24 @@ def test_python_block_runs(place: str, block: str, tmp_path: Path) -> None:
     result = _run(tmp_path, program)
     assert result.returncode == 0, f"{place}\n{result.stdout}{result.stderr}"
     # A comment after a print says what it prints.
-    promised = re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE)
+    promised = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE)
     if promised:
         assert result.stdout.splitlines() == promised
+
+
+def test_python_blocks_are_typed(tmp_path: Path) -> None:
+    """A program that somebody copies from a page passes a type checker."""
+    for place, block in _blocks():
+        name = re.sub(r"[^a-z0-9]", "_", place.lower())
+        (tmp_path / f"{name}.py").write_text(block)
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", ROOT / ".mypy_cache", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize(("place", "block"), _blocks("yaml"))
