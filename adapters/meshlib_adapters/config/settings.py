@@ -95,7 +95,9 @@ class Settings:
         "address of the admin listener (/-/live, /-/ready, ...); 'off' for none",
     )
     admin_hosts: tuple[str, ...] = setting(
-        (), read_hosts, "host names by which it may be asked, besides addresses and localhost"
+        (),
+        read_hosts,
+        "host names that requests to the admin listener may use, besides addresses and localhost",
     )
     workers: int = setting(1, read_integer(0, 1024), "worker processes; 0: one per core")
     user: str = setting(

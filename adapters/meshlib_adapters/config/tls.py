@@ -41,7 +41,7 @@ class TerminationSettings:
     client_auth: Literal["off", "request", "require"] = setting(
         "off",
         read_choice("off", "request", "require"),
-        "whether clients are asked for a certificate",
+        "client certificates: 'off', 'request' or 'require' them",
         key="tls.client_auth",
     )
     client_ca: str = setting(
@@ -54,7 +54,7 @@ class TerminationSettings:
         "",
         read_text,
         "file of random bytes, shared by gateways that resume each other's TLS sessions; "
-        "default: workers of one gateway do",
+        "default: one per gateway, for its workers",
         key="tls.ticket_secret",
     )
     http2: bool = setting(
