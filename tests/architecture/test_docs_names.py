@@ -4,6 +4,7 @@ options, metrics, codes of diagnostics.
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
 _PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _SECTIONS: Final = {key.partition(".")[0] for key in KEYS if "." in key}
 _CODE: Final = re.compile(r"\b(?:HRM|LIM|NET|SVC|TBL)[0-9]{3}\b")
+_SPAN_ATTRIBUTES: Final = {"meshlib.route"}
 _FILE: Final = re.compile(r"\.(?:yml|yaml|toml|py|json|md)$")
 
 
@@ -61,6 +63,40 @@ def unknown_names(text: str) -> list[str]:
         given = {word for word in words if re.fullmatch(r"--[a-z][a-z-]*", word)}
         found += [f"option {name} {option}" for option in sorted(given - _OPTIONS[name])]
     return found
+
+
+def missing_places(text: str) -> list[str]:
+    """The modules, names in modules, and files in a page that are not there."""
+    found = [
+        path
+        for path in re.findall(
+            r"`((?:adapters|docs|examples|meshlib|scripts|tests)/[\w./-]*)(?: [^`]*)?`", text
+        )
+        if not (ROOT / path).exists()
+    ]
+    for name in re.findall(r"\b((?:meshlib|meshlib_adapters|tests)(?:\.[A-Za-z_]\w*)+)", text):
+        # Attributes of spans begin with the name of the package.
+        if name not in _SPAN_ATTRIBUTES:
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                found.append(name)
+    return found
+
+
+# Decisions keep the names of their day.
+@pytest.mark.parametrize(
+    "page",
+    [page for page in _PAGES if page.parent.name != "decisions"],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_every_place_in_a_page_exists(page: Path) -> None:
+    assert missing_places(page.read_text()) == []
+
+
+@pytest.mark.parametrize("text", ["`tests/none.py`", "`meshlib.none`", "`meshlib.mesh.None_`"])
+def test_a_planted_place_is_found(text: str) -> None:
+    assert missing_places(text) == [text.strip("`")]
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
