@@ -1,7 +1,7 @@
 """What a request costs in the clients's own code: a client's and an endpoint's connection in one
 process, without sockets.
 
-    python -m tests.benchmarks.one_request [--rounds 5] [--requests 10000]
+    python -m tests.benchmarks.one_request [--rounds 5] [--requests 10000] [--without NAME]
 
 Microseconds of CPU time a request, medians of the rounds. With `--compiled` the same is measured in
 the compiled build.
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -32,6 +33,7 @@ from meshlib.model import (
 )
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.build_info import VERSION
@@ -95,7 +97,7 @@ class _Nowhere(asyncio.Transport):
     resume_reading = pause_reading
 
 
-def _gateway(access_log: AccessLog | None) -> tuple[HTTPClients, Upstream]:
+def _gateway(access_log: AccessLog | None, fast_paths: FastPaths) -> tuple[HTTPClients, Upstream]:
     upstream = Upstream(UpstreamKey("shop", 80), (Endpoint("s.1", "127.0.0.1", 7001),))
     names = ["shop.example.com", *(f"h{number}.example.com" for number in range(_HOSTS))]
     routes = tuple(
@@ -103,7 +105,9 @@ def _gateway(access_log: AccessLog | None) -> tuple[HTTPClients, Upstream]:
         for name in names
     )
     mesh = Mesh(Snapshot.of([Contribution("bench/shop", "shop", routes=routes)]))
-    return HTTPClients(Proxy(mesh, HTTPSettings(), access_log=access_log)), upstream
+    return HTTPClients(
+        Proxy(mesh, HTTPSettings(), access_log=access_log, fast_paths=fast_paths)
+    ), upstream
 
 
 def _client(clients: HTTPClients) -> asyncio.Protocol:
@@ -185,7 +189,7 @@ CASES: Final[dict[str, tuple[Load, bool]]] = {
 }
 
 
-async def measured(case: str, rounds: int, requests: int) -> float:
+async def measured(case: str, rounds: int, requests: int, fast_paths: FastPaths = ALL) -> float:
     """The median of the rounds, in microseconds of CPU time a request."""
     load, recorded = CASES[case]
     with open(os.devnull, "a", encoding="utf-8") as nowhere:  # no disk is waited for  # noqa: ASYNC230
@@ -194,7 +198,7 @@ async def measured(case: str, rounds: int, requests: int) -> float:
             if recorded
             else None
         )
-        clients, upstream = _gateway(log)
+        clients, upstream = _gateway(log, fast_paths)
         endpoint, transport = _endpoint(clients, upstream)
         load(clients, endpoint, _VARIANTS)
         seen = []
@@ -226,12 +230,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="build a compiled copy of the checkout first and measure that",
     )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=[field.name for field in fields(FastPaths)],
+        help="switch a fast path off (may be repeated)",
+    )
     options = parser.parse_args(arguments)
     if options.compiled:
-        return _compiled(["--rounds", str(options.rounds), "--requests", str(options.requests)])
+        switched = [word for name in options.without for word in ("--without", name)]
+        return _compiled(
+            ["--rounds", str(options.rounds), "--requests", str(options.requests), *switched]
+        )
+    fast_paths = replace(ALL, **dict.fromkeys(options.without, False))
     print(f"meshlib {VERSION}")
     for case in CASES:
-        print(f"{case:44s} {asyncio.run(measured(case, options.rounds, options.requests)):6.1f} us")
+        microseconds = asyncio.run(measured(case, options.rounds, options.requests, fast_paths))
+        print(f"{case:44s} {microseconds:6.1f} us")
     return 0
 
 

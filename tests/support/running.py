@@ -27,7 +27,7 @@ from meshlib.model import (
 from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.http1.front import HTTP1Front
+from meshlib_adapters.http1.client import HTTP1Client
 from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.proxy.proxy import Proxy
@@ -146,9 +146,9 @@ class RunningGateway:
         self.clients.append(client)
         return client
 
-    def connections(self) -> list[HTTP1Front]:
+    def connections(self) -> list[HTTP1Client]:
         """Those of clients; to be asked for on the gateway's loop."""
-        return [client for client in self.listener.clients if isinstance(client, HTTP1Front)]
+        return [client for client in self.listener.clients if isinstance(client, HTTP1Client)]
 
     def pools(self) -> list[EndpointPool]:
         """Every pool of every upstream asked so far."""

@@ -11,6 +11,7 @@ from typing import Any
 from meshlib.client_claims import ForwardingPolicy
 from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule, Snapshot, Upstream
+from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.http1.front import HTTP1Front
 from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.proxy.proxy import Proxy
@@ -73,10 +74,13 @@ class Place:
         self,
         loop: asyncio.AbstractEventLoop,
         policy: ForwardingPolicy | None = None,
+        fast_paths: FastPaths = ALL,
+        /,
         **changes: float,
     ) -> None:
         self.loop = loop
         self.policy = policy
+        self.fast_paths = fast_paths
         snapshot = snapshot_of(
             {"a": [7001]}, redirects={"old": RedirectRule("https://new.example.com", 301)}
         )
@@ -88,7 +92,10 @@ class Place:
 
     def _made(self, snapshot: Snapshot, changes: dict[str, float]) -> HTTPClients:
         async def make() -> HTTPClients:
-            return HTTPClients(Proxy(Mesh(snapshot), quick(**changes), policy=self.policy))
+            proxy = Proxy(
+                Mesh(snapshot), quick(**changes), policy=self.policy, fast_paths=self.fast_paths
+            )
+            return HTTPClients(proxy)
 
         return self.loop.run_until_complete(make())
 

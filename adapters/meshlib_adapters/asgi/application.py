@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from meshlib.client_claims import ForwardingPolicy
-from meshlib.decision import Forward, Respond
+from meshlib.decision import Respond
 from meshlib.errors import LimitExceeded, ProtocolError
 from meshlib.http1 import LAST_CHUNK, chunk_head
 from meshlib.mesh import Mesh
@@ -176,13 +176,13 @@ class Gateway:
         exchange = AwaitedExchange(
             self._shared(), peer_of(scope, self._policy), *addresses_of(scope)
         )
-        decision = exchange.route(head)
-        unknown = isinstance(decision, Respond) and decision.reason == "no_route"
+        otherwise = exchange.route(head)
+        unknown = isinstance(otherwise, Respond) and otherwise.reason == "no_route"
         if unknown and self._providers and not self._informed:  # unknown is not empty
-            decision = Respond(503, "no_route", 1)
+            otherwise = Respond(503, "no_route", 1)
         self._exchanges.add(exchange)
         try:
-            if isinstance(decision, Forward):
+            if otherwise is None:
                 with contextlib.suppress(
                     OSError
                 ):  # raised by `send` where the client has gone (ASGI 2.4)
@@ -191,7 +191,7 @@ class Gateway:
                     else:
                         await self._exchange(exchange, head, scope, receive, send)
             else:
-                exchange.respond(decision)
+                exchange.respond(otherwise)
                 try:
                     await exchange.response()
                 except NoResponse as failure:

@@ -1,4 +1,4 @@
-"""The socket's side of a client connection: who is there, which time-out is running, who has to
+"""`ClientSocket`: the socket's side of an HTTP/1 connection: which time-out is running, who has to
 wait for whom, and how it ends.
 """
 
@@ -8,20 +8,15 @@ import asyncio
 import fcntl
 import sys
 import termios
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
-from meshlib.client_claims import Peer
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 from meshlib_adapters.proxy.client import Phase
-from meshlib_adapters.sockets.closing import half_close, reset
+from meshlib_adapters.sockets.closing import reset
 from meshlib_adapters.sockets.limits import NEVER_IDLE
 from meshlib_adapters.turns import BYTES, Turn
-
-if TYPE_CHECKING:
-    from meshlib_adapters.proxy.client import Client, ClientKeeper
-    from meshlib_adapters.proxy.front import TLSFacts
-    from meshlib_adapters.proxy.proxy import Proxy
 
 __all__ = ["FULL", "TURN", "UPSTREAM", "ClientSocket"]
 
@@ -31,7 +26,6 @@ UPSTREAM: Final = 1  # who gets its request takes no more for now
 FULL: Final = 2  # as much waits here as may
 TURN: Final = 4  # others are to be served first
 
-
 # Phases in which no request is under way.
 _BETWEEN: Final = frozenset((Phase.IDLE, Phase.HEAD, Phase.LINGER))
 
@@ -40,53 +34,57 @@ _BETWEEN: Final = frozenset((Phase.IDLE, Phase.HEAD, Phase.LINGER))
 _BUFFERED: Final = 64 * 1024
 
 
-class ClientSocket(asyncio.Protocol):
-    """See the module; what is spoken on it is the subclass's."""
+class ClientSocket:
+    """The transport of one client, and what is known of the client's reading and writing.
+
+    `phase` says which time-out is running since `since` (of `time.monotonic`). `blocked`: the
+    client takes nothing; `eof`: it has said all; `paused`: why nothing is read from it (`UPSTREAM`,
+    `FULL`, `TURN`, or 0); `unsent`: bytes it had still to take at the last `check_progress`.
+    `claimed` is what a trusted proxy says who the client is. `go_on` is called at the beginning of
+    a turn that `rest` has asked for.
+    """
 
     __slots__ = (
-        "_blocked",
-        "_eof",
-        "_paused",
-        "_turn",
-        "_unsent",
+        "_go_on",
+        "blocked",
         "claimed",
-        "keeper",
-        "peer",
+        "eof",
+        "paused",
         "phase",
-        "port",
-        "proxy",
-        "scheme",
         "since",
-        "tls",
         "transport",
+        "turn",
+        "unsent",
     )
 
-    def __init__(
-        self,
-        proxy: Proxy,
-        keeper: ClientKeeper,
-        scheme: str,
-        port: int,
-        tls: TLSFacts | None,
-    ) -> None:
-        self.proxy = proxy
-        self.keeper = keeper
-        self.scheme = scheme
-        self.port = port  # 0: ask the socket
-        self.tls = tls  # None: TLS is not terminated here
+    def __init__(self, loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> None:
+        self._go_on = go_on
         self.phase = Phase.IDLE
         self.since = 0.0
-        self.peer = Peer("", "http", 0)
-        self.claimed: ProxyHeader | None = None  # what a trusted proxy says who the client is
+        self.claimed: ProxyHeader | None = None
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._paused = 0  # why we do not read: `UPSTREAM`, `FULL`, `TURN`
-        self._blocked = False  # the client does not read
-        self._eof = False  # the client has said all
-        self._turn = Turn(proxy.loop)
-        self._unsent = 0  # bytes it had still to take when `look` last saw it
+        self.paused = 0
+        self.blocked = False
+        self.eof = False
+        self.turn = Turn(loop)
+        self.unsent = 0
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.peer.address} {self.phase.name.lower()}>"
+        return f"<ClientSocket {self.phase.name.lower()}>"
+
+    def open(self, transport: asyncio.BaseTransport, buffer_size: int) -> None:
+        """Take over a new transport, which keeps at most about `buffer_size` bytes to be sent; what
+        was before was another client.
+        """
+        self.transport = cast("asyncio.Transport", transport)
+        if buffer_size != _BUFFERED:
+            self.transport.set_write_buffer_limits(high=buffer_size)
+        self.phase = Phase.IDLE
+        self.since = monotonic()
+        self.paused = 0
+        self.blocked = False
+        self.eof = False
+        self.unsent = 0
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is
@@ -97,21 +95,6 @@ class ClientSocket(asyncio.Protocol):
             return claimed.source, claimed.destination
         get = self.transport.get_extra_info
         return _address(get("peername")), _address(get("sockname"))
-
-    def origin(self) -> tuple[str, int]:
-        """The address of `addresses`' first, and the port that it connected to."""
-        if self.claimed is None and self.port:
-            name = self.transport.get_extra_info("peername")
-            return (
-                (name[0].removeprefix("::ffff:"), self.port)
-                if isinstance(name, tuple)
-                else ("", self.port)
-            )
-        source, destination = self.addresses()
-        return (
-            source.host if source is not None else "",
-            destination.port if destination is not None else 0,
-        )
 
     def idle_since(self) -> float | None:
         """Since when it waits for a request, or for its end; None while one is under way, or bytes
@@ -125,73 +108,53 @@ class ClientSocket(asyncio.Protocol):
         return None
 
     def check_progress(self, now: float) -> None:
-        """From time to time: bytes that leave our buffers and the kernel's are a sign of life of a
-        client that takes them slowly.
+        """Count bytes that leave our buffers and the kernel's as a sign of life of a client that
+        takes them slowly. Called from time to time.
         """
         unsent = self.transport.get_write_buffer_size()
         if unsent:
             unsent += _unsent_in_kernel(self.transport)
-            if unsent < self._unsent:
+            if unsent < self.unsent:
                 self.since = now
-        self._unsent = unsent
+        self.unsent = unsent
 
-    def _take(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        if self.proxy.settings.buffer_size != _BUFFERED:
-            self.transport.set_write_buffer_limits(high=self.proxy.settings.buffer_size)
-        self.phase = Phase.IDLE
-        self.since = monotonic()
+    # Reading.
 
-    def _leave_wire(self) -> None:
-        # For the next client, as if new.
-        self.claimed = None
-        self.transport = cast("asyncio.Transport", None)
-        self._paused = 0
-        self._blocked = False
-        self._eof = False
-        self._unsent = 0
-
-    def _pause(self, why: int) -> None:
-        if not self._paused and not self._eof and not self.transport.is_closing():
+    def pause(self, why: int) -> None:
+        """Read no more for this reason."""
+        if not self.paused and not self.eof and not self.transport.is_closing():
             self.transport.pause_reading()
-        self._paused |= why
+        self.paused |= why
 
-    def _unpause(self, why: int) -> None:
-        if self._paused & why:
-            self._paused &= ~why
-            if not self._paused and not self._eof and not self.transport.is_closing():
+    def unpause(self, why: int) -> None:
+        """Read again, unless there are other reasons not to."""
+        if self.paused & why:
+            self.paused &= ~why
+            if not self.paused and not self.eof and not self.transport.is_closing():
                 self.transport.resume_reading()
 
-    def _charge(self, size: int) -> None:
-        # For bytes that went through: so many end the turn, and with it the loop's row of reads.
-        if not self._turn.spend(1 + size // BYTES):
-            self._rest()
+    def charge(self, size: int) -> None:
+        """Pay for bytes that went through: so many end the turn, and with it the loop's row of
+        reads.
+        """
+        if not self.turn.spend(1 + size // BYTES):
+            self.rest()
 
-    def _rest(self) -> None:
-        # The turn is over: others first, then `_go_on`.
-        self._pause(TURN)
-        self._turn.end(self._go_on)
+    def rest(self) -> None:
+        """End the turn: others first, then `go_on`."""
+        self.pause(TURN)
+        self.turn.end(self._go_on)
 
-    def _go_on(self) -> None:
-        # A new turn.
-        self._unpause(TURN)
+    # The end.
 
-    def _linger(self) -> None:
-        # The client is still sending, or may be (see `sockets.closing`).
-        self.phase = Phase.LINGER
-        self.since = monotonic()
-        self.keeper.enter_short_phase(cast("Client", self))
-        if self._eof or not half_close(self.transport):
-            self._close()
-        else:
-            self._unpause(UPSTREAM | FULL)
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close when what was written has gone out."""
         self.phase = Phase.CLOSED
         self.since = monotonic()
         self.transport.close()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Close at once, visibly."""
         self.phase = Phase.CLOSED
         reset(self.transport)
 

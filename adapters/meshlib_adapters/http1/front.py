@@ -1,28 +1,36 @@
-"""One client connection: requests in, in order (RFC 9112 9); the responses are `response_writer`'s.
+"""`HTTP1Front`: one client connection: requests in, in order (RFC 9112 9).
 
-The states are few: between requests (`head` is None), in a request (its body may still be coming
-while the response already goes out), tunnel, and lingering (our last response is out, what still
-comes is thrown away). `phase` says which time-out is running.
+The states are few: between requests (the exchange's `head` is None), in a request (its body may
+still be coming while the response already goes out), tunnel, and lingering (our last response is
+out, what still comes is thrown away). The socket's `phase` says which time-out is running.
+
+It is made of parts that know nothing of it: the socket (`client_socket`), what was read and not yet
+looked at (`request_reader`), heads that repeat the last one (`repeated_head`), how slow the client
+is (`client_pace`), the responses (`response_writer`), which are what the exchange sees, and the
+`client`, which is what the keeper of all connections sees.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from meshlib.decision import Forward
 from meshlib.errors import ProtocolError
-from meshlib.http1 import REQUEST_LINE, NeedData, RequestBody, finish_head, request_line
-from meshlib.messages import FieldSection
-from meshlib_adapters.http1.client_socket import FULL, TURN, UPSTREAM
-from meshlib_adapters.http1.paced import PacedWriter
+from meshlib.http1 import NeedData, RequestBody
+from meshlib.messages import RequestHead
+from meshlib_adapters.http1.client import HTTP1Client
+from meshlib_adapters.http1.client_pace import ClientPace
+from meshlib_adapters.http1.client_socket import FULL, TURN, ClientSocket
+from meshlib_adapters.http1.repeated_head import RepeatedHead
+from meshlib_adapters.http1.request_reader import RequestReader
+from meshlib_adapters.http1.response_writer import ResponseWriter
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange import State
 from meshlib_adapters.turns import MESSAGE
 
 if TYPE_CHECKING:
+    from meshlib.proxy_protocol import ProxyHeader
     from meshlib_adapters.proxy.client import ClientKeeper
     from meshlib_adapters.proxy.front import TLSFacts
     from meshlib_adapters.proxy.proxy import Proxy
@@ -39,10 +47,27 @@ _LINGER: Final = Phase.LINGER
 _TUNNEL: Final = State.TUNNEL
 
 
-class HTTP1Front(PacedWriter):
-    """See the module. Everything is called from the event loop; nothing blocks."""
+class HTTP1Front(asyncio.Protocol):
+    """See the module. Everything is called from the event loop; nothing blocks.
 
-    __slots__ = ("_block", "_fields")
+    `port` is the listener's (0: ask the socket), `tls` what TLS proves of the client (None: it is
+    not terminated here), `claimed` what a trusted proxy says who it is. Without TLS the front is
+    given back to its `keeper` when the client is gone (`ClientKeeper.recycle`); `renew` makes it
+    ready for the next one.
+    """
+
+    __slots__ = (
+        "_keeper",
+        "_pace",
+        "_processing",
+        "_reader",
+        "_repeated",
+        "_socket",
+        "_writer",
+        "client",
+        "exchange",
+        "proxy",
+    )
 
     def __init__(
         self,
@@ -52,59 +77,91 @@ class HTTP1Front(PacedWriter):
         port: int = 0,
         *,
         tls: TLSFacts | None = None,
+        claimed: ProxyHeader | None = None,
     ) -> None:
-        super().__init__(proxy, keeper, scheme, port, tls)
-        # The field lines of the last request: clients repeat them, and nothing is parsed again.
-        self._block = b""
-        self._fields: FieldSection | None = None
+        settings = proxy.settings
+        self.proxy = proxy
+        self._keeper = keeper
+        self._processing = False  # heads are being read: `read_on` is not needed
+        self._socket = socket = ClientSocket(proxy.loop, self._go_on)
+        self._reader = reader = RequestReader(settings.head_size)
+        self._pace = pace = ClientPace(settings.min_body_rate, settings.body_grace)
+        self._repeated = RepeatedHead(
+            proxy.request_cache, settings.head_size, remember=proxy.fast_paths.repeated_heads
+        )
+        self._writer = ResponseWriter(proxy, keeper, self, socket, reader, pace, tls)
+        self.exchange = self._writer.exchange
+        self.client = HTTP1Client(scheme, port, socket, reader, pace, self._writer)
+        socket.claimed = claimed
+
+    def __repr__(self) -> str:
+        return f"<HTTP1Front {self.client!r}>"
+
+    def renew(self, scheme: str, port: int, claimed: ProxyHeader | None) -> None:
+        """Serve another client, as if new. What the last one's fields were stays known: they say
+        nothing of who sent them.
+        """
+        self._socket.claimed = claimed
+        self._reader.renew()
+        self._pace.forget()
+        self._writer.renew()
+        client = self.client
+        client.scheme = scheme
+        client.port = port
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there; it may be one too many."""
-        self._take(transport)
-        if self.keeper.admit(self) is None:
-            self._keep_alive = False
+        self._socket.open(transport, self.proxy.settings.buffer_size)
+        writer, client = self._writer, self.client
+        admitted = self._keeper.admit(client)
+        if client.peer is not writer.peer:
+            writer.peer = client.peer
+            self.exchange.forget_client()
+        if admitted is None:
+            writer.keep_alive = False
             self.exchange.local_error(503, "too_many_connections", retry_after=1)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         exchange = self.exchange
+        reader = self._reader
         if exchange.head is None:
-            if self.phase is _IDLE and self._block and not self._blocked and not self._unread:
-                # Clients repeat their fields: then a whole head is its request line and the very
-                # bytes of the last one, and nothing has to be searched. The clock is `monotonic`,
-                # because uvloop's is a millisecond coarse.
-                match = REQUEST_LINE.match(data)
-                block = self._block
-                if (
-                    match is not None
-                    and data.startswith(block, match.end())
-                    and len(data) == match.end() + len(block) + 2
-                ):
-                    self._repeat(match, data)
-                else:
-                    self._unread = data
-                    self._process()
-            elif self.phase >= _LINGER:  # nobody looks into it
-                self._charge(len(data))
-            elif self._blocked or self._unread:
+            socket = self._socket
+            if socket.phase is _IDLE and not socket.blocked and not reader.unread:
+                try:
+                    head = self._repeated.match(data)
+                    if head is not None:
+                        # The clock is `monotonic`, because uvloop's is a millisecond coarse.
+                        socket.since = exchange.started = monotonic()
+                        self._serve(head)
+                        return
+                except ProtocolError as error:
+                    self._writer.refuse(error)
+                    return
+                reader.unread = data
+                self._process()
+            elif socket.phase >= _LINGER:  # nobody looks into it
+                socket.charge(len(data))
+            elif socket.blocked or reader.unread:
                 self._hold(data)
             else:
-                self._unread = data
+                reader.unread = data
                 self._process()
         elif exchange.state is _TUNNEL:
-            self.since = monotonic()
+            socket = self._socket
+            socket.since = monotonic()
             connection = exchange.request.connection
             if connection is not None:
                 connection.send_tunnel(data)
-            self._charge(len(data))
-        elif self._body is not None:
-            if self._unread:  # the turn is over; `_go_on` finds it
+            socket.charge(len(data))
+        elif reader.body is not None:
+            if reader.unread:  # the turn is over; `_go_on` finds it
                 self._hold(data)
             else:
-                self._unread = data
-                self._receive_body()
+                reader.unread = data
+                self._receive_body(reader.body)
         else:
             self._hold(data)
 
@@ -112,34 +169,37 @@ class HTTP1Front(PacedWriter):
         """The client sends no more. A complete request still gets its response (a half-closed
         connection).
         """
-        self._eof = True
-        self.flush()  # before the loop may close
+        self._socket.eof = True
+        writer = self._writer
+        writer.flush()  # before the loop may close
         exchange = self.exchange
+        reader = self._reader
         if exchange.state is _TUNNEL:
             connection = exchange.request.connection
             if connection is not None:
                 connection.send_eof()
-            if self._tunnel_over:
-                self._close()
-            return not self._tunnel_over
-        if (self._body is not None or exchange.head is None) and not self._unread:
+            if writer.tunnel_over:
+                writer.close()
+            return not writer.tunnel_over
+        if (reader.body is not None or exchange.head is None) and not reader.unread:
             if exchange.head is not None:
                 exchange.drop("client_closed")
-            self._close()
+            writer.close()
             return False
-        if not self._unread:
-            self._keep_alive = False
-        self.keeper.watch_half_closed(self)
+        if not reader.unread:
+            writer.keep_alive = False
+        self._keeper.watch_half_closed(self.client)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; whoever works for it is told."""
-        self.phase = Phase.CLOSED
-        self._turn.cancel()
-        self.keeper.leave(self)
+        socket = self._socket
+        socket.phase = Phase.CLOSED
+        socket.turn.cancel()
+        self._keeper.leave(self.client)
         exchange = self.exchange
         request = exchange.request
-        request.leave()
+        at_rest = request.leave()
         if exchange.head is not None:
             connection = request.connection
             if exchange.state is not _TUNNEL:
@@ -150,250 +210,175 @@ class HTTP1Front(PacedWriter):
             else:
                 request.cancel()
             exchange.end()
-        elif request.at_rest and not self._tunnelled and type(self) is HTTP1Front:
-            self._renew()
-            self.keeper.recycle(self)
-
-    def _renew(self) -> None:
-        # What the last client's fields were stays: it depends on them and on nothing else.
-        self._leave_wire()
-        self._held = b""  # this client's, and nobody else's
-        self._buffer.clear()
-        self.exchange.renew()
-        self._forget_paces()
-        self._body = None
-        self._keep_alive = True
-        self._unread = b""
-        self._at = 0
-        self._tunnel_over = False
+        elif at_rest and not self._writer.tunnelled and self._writer.tls is None:
+            self._keeper.recycle(self)
 
     def pause_writing(self) -> None:
         """The client is slower than the upstream."""
-        self._blocked = True
+        self._socket.blocked = True
         connection = self.exchange.request.connection
         if connection is not None:
             connection.pause()
 
     def resume_writing(self) -> None:
         """The client takes more."""
-        self._blocked = False
-        self.since = monotonic()
+        socket = self._socket
+        socket.blocked = False
+        socket.since = monotonic()
         connection = self.exchange.request.connection
         if connection is not None:
             connection.resume()
-        if self.exchange.head is None and self.phase < _BODY and not self._turn.over:
-            if self._unread:
+        if self.exchange.head is None and socket.phase < _BODY and not socket.turn.over:
+            if self._reader.unread:
                 self._process()
             self._unfill()
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Refuse a client whose first bytes somebody else has read, and found wrong."""
+        if self._socket.phase is _IDLE:
+            self._writer.refuse(error)
+
+    # As the `RequestSide` of the responses.
+
+    def on_linger(self) -> None:
+        """See `RequestSide`."""
+        self._keeper.enter_short_phase(self.client)
+
+    def read_on(self) -> None:
+        """See `RequestSide`."""
+        socket = self._socket
+        if not self._processing and not socket.blocked and not socket.turn.over:
+            self._process()
 
     # Requests.
 
     def _process(self) -> None:
-        # The heads of `_unread` that are complete, one after the other, until one of them has to
-        # wait for its response or the turn is over. A loop and no recursion: a client may send
-        # thousands of pipelined requests that we respond to at once.
-        buffer = self._buffer
+        # The heads that are complete, one after the other, until one of them has to wait for its
+        # response or the turn is over. A loop and no recursion: a client may send thousands of
+        # pipelined requests that we respond to at once.
         exchange = self.exchange
+        socket = self._socket
+        reader = self._reader
         self._processing = True
         try:
             while True:
-                raw = buffer.receive_data(self._unread, self._at)
-                self._take_until(buffer.position)
+                raw = reader.next_head()
                 if isinstance(raw, NeedData):
-                    if self._eof:
-                        self._close()
-                    elif self.phase is _IDLE and len(buffer):
-                        self.phase = _HEAD
-                        self.since = monotonic()
-                        self.keeper.enter_short_phase(self)
+                    if socket.eof:
+                        self._writer.close()
+                    elif socket.phase is _IDLE and reader.begun:
+                        socket.phase = _HEAD
+                        socket.since = monotonic()
+                        self._keeper.enter_short_phase(self.client)
                     break
-                self._request(raw)
-                if (
-                    self._eof and self._body is not None and not self._unread
-                ):  # its rest will never come
-                    exchange.drop("client_closed")
-                    self._close()
+                socket.since = exchange.started = monotonic()
+                self._serve(self._repeated.parse(raw))
+                if socket.eof and reader.body is not None and not reader.unread:
+                    exchange.drop("client_closed")  # its rest will never come
+                    self._writer.close()
                 if (
                     exchange.head is not None
-                    or self.phase is not _IDLE
-                    or not self._unread
-                    or self._blocked
+                    or socket.phase is not _IDLE
+                    or not reader.unread
+                    or socket.blocked
                 ):
                     break
-                if self.transport.is_closing():  # the client has gone: `connection_lost` follows
+                if socket.transport.is_closing():  # the client has gone: `connection_lost` follows
                     break
-                if not self._turn.spend(MESSAGE):
-                    self._rest()
+                if not socket.turn.spend(MESSAGE):
+                    socket.rest()
                     break
         except ProtocolError as error:
-            self._refuse(error)
+            self._writer.refuse(error)
         finally:
             self._processing = False
-        if len(self._unread) - self._at >= self.proxy.settings.head_size:
-            self._pause(FULL)
-        elif self._paused:
-            self._unfill()
-        if self._turn.left <= 0:
-            self._rest()
+        if reader.full:
+            socket.pause(FULL)
+        elif socket.paused:
+            socket.unpause(FULL)
+        if socket.turn.left <= 0:
+            socket.rest()
 
     def _go_on(self) -> None:
+        # A new turn.
         exchange = self.exchange
+        socket = self._socket
+        reader = self._reader
         if exchange.head is not None:
-            if self._body is not None and self._unread and exchange.state is not _TUNNEL:
-                self._receive_body()
+            if reader.body is not None and reader.unread and exchange.state is not _TUNNEL:
+                self._receive_body(reader.body)
         elif (
-            self.phase < _BODY
-            and self._unread
-            and not self._blocked
-            and not self.transport.is_closing()
+            socket.phase < _BODY
+            and reader.unread
+            and not socket.blocked
+            and not socket.transport.is_closing()
         ):
             self._process()
-        if not self._turn.over:
-            self._unpause(TURN)
+        if not socket.turn.over:
+            socket.unpause(TURN)
 
-    def _request(self, raw: bytes) -> None:
-        self.since = self.exchange.started = monotonic()
-        method, target, version, at = request_line(raw)
-        block = raw[at:-2]
-        fields = self._fields
-        if fields is None or block != self._block:
-            cache = self.proxy.request_cache
-            fields = cache.first_fields(block) if fields is None else cache.fields(block, fields)
-            self._block = block
-            self._fields = fields
-        self._serve(method, target, version, fields)
-
-    def _repeat(self, match: re.Match[bytes], data: bytes) -> None:
-        if not data.endswith(b"\r\n") or len(data) > self.proxy.settings.head_size:
-            self._unread = data
-            self._process()
-            return
-        self.since = self.exchange.started = monotonic()
-        method, target, version = match.groups()
-        fields = self._fields
-        assert fields is not None
-        try:
-            self._serve(method, target, 1 if version == b"1" else 0, fields)
-        except ProtocolError as error:
-            self._refuse(error)
-
-    def _serve(self, method: bytes, target: bytes, version: int, fields: FieldSection) -> None:
-        head = finish_head(method, target, version, fields)
-        if version:
-            self._keep_alive = b"close" not in fields.connection and not self.keeper.draining
+    def _serve(self, head: RequestHead) -> None:
+        fields = head.fields
+        if head.minor_version:
+            keep_alive = b"close" not in fields.connection
         else:
-            self._keep_alive = b"keep-alive" in fields.connection and not self.keeper.draining
+            keep_alive = b"keep-alive" in fields.connection
+        self._writer.keep_alive = keep_alive and not self._keeper.draining
         exchange = self.exchange
-        decision = exchange.route(head)
+        otherwise = exchange.route(head)
+        data = b""
+        body = None
         if fields.content_length or fields.chunked:
             exchange.check_body(fields.content_length or 0)
-            self._body = RequestBody(fields)
-            self._receiving = None
-        data = b""
-        if self._body is not None:
-            data = self._take_body()
-        if isinstance(decision, Forward):
-            done = self._body is None
-            self.phase = _RESPONSE if done else _BODY
-            exchange.forward(data, done=done, relay_chunks=version == 1)
+            body = self._reader.begin_body(fields)
+            self._pace.forget_upload()
+            data = self._take_body(body)
+        if otherwise is None:
+            done = body is None or body.done
+            self._socket.phase = _RESPONSE if done else _BODY
+            exchange.forward(data, done=done, relay_chunks=head.minor_version == 1)
         else:
-            exchange.respond(decision)
+            exchange.respond(otherwise)
 
-    def _receive_body(self) -> None:
-        self.since = monotonic()
+    def _take_body(self, body: RequestBody) -> bytes:
+        reader = self._reader
+        wire = reader.take_body(body, self._socket.turn)
+        self.exchange.check_body(body.size)
+        if body.done:
+            reader.body = None
+        return wire
+
+    def _receive_body(self, body: RequestBody) -> None:
+        socket = self._socket
+        socket.since = monotonic()
         exchange = self.exchange
         try:
-            wire = self._take_body()
+            wire = self._take_body(body)
         except ProtocolError as error:
             exchange.request.cancel()
-            self._refuse(error)
+            self._writer.refuse(error)
             return
-        done = self._body is None
-        if done and self.phase is _BODY:
-            self.phase = _STREAM if exchange.responding else _RESPONSE
-        if self._turn.left <= 0:
-            self._rest()
-        if self._paused:
+        done = body.done
+        if done and socket.phase is _BODY:
+            socket.phase = _STREAM if exchange.responding else _RESPONSE
+        if socket.turn.left <= 0:
+            socket.rest()
+        if socket.paused:
             self._unfill()
         exchange.request.send(wire, done=done)
         # Behind its FIN the rest will never come.
-        if self._eof and not done and not self._unread and exchange.head is not None:
+        if socket.eof and not done and not self._reader.unread and exchange.head is not None:
             exchange.drop("client_closed")
-            self._close()
+            self._writer.close()
 
     def _hold(self, data: bytes) -> None:
         # Pipelined requests wait their turn; their buffer is bounded by telling the client's kernel
         # to wait.
-        self._unread = self._unread[self._at :] + data
-        self._at = 0
-        if len(self._unread) >= self.proxy.settings.head_size:
-            self._pause(FULL)
+        self._reader.hold(data)
+        if self._reader.full:
+            self._socket.pause(FULL)
 
-    def shut(self) -> None:
-        """Draining: an idle connection closes now, any other after its response."""
-        idle = self.exchange.head is None and self.phase is _IDLE
-        if idle and not len(self._buffer) and not self._unread:
-            self._close()
-        else:
-            self._keep_alive = False
-
-    def abort(self) -> None:
-        """The end of a drain: no more waiting. What is cut looks cut."""
-        if self.exchange.head is not None:
-            self.exchange.drop("shutdown")
-            self._reset()
-        else:
-            self.flush()
-            self.transport.abort()
-
-    def on_timeout(self) -> None:
-        """The time-out of the current phase has passed."""
-        phase = self.phase
-        exchange = self.exchange
-        responding = exchange.responding
-        if phase is _HEAD:
-            self._keep_alive = False
-            exchange.local_error(408, "head_timeout")
-        elif phase is _BODY and not self._paused & UPSTREAM and not responding:
-            exchange.request.cancel()
-            self._keep_alive = False
-            exchange.local_error(408, "body_timeout")
-        elif phase is _RESPONSE or (phase is _BODY and not responding):
-            self._keep_alive = self._keep_alive and self._body is None
-            exchange.request.time_out()
-        elif phase in (_IDLE, _LINGER):
-            self._close()
-        else:
-            # STREAM, TUNNEL, BODY behind a response that has begun, or CLOSED with an end that
-            # nobody takes: cut, visibly.
-            if exchange.head is not None:
-                if phase is Phase.TUNNEL:
-                    exchange.drop("tunnel_idle")
-                else:
-                    # Whoever owes the next bytes: the client its request or the taking of our
-                    # response, else the upstream.
-                    client = self._blocked or (phase is _BODY and not self._paused & UPSTREAM)
-                    exchange.drop("between_bytes_timeout", "C" if client else "S")
-            self._reset()
-
-    def probe(self, now: float) -> bool:
-        """For a half-closed client, twice a second: is anybody there? False when there is nothing
-        left to ask.
-
-        A closed socket replies to our bytes with a reset, one that was only shut down for writing
-        does not. An interim response is the one thing that may be sent before the final head (RFC
-        9110 15.2). A response that has begun tells by itself while it moves; one that says nothing
-        for most of a second is given up.
-        """
-        exchange = self.exchange
-        head, state = exchange.head, exchange.state
-        if head is None or self.phase is Phase.CLOSED or state is _TUNNEL:
-            return False
-        if state is not State.RESPONDING:
-            if head.minor_version:
-                self._write(b"HTTP/1.1 102 Processing\r\n\r\n")
-        elif now - self.since >= 0.75 and not self.transport.get_write_buffer_size():
-            exchange.drop("client_closed")
-            self._close()
-            return False
-        return True
+    def _unfill(self) -> None:
+        # Read on when little enough waits here.
+        if not self._reader.full:
+            self._socket.unpause(FULL)

@@ -1,28 +1,32 @@
-"""Responses out: what an upstream sends for a client's request, or what we send ourselves, and what
-comes after it on the connection.
+"""`ResponseWriter`: responses out: what an upstream sends for a client's request, or what we send
+ourselves, and what comes after it on the connection.
 """
 
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
+from meshlib.client_claims import Peer
 from meshlib.errors import ProtocolError
-from meshlib.http1 import LAST_CHUNK, BodyKind, HeadBuffer, RequestBody, chunk_head
-from meshlib_adapters.http1.client_socket import FULL, UPSTREAM, ClientSocket
+from meshlib.http1 import LAST_CHUNK, BodyKind, chunk_head
+from meshlib.proxy_protocol import ProxyAddress
+from meshlib_adapters.http1.client_socket import FULL, UPSTREAM
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange import Exchange, State
 from meshlib_adapters.sockets.closing import half_close
-from meshlib_adapters.turns import BYTES, CHUNK
 from meshlib_adapters.upstream.messages import ForwardResponse
 
 if TYPE_CHECKING:
+    from meshlib_adapters.http1.client_pace import ClientPace
+    from meshlib_adapters.http1.client_socket import ClientSocket
+    from meshlib_adapters.http1.request_reader import RequestReader
     from meshlib_adapters.proxy.client import ClientKeeper
     from meshlib_adapters.proxy.front import TLSFacts
     from meshlib_adapters.proxy.local_responses import LocalResponse
     from meshlib_adapters.proxy.proxy import Proxy
 
-__all__ = ["ResponseWriter"]
+__all__ = ["RequestSide", "ResponseWriter"]
 
 # Bound once: looking a member up in its class costs as much as a small function call (Python 3.11).
 _IDLE: Final = Phase.IDLE
@@ -45,87 +49,116 @@ _LAST: Final = frozenset({"bad_authority", "ambiguous_path", "loop"})
 _REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
 
 
-class ResponseWriter(ClientSocket):
+class RequestSide(Protocol):
+    """Who reads the requests of the connection, as the responses see it."""
+
+    def read_on(self) -> None:
+        """Look at what waits in the reader: the response before it is out."""
+
+    def on_linger(self) -> None:
+        """The connection waits for its client's end, for a short time."""
+
+
+class ResponseWriter:
     """Gives the client of an HTTP/1 connection its responses, in order: the `Front` of its
     `exchange`.
 
-    What has been read and not yet looked at waits in `_unread`, from `_at` on: the rest of a body,
-    and what comes behind the request under way; the subclass reads it (`_process`) when the
-    response is out.
+    `peer` is set with each client. `keep_alive`: the connection goes on behind this response.
+    `held` is a whole response that goes out at the end of this round of the loop. `tunnelled`: the
+    connection has been a tunnel, so its objects serve nobody else; `tunnel_over`: the upstream has
+    sent its last byte through it.
     """
 
     __slots__ = (
-        "_at",
-        "_body",
-        "_buffer",
         "_framing",
-        "_held",
-        "_keep_alive",
-        "_processing",
-        "_tunnel_over",
-        "_tunnelled",
-        "_unread",
+        "_keeper",
+        "_pace",
+        "_reader",
+        "_requests",
+        "_socket",
+        "_write_batch",
         "exchange",
+        "held",
+        "keep_alive",
+        "peer",
+        "tls",
+        "tunnel_over",
+        "tunnelled",
     )
 
     def __init__(
         self,
         proxy: Proxy,
         keeper: ClientKeeper,
-        scheme: str,
-        port: int,
+        requests: RequestSide,
+        socket: ClientSocket,
+        reader: RequestReader,
+        pace: ClientPace,
         tls: TLSFacts | None,
     ) -> None:
-        super().__init__(proxy, keeper, scheme, port, tls)
-        self.exchange = Exchange(proxy, self)
-        self._body: RequestBody | None = None  # None: the request is complete
-        self._buffer = HeadBuffer(proxy.settings.head_size)
-        self._keep_alive = True
+        self._keeper = keeper
+        self._requests = requests
+        self._socket = socket
+        self._reader = reader
+        self._pace = pace
+        self._write_batch = proxy.write_batch
         self._framing = _AS_IS
-        self._held = b""  # a whole response that goes out at the end of this round of the loop
-        self._unread = b""
-        self._at = 0
-        self._processing = False  # the subclass is reading: it goes on by itself
-        self._tunnelled = False  # its objects serve nobody else
-        self._tunnel_over = False  # the upstream has sent its last byte through the tunnel
+        self.tls = tls
+        self.peer = Peer("", "http", 0)
+        self.keep_alive = True
+        self.held = b""
+        self.tunnelled = False
+        self.tunnel_over = False
+        self.exchange = Exchange(proxy, self)
 
-    def _process(self) -> None:
-        raise NotImplementedError
+    def __repr__(self) -> str:
+        return f"<ResponseWriter {self.peer.address} {self.exchange.state.value}>"
+
+    def renew(self) -> None:
+        """Forget the client."""
+        self.held = b""  # this client's, and nobody else's
+        self.keep_alive = True
+        self.tunnel_over = False
 
     # As a `Front`: responses of an upstream.
 
     @property
     def body_pending(self) -> bool:
         """Whether bytes of the request's body are still to come."""
-        return self._body is not None
+        return self._reader.body is not None
+
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        """See `ClientSocket.addresses`."""
+        return self._socket.addresses()
 
     def send_interim(self, response: ForwardResponse) -> None:
         """100 and 103 go to HTTP/1.1 clients; HTTP/1.0 knows no interim responses (RFC 9110
         15.2).
         """
-        self.since = monotonic()
+        self._socket.since = monotonic()
         exchange = self.exchange
         request = exchange.head
         if request is not None and request.minor_version and not exchange.responding:
-            self._write(response.http1() + b"\r\n")
+            self.write(response.http1() + b"\r\n")
 
     def send_response(
         self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
         """Send the head and what came with it in one write."""
         exchange = self.exchange
+        socket = self._socket
         request = exchange.head
         assert request is not None
         minor_version = request.minor_version
-        self.since = exchange.first_byte_at
-        if self._body is None:
-            self.phase = _STREAM
+        socket.since = exchange.first_byte_at
+        if self._reader.body is None:
+            socket.phase = _STREAM
         elif done:
-            self._keep_alive = False  # the rest of the request will not be read
+            self.keep_alive = False  # the rest of the request will not be read
         extra = b"\r\n"
         self._framing = _AS_IS
-        if self.keeper.draining:
-            self._keep_alive = False
+        if self._keeper.draining:
+            self.keep_alive = False
         if kind is _CHUNKED or kind is _CLOSE_DELIMITED:
             if minor_version:
                 extra = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -133,24 +166,27 @@ class ResponseWriter(ClientSocket):
                     self._framing = _ENCODE
                     pieces = _encode(pieces)
             else:
-                self._keep_alive = False
+                self.keep_alive = False
                 self._framing = _UNTIL_CLOSE
-        if not self._keep_alive:
+        if not self.keep_alive:
             extra = b"Connection: close\r\n" + extra
         elif not minor_version:
             extra = b"Connection: keep-alive\r\n" + extra
         data = b"".join((response.http1(), extra, *pieces))
         exchange.bytes_out = len(data)
         if done:
-            self._hold_response(data)
+            if self.held:  # of a response before this one, to a pipelined request
+                self.flush()
+            self.held = data
+            self._write_batch.add(self)
             exchange.request.finish()
             self._responded()
         else:
-            self._write(data)
+            self.write(data)
 
     def send_data(self, pieces: list[bytes], done: bool) -> None:
         """Send more of the body."""
-        self.since = monotonic()
+        self._socket.since = monotonic()
         if self._framing == _ENCODE:
             pieces = _encode(pieces)
             if done:
@@ -159,7 +195,7 @@ class ResponseWriter(ClientSocket):
             # One write: there may be hundreds of a few bytes.
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             self.exchange.bytes_out += len(data)
-            self.transport.write(data)
+            self._socket.transport.write(data)
         if done:
             self.exchange.request.finish()
             self._responded()
@@ -167,39 +203,40 @@ class ResponseWriter(ClientSocket):
     def begin_tunnel(self, response: ForwardResponse, data: bytes) -> None:
         """Send a 101 and what came behind it, and what the client has sent behind its request."""
         exchange = self.exchange
-        self.since = exchange.first_byte_at
-        self.phase = Phase.TUNNEL
-        self._tunnelled = True
-        self._keep_alive = False
-        self._write(response.http1() + b"\r\n" + data)
-        early = self._unread[self._at :]
-        self._unread = b""
+        socket = self._socket
+        socket.since = exchange.first_byte_at
+        socket.phase = Phase.TUNNEL
+        self.tunnelled = True
+        self.keep_alive = False
+        self.write(response.http1() + b"\r\n" + data)
+        early = self._reader.take_rest()
         connection = exchange.request.connection
         if early and connection is not None:
             connection.send_tunnel(early)
-        if self._eof and connection is not None:
+        if socket.eof and connection is not None:
             connection.send_eof()
-        self._unpause(FULL)
+        socket.unpause(FULL)
 
     def tunnel_data(self, data: bytes) -> None:
         """Send bytes of the tunnel."""
-        self.since = monotonic()
+        self._socket.since = monotonic()
         self.exchange.bytes_out += len(data)
-        self.transport.write(data)
+        self._socket.transport.write(data)
 
     def tunnel_eof(self) -> None:
         """The upstream has sent all; the client may go on."""
-        self._tunnel_over = True
-        if self._eof or not half_close(self.transport):
-            self._close()
+        self.tunnel_over = True
+        if self._socket.eof or not half_close(self._socket.transport):
+            self.close()
 
     def pause_request(self, paused: bool) -> None:
-        """The upstream is slower than the client, or no more."""
+        """The upstream is slower than the client, or no more. Whoever has to wait is not slow."""
+        self._pace.forget_upload()
         if paused:
-            self._pause(UPSTREAM)
+            self._socket.pause(UPSTREAM)
         else:
-            self.since = monotonic()
-            self._unpause(UPSTREAM)
+            self._socket.since = monotonic()
+            self._socket.unpause(UPSTREAM)
 
     def cut(self, reason: str) -> None:
         """A cut response must look cut: the last chunk or the missing bytes tell the client; where
@@ -210,76 +247,67 @@ class ResponseWriter(ClientSocket):
         exchange.conclude(reason)
         exchange.end()
         if tunnel or self._framing == _UNTIL_CLOSE:
-            self._reset()
+            self._socket.reset()
         else:
-            self._close()
+            self.close()
 
     # Responses of our own.
 
     def send_local(self, response: LocalResponse) -> None:
         """Send a whole response of our own."""
         exchange = self.exchange
+        socket = self._socket
         if exchange.head is None:
-            exchange.started = self.since if self.phase is _HEAD else monotonic()
-        if self._body is not None or response.reason in _LAST:
-            self._keep_alive = False
-        ending = b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n"
+            exchange.started = socket.since if socket.phase is _HEAD else monotonic()
+        if self._reader.body is not None or response.reason in _LAST:
+            self.keep_alive = False
+        ending = b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n"
         data = response.lines() + ending + response.body
         exchange.bytes_out = len(data)
-        self._write(data)
+        self.write(data)
         self._responded()
 
-    def _refuse(self, error: ProtocolError) -> None:
-        # What this client sends cannot be trusted any further: one response, then the connection
-        # ends (RFC 9112 2.2).
-        self._keep_alive = False
+    def refuse(self, error: ProtocolError) -> None:
+        """Send one response, then end the connection: what this client sends cannot be trusted any
+        further (RFC 9112 2.2).
+        """
+        self.keep_alive = False
         exchange = self.exchange
         if exchange.responding:
             exchange.conclude(error.reason)
             exchange.end()
-            self._close()
+            self.close()
         else:
             exchange.local_error(error.status_hint, error.reason)
 
-    def refuse(self, error: ProtocolError) -> None:
-        """Refuse a client whose first bytes somebody else has read, and found wrong."""
-        if self.phase is _IDLE:
-            self._refuse(error)
-
     # Writing.
 
-    def _write(self, data: bytes) -> None:
-        if self._held:
+    def write(self, data: bytes) -> None:
+        """Write now, behind what is held."""
+        if self.held:
             self.flush()
-        self.transport.write(data)
-
-    def _hold_response(self, data: bytes) -> None:
-        if self._held:  # of a response before this one, to a pipelined request
-            self.flush()
-        self._held = data
-        self.proxy.write_batch.add(self)
+        self._socket.transport.write(data)
 
     def flush(self) -> None:
         """Write what the round's end was waited for with, and close if that was the last of it."""
-        data = self._held
+        data = self.held
         if data:
-            self._held = b""
-            transport = self.transport
+            self.held = b""
+            socket = self._socket
+            transport = socket.transport
             if not transport.is_closing():
                 transport.write(data)
-                if self.phase is _CLOSED:
+                if socket.phase is _CLOSED:
                     transport.close()
 
-    def _close(self) -> None:
-        if not self._held:
-            super()._close()
+    def close(self) -> None:
+        """Close when everything has gone out."""
+        socket = self._socket
+        if not self.held:
+            socket.close()
         else:  # `flush` does it
-            self.phase = _CLOSED
-            self.since = monotonic()
-
-    def _linger(self) -> None:
-        self.flush()
-        super()._linger()
+            socket.phase = _CLOSED
+            socket.since = monotonic()
 
     # The end of a request, and of the connection.
 
@@ -287,53 +315,36 @@ class ResponseWriter(ClientSocket):
         exchange = self.exchange
         refused = exchange.status in _REFUSED
         exchange.end()
+        socket = self._socket
+        reader = self._reader
         # What is left of a request's body must not be read as a request; behind its FIN a client
         # says nothing more.
-        if not self._keep_alive or self._body is not None or (self._eof and not self._unread):
-            if self._body is not None or self._unread or self._buffer or refused:
-                self._unread = b""
+        if not self.keep_alive or reader.body is not None or (socket.eof and not reader.unread):
+            if reader.body is not None or reader.unread or reader.begun or refused:
+                reader.drop()
                 self._linger()
             else:
-                self._close()
+                self.close()
             return
-        self.phase = _IDLE
-        if self._paused:
-            self._unpause(UPSTREAM)
-            self._unfill()
-        if self._unread and not self._processing and not self._blocked and not self._turn.over:
-            self._process()
+        socket.phase = _IDLE
+        if socket.paused:
+            socket.unpause(UPSTREAM)
+            if not reader.full:
+                socket.unpause(FULL)
+        if reader.unread:
+            self._requests.read_on()
 
-    def _take_body(self) -> bytes:
-        # What `_unread` has of the body, as it is to be sent on: all of it, unless that would be
-        # more chunks than fit a turn.
-        body = self._body
-        if body is None:
-            return b""
-        wire = b""
-        unread, start = self._unread, self._at
-        if unread:
-            turn = self._turn
-            # Rounded up: what is left behind then always ends the turn, and `_go_on` finds it.
-            wire = body.receive_data(unread, start, max((turn.left + CHUNK - 1) // CHUNK, 1))
-            turn.spend(body.chunks * CHUNK + (body.position - start) // BYTES)
-            self._take_until(body.position)
-        self.exchange.check_body(body.size)
-        if body.done:
-            self._body = None
-        return wire
-
-    def _take_until(self, position: int) -> None:
-        # `_unread` is empty, or has something that nobody has looked at.
-        if position < len(self._unread):
-            self._at = position
+    def _linger(self) -> None:
+        # The client is still sending, or may be (see `sockets.closing`).
+        self.flush()
+        socket = self._socket
+        socket.phase = Phase.LINGER
+        socket.since = monotonic()
+        self._requests.on_linger()
+        if socket.eof or not half_close(socket.transport):
+            socket.close()
         else:
-            self._unread = b""
-            self._at = 0
-
-    def _unfill(self) -> None:
-        # Read on when little enough waits here.
-        if self._paused & FULL and len(self._unread) - self._at < self.proxy.settings.head_size:
-            self._unpause(FULL)
+            socket.unpause(UPSTREAM | FULL)
 
 
 def _encode(pieces: list[bytes]) -> list[bytes]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from h2.errors import ErrorCodes
 
-from meshlib.decision import Forward
 from meshlib.errors import LimitExceeded, ProtocolError
 from meshlib.http1 import LAST_CHUNK, BodyKind, announced_trailers, chunk_head
 from meshlib.http2.fields import request_fields, request_head, trailer_lines
@@ -165,7 +164,7 @@ class Stream:
             else:
                 exchange.local_error(error.status_hint, error.reason)
             return
-        decision = exchange.route(head)
+        otherwise = exchange.route(head)
         if fields.content_length is not None:
             self._left = fields.content_length
             try:
@@ -173,8 +172,8 @@ class Stream:
             except LimitExceeded as error:
                 exchange.local_error(error.status_hint, error.reason)
                 return
-        if not isinstance(decision, Forward):
-            exchange.respond(decision)
+        if otherwise is not None:
+            exchange.respond(otherwise)
             return
         done = ended or self._left == 0
         chunked = not done and self._left < 0

@@ -98,8 +98,7 @@ class HTTPListener:
         data: bytes,
         error: ProtocolError | None,
     ) -> None:
-        front = self.clients.create_front("http", 0)
-        front.claimed = claimed
+        front = self.clients.create_front("http", 0, claimed)
         transport.set_protocol(front)
         front.connection_made(transport)
         if error is not None:

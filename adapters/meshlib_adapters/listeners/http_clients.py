@@ -14,6 +14,7 @@ from meshlib_adapters.sockets.deadlines import Deadlines
 from meshlib_adapters.sockets.limits import ClientLimits
 
 if TYPE_CHECKING:
+    from meshlib.proxy_protocol import ProxyHeader
     from meshlib_adapters.proxy.proxy import Proxy
 
 __all__ = ["Beginning", "HTTPClients"]
@@ -66,6 +67,7 @@ class HTTPClients:
         self._open = 0
         self._gone = asyncio.Event()
         self._spare: list[HTTP1Front] = []
+        self._most_spare = _SPARE if proxy.fast_paths.spare_fronts else 0
         self._half_closed: set[HalfClosed] = set()
         self._prober: asyncio.TimerHandle | None = None
         # Each connection is checked at the latest when a quarter of the shortest time-out of the
@@ -100,15 +102,16 @@ class HTTPClients:
         """How many half-closed connections are probed."""
         return len(self._half_closed)
 
-    def create_front(self, scheme: str, port: int) -> HTTP1Front:
+    def create_front(
+        self, scheme: str, port: int, claimed: ProxyHeader | None = None
+    ) -> HTTP1Front:
         """The protocol of a connection to `port` (0: it asks its socket); one that served others
-        before, if there is one.
+        before, if there is one. `claimed` is what a trusted proxy says who the client is.
         """
         if not self._spare:
-            return HTTP1Front(self.proxy, self, scheme, port)
+            return HTTP1Front(self.proxy, self, scheme, port, claimed=claimed)
         front = self._spare.pop()
-        front.scheme = scheme
-        front.port = port
+        front.renew(scheme, port, claimed)
         return front
 
     # `ClientKeeper`
@@ -120,21 +123,29 @@ class HTTPClients:
         Proxies in front (`trusted_proxies`) have no limit of their own: they speak for many.
         """
         address, port = client.origin()
+        scheme, since, peer = client.scheme, client.since, client.peer
         self._open += 1
-        self._deadlines.set(client, client.since + self._longest_wait)
-        trusted = is_trusted(address, self.proxy.policy.trusted_proxies)
-        peer = client.peer = Peer(address, client.scheme, port, trusted)
-        return (
-            None if self.limits.enter(client, address, since=client.since, exempt=trusted) else peer
-        )
+        self._deadlines.set(client, since + self._longest_wait)
+        proxies = self.proxy.policy.trusted_proxies
+        trusted = bool(proxies) and is_trusted(address, proxies)
+        # A client that comes again finds what is known of it (`Exchange.forget_client`).
+        if (
+            peer.address != address
+            or peer.scheme != scheme
+            or peer.port != port
+            or peer.trusted != trusted
+        ):
+            peer = client.peer = Peer(address, scheme, port, trusted)
+        return None if self.limits.enter(client, address, since=since, exempt=trusted) else peer
 
     def leave(self, client: Client) -> None:
         """Forget a connection that is gone."""
         self._open -= 1
         self._deadlines.cancel(client)
-        self._half_closed.discard(client)
+        if self._half_closed:
+            self._half_closed.discard(client)
         self.limits.leave(client)
-        if not self._open:
+        if self.draining and not self._open:
             self._gone.set()
 
     def enter_short_phase(self, client: Client) -> None:
@@ -142,13 +153,13 @@ class HTTPClients:
         if client in self._deadlines:  # else it is gone
             self._schedule(client, self.proxy.loop.time())
 
-    def recycle(self, client: Client) -> None:
-        """Take back the object of a connection that is gone, as good as new, for the next one."""
-        if len(self._spare) < _SPARE and type(client) is HTTP1Front and client.tls is None:
-            self._spare.append(client)
+    def recycle(self, front: asyncio.Protocol) -> None:
+        """Take back the object of a connection that is gone, for the next one."""
+        if len(self._spare) < self._most_spare and isinstance(front, HTTP1Front):
+            self._spare.append(front)
 
     def watch_half_closed(self, client: HalfClosed) -> None:
-        """Probe a half-closed client twice a second (see `HTTP1Front.probe`)."""
+        """Probe a half-closed client twice a second (see `HalfClosed.probe`)."""
         self._half_closed.add(client)
         if self._prober is None:
             self._prober = self.proxy.loop.call_later(_PROBE_EVERY, self._probe)

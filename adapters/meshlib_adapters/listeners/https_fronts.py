@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from meshlib.proxy_protocol import ProxyHeader
 from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.http1.front import HTTP1Front
-from meshlib_adapters.listeners.https import EarlyConnection
 from meshlib_adapters.proxy.tls_client import TLSClient
 from meshlib_adapters.tls.termination import Established, TLSTerminator
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.http2.front import HTTP2Front
     from meshlib_adapters.listeners.handover import HandedOver
     from meshlib_adapters.listeners.http_clients import HTTPClients
+    from meshlib_adapters.proxy.client import Client
 
 __all__ = ["HTTPSFronts", "available_protocols"]
 
@@ -66,13 +66,17 @@ class HTTPSFronts:
             asks_clients=established.asks_clients,
         )
         front: HTTP1Front | HTTP2Front
+        client: Client
         if established.alpn_protocol == "h2":
-            front = _http2(clients, secured, self._http2)
+            front = client = _http2(clients, secured, self._http2)
+            front.claimed = established.claimed
         else:
-            front = HTTP1Front(clients.proxy, clients, "https", tls=secured)
-        front.claimed = established.claimed
+            front = HTTP1Front(
+                clients.proxy, clients, "https", tls=secured, claimed=established.claimed
+            )
+            client = front.client
         if clients.draining:  # a client that comes so late gets what it has asked for already
-            clients.proxy.loop.call_soon(front.shut)
+            clients.proxy.loop.call_soon(client.shut)
         return front
 
     def take_over_plain(
@@ -101,6 +105,41 @@ def _http2(clients: HTTPClients, secured: TLSClient, settings: HTTP2Settings | N
     )
 
 
+class _EarlyBytes(asyncio.Protocol):
+    """Gives `front` its connection, and the bytes of it that were read before it was known to be
+    plain HTTP. `on_end` is called when the connection is gone.
+    """
+
+    __slots__ = ("_early", "_on_end", "front")
+
+    def __init__(self, front: HTTP1Front, early: bytes, on_end: Callable[[str], None]) -> None:
+        self.front = front
+        self._early = early
+        self._on_end = on_end
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.front.connection_made(transport)
+        if not transport.is_closing():
+            self.front.data_received(self._early)
+        self._early = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.front.data_received(data)
+
+    def eof_received(self) -> bool:
+        return self.front.eof_received()
+
+    def pause_writing(self) -> None:
+        self.front.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.front.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.front.connection_lost(exc)
+        self._on_end("closed")
+
+
 class _PlainConnection:
     """A socket that is handed to the loop, which takes a moment."""
 
@@ -119,17 +158,15 @@ class _PlainConnection:
         loop = clients.proxy.loop
         self._started = loop.time()
 
-        def begun() -> EarlyConnection:
-            connection = EarlyConnection(clients, received, on_end)
-            connection.claimed = claimed
-            return connection
+        def begun() -> _EarlyBytes:
+            return _EarlyBytes(clients.create_front("http", 0, claimed), received, on_end)
 
         self._task = loop.create_task(loop.connect_accepted_socket(begun, sock))
         self._task.add_done_callback(functools.partial(_taken, on_end))
 
     def idle_since(self) -> float | None:
         if self._task.done() and not self._task.cancelled() and self._task.exception() is None:
-            return self._task.result()[1].idle_since()
+            return self._task.result()[1].front.client.idle_since()
         return self._started
 
     def abort(self) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from meshlib.client_claims import Peer
-from meshlib.decision import Forward, Redirect, Respond
+from meshlib.decision import Redirect, Respond
 from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
@@ -36,10 +36,10 @@ class AwaitedExchange:
     `buffer_size` bytes are kept.
 
     `route` first, then `start` or `respond`. `response` and `read` raise `NoResponse` when the
-    upstream fails, for a response of our own, and when `leave` or `refuse` end the exchange.
-    `sendable` is set while the upstream takes more of the request. `check_progress` wants to be
-    called now and then: it is what notices an upstream that sends nothing. It is the `Front` of an
-    `Exchange`.
+    upstream
+    fails, for a response of our own, and when `leave` or `refuse` end the exchange. `sendable` is
+    set while the upstream takes more of the request. `check_progress` wants to be called now and
+    then: it is what notices an upstream that sends nothing. It is the `Front` of an `Exchange`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class AwaitedExchange:
 
     # What the server's coroutines ask for.
 
-    def route(self, head: RequestHead) -> Forward | Redirect | Respond:
+    def route(self, head: RequestHead) -> Redirect | Respond | None:
         """Decide on the request; see `Exchange.route`."""
         return self._exchange.route(head)
 

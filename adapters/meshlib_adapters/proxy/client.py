@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from typing import Protocol
 
@@ -17,9 +18,13 @@ class Client(Protocol):
     """
 
     peer: Peer
-    phase: Phase
     scheme: str
-    since: float
+
+    @property
+    def phase(self) -> Phase: ...
+
+    @property
+    def since(self) -> float: ...
 
     def origin(self) -> tuple[str, int]:
         """The client's address, and the local port that it connected to."""
@@ -66,8 +71,8 @@ class ClientKeeper(Protocol):
     def enter_short_phase(self, client: Client) -> None:
         """Check the time-out of a phase that is short and rare."""
 
-    def recycle(self, client: Client) -> None:
-        """Take back the object of a connection that is gone, as good as new, for the next one."""
+    def recycle(self, front: asyncio.Protocol) -> None:
+        """Take back the object of a connection that is gone, for the next one."""
 
     def watch_half_closed(self, client: HalfClosed) -> None:
         """Probe a half-closed client twice a second."""

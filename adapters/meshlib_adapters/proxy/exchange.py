@@ -118,8 +118,10 @@ class Exchange:
 
     # The request.
 
-    def route(self, head: RequestHead) -> Forward | Redirect | Respond:
-        """Decide on a request. Only a `Forward` is to be sent on; `respond` does the others."""
+    def route(self, head: RequestHead) -> Redirect | Respond | None:
+        """Decide on a request: None when it is to be sent on (`forward`), else what to
+        `respond`.
+        """
         self.state = _ROUTED
         self.head = head
         self.request.pool = None  # nobody was asked yet
@@ -137,11 +139,13 @@ class Exchange:
             )
         if isinstance(decision, Forward):
             self.decision = decision
-        elif isinstance(decision, RedirectToTLS):
+            return None
+        if isinstance(decision, RedirectToTLS):
             secure = is_secure(head.fields, front.peer)
             decision = decision.secured if secure else decision.plain
             if isinstance(decision, Forward):
                 self.decision = decision
+                return None
         return decision
 
     def forward(
@@ -180,7 +184,8 @@ class Exchange:
                 return
             tls = front.tls
             lines = found if tls is None or not tls.asks_clients else tls.proven_lines(found)
-            self._known = (fields, authority, version, wish, lines)
+            if proxy.fast_paths.repeated_heads:
+                self._known = (fields, authority, version, wish, lines)
         if not authority:
             lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
         data = b"%s %s HTTP/1.1\r\n%s%s%s\r\n%s" % (
@@ -364,8 +369,6 @@ class Exchange:
         self.decision = None
         self.state = _IDLE
 
-    def renew(self) -> None:
-        """Forget who the client was: the next request is another connection's."""
+    def forget_client(self) -> None:
+        """Forget what is known of the front's `peer`: it is another one."""
         self._known = None
-        self.first_byte_at = 0.0
-        self.request.pool = None

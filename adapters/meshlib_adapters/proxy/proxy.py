@@ -13,6 +13,7 @@ from meshlib.client_claims import ForwardingPolicy, Peer
 from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.end_reasons import EndReason
 from meshlib_adapters.proxy.request_cache import RequestCache
@@ -28,6 +29,7 @@ class Proxy:
 
     Create and use it inside one running event loop (asyncio's or uvloop's). `mesh` is read once per
     request, so a new snapshot never touches a request under way. `access_log` may be None for none.
+    `fast_paths` are those of `upstreams`, where that is given.
     `requests` counts the requests that have ended. Whoever drives it (`HTTPClients` for listeners)
     calls `sweep` about once a second, and `close` at the end.
     """
@@ -40,16 +42,23 @@ class Proxy:
         policy: ForwardingPolicy | None = None,
         access_log: AccessLog | None = None,
         upstreams: UpstreamRegistry | None = None,
+        fast_paths: FastPaths = ALL,
     ) -> None:
         self.mesh = mesh
         self.settings = settings or HTTPSettings()
         self.policy = policy or ForwardingPolicy()
         self.access_log = access_log
         self.loop = asyncio.get_running_loop()
-        self.upstreams = upstreams or UpstreamRegistry(mesh, self.settings, self.loop)
+        self.upstreams = upstreams or UpstreamRegistry(
+            mesh, self.settings, self.loop, fast_paths=fast_paths
+        )
+        self.fast_paths = self.upstreams.fast_paths
         self.write_batch = self.upstreams.write_batch
         self.request_cache = RequestCache(
-            self.policy, self.settings.field_count, self.upstreams.known_lines
+            self.policy,
+            self.settings.field_count,
+            self.upstreams.known_lines,
+            remember=self.fast_paths.request_cache,
         )
         # Where clients must show certificates: whether TLS for a host is terminated here. Set by
         # whoever terminates it; then nothing is forwarded that comes without TLS.

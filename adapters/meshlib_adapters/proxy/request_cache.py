@@ -28,12 +28,33 @@ _ANY: Final = b"\0"
 
 
 class RequestCache:
-    """One for each gateway; `lines` are known field lines, of requests and responses alike."""
+    """One for each gateway; `lines` are known field lines, of requests and responses alike. With
+    `remember` False nothing is remembered (`FastPaths`).
+    """
 
-    __slots__ = ("_added", "_kept", "_max_fields", "_policy", "_sections", "_whole", "lines")
+    __slots__ = (
+        "_added",
+        "_kept",
+        "_longest",
+        "_max_fields",
+        "_policy",
+        "_remember",
+        "_sections",
+        "_whole",
+        "lines",
+    )
 
-    def __init__(self, policy: ForwardingPolicy, max_fields: int, lines: KnownLines) -> None:
+    def __init__(
+        self,
+        policy: ForwardingPolicy,
+        max_fields: int,
+        lines: KnownLines | None,
+        *,
+        remember: bool = True,
+    ) -> None:
         self.lines = lines
+        self._remember = remember
+        self._longest = _LONGEST if remember else -1
         self._policy = policy
         self._max_fields = max_fields
         self._sections: dict[bytes, FieldSection] = {}
@@ -49,7 +70,7 @@ class RequestCache:
         section = self._sections.get(block)
         if section is None:
             section = parse_fields(block, max_fields=self._max_fields, known=self.lines)
-            if len(block) <= _LONGEST:
+            if len(block) <= self._longest:
                 if len(self._sections) >= _ENTRIES:
                     self._sections.clear()
                     self._kept.clear()
@@ -92,9 +113,11 @@ class RequestCache:
             template = added_fields(
                 head._replace(authority=_ANY), self._policy, peer, wanted_by_label=wanted_by_label
             )
-            if len(self._added) >= _ENTRIES:
-                self._added.clear()
-            self._added[key] = added = template.partition(_ANY)
+            added = template.partition(_ANY)
+            if self._remember:
+                if len(self._added) >= _ENTRIES:
+                    self._added.clear()
+                self._added[key] = added
         before, found, behind = added
         return b"%s%s%s%s" % (kept, before, authority, behind) if found else kept + before
 
@@ -115,7 +138,7 @@ class RequestCache:
 
     def _learn_names(self, fields: FieldSection) -> bool:
         whole = pass_whole(fields.names, self._policy)
-        if len(fields.block) <= _LONGEST:
+        if len(fields.block) <= self._longest:
             if len(self._whole) >= _ENTRIES:
                 self._whole.clear()
             self._whole[fields.names] = whole

@@ -23,7 +23,7 @@ from meshlib_adapters.upstream.messages import ForwardResponse
 from meshlib_adapters.upstream.pool import ConnectAttempt, EndpointPool
 from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.registry import UpstreamRegistry
-from meshlib_adapters.upstream.state import UpstreamState
+from meshlib_adapters.upstream.state import MAX_RETRIES, UpstreamState
 
 __all__ = ["ResponseReceiver", "UpstreamRequest", "default_host"]
 
@@ -80,7 +80,6 @@ class ResponseReceiver(Protocol):
 
 class UpstreamRequest:
     """One request at a time; made once per client connection (or per request, by ASGI) and reused.
-
     It is a `Requester` and a `QueuedRequest`. What is called for every response are the receiver's
     own methods, so that they cost nothing extra. `pool` is the endpoint asked last, `tries` how
     many were asked.
@@ -160,7 +159,11 @@ class UpstreamRequest:
         `preferred`, a bound endpoint, is asked first. If none can be asked, the receiver hears so
         before this returns.
         """
-        self._state = state = self._upstreams.state(decision.upstream)
+        upstream = decision.upstream
+        state = self._state
+        # Most requests of a connection go where the last one went.
+        if state is None or state.upstream is not upstream or state.closed:
+            self._state = state = self._upstreams.state(upstream)
         self._method = method = head.method
         self._idempotent = method in _IDEMPOTENT
         self._relay_chunks = relay_chunks
@@ -169,7 +172,8 @@ class UpstreamRequest:
         small = len(data) <= self._upstreams.settings.replay_size + 4096
         self._replay = data if small else None
         self._small = small and done
-        state.earn_retries()
+        if state.retries < MAX_RETRIES:
+            state.earn_retries()
         pool = state.first() if preferred is None else state.preferred(preferred)
         if pool is None:
             self._wait(state, preferred, data)
@@ -237,16 +241,12 @@ class UpstreamRequest:
         if connection is not None:
             connection.abandon()
 
-    def leave(self) -> None:
-        """The client is gone: no connection is kept for it."""
+    def leave(self) -> bool:
+        """The client is gone: keep no connection for it. Returns whether nothing refers to this."""
         if self._announced:  # all, not the last pool alone: the next client is somebody else
             for pool in self._announced:
                 pool.drop_client(self)
             self._announced = set()
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing refers to this: no connection in use, none being made, no queue."""
         return self.connection is None and self._connecting is None and self._waiting is None
 
     @property

@@ -16,73 +16,6 @@ __all__ = ["DeadlineWheel", "Deadlines"]
 T = TypeVar("T")
 
 
-class Deadlines(Generic[T]):
-    """Calls `on_deadline(item, now)` at most `grain` seconds (and the loop's delay) after the
-    deadline of `item`, once for each deadline.
-
-    While nothing has a deadline there is no timer. An error of `on_deadline` is reported to the
-    loop, costs no other item its deadline, and has the item asked again at the next turn, until it
-    is cancelled.
-    """
-
-    __slots__ = ("_grain", "_loop", "_on_deadline", "_timer", "_wheel")
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, grain: float, on_deadline: Callable[[T, float], None]
-    ) -> None:
-        self._loop = loop
-        self._grain = grain
-        self._on_deadline = on_deadline
-        self._wheel: DeadlineWheel[T] = DeadlineWheel(grain, loop.time())
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __repr__(self) -> str:
-        return (
-            f"<Deadlines {len(self._wheel)} items, "
-            f"{'turning' if self._timer is not None else 'at rest'}>"
-        )
-
-    def __len__(self) -> int:
-        return len(self._wheel)
-
-    def __contains__(self, item: T) -> bool:
-        return item in self._wheel
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self._wheel)
-
-    def set(self, item: T, deadline: float) -> None:
-        """Give `item` this deadline (the loop's time) instead of the one it has."""
-        self._wheel.set(item, deadline)
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._grain, self._turn)
-
-    def cancel(self, item: T) -> None:
-        """Forget `item`, if it is here."""
-        self._wheel.cancel(item)
-
-    def close(self) -> None:
-        """Turn no more. May be called twice."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _turn(self) -> None:
-        # First of all: whatever may go wrong below, time-outs go on.
-        self._timer = self._loop.call_later(self._grain, self._turn)
-        now = self._loop.time()
-        for item in self._wheel.expired(now):
-            try:
-                self._on_deadline(item, now)
-            except Exception as error:  # noqa: BLE001
-                self._wheel.set(item, now)
-                self._loop.call_exception_handler(
-                    {"message": f"the deadline of {item!r} failed", "exception": error}
-                )
-        if not len(self._wheel):
-            self.close()
-
-
 class DeadlineWheel(Generic[T]):
     """At most one deadline for each item; pure bookkeeping. `grain` is in seconds: deadlines are
     rounded up to a multiple of it.
@@ -107,20 +40,31 @@ class DeadlineWheel(Generic[T]):
 
     def set(self, item: T, deadline: float) -> None:
         """Give `item` this deadline instead of the one it has."""
-        tick = max(int(deadline / self._grain), self._turned) + 1
-        old = self._ticks.get(item)
-        if old == tick:
-            return
-        if old is not None:
-            self._drop(item, old)
-        self._ticks[item] = tick
-        self._buckets.setdefault(tick, {})[item] = None
+        ticks = self._ticks
+        tick = int(deadline / self._grain) + 1
+        if tick <= self._turned:
+            tick = self._turned + 1
+        if not ticks:
+            self._begin()
+        elif item in ticks:
+            if ticks[item] == tick:
+                return
+            self.cancel(item)
+        ticks[item] = tick
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            self._buckets[tick] = {item: None}
+        else:
+            bucket[item] = None
 
     def cancel(self, item: T) -> None:
         """Forget `item`, if it is here."""
         tick = self._ticks.pop(item, None)
         if tick is not None:
-            self._drop(item, tick)
+            bucket = self._buckets[tick]
+            del bucket[item]
+            if not bucket:
+                del self._buckets[tick]
 
     def expired(self, now: float) -> list[T]:
         """Take out the items whose deadline has passed, in order of deadline."""
@@ -137,8 +81,56 @@ class DeadlineWheel(Generic[T]):
             del self._ticks[item]
         return result
 
-    def _drop(self, item: T, tick: int) -> None:
-        bucket = self._buckets[tick]
-        del bucket[item]
-        if not bucket:
-            del self._buckets[tick]
+    def _begin(self) -> None:
+        # The first item gets its deadline.
+        pass
+
+
+class Deadlines(DeadlineWheel[T]):
+    """Calls `on_deadline(item, now)` at most `grain` seconds (and the loop's delay) after the
+    deadline of `item`, once for each deadline.
+
+    While nothing has a deadline there is no timer. An error of `on_deadline` is reported to the
+    loop, costs no other item its deadline, and has the item asked again at the next turn, until it
+    is cancelled.
+    """
+
+    __slots__ = ("_loop", "_on_deadline", "_timer")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, grain: float, on_deadline: Callable[[T, float], None]
+    ) -> None:
+        super().__init__(grain, loop.time())
+        self._loop = loop
+        self._on_deadline = on_deadline
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Deadlines {len(self)} items, {'turning' if self._timer is not None else 'at rest'}>"
+        )
+
+    def _begin(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._grain, self._turn)
+
+    def close(self) -> None:
+        """Turn no more. May be called twice."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _turn(self) -> None:
+        # First of all: whatever may go wrong below, time-outs go on.
+        self._timer = self._loop.call_later(self._grain, self._turn)
+        now = self._loop.time()
+        for item in self.expired(now):
+            try:
+                self._on_deadline(item, now)
+            except Exception as error:  # noqa: BLE001
+                self.set(item, now)
+                self._loop.call_exception_handler(
+                    {"message": f"the deadline of {item!r} failed", "exception": error}
+                )
+        if not len(self):
+            self.close()

@@ -161,6 +161,7 @@ class ConnectionHome(Protocol):
     write_batch: WriteBatch
     known_lines: KnownLines | None
     last_head: LastHead | None
+    remember_heads: bool
 
     def release(self, connection: EndpointConnection) -> None:
         """The connection's request is over, and it can serve another."""

@@ -263,7 +263,8 @@ class HTTP1EndpointConnection(EndpointSocket):
             and body_kind(head, b"GET") is _LENGTH
         ):
             length = head.fields.content_length or -1
-        home.last_head = (raw, response, length)
+        if home.remember_heads:
+            home.last_head = (raw, response, length)
         return response
 
     def _switch(self, requester: Requester, response: ForwardResponse, rest: bytes) -> None:

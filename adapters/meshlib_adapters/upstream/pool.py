@@ -126,7 +126,8 @@ class EndpointPool:
 
     `active` counts requests under way, `connecting` connections being made. `closed`: the endpoint
     is gone; nothing is kept any more. `create` makes connections; `server_name` is the name in the
-    endpoint's certificate ("": no TLS). A `ConnectionHome`.
+    endpoint's certificate ("": no TLS). `remember_heads` as in `FastPaths.repeated_heads`. A
+    `ConnectionHome`.
     """
 
     __slots__ = (
@@ -144,6 +145,7 @@ class EndpointPool:
         "limit",
         "loop",
         "proxy_header",
+        "remember_heads",
         "server_name",
         "settings",
         "warming",
@@ -163,6 +165,7 @@ class EndpointPool:
         server_name: str = "",
         proxy_header: ProxyHeaderRule | None = None,
         limit: RequestLimit | None = None,
+        remember_heads: bool = True,
     ) -> None:
         self.endpoint = endpoint
         self.settings = settings
@@ -181,6 +184,7 @@ class EndpointPool:
         self.health = EndpointHealth()
         self.warming: SlowStart | None = None
         self.last_head: LastHead | None = None
+        self.remember_heads = remember_heads
         self._tls_failure_logged = False  # once is enough
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from meshlib.messages import FieldSection
 from meshlib.model import Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings, session_limits
+from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.state import UpstreamState
@@ -47,12 +48,16 @@ class UpstreamRegistry:
         *,
         http2: HTTP2Settings | None = None,
         bindings: StickyBindings | None = None,
+        fast_paths: FastPaths = ALL,
     ) -> None:
         self.settings = settings
         self._http2 = http2
         self.loop = loop
-        self.known_lines = KnownLines()  # of responses, and of requests to the gateway
-        self.write_batch = WriteBatch(loop)  # of requests, and of responses
+        self.fast_paths = fast_paths
+        # Of responses, and of requests to the gateway.
+        self.known_lines = KnownLines() if fast_paths.request_cache else None
+        # Of requests, and of responses.
+        self.write_batch = WriteBatch(loop, together=fast_paths.write_batch)
         # By name, also those of upstreams that are gone: whoever shows them forgets them.
         self.counters: dict[str, UpstreamCounters] = {}
         self.bindings = LocalBindings(session_limits(settings)) if bindings is None else bindings
@@ -73,6 +78,7 @@ class UpstreamRegistry:
                 self.known_lines,
                 self.write_batch,
                 self._http2,
+                self.fast_paths,
             )
             self._states[upstream.key] = state
         elif state.upstream is not upstream:

@@ -13,6 +13,7 @@ from meshlib.balancing import (
 from meshlib.http1 import KnownLines
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool, ProxyHeaderRule, RequestLimit
 from meshlib_adapters.upstream.queue import RequestQueue
@@ -22,34 +23,37 @@ from meshlib_adapters.upstream.write_batch import WriteBatch
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings
 
-__all__ = ["UpstreamState"]
+__all__ = ["MAX_RETRIES", "UpstreamState"]
+
+# Retries saved up while all is well, so that the death of one endpoint is not a visible failure
+# even at a low rate of requests.
+MAX_RETRIES: Final = 50.0
 
 
 class UpstreamState:
     """One upstream at run time: its pools, its strategy, its retry budget.
 
     If its endpoints take only so many requests at a time, those that find no room wait in `queue`,
-    else that is None.
+    else that is None. `retries` are those saved up, at most `MAX_RETRIES`. `closed`: the upstream
+    is gone.
     """
 
     __slots__ = (
+        "_fast_paths",
         "_http2",
         "_known_lines",
         "_loop",
         "_pools",
-        "_retries",
         "_settings",
         "_write_batch",
+        "closed",
         "counters",
         "queue",
         "ready",
+        "retries",
         "strategy",
         "upstream",
     )
-
-    # Retries saved up while all is well, so that the death of one endpoint is not a visible failure
-    # even at a low rate of requests.
-    MAX_SAVED: Final = 50.0
 
     def __init__(
         self,
@@ -60,9 +64,11 @@ class UpstreamState:
         known_lines: KnownLines | None = None,
         write_batch: WriteBatch | None = None,
         http2: HTTP2Settings | None = None,
+        fast_paths: FastPaths = ALL,
     ) -> None:
         self._settings = settings
         self._http2 = http2
+        self._fast_paths = fast_paths
         self._loop = loop
         self._pools: dict[tuple[str, str, int], EndpointPool] = {}
         self.counters = counters or UpstreamCounters()
@@ -71,7 +77,8 @@ class UpstreamState:
         self.queue: RequestQueue | None = None
         if settings.max_requests_per_endpoint is not None:
             self.queue = RequestQueue(self._choose, settings, loop, self.counters)
-        self._retries = 10.0
+        self.retries = 10.0
+        self.closed = False
         self.strategy = create_strategy(upstream.strategy)
         self.upstream = upstream
         self.ready: tuple[EndpointPool, ...] = ()
@@ -117,6 +124,7 @@ class UpstreamState:
             counters=self.counters,
             known_lines=self._known_lines,
             write_batch=self._write_batch,
+            remember_heads=self._fast_paths.repeated_heads,
             server_name=transport.tls_name,
             proxy_header=ProxyHeaderRule(version) if version else None,
             limit=RequestLimit(most, queue.wake)
@@ -182,15 +190,14 @@ class UpstreamState:
         )
 
     def earn_retries(self) -> None:
-        """One more request: its share of the retry budget."""
-        if self._retries < self.MAX_SAVED:
-            self._retries += self._settings.retry_budget
+        """Add one request's share to `retries`; not to be called while they are `MAX_RETRIES`."""
+        self.retries = min(self.retries + self._settings.retry_budget, MAX_RETRIES)
 
     def spend_retry(self) -> bool:
         """Whether the budget allows one more retry, which is then spent."""
-        if self._retries < 1.0:
+        if self.retries < 1.0:
             return False
-        self._retries -= 1.0
+        self.retries -= 1.0
         self.counters.retries += 1
         return True
 
@@ -200,6 +207,7 @@ class UpstreamState:
 
     def close(self) -> None:
         """Begin no more requests: the upstream is gone. What is under way ends by itself."""
+        self.closed = True
         for pool in self._pools.values():
             pool.close()
         self._pools = {}

@@ -315,7 +315,7 @@ def test_draining_in_the_middle(place: Callable[..., Place]) -> None:
     site = place()
     site.client.data_received(UNKNOWN * 5000)
     site.loop.call_soon(lambda: setattr(site.clients, "draining", True))
-    site.client.shut()
+    site.client.client.shut()
     site.turns(lambda: b"Connection: close" in site.wire.sent)
     seen = responses(site.wire)
     for _ in range(5):

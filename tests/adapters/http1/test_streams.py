@@ -112,7 +112,9 @@ def test_pipelining_without_reading(start: Start, backend: Make) -> None:
     client = site.client(receive_buffer=4096)
     client.send(get() * 300)
     time.sleep(0.6)
-    kept = site.call(lambda: [c.transport.get_write_buffer_size() for c in site.connections()])
+    kept = site.call(
+        lambda: [c.socket.transport.get_write_buffer_size() for c in site.connections()]
+    )
     assert len(kept) == 1
     assert kept[0] < 1_000_000
     assert len(upstream.requests) < 200
@@ -130,7 +132,9 @@ def test_pipelined_responses_of_ours_without_reading(start: Start, backend: Make
     sender = threading.Thread(target=lambda: client.send(get("/", "no") * count))
     sender.start()
     time.sleep(0.6)
-    kept = site.call(lambda: [c.transport.get_write_buffer_size() for c in site.connections()])
+    kept = site.call(
+        lambda: [c.socket.transport.get_write_buffer_size() for c in site.connections()]
+    )
     assert kept[0] < 1_000_000
     for _ in range(count):
         assert client.read_response().status == 404
@@ -284,7 +288,7 @@ def test_unread_request_is_not_left_on_the_connection(start: Start, backend: Mak
     size = 12 * MEGABYTE
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
     client.send(b"x" * size)
-    site.wait(lambda: site.call(lambda: all(c._body is None for c in site.connections())))
+    site.wait(lambda: site.call(lambda: all(c.reader.body is None for c in site.connections())))
     arrived.set()
     assert client.read_response().status == 200
     assert client.ask(get()).status == 200

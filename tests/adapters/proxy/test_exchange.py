@@ -105,11 +105,11 @@ class Stand:
     def begin(self, text: str) -> None:
         """A request without a body, as far as its decision says."""
         head = parse_request_head(text.replace("\n", "\r\n").encode() + b"\r\n\r\n")
-        decision = self.exchange.route(head)
-        if self.exchange.decision is not None:
+        otherwise = self.exchange.route(head)
+        if otherwise is None:
             self.exchange.forward(b"", done=True)
         else:
-            self.exchange.respond(decision)  # type: ignore[arg-type]
+            self.exchange.respond(otherwise)
 
     def reasons(self) -> list[str]:
         self.proxy.close()

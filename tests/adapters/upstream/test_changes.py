@@ -321,7 +321,7 @@ def test_drain_of_a_request_that_comes_during_it(start: Start, backend: Make) ->
     client = site.client()
     wire = get()
     client.send(wire[:10])
-    site.wait(lambda: site.call(lambda: any(len(c._buffer) for c in site.connections())))
+    site.wait(lambda: site.call(lambda: any(c.reader.begun for c in site.connections())))
     done = drain(site, 10)
     response = client.ask(wire[10:])
     assert (response.body, response.one("connection")) == (b"ok", "close")

@@ -1,0 +1,193 @@
+"""`HTTP1Client`: what whoever keeps all client connections sees of one of HTTP/1, and may do to it:
+check it, end it, give it up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from meshlib.client_claims import Peer
+from meshlib_adapters.http1.client_pace import ClientPace
+from meshlib_adapters.http1.client_socket import UPSTREAM, ClientSocket
+from meshlib_adapters.http1.request_reader import RequestReader
+from meshlib_adapters.proxy.client import Phase
+from meshlib_adapters.proxy.exchange import State
+
+if TYPE_CHECKING:
+    from meshlib_adapters.http1.response_writer import ResponseWriter
+
+__all__ = ["HTTP1Client"]
+
+# Seconds without a byte of the response, after which a half-closed client that cannot be asked
+# whether it is there is given up.
+_SILENT: Final = 0.75
+
+
+class HTTP1Client:
+    """A `HalfClosed` client made of the parts of its connection. `port` is the listener's (0: ask
+    the socket); `peer` is set when it is admitted.
+    """
+
+    __slots__ = ("pace", "peer", "port", "reader", "scheme", "socket", "writer")
+
+    def __init__(
+        self,
+        scheme: str,
+        port: int,
+        socket: ClientSocket,
+        reader: RequestReader,
+        pace: ClientPace,
+        writer: ResponseWriter,
+    ) -> None:
+        self.scheme = scheme
+        self.port = port
+        self.peer = Peer("", "http", 0)
+        self.socket = socket
+        self.reader = reader
+        self.pace = pace
+        self.writer = writer
+
+    def __repr__(self) -> str:
+        return f"<HTTP1Client {self.peer.address} {self.phase.name.lower()}>"
+
+    @property
+    def phase(self) -> Phase:
+        """Which time-out is running."""
+        return self.socket.phase
+
+    @property
+    def since(self) -> float:
+        """Since when."""
+        return self.socket.since
+
+    def origin(self) -> tuple[str, int]:
+        """See `Client`; the address of `ClientSocket.addresses`' first, and the port that it
+        connected to.
+        """
+        socket, port = self.socket, self.port
+        if socket.claimed is None and port:
+            name = socket.transport.get_extra_info("peername")
+            return name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "", port
+        source, destination = socket.addresses()
+        return (
+            source.host if source is not None else "",
+            destination.port if destination is not None else 0,
+        )
+
+    def idle_since(self) -> float | None:
+        """See `Client`; requests that wait for their turn, and responses for their round, are under
+        way.
+        """
+        return None if self.writer.held or self.reader.unread else self.socket.idle_since()
+
+    def give_up(self) -> None:
+        """See `Client`. A client that has begun a request has a record of it."""
+        socket = self.socket
+        if socket.phase is Phase.HEAD:
+            exchange = self.writer.exchange
+            exchange.started = socket.since
+            exchange.conclude("given_up")
+            exchange.end()
+        socket.transport.abort()
+
+    def shut(self) -> None:
+        """Draining: an idle connection closes now, any other after its response."""
+        reader, writer = self.reader, self.writer
+        idle = writer.exchange.head is None and self.socket.phase is Phase.IDLE
+        if idle and not reader.begun and not reader.unread:
+            writer.close()
+        else:
+            writer.keep_alive = False
+
+    def abort(self) -> None:
+        """The end of a drain: no more waiting. What is cut looks cut."""
+        exchange = self.writer.exchange
+        if exchange.head is not None:
+            exchange.drop("shutdown")
+            self.socket.reset()
+        else:
+            self.writer.flush()
+            self.socket.transport.abort()
+
+    def check_progress(self, now: float) -> None:
+        """See `Client`; a body that goes on too slowly is ended, if it is the client who is
+        slow.
+        """
+        socket = self.socket
+        socket.check_progress(now)
+        exchange = self.writer.exchange
+        if exchange.state is State.TUNNEL:
+            return
+        body, pace = self.reader.body, self.pace
+        sent, responding = exchange.bytes_out, exchange.responding
+        judged = body is not None and socket.phase is Phase.BODY and not socket.paused
+        size = body.size if body is not None and judged else None
+        if pace.sends_too_slowly(size, now, sent, responding=responding):
+            if responding:
+                exchange.drop("body_too_slow", "C")
+                socket.reset()
+            else:
+                self._refuse_body("body_too_slow")
+        elif pace.takes_too_slowly(sent - socket.unsent, now, socket.unsent):
+            if exchange.head is not None:
+                exchange.drop("reader_too_slow", "C")
+            socket.reset()
+
+    def on_timeout(self) -> None:
+        """The time-out of the current phase has passed."""
+        socket, writer = self.socket, self.writer
+        phase = socket.phase
+        exchange = writer.exchange
+        responding = exchange.responding
+        waits = socket.paused & UPSTREAM
+        if phase is Phase.HEAD:
+            writer.keep_alive = False
+            exchange.local_error(408, "head_timeout")
+        elif phase is Phase.BODY and not waits and not responding:
+            self._refuse_body("body_timeout")
+        elif phase is Phase.RESPONSE or (phase is Phase.BODY and not responding):
+            writer.keep_alive = writer.keep_alive and self.reader.body is None
+            exchange.request.time_out()
+        elif phase in (Phase.IDLE, Phase.LINGER):
+            writer.close()
+        else:
+            # STREAM, TUNNEL, BODY behind a response that has begun, or CLOSED with an end that
+            # nobody takes: cut, visibly.
+            if exchange.head is not None:
+                if phase is Phase.TUNNEL:
+                    exchange.drop("tunnel_idle")
+                else:
+                    # Whoever owes the next bytes: the client its request or the taking of our
+                    # response, else the upstream.
+                    client = socket.blocked or (phase is Phase.BODY and not waits)
+                    exchange.drop("between_bytes_timeout", "C" if client else "S")
+            socket.reset()
+
+    def probe(self, now: float) -> bool:
+        """For a half-closed client, twice a second: is anybody there? False when there is nothing
+        left to ask.
+
+        A closed socket replies to our bytes with a reset, one that was only shut down for writing
+        does not. An interim response is the one thing that may be sent before the final head (RFC
+        9110 15.2). A response that has begun tells by itself while it moves; one that says nothing
+        for most of a second is given up.
+        """
+        socket, writer = self.socket, self.writer
+        exchange = writer.exchange
+        head, state = exchange.head, exchange.state
+        if head is None or socket.phase is Phase.CLOSED or state is State.TUNNEL:
+            return False
+        if state is not State.RESPONDING:
+            if head.minor_version:
+                writer.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+        elif now - socket.since >= _SILENT and not socket.transport.get_write_buffer_size():
+            exchange.drop("client_closed")
+            writer.close()
+            return False
+        return True
+
+    def _refuse_body(self, reason: str) -> None:
+        exchange = self.writer.exchange
+        exchange.request.cancel()
+        self.writer.keep_alive = False
+        exchange.local_error(408, reason)
