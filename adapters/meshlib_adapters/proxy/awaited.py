@@ -138,7 +138,8 @@ class AwaitedExchange:
             request.cancel()
         request.leave()
         if exchange.state is not State.IDLE:
-            if not self._done and self._failed is None:
+            # A tunnel that its client ends has ended well.
+            if not self._done and not self.upgraded and self._failed is None:
                 exchange.conclude("client_closed")
             exchange.end()
         self._done = True

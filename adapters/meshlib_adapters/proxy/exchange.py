@@ -258,7 +258,7 @@ class Exchange:
     def on_no_response(self, status: int, reason: str, message: str) -> None:
         """No response, or only its beginning."""
         state = self.state
-        if state is _WAITING or state is _ROUTED:
+        if state is _WAITING:
             self.local_error(status, reason, retry_after=1 if status == 503 else None)
         elif state is not _IDLE:
             self.front.cut(reason)
