@@ -1,7 +1,7 @@
-"""One route that is given by hand: what its entry matches, and checks of all it consists of.
+"""One route from code: the match of its entry, and checks of everything that it consists of.
 
-Hosts, paths and redirects are read by the parsers of labels. What is wrong is a
-`ConfigurationError` that names the entry and says what to write instead.
+Hosts, paths and redirects are read by the parsers of labels. A `ConfigurationError` names the entry
+and says what to write instead.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from meshlib.authority import is_ip_address, parse_port
 from meshlib.balancing import STRATEGIES, create_strategy
 from meshlib.discovery.files.endpoints import MAX_WEIGHT
 from meshlib.errors import AuthorityError, ConfigurationError, PathError
-from meshlib.labels.diagnostics import Diagnostics, LabelDiagnostics, show
+from meshlib.labels.actions import REDIRECT_STATUSES, parse_redirect
+from meshlib.labels.diagnostics import Diagnostics, show
 from meshlib.labels.grammar import Part
-from meshlib.labels.values import ExternalRoute, parse_redirect
 from meshlib.model import (
     Contribution,
     Endpoint,
@@ -44,19 +44,15 @@ __all__ = [
     "typed",
 ]
 
-_STATUSES: Final = (301, 302, 307, 308)
 _WHOLE_URL: Final = 'write a whole URL, "https://shop.example.com"'
 _KINDS: Final = 'write "HOST/PATH", "sni://HOST", "tcp://:PORT" or "udp://:PORT"'
 
-# What may be looked up; whether it is found shows when it is asked.
+# Anything that could be looked up; whether it exists shows when a connection is made.
 _REACHABLE: Final = re.compile(r"[^\s/?#@\[\]]+")
-
-T = TypeVar("T")
 
 
 class Entry:
-    """The text of an entry, and its place in messages (`where` is asked when something is
-    wrong)."""
+    """The text of an entry, and its place for error messages (`where` is called for those only)."""
 
     def __init__(self, key: str, where: Callable[[], str] | None = None) -> None:
         self.key = key
@@ -68,111 +64,161 @@ class Entry:
         return self._where() if self._where is not None else f"routes[{show(str(self.key), 200)}]"
 
     def error(self, message: str, hint: str) -> ConfigurationError:
-        """The error to raise for something wrong with the entry."""
+        """The error to raise when something is wrong with the entry."""
         return ConfigurationError(message, where=self.where, hint=hint)
 
-    def read(
-        self, parse: Callable[[Part, LabelDiagnostics], T], text: str, what: str, hint: str
-    ) -> T:
-        """What the parser of a label's value makes of `text`; `ConfigurationError` for a fault."""
-        diagnostics = Diagnostics("")
-        value = parse(Part(text, 1), diagnostics.label(""))
-        if diagnostics.kept:
-            raise self.error(f"{what}: {diagnostics.kept[0].message}", hint)
-        return value
+
+class _NoMatch(Exception):
+    """Why a text matches nothing; `hint` for when nothing can be proposed in its place."""
+
+    def __init__(self, message: str, hint: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.reason = reason
 
 
 def read_match(entry: Entry) -> Match:
-    """What the text of an entry matches.
+    """The match of an entry: "HOST[/PATH]", "sni://HOST", "tcp://:PORT" or "udp://:PORT", where the
+    host "*" is any host.
 
-    "HOST[/PATH]", "sni://HOST", "tcp://:PORT" or "udp://:PORT"; the host "*" is any host.
+    The `ConfigurationError` for another text proposes the entry that was probably meant, if that is
+    one.
     """
     key = entry.key
     if not isinstance(key, str):
         raise entry.error(f"{typed(key)} does not name a route", 'write "HOST" or "HOST/PATH"')
+    try:
+        return _match(key)
+    except _NoMatch as wrong:
+        meant = _written(_likely(key))
+        hint = f'write "{meant}"{wrong.reason}' if meant else wrong.hint
+        raise entry.error(str(wrong), hint) from None
+
+
+def _written(key: str) -> str:
+    """The entry `key` as it is best written; "" when it is not an entry either."""
+    try:
+        match = _match(key)
+    except _NoMatch:
+        return ""
+    if isinstance(match, ListeningPort):
+        return str(match)
+    host, path = (match.host, match.path) if isinstance(match, HostPath) else (match.name, "/")
+    shown = f"[{host}]" if ":" in host else host or "*"
+    sni = "sni://" if isinstance(match, ServerName) else ""
+    return f"{sni}{shown}{path if path != '/' else ''}"
+
+
+def _likely(key: str) -> str:
+    """The entry that was probably meant by `key`: without the parts that no route has."""
+    scheme, mark, rest = key.partition("://")
+    scheme = scheme.lower()
+    if not mark:
+        scheme, rest = "", key
+    rest = re.split("[?#]", rest, maxsplit=1)[0]
+    host, slash, path = rest.partition("/")
+    name, colon, number = host.rpartition(":")
+    if scheme in ("tcp", "udp"):
+        return f"{scheme}://:{number}"
+    if colon and (number.isdigit() or not number) and (":" not in name or name.endswith("]")):
+        host = name
+    host = host.rpartition("@")[2].lower() or "*"
+    if scheme == "sni":
+        return f"sni://{host}"
+    return f"{host}{slash}{path}" if scheme in ("", "http", "https") else ""
+
+
+def _match(key: str) -> Match:
     scheme, mark, rest = key.partition("://")
     if not mark:
         host, slash, path = key.partition("/")
-        return HostPath(_host(entry, host, ""), _path(entry, f"{slash}{path}"))
+        return HostPath(_host(host, ""), _path(f"{slash}{path}"))
     if scheme == "sni":
-        return _server_name(entry, rest)
+        return _server_name(rest)
     if scheme in ("tcp", "udp"):
-        return _port(entry, Scheme(scheme), rest)
+        return _port(Scheme(scheme), rest)
     if scheme.lower() in ("http", "https"):
-        hint = f'write "{rest}"; whether clients use TLS is for the listeners to say'
-        raise entry.error("a route is named by its host and path, not by a URL", hint)
-    raise entry.error(f"{show(scheme)} is not a kind of route", _KINDS)
+        message = "a route is named by its host and path, not by a URL"
+        reason = "; the listeners decide whether clients use TLS"
+        raise _NoMatch(message, 'write "HOST/PATH"', reason=reason)
+    raise _NoMatch(f"{show(scheme)} is not a kind of route", _KINDS)
 
 
-def _server_name(entry: Entry, rest: str) -> ServerName:
+def _server_name(rest: str) -> ServerName:
     host, slash, _ = rest.partition("/")
     if slash:
-        message = "the path is inside the TLS connection, which is not opened"
-        raise entry.error(message, f'write "sni://{host}"')
-    name = _host(entry, host, "sni://")
+        message = "the path is inside the TLS connection, which is not decrypted"
+        raise _NoMatch(message, 'write "sni://HOST"')
+    name = _host(host, "sni://")
     if name and is_ip_address(name):
-        hint = 'write the name that clients connect to, or "sni://*" for any'
-        raise entry.error("a TLS server name is never an IP address", hint)
+        hint = 'write the name that clients connect to, or "sni://*" for any name'
+        raise _NoMatch("a TLS server name is never an IP address", hint)
     return ServerName(name)
 
 
-def _port(entry: Entry, scheme: Scheme, rest: str) -> ListeningPort:
+def _port(scheme: Scheme, rest: str) -> ListeningPort:
     host, colon, number = rest.rpartition(":")
     if host or not colon:
-        message = f"the port alone tells one {scheme} route from another"
-        raise entry.error(message, f'write "{scheme}://:PORT"')
+        message = f"a {scheme.upper()} route is named by its port alone"
+        raise _NoMatch(message, f'write "{scheme}://:PORT"')
     try:
         return ListeningPort(scheme, parse_port(number))
     except AuthorityError as error:
         hint = f'write "{scheme}://:PORT", the port that clients connect to'
-        raise entry.error(str(error), hint) from None
+        raise _NoMatch(f"the port is {show(number)}: {error}", hint) from None
 
 
-def _host(entry: Entry, text: str, before: str) -> str:
+def _host(text: str, before: str) -> str:
     if text == "*":
         return ""
     if not text:
-        raise entry.error("the host is missing", f'write "{before}*" for any host, or name one')
+        reason = " for any host, or name one"
+        raise _NoMatch("the host is missing", f'write "{before}*"{reason}', reason=reason)
     head, colon, number = text.rpartition(":")
     if colon and (number.isdigit() or not number) and (":" not in head or head.endswith("]")):
         message = "a route has no port: clients reach the gateway on the ports it listens on"
-        raise entry.error(message, f'write "{before}{head}"')
+        raise _NoMatch(message, f'write "{before}HOST"')
     if text != text.lower():
-        raise entry.error("the host is not in lower case", f'write "{before}{text.lower()}"')
+        raise _NoMatch("the host is not in lower case", f'write "{before}HOST" in lower case')
     try:
         return parse_host_pattern(text)
     except AuthorityError as error:
-        hint = f'write "{before}shop.example.com"'
+        hint = f'write a host such as "{before}shop.example.com"'
         if error.reason == "bad_wildcard":
-            hint = f'write "{before}*.example.com" for all below example.com, "{before}*" for any'
-        raise entry.error(f"the host is {show(text)}: {error}", hint) from None
+            hint = (
+                f'write "{before}*.example.com" for every host below example.com, "{before}*" for '
+                "any host"
+            )
+        raise _NoMatch(f"the host is {show(text)}: {error}", hint) from None
 
 
-def _path(entry: Entry, text: str) -> str:
+def _path(text: str) -> str:
     try:
         return parse_path_prefix(text)
     except PathError as error:
-        character = text[error.position]
-        hint = 'write a path such as "/api"; it matches /api and everything below'
-        if character in "?#":
-            hint = f"leave out what begins with {character}: routes match host and path only"
-        raise entry.error(f"the path is {show(text)}: {error}", hint) from None
+        reason = ""
+        if text[error.position] in "?#":
+            reason = f": routes match host and path only, nothing from {text[error.position]} on"
+        hint = 'write a path such as "/api"; it matches /api and everything below it'
+        raise _NoMatch(f"the path is {show(text)}: {error}", hint, reason=reason) from None
 
 
 def read_redirect(entry: Entry, match: Match, rule: RedirectRule) -> RedirectRule:
     """The rule in its rendered form."""
     if not isinstance(match, HostPath):
-        message = f"what comes over {match.scheme}:// cannot be redirected"
+        message = f"what arrives over {match.scheme}:// cannot be redirected"
         raise entry.error(message, 'redirect requests, "HOST/PATH"')
-    if type(rule.status) is not int or rule.status not in _STATUSES:
+    if type(rule.status) is not int or rule.status not in REDIRECT_STATUSES:
         message = f"{rule.status!r} is not the status of a redirect"
-        raise entry.error(message, f"write one of {', '.join(map(str, _STATUSES))}")
+        raise entry.error(message, f"write one of {', '.join(map(str, REDIRECT_STATUSES))}")
     if not isinstance(rule.target, str):
         raise entry.error(f"{typed(rule.target)} is not the target of a redirect", _WHOLE_URL)
-    target = entry.read(parse_redirect, rule.target, "the target", _WHOLE_URL)
-    assert target is not None
-    if target.leads_to(ExternalRoute(Scheme.HTTP, match.host, match.path)):
-        message = "the redirect leads to its own route: clients would go round in circles"
+    diagnostics = Diagnostics("")
+    target = parse_redirect(Part(rule.target, 1), diagnostics.label(""))
+    if target is None:
+        raise entry.error(diagnostics.kept[0].message, _WHOLE_URL)
+    if target.leads_to(match):
+        message = "the redirect leads back to its own route, so clients would go in circles"
         raise entry.error(message, "redirect to another host, path or scheme")
     return RedirectRule(target.url, rule.status, bool(rule.keep_path) and target.path is None)
 
@@ -180,9 +226,9 @@ def read_redirect(entry: Entry, match: Match, rule: RedirectRule) -> RedirectRul
 def check_contribution(contribution: Contribution, where: str) -> None:
     """Refuse a contribution that could not be served as it is meant.
 
-    The `ConfigurationError` names the route, below `where`. Each route has a host and a path in
-    normal form; strategies are known, endpoints have a host, a
-    port and a weight. Costs some microseconds a route.
+    The `ConfigurationError` names the route, below `where`. Each route must have a host and a path
+    in normal form, each strategy must be known, and each endpoint must have a host, a port and a
+    weight. Costs some microseconds a route.
     """
     for route in contribution.routes:
         entry = Entry("", partial(_place, where, contribution, route))
@@ -201,7 +247,9 @@ def _place(where: str, contribution: Contribution, route: Route) -> str:
 
 
 def check_snapshot(snapshot: Snapshot, before: Snapshot | None, where: str) -> None:
-    """Check what is not the very same in `before`, as `check_contribution`."""
+    """Check the contributions that are not the very same objects in `before`, as
+    `check_contribution` does.
+    """
     if not isinstance(snapshot, Snapshot):
         hint = "give a meshlib.Snapshot, or replace() a mapping of routes"
         raise ConfigurationError(f"{typed(snapshot)} is not a snapshot", where=where, hint=hint)

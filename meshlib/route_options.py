@@ -1,7 +1,7 @@
-"""What a route asks for besides what to match and where to forward to.
+"""Options of a route: what it asks for besides its match and its action.
 
-An option of a label is a row of `meshlib.labels.options`, a field here, and what is done about
-it in `meshlib_adapters.proxy` or `meshlib.forwarding`.
+Each is a row of `meshlib.labels.options`, a field here, and one place in
+`meshlib_adapters.proxy.exchange` or `meshlib.forwarding`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ __all__ = ["NO_OPTIONS", "RouteOptions"]
 
 @dataclass(frozen=True, slots=True)
 class RouteOptions:
-    """What a route asks for besides, as labels say it.
+    """Options of one route.
 
     `sticky_cookie` names the application's cookie that pins a session to an endpoint.
-    `forwarded_for` is the label's own wish for X-Forwarded-For (HRM's include_forwarded_for).
-    `https_only`: requests that did not come over TLS are sent there instead (exact hosts of HTTP
-    routes only). `hsts`: the value of Strict-Transport-Security for responses over TLS that do not
-    have one ("": none). `share_with`: whom the owner of the host lets ask for it, too, as
-    `meshlib.ownership.admits` reads it.
+    `forwarded_for` asks for X-Forwarded-For, as HRM's include_forwarded_for did. `https_only`
+    redirects requests that did not come over TLS to https (HTTP routes with one host only). `hsts`
+    is the value of Strict-Transport-Security for responses over TLS that do not have one ("":
+    none). `share_with` names those whom the owner of the host lets ask for it too, as
+    `meshlib.ownership.admits` reads them.
 
-    The metadata `shared` says of a field what it is called where two services that ask for one
-    route have to agree on it; without it they need not.
+    Two services with the same route must agree on every field whose metadata has `shared`, the name
+    of the field in diagnostics.
     """
 
     sticky_cookie: str | None = field(default=None, metadata={"shared": "sticky cookie"})
@@ -34,7 +34,7 @@ class RouteOptions:
     share_with: tuple[str, ...] = ()
 
     def shared(self) -> dict[str, object]:
-        """What two services that ask for one route have to agree on, by name."""
+        """The values that two services with the same route must agree on, by name."""
         return {name: getattr(self, attribute) for name, attribute in _SHARED.items()}
 
 

@@ -1,20 +1,16 @@
-"""Routes given in code: a mapping of hosts to addresses, services and redirects, read into a
-checked snapshot.
+"""Routes from code: a mapping of hosts to addresses, services and redirects, read into a checked
+snapshot.
 
     {
         "shop.example.com": ["10.0.0.5:8080", "10.0.0.6:8080"],
         "api.example.com/v1": Service(["10.0.0.7:80"], sticky="SID"),
         "old.example.com": redirect("https://shop.example.com"),
-        "*.example.com": ["10.0.0.8:80"],    # every host below it that has no route of its own
-        "*": ["10.0.0.9:80"],                # every other host; "*/api" for one path of it
-        "sni://mail.example.com": ["10.0.0.10:443"],    # TLS, passed through; "sni://*" for any
-        "tcp://:5432": ["10.0.0.11:5432"],   # what comes to the port; "udp://:53" likewise
-    }
+        }
 
-Hosts and paths get the normal form of labels (`meshlib.patterns`); redirects and options are read
-as labels are. A mistake is a `ConfigurationError` that names the entry and says what to write;
-nothing is left out in silence. An empty list is no mistake: the host is known and has no endpoint
-yet, so its requests are answered with 503.
+Hosts and paths get the normal form that they have in labels (`meshlib.patterns`); redirects and
+options are read as in labels. A `ConfigurationError` names the entry that is wrong and says what to
+write instead; nothing is dropped in silence. An empty list is allowed: the host is known but has no
+endpoint yet, so the response to its requests is 503.
 """
 
 from __future__ import annotations
@@ -40,27 +36,20 @@ from meshlib.entries import (
 )
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.diagnostics import show
-from meshlib.labels.values import (
-    parse_cookie_name,
-    parse_hsts,
-    parse_server_name,
-    parse_share_with,
-)
+from meshlib.labels.options import OPTIONS, Option, is_one_host, route_options, transport
+from meshlib.labels.values import OptionValueError
 from meshlib.model import (
     Contribution,
     Endpoint,
     ForwardTo,
-    HostPath,
     ListeningPort,
     Match,
     RedirectRule,
     Route,
-    Scheme,
     ServerName,
     Snapshot,
     Upstream,
 )
-from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import Transport, UpstreamKey
 
 __all__ = [
@@ -77,30 +66,30 @@ __all__ = [
 # `Route.schema` of a route from code.
 SCHEMA: Final = "code"
 
-# Older than whatever an engine tells: of all that ask for a name first, the program has it.
+# Older than anything that an engine knows: what code asks for comes first.
 _OLDEST: Final = 1
 _MAX_NAME: Final = 253
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Addresses that serve the same, and how they are asked.
+    """Addresses that serve the same thing, and how they are used.
 
-    `addresses` are "HOST:PORT", an IPv6 host in brackets, or `Endpoint`s. `name` is for people,
-    `Mesh.endpoints` and the upstream ("": the entry's own text); entries that are to share
-    connections and health share a named service. `strategy` is one of
-    `meshlib.balancing.STRATEGIES`; None: "weighted_round_robin" where weights differ, else
+    `addresses` are "HOST:PORT", with an IPv6 host in brackets, or `Endpoint`s. `name` is for
+    people, `Mesh.endpoints` and the upstream ("": the text of the entry); entries with the same
+    named service share its connections and health. `strategy` is one of
+    `meshlib.balancing.STRATEGIES`; None means "weighted_round_robin" where weights differ, else
     "round_robin". `weights` are whole numbers from 0 to 1000, one for each address (0: only when no
     other is left).
 
     For HTTP routes: `sticky`, the application's cookie that pins a session to an endpoint; `tls`,
-    the name in the endpoints' certificate, to which connections are TLS then; `h2c`, HTTP/2 without
-    TLS to them; `https_only` sends requests without TLS to https; `hsts`, in seconds, or
-    "31536000;includeSubDomains"; `forwarded_for`, as the label include_forwarded_for. For all but
-    UDP: `proxy_protocol`, the version of the header that begins each connection. For HTTP and SNI:
-    `share_with`, as the label of that name.
+    the name in the endpoints' certificate, which makes connections to them TLS; `h2c`, HTTP/2
+    without TLS to them; `https_only` redirects requests without TLS to https; `hsts`, in seconds or
+    as "31536000;includeSubDomains"; `forwarded_for`, as the label include_forwarded_for. For all
+    routes except UDP: `proxy_protocol`, the version of the header that begins each connection. For
+    HTTP and SNI: `share_with`, as the label of that name.
 
-    A service is checked as part of the entry that it is given in, so that the entry can be named.
+    A service is checked with the entry that it belongs to, so that an error can name the entry.
     """
 
     addresses: Sequence[str | Endpoint]
@@ -118,7 +107,7 @@ class Service:
     share_with: Sequence[str] = ()
 
 
-# What an entry can lead to.
+# The target of an entry.
 Target: TypeAlias = Sequence[str | Endpoint] | Service | RedirectRule
 
 
@@ -126,8 +115,8 @@ def redirect(target: str, status: int = 301, keep_path: bool = True) -> Redirect
     """A redirect to `target`, a whole URL ("https://new.example.com"), with status 301, 302, 307 or
     308.
 
-    `keep_path` appends path and query of the request, unless `target` has a path of its own.
-    Checked as part of the entry that it is given in, so that the entry can be named.
+    `keep_path` appends path and query of the request, unless `target` has a path of its own. The
+    redirect is checked with the entry that it belongs to, so that an error can name the entry.
     """
     return RedirectRule(target, status, keep_path)
 
@@ -135,8 +124,9 @@ def redirect(target: str, status: int = 301, keep_path: bool = True) -> Redirect
 def given_routes(
     routes: Mapping[str, Target] | Snapshot, before: Snapshot | None = None
 ) -> Snapshot:
-    """The snapshot of a mapping, or the snapshot itself, checked; what is as `before` is the very
-    same object."""
+    """The snapshot of a mapping, or the snapshot itself, checked; contributions that are equal in
+    `before` are the very same objects.
+    """
     if isinstance(routes, Snapshot):
         check_snapshot(routes, before, "routes")
         return routes
@@ -146,9 +136,9 @@ def given_routes(
 
 
 def read_routes(routes: Mapping[str, Target]) -> Snapshot:
-    """The snapshot of `routes`, one contribution for each entry, whatever their order.
+    """The snapshot of `routes`, with one contribution for each entry, whatever their order.
 
-    `ConfigurationError` for the first mistake.
+    Raises `ConfigurationError` for the first entry that is wrong.
     """
     if not isinstance(routes, Mapping):
         message = f"{typed(routes)} is not a mapping of routes"
@@ -175,12 +165,12 @@ def read_routes(routes: Mapping[str, Target]) -> Snapshot:
 
 
 def labelled_service(labels: Mapping[str, str], endpoints: Sequence[str], service: str) -> Snapshot:
-    """The snapshot of one service with `labels`, found at `endpoints`.
+    """The snapshot of one service that has `labels` and is reached at `endpoints`.
 
-    Wrong labels are diagnostics of the snapshot; a wrong endpoint is a `ConfigurationError`.
+    A wrong label is a diagnostic of the snapshot; a wrong endpoint raises `ConfigurationError`.
     """
     if isinstance(endpoints, str):
-        message = "an address stands where a list of them belongs"
+        message = "one address stands in place of a list of them"
         raise ConfigurationError(message, where="endpoints", hint=f"write [{show(endpoints)}]")
     document = {"services": {service: {"labels": dict(labels), "endpoints": list(endpoints)}}}
     snapshot = resolve_document(document, provider="labels")
@@ -193,9 +183,9 @@ def labelled_service(labels: Mapping[str, str], endpoints: Sequence[str], servic
 def composed_services(
     text: str, load: Callable[[str], object] | None, variables: Mapping[str, str] | None
 ) -> Snapshot:
-    """The snapshot of a Compose file. `load` reads its text, None: it is JSON.
+    """The snapshot of a Compose file. `load` parses its text; None: it is JSON.
 
-    Wrong labels are diagnostics of the snapshot; a text that cannot be read is a
+    A wrong label is a diagnostic of the snapshot; a text that cannot be parsed raises
     `ConfigurationError`.
     """
     try:
@@ -204,7 +194,7 @@ def composed_services(
         raise
     except Exception as error:
         hint = "pass load=yaml.safe_load, or what docker compose config --format json prints"
-        message = f"the text cannot be read: {error}"
+        message = f"the text cannot be parsed: {error}"
         raise ConfigurationError(message, where="compose", hint=hint) from error
     return resolve_document(document, provider="compose", where="compose", variables=variables)
 
@@ -214,30 +204,24 @@ def _route(entry: Entry, match: Match, target: object) -> Route:
         rule = read_redirect(entry, match, target)
         return Route(match, rule, service=entry.key, label=entry.key, schema=SCHEMA)
     if isinstance(target, str):
-        message = "an address stands where a list of them belongs"
-        raise entry.error(message, f"write [{show(target)}]")
+        message = "one address stands in place of a list of them"
+        raise entry.error(message, _list_hint(target))
     service = Service(target) if isinstance(target, list | tuple) else target
     if not isinstance(service, Service):
         hint = 'write ["HOST:PORT"], meshlib.Service([...]) or meshlib.redirect("https://...")'
         raise entry.error(f"{typed(target)} is not something to route to", hint)
-    _check_options(entry, match, service)
+    values = _read_options(entry, match, service)
     return Route(
         match,
-        ForwardTo(_upstream(entry, match, service)),
-        RouteOptions(
-            sticky_cookie=_sticky(entry, service.sticky),
-            forwarded_for=service.forwarded_for,
-            https_only=service.https_only,
-            hsts=_hsts(entry, service.hsts),
-            share_with=_share_with(entry, service.share_with),
-        ),
+        ForwardTo(_upstream(entry, match, service, transport(values))),
+        route_options(values),
         service=service.name or entry.key,
         label=entry.key,
         schema=SCHEMA,
     )
 
 
-def _upstream(entry: Entry, match: Match, service: Service) -> Upstream:
+def _upstream(entry: Entry, match: Match, service: Service, how: Transport) -> Upstream:
     endpoints = _endpoints(entry, service)
     differ = len({endpoint.weight for endpoint in endpoints if endpoint.weight}) > 1
     strategy = service.strategy
@@ -246,11 +230,8 @@ def _upstream(entry: Entry, match: Match, service: Service) -> Upstream:
     check_strategy(entry, strategy)
     if strategy == "round_robin" and differ:
         hint = 'write strategy="weighted_round_robin", or leave strategy out'
-        raise entry.error("round_robin takes no notice of weights", hint)
-    transport = Transport(
-        "h2c" if service.h2c else "", _server_name(entry, service.tls), service.proxy_protocol
-    )
-    key = UpstreamKey(service.name or _unnamed(match), transport=transport)
+        raise entry.error("round_robin ignores weights, and they differ", hint)
+    key = UpstreamKey(service.name or _unnamed(match), transport=how)
     return Upstream(key, ordered(endpoints), strategy)
 
 
@@ -266,14 +247,14 @@ def _unnamed(match: Match) -> str:
 def _endpoints(entry: Entry, service: Service) -> list[Endpoint]:
     addresses, weights = service.addresses, service.weights
     if isinstance(addresses, str) or not isinstance(addresses, Sequence):
-        hint = f"write [{show(addresses)}]" if isinstance(addresses, str) else 'write ["HOST:PORT"]'
+        hint = _list_hint(addresses if isinstance(addresses, str) else "")
         raise entry.error(f"the addresses are {typed(addresses)}, not a list", hint)
     endpoints: dict[str, Endpoint] = {}
     for address in addresses:
         endpoint = _endpoint(entry, address)
         if endpoints.setdefault(endpoint.id, endpoint) is not endpoint:
-            hint = "leave one out; a weight gives an address more requests than others"
-            raise entry.error(f"the endpoint {show(endpoint.id)} stands here twice", hint)
+            hint = "leave one out; to give an address more requests than others, give it a weight"
+            raise entry.error(f"the endpoint {show(endpoint.id)} occurs twice", hint)
     found = list(endpoints.values())
     if weights is None:
         return found
@@ -296,86 +277,119 @@ def _endpoint(entry: Entry, address: object) -> Endpoint:
         raise entry.error(f"{typed(address)} is not an address", hint)
     scheme, mark, rest = address.partition("://")
     if mark:
-        tls = "; tls=NAME asks endpoints over TLS" if scheme.lower() == "https" else ""
-        hint = f"write {show(rest.partition('/')[0])}{tls}"
-        raise entry.error(f"the address {show(address)} is a URL", hint)
+        tls = "; tls=NAME connects with TLS" if scheme.lower() == "https" else ""
+        meant = _with_port(rest.partition("/")[0], 443 if tls else 80)
+        raise entry.error(f"the address {show(address)} is a URL", f"write {meant}{tls}")
     try:
         host, port = parse_authority(address)
     except AuthorityError as error:
-        hint = 'write "HOST:PORT", an IPv6 host in brackets'
+        hint = 'write "HOST:PORT", with an IPv6 host in brackets'
         raise entry.error(f"the address {show(address)}: {error}", hint) from None
     if port is None:
-        hint = f"write {show(address.rstrip(':') + ':80')}, with the port that serves"
+        hint = f"write {_with_port(address, 80)}, with the port that the service listens on"
         raise entry.error(f"the address {show(address)} has no port", hint)
     return Endpoint(str(Authority(host, port)), host, port)
 
 
+def _with_port(address: str, port: int) -> str:
+    """An address for a hint, with a port; only its form, when `address` cannot be one."""
+    try:
+        host, own_port = parse_authority(address)
+    except AuthorityError:
+        return '"HOST:PORT"'
+    return show(str(Authority(host, own_port or port)), _MAX_NAME + 8)
+
+
+def _list_hint(address: str) -> str:
+    return f"write [{_with_port(address, 80)}]"
+
+
 class _Option(NamedTuple):
-    """An option of `Service`: of which types it is, which routes may have it, what to write."""
+    """An option of `Service`: its types, what to write, and the option of labels that it is, if it
+    is one.
+    """
 
     types: tuple[type, ...]
-    schemes: tuple[Scheme, ...]
     hint: str
+    label: Option | None = None
 
 
-_HTTP: Final = (Scheme.HTTP,)
-_BY_HOST: Final = (Scheme.HTTP, Scheme.SNI)
-_NOT_UDP: Final = (Scheme.HTTP, Scheme.SNI, Scheme.TCP)
-
-_OPTIONS: Final = {
-    "name": _Option((str,), tuple(Scheme), 'write a name, name="shop"'),
-    "strategy": _Option((str, type(None)), tuple(Scheme), 'write strategy="round_robin"'),
-    "sticky": _Option((str, type(None)), _HTTP, 'write the name of a cookie, sticky="SID"'),
-    "tls": _Option((str,), _HTTP, 'write the name in the certificate, tls="shop.internal"'),
-    "h2c": _Option((bool,), _HTTP, "write h2c=True"),
-    "proxy_protocol": _Option((str,), _NOT_UDP, 'write proxy_protocol="v1" or "v2"'),
-    "https_only": _Option((bool,), _HTTP, "write https_only=True"),
-    "hsts": _Option((int, str), _HTTP, 'write hsts=31536000 or "31536000;includeSubDomains"'),
-    "forwarded_for": _Option((bool,), _HTTP, "write forwarded_for=True"),
-    "share_with": _Option((list, tuple), _BY_HOST, 'write a list, share_with=["STACK"]'),
+_OF_LABELS: Final = {option.key: option for option in OPTIONS}
+_SERVICE_OPTIONS: Final = {
+    "name": _Option((str,), 'write a name, name="shop"'),
+    "strategy": _Option((str, type(None)), 'write strategy="round_robin"'),
+    "sticky": _Option(
+        (str, type(None)),
+        'write the name of a cookie, sticky="SID"',
+        _OF_LABELS["sticky_sessions"],
+    ),
+    "forwarded_for": _Option(
+        (bool,), "write forwarded_for=True", _OF_LABELS["include_forwarded_for"]
+    ),
+    "proxy_protocol": _Option(
+        (str,), 'write proxy_protocol="v1" or "v2"', _OF_LABELS["proxy_protocol"]
+    ),
+    "tls": _Option(
+        (str,), 'write the name in the certificate, tls="shop.internal"', _OF_LABELS["upstream_tls"]
+    ),
+    "h2c": _Option((bool,), "write h2c=True", _OF_LABELS["upstream_protocol"]),
+    "https_only": _Option((bool,), "write https_only=True", _OF_LABELS["https"]),
+    "hsts": _Option(
+        (int, str), 'write hsts=31536000 or "31536000;includeSubDomains"', _OF_LABELS["hsts"]
+    ),
+    "share_with": _Option(
+        (list, tuple), 'write a list, share_with=["STACK"]', _OF_LABELS["share_with"]
+    ),
 }
+# What True means in the label.
+_FLAGS: Final = {"forwarded_for": "true", "h2c": "h2c", "https_only": "require"}
 
 
-def _check_options(entry: Entry, match: Match, service: Service) -> None:
-    for name, option in _OPTIONS.items():
+def _read_options(entry: Entry, match: Match, service: Service) -> dict[str, object]:
+    """The values of the options by field of `RouteOptions` and `Transport`."""
+    values: dict[str, object] = {}
+    given: dict[str, str] = {}
+    for name, option in _SERVICE_OPTIONS.items():
         value = getattr(service, name)
         if not isinstance(value, option.types) or (value is True and bool not in option.types):
             raise entry.error(f"{name} is {typed(value)}", option.hint)
-        if value and match.scheme not in option.schemes:
-            message = f"{name} means nothing to what comes over {match.scheme}://"
-            raise entry.error(message, f"leave {name} out")
+        if option.label is not None and not _is_unset(value, name):
+            read = _read_option(entry, match, name, option.label, given, _text(value, name))
+            values[option.label.sets] = read
+            given[option.label.key] = name
     if len(service.name) > _MAX_NAME or not service.name.isprintable():
         hint = f"write at most {_MAX_NAME} printable characters"
         raise entry.error(f"the name is {show(service.name)}", hint)
-    if service.proxy_protocol not in ("", "v1", "v2"):
-        message = f"proxy_protocol is {show(service.proxy_protocol)}"
-        raise entry.error(message, _OPTIONS["proxy_protocol"].hint)
-    for other in ("proxy_protocol", "h2c"):
-        if service.tls and getattr(service, other):
-            raise entry.error(f"tls and {other} do not go together", "leave one of them out")
-    is_one_host = isinstance(match, HostPath) and match.host and not match.host.startswith("*")
-    if service.https_only and not is_one_host:
-        message = "https_only for many hosts has no one place to send clients to"
-        raise entry.error(message, "give each host an entry of its own, or leave https_only out")
+    return values
 
 
-def _server_name(entry: Entry, name: str) -> str:
-    hint = _OPTIONS["tls"].hint
-    return entry.read(parse_server_name, name, "tls", hint) if name else ""
+def _is_unset(value: object, name: str) -> bool:
+    # `sticky` has None for that; a number of seconds may be 0.
+    return value is None or value is False or (value in ("", (), []) and name != "sticky")
 
 
-def _sticky(entry: Entry, cookie: str | None) -> str | None:
-    hint = _OPTIONS["sticky"].hint
-    if cookie == "":
-        raise entry.error("sticky is an empty text", hint)
-    return entry.read(parse_cookie_name, cookie, "sticky", hint) if cookie is not None else None
+def _text(value: object, name: str) -> str:
+    if isinstance(value, list | tuple):
+        return ";".join(map(str, value))
+    return _FLAGS.get(name, str(value))
 
 
-def _hsts(entry: Entry, value: int | str) -> str:
-    hint = _OPTIONS["hsts"].hint
-    return entry.read(parse_hsts, str(value), "hsts", hint) if value != "" else ""
-
-
-def _share_with(entry: Entry, names: Sequence[str]) -> tuple[str, ...]:
-    text, hint = ";".join(map(str, names)), _OPTIONS["share_with"].hint
-    return entry.read(parse_share_with, text, "share_with", hint) if names else ()
+def _read_option(
+    entry: Entry, match: Match, name: str, option: Option, given: Mapping[str, str], text: str
+) -> object:
+    if match.scheme not in option.schemes:
+        message = f"{name} has no meaning for {match.scheme}:// routes"
+        raise entry.error(message, f"leave {name} out")
+    try:
+        value = option.read(text)
+    except OptionValueError as error:
+        message = f"{name} is {show(text)}: {error}"
+        raise entry.error(message, _SERVICE_OPTIONS[name].hint) from None
+    for key, reason in option.clashes.items():
+        if key in given:
+            message = f"{name} and {given[key]} exclude each other: {reason}"
+            raise entry.error(message, "leave one of them out")
+    if option.one_host and not is_one_host(match):
+        hint = f"give each host an entry of its own, or leave {name} out"
+        raise entry.error(f"{name}: {option.one_host}", hint)
+    return value

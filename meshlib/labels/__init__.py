@@ -1,7 +1,7 @@
-"""Label schemas: what services say about themselves, read into route fragments and diagnostics.
+"""Labels of services, read into routes without endpoints and into diagnostics.
 
-One module a schema, each with a pure `parse_labels`. A schema knows label text and published ports;
-it knows nothing of Docker's objects, endpoints, or what other services ask for.
+Each schema is a module with a pure `parse_labels`. A schema knows the text of labels and published
+ports, but not Docker's objects, endpoints, or what other services ask for.
 """
 
 from meshlib.labels.result import LabelResult, LabelRoute, PublishedPort

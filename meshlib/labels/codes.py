@@ -1,8 +1,7 @@
-"""Every diagnostic that HRM labels can cause. `docs/labels.md` has the same table; a test compares
-them.
+"""Kinds of diagnostics that HRM labels can cause; `docs/labels.md` has the same table.
 
-HRM0xx: an error, the label gives no route. HRM1xx: a warning, something was ignored. HRM2xx: good
-to know. A code is never given a new meaning.
+HRM0xx: an error, the label gives no route. HRM1xx: a warning, something is ignored. HRM2xx: good to
+know. A code never gets a new meaning.
 """
 
 from __future__ import annotations
@@ -72,16 +71,20 @@ NO_EXTERNAL_ROUTE = DiagnosticKind("HRM001", _ERROR, "the label has no `external
 NOT_A_PAIR = DiagnosticKind("HRM002", _ERROR, "something between two commas is not `key=value`")
 EMPTY_VALUE = DiagnosticKind("HRM003", _ERROR, "a key has no value")
 BAD_SCHEME = DiagnosticKind(
-    "HRM004", _ERROR, "`external_route` begins with none of `http://`, `sni://`, `tcp://`, `udp://`"
+    "HRM004",
+    _ERROR,
+    "`external_route` does not begin with `http://`, `sni://`, `tcp://` or `udp://`",
 )
 BAD_HOST = DiagnosticKind(
-    "HRM005", _ERROR, "the host in `external_route`, or its port, cannot be one"
+    "HRM005",
+    _ERROR,
+    "`external_route` has a host that is not a host name, or a port that is not a port",
 )
-BAD_WILDCARD = DiagnosticKind("HRM006", _ERROR, "a `*` stands where no wildcard can be")
+BAD_WILDCARD = DiagnosticKind("HRM006", _ERROR, "a `*` is not the whole first label of the host")
 BAD_PATH = DiagnosticKind(
     "HRM007",
     _ERROR,
-    "the path in `external_route` cannot be a path prefix (query, `..`, `//`, spaces)",
+    "the path in `external_route` is not a path prefix (query, `..`, `//`, spaces)",
 )
 SNI_PATH = DiagnosticKind("HRM008", _ERROR, "an `sni://` route has a path")
 SNI_ADDRESS = DiagnosticKind("HRM009", _ERROR, "an `sni://` route names an IP address")
@@ -110,13 +113,13 @@ BAD_COOKIE_NAME = DiagnosticKind(
     "HRM017", _ERROR, "`sticky_sessions` is not a cookie name (RFC 6265 token)"
 )
 BAD_FLAG = DiagnosticKind("HRM018", _ERROR, "`include_forwarded_for` is neither `true` nor `false`")
-QUOTED = DiagnosticKind("HRM019", _ERROR, "quotation marks are part of the value")
+QUOTED = DiagnosticKind("HRM019", _ERROR, "a quotation mark is part of the value")
 TOO_LONG = DiagnosticKind("HRM020", _ERROR, "the value is longer than 4096 characters")
 TOO_MANY_ELEMENTS = DiagnosticKind("HRM021", _ERROR, "more than 100 pairs or routes in one label")
 TOO_MANY_LABELS = DiagnosticKind(
     "HRM022",
     _ERROR,
-    "more routing labels on one service than it may have (1000); the rest is not read",
+    "the service has more routing labels than it may have (1000); the rest is not read",
 )
 BAD_LISTENING_PORT = DiagnosticKind(
     "HRM023", _ERROR, "a `tcp://` or `udp://` route is not `:PORT`, a number from 1 to 65535"
@@ -124,51 +127,51 @@ BAD_LISTENING_PORT = DiagnosticKind(
 BAD_PROXY_PROTOCOL = DiagnosticKind("HRM024", _ERROR, "`proxy_protocol` is neither `v1` nor `v2`")
 REDIRECT_ON_PORT = DiagnosticKind("HRM025", _ERROR, "a `tcp://` or `udp://` route has a `redirect`")
 BAD_SERVER_NAME = DiagnosticKind(
-    "HRM026", _ERROR, "`upstream_tls` is no host name, or stands beside `proxy_protocol`"
+    "HRM026", _ERROR, "`upstream_tls` is not a host name, or is combined with `proxy_protocol`"
 )
 BAD_HTTPS = DiagnosticKind(
     "HRM027",
     _ERROR,
-    "`https` is not `require`, or the route has no host of its own to send clients to",
+    "`https` is not `require`, or the route does not have exactly one host",
 )
 BAD_HSTS = DiagnosticKind(
     "HRM028",
     _ERROR,
-    "`hsts` is not a number of seconds, perhaps with `;includeSubDomains` and `;preload`",
+    "`hsts` is not a number of seconds, optionally with `;includeSubDomains` and `;preload`",
 )
 BAD_UPSTREAM_PROTOCOL = DiagnosticKind(
-    "HRM029", _ERROR, "`upstream_protocol` is not `h2c`, or stands beside `upstream_tls`"
+    "HRM029", _ERROR, "`upstream_protocol` is not `h2c`, or is combined with `upstream_tls`"
 )
 BAD_SHARE_WITH = DiagnosticKind(
-    "HRM030", _ERROR, "`share_with` is not 1 to 32 names of owners or networks, with `;` between"
+    "HRM030", _ERROR, "`share_with` is not 1 to 32 names of owners or networks, separated by `;`"
 )
 TOO_MUCH_TEXT = DiagnosticKind(
     "HRM040",
     _ERROR,
-    "the routing labels of one service have more characters than it may have; the rest is not read",
+    "the service's routing labels have more characters than they may have; the rest is not read",
 )
 TOO_MANY_ROUTES = DiagnosticKind(
-    "HRM041", _ERROR, "the service asks for more routes than it may have; the rest is not made"
+    "HRM041", _ERROR, "the service asks for more routes than it may have; the rest is left out"
 )
 TOO_MANY_PORTS = DiagnosticKind(
     "HRM042",
     _ERROR,
-    "the service asks for more TCP and UDP ports than it may have; the rest is not made",
+    "the service asks for more TCP and UDP ports than it may have; the rest is left out",
 )
 
 LABEL_KEY_SLIP = DiagnosticKind(
     "HRM101",
     _WARNING,
-    "the label's key is nearly, but not quite, a routing label's; it is not read",
+    "the label's key is almost, but not quite, a routing label's; the label is ignored",
 )
-UNKNOWN_KEY = DiagnosticKind("HRM102", _WARNING, "a key is not known; ignored")
+UNKNOWN_KEY = DiagnosticKind("HRM102", _WARNING, "a key is unknown; ignored")
 REPEATED_KEY = DiagnosticKind("HRM103", _WARNING, "a key occurs twice; the last one counts")
-EMPTY_ELEMENT = DiagnosticKind("HRM104", _WARNING, "nothing stands between two commas; ignored")
+EMPTY_ELEMENT = DiagnosticKind("HRM104", _WARNING, "there is nothing between two commas; ignored")
 PORT_IGNORED = DiagnosticKind(
     "HRM105", _WARNING, "`external_route` has a port; only the host is matched"
 )
 PUBLISHED_PORT = DiagnosticKind(
-    "HRM106", _WARNING, "`internal_port` is the published port and not the container's"
+    "HRM106", _WARNING, "`internal_port` is the published port and not the one inside the container"
 )
 STICKY_ON_SNI = DiagnosticKind(
     "HRM107", _WARNING, "`sticky_sessions` on an `sni://` route; ignored"
@@ -179,7 +182,7 @@ FORWARDED_FOR_ON_SNI = DiagnosticKind(
 DUPLICATE_ROUTE = DiagnosticKind(
     "HRM109",
     _WARNING,
-    "two labels of a service ask for one route; the first in order of key counts",
+    "two labels of a service ask for the same route; the first in order of their keys counts",
 )
 STATUS_WITHOUT_REDIRECT = DiagnosticKind(
     "HRM110", _WARNING, "`redirect_status` without `redirect`; ignored"
@@ -187,7 +190,7 @@ STATUS_WITHOUT_REDIRECT = DiagnosticKind(
 HTTP_KEY_ON_PORT = DiagnosticKind(
     "HRM111",
     _WARNING,
-    "a key that only HTTP has a use for, on a `tcp://` or `udp://` route; ignored",
+    "a key for HTTP only, on a `tcp://` or `udp://` route; ignored",
 )
 PROXY_PROTOCOL_ON_UDP = DiagnosticKind(
     "HRM112", _WARNING, "`proxy_protocol` on a `udp://` route; ignored"
@@ -204,7 +207,9 @@ SHARE_WITH_ON_PORT = DiagnosticKind(
     "HRM117", _WARNING, "`share_with` on a `tcp://` or `udp://` route; ignored"
 )
 
-LEGACY_FORM = DiagnosticKind("HRM201", _INFO, "the label is in the form of UCP 2.0; it is routed")
+LEGACY_FORM = DiagnosticKind(
+    "HRM201", _INFO, "the label has the form of UCP 2.0; its routes are made"
+)
 UNUSED_BESIDE_REDIRECT = DiagnosticKind(
     "HRM202", _INFO, "a key that a redirect has no use for; ignored"
 )

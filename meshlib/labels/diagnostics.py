@@ -1,6 +1,6 @@
-"""How a schema reports what is wrong: a catalogue of diagnostics, and the collector of one service.
+"""Kinds of diagnostics, and the collectors of what is wrong with one service and one label.
 
-This module knows no schema; each has its own catalogue.
+This module knows no schema; each schema has a catalogue of its own kinds.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from meshlib.model import Diagnostic, Severity
 
 __all__ = ["DiagnosticKind", "Diagnostics", "LabelDiagnostics", "show"]
 
-# Enough for ten routes in the hint that rewrites a label; a screen cannot show more.
+# Room for ten routes in the hint that rewrites a label; more would not fit on a screen.
 MAX_HINT = 1500
-# A label of commas and slips would make far more diagnostics than it has characters worth reading;
-# who has mended twenty sees the next ones.
+# A label of nothing but slips would make more diagnostics than anybody reads; the next ones show
+# when these are fixed.
 MAX_PER_LABEL = 20
 
 
@@ -24,9 +24,7 @@ _LIMITS = LabelLimits()
 
 
 class DiagnosticKind(NamedTuple):
-    """A kind of diagnostic: its stable code, how bad it is, and what it means (the line in the
-    docs).
-    """
+    """A kind of diagnostic: its stable code, its severity, and its meaning as documented."""
 
     code: str
     severity: Severity
@@ -34,10 +32,10 @@ class DiagnosticKind(NamedTuple):
 
 
 class Diagnostics:
-    """Collects the diagnostics of one service, and which of its labels failed.
+    """Diagnostics of one service, and the keys of its labels that failed.
 
-    As many diagnostics are kept as `limits` allow; `unreported` counts the others. `suggestions`
-    are the service's.
+    At most as many are `kept` as `limits` allow; `unreported` counts the others. `suggestions` are
+    the service's.
     """
 
     def __init__(self, service: str, limits: LabelLimits = _LIMITS) -> None:
@@ -56,12 +54,12 @@ class Diagnostics:
             self.unreported += 1
 
     def label(self, key: str) -> LabelDiagnostics:
-        """A collector for the label `key`."""
+        """The collector of the label `key`."""
         return LabelDiagnostics(self, key)
 
 
 class LabelDiagnostics:
-    """Collects what is wrong with one label; an ERROR marks the label as failed."""
+    """Diagnostics of one label; one of severity ERROR marks the label as failed."""
 
     def __init__(self, diagnostics: Diagnostics, key: str) -> None:
         self._diagnostics = diagnostics
@@ -72,12 +70,14 @@ class LabelDiagnostics:
 
     @property
     def hopeless(self) -> bool:
-        """Whether the label has failed and nothing more that is found in it would be told."""
+        """Whether the label has failed and nothing more about it would be reported."""
         return self.failed and self._count >= MAX_PER_LABEL
 
     def add(self, kind: DiagnosticKind, message: str, hint: str = "", *, column: int = 0) -> None:
-        """Report `kind` at `column` (1-based; 0: the whole label). After 20 a label is only
-        marked, and so it is when the service has no room for more."""
+        """Report `kind` at `column` (1-based; 0: the whole label).
+
+        After 20 diagnostics, or when the service has no room for more, the label is only marked.
+        """
         if kind.severity is Severity.ERROR:
             self.failed = True
             self._diagnostics.failed.add(self.key)
@@ -97,8 +97,8 @@ class LabelDiagnostics:
 
 
 def _printable(text: str) -> str:
-    # Hints repeat the label's text so that it can be copied; a line end or an escape sequence in it
-    # must not reach a log.
+    # A hint repeats text of the label so that it can be copied; a line end or an escape sequence in
+    # that text must not reach a log.
     if len(text) > MAX_HINT:
         text = text[:MAX_HINT] + "..."
     if text.isprintable():
@@ -109,5 +109,5 @@ def _printable(text: str) -> str:
 
 
 def show(text: str, limit: int = 60) -> str:
-    """`text` quoted, printable and short, for a message; it is somebody else's text."""
+    """Somebody else's `text` for a message: quoted, printable and short."""
     return ascii(text if len(text) <= limit else text[:limit] + "...")

@@ -1,4 +1,4 @@
-"""Comma-separated elements and `key=value` pairs, each with the column it stands in.
+"""Comma-separated elements and `key=value` pairs, each with its column in the label's value.
 
 This module knows the punctuation of label values and none of their keys.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Part", "split_elements", "split_pair", "trim"]
+__all__ = ["Pair", "Part", "split_elements", "split_pair", "trim"]
 
-# YAML's folded blocks put a space or a line end after a comma; nothing else is white space here, so
-# that a pasted no-break space is reported and not silently dropped.
+# YAML's folded blocks put a space or a line end after a comma. Nothing else is white space here, so
+# that a pasted no-break space is reported and not dropped in silence.
 _BLANK = " \t\r\n"
 
 
@@ -21,6 +21,13 @@ class Part(NamedTuple):
     column: int
 
 
+class Pair(NamedTuple):
+    """One `key=value` of a label."""
+
+    name: Part
+    value: Part
+
+
 def trim(text: str, column: int = 1) -> Part:
     """`text`, which begins at `column`, without surrounding white space."""
     short = text.lstrip(_BLANK)
@@ -28,7 +35,7 @@ def trim(text: str, column: int = 1) -> Part:
 
 
 def split_elements(value: str) -> list[Part]:
-    """The elements between the commas, empty ones included; at least one. There is no quoting."""
+    """The elements between the commas, empty ones included; at least one. There are no quotes."""
     parts: list[Part] = []
     column = 1
     for piece in value.split(","):
@@ -37,9 +44,9 @@ def split_elements(value: str) -> list[Part]:
     return parts
 
 
-def split_pair(element: Part) -> tuple[Part, Part] | None:
-    """Name and value, split at the FIRST "="; None without one. Either may be empty."""
+def split_pair(element: Part) -> Pair | None:
+    """The pair in `element`, split at the FIRST "="; None without one. Either side may be empty."""
     name, equals, value = element.text.partition("=")
     if not equals:
         return None
-    return trim(name, element.column), trim(value, element.column + len(name) + 1)
+    return Pair(trim(name, element.column), trim(value, element.column + len(name) + 1))

@@ -1,91 +1,49 @@
 """Labels of the HTTP Routing Mesh:
 `com.docker.ucp.mesh.http[.SUFFIX]=external_route=...,internal_port=...`
 
-The grammar of UCP 2.1 and 2.2, that of UCP 2.0 (several routes in one label), and what meshlib
-adds: wildcard hosts, path prefixes, `redirect_status`, TCP and UDP ports, how endpoints are spoken
-to. `docs/labels.md` describes it to users. One wrong label costs its own routes only. This module
-knows nothing of endpoints, networks or other services.
+The grammar of UCP 2.1 and 2.2, the one of UCP 2.0 (several routes in one label), and the additions
+of meshlib: wildcard hosts, path prefixes, TCP and UDP ports, more options. `docs/labels.md`
+describes it to users. A wrong label costs its own routes only. This module knows nothing of
+endpoints, networks or other services.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
 
 from meshlib.bounds import bounded_name
 from meshlib.labels import codes
+from meshlib.labels.actions import ServicePorts, choose_port, read_action, service_ports
 from meshlib.labels.diagnostics import Diagnostics, LabelDiagnostics, show
-from meshlib.labels.grammar import Part, split_elements, split_pair
+from meshlib.labels.grammar import Pair, Part, split_elements, split_pair
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
-from meshlib.labels.options import (
-    Pair,
-    read_forwarded_for,
-    read_hsts,
-    read_https,
-    read_protocol,
-    read_proxy_header,
-    read_redirect,
-    read_server_name,
-    read_share_with,
-    read_sticky,
-)
+from meshlib.labels.matches import can_be_proposed, parse_external_route, written
+from meshlib.labels.options import KEYS, read_options
 from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
 from meshlib.labels.room import Room
 from meshlib.labels.suggest import Suggestions
-from meshlib.labels.values import ExternalRoute, parse_external_route, parse_internal_port
-from meshlib.model import HostPath, ListeningPort, Match, RedirectRule, Scheme, ServerName
-from meshlib.route_options import RouteOptions
-from meshlib.upstream_key import Transport
+from meshlib.model import Match, RedirectRule
 
 __all__ = ["LABEL", "MAX_ELEMENTS", "SCHEMA", "is_hrm_label", "parse_labels"]
 
 LABEL = "com.docker.ucp.mesh.http"
 SCHEMA = "hrm"
 
-# UCP 2.0 put all routes of a service into one label; its successor has six keys.
+# UCP 2.0 put all routes of a service into one label; the later form has a dozen keys.
 MAX_ELEMENTS = 100
-# Labels of others that are looked at for a slip, for each routing label that a service may have.
+# Other labels whose keys are checked for a slip, for each routing label that a service may have.
 _OTHER_LABELS = 10
 _LIMITS = LabelLimits()
 
-_KEYS = (
-    "external_route",
-    "internal_port",
-    "redirect",
-    "redirect_status",
-    "sticky_sessions",
-    "include_forwarded_for",
-    "proxy_protocol",
-    "upstream_tls",
-    "upstream_protocol",
-    "https",
-    "hsts",
-    "share_with",
-)
-# What says how the endpoints are asked: a redirect has none.
-_BESIDE_REDIRECT = tuple(
-    key
-    for key in _KEYS
-    if key not in ("external_route", "redirect", "redirect_status", "share_with")
-)
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
-_PROSE_SLIP = "com.docker.mesh.http"  # the documentation of UCP had it so in one sentence
-_SHOWN = 10  # candidates named in a message
-
-
-class _Ports(NamedTuple):
-    """The ports of a service, of one protocol: targets in order, and published port -> target where
-    they differ.
-    """
-
-    targets: tuple[int, ...]
-    published: Mapping[int, int]
+_PROSE_SLIP = "com.docker.mesh.http"  # as one sentence of UCP's documentation had it
+_SHOWN = 10  # routes that a hint rewrites
 
 
 def is_hrm_label(key: str) -> bool:
-    """Whether `key` is a routing label: `com.docker.ucp.mesh.http`, or that and a dot and
-    anything.
+    """Whether `key` is that of a routing label: `com.docker.ucp.mesh.http`, alone or followed by a
+    dot and any text.
     """
     return key.startswith(LABEL) and key[len(LABEL) : len(LABEL) + 1] in ("", ".")
 
@@ -97,14 +55,14 @@ def parse_labels(
     ports: Sequence[PublishedPort] = (),
     limits: LabelLimits = _LIMITS,
 ) -> LabelResult:
-    """Read the routing labels among `labels`, in order of key; all others are left alone.
+    """Read the routing labels among `labels`, in order of their keys; other labels are ignored.
 
-    `service` is the name put into diagnostics, `ports` what the service publishes. Never raises for
-    any text; does not depend on the order of the mapping. Cost is linear in the length of the
-    labels, up to `limits`: labels beyond them fail, each limit with one diagnostic.
+    `service` is the name for diagnostics, `ports` are the published ports of the service. No text
+    makes it raise, and the order of the mapping does not matter. The cost is linear in the length
+    of the labels up to `limits`; labels beyond a limit fail, with one diagnostic for each limit.
     """
     diagnostics = Diagnostics(service, limits)
-    facts = {protocol: _port_facts(ports, protocol) for protocol in ("tcp", "udp")}
+    own_ports = service_ports(ports)
     own = sorted(filter(is_hrm_label, labels))
     room = Room(diagnostics, limits)
     routes: dict[Match, LabelRoute] = {}
@@ -113,15 +71,12 @@ def parse_labels(
         if not room.for_label(name, key, labels[key]):
             continue
         of_label = diagnostics.label(name)
-        for column, route in _read_label(labels[key], of_label, facts):
+        for column, route in _read_label(labels[key], of_label, own_ports):
             first = routes.get(route.match)
             if first is not None:
-                message = (
-                    f"the route is asked for by {show(first.label, 100)} already, which counts"
-                )
-                of_label.add(
-                    codes.DUPLICATE_ROUTE, message, "keep one of the two labels", column=column
-                )
+                message = f"{show(first.label, 100)} asks for the same route; that one counts"
+                hint = "keep one of the two labels"
+                of_label.add(codes.DUPLICATE_ROUTE, message, hint, column=column)
             elif room.for_route(route):
                 routes[route.match] = route
     _report_key_slips(labels, diagnostics, limits)
@@ -134,30 +89,17 @@ def parse_labels(
     )
 
 
-def _port_facts(ports: Sequence[PublishedPort], protocol: str) -> _Ports:
-    own = [port for port in ports if port.protocol.lower() == protocol]
-    targets = sorted({port.target for port in own})
-    pairs = sorted(
-        ((port.published, port.target) for port in own if port.published is not None), reverse=True
-    )
-    return _Ports(
-        tuple(targets),
-        {published: target for published, target in pairs if published not in targets},
-    )
-
-
 def _report_key_slips(
     labels: Mapping[str, str], diagnostics: Diagnostics, limits: LabelLimits
 ) -> None:
-    # Other labels are somebody else's and may be any number; only so many are looked at for a slip.
+    # There may be any number of other labels, which are not ours.
     others = sorted(key for key in labels if not is_hrm_label(key))
     for key in others[: _OTHER_LABELS * limits.labels]:
         meant = _meant_key(key, diagnostics.suggestions)
         if meant is not None:
-            message = "the label is not read: its key is not quite that of a routing label"
-            diagnostics.label(bounded_name(key)).add(
-                codes.LABEL_KEY_SLIP, message, f"did you mean {meant[:100]}?"
-            )
+            message = "the label is ignored: its key is almost, but not quite, a routing label's"
+            hint = f"did you mean {meant[:100]}?"
+            diagnostics.label(bounded_name(key)).add(codes.LABEL_KEY_SLIP, message, hint)
 
 
 def _meant_key(key: str, suggestions: Suggestions) -> str | None:
@@ -178,18 +120,17 @@ def _meant_key(key: str, suggestions: Suggestions) -> str | None:
 
 
 def _read_label(
-    value: str, diagnostics: LabelDiagnostics, ports: Mapping[str, _Ports]
+    value: str, diagnostics: LabelDiagnostics, ports: Mapping[str, ServicePorts]
 ) -> list[tuple[int, LabelRoute]]:
-    """The routes of one label, each with its column; of the newer form there is one or none."""
+    """The routes of one label, each with its column; a label of the later form has at most one."""
     if len(value) > MAX_VALUE:
         message = f"the value has more than {MAX_VALUE} characters"
-        diagnostics.add(
-            codes.TOO_LONG, message, "spread the routes over several labels", column=MAX_VALUE + 1
-        )
+        hint = "spread the routes over several labels"
+        diagnostics.add(codes.TOO_LONG, message, hint, column=MAX_VALUE + 1)
         return []
     elements = split_elements(value)
     if len(elements) > MAX_ELEMENTS:
-        message = f"the label has {len(elements)} elements, more than {MAX_ELEMENTS}"
+        message = f"the label has {len(elements)} parts between commas, more than {MAX_ELEMENTS}"
         hint = f"spread the routes over several labels: {LABEL}.1, {LABEL}.2"
         diagnostics.add(
             codes.TOO_MANY_ELEMENTS, message, hint, column=elements[MAX_ELEMENTS].column
@@ -207,8 +148,8 @@ def _read_label(
         column = next(element.column for element in elements if not element.text)
         diagnostics.add(
             codes.EMPTY_ELEMENT,
-            "nothing stands beside this comma",
-            "leave out the comma",
+            "there is nothing next to this comma",
+            "leave the comma out",
             column=min(column, len(value)),
         )
     for element in full:
@@ -223,10 +164,10 @@ def _read_label(
 def _report_quotes(part: Part, diagnostics: LabelDiagnostics) -> bool:
     if part.text[:1] not in ('"', "'"):
         return False
-    message = "the quotation mark is part of the value; nothing takes it away"
+    message = "the quotation mark is part of the value; nothing removes it"
     hint = (
-        "leave the quotation marks out; in a YAML list put them around the "
-        'whole line: - "key=value"'
+        "leave the quotation marks out; in a YAML list, put them around the whole entry: "
+        '- "key=value"'
     )
     diagnostics.add(codes.QUOTED, message, hint, column=part.column)
     return True
@@ -238,25 +179,25 @@ def _report_quotes(part: Part, diagnostics: LabelDiagnostics) -> bool:
 def _is_legacy(elements: list[Part]) -> bool:
     if not _LEGACY.match(elements[0].text):
         return False
-    return not any(pair and pair[0].text in _KEYS for pair in map(split_pair, elements))
+    return not any(pair and pair.name.text in KEYS for pair in map(split_pair, elements))
 
 
 def _read_legacy(
-    elements: list[Part], diagnostics: LabelDiagnostics, ports: Mapping[str, _Ports]
+    elements: list[Part], diagnostics: LabelDiagnostics, ports: Mapping[str, ServicePorts]
 ) -> list[tuple[int, LabelRoute]]:
     routes: list[tuple[int, LabelRoute]] = []
     newer: list[str] = []
     for element in elements:
         pair = split_pair(element)
-        number, target = pair if pair and "://" not in pair[0].text else (None, element)
-        route = parse_external_route(target, diagnostics)
-        port = _choose_port(number, route, diagnostics, ports)
-        if route is None or port is None:
+        number, target = pair if pair and "://" not in pair.name.text else (None, element)
+        match = parse_external_route(target, diagnostics)
+        port = choose_port(number, match, ports, diagnostics)
+        if match is None or port is None:
             continue
-        asked = LabelRoute(_match_of(route), InternalPort(port), diagnostics.key, SCHEMA)
+        asked = LabelRoute(match, InternalPort(port), diagnostics.key, SCHEMA)
         routes.append((element.column, asked))
         newer.append(
-            f"{LABEL}.{len(routes)}=external_route={route}"
+            f"{LABEL}.{len(routes)}=external_route={written(match)}"
             + (f",internal_port={port}" if number else "")
         )
     shown = "; ".join(newer[:_SHOWN]) + ("; ..." if len(newer) > _SHOWN else "")
@@ -265,7 +206,7 @@ def _read_legacy(
         if newer
         else f"write {LABEL}.1=external_route=http://HOST,internal_port=PORT"
     )
-    message = "this is the form of UCP 2.0; later ones have one route a label"
+    message = "this is the form of UCP 2.0; in the later one each route has a label of its own"
     diagnostics.add(codes.LEGACY_FORM, message, hint, column=elements[0].column)
     return routes
 
@@ -274,7 +215,7 @@ def _read_legacy(
 
 
 def _read_pairs(
-    elements: list[Part], diagnostics: LabelDiagnostics, ports: Mapping[str, _Ports]
+    elements: list[Part], diagnostics: LabelDiagnostics, ports: Mapping[str, ServicePorts]
 ) -> tuple[int, LabelRoute] | None:
     pairs = _collect_pairs(elements, diagnostics)
     asked = pairs.get("external_route")
@@ -287,59 +228,16 @@ def _read_pairs(
             )
         return None
     malformed = diagnostics.failed
-    route = parse_external_route(asked.value, diagnostics)
-    if malformed:  # what a pair lacks would be reported a second time as a missing port, and so on
+    match = parse_external_route(asked.value, diagnostics)
+    if malformed:  # a pair that cannot be read would also be reported as a missing port, and so on
         return None
-    # With a wrong external_route the rest is read as for http, so that all mistakes are seen at
-    # once.
-    scheme = route.scheme if route is not None else Scheme.HTTP
-    redirect = read_redirect(pairs, route, diagnostics)
-    sticky: str | None = None
-    forwarded_for: bool | None = False
-    port: int | None = None
-    proxy_header: Literal["", "v1", "v2"] = ""
-    server_name = ""
-    https_only = False
-    hsts = ""
-    protocol: Literal["", "h2c"] = ""
-    if "redirect" in pairs:
-        for key in _BESIDE_REDIRECT:
-            if key in pairs:
-                message = f"{key} is not used: a redirect is answered by the gateway itself"
-                diagnostics.add(
-                    codes.UNUSED_BESIDE_REDIRECT,
-                    message,
-                    f"leave out {key}",
-                    column=pairs[key].name.column,
-                )
-    else:
-        number = pairs.get("internal_port")
-        port = _choose_port(number.value if number else None, route, diagnostics, ports)
-        sticky = read_sticky(pairs.get("sticky_sessions"), scheme, diagnostics)
-        forwarded_for = read_forwarded_for(pairs.get("include_forwarded_for"), scheme, diagnostics)
-        proxy_header = read_proxy_header(pairs.get("proxy_protocol"), scheme, diagnostics)
-        server_name = read_server_name(pairs.get("upstream_tls"), scheme, proxy_header, diagnostics)
-        protocol = read_protocol(pairs.get("upstream_protocol"), scheme, server_name, diagnostics)
-        https_only = read_https(pairs.get("https"), route, diagnostics)
-        hsts = read_hsts(pairs.get("hsts"), scheme, diagnostics)
-    share_with = read_share_with(pairs.get("share_with"), scheme, diagnostics)
-    if diagnostics.failed or route is None:
+    # Even with a wrong match the other keys are checked, so that everything is reported at once.
+    action = read_action(pairs, match, ports, diagnostics)
+    options, transport = read_options(pairs, match, diagnostics)
+    if diagnostics.failed or match is None or action is None:
         return None
-    action: InternalPort | RedirectRule | None = redirect
-    if port is not None:
-        action = InternalPort(port, Transport(protocol, server_name, proxy_header))
-    assert action is not None
-    options = RouteOptions(sticky, forwarded_for is True, https_only, hsts, share_with)
-    return asked.value.column, LabelRoute(
-        _match_of(route), action, diagnostics.key, SCHEMA, options
-    )
-
-
-def _match_of(route: ExternalRoute) -> Match:
-    if route.port is not None:
-        return ListeningPort(route.scheme, route.port)
-    is_sni = route.scheme is Scheme.SNI
-    return ServerName(route.host) if is_sni else HostPath(route.host, route.path)
+    does = action if isinstance(action, RedirectRule) else InternalPort(action, transport)
+    return asked.value.column, LabelRoute(match, does, diagnostics.key, SCHEMA, options)
 
 
 def _collect_pairs(elements: list[Part], diagnostics: LabelDiagnostics) -> dict[str, Pair]:
@@ -347,8 +245,8 @@ def _collect_pairs(elements: list[Part], diagnostics: LabelDiagnostics) -> dict[
     for element in elements:
         if diagnostics.hopeless:
             break
-        split = split_pair(element)
-        if split is None or not split[0].text or "://" in split[0].text:
+        pair = split_pair(element)
+        if pair is None or not pair.name.text or "://" in pair.name.text:
             diagnostics.add(
                 codes.NOT_A_PAIR,
                 f"{show(element.text)} is not key=value",
@@ -356,37 +254,32 @@ def _collect_pairs(elements: list[Part], diagnostics: LabelDiagnostics) -> dict[
                 column=element.column,
             )
             continue
-        pair = Pair(*split)
         key = pair.name.text
-        if key not in _KEYS:
-            meant = diagnostics.suggestions.nearest(key, _KEYS, 3)
-            hint = f"did you mean {meant}?" if meant else f"the keys are {', '.join(_KEYS)}"
-            diagnostics.add(
-                codes.UNKNOWN_KEY,
-                f"the key {show(key)} is not known and is ignored",
-                hint,
-                column=pair.name.column,
-            )
+        if key not in KEYS:
+            meant = diagnostics.suggestions.nearest(key, KEYS, 3)
+            hint = f"did you mean {meant}?" if meant else f"the keys are {', '.join(KEYS)}"
+            message = f"the key {show(key)} is unknown and ignored"
+            diagnostics.add(codes.UNKNOWN_KEY, message, hint, column=pair.name.column)
             continue
         if key in pairs:
-            diagnostics.add(
-                codes.REPEATED_KEY,
-                f"{key} occurs twice; this one counts",
-                "leave out one",
-                column=pair.name.column,
-            )
+            message = f"{key} occurs twice; this one counts"
+            hint = "leave one of them out"
+            diagnostics.add(codes.REPEATED_KEY, message, hint, column=pair.name.column)
         pairs[key] = pair
     return {key: pair for key, pair in pairs.items() if _has_value(pair, diagnostics)}
 
 
 def _pair_hint(text: str) -> str:
     if text.lower() in ("true", "false", "1", "0", "yes", "no", "on", "off"):
-        return "this value belongs on a network's label; a service's is external_route=http://HOST,internal_port=PORT"
-    if "://" in text:
+        return (
+            "this is the value of a network's label; a service needs "
+            "external_route=http://HOST,internal_port=PORT"
+        )
+    if can_be_proposed(text.lstrip("=")):
         return f"write external_route={text.lstrip('=')}"
-    if text in _KEYS:
+    if text in KEYS:
         return f"write {text}=VALUE"
-    return "write key=value; a comma always separates (in a URL it is %2C)"
+    return "write KEY=VALUE; a comma always separates two pairs (in a URL, write it as %2C)"
 
 
 def _has_value(pair: Pair, diagnostics: LabelDiagnostics) -> bool:
@@ -398,53 +291,7 @@ def _has_value(pair: Pair, diagnostics: LabelDiagnostics) -> bool:
     hint = (
         "write external_route=http:// for every host"
         if key == "external_route"
-        else f"write a value, or leave out {key}"
+        else f"write a value, or leave {key} out"
     )
     diagnostics.add(codes.EMPTY_VALUE, f"{key} has no value", hint, column=pair.value.column)
     return False
-
-
-def _choose_port(
-    written: Part | None,
-    route: ExternalRoute | None,
-    diagnostics: LabelDiagnostics,
-    known: Mapping[str, _Ports],
-) -> int | None:
-    """The port in the container: as written, else the only one that is published, of the route's
-    protocol.
-    """
-    protocol = "udp" if route is not None and route.scheme is Scheme.UDP else "tcp"
-    ports = known[protocol]
-    if written is not None:
-        port = parse_internal_port(written, diagnostics)
-        if port is not None and port in ports.published:
-            target = ports.published[port]
-            message = f"{port} is the published port; inside the container it is {target}"
-            diagnostics.add(
-                codes.PUBLISHED_PORT,
-                message,
-                f"write internal_port={target}",
-                column=written.column,
-            )
-        return port
-    if len(ports.targets) == 1:
-        return ports.targets[0]
-    if not ports.targets:
-        message = (
-            f"internal_port is missing, and the service publishes no {protocol.upper()} "
-            "port to take instead"
-        )
-        diagnostics.add(
-            codes.NO_PORT, message, "add internal_port=PORT, the port that the container listens on"
-        )
-        return None
-    names = [str(target) for target in ports.targets[:_SHOWN]] + (
-        ["..."] if len(ports.targets) > _SHOWN else []
-    )
-    message = f"internal_port is missing, and the service publishes several: {', '.join(names)}"
-    diagnostics.add(
-        codes.SEVERAL_PORTS,
-        message,
-        "add " + " or ".join(f"internal_port={name}" for name in names[:3]),
-    )
-    return None

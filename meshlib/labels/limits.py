@@ -1,7 +1,7 @@
-"""What the labels of one service may cost.
+"""Limits on what the labels of one service may cost.
 
-Labels are written by whoever deploys, and each costs every gateway work and memory; so a service
-that asks for more than its part is cut down alone, and told so. This module knows no schema.
+Anybody who deploys can write labels, and each costs every gateway work and memory. A service that
+asks for more than its share is cut down alone, with a diagnostic. This module knows no schema.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from meshlib.bounds import MAX_NAME
 
 __all__ = ["MAX_VALUE", "LabelLimits", "label_size"]
 
-# Characters of a label's value: a host (253) and a redirect URL as long as browsers are sure to
-# take (2,000), with room; Docker itself has no limit. A longer one is not read at all, and costs
-# nothing.
+# Characters of a label's value: a host (253) and a redirect URL as long as every browser accepts
+# (2,000), with room to spare; Docker itself has no limit. A longer value is not read at all, and
+# costs nothing.
 MAX_VALUE = 4096
 
-# Some 5 microseconds a character; reading others takes 0.7.
+# IDNA takes some 5 microseconds a character; reading any other character takes 0.7.
 _IDNA = 8
-# None of these can be inside a label of a host, so that each is inside one piece as a whole.
+# None of these can be in a label of a host, so each label of a host is in one piece.
 _BETWEEN = re.compile(r"[./:,=]")
 
 
@@ -29,29 +29,31 @@ _BETWEEN = re.compile(r"[./:,=]")
 class LabelLimits:
     """Limits of one service; each is at least 1.
 
-    `labels`: routing labels that are read, in order of key. `characters`: in those, key and value
-    (`label_size`). `routes` and, of these, `ports` (TCP and UDP): that are made. `diagnostics`:
-    that are kept. `suggestions`: words that are compared with what they may have been meant to be.
+    `labels`: routing labels that are read, in order of their keys. `characters`: in the keys and
+    values of those (`label_size`). `routes`: routes that are made. `ports`: those of them that
+    match a TCP or UDP port. `diagnostics`: diagnostics that are kept. `suggestions`: words for
+    which a suggestion is looked for.
     """
 
-    # A service with a thousand host names (one a customer) is real; each costs an entry in the
-    # table of every gateway.
+    # Services with a thousand host names, one for each customer, exist; each name costs an entry in
+    # the table of every gateway.
     labels: int = 1000
-    # A thousand labels as people write them have a third of this; it is read in a fifth of a
-    # second, and in one at the worst.
+    # A thousand labels as people write them have a third of this. Reading this many takes a fifth
+    # of a second, at worst a whole one.
     characters: int = 256 * 1024
     routes: int = 1000
     ports: int = 200
     diagnostics: int = 100
-    # Who has mended so many slips sees the next ones.
+    # More slips than anybody fixes in one go; the next ones show when these are fixed.
     suggestions: int = 50
 
 
 def label_size(labels: Iterable[tuple[str, str]]) -> int:
-    """How many characters reading these labels, key and value, counts for.
+    """The size of these labels, keys and values, in characters.
 
-    Each character of a label of a host (what stands between dots, slashes, commas, colons and
-    equals signs) that is not all ASCII counts for eight: IDNA takes so much longer.
+    In a piece between dots, slashes, commas, colons and equals signs that is not all ASCII, each
+    character counts for eight, because it may be a label of a host, and IDNA takes that much
+    longer.
     """
     return sum(
         min(len(key), MAX_NAME) + (_size(value) if len(value) <= MAX_VALUE else 0)

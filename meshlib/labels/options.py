@@ -1,265 +1,285 @@
-"""What a label asks for beside host, path and port: each function reads one option, on the kind of
-route where it has a meaning.
+"""Options of a label: a table with one row for each, and the reading of a label by it.
 
-Wrong values are errors; an option that the route has no use for is ignored with a warning. This
-module knows how options go together with a route and with each other; what a value means by itself
-is `meshlib.labels.values`'.
+A new option is a row here, a field of `RouteOptions` (or of `Transport`, where it is about the
+connections to endpoints), and one place in `meshlib_adapters.proxy.exchange`. Whatever there is to
+say about a key comes from its row: which kinds of routes have a use for it, which other keys it
+clashes with, the code of a wrong value and its cure, and what an unknown key may have been meant to
+be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, NamedTuple
 
 from meshlib.labels import codes
-from meshlib.labels.diagnostics import LabelDiagnostics, show
-from meshlib.labels.grammar import Part
+from meshlib.labels.diagnostics import DiagnosticKind, LabelDiagnostics, show
+from meshlib.labels.grammar import Pair
 from meshlib.labels.values import (
-    ExternalRoute,
-    parse_cookie_name,
-    parse_flag,
-    parse_hsts,
-    parse_proxy_protocol,
-    parse_redirect,
-    parse_redirect_status,
-    parse_server_name,
-    parse_share_with,
+    OptionValueError,
+    read_cookie_name,
+    read_flag,
+    read_hsts,
+    read_proxy_protocol,
+    read_require,
+    read_server_name,
+    read_share_with,
+    read_upstream_protocol,
 )
-from meshlib.model import RedirectRule, Scheme
+from meshlib.model import HostPath, Match, Scheme
+from meshlib.route_options import NO_OPTIONS, RouteOptions
+from meshlib.upstream_key import PLAIN, Transport
 
 __all__ = [
-    "Pair",
-    "read_forwarded_for",
-    "read_hsts",
-    "read_https",
-    "read_protocol",
-    "read_proxy_header",
-    "read_redirect",
-    "read_server_name",
-    "read_share_with",
-    "read_sticky",
+    "KEYS",
+    "OPTIONS",
+    "Option",
+    "Unused",
+    "is_one_host",
+    "read_options",
+    "report_beside_redirect",
+    "route_options",
+    "transport",
 ]
 
 
-class Pair(NamedTuple):
-    """One `key=value` of a label."""
+class Unused(NamedTuple):
+    """How it is reported that a kind of route has no use for an option.
 
-    name: Part
-    value: Part
-
-
-def read_redirect(
-    pairs: Mapping[str, Pair], route: ExternalRoute | None, diagnostics: LabelDiagnostics
-) -> RedirectRule | None:
-    """`redirect` and `redirect_status`: where clients are sent; None without them, or when they are
-    wrong.
+    `reason` is the rest of "KEY is ignored: ...".
     """
-    asked, status_pair = pairs.get("redirect"), pairs.get("redirect_status")
-    if asked is None:
-        if status_pair is not None:
-            message = "redirect_status is ignored: the label has no redirect"
-            diagnostics.add(
-                codes.STATUS_WITHOUT_REDIRECT,
-                message,
-                "add redirect=URL, or leave it out",
-                column=status_pair.name.column,
-            )
-        return None
-    target = parse_redirect(asked.value, diagnostics)
-    status = parse_redirect_status(status_pair.value, diagnostics) if status_pair else 301
-    if target is None or status is None or route is None:
-        return None
-    if route.scheme is Scheme.SNI:
-        message = "a TLS connection that is passed through cannot be answered with a redirect"
-        hint = f"redirect from external_route=http://{route.host}, or leave out redirect"
-        diagnostics.add(codes.REDIRECT_ON_SNI, message, hint, column=asked.name.column)
-        return None
-    if route.port is not None:
-        message = f"what comes to a {route.scheme.upper()} port cannot be answered with a redirect"
-        hint = "leave out redirect, or redirect from external_route=http://HOST"
-        diagnostics.add(codes.REDIRECT_ON_PORT, message, hint, column=asked.name.column)
-        return None
-    if target.leads_to(route):
-        message = "the redirect leads to its own route: clients would go round in circles"
-        diagnostics.add(
-            codes.REDIRECT_LOOP,
-            message,
-            "redirect to another host, path or scheme",
-            column=asked.value.column,
-        )
-        return None
-    return RedirectRule(target.url, status, keep_path=target.path is None)
+
+    kind: DiagnosticKind
+    reason: str
+    cure: str = "leave it out"
 
 
-def read_sticky(pair: Pair | None, scheme: Scheme, diagnostics: LabelDiagnostics) -> str | None:
-    """`sticky_sessions`: the name of a cookie."""
-    if pair is None or _is_of_no_use(pair, scheme, diagnostics):
-        return None
-    if scheme is Scheme.SNI:
-        message = (
-            "sticky_sessions is ignored: the cookie is inside the TLS "
-            "connection, which is not opened"
-        )
-        diagnostics.add(
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option, a row of the table.
+
+    `key` is its name in a label, `sets` the field of `RouteOptions` or `Transport` that has its
+    value. `read` turns the text of a value into that field's; a text that it refuses with
+    `OptionValueError` is reported as `wrong`, with `cure` for a hint.
+
+    `unused` are the kinds of routes that ignore it. `clashes` says by the key of an earlier row why
+    the two exclude each other, and `one_host`, unless it is empty, why the route must have exactly
+    one host; both are reported as `wrong`. `with_redirect`: it has a meaning beside `redirect`,
+    where no endpoint is asked.
+    """
+
+    key: str
+    sets: str
+    read: Callable[[str], object]
+    wrong: DiagnosticKind
+    cure: str
+    unused: Mapping[Scheme, Unused]
+    clashes: Mapping[str, str] = field(default_factory=dict)
+    one_host: str = ""
+    with_redirect: bool = False
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """The kinds of routes that have a use for it."""
+        return tuple(scheme for scheme in Scheme if scheme not in self.unused)
+
+
+def _on_ports(kind: DiagnosticKind, reason: str) -> dict[Scheme, Unused]:
+    return {
+        scheme: Unused(kind, reason.format(scheme.upper())) for scheme in (Scheme.TCP, Scheme.UDP)
+    }
+
+
+def _only_http(
+    on_sni: DiagnosticKind, reason: str, cure: str = "leave it out"
+) -> dict[Scheme, Unused]:
+    unread = "what arrives at a {} port is passed on unread"
+    return {
+        Scheme.SNI: Unused(on_sni, reason, cure),
+        **_on_ports(codes.HTTP_KEY_ON_PORT, unread),
+    }
+
+
+# In the order in which a label is checked: a clash is reported at the later of two rows.
+OPTIONS: Final = (
+    Option(
+        "sticky_sessions",
+        "sticky_cookie",
+        read_cookie_name,
+        codes.BAD_COOKIE_NAME,
+        "write the name of a cookie that the application sets: sticky_sessions=SESSION",
+        _only_http(
             codes.STICKY_ON_SNI,
-            message,
+            "the cookie is inside the TLS connection, which is not decrypted",
             "leave it out; a TLS session stays on one task anyway",
-            column=pair.name.column,
-        )
-        return None
-    return parse_cookie_name(pair.value, diagnostics)
+        ),
+    ),
+    Option(
+        "include_forwarded_for",
+        "forwarded_for",
+        read_flag,
+        codes.BAD_FLAG,
+        "write include_forwarded_for=true, or leave it out",
+        _only_http(
+            codes.FORWARDED_FOR_ON_SNI,
+            "nothing can be added to a TLS connection that is passed through",
+        ),
+    ),
+    Option(
+        "proxy_protocol",
+        "proxy_protocol",
+        read_proxy_protocol,
+        codes.BAD_PROXY_PROTOCOL,
+        "write proxy_protocol=v1 or proxy_protocol=v2, or leave it out",
+        {
+            Scheme.UDP: Unused(
+                codes.PROXY_PROTOCOL_ON_UDP,
+                "the PROXY protocol header begins a connection, and UDP has none",
+            )
+        },
+    ),
+    Option(
+        "upstream_tls",
+        "tls_name",
+        read_server_name,
+        codes.BAD_SERVER_NAME,
+        "write the host name in the service's certificate: upstream_tls=shop.internal",
+        _only_http(codes.UPSTREAM_TLS_ON_SNI, "the client's own TLS reaches the service"),
+        clashes={"proxy_protocol": "a PROXY protocol header in front of TLS is not supported"},
+    ),
+    Option(
+        "upstream_protocol",
+        "protocol",
+        read_upstream_protocol,
+        codes.BAD_UPSTREAM_PROTOCOL,
+        "write upstream_protocol=h2c for HTTP/2 without TLS, or leave it out for HTTP/1.1",
+        _only_http(
+            codes.UPSTREAM_PROTOCOL_ON_SNI,
+            "whatever is inside the client's TLS reaches the service",
+        ),
+        clashes={"upstream_tls": "h2c is HTTP/2 without TLS"},
+    ),
+    Option(
+        "https",
+        "https_only",
+        read_require,
+        codes.BAD_HTTPS,
+        "write https=require, or leave it out",
+        _only_http(codes.HTTPS_ON_SNI, "every connection to an sni:// route is TLS already"),
+        one_host="a route for many hosts has no single host to redirect clients to",
+    ),
+    Option(
+        "hsts",
+        "hsts",
+        read_hsts,
+        codes.BAD_HSTS,
+        "write for how many seconds browsers are to remember it: hsts=31536000 or "
+        "hsts=31536000;includeSubDomains",
+        _only_http(
+            codes.HSTS_ON_SNI, "the responses are inside the TLS connection, which is not decrypted"
+        ),
+    ),
+    Option(
+        "share_with",
+        "share_with",
+        read_share_with,
+        codes.BAD_SHARE_WITH,
+        "write share_with=STACK, or several: share_with=blog;project:shop;network:edge",
+        _on_ports(codes.SHARE_WITH_ON_PORT, "a {} port belongs to one service alone"),
+        with_redirect=True,
+    ),
+)
+
+# Every key that a label may have. The first four say what the route matches and does.
+KEYS: Final = (
+    "external_route",
+    "internal_port",
+    "redirect",
+    "redirect_status",
+    *(option.key for option in OPTIONS),
+)
 
 
-def read_forwarded_for(
-    pair: Pair | None, scheme: Scheme, diagnostics: LabelDiagnostics
-) -> bool | None:
-    """`include_forwarded_for`; None when it is wrong."""
-    if pair is None or _is_of_no_use(pair, scheme, diagnostics):
-        return False
-    if scheme is Scheme.SNI:
-        message = (
-            "include_forwarded_for is ignored: nothing can be added to a TLS connection "
-            "that is passed through"
-        )
-        diagnostics.add(
-            codes.FORWARDED_FOR_ON_SNI, message, "leave it out", column=pair.name.column
-        )
-        return False
-    return parse_flag(pair.value, diagnostics)
+def read_options(
+    pairs: Mapping[str, Pair], match: Match | None, diagnostics: LabelDiagnostics
+) -> tuple[RouteOptions, Transport]:
+    """What the pairs of a label ask for, without those that are wrong or ignored.
 
-
-def _is_of_no_use(pair: Pair, scheme: Scheme, diagnostics: LabelDiagnostics) -> bool:
-    if scheme not in (Scheme.TCP, Scheme.UDP):
-        return False
-    message = (
-        f"{pair.name.text} is ignored: nothing is read of what comes to a {scheme.upper()} port"
-    )
-    diagnostics.add(codes.HTTP_KEY_ON_PORT, message, "leave it out", column=pair.name.column)
-    return True
-
-
-def read_proxy_header(
-    pair: Pair | None, scheme: Scheme, diagnostics: LabelDiagnostics
-) -> Literal["", "v1", "v2"]:
-    """`proxy_protocol`; "" without it."""
-    if pair is None:
-        return ""
-    if scheme is Scheme.UDP:
-        message = (
-            "proxy_protocol is ignored: the PROXY header begins a connection, and UDP has none"
-        )
-        diagnostics.add(
-            codes.PROXY_PROTOCOL_ON_UDP, message, "leave it out", column=pair.name.column
-        )
-        return ""
-    return parse_proxy_protocol(pair.value, diagnostics)
-
-
-def read_server_name(
-    pair: Pair | None, scheme: Scheme, proxy_header: str, diagnostics: LabelDiagnostics
-) -> str:
-    """`upstream_tls`: the name in the endpoints' certificate; "" without it. `proxy_header` is what
-    `read_proxy_header` gave.
+    `match` None: the label has a wrong one. Then options are checked as those of an HTTP route, so
+    that everything that is wrong is reported at once.
     """
-    if pair is None or _is_of_no_use(pair, scheme, diagnostics):
-        return ""
-    if scheme is Scheme.SNI:
-        message = "upstream_tls is ignored: the client's own TLS goes through to the service"
-        diagnostics.add(codes.UPSTREAM_TLS_ON_SNI, message, "leave it out", column=pair.name.column)
-        return ""
-    if proxy_header:
-        message = "upstream_tls and proxy_protocol together are not supported"
-        diagnostics.add(
-            codes.BAD_SERVER_NAME, message, "leave out one of them", column=pair.name.column
-        )
-        return ""
-    return parse_server_name(pair.value, diagnostics)
+    values: dict[str, object] = {}
+    for option in OPTIONS:
+        pair = pairs.get(option.key)
+        if pair is None:
+            continue
+        if "redirect" in pairs and not option.with_redirect:
+            report_beside_redirect(pair, diagnostics)
+        else:
+            _read_option(option, pair, match, values, diagnostics)
+    return route_options(values), transport(values)
 
 
-def read_https(
-    pair: Pair | None, route: ExternalRoute | None, diagnostics: LabelDiagnostics
-) -> bool:
-    """`https`: whether requests without TLS are sent to https. `route` None: it was wrong
-    itself.
-    """
-    if pair is None or route is None or _is_of_no_use(pair, route.scheme, diagnostics):
-        return False
-    if route.scheme is Scheme.SNI:
-        message = "https is ignored: what comes to an sni:// route is TLS already"
-        diagnostics.add(codes.HTTPS_ON_SNI, message, "leave it out", column=pair.name.column)
-        return False
-    if pair.value.text.lower() != "require":
-        hint = "write https=require, or leave it out"
-        diagnostics.add(
-            codes.BAD_HTTPS, f"https is {show(pair.value.text)}", hint, column=pair.value.column
-        )
-        return False
-    if not route.host or route.host.startswith("*"):
-        message = "a route for many hosts has no one place of its own to send clients to"
-        diagnostics.add(
-            codes.BAD_HTTPS,
-            message,
-            "ask for each host by itself, or leave out https",
-            column=pair.name.column,
-        )
-        return False
-    return True
+def _read_option(
+    option: Option,
+    pair: Pair,
+    match: Match | None,
+    values: dict[str, object],
+    diagnostics: LabelDiagnostics,
+) -> None:
+    unused = option.unused.get(match.scheme if match is not None else Scheme.HTTP)
+    if unused is not None:
+        message = f"{option.key} is ignored: {unused.reason}"
+        diagnostics.add(unused.kind, message, unused.cure, column=pair.name.column)
+        return
+    text = pair.value.text
+    try:
+        value = option.read(text)
+    except OptionValueError as error:
+        message = f"{option.key} is {show(text)}: {error}"
+        column = pair.value.column + error.position
+        diagnostics.add(option.wrong, message, option.cure, column=column)
+        return
+    for other in OPTIONS if option.clashes else ():
+        if other.key in option.clashes and values.get(other.sets):
+            message = (
+                f"{option.key} and {other.key} exclude each other: {option.clashes[other.key]}"
+            )
+            column = pair.name.column
+            diagnostics.add(option.wrong, message, "leave one of them out", column=column)
+            return
+    if option.one_host and match is not None and not is_one_host(match):
+        hint = f"give each host a label of its own, or leave {option.key} out"
+        diagnostics.add(option.wrong, option.one_host, hint, column=pair.name.column)
+        return
+    values[option.sets] = value
 
 
-def read_hsts(pair: Pair | None, scheme: Scheme, diagnostics: LabelDiagnostics) -> str:
-    """`hsts`: the value of the field; "" without it."""
-    if pair is None or _is_of_no_use(pair, scheme, diagnostics):
-        return ""
-    if scheme is Scheme.SNI:
-        message = "hsts is ignored: answers to what is passed through are the service's own"
-        diagnostics.add(codes.HSTS_ON_SNI, message, "leave it out", column=pair.name.column)
-        return ""
-    return parse_hsts(pair.value, diagnostics)
+def is_one_host(match: Match) -> bool:
+    """Whether it matches HTTP requests for exactly one host."""
+    return isinstance(match, HostPath) and match.host != "" and not match.host.startswith("*")
 
 
-def read_protocol(
-    pair: Pair | None, scheme: Scheme, server_name: str, diagnostics: LabelDiagnostics
-) -> Literal["", "h2c"]:
-    """`upstream_protocol`: what endpoints are spoken to with ("": HTTP/1.1). `server_name` is what
-    `read_server_name` gave.
-    """
-    if pair is None or _is_of_no_use(pair, scheme, diagnostics):
-        return ""
-    if scheme is Scheme.SNI:
-        message = (
-            "upstream_protocol is ignored: what is inside the client's TLS goes "
-            "through to the service"
-        )
-        diagnostics.add(
-            codes.UPSTREAM_PROTOCOL_ON_SNI, message, "leave it out", column=pair.name.column
-        )
-        return ""
-    if pair.value.text.lower() != "h2c":
-        hint = "write upstream_protocol=h2c for HTTP/2 without TLS, or leave it out for HTTP/1.1"
-        diagnostics.add(
-            codes.BAD_UPSTREAM_PROTOCOL,
-            f"upstream_protocol is {show(pair.value.text)}",
-            hint,
-            column=pair.value.column,
-        )
-        return ""
-    if server_name:
-        message = "upstream_protocol=h2c is HTTP/2 without TLS, and upstream_tls asks for TLS"
-        diagnostics.add(
-            codes.BAD_UPSTREAM_PROTOCOL, message, "leave out one of them", column=pair.name.column
-        )
-        return ""
-    return "h2c"
+def report_beside_redirect(pair: Pair, diagnostics: LabelDiagnostics) -> None:
+    """Report a key that a redirect has no use for."""
+    key = pair.name.text
+    message = f"{key} is ignored: the gateway redirects by itself and asks no endpoint"
+    hint = f"leave {key} out"
+    diagnostics.add(codes.UNUSED_BESIDE_REDIRECT, message, hint, column=pair.name.column)
 
 
-def read_share_with(
-    pair: Pair | None, scheme: Scheme, diagnostics: LabelDiagnostics
-) -> tuple[str, ...]:
-    """`share_with`: who else may ask for the host; none without it."""
-    if pair is None:
-        return ()
-    if scheme in (Scheme.TCP, Scheme.UDP):
-        message = f"share_with is ignored: a {scheme.upper()} port is one service's alone"
-        diagnostics.add(codes.SHARE_WITH_ON_PORT, message, "leave it out", column=pair.name.column)
-        return ()
-    return parse_share_with(pair.value, diagnostics)
+def route_options(values: Mapping[str, Any]) -> RouteOptions:
+    """The values by field, of which those of `Transport` are left aside, as options of a route."""
+    own = {name: values[name] for name in _ROUTE_FIELDS if name in values}
+    return RouteOptions(**own) if own else NO_OPTIONS
+
+
+def transport(values: Mapping[str, Any]) -> Transport:
+    """The values by field, of which those of `RouteOptions` are left aside, as a transport."""
+    own = {name: values[name] for name in _TRANSPORT_FIELDS if name in values}
+    return Transport(**own) if own else PLAIN
+
+
+_ROUTE_FIELDS: Final = tuple(one.name for one in fields(RouteOptions))
+_TRANSPORT_FIELDS: Final = tuple(one.name for one in fields(Transport))

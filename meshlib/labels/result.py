@@ -1,4 +1,4 @@
-"""What a label schema yields: the part of a route that labels can know.
+"""The result of reading labels: the part of each route that labels can know.
 
 The resolver adds the rest (upstream and endpoints). This module knows no schema.
 """
@@ -16,7 +16,7 @@ __all__ = ["InternalPort", "LabelResult", "LabelRoute", "PublishedPort"]
 
 @dataclass(frozen=True, slots=True)
 class InternalPort:
-    """Where a label forwards to: the port inside the container, and how endpoints are spoken to."""
+    """The port inside the container that a label forwards to, and the transport to endpoints."""
 
     number: int
     transport: Transport = PLAIN
@@ -24,8 +24,9 @@ class InternalPort:
 
 @dataclass(frozen=True, slots=True)
 class LabelRoute:
-    """One route as a label asks for it. `label` is the label's key, `schema` the schema that read
-    it ("hrm").
+    """One route as a label asks for it.
+
+    `label` is the label's key, `schema` the name of the schema that read it ("hrm").
     """
 
     match: Match
@@ -36,14 +37,14 @@ class LabelRoute:
 
     @property
     def forwards(self) -> bool:
-        """Whether it asks endpoints."""
+        """Whether it forwards to endpoints."""
         return isinstance(self.action, InternalPort)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedPort:
     """A port that a service publishes: `target` inside the container, `published` outside (None:
-    not known (yet)).
+    not known, or not yet).
     """
 
     target: int
@@ -54,12 +55,13 @@ class PublishedPort:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """What the labels of one service say.
+    """Everything that was read from the labels of one service.
 
-    `routes` in order of label key, never two with the same match.
-    `diagnostics` in order of label key, then as found, but those of a limit of the service first.
-    `failed`: keys of labels with an error; the resolver keeps their last good routes. `unreported`:
-    how many diagnostics there was no room for.
+    `routes` are in order of their labels' keys, no two of them with the same match. `diagnostics`
+    begin with those about limits of the service; the others are in order of their labels' keys,
+    those of one label as they were found. `failed` are the keys of labels with an error, of which
+    the resolver keeps the last good routes. `unreported` counts the diagnostics that there was no
+    room for.
     """
 
     routes: tuple[LabelRoute, ...] = ()

@@ -1,7 +1,8 @@
-"""What a service's routing labels have left of their limits, and what is said when nothing is left.
+"""Room that a service's routing labels have left within their limits, and the diagnostics when
+there is none.
 
-Labels count in order of key, so what is left out does not depend on anything but the labels. This
-module reads no label.
+Labels count in order of their keys, so that nothing but the labels decides which of them are left
+out. This module reads no label.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["Room"]
 
 
 class Room:
-    """What a service has left of its limits; `exceeded` says once of each that it is over."""
+    """Room of one service; `exceeded` has one diagnostic for each limit that is exceeded."""
 
     def __init__(self, diagnostics: Diagnostics, limits: LabelLimits) -> None:
         self.exceeded: list[Diagnostic] = []
@@ -28,13 +29,13 @@ class Room:
         self._ports = limits.ports
 
     def for_label(self, name: str, key: str, value: str) -> bool:
-        """Whether the label is read."""
+        """Whether there is room to read the label."""
         self._labels -= 1
         self._characters -= label_size([(key, value)])
         if self._labels < 0:
             what = (
                 f"the service has more than {self._limits.labels} routing labels; "
-                "this one and those after it are not read"
+                "this one and all after it are not read"
             )
             return self._exceed(
                 codes.TOO_MANY_LABELS,
@@ -46,29 +47,32 @@ class Room:
             most = self._limits.characters
             what = (
                 f"the service's routing labels have more than {most} characters; "
-                "this one and those after it are not read"
+                "this one and all after it are not read"
             )
             return self._exceed(
                 codes.TOO_MUCH_TEXT,
                 name,
                 what,
-                "write less into its labels, or spread the routes over several services",
+                "shorten the labels, or spread the routes over several services",
             )
-        # Nothing that it asks for could be made.
+        # Without room for a route there is no point in reading it.
         return bool(self._routes) or self._no_route(name)
 
     def for_route(self, route: LabelRoute) -> bool:
-        """Whether the route is made."""
+        """Whether there is room for the route."""
         if not self._routes:
             return self._no_route(route.label)
         if isinstance(route.match, ListeningPort):
             if not self._ports:
                 what = (
                     f"the service asks for more than {self._limits.ports} ports; "
-                    "this one and those after it are not made"
+                    "this one and all after it are left out"
                 )
                 return self._exceed(
-                    codes.TOO_MANY_PORTS, route.label, what, "spread them over several services"
+                    codes.TOO_MANY_PORTS,
+                    route.label,
+                    what,
+                    "spread the ports over several services",
                 )
             self._ports -= 1
         self._routes -= 1
@@ -77,13 +81,13 @@ class Room:
     def _no_route(self, label: str) -> bool:
         what = (
             f"the service asks for more than {self._limits.routes} routes; "
-            "this one and those after it are not made"
+            "this one and all after it are left out"
         )
         return self._exceed(
             codes.TOO_MANY_ROUTES,
             label,
             what,
-            "spread them over several services, or use a wildcard host",
+            "spread the routes over several services, or use a wildcard host",
         )
 
     def _exceed(self, kind: DiagnosticKind, label: str, message: str, hint: str) -> bool:

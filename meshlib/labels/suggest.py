@@ -1,4 +1,4 @@
-""" "Did you mean ...?": the known word nearest to a mistyped one, at a bounded cost."""
+"""Suggestions for mistyped words: the nearest known word, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 __all__ = ["Suggestions", "distance", "nearest"]
 
-# The longest word compared; a longer one is no slip of a known word, and comparing costs the
-# product of both lengths.
+# A longer word is not a slip of a known one, and a comparison costs the product of both lengths.
 _LONGEST = 64
-# A shorter piece is in too many words to say anything ("port" is in "internal_port" and means it).
+# A shorter piece is part of too many words; "port", which is longer, means "internal_port".
 _SHORTEST_PIECE = 3
 
 
 def distance(left: str, right: str) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours that turn `left` into `right`
-    (optimal string alignment). Cost: the product of the lengths, so bound them."""
+    """The number of insertions, deletions, replacements and swaps of neighbours that turn `left`
+    into `right` (optimal string alignment). The cost is the product of the lengths: bound them.
+    """
     before: list[int] = []
     previous = list(range(len(right) + 1))
     for i, a in enumerate(left, 1):
@@ -49,11 +49,10 @@ def nearest(word: str, known: Sequence[str], limit: int = 2) -> str | None:
 
 
 class Suggestions:
-    """Comparisons for the labels of one service: of `limit` different words at most, each compared
-    once.
+    """Suggestions for the labels of one service, for at most `limit` different words.
 
-    Comparing is the dearest thing that a label can ask for; beyond the limit nothing is near
-    anything.
+    Comparing words is the most expensive work that a label can cause; beyond the limit there are no
+    suggestions. A word that was compared before costs nothing.
     """
 
     def __init__(self, limit: int) -> None:
@@ -61,15 +60,15 @@ class Suggestions:
         self._nearest: dict[tuple[str, Sequence[str]], str | None] = {}
 
     def nearest(self, word: str, known: tuple[str, ...], limit: int = 2) -> str | None:
-        """As the function of this name; None when there is no comparison left."""
+        """As the function `nearest`; None also beyond the limit."""
         key = (word, known)
         if key not in self._nearest and self._take():
             self._nearest[key] = nearest(word, known, limit)
         return self._nearest.get(key)
 
     def first_near(self, words: Sequence[str], known: str, limit: int = 2) -> str | None:
-        """The first of `words` within `limit` edits of `known`; None for none, or when there is no
-        comparison left.
+        """The first of `words` within `limit` edits of `known`; None when there is none, and beyond
+        the limit.
         """
         if not words or not self._take():
             return None

@@ -5,11 +5,14 @@ by hand.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshlib.entries import (
     Entry,
@@ -23,7 +26,6 @@ from meshlib.entries import (
     typed,
 )
 from meshlib.errors import ConfigurationError
-from meshlib.labels.values import parse_cookie_name
 from meshlib.model import (
     Contribution,
     Endpoint,
@@ -91,12 +93,23 @@ def test_an_entry_says_where_it_is() -> None:
     assert len(Entry("a" * 999).where) < 250
 
 
-def test_values_of_options_are_read_as_labels_are() -> None:
-    assert ENTRY.read(parse_cookie_name, "SID", "sticky", "write a name") == "SID"
-    with pytest.raises(
-        ConfigurationError, match=r"sticky: the character ' ' cannot .*\(write a name\)"
-    ):
-        ENTRY.read(parse_cookie_name, "S ID", "sticky", "write a name")
+_PIECES = (
+    "http:// HTTPS:// sni:// SNI:// tcp:// udp:// ftp:// : :80 :0 / Shop a.example * *. . - @ "
+    "[::1] ::1 1.2.3.4 ?b # /a // /.. /%41"
+)
+_KEYS = st.lists(st.sampled_from([*_PIECES.split(), "\u00dc", " ", '"', "\n"]), max_size=6).map(
+    "".join
+)
+
+
+@given(_KEYS | st.text())
+def test_an_entry_that_is_proposed_is_one(key: str) -> None:
+    try:
+        read_match(Entry(key))
+    except ConfigurationError as error:
+        for proposed in re.findall(r'"([^"]*)"', error.hint):
+            if not proposed.startswith("/") and not re.search("HOST|PORT", proposed):
+                read_match(Entry(proposed))
 
 
 def test_redirects_are_rendered() -> None:
@@ -109,10 +122,10 @@ def test_redirects_are_rendered() -> None:
     )
     target: Any = None
     for rule, message in [
-        (RedirectRule("/b"), "it is a whole URL"),
+        (RedirectRule("/b"), "redirect is '/b'; it must be a whole URL"),
         (RedirectRule(target), r"None \(NoneType\) is not the target"),
         (RedirectRule("https://b", 200), "200 is not the status"),
-        (RedirectRule("http://a"), "leads to its own route"),
+        (RedirectRule("http://a"), "leads back to its own route"),
     ]:
         with pytest.raises(ConfigurationError, match=message):
             read_redirect(ENTRY, match, rule)
@@ -170,7 +183,7 @@ def test_endpoints_that_are_none(changes: dict[str, Any], message: str) -> None:
         ({"match": HostPath("a", "/a/")}, r"\(write \"/a\"\)"),
         ({"match": HostPath("a", "a")}, "a path begins with a slash"),
         ({"action": RedirectRule("https://b", 200)}, "200 is not the status"),
-        ({"action": RedirectRule("b")}, "it is a whole URL"),
+        ({"action": RedirectRule("b")}, "it must be a whole URL"),
         ({"action": ForwardTo(replace(UPSTREAM, strategy="magic"))}, "'magic' is no strategy"),
         (
             {"action": ForwardTo(replace(UPSTREAM, endpoints=(Endpoint("e", "h", 0),)))},

@@ -278,7 +278,7 @@ def test_labels_are_read_whole_and_endpoints_are_the_callers() -> None:
     ]:
         with pytest.raises(ConfigurationError, match=place):
             labelled_service(SHOP, endpoints, service)
-    with pytest.raises(ConfigurationError, match=r"endpoints: an address .*write \['10.0.0.5'\]"):
+    with pytest.raises(ConfigurationError, match=r"endpoints: one address .*write \['10.0.0.5'\]"):
         labelled_service(SHOP, "10.0.0.5", "shop")
 
 
@@ -293,7 +293,7 @@ def test_compose_files_are_json_or_what_a_loader_makes_of_them() -> None:
         raise ConfigurationError("the key is here twice", where="compose:3")
 
     for load, message in [
-        (None, "compose: the text cannot be read.*load=yaml.safe_load"),
+        (None, "compose: the text cannot be parsed.*load=yaml.safe_load"),
         (failing, "compose:3: the key"),
     ]:
         with pytest.raises(ConfigurationError, match=message):

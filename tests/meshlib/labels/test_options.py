@@ -1,184 +1,185 @@
-"""Each option on each kind of route; whole labels, with columns, are in test_hrm."""
+"""The table of options: complete, documented, and each row on each kind of route. Whole labels are
+in test_hrm.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+import re
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from meshlib.labels import options
-from meshlib.labels.diagnostics import Diagnostics, LabelDiagnostics
-from meshlib.labels.grammar import Part
-from meshlib.labels.options import Pair
-from meshlib.labels.values import ExternalRoute
-from meshlib.model import RedirectRule, Scheme
+from meshlib.labels.codes import CATALOGUE
+from meshlib.labels.diagnostics import Diagnostics
+from meshlib.labels.grammar import Pair, Part
+from meshlib.labels.options import (
+    KEYS,
+    OPTIONS,
+    Option,
+    is_one_host,
+    read_options,
+    route_options,
+    transport,
+)
+from meshlib.model import Diagnostic, HostPath, ListeningPort, Match, Scheme, ServerName, Severity
+from meshlib.route_options import NO_OPTIONS, RouteOptions
+from meshlib.upstream_key import PLAIN, Transport
+
+DOCS = (Path(__file__).parents[3] / "docs" / "labels.md").read_text("utf-8")
+MATCHES: dict[Scheme, Match] = {
+    Scheme.HTTP: HostPath("a.example"),
+    Scheme.SNI: ServerName("a.example"),
+    Scheme.TCP: ListeningPort(Scheme.TCP, 80),
+    Scheme.UDP: ListeningPort(Scheme.UDP, 80),
+}
+# A right and a wrong value of each, and what the right one means.
+VALUES: dict[str, tuple[str, object, str]] = {
+    "sticky_sessions": ("SESSION", "SESSION", "a b"),
+    "include_forwarded_for": ("true", True, "yes"),
+    "proxy_protocol": ("v2", "v2", "v3"),
+    "upstream_tls": ("B.example", "b.example", "10.0.0.1"),
+    "upstream_protocol": ("h2c", "h2c", "h3"),
+    "https": ("Require", True, "yes"),
+    "hsts": ("300", "max-age=300", "soon"),
+    "share_with": ("stack:api;blog", ("blog", "stack:api"), "no name"),
+}
 
 
-def pair(key: str, value: str) -> Pair:
-    return Pair(Part(key, 1), Part(value, len(key) + 2))
-
-
-def outcome(read: Callable[[LabelDiagnostics], object]) -> tuple[object, list[str]]:
-    """What was read, and the codes of what was found."""
+def read(
+    texts: dict[str, str], match: Match | None
+) -> tuple[RouteOptions, Transport, list[Diagnostic]]:
     diagnostics = Diagnostics("shop")
-    return read(diagnostics.label("key")), [diagnostic.code for diagnostic in diagnostics.kept]
+    pairs = {key: Pair(Part(key, 5), Part(text, 50)) for key, text in texts.items()}
+    options, how = read_options(pairs, match, diagnostics.label("key"))
+    return options, how, diagnostics.kept
 
 
-def route(scheme: str, host: str = "a.example") -> ExternalRoute:
-    return ExternalRoute(Scheme(scheme), host, "/", 80 if scheme in ("tcp", "udp") else None)
+def codes_of(diagnostics: list[Diagnostic]) -> list[str]:
+    return [diagnostic.code for diagnostic in diagnostics]
+
+
+def test_each_field_that_a_label_sets_has_one_row() -> None:
+    own = [one.name for kind in (RouteOptions, Transport) for one in fields(kind)]
+    assert sorted(option.sets for option in OPTIONS) == sorted(own)
+    assert len({option.key for option in OPTIONS}) == len(OPTIONS) == len(VALUES)
+    assert KEYS[4:] == tuple(option.key for option in OPTIONS)
+
+
+def test_a_clash_is_with_an_earlier_row() -> None:
+    for index, option in enumerate(OPTIONS):
+        assert option.clashes.keys() <= {other.key for other in OPTIONS[:index]}
+
+
+def test_the_codes_of_a_row_are_those_of_its_severities() -> None:
+    for option in OPTIONS:
+        assert option.wrong in CATALOGUE
+        assert option.wrong.severity is Severity.ERROR
+        for unused in option.unused.values():
+            assert unused.kind in CATALOGUE
+            assert unused.kind.severity is Severity.WARNING
+
+
+def test_every_key_is_documented() -> None:
+    table = DOCS.partition("\n## The value\n")[2].partition("\n### ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| .+? \| (.+) \|$", table, re.MULTILINE))
+    assert sorted(rows) == sorted(KEYS)
+    for option in OPTIONS:
+        assert f"\n### {option.key}\n" in DOCS
+        said = rows[option.key]
+        shown = {Scheme(name) for name in re.findall(r"`(\w+)://`", said)}
+        # "`http://` only", or "not on `udp://`".
+        assert shown == set(option.unused if "not on" in said else option.schemes), option.key
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_an_option_on_each_kind_of_route(option: Option) -> None:
+    text, value, _ = VALUES[option.key]
+    for scheme, match in MATCHES.items():
+        options, how, reported = read({option.key: text}, match)
+        unused = option.unused.get(scheme)
+        if unused is None:
+            assert getattr(how if hasattr(how, option.sets) else options, option.sets) == value
+            assert reported == []
+        else:
+            assert (options, how) == (NO_OPTIONS, PLAIN)
+            (said,) = reported
+            assert (said.code, said.column, said.hint) == (unused.kind.code, 5, unused.cure)
+            assert said.message.startswith(f"{option.key} is ignored: ")
+            assert "{" not in said.message
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+@pytest.mark.parametrize("match", [HostPath("a.example"), None])
+def test_a_wrong_value(option: Option, match: Match | None) -> None:
+    text = VALUES[option.key][2]
+    options, how, (said,) = read({option.key: text}, match)
+    assert (options, how) == (NO_OPTIONS, PLAIN)
+    assert (said.code, said.hint) == (option.wrong.code, option.cure)
+    assert said.message.startswith(f"{option.key} is {text!r}: ")
+    assert said.column >= 50
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_a_cure_has_a_value_that_is_right(option: Option) -> None:
+    proposed = re.findall(rf"{option.key}=([^ ,]+)", option.cure)
+    assert proposed
+    for text in proposed:
+        option.read(text)
+
+
+def test_what_a_redirect_has_no_use_for() -> None:
+    texts = {option.key: VALUES[option.key][0] for option in OPTIONS} | {"redirect": "https://b"}
+    options, how, reported = read(texts, MATCHES[Scheme.HTTP])
+    assert (options, how) == (RouteOptions(share_with=("blog", "stack:api")), PLAIN)
+    ignored = [option.key for option in OPTIONS if not option.with_redirect]
+    assert codes_of(reported) == ["HRM202"] * len(ignored)
+    assert [said.hint for said in reported] == [f"leave {key} out" for key in ignored]
 
 
 @pytest.mark.parametrize(
-    ("name", "key", "value", "got", "nothing", "on_sni"),
+    ("texts", "codes"),
     [
-        ("read_sticky", "sticky_sessions", "SESSION", "SESSION", None, "HRM107"),
-        ("read_forwarded_for", "include_forwarded_for", "true", True, False, "HRM108"),
-        ("read_hsts", "hsts", "300", "max-age=300", "", "HRM115"),
-    ],
-)
-def test_what_only_http_has_a_use_for(
-    name: str, key: str, value: str, got: object, nothing: object, on_sni: str
-) -> None:
-    read: Callable[..., Any] = getattr(options, name)
-    assert outcome(lambda found: read(None, Scheme.HTTP, found)) == (nothing, [])
-    assert outcome(lambda found: read(pair(key, value), Scheme.HTTP, found)) == (got, [])
-    assert outcome(lambda found: read(pair(key, value), Scheme.SNI, found)) == (nothing, [on_sni])
-    for scheme in (Scheme.TCP, Scheme.UDP):
-        assert outcome(partial(read, pair(key, value), scheme)) == (nothing, ["HRM111"])
-
-
-REDIRECT = {"redirect": pair("redirect", "https://b.example")}
-
-
-@pytest.mark.parametrize(
-    ("pairs", "asked", "got", "codes"),
-    [
-        ({}, route("http"), None, []),
-        ({"redirect_status": pair("redirect_status", "302")}, route("http"), None, ["HRM110"]),
-        (REDIRECT, route("http"), RedirectRule("https://b.example", 301, keep_path=True), []),
+        ({"proxy_protocol": "v1", "upstream_tls": "b"}, ["HRM026"]),
+        ({"proxy_protocol": "v3", "upstream_tls": "b"}, ["HRM024"]),
+        ({"upstream_tls": "b", "upstream_protocol": "h2c"}, ["HRM029"]),
+        ({"proxy_protocol": "v1", "upstream_protocol": "h2c"}, []),
         (
-            {
-                "redirect": pair("redirect", "https://b.example/x"),
-                "redirect_status": pair("redirect_status", "308"),
-            },
-            route("http"),
-            RedirectRule("https://b.example/x", 308, keep_path=False),
-            [],
+            {"proxy_protocol": "v1", "upstream_tls": "b", "upstream_protocol": "h2c"},
+            ["HRM026"],
         ),
-        ({"redirect": pair("redirect", "b.example")}, route("http"), None, ["HRM013"]),
-        (
-            {**REDIRECT, "redirect_status": pair("redirect_status", "200")},
-            route("http"),
-            None,
-            ["HRM016"],
-        ),
-        (REDIRECT, None, None, []),
-        (REDIRECT, route("sni"), None, ["HRM014"]),
-        (REDIRECT, route("tcp"), None, ["HRM025"]),
-        ({"redirect": pair("redirect", "http://a.example")}, route("http"), None, ["HRM015"]),
     ],
 )
-def test_redirects(
-    pairs: Mapping[str, Pair], asked: ExternalRoute | None, got: object, codes: list[str]
-) -> None:
-    assert outcome(lambda found: options.read_redirect(pairs, asked, found)) == (got, codes)
-
-
-def test_proxy_headers() -> None:
-    asked = pair("proxy_protocol", "v2")
-    assert outcome(lambda found: options.read_proxy_header(None, Scheme.TCP, found)) == ("", [])
-    assert outcome(lambda found: options.read_proxy_header(asked, Scheme.TCP, found)) == (
-        "v2",
-        [],
-    )
-    assert outcome(lambda found: options.read_proxy_header(asked, Scheme.UDP, found)) == (
-        "",
-        ["HRM112"],
-    )
+def test_options_that_exclude_each_other(texts: dict[str, str], codes: list[str]) -> None:
+    _, _, reported = read(texts, MATCHES[Scheme.HTTP])
+    assert codes_of(reported) == codes
+    assert all("exclude each other" in said.message for said in reported if said.column == 5)
 
 
 @pytest.mark.parametrize(
-    ("scheme", "proxy_header", "got", "codes"),
+    ("match", "is_one"),
     [
-        (Scheme.HTTP, "", "b.example", []),
-        (Scheme.HTTP, "v1", "", ["HRM026"]),
-        (Scheme.SNI, "", "", ["HRM113"]),
-        (Scheme.TCP, "", "", ["HRM111"]),
+        (HostPath("a.example", "/x"), True),
+        (HostPath(""), False),
+        (HostPath("*.a.example"), False),
+        (ServerName("a.example"), False),
     ],
 )
-def test_tls_to_endpoints(scheme: Scheme, proxy_header: str, got: str, codes: list[str]) -> None:
-    asked = pair("upstream_tls", "b.example")
-    assert outcome(lambda found: options.read_server_name(asked, scheme, proxy_header, found)) == (
-        got,
-        codes,
-    )
-    assert outcome(lambda found: options.read_server_name(None, scheme, proxy_header, found)) == (
-        "",
-        [],
-    )
+def test_what_matches_one_host(match: Match, is_one: bool) -> None:
+    assert is_one_host(match) is is_one
 
 
-@pytest.mark.parametrize(
-    ("scheme", "value", "server_name", "got", "codes"),
-    [
-        (Scheme.HTTP, "h2c", "", "h2c", []),
-        (Scheme.HTTP, "H2C", "", "h2c", []),
-        (Scheme.HTTP, "h2", "", "", ["HRM029"]),
-        (Scheme.HTTP, "h2c", "b.example", "", ["HRM029"]),
-        (Scheme.SNI, "h2c", "", "", ["HRM116"]),
-        (Scheme.UDP, "h2c", "", "", ["HRM111"]),
-    ],
-)
-def test_http2_to_endpoints(
-    scheme: Scheme, value: str, server_name: str, got: str, codes: list[str]
-) -> None:
-    asked = pair("upstream_protocol", value)
-    assert outcome(lambda found: options.read_protocol(asked, scheme, server_name, found)) == (
-        got,
-        codes,
-    )
-    assert outcome(lambda found: options.read_protocol(None, scheme, server_name, found)) == (
-        "",
-        [],
-    )
+def test_an_option_that_needs_one_host() -> None:
+    for host in ("", "*.a.example"):
+        options, _, (said,) = read({"https": "require"}, HostPath(host))
+        assert (options, said.code, said.column) == (NO_OPTIONS, "HRM027", 5)
+    options, _, reported = read({"https": "require"}, None)
+    assert (options.https_only, reported) == (True, [])
 
 
-@pytest.mark.parametrize(
-    ("asked", "value", "got", "codes"),
-    [
-        (route("http"), "require", True, []),
-        (route("http"), "Require", True, []),
-        (route("http"), "yes", False, ["HRM027"]),
-        (route("http", ""), "require", False, ["HRM027"]),
-        (route("http", "*.a.example"), "require", False, ["HRM027"]),
-        (route("sni"), "require", False, ["HRM114"]),
-        (route("tcp"), "require", False, ["HRM111"]),
-        (None, "require", False, []),
-    ],
-)
-def test_https(asked: ExternalRoute | None, value: str, got: bool, codes: list[str]) -> None:
-    assert outcome(lambda found: options.read_https(pair("https", value), asked, found)) == (
-        got,
-        codes,
-    )
-    assert outcome(lambda found: options.read_https(None, asked, found)) == (False, [])
-
-
-@pytest.mark.parametrize(
-    ("scheme", "value", "got", "codes"),
-    [
-        (Scheme.HTTP, "blog;stack:api", ("blog", "stack:api"), []),
-        (Scheme.SNI, "blog", ("blog",), []),
-        (Scheme.HTTP, "blog;no name", (), ["HRM030"]),
-        (Scheme.TCP, "blog", (), ["HRM117"]),
-        (Scheme.UDP, "blog", (), ["HRM117"]),
-    ],
-)
-def test_who_else_may_have_a_host(
-    scheme: Scheme, value: str, got: tuple[str, ...], codes: list[str]
-) -> None:
-    asked = pair("share_with", value)
-    assert outcome(lambda found: options.read_share_with(asked, scheme, found)) == (got, codes)
-    assert outcome(lambda found: options.read_share_with(None, scheme, found)) == ((), [])
+def test_values_become_options_and_transport() -> None:
+    values = {"hsts": "max-age=1", "tls_name": "b"}
+    assert route_options(values) == RouteOptions(hsts="max-age=1")
+    assert transport(values) == Transport(tls_name="b")
+    assert route_options({"tls_name": "b"}) is NO_OPTIONS
+    assert transport({"hsts": "max-age=1"}) is PLAIN
