@@ -711,7 +711,7 @@ def test_a_text_that_is_no_compose_file() -> None:
         Mesh.from_compose("services:\n  shop: {}")
     with pytest.raises(ConfigurationError, match="compose:3: the key is here twice"):
         Mesh.from_compose("", load=failing)
-    with pytest.raises(ConfigurationError, match="compose: the document is no mapping"):
+    with pytest.raises(ConfigurationError, match="compose: the document is not a mapping"):
         Mesh.from_compose("[]")
 
 
