@@ -208,7 +208,7 @@ class FrontClient(Protocol):
         """The time-out that runs has passed."""
 
 
-class HTTP1Client:
+class OverHTTP1:
     """A connection of HTTP/1."""
 
     def __init__(self, stand: Stand) -> None:
@@ -241,7 +241,7 @@ class HTTP1Client:
             self._front.connection_lost(None)
 
     def wait_too_long(self) -> None:
-        self._front.on_timeout()
+        self._front.client.on_timeout()
 
     @property
     def _head(self) -> list[str]:
@@ -257,7 +257,7 @@ class HTTP1Client:
         return [(name.lower(), value) for name, _, value in pairs]
 
 
-class StreamClient:
+class OverHTTP2:
     """A stream of HTTP/2, on a connection whose windows are always open."""
 
     def __init__(self, stand: Stand) -> None:
@@ -335,7 +335,7 @@ class StreamClient:
         pass
 
 
-class ASGIClient:
+class OverASGI:
     """A request that an ASGI server hands over. The server has terminated TLS, if there is any."""
 
     def __init__(self, stand: Stand) -> None:
@@ -403,9 +403,9 @@ class ASGIClient:
 
 
 _KINDS: dict[FrontName, Callable[[Stand], FrontClient]] = {
-    "HTTP/1": HTTP1Client,
-    "HTTP/2": StreamClient,
-    "ASGI": ASGIClient,
+    "HTTP/1": OverHTTP1,
+    "HTTP/2": OverHTTP2,
+    "ASGI": OverASGI,
 }
 FRONTS: tuple[FrontName, ...] = tuple(_KINDS)
 

@@ -42,8 +42,8 @@ def test_a_socket_for_every_address_replies_from_the_one_that_was_asked(
         reply = reply_from(ancillary)
         assert reply is not None
         sock.sendmsg((b"reply",), (reply,), 0, sender)
-        answer, source = client.recvfrom(100)
-        assert (answer, source[:2]) == (b"reply", where)
+        came, source = client.recvfrom(100)
+        assert (came, source[:2]) == (b"reply", where)
 
 
 def test_a_socket_for_one_address_reports_none() -> None:
