@@ -1,7 +1,7 @@
 """Ledger of names: the recorded owner of each, and its successor when the claims change.
 
-The rules are those of `meshlib.ownership`. The cost is linear in the number of changes; names that
-are claimed in vain are checked each time.
+The rules are those of `meshlib.ownership`. The cost is linear in the number of changes, and in that
+of the names that somebody claims without getting them, which are checked each time.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ def _claims(one: Contribution) -> tuple[object, ...]:
 
 
 class Ledger:
-    """Record of every name with an owner, and of the claims to each. Never changed; `updated` and
-    `released` make the next one.
+    """Record of every name with an owner, and of the claims to it. Immutable: `updated` and
+    `released` return the next one.
 
-    `tenures` are those of an earlier ledger, as they were kept: a claim that held then (`left` 0)
-    is assumed to have held until the first `updated`.
+    `tenures` are those that an earlier ledger ended with: an owner that still claimed a name then
+    (`left` 0) is assumed to have claimed it until the first `updated`.
     """
 
     __slots__ = (
@@ -108,7 +108,7 @@ class Ledger:
         self._claims: dict[str, dict[str, _Asker]] = {}
         self._pending: set[str] = set()
         self._unverified = frozenset(self.tenures)
-        # In the order of `left`, so that those to be dropped first come first.
+        # In the order of `left`, so that the first to be dropped comes first.
         unclaimed = sorted(
             (tenure.left, tenure.name) for tenure in self.tenures.values() if tenure.left
         )
@@ -144,7 +144,7 @@ class Ledger:
 
 
 class _Step:
-    """The making of one ledger out of another."""
+    """Change of one ledger into the next."""
 
     def __init__(self, before: Ledger, now: int) -> None:
         self._before = before
@@ -165,7 +165,7 @@ class _Step:
 
     def ledger(self, contributions: tuple[Contribution, ...]) -> Ledger:
         made = Ledger(self._rules)
-        # The same record where it is equal: then nobody has to check what became of the names.
+        # Where it is equal, it is the same object: then nobody has to look for changes in it.
         made.tenures = self._tenures if self._is_changed else self._before.tenures
         made._contributions, made._claims = contributions, self._claims
         made._pending, made._unclaimed, made._counts = self._pending, self._unclaimed, self._counts
@@ -303,8 +303,8 @@ class _Step:
             return True
         if self._evict(owner):
             return True
-        # The owner with the most names makes room, and only for one with fewer: a flood of names
-        # evicts itself.
+        # The owner with the most names makes room, and only for one with fewer, so that a flood of
+        # names evicts nobody else's.
         if self._hoarder is None:
             self._hoarder = max(self._counts, key=lambda one: (self._counts[one], one))
         hoarder = self._hoarder

@@ -100,14 +100,12 @@ class LearnedTable:
         return len(self._parts[Standing.MET])
 
     def get(self, value: bytes, now: float) -> str | None:
-        """The endpoint id of a session, whose time begins anew; None when it is unknown or
-        forgotten.
+        """The endpoint id of a session, which is then as fresh as a new one; None when it is
+        unknown or forgotten.
         """
         key = self._key(value)
         entry = self._proven.get(key)
-        if (
-            entry is not None and now - entry.used <= self._ttl
-        ):  # nearly all requests of a session end here
+        if entry is not None and now - entry.used <= self._ttl:  # nearly every request of a session
             entry.used = now
             self._proven.move_to_end(key)
             return entry.endpoint_id
@@ -159,7 +157,7 @@ class LearnedTable:
         return self._bind(value, endpoint_id, now, Standing.MET)
 
     def adopt(self, value: bytes, endpoint_id: str, standing: Standing, now: float) -> None:
-        """Bind a session as others have reported it; it is no news here."""
+        """Bind a session that another process reported; it is not reported again."""
         self._bind(value, endpoint_id, now, standing)
 
     def forget(self, value: bytes) -> bool:

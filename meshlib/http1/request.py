@@ -136,7 +136,7 @@ class HeadBuffer:
         line = seen.find(b"\r\n", 0, self._limit) < 0
         if self._response:
             return LimitExceeded(
-                "size of the answer's head", self._limit, reason="head_too_large", status_hint=502
+                "size of the response's head", self._limit, reason="head_too_large", status_hint=502
             )
         if line:
             return LimitExceeded(

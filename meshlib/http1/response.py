@@ -68,7 +68,7 @@ def finish_response(
         # RFC 9110 8.6, RFC 9112 6.1: never in an interim response. Some clients (llhttp from 104
         # on) would wait for that body.
         raise ResponseHeadError(
-            "an interim answer that announces a body", reason="interim_with_body"
+            "an interim response that announces a body", reason="interim_with_body"
         )
     return ResponseHead(status, reason, minor_version, fields)
 

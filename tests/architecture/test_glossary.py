@@ -22,8 +22,6 @@ _NOT_YET: Final[set[str]] = {
     "adapters/meshlib_adapters/tls",
     "adapters/meshlib_adapters/upstream",
     "adapters/meshlib_adapters/workers",
-    "meshlib/balancing",
-    "meshlib/http1",
     "meshlib/model.py",
     "meshlib/table",
     "tests/meshlib/table",
