@@ -1,4 +1,4 @@
-"""The `Mesh`: present knowledge, merged from all publishers, and the table compiled from it.
+"""The `Mesh`: what is known now, merged from all publishers, and the table compiled from it.
 
 It opens nothing and has no clock: providers pass in snapshots, data paths read `table` once per
 request, and callers pass in the time. Upstreams of different publishers are distinct, even when
@@ -31,7 +31,7 @@ __all__ = ["Mesh", "MeshOptions"]
 
 
 class MeshOptions(TypedDict, total=False):
-    """The keywords of `Mesh`, for whoever passes them on."""
+    """Keyword arguments of `Mesh`, for callers that pass them on."""
 
     unmatched_status: int
     retry_after: int
@@ -170,22 +170,21 @@ class Mesh:
     def explain(
         self, method: str, url: str, *, headers: Headers = (), secure: bool | None = None
     ) -> Explanation:
-        """Why `route` decides as it does: every route that came into question, and what made it win
-        or lose."""
+        """The reasons for a decision of `route`: each candidate, and why it won or lost."""
         head, https = request_head(method, url, headers)
         return explain(self.table, head, secure=https if secure is None else secure)
 
     def explain_tls(
         self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None
     ) -> Explanation:
-        """Why `route_tls` decides as it does."""
+        """The reasons for what `route_tls` decides."""
         return explain(self.table, _hello(hello), terminates)
 
     def resolve(self, name: str, *, network: str | None = None) -> tuple[str, ...]:
         """The addresses that Docker's DNS has for "web", "tasks.web", an alias or a container; ()
-        when nobody has the name.
+        for an unknown name.
 
-        `network` says from which network it is asked; `ConfigurationError` when it has to be said
+        `network` is the network to look it up in; `ConfigurationError` when it has to be named
         (`meshlib.discovery.names`).
         """
         if self._names.records is not self.snapshot.names:
@@ -217,7 +216,7 @@ class Mesh:
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """What is wrong with labels, and who lost a conflict, as `RoutingTable.diagnostics`."""
+        """Mistakes in labels, and lost conflicts, as `RoutingTable.diagnostics`."""
         return self.table.diagnostics
 
     def replace(self, routes: Mapping[str, Target] | Snapshot, *, now: float | None = None) -> bool:
@@ -228,8 +227,8 @@ class Mesh:
         return self.publish("", given_routes(routes, self._parts.get("")), now=now)
 
     def publish(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> bool:
-        """Replace what the publisher `name` knows. False when the whole is equal to before; then
-        nobody is told.
+        """Replace what the publisher `name` knows. False when the whole is equal to before; then no
+        subscriber is called.
 
         Only what changed is compiled anew. `ConfigurationError` when a route is not one that can be
         served (`meshlib.entries.check_snapshot`), or two publishers use one contribution key; then
@@ -238,8 +237,9 @@ class Mesh:
         return self.commit(self.draft(name, snapshot, now=now))
 
     def withdraw(self, name: str = "", *, now: float | None = None) -> bool:
-        """Forget the publisher `name` ("": what the constructor was given), what it published and
-        the names that were its services'. False when nothing changed."""
+        """Forget the publisher `name` ("": the constructor's routes), its snapshot, and the names
+        that its services owned. False when nothing changed.
+        """
         gone = self._parts.get(name)
         if gone is None:
             return False
@@ -251,8 +251,7 @@ class Mesh:
         )
 
     def draft(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> Draft:
-        """What `publish` would do, computed and not done. Changes nothing, so that another thread
-        may do it."""
+        """What `publish` would do, without doing it; another thread may compute it."""
         basis = (
             self._basis
         )  # first of all: what takes effect from here on makes the draft a stale one
@@ -273,13 +272,11 @@ class Mesh:
         return self._drafted(merged, parts, gathering, self._ledger, now, basis, freed)
 
     def is_fresh(self, draft: Draft) -> bool:
-        """Whether nothing has taken effect since the draft was begun, so that `commit` would accept
-        it."""
+        """Whether nothing has taken effect since the draft was begun."""
         return all(map(operator.is_, draft.basis, self._basis))
 
     def commit(self, draft: Draft) -> bool:
-        """Let a draft take effect. False when it changes nothing; ValueError when it is not fresh
-        any more."""
+        """Let a draft take effect. False when it changes nothing; ValueError when it is stale."""
         if not self.is_fresh(draft):
             raise ValueError(
                 "something else was published since this draft was begun; make another one"
@@ -310,18 +307,16 @@ class Mesh:
 
     @property
     def tenures(self) -> tuple[Tenure, ...]:
-        """Whose the names are, in the order in which they were recorded; those of `restore` before
-        the first publication, too."""
+        """Owners of names in the order of their recording, those of `restore` included."""
         return tuple((self.snapshot.tenures or self._ledger.tenures).values())
 
     @property
     def parts(self) -> Mapping[str, Snapshot]:
-        """What each publisher published last."""
+        """Last snapshot of each publisher."""
         return dict(self._parts)
 
     def confirm(self) -> None:
-        """Take what has been published for what there is: whoever comes later finds its names
-        taken."""
+        """Take what is published as complete: whoever comes later finds its names taken."""
         self._gathering = self._held = False
 
     def settle(self, *, now: float) -> bool:
@@ -341,10 +336,10 @@ class Mesh:
         )
 
     def subscribe(self, callback: Callable[[Mesh], None]) -> Callable[[], None]:
-        """Have `callback` called after each change, in the order of subscription; returns what ends
-        that (any number of times).
+        """Have `callback` called after each change, in the order of subscription; returns a
+        function that ends that (and may be called any number of times).
 
-        What it raises keeps no other from being called (`on_error`). It must not publish.
+        What it raises does not keep the others from being called (`on_error`). It must not publish.
         """
         return self._subscribers.add(callback)
 

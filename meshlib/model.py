@@ -1,12 +1,12 @@
-"""What is known about the world: routes, upstreams, endpoints, and what was wrong with labels.
+"""Everything that is known: routes, upstreams, endpoints, and what was wrong with labels.
 
-Everything here is immutable and compared by value: equal snapshots mean "nothing to do".
-Objects that did not change are reused by the resolver, so that comparing two snapshots of ten
-thousand services is ten thousand identity checks and not a walk through all of them.
+Everything here is immutable and compared by value: equal snapshots mean that nothing is to be done.
+Resolvers reuse objects that did not change, so comparing two snapshots of ten thousand services is
+ten thousand identity checks and not a walk through all of them.
 
-Names and texts that a service chooses are bounded here, when the object is made: an upstream's
-key, an endpoint's id, a route's service, label and name, all of a diagnostic. So whoever keeps,
-logs or sends them needs no bound of its own.
+Names and texts that a service chooses are bounded here, when the object is made: an upstream's key,
+an endpoint's id, a route's service, label and name, all of a diagnostic. So whatever keeps, logs or
+sends them needs no bound of its own.
 
 This module knows nothing of labels, Docker, HTTP or I/O.
 """
@@ -58,7 +58,9 @@ class Scheme(enum.StrEnum):
 
 
 class ListeningPort(NamedTuple):
-    """A port of the gateway that is wholly one route's: `scheme` is TCP or UDP, `port` 1-65535."""
+    """A port of the gateway that belongs to one route alone: `scheme` is TCP or UDP, `port`
+    1-65535.
+    """
 
     scheme: Scheme
     port: int
@@ -68,7 +70,7 @@ class ListeningPort(NamedTuple):
 
 
 class EndpointState(enum.StrEnum):
-    """What discovery says of an endpoint. Only READY ones get new requests.
+    """State of an endpoint as discovery sees it. Only READY ones get new requests.
 
     What the data path finds out itself (refused connections, failures) is kept apart, in
     `meshlib.balancing.health`, because it changes far more often than this.
@@ -135,7 +137,7 @@ class Upstream:
 
     @property
     def transport(self) -> Transport:
-        """How its endpoints are spoken to."""
+        """The way to speak to its endpoints."""
         return self.key.transport
 
     @property
@@ -146,9 +148,9 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class RedirectRule:
-    """Where to send the client: `target` is an absolute URL ("https://new.example.com"), already
-    rendered and validated. With `keep_path` the request's path and query are appended as they came.
-    `status` is one of 301, 302, 307, 308.
+    """Redirect to `target`, an absolute URL ("https://new.example.com"), already rendered and
+    validated. With `keep_path` the request's path and query are appended as they came. `status` is
+    one of 301, 302, 307, 308.
     """
 
     target: str
@@ -158,7 +160,7 @@ class RedirectRule:
 
 @dataclass(frozen=True, slots=True)
 class ForwardTo:
-    """What a route does that has endpoints."""
+    """Action of a route that has endpoints."""
 
     upstream: Upstream
 
@@ -190,9 +192,8 @@ Match: TypeAlias = HostPath | ServerName | ListeningPort
 class Route:
     """What to match, and what to do. ValueError for a match by a port of HTTP or SNI.
 
-    `service` and `label` say who asked for it and where (for people), `schema` which label schema
-    ("hrm"). `degraded`: the label that asked for this route is now wrong, and this is its last good
-    version.
+    `service` and `label` name its origin (for people), `schema` the label schema ("hrm").
+    `degraded`: the label that asked for this route is now wrong, and this is its last good version.
     """
 
     match: Match
@@ -212,7 +213,7 @@ class Route:
 
     @property
     def scheme(self) -> Scheme:
-        """What kind of traffic it matches."""
+        """Kind of traffic that it matches."""
         return self.match.scheme
 
     @property
@@ -229,24 +230,24 @@ class Route:
 
     @property
     def listening_port(self) -> ListeningPort | None:
-        """The port that is this route's alone; None for a route that is matched by what clients
-        say.
+        """The port that belongs to this route alone; None for a route that is matched by what
+        clients send.
         """
         return self.match if isinstance(self.match, ListeningPort) else None
 
     @property
     def upstream(self) -> Upstream | None:
-        """Where it forwards to; None for a redirect."""
+        """Upstream that it forwards to; None for a redirect."""
         return self.action.upstream if isinstance(self.action, ForwardTo) else None
 
     @property
     def redirect(self) -> RedirectRule | None:
-        """What it answers by itself; None when it forwards."""
+        """Redirect that it responds with; None when it forwards."""
         return None if isinstance(self.action, ForwardTo) else self.action
 
     @property
     def claimed_name(self) -> str:
-        """What is asked for, as a name that somebody can own: the host pattern ("": any host), or
+        """Name that it asks for, which somebody can own: the host pattern ("": any host), or
         "tcp://:5432".
         """
         return str(self.match) if isinstance(self.match, ListeningPort) else self.host
@@ -264,11 +265,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """What was wrong with somebody's labels, as data.
+    """Something wrong with somebody's labels, as data.
 
-    `code` is stable and documented ("HRM003"); `service` and `label` say where, `column` the
-    1-based character in the label's value (0: the whole label). `message` says what is wrong,
-    `hint` what to write instead. All of them are bounded (`meshlib.bounds`).
+    `code` is stable and documented ("HRM003"); `service` and `label` say where, `column` is the
+    1-based position of the character in the label's value (0: the whole label). `message` says what
+    is wrong, `hint` what to write instead. All of them are bounded (`meshlib.bounds`).
     """
 
     code: str
@@ -288,7 +289,7 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one Docker service, container or file entry adds to the snapshot.
+    """Part of a snapshot that comes from one Docker service, container or file entry.
 
     `key` is unique and stable ("swarm/x8a7...": provider and the object's id), `created_at` its age
     in nanoseconds since the epoch (the older one wins a conflict; 0 when unknown). `owner` is the
@@ -312,7 +313,7 @@ class Contribution:
 
 
 class Tenure(NamedTuple):
-    """Whose a name is.
+    """Ownership of a name.
 
     `name` is what a route asks for (`Route.claimed_name`), `owner` a `Contribution.owner`. `since`
     is when the owner got it and `left` when the owner ceased to ask for it (0: it asks), in seconds
@@ -335,8 +336,8 @@ class Snapshot:
     providers do not know it; `meshlib.ownership` finds it, and it travels along so that every
     process has the same.
 
-    `names` are for resolvers (`meshlib.discovery.names`). No route depends on them, so a process
-    that only serves routes does without.
+    `names` are for resolvers of names (`meshlib.discovery.names`). No route depends on them, so
+    workers are not sent any.
     """
 
     contributions: tuple[Contribution, ...] = ()
@@ -387,7 +388,7 @@ class Snapshot:
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """Every route that somebody asked for, before conflicts are settled."""
+        """Every route of every contribution, before conflicts are settled."""
         return tuple(r for c in self.contributions for r in c.routes)
 
     @property

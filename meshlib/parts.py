@@ -1,8 +1,8 @@
-"""What several publishers know, as one snapshot.
+"""Merging of what several publishers know into one snapshot.
 
-Upstreams of different publishers are different things, even when both have one of the key
-"shop:8080": the publisher whose name sorts first keeps it, and the key of the other's gets its
-publisher as `provider` ("shop:8080@PUBLISHER"), its endpoints' ids likewise.
+Upstreams of different publishers are distinct, even when both have one of the key "shop:8080": the
+publisher whose name sorts first keeps it, and the key of the other's gets its publisher as
+`provider` ("shop:8080@PUBLISHER"), its endpoints' ids likewise.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ __all__ = ["PartMerger"]
 
 
 class PartMerger:
-    """Merges snapshots by publisher; remembers which upstreams each names, as long as its snapshot
-    is the same one."""
+    """Merger of snapshots by publisher; remembers the upstreams that each names, as long as its
+    snapshot is the same one.
+    """
 
     def __init__(self) -> None:
         self._names: dict[str, tuple[Snapshot, frozenset[str]]] = {}

@@ -1,5 +1,5 @@
-"""Which claims on a name are admitted: those of its owner and of whom it, or the operator, lets in.
-The others are told so.
+"""Admission of claims on a name: those of its owner, and of whom the owner or the operator lets in.
+The services of the others have a diagnostic.
 
     TBL004  error  the name belongs to another owner
     TBL005  error  the operator's `routing.owners` gives the name to others
@@ -26,7 +26,7 @@ _SHOWN_NETWORKS: Final = 5
 
 
 class Barred(NamedTuple):
-    """The claims on one name that are not admitted, and what their services are told: once for
+    """Claims on one name that are not admitted, and the diagnostics of their services: one for
     each, however many routes it wants.
     """
 
@@ -41,10 +41,10 @@ Divide = Callable[[str, Sequence[Claim]], tuple[list[Claim], Barred | None]]
 def divide(
     name: str, claims: Sequence[Claim], right: Right, rules: OwnershipRules
 ) -> tuple[list[Claim], Barred | None]:
-    """The claims on `name`, in any order, that are admitted, each with its place; and those that
-    are not (None: all are).
+    """The admitted claims on `name`, in any order, each with its place; and those that are not
+    admitted (None: all are).
 
-    A name that nobody is recorded for belongs to the oldest claim's owner.
+    A name without a recorded owner belongs to the owner of the oldest claim.
     """
     if right.grants is None and rules.sharing == "merge":
         return [_placed(claim, 0) for claim in claims], None
@@ -86,8 +86,8 @@ def gets_the_rest(host: Claim, right: Right, rest: Claim, rules: OwnershipRules)
     """Whether a wildcard or the catch-all gets what the routes of a host below it leave over:
     paths, or another scheme.
 
-    `host` and `rest` are the first claims of both; `right` says whose the host is. Of one owner's,
-    yes; another gets it only where it is let in to the host as well.
+    `host` and `rest` are the first claims of both; `right` is the right to the host. Between routes
+    of one owner: yes. Another owner gets it only where it is let in to the host as well.
     """
     if right.grants is not None:
         return rest.owner == host.owner or admits(right.grants, rest.owner, rest.networks)
@@ -104,8 +104,8 @@ def _placed(claim: Claim, place: int) -> Claim:
 
 
 def _with_paths(admitted: list[Claim], strangers: list[Claim]) -> list[Claim]:
-    """Add to `admitted` the paths that strangers may have; what is left. A path is one owner's
-    alone, the oldest claim's.
+    """Add to `admitted` the paths that strangers may have; returns the others. A path belongs to
+    one owner, that of the oldest claim.
     """
     taken: dict[str, str | None] = {claim.route.path: None for claim in admitted}
     left: list[Claim] = []
@@ -124,7 +124,7 @@ def _with_paths(admitted: list[Claim], strangers: list[Claim]) -> list[Claim]:
 
 
 def grant_for(owner: str) -> str:
-    """What lets `owner` in, as a grant."""
+    """The grant that lets `owner` in."""
     return owner.replace(" ", ":", 1)
 
 

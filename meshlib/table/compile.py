@@ -64,7 +64,7 @@ class Claim(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A claim that did not get its slot, and what its service is told."""
+    """A claim that did not get its slot, and the diagnostic for its service."""
 
     claim: Claim
     diagnostic: Diagnostic
@@ -117,14 +117,14 @@ class Site(Generic[D]):
 
     @property
     def leader(self) -> Claim:
-        """The first claim of the host's owner, or else of whom it lets in."""
+        """The first claim of the host's owner, or else of those it lets in."""
         return min(
             (slot.claims[0] for slot in self.slots), key=lambda claim: (claim.place, claim.rank)
         )
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """What the services that lost a slot are told."""
+        """Diagnostics for the services that lost a slot."""
         return tuple(lost.diagnostic for slot in self.slots for lost in slot.lost)
 
 

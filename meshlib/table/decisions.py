@@ -1,4 +1,4 @@
-"""Slots to the decisions that look-ups return, built once."""
+"""Decisions that look-ups return, built once from routes and upstreams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["decide_http", "decide_tls"]
 def decide_http(
     route: Route, upstream: Upstream | None, retry_after: int, https_port: int = 443
 ) -> TableDecision:
-    """What every request that this route wins is answered with. `https_port` is that of https as
+    """The decision for every request that this route wins. `https_port` is the port of https as
     clients see it.
     """
     if isinstance(route.action, RedirectRule):
@@ -42,8 +42,8 @@ def decide_http(
 
 
 def decide_tls(route: Route, upstream: Upstream | None) -> TLSDecision:
-    """What every hello that this route wins is answered with. 80 is internal_error, the alert for
-    "not now".
+    """The decision for every hello that this route wins. 80 is internal_error, the alert for "not
+    now".
     """
     if upstream is not None and upstream.ready:
         return Passthrough(route, upstream)

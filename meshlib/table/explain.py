@@ -1,8 +1,7 @@
-"""Why a request goes where it goes: every route that came into question, and what made it win or
-lose.
+"""Explanations of a decision: every route that came into question, and what made it win or lose.
 
-The decision is the table's own, and the routes are those of the sites the table asks, in its order;
-this module only finds words.
+The decision is the table's own, and the routes are those of the sites that the table looks at, in
+its order; this module only finds words.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from meshlib.table.routing import RoutingTable
 __all__ = ["Explanation", "Reason", "explain"]
 
 _Sites: TypeAlias = Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]]
-# Candidates that are told of one host, and characters of a path in what is said of one: both are
+# Candidates that are shown of one host, and characters of a path in a reason: both are
 # chosen by services.
 _SHOWN_REASONS = 500
 _SHOWN_PATH = 200
@@ -53,11 +52,11 @@ _SHOWN_READINGS = 4
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`decision` is what the table answers, `kind` its name: "forward", "redirect", "respond",
-    "passthrough", "terminate", "reject", "carry", "refuse".
+    """`decision` is the table's, `kind` its name: "forward", "redirect", "respond", "passthrough",
+    "terminate", "reject", "carry", "refuse".
 
-    `route` is the one that matched, `endpoints` all of its upstream's, ready or not. `status` is
-    set for answers of our own, `location` for redirects. `owner` is whose the route is
+    `route` is the one that matched, `endpoints` all those of its upstream, ready or not. `status`
+    is set for responses of our own, `location` for redirects. `owner` is that of the route
     (`Contribution.owner`; None without a route). `notes` say what was read from the request, and
     what became of it where no route can tell; `reasons` name the candidates of the host, 500 at
     most: exact, wildcard, catch-all; within each the longest path first.
@@ -140,7 +139,7 @@ def _explain_hello(
     name = hello.server_name
     if decision == Reject(112, "bad_server_name"):
         return _explanation(
-            decision, [f"server name {name}: this is no host name (RFC 6066 3)"], ()
+            decision, [f"server name {name}: this is not a host name (RFC 6066 3)"], ()
         )
     host = normalize_host(name) if name is not None else ""
     notes = [
@@ -152,10 +151,11 @@ def _explain_hello(
     notes += owner_notes(table, host)
     barred = barred_reasons(table, Scheme.SNI, host)
     if isinstance(decision, Terminate):
-        notes.append("TLS is ended here; each request is then routed by its own host, as http://")
+        notes.append("TLS is terminated; each request is then routed by its own host, as http://")
     elif decision.route is not None and decision.route.scheme is Scheme.HTTP:
         notes.append(
-            f"{decision.route.name} wants this host, but there is no certificate to end TLS with"
+            f"{decision.route.name} wants this host, "
+            "but there is no certificate to terminate TLS with"
         )
     elif not sites:
         notes.append("no route has this server name, a wildcard above it, or any name")
@@ -202,7 +202,7 @@ def _explanation(
         status, where = decision.rule.status, location(decision.rule, target).decode("ascii")
     elif isinstance(decision, Respond):
         status = decision.status
-        notes = [*notes, f"answered {status} ({decision.reason})"]
+        notes = [*notes, f"response {status} ({decision.reason})"]
     elif isinstance(decision, Reject):
         notes = [*notes, f"refused with TLS alert {decision.alert} ({decision.reason})"]
     elif isinstance(decision, Refuse):
@@ -218,13 +218,13 @@ def _explanation(
     if len(reasons) > _SHOWN_REASONS:
         notes = [
             *notes,
-            f"{len(reasons) - _SHOWN_REASONS} more routes came into question, which are not told",
+            f"{len(reasons) - _SHOWN_REASONS} more routes came into question; they are not shown",
         ]
-        told = reasons[:_SHOWN_REASONS]
+        shown = reasons[:_SHOWN_REASONS]
         reasons = (
-            told
-            if any(reason.won for reason in told)
-            else (*(r for r in reasons if r.won), *told[:-1])
+            shown
+            if any(reason.won for reason in shown)
+            else (*(r for r in reasons if r.won), *shown[:-1])
         )
     kind = "redirect" if isinstance(decision, Redirect) else type(decision).__name__.lower()
     return Explanation(

@@ -1,6 +1,4 @@
-"""Whose a name is and why, and who asked for it in vain: the part of an explanation that owners are
-concerned with.
-"""
+"""Owners in an explanation: whose a name is and why, and who asked for it in vain."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ def owner_of(
     sites: Sequence[Site[TableDecision]] | Sequence[Site[TLSDecision]],
     decision: Decision | TLSDecision,
 ) -> str | None:
-    """Whose the route of `decision` is; None when it has none."""
+    """Owner of the route of `decision`; None when it has no route."""
     for site in sites:
         for slot in site.slots:
             if slot.route is decision.route:
@@ -39,10 +37,11 @@ def owner_of(
 
 
 def owner_notes(table: RoutingTable, name: str) -> list[str]:
-    """Whose `name` is (a host in normal form, or a port), since when and by which rule.
+    """Notes on the owner of `name` (a host in normal form, or a port): who it is, since when and by
+    which rule.
 
-    Nothing when nobody has it, or when it belongs to routes given in code: there is nobody to tell
-    apart.
+    None when the name has no owner, or belongs to routes given in code: these have no other to be
+    told apart from.
     """
     for candidate in dict.fromkeys((*covering(name), *(() if "://" in name else ("",)))):
         right = table.right(candidate)
@@ -77,8 +76,8 @@ def _day(seconds: int) -> str:
 
 
 def barred_reasons(table: RoutingTable, scheme: Scheme, name: str) -> tuple[Reason, ...]:
-    """Who asked for `name` (a host, or the number of a port), or for a pattern that matches it, and
-    was not admitted.
+    """Reasons for those who asked for `name` (a host, or the number of a port), or for a pattern
+    that matches it, and were not admitted.
     """
     ports = scheme in (Scheme.TCP, Scheme.UDP)
     patterns = (
@@ -90,9 +89,9 @@ def barred_reasons(table: RoutingTable, scheme: Scheme, name: str) -> tuple[Reas
     for pattern in patterns:
         barred = table.barred(scheme, pattern)
         if barred is not None:
-            told = {(item.service, item.label): item for item in barred.diagnostics}
+            reported = {(item.service, item.label): item for item in barred.diagnostics}
             for claim in barred.claims:
-                item = told.get((claim.service, claim.route.label))
+                item = reported.get((claim.service, claim.route.label))
                 if item is not None:
                     hint = f" ({item.hint})"
                     reasons.append(Reason(claim.route, False, f"refused: {item.message}{hint}"))

@@ -1,8 +1,9 @@
-"""All sites of one scheme, found by host: exact, then wildcards from longer to shorter, then the
+"""Index of all sites of one scheme by host: exact, then wildcards from longer to shorter, then the
 catch-all.
 
 A look-up walks the labels of the host, never the sites: it costs the same however many there are.
-An index is never changed; `updated` makes the next one. This module knows no requests and no paths.
+An index is never changed; `updated` makes the next one. This module knows nothing of requests and
+paths.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ _RUN: Final = 4096  # hosts that are sorted at once
 
 
 class Chain(Generic[D]):
-    """The sites that may answer for one host, most specific first, up to the first that takes every
-    path.
+    """Sites that may serve one host, most specific first, up to the first that takes every path.
 
     `only` is the decision when the path cannot change it, else None.
     """
@@ -42,7 +42,7 @@ class Chain(Generic[D]):
         self.only: D | None = kept[0].only if kept else unmatched
 
     def match(self, path: bytes) -> D | None:
-        """The first site's decision for `path` that is there; None: nothing matches."""
+        """The decision for `path` of the first site that has one; None: nothing matches."""
         for site in self.sites:
             decision = site.match(path)
             if decision is not None:
@@ -51,8 +51,8 @@ class Chain(Generic[D]):
 
 
 class HostIndex(Generic[D]):
-    """Sites by host pattern. `conflicts` has the diagnostics of those sites that have any, `barred`
-    what is not admitted.
+    """Sites by host pattern. `conflicts` has the diagnostics of sites that have any, `barred` what
+    is not admitted.
     """
 
     __slots__ = ("barred", "conflicts", "sites")
@@ -88,9 +88,10 @@ class HostIndex(Generic[D]):
         intern: Callable[[Upstream], Upstream],
         divide: Divide,
     ) -> HostIndex[D]:
-        """The index after a change: `touched` has the new claims of each host that is concerned,
-        `changed` the keys of the contributions whose old claims no longer count. Sites of other
-        hosts are the same objects. `divide` says who is admitted."""
+        """The index after a change: `touched` has the new claims of each host concerned, `changed`
+        the keys of the contributions whose old claims no longer count. Sites of other hosts are the
+        same objects. `divide` decides who is admitted.
+        """
         sites = dict(self.sites)
         conflicts = dict(self.conflicts)
         barred = dict(self.barred)
@@ -140,7 +141,7 @@ class HostIndex(Generic[D]):
             yield from self.sites[host].slots
 
     def diagnostics(self) -> Iterator[Diagnostic]:
-        """Those of conflicts, in the order of `routes`."""
+        """Diagnostics of conflicts, in the order of `ordered`."""
         for host in _in_order(self.conflicts):
             yield from self.conflicts[host]
 

@@ -48,8 +48,8 @@ class Indexes:
         """The indexes after a change. Only hosts and ports that are `touched` are compiled; equal
         upstreams are one object, that of these indexes where they have it.
 
-        `decide` gives the decision for requests that match a route; `divide` tells which claims are
-        admitted.
+        `decide` makes the decision for requests that match a route; `divide` decides which claims
+        are admitted.
         """
         fresh: dict[UpstreamKey, Upstream] = {}
 

@@ -1,7 +1,7 @@
-"""Services that meet on one host: who shares a route, who has paths beside another's, whose host is
-inside whose wildcard.
+"""Services that meet on one host: they share a route, have paths beside each other's, or one has a
+wildcard above the other's host.
 
-Nothing is wrong with any of it; it is told so that nobody is surprised. One diagnostic for each
+Nothing is wrong with any of it; it is reported so that nobody is surprised. One diagnostic for each
 service and host.
 
     TBL101  warning  the name is not recorded: there are too many
@@ -25,8 +25,8 @@ __all__ = ["find_meetings", "find_overlap", "overlap_diagnostics"]
 def find_meetings(
     host: str, slots: Sequence[Slot[TableDecision] | Slot[TLSDecision]], right: Right
 ) -> tuple[Diagnostic, ...]:
-    """What the services of one host are told about each other. `slots` are those of all its sites,
-    at least one.
+    """Diagnostics for the services of one host about each other. `slots` are those of all its
+    sites, at least one.
     """
     lost = {item.claim.contribution for slot in slots for item in slot.lost}
     first: dict[str, Claim] = {}
@@ -44,8 +44,8 @@ def find_meetings(
     found = [_unrecorded(host, leader)] if right.tenure is None and right.grants is None else []
     for claim in ordered[1:]:
         other = partner.get(claim.contribution)
-        # While a container is replaced it is there twice; those are no two services. Who lost was
-        # told more.
+        # While a container is replaced it is there twice; those are not two services. A service
+        # that lost has a diagnostic that says more.
         if claim.contribution in lost or (claim.service, claim.owner) == (
             (other or leader).service,
             (other or leader).owner,
@@ -105,8 +105,8 @@ def find_overlap(host: str, tenures: Mapping[str, Tenure]) -> str:
 def overlap_diagnostics(
     overlaps: Mapping[str, str], leaders: Mapping[str, Claim], tenures: Mapping[str, Tenure]
 ) -> Iterable[Diagnostic]:
-    """What those with a wildcard are told: `overlaps` from hosts to wildcards, `leaders` has the
-    first claim on each wildcard.
+    """Diagnostics for those who have a wildcard: `overlaps` maps hosts to wildcards, `leaders` has
+    the first claim on each wildcard.
     """
     below: dict[str, list[str]] = {}
     for host, wildcard in overlaps.items():

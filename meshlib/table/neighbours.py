@@ -1,5 +1,5 @@
-"""What a table knows of the relations between hosts: who meets on one, whose lies below whose
-wildcard.
+"""Relations between hosts of a table: services that meet on one host, hosts below the wildcard of
+another owner.
 
 Found anew only where something changed, and for all hosts at once when the owner of a wildcard did.
 """
@@ -19,10 +19,10 @@ __all__ = ["Neighbours"]
 
 
 class Neighbours:
-    """Never changed; `updated` makes the next one.
+    """Relations of all hosts. Never changed; `updated` makes the next one.
 
-    `orphans` are the hosts that are asked for and have no tenure of their own: whose they are is
-    found among other names.
+    `orphans` are hosts with claims and without a tenure of their own: their owner is found among
+    other names.
     """
 
     __slots__ = ("_meetings", "_overlaps", "orphans")
@@ -47,8 +47,8 @@ class Neighbours:
         *,
         everywhere: bool,
     ) -> Neighbours:
-        """After a change of the `touched` hosts. `everywhere`: a wildcard has another owner than
-        before.
+        """The relations after a change of the `touched` hosts. `everywhere`: the owner of a
+        wildcard has changed.
         """
         meetings, orphans = dict(self._meetings), set(self.orphans)
         overlaps = {} if everywhere else dict(self._overlaps)
@@ -76,7 +76,7 @@ class Neighbours:
         sni: HostIndex[TLSDecision],
         tenures: Mapping[str, Tenure],
     ) -> Iterator[Diagnostic]:
-        """What the services of each host are told about others, by host."""
+        """Diagnostics for the services of each host about others, by host."""
         for host in sorted(self._meetings):
             yield from self._meetings[host]
         leaders: dict[str, Claim] = {}

@@ -1,6 +1,6 @@
 """The ways in which servers may read one path.
 
-A gateway routes on what it sees and a server answers to what it makes of it ("/public/../admin" is
+A gateway routes on what it sees and a server serves what it makes of it ("/public/../admin" is
 "/admin" to many; Traefik's CVE-2026-48020). A path that could be read in several ways is therefore
 matched in all of them; when they lead to different decisions the request is refused. What is
 forwarded is always the path as it came. This module knows no routes.

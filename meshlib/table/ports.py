@@ -1,8 +1,9 @@
-"""The ports that are one route's alone (TCP and UDP): who has which, and who asked for it too late.
+"""Index of the ports that are one route's alone (TCP and UDP): who has which, and who asked for it
+too late.
 
-A port is nobody's to share: unlike a host, it is never merged from several services, however alike
-they are, because what comes to it (a database's client, say) means one of them. The oldest claim of
-its owner keeps it.
+A port is never shared: unlike a host, it is not merged from several services, however alike they
+are, because what comes to it (from a database's client, say) is meant for one of them. The oldest
+claim of its owner keeps it.
 
     TBL002  error  the same service claims the port twice
     TBL003  error  the port belongs to an older service of the same owner, or of one that the
@@ -65,7 +66,7 @@ class PortIndex:
         return PortIndex(slots, barred)
 
     def named(self, name: str) -> tuple[ListeningPort, ...]:
-        """The port that is called `name` ("tcp://:5432"), if somebody asks for it, admitted or
+        """The port with the name `name` ("tcp://:5432"), if there are claims on it, admitted or
         not.
         """
         scheme, found, number = name.partition("://:")
@@ -83,7 +84,7 @@ class PortIndex:
             yield self.slots[port]
 
     def diagnostics(self) -> Iterator[Diagnostic]:
-        """What the services that did not get a port are told, in order of the ports."""
+        """Diagnostics for the services that did not get a port, in order of the ports."""
         for port in sorted({*self.slots, *self.barred}):
             if port in self.barred:
                 yield from self.barred[port].diagnostics
@@ -93,7 +94,7 @@ class PortIndex:
 
 
 def decide_port(route: Route, upstream: Upstream | None) -> PortDecision:
-    """What becomes of everything that comes to the port of this route."""
+    """The decision for everything that comes to the port of this route."""
     if upstream is not None and upstream.ready:
         return Carry(route, upstream)
     return Refuse("no_endpoint", route)

@@ -54,13 +54,13 @@ from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["RoutingTable"]
 
-# Raw authorities whose meaning is remembered: other spellings ("SHOP.example.com.", with a port) of
-# the hosts in use. Clients choose them, so there is a bound; when it is reached the cache starts
-# anew, which costs each host one slow look-up.
-_MEMO_ENTRIES = 4096
+# Cache of raw authorities: other spellings ("SHOP.example.com.", with a port) of the hosts in use.
+# Clients choose them, so there is a bound; when it is reached the cache starts anew, which costs
+# each host one slow look-up.
+_CACHE_ENTRIES = 4096
 # A host has at most 253 characters, then a dot, a colon and five digits; what is longer is wrong,
 # and not kept.
-_MEMO_LENGTH = 262
+_CACHE_LENGTH = 262
 
 _BAD_AUTHORITY = Respond(400, "bad_authority")
 _AMBIGUOUS_PATH = Respond(400, "ambiguous_path")
@@ -72,18 +72,18 @@ D = TypeVar("D")
 
 
 class RoutingTable:
-    """See the module. Make one with `build`.
+    """Decisions as the module describes them. Make one with `build`.
 
-    `snapshot` is what it was built from. `compiled_hosts` says how many (scheme, host) were
-    compiled anew to build it.
+    `snapshot` is what it was built from; `compiled_hosts` counts the (scheme, host) that were
+    compiled anew for it.
     """
 
     __slots__ = (
+        "_chains",
         "_diagnostics",
         "_exact",
         "_http",
         "_indexes",
-        "_memo",
         "_neighbours",
         "_routes",
         "_sni",
@@ -112,7 +112,7 @@ class RoutingTable:
         self.retry_after = retry_after
         self.https_port = https_port
         self.compiled_hosts = 0
-        # A 503 asks to come back, whatever its cause.
+        # A 503 asks the client to come back, whatever its cause.
         self._unmatched = Respond(
             unmatched_status, "no_route", retry_after if unmatched_status == 503 else None
         )
@@ -120,7 +120,7 @@ class RoutingTable:
         self._http, self._sni = self._indexes.http, self._indexes.sni
         self._neighbours = Neighbours()
         self._exact: dict[bytes, Site[TableDecision]] = {}
-        self._memo: dict[bytes, Chain[TableDecision]] = {}
+        self._chains: dict[bytes, Chain[TableDecision]] = {}
         self._routes: tuple[Route, ...] | None = None
         self._diagnostics: tuple[Diagnostic, ...] | None = None
 
@@ -144,11 +144,10 @@ class RoutingTable:
         in use.
 
         With a `previous` of the same four settings only hosts of contributions that changed, or
-        whose owner did, are compiled; everything else is shared with it. `unmatched_status` answers
-        what no route matches, `retry_after` (seconds) goes with
-        503. `https_port`, as clients see it, is where routes that require TLS send them. A snapshot
-             without tenures is taken for the first one there is: the oldest claims have their
-             names.
+        whose owner did, are compiled; everything else is shared with it. `unmatched_status` is for
+        requests that no route matches; `retry_after` (seconds) goes with 503; `https_port`, as
+        clients see it, is where routes that require TLS send them. A snapshot without tenures
+        counts as the first one: the oldest claims have their names.
         """
         table = RoutingTable(
             unmatched_status=unmatched_status,
@@ -188,7 +187,7 @@ class RoutingTable:
         return self.unmatched_status, self.retry_after, self.https_port, self.rules
 
     def _changed_names(self, base: RoutingTable) -> set[str]:
-        """The names whose owner, or whom it lets in, is not what it was in `base`."""
+        """Names whose owner, or whose guests, are not what they were in `base`."""
         found = changed_tenures(base.tenures, self.tenures)
         if found:
             for host in base._neighbours.orphans:
@@ -197,7 +196,7 @@ class RoutingTable:
         return found
 
     def right(self, name: str) -> Right:
-        """Whose `name` is: a host pattern, "" for any host, or a port as text."""
+        """Right to `name`: a host pattern, "" for any host, or a port as text."""
         return right_of(name, self.tenures, self.rules)
 
     def _divide(self, name: str, claims: Sequence[Claim]) -> tuple[list[Claim], Barred | None]:
@@ -230,7 +229,7 @@ class RoutingTable:
             decision = site.only
             if decision is not None:
                 return decision
-        chain = self._memo.get(head.authority)
+        chain = self._chains.get(head.authority)
         if chain is None:
             chain = self._learn(head.authority)
         decision = chain.only
@@ -242,10 +241,10 @@ class RoutingTable:
             chain = Chain(self._of_one_hand(host, self._http.matching(host)), self._unmatched)
         except AuthorityError:
             chain = Chain((), _BAD_AUTHORITY)
-        if len(authority) <= _MEMO_LENGTH:
-            if len(self._memo) >= _MEMO_ENTRIES:
-                self._memo.clear()
-            self._memo[authority] = chain
+        if len(authority) <= _CACHE_LENGTH:
+            if len(self._chains) >= _CACHE_ENTRIES:
+                self._chains.clear()
+            self._chains[authority] = chain
         return chain
 
     def _host(self, authority: bytes) -> str:
@@ -276,20 +275,20 @@ class RoutingTable:
     ) -> TLSDecision:
         """The decision for a TLS connection; never raises.
 
-        A hello without a name can only match the catch-all. A name that is none (RFC 6066 3: an
-        address is not permitted) is rejected and not taken for "no name": what follows would be
-        meant for a host that we do not know.
+        A hello without a name can only match the catch-all. An invalid name (RFC 6066 3: an address
+        is not permitted) is rejected and does not count as no name: what follows would be meant for
+        a host that we do not know.
 
-        `terminates` says whether there is a certificate for a name (normal form; "" for none);
-        None: TLS is never ended here. Then the hosts of HTTP routes count too: the most specific
-        pattern wins, and of two alike the one that passes TLS through.
+        `terminates` says whether there is a certificate for a name (normal form; "" for no name);
+        None: TLS is never terminated. With it, the hosts of HTTP routes count too: the most
+        specific pattern wins, and of two alike the one that passes TLS through.
         """
         name = hello.server_name
         if not hello.server_name_valid:
             return _BAD_NAME
         if name is not None:
             # Nearly always a name that somebody wants as it is. Keys are in normal form; those of
-            # wildcards and catch-alls are no names.
+            # wildcards and catch-alls are not names.
             site = self._sni.sites.get(name)
             if site is not None and site.root is not None and name and name[0] != "*":
                 return site.root
@@ -331,7 +330,7 @@ class RoutingTable:
 
     @property
     def ports(self) -> Mapping[ListeningPort, Slot[PortDecision]]:
-        """Every port that some route wants for itself, with all claims on it."""
+        """Every port that some route has for itself, with all claims on it."""
         return MappingProxyType(self._indexes.ports.slots)
 
     def matching(
@@ -345,7 +344,7 @@ class RoutingTable:
         return self._of_one_hand(host, self._sni.matching(host))
 
     def _of_one_hand(self, host: str, sites: list[Site[D]]) -> list[Site[D]]:
-        """Of the `sites` that match `host` those that its owner lets have it (`gets_the_rest`)."""
+        """Those of the `sites` that match `host` that its owner lets have it (`gets_the_rest`)."""
         if not sites or (sites[0].host == host and sites[0].root is not None):
             return sites
         http, sni = self._http.matching(host), self._sni.matching(host)
@@ -362,7 +361,7 @@ class RoutingTable:
 
     @property
     def upstreams(self) -> Mapping[UpstreamKey, Upstream]:
-        """Every upstream that a winning route has, by name; merged ones under their own."""
+        """Every upstream of a winning route by key, merged ones under keys of their own."""
         return MappingProxyType(self._indexes.upstreams)
 
     @property
@@ -376,20 +375,21 @@ class RoutingTable:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """Whose each of `routes` is, in their order (`Contribution.owner`)."""
+        """Owner of each of `routes`, in their order (`Contribution.owner`)."""
         return tuple(slot.claims[0].owner for slot in self._indexes.slots())
 
     def barred(self, scheme: Scheme, name: str) -> Barred | None:
-        """The claims of `scheme` on a host pattern, or on the number of a port, that are not
-        admitted; None for none.
+        """Claims of `scheme` on a host pattern, or on the number of a port, that are not admitted;
+        None for none.
         """
         return self._indexes.barred(scheme, name)
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """What was wrong: first what the labels' schemas found, in order of contributions, then the
-        conflicts, as `routes`; last who meets whom, by host. Of each service's conflicts the first
-        100 (`meshlib.table.telling`)."""
+        """Everything that is wrong: first what the labels' schemas found, in order of
+        contributions; then the conflicts, in the order of `routes`; last the services that meet, by
+        host. Of each service's conflicts the first 100 (`meshlib.table.telling`).
+        """
         if self._diagnostics is None:
             conflicts = [
                 *self._indexes.diagnostics(),

@@ -1,5 +1,5 @@
-"""What a change touches: the hosts and ports that have to be compiled anew, each with the claims
-that are new there.
+"""Hosts and ports that a change touches: they have to be compiled anew, each with the claims that
+are new there.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["Touched"]
 
 
 class Touched:
-    """`http` and `sni` by host pattern, `ports` by port; a host that only loses claims has none
-    here.
+    """Touched names: `http` and `sni` by host pattern, `ports` by port; a host that only loses
+    claims has none here.
 
     `gone` are the contributions whose claims no longer count (`changed` has their keys), `come`
     those whose claims are new.
@@ -51,9 +51,7 @@ class Touched:
         sni: HostIndex[TLSDecision],
         ports: PortIndex,
     ) -> None:
-        """Touch `names` (`Route.claimed_name`) as well, wherever somebody asks for them until
-        now.
-        """
+        """Touch `names` (`Route.claimed_name`) as well, wherever there were claims before."""
         for name in names:
             if http.has_claims(name):
                 self.http.setdefault(name, [])

@@ -1,8 +1,7 @@
-"""What is decided about a request that came without TLS to a gateway whose clients must show
-certificates.
+"""Decisions about requests without TLS to a gateway whose clients must show certificates.
 
 Routes know nothing of certificates: a host whose clients must show one over TLS would serve anybody
-who leaves TLS out. So nothing is forwarded that came without; the client is sent to https if it can
+who leaves TLS out. So no request without TLS is forwarded; the client is sent to https if it can
 show its certificate there.
 """
 
@@ -32,11 +31,12 @@ def decide_uncertified(
 ) -> Redirect | Respond:
     """The decision in place of `decision`, which `table` made for a request without TLS.
 
-    Redirects, and requests that no route matches or nobody understands, are answered as ever: these
-    reach no service. Everything else is redirected (308) to https at the same host and path, at the
-    table's `https_port`, if TLS for that host is ended here with a certificate (`terminates`, as in
-    `RoutingTable.route_tls`); or it is refused with 403 and `REASON`. `secure`: a trusted proxy in
-    front says that its client used https already, which a redirect would send round in a circle.
+    Redirects stand, and so do responses to requests that no route matches or that are malformed:
+    these reach no service. Everything else is redirected (308) to https at the same host and path,
+    at the table's `https_port`, if TLS for that host is terminated with a certificate
+    (`terminates`, as in `RoutingTable.route_tls`); or it is refused with 403 and `REASON`.
+    `secure`: a trusted proxy in front says that its client used https already, which a redirect
+    would send round in a circle.
     """
     if isinstance(decision, Redirect):
         return decision
@@ -47,12 +47,12 @@ def decide_uncertified(
     if isinstance(decision, RedirectToTLS) and not secure:
         return decision.plain
     host = "" if secure or not head.target.startswith(b"/") else host_of(head.authority)
-    if not host or not _ended_here(table, host, terminates):
+    if not host or not _is_terminated(table, host, terminates):
         return Respond(403, REASON, route=route)
     return _redirect(route, host, table.https_port)
 
 
-def _ended_here(table: RoutingTable, host: str, terminates: Callable[[str], bool]) -> bool:
+def _is_terminated(table: RoutingTable, host: str, terminates: Callable[[str], bool]) -> bool:
     # Clients send no address as a server name; a certificate may hold one all the same.
     if is_ip_address(host):
         return terminates(host)

@@ -95,7 +95,7 @@ def test_certificates_change_under_clients(gateways: Lab, tmp_path: Path, worker
         assert (
             told.returncode == 1
         )  # from the files as they are: the key is wrong, and nothing was good before
-        assert "there is no certificate to end TLS with" in told.stdout
+        assert "there is no certificate to terminate TLS with" in told.stdout
         assert "PRIVATE KEY" not in running.log_file.read_text()
 
 

@@ -109,7 +109,7 @@ def test_every_candidate_has_its_reason() -> None:
 def test_a_path_that_is_not_there() -> None:
     found = explain(table_of(route("a", "/x")), head("a", "/y"))
     assert (found.kind, found.status, found.route, found.endpoints) == ("respond", 404, None, ())
-    assert found.notes == ("host a, path /y", "answered 404 (no_route)")
+    assert found.notes == ("host a, path /y", "response 404 (no_route)")
     assert told(found) == {"http://a/x s": (False, "path /x does not contain /y")}
 
 
@@ -156,7 +156,7 @@ def test_an_authority_that_is_none() -> None:
     found = explain(table_of(route("")), head("a\x1bb\xe9"))
     assert (found.kind, found.status, found.reasons) == ("respond", 400, ())
     assert found.notes[0].startswith("the host a\\x1bb\\xe9 cannot be used: ")
-    assert found.notes[1] == "answered 400 (bad_authority)"
+    assert found.notes[1] == "response 400 (bad_authority)"
 
 
 def test_an_ambiguous_path() -> None:
@@ -197,7 +197,7 @@ def test_a_refused_hello() -> None:
         "refused with TLS alert 112 (no_route)",
     )
     bad = explain(table_of(), ClientHello("10.0.0.1", server_name_valid=False))
-    assert bad.notes[0] == "server name 10.0.0.1: this is no host name (RFC 6066 3)"
+    assert bad.notes[0] == "server name 10.0.0.1: this is not a host name (RFC 6066 3)"
     starting = explain(
         table_of(route("a", "/", "s", EndpointState.STARTING, scheme=Scheme.SNI)), ClientHello("a")
     )
@@ -214,12 +214,12 @@ def test_a_route_that_requires_tls() -> None:
     assert found.notes[1:] == ("over TLS the request is served",)
 
 
-def test_a_hello_whose_tls_is_ended_here() -> None:
+def test_a_hello_whose_tls_is_terminated() -> None:
     table = table_of(route("a.b"), route("*.b", scheme=Scheme.SNI))
     found = explain(table, ClientHello("a.b"), lambda _: True)
     assert (found.kind, found.route) == ("terminate", table.routes[0])
     assert found.notes[1:] == (
-        "TLS is ended here; each request is then routed by its own host, as http://",
+        "TLS is terminated; each request is then routed by its own host, as http://",
     )
     assert [(reason.won, reason.text) for reason in found.reasons] == [
         (True, "host a.b is the most specific that matches"),
@@ -228,7 +228,7 @@ def test_a_hello_whose_tls_is_ended_here() -> None:
     assert explain(table, ClientHello(), lambda _: True).kind == "terminate"
     bare = explain(table_of(route("a.b")), ClientHello("a.b"), lambda _: False)
     assert bare.notes[1:] == (
-        "http://a.b wants this host, but there is no certificate to end TLS with",
+        "http://a.b wants this host, but there is no certificate to terminate TLS with",
         "refused with TLS alert 112 (no_certificate)",
     )
 
@@ -310,7 +310,7 @@ def test_of_thousands_of_candidates_the_first_are_told_and_always_the_one_that_w
     found = explain(table, head("a", "/x"))
     assert len(found.reasons) == 500
     assert [reason.route.path for reason in found.reasons if reason.won] == ["/"]
-    assert found.notes[-1] == "701 more routes came into question, which are not told"
+    assert found.notes[-1] == "701 more routes came into question; they are not shown"
     assert max(len(reason.text) for reason in found.reasons) < 300
     first = table.routes[0]
     found = explain(table, head("a", first.path))

@@ -532,7 +532,7 @@ def test_other_settings_compile_all() -> None:
     assert (elsewhere.compiled_hosts, elsewhere.https_port) == (5, 8443)
 
 
-def test_the_memo_is_bounded() -> None:
+def test_the_cache_is_bounded() -> None:
     table = table_of(service("s", "*.a/"))
 
     def ask(authorities: Iterable[bytes]) -> None:
@@ -540,10 +540,10 @@ def test_the_memo_is_bounded() -> None:
             table.route(head(authority))
 
     ask(b"h%d.a" % n for n in range(10_000))
-    assert len(table._memo) <= 4096
-    before = len(table._memo)
+    assert len(table._chains) <= 4096
+    before = len(table._chains)
     ask([b"x" * 300, b"y" * 65_000])
-    assert len(table._memo) == before
+    assert len(table._chains) == before
 
 
 def test_ports_stand_beside_the_hosts() -> None:
