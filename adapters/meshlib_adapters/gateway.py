@@ -1,7 +1,7 @@
 """`Gateway`: a mesh, providers and listeners as one object that runs.
 
-Life of a gateway: take the ports (bound, refusing) -> ask the providers -> first snapshots ->
-listen, ready -> serve -> SIGTERM or SIGINT: not ready, stop accepting, finish what is under way
+Life of a gateway: bind the ports (connections are refused) -> ask the providers -> first snapshots
+-> listen, ready -> serve -> SIGTERM or SIGINT: not ready, stop accepting, finish what is under way
 within `timeouts.drain`, close. A second signal ends at once. SIGHUP reads the files of services and
 certificates again, at once; settings need a restart.
 """
@@ -54,23 +54,23 @@ _LISTENERS: Final = ("http", "https", "admin")
 
 
 class Gateway:
-    """A gateway for `mesh`, filled by `providers`, which serves where it is told to.
+    """A gateway for `mesh`, filled by `providers`, that serves at the given addresses.
 
         Gateway(mesh, providers=[SwarmProvider()], http=":80", tls=":8443").run()
 
-    `http`, `tls` and `admin` are addresses: "HOST:PORT", ":PORT", a port, or a list of such;
-    nothing is opened that is not named. `certificates` are files and directories: TLS for their
-    hosts is terminated here, all other TLS is passed through. `ports` is "labels" or "published"
-    and opens the TCP and UDP ports that routes ask for. `workers` are the processes that serve, 0
-    for one a core. `settings` holds whatever else there is, by the name that `meshlib config` shows
+    `http`, `tls` and `admin` are addresses: "HOST:PORT", ":PORT", a port, or a list of such; only
+    what is named is opened. `certificates` are files and directories: TLS for their hosts is
+    terminated, all other TLS is passed through. `ports` is "labels" or "published" and opens the
+    TCP and UDP ports that routes ask for. `workers` is the number of processes that serve, 0 for
+    one per core. `settings` holds everything else, by the names that `meshlib config` shows
     ({"timeouts.drain": "5s"}), or is a `Settings` as the command line reads it: then its listeners,
-    access log and providers are meant, too. Without a mesh a new one is made; what providers say
-    goes into `mesh` under their names.
+    access log and providers count, too. Without a mesh a new one is made; the providers' snapshots
+    are published in `mesh` under their names.
 
-    Raises `ConfigurationError` for whatever is wrong, here or, where only trying tells, in `run`.
-    It writes log records on the logger "meshlib" and configures nothing of logging.
+    Raises `ConfigurationError` for any mistake, here or, where only an attempt shows it, in `run`.
+    It writes log records to the logger "meshlib" and does not configure logging.
 
-    `addresses` says where it listens ("http", "https", "admin": addresses) once it has started.
+    `addresses` has what it listens at, by "http", "https" and "admin", once it has started.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Gateway:
 
     @property
     def not_ready(self) -> str:
-        """ "" when requests are served as all providers that answered want it, else why not."""
+        """ "" when requests are served as all delivered snapshots say, else the reason."""
         if self._stop.is_set():
             return "stopping"
         if not self.started.is_set():
@@ -163,9 +163,7 @@ class Gateway:
 
     @property
     def from_disk(self) -> tuple[str, ...]:
-        """The providers that have not delivered, and whose services are those that were kept from
-        before the start.
-        """
+        """Providers that have not delivered: their services are from before the start."""
         return self._feed.from_disk
 
     def stop(self) -> None:
@@ -176,8 +174,8 @@ class Gateway:
         """Serve in an event loop of its own (uvloop's, when installed) until `stop`, SIGTERM or
         SIGINT.
 
-        Returns the exit status: 0, or 128 + the number of a second signal. Without `signals` they
-        are left alone.
+        Returns the exit status: 0, or 128 + the number of a second signal. Without `signals`, none
+        is handled.
         """
         return run_async(functools.partial(self.serve, signals=signals))
 
@@ -224,13 +222,13 @@ class Gateway:
             self._over.set()
 
     async def serve(self, *, signals: bool = False) -> int:
-        """Do as `run` in the event loop that runs already. Once for each gateway: RuntimeError for
-        a second time.
+        """As `run`, in the event loop that is running. Once for each gateway: RuntimeError for a
+        second time.
         """
         self._check_unserved()
         self._served = True
         log = SnapshotLog(logger.getChild("routes"))
-        log(self.mesh)  # what was given in code
+        log(self.mesh)  # for the routes given in code
         unsubscribe = self.mesh.subscribe(log)
         failure: ConfigurationError | None = None
         with contextlib.ExitStack() as held:
@@ -330,7 +328,7 @@ class Gateway:
         strangers = self.settings.docker is not None or self.settings.swarm is not None
         if strangers and self.settings.state.lower() != "off" and not self._keeper.keeps:
             logger.warning(
-                "whose the names of services are is not known after a restart: "
+                "the owners of names are not known after a restart: "
                 "set state to a directory (or to off)"
             )
 
@@ -385,7 +383,7 @@ def _checked(providers: Iterable[Provider] | None) -> tuple[Provider, ...]:
 
 
 def watch_certificates(settings: Settings) -> CertificateWatch | None:
-    """What knows the certificates that `settings` name; None when they name none. Raises
+    """Watch over the certificates that `settings` name; None when they name none. Raises
     `ConfigurationError`.
     """
     if not settings.termination.certificates:
@@ -395,7 +393,7 @@ def watch_certificates(settings: Settings) -> CertificateWatch | None:
     except ImportError as error:
         hint = "pip install 'meshlib-gateway[tls]'"
         raise ConfigurationError(
-            f"what reads certificates is not installed: {error}",
+            f"the libraries that read certificates are not installed: {error}",
             where="tls.certificates",
             hint=hint,
         ) from None

@@ -17,7 +17,6 @@ _GLOSSARY: Final = ROOT / "docs/glossary.md"
 _PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What still says old words. It may only shrink: a place that is clean has to leave it.
 _NOT_YET: Final[set[str]] = {
-    "adapters/meshlib_adapters/gateway.py",
     "adapters/meshlib_adapters/providers",
     "adapters/meshlib_adapters/tls",
     "adapters/meshlib_adapters/upstream",

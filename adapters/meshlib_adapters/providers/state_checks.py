@@ -97,4 +97,4 @@ def _check_upstream(upstream: Upstream, *, from_engine: bool) -> None:
         except MeshError as error:
             raise ValueError(str(error)) from None
         if normal != endpoint.host or (from_engine and is_refused(endpoint.host)):
-            raise ValueError(f"{endpoint.host[:100]} is no address to send requests to")
+            raise ValueError(f"{endpoint.host[:100]} is not an address to send requests to")

@@ -269,7 +269,7 @@ def test_variables_come_from_files_which_are_watched(tmp_path: Path) -> None:
         two.write_text("DOMAIN two.example.com\n")
         reading = asyncio.create_task(following(snapshots))
         await until(lambda: provider.status.state == "degraded")
-        assert provider.status.reason.startswith(f"{two}:1: a line is no NAME=VALUE")
+        assert provider.status.reason.startswith(f"{two}:1: a line is not a NAME=VALUE")
         two.write_bytes(b"\xff")
         await until(lambda: provider.status.reason == f"{two}: is not UTF-8")
         two.unlink()

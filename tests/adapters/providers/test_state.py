@@ -180,12 +180,12 @@ def _set(data: dict[str, Any], path: str, value: object) -> None:
         (
             "0.routes.0.action.upstream.endpoints.0.host",
             "127.0.0.1",
-            "no address to send requests to",
+            "not an address to send requests to",
         ),
         (
             "0.routes.0.action.upstream.endpoints.0.host",
             "169.254.169.254",
-            "no address to send requests to",
+            "not an address to send requests to",
         ),
         ("0.routes.0.action.upstream.endpoints.0.host", "a b", "cannot be in a host name"),
         ("0.routes.0.action.upstream.key.service", "a\nb", "no text to print"),
