@@ -15,6 +15,7 @@ from meshlib.messages import FieldSection, RequestHead
 
 __all__ = [
     "HOP_BY_HOP_IN_RESPONSE",
+    "dropped_names",
     "kept_fields",
     "may_switch",
     "pass_whole",
@@ -119,24 +120,11 @@ def _kept(
     wanted_by_label: bool,
 ) -> bytes:
     names = fields.names
-    dropped = _HOP if peer.trusted else _HOP_AND_CLAIMS
-    if fields.connection:
-        dropped = dropped | {
-            option
-            for option in fields.connection
-            if option not in _PROTECTED and not option.startswith(b"x-forwarded-")
-        }
-    if peer.trusted:
-        dropped = dropped | rewritten_claims(policy, wanted_by_label)
+    dropped = dropped_names(fields, policy, peer, wanted_by_label=wanted_by_label)
     # An empty one is left out: the caller writes another.
     same_host = fields.host == authority and bool(authority)
     if not same_host:
         dropped = dropped | _HOST
-    joined = b"".join(names)
-    if not peer.trusted and b"x-forwarded-" in joined:
-        dropped = dropped | {name for name in names if name.startswith(b"x-forwarded-")}
-    if _ODD.search(joined):
-        dropped = dropped | {name for name in names if _is_dangerous(name, policy)}
     if dropped.isdisjoint(names):
         kept = fields.block
     else:
@@ -149,6 +137,28 @@ def _kept(
         )
         kept = kept + b"\r\n" if kept else b""
     return kept if same_host or not authority else b"Host: %s\r\n%s" % (authority, kept)
+
+
+def dropped_names(
+    fields: FieldSection, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False
+) -> frozenset[bytes]:
+    """The names of fields that `kept_fields` leaves out, and perhaps others that are not there."""
+    names = fields.names
+    dropped = _HOP if peer.trusted else _HOP_AND_CLAIMS
+    if fields.connection:
+        dropped = dropped | {
+            option
+            for option in fields.connection
+            if option not in _PROTECTED and not option.startswith(b"x-forwarded-")
+        }
+    if peer.trusted:
+        dropped = dropped | rewritten_claims(policy, wanted_by_label)
+    joined = b"".join(names)
+    if not peer.trusted and b"x-forwarded-" in joined:
+        dropped = dropped | {name for name in names if name.startswith(b"x-forwarded-")}
+    if _ODD.search(joined):
+        dropped = dropped | {name for name in names if _is_dangerous(name, policy)}
+    return dropped
 
 
 def _is_dangerous(name: bytes, policy: ForwardingPolicy) -> bool:

@@ -10,22 +10,27 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias, cast
 
+from meshlib.client_claims import ForwardingPolicy, Peer
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
-from meshlib.forwarding import HOP_BY_HOP_IN_RESPONSE
+from meshlib.forwarding import HOP_BY_HOP_IN_RESPONSE, dropped_names
 from meshlib.http1 import finish_response, may_trail
 from meshlib.http1.response import reason_phrase
 from meshlib.messages import FieldSection, ResponseHead
 
 __all__ = [
+    "BAD_VALUE",
     "CONNECTION_FIELDS",
+    "TE_TRAILERS",
     "MalformedRequest",
     "Pair",
     "PairSection",
     "pair_section",
     "pairs_of",
+    "request_pairs",
     "response_head",
     "response_pairs",
     "trailer_pairs",
+    "written_pairs",
 ]
 
 Pair: TypeAlias = tuple[bytes, bytes]
@@ -35,11 +40,13 @@ CONNECTION_FIELDS: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]\Z")
+BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]\Z")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
 _READ: Final = CONNECTION_FIELDS | {b"host", b"content-length", b"expect"}
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+_HOST: Final = frozenset({b"host"})
+TE_TRAILERS: Final = (b"te", b"trailers")
 _LENGTH_ALONE: Final = frozenset({b"content-length"})
 
 
@@ -90,7 +97,7 @@ def pair_section(
     if len(pairs) > max_fields:
         raise _too_many("fields", max_fields, response)
     for name, value in pairs:
-        if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
+        if not _NAME.fullmatch(name) or BAD_VALUE.search(value):
             message = "a name or a value that no field may have"
             raise _malformed(response, message, "bad_field")
     names = tuple([name for name, _ in pairs])
@@ -132,6 +139,20 @@ def _section(
     return PairSection(block, names, host, length, False, _NO_OPTIONS, None, expect)
 
 
+def request_pairs(
+    section: PairSection, policy: ForwardingPolicy, peer: Peer, *, wanted_by_label: bool = False
+) -> list[Pair]:
+    """The fields of a request to send on, as `forwarding.kept_fields` has them in lines, without
+    Host.
+    """
+    names = section.names
+    dropped = dropped_names(section, policy, peer, wanted_by_label=wanted_by_label) | _HOST
+    kept = [pair for pair in section.known_pairs if pair[0] not in dropped]
+    if b"te" in names:  # which may say that alone (RFC 9113 8.2.2)
+        kept.append(TE_TRAILERS)
+    return kept
+
+
 def response_head(pairs: Sequence[Pair], *, max_fields: int = 100) -> ResponseHead:
     """The head of a response, whose `:status` comes first.
 
@@ -164,6 +185,15 @@ def pairs_of(lines: bytes) -> list[Pair]:
     return pairs
 
 
+def written_pairs(lines: bytes) -> list[Pair]:
+    """Field lines of our own, each ended by CRLF, as pairs: names as they are written."""
+    pairs = []
+    for line in lines.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b": ")
+        pairs.append((name, value))
+    return pairs
+
+
 def trailer_pairs(
     pairs: Iterable[Pair],
     announced: frozenset[bytes],
@@ -179,7 +209,7 @@ def trailer_pairs(
     count = 0
     for name, value in pairs:
         count += 1
-        if not _NAME.fullmatch(name) or name in CONNECTION_FIELDS or _BAD_VALUE.search(value):
+        if not _NAME.fullmatch(name) or name in CONNECTION_FIELDS or BAD_VALUE.search(value):
             message = "trailers with what must not be in them"
             raise _malformed(response, message, "bad_trailer")
         if may_trail(name, announced):

@@ -17,7 +17,7 @@ from meshlib_adapters.upstream.connection import (
     Failure,
     Requester,
 )
-from meshlib_adapters.upstream.messages import ForwardResponse
+from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
 from tests.support.wires import Wire
 
 __all__ = ["ListedConnection", "ListedRequester", "ScriptedLoop"]
@@ -43,16 +43,14 @@ class ListedConnection:
     def begin(
         self,
         requester: Requester,
-        method: bytes,
-        data: bytes,
+        request: ForwardRequest,
+        body: bytes,
         *,
         done: bool,
-        relay_chunks: bool = True,
-        upgrade: bytes = b"",
     ) -> None:
         self.requester = requester
         self.uses += 1
-        self.begun.append(data)
+        self.begun.append(request.http1() + body)
 
     def send(self, data: bytes, *, done: bool) -> None:
         self.begun.append(data)

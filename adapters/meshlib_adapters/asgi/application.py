@@ -13,7 +13,6 @@ from typing import Self
 from meshlib.client_claims import ForwardingPolicy
 from meshlib.decision import Respond
 from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.http1 import LAST_CHUNK, chunk_head
 from meshlib.mesh import Mesh
 from meshlib.messages import RequestHead
 from meshlib_adapters.asgi.lifespan import serve_lifespan
@@ -232,7 +231,7 @@ class Gateway:
                 head = head._replace(fields=fields._replace(chunked=True))
                 extra = b"Transfer-Encoding: chunked\r\n"
         has_body = bool(fields.content_length) or head.fields.chunked
-        exchange.start(extra, done=not has_body)
+        exchange.start(extra, done=not has_body, streamed=head.fields.chunked)
         sender = asyncio.create_task(_send_body(exchange, head, receive, first, has_body=has_body))
         sender.add_done_callback(exchange.watch)
         try:
@@ -255,9 +254,8 @@ async def _send_body(
     # Reads on behind the end of the body, because that is how a server says that the client has
     # gone.
     done = not has_body
-    chunked = head.fields.chunked
     size = 0
-    length = None if chunked else head.fields.content_length or 0
+    length = None if head.fields.chunked else head.fields.content_length or 0
     pace = Pace()
     while True:
         message = first or await receive()
@@ -283,10 +281,6 @@ async def _send_body(
         except LimitExceeded as error:
             exchange.refuse(error.status_hint, error.reason)
             return
-        if chunked:
-            data = (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (
-                LAST_CHUNK if done else b""
-            )
         await exchange.send(data, done=done)
 
 

@@ -26,7 +26,7 @@ from hyperframe.frame import GoAwayFrame
 
 from meshlib.client_claims import Peer
 from meshlib.errors import FrameError
-from meshlib.http2.sections import Pair
+from meshlib.http2.sections import Pair, PairSection, pair_section
 from meshlib.messages import FieldSection
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 from meshlib_adapters.config.http2 import HTTP2Settings
@@ -67,7 +67,6 @@ class HTTP2Front(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_block",
         "_blocked",
         "_broken",
         "_bytes_in",
@@ -147,8 +146,7 @@ class HTTP2Front(asyncio.Protocol):
             0, now
         )  # how the client's bytes come, and bodies get to it; from look to look
         self._taking = Pace(0, now)
-        self._block = b""  # the last request's field lines: clients repeat themselves
-        self._fields: FieldSection | None = None
+        self._fields: PairSection | None = None  # the last request's: clients repeat themselves
 
     def __repr__(self) -> str:
         name = f" {self.server_name}" if self.server_name else ""
@@ -379,13 +377,13 @@ class HTTP2Front(asyncio.Protocol):
 
     # What streams ask for.
 
-    def parse(self, lines: bytes) -> FieldSection:
-        """Field lines as a section; raises as `parse_fields`."""
-        if lines != self._block or self._fields is None:
-            cache = self.proxy.request_cache
-            self._fields = cache.fields(lines) if self._block else cache.first_fields(lines)
-            self._block = lines
-        return self._fields
+    def section(self, pairs: list[Pair]) -> FieldSection:
+        """Fields as a section; raises as `pair_section`."""
+        fields = self._fields
+        if fields is None or fields.known_pairs != tuple(pairs):
+            limit = self.proxy.settings.field_count
+            self._fields = fields = pair_section(pairs, max_fields=limit)
+        return fields
 
     def allowed_to_keep(self) -> int:
         """How many bytes of a response a stream may keep before its upstream has to wait: less when

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from h2.errors import ErrorCodes
 
 from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.http1 import LAST_CHUNK, BodyKind, announced_trailers, chunk_head
-from meshlib.http2.fields import request_fields, request_head, trailer_lines
-from meshlib.http2.sections import MalformedRequest, Pair
+from meshlib.http1 import BodyKind, announced_trailers
+from meshlib.http2.fields import request_fields, request_head
+from meshlib.http2.sections import MalformedRequest, Pair, trailer_pairs
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.local_responses import LocalResponse
@@ -50,8 +50,8 @@ class FrameSender(Protocol):
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """See `Front`."""
 
-    def parse(self, lines: bytes) -> FieldSection:
-        """Field lines as a section; raises as `parse_fields`."""
+    def section(self, pairs: list[Pair]) -> FieldSection:
+        """Fields as a section; raises as `pair_section`."""
 
     def allowed_to_keep(self) -> int:
         """How many bytes of a response a stream may keep before its upstream has to wait."""
@@ -150,19 +150,14 @@ class Stream:
         settings = connection.proxy.settings
         self._request_done = ended
         try:
-            method, path, lines, names = request_fields(
-                pairs, ended=ended, limit=settings.head_size
-            )
-            fields = connection.parse(lines)
-            head = request_head(method, path, names, fields, ended=ended)
+            method, path, listed = request_fields(pairs, ended=ended, limit=settings.head_size)
+            fields = connection.section(listed)
+            head = request_head(method, path, fields, ended=ended)
         except MalformedRequest as error:
             self.refuse(error)
             return
         except ProtocolError as error:
-            if error.reason == "bad_field":  # HTTP/1's word for what RFC 9113 8.2.1 calls malformed
-                self.refuse(error)
-            else:
-                exchange.local_error(error.status_hint, error.reason)
+            exchange.local_error(error.status_hint, error.reason)
             return
         otherwise = exchange.route(head)
         if fields.content_length is not None:
@@ -176,9 +171,7 @@ class Stream:
             exchange.respond(otherwise)
             return
         done = ended or self._left == 0
-        chunked = not done and self._left < 0
-        extra = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-        exchange.forward(b"", done=done, extra=extra)
+        exchange.forward_pairs(done=done, streamed=not done and self._left < 0)
 
     @property
     def body_pending(self) -> bool:
@@ -192,7 +185,7 @@ class Stream:
         if data or ended:
             self.since = monotonic()
         try:
-            wire = self._take(data, ended=ended)
+            self._take(data, ended=ended)
         except MalformedRequest as error:
             self._connection.acknowledge(self.number, size)
             self.refuse(error)
@@ -201,32 +194,32 @@ class Stream:
             self._connection.acknowledge(self.number, size)
             self._turn_away(error)
             return
-        if wire or ended:
-            self._send(wire)
+        self._send(data)
         self._unacknowledged += size
         if not self._paused:
             self._acknowledge()
 
     def receive_trailers(self, pairs: Iterable[Pair]) -> None:
-        """The end of the body, with trailers. They go on where the body is chunked; HTTP/1 knows
-        none behind a Content-Length.
+        """The end of the body, with trailers. They go on behind a body of unknown length; HTTP/1
+        knows none behind a Content-Length.
         """
         self.since = monotonic()
+        message = self.exchange.request.message
         try:
             head = self.exchange.head
             announced = announced_trailers(head.fields) if head is not None else frozenset()
-            lines = trailer_lines(pairs, announced, self._connection.proxy.settings.field_count)
-            wire = self._take(b"", ended=True)
+            limit = self._connection.proxy.settings.field_count
+            trailers = trailer_pairs(pairs, announced, max_fields=limit)
+            self._take(b"", ended=True)
         except MalformedRequest as error:
             self.refuse(error)
             return
-        if wire == LAST_CHUNK:
-            wire = b"0\r\n%s\r\n" % lines
-        self._send(wire)
+        if message.streamed:
+            message.trailers = trailers
+        self._send(b"")
 
-    def _take(self, data: bytes, *, ended: bool) -> bytes:
-        # The wire form of a part of the body; nothing once the response is there, or where the
-        # request was over already.
+    def _take(self, data: bytes, *, ended: bool) -> None:
+        # Raises for a body that is not what its head says, or larger than it may be.
         self._request_done = ended
         self._received += len(data)
         known = self._left >= 0
@@ -238,20 +231,17 @@ class Stream:
                 raise MalformedRequest(
                     "the body is not as long as Content-Length says", reason="bad_body_length"
                 )
-        if self._complete or self.over:
-            return b""
-        if known:
-            return data
-        self.exchange.check_body(self._received)
-        return (chunk_head(len(data)) + data + b"\r\n" if data else b"") + (
-            LAST_CHUNK if ended else b""
-        )
+        elif not self._complete and not self.over:
+            self.exchange.check_body(self._received)
 
-    def _send(self, wire: bytes) -> None:
-        # Also without bytes: an empty frame may be what says that this was all.
+    def _send(self, data: bytes) -> None:
+        # Nothing once the response is there, or where the request was over already. An empty frame
+        # may be what says that this was all.
         exchange = self.exchange
-        if exchange.decision is not None and not self._complete and not self.over and wire:
-            exchange.request.send(wire, done=not self.body_pending)
+        if exchange.decision is None or self._complete or self.over:
+            return
+        if data or (self._request_done and self._left < 0):
+            exchange.request.send(data, done=not self.body_pending)
 
     def _acknowledge(self) -> None:
         size, self._unacknowledged = self._unacknowledged, 0

@@ -302,15 +302,14 @@ class CombinedFormatter(_Formatter):
         names = fields.names
         if name not in names:
             return "-"
-        index = names.index(name)
-        line = fields.block.split(b"\r\n", index + 1)[index]
-        text = self._texts.get(line)
+        value = fields.first(name) or b""
+        text = self._texts.get(value)
         if text is None:
-            text = _quoted(line.partition(b":")[2].strip(b" \t"))
-            if len(line) <= self.LONGEST:
+            text = _quoted(value)
+            if len(value) <= self.LONGEST:
                 if len(self._texts) >= self.MAX_TEXTS:
                     self._texts.clear()
-                self._texts[line] = text
+                self._texts[value] = text
         return text
 
     def __call__(self, record: AccessRecord) -> str:

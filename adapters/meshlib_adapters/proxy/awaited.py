@@ -77,15 +77,23 @@ class AwaitedExchange:
         """Have `response` raise the response of our own that a decision asks for."""
         self._exchange.respond(decision)
 
-    def start(self, extra: bytes = b"", *, done: bool, upgrade: bytes = b"") -> None:
+    def start(
+        self,
+        extra: bytes = b"",
+        *,
+        done: bool,
+        streamed: bool = False,
+        upgrade: bytes = b"",
+    ) -> None:
         """Send the request's head on, with the lines `extra`, which may ask for `upgrade`; `done`:
-        it has no body.
+        it has no body. `streamed` as in `ForwardRequest`.
         """
         self._sent = done
+        self._exchange.request.message.streamed = streamed
         self._exchange.forward(b"", done=done, extra=extra, upgrade=upgrade)
 
     async def send(self, data: bytes, *, done: bool) -> None:
-        """Send more of the body in its wire form, as fast as the upstream takes it."""
+        """Send more of the body, as fast as the upstream takes it."""
         await self.sendable.wait()
         self._since = self._proxy.loop.time()
         if not self._done and self._failed is None:

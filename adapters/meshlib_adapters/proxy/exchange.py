@@ -16,6 +16,7 @@ from typing import Final, cast
 from meshlib.client_claims import is_secure
 from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
 from meshlib.errors import LimitExceeded
+from meshlib.forwarding import sent_upgrade
 from meshlib.http1 import BodyKind
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.proxy_protocol import ProxyAddress
@@ -69,8 +70,7 @@ class Exchange:
     It is the `ResponseReceiver` of `request`. What needs no policy, the parts of a body and of a
     tunnel, goes straight from the endpoint's connection to the front. `head` is that of the request
     under way (None: none was read), `decision` where it is forwarded to (None: nowhere). The front
-    sets `started` (of `time.monotonic`) when a request begins, and adds to `bytes_out` what it
-    writes.
+    sets `started` (of `time.monotonic`) with each request, and adds to `bytes_out` what it writes.
     """
 
     __slots__ = (
@@ -157,10 +157,9 @@ class Exchange:
         extra: bytes = b"",
         upgrade: bytes = b"",
     ) -> None:
-        """Send the request to an endpoint of the decision's upstream: its head, with the lines
-        `extra`, and what there is of the body in its wire form (`done`: all of it). `upgrade` is
-        what `extra` asks to upgrade to, if it does. See `UpstreamRequest.start`. A request that
-        runs in a circle is responded to instead (508).
+        """Send the request to an endpoint: its head, with the lines `extra`, and what there is of
+        the body (`done`: all of it). `upgrade` is what `extra` asks to upgrade to, if it does. One
+        that runs in a circle is responded to instead (508).
         """
         head, decision, front, proxy = self.head, self.decision, self.front, self.proxy
         assert head is not None
@@ -188,23 +187,50 @@ class Exchange:
                 self._known = (fields, authority, version, wish, lines)
         if not authority:
             lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
-        data = b"%s %s HTTP/1.1\r\n%s%s%s\r\n%s" % (
+        preferred = None
+        if options.sticky_cookie is not None:
+            preferred = proxy.upstreams.bound_endpoint(decision, fields)
+        if upgrade:
+            fields = fields._replace(upgrade=upgrade)
+            self.head = head = head._replace(fields=fields)
+        request = self.request
+        message = request.message
+        message.head = head
+        message.wire = b"%s %s HTTP/1.1\r\n%s%s%s\r\n" % (
             head.method,
             head.target,
             lines,
             proxy.request_id(fields, front.peer),
             extra,
-            body,
         )
+        message.upgrade = sent_upgrade(fields) if fields.upgrade is not None else b""
+        message.relay_chunks = relay_chunks
+        self.state = _WAITING
+        request.start(decision, body, done=done, preferred=preferred)
+
+    def forward_pairs(self, *, done: bool, streamed: bool) -> None:
+        """`forward`, for a head of pairs (HTTP/2) whose body follows; see `ForwardRequest`."""
+        head, decision, front, proxy = self.head, self.decision, self.front, self.proxy
+        assert head is not None
+        assert decision is not None
+        options = decision.route.options
+        wish, peer, tls = options.forwarded_for, front.peer, front.tls
+        found = proxy.request_cache.pairs_to_send(head, peer, wanted_by_label=wish)
+        if found is None:
+            self.local_error(508, "loop")
+            return
+        kept, added = found
+        if tls is not None and tls.asks_clients:
+            kept, proven = tls.proven_pairs(kept)
+            added = added + proven
         preferred = None
         if options.sticky_cookie is not None:
-            preferred = proxy.upstreams.bound_endpoint(decision, fields)
-        if upgrade:
-            self.head = head = head._replace(fields=fields._replace(upgrade=upgrade))
+            preferred = proxy.upstreams.bound_endpoint(decision, head.fields)
+        message = self.request.message
+        message.of_http2(head, kept, added + proxy.request_id_pairs(head.fields, peer))
+        message.streamed = streamed
         self.state = _WAITING
-        self.request.start(
-            decision, head, data, done=done, preferred=preferred, relay_chunks=relay_chunks
-        )
+        self.request.start(decision, b"", done=done, preferred=preferred)
 
     def check_body(self, size: int) -> None:
         """Raise `LimitExceeded` for a body of `size` bytes that is over the limit."""

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from meshlib.client_claims import Peer
 from meshlib.http1 import BodyKind
+from meshlib.http2.sections import Pair
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib.table import RoutingTable
 from meshlib_adapters.proxy.local_responses import LocalResponse
@@ -27,6 +28,9 @@ class TLSFacts(Protocol):
 
     def proven_lines(self, lines: bytes) -> bytes:
         """The field lines of a request with what the client has proved, and no mere claims."""
+
+    def proven_pairs(self, pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+        """The same for pairs: those that stay, and those that are added, as HTTP/1 writes them."""
 
 
 class Front(Protocol):

@@ -8,8 +8,10 @@ import logging
 import secrets
 from collections.abc import Callable
 from time import monotonic
+from typing import Final
 
 from meshlib.client_claims import ForwardingPolicy, Peer
+from meshlib.http2.sections import Pair
 from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib_adapters.config.http import HTTPSettings
@@ -20,6 +22,8 @@ from meshlib_adapters.proxy.request_cache import RequestCache
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 
 __all__ = ["Proxy"]
+
+_ID_LINE: Final = len(b"X-Request-ID: ")
 
 _logger = logging.getLogger("meshlib.proxy")
 
@@ -78,6 +82,11 @@ class Proxy:
             return b""
         self._id_counter = count = self._id_counter + 1
         return b"X-Request-ID: %s%012x\r\n" % (self._id_prefix, count)
+
+    def request_id_pairs(self, fields: FieldSection, peer: Peer) -> list[Pair]:
+        """What `request_id` says, as pairs."""
+        line = self.request_id(fields, peer)
+        return [(b"X-Request-ID", line[_ID_LINE:-2])] if line else []
 
     def date(self) -> str:
         """The Date of responses of our own, to the second."""

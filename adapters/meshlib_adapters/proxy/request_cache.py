@@ -9,11 +9,12 @@ full.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from meshlib.client_claims import ForwardingPolicy, Peer, added_fields, is_loop
 from meshlib.forwarding import kept_fields, pass_whole
 from meshlib.http1 import KnownLines, parse_fields
+from meshlib.http2.sections import Pair, PairSection, request_pairs, written_pairs
 from meshlib.messages import FieldSection, RequestHead
 
 __all__ = ["RequestCache"]
@@ -34,6 +35,7 @@ class RequestCache:
 
     __slots__ = (
         "_added",
+        "_added_pairs",
         "_kept",
         "_longest",
         "_max_fields",
@@ -64,6 +66,7 @@ class RequestCache:
         self._kept: dict[tuple[bytes, bool], bytes] = {}
         self._whole: dict[tuple[bytes, ...], bool] = {}
         self._added: dict[tuple[Peer, int, bool], tuple[bytes, bytes, bytes]] = {}
+        self._added_pairs: dict[tuple[Peer, bytes, bool], list[Pair]] = {}
 
     def first_fields(self, block: bytes) -> FieldSection:
         """The fields of a connection's first request; raises as `parse_fields`."""
@@ -121,6 +124,35 @@ class RequestCache:
         before, found, behind = added
         return b"%s%s%s%s" % (kept, before, authority, behind) if found else kept + before
 
+    def pairs_to_send(
+        self, head: RequestHead, peer: Peer, *, wanted_by_label: bool
+    ) -> tuple[list[Pair], list[Pair]] | None:
+        """The fields of a request of HTTP/2 to send on, without Host, and those that are added
+        about the client, with names as HTTP/1 writes them; None for a request that runs in a
+        circle.
+        """
+        fields = cast("PairSection", head.fields)
+        whole = self._whole.get(fields.names)
+        if whole is None:
+            whole = self._learn_names(fields)
+        if whole:
+            kept = list(fields.known_pairs[1:])  # Host is in front
+        else:
+            if is_loop(fields, self._policy):
+                return None
+            kept = request_pairs(fields, self._policy, peer, wanted_by_label=wanted_by_label)
+        key = (peer, head.authority, wanted_by_label)
+        alone = not peer.trusted
+        added = self._added_pairs.get(key) if alone else None
+        if added is None:
+            lines = added_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
+            added = written_pairs(lines)
+            if alone and len(lines) <= self._longest:
+                if len(self._added_pairs) >= _ENTRIES:
+                    self._added_pairs.clear()
+                self._added_pairs[key] = added
+        return kept, added
+
     def _lines_kept(self, head: RequestHead, peer: Peer, wanted_by_label: bool) -> bytes | None:
         fields = head.fields
         # They depend on the fields alone, unless the peer may say who asked, or the request's host
@@ -138,7 +170,7 @@ class RequestCache:
 
     def _learn_names(self, fields: FieldSection) -> bool:
         whole = pass_whole(fields.names, self._policy)
-        if len(fields.block) <= self._longest:
+        if len(b"".join(fields.names)) <= self._longest:
             if len(self._whole) >= _ENTRIES:
                 self._whole.clear()
             self._whole[fields.names] = whole

@@ -13,13 +13,11 @@ from urllib.parse import quote
 
 from meshlib.balancing.health import Observation
 from meshlib.decision import Forward
-from meshlib.forwarding import sent_upgrade
 from meshlib.http1 import BodyKind
-from meshlib.messages import RequestHead
 from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.upstream.connection import EndpointConnection, Failure
-from meshlib_adapters.upstream.messages import ForwardResponse
+from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
 from meshlib_adapters.upstream.pool import ConnectAttempt, EndpointPool
 from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.registry import UpstreamRegistry
@@ -81,7 +79,8 @@ class ResponseReceiver(Protocol):
 class UpstreamRequest:
     """One request at a time; made once per client connection (or per request, by ASGI) and reused.
     It is a `Requester` and a `QueuedRequest`. What is called for every response are the receiver's
-    own methods, so that they cost nothing extra. `pool` is the endpoint asked last, `tries` how
+    own methods, so that they cost nothing extra. `message` is the request, which the receiver
+    renews before `start`. `pool` is the endpoint asked last, `tries` how
     many were asked.
     """
 
@@ -90,19 +89,17 @@ class UpstreamRequest:
         "_connecting",
         "_done",
         "_idempotent",
-        "_method",
         "_paused",
         "_pending",
         "_receiver",
-        "_relay_chunks",
         "_replay",
         "_small",
         "_state",
         "_tried",
-        "_upgrade",
         "_upstreams",
         "_waiting",
         "connection",
+        "message",
         "on_data",
         "on_interim",
         "on_response",
@@ -124,6 +121,7 @@ class UpstreamRequest:
         self.on_tunnel_data = receiver.on_tunnel_data
         self.on_tunnel_eof = receiver.on_tunnel_eof
         self.on_upstream_paused = receiver.on_upstream_paused
+        self.message = ForwardRequest()
         self.connection: EndpointConnection | None = None
         self.pool: EndpointPool | None = None
         self.tries = 0
@@ -133,28 +131,23 @@ class UpstreamRequest:
         self._tried: list[EndpointPool] = []
         # Pools with connections that have announced our client.
         self._announced: set[EndpointPool] = set()
-        self._method = b""
         self._idempotent = False
-        self._relay_chunks = True
-        self._upgrade = b""  # the protocols to which the response may switch: those that are sent
         # A whole request, and a small one: if the endpoint fails over it, the endpoint is to blame.
         self._small = True
-        self._replay: bytes | None = None  # all that was sent so far, while it may be sent again
-        self._pending = b""  # what waits for a connection
+        self._replay: bytes | None = None  # the body so far, while it may be sent again
+        self._pending = b""  # what of the body waits for a connection
         self._paused = False
         self._done = False
 
     def start(
         self,
         decision: Forward,
-        head: RequestHead,
-        data: bytes,
+        body: bytes,
         *,
         done: bool,
         preferred: EndpointPool | None,
-        relay_chunks: bool,
     ) -> None:
-        """Send `data` (head and what there is of the body; `done`: all of it) to an endpoint.
+        """Send `message`, and what there is of the body (`done`: all of it) to an endpoint.
 
         `preferred`, a bound endpoint, is asked first. If none can be asked, the receiver hears so
         before this returns.
@@ -164,29 +157,25 @@ class UpstreamRequest:
         # Most requests of a connection go where the last one went.
         if state is None or state.upstream is not upstream or state.closed:
             self._state = state = self._upstreams.state(upstream)
-        self._method = method = head.method
-        self._idempotent = method in _IDEMPOTENT
-        self._relay_chunks = relay_chunks
-        self._upgrade = sent_upgrade(head.fields) if head.fields.upgrade is not None else b""
+        message = self.message
+        self._idempotent = message.head.method in _IDEMPOTENT
         self._done = done
-        small = len(data) <= self._upstreams.settings.replay_size + 4096
-        self._replay = data if small else None
+        small = len(body) <= self._upstreams.settings.replay_size
+        self._replay = body if small else None
         self._small = small and done
         if state.retries < MAX_RETRIES:
             state.earn_retries()
         pool = state.first() if preferred is None else state.preferred(preferred)
         if pool is None:
-            self._wait(state, preferred, data)
+            self._wait(state, preferred, body)
             return
         self.pool = pool
         self.tries = 1
         self.connection = connection = pool.take(self)
         if connection is not None:
-            connection.begin(
-                self, method, data, done=done, relay_chunks=relay_chunks, upgrade=self._upgrade
-            )
+            connection.begin(self, message, body, done=done)
         else:
-            self._pending = data
+            self._pending = body
             self._connecting = pool.connect(self)
 
     def send(self, data: bytes, *, done: bool) -> None:
@@ -258,7 +247,7 @@ class UpstreamRequest:
 
     # As a `QueuedRequest`.
 
-    def _wait(self, state: UpstreamState, preferred: EndpointPool | None, data: bytes) -> None:
+    def _wait(self, state: UpstreamState, preferred: EndpointPool | None, body: bytes) -> None:
         self.pool = None
         self.tries = 0
         queue = state.queue
@@ -266,7 +255,7 @@ class UpstreamRequest:
             self._receiver.on_no_response(503, "no_endpoint", "no endpoint may be asked now")
         elif queue.add(self, preferred):
             self._waiting = queue
-            self._pending = data
+            self._pending = body
         else:
             message = "too many requests wait for this upstream"
             self._receiver.on_no_response(503, "queue_full", message)
@@ -274,8 +263,8 @@ class UpstreamRequest:
     def on_admitted(self, pool: EndpointPool) -> None:
         """An endpoint has room."""
         self._waiting = None
-        data, self._pending = self._pending, b""
-        self._ask(pool, data)
+        body, self._pending = self._pending, b""
+        self._ask(pool, body)
 
     def on_rejected(self, reason: str) -> None:
         """No endpoint had room in time."""
@@ -301,8 +290,8 @@ class UpstreamRequest:
         if connection.owner is not None and pool is not None:
             self._announced = {pool, *(other for other in self._announced if not other.closed)}
         self._receiver.on_connected(seconds)
-        data, self._pending = self._pending, b""
-        self._begin(connection, data)
+        body, self._pending = self._pending, b""
+        self._begin(connection, body)
 
     def on_connect_failed(self, reason: str) -> None:
         """Ask the next endpoint: none has seen a byte yet."""
@@ -316,15 +305,15 @@ class UpstreamRequest:
             message = f"no connection to {pool.endpoint.address}"
             self._receiver.on_no_response(status, reason, message)
             return
-        data, self._pending = self._pending, b""
-        self._ask(following, data)
+        body, self._pending = self._pending, b""
+        self._ask(following, body)
 
     def on_failure(self, failure: Failure, message: str, began: bool) -> None:
         """The connection ended before the response did."""
         connection, self.connection = self.connection, None
         pool, replay, state = self.pool, self._replay, self._state
         repeatable = self._idempotent or (connection is not None and connection.unsent)
-        whole = self._done and not self._upgrade
+        whole = self._done and not self.message.upgrade
         if began or replay is None or not repeatable or not whole or pool is None or state is None:
             self._end(failure, message, began=began)
             return
@@ -341,27 +330,20 @@ class UpstreamRequest:
         else:
             self._ask(following, replay)
 
-    def _ask(self, pool: EndpointPool, data: bytes) -> None:
+    def _ask(self, pool: EndpointPool, body: bytes) -> None:
         self.pool = pool
         self.tries += 1
         connection = pool.take(self)
         if connection is None:
-            self._pending = data
+            self._pending = body
             self._connecting = pool.connect(self)
         else:
-            self._begin(connection, data)
+            self._begin(connection, body)
 
-    def _begin(self, connection: EndpointConnection, data: bytes) -> None:
+    def _begin(self, connection: EndpointConnection, body: bytes) -> None:
         self._unpause()  # before the connection can pause us again for so much data
         self.connection = connection
-        connection.begin(
-            self,
-            self._method,
-            data,
-            done=self._done,
-            relay_chunks=self._relay_chunks,
-            upgrade=self._upgrade,
-        )
+        connection.begin(self, self.message, body, done=self._done)
 
     def _following(self) -> EndpointPool | None:
         state = self._state

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from meshlib.authority import host_of, is_ip_address
 from meshlib.decision import Terminate
 from meshlib.errors import AuthorityError
+from meshlib.http2.sections import Pair, written_pairs
 from meshlib.messages import ClientHello
 from meshlib.table import RoutingTable
 from meshlib_adapters.tls.certificate_index import ServedCertificate
 from meshlib_adapters.tls.certificates import covers
-from meshlib_adapters.tls.client_certificates import without_client_fields
+from meshlib_adapters.tls.client_certificates import is_client_field, without_client_fields
 
 __all__ = ["TLSClient"]
 
@@ -57,6 +58,11 @@ class TLSClient:
         that it merely says.
         """
         return without_client_fields(lines) + self.fields
+
+    def proven_pairs(self, pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+        """`proven_lines`, for pairs: those of the client that stay, and those that are added."""
+        kept = [pair for pair in pairs if not is_client_field(pair[0])]
+        return kept, written_pairs(self.fields)
 
     def allows(self, authority: bytes, table: RoutingTable) -> bool:
         """Whether a request for `authority` belongs into this connection (RFC 9110 7.4; else 421).

@@ -17,10 +17,11 @@ from typing import Final
 
 from cryptography import x509
 
-__all__ = ["client_fields", "without_client_fields"]
+__all__ = ["client_fields", "is_client_field", "without_client_fields"]
 
 _ODD: Final = re.compile(rb"[^ !-$&-~]")
-_OWN_LINE: Final = re.compile(rb"(?i)(?:x[-_])?client[-_]cert[-_a-z0-9]*[ \t]*:")
+_OWN_NAME: Final = re.compile(rb"(?i)(?:x[-_])?client[-_]cert[-_a-z0-9]*")
+_OWN_LINE: Final = re.compile(_OWN_NAME.pattern + rb"[ \t]*:")
 
 
 def client_fields(der: bytes | None) -> bytes:
@@ -41,6 +42,11 @@ def client_fields(der: bytes | None) -> bytes:
         del lines[1:]
     lines += [b"X-Client-Cert-Fingerprint: " + hashlib.sha256(der).hexdigest().encode(), b""]
     return b"\r\n".join(lines)
+
+
+def is_client_field(name: bytes) -> bool:
+    """Whether a field of this name says who the client is."""
+    return _OWN_NAME.fullmatch(name) is not None
 
 
 def without_client_fields(lines: bytes) -> bytes:

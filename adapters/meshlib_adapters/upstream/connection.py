@@ -19,7 +19,7 @@ from meshlib.http2.sections import Pair
 from meshlib.model import Endpoint
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.upstream.messages import ForwardResponse
+from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
 from meshlib_adapters.upstream.write_batch import WriteBatch
 
 __all__ = [
@@ -109,24 +109,15 @@ class EndpointConnection(Protocol):
         """Whether nothing of the current request has gone out."""
 
     def begin(
-        self,
-        requester: Requester,
-        method: bytes,
-        data: bytes,
-        *,
-        done: bool,
-        relay_chunks: bool = True,
-        upgrade: bytes = b"",
+        self, requester: Requester, request: ForwardRequest, body: bytes, *, done: bool
     ) -> None:
-        """Send a head, with what there is of the body. `done`: that is the whole request.
-
-        `relay_chunks`: a chunked response is handed over as clean chunks, otherwise as its payload.
-        `upgrade`: the protocols that the request offers (`forwarding.sent_upgrade`), so a 101 to
-        one of them is a valid response.
+        """Send a request, with what there is of the body. `done`: that is all of it. `request` is
+        not changed until its response is over, but for the trailers, which come before the last
+        part of the body.
         """
 
     def send(self, data: bytes, *, done: bool) -> None:
-        """More of the request's body, in its wire form."""
+        """More of the request's body, as `ForwardRequest` says."""
 
     def send_tunnel(self, data: bytes) -> None:
         """Bytes for an upgraded connection."""

@@ -19,7 +19,7 @@ from meshlib.http2.sections import pairs_of
 from meshlib_adapters.turns import BYTES, CHUNK, MESSAGE
 from meshlib_adapters.upstream.connection import ConnectionHome, Failure, Requester
 from meshlib_adapters.upstream.endpoint_socket import PRESSURE, TURN, EndpointSocket
-from meshlib_adapters.upstream.messages import ForwardResponse
+from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
 
 __all__ = ["HTTP1EndpointConnection"]
 
@@ -44,10 +44,9 @@ class HTTP1EndpointConnection(EndpointSocket):
         "_kind",
         "_left",
         "_method",
-        "_relay_chunks",
+        "_request",
         "_reusable",
         "_unread",
-        "_upgrade",
     )
 
     def __init__(self, home: ConnectionHome) -> None:
@@ -56,8 +55,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         self._method = b""
         self._held = b""  # a whole request that goes out at the end of this round of the event loop
         self._reusable = True  # the response allows another request on this connection
-        self._relay_chunks = True
-        self._upgrade = b""  # protocols that the request offered
+        self._request = ForwardRequest()  # the last one
         self._kind = BodyKind.NONE
         self._left = 0
         self._chunks: ChunkedReader | None = None
@@ -79,24 +77,21 @@ class HTTP1EndpointConnection(EndpointSocket):
     # What the requester calls.
 
     def begin(
-        self,
-        requester: Requester,
-        method: bytes,
-        data: bytes,
-        *,
-        done: bool,
-        relay_chunks: bool = True,
-        upgrade: bytes = b"",
+        self, requester: Requester, request: ForwardRequest, body: bytes, *, done: bool
     ) -> None:
-        """Send a head, with what there is of the body; see `EndpointConnection.begin`."""
+        """See `EndpointConnection.begin`."""
         self.requester = requester
         self.uses += 1
-        self._method = method
+        self._request = request
+        self._method = request.head.method
         self._request_done = done
-        self._relay_chunks = relay_chunks
-        self._upgrade = upgrade
         self._reusable = True
         self._interims = 0
+        data = request.wire or request.http1()
+        if request.streamed:
+            data += request.encoded(body, done=done)
+        elif body:
+            data += body
         if done:
             self._held = data
             self.home.write_batch.add(self)
@@ -117,9 +112,11 @@ class HTTP1EndpointConnection(EndpointSocket):
         return bool(self._held)
 
     def send(self, data: bytes, *, done: bool) -> None:
-        """More of the request's body, in its wire form."""
+        """More of the request's body, as `ForwardRequest` says."""
         self._request_done = done
         self._streamed = True
+        if self._request.streamed:
+            data = self._request.encoded(data, done=done)
         if data and not self.closed:
             self.transport.write(data)
 
@@ -268,7 +265,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         return response
 
     def _switch(self, requester: Requester, response: ForwardResponse, rest: bytes) -> None:
-        if not may_switch(self._upgrade, response.head.fields):
+        if not may_switch(self._request.upgrade, response.head.fields):
             self._fail(Failure.BAD_RESPONSE, "101 to a protocol that the request did not offer")
             return
         self._kind = BodyKind.TUNNEL
@@ -304,7 +301,9 @@ class HTTP1EndpointConnection(EndpointSocket):
             pieces = [data[at:]] if size else []
         elif kind is BodyKind.CHUNKED:
             self._chunks = ChunkedReader(
-                response=True, relay=self._relay_chunks, announced=announced_trailers(head.fields)
+                response=True,
+                relay=self._request.relay_chunks,
+                announced=announced_trailers(head.fields),
             )
             pieces, at = self._read_chunks(data, at)
             if self._chunks.done:
@@ -328,7 +327,7 @@ class HTTP1EndpointConnection(EndpointSocket):
             return [], at
         pieces = reader.receive_data(data, at, max(self._turn.left // CHUNK, 1))
         self._turn.spend(reader.chunks * CHUNK)
-        if reader.done and not self._relay_chunks:
+        if reader.done and not self._request.relay_chunks:
             self.trailers = pairs_of(reader.trailers)
         return pieces, reader.position
 

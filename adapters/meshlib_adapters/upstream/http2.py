@@ -39,8 +39,7 @@ from meshlib_adapters.framing.intake import Intake
 from meshlib_adapters.framing.policy import FramePolicy
 from meshlib_adapters.upstream.connection import ConnectionHome, Failure, Requester
 from meshlib_adapters.upstream.endpoint_socket import PRESSURE, TURN, EndpointSocket
-from meshlib_adapters.upstream.http2_heads import request_pairs
-from meshlib_adapters.upstream.messages import ForwardResponse, last_chunk
+from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse, last_chunk
 
 __all__ = ["HTTP2EndpointConnection"]
 
@@ -70,11 +69,10 @@ class HTTP2EndpointConnection(EndpointSocket):
         "_kind",
         "_left",
         "_limits",
-        "_method",
         "_out",
         "_out_size",
         "_policy",
-        "_relay_chunks",
+        "_request",
         "_request_chunks",
         "_sending_paused",
         "_stream",
@@ -88,8 +86,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         self._policy: FramePolicy | None = None
         self._intake: Intake | None = None
         self._early = b""  # bytes of the endpoint that came before that
-        self._method = b""
-        self._relay_chunks = True
+        self._request = ForwardRequest()  # the last one
         self._kind = BodyKind.NONE
         self._left = 0
         self._stream = 0
@@ -113,22 +110,14 @@ class HTTP2EndpointConnection(EndpointSocket):
         return False
 
     def begin(
-        self,
-        requester: Requester,
-        method: bytes,
-        data: bytes,
-        *,
-        done: bool,
-        relay_chunks: bool = True,
-        upgrade: bytes = b"",
+        self, requester: Requester, request: ForwardRequest, body: bytes, *, done: bool
     ) -> None:
-        """See `EndpointConnection.begin`. An `upgrade` is not passed on: HTTP/2 has none."""
+        """See `EndpointConnection.begin`."""
         self.requester = requester
         self.uses += 1
         self.trailers = ()
-        self._method = method
+        self._request = request
         self._request_done = done
-        self._relay_chunks = relay_chunks
         self._interims = 0
         self._out.clear()
         self._out_size = 0
@@ -140,17 +129,20 @@ class HTTP2EndpointConnection(EndpointSocket):
                 return
         self._policy.earn(_EARNED_BY_REQUEST)
         self._policy.earn_rest()
-        end = data.index(b"\r\n\r\n") + 4
-        pairs, self._request_chunks = request_pairs(data[:end])
+        fields = request.head.fields
+        self._request_chunks = (
+            ChunkedReader(announced=announced_trailers(fields))
+            if fields.chunked and not request.streamed
+            else None
+        )
         try:
             self._stream = frames.get_next_available_stream_id()
-            self._ended = done and len(data) == end
-            frames.send_headers(self._stream, pairs, end_stream=self._ended)
+            self._ended = done and not body and not request.trailers
+            frames.send_headers(self._stream, request.pairs(), end_stream=self._ended)
         except NotNow as error:
             self._fail(Failure.BAD_RESPONSE, f"the endpoint takes no request: {error}")
             return
-        if len(data) > end:
-            self._send_body(data[end:])
+        self._take_body(body)
         self._flush()
 
     def _open(self) -> tuple[ClientFrames, FramePolicy]:
@@ -163,15 +155,17 @@ class HTTP2EndpointConnection(EndpointSocket):
         return frames, policy
 
     def send(self, data: bytes, *, done: bool) -> None:
-        """More of the request's body, in its wire form."""
+        """More of the request's body, as `ForwardRequest` says."""
         self._request_done = done
-        if data and not self.closed and self.requester is not None:
-            self._send_body(data)
+        if not self.closed and self.requester is not None:
+            self._take_body(data)
             self._flush()
 
-    def _send_body(self, wire: bytes) -> None:
+    def _take_body(self, data: bytes) -> None:
         chunks = self._request_chunks
-        for piece in [wire] if chunks is None else chunks.receive_data(wire):
+        if not data:
+            return
+        for piece in [data] if chunks is None else chunks.receive_data(data):
             self._out.append(piece)
             self._out_size += len(piece)
 
@@ -179,7 +173,9 @@ class HTTP2EndpointConnection(EndpointSocket):
         # Frames of the request's body, as far as the endpoint's windows let them out.
         out, stream = self._out, self._stream
         chunks = self._request_chunks
-        trailers = pairs_of(chunks.trailers) if chunks is not None and chunks.done else []
+        trailers = self._request.trailers
+        if chunks is not None and chunks.done:
+            trailers = pairs_of(chunks.trailers)
         while out:
             room = min(
                 frames.local_flow_control_window(stream), frames.max_outbound_frame_size, _FRAME
@@ -349,7 +345,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         ended = event.stream_ended is not None
         response = self._head_of(event, ended=ended)
         head = response.head
-        kind = body_kind(head, self._method)
+        kind = body_kind(head, self._request.head.method)
         self._announced = announced_trailers(head.fields)
         self._left = (head.fields.content_length or 0) if kind is BodyKind.LENGTH else 0
         if ended and self._left:
@@ -366,10 +362,10 @@ class HTTP2EndpointConnection(EndpointSocket):
         self, event: ResponseReceived | InformationalResponseReceived, *, ended: bool
     ) -> ForwardResponse:
         head = response_head(event.headers or [], max_fields=self.home.settings.field_count)
-        return ForwardResponse.of_http2(head, self._method, ended=ended)
+        return ForwardResponse.of_http2(head, self._request.head.method, ended=ended)
 
     def _encoded(self, pieces: list[bytes], *, end: bool) -> list[bytes]:
-        if self._kind is not BodyKind.CHUNKED or not self._relay_chunks:
+        if self._kind is not BodyKind.CHUNKED or not self._request.relay_chunks:
             return pieces
         encoded = [b"%s%s\r\n" % (chunk_head(len(piece)), piece) for piece in pieces]
         if end:

@@ -7,11 +7,117 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshlib.forwarding import response_fields
-from meshlib.http1 import BodyKind, body_kind
-from meshlib.http2.sections import Pair, pairs_of, response_pairs
-from meshlib.messages import ResponseHead
+from meshlib.http1 import BodyKind, body_kind, chunk_head, request_line
+from meshlib.http2.sections import (
+    CONNECTION_FIELDS,
+    TE_TRAILERS,
+    Pair,
+    pairs_of,
+    response_pairs,
+)
+from meshlib.messages import RequestHead, ResponseHead
 
-__all__ = ["ForwardResponse", "last_chunk"]
+__all__ = ["ForwardRequest", "ForwardResponse", "last_chunk"]
+
+
+class ForwardRequest:
+    """A request on its way to an endpoint, without its body. A requester keeps one, and renews it
+    for each request: either `head` and `wire` are set first, or `of_http2` is called.
+
+    `head` is the client's. `wire` is the head to send on over HTTP/1, its empty line included; b""
+    while nobody has asked for it. `upgrade` are the protocols that the request offers
+    (`forwarding.sent_upgrade`), so a 101 to one of them is a valid response; HTTP/2 has none.
+    `relay_chunks`: a chunked response is wanted as clean chunks, otherwise as its payload.
+    `streamed`: the length of the body is not known, and it comes as payload, for which HTTP/1 has
+    the chunked coding; it may end with `trailers` (names in lower case). Without `streamed` it
+    comes as HTTP/1 has it.
+    """
+
+    __slots__ = (
+        "_added",
+        "_http2",
+        "_kept",
+        "head",
+        "relay_chunks",
+        "streamed",
+        "trailers",
+        "upgrade",
+        "wire",
+    )
+
+    head: RequestHead
+
+    def __init__(self) -> None:
+        self.wire = b""
+        self.upgrade = b""
+        self.relay_chunks = False
+        self.streamed = False
+        self.trailers: Sequence[Pair] = ()
+        self._kept: Sequence[Pair] = ()
+        self._added: Sequence[Pair] = ()
+        self._http2 = False
+
+    def __repr__(self) -> str:
+        return f"<ForwardRequest {self.head.method.decode()} {self.head.target.decode()}>"
+
+    def of_http2(self, head: RequestHead, kept: Sequence[Pair], added: Sequence[Pair]) -> None:
+        """Begin with the fields to send on: those of the client, names in lower case and without
+        Host, and those added to them, with names as HTTP/1 writes them.
+        """
+        self.head = head
+        self.wire = b""
+        self._kept = kept
+        self._added = added
+        self._http2 = True
+
+    def http1(self) -> bytes:
+        """The head over HTTP/1, its empty line included."""
+        wire = self.wire
+        if not wire:
+            head = self.head
+            kept = [pair for pair in self._kept if pair != TE_TRAILERS]
+            lines = b"".join([b"%s: %s\r\n" % pair for pair in (*kept, *self._added)])
+            if len(kept) < len(self._kept):
+                lines += b"Connection: TE\r\nTE: trailers\r\n"
+            if self.streamed:
+                lines += b"Transfer-Encoding: chunked\r\n"
+            line = b"%s %s HTTP/1.1\r\nhost: %s\r\n" % (head.method, head.target, head.authority)
+            self.wire = wire = b"%s%s\r\n" % (line, lines)
+        return wire
+
+    def pairs(self) -> list[Pair]:
+        """The head over HTTP/2, its pseudo-fields included."""
+        if self._http2:
+            head = self.head
+            added = [(name.lower(), value) for name, value in self._added]
+            return [*_pseudo_fields(head.method, head.target, head.authority), *self._kept, *added]
+        return self._pairs_of_wire()
+
+    def _pairs_of_wire(self) -> list[Pair]:
+        method, target, _, at = request_line(self.wire)
+        authority = b""
+        pairs = []
+        for pair in pairs_of(self.wire[at:]):
+            if pair[0] == b"host":
+                authority = pair[1]
+            elif pair[0] not in CONNECTION_FIELDS:
+                pairs.append(pair)
+        return [*_pseudo_fields(method, target, authority), *pairs]
+
+    def encoded(self, data: bytes, *, done: bool) -> bytes:
+        """A part of a `streamed` body as HTTP/1 has it; `done`: the last one."""
+        chunk = b"%s%s\r\n" % (chunk_head(len(data)), data) if data else b""
+        return chunk + last_chunk(self.trailers) if done else chunk
+
+
+def _pseudo_fields(method: bytes, target: bytes, authority: bytes) -> list[Pair]:
+    # The scheme is that of the connection to the endpoint.
+    return [
+        (b":method", method),
+        (b":scheme", b"http"),
+        (b":authority", authority),
+        (b":path", target),
+    ]
 
 
 class ForwardResponse:

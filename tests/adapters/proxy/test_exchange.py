@@ -12,6 +12,7 @@ import pytest
 from meshlib.client_claims import Peer
 from meshlib.errors import LimitExceeded
 from meshlib.http1 import BodyKind, parse_request_head
+from meshlib.http2.sections import Pair
 from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule
 from meshlib.proxy_protocol import ProxyAddress
@@ -81,6 +82,9 @@ class NoName:
         return False
 
     def proven_lines(self, lines: bytes) -> bytes:
+        raise AssertionError("certificates are not asked for")
+
+    def proven_pairs(self, pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
         raise AssertionError("certificates are not asked for")
 
 

@@ -9,6 +9,7 @@ import pytest
 from meshlib.client_claims import ForwardingPolicy, Peer
 from meshlib.forwarding import request_fields
 from meshlib.http1 import KnownLines, parse_fields, parse_request_head
+from meshlib.http2.sections import Pair, pair_section, pairs_of
 from meshlib.messages import RequestHead
 from meshlib_adapters.proxy.request_cache import RequestCache
 
@@ -114,3 +115,48 @@ def test_nothing_grows_without_limit() -> None:
         wanted_by_label=False,
     )
     assert size_of(kept) == before
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_pairs_are_those_of_the_lines(policy: ForwardingPolicy) -> None:
+    kept = cache(policy)
+    lists: list[list[Pair]] = [
+        [(b"host", b"a"), (b"accept", b"*/*")],
+        [(b"host", b"b"), (b"accept", b"*/*")],
+        [(b"host", b"a"), (b"x-forwarded-for", b"192.0.2.9"), (b"te", b"trailers")],
+        [(b"host", b"a"), (b"via", b"2 other"), (b"x_y", b"1")],
+    ]
+    for pairs in [*lists, *lists]:
+        authority = pairs[0][1]
+        head = RequestHead(b"GET", b"/", authority, 2, pair_section(pairs))
+        for peer in (CLIENT, PROXY, CLIENT._replace(scheme="https")):
+            for wanted in (False, True):
+                found = kept.pairs_to_send(head, peer, wanted_by_label=wanted)
+                assert found is not None
+                expected = pairs_of(request_fields(head, policy, peer, wanted_by_label=wanted))
+                sent = [*found[0], *[(name.lower(), value) for name, value in found[1]]]
+                assert sorted(sent) == sorted(
+                    pair for pair in expected if pair[0] not in (b"host", b"connection")
+                )
+
+
+def test_pairs_that_run_in_a_circle() -> None:
+    pairs = [(b"host", b"a"), (b"via", b", ".join([b"2 meshlib"] * 8))]
+    head = RequestHead(b"GET", b"/", b"a", 2, pair_section(pairs))
+    assert cache().pairs_to_send(head, CLIENT, wanted_by_label=False) is None
+
+
+def test_so_many_pairs_are_remembered_and_no_more() -> None:
+    kept = cache()
+    for number in range(1200):
+        name = b"h%d" % number
+        head = RequestHead(b"GET", b"/", name, 2, pair_section([(b"host", name)]))
+        assert kept.pairs_to_send(head, CLIENT, wanted_by_label=False) is not None
+    assert 0 < len(kept._added_pairs) <= 512
+    long = b"h" * 3000
+    head = RequestHead(b"GET", b"/", long, 2, pair_section([(b"host", long)]))
+    before = len(kept._added_pairs)
+    found = kept.pairs_to_send(head, CLIENT, wanted_by_label=False)
+    assert found is not None
+    assert (b"X-Forwarded-Host", long) in found[1]
+    assert len(kept._added_pairs) == before

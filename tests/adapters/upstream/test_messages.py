@@ -3,16 +3,89 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.http1 import parse_response_head
-from meshlib.http2.sections import Pair, pairs_of, response_head
-from meshlib_adapters.upstream.messages import ForwardResponse, last_chunk
+from meshlib.client_claims import ForwardingPolicy, Peer
+from meshlib.http1 import parse_request_head, parse_response_head
+from meshlib.http2.sections import Pair, pair_section, pairs_of, request_pairs, response_head
+from meshlib.messages import RequestHead
+from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse, last_chunk
 
+CLIENT = Peer("192.0.2.7", "https", 443)
 FIELDS: list[Pair] = [(b"content-type", b"text/plain"), (b"x", b""), (b"x", b"a:b")]
+
+
+def over_http1(wire: bytes) -> ForwardRequest:
+    request = ForwardRequest()
+    request.head = parse_request_head(wire)
+    request.wire = wire
+    return request
+
+
+def over_http2(*pairs: Pair, added: Sequence[Pair] = (), method: bytes = b"GET") -> ForwardRequest:
+    section = pair_section([(b"host", b"shop.example"), *pairs])
+    request = ForwardRequest()
+    head = RequestHead(method, b"/p?q", b"shop.example", 2, section)
+    request.of_http2(head, request_pairs(section, ForwardingPolicy(), CLIENT), added)
+    return request
+
+
+PSEUDO = [
+    (b":method", b"GET"),
+    (b":scheme", b"http"),
+    (b":authority", b"shop.example"),
+    (b":path", b"/p?q"),
+]
+
+
+def test_a_request_over_http1() -> None:
+    wire = (
+        b"GET /p?q HTTP/1.1\r\nHost: shop.example\r\nX-A:1\r\nConnection: TE\r\nTE: trailers\r\n"
+        b"Transfer-Encoding: chunked\r\nCookie: a=1\r\n\r\n"
+    )
+    request = over_http1(wire)
+    assert request.http1() is wire
+    assert request.pairs() == [*PSEUDO, (b"x-a", b"1"), (b"te", b"trailers"), (b"cookie", b"a=1")]
+    assert repr(request) == "<ForwardRequest GET /p?q>"
+
+
+def test_a_request_over_http2() -> None:
+    request = over_http2((b"x-a", b"1"), (b"te", b"trailers"), added=[(b"Via", b"2 meshlib")])
+    pairs = [*PSEUDO, (b"x-a", b"1"), (b"te", b"trailers"), (b"via", b"2 meshlib")]
+    assert request.pairs() == pairs
+    assert request.wire == b""
+    assert request.http1() == (
+        b"GET /p?q HTTP/1.1\r\nhost: shop.example\r\nx-a: 1\r\nVia: 2 meshlib\r\n"
+        b"Connection: TE\r\nTE: trailers\r\n\r\n"
+    )
+    assert request.http1() is request.wire
+    assert request.pairs() == pairs  # whoever has asked for the other form
+
+
+def test_a_request_that_is_renewed_says_nothing_of_the_last() -> None:
+    request = over_http2((b"x", b"1"), method=b"PUT")
+    first = request.http1()
+    request.of_http2(request.head._replace(method=b"GET"), [(b"y", b"2")], [])
+    assert request.pairs() == [*PSEUDO, (b"y", b"2")]
+    assert request.http1() != first
+
+
+def test_a_body_of_unknown_length() -> None:
+    request = over_http2()
+    assert b"chunked" not in request.http1()
+    request = over_http2()
+    request.streamed = True
+    assert request.http1().endswith(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert request.pairs() == PSEUDO
+    assert request.encoded(b"", done=False) == b""
+    assert request.encoded(b"x" * 16, done=False) == b"10\r\n" + b"x" * 16 + b"\r\n"
+    assert request.encoded(b"", done=True) == b"0\r\n\r\n"
+    request.trailers = [(b"x-sum", b"1")]
+    assert request.encoded(b"y", done=True) == b"1\r\ny\r\n0\r\nx-sum: 1\r\n\r\n"
 
 
 def of_lines(text: bytes) -> ForwardResponse:
@@ -128,6 +201,21 @@ _NAMES = st.text("abcdefxyz0123456789-", min_size=1, max_size=8).map(
     lambda text: b"x" + text.encode()
 )
 _VALUES = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8).map(str.encode)
+
+
+@given(
+    st.lists(st.tuples(_NAMES, _VALUES), max_size=6),
+    st.lists(st.tuples(_NAMES, _VALUES), max_size=3),
+    st.booleans(),
+)
+def test_both_forms_of_a_request_read_as_the_same(
+    pairs: list[Pair], added: list[Pair], te: bool
+) -> None:
+    request = over_http2(*pairs, *([(b"te", b"trailers")] if te else []), added=added)
+    again = over_http1(request.http1())
+    assert sorted(again.pairs()) == sorted(request.pairs())
+    assert again.pairs()[:4] == request.pairs()[:4] == PSEUDO
+    assert again.head[:3] == request.head[:3]
 
 
 @given(st.sampled_from([200, 204, 299, 404, 503]), st.lists(st.tuples(_NAMES, _VALUES), max_size=6))

@@ -6,19 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.client_claims import ForwardingPolicy, Peer
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
-from meshlib.forwarding import response_fields
+from meshlib.forwarding import kept_fields, response_fields
 from meshlib.http1 import parse_fields, parse_trailers
 from meshlib.http2.sections import (
     CONNECTION_FIELDS,
+    TE_TRAILERS,
     MalformedRequest,
     Pair,
+    PairSection,
     pair_section,
     pairs_of,
+    request_pairs,
     response_head,
     response_pairs,
     trailer_pairs,
+    written_pairs,
 )
+from meshlib.messages import RequestHead
 
 BROWSER: list[Pair] = [
     (b"host", b"shop.example"),
@@ -134,6 +140,48 @@ def test_so_many_fields_and_no_more() -> None:
         with pytest.raises(LimitExceeded) as caught:
             pair_section(BROWSER, response=response, max_fields=4)
         assert (caught.value.reason, caught.value.status_hint) == ("too_many_fields", status)
+
+
+# Requests.
+
+POLICIES = [ForwardingPolicy(), ForwardingPolicy(mode="label", underscores=True, rfc7239=True)]
+CLIENT = Peer("192.0.2.7", "https", 443)
+PROXY = Peer("10.0.0.9", "https", 443, trusted=True)
+
+
+def kept_lines(section: PairSection, policy: ForwardingPolicy, peer: Peer) -> list[Pair]:
+    """What HTTP/1 sends on of the same fields, without Host and what belongs to that connection."""
+    head = RequestHead(b"GET", b"/", b"shop.example", 2, section)
+    pairs = pairs_of(kept_fields(head, policy, peer, wanted_by_label=True))
+    return [pair for pair in pairs if pair[0] not in (b"host", b"connection")]
+
+
+@pytest.mark.parametrize("peer", [CLIENT, PROXY], ids=["client", "proxy"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_is_kept_of_a_request(policy: ForwardingPolicy, peer: Peer) -> None:
+    pairs = [
+        *BROWSER,
+        (b"te", b"Trailers"),
+        (b"proxy", b"x"),
+        (b"x-forwarded-for", b"192.0.2.9"),
+        (b"x-forwarded-other", b"x"),
+        (b"x-real-ip", b"192.0.2.9"),
+        (b"x_y", b"z"),
+        (b"x.forwarded.for", b"192.0.2.9"),
+        (b"via", b"2 other"),
+    ]
+    section = pair_section(pairs)
+    kept = request_pairs(section, policy, peer, wanted_by_label=True)
+    assert kept == kept_lines(section, policy, peer)
+    assert kept[-1] is TE_TRAILERS
+    assert ((b"x-real-ip", b"192.0.2.9") in kept) is peer.trusted
+    plain = pair_section(BROWSER)
+    assert request_pairs(plain, policy, peer) == BROWSER[1:]
+
+
+def test_lines_of_our_own_become_pairs_as_they_are() -> None:
+    assert written_pairs(b"") == []
+    assert written_pairs(b"Via: 2 x: y\r\nX-A: \r\n") == [(b"Via", b"2 x: y"), (b"X-A", b"")]
 
 
 # Responses.
@@ -258,9 +306,11 @@ def test_pairs_and_their_lines_say_the_same(pairs: list[Pair], response: bool) -
     parsed = parse_fields(lines_of(pairs), response=response)
     assert section[1:] == parsed[1:]
     assert (section.block, section.pairs()) == (parsed.block, pairs)
+    kept = [pair for pair in request_pairs(section, POLICIES[0], CLIENT) if pair != TE_TRAILERS]
+    assert kept == [pair for pair in kept_lines(section, POLICIES[0], CLIENT) if pair[0] != b"te"]
     for bodiless in (False, True):
-        kept = response_fields(parsed, bodiless=bodiless)
-        assert response_pairs(section, bodiless=bodiless) == pairs_of(kept)
+        lines = response_fields(parsed, bodiless=bodiless)
+        assert response_pairs(section, bodiless=bodiless) == pairs_of(lines)
 
 
 @given(
