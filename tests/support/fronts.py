@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from h2.errors import ErrorCodes
 
 from meshlib.client_claims import Peer
-from meshlib.http2.sections import Pair
+from meshlib.http2.sections import Pair, pair_section
 from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib.model import Snapshot
@@ -300,8 +300,8 @@ class OverHTTP2:
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         return None, None
 
-    def parse(self, lines: bytes) -> FieldSection:
-        return self.proxy.request_cache.first_fields(lines)
+    def section(self, pairs: list[Pair]) -> FieldSection:
+        return pair_section(pairs, max_fields=self.proxy.settings.field_count)
 
     def allowed_to_keep(self) -> int:
         return 65536

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from meshlib.http2.sections import Pair
 from meshlib.model import (
     Contribution,
     Endpoint,
@@ -67,6 +68,9 @@ class Names:
         return self._covers
 
     def proven_lines(self, lines: bytes) -> bytes:
+        raise AssertionError("certificates are not asked for")
+
+    def proven_pairs(self, pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
         raise AssertionError("certificates are not asked for")
 
 
