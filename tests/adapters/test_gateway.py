@@ -223,7 +223,7 @@ def test_mistakes_are_named_when_it_is_made(arguments: dict[str, object], messag
     assert message in str(caught.value)
 
 
-def test_no_mesh() -> None:
+def test_a_gateway_needs_a_mesh_or_a_provider() -> None:
     with pytest.raises(ConfigurationError, match="a Mesh is wanted"):
         Gateway({"shop.example.com": ["10.0.0.5:80"]}, http=":0")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="there is no provider"):

@@ -58,7 +58,7 @@ def _need(*programs: str) -> None:
         pytest.skip(f"needs {', '.join(missing)}")
 
 
-def test_wrk_output() -> None:
+def test_the_output_of_wrk_is_read() -> None:
     result = parse_wrk(WRK.format(extra=""))
     assert (result.requests, result.seconds, result.received) == (244127, 4.0, 58.2 * 1024**2)
     assert result.latency == {50.0: 1020.0, 75.0: 1080.0, 90.0: 1150.0, 99.0: 1470000.0}
@@ -130,7 +130,7 @@ def test_numbers_are_put_between_the_parts() -> None:
     assert "local n = 5" in script
 
 
-def test_percentile() -> None:
+def test_percentiles_of_few_and_of_many_values() -> None:
     assert percentile([], 0.99) == 0.0
     assert percentile([float(value) for value in range(1000)], 0.99) == 990.0
     assert percentile([1.0], 0.999) == 1.0

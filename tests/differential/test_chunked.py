@@ -65,7 +65,7 @@ def read(
 
 
 @pytest.mark.parametrize("response", [False, True], ids=["request", "response"])
-def test_bodies(response: bool) -> None:
+def test_chunked_bodies_read_as_others_read_them(response: bool) -> None:
     census = Census()
     for seed in range(STREAMS // 8):
         random = Random(f"chunked {response} {seed}")

@@ -15,7 +15,7 @@ pytestmark = TIMEOUT
 _METHODS = (b"GET", b"GET", b"POST", b"HEAD")
 
 
-def test_responses() -> None:
+def test_responses_read_as_others_read_them() -> None:
     """With interim ones before and surplus bytes behind them, half of them with something
     broken.
     """

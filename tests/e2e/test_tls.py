@@ -92,7 +92,7 @@ def ask(gateway: Gateway, mode: str, trusted: Path, *version: str) -> Any:
 
 
 @pytest.mark.timeout(300)
-def test_tls_stack(lab: Lab, tmp_path: Path) -> None:
+def test_a_stack_that_terminates_tls_itself(lab: Lab, tmp_path: Path) -> None:
     lab.network_create("ucp-hrm")
     gateway = Gateway(lab, ["ucp-hrm"])
     trusted = deploy(lab, tmp_path)

@@ -13,7 +13,7 @@ from tests.fuzz.targets import TARGETS, seeds
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_target(name: str) -> None:
+def test_mutated_seeds_break_no_target(name: str) -> None:
     random = Random(name)
     for seed in seeds(name)[:50]:
         data = seed
@@ -35,5 +35,5 @@ FOUND = [
 
 
 @pytest.mark.parametrize(("name", "data"), FOUND)
-def test_found(name: str, data: bytes) -> None:
+def test_what_was_found_once_stays_mended(name: str, data: bytes) -> None:
     TARGETS[name](data)

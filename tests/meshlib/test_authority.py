@@ -51,7 +51,7 @@ LONGEST = ".".join(["a" * 49] * 5) + ".abc"  # 253 characters
         (LONGEST + ".", LONGEST, None),
     ],
 )
-def test_authorities(text: str, host: str, port: int | None) -> None:
+def test_an_authority_is_read_in_normal_form(text: str, host: str, port: int | None) -> None:
     assert parse_authority(text) == Authority(host, port)
 
 
@@ -142,7 +142,7 @@ def test_a_raw_authority_that_names_no_host(raw: bytes, position: int) -> None:
     assert caught.value.position == position
 
 
-def test_ports() -> None:
+def test_a_port_is_a_number_up_to_65535() -> None:
     assert (parse_port("1"), parse_port("65535")) == (1, 65535)
     with pytest.raises(AuthorityError) as raised:
         parse_port("", position=7)

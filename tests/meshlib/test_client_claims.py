@@ -109,7 +109,9 @@ def test_a_trusted_peer_that_claims_nothing() -> None:
         ("off", True, True, ["For: 6.6.6.6", "Proto: https"]),
     ],
 )
-def test_modes(mode: Any, wanted: bool, trusted: bool, expected: list[str]) -> None:
+def test_what_is_told_of_the_client_depends_on_the_mode(
+    mode: Any, wanted: bool, trusted: bool, expected: list[str]
+) -> None:
     policy = ForwardingPolicy(mode=mode, via="")
     asked = head("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https")
     told = sent(asked, policy, CLIENT._replace(trusted=trusted), wanted_by_label=wanted)
@@ -125,7 +127,7 @@ def test_modes(mode: Any, wanted: bool, trusted: bool, expected: list[str]) -> N
         ("", "unknown", "unknown"),
     ],
 )
-def test_addresses(address: str, plain: str, node: str) -> None:
+def test_an_address_is_written_as_each_field_wants_it(address: str, plain: str, node: str) -> None:
     told = sent(head(), ForwardingPolicy(rfc7239=True, via=""), Peer(address, "https", 443))
     assert told[1] == f"X-Forwarded-For: {plain}"
     assert told[5] == f'Forwarded: for={node};host="a";proto=https'
@@ -183,7 +185,7 @@ def test_a_pseudonym_is_one_word(via: str) -> None:
 
 
 @pytest.mark.parametrize("via", ["", "edge-1", "gate.example.com:8080", "[2001:db8::1]:80"])
-def test_pseudonyms(via: str) -> None:
+def test_a_name_for_via_is_a_token(via: str) -> None:
     assert ForwardingPolicy(via=via).via == via
 
 

@@ -142,7 +142,7 @@ def test_strategies_are_known() -> None:
 
 
 @pytest.mark.parametrize("weight", [0, 1, 1000])
-def test_weights(weight: int) -> None:
+def test_weights_that_may_be_given(weight: int) -> None:
     check_weight(ENTRY, weight)
 
 

@@ -71,7 +71,7 @@ def test_a_protocol_error_knows_the_response(error: ProtocolError, status: int) 
     assert (error.status_hint, error.reason) == (status, "r")
 
 
-def test_positions() -> None:
+def test_an_error_knows_its_position() -> None:
     assert AuthorityError("m", reason="r").position == 0
     assert AuthorityError("m", reason="r", position=3).position == 3
     assert PathError("m", reason="r", position=4).position == 4

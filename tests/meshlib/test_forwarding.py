@@ -161,7 +161,7 @@ def test_an_old_client_without_host() -> None:
     ["X_Forwarded_For: 6.6.6.6", "X-Forwarded_For: 6.6.6.6", "Content_Length: 5", "a_b: 1", "_: 1"],
 )
 @pytest.mark.parametrize("peer", [CLIENT, PROXY])
-def test_underscores(line: str, peer: Peer) -> None:
+def test_a_field_that_may_pass_for_another_is_dropped(line: str, peer: Peer) -> None:
     assert sent(head(line, "X-Kept: a_b"), peer=peer) == ["Host: a", "X-Kept: a_b"]
 
 
@@ -316,7 +316,7 @@ def test_what_connection_lists_in_a_response() -> None:
     assert passed_on(listed, "X-Mine: 1", *kept) == kept
 
 
-def test_switching_protocols() -> None:
+def test_the_fields_of_an_upgrade_stay_in_a_101_alone() -> None:
     lines = ["Connection: Upgrade, X", "Upgrade: websocket", "X: 1", "Sec-WebSocket-Accept: y"]
     assert passed_on(*lines, upgraded=True) == [
         "Sec-WebSocket-Accept: y",

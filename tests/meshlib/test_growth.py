@@ -194,7 +194,7 @@ CASES: Final[dict[str, tuple[int, Prepare]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_growth(name: str) -> None:
+def test_time_grows_as_the_input_does(name: str) -> None:
     size, prepare = CASES[name]
     small, large = prepare(size), prepare(size * 10)
     assert min(_ratio(small, large) for _ in range(4)) <= 20, (

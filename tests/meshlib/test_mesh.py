@@ -100,7 +100,7 @@ def test_a_change_compiles_only_what_changed() -> None:
     assert before is not mesh.table
 
 
-def test_settings_stay() -> None:
+def test_settings_stay_with_every_new_table() -> None:
     mesh = Mesh(unmatched_status=503, retry_after=9)
     mesh.publish("p", snapshot("a"))
     assert mesh.table.route(HEAD) == Respond(503, "no_route", 9)
@@ -116,7 +116,7 @@ def test_a_key_that_two_providers_use() -> None:
     assert hosts(mesh) == ["b"]
 
 
-def test_subscribers() -> None:
+def test_subscribers_hear_of_every_change_in_order() -> None:
     mesh = Mesh()
     seen: list[tuple[str, int, list[str]]] = []
 
@@ -546,7 +546,7 @@ def test_other_connections_are_decided_too() -> None:
     assert mesh.route_port(ListeningPort(Scheme.UDP, 5432)) == Refuse("no_route")
 
 
-def test_who_serves() -> None:
+def test_who_serves_a_host_is_told_without_a_request() -> None:
     mesh = Mesh(ROUTES)
     assert [endpoint.address for endpoint in mesh.endpoints("shop.example.com")] == [
         "10.0.0.5:8080",

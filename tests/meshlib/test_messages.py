@@ -31,7 +31,7 @@ def test_pairs_keep_order_and_the_names_as_sent() -> None:
     ]
 
 
-def test_no_fields() -> None:
+def test_an_empty_section_has_no_fields() -> None:
     assert section(b"").pairs() == []
     assert section(b"").get_all(b"host") == []
 
@@ -46,7 +46,7 @@ def test_no_fields() -> None:
         (b"X-A", []),
     ],
 )
-def test_get_all(name: bytes, values: list[bytes]) -> None:
+def test_all_values_of_a_name_are_found(name: bytes, values: list[bytes]) -> None:
     assert FIELDS.get_all(name) == values
 
 
@@ -75,7 +75,7 @@ def test_a_client_hello_may_say_nothing_and_cannot_change() -> None:
         (ClientHello(cipher_suites=(0x1B1B,)), False),
     ],
 )
-def test_grease(hello: ClientHello, grease: bool) -> None:
+def test_grease_is_seen_wherever_it_is(hello: ClientHello, grease: bool) -> None:
     assert hello.grease is grease
 
 
@@ -83,14 +83,14 @@ def test_grease(hello: ClientHello, grease: bool) -> None:
     ("groups", "post_quantum"),
     [((), False), ((0x001D, 0x0017), False), ((0x11EC, 0x001D), True), ((0x6399,), True)],
 )
-def test_post_quantum(groups: tuple[int, ...], post_quantum: bool) -> None:
+def test_a_post_quantum_group_is_seen(groups: tuple[int, ...], post_quantum: bool) -> None:
     assert ClientHello(groups=groups).post_quantum is post_quantum
 
 
 @pytest.mark.parametrize(
     ("name", "values"), [(b"host", [b"a"]), (b"x", [b"1", b"2"]), (b"missing", [])]
 )
-def test_first(name: bytes, values: list[bytes]) -> None:
+def test_the_first_value_of_a_name_is_found(name: bytes, values: list[bytes]) -> None:
     section = FieldSection(
         b"X: 1\r\nHost:a\r\nx:  2\t\r\n",
         (b"x", b"host", b"x"),

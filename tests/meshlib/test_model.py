@@ -133,7 +133,7 @@ def test_two_contributions_with_one_key_are_a_bug_of_the_caller() -> None:
         Snapshot.of([Contribution("1", "a"), Contribution("2", "b"), Contribution("1", "c")])
 
 
-def test_merge() -> None:
+def test_merging_does_not_depend_on_the_order() -> None:
     name = NameRecord("front", "a", NameKind.TASKS, ("10.0.1.2",))
     one, two = (
         Snapshot.of([Contribution("swarm/1", "a")], [name]),

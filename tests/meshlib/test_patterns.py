@@ -34,7 +34,7 @@ pieces = st.lists(
         ("10.0.0.1", "10.0.0.1"),
     ],
 )
-def test_host_pattern(text: str, pattern: str) -> None:
+def test_a_host_pattern_is_read_in_normal_form(text: str, pattern: str) -> None:
     assert parse_host_pattern(text) == pattern
 
 
@@ -92,7 +92,7 @@ def test_host_pattern_normal_form_is_stable(text: str) -> None:
         ("/...a", "/...a"),
     ],
 )
-def test_path_prefix(text: str, prefix: str) -> None:
+def test_a_path_prefix_is_read_in_normal_form(text: str, prefix: str) -> None:
     assert parse_path_prefix(text) == prefix
 
 
@@ -173,7 +173,7 @@ name = st.lists(st.sampled_from(["a", "b", "example", "com"]), min_size=1, max_s
         ("::1", "::1", True),
     ],
 )
-def test_host_matches(pattern: str, host: str, matches: bool) -> None:
+def test_which_hosts_a_pattern_matches(pattern: str, host: str, matches: bool) -> None:
     assert host_matches(pattern, host) is matches
 
 

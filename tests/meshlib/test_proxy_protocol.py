@@ -111,7 +111,7 @@ def test_no_proxy_header_and_nothing_lost(data: bytes) -> None:
             pytest.fail("never decided")
 
 
-def test_nothing_yet() -> None:
+def test_without_bytes_more_are_wanted() -> None:
     assert ProxyProtocolReader().receive_data(b"") is NEED_DATA
 
 

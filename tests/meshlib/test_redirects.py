@@ -34,7 +34,7 @@ from meshlib.redirects import location
         ("https://b", b'/"<>^`{|}#', b"https://b/%22%3C%3E%5E%60%7B%7C%7D%23"),
     ],
 )
-def test_location(target: str, asked: bytes, expected: bytes) -> None:
+def test_the_location_keeps_what_the_rule_keeps(target: str, asked: bytes, expected: bytes) -> None:
     assert location(RedirectRule(target), asked) == expected
 
 

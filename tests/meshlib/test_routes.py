@@ -214,7 +214,9 @@ def test_entries_that_share_a_named_service_share_its_upstream() -> None:
         ),
     ],
 )
-def test_redirects(target: RedirectRule, rule: RedirectRule) -> None:
+def test_a_url_in_place_of_endpoints_is_a_redirect(
+    target: RedirectRule, rule: RedirectRule
+) -> None:
     route = only_route({"old.example.com": target})
     assert (route.redirect, route.upstream) == (rule, None)
 

@@ -30,7 +30,9 @@ from meshlib.urls import Headers, request_head
         ("/a://b", b"", b"/a://b", False),
     ],
 )
-def test_urls(url: str, authority: bytes, target: bytes, secure: bool) -> None:
+def test_a_url_is_read_as_the_head_of_a_request(
+    url: str, authority: bytes, target: bytes, secure: bool
+) -> None:
     head, over_tls = request_head("GET", url)
     assert (head.method, head.authority, head.target, over_tls) == (
         b"GET",

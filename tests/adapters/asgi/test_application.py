@@ -218,7 +218,7 @@ async def test_alone_it_responds_with_404() -> None:
         assert (await talk(gateway, GET % (b"", b"other.test"))).startswith(b"HTTP/1.1 404")
 
 
-async def test_redirect() -> None:
+async def test_a_redirect_keeps_path_and_query() -> None:
     rule = RedirectRule("https://new.test", 301)
     async with served(route("old.test", 0, redirect=rule)) as gateway:
         got = await talk(gateway, GET % (b"x?y=1", b"old.test"))
@@ -393,7 +393,7 @@ async def test_a_client_that_goes_away_cancels_the_upstream() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 502),
     ],
 )
-async def test_broken_upstreams(response: bytes, status: int) -> None:
+async def test_a_broken_upstream_is_a_502(response: bytes, status: int) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(response)

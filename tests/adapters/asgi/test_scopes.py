@@ -170,7 +170,7 @@ def test_refused_and_nothing_sent(name: str, changes: Message) -> None:
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE"])
-def test_refused_methods(method: str) -> None:
+def test_methods_that_are_not_forwarded_get_405(method: str) -> None:
     sent, seen = asyncio.run(exchange({**SCOPE, "method": method}, [{"type": "http.request"}]))
     assert sent[0]["status"] == 405
     assert b"allow" in dict(sent[0]["headers"])
@@ -278,7 +278,7 @@ def test_what_server_and_proxy_say_of_the_client_is_checked() -> None:
         {"headers": [(b"host", b"a"), (b"transfer-encoding", b"chunked")]},
     ],
 )
-def test_websockets_refused(changes: Message) -> None:
+def test_a_malformed_websocket_is_refused_before_the_upstream_sees_it(changes: Message) -> None:
     sent, seen = asyncio.run(
         exchange(
             {**SCOPE, "type": "websocket", "subprotocols": [], **changes},

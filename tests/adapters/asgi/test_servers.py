@@ -114,7 +114,7 @@ async def wait_for_port(port: int) -> None:
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
 
 
-async def test_get(server: str) -> None:
+async def test_a_get_is_served_behind_every_server(server: str) -> None:
     async with (
         backend(responding(b"HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 2\r\n\r\nhi")) as port,
         served(server, port) as gateway,
@@ -167,7 +167,7 @@ async def test_chunked_upload_after_100_continue(server: str) -> None:
     assert b" world" in seen[1]
 
 
-async def test_streaming(server: str) -> None:
+async def test_a_stream_is_passed_on_as_it_comes(server: str) -> None:
     release = asyncio.Event()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -247,7 +247,7 @@ async def test_a_slow_reader_holds_the_upstream_back(server: str) -> None:
         writer.transport.abort()
 
 
-async def test_websocket(server: str) -> None:
+async def test_a_websocket_carries_messages_and_its_close(server: str) -> None:
     async def echo(socket: websockets.asyncio.server.ServerConnection) -> None:
         async for message in socket:
             await socket.send(message)

@@ -29,7 +29,7 @@ from meshlib_adapters.observe.admin.explanation import parse_question
         ("http://shop.example.com/a b", "shop.example.com", "/a%20b"),
     ],
 )
-def test_a_request(url: str, authority: str, target: str) -> None:
+def test_a_url_is_a_question_about_a_request(url: str, authority: str, target: str) -> None:
     head = parse_question(url)
     assert isinstance(head, RequestHead)
     if not authority.startswith("xn--"):  # which A-label it is, is the standard library's business
@@ -65,7 +65,7 @@ def test_a_host_field_replaces_that_of_the_url() -> None:
         ("https:///path", None),
     ],
 )
-def test_a_hello(url: str, name: str | None) -> None:
+def test_an_sni_url_is_a_question_about_a_hello(url: str, name: str | None) -> None:
     assert parse_question(url) == ClientHello(server_name=name)
 
 

@@ -227,7 +227,9 @@ def test_routes_for_people_and_strict(services: Path) -> None:
         ("sni://nobody.example.com", "reject", 1),
     ],
 )
-def test_explain(services: Path, url: str, decision: str, status: int) -> None:
+def test_explain_tells_the_decision_and_its_status(
+    services: Path, url: str, decision: str, status: int
+) -> None:
     done = meshlib_command("explain", url, "--services", str(services), "--json")
     data = json.loads(done.stdout)
     assert (data["decision"], done.returncode) == (decision, status)

@@ -51,7 +51,7 @@ def test_somebody_else_responds(url: str, path: str) -> None:
         ask_admin(url, path)
 
 
-def test_nobody_responds() -> None:
+def test_a_port_where_nobody_listens_asks_whether_the_gateway_runs() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         with pytest.raises(ConfigurationError, match=r"Connection refused.*is the gateway running"):
@@ -59,7 +59,7 @@ def test_nobody_responds() -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "file:///etc/passwd"])
-def test_no_url(url: str) -> None:
+def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="is not a URL"):
         ask_admin(url, "/-/ready")
 

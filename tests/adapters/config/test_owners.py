@@ -7,7 +7,7 @@ import pytest
 from meshlib_adapters.config.owners import OwnerGrants, read_owners
 
 
-def test_owners() -> None:
+def test_owners_are_read_with_names_in_normal_form() -> None:
     table = {
         "Shop.Example.": ["stack:shop", "network:edge"],
         "*": "stack:a, service:b",
@@ -39,6 +39,6 @@ def test_owners() -> None:
         ({"a": [], "A": []}, "is here twice"),
     ],
 )
-def test_owners_refused(value: object, said: str) -> None:
+def test_owners_that_cannot_be_read_say_why(value: object, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         read_owners(value)

@@ -45,7 +45,7 @@ from meshlib_adapters.config.readers import (
         (["10.0.0.1:80", "[::]:80"], [("10.0.0.1", 80), ("::", 80)]),
     ],
 )
-def test_addresses(text: object, expected: list[tuple[str, int]]) -> None:
+def test_addresses_are_read_from_text(text: object, expected: list[tuple[str, int]]) -> None:
     assert read_addresses(text) == tuple(Address(host, port) for host, port in expected)
 
 
@@ -62,7 +62,7 @@ def test_addresses(text: object, expected: list[tuple[str, int]]) -> None:
         ([80], "expected text"),
     ],
 )
-def test_addresses_refused(text: object, said: str) -> None:
+def test_addresses_that_cannot_be_read_say_why(text: object, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         read_addresses(text)
 
@@ -105,7 +105,9 @@ def test_an_address_is_written_as_it_is_read() -> None:
         (read_engine, "unix:///var/run/docker.sock", "unix:///var/run/docker.sock"),
     ],
 )
-def test_taken(read: Callable[[object], object], value: object, expected: object) -> None:
+def test_values_are_read_in_every_form(
+    read: Callable[[object], object], value: object, expected: object
+) -> None:
     assert read(value) == expected
 
 
@@ -140,12 +142,14 @@ def test_taken(read: Callable[[object], object], value: object, expected: object
         (read_networks, "10.0.0.1/8", "host bits"),
     ],
 )
-def test_refused(read: Callable[[object], object], value: object, said: str) -> None:
+def test_values_that_cannot_be_read_say_why(
+    read: Callable[[object], object], value: object, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         read(value)
 
 
-def test_networks() -> None:
+def test_networks_are_read_from_a_list_in_text() -> None:
     assert [str(n) for n in read_networks("10.0.0.0/8, ::1")] == ["10.0.0.0/8", "::1/128"]
 
 
@@ -163,7 +167,7 @@ def test_a_limit_that_there_is_not(value: object) -> None:
     assert read_limit(read_size)(value) is None
 
 
-def test_a_limit() -> None:
+def test_a_limit_is_a_positive_size() -> None:
     assert read_limit(read_size)("2k") == 2048
     for wrong in (-1, "none", True, None):
         with pytest.raises(ValueError, match="expected a size"):

@@ -26,7 +26,7 @@ from meshlib_adapters.config.transport import RelaySettings, TLSSettings
         ("session_ttl", 0),
     ],
 )
-def test_wrong(name: str, value: object) -> None:
+def test_a_wrong_value_is_named_with_its_setting(name: str, value: object) -> None:
     with pytest.raises(ConfigurationError) as caught:
         TLSSettings(**{name: value})  # type: ignore[arg-type]
     assert caught.value.where == name

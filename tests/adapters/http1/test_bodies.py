@@ -35,7 +35,9 @@ def cut(client: Client) -> bytes:
 # Requests.
 
 
-def test_length(start: Start, backend: Make) -> None:
+def test_bodies_with_a_length_arrive_whole_however_they_are_cut(
+    start: Start, backend: Make
+) -> None:
     """Bodies in one piece with the head, behind it, and across many reads."""
     upstream = backend()
     site = start(upstream, policy=BARE)
@@ -136,7 +138,7 @@ def test_get_with_a_body(start: Start, backend: Make) -> None:
     assert upstream.requests == [wire, wire]
 
 
-def test_largest_body(start: Start, backend: Make) -> None:
+def test_a_body_over_the_limit_is_a_413(start: Start, backend: Make) -> None:
     """max_body: by the announced length before a byte is forwarded, by counting when it is
     chunked.
     """
@@ -378,7 +380,7 @@ def test_responses_without_body(start: Start, backend: Make, head: bytes, method
     assert len(upstream.peers) == 1
 
 
-def test_chunked_response(start: Start, backend: Make) -> None:
+def test_a_chunked_response_arrives_without_extensions(start: Start, backend: Make) -> None:
     """Chunks without extensions, trailers behind them, for HTTP/1.1; the payload and a close for
     HTTP/1.0.
     """
@@ -515,7 +517,7 @@ BAD_RESPONSES = [
 ]  # fmt: skip
 
 
-def test_bad_responses(start: Start, backend: Make) -> None:
+def test_a_bad_response_is_a_502_and_nothing_of_it_leaks(start: Start, backend: Make) -> None:
     """502 to the client, whose connection goes on; the backend's is closed; nothing of the response
     leaks.
     """
@@ -668,7 +670,7 @@ def test_200_to_an_upgrade_stays_http(start: Start, backend: Make) -> None:
     assert [r.split()[1] for r in upstream.requests] == [b"/ws", b"/next"]
 
 
-def test_trickled_response(start: Start, backend: Make) -> None:
+def test_a_response_that_trickles_arrives_whole(start: Start, backend: Make) -> None:
     """One byte at a time, head and body."""
     wire = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n3\r\nabc\r\n0\r\n"

@@ -97,14 +97,16 @@ def respond(place: Place) -> tuple[bool, bool]:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_write_batch(loop: asyncio.AbstractEventLoop, together: bool) -> None:
+def test_writes_of_a_turn_are_held_together_or_not(
+    loop: asyncio.AbstractEventLoop, together: bool
+) -> None:
     place = Place(loop, None, replace(ALL, write_batch=together))
     assert respond(place) == (together, together)
     place.close()
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_spare_fronts(loop: asyncio.AbstractEventLoop, kept: bool) -> None:
+def test_a_front_serves_its_next_client_or_not(loop: asyncio.AbstractEventLoop, kept: bool) -> None:
     place = Place(loop, None, replace(ALL, spare_fronts=kept))
     respond(place)
     place.client.connection_lost(None)
@@ -114,7 +116,9 @@ def test_spare_fronts(loop: asyncio.AbstractEventLoop, kept: bool) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_repeated_heads(loop: asyncio.AbstractEventLoop, on: bool) -> None:
+def test_the_last_head_of_a_response_is_kept_or_not(
+    loop: asyncio.AbstractEventLoop, on: bool
+) -> None:
     place = Place(loop, None, replace(ALL, repeated_heads=on))
     respond(place)
     assert (place.pool().last_head is not None) is on
@@ -122,7 +126,9 @@ def test_repeated_heads(loop: asyncio.AbstractEventLoop, on: bool) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_request_cache(loop: asyncio.AbstractEventLoop, on: bool) -> None:
+def test_field_lines_are_parsed_once_or_each_time(
+    loop: asyncio.AbstractEventLoop, on: bool
+) -> None:
     place = Place(loop, None, replace(ALL, request_cache=on))
     cache = place.proxy.request_cache
     block = b"Host: a\r\nX: 1\r\n"

@@ -264,7 +264,7 @@ def process(
 
 
 @pytest.mark.parametrize("attack", [dribbling_heads, dribbling_bodies, taking_nothing])
-def test_slow_clients(
+def test_slow_clients_cost_others_nothing_and_are_ended(
     process: Callable[..., Process], backend: Make, attack: Callable[[Client, int], None]
 ) -> None:
     """Hundreds of them: good clients are served beside them, memory is bounded, and their time-outs
@@ -312,7 +312,7 @@ def test_no_descriptors_left(process: Callable[..., Process], backend: Make) -> 
 # All of it.
 
 
-def test_soak(start: Start, backend: Make) -> None:
+def test_nothing_is_left_of_all_kinds_of_traffic(start: Start, backend: Make) -> None:
     """Traffic of every kind while routes come and go; afterwards nothing is left of it."""
 
     def unreliable(peer: Peer) -> None:

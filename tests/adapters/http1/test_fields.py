@@ -81,7 +81,7 @@ def test_what_a_response_cannot_name_away(start: Start, backend: Make) -> None:
     )
 
 
-def test_who_asked(start: Start, backend: Make) -> None:
+def test_the_upstream_is_told_who_asked(start: Start, backend: Make) -> None:
     upstream = backend()
     site = start(upstream)
     got = arrived(site, upstream)
@@ -176,7 +176,7 @@ def test_lines_are_not_remembered_for_others(start: Start, backend: Make) -> Non
         assert b"Via: " + via + b" meshlib\r\n" in last
 
 
-def test_loop(start: Start, backend: Make) -> None:
+def test_a_request_that_runs_in_a_circle_is_a_508(start: Start, backend: Make) -> None:
     """A request that has been here often enough already."""
     upstream = backend()
     site = start(upstream)
@@ -187,7 +187,7 @@ def test_loop(start: Start, backend: Make) -> None:
     assert site.reasons(2) == ["loop", None]
 
 
-def test_off(start: Start, backend: Make) -> None:
+def test_nothing_is_added_when_it_is_switched_off(start: Start, backend: Make) -> None:
     upstream = backend()
     site = start(upstream, policy=ForwardingPolicy(mode="off", via="", request_id=False))
     assert site.client().ask(get("/", "a", "Accept: x")).status == 200

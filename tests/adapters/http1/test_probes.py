@@ -438,7 +438,7 @@ def _(place: Place) -> None:
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_probe(place: Place, name: str) -> None:
+def test_what_a_proxy_must_do(place: Place, name: str) -> None:
     PROBES[name](place)
 
 

@@ -38,7 +38,7 @@ Make = Callable[..., Backend]
 BARE = ForwardingPolicy(mode="off", via="", request_id=False, underscores=True)
 
 
-def test_refused(start: Start, backend: Make) -> None:
+def test_a_refused_head_reaches_no_backend(start: Start, backend: Make) -> None:
     """Every refused vector: its status, its reason in the log, the connection closed, and not a
     byte for the backend.
     """
@@ -124,7 +124,7 @@ def test_path_query_and_fields_untouched(start: Start, backend: Make) -> None:
     assert upstream.requests == [b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"]
 
 
-def test_absolute_form(start: Start, backend: Make) -> None:
+def test_the_authority_of_an_absolute_target_wins_over_host(start: Start, backend: Make) -> None:
     """The authority of the target wins over Host, is routed by, and is what the backend sees."""
     upstream, other = backend(), backend()
     site = start(snapshot_of({"a": [upstream], "b": [other]}), policy=BARE)
@@ -180,7 +180,7 @@ def test_leading_empty_lines(start: Start, backend: Make) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_split_anywhere(start: Start, backend: Make, size: int) -> None:
+def test_requests_may_be_cut_anywhere(start: Start, backend: Make, size: int) -> None:
     """Where the reads end changes nothing."""
     upstream = backend()
     site = start(upstream, policy=BARE)
@@ -235,7 +235,7 @@ def test_pipelined_in_order_by_their_own_hosts(start: Start, backend: Make) -> N
     assert client.is_open()
 
 
-def test_thousands_pipelined(start: Start, backend: Make) -> None:
+def test_thousands_of_pipelined_requests_are_all_served(start: Start, backend: Make) -> None:
     """As many as a client likes, with bodies between them; the responses are ours or a backend's;
     no recursion, none lost.
     """
@@ -350,7 +350,7 @@ def test_redirect_and_no_route(start: Start, backend: Make) -> None:
     assert len(upstream.requests) == 1
 
 
-def test_asterisk(start: Start, backend: Make) -> None:
+def test_an_asterisk_is_forwarded_as_it_came(start: Start, backend: Make) -> None:
     upstream = backend()
     site = start(upstream, policy=BARE)
     assert site.client().ask(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").status == 200

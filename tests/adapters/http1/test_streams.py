@@ -174,7 +174,9 @@ def test_events_at_once(start: Start, backend: Make) -> None:
         ("waiting with 1.0", "reset")
     ],  # HTTP/1.0 has nothing that could be sent to find out whether a FIN was more than that
 )
-def test_client_gone(start: Start, backend: Make, when: str, how: str) -> None:
+def test_the_backend_stops_when_the_client_has_gone(
+    start: Start, backend: Make, when: str, how: str
+) -> None:
     """The backend's connection is closed, so that it can stop working; and soon, whatever the
     request was doing.
     """

@@ -73,7 +73,7 @@ def test_echo_of_megabytes(start: Start, backend: Make) -> None:
     assert record["bytes"] >= len(data)
 
 
-def test_early_bytes(start: Start, backend: Make) -> None:
+def test_bytes_behind_a_head_go_through_the_tunnel(start: Start, backend: Make) -> None:
     """What either side sends behind its head goes through the tunnel, and none of it before the
     101.
     """
@@ -161,7 +161,7 @@ def test_half_closed_before_the_101(start: Start, backend: Make) -> None:
 
 
 @pytest.mark.parametrize("side", ["client", "backend"])
-def test_reset(start: Start, backend: Make, side: str) -> None:
+def test_a_reset_goes_through_the_tunnel(start: Start, backend: Make, side: str) -> None:
     """A reset of one side ends the other at once, and the client's as a reset."""
 
     def script(peer: Peer) -> None:
@@ -186,7 +186,7 @@ def test_reset(start: Start, backend: Make, side: str) -> None:
         assert client.ended == "reset"
 
 
-def test_tunnel_idle(start: Start, backend: Make) -> None:
+def test_a_tunnel_ends_when_both_sides_are_silent(start: Start, backend: Make) -> None:
     """Bytes either way keep it; silence both ways ends it."""
     upstream = backend(echo)
     site = start(upstream, quick(tunnel_idle=0.4, idle=0.2, between_bytes=0.2, response_head=0.2))

@@ -169,7 +169,7 @@ FLOODS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_floods(start: StartSite, backend: Make, name: str) -> None:
+def test_an_endpoint_that_floods_us_is_cut_off(start: StartSite, backend: Make, name: str) -> None:
     """They end the exchange, and the connection: what the client gets is an error, or a response
     that is cut.
     """
@@ -259,7 +259,7 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make) -> None:
     client.cancel(number)
 
 
-def test_pushes(start: StartSite, backend: Make) -> None:
+def test_a_push_ends_the_connection(start: StartSite, backend: Make) -> None:
     """They are not wanted, which is said at once; one is the end of the connection, before anything
     is unpacked or kept.
     """

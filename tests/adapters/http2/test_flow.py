@@ -46,7 +46,7 @@ def giving(size: int) -> Callable[[Peer], None]:
     return script
 
 
-def test_download(start: StartSite, backend: Make) -> None:
+def test_downloads_share_the_connection_in_turn(start: StartSite, backend: Make) -> None:
     """Tens of megabytes to two streams that take them, in turn."""
     site = start(backend(giving(24 * MIB)))
     client = site.client(window=MIB)
@@ -64,7 +64,7 @@ def test_download(start: StartSite, backend: Make) -> None:
     assert [record["bytes"] >= 24 * MIB for record in site.log(2)] == [True, True]
 
 
-def test_upload(start: StartSite, backend: Make) -> None:
+def test_windows_open_as_the_upstream_takes_an_upload(start: StartSite, backend: Make) -> None:
     """The same the other way; the windows are opened as the upstream takes it."""
     got: list[int] = []
 
@@ -171,7 +171,7 @@ def test_an_upstream_that_takes_nothing(start: StartSite, backend: Make) -> None
     assert client.response(slow).status == 200
 
 
-def test_cancelled(start: StartSite, backend: Make) -> None:
+def test_a_cancelled_stream_ends_the_upstreams_work(start: StartSite, backend: Make) -> None:
     """RST_STREAM ends the upstream's work, before the response and in it."""
 
     def script(peer: Peer) -> None:
@@ -206,7 +206,7 @@ def test_the_client_is_gone(start: StartSite, backend: Make) -> None:
     assert {record["reason"] for record in site.log(2)} == {"client_closed"}
 
 
-def test_cut_responses(start: StartSite, backend: Make) -> None:
+def test_a_cut_response_is_reset_and_the_connection_stays(start: StartSite, backend: Make) -> None:
     """One that ends too early is reset; one that is no response is a 502; the connection stays."""
 
     def script(peer: Peer) -> None:
@@ -249,7 +249,7 @@ def test_the_clients_goaway(start: StartSite, backend: Make) -> None:
     assert client.ended == "fin"
 
 
-def test_drain(start: StartSite, backend: Make) -> None:
+def test_a_drain_ends_what_is_under_way_well(start: StartSite, backend: Make) -> None:
     """GOAWAY; what is under way gets its response, what comes later is refused so that it may be
     asked elsewhere.
     """
@@ -310,7 +310,7 @@ def test_the_end_of_a_drain(start: StartSite, backend: Make) -> None:
     assert site.log(1)[0]["reason"] == "shutdown"
 
 
-def test_time_outs(start: StartSite, backend: Make) -> None:
+def test_every_wait_has_its_time_out(start: StartSite, backend: Make) -> None:
     """Of a head, an idle connection, a request's body, a response, and a response's body."""
 
     def script(peer: Peer) -> None:

@@ -89,7 +89,9 @@ MALFORMED: dict[str, Pairs] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed(start: StartSite, backend: Make, name: str) -> None:
+def test_a_malformed_request_is_reset_and_reaches_no_endpoint(
+    start: StartSite, backend: Make, name: str
+) -> None:
     """A stream error; no endpoint has seen anything, and the other requests do not care."""
     server = backend()
     site = start(server)
@@ -118,7 +120,9 @@ def test_malformed(start: StartSite, backend: Make, name: str) -> None:
         (having(("content-length", "5"), ("content-length", "5")), 400),
     ],
 )
-def test_refused(start: StartSite, backend: Make, pairs: Pairs, status: int) -> None:
+def test_a_request_that_http1_cannot_say_is_refused(
+    start: StartSite, backend: Make, pairs: Pairs, status: int
+) -> None:
     """What HTTP/1 cannot say or must not: a response, and again no endpoint has seen it."""
     server = backend()
     client = start(server).client()
@@ -199,7 +203,7 @@ def test_frames_that_are_none(start: StartSite, backend: Make, name: str) -> Non
     assert other.get().status == 200
 
 
-def test_rapid_reset(start: StartSite, backend: Make) -> None:
+def test_rapid_resets_end_the_connection(start: StartSite, backend: Make) -> None:
     """CVE-2023-44487: requests taken back at once cost no endpoint anything, and in numbers end the
     connection.
     """
@@ -255,7 +259,7 @@ IDLE_FRAMES: dict[str, Frame | bytes] = {
 
 
 @pytest.mark.parametrize("name", IDLE_FRAMES)
-def test_floods(start: StartSite, backend: Make, name: str) -> None:
+def test_floods_of_frames_end_the_connection(start: StartSite, backend: Make, name: str) -> None:
     """CVE-2019-9512 and its kin."""
     client = start(
         backend(), limits=HTTP2Settings(idle_frames=100, idle_frames_per_second=10)
@@ -266,7 +270,7 @@ def test_floods(start: StartSite, backend: Make, name: str) -> None:
     assert client.read_to_end() == ENHANCE_YOUR_CALM
 
 
-def test_empty_data(start: StartSite, backend: Make) -> None:
+def test_floods_of_empty_data_end_the_connection(start: StartSite, backend: Make) -> None:
     """CVE-2019-9518."""
     client = start(
         backend(lambda peer: peer.read_rest() and None), limits=HTTP2Settings(idle_frames=100)
@@ -291,7 +295,7 @@ def test_continuations_without_end(start: StartSite, backend: Make, size: int) -
     assert client.ended
 
 
-def test_hpack_bomb(start: StartSite, backend: Make) -> None:
+def test_an_hpack_bomb_is_not_unpacked(start: StartSite, backend: Make) -> None:
     """CVE-2016-6581: a few bytes that unpack to megabytes are not unpacked."""
     server = backend()
     site = start(server)

@@ -21,7 +21,7 @@ from tests.support.running import quick, snapshot_of
 Make = Callable[..., Backend]
 
 
-def test_a_request(start: StartSite, backend: Make) -> None:
+def test_a_request_and_its_response_keep_their_fields(start: StartSite, backend: Make) -> None:
     fields = b"Server: x\r\nKeep-Alive: 5\r\nX-Y: 1\r\nConnection: X-Y\r\nContent-Length: 2"
     server = backend(responding(b"HTTP/1.1 200 Fine\r\n" + fields + b"\r\n\r\nok"))
     site = start(server)
@@ -99,7 +99,7 @@ def test_many_at_once(start: StartSite, backend: Make) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_splits(start: StartSite, backend: Make, size: int) -> None:
+def test_requests_may_be_cut_anywhere(start: StartSite, backend: Make, size: int) -> None:
     """However the bytes are cut into reads."""
     server = backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))
     client = start(server).client(hello=False)
@@ -188,7 +188,7 @@ def test_trailers_of_the_response(start: StartSite, backend: Make) -> None:
     assert response.trailers == {}
 
 
-def test_interim_responses(start: StartSite, backend: Make) -> None:
+def test_interim_responses_come_before_the_final_one(start: StartSite, backend: Make) -> None:
     def script(peer: Peer) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </s>\r\n\r\n")
@@ -269,7 +269,7 @@ def test_responses_of_our_own(start: StartSite, backend: Make) -> None:
     ]
 
 
-def test_early_response(start: StartSite, backend: Make) -> None:
+def test_an_early_response_stops_the_upload(start: StartSite, backend: Make) -> None:
     """One that comes before the body is complete: the client is told that it may stop sending."""
 
     def script(peer: Peer) -> None:
@@ -291,7 +291,7 @@ def test_early_response(start: StartSite, backend: Make) -> None:
     assert client.get("/", "a").status == 413
 
 
-def test_limits(start: StartSite, backend: Make) -> None:
+def test_requests_over_a_limit_are_refused(start: StartSite, backend: Make) -> None:
     site = start(backend(), quick(max_body=10, head_size=2048, field_count=20))
     client = site.client()
     assert (
@@ -340,13 +340,13 @@ def test_hosts_of_another_connection(start: StartSite, backend: Make) -> None:
     assert [record.get("reason") for record in site.log(2)] == [None, "misdirected"]
 
 
-def test_loops_end(start: StartSite, backend: Make) -> None:
+def test_a_request_that_runs_in_a_circle_is_a_508(start: StartSite, backend: Make) -> None:
     assert (
         start(backend()).client().get("/", "a", ("via", ", ".join(["2 meshlib"] * 8))).status == 508
     )
 
 
-def test_sticky_sessions(start: StartSite, backend: Make) -> None:
+def test_a_session_stays_at_its_endpoint(start: StartSite, backend: Make) -> None:
     servers = [
         backend(
             responding(
@@ -384,7 +384,7 @@ def test_forged_sessions_move_no_session(start: StartSite, backend: Make) -> Non
         )
 
 
-def test_trusted_peer(start: StartSite, backend: Make) -> None:
+def test_a_trusted_proxy_is_believed(start: StartSite, backend: Make) -> None:
     server = backend()
     client = start(
         server, policy=ForwardingPolicy(trusted_proxies=parse_networks(["127.0.0.1"]))

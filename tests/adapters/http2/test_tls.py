@@ -50,7 +50,7 @@ def echo(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n" % (scheme, len(body)) + body)
 
 
-def test_curl(
+def test_curl_chooses_http2_by_alpn_or_not(
     stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory, tmp_path: Path
 ) -> None:
     """Chosen by ALPN, or not; megabytes there and back."""
@@ -78,7 +78,9 @@ def test_curl(
     assert [record["protocol"] for record in site.log(2)] == ["HTTP/2", "HTTP/1.1"]
 
 
-def test_h2load(stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory) -> None:
+def test_h2load_has_every_response(
+    stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory
+) -> None:
     """Many at once, all with a response."""
     site = serve(stack, backend(), "localhost", loop_factory=loop_factory)
     said = run(
@@ -88,7 +90,7 @@ def test_h2load(stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFa
     assert "1000 succeeded, 0 failed" in said
 
 
-def test_several_hosts(
+def test_one_connection_serves_all_hosts_of_its_certificate(
     stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory
 ) -> None:
     """Browsers ask for all hosts of a certificate over one connection (RFC 9113 9.1.1); for others

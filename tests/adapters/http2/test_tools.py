@@ -14,7 +14,9 @@ from tests.support.programs import run
 Make = Callable[..., Backend]
 
 
-def test_curl(start: StartSite, backend: Make, tmp_path: Path) -> None:
+def test_curl_has_a_page_an_upload_and_trailers(
+    start: StartSite, backend: Make, tmp_path: Path
+) -> None:
     """A page, an upload, what it expects before it, and the trailers of a response."""
 
     def script(peer: Peer) -> None:
@@ -41,7 +43,7 @@ def test_curl(start: StartSite, backend: Make, tmp_path: Path) -> None:
     assert site.log(2)[0]["protocol"] == "HTTP/2"
 
 
-def test_nghttp(start: StartSite, backend: Make) -> None:
+def test_nghttp_may_use_priorities_and_padding(start: StartSite, backend: Make) -> None:
     """It speaks PRIORITY and padding, and says GOAWAY at the end."""
     site = start(backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nfoo")))
     said = run("nghttp", "-v", "--padding=50", site.url + "/1", site.url + "/2", site.url + "/3")
@@ -51,7 +53,7 @@ def test_nghttp(start: StartSite, backend: Make) -> None:
     assert len(site.log(3)) == 3
 
 
-def test_h2load(start: StartSite, backend: Make, tmp_path: Path) -> None:
+def test_h2load_has_every_response(start: StartSite, backend: Make, tmp_path: Path) -> None:
     """Many connections and streams at once, downloads and uploads: each gets its response."""
     site = start(
         backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20000))

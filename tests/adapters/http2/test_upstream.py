@@ -166,7 +166,7 @@ def test_clients_of_http_1(start: StartSite, backend: Make) -> None:
     assert client.ask(get("/length")).body == b"12345"
 
 
-def test_megabytes(start: StartSite, backend: Make) -> None:
+def test_megabytes_pass_through_smaller_windows(start: StartSite, backend: Make) -> None:
     """Up and down through windows that are smaller."""
 
     def respond(server: Server, number: int) -> None:
@@ -225,7 +225,9 @@ def test_a_server_of_http_1(start: StartSite, backend: Make) -> None:
     assert start(over(backend(script))).client().get().status == 502
 
 
-def test_goaway(start: StartSite, backend: Make) -> None:
+def test_an_endpoint_that_says_goaway_gets_no_more_requests(
+    start: StartSite, backend: Make
+) -> None:
     """Who says that it takes no more requests gets none; what it still responds is passed on."""
 
     def respond(server: Server, number: int) -> None:
@@ -276,7 +278,7 @@ def test_a_status_that_is_none(start: StartSite, backend: Make, status: str) -> 
     assert [client.get(path).status for path in ("/wrong", "/right")] == [502, 204]
 
 
-def test_time_out(start: StartSite, backend: Make) -> None:
+def test_an_endpoint_that_is_silent_is_a_504(start: StartSite, backend: Make) -> None:
     assert (
         start(over(backend(serving(lambda server, number: None))), quick(response_head=0.3))
         .client()

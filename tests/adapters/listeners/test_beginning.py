@@ -17,7 +17,7 @@ from tests.support.running import quick, snapshot_of
 Make = Callable[..., Backend]
 
 
-def test_slow_start(start: Start, backend: Make) -> None:
+def test_an_endpoint_that_joins_gets_few_requests_at_first(start: Start, backend: Make) -> None:
     """Who joins gets a request at once and then few; with the setting off, and among those that
     begin together, all the same.
     """
@@ -52,7 +52,9 @@ def test_slow_start_ends(start: Start, backend: Make) -> None:
     assert len(new.requests) == before + 10
 
 
-def test_probation(start: Start, backend: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_on_probation_gets_one_request_at_a_time(
+    start: Start, backend: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first request after an ejection is alone there until it has a response, however many come
     meanwhile.
     """

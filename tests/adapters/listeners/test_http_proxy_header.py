@@ -122,7 +122,7 @@ def test_accept_takes_connections_without_proxy_header(start: Start, backend: Ma
 
 
 @pytest.mark.parametrize(("mode", "sources", "data", "reason"), REFUSED)
-def test_refused(
+def test_a_header_that_is_wrong_or_missing_is_refused(
     start: Start, backend: Make, mode: Mode, sources: Sequence[Network], data: bytes, reason: str
 ) -> None:
     running, address = site(start, backend, mode, sources)

@@ -318,7 +318,7 @@ def test_without_a_ready_task_the_port_is_open_and_takes_nobody() -> None:
     run(main())
 
 
-def test_draining() -> None:
+def test_a_drain_lets_open_connections_end() -> None:
     async def main() -> None:
         number = free_port()
         tcp, udp = ListeningPort(Scheme.TCP, number), ListeningPort(Scheme.UDP, number)

@@ -364,7 +364,7 @@ def test_only_ready_endpoints_get_connections(run: Run, state: EndpointState) ->
     run(main())
 
 
-def test_nobody_there(run: Run) -> None:
+def test_a_client_without_an_endpoint_is_refused_with_a_reason(run: Run) -> None:
     async def main() -> None:
         async with listening() as (port, listener):
             for ports, reason in (
@@ -548,7 +548,7 @@ def test_somebody_elses_proxy_header_is_his_own_bytes_or_refused(
     run(scenario())
 
 
-def test_time_limits(run: Run) -> None:
+def test_a_connection_ends_at_its_time_limits(run: Run) -> None:
     async def main() -> None:
         async with serving(echo) as backend:
             for changes, outcome in (

@@ -59,7 +59,7 @@ def test_settings_that_make_no_sense() -> None:
     assert HTTPSettings(retry_budget=0, pool_size=0, replay_size=0, queue_size=0, slow_start=0)
 
 
-def test_idle(start: Start, backend: Make) -> None:
+def test_an_idle_connection_is_closed_without_a_word(start: Start, backend: Make) -> None:
     """Between requests, and before the first: closed without a word."""
     site = start(backend(), quick(idle=0.2))
     fresh, used = site.client(), site.client()
@@ -69,7 +69,7 @@ def test_idle(start: Start, backend: Make) -> None:
     assert site.reasons(1) == [None]
 
 
-def test_head_read(start: Start, backend: Make) -> None:
+def test_a_head_that_comes_too_slowly_is_a_408(start: Start, backend: Make) -> None:
     """Slowloris: byte after byte does not help, the time is for the whole head."""
     upstream = backend()
     site = start(upstream, quick(head_read=0.3, idle=5))
@@ -86,7 +86,7 @@ def test_head_read(start: Start, backend: Make) -> None:
     assert len(upstream.requests) == 1
 
 
-def test_body(start: Start, backend: Make) -> None:
+def test_a_body_that_stops_is_a_408(start: Start, backend: Make) -> None:
     """A body that stops is 408 and ends the upstream's request; one that moves slowly may take its
     time.
     """
@@ -105,7 +105,7 @@ def test_body(start: Start, backend: Make) -> None:
     assert site.reasons(2) == [None, "body_timeout"]
 
 
-def test_response_head(start: Start, backend: Make) -> None:
+def test_an_upstream_that_is_silent_is_a_504(start: Start, backend: Make) -> None:
     """504, the upstream's connection closed, the client's kept; a head that trickles counts as
     none.
     """
@@ -155,7 +155,7 @@ def test_time_for_the_response_begins_behind_the_body(start: Start, backend: Mak
     assert client.read_response().status == 200
 
 
-def test_between_bytes(start: Start, backend: Make) -> None:
+def test_a_response_that_stops_is_cut(start: Start, backend: Make) -> None:
     """A response that stops is cut, visibly; one that trickles goes on."""
 
     def script(peer: Peer) -> None:
@@ -209,7 +209,9 @@ def test_slow_reader_is_not_cut(start: Start, backend: Make) -> None:
     assert client.ended == "fin"
 
 
-def test_lingering_close(start: Start, backend: Make) -> None:
+def test_what_comes_behind_a_refusal_is_thrown_away_for_a_while(
+    start: Start, backend: Make
+) -> None:
     """Behind a refusal what still comes is thrown away for a while, then the connection is closed
     even so.
     """
@@ -223,7 +225,7 @@ def test_lingering_close(start: Start, backend: Make) -> None:
     site.wait(lambda: not site.call(lambda: len(site.listener.clients)))
 
 
-def test_pool_idle(start: Start, backend: Make) -> None:
+def test_an_idle_connection_to_an_endpoint_is_closed(start: Start, backend: Make) -> None:
     upstream = backend()
     site = start(upstream, quick(pool_idle=0.5))
     assert site.client().ask(get()).status == 200
@@ -232,7 +234,9 @@ def test_pool_idle(start: Start, backend: Make) -> None:
     assert site.idle() == 0
 
 
-def test_pool_size(start: Start, backend: Make) -> None:
+def test_more_connections_than_are_kept_close_after_their_response(
+    start: Start, backend: Make
+) -> None:
     """More connections than are kept may be made; they are closed after their response."""
     gate = threading.Barrier(5)
 
@@ -250,7 +254,7 @@ def test_pool_size(start: Start, backend: Make) -> None:
     assert site.idle() == 2
 
 
-def test_max_connections(start: Start, backend: Make) -> None:
+def test_one_connection_too_many_is_told_so(start: Start, backend: Make) -> None:
     """One too many is told so, where nobody is idle; when another leaves there is room again."""
     site = start(backend(silent), quick(max_connections=2))
     first, second = site.client(), site.client()

@@ -108,7 +108,7 @@ def test_a_trusted_proxy_that_says_nothing() -> None:
     assert caught.value.reason == "proxy_missing"
 
 
-def test_anybody_else() -> None:
+def test_a_header_is_required_of_proxies_alone() -> None:
     opening = TLSOpening(shared_by(policy("accept")))
     opening.expect_header("192.0.2.1")
     assert opening.header is None

@@ -45,7 +45,7 @@ HOSTILE = (
 )
 
 
-def test_json_lines(start: Start, backend: Make) -> None:
+def test_hostile_bytes_stay_inside_their_json_string(start: Start, backend: Make) -> None:
     """Hostile bytes stay inside their string; what it says is what came."""
     site = start(backend())
     for wire in HOSTILE:
@@ -68,7 +68,7 @@ def test_json_lines(start: Start, backend: Make) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
 
 
-def test_combined_lines(start: Start, backend: Make) -> None:
+def test_hostile_bytes_keep_the_combined_format(start: Start, backend: Make) -> None:
     site = start(backend(), form="combined")
     for wire in HOSTILE:
         site.client().ask(wire)
@@ -122,7 +122,7 @@ def test_nothing_of_the_request_before(start: Start, backend: Make) -> None:
     assert "first_byte_seconds" not in bad
 
 
-def test_blocked_sink(start: Start, backend: Make) -> None:
+def test_a_blocked_sink_stops_no_request(start: Start, backend: Make) -> None:
     """A sink that takes nothing stops no request; what was taken is written when it goes on."""
     gate = threading.Event()
     lines: list[str] = []

@@ -38,7 +38,7 @@ def lines(form: str) -> list[str]:
     return "".join(taken).splitlines()
 
 
-def test_json() -> None:
+def test_connections_are_logged_as_json() -> None:
     first, second = (json.loads(line) for line in lines("json"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first.pop("time"))
     assert first == {
@@ -56,7 +56,7 @@ def test_json() -> None:
     assert second["outcome"] == "bad_server_name"
 
 
-def test_combined() -> None:
+def test_connections_are_logged_in_the_combined_format() -> None:
     first, second = lines("combined")
     assert (
         '"TLS shop.example.com" - 4000 "-" "-" sni://shop.example.com 10.0.0.5:8443 '
@@ -99,7 +99,7 @@ def test_ports_as_json() -> None:
     assert (second["protocol"], second["outcome"], second["endpoint"]) == ("UDP", "no_endpoint", "")
 
 
-def test_ports_combined() -> None:
+def test_connections_of_ports_are_logged_in_the_combined_format() -> None:
     first, second = port_lines("combined")
     assert '"TCP -" - 7 "-" "-" tcp://:5432 10.0.0.5:5432 1 1.250000 closed --' in first
     assert '"UDP -" - 0 "-" "-" udp://:53 - 1 0.000000 no_endpoint --' in second

@@ -124,7 +124,7 @@ def test_the_client_goes_while_it_waits(start: Start, backend: Make) -> None:
     assert first.read_response().status == 200
 
 
-def test_nobody_there(start: Start) -> None:
+def test_an_endpoint_that_refuses_connections_is_to_blame(start: Start) -> None:
     with unused_port() as port:
         site = start(snapshot_of({"": [port]}))
         assert site.client().ask(get()).status == 502

@@ -66,7 +66,7 @@ def test_one_line_a_record_whatever_is_in_it(form: str) -> None:
     assert "ValueError" in text
 
 
-def test_text() -> None:
+def test_text_lines_have_time_level_and_logger() -> None:
     stream = written("text")
     logger.warning("hello %s", "you")
     assert stream.getvalue().endswith("Z WARNING gateway.test: hello you\n")

@@ -216,7 +216,7 @@ def test_merge_keys_and_anchors_are_no_repeated_keys() -> None:
     assert load_document(text, where="") == {"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}}
 
 
-def test_repr() -> None:
+def test_the_provider_shows_its_file_and_state() -> None:
     assert repr(FileProvider("a.yml")) == "<FileProvider a.yml starting>"
 
 

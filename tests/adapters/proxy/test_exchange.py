@@ -138,7 +138,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_policy(loop: asyncio.AbstractEventLoop, case: str) -> None:
+def test_responses_of_our_own_end_the_exchange(loop: asyncio.AbstractEventLoop, case: str) -> None:
     text, expected = CASES[case]
     stand = Stand(loop)
     stand.begin(text)

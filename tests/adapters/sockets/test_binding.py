@@ -56,7 +56,7 @@ def test_a_name_without_an_address() -> None:
         bind_address(Address("nobody.invalid", 80), setting="http")
 
 
-def test_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_without_permission_tells_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     # Tests may run as root, who has every permission; so the refusal itself is made.
     def refuse(self: socket.socket, address: object) -> None:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))

@@ -59,7 +59,7 @@ def first_problem(files: CertificateFiles) -> str:
     return files.problems[0].message
 
 
-def test_every_form(tmp_path: Path, authority: trustme.CA) -> None:
+def test_certificates_are_read_in_every_form(tmp_path: Path, authority: trustme.CA) -> None:
     chain, key = parts(authority, "pair.example")
     (tmp_path / "pair.crt").write_bytes(chain)
     (tmp_path / "pair.key").write_bytes(key)
@@ -272,7 +272,9 @@ def test_of_two_with_one_name_the_later_end_serves(tmp_path: Path, authority: tr
     assert index.choose("b.example") is None
 
 
-def test_client_authorities(tmp_path: Path, authority: trustme.CA) -> None:
+def test_the_last_good_authorities_of_clients_are_kept(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
     path = tmp_path / "ca.pem"
     files = CertificateFiles([], str(path))
     assert files.read().client_ca == b""

@@ -98,7 +98,9 @@ def owner_of(loop: asyncio.AbstractEventLoop, engine: TLSEngine) -> Iterator[Own
 
 
 @pytest.mark.parametrize("side", ["server", "client"])
-def test_established(loop: asyncio.AbstractEventLoop, side: str) -> None:
+def test_either_side_hears_of_the_finished_handshake(
+    loop: asyncio.AbstractEventLoop, side: str
+) -> None:
     server, client = engines()
     own, peer = (server, client) if side == "server" else (client, server)
     with owner_of(loop, own) as owner:

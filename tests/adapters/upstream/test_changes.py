@@ -158,7 +158,7 @@ def test_session_learned_and_bound_again(start: Start, backend: Make) -> None:
     assert moved != {first.body}
 
 
-def test_forged_sessions(start: Start, backend: Make) -> None:
+def test_a_forged_cookie_chooses_no_endpoint(start: Start, backend: Make) -> None:
     """Whatever a cookie says, it chooses nobody who is not a member, and unknown ones are
     spread.
     """
@@ -290,7 +290,7 @@ def drain(site: RunningGateway, grace: float) -> concurrent.futures.Future[int]:
     return future
 
 
-def test_drain(start: Start, backend: Make) -> None:
+def test_a_drain_ends_requests_under_way_well(start: Start, backend: Make) -> None:
     """Idle connections close, requests under way end well and say so, nobody new is accepted."""
     go, begun = threading.Event(), threading.Event()
 

@@ -51,7 +51,9 @@ def _wait(event: threading.Event) -> None:
 @pytest.mark.parametrize(
     "wire", [get(), POST, POST.replace(b"POST", b"PATCH")], ids=["GET", "POST", "PATCH"]
 )
-def test_refused_connection(start: Start, backend: Make, wire: bytes) -> None:
+def test_any_request_goes_to_the_next_endpoint_when_none_has_seen_it(
+    start: Start, backend: Make, wire: bytes
+) -> None:
     """No byte was sent, so any request goes to the next endpoint."""
     upstream = backend()
     with unused_port() as dead:
@@ -67,7 +69,7 @@ def test_refused_connection(start: Start, backend: Make, wire: bytes) -> None:
         ] == [HealthState.EJECTED]
 
 
-def test_all_refuse(start: Start) -> None:
+def test_a_502_when_all_endpoints_refuse_connections(start: Start) -> None:
     with unused_port() as one, unused_port() as two:
         site = start(snapshot_of({"": [one, two]}))
         client = site.client()
@@ -97,7 +99,7 @@ def test_host_that_cannot_be_looked_up(start: Start, backend: Make) -> None:
         assert client.ask(get()).status == 200
 
 
-def test_no_endpoint(start: Start) -> None:
+def test_a_503_without_endpoints(start: Start) -> None:
     site = start(snapshot_of({"": []}))
     client = site.client()
     response = client.ask(get())
@@ -211,7 +213,7 @@ def test_body_beyond_the_replay_size(start: Start, backend: Make) -> None:
     assert statuses.count(502) == len(bad.requests) - known > 0
 
 
-def test_retry_budget(start: Start, backend: Make) -> None:
+def test_an_upstream_that_fails_is_hardly_asked_more_often(start: Start, backend: Make) -> None:
     """An upstream whose every endpoint fails is asked hardly more often than clients ask."""
     upstreams = [backend(dying), backend(dying)]
     site = start(snapshot_of({"": upstreams}), quick(retry_budget=0.1))

@@ -57,7 +57,7 @@ def test_a_proxy_in_front_names_the_clients_of_a_port(gateways: Lab) -> None:
         assert access.read_text().startswith("192.0.2.7 - - ")
 
 
-def test_one_process(gateways: Lab) -> None:
+def test_one_worker_opens_the_ports_of_services(gateways: Lab) -> None:
     port = free_port()
     with echoing() as backend:
         running = serve(gateways, "--workers", "1", services=services(port, backend=backend))
@@ -210,7 +210,9 @@ def test_a_question_is_a_port() -> None:
         ([], []),
     ],
 )
-def test_reading_ports(value: object, expected: list[tuple[int, int]]) -> None:
+def test_ports_are_read_from_what_is_written(
+    value: object, expected: list[tuple[int, int]]
+) -> None:
     assert [(found.first, found.last) for found in read_ports(value)] == expected
     assert read_ports([str(found) for found in read_ports(value)]) == read_ports(value)
 

@@ -137,7 +137,7 @@ def test_no_session_at_all() -> None:
     assert len(tables) == 0
 
 
-def test_sessions_end() -> None:
+def test_sessions_end_with_their_time_and_their_upstream() -> None:
     tables = SessionTables(SessionLimits(ttl=10.0))
     tables.learn("shop", "SID", b"a", "1", 0.0)
     tables.keep("shop", "SID", [b"b"], "1", 0.0)

@@ -137,7 +137,7 @@ def test_a_session_in_use_is_settled() -> None:
     assert not table.is_settled(b"other", "1", 2.0)
 
 
-def test_forgetting_one() -> None:
+def test_forgetting_says_whether_the_value_was_known() -> None:
     table = LearnedTable()
     table.learn(b"a", "1", 0.0)
     table.meet(b"b", "1", 0.0)

@@ -79,7 +79,9 @@ def test_the_table_in_the_documentation_is_the_catalogue() -> None:
         ([1, 1, 1], 2, [1, 1, 0]),
     ],
 )
-def test_shares(wanted: list[int], total: int, shares: list[int]) -> None:
+def test_whoever_wants_little_gets_it_and_others_share_the_rest(
+    wanted: list[int], total: int, shares: list[int]
+) -> None:
     assert fair_shares(wanted, total) == shares
 
 

@@ -67,7 +67,9 @@ INDEX = NameIndex(RECORDS)
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_resolve(name: str, network: str | None, addresses: tuple[str, ...]) -> None:
+def test_a_name_resolves_to_its_addresses(
+    name: str, network: str | None, addresses: tuple[str, ...]
+) -> None:
     assert INDEX.resolve(name, network) == addresses
 
 

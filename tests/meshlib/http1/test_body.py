@@ -5,7 +5,7 @@ from meshlib.http1 import RequestBody, parse_fields
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 100])
-def test_length(step: int) -> None:
+def test_a_body_with_a_length_ends_there_however_it_is_cut(step: int) -> None:
     body = RequestBody(parse_fields(b"Content-Length: 5\r\n"))
     data = b"helloNEXT"
     out, position = b"", 0
@@ -16,7 +16,7 @@ def test_length(step: int) -> None:
     assert (out, data[position:], body.size) == (b"hello", b"NEXT", 5)
 
 
-def test_no_body() -> None:
+def test_a_request_without_a_body_takes_no_bytes() -> None:
     for block in (b"", b"Content-Length: 0\r\n"):
         body = RequestBody(parse_fields(block))
         assert body.done

@@ -32,7 +32,9 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("wire", "payload", "clean", "rest"), GOOD)
-def test_whole(wire: bytes, payload: bytes, clean: bytes, rest: bytes) -> None:
+def test_a_chunked_body_is_decoded_or_relayed_clean(
+    wire: bytes, payload: bytes, clean: bytes, rest: bytes
+) -> None:
     reader = ChunkedReader()
     assert b"".join(reader.receive_data(wire)) == payload
     assert reader.done
@@ -44,7 +46,9 @@ def test_whole(wire: bytes, payload: bytes, clean: bytes, rest: bytes) -> None:
 
 @pytest.mark.parametrize(("wire", "payload", "clean", "rest"), GOOD)
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
-def test_cut(wire: bytes, payload: bytes, clean: bytes, rest: bytes, step: int) -> None:
+def test_a_chunked_body_may_be_cut_anywhere(
+    wire: bytes, payload: bytes, clean: bytes, rest: bytes, step: int
+) -> None:
     for relay, wanted in ((False, payload), (True, clean)):
         reader = ChunkedReader(relay=relay)
         out = b""
@@ -100,7 +104,9 @@ BAD = [
 @pytest.mark.parametrize(("wire", "reason"), BAD)
 @pytest.mark.parametrize("step", [100, 1, 2, 3])
 @pytest.mark.parametrize("relay", [False, True])
-def test_refused(wire: bytes, reason: str, step: int, relay: bool) -> None:
+def test_bad_chunks_are_refused_with_a_reason(
+    wire: bytes, reason: str, step: int, relay: bool
+) -> None:
     reader = ChunkedReader(relay=relay)
     with pytest.raises(RequestHeadError) as caught:
         for position in range(0, len(wire), step):
@@ -122,7 +128,7 @@ def test_refused(wire: bytes, reason: str, step: int, relay: bool) -> None:
 )
 @pytest.mark.parametrize("step", [100_000, 1, 13])
 @pytest.mark.parametrize("response", [False, True])
-def test_limits(wire: bytes, what: str, step: int, response: bool) -> None:
+def test_chunks_have_limits(wire: bytes, what: str, step: int, response: bool) -> None:
     reader = ChunkedReader(response=response)
     with pytest.raises(LimitExceeded) as caught:
         for position in range(0, len(wire), step):

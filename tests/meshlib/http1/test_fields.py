@@ -10,7 +10,7 @@ from meshlib.http1 import EMPTY_SECTION, KnownLines, parse_fields, section_of
 from meshlib.messages import FieldSection
 
 
-def test_nothing() -> None:
+def test_no_lines_are_the_empty_section() -> None:
     assert parse_fields(b"") == EMPTY_SECTION
 
 

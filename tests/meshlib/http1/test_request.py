@@ -16,7 +16,9 @@ ACCEPTED = json.loads((VECTORS / "accepted-requests.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize(("name", "text", "status", "reason"), REFUSED, ids=[v[0] for v in REFUSED])
-def test_refused(name: str, text: str, status: int, reason: str) -> None:
+def test_a_bad_head_is_refused_with_status_and_reason(
+    name: str, text: str, status: int, reason: str
+) -> None:
     with pytest.raises(RequestHeadError) as caught:
         parse_request_head(text.encode("latin-1"))
     assert (caught.value.status_hint, caught.value.reason) == (status, reason)
@@ -24,7 +26,7 @@ def test_refused(name: str, text: str, status: int, reason: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "text", "facts"), ACCEPTED, ids=[v[0] for v in ACCEPTED])
-def test_accepted(name: str, text: str, facts: dict[str, Any]) -> None:
+def test_a_good_head_is_read_with_its_facts(name: str, text: str, facts: dict[str, Any]) -> None:
     head = parse_request_head(text.encode("latin-1"))
     for key, value in facts.items():
         seen: Any = getattr(head, key, None) if hasattr(head, key) else getattr(head.fields, key)
@@ -55,7 +57,7 @@ def test_h11_reads_the_same(name: str, text: str, facts: dict[str, Any]) -> None
 @pytest.mark.parametrize(("name", "text", "facts"), ACCEPTED, ids=[v[0] for v in ACCEPTED])
 @pytest.mark.parametrize("before", [b"", b"\r\n"])
 @pytest.mark.parametrize("rest", [b"", b"GET / HTTP/1.1\r\n", b"\r\n\r\n"])
-def test_every_split(
+def test_a_head_may_be_cut_anywhere(
     name: str, text: str, facts: dict[str, Any], before: bytes, rest: bytes
 ) -> None:
     head = text.encode("latin-1")

@@ -21,7 +21,7 @@ def head(text: str) -> bytes:
         ("HTTP/1.1 599 x\ty", 599, b"x\ty"),
     ],
 )
-def test_status_lines(text: str, status: int, reason: bytes) -> None:
+def test_a_status_line_is_read(text: str, status: int, reason: bytes) -> None:
     parsed = parse_response_head(head(text))
     assert (parsed.status, parsed.reason) == (status, reason)
 
@@ -51,7 +51,7 @@ def test_status_lines(text: str, status: int, reason: bytes) -> None:
         "HTTP/1.1 103 Early Hints\nTransfer-Encoding: chunked",
     ],
 )
-def test_broken_responses(text: str) -> None:
+def test_a_broken_head_of_a_response_is_a_502(text: str) -> None:
     with pytest.raises(ResponseHeadError) as caught:
         parse_response_head(head(text))
     assert caught.value.status_hint == 502

@@ -47,7 +47,7 @@ def lines_of(pairs: list[Pair], *, ended: bool = True) -> list[bytes]:
     return read(pairs, ended=ended).fields.block.split(b"\r\n")[:-1]
 
 
-def test_a_request() -> None:
+def test_a_request_is_written_as_lines_of_http1() -> None:
     pairs = [
         HTTPS,
         ROOT,
@@ -182,7 +182,9 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("pairs", "reason"), MALFORMED)
 @pytest.mark.parametrize("ended", [True, False])
-def test_malformed_requests(pairs: list[Pair], reason: str, ended: bool) -> None:
+def test_a_malformed_request_is_refused_with_a_reason(
+    pairs: list[Pair], reason: str, ended: bool
+) -> None:
     with pytest.raises(MalformedRequest) as caught:
         read(pairs, ended=ended)
     assert caught.value.reason == reason

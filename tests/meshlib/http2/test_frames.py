@@ -137,7 +137,7 @@ def test_a_stream_that_fails_takes_nothing_along() -> None:
 
 
 @pytest.mark.parametrize("wire", [b"GET / HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n\r\nSX"])
-def test_another_preface(wire: bytes) -> None:
+def test_another_preface_is_an_error(wire: bytes) -> None:
     reader = FrameReader(preface=PREFACE)
     reader.receive_data(wire[:2])
     reader.receive_data(wire[2:])

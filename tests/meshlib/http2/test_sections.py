@@ -259,7 +259,7 @@ def test_trailers_that_may_be_sent_on() -> None:
 
 
 @pytest.mark.parametrize("pair", [*BAD_PAIRS, (b"connection", b"close"), (b"upgrade", b"x")])
-def test_malformed_trailers(pair: Pair) -> None:
+def test_malformed_trailers_are_refused_of_either_side(pair: Pair) -> None:
     for response, kind in ((False, MalformedRequest), (True, ResponseHeadError)):
         with pytest.raises(kind) as caught:
             trailer_pairs([(b"digest", b"x"), pair], frozenset(), response=response)

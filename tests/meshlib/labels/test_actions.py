@@ -157,14 +157,14 @@ def test_no_port_to_use() -> None:
         ({"redirect": "http://a.example"}, WEB, None, ["HRM015"]),
     ],
 )
-def test_redirects(
+def test_a_redirect_is_the_action_instead_of_forwarding(
     asked: dict[str, str], match: Match | None, action: object, codes: list[str]
 ) -> None:
     assert act(pairs(**asked), match) == (action, codes)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_statuses(status: int) -> None:
+def test_a_redirect_has_the_status_that_is_asked_for(status: int) -> None:
     rule = RedirectRule("https://b", status)
     assert act(pairs(redirect="https://b", redirect_status=str(status))) == (rule, [])
 
@@ -187,7 +187,7 @@ def test_a_redirect_of_tls_is_cured_by_one_of_http() -> None:
         ("http://b//x", "http://b//x", "//x"),
     ],
 )
-def test_targets(text: str, url: str, path: str | None) -> None:
+def test_the_target_of_a_redirect_is_read(text: str, url: str, path: str | None) -> None:
     target, reported = redirect(text)
     assert target is not None
     assert (target.url, target.path, reported) == (url, path, [])

@@ -18,7 +18,7 @@ from meshlib.labels.grammar import Part, split_elements, split_pair, trim
         ("\u00a0a", Part("\u00a0a", 1)),
     ],
 )
-def test_trim(text: str, part: Part) -> None:
+def test_white_space_around_a_part_is_no_part_of_it(text: str, part: Part) -> None:
     assert trim(text) == part
 
 

@@ -24,7 +24,7 @@ def test_a_redirect_forwards_nowhere() -> None:
     assert not LabelRoute(HostPath("a"), RedirectRule("https://b"), "key", "hrm").forwards
 
 
-def test_defaults() -> None:
+def test_a_port_and_a_result_have_defaults() -> None:
     port = PublishedPort(80)
     assert (port.published, port.protocol, port.mode) == (None, "tcp", "ingress")
     assert LabelResult() == LabelResult((), (), frozenset())

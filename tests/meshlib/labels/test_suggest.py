@@ -22,7 +22,7 @@ short = st.text(alphabet="abc", max_size=6)
         ("prot", "port", 1),
     ],
 )
-def test_distance(left: str, right: str, edits: int) -> None:
+def test_distance_counts_edits(left: str, right: str, edits: int) -> None:
     assert distance(left, right) == edits
 
 
@@ -48,7 +48,7 @@ def test_distance_is_symmetric_and_bounded(left: str, right: str) -> None:
         ("r" * 65, None),
     ],
 )
-def test_nearest(word: str, meant: str | None) -> None:
+def test_the_nearest_word_is_meant_if_it_is_near_enough(word: str, meant: str | None) -> None:
     assert nearest(word, ("redirect", "sticky_sessions")) == meant
 
 

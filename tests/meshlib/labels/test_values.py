@@ -37,7 +37,7 @@ from meshlib.labels.values import OptionValueError
         ),
     ],
 )
-def test_values(read: Callable[[str], object], text: str, value: object) -> None:
+def test_values_are_read(read: Callable[[str], object], text: str, value: object) -> None:
     assert read(text) == value
 
 

@@ -71,7 +71,7 @@ def site_of(*contributions: Contribution) -> Site[TableDecision]:
     return compile_site("a", claims(*contributions), decide, same)
 
 
-def test_one_claim() -> None:
+def test_one_claim_has_its_slot_alone() -> None:
     shop = contribution("shop", 1)
     site = site_of(shop)
     (slot,) = site.slots

@@ -113,7 +113,7 @@ def test_a_path_that_is_not_there() -> None:
     assert told(found) == {"http://a/x s": (False, "path /x does not contain /y")}
 
 
-def test_no_candidate() -> None:
+def test_it_is_said_when_no_route_has_the_host() -> None:
     found = explain(table_of(route("a")), head("b"))
     assert found.notes[1] == "no route has this host, a wildcard above it, or any host"
     assert found.reasons == ()
@@ -140,7 +140,7 @@ def test_a_shared_route() -> None:
     assert [e.id for e in found.endpoints] == ["s.1", "t.1"]
 
 
-def test_a_redirect() -> None:
+def test_a_redirect_is_explained_with_its_location() -> None:
     rule = RedirectRule("https://b", 308)
     found = explain(table_of(replace(route("a"), action=rule)), head("a", "/x?y"))
     assert (found.kind, found.status, found.location, found.endpoints) == (
@@ -179,7 +179,7 @@ def test_an_ambiguous_path() -> None:
     assert len(harmless.notes) == 2
 
 
-def test_a_hello() -> None:
+def test_a_hello_is_explained_by_its_server_name() -> None:
     table = table_of(*(route(host, scheme=Scheme.SNI) for host in ("a.b", "*.b", "")))
     found = explain(table, ClientHello("A.b"))
     assert (found.kind, found.notes, found.status) == ("passthrough", ("server name a.b",), None)
@@ -275,7 +275,7 @@ def test_it_agrees_with_the_table(routes: list[Route], host: str, target: str) -
             }
 
 
-def test_a_port() -> None:
+def test_a_port_is_explained_by_its_service() -> None:
     def on(number: int, service: str, *states: EndpointState) -> Route:
         return replace(route("", "/", service, *states), match=ListeningPort(Scheme.TCP, number))
 

@@ -23,7 +23,7 @@ def keys(indexes: Indexes) -> set[str]:
     return {key.name for key in indexes.upstreams}
 
 
-def test_nothing() -> None:
+def test_indexes_of_nothing_are_empty() -> None:
     empty = Indexes()
     assert (names(empty), keys(empty), list(empty.diagnostics())) == ([], set(), [])
     assert empty.barred(Scheme.HTTP, "a.example") is None

@@ -355,12 +355,12 @@ def test_route_never_raises(authority: bytes, target: bytes) -> None:
         ("", "bad_server_name"),
     ],
 )
-def test_server_names(name: str | None, expected: str) -> None:
+def test_a_server_name_finds_its_most_specific_route(name: str | None, expected: str) -> None:
     table = table_of(service("s", "sni://a.b", "sni://*.b", "sni://", "a.b/", "/"))
     assert place_of(table.route_tls(ClientHello(server_name=name))) == expected
 
 
-def test_refused_hellos() -> None:
+def test_a_hello_that_cannot_be_served_is_rejected_with_an_alert() -> None:
     shop = service("s", "sni://a", state=EndpointState.STARTING)
     table = table_of(shop)
     assert table.route_tls(ClientHello(server_name="a")) == Reject(

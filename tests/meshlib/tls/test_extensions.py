@@ -23,7 +23,7 @@ CUT = [
 
 
 @pytest.mark.parametrize("case", CUT, ids=lambda case: case.title)
-def test_case(case: Case) -> None:
+def test_extensions_are_read_as_openssl_reads_them(case: Case) -> None:
     body = case.data[9 : 5 + int.from_bytes(case.data[3:5], "big")]
     if case.verdict in ("route", "bad_name"):
         if len(body) + 4 == int.from_bytes(case.data[6:9], "big") + 4:
@@ -69,7 +69,7 @@ def test_a_name_is_either_a_host_or_cannot_match_one(raw: bytes) -> None:
         (b"\x01" + u16(u16(b"\xa1\x09\x30\x00")) + u16(b""), False),
     ],
 )
-def test_status_requests(content: bytes, good: bool) -> None:
+def test_a_status_request_has_to_be_well_formed(content: bytes, good: bool) -> None:
     body = hello(ext(5, content), *BASE_12)[4:]
     if good:
         parse_client_hello(body)

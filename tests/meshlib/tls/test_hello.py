@@ -43,7 +43,7 @@ def read(data: bytes) -> ClientHello:
 
 
 @pytest.mark.parametrize("stem", sorted(EXPECTED))
-def test_real_client(stem: str) -> None:
+def test_the_hello_of_a_real_client_is_read(stem: str) -> None:
     found = read((VECTORS / f"{stem}.bin").read_bytes())
     assert {
         "server_name": found.server_name,
@@ -136,7 +136,7 @@ def test_the_standard_library(
     assert not found.psk_identities
 
 
-def test_every_field() -> None:
+def test_every_field_of_a_hello_is_read() -> None:
     shares = ext(51, u16(numbers(0x2A2A) + u16(b"\x00") + numbers(0x11EC) + u16(bytes(1216))))
     groups = ext(10, u16(numbers(0x2A2A, 0x11EC, 0x001D)))
     rest = [part for part in BASE if part[:2] not in (b"\x00\x0a", b"\x00\x33")]

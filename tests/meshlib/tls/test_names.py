@@ -37,7 +37,7 @@ CASES: list[tuple[Callable[[int], str], int, str]] = [
 
 
 @pytest.mark.parametrize(("function", "number", "name"), CASES)
-def test_names(function: Callable[[int], str], number: int, name: str) -> None:
+def test_numbers_of_tls_have_names(function: Callable[[int], str], number: int, name: str) -> None:
     assert function(number) == name
 
 

@@ -50,7 +50,7 @@ def test_there_are_enough_cases_and_each_has_its_own_name() -> None:
 
 
 @BY_TITLE
-def test_whole(case: Case) -> None:
+def test_a_whole_hello_has_its_verdict(case: Case) -> None:
     assert expected(case, verdict(ClientHelloSniffer(), case.data))
 
 

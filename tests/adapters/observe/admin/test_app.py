@@ -92,7 +92,7 @@ def test_status_tells_age_and_reason_of_each_provider() -> None:
     assert provider["age"] >= 100
 
 
-def test_explain() -> None:
+def test_explain_tells_decisions_and_refuses_bad_questions() -> None:
     view = View()
     data = body(
         ask(view, "/-/explain?url=http://old.example.com/a?b&method=POST&header=X:1&header=Y:2")

@@ -195,7 +195,9 @@ def test_a_one_off_container_with_the_name_of_a_service_takes_nothing_from_it() 
         ("exited", "", None),
     ],
 )
-def test_states(state: str, health: str, expected: str | None) -> None:
+def test_the_state_of_a_container_is_that_of_its_endpoint(
+    state: str, health: str, expected: str | None
+) -> None:
     snapshot = resolve(replace(container(1), state=state, health=health))
     assert [[e[2] for e in group] for group in endpoints(snapshot)] == [
         [expected] if expected else []
@@ -290,7 +292,7 @@ def test_routes_to_one_port_share_their_upstream() -> None:
     assert one.upstream is other.upstream
 
 
-def test_names() -> None:
+def test_containers_are_found_by_their_names() -> None:
     stopped = replace(container(2, {}), state="exited")
     snapshot = resolve(
         container(1, {}),

@@ -43,7 +43,7 @@ def container(**changes: Any) -> ContainerRecord:
     return record
 
 
-def test_a_container() -> None:
+def test_a_container_is_read_into_a_record() -> None:
     assert container() == ContainerRecord(
         id=ID,
         name="shop",
@@ -88,11 +88,11 @@ def test_the_name_of_a_container_is_not_that_of_a_link_to_it(
         ("Up 2 minutes", {"Status": "starting"}, "starting"),
     ],
 )
-def test_health(status: str, field: object, health: str) -> None:
+def test_health_is_read_in_every_form(status: str, field: object, health: str) -> None:
     assert container(Status=status, Health=field).health == health
 
 
-def test_addresses() -> None:
+def test_an_address_of_a_container_is_ipv4_before_ipv6() -> None:
     networks = {
         "six": {"IPAddress": "", "GlobalIPv6Address": "2001:db8::2"},
         "both": {"IPAddress": "172.18.0.2", "GlobalIPv6Address": "2001:db8::2"},

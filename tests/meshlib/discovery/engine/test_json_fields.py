@@ -188,7 +188,7 @@ def test_lists_without_end_are_refused() -> None:
     assert len(ports([{"T": n} for n in range(1, 5001)], "f", target="T", published="P")) == 5000
 
 
-def test_subnets() -> None:
+def test_a_subnet_is_read_with_or_without_host_bits() -> None:
     assert [subnet(value, "f") for value in (None, "")] == [None, None]
     assert [
         str(subnet(value, "f"))

@@ -32,7 +32,7 @@ def test_records_are_compared_by_value() -> None:
         ("2017-03-01T10:00:00.123456789+00:30", 1_488_360_600_123_456_789),
     ],
 )
-def test_times(text: str, nanoseconds: int) -> None:
+def test_a_time_is_read_to_the_nanosecond(text: str, nanoseconds: int) -> None:
     assert parse_time(text) == nanoseconds
 
 

@@ -18,7 +18,7 @@ from tests.vectors.engine.scenes import Scene, expected_facts, facts, scenes
 
 
 @pytest.mark.parametrize("scene", scenes("swarm"), ids=lambda scene: scene.name)
-def test_swarm(scene: Scene) -> None:
+def test_a_swarm_resolves_to_the_facts_of_its_scene(scene: Scene) -> None:
     records = parse_swarm(scene.lists["services"], scene.lists["tasks"], scene.lists["networks"])
     snapshot = resolve_swarm(records, options=scene.options)
     assert facts(snapshot, scene.expected["names"]) == expected_facts(scene)
@@ -27,7 +27,7 @@ def test_swarm(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("scene", scenes("containers"), ids=lambda scene: scene.name)
-def test_containers(scene: Scene) -> None:
+def test_containers_resolve_to_the_facts_of_their_scene(scene: Scene) -> None:
     records = parse_containers(scene.lists["containers"], scene.lists["networks"])
     snapshot = resolve_containers(records, options=scene.options, provider="here")
     assert facts(snapshot, scene.expected["names"]) == expected_facts(scene)

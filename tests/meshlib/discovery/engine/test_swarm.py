@@ -76,7 +76,7 @@ def _merged(value: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def test_a_service() -> None:
+def test_a_service_is_read_into_a_record() -> None:
     assert service({}) == ServiceRecord(
         id="s1",
         name="shop",
@@ -121,7 +121,9 @@ def test_the_mode_of_a_service_is_vip_unless_said_otherwise(mode: str | None, dn
         ({"Replicated": None, "Global": {}}, None),
     ],
 )
-def test_replicas(mode: dict[str, Any], replicas: int | None) -> None:
+def test_replicas_are_read_by_the_mode_of_the_service(
+    mode: dict[str, Any], replicas: int | None
+) -> None:
     assert service({"Spec": {"Mode": mode}}).replicas == replicas
 
 
@@ -141,7 +143,7 @@ def test_a_host_name_made_from_a_template_is_not_known() -> None:
     )
 
 
-def test_a_task() -> None:
+def test_a_task_is_read_into_a_record() -> None:
     (record,) = parse_swarm([], [TASK], []).tasks
     assert record == TaskRecord(
         "t1",
@@ -163,7 +165,7 @@ def test_a_task_that_has_nothing_yet_and_one_of_no_service() -> None:
     assert records.malformed == ()
 
 
-def test_a_network() -> None:
+def test_a_network_is_read_in_the_forms_of_both_lists() -> None:
     assert parse_network(
         {"Id": "n", "Name": "a", "Labels": None, "Ingress": True}
     ) == NetworkRecord("n", "a", {}, ingress=True)
@@ -246,7 +248,9 @@ def task(state: str, desired: str = "running", name: str = "t2") -> TaskRecord:
         (ServiceRecord("s1", "a"), [RUNNING, task("pending", "ready")], False),
     ],
 )
-def test_settled(service_record: ServiceRecord, tasks: list[TaskRecord], settled: bool) -> None:
+def test_a_swarm_is_settled_when_its_tasks_are(
+    service_record: ServiceRecord, tasks: list[TaskRecord], settled: bool
+) -> None:
     assert is_settled(SwarmRecords((service_record,), tuple(tasks))) is settled
 
 

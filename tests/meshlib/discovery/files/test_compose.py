@@ -51,7 +51,7 @@ def read(
         ({"other": datetime.date(2026, 1, 1)}, {}),
     ],
 )
-def test_labels(value: object, labels: dict[str, str]) -> None:
+def test_labels_are_read_in_every_form(value: object, labels: dict[str, str]) -> None:
     assert read(value) == (ReadLabels(labels), [])
 
 
@@ -208,7 +208,9 @@ def ports(value: object) -> tuple[list[tuple[object, ...]], list[tuple[str, str,
         ({"target": "\u0668\u0660"}, None),
     ],
 )
-def test_ports(entry: object, expected: list[tuple[object, ...]] | None) -> None:
+def test_a_wrong_port_costs_no_other(
+    entry: object, expected: list[tuple[object, ...]] | None
+) -> None:
     found, said = ports([entry, "1"])
     if expected is None:
         assert found == [(1, None, "tcp", "ingress")]

@@ -44,7 +44,7 @@ VARIABLES = {"DOMAIN": "shop.example.com", "EMPTY": "", "_p1": "8080", "TRICK": 
         ("$TRICK", "${DOMAIN}$"),
     ],
 )
-def test_values(text: str, expected: str) -> None:
+def test_variables_are_put_in(text: str, expected: str) -> None:
     assert interpolate(text, VARIABLES) == expected
 
 
@@ -69,7 +69,7 @@ def test_values(text: str, expected: str) -> None:
         ("${NONE:-${DOMAIN}", "'${' has no closing brace", "$$ for a dollar sign"),
     ],
 )
-def test_mistakes(text: str, said: str, hint: str) -> None:
+def test_a_mistake_says_what_is_wrong_and_how_to_mend_it(text: str, said: str, hint: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         interpolate(text, VARIABLES)
     assert caught.value.message == said

@@ -47,7 +47,7 @@ def shape(route: Route) -> list[object]:
 @pytest.mark.parametrize(
     "vector", json.loads(VECTORS.read_text()), ids=lambda vector: vector["words"]
 )
-def test_vectors(vector: Vector) -> None:
+def test_a_document_has_the_routes_and_diagnostics_of_its_vector(vector: Vector) -> None:
     snapshot = resolve_document(vector["document"], variables=vector.get("variables"))
     assert sorted(map(shape, snapshot.routes), key=str) == sorted(vector["routes"], key=str)
     assert [[d.code, d.label] for d in snapshot.diagnostics] == vector["diagnostics"]
@@ -264,7 +264,7 @@ def test_a_proxy_header_on_request(version: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["h2c", ""])
-def test_another_protocol(protocol: str) -> None:
+def test_the_protocol_of_a_service_is_that_of_its_upstream(protocol: str) -> None:
     asked = {"protocol": protocol} if protocol else {}
     snapshot = resolve_document(
         {"services": {"shop": service("a.example.com", "10.0.0.5", **asked)}}

@@ -61,7 +61,7 @@ def test_of_an_environment_only_what_is_allowed() -> None:
     ("text", "name"),
     [("A", True), ("_a1", True), ("", False), ("1", False), ("A-B", False), ("A\n", False)],
 )
-def test_names(text: str, name: bool) -> None:
+def test_which_texts_are_names_of_variables(text: str, name: bool) -> None:
     assert is_variable_name(text) is name
 
 
