@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from meshlib.labels.values import OptionValueError, read_share_with
 from meshlib.model import Diagnostic, Scheme, Severity
 from meshlib.ownership import OwnershipRules, Right, admits, owner_text
 from meshlib.table.compile import Claim
@@ -149,23 +150,23 @@ def _refused(name: str, claim: Claim, count: int, owner: str, right: Right) -> D
         f"{shown} belongs to {owner_text(owner)}, {why};"
         f" this service is of {owner_text(claim.owner)}"
     )
-    opt_in = (
-        ""
-        if claim.route.listening_port is not None
-        else f"have its owner add share_with={grant_for(claim.owner)} to its label, or "
-    )
+    is_port = claim.route.listening_port is not None
+    opt_in = ""
+    if not is_port and _can_share_with(claim.owner):
+        opt_in = f"have its owner add share_with={grant_for(claim.owner)} to its label, or "
     hint = (
-        f"choose another {'port' if claim.route.listening_port is not None else 'host'}, "
-        f"or {opt_in}ask the operator for it (routing.owners"
+        f"choose another {'port' if is_port else 'host'}, or {opt_in}"
+        "ask the operator for it (routing.owners, routing.sharing)"
     )
-    return Diagnostic(
-        "TBL004",
-        Severity.ERROR,
-        claim.service,
-        claim.route.label,
-        message,
-        hint + ", routing.sharing)",
-    )
+    return Diagnostic("TBL004", Severity.ERROR, claim.service, claim.route.label, message, hint)
+
+
+def _can_share_with(owner: str) -> bool:
+    # A label cannot name the program, a file, or a project that is called like nothing in Docker.
+    try:
+        return read_share_with(grant_for(owner)) == (grant_for(owner),)
+    except OptionValueError:
+        return False
 
 
 def _not_granted(name: str, claim: Claim, count: int, owner: str, right: Right) -> Diagnostic:
@@ -179,7 +180,9 @@ def _not_granted(name: str, claim: Claim, count: int, owner: str, right: Right) 
         f" {', '.join(right.grants or ()) or 'nobody'} alone; this service is of "
         f"{owner_text(claim.owner)}{where}"
     )
-    hint = f"choose another name, or ask the operator to add {grant_for(claim.owner)} there"
+    hint = "choose another name"
+    if claim.owner:
+        hint += f", or ask the operator to add {grant_for(claim.owner)} there"
     return Diagnostic("TBL005", Severity.ERROR, claim.service, claim.route.label, message, hint)
 
 

@@ -314,6 +314,29 @@ def test_an_owner_as_a_grant() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("owner", "label", "setting"),
+    [
+        ("stack evil", "share_with=stack:evil", "add stack:evil there"),
+        ("file /etc/services.yml", "", "add file:/etc/services.yml there"),
+        ("project a b", "", "add project:a b there"),
+        ("", "", ""),
+    ],
+)
+def test_a_hint_proposes_only_what_a_label_or_a_setting_can_say(
+    owner: str, label: str, setting: str
+) -> None:
+    evil = service(owner, "http://shop.example", age=2)
+    (refused,) = table_of(VICTIM, evil).diagnostics
+    assert ("share_with=" in refused.hint) is bool(label)
+    assert label in refused.hint
+    rules = OwnershipRules(owners={"shop.example": ("stack:shop",)})
+    (not_granted,) = table_of(VICTIM, evil, rules=rules).diagnostics
+    assert not_granted.code == "TBL005"
+    assert ("ask the operator" in not_granted.hint) is bool(setting)
+    assert setting in not_granted.hint
+
+
 # For whatever is asked.
 
 _ROUTES = st.sampled_from(
