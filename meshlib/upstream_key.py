@@ -1,4 +1,4 @@
-"""Which upstream it is, as a value, and its name for people."""
+"""Identity of an upstream: a key that is a value, with a name for people."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from meshlib.bounds import MAX_NAME, bounded_name
 
 __all__ = ["PLAIN", "Transport", "UpstreamKey"]
 
-# Services that stand in the name of a merged upstream, when all do not fit.
+# Services in the name of a merged upstream when not all of them fit.
 _SHOWN_SERVICES: Final = 3
 
-# A name is written so that no two keys have one. The signs between its parts are percent-encoded
-# inside a part: these in every part, "/" also in the server name, and in a service's name what
-# reads like the part behind it ("shop:80" without a port, "shop/h2c"). Everyday names stay as they
-# are.
+# No two keys have the same name. So the signs that separate the parts of a name are percent-encoded
+# within a part: these in every part, "/" also in a server name, and in the name of a service
+# whatever would read like the next part ("shop:80" without a port, "shop/h2c"). Common names stay
+# as they are.
 _SIGNS: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%+@"})
 _NO_SLASH: Final = str.maketrans({"/": "%2F"})
-_NO_PLUS: Final = str.maketrans({"%": "%25", "+": "%2B"})  # behind the first "@" more may follow
-# "tcp://:5432", an entry in code, has its colon; a service in front of a port gives way to it.
+_NO_PLUS: Final = str.maketrans({"%": "%25", "+": "%2B"})  # "@" may occur in a provider
+# An entry in code may be "tcp://:5432"; so "//" in front of a port is encoded and not this colon.
 _LIKE_A_PORT: Final = re.compile(r"(?<!/):(?=[0-9]+\Z)")
 _LIKE_A_TRANSPORT: Final = re.compile(r"/(?=(?:tls-[^/]*|h2c|proxy-v[12])\Z)")
 _LAST_SLASH: Final = re.compile(r"/\Z")
@@ -30,12 +30,12 @@ _LAST_SLASH: Final = re.compile(r"/\Z")
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """How endpoints are spoken to.
+    """Protocols on connections to endpoints.
 
-    `protocol` is what HTTP routes speak: HTTP/1.1 (""), or "h2c", HTTP/2 without TLS. With a
-    `tls_name` connections are TLS, and the endpoint's certificate has to be one for that name ("":
-    plain). With `proxy_protocol` ("v1" or "v2") each connection begins with a PROXY protocol header
-    that names the client (`meshlib.proxy_protocol`), and serves that client alone.
+    `protocol` is that of HTTP routes: "" for HTTP/1.1, "h2c" for HTTP/2 without TLS. With a
+    `tls_name` connections are TLS, and the endpoint's certificate must be valid for that name ("":
+    no TLS). With `proxy_protocol` ("v1" or "v2") each connection begins with a PROXY protocol
+    header that names the client (`meshlib.proxy_protocol`), and serves that client only.
     """
 
     protocol: Literal["", "h2c"] = ""
@@ -62,8 +62,7 @@ def _server_name(name: str) -> str:
 
 
 class _Named:
-    # Beside the fields of the key, not one of them: what is made of those is neither compared nor
-    # written.
+    # Not fields of the key: they are made of those, and neither compared nor written.
     __slots__ = ("_hash", "name")
     name: str
     _hash: int
@@ -71,12 +70,12 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamKey(_Named):
-    """Which upstream it is: a service at one of its ports, and how it is spoken to.
+    """Key of an upstream: a service at one of its ports, and the transport to it.
 
-    `service` is the service's name, or what its route from code matches; `port` the port inside the
-    container (None: there is only one). `provider` is "", except where two providers know such a
+    `service` is the service's name, or the match of its route from code; `port` is the port inside
+    the container (None: there is only one). `provider` is "", unless two providers know such a
     service: it names the one whose upstream gave way. `beside` are the keys of other services that
-    share the upstream; ValueError when one of them has any `beside` it.
+    share the upstream; raises ValueError when one of them has keys `beside` it.
 
     `name` is the key for people, in logs and metrics: "shop:8080", "shop:8080/tls-shop.internal",
     "shop:8080@swarm", "blog:80+shop:80"; bounded (`bounded_name`), and never taken apart again. No
@@ -94,7 +93,7 @@ class UpstreamKey(_Named):
             raise ValueError("a key beside another has keys beside it")
         object.__setattr__(self, "service", bounded_name(self.service))
         object.__setattr__(self, "provider", bounded_name(self.provider))
-        # State is looked up by key with every request.
+        # Every request looks state up by key.
         object.__setattr__(self, "name", self._name())
         object.__setattr__(self, "_hash", hash(self.name))
 
@@ -133,8 +132,8 @@ class UpstreamKey(_Named):
 
 
 def _joined(names: Sequence[str]) -> str:
-    # All names while they fit. Else the first ones, how many more there are, and a digest of all:
-    # it has to be this set's alone, and the same for it every time.
+    # All names if they fit; else the first ones, the number of the others, and a digest of all, so
+    # that no other set has the same name, and this set always has it.
     name = "+".join(names)
     if len(name) <= MAX_NAME:
         return name

@@ -2,7 +2,7 @@
 The services of the others have a diagnostic.
 
     TBL004  error  the name belongs to another owner
-    TBL005  error  the operator's `routing.owners` gives the name to others
+    TBL005  error  the operator's `routing.owners` reserves the name for others
 
 A claim that is not admitted changes nothing for anybody: it is kept beside the site, to be looked
 at again when the name's owner changes.
@@ -148,7 +148,7 @@ def _refused(name: str, claim: Claim, count: int, owner: str, right: Right) -> D
     message = (
         f"{claim.route.name}{_more(count)} is not routed: "
         f"{shown} belongs to {owner_text(owner)}, {why};"
-        f" this service is of {owner_text(claim.owner)}"
+        f" this service belongs to {owner_text(claim.owner)}"
     )
     is_port = claim.route.listening_port is not None
     opt_in = ""
@@ -175,9 +175,9 @@ def _not_granted(name: str, claim: Claim, count: int, owner: str, right: Right) 
     )
     where = f" on {networks}" if networks else ""
     message = (
-        f"{claim.route.name}{_more(count)} is not routed: routing.owners gives "
-        f"{right.pattern or name} to"
-        f" {', '.join(right.grants or ()) or 'nobody'} alone; this service is of "
+        f"{claim.route.name}{_more(count)} is not routed: routing.owners reserves "
+        f"{right.pattern or name} for"
+        f" {', '.join(right.grants or ()) or 'nobody'}; this service belongs to "
         f"{owner_text(claim.owner)}{where}"
     )
     hint = "choose another name"
@@ -187,4 +187,4 @@ def _not_granted(name: str, claim: Claim, count: int, owner: str, right: Right) 
 
 
 def _more(count: int) -> str:
-    return f" (and {count - 1} more of this service there)" if count > 1 else ""
+    return f" (and {count - 1} more routes of this service)" if count > 1 else ""

@@ -115,7 +115,7 @@ def explain(
     if decision == Respond(400, "ambiguous_path"):
         if len(others) >= most_readings(path):
             notes.append(
-                "nobody can tell how a server reads such a path, "
+                "servers read such a path differently, "
                 "and this host has routes by path, so the request is refused"
             )
         else:
@@ -123,7 +123,7 @@ def explain(
     sites = table.matching(Scheme.HTTP, host)
     notes += owner_notes(table, host)
     if not sites:
-        notes.append("no route has this host, a wildcard above it, or any host")
+        notes.append("no route names this host or a wildcard above it, and there is no catch-all")
     if isinstance(found, RedirectToTLS) and not secure:
         notes.append("over TLS the request is served")
     reasons = _reasons(sites, equivalent_path(path), decision) + barred_reasons(
@@ -154,11 +154,13 @@ def _explain_hello(
         notes.append("TLS is terminated; each request is then routed by its own host, as http://")
     elif decision.route is not None and decision.route.scheme is Scheme.HTTP:
         notes.append(
-            f"{decision.route.name} wants this host, "
+            f"{decision.route.name} matches this host, "
             "but there is no certificate to terminate TLS with"
         )
     elif not sites:
-        notes.append("no route has this server name, a wildcard above it, or any name")
+        notes.append(
+            "no route names this server name or a wildcard above it, and there is no catch-all"
+        )
     winner = decision.route
     if winner is None or winner.scheme is Scheme.SNI:
         reasons_ = _reasons(sites, b"/", decision) + barred
@@ -182,7 +184,7 @@ def _explain_port(table: RoutingTable, port: ListeningPort) -> Explanation:
         return _explanation(
             decision, [*notes, f"no route {'may have' if barred else 'asks for'} {port}"], barred
         )
-    text = f"it has {port} to itself{_unready(slot)}"
+    text = f"{port} belongs to it alone{_unready(slot)}"
     reasons = [Reason(slot.route, True, text)]
     reasons += [
         Reason(lost.claim.route, False, f"lost: {lost.diagnostic.message}") for lost in slot.lost
@@ -206,7 +208,7 @@ def _explanation(
     elif isinstance(decision, Reject):
         notes = [*notes, f"refused with TLS alert {decision.alert} ({decision.reason})"]
     elif isinstance(decision, Refuse):
-        notes = [*notes, f"nothing is taken on the port ({decision.reason})"]
+        notes = [*notes, f"nothing is accepted on the port ({decision.reason})"]
     upstream = (
         decision.upstream
         if isinstance(decision, Forward | Passthrough | Carry)

@@ -57,16 +57,14 @@ def _whose(right: Right, name: str, table: RoutingTable) -> str:
     tenure = right.tenure
     if right.grants is not None:
         first = f"; {owner_text(tenure.owner)} had it first" if tenure is not None else ""
-        return f"may be had by {', '.join(right.grants) or 'nobody'} alone (routing.owners){first}"
+        return f"is reserved for {', '.join(right.grants) or 'nobody'} (routing.owners){first}"
     assert tenure is not None
     if table.rules.sharing == "merge":
-        return (
-            f"is for everybody (routing.sharing is merge); {owner_text(tenure.owner)} had it first"
-        )
+        return f"is open to everybody (routing.sharing is merge); {owner_text(tenure.owner)} had it first"
     since = f" since {_day(tenure.since)}" if tenure.since else ""
-    rule = "who asked for it first" if tenure.name == name else f"whose {tenure.name} covers it"
-    guests = f"; it lets in {', '.join(tenure.guests)} (share_with)" if tenure.guests else ""
-    left = f"; not asked for since {_day(tenure.left)}" if tenure.left else ""
+    rule = "the first to ask for it" if tenure.name == name else f"whose {tenure.name} covers it"
+    guests = f"; shared with {', '.join(tenure.guests)} (share_with)" if tenure.guests else ""
+    left = f"; unused since {_day(tenure.left)}" if tenure.left else ""
     return f"belongs to {owner_text(tenure.owner)}{since}, {rule}{guests}{left}"
 
 

@@ -68,7 +68,7 @@ def _shared(claim: Claim, other: Claim) -> Diagnostic:
         f"this service and {other.service!r}{_of(claim, other)} share "
         f"{other.route.name}: requests go to both"
     )
-    hint = "if that is not meant, choose another host or path"
+    hint = "if that is not intended, choose another host or path"
     return Diagnostic("TBL201", Severity.INFO, claim.service, claim.route.label, message, hint)
 
 
@@ -82,7 +82,7 @@ def _beside(host: str, claim: Claim, leader: Claim) -> Diagnostic:
 
 def _unrecorded(host: str, leader: Claim) -> Diagnostic:
     message = (
-        f"whose {host or 'any host'} is cannot be recorded: there are too many names, "
+        f"the owner of {host or 'any host'} cannot be recorded: there are too many names, "
         f"or too many of {owner_text(leader.owner)}"
     )
     hint = "raise limits.owned_names or limits.owned_names_per_owner, or use a wildcard host"

@@ -123,7 +123,7 @@ def _taken(claim: Claim, owner: Claim) -> Diagnostic:
         code = "TBL003"
         message = (
             f"{route.name} belongs to the older service {owner.service!r} ({whose}); "
-            "a port is one service's alone"
+            "a port belongs to one service alone"
         )
         hint = "choose another port"
     return Diagnostic(code, Severity.ERROR, claim.service, route.label, message, hint)

@@ -184,7 +184,7 @@ def test_what_routes_and_explain_show(tmp_path: Path) -> None:
     explained = meshlib_command("explain", "tcp://:5432", "--services", str(file))
     assert explained.returncode == 0
     assert "carry" in explained.stdout
-    assert "it has tcp://:5432 to itself" in explained.stdout
+    assert "tcp://:5432 belongs to it alone" in explained.stdout
     assert meshlib_command("explain", "udp://gateway:53/", "--services", str(file)).returncode == 1
 
 

@@ -158,7 +158,9 @@ def test_a_host_below_a_wildcard_and_the_other_way_round() -> None:
 def test_what_is_refused_is_told_once_for_a_service_and_host() -> None:
     evil = service("stack evil", *(f"http://shop.example/{i}" for i in range(50)), age=2)
     (item,) = table_of(VICTIM, evil).diagnostics
-    assert "http://shop.example/0 (and 49 more of this service there) is not routed" in item.message
+    assert (
+        "http://shop.example/0 (and 49 more routes of this service) is not routed" in item.message
+    )
 
 
 def test_a_port_belongs_to_its_owner() -> None:
@@ -281,15 +283,15 @@ def test_those_that_the_operator_names_and_nobody_else(
     assert table.route_port(SQL) == Refuse("no_route")
     assert told(table)[:2] == [("TBL005", "evil"), ("TBL005", "evil")]
     first = table.diagnostics[0]
-    assert "routing.owners gives shop.example to stack:shop, network:edge alone" in first.message
-    assert "this service is of stack evil on a, b, c, d, e, ..." in first.message
+    assert "routing.owners reserves shop.example for stack:shop, network:edge" in first.message
+    assert "this service belongs to stack evil on a, b, c, d, e, ..." in first.message
     assert "add stack:evil there" in first.hint
     # Nobody of those asks for it: it is nobody's.
     (item,) = table_of(
         service("service evil", "http://shop.example"),
         rules=OwnershipRules(owners={"shop.example": ()}),
     ).diagnostics
-    assert "gives shop.example to nobody alone; this service is of service evil" in item.message
+    assert "reserves shop.example for nobody; this service belongs to service evil" in item.message
     assert served_by(table_of(evil, rules=rules), "shop.example") == "404"
 
 

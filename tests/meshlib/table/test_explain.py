@@ -115,7 +115,10 @@ def test_a_path_that_is_not_there() -> None:
 
 def test_it_is_said_when_no_route_has_the_host() -> None:
     found = explain(table_of(route("a")), head("b"))
-    assert found.notes[1] == "no route has this host, a wildcard above it, or any host"
+    assert (
+        found.notes[1]
+        == "no route names this host or a wildcard above it, and there is no catch-all"
+    )
     assert found.reasons == ()
     assert explain(table_of(), head("")).notes[0] == "no host (only a catch-all can match), path /"
 
@@ -173,7 +176,7 @@ def test_an_ambiguous_path() -> None:
         head("a", "/x\\..;a/%3b/%2fx//%252f/../b%00c./%20"),
     )
     assert many.notes[1].endswith(" more ways")
-    assert many.notes[2].startswith("nobody can tell how a server reads such a path")
+    assert many.notes[2].startswith("servers read such a path differently")
     harmless = explain(table_of(route("a")), head("a", "/x//y"))
     assert harmless.kind == "forward"
     assert len(harmless.notes) == 2
@@ -193,7 +196,7 @@ def test_a_refused_hello() -> None:
     found = explain(table_of(), ClientHello("a"))
     assert found.kind == "reject"
     assert found.notes[1:] == (
-        "no route has this server name, a wildcard above it, or any name",
+        "no route names this server name or a wildcard above it, and there is no catch-all",
         "refused with TLS alert 112 (no_route)",
     )
     bad = explain(table_of(), ClientHello("10.0.0.1", server_name_valid=False))
@@ -228,7 +231,7 @@ def test_a_hello_whose_tls_is_terminated() -> None:
     assert explain(table, ClientHello(), lambda _: True).kind == "terminate"
     bare = explain(table_of(route("a.b")), ClientHello("a.b"), lambda _: False)
     assert bare.notes[1:] == (
-        "http://a.b wants this host, but there is no certificate to terminate TLS with",
+        "http://a.b matches this host, but there is no certificate to terminate TLS with",
         "refused with TLS alert 112 (no_certificate)",
     )
 
@@ -288,20 +291,26 @@ def test_a_port_is_explained_by_its_service() -> None:
     )
     assert (found.status, found.location, found.notes) == (None, None, ())
     assert [(r.won, r.text) for r in found.reasons] == [
-        (True, "it has tcp://:1 to itself"),
+        (True, "tcp://:1 belongs to it alone"),
         (
             False,
             (
                 "lost: tcp://:1 belongs to the older service 'a' (label l); "
-                "a port is one service's alone"
+                "a port belongs to one service alone"
             ),
         ),
     ]
     found = explain(table, ListeningPort(Scheme.TCP, 2))
-    assert (found.kind, found.notes) == ("refuse", ("nothing is taken on the port (no_endpoint)",))
-    assert found.reasons[0].text == "it has tcp://:2 to itself; no endpoint is ready: 1 starting"
+    assert (found.kind, found.notes) == (
+        "refuse",
+        ("nothing is accepted on the port (no_endpoint)",),
+    )
+    assert found.reasons[0].text == "tcp://:2 belongs to it alone; no endpoint is ready: 1 starting"
     found = explain(table, ListeningPort(Scheme.UDP, 2))
-    assert found.notes == ("no route asks for udp://:2", "nothing is taken on the port (no_route)")
+    assert found.notes == (
+        "no route asks for udp://:2",
+        "nothing is accepted on the port (no_route)",
+    )
     assert (found.route, found.reasons, found.endpoints) == (None, (), ())
 
 

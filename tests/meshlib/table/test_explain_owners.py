@@ -39,13 +39,13 @@ def test_whose_it_is_since_when_and_who_was_refused() -> None:
     found = asked(table, "shop.example", "/login")
     assert found.owner == "stack shop"
     whose = (
-        "shop.example belongs to stack shop since 2023-11-14 22:13 UTC, who asked for it first; "
-        "it lets in blog (share_with)"
+        "shop.example belongs to stack shop since 2023-11-14 22:13 UTC, the first to ask for it; "
+        "shared with blog (share_with)"
     )
     assert found.notes[1] == whose
     (refused,) = [reason for reason in found.reasons if reason.route.service == "evil"]
     assert refused.text.startswith(
-        "refused: http://shop.example/login (and 1 more of this service there) is not routed"
+        "refused: http://shop.example/login (and 1 more routes of this service) is not routed"
     )
     assert "share_with=stack:evil" in refused.text
     tls = explain(table, ClientHello(server_name="shop.example"))
@@ -62,7 +62,7 @@ def test_a_wildcard_and_an_owner_that_is_away() -> None:
     assert (found.kind, found.owner) == ("respond", None)
     assert found.notes[1] == (
         "x.example belongs to stack wild since 2023-11-14 22:13 UTC, "
-        "whose *.example covers it; not asked for since 2023-11-14 22:14 UTC"
+        "whose *.example covers it; unused since 2023-11-14 22:14 UTC"
     )
     assert [reason.route.service for reason in found.reasons] == ["evil"]
 
@@ -73,16 +73,16 @@ def test_what_the_operator_says() -> None:
     found = asked(table_of(shop, rules=rules), "shop.example")
     assert (
         found.notes[1]
-        == "shop.example may be had by stack:shop alone (routing.owners); stack shop had it first"
+        == "shop.example is reserved for stack:shop (routing.owners); stack shop had it first"
     )
     assert (
         asked(table_of(shop, rules=rules), "other").notes[1]
-        == "other may be had by nobody alone (routing.owners)"
+        == "other is reserved for nobody (routing.owners)"
     )
     merged = asked(table_of(shop, rules=OwnershipRules("merge")), "shop.example")
     assert (
         merged.notes[1]
-        == "shop.example is for everybody (routing.sharing is merge); stack shop had it first"
+        == "shop.example is open to everybody (routing.sharing is merge); stack shop had it first"
     )
 
 
@@ -90,7 +90,7 @@ def test_what_the_operator_says() -> None:
 def test_any_host_is_named_so_and_routes_in_code_are_not_news(host: str) -> None:
     assert (
         asked(table_of(service("stack all", "http://")), host).notes[1]
-        == "any host belongs to stack all, who asked for it first"
+        == "any host belongs to stack all, the first to ask for it"
     )
     assert len(asked(table_of(service("", "http://")), host).notes) == 1
     assert "belongs" not in str(asked(table_of(), host).notes)
@@ -114,7 +114,7 @@ def test_ports_and_tls_that_is_terminated() -> None:
     found = explain(table, ListeningPort(Scheme.TCP, 5432))
     assert (found.owner, found.notes) == (
         "stack db",
-        ("tcp://:5432 belongs to stack db, who asked for it first",),
+        ("tcp://:5432 belongs to stack db, the first to ask for it",),
     )
     assert [reason.won for reason in found.reasons] == [True, False]
     away = settled(

@@ -89,4 +89,4 @@ def test_a_name_that_could_not_be_recorded_is_told() -> None:
     )
     assert told(table) == [("TBL101", "b")]
     why = "there are too many names, or too many of routes given in code"
-    assert table.diagnostics[0].message == f"whose any host is cannot be recorded: {why}"
+    assert table.diagnostics[0].message == f"the owner of any host cannot be recorded: {why}"

@@ -104,7 +104,7 @@ def test_the_oldest_keeps_the_port_however_alike_the_other_is_and_in_whatever_or
                 "b",
                 (
                     "tcp://:5432 belongs to the older service 'a' (a published port); "
-                    "a port is one service's alone"
+                    "a port belongs to one service alone"
                 ),
             ),
             (
@@ -112,7 +112,7 @@ def test_the_oldest_keeps_the_port_however_alike_the_other_is_and_in_whatever_or
                 "new",
                 (
                     "tcp://:5432 belongs to the older service 'a' (a published port); "
-                    "a port is one service's alone"
+                    "a port belongs to one service alone"
                 ),
             ),
         ]

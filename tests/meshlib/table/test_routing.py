@@ -263,7 +263,7 @@ def test_a_path_that_may_be_read_in_too_many_ways() -> None:
     assert len(readings(inside.encode())) > most_readings(inside.encode())
     assert place_of(table.route(head("a", inside))) == "ambiguous_path"
     found = explain(table, head("a", inside))
-    assert found.notes[2].startswith("nobody can tell how a server reads such a path")
+    assert found.notes[2].startswith("servers read such a path differently")
 
 
 def test_ambiguous_between_a_route_and_none() -> None:
