@@ -60,7 +60,8 @@ def _whose(right: Right, name: str, table: RoutingTable) -> str:
         return f"is reserved for {', '.join(right.grants) or 'nobody'} (routing.owners){first}"
     assert tenure is not None
     if table.rules.sharing == "merge":
-        return f"is open to everybody (routing.sharing is merge); {owner_text(tenure.owner)} had it first"
+        first = f"{owner_text(tenure.owner)} had it first"
+        return f"is open to everybody (routing.sharing is merge); {first}"
     since = f" since {_day(tenure.since)}" if tenure.since else ""
     rule = "the first to ask for it" if tenure.name == name else f"whose {tenure.name} covers it"
     guests = f"; shared with {', '.join(tenure.guests)} (share_with)" if tenure.guests else ""
