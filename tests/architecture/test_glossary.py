@@ -15,13 +15,6 @@ from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
 _GLOSSARY: Final = ROOT / "docs/glossary.md"
 # Old changes and decisions keep the words of their day.
 _PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# What still says old words. It may only shrink: a place that is clean has to leave it.
-_NOT_YET: Final[set[str]] = {
-    "adapters/meshlib_adapters/providers",
-    "adapters/meshlib_adapters/tls",
-    "adapters/meshlib_adapters/upstream",
-    "adapters/meshlib_adapters/workers",
-}
 # Settings are public: their names stay, also as arguments of tests (`discovery__answer_size`).
 _SETTINGS: Final = {key.rpartition(".")[2] for key in KEYS}
 _SETTING: Final = re.compile(rf"\b(?:\w+__)?(?:{'|'.join(map(re.escape, sorted(_SETTINGS)))})\b")
@@ -62,12 +55,7 @@ def _places() -> dict[str, set[str]]:
 def test_no_place_says_an_old_word() -> None:
     found = _places()
     assert len(found) > 40
-    assert {place: words for place, words in found.items() if words and place not in _NOT_YET} == {}
-
-
-def test_what_is_clean_leaves_the_list() -> None:
-    found = _places()
-    assert {place for place in _NOT_YET if not found.get(place)} == set()
+    assert {place: words for place, words in found.items() if words} == {}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Explanation of a decision as text: what `meshlib explain` prints of the data of `/-/explain`."""
+"""Explanation of a decision as text, for `meshlib explain`, from the data of `/-/explain`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["render_explanation"]
 
 
 def render_explanation(data: Mapping[str, Any]) -> RenderableType:
-    """`explanation_data` as text: the decision, what it means, and why."""
+    """`explanation_data` as text: the decision, its meaning, and the reasons."""
     style = (
         "green"
         if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry")

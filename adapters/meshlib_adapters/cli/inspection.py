@@ -1,4 +1,4 @@
-"""Inspection of a ClientHello as text: what `meshlib inspect-hello` prints."""
+"""Inspection of a ClientHello as text, for `meshlib inspect-hello`."""
 
 from __future__ import annotations
 

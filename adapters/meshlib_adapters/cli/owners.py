@@ -1,4 +1,4 @@
-"""The owners of names in the state file, and their release: what `meshlib owners` does."""
+"""Owners of names in the state file, and their release, for `meshlib owners`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["kept_state", "owners_data", "release_names", "render_owners"]
 
 
 def kept_state(settings: Settings) -> tuple[StateDirectory, KeptState]:
-    """State directory of the gateway on this machine, and what it keeps; what cannot be read is
-    told on stderr. `ConfigurationError` when no gateway keeps its state here.
+    """State directory of the gateway on this machine, and its content; what cannot be read is
+    reported on stderr. `ConfigurationError` when no gateway keeps its state here.
     """
     directory = existing_directory(settings.state, os.environ)
     if directory is None:

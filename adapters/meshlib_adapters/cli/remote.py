@@ -22,8 +22,8 @@ MAX_RESPONSE = 256 * 1024 * 1024  # 10,000 services with 100 tasks each are some
 
 
 def admin_url(addresses: Sequence[Address]) -> str:
-    """The URL of a gateway's admin listener seen from its own machine; `ConfigurationError` when it
-    has none.
+    """The URL of a gateway's admin listener as seen from its own machine; `ConfigurationError` when
+    it has none.
     """
     if not addresses:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Routing table as text: what `meshlib routes` prints of the data of `/-/routes`."""
+"""Routing table as text, for `meshlib routes`, from the data of `/-/routes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of HTTP/2 connections that HTTP/1 has no word for; all others are those of
+"""Limits of HTTP/2 connections that have no counterpart in HTTP/1; all others are those of
 `HTTPSettings`.
 """
 

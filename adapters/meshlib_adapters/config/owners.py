@@ -1,4 +1,4 @@
-"""Reader of the setting `routing.owners`: who alone may have a name."""
+"""Reader of the setting `routing.owners`: the owners that alone may have a name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["OwnerGrants", "read_owners"]
 
 @dataclass(frozen=True, slots=True)
 class OwnerGrants:
-    """Who alone may have `name`: a host pattern, "*" for every other host, or a port
+    """Owners that alone may have `name`: a host pattern, "*" for every other host, or a port
     ("tcp://:5432").
 
-    `grants` are as `meshlib.ownership.admits` has them.
+    `grants` are as `meshlib.ownership.admits` reads them.
     """
 
     name: str

@@ -1,8 +1,7 @@
-"""Readers of single settings: what a file, a variable or an option holds -> a typed value.
+"""Readers of single settings: the value of a file, a variable or an option -> a typed value.
 
 Each reader takes a TOML value or the text of a variable or an option and raises `ValueError`, whose
-message says what is expected. It does not know where the value came from; `settings` adds the
-place.
+message says what is expected. It does not know where the value came from; `sources` adds the place.
 """
 
 from __future__ import annotations
@@ -62,8 +61,8 @@ _ENGINE_SCHEMES = ("unix", "tcp", "ssh", "http", "https", "npipe")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen. `host` is an IP address or a name, "" for every address; `port` 0 means a
-    free one.
+    """Address to listen on. `host` is an IP address or a name, "" for every address; `port` 0 means
+    a free one.
     """
 
     host: str
@@ -223,9 +222,7 @@ def read_integer(low: int, high: int) -> Callable[[object], int]:
 
 
 def read_limit(read: Callable[[object], T]) -> Callable[[object], T | None]:
-    """A reader of a limit that there need not be: None for 0 and "off", else what `read` makes of
-    it.
-    """
+    """A reader of an optional limit: None for 0 and "off", else what `read` makes of it."""
 
     def read_or_none(value: object) -> T | None:
         text = value.strip().lower() if isinstance(value, str) else value
@@ -340,7 +337,7 @@ def read_pseudonym(value: object) -> str:
 
 
 def mask_url(url: str) -> str:
-    """`url` without the password in it, to be shown."""
+    """`url` without the password in it, for display."""
     parts = urlsplit(url) if "@" in url else None
     if parts is None or parts.password is None:
         return url

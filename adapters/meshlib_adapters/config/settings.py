@@ -160,7 +160,7 @@ class Settings:
 
 
 def resolve_options(settings: Settings) -> ResolveOptions:
-    """How records become routes."""
+    """Options for making routes of records."""
     wanted = settings.discovery
     label = "" if wanted.network_label == "any" else wanted.network_label
     published = settings.ports.open == "published"
@@ -178,7 +178,7 @@ def resolve_options(settings: Settings) -> ResolveOptions:
 
 
 def discovery_limits(settings: Settings) -> DiscoveryLimits:
-    """What services may have."""
+    """Limits on what services may have."""
     own = settings.discovery
     labels = LabelLimits(
         labels=own.max_labels_per_service,
@@ -199,7 +199,7 @@ def discovery_limits(settings: Settings) -> DiscoveryLimits:
 
 
 def ownership_rules(settings: Settings) -> OwnershipRules:
-    """Who may ask for a name."""
+    """Rules on who may have a name."""
     routing = settings.routing
     owners = {item.name: item.grants for item in routing.owners}
     return OwnershipRules(

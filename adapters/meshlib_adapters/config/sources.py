@@ -1,4 +1,4 @@
-"""Sources of settings: a TOML file, the environment, the command line; what they say to `Settings`,
+"""Sources of settings: a TOML file, the environment, the command line; from there to `Settings`,
 and back.
 
 Every mistake is a `ConfigurationError` that says which file, variable or option holds it.
@@ -128,9 +128,9 @@ def toml_layer(path: str) -> Layer:
 
 
 def environment_layer(environment: Mapping[str, str]) -> tuple[Layer, tuple[str, ...]]:
-    """The settings in `MESHLIB_*`, and warnings for variables of that prefix that are none.
+    """The settings in `MESHLIB_*`, and warnings for variables of that prefix that are not settings.
 
-    An empty variable counts as absent. Unknown ones are no errors: an orchestrator adds
+    An empty variable counts as absent. Unknown ones are not errors: an orchestrator adds
     `MESHLIB_PORT_80_TCP` and the like by itself when a service has our name.
     """
     known = {variable_name(name): name for name in KEYS}
@@ -211,11 +211,12 @@ def embedded_settings(
     keywords: Mapping[str, object],
     shown: Mapping[str, str],
 ) -> Settings:
-    """Settings for a gateway in somebody's program: what `keywords` say, by key, over `settings`.
+    """Settings for a gateway in somebody's program: the values in `keywords`, by key, over
+    `settings`.
 
-    Where those are no `Settings` but values by key, or None, the rest has its defaults, except that
-    nothing is opened, kept or written that was not asked for. `shown` is what a keyword is called
-    where that is not its key. `ConfigurationError` names the keyword or the key.
+    Where those are not a `Settings` but values by key, or None, the rest has its defaults, except
+    that nothing is opened, kept or written that was not requested. `shown` has the name of a
+    keyword where that is not its key. `ConfigurationError` names the keyword or the key.
     """
     places = {name: f"Gateway({shown.get(name, name.rpartition('.')[2])}=)" for name in keywords}
     ports = {

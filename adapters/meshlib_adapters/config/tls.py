@@ -1,4 +1,4 @@
-"""Settings of TLS that is terminated here."""
+"""Settings of terminated TLS."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["TerminationSettings"]
 
 @dataclass(frozen=True, slots=True)
 class TerminationSettings:
-    """How TLS is terminated: the part of the section `tls` about certificates.
+    """Settings of the section `tls` about certificates.
 
     `client_auth` is what is asked of clients: nothing, a certificate if they have one, or one in
-    any case. `alpn` are the protocols to offer, in order of preference; whoever runs a gateway by
-    `http2` leaves them alone.
+    any case. `alpn` are the protocols to offer, in order of preference; for HTTP/2, set `http2` and
+    leave them alone.
     """
 
     certificates: tuple[str, ...] = setting(

@@ -1,4 +1,4 @@
-"""Providers that settings name, and their first snapshots for commands that only ask."""
+"""Providers that settings name, and their first snapshots for commands that do not serve."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOTHING_TO_ASK = "name at least one: --services FILE, --docker [URL], --swarm [
 
 def build_providers(settings: Settings) -> list[Provider]:
     """The providers that `settings` name, at least one; `ConfigurationError` for none, or for one
-    that is not installed.
+    whose extra is not installed.
     """
     providers: list[Provider] = []
     if settings.services:
@@ -61,12 +61,12 @@ def build_providers(settings: Settings) -> list[Provider]:
 
 
 def names_providers(settings: Settings) -> bool:
-    """Whether `settings` name a provider at all."""
+    """Whether `settings` name any provider."""
     return bool(settings.services) or settings.docker is not None or settings.swarm is not None
 
 
 async def first_snapshots(settings: Settings, *, wait: float = 10.0) -> Mesh:
-    """A mesh of the first snapshot of each provider, for commands that only ask.
+    """A mesh of the first snapshot of each provider, for commands that do not serve.
 
     The networks of this process do not count, since it is not the gateway, unless
     `discovery.gateway_networks` names some. `ConfigurationError` when a provider reports trouble

@@ -38,8 +38,8 @@ _Marks = tuple[_Mark, ...]  # of the file, and of the files with variables
 
 
 class FileProvider:
-    """Yields a snapshot of `path`, and another whenever its content changes to a different good
-    document.
+    """Provider of a snapshot of `path`, and of another whenever its content changes to a different
+    good document.
 
     Watching means polling modification time, size and inode, following symbolic links: this works
     on every file system and with every way to write a file (in place, by rename, by a swapped link
@@ -74,7 +74,7 @@ class FileProvider:
         self._look_now.set()
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """Yield snapshots for ever; raises nothing about the file."""
+        """Yield snapshots for ever; never raises for trouble with the file."""
         seen: _Marks | None = None
         last: Snapshot | None = None
         while True:

@@ -1,4 +1,4 @@
-"""A provider as the gateway sees it: a name, a status, and snapshots.
+"""Provider, as the gateway sees it: a name, a status, and snapshots.
 
 A provider does I/O and nothing else: pure code (`meshlib.discovery`) interprets its source, and
 `meshlib.mesh` decides what becomes of a snapshot. This module knows no source.

@@ -138,10 +138,10 @@ class StateDirectory:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Hold the directory against other gateways that use it, so that nothing is written between
+        """Lock the directory against other gateways that use it, so that nothing is written between
         a read and the write that follows.
 
-        Raises OSError when another gateway holds it for more than 5 s.
+        Raises OSError when another gateway holds the lock for more than 5 s.
         """
         descriptor = os.open(
             self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -235,7 +235,7 @@ class StateDirectory:
             file.write("".join(f"{name or '*'}\n" for name in names))
 
     def released(self) -> list[str]:
-        """Names given to `ask_release` and not forgotten since."""
+        """Names passed to `ask_release` and not forgotten since."""
         try:
             text = _read(self.path / RELEASED, _MAX_RELEASED).decode("utf-8", "replace")
         except FileNotFoundError:
@@ -243,7 +243,7 @@ class StateDirectory:
         return ["" if line == "*" else line for line in text.splitlines() if line]
 
     def forget_released(self) -> None:
-        """Forget the names in `released`: they are done."""
+        """Forget the names in `released`: their release is done."""
         with contextlib.suppress(FileNotFoundError):
             (self.path / RELEASED).unlink()
 

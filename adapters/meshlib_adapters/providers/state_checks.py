@@ -28,7 +28,7 @@ def check_text(*texts: str) -> None:
 
 
 def check_tenure(tenure: Tenure) -> None:
-    """A name in normal form, with an owner and times that can be."""
+    """A name in normal form, with an owner and possible times."""
     check_text(*tenure.guests, tenure.owner)
     if tenure.since < 0 or tenure.left < 0:
         raise ValueError("a time before 1970")
@@ -49,8 +49,8 @@ def _check_host(host: str) -> None:
 
 
 def check_route(route: Route, *, from_engine: bool) -> None:
-    """A route in normal form, to endpoints that may be asked: `from_engine` refuses the addresses
-    that no task or container can have.
+    """A route in normal form, to endpoints that requests may go to: `from_engine` refuses the
+    addresses that no task or container can have.
     """
     redirect = route.redirect
     texts = (

@@ -87,7 +87,7 @@ def _configured(setting: str, environment: Mapping[str, str]) -> str:
 
 
 class StateKeeper:
-    """Keeps what `mesh` knows in `directory` (None: nowhere).
+    """Keeper of what `mesh` knows, in `directory` (None: nowhere).
 
     `providers` are the names of the configured providers, `snapshots` their last good snapshots as
     read from the file.
@@ -159,7 +159,7 @@ class StateKeeper:
         self._write(self._mesh.tenures, self._known())
 
     async def release(self) -> None:
-        """Release the names that `meshlib owners release` requested."""
+        """Release the names for which `meshlib owners release` was called."""
         if self._directory is None:
             return
         try:

@@ -28,9 +28,9 @@ from meshlib_adapters.turns import Turn
 
 __all__ = ["TLSTransport"]
 
-# Of answers to changes of keys, which nobody makes more than a few of, while the client takes
-# nothing: 27 bytes each.
-_MAX_ANSWERS: Final = 16 * 1024
+# Bytes that TLS itself may send while the client takes nothing: 27 for each change of keys, and
+# nobody makes more than a few.
+_MAX_CONTROL: Final = 16 * 1024
 
 
 class _State(enum.Enum):
@@ -79,7 +79,7 @@ class TLSTransport(asyncio.Transport):
         self._linger_timer: asyncio.TimerHandle | None = None
         self._protocol = cast("asyncio.Protocol", None)
         self._state = _State.HANDSHAKE
-        self._answered = 0  # bytes of answers of TLS itself since there has been something unsent
+        self._control = 0  # bytes sent by TLS itself since there has been something unsent
         self._turn = Turn(loop)
         self._reading = False  # the loop tells us when there is something to read
         self._paused = False  # the protocol wants nothing to read
@@ -204,7 +204,7 @@ class TLSTransport(asyncio.Transport):
         self._state = _State.OPEN
         engine = self._engine
         # Where the client's request came with the end of its handshake, session tickets can go out
-        # with the answer. In TLS 1.2 the client waits for what is there, and a server for the end
+        # with the response. In TLS 1.2 the client waits for what is there, and a server for the end
         # of the handshake.
         late = engine.incoming.pending and engine.session.version() == "TLSv1.3"
         if engine.is_client or not late:
@@ -287,14 +287,14 @@ class TLSTransport(asyncio.Transport):
                 self._read_off()
                 turn.end(self._go_on)
         if self._engine.outgoing.pending and self._state is _State.OPEN:
-            self._answer()
+            self._send_control()
 
-    def _answer(self) -> None:
-        # Answers of TLS itself, as to a change of keys. They are none of the protocol, which would
-        # be told to wait: a client that asks and asks, and takes nothing, is cut.
+    def _send_control(self) -> None:
+        # Bytes of TLS itself, as after a change of keys. They do not come from the protocol, which
+        # could be paused: a client that makes TLS send more and more, and takes nothing, is cut.
         outgoing, output = self._engine.outgoing, self._output
-        self._answered = self._answered + outgoing.pending if output.unsent else 0
-        if self._answered > _MAX_ANSWERS:
+        self._control = self._control + outgoing.pending if output.unsent else 0
+        if self._control > _MAX_CONTROL:
             self._cut(None)
         else:
             output.send(outgoing.read())

@@ -142,7 +142,7 @@ class HTTP1EndpointConnection(EndpointSocket):
             return
         requester = self.requester
         if requester is None or self._held:  # the next client must never see it
-            self._fail(Failure.CLOSED, "the upstream answered before it was asked")
+            self._fail(Failure.CLOSED, "the upstream sent a response before there was a request")
             return
         # Responses of one endpoint mostly repeat each other's heads (until the second of their Date
         # is over). Then a whole response in one read is that head and as many bytes as it says.
@@ -175,7 +175,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         elif self._reading_body and self._kind is BodyKind.UNTIL_CLOSE:
             self._finish([], reusable=False)
         else:
-            message = "the upstream closed the connection before its answer was complete"
+            message = "the upstream closed the connection before its response was complete"
             self._fail(Failure.CLOSED, message)
         return False
 
@@ -235,7 +235,7 @@ class HTTP1EndpointConnection(EndpointSocket):
                 return
             self._interims += 1
             if self._interims > self.home.settings.max_interim:
-                self._fail(Failure.BAD_RESPONSE, "too many interim answers")
+                self._fail(Failure.BAD_RESPONSE, "too many interim responses")
                 return
             requester.on_interim(response)
             if at == len(data):

@@ -288,7 +288,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         if self.requester is None:
             self._drop()
         else:
-            message = "the upstream closed the connection before its answer was complete"
+            message = "the upstream closed the connection before its response was complete"
             self._fail(Failure.CLOSED, message)
         return False
 
@@ -304,7 +304,7 @@ class HTTP2EndpointConnection(EndpointSocket):
             response = self._head_of(event, ended=False)
             self._interims += 1
             if self._interims > self.home.settings.max_interim:
-                self._fail(Failure.BAD_RESPONSE, "too many interim answers")
+                self._fail(Failure.BAD_RESPONSE, "too many interim responses")
             else:
                 requester.on_interim(response)
         elif isinstance(event, ResponseReceived):

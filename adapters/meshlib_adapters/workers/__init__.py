@@ -1,3 +1,1 @@
-"""Processes that serve, this one or others: the data path, the pool of workers, and what they tell
-each other.
-"""
+"""Processes that serve, this one or others: the data path, the workers, and their messages."""

@@ -30,7 +30,7 @@ def connections_that_fit(
     """`wanted` connections of `each` descriptors, or as many as there is room for, at least one;
     with a warning in the log when they are fewer.
 
-    A listener that takes more could neither connect to an endpoint nor answer its operator.
+    With more, a listener could neither connect to an endpoint nor respond to its operator.
     """
     if descriptors == resource.RLIM_INFINITY:
         return wanted

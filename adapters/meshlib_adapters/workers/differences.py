@@ -16,11 +16,11 @@ __all__ = ["SnapshotDifference", "apply", "difference"]
 
 @dataclass(frozen=True, slots=True)
 class SnapshotDifference:
-    """What makes one snapshot another one.
+    """Difference that makes one snapshot another one.
 
     `changed` are contributions that are new or not equal to the one of their key, `gone` the keys
-    of those that are no more. `tenures` are new or changed ones (None: the new snapshot has none
-    settled), `released` the names of those that are no more.
+    of those that were removed. `tenures` are new or changed ones (None: the new snapshot has none
+    settled), `released` the names of those that ended.
     """
 
     changed: tuple[Contribution, ...]
@@ -30,10 +30,10 @@ class SnapshotDifference:
 
 
 def difference(before: Snapshot, after: Snapshot) -> SnapshotDifference:
-    """What leads from `before` to `after`; from an empty snapshot it is everything but `names`.
+    """The difference from `before` to `after`; from an empty snapshot it is everything but `names`.
 
-    Objects that both have are not looked into, so the cost is that of what changed, and some
-    hundred nanoseconds for each contribution.
+    Objects that both have are not compared, so the cost is that of what changed, and some hundred
+    nanoseconds for each contribution.
     """
     left = {item.key: item for item in before.contributions}
     changed = []

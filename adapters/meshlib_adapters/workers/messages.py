@@ -1,8 +1,8 @@
 """Messages from the supervisor to a worker: how to begin, the newest snapshot, bindings, and when
 to end.
 
-Pickled: a worker believes its supervisor, which has started it and holds the only other end of
-their channel. Nothing that a worker sends is ever unpickled (see `reports`).
+Pickled: a worker trusts its supervisor, which has started it and holds the only other end of their
+channel. Nothing that a worker sends is ever unpickled (see `reports`).
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class VersionMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker needs to begin.
+    """Setup of a worker.
 
     `http` and `https` are descriptors of its own bound sockets, `log_lock` one of a file whose lock
     is taken to write access records. `settings` name no engine and no file of services: those are
-    the supervisor's. `identity` None: stay who you are.
+    the supervisor's. `identity` None: the process keeps its user.
     """
 
     number: int
@@ -85,7 +85,7 @@ def make_setup(setup: Setup) -> bytes:
 
 
 def read_setup(body: bytes) -> Setup:
-    """What `make_setup` was given."""
+    """The setup in a frame of `make_setup`."""
     setup = pickle.loads(body)  # noqa: S301
     assert isinstance(setup, Setup)
     return setup
@@ -99,10 +99,10 @@ def make_snapshot(base: int, before: Snapshot, version: int, after: Snapshot) ->
 
 
 def read_snapshot(body: bytes, current: int, before: Snapshot) -> tuple[int, Snapshot]:
-    """The version and the snapshot that `make_snapshot` was given, for a worker that has version
+    """The version and the snapshot in a frame of `make_snapshot`, for a worker that has version
     `current`, which is `before`.
 
-    `VersionMismatch` when the difference is not from there.
+    `VersionMismatch` when the difference does not begin there.
     """
     base, version, change = pickle.loads(body)  # noqa: S301
     assert isinstance(change, SnapshotDifference)
@@ -119,6 +119,6 @@ def make_certificates(found: CertificateSet) -> bytes:
 
 
 def read_certificates(body: bytes) -> CertificateSet:
-    """What `make_certificates` was given."""
+    """The certificates in a frame of `make_certificates`."""
     found: CertificateSet = pickle.loads(body)  # noqa: S301
     return found

@@ -42,11 +42,11 @@ _REPORTED_AT_ONCE: Final = 250
 
 
 class Meter:
-    """Reads `data_path`, its `log` and the `counters` of the log's records once a second and gives
-    the changes to `report`.
+    """Meter that reads `data_path`, its `log` and the `counters` of the log's records once a second
+    and passes the changes to `report`.
 
     `version` returns that of the routes which this process serves. While `may_report` returns
-    False, changes gather; none is lost.
+    False, changes accumulate; none is lost.
     """
 
     def __init__(

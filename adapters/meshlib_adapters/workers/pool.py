@@ -52,7 +52,7 @@ _KEPT_BACK: Final = (ENVIRONMENT_PREFIX, "DOCKER_")
 
 
 class WorkerPool:
-    """The workers as one data path: `listen`, `drain`, `close`. Create it inside the event loop.
+    """Workers as one data path: `listen`, `drain`, `close`. Create it inside the event loop.
 
     `stop` is set when the gateway is to end: then `listen` waits no longer, and no worker is
     replaced. `totals` gets the changes of metrics of each worker, by its number.
@@ -109,11 +109,11 @@ class WorkerPool:
         }
 
     def states(self) -> dict[str, int]:
-        """How many workers are in which state; see `WorkerSlot.state`."""
+        """Number of workers in each state; see `WorkerSlot.state`."""
         return {**dict.fromkeys(STATES, 0), **Counter(slot.state for slot in self._slots)}
 
     def restarts(self) -> dict[str, int]:
-        """How often each worker was replaced, by its number."""
+        """Number of times that each worker was replaced, by its number."""
         return {str(slot.number): slot.restarts for slot in self._slots}
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
@@ -156,7 +156,7 @@ class WorkerPool:
         return sum(slot.report.cut for slot in self._slots)
 
     def close(self) -> None:
-        """End every worker that is left, at once."""
+        """End every remaining worker at once."""
         self._unsubscribe()
         self._snapshots.stop()
         for slot in self._slots:

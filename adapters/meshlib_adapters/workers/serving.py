@@ -108,11 +108,11 @@ class InProcess:
         self._data_path: DataPath | None = None
 
     def bind(self, setting: str, address: Address) -> list[socket.socket]:
-        """See `Serving`."""
+        """As in `Serving`."""
         return [bind_address(address, setting=setting)]
 
     def begin(self) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         # Records that nobody would see, as lines or as numbers, are not made.
         wanted = self._settings.log.access or self._settings.log.spans or self._settings.admin
         self._spans = create_span_writer(self._settings)
@@ -124,24 +124,24 @@ class InProcess:
         self._data_path = DataPath(self._mesh, self._settings, log=self._log)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         await self._serving.listen(http, https)
 
     async def drain(self, seconds: float) -> int:
-        """See `Serving`."""
+        """As in `Serving`."""
         return await self._serving.drain(seconds)
 
     def use_certificates(self, found: CertificateSet) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         self._serving.use_certificates(found)
 
     def details(self) -> dict[str, Any]:
-        """See `Serving`."""
+        """As in `Serving`."""
         ports = self._data_path.ports if self._data_path is not None else None
         return {"ports": ports_data(ports)} if ports is not None else {}
 
     async def measure(self) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         if self._log is not None and self._settings.admin:
             report = functools.partial(self._totals.add, process="main")
             await Meter(
@@ -154,7 +154,7 @@ class InProcess:
             ).run()
 
     def close(self) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         if self._data_path is not None:
             self._data_path.close()
         if self._spans is not None:
@@ -183,12 +183,12 @@ class InWorkers:
 
     @property
     def workers(self) -> WorkersView:
-        """See `Serving`."""
+        """As in `Serving`."""
         return self
 
     @property
     def not_ready(self) -> str:
-        """See `Serving`."""
+        """As in `Serving`."""
         return self._pool.not_ready if self._pool is not None else ""
 
     def states(self) -> dict[str, int]:
@@ -200,34 +200,34 @@ class InWorkers:
         return self._pool.restarts() if self._pool is not None else {}
 
     def bind(self, setting: str, address: Address) -> list[socket.socket]:
-        """See `Serving`."""
+        """As in `Serving`."""
         return bind_shared(address, worker_count(self._settings), setting=setting)
 
     def begin(self) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         count = worker_count(self._settings)
         self._pool = WorkerPool(
             self._mesh, self._settings, count, self._identity, self._stop, self._totals
         )
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         await self._workers.listen(http, https)
 
     async def drain(self, seconds: float) -> int:
-        """See `Serving`."""
+        """As in `Serving`."""
         return await self._workers.drain(seconds)
 
     def use_certificates(self, found: CertificateSet) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         self._workers.use_certificates(found)
 
     def details(self) -> dict[str, Any]:
-        """See `Serving`."""
+        """As in `Serving`."""
         return self._pool.status() if self._pool is not None else {}
 
     async def measure(self) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         if not self._settings.admin:
             return
         watch, readings = ProcessWatch(), Readings()
@@ -241,7 +241,7 @@ class InWorkers:
             watch.stop()
 
     def close(self) -> None:
-        """See `Serving`."""
+        """As in `Serving`."""
         if self._pool is not None:
             self._pool.close()
 

@@ -33,9 +33,9 @@ _GATHER: Final = 0.002  # seconds during which new bindings gather for one frame
 
 
 class SharedBindings:
-    """The `StickyBindings` (`meshlib_adapters.upstream.sticky`) of a worker: those of all.
+    """`StickyBindings` (`meshlib_adapters.upstream.sticky`) of a worker: those of all workers.
 
-    New ones are handed to `share` in batches of at most `BATCH`; those of others come by `adopt`.
+    New ones are passed to `share` in batches of at most `BATCH`; those of others come by `adopt`.
     """
 
     def __init__(

@@ -38,8 +38,8 @@ _NOTHING: Final = _State(NO_VERSION, Snapshot())
 
 @dataclass(slots=True, eq=False)
 class _Progress:
-    """What one worker process has, what is on its way to it, and the version that could not be
-    made for it.
+    """What one worker process has, what is on its way to it, and the version that could not be made
+    for it.
     """
 
     has: _State = _NOTHING
@@ -48,8 +48,8 @@ class _Progress:
 
 
 class SnapshotSender:
-    """Keeps workers at the newest snapshot of `mesh`, by `send(number, frame)`. To be made inside
-    the event loop.
+    """Sender that keeps workers at the newest snapshot of `mesh`, by `send(number, frame)`. Create
+    it inside the event loop.
     """
 
     def __init__(self, mesh: Mesh, send: Callable[[int, bytes], None]) -> None:
@@ -68,7 +68,7 @@ class SnapshotSender:
         self.update()
 
     def forget(self, number: int) -> None:
-        """Worker `number` is no more."""
+        """Worker `number` has ended."""
         self._workers.pop(number, None)
 
     def confirm(self, number: int, version: int) -> None:
@@ -80,11 +80,11 @@ class SnapshotSender:
             self.update()
 
     def resend(self, number: int) -> None:
-        """Worker `number` has not got what the difference on its way to it begins with: send it
+        """Worker `number` does not have what the difference on its way to it begins with: send it
         everything.
 
-        Ignored while no difference is on its way, so that a worker which asks again and again
-        costs no more than the changes do.
+        Ignored while no difference is on its way, so that a worker which asks again and again costs
+        no more than the changes do.
         """
         progress = self._workers.get(number)
         if progress is None or progress.sent is None:

@@ -91,7 +91,7 @@ _LAST_REPORT = 1.0
 
 
 class Worker:
-    """The data path of this process; `sock`, its end of the channel, brings what to do."""
+    """Data path of this process; its orders come through `sock`, its end of the channel."""
 
     def __init__(self, sock: socket.socket, setup: Setup, spans: SpanWriter | None = None) -> None:
         self._setup = setup
@@ -133,7 +133,7 @@ class Worker:
         self._stop = anyio.Event()
 
     async def run(self) -> None:
-        """Serve until told to end, and end."""
+        """Serve until told to end, then end."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         try:
@@ -288,7 +288,7 @@ def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:
 
 
 class _Numbered(logging.Filter):
-    """Adds the worker's number to each record."""
+    """Filter that adds the worker's number to each record."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -40,7 +40,7 @@ _ACTIONS = {
 
 
 class ContainerProvider(EngineWatch):
-    """Yields the routes that the labels of an engine's own containers ask for; a Swarm's tasks
+    """Provider of the routes that the labels of an engine's own containers ask for; a Swarm's tasks
     among them are left to `SwarmProvider`.
 
     `url`, `surroundings` and `max_response` as for `SwarmProvider`. A poll is two calls

@@ -35,8 +35,8 @@ class Timing:
 
 
 class Schedule:
-    """Takes events and the results of polls with their times; `due` is when the next poll is
-    wanted.
+    """Schedule fed with events and the results of polls, and their times; `due` is when the next
+    poll is wanted.
     """
 
     def __init__(self, timing: Timing) -> None:

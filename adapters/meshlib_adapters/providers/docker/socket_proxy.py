@@ -106,14 +106,14 @@ class SocketProxy:
         assert task is not None
         self._clients.add(task)
         try:
-            await self._answer(reader, writer)
+            await self._respond(reader, writer)
         except (OSError, TimeoutError):
             pass  # either side is gone or stuck
         finally:
             self._clients.discard(task)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._clients) > _MAX_CLIENTS:
             await _refuse(writer, 503, "too many connections")
             return

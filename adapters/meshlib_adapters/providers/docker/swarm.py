@@ -33,10 +33,11 @@ _MEANT_TO_RUN = {"filters": json.dumps({"desired-state": ["running", "ready"]})}
 
 
 class SwarmProvider(EngineWatch):
-    """Yields the routes that the labels of a Swarm's services ask for, through one of its managers.
+    """Provider of the routes that the labels of a Swarm's services ask for, through one of its
+    managers.
 
     `url`: unix://, tcp://, ssh:// or context://; without it DOCKER_HOST or the current docker
-    context. Raises `ConfigurationError` when it can be none of them; trouble with the engine itself
+    context. Raises `ConfigurationError` when it is none of these; trouble with the engine itself
     goes to the status. A poll is three calls (services, tasks, networks), however many there are of
     each. `surroundings` returns where the gateway is, before each poll. A list of more than
     `max_response` bytes is not read; the previous snapshot stays in force, and the status names the

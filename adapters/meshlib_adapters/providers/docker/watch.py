@@ -1,9 +1,9 @@
 """Watch on one engine: events for speed, polls for truth, and patience with everything that goes
 wrong.
 
-The caller defines what a poll reads and what it means; this module decides when, and what a failure
-leads to. Subscribing comes before polling, so that no change falls between. An event stream that
-ends, goes silent or is refused is treated alike: polls go on, and the watch subscribes again.
+The caller defines what a poll reads and what it means; this module decides when to poll, and what a
+failure leads to. Subscribing comes before polling, so that no change falls between. An event stream
+that ends, goes silent or is refused is treated alike: polls go on, and the watch subscribes again.
 """
 
 from __future__ import annotations
