@@ -75,8 +75,8 @@ class _Unit:
 
 
 class CertificateFiles:
-    """Reads `paths` (directories, or single files) and the files `client_ca` and `ticket_secret`,
-    each time `read` is called.
+    """Reader of `paths` (directories, or single files) and of the files `client_ca` and
+    `ticket_secret`, each time `read` is called.
 
     A bad file leaves its previous content in use; `problems` lists the present faults. `changed`:
     the last `read` found another set than the one before.

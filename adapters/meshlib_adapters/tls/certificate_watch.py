@@ -39,8 +39,8 @@ _SECRET_SIZE: Final = 64
 
 
 class CertificateWatch:
-    """Holds the certificates that `settings` name; `on_change` is called with each set that differs
-    from the previous one.
+    """Watch on the certificates that `settings` name; `on_change` is called with each set that
+    differs from the previous one.
 
     Workers get a secret with the set, so that each resumes the sessions of all: that of
     `tls.ticket_secret`, or one of our own.

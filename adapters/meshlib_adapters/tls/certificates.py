@@ -1,5 +1,5 @@
-"""One certificate with its key: read from PEM or PKCS#12, checked, and kept as plain bytes that can
-go to another process.
+"""Certificate with its key: read from PEM or PKCS#12, checked, and kept as plain bytes that can go
+to another process.
 
 Every mistake is a `CertificateError` with the cure. Neither the key nor a password is ever part of
 a message or a `repr`. This module reads no files.

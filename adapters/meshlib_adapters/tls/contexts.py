@@ -1,5 +1,5 @@
-"""An `ssl.SSLContext` for certificates: TLS 1.2 and 1.3, nothing known to be weak, and no key on
-any disk.
+"""Contexts (`ssl.SSLContext`) for certificates: TLS 1.2 and 1.3, nothing known to be weak, and no
+key on any disk.
 
 One context for one certificate (or for several of the same names with keys of different algorithms,
 among which OpenSSL chooses what the client can check): it holds the keys of its session tickets, so

@@ -24,7 +24,7 @@ _RECORD: Final = 16 * 1024
 
 
 class TLSEngine:
-    """One side of a TLS connection; with a `server_hostname` that of a client, who wants a
+    """One side of a TLS connection; with a `server_hostname` that of a client, which requires a
     certificate for that name.
 
     What the peer sends is written to `incoming`, what it is to get is read from `outgoing`.

@@ -1,6 +1,4 @@
-"""The handshake of one TLS connection: what the peer sends until it is done, bounded in bytes and
-in time.
-"""
+"""Handshake of one TLS connection, bounded in bytes and in time."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ _MAX_RECEIVED: Final = 256 * 1024
 
 
 class HandshakeOwner(Protocol):
-    """The connection whose handshake it is; one of these is called, once."""
+    """Connection whose handshake it is; one of these methods is called, once."""
 
     def on_established(self) -> None:
         """Go on: what the peer has sent behind its handshake, if anything, is in the engine."""
@@ -36,7 +34,7 @@ class HandshakeOwner(Protocol):
 
 
 class Handshake:
-    """Made by `owner` for its socket, which does not block; `start` begins.
+    """Handshake made by `owner` for its socket, which does not block; `start` begins.
 
     It ends by a call of `owner`, or by `cancel`. The socket's reader is left to whoever comes next.
     """

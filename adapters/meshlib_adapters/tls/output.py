@@ -13,9 +13,9 @@ _HIGH: Final = 64 * 1024
 
 
 class SocketOutput:
-    """Sends at once what the kernel takes, and the rest, `unsent`, when it takes more.
+    """Output that sends at once what the kernel takes, and the rest, `unsent`, when it takes more.
 
-    `protocol`, where there is one, is told to pause and to go on writing, by the `limits` of
+    `protocol`, where there is one, is told to pause and to resume writing, by the `limits` of
     `unsent` (low and high, bytes). `on_sent` is called when what was left is sent, `on_error` with
     what ended the connection; then nothing more is to be sent.
     """
@@ -89,7 +89,7 @@ class SocketOutput:
         self._report_pressure()
 
     def close(self) -> None:
-        """Forget what is unsent, and everybody who would hear of it. May be called twice."""
+        """Forget what is unsent, and call nobody any more. May be called twice."""
         self._write_off()
         self.unsent.clear()
         self.protocol = None

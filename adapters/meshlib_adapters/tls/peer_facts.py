@@ -1,4 +1,4 @@
-"""What can be told of the other side of a connection, and of why TLS with it failed."""
+"""Facts about the other side of a connection, and about a failure of TLS with it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def socket_names(sock: socket.socket) -> dict[str, object]:
 
 
 def failure_reason(error: Exception, *, detailed: bool = False) -> str:
-    """Why a handshake failed, in lower case: OpenSSL's reason, else the system's. `detailed`: with
-    what was wrong with the certificate.
+    """The reason why a handshake failed, in lower case: OpenSSL's, else the system's. `detailed`:
+    with what was wrong with the certificate.
     """
     verdict = getattr(error, "verify_message", None)
     reason = getattr(error, "reason", None) or verdict or getattr(error, "strerror", None)

@@ -1,5 +1,5 @@
-"""`TLSTerminator`: certificates and connections in, established TLS connections out; it knows no
-listener and no HTTP.
+"""Termination of TLS: certificates and connections in, established TLS connections out. This module
+knows no listener and no HTTP.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Established(NamedTuple):
 
     `server_name` is in normal form ("": the client sent none), `alpn_protocol` "" when none was
     agreed. `client_fields` are field lines about the client's verified certificate, if any;
-    `asks_clients` says whether certificates are asked for. `claimed` is what a trusted proxy in
-    front says of the client. `covers` tells whether TLS for a server name is terminated here.
+    `asks_clients` says whether certificates are requested. `claimed` is what a trusted proxy in
+    front says of the client. `covers` tells whether TLS for a server name is terminated.
     """
 
     server_name: str
@@ -43,9 +43,9 @@ FrontFactory: TypeAlias = Callable[[Established], asyncio.Protocol]
 
 
 class TLSTerminator:
-    """Terminates TLS and serves what is inside by the protocols that `fronts` makes.
+    """Terminator of TLS; the protocols that `fronts` makes serve what is inside.
 
-    To be made inside the event loop; give it to a `TLSListener`. Without certificates (before
+    Create it inside the event loop, and pass it to a `TLSListener`. Without certificates (before
     `use`) it covers no name. `counters` ("handshakes", "resumed", "failed", "client_certificates")
     only grow.
     """

@@ -1,5 +1,5 @@
-"""A transport that speaks TLS: as a server, on an accepted socket from which bytes may have been
-read already, or as a client.
+"""Transport that speaks TLS: as a server, on an accepted socket from which bytes may have been read
+already, or as a client.
 
 asyncio's own cannot begin in the middle: the hello was read to see where the connection belongs.
 Nor does it bound what one read makes it do: 256 KiB of records of one byte are 11,000 records. This
@@ -42,14 +42,14 @@ class _State(enum.Enum):
 
 
 class TLSTransport(asyncio.Transport):
-    """Owns `sock`, which does not block. `start` begins.
+    """Transport that owns `sock`, which does not block. `start` begins.
 
     `on_handshake(transport)` is called when TLS is established and returns the protocol to serve.
     `on_end(outcome)` is called once, when the socket is closed: "closed", "reset",
-    "handshake_timeout" or "handshake_failed"; `failure` says why of the last two. `linger`: seconds
-    that the peer has to take our last bytes. With a `server_hostname` we are the client: the
-    server's certificate has to be one for that name, and a handshake that fails is over at once.
-    `get_extra_info` knows "socket", "peername", "sockname", "ssl_object" and "sslcontext".
+    "handshake_timeout" or "handshake_failed"; `failure` has the reason of the last two. `linger`:
+    seconds that the peer has to take our last bytes. With a `server_hostname` this side is the
+    client: the server's certificate has to be one for that name, and a handshake that fails is over
+    at once. `get_extra_info` knows "socket", "peername", "sockname", "ssl_object" and "sslcontext".
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class TLSTransport(asyncio.Transport):
         self._handshake.start(received, timeout)
 
     def idle_since(self) -> float | None:
-        """Since when nothing is under way, as the protocol says it; until there is one, and when it
-        has ended, since the start.
+        """The time since which nothing is under way, as the protocol reports it; before there is a
+        protocol, and when it has ended, the time of the start.
         """
         if self._state in (_State.HANDSHAKE, _State.LINGER):
             return self._started
@@ -112,11 +112,11 @@ class TLSTransport(asyncio.Transport):
     # What a protocol calls.
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Who is served."""
+        """The protocol that is served."""
         return self._protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Serve somebody else from now on."""
+        """Serve another protocol from now on."""
         self._protocol = cast("asyncio.Protocol", protocol)
         if self._state is _State.OPEN:
             self._output.protocol = protocol
@@ -136,7 +136,7 @@ class TLSTransport(asyncio.Transport):
             self._read_off()
 
     def resume_reading(self) -> None:
-        """Take it again."""
+        """Read again."""
         if self._paused and self._state is _State.OPEN:
             self._paused = False
             # What was decrypted or only received before waits here, and no event of the socket will
@@ -180,9 +180,7 @@ class TLSTransport(asyncio.Transport):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Send what is unsent, then close_notify and FIN; the protocol hears of it when that is
-        done.
-        """
+        """Send what is unsent, then close_notify and FIN; then the protocol is told."""
         if self._state is not _State.OPEN:
             return
         self._state = _State.CLOSING

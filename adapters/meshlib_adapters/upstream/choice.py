@@ -1,5 +1,5 @@
-"""Which endpoint a connection goes to: its session's, or its client's, or the next in turn; and
-which endpoints are well.
+"""Choice of the endpoint for a connection: its session's, or its client's, or the next in turn, of
+those that are well.
 
 Run-time state of one process, under the upstream's key: cursors, connections that are open,
 failures, sessions that servers gave out. All of it is bounded, and may be lost without more harm
@@ -41,19 +41,19 @@ T = TypeVar("T")
 
 
 class EndpointOrder(Protocol):
-    """What orders endpoints: a strategy of `meshlib.balancing`."""
+    """Order of endpoints: a strategy of `meshlib.balancing`."""
 
     def candidates(self, endpoints: Sequence[Endpoint]) -> Iterator[Endpoint]: ...
 
 
 class EndpointChooser:
-    """Orders endpoints for connections. `clock` is any steady clock.
+    """Chooser of endpoints for connections, in order of preference. `clock` is any steady clock.
 
     With `stickiness` "session" a connection goes to the endpoint that gave out the session that its
-    hello takes up, where that was seen here in the last `session_ttl` seconds; else to its
-    client's: the same one in every process that knows the same endpoints, while that has no more
-    than its share of the open connections. With "none" the upstream's strategy decides alone.
-    Endpoints that refused connections lately are left out, as `meshlib.balancing.health` has it.
+    hello resumes, where that was seen here in the last `session_ttl` seconds; else to its client's:
+    the same one in every process that knows the same endpoints, while that has no more than its
+    share of the open connections. With "none" the upstream's strategy decides alone. Endpoints that
+    refused connections lately are left out, as `meshlib.balancing.health` decides.
 
     `max_sessions` are remembered, `max_sessions_per_upstream` of one upstream; besides, of each
     upstream, `max_unknown_sessions` whose ids clients have chosen and servers have merely repeated
@@ -132,7 +132,7 @@ class EndpointChooser:
             del self._open[key]
 
     def observe(self, upstream: Upstream, endpoint: Endpoint, observation: Observation) -> None:
-        """What became of an attempt to connect."""
+        """Note the result of an attempt to connect."""
         well = observation is Observation.OK
         if well and not self._health:
             return

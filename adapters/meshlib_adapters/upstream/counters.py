@@ -6,7 +6,7 @@ __all__ = ["UpstreamCounters"]
 
 
 class UpstreamCounters:
-    """Events of one upstream since the gateway first used it; for the metrics. Nothing of it is
+    """Events of one upstream since the gateway first used it, for the metrics. None of them is
     counted for each request.
     """
 

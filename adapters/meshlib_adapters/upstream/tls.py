@@ -1,5 +1,6 @@
-"""TLS towards endpoints: the context that checks who they are (one for each set of authorities,
-made when it is first needed), and the file of authorities that a setting names."""
+"""TLS towards endpoints: the context that verifies them (one for each set of authorities, made when
+it is first needed), and the file of authorities that a setting names.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ _MAX_AUTHORITIES = (
 
 
 def read_authorities(path: str) -> str:
-    """The authorities in a file as PEM; "" for none. `ConfigurationError` when nobody could be
-    judged by them.
+    """The authorities in a file as PEM; "" for no file. `ConfigurationError` for a file that no
+    certificate could be verified with.
     """
     if not path:
         return ""
