@@ -7,21 +7,21 @@ meanwhile the upstream waits.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from h2.errors import ErrorCodes
 
 from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.http1 import BodyKind, announced_trailers
+from meshlib.http1 import BodyKind
 from meshlib.http2.fields import request_fields, request_head
-from meshlib.http2.sections import MalformedRequest, Pair, trailer_pairs
+from meshlib.http2.sections import MalformedRequest, Pair
 from meshlib.proxy_protocol import ProxyAddress
+from meshlib_adapters.http2.request_content import RequestContent
+from meshlib_adapters.http2.send_buffer import SendBuffer
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.local_responses import LocalResponse
-from meshlib_adapters.proxy.pace import Pace
 from meshlib_adapters.upstream.messages import ForwardResponse
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from meshlib_adapters.proxy.proxy import Proxy
 
 __all__ = ["FrameSender", "Stream"]
-
-# Smaller pieces of a body are kept as one: each costs time when the client opens its windows, and
-# that of all streams at once.
-_SMALL: Final = 1024
 
 
 class FrameSender(Protocol):
@@ -88,28 +84,20 @@ class Stream:
     """A `retries.ResponseReceiver`. It is `over` when its access record is written: what comes
     after that is nobody's.
 
-    `kept` counts the bytes of the response that the client's windows have not let out yet.
+    `content` is that of the request; in `send_buffer` the response waits for the client's windows.
     """
 
     __slots__ = (
         "_chunked",
         "_complete",
         "_connection",
-        "_left",
-        "_offset",
-        "_paused",
-        "_pieces",
-        "_received",
-        "_receiving",
-        "_request_done",
-        "_taking",
         "_trailers",
-        "_unacknowledged",
+        "content",
         "exchange",
-        "kept",
         "number",
         "over",
         "peer",
+        "send_buffer",
         "since",
         "tls",
     )
@@ -119,24 +107,14 @@ class Stream:
         self.peer = connection.peer
         self.tls = connection.tls
         self.over = False
-        self.kept = 0
         self.exchange = Exchange(connection.proxy, self)
+        self.content = RequestContent(self.exchange)
+        self.send_buffer = SendBuffer()
         self.since = self.exchange.started = monotonic()
         self._connection = connection
-        self._request_done = False  # the client has sent it all
-        self._left = -1  # bytes of the body still to come, -1: nobody has said how many
-        self._received = 0
-        # Bytes that the upstream has still to take before the client may send as many.
-        self._unacknowledged = 0
-        self._paused = False  # the upstream takes no more of the body for now
         self._complete = False  # the whole response is here
         self._chunked = False
-        self._pieces: deque[bytes] = deque()
-        self._offset = 0  # of the first piece so much is sent
         self._trailers: list[Pair] = []
-        # Of the request's body, and of what the client takes; from look to look.
-        self._receiving: Pace | None = None
-        self._taking: Pace | None = None
 
     def __repr__(self) -> str:
         state = "over" if self.over else self.exchange.state.value
@@ -148,127 +126,92 @@ class Stream:
         """The request's fields; `ended`: it has no body."""
         connection, exchange = self._connection, self.exchange
         settings = connection.proxy.settings
-        self._request_done = ended
+        content = self.content
+        content.ended = ended
         try:
             method, path, listed = request_fields(pairs, ended=ended, limit=settings.head_size)
             fields = connection.section(listed)
             head = request_head(method, path, fields, ended=ended)
-        except MalformedRequest as error:
-            self.refuse(error)
-            return
         except ProtocolError as error:
-            exchange.local_error(error.status_hint, error.reason)
+            self._turn_away(error)
             return
         otherwise = exchange.route(head)
-        if fields.content_length is not None:
-            self._left = fields.content_length
+        content.left = fields.content_length
+        if content.left is not None:
             try:
-                exchange.check_body(self._left)
+                exchange.check_body(content.left)
             except LimitExceeded as error:
-                exchange.local_error(error.status_hint, error.reason)
+                self._turn_away(error)
                 return
         if otherwise is not None:
             exchange.respond(otherwise)
             return
-        done = ended or self._left == 0
-        exchange.forward_pairs(done=done, streamed=not done and self._left < 0)
+        done = not content.pending
+        exchange.forward_pairs(done=done, streamed=not done and content.left is None)
 
     @property
     def body_pending(self) -> bool:
         """Whether bytes of the request's body are still to come."""
-        return not self._request_done and self._left != 0
+        return self.content.pending
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the response that the client's windows have not let out yet."""
+        return self.send_buffer.size
 
     def receive(self, data: bytes, size: int, *, ended: bool) -> None:
-        """A part of the body, which has taken `size` bytes of the client's windows (padding
-        counts).
-        """
+        """A part of the body, which has taken `size` bytes of the client's windows."""
         if data or ended:
             self.since = monotonic()
         try:
-            self._take(data, ended=ended)
-        except MalformedRequest as error:
-            self._connection.acknowledge(self.number, size)
-            self.refuse(error)
-            return
-        except LimitExceeded as error:
+            self.content.receive(data, ended=ended, wanted=not self._complete and not self.over)
+        except ProtocolError as error:
             self._connection.acknowledge(self.number, size)
             self._turn_away(error)
             return
-        self._send(data)
-        self._unacknowledged += size
-        if not self._paused:
+        self.content.credit += size
+        if not self.content.paused:
             self._acknowledge()
 
     def receive_trailers(self, pairs: Iterable[Pair]) -> None:
-        """The end of the body, with trailers. They go on behind a body of unknown length; HTTP/1
-        knows none behind a Content-Length.
-        """
+        """The end of the body, with trailers."""
         self.since = monotonic()
-        message = self.exchange.request.message
+        limit = self._connection.proxy.settings.field_count
         try:
-            head = self.exchange.head
-            announced = announced_trailers(head.fields) if head is not None else frozenset()
-            limit = self._connection.proxy.settings.field_count
-            trailers = trailer_pairs(pairs, announced, max_fields=limit)
-            self._take(b"", ended=True)
+            wanted = not self._complete and not self.over
+            self.content.receive_trailers(pairs, limit, wanted=wanted)
         except MalformedRequest as error:
             self.refuse(error)
-            return
-        if message.streamed:
-            message.trailers = trailers
-        self._send(b"")
-
-    def _take(self, data: bytes, *, ended: bool) -> None:
-        # Raises for a body that is not what its head says, or larger than it may be.
-        self._request_done = ended
-        self._received += len(data)
-        known = self._left >= 0
-        if known:
-            self._left -= len(data)
-            if self._left < 0 or (ended and self._left):
-                # More would be read as the next request on the upstream's connection, less would
-                # have it wait.
-                raise MalformedRequest(
-                    "the body is not as long as Content-Length says", reason="bad_body_length"
-                )
-        elif not self._complete and not self.over:
-            self.exchange.check_body(self._received)
-
-    def _send(self, data: bytes) -> None:
-        # Nothing once the response is there, or where the request was over already. An empty frame
-        # may be what says that this was all.
-        exchange = self.exchange
-        if exchange.decision is None or self._complete or self.over:
-            return
-        if data or (self._request_done and self._left < 0):
-            exchange.request.send(data, done=not self.body_pending)
 
     def _acknowledge(self) -> None:
-        size, self._unacknowledged = self._unacknowledged, 0
+        size = self.content.take_credit()
         if size:
             self._connection.acknowledge(self.number, size)
 
     def refuse(self, error: ProtocolError) -> None:
-        """The request is malformed: no response (RFC 9113 8.1.1), and the upstream's is not wanted
-        any more.
-        """
+        """End a malformed request without a response (RFC 9113 8.1.1)."""
         self.exchange.conclude(error.reason)
         self._connection.malformed()
         self._cut(ErrorCodes.PROTOCOL_ERROR)
 
     def _turn_away(self, error: ProtocolError) -> None:
+        if isinstance(error, MalformedRequest):
+            self.refuse(error)
+        else:
+            self._end(error.status_hint, error.reason)
+
+    def _end(self, status: int, reason: str, who: str = "") -> None:
+        # With a response of our own, or the one that has begun cut.
         exchange = self.exchange
         if exchange.responding:
-            exchange.conclude(error.reason)
+            exchange.conclude(reason, who)
             self._cut(ErrorCodes.CANCEL)
         else:
             exchange.request.cancel()
-            exchange.local_error(error.status_hint, error.reason)
+            exchange.local_error(status, reason)
 
     def lost(self, reason: str = "client_closed", who: str = "") -> None:
-        """The client wants it no more, has broken a rule on it, or is gone, or we end the
-        connection.
-        """
+        """End it: the client has reset it, broken a rule or gone, or we end the connection."""
         if not self.over:
             self.exchange.conclude(reason, who)
             self._finish()
@@ -298,7 +241,7 @@ class Stream:
     def send_data(self, pieces: list[bytes], done: bool) -> None:
         """Send more of the body, as the windows allow."""
         self.since = monotonic()
-        self._receiving = None  # they talk with each other: the request's body is no upload then
+        self.content.rest()  # they talk with each other: the request's body is no upload then
         if done:
             self._end_of_response()
         self._keep(pieces, done)
@@ -324,8 +267,8 @@ class Stream:
     def pause_request(self, paused: bool) -> None:
         """The client is told to wait by not opening its window."""
         self.since = monotonic()
-        self._paused = paused
-        self._receiving = None  # whoever has to wait is not slow
+        self.content.paused = paused
+        self.content.rest()  # whoever has to wait is not slow
         if not paused and not self.over:
             self._acknowledge()
             self._connection.flush_soon()
@@ -357,17 +300,8 @@ class Stream:
             self._connection.ready(self)
 
     def _keep(self, pieces: list[bytes], done: bool) -> None:
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        size = len(data)
-        if size:
-            kept = self._pieces
-            if kept and len(kept[-1]) + size <= _SMALL:
-                kept[-1] += data
-            else:
-                kept.append(data)
-        self.kept += size
+        self._connection.kept += self.send_buffer.append(pieces)
         self._complete = done
-        self._connection.kept += size
         connection = self.exchange.request.connection
         if connection is not None and not done and self.kept > self._connection.allowed_to_keep():
             connection.pause()
@@ -376,32 +310,12 @@ class Stream:
         """Send a frame of at most `room` bytes of payload; what of it was used. Called when windows
         and transport have room.
         """
-        pieces = self._pieces
-        sent = b""
-        if pieces:
-            first = pieces[0]
-            sent = (
-                first[self._offset : self._offset + room]
-                if self._offset or len(first) > room
-                else first
-            )
-            self._offset += len(sent)
-            if self._offset == len(first):
-                pieces.popleft()
-                self._offset = 0
-                if pieces and len(sent) + len(pieces[0]) <= room:  # small pieces share frames
-                    parts = [sent]
-                    room -= len(sent)
-                    while pieces and len(pieces[0]) <= room:
-                        room -= len(pieces[0])
-                        parts.append(pieces.popleft())
-                    sent = b"".join(parts)
+        sent = self.send_buffer.take(room)
         size = len(sent)
-        self.kept -= size
         self._connection.kept -= size
         self.exchange.bytes_out += size
         self.since = monotonic()
-        last = self._complete and not pieces
+        last = self._complete and not self.kept
         if size or not self._trailers:
             self._connection.send_data(self, sent, end=last and not self._trailers)
         if last:
@@ -421,10 +335,8 @@ class Stream:
 
     def _sent(self) -> None:
         # The last frame of the response is out.
-        if not self._request_done:
-            self._connection.reset(
-                self, ErrorCodes.NO_ERROR
-            )  # the client may stop sending (RFC 9113 8.1)
+        if not self.content.ended:  # the client may stop sending (RFC 9113 8.1)
+            self._connection.reset(self, ErrorCodes.NO_ERROR)
         self._finish()
 
     def _cut(self, code: ErrorCodes) -> None:
@@ -438,22 +350,19 @@ class Stream:
             request.cancel()
         request.leave()
         self._acknowledge()
-        self._connection.kept -= self.kept
-        self.kept = 0
-        self._pieces.clear()
+        self._connection.kept -= self.send_buffer.clear()
         self.exchange.end()
         self._connection.forget(self)
 
     # Time-outs and records.
 
     def check_progress(self, now: float) -> None:
-        """From time to time: end what has waited for too long, and blame whoever owes the next
-        bytes.
-        """
+        """End what has waited for too long, and blame whoever owes the next bytes."""
         exchange = self.exchange
         settings = self._connection.proxy.settings
         waited = now - self.since
-        sending = not self.body_pending or self._paused  # it is not the client that we wait for
+        # It is not the client that we wait for.
+        sending = not self.body_pending or self.content.paused
         if self.has_something:
             if waited > settings.between_bytes:
                 exchange.conclude("between_bytes_timeout", "C")
@@ -464,46 +373,26 @@ class Stream:
                 self._cut(ErrorCodes.INTERNAL_ERROR)
         elif not sending:
             if waited > settings.between_bytes:
-                exchange.request.cancel()
-                exchange.local_error(408, "body_timeout")
-        elif waited > (settings.between_bytes if self._paused else settings.response_head):
+                self._end(408, "body_timeout")
+        elif waited > (settings.between_bytes if self.content.paused else settings.response_head):
             exchange.request.time_out()
 
     @property
     def waits_for_upstream(self) -> bool:
         """Whether the upstream takes no more of the body for now."""
-        return self._paused
+        return self.content.paused
 
     def takes_too_slowly(self, now: float, rate: float, grace: float) -> bool:
         """Whether less than `rate` of what is here for the client has gone out (see `Pace`)."""
-        if self._taking is None:
-            self._taking = Pace(self.exchange.bytes_out, now, self.kept)
-            return False
-        return self._taking.too_slow(self.exchange.bytes_out, now, rate, grace, self.kept)
+        return self.send_buffer.too_slow(self.exchange.bytes_out, now, rate, grace)
 
     def sends_too_slowly(self, now: float, rate: float, grace: float, *, waiting: bool) -> bool:
-        """Whether less than `rate` of the body has come in; never while a body of this connection
-        waits for its upstream.
-        """
-        if waiting or self._request_done or self._left == 0 or not self._received:
-            self._receiving = None
-        elif self._receiving is None:
-            self._receiving = Pace(self._received, now)
-        else:
-            return self._receiving.too_slow(
-                self._received, now, rate, grace, may_rest=self.exchange.responding
-            )
-        return False
+        """Whether less than `rate` of the request's body has come in; see `RequestContent`."""
+        return self.content.too_slow(now, rate, grace, waiting=waiting)
 
     def end_slow(self, reason: str) -> None:
         """End the request of a client that is too slow: "body_too_slow" or "reader_too_slow"."""
-        exchange = self.exchange
-        if exchange.responding:
-            exchange.conclude(reason, "C")
-            self._cut(ErrorCodes.CANCEL)
-        else:
-            exchange.request.cancel()
-            exchange.local_error(408, reason)
+        self._end(408, reason, "C")
 
 
 def _head_pairs(response: ForwardResponse | LocalResponse) -> list[Pair]:

@@ -128,7 +128,7 @@ def test_a_response_of_tiny_chunks_is_kept_in_few_pieces(site: Callable[..., Sit
             place.turns(lambda: wire.reading)
     (stream,) = served._streams.values()
     assert stream.kept == count
-    assert len(stream._pieces) <= 2 * count // 1024 + 1
+    assert stream.send_buffer.pieces <= 2 * count // 1024 + 1
     client.update_settings({4: 2 * count})
     served.data_received(client.data_to_send())
     assert stream.kept == 0
