@@ -14,7 +14,7 @@ from meshlib_adapters.providers.docker.socket_proxy import SocketProxy, bind_soc
 
 __all__ = ["check_proxy", "run_proxy"]
 
-logger = logging.getLogger("meshlib_adapters.cli.socket_proxy")
+logger = logging.getLogger("meshlib.cli")
 
 _CHECK_TIMEOUT = 2.0
 

@@ -23,7 +23,7 @@ from meshlib_adapters.providers.state import KeptState, StateDirectory, encode_s
 
 __all__ = ["DEFAULT_DIRECTORY", "StateKeeper", "existing_directory", "find_directory"]
 
-logger = logging.getLogger("meshlib_adapters.providers.state")
+logger = logging.getLogger("meshlib.providers")
 
 DEFAULT_DIRECTORY = "/var/lib/meshlib"
 # Seconds from a change to its writing: a deployment is many changes.

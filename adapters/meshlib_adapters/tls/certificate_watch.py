@@ -29,7 +29,7 @@ from meshlib_adapters.tls.tickets import sharing_trouble
 
 __all__ = ["CertificateWatch"]
 
-logger = logging.getLogger("meshlib_adapters.tls.certificate_watch")
+logger = logging.getLogger("meshlib.tls")
 
 
 # Seconds after which our own secret is replaced. Its holder can decrypt sessions of TLS 1.2 that

@@ -17,7 +17,7 @@ from meshlib_adapters.workers.descriptors import connections_that_fit, raise_lim
 __all__ = ["create_ports"]
 
 
-logger = logging.getLogger("meshlib_adapters.workers.ports")
+logger = logging.getLogger("meshlib.workers")
 
 
 def create_ports(

@@ -32,7 +32,7 @@ from meshlib_adapters.workers.reports import (
 
 __all__ = ["STATES", "Owner", "Process", "WorkerSlot"]
 
-logger = logging.getLogger("meshlib.gateway.workers")
+logger = logging.getLogger("meshlib.workers")
 
 # States of a slot: "gone" until the next process starts.
 STATES: Final = ("starting", "ready", "draining", "gone")

@@ -23,7 +23,7 @@ from meshlib_adapters.workers.messages import NO_VERSION, make_snapshot
 
 __all__ = ["SnapshotSender"]
 
-logger = logging.getLogger("meshlib_adapters.gateway.workers")
+logger = logging.getLogger("meshlib.workers")
 
 
 class _State(NamedTuple):

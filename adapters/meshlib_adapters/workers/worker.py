@@ -80,7 +80,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker", "main"]
 
-logger = logging.getLogger("meshlib_adapters.workers.worker")
+logger = logging.getLogger("meshlib.workers")
 
 _REPORT_EVERY = 1.0
 # Frames that wait: while the supervisor is so far behind, changes of metrics gather here, and none

@@ -25,7 +25,7 @@ from meshlib_adapters.sockets.closing import half_close
 
 __all__ = ["AdminLimits", "AdminServer"]
 
-logger = logging.getLogger("meshlib_adapters.observe.admin.app")
+logger = logging.getLogger("meshlib.observe")
 
 _SWEEP: Final = 0.25
 # Connections accepted in one turn of the loop: fewer than the idle ones allowed, so that a
