@@ -123,12 +123,9 @@ class HTTP1Client:
         judged = body is not None and socket.phase is Phase.BODY and not socket.paused
         size = body.size if body is not None and judged else None
         if pace.sends_too_slowly(size, now, sent, responding=responding):
-            if responding:
-                exchange.drop("body_too_slow", "C")
-                socket.reset()
-            else:
-                self._refuse_body("body_too_slow")
+            exchange.end_slow("body_too_slow")
         elif pace.takes_too_slowly(sent - socket.unsent, now, socket.unsent):
+            # Of this response, or of one before it.
             if exchange.head is not None:
                 exchange.drop("reader_too_slow", "C")
             socket.reset()
@@ -138,30 +135,17 @@ class HTTP1Client:
         socket, writer = self.socket, self.writer
         phase = socket.phase
         exchange = writer.exchange
-        responding = exchange.responding
-        waits = socket.paused & UPSTREAM
         if phase is Phase.HEAD:
             writer.keep_alive = False
             exchange.local_error(408, "head_timeout")
-        elif phase is Phase.BODY and not waits and not responding:
-            self._refuse_body("body_timeout")
-        elif phase is Phase.RESPONSE or (phase is Phase.BODY and not responding):
-            writer.keep_alive = writer.keep_alive and self.reader.body is None
-            exchange.request.time_out()
         elif phase in (Phase.IDLE, Phase.LINGER):
             writer.close()
-        else:
-            # STREAM, TUNNEL, BODY behind a response that has begun, or CLOSED with an end that
-            # nobody takes: cut, visibly.
-            if exchange.head is not None:
-                if phase is Phase.TUNNEL:
-                    exchange.drop("tunnel_idle")
-                else:
-                    # Whoever owes the next bytes: the client its request or the taking of our
-                    # response, else the upstream.
-                    client = socket.blocked or (phase is Phase.BODY and not waits)
-                    exchange.drop("between_bytes_timeout", "C" if client else "S")
+        elif exchange.head is None:  # closing, and the client does not take what waits
             socket.reset()
+        else:
+            sends = phase is Phase.BODY and not socket.paused & UPSTREAM
+            takes = socket.blocked and exchange.responding
+            exchange.time_out(client_owes=sends or takes)
 
     def probe(self, now: float) -> bool:
         """For a half-closed client, twice a second: is anybody there? False when there is nothing
@@ -185,9 +169,3 @@ class HTTP1Client:
             writer.close()
             return False
         return True
-
-    def _refuse_body(self, reason: str) -> None:
-        exchange = self.writer.exchange
-        exchange.request.cancel()
-        self.writer.keep_alive = False
-        exchange.local_error(408, reason)

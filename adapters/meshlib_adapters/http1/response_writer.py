@@ -238,15 +238,14 @@ class ResponseWriter:
             self._socket.since = monotonic()
             self._socket.unpause(UPSTREAM)
 
-    def cut(self, reason: str) -> None:
+    def cut(self, reason: str, who: str = "", *, at_once: bool = False) -> None:
         """A cut response must look cut: the last chunk or the missing bytes tell the client; where
         the end of the connection is the end of the body only a reset does.
         """
         exchange = self.exchange
         tunnel = exchange.state is State.TUNNEL
-        exchange.conclude(reason)
-        exchange.end()
-        if tunnel or self._framing == _UNTIL_CLOSE:
+        exchange.drop(reason, who)
+        if at_once or tunnel or self._framing == _UNTIL_CLOSE:
             self._socket.reset()
         else:
             self.close()

@@ -273,10 +273,10 @@ class Stream:
             self._acknowledge()
             self._connection.flush_soon()
 
-    def cut(self, reason: str) -> None:
+    def cut(self, reason: str, who: str = "", *, at_once: bool = False) -> None:
         """Reset the stream, so that the response cannot be taken for a whole one."""
-        self.exchange.conclude(reason)
-        self._cut(ErrorCodes.INTERNAL_ERROR)
+        self.exchange.conclude(reason, who)
+        self._cut(ErrorCodes.CANCEL if who == "C" else ErrorCodes.INTERNAL_ERROR)
 
     def _end_of_response(self) -> None:
         request = self.exchange.request
@@ -357,25 +357,9 @@ class Stream:
     # Time-outs and records.
 
     def check_progress(self, now: float) -> None:
-        """End what has waited for too long, and blame whoever owes the next bytes."""
-        exchange = self.exchange
-        settings = self._connection.proxy.settings
-        waited = now - self.since
-        # It is not the client that we wait for.
-        sending = not self.body_pending or self.content.paused
-        if self.has_something:
-            if waited > settings.between_bytes:
-                exchange.conclude("between_bytes_timeout", "C")
-                self._cut(ErrorCodes.CANCEL)
-        elif exchange.responding:
-            if waited > settings.between_bytes:
-                exchange.conclude("between_bytes_timeout", "S" if sending else "C")
-                self._cut(ErrorCodes.INTERNAL_ERROR)
-        elif not sending:
-            if waited > settings.between_bytes:
-                self._end(408, "body_timeout")
-        elif waited > (settings.between_bytes if self.content.paused else settings.response_head):
-            exchange.request.time_out()
+        """End what has waited for too long."""
+        sends = self.body_pending and not self.content.paused
+        self.exchange.check_time(now - self.since, client_owes=self.has_something or sends)
 
     @property
     def waits_for_upstream(self) -> bool:
@@ -391,8 +375,8 @@ class Stream:
         return self.content.too_slow(now, rate, grace, waiting=waiting)
 
     def end_slow(self, reason: str) -> None:
-        """End the request of a client that is too slow: "body_too_slow" or "reader_too_slow"."""
-        self._end(408, reason, "C")
+        """See `Exchange.end_slow`."""
+        self.exchange.end_slow(reason)
 
 
 def _head_pairs(response: ForwardResponse | LocalResponse) -> list[Pair]:

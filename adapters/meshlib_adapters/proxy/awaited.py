@@ -36,10 +36,10 @@ class AwaitedExchange:
     `buffer_size` bytes are kept.
 
     `route` first, then `start` or `respond`. `response` and `read` raise `NoResponse` when the
-    upstream
-    fails, for a response of our own, and when `leave` or `refuse` end the exchange. `sendable` is
-    set while the upstream takes more of the request. `check_progress` wants to be called now and
-    then: it is what notices an upstream that sends nothing. It is the `Front` of an `Exchange`.
+    upstream fails, for a response of our own, and when `leave` or `refuse` end the exchange.
+    `sendable` is set while the upstream takes more of the request. `check_progress` wants to be
+    called now and then: it is what notices an upstream that sends nothing. It is the `Front` of an
+    `Exchange`.
     """
 
     def __init__(
@@ -157,22 +157,14 @@ class AwaitedExchange:
         """End an exchange whose upstream has kept it waiting for too long; time that the client
         takes does not count.
         """
-        settings = self._proxy.settings
-        waited = now - self._since
         if self._failed is not None:
             return
-        if self.upgraded:
-            if waited > settings.tunnel_idle:
-                self._give_up("tunnel_idle")
-        elif self._done or self._pieces:
-            return
-        elif self._response is None:
-            if waited > (settings.response_head if self._sent else settings.between_bytes) and (
-                self._sent or not self.sendable.is_set()
-            ):
-                self._exchange.request.time_out()
-        elif waited > settings.between_bytes:
-            self._give_up("between_bytes_timeout", "S")
+        if not self.upgraded:
+            if self._done or self._pieces:
+                return
+            if self._response is None and not self._sent and self.sendable.is_set():
+                return
+        self._exchange.check_time(now - self._since, client_owes=False)
 
     async def response(self) -> ForwardResponse:
         """The final response's head."""
@@ -255,10 +247,13 @@ class AwaitedExchange:
         else:
             self.sendable.set()
 
-    def cut(self, reason: str) -> None:
-        """Have `read` raise."""
-        self._exchange.conclude(reason)
-        self._fail(NoResponse(reason))
+    def cut(self, reason: str, who: str = "", *, at_once: bool = False) -> None:
+        """Have `read` raise; `at_once`: before it has returned what is kept."""
+        if at_once:
+            self._give_up(reason, who)
+        else:
+            self._exchange.conclude(reason, who)
+            self._fail(NoResponse(reason))
 
     def _fail(self, failure: NoResponse) -> None:
         self._failed = self._failed or failure

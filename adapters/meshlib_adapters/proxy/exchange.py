@@ -317,6 +317,44 @@ class Exchange:
             local_error(status, reason, head_only=head_only, retry_after=retry_after, date=date)
         )
 
+    # Time-outs.
+
+    def check_time(self, waited: float, *, client_owes: bool) -> None:
+        """Time out when nothing has moved for `waited` seconds and that is too long. Whoever owes
+        the next bytes is to blame: the client (`client_owes`: more of the request, or the taking of
+        the response), else the endpoint.
+        """
+        limits = self.proxy.settings
+        if self.state is _TUNNEL:
+            limit = limits.tunnel_idle
+        elif self.state is _WAITING and not client_owes and not self.front.body_pending:
+            limit = limits.response_head
+        else:
+            limit = limits.between_bytes
+        if waited >= limit:
+            self.time_out(client_owes=client_owes)
+
+    def time_out(self, *, client_owes: bool) -> None:
+        """End a request in which nothing moves any more; see `check_time`."""
+        if self.state is _TUNNEL:
+            self.front.cut("tunnel_idle", at_once=True)
+        elif self.state is _RESPONDING:
+            who = "C" if client_owes else "S"
+            self.front.cut("between_bytes_timeout", who, at_once=True)
+        elif client_owes:
+            self.request.cancel()
+            self.local_error(408, "body_timeout")
+        else:
+            self.request.time_out()
+
+    def end_slow(self, reason: str) -> None:
+        """End the request of a client that is too slow: "body_too_slow" or "reader_too_slow"."""
+        if self.responding:
+            self.front.cut(reason, "C", at_once=True)
+        else:
+            self.request.cancel()
+            self.local_error(408, reason)
+
     # The end.
 
     @property

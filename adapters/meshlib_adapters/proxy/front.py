@@ -76,5 +76,7 @@ class Front(Protocol):
     def pause_request(self, paused: bool) -> None:
         """Wait with the request's body, or go on."""
 
-    def cut(self, reason: str) -> None:
-        """End a response that has begun so that it cannot be taken for a whole one."""
+    def cut(self, reason: str, who: str = "", *, at_once: bool = False) -> None:
+        """End a response that has begun (or a tunnel) so that it cannot be taken for a whole one,
+        and record why, as `Exchange.conclude`. `at_once`: nothing that waits is sent any more.
+        """

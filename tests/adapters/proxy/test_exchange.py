@@ -11,7 +11,7 @@ import pytest
 
 from meshlib.client_claims import Peer
 from meshlib.errors import LimitExceeded
-from meshlib.http1 import BodyKind, parse_request_head
+from meshlib.http1 import BodyKind, parse_request_head, parse_response_head
 from meshlib.http2.sections import Pair
 from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule
@@ -66,11 +66,10 @@ class ListFront:
     def pause_request(self, paused: bool) -> None:
         self.sent.append(("paused", paused))
 
-    def cut(self, reason: str) -> None:
-        self.sent.append(("cut", reason))
+    def cut(self, reason: str, who: str = "", *, at_once: bool = False) -> None:
+        self.sent.append(("cut", reason, who, at_once))
         assert self.exchange is not None
-        self.exchange.conclude(reason)
-        self.exchange.end()
+        self.exchange.drop(reason, who)
 
 
 class NoName:
@@ -112,6 +111,14 @@ class Stand:
             self.exchange.forward(b"", done=True)
         else:
             self.exchange.respond(otherwise)
+
+    def begin_in(self, loop: asyncio.AbstractEventLoop, text: str) -> None:
+        """`begin`, where a connection is made for it."""
+
+        async def begin() -> None:
+            self.begin(text)
+
+        loop.run_until_complete(begin())
 
     def reasons(self) -> list[str]:
         self.proxy.close()
@@ -177,4 +184,64 @@ def test_the_limit_of_bodies(loop: asyncio.AbstractEventLoop, size: int) -> None
         assert raised.value.status_hint == 413
     else:
         stand.exchange.check_body(size)
+    stand.proxy.close()
+
+
+# Time-outs: whoever owes the next bytes is to blame.
+
+LIMITS = {"response_head": 3.0, "between_bytes": 5.0, "tunnel_idle": 7.0}
+GET = "GET / HTTP/1.1\nHost: a"
+
+
+def responding(stand: Stand) -> None:
+    head = parse_response_head(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+    stand.exchange.on_response(ForwardResponse.of_http1(head), BodyKind.LENGTH, [], False)
+    stand.front.sent.clear()
+
+
+def tunnelling(stand: Stand) -> None:
+    head = parse_response_head(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+    )
+    stand.exchange.on_upgrade(ForwardResponse.of_http1(head), b"")
+    stand.front.sent.clear()
+
+
+TIMES = {
+    "a response that does not begin": (None, False, False, 3.0, ("local", 504)),
+    "a body that does not come": (None, True, True, 5.0, ("local", 408)),
+    "an endpoint that does not take the body": (None, True, False, 5.0, ("local", 504)),
+    "a response that stops": (responding, False, False, 5.0, ("cut", "S")),
+    "a client that does not take it": (responding, False, True, 5.0, ("cut", "C")),
+    "a tunnel": (tunnelling, False, False, 7.0, ("cut", "")),
+}
+
+
+@pytest.mark.parametrize("case", TIMES)
+def test_time_outs(loop: asyncio.AbstractEventLoop, case: str) -> None:
+    begin, pending, client_owes, limit, (what, which) = TIMES[case]
+    stand = Stand(loop, **LIMITS)
+    stand.front.body_pending = pending
+    stand.begin_in(loop, GET)
+    if begin is not None:
+        begin(stand)
+    stand.exchange.check_time(limit - 0.1, client_owes=client_owes)
+    assert stand.front.sent == []
+    stand.exchange.check_time(limit, client_owes=client_owes)
+    ((kind, *rest),) = stand.front.sent
+    assert kind == what
+    assert rest[0 if what == "local" else 1] == which
+    assert what == "local" or rest[2] is True
+    stand.proxy.close()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_client_that_is_too_slow(loop: asyncio.AbstractEventLoop, begun: bool) -> None:
+    stand = Stand(loop)
+    stand.begin_in(loop, GET)
+    if begun:
+        responding(stand)
+    stand.exchange.end_slow("body_too_slow")
+    expected = ("cut", "body_too_slow", "C", True) if begun else ("local", 408, "body_too_slow")
+    assert stand.front.sent == [expected]
     stand.proxy.close()
