@@ -8,7 +8,7 @@ pass them on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final
 
@@ -24,6 +24,7 @@ from h2.exceptions import (
 )
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamClosedBy, StreamState
+from hpack import NeverIndexedHeaderTuple
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 from hyperframe.frame import (
     Frame,
@@ -45,6 +46,12 @@ _KNOWN_SETTINGS: Final = frozenset(int(code) for code in SettingCodes)
 # An endpoint may send this much of a response before we have read it: it costs nothing until then,
 # because reading is paused.
 _ENDPOINT_WINDOW: Final = 1024 * 1024
+
+
+# Not kept in HPACK's table: secrets, which somebody who sees the sizes of frames could guess (RFC
+# 7541 7.1; so are short cookies), and what differs each time and would push out what comes again.
+_NEVER_INDEXED: Final = frozenset({b"authorization", b"proxy-authorization", b"x-request-id"})
+_SHORT_COOKIE: Final = 20
 
 
 class Standing(Enum):
@@ -325,7 +332,13 @@ class ClientFrames(Frames):
 
     def __init__(self, head_size: int) -> None:
         super().__init__(
-            H2Configuration(client_side=True, header_encoding=None, logger=_Silent("h2"))
+            H2Configuration(
+                client_side=True,
+                header_encoding=None,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+                logger=_Silent("h2"),
+            )
         )
         self.local_settings = Settings(
             client=True,
@@ -337,3 +350,17 @@ class ClientFrames(Frames):
         self.decoder.max_header_list_size = 2 * head_size
         self.initiate_connection()
         self.increment_flow_control_window(_ENDPOINT_WINDOW - 65535)
+
+    def send_request(
+        self, number: int, pairs: Sequence[tuple[bytes, bytes]], *, ended: bool
+    ) -> None:
+        """Send a request's head on a new stream; `ended`: it is all. `pairs` are well-formed, names
+        in lower case. Raises h2's `ProtocolError`.
+        """
+        listed = [
+            NeverIndexedHeaderTuple(*pair)
+            if pair[0] in _NEVER_INDEXED or (pair[0] == b"cookie" and len(pair[1]) < _SHORT_COOKIE)
+            else pair
+            for pair in pairs
+        ]
+        self.send_headers(number, listed, end_stream=ended)

@@ -138,7 +138,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         try:
             self._stream = frames.get_next_available_stream_id()
             self._ended = done and not body and not request.trailers
-            frames.send_headers(self._stream, request.pairs(), end_stream=self._ended)
+            frames.send_request(self._stream, request.pairs(), ended=self._ended)
         except NotNow as error:
             self._fail(Failure.BAD_RESPONSE, f"the endpoint takes no request: {error}")
             return

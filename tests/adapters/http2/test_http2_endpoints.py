@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
+from hpack import Decoder, HeaderTuple, NeverIndexedHeaderTuple
+from hyperframe.frame import Frame, HeadersFrame
 
 from meshlib.http2.sections import PairSection
+from meshlib_adapters.framing.frames import ClientFrames
 from meshlib_adapters.upstream import http2, messages
 from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
 from tests.support.backend import Backend
@@ -164,3 +167,40 @@ def test_trailers_behind_a_length_end_there(start: StartSite, backend: Make) -> 
     got = client.response(number)
     assert (bytes(got.data), got.trailers) == (b"ok", {})
     assert (seen[0].bodies[1], seen[0].trailers) == (b"abc", {})
+
+
+def test_what_hpack_must_not_keep() -> None:
+    """Secrets are not to be guessed by the sizes of frames; what differs each time would push out
+    what comes again.
+    """
+    frames, decoder = ClientFrames(65536), Decoder()
+    frames.data_to_send()  # the preface
+    sent = []
+    for number in (1, 3):
+        pairs = [
+            (b":method", b"GET"),
+            (b":scheme", b"http"),
+            (b":authority", b"a"),
+            (b":path", b"/"),
+            (b"authorization", b"Basic x"),
+            (b"cookie", b"a=1"),
+            (b"cookie", b"a=" + b"1" * 20),
+            (b"x-request-id", b"%d" % number),
+            HeaderTuple(b"x-plain", b"1"),
+            NeverIndexedHeaderTuple(b"x-secret", b"1"),  # its client has said so
+        ]
+        frames.send_request(number, pairs, ended=True)
+        frame = _head(frames.data_to_send())
+        assert "END_STREAM" in frame.flags
+        sent = list(decoder.decode(frame.data, raw=True))
+        assert [tuple(pair) for pair in sent] == [tuple(pair) for pair in pairs]
+        hidden = [pair[:2] for pair in sent if not pair.indexable]
+        assert hidden == [tuple(pairs[index]) for index in (4, 5, 7, 9)]
+    assert len(frame.data) < 60  # the second time the rest is known
+
+
+def _head(data: bytes) -> HeadersFrame:
+    frame, _ = Frame.parse_frame_header(memoryview(data[:9]))
+    frame.parse_body(memoryview(data[9:]))
+    assert isinstance(frame, HeadersFrame)
+    return frame
