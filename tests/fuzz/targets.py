@@ -15,9 +15,10 @@ from typing import Final
 
 from meshlib.authority import normalize_host, parse_authority
 from meshlib.balancing.cookies import cookie_values, set_cookie_value
+from meshlib.discovery.engine.container_resolver import ContainerResolver
 from meshlib.discovery.engine.containers import parse_containers
-from meshlib.discovery.engine.resolve import resolve_containers, resolve_swarm
 from meshlib.discovery.engine.swarm import is_settled, parse_swarm
+from meshlib.discovery.engine.swarm_resolver import SwarmResolver
 from meshlib.discovery.files.services import resolve_document
 from meshlib.errors import AuthorityError, ConfigurationError, PathError, ProtocolError
 from meshlib.http1 import (
@@ -202,8 +203,8 @@ def engine(data: bytes) -> None:
     for services, tasks, networks, containers in (lists, [[item] for item in lists]):
         records = parse_swarm(services, tasks, networks)
         is_settled(records)
-        resolve_swarm(records)
-        resolve_containers(parse_containers(containers, networks))
+        SwarmResolver().resolve(records)
+        ContainerResolver().resolve(parse_containers(containers, networks))
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.discovery.engine.container_resolver import ContainerResolver
 from meshlib.discovery.engine.containers import parse_containers
-from meshlib.discovery.engine.resolve import resolve_containers, resolve_swarm
 from meshlib.discovery.engine.swarm import is_settled, parse_swarm
+from meshlib.discovery.engine.swarm_resolver import SwarmResolver
 from meshlib.model import Snapshot
 from tests.vectors.engine.scenes import Scene, expected_facts, facts, scenes
 
@@ -20,7 +21,7 @@ from tests.vectors.engine.scenes import Scene, expected_facts, facts, scenes
 @pytest.mark.parametrize("scene", scenes("swarm"), ids=lambda scene: scene.name)
 def test_a_swarm_resolves_to_the_facts_of_its_scene(scene: Scene) -> None:
     records = parse_swarm(scene.lists["services"], scene.lists["tasks"], scene.lists["networks"])
-    snapshot = resolve_swarm(records, options=scene.options)
+    snapshot = SwarmResolver(options=scene.options).resolve(records)
     assert facts(snapshot, scene.expected["names"]) == expected_facts(scene)
     assert is_settled(records) is scene.expected["settled"]
     assert all(contribution.key.startswith("swarm/") for contribution in snapshot.contributions)
@@ -29,7 +30,7 @@ def test_a_swarm_resolves_to_the_facts_of_its_scene(scene: Scene) -> None:
 @pytest.mark.parametrize("scene", scenes("containers"), ids=lambda scene: scene.name)
 def test_containers_resolve_to_the_facts_of_their_scene(scene: Scene) -> None:
     records = parse_containers(scene.lists["containers"], scene.lists["networks"])
-    snapshot = resolve_containers(records, options=scene.options, provider="here")
+    snapshot = ContainerResolver("here", scene.options).resolve(records)
     assert facts(snapshot, scene.expected["names"]) == expected_facts(scene)
     assert all(contribution.key.startswith("here/") for contribution in snapshot.contributions)
 
@@ -37,8 +38,8 @@ def test_containers_resolve_to_the_facts_of_their_scene(scene: Scene) -> None:
 def test_a_look_with_the_last_snapshot_keeps_what_is_equal() -> None:
     (scene,) = (scene for scene in scenes("swarm") if scene.name == "swarm_stack")
     records = parse_swarm(scene.lists["services"], scene.lists["tasks"], scene.lists["networks"])
-    first = resolve_swarm(records)
-    again = resolve_swarm(records, previous=first)
+    first = SwarmResolver().resolve(records)
+    again = SwarmResolver().resolve(records, first)
     assert all(
         one is other for one, other in zip(first.contributions, again.contributions, strict=True)
     )
@@ -90,12 +91,11 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
 
 def look(scene: Scene, responses: dict[str, Any]) -> Snapshot:
     if "services" in responses:
-        return resolve_swarm(
-            parse_swarm(responses["services"], responses["tasks"], responses["networks"]),
-            options=scene.options,
+        return SwarmResolver(options=scene.options).resolve(
+            parse_swarm(responses["services"], responses["tasks"], responses["networks"])
         )
-    return resolve_containers(
-        parse_containers(responses["containers"], responses["networks"]), options=scene.options
+    return ContainerResolver(options=scene.options).resolve(
+        parse_containers(responses["containers"], responses["networks"])
     )
 
 
