@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from meshlib.errors import LimitExceeded, ProxyProtocolError
+from meshlib.need_data import NEED_DATA, NeedData
 
 __all__ = [
     "ABSENT",
     "MAX_V1",
     "MAX_V2",
-    "NEED_DATA",
     "TLV",
     "Absent",
-    "NeedData",
     "ProxyAddress",
     "ProxyHeader",
     "ProxyProtocolReader",
@@ -55,12 +54,6 @@ _LOCAL, _PROXY = 0x20, 0x21
 _CRC32C: Final = 0x03
 
 
-class NeedData(enum.Enum):
-    """Type of `NEED_DATA`, the result "so far so good, but not complete"."""
-
-    NEED_DATA = "need_data"
-
-
 class Absent(enum.Enum):
     """Type of `ABSENT`, the result "this connection does not begin with a PROXY protocol
     header".
@@ -69,7 +62,6 @@ class Absent(enum.Enum):
     ABSENT = "absent"
 
 
-NEED_DATA: Final = NeedData.NEED_DATA
 ABSENT: Final = Absent.ABSENT
 
 

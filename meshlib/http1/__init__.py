@@ -6,10 +6,8 @@ from meshlib.http1.body import RequestBody
 from meshlib.http1.chunked import LAST_CHUNK, ChunkedReader, chunk_head
 from meshlib.http1.fields import EMPTY_SECTION, KnownLines, parse_fields, section_of
 from meshlib.http1.request import (
-    NEED_DATA,
     REQUEST_LINE,
     HeadBuffer,
-    NeedData,
     finish_head,
     head_of,
     parse_request_head,
@@ -27,13 +25,11 @@ from meshlib.http1.trailers import announced_trailers, may_trail, parse_trailers
 __all__ = [
     "EMPTY_SECTION",
     "LAST_CHUNK",
-    "NEED_DATA",
     "REQUEST_LINE",
     "BodyKind",
     "ChunkedReader",
     "HeadBuffer",
     "KnownLines",
-    "NeedData",
     "RequestBody",
     "announced_trailers",
     "body_kind",

@@ -6,33 +6,22 @@ in origin-form, one authority, one way to find the end of the body.
 
 from __future__ import annotations
 
-import enum
 import re
 from typing import Final
 
 from meshlib.errors import LimitExceeded, RequestHeadError
 from meshlib.http1.fields import parse_fields
 from meshlib.messages import FieldSection, RequestHead
+from meshlib.need_data import NEED_DATA, NeedData
 
 __all__ = [
-    "NEED_DATA",
     "REQUEST_LINE",
     "HeadBuffer",
-    "NeedData",
     "finish_head",
     "head_of",
     "parse_request_head",
     "request_line",
 ]
-
-
-class NeedData(enum.Enum):
-    """Type of `NEED_DATA`: neither an error nor a result yet."""
-
-    NEED_DATA = "need data"
-
-
-NEED_DATA: Final = NeedData.NEED_DATA
 
 # Method, target, minor version, and the CRLF. The target is visible ASCII only (RFC 3986): spaces,
 # control and eight-bit bytes are where parsers begin to disagree.

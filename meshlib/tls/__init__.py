@@ -9,18 +9,16 @@ from meshlib.tls.alerts import alert_record
 from meshlib.tls.fingerprint import ja3, ja3_text, ja4
 from meshlib.tls.hello import parse_client_hello
 from meshlib.tls.hello_cache import HelloCache
-from meshlib.tls.prelude import NEED_DATA, ForeignProtocol, NeedData, NotTLS
+from meshlib.tls.prelude import ForeignProtocol, NotTLS
 from meshlib.tls.session import SessionReader, session_keys
 from meshlib.tls.sniffer import MAX_HELLO, MAX_WIRE, ClientHelloSniffer
 
 __all__ = [
     "MAX_HELLO",
     "MAX_WIRE",
-    "NEED_DATA",
     "ClientHelloSniffer",
     "ForeignProtocol",
     "HelloCache",
-    "NeedData",
     "NotTLS",
     "SessionReader",
     "alert_record",

@@ -11,16 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["NEED_DATA", "ForeignProtocol", "NeedData", "NotTLS", "identify_prelude"]
+from meshlib.need_data import NEED_DATA, NeedData
 
-
-class NeedData(enum.Enum):
-    """Type of `NEED_DATA`, the result "so far so good, but not complete"."""
-
-    NEED_DATA = "need_data"
-
-
-NEED_DATA: Final = NeedData.NEED_DATA
+__all__ = ["ForeignProtocol", "NotTLS", "identify_prelude"]
 
 
 class ForeignProtocol(enum.StrEnum):

@@ -12,9 +12,10 @@ from typing import Final, Literal, TypeAlias
 
 from meshlib.errors import ClientHelloError
 from meshlib.messages import ClientHello
+from meshlib.need_data import NEED_DATA, NeedData
 from meshlib.tls.alerts import ILLEGAL_PARAMETER, RECORD_OVERFLOW, UNEXPECTED_MESSAGE
 from meshlib.tls.hello import parse_client_hello
-from meshlib.tls.prelude import NEED_DATA, ForeignProtocol, NeedData, NotTLS, identify_prelude
+from meshlib.tls.prelude import ForeignProtocol, NotTLS, identify_prelude
 
 __all__ = ["MAX_HELLO", "MAX_WIRE", "ClientHelloSniffer"]
 

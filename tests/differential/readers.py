@@ -22,13 +22,13 @@ from meshlib.http1 import (
     BodyKind,
     ChunkedReader,
     HeadBuffer,
-    NeedData,
     RequestBody,
     body_kind,
     parse_request_head,
     parse_response_head,
 )
 from meshlib.messages import RequestHead, ResponseHead
+from meshlib.need_data import NeedData
 
 __all__ = [
     "Head",

@@ -24,13 +24,13 @@ from meshlib.errors import AuthorityError, ConfigurationError, PathError, Protoc
 from meshlib.http1 import (
     ChunkedReader,
     HeadBuffer,
-    NeedData,
     RequestBody,
     body_kind,
     parse_request_head,
     parse_response_head,
 )
 from meshlib.labels.hrm import LABEL, parse_labels
+from meshlib.need_data import NEED_DATA, NeedData
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 from meshlib.tls import ClientHelloSniffer, SessionReader
 from tests.differential import grammar
@@ -125,7 +125,7 @@ def hello(data: bytes) -> None:
         try:
             for at in range(0, len(data), step):
                 result = sniffer.receive_data(data[at : at + step])
-                if getattr(result, "name", "") != "NEED_DATA":
+                if result is not NEED_DATA:
                     break
         except ProtocolError as error:
             result = error.reason

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import LimitExceeded, ProtocolError, ProxyProtocolError
+from meshlib.need_data import NEED_DATA
 from meshlib.proxy_protocol import (
     ABSENT,
     MAX_V1,
     MAX_V2,
-    NEED_DATA,
     TLV,
     ProxyAddress,
     ProxyHeader,

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 
 from meshlib.errors import ClientHelloError, ConfigurationError
+from meshlib.need_data import NEED_DATA
 from meshlib.tls import (
     MAX_WIRE,
-    NEED_DATA,
     ClientHelloSniffer,
     ForeignProtocol,
     NotTLS,

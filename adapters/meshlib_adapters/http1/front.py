@@ -17,8 +17,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from meshlib.errors import ProtocolError
-from meshlib.http1 import NeedData, RequestBody
+from meshlib.http1 import RequestBody
 from meshlib.messages import RequestHead
+from meshlib.need_data import NeedData
 from meshlib_adapters.http1.client import HTTP1Client
 from meshlib_adapters.http1.client_pace import ClientPace
 from meshlib_adapters.http1.client_socket import FULL, TURN, ClientSocket

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from meshlib.http1 import HeadBuffer, NeedData, RequestBody
+from meshlib.http1 import HeadBuffer, RequestBody
 from meshlib.messages import FieldSection
+from meshlib.need_data import NeedData
 from meshlib_adapters.turns import BYTES, CHUNK, Turn
 
 __all__ = ["RequestReader"]

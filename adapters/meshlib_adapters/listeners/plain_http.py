@@ -7,7 +7,8 @@ from typing import Final
 
 from meshlib.authority import parse_authority
 from meshlib.errors import ProtocolError
-from meshlib.http1 import HeadBuffer, NeedData, parse_request_head
+from meshlib.http1 import HeadBuffer, parse_request_head
+from meshlib.need_data import NeedData
 
 __all__ = ["REFUSAL", "PlainRequest"]
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from meshlib.client_claims import is_trusted
 from meshlib.errors import ProxyProtocolError
+from meshlib.need_data import NEED_DATA
 from meshlib.proxy_protocol import (
-    NEED_DATA,
     ProxyAddress,
     ProxyHeader,
     ProxyProtocolReader,

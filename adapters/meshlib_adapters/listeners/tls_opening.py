@@ -5,8 +5,9 @@ hello, or what is not one. They are held until somebody else has them.
 from __future__ import annotations
 
 from meshlib.messages import ClientHello
+from meshlib.need_data import NEED_DATA
 from meshlib.proxy_protocol import ProxyHeader
-from meshlib.tls import NEED_DATA, ClientHelloSniffer, NotTLS
+from meshlib.tls import ClientHelloSniffer, NotTLS
 from meshlib_adapters.listeners.proxy_header import ProxyHeaderReader
 from meshlib_adapters.listeners.tls_shared import TLSShared
 

@@ -10,12 +10,12 @@ from meshlib.http1 import (
     BodyKind,
     ChunkedReader,
     HeadBuffer,
-    NeedData,
     announced_trailers,
     body_kind,
     parse_response_head,
 )
 from meshlib.http2.sections import pairs_of
+from meshlib.need_data import NeedData
 from meshlib_adapters.turns import BYTES, CHUNK, MESSAGE
 from meshlib_adapters.upstream.connection import ConnectionHome, Failure, Requester
 from meshlib_adapters.upstream.endpoint_socket import PRESSURE, TURN, EndpointSocket

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from meshlib.errors import LimitExceeded, ProtocolError
-from meshlib.http1 import NeedData, parse_request_head
+from meshlib.http1 import parse_request_head
+from meshlib.need_data import NeedData
 from meshlib_adapters.http1.request_reader import RequestReader
 from meshlib_adapters.turns import WORK, Turn
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
-from meshlib.http1 import NEED_DATA, HeadBuffer, NeedData, head_of, parse_request_head, section_of
+from meshlib.http1 import HeadBuffer, head_of, parse_request_head, section_of
+from meshlib.need_data import NEED_DATA, NeedData
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "http1"
 REFUSED = json.loads((VECTORS / "refused-requests.json").read_text("utf-8"))

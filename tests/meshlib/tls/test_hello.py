@@ -13,7 +13,8 @@ import pytest
 
 from meshlib.errors import ClientHelloError
 from meshlib.messages import ClientHello
-from meshlib.tls import NEED_DATA, ClientHelloSniffer, ja4, parse_client_hello
+from meshlib.need_data import NEED_DATA
+from meshlib.tls import ClientHelloSniffer, ja4, parse_client_hello
 from tests.vectors.tls.hellos import (
     ALPN,
     BASE,

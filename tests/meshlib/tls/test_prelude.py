@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.tls.prelude import NEED_DATA, identify_prelude
+from meshlib.need_data import NEED_DATA
+from meshlib.tls.prelude import identify_prelude
 from tests.vectors.tls.hellos import CASES
 
 FOREIGN = [

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from meshlib.errors import ClientHelloError
 from meshlib.messages import ClientHello
-from meshlib.tls import NEED_DATA, ClientHelloSniffer, NotTLS
+from meshlib.need_data import NEED_DATA
+from meshlib.tls import ClientHelloSniffer, NotTLS
 from tests.vectors.tls.hellos import BASE, CASES, Case, ext, hello, records, sni
 
 if TYPE_CHECKING:
